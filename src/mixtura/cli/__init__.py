@@ -1,0 +1,202 @@
+"""The command line: one file a command, each loaded when it is called."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import io
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, TextIO
+
+import click
+
+from mixtura.errors import BudgetExceededError, ConfigError, MixturaError
+from mixtura.text import visible
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+COMMANDS = {
+    "ask": "Ask a question; a mixture of models answers.",
+    "chat": "Talk with a mixture, turn by turn.",
+    "serve": "Serve mixtures to other tools, and a page to watch them.",
+    "runs": "List what was asked, the newest first.",
+    "show": "Draw a mixture, or show a run that was kept.",
+    "models": "List the models that are known, and which are here.",
+    "eval": "Say how good a model is, by published benchmarks.",
+    "pull": "Bring a local model to this machine.",
+    "doctor": "Say what works here: keys, endpoints, models.",
+}
+
+ANSWERED, NOT_WRITTEN, WRONG_USE, NO_ANSWER, CAPPED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+"""Exit codes."""
+
+
+class OutputLostError(Exception):
+    """Standard output takes no more: its reader has left, its disk is full."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"the output cannot be written: {error.strerror}")
+        self.left = error.errno == errno.EPIPE
+        """The reader has what it wanted: nothing is wrong."""
+
+
+class _Outlet(io.FileIO):
+    """
+    A standard stream that fails by its own name and only once, or never where that matters
+    to no one: an OSError could be taken for a network's.
+    """
+
+    def __init__(self, descriptor: int, *, fails: bool) -> None:
+        super().__init__(descriptor, "w", closefd=False)
+        self._fails = fails
+
+    def write(self, data: ReadableBuffer, /) -> int | None:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if self._fails:
+                self._fails = False
+                raise OutputLostError(error) from None
+        return memoryview(data).nbytes
+
+
+class _Commands(click.Group):
+    """A group that imports a command's file only when that command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        return importlib.import_module(f"mixtura.cli.{cmd_name}").command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        import difflib
+
+        name = args[0]
+        if name not in COMMANDS and not ctx.resilient_parsing:
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(COMMANDS)}."
+            if " " in name:
+                hint = f'to ask a question: mixtura ask "{name}"'
+            raise click.UsageError(f"No such command '{name}': {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))  # without importing one of them
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("mixtura")
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(f"mixtura {_version()}")
+        ctx.exit()
+
+
+@click.command(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 answered, 1 the output could not be written, 2 wrong usage or"
+    " configuration, 3 no answer, 4 stopped by a cap, 130 interrupted.",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Show the version.",
+)
+def group() -> None:
+    """Several language models together answer better than the best of them alone.
+
+    \b
+      mixtura ask "Why is the sky blue?"
+      mixtura ask -p openai/gpt-5.4-mini*2 -p ollama/llama3.2 -a openai/gpt-5.4 "..."
+      mixtura show paper
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and end the process with its exit code; no traceback for a user's mistake."""
+    _open_streams()
+    try:
+        status = _ran(arguments)
+        sys.stdout.flush()
+    except OutputLostError as lost:
+        if not lost.left:
+            _complain(lost)
+        status = ANSWERED if lost.left else NOT_WRITTEN
+    _leave(status)
+
+
+def _ran(arguments: Sequence[str] | None) -> int:
+    try:
+        code = group.main(arguments, prog_name="mixtura", standalone_mode=False)
+        return code if isinstance(code, int) else ANSWERED
+    except click.ClickException as error:
+        error.show()
+        return WRONG_USE
+    except ConfigError as error:
+        _complain(error)
+        return WRONG_USE
+    except BudgetExceededError as error:
+        _complain(error)
+        return CAPPED
+    except MixturaError as error:
+        _complain(error)
+        return NO_ANSWER
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+
+
+def _complain(error: Exception) -> None:
+    click.echo(f"mixtura: {visible(str(error))}", err=True)
+
+
+def _open_streams() -> None:
+    """Every standard stream is there, says what it can in its encoding, and fails by name."""
+    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]
+        sys.stdin = os.fdopen(os.open(os.devnull, os.O_RDONLY))
+    sys.stdout = _opened(sys.stdout, 1, fails=True)
+    sys.stderr = _opened(sys.stderr, 2, fails=False)
+
+
+def _opened(stream: TextIO | None, number: int, *, fails: bool) -> TextIO:
+    if stream is None:  # closed by whoever started us
+        return _text(os.open(os.devnull, os.O_WRONLY), "utf-8", "replace", fails=False)
+    binary = getattr(stream, "buffer", None)
+    raw = getattr(binary, "raw", binary)
+    if stream not in (sys.__stdout__, sys.__stderr__) or type(raw) is not io.FileIO:
+        return stream  # a caller's own, or Windows' console
+    errors = "replace" if number == 1 else "backslashreplace"
+    return _text(number, stream.encoding, errors, fails=fails)
+
+
+def _text(descriptor: int, encoding: str, errors: str, *, fails: bool) -> TextIO:
+    outlet = _Outlet(descriptor, fails=fails)
+    lines = not fails or outlet.isatty()
+    return io.TextIOWrapper(io.BufferedWriter(outlet), encoding, errors, line_buffering=lines)
+
+
+def _leave(status: int) -> None:
+    if status == INTERRUPTED:
+        # A model in this process may be in the middle of a batch: do not wait for it.
+        with suppress(OutputLostError):
+            sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)
+    sys.exit(status)

@@ -1,0 +1,229 @@
+"""mixtura ask"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import stat
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from mixtura import cli
+from mixtura.cli.choosing import chosen, say_why, team_options
+from mixtura.cli.common import (
+    FIRST_LOOK,
+    bring_embedded,
+    cap_options,
+    config_option,
+    console,
+    echo_json,
+    is_embedded,
+    keep_option,
+    read_config,
+    words,
+)
+from mixtura.cli.running import Asking, Ended, answered, spent
+from mixtura.config import Config, Plan
+from mixtura.errors import ConfigError
+from mixtura.text import one_line, plural
+from mixtura.trace import Trace, trace_json
+from mixtura.types import Request, Sampling
+from mixtura.types import ask as one_question
+from mixtura.wire import usage_json
+
+if TYPE_CHECKING:
+    from mixtura.render import Quiet
+
+A_MOMENT = 0.5
+"""Seconds that a pipe has to say something when the question stands in the command already."""
+
+
+@click.command(name="ask")
+@click.argument("question", nargs=-1, callback=words)
+@team_options
+@click.option(
+    "--system", metavar="TEXT", callback=words, help="A system prompt: every model sees it."
+)
+@click.option("--temperature", type=click.FloatRange(0, 5), help="Of the answer.")
+@click.option("--max-tokens", type=click.IntRange(min=1), help="Of the answer.")
+@click.option("--seed", type=int, help="Makes draws repeatable, where models can.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object: answer, calls, usage.")
+@click.option("--quiet", is_flag=True, help="Only the answer.")
+@click.option("--dry-run", is_flag=True, help="Say what would be called and at most spent.")
+@keep_option
+@cap_options
+@config_option
+def command(
+    question: tuple[str, ...],
+    mixture: str | None,
+    proposers: tuple[str, ...],
+    aggregator: str | None,
+    layers: int | None,
+    system: str | None,
+    temperature: float | None,
+    max_tokens: int | None,
+    seed: int | None,
+    as_json: bool,
+    quiet: bool,
+    dry_run: bool,
+    max_cost: float | None,
+    deadline: float | None,
+    cache: bool | None,
+    keep: bool | None,
+    config_file: str | None,
+) -> int:
+    """Ask a question; a mixture of models answers.
+
+    With nothing configured it uses what this machine has: a provider's key in the
+    environment, else Ollama, else a very small model that comes along.
+
+    Text that is piped in comes before the QUESTION, or is the question. `-` as the first or
+    the last word waits for it. In a loop that reads its own lines from standard input, put
+    `< /dev/null` behind the command, or the first question takes them all.
+    """
+    text = _question(question, note=not (as_json or quiet))
+    config = read_config(config_file, cache=cache, keep=keep)
+    plan = chosen(config, mixture, proposers, aggregator, layers)
+    sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)
+    request = one_question(text, system=system, sampling=sampling)
+    if not (as_json or quiet):
+        say_why(config, plan, mixture, proposers, aggregator)
+    if dry_run:
+        return _forecast(config, plan, request, as_json=as_json)
+    bring_embedded(config, plan)
+    model = config.runnable(plan, max_cost=max_cost, deadline=deadline)
+    asking = Asking(config, model, plan.name, "ask")
+    return _answered(asking, request, as_json=as_json, quiet=quiet)
+
+
+# ---- the question
+
+
+def _question(words: tuple[str, ...], *, note: bool) -> str:
+    """What was asked: the arguments, what is piped in, or both."""
+    dash = "-" in (words[:1] + words[-1:])
+    if dash:
+        words = words[1:] if words[0] == "-" else words[:-1]
+    given = " ".join(words).strip()
+    if not given and not dash and sys.stdin.isatty():
+        raise click.UsageError('What is the question? As in: mixtura ask "Why is the sky blue?"')
+    piped = _piped() if dash or not given or _is_piped(note=note) else ""
+    text = "\n\n".join(part for part in (piped, given) if part)
+    if not text:
+        raise click.UsageError("The question is empty.")
+    return text
+
+
+def _piped() -> str:
+    """Standard input to its end, whatever the locale: UTF-8."""
+    try:
+        return sys.stdin.buffer.read().decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        raise click.UsageError("What was piped in is not text (UTF-8).") from None
+    except OSError as error:
+        raise click.UsageError(f"Standard input cannot be read: {error.strerror}.") from None
+
+
+def _is_piped(*, note: bool) -> bool:
+    """
+    Whether someone sends text along with a question that stands in the command.
+
+    A pipe from a parent that never writes and never closes it must not stop us: one that
+    stays silent for a moment is left alone.
+    """
+    with suppress(OSError, ValueError):
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+        if not stat.S_ISFIFO(mode):
+            return stat.S_ISREG(mode)
+        if select.select([sys.stdin], [], [], A_MOMENT)[0]:
+            return True
+        if note:
+            said = f"Standard input said nothing for {A_MOMENT} s: left alone (`-` waits for it)."
+            click.echo(said, err=True)
+    return False
+
+
+# ---- the run
+
+
+def _forecast(config: Config, plan: Plan, request: Request, *, as_json: bool) -> int:
+    """Ask nothing: say which calls it would take and what they may cost at most."""
+    from mixtura.budget import LONGEST_ANSWER, forecast, priced
+    from mixtura.render import dollars
+
+    calls = forecast(config.outline(plan), request)
+    worst, unknown = priced(calls, config.price)
+    most = None if unknown else worst.dollars
+    if as_json:
+        body = {"calls": len(calls), "max_cost_usd": most, "unknown_prices": list(unknown)}
+        rows = [{"model": c.model, "usage": usage_json(c.usage)} for c in calls]
+        echo_json(body | {"max_tokens": worst.tokens, "forecast": rows})
+        return cli.ANSWERED
+    tokens = plural(worst.tokens, "token")
+    click.echo(f"{plural(len(calls), 'call')}, at most {tokens}, at most {dollars(most)}.")
+    click.echo(
+        f"Where no one says how long an answer may be, {LONGEST_ANSWER:,} tokens are taken: under a"
+        " cap that is sent as the limit. Retries, fallbacks and second copies come on top."
+    )
+    if unknown:
+        click.echo(f"No price is known for {', '.join(map(one_line, unknown))}.")
+    return cli.ANSWERED
+
+
+def _answered(asking: Asking, request: Request, *, as_json: bool, quiet: bool) -> int:
+    """Run it, show it, and say how it ended."""
+    with asyncio.Runner() as runner:
+        run = answered(runner, asking, request, _view(as_json=as_json, quiet=quiet))
+    if isinstance(run.failure, ConfigError):
+        raise run.failure
+    if as_json:
+        reason = run.record["error"]
+        echo_json(trace_json(run.trace, asking.config.price) | {"error": reason, "run": run.run})
+    else:
+        _close(run, asking.config, table=not quiet)
+    if run.interrupted:
+        _interrupted(run.trace, asking.config)
+    return run.code
+
+
+def _view(*, as_json: bool, quiet: bool) -> Quiet | None:
+    if as_json:
+        return None
+    from mixtura.render import Plain, Quiet, Screen
+
+    if quiet:
+        return Quiet(sys.stdout)
+    aside = console(aside=True)
+    if aside.is_terminal and sys.stdout.isatty() and not aside.is_dumb_terminal:
+        return Screen(sys.stdout, aside)
+    return Plain(sys.stdout, aside)
+
+
+def _close(run: Ended, config: Config, *, table: bool) -> None:
+    """The table and what is left to say, below the answer; all of it to standard error."""
+    from mixtura.render import notes, say, summary
+
+    aside = console(aside=True)
+    trace, failure = run.trace, run.failure
+    if table and trace.calls:
+        aside.print()
+        aside.print(summary(trace, config.price, aside.width, run=run.run))
+    for said in notes(trace) if table else ():
+        say(aside, said, "yellow")
+    if failure:
+        say(aside, f"No answer: {one_line(failure)}", "bold red")
+    elif table and any(
+        c.seat.role == "aggregator" and is_embedded(config, c.model) for c in trace.leaves()
+    ):
+        say(aside, FIRST_LOOK, "dim")
+
+
+def _interrupted(trace: Trace, config: Config) -> NoReturn:
+    from mixtura.render import say
+
+    say(console(aside=True), f"Interrupted. Spent until now: {spent(trace, config)}.")
+    raise KeyboardInterrupt

@@ -1,0 +1,203 @@
+"""What several commands need: the configuration of this process, and bars for what takes long."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from mixtura import hub
+from mixtura.config import EMBEDDED, Config, Plan, load
+from mixtura.errors import ConfigError
+from mixtura.plan import AUTO
+from mixtura.text import escaped
+from mixtura.toml import Key
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+F = TypeVar("F", bound=Callable[..., object])
+Typed = str | tuple[str, ...] | None
+
+
+def config_option(function: F) -> F:
+    """``--config FILE`` for a command that reads the configuration."""
+    return click.option(
+        "--config",
+        "config_file",
+        metavar="FILE",
+        help="A configuration file, instead of ./mixtura.toml or the user's.",
+    )(function)
+
+
+def cap_options(function: F) -> F:
+    """``--max-cost``, ``--deadline``, ``--cache/--no-cache`` for a command that calls models."""
+    for option in (
+        click.option("--cache/--no-cache", default=None, help="Keep answers, or ask anew."),
+        click.option(
+            "--deadline", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+            help="No answer takes longer.",
+        ),
+        click.option(
+            "--max-cost", type=click.FloatRange(min=0), metavar="DOLLARS",
+            help="Nothing is asked that could cost more.",
+        ),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+def keep_option(function: F) -> F:
+    """``--keep/--no-keep`` for a command whose runs are recorded."""
+    said = "Record the run for `mixtura runs`, or do not."
+    return click.option("--keep/--no-keep", default=None, help=said)(function)
+
+
+def read_config(file: str | None, *, cache: bool | None = None, keep: bool | None = None) -> Config:
+    """The configuration as this process sees it: its folder, its environment."""
+    config = load(file, environ=os.environ, folder=Path.cwd(), cache=cache, keep=keep)
+    config.runs.notice = _warn
+    return config
+
+
+def _warn(text: str) -> None:
+    from mixtura.render import say
+
+    say(console(aside=True), text, "yellow")
+
+
+def words(ctx: click.Context, param: click.Parameter, value: Typed) -> Typed:
+    """A text as a person typed it, for click: what is no text is refused, not passed on."""
+    try:
+        if isinstance(value, tuple):
+            return tuple(map(utf8, value))
+        return None if value is None else utf8(value)
+    except UnicodeError:
+        raise click.BadParameter("that is not text (UTF-8).", ctx, param) from None
+
+
+def named(ctx: click.Context, param: click.Parameter, value: Typed) -> Typed:
+    """What a model or a mixture is called, for click: never nothing."""
+    names = value if isinstance(value, tuple) else () if value is None else (value,)
+    if not all(name.strip() for name in names):
+        raise click.BadParameter("a name cannot be empty.", ctx, param)
+    return words(ctx, param, value)
+
+
+def utf8(word: str) -> str:
+    """An argument whose bytes were text, whatever the locale. Raises UnicodeError."""
+    if word.isascii():
+        return word
+    try:
+        word.encode()
+    except UnicodeEncodeError:  # bytes that the locale could not read
+        return os.fsencode(word).decode()
+    return word
+
+
+def echo_json(data: object, *, indent: int | None = None) -> None:
+    """JSON on standard output: readable, and nothing in it that steers a terminal."""
+    encoding = (sys.stdout.encoding or "").lower().replace("-", "")
+    whole = json.dumps(data, ensure_ascii=False, indent=indent)
+    click.echo(escaped(whole, ascii_only=encoding != "utf8"))
+
+
+def console(*, aside: bool = False) -> Console:
+    """
+    A console that shows a text as it is; *aside* for standard error.
+
+    In a pipe it is wide enough for what we print, unless someone set a width.
+    """
+    from rich.console import Console
+
+    made = Console(stderr=aside, highlight=False, markup=False, emoji=False)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made.width = 110
+    return made
+
+
+def bring(name: str, config: Config) -> Path:
+    """Bring a local model, with a bar where someone looks."""
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    shown = console(aside=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    if not shown.is_terminal:
+        shown.print(f"bringing {name} …")
+        return hub.bring(name, config.models_folder)
+    with Progress(*columns, console=shown, transient=False) as bars:
+        bar = bars.add_task(name, total=None)
+
+        def progress(done: int, whole: int | None) -> None:
+            bars.update(bar, completed=done, total=whole)
+
+        return hub.bring(name, config.models_folder, progress)
+
+
+# ---- the embedded model
+
+FIRST_LOOK = (
+    "This is the embedded model of 135 million parameters: a first look, not answers worth having."
+    " For those: `mixtura pull starter`, a provider's key (OPENAI_API_KEY, …) or Ollama."
+)
+
+
+def bring_embedded(config: Config, plan: Plan) -> None:
+    """
+    The embedded model comes by itself; others are only brought when asked for.
+
+    Whatever else is wrong with the plan is said before so much is fetched.
+    """
+    members = list(_members(config, plan))
+    if not any(is_embedded(config, name) for _, _, name in members):
+        return
+    if hub.cached(EMBEDDED, config.models_folder) is not None:
+        return
+    for where, path, name in members:
+        if not is_embedded(config, name):
+            _check(config, where, path, name)
+    bring(EMBEDDED, config)
+
+
+def _members(config: Config, plan: Plan) -> Iterator[tuple[Plan, tuple[Key, ...], str]]:
+    """Every model that a plan needs, those of mixtures inside it too, and where it is named."""
+    for name, path in plan.named():
+        if name in config.mixtures() or name == AUTO:
+            yield from _members(config, config.plan(name))
+        else:
+            yield plan, path, name
+
+
+def is_embedded(config: Config, name: str) -> bool:
+    table = config.tables().get(name)
+    if table is None:
+        return name == EMBEDDED
+    return not (table.provider or table.base_url) and (table.model or name) == EMBEDDED
+
+
+def _check(config: Config, plan: Plan, path: tuple[Key, ...], name: str) -> None:
+    """Raises ConfigError when a member cannot be made."""
+    try:
+        config.model(name)
+    except ConfigError as error:
+        if error.located:
+            raise
+        raise plan.error(path, str(error)) from None

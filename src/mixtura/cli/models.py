@@ -1,0 +1,79 @@
+"""mixtura models"""
+
+from __future__ import annotations
+
+import click
+
+from mixtura import catalog, hub
+from mixtura.cli.common import config_option, console, echo_json, read_config
+from mixtura.text import one_line
+
+
+@click.command(name="models")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@config_option
+def command(as_json: bool, config_file: str | None) -> None:
+    """List the models that are known, and which are here."""
+    config = read_config(config_file)
+    rows = [_local(model, config.models_folder) for model in hub.known().values()]
+    configured = list(config.configured_models())
+    if as_json:
+        whole = {
+            "local": rows,
+            "groups": {name: list(members) for name, members in hub.groups().items()},
+            "configured": configured,
+            "providers": list(catalog.providers()),
+        }
+        echo_json(whole, indent=2)
+        return
+    _draw(rows, configured)
+
+
+def _local(model: hub.KnownModel, folder: object) -> dict[str, object]:
+    from pathlib import Path
+
+    assert isinstance(folder, Path)
+    path = hub.cached(model, folder)
+    return {
+        "name": model.name,
+        "family": model.family,
+        "parameters": model.parameters,
+        "bytes": model.size,
+        "context": model.context,
+        "license": model.license,
+        "path": str(path) if path else None,
+    }
+
+
+def _draw(rows: list[dict[str, object]], configured: list[str]) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = console()
+    roomy = shown.width >= 60
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("local model", no_wrap=True)
+    if roomy:
+        table.add_column("family")
+        table.add_column("parameters", justify="right", no_wrap=True)
+    table.add_column("size", justify="right", no_wrap=True)
+    if roomy:
+        table.add_column("licence")
+    table.add_column("here", no_wrap=True)
+    for row in rows:
+        size = row["bytes"]
+        assert isinstance(size, int)
+        details = (row["family"], f"{row['parameters']} B") if roomy else ()
+        words = (row["name"], *details, f"{size / 1e9:.1f} GB")
+        terms = (str(row["license"]),) if roomy else ()
+        here = Text("yes", "green") if row["path"] else Text("no", "dim")
+        table.add_row(*map(Text, map(str, (*words, *terms))), here)
+    shown.print(table)
+    shown.print("\nTo bring one: mixtura pull NAME")
+    for name, members in hub.groups().items():
+        shown.print(f"To bring {len(members)}: mixtura pull {name} ({', '.join(members)})")
+    if configured:
+        shown.print(f"\nConfigured: {', '.join(map(one_line, configured))}")
+    shown.print(f"\nServed, as provider/model: {', '.join(catalog.providers())}")
+    shown.print("The path of any .gguf file works as a name, too.")

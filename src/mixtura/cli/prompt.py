@@ -1,0 +1,124 @@
+"""What a person types in a conversation: lines, pasted texts, and none while an answer comes."""
+
+from __future__ import annotations
+
+import select
+import sys
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager, suppress
+from types import ModuleType
+
+from mixtura.cli.common import utf8
+
+MARK, MORE = "> ", "… "
+"""What stands before a line, and before one that goes on with it."""
+_BOLD, _PLAIN = "\x01\x1b[1;36m\x02", "\x01\x1b[0m\x02"  # readline must not count these
+TOGETHER = 0.03
+"""Seconds within which the lines of one paste follow each other."""
+
+
+class Prompt:
+    """
+    Turns from standard input: with line editing and a history at a terminal.
+
+    A line that ends with a backslash goes on in the next one. At a terminal a paste of
+    several lines is one turn; in a pipe every line is one.
+    """
+
+    def __init__(self) -> None:
+        self.person = sys.stdin.isatty() and sys.stdout.isatty()
+        self._readline = _readline() if self.person else None
+        self._tells_pastes = bool(self._readline and not _is_libedit(self._readline))
+
+    def remember(self, questions: Iterable[str]) -> None:
+        """Put what was asked before into the history, the oldest first."""
+        if self._readline:
+            for question in questions:
+                self._readline.add_history(question)
+
+    def complete(self, found: Callable[[str, str], list[str]]) -> None:
+        """*found*: what may stand for a word, given all of the line before it and the word."""
+        readline = self._readline
+        if readline is None:
+            return
+
+        def completion(word: str, number: int) -> str | None:
+            choices = found(readline.get_line_buffer()[: readline.get_begidx()], word)
+            return choices[number] if number < len(choices) else None
+
+        readline.set_completer_delims(" \t\n")
+        readline.set_completer(completion)
+
+    def read(self) -> str:
+        """The next turn. Raises EOFError at the end, KeyboardInterrupt for Ctrl-C."""
+        lines = [self._line(MARK)]
+        while True:
+            lines += self._pasted()
+            if not lines[-1].endswith("\\"):
+                return "\n".join(lines)
+            lines[-1] = lines[-1][:-1]
+            try:
+                lines.append(self._line(MORE))
+            except EOFError:
+                return "\n".join(lines)
+
+    def _line(self, mark: str) -> str:
+        if self.person:
+            return utf8(input(f"{_BOLD}{mark}{_PLAIN}" if self._readline else mark))
+        if sys.stdin.isatty():
+            sys.stderr.write(mark)
+        line = sys.stdin.buffer.readline()
+        if not line:
+            raise EOFError
+        return line.decode("utf-8-sig").rstrip("\r\n")
+
+    def _pasted(self) -> list[str]:
+        """Lines that came at once with the last one, where line editing cannot tell a paste."""
+        lines: list[str] = []
+        if self.person and not self._tells_pastes:
+            with suppress(OSError, ValueError, EOFError):
+                while select.select([sys.stdin], [], [], TOGETHER)[0]:
+                    lines.append(utf8(input()))
+        return lines
+
+    @contextmanager
+    def hushed(self) -> Generator[None, None, None]:
+        """Keys that are pressed meanwhile do not show between the words of an answer."""
+        restore = _without_echo() if self.person else None
+        try:
+            yield
+        finally:
+            if restore:
+                restore()
+
+
+def _readline() -> ModuleType | None:
+    """Line editing, where Python has it; where it can, a paste of several lines is one text."""
+    try:
+        import readline
+    except ImportError:
+        return None
+    if _is_libedit(readline):
+        readline.parse_and_bind("bind ^I rl_complete")
+    else:
+        readline.parse_and_bind("set enable-bracketed-paste on")
+        readline.parse_and_bind("tab: complete")
+    return readline
+
+
+def _is_libedit(readline: ModuleType) -> bool:
+    return "libedit" in (readline.__doc__ or "")
+
+
+def _without_echo() -> Callable[[], None] | None:
+    try:
+        import termios
+    except ImportError:  # Windows
+        return None
+    try:
+        before = termios.tcgetattr(0)
+        quiet = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+        termios.tcsetattr(0, termios.TCSADRAIN, quiet)
+    except termios.error:
+        return None
+    return lambda: termios.tcsetattr(0, termios.TCSADRAIN, before)

@@ -1,0 +1,28 @@
+"""mixtura pull"""
+
+from __future__ import annotations
+
+import click
+
+from mixtura import hub, toml
+from mixtura.cli.common import bring, config_option, read_config
+from mixtura.errors import ConfigError
+
+
+@click.command(name="pull")
+@click.argument("names", nargs=-1, required=True, metavar="NAME…")
+@config_option
+def command(names: tuple[str, ...], config_file: str | None) -> None:
+    """Bring local models to this machine: by name, or a group such as `starter`.
+
+    `mixtura models` lists the names. What is here already is only checked.
+    """
+    config = read_config(config_file)
+    groups, known = hub.groups(), hub.known()
+    wanted = [member for name in names for member in groups.get(name, (name,))]
+    for name in wanted:
+        if name not in known:
+            raise ConfigError(toml.unknown("local model", name, [*known, *groups]))
+    for name in dict.fromkeys(wanted):
+        path = bring(name, config)
+        click.echo(f"{name} is here: {path}")

@@ -1,0 +1,133 @@
+"""One run of a mixture while someone watches: shown, recorded, and how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mixtura import cli
+from mixtura.config import Config
+from mixtura.errors import BudgetExceededError, MixturaError
+from mixtura.events import Emit, Event
+from mixtura.model import Model
+from mixtura.price import cost
+from mixtura.record import Record, Via, ended, record
+from mixtura.streaming import Recorder
+from mixtura.text import plural
+from mixtura.trace import Trace
+from mixtura.types import Completion, Request
+
+if TYPE_CHECKING:
+    from mixtura.render import Quiet
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What answers, how a person called it, and which command asks."""
+
+    config: Config
+    model: Model
+    name: str
+    via: Via
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A run that is over: all that happened, and why there is no answer if there is none."""
+
+    trace: Trace
+    failure: MixturaError | None
+    interrupted: bool
+    run: str | None
+    """Its id, where it was kept."""
+    record: Record
+
+    @property
+    def code(self) -> int:
+        """The exit code that tells of it."""
+        if self.interrupted:
+            return cli.INTERRUPTED
+        if self.failure is None:
+            return cli.ANSWERED
+        return cli.CAPPED if isinstance(self.failure, BudgetExceededError) else cli.NO_ANSWER
+
+
+def answered(runner: asyncio.Runner, asking: Asking, request: Request, view: Quiet | None) -> Ended:
+    """
+    Run it and show it. A failure and a person's Ctrl-C are in what comes back.
+
+    Raises OutputLostError when no one can read the answer any more: then the run ends.
+    """
+    config = asking.config
+    id, started = config.runs.new_id(), time.time()  # noqa: A001
+    watched = _Watched(view)
+    recorder = Recorder(watched)
+    failure: MixturaError | None = None
+    interrupted = False
+    try:
+        runner.run(watched.completed(asking.model, request, recorder))
+    except KeyboardInterrupt:
+        interrupted = True
+    except MixturaError as error:
+        failure = error
+    finally:
+        watched.close()
+    trace = recorder.trace()
+    state, error = ended(trace, failure)
+    whole = record(
+        trace, config.price, id=id, started=started, via=asking.via, state=state, error=error,
+        request=request, model=asking.name,
+    )  # fmt: skip
+    whole = config.runs.safe(whole)
+    kept = config.runs.keep(whole)
+    if watched.lost:
+        raise watched.lost
+    return Ended(trace, failure, interrupted, id if kept else None, whole)
+
+
+def spent(trace: Trace, config: Config) -> str:
+    """What a run that was stopped has used by then, in words."""
+    from mixtura.render import dollars
+
+    usage = trace.usage
+    about = "about " if usage.estimated else ""
+    read = plural(usage.prompt_tokens, "token")
+    money = dollars(cost(trace.charges, config.price))
+    return f"{about}{read} read, {usage.completion_tokens:,} written, {money}"
+
+
+class _Watched:
+    """A run that *view* is told of; when no one can read that any more, the run ends."""
+
+    def __init__(self, view: Quiet | None) -> None:
+        self._view = view
+        self._task: asyncio.Task[Completion] | None = None
+        self.lost: cli.OutputLostError | None = None
+
+    def __call__(self, event: Event) -> None:
+        if self._view is None or self.lost:
+            return
+        try:
+            self._view(event)
+        except cli.OutputLostError as error:
+            self.lost = error
+            if self._task:
+                self._task.cancel()
+
+    async def completed(self, model: Model, request: Request, emit: Emit) -> None:
+        self._task = asyncio.create_task(model.complete(request, emit))
+        try:
+            await self._task
+        except asyncio.CancelledError:
+            if self.lost is None:
+                raise
+
+    def close(self) -> None:
+        """Nothing that goes wrong here hides what went wrong before."""
+        try:
+            if self._view and not self.lost:
+                self._view.close()
+        except cli.OutputLostError as error:
+            self.lost = error

@@ -1,0 +1,181 @@
+"""mixtura serve"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager
+from hashlib import sha256
+from importlib import import_module
+from typing import Any
+
+import click
+
+from mixtura.cli.common import config_option, named, read_config
+from mixtura.config import Config
+from mixtura.errors import ConfigError
+from mixtura.text import one_line, plural
+
+ENDING = 5
+"""Seconds that answers which were cut off have to say so."""
+PACKAGES = ("prometheus_client", "starlette", "uvicorn")
+"""What the server needs beyond the rest, by the names that Python imports."""
+
+
+@click.command(name="serve")
+@click.option("--host", metavar="HOST", help="Where to listen; 127.0.0.1 by default.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), metavar="PORT",
+    help="6498 by default; 0 takes a free one.",
+)  # fmt: skip
+@click.option(
+    "--new-key", metavar="NAME", callback=named,
+    help="Make a key for a client, say what to put into the file, and end.",
+)  # fmt: skip
+@config_option
+def command(
+    host: str | None, port: int | None, new_key: str | None, config_file: str | None
+) -> int | None:
+    """Serve every mixture behind the APIs that other tools speak, and a page to watch them.
+
+    OpenAI's chat completions and responses and Anthropic's messages are at /v1, the page is
+    at /. On any other address than this machine's own it needs keys.
+    """
+    if new_key is not None:
+        _make_key(new_key)
+        return None
+    config = read_config(config_file)
+    try:
+        import_module("uvicorn")  # needed at the end, missed before anything begins
+        from mixtura.server.app import make_app
+    except ImportError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in PACKAGES:
+            raise
+        said = f'the server needs {package.replace("_", "-")}: pip install "mixtura[serve]"'
+        raise ConfigError(said) from None
+    table = config.serve
+    where = host or table.host
+    app = make_app(config, host=where)
+    listening = _socket(where, table.port if port is None else port)
+    _prepare(config)
+    return _serve(app, listening, where, config)
+
+
+def _make_key(name: str) -> None:
+    key = f"mx-{secrets.token_urlsafe(32)}"
+    click.echo(f"The key for {one_line(name)}, shown this once:\n\n  {key}\n", err=True)
+    click.echo("In mixtura.toml:\n", err=True)
+    quoted = name if name.replace("-", "").replace("_", "").isalnum() and name.isascii() else None
+    table = quoted or '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    click.echo(f'[serve.keys.{table}]\nsha256 = "{sha256(key.encode()).hexdigest()}"')
+
+
+def _socket(host: str, port: int) -> socket.socket:
+    """Listening before anything is printed, so that the address is true. Raises ConfigError."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise ConfigError(f"--host {host}: no such address ({error.strerror})") from None
+    family, kind, number, _, address = found[0]
+    listening = socket.socket(family, kind, number)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(address)
+        listening.listen(2048)
+    except OSError as error:
+        listening.close()
+        said = f"{host}:{port} cannot be listened on ({error.strerror})"
+        raise ConfigError(f"{said}: choose another with --port, 0 takes a free one") from None
+    listening.setblocking(False)
+    return listening
+
+
+def _prepare(config: Config) -> None:
+    """
+    What the first answer would wait for: the embedded model, the list of prices.
+
+    A default mixture that cannot answer is said; the others may be all that is wanted.
+    """
+    from mixtura.cli.common import bring_embedded
+    from mixtura.types import Usage
+
+    try:
+        plan = config.plan(config.default)
+        bring_embedded(config, plan)
+        config.mixture(plan)
+    except ConfigError as error:
+        said = one_line(str(error))
+        click.echo(f"{config.default} cannot answer yet (/readyz says so, too): {said}", err=True)
+        return
+    for name in plan.members():
+        config.price(name, Usage(1, 1))
+
+
+def _serve(app: Any, listening: socket.socket, host: str, config: Config) -> int:
+    import uvicorn
+
+    service = app.state.service
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                _say(listening, host, locked=bool(config.serve.keys))
+
+        @contextmanager
+        def capture_signals(self) -> Generator[None, None, None]:
+            # uvicorn's own would end the process by the signal, after all has ended well
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, self.drain, loop)
+            yield
+
+        def drain(self, loop: asyncio.AbstractEventLoop) -> None:
+            """Runs under way may end; asked a second time, or when their time is over: now."""
+            if self.should_exit:
+                service.end()
+                return
+            self.should_exit = True
+            loop.call_later(config.serve.drain_seconds, service.end)
+            if service.running:
+                waits = f"Waiting for {plural(service.running, 'answer')}, Ctrl-C again ends them."
+                click.echo(waits, err=True)
+
+    settings = uvicorn.Config(
+        app,
+        loop="asyncio",
+        lifespan="on",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=int(config.serve.drain_seconds) + ENDING,
+    )
+    server = Server(settings)
+    factory = settings.get_loop_factory()
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(server.serve(sockets=[listening]))
+    return 0
+
+
+def _say(listening: socket.socket, host: str, *, locked: bool) -> None:
+    port = listening.getsockname()[1]
+    name = f"[{host}]" if ":" in host else host
+    url = f"http://{name}:{port}"
+    click.echo(f"Mixtura is at {url} (the page; APIs under /v1). Ctrl-C ends it.")
+    key = "KEY" if locked else "none"
+    click.echo(
+        f'  Python: OpenAI(base_url="{url}/v1", api_key="{key}").chat.completions.create('
+        'model="default", …)',
+        err=True,
+    )
+    bearer = f" -H 'Authorization: Bearer {key}'" if locked else ""
+    click.echo(
+        f"  curl {url}/v1/chat/completions{bearer} -H 'Content-Type: application/json' -d"
+        ' \'{"model":"default","messages":[{"role":"user","content":"Why is the sky blue?"}]}\'',
+        err=True,
+    )

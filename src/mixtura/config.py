@@ -1,0 +1,637 @@
+"""TOML and environment to Mixture; unknown keys are errors."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+
+import msgspec
+
+from mixtura import catalog, hub, patterned, serving, toml
+from mixtura.budget import DayPurse, Pocket, Purse
+from mixtura.errors import ConfigError
+from mixtura.mixture import Mixture
+from mixtura.model import Model
+from mixtura.models.budgeted import Budgeted
+from mixtura.models.deadlined import Deadlined, hurried
+from mixtura.models.fake import echo
+from mixtura.patterns import Sequential
+from mixtura.plan import (
+    AUTO,
+    AUTO_TEAM,
+    EMBEDDED,
+    Auto,
+    Environment,
+    Plan,
+    Seated,
+    automatic,
+    seated,
+    written,
+)
+from mixtura.price import FREE, Price
+from mixtura.prompts import BY_NAME, Synthesis, template
+from mixtura.record import secret_values
+from mixtura.roles import Composite, Layer, Proposer
+from mixtura.schema import (
+    BudgetTable,
+    CacheTable,
+    File,
+    MixtureTable,
+    ModelTable,
+    ProposerTable,
+    RunsTable,
+    ServeTable,
+)
+from mixtura.store import DAY, AnswerCache, DayBook, RunBook, Store
+from mixtura.turns import Turns
+from mixtura.types import Usage
+from mixtura.upstream import looked_up
+from mixtura.workshop import Workshop, ollama_url
+
+__all__ = ["EMBEDDED", "Auto", "Config", "Plan", "Seated", "automatic", "load", "seated"]
+
+
+PRESETS = "the presets"
+"""What errors call the mixtures that come with the package."""
+
+
+Path_ = tuple[toml.Key, ...]
+Member = Callable[[Plan, Path_, str], Model]
+"""Makes the model that sits at a place of a plan."""
+
+
+class Config:
+    """Everything that was configured; makes models and mixtures by name."""
+
+    def __init__(
+        self,
+        documents: Sequence[toml.Document],
+        *,
+        environ: Environment,
+        models_folder: Path,
+        store_folder: Path,
+        cache: bool | None = None,
+        keep: bool | None = None,
+    ) -> None:
+        self._environ = environ
+        self._cache = CacheTable(use=False)
+        self._runs = RunsTable()
+        self._budget = BudgetTable()
+        self.serve = ServeTable()
+        self._store_path = store_folder / "mixtura.sqlite"
+        self.models_folder = models_folder
+        self._models: dict[str, tuple[toml.Document, ModelTable]] = {}
+        self._plans: dict[str, Plan] = {}
+        self._built: dict[str, Model] = {}
+        self._building: list[str] = []
+        self._auto: Auto | None = None
+        self.default = "default"
+        for document in documents:
+            self._read(document)
+        self.store = Store(self._store_path)
+        use = self._cache.use if cache is None else cache
+        answers = AnswerCache(
+            self.store, age=self._cache.days * DAY, size=int(self._cache.megabytes * 1024**2)
+        )
+        self._workshop = Workshop(environ, models_folder, answers if use else None)
+        self.runs = RunBook(  # a connection of its own: threads may wait for it
+            Store(self._store_path, patience=5.0),
+            keep=self._runs.keep if keep is None else keep,
+            days=self._runs.days,
+            megabytes=self._runs.megabytes,
+            hidden=self.secrets(),
+        )
+
+    def _read(self, document: toml.Document) -> None:
+        """One file over what was read before: its names take the place of the same names."""
+        serving.check_keys(document)
+        whole = document.convert([], File)
+        for name in whole.models:
+            if name in whole.mixtures:
+                problem = f"'{name}' is a model here and a mixture: one name, one thing"
+                raise document.error(["mixtures", name], problem)
+            table = document.convert(["models", name], ModelTable)
+            self._plans.pop(name, None)
+            self._models[name] = (document, table)
+        for name in whole.mixtures:
+            table = document.convert(["mixtures", name], MixtureTable)
+            self._models.pop(name, None)
+            self._plans[name] = _plan(name, table, document)
+        for name in whole.mixtures:
+            self._check(self._plans[name])
+        self._cache = whole.cache or self._cache
+        self._runs = whole.runs or self._runs
+        self._budget = whole.budget or self._budget
+        self.serve = whole.serve or self.serve
+        if whole.store is not None:
+            self._store_path = Path(document.source).parent / Path(whole.store).expanduser()
+        if whole.default is not None:
+            if not self._means_something(whole.default):
+                problem = toml.unknown("mixture or model", whole.default, self.names())
+                raise document.error(["default"], f"default: {problem}")
+            self.default = whole.default
+        serving.check(document, whole, self._unasked, self.variables())
+
+    def _unasked(self, name: str) -> str | None:
+        """Why no client of the server could ever ask for a name; None when one can."""
+        if name in self._models or name in self._plans:
+            return None
+        if name == AUTO_TEAM:
+            return f"'{AUTO_TEAM}' is several models: write '{AUTO}' for one"
+        try:
+            if plan := written(name):
+                self._check(plan)
+                return None
+        except ConfigError as error:
+            return str(error)
+        if ".gguf" in name:
+            return f"'{name}' is a file: give it a name under [models]"
+        return None if self._means_something(name) else self._unknown(name)
+
+    def _check(self, plan: Plan) -> None:
+        """Every name in a mixture means something. Raises ConfigError with its line."""
+        for name, path in plan.named():
+            if not self._means_something(name):
+                raise plan.error(path, f"{path[0]}: {self._unknown(name)}")
+            if name == AUTO_TEAM and path[0] != "layers":
+                said = f"{path[0]}: '{AUTO_TEAM}' is several models: write '{AUTO}' for one"
+                raise plan.error(path, said)
+        for layer in plan.layers:
+            for seat in layer:
+                if seat.model == AUTO_TEAM and seat != Seated(AUTO_TEAM):
+                    said = f"layers: '{AUTO_TEAM}' stands alone, without a number or settings"
+                    raise plan.error(seat.path, said)
+        self._no_circle(plan, (plan.name,))
+
+    def _unknown(self, name: str) -> str:
+        """What is said of a name that means nothing."""
+        provider, slash, model = name.partition("/")
+        if slash:
+            near = difflib.get_close_matches(provider, catalog.providers(), n=1)
+            if near:
+                return f"unknown model '{name}': did you mean '{near[0]}/{model}'?"
+        return f"{toml.unknown('model', name, self.names())} {_HOW_TO_NAME}"
+
+    def _no_circle(self, plan: Plan, above: tuple[str, ...]) -> None:
+        for name, path in plan.named():
+            if name in above:
+                circle = " in ".join((name, *reversed(above)))
+                said = f"{path[0]}: a mixture cannot be a member of itself: {circle}"
+                raise plan.error(path, said)
+            if name in self._plans:
+                self._no_circle(self._plans[name], (*above, name))
+
+    def _means_something(self, name: str) -> bool:
+        return (
+            name in self._models
+            or name in self._plans
+            or name in (AUTO, AUTO_TEAM)
+            or name in hub.known()
+            or name.endswith(".gguf")
+            or catalog.split(name) is not None
+        )
+
+    # ---- what there is
+
+    def names(self) -> list[str]:
+        """What a person may call: their own models and mixtures, the presets, local models."""
+        return [*self._models, *self._plans, *hub.known()]
+
+    def mixtures(self) -> Mapping[str, Plan]:
+        return self._plans
+
+    def configured_models(self) -> Sequence[str]:
+        return list(self._models)
+
+    def tables(self) -> Mapping[str, ModelTable]:
+        """What the files say of their models."""
+        return {name: table for name, (_, table) in self._models.items()}
+
+    def variables(self) -> list[str]:
+        """The names of the variables that a key may stand in."""
+        known = [key for provider in catalog.providers().values() for key in provider.keys]
+        own = [t.api_key_env for t in self.tables().values() if t.api_key_env]
+        return list(dict.fromkeys([*known, *own]))
+
+    def secrets(self) -> set[str]:
+        """What is never to be written: the keys in the environment, and those in headers."""
+        headers = [table.headers for table in self.tables().values()]
+        return secret_values(self._environ, self.variables(), headers)
+
+    def auto(self) -> Auto:
+        """What `auto` stands for here, and why."""
+        if self._auto is None:
+            starter = hub.groups()["starter"]
+            pulled = [name for name in starter if hub.cached(name, self.models_folder)]
+            self._auto = automatic(self._environ, _ollama_models(self._environ), pulled)
+        return self._auto
+
+    def knows(self, name: str) -> bool:
+        """Whether *name* is a mixture or a model."""
+        return self._means_something(name) or written(name) is not None
+
+    def plan(self, name: str) -> Plan:
+        """A mixture by name, `auto` filled in; a model's name is a mixture of one layer."""
+        if name in self._plans:
+            return self._filled(self._plans[name])
+        if name == AUTO:
+            auto = self.auto()
+            return Plan(name, (), auto.aggregator, answer=auto.answer)
+        if name == AUTO_TEAM:
+            raise ConfigError(f"'{AUTO_TEAM}' is several models, for the layers of a mixture")
+        if plan := written(name):
+            self._check(plan)
+            return self._filled(plan)
+        if self._means_something(name):
+            return Plan(name, (), name)
+        raise ConfigError(self._unknown(name))
+
+    def _filled(self, plan: Plan) -> Plan:
+        if not plan.members() & {AUTO, AUTO_TEAM}:
+            return plan
+        auto = self.auto()
+        layers = tuple(_with_auto(layer, auto) for layer in plan.layers)
+        aggregator = auto.aggregator if plan.aggregator == AUTO else plan.aggregator
+        fallbacks = tuple(auto.aggregator if n == AUTO else n for n in plan.fallbacks)
+        answer = plan.answer.over(auto.answer) if plan.aggregator == AUTO else plan.answer
+        filled = replace(
+            plan, layers=layers, aggregator=aggregator, fallbacks=fallbacks, answer=answer
+        )
+        _check_quorum(filled)
+        return filled
+
+    def calls(self, plan: Plan) -> int:
+        """Model calls of one answer when nothing fails, mixtures inside it included."""
+        return self.outline(plan).calls
+
+    # ---- building
+
+    def mixture(self, plan: Plan) -> Composite:
+        """Models for a plan's names. Raises ConfigError before any call is made."""
+        return self._assembled(plan, self._member)
+
+    def outline(self, plan: Plan) -> Composite:
+        """The same mixture of mere names, for counting: it needs no key and asks no one."""
+
+        def named(_plan: Plan, _path: Path_, name: str) -> Model:
+            nested = name in self._plans
+            return self.outline(self.plan(name)) if nested else echo(name)
+
+        return self._assembled(plan, named)
+
+    def _assembled(self, plan: Plan, member: Member) -> Composite:
+        layers = tuple(self._layer(plan, layer, member) for layer in plan.layers)
+        fallbacks = tuple(
+            member(plan, ("fallbacks", i), name) for i, name in enumerate(plan.fallbacks)
+        )
+        last = None if plan.voted else member(plan, plan.last, plan.aggregator)
+        return patterned.built(plan, layers, last, fallbacks)
+
+    def runnable(
+        self,
+        plan: Plan,
+        *,
+        max_cost: float | None = None,
+        deadline: float | None = None,
+        purses: Sequence[Purse] = (),
+        turns: Turns | None = None,
+    ) -> Model:
+        """
+        The mixture under the caps that are configured, under those of *purses*, and under
+        *max_cost* dollars and *deadline* seconds for each run. *turns*: see ``Mixture``.
+        """
+        mixture = self.mixture(plan)
+        if isinstance(mixture, Mixture | Sequential):
+            mixture = replace(mixture, turns=turns)
+        if deadline is not None:
+            mixture = hurried(mixture, deadline)
+        table = self._budget
+        run_usd = table.run_usd if max_cost is None else max_cost
+        days = [*self._day_purses(plan), *purses]
+        model: Model = mixture
+        if run_usd is not None or table.run_tokens is not None or days:
+
+            def all_purses() -> list[Purse]:
+                return [Pocket("this run", run_usd, table.run_tokens), *days]
+
+            model = Budgeted(mixture, all_purses, self.price, at_the_cap=table.at_the_cap)
+        return model if deadline is None else Deadlined(model, deadline)
+
+    def _day_purses(self, plan: Plan) -> list[Purse]:
+        """The day's purse, and those of the keys that the plan's models use."""
+        table = self._budget
+        purses: list[Purse] = []
+        if table.day_usd is not None or table.day_tokens is not None:
+            book = DayBook(self.store, "day")
+            purses.append(DayPurse("the day", book, table.day_usd, table.day_tokens))
+        used = self._keys_of(plan)
+        for variable, caps in table.keys.items():
+            if variable in used:
+                book = DayBook(self.store, f"key {variable}")
+                name = f"{variable} for the day"
+                purses.append(DayPurse(name, book, caps.day_usd, caps.day_tokens))
+        return purses
+
+    def _keys_of(self, plan: Plan) -> set[str]:
+        """The environment variables whose keys a plan's models are asked with."""
+        keys: set[str] = set()
+        for name in plan.members():
+            if name in self._plans:
+                keys |= self._keys_of(self.plan(name))
+            else:
+                keys |= self._key_of(name)
+        return keys
+
+    def _key_of(self, name: str) -> set[str]:
+        table = self._models[name][1] if name in self._models else None
+        if table is not None and table.hedge and table.hedge.elsewhere not in (None, name):
+            plain = msgspec.structs.replace(table, hedge=None)
+            return self._key_in(name, plain) | self._key_of(table.hedge.elsewhere or "")
+        return self._key_in(name, table)
+
+    def _key_in(self, name: str, table: ModelTable | None) -> set[str]:
+        if table is not None and table.api_key_env:
+            return {table.api_key_env}
+        provider = table.provider if table is not None else (catalog.split(name) or (None,))[0]
+        known = catalog.providers().get(provider or "")
+        return {next((k for k in known.keys if self._environ.get(k)), "")} if known else set()
+
+    def _layer(
+        self,
+        plan: Plan,
+        seats: Sequence[Seated],
+        member: Member,
+    ) -> Layer:
+        proposers = tuple(
+            Proposer(
+                member(plan, seat.path, seat.model),
+                seat.sampling.over(plan.sampling),
+                seat.samples,
+                seat.persona,
+            )
+            for seat in seats
+        )
+        return Layer(proposers, plan.quorum, plan.patience, plan.deadline)
+
+    def _member(self, plan: Plan, path: Path_, name: str) -> Model:
+        try:
+            return self.model(name)
+        except ConfigError as error:
+            if error.located:
+                raise
+            raise plan.error(path, str(error)) from None
+
+    def model(self, name: str) -> Model:
+        """A Model by name, the same object each time."""
+        if name not in self._built:
+            self._built[name] = self._make(name)
+        return self._built[name]
+
+    def _make(self, name: str) -> Model:
+        if name in self._models:
+            document, table = self._models[name]
+            return self._from_table(name, table, document)
+        if name in self._plans or name == AUTO:
+            return self.mixture(self.plan(name))
+        if found := catalog.split(name):
+            provider, model = found
+            return self._workshop.hosted(name, ModelTable(model=model, provider=provider))
+        return self._workshop.local(name, name, ModelTable())
+
+    def _from_table(self, name: str, table: ModelTable, document: toml.Document) -> Model:
+        try:
+            if table.provider is None and table.base_url is None:
+                return self._workshop.local(name, table.model or name, table)
+            elsewhere = table.hedge.elsewhere if table.hedge else None
+            if elsewhere in self._building:
+                said = f"hedge: {elsewhere} is asked in place of itself: name another model"
+                raise ConfigError(said, key="hedge")
+            self._building.append(name)
+            try:
+                other = self.model(elsewhere) if elsewhere and elsewhere != name else None
+            finally:
+                self._building.remove(name)
+            return self._workshop.hosted(name, table, other)
+        except ConfigError as error:
+            if error.located:
+                raise
+            path = ["models", name, *([error.key] if error.key else [])]
+            raise document.error(path, f"models.{name}: {error}") from None
+
+    def price(self, name: str, usage: Usage) -> float | None:
+        """Dollars for *usage* of the model called *name*; None where no one knows."""
+        if name in self._models:
+            table = self._models[name][1]
+            if table.price is not None:
+                given = table.price
+                return Price(
+                    input=given.input,
+                    output=given.output,
+                    cached=given.cached,
+                    cache_write=given.cache_write,
+                )(usage)
+            if table.provider is not None:
+                return catalog.price(table.provider, table.model or "", usage)
+            if table.base_url is not None:
+                return None
+            return FREE(usage)
+        if found := catalog.split(name):
+            return catalog.price(*found, usage)
+        return FREE(usage) if name in hub.known() or name.endswith(".gguf") else None
+
+
+_HOW_TO_NAME = (
+    "A model is one of these, `provider/model` as in openai/gpt-5.4, or the path of a .gguf file."
+)
+
+
+def _plan(name: str, table: MixtureTable, document: toml.Document) -> Plan:
+    path = ["mixtures", name]
+    for number, layer in enumerate(table.layers):
+        if not layer:
+            problem = f"layer {number + 1} is empty: a layer is a list of model names"
+            raise document.error([*path, "layers", number], f"mixtures.{name}: {problem}")
+    for key in ("patience", "deadline"):
+        value = getattr(table, key)
+        if value is not None and value < 0:
+            raise document.error([*path, key], f"{key}: seconds cannot be negative")
+    pattern, last, answer = patterned.ending(name, table, document)
+    plan = Plan(
+        name,
+        tuple(
+            tuple(_seat(member, ("layers", i, j), document, path) for j, member in enumerate(row))
+            for i, row in enumerate(table.layers)
+        ),
+        last,
+        tuple(table.fallbacks),
+        table.quorum,
+        table.patience,
+        table.deadline,
+        _synthesis(name, table.synthesis, document),
+        table.sampling.words(),
+        answer,
+        document,
+        pattern,
+    )
+    if AUTO_TEAM not in plan.members():
+        _check_quorum(plan)
+    return plan
+
+
+def _check_quorum(plan: Plan) -> None:
+    sizes = [sum(seat.samples for seat in layer) for layer in plan.layers]
+    smallest = min(sizes, default=plan.quorum)
+    if not 1 <= plan.quorum <= smallest:
+        said = f"quorum: {plan.quorum} does not fit a layer of {smallest}: 1 to {smallest} would"
+        raise plan.error(["quorum"], said)
+
+
+def _seat(
+    member: str | ProposerTable, at: Path_, document: toml.Document, path: Sequence[str]
+) -> Seated:
+    try:
+        if isinstance(member, str):
+            return replace(seated(member), path=at)
+        if member.samples < 1:
+            raise ConfigError(f"samples must be at least 1, not {member.samples}")
+    except ConfigError as error:
+        raise document.error([*path, *at], f"layers: {error}") from None
+    sampling = member.sampling.words()
+    return Seated(member.model, member.samples, member.persona, sampling, (*at, "model"))
+
+
+def _synthesis(name: str, value: str, document: toml.Document) -> Synthesis:
+    """A layout by name, or a text file of one's own beside the configuration."""
+    if value in BY_NAME:
+        return BY_NAME[value]
+    path = ["mixtures", name, "synthesis"]
+    file = Path(document.source).parent / value
+    if not file.is_file():
+        names = ", ".join(f"'{known}'" for known in BY_NAME)
+        raise document.error(
+            path, f"synthesis: '{value}' is neither {names} nor the path of a text file"
+        )
+    try:
+        return template(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise document.error(path, f"synthesis: {file}: {error}") from None
+
+
+def _with_auto(layer: Sequence[Seated], auto: Auto) -> tuple[Seated, ...]:
+    seats: list[Seated] = []
+    for seat in layer:
+        if seat.model == AUTO_TEAM:
+            seats.extend(auto.team)
+        elif seat.model == AUTO:
+            drafts = seat.sampling.over(auto.team[0].sampling)
+            seats.append(Seated(auto.aggregator, seat.samples, seat.persona, drafts))
+        else:
+            seats.append(seat)
+    return tuple(seats)
+
+
+def load(
+    file: str | None,
+    *,
+    environ: Environment,
+    folder: Path,
+    home: Path | None = None,
+    cache: bool | None = None,
+    keep: bool | None = None,
+) -> Config:
+    """
+    The presets, and the user's file over them.
+
+    *file*, else ``MIXTURA_CONFIG``, else ``mixtura.toml`` in *folder*, else the one in the
+    user's configuration folder. *cache*, *keep*: whether answers, and runs, are kept, whatever
+    the file says.
+    Raises ConfigError with the file and the line.
+    """
+    shipped = (resources.files("mixtura") / "presets" / "mixtures.toml").read_text("utf-8")
+    documents = [toml.Document(shipped, PRESETS)]
+    if path := find(file, environ=environ, folder=folder, home=home):
+        documents.append(toml.Document(_text(path), str(path)))
+    return Config(
+        documents,
+        environ=environ,
+        models_folder=models_folder(environ, home),
+        store_folder=state_folder(environ, home),
+        cache=cache,
+        keep=keep,
+    )
+
+
+def find(
+    file: str | None, *, environ: Environment, folder: Path, home: Path | None = None
+) -> Path | None:
+    """The configuration file that counts; None when there is none."""
+    named = file or environ.get("MIXTURA_CONFIG")
+    if named:
+        path = _expanded(named)
+        if not path.is_file():
+            origin = "--config" if file else "MIXTURA_CONFIG"
+            raise ConfigError(f"{origin}: there is no file {path}")
+        return path
+    for path in (folder / "mixtura.toml", config_folder(environ, home) / "mixtura.toml"):
+        if path.is_file():
+            return path
+    return None
+
+
+def config_folder(environ: Environment, home: Path | None = None) -> Path:
+    base = environ.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else (home or Path.home()) / ".config") / "mixtura"
+
+
+def state_folder(environ: Environment, home: Path | None = None) -> Path:
+    """Where the store is."""
+    base = environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else (home or Path.home()) / ".local" / "state") / "mixtura"
+
+
+def models_folder(environ: Environment, home: Path | None = None) -> Path:
+    """Where models that come in packages are kept."""
+    base = environ.get("XDG_CACHE_HOME")
+    cache = (Path(base) if base else (home or Path.home()) / ".cache") / "mixtura"
+    return Path(environ["MIXTURA_CACHE"]) if environ.get("MIXTURA_CACHE") else cache / "models"
+
+
+def _expanded(name: str) -> Path:
+    """With the home folder for a ~, where there is one."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")  # Windows' editors begin with a mark
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+
+
+def _ollama_models(environ: Environment) -> list[str] | None:
+    """What Ollama serves, the largest first; None when it does not answer at once."""
+    provider = catalog.providers()["ollama"]
+    listens = environ.get(provider.address or "")
+    url = ollama_url(listens) if listens else provider.base_url.removesuffix("/v1")
+    if url is None:
+        return None
+    found = looked_up(f"{url}/api/tags", _OllamaTags, seconds=0.5)
+    if found is None:
+        return None
+    ranked = sorted(found.models, key=lambda m: m.size, reverse=True)
+    return [m.name for m in ranked if "embed" not in m.name]
+
+
+class _OllamaModel(msgspec.Struct):
+    name: str
+    size: int = 0
+
+
+class _OllamaTags(msgspec.Struct):
+    models: list[_OllamaModel] = []

@@ -1,0 +1,375 @@
+"""Ask a layer at once: order kept, quorum, patience, deadline. The only concurrency there is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from mixtura.errors import (
+    ContentFilterError,
+    ModelError,
+    QuorumNotMetError,
+    RejectedError,
+    TimedOutError,
+    bill,
+    billed,
+)
+from mixtura.events import (
+    Aggregated,
+    Asked,
+    Emit,
+    Failure,
+    LayerFinished,
+    Proposal,
+    Restarted,
+    Seat,
+    Token,
+    placed,
+)
+from mixtura.model import Model, sees, window
+from mixtura.prompts import Synthesis, blinded, shown, with_system
+from mixtura.roles import Aggregator, Layer, Proposer
+from mixtura.similarity import medoid
+from mixtura.types import Charge, Completion, Request
+
+Show = Callable[[Model, Sequence[Completion]], Request]
+"""The request as a model is to read it, proposals in it; raises ModelError when it cannot fit."""
+
+
+class Round(NamedTuple):
+    """What a layer gave: proposals in the order of its proposers, and what all its calls cost."""
+
+    proposals: tuple[Completion, ...]
+    lost: tuple[ModelError, ...]
+    charges: tuple[Charge, ...]
+
+
+def reading(synthesis: Synthesis, request: Request) -> Show:
+    """*request* as each model can take it in: fitted to its window, without what it cannot see."""
+
+    def show(model: Model, proposals: Sequence[Completion]) -> Request:
+        read = blinded(request) if sees(model) is False else request
+        return shown(synthesis, read, proposals, window(model))
+
+    return show
+
+
+class Descent(NamedTuple):
+    """What all the layers gave: the last one's proposals, what it cost, who was left out."""
+
+    proposals: tuple[Completion, ...]
+    charges: tuple[Charge, ...]
+    degraded: tuple[str, ...]
+
+
+async def descend(
+    layers: Sequence[Layer],
+    synthesis: Synthesis,
+    request: Request,
+    emit: Emit | None,
+    *,
+    answers: bool = False,
+) -> Descent:
+    """Down the layers, each shown what the one before it said. *answers*: see ``propose``."""
+    down = Descent((), (), ())
+    show = reading(synthesis, request)
+    try:
+        for depth, layer in enumerate(layers, start=1):
+            last = answers and depth == len(layers)
+            found = await propose(layer, show, down.proposals, depth=depth, emit=emit, answers=last)
+            lost = (f"layer {depth}: {e.model} failed: {e}" for e in found.lost)
+            down = Descent(
+                found.proposals, (*down.charges, *found.charges), (*down.degraded, *lost)
+            )
+    except ModelError as error:
+        raise error.paid(*down.charges) from None
+    except asyncio.CancelledError as left:
+        bill(left, *down.charges)
+        raise
+    return down
+
+
+async def propose(
+    layer: Layer,
+    show: Show,
+    before: Sequence[Completion],
+    *,
+    depth: int,
+    emit: Emit | None,
+    answers: bool = False,
+) -> Round:
+    """
+    Ask every proposer at once; answers keep the order of the proposers.
+
+    *answers*: one of the proposals will be the answer as it is, so what the caller asks of an
+    answer (sampling, tools, response format) is asked of each. Raises QuorumNotMetError when
+    fewer than the quorum answer, with every cause.
+    """
+    cut: set[Seat] = set()
+    tasks: dict[Seat, _Task] = {}
+    try:
+        async with asyncio.TaskGroup() as group:
+            for index, (call, draw) in enumerate(_drawn(layer.calls)):
+                seat = Seat(depth, index, "proposer")
+                asked = _ask(call, show, before, draw, seat, cut, emit, answers)
+                tasks[seat] = group.create_task(asked)
+            await _settled(tasks, layer, cut)
+    except asyncio.CancelledError as left:
+        bill(left, *(charge for task in tasks.values() for charge in _charges(task)))
+        raise
+    outcomes = [task.result() for task in tasks.values()]
+    proposals = tuple(o for o in outcomes if isinstance(o, Completion))
+    lost = tuple(o for o in outcomes if isinstance(o, ModelError))
+    charges = tuple(charge for outcome in outcomes for charge in outcome.charges)
+    if emit:
+        emit(LayerFinished(depth, len(proposals), len(outcomes)))
+    if len(proposals) < layer.quorum:
+        raise QuorumNotMetError(depth, layer.quorum, len(proposals), lost, charges)
+    return Round(proposals, lost, charges)
+
+
+async def _ask(
+    proposer: Proposer,
+    show: Show,
+    before: Sequence[Completion],
+    draw: _Draw,
+    seat: Seat,
+    cut: set[Seat],
+    emit: Emit | None,
+    answers: bool,
+) -> Completion | ModelError:
+    model = proposer.model
+    inner = placed(emit, seat) if emit else None
+    try:
+        asked = _for_proposer(proposer, show(model, before), draw, answers)
+        if inner:
+            inner(Asked(model.name, asked))
+        answer = await model.complete(asked, inner)
+    except ModelError as error:
+        failed = error
+    except asyncio.CancelledError as left:
+        task = asyncio.current_task()
+        if seat not in cut or task is None or task.uncancel() > 0:
+            raise
+        lost = tuple(charge._replace(outcome="lost") for charge in billed(left))
+        failed = TimedOutError("cut off by the layer's patience or deadline", charges=lost)
+    else:
+        if inner:
+            inner(Proposal(answer))
+        return answer
+    failed.model = failed.model or model.name
+    if inner:
+        inner(Failure(model.name, failed))
+    return failed
+
+
+def _for_proposer(proposer: Proposer, request: Request, draw: _Draw, answers: bool) -> Request:
+    """
+    The request as one proposer gets it.
+
+    The caller's sampling, tools and response format are for what *answers*, not for drafts.
+    Only the seed goes to everyone: without it a run could not be repeated. A mixture that
+    is itself drawn again asks its members for fresh draws.
+    """
+    number = request.draw * draw.of + draw.ordinal
+    seed = proposer.sampling.seed if proposer.sampling.seed is not None else request.sampling.seed
+    seed = None if seed is None else seed + number
+    if answers:
+        sampling = replace(request.sampling.over(proposer.sampling), seed=seed)
+        asked = replace(request, sampling=sampling, draw=number, draft=True)
+    else:
+        sampling = replace(proposer.sampling, seed=seed)
+        asked = Request(request.messages, sampling, draw=number, draft=True)
+    return with_system(asked, proposer.persona) if proposer.persona else asked
+
+
+class _Draw(NamedTuple):
+    """The *ordinal*-th call to a model that is called *of* times in this layer."""
+
+    ordinal: int
+    of: int
+
+
+def _drawn(calls: Sequence[Proposer]) -> list[tuple[Proposer, _Draw]]:
+    """Number the calls to each model, also when it is listed more than once."""
+    times: dict[int, int] = {}
+    ordinals: list[int] = []
+    for call in calls:
+        ordinals.append(times.get(id(call.model), 0))
+        times[id(call.model)] = ordinals[-1] + 1
+    return [
+        (call, _Draw(ordinal, times[id(call.model)]))
+        for call, ordinal in zip(calls, ordinals, strict=True)
+    ]
+
+
+_Task = asyncio.Task[Completion | ModelError]
+
+
+def _charges(task: _Task) -> tuple[Charge, ...]:
+    """What a call cost, however it ended."""
+    try:
+        return task.result().charges
+    except asyncio.CancelledError as left:
+        return billed(left)
+
+
+async def _settled(tasks: dict[Seat, _Task], layer: Layer, cut: set[Seat]) -> None:
+    """Return when the layer may go on: all done, patience spent after a quorum, or deadline."""
+    if layer.patience is None and layer.deadline is None:
+        await asyncio.wait(tasks.values())
+        return
+    clock = asyncio.get_running_loop().time
+    end = None if layer.deadline is None else clock() + layer.deadline
+    patience = layer.patience
+    waiting = set(tasks.values())
+    while waiting and (end is None or clock() < end):
+        left = None if end is None else end - clock()
+        _, waiting = await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        if patience is not None and _answered(tasks.values()) >= layer.quorum:
+            soon = clock() + patience
+            end = soon if end is None else min(end, soon)
+            patience = None
+    for seat, task in tasks.items():
+        if task in waiting:
+            cut.add(seat)
+            task.cancel()
+
+
+def _answered(tasks: Iterable[_Task]) -> int:
+    done = [t for t in tasks if t.done() and not t.cancelled() and not t.exception()]
+    return sum(isinstance(task.result(), Completion) for task in done)
+
+
+# ---- the last layer
+
+
+async def aggregate(
+    aggregator: Aggregator,
+    show: Show,
+    proposals: Sequence[Completion],
+    *,
+    depth: int,
+    emit: Emit | None,
+) -> Completion:
+    """
+    Have the aggregator write the answer, or its fallbacks in order.
+
+    When a content filter stops it, it is asked again without a half of the proposals. When
+    no model answers, the proposal closest to the others is the answer, marked as degraded;
+    but not where a tool's call or a certain form was asked for, which no proposal has. An
+    answer of which a person has seen a part is never begun again: then the error is raised.
+    """
+    last = _LastLayer(aggregator, show, depth, emit)
+    models = (aggregator.model, *aggregator.fallbacks)
+    for model in models:
+        for kept in _subsets(proposals):
+            answer = await last.asked(model, kept, without=len(proposals) - len(kept))
+            if answer is not None:
+                return answer
+            if not last.filtered:
+                break
+    return last.agreed(proposals)
+
+
+class _LastLayer:
+    """The attempts at an answer: what they cost, and what is to be said about them."""
+
+    def __init__(self, aggregator: Aggregator, show: Show, depth: int, emit: Emit | None) -> None:
+        self._aggregator = aggregator
+        self._show = show
+        self._emit = placed(emit, Seat(depth, 0, "aggregator")) if emit else None
+        self._error: ModelError | None = None
+        self._paid: tuple[Charge, ...] = ()
+        self._degraded: tuple[str, ...] = ()
+        self._replaceable = True
+
+    @property
+    def filtered(self) -> bool:
+        return isinstance(self._error, ContentFilterError)
+
+    async def asked(
+        self, model: Model, proposals: Sequence[Completion], *, without: int
+    ) -> Completion | None:
+        """One attempt. None when it failed and another may be made; raises when none may."""
+        if self._error is not None and self._emit:
+            self._emit(Restarted(model.name, self._error))
+        draft = False
+        try:
+            request = self._show(model, proposals)
+            self._replaceable = _free_text(request)
+            draft = request.draft
+            sampling = request.sampling.over(self._aggregator.sampling)
+            request = replace(request, sampling=sampling)
+            if self._emit:
+                self._emit(Asked(model.name, request))
+            answer = await model.complete(request, self._emit)
+        except asyncio.CancelledError as left:
+            bill(left, *self._paid)
+            raise
+        except ModelError as error:
+            self._failed(model, error)
+            if error.shown and not draft:
+                raise error.paid(*self._paid[: len(self._paid) - len(error.charges)]) from None
+            return None
+        if without:
+            said = f"a content filter: {without} of the proposals were left out"
+            self._degraded = (*self._degraded, said)
+        return self._whole(answer)
+
+    def _failed(self, model: Model, error: ModelError) -> None:
+        error.model = error.model or model.name
+        self._error = error
+        self._paid = (*self._paid, *error.charges)
+        self._degraded = (*self._degraded, f"the aggregator {model.name} failed: {error}")
+        if self._emit:
+            self._emit(Failure(model.name, error))
+
+    def _whole(self, answer: Completion) -> Completion:
+        if self._emit:
+            self._emit(Aggregated(answer))
+        return replace(
+            answer,
+            charges=(*self._paid, *answer.charges),
+            degraded=(*self._degraded, *answer.degraded),
+        )
+
+    def agreed(self, proposals: Sequence[Completion]) -> Completion:
+        """No aggregator answered: the proposal that agrees most with the others."""
+        assert self._error is not None
+        whole = [p for p in proposals if p.finish_reason == "stop"] or list(proposals)
+        wrong = isinstance(self._error, RejectedError) and self._error.parameter is not None
+        if not whole or wrong or not self._replaceable:
+            self._error.charges = self._paid
+            raise self._error
+        best = whole[medoid([p.text for p in whole])]
+        if self._emit:
+            self._emit(Token(best.text))
+        said = f"this is the proposal of {best.model}, the closest to the others"
+        self._degraded = (*self._degraded, said)
+        return self._whole(replace(best, charges=(), degraded=()))
+
+
+def _free_text(request: Request) -> bool:
+    """Whether any good text answers *request*: no tools, no form, nothing counted on."""
+    form = (request.response_format or {}).get("type", "text")
+    return form == "text" and not request.tools and not request.extra.get("logprobs")
+
+
+def _subsets(proposals: Sequence[Completion]) -> Sequence[Sequence[Completion]]:
+    """
+    All proposals; then, for when a filter objects to one of them, smaller and smaller parts.
+
+    The halves, then a quarter, an eighth …, then none: at most about log2 N further tries.
+    """
+    if len(proposals) < 2:
+        return [proposals, []] if proposals else [proposals]
+    half = len(proposals) // 2
+    parts = [proposals, proposals[:half], proposals[half:]]
+    size = half // 2
+    while size:
+        parts.append(proposals[:size])
+        size //= 2
+    return [*parts, []]

@@ -1,0 +1,338 @@
+"""AlpacaEval 2.0: its files as published, and the score of a model from a judge's annotations."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import numpy as np
+
+from mixtura.errors import ConfigError
+from mixtura.evals import glm
+from mixtura.evals.glm import Controlled, Gamed, Method, Vector, Weights
+
+T = TypeVar("T")
+
+DRAW = 1.5
+"""A preference is 1 where the baseline won, 2 where the model did; 0 is an old word for a draw."""
+
+
+class Output(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A row of ``model_outputs.json``: an instruction and what a model answered."""
+
+    instruction: str
+    dataset: str | None = None
+    output: str
+    generator: str
+
+
+class Annotation(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A row of ``annotations.json``: the baseline's answer, the model's, and what a judge says."""
+
+    instruction: str
+    dataset: str | None = None
+    output_1: str | None
+    generator_1: str
+    output_2: str | None
+    generator_2: str
+    annotator: str | None = None
+    preference: float | None
+    """None where the judge gave no verdict: such a row counts nowhere."""
+    index: int | None = None
+    """The instruction's number from 0, needed where only a part of them was judged."""
+
+
+class Score(msgspec.Struct, frozen=True):
+    """A row of the leaderboard, under its own names; rates and errors in percent."""
+
+    win_rate: float
+    standard_error: float | None
+    n_wins: int
+    n_wins_base: int
+    n_draws: int
+    n_total: int
+    discrete_win_rate: float
+    avg_length: int
+    length_controlled_winrate: float
+    lc_standard_error: float | None
+    lc_method: Method
+
+
+# ---- the score
+
+
+def score(
+    annotations: Sequence[Annotation],
+    *,
+    difficulties: Mapping[int, float] | None = None,
+    weights: Mapping[str, Weights] | None = None,
+    gamed: Gamed | None = None,
+    source: str = "annotations",
+) -> Score:
+    """
+    The leaderboard's figures for the model that *annotations* are about.
+
+    The length-controlled win rate comes from *weights* where they are given, else from a fit,
+    as good as *difficulties* and *gamed* allow. Raises ConfigError, which names *source*.
+    """
+    _check(annotations, source)
+    preferences = _preferences(annotations)
+    judged = preferences[~np.isnan(preferences)]
+    if not len(judged):
+        raise ConfigError(f"{source}: no row has a preference")
+    count = len(judged)
+    wins, draws = int((judged > 0.5).sum()), int((judged == 0.5).sum())
+    lengths = _lengths([row.output_2 for row in annotations])
+    controlled = length_controlled(
+        annotations, difficulties=difficulties, weights=weights, gamed=gamed, source=source
+    )
+    return Score(
+        win_rate=100 * float(judged.mean()),
+        standard_error=(100 * float(judged.std(ddof=1)) / math.sqrt(count) if count > 1 else None),
+        n_wins=wins,
+        n_wins_base=count - wins - draws,
+        n_draws=draws,
+        n_total=count,
+        discrete_win_rate=100 * (wins + draws / 2) / count,
+        avg_length=0 if np.isnan(lengths).all() else int(np.nanmean(lengths)),
+        length_controlled_winrate=controlled.win_rate,
+        lc_standard_error=controlled.standard_error,
+        lc_method=controlled.method,
+    )
+
+
+def length_controlled(
+    annotations: Sequence[Annotation],
+    *,
+    difficulties: Mapping[int, float] | None = None,
+    weights: Mapping[str, Weights] | None = None,
+    gamed: Gamed | None = None,
+    source: str = "annotations",
+) -> Controlled:
+    """The length-controlled win rate, by the best way that what is given allows."""
+    first = annotations[0]
+    if first.generator_1 == first.generator_2:
+        return Controlled(50.0, 0.0, "baseline", Weights(0.0, 0.0, 0.0))
+    if weights is not None:
+        if difficulties is None:
+            raise ConfigError("weights say nothing without the difficulties of the instructions")
+        if first.generator_2 not in weights:
+            raise ConfigError(
+                f"{source}: there are no weights for {first.generator_2}; without weights, they"
+                " are fitted"
+            )
+        return glm.published(weights[first.generator_2], _in_order(difficulties))
+    preferences = _preferences(annotations)
+    lengths = glm.scaled(
+        _lengths([row.output_1 for row in annotations]),
+        _lengths([row.output_2 for row in annotations]),
+    )
+    if difficulties is None:
+        return glm.average_fit(preferences, lengths)
+    hardness = _hardness(annotations, difficulties, source)
+    if gamed is None:
+        return glm.prior_fit(preferences, lengths, hardness)
+    return glm.official(preferences, lengths, hardness, gamed)
+
+
+def published(
+    weights: Mapping[str, Weights], difficulties: Mapping[int, float]
+) -> dict[str, Controlled]:
+    """The length-controlled win rate of every model whose weights are known."""
+    hardness = _in_order(difficulties)
+    return {name: glm.published(known, hardness) for name, known in weights.items()}
+
+
+def head_to_head(model: Weights, other: Weights, difficulties: Mapping[int, float]) -> Controlled:
+    """How often *model* beats *other* at equal length, neither of them the baseline."""
+    apart = Weights(*(a - b for a, b in zip(model, other, strict=True)))
+    return glm.published(apart, _in_order(difficulties))
+
+
+def _check(annotations: Sequence[Annotation], source: str) -> None:
+    if not annotations:
+        raise ConfigError(f"{source}: there are no rows")
+    first = annotations[0]
+    for number, row in enumerate(annotations, start=1):
+        said = row.preference
+        if said is not None and said != 0 and not 1 <= said <= 2:
+            raise ConfigError(
+                f"{source}, row {number}: preference: {said} is none; it goes from 1 (the"
+                " baseline) to 2 (the model), 0 is a draw, null is no verdict"
+            )
+        for field in ("generator_1", "generator_2"):
+            name, usual = getattr(row, field), getattr(first, field)
+            if name != usual:
+                raise ConfigError(
+                    f"{source}, row {number}: {field}: '{name}', where row 1 has '{usual}':"
+                    " one file is about one model and one baseline"
+                )
+
+
+def _preferences(annotations: Sequence[Annotation]) -> Vector:
+    """From 0 to 1, not a number where the judge gave no verdict."""
+    said = [row.preference for row in annotations]
+    return np.array([math.nan if p is None else (p or DRAW) - 1 for p in said])
+
+
+def _lengths(texts: Sequence[str | None]) -> Vector:
+    return np.array([math.nan if text is None else len(text) for text in texts], dtype=float)
+
+
+def _in_order(difficulties: Mapping[int, float]) -> Vector:
+    return np.array([difficulties[index] for index in sorted(difficulties)])
+
+
+def _hardness(
+    annotations: Sequence[Annotation], difficulties: Mapping[int, float], source: str
+) -> Vector:
+    whole = len(annotations) == len(difficulties)
+    found: list[float] = []
+    for number, row in enumerate(annotations):
+        index = number if row.index is None and whole else row.index
+        if index is None:
+            raise ConfigError(
+                f"{source}, row {number + 1}: there are {len(annotations)} rows and"
+                f" {len(difficulties)} difficulties: each row needs its index"
+            )
+        if index not in difficulties:
+            raise ConfigError(f"{source}, row {number + 1}: no difficulty has the index {index}")
+        found.append(difficulties[index])
+    return np.array(found)
+
+
+# ---- JSON, as the leaderboard's own files
+
+
+def read_outputs(path: Path) -> list[Output]:
+    """A ``model_outputs.json``. Raises ConfigError, which names the file and the row."""
+    return _read(path, list[Output])
+
+
+def write_outputs(path: Path, outputs: Sequence[Output]) -> None:
+    _write(path, outputs)
+
+
+def read_annotations(path: Path) -> list[Annotation]:
+    """An ``annotations.json``. Raises ConfigError, which names the file and the row."""
+    rows = _read(path, list[Annotation])
+    _check(rows, str(path))
+    return rows
+
+
+def write_annotations(path: Path, annotations: Sequence[Annotation]) -> None:
+    """Raises ConfigError for what `read_annotations` would refuse."""
+    _check(annotations, str(path))
+    _write(path, annotations)
+
+
+def _read(path: Path, kind: type[list[T]]) -> list[T]:
+    try:
+        rows = msgspec.json.decode(path.read_bytes(), type=kind)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except msgspec.ValidationError as error:
+        raise ConfigError(_told(path, str(error))) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid JSON: {error}") from None
+    if not rows:
+        raise ConfigError(f"{path}: there are no rows")
+    return rows
+
+
+def _told(path: Path, said: str) -> str:
+    problem, _, where = said.partition(" - at `$")
+    found = re.match(r"\[(\d+)\](?:\.(\w+))?", where)
+    if not found:
+        return f"{path}: {problem}; expected is a list of rows"
+    field = f"{found[2]}: " if found[2] else ""
+    return f"{path}, row {int(found[1]) + 1}: {field}{problem}"
+
+
+def _write(path: Path, rows: Sequence[Output] | Sequence[Annotation]) -> None:
+    whole = msgspec.json.format(msgspec.json.encode(list(rows)), indent=2) + b"\n"
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(whole)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise ConfigError(f"{path}: {error.strerror}") from None
+
+
+# ---- CSV, as the leaderboard's own files
+
+WEIGHTS = ("np.tanh(std_delta_len)", "instruction_difficulty", "not_gamed_baseline.astype(float)")
+GAMED = ("index", "preference", "std_delta_len", "instruction_difficulty")
+
+
+def read_weights(path: Path) -> dict[str, Weights]:
+    """The weights of every model on the leaderboard: a name, then φ, ψ, θ."""
+    heading, rows = _table(path)
+    found: dict[str, Weights] = {}
+    for line, row in rows:
+        values = [_number(path, line, row, name) for name in WEIGHTS]
+        found[row[heading[0]]] = Weights(*values)
+    return found
+
+
+def read_difficulties(path: Path) -> dict[int, float]:
+    """The difficulty of every instruction: its index, then ``instruction_difficulty``."""
+    heading, rows = _table(path)
+    return {
+        _index(path, line, row, heading[0]): _number(path, line, row, WEIGHTS[1])
+        for line, row in rows
+    }
+
+
+def read_gamed(path: Path) -> tuple[Gamed, dict[int, float]]:
+    """The regularisation set (``df_gamed.csv``), and the difficulties that stand in it."""
+    _, rows = _table(path)
+    difficulties: dict[int, float] = {}
+    values: list[list[float]] = []
+    for line, row in rows:
+        there = {**row, "preference": row.get("preference") or "nan"}
+        preference, length, hardness = [_number(path, line, there, name) for name in GAMED[1:]]
+        difficulties.setdefault(_index(path, line, row, GAMED[0]), hardness)
+        if not (math.isnan(preference) or 0 <= preference <= 1):
+            raise ConfigError(f"{path}, line {line}: preference: {preference} is not from 0 to 1")
+        values.append([preference, length, hardness])
+    table = np.array(values)
+    return Gamed(table[:, 0], table[:, 1], table[:, 2]), difficulties
+
+
+def _table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """The heading, and every row with its line."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, restval="", strict=True)
+            rows = [(reader.line_num, row) for row in reader]
+            heading = list(reader.fieldnames or ())
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a table (CSV): {error}") from None
+    if not rows:
+        raise ConfigError(f"{path}: there are no rows")
+    return heading, rows
+
+
+def _index(path: Path, line: int, row: Mapping[str, str], name: str) -> int:
+    value = _number(path, line, row, name)
+    if not (value >= 0 and value.is_integer()):
+        raise ConfigError(f"{path}, line {line}: '{row[name]}' is no index")
+    return int(value)
+
+
+def _number(path: Path, line: int, row: Mapping[str, str], name: str) -> float:
+    if name not in row:
+        raise ConfigError(f"{path}: there is no column '{name}'")
+    try:
+        return float(row[name])
+    except ValueError:
+        raise ConfigError(f"{path}, line {line}: {name}: '{row[name]}' is no number") from None

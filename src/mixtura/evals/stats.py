@@ -1,0 +1,268 @@
+"""
+How sure a figure is: intervals for means and paired differences, how many prompts it takes.
+
+Scores are 0 to 1, one a prompt; several answers to one prompt are a row of scores and count as
+one prompt. What is missing (None, not a number) is left out on both sides, and counted.
+
+The intervals are percentiles of the bootstrap, expanded for small samples (Hesterberg 2015, "What
+teachers should know about the bootstrap", arXiv 1411.5279): the tail is Φ(-√(n/(n-1))·t), not
+2.5 %. Of plain percentiles, BCa and these, simulated with 30 to 300 pairs of binary and graded
+scores, these stay closest to 95 % (93.0 to 97.5); BCa falls to 88 % where few pairs differ.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float64]
+Graded = float | None
+Scores = Sequence[Graded] | Sequence[Sequence[Graded]] | Vector
+
+CONFIDENCE = 0.95
+RESAMPLES = 10_000
+BLOCK = 2_000_000
+"""Numbers held at once while resampling."""
+POWER = 0.8
+"""How surely a study of the size that is advised would see the difference."""
+WANTED = 0.02
+"""The difference, two points, that is worth seeing unless someone says otherwise."""
+
+_NORMAL = NormalDist()
+
+
+class Estimate(NamedTuple):
+    """A figure, between which bounds the truth lies, and on how many prompts that rests."""
+
+    value: float
+    low: float
+    high: float
+    prompts: int
+    missing: int
+    spread: float
+    """The standard deviation from prompt to prompt."""
+
+    @property
+    def margin(self) -> float:
+        """Half of the interval's width."""
+        return (self.high - self.low) / 2
+
+    @property
+    def differs(self) -> bool:
+        """Whether zero is outside the interval."""
+        return self.low > 0 or self.high < 0
+
+
+# ---- estimates
+
+
+def mean(
+    scores: Scores,
+    *,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Estimate:
+    """The mean score over prompts: an accuracy, a win rate. Raises ValueError below two."""
+    table = per_prompt(scores)
+    return _estimate(table, (0.0, 1.0), confidence, resamples, seed)
+
+
+def difference(
+    ours: Scores,
+    theirs: Scores,
+    *,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Estimate:
+    """
+    How much better *ours* is than *theirs* on the same prompts, in the same order.
+
+    A prompt without a score on one side is left out. Raises ValueError below two.
+    """
+    a, b = per_prompt(ours), per_prompt(theirs)
+    if len(a) != len(b):
+        raise ValueError(f"pairs need as many scores on both sides, not {len(a)} and {len(b)}")
+    return _estimate(a - b, (-1.0, 1.0), confidence, resamples, seed)
+
+
+def per_prompt(scores: Scores) -> Vector:
+    """One score a prompt: the mean of its answers, of those that have one."""
+    rows = np.array([_one(row) for row in scores], dtype=np.float64)
+    known = rows[~np.isnan(rows)]
+    if len(known) and not 0 <= float(known.min()) <= float(known.max()) <= 1:
+        raise ValueError("scores go from 0 to 1")
+    return rows
+
+
+def _one(row: Graded | Sequence[Graded] | Vector) -> float:
+    answers = np.atleast_1d(np.array(row, dtype=np.float64))
+    there = answers[~np.isnan(answers)]
+    return float(there.mean()) if len(there) else math.nan
+
+
+def _estimate(
+    rows: Vector, reach: tuple[float, float], confidence: float, resamples: int, seed: int
+) -> Estimate:
+    kept = rows[~np.isnan(rows)]
+    low, high = intervals(
+        kept[None], reach=reach, confidence=confidence, resamples=resamples, seed=seed
+    )
+    return Estimate(
+        value=float(kept.mean()),
+        low=float(low[0]),
+        high=float(high[0]),
+        prompts=len(kept),
+        missing=len(rows) - len(kept),
+        spread=float(kept.std(ddof=1)),
+    )
+
+
+# ---- intervals
+
+
+def intervals(
+    rows: Vector,
+    *,
+    reach: tuple[float, float] = (-1.0, 1.0),
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[Vector, Vector]:
+    """
+    The bounds of every row's mean; all rows are resampled alike.
+
+    A row of one value says nothing of its spread: there, the share of prompts that may differ
+    unseen (Clopper and Pearson 1934, none in n) may lie at either end of *reach*.
+    """
+    count = rows.shape[1]
+    means = np.hstack([rows @ weights.T for weights in resampled(count, resamples, seed)])
+    low, high = bounds(means, count, confidence)
+    same = rows.min(axis=1) == rows.max(axis=1)
+    unseen = 1 - ((1 - confidence) / 2) ** (1 / count)
+    value = rows[:, 0]
+    low = np.where(same, value - unseen * (value - reach[0]), low)
+    high = np.where(same, value + unseen * (reach[1] - value), high)
+    return np.clip(low, *reach), np.clip(high, *reach)
+
+
+def resampled(count: int, resamples: int, seed: int) -> Iterator[Vector]:
+    """What each prompt weighs in each resample, a block of resamples at a time."""
+    if count < 2:
+        raise ValueError(f"an interval needs two prompts with a score; there are {count}")
+    rng = np.random.default_rng(seed)
+    size = max(1, BLOCK // count)
+    for start in range(0, resamples, size):
+        here = min(size, resamples - start)
+        drawn = rng.integers(0, count, (here, count)) + np.arange(here)[:, None] * count
+        counts = np.bincount(drawn.ravel(), minlength=here * count)
+        yield counts.reshape(here, count) / count
+
+
+def bounds(figures: Vector, count: int, confidence: float) -> tuple[Vector, Vector]:
+    """The expanded percentiles of each row of resampled figures, of *count* prompts."""
+    tail = (1 - confidence) / 2
+    t = student(1 - tail, count - 1)
+    tail = _NORMAL.cdf(-math.sqrt(count / (count - 1)) * t)
+    low, high = np.quantile(figures, [tail, 1 - tail], axis=1)
+    return low, high
+
+
+@lru_cache
+def student(probability: float, freedom: int) -> float:
+    """The quantile above one half of Student's t, by halving."""
+    low, high = 0.0, 1.0
+    while _inside(high, freedom) < 2 * probability - 1:
+        low, high = high, high * 2
+    while high - low > 1e-12 * high:
+        middle = (low + high) / 2
+        below = _inside(middle, freedom) < 2 * probability - 1
+        low, high = (middle, high) if below else (low, middle)
+    return high
+
+
+def _inside(t: float, freedom: int) -> float:
+    """The chance of -t to t (Abramowitz and Stegun 1964, 26.7.3 and 26.7.4)."""
+    angle = math.atan(t / math.sqrt(freedom))
+    sine, cosine = math.sin(angle), math.cos(angle)
+    odd = freedom % 2
+    term, whole = (cosine, 0.0) if odd else (1.0, 0.0)
+    for step in range(1 + odd, freedom, 2):
+        whole += term
+        term *= cosine * cosine * step / (step + 1)
+    return 2 / math.pi * (angle + sine * whole) if odd else sine * whole
+
+
+# ---- how many prompts
+
+
+def prompts_for_margin(spread: float, margin: float, *, confidence: float = CONFIDENCE) -> int:
+    """How many prompts give an interval of ± *margin*: (z·s/m)²."""
+    z = _NORMAL.inv_cdf((1 + confidence) / 2)
+    return _prompts(z, spread, margin)
+
+
+def prompts_for_difference(
+    spread: float, wanted: float, *, power: float = POWER, confidence: float = CONFIDENCE
+) -> int:
+    """How many prompts show a true difference of *wanted* with *power*: ((z_c + z_p)·s/d)²."""
+    z = _NORMAL.inv_cdf((1 + confidence) / 2) + _NORMAL.inv_cdf(power)
+    return _prompts(z, spread, wanted)
+
+
+def _prompts(z: float, spread: float, wanted: float) -> int:
+    if not (spread > 0 and wanted > 0):
+        raise ValueError("prompts can be counted for a spread and a difference above zero")
+    return max(2, math.ceil((z * spread / wanted) ** 2))
+
+
+# ---- in words
+
+
+def verdict(found: Estimate, *, price: float | None = None, wanted: float = WANTED) -> str:
+    """
+    What a difference says, in one sentence; *price*: our cost over theirs, where it is known.
+
+    Where none is seen: how many prompts would show *wanted*.
+    """
+    cost = _at(price)
+    if found.differs:
+        digits = _digits(found.margin)
+        size = f"{100 * abs(found.value):.{digits}f} ± {100 * found.margin:.{digits}f} points"
+        return f"{'better' if found.value > 0 else 'worse'} by {size}{cost and ' ' + cost}"
+    seen = f"no difference seen with {found.prompts:,} prompts{cost and ', ' + cost}"
+    if found.spread == 0:
+        same = found.value == 0
+        return f"{seen}: {'each was scored the same on both sides' if same else 'too few'}"
+    needed = _rough(prompts_for_difference(found.spread, wanted))
+    least = f"{100 * wanted:g} point{'' if wanted == 0.01 else 's'}"
+    if needed <= found.prompts:
+        return f"{seen}; one of {least} would have shown"
+    return f"{seen}; {needed:,} would show {least}"
+
+
+def _at(price: float | None) -> str:
+    if price is None:
+        return ""
+    if 0.95 <= price <= 1.05:
+        return "at the same price"
+    return f"at {price:,.0f} times the price" if price >= 10 else f"at {price:.2g} times the price"
+
+
+def _digits(margin: float) -> int:
+    """Decimals of a figure in points whose margin keeps one digit."""
+    points = 100 * margin
+    return 0 if points >= 0.95 or points <= 0 else min(3, math.ceil(-math.log10(points)))
+
+
+def _rough(count: int) -> int:
+    """Upwards to two digits: the spread is itself an estimate."""
+    step = 10 ** max(0, len(str(count)) - 2)
+    return -(-count // step) * step

@@ -1,0 +1,106 @@
+"""HumanEval: functions to be written, and tests that run them (Chen et al. 2021, 2107.03374)."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import anyio.to_thread
+from inspect_ai import Task, task
+from inspect_ai.dataset import Sample
+from inspect_ai.scorer import Score, Scorer, Target, accuracy, scorer
+from inspect_ai.solver import TaskState, generate, prompt_template
+
+from mixtura.errors import ConfigError
+from mixtura.evals.tasks.source import Row, samples
+
+HOME = "https://raw.githubusercontent.com/openai/human-eval/master/data/HumanEval.jsonl.gz"
+PROMPT = """Write this Python function. Answer with one block of code that holds the whole function,
+its imports included, ready to run as it is; no examples of its use.
+
+```python
+{prompt}
+```"""
+
+_BLOCK = re.compile(r"```(?:[pP]ython3?|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
+
+
+@task
+def humaneval(data: str | None = None, seed: int | None = None, seconds: float = 10.0) -> Task:
+    """Rows with `prompt`, `test`, `entry_point`; *seconds* of the processor for each."""
+    return Task(
+        dataset=samples("humaneval", data or HOME, _sample, seed=seed),
+        solver=[prompt_template(PROMPT), generate()],
+        scorer=passing(seconds),
+        version=1,
+    )
+
+
+def _sample(row: Row) -> Sample:
+    about = {name: row[name] for name in ("prompt", "test", "entry_point")}
+    return Sample(
+        input=row["prompt"],
+        target=row.get("canonical_solution", ""),
+        id=row.get("task_id"),
+        metadata=about,
+    )
+
+
+@scorer(metrics=[accuracy()])
+def passing(seconds: float = 10.0) -> Scorer:
+    try:
+        from mixtura.evals.sandbox import Limits, run
+    except ModuleNotFoundError:  # it stands on what only these have
+        said = "humaneval runs code behind walls that need Linux or macOS; on Windows use WSL"
+        raise ConfigError(said) from None
+    limits = Limits(seconds=seconds, patience=3 * seconds)
+
+    async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001
+        row = state.metadata
+        written = code(state.output.completion, row["prompt"], row["entry_point"])
+        whole = program(written, row["test"], row["entry_point"])
+        outcome = await anyio.to_thread.run_sync(run, whole, limits)
+        return Score(
+            value=1.0 if outcome.passed else 0.0,
+            answer=written,
+            explanation=outcome.reason,
+            metadata={"walls": outcome.walls},
+        )
+
+    return score
+
+
+def code(answer: str, prompt: str, entry_point: str) -> str:
+    """
+    The program in an answer: its block with the function, else its blocks, else all of it.
+
+    Where the function's head is not in it, it is a body, and follows the *prompt*.
+    """
+    blocks: list[str] = _BLOCK.findall(answer)
+    head = re.compile(rf"^\s*(?:async )?def {re.escape(entry_point)}\b", re.MULTILINE)
+    whole = [block for block in blocks if head.search(block)]
+    found = whole[-1] if whole else "\n".join(blocks) or answer
+    if head.search(found):
+        return f"{_imports(prompt)}\n{found}"
+    return prompt + _indented(found)
+
+
+def _imports(prompt: str) -> str:
+    """What the prompt brings along before its function: imports, helpers."""
+    try:
+        body = ast.parse(prompt).body
+    except SyntaxError:
+        return "\n".join(re.findall(r"^(?:from|import) .*", prompt, re.MULTILINE))
+    return "\n".join(ast.unparse(part) for part in body[:-1])
+
+
+def _indented(body: str) -> str:
+    first = next((line for line in body.splitlines() if line.strip()), "")
+    if first[:1].isspace():
+        return body
+    return "\n".join(f"    {line}" if line.strip() else line for line in body.splitlines())
+
+
+def program(written: str, test: str, entry_point: str) -> str:
+    """What is run: the code, its test, and the test's call."""
+    return f"{written}\n\n{test}\n\ncheck({entry_point})\n"

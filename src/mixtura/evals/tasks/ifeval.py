@@ -1,0 +1,101 @@
+"""IFEval: prompts with instructions that a program can check (Zhou et al. 2023, 2311.07911)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from inspect_ai import Task, task
+from inspect_ai.dataset import Sample
+from inspect_ai.scorer import SampleScore, Score, Scorer, Target, Value, metric, scorer
+from inspect_ai.solver import TaskState, generate
+
+from mixtura.evals.tasks.instructions import CHECKS, follows, loosely
+from mixtura.evals.tasks.source import Row, samples
+
+HOME = (
+    "https://raw.githubusercontent.com/google-research/google-research/master"
+    "/instruction_following_eval/data/input_data.jsonl"
+)
+STRICT, LOOSE = "strict", "loose"
+MANNERS: Mapping[str, Callable[[str, Mapping[str, Any], str], bool]] = {
+    STRICT: follows,
+    LOOSE: loosely,
+}
+
+
+@task
+def ifeval(data: str | None = None, seed: int | None = None) -> Task:
+    """Rows with `prompt`, `instruction_id_list` and `kwargs`; the prompt is asked as it is."""
+    return Task(
+        dataset=samples("ifeval", data or HOME, _sample, seed=seed),
+        solver=generate(),
+        scorer=instructions_followed(),
+        version=1,
+    )
+
+
+def _sample(row: Row) -> Sample:
+    names: Sequence[str] = row["instruction_id_list"]
+    given: Sequence[Mapping[str, Any]] = row["kwargs"]
+    if unknown := set(names) - set(CHECKS):
+        raise ValueError(f"no instruction is called '{min(unknown)}'")
+    if len(names) != len(given):
+        raise ValueError("it has not as many `kwargs` as instructions")
+    said = [{key: value for key, value in one.items() if value is not None} for one in given]
+    about = {"instructions": list(names), "given": said}
+    return Sample(input=row["prompt"], id=row.get("key"), metadata=about)
+
+
+@metric
+def instruction_accuracy(manner: str):
+    """The share of all instructions that are followed, however they share prompts."""
+
+    def share(scores: list[SampleScore]) -> Value:
+        return instruction_share([cast(Row, score.score.metadata) for score in scores], manner)
+
+    return share
+
+
+@metric
+def prompt_accuracy(manner: str):
+    """The share of prompts of which every instruction is followed."""
+
+    def share(scores: list[SampleScore]) -> Value:
+        rows = [cast(Row, score.score.metadata)[manner] for score in scores]
+        return sum(map(all, rows)) / len(rows) if rows else 0.0
+
+    return share
+
+
+def instruction_share(rows: Sequence[Row], manner: str) -> float:
+    each = [followed for row in rows for followed in row[manner]]
+    return sum(each) / len(each) if each else 0.0
+
+
+@scorer(
+    metrics=[
+        prompt_accuracy(STRICT),
+        instruction_accuracy(STRICT),
+        prompt_accuracy(LOOSE),
+        instruction_accuracy(LOOSE),
+    ]
+)
+def instructions_followed() -> Scorer:
+    """1 where every instruction is followed to the letter; the metadata has each of them."""
+
+    async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001
+        answer = state.output.completion
+        pairs = list(zip(state.metadata["instructions"], state.metadata["given"], strict=True))
+        found = {
+            manner: [check(name, given, answer) for name, given in pairs]
+            for manner, check in MANNERS.items()
+        }
+        missed = [name for (name, _), done in zip(pairs, found[STRICT], strict=True) if not done]
+        return Score(
+            value=1.0 if all(found[STRICT]) else 0.0,
+            explanation=f"not followed: {', '.join(missed)}" if missed else "all followed",
+            metadata=found,
+        )
+
+    return score

@@ -1,0 +1,142 @@
+"""What happens during a run. The terminal, the trace, the server all read this one stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import msgspec
+
+from mixtura.errors import MixturaError
+from mixtura.types import Completion, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A place in a mixture: *layer* from 1 in the paper's count, *index* from 0 in the layer."""
+
+    layer: int
+    index: int
+    role: Literal["proposer", "aggregator"]
+
+
+Place = tuple[Seat, ...]
+"""Where something happened: the seat in the outermost mixture first; empty for the run itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """A mixture was asked; *shape* has each layer's models, the aggregator's last."""
+
+    model: str
+    request: Request
+    shape: tuple[tuple[str, ...], ...]
+    at: Place = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A member was asked; *request* is exactly what it was shown."""
+
+    model: str
+    request: Request
+    at: Place = ()
+
+
+class Token(msgspec.Struct, frozen=True, gc=False):
+    """A piece of an answer as it came; *reasoning* pieces are not part of the answer."""
+
+    text: str
+    at: Place = ()
+    reasoning: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """A call begins anew, before anyone outside saw its answer; its tokens so far are void."""
+
+    model: str
+    error: MixturaError | None
+    wait: float = 0.0
+    at: Place = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """Something a person should know that changes no answer (a dropped parameter, say)."""
+
+    model: str
+    notice: str
+    at: Place = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A proposer answered."""
+
+    completion: Completion
+    at: Place = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregated:
+    """The aggregator answered: its own call, before the mixture's sums."""
+
+    completion: Completion
+    at: Place = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A member did not answer."""
+
+    model: str
+    error: MixturaError
+    at: Place = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LayerFinished:
+    """A layer of proposers is done: so many answered of so many asked."""
+
+    layer: int
+    answered: int
+    asked: int
+    at: Place = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The mixture answered; its completion carries the bill of the whole run."""
+
+    completion: Completion
+    at: Place = ()
+
+
+Event = (
+    RunStarted
+    | Asked
+    | Token
+    | Restarted
+    | Noticed
+    | Proposal
+    | Aggregated
+    | Failure
+    | LayerFinished
+    | Completed
+)
+Emit = Callable[[Event], None]
+
+
+def placed(emit: Emit, seat: Seat) -> Emit:
+    """Report from inside *seat*: every event's place gains it at the front."""
+    here: Place = (seat,)
+
+    def report(event: Event) -> None:
+        if type(event) is Token:  # the hot path: no generic replace for a token
+            emit(Token(event.text, here + event.at, event.reasoning))
+        else:
+            emit(replace(event, at=here + event.at))
+
+    return report

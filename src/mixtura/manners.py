@@ -1,0 +1,269 @@
+"""What a model behind HTTP will not take: known by its name, and learned from its refusals."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from mixtura.catalog import Quirks
+from mixtura.errors import ModelError, RejectedError, bill
+from mixtura.events import Emit, Noticed, Restarted, Token
+from mixtura.prompts import NOT_SEEN
+from mixtura.types import Request
+from mixtura.wire import Assembly, Delta, JsonObject
+
+T = TypeVar("T")
+
+_OTHER_NAME = {
+    "max_tokens": "max_completion_tokens",
+    "max_completion_tokens": "max_tokens",
+}
+_SYSTEM, _DEVELOPER, _PICTURES = "the role system", "the role developer", "pictures"
+_MAY_GO = (
+    "temperature", "top_p", "stop", "stop_sequences", "seed", "stream_options", "stream",
+    "max_tokens", "max_completion_tokens", "reasoning_effort", "top_k", "verbosity",
+)  # fmt: skip
+"""What an answer is possible without. Tools and response formats are not among them."""
+
+_NOT_TAKEN = re.compile(
+    r"not (?:\w+ )?(?:supported?|allowed|permitted|recogni[sz]ed|accepted|available|enabled)"
+    r"|unsupported|unrecogni[sz]ed|unknown|unexpected|deprecated|extra (?:inputs?|fields?)"
+    r"|cannot both|only the default|n't support|invalid (?:parameter|argument|field)",
+    re.IGNORECASE,
+)
+_OUT_OF_RANGE = re.compile(
+    r"above (?:the )?maximum|below (?:the )?minimum|[<>]=?\s*\d|(?:less|greater) than or equal"
+    r"|\brange\b|between \d",
+    re.IGNORECASE,
+)
+_MOST = re.compile(
+    r"(?:> |at most |<= ?|less than or equal to |maximum (?:value )?(?:of |is )?)(\d+)"
+)
+_NO_STREAM = re.compile(r"stream(?:ing|ed)?\b.{0,40}\bnot\b|verified to stream", re.IGNORECASE)
+_NO_ROLE = re.compile(
+    r"(system|developer)['\"` ]*(?:role|message|instruction|prompt)?s?\b.{0,40}"
+    r"\bnot (?:be )?(?:supported|enabled|allowed|permitted)"
+    r"|(?:not|n't) support ['\"`]?(system|developer)|roles must alternate user/assistant"
+    r"|only user and assistant roles",
+    re.IGNORECASE | re.DOTALL,
+)
+_NO_PICTURES = re.compile(
+    r"(?:not|n't) support(?:ed)?(?: \w+)? (?:image|picture|vision|multi-?modal)"
+    r"|(?:images?|vision|image[ _](?:url|input|content)s?)['\"` ]*(?:\w+ )?(?:is|are)? ?not "
+    r"(?:supported|enabled|allowed)|not a multi-?modal model|support image input"
+    r"|unknown variant ['\"`]image_url|mmproj",
+    re.IGNORECASE,
+)
+
+_NOTICES = {
+    "stream_options": "tells no usage while it streams: tokens are counted here",
+    "stream": "does not stream: its answers come in one piece",
+    _SYSTEM: "takes no system message: its text goes in front of the first user message",
+    _DEVELOPER: "takes no developer message: it is sent as a system message",
+    _PICTURES: "sees no pictures: a line of text stands in for each",
+}
+
+
+class Manners:
+    """
+    How to ask one model: leaves out or renames what it refuses, and says so once.
+
+    *quirks* is what its name tells. A 400 or 422 that names a parameter that was sent
+    teaches the rest, and the request is sent again at once. *needed* are the parameters
+    that the dialect cannot do without.
+    """
+
+    def __init__(self, model: str, quirks: Quirks, *, needed: frozenset[str] = frozenset()) -> None:
+        self._model = model
+        self._refused = set(quirks.refuses) - needed
+        self._said = self._refused & _OTHER_NAME.keys()  # a name known beforehand is no news
+        self._most = quirks.most_tokens
+        self._needed = needed
+        self.inside = quirks.inside
+        """Its answers begin in the middle of its thoughts."""
+
+    async def ask(
+        self, body: JsonObject, send: Callable[[JsonObject], Awaitable[T]], emit: Emit | None
+    ) -> T:
+        """*send* the body as this model takes it. Raises what *send* raises."""
+        while True:
+            fitting = self.applied(body)
+            self._say(body, fitting, emit)
+            try:
+                return await send(fitting)
+            except RejectedError as error:
+                self._learn(error, fitting)
+                if self.applied(body) == fitting:
+                    raise
+
+    def applied(self, body: JsonObject) -> JsonObject:
+        """*body* without what this model refuses."""
+        fitting: JsonObject = {}
+        for name, value in body.items():
+            taken = name if name not in self._refused else _OTHER_NAME.get(name, name)
+            if taken in self._refused:
+                continue
+            bounded = taken in _OTHER_NAME and self._most is not None
+            fitting[taken] = min(value, self._most) if bounded else value
+        if "stream" not in fitting:
+            fitting.pop("stream_options", None)
+        if "messages" in fitting and self._refused & {_SYSTEM, _DEVELOPER}:
+            fitting["messages"] = self._roles(fitting["messages"])
+        if "messages" in fitting and _PICTURES in self._refused:
+            fitting["messages"] = [_without_pictures(m) for m in fitting["messages"]]
+        return fitting
+
+    def _roles(self, messages: list[JsonObject]) -> list[JsonObject]:
+        if _SYSTEM not in self._refused:
+            return [m | {"role": "system"} if m["role"] == "developer" else m for m in messages]
+        instructions = [m for m in messages if m["role"] in ("system", "developer")]
+        others = [m for m in messages if m["role"] not in ("system", "developer")]
+        text = "\n\n".join(_text(m["content"]) for m in instructions)
+        first = next((i for i, m in enumerate(others) if m["role"] == "user"), None)
+        if not text:
+            return others
+        if first is None:
+            return [{"role": "user", "content": text}, *others]
+        others[first] = others[first] | {"content": _prefixed(text, others[first]["content"])}
+        return others
+
+    # ---- learning
+
+    def _learn(self, error: RejectedError, sent: JsonObject) -> None:
+        if type(error) is not RejectedError or error.status not in (400, 422) or error.charges:
+            return
+        said = str(error)
+        if _NO_PICTURES.search(said) and any(map(_pictured, sent.get("messages", ()))):
+            self._refused.add(_PICTURES)
+        elif role := self._role(error, said, sent):
+            self._refused.add(role)
+        elif (name := self._parameter(error, said, sent)) is None:
+            return
+        elif name in _OTHER_NAME and (most := _smaller(said, sent[name])):
+            self._most = most
+        elif name not in self._needed and not _OUT_OF_RANGE.search(said):
+            self._refused.add(name)
+
+    def _role(self, error: RejectedError, said: str, sent: JsonObject) -> str | None:
+        about_role = error.parameter is not None and error.parameter.endswith("role")
+        found = _NO_ROLE.search(said)
+        if not found and not about_role:
+            return None
+        roles = {m["role"] for m in sent.get("messages", ())}
+        if "developer" in roles and "developer" in said.lower():
+            return _DEVELOPER
+        return _SYSTEM if roles & {"system", "developer"} else None
+
+    def _parameter(self, error: RejectedError, said: str, sent: JsonObject) -> str | None:
+        """Which of the parameters that were sent the error is about."""
+        if error.parameter in _MAY_GO and error.parameter in sent:
+            return error.parameter
+        if "stream" in sent and _NO_STREAM.search(said):
+            return "stream"
+        named = [
+            name for name in _MAY_GO if name in sent and re.search(rf"\b{name}\b", said)
+        ]  # fmt: skip
+        if not named or not (_NOT_TAKEN.search(said) or _MOST.search(said)):
+            return None
+        # «a and b cannot both be given»: the first of _MAY_GO is worth more.
+        return named[-1] if "both" in said else min(named, key=said.index)
+
+    # ---- saying
+
+    def _say(self, body: JsonObject, fitting: JsonObject, emit: Emit | None) -> None:
+        if emit is None:
+            return
+        for notice in self._unsaid(body, fitting):
+            emit(Noticed(self._model, notice))
+
+    def _unsaid(self, body: JsonObject, fitting: JsonObject) -> Iterator[str]:
+        for name in sorted(self._refused - self._said):
+            other = _OTHER_NAME.get(name)
+            if name in body or other in body or name in (_SYSTEM, _DEVELOPER, _PICTURES):
+                self._said.add(name)
+                yield (
+                    f"takes {other} instead of {name}"
+                    if other in fitting
+                    else _NOTICES.get(name, f"takes no {name}: left out")
+                )
+        asked = next((body[name] for name in _OTHER_NAME if name in body), None)
+        if self._most is not None and asked is not None and asked > self._most:
+            bound = f"writes at most {self._most} tokens, not {asked}"
+            if bound not in self._said:
+                self._said.add(bound)
+                yield bound
+
+
+def told(so_far: Assembly, delta: Delta | None, emit: Emit | None) -> None:
+    """Report what a piece of an answer adds."""
+    if delta is None or emit is None:
+        return
+    if delta.reasoning_content:
+        emit(Token(delta.reasoning_content, reasoning=True))
+    if delta.content:
+        so_far.shown = so_far.shown or not delta.content.isspace()
+        emit(Token(delta.content))
+
+
+def told_anew(model: str, request: Request, emit: Emit | None) -> None:
+    """Report that what was taken for the answer so far was reasoning."""
+    if emit is None:
+        return
+    if request.draft:
+        emit(Restarted(model, None))
+    else:
+        emit(Noticed(model, "what came so far was reasoning, not yet the answer"))
+
+
+@contextmanager
+def accounted(model: str, request: Request, so_far: Assembly) -> Generator[None]:
+    """Whatever ends the call early knows whose call it was, what was shown, what it cost."""
+    try:
+        yield
+    except ModelError as error:
+        error.model = error.model or model
+        error.shown = so_far.shown
+        if so_far.begun and not error.charges:
+            error.paid(so_far.charge(model, request, failed=True))
+        raise
+    except asyncio.CancelledError as error:
+        # It was sent and perhaps read: a provider may charge for it, so we do.
+        bill(error, so_far.charge(model, request, failed=True))
+        raise
+
+
+def _is_picture(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") in ("image_url", "image")  # pyright: ignore
+
+
+def _pictured(message: JsonObject) -> bool:
+    content = message.get("content")
+    return isinstance(content, list) and any(map(_is_picture, content))  # pyright: ignore
+
+
+def _without_pictures(message: JsonObject) -> JsonObject:
+    if not _pictured(message):
+        return message
+    stand_in = {"type": "text", "text": NOT_SEEN}
+    return message | {"content": [stand_in if _is_picture(p) else p for p in message["content"]]}
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    return "".join(part.get("text", "") for part in content)
+
+
+def _prefixed(text: str, content: Any) -> Any:
+    if isinstance(content, str):
+        return f"{text}\n\n{content}" if content else text
+    return [{"type": "text", "text": text}, *content]
+
+
+def _smaller(said: str, sent: int) -> int | None:
+    """The largest bound in an error's text that is below what was sent."""
+    bounds = [int(number) for number in _MOST.findall(said) if 0 < int(number) < sent]
+    return max(bounds, default=None)

@@ -1,0 +1,63 @@
+"""The one seam: anything that can complete a request is a Model."""
+
+from typing import Protocol, runtime_checkable
+
+from mixtura.events import Emit
+from mixtura.types import Completion, Request
+
+
+@runtime_checkable
+class Model(Protocol):
+    """Answers requests. A Mixture is one, a hosted model is one, a wrapper around one is one."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
+        """
+        Answer *request*, or raise ModelError.
+
+        Given *emit*, also report what happens on the way; without it no one is
+        watching and there is no need to stream.
+        """
+        ...
+
+
+class Wrapper:
+    """A Model around a Model: adds one behaviour, keeps the name and the window."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    @property
+    def name(self) -> str:
+        return self._model.name
+
+    @property
+    def inner(self) -> Model:
+        return self._model
+
+    @property
+    def window(self) -> int | None:
+        return window(self._model)
+
+    @property
+    def sees(self) -> bool | None:
+        return sees(self._model)
+
+
+def unwrapped(model: Model) -> Model:
+    """The model inside its wrappers."""
+    while isinstance(model, Wrapper):
+        model = model.inner
+    return model
+
+
+def window(model: Model) -> int | None:
+    """Tokens that *model* takes in, prompt and answer; None where it does not say."""
+    return getattr(model, "window", None)
+
+
+def sees(model: Model) -> bool | None:
+    """Whether *model* can look at pictures; None where it does not say."""
+    return getattr(model, "sees", None)

@@ -1,0 +1,1 @@
+"""One Model a file; none imports another."""

@@ -1,0 +1,119 @@
+"""Anthropic's messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mixtura.catalog import Quirks, quirks
+from mixtura.errors import MalformedError, UnavailableError
+from mixtura.events import Emit, Token
+from mixtura.manners import Manners, accounted, told
+from mixtura.types import Completion, Request
+from mixtura.upstream import Clocks, Reply, Secret, error_in_stream, posted
+from mixtura.wire_anthropic import Assembly, event, request_json
+
+VERSION = "2023-06-01"
+
+
+class Anthropic:
+    """
+    A model behind *base_url* (what stands before ``/messages``).
+
+    *name* is what Mixtura calls it, *model* what the endpoint calls it. Always streams, so
+    that a hung upstream is noticed and an answer that breaks off is not taken for whole.
+    *extra* is put into every request's body as it is. *known* is what its name tells.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        base_url: str,
+        *,
+        name: str | None = None,
+        api_key: Secret | None = None,
+        clocks: Clocks | None = None,
+        headers: Mapping[str, str] | None = None,
+        extra: Mapping[str, Any] | None = None,
+        window: int | None = None,
+        sees: bool | None = None,
+        known: Quirks | None = None,
+    ) -> None:
+        self._model = model
+        self._name = name or model
+        self._url = f"{base_url.rstrip('/')}/messages"
+        self._key = api_key
+        self._clocks = clocks or Clocks()
+        self._headers = dict(headers or {})
+        self._extra = dict(extra or {})
+        self.window = window
+        self.sees = sees
+        known = known or quirks(model)
+        self._manners = Manners(self._name, known, needed=frozenset({"max_tokens"}))
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
+        async def send(body: dict[str, Any]) -> Completion:
+            return await self._send(body, request, emit)
+
+        body = request_json(request, self._model) | {"stream": True}
+        return await self._manners.ask(body, send, emit)
+
+    async def _send(self, body: dict[str, Any], request: Request, emit: Emit | None) -> Completion:
+        body = body | self._extra
+        so_far = Assembly()
+        with accounted(self._name, request, so_far):
+            async with posted(
+                self._url,
+                body,
+                headers=self._all_headers(),
+                clocks=self._clocks,
+                draft=request.draft,
+            ) as reply:
+                await _read(reply, so_far, emit)
+            return so_far.completion(self._name, request)
+
+    def _all_headers(self) -> dict[str, str]:
+        key = {"x-api-key": self._key.reveal()} if self._key else {}
+        return {"anthropic-version": VERSION, **key, **self._headers}
+
+
+async def _read(reply: Reply, so_far: Assembly, emit: Emit | None) -> None:
+    """Read the answer to its end. Raises UnavailableError when it ends without saying so."""
+    if not reply.streams:
+        _whole(await reply.body(), reply, so_far, emit)
+        return
+
+    def take(batch: list[bytes]) -> bool:
+        came = False
+        for data in batch:
+            piece = event(data)
+            if piece.error is not None:
+                raise error_in_stream(data, reply.headers)
+            if (text := so_far.spoken(piece)) is not None:  # nearly all of them
+                came = True
+                if emit:
+                    so_far.shown = so_far.shown or not text.isspace()
+                    emit(Token(text))
+            elif (delta := so_far.take(piece)) is not None:
+                came = True
+                told(so_far, delta, emit)
+        if came:
+            reply.progressed()
+        return so_far.ended
+
+    await reply.events(take)
+    if so_far.finish_reason is None:
+        raise UnavailableError("the stream ended without a stop reason: the answer is cut off")
+
+
+def _whole(body: bytes, reply: Reply, so_far: Assembly, emit: Emit | None) -> None:
+    piece = event(body)
+    if piece.error is not None:
+        raise error_in_stream(body, reply.headers)
+    if piece.type != "message" or piece.stop_reason is None:
+        raise MalformedError("the answer is not a message with a stop reason")
+    told(so_far, so_far.take(piece), emit)

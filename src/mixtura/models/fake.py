@@ -1,0 +1,115 @@
+"""Public doubles: models that say what a test tells them to."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from mixtura.errors import ModelError
+from mixtura.events import Emit, Token
+from mixtura.types import Charge, Completion, Message, Request, Usage
+from mixtura.wire import estimate
+
+_WORD = re.compile(r"\s*\S+\s*")
+
+Step = str | Completion | BaseException | Callable[[Request], str]
+
+
+class Scripted:
+    """
+    Answers with the next step of its script: a text, a Completion, an exception to raise,
+    or a function of the request. *asked* keeps every request.
+
+    *delay*: seconds before the first token; *pace*: seconds between tokens.
+    A script that has run out raises AssertionError: the test asked more than it planned.
+    """
+
+    def __init__(
+        self,
+        name: str = "scripted",
+        script: Iterable[Step] = (),
+        *,
+        delay: float = 0.0,
+        pace: float = 0.0,
+        usage: Usage | None = None,
+    ) -> None:
+        self._name = name
+        self._script = iter(script)
+        self._delay = delay
+        self._pace = pace
+        self._usage = usage
+        self.asked: list[Request] = []
+        self.in_flight = 0
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
+        self.asked.append(request)
+        step = self._step(request)
+        self.in_flight += 1
+        try:
+            return await self._play(step, request, emit)
+        finally:
+            self.in_flight -= 1
+
+    def _step(self, request: Request) -> str | Completion | BaseException:
+        step = next(self._script, None)
+        if step is None:
+            raise AssertionError(f"{self._name} was asked {len(self.asked)} times: no more script")
+        return step(request) if callable(step) else step
+
+    async def _play(
+        self, step: str | Completion | BaseException, request: Request, emit: Emit | None
+    ) -> Completion:
+        await asyncio.sleep(self._delay)
+        if isinstance(step, BaseException):
+            if isinstance(step, ModelError):
+                step.model = step.model or self._name
+            raise step
+        answer = self._completion(step, request) if isinstance(step, str) else step
+        for word in _WORD.findall(answer.text) if emit or self._pace else ():
+            if self._pace:
+                await asyncio.sleep(self._pace)
+            if emit:
+                emit(Token(word))
+        return answer
+
+    def _completion(self, text: str, request: Request) -> Completion:
+        usage = self._usage or replace(estimate(request, text), estimated=False)
+        return Completion(
+            Message("assistant", text), self._name, charges=(Charge(self._name, usage),)
+        )
+
+
+def echo(name: str = "echo", *, delay: float = 0.0) -> Scripted:
+    """A model that answers with the last message it was shown, as often as it is asked."""
+
+    def script() -> Iterable[Step]:
+        while True:
+            yield lambda request: request.messages[-1].text
+
+    return Scripted(name, script(), delay=delay)
+
+
+def failing(error: ModelError, name: str = "failing", *, delay: float = 0.0) -> Scripted:
+    """A model that raises *error* whenever it is asked."""
+
+    def script() -> Iterable[Step]:
+        while True:
+            yield error
+
+    return Scripted(name, script(), delay=delay)
+
+
+def slow(seconds: float, text: str = "at last", name: str = "slow") -> Scripted:
+    """A model that takes its time."""
+
+    def script() -> Iterable[Step]:
+        while True:
+            yield text
+
+    return Scripted(name, script(), delay=seconds)

@@ -1,0 +1,218 @@
+"""Limited: a Model that waits its turn at a Gate it shares with others."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
+
+from mixtura.errors import QuotaError, RateLimitedError
+from mixtura.events import Emit
+from mixtura.model import Model, Wrapper
+from mixtura.prompts import tokens
+from mixtura.types import Completion, Request
+
+MINUTE = 60.0
+DECREASE = 0.7
+"""What a 429 leaves of the calls at once (inspect takes 0.8, TCP 0.5)."""
+CALM = 1.0
+"""Seconds in which further 429s say nothing new: they were sent before the first was heard."""
+LONGEST_CLOSED = 60.0
+"""Seconds: when an upstream wants to be left alone for longer, no one waits for it."""
+PATIENT = 60.0
+"""Seconds that a call to another model waits at most while one model is served after another."""
+UNKNOWN_ANSWER = 1024
+"""Tokens that an answer is taken for when no one says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """
+    What an endpoint takes with one key. ``None`` is no limit.
+
+    *one_model*: serve one model after another, for a single GPU that would otherwise load
+    one model in place of the other at every call.
+    """
+
+    concurrency: int | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    one_model: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("concurrency", "requests_per_minute", "tokens_per_minute"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+
+
+class Gate:
+    """
+    Lets calls in, for every model that is given this gate, in this process.
+
+    A 429 lowers the calls at once and holds everyone back for as long as the upstream
+    asks; answers raise them again, slowly, by one for every round of answers.
+    """
+
+    def __init__(self, limits: Limits, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.limits = limits
+        self._clock = clock
+        # asyncio's futures belong to one event loop; a library user may run several.
+        self._doors: WeakKeyDictionary[asyncio.AbstractEventLoop, _Door] = WeakKeyDictionary()
+
+    def of(self, limits: Limits) -> Gate:
+        """This gate with limits, as long as no one has passed it."""
+        self.limits = limits
+        return self
+
+    def door(self) -> _Door:
+        """This event loop's side of the gate."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._doors:
+            self._doors[loop] = _Door(self.limits, self._clock)
+        return self._doors[loop]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    model: str
+    tokens: int
+    since: float
+    place: asyncio.Future[None]
+
+
+@dataclass(slots=True)
+class _Door:
+    limits: Limits
+    clock: Callable[[], float]
+    inside: int = 0
+    serving: str | None = None
+    allowed: float = field(init=False)
+    closed_until: float = 0.0
+    last_decrease: float = float("-inf")
+    waiting: deque[_Waiting] = field(default_factory=deque[_Waiting])
+    recent: deque[tuple[float, int]] = field(default_factory=deque[tuple[float, int]])
+    alarm: asyncio.TimerHandle | None = None
+
+    def __post_init__(self) -> None:
+        self.allowed = float(self.limits.concurrency or "inf")
+
+    async def enter(self, model: str, needed: int) -> None:
+        """Wait for a place. Raises RateLimitedError when the upstream closed for longer."""
+        self._not_closed_for_long()
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        ticket = _Waiting(model, needed, self.clock(), place)
+        self.waiting.append(ticket)
+        self.admit()
+        try:
+            await place
+        except asyncio.CancelledError:
+            if ticket in self.waiting:
+                self.waiting.remove(ticket)
+            else:  # let in and cancelled in the same moment
+                self.leave()
+            raise
+
+    def leave(self) -> None:
+        self.inside -= 1
+        self.admit()
+
+    def _not_closed_for_long(self) -> None:
+        rest = self.closed_until - self.clock()
+        if rest > LONGEST_CLOSED:
+            said = f"the endpoint asked for {rest:.0f} s without calls"
+            raise RateLimitedError(said).after(rest)
+
+    def admit(self) -> None:
+        """Let in whoever may go, in the order they came."""
+        while self.waiting and self.inside + 1 <= self.allowed:
+            ticket = self._next()
+            if ticket is None or not self._has_rate(ticket):
+                return
+            self.waiting.remove(ticket)
+            self.inside += 1
+            self.serving = ticket.model
+            self.recent.append((self.clock(), ticket.tokens))
+            if not ticket.place.done():
+                ticket.place.set_result(None)
+
+    def _next(self) -> _Waiting | None:
+        """The first in the queue; with one model at a time, the first for that model."""
+        first = self.waiting[0]
+        if not self.limits.one_model or not self.inside or first.model == self.serving:
+            return first
+        if self.clock() - first.since > PATIENT:
+            return None  # its turn comes when the calls inside are done
+        return next((t for t in self.waiting if t.model == self.serving), None)
+
+    def _has_rate(self, ticket: _Waiting) -> bool:
+        """Whether the minute has room for it; if not, look again when it has."""
+        now = self.clock()
+        if now < self.closed_until:
+            self._look_again(self.closed_until - now)
+            return False
+        while self.recent and self.recent[0][0] <= now - MINUTE:
+            self.recent.popleft()
+        requests, most = self.limits.requests_per_minute, self.limits.tokens_per_minute
+        full = requests is not None and len(self.recent) >= requests
+        if most is not None and self.recent:
+            full = full or sum(n for _, n in self.recent) + ticket.tokens > most
+        if full:
+            self._look_again(self.recent[0][0] + MINUTE - now)
+        return not full
+
+    def _look_again(self, seconds: float) -> None:
+        if self.alarm is not None:
+            self.alarm.cancel()
+        self.alarm = asyncio.get_running_loop().call_later(max(seconds, 0.001), self.admit)
+
+    def refused(self, retry_after: float | None) -> None:
+        """A 429: fewer at once, and no one before the upstream's time."""
+        now = self.clock()
+        self.closed_until = max(self.closed_until, now + (retry_after or 0.0))
+        if self.closed_until - now > LONGEST_CLOSED:
+            for ticket in self.waiting:
+                if not ticket.place.done():
+                    said = "the endpoint asked for a long time without calls"
+                    ticket.place.set_exception(RateLimitedError(said).after(retry_after))
+            self.waiting.clear()
+        if now - self.last_decrease >= CALM:
+            at_once = min(self.allowed, float(max(self.inside, 1)))
+            self.allowed = max(1.0, at_once * DECREASE)
+            self.last_decrease = now
+
+    def answered(self) -> None:
+        most = float(self.limits.concurrency or "inf")
+        if self.allowed < most:
+            self.allowed = min(most, self.allowed + 1.0 / self.allowed)
+
+
+class Limited(Wrapper):
+    """Asks *model* only when *gate* lets it."""
+
+    def __init__(self, model: Model, gate: Gate) -> None:
+        super().__init__(model)
+        self._gate = gate
+
+    async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
+        door = self._gate.door()
+        await door.enter(self.name, _size(request))
+        try:
+            answer = await self._model.complete(request, emit)
+        except RateLimitedError as error:
+            if not isinstance(error, QuotaError):
+                door.refused(error.retry_after)
+            raise
+        else:
+            door.answered()
+            return answer
+        finally:
+            door.leave()
+
+
+def _size(request: Request) -> int:
+    asked = sum(tokens(message.text) for message in request.messages)
+    return asked + (request.sampling.max_tokens or UNKNOWN_ANSWER)

@@ -1,0 +1,141 @@
+"""Any endpoint that speaks OpenAI's chat completions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from mixtura.budget import ACCOUNT
+from mixtura.catalog import Quirks, quirks
+from mixtura.errors import MalformedError, RejectedError, UnavailableError
+from mixtura.events import Emit
+from mixtura.manners import Manners, accounted, told, told_anew
+from mixtura.types import Completion, Request
+from mixtura.upstream import Clocks, Reply, Secret, error_in_stream, posted
+from mixtura.wire import Assembly, chunk, request_json
+
+DONE = b"[DONE]"
+
+
+class OpenAI:
+    """
+    A model behind *base_url* (what stands before ``/chat/completions``).
+
+    *name* is what Mixtura calls it, *model* what the endpoint calls it. Always streams, so
+    that a hung upstream is noticed and an answer that breaks off is not taken for whole.
+    *extra* is put into every request's body as it is. *key_header* takes the key where that
+    is not a bearer's; *known* is what the model's name tells.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        base_url: str,
+        *,
+        name: str | None = None,
+        api_key: Secret | None = None,
+        clocks: Clocks | None = None,
+        headers: Mapping[str, str] | None = None,
+        extra: Mapping[str, Any] | None = None,
+        key_header: str | None = None,
+        window: int | None = None,
+        sees: bool | None = None,
+        known: Quirks | None = None,
+    ) -> None:
+        self._model = model
+        self._name = name or model
+        self._url = f"{base_url.rstrip('/')}/chat/completions"
+        self._key = api_key
+        self._clocks = clocks or Clocks()
+        self._headers = dict(headers or {})
+        self._extra = dict(extra or {})
+        self._key_header = key_header
+        self.window = window
+        self.sees = sees
+        self._manners = Manners(self._name, known or quirks(model))
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
+        async def send(body: dict[str, Any]) -> Completion:
+            return await self._send(body, request, emit)
+
+        body = request_json(request, self._model) | {
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        return await self._manners.ask(body, send, emit)
+
+    async def _send(self, body: dict[str, Any], request: Request, emit: Emit | None) -> Completion:
+        if ACCOUNT.get() and not {"max_tokens", "max_completion_tokens"} & body.keys():
+            said = "it takes no bound on its answers, so no budget can hold it"
+            raise RejectedError(said, model=self._name)
+        body = body | self._extra
+        clocks = self._clocks
+        if not body.get("stream"):  # the first token is the last one, too
+            clocks = replace(clocks, first_token=clocks.total)
+        so_far = Assembly(inside=self._manners.inside)
+        with accounted(self._name, request, so_far):
+            async with posted(
+                self._url, body, headers=self._all_headers(), clocks=clocks, draft=request.draft
+            ) as reply:
+                await self._read(reply, so_far, request, emit)
+            told(so_far, so_far.finish(), emit)
+            return so_far.completion(self._name, request)
+
+    def _all_headers(self) -> dict[str, str]:
+        if self._key is None:
+            return self._headers
+        key = self._key.reveal()
+        if self._key_header is not None:
+            return {self._key_header: key, **self._headers}
+        return {"Authorization": f"Bearer {key}", **self._headers}
+
+    async def _read(
+        self, reply: Reply, so_far: Assembly, request: Request, emit: Emit | None
+    ) -> None:
+        """Read the answer to its end. Raises UnavailableError when it ends without saying so."""
+        if not reply.streams:
+            delta = so_far.add(_whole(await reply.body(), reply))
+            if so_far.finish_reason is None:
+                raise MalformedError("the answer has no finish reason")
+            return told(so_far, delta, emit)
+
+        def take(batch: list[bytes]) -> bool:
+            came = False
+            for data in batch:
+                if data == DONE:
+                    return True
+                piece = chunk(data)
+                if piece.error is not None:
+                    raise error_in_stream(data, reply.headers)
+                if (delta := so_far.add(piece)) is None:
+                    continue
+                came = True
+                if so_far.turned and not self._manners.inside:
+                    self._manners.inside = True
+                    told_anew(self._name, request, emit)
+                told(so_far, delta, emit)
+            if came:
+                reply.progressed()
+            return False
+
+        await reply.events(take)
+        return _ended(so_far)
+
+
+def _ended(so_far: Assembly) -> None:
+    if so_far.finish_reason is None:
+        raise UnavailableError("the stream ended without a finish reason: the answer is cut off")
+
+
+def _whole(body: bytes, reply: Reply) -> Any:
+    piece = chunk(body)
+    if piece.error is not None:
+        raise error_in_stream(body, reply.headers)
+    if not piece.choices:
+        raise MalformedError("the answer has no choices")
+    return piece

@@ -1,0 +1,89 @@
+"""Retrying: a Model that tries again what may work later."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from mixtura.errors import (
+    EmptyAnswerError,
+    ModelError,
+    QuotaError,
+    RateLimitedError,
+    UnavailableError,
+    bill,
+)
+from mixtura.events import Emit, Restarted
+from mixtura.model import Model, Wrapper
+from mixtura.types import Charge, Completion, Request
+
+LONGEST_WAIT = 60.0
+"""Seconds: an upstream that asks for more is not waited for."""
+
+
+class Retrying(Wrapper):
+    """
+    Asks *model* up to *attempts* times in all while the failure may pass.
+
+    Waits what the upstream asks for, else a random time that doubles its bound with every
+    attempt (*first_wait* seconds, then twice that). An answer of which a person has seen a
+    part is never begun again. What failed attempts cost stays on the bill.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        attempts: int = 3,
+        first_wait: float = 0.5,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        if attempts < 1:
+            raise ValueError(f"attempts must be at least 1, not {attempts}")
+        super().__init__(model)
+        self._attempts = attempts
+        self._first_wait = first_wait
+        self._sleep = sleep
+
+    async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
+        paid: tuple[Charge, ...] = ()
+        for attempt in range(1, self._attempts + 1):
+            try:
+                answer = await self._model.complete(request, emit)
+            except ModelError as error:
+                wait = self._wait(error, attempt, request)
+                if wait is None:
+                    raise error.paid(*paid) from None
+                paid += tuple(c._replace(outcome="retried") for c in error.charges)
+                if emit:
+                    emit(Restarted(self.name, error, wait))
+                try:
+                    await self._sleep(wait)
+                except asyncio.CancelledError as left:
+                    bill(left, *paid)
+                    raise
+            except asyncio.CancelledError as left:
+                bill(left, *paid)
+                raise
+            else:
+                return replace(answer, charges=paid + answer.charges) if paid else answer
+        raise AssertionError("unreachable: the last attempt either answers or raises")
+
+    def _wait(self, error: ModelError, attempt: int, request: Request) -> float | None:
+        """Seconds until the next attempt; None when there is none."""
+        if attempt == self._attempts or (error.shown and not request.draft):
+            return None
+        match error:
+            case QuotaError():
+                return None
+            case RateLimitedError(retry_after=asked) | UnavailableError(retry_after=asked):
+                if asked is not None and asked > LONGEST_WAIT:
+                    return None
+                jitter = random.uniform(0.5, 1.0) * self._first_wait * 2 ** (attempt - 1)
+                return jitter if asked is None else asked + random.uniform(0, 0.1 * asked)
+            case EmptyAnswerError():
+                return 0.0 if attempt == 1 else None
+            case _:
+                return None

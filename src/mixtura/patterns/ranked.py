@@ -1,0 +1,74 @@
+"""Ranker: a model reads all proposals and names the best one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from mixtura.engine import propose, reading
+from mixtura.errors import QuorumNotMetError
+from mixtura.events import Emit
+from mixtura.model import Model
+from mixtura.patterns.chosen import Verdict, instead, readable
+from mixtura.patterns.verdicts import named_number
+from mixtura.prompts import ranking
+from mixtura.roles import Layer, Planned, Proposer
+from mixtura.types import Completion, Request, Sampling
+
+STEADY = Sampling(temperature=0.0)
+"""How a choice is drawn where no one says: the likeliest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranker:
+    """
+    The LLM-ranker that Wang et al. 2024 (arXiv 2406.04692, section 3.3 and figure 4a) compare
+    with: it reads every proposal, and its choice is the answer, to the letter.
+
+    The proposals stand before it without names, in an order of the run's own: judges favour
+    places (Zheng et al. 2023, arXiv 2306.05685, section 3.3). A verdict that cannot be read, or
+    a ranker that fails, leaves the choice to the proposals: the closest to the others is taken,
+    and the answer is marked as degraded.
+    """
+
+    model: Model
+    sampling: Sampling = field(default=STEADY)
+
+    @property
+    def name(self) -> str:
+        return self.model.name
+
+    def planned(self, proposals: int) -> Sequence[Planned]:
+        return [Planned(self.model, self.sampling, reads=tuple(range(proposals)))]
+
+    async def choose(
+        self, request: Request, proposals: Sequence[Completion], emit: Emit | None
+    ) -> Verdict:
+        order = shuffled(request, proposals)
+        shown = [readable(proposals[i]) for i in order]
+        seat = Layer((Proposer(self.model, self.sampling),))
+        try:
+            found = await propose(seat, reading(ranking, request), shown, depth=1, emit=emit)
+        except QuorumNotMetError as error:
+            problem = f"the ranker {self.name} failed: {error.causes[0]}"
+            return instead(proposals, problem, error.charges)
+        slot = named_number(found.proposals[0], "best")
+        if slot is None or slot not in range(1, len(order) + 1):
+            problem = f"the ranker {self.name} named none of the {len(order)} proposals"
+            return instead(proposals, problem, found.charges)
+        return Verdict(order[int(slot) - 1], f"the best for {self.name}", found.charges)
+
+
+def shuffled(request: Request, proposals: Sequence[Completion]) -> list[int]:
+    """
+    The positions of the proposals in an order that none of them can know.
+
+    It hangs on the conversation, its seed and all the proposals, so the same run shows the
+    same order: caches and replays hold.
+    """
+    said = [f"{m.role}: {m.text}" for m in request.messages]
+    run = repr((request.sampling.seed, request.draw, said, [p.text for p in proposals]))
+    key = blake2b(run.encode("utf-8", "replace"), digest_size=32).digest()
+    lots = [blake2b(b"%d" % i, key=key).digest() for i in range(len(proposals))]
+    return sorted(range(len(proposals)), key=lots.__getitem__)

@@ -1,0 +1,55 @@
+"""Tokens to dollars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from mixtura.types import Charge, Usage
+
+MILLION = 1_000_000
+
+Pricer = Callable[[str, Usage], float | None]
+"""Dollars for *usage* of the model of that name; ``None`` where no one knows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """
+    Dollars per million tokens.
+
+    Cached prompt tokens cost *cached*, those written to a cache *cache_write*; where
+    they are not given, the price of *input*. Reasoning tokens are output.
+    """
+
+    input: float
+    output: float
+    cached: float | None = None
+    cache_write: float | None = None
+
+    def __call__(self, usage: Usage) -> float:
+        cached = self.input if self.cached is None else self.cached
+        written = self.input if self.cache_write is None else self.cache_write
+        plain = usage.prompt_tokens - usage.cached_tokens - usage.cache_write_tokens
+        dollars = (
+            max(plain, 0) * self.input
+            + usage.cached_tokens * cached
+            + usage.cache_write_tokens * written
+            + usage.completion_tokens * self.output
+        )
+        return dollars / MILLION
+
+
+FREE = Price(input=0.0, output=0.0)
+"""A model that runs on the user's own machine sends no bill."""
+
+
+def cost(charges: Iterable[Charge], pricer: Pricer) -> float | None:
+    """Dollars for a ledger; ``None`` when a part of it has no known price."""
+    dollars = 0.0
+    for charge in charges:
+        part = pricer(charge.model, charge.usage)
+        if part is None:
+            return None
+        dollars += part
+    return dollars

@@ -1,0 +1,252 @@
+"""A run as it is kept: its trace as plain data, how alike its texts are, who said what."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal, cast
+
+from mixtura import errors
+from mixtura.errors import BudgetExceededError, MixturaError, ModelError
+from mixtura.events import Seat
+from mixtura.price import Pricer
+from mixtura.similarity import Known, cosine, levenshtein, sentences, sources, vectors
+from mixtura.trace import Call, Trace, trace_json
+from mixtura.types import Charge, Completion, Message, Request, Usage
+from mixtura.wire import completion_from_json, message_from_json, request_json, usage_from_json
+
+Record = dict[str, Any]
+State = Literal["answered", "degraded", "failed", "stopped"]
+Via = Literal["ask", "chat", "serve"]
+
+
+def ended(trace: Trace, error: MixturaError | None) -> tuple[State, str | None]:
+    """
+    How a run ended, and why where it has no answer: what stops it on purpose (a person, a
+    cap) is no failure. *error*: what it raised, None for a run that answered or was left.
+    """
+    if trace.completion is not None and error is None:
+        return ("degraded" if trace.completion.degraded else "answered"), None
+    if error is None:
+        return "stopped", "interrupted"
+    return ("stopped" if isinstance(error, BudgetExceededError) else "failed"), str(error)
+
+
+def record(
+    trace: Trace,
+    pricer: Pricer,
+    *,
+    id: str,  # noqa: A002
+    started: float,
+    via: Via,
+    state: State,
+    error: str | None = None,
+    request: Request | None = None,
+    model: str | None = None,
+    who: str = "",
+) -> Record:
+    """
+    The recorded run; ``compared`` puts in how alike its texts are.
+
+    *started*: seconds since 1970; *state* and *error*: see ``ended``. *request* and *model*
+    are for a run that was refused before it began. *who*: whose it is, where there are several.
+    """
+    whole = trace_json(trace, pricer)
+    whole["model"] = whole["model"] or trace.model or model
+    if whole["request"] is None and request is not None:
+        whole["request"] = request_json(request, model or "")
+    if whole["request"]:
+        whole["request"]["model"] = whole["model"]
+    return {
+        "id": id,
+        "started": iso(started),
+        "via": via,
+        "state": state,
+        "error": error,
+        "who": who,
+        **whole,
+    }
+
+
+def iso(moment: float) -> str:
+    """Seconds since 1970 as ISO 8601 in UTC."""
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def moment(text: str) -> datetime:
+    """What ``iso`` wrote."""
+    return datetime.fromisoformat(text)
+
+
+# ---- who said what
+
+
+def compared(whole: Record) -> Record:
+    """
+    With how alike every text and the answer are, and where its sentences come from.
+
+    It takes a tenth of a second where there is much text: for whoever looks at a run.
+    """
+    answer = whole["answer"]
+    if answer is None or "sentences" in whole:
+        return whole
+    rows = [row for row in leaves(whole["calls"]) if row["text"]]
+    against, *others = vectors([answer, *(row["text"] for row in rows)])
+    for row, other in zip(rows, others, strict=True):
+        row["similarity"] = {
+            "levenshtein": round(levenshtein(answer, row["text"]), 4),
+            "tfidf": round(min(cosine(against, other), 1.0), 4),
+        }
+    last = proposals(whole)
+    there = [i for i, row in enumerate(last) if row["completion"]]
+    known = [Known(last[i]["text"]) for i in there]
+    whole["sentences"] = [
+        {
+            "text": sentence,
+            "from": [
+                {"call": there[source.text], "score": source.score}
+                for source in sources(sentence, known)
+            ],
+        }
+        for sentence in sentences(answer)
+    ]
+    return whole
+
+
+def proposals(run: Mapping[str, Any]) -> list[Record]:
+    """The calls of the last proposer layer: what the numbers in ``sentences`` count."""
+    calls = [row for row in run["calls"] if row["role"] == "proposer"]
+    last = max((row["layer"] for row in calls), default=0)
+    return [row for row in calls if row["layer"] == last]
+
+
+def leaves(rows: Sequence[Record]) -> Iterator[Record]:
+    """Every call to a model that is not itself a mixture."""
+    for row in rows:
+        if row.get("calls"):
+            yield from leaves(row["calls"])
+        else:
+            yield row
+
+
+def question(run: Mapping[str, Any]) -> str:
+    """The last thing that a person said in it."""
+    messages: list[Record] = run["request"]["messages"] if run["request"] else []
+    for message in reversed(messages):
+        if message["role"] == "user":
+            return message_from_json(message).text
+    return ""
+
+
+# ---- what is not kept
+
+_BASE64 = "[A-Za-z0-9+/_=-]"
+_DATA_URL = re.compile(rf"(data:[\w.+-]+/[\w.+-]+(?:;[\w.=+-]+)*;base64,)({_BASE64}{{64,}})")
+_RAW = re.compile(rf"{_BASE64}{{256,}}")
+_PLAIN = re.compile(r"[A-Za-z]{0,7}|.{0,3}", re.DOTALL)
+"""Too little to be a key: what people write where one is asked for and none is needed."""
+_SECRET = re.compile(r"(key|token|secret|password|auth|authorization|cookie)$", re.IGNORECASE)
+"""How a variable or a header is called that carries one."""
+
+
+def secret_values(
+    environ: Mapping[str, str], variables: Iterable[str], headers: Iterable[Mapping[str, str]]
+) -> set[str]:
+    """The keys in *environ*, under known names or names that keys have, and those in *headers*."""
+    names = {*variables, *filter(_SECRET.search, environ)}
+    found = {environ.get(name, "") for name in names}
+    for table in headers:
+        for value in (value for name, value in table.items() if _SECRET.search(name)):
+            found |= {value, value.partition(" ")[2]}  # "Bearer …", and what it bears
+    return {value for value in map(str.strip, found) if not _PLAIN.fullmatch(value)}
+
+
+def tellable(data: Any, hidden: Collection[str] = ()) -> Any:
+    """The same data without anything in *hidden*, and with a stub for what is not text."""
+    wanted = map(re.escape, sorted(hidden, key=len, reverse=True))
+    return _tellable(data, re.compile("|".join(wanted)) if hidden else None)
+
+
+def _tellable(data: Any, hidden: re.Pattern[str] | None) -> Any:
+    if isinstance(data, str):
+        return _text(data, hidden)
+    if isinstance(data, list | tuple):
+        return [_tellable(value, hidden) for value in cast("Sequence[Any]", data)]
+    if not isinstance(data, dict):
+        return data
+    row = {key: _tellable(value, hidden) for key, value in cast("Record", data).items()}
+    for key in row.keys() & {"data", "file_data"}:  # of a sound, a document
+        if isinstance(row[key], str) and _RAW.fullmatch(row[key]):
+            row[key] = _stub(row[key])
+    if hidden and isinstance(row.get("pieces"), list):  # no secret in one, but in several
+        whole = "".join(row["pieces"])
+        row["pieces"] = [_text(whole, hidden)] if hidden.search(whole) else row["pieces"]
+    return row
+
+
+def _text(text: str, hidden: re.Pattern[str] | None) -> str:
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode()  # half a character cannot be written
+    if ";base64," in text:
+        text = _DATA_URL.sub(lambda found: found[1] + _stub(found[2]), text)
+    return hidden.sub("***", text) if hidden else text
+
+
+def _stub(data: str) -> str:
+    return f"[{len(data) * 3 // 4:,} bytes, not kept]"
+
+
+# ---- and back
+
+
+def recalled(run: Mapping[str, Any]) -> tuple[Trace, Pricer]:
+    """A recorded run as a trace, and a pricer that says what it cost when it ran."""
+    prices: dict[tuple[str, Usage], float | None] = {}
+    calls = tuple(_call(row, prices) for row in run["calls"])
+    usage = usage_from_json(run["usage"])
+    prices["", usage] = run["cost_usd"]
+    completion = None
+    if run["answer"] is not None:
+        completion = Completion(
+            Message("assistant", run["answer"]),
+            run["model"] or "",
+            run["finish_reason"],
+            (Charge("", usage),),
+            degraded=tuple(run["left_out"]),
+        )
+    trace = Trace(_request(run["request"]), calls, completion, run["seconds"], run["model"] or "")
+    return trace, lambda model, usage: prices.get((model, usage))
+
+
+def _call(row: Record, prices: dict[tuple[str, Usage], float | None]) -> Call:
+    usage = usage_from_json(row["usage"])
+    prices[row["model"], usage] = row["cost_usd"]
+    begun, first, lasted = row["started_seconds"], row["first_token_seconds"], row["seconds"]
+    return Call(
+        Seat(row["layer"], row["index"], row["role"]),
+        row["model"],
+        _request(row["request"]) or Request(()),
+        begun,
+        None if first is None else begun + first,
+        None if lasted is None else begun + lasted,
+        row["pieces"] or [row["text"]],
+        completion_from_json(row["completion"]) if row["completion"] else None,
+        _error(row["error"], row["error_type"]),
+        row["restarts"],
+        row["notices"],
+        [_call(inner, prices) for inner in row.get("calls", ())],
+        (Charge(row["model"], usage),) if usage.total_tokens else (),
+    )
+
+
+def _request(data: Mapping[str, Any] | None) -> Request | None:
+    return Request(tuple(map(message_from_json, data["messages"]))) if data else None
+
+
+def _error(text: str | None, kind: str | None) -> MixturaError | None:
+    """An error of the same family; what else it carried is not in a record."""
+    if text is None:
+        return None
+    named = getattr(errors, kind or "", None)
+    return BudgetExceededError(text) if named is BudgetExceededError else ModelError(text)

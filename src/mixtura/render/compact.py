@@ -1,0 +1,191 @@
+"""A conversation at a terminal: a line for each proposer, the answer, and who said what in it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.cells import cell_len
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from mixtura.events import (
+    Asked,
+    Event,
+    Failure,
+    Noticed,
+    Place,
+    Restarted,
+    RunStarted,
+    Seat,
+    Token,
+)
+from mixtura.record import compared, proposals
+from mixtura.render.live import Card, Screen, Telling
+from mixtura.render.words import is_answer, seat_name, short
+from mixtura.similarity import words
+from mixtura.text import one_line, plural, visible
+
+_STATES = {
+    "thinking": "blue",
+    "writing": "blue",
+    "done": "green",
+    "cut off": "yellow",
+    "stopped": "yellow",
+    "failed": "red",
+}
+_MODEL, _STATE, _TOKENS, _PACE = 24, 8, 12, 6
+_TAIL = 400
+"""Letters at the end of a text that are looked at for its last words."""
+
+
+class Terse(Telling):
+    """The answer, and only what goes wrong on the way to it: for a pipe."""
+
+    def __call__(self, event: Event) -> None:
+        if not isinstance(event, RunStarted):
+            super().__call__(event)
+
+
+class Compact(Screen):
+    """
+    For a person at a terminal: one line for each proposer while it writes, then the answer;
+    until that begins, a line that says who is waited for.
+    """
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case RunStarted(at=()):
+                return
+            case Asked(model, _, (Seat(role="aggregator") as seat,)):
+                self._say("")
+                self._cards[seat] = Card(seat, one_line(model), time.perf_counter())
+                self._show(transient=True)
+                return
+            case Token() if is_answer(event):
+                self._freeze()
+            case Failure() | Restarted() | Noticed() if _is_last(event.at):
+                self._freeze()
+            case _:
+                pass
+        super().__call__(event)
+
+    def close(self) -> None:
+        for card in self._cards.values():
+            if card.elapsed is None:  # the run ended before it did
+                card.state, card.elapsed = "stopped", time.perf_counter() - card.started
+        super().close()
+
+    def _panels(self) -> RenderableType:
+        cards = list(self._cards.values())
+        width = self._aside.width
+        longest = max(map(cell_len, (card.model for card in cards)), default=0)
+        model = min(longest, _MODEL, max(8, width // 3))
+        lines = [_line(card, model, width) for card in cards]
+        return Group(*lines)
+
+
+def _is_last(at: Place) -> bool:
+    return len(at) == 1 and at[0].role == "aggregator"
+
+
+def _line(card: Card, model: int, width: int) -> Text:
+    """``1.2 gpt-5.4-mini  writing  57 tokens  23/s  …scattering of light``, cut to *width*."""
+    now = time.perf_counter()
+    lasted = (card.elapsed or now - card.started) if card.elapsed is not None else None
+    writing = card.state == "thinking" and card.begun is not None
+    state = "writing" if writing else card.state
+    if card.note.startswith("cut off"):
+        state = "cut off"
+    line = Text(no_wrap=True, overflow="ellipsis")
+    line.append(f"{seat_name(card.seat):<3} ", "dim")
+    name = short(card.model, model)
+    line.append(name + " " * (model - cell_len(name) + 2))
+    line.append(f"{state:<{_STATE}}  ", _STATES[state])
+    if card.state == "failed":
+        line.append(one_line(card.note), "red")
+    elif card.begun is None and card.elapsed is None:
+        line.append(f"{now - card.started:.0f} s{f' · {card.note}' if card.note else ''}", "dim")
+    else:
+        told = plural(card.tokens, "token")
+        line.append(f"{told:>{_TOKENS}}  {_pace(card, lasted, now):>{_PACE}}  ", "dim")
+        line.append(_last_words(card.text, width - line.cell_len - 1))
+    line.truncate(width - 1, overflow="ellipsis")
+    return line
+
+
+def _pace(card: Card, lasted: float | None, now: float) -> str:
+    if card.begun is None or card.tokens < 2:
+        return ""
+    until = now if lasted is None else card.started + lasted
+    seconds = until - card.begun
+    return f"{(card.tokens - 1) / seconds:.0f}/s" if seconds > 0.05 else ""
+
+
+def _last_words(text: str, room: int) -> str:
+    """The end of a text in one line: whole words where one fits."""
+    said = one_line(text[-_TAIL:])
+    if cell_len(said) <= room and len(text) <= _TAIL:
+        return said
+    while said and cell_len(said) >= room:
+        _, space, rest = said.partition(" ")
+        said = rest if space and cell_len(rest) > room // 2 else said[1:]
+    return f"…{said}" if room > 1 else ""
+
+
+def two_columns(rows: Mapping[str, str]) -> RenderableType:
+    """Words, and what each of them means."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, style="cyan")
+    table.add_column()
+    for word, meaning in rows.items():
+        table.add_row(Text(word), Text(meaning))
+    return table
+
+
+# ---- who said what
+
+
+def sources(run: Mapping[str, Any]) -> RenderableType:
+    """The answer's sentences, each with the proposals that it comes from."""
+    run = compared(dict(run))
+    rows = proposals(run)
+    names = [f"{row['layer']}.{row['index'] + 1}" for row in rows]
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, justify="right", style="cyan")
+    table.add_column()
+    own = 0
+    shares = [0.0] * len(rows)
+    for origin, text in _runs_of(run["sentences"]):
+        count = len(words(text))
+        for call in origin[:1]:
+            shares[call] += count
+        own += 0 if origin else count
+        label = Text(" ".join(names[call] for call in origin)) if origin else Text("own", "dim")
+        table.add_row(label, Text(visible(text).strip("\n"), "" if origin else "dim"))
+    whole = sum(shares) + own
+    if not whole:
+        return table
+    told = [
+        f"{name} {one_line(row['model'])} {share / whole:.0%}"
+        for name, row, share in zip(names, rows, shares, strict=True)
+        if share
+    ]
+    if own:
+        told.append(f"in no proposal {own / whole:.0%}")
+    said = f"By the words they share: {', '.join(told)}."
+    return Group(table, Text(""), Text(said, "dim"))
+
+
+def _runs_of(sentences: Sequence[Mapping[str, Any]]) -> list[tuple[tuple[int, ...], str]]:
+    """Neighbours of one origin (its three best) as one text."""
+    joined: list[tuple[tuple[int, ...], str]] = []
+    for sentence in sentences:
+        origin = tuple(source["call"] for source in sentence["from"][:3])
+        if joined and joined[-1][0] == origin:
+            joined[-1] = (origin, joined[-1][1] + sentence["text"])
+        else:
+            joined.append((origin, sentence["text"]))
+    return joined

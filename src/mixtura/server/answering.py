@@ -1,0 +1,255 @@
+"""One HTTP request to one answer: read, run, stream; a client that leaves ends its run."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from mixtura.events import Event, Place, Token
+from mixtura.server.dialect import About, Dialect, Refused, Writer
+from mixtura.server.frames import frame
+from mixtura.server.service import Job, Service
+from mixtura.types import Completion
+
+JSON = "application/json"
+STREAM_HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+    "x-accel-buffering": "no",
+}
+
+
+async def answered(service: Service, dialect: Dialect, request: Request) -> Response:
+    """The response to a call in one of the dialects; an error in that dialect's own form."""
+    job: Job | None = None
+    try:
+        client = service.doors.client(request.headers)
+        client.admit()
+        body = await received(request, service)
+        job = service.job(dialect.read(body), client)
+        about = About(job.numbers[0].replace("-", ""), int(time.time()))
+        if job.call.stream:
+            return Live(service, dialect, job, about)
+        answers = await _unless_left(service.run(job), request.receive)
+        if answers is None:
+            return Response(status_code=499)  # no one is there to read it
+        summary = service.summary(job)
+        whole = dialect.whole(job.call, answers, about, summary)
+    except Refused as refused:
+        return refusal(dialect, refused, _told(service, job))
+    return json_response(whole, headers=_headers(job, summary))
+
+
+def _told(service: Service, job: Job | None) -> Mapping[str, str]:
+    """What a failed call's client may want to look up; nothing where nothing ran."""
+    if job is None or not job.recorders:
+        return {}
+    return _headers(job, service.summary(job))
+
+
+async def received(request: Request, service: Service) -> bytes:
+    """The body. Raises Refused when it is no JSON, too large, or does not come."""
+    table = service.config.serve
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != JSON:
+        said = f"the body must be sent as `Content-Type: {JSON}`"
+        raise Refused(415, said, code="unsupported_media_type")
+    most = int(table.largest_megabytes * 1024**2)
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(table.receive_seconds):
+            async for piece in request.stream():
+                size += len(piece)
+                if size > most:
+                    said = f"the body is larger than {table.largest_megabytes:g} MB"
+                    raise Refused(413, said, kind="request_too_large", code="request_too_large")
+                pieces.append(piece)
+    except ClientDisconnect:
+        raise Refused(499, "the client left") from None
+    except TimeoutError:
+        said = f"the body did not come within {table.receive_seconds:g} s"
+        raise Refused(408, said, code="request_timeout") from None
+    return b"".join(pieces)
+
+
+def json_response(
+    data: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    return Response(msgspec.json.encode(data), status, headers, JSON)
+
+
+def refusal(
+    dialect: Dialect, refused: Refused, headers: Mapping[str, str] | None = None
+) -> Response:
+    """An error before anything was sent; *headers* of the run that failed."""
+    headers = dict(headers or {})
+    if refused.retry_after is not None:
+        headers["retry-after"] = str(max(math.ceil(refused.retry_after), 1))
+    if refused.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return json_response(dialect.refusal(refused), status=refused.status, headers=headers)
+
+
+def _headers(job: Job, summary: Mapping[str, Any]) -> dict[str, str]:
+    cost = summary["cost_usd"]
+    return {
+        "request-id": job.numbers[0],  # where Anthropic's client looks for it
+        "x-request-id": job.numbers[0],  # and OpenAI's
+        "x-mixtura-run": job.numbers[0],
+        "x-mixtura-degraded": "true" if summary["degraded"] else "false",
+        "x-mixtura-cost-usd": "unknown" if cost is None else f"{cost:.8f}",
+        "x-mixtura-failures": str(len(summary["failures"])),
+    }
+
+
+async def _left(receive: Receive) -> None:
+    """Until the client hangs up."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _unless_left(run: Any, receive: Receive) -> list[Completion] | None:
+    """The answers; None when the client left before, and then nothing runs on."""
+    work = asyncio.ensure_future(run)
+    watch = asyncio.ensure_future(_left(receive))
+    try:
+        await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        watch.cancel()
+        if not work.done():
+            work.cancel()
+            await asyncio.wait({work})
+    return None if work.cancelled() else work.result()
+
+
+class Live(Response):
+    """An answer as it is written, frame by frame."""
+
+    def __init__(self, service: Service, dialect: Dialect, job: Job, about: About) -> None:
+        super().__init__()
+        self._service = service
+        self._dialect = dialect
+        self._job = job
+        self._writer: Writer = dialect.writer(job.call, about)
+        self._aside = job.call.wish.proposals
+        self._frames: list[bytes] = []
+        self._came = asyncio.Event()
+        self._begun = False
+        self._sent = [0] * job.call.n
+        """Characters of each answer that went out."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        work = asyncio.ensure_future(self._run())
+        line = asyncio.ensure_future(self._play(work, send))
+        watch = asyncio.ensure_future(_left(receive))
+        tasks = {work, line, watch}
+        try:
+            await asyncio.wait({line, watch}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        for task in (work, line):
+            if not task.cancelled() and (error := task.exception()):
+                raise error
+
+    async def _run(self) -> Refused | None:
+        """The run; what its client is told of a failure."""
+        try:
+            answers = await self._service.run(self._job, self._watch)
+        except Refused as refused:
+            return refused
+        finally:
+            self._came.set()
+        self._begin()
+        for choice, answer in enumerate(answers):
+            if rest := answer.text[self._sent[choice] :]:
+                self._frames.append(self._writer.token(choice, rest))
+            self._frames.append(self._writer.finished(choice, answer))
+        self._frames.append(self._writer.closed(answers, self._service.summary(self._job)))
+        return None
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            self._frames.append(self._writer.begun())
+
+    def _watch(self, choice: int, event: Event) -> None:
+        if type(event) is Token and not event.reasoning and _answers(event.at):
+            self._begin()
+            self._sent[choice] += len(event.text)
+            self._put(self._writer.token(choice, event.text))
+        if self._aside and (data := frame(event, self._service.config.price)) is not None:
+            self._begin()
+            when = self._job.recorders[choice].events[-1].seconds  # as the kept run has it
+            if data["event"] == "run_started" and not event.at:
+                data["run"] = self._job.numbers[choice]
+            data |= {"seconds": when, "choice": choice}
+            self._put(self._writer.aside(data))
+
+    def _put(self, piece: bytes) -> None:
+        self._frames.append(piece)
+        self._came.set()
+
+    async def _play(self, work: asyncio.Future[Refused | None], send: Send) -> None:
+        """Send what there is as soon as it is there; a sign of life where nothing comes."""
+        started = False
+        while True:
+            over = await self._something(work)
+            if over and work.result() is not None and not started and not self._frames:
+                await self._refuse(work.result(), send)
+                return
+            if not started:
+                started = True
+                run = self._job.numbers[0]
+                headers = STREAM_HEADERS | {
+                    "request-id": run, "x-request-id": run, "x-mixtura-run": run,
+                }  # fmt: skip
+                raw = [(k.encode(), v.encode()) for k, v in headers.items()]
+                await send({"type": "http.response.start", "status": 200, "headers": raw})
+            if over and (refused := work.result()) is not None:
+                if self._aside:
+                    self._frames.append(self._writer.aside(self._service.summary(self._job)))
+                self._frames.append(self._writer.failed(refused))
+            body = b"".join(self._frames)
+            self._frames.clear()
+            await send({"type": "http.response.body", "body": body, "more_body": not over})
+            if over:
+                return
+
+    async def _something(self, work: asyncio.Future[Refused | None]) -> bool:
+        """Wait for frames or for the end; True at the end."""
+        if not self._frames and not work.done():
+            try:
+                async with asyncio.timeout(self._service.config.serve.keep_alive_seconds):
+                    await self._came.wait()
+            except TimeoutError:
+                self._begin_quietly()
+        self._came.clear()
+        await asyncio.sleep(0)  # what else came in this turn of the loop goes out with it
+        return work.done()
+
+    def _begin_quietly(self) -> None:
+        self._begin()
+        self._frames.append(self._writer.alive())
+
+    async def _refuse(self, refused: Refused | None, send: Send) -> None:
+        assert refused is not None
+        response = refusal(self._dialect, refused, _told(self._service, self._job))
+        start = {"type": "http.response.start", "status": response.status_code}
+        await send(start | {"headers": response.raw_headers})
+        await send({"type": "http.response.body", "body": response.body})
+
+
+def _answers(at: Place) -> bool:
+    """Whether a token is the answer's: every seat on its way is an aggregator's."""
+    return all(seat.role == "aggregator" for seat in at)

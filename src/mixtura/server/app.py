@@ -1,0 +1,167 @@
+"""The routes, and what stands before all of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mixtura.config import Config
+from mixtura.server import metrics, openapi, pages
+from mixtura.server.access import Doors
+from mixtura.server.answering import answered, json_response, refusal
+from mixtura.server.chat import Chat
+from mixtura.server.dialect import Dialect, Refused
+from mixtura.server.messages import Messages
+from mixtura.server.models import listed, offered, one_listed, problem
+from mixtura.server.responses import Responses
+from mixtura.server.service import Service
+
+DIALECTS: tuple[Dialect, ...] = (Chat(), Responses(), Messages())
+Handler = Callable[[Service, Request], Awaitable[Response]]
+
+
+def make_app(config: Config, *, host: str) -> Starlette:
+    """
+    The server as an ASGI application; *host* is the address that it will listen on.
+
+    Raises ConfigError when that address may not be served as it is configured.
+    """
+    service = Service(config, Doors(config.serve, host, config.store))
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncGenerator[None, None]:
+        yield
+        await service.close()
+
+    def at(path: str, handler: Handler, *methods: str) -> Route:
+        return Route(path, partial(_guarded, service, handler), methods=list(methods or ("GET",)))
+
+    routes = [
+        *(Route(d.path, partial(answered, service, d), methods=["POST"]) for d in DIALECTS),
+        at("/v1/models", listed),
+        at("/v1/models/{name:path}", one_listed),
+        at("/metrics", _metrics),
+        Route("/healthz", _alive),
+        Route("/readyz", partial(_ready, service)),
+        Route("/openapi.json", partial(_openapi, service)),
+        *pages.routes(at),
+    ]
+    app = Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        middleware=_middleware(config),
+        exception_handlers={HTTPException: _http_error, Exception: _bug},
+    )
+    app.add_middleware(Front, service=service)
+    app.state.service = service
+    return app
+
+
+def _middleware(config: Config) -> list[Middleware]:
+    if not config.serve.cors:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=config.serve.cors,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],  # those asked for: official clients send many of their own
+            expose_headers=["x-mixtura-run", "x-mixtura-cost-usd", "x-mixtura-degraded"],
+        )
+    ]
+
+
+class Front:
+    """Before every route: the host's name is ours. After it: the answer is counted."""
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app = app
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                route = scope.get("route")
+                path = route.path if isinstance(route, Route) else "other"
+                self._service.metrics.answered(path, message["status"])
+            await send(message)
+
+        try:
+            self._service.doors.check_host(Headers(scope=scope))
+        except Refused as refused:
+            await refusal(_dialect(scope["path"]), refused)(scope, receive, counted)
+            return
+        await self._app(scope, receive, counted)
+
+
+async def _guarded(service: Service, handler: Handler, request: Request) -> Response:
+    """A route that needs a key where there are keys."""
+    try:
+        service.doors.client(request.headers)
+        return await handler(service, request)
+    except Refused as refused:
+        return refusal(_dialect(request.url.path), refused)
+
+
+async def _alive(_: Request) -> Response:
+    return json_response({"status": "ok"})
+
+
+async def _ready(service: Service, request: Request) -> Response:
+    """Whether the default mixture can answer; why not is for whoever may ask it."""
+    said = problem(service.config, service.config.default)
+    if said is None:
+        return await _alive(request)
+    try:
+        service.doors.client(request.headers)
+    except Refused:
+        said = "the default mixture cannot answer: a request with a key is told why"
+    refused = Refused(503, said, kind="api_error", code="model_not_ready")
+    return refusal(_dialect(request.url.path), refused)
+
+
+async def _metrics(service: Service, _: Request) -> Response:
+    return Response(service.metrics.text(), media_type=metrics.CONTENT_TYPE)
+
+
+async def _openapi(service: Service, request: Request) -> Response:
+    locked = service.doors.locked
+    names = ["default"] if locked else offered(service, service.doors.client(request.headers))
+    return json_response(openapi.document(names, locked=locked))
+
+
+def _dialect(path: str) -> Dialect:
+    """The one whose errors a path's clients understand."""
+    return next((d for d in DIALECTS if d.path == path), DIALECTS[0])
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    said = {404: f"there is nothing at {request.url.path}", 405: "that is not its method"}
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code)
+    message = said.get(error.status_code, error.detail)
+    refused = Refused(error.status_code, message, code=code)
+    response = refusal(_dialect(request.url.path), refused)
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _bug(request: Request, _: Exception) -> Response:
+    said = "something in this server is wrong: its log has the trace"
+    refused = Refused(500, said, kind="server_error", code="internal_error")
+    return refusal(_dialect(request.url.path), refused)

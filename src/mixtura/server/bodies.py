@@ -1,0 +1,106 @@
+"""What reading requests and writing answers has in common in several APIs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+from mixtura.server.dialect import Refused
+from mixtura.types import Completion, Part, TextPart, ToolCall, Usage, total
+
+T = TypeVar("T")
+
+NotEmpty = Annotated[str, msgspec.Meta(min_length=1)]
+Positive = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+_decoder = msgspec.json.Decoder(dict[str, Any])
+
+
+# ---- requests
+
+
+def decoded(body: bytes) -> dict[str, Any]:
+    """A body as plain data. Raises Refused."""
+    try:
+        return _decoder.decode(body)
+    except RecursionError:
+        raise Refused(400, "the body is nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Refused(400, f"the body is not a JSON object: {error}") from None
+
+
+def converted(raw: Mapping[str, Any], to: type[T], right: Mapping[str, str]) -> T:
+    """
+    *raw* as a struct. Raises Refused, which names the parameter and says what would be right.
+
+    *right* has that for parameters of few values, by their path without numbers.
+    """
+    try:
+        return msgspec.convert(raw, to)
+    except msgspec.ValidationError as error:
+        said, _, where = str(error).partition(" - at `")
+    where = where.rpartition("$")[2].rstrip("`").removeprefix(".")
+    said = said[:1].lower() + said[1:]
+    if missing := re.fullmatch(r"object missing required field `(\w+)`", said):
+        param = f"{where}.{missing[1]}" if where else missing[1]
+        raise Refused(400, f"`{param}` is missing", param=param, code="missing_required_parameter")
+    hint = right.get(re.sub(r"\[[^]]*\]", "[]", where))
+    what = said + (f"; it can be {hint}" if hint else "")
+    raise Refused(400, f"`{where}`: {what}" if where else what, param=where or None)
+
+
+def check_known(raw: Mapping[str, Any], cannot: Mapping[str, str]) -> None:
+    """Raises Refused for a parameter that we know and cannot honour."""
+    for name, said in cannot.items():
+        if raw.get(name) not in (None, False):
+            raise Refused(
+                400, f"{said}: leave `{name}` out", param=name, code="unsupported_parameter"
+            )
+
+
+def check_tools(tools: Sequence[str], chosen: Iterable[str], *, where: str) -> None:
+    """Tools by name, and those that a choice names. Raises Refused."""
+    for number, name in enumerate(tools):
+        if name in tools[:number]:
+            param = f"tools[{number}].name"
+            raise Refused(400, f"`{param}`: there are two tools called {name!r}", param=param)
+    for name in chosen:
+        if name not in tools:
+            raise Refused(400, f"`{where}`: there is no tool {name!r} in `tools`", param=where)
+
+
+def function(
+    name: str, description: str | None, parameters: Any, strict: bool | None
+) -> dict[str, Any]:
+    """A tool in the words of chat completions."""
+    optional = {"description": description, "parameters": parameters, "strict": strict}
+    given = {key: value for key, value in optional.items() if value is not None}
+    return {"type": "function", "function": {"name": name} | given}
+
+
+def plain(parts: Sequence[Part], between: str) -> str | tuple[Part, ...]:
+    """Parts that are all text as one text: most servers take no parts outside a user's message."""
+    texts = [part.text for part in parts if isinstance(part, TextPart)]
+    return between.join(texts) if len(texts) == len(parts) else tuple(parts)
+
+
+# ---- answers
+
+
+def used(answers: Sequence[Completion]) -> Usage:
+    """Every token that the answers took: those of proposers, retries and lost calls, too."""
+    return total([charge for answer in answers for charge in answer.charges])
+
+
+def named_calls(answer: Completion, prefix: str) -> Iterator[ToolCall]:
+    """An answer's calls, each with an id of its own: some models give none, or one to several."""
+    seen: set[str] = set()
+    for index, call in enumerate(answer.message.tool_calls):
+        new = call.id and call.id not in seen
+        seen.add(call.id)
+        yield call if new else replace(call, id=f"{prefix}{index}")

@@ -1,0 +1,370 @@
+"""OpenAI's chat completions, from the side that answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from mixtura.errors import MalformedError
+from mixtura.server.bodies import (
+    NotEmpty,
+    Positive,
+    Share,
+    check_known,
+    check_tools,
+    converted,
+    decoded,
+    named_calls,
+    used,
+)
+from mixtura.server.dialect import KEEP_ALIVE, About, Call, Refused, Wish, event_frame
+from mixtura.types import Completion, Json, Request, Sampling
+from mixtura.wire import message_from_json
+
+MOST_ANSWERS = 16
+"""Answers of one call (`n`): each is a whole run."""
+MOST_STOPS = 4
+
+Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
+
+
+class CalledFunction(msgspec.Struct):
+    name: str
+    arguments: str = ""
+
+
+class ToolCallBody(msgspec.Struct):
+    id: str
+    function: CalledFunction
+    type: Literal["function"] = "function"
+
+
+class PartBody(msgspec.Struct):
+    type: str
+    text: str | msgspec.UnsetType = msgspec.UNSET
+    image_url: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+
+
+class MessageBody(msgspec.Struct):
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[PartBody] | None = None
+    name: str | None = None
+    tool_calls: list[ToolCallBody] | None = None
+    tool_call_id: str | None = None
+
+
+class FunctionBody(msgspec.Struct):
+    name: Annotated[str, msgspec.Meta(pattern="^[a-zA-Z0-9_.:-]{1,128}$")]
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class ToolBody(msgspec.Struct):
+    function: FunctionBody
+    type: Literal["function"] = "function"
+
+
+class StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class JsonSchema(msgspec.Struct):
+    name: str
+    schema: dict[str, Any] | None = None
+
+
+class FormatBody(msgspec.Struct):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+
+class ChatBody(msgspec.Struct):
+    """A request. Fields that are not listed are passed over, as the API's own do by and by."""
+
+    model: NotEmpty
+    messages: Annotated[list[MessageBody], msgspec.Meta(min_length=1)]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: Annotated[int, msgspec.Meta(ge=1, le=MOST_ANSWERS)] | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
+    top_p: Share | None = None
+    max_tokens: Positive | None = None
+    max_completion_tokens: Positive | None = None
+    stop: str | list[str] | None = None
+    seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    tools: list[ToolBody] | None = None
+    tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: FormatBody | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    logit_bias: dict[str, float] | None = None
+    reasoning_effort: str | None = None
+    verbosity: str | None = None
+    service_tier: Literal["auto", "default"] | None = None
+    modalities: list[str] | None = None
+    mixtura: Wish | None = None
+
+
+_FOR_THE_WRITER = (
+    "parallel_tool_calls", "logprobs", "top_logprobs", "presence_penalty", "frequency_penalty",
+    "logit_bias", "reasoning_effort", "verbosity",
+)  # fmt: skip
+"""Parameters without a word of ours, handed on to the model that writes the answer."""
+
+_CANNOT = {
+    "audio": "answers are text",
+    "web_search_options": "there is no web search here",
+    "functions": "`functions` went out of use for `tools`",
+    "function_call": "`function_call` went out of use for `tool_choice`",
+}
+_RIGHT = {
+    "messages[].role": "system, developer, user, assistant or tool",
+    "tools[].type": "function",
+    "tool_choice": "none, auto, required or a function of `tools`",
+    "response_format.type": "text, json_object or json_schema",
+    "service_tier": "auto or default, as there are no tiers here",
+}
+
+
+class Chat:
+    """``POST /v1/chat/completions``."""
+
+    path = "/v1/chat/completions"
+
+    def read(self, body: bytes) -> Call:
+        raw = decoded(body)
+        check_known(raw, _CANNOT)
+        parsed = converted(raw, ChatBody, _RIGHT)
+        if parsed.modalities not in (None, ["text"]):
+            said = 'answers are text: `modalities` can only be ["text"]'
+            raise Refused(400, said, param="modalities", code="unsupported_value")
+        if parsed.top_logprobs is not None and not parsed.logprobs:
+            said = "`top_logprobs` goes with `logprobs`: true"
+            raise Refused(400, said, param="top_logprobs")
+        if parsed.logprobs and parsed.stream:
+            said = (
+                "log-probabilities come with whole answers only: leave out `stream` or `logprobs`"
+            )
+            raise Refused(400, said, param="logprobs", code="unsupported_value")
+        _check_stop([parsed.stop] if isinstance(parsed.stop, str) else parsed.stop or ())
+        return Call(
+            model=parsed.model,
+            request=_request(raw, parsed),
+            stream=bool(parsed.stream),
+            n=parsed.n or 1,
+            usage_in_stream=bool(parsed.stream_options and parsed.stream_options.include_usage),
+            wish=parsed.mixtura or Wish(),
+            body=raw,
+        )
+
+    def whole(
+        self, call: Call, answers: Sequence[Completion], about: About, summary: Json
+    ) -> Mapping[str, Any]:
+        return {
+            "id": f"chatcmpl-{about.number}",
+            "object": "chat.completion",
+            "created": about.created,
+            "model": call.model,
+            "choices": [_choice(index, answer) for index, answer in enumerate(answers)],
+            "usage": usage(answers),
+            "system_fingerprint": None,
+            "mixtura": summary,
+        }
+
+    def writer(self, call: Call, about: About) -> ChatWriter:
+        return ChatWriter(call, about)
+
+    def refusal(self, refused: Refused) -> Mapping[str, Any]:
+        return {
+            "error": {
+                "message": refused.message,
+                "type": refused.kind,
+                "param": refused.param,
+                "code": refused.code,
+            }
+        }
+
+
+def _request(raw: Mapping[str, Any], parsed: ChatBody) -> Request:
+    try:
+        messages = tuple(map(message_from_json, raw["messages"]))
+    except MalformedError as error:
+        raise Refused(400, str(error), param="messages") from None
+    _check_turns(parsed.messages)
+    chosen = _named(parsed.tool_choice) if isinstance(parsed.tool_choice, dict) else []
+    names = [tool.function.name for tool in parsed.tools or ()]
+    if not names and parsed.tool_choice not in (None, "none", "auto"):
+        raise Refused(400, "this `tool_choice` goes with `tools`", param="tool_choice")
+    check_tools(names, chosen, where="tool_choice")
+    stop = (parsed.stop,) if isinstance(parsed.stop, str) else tuple(parsed.stop or ())
+    wanted = parsed.max_completion_tokens or parsed.max_tokens
+    return Request(
+        messages,
+        Sampling(parsed.temperature, parsed.top_p, wanted, stop or None, parsed.seed),
+        tools=tuple(raw.get("tools") or ()),
+        tool_choice=parsed.tool_choice,
+        response_format=raw.get("response_format"),
+        extra={name: raw[name] for name in _FOR_THE_WRITER if raw.get(name) is not None},
+    )
+
+
+def _named(choice: Mapping[str, Any]) -> list[str]:
+    """The tool that a choice names. Raises Refused when it names none."""
+    match choice:
+        case {"type": "function", "function": {"name": str(name)}}:
+            return [name]
+        case {"type": "allowed_tools"}:
+            return []
+        case _:
+            said = "`tool_choice`: it can be none, auto, required or a function of `tools`"
+            raise Refused(400, said, param="tool_choice")
+
+
+def _check_stop(stop: Sequence[str]) -> None:
+    """Texts that an answer ends before: few, and each of at least a letter."""
+    if len(stop) > MOST_STOPS:
+        said = f"`stop`: there are {len(stop)} texts, it can have {MOST_STOPS}"
+        raise Refused(400, said, param="stop")
+    if not all(stop):
+        raise Refused(400, "`stop`: a text is empty: leave it out", param="stop")
+
+
+def _check_turns(messages: Sequence[MessageBody]) -> None:
+    """What no model could make sense of. Raises Refused naming the message."""
+    called: set[str] = set()
+    for number, message in enumerate(messages):
+        where = f"messages[{number}]"
+        called |= {call.id for call in message.tool_calls or ()}
+        if message.role == "tool" and message.tool_call_id not in called:
+            said = f"`{where}`: a tool's message answers a `tool_calls` entry before it, by its id"
+            raise Refused(400, said, param=f"{where}.tool_call_id")
+        if message.content is None and not message.tool_calls:
+            raise Refused(400, f"`{where}.content` is missing", param=f"{where}.content")
+        for place, part in enumerate(message.content if isinstance(message.content, list) else ()):
+            _check_part(f"{where}.content[{place}]", part)
+
+
+def _check_part(where: str, part: PartBody) -> None:
+    if part.type == "text" and part.text is msgspec.UNSET:
+        raise Refused(400, f"`{where}.text` is missing", param=f"{where}.text")
+    if part.type == "image_url":
+        address = part.image_url.get("url") if part.image_url else None
+        if not isinstance(address, str) or not address.startswith(("http://", "https://", "data:")):
+            said = f"`{where}.image_url.url` must be an http, https or data: address"
+            raise Refused(400, said, param=f"{where}.image_url.url")
+
+
+def _choice(index: int, answer: Completion) -> dict[str, Any]:
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": answer.text or (None if answer.message.tool_calls else ""),
+        "refusal": None,
+    }
+    if answer.message.tool_calls:
+        message["tool_calls"] = _calls(answer)
+    return {
+        "index": index,
+        "message": message,
+        "logprobs": {"content": list(answer.logprobs), "refusal": None}
+        if answer.logprobs
+        else None,
+        "finish_reason": answer.finish_reason,
+    }
+
+
+def _calls(answer: Completion) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": call.id,
+            "type": "function",
+            "function": {"name": call.name, "arguments": call.arguments},
+        }
+        for call in named_calls(answer, "call_")
+    ]
+
+
+def usage(answers: Sequence[Completion]) -> dict[str, Any]:
+    whole = used(answers)
+    return {
+        "prompt_tokens": whole.prompt_tokens,
+        "completion_tokens": whole.completion_tokens,
+        "total_tokens": whole.total_tokens,
+        "prompt_tokens_details": {"cached_tokens": whole.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": whole.reasoning_tokens},
+    }
+
+
+class ChatWriter:
+    """The chunks of a stream. The last of them also carries the summary."""
+
+    def __init__(self, call: Call, about: About) -> None:
+        self._call = call
+        self._head: dict[str, Any] = {
+            "id": f"chatcmpl-{about.number}",
+            "object": "chat.completion.chunk",
+            "created": about.created,
+            "model": call.model,
+            "system_fingerprint": None,
+        }
+        self._held: dict[str, Any] | None = None
+        # A token's frame is this head, its text and a tail: nothing else is encoded for it.
+        head = msgspec.json.encode(self._head)[:-1]
+        tail = b',"usage":null' if call.usage_in_stream else b""
+        self._heads = [
+            b'data: %s%s,"choices":[{"index":%d,"delta":{"content":' % (head, tail, index)
+            for index in range(call.n)
+        ]
+
+    def begun(self) -> bytes:
+        opening = {"role": "assistant", "content": "", "refusal": None}
+        return b"".join(self._chunk(index, opening) for index in range(self._call.n))
+
+    def token(self, choice: int, text: str) -> bytes:
+        return (
+            self._heads[choice]
+            + msgspec.json.encode(text)
+            + b'},"logprobs":null,"finish_reason":null}]}\n\n'
+        )
+
+    def aside(self, data: Json) -> bytes:
+        return event_frame(self._head | {"object": "mixtura.event", "mixtura": data})
+
+    def finished(self, choice: int, answer: Completion) -> bytes:
+        out = self._let_go()
+        if calls := _calls(answer):
+            numbered = [{"index": i} | call for i, call in enumerate(calls)]
+            out += self._chunk(choice, {"tool_calls": numbered})
+        self._held = self._body(choice, {}, answer.finish_reason)
+        return out
+
+    def closed(self, answers: Sequence[Completion], summary: Json) -> bytes:
+        last = self._held or self._head
+        self._held = None
+        if not self._call.usage_in_stream:
+            return event_frame(last | {"mixtura": summary}) + b"data: [DONE]\n\n"
+        told: dict[str, Any] = {"choices": [], "usage": usage(answers), "mixtura": summary}
+        return event_frame(last) + event_frame(self._head | told) + b"data: [DONE]\n\n"
+
+    def failed(self, refused: Refused) -> bytes:
+        return self._let_go() + event_frame(Chat().refusal(refused))
+
+    def alive(self) -> bytes:
+        return KEEP_ALIVE
+
+    def _let_go(self) -> bytes:
+        held, self._held = self._held, None
+        return event_frame(held) if held else b""
+
+    def _chunk(self, choice: int, delta: Json) -> bytes:
+        return event_frame(self._body(choice, delta, None))
+
+    def _body(self, choice: int, delta: Json, finish: str | None) -> dict[str, Any]:
+        row = {"index": choice, "delta": delta, "logprobs": None, "finish_reason": finish}
+        body = self._head | {"choices": [row]}
+        return body | {"usage": None} if self._call.usage_in_stream else body

@@ -1,0 +1,153 @@
+"""What the server's three APIs have in common: a call read, an answer written, a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
+
+import msgspec
+
+from mixtura.types import Completion, Json, Request
+
+
+class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The ``mixtura`` field of a request's body: what only a mixture can be asked."""
+
+    proposals: bool = False
+    """Send what happens inside as extra frames."""
+    mixture: str | None = None
+    """Another mixture than the model's name says."""
+    proposers: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=64)] | None = None
+    """Other proposers, ``NAME`` or ``NAME*3``, in every layer."""
+    aggregator: str | None = None
+    layers: Annotated[int, msgspec.Meta(ge=1, le=16)] | None = None
+    """Layers in the paper's count."""
+    max_cost: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    """Dollars that this answer may cost at most."""
+    deadline: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """Seconds that it may take at most."""
+    consult: Literal["turn", "always"] | None = None
+    """Ask the proposers once for a user's turn, or again after every tool's result."""
+
+    @property
+    def chooses(self) -> bool:
+        """It asks for other members than those of a mixture by name."""
+        return (self.proposers, self.aggregator, self.layers) != (None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a client asked for, in our words."""
+
+    model: str
+    request: Request
+    stream: bool = False
+    n: int = 1
+    """Answers wanted, each a run of its own."""
+    usage_in_stream: bool = False
+    wish: Wish = field(default_factory=Wish)
+    body: Json = field(default_factory=dict[str, Any])
+    """What was sent, for an API that repeats it in its answer."""
+
+
+class Refused(Exception):  # noqa: N818 - a refusal is an answer, too
+    """A request that is answered with an error: its HTTP status and the parts of its body."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        kind: str = "invalid_request_error",
+        code: str | None = None,
+        param: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.kind = kind
+        self.code = code
+        self.param = param
+        self.retry_after = retry_after
+
+
+class About(NamedTuple):
+    """What an answer says of itself: the number that its id is made of, and when it began."""
+
+    number: str
+    created: int
+
+
+class Writer(Protocol):
+    """
+    Writes one streamed answer as Server-Sent Events, each method the bytes of some frames.
+
+    *choice* counts the answers of a call with ``n``. Called in this order: ``begun``; then
+    ``token`` and ``aside`` as they come; ``finished`` for each choice; ``closed``. Or
+    ``failed`` in place of whatever would come next, and nothing after it.
+    """
+
+    def begun(self) -> bytes:
+        """The first frames, before any token."""
+        ...
+
+    def token(self, choice: int, text: str) -> bytes:
+        """A piece of the answer."""
+        ...
+
+    def aside(self, data: Json) -> bytes:
+        """A frame for clients of ours, which others pass over: its ``mixtura`` object."""
+        ...
+
+    def finished(self, choice: int, answer: Completion) -> bytes:
+        """The tools it calls, and why the answer ended. Its text has been sent as tokens."""
+        ...
+
+    def closed(self, answers: Sequence[Completion], summary: Json) -> bytes:
+        """Usage, where it is wanted, the ``mixtura`` summary, and the stream's end."""
+        ...
+
+    def failed(self, refused: Refused) -> bytes:
+        """The error that ends a stream which had begun."""
+        ...
+
+    def alive(self) -> bytes:
+        """A sign of life that is no part of the answer."""
+        ...
+
+
+class Dialect(Protocol):
+    """One API: pure functions between its JSON and our words."""
+
+    path: str
+
+    def read(self, body: bytes) -> Call:
+        """A request's body. Raises Refused: what is wrong with it, and what would be right."""
+        ...
+
+    def whole(
+        self, call: Call, answers: Sequence[Completion], about: About, summary: Json
+    ) -> Mapping[str, Any]:
+        """
+        An answer that is not streamed; *summary* is its ``mixtura`` object.
+
+        Raises Refused where the API has no form for it.
+        """
+        ...
+
+    def writer(self, call: Call, about: About) -> Writer: ...
+
+    def refusal(self, refused: Refused) -> Mapping[str, Any]:
+        """The body of an error."""
+        ...
+
+
+def event_frame(data: Any, *, event: str | None = None) -> bytes:
+    """One Server-Sent Event."""
+    body = b"data: " + msgspec.json.encode(data) + b"\n\n"
+    return b"event: " + event.encode() + b"\n" + body if event else body
+
+
+KEEP_ALIVE = b": keep-alive\n\n"

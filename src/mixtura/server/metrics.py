@@ -1,0 +1,88 @@
+"""What Prometheus is told: requests, runs, tokens, dollars, failures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram
+from prometheus_client import generate_latest as _written
+from prometheus_client.core import GaugeMetricFamily
+
+from mixtura.price import Pricer
+from mixtura.server.turnstile import Turnstile
+from mixtura.trace import Trace
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
+
+
+class _Crowd:
+    """How many run and wait, read when someone looks."""
+
+    def __init__(self, turnstile: Turnstile) -> None:
+        self._turnstile = turnstile
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        inside, waiting = self._turnstile.inside, self._turnstile.waiting
+        return [
+            GaugeMetricFamily("mixtura_runs_in_flight", "Runs under way", value=inside),
+            GaugeMetricFamily("mixtura_runs_waiting", "Runs that wait for a turn", value=waiting),
+        ]
+
+
+class Metrics:
+    """One registry of its own for each server."""
+
+    def __init__(self, turnstile: Turnstile) -> None:
+        self._registry = own = CollectorRegistry()
+        own.register(_Crowd(turnstile))  # pyright: ignore[reportArgumentType]
+        self._requests = Counter(
+            "mixtura_requests", "Requests answered", ("path", "status"), registry=own
+        )
+        self._runs = Counter("mixtura_runs", "Runs", ("model", "outcome"), registry=own)
+        self._tokens = Counter("mixtura_tokens", "Tokens", ("model", "kind"), registry=own)
+        self._dollars = Counter(
+            "mixtura_cost_usd", "Dollars, where the price is known", ("model",), registry=own
+        )
+        self._failures = Counter(
+            "mixtura_failures", "Members that did not answer", ("model", "error"), registry=own
+        )
+        self._seconds = Histogram(
+            "mixtura_run_seconds", "From the request to the whole answer", ("model",),
+            buckets=SECONDS, registry=own,
+        )  # fmt: skip
+        self._first = Histogram(
+            "mixtura_first_token_seconds", "From the request to the answer's first token",
+            ("model",), buckets=SECONDS, registry=own,
+        )  # fmt: skip
+
+    def answered(self, path: str, status: int) -> None:
+        self._requests.labels(path, status).inc()
+
+    def ran(
+        self,
+        model: str,
+        trace: Trace,
+        outcome: str,
+        pricer: Pricer,
+        label: Callable[[str], str],
+    ) -> None:
+        """A run is over; *label*: what a member is called here, never a client's words."""
+        self._runs.labels(model, outcome).inc()
+        self._seconds.labels(model).observe(trace.elapsed)
+        for call in trace.leaves():
+            if call.error is not None:
+                self._failures.labels(label(call.model), type(call.error).__name__).inc()
+            if call.seat.role == "aggregator" and call.first_token is not None:
+                self._first.labels(model).observe(call.first_token)
+        for charge in trace.charges:
+            self._tokens.labels(label(charge.model), "prompt").inc(charge.usage.prompt_tokens)
+            self._tokens.labels(label(charge.model), "completion").inc(
+                charge.usage.completion_tokens
+            )
+            dollars = pricer(charge.model, charge.usage)
+            if dollars is not None:
+                self._dollars.labels(label(charge.model)).inc(dollars)
+
+    def text(self) -> bytes:
+        return _written(self._registry)

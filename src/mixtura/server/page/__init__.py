@@ -1,0 +1,226 @@
+"""The page's files, the policy they are served under, and a run as one file of HTML."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from types import MappingProxyType
+from typing import Any
+
+_TYPES = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "mjs": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+    "woff2": "font/woff2",
+}
+
+_VENDORED = {
+    "preact": "vendor/preact.mjs",
+    "preact/hooks": "vendor/preact-hooks.mjs",
+    "htm": "vendor/htm.mjs",
+    "@preact/signals-core": "vendor/signals-core.mjs",
+    "@preact/signals": "vendor/preact-signals.mjs",
+    "marked": "vendor/marked.mjs",
+    "dompurify": "vendor/dompurify.mjs",
+    "temml": "vendor/temml.mjs",
+}
+"""Modules by the name they are imported by. What one needs stands before it."""
+
+_OURS = (
+    "base",
+    "format",
+    "run",
+    "markdown",
+    "marks",
+    "cards",
+    "axis",
+    "answer",
+    "details",
+    "frozen",
+)
+"""The modules of an exported run, in the order they need each other."""
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+_IMPORT_MAP = json.dumps({"imports": {name: f"./{path}" for name, path in _VENDORED.items()}})
+
+CSP = "; ".join(
+    (
+        "default-src 'none'",
+        f"script-src 'self' {_hash(_IMPORT_MAP)}",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "font-src 'self'",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+        "trusted-types dompurify",
+    )
+)
+"""What a browser lets the page do: nothing that its own files do not do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """A file as it goes over the wire."""
+
+    body: bytes
+    content_type: str
+    etag: str
+
+
+@cache
+def assets() -> Mapping[str, Asset]:
+    """Every file of the page by its path; ``index.html`` is the page itself."""
+    found = {name: _asset(name, body) for name, body in _found(files(__name__), "")}
+    return MappingProxyType(found)
+
+
+def _found(folder: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.is_dir() and not entry.name.startswith("__"):
+            yield from _found(entry, f"{prefix}{entry.name}/")
+        elif entry.name.rpartition(".")[2] in _TYPES:
+            yield prefix + entry.name, entry.read_bytes()
+
+
+def _asset(name: str, body: bytes) -> Asset:
+    if name == "index.html":
+        body = body.replace(b"{{importmap}}", _IMPORT_MAP.encode())
+    etag = f'"{hashlib.sha256(body).hexdigest()[:24]}"'
+    return Asset(body, _TYPES[name.rpartition(".")[2]], etag)
+
+
+# ---- one run, one file
+
+
+def exported(run: Mapping[str, Any]) -> str:
+    """
+    A recorded run as one file of HTML that needs nothing else: what the page shows, to read.
+
+    Its own policy forbids it every request, and every script but the one that it brings.
+    """
+    data = _inert(json.dumps(run))
+    script, style = _script(with_maths=_may_have_maths(data)), _style()
+    policy = "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src {_hash(script)}",
+            f"style-src {_hash(style)}",
+            "img-src data:",
+            "font-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "require-trusted-types-for 'script'",
+            "trusted-types dompurify",
+        )
+    )
+    return f"""<!doctype html>
+<html lang="en" data-frozen>
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="referrer" content="no-referrer">
+<title>A run of Mixtura</title>
+<style>{style}</style>
+</head>
+<body>
+<div id="app"></div>
+<noscript>This file shows its run with a script of its own. It makes no request.</noscript>
+<script type="application/json" id="run">{data}</script>
+<script>{script}</script>
+</body>
+</html>
+"""
+
+
+def _inert(data: str) -> str:
+    """JSON in which no HTML can begin: the same data, whoever wrote its texts."""
+    return data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _may_have_maths(data: str) -> bool:
+    return "$" in data or "\\\\(" in data or "\\\\[" in data
+
+
+def _text(name: str) -> str:
+    return assets()[name].body.decode()
+
+
+@cache
+def _style() -> str:
+    font = base64.b64encode(assets()["vendor/geist.woff2"].body).decode()
+    return _text("style.css").replace("./vendor/geist.woff2", f"data:font/woff2;base64,{font}")
+
+
+@cache
+def _script(*, with_maths: bool) -> str:
+    """Every module that an exported run needs as one script, each in a function of its own."""
+    names = {name: path for name, path in _VENDORED.items() if with_maths or name != "temml"}
+    ours = {f"./{name}.mjs": f"{name}.mjs" for name in _OURS}
+    joined = "\n".join(_enclosed(name, _text(path)) for name, path in (names | ours).items())
+    code = f'(() => {{\n"use strict";\nconst modules = {{}};\n{joined}\n}})();\n'
+    return re.sub(r"<(?=!--|/?script)", r"\\x3C", code, flags=re.IGNORECASE)
+
+
+_REEXPORT = re.compile(r'export\s*\{([^}]*)\}\s*from\s*"([^"]+)";?')
+_IMPORT = re.compile(r'import\s*(?:(\w+)\s+from|\{([^}]*)\}\s*from)\s*"([^"]+)";?')
+_LAZY = re.compile(r'import\("([^"]+)"\)')
+_LIST = re.compile(r"export\s*\{([^}]*)\};?")
+_DEFAULT = re.compile(r"export default ")
+_NAMED = re.compile(r"^export ((?:async )?function\*?|const|let|class) (\w+)", re.MULTILINE)
+
+
+def _enclosed(name: str, source: str) -> str:
+    """A module as an entry of `modules`. Knows the forms that these files have, no others."""
+    given: list[str] = []
+
+    def reexported(found: re.Match[str]) -> str:
+        given.extend(f"{new}: modules[{found[2]!r}].{old}" for old, new in _pairs(found[1]))
+        return ""
+
+    def imported(found: re.Match[str]) -> str:
+        if found[1]:
+            return f"const {found[1]} = modules[{found[3]!r}].default;"
+        taken = ", ".join(f"{old}: {new}" for old, new in _pairs(found[2]))
+        return f"const {{{taken}}} = modules[{found[3]!r}];"
+
+    def listed(found: re.Match[str]) -> str:
+        given.extend(f"{new}: {old}" for old, new in _pairs(found[1]))
+        return ""
+
+    def declared(found: re.Match[str]) -> str:
+        given.append(f"{found[2]}: {found[2]}")
+        return f"{found[1]} {found[2]}"
+
+    source = _REEXPORT.sub(reexported, source)
+    source = _IMPORT.sub(imported, source)
+    source = _LAZY.sub(lambda found: f"Promise.resolve(modules[{found[1]!r}])", source)
+    source = _LIST.sub(listed, source)
+    source, defaults = _DEFAULT.subn("const default_ = ", source)
+    source = _NAMED.sub(declared, source)
+    given += ["default: default_"] * defaults
+    return f"modules[{name!r}] = (() => {{\n{source}\nreturn {{ {', '.join(given)} }};\n}})();"
+
+
+def _pairs(names: str) -> Iterator[tuple[str, str]]:
+    """``a as b, c`` as (a, b), (c, c)."""
+    for name in filter(None, (part.strip() for part in names.split(","))):
+        old, _, new = name.partition(" as ")
+        yield old, new or old

@@ -1,0 +1,278 @@
+// The page: runs at the side, the conversation in the middle, the question at its end.
+import { dialog, effect, html, Icon, Mark, render, signal, spoken, toast, useEffect, useLayoutEffect, useRef, useState } from "./base.mjs";
+import { Answer, CopyButton, Hint, MarksButton, Totals } from "./answer.mjs";
+import { Axis } from "./axis.mjs";
+import { Layers } from "./cards.mjs";
+import { Composer, focusQuestion, pointed, Sketch } from "./composer.mjs";
+import { Details, Link, Sheet } from "./details.mjs";
+import { count, short } from "./format.mjs";
+import { Delete, Runs } from "./runs.mjs";
+import { again, broken, busy, choice, compare, draft, enter, fresh, key, locked, mixture, opening, plan, reopen, replan, setup, share, stop, turns } from "./state.mjs";
+
+const aside = signal(false); // the list of runs on a narrow window
+const singles = signal(stored("mixtura.keys") !== "off"); // shortcuts of one key
+
+function stored(name, value) {
+  try {
+    if (value !== undefined) localStorage.setItem(name, value);
+    return localStorage.getItem(name);
+  } catch {
+    return null;
+  }
+}
+
+// ---- light and dark
+
+const theme = signal(document.documentElement.dataset.theme ?? "system");
+function nextTheme() {
+  const next = { system: "light", light: "dark", dark: "system" }[theme.value];
+  theme.value = next;
+  if (next === "system") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = next;
+  stored("mixtura.theme", next);
+}
+
+function Theme() {
+  const icon = { system: "half", light: "sun", dark: "moon" }[theme.value];
+  return html`<button type="button" class="quiet small" onClick=${nextTheme} aria-label=${`Theme: ${theme.value}`}><${Icon} name=${icon} /><span>${{ system: "System", light: "Light", dark: "Dark" }[theme.value]}</span></button>`;
+}
+
+// ---- parts
+
+function Side() {
+  return html`<aside class="side ${aside.value ? "open" : ""}" aria-label="Runs">
+    <div class="brand"><${Mark} /><b>Mixtura</b><span class="grow"></span>
+      <button type="button" class="quiet icon-only only-narrow" aria-label="Close the list of runs" onClick=${() => (aside.value = false)}><${Icon} name="close" /></button></div>
+    <button type="button" class="newask" onClick=${() => { fresh(); aside.value = false; focusQuestion(); }}><${Icon} name="edit" />New question</button>
+    <${Runs} chosen=${() => (aside.value = false)} />
+    <footer><${Theme} /><span class="grow"></span>
+      <button type="button" class="quiet small" onClick=${() => (dialog.value = { kind: "keys" })} aria-label="Keyboard shortcuts"><kbd>?</kbd></button>
+      ${key.value && html`<button type="button" class="quiet icon-only" aria-label="Forget the key" title="Forget the key" onClick=${() => { sessionStorage.removeItem("mixtura.key"); location.reload(); }}><${Icon} name="lock" /></button>`}
+    </footer>
+  </aside>`;
+}
+
+function Turn({ one, last }) {
+  const { run, alone } = one;
+  run.tick.value;
+  const open = one.open.value;
+  const kept = setup.value?.runs && run.id && run.recorded;
+  const models = setup.value?.models.filter((model) => !model.problem) ?? [];
+  const actions = html`
+    <${MarksButton} run=${run} /><${CopyButton} run=${run} />
+    ${kept && html`<button type="button" class="quiet small" aria-label="Share" title="Save as one HTML file" onClick=${() => share(run)}><${Icon} name="share" /><span>Share</span></button>`}
+    ${run.state === "failed" || run.state === "stopped" ? html`<button type="button" class="quiet small" aria-label="Ask again" disabled=${busy.value} onClick=${() => again(one)}><${Icon} name="again" /><span>Ask again</span></button>` : null}`;
+  return html`<article class="turn" aria-label=${`Question: ${run.question.slice(0, 80)}`}>
+    ${one.earlier.map((message) => html`<div class="earlier ${message.role}"><h4>${message.role === "user" ? "You" : message.role}</h4><div class="plain">${message.content}</div></div>`)}
+    <h2 class="question" tabindex="-1">${run.question}</h2>
+    ${run.proposers.length > 0 && (last || !run.live) && html`<button type="button" class="fold" aria-expanded=${open} onClick=${() => (one.open.value = !open)}><${Icon} name="chevron" /><${Strip} run=${run} /></button>`}
+    ${open && run.proposers.length > 0 && html`<${Layers} run=${run} />`}
+    <div class=${alone ? "beside" : ""}>
+      <${Answer} run=${run} actions=${actions} title=${alone ? "mixture" : null} />
+      ${alone && html`<${Answer} run=${alone} actions=${html`<${CopyButton} run=${alone} />`} title="alone" against=${run} />`}
+    </div>
+    ${!run.live && html`<div class="after"><${Totals} run=${run} /><span class="grow"></span>
+      ${!alone && models.length > 0 && run.answer && html`<span class="select against"><${Icon} name="columns" /><label class="sr" for=${`with-${one.number}`}>Compare with one model alone</label><select id=${`with-${one.number}`} disabled=${busy.value} value="" onChange=${(event) => compare(one, event.target.value)}><option value="">Compare with…</option>${models.map((model) => html`<option value=${model.name}>${short(model.name)} alone</option>`)}</select></span>`}</div>`}
+    ${open && run.calls.some((call) => call.started !== null) && html`<${Axis} run=${run} />`}
+  </article>`;
+}
+
+// A run's shape and cost in one line, when it is folded.
+function Strip({ run }) {
+  const row = run.proposers;
+  return html`<span class="strip"><span class="dots" aria-hidden="true">${row.slice(0, 24).map((call) => html`<i class="c${call.index % 8} ${call.state}"></i>`)}</span>
+    <span>${run.model} · ${count(run.layers.length + 1, "layer")} · ${count(row.length, "draft")}</span></span>`;
+}
+
+function Welcome() {
+  const { state, data, error } = plan.value;
+  const samples = [
+    "Why is the sky blue, and why are sunsets red?",
+    "What would convince you that a benchmark is being gamed?",
+    "Explain the birthday paradox with the arithmetic.",
+  ];
+  const auto = mixture.value?.auto;
+  return html`<section class="welcome">
+    <h1>Ask several models.<br />Get one answer.</h1>
+    <p class="lead">Every proposer drafts on its own; an aggregator reads all of the drafts and writes the answer. You watch each of them.</p>
+    ${data && data.layers.length > 0 && html`<${Preview} data=${data} />`}
+    ${state === "error" && !pointed.value && html`<p class="problem" role="alert"><${Icon} name="warn" /><span>${error}</span></p>`}
+    ${mixture.value?.problem && html`<p class="problem"><${Icon} name="warn" /><span><b>It cannot answer here.</b> ${mixture.value.problem}</span></p>`}
+    ${auto && html`<p class="auto dim">Chosen because ${auto}.</p>`}
+    <div class="samples">${samples.map((text) => html`<button type="button" onClick=${() => { draft.value = text; focusQuestion(); }}>${text}</button>`)}</div>
+  </section>`;
+}
+
+// The chosen mixture before it is asked: names on the nodes, lines as they will be drawn.
+function Preview({ data }) {
+  const narrow = innerWidth < 560;
+  const rows = [...data.layers, [data.aggregator]];
+  const most = Math.max(...data.layers.map((row) => row.length));
+  const width = 640;
+  const step = 88;
+  const high = rows.length * step;
+  const place = (i, n) => (n === 1 ? width / 2 : ((i + 0.5) / n) * width);
+  const wide = Math.min(176, width / most - 10);
+  const letters = Math.floor((wide - 26) / 6.6);
+  if (narrow) return html`<div class="preview"><${Sketch} rows=${data.layers} width=${260} /></div>`;
+  const cut = (name) => (name.length > letters ? `${name.slice(0, Math.max(1, letters - 1))}…` : name);
+  return html`<svg class="preview" viewBox=${`0 0 ${width} ${high}`} role="img" aria-label=${`${data.name}: ${count(rows.length, "layer")}, ${count(data.calls, "call")}`}>
+    ${rows.slice(0, -1).map((row, l) => row.map((_, i) => rows[l + 1].map((__, j) => {
+      const [a, b, y] = [place(i, row.length), place(j, rows[l + 1].length), l * step + 44];
+      return html`<path class="c${i % 8}" d=${`M${a} ${y}C${a} ${y + 32} ${b} ${y + 22} ${b} ${y + step - 30}`} />`;
+    })))}
+    ${rows.map((row, l) => row.map((name, i) => {
+      const x = place(i, row.length);
+      const last = l === rows.length - 1;
+      return html`<g class=${last ? "node ink" : `node c${i % 8}`}><title>${name}</title><rect x=${x - wide / 2} y=${l * step + 14} width=${wide} height="30" rx="8" /><circle cx=${x - wide / 2 + 13} cy=${l * step + 29} r="3.4" /><text x=${x - wide / 2 + 22} y=${l * step + 29}>${cut(short(name))}</text></g>`;
+    }))}
+  </svg>`;
+}
+
+function Door() {
+  const box = useRef(null);
+  const [wrong, setWrong] = useState(false);
+  const [trying, setTrying] = useState(false);
+  useEffect(() => box.current.focus(), []);
+  const go = async (event) => {
+    event.preventDefault();
+    setTrying(true);
+    setWrong(!(await enter(box.current.value.trim())));
+    setTrying(false);
+  };
+  return html`<main class="door"><form onSubmit=${go}>
+    <${Mark} /><h1>Mixtura</h1>
+    <p class="dim">This server asks for a key. It stays in this tab and goes nowhere else.</p>
+    <label for="key">Key</label>
+    <input id="key" ref=${box} type="password" autocomplete="off" spellcheck=${false} required aria-invalid=${wrong} aria-describedby=${wrong ? "wrong" : undefined} />
+    ${wrong && html`<p id="wrong" class="problem" role="alert"><${Icon} name="warn" /><span>${broken.value ?? "That is not one of its keys."}</span></p>`}
+    <button type="submit" class="button primary" disabled=${trying}>${trying ? "Looking…" : "Come in"}</button>
+  </form></main>`;
+}
+
+function Keys() {
+  const rows = [["Enter", "ask"], ["Shift Enter", "a new line"], ["Esc", "stop"], ["/", "write a question"], ["Ctrl K", "search past runs"], ["?", "this list"]];
+  return html`<${Sheet} title="Keyboard shortcuts" kind="small" close=${() => (dialog.value = null)}>
+    <h2>Keyboard</h2>
+    <dl class="keys">${rows.map(([name, does]) => html`<div><dt>${name.split(" ").map((one) => html`<kbd>${one}</kbd>`)}</dt><dd>${does}</dd></div>`)}</dl>
+    <label class="check"><input type="checkbox" checked=${singles.value} onChange=${(event) => { singles.value = event.target.checked; stored("mixtura.keys", singles.value ? "on" : "off"); }} /> Shortcuts of a single key (/ and ?)</label>
+    <p class="dim small">Mixtura ${setup.value?.version ?? ""}</p>
+    <div class="actions"><span class="grow"></span><button type="button" class="button primary" autofocus onClick=${(event) => event.currentTarget.closest("dialog").close()}>Done</button></div>
+  <//>`;
+}
+
+// When the answer begins below what is seen, bring its beginning up, once, unless somebody
+// has scrolled in the meantime.
+function useLed(box, run) {
+  const writing = run?.live && run.answerCall?.state === "writing";
+  const moved = useRef(false);
+  useEffect(() => {
+    moved.current = false;
+    const mine = () => (moved.current = true);
+    const ways = ["wheel", "touchmove", "pointerdown"];
+    for (const way of ways) box.current.addEventListener(way, mine, { passive: true });
+    return () => ways.forEach((way) => box.current?.removeEventListener(way, mine));
+  }, [run]);
+  useEffect(() => {
+    const answer = writing && !moved.current && box.current.querySelector(".turn:last-of-type .answer");
+    if (!answer) return;
+    const [seen, top] = [box.current.getBoundingClientRect(), answer.getBoundingClientRect().top];
+    if (top < seen.top + seen.height * 0.5) return;
+    box.current.scrollBy({ top: top - seen.top - seen.height * 0.22, behavior: still() ? "instant" : "smooth" });
+  }, [writing]);
+}
+
+const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+function Conversation() {
+  const box = useRef(null);
+  const all = turns.value;
+  const last = all.at(-1);
+  const number = last?.number;
+  last?.run.tick.value;
+  useLed(box, last?.run);
+  useLayoutEffect(() => {
+    const question = box.current.querySelector(".turn:last-of-type .question");
+    if (!question) return;
+    question.scrollIntoView({ block: "start", behavior: still() || all.length < 2 ? "instant" : "smooth" });
+  }, [number]);
+  return html`<div class="scroller" ref=${box}>
+    <div class="column">
+      ${all.length ? all.map((one) => html`<${Turn} key=${one.number} one=${one} last=${one === last} />`) : html`<${Welcome} />`}
+    </div>
+  </div>`;
+}
+
+function App() {
+  if (locked.value) return html`<${Door} />`;
+  if (!setup.value) return html`<main class="door"><p class="dim" role="status">${broken.value ?? "…"}</p></main>`;
+  const open = dialog.value;
+  return html`
+    <a class="skip" href="#question" onClick=${(event) => { event.preventDefault(); focusQuestion(); }}>To the question</a>
+    <div class="frame">
+      <${Side} />
+      ${aside.value && html`<div class="shade" onClick=${() => (aside.value = false)}></div>`}
+      <main aria-label="Conversation" aria-busy=${busy.value}>
+        <header class="topbar only-narrow">
+          <button type="button" class="quiet icon-only" aria-label="Show past runs" aria-expanded=${aside.value} onClick=${() => (aside.value = true)}><${Icon} name="menu" /></button>
+          <${Mark} /><b>Mixtura</b><span class="grow"></span>
+          <button type="button" class="quiet icon-only" aria-label="New question" onClick=${() => { fresh(); focusQuestion(); }}><${Icon} name="edit" /></button>
+        </header>
+        <${Conversation} />
+        <div class="dock"><${Composer} follow=${turns.value.length > 0} /></div>
+      </main>
+    </div>
+    <${Hint} />
+    ${open?.kind === "call" && html`<${Details} key=${open.call.key + open.run.id} ...${open} />`}
+    ${open?.kind === "link" && html`<${Link} ...${open} />`}
+    ${open?.kind === "delete" && html`<${Delete} ...${open} />`}
+    ${open?.kind === "keys" && html`<${Keys} />`}
+    <p class="sr" role="status" aria-live="polite">${spoken.value}</p>
+    ${toast.value && html`<p class="toast" aria-hidden="true">${toast.value}</p>`}`;
+}
+
+// ---- keys, address, beginning
+
+addEventListener("keydown", (event) => {
+  const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName);
+  const covered = document.querySelector("dialog[open]") !== null;
+  const plain = !event.ctrlKey && !event.metaKey && !event.altKey;
+  if (event.key.toLowerCase() === "k" && (event.ctrlKey || event.metaKey)) {
+    event.preventDefault();
+    aside.value = matchMedia("(max-width: 860px)").matches;
+    requestAnimationFrame(() => document.getElementById("search")?.focus());
+  } else if (event.key === "Escape" && !covered) {
+    if (aside.value) aside.value = false;
+    else stop();
+  } else if (plain && !typing && !covered && singles.value && event.key === "/") {
+    event.preventDefault();
+    focusQuestion();
+  } else if (plain && !typing && !covered && singles.value && event.key === "?") {
+    dialog.value = { kind: "keys" };
+  }
+});
+
+function addressed() {
+  const found = /^#run\/([\w-]+)$/.exec(location.hash);
+  if (found && setup.value) reopen(found[1]);
+}
+addEventListener("hashchange", addressed);
+
+render(html`<${App} />`, document.getElementById("app"));
+effect(() => {
+  choice.value;
+  draft.value;
+  turns.value;
+  setup.value;
+  replan();
+});
+effect(() => {
+  const run = turns.value.at(-1)?.run;
+  run?.tick.value;
+  document.title = run ? `${run.live ? "… " : ""}${run.question.slice(0, 60)} · Mixtura` : "Mixtura";
+});
+enter(key.value).then((entered) => {
+  if (!entered) return;
+  addressed();
+  if (!location.hash && matchMedia("(pointer: fine)").matches) focusQuestion();
+});

@@ -1,0 +1,177 @@
+// The layers as the paper draws them: a row of proposers, all of them into ⊕, and on.
+import { dialog, html, useClock, useRef, useWidth } from "./base.mjs";
+import { count, dollars, seconds, short } from "./format.mjs";
+
+const GAP = 12;
+const LEAST = 150;
+
+// How many cards stand in a row of *width* pixels.
+function columns(cards, width) {
+  if (width < 520) return 1;
+  const most = Math.max(1, Math.floor((width + GAP) / (LEAST + GAP)));
+  if (cards <= most) return Math.max(cards, 1);
+  return Math.ceil(cards / Math.ceil(cards / most));
+}
+
+const centre = (i, n, width) => {
+  const size = (width - GAP * (n - 1)) / n;
+  return i * (size + GAP) + size / 2;
+};
+
+export function Layers({ run, chosen }) {
+  run.tick.value;
+  const box = useRef(null);
+  const width = useWidth(box, 900);
+  const rows = run.layers;
+  const active = rows.findIndex((row) => row.some((call) => !call.over));
+  return html`<div class="layers" ref=${box}>
+    ${rows.map((row, i) => {
+      const n = columns(row.length, width);
+      const before = i ? columns(rows[i - 1].length, width) : 1;
+      return html`
+        <${Fan} key=${`fan${i}`} width=${width} from=${before} to=${n} above=${i ? rows[i - 1] : null} below=${row} first=${i === 0} />
+        <section class="layer ${i === active && run.live ? "active" : row.every((call) => call.state === "waiting") ? "idle" : ""} ${n === 1 ? "stacked" : ""}" aria-label=${`Layer ${i + 1}`} data-columns=${n}>
+          <h3 class="layername">Layer ${i + 1}<span>${count(row.length, "proposer")}</span></h3>
+          <div class="cards n${n}">
+            ${row.map((call) => html`<${Card} key=${call.key} call=${call} run=${run} chosen=${chosen} />`)}
+          </div>
+        </section>`;
+    })}
+    ${rows.length > 0 &&
+    html`<${Fan} width=${width} from=${columns(rows[rows.length - 1].length, width)} to=${1} above=${rows[rows.length - 1]} below=${[run.answerCall]} />`}
+  </div>`;
+}
+
+// A way down, across and down again, with round corners.
+function way(x, top, lane, to, bottom = null) {
+  const across = Math.abs(to - x);
+  if (across < 1) return `M${x} ${top}V${bottom ?? lane}`;
+  const r = Math.min(9, across / 2, lane - top);
+  const side = to > x ? 1 : -1;
+  const end = bottom === null ? `H${to}` : `H${to - side * r}Q${to} ${lane} ${to} ${lane + r}V${bottom}`;
+  return `M${x} ${top}V${lane - r}Q${x} ${lane} ${x + side * r} ${lane}${end}`;
+}
+
+// The lines between two rows: every card has a lane of its own into ⊕, one way leads on from
+// there. A lane is coloured when its proposal has come.
+function Fan({ width, from, to, above, below, first = false }) {
+  for (const call of [...(above ?? []), ...below]) call?.tick.value;
+  const middle = Math.round(width / 2);
+  const ring = 10;
+  const half = Math.max(1, Math.floor(from / 2));
+  const gap = half > 4 ? 2.6 : 4;
+  const centreY = first ? 0 : 16 + half * gap;
+  const height = first ? 38 : centreY + ring + (to > 1 ? 28 : 14);
+  const lines = [];
+  for (let i = 0; !first && i < from; i += 1) {
+    const column = above.filter((_, j) => j % from === i);
+    const x = Math.round(centre(i, from, width));
+    const state = column.some((call) => call.state === "done") ? "done" : column.every((call) => call.state === "failed") ? "lost" : column.every((call) => call.over) ? "stopped" : "waiting";
+    const hue = from === 1 && above.length > 1 ? "many" : `c${column[0].index % 8}`;
+    const outer = x < middle ? half - 1 - i : i - (from - half);
+    const lane = centreY + (outer - (half - 1) / 2) * gap;
+    const d = Math.abs(x - middle) < 2 ? `M${middle} 0V${centreY - ring}` : way(x, 0, lane, middle);
+    lines.push(html`<path class="line ${state} ${hue}" d=${d} />`);
+  }
+  for (let i = 0; i < to; i += 1) {
+    const column = below.filter((_, j) => j % to === i);
+    const asked = column.some((call) => call && call.state !== "waiting");
+    const x = Math.round(centre(i, to, width));
+    lines.push(html`<path class="line onward ${asked ? "done" : "waiting"}" d=${way(middle, first ? 0 : centreY + ring, height - 15, x, height)} />`);
+  }
+  const asked = below.some((call) => call && call.state !== "waiting");
+  return html`<div class="fan" aria-hidden="true">
+    <svg width=${width} height=${height} viewBox=${`0 0 ${width} ${height}`}>${lines}
+      ${!first && html`<circle class="ring ${asked ? "done" : ""}" cx=${middle} cy=${centreY} r=${ring} /><path class="cross" d=${`M${middle - 5} ${centreY}h10M${middle} ${centreY - 5}v10`} />`}
+    </svg>
+  </div>`;
+}
+
+const states = {
+  waiting: "waiting",
+  asked: "asked, no word yet",
+  thinking: "thinking",
+  writing: "writing",
+  done: "answered",
+  failed: "failed",
+  stopped: "stopped",
+};
+
+export function seat(call) {
+  return call.role === "aggregator" ? "Aggregator" : `Proposer ${call.index + 1} of layer ${call.layer}`;
+}
+
+export function Seat({ call }) {
+  if (call.role === "aggregator") return html`<span class="seat ink">⊕</span>`;
+  return html`<span class="seat c${call.index % 8}">A<sub>${call.layer},${call.index + 1}</sub></span>`;
+}
+
+// What a call did in numbers, as far as they are known.
+export function Numbers({ call, run }) {
+  call.tick.value;
+  const at = useClock(call.live) - (run.began ?? 0);
+  const speed = call.speed(call.live ? at : null);
+  const wait = call.first !== null ? call.first - call.started : call.live ? Math.max(0, at - call.started) : null;
+  const took = call.ended !== null ? call.ended - call.started : call.live ? Math.max(0, at - call.started) : null;
+  if (call.state === "waiting" || call.started === null) return html`<span class="numbers"><span class="dim">${run.live ? states.waiting : "not asked"}</span></span>`;
+  return html`<span class="numbers">
+    <span title="Time to the first token">${call.first === null && call.live ? html`<i class="spin"></i>` : "⇥"} ${seconds(wait)}</span>
+    ${speed !== null && html`<span title="Tokens a second">${call.live ? "~" : ""}${speed < 10 ? speed.toFixed(1) : Math.round(speed)} tok/s</span>`}
+    <span title="Time in all">${seconds(took)}</span>
+    ${call.over && call.cost !== undefined && html`<span title=${call.cost === null ? "Its price is not known" : "Cost"}>${call.cost === null ? "$?" : dollars(call.cost)}</span>`}
+  </span>`;
+}
+
+// A text's shape without its marks, for a card's few lines.
+function glance(text, live) {
+  const piece = live ? text.slice(-420) : text.slice(0, 420);
+  const clean = piece.replace(/^[#>\s]+|[*`_]{1,3}|^\s*[-+]\s/gm, (found) => (found.includes("\n") ? "\n" : "")).replace(/\n{2,}/g, "\n");
+  return live ? clean.trimEnd() : clean.trim();
+}
+
+// What goes on in a mixture that sits in a seat, before it says a word.
+function Inside({ call }) {
+  for (const inner of call.calls) inner.tick.value;
+  const there = call.calls.filter((inner) => inner.over).length;
+  return html`<span class="inner">
+    <span class="dots">${call.calls.map((inner) => html`<i class="c${inner.index % 8} ${inner.state}"></i>`)}</span>
+    <span class="dim">${there} of ${call.calls.length} calls inside are there</span>
+  </span>`;
+}
+
+export function Card({ call, run }) {
+  call.tick.value;
+  const failed = call.state === "failed";
+  const last = call.begunAnew[call.begunAnew.length - 1];
+  const text = call.text || call.thoughts;
+  const likeness = call.similarity?.tfidf;
+  const told = `${seat(call)}, ${call.model}: ${states[call.state]}${failed ? `, ${call.error}` : ""}. Open its details.`;
+  return html`<button type="button" class="card ${call.state} c${call.index % 8}" aria-label=${told} data-key=${call.key}
+    onClick=${() => (dialog.value = { kind: "call", run, call })}>
+    <span class="cardhead">
+      <${Seat} call=${call} />
+      <span class="model" title=${call.model}>${short(call.model)}</span>
+      ${call.restarts > 0 && html`<span class="tag" title=${last?.error ?? "begun anew"}>↻ ${call.restarts}</span>`}
+      ${call.calls.length > 0 && html`<span class="tag">mixture of ${call.calls.length}</span>`}
+      ${call.state === "done" && likeness !== undefined && likeness !== null
+        ? html`<span class="likeness" title="How alike its words and the answer's are"><i data-tenths=${Math.round(likeness * 10)}></i>${Math.round(likeness * 100)} %</span>`
+        : html`<span class="dot ${call.state}"></span>`}
+    </span>
+    <span class="glance ${call.live ? "tail" : ""} ${!call.text && call.thoughts ? "thoughts" : ""}">
+      ${failed
+        ? html`<span class="why"><b>${call.errorType ?? "failed"}</b> ${call.error}</span>`
+        : text
+          ? html`<span>${glance(text, call.live)}</span>`
+          : call.live && last
+            ? html`<span class="dim">Begun anew${last.error ? `: ${last.error}` : ""}</span>`
+            : call.live && call.calls.length
+              ? html`<${Inside} call=${call} />`
+            : call.live
+              ? html`<span class="ghost"><i></i><i></i><i></i></span>`
+              : null}
+    </span>
+    <span class="cardfoot">
+      <${Numbers} call=${call} run=${run} />
+    </span>
+  </button>`;
+}

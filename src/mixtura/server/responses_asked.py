@@ -1,0 +1,428 @@
+"""A request of OpenAI's responses, in our words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Any, Literal, cast
+
+import msgspec
+
+from mixtura.server.bodies import (
+    NotEmpty,
+    Positive,
+    Share,
+    check_known,
+    check_tools,
+    converted,
+    decoded,
+    function,
+    plain,
+)
+from mixtura.server.dialect import Call, Refused, Wish
+from mixtura.types import (
+    ImagePart,
+    Json,
+    Message,
+    OtherPart,
+    Part,
+    Request,
+    Sampling,
+    TextPart,
+    ToolCall,
+)
+
+# ---- its body
+
+
+class InputText(msgspec.Struct, tag="input_text"):
+    text: str
+
+
+class InputImage(msgspec.Struct, tag="input_image"):
+    image_url: Annotated[str, msgspec.Meta(pattern="^(https?://|data:)")]
+    detail: Literal["low", "high", "auto", "original"] | None = None
+
+
+class InputFile(msgspec.Struct, tag="input_file"):
+    file_data: NotEmpty
+    filename: str | None = None
+
+
+class OutputText(msgspec.Struct, tag="output_text"):
+    text: str
+
+
+class RefusalText(msgspec.Struct, tag="refusal"):
+    refusal: str
+
+
+Content = InputText | InputImage | InputFile | OutputText | RefusalText
+
+
+class MessageItem(msgspec.Struct, tag="message"):
+    role: Literal["user", "assistant", "system", "developer"]
+    content: str | list[Content]
+
+
+class FunctionCallItem(msgspec.Struct, tag="function_call"):
+    call_id: NotEmpty
+    name: NotEmpty
+    arguments: str
+
+
+class FunctionOutputItem(msgspec.Struct, tag="function_call_output"):
+    call_id: NotEmpty
+    output: str | list[Content]
+
+
+class ReasoningItem(msgspec.Struct, tag="reasoning"):
+    pass
+
+
+Item = MessageItem | FunctionCallItem | FunctionOutputItem | ReasoningItem
+
+
+class FunctionTool(msgspec.Struct):
+    type: Literal["function"]
+    name: Annotated[str, msgspec.Meta(pattern="^[a-zA-Z0-9_.:-]{1,128}$")]
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class NamedTool(msgspec.Struct):
+    type: Literal["function"]
+    name: NotEmpty
+
+
+class FunctionChoice(msgspec.Struct, tag="function"):
+    name: NotEmpty
+
+
+class AllowedChoice(msgspec.Struct, tag="allowed_tools"):
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[NamedTool], msgspec.Meta(min_length=1)]
+
+
+class PlainFormat(msgspec.Struct, tag="text"):
+    pass
+
+
+class ObjectFormat(msgspec.Struct, tag="json_object"):
+    pass
+
+
+class NamedSchemaFormat(msgspec.Struct, tag="json_schema"):
+    name: Annotated[str, msgspec.Meta(pattern="^[a-zA-Z0-9_-]{1,64}$")]
+    schema: dict[str, Any]
+    description: str | None = None
+    strict: bool | None = None
+
+
+class TextConfig(msgspec.Struct):
+    format: PlainFormat | ObjectFormat | NamedSchemaFormat | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+
+class Reasoning(msgspec.Struct):
+    """A ``summary`` may be asked for, and there is none: thoughts are no part of an answer."""
+
+    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
+    mode: Literal["standard"] | None = None
+
+
+Included = Literal[
+    "file_search_call.results",
+    "web_search_call.results",
+    "web_search_call.action.sources",
+    "message.input_image.image_url",
+    "computer_call_output.output.image_url",
+    "code_interpreter_call.outputs",
+    "reasoning.encrypted_content",
+    "message.output_text.logprobs",
+]
+Key = Annotated[str, msgspec.Meta(max_length=64)]
+Value = Annotated[str, msgspec.Meta(max_length=512)]
+
+
+class ResponsesBody(msgspec.Struct):
+    """A request. Fields that are not listed, like keys for a cache, are passed over."""
+
+    model: NotEmpty
+    input: str | Annotated[list[Item], msgspec.Meta(min_length=1)]
+    instructions: str | None = None
+    stream: bool | None = None
+    max_output_tokens: Positive | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
+    top_p: Share | None = None
+    top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
+    tools: list[FunctionTool] | None = None
+    tool_choice: (
+        Literal["none", "auto", "required"] | FunctionChoice | AllowedChoice | None
+    ) = None  # fmt: skip
+    parallel_tool_calls: bool | None = None
+    text: TextConfig | None = None
+    reasoning: Reasoning | None = None
+    metadata: Annotated[dict[Key, Value], msgspec.Meta(max_length=16)] | None = None
+    store: bool | None = None
+    truncation: Literal["disabled"] | None = None
+    include: list[Included] | None = None
+    service_tier: str | None = None
+    mixtura: Wish | None = None
+
+
+_CONTENT = "input_text, input_image, input_file, output_text or refusal"
+_RIGHT = {
+    "input[].type":
+        "message, function_call, function_call_output or reasoning: no tool runs here, and no "
+        "items are kept",
+    "input[].role": "user, assistant, system or developer",
+    "input[].content[].type": _CONTENT,
+    "input[].output[].type": _CONTENT,
+    "input[].content[].detail": "low, high, auto or original",
+    "tools[].type": "function, a tool of your own: no tool runs here",
+    "tool_choice": "none, auto or required, or an object for one function",
+    "tool_choice.type": "function or allowed_tools",
+    "tool_choice.tools[].type": "function",
+    "tool_choice.mode": "auto or required",
+    "text.format.type": "text, json_object or json_schema",
+    "text.verbosity": "low, medium or high",
+    "reasoning.effort": "none, minimal, low, medium, high, xhigh or max",
+    "reasoning.summary": "auto, concise or detailed",
+    "reasoning.mode": "standard",
+    "include[]": ", ".join(Included.__args__),
+    "truncation": "disabled, as no conversation is cut here",
+    "mixtura": ", ".join(Wish.__struct_fields__),
+    "mixtura.consult": "turn or always",
+}  # fmt: skip
+
+_CANNOT = {
+    "previous_response_id": "no responses are kept here, send the whole conversation as `input`",
+    "conversation": "no conversations are kept here, send the whole one as `input`",
+    "background": "answers are given to whoever waits",
+    "prompt": "no prompt templates are kept here",
+    "moderation": "nothing is moderated here",
+    "context_management": "no conversation is compacted here",
+}
+
+
+def read(body: bytes) -> Call:
+    """Raises Refused."""
+    raw = decoded(body)
+    check_known(raw, _CANNOT)
+    _check_kept(raw.get("input"))
+    parsed = converted(
+        raw | {"input": _typed(raw.get("input"))} if "input" in raw else raw, ResponsesBody, _RIGHT
+    )
+    _check(parsed)
+    return Call(
+        model=parsed.model,
+        request=_request(parsed),
+        stream=bool(parsed.stream),
+        usage_in_stream=True,
+        wish=parsed.mixtura or Wish(),
+        body=raw,
+    )
+
+
+def _typed(items: Any) -> Any:
+    """A message may leave out its type, which alone tells one kind of item from another."""
+    if not isinstance(items, list):
+        return items
+    return [
+        {"type": "message", **item} if isinstance(item, dict) and "role" in item else item  # pyright: ignore[reportUnknownVariableType]
+        for item in cast("list[Any]", items)
+    ]
+
+
+# ---- to our words
+
+
+def _request(body: ResponsesBody) -> Request:
+    tools, choice = _tools(body)
+    messages = _messages([] if isinstance(body.input, str) else body.input)
+    if isinstance(body.input, str):
+        messages = [Message("user", body.input)]
+    if body.instructions:
+        messages.insert(0, Message("system", body.instructions))
+    return Request(
+        tuple(messages),
+        Sampling(body.temperature, body.top_p, body.max_output_tokens),
+        tools=tools,
+        tool_choice=choice,
+        response_format=_response_format(body.text.format if body.text else None),
+        extra=_extra(body),
+    )
+
+
+def _extra(body: ResponsesBody) -> Json:
+    """What has no word of ours, in those of chat completions."""
+    logprobs = "message.output_text.logprobs" in (body.include or ()) or bool(body.top_logprobs)
+    tier = body.service_tier
+    extra: dict[str, Any] = {
+        "reasoning_effort": body.reasoning.effort if body.reasoning else None,
+        "verbosity": body.text.verbosity if body.text else None,
+        "parallel_tool_calls": body.parallel_tool_calls if body.tools else None,
+        "logprobs": True if logprobs else None,
+        "top_logprobs": body.top_logprobs or None,
+        "service_tier": None if tier in ("auto", "default") else tier,
+    }
+    return {name: value for name, value in extra.items() if value is not None}
+
+
+def _messages(items: Sequence[Item]) -> list[Message]:
+    """What an assistant says and calls before the next result is one message."""
+    messages: list[Message] = []
+    for item in items:
+        last = messages[-1] if messages else None
+        match item:
+            case MessageItem("assistant", content):
+                said = plain(_parts(content), "")
+                if last is not None and last.tool_calls and isinstance(said, str):
+                    said = "\n\n".join(filter(None, (last.text, said)))
+                    messages[-1] = replace(last, content=said)
+                else:
+                    messages.append(Message("assistant", said))
+            case MessageItem(role, content):
+                messages.append(Message(role, _shown(content)))
+            case FunctionCallItem(called, name, arguments):
+                call = ToolCall(called, name, arguments)
+                if last is not None and last.role == "assistant":
+                    messages[-1] = replace(last, tool_calls=(*last.tool_calls, call))
+                else:
+                    messages.append(Message("assistant", "", (call,)))
+            case FunctionOutputItem(called, output):
+                shown = plain(_parts(output), "\n")
+                messages.append(Message("tool", shown, tool_call_id=called))
+            case ReasoningItem():
+                pass  # a model's own thoughts are shown to no other model
+    return messages
+
+
+def _shown(content: str | list[Content]) -> str | tuple[Part, ...]:
+    parts = _parts(content)
+    return plain(parts, "") if len(parts) == 1 else tuple(parts)
+
+
+def _parts(content: str | list[Content]) -> list[Part]:
+    if isinstance(content, str):
+        return [TextPart(content)]
+    return [_part(piece) for piece in content]
+
+
+def _part(piece: Content) -> Part:
+    match piece:
+        case InputText(text) | OutputText(text) | RefusalText(text):
+            return TextPart(text)
+        case InputImage(url, detail):
+            known = {"low": "low", "high": "high", "original": "high"}
+            return ImagePart(url, known.get(detail or ""))
+        case InputFile(data, name):
+            named = {"filename": name} if name else {}
+            return OtherPart({"type": "file", "file": {"file_data": data, **named}})
+
+
+def _tools(body: ResponsesBody) -> tuple[tuple[Json, ...], str | Json | None]:
+    """The tools and the choice; of allowed ones only those are shown."""
+    tools, choice = body.tools or [], body.tool_choice
+    chosen: str | Json | None
+    match choice:
+        case AllowedChoice(mode, allowed):
+            names = {tool.name for tool in allowed}
+            tools = [tool for tool in tools if tool.name in names]
+            chosen = mode
+        case FunctionChoice(name):
+            chosen = {"type": "function", "function": {"name": name}}
+        case _:
+            chosen = choice if tools else None
+    return tuple(function(t.name, t.description, t.parameters, t.strict) for t in tools), chosen
+
+
+def _response_format(
+    asked: PlainFormat | ObjectFormat | NamedSchemaFormat | None,
+) -> Json | None:
+    match asked:
+        case None | PlainFormat():
+            return None
+        case ObjectFormat():
+            return {"type": "json_object"}
+        case NamedSchemaFormat(name, schema, description, strict):
+            optional = {"description": description, "strict": strict}
+            given = {key: value for key, value in optional.items() if value is not None}
+            return {"type": "json_schema", "json_schema": {"name": name, "schema": schema} | given}
+
+
+# ---- what it may not be
+
+
+def _check_kept(items: Any) -> None:
+    """Parts that stand for something kept elsewhere. Raises Refused naming it."""
+    if not isinstance(items, list):
+        return
+    for number, item in enumerate(cast("list[Any]", items)):
+        if not isinstance(item, dict):
+            continue
+        table = cast("dict[str, Any]", item)
+        for field in ("content", "output"):
+            parts = table.get(field)
+            for place, part in enumerate(
+                cast("list[Any]", parts) if isinstance(parts, list) else ()
+            ):
+                _check_part(f"input[{number}].{field}[{place}]", part)
+
+
+def _check_part(where: str, part: Any) -> None:
+    match part:
+        case {"type": "input_image" | "input_file", "file_id": str()}:
+            said = f"`{where}.file_id`: no files are kept here, send the data itself"
+            raise Refused(400, said, param=f"{where}.file_id", code="unsupported_value")
+        case {"type": "input_file", "file_url": str()}:
+            said = f"`{where}.file_url`: no files are fetched here, send it as `file_data`"
+            raise Refused(400, said, param=f"{where}.file_url", code="unsupported_value")
+        case _:
+            pass
+
+
+def _check(body: ResponsesBody) -> None:
+    """What the types do not say. Raises Refused naming the parameter."""
+    chosen = body.tool_choice
+    tools = [tool.name for tool in body.tools or ()]
+    match chosen:
+        case "required" if not tools:
+            raise Refused(400, "`tool_choice`: required goes with `tools`", param="tool_choice")
+        case FunctionChoice(name):
+            check_tools(tools, [name], where="tool_choice.name")
+        case AllowedChoice(_, allowed):
+            check_tools(tools, [tool.name for tool in allowed], where="tool_choice.tools")
+        case _:
+            check_tools(tools, [], where="tools")
+    if body.stream and "logprobs" in _extra(body):
+        said = "log-probabilities come with whole answers only: leave them or `stream` out"
+        param = "top_logprobs" if body.top_logprobs else "include"
+        raise Refused(400, said, param=param, code="unsupported_value")
+    if not isinstance(body.input, str):
+        _check_calls(body.input)
+
+
+def _check_calls(items: Sequence[Item]) -> None:
+    """Every call has its output after it, and every output its call."""
+    calls: dict[str, str] = {}
+    for number, item in enumerate(items):
+        where = f"input[{number}].call_id"
+        match item:
+            case FunctionCallItem(called):
+                if called in calls:
+                    said = f"`{where}`: there is a function_call {called!r} before it"
+                    raise Refused(400, said, param=where)
+                calls[called] = where
+            case FunctionOutputItem(called):
+                if calls.pop(called, None) is None:
+                    said = f"`{where}`: there is no function_call {called!r} before it"
+                    raise Refused(400, said, param=where)
+            case _:
+                pass
+    for called, where in calls.items():
+        said = f"`{where}`: the function_call {called!r} has no function_call_output"
+        raise Refused(400, said, param=where)

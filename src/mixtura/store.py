@@ -1,0 +1,562 @@
+"""SQLite: cached answers, what was spent, recorded runs. Processes may share one file."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import threading
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from mixtura.errors import ConfigError, StoreBusyError, StoreError
+from mixtura.record import Record, compared, iso, leaves, moment, question, tellable
+
+MIGRATIONS = (
+    """
+    CREATE TABLE answers (
+      key TEXT PRIMARY KEY, body BLOB NOT NULL, written REAL NOT NULL, used REAL NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX answers_by_use ON answers (used);
+    CREATE TABLE spent (
+      purse TEXT NOT NULL, day TEXT NOT NULL, dollars REAL NOT NULL, tokens INTEGER NOT NULL,
+      PRIMARY KEY (purse, day)
+    ) WITHOUT ROWID;
+    CREATE TABLE held (
+      id INTEGER PRIMARY KEY, purse TEXT NOT NULL, day TEXT NOT NULL,
+      dollars REAL NOT NULL, tokens INTEGER NOT NULL, until REAL NOT NULL
+    );
+    """,
+    """
+    CREATE TABLE runs (
+      id TEXT PRIMARY KEY, started REAL NOT NULL, via TEXT NOT NULL, model TEXT NOT NULL,
+      question TEXT NOT NULL, state TEXT NOT NULL, seconds REAL NOT NULL, cost REAL,
+      calls INTEGER NOT NULL, tokens INTEGER NOT NULL, who TEXT NOT NULL, body BLOB NOT NULL
+    );
+    CREATE INDEX runs_by_start ON runs (started, id);
+    """,
+)
+"""Each step brings a file from its number to the next; never edited, only added to."""
+
+DAY = 86400.0
+HOLD = 2 * 3600.0
+"""Seconds after which what a process held that died is free again."""
+CACHE_PATIENCE = 0.25
+"""Seconds that a cached answer is worth waiting for."""
+
+
+class Settled(NamedTuple):
+    """A hold that is over, and what of it was spent."""
+
+    hold: int
+    purse: str
+    day: str
+    dollars: float
+    tokens: int
+
+
+class Store:
+    """
+    One SQLite file. Opened at the first use; every method is one short transaction.
+
+    Threads may share it. *patience*: seconds to wait for whoever else writes to the file.
+    """
+
+    def __init__(
+        self, path: Path, *, clock: Callable[[], float] = time.time, patience: float = 30.0
+    ) -> None:
+        self._path = path
+        self._clock = clock
+        self._patience = patience
+        self._connection: sqlite3.Connection | None = None
+        self._lock = threading.RLock()
+        self.owed: deque[Settled] = deque()
+        """What could not be written yet; the next hold or settlement writes it."""
+        self._later = threading.Lock()
+        self._paying = False
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    def now(self) -> float:
+        return self._clock()
+
+    def check(self) -> None:
+        """Open it now rather than in the middle of a run. Raises StoreError."""
+        with self._lock:
+            self._open(self._patience)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    @contextmanager
+    def transaction(
+        self, patience: float | None = None
+    ) -> Generator[sqlite3.Connection, None, None]:
+        """
+        A write transaction, begun at once so that it never fails half-way for a lock.
+
+        *patience*: seconds to wait for others, threads of this process too; with 0 an event
+        loop may call it. Raises StoreError; StoreBusyError where waiting longer may help.
+        """
+        patience = self._patience if patience is None else patience
+        until = time.monotonic() + patience
+        if not self._lock.acquire(timeout=patience):
+            raise self._problem("it is locked by another thread", busy=True)
+        try:
+            left = max(until - time.monotonic(), 0.0)
+            connection = self._open(left)
+            connection.execute(f"PRAGMA busy_timeout = {int(left * 1000)}")
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):  # a full disk may have ended it already
+                    connection.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise self._problem(error, busy=_is_lock(error)) from None
+        finally:
+            self._lock.release()
+
+    @contextmanager
+    def settled(self, patience: float | None = None) -> Generator[sqlite3.Connection, None, None]:
+        """A transaction in which everything that was owed is written first."""
+        paid: list[Settled] = []
+        try:
+            with self.transaction(patience) as db:
+                while self.owed:
+                    paid.append(self.owed.popleft())
+                    _settle(db, paid[-1])
+                yield db
+        except BaseException:
+            self.owed.extendleft(reversed(paid))
+            raise
+
+    def settle_later(self) -> None:
+        """Write what is owed as soon as the lock is free, in a thread that a process waits for."""
+        with self._later:
+            if not self._paying:
+                self._paying = True
+                threading.Thread(target=self._pay, name="mixtura-settles").start()
+
+    def _pay(self) -> None:
+        while True:
+            try:
+                with self.settled():
+                    pass
+            except StoreError:  # the next hold tries again; until then it counts as held
+                with self._later:
+                    self._paying = False
+                return
+            with self._later:
+                if not self.owed:
+                    self._paying = False
+                    return
+
+    def _problem(self, error: object, *, busy: bool) -> StoreError:
+        if busy:
+            return StoreBusyError(f"the store {self._path} is in use elsewhere: {error}")
+        return StoreError(f"the store {self._path} cannot be written: {error}")
+
+    def _open(self, patience: float) -> sqlite3.Connection:
+        if self._connection is not None:
+            return self._connection
+        connection: sqlite3.Connection | None = None
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not self._path.exists():
+                self._path.touch(mode=0o600)  # it has what people asked
+            connection = sqlite3.connect(
+                self._path, timeout=patience, isolation_level=None, check_same_thread=False
+            )
+            _write_ahead(connection, patience)
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute("PRAGMA secure_delete=ON")
+            self._migrate(connection)
+        except (OSError, sqlite3.Error, StoreError) as error:
+            if connection is not None:
+                connection.close()
+            if isinstance(error, StoreError):
+                raise
+            if _is_lock(error):
+                raise self._problem(error, busy=True) from None
+            raise StoreError(
+                f"the store {self._path} cannot be used ({error}): move it away or"
+                " choose another with `store` in the configuration"
+            ) from None
+        self._connection = connection
+        return connection
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        if connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),):
+            return
+        connection.execute("BEGIN IMMEDIATE")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > len(MIGRATIONS):
+            connection.execute("ROLLBACK")
+            raise StoreError(f"the store {self._path} was written by a newer Mixtura")
+        for step in MIGRATIONS[version:]:
+            for statement in step.split(";"):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        connection.execute("COMMIT")
+
+
+def _is_lock(error: Exception) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _write_ahead(connection: sqlite3.Connection, patience: float) -> None:
+    """Switch to WAL: SQLite does not wait for a lock there, so two that open at once must."""
+    until = time.monotonic() + patience
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if not _is_lock(error) or time.monotonic() >= until:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
+class AnswerCache:
+    """
+    Answers by key. *age*: seconds that one is good for; *size*: bytes kept in all, the
+    longest unused go first.
+
+    Where the store is locked it is as if nothing were kept. Where it cannot be used at all
+    the first call raises StoreError, so that someone is told, and those after it do not.
+    """
+
+    def __init__(self, store: Store, *, age: float = 30 * DAY, size: int = 256 * 1024**2) -> None:
+        self._store = store
+        self._age = age
+        self._size = size
+        self._told = False
+
+    def get(self, key: str) -> bytes | None:
+        with self._once():
+            return self._get(key)
+        return None
+
+    def put(self, key: str, body: bytes) -> None:
+        """Keep it, if that can be done."""
+        with self._once():
+            self._put(key, body)
+
+    @contextmanager
+    def _once(self) -> Generator[None, None, None]:
+        try:
+            yield
+        except StoreBusyError:
+            pass
+        except StoreError:
+            if not self._told:
+                self._told = True
+                raise
+
+    def _get(self, key: str) -> bytes | None:
+        now = self._store.now()
+        with self._store.transaction(CACHE_PATIENCE) as db:
+            row = db.execute("SELECT body, written FROM answers WHERE key = ?", (key,)).fetchone()
+            if row is None or row[1] < now - self._age:
+                return None
+            db.execute("UPDATE answers SET used = ? WHERE key = ?", (now, key))
+            return row[0]
+
+    def _put(self, key: str, body: bytes) -> None:
+        now = self._store.now()
+        with self._store.transaction(CACHE_PATIENCE) as db:
+            db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", (key, body, now, now))
+            db.execute("DELETE FROM answers WHERE written < ?", (now - self._age,))
+            self._trim(db)
+
+    def _trim(self, db: sqlite3.Connection) -> None:
+        (size,) = db.execute("SELECT coalesce(sum(length(body)), 0) FROM answers").fetchone()
+        while size > self._size:
+            row = db.execute(
+                "SELECT key, length(body) FROM answers ORDER BY used LIMIT 1"
+            ).fetchone()
+            db.execute("DELETE FROM answers WHERE key = ?", (row[0],))
+            size -= row[1]
+
+
+@dataclass(frozen=True, slots=True)
+class DayBook:
+    """
+    What one purse (the whole machine's, a key's) has spent and holds today, in the store.
+
+    ``hold`` and ``settle`` never wait, so an event loop may call them.
+    """
+
+    store: Store
+    purse: str
+
+    def hold(
+        self, dollars: float, tokens: int, most: float | None, most_tokens: int | None
+    ) -> int | None:
+        """
+        Set aside, if that stays within the caps; the hold's number, or None.
+
+        Raises StoreError; StoreBusyError when it should be tried again in a moment.
+        """
+        try:
+            return self._hold(dollars, tokens, most, most_tokens)
+        except StoreError as error:
+            raise type(error)(f"{error}; a cap for the day needs it") from None
+
+    def _hold(
+        self, dollars: float, tokens: int, most: float | None, most_tokens: int | None
+    ) -> int | None:
+        now, day = self.store.now(), self._day()
+        with self.store.settled(0.0) as db:
+            db.execute("DELETE FROM held WHERE until < ?", (now,))
+            used, used_tokens = self._used(db, day)
+            over = most is not None and used + dollars > most + 1e-12
+            if over or (most_tokens is not None and used_tokens + tokens > most_tokens):
+                return None
+            row = (self.purse, day, dollars, tokens, now + HOLD)
+            cursor = db.execute(
+                "INSERT INTO held (purse, day, dollars, tokens, until) VALUES (?, ?, ?, ?, ?)", row
+            )
+            return cursor.lastrowid
+
+    def settle(self, hold: int, dollars: float, tokens: int) -> None:
+        """
+        What was held was spent in this part. What cannot be written now is written later,
+        and counts as held until then.
+        """
+        self.store.owed.append(Settled(hold, self.purse, self._day(), dollars, tokens))
+        try:
+            with self.store.settled(0.0):
+                pass
+        except StoreBusyError:
+            self.store.settle_later()
+        except StoreError:
+            pass  # it is owed: the next hold writes it or is refused
+
+    def used(self) -> tuple[float, int]:
+        """Dollars and tokens spent and held today."""
+        with self.store.settled() as db:
+            return self._used(db, self._day())
+
+    def _used(self, db: sqlite3.Connection, day: str) -> tuple[float, int]:
+        rows = [
+            db.execute(
+                f"SELECT coalesce(sum(dollars), 0), coalesce(sum(tokens), 0) FROM {table}"  # noqa: S608
+                " WHERE purse = ? AND day = ?",
+                (self.purse, day),
+            ).fetchone()
+            for table in ("spent", "held")
+        ]
+        return sum(row[0] for row in rows), sum(row[1] for row in rows)
+
+    def _day(self) -> str:
+        return time.strftime("%Y-%m-%d", time.gmtime(self.store.now()))
+
+
+def _settle(db: sqlite3.Connection, over: Settled) -> None:
+    db.execute("DELETE FROM held WHERE id = ?", (over.hold,))
+    db.execute(
+        "INSERT INTO spent VALUES (?, ?, ?, ?) ON CONFLICT (purse, day) DO UPDATE"
+        " SET dollars = dollars + excluded.dollars, tokens = tokens + excluded.tokens",
+        over[1:],
+    )
+
+
+# ---- runs
+
+_SIGNS = "0123456789abcdefghjkmnpqrstvwxyz"
+"""Crockford's 32: in order, and none is taken for another."""
+LAST = "last"
+"""What a person may call the newest run."""
+LONGEST_QUESTION = 2000
+"""Letters of a question that lists show; the run has all of it."""
+
+
+class RunBook:
+    """
+    Recorded runs, the newest first.
+
+    *keep*: whether there is anything to keep; *days* and *megabytes*: how long and how much,
+    the oldest go first. What is in *hidden* is never written. *notice* is told, once, why
+    a run could not be kept; that never stops anyone. Threads may share it.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        keep: bool = True,
+        days: float = 30.0,
+        megabytes: float = 512.0,
+        hidden: Collection[str] = (),
+    ) -> None:
+        self.keeps = keep
+        self.notice: Callable[[str], None] | None = None
+        self._store = store
+        self._age = days * DAY
+        self._size = int(megabytes * 1024**2)
+        self._hidden = hidden
+
+    def new_id(self) -> str:
+        """An id for a run that begins now: the day, its time (in 82 ms) and chance; they sort."""
+        now = self._store.now()
+        day = time.strftime("%Y%m%d", time.gmtime(now))
+        number = int(now % DAY / DAY * 32**4) * 32**4 + secrets.randbelow(32**4)
+        return f"{day}-" + "".join(_SIGNS[number >> shift & 31] for shift in range(35, -1, -5))
+
+    def safe(self, record: Mapping[str, Any]) -> Record:
+        """The run as it may be written anywhere: no key in it, and stubs for pictures."""
+        return tellable(record, self._hidden)
+
+    def keep(self, record: Mapping[str, Any]) -> bool:
+        """Keep it, if runs are kept and it can be done; whether it was."""
+        if not self.keeps:
+            return False
+        safe = self.safe(record)
+        body = zlib.compress(msgspec.json.encode(safe))
+        if len(body) > self._size:
+            self._tell("it is larger than all that is kept ([runs] megabytes)")
+            return False
+        try:
+            self._write(_row(safe), body)
+        except ConfigError as error:
+            self._tell(str(error))
+            return False
+        return True
+
+    def list(
+        self,
+        limit: int = 50,
+        before: str | None = None,
+        query: str | None = None,
+        *,
+        who: str | None = None,
+    ) -> list[Record]:
+        """
+        Runs that began before the run *before*, with every word of *query* in their question,
+        model or id; those of *who* only, where that is said. Ask for one more to know
+        whether there are more.
+        """
+        conditions, values = ["1"], list[object]()
+        if who is not None:
+            conditions.append("who = ?")
+            values.append(who)
+        with self._store.transaction() as db:
+            db.create_function("folded", 1, str.casefold, deterministic=True)
+            if before is not None:
+                row = db.execute("SELECT started FROM runs WHERE id = ?", (before,)).fetchone()
+                conditions.append("(started, id) < (?, ?)" if row else "id < ?")
+                values += [*(row or ()), before]
+            for word in (query or "").casefold().split():
+                conditions.append("instr(folded(question || ' ' || model || ' ' || id), ?)")
+                values.append(word)
+            rows = db.execute(
+                f"SELECT {_COLUMNS} FROM runs WHERE {' AND '.join(conditions)}"  # noqa: S608
+                " ORDER BY started DESC, id DESC LIMIT ?",
+                (*values, limit),
+            ).fetchall()
+        return [_listed(row) for row in rows]
+
+    def find(self, name: str, most: int = 5) -> list[str]:
+        """The ids that *name* may mean: an id, the beginning of one or of its end, ``last``."""
+        if name == LAST:
+            return [row["id"] for row in self.list(1)]
+        with self._store.transaction() as db:
+            if db.execute("SELECT 1 FROM runs WHERE id = ?", (name,)).fetchone():
+                return [name]
+            rows = db.execute(
+                "SELECT id FROM runs WHERE instr(id, ?) = 1 OR instr(substr(id, 10), ?) = 1"
+                " ORDER BY id DESC LIMIT ?",
+                (name, name, most),
+            ).fetchall()
+        return [row[0] for row in rows] if name else []
+
+    def get(self, name: str) -> Record | None:
+        """
+        The recorded run that *name* means, its texts compared; None where there is none, or
+        several.
+        """
+        found = self.find(name, most=2)
+        if len(found) != 1:
+            return None
+        with self._store.transaction() as db:
+            row = db.execute("SELECT body FROM runs WHERE id = ?", found).fetchone()
+        return compared(msgspec.json.decode(zlib.decompress(row[0]))) if row else None
+
+    def delete(self, id: str) -> bool:  # noqa: A002
+        """Whether there was one of that id."""
+        with self._store.transaction() as db:
+            return db.execute("DELETE FROM runs WHERE id = ?", (id,)).rowcount > 0
+
+    def close(self) -> None:
+        self._store.close()
+
+    def _write(self, row: tuple[object, ...], body: bytes) -> None:
+        with self._store.transaction() as db:
+            marks = ", ".join("?" * (len(row) + 1))
+            db.execute(f"INSERT INTO runs VALUES ({marks})", (*row, body))  # noqa: S608
+            db.execute("DELETE FROM runs WHERE started < ?", (self._store.now() - self._age,))
+            (size,) = db.execute("SELECT sum(length(body)) FROM runs").fetchone()
+            while size is not None and size > self._size:
+                oldest = "SELECT rowid, length(body) FROM runs ORDER BY started, id LIMIT 1"
+                (number, length) = db.execute(oldest).fetchone()
+                db.execute("DELETE FROM runs WHERE rowid = ?", (number,))
+                size -= length
+
+    def _tell(self, problem: str) -> None:
+        notice, self.notice = self.notice, None
+        if notice:
+            notice(f"this run is not kept: {problem}")
+
+
+_COLUMNS = "id, started, via, model, question, state, seconds, cost, calls, tokens"
+
+
+def _row(run: Record) -> tuple[object, ...]:
+    asked = " ".join(question(run).split())
+    return (
+        run["id"],
+        moment(run["started"]).timestamp(),
+        run["via"],
+        run["model"] or "",
+        asked if len(asked) <= LONGEST_QUESTION else f"{asked[: LONGEST_QUESTION - 1]}…",
+        run["state"],
+        run["seconds"],
+        run["cost_usd"],
+        sum(1 for _ in leaves(run["calls"])),
+        run["usage"]["total_tokens"],
+        run.get("who", ""),
+    )
+
+
+def _listed(row: tuple[Any, ...]) -> Record:
+    id, started, via, model, asked, state, seconds, cost, calls, tokens = row  # noqa: A001
+    return {
+        "id": id,
+        "started": iso(started),
+        "model": model,
+        "question": asked,
+        "state": state,
+        "seconds": seconds,
+        "cost_usd": cost,
+        "calls": calls,
+        "tokens": tokens,
+        "via": via,
+    }

@@ -1,0 +1,206 @@
+"""TOML with the line of everything in it, so that an error can say where."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from mixtura.errors import ConfigError
+
+T = TypeVar("T")
+Key = str | int
+
+_TOKEN = re.compile(
+    r'"""(?:\\[\s\S]|[^\\])*?"""|' + r"'''[\s\S]*?'''"
+    r'|"(?:\\.|[^"\\\n])*"' + r"|'[^'\n]*'"
+    r"|#[^\n]*|\n|[\[\]{},=]|[^\s\[\]{},=#\"']+"
+)
+_KEY = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""")
+
+
+class Document:
+    """A TOML file as read, and where its parts stand."""
+
+    def __init__(self, text: str, source: str) -> None:
+        self.source = source
+        self._text = text
+        self._places: dict[tuple[Key, ...], int] | None = None
+        try:
+            self.data: dict[str, Any] = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{source}: not valid TOML: {error}") from None
+
+    def error(self, path: Sequence[Key], problem: str) -> ConfigError:
+        """An error that begins with the file and the line of *path*."""
+        said = f"{self.source}, line {self.line(path)}: {problem}"
+        return ConfigError(said, located=True)
+
+    def convert(self, path: Sequence[Key], kind: type[T]) -> T:
+        """The part at *path* as a *kind*. Raises ConfigError with what is wrong in it."""
+        part: Any = self.data
+        for key in path:
+            part = part[key]
+        try:
+            return msgspec.convert(part, kind)
+        except msgspec.ValidationError as error:
+            raise self._explained(path, kind, str(error)) from None
+
+    def _explained(self, path: Sequence[Key], kind: type, said: str) -> ConfigError:
+        problem, _, where = said.partition(" - at `$")
+        inner = [*path, *_steps(where.rstrip("`"))]
+        if found := re.fullmatch(r"Object contains unknown field `(.+)`", problem):
+            key = found[1]
+            known = _fields(kind, inner[len(path) :])
+            return self.error([*inner, key], unknown("key", key, known))
+        return self.error(inner, f"{dotted(inner)}: {_lower(problem)}")
+
+    def line(self, path: Sequence[Key]) -> int:
+        """The line, from 1, where *path* stands; that of the nearest thing around it."""
+        if self._places is None:
+            self._places = _places(self._text)
+        for length in range(len(path), 0, -1):
+            if (line := self._places.get(tuple(path[:length]))) is not None:
+                return line
+        return 1
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """«unknown key 'layer': did you mean 'layers'?», or all that would be right."""
+    choices = sorted(known)
+    near = difflib.get_close_matches(name, choices, n=3, cutoff=0.6)
+    if near:
+        hint = " or ".join(f"'{n}'" for n in near)
+        return f"unknown {what} '{name}': did you mean {hint}?"
+    if not choices:
+        return f"unknown {what} '{name}'"
+    return f"unknown {what} '{name}': known are {', '.join(choices)}"
+
+
+def dotted(path: Iterable[Key]) -> str:
+    """A path as a person writes it: ``mixtures.best.layers[0]``."""
+    text = ""
+    for key in path:
+        text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else key
+    return text
+
+
+def _steps(where: str) -> list[Key]:
+    """msgspec's path (``.limits[0]``) as keys; ``[...]`` names no one place."""
+    found = re.findall(r"\.([^.\[\]]+)|\[(\d+)\]", where)
+    return [name or int(number) for name, number in found]
+
+
+def _fields(kind: type, path: Sequence[Key]) -> tuple[str, ...]:
+    """The names that msgspec would have taken at *path* inside *kind*."""
+    info: Any = msgspec.inspect.type_info(kind)
+    for key in path:
+        info = _step(info, key)
+    info = _struct(info)
+    return tuple(f.encode_name for f in info.fields) if info is not None else ()
+
+
+def _step(info: Any, key: Key) -> Any:
+    struct = _struct(info)
+    if struct is not None:
+        return next((f.type for f in struct.fields if f.encode_name == key), None)
+    for option in getattr(info, "types", (info,)):
+        if hasattr(option, "value_type"):
+            return option.value_type
+        if hasattr(option, "item_type"):
+            return option.item_type
+    return None
+
+
+def _struct(info: Any) -> Any:
+    for option in getattr(info, "types", (info,)):
+        if isinstance(option, msgspec.inspect.StructType):
+            return option
+    return None
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip("\"'") for name in _KEY.findall(text))
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+# ---- where things stand: a walk over the tokens of a file that tomllib has accepted
+
+
+def _places(text: str) -> dict[tuple[Key, ...], int]:
+    """The line of every table, key and element, by its path."""
+    walk = _Walk(text)
+    walk.file()
+    return walk.found
+
+
+class _Walk:
+    def __init__(self, text: str) -> None:
+        self.found: dict[tuple[Key, ...], int] = {}
+        self._tokens: list[tuple[str, int]] = []
+        line = 1
+        for match in _TOKEN.finditer(text):
+            if not match[0].startswith("#"):
+                self._tokens.append((match[0], line))
+            line += match[0].count("\n")
+        self._at = 0
+
+    def file(self) -> None:
+        table: tuple[Key, ...] = ()
+        while self._at < len(self._tokens):
+            piece, line = self._next()
+            if piece == "[":
+                table = self._header()
+                self.found.setdefault(table, line)
+            elif piece != "\n":
+                self._at -= 1
+                self._assignment(table)
+
+    def _next(self) -> tuple[str, int]:
+        piece = self._tokens[self._at]
+        self._at += 1
+        return piece
+
+    def _header(self) -> tuple[Key, ...]:
+        """After an opening bracket: the table's path; ``[[x]]`` counts as ``[x]``."""
+        words: list[str] = []
+        while self._at < len(self._tokens) and (piece := self._next()[0]) != "\n":
+            words += [piece] if piece not in "[]" else []
+        return _names("".join(words))
+
+    def _assignment(self, inside: tuple[Key, ...]) -> None:
+        words: list[str] = []
+        line = self._tokens[self._at][1]
+        while (piece := self._next()[0]) != "=":
+            words.append(piece)
+        names = _names("".join(words))
+        for length in range(1, len(names) + 1):
+            self.found.setdefault(inside + names[:length], line)
+        self._value(inside + names)
+
+    def _value(self, path: tuple[Key, ...]) -> None:
+        piece, _ = self._next()
+        if piece == "[":
+            self._array(path)
+        elif piece == "{":
+            while (piece := self._next()[0]) != "}":
+                if piece not in (",", "\n"):
+                    self._at -= 1
+                    self._assignment(path)
+
+    def _array(self, path: tuple[Key, ...]) -> None:
+        index = 0
+        while (piece := self._next())[0] != "]":
+            if piece[0] == ",":
+                index += 1
+            elif piece[0] != "\n":
+                self.found[(*path, index)] = piece[1]
+                self._at -= 1
+                self._value((*path, index))

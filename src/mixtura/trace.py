@@ -1,0 +1,220 @@
+"""Events folded into a record: who said what, when, at what cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from mixtura.errors import MixturaError
+from mixtura.events import (
+    Aggregated,
+    Asked,
+    Completed,
+    Event,
+    Failure,
+    Noticed,
+    Place,
+    Proposal,
+    Restarted,
+    RunStarted,
+    Seat,
+    Token,
+)
+from mixtura.price import Pricer, cost
+from mixtura.types import Charge, Completion, Request, Usage, total
+from mixtura.wire import completion_json, estimate, request_json, usage_json
+
+
+class Stamped(NamedTuple):
+    """An event and the seconds since the run began."""
+
+    seconds: float
+    event: Event
+
+
+@dataclass(slots=True)
+class Call:
+    """One member asked once: what it was shown, what it said, and when."""
+
+    seat: Seat
+    model: str
+    request: Request
+    started: float
+    first_token: float | None = None
+    ended: float | None = None
+    pieces: list[str] = field(default_factory=list[str])
+    completion: Completion | None = None
+    error: MixturaError | None = None
+    restarts: int = 0
+    notices: list[str] = field(default_factory=list[str])
+    calls: list[Call] = field(default_factory=list["Call"])
+    """The calls of the mixture that sits in this seat, if one does."""
+    billed: tuple[Charge, ...] | None = None
+    """Its bill, where that is known from elsewhere: of a call that was read back."""
+
+    @property
+    def text(self) -> str:
+        """The answer; while it is coming or when it broke off, what there is of it."""
+        return self.completion.text if self.completion else "".join(self.pieces)
+
+    @property
+    def charges(self) -> tuple[Charge, ...]:
+        if self.billed is not None:
+            return self.billed
+        if self.completion:
+            return self.completion.charges
+        billed = tuple(getattr(self.error, "charges", ()))
+        if billed or self.calls:
+            return billed or tuple(c for call in self.calls for c in call.charges)
+        if self.ended is not None:
+            return ()
+        # Cut off before its end: the upstream never said, so we count.
+        return (Charge(self.model, estimate(self.request, self.text), "lost"),)
+
+    @property
+    def usage(self) -> Usage:
+        return total(self.charges)
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A whole run: the request, every call in the order asked, the answer or why there is none."""
+
+    request: Request | None
+    calls: tuple[Call, ...]
+    completion: Completion | None
+    elapsed: float
+    model: str = ""
+    """What was asked: a mixture's name or a model's."""
+
+    @property
+    def charges(self) -> tuple[Charge, ...]:
+        if self.completion:
+            return self.completion.charges
+        return tuple(charge for call in self.calls for charge in call.charges)
+
+    @property
+    def usage(self) -> Usage:
+        return total(self.charges)
+
+    def leaves(self) -> Iterator[Call]:
+        """Every call to a model that is not itself a mixture."""
+        return _leaves(self.calls)
+
+
+def fold(events: Sequence[Stamped], *, elapsed: float) -> Trace:
+    """Events to a record. Works on the events of a run that is not over, too."""
+    request: Request | None = None
+    completion: Completion | None = None
+    name = ""
+    open_calls: dict[Place, Call] = {}
+    calls: list[Call] = []
+    for seconds, event in events:
+        match event:
+            case RunStarted(model, asked, at=()):
+                name, request = model, asked
+            case Asked(model, asked, at) if at:
+                siblings = open_calls[at[:-1]].calls if at[:-1] in open_calls else calls
+                open_calls[at] = Call(at[-1], model, asked, seconds)
+                siblings.append(open_calls[at])
+            case Completed(answer, at=()):
+                completion = answer
+            case _ if event.at in open_calls:
+                _update(open_calls[event.at], event, seconds)
+            case _:
+                pass
+    return Trace(request, tuple(calls), completion, elapsed, name)
+
+
+def _update(call: Call, event: Event, seconds: float) -> None:
+    match event:
+        case Token(text, _, reasoning):
+            if call.first_token is None:
+                call.first_token = seconds
+            if not reasoning:
+                call.pieces.append(text)
+        case Restarted():
+            call.restarts += 1
+            call.pieces.clear()
+            call.first_token = None
+        case Noticed(_, notice):
+            call.notices.append(notice)
+        case Aggregated() if call.error:
+            pass  # the proposal that stands in is another call's answer
+        case Proposal(completion) | Aggregated(completion):
+            call.completion = completion
+            call.ended = seconds
+        case Failure(_, error):
+            call.error = error
+            call.ended = seconds
+        case _:
+            pass
+
+
+def _leaves(calls: Iterable[Call]) -> Iterator[Call]:
+    for call in calls:
+        if call.calls:
+            yield from _leaves(call.calls)
+        else:
+            yield call
+
+
+# ---- as plain data
+
+
+def trace_json(trace: Trace, pricer: Pricer) -> dict[str, Any]:
+    """The trace as one JSON object: the answer, every call, and what it took."""
+    answer = trace.completion
+    return {
+        "answer": answer.text if answer else None,
+        "model": answer.model if answer else None,
+        "finish_reason": answer.finish_reason if answer else None,
+        "degraded": bool(answer and answer.degraded),
+        "left_out": list(answer.degraded) if answer else [],
+        "seconds": trace.elapsed,
+        "cost_usd": cost(trace.charges, pricer),
+        "usage": usage_json(trace.usage),
+        "usage_by_model": _by_model(trace.charges, pricer),
+        "calls": [_call_json(call, pricer) for call in trace.calls],
+        "request": request_json(trace.request, answer.model if answer else "")
+        if trace.request
+        else None,
+    }
+
+
+def _by_model(charges: Sequence[Charge], pricer: Pricer) -> dict[str, Any]:
+    rows: dict[str, list[Charge]] = {}
+    for charge in charges:
+        rows.setdefault(charge.model, []).append(charge)
+    return {
+        model: usage_json(total(lines)) | {"cost_usd": cost(lines, pricer)}
+        for model, lines in rows.items()
+    }
+
+
+def _call_json(call: Call, pricer: Pricer) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "role": call.seat.role,
+        "layer": call.seat.layer,
+        "index": call.seat.index,
+        "model": call.model,
+        "text": call.text,
+        "error": str(call.error) if call.error else None,
+        "error_type": type(call.error).__name__ if call.error else None,
+        "started_seconds": call.started,
+        "first_token_seconds": None
+        if call.first_token is None
+        else call.first_token - call.started,
+        "seconds": None if call.ended is None else call.ended - call.started,
+        "usage": usage_json(call.usage),
+        "cost_usd": cost(call.charges, pricer),
+        "restarts": call.restarts,
+        "notices": list(call.notices),
+        "request": request_json(call.request, call.model) | {"draw": call.request.draw},
+        "completion": completion_json(call.completion) if call.completion else None,
+        "pieces": list(call.pieces),
+    }
+    if call.calls:
+        row["calls"] = [_call_json(inner, pricer) for inner in call.calls]
+    return row

@@ -1,0 +1,466 @@
+"""The one HTTP client: posts JSON, reads events, keeps the clocks, names every failure."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections.abc import Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from mixtura.errors import (
+    ContentFilterError,
+    ContextOverflowError,
+    MalformedError,
+    ModelError,
+    QuotaError,
+    RateLimitedError,
+    RejectedError,
+    TimedOutError,
+    UnavailableError,
+)
+from mixtura.sse import EventTooLargeError, Parser
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from mixtura.line import Line
+
+T = TypeVar("T")
+
+LARGEST_ANSWER = 64 * 1024 * 1024
+"""Bytes of an answer that is not streamed; more is an attack or a bug."""
+LARGEST_ERROR = 64 * 1024
+FRAME = 0.1
+"""Seconds of a draft that are handed on together; a terminal is drawn ten times a second, too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clocks:
+    """
+    How long to wait for an upstream, in seconds; ``None`` waits for ever.
+
+    *first_token* runs from the request's end to the first piece of the answer, *progress*
+    between pieces (comments and keep-alives do not count), *total* over all of it.
+    """
+
+    connect: float | None = 10.0
+    first_token: float | None = 60.0
+    progress: float | None = 60.0
+    total: float | None = 600.0
+
+
+class Secret:
+    """A key that does not print itself."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> str:
+        raise TypeError("a secret is not pickled")
+
+
+class Reply:
+    """An upstream's answer under way."""
+
+    def __init__(self, line: Line, timer: Timer, frame: float | None) -> None:
+        self._line = line
+        self._timer = timer
+        self._frame = frame
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """By their names in lower case."""
+        return self._line.headers
+
+    @property
+    def streams(self) -> bool:
+        # some servers call their events plain text, or nothing at all
+        kind = self._line.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return kind in ("text/event-stream", "text/plain", "application/octet-stream", "")
+
+    async def events(self, take: Callable[[list[bytes]], bool]) -> None:
+        """
+        Give *take* the data of the events as they come, until it says that the answer is over.
+
+        Returns at the stream's end, too. Raises what *take* raises, and ModelError.
+        """
+        parser = Parser()
+
+        def fed(piece: bytes) -> bool:
+            found = parser.feed(piece) if piece else parser.flush()
+            return bool(found) and take(found)
+
+        try:
+            await self._line.each(fed, frame=self._frame)
+        except EventTooLargeError as error:
+            raise MalformedError(str(error)) from None
+
+    async def body(self) -> bytes:
+        """All of an answer that is not streamed."""
+        return await _read(self._line, LARGEST_ANSWER)
+
+    def progressed(self) -> None:
+        """A piece of the answer came: the clock between pieces starts anew."""
+        self._timer.progressed()
+
+
+@asynccontextmanager
+async def posted(
+    url: str, body: Any, *, headers: Mapping[str, str], clocks: Clocks, draft: bool = False
+) -> AsyncGenerator[Reply, None]:
+    """
+    POST *body* as JSON. Raises the ModelError that a refusal, a broken line or a clock means.
+
+    The connection is closed when the block is left before the answer's end. The pieces of
+    a *draft* come a few at a time, its end at once.
+    """
+    from mixtura.connection import connections
+
+    frame = FRAME if draft else None
+    timer = Timer(clocks)
+    scope = asyncio.timeout(None)
+    try:
+        async with scope:
+            timer.start(scope)
+            lines = await connections()
+            line = await lines.asked(
+                "POST",
+                url,
+                {"Content-Type": "application/json", **headers},
+                msgspec.json.encode(body),
+                connect=clocks.connect,
+            )
+            try:
+                if line.status != 200:
+                    said = await _read(line, LARGEST_ERROR)
+                    raise refusal(line.status, line.headers, said)
+                yield Reply(line, timer, frame)
+            finally:
+                lines.left(line)
+    except TimeoutError:
+        if not scope.expired():
+            raise
+        raise TimedOutError(timer.reason()) from None
+    finally:
+        timer.stop()
+
+
+async def fetched(url: str, *, headers: Mapping[str, str], seconds: float) -> Any:
+    """GET a small JSON document (a list of models, a health check). Raises ModelError."""
+    from mixtura.connection import connections
+
+    lines = await connections()
+    scope = asyncio.timeout(seconds)
+    try:
+        async with scope:
+            line = await lines.asked("GET", url, headers, b"", connect=None)
+            try:
+                body = await _read(line, LARGEST_ANSWER)
+                if line.status != 200:
+                    raise refusal(line.status, line.headers, body)
+            finally:
+                lines.left(line)
+        return msgspec.json.decode(body)
+    except TimeoutError:
+        if not scope.expired():
+            raise
+        raise TimedOutError(f"no answer within {seconds} s") from None
+    except msgspec.DecodeError:
+        raise MalformedError("the answer is not JSON") from None
+
+
+def looked_up(url: str, kind: type[T], *, seconds: float) -> T | None:
+    """
+    A quick look at a local server, before any event loop runs; None when it does not answer.
+
+    For asking whether Ollama is there: no proxies, no retries, no errors.
+    """
+    from http.client import HTTPException
+    from urllib.request import ProxyHandler, build_opener
+
+    opener = build_opener(ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=seconds) as reply:
+            return msgspec.json.decode(reply.read(LARGEST_ERROR * 16), type=kind)
+    except (HTTPException, OSError, ValueError):
+        return None
+
+
+class Timer:
+    """
+    The nearest of the clocks that are running, over one call.
+
+    A piece only notes when it came: the deadline looks at that note when it is due, which
+    costs a tenth of moving it with every piece.
+    """
+
+    def __init__(self, clocks: Clocks) -> None:
+        self._clocks = clocks
+        self._loop = asyncio.get_running_loop()
+        self._scope: asyncio.Timeout | None = None
+        self._end: float | None = None
+        self._begun = False
+        self._last = 0.0
+        self._alarm: asyncio.TimerHandle | None = None
+
+    def start(self, scope: asyncio.Timeout) -> None:
+        """Run from now on; *scope* expires when a clock has run out."""
+        self._scope = scope
+        self._last = self._loop.time()
+        if self._clocks.total is not None:
+            self._end = self._last + self._clocks.total
+        self._look()
+
+    def progressed(self) -> None:
+        """A piece of the answer came."""
+        self._last = self._loop.time()
+        if not self._begun:  # another clock runs from now on
+            self._begun = True
+            self.stop()
+            self._look()
+
+    def stop(self) -> None:
+        """The call is over."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    def _look(self) -> None:
+        """Expire when the nearest clock has run out; else look again when it would."""
+        assert self._scope is not None
+        clock = self._clocks.progress if self._begun else self._clocks.first_token
+        ends = (self._end, None if clock is None else self._last + clock)
+        due = min((end for end in ends if end is not None), default=None)
+        if due is None:
+            return
+        if due <= self._loop.time():
+            self._scope.reschedule(self._loop.time())
+        else:
+            self._alarm = self._loop.call_at(due, self._look)
+
+    def reason(self) -> str:
+        if self._end is not None and self._loop.time() >= self._end:
+            return f"not done within {self._clocks.total} s"
+        if self._begun:
+            return f"stalled: nothing new for {self._clocks.progress} s"
+        return f"no first token within {self._clocks.first_token} s"
+
+
+async def _read(line: Line, limit: int) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+
+    def take(piece: bytes) -> bool:
+        nonlocal size
+        size += len(piece)
+        if size > limit:
+            raise MalformedError(f"an answer of more than {limit} bytes")
+        pieces.append(piece)
+        return False
+
+    await line.each(take)
+    return b"".join(pieces)
+
+
+# ---- refusals: a status, headers and a body become one of our errors
+
+_OVERFLOW = re.compile(
+    r"context[ _-]?(?:length|window|size)|exceed_context|maximum context|prompt is too long"
+    r"|input is too long|too many tokens|reduce the length|input token count",
+    re.IGNORECASE,
+)
+_FILTERED = re.compile(
+    r"content[ _-]?(?:filter|policy|management)|responsible_ai|moderation|safety", re.IGNORECASE
+)
+_SPENT = re.compile(
+    r"insufficient[ _](?:quota|balance|credits?|funds)|exceeded your current quota|billing"
+    r"|credit balance|payment required|out of credits|spending limit",
+    re.IGNORECASE,
+)
+
+
+def refusal(status: int, headers: Mapping[str, str], body: bytes) -> ModelError:
+    """The error that an HTTP refusal means."""
+    said, kind = _message(body)
+    text = f"{said} {kind}"
+    what = f"HTTP {status}: {said}" if said else f"HTTP {status}"
+    wait = retry_after(headers)
+    error: ModelError
+    if status == 402 or (status in (400, 403, 429) and _SPENT.search(text)):
+        error = QuotaError(what)
+    elif status == 429:
+        error = RateLimitedError(what).after(wait)
+    elif status in (408, 409, 425) or status >= 500:
+        error = UnavailableError(what)
+        error.retry_after = wait
+    elif status in (400, 413, 422) and _OVERFLOW.search(text):
+        error = ContextOverflowError(what)
+    elif status in (400, 403, 422) and _FILTERED.search(text):
+        error = ContentFilterError(what)
+    elif 400 <= status < 500:
+        error = RejectedError(what)
+        error.parameter = _parameter(body)
+    else:
+        error = MalformedError(f"{what}: not an answer")
+    error.status = status
+    return error
+
+
+def error_in_stream(body: bytes, headers: Mapping[str, str]) -> ModelError:
+    """An error object inside a 200 stream: the status it names, else 500, decides."""
+    try:
+        found = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        found = None
+    inner = found.get("error", found) if isinstance(found, dict) else found  # pyright: ignore
+    status = 500
+    if isinstance(inner, dict):
+        for key in ("status", "code", "status_code"):
+            value = inner.get(key)  # pyright: ignore
+            if isinstance(value, int) and 400 <= value < 600:
+                status = value
+                break
+        else:
+            named = (_STATUS_OF.get(str(inner.get(key))) for key in ("code", "type"))  # pyright: ignore
+            status = next((known for known in named if known), 500)
+    return refusal(status, headers, body)
+
+
+_STATUS_OF: Mapping[str, int] = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "insufficient_quota": 429,
+    "api_error": 500,
+    "server_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+    "exceed_context_size_error": 400,
+    "context_length_exceeded": 400,
+    "content_filter": 400,
+}
+
+
+def _message(body: bytes) -> tuple[str, str]:
+    """What an error body says, and its type and code; whatever its shape."""
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _plain(body), ""
+    if isinstance(found, list) and found:
+        found = found[0]  # pyright: ignore
+    if isinstance(found, str):
+        return found[:500], ""
+    if not isinstance(found, dict):
+        return "", ""
+    inner: Any = found.get("error", found)  # pyright: ignore
+    if isinstance(inner, str):
+        return inner[:500], ""
+    if not isinstance(inner, dict):
+        return "", ""
+    said = inner.get("message") or inner.get("detail") or ""  # pyright: ignore
+    kind = " ".join(str(inner[k]) for k in ("type", "code", "param") if inner.get(k))  # pyright: ignore
+    return str(said)[:500], kind  # pyright: ignore
+
+
+def _parameter(body: bytes) -> str | None:
+    """The part of a request that an error body names in a field of its own."""
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    # OpenAI: {"error": {"param": …}}; FastAPI: {"detail": [{"loc": ["body", …]}]}
+    match found:
+        case {"error": {"param": str(name)}} | {"param": str(name)}:
+            return name
+        case {"detail": [{"loc": [_, str(name), *_]}, *_]}:
+            return name
+        case {"message": {"detail": [{"loc": [_, str(name), *_]}, *_]}}:
+            return name
+        case _:
+            return None
+
+
+def _plain(body: bytes) -> str:
+    text = re.sub(r"<[^>]*>", " ", body[:2000].decode("utf-8", "replace"))
+    return " ".join(text.split())[:200]
+
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """
+    Seconds the upstream asks to wait: the longest of what its headers say.
+
+    Reads ``retry-after-ms``, ``Retry-After`` (seconds or a date), the OpenAI family's
+    ``x-ratelimit-reset-*`` ("1m30s") and Anthropic's ``anthropic-ratelimit-*-reset``
+    (a time), the last two only for what is used up.
+    """
+    now = now or datetime.now(UTC)
+    found = [_milliseconds(headers.get("retry-after-ms")), _wait(headers.get("retry-after"), now)]
+    for name, value in headers.items():
+        lower = name.lower()
+        if lower.startswith("x-ratelimit-reset") or (
+            lower.startswith("anthropic-ratelimit-") and lower.endswith("-reset")
+        ):
+            left = headers.get(lower.replace("reset", "remaining"), "0")
+            if left.strip() in ("0", ""):
+                found.append(_wait(value, now))
+    waits = [seconds for seconds in found if seconds is not None]
+    return max(waits) if waits else None
+
+
+def _milliseconds(value: str | None) -> float | None:
+    try:
+        return max(float(value) / 1000, 0.0) if value else None
+    except ValueError:
+        return None
+
+
+def _wait(value: str | None, now: datetime) -> float | None:
+    """A number of seconds, a duration such as 1m30s, an ISO time or an HTTP date."""
+    if not value or not (value := value.strip()):
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        pass
+    else:
+        if not math.isfinite(seconds):
+            return None
+        if seconds > 1_000_000_000:  # a Unix time, as some gateways send it
+            seconds -= now.timestamp()
+        return max(seconds, 0.0)
+    if _DURATION.sub("", value) == "":
+        return sum(float(n) * _UNITS[unit] for n, unit in _DURATION.findall(value))
+    for parse in (datetime.fromisoformat, parsedate_to_datetime):
+        try:
+            when = parse(value)
+        except ValueError:
+            continue
+        when = when if when.tzinfo else when.replace(tzinfo=UTC)
+        return max((when - now).total_seconds(), 0.0)
+    return None

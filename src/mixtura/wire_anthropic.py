@@ -1,0 +1,435 @@
+"""Anthropic messages JSON to our words and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from mixtura import wire
+from mixtura.errors import ContentFilterError, MalformedError, RejectedError
+from mixtura.types import (
+    Charge,
+    Completion,
+    ImagePart,
+    Json,
+    Message,
+    OtherPart,
+    Part,
+    Request,
+    TextPart,
+    Usage,
+)
+from mixtura.wire import Delta, JsonObject
+
+MAX_TOKENS = 16_384
+"""Tokens of an answer when no one says: the API wants a number, and thinking counts, too."""
+WORTH_CACHING = 1024
+"""Tokens, estimated: a shorter prefix is not kept by most models, and marking costs a write."""
+HOTTEST = 1.0
+"""The highest temperature of this API; OpenAI's goes to 2."""
+
+_CACHED: JsonObject = {"type": "ephemeral"}
+_NATIVE = ("text", "image", "document", "search_result")
+
+_STOPS: Mapping[str, str] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "pause_turn": "length",  # a tool on their side wants another call: what is here is not all
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+}
+
+
+# ---- our words to JSON
+
+
+def request_json(request: Request, model: str) -> JsonObject:
+    """
+    The body of a messages request, without anything about streaming.
+
+    The seed has no counterpart and stays behind: it is best effort everywhere. Marks for
+    the prompt cache stand after the instructions and after the history, never in the newest
+    message, which is where drafts are. Raises RejectedError for what cannot be said.
+    """
+    sampling = request.sampling
+    temperature = sampling.temperature
+    system = [
+        {"type": "text", "text": message.text}
+        for message in request.messages
+        if message.role in ("system", "developer") and message.text.strip()
+    ]
+    messages = _turns([m for m in request.messages if m.role not in ("system", "developer")])
+    tools = [_tool_json(tool) for tool in request.tools]
+    _mark(tools, system, messages)
+    optional: JsonObject = {
+        "system": system or None,
+        "temperature": None if temperature is None else min(temperature, HOTTEST),
+        "top_p": sampling.top_p,
+        "stop_sequences": list(sampling.stop) if sampling.stop else None,
+        "tools": tools or None,
+        "tool_choice": _tool_choice(request) if tools else None,
+        "output_config": _output_config(request),
+    }
+    return {
+        "model": model,
+        "max_tokens": sampling.max_tokens or MAX_TOKENS,
+        "messages": messages,
+        **{key: value for key, value in optional.items() if value is not None},
+        **_extra(request.extra),
+    }
+
+
+_OURS_TOO = ("top_k", "thinking", "service_tier", "metadata", "inference_geo")
+"""Further parameters of a request that this API has under the same name."""
+
+
+def _extra(extra: Json) -> JsonObject:
+    """Further parameters in this API's words. Raises RejectedError for what it has none for."""
+    body: JsonObject = {}
+    for name, value in extra.items():
+        if name in _OURS_TOO:
+            body[name] = value
+        elif name not in ("parallel_tool_calls", "reasoning_effort"):  # said in other words
+            error = RejectedError(f"this model takes no {name}")
+            error.parameter = name
+            raise error
+    return body
+
+
+def _turns(messages: Sequence[Message]) -> list[JsonObject]:
+    """User and assistant in turn: neighbours of one role become one message."""
+    turns: list[JsonObject] = []
+    for message in messages:
+        role = "assistant" if message.role == "assistant" else "user"
+        if not (blocks := _blocks(message)):
+            continue
+        if turns and turns[-1]["role"] == role:
+            turns[-1]["content"].extend(blocks)
+        else:
+            turns.append({"role": role, "content": blocks})
+    if turns and turns[-1]["role"] == "assistant" and turns[-1]["content"][-1]["type"] == "text":
+        last = turns[-1]["content"][-1]
+        last["text"] = last["text"].rstrip()  # a begun answer may not end in white space
+    return turns
+
+
+def _blocks(message: Message) -> list[JsonObject]:
+    parts: Sequence[Part] = (
+        (TextPart(message.content),) if isinstance(message.content, str) else message.content
+    )
+    blocks = [
+        _part_json(part)
+        for part in parts
+        if not (isinstance(part, TextPart) and not part.text.strip())
+    ]
+    if message.role == "tool":
+        result: JsonObject = {"type": "tool_result", "tool_use_id": message.tool_call_id or ""}
+        return [result | ({"content": blocks} if blocks else {})]
+    for call in message.tool_calls:
+        arguments = _arguments(call.arguments)
+        blocks.append({"type": "tool_use", "id": call.id, "name": call.name, "input": arguments})
+    return blocks
+
+
+def _arguments(text: str) -> JsonObject:
+    try:
+        return msgspec.json.decode(text or "{}", type=dict[str, Any])
+    except msgspec.DecodeError:
+        raise RejectedError(
+            "a tool call in the conversation has arguments that are not a JSON object"
+        ) from None
+
+
+def _part_json(part: Part) -> JsonObject:
+    match part:
+        case TextPart(text):
+            return {"type": "text", "text": text}
+        case ImagePart(url):
+            return {"type": "image", "source": _source(url)}
+        case OtherPart(raw):
+            if (kind := raw.get("type")) in _NATIVE:
+                return dict(raw)
+            raise RejectedError(f"Anthropic's messages have no part of the type {kind!r}")
+
+
+def _source(url: str) -> JsonObject:
+    if url.startswith(("http://", "https://")):
+        return {"type": "url", "url": url}
+    kind, comma, data = url.removeprefix("data:").partition(";base64,")
+    if not url.startswith("data:") or not comma:
+        raise RejectedError("a picture is neither an http address nor base64 data")
+    return {"type": "base64", "media_type": kind, "data": data}
+
+
+def _tool_json(tool: Json) -> JsonObject:
+    if tool.get("type") != "function":
+        return dict(tool)  # a tool of Anthropic's own, given as its API wants it
+    function = tool["function"]
+    body: JsonObject = {
+        "name": function["name"],
+        "input_schema": function.get("parameters") or {"type": "object", "properties": {}},
+    }
+    for key in ("description", "strict"):
+        if function.get(key):
+            body[key] = function[key]
+    return body
+
+
+def _tool_choice(request: Request) -> JsonObject | None:
+    alone = request.extra.get("parallel_tool_calls") is False
+    choice = _chosen(request.tool_choice)
+    if not alone:
+        return choice
+    return {"type": "auto"} | (choice or {}) | {"disable_parallel_tool_use": True}
+
+
+def _chosen(choice: str | Json | None) -> JsonObject | None:
+    match choice:
+        case None:
+            return None
+        case "auto" | "none":
+            return {"type": choice}
+        case "required":
+            return {"type": "any"}
+        case {"type": "function", "function": {"name": str(name)}}:
+            return {"type": "tool", "name": name}
+        case {"type": "auto" | "none" | "any" | "tool"}:
+            return dict(choice)
+        case _:
+            raise RejectedError(f"Anthropic's messages have no tool choice like {choice!r}")
+
+
+_EFFORTS = {"none": "low", "minimal": "low", "xhigh": "max"}
+"""OpenAI's words for how hard to think that this API has other words for."""
+
+
+def _output_config(request: Request) -> JsonObject | None:
+    form = _form(request.response_format)
+    if effort := request.extra.get("reasoning_effort"):
+        return (form or {}) | {"effort": _EFFORTS.get(str(effort), str(effort))}
+    return form
+
+
+def _form(response_format: Json | None) -> JsonObject | None:
+    match response_format:
+        case None | {"type": "text"}:
+            return None
+        case {"type": "json_schema", "json_schema": {"schema": {**schema}}}:
+            return {"format": {"type": "json_schema", "schema": schema}}
+        case _:
+            raise RejectedError(
+                "Anthropic's messages have no such response format: give a json_schema"
+            )
+
+
+def _mark(tools: list[JsonObject], system: list[JsonObject], messages: list[JsonObject]) -> None:
+    """Where the prompt cache may cut: after what stays the same from call to call."""
+    before = _tokens(tools) + _tokens(system)
+    if before >= WORTH_CACHING and system:
+        system[-1]["cache_control"] = _CACHED
+    newest = max((i for i, m in enumerate(messages) if m["role"] == "user"), default=0)
+    history = [block for message in messages[:newest] for block in message["content"]]
+    if history and before + _tokens(history) >= WORTH_CACHING:
+        history[-1]["cache_control"] = _CACHED
+
+
+def _tokens(blocks: Sequence[JsonObject]) -> int:
+    """About four bytes a token; pictures not counted."""
+    return sum(len(msgspec.json.encode(b)) for b in blocks if b.get("type") != "image") // 4
+
+
+# ---- an answer as it streams in
+
+
+class _Thinking(msgspec.Struct):
+    thinking_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    output_tokens_details: _Thinking | None = None
+
+
+class _Block(msgspec.Struct):
+    type: str = ""
+    text: str = ""
+    thinking: str = ""
+    id: str = ""
+    name: str = ""
+    input: Any = None
+
+
+class _StopDetails(msgspec.Struct):
+    category: str | None = None
+    explanation: str | None = None
+
+
+class _Delta(msgspec.Struct):
+    text: str = ""
+    thinking: str = ""
+    partial_json: str = ""
+    stop_reason: str | None = None
+    stop_details: _StopDetails | None = None
+
+
+class _Message(msgspec.Struct):
+    usage: _Usage | None = None
+
+
+class Event(msgspec.Struct):
+    """One event of a stream, or a whole answer (then its type is ``message``)."""
+
+    type: str = ""
+    index: int = 0
+    delta: _Delta | None = None
+    content_block: _Block | None = None
+    message: _Message | None = None
+    usage: _Usage | None = None
+    content: list[_Block] = []
+    stop_reason: str | None = None
+    stop_details: _StopDetails | None = None
+    error: Any = None
+
+
+_decoder = msgspec.json.Decoder(Event)
+
+
+def event(data: bytes) -> Event:
+    """One event's data. Raises MalformedError when it is not what the protocol says."""
+    try:
+        return _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        start = data[:80].decode("utf-8", "replace")
+        raise MalformedError(f"not a messages event: {error} (it begins {start!r})") from None
+
+
+class Assembly(wire.Assembly):
+    """Events put together; what an answer is, and when it is none, as for chat completions."""
+
+    __slots__ = ("_counts", "_declined", "ended")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._split.off()  # thinking has blocks of its own here
+        self._counts: dict[str, int] = {}
+        self._declined: _StopDetails | None = None
+        self.ended = False
+        """The stream said that it is over."""
+
+    def take(self, event: Event) -> Delta | None:
+        """Take one event in; what it added, thought and answer apart, or None for nothing."""
+        match event.type:
+            case "content_block_delta" if event.delta is not None:
+                return self._added(event.index, event.delta)
+            case "content_block_start" if event.content_block is not None:
+                return self._block(event.index, event.content_block)
+            case "message_start" if event.message is not None:
+                self._count(event.message.usage)
+            case "message_delta":
+                self._count(event.usage, final=True)
+                if event.delta is not None:
+                    self._stopped(event.delta.stop_reason, event.delta.stop_details)
+            case "message_stop":
+                self.ended = True
+            case "message":
+                return self._whole(event)
+            case _:  # ping, content_block_stop, and what a later version may add
+                pass
+        return None
+
+    def spoken(self, event: Event) -> str | None:
+        """The text that an event adds; None when it is no event of that kind."""
+        if event.type != "content_block_delta" or event.delta is None or not event.delta.text:
+            return None
+        self.text.append(event.delta.text)
+        return event.delta.text
+
+    def _added(self, index: int, delta: _Delta) -> Delta | None:
+        if delta.text:
+            self.text.append(delta.text)
+            return Delta(delta.text)
+        if delta.thinking:
+            self.reasoning.append(delta.thinking)
+            return Delta(None, delta.thinking)
+        if delta.partial_json and index in self._calls:
+            self._calls[index][2] += delta.partial_json
+            return Delta()
+        return None
+
+    def _block(self, index: int, block: _Block) -> Delta | None:
+        if block.type == "tool_use":
+            self._calls[index] = [block.id, block.name, ""]
+            return Delta()
+        if block.type in ("text", "thinking"):
+            return self._added(index, _Delta(text=block.text, thinking=block.thinking))
+        return None
+
+    def _whole(self, message: Event) -> Delta:
+        for index, block in enumerate(message.content):
+            self._block(index, block)
+            if block.type == "tool_use":
+                self._calls[index][2] = msgspec.json.encode(block.input or {}).decode()
+        self._count(message.usage, final=True)
+        self._stopped(message.stop_reason, message.stop_details)
+        return Delta("".join(self.text), "".join(self.reasoning))
+
+    def _stopped(self, reason: str | None, details: _StopDetails | None) -> None:
+        if reason is not None:
+            self.finish_reason = _STOPS.get(reason, reason)
+            self._declined = details
+
+    def _count(self, usage: _Usage | None, *, final: bool = False) -> None:
+        """Counts are cumulative, and what an event leaves out stays as it was."""
+        if usage is None:
+            return
+        counts = self._counts
+        for name in (
+            "input_tokens", "output_tokens", "cache_read_input_tokens",
+            "cache_creation_input_tokens",
+        ):  # fmt: skip
+            value = getattr(usage, name)
+            if value is not None:
+                counts[name] = value
+        if usage.output_tokens_details is not None:
+            counts["thinking"] = usage.output_tokens_details.thinking_tokens or 0
+        read = counts.get("cache_read_input_tokens", 0)
+        written = counts.get("cache_creation_input_tokens", 0)
+        self.usage = Usage(
+            # their input_tokens leave the cache out; our prompt has everything in it
+            prompt_tokens=counts.get("input_tokens", 0) + read + written,
+            completion_tokens=counts.get("output_tokens", 0),
+            cached_tokens=read,
+            cache_write_tokens=written,
+            reasoning_tokens=counts.get("thinking", 0),
+            estimated=not final,
+        )
+
+    def charge(self, model: str, prompt: Request, *, failed: bool = False) -> Charge:
+        """What this call used by now; the part that was not counted before a break, estimated."""
+        charge = super().charge(model, prompt, failed=failed)
+        if self.usage is None or not self.usage.estimated:
+            return charge
+        guess = wire.estimate(prompt, "".join((*self.reasoning, *self.text))).completion_tokens
+        wrote = max(self.usage.completion_tokens, guess)
+        return charge._replace(usage=replace(self.usage, completion_tokens=wrote))
+
+    def completion(self, model: str, prompt: Request) -> Completion:
+        """The whole answer. Raises as for chat completions; a refusal says its category."""
+        for row in self._calls.values():
+            row[2] = row[2] or "{}"
+        try:
+            return super().completion(model, prompt)
+        except ContentFilterError as error:
+            raise ContentFilterError(self._refused(), charges=error.charges) from None
+
+    def _refused(self) -> str:
+        category = self._declined.category if self._declined else None
+        return "the model's filter refused" + (f" ({category})" if category else "")

@@ -1,0 +1,35 @@
+"""What several tests need: a question, the embedded model, a way to run."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from mixtura import config, hub
+
+T = TypeVar("T")
+
+
+def run(coroutine: Coroutine[None, None, T]) -> T:
+    """Run it in a loop of its own; a task that it leaves behind is a failure."""
+
+    async def alone() -> T:
+        try:
+            return await coroutine
+        finally:
+            await asyncio.sleep(0)
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            assert not left, f"tasks left running: {left}"
+
+    return asyncio.run(alone())
+
+
+@pytest.fixture(scope="session")
+def embedded() -> Path:
+    """The embedded model's file; `make test` brings it."""
+    return hub.bring(config.EMBEDDED, config.models_folder(os.environ))

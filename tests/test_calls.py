@@ -1,0 +1,681 @@
+"""Calls that can be trusted with money and time: gates, hedges, caches, budgets, deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from mixtura import (
+    Aggregator,
+    BudgetExceededError,
+    Charge,
+    ConfigError,
+    Layer,
+    Mixture,
+    Noticed,
+    Proposer,
+    RateLimitedError,
+    Sampling,
+    Token,
+    UnavailableError,
+    Usage,
+    ask,
+)
+from mixtura.budget import Amount, DayPurse, Pocket, forecast, priced
+from mixtura.errors import bill
+from mixtura.models.budgeted import Budgeted
+from mixtura.models.cached import Cached
+from mixtura.models.deadlined import Deadlined, hurried
+from mixtura.models.fake import Scripted, echo, failing, slow
+from mixtura.models.hedged import Hedged
+from mixtura.models.limited import Gate, Limited, Limits
+from mixtura.models.metered import Metered
+from mixtura.models.retrying import Retrying
+from mixtura.price import Price
+from mixtura.store import AnswerCache, DayBook, Store
+from tests.conftest import run
+
+ASK = ask("Why?")
+
+
+# ---- limited
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+async def at_once(models, request=ASK):
+    """Ask all; the most that were inside at the same time."""
+    most = 0
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(m.complete(request)) for m in models]
+        while not all(t.done() for t in tasks):
+            most = max(most, sum(m.inner.in_flight for m in models))
+            await asyncio.sleep(0.001)
+    return most
+
+
+def test_a_429_lowers_the_calls_at_once_and_answers_raise_them_slowly():
+    gate = Gate(Limits(concurrency=10))
+
+    async def adapting():
+        door = gate.door()
+        door.inside = 10
+        door.refused(None)
+        lowered = door.allowed
+        door.refused(None)  # a second one in the same breath says nothing new
+        assert door.allowed == lowered == 7.0
+        door.answered()
+        assert 7.0 < door.allowed < 7.2
+        for _ in range(1000):
+            door.answered()
+        assert door.allowed == 10.0
+
+    run(adapting())
+
+
+def test_after_a_429_no_one_goes_in_before_the_upstreams_time():
+    clock = Clock()
+    gate = Gate(Limits(), clock=clock)
+    limited = Limited(Scripted("m", [RateLimitedError("429").after(0.05), "fine"]), gate)
+
+    async def refused_then_fine():
+        with pytest.raises(RateLimitedError):
+            await limited.complete(ASK)
+        second = asyncio.create_task(limited.complete(ASK))
+        await asyncio.sleep(0.01)
+        assert len(limited.inner.asked) == 1
+        clock.now += 0.06
+        return await second
+
+    assert run(refused_then_fine()).text == "fine"
+
+
+def test_requests_a_minute_are_counted_over_the_last_minute():
+    clock = Clock()
+    gate = Gate(Limits(requests_per_minute=3), clock=clock)
+    model = echo("m")
+
+    async def five():
+        tasks = [asyncio.create_task(Limited(model, gate).complete(ASK)) for _ in range(5)]
+        await asyncio.sleep(0.01)
+        assert len(model.asked) == 3
+        clock.now += 61
+        gate.door().admit()
+        await asyncio.gather(*tasks)
+
+    run(five())
+    assert len(model.asked) == 5
+
+
+def test_tokens_a_minute_hold_back_what_would_pass_them_but_never_a_first_call():
+    clock = Clock()
+    gate = Gate(Limits(tokens_per_minute=1000), clock=clock)
+    model = echo("m")
+    large = replace(ASK, sampling=Sampling(max_tokens=800))
+
+    async def two():
+        tasks = [asyncio.create_task(Limited(model, gate).complete(large)) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        assert len(model.asked) == 1
+        clock.now += 61
+        gate.door().admit()
+        await asyncio.gather(*tasks)
+
+    run(two())
+
+
+def test_one_gpu_serves_one_model_after_another():
+    gate, order = Gate(Limits(one_model=True)), []
+
+    def said(name):
+        def step(request):
+            order.append(name)
+            return name
+
+        return Scripted(name, [step] * 3, delay=0.005)
+
+    a, b = Limited(said("a"), gate), Limited(said("b"), gate)
+
+    async def mixed():
+        await asyncio.gather(*(m.complete(ASK) for m in (a, b, a, b, a, b)))
+
+    run(mixed())
+    assert order == ["a"] * 3 + ["b"] * 3
+
+
+def test_a_call_that_is_cancelled_while_it_waits_takes_no_place():
+    gate = Gate(Limits(concurrency=1))
+    first, second = Limited(slow(0.05), gate), Limited(echo(), gate)
+
+    async def left():
+        busy = asyncio.create_task(first.complete(ASK))
+        await asyncio.sleep(0.005)
+        waiting = asyncio.create_task(second.complete(ASK))
+        await asyncio.sleep(0.005)
+        waiting.cancel()
+        await busy
+        assert gate.door().inside == 0
+        return await second.complete(ASK)
+
+    assert run(left()).text == "Why?"
+
+
+# ---- hedged
+
+
+def hedged(first, second, **options):
+    return Hedged(first, elsewhere=second, **({"after": 0.02, "share": 1.0} | options))
+
+
+def test_a_second_copy_answers_when_the_first_token_is_late_and_the_loser_is_called_off():
+    late, spare = slow(30.0, "slow words", "late"), Scripted("spare", ["quick words"])
+    events = []
+
+    answer = run(hedged(late, spare).complete(ASK, events.append))
+
+    assert answer.text == "quick words"
+    assert late.in_flight == 0
+    assert "".join(e.text for e in events if isinstance(e, Token)) == "quick words"
+    assert any(isinstance(e, Noticed) for e in events)
+
+
+def test_a_first_token_in_time_needs_no_copy():
+    spare = Scripted("spare", [])
+
+    assert run(hedged(Scripted("quick", ["here"]), spare).complete(ASK)).text == "here"
+    assert spare.asked == []
+
+
+def test_it_looks_at_the_first_token_not_at_the_end():
+    long = Scripted("long", ["one two three four five six"], pace=0.015)
+    spare = Scripted("spare", ["x"])
+
+    answer = run(hedged(long, spare, after=0.05).complete(ASK))
+
+    assert answer.text.startswith("one two")
+    assert spare.asked == []
+
+
+def test_only_one_copys_tokens_are_reported_though_both_would_speak():
+    a = Scripted("a", ["a a a a a a"], delay=0.04, pace=0.005)
+    b = Scripted("b", ["b b b b b b"], delay=0.0, pace=0.005)
+    events = []
+
+    answer = run(hedged(a, b).complete(ASK, events.append))
+
+    said = "".join(e.text for e in events if isinstance(e, Token))
+    assert said == answer.text == "b b b b b b"
+
+
+def test_a_copy_that_fails_leaves_the_race_to_the_other():
+    late = Scripted("late", ["still here"], delay=0.06)
+    error = UnavailableError("down", charges=[Charge("spare", Usage(5, 0), "failed")])
+
+    answer = run(hedged(late, failing(error, "spare")).complete(ASK))
+
+    assert answer.text == "still here"
+    assert [(c.model, c.outcome) for c in answer.charges] == [("spare", "lost"), ("late", "answer")]
+
+
+def test_when_both_copies_fail_the_error_has_both_bills():
+    def down(name):
+        error = UnavailableError(name, charges=[Charge(name, Usage(1, 0), "failed")])
+        return failing(error, name, delay=0.03)
+
+    with pytest.raises(UnavailableError) as e:
+        run(hedged(down("a"), down("b")).complete(ASK))
+    assert {c.model for c in e.value.charges} == {"a", "b"}
+
+
+def test_at_most_the_stated_share_of_calls_gets_a_copy():
+    late = Scripted("late", ["x"] * 100, delay=0.004)
+    racing = Hedged(late, elsewhere=Scripted("spare", ["y"] * 100), after=0.001, share=0.1)
+
+    async def many():
+        for _ in range(60):
+            await racing.complete(ASK)
+
+    run(many())
+    assert racing.calls == 60
+    assert 1 <= racing.copies <= 6
+
+
+def test_late_is_learned_from_the_first_tokens_seen():
+    racing = Hedged(echo(), after=None)
+    assert racing.late() is None
+    for i in range(100):
+        racing._seen.append(i / 100)
+    assert racing.late() == pytest.approx(0.95, abs=0.011)
+
+
+def test_leaving_a_race_leaves_no_copy_running():
+    a, b = slow(30.0, name="a"), slow(30.0, name="b")
+
+    async def left():
+        task = asyncio.create_task(hedged(a, b).complete(ASK))
+        await asyncio.sleep(0.05)
+        assert (a.in_flight, b.in_flight) == (1, 1)
+        task.cancel()
+        await asyncio.wait([task])
+
+    run(left())
+    assert (a.in_flight, b.in_flight) == (0, 0)
+
+
+# ---- cached
+
+
+@pytest.fixture
+def store(tmp_path):
+    found = Store(tmp_path / "deep" / "mixtura.sqlite")
+    yield found
+    found.close()
+
+
+def test_the_same_request_is_paid_for_once_and_says_so(store):
+    model = Scripted("m", ["once"])
+    kept = Cached(model, AnswerCache(store), identity="m at home")
+    events = []
+
+    first = run(kept.complete(ASK))
+    again = run(kept.complete(ASK, events.append))
+
+    assert (again.text, again.usage) == (first.text, Usage())
+    assert len(model.asked) == 1
+    assert isinstance(events[0], Noticed)
+    assert isinstance(events[1], Token)
+
+
+def test_another_draw_another_sampling_another_model_is_another_request(store):
+    model = Scripted("m", [str(i) for i in range(9)])
+    answers = AnswerCache(store)
+
+    def asked(identity="m", **change):
+        kept = Cached(model, answers, identity=identity)
+        return run(kept.complete(replace(ASK, **change))).text
+
+    texts = [
+        asked(), asked(draw=1), asked(sampling=Sampling(temperature=0.5)), asked(identity="n"),
+        asked(tools=({"a": 1},)), asked(),
+    ]  # fmt: skip
+    assert texts == ["0", "1", "2", "3", "4", "0"]
+
+
+def test_a_failure_is_never_kept(store):
+    model = Scripted("m", [UnavailableError("down"), "up"])
+    kept = Cached(model, AnswerCache(store), identity="m")
+
+    with pytest.raises(UnavailableError):
+        run(kept.complete(ASK))
+    assert run(kept.complete(ASK)).text == "up"
+
+
+def test_answers_grow_old_and_the_longest_unused_make_room(tmp_path):
+    clock = Clock()
+    store = Store(tmp_path / "s.sqlite", clock=clock)
+    answers = AnswerCache(store, age=100, size=25)
+
+    answers.put("a", b"0123456789")
+    clock.now += 1
+    answers.put("b", b"0123456789")
+    clock.now += 1
+    assert answers.get("a")
+    clock.now += 1
+    answers.put("c", b"0123456789")
+    assert [answers.get(k) is not None for k in "abc"] == [True, False, True]
+    clock.now += 101
+    assert answers.get("a") is None
+    store.close()
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from mixtura.store import AnswerCache, Store
+answers = AnswerCache(Store(Path(sys.argv[1])))
+for i in range(400):
+    answers.put(f"{sys.argv[2]}-{i}", b"x" * 100)
+    answers.get(f"{sys.argv[3]}-{i}")
+"""
+
+
+def test_two_processes_share_the_cache(tmp_path, store):
+    pair = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(store.path), *names])
+        for names in (("p", "q"), ("q", "p"))
+    ]
+    assert [p.wait(60) for p in pair] == [0, 0]
+    assert all(AnswerCache(store).get(f"{n}-{i}") for n in "pq" for i in range(400))
+
+
+def test_a_killed_writer_leaves_a_store_that_works(tmp_path, store):
+    child = subprocess.Popen([sys.executable, "-c", WRITER, str(store.path), "p", "q"])
+    while child.poll() is None and not store.path.exists():
+        pass
+    child.send_signal(signal.SIGKILL)
+    child.wait(10)
+
+    answers = AnswerCache(store)
+    answers.put("after", b"fine")
+    assert answers.get("after") == b"fine"
+
+
+def test_a_file_that_is_no_store_is_a_clear_error(tmp_path):
+    path = tmp_path / "mixtura.sqlite"
+    path.write_bytes(b"no database at all, but long enough to look at" * 40)
+
+    with pytest.raises(ConfigError, match="cannot be used"):
+        AnswerCache(Store(path)).get("x")
+
+
+def test_a_store_of_a_newer_version_is_not_touched(tmp_path):
+    path = tmp_path / "s.sqlite"
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+
+    with pytest.raises(ConfigError, match="newer"):
+        AnswerCache(Store(path)).get("x")
+
+
+# ---- budgeted
+
+DEAR = Price(input=1_000_000.0, output=1_000_000.0)  # a dollar a token
+
+
+def dear(model, usage):
+    return DEAR(usage)
+
+
+def team(*names, chief="chief", wrote=2, delay=0.0):
+    """Metered doubles: each call reads what it reads and writes *wrote* tokens."""
+
+    def member(name):
+        return Metered(Scripted(name, ["x"] * 5000, usage=Usage(3, wrote), delay=delay))
+
+    sampling = Sampling(max_tokens=10)
+    layer = Layer(tuple(Proposer(member(n), sampling) for n in names))
+    return Mixture(layers=(layer,), aggregator=Aggregator(member(chief), sampling))
+
+
+def worst_of(mixture, request=ASK):
+    return priced(forecast(mixture, request), dear)[0]
+
+
+def asked_of(mixture):
+    calls = [p.model.inner for layer in mixture.layers for p in layer.proposers]
+    return sum(len(m.asked) for m in (*calls, mixture.aggregator.model.inner))
+
+
+def test_a_run_that_might_pass_its_cap_is_refused_before_anything_is_asked():
+    mixture = team("a", "b")
+    cap = worst_of(mixture).dollars - 0.01
+    capped = Budgeted(mixture, lambda: [Pocket("this run", cap)], dear)
+
+    with pytest.raises(BudgetExceededError, match="this run has no room"):
+        run(capped.complete(ASK))
+    assert asked_of(mixture) == 0
+
+
+def test_a_run_that_fits_is_made_and_its_purse_holds_only_what_was_spent():
+    mixture = team("a", "b")
+    purse = Pocket("this run", worst_of(mixture).dollars)
+
+    answer = run(Budgeted(mixture, lambda: [purse], dear).complete(ASK))
+
+    assert purse.used == Amount(dear("", answer.usage), answer.usage.total_tokens)
+    assert answer.usage == Usage(9, 6)
+
+
+def test_a_thousand_parallel_requests_on_the_money_of_ten_overspend_nothing():
+    mixture = team("a", "b", delay=0.01)
+    worst = worst_of(mixture)
+    purse = Pocket("all", worst.dollars * 10)
+    capped = Budgeted(mixture, lambda: [purse], dear)
+
+    async def crowd():
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one()) for _ in range(1000)]
+        return sum(t.result() for t in tasks)
+
+    async def one():
+        try:
+            await capped.complete(ASK)
+        except BudgetExceededError:
+            return 0
+        return 1
+
+    answered = run(crowd())
+    assert answered == 10
+    assert asked_of(mixture) == 30
+    assert purse.used.dollars <= worst.dollars * 10
+
+
+def test_at_the_cap_a_run_may_degrade_to_fewer_proposers_and_then_to_one_model():
+    mixture = team("a", "b", "c")
+    for cut, calls in ((1, 3), (2, 2), (3, 1)):
+        smaller = team("a", "b", "c")
+        kept = replace(mixture, layers=(Layer(mixture.layers[0].proposers[: 3 - cut]),)
+                       if cut < 3 else ())  # fmt: skip
+        cap = worst_of(kept).dollars
+        budget = Budgeted(smaller, lambda cap=cap: [Pocket("this run", cap)], dear,
+                          at_the_cap="degrade")  # fmt: skip
+
+        answer = run(budget.complete(ASK))
+
+        assert asked_of(smaller) == calls
+        assert answer.degraded[0].startswith("the budget:")
+    poor = Budgeted(mixture, lambda: [Pocket("this run", 1.0)], dear, at_the_cap="degrade")
+    with pytest.raises(BudgetExceededError):
+        run(poor.complete(ASK))
+
+
+def test_a_retry_beyond_what_was_set_aside_is_not_made():
+    error = UnavailableError("cut", charges=[Charge("m", Usage(3, 10), "failed")])
+    double = Scripted("m", [error, "fine"])
+
+    async def nowait(_):
+        pass
+
+    flaky = Retrying(Metered(double), sleep=nowait)
+    alone = Mixture(layers=(), aggregator=Aggregator(flaky, Sampling(max_tokens=10)))
+    exactly = worst_of(alone).dollars
+
+    with pytest.raises(BudgetExceededError, match="no room for this attempt"):
+        run(Budgeted(alone, lambda: [Pocket("this run", exactly)], dear).complete(ASK))
+    assert len(double.asked) == 1
+
+
+def test_what_a_capped_mixture_inside_another_spends_is_spent_of_both():
+    def member(name):
+        return Metered(Scripted(name, ["x"] * 3, usage=Usage(10, 5)))
+
+    sampling = Sampling(max_tokens=10)
+    inner = Mixture(layers=(), aggregator=Aggregator(member("inner"), sampling), name="inner")
+    own, whole = Pocket("inner", 1_000_000.0), Pocket("outer", 1_000_000.0)
+    outer = Mixture(
+        layers=(Layer((Proposer(Budgeted(inner, lambda: [own], dear)),)),),
+        aggregator=Aggregator(member("chief"), sampling),
+    )
+
+    run(Budgeted(outer, lambda: [whole], dear).complete(ASK))
+
+    assert own.used.tokens == 15
+    assert whole.used.tokens == 30
+
+
+def test_a_cap_in_dollars_needs_every_price_and_one_in_tokens_none():
+    mixture = team("a")
+
+    with pytest.raises(ConfigError, match=r"price of every model.*unknown"):
+        run(Budgeted(mixture, lambda: [Pocket("r", 5.0)], lambda *_: None).complete(ASK))
+    tokens = Budgeted(mixture, lambda: [Pocket("r", tokens=5000)], lambda *_: None)
+    assert run(tokens.complete(ASK)).text == "x"
+
+
+def test_under_a_cap_every_call_has_a_longest_answer():
+    double = Scripted("m", ["x"])
+    alone = Mixture(layers=(), aggregator=Aggregator(Metered(double)))
+
+    run(Budgeted(alone, lambda: [Pocket("r", tokens=99_999)], dear).complete(ASK))
+
+    assert double.asked[0].sampling.max_tokens == 4096
+
+
+def test_a_failed_run_gives_back_what_it_did_not_spend():
+    error = UnavailableError("cut", charges=[Charge("m", Usage(3, 1), "failed")])
+    alone = Mixture(layers=(), aggregator=Aggregator(Metered(failing(error, "m"))))
+    purse = Pocket("r", 10_000.0)
+
+    with pytest.raises(UnavailableError):
+        run(Budgeted(alone, lambda: [purse], dear).complete(ASK))
+    assert purse.used == Amount(4.0, 4)
+
+
+def test_a_days_purse_is_shared_by_processes_and_filled_anew_the_next_day(tmp_path):
+    clock = Clock()
+    stores = [Store(tmp_path / "s.sqlite", clock=clock) for _ in range(2)]
+    one, two = (DayPurse("the day", DayBook(s, "day"), dollars=10.0) for s in stores)
+
+    hold = one.hold(Amount(7.0, 1))
+    assert two.hold(Amount(4.0, 1)) is None
+    one.settle(hold, Amount(2.0, 1))
+    second = two.hold(Amount(8.0, 1))
+    assert second is not None
+    clock.now += 3 * 3600  # the process that held it is gone
+    assert one.hold(Amount(8.0, 1)) is not None
+    clock.now += 86400
+    assert two.hold(Amount(10.0, 1)) is not None
+    for s in stores:
+        s.close()
+
+
+# ---- deadline
+
+
+def test_a_deadline_ends_a_run_and_nothing_runs_on():
+    late = slow(30.0)
+    alone = Mixture(layers=(), aggregator=Aggregator(late))
+
+    with pytest.raises(BudgetExceededError, match=r"no answer within 0.05 s"):
+        run(Deadlined(alone, 0.05).complete(ASK))
+    assert late.in_flight == 0
+
+
+def test_a_deadline_leaves_time_for_the_answer():
+    quick, late = Scripted("quick", ["here"]), slow(30.0, name="late")
+    layer = Layer((Proposer(quick), Proposer(late)))
+    mixture = Mixture(layers=(layer,), aggregator=Aggregator(echo("chief")))
+
+    answer = run(Deadlined(hurried(mixture, 0.3), 0.3).complete(ASK))
+
+    assert "here" in answer.text
+    assert "late" in answer.degraded[0]
+
+
+# ---- what was cancelled is on the bill
+
+
+class Meter(Scripted):
+    """A double that says what a cancelled call cost, as the adapters do."""
+
+    async def complete(self, request, emit=None):
+        try:
+            return await super().complete(request, emit)
+        except asyncio.CancelledError as left:
+            bill(left, Charge(self.name, Usage(7, 0), "failed"))
+            raise
+
+
+def cut_off(member):
+    """The bill of a mixture that does not wait for *member*."""
+    layer = Layer((Proposer(Scripted("quick", ["here"])), Proposer(member)), patience=0.05)
+    answer = run(Mixture(layers=(layer,), aggregator=Aggregator(echo("c"))).complete(ASK))
+    return [(c.model, c.usage.prompt_tokens) for c in answer.charges if c.outcome == "lost"]
+
+
+def stuck(name):
+    return Meter(name, ["never"], delay=30.0)
+
+
+def test_a_cut_off_retry_keeps_what_its_first_attempt_cost():
+    error = UnavailableError("cut", charges=[Charge("m", Usage(2000, 3), "failed")])
+
+    class Flaky(Meter):
+        async def complete(self, request, emit=None):
+            if not self.asked:
+                self.asked.append(request)
+                raise error
+            return await super().complete(request, emit)
+
+    async def nowait(_):
+        pass
+
+    flaky = Retrying(Flaky("m", ["never"], delay=30.0), sleep=nowait)
+    assert cut_off(flaky) == [("m", 2000), ("m", 7)]
+
+
+def test_a_cut_off_race_keeps_the_bill_of_both_copies():
+    racing = Hedged(stuck("a"), elsewhere=stuck("b"), after=0.01, share=1.0)
+
+    assert sorted(cut_off(racing)) == [("a", 7), ("b", 7)]
+
+
+def test_a_cut_off_mixture_keeps_the_bill_of_its_members_that_answered():
+    x = Scripted("x", ["here"], usage=Usage(5, 1))
+    inner = Mixture(layers=(Layer((Proposer(x),)),), aggregator=Aggregator(stuck("chief")))
+
+    assert sorted(cut_off(inner)) == [("chief", 7), ("x", 5)]
+
+
+def test_no_one_waits_at_the_gate_for_an_upstream_that_wants_an_hour():
+    gate = Gate(Limits())
+    refused = Limited(failing(RateLimitedError("429").after(3600.0)), gate)
+
+    async def twice():
+        for model in (refused, Limited(echo(), gate)):
+            with pytest.raises(RateLimitedError):
+                await model.complete(ASK)
+
+    run(twice())
+
+
+def test_an_answer_that_a_cap_may_have_cut_is_not_kept(store):
+    cut = replace(run(echo().complete(ASK)), finish_reason="length")
+    kept = Cached(Scripted("m", [cut, "whole"]), AnswerCache(store), identity="m")
+
+    run(kept.complete(ASK))
+    assert run(kept.complete(ASK)).text == "whole"
+
+
+def test_the_worst_case_of_digits_is_a_token_each():
+    assert forecast(echo(), ask("7" * 3000))[0].usage.prompt_tokens >= 3000
+
+
+def test_a_fallback_without_a_price_is_refused_before_anything_is_asked():
+    alone = Mixture(layers=(), aggregator=Aggregator(echo("a"), fallbacks=(echo("b"),)))
+    capped = Budgeted(alone, lambda: [Pocket("r", 1e9)], lambda m, u: DEAR(u) if m == "a" else None)
+
+    with pytest.raises(ConfigError, match=r"\bb\b"):
+        run(capped.complete(ASK))
+
+
+def test_members_that_are_not_metered_are_paid_for_all_the_same():
+    purse = Pocket("r", 1e9)
+    answer = run(Budgeted(Mixture.of([echo()], echo()), lambda: [purse], dear).complete(ASK))
+
+    assert purse.used.tokens == answer.usage.total_tokens > 0

@@ -1,0 +1,158 @@
+"""The house itself: light imports, a line for every module, no module too long, true docs."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mixtura
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted((ROOT / "src" / "mixtura").rglob("*.py"))
+LONGEST_MODULE = 650
+LONGEST_FUNCTION = 50
+
+
+def loaded(statement):
+    """The modules that *statement* brings into a fresh interpreter."""
+    code = f"import sys, json\n{statement}\nprint(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_importing_mixtura_loads_nothing_heavy():
+    heavy = {
+        "httptools",
+        "rich",
+        "click",
+        "xllamacpp",
+        "genai_prices",
+        "huggingface_hub",
+        "pydantic",
+    }
+
+    assert not loaded("import mixtura") & heavy
+
+
+def test_the_help_text_loads_no_http_and_no_command():
+    modules = loaded(
+        "import contextlib, io, mixtura.cli as c\n"
+        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
+        "    c.main(['--help'])\n"
+        "import json"
+    )
+
+    assert not modules & {"httptools", "rich", "xllamacpp", "genai_prices", "huggingface_hub"}
+    assert "mixtura.cli.ask" not in modules
+
+
+def test_the_public_names_are_all_there_and_sorted():
+    assert mixtura.__all__ == sorted(mixtura.__all__)
+    assert all(hasattr(mixtura, name) for name in mixtura.__all__)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_module_says_what_it_knows_and_stays_small(path):
+    text = path.read_text()
+    tree = ast.parse(text)
+
+    assert ast.get_docstring(tree), f"{path.name} has no docstring"
+    assert len(text.splitlines()) <= LONGEST_MODULE
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = node.end_lineno - node.lineno + 1
+            assert length <= LONGEST_FUNCTION, f"{path.name}: {node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_error_message_is_ever_returned_as_text(path):
+    """The peers' disease: `return f"Error: {e}"`."""
+    assert not re.search(r"return f?[\"'](?:error|failed)", path.read_text(), re.IGNORECASE)
+
+
+def test_only_the_edges_print_and_only_they_read_the_environment():
+    for path in SOURCES:
+        inside = path.relative_to(ROOT / "src" / "mixtura").as_posix()
+        text = path.read_text()
+        if not inside.startswith(("cli/", "render")):
+            assert not re.search(r"^\s*print\(", text, re.MULTILINE), inside
+        if not inside.startswith(("cli/", "hub.py", "models/local.py", "evals/provider.py")):
+            assert "os.environ" not in text, inside
+
+
+def blocks(path, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
+
+
+DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [(path, code) for path in DOCS for code in blocks(path, "python")],
+    ids=lambda v: v.name if isinstance(v, Path) else None,
+)
+def test_every_python_block_of_the_docs_runs(path, code, embedded, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True, text=True, cwd=tmp_path, timeout=120,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [(path, text) for path in DOCS for text in blocks(path, "toml")],
+    ids=lambda v: v.name if isinstance(v, Path) else None,
+)
+def test_every_configuration_in_the_docs_is_one_that_can_be_read(path, text, tmp_path):
+    from mixtura.config import load
+
+    file = tmp_path / "mixtura.toml"
+    file.write_text(text)
+    (tmp_path / "merge.md").write_text("{{fence}}\n{{proposals}}\n{{fence}}")
+
+    load(str(file), environ={}, folder=tmp_path, home=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        (path, line)
+        for path in DOCS
+        for block in blocks(path, "sh")
+        for line in block.splitlines()
+        if line.startswith("mixtura ")
+    ],
+    ids=lambda v: v.name if isinstance(v, Path) else v,
+)
+def test_every_command_in_the_docs_exists_with_its_options(path, line):
+    import shlex
+
+    from mixtura.cli import group
+
+    name, *words = shlex.split(line.split(" | ")[0].split("  #")[0])[1:]
+    command = group.get_command(None, name)
+    assert command, f"{path.name}: no command {name}"
+    known = {option for p in command.params for option in (*p.opts, *p.secondary_opts)}
+    used = {word.split("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+    assert used <= known, f"{path.name}: {line}"
+
+
+def test_no_commit_names_a_registry_or_carries_a_lock_with_addresses():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    names = listed.stdout.splitlines()
+    assert not [n for n in names if n.endswith(("uv.lock", "pylock.toml"))]
+    for requirements in (ROOT / "requirements").glob("*.txt"):
+        text = requirements.read_text()
+        assert "://" not in text
+        assert "--index-url" not in text
+        assert "--hash=sha256:" in text

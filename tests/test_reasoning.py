@@ -1,0 +1,181 @@
+"""What a model thinks aloud is kept apart from what it answers, wherever the network cuts it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mixtura import EmptyAnswerError, Noticed, RejectedError, Restarted, Token, Usage, ask
+from mixtura.models.openai import OpenAI
+from mixtura.thoughts import Splitter
+from mixtura.wire import Assembly, chunk
+from tests.conftest import run
+from tests.upstream import Script, running
+
+ASK = ask("Why?")
+
+THOUGHT_FIRST = [
+    ("<think>hm, yes</think>Because.", "hm, yes", "Because."),
+    ("\n <think>\nhm\n</think>\n\nBecause.", "\nhm\n", "Because."),
+    ("<think></think>Because.", "", "Because."),
+    ("<think>a < b </thin </think >no</think>x < y", "a < b </thin </think >no", "x < y"),
+    ("hm, yes\n</think>\n\nBecause.", "hm, yes", "Because."),
+    ("</think>\n\nBecause.", "", "Because."),
+    ("<think>one</think>Because <think>two</think>", "one", "Because <think>two</think>"),
+]
+NO_THOUGHT = [
+    "Because.",
+    "<thin ice",
+    "<",
+    "Write `<think>` and then `</think>` around it.",
+    "The tag is </think> in HTML.",
+    "An example:\n<think>\nhm\n</think>\nand so on",
+    "<b>\n</b>\n</thinking",
+]
+
+
+def split(pieces, *, inside=False, stopped=True):
+    splitter = Splitter(inside=inside)
+    for piece in pieces:
+        splitter.feed(piece)
+    splitter.finish(stopped=stopped)
+    return "".join(splitter.thought), "".join(splitter.answer)
+
+
+def cuts(text):
+    yield [text]
+    yield list(text)
+    for i in range(len(text) + 1):
+        yield [text[:i], text[i:]]
+        for j in range(i, len(text) + 1):
+            yield [text[:i], text[i:j], text[j:]]
+
+
+@pytest.mark.parametrize(("text", "thought", "answer"), THOUGHT_FIRST)
+def test_a_thought_is_no_part_of_the_answer_wherever_it_is_cut(text, thought, answer):
+    for pieces in cuts(text):
+        assert split(pieces) == (thought, answer), pieces
+
+
+@pytest.mark.parametrize("text", NO_THOUGHT)
+def test_tags_that_are_talked_about_stay_in_the_answer_wherever_it_is_cut(text):
+    for pieces in cuts(text):
+        assert split(pieces) == ("", text), pieces
+
+
+@given(
+    st.lists(st.sampled_from(["<think>", "</think>", "<", ">", "/", "\n", " ", "think", "a"])),
+    st.data(),
+)
+def test_the_cuts_never_matter(words, data):
+    text = "".join(words)
+    places = sorted(data.draw(st.lists(st.integers(0, len(text)))))
+    edges = [0, *places, len(text)]
+    pieces = [text[a:b] for a, b in pairwise(edges)]
+    for inside in (False, True):
+        for stopped in (False, True):
+            whole = split([text], inside=inside, stopped=stopped)
+            assert split(pieces, inside=inside, stopped=stopped) == whole
+
+
+@given(st.text(), st.data())
+def test_what_comes_live_is_what_is_kept_unless_it_turned(text, data):
+    edges = [0, *sorted(data.draw(st.lists(st.integers(0, len(text))))), len(text)]
+    splitter, live = Splitter(), ["", ""]
+    for a, b in pairwise(edges):
+        thought, answer = splitter.feed(text[a:b])
+        live = [live[0] + thought, live[1] + answer]
+    thought, answer = splitter.finish(stopped=True)
+    kept = ["".join(splitter.thought), "".join(splitter.answer)]
+    assert [live[0] + thought, live[1] + answer] == kept or splitter.turned
+
+
+def test_a_model_whose_template_opens_the_thought_is_believed_until_its_end():
+    assert split(["hm", " yes</think> Be", "cause."], inside=True) == ("hm yes", "Because.")
+    assert split(["Because."], inside=True, stopped=True) == ("", "Because.")
+    assert split(["hm, ye"], inside=True, stopped=False) == ("hm, ye", "")
+
+
+def test_an_upstream_that_tells_them_apart_itself_is_believed_too():
+    so_far = Assembly(inside=True)
+    for delta in ({"reasoning_content": "hm"}, {"content": "a\n</think> b"}):
+        so_far.add(chunk(json.dumps({"choices": [{"delta": delta}]}).encode()))
+    so_far.finish_reason = "stop"
+    answer = so_far.completion("m", ASK)
+
+    assert (answer.reasoning, answer.text) == ("hm", "a\n</think> b")
+
+
+def streamed(text, request=ASK, model="m", model_of=None, **script):
+    events = []
+    with running() as upstream:
+        upstream.scripts[model] = Script(text, **script)
+        asked = model_of or OpenAI(model, upstream.base_url())
+        answer = run(asked.complete(request, events.append))
+    return answer, events
+
+
+def test_thoughts_in_the_text_are_reported_as_reasoning_and_never_as_the_answer():
+    answer, events = streamed("<think>hm, well </think>Because of the light.")
+
+    assert (answer.reasoning, answer.text) == ("hm, well ", "Because of the light.")
+    tokens = [e for e in events if isinstance(e, Token)]
+    assert "".join(t.text for t in tokens if not t.reasoning) == "Because of the light."
+    assert "".join(t.text for t in tokens if t.reasoning) == "hm, well "
+
+
+def test_a_closing_alone_turns_what_was_shown_and_is_foreseen_the_next_time():
+    draft = replace(ASK, draft=True)
+    with running() as upstream:
+        upstream.scripts["m"] = Script("hm, well\n</think>\n\nBecause.")
+        model = OpenAI("m", upstream.base_url())
+
+        async def twice():
+            seen = [], [], []
+            requests = (draft, ASK, ASK)
+            answers = [
+                await model.complete(request, events.append)
+                for request, events in zip(requests, seen, strict=True)
+            ]
+            return answers, seen
+
+        answers, (first, second, _) = run(twice())
+    assert [(a.reasoning, a.text) for a in answers[:1]] == [("hm, well", "Because.")]
+    assert answers[1].text == answers[2].text == "Because."
+    assert any(isinstance(e, Restarted) for e in first)  # tokens of a draft become void
+    shown = "".join(e.text for e in second if isinstance(e, Token) and not e.reasoning)
+    assert shown == "Because."
+
+
+def test_a_person_who_watches_is_told_that_it_was_reasoning():
+    _, events = streamed("hm, well\n</think>\n\nBecause.")
+
+    assert [e for e in events if isinstance(e, Noticed)]
+    assert not [e for e in events if isinstance(e, Restarted)]
+
+
+def test_a_model_known_by_name_is_foreseen_the_first_time():
+    _, events = streamed("hm, well\n</think>\n\nBecause.", model="deepseek-r1-distill-qwen-7b")
+
+    shown = "".join(e.text for e in events if isinstance(e, Token) and not e.reasoning)
+    assert shown == "Because."
+
+
+def test_thoughts_and_no_answer_are_no_answer():
+    with pytest.raises(EmptyAnswerError):
+        streamed("<think>hm</think>")
+    with pytest.raises(RejectedError, match="allow more"):
+        streamed("<think>hm, we", finish="length")
+
+
+def test_reasoning_that_stands_only_in_the_total_is_counted():
+    usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 115}
+    so_far = Assembly()
+    so_far.add(chunk(json.dumps({"choices": [], "usage": usage}).encode()))
+
+    assert so_far.usage == Usage(10, 105, reasoning_tokens=100)

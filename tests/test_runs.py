@@ -1,0 +1,870 @@
+"""Runs: recorded, kept in SQLite, listed and shown again; and what is never kept."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import resource
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from mixtura import Mixture, ask
+from mixtura.config import load
+from mixtura.errors import BudgetExceededError, ModelError, UnavailableError
+from mixtura.events import Token
+from mixtura.models.fake import Scripted, echo, failing
+from mixtura.models.replay import Replay
+from mixtura.record import compared, ended, proposals, recalled, record, secret_values, tellable
+from mixtura.render import notes, summary
+from mixtura.similarity import Known, levenshtein, sentences, sources, words
+from mixtura.store import MIGRATIONS, AnswerCache, RunBook, Store
+from mixtura.streaming import Recorder
+from mixtura.types import ImagePart, Message, Request, TextPart
+from tests import test_cli
+from tests.conftest import run
+from tests.loopback import Answer
+from tests.test_cli import ANSWER, terminal
+
+desk = test_cli.desk
+
+SKY = "The sky is blue because air scatters blue light most. This is Rayleigh scattering."
+SEA = "The sea is blue because water swallows red light. It also mirrors the sky."
+
+
+def free(_model, _usage):
+    return 0.0
+
+
+def traced(model, request):
+    """The trace of a run, and what it raised."""
+    recorder = Recorder()
+    error = None
+    try:
+        run(model.complete(request, recorder))
+    except (ModelError, BudgetExceededError) as raised:
+        error = raised
+    return recorder.trace(), error
+
+
+def recorded(model=None, request=None, *, named="20261123-00000000", started=1795400000.0):
+    """A recorded run of a small team, or of *model*."""
+    team = Mixture.of([Scripted("a", [SKY]), Scripted("b", [SEA])], Scripted("chief", [SKY]))
+    request = request or ask("Why is the sky blue?")
+    trace, error = traced(model or team, request)
+    state, said = ended(trace, error)
+    kept = record(
+        trace, free, id=named, started=started, via="ask", state=state, error=said, request=request
+    )
+    return compared(kept)
+
+
+@pytest.fixture
+def store(tmp_path):
+    found = Store(tmp_path / "mixtura.sqlite", clock=lambda: 1795400100.0)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def book(store):
+    return RunBook(store)
+
+
+# ---------------------------------------------------------------- how alike texts are
+
+
+def plain_levenshtein(a, b):
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        before, row = row, [i]
+        for j, y in enumerate(b, 1):
+            row.append(min(before[j] + 1, row[-1] + 1, before[j - 1] + (x != y)))
+    return row[-1]
+
+
+def test_edits_between_words_are_those_of_the_textbook():
+    draw = random.Random(7)
+    for _ in range(300):
+        a, b = (draw.choices("abcd", k=draw.randrange(90)) for _ in range(2))
+        longest = max(len(a), len(b))
+        expected = 1 - plain_levenshtein(a, b) / longest if longest else 1.0
+
+        assert levenshtein(" ".join(a), " ".join(b)) == pytest.approx(expected)
+
+
+def test_marks_and_capitals_change_no_similarity_and_every_script_has_words():
+    assert levenshtein("The **sky** is blue!", "the sky, is: Blue") == 1.0
+    assert levenshtein("天空是蓝色的", "天空是红色的") == pytest.approx(5 / 6)
+    assert words("हिन्दी है, naïve ไทย") == ["हिन्दी", "है", "naïve", "ไ", "ท", "ย"]
+
+
+MARKDOWN = """# Why
+
+Air scatters blue light, e.g. at noon. Dr. Rayleigh said so! "Really?" Yes. It costs 3.50 today.
+
+1. First point. It has two sentences.
+2. Then **bold.** More
+
+| a | b |
+| --- | --- |
+
+```python
+def f(x):
+    return {x}
+}
+```
+天空是蓝色的。因为瑞利散射！
+هل هذا صحيح؟ نعم بالتأكيد.\r\n  ...\x20\x20
+यह हिन्दी है। दूसरा वाक्य।"""
+
+
+@pytest.mark.parametrize("text", [MARKDOWN, "", "\n\n", "...", " a\u2028b\x0bc", "x" * 9, "。。"])
+def test_sentences_joined_are_the_text_again(text):
+    assert "".join(sentences(text)) == text
+    assert all(sentences(text))
+
+
+def test_sentences_are_cut_where_a_reader_would_cut_them():
+    cut = [piece.strip() for piece in sentences(MARKDOWN)]
+
+    for piece in (
+        "Air scatters blue light, e.g. at noon.",
+        "Dr. Rayleigh said so!",
+        '"Really?"',
+        "It costs 3.50 today.",
+        "1. First point.",
+        "It has two sentences.",
+        "def f(x):",
+        "天空是蓝色的。",
+        "هل هذا صحيح؟",
+        "यह हिन्दी है।",
+    ):
+        assert piece in cut
+    assert all(words(piece) for piece in cut)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "origin"),
+    [
+        ("This is Rayleigh scattering.", [0]),
+        ("- **The sky is blue**, because air scatters blue light most.", [0]),
+        ("Air scatters blue light the most, because the sky is blue.", [0]),
+        ("It also mirrors the sky", [1]),
+        ("At sunset the way through the air is longer.", []),
+        ("Yes.", []),
+        ("- **Paris**", [4]),
+        ("blue light", []),
+        ("海は空を映すので青く見える。", [2]),
+        ("空は青い。", [2]),
+        ("今日は天気がいいですね。", []),
+        ("    return light * 4", [3]),
+    ],
+)
+def test_a_sentence_comes_from_the_texts_it_shares_its_words_with(sentence, origin):
+    known = [
+        Known(SKY),
+        Known(SEA),
+        Known("空は青い。海は空を映すので、青く見えます。"),
+        Known("```python\ndef f(light):\n    return light * 4\n```"),
+        Known("1. Paris\n2. Yes and no"),
+    ]
+    found = sources(sentence, known)
+
+    assert [source.text for source in found] == origin
+    assert all(0.5 <= source.score <= 1 for source in found)
+
+
+# ---------------------------------------------------------------- the record
+
+
+def test_a_record_has_the_trace_and_who_said_what():
+    whole = recorded()
+
+    assert (whole["id"], whole["via"], whole["state"]) == ("20261123-00000000", "ask", "answered")
+    assert whole["started"] == "2026-11-23T02:13:20.000Z"
+    assert whole["model"] == "mixture"
+    assert "".join(s["text"] for s in whole["sentences"]) == whole["answer"] == SKY
+    assert [s["from"][0] for s in whole["sentences"]] == [{"call": 0, "score": 1.0}] * 2
+    first, second, chief = whole["calls"]
+    assert first["similarity"] == chief["similarity"] == {"levenshtein": 1.0, "tfidf": 1.0}
+    assert 0 < second["similarity"]["levenshtein"] < 0.5
+    assert 0 < second["similarity"]["tfidf"] < 1
+    json.dumps(whole)
+
+
+class BreaksOff:
+    """A model whose stream ends without a word about why."""
+
+    name = "broken"
+
+    async def complete(self, request, emit=None):
+        if emit:
+            emit(Token(SKY))
+        raise UnavailableError("cut off", model=self.name)
+
+
+def test_a_proposer_that_failed_keeps_its_number_and_is_no_source():
+    team = Mixture.of([BreaksOff(), Scripted("b", [SKY])], Scripted("c", [SKY]))
+    whole = recorded(team)
+
+    assert [(row["text"], row["error"]) for row in proposals(whole)] == [
+        (SKY, "cut off"),
+        (SKY, None),
+    ]
+    assert {source["call"] for s in whole["sentences"] for source in s["from"]} == {1}
+    assert whole["state"] == "degraded"
+
+
+def test_only_the_last_layers_proposals_are_sources():
+    rows = [[Scripted("a", [SKY]), Scripted("b", [SKY])], [Scripted("c", [SEA])]]
+    inner = Mixture.of(rows[1], Scripted("d", [SKY]))
+    whole = recorded(Mixture.of(rows[0], inner))
+
+    assert len(proposals(whole)) == 2
+    assert {source["call"] for s in whole["sentences"] for source in s["from"]} == {0, 1}
+    assert "similarity" not in whole["calls"][2], "a mixture's own row has its members' below it"
+    assert [row["similarity"]["levenshtein"] < 1 for row in whole["calls"][2]["calls"]] == [
+        True,
+        False,
+    ]
+
+
+def test_a_run_without_an_answer_has_its_reason_and_no_sources():
+    whole = recorded(Mixture.of([failing(UnavailableError("it is down"))], echo()))
+
+    assert whole["state"] == "failed"
+    assert "it is down" in whole["error"]
+    assert whole["answer"] is None
+    assert "sentences" not in whole
+    assert whole["model"] == "mixture"
+
+
+def test_a_run_that_was_refused_before_it_began_still_says_what_was_asked():
+    trace = Recorder().trace()
+    state, said = ended(trace, BudgetExceededError("the day's money is spent"))
+    whole = record(
+        trace, free, id="x", started=0, via="serve", state=state, error=said,
+        request=ask("Why?"), model="team",
+    )  # fmt: skip
+
+    assert (whole["state"], whole["error"]) == ("stopped", "the day's money is spent")
+    assert whole["request"] == {"model": "team", "messages": [{"role": "user", "content": "Why?"}]}
+    assert ended(trace, None) == ("stopped", "interrupted")
+
+
+def test_a_record_read_back_gives_the_same_table_and_notes():
+    bad = failing(UnavailableError("it is down", charges=[]), "bad")
+    inner = Mixture.of([Scripted("in", [SEA])], Scripted("out", [SEA]), name="inner")
+    team = Mixture.of([bad, inner, Scripted("a", [SKY])], Scripted("chief", [SKY]), name="team")
+    trace, error = traced(team, ask("Why?"))
+    prices = {"in": 0.1, "out": 0.02, "a": 0.003, "chief": 0.0004}
+
+    def pricer(model, _usage):
+        return prices.get(model)
+
+    state, said = ended(trace, error)
+    whole = record(trace, pricer, id="x", started=0, via="ask", state=state, error=said)
+
+    again, prices_then = recalled(json.loads(json.dumps(whole)))
+
+    assert drawn(summary(again, prices_then, 100)) == drawn(summary(trace, pricer, 100))
+    assert notes(again) == notes(trace)
+    assert "$0.1234" in drawn(summary(again, prices_then, 100))
+
+
+def test_a_record_of_a_run_that_was_left_gives_the_same_table():
+    recorder = Recorder()
+
+    async def leave():
+        import asyncio
+
+        team = Mixture.of([Scripted("a", [SKY], pace=0.01), Scripted("b", [SEA])], echo())
+        task = asyncio.create_task(team.complete(ask("Why?"), recorder))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        await asyncio.wait([task])
+
+    run(leave())
+    trace = recorder.trace()
+    whole = record(trace, free, id="x", started=0, via="chat", state="stopped", error="interrupted")
+    again, pricer = recalled(whole)
+
+    assert drawn(summary(again, pricer, 100)) == drawn(summary(trace, free, 100))
+    assert "not done" in drawn(summary(again, pricer, 100))
+
+
+def drawn(table):
+    with (console := Console(width=100, color_system=None)).capture() as captured:
+        console.print(table)
+    return captured.get()
+
+
+def test_a_recorded_run_can_be_replayed():
+    whole = recorded()
+    again = run(Replay.of_json("a", whole).complete(ask("Why is the sky blue?")))
+
+    assert again.text == SKY
+
+
+# ---------------------------------------------------------------- never kept
+
+
+KEY = "sk-very-secret-0123456789"
+
+
+def test_no_key_is_in_a_record_wherever_it_was_said(store):
+    pieces = ["the key is sk-very", "-secret-0123", "456789, is it not?"]
+    said = Scripted("a", ["".join(pieces)])
+    whole = recorded(Mixture.of([said], echo("chief")), ask(f"Is {KEY} my key?"))
+    whole["calls"][0]["pieces"] = pieces
+    whole["calls"][1]["error"] = f"HTTP 401: Incorrect API key provided: {KEY}."
+    book = RunBook(store, hidden={KEY})
+
+    assert book.keep(whole)
+    kept = json.dumps(book.get("last"))
+
+    assert KEY not in kept
+    assert "sk-very" not in kept
+    assert "Incorrect API key provided: ***." in kept
+    assert book.list()[0]["question"] == "Is *** my key?"
+    assert KEY in whole["request"]["messages"][0]["content"], "the caller's own is untouched"
+
+
+def test_the_keys_of_the_environment_and_of_headers_are_known(tmp_path):
+    (tmp_path / "mixtura.toml").write_text(
+        '[models.m]\nbase_url = "http://127.0.0.1:1/v1"\nmodel = "m"\napi_key_env = "HOUSE"\n'
+        'headers = { Authorization = "Bearer of-good-news-1", "X-Team" = "the blue team" }\n'
+    )
+    environ = {
+        "HOUSE": "hush-hush",
+        "OPENAI_API_KEY": KEY,
+        "CI_TOKEN": "t0k3n!",
+        "PATH": "/x/y/zzz",
+    }
+    config = load(None, environ=environ, folder=tmp_path, home=tmp_path)
+
+    bearer = {"Bearer of-good-news-1", "of-good-news-1"}
+    assert config.secrets() == {KEY, "hush-hush", "t0k3n!"} | bearer
+
+
+@pytest.mark.parametrize("placeholder", ["", "none", "ollama", "EMPTY", "x-1"])
+def test_what_stands_where_no_key_is_needed_hides_no_word(placeholder):
+    assert secret_values({"A_KEY": placeholder}, (), ()) == set()
+
+
+def test_pictures_and_sounds_are_cut_to_a_stub():
+    data = base64.b64encode(bytes(3000)).decode()
+    parts = (TextPart("What is this?"), ImagePart(f"data:image/png;base64,{data}"))
+    whole = recorded(echo("m"), Request((Message("user", parts),)))
+    sound = {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
+
+    safe = tellable([whole, sound])
+
+    assert data not in json.dumps(safe)
+    assert "data:image/png;base64,[3,000 bytes, not kept]" in json.dumps(safe)
+    assert safe[1]["input_audio"] == {"data": "[3,000 bytes, not kept]", "format": "wav"}
+    assert recalled(safe[0])[0].request.messages[0].text == "What is this?"
+
+
+def test_half_a_character_does_not_lose_a_run(book):
+    whole = record(
+        Recorder().trace(), free, id="x", started=1795400000, via="ask", state="stopped",
+        request=ask("half \ud83d of it"), model="m",
+    )  # fmt: skip
+
+    assert book.keep(whole)
+    assert book.list()[0]["question"] == "half ? of it"
+
+
+# ---------------------------------------------------------------- the book
+
+
+def many(book, count, question="Why?"):
+    """*count* runs, a second apart; their ids, the oldest first."""
+    base = recorded()
+    ids = []
+    for i in range(count):
+        base |= {"id": f"20261123-{i:08d}", "started": f"2026-11-23T02:13:{i:02d}.000Z"}
+        base["request"]["messages"][0]["content"] = f"{question} {i}"
+        assert book.keep(base)
+        ids.append(base["id"])
+    return ids
+
+
+def test_a_run_comes_back_as_it_was_kept(book):
+    whole = recorded()
+    assert book.keep(whole)
+
+    assert book.get(whole["id"]) == json.loads(json.dumps(whole))
+    assert book.list() == [
+        {
+            "id": whole["id"],
+            "started": whole["started"],
+            "model": "mixture",
+            "question": "Why is the sky blue?",
+            "state": "answered",
+            "seconds": pytest.approx(whole["seconds"]),
+            "cost_usd": 0.0,
+            "calls": 3,
+            "tokens": whole["usage"]["total_tokens"],
+            "via": "ask",
+        }
+    ]
+
+
+def test_the_newest_come_first_and_the_rest_page_by_page(book):
+    ids = many(book, 7)
+
+    assert [row["id"] for row in book.list(3)] == ids[:3:-1]
+    assert [row["id"] for row in book.list(3, before=ids[4])] == ids[3:0:-1]
+    assert [row["id"] for row in book.list(3, before=ids[0])] == []
+    book.delete(ids[4])
+    assert [row["id"] for row in book.list(2, before=ids[4])] == [ids[3], ids[2]]
+
+
+def test_a_search_finds_all_its_words_in_any_case_and_script(book):
+    for i, asked in enumerate(["Größe und Gewicht", "ÜBER die Größe", "100% _of_ it", "天空"]):
+        assert book.keep(recorded(request=ask(asked), named=f"20261123-0000000{i}"))
+
+    def found(query):
+        return [row["question"] for row in book.list(query=query)]
+
+    assert found("GRÖSSE über") == ["ÜBER die Größe"]
+    assert found("größe") == ["ÜBER die Größe", "Größe und Gewicht"]
+    assert found("%") == found("_of_ 100%") == ["100% _of_ it"]
+    assert found("天") == ["天空"]
+    assert found("") == found(None)
+    assert len(found("mixture")) == 4
+
+
+def test_a_run_is_found_by_its_id_its_beginning_its_end_or_as_the_last(book):
+    ids = many(book, 3)
+    assert book.keep(recorded(named="20261122-7k3q9dxa", started=1795300000))
+
+    assert book.find("20261123-00000001") == [ids[1]]
+    assert book.find("20261122") == book.find("7k3q") == ["20261122-7k3q9dxa"]
+    assert book.find("last") == [ids[-1]]
+    assert book.find("20261123") == ids[::-1]
+    assert book.find("9dxa") == book.find("%") == book.find("") == []
+    assert book.get("7k")["id"] == "20261122-7k3q9dxa"
+    assert book.get("20261123") is None
+
+
+def test_ids_are_different_and_sort_by_time(tmp_path):
+    moments = iter(1795400000 + i * 0.1 for i in range(2000))
+    book = RunBook(Store(tmp_path / "s", clock=lambda: next(moments)))
+    ids = [book.new_id() for _ in range(2000)]
+
+    assert ids == sorted(set(ids))
+    assert ids[0].startswith("20261123-")
+    assert {len(made) for made in ids} == {17}
+    assert not (tmp_path / "s").exists()
+
+
+def test_what_is_too_old_goes_when_the_next_one_comes(store):
+    book = RunBook(store, days=1)
+    assert book.keep(recorded(named="old", started=store.now() - 2 * 86400))
+    assert book.list() == []
+    assert book.keep(recorded(named="new", started=store.now()))
+
+    assert [row["id"] for row in book.list()] == ["new"]
+
+
+def test_the_oldest_go_when_there_are_too_many(store):
+    wide = RunBook(store)
+    ids = many(wide, 10)
+    with store.transaction() as db:
+        (size,) = db.execute("SELECT max(length(body)) FROM runs").fetchone()
+    narrow = RunBook(store, megabytes=4.5 * size / 1024**2)
+
+    assert narrow.keep(recorded(named="20261123-99999999", started=store.now()))
+
+    assert [row["id"] for row in narrow.list()] == ["20261123-99999999", *ids[:6:-1]]
+
+
+def test_one_that_is_larger_than_all_that_is_kept_drives_nothing_out(store):
+    many(RunBook(store), 2)
+    told = []
+    book = RunBook(store, megabytes=0.003)
+    book.notice = told.append
+    noise = base64.b64encode(random.Random(1).randbytes(9000)).decode()
+
+    assert not book.keep(recorded(request=ask(noise), named="large"))
+    assert len(book.list()) == 2
+    assert "larger" in told[0]
+
+
+def test_nothing_is_kept_and_no_file_made_where_that_is_off(tmp_path):
+    book = RunBook(Store(tmp_path / "s"), keep=False)
+
+    assert not book.keep(recorded())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_is_locked_loses_the_run_and_says_so_once(tmp_path):
+    path = tmp_path / "s"
+    store = Store(path, patience=0.05)
+    store.check()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    told = []
+    book = RunBook(store)
+    book.notice = told.append
+
+    assert [book.keep(recorded()) for _ in range(2)] == [False, False]
+    other.execute("ROLLBACK")
+    other.close()
+
+    assert len(told) == 1
+    assert "locked" in told[0]
+    assert book.keep(recorded())
+
+
+@pytest.mark.parametrize("broken", ["not a database " * 99, None])
+def test_a_store_that_cannot_be_used_loses_the_run_and_nothing_else(broken, tmp_path):
+    path = tmp_path / "s"
+    path.write_text(broken) if broken else path.mkdir()
+    told = []
+    book = RunBook(Store(path))
+    book.notice = told.append
+
+    assert not book.keep(recorded())
+    assert "cannot be used" in told[0]
+
+
+def test_what_was_deleted_is_gone_from_the_file(store, book):
+    assert book.keep(recorded(request=ask("Where is the elephant?")))
+    assert book.delete(book.list()[0]["id"])
+    assert not book.delete("20261123-00000000")
+    store.close()
+
+    assert b"elephant" not in b"".join(p.read_bytes() for p in store.path.parent.iterdir())
+
+
+def test_the_file_is_for_its_owners_eyes_only(store, book):
+    assert book.keep(recorded())
+
+    assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
+
+
+def test_a_file_of_an_older_version_gains_the_runs_and_keeps_the_rest(tmp_path):
+    path = tmp_path / "s"
+    old = sqlite3.connect(path)
+    old.executescript(MIGRATIONS[0])
+    old.execute("PRAGMA user_version = 1")
+    old.execute("INSERT INTO answers VALUES ('k', x'aa', 1795400000, 1795400000)")
+    old.commit()
+    old.close()
+    store = Store(path, clock=lambda: 1795400001.0)
+
+    assert AnswerCache(store).get("k") == b"\xaa"
+    assert RunBook(store).keep(recorded())
+    assert len(RunBook(store).list()) == 1
+
+
+KEEPER = """
+import json, sys
+from pathlib import Path
+from mixtura.store import RunBook, Store
+book = RunBook(Store(Path(sys.argv[1])))
+whole = json.loads(sys.stdin.read())
+for i in range(40):
+    assert book.keep(whole | {"id": f"{sys.argv[2]}{i:02d}", "started": "2100-01-01T00:00:00.000Z"})
+"""
+
+
+def test_two_processes_keep_their_runs_in_one_file(tmp_path):
+    path, whole = str(tmp_path / "s"), json.dumps(recorded()).encode()
+    keepers = [
+        subprocess.Popen([sys.executable, "-c", KEEPER, path, name], stdin=subprocess.PIPE)
+        for name in "pq"
+    ]
+    for keeper in keepers:
+        keeper.stdin.write(whole)
+        keeper.stdin.close()
+
+    assert [keeper.wait(60) for keeper in keepers] == [0, 0]
+    assert len(RunBook(Store(tmp_path / "s")).list(100)) == 80
+
+
+def test_threads_keep_their_runs_in_one_book(book):
+    whole = recorded()
+
+    def keep(name):
+        for i in range(25):
+            assert book.keep(whole | {"id": f"{name}{i:02d}"})
+            assert book.get(f"{name}{i:02d}")
+
+    threads = [threading.Thread(target=keep, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(book.list(200)) == 100
+
+
+# ---------------------------------------------------------------- ask
+
+
+def state_folder(desk):
+    return Path(desk.env["HOME"]) / ".local" / "state" / "mixtura"
+
+
+def listed(desk, *words):
+    return desk.run("runs", "--json", *words).json["runs"]
+
+
+def test_ask_records_its_run_and_says_its_id_in_the_table(desk):
+    ran = desk.run("ask", "Why is the sky blue?")
+    (row,) = listed(desk)
+
+    assert row["question"] == "Why is the sky blue?"
+    assert (row["model"], row["state"], row["via"]) == ("team", "answered", "ask")
+    assert (row["calls"], row["tokens"]) == (3, 87)
+    assert row["cost_usd"] == pytest.approx((73 + 14 * 10) / 1e6)
+    (last,) = [line for line in ran.err.splitlines() if line.startswith("total")]
+    assert f"run {row['id']}" in last
+    assert ran.err.count(row["id"]) == 1
+
+
+@pytest.mark.parametrize("form", ["--quiet", "--json"])
+def test_every_form_of_ask_is_recorded_and_the_json_says_where(form, desk):
+    ran = desk.run("ask", form, "Why?")
+    (row,) = listed(desk)
+
+    assert ran.err == ""
+    if form == "--json":
+        assert ran.json["run"] == row["id"]
+        assert ran.json.keys() - {"run", "error"} <= desk.run("show", "last", "--json").json.keys()
+
+
+def test_what_a_team_on_the_command_line_is_called_makes_it_again(desk):
+    desk.run("ask", "-p", "ann", "-p", "ben*2", "-a", "chief", "--layers", "3", "--quiet", "Q")
+    (row,) = listed(desk)
+
+    assert row["model"] == "ann,ben*2>ann,ben*2>chief"
+    assert desk.run("show", row["model"], "--json").json["calls"] == 7
+
+
+def test_a_run_that_failed_and_one_that_was_stopped_are_recorded_with_the_reason(desk):
+    desk.server.answers["chief"] = Answer(("Because ", "air"), breaks_off=True)
+    assert desk.run("ask", "Why?").code == 3
+    desk.server.answers["ann"] = Answer(("slow ",) * 9, pace=30)
+    process = desk.start("ask", "-m", "ann", "How?")
+    desk.server.wait_until_asked(4)
+    assert process.stdout.read(5) == b"slow "
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 130
+    assert desk.run("ask", "--max-cost", "0", "Whence?").code == 4
+
+    assert [(row["question"], row["state"]) for row in listed(desk)] == [
+        ("Whence?", "stopped"),
+        ("How?", "stopped"),
+        ("Why?", "failed"),
+    ]
+    first, second, third = (desk.run("show", r["id"], "--json").json for r in listed(desk))
+    assert "max-cost" in first["error"] or "$0" in first["error"]
+    assert (second["error"], second["calls"][0]["text"]) == ("interrupted", "slow ")
+    assert "cut off" in third["error"]
+    assert third["calls"][0]["text"] == "Air scatters blue light."
+
+
+@pytest.mark.parametrize(
+    ("table", "option", "kept"),
+    [
+        ("", (), True),
+        ("", ("--no-keep",), False),
+        ("[runs]\nkeep = false\n", (), False),
+        ("[runs]\nkeep = false\n", ("--keep",), True),
+        ("[runs]\nmegabytes = 0\n", (), False),
+    ],
+)
+def test_whether_runs_are_kept_is_said_in_the_file_or_for_one_run(table, option, kept, desk):
+    desk.write((desk.folder / "mixtura.toml").read_text() + table)
+    ran = desk.run("ask", *option, "--json", "Why?")
+
+    assert ran.json["answer"] == ANSWER.strip()
+    assert (ran.json["run"] is not None) == kept
+    assert bool(listed(desk)) == kept
+
+
+def test_a_run_that_cannot_be_kept_says_so_and_is_answered(desk):
+    desk.write(f'store = "mixtura.toml/s"\n{(desk.folder / "mixtura.toml").read_text()}')
+    ran = desk.run("ask", "Why?")
+
+    assert (ran.code, ran.out) == (0, ANSWER)
+    assert ran.err.count("this run is not kept") == 1
+    assert "total" in ran.err
+
+
+def test_a_full_disk_loses_the_run_and_not_the_answer(desk):
+    desk.run("ask", "--quiet", "Why?")
+    size = (state_folder(desk) / "mixtura.sqlite").stat().st_size
+    process = desk.start(
+        "ask", base64.b64encode(random.Random(2).randbytes(90000)).decode(),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
+    )  # fmt: skip
+    out, err = process.communicate(timeout=30)
+
+    assert (process.returncode, out.decode()) == (0, ANSWER), err
+    assert b"this run is not kept" in err
+    assert len(listed(desk)) == 1
+
+
+def test_no_key_reaches_the_disk(desk):
+    desk.env |= {"HOUSE_KEY": KEY}
+    desk.server.answers["ann"] = Answer.refused(401, f"Incorrect API key provided: {KEY}")
+    desk.server.answers["chief"] = Answer(("It is sk-very-sec", "ret-0123456789."))
+    desk.write(desk.model("ann", 'api_key_env = "HOUSE_KEY"') + desk.model("ben")
+               + desk.model("chief", 'api_key_env = "HOUSE_KEY"'))  # fmt: skip
+    asked = ("ask", "-p", "ann", "-p", "ben", "-a", "chief", f"What is {KEY}?")
+    assert desk.run(*asked).code == 0
+    told = desk.run("show", "last", "--json")
+
+    assert any(KEY in headers.get("Authorization", "") for headers in desk.server.headers)
+    assert KEY not in told.out
+    assert told.json["answer"] == "It is ***."
+    assert KEY.encode() not in b"".join(p.read_bytes() for p in state_folder(desk).iterdir())
+
+
+# ---------------------------------------------------------------- runs, show
+
+
+def test_runs_lists_the_newest_first_and_finds_words(desk):
+    for asked in ("What is the sea?", "What is the sky?", "Who\x1b[31m are\nyou?"):
+        desk.run("ask", "-m", "ann", "--quiet", asked)
+    ran = desk.run("runs")
+
+    lines = ran.out.splitlines()[2:]
+    assert [line.partition("today")[2].split(maxsplit=4)[4].rstrip() for line in lines] == [
+        "Who are you?",
+        "What is the sky?",
+        "What is the sea?",
+    ]
+    assert "sea" in desk.run("runs", "SEA", "what").out
+    assert "sky" not in desk.run("runs", "SEA", "what").out
+    assert desk.run("runs", "--json", "--limit", "2").json["more"] is True
+    assert desk.run("runs", "--json", "--limit", "3").json["more"] is False
+    assert "more" in desk.run("runs", "--limit", "2").err
+    assert "No run has all" in desk.run("runs", "zebra").err
+
+
+def test_before_the_first_run_nothing_is_wrong(desk):
+    ran = desk.run("runs")
+
+    assert (ran.code, ran.out) == (0, "")
+    assert "No run is kept yet" in ran.err
+    assert desk.run("runs", "--json").json == {"runs": [], "more": False}
+    assert "no run is kept yet" in desk.run("show", "last").complaint
+
+
+def test_a_run_that_is_deleted_is_gone(desk):
+    ids = [desk.run("ask", "-m", "ann", "--json", asked).json["run"] for asked in "abc"]
+    gone = desk.run("runs", "--delete", ids[0], "--delete", "last")
+
+    assert gone.out.split() == ["deleted:", ids[0], "deleted:", ids[2]]
+    assert [row["id"] for row in listed(desk)] == [ids[1]]
+    assert "no run is called" in desk.run("runs", "--delete", ids[0]).complaint
+
+
+def test_show_draws_a_run_as_it_was(desk):
+    desk.server.answers["ben"] = Answer.refused(401, "the key is wrong")
+    seen = desk.run("ask", "Why is the sky blue?")
+    shown = desk.run("show", "last")
+
+    table = seen.err[seen.err.index("        model") :]
+    rows = [line.split() for line in table.splitlines() if line[:1] in ("1", "a")]
+    assert rows
+    assert [line.split() for line in shown.out.splitlines() if line[:1] in ("1", "a")] == rows
+    order = ["Why is the sky blue?", "[1.1] ann", "Air scatters", "[1.2] ben", "the key is wrong",
+             "[answer] chief", "Because air", "total"]  # fmt: skip
+    assert sorted(order, key=shown.out.index) == order
+    assert shown.err == ""
+
+
+def test_show_at_a_terminal_puts_the_proposals_side_by_side(desk):
+    desk.server.answers["ann"] = Answer.text("word " * 200 + "the end")
+    run_id = desk.run("ask", "--json", "Why?").json["run"]
+    screen = terminal(desk, "show", run_id[9:13])
+
+    assert screen.close() == 0
+    assert any("1.1 ann" in line and "1.2 ben" in line for line in screen.lines)
+    assert "the end" in screen.text
+    assert "more line" not in screen.text
+    assert "Because air scatters blue light most." in screen.text
+    assert "chief brings them together" in screen.text
+
+
+def test_a_hostile_run_shown_again_stays_text(desk):
+    hostile = "\x1b[31mred\x1b]0;title\x07 \u202ebackwards [bold]b[/bold]"
+    for name in ("ann", "ben", "chief"):
+        desk.server.answers[name] = Answer((hostile,))
+    desk.run("ask", "--quiet", hostile)
+    screen = terminal(desk, "show", "last")
+
+    assert screen.close() == 0
+    assert "\x1b[31mred" not in screen.raw
+    assert not {"\x07", "\u202e"} & set(screen.raw)
+    assert "[bold]b[/bold]" in screen.text
+    assert "\x1b" not in desk.run("show", "last").out + desk.run("runs").out
+    assert "\x1b" not in desk.run("show", "last", "--json").out
+
+
+def test_the_json_of_a_run_is_what_ask_said_and_who_said_what(desk):
+    told = desk.run("ask", "--json", "Why?").json
+    kept = desk.run("show", told["run"], "--json").json
+
+    assert kept["answer"] == told["answer"] == "".join(s["text"] for s in kept["sentences"])
+    assert [c["text"] for c in kept["calls"]] == [c["text"] for c in told["calls"]]
+    assert all(c["similarity"].keys() == {"levenshtein", "tfidf"} for c in kept["calls"])
+    assert kept["started"].endswith("Z")
+
+
+def test_a_run_is_written_as_one_file_of_html(desk):
+    desk.server.answers["chief"] = Answer.text("</script><b>Größe</b> of the sky")
+    desk.run("ask", "--quiet", "Why?")
+    ran = desk.run("show", "last", "--html", "run.html")
+    whole = (desk.folder / "run.html").read_text(encoding="utf-8")
+
+    assert (ran.code, ran.out) == (0, "")
+    assert whole.startswith("<!doctype html>")
+    assert "</script><b>" not in whole
+    assert 'src="http' not in whole
+    assert desk.run("show", "last", "--html", "-").out.startswith("<!doctype html>")
+    assert desk.run("show", "last", "--html", "no/such/folder/x").code == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("show", "papper"), "no mixture and no run is called 'papper': did you mean 'paper'?"),
+        (("show", "zzzz"), "no mixture and no run is called 'zzzz': `mixtura show` lists"),
+        (("show", "2"), "'2' may be 2"),
+        (("show", "team", "--html", "x"), "--html goes with a run"),
+        (("show", "--html", "x"), "--html goes with a run"),
+        (("runs", "--delete", "zzzz"), "no run is called 'zzzz': `mixtura runs` lists them"),
+        (("runs", "--limit", "0"), "--limit"),
+    ],
+)
+def test_a_wrong_name_says_what_would_be_right(words, said, desk):
+    for asked in ("a", "b"):
+        desk.run("ask", "-m", "ann", "--quiet", asked)
+
+    assert said in desk.run(*words).complaint
+
+
+def test_a_mixture_goes_before_a_run_of_its_name(desk):
+    desk.run("ask", "--quiet", "Why?")
+    desk.write((desk.folder / "mixtura.toml").read_text() + desk.model("last"))
+
+    assert desk.run("show", "last", "--json").json["aggregator"] == "last"

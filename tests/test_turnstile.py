@@ -1,0 +1,97 @@
+"""The queue of the server: no turn is lost, and no client takes all of it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mixtura.server.dialect import Refused
+from mixtura.server.turnstile import Turnstile
+from tests.conftest import run
+
+
+async def steps(count=1):
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def held(turnstile, who, until, order=None):
+    async with turnstile.turn(who):
+        if order is not None:
+            order.append(who)
+        await until.wait()
+
+
+def test_a_turn_that_comes_in_the_moment_its_client_leaves_goes_to_the_next():
+    async def main():
+        turnstile, go = Turnstile(1, 10), asyncio.Event()
+        first = asyncio.create_task(held(turnstile, "a", go))
+        await steps()
+        second = asyncio.create_task(held(turnstile, "b", go))
+        await steps()
+        go.set()
+        second.cancel()
+        await asyncio.gather(first, second, return_exceptions=True)
+        async with asyncio.timeout(5), turnstile.turn("c"):
+            return turnstile.inside
+
+    assert run(main()) == 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.booleans(), st.integers(0, 4)), max_size=14),
+    st.integers(1, 3),
+)
+def test_whoever_leaves_and_whenever_every_turn_is_free_again_at_the_end(asked, at_once):
+    async def main():
+        turnstile, go = Turnstile(at_once, 100), asyncio.Event()
+        tasks = []
+        for who, leaves, after in asked:
+            tasks.append((asyncio.create_task(held(turnstile, who, go)), leaves, after))
+            await steps()
+        go.set()
+        for task, leaves, after in tasks:
+            await steps(after)
+            if leaves:
+                task.cancel()
+        await asyncio.gather(*(task for task, _, _ in tasks), return_exceptions=True)
+        async with asyncio.timeout(5):
+            for _ in range(at_once):
+                await turnstile._enter("z")
+        return turnstile.waiting
+
+    assert run(main()) == 0
+
+
+def test_clients_take_turns_whoever_asks_most():
+    async def main():
+        turnstile, order, go = Turnstile(1, 10), [], asyncio.Event()
+        tasks = [asyncio.create_task(held(turnstile, w, go, order)) for w in "aaaab"]
+        await steps(2)
+        go.set()
+        await asyncio.gather(*tasks)
+        return order
+
+    assert "".join(run(main())) == "aabaa"
+
+
+def test_a_full_line_makes_room_for_a_client_that_has_none_in_it():
+    async def main():
+        turnstile, order, go = Turnstile(1, 3), [], asyncio.Event()
+        greedy = [asyncio.create_task(held(turnstile, "a", go, order)) for _ in range(4)]
+        await steps(2)
+        modest = asyncio.create_task(held(turnstile, "b", go, order))
+        await steps(2)
+        with pytest.raises(Refused):
+            await turnstile._enter("a")
+        go.set()
+        done = await asyncio.gather(*greedy, modest, return_exceptions=True)
+        return [d for d in done if isinstance(d, Refused)], order
+
+    refused, order = run(main())
+    assert len(refused) == 1
+    assert "b" in order
