@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mixtura import cli
 from mixtura.cli.common import config_option, console, echo_json, named, read_config
 from mixtura.cli.listed import Listing, ListingGroup
 from mixtura.config import Config
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mixtura.plan import Plan
     from mixtura.reports.cost import Budget
     from mixtura.reports.files import Alike, Answers, Diversity
+    from mixtura.reports.page import Written
 
 
 @contextmanager
@@ -39,15 +41,61 @@ _json = click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 
 
 @click.group(name="report", cls=ListingGroup, invoke_without_command=True)
+@click.option(
+    "--from", "folder", metavar="RUNS", callback=named,
+    help="A folder of evaluations: what `mixtura eval` and its like have logged.",
+)  # fmt: skip
+@click.option(
+    "--out", metavar="DIR", default="report", show_default=True, callback=named,
+    help="Where report.html, the figures and the tables go.",
+)  # fmt: skip
+@_json
 @click.pass_context
-def command(ctx: click.Context) -> None:
+def command(ctx: click.Context, folder: str | None, out: str, as_json: bool) -> None:
     """Redo the paper's analyses on your own data.
 
-    FILE is a list of answers as AlpacaEval's model_outputs.json has it. Lists of files end at the
-    next option.
+    With --from, all eight of them on recorded evaluations, as one page with its figures (SVG,
+    PNG) and tables (CSV) beside it. The commands below work on files: FILE is a list of answers
+    as AlpacaEval's model_outputs.json has it. Lists of files end at the next option.
     """
-    if ctx.invoked_subcommand is None:
-        raise click.UsageError("say what to report on", ctx)
+    if ctx.invoked_subcommand is not None:
+        return
+    if folder is None:
+        raise click.UsageError("--from RUNS, or one of the commands, is missing.", ctx)
+    with _extra():
+        _report(Path(folder), Path(out), as_json=as_json)
+
+
+def _report(folder: Path, out: Path, *, as_json: bool) -> None:
+    from mixtura.evals import answers
+    from mixtura.reports import page, runs
+
+    every = runs.by_task(answers.read(folder))
+    if not every:
+        raise ConfigError(
+            f"{folder}: no evaluation of a mixture or a model is in it; `mixtura report --collect`"
+            " brings what a report needs"
+        )
+    try:
+        written = page.write(every, out)
+    except OSError as error:
+        raise cli.OutputLostError(error) from None
+    if as_json:
+        echo_json({"page": str(written.file), "tasks": written.json()})
+    else:
+        _tell(written)
+
+
+def _tell(written: Written) -> None:
+    from mixtura.render import say
+
+    shown = console()
+    for task, made in written.tasks.items():
+        say(shown, f"Task {one_line(task)}", "bold")
+        for section in made:
+            for title in section.titles() or [f"not there: {section.words.missing}"]:
+                say(shown, f"  {title}", "" if section.rows else "dim")
+    say(shown, f"\n{written.file}", "bold")
 
 
 # ---- likeness

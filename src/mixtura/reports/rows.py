@@ -54,10 +54,15 @@ def interval(
     return Interval(mean, float(low[0]), float(high[0]), len(known))
 
 
-def paired(ours: Mapping[str, float], theirs: Mapping[str, float]) -> Interval | None:
-    """How much better *ours* is, on the prompts that both have a score of."""
+def paired(
+    ours: Mapping[str, float],
+    theirs: Mapping[str, float],
+    *,
+    reach: tuple[float, float] = DIFFERENCE,
+) -> Interval | None:
+    """How much more *ours* is than *theirs*, on the prompts that both have."""
     shared = [key for key in ours if key in theirs]
-    return interval([ours[key] - theirs[key] for key in shared], DIFFERENCE)
+    return interval([ours[key] - theirs[key] for key in shared], reach)
 
 
 def named(name: str, found: Interval | None) -> Row:
