@@ -143,6 +143,7 @@ def test_code_is_shown_as_it_was_written():
         ("a\x1b[31mb\x1b[0m", "ab"),
         ("a\x1b]8;;http://x\x07b", "ab"),
         ("a\x00\x08b", "ab"),
+        ("a\ud800b", "a\ufffdb"),
         ("a\U000e0100\U000e01efb", "ab"),
         ("a\u00ad\u034f\u061c\u115f\u17b4\u3164\uffa0\ufe00\ufff0b", "ab"),
         ("a\U0001d173\U0001bca0\U000e0fffb", "ab"),

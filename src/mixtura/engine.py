@@ -134,7 +134,7 @@ async def propose(
     if emit:
         emit(LayerFinished(depth, len(proposals), len(outcomes)))
     if len(proposals) < layer.quorum:
-        raise QuorumNotMetError(depth, layer.quorum, len(proposals), lost, charges)
+        raise QuorumNotMetError(depth, layer.quorum, len(proposals), lost, charges, late=bool(cut))
     return Round(proposals, lost, charges)
 
 

@@ -20,6 +20,7 @@ _HALVES = re.compile("[\ud800-\udfff]")
 
 def visible(text: str) -> str:
     """The text without what a person who reads it would not see."""
+    text = _HALVES.sub("\ufffd", text)
     return _UNSEEN.sub("", _ANSI.sub("", text)) if _UNSEEN.search(text) else text
 
 
