@@ -411,6 +411,14 @@ def test_a_deadline_goes_on_with_what_there_is_or_fails_the_quorum():
 # ---- leaving
 
 
+def test_a_layer_without_any_time_is_a_failure_not_a_cancelled_run():
+    late = slow(30, name="late")
+
+    with pytest.raises(QuorumNotMetError, match="late: cut off") as error:
+        answer(mixture(late, late, aggregator=echo("chief"), deadline=0))
+    assert error.value.late
+
+
 def test_cancelling_a_run_cancels_every_call_and_leaves_no_task():
     models = [slow(30.0, name=str(i)) for i in range(6)]
     team = mixture(*models, aggregator=echo())

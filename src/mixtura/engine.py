@@ -227,6 +227,7 @@ async def _settled(tasks: dict[Seat, _Task], layer: Layer, cut: set[Seat]) -> No
     if layer.patience is None and layer.deadline is None:
         await asyncio.wait(tasks.values())
         return
+    await asyncio.sleep(0)  # all begin: a call that never did could not say that it was cut off
     clock = asyncio.get_running_loop().time
     end = None if layer.deadline is None else clock() + layer.deadline
     patience = layer.patience
