@@ -20,6 +20,7 @@ from mixtura import (
     Mixture,
     Noticed,
     Proposer,
+    QuorumNotMetError,
     RateLimitedError,
     Recalled,
     Sampling,
@@ -29,7 +30,7 @@ from mixtura import (
     ask,
 )
 from mixtura.budget import Amount, DayPurse, Pocket, forecast, priced
-from mixtura.errors import bill
+from mixtura.errors import OutOfTimeError, bill
 from mixtura.models.budgeted import Budgeted
 from mixtura.models.cached import Cached
 from mixtura.models.deadlined import Deadlined, hurried
@@ -223,7 +224,7 @@ def test_only_one_copys_tokens_are_reported_though_both_would_speak():
 
 
 def test_a_copy_that_fails_leaves_the_race_to_the_other():
-    late = Scripted("late", ["still here"], delay=0.06)
+    late = Scripted("late", ["still here"], delay=0.5)
     error = UnavailableError("down", charges=[Charge("spare", Usage(5, 0), "failed")])
 
     answer = run(hedged(late, failing(error, "spare")).complete(ASK))
@@ -587,6 +588,23 @@ def test_a_deadline_leaves_time_for_the_answer():
 
     assert "here" in answer.text
     assert "late" in answer.degraded[0]
+
+
+def test_a_layer_that_has_no_time_left_ends_the_run_as_its_deadline_does():
+    late = Meter("late", ["too late"] * 2, delay=30.0)
+    mixture = Mixture(layers=(Layer((Proposer(late, samples=2),)),), aggregator=Aggregator(late))
+
+    with pytest.raises(OutOfTimeError, match=r"no answer within 0.1 s: layer 1") as error:
+        run(Deadlined(hurried(mixture, 0.1), 0.1).complete(ASK))
+    assert [charge.usage.prompt_tokens for charge in error.value.charges] == [7, 7]
+
+
+def test_a_layer_that_fails_in_time_fails_as_ever():
+    bad = failing(UnavailableError("down"), "bad")
+    mixture = Mixture.of([Proposer(bad, samples=2), bad], echo("chief"))
+
+    with pytest.raises(QuorumNotMetError, match=r"\(3 × bad: down\)"):
+        run(Deadlined(hurried(mixture, 30), 30).complete(ASK))
 
 
 # ---- what was cancelled is on the bill

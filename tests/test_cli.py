@@ -753,6 +753,8 @@ def test_models_lists_every_name_whole_however_narrow_the_output(desk):
     for name in hub.known():
         assert name in ran.out
         assert name in narrow.out
+    assert max(map(len, narrow.out.splitlines())) <= 60
+    assert "…" not in narrow.out
     for word in ("mixtura pull starter", "ann", "openai", "ollama", ".gguf"):
         assert word in ran.out
 
@@ -861,10 +863,12 @@ class Terminal:
         return self.process.wait(20)
 
 
-def terminal(desk: Desk, *words: str, width: int = 100, height: int = 30) -> Terminal:
+def terminal(
+    desk: Desk, *words: str, width: int = 100, height: int = 30, kind: str = "xterm-256color"
+) -> Terminal:
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
-    desk.env["TERM"] = "xterm-256color"
+    desk.env["TERM"] = kind
     process = desk.start(
         *words, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that ^C is a signal
@@ -923,6 +927,14 @@ def test_a_table_in_a_narrow_terminal_still_says_who(desk):
     table = screen.text.partition("most.")[2]
     for told in ("ann", "ben", "chief", "total"):
         assert told in table
+
+
+def test_a_terminal_that_can_do_nothing_is_written_to_in_its_own_width(desk):
+    screen = terminal(desk, "ask", "Why?", width=50, kind="dumb")
+
+    assert screen.close() == 0
+    assert "total" in screen.text
+    assert max(len(line.rstrip()) for line in screen.text.splitlines()) <= 50
 
 
 def test_a_table_with_long_names_keeps_its_numbers(desk):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -28,6 +29,8 @@ from mixtura.plan import (
     Plan,
     Seated,
     automatic,
+    check_name,
+    counted,
     seated,
     written,
 )
@@ -48,8 +51,7 @@ from mixtura.schema import (
 from mixtura.store import DAY, AnswerCache, DayBook, RunBook, Store
 from mixtura.turns import Turns
 from mixtura.types import Usage
-from mixtura.upstream import looked_up
-from mixtura.workshop import Workshop, ollama_url
+from mixtura.workshop import Workshop, check, ollama_models
 
 __all__ = ["EMBEDDED", "Auto", "Config", "Plan", "Seated", "automatic", "load", "seated"]
 
@@ -109,11 +111,14 @@ class Config:
         """One file over what was read before: its names take the place of the same names."""
         serving.check_keys(document)
         whole = document.convert([], File)
+        _check_own_names(document, whole)
         for name in whole.models:
             if name in whole.mixtures:
                 problem = f"'{name}' is a model here and a mixture: one name, one thing"
                 raise document.error(["mixtures", name], problem)
             table = document.convert(["models", name], ModelTable)
+            with _told_where(document, name):
+                check(table)
             self._plans.pop(name, None)
             self._models[name] = (document, table)
         for name in whole.mixtures:
@@ -173,7 +178,10 @@ class Config:
             near = difflib.get_close_matches(provider, catalog.providers(), n=1)
             if near:
                 return f"unknown model '{name}': did you mean '{near[0]}/{model}'?"
-        return f"{toml.unknown('model', name, self.names())} {_HOW_TO_NAME}"
+            said = f"'{name}': {toml.unknown('provider', provider, catalog.providers())}"
+        else:
+            said = toml.unknown("model", name, self.names())
+        return f"{said}{'' if said.endswith('?') else '.'} {_HOW_TO_NAME}"
 
     def _no_circle(self, plan: Plan, above: tuple[str, ...]) -> None:
         for name, path in plan.named():
@@ -226,7 +234,7 @@ class Config:
         if self._auto is None:
             starter = hub.groups()["starter"]
             pulled = [name for name in starter if hub.cached(name, self.models_folder)]
-            self._auto = automatic(self._environ, _ollama_models(self._environ), pulled)
+            self._auto = automatic(self._environ, ollama_models(self._environ), pulled)
         return self._auto
 
     def knows(self, name: str) -> bool:
@@ -402,7 +410,7 @@ class Config:
         return self._workshop.local(name, name, ModelTable())
 
     def _from_table(self, name: str, table: ModelTable, document: toml.Document) -> Model:
-        try:
+        with _told_where(document, name):
             if table.provider is None and table.base_url is None:
                 return self._workshop.local(name, table.model or name, table)
             elsewhere = table.hedge.elsewhere if table.hedge else None
@@ -415,11 +423,6 @@ class Config:
             finally:
                 self._building.remove(name)
             return self._workshop.hosted(name, table, other)
-        except ConfigError as error:
-            if error.located:
-                raise
-            path = ["models", name, *([error.key] if error.key else [])]
-            raise document.error(path, f"models.{name}: {error}") from None
 
     def price(self, name: str, usage: Usage) -> float | None:
         """Dollars for *usage* of the model called *name*; None where no one knows."""
@@ -443,8 +446,30 @@ class Config:
         return FREE(usage) if name in hub.known() or name.endswith(".gguf") else None
 
 
+def _check_own_names(document: toml.Document, file: File) -> None:
+    for kind, names in (("models", file.models), ("mixtures", file.mixtures)):
+        for name in names:
+            try:
+                check_name(name)
+            except ConfigError as error:
+                raise document.error([kind, name], str(error)) from None
+
+
+@contextmanager
+def _told_where(document: toml.Document, name: str) -> Generator[None, None, None]:
+    """What is wrong with a model gains its file and its line."""
+    try:
+        yield
+    except ConfigError as error:
+        if error.located:
+            raise
+        path = ["models", name, *([error.key] if error.key else [])]
+        raise document.error(path, f"models.{name}: {error}") from None
+
+
 _HOW_TO_NAME = (
-    "A model is one of these, `provider/model` as in openai/gpt-5.4, or the path of a .gguf file."
+    "A model goes by its own name, as `provider/model`, such as openai/gpt-5.4, or by the path of a"
+    " .gguf file."
 )
 
 
@@ -495,8 +520,7 @@ def _seat(
     try:
         if isinstance(member, str):
             return replace(seated(member), path=at)
-        if member.samples < 1:
-            raise ConfigError(f"samples must be at least 1, not {member.samples}")
+        counted(member.samples)
     except ConfigError as error:
         raise document.error([*path, *at], f"layers: {error}") from None
     sampling = member.sampling.words()
@@ -612,26 +636,3 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")  # Windows' editors begin with a mark
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
-
-
-def _ollama_models(environ: Environment) -> list[str] | None:
-    """What Ollama serves, the largest first; None when it does not answer at once."""
-    provider = catalog.providers()["ollama"]
-    listens = environ.get(provider.address or "")
-    url = ollama_url(listens) if listens else provider.base_url.removesuffix("/v1")
-    if url is None:
-        return None
-    found = looked_up(f"{url}/api/tags", _OllamaTags, seconds=0.5)
-    if found is None:
-        return None
-    ranked = sorted(found.models, key=lambda m: m.size, reverse=True)
-    return [m.name for m in ranked if "embed" not in m.name]
-
-
-class _OllamaModel(msgspec.Struct):
-    name: str
-    size: int = 0
-
-
-class _OllamaTags(msgspec.Struct):
-    models: list[_OllamaModel] = []

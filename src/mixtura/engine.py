@@ -34,8 +34,12 @@ from mixtura.roles import Aggregator, Layer, Proposer
 from mixtura.similarity import medoid
 from mixtura.types import Charge, Completion, Request
 
-Show = Callable[[Model, Sequence[Completion]], Request]
-"""The request as a model is to read it, proposals in it; raises ModelError when it cannot fit."""
+Show = Callable[[Model, Sequence[Completion], str | None], Request]
+"""
+The request as a model is to read it, with its persona, if it has one, and the proposals in it.
+
+Raises ModelError when it cannot fit.
+"""
 
 
 class Round(NamedTuple):
@@ -49,8 +53,10 @@ class Round(NamedTuple):
 def reading(synthesis: Synthesis, request: Request) -> Show:
     """*request* as each model can take it in: fitted to its window, without what it cannot see."""
 
-    def show(model: Model, proposals: Sequence[Completion]) -> Request:
+    def show(model: Model, proposals: Sequence[Completion], persona: str | None) -> Request:
         read = blinded(request) if sees(model) is False else request
+        # Before the proposals are in it: behind them it would pass for the end of the last.
+        read = with_system(read, persona) if persona else read
         return shown(synthesis, read, proposals, window(model))
 
     return show
@@ -119,6 +125,8 @@ async def propose(
     except asyncio.CancelledError as left:
         bill(left, *(charge for task in tasks.values() for charge in _charges(task)))
         raise
+    except BaseExceptionGroup as errors:  # not a failed call: a wrong setup, a cap, a bug
+        raise errors.exceptions[0] from None
     outcomes = [task.result() for task in tasks.values()]
     proposals = tuple(o for o in outcomes if isinstance(o, Completion))
     lost = tuple(o for o in outcomes if isinstance(o, ModelError))
@@ -126,7 +134,7 @@ async def propose(
     if emit:
         emit(LayerFinished(depth, len(proposals), len(outcomes)))
     if len(proposals) < layer.quorum:
-        raise QuorumNotMetError(depth, layer.quorum, len(proposals), lost, charges)
+        raise QuorumNotMetError(depth, layer.quorum, len(proposals), lost, charges, late=bool(cut))
     return Round(proposals, lost, charges)
 
 
@@ -143,7 +151,7 @@ async def _ask(
     model = proposer.model
     inner = placed(emit, seat) if emit else None
     try:
-        asked = _for_proposer(proposer, show(model, before), draw, answers)
+        asked = _for_proposer(proposer, show(model, before, proposer.persona), draw, answers)
         if inner:
             inner(Asked(model.name, asked))
         answer = await model.complete(asked, inner)
@@ -178,11 +186,9 @@ def _for_proposer(proposer: Proposer, request: Request, draw: _Draw, answers: bo
     seed = None if seed is None else seed + number
     if answers:
         sampling = replace(request.sampling.over(proposer.sampling), seed=seed)
-        asked = replace(request, sampling=sampling, draw=number, draft=True)
-    else:
-        sampling = replace(proposer.sampling, seed=seed)
-        asked = Request(request.messages, sampling, draw=number, draft=True)
-    return with_system(asked, proposer.persona) if proposer.persona else asked
+        return replace(request, sampling=sampling, draw=number, draft=True)
+    sampling = replace(proposer.sampling, seed=seed)
+    return Request(request.messages, sampling, draw=number, draft=True)
 
 
 class _Draw(NamedTuple):
@@ -221,6 +227,7 @@ async def _settled(tasks: dict[Seat, _Task], layer: Layer, cut: set[Seat]) -> No
     if layer.patience is None and layer.deadline is None:
         await asyncio.wait(tasks.values())
         return
+    await asyncio.sleep(0)  # all begin: a call that never did could not say that it was cut off
     clock = asyncio.get_running_loop().time
     end = None if layer.deadline is None else clock() + layer.deadline
     patience = layer.patience
@@ -298,7 +305,7 @@ class _LastLayer:
             self._emit(Restarted(model.name, self._error))
         draft = False
         try:
-            request = self._show(model, proposals)
+            request = self._show(model, proposals, None)
             self._replaceable = _free_text(request)
             draft = request.draft
             sampling = request.sampling.over(self._aggregator.sampling)

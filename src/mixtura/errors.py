@@ -26,6 +26,7 @@ the charges that the failed call still has to pay.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -144,7 +145,11 @@ class EmptyAnswerError(MalformedError):
 
 
 class QuorumNotMetError(ModelError):
-    """Too few of a layer answered; *causes* has the error of every one that did not."""
+    """
+    Too few of a layer answered; *causes* has the error of every one that did not.
+
+    *late* is true when some might still have: the layer's time was over.
+    """
 
     def __init__(
         self,
@@ -153,8 +158,11 @@ class QuorumNotMetError(ModelError):
         answered: int,
         causes: Sequence[ModelError],
         charges: Sequence[Charge] = (),
+        *,
+        late: bool = False,
     ) -> None:
-        reasons = "; ".join(f"{cause.model or 'a model'}: {cause}" for cause in causes)
+        said = Counter(f"{cause.model or 'a model'}: {cause}" for cause in causes)
+        reasons = "; ".join(f"{n} × {why}" if n > 1 else why for why, n in said.items())
         super().__init__(
             f"layer {layer}: {answered} answered, the quorum is {quorum} ({reasons or 'no cause'})",
             charges=charges,
@@ -163,6 +171,7 @@ class QuorumNotMetError(ModelError):
         self.quorum = quorum
         self.answered = answered
         self.causes = tuple(causes)
+        self.late = late
 
 
 class BudgetExceededError(MixturaError):

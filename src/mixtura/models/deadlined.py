@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from mixtura.errors import OutOfTimeError
+from mixtura.errors import OutOfTimeError, QuorumNotMetError
 from mixtura.events import Emit
 from mixtura.model import Model, Wrapper
 from mixtura.roles import Composite, Layer
@@ -31,6 +31,11 @@ class Deadlined(Wrapper):
             if not clock.expired():
                 raise
             raise OutOfTimeError(f"no answer within {self._seconds:g} s") from None
+        except QuorumNotMetError as error:
+            if not error.late:
+                raise
+            said = f"no answer within {self._seconds:g} s: layer {error.layer} had no time left"
+            raise OutOfTimeError(said, charges=error.charges) from error
 
 
 def hurried(mixture: Composite, seconds: float) -> Composite:
