@@ -20,6 +20,7 @@ from mixtura import (
     Mixture,
     Noticed,
     Proposer,
+    QuotaError,
     RateLimitedError,
     Sampling,
     Token,
@@ -28,6 +29,7 @@ from mixtura import (
     ask,
 )
 from mixtura.budget import Amount, DayPurse, Pocket, forecast, priced
+from mixtura.engine import within
 from mixtura.errors import bill
 from mixtura.models.budgeted import Budgeted
 from mixtura.models.cached import Cached
@@ -652,6 +654,82 @@ def test_no_one_waits_at_the_gate_for_an_upstream_that_wants_an_hour():
                 await model.complete(ASK)
 
     run(twice())
+
+
+@pytest.mark.parametrize("queued", [False, True])
+def test_no_one_waits_at_the_gate_longer_than_the_answer_is_waited_for(queued):
+    async def waits(seconds):
+        door = Gate(Limits(concurrency=1)).door()
+        await door.enter("m", 1)
+        door.refused(0 if queued else 30.0)
+        with within(seconds):
+            task = asyncio.create_task(door.enter("m", 1))
+        await asyncio.sleep(0)
+        door.refused(30.0)
+        try:
+            await asyncio.wait_for(task, 0.05)
+        finally:
+            await asyncio.wait([task])
+
+    with pytest.raises(RateLimitedError, match="30 s without calls"):
+        run(waits(20.0))
+    with pytest.raises(TimeoutError):
+        run(waits(40.0))
+
+
+def test_a_layer_does_not_wait_for_one_who_could_only_come_back_after_its_deadline():
+    limited = Retrying(failing(RateLimitedError("429").after(30.0)))
+    members = tuple(Proposer(model) for model in (limited, echo("b")))
+    team = Mixture(layers=(Layer(members, deadline=20.0),), aggregator=Aggregator(echo("chief")))
+
+    answer = run(asyncio.wait_for(team.complete(ASK), 5))
+
+    assert answer.degraded == ("layer 1: failing failed: 429",)
+
+
+def test_a_fallback_answers_where_the_run_has_no_time_to_wait_for_the_aggregator():
+    chief = Retrying(failing(RateLimitedError("429").after(30.0), "chief"))
+    members = (Layer((Proposer(echo("a")),)),)
+    team = Mixture(layers=members, aggregator=Aggregator(chief, fallbacks=(echo("spare"),)))
+
+    answer = run(asyncio.wait_for(Deadlined(team, 20.0).complete(ASK), 5))
+
+    assert answer.degraded == ("the aggregator chief failed: 429",)
+
+
+def test_who_is_refused_and_called_off_in_the_same_moment_leaves_no_place_free():
+    door = Gate(Limits(concurrency=1)).door
+
+    async def refused_and_left():
+        await door().enter("m", 1)
+        queued = asyncio.create_task(door().enter("m", 1))
+        await asyncio.sleep(0)
+        door().refused(3600.0)
+        queued.cancel()
+        await asyncio.wait([queued])
+        return door().inside
+
+    assert run(refused_and_left()) == 1
+
+
+def test_a_model_whose_quota_is_spent_is_left_alone_for_a_while_and_says_so():
+    clock = Clock()
+    gate = Gate(Limits(), clock=clock)
+    spent = Scripted("m", [QuotaError("402: no credits"), "paid again"])
+    models = Limited(spent, gate), Limited(echo("other"), gate)
+
+    async def asked():
+        with pytest.raises(QuotaError, match="no credits"):
+            await models[0].complete(ASK)
+        clock.now += 100
+        with pytest.raises(QuotaError, match="spent 100 s ago"):
+            await models[0].complete(ASK)
+        await models[1].complete(ASK)
+        clock.now += 250
+        return await models[0].complete(ASK)
+
+    assert run(asked()).text == "paid again"
+    assert len(spent.asked) == 2
 
 
 def test_an_answer_that_a_cap_may_have_cut_is_not_kept(store):

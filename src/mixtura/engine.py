@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -36,6 +38,28 @@ from mixtura.types import Charge, Completion, Request
 
 Show = Callable[[Model, Sequence[Completion]], Request]
 """The request as a model is to read it, proposals in it; raises ModelError when it cannot fit."""
+
+
+_ENDS: ContextVar[float] = ContextVar("ends", default=float("inf"))
+
+
+@contextmanager
+def within(seconds: float | None) -> Generator[None]:
+    """Whoever asks in this block goes on after *seconds*, with or without an answer."""
+    if seconds is None:
+        yield
+        return
+    ends = asyncio.get_running_loop().time() + seconds
+    token = _ENDS.set(min(ends, _ENDS.get()))
+    try:
+        yield
+    finally:
+        _ENDS.reset(token)
+
+
+def time_left() -> float:
+    """Seconds until whoever asked goes on: a wait that is longer is one for nothing."""
+    return _ENDS.get() - asyncio.get_running_loop().time()
 
 
 class Round(NamedTuple):
@@ -111,10 +135,11 @@ async def propose(
     tasks: dict[Seat, _Task] = {}
     try:
         async with asyncio.TaskGroup() as group:
-            for index, (call, draw) in enumerate(_drawn(layer.calls)):
-                seat = Seat(depth, index, "proposer")
-                asked = _ask(call, show, before, draw, seat, cut, emit, answers)
-                tasks[seat] = group.create_task(asked)
+            with within(layer.deadline):
+                for index, (call, draw) in enumerate(_drawn(layer.calls)):
+                    seat = Seat(depth, index, "proposer")
+                    asked = _ask(call, show, before, draw, seat, cut, emit, answers)
+                    tasks[seat] = group.create_task(asked)
             await _settled(tasks, layer, cut)
     except asyncio.CancelledError as left:
         bill(left, *(charge for task in tasks.values() for charge in _charges(task)))

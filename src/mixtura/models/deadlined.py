@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+from mixtura.engine import within
 from mixtura.errors import OutOfTimeError
 from mixtura.events import Emit
 from mixtura.model import Model, Wrapper
@@ -26,7 +27,8 @@ class Deadlined(Wrapper):
         clock = asyncio.timeout(self._seconds)
         try:
             async with clock:
-                return await self._model.complete(request, emit)
+                with within(self._seconds):
+                    return await self._model.complete(request, emit)
         except TimeoutError:
             if not clock.expired():
                 raise
