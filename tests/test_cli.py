@@ -26,6 +26,7 @@ from rich.console import Console
 from mixtura import hub
 from mixtura.events import Aggregated, Asked, Completed, Proposal, RunStarted, Seat
 from mixtura.render import Plain, notes
+from mixtura.store import DayBook, RunBook, Store
 from mixtura.streaming import Recorder
 from mixtura.types import Charge, Completion, Message, Usage, ask
 from tests.loopback import Answer, Json, Loopback, loopback, nobody
@@ -434,6 +435,29 @@ def test_an_interrupt_ends_at_once_says_what_was_spent_and_hangs_up(form, desk):
         assert [c["model"] for c in told["calls"]] == ["ann", "ben", "chief"]
     else:
         assert out == b""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_what_a_run_spent_that_was_told_to_end_is_written_down(number, desk):
+    file = desk.folder / "mixtura.toml"
+    file.write_text(file.read_text() + "[budget]\nday_usd = 1.0\n")
+    desk.server.answers["ben"] = Answer(delay=60)
+    process = desk.start("ask", "Why?")
+    desk.server.wait_until_asked(2)
+
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=20)
+
+    assert (process.returncode, out) == (-number, b"")
+    store = Store(desk.folder.parent / "home" / ".local" / "state" / "mixtura" / "mixtura.sqlite")
+    spent, tokens = DayBook(store, "day").used()
+    if number == signal.SIGKILL:  # no one knows: all that was set aside counts
+        assert spent > 0.05
+    else:
+        assert 0 < spent < 0.01
+        assert [run["state"] for run in RunBook(store).list()] == ["stopped"]
+    assert tokens > 0
+    store.close()
 
 
 # ---------------------------------------------------------------- wrong use
