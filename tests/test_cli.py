@@ -408,6 +408,27 @@ def test_a_fallback_answers_where_the_aggregator_cannot(desk):
     assert ran.json["degraded"] is True
 
 
+# ---------------------------------------------------------------- beforehand
+
+
+def test_a_dry_run_asks_no_one_and_tells_calls_and_the_most_they_may_cost(desk):
+    ran = desk.run("ask", "--dry-run", "--json", "--max-tokens", "100", "Why?")
+
+    assert set(ran.json) == {"calls", "max_cost_usd", "unknown_prices"}
+    assert (ran.code, ran.json["calls"], ran.json["unknown_prices"]) == (0, 3, [])
+    assert 0.08 < ran.json["max_cost_usd"] < 0.2  # two drafts of 4,096 at $10 a million, read again
+    assert desk.server.requests == []
+
+
+def test_a_dry_run_with_an_unknown_price_knows_no_most(desk):
+    file = desk.folder / "mixtura.toml"
+    file.write_text(file.read_text().replace("price", "# price", 1))
+    ran = desk.run("ask", "--dry-run", "--json", "Why?")
+
+    assert ran.json == {"calls": 3, "max_cost_usd": None, "unknown_prices": ["ann"]}
+    assert "No price is known for ann." in desk.run("ask", "--dry-run", "Why?").out
+
+
 # ---------------------------------------------------------------- interrupted
 
 
