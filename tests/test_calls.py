@@ -744,12 +744,36 @@ def test_the_worst_case_of_digits_is_a_token_each():
     assert forecast(echo(), ask("7" * 3000))[0].usage.prompt_tokens >= 3000
 
 
-def test_a_fallback_without_a_price_is_refused_before_anything_is_asked():
-    alone = Mixture(layers=(), aggregator=Aggregator(echo("a"), fallbacks=(echo("b"),)))
-    capped = Budgeted(alone, lambda: [Pocket("r", 1e9)], lambda m, u: DEAR(u) if m == "a" else None)
+def within_a_mixture(model):
+    return Mixture(layers=(Layer((Proposer(model),)),), aggregator=Aggregator(echo("a")))
 
-    with pytest.raises(ConfigError, match=r"\bb\b"):
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Mixture(layers=(), aggregator=Aggregator(echo("a"), fallbacks=(echo("b"),))),
+        within_a_mixture(Hedged(echo("a"), elsewhere=echo("b"))),
+        within_a_mixture(Retrying(Hedged(echo("a"), elsewhere=Retrying(echo("b"))))),
+        within_a_mixture(Hedged(echo("a"), elsewhere=within_a_mixture(echo("b")))),
+    ],
+    ids=["fallback", "elsewhere", "wrapped", "a mixture elsewhere"],
+)
+def test_who_may_stand_in_without_a_price_is_refused_before_anything_is_asked(model):
+    capped = Budgeted(model, lambda: [Pocket("r", 1e9)], lambda m, u: DEAR(u) if m == "a" else None)
+
+    with pytest.raises(ConfigError, match=r"that of b is unknown"):
         run(capped.complete(ASK))
+
+
+def test_a_mixture_as_a_fallback_is_priced_by_its_members():
+    spare = within_a_mixture(echo("b"))
+    alone = Mixture(layers=(), aggregator=Aggregator(echo("a"), fallbacks=(spare,)))
+
+    assert run(
+        Budgeted(
+            alone, lambda: [Pocket("r", 1e9)], lambda m, u: DEAR(u) if m in "ab" else None
+        ).complete(ASK)
+    )
 
 
 def test_members_that_are_not_metered_are_paid_for_all_the_same():

@@ -51,6 +51,10 @@ class Hedged(Wrapper):
         self.calls = 0
         self.copies = 0
 
+    @property
+    def spares(self) -> tuple[Model, ...]:
+        return () if self._elsewhere is self._model else (self._elsewhere,)
+
     def late(self) -> float | None:
         """Seconds after which a first token is late; None when no one can say."""
         if len(self._seen) < ENOUGH:
