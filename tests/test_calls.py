@@ -30,7 +30,7 @@ from mixtura import (
 )
 from mixtura.budget import Amount, DayPurse, Pocket, forecast, priced
 from mixtura.engine import within
-from mixtura.errors import bill
+from mixtura.errors import OutOfTimeError, bill
 from mixtura.models.budgeted import Budgeted
 from mixtura.models.cached import Cached
 from mixtura.models.deadlined import Deadlined, hurried
@@ -642,6 +642,20 @@ def test_a_cut_off_mixture_keeps_the_bill_of_its_members_that_answered():
     inner = Mixture(layers=(Layer((Proposer(x),)),), aggregator=Aggregator(stuck("chief")))
 
     assert sorted(cut_off(inner)) == [("chief", 7), ("x", 5)]
+
+
+def test_a_run_that_is_out_of_time_has_its_whole_bill():
+    x = Scripted("x", ["here"], usage=Usage(5, 1))
+    team = Mixture(layers=(Layer((Proposer(x),)),), aggregator=Aggregator(stuck("chief")))
+    purse = Pocket("all", tokens=10**9)
+    capped = Budgeted(team, lambda: [purse], lambda m, u: None)
+
+    with pytest.raises(OutOfTimeError) as caught:
+        run(Deadlined(capped, 0.05).complete(ASK))
+
+    charges = [(c.model, c.usage.prompt_tokens) for c in caught.value.charges]
+    assert sorted(charges) == [("chief", 7), ("x", 5)]
+    assert purse.used.tokens == sum(c.usage.total_tokens for c in caught.value.charges)
 
 
 def test_no_one_waits_at_the_gate_for_an_upstream_that_wants_an_hour():

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 
 from mixtura.engine import within
-from mixtura.errors import OutOfTimeError
+from mixtura.errors import OutOfTimeError, billed
 from mixtura.events import Emit
 from mixtura.model import Model, Wrapper
 from mixtura.roles import Composite, Layer
@@ -29,10 +29,12 @@ class Deadlined(Wrapper):
             async with clock:
                 with within(self._seconds):
                     return await self._model.complete(request, emit)
-        except TimeoutError:
+        except TimeoutError as error:
             if not clock.expired():
                 raise
-            raise OutOfTimeError(f"no answer within {self._seconds:g} s") from None
+            said = f"no answer within {self._seconds:g} s"
+            left = error.__cause__ or error  # the cancelled call, which knows its bill
+            raise OutOfTimeError(said, charges=billed(left)) from None
 
 
 def hurried(mixture: Composite, seconds: float) -> Composite:
