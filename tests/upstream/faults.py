@@ -897,6 +897,11 @@ FAULTS: tuple[Fault, ...] = (
     Fault("usage_zero", 25, "usage of nothing but zeros", _usage_is(
         {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}), "whole", estimated=True,
           dialects=OPENAI_LIKE),
+    Fault("usage_half", 25, "the prompt's tokens and not the answer's",
+          _usage_is({"prompt_tokens": 9}), "whole", estimated=True, dialects=OPENAI_LIKE),
+    Fault("usage_negative", 25, "fewer tokens than none",
+          _usage_is({"prompt_tokens": 9, "completion_tokens": -1_000_000}), "whole",
+          estimated=True, dialects=OPENAI_LIKE),
     Fault("usage_wrong_type", 25, "usage that is text", _usage_is({"prompt_tokens": "many"}),
           "whole", estimated=True, dialects=OPENAI_LIKE),
     Fault("usage_everywhere", 25, "running totals in every chunk", _usage_everywhere, "whole",
