@@ -27,6 +27,8 @@ _MAY_GO = (
     "max_tokens", "max_completion_tokens", "reasoning_effort", "top_k", "verbosity",
 )  # fmt: skip
 """What an answer is possible without. Tools and response formats are not among them."""
+LESSONS = len(_MAY_GO) + 3
+"""Refusals that one call learns from at most: each parameter, the two roles and pictures once."""
 
 _NOT_TAKEN = re.compile(
     r"not (?:\w+ )?(?:supported?|allowed|permitted|recogni[sz]ed|accepted|available|enabled)"
@@ -89,7 +91,7 @@ class Manners:
         self, body: JsonObject, send: Callable[[JsonObject], Awaitable[T]], emit: Emit | None
     ) -> T:
         """*send* the body as this model takes it. Raises what *send* raises."""
-        while True:
+        for _ in range(LESSONS):
             fitting = self.applied(body)
             self._say(body, fitting, emit)
             try:
@@ -98,6 +100,7 @@ class Manners:
                 self._learn(error, fitting)
                 if self.applied(body) == fitting:
                     raise
+        return await send(self.applied(body))
 
     def applied(self, body: JsonObject) -> JsonObject:
         """*body* without what this model refuses."""
