@@ -15,8 +15,11 @@ from mixtura.errors import (
     QuorumNotMetError,
     RejectedError,
     TimedOutError,
+    UnavailableError,
     bill,
     billed,
+    leave,
+    partial,
 )
 from mixtura.events import (
     Aggregated,
@@ -24,6 +27,7 @@ from mixtura.events import (
     Emit,
     Failure,
     LayerFinished,
+    Noticed,
     Proposal,
     Restarted,
     Seat,
@@ -34,7 +38,10 @@ from mixtura.model import Model, sees, window
 from mixtura.prompts import Synthesis, blinded, shown, with_system
 from mixtura.roles import Aggregator, Layer, Proposer
 from mixtura.similarity import medoid
-from mixtura.types import Charge, Completion, Request
+from mixtura.types import Charge, Completion, Message, Request
+
+SALVAGED = 400
+"""Letters from which on a draft that broke off is worth reading."""
 
 Show = Callable[[Model, Sequence[Completion]], Request]
 """The request as a model is to read it, proposals in it; raises ModelError when it cannot fit."""
@@ -103,9 +110,12 @@ async def descend(
         for depth, layer in enumerate(layers, start=1):
             last = answers and depth == len(layers)
             found = await propose(layer, show, down.proposals, depth=depth, emit=emit, answers=last)
-            lost = (f"layer {depth}: {e.model} failed: {e}" for e in found.lost)
+            less = [f"layer {depth}: {e.model} failed: {e}" for e in found.lost]
+            if not last:  # the one that is chosen says it itself
+                drafts = found.proposals
+                less += [f"layer {depth}: {p.model}: {n}" for p in drafts for n in p.degraded]
             down = Descent(
-                found.proposals, (*down.charges, *found.charges), (*down.degraded, *lost)
+                found.proposals, (*down.charges, *found.charges), (*down.degraded, *less)
             )
     except ModelError as error:
         raise error.paid(*down.charges) from None
@@ -180,14 +190,33 @@ async def _ask(
             raise
         lost = tuple(charge._replace(outcome="lost") for charge in billed(left))
         failed = TimedOutError("cut off by the layer's patience or deadline", charges=lost)
+        leave(failed, partial(left))
     else:
         if inner:
             inner(Proposal(answer))
         return answer
     failed.model = failed.model or model.name
-    if inner:
+    kept = None if answers else _salvaged(failed)
+    if inner and kept:
+        inner(Noticed(model.name, kept.degraded[0]))
+        inner(Proposal(kept))
+    elif inner:
         inner(Failure(model.name, failed))
-    return failed
+    return kept or failed
+
+
+def _salvaged(error: ModelError) -> Completion | None:
+    """What a proposer had written when it stalled, broke off or was cut: a cut off proposal."""
+    if not isinstance(error, UnavailableError) or len(error.partial.strip()) < SALVAGED:
+        return None
+    said = f"broke off ({error}): what it had written is used, marked as incomplete"
+    return Completion(
+        Message("assistant", error.partial),
+        error.model or "",
+        "length",
+        error.charges,
+        degraded=(said,),
+    )
 
 
 def _for_proposer(proposer: Proposer, request: Request, draw: _Draw, answers: bool) -> Request:

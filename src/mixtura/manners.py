@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from mixtura.catalog import Quirks
-from mixtura.errors import ModelError, RejectedError, bill
+from mixtura.errors import ModelError, RejectedError, bill, leave
 from mixtura.events import Emit, Noticed, Restarted, Token
 from mixtura.prompts import NOT_SEEN
 from mixtura.types import Request
@@ -229,12 +229,14 @@ def accounted(model: str, request: Request, so_far: Assembly) -> Generator[None]
     except ModelError as error:
         error.model = error.model or model
         error.shown = so_far.shown
+        leave(error, "".join(so_far.text))
         if so_far.begun and not error.charges:
             error.paid(so_far.charge(model, request, failed=True))
         raise
     except asyncio.CancelledError as error:
         # It was sent and perhaps read: a provider may charge for it, so we do.
         bill(error, so_far.charge(model, request, failed=True))
+        leave(error, "".join(so_far.text))
         raise
 
 
