@@ -85,7 +85,7 @@ class ModelError(MixturaError):
         return self
 
 
-def billed(error: BaseException) -> tuple[Charge, ...]:
+def billed(error: object) -> tuple[Charge, ...]:
     """What the call that ended with *error* still costs; a cancelled call has a bill, too."""
     return getattr(error, "charges", ())
 

@@ -445,11 +445,7 @@ class Assembly:
 
     @property
     def begun(self) -> bool:
-        return bool(self.usage) or self._wrote
-
-    @property
-    def _wrote(self) -> bool:
-        return bool(self.text or self.reasoning or self._calls or self._refusal)
+        return bool(self.usage or self.text or self.reasoning or self._calls or self._refusal)
 
     def charge(self, model: str, prompt: Request, *, failed: bool = False) -> Charge:
         """What this call used by now: as the upstream says, else as we count."""
@@ -457,7 +453,8 @@ class Assembly:
 
     def _used(self, prompt: Request) -> Usage:
         told = self.usage
-        if told and told.prompt_tokens and (told.completion_tokens or not self._wrote):
+        wrote = self._calls or any(map(str.strip, (*self.text, *self.reasoning)))
+        if told and told.prompt_tokens and (told.completion_tokens or not wrote):
             return told
         counted = self._counted(prompt)
         if told is None:
