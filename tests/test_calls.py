@@ -30,7 +30,7 @@ from mixtura import (
 )
 from mixtura.budget import Amount, DayPurse, Pocket, forecast, priced
 from mixtura.engine import within
-from mixtura.errors import OutOfTimeError, bill
+from mixtura.errors import OutOfTimeError, bill, billed
 from mixtura.models.budgeted import Budgeted
 from mixtura.models.cached import Cached
 from mixtura.models.deadlined import Deadlined, hurried
@@ -642,6 +642,34 @@ def test_a_cut_off_mixture_keeps_the_bill_of_its_members_that_answered():
     inner = Mixture(layers=(Layer((Proposer(x),)),), aggregator=Aggregator(stuck("chief")))
 
     assert sorted(cut_off(inner)) == [("chief", 7), ("x", 5)]
+
+
+@pytest.mark.parametrize("turns", range(8))
+@pytest.mark.parametrize("wrap", ["hedged", "raced", "cached", "retried"])
+def test_whoever_is_called_off_has_the_bill_of_what_was_answered_a_moment_before(
+    wrap, turns, store
+):
+    model = Scripted("m", ["here"], usage=Usage(5, 1))
+    wrapped = {
+        "hedged": Hedged(model, after=30.0),
+        "raced": Hedged(slow(30.0), elsewhere=model, after=0.0, share=1.0),
+        "cached": Cached(model, AnswerCache(store), identity="m"),
+        "retried": Retrying(model),
+    }[wrap]
+
+    async def called_off():
+        task = asyncio.create_task(wrapped.complete(ASK))
+        while model.in_flight or not model.asked:
+            await asyncio.sleep(0)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        try:
+            return (await task).charges
+        except asyncio.CancelledError as left:
+            return billed(left)
+
+    assert [c.usage for c in run(called_off())] == [Usage(5, 1)]
 
 
 def test_a_run_that_is_out_of_time_has_its_whole_bill():

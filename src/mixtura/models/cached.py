@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from asyncio import to_thread
+from asyncio import CancelledError, to_thread
 from dataclasses import replace
 from typing import Protocol
 
 import msgspec
 
-from mixtura.errors import StoreError
+from mixtura.errors import StoreError, bill
 from mixtura.events import Emit, Noticed, Token
 from mixtura.model import Model, Wrapper
 from mixtura.types import Completion, Request
@@ -46,7 +46,11 @@ class Cached(Wrapper):
         answer = await self._model.complete(request, emit)
         cut = answer.finish_reason == "length" and request.sampling.max_tokens is None
         if not cut:  # a cap on the run may have cut it: without one it would be another answer
-            await self._keep(key, msgspec.json.encode(completion_json(answer)), emit)
+            try:
+                await self._keep(key, msgspec.json.encode(completion_json(answer)), emit)
+            except CancelledError as left:
+                bill(left, *answer.charges)
+                raise
         return answer
 
     async def _found(self, key: str, emit: Emit | None) -> bytes | None:

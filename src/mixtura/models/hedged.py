@@ -223,7 +223,8 @@ class _Race:
         tasks = [r.task for r in self._runners]
         for task in tasks:
             task.cancel()
-        await asyncio.wait(tasks)
+        if running := [task for task in tasks if not task.done()]:  # else it must not pause:
+            await asyncio.wait(running)  # whoever is called off here has lost the bill
         for task in tasks:
             if not task.cancelled():
                 task.exception()  # seen: asyncio need not complain that no one looked
