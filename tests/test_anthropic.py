@@ -247,6 +247,21 @@ def test_a_prompt_s_tokens_are_the_sum_of_what_was_read_written_and_neither():
     )
 
 
+@pytest.mark.parametrize("told", [-1000, 0])
+def test_tokens_that_cannot_be_are_counted_here_and_said_to_be(told):
+    so_far = assembled(
+        started(input_tokens=told, output_tokens=told),
+        delta("text_delta", text="Because."),
+        stopped("end_turn", output_tokens=told, output_tokens_details={"thinking_tokens": 7}),
+    )
+    usage = so_far.completion("m", ASK).usage
+
+    assert usage.estimated
+    assert usage.prompt_tokens > 0
+    assert usage.completion_tokens > 0
+    assert usage.reasoning_tokens == 0
+
+
 @pytest.mark.parametrize(
     ("theirs", "ours"),
     [

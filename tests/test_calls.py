@@ -21,6 +21,7 @@ from mixtura import (
     Noticed,
     Proposer,
     QuorumNotMetError,
+    QuotaError,
     RateLimitedError,
     Recalled,
     Sampling,
@@ -30,7 +31,8 @@ from mixtura import (
     ask,
 )
 from mixtura.budget import Amount, DayPurse, Pocket, forecast, priced
-from mixtura.errors import OutOfTimeError, bill
+from mixtura.engine import within
+from mixtura.errors import OutOfTimeError, bill, billed
 from mixtura.models.budgeted import Budgeted
 from mixtura.models.cached import Cached
 from mixtura.models.deadlined import Deadlined, hurried
@@ -559,8 +561,8 @@ def test_a_days_purse_is_shared_by_processes_and_filled_anew_the_next_day(tmp_pa
     one.settle(hold, Amount(2.0, 1))
     second = two.hold(Amount(8.0, 1))
     assert second is not None
-    clock.now += 3 * 3600  # the process that held it is gone
-    assert one.hold(Amount(8.0, 1)) is not None
+    clock.now += 3 * 3600  # the process that held it is gone, perhaps after spending it
+    assert one.hold(Amount(1.0, 1)) is None
     clock.now += 86400
     assert two.hold(Amount(10.0, 1)) is not None
     for s in stores:
@@ -662,6 +664,48 @@ def test_a_cut_off_mixture_keeps_the_bill_of_its_members_that_answered():
     assert sorted(cut_off(inner)) == [("chief", 7), ("x", 5)]
 
 
+@pytest.mark.parametrize("turns", range(8))
+@pytest.mark.parametrize("wrap", ["hedged", "raced", "cached", "retried"])
+def test_whoever_is_called_off_has_the_bill_of_what_was_answered_a_moment_before(
+    wrap, turns, store
+):
+    model = Scripted("m", ["here"], usage=Usage(5, 1))
+    wrapped = {
+        "hedged": Hedged(model, after=30.0),
+        "raced": Hedged(slow(30.0), elsewhere=model, after=0.0, share=1.0),
+        "cached": Cached(model, AnswerCache(store), identity="m"),
+        "retried": Retrying(model),
+    }[wrap]
+
+    async def called_off():
+        task = asyncio.create_task(wrapped.complete(ASK))
+        while model.in_flight or not model.asked:
+            await asyncio.sleep(0)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        try:
+            return (await task).charges
+        except asyncio.CancelledError as left:
+            return billed(left)
+
+    assert [c.usage for c in run(called_off())] == [Usage(5, 1)]
+
+
+def test_a_run_that_is_out_of_time_has_its_whole_bill():
+    x = Scripted("x", ["here"], usage=Usage(5, 1))
+    team = Mixture(layers=(Layer((Proposer(x),)),), aggregator=Aggregator(stuck("chief")))
+    purse = Pocket("all", tokens=10**9)
+    capped = Budgeted(team, lambda: [purse], lambda m, u: None)
+
+    with pytest.raises(OutOfTimeError) as caught:
+        run(Deadlined(capped, 0.05).complete(ASK))
+
+    charges = [(c.model, c.usage.prompt_tokens) for c in caught.value.charges]
+    assert sorted(charges) == [("chief", 7), ("x", 5)]
+    assert purse.used.tokens == sum(c.usage.total_tokens for c in caught.value.charges)
+
+
 def test_no_one_waits_at_the_gate_for_an_upstream_that_wants_an_hour():
     gate = Gate(Limits())
     refused = Limited(failing(RateLimitedError("429").after(3600.0)), gate)
@@ -672,6 +716,82 @@ def test_no_one_waits_at_the_gate_for_an_upstream_that_wants_an_hour():
                 await model.complete(ASK)
 
     run(twice())
+
+
+@pytest.mark.parametrize("queued", [False, True])
+def test_no_one_waits_at_the_gate_longer_than_the_answer_is_waited_for(queued):
+    async def waits(seconds):
+        door = Gate(Limits(concurrency=1)).door()
+        await door.enter("m", 1)
+        door.refused(0 if queued else 30.0)
+        with within(seconds):
+            task = asyncio.create_task(door.enter("m", 1))
+        await asyncio.sleep(0)
+        door.refused(30.0)
+        try:
+            await asyncio.wait_for(task, 0.05)
+        finally:
+            await asyncio.wait([task])
+
+    with pytest.raises(RateLimitedError, match="30 s without calls"):
+        run(waits(20.0))
+    with pytest.raises(TimeoutError):
+        run(waits(40.0))
+
+
+def test_a_layer_does_not_wait_for_one_who_could_only_come_back_after_its_deadline():
+    limited = Retrying(failing(RateLimitedError("429").after(30.0)))
+    members = tuple(Proposer(model) for model in (limited, echo("b")))
+    team = Mixture(layers=(Layer(members, deadline=20.0),), aggregator=Aggregator(echo("chief")))
+
+    answer = run(asyncio.wait_for(team.complete(ASK), 5))
+
+    assert answer.degraded == ("layer 1: failing failed: 429",)
+
+
+def test_a_fallback_answers_where_the_run_has_no_time_to_wait_for_the_aggregator():
+    chief = Retrying(failing(RateLimitedError("429").after(30.0), "chief"))
+    members = (Layer((Proposer(echo("a")),)),)
+    team = Mixture(layers=members, aggregator=Aggregator(chief, fallbacks=(echo("spare"),)))
+
+    answer = run(asyncio.wait_for(Deadlined(team, 20.0).complete(ASK), 5))
+
+    assert answer.degraded == ("the aggregator chief failed: 429",)
+
+
+def test_who_is_refused_and_called_off_in_the_same_moment_leaves_no_place_free():
+    door = Gate(Limits(concurrency=1)).door
+
+    async def refused_and_left():
+        await door().enter("m", 1)
+        queued = asyncio.create_task(door().enter("m", 1))
+        await asyncio.sleep(0)
+        door().refused(3600.0)
+        queued.cancel()
+        await asyncio.wait([queued])
+        return door().inside
+
+    assert run(refused_and_left()) == 1
+
+
+def test_a_model_whose_quota_is_spent_is_left_alone_for_a_while_and_says_so():
+    clock = Clock()
+    gate = Gate(Limits(), clock=clock)
+    spent = Scripted("m", [QuotaError("402: no credits"), "paid again"])
+    models = Limited(spent, gate), Limited(echo("other"), gate)
+
+    async def asked():
+        with pytest.raises(QuotaError, match="no credits"):
+            await models[0].complete(ASK)
+        clock.now += 100
+        with pytest.raises(QuotaError, match="spent 100 s ago"):
+            await models[0].complete(ASK)
+        await models[1].complete(ASK)
+        clock.now += 250
+        return await models[0].complete(ASK)
+
+    assert run(asked()).text == "paid again"
+    assert len(spent.asked) == 2
 
 
 def test_an_answer_that_a_cap_may_have_cut_is_not_kept(store):
@@ -686,12 +806,36 @@ def test_the_worst_case_of_digits_is_a_token_each():
     assert forecast(echo(), ask("7" * 3000))[0].usage.prompt_tokens >= 3000
 
 
-def test_a_fallback_without_a_price_is_refused_before_anything_is_asked():
-    alone = Mixture(layers=(), aggregator=Aggregator(echo("a"), fallbacks=(echo("b"),)))
-    capped = Budgeted(alone, lambda: [Pocket("r", 1e9)], lambda m, u: DEAR(u) if m == "a" else None)
+def within_a_mixture(model):
+    return Mixture(layers=(Layer((Proposer(model),)),), aggregator=Aggregator(echo("a")))
 
-    with pytest.raises(ConfigError, match=r"\bb\b"):
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Mixture(layers=(), aggregator=Aggregator(echo("a"), fallbacks=(echo("b"),))),
+        within_a_mixture(Hedged(echo("a"), elsewhere=echo("b"))),
+        within_a_mixture(Retrying(Hedged(echo("a"), elsewhere=Retrying(echo("b"))))),
+        within_a_mixture(Hedged(echo("a"), elsewhere=within_a_mixture(echo("b")))),
+    ],
+    ids=["fallback", "elsewhere", "wrapped", "a mixture elsewhere"],
+)
+def test_who_may_stand_in_without_a_price_is_refused_before_anything_is_asked(model):
+    capped = Budgeted(model, lambda: [Pocket("r", 1e9)], lambda m, u: DEAR(u) if m == "a" else None)
+
+    with pytest.raises(ConfigError, match=r"that of b is unknown"):
         run(capped.complete(ASK))
+
+
+def test_a_mixture_as_a_fallback_is_priced_by_its_members():
+    spare = within_a_mixture(echo("b"))
+    alone = Mixture(layers=(), aggregator=Aggregator(echo("a"), fallbacks=(spare,)))
+
+    assert run(
+        Budgeted(
+            alone, lambda: [Pocket("r", 1e9)], lambda m, u: DEAR(u) if m in "ab" else None
+        ).complete(ASK)
+    )
 
 
 def test_members_that_are_not_metered_are_paid_for_all_the_same():

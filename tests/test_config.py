@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -907,7 +908,17 @@ def hosted() -> list[str]:
     return sorted(names)
 
 
-@pytest.mark.parametrize("name", hosted())
+def written() -> list[str]:
+    """Every served model that the docs and the help of commands name."""
+    root = Path(__file__).parents[1]
+    files = [root / "README.md", *root.glob("docs/*.md"), *root.glob("src/mixtura/cli/*.py")]
+    text = "\n".join(file.read_text("utf-8") for file in files)
+    known = [name for name, provider in catalog.providers().items() if provider.prices]
+    named = re.findall(rf"\b((?:{'|'.join(known)})/[\w./:-]*\w)", text)
+    return sorted({name for name in named if not name.endswith("/model")})
+
+
+@pytest.mark.parametrize("name", [*hosted(), *written()])
 def test_a_model_that_the_package_names_is_served_today_at_a_known_price(name):
     provider, model = name.split("/", 1)
     known = catalog.providers()[provider]

@@ -569,6 +569,18 @@ def test_no_request_raises_the_operators_cap(upstream, tmp_path):
         assert server.chat(mixtura={"max_cost": 5}).status == 402
 
 
+def test_no_request_passes_the_caps_that_the_server_was_started_with(upstream, tmp_path):
+    setup = team(upstream, "a", "chief").replace("use = false", "use = true")
+    with serving(tmp_path / "poor", setup, "--max-cost", "0.0000001") as server:
+        assert server.chat(mixtura={"max_cost": 5}).status == 402
+    with serving(tmp_path / "hasty", setup, "--deadline", "0.000001") as server:
+        assert server.chat(mixtura={"deadline": 60}).status == 504
+    with serving(tmp_path / "anew", setup, "--no-cache") as server:
+        before = len(upstream.records)
+        assert [server.chat(model="a").status for _ in range(2)] == [200, 200]
+        assert len(upstream.records) == before + 2
+
+
 def test_a_request_has_one_purse_for_all_its_answers(server):
     one = server.post("/api/plan", {"model": "team", "messages": QUESTION}).json["max_cost_usd"]
     enough = {"mixtura": {"max_cost": one * 1.5}}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -13,8 +15,11 @@ from mixtura.errors import (
     QuorumNotMetError,
     RejectedError,
     TimedOutError,
+    UnavailableError,
     bill,
     billed,
+    leave,
+    partial,
 )
 from mixtura.events import (
     Aggregated,
@@ -22,6 +27,7 @@ from mixtura.events import (
     Emit,
     Failure,
     LayerFinished,
+    Noticed,
     Proposal,
     Restarted,
     Seat,
@@ -32,7 +38,10 @@ from mixtura.model import Model, sees, window
 from mixtura.prompts import Synthesis, blinded, shown, with_system
 from mixtura.roles import Aggregator, Layer, Proposer
 from mixtura.similarity import medoid
-from mixtura.types import Charge, Completion, Request
+from mixtura.types import Charge, Completion, Message, Request
+
+SALVAGED = 400
+"""Letters from which on a draft that broke off is worth reading."""
 
 Show = Callable[[Model, Sequence[Completion], str | None], Request]
 """
@@ -40,6 +49,28 @@ The request as a model is to read it, with its persona, if it has one, and the p
 
 Raises ModelError when it cannot fit.
 """
+
+
+_ENDS: ContextVar[float] = ContextVar("ends", default=float("inf"))
+
+
+@contextmanager
+def within(seconds: float | None) -> Generator[None]:
+    """Whoever asks in this block goes on after *seconds*, with or without an answer."""
+    if seconds is None:
+        yield
+        return
+    ends = asyncio.get_running_loop().time() + seconds
+    token = _ENDS.set(min(ends, _ENDS.get()))
+    try:
+        yield
+    finally:
+        _ENDS.reset(token)
+
+
+def time_left() -> float:
+    """Seconds until whoever asked goes on: a wait that is longer is one for nothing."""
+    return _ENDS.get() - asyncio.get_running_loop().time()
 
 
 class Round(NamedTuple):
@@ -85,9 +116,12 @@ async def descend(
         for depth, layer in enumerate(layers, start=1):
             last = answers and depth == len(layers)
             found = await propose(layer, show, down.proposals, depth=depth, emit=emit, answers=last)
-            lost = (f"layer {depth}: {e.model} failed: {e}" for e in found.lost)
+            less = [f"layer {depth}: {e.model} failed: {e}" for e in found.lost]
+            if not last:  # the one that is chosen says it itself
+                drafts = found.proposals
+                less += [f"layer {depth}: {p.model}: {n}" for p in drafts for n in p.degraded]
             down = Descent(
-                found.proposals, (*down.charges, *found.charges), (*down.degraded, *lost)
+                found.proposals, (*down.charges, *found.charges), (*down.degraded, *less)
             )
     except ModelError as error:
         raise error.paid(*down.charges) from None
@@ -117,10 +151,11 @@ async def propose(
     tasks: dict[Seat, _Task] = {}
     try:
         async with asyncio.TaskGroup() as group:
-            for index, (call, draw) in enumerate(_drawn(layer.calls)):
-                seat = Seat(depth, index, "proposer")
-                asked = _ask(call, show, before, draw, seat, cut, emit, answers)
-                tasks[seat] = group.create_task(asked)
+            with within(layer.deadline):
+                for index, (call, draw) in enumerate(_drawn(layer.calls)):
+                    seat = Seat(depth, index, "proposer")
+                    asked = _ask(call, show, before, draw, seat, cut, emit, answers)
+                    tasks[seat] = group.create_task(asked)
             await _settled(tasks, layer, cut)
     except asyncio.CancelledError as left:
         bill(left, *(charge for task in tasks.values() for charge in _charges(task)))
@@ -163,14 +198,33 @@ async def _ask(
             raise
         lost = tuple(charge._replace(outcome="lost") for charge in billed(left))
         failed = TimedOutError("cut off by the layer's patience or deadline", charges=lost)
+        leave(failed, partial(left))
     else:
         if inner:
             inner(Proposal(answer))
         return answer
     failed.model = failed.model or model.name
-    if inner:
+    kept = None if answers else _salvaged(failed)
+    if inner and kept:
+        inner(Noticed(model.name, kept.degraded[0]))
+        inner(Proposal(kept))
+    elif inner:
         inner(Failure(model.name, failed))
-    return failed
+    return kept or failed
+
+
+def _salvaged(error: ModelError) -> Completion | None:
+    """What a proposer had written when it stalled, broke off or was cut: a cut off proposal."""
+    if not isinstance(error, UnavailableError) or len(error.partial.strip()) < SALVAGED:
+        return None
+    said = f"broke off ({error}): what it had written is used, marked as incomplete"
+    return Completion(
+        Message("assistant", error.partial),
+        error.model or "",
+        "length",
+        error.charges,
+        degraded=(said,),
+    )
 
 
 def _for_proposer(proposer: Proposer, request: Request, draw: _Draw, answers: bool) -> Request:

@@ -77,6 +77,8 @@ class ModelError(MixturaError):
         self.status = status
         self.shown = False
         """True when a part of the answer had already been reported as tokens."""
+        self.partial = ""
+        """What the model had written of its answer when it broke off."""
 
     def paid(self, *charges: Charge) -> ModelError:
         """The same error, with more on its bill."""
@@ -84,7 +86,7 @@ class ModelError(MixturaError):
         return self
 
 
-def billed(error: BaseException) -> tuple[Charge, ...]:
+def billed(error: object) -> tuple[Charge, ...]:
     """What the call that ended with *error* still costs; a cancelled call has a bill, too."""
     return getattr(error, "charges", ())
 
@@ -92,6 +94,16 @@ def billed(error: BaseException) -> tuple[Charge, ...]:
 def bill(error: BaseException, *charges: Charge) -> None:
     """Put *charges* in front of what *error* says is to be paid."""
     error.charges = (*charges, *billed(error))  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def leave(error: BaseException, partial: str) -> None:
+    """Note on *error* what the call that it ends had written of its answer by then."""
+    error.partial = partial  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def partial(error: object) -> str:
+    """What a call had written when *error* ended it; a cancelled call may have, too."""
+    return getattr(error, "partial", "")
 
 
 class RateLimitedError(ModelError):

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from mixtura.cli.common import config_option, named, read_config
+from mixtura.cli.common import cap_options, config_option, named, read_config
 from mixtura.config import Config
 from mixtura.errors import ConfigError
 from mixtura.text import one_line, plural
@@ -35,9 +35,16 @@ PACKAGES = ("prometheus_client", "starlette", "uvicorn")
     "--new-key", metavar="NAME", callback=named,
     help="Make a key for a client, say what to put into the file, and end.",
 )  # fmt: skip
+@cap_options
 @config_option
 def command(
-    host: str | None, port: int | None, new_key: str | None, config_file: str | None
+    host: str | None,
+    port: int | None,
+    new_key: str | None,
+    max_cost: float | None,
+    deadline: float | None,
+    cache: bool | None,
+    config_file: str | None,
 ) -> int | None:
     """Serve every mixture behind the APIs that other tools speak, and a page to watch them.
 
@@ -47,7 +54,7 @@ def command(
     if new_key is not None:
         _make_key(new_key)
         return None
-    config = read_config(config_file)
+    config = read_config(config_file, cache=cache)
     try:
         import_module("uvicorn")  # needed at the end, missed before anything begins
         from mixtura.server.app import make_app
@@ -59,7 +66,7 @@ def command(
         raise ConfigError(said) from None
     table = config.serve
     where = host or table.host
-    app = make_app(config, host=where)
+    app = make_app(config, host=where, max_cost=max_cost, deadline=deadline)
     listening = _socket(where, table.port if port is None else port)
     _prepare(config)
     return _serve(app, listening, where, config)

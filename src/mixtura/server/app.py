@@ -31,13 +31,17 @@ DIALECTS: tuple[Dialect, ...] = (Chat(), Responses(), Messages())
 Handler = Callable[[Service, Request], Awaitable[Response]]
 
 
-def make_app(config: Config, *, host: str) -> Starlette:
+def make_app(
+    config: Config, *, host: str, max_cost: float | None = None, deadline: float | None = None
+) -> Starlette:
     """
-    The server as an ASGI application; *host* is the address that it will listen on.
+    The server as an ASGI application; *host* is the address that it will listen on, *max_cost*
+    the dollars and *deadline* the seconds that no answer passes.
 
     Raises ConfigError when that address may not be served as it is configured.
     """
-    service = Service(config, Doors(config.serve, host, config.store))
+    doors = Doors(config.serve, host, config.store)
+    service = Service(config, doors, max_cost=max_cost, deadline=deadline)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None, None]:

@@ -62,6 +62,8 @@ class Job:
     client: Client
     choice: Choice
     model: Model
+    deadline: float | None
+    """Seconds that all of it may take."""
     numbers: list[str]
     reserved: int
     """Tokens that were taken from the client's minute beforehand."""
@@ -80,8 +82,17 @@ class Job:
 class Service:
     """What every route needs, and the one way from a call to its answers."""
 
-    def __init__(self, config: Config, doors: Doors) -> None:
+    def __init__(
+        self,
+        config: Config,
+        doors: Doors,
+        *,
+        max_cost: float | None = None,
+        deadline: float | None = None,
+    ) -> None:
         self.config = config
+        self._max_cost = max_cost
+        self._deadline = deadline
         self.doors = doors
         self.turnstile = Turnstile(config.serve.at_once, config.serve.waiting)
         self.metrics = Metrics(self.turnstile)
@@ -110,10 +121,12 @@ class Service:
         purses = [*client.purses]
         if call.wish.max_cost is not None:  # of all its answers together
             purses.append(Pocket("this request", call.wish.max_cost))
+        deadline = min(filter(None, (call.wish.deadline, self._deadline)), default=None)
         try:
             model = self.config.runnable(
                 choice.plan,
-                deadline=call.wish.deadline,
+                max_cost=self._max_cost,
+                deadline=deadline,
                 purses=purses,
                 turns=self._turns if consult == "turn" else None,
             )
@@ -124,7 +137,7 @@ class Service:
         numbers = [self.config.runs.new_id() for _ in range(call.n)]
         expected = estimate(call.request, "").prompt_tokens * choice.calls * call.n
         client.reserve(expected)
-        return Job(call, client, choice, model, numbers, expected)
+        return Job(call, client, choice, model, deadline, numbers, expected)
 
     def plan(self, call: Call, client: Client) -> Choice:
         """The plan that a call names or describes. Raises Refused."""
@@ -236,7 +249,7 @@ class Service:
         task = asyncio.current_task()
         assert task is not None
         self._running.add(task)
-        clock = asyncio.timeout(job.call.wish.deadline)
+        clock = asyncio.timeout(job.deadline)
         try:
             async with clock:  # waiting for a turn counts, too
                 answers = await self._answers(job, watch)
@@ -247,7 +260,7 @@ class Service:
         except TimeoutError:
             if not clock.expired():
                 raise
-            failed = OutOfTimeError(f"no answer within {job.call.wish.deadline:g} s")
+            failed = OutOfTimeError(f"no answer within {job.deadline:g} s")
             raise refusal(failed) from None
         except (MixturaError, Refused) as error:
             failed = error
