@@ -742,6 +742,25 @@ def test_more_than_may_run_wait_and_more_than_may_wait_are_sent_away(tmp_path):
     assert all(int(a.headers["retry-after"]) >= 1 for a in answers if a.status == 503)
 
 
+def test_a_request_that_was_sent_away_uses_none_of_its_keys_tokens(tmp_path):
+    with running() as slow:
+        slow.scripts = {"a": Script("done", delay=1)}
+        keys = "".join(
+            f'[serve.keys.{name}]\nsha256 = "{sha256(name.encode()).hexdigest()}"\n{rest}\n'
+            for name, rest in (("first", ""), ("second", "tokens_per_minute = 2"))
+        )
+        more = f"[serve]\nat_once = 1\nwaiting = 0\n{keys}"
+        with serving(tmp_path, team(slow, "a", "chief", more=more)) as server:
+            body = {"model": "a", "messages": QUESTION}
+            first = threading.Thread(target=server.post, args=("/v1/chat/completions", body),
+                                     kwargs={"authorization": "Bearer first"})  # fmt: skip
+            first.start()
+            seen(lambda: slow.open())
+            server.key = "second"
+            assert [server.chat(model="a").status for _ in range(2)] == [503, 503]
+            first.join(20)
+
+
 WEBUI = (
     "### Task:\nGenerate a concise, 3-5 word title with an emoji.\n### Guidelines:\n- Be short.\n"
     "### Output:\nJSON\n### Chat History:\n<chat_history>\nUSER: hi\n</chat_history>"

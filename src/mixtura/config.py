@@ -88,6 +88,7 @@ class Config:
         self._models: dict[str, tuple[toml.Document, ModelTable]] = {}
         self._plans: dict[str, Plan] = {}
         self._built: dict[str, Model] = {}
+        self._mixtures: dict[str, tuple[Plan, Composite]] = {}
         self._building: list[str] = []
         self._auto: Auto | None = None
         self.default = "default"
@@ -278,8 +279,16 @@ class Config:
     # ---- building
 
     def mixture(self, plan: Plan) -> Composite:
-        """Models for a plan's names. Raises ConfigError before any call is made."""
-        return self._assembled(plan, self._member)
+        """
+        Models for a plan's names, the same object each time for the same plan.
+
+        Raises ConfigError before any call is made.
+        """
+        made_of, mixture = self._mixtures.get(plan.name, (None, None))
+        if mixture is None or made_of is not plan:
+            mixture = self._assembled(plan, self._member)
+            self._mixtures[plan.name] = plan, mixture
+        return mixture
 
     def outline(self, plan: Plan) -> Composite:
         """The same mixture of mere names, for counting: it needs no key and asks no one."""
@@ -335,7 +344,7 @@ class Config:
         if table.day_usd is not None or table.day_tokens is not None:
             book = DayBook(self.store, "day")
             purses.append(DayPurse("the day", book, table.day_usd, table.day_tokens))
-        used = self._keys_of(plan)
+        used = self._keys_of(plan) if table.keys else ()
         for variable, caps in table.keys.items():
             if variable in used:
                 book = DayBook(self.store, f"key {variable}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import secrets
 import signal
 import socket
@@ -69,6 +70,8 @@ def command(
     app = make_app(config, host=where, max_cost=max_cost, deadline=deadline)
     listening = _socket(where, table.port if port is None else port)
     _prepare(config)
+    gc.collect()
+    gc.freeze()  # what is here now stays: no collection need look at it again
     return _serve(app, listening, where, config)
 
 

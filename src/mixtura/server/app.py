@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mixtura.config import Config
 from mixtura.server import metrics, openapi, pages
 from mixtura.server.access import Doors
-from mixtura.server.answering import answered, json_response, refusal
+from mixtura.server.answering import Endpoint, json_response, refusal
 from mixtura.server.chat import Chat
 from mixtura.server.dialect import Dialect, Refused
 from mixtura.server.messages import Messages
@@ -52,7 +52,7 @@ def make_app(
         return Route(path, partial(_guarded, service, handler), methods=list(methods or ("GET",)))
 
     routes = [
-        *(Route(d.path, partial(answered, service, d), methods=["POST"]) for d in DIALECTS),
+        *(Route(d.path, Endpoint(service, d), methods=["POST"]) for d in DIALECTS),
         at("/v1/models", listed),
         at("/v1/models/{name:path}", one_listed),
         at("/metrics", _metrics),
@@ -140,6 +140,7 @@ async def _ready(service: Service, request: Request) -> Response:
 
 
 async def _metrics(service: Service, _: Request) -> Response:
+    service.settle()
     return Response(service.metrics.text(), media_type=metrics.CONTENT_TYPE)
 
 
