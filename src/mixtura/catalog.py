@@ -1,4 +1,4 @@
-"""What is known of providers and models by name: addresses, keys, prices, windows."""
+"""What is known of providers and models by name: addresses, keys, prices, windows, sizes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from mixtura.price import Price
 from mixtura.types import Usage
 from mixtura.upstream import Clocks
 
@@ -182,3 +183,72 @@ def window(provider: str, model: str) -> int | None:
     except LookupError:
         return None
     return found.model.context_window
+
+
+# ---- sizes, and what the paper reckoned with
+
+
+class Published(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A model as the paper reckons with it: its price, and how much of it works on a token."""
+
+    price: Price
+    active: float
+    """Billions of parameters."""
+    names: tuple[str, ...] = ()
+
+
+class Reckoning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the paper's figure of costs rests on."""
+
+    characters_per_token: float
+    instruction_tokens: int
+    """Of the instruction to bring proposals together, with what lies around them."""
+    models: Mapping[str, Published]
+
+    def called(self, model: str) -> str | None:
+        """The paper's name for a model, whoever serves it; None for one that it has not."""
+        name = model.rpartition("/")[2].lower()
+        for own, known in self.models.items():
+            if any(fnmatchcase(name, each) for each in (own.lower(), *known.names)):
+                return own
+        return None
+
+    def find(self, model: str) -> Published | None:
+        own = self.called(model)
+        return None if own is None else self.models[own]
+
+
+@cache
+def reckoning() -> Reckoning:
+    """The paper's prices and sizes, of the file that comes with its presets."""
+    text = (resources.files("mixtura") / "presets" / "paper_2024.toml").read_text("utf-8")
+    return msgspec.convert(tomllib.loads(text), Reckoning)
+
+
+_ACTIVE = re.compile(r"-a(\d+(?:\.\d+)?)b\b")
+_WHOLE = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)(b|m)(?![a-z0-9])")
+
+
+def active(model: str) -> float | None:
+    """
+    Billions of parameters that work on a token, as far as the model's name tells.
+
+    ``30B-A3B`` are 3; without such a part, all of them work. None where no size is named.
+    """
+    if known := reckoning().find(model):
+        return known.active
+    name = model.rpartition("/")[2].lower()
+    for pattern, size in _sparse():
+        if fnmatchcase(name, pattern):
+            return size
+    if found := _ACTIVE.search(name):
+        return float(found[1])
+    if found := _WHOLE.search(name):
+        return float(found[1]) / (1 if found[2] == "b" else 1000)
+    return None
+
+
+@cache
+def _sparse() -> tuple[tuple[str, float], ...]:
+    text = (resources.files("mixtura") / "presets" / "quirks.toml").read_text("utf-8")
+    return tuple(tomllib.loads(text)["active"].items())

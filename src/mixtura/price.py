@@ -1,9 +1,10 @@
-"""Tokens to dollars."""
+"""Tokens to dollars, and to work."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mixtura.types import Charge, Usage
 
@@ -53,3 +54,28 @@ def cost(charges: Iterable[Charge], pricer: Pricer) -> float | None:
             return None
         dollars += part
     return dollars
+
+
+# ---- work
+
+
+class Work(NamedTuple):
+    """A call as work: billions of parameters that take part, tokens read, tokens written."""
+
+    active: float
+    read: float
+    written: float
+
+
+def tflops(layers: Iterable[Sequence[Work]], *, prefill: bool) -> float:
+    """
+    Trillions of operations one after another: of every layer, the most that one member takes.
+
+    Two for each parameter and token. The paper counts the tokens that are written; with
+    *prefill*, those that are read, too, which a long list of proposals makes the larger part.
+    """
+    return sum(max(_work(call, prefill) for call in calls) for calls in layers if calls)
+
+
+def _work(call: Work, prefill: bool) -> float:
+    return 2 * call.active * (call.written + call.read * prefill) / 1000

@@ -96,6 +96,40 @@ def _edits(a: Sequence[str], b: Sequence[str]) -> int:
     return edits
 
 
+class Grams(NamedTuple):
+    """A text's runs of words, counted, the single words first: what BLEU compares."""
+
+    length: int
+    counts: tuple[Counter[tuple[str, ...]], ...]
+
+    @classmethod
+    def of(cls, tokens: Sequence[str], longest: int) -> Grams:
+        counts = (Counter(_grams(tokens, size)) for size in range(1, longest + 1))
+        return cls(len(tokens), tuple(counts))
+
+
+def bleu(hypothesis: Grams, reference: Grams) -> list[float]:
+    """
+    How much of *hypothesis* stands in *reference*, in runs of up to 1, 2, … words; 0 to 1 each.
+
+    Papineni et al. 2002; a length without a match counts as half of a match, the next one as a
+    quarter (Chen and Cherry 2014, their third smoothing), one longer than the text not at all.
+    """
+    scores: list[float] = []
+    logs: list[float] = []
+    unmatched = 1.0
+    short = min(0.0, 1 - reference.length / hypothesis.length) if hypothesis.length else 0.0
+    for ours, theirs in zip(hypothesis.counts, reference.counts, strict=True):
+        matched = sum(min(n, theirs[gram]) for gram, n in ours.items() if gram in theirs)
+        if not (matched or logs):
+            return [0.0] * len(hypothesis.counts)
+        if ours:
+            unmatched /= 1 if matched else 2
+            logs.append(math.log((matched or unmatched) / ours.total()))
+        scores.append(math.exp(short + math.fsum(logs) / len(logs)))
+    return scores
+
+
 # ---- whose sentence it is
 
 

@@ -261,7 +261,7 @@ def _checked(asked: Asked, plan: Plan | None) -> Asked:
     asked = replace(asked, **{name: _whole(getattr(asked, name)) for name in _FILES})
     if asked.judge is None and kind.judged:
         raise ConfigError(f"{asked.task} needs a judge: --judge MODEL")
-    if asked.task == "jsonl" and asked.judge is None:
+    if asked.task == "jsonl" and asked.judge is None and asked.scoring != jsonl.UNSCORED:
         assert asked.data
         if jsonl.needs_judge(asked.data, asked.rubric):
             raise ConfigError("rows with a rubric are graded by a judge: --judge MODEL")

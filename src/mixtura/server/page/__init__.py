@@ -116,12 +116,12 @@ def exported(run: Mapping[str, Any]) -> str:
     Its own policy forbids it every request, and every script but the one that it brings.
     """
     data = _inert(json.dumps(run))
-    script, style = _script(with_maths=_may_have_maths(data)), _style()
+    script, look = _script(with_maths=_may_have_maths(data)), style()
     policy = "; ".join(
         (
             "default-src 'none'",
             f"script-src {_hash(script)}",
-            f"style-src {_hash(style)}",
+            f"style-src {_hash(look)}",
             "img-src data:",
             "font-src data:",
             "base-uri 'none'",
@@ -138,7 +138,7 @@ def exported(run: Mapping[str, Any]) -> str:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="referrer" content="no-referrer">
 <title>A run of Mixtura</title>
-<style>{style}</style>
+<style>{look}</style>
 </head>
 <body>
 <div id="app"></div>
@@ -164,7 +164,8 @@ def _text(name: str) -> str:
 
 
 @cache
-def _style() -> str:
+def style() -> str:
+    """The page's look as one text, its font in it."""
     font = base64.b64encode(assets()["vendor/geist.woff2"].body).decode()
     return _text("style.css").replace("./vendor/geist.woff2", f"data:font/woff2;base64,{font}")
 

@@ -1,0 +1,1 @@
+"""The paper's analyses, on files of answers and on recorded runs: figures, tables, one page."""

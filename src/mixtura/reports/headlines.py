@@ -1,0 +1,147 @@
+"""What one sees in each analysis, in a sentence: the title of its figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mixtura.reports.expense import price_axis
+from mixtura.reports.rows import Row
+from mixtura.text import plural
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f} %"
+
+
+def collaborativeness(rows: Sequence[Row]) -> str:
+    widest: dict[str, Row] = {}
+    for row in rows:
+        known = widest.get(row["model"])
+        if known is None or row["others"].count(",") > known["others"].count(","):
+            widest[row["model"]] = row
+    better = sum(row["gain"] > 0 for row in widest.values())
+    sure = sum((row["gain_low"] or 0) > 0 for row in widest.values())
+    said = f"{better} of {plural(len(widest), 'model')} answered better after reading the others"
+    worse = [row for row in rows if row["others_are"] == "all worse"]
+    helped = sum(row["gain"] > 0 for row in worse)
+    tail = f"; {helped} of {len(worse)} times where all of them are worse alone" if worse else ""
+    return f"{said} ({sure} of them beyond doubt){tail}"
+
+
+def layers(rows: Sequence[Row]) -> str:
+    written = [row for row in rows if not row["picks"] and row["score"] is not None]
+    deepest = max(row["layer"] for row in written)
+    last = [row for row in written if row["layer"] == deepest]
+    best = max(last, key=lambda row: row["score"])["aggregator"]
+    steps = [row for row in written if row["aggregator"] == best]
+    said = ", ".join(
+        f"{_percent(row['score'])} at {plural(row['layer'], 'layer')}" for row in steps
+    )
+    picked = [row for row in rows if row["picks"] and row["score"] is not None]
+    tail = ""
+    if picked:
+        chosen = max(picked, key=lambda row: row["layer"])
+        tail = (
+            f"; picking one gets {_percent(chosen['score'])} at {plural(chosen['layer'], 'layer')}"
+        )
+    return f"{best} writes best: {said}{tail}"
+
+
+def following(rows: Sequence[Row]) -> str:
+    one = next((row for row in rows if row["measure"] == "tfidf"), rows[0])
+    difference, low, high = (one[f"difference{end}"] for end in ("", "_low", "_high"))
+    if difference is None or low is None:
+        return "Too few prompts tell whether the answer follows the better proposals"
+    beside = f"{one['rho']:+.2f} against {one['control_rho']:+.2f}"
+    if low > 0:
+        return f"The answer follows the better proposals more than one that read nothing: {beside}"
+    if high < 0:
+        return f"The answer follows the better proposals less than one that read nothing: {beside}"
+    return f"That the answer follows the better proposals is not seen: {beside} of the control"
+
+
+def proposers(rows: Sequence[Row]) -> str:
+    known = [row for row in rows if row["score"] is not None]
+    most = {
+        kind: max(
+            (r for r in known if r["kind"] == kind), key=lambda r: r["proposals"], default=None
+        )
+        for kind in ("multiple", "single")
+    }
+    called = {"multiple": "of several models", "single": "of one model"}
+    parts = [
+        f"{plural(row['proposals'], 'proposal')} {called[kind]}: {_percent(row['score'])}"
+        for kind, row in most.items()
+        if row
+    ]
+    return "; ".join(parts)
+
+
+def roles(rows: Sequence[Row]) -> str:
+    parts: list[str] = []
+    for role, said in (("as_aggregator", "writes best"), ("as_proposer", "proposes best")):
+        known = [row for row in rows if row[role] is not None]
+        if known:
+            best = max(known, key=lambda row: row[role])
+            parts.append(f"{best['model']} {said} ({_percent(best[role])})")
+    return ", ".join(parts)
+
+
+def budget(rows: Sequence[Row]) -> str:
+    axis = price_axis(rows)
+    front = sorted((row for row in rows if row["front"]), key=lambda row: row[axis])
+    best = front[-1]
+    said = f"Best is {best['who']} with {_percent(best['score'])}"
+    if len(front) == 1:
+        return f"{said}, and nothing is cheaper"
+    cheap = max(front[:-1], key=lambda row: row["score"])
+    if not cheap[axis]:
+        return f"{said}; {cheap['who']} gets {_percent(cheap['score'])} for nothing"
+    times = best[axis] / cheap[axis]
+    unit = "the price" if axis == "cost_usd" else "the tokens"
+    return f"{said}; {cheap['who']} gets {_percent(cheap['score'])} for 1/{times:.3g} of {unit}"
+
+
+def work(rows: Sequence[Row]) -> str:
+    known = [row for row in rows if row["tflops_paper"]]
+    most = max(known, key=lambda row: row["tflops_with_prefill"] / row["tflops_paper"])
+    times = most["tflops_with_prefill"] / most["tflops_paper"]
+    return f"Reading is most of the work: up to {times:.0f} times what is counted for writing alone"
+
+
+def tokens(rows: Sequence[Row]) -> str:
+    totals: dict[str, float] = {}
+    for row in rows:
+        totals[row["who"]] = totals.get(row["who"], 0.0) + row["read"] + row["written"]
+    most = max(rows, key=lambda row: row["read"] + row["written"])
+    share = (most["read"] + most["written"]) / totals[most["who"]]
+    return f"Layer {most['layer']} of {most['who']} takes {_percent(share)} of its tokens"
+
+
+def skills(rows: Sequence[Row]) -> str:
+    who = list(dict.fromkeys(row["who"] for row in rows))
+    means = {
+        one: [row["score"] for row in rows if row["who"] == one and row["score"] is not None]
+        for one in who
+    }
+    best = max(who, key=lambda one: sum(means[one]) / len(means[one]))
+    firsts = 0
+    names = list(dict.fromkeys(row["skill"] for row in rows))
+    for name in names:
+        here = [row for row in rows if row["skill"] == name]
+        firsts += max(here, key=lambda row: row["score"])["who"] == best
+    return f"{best} is ahead in {firsts} of {plural(len(names), 'skill')}"
+
+
+def latency(rows: Sequence[Row]) -> str:
+    totals: dict[str, float] = {}
+    for row in rows:
+        totals[row["who"]] = totals.get(row["who"], 0.0) + row["seconds"]
+    slow = max(totals, key=lambda who: totals[who])
+    own = [row for row in rows if row["who"] == slow]
+    waited = sum(row["straggler"] or 0.0 for row in own)
+    said = f"{slow} takes longest, {totals[slow]:.1f} s"
+    if not waited:
+        return said
+    last = max(own, key=lambda row: row["straggler"] or 0.0)["slowest"]
+    return f"{said}; {_percent(waited / totals[slow])} of it is waiting, mostly for {last}"

@@ -1,0 +1,66 @@
+"""How alike an answer and a proposal are, in the paper's measures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from rapidfuzz.distance import Levenshtein
+from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
+
+from mixtura.similarity import Grams, bleu, cosine, vectors
+
+Vector = NDArray[np.float64]
+
+MEASURES = {
+    "bleu3": "BLEU, up to 3 words",
+    "bleu4": "BLEU, up to 4 words",
+    "bleu5": "BLEU, up to 5 words",
+    "tfidf": "TF-IDF cosine",
+    "levenshtein": "Levenshtein, letters",
+}
+"""The measures, and what they are called in front of people."""
+
+_LONGEST = 5
+_tokens = Tokenizer13a()
+
+
+class Likeness:
+    """
+    The measures between any two of *texts*. Words weigh by their rarity in all of them.
+
+    BLEU takes sacrebleu's tokens, the proposal as its hypothesis; TF-IDF is smoothed as
+    scikit-learn's, idf = ln((1 + N) / (1 + df)) + 1; Levenshtein is 1 - d / max over letters,
+    as in the paper.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._vectors = dict(zip(texts, vectors(texts), strict=True))
+
+    def measured(self, proposals: Sequence[str], answers: Sequence[str]) -> Mapping[str, Vector]:
+        """Every measure of each proposal and the answer beside it, from 0 to 1."""
+        pairs = list(zip(proposals, answers, strict=True))
+        runs = np.array([bleu(_grams(ours), _grams(theirs)) for ours, theirs in pairs])
+        return {
+            **{f"bleu{order}": runs[:, order - 1] for order in (3, 4, 5)},
+            "tfidf": np.array([self.cosine(ours, theirs) for ours, theirs in pairs]),
+            "levenshtein": np.array([Levenshtein.normalized_similarity(*pair) for pair in pairs]),
+        }
+
+    def cosine(self, a: str, b: str) -> float:
+        return min(1.0, cosine(self._vectors[a], self._vectors[b]))
+
+    def table(self, texts: Sequence[str]) -> Vector:
+        """The cosine of each two of *texts*; 1 of each and itself."""
+        table = np.eye(len(texts))
+        for i, a in enumerate(texts):
+            for j, b in enumerate(texts[:i]):
+                table[i, j] = table[j, i] = self.cosine(a, b)
+        return table
+
+
+@lru_cache(4096)
+def _grams(text: str) -> Grams:
+    return Grams.of(_tokens(text).split(), _LONGEST)

@@ -1,0 +1,178 @@
+"""The report as one file of HTML that asks nobody anything, and as files of figures and numbers."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import NamedTuple
+
+from mixtura.reports import drawing
+from mixtura.reports.rows import Row
+from mixtura.reports.runs import Runs
+from mixtura.reports.sections import Manner, Paper, Section, sections
+from mixtura.reports.sheet import figure, folded, grid, sheet
+from mixtura.text import one_line, plural
+
+
+class Written(NamedTuple):
+    """The page, and what is on it, by task."""
+
+    file: Path
+    tasks: Mapping[str, Sequence[Section]]
+
+    def json(self) -> Row:
+        """The rows of every analysis, by task; an empty list where runs are missing."""
+        return {
+            task: {section.key: list(section.rows) for section in made}
+            for task, made in self.tasks.items()
+        }
+
+
+def write(every: Sequence[Runs], folder: Path) -> Written:
+    """
+    ``report.html``, and beside it each figure as SVG and PNG, each table as CSV. Raises OSError.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = [(runs, sections(runs)) for runs in every]
+    for runs, made in drawn:
+        prefix = f"{_file(runs.task)}-" if len(every) > 1 else ""
+        for section in made:
+            _write_files(section, folder, prefix)
+    page = folder / "report.html"
+    page.write_text(html(drawn), encoding="utf-8")
+    return Written(page, {runs.task: made for runs, made in drawn})
+
+
+def _file(name: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name)
+
+
+def _write_files(section: Section, folder: Path, prefix: str) -> None:
+    for name, chart in section.charts.items():
+        (folder / f"{prefix}{name}.svg").write_text(drawing.svg(chart), encoding="utf-8")
+        (folder / f"{prefix}{name}.png").write_bytes(drawing.png(chart))
+    for name, rows in {section.key: section.rows, **section.more}.items():
+        if rows:
+            (folder / f"{prefix}{name}.csv").write_text(_csv(rows), encoding="utf-8")
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    out = io.StringIO()
+    written = csv.DictWriter(out, names, lineterminator="\n")
+    written.writeheader()
+    written.writerows(rows)
+    return out.getvalue()
+
+
+# ---- the page
+
+
+def html(drawn: Sequence[tuple[Runs, Sequence[Section]]]) -> str:
+    """Every analysis on one page."""
+    parts = [
+        "<h1>What a mixture is worth</h1>",
+        *_opening(drawn),
+        *(_task(runs, made, named=len(drawn) > 1) for runs, made in drawn),
+    ]
+    return sheet("What a mixture is worth: a report by Mixtura", parts)
+
+
+def _opening(drawn: Sequence[tuple[Runs, Sequence[Section]]]) -> Iterator[str]:
+    for runs, _ in drawn:
+        models = ", ".join(escape(one_line(name)) for name in runs.alone) or "none"
+        prompts = len({answer.sample for one in runs.contenders for answer in one.answers})
+        yield (
+            f'<p class="asked">Task <b>{escape(runs.task)}</b>: {plural(prompts, "prompt")},'
+            f" {len(runs.contenders):,} mixtures and models. Asked alone: {models}.</p>"
+        )
+    yield (
+        "<p>In a mixture of agents several models (the proposers) answer side by side, and another"
+        " (the aggregator) reads their answers and writes the final one; between them may stand"
+        " more layers of proposers that read, too. Every score here is a mean over prompts; the"
+        " numbers in brackets and the lines in the figures are where it lies with 95 % certainty,"
+        " by a bootstrap over prompts.</p>"
+    )
+    lines = [
+        f'<a href="#{_anchor(runs, section)}"{"" if section.rows else " class=dim"}>'
+        f"{escape(section.words.title)}{'' if section.rows else ' (no runs)'}</a>"
+        for runs, made in drawn
+        for section in made
+    ]
+    yield f'<nav aria-label="Analyses">{"".join(lines)}</nav>'
+
+
+def _anchor(runs: Runs, section: Section) -> str:
+    return f"{_file(runs.task)}-{section.key}"
+
+
+def _task(runs: Runs, made: Iterable[Section], *, named: bool) -> str:
+    head = f'<h2 class="task">Task {escape(runs.task)}</h2>' if named else ""
+    return head + "".join(_section(_anchor(runs, section), section) for section in made)
+
+
+def _section(anchor: str, section: Section) -> str:
+    said = section.words
+    parts = [f"<h2>{escape(said.title)}</h2>", f'<p class="asked">{escape(said.asked)}</p>']
+    if section.rows:
+        parts += [figure(chart) for chart in section.charts.values()]
+        parts += [f"<p>{escape(said.reading)}</p>", _numbers(section)]
+    else:
+        brings = f"This brings the runs: <code>{escape(said.command)}</code>"
+        parts.append(f'<p class="none">{escape(said.missing)} {brings}</p>')
+    paper = _paper(said.paper) if said.paper else ""
+    return f'<section id="{anchor}">{"".join(parts)}{paper}</section>'
+
+
+def _numbers(section: Section) -> str:
+    columns = [
+        column
+        for column in section.words.columns
+        if any(row.get(column[0]) is not None for row in section.rows)
+    ]
+    heads = [(escape(called), manner == "text") for _, called, manner in columns]
+    rows = [[_cell(row, key, manner) for key, _, manner in columns] for row in section.rows]
+    return folded("The numbers", grid(heads, rows), opened=len(rows) <= 8)
+
+
+def _cell(row: Row, key: str, manner: Manner) -> str:
+    value, low, high = (row.get(f"{key}{end}") for end in ("", "_low", "_high"))
+    if value is None:
+        return ""
+    span = ""
+    if low is not None and high is not None:
+        span = f" <small>({written(low, manner)} to {written(high, manner)})</small>"
+    return escape(written(value, manner)) + span
+
+
+def written(value: object, manner: Manner) -> str:
+    """A value of a table as a person reads it."""
+    if not isinstance(value, int | float):
+        return one_line(value)
+    match manner:
+        case "percent":
+            return f"{100 * value:.0f} %"
+        case "points":
+            return f"{100 * value:+.0f}"
+        case "signed":
+            return f"{value:+.2f}"
+        case "dollars":
+            return f"{value:.4f}" if value >= 0.01 else f"{value:.2g}"
+        case "number":
+            return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+        case "decimal":
+            return f"{value:.2f}"
+        case "yes":
+            return "yes" if value else ""
+        case "count" | "text":
+            return f"{value:,.0f}"
+
+
+def _paper(paper: Paper) -> str:
+    heads = [(escape(head), i == 0) for i, head in enumerate(paper.heads)]
+    rows = [[escape(value) for value in row] for row in paper.rows]
+    said = f"<p>{escape(paper.said)}</p>{grid(heads, rows) if rows else ''}"
+    return folded(f"What the paper found ({escape(paper.source)})", said, opened=False)
