@@ -63,6 +63,8 @@ class Answer:
     calls: tuple[Call, ...]
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """What the task knows of the sample: a category, its skills."""
+    graded: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What the scorer wrote beside the score: FLASK's grade of each skill."""
 
     def leaves(self) -> Iterator[Call]:
         for call in self.calls:
@@ -140,6 +142,11 @@ def read(folder: Path) -> list[Contender]:
     return list(found.values())
 
 
+def of_log(location: str) -> Contender:
+    """What the log at an address says."""
+    return contender(read_eval_log(location))
+
+
 def contender(log: EvalLog) -> Contender:
     """What one log of ours says."""
     about: Mapping[str, Any] = (log.eval.metadata or {})["contender"]
@@ -157,6 +164,7 @@ def contender(log: EvalLog) -> Contender:
 
 def _answer(sample: EvalSample) -> Answer:
     value, why = scored(sample)
+    score = next(iter((sample.scores or {}).values()), None)
     return Answer(
         sample=str(sample.id),
         epoch=sample.epoch,
@@ -167,6 +175,7 @@ def _answer(sample: EvalSample) -> Answer:
         missing=why,
         calls=tuple(_call(row) for run in _runs(sample) for row in run["calls"]),
         metadata=sample.metadata,
+        graded=(score.metadata if score else None) or {},
     )
 
 

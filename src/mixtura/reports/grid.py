@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from mixtura.config import Config
 from mixtura.errors import ConfigError
-from mixtura.evals.run import Asked, Progress, Result, evaluate
+from mixtura.evals.provider import AT_ONCE
+from mixtura.evals.result import Result
+from mixtura.evals.run import Asked, Progress, evaluate
 from mixtura.plan import Pattern, Plan, Seated
 from mixtura.types import Sampling
 
@@ -20,8 +23,8 @@ DRAWS = 3
 DRAWN = Sampling(temperature=0.7)
 """As the paper draws; alone and as a proposer alike, so that one answer serves both."""
 
-Watch = Callable[[Plan, int, int, Result | Progress], None]
-"""Told of every step: the plan, which one of how many, how far it is or what came of it."""
+Watch = Callable[[str, Progress], None]
+"""Told of every evaluation's progress, by the plan's name."""
 
 
 def grid(models: Sequence[str]) -> list[Plan]:
@@ -92,6 +95,7 @@ def collect(
     logs: Path,
     max_cost: float | None = None,
     deadline: float | None = None,
+    connections: int = AT_ONCE,
     watch: Watch | None = None,
 ) -> list[Result]:
     """
@@ -100,14 +104,17 @@ def collect(
     *max_cost* dollars are for all of them together. Raises what `evaluate` raises.
     """
     results: list[Result] = []
-    for i, plan in enumerate(plans, 1):
+    for plan in plans:
         spent = sum(result.cost_usd or 0.0 for result in results)
-        told = watch and (lambda progress, plan=plan, i=i: watch(plan, i, len(plans), progress))
         result = evaluate(
-            config, plan, asked, logs=logs, deadline=deadline, watch=told,
+            config,
+            plan,
+            asked,
+            logs=logs,
             max_cost=None if max_cost is None else max(max_cost - spent, 0.0),
-        )  # fmt: skip
+            deadline=deadline,
+            connections=connections,
+            watch=partial(watch, plan.name) if watch else None,
+        )
         results.append(result)
-        if watch:
-            watch(plan, i, len(plans), result)
     return results
