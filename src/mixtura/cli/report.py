@@ -127,6 +127,8 @@ def _tell(written: Written) -> None:
               help="Where the report goes.")  # fmt: skip
 @click.option("--connections", type=click.IntRange(min=1), default=10, show_default=True,
               help="Prompts under way at once.")  # fmt: skip
+@click.option("--max-tokens", type=click.IntRange(min=1), metavar="N",
+              help="Of every answer of every model.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="List the mixtures and their calls; ask no one.")
 @cap_options
 @config_option
@@ -141,6 +143,7 @@ def collect(
     folder: str,
     out: str,
     connections: int,
+    max_tokens: int | None,
     dry_run: bool,
     max_cost: float | None,
     deadline: float | None,
@@ -159,7 +162,7 @@ def collect(
         from mixtura.evals.run import Asked
         from mixtura.reports.grid import grid
 
-        plans = grid(models)
+        plans = grid(models, max_tokens)
         for model in models:
             config.plan(model)
         if dry_run:

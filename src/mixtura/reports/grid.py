@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -27,22 +28,24 @@ Watch = Callable[[str, Progress], None]
 """Told of every evaluation's progress, by the plan's name."""
 
 
-def grid(models: Sequence[str]) -> list[Plan]:
+def grid(models: Sequence[str], max_tokens: int | None = None) -> list[Plan]:
     """
     Every mixture that the analyses compare, the cheap ones first and none of them twice.
 
     The first model is the fixed aggregator, also the ranker; the whole team are all of them.
-    Raises ConfigError for fewer than two, or for one named twice.
+    *max_tokens* is for every answer of every model. Raises ConfigError for fewer than two
+    models, or for one named twice.
     """
     if len(models) < 2 or len(set(models)) < len(models):
         raise ConfigError("a report compares models: name at least two, each once")
-    plans = {_shape(plan): plan for plan in _plans(models)}
+    drawn = replace(DRAWN, max_tokens=max_tokens)
+    plans = {_shape(plan): replace(plan, sampling=drawn) for plan in _plans(models)}
     return sorted(plans.values(), key=_calls)
 
 
 def _plans(models: Sequence[str]) -> Iterator[Plan]:
     chief, team = models[0], _once(models)
-    yield from (Plan(model, (), model, sampling=DRAWN) for model in models)
+    yield from (Plan(model, (), model) for model in models)
     for depth in DEPTHS:
         rows = [team] * (depth - 1)
         yield from (_mixture(rows, model) for model in models)
@@ -71,7 +74,7 @@ def _mixture(rows: Sequence[tuple[Seated, ...]], aggregator: str, kind: str = "m
     layers = [",".join(_spelt(seat) for seat in row) for row in rows]
     last = aggregator if kind == "mixture" else f"{kind}:{aggregator}"
     name = ">".join([*layers, last])
-    return Plan(name, tuple(rows), aggregator, sampling=DRAWN, pattern=Pattern(kind))
+    return Plan(name, tuple(rows), aggregator, pattern=Pattern(kind))
 
 
 def _spelt(seat: Seated) -> str:
