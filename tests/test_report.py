@@ -107,7 +107,8 @@ def test_one_proposal_is_both_of_one_model_and_of_several():
     )  # fmt: skip
 
     seen = [(row["kind"], row["proposals"], row["score"]) for row in rows]
-    assert seen == [("multiple", 1, 0), ("multiple", 2, 1), ("single", 1, 0), ("single", 2, 0.5)]
+    several, one = "several models", "one model"
+    assert seen == [(several, 1, 0), (several, 2, 1), (one, 1, 0), (one, 2, 0.5)]
 
 
 def test_roles_are_under_one_aggregator_and_over_one_team():
