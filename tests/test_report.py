@@ -192,7 +192,7 @@ def test_a_layer_lasts_as_long_as_its_slowest_and_the_straggler_is_what_it_took_
     ]  # fmt: skip
     assert (rows[0]["slowest"], rows[0]["slowest_share"]) == ("b", 1)
     assert latency_headline(rows) == (
-        "a, b, c → a takes longest, 7.0 s; 29 % of it is waiting, mostly for b"
+        "a, b, c → a takes longest, 7.0 s; 29\u00a0% of it is waiting, mostly for b"
     )
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mixtura.reports.cost import Budget
     from mixtura.reports.files import Alike, Answers, Diversity
     from mixtura.reports.page import Written
+    from mixtura.reports.rows import Interval
 
 
 @contextmanager
@@ -238,11 +239,12 @@ def similarity(
 def _draw_similarity(found: Iterable[Alike], answers: Answers) -> None:
     from mixtura.reports.likeness import MEASURES
 
-    rows = [
-        [one_line(one.proposal), MEASURES[one.measure], _span(one.answer), _span(one.control),
-         _span(one.difference)]
-        for one in found
-    ]  # fmt: skip
+    rows: list[list[str]] = []
+    for one in found:
+        again = any(row[0] == one_line(one.proposal) for row in rows)
+        name = "" if again else one_line(one.proposal)
+        spans = map(_span, (one.answer, one.control, one.difference))
+        rows.append([name, MEASURES[one.measure], *spans])
     controlled = any(row[3] for row in rows)
     heads = ["proposer", "measure", one_line(answers.name), "control", "difference"]
     _table(heads if controlled else heads[:3], rows)
@@ -364,8 +366,10 @@ def _dollars(one: Budget) -> str:
 # ---- tables
 
 
-def _span(found: Any) -> str:
-    return "" if found is None else f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})"
+def _span(found: Interval | None) -> str:
+    if found is None or found.low is None or found.high is None:
+        return "" if found is None else f"{found.mean:.3f}"
+    return f"{found.mean:.3f} ± {(found.high - found.low) / 2:.3f}"
 
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
