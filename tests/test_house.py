@@ -137,11 +137,15 @@ def test_every_configuration_in_the_docs_is_one_that_can_be_read(path, text, tmp
 def test_every_command_in_the_docs_exists_with_its_options(path, line):
     import shlex
 
+    from click import Group
+
     from mixtura.cli import group
 
     name, *words = shlex.split(line.split(" | ")[0].split("  #")[0])[1:]
     command = group.get_command(None, name)
     assert command, f"{path.name}: no command {name}"
+    if isinstance(command, Group) and words[0] in command.commands:
+        command = command.commands[words[0]]
     known = {option for p in command.params for option in (*p.opts, *p.secondary_opts)}
     used = {word.split("=")[0] for word in words if re.match(r"--?[a-z]", word)}
     assert used <= known, f"{path.name}: {line}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,17 +10,28 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mixtura import cli
-from mixtura.cli.common import config_option, console, echo_json, named, read_config
+from mixtura.cli.common import (
+    bring_embedded,
+    cap_options,
+    config_option,
+    console,
+    echo_json,
+    named,
+    read_config,
+)
 from mixtura.cli.listed import Listing, ListingGroup
+from mixtura.cli.progress import progress
 from mixtura.config import Config
 from mixtura.errors import ConfigError
 from mixtura.text import one_line
 
 if TYPE_CHECKING:
+    from mixtura.evals.run import Asked
     from mixtura.plan import Plan
     from mixtura.reports.cost import Budget
     from mixtura.reports.files import Alike, Answers, Diversity
     from mixtura.reports.page import Written
+    from mixtura.reports.rows import Interval
 
 
 @contextmanager
@@ -73,7 +84,7 @@ def _report(folder: Path, out: Path, *, as_json: bool) -> None:
     every = runs.by_task(answers.read(folder))
     if not every:
         raise ConfigError(
-            f"{folder}: no evaluation of a mixture or a model is in it; `mixtura report --collect`"
+            f"{folder}: no evaluation of a mixture or a model is in it; `mixtura report collect`"
             " brings what a report needs"
         )
     try:
@@ -96,6 +107,103 @@ def _tell(written: Written) -> None:
             for title in section.titles() or [f"not there: {section.words.missing}"]:
                 say(shown, f"  {title}", "" if section.rows else "dim")
     say(shown, f"\n{written.file}", "bold")
+
+
+# ---- the runs that it takes
+
+
+@command.command(cls=Listing)
+@click.option(
+    "--models", metavar="MODEL…", required=True, multiple=True, callback=named,
+    help="Who is compared; the first is the fixed aggregator.",
+)  # fmt: skip
+@click.option("--on", "data", metavar="FILE", callback=named, help="The prompts: JSON lines.")
+@click.option("--task", metavar="TASK", callback=named, help="What they are: gsm8k, math, …")
+@click.option("--judge", metavar="NAME", callback=named, help="Who grades what no task checks.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="So many prompts at most.")
+@click.option("--seed", type=int, metavar="N", help="Draws the prompts that a limit takes.")
+@click.option("--from", "folder", metavar="RUNS", default="logs", show_default=True, callback=named,
+              help="Where evaluations are kept: what is there is not asked again.")  # fmt: skip
+@click.option("--out", metavar="DIR", default="report", show_default=True, callback=named,
+              help="Where the report goes.")  # fmt: skip
+@click.option("--connections", type=click.IntRange(min=1), default=10, show_default=True,
+              help="Prompts under way at once.")  # fmt: skip
+@click.option("--max-tokens", type=click.IntRange(min=1), metavar="N",
+              help="Of every answer of every model.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="List the mixtures and their calls; ask no one.")
+@cap_options
+@config_option
+@_json
+def collect(
+    models: tuple[str, ...],
+    data: str | None,
+    task: str | None,
+    judge: str | None,
+    limit: int | None,
+    seed: int | None,
+    folder: str,
+    out: str,
+    connections: int,
+    max_tokens: int | None,
+    dry_run: bool,
+    max_cost: float | None,
+    deadline: float | None,
+    cache: bool | None,
+    config_file: str | None,
+    as_json: bool,
+) -> None:
+    """Run what the analyses need, then report.
+
+    Each model alone; every model as the aggregator of all of them, at two and three layers; the
+    ranker; each model as the only proposer; 1, 2, 3 and 6 proposals, of several models and of
+    one. Drafts are shared among them. A run that was stopped goes on where it was.
+    """
+    config = read_config(config_file, cache=True if cache is None else cache)
+    with _extra():
+        from mixtura.evals.run import Asked
+        from mixtura.reports.grid import grid
+
+        plans = grid(models, max_tokens)
+        for model in models:
+            config.plan(model)
+        if dry_run:
+            return _tell_plans(config, plans)
+        for model in models:
+            bring_embedded(config, config.plan(model))
+        asked = Asked(
+            task=task or ("jsonl" if data else "gsm8k"), data=data, judge=judge, limit=limit,
+            seed=seed,
+        )  # fmt: skip
+        _collect(
+            config, plans, asked, Path(folder), connections=connections, max_cost=max_cost,
+            deadline=deadline, quiet=as_json,
+        )  # fmt: skip
+        return _report(Path(folder), Path(out), as_json=as_json)
+
+
+def _tell_plans(config: Config, plans: Iterable[Plan]) -> None:
+    rows = [[one_line(plan.name), str(config.calls(plan))] for plan in plans]
+    _table(["mixture or model", "calls of an answer"], rows)
+
+
+def _collect(
+    config: Config,
+    plans: Sequence[Plan],
+    asked: Asked,
+    folder: Path,
+    *,
+    connections: int,
+    max_cost: float | None,
+    deadline: float | None,
+    quiet: bool,
+) -> None:
+    from mixtura.reports.grid import collect
+
+    with progress(console(aside=True), quiet=quiet) as shown:
+        collect(
+            config, plans, asked, logs=folder, max_cost=max_cost, deadline=deadline,
+            connections=connections, watch=shown,
+        )  # fmt: skip
 
 
 # ---- likeness
@@ -131,11 +239,12 @@ def similarity(
 def _draw_similarity(found: Iterable[Alike], answers: Answers) -> None:
     from mixtura.reports.likeness import MEASURES
 
-    rows = [
-        [one_line(one.proposal), MEASURES[one.measure], _span(one.answer), _span(one.control),
-         _span(one.difference)]
-        for one in found
-    ]  # fmt: skip
+    rows: list[list[str]] = []
+    for one in found:
+        again = any(row[0] == one_line(one.proposal) for row in rows)
+        name = "" if again else one_line(one.proposal)
+        spans = map(_span, (one.answer, one.control, one.difference))
+        rows.append([name, MEASURES[one.measure], *spans])
     controlled = any(row[3] for row in rows)
     heads = ["proposer", "measure", one_line(answers.name), "control", "difference"]
     _table(heads if controlled else heads[:3], rows)
@@ -257,8 +366,10 @@ def _dollars(one: Budget) -> str:
 # ---- tables
 
 
-def _span(found: Any) -> str:
-    return "" if found is None else f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})"
+def _span(found: Interval | None) -> str:
+    if found is None or found.low is None or found.high is None:
+        return "" if found is None else f"{found.mean:.3f}"
+    return f"{found.mean:.3f} ± {(found.high - found.low) / 2:.3f}"
 
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> None:

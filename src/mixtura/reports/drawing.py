@@ -6,7 +6,7 @@ from typing import Any
 
 import vl_convert
 
-from mixtura.reports.figures import DIM, HUES, INK, LINE, SOFT, Chart
+from mixtura.reports.figures import DIM, HUES, INK, LINE, SOFT, WAIT, Chart
 
 _FONT = "Geist, Helvetica, Arial, 'Liberation Sans', sans-serif"
 _TEXT = {"labelFont": _FONT, "titleFont": _FONT, "labelFontSize": 12, "titleFontSize": 12}
@@ -22,7 +22,7 @@ _THEME: dict[str, Any] = {
     "legend": _TEXT | {"labelColor": INK, "symbolSize": 90, "labelLimit": 400},
 }  # fmt: skip
 
-_VARIABLES = {INK: "--ink", SOFT: "--soft", DIM: "--dim", LINE: "--line"} | {
+_VARIABLES = {INK: "--ink", SOFT: "--soft", DIM: "--dim", LINE: "--line", WAIT: "--wait"} | {
     hue: f"--c{i}" for i, hue in enumerate(HUES)
 }
 

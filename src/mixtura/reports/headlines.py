@@ -10,7 +10,7 @@ from mixtura.text import plural
 
 
 def _percent(value: float) -> str:
-    return f"{100 * value:.0f} %"
+    return f"{100 * value:.0f}\u00a0%"  # not to be parted at the end of a line
 
 
 def collaborativeness(rows: Sequence[Row]) -> str:
@@ -24,7 +24,8 @@ def collaborativeness(rows: Sequence[Row]) -> str:
     said = f"{better} of {plural(len(widest), 'model')} answered better after reading the others"
     worse = [row for row in rows if row["others_are"] == "all worse"]
     helped = sum(row["gain"] > 0 for row in worse)
-    tail = f"; {helped} of {len(worse)} times where all of them are worse alone" if worse else ""
+    cases = plural(len(worse), "case")
+    tail = f"; from worse models alone, in {helped} of {cases}" if worse else ""
     return f"{said} ({sure} of them beyond doubt){tail}"
 
 
@@ -57,22 +58,17 @@ def following(rows: Sequence[Row]) -> str:
         return f"The answer follows the better proposals more than one that read nothing: {beside}"
     if high < 0:
         return f"The answer follows the better proposals less than one that read nothing: {beside}"
-    return f"That the answer follows the better proposals is not seen: {beside} of the control"
+    return f"The answer follows the better proposals no more than one that read nothing: {beside}"
 
 
 def proposers(rows: Sequence[Row]) -> str:
     known = [row for row in rows if row["score"] is not None]
-    most = {
-        kind: max(
-            (r for r in known if r["kind"] == kind), key=lambda r: r["proposals"], default=None
-        )
-        for kind in ("multiple", "single")
-    }
-    called = {"multiple": "of several models", "single": "of one model"}
+    most: dict[str, Row] = {}
+    for row in sorted(known, key=lambda row: row["proposals"]):
+        most[row["kind"]] = row
     parts = [
-        f"{plural(row['proposals'], 'proposal')} {called[kind]}: {_percent(row['score'])}"
+        f"{plural(row['proposals'], 'proposal')} of {kind}: {_percent(row['score'])}"
         for kind, row in most.items()
-        if row
     ]
     return "; ".join(parts)
 
@@ -99,7 +95,7 @@ def budget(rows: Sequence[Row]) -> str:
         return f"{said}; {cheap['who']} gets {_percent(cheap['score'])} for nothing"
     times = best[axis] / cheap[axis]
     unit = "the price" if axis == "cost_usd" else "the tokens"
-    return f"{said}; {cheap['who']} gets {_percent(cheap['score'])} for 1/{times:.3g} of {unit}"
+    return f"{said}; {cheap['who']} gets {_percent(cheap['score'])} at 1/{times:.2g} of {unit}"
 
 
 def work(rows: Sequence[Row]) -> str:

@@ -9,7 +9,7 @@ from mixtura.evals.answers import Contender
 from mixtura.reports.rows import Row, named, paired
 from mixtura.reports.runs import RANK, Runs, Team, by_prompt, depth, score, uniform
 
-SINGLE, MULTIPLE = "single", "multiple"
+SEVERAL, ONE = "several models", "one model"
 
 
 # ---- 1: collaborativeness
@@ -101,10 +101,10 @@ def proposers(runs: Runs) -> list[Row]:
         return []
     aggregator = by_aggregator.most_common(1)[0][0]
     rows: list[Row] = []
-    for manner in (MULTIPLE, SINGLE):
+    for manner in (SEVERAL, ONE):
         for one in sorted(counted, key=lambda one: len(one.layers[0])):
             if one.aggregator == aggregator and manner in _manner(one):
-                if manner == SINGLE and not _usual(counted, one):
+                if manner == ONE and not _usual(counted, one):
                     continue
                 rows.append(_counted(manner, one))
     return rows
@@ -116,12 +116,12 @@ def _manner(contender: Contender) -> tuple[str, ...]:
     kinds = len(set(proposed))
     single, multiple = kinds == 1, kinds == len(proposed)
     evenly = len(set(Counter(proposed).values())) == 1 and kinds > 1
-    return (*((SINGLE,) if single else ()), *((MULTIPLE,) if multiple or evenly else ()))
+    return (*((ONE,) if single else ()), *((SEVERAL,) if multiple or evenly else ()))
 
 
 def _usual(counted: Iterable[Contender], one: Contender) -> bool:
     """Whether it is of the model that most single-proposer teams are of."""
-    singles = Counter(c.layers[0][0] for c in counted if SINGLE in _manner(c))
+    singles = Counter(c.layers[0][0] for c in counted if ONE in _manner(c))
     return one.layers[0][0] == singles.most_common(1)[0][0]
 
 

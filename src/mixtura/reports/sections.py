@@ -42,7 +42,7 @@ class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     missing: str
     columns: tuple[tuple[str, str, Manner], ...]
     """A column of the rows, what it is called, how it is written."""
-    command: str = "mixtura report --collect --models A B C --task gsm8k --from RUNS"
+    command: str = "mixtura report collect --models A B C --task gsm8k"
     """What would bring the runs that are missing."""
     paper: Paper | None = None
 
