@@ -21,6 +21,7 @@ from mixtura import (
     Noticed,
     Proposer,
     RateLimitedError,
+    Recalled,
     Sampling,
     Token,
     UnavailableError,
@@ -296,7 +297,8 @@ def test_the_same_request_is_paid_for_once_and_says_so(store):
 
     assert (again.text, again.usage) == (first.text, Usage())
     assert len(model.asked) == 1
-    assert isinstance(events[0], Noticed)
+    assert isinstance(events[0], Recalled)
+    assert (events[0].charges, events[0].seconds > 0) == (first.charges, True)
     assert isinstance(events[1], Token)
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from mixtura.errors import MixturaError
-from mixtura.types import Completion, Request
+from mixtura.types import Charge, Completion, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,24 @@ class Noticed:
 
 
 @dataclass(frozen=True, slots=True)
+class Recalled:
+    """
+    A cached answer stands in for a call: what that had cost, and the seconds it had taken,
+    when it was paid for. Nothing of it is paid now.
+    """
+
+    model: str
+    charges: tuple[Charge, ...]
+    seconds: float
+    first_token: float | None = None
+    at: Place = ()
+
+    @property
+    def notice(self) -> str:
+        return "answered from the cache"
+
+
+@dataclass(frozen=True, slots=True)
 class Proposal:
     """A proposer answered."""
 
@@ -120,6 +138,7 @@ Event = (
     | Token
     | Restarted
     | Noticed
+    | Recalled
     | Proposal
     | Aggregated
     | Failure

@@ -311,15 +311,20 @@ def _joined(message: Message, text: str) -> str | tuple[Part, ...]:
 
 def _listed(proposals: Sequence[Completion]) -> str:
     rows = [
-        json.dumps(
-            {"slot": slot, "complete": p.finish_reason == "stop", "text": visible(p.text)},
-            ensure_ascii=False,
-        )
+        as_data({"slot": slot, "complete": p.finish_reason == "stop", "text": visible(p.text)})
         for slot, p in enumerate(proposals, start=1)
     ]
-    # JSON decodes \u003c back to "<": nothing is lost, but no tokenizer sees its own tokens.
-    rows = [_CONTROL_TOKEN.sub(lambda m: f"\\u{ord(m[0]):04x}", row) for row in rows]
     return "[\n" + ",\n".join(rows) + "\n]"
+
+
+def as_data(value: Json, *, indent: int | None = None) -> str:
+    """
+    JSON for a model to read: no tokenizer sees tokens of its own in it.
+
+    JSON decodes \\u003c back to "<": nothing is lost.
+    """
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return _CONTROL_TOKEN.sub(lambda m: f"\\u{ord(m[0]):04x}", text)
 
 
 def _question(request: Request) -> str:

@@ -16,6 +16,7 @@ from mixtura.events import (
     Noticed,
     Place,
     Proposal,
+    Recalled,
     Restarted,
     RunStarted,
     Seat,
@@ -52,6 +53,8 @@ class Call:
     """The calls of the mixture that sits in this seat, if one does."""
     billed: tuple[Charge, ...] | None = None
     """Its bill, where that is known from elsewhere: of a call that was read back."""
+    recalled: Recalled | None = None
+    """Where its answer came from a cache: what it had cost and taken."""
 
     @property
     def text(self) -> str:
@@ -140,6 +143,9 @@ def _update(call: Call, event: Event, seconds: float) -> None:
             call.first_token = None
         case Noticed(_, notice):
             call.notices.append(notice)
+        case Recalled():
+            call.recalled = event
+            call.notices.append(event.notice)
         case Aggregated() if call.error:
             pass  # the proposal that stands in is another call's answer
         case Proposal(completion) | Aggregated(completion):
@@ -209,6 +215,7 @@ def _call_json(call: Call, pricer: Pricer) -> dict[str, Any]:
         "seconds": None if call.ended is None else call.ended - call.started,
         "usage": usage_json(call.usage),
         "cost_usd": cost(call.charges, pricer),
+        "recalled": _recalled_json(call.recalled, pricer) if call.recalled else None,
         "restarts": call.restarts,
         "notices": list(call.notices),
         "request": request_json(call.request, call.model) | {"draw": call.request.draw},
@@ -218,3 +225,12 @@ def _call_json(call: Call, pricer: Pricer) -> dict[str, Any]:
     if call.calls:
         row["calls"] = [_call_json(inner, pricer) for inner in call.calls]
     return row
+
+
+def _recalled_json(was: Recalled, pricer: Pricer) -> dict[str, Any]:
+    return {
+        "usage": usage_json(total(was.charges)),
+        "cost_usd": cost(was.charges, pricer),
+        "seconds": was.seconds,
+        "first_token_seconds": was.first_token,
+    }

@@ -32,7 +32,7 @@ try:
     from inspect_ai.log import EvalLog, EvalSample, list_eval_logs, read_eval_log
     from inspect_ai.model import GenerateConfig, get_model
 
-    from mixtura.evals import provider, stats
+    from mixtura.evals import answers, provider, stats
     from mixtura.evals.tasks import gsm8k, humaneval, ifeval, jsonl, source
     from mixtura.evals.tasks import math as mathematics
 except ModuleNotFoundError as error:
@@ -295,7 +295,8 @@ def _run(
                 display="none", log_dir=str(logs), log_format="eval", log_buffer=1,
                 limit=asked.limit, epochs=asked.epochs, fail_on_error=False,
                 max_samples=connections, max_connections=connections, ctl_server=False,
-                metadata={"identity": identity}, log_level="critical",
+                metadata={"identity": identity, "contender": answers.described(plan)},
+                log_level="critical",
             )  # fmt: skip
     except PrerequisiteError as error:
         raise ConfigError(str(error.message)) from None
@@ -420,14 +421,9 @@ def _result(
 
 
 def _scored(sample: EvalSample) -> tuple[float | None, str]:
-    """The sample's score; None and the reason where it has none."""
-    if sample.error is not None:
-        return None, _said(sample.error.message)
-    score = next(iter((sample.scores or {}).values()), None)
-    if score is None:
-        return None, "it was not scored"
-    value = score.as_float()
-    return (None, one_line(score.explanation or "")) if math.isnan(value) else (value, "")
+    """The sample's score; None and the reason in one line where it has none."""
+    value, why = answers.scored(sample)
+    return value, _said(why)
 
 
 def _said(error: str) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from asyncio import to_thread
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import msgspec
 
 from mixtura.errors import StoreError
-from mixtura.events import Emit, Noticed, Token
+from mixtura.events import Emit, Event, Noticed, Recalled, Token
 from mixtura.model import Model, Wrapper
 from mixtura.types import Completion, Request
 from mixtura.wire import completion_from_json, completion_json, fingerprint
@@ -38,16 +39,24 @@ class Cached(Wrapper):
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         key = fingerprint(request, self._identity)
         if (body := await self._found(key, emit)) is not None:
-            kept = completion_from_json(msgspec.json.decode(body))
-            if emit:
-                emit(Noticed(self.name, "answered from the cache"))
-                emit(Token(kept.text))
-            return replace(kept, model=self.name, charges=())
-        answer = await self._model.complete(request, emit)
+            return self._recalled(body, emit)
+        clock = _Clock(emit)
+        answer = await self._model.complete(request, clock if emit else None)
         cut = answer.finish_reason == "length" and request.sampling.max_tokens is None
         if not cut:  # a cap on the run may have cut it: without one it would be another answer
-            await self._keep(key, msgspec.json.encode(completion_json(answer)), emit)
+            took = {"seconds": clock.elapsed, "first_token_seconds": clock.first_token}
+            await self._keep(key, msgspec.json.encode(completion_json(answer) | took), emit)
         return answer
+
+    def _recalled(self, body: bytes, emit: Emit | None) -> Completion:
+        data = msgspec.json.decode(body)
+        kept = completion_from_json(data)
+        if emit:
+            charges = tuple(charge._replace(model=self.name) for charge in kept.charges)
+            seconds, first = data.get("seconds", 0.0), data.get("first_token_seconds")
+            emit(Recalled(self.name, charges, seconds, first))
+            emit(Token(kept.text))
+        return replace(kept, model=self.name, charges=())
 
     async def _found(self, key: str, emit: Emit | None) -> bytes | None:
         try:
@@ -66,3 +75,22 @@ class Cached(Wrapper):
     def _tell(self, error: StoreError, emit: Emit | None) -> None:
         if emit:
             emit(Noticed(self.name, f"answers are not kept: {error}"))
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Takes the time of a call, and of its first token where someone watches."""
+
+    then: Emit | None
+    first_token: float | None = None
+    began: float = field(default_factory=time.perf_counter)
+
+    @property
+    def elapsed(self) -> float:
+        return time.perf_counter() - self.began
+
+    def __call__(self, event: Event) -> None:
+        if self.first_token is None and type(event) is Token:
+            self.first_token = self.elapsed
+        if self.then:
+            self.then(event)

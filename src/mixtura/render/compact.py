@@ -17,6 +17,7 @@ from mixtura.events import (
     Failure,
     Noticed,
     Place,
+    Recalled,
     Restarted,
     RunStarted,
     Seat,
@@ -66,7 +67,7 @@ class Compact(Screen):
                 return
             case Token() if is_answer(event):
                 self._freeze()
-            case Failure() | Restarted() | Noticed() if _is_last(event.at):
+            case Failure() | Restarted() | Noticed() | Recalled() if _is_last(event.at):
                 self._freeze()
             case _:
                 pass

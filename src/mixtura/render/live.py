@@ -26,6 +26,7 @@ from mixtura.events import (
     LayerFinished,
     Noticed,
     Proposal,
+    Recalled,
     Restarted,
     RunStarted,
     Seat,
@@ -140,8 +141,8 @@ class Telling(Quiet):
             case Restarted(model, error, wait, at):
                 if error is None or error is not self._told:
                     self._say(again(who(model, at), error, wait), "yellow")
-            case Noticed(model, notice, at):
-                self._say(f"{who(model, at)}: {one_line(notice)}", "yellow")
+            case Noticed() | Recalled():
+                self._say(f"{who(event.model, event.at)}: {one_line(event.notice)}", "yellow")
             case _:
                 super().__call__(event)
 

@@ -14,6 +14,7 @@ from mixtura.events import (
     Noticed,
     Place,
     Proposal,
+    Recalled,
     Restarted,
     RunStarted,
     Token,
@@ -39,8 +40,9 @@ def frame(event: Event, pricer: Pricer) -> dict[str, Any] | None:
             said = one_line(error) if error else None
             row = {"event": "restarted", "at": _at(at), "model": model}
             return row | {"error": said, "wait": wait}
-        case Noticed(model, notice, at):
-            return {"event": "noticed", "at": _at(at), "model": model, "notice": one_line(notice)}
+        case Noticed() | Recalled():
+            said = {"model": event.model, "notice": one_line(event.notice)}
+            return {"event": "noticed", "at": _at(event.at), **said}
         case Proposal(completion, at):
             return {"event": "proposal", "at": _at(at), **_whole(completion, pricer)}
         case Aggregated(completion, at):

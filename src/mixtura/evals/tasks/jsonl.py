@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from decimal import Decimal
@@ -21,6 +20,7 @@ from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import TaskState, generate
 
 from mixtura.errors import ConfigError
+from mixtura.evals.judging import material
 from mixtura.evals.tasks import math
 from mixtura.evals.tasks.gsm8k import number
 from mixtura.evals.tasks.source import Row, rows, samples
@@ -146,9 +146,8 @@ async def _judged(question: str, answer: str, reference: str, rubric: str) -> Sc
 def judging(question: str, answer: str, reference: str, rubric: str) -> str:
     """What a judge is asked."""
     rows = {"question": question, "answer": answer, "reference": reference, "rubric": rubric}
-    material = json.dumps({k: v for k, v in rows.items() if v}, ensure_ascii=False, indent=1)
     beside = ", a reference answer" if reference else ""
-    return JUDGED.format(reference=beside, material=material)
+    return JUDGED.format(reference=beside, material=material(rows))
 
 
 def verdict(reply: str) -> int | None:
