@@ -2,11 +2,11 @@
 Which team is best: a search that asks what to measure, is told, and performs no call itself.
 
 A team is different models, or one model drawn several times, under an aggregator. It grows by
-the marginal gain of what its aggregator makes of the drafts (Chen et al. 2026, arXiv 2605.24048:
-neither the most accurate models nor the most diverse ones are the best team); the single-proposer
-teams are always measured (Li et al. 2025, arXiv 2502.00674). Every stage is a race by successive
-halving (Jamieson and Talwalkar 2016, arXiv 1502.07943): all on the first slice of the prompts,
-then the better half on the next.
+the marginal gain of what its aggregator makes of the drafts (arXiv 2605.24048, May 2026: neither
+the most accurate models nor the most diverse ones are the best team); the single-proposer teams
+are always measured (Li et al. 2025, arXiv 2502.00674). Every stage is a race by successive halving
+(Jamieson and Talwalkar 2016, arXiv 1502.07943): all on the first slice of the prompts, then the
+better half on the next.
 """
 
 from __future__ import annotations

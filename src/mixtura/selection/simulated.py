@@ -133,11 +133,11 @@ class Sample:
         """A team on some of the prompts; it answers the same whenever it is asked."""
         members, aggregator = _numbers(team)
         world = self.world
-        moved = np.zeros(end - start)
+        moved: Table = np.zeros(end - start)
         for place, member in enumerate(members):
             draw = members[:place].count(member)
-            right = self.rights[draw, start:end, member]
-            moved += np.where(right, world.helps[member], -world.misleads[member])
+            right = self.rights[draw, start:end, member].astype(float)
+            moved = moved + right * world.helps[member] - (1 - right) * world.misleads[member]
         chance = _logistic(world.writes[aggregator] + world.ease[self.kinds[start:end]] + moved)
         rng = np.random.default_rng([self.seed, 2, start, aggregator, *members])
         return Measured(tuple((rng.random(end - start) < chance).astype(float).tolist()))
@@ -149,7 +149,7 @@ def searched(sample: Sample, size: int, aggregator: str | None) -> Search:
     slices = search.ladder(rights.shape[1])
     ends = [0, *accumulate(slices)]
     names = sample.world.names()
-    order = np.argsort(-accuracies(rights), kind="stable")
+    order: list[int] = np.argsort(-accuracies(rights), kind="stable").tolist()
     state = search.begin(
         Search(
             models=tuple(names[i] for i in order),
