@@ -27,6 +27,7 @@ COMMANDS = {
     "show": "Draw a mixture, or show a run that was kept.",
     "models": "List the models that are known, and which are here.",
     "eval": "Say how good a model is, by published benchmarks.",
+    "select": "Find the team of your models that answers your prompts best.",
     "pull": "Bring a local model to this machine.",
     "doctor": "Say what works here: keys, endpoints, models.",
 }

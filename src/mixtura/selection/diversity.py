@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,8 @@ RIGHT = 0.5
 """A score above this counts as right where only right and wrong are counted."""
 
 
-class Likeness(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Likeness:
     """Two candidates: TF-IDF cosine of their answers, correlation of their errors."""
 
     a: str
@@ -40,7 +41,8 @@ class Likeness(NamedTuple):
     """None where one of them is never, or always, wrong."""
 
 
-class Ceiling(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Ceiling:
     """What the best choice among the drafts could reach, 1 - β, and between which bounds."""
 
     value: float
@@ -49,7 +51,8 @@ class Ceiling(NamedTuple):
     prompts: int
 
 
-class Diversity(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Diversity:
     """A set of candidates on the prompts that they all answered."""
 
     pairs: tuple[Likeness, ...]

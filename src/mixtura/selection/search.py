@@ -23,7 +23,6 @@ SMALLEST = 4
 HALVINGS = 3
 
 Stage = Literal["aggregators", "single-proposer", "members", "swaps"]
-Goal = Literal["quality", "cost", "latency"]
 
 
 class Team(NamedTuple):
@@ -86,6 +85,8 @@ class Race:
     teams: tuple[Team, ...]
     keep: int
     slice: int = 0
+    entered: tuple[Team, ...] = ()
+    """All that it began with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,8 +160,8 @@ def begin(search: Search) -> Search:
     if search.aggregator is not None:
         return _settled(replace(search, race=_singles(search, search.aggregator)))
     drafts = _ordered(search, search.models[: search.size])
-    teams = tuple(Team(drafts, name) for name in search.models)
-    return _settled(replace(search, race=Race("aggregators", teams, 1)))
+    teams = [Team(drafts, name) for name in search.models]
+    return _settled(replace(search, race=_race("aggregators", teams, 1)))
 
 
 def ask(search: Search) -> tuple[Trial, ...]:
@@ -233,8 +234,13 @@ def _following(search: Search, over: Race) -> Race | None:
 
 
 def _singles(search: Search, aggregator: str) -> Race:
-    teams = tuple(Team((name,) * search.size, aggregator) for name in search.models)
-    return Race("single-proposer", teams, search.beam)
+    teams = [Team((name,) * search.size, aggregator) for name in search.models]
+    return _race("single-proposer", teams, search.beam)
+
+
+def _race(stage: Stage, teams: Iterable[Team], keep: int) -> Race:
+    entered = tuple(teams)
+    return Race(stage, entered, keep, entered=entered)
 
 
 def _grown(search: Search, parents: Sequence[Team]) -> Race | None:
@@ -247,7 +253,7 @@ def _grown(search: Search, parents: Sequence[Team]) -> Race | None:
     }
     if not grown or search.size < 2:
         return None
-    return Race("members", tuple(grown), search.beam)
+    return _race("members", grown, search.beam)
 
 
 def _swapped(search: Search) -> Race | None:
@@ -262,7 +268,7 @@ def _swapped(search: Search) -> Race | None:
         for name in search.models
         if name not in best.members
     }
-    return Race("swaps", (best, *swapped), 1) if swapped else None
+    return _race("swaps", (best, *swapped), 1) if swapped else None
 
 
 def _ordered(search: Search, members: Iterable[str]) -> tuple[str, ...]:
@@ -278,3 +284,23 @@ def leaders(search: Search, size: int | None = None) -> list[Team]:
         team for team in search.measured if search.whole(team) and size in (None, len(team.members))
     ]
     return rank(search, there)
+
+
+def parts(search: Search, team: Team) -> tuple[Trial, ...]:
+    """What is to be measured next of *team* without each of its members, to say what each adds."""
+    trials: list[Trial] = []
+    for part in without(team).values():
+        done = len(search.measured.get(part, ()))
+        if part.members and done < len(search.slices):
+            trials.append(Trial(part, done))
+    return tuple(trials)
+
+
+def without(team: Team) -> dict[str, Team]:
+    """By member: the team that is left when one draft of it is missing."""
+    left: dict[str, Team] = {}
+    for name in dict.fromkeys(team.members):
+        members = list(team.members)
+        members.remove(name)
+        left[name] = team._replace(members=tuple(members))
+    return left
