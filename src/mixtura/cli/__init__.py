@@ -28,6 +28,7 @@ COMMANDS = {
     "models": "List the models that are known, and which are here.",
     "eval": "Say how good a model is, by published benchmarks.",
     "select": "Find the team of your models that answers your prompts best.",
+    "compare": "Say whether a mixture is worth it, on your own prompts.",
     "pull": "Bring a local model to this machine.",
     "doctor": "Say what works here: keys, endpoints, models.",
 }

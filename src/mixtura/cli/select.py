@@ -33,28 +33,40 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
 @click.command(name="select", cls=Listing)
-# fmt: off
 @click.option("--models", multiple=True, metavar="A B C…", callback=named, help="The candidates.")
 @click.option("--on", "data", metavar="FILE", callback=words, help="The prompts: JSON lines.")
 @click.option("--task", metavar="TASK", callback=named, help="What they are: gsm8k, math, …")
 @click.option(
-    "--scoring", metavar="HOW", callback=named,
+    "--scoring",
+    metavar="HOW",
+    callback=named,
     help="How answers are compared with a row's target: exact, number, …",
 )
 @click.option(
-    "--judge", metavar="NAME", callback=named,
+    "--judge",
+    metavar="NAME",
+    callback=named,
     help="Who says which of two answers is better, where nothing checks them.",
 )
 @click.option(
-    "--goal", type=click.Choice(["quality", "cost", "latency"]), default="quality",
-    show_default=True, help="The best team; or the cheapest, or the fastest, that is as good.",
+    "--goal",
+    type=click.Choice(["quality", "cost", "latency"]),
+    default="quality",
+    show_default=True,
+    help="The best team; or the cheapest, or the fastest, that is as good.",
 )
 @click.option(
-    "--size", type=click.IntRange(min=1, max=12), default=3, show_default=True, metavar="N",
+    "--size",
+    type=click.IntRange(min=1, max=12),
+    default=3,
+    show_default=True,
+    metavar="N",
     help="Members at most.",
 )
 @click.option(
-    "--aggregator", metavar="NAME", callback=named,
+    "--aggregator",
+    metavar="NAME",
+    callback=named,
     help="Who aggregates; otherwise that is found out, too.",
 )
 @click.option(
@@ -64,39 +76,57 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
     "--answer-seconds", type=POSITIVE, metavar="SECONDS", help="What it takes at most, on average."
 )
 @click.option(
-    "--max-cost", type=click.FloatRange(min=0), metavar="DOLLARS",
+    "--max-cost",
+    type=click.FloatRange(min=0),
+    metavar="DOLLARS",
     help="For the whole selection, earlier runs of it included.",
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="So many prompts at most.")
 @click.option(
-    "--held-out", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=1 / 3,
-    metavar="SHARE", help="Of the prompts, for the winner alone (default: a third).",
+    "--held-out",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=1 / 3,
+    metavar="SHARE",
+    help="Of the prompts, for the winner alone (default: a third).",
 )
 @click.option(
-    "--draws", type=click.IntRange(min=1), metavar="N",
+    "--draws",
+    type=click.IntRange(min=1),
+    metavar="N",
     help="Answers of each candidate to each prompt; the size at least.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="How the prompts are split.")
 @click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.toml",
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.toml",
     help="Write the team into this configuration.",
 )
 @click.option(
-    "--name", default="selected", show_default=True, callback=named,
+    "--name",
+    default="selected",
+    show_default=True,
+    callback=named,
     help="What the team is called there.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.option("--dry-run", is_flag=True, help="Say what it would take; ask no one.")
 @click.option(
-    "--logs", type=click.Path(file_okay=False, path_type=Path), default=Path("logs"),
-    metavar="DIR", show_default=True, help="Where answers are kept.",
+    "--logs",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("logs"),
+    metavar="DIR",
+    show_default=True,
+    help="Where answers are kept.",
 )
 @click.option(
-    "--connections", type=click.IntRange(min=1), default=10, show_default=True,
+    "--connections",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
     help="Prompts under way at once.",
 )
 @click.option("--deadline", type=POSITIVE, metavar="SECONDS", help="No answer takes longer.")
-# fmt: on
 @config_option
 def command(
     models: tuple[str, ...],

@@ -140,6 +140,11 @@ def read(folder: Path) -> list[Contender]:
     return list(found.values())
 
 
+def of_log(location: str) -> Contender:
+    """What the log at an address says."""
+    return contender(read_eval_log(location))
+
+
 def contender(log: EvalLog) -> Contender:
     """What one log of ours says."""
     about: Mapping[str, Any] = (log.eval.metadata or {})["contender"]

@@ -184,13 +184,19 @@ def evaluate(
     return _result(log, plan, asked, time.monotonic() - began, len(kept), total, known)
 
 
-def _checked(config: Config, plan: Plan, asked: Asked, max_cost: float | None) -> Asked:
-    """What was asked with its data filled in. Raises ConfigError."""
+def _data(asked: Asked) -> str:
+    """Where the rows of a task are. Raises ConfigError."""
     if asked.task not in NAMES:
         raise ConfigError(f"no task is called '{asked.task}'; there is: {', '.join(NAMES)}")
     data = asked.data or HOMES.get(asked.task)
     if data is None:
         raise ConfigError(f"{asked.task} needs a file: --data FILE")
+    return data
+
+
+def _checked(config: Config, plan: Plan, asked: Asked, max_cost: float | None) -> Asked:
+    """What was asked with its data filled in. Raises ConfigError."""
+    data = _data(asked)
     if not data.startswith(source.ADDRESSES):
         data = str(Path(data).expanduser().resolve())
     for name in ("judge", "rubric", "scoring"):
@@ -218,6 +224,16 @@ def _task(asked: Asked) -> Task:
     if asked.task == "jsonl":
         given |= {"scoring": asked.scoring or "exact", "rubric": asked.rubric}
     return _MADE[asked.task](**given)
+
+
+def questions(asked: Asked) -> list[str]:
+    """What would be asked, in words: a prompt for each answer. Raises ConfigError."""
+    dataset = _task(replace(asked, data=_data(asked))).dataset
+    samples = list(dataset)[: asked.limit] * asked.epochs
+    return [
+        one.input if isinstance(one.input, str) else "\n\n".join(m.text for m in one.input)
+        for one in samples
+    ]
 
 
 # ---- the same evaluation again

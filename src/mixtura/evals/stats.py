@@ -217,6 +217,16 @@ def prompts_for_difference(
     return _prompts(z, spread, wanted)
 
 
+def visible_difference(
+    spread: float, prompts: int, *, power: float = POWER, confidence: float = CONFIDENCE
+) -> float:
+    """The true difference that so many prompts show with *power*: (z_c + z_p)·s/√n."""
+    if prompts < 1:
+        raise ValueError("a difference needs prompts")
+    z = _NORMAL.inv_cdf((1 + confidence) / 2) + _NORMAL.inv_cdf(power)
+    return z * spread / math.sqrt(prompts)
+
+
 def _prompts(z: float, spread: float, wanted: float) -> int:
     if not (spread > 0 and wanted > 0):
         raise ValueError("prompts can be counted for a spread and a difference above zero")
@@ -226,13 +236,16 @@ def _prompts(z: float, spread: float, wanted: float) -> int:
 # ---- in words
 
 
-def verdict(found: Estimate, *, price: float | None = None, wanted: float = WANTED) -> str:
+def verdict(
+    found: Estimate, *, price: float | None = None, unit: str = "price", wanted: float = WANTED
+) -> str:
     """
-    What a difference says, in one sentence; *price*: our cost over theirs, where it is known.
+    What a difference says, in one sentence; *price*: our cost over theirs, where it is known,
+    in dollars or in what *unit* says.
 
     Where none is seen: how many prompts would show *wanted*.
     """
-    cost = _at(price)
+    cost = _at(price, unit)
     if found.differs:
         digits = _digits(found.margin)
         size = f"{100 * abs(found.value):.{digits}f} ± {100 * found.margin:.{digits}f} points"
@@ -248,12 +261,14 @@ def verdict(found: Estimate, *, price: float | None = None, wanted: float = WANT
     return f"{seen}; {needed:,} would show {least}"
 
 
-def _at(price: float | None) -> str:
+def _at(price: float | None, unit: str) -> str:
     if price is None:
         return ""
     if 0.95 <= price <= 1.05:
-        return "at the same price"
-    return f"at {price:,.0f} times the price" if price >= 10 else f"at {price:.2g} times the price"
+        return f"at the same {unit}"
+    return (
+        f"at {price:,.0f} times the {unit}" if price >= 10 else f"at {price:.2g} times the {unit}"
+    )
 
 
 def _digits(margin: float) -> int:

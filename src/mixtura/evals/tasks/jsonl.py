@@ -27,7 +27,8 @@ from mixtura.evals.tasks.source import Row, rows, samples
 
 QUESTIONS = ("input", "question", "prompt", "instruction", "problem", "text", "messages")
 TARGETS = ("target", "answer", "reference")
-HOW = ("exact", "includes", "number", "math")
+UNSCORED = "none"
+HOW = ("exact", "includes", "number", "math", UNSCORED)
 JUDGE = "grader"
 """The role that the judge has in Inspect: ``--model-role grader=mixtura/NAME``."""
 MOST = 10
@@ -57,14 +58,14 @@ def jsonl(
     Rows with a question and a `target` (one, or several of which any is right) or a `rubric`.
 
     *scoring* compares with the target: exact (but for case, space and a last full stop),
-    includes, number, math. *rubric* is for the rows that have none of their own and makes the
-    judge grade every row.
+    includes, number, math; none gives no score, and needs no target. *rubric* is for the rows
+    that have none of their own and makes the judge grade every row.
     """
     if scoring not in HOW:
         raise ConfigError(f"scoring: '{scoring}' is none of {', '.join(HOW)}")
 
     def made(row: Row) -> Sample:
-        return _sample(row, rubric, system)
+        return _sample(row, rubric, system, bare=scoring == UNSCORED)
 
     return Task(
         dataset=samples("jsonl", data, made, seed=seed),
@@ -79,13 +80,13 @@ def needs_judge(data: str, rubric: str | None) -> bool:
     return rubric is not None or any(row.get("rubric") for row in rows(data))
 
 
-def _sample(row: Row, rubric: str | None, system: str | None) -> Sample:
+def _sample(row: Row, rubric: str | None, system: str | None, *, bare: bool) -> Sample:
     name = next((name for name in QUESTIONS if row.get(name)), None)
     if name is None:
         raise ValueError(f"it has none of {', '.join(QUESTIONS)}")
     ruled = row.get("rubric") or rubric
     target = next((row[name] for name in TARGETS if row.get(name) is not None), None)
-    if target is None and not ruled:
+    if target is None and not ruled and not bare:
         raise ValueError("it has neither a `target` nor a `rubric`, and no --rubric was given")
     targets = [str(one) for one in target] if isinstance(target, list) else str(target or "")  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
     first: list[ChatMessage] = [ChatMessageSystem(content=system)] if system else []
@@ -107,6 +108,8 @@ def graded(scoring: str = "exact") -> Scorer:
 
     async def score(state: TaskState, target: Target) -> Score:
         answer = state.output.completion
+        if scoring == UNSCORED:
+            return Score.unscored(explanation="open", answer=answer)
         if rubric := state.metadata.get("rubric"):
             return await _judged(state.input_text, answer, target.text, rubric)
         right = any(agrees(answer, one, scoring) for one in target)

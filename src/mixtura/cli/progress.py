@@ -1,0 +1,73 @@
+"""How far an evaluation is: a bar for everyone who answers, or a line in a log."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from mixtura.text import one_line, plural
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+
+class Progress(Protocol):
+    """So many are done of so many, so many of them without an answer."""
+
+    @property
+    def done(self) -> int: ...
+    @property
+    def total(self) -> int: ...
+    @property
+    def failed(self) -> int: ...
+
+
+class Shown:
+    """Told of progress by name; at a terminal it draws, in a log it says when someone is done."""
+
+    def __init__(self, console: Console, bars: Bars | None) -> None:
+        self._console = console
+        self._bars = bars
+        self._rows: dict[str, TaskID] = {}
+        self._said: set[str] = set()
+
+    def __call__(self, name: str, progress: Progress) -> None:
+        name = one_line(name)
+        if self._bars is None:
+            if progress.done >= progress.total and name not in self._said:
+                self._said.add(name)
+                self._console.print(
+                    f"{name}: {plural(progress.total, 'prompt')} done", soft_wrap=True
+                )
+            return
+        if name not in self._rows:
+            self._rows[name] = self._bars.add_task(name, total=progress.total, failed="")
+        failed = f"{progress.failed} failed" if progress.failed else ""
+        self._bars.update(
+            self._rows[name], completed=progress.done, total=progress.total, failed=failed
+        )
+
+
+@contextmanager
+def progress(console: Console, *, quiet: bool = False) -> Generator[Shown | None]:
+    """Bars for the length of a block; *quiet*: nothing is shown."""
+    if quiet:
+        yield None
+        return
+    if not console.is_terminal:
+        yield Shown(console, None)
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[failed]}", style="red", markup=False),
+    )
+    with Progress(*columns, console=console, transient=True) as bars:
+        yield Shown(console, bars)

@@ -1,0 +1,270 @@
+"""
+Is a mixture better than what is simpler, by how much, at what price: paired, on the same prompts.
+
+Everyone answers the same prompts with the same seed. Scores of a task are compared as they are;
+without a task a judge reads the mixture's answer beside each opponent's, in both orders.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from mixtura.budget import Expected, Pocket, forecast, priced
+from mixtura.config import Config
+from mixtura.errors import ConfigError
+from mixtura.evals import answers, opponents, pairwise, provider, run, stats
+from mixtura.evals.comparison import Comparison, Field, Key, Match, outcome
+from mixtura.evals.opponents import EXTRACTS, Entrant
+from mixtura.evals.run import Asked, Progress
+from mixtura.patterns.extract import Extract
+from mixtura.plan import Plan
+from mixtura.price import cost
+from mixtura.types import ask
+
+JUDGING = "the judge"
+"""Whose progress is told while answers are compared."""
+USUAL_SPREAD = 0.5
+"""
+The standard deviation of paired differences that is reckoned with before there are any: that of
+two models of which one alone is right on every fourth prompt.
+"""
+
+Watch = Callable[[str, Progress], None]
+"""Told of every contender's progress, by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """
+    What is compared, and how: the prompts and their task, or a *judge* of open answers.
+
+    *max_cost*: dollars for everything, earlier runs included; *deadline*: seconds for an answer.
+    """
+
+    asked: Asked
+    judge: str | None = None
+    logs: Path = Path("logs")
+    max_cost: float | None = None
+    deadline: float | None = None
+    connections: int = provider.AT_ONCE
+    fresh: bool = False
+
+    @property
+    def extract(self) -> Extract:
+        """What a vote counts here; ``text`` where there is no final answer to count."""
+        if self.judge or self.asked.rubric:
+            return "text"
+        task = self.asked.task
+        return EXTRACTS.get((self.asked.scoring or "exact") if task == "jsonl" else task, "text")
+
+
+class Estimate(NamedTuple):
+    """Before anything is paid: how much it is, at most, and what so many prompts can show."""
+
+    prompts: int
+    calls: int
+    max_cost_usd: float | None
+    unknown_prices: tuple[str, ...]
+    shows: float
+    """A true difference that so many prompts show four times in five."""
+    for_two_points: int
+    """Prompts that would show two points."""
+
+
+# ---- before
+
+
+def estimate(config: Config, names: Sequence[str], terms: Terms) -> Estimate:
+    """
+    What ``compare`` would take at most, and what it could show. Asks no model.
+
+    Raises ConfigError for what cannot be compared.
+    """
+    plans = _plans(config, names)
+    questions = run.questions(terms.asked)
+    calls = [
+        call
+        for question in questions
+        for plan in plans
+        for call in _expected(config, plan, question, terms)
+    ]
+    amount, unknown = priced(calls, config.price)
+    return Estimate(
+        len(questions),
+        len(calls),
+        None if unknown else amount.dollars,
+        unknown,
+        stats.visible_difference(USUAL_SPREAD, len(questions)),
+        stats.prompts_for_difference(USUAL_SPREAD, stats.WANTED),
+    )
+
+
+def _plans(config: Config, names: Sequence[str]) -> list[Plan]:
+    plans = [config.plan(name) for name in dict.fromkeys(names)]
+    if not plans:
+        raise ConfigError("there is no one to compare: name a mixture")
+    if len(plans) == 1 and not plans[0].layers:
+        said = f"{plans[0].name} is a model alone, with no one to compare it with"
+        raise ConfigError(f"{said}: name a mixture, or several models")
+    return plans
+
+
+def _expected(config: Config, plan: Plan, question: str, terms: Terms) -> list[Expected]:
+    """The calls for one prompt; the proposals that several contenders share are made once."""
+
+    def calls_of(one: Plan) -> list[Expected]:
+        return forecast(config.outline(one), ask(question))
+
+    rows = calls_of(plan)
+    if not plan.layers:
+        return rows
+    count = len(rows)
+    alone = [calls_of(one.plan) for one in opponents.members(config, plan)]
+    shared = sum(seat.samples for layer in plan.layers for seat in layer)
+    for one in opponents.choosers(plan, terms.extract):
+        rows += calls_of(one.plan)[shared:]
+    dearest = max(alone, key=lambda calls: priced(calls, config.price)[0])
+    rows += [call for calls in alone for call in calls]
+    rows += dearest * (2 * count)  # as many draws of one, and as much money
+    if terms.judge:
+        others = len(alone) + 4
+        rows += calls_of(config.plan(terms.judge)) * (others * len(pairwise.BOTH))
+    return rows
+
+
+# ---- the run
+
+
+def compare(
+    config: Config, names: Sequence[str], terms: Terms, *, watch: Watch | None = None
+) -> Comparison:
+    """
+    Have everyone answer, and say who is better. What an earlier run answered is not asked again.
+
+    Raises ConfigError before anything is asked; what else is raised, see ``run.evaluate``.
+    """
+    plans = _plans(config, names)
+    referee = _Referee(config, terms, watch)
+    for plan in plans:
+        referee.answered(Entrant(plan, "mixture" if plan.layers else "member"))
+    matches: list[Match] = []
+    for plan in plans:
+        if plan.layers:
+            matches += _opposed(config, plan, referee)
+    first, *others = (plan.name for plan in plans)
+    matches += [m for m in referee.judged(first, others) if m not in matches]
+    return outcome(referee.field, matches, spent=referee.spent)
+
+
+def _opposed(config: Config, plan: Plan, referee: _Referee) -> list[Match]:
+    """A mixture and everyone whom it has to beat, its best member first."""
+    alone = opponents.members(config, plan)
+    for one in alone:
+        referee.answered(one)
+    matches = referee.judged(plan.name, [one.name for one in alone if one.name != plan.name])
+    best = referee.field.best(plan.name, [match.theirs for match in matches])
+    times, _ = referee.field.times(plan.name, best)
+    later = [
+        opponents.same_draws(plan, best),
+        *opponents.choosers(plan, referee.terms.extract),
+        opponents.same_money(plan, best, times or 0.0, referee.terms.extract),
+    ]
+    entrants = [one for one in later if one is not None]
+    for one in entrants:
+        referee.answered(one)
+    matches.sort(key=lambda match: match.theirs != best)
+    return matches + referee.judged(plan.name, [one.name for one in entrants])
+
+
+class _Referee:
+    """Has contenders answer and a judge read, and keeps count of what that took."""
+
+    def __init__(self, config: Config, terms: Terms, watch: Watch | None) -> None:
+        self.terms = terms
+        self.field = Field(terms.asked.task, terms.judge)
+        self._config = config
+        self._watch = watch
+        self._bills: list[float | None] = []
+
+    @property
+    def spent(self) -> float | None:
+        """Dollars really paid; None where a price is unknown."""
+        return None if None in self._bills else math.fsum(b for b in self._bills if b)
+
+    @property
+    def _left(self) -> float | None:
+        """What is left of the cap, which is for everyone together."""
+        most = self.terms.max_cost
+        return None if most is None else max(most - math.fsum(b for b in self._bills if b), 0.0)
+
+    def answered(self, entrant: Entrant) -> None:
+        """Have someone answer every prompt, once, however often they are entered."""
+        if entrant.name in self.field.entrants:
+            return
+        terms = self.terms
+        result = run.evaluate(
+            self._config,
+            entrant.plan,
+            terms.asked,
+            logs=terms.logs,
+            max_cost=self._left,
+            deadline=terms.deadline,
+            connections=terms.connections,
+            fresh=terms.fresh,
+            watch=self._watching(entrant.name),
+        )
+        self._bills.append(result.cost_usd)
+        self.field.enter(entrant, answers.of_log(result.log))
+
+    def judged(self, ours: str, others: Iterable[str]) -> list[Match]:
+        """The matches of *ours* against *others*, read by the judge where there is one."""
+        matches = [Match(ours, other) for other in others]
+        if self.terms.judge is None:
+            return matches
+        rows = [
+            (match, key, pair)
+            for match in matches
+            if match not in self.field.judged
+            for key, pair in self._to_read(match)
+        ]
+        for match in matches:
+            self.field.judged.setdefault(match, {})
+        pairs = list(dict.fromkeys(pair for _, _, pair in rows))  # the same one is read once
+        said = dict(zip(pairs, self._verdicts(pairs) if pairs else [], strict=True))
+        for match, key, pair in rows:
+            self.field.judged[match][key] = said[pair]
+        return matches
+
+    def _to_read(self, match: Match) -> Iterable[tuple[Key, pairwise.Pair]]:
+        """The prompts that both answered."""
+        ours, theirs = (self.field.answers[name] for name in match)
+        for key, mine in ours.items():
+            other = theirs.get(key)
+            if other and mine.answered and other.answered:
+                yield key, pairwise.Pair(mine.question, mine.text, other.text, mine.target)
+
+    def _verdicts(self, pairs: Sequence[pairwise.Pair]) -> list[pairwise.Judged]:
+        left, terms = self._left, self.terms
+        purses = [] if left is None else [Pocket("this comparison", left)]
+        plan = self._config.plan(terms.judge or "")
+        judge = self._config.runnable(plan, deadline=terms.deadline, purses=purses)
+        watch = self._watching(JUDGING)
+
+        def done(count: int) -> None:
+            if watch:
+                watch(Progress(count, len(pairs), 0))
+
+        at_once = terms.connections
+        said = asyncio.run(pairwise.judged_all(judge, pairs, at_once=at_once, watch=done))
+        charges = [charge for one in said for charge in one.charges]
+        self._bills.append(cost(charges, self._config.price))
+        return said
+
+    def _watching(self, name: str) -> run.Watch | None:
+        watch = self._watch
+        return (lambda progress: watch(name, progress)) if watch else None

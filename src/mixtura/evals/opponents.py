@@ -1,0 +1,117 @@
+"""What a mixture has to beat: its members, the same draws of one, mere choice, the same money."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from mixtura.config import Config
+from mixtura.patterns.extract import Extract
+from mixtura.plan import VOTE, Pattern, Plan, Seated
+from mixtura.types import Sampling
+
+Kind = Literal["mixture", "member", "self", "rank", "vote", "money"]
+"""
+- mixture: what is compared.
+- member: a model of it, alone, drawn as the mixture draws it.
+- self: as many draws of its best member, brought together by that member (Self-MoA, Li et al.
+  2025, arXiv 2502.00674).
+- rank: its own proposals, of which its aggregator names one (Wang et al. 2024, section 3.3).
+- vote: its own proposals, of which the most frequent answer counts.
+- money: its best member, drawn as often as the mixture's money buys.
+"""
+
+EXTRACTS: dict[str, Extract] = {
+    "gsm8k": "number",
+    "math": "boxed",
+    "number": "number",
+    "exact": "last-line",
+}
+"""What a vote counts, by task, or by the way in which rows of one's own are compared."""
+MOST_DRAWS = 64
+"""Of one model for one answer, however cheap it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entrant:
+    """Someone who takes part, and which mixture they are an opponent of."""
+
+    plan: Plan
+    kind: Kind
+    against: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.plan.name
+
+
+def members(config: Config, plan: Plan) -> list[Entrant]:
+    """Every model in *plan*, those of mixtures inside it too, each alone."""
+    names = dict.fromkeys(_leaves(config, plan))
+    return [
+        Entrant(_alone(config.plan(name), plan.sampling), "member", plan.name) for name in names
+    ]
+
+
+def _leaves(config: Config, plan: Plan) -> list[str]:
+    seats = [seat.model for layer in plan.layers for seat in layer]
+    found: list[str] = []
+    for name in (*seats, *([] if plan.voted else [plan.aggregator])):
+        inner = config.plan(name)
+        found += _leaves(config, inner) if inner.layers else [name]
+    return found
+
+
+def _alone(plan: Plan, sampling: Sampling) -> Plan:
+    return replace(plan, sampling=plan.sampling.over(sampling))
+
+
+def choosers(plan: Plan, extract: Extract) -> list[Entrant]:
+    """The same proposals, chosen from: nobody writes a new answer."""
+    if not plan.layers or plan.pattern.kind != "mixture":
+        return []
+    ranked = replace(
+        plan, name=f"{plan.name}/rank", pattern=Pattern("rank"), fallbacks=(), answer=Sampling()
+    )
+    voted = replace(
+        plan, name=f"{plan.name}/vote", pattern=Pattern("vote", extract=extract), fallbacks=(),
+        aggregator=VOTE, answer=Sampling(),
+    )  # fmt: skip
+    return [Entrant(ranked, "rank", plan.name), Entrant(voted, "vote", plan.name)]
+
+
+def same_draws(plan: Plan, best: str) -> Entrant | None:
+    """As many calls in the same layers, all of them *best*'s; None where that is *plan* itself."""
+    layers = tuple(
+        tuple(replace(seat, model=best, path=()) for seat in layer) for layer in plan.layers
+    )
+    drawn = replace(
+        plan, name=f"{plan.name}/self", layers=layers, aggregator=best, fallbacks=(),
+        pattern=Pattern(), where=None,
+    )  # fmt: skip
+    itself = all(seat.model == best for layer in plan.layers for seat in layer)
+    return None if itself and plan.aggregator == best else Entrant(drawn, "self", plan.name)
+
+
+def same_money(plan: Plan, best: str, times: float, extract: Extract) -> Entrant | None:
+    """
+    *best*, drawn as often as the mixture's money buys: *times* what one of its answers takes.
+
+    The answer is what most draws say; for open text, which nobody can count, *best* brings them
+    together, and one draw less is made for that. None where the money buys but one draw.
+    """
+    counted = extract != "text"
+    draws = min(int(times + 0.5) - (not counted), MOST_DRAWS)
+    if draws < 2:
+        return None
+    return Entrant(
+        Plan(
+            f"{plan.name}/money",
+            ((Seated(best, draws),),),
+            VOTE if counted else best,
+            sampling=plan.sampling,
+            pattern=Pattern("vote", extract=extract) if counted else Pattern(),
+        ),
+        "money",
+        plan.name,
+    )

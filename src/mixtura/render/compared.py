@@ -1,0 +1,127 @@
+"""A comparison at a terminal: the verdict, who scored what at what price, where it was won."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from mixtura.render.words import dollars
+from mixtura.text import one_line, plural
+
+if TYPE_CHECKING:
+    from mixtura.evals.comparison import Bias, Comparison, Pair, Row, Told
+
+ROLES = {
+    "mixture": "",
+    "member": "member, alone",
+    "self": "best member, same draws",
+    "rank": "same proposals, one named",
+    "vote": "same proposals, voted",
+    "money": "best member, same money",
+}
+_WIDE = 100
+_LONGEST_QUESTION = 90
+
+
+def compared(found: Comparison, width: int) -> RenderableType:
+    """All of it, the verdict first."""
+    how = f"{found.judge} judging in both orders" if found.judge else found.task
+    parts: list[RenderableType] = [
+        Text(f"{found.verdict}.", "bold"),
+        Text(f"{plural(found.prompts, 'prompt')}, {one_line(how)}", "dim"),
+        Text(),
+        _table(found, width),
+    ]
+    if found.bias:
+        parts.append(Text(f"\n{trust(found.bias)}", "dim"))
+    parts += [Text(f"\n{one_line(said)}", "yellow") for said in found.warnings]
+    if found.pairs:
+        first = found.pairs[0]
+        told = [t for t in found.told if (t.ours, t.theirs) == (first.ours, first.theirs)]
+        parts += _told([t for t in told if t.by > 0], f"\nWon by most against {first.theirs}")
+        parts += _told([t for t in told if t.by < 0], f"\nLost by most to {first.theirs}")
+    if found.spent_usd:
+        parts.append(Text(f"\nPaid for all of it: {dollars(found.spent_usd)}.", "dim"))
+    return Group(*parts)
+
+
+def _table(found: Comparison, width: int) -> Table:
+    wide = width >= _WIDE
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("", overflow="fold")
+    table.add_column(found.measure, justify="right", no_wrap=True)
+    mixtures = {pair.ours for pair in found.pairs}
+    beats = f"{one_line(min(mixtures))} better by" if len(mixtures) == 1 else "mixture better by"
+    table.add_column(beats, justify="right", no_wrap=not wide)
+    if wide:
+        table.add_column("won, lost", justify="right", no_wrap=True)
+    for heading in ("cost", "seconds", "tokens"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    pairs = {pair.theirs: pair for pair in reversed(found.pairs)}
+    for row in found.contenders:
+        pair = pairs.get(row.name)
+        cells = [_named(row), _score(row), _difference(pair)]
+        cells += [_won(pair)] if wide else []
+        table.add_row(*cells, dollars(row.cost_usd), _number(row.seconds, 1), _number(row.tokens))
+    return table
+
+
+def _named(row: Row) -> Text:
+    role = ROLES[row.kind]
+    named = Text(one_line(row.name), "bold" if row.kind == "mixture" else "")
+    return named if not role else named.append(f"  {role}", "dim not bold")
+
+
+def _score(row: Row) -> Text:
+    if row.score is None:
+        return Text("none", "red")
+    bounds = "" if row.low is None or row.high is None else f" {_range(row.low, row.high)}"
+    return Text(f"{100 * row.score:.1f}").append(bounds, "dim")
+
+
+def _range(low: float, high: float) -> str:
+    return f"({100 * low:.0f} to {100 * high:.0f})"
+
+
+def _difference(pair: Pair | None) -> Text:
+    if pair is None:
+        return Text("")
+    style = "green" if pair.low > 0 else "red" if pair.high < 0 else ""
+    return Text(f"{100 * pair.difference:+.1f}", style).append(
+        f" ({100 * pair.low:+.0f} to {100 * pair.high:+.0f})", "dim"
+    )
+
+
+def _won(pair: Pair | None) -> str:
+    return "" if pair is None else f"{pair.wins}, {pair.losses}"
+
+
+def _number(value: float | None, digits: int = 0) -> str:
+    return "unknown" if value is None else f"{value:,.{digits}f}"
+
+
+def _told(told: list[Told], heading: str) -> Iterator[RenderableType]:
+    if told:
+        yield Text(heading, "bold")
+    for one in told:
+        asked = one_line(one.question)
+        cut = asked if len(asked) <= _LONGEST_QUESTION else f"{asked[: _LONGEST_QUESTION - 1]}…"
+        yield Text(f"  {100 * one.by:+.0f}  {one_line(one.sample)}: {cut}")
+
+
+def trust(bias: Bias) -> str:
+    """How far a judge can be trusted, in words."""
+    said = (
+        f"The judge said the same in both orders of {100 * bias.consistent:.0f} % of the pairs;"
+        f" {100 * bias.first:.0f} % went to whichever stood first, {100 * bias.second:.0f} % to the"
+        " second."
+    )
+    if bias.length_correlation is None:
+        return said
+    longer = f"{bias.length_correlation:+.2f}"
+    return f"{said} Its preference and the length of answers correlate by {longer}."

@@ -1,0 +1,392 @@
+"""A mixture and what it has to beat, on the same prompts: who wins is known beforehand here."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from contextlib import contextmanager
+
+import pytest
+
+from mixtura import cli
+from mixtura.config import load
+from mixtura.errors import ConfigError
+from mixtura.evals import opponents
+from mixtura.evals.compare import JUDGING, Terms, compare, estimate
+from mixtura.evals.run import Asked
+from mixtura.plan import VOTE
+from tests.test_evals import REFUSED, written
+from tests.upstream import Script, running
+
+# Inspect and what it stands on warn of their own affairs.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+MODELS = "".join(
+    f'[models.{name}]\nbase_url = "{{url}}"\nmodel = "{name}"\nretries = 0\n'
+    "price = {{ input = 1.0, output = 2.0 }}\n"
+    for name in ("a", "b", "judge")
+)
+CONFIG = MODELS + '[mixtures.team]\nlayers = [["a", "b"]]\naggregator = "b"\n'
+SUMS = [{"question": f"What is {n} plus {n}?", "answer": f"#### {2 * n}"} for n in range(10, 14)]
+OPEN = [{"question": f"What is the number {n}?"} for n in range(10, 14)]
+
+
+def asked_for(record):
+    """The number that the question is about."""
+    return int(re.findall(r"(?:What is|the number) (\d+)", record.prompt)[0])
+
+
+def synthesis(record):
+    """Whether it is shown proposals."""
+    return '"answer"' in record.prompt or "draft" in record.prompt.lower()
+
+
+def together(record):
+    """Alone, a is right on every second prompt and b never; shown proposals, everyone is right."""
+    number = asked_for(record)
+    right = synthesis(record) or (record.model == "a" and number % 2)
+    return Script(f"#### {2 * number if right else 1}")
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path, monkeypatch):
+    for kind in ("DATA", "CACHE", "STATE", "CONFIG"):
+        monkeypatch.setenv(f"XDG_{kind}_HOME", str(tmp_path / kind.lower()))
+
+
+@contextmanager
+def comparing(tmp_path, otherwise, text=CONFIG):
+    """An upstream, and a function that compares on it."""
+    with running(otherwise) as upstream:
+        file = tmp_path / "mixtura.toml"
+        file.write_text(text.format(url=upstream.base_url()))
+
+        def compared(*names, rows=SUMS, judge=None, watch=None, fresh=False, max_cost=None):
+            environ = {"XDG_STATE_HOME": str(tmp_path / "state")}
+            config = load(str(file), environ=environ, folder=tmp_path, home=tmp_path, cache=True)
+            data = written(tmp_path / "rows.jsonl", rows)
+            task, scoring = ("jsonl", "none") if judge else ("gsm8k", None)
+            terms = Terms(
+                asked=Asked(task=task, data=data, seed=0, scoring=scoring),
+                judge=judge, logs=tmp_path / "logs", fresh=fresh, max_cost=max_cost,
+            )  # fmt: skip
+            try:
+                return compare(config, names or ["team"], terms, watch=watch)
+            finally:
+                config.store.close()
+
+        yield upstream, compared
+
+
+@pytest.fixture
+def typed(tmp_path, monkeypatch, capsys):
+    """A command as a person types it in a folder of theirs: its exit code and what it says."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(words)
+        said = capsys.readouterr()
+        return ended.value.code, said.out, said.err
+
+    def folder(text):
+        (tmp_path / "mixtura.toml").write_text(text)
+        written(tmp_path / "rows.jsonl", SUMS)
+
+    run.folder = folder
+    return run
+
+
+def by_name(found):
+    return {row.name: row for row in found.contenders}
+
+
+def pairs_of(found):
+    return {pair.theirs: pair for pair in found.pairs}
+
+
+# ---- who takes part
+
+
+def plan_of(tmp_path, text):
+    file = tmp_path / "mixtura.toml"
+    file.write_text(text.format(url="http://127.0.0.1:9"))
+    return load(str(file), environ={}, folder=tmp_path, home=tmp_path)
+
+
+def test_the_opponents_have_the_mixtures_own_shape_and_proposals(tmp_path):
+    text = f'{MODELS}[mixtures.deep]\nlayers = [["a*2", "b"], ["b", "a"]]\naggregator = "judge"\n'
+    config = plan_of(tmp_path, text)
+    plan = config.plan("deep")
+
+    drawn = opponents.same_draws(plan, "a").plan
+    ranked, voted = (one.plan for one in opponents.choosers(plan, "number"))
+
+    assert [one.name for one in opponents.members(config, plan)] == ["a", "b", "judge"]
+    assert config.calls(drawn) == config.calls(plan) == 6
+    assert drawn.members() == {"a"}
+    assert ranked.layers == voted.layers == plan.layers
+    assert (ranked.aggregator, voted.aggregator) == ("judge", VOTE)
+    assert (config.calls(ranked), config.calls(voted)) == (6, 5)
+
+
+def test_a_mixture_of_one_models_draws_is_not_compared_with_itself(tmp_path):
+    config = plan_of(tmp_path, MODELS + '[mixtures.s]\nlayers = [["a*3"]]\naggregator = "a"\n')
+
+    assert opponents.same_draws(config.plan("s"), "a") is None
+    assert opponents.same_draws(config.plan("s"), "b") is not None
+
+
+def test_the_money_buys_draws_that_are_counted_or_else_brought_together(tmp_path):
+    plan = plan_of(tmp_path, CONFIG).plan("team")
+
+    counted = opponents.same_money(plan, "a", 4.6, "number").plan
+    written_up = opponents.same_money(plan, "a", 4.6, "text").plan
+
+    assert (counted.layers[0][0].samples, counted.aggregator) == (5, VOTE)
+    assert (written_up.layers[0][0].samples, written_up.aggregator) == (4, "a")
+    assert opponents.same_money(plan, "a", 1.2, "number") is None
+    assert opponents.same_money(plan, "a", 1e9, "number").plan.layers[0][0].samples == 64
+
+
+def test_the_models_of_a_nested_mixture_are_members_too(tmp_path):
+    text = CONFIG + '[mixtures.outer]\nlayers = [["team", "judge"]]\naggregator = "judge"\n'
+    config = plan_of(tmp_path, text)
+
+    assert [one.name for one in opponents.members(config, config.plan("outer"))] == [
+        "a", "b", "judge",
+    ]  # fmt: skip
+
+
+# ---- checked answers
+
+
+def test_a_mixture_that_is_right_where_its_members_are_wrong_is_better(tmp_path):
+    with comparing(tmp_path, together) as (_, compared):
+        found = compared()
+    rows, pairs = by_name(found), pairs_of(found)
+
+    assert {name: row.score for name, row in rows.items()} == {
+        "team": 1.0, "a": 0.5, "b": 0.0, "team/self": 1.0, "team/rank": 0.5, "team/vote": 0.5,
+        "team/money": 0.5,
+    }  # fmt: skip
+    assert found.pairs[0].theirs == "a"
+    assert (pairs["b"].wins, pairs["b"].losses, pairs["b"].difference) == (4, 0, 1.0)
+    assert (pairs["a"].wins, pairs["a"].draws, pairs["a"].difference) == (2, 2, 0.5)
+    assert found.verdict.startswith("team against a, its best member: ")
+    assert rows["team"].cost_usd == pytest.approx(pairs["a"].times * rows["a"].cost_usd)
+    assert [one.by for one in found.told if one.theirs == "a"] == [1.0, 1.0]
+
+
+def test_the_proposals_are_made_once_and_a_second_run_makes_none(tmp_path):
+    seen = []
+    with comparing(tmp_path, together) as (upstream, compared):
+        first = compared(watch=lambda name, progress: seen.append((name, progress.done)))
+        calls = len(upstream.records)
+        again = compared()
+
+        proposals = [r for r in upstream.records if r.model == "b" and not synthesis(r)]
+        assert len(proposals) == len(SUMS)  # b alone, in the mixture, ranked and voted
+        assert len(upstream.records) == calls
+        assert again.verdict == first.verdict
+        paid = upstream.ledger()
+    assert first.spent_usd == again.spent_usd == pytest.approx(
+        (paid.prompt + 2 * paid.completion) / 1e6
+    )  # fmt: skip
+    assert ("team/vote", 4) in seen
+
+
+def test_what_a_contender_takes_is_counted_as_if_nothing_had_been_shared(tmp_path):
+    with comparing(tmp_path, together) as (_, compared):
+        rows = by_name(compared())
+
+    voted = rows["a"].tokens + rows["b"].tokens
+    assert rows["team/vote"].tokens == voted
+    assert rows["team"].tokens > voted
+    assert all(row.seconds > 0 for row in rows.values())
+
+
+def test_the_same_answers_on_both_sides_are_no_difference(tmp_path):
+    with comparing(tmp_path, lambda record: Script("#### 20")) as (_, compared):
+        found = compared()
+
+    assert {pair.difference for pair in found.pairs} == {0.0}
+    assert "no difference seen with 4 prompts" in found.verdict
+    assert found.told == ()
+
+
+def test_a_failed_answer_is_missing_on_its_side_and_no_zero(tmp_path):
+    def failing_once(record):
+        script = together(record)
+        return (
+            Script("", ever=REFUSED) if record.model == "a" and asked_for(record) == 10 else script
+        )
+
+    with comparing(tmp_path, failing_once) as (_, compared):
+        found = compared()
+    rows, pairs = by_name(found), pairs_of(found)
+
+    assert (rows["a"].n, rows["a"].missing, rows["a"].score) == (3, 1, pytest.approx(2 / 3))
+    assert (rows["team"].n, pairs["a"].n) == (4, 3)
+    assert any(said.startswith("a: 1 of 4 answers missing") for said in found.warnings)
+
+
+def test_mixtures_are_compared_with_each_other_too(tmp_path):
+    text = CONFIG + '[mixtures.other]\nlayers = [["a"]]\naggregator = "a"\n'
+    with comparing(tmp_path, together, text) as (_, compared):
+        found = compared("team", "other")
+
+    matches = [(pair.ours, pair.theirs) for pair in found.pairs]
+    assert ("team", "other") in matches
+    assert ("other", "a") in matches
+    assert matches[0] == ("team", "a")
+    assert len(set(matches)) == len(matches)
+
+
+def test_several_models_are_compared_without_any_mixture(tmp_path):
+    with comparing(tmp_path, together) as (_, compared):
+        found = compared("a", "b")
+
+    assert [(pair.ours, pair.theirs, pair.difference) for pair in found.pairs] == [("a", "b", 0.5)]
+
+
+def test_the_cap_is_for_everyone_together(tmp_path):
+    with comparing(tmp_path, together) as (upstream, compared):
+        with_cap = compared(max_cost=0.02)
+        spent = upstream.ledger()
+
+    assert (spent.prompt + 2 * spent.completion) / 1e6 <= 0.02
+    assert any("no room" in said for said in with_cap.warnings)
+
+
+# ---- a judge
+
+
+def judged_by(verdict):
+    """The judge says *verdict* of the texts of A and B; the mixture answers at more length."""
+
+    def otherwise(record):
+        if record.model == "judge":
+            shown = json.loads(
+                record.prompt[record.prompt.index("{") : record.prompt.rindex("}") + 1]
+            )
+            return Script(f"Because.\nVerdict: {verdict(shown['A'], shown['B'])}")
+        return Script(
+            f"good {record.model} answer" if synthesis(record) else f"{record.model} says"
+        )
+
+    return otherwise
+
+
+def good(a, b):
+    better = ("good" in a) - ("good" in b)
+    return "tie" if not better else "A" if better > 0 else "B"
+
+
+def test_a_judge_reads_both_orders_and_the_best_answers_win(tmp_path):
+    with comparing(tmp_path, judged_by(good)) as (upstream, compared):
+        found = compared(rows=OPEN, judge="judge")
+        games = [r for r in upstream.records if r.model == "judge"]
+    rows, pairs = by_name(found), pairs_of(found)
+
+    assert found.measure == "win rate"
+    assert (pairs["a"].difference, pairs["a"].wins) == (0.5, 4)
+    assert (rows["team"].score, rows["a"].score, rows["team/self"].score) == (0.5, 0.0, 0.5)
+    assert len({r.prompt for r in games}) == len(games)
+    assert (found.bias.consistent, found.bias.position_shift) == (1.0, 0.0)
+
+
+def test_a_judge_that_prefers_a_place_finds_no_difference_and_is_told_of(tmp_path):
+    with comparing(tmp_path, judged_by(lambda a, b: "A")) as (_, compared):
+        found = compared(rows=OPEN, judge="judge")
+
+    assert {pair.difference for pair in found.pairs} == {0.0}
+    assert (found.bias.consistent, found.bias.first) == (0.0, 1.0)
+
+
+def test_a_verdict_that_cannot_be_read_is_missing_and_said(tmp_path):
+    with comparing(tmp_path, judged_by(lambda a, b: "perhaps")) as (_, compared):
+        found = compared(rows=OPEN, judge="judge")
+
+    assert found.pairs == ()
+    assert by_name(found)["a"].score is None
+    assert "nothing can be said" in found.verdict
+    assert any("4 of 4 unjudged: the judge gave no verdict" in said for said in found.warnings)
+
+
+# ---- before anything is paid, and the command
+
+
+def test_the_estimate_bounds_what_it_takes_and_asks_no_one(tmp_path):
+    with running(together) as upstream:
+        config = plan_of(tmp_path, CONFIG.replace("{url}", upstream.base_url()))
+        asked = Asked(task="gsm8k", data=written(tmp_path / "rows.jsonl", SUMS))
+        before = estimate(config, ["team"], Terms(asked=asked))
+        assert upstream.records == []
+    with comparing(tmp_path, together) as (upstream, compared):
+        found = compared()
+        assert len(upstream.records) <= before.calls
+
+    assert before.prompts == 4
+    assert found.spent_usd < before.max_cost_usd
+    assert before.shows == pytest.approx(2.8016 * 0.5 / math.sqrt(4), rel=1e-3)
+
+
+def test_what_cannot_be_compared_is_said_at_once(tmp_path):
+    config = plan_of(tmp_path, CONFIG)
+    terms = Terms(asked=Asked(task="gsm8k", data=written(tmp_path / "rows.jsonl", SUMS)))
+
+    with pytest.raises(ConfigError, match="a is a model alone"):
+        estimate(config, ["a"], terms)
+    with pytest.raises(ConfigError, match="unknown"):
+        estimate(config, ["teem"], terms)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "Which mixture?"),
+        (["team"], "--on is missing"),
+        (["team", "--on", "rows.jsonl", "--task", "gsm8k", "--judge", "judge"], "one of the two"),
+        (["team", "--on", "nowhere.jsonl", "--task", "gsm8k"], "nowhere.jsonl cannot be read"),
+        (["team", "--on", "rows.jsonl", "--task", "poetry"], "no task is called 'poetry'"),
+        (["team", "--on", "rows.jsonl", "--task", "math"], "row 1"),
+    ],
+)
+def test_a_wrong_command_says_what_would_be_right(typed, words, said):
+    typed.folder(CONFIG.format(url="http://127.0.0.1:9"))
+
+    code, out, err = typed("compare", *words)
+
+    assert (code, out) == (2, "")
+    assert said in err
+
+
+def test_the_command_says_the_verdict_in_a_table_and_the_same_as_json(typed):
+    with running(together) as upstream:
+        typed.folder(CONFIG.format(url=upstream.base_url()))
+        how = ["compare", "team", "--on", "rows.jsonl", "--task", "gsm8k"]
+        _, before, _ = typed(*how, "--dry-run", "--json")
+        assert upstream.records == []
+        code, out, err = typed(*how)
+        data = json.loads(typed(*how, "--json")[1])
+
+    assert json.loads(before)["prompts"] == 4
+    assert code == 0
+    assert "team against a, its best member" in out
+    assert "Won by most against a" in out
+    assert "at most" in err
+    assert {"name", "score", "low", "high", "cost_usd", "seconds", "tokens"} <= set(
+        data["contenders"][0]
+    )
+    assert {"difference", "low", "high"} <= set(data["pairs"][0])
+    assert data["verdict"] in out.replace("\n", " ")
+
+
+def test_progress_tells_of_the_judge_by_name(tmp_path):
+    seen = []
+    with comparing(tmp_path, judged_by(good)) as (_, compared):
+        compared(rows=OPEN[:2], judge="judge", watch=lambda name, _: seen.append(name))
+
+    assert JUDGING in seen
