@@ -147,7 +147,7 @@ def tried(search: Search, alone: Mapping[str, Measured]) -> tuple[Tried, ...]:
     points = {
         row.name: choice.Point(row.score, row.cost_usd, row.seconds)
         for row in rows
-        if row.n == whole or row.aggregator is None
+        if row.n == whole and len(row.members) <= search.size
     }
     ahead = choice.front(points)
     rows.sort(key=lambda row: (-row.n, -(row.score if row.score is not None else -1.0)))

@@ -297,6 +297,7 @@ def _label(state: Search) -> str:
         "single-proposer": "draws of one model",
         "members": f"teams of {len(race.teams[0].members)}",
         "swaps": "the best team with one member changed",
+        "rewritten": "the best team, written by others",
     }
     turn = f"round {race.slice + 1} of {len(state.slices)}"
     return f"{stages[race.stage]}, {turn} ({plural(len(race.teams), 'team')})"

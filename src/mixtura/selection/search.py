@@ -21,8 +21,10 @@ BEAM = 4
 SMALLEST = 4
 """Prompts in the first slice, at least: fewer say nothing."""
 HALVINGS = 3
+FIXED = 6
+"""Drafts that everyone aggregates to find out who does it best: the paper's table 4 has six."""
 
-Stage = Literal["aggregators", "single-proposer", "members", "swaps"]
+Stage = Literal["aggregators", "single-proposer", "members", "swaps", "rewritten"]
 
 
 class Team(NamedTuple):
@@ -159,7 +161,7 @@ def begin(search: Search) -> Search:
     """The first race: who aggregates, unless that is settled."""
     if search.aggregator is not None:
         return _settled(replace(search, race=_singles(search, search.aggregator)))
-    drafts = _ordered(search, search.models[: search.size])
+    drafts = search.models[: max(FIXED, search.size)]
     teams = [Team(drafts, name) for name in search.models]
     return _settled(replace(search, race=_race("aggregators", teams, 1)))
 
@@ -225,11 +227,14 @@ def _following(search: Search, over: Race) -> Race | None:
             return _singles(search, over.teams[0].aggregator)
         case "single-proposer":
             starts = [Team(team.members[:1], team.aggregator) for team in over.teams]
-            return _grown(search, starts)
+            return _grown(search, starts) or _rewritten(search)
         case "members":
             full = len(over.teams[0].members) if over.teams else search.size
-            return _grown(search, over.teams) if full < search.size else _swapped(search)
+            grown = _grown(search, over.teams) if full < search.size else None
+            return grown or _swapped(search) or _rewritten(search)
         case "swaps":
+            return _rewritten(search)
+        case "rewritten":
             return None
 
 
@@ -271,6 +276,16 @@ def _swapped(search: Search) -> Race | None:
     return _race("swaps", (best, *swapped), 1) if swapped else None
 
 
+def _rewritten(search: Search) -> Race | None:
+    """The best team, written by each of those that aggregated well."""
+    first = search.races[0]
+    best = leaders(search)[:1]
+    if first.stage != "aggregators" or not best:
+        return None
+    teams = [best[0]._replace(aggregator=team.aggregator) for team in first.teams]
+    return _race("rewritten", teams, 1)
+
+
 def _ordered(search: Search, members: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(members, key=search.models.index))
 
@@ -279,9 +294,13 @@ def _ordered(search: Search, members: Iterable[str]) -> tuple[str, ...]:
 
 
 def leaders(search: Search, size: int | None = None) -> list[Team]:
-    """The teams measured on every slice, the best first; those of one *size*, if it is given."""
+    """The teams measured on every slice, the best first; of one *size* only, if it is given."""
     there = [
-        team for team in search.measured if search.whole(team) and size in (None, len(team.members))
+        team
+        for team in search.measured
+        if search.whole(team)
+        and len(team.members) <= search.size
+        and size in (None, len(team.members))
     ]
     return rank(search, there)
 
