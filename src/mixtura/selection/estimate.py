@@ -12,7 +12,7 @@ from mixtura.selection import search
 from mixtura.selection.measuring import Terms, written
 from mixtura.selection.prompts import Sizes, sizes
 from mixtura.selection.run import check
-from mixtura.selection.search import Measured, Search, Team, ladder
+from mixtura.selection.search import FIXED, Measured, Search, Team, ladder
 from mixtura.types import ask
 
 
@@ -85,7 +85,7 @@ def _calls(
 
     for name in names:
         yield expected(name), count.each
-    drafts = tuple(names[: terms.size])
+    drafts = tuple(names[: max(FIXED, terms.size)])
     writers = [terms.aggregator] if terms.aggregator else names
     last = [expected(written(Team(drafts, name)))[-1:] for name in writers]
     yield max(last, key=lambda calls: priced(calls, config.price)[0]), count.teams

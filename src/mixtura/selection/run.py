@@ -55,7 +55,7 @@ def check(config: Config, names: Sequence[str], terms: Terms) -> None:
     for name in (*names, *([terms.judge] if terms.judge else [])):
         if any(letter in name for letter in ",>*"):
             raise ConfigError(f"--models: '{name}' is no name of one model: , > and * make teams")
-        config.model(config.plan(name).aggregator)
+        config.mixture(config.plan(name))
     if terms.aggregator is not None and terms.aggregator not in names:
         raise ConfigError(f"--aggregator: {terms.aggregator} is none of the candidates")
     if terms.judge in names:
