@@ -305,6 +305,15 @@ def test_a_judge_that_prefers_a_place_finds_no_difference_and_is_told_of(tmp_pat
     assert (found.bias.consistent, found.bias.first) == (0.0, 1.0)
 
 
+def test_a_judge_that_takes_part_is_told_of(tmp_path):
+    with comparing(tmp_path, lambda record: Script("Verdict: tie")) as (_, compared):
+        found = compared(rows=OPEN[:2], judge="a")
+        other = compared(rows=OPEN[:2], judge="judge")
+
+    assert any("the judge a takes part" in said for said in found.warnings)
+    assert other.warnings == ()
+
+
 def test_a_verdict_that_cannot_be_read_is_missing_and_said(tmp_path):
     with comparing(tmp_path, judged_by(lambda a, b: "perhaps")) as (_, compared):
         found = compared(rows=OPEN, judge="judge")

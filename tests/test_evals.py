@@ -843,7 +843,7 @@ def test_a_judge_reads_the_answer_as_data():
         ({"rows": [{"prompt": "?"}]}, "row 1 has no 'answer': is it a file for gsm8k"),
         ({"rows": [{"question": "?", "answer": "five"}]}, "no number after ####"),
         ({"rows": []}, "it holds no rows"),
-        ({"judge": "a"}, "--judge is for the task jsonl"),
+        ({"judge": "a"}, "not for gsm8k"),
         ({"task": "jsonl", "rows": [{"input": "?"}]}, "neither a `target` nor a `rubric`"),
         ({"task": "ifeval", "rows": [{"prompt": "?", "instruction_id_list": ["x:y"],
           "kwargs": [{}]}]}, "no instruction is called 'x:y'"),

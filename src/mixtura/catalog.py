@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -92,6 +93,26 @@ def sees(model: str) -> bool | None:
     """False for a model that is known to take no pictures; None where its name does not tell."""
     name = model.rpartition("/")[2].lower()
     return False if any(fnmatchcase(name, pattern) for pattern in _blind()) else None
+
+
+@cache
+def _families() -> tuple[tuple[str, re.Pattern[str]], ...]:
+    text = (resources.files("mixtura") / "presets" / "families.toml").read_text("utf-8")
+    rows = msgspec.convert(tomllib.loads(text), dict[str, list[str]])
+    return tuple(
+        (name, re.compile(rf"(?<![a-z0-9])(?:{'|'.join(map(re.escape, words))})(?![a-z])"))
+        for name, words in rows.items()
+    )
+
+
+def family(model: str) -> str | None:
+    """Who made a model, by its name: what follows the last slash counts before the rest."""
+    whole = model.lower()
+    for part in (whole.rpartition("/")[2], whole):
+        for name, words in _families():
+            if words.search(part):
+                return name
+    return None
 
 
 def clocks(model: str) -> Clocks:

@@ -130,7 +130,7 @@ def _terms(
         raise ConfigError('comparing needs numpy: pip install "mixtura[eval]"') from None
     if judge and (task or scoring):
         raise click.UsageError("--task checks answers, --judge compares them: give one of the two.")
-    if data is None and task is None:
+    if data is None and task in (None, "jsonl"):
         raise click.UsageError("--on is missing: the file with the prompts.")
     asked = Asked(
         task=task or "jsonl", data=data, limit=limit, seed=seed, epochs=epochs,

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from mixtura.budget import Expected, Pocket, forecast, priced
 from mixtura.config import Config
 from mixtura.errors import ConfigError
-from mixtura.evals import answers, opponents, pairwise, provider, run, stats
+from mixtura.evals import answers, families, opponents, pairwise, provider, run, stats
 from mixtura.evals.comparison import Comparison, Field, Key, Match, outcome
 from mixtura.evals.opponents import EXTRACTS, Entrant
 from mixtura.evals.run import Asked, Progress
@@ -86,7 +86,7 @@ def estimate(config: Config, names: Sequence[str], terms: Terms) -> Estimate:
     Raises ConfigError for what cannot be compared.
     """
     plans = _plans(config, names)
-    questions = run.questions(terms.asked)
+    questions = _questions(config, plans[0], terms.asked)
     calls = [
         call
         for question in questions
@@ -102,6 +102,15 @@ def estimate(config: Config, names: Sequence[str], terms: Terms) -> Estimate:
         stats.visible_difference(USUAL_SPREAD, len(questions)),
         stats.prompts_for_difference(USUAL_SPREAD, stats.WANTED),
     )
+
+
+def _questions(config: Config, plan: Plan, asked: Asked) -> list[str]:
+    """A prompt for each answer. Raises ConfigError."""
+    samples = list(run.prepare(config, plan, asked).task.dataset)[: asked.limit] * asked.epochs
+    return [
+        one.input if isinstance(one.input, str) else "\n\n".join(m.text for m in one.input)
+        for one in samples
+    ]
 
 
 def _plans(config: Config, names: Sequence[str]) -> list[Plan]:
@@ -158,7 +167,16 @@ def compare(
             matches += _opposed(config, plan, referee)
     first, *others = (plan.name for plan in plans)
     matches += [m for m in referee.judged(first, others) if m not in matches]
-    return outcome(referee.field, matches, spent=referee.spent)
+    warnings = _kinship(config, plans, terms)
+    return outcome(referee.field, matches, spent=referee.spent, warnings=warnings)
+
+
+def _kinship(config: Config, plans: Sequence[Plan], terms: Terms) -> Sequence[str]:
+    """Whether the judge is of a family that takes part."""
+    if terms.judge is None:
+        return ()
+    ours = {name for plan in plans for name in families.members(config, plan)}
+    return families.kinship(families.members(config, config.plan(terms.judge)), ours, ()).warnings
 
 
 def _opposed(config: Config, plan: Plan, referee: _Referee) -> list[Match]:

@@ -69,6 +69,9 @@ Heard = Callable[[str, str, int, bool], None]
 """Told of every call that is over: the model's name, the sample's id, its epoch, if it failed."""
 Given = tuple[Config, Mapping[str, Model], Heard | None]
 _GIVEN: ContextVar[Given | None] = ContextVar("given", default=None)
+_ATTEMPT: ContextVar[int] = ContextVar("attempt", default=0)
+FAR = 1_000_000
+"""Further than any epoch: where the draws of second attempts begin."""
 
 
 @contextmanager
@@ -81,6 +84,23 @@ def using(
         yield
     finally:
         _GIVEN.reset(token)
+
+
+def tell(model: str, *, failed: bool) -> None:
+    """Whoever listens hears that *model* is done with the sample that is under way."""
+    given, active = _GIVEN.get(), sample_active()
+    if given and given[2] and active:
+        given[2](model, str(active.sample.id), active.epoch, failed)
+
+
+@contextmanager
+def attempt(number: int) -> Generator[None]:
+    """Calls in this block are draws of their own: nothing takes a second attempt for a first."""
+    token = _ATTEMPT.set(number)
+    try:
+        yield
+    finally:
+        _ATTEMPT.reset(token)
 
 
 @modelapi(name="mixtura")
@@ -139,13 +159,12 @@ class Mixtura(ModelAPI):
 
     @contextmanager
     def _heard(self) -> Generator[None]:
-        given, active, failed = _GIVEN.get(), sample_active(), True
+        failed = True
         try:
             yield
             failed = False
         finally:
-            if given and given[2] and active:
-                given[2](self.model_name, str(active.sample.id), active.epoch, failed)
+            tell(self.model_name, failed=failed)
 
     async def _asked(self, request: Request, draw: int) -> tuple[Completion, dict[str, Any]]:
         """One answer and the record of its run. What a failed one costs is left in the log."""
@@ -190,7 +209,7 @@ def _draw(wanted: int, number: int) -> int:
     """Which sample of the model this is: no cache may take an epoch for another."""
     active = sample_active()
     epoch = active.epoch if active else 1
-    return (epoch - 1) * wanted + number
+    return (epoch - 1) * wanted + number + _ATTEMPT.get() * FAR
 
 
 # ---- Inspect's words to ours

@@ -5,36 +5,36 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import math
-import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from mixtura.budget import Amount, Pocket, forecast, priced
+from mixtura.budget import Amount, Pocket
 from mixtura.config import Config
 from mixtura.errors import BudgetExceededError, ConfigError, MixturaError, billed
-from mixtura.evals.tasks import NAMES
 from mixtura.events import Emit
 from mixtura.model import Model, Wrapper
 from mixtura.plan import Plan
-from mixtura.text import one_line
-from mixtura.types import Completion, Request, ask
+from mixtura.types import Completion, Request
 
 try:
     import inspect_ai
     from inspect_ai._util.error import PrerequisiteError
-    from inspect_ai.event import InfoEvent, ModelEvent
-    from inspect_ai.log import EvalLog, EvalSample, list_eval_logs, read_eval_log
+    from inspect_ai.log import EvalLog, list_eval_logs, read_eval_log
     from inspect_ai.model import GenerateConfig, get_model
+    from inspect_ai.model import Model as InspectModel
 
-    from mixtura.evals import answers, provider, stats
-    from mixtura.evals.tasks import gsm8k, humaneval, ifeval, jsonl, source
-    from mixtura.evals.tasks import math as mathematics
+    from mixtura.evals import answers, families, forecast, provider
+    from mixtura.evals.findings import Side
+    from mixtura.evals.forecast import Forecast
+    from mixtura.evals.kinds import KINDS, Kind
+    from mixtura.evals.result import Asking, Result, result, took
+    from mixtura.evals.tasks import alpaca_eval as alpaca
+    from mixtura.evals.tasks import grader, jsonl, opponent, source
 except ModuleNotFoundError as error:
     if error.name is None or error.name.startswith("mixtura"):
         raise
@@ -44,21 +44,13 @@ except ModuleNotFoundError as error:
 if TYPE_CHECKING:
     from inspect_ai import Task
 
-HOMES: Mapping[str, str] = {
-    "gsm8k": gsm8k.HOME,
-    "math": mathematics.HOME,
-    "ifeval": ifeval.HOME,
-    "humaneval": humaneval.HOME,
-}
-"""Where the data of each task has its public home."""
-_MADE: Mapping[str, Callable[..., Task]] = {
-    "gsm8k": gsm8k.gsm8k,
-    "math": mathematics.math,
-    "ifeval": ifeval.ifeval,
-    "humaneval": humaneval.humaneval,
-    "jsonl": jsonl.jsonl,
-}
-_NO_ROOM = "BudgetExceededError"
+_FILES = (
+    "data", "references", "skills", "template", "against", "outputs", "labels", "difficulty",
+    "gamed",
+)  # fmt: skip
+"""The words of `Asked` that may name a file."""
+_AFTERWARDS = ("labels", "difficulty", "gamed")
+"""Those that change nothing of what is asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +60,11 @@ class Asked:
 
     *data*: a file or an address, instead of the task's public home. *limit*: so many samples,
     the first or, given a *seed*, drawn with it; the seed goes to the models, too. *epochs*:
-    answers to each. *judge*: who grades rows that have a rubric; *rubric* is for those that
-    have none. *scoring*: how `jsonl` compares.
+    answers to each. *judge*: who judges; *rubric* is for rows that have none. *scoring*: how
+    `jsonl` compares. *against*: whose answers stand beside, a file or a model's name. *outputs*:
+    answers that are there already, so that no model is asked for them. *references*, *skills*,
+    *template*, *difficulty*, *gamed*: other files of a task; *labels*: what people said of the same
+    samples.
     """
 
     task: str
@@ -77,54 +72,29 @@ class Asked:
     judge: str | None = None
     rubric: str | None = None
     scoring: str | None = None
+    against: str | None = None
+    outputs: str | None = None
+    references: str | None = None
+    skills: str | None = None
+    template: str | None = None
+    labels: str | None = None
+    difficulty: str | None = None
+    gamed: str | None = None
     limit: int | None = None
     seed: int | None = None
     epochs: int = 1
 
 
-class Missing(NamedTuple):
-    """A sample without a score, and why."""
+class Players(NamedTuple):
+    """Who is asked in an evaluation: no candidate where its answers are there already."""
 
-    sample: str
-    error: str
+    candidate: Plan | None
+    judge: Plan | None = None
+    other: Plan | None = None
 
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """
-    What came of it. *score*, from 0 to 1, lies between *low* and *high* with 95 %; None where
-    too few samples have one. *n* of *samples* have a score, *missing* the rest. *figures* are
-    other scores of the same answers. Cost and tokens are those of every call in the log,
-    failed ones included, *reused* ones of earlier runs, too; an unknown cost is None.
-    """
-
-    task: str
-    model: str
-    judge: str | None
-    score: float | None
-    low: float | None
-    high: float | None
-    n: int
-    samples: int
-    missing: tuple[Missing, ...]
-    capped: int
-    """So many were not asked because of the cap."""
-    figures: Mapping[str, float]
-    cost_usd: float | None
-    prompt_tokens: int
-    completion_tokens: int
-    calls: int
-    seconds: float
-    reused: int
-    """So many were answered in an earlier run and not asked again."""
-    degraded: int
-    """So many answers were made with less than the whole mixture."""
-    log: str
-    """Inspect's log: `inspect view` shows it."""
-
-    def json(self) -> dict[str, Any]:
-        """The same as plain data."""
-        return cast(dict[str, Any], msgspec.to_builtins(self))
+    @property
+    def plans(self) -> tuple[Plan, ...]:
+        return tuple(plan for plan in self if plan is not None)
 
 
 class Progress(NamedTuple):
@@ -140,9 +110,45 @@ _Key = tuple[str, int]
 """A sample's id, and which of its epochs."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """An evaluation in which nothing is wrong, before anything is asked."""
+
+    config: Config
+    asked: Asked
+    players: Players
+    name: str
+    """Whose answers they are."""
+    task: Task
+    identity: str
+    logs: Path
+    earlier: EvalLog | None
+    """What an earlier run of the same evaluation left."""
+    kept: frozenset[_Key]
+    total: int
+
+    @property
+    def kind(self) -> Kind:
+        return KINDS[self.asked.task]
+
+    def side(self, kinship: families.Kinship) -> Side:
+        """What the findings are to know of it."""
+        return Side(
+            kinship.side, self.name, self.asked.judge or "", self.asked.labels,
+            self.asked.difficulty, self.asked.gamed,
+        )  # fmt: skip
+
+    def expected(self) -> Forecast:
+        """What is still to be asked, and the most that it takes."""
+        left = self.total - len(self.kept)
+        judged = self.kind.verdicts.against if self.asked.against else self.kind.verdicts.alone
+        rounds = forecast.Rounds(self.kind.turns, judged if self.players.judge else 0)
+        return forecast.forecast(self.config, self.players, self.task.dataset, left, rounds)
+
+
 def evaluate(
     config: Config,
-    plan: Plan,
+    plan: Plan | None,
     asked: Asked,
     *,
     logs: Path = Path("logs"),
@@ -160,92 +166,167 @@ def evaluate(
     *connections* samples are under way at once. Raises ConfigError before anything is asked,
     MixturaError when the evaluation itself breaks, KeyboardInterrupt when a person stops it.
     """
-    began = time.monotonic()
-    asked = _checked(config, plan, asked, max_cost)
-    task = _task(asked)
-    identity = _identity(config, plan, asked)
-    earlier = None if fresh else _earlier(logs, identity)
-    kept = _answered(earlier)
-    pocket = Pocket("this evaluation", max_cost, spent=Amount(_spent(earlier) or 0.0))
-    purses = [pocket] if max_cost is not None else []
-    turns = _Turns()
-    models = {
-        one.name: _Patient(config.runnable(one, deadline=deadline, purses=purses), turns)
-        for one in (plan, *([config.plan(asked.judge)] if asked.judge else []))
-    }
-    dataset = task.dataset
-    total = min(len(dataset), asked.limit or len(dataset)) * asked.epochs
-    count = _Count(plan.name, watch, kept, total)
-    log = earlier
-    if log is None or len(kept) < total:
-        with provider.using(config, models, count.heard):
-            log = _run(plan, asked, task, identity, earlier, logs, connections)
-    known = not _unpriced(config, plan, asked.judge)
-    return _result(log, plan, asked, time.monotonic() - began, len(kept), total, known)
+    ready = prepare(config, plan, asked, logs=logs, capped=max_cost is not None, fresh=fresh)
+    return carry_out(
+        ready, max_cost=max_cost, deadline=deadline, connections=connections, watch=watch
+    )
 
 
-def _data(asked: Asked) -> str:
-    """Where the rows of a task are. Raises ConfigError."""
-    if asked.task not in NAMES:
-        raise ConfigError(f"no task is called '{asked.task}'; there is: {', '.join(NAMES)}")
-    data = asked.data or HOMES.get(asked.task)
-    if data is None:
-        raise ConfigError(f"{asked.task} needs a file: --data FILE")
-    return data
-
-
-def _checked(config: Config, plan: Plan, asked: Asked, max_cost: float | None) -> Asked:
-    """What was asked with its data filled in. Raises ConfigError."""
-    data = _data(asked)
-    if not data.startswith(source.ADDRESSES):
-        data = str(Path(data).expanduser().resolve())
-    for name in ("judge", "rubric", "scoring"):
-        if getattr(asked, name) is not None and asked.task != "jsonl":
-            raise ConfigError(f"--{name} is for the task jsonl, not for {asked.task}")
-    if asked.task == "jsonl" and asked.judge is None and jsonl.needs_judge(data, asked.rubric):
-        raise ConfigError("rows with a rubric are graded by a judge: --judge MODEL")
-    if max_cost is not None and (unknown := _unpriced(config, plan, asked.judge)):
+def prepare(
+    config: Config,
+    plan: Plan | None,
+    asked: Asked,
+    *,
+    logs: Path = Path("logs"),
+    capped: bool = False,
+    fresh: bool = False,
+) -> Ready:
+    """Everything that can be said before a model is asked. Raises ConfigError."""
+    asked = _checked(asked, plan)
+    players = _players(config, plan, asked)
+    if capped and (unknown := forecast.unpriced(config, players)):
         raise ConfigError(
             f"a cap in dollars needs the price of every model, and that of {', '.join(unknown)}"
             " is unknown: give its `price` in the configuration"
         )
-    return replace(asked, data=data)
+    task = _task(asked)
+    identity = _identity(config, players, asked)
+    earlier = None if fresh else _earlier(logs, identity)
+    total = min(len(task.dataset), asked.limit or len(task.dataset)) * asked.epochs
+    name = plan.name if plan else alpaca.generator(asked.outputs or "")
+    return Ready(
+        config, asked, players, name, task, identity, logs, earlier, _answered(earlier), total
+    )
 
 
-def _unpriced(config: Config, plan: Plan, judge: str | None) -> tuple[str, ...]:
-    """The models whose price no one knows."""
-    plans = [plan, *([config.plan(judge)] if judge else [])]
-    calls = [call for one in plans for call in forecast(config.outline(one), ask("?"))]
-    return priced(calls, config.price)[1]
+def carry_out(
+    ready: Ready,
+    *,
+    max_cost: float | None = None,
+    deadline: float | None = None,
+    connections: int = provider.AT_ONCE,
+    watch: Watch | None = None,
+) -> Result:
+    """Ask what is still to be asked. See `evaluate`."""
+    began = time.monotonic()
+    config, asked = ready.config, ready.asked
+    already = took(ready.earlier.samples or ()) if ready.earlier else None
+    spent = Amount(already.cost_usd or 0.0) if already else Amount()
+    purses = [Pocket("this evaluation", max_cost, spent=spent)] if max_cost is not None else []
+    turns = _Turns()
+    models = {
+        plan.name: _Patient(config.runnable(plan, deadline=deadline, purses=purses), turns)
+        for plan in ready.players.plans
+    }
+    count = _Count(ready, watch)
+    log = ready.earlier
+    if log is None or len(ready.kept) < ready.total:
+        with provider.using(config, models, count.heard):
+            log = _run(ready, connections)
+    asking = Asking(
+        task=asked.task,
+        model=ready.name,
+        judge=asked.judge,
+        seconds=time.monotonic() - began,
+        reused=len(ready.kept),
+        total=ready.total,
+        priced=not forecast.unpriced(config, ready.players),
+    )
+    kinship = _kinship(ready)
+    findings = ready.kind.found(log.samples or [], ready.side(kinship))
+    return result(log, asking, findings, kinship.warnings)
+
+
+def _checked(asked: Asked, plan: Plan | None) -> Asked:
+    """What was asked with its data filled in, and its files' whole names. Raises ConfigError."""
+    if asked.task not in KINDS:
+        raise ConfigError(f"no task is called '{asked.task}'; there is: {', '.join(KINDS)}")
+    kind = KINDS[asked.task]
+    for name in _OPTIONAL:
+        if getattr(asked, name) is not None and name not in kind.takes:
+            known = ", ".join(task for task, one in KINDS.items() if name in one.takes)
+            raise ConfigError(f"--{name} is for {known}, not for {asked.task}")
+    if (plan is None) != (asked.outputs is not None):
+        raise ConfigError("either a model answers (--model NAME) or its answers are there already")
+    beside = asked.against if kind.rows_beside and _is_file(asked.against or "") else None
+    data = asked.data or beside or kind.home
+    if data is None:
+        raise ConfigError(f"{asked.task} needs a file: --data FILE")
+    asked = replace(asked, data=data)
+    asked = replace(asked, **{name: _whole(getattr(asked, name)) for name in _FILES})
+    if asked.judge is None and kind.judged:
+        raise ConfigError(f"{asked.task} needs a judge: --judge MODEL")
+    if asked.task == "jsonl" and asked.judge is None and asked.scoring != jsonl.UNSCORED:
+        assert asked.data
+        if jsonl.needs_judge(asked.data, asked.rubric):
+            raise ConfigError("rows with a rubric are graded by a judge: --judge MODEL")
+    return asked
+
+
+_OPTIONAL = (
+    "judge", "rubric", "scoring", "against", "outputs", "references", "skills", "template",
+    "labels", "difficulty", "gamed",
+)  # fmt: skip
+
+
+def _whole(name: str | None) -> str | None:
+    """The whole name of a file that is there or cannot be anything else."""
+    if name is None or name.startswith(source.ADDRESSES):
+        return name
+    path = Path(name).expanduser()
+    return str(path.resolve()) if _is_file(name) or path.suffix in _SUFFIXES else name
+
+
+_SUFFIXES = (".json", ".jsonl", ".gz", ".txt")
+
+
+def _is_file(name: str) -> bool:
+    return name.startswith(source.ADDRESSES) or Path(name).expanduser().is_file()
+
+
+def _players(config: Config, plan: Plan | None, asked: Asked) -> Players:
+    judge = config.plan(asked.judge) if asked.judge else None
+    other = asked.against
+    named = other is not None and not _is_file(other) and Path(other).suffix not in _SUFFIXES
+    return Players(plan, judge, config.plan(other) if named and other else None)
 
 
 def _task(asked: Asked) -> Task:
-    given: dict[str, Any] = {"data": asked.data, "seed": asked.seed}
-    if asked.task == "jsonl":
-        given |= {"scoring": asked.scoring or "exact", "rubric": asked.rubric}
-    return _MADE[asked.task](**given)
+    kind = KINDS[asked.task]
+    words = {name: getattr(asked, name) for name in kind.given}
+    if asked.against is not None:
+        words |= {"against": asked.against} if _is_file(asked.against) else {"compare": True}
+    given = {name: value for name, value in words.items() if value is not None}
+    return kind.made(data=asked.data, seed=asked.seed, **given)
 
 
-def questions(asked: Asked) -> list[str]:
-    """What would be asked, in words: a prompt for each answer. Raises ConfigError."""
-    dataset = _task(replace(asked, data=_data(asked))).dataset
-    samples = list(dataset)[: asked.limit] * asked.epochs
-    return [
-        one.input if isinstance(one.input, str) else "\n\n".join(m.text for m in one.input)
-        for one in samples
-    ]
+def _kinship(ready: Ready) -> families.Kinship:
+    players = ready.players
+    if players.judge is None:
+        return families.Kinship()
+    ours = families.members(ready.config, players.candidate) if players.candidate else {ready.name}
+    theirs = families.members(ready.config, players.other) if players.other else _beside(ready)
+    return families.kinship(families.members(ready.config, players.judge), ours, theirs)
+
+
+def _beside(ready: Ready) -> set[str]:
+    """Who wrote the answers that stand beside."""
+    if ready.asked.against is None:
+        return set(ready.kind.beside)
+    return {opponent.read(ready.asked.against).author}
 
 
 # ---- the same evaluation again
 
 
-def _identity(config: Config, plan: Plan, asked: Asked) -> str:
+def _identity(config: Config, players: Players, asked: Asked) -> str:
     """The same for the same task over the same rows with the same models and settings."""
-    words: dict[str, Any] = asdict(asked) | {
-        "data": source.digest(asked.data or ""),
-        "model": _described(config, plan),
-        "judge": _described(config, config.plan(asked.judge)) if asked.judge else None,
-    }
+    words = {name: value for name, value in asdict(asked).items() if name not in _AFTERWARDS}
+    for name in _FILES:
+        if (file := words.get(name)) and _is_file(file):
+            words[name] = source.digest(file)
+    for role, plan in zip(Players._fields, players, strict=True):
+        words[f"the {role}"] = _described(config, plan) if plan else None
     whole = json.dumps(words, sort_keys=True, default=_plainly)
     return hashlib.blake2b(whole.encode(), digest_size=16).hexdigest()
 
@@ -281,37 +362,28 @@ def _earlier(logs: Path, identity: str) -> EvalLog | None:
     return read_eval_log(found[0]) if found else None
 
 
-def _answered(log: EvalLog | None) -> set[_Key]:
+def _answered(log: EvalLog | None) -> frozenset[_Key]:
     samples = (log.samples if log else None) or []
-    return {(str(one.id), one.epoch) for one in samples if one.error is None}
+    return frozenset((str(one.id), one.epoch) for one in samples if one.error is None)
 
 
-def _run(
-    plan: Plan,
-    asked: Asked,
-    task: Task,
-    identity: str,
-    earlier: EvalLog | None,
-    logs: Path,
-    connections: int,
-) -> EvalLog:
+def _run(ready: Ready, connections: int) -> EvalLog:
+    logs, asked, players = str(ready.logs), ready.asked, ready.players
     try:
-        if earlier is not None:
+        if ready.earlier is not None:
             found = inspect_ai.eval_retry(  # pyright: ignore[reportUnknownMemberType]
-                earlier, log_dir=str(logs), display="none", max_samples=connections,
+                ready.earlier, log_dir=logs, display="none", max_samples=connections,
                 max_connections=connections, ctl_server=False, log_level="critical",
             )  # fmt: skip
         else:
-            settings = GenerateConfig(seed=asked.seed)
-            judge = asked.judge and get_model(f"mixtura/{asked.judge}", memoize=False)
+            about = players.candidate and answers.described(players.candidate)
             found = inspect_ai.eval(  # pyright: ignore[reportUnknownMemberType]
-                task,
-                model=get_model(f"mixtura/{plan.name}", config=settings, memoize=False),
-                model_roles={jsonl.JUDGE: judge} if judge else None,
-                display="none", log_dir=str(logs), log_format="eval", log_buffer=1,
+                ready.task, model=_model(players.candidate, asked.seed),
+                model_roles=_roles(players),
+                display="none", log_dir=logs, log_format="eval", log_buffer=1,
                 limit=asked.limit, epochs=asked.epochs, fail_on_error=False,
                 max_samples=connections, max_connections=connections, ctl_server=False,
-                metadata={"identity": identity, "contender": answers.described(plan)},
+                metadata={"identity": ready.identity} | ({"contender": about} if about else {}),
                 log_level="critical",
             )  # fmt: skip
     except PrerequisiteError as error:
@@ -322,6 +394,17 @@ def _run(
     if log.status == "error":
         raise MixturaError(log.error.message if log.error else "the evaluation broke off")
     return log
+
+
+def _model(plan: Plan | None, seed: int | None = None) -> InspectModel | None:
+    config = GenerateConfig(seed=seed)
+    return get_model(f"mixtura/{plan.name}", config=config, memoize=False) if plan else None
+
+
+def _roles(players: Players) -> dict[str, str | InspectModel] | None:
+    """Who has which role, in Inspect's words."""
+    found = {grader.JUDGE: _model(players.judge), grader.OTHER: _model(players.other)}
+    return {role: model for role, model in found.items() if model} or None
 
 
 # ---- the cap
@@ -374,18 +457,23 @@ class _Patient(Wrapper):
 
 
 class _Count:
-    """Counts samples as they are answered and tells whoever watches."""
+    """
+    Counts samples as they are done and tells whoever watches: a judged one is once the judge
+    has spoken, any other once it is answered.
+    """
 
-    def __init__(self, model: str, watch: Watch | None, kept: set[_Key], total: int) -> None:
-        self._model = model
+    def __init__(self, ready: Ready, watch: Watch | None) -> None:
+        self._last = grader.JUDGED if ready.kind.judged else ready.name
+        self._model = ready.name
         self._watch = watch
-        self._done = set(kept)
-        self._total = total
+        self._done = set(ready.kept)
+        self._total = ready.total
         self._failed = 0
         self._tell()
 
     def heard(self, model: str, sample: str, epoch: int, failed: bool) -> None:
-        if model == self._model and (sample, epoch) not in self._done:
+        over = model == self._last or (failed and model == self._model)
+        if over and (sample, epoch) not in self._done:
             self._done.add((sample, epoch))
             self._failed += failed
             self._tell()
@@ -393,118 +481,3 @@ class _Count:
     def _tell(self) -> None:
         if self._watch:
             self._watch(Progress(len(self._done), self._total, self._failed))
-
-
-# ---- the result
-
-
-def _result(
-    log: EvalLog, plan: Plan, asked: Asked, seconds: float, reused: int, total: int, priced: bool
-) -> Result:
-    samples = log.samples or []
-    rows: dict[str, list[float | None]] = {}
-    missing: list[Missing] = []
-    for sample in samples:
-        value, why = _scored(sample)
-        rows.setdefault(str(sample.id), []).append(value)
-        if value is None:
-            missing.append(Missing(str(sample.id), why))
-    low, value, high = _interval(list(rows.values()))
-    usage = [used for sample in samples for used in sample.model_usage.values()]
-    lost = [bill for sample in samples for bill in _lost(sample)]
-    return Result(
-        task=asked.task,
-        model=plan.name,
-        judge=asked.judge,
-        score=value,
-        low=low,
-        high=high,
-        n=len(samples) - len(missing),
-        samples=total,
-        missing=tuple(missing),
-        capped=sum(one.error.startswith(_NO_ROOM) for one in missing),
-        figures=_figures(asked.task, samples),
-        cost_usd=_spent(log) if priced else None,
-        prompt_tokens=sum(_read(used) for used in usage) + _sum(lost, "prompt_tokens"),
-        completion_tokens=sum(used.output_tokens for used in usage)
-        + _sum(lost, "completion_tokens"),
-        calls=sum(map(_calls, samples)) + _sum(lost, "calls"),
-        seconds=seconds,
-        reused=reused,
-        degraded=sum(bool((one.output.metadata or {}).get("left_out")) for one in samples),
-        log=log.location.removeprefix("file://"),
-    )
-
-
-def _scored(sample: EvalSample) -> tuple[float | None, str]:
-    """The sample's score; None and the reason in one line where it has none."""
-    value, why = answers.scored(sample)
-    return value, _said(why)
-
-
-def _said(error: str) -> str:
-    """An exception as Inspect writes it down, in a line a person can read."""
-    written = re.fullmatch(r"(\w+)\((['\"])(.*)\2\)", error, re.DOTALL)
-    return one_line(f"{written[1]}: {written[3]}" if written else error)
-
-
-def _interval(
-    rows: Sequence[Sequence[float | None]],
-) -> tuple[float | None, float | None, float | None]:
-    """The mean over prompts and its bounds; two prompts are the least that have any."""
-    known = [value for row in rows for value in row if value is not None]
-    whole = [row for row in rows if any(value is not None for value in row)]
-    if len(whole) < 2:
-        return None, (known[0] if len(known) == 1 else None), None
-    width = max(map(len, rows))
-    found = stats.mean([[*row, *[None] * (width - len(row))] for row in rows])
-    return found.low, found.value, found.high
-
-
-def _figures(task: str, samples: Sequence[EvalSample]) -> dict[str, float]:
-    if task != "ifeval":
-        return {}
-    scores = [next(iter(sample.scores.values())) for sample in samples if sample.scores]
-    rows = [score.metadata for score in scores if score.metadata]
-    if not rows:
-        return {}
-    shares: dict[str, float] = {}
-    for manner in ifeval.MANNERS:
-        shares[f"prompt_{manner}"] = sum(all(row[manner]) for row in rows) / len(rows)
-        shares[f"instruction_{manner}"] = ifeval.instruction_share(rows, manner)
-    return shares
-
-
-# ---- what it took
-
-
-def _spent(log: EvalLog | None) -> float:
-    """Dollars of every call in a log, as far as prices are known."""
-    samples = (log.samples if log else None) or []
-    used = [use.total_cost for sample in samples for use in sample.model_usage.values()]
-    lost = [bill.get("cost_usd") for sample in samples for bill in _lost(sample)]
-    return math.fsum(dollars for dollars in (*used, *lost) if dollars)
-
-
-def _lost(sample: EvalSample) -> list[dict[str, Any]]:
-    """The bills of calls that failed, of earlier attempts, too."""
-    retries = [event for retry in sample.error_retries or () for event in retry.events or ()]
-    return [
-        cast(dict[str, Any], event.data)
-        for event in (*sample.events, *retries)
-        if isinstance(event, InfoEvent) and event.source == provider.SOURCE
-    ]
-
-
-def _calls(sample: EvalSample) -> int:
-    outputs = [event.output for event in sample.events if isinstance(event, ModelEvent)]
-    return sum(int((output.metadata or {}).get("calls", 0)) for output in outputs)
-
-
-def _read(usage: Any) -> int:
-    apart = (usage.input_tokens_cache_read or 0) + (usage.input_tokens_cache_write or 0)
-    return int(usage.input_tokens + apart)
-
-
-def _sum(bills: Sequence[Mapping[str, Any]], name: str) -> int:
-    return sum(int(bill[name]) for bill in bills)

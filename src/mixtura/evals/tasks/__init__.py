@@ -1,4 +1,7 @@
-"""Benchmarks whose answers can be checked, as ordinary tasks of Inspect."""
+"""Benchmarks as ordinary tasks of Inspect: answers that can be checked, and answers for a judge."""
 
-NAMES = ("gsm8k", "math", "ifeval", "humaneval", "jsonl")
-"""What there is; each name is a module here and a task ``mixtura/NAME`` of Inspect."""
+NAMES = (
+    "gsm8k", "math", "ifeval", "humaneval", "jsonl", "mt-bench", "flask", "alpaca-eval",
+    "arena-hard",
+)  # fmt: skip
+"""What there is; each is a module here and a task of Inspect (``mixtura/mt_bench``)."""

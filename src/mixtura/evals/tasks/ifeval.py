@@ -7,9 +7,11 @@ from typing import Any, cast
 
 from inspect_ai import Task, task
 from inspect_ai.dataset import Sample
+from inspect_ai.log import EvalSample
 from inspect_ai.scorer import SampleScore, Score, Scorer, Target, Value, metric, scorer
 from inspect_ai.solver import TaskState, generate
 
+from mixtura.evals.findings import Findings, Side, metadata
 from mixtura.evals.tasks.instructions import CHECKS, follows, loosely
 from mixtura.evals.tasks.source import Row, samples
 
@@ -68,9 +70,19 @@ def prompt_accuracy(manner: str):
     return share
 
 
-def instruction_share(rows: Sequence[Row], manner: str) -> float:
+def instruction_share(rows: Sequence[Mapping[str, Any]], manner: str) -> float:
     each = [followed for row in rows for followed in row[manner]]
     return sum(each) / len(each) if each else 0.0
+
+
+def found(samples: Sequence[EvalSample], side: Side) -> Findings:  # noqa: ARG001
+    """The four scores of the paper: of prompts and of instructions, strictly and loosely."""
+    rows = [row for row in map(metadata, samples) if row]
+    shares: dict[str, float] = {}
+    for manner in MANNERS if rows else ():
+        shares[f"prompt_{manner}"] = sum(all(row[manner]) for row in rows) / len(rows)
+        shares[f"instruction_{manner}"] = instruction_share(rows, manner)
+    return Findings(figures=shares)
 
 
 @scorer(

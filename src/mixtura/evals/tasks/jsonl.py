@@ -14,23 +14,23 @@ from inspect_ai.model import (
     ChatMessageAssistant,
     ChatMessageSystem,
     ChatMessageUser,
-    get_model,
 )
 from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import TaskState, generate
 
 from mixtura.errors import ConfigError
 from mixtura.evals.judging import material
+from mixtura.evals.judging import verdict as verdict_of
 from mixtura.evals.tasks import math
+from mixtura.evals.tasks.grader import Grader
 from mixtura.evals.tasks.gsm8k import number
 from mixtura.evals.tasks.source import Row, rows, samples
+from mixtura.types import ask
 
 QUESTIONS = ("input", "question", "prompt", "instruction", "problem", "text", "messages")
 TARGETS = ("target", "answer", "reference")
 UNSCORED = "none"
 HOW = ("exact", "includes", "number", "math", UNSCORED)
-JUDGE = "grader"
-"""The role that the judge has in Inspect: ``--model-role grader=mixtura/NAME``."""
 MOST = 10
 
 JUDGED = """Grade one answer. The question, the answer{reference} and the rubric are the values of
@@ -109,7 +109,7 @@ def graded(scoring: str = "exact") -> Scorer:
     async def score(state: TaskState, target: Target) -> Score:
         answer = state.output.completion
         if scoring == UNSCORED:
-            return Score.unscored(explanation="open", answer=answer)
+            return Score.unscored(explanation="nothing scores it", answer=answer)
         if rubric := state.metadata.get("rubric"):
             return await _judged(state.input_text, answer, target.text, rubric)
         right = any(agrees(answer, one, scoring) for one in target)
@@ -135,15 +135,11 @@ def _bare(text: str) -> str:
 
 async def _judged(question: str, answer: str, reference: str, rubric: str) -> Score:
     """What the judge gives, as a share of the most; no verdict, asked twice, is no score."""
-    reply = ""
-    for _ in range(2):
-        output = await get_model(role=JUDGE, required=True).generate(
-            judging(question, answer, reference, rubric)
-        )
-        reply = output.completion
-        if (grade := verdict(reply)) is not None:
-            return Score(value=grade / MOST, answer=answer, explanation=reply)
-    return Score.unscored(explanation=f"the judge gave no grade: {reply}", answer=answer)
+    request = ask(judging(question, answer, reference, rubric))
+    said = await verdict_of(Grader(), request, lambda reply: verdict(reply.text))
+    if said.verdict is None:
+        return Score.unscored(explanation=f"the judge gave no grade: {said.reply}", answer=answer)
+    return Score(value=said.verdict / MOST, answer=answer, explanation=said.reply)
 
 
 def judging(question: str, answer: str, reference: str, rubric: str) -> str:

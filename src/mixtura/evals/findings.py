@@ -1,0 +1,130 @@
+"""What answers say besides the score: other figures, tables, how far the judge can be trusted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from inspect_ai.log import EvalSample
+
+from mixtura.errors import ConfigError
+from mixtura.evals import judges, stats
+from mixtura.evals.answers import scored
+from mixtura.evals.judges import Agreement, LengthBias, PositionBias
+from mixtura.evals.stats import Estimate, Graded
+from mixtura.evals.tasks.source import rows
+
+Row = Mapping[str, Any]
+
+
+class Line(NamedTuple):
+    """A row of a table: the mean of *n* scores; None where there is none."""
+
+    name: str
+    value: float | None
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bias:
+    """How far the judge can be trusted; None is what this task cannot tell."""
+
+    position: PositionBias | None = None
+    first_place: Estimate | None = None
+    """How far it prefers what stands first, of pairs judged in one order: 0.5 is fair."""
+    length: LengthBias | None = None
+    own_family: Estimate | None = None
+    """What answers of its own family gain, where one side is of it."""
+    agreement: Agreement | None = None
+    """With people's labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """*most* is what a full score is called in the task's own scale."""
+
+    most: float = 1.0
+    figures: Mapping[str, float] = field(default_factory=dict[str, float])
+    tables: Mapping[str, tuple[Line, ...]] = field(default_factory=dict[str, tuple[Line, ...]])
+    bias: Bias | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Side(NamedTuple):
+    """Who takes part beside the judge, as far as families go: 1 the model, -1 the other, 0 none."""
+
+    own: int = 0
+    model: str = ""
+    judge: str = ""
+    labels: str | None = None
+    """A file of people's labels."""
+    difficulty: str | None = None
+    gamed: str | None = None
+    """Files that AlpacaEval's length control takes."""
+
+
+# ---- from a log
+
+
+def metadata(sample: EvalSample) -> Row:
+    """What the scorer wrote beside the score; nothing where the sample failed."""
+    score = next(iter((sample.scores or {}).values()), None)
+    return (score.metadata or {}) if score else {}
+
+
+def value(sample: EvalSample) -> float | None:
+    """The sample's score from 0 to 1; None where it has none."""
+    return scored(sample)[0]
+
+
+def table(pairs: Iterable[tuple[str, Graded]]) -> tuple[Line, ...]:
+    """The mean under each name, the names in the order in which they come."""
+    found: dict[str, list[float]] = {}
+    for name, score in pairs:
+        found.setdefault(name, [])
+        if score is not None:
+            found[name].append(score)
+    return tuple(Line(name, average(row), len(row)) for name, row in found.items())
+
+
+def average(row: Sequence[float]) -> float | None:
+    return math.fsum(row) / len(row) if row else None
+
+
+def estimated(scores: Sequence[Graded]) -> Estimate | None:
+    """The mean and its interval; None below two scores."""
+    known = [score for score in scores if score is not None]
+    return stats.mean(scores) if len(known) > 1 else None
+
+
+# ---- people's labels
+
+
+def labelled(path: str, names: Sequence[str]) -> dict[str, str]:
+    """
+    People's labels, by sample and turn (``7/1``): ``{"id": …, "turn": 1, "label": …}`` a line.
+
+    *names* are the labels there are; without them it is a number. Raises ConfigError.
+    """
+    found: dict[str, str] = {}
+    for number, row in enumerate(rows(path), 1):
+        try:
+            label = str(row["label"]) if names else f"{float(row['label']):g}"
+            found[f"{row['id']}/{row.get('turn', 1)}"] = label
+        except (KeyError, ValueError, TypeError):
+            said = f"{path}: row {number} has no `id`, or no `label` that can be read"
+            raise ConfigError(said) from None
+        if names and label not in names:
+            said = ", ".join(names)
+            raise ConfigError(f"{path}: row {number}: the label '{label}' is none of {said}")
+    return found
+
+
+def agreement(said: Mapping[str, str | None], people: Mapping[str, str]) -> Agreement | None:
+    """Judge and people on the samples that both labelled; None below two."""
+    both = [(said[name], people[name]) for name in said if said[name] and name in people]
+    if len(both) < 2:
+        return None
+    return judges.agreement([a for a, _ in both], [b for _, b in both])

@@ -1,0 +1,88 @@
+"""What an evaluation would take at most, before anything is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from inspect_ai.dataset import Sample
+
+from mixtura.budget import LONGEST_ANSWER, Expected, priced
+from mixtura.budget import forecast as calls_of
+from mixtura.config import Config
+from mixtura.types import Request, ask
+
+if TYPE_CHECKING:
+    from mixtura.plan import Plan
+
+AROUND = 2000
+"""Characters of a judge's instructions."""
+_LONGEST = "x" * (2 * LONGEST_ANSWER)
+"""A text that is taken for the longest answer."""
+
+
+class Playing(Protocol):
+    """Who is asked in an evaluation, by role."""
+
+    @property
+    def candidate(self) -> Plan | None: ...
+    @property
+    def judge(self) -> Plan | None: ...
+    @property
+    def other(self) -> Plan | None: ...
+    @property
+    def plans(self) -> tuple[Plan, ...]: ...
+
+
+class Rounds(NamedTuple):
+    """Answers to a sample, and verdicts on it."""
+
+    answers: int = 1
+    verdicts: int = 0
+
+
+class Forecast(NamedTuple):
+    """*dollars* is None where the price of a model is *unknown*."""
+
+    samples: int
+    calls: int
+    dollars: float | None
+    tokens: int
+    unknown: tuple[str, ...]
+
+
+def unpriced(config: Config, players: Playing) -> tuple[str, ...]:
+    """The models whose price no one knows."""
+    calls = [call for plan in players.plans for call in calls_of(config.outline(plan), ask("?"))]
+    return priced(calls, config.price)[1]
+
+
+def forecast(
+    config: Config, players: Playing, samples: Sequence[Sample], count: int, rounds: Rounds
+) -> Forecast:
+    """The calls for *count* answered samples, as if the dearest of *samples* came first."""
+    rows = sorted((_text(sample) for sample in samples), key=len, reverse=True)
+    asked = [rows[number % len(rows)] for number in range(count)]
+    whole = [call for text in asked for call in _calls(config, players, text, rounds)]
+    worst, unknown = priced(whole, config.price)
+    dollars = None if unknown else worst.dollars
+    return Forecast(count, len(whole), dollars, worst.tokens, unknown)
+
+
+def _calls(config: Config, players: Playing, text: str, rounds: Rounds) -> Iterator[Expected]:
+    """Every call that one sample takes; each turn reads what was said before it."""
+    for turn in range(rounds.answers):
+        request = ask(text + turn * _LONGEST)
+        for plan in (players.candidate, players.other):
+            if plan:
+                yield from calls_of(config.outline(plan), request)
+    if players.judge:
+        request: Request = ask(text + "x" * AROUND + 2 * rounds.answers * _LONGEST)
+        for _ in range(rounds.verdicts):
+            yield from calls_of(config.outline(players.judge), request)
+
+
+def _text(sample: Sample) -> str:
+    if isinstance(sample.input, str):
+        return sample.input
+    return "\n".join(message.text for message in sample.input)

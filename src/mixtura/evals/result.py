@@ -1,0 +1,205 @@
+"""What came of an evaluation, as data: its score, what is missing and why, and what it took."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
+
+import msgspec
+from inspect_ai.event import InfoEvent, ModelEvent
+from inspect_ai.log import EvalLog, EvalSample
+
+from mixtura.evals import answers, provider, stats
+from mixtura.evals.findings import Bias, Findings, Line
+from mixtura.text import one_line
+
+_NO_ROOM = "BudgetExceededError"
+
+
+class Missing(NamedTuple):
+    """A sample without a score, and why."""
+
+    sample: str
+    error: str
+
+
+class Took(NamedTuple):
+    """What every call in a log took, failed ones included; an unknown cost is None."""
+
+    cost_usd: float | None
+    prompt_tokens: int
+    completion_tokens: int
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """
+    What came of it. *score*, from 0 to 1, lies between *low* and *high* with 95 %; None where
+    too few samples have one. *n* of *samples* have a score, *missing* the rest. Cost and tokens
+    are those of every call in the log, failed ones included, *reused* ones of earlier runs, too;
+    an unknown cost is None.
+    """
+
+    task: str
+    model: str
+    judge: str | None
+    score: float | None
+    low: float | None
+    high: float | None
+    n: int
+    samples: int
+    missing: tuple[Missing, ...]
+    capped: int
+    """So many were not asked because of the cap."""
+    figures: Mapping[str, float]
+    """Other scores of the same answers, in the task's own scale."""
+    most: float
+    """What a full score is called in the task's own scale."""
+    tables: Mapping[str, tuple[Line, ...]]
+    """The score by category, skill and the like, in the task's own scale: name, mean, samples."""
+    bias: Bias | None
+    """How far the judge can be trusted."""
+    notes: tuple[str, ...]
+    """What a reader of the score must know."""
+    cost_usd: float | None
+    prompt_tokens: int
+    completion_tokens: int
+    calls: int
+    seconds: float
+    reused: int
+    """So many were answered in an earlier run and not asked again."""
+    degraded: int
+    """So many answers were made with less than the whole mixture."""
+    log: str
+    """Inspect's log: `inspect view` shows it."""
+
+    def json(self) -> dict[str, Any]:
+        """The same as plain data, every group of figures under its names."""
+        whole = cast(dict[str, Any], msgspec.to_builtins(self))
+        return whole | {
+            "tables": {name: [row._asdict() for row in rows] for name, rows in self.tables.items()},
+            "bias": _plain(self.bias) if self.bias else None,
+        }
+
+
+def _plain(value: Any) -> Any:
+    """Tuples with names as objects, all the way down."""
+    if isinstance(value, Bias):
+        return {name: _plain(getattr(value, name)) for name in Bias.__slots__}
+    if fields := getattr(value, "_fields", None):
+        return {name: _plain(getattr(value, name)) for name in fields}
+    return value
+
+
+class Asking(NamedTuple):
+    """What is known of an evaluation besides its log."""
+
+    task: str
+    model: str
+    judge: str | None
+    seconds: float
+    reused: int
+    total: int
+    priced: bool
+    """Whether the price of every model is known."""
+
+
+def result(log: EvalLog, asking: Asking, findings: Findings, notes: Iterable[str] = ()) -> Result:
+    samples = log.samples or []
+    rows: dict[str, list[float | None]] = {}
+    missing: list[Missing] = []
+    for sample in samples:
+        value, why = answers.scored(sample)
+        rows.setdefault(str(sample.id), []).append(value)
+        if value is None:
+            missing.append(Missing(str(sample.id), _said(why)))
+    low, value, high = _interval(list(rows.values()))
+    bill = took(samples)
+    return Result(
+        task=asking.task,
+        model=asking.model,
+        judge=asking.judge,
+        score=value,
+        low=low,
+        high=high,
+        n=len(samples) - len(missing),
+        samples=asking.total,
+        missing=tuple(missing),
+        capped=sum(one.error.startswith(_NO_ROOM) for one in missing),
+        figures=findings.figures,
+        most=findings.most,
+        tables=findings.tables,
+        bias=findings.bias,
+        notes=(*notes, *findings.notes),
+        cost_usd=bill.cost_usd if asking.priced else None,
+        prompt_tokens=bill.prompt_tokens,
+        completion_tokens=bill.completion_tokens,
+        calls=bill.calls,
+        seconds=asking.seconds,
+        reused=asking.reused,
+        degraded=sum(bool((one.output.metadata or {}).get("left_out")) for one in samples),
+        log=log.location.removeprefix("file://"),
+    )
+
+
+def _said(error: str) -> str:
+    """An exception as Inspect writes it down, in a line a person can read."""
+    written = re.fullmatch(r"(\w+)\((['\"])(.*)\2\)", error, re.DOTALL)
+    return one_line(f"{written[1]}: {written[3]}" if written else error)
+
+
+def _interval(
+    rows: Sequence[Sequence[float | None]],
+) -> tuple[float | None, float | None, float | None]:
+    """The mean over prompts and its bounds; two prompts are the least that have any."""
+    known = [value for row in rows for value in row if value is not None]
+    whole = [row for row in rows if any(value is not None for value in row)]
+    if len(whole) < 2:
+        return None, (known[0] if len(known) == 1 else None), None
+    width = max(map(len, rows))
+    found = stats.mean([[*row, *[None] * (width - len(row))] for row in rows])
+    return found.low, found.value, found.high
+
+
+# ---- what it took
+
+
+def took(samples: Sequence[EvalSample]) -> Took:
+    """Dollars as far as prices are known."""
+    usage = [used for sample in samples for used in sample.model_usage.values()]
+    lost = [bill for sample in samples for bill in _lost(sample)]
+    dollars = [*(used.total_cost for used in usage), *(bill.get("cost_usd") for bill in lost)]
+    return Took(
+        math.fsum(amount for amount in dollars if amount),
+        sum(map(_read, usage)) + _sum(lost, "prompt_tokens"),
+        sum(used.output_tokens for used in usage) + _sum(lost, "completion_tokens"),
+        sum(map(_calls, samples)) + _sum(lost, "calls"),
+    )
+
+
+def _lost(sample: EvalSample) -> list[dict[str, Any]]:
+    """The bills of calls that failed, of earlier attempts, too."""
+    retries = [event for retry in sample.error_retries or () for event in retry.events or ()]
+    return [
+        cast(dict[str, Any], event.data)
+        for event in (*sample.events, *retries)
+        if isinstance(event, InfoEvent) and event.source == provider.SOURCE
+    ]
+
+
+def _calls(sample: EvalSample) -> int:
+    outputs = [event.output for event in sample.events if isinstance(event, ModelEvent)]
+    return sum(int((output.metadata or {}).get("calls", 0)) for output in outputs)
+
+
+def _read(usage: Any) -> int:
+    apart = (usage.input_tokens_cache_read or 0) + (usage.input_tokens_cache_write or 0)
+    return int(usage.input_tokens + apart)
+
+
+def _sum(bills: Sequence[Mapping[str, Any]], name: str) -> int:
+    return sum(int(bill[name]) for bill in bills)

@@ -1,0 +1,129 @@
+"""
+Who would win if answers were as long and as adorned as each other: a Bradley-Terry model in which
+style has weights of its own (Arena-Hard-Auto v2; Li et al. 2024, arXiv 2406.11939).
+
+    P(the model wins | i) = σ(θ + β · s_i)
+
+with s_i the differences of length, headings, lists and bold type between the two answers to prompt
+i, in standard deviations. The style-controlled win rate is σ(θ). The published leaderboard fits
+many models at once and centres s over all of them; for one model, s = 0 is equal style.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixtura.evals.glm import FREE, sigmoid
+from mixtura.evals.stats import CONFIDENCE, bounds, resampled
+
+Vector = NDArray[np.float64]
+
+RESAMPLES = 1000
+_BLOCK = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
+_HEADING = re.compile(r"^#{1,6}\s", re.MULTILINE)
+_LISTED = re.compile(r"^\s*(?:[-*+]|\d+\.)\s", re.MULTILINE)
+_BOLD = re.compile(r"\*\*[^*\n]+\*\*|__[^_\n]+__")
+
+
+class Style(NamedTuple):
+    """What a reader sees of an answer before its content; code is left out but for its length."""
+
+    length: int
+    headings: int
+    lists: int
+    bold: int
+
+
+class Rate(NamedTuple):
+    """A win rate from 0 to 1 and its 95 % interval over prompts; none below two prompts."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+class Battles(NamedTuple):
+    """Games of one model, each with its prompt, its outcome (0 to 1), its weight and its style."""
+
+    prompts: NDArray[np.int64]
+    outcomes: Vector
+    weights: Vector
+    styles: Vector
+
+
+def style(text: str) -> Style:
+    bare = _BLOCK.sub("", text)
+    counts = (len(pattern.findall(bare)) for pattern in (_HEADING, _LISTED, _BOLD))
+    return Style(len(text), *counts)
+
+
+def apart(ours: Style, theirs: Style) -> list[float]:
+    """The differences of two styles, each between -1 and 1: of length, and of density."""
+    whole = ours.length + theirs.length
+    row = [(ours.length - theirs.length) / whole if whole else 0.0]
+    for mine, other in zip(ours[1:], theirs[1:], strict=True):
+        a, b = mine / max(ours.length, 1), other / max(theirs.length, 1)
+        row.append((a - b) / (a + b + 1))
+    return row
+
+
+def raw(battles: Battles) -> Rate:
+    """The share of games won, each counted by its weight."""
+
+    def share(drawn: Vector) -> float:
+        weight = battles.weights * drawn[battles.prompts]
+        return float(weight @ battles.outcomes / weight.sum())
+
+    return _rate(battles, share)
+
+
+def controlled(battles: Battles) -> Rate:
+    """The win rate at equal style."""
+    spread = battles.styles.std(axis=0)
+    known = battles.styles[:, spread > 0] / spread[spread > 0]
+    x = np.column_stack([np.ones(len(known)), known])
+
+    def at_equal_style(drawn: Vector) -> float:
+        weight = battles.weights * drawn[battles.prompts]
+        return float(sigmoid(_fit(x, battles.outcomes, weight)[:1])[0])
+
+    return _rate(battles, at_equal_style)
+
+
+def _rate(battles: Battles, figure: Callable[[Vector], float]) -> Rate:
+    count = int(battles.prompts.max()) + 1
+    value = figure(np.ones(count))
+    if count < 2:
+        return Rate(value, None, None)
+    drawn = np.concatenate(list(resampled(count, RESAMPLES, seed=0))) * count
+    figures = np.array([[figure(row) for row in drawn]])
+    low, high = bounds(figures, count, CONFIDENCE)
+    return Rate(value, float(low[0]), float(high[0]))
+
+
+def _fit(x: Vector, wanted: Vector, weight: Vector) -> Vector:
+    """The most probable weights; a prior that says nearly nothing keeps them finite."""
+    found = np.zeros(x.shape[1])
+    firm = np.full(x.shape[1], FREE**-2)
+    for _ in range(50):  # Newton; the goal is strictly convex
+        chance = sigmoid(x @ found)
+        slope = x.T @ (weight * (chance - wanted)) + firm * found
+        bend = (x * (weight * chance * (1 - chance))[:, None]).T @ x + np.diag(firm)
+        step = np.linalg.solve(bend, slope)
+        found = found - step * min(1.0, 2.0 / float(np.abs(step).max() + 1e-300))
+        if float(np.abs(step).max()) < 1e-8:
+            break
+    return found
+
+
+def battles(
+    rows: Sequence[tuple[int, float, float, Sequence[float]]],
+) -> Battles:
+    """Games as rows: the prompt's number from 0, the outcome, the weight, the style apart."""
+    prompts, outcomes, weights, styles = zip(*rows, strict=True)
+    return Battles(np.array(prompts), np.array(outcomes), np.array(weights), np.array(styles))

@@ -1,0 +1,114 @@
+"""A judge inside a task: whatever model has that role in Inspect, as a Model of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any, cast
+
+from inspect_ai.model import (
+    ChatMessage,
+    ChatMessageAssistant,
+    ChatMessageSystem,
+    ChatMessageUser,
+    GenerateConfig,
+    ModelOutput,
+    get_model,
+)
+from inspect_ai.model import Model as InspectModel
+
+from mixtura.evals import provider
+from mixtura.evals.pairwise import Game
+from mixtura.events import Emit
+from mixtura.types import Completion, FinishReason, Json, Message, Request, Role
+
+JUDGE = "grader"
+"""The role that the judge has in Inspect: ``--model-role grader=mixtura/NAME``."""
+OTHER = "opponent"
+"""The role of the model whose answers stand beside."""
+JUDGED = "(judged)"
+"""What is heard, in place of a model's name, once a sample was judged."""
+
+_SPOKEN = {
+    "system": ChatMessageSystem,
+    "developer": ChatMessageSystem,
+    "user": ChatMessageUser,
+    "assistant": ChatMessageAssistant,
+}
+_ENDED: dict[str, FinishReason] = {
+    "stop": "stop",
+    "tool_calls": "tool_calls",
+    "content_filter": "content_filter",
+}
+
+
+class Grader:
+    """
+    The model in the judge's role. What it costs stands in Inspect's log, with the call; so the
+    completions here bring no charges.
+    """
+
+    def __init__(self) -> None:
+        self._model: InspectModel = get_model(role=JUDGE, required=True)
+
+    @property
+    def name(self) -> str:
+        return self._model.name
+
+    async def complete(self, request: Request, emit: Emit | None = None) -> Completion:  # noqa: ARG002
+        with provider.attempt(request.draw):
+            output = await self._model.generate(
+                [spoken(message) for message in request.messages], config=_config(request)
+            )
+        return completion(output)
+
+
+def spoken(message: Message) -> ChatMessage:
+    """A message of ours as Inspect has it, its text alone."""
+    return _SPOKEN[message.role](content=message.text)
+
+
+def heard(messages: list[ChatMessage]) -> tuple[Message, ...]:
+    """A conversation of Inspect's as ours, its text alone."""
+    return tuple(Message(cast(Role, message.role), message.text) for message in messages)
+
+
+def _config(request: Request) -> GenerateConfig:
+    drawn = request.sampling
+    return GenerateConfig(
+        temperature=drawn.temperature,
+        top_p=drawn.top_p,
+        max_tokens=drawn.max_tokens,
+        seed=drawn.seed,
+        **cast(dict[str, Any], request.extra),
+    )
+
+
+def completion(output: ModelOutput) -> Completion:
+    choice = output.choices[0]
+    rows: tuple[Json, ...] = ()
+    if choice.logprobs:
+        rows = tuple(row.model_dump() for row in choice.logprobs.content)
+    reason: FinishReason = _ENDED.get(choice.stop_reason, "length")
+    return Completion(Message("assistant", output.completion), output.model, reason, logprobs=rows)
+
+
+@contextmanager
+def judging() -> Generator[None]:
+    """Around what a scorer asks of a judge: whoever counts samples hears when it is over."""
+    failed = True
+    try:
+        yield
+        failed = False
+    finally:
+        provider.tell(JUDGED, failed=failed)
+
+
+def played(games: tuple[Game, ...]) -> None:
+    """
+    Raises what a judge raised: the sample has failed, and is asked again when the evaluation
+    goes on. A judge that gave no verdict has answered; it is not asked again.
+    """
+    for game in games:
+        if game.error is not None:
+            raise game.error

@@ -1,0 +1,94 @@
+"""The answers that stand beside a model's: from a file, or from another model in that role."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+from inspect_ai.model import ChatMessage, ChatMessageUser, GenerateConfig, get_model
+from inspect_ai.solver import TaskState
+
+from mixtura.errors import ConfigError
+from mixtura.evals.tasks.grader import OTHER
+from mixtura.evals.tasks.source import Row, rows
+
+_KEYS = ("question_id", "uid", "instruction", "id")
+_AUTHORS = ("model_id", "generator", "model")
+
+
+class Answers(NamedTuple):
+    """What someone answered, turn by turn, under a question's id or its words."""
+
+    author: str
+    by_key: Mapping[str, tuple[str, ...]]
+
+    def to(self, *keys: str) -> tuple[str, ...]:
+        """The answer under the first of *keys* that is there; nothing where none is."""
+        return next((self.by_key[key] for key in keys if key in self.by_key), ())
+
+
+def read(*files: str) -> Answers:
+    """
+    Files of answers as FastChat, Arena-Hard or AlpacaEval have them, or ``id`` and ``answer``.
+
+    Raises ConfigError with the file and the row.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    author = ""
+    for file in files:
+        for number, row in enumerate(rows(file), 1):
+            key = next((str(row[name]) for name in _KEYS if row.get(name) is not None), None)
+            turns = _turns(row)
+            if key is None or not turns:
+                raise ConfigError(f"{file}: row {number} has no id, or no answer")
+            found[key] = turns
+            author = author or next((str(row[n]) for n in _AUTHORS if row.get(n)), "")
+    return Answers(author, found)
+
+
+def _turns(row: Row) -> tuple[str, ...]:
+    if choices := row.get("choices"):
+        return tuple(text(turn) for turn in choices[0]["turns"])
+    if messages := row.get("messages"):
+        return tuple(text(one) for one in messages if one.get("role") == "assistant")
+    said = next((row[name] for name in ("output", "answer") if row.get(name) is not None), None)
+    if said is None:
+        return ()
+    turns = cast(Sequence[Any], said if isinstance(said, list) else [said])
+    return tuple(map(text, turns))
+
+
+def text(said: Any) -> str:
+    """A turn as text, ``{"content": …}`` or ``{"content": {"answer": …}}``."""
+    while isinstance(said, dict):
+        inner = cast(Mapping[str, Any], said)
+        said = inner["content"] if "content" in inner else inner.get("answer", "")
+    return str(said)
+
+
+async def asked(questions: Sequence[str], temperature: float | None = None) -> list[str]:
+    """What the model in the opponent's role answers, turn by turn."""
+    model = get_model(role=OTHER, required=True)
+    said: list[ChatMessage] = []
+    answers: list[str] = []
+    for question in questions:
+        said.append(ChatMessageUser(content=question))
+        output = await model.generate(said, config=GenerateConfig(temperature=temperature))
+        said.append(output.message)
+        answers.append(output.completion)
+    return answers
+
+
+async def beside(state: TaskState, known: Answers | None, questions: Sequence[str]) -> list[str]:
+    """The other side's answers to a sample's questions. Raises ConfigError where one has none."""
+    if known is None:
+        return await asked(questions, state.metadata.get("temperature"))
+    answers = list(known.to(str(state.sample_id), questions[0]))
+    if len(answers) < len(questions):
+        raise ConfigError(f"no answer stands beside sample {state.sample_id}")
+    return answers[: len(questions)]
+
+
+def named() -> str:
+    """What the model in the opponent's role is called."""
+    return get_model(role=OTHER, required=True).name
