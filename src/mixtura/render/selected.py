@@ -129,8 +129,9 @@ def _taken(found: Selection) -> Text:
     hidden = len(found.tried) - MOST_ROWS
     more = f"{plural(hidden, 'row')} more with --json. " if hidden > 0 else ""
     paid = f", paid {dollars(found.spent_usd)}" if found.spent_usd else ""
-    said = f"\n{more}{plural(found.calls, 'call')}{paid}; all teams would have taken"
-    return Text(f"{said} {found.exhaustive_calls:,}.", "dim")
+    every = found.exhaustive_calls
+    saved = f"; every team on every prompt takes {every:,}" if every > found.calls else ""
+    return Text(f"\n{more}{plural(found.calls, 'call')}{paid}{saved}.", "dim")
 
 
 def _score(value: float | None) -> str:

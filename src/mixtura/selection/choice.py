@@ -28,20 +28,18 @@ def chosen(search: Search, goal: Goal) -> Team | None:
     best = search.found(ranked[0])
     if goal == "quality":
         able = [team for team in ranked if search.found(team).score == best.score]
-        return min(able, key=lambda team: _price(search, team))
-    able = [team for team in ranked if _as_good(search.found(team), best)]
-    order = {"cost": _price, "latency": _time}[goal]
-    return min(able, key=lambda team: order(search, team))
+    else:
+        able = [team for team in ranked if _as_good(search.found(team), best)]
+    return min(able, key=lambda team: _taking(search, team, goal))
 
 
-def _price(search: Search, team: Team) -> tuple[float, int]:
-    dollars = search.found(team).dollars
-    return (math.inf if dollars is None else dollars, team.calls)
-
-
-def _time(search: Search, team: Team) -> tuple[float, int]:
-    seconds = search.found(team).seconds
-    return (math.inf if seconds is None else seconds, team.calls)
+def _taking(search: Search, team: Team, goal: Goal) -> tuple[float, float, int]:
+    """What a team takes, what matters most first; the unknown counts as much."""
+    found = search.found(team)
+    dollars = math.inf if found.dollars is None else found.dollars
+    seconds = math.inf if found.seconds is None else found.seconds
+    first, second = (seconds, dollars) if goal == "latency" else (dollars, seconds)
+    return first, second, team.calls
 
 
 def _as_good(ours: Measured, best: Measured) -> bool:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from mixtura.budget import Expected, forecast, priced
 from mixtura.config import Config
 from mixtura.evals import pairwise, run
+from mixtura.evals.forecast import question
 from mixtura.selection import search
 from mixtura.selection.measuring import Terms, written
 from mixtura.selection.prompts import Sizes, sizes
@@ -38,16 +39,18 @@ def estimate(config: Config, names: Sequence[str], terms: Terms) -> Estimate:
     """Raises ConfigError for what cannot be selected from. Asks no model."""
     check(config, names, terms)
     manner = terms.manner
-    whole = run.questions(terms.asked(terms.data, manner))
+    asked = terms.asked(terms.data, manner)
+    ready = run.prepare(config, config.plan(names[0]), asked, fresh=True)
+    whole = [question(sample) for sample in ready.task.dataset]
     prompts = sizes(terms.data, len(whole[: terms.limit]), terms.held_out)
     count = _counted(names, terms, prompts, judged=manner == "win rate")
     dollars, missing = 0.0, dict[str, None]()
-    for calls, times in _calls(config, names, terms, count, max(whole, key=len)):
-        amount, unknown = priced(calls, config.price)
+    for expected, times in _calls(config, names, terms, count, max(whole, key=len)):
+        amount, unknown = priced(expected, config.price)
         dollars += amount.dollars * times
         missing |= dict.fromkeys(unknown)
-    asked = round(count.each * len(names)) + count.teams + len(pairwise.BOTH) * count.pairs
-    return Estimate(*prompts, asked, None if missing else dollars, tuple(missing))
+    calls = round(count.each * len(names)) + count.teams + len(pairwise.BOTH) * count.pairs
+    return Estimate(*prompts, calls, None if missing else dollars, tuple(missing))
 
 
 def _counted(names: Sequence[str], terms: Terms, prompts: Sizes, *, judged: bool) -> _Count:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from mixtura.config import Config
 from mixtura.errors import BudgetExceededError, ConfigError, MixturaError
+from mixtura.evals import families
 from mixtura.evals.answers import Contender
 from mixtura.evals.opponents import EXTRACTS
 from mixtura.evals.run import Progress
@@ -42,7 +43,16 @@ def select(
         terms.data, terms.logs, limit=terms.limit, seed=terms.seed, share=terms.held_out
     )
     laboratory = Laboratory(config, terms, prompts.folder)
-    return _Selecting(laboratory, terms, prompts, watch).done(list(names))
+    warnings = list(_kinship(config, names, terms.judge))
+    return _Selecting(laboratory, terms, prompts, watch, warnings).done(list(names))
+
+
+def _kinship(config: Config, names: Sequence[str], judge: str | None) -> Sequence[str]:
+    """Whether the judge is of a family that takes part."""
+    if judge is None:
+        return ()
+    ours = {model for name in names for model in families.members(config, config.plan(name))}
+    return families.kinship(families.members(config, config.plan(judge)), ours, ()).warnings
 
 
 def check(config: Config, names: Sequence[str], terms: Terms) -> None:
@@ -74,7 +84,7 @@ class _Selecting:
     terms: Terms
     prompts: Split
     watch: Watch | None
-    warnings: list[str] = field(default_factory=list[str])
+    warnings: list[str]
 
     def done(self, names: list[str]) -> Selection:
         cap = self.terms.max_cost
@@ -106,13 +116,7 @@ class _Selecting:
         self, names: Sequence[str]
     ) -> tuple[dict[str, tuple[Measured, ...]], dict[str, list[str | None]]]:
         """What each candidate scores on every slice, and its first answers; bad ones left out."""
-        answered = {
-            name: [
-                self.laboratory.alone(name, part, self._telling("candidates"))
-                for part in self.prompts.slices
-            ]
-            for name in names
-        }
+        answered = {name: self._answered(name) for name in names}
         there = {n: f for n, f in answered.items() if any(a.answered for c in f for a in c.answers)}
         for name in names:
             if name not in there:
@@ -125,6 +129,15 @@ class _Selecting:
         alone = {name: self._measured(found) for name, found in there.items()}
         texts = {name: _texts(found) for name, found in there.items()}
         return alone, texts
+
+    def _answered(self, name: str) -> list[Contender]:
+        total = self.prompts.searched * self.terms.most_draws
+        found: list[Contender] = []
+        for part in self.prompts.slices:
+            before = sum(len(one.answers) for one in found)
+            told = self._telling(f"{name}, alone", before, total)
+            found.append(self.laboratory.alone(name, part, told))
+        return found
 
     def _find_reference(self, answered: Mapping[str, Sequence[Contender]]) -> None:
         """The best of the first slice, where all are judged beside the first candidate."""
@@ -172,10 +185,13 @@ class _Selecting:
     def _told(self, state: Search, trials: Sequence[Trial], label: str) -> Search:
         """The search with what these trials found."""
         results: dict[Team, Measured] = {}
-        for place, (team, number) in enumerate(trials):
+        total = sum(self.prompts.slices[trial.slice].prompts for trial in trials)
+        before = 0
+        for team, number in trials:
             part = self.prompts.slices[number]
-            told = self._telling(label, place, len(trials))
+            told = self._telling(label, before, total)
             results[team] = self.laboratory.measured(self.laboratory.team(team, part, told), part)
+            before += part.prompts
         return search.tell(state, results)
 
     def _ended_early(self) -> None:
@@ -266,15 +282,16 @@ class _Selecting:
     # ---- progress
 
     def _telling(
-        self, label: str, place: int = 0, of: int = 1
+        self, label: str, before: int = 0, total: int | None = None
     ) -> Callable[[Progress], None] | None:
+        """Tells of one of several evaluations: so many answers came *before* it, of *total*."""
         watch = self.watch
         if watch is None:
             return None
 
         def told(progress: Progress) -> None:
-            done = place * progress.total + progress.done
-            watch(label, Progress(done, of * progress.total, progress.failed))
+            whole = progress.total if total is None else total
+            watch(label, Progress(before + progress.done, whole, progress.failed))
 
         return told
 

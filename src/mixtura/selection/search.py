@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 
 BEAM = 4
 """So many teams of each size grow on."""
-SMALLEST = 4
+SMALLEST = 10
 """Prompts in the first slice, at least: fewer say nothing."""
 HALVINGS = 3
 FIXED = 6
