@@ -219,6 +219,10 @@ class Config:
         """What the files say of their models."""
         return {name: table for name, (_, table) in self._models.items()}
 
+    def said(self, name: str) -> Mapping[str, object] | None:
+        """A model's table as it stands in its file."""
+        return self._models[name][0].data["models"][name] if name in self._models else None
+
     def variables(self) -> list[str]:
         """The names of the variables that a key may stand in."""
         known = [key for provider in catalog.providers().values() for key in provider.keys]
