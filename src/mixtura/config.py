@@ -116,18 +116,20 @@ class Config:
         """One file over what was read before: its names take the place of the same names."""
         serving.check_keys(document)
         whole = document.convert([], File)
-        _check_own_names(document, whole)
         for name in whole.models:
             if name in whole.mixtures:
                 problem = f"'{name}' is a model here and a mixture: one name, one thing"
                 raise document.error(["mixtures", name], problem)
             table = document.convert(["models", name], ModelTable)
-            with _told_where(document, name):
+            with _told_where(document, "models", name):
+                check_name(name)
                 check(table)
             self._plans.pop(name, None)
             self._models[name] = (document, table)
         for name in whole.mixtures:
             table = document.convert(["mixtures", name], MixtureTable)
+            with _told_where(document, "mixtures", name):
+                check_name(name)
             self._models.pop(name, None)
             self._plans[name] = _plan(name, table, document)
         for name in whole.mixtures:
@@ -427,7 +429,7 @@ class Config:
         return self._workshop.local(name, name, ModelTable())
 
     def _from_table(self, name: str, table: ModelTable, document: toml.Document) -> Model:
-        with _told_where(document, name):
+        with _told_where(document, "models", name):
             if table.provider is None and table.base_url is None:
                 return self._workshop.local(name, table.model or name, table)
             elsewhere = table.hedge.elsewhere if table.hedge else None
@@ -463,25 +465,16 @@ class Config:
         return FREE(usage) if name in hub.known() or name.endswith(".gguf") else None
 
 
-def _check_own_names(document: toml.Document, file: File) -> None:
-    for kind, names in (("models", file.models), ("mixtures", file.mixtures)):
-        for name in names:
-            try:
-                check_name(name)
-            except ConfigError as error:
-                raise document.error([kind, name], str(error)) from None
-
-
 @contextmanager
-def _told_where(document: toml.Document, name: str) -> Generator[None, None, None]:
-    """What is wrong with a model gains its file and its line."""
+def _told_where(document: toml.Document, kind: str, name: str) -> Generator[None, None, None]:
+    """What is wrong with a model or a mixture gains its file and its line."""
     try:
         yield
     except ConfigError as error:
         if error.located:
             raise
-        path = ["models", name, *([error.key] if error.key else [])]
-        raise document.error(path, f"models.{name}: {error}") from None
+        path = [kind, name, *([error.key] if error.key else [])]
+        raise document.error(path, f"{kind}.{name}: {error}") from None
 
 
 _HOW_TO_NAME = (
