@@ -129,7 +129,8 @@ def test_drafts_are_seen_while_they_are_written_and_before_the_answer(upstream, 
     person.find(".card.writing", has_text="Air scatters blue").wait_for()
     person.find(".card.writing", has_text="Short waves are").wait_for()
     begins = """(() => { const box = document.querySelector('.card.writing .glance');
-      return box.firstElementChild.getBoundingClientRect().top - box.getBoundingClientRect().top })()"""
+      const [text, all] = [box.firstElementChild, box].map((e) => e.getBoundingClientRect());
+      return text.top - all.top })()"""
     assert 0 <= person.page.evaluate(begins) < 12, "a short draft stands at its card's top"
     assert "Waits for layer 1: 0 of 2 drafts are there" in person.text(".answer")
     assert person.find(".answer .prose").count() == 0
