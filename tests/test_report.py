@@ -277,7 +277,7 @@ def test_what_is_missing_says_which_command_brings_it_and_draws_nothing(report):
     missing = {section.key: section for section in made if not section.rows}
 
     assert list(missing) == ["skills"]
-    assert missing["skills"].charts == {}
+    assert missing["skills"].figures == {}
     assert "mixtura eval flask --model NAME --judge NAME" in report.file.read_text()
 
 

@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-from mixtura.reports import drawing, figures
+from mixtura.reports.drawing import Drawing
 from mixtura.reports.rows import Row
 from mixtura.reports.runs import Runs
 from mixtura.reports.sections import Manner, Paper, Section, sections
@@ -54,9 +54,9 @@ def _file(name: str) -> str:
 
 
 def _write_files(section: Section, folder: Path, prefix: str) -> None:
-    for name, chart in section.charts.items():
-        (folder / f"{prefix}{name}.svg").write_text(drawing.svg(chart), encoding="utf-8")
-        (folder / f"{prefix}{name}.png").write_bytes(drawing.png(chart))
+    for name, drawing in section.figures.items():
+        (folder / f"{prefix}{name}.svg").write_text(drawing.svg, encoding="utf-8")
+        (folder / f"{prefix}{name}.png").write_bytes(drawing.png)
     for name, rows in {section.key: section.rows, **section.more}.items():
         if rows:
             (folder / f"{prefix}{name}.csv").write_text(_csv(rows), encoding="utf-8")
@@ -102,10 +102,14 @@ def html(drawn: Sequence[tuple[Runs, Sequence[Section]]]) -> str:
 def _opening(drawn: Sequence[tuple[Runs, Sequence[Section]]]) -> Iterator[str]:
     for runs, _ in drawn:
         models = ", ".join(escape(one_line(name)) for name in runs.alone) or "none"
-        prompts = len({answer.sample for one in runs.contenders for answer in one.answers})
+        asked: list[set[str]] = [
+            {answer.sample for answer in one.answers} for one in runs.contenders
+        ]
+        prompts, shared = len(set[str].union(*asked)), len(set[str].intersection(*asked))
+        apart = "" if shared == prompts else f" Only {shared:,} of the prompts were put to all."
         yield (
             f'<p class="asked">Task <b>{escape(runs.task)}</b>: {plural(prompts, "prompt")},'
-            f" {len(runs.contenders):,} mixtures and models. Asked alone: {models}.</p>"
+            f" {len(runs.contenders):,} mixtures and models. Asked alone: {models}.{apart}</p>"
         )
     yield (
         "<p>In a mixture of agents several models (the proposers) answer side by side, and another"
@@ -136,7 +140,7 @@ def _section(anchor: str, section: Section) -> str:
     said = section.words
     parts = [f"<h2>{escape(said.title)}</h2>", f'<p class="asked">{escape(said.asked)}</p>']
     if section.rows:
-        parts += [_figure(chart) for chart in section.charts.values()]
+        parts += [_figure(drawing) for drawing in section.figures.values()]
         parts += [f"<p>{escape(said.reading)}</p>", _numbers(section)]
     else:
         brings = f"This brings the runs: <code>{escape(said.command)}</code>"
@@ -145,9 +149,9 @@ def _section(anchor: str, section: Section) -> str:
     return f'<section id="{anchor}">{"".join(parts)}{paper}</section>'
 
 
-def _figure(chart: figures.Chart) -> str:
-    label = escape(figures.title(chart))
-    return f'<figure role="img" aria-label="{label}">{drawing.inline(chart)}</figure>'
+def _figure(drawing: Drawing) -> str:
+    label = escape(drawing.title)
+    return f'<figure role="img" aria-label="{label}">{drawing.inline}</figure>'
 
 
 def _numbers(section: Section) -> str:
