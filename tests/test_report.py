@@ -392,12 +392,14 @@ def test_collecting_shares_drafts_among_mixtures_and_the_report_reads_what_it_le
         config, plans, Asked(task="jsonl", data="rows.jsonl"), logs=Path("logs"), max_cost=1.0,
         watch=lambda name, progress: seen.update({name: progress.done}),
     )  # fmt: skip
-    done = CliRunner().invoke(group, ["report", "--from", "logs", "--json"], catch_exceptions=False)
+    done = CliRunner().invoke(group, ["report", "--from", "logs"], catch_exceptions=False)
 
     assert seen == dict.fromkeys(wanted, 2)
     assert len(results) == 4
     drafts = Counter(record.model for record in adding.records if len(record.prompt) < 10)
     assert drafts == {"a": 2, "b": 2 * 3}  # alone, in the team and drawn again: each asked once
-    found = json.loads(done.stdout)["tasks"]["jsonl"]
-    assert {row["model"]: row["alone"] for row in found["roles"]} == {"a-1b": 1, "b-1b": 0}
-    assert Path("report", "report.html").is_file()
+    assert "a-1b writes best" in done.stdout
+    assert "not there: No evaluation of the task flask" in done.stdout
+    with Path("report", "roles.csv").open(newline="") as file:
+        found = {row["model"]: row["alone"] for row in csv.DictReader(file)}
+    assert found == {"a-1b": "1.0", "b-1b": "0.0"}
