@@ -215,6 +215,15 @@ def test_of_the_same_evaluation_twice_the_one_with_more_scores_counts():
     assert [len(one.answers) for one in found.contenders] == [4]
 
 
+def test_two_files_of_one_task_are_never_taken_for_one_another():
+    other = alone("a", [0, 0])
+    answers = [replace(answer, question="another") for answer in other.answers]
+
+    found = runs.by_task([alone("a", [1, 1, 1]), alone("b", [1]), replace(other, answers=answers)])
+
+    assert [(one.task, len(one.contenders)) for one in found] == [("gsm8k", 2), ("gsm8k 2", 1)]
+
+
 # ---- the figures
 
 
