@@ -102,14 +102,16 @@ def html(drawn: Sequence[tuple[Runs, Sequence[Section]]]) -> str:
 def _opening(drawn: Sequence[tuple[Runs, Sequence[Section]]]) -> Iterator[str]:
     for runs, _ in drawn:
         models = ", ".join(escape(one_line(name)) for name in runs.alone) or "none"
-        asked: list[set[str]] = [
-            {answer.sample for answer in one.answers} for one in runs.contenders
-        ]
-        prompts, shared = len(set[str].union(*asked)), len(set[str].intersection(*asked))
-        apart = "" if shared == prompts else f" Only {shared:,} of the prompts were put to all."
+        asked = [{answer.sample for answer in one.answers} for one in runs.contenders]
+        prompts = set[str]().union(*asked)
+        notes = [f"{len(runs.contenders):,} mixtures and models. Asked alone: {models}."]
+        if any(one != prompts for one in asked):
+            notes.append(f"Only {len(prompts.intersection(*asked)):,} of the prompts went to all.")
+        if runs.unscored:
+            notes.append(f"Without any score: {escape(', '.join(map(one_line, runs.unscored)))}.")
         yield (
-            f'<p class="asked">Task <b>{escape(runs.task)}</b>: {plural(prompts, "prompt")},'
-            f" {len(runs.contenders):,} mixtures and models. Asked alone: {models}.{apart}</p>"
+            f'<p class="asked">Task <b>{escape(runs.task)}</b>: {plural(len(prompts), "prompt")},'
+            f" {' '.join(notes)}</p>"
         )
     yield (
         "<p>In a mixture of agents several models (the proposers) answer side by side, and another"

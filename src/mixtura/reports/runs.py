@@ -66,6 +66,8 @@ class Runs:
 
     task: str
     contenders: tuple[Contender, ...]
+    unscored: tuple[str, ...] = ()
+    """Who answered and has no score."""
 
     @cached_property
     def alone(self) -> Mapping[str, Contender]:
@@ -99,10 +101,13 @@ def by_task(contenders: Iterable[Contender]) -> list[Runs]:
     """
     Contenders apart by task and by prompts, the task with the most of them first.
 
-    Two files of the same task, which share no prompt, are two tasks.
+    Two files of the same task, which share no prompt, are two tasks. Who has no answer yet is
+    left out; who has answers and not one score is only named.
     """
     groups: list[_Group] = []
     for one in contenders:
+        if not one.answers:
+            continue
         prompts = {(answer.sample, answer.question) for answer in one.answers}
         found = next((g for g in groups if g.task == one.task and g.prompts & prompts), None)
         if found is None:
@@ -115,7 +120,10 @@ def by_task(contenders: Iterable[Contender]) -> list[Runs]:
     for group in sorted(groups, key=lambda group: -len(group.contenders)):
         times[group.task] += 1
         again = f" {times[group.task]}" if times[group.task] > 1 else ""
-        every.append(Runs(f"{group.task}{again}", tuple(_fullest(group.contenders))))
+        fullest = _fullest(group.contenders)
+        scored = tuple(one for one in fullest if by_prompt(one))
+        unscored = tuple(short(one) for one in fullest if not by_prompt(one))
+        every.append(Runs(f"{group.task}{again}", scored, unscored))
     return every
 
 
@@ -125,11 +133,11 @@ class _Group(NamedTuple):
     contenders: list[Contender]
 
 
-def _fullest(contenders: Iterable[Contender]) -> Iterable[Contender]:
+def _fullest(contenders: Iterable[Contender]) -> list[Contender]:
     """Of those of the same shape the one with the most scores."""
     kept: dict[tuple[object, ...], Contender] = {}
     for one in contenders:
         shape = (one.layers, one.aggregator, one.pattern, one.name if one.pattern == ALONE else "")
         if shape not in kept or len(by_prompt(one)) > len(by_prompt(kept[shape])):
             kept[shape] = one
-    return kept.values()
+    return list(kept.values())
