@@ -24,6 +24,7 @@ from mixtura.evals.run import Asked
 from mixtura.reports import expense, figures, quality, reading, runs
 from mixtura.reports.grid import collect, grid
 from mixtura.reports.headlines import latency as latency_headline
+from mixtura.reports.headlines import roles as roles_headline
 from mixtura.reports.page import html, write, written
 from mixtura.reports.sections import sections, words
 from tests.report_world import QUALITY, World
@@ -196,6 +197,19 @@ def test_a_layer_lasts_as_long_as_its_slowest_and_the_straggler_is_what_it_took_
     )
 
 
+def test_a_headline_names_everyone_who_leads_and_nobody_where_all_are_the_same():
+    def said(a, b):
+        rows = [
+            {"model": name, "as_aggregator": value, "as_proposer": None}
+            for name, value in (("a", a), ("b", b), ("c", 0.1))
+        ]
+        return roles_headline(rows)
+
+    assert said(0.2, 0.1) == "Best to write: a (20\u00a0%)"
+    assert said(0.2, 0.2) == "Best to write: a and b (20\u00a0%)"
+    assert said(0.1, 0.1) == "Best to write: nobody before others (10\u00a0%)"
+
+
 def test_skills_are_the_means_of_what_the_judge_gave_and_what_does_not_apply_is_left_out():
     one = contender("t", [["a"]], "a", [0.8, 0.6], task="flask")
     given = [{"Factuality": 4.0, "Readability": None}, {"Factuality": 2.0}]
@@ -213,6 +227,32 @@ def test_of_the_same_evaluation_twice_the_one_with_more_scores_counts():
     found = of(alone("a", [1, 0]), alone("a", [1, 1, 1, None]))
 
     assert [len(one.answers) for one in found.contenders] == [4]
+
+
+def test_two_files_of_one_task_are_never_taken_for_one_another():
+    other = alone("a", [0, 0])
+    answers = [replace(answer, question="another") for answer in other.answers]
+
+    found = runs.by_task([alone("a", [1, 1, 1]), alone("b", [1]), replace(other, answers=answers)])
+
+    assert [(one.task, len(one.contenders)) for one in found] == [("gsm8k", 2), ("gsm8k 2", 1)]
+
+
+def test_who_has_no_score_is_named_and_no_zero():
+    (found,) = runs.by_task([alone("a", [1, 0]), alone("b", [None, None]), alone("c", [])])
+
+    assert list(found.alone) == ["a"]
+    assert found.unscored == ("b",)
+    assert "Without any score: b." in html([(found, sections(found))])
+
+
+def test_one_prompt_makes_a_report_without_intervals():
+    (found,) = runs.by_task(World(prompts=1).everything())
+
+    made = {section.key: section for section in sections(found)}
+
+    assert made["layers"].rows[0]["score_low"] is None
+    assert "<svg" in html([(found, list(made.values()))])
 
 
 # ---- the figures
@@ -277,7 +317,7 @@ def test_what_is_missing_says_which_command_brings_it_and_draws_nothing(report):
     missing = {section.key: section for section in made if not section.rows}
 
     assert list(missing) == ["skills"]
-    assert missing["skills"].charts == {}
+    assert missing["skills"].figures == {}
     assert "mixtura eval flask --model NAME --judge NAME" in report.file.read_text()
 
 
@@ -392,12 +432,14 @@ def test_collecting_shares_drafts_among_mixtures_and_the_report_reads_what_it_le
         config, plans, Asked(task="jsonl", data="rows.jsonl"), logs=Path("logs"), max_cost=1.0,
         watch=lambda name, progress: seen.update({name: progress.done}),
     )  # fmt: skip
-    done = CliRunner().invoke(group, ["report", "--from", "logs", "--json"], catch_exceptions=False)
+    done = CliRunner().invoke(group, ["report", "--from", "logs"], catch_exceptions=False)
 
     assert seen == dict.fromkeys(wanted, 2)
     assert len(results) == 4
     drafts = Counter(record.model for record in adding.records if len(record.prompt) < 10)
     assert drafts == {"a": 2, "b": 2 * 3}  # alone, in the team and drawn again: each asked once
-    found = json.loads(done.stdout)["tasks"]["jsonl"]
-    assert {row["model"]: row["alone"] for row in found["roles"]} == {"a-1b": 1, "b-1b": 0}
-    assert Path("report", "report.html").is_file()
+    assert "Best to write: a-1b" in done.stdout
+    assert "not there: No evaluation of the task flask" in done.stdout
+    with Path("report", "roles.csv").open(newline="") as file:
+        found = {row["model"]: row["alone"] for row in csv.DictReader(file)}
+    assert found == {"a-1b": "1.0", "b-1b": "0.0"}

@@ -386,11 +386,6 @@ def _cycle(values: Sequence[str], count: int) -> list[str]:
     return [values[i % len(values)] for i in range(count)]
 
 
-def title(chart: Chart) -> str:
-    """What one sees in it, in one line."""
-    return " ".join(chart.to_dict()["title"]["text"])
-
-
 def _titled(parts: Sequence[alt.Chart], headline: str, height: int, width: int = WIDTH) -> Chart:
     head = alt.TitleParams(_wrapped(headline), anchor="start", frame="group", offset=14)
     return alt.LayerChart(layer=list(parts), width=width, height=height, title=head)

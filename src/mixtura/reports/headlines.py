@@ -30,7 +30,7 @@ def collaborativeness(rows: Sequence[Row]) -> str:
 
 
 def layers(rows: Sequence[Row]) -> str:
-    written = [row for row in rows if not row["picks"] and row["score"] is not None]
+    written = [row for row in rows if not row["picks"]]
     deepest = max(row["layer"] for row in written)
     last = [row for row in written if row["layer"] == deepest]
     best = max(last, key=lambda row: row["score"])["aggregator"]
@@ -38,14 +38,21 @@ def layers(rows: Sequence[Row]) -> str:
     said = ", ".join(
         f"{_percent(row['score'])} at {plural(row['layer'], 'layer')}" for row in steps
     )
-    picked = [row for row in rows if row["picks"] and row["score"] is not None]
+    picked = [row for row in rows if row["picks"]]
     tail = ""
     if picked:
         chosen = max(picked, key=lambda row: row["layer"])
         tail = (
             f"; picking one gets {_percent(chosen['score'])} at {plural(chosen['layer'], 'layer')}"
         )
-    return f"{best} writes best: {said}{tail}"
+    return f"Best to write: {_leaders(last, 'score', 'aggregator')}, with {said}{tail}"
+
+
+def _leaders(rows: Sequence[Row], column: str, name: str) -> str:
+    """Who has the most; nobody, where all have the same."""
+    most = max(row[column] for row in rows)
+    names = [str(row[name]) for row in rows if row[column] == most]
+    return "nobody before others" if 1 < len(names) == len(rows) else " and ".join(names)
 
 
 def following(rows: Sequence[Row]) -> str:
@@ -75,12 +82,12 @@ def proposers(rows: Sequence[Row]) -> str:
 
 def roles(rows: Sequence[Row]) -> str:
     parts: list[str] = []
-    for role, said in (("as_aggregator", "writes best"), ("as_proposer", "proposes best")):
+    for role, said in (("as_aggregator", "to write"), ("as_proposer", "to propose")):
         known = [row for row in rows if row[role] is not None]
         if known:
-            best = max(known, key=lambda row: row[role])
-            parts.append(f"{best['model']} {said} ({_percent(best[role])})")
-    return ", ".join(parts)
+            most = _percent(max(row[role] for row in known))
+            parts.append(f"{said}: {_leaders(known, role, 'model')} ({most})")
+    return f"Best {', '.join(parts)}"
 
 
 def budget(rows: Sequence[Row]) -> str:
