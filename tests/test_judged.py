@@ -277,17 +277,22 @@ def test_a_skill_that_does_not_apply_counts_nowhere(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "said",
+    ("said", "read"),
     [
-        "", "5, 5", '{"a": 6}', '{"a": 0}', '{"a": true}', '{"a": "5"}', '{"a": 5, "b": 5}',
-        "{a: 5}",
-        '{"b": 5}', '{"a": 5} or {"a": high}',
+        ('{"Good Logic": 1, "Clear": "5"}', (1, 5)), ("**Good Logic**: 4/5\n- clear: N/A.", (4, None)),
+        ("Good Logic: sound.\nGood Logic: 4 (it is)\nClear: n/a", (4, None)),
+        ("Good Logic: 5\nClear: 2\nClear: 3.", (5, 3)), ("Good Logic: 5", None), ("5\n5", None),
+        ("Good Logic: 6\nClear: 1", None), ("Good Logic: 0\nClear: 1", None), ("", None),
+        ("Good Logic: 4/10\nClear: 1", None), ("Good Logic: 4.5\nClear: 1", None),
+        ("Good Logic: 4\nClear: 1\nClear: very", None), ("Good Logic: true\nClear: 1", None),
     ],
 )  # fmt: skip
-def test_grades_that_are_not_exactly_those_asked_for_are_none(said):
-    assert flask.grades(Completion(Message("assistant", said), "j"), {"a": {}}) is None
-    right = Completion(Message("assistant", '{"a": 1} no: {"a": 5}'), "j")
-    assert flask.grades(right, {"a": {}}) == {"a": 5.0}
+def test_grades_are_read_strictly_all_of_them_or_none(said, read):
+    found = flask.grades(Completion(Message("assistant", said), "j"), ["Good Logic", "Clear"])
+
+    assert (found and tuple(found.values())) == read
+    cut = Completion(Message("assistant", said), "j", "length")
+    assert flask.grades(cut, ["Good Logic", "Clear"]) is None
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"the real data is not here: {DATA}")
