@@ -63,6 +63,8 @@ class Answer:
     calls: tuple[Call, ...]
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """What the task knows of the sample: a category, its skills."""
+    graded: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What the scorer wrote beside the score: FLASK's grade of each skill."""
 
     def leaves(self) -> Iterator[Call]:
         for call in self.calls:
@@ -162,6 +164,7 @@ def contender(log: EvalLog) -> Contender:
 
 def _answer(sample: EvalSample) -> Answer:
     value, why = scored(sample)
+    score = next(iter((sample.scores or {}).values()), None)
     return Answer(
         sample=str(sample.id),
         epoch=sample.epoch,
@@ -172,6 +175,7 @@ def _answer(sample: EvalSample) -> Answer:
         missing=why,
         calls=tuple(_call(row) for run in _runs(sample) for row in run["calls"]),
         metadata=sample.metadata,
+        graded=(score.metadata if score else None) or {},
     )
 
 

@@ -67,7 +67,7 @@ def forecast(
     config: Config, players: Players, samples: Sequence[Sample], count: int, rounds: Rounds
 ) -> Forecast:
     """The calls for *count* answered samples, as if the dearest of *samples* came first."""
-    rows = sorted((_text(sample) for sample in samples), key=len, reverse=True)
+    rows = sorted((question(sample) for sample in samples), key=len, reverse=True)
     asked = [rows[number % len(rows)] for number in range(count)]
     outlines = Outlines(*(plan and config.outline(plan) for plan in players))
     whole = [call for text in asked for call in _calls(outlines, text, rounds)]
@@ -88,7 +88,8 @@ def _calls(players: Outlines, text: str, rounds: Rounds) -> Iterator[Expected]:
         yield from rounds.verdicts * calls_of(players.judge, request)
 
 
-def _text(sample: Sample) -> str:
+def question(sample: Sample) -> str:
+    """What is asked, as a text."""
     if isinstance(sample.input, str):
         return sample.input
     return "\n".join(message.text for message in sample.input)

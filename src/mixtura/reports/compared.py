@@ -9,6 +9,7 @@ from mixtura.evals.comparison import Comparison, Pair, Row, Told
 from mixtura.render.compared import ROLES, trust
 from mixtura.render.words import dollars
 from mixtura.reports import figures
+from mixtura.reports.drawing import Drawing
 from mixtura.reports.expense import pareto, price_axis
 from mixtura.reports.rows import Row as Plain
 from mixtura.reports.sheet import figure, folded, grid, sheet
@@ -34,9 +35,10 @@ def _parts(found: Comparison, command: str) -> Iterator[str]:
     yield f'<p class="asked">{plural(found.prompts, "prompt")}: {escape(one_line(how))}.</p>'
     yield f"<p>Made by <code>{escape(command)}</code></p>"
     for ours in dict.fromkeys(pair.ours for pair in found.pairs):
-        yield figure(_differences([pair for pair in found.pairs if pair.ours == ours]))
+        own = [pair for pair in found.pairs if pair.ours == ours]
+        yield figure(Drawing(_differences(own)))
     if chart := _money(found):
-        yield figure(chart)
+        yield figure(Drawing(chart))
     yield "<h2>The numbers</h2>" + _table(found) + f"<p>{HOW}</p>"
     if found.bias:
         yield f"<h2>The judge</h2><p>{escape(trust(found.bias))}</p>"

@@ -66,15 +66,17 @@ class Teller:
 
         A proposer without a file wrote as much as the others did on average.
         """
-        heard = {self.called(name): one for name, one in proposals.items()}
-        used = [one for name, one in heard.items() if plan and name in self._members(plan)]
-        if plan and plan.layers and not used:
+        members = self._members(plan) if plan else set[str]()
+        every = {self.called(name): one for name, one in proposals.items()}
+        heard = {name: one for name, one in every.items() if name in members}
+        if members and not heard:
             raise ConfigError(
                 f"{answers.name} is a mixture: --proposals MODEL=FILE says what its proposers"
-                f" wrote, of at least one of {', '.join(sorted(self._members(plan)))}"
+                f" wrote, of at least one of {', '.join(sorted(members))}"
             )
         runs = [
-            list(self._run(answers, plan, heard, question)) for question in shared([answers, *used])
+            list(self._run(answers, plan, heard, question))
+            for question in shared([answers, *heard.values()])
         ]
         return Budget(
             answers.name,
@@ -97,15 +99,14 @@ class Teller:
     ) -> Iterator[Sequence[Spoken]]:
         """The calls of one answer, layer by layer."""
         asked = self._tokens(question[0])
+        lengths = {name: self._tokens(one.texts[question]) for name, one in heard.items()}
+        usual = round(fmean(lengths.values())) if lengths else 0
         before = 0
         for layer in plan.layers if plan else ():
             names = [seat.model for seat in layer for _ in range(seat.samples)]
-            files = [heard.get(self.called(name)) for name in names]
-            known = [file and self._tokens(file.texts[question]) for file in files]
-            usual = round(fmean(length for length in known if length is not None))
             calls = [
-                Spoken(name, asked + before, usual if length is None else length)
-                for name, length in zip(names, known, strict=True)
+                Spoken(name, asked + before, lengths.get(self.called(name), usual))
+                for name in names
             ]
             before = self.reckoning.instruction_tokens + sum(call.written for call in calls)
             yield calls

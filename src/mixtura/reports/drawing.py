@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import vl_convert
 
-from mixtura.reports.figures import DIM, HUES, INK, LINE, SOFT, Chart
+from mixtura.reports.figures import DIM, HUES, INK, LINE, SOFT, WAIT, Chart
 
+_PAPER = "white"
 _FONT = "Geist, Helvetica, Arial, 'Liberation Sans', sans-serif"
 _TEXT = {"labelFont": _FONT, "titleFont": _FONT, "labelFontSize": 12, "titleFontSize": 12}
 _THEME: dict[str, Any] = {
     "font": _FONT,
-    "background": None,
+    "background": _PAPER,
     "view": {"stroke": None},
     "title": {"font": _FONT, "fontSize": 15, "fontWeight": 600, "color": INK, "lineHeight": 20},
     "axis": _TEXT | {
@@ -22,28 +24,37 @@ _THEME: dict[str, Any] = {
     "legend": _TEXT | {"labelColor": INK, "symbolSize": 90, "labelLimit": 400},
 }  # fmt: skip
 
-_VARIABLES = {INK: "--ink", SOFT: "--soft", DIM: "--dim", LINE: "--line"} | {
+_VARIABLES = {INK: "--ink", SOFT: "--soft", DIM: "--dim", LINE: "--line", WAIT: "--wait"} | {
     hue: f"--c{i}" for i, hue in enumerate(HUES)
 }
 
 
-def svg(chart: Chart) -> str:
-    """A picture of its own, on white."""
-    return vl_convert.vegalite_to_svg(_spec(chart, "white"))
+class Drawing:
+    """A chart that is drawn once, when it is looked at."""
 
+    def __init__(self, chart: Chart) -> None:
+        self.chart = chart
 
-def png(chart: Chart) -> bytes:
-    """The same in pixels, two for each of the drawing's."""
-    return vl_convert.vegalite_to_png(_spec(chart, "white"), scale=2)
+    @property
+    def title(self) -> str:
+        """What one sees in it, in one line."""
+        return " ".join(self.chart.to_dict()["title"]["text"])
 
+    @cached_property
+    def svg(self) -> str:
+        """A picture of its own, on white."""
+        spec = self.chart.to_dict() | {"config": _THEME, "padding": 8}
+        return vl_convert.vegalite_to_svg(spec)
 
-def inline(chart: Chart) -> str:
-    """For a page that has the house's colours: it follows its light and dark."""
-    drawn = vl_convert.vegalite_to_svg(_spec(chart, None))
-    for colour, variable in _VARIABLES.items():
-        drawn = drawn.replace(f'"{colour}"', f'"var({variable})"')
-    return drawn
+    @property
+    def png(self) -> bytes:
+        """The same in pixels, two for each of the drawing's."""
+        return vl_convert.svg_to_png(self.svg, scale=2)
 
-
-def _spec(chart: Chart, background: str | None) -> dict[str, Any]:
-    return chart.to_dict() | {"config": _THEME | {"background": background}, "padding": 8}
+    @property
+    def inline(self) -> str:
+        """For a page that has the house's colours: it follows its light and dark."""
+        drawn = self.svg.replace(f'fill="{_PAPER}"', 'fill="none"', 1)
+        for colour, variable in _VARIABLES.items():
+            drawn = drawn.replace(f'"{colour}"', f'"var({variable})"')
+        return drawn

@@ -137,7 +137,7 @@ def skills(runs: Runs) -> list[Row]:
     for one in runs.contenders:
         by_skill: dict[str, list[float]] = {}
         for answer in one.answers:
-            for skill, points in _graded(answer.metadata.get("skills")).items():
+            for skill, points in _graded(answer.graded.get("skills")).items():
                 by_skill.setdefault(skill, []).append(points)
         rows += [
             {"who": short(one), "skill": skill, **named("score", interval(points, (1.0, 5.0))),

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 import altair as alt
 
+from mixtura.reports.quality import ONE
 from mixtura.reports.rows import Row
 
-INK, SOFT, DIM, LINE = "#18181a", "#48484d", "#6a6a70", "#e7e6e3"
+INK, SOFT, DIM, LINE, WAIT = "#18181a", "#48484d", "#6a6a70", "#e7e6e3", "#c9c8c4"
 HUES = (
     "#2f5fd6", "#ab5208", "#0a7653", "#b32a77", "#7a4fd8", "#0b6f88", "#616b06", "#945236",
 )  # fmt: skip
@@ -81,7 +82,7 @@ def _dots(
     names, colours, shapes = ([one[i] for one in choice] for i in (1, 2, 3))
     base = alt.Chart(alt.Data(values=long))
     y = alt.Y("label:N", sort=order, axis=None)
-    offset = alt.YOffset("which:N", sort=names, scale=alt.Scale(range=[24, 44]))
+    offset = alt.YOffset("which:N", sort=names, scale=alt.Scale(range=[14, 42]))
     colour = alt.Color(
         "which:N",
         scale=alt.Scale(domain=names, range=colours),
@@ -130,9 +131,8 @@ def layers(rows: Sequence[Row], headline: str) -> Chart:
 
 def proposers(rows: Sequence[Row], headline: str) -> Chart:
     """The score as proposals become more: of several models, and of one model."""
-    called = {"multiple": "several models", "single": "one model, drawn again"}
-    points = [row | {"x": row["proposals"], "series": called[row["kind"]]} for row in rows]
-    return _lines(points, headline, "proposals", {called["single"]})
+    points = [row | {"x": row["proposals"], "series": f"of {row['kind']}"} for row in rows]
+    return _lines(points, headline, "proposals", {f"of {ONE}"})
 
 
 def _lines(rows: Sequence[Row], headline: str, said: str, dashed: Iterable[str]) -> Chart:
@@ -145,7 +145,7 @@ def _lines(rows: Sequence[Row], headline: str, said: str, dashed: Iterable[str])
         "x:Q",
         title=said,
         axis=alt.Axis(values=sorted({row["x"] for row in known}), format="d", grid=False),
-        scale=alt.Scale(nice=False, padding=12),
+        scale=alt.Scale(zero=False, nice=False, padding=16),
     )
     score = alt.Axis(format=".0%", tickCount=5)
     y = alt.Y("score:Q", title="score", axis=score, scale=alt.Scale(zero=False))
@@ -250,7 +250,7 @@ def _fronts(front: Sequence[Row], rows: Sequence[Row], axis: str) -> list[alt.Ch
     for align, dx in sides:
         data = [row for row in named_ if (row[axis] > middle) is (align == "right")]
         text = alt.Chart(alt.Data(values=data)).mark_text(
-            align=align, dx=dx, fontSize=12, color=INK, limit=WIDTH // 2
+            align=align, dx=dx, fontSize=12, color=INK, limit=WIDTH * 2 // 3
         )
         made.append(text.encode(x=f"{axis}:Q", y="at:Q", text="who:N"))
     return made
@@ -296,7 +296,7 @@ def latency(rows: Sequence[Row], headline: str) -> Chart:
             parts.append(
                 {"label": row["who"], "part": _WAIT, "order": 2 * row["layer"] + 1, "value": waited}
             )
-    return _bars(parts, hues | {_WAIT: "#c9c8c4"}, headline, "seconds of an answer", "~s")
+    return _bars(parts, hues | {_WAIT: WAIT}, headline, "seconds of an answer", "~s")
 
 
 _WAIT = "waiting for its slowest"
@@ -384,11 +384,6 @@ def _legend(columns: int) -> alt.Legend:
 
 def _cycle(values: Sequence[str], count: int) -> list[str]:
     return [values[i % len(values)] for i in range(count)]
-
-
-def title(chart: Chart) -> str:
-    """What one sees in it, in one line."""
-    return " ".join(chart.to_dict()["title"]["text"])
 
 
 def _titled(parts: Sequence[alt.Chart], headline: str, height: int, width: int = WIDTH) -> Chart:

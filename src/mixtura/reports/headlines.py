@@ -10,7 +10,7 @@ from mixtura.text import plural
 
 
 def _percent(value: float) -> str:
-    return f"{100 * value:.0f} %"
+    return f"{100 * value:.0f}\u00a0%"  # not to be parted at the end of a line
 
 
 def collaborativeness(rows: Sequence[Row]) -> str:
@@ -24,12 +24,13 @@ def collaborativeness(rows: Sequence[Row]) -> str:
     said = f"{better} of {plural(len(widest), 'model')} answered better after reading the others"
     worse = [row for row in rows if row["others_are"] == "all worse"]
     helped = sum(row["gain"] > 0 for row in worse)
-    tail = f"; {helped} of {len(worse)} times where all of them are worse alone" if worse else ""
+    cases = plural(len(worse), "case")
+    tail = f"; from worse models alone, in {helped} of {cases}" if worse else ""
     return f"{said} ({sure} of them beyond doubt){tail}"
 
 
 def layers(rows: Sequence[Row]) -> str:
-    written = [row for row in rows if not row["picks"] and row["score"] is not None]
+    written = [row for row in rows if not row["picks"]]
     deepest = max(row["layer"] for row in written)
     last = [row for row in written if row["layer"] == deepest]
     best = max(last, key=lambda row: row["score"])["aggregator"]
@@ -37,14 +38,21 @@ def layers(rows: Sequence[Row]) -> str:
     said = ", ".join(
         f"{_percent(row['score'])} at {plural(row['layer'], 'layer')}" for row in steps
     )
-    picked = [row for row in rows if row["picks"] and row["score"] is not None]
+    picked = [row for row in rows if row["picks"]]
     tail = ""
     if picked:
         chosen = max(picked, key=lambda row: row["layer"])
         tail = (
             f"; picking one gets {_percent(chosen['score'])} at {plural(chosen['layer'], 'layer')}"
         )
-    return f"{best} writes best: {said}{tail}"
+    return f"Best to write: {_leaders(last, 'score', 'aggregator')}, with {said}{tail}"
+
+
+def _leaders(rows: Sequence[Row], column: str, name: str) -> str:
+    """Who has the most; nobody, where all have the same."""
+    most = max(row[column] for row in rows)
+    names = [str(row[name]) for row in rows if row[column] == most]
+    return "nobody before others" if 1 < len(names) == len(rows) else " and ".join(names)
 
 
 def following(rows: Sequence[Row]) -> str:
@@ -57,34 +65,29 @@ def following(rows: Sequence[Row]) -> str:
         return f"The answer follows the better proposals more than one that read nothing: {beside}"
     if high < 0:
         return f"The answer follows the better proposals less than one that read nothing: {beside}"
-    return f"That the answer follows the better proposals is not seen: {beside} of the control"
+    return f"The answer follows the better proposals no more than one that read nothing: {beside}"
 
 
 def proposers(rows: Sequence[Row]) -> str:
     known = [row for row in rows if row["score"] is not None]
-    most = {
-        kind: max(
-            (r for r in known if r["kind"] == kind), key=lambda r: r["proposals"], default=None
-        )
-        for kind in ("multiple", "single")
-    }
-    called = {"multiple": "of several models", "single": "of one model"}
+    most: dict[str, Row] = {}
+    for row in sorted(known, key=lambda row: row["proposals"]):
+        most[row["kind"]] = row
     parts = [
-        f"{plural(row['proposals'], 'proposal')} {called[kind]}: {_percent(row['score'])}"
+        f"{plural(row['proposals'], 'proposal')} of {kind}: {_percent(row['score'])}"
         for kind, row in most.items()
-        if row
     ]
     return "; ".join(parts)
 
 
 def roles(rows: Sequence[Row]) -> str:
     parts: list[str] = []
-    for role, said in (("as_aggregator", "writes best"), ("as_proposer", "proposes best")):
+    for role, said in (("as_aggregator", "to write"), ("as_proposer", "to propose")):
         known = [row for row in rows if row[role] is not None]
         if known:
-            best = max(known, key=lambda row: row[role])
-            parts.append(f"{best['model']} {said} ({_percent(best[role])})")
-    return ", ".join(parts)
+            most = _percent(max(row[role] for row in known))
+            parts.append(f"{said}: {_leaders(known, role, 'model')} ({most})")
+    return f"Best {', '.join(parts)}"
 
 
 def budget(rows: Sequence[Row]) -> str:
@@ -99,7 +102,7 @@ def budget(rows: Sequence[Row]) -> str:
         return f"{said}; {cheap['who']} gets {_percent(cheap['score'])} for nothing"
     times = best[axis] / cheap[axis]
     unit = "the price" if axis == "cost_usd" else "the tokens"
-    return f"{said}; {cheap['who']} gets {_percent(cheap['score'])} for 1/{times:.3g} of {unit}"
+    return f"{said}; {cheap['who']} gets {_percent(cheap['score'])} at 1/{times:.2g} of {unit}"
 
 
 def work(rows: Sequence[Row]) -> str:

@@ -9,7 +9,6 @@ from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
-from mixtura.reports import drawing
 from mixtura.reports.rows import Row
 from mixtura.reports.runs import Runs
 from mixtura.reports.sections import Manner, Paper, Section, sections
@@ -51,9 +50,9 @@ def _file(name: str) -> str:
 
 
 def _write_files(section: Section, folder: Path, prefix: str) -> None:
-    for name, chart in section.charts.items():
-        (folder / f"{prefix}{name}.svg").write_text(drawing.svg(chart), encoding="utf-8")
-        (folder / f"{prefix}{name}.png").write_bytes(drawing.png(chart))
+    for name, drawing in section.figures.items():
+        (folder / f"{prefix}{name}.svg").write_text(drawing.svg, encoding="utf-8")
+        (folder / f"{prefix}{name}.png").write_bytes(drawing.png)
     for name, rows in {section.key: section.rows, **section.more}.items():
         if rows:
             (folder / f"{prefix}{name}.csv").write_text(_csv(rows), encoding="utf-8")
@@ -84,10 +83,16 @@ def html(drawn: Sequence[tuple[Runs, Sequence[Section]]]) -> str:
 def _opening(drawn: Sequence[tuple[Runs, Sequence[Section]]]) -> Iterator[str]:
     for runs, _ in drawn:
         models = ", ".join(escape(one_line(name)) for name in runs.alone) or "none"
-        prompts = len({answer.sample for one in runs.contenders for answer in one.answers})
+        asked = [{answer.sample for answer in one.answers} for one in runs.contenders]
+        prompts = set[str]().union(*asked)
+        notes = [f"{len(runs.contenders):,} mixtures and models. Asked alone: {models}."]
+        if any(one != prompts for one in asked):
+            notes.append(f"Only {len(prompts.intersection(*asked)):,} of the prompts went to all.")
+        if runs.unscored:
+            notes.append(f"Without any score: {escape(', '.join(map(one_line, runs.unscored)))}.")
         yield (
-            f'<p class="asked">Task <b>{escape(runs.task)}</b>: {plural(prompts, "prompt")},'
-            f" {len(runs.contenders):,} mixtures and models. Asked alone: {models}.</p>"
+            f'<p class="asked">Task <b>{escape(runs.task)}</b>: {plural(len(prompts), "prompt")},'
+            f" {' '.join(notes)}</p>"
         )
     yield (
         "<p>In a mixture of agents several models (the proposers) answer side by side, and another"
@@ -118,7 +123,7 @@ def _section(anchor: str, section: Section) -> str:
     said = section.words
     parts = [f"<h2>{escape(said.title)}</h2>", f'<p class="asked">{escape(said.asked)}</p>']
     if section.rows:
-        parts += [figure(chart) for chart in section.charts.values()]
+        parts += [figure(drawing) for drawing in section.figures.values()]
         parts += [f"<p>{escape(said.reading)}</p>", _numbers(section)]
     else:
         brings = f"This brings the runs: <code>{escape(said.command)}</code>"

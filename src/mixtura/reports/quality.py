@@ -9,7 +9,7 @@ from mixtura.evals.answers import Contender
 from mixtura.reports.rows import Row, named, paired
 from mixtura.reports.runs import RANK, Runs, Team, by_prompt, depth, score, uniform
 
-SINGLE, MULTIPLE = "single", "multiple"
+SEVERAL, ONE = "several models", "one model"
 
 
 # ---- 1: collaborativeness
@@ -95,40 +95,37 @@ def _at(name: str, contender: Contender) -> Row:
 
 def proposers(runs: Runs) -> list[Row]:
     """Two layers with 1, 2, 3, … proposals: of as many models, or all of one."""
-    counted = [one for one in runs.mixtures() if depth(one) == 2 and _manner(one)]
-    by_aggregator = Counter(one.aggregator for one in counted)
-    if not by_aggregator:
+    two = [one for one in runs.mixtures() if depth(one) == 2]
+    by_aggregator = Counter(one.aggregator for one in two)
+    if not two:
         return []
-    aggregator = by_aggregator.most_common(1)[0][0]
-    rows: list[Row] = []
-    for manner in (MULTIPLE, SINGLE):
-        for one in sorted(counted, key=lambda one: len(one.layers[0])):
-            if one.aggregator == aggregator and manner in _manner(one):
-                if manner == SINGLE and not _usual(counted, one):
-                    continue
-                rows.append(_counted(manner, one))
-    return rows
+    own = [one for one in two if one.aggregator == by_aggregator.most_common(1)[0][0]]
+    singles = [one for one in own if len(set(one.layers[0])) == 1]
+    usual = Counter(one.layers[0][0] for one in singles).most_common(1)
+    return [
+        *_growing(SEVERAL, (one for one in own if _evenly(one))),
+        *_growing(ONE, (one for one in singles if one.layers[0][0] == usual[0][0])),
+    ]
 
 
-def _manner(contender: Contender) -> tuple[str, ...]:
-    """One proposal is both: of one model, and of as many models as proposals."""
-    proposed = contender.layers[0]
-    kinds = len(set(proposed))
-    single, multiple = kinds == 1, kinds == len(proposed)
-    evenly = len(set(Counter(proposed).values())) == 1 and kinds > 1
-    return (*((SINGLE,) if single else ()), *((MULTIPLE,) if multiple or evenly else ()))
+def _evenly(contender: Contender) -> bool:
+    """Whether each proposer has as many proposals; a single one is of several and of one."""
+    times = Counter(contender.layers[0])
+    return len(set(times.values())) == 1 and (len(times) > 1 or times.total() == 1)
 
 
-def _usual(counted: Iterable[Contender], one: Contender) -> bool:
-    """Whether it is of the model that most single-proposer teams are of."""
-    singles = Counter(c.layers[0][0] for c in counted if SINGLE in _manner(c))
-    return one.layers[0][0] == singles.most_common(1)[0][0]
+def _growing(kind: str, contenders: Iterable[Contender]) -> list[Row]:
+    """One for each number of proposals, the first that was tried."""
+    found: dict[int, Row] = {}
+    for one in contenders:
+        found.setdefault(len(one.layers[0]), _counted(kind, one))
+    return [found[number] for number in sorted(found)]
 
 
-def _counted(manner: str, contender: Contender) -> Row:
+def _counted(kind: str, contender: Contender) -> Row:
     found = score(contender)
     return {
-        "kind": manner,
+        "kind": kind,
         "proposals": len(contender.layers[0]),
         "proposers": ", ".join(dict.fromkeys(contender.layers[0])),
         "aggregator": contender.aggregator,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
+from typing import NamedTuple
 
 from mixtura.evals.answers import ALONE, Answer, Call, Contender
 from mixtura.reports.rows import SHARE, Interval, interval
@@ -49,12 +50,9 @@ def short(contender: Contender) -> str:
     rows = [_counted(row) for row in contender.layers]
     same = len(set(rows)) == 1 and len(rows) > 1
     team = f"({rows[0]}) × {len(rows)} layers" if same else " → ".join(rows)
-    last = contender.aggregator or "vote"
-    return (
-        f"{team} → {last}"
-        if contender.pattern == MIXTURE
-        else f"{team} → {contender.pattern} by {last}"
-    )
+    last = contender.aggregator or "all"
+    by = "" if contender.pattern == MIXTURE else f"{contender.pattern} by "
+    return f"{team} → {by}{last}"
 
 
 def _counted(row: Sequence[str]) -> str:
@@ -68,6 +66,8 @@ class Runs:
 
     task: str
     contenders: tuple[Contender, ...]
+    unscored: tuple[str, ...] = ()
+    """Who answered and has no score."""
 
     @cached_property
     def alone(self) -> Mapping[str, Contender]:
@@ -98,12 +98,46 @@ def uniform(contender: Contender) -> Team | None:
 
 
 def by_task(contenders: Iterable[Contender]) -> list[Runs]:
-    """Contenders apart by task, the task with the most of them first."""
-    tasks: dict[str, dict[tuple[object, ...], Contender]] = {}
+    """
+    Contenders apart by task and by prompts, the task with the most of them first.
+
+    Two files of the same task, which share no prompt, are two tasks. Who has no answer yet is
+    left out; who has answers and not one score is only named.
+    """
+    groups: list[_Group] = []
+    for one in contenders:
+        if not one.answers:
+            continue
+        prompts = {(answer.sample, answer.question) for answer in one.answers}
+        found = next((g for g in groups if g.task == one.task and g.prompts & prompts), None)
+        if found is None:
+            found = _Group(one.task, set(), [])
+            groups.append(found)
+        found.prompts.update(prompts)
+        found.contenders.append(one)
+    times: Counter[str] = Counter()
+    every: list[Runs] = []
+    for group in sorted(groups, key=lambda group: -len(group.contenders)):
+        times[group.task] += 1
+        again = f" {times[group.task]}" if times[group.task] > 1 else ""
+        fullest = _fullest(group.contenders)
+        scored = tuple(one for one in fullest if by_prompt(one))
+        unscored = tuple(short(one) for one in fullest if not by_prompt(one))
+        every.append(Runs(f"{group.task}{again}", scored, unscored))
+    return every
+
+
+class _Group(NamedTuple):
+    task: str
+    prompts: set[tuple[str, str]]
+    contenders: list[Contender]
+
+
+def _fullest(contenders: Iterable[Contender]) -> list[Contender]:
+    """Of those of the same shape the one with the most scores."""
+    kept: dict[tuple[object, ...], Contender] = {}
     for one in contenders:
         shape = (one.layers, one.aggregator, one.pattern, one.name if one.pattern == ALONE else "")
-        kept = tasks.setdefault(one.task, {})
         if shape not in kept or len(by_prompt(one)) > len(by_prompt(kept[shape])):
             kept[shape] = one
-    found = [Runs(task, tuple(kept.values())) for task, kept in tasks.items()]
-    return sorted(found, key=lambda runs: -len(runs.contenders))
+    return list(kept.values())

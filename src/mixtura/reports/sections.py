@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from mixtura.reports import expense, figures, headlines, quality, reading
+from mixtura.reports.drawing import Drawing
 from mixtura.reports.figures import Chart
 from mixtura.reports.likeness import MEASURES
 from mixtura.reports.rows import Row
@@ -42,7 +43,7 @@ class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     missing: str
     columns: tuple[tuple[str, str, Manner], ...]
     """A column of the rows, what it is called, how it is written."""
-    command: str = "mixtura report --collect --models A B C --task gsm8k --from RUNS"
+    command: str = "mixtura report collect --models A B C --task gsm8k"
     """What would bring the runs that are missing."""
     paper: Paper | None = None
 
@@ -54,13 +55,13 @@ class Section:
     key: str
     words: Words
     rows: Sequence[Row]
-    charts: Mapping[str, Chart]
+    figures: Mapping[str, Drawing]
     more: Mapping[str, Sequence[Row]]
     """Rows that only stand behind figures, by name."""
 
     def titles(self) -> list[str]:
         """What one sees, a sentence for each figure; the question, where there is none."""
-        return [figures.title(chart) for chart in self.charts.values()] or (
+        return [drawing.title for drawing in self.figures.values()] or (
             [self.words.title] if self.rows else []
         )
 
@@ -77,12 +78,13 @@ def sections(runs: Runs) -> list[Section]:
 
 
 def _made(key: str, said: Words, rows: Sequence[Row], runs: Runs) -> Section:
-    charts: dict[str, Chart] = dict(_CHARTS[key](rows)) if rows and key in _CHARTS else {}
-    if key != "budget" or not rows:
-        return Section(key, said, rows, charts, {})
-    by_layer = expense.tokens_by_layer(runs)
-    charts["tokens"] = figures.tokens(by_layer, headlines.tokens(by_layer))
-    return Section(key, said, rows, charts, {"tokens": by_layer})
+    charts = dict(_CHARTS[key](rows)) if rows and key in _CHARTS else {}
+    more: dict[str, Sequence[Row]] = {}
+    if key == "budget" and rows:
+        more["tokens"] = expense.tokens_by_layer(runs)
+        charts["tokens"] = figures.tokens(more["tokens"], headlines.tokens(more["tokens"]))
+    drawn = {name: Drawing(chart) for name, chart in charts.items()}
+    return Section(key, said, rows, drawn, more)
 
 
 # ---- rows
@@ -94,7 +96,7 @@ def _following(runs: Runs) -> list[Row]:
 
 def _accuracy(runs: Runs) -> list[Row]:
     """The layers as columns; only of what a program checks, and of whoever has a second one."""
-    if runs.task not in CHECKED:
+    if runs.task.partition(" ")[0] not in CHECKED:
         return []
     table: dict[str, Row] = {}
     for row in quality.layers(runs):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
 
-from mixtura.reports import drawing, figures
+from mixtura.reports.drawing import Drawing
 from mixtura.server.page import style
 
 
@@ -35,9 +35,9 @@ def sheet(title: str, parts: Iterable[str]) -> str:
 """
 
 
-def figure(chart: figures.Chart) -> str:
-    label = escape(figures.title(chart))
-    return f'<figure role="img" aria-label="{label}">{drawing.inline(chart)}</figure>'
+def figure(drawing: Drawing) -> str:
+    label = escape(drawing.title)
+    return f'<figure role="img" aria-label="{label}">{drawing.inline}</figure>'
 
 
 def folded(head: str, body: str, *, opened: bool) -> str:
