@@ -3,12 +3,14 @@ PYTHON ?= python3
 VENV   ?= .venv
 Q      ?= Why is the sky blue?
 BIN    := $(VENV)/bin
+# As it was written: a $ in a question is a $, and nothing in it is run.
+override Q := $(value Q)
 export Q
 
 .PHONY: ask test check soak bench lock help clean
 
 ask: $(VENV)/.use ## Ask a question: make ask Q="..."
-	@$(BIN)/mixtura ask "$$Q"
+	@$(BIN)/mixtura ask -- "$$Q"
 
 test: $(VENV)/.test $(VENV)/.clients ## Run the whole test suite
 	@$(BIN)/mixtura pull smollm2-135m

@@ -20,6 +20,8 @@ from mixtura import (
     Mixture,
     Noticed,
     Proposer,
+    QuorumNotMetError,
+    QuotaError,
     RateLimitedError,
     Recalled,
     Sampling,
@@ -29,7 +31,8 @@ from mixtura import (
     ask,
 )
 from mixtura.budget import Amount, DayPurse, Pocket, forecast, priced
-from mixtura.errors import bill
+from mixtura.engine import within
+from mixtura.errors import OutOfTimeError, bill, billed
 from mixtura.models.budgeted import Budgeted
 from mixtura.models.cached import Cached
 from mixtura.models.deadlined import Deadlined, hurried
@@ -223,7 +226,7 @@ def test_only_one_copys_tokens_are_reported_though_both_would_speak():
 
 
 def test_a_copy_that_fails_leaves_the_race_to_the_other():
-    late = Scripted("late", ["still here"], delay=0.06)
+    late = Scripted("late", ["still here"], delay=0.5)
     error = UnavailableError("down", charges=[Charge("spare", Usage(5, 0), "failed")])
 
     answer = run(hedged(late, failing(error, "spare")).complete(ASK))
@@ -558,12 +561,32 @@ def test_a_days_purse_is_shared_by_processes_and_filled_anew_the_next_day(tmp_pa
     one.settle(hold, Amount(2.0, 1))
     second = two.hold(Amount(8.0, 1))
     assert second is not None
-    clock.now += 3 * 3600  # the process that held it is gone
-    assert one.hold(Amount(8.0, 1)) is not None
+    clock.now += 3 * 3600  # the process that held it is gone, perhaps after spending it
+    assert one.hold(Amount(1.0, 1)) is None
     clock.now += 86400
     assert two.hold(Amount(10.0, 1)) is not None
     for s in stores:
         s.close()
+
+
+@pytest.mark.parametrize("jump", [120, -40 * 86400, 86400])
+def test_a_run_over_midnight_or_a_jump_of_the_clock_passes_no_days_cap(tmp_path, jump):
+    clock = Clock()
+    clock.now = 86400 * 20000 - 60.0  # a minute before midnight
+    store = Store(tmp_path / "s.sqlite", clock=clock)
+    purse = DayPurse("the day", DayBook(store, "day"), dollars=10.0)
+
+    first = purse.hold(Amount(8.0, 1))
+    clock.now += jump
+    second = purse.hold(Amount(10.0, 1))
+    purse.settle(first, Amount(8.0, 1))
+
+    assert purse.book.used() == (10.0, 1)
+    purse.settle(second, Amount(4.0, 1))
+    assert purse.book.used() == (4.0, 1)
+    clock.now -= jump
+    assert purse.book.used() == (8.0, 1)
+    store.close()
 
 
 # ---- deadline
@@ -587,6 +610,23 @@ def test_a_deadline_leaves_time_for_the_answer():
 
     assert "here" in answer.text
     assert "late" in answer.degraded[0]
+
+
+def test_a_layer_that_has_no_time_left_ends_the_run_as_its_deadline_does():
+    late = Meter("late", ["too late"] * 2, delay=30.0)
+    mixture = Mixture(layers=(Layer((Proposer(late, samples=2),)),), aggregator=Aggregator(late))
+
+    with pytest.raises(OutOfTimeError, match=r"no answer within 0.1 s: layer 1") as error:
+        run(Deadlined(hurried(mixture, 0.1), 0.1).complete(ASK))
+    assert [charge.usage.prompt_tokens for charge in error.value.charges] == [7, 7]
+
+
+def test_a_layer_that_fails_in_time_fails_as_ever():
+    bad = failing(UnavailableError("down"), "bad")
+    mixture = Mixture.of([Proposer(bad, samples=2), bad], echo("chief"))
+
+    with pytest.raises(QuorumNotMetError, match=r"\(3 × bad: down\)"):
+        run(Deadlined(hurried(mixture, 30), 30).complete(ASK))
 
 
 # ---- what was cancelled is on the bill
@@ -644,6 +684,48 @@ def test_a_cut_off_mixture_keeps_the_bill_of_its_members_that_answered():
     assert sorted(cut_off(inner)) == [("chief", 7), ("x", 5)]
 
 
+@pytest.mark.parametrize("turns", range(8))
+@pytest.mark.parametrize("wrap", ["hedged", "raced", "cached", "retried"])
+def test_whoever_is_called_off_has_the_bill_of_what_was_answered_a_moment_before(
+    wrap, turns, store
+):
+    model = Scripted("m", ["here"], usage=Usage(5, 1))
+    wrapped = {
+        "hedged": Hedged(model, after=30.0),
+        "raced": Hedged(slow(30.0), elsewhere=model, after=0.0, share=1.0),
+        "cached": Cached(model, AnswerCache(store), identity="m"),
+        "retried": Retrying(model),
+    }[wrap]
+
+    async def called_off():
+        task = asyncio.create_task(wrapped.complete(ASK))
+        while model.in_flight or not model.asked:
+            await asyncio.sleep(0)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        try:
+            return (await task).charges
+        except asyncio.CancelledError as left:
+            return billed(left)
+
+    assert [c.usage for c in run(called_off())] == [Usage(5, 1)]
+
+
+def test_a_run_that_is_out_of_time_has_its_whole_bill():
+    x = Scripted("x", ["here"], usage=Usage(5, 1))
+    team = Mixture(layers=(Layer((Proposer(x),)),), aggregator=Aggregator(stuck("chief")))
+    purse = Pocket("all", tokens=10**9)
+    capped = Budgeted(team, lambda: [purse], lambda m, u: None)
+
+    with pytest.raises(OutOfTimeError) as caught:
+        run(Deadlined(capped, 0.05).complete(ASK))
+
+    charges = [(c.model, c.usage.prompt_tokens) for c in caught.value.charges]
+    assert sorted(charges) == [("chief", 7), ("x", 5)]
+    assert purse.used.tokens == sum(c.usage.total_tokens for c in caught.value.charges)
+
+
 def test_no_one_waits_at_the_gate_for_an_upstream_that_wants_an_hour():
     gate = Gate(Limits())
     refused = Limited(failing(RateLimitedError("429").after(3600.0)), gate)
@@ -654,6 +736,82 @@ def test_no_one_waits_at_the_gate_for_an_upstream_that_wants_an_hour():
                 await model.complete(ASK)
 
     run(twice())
+
+
+@pytest.mark.parametrize("queued", [False, True])
+def test_no_one_waits_at_the_gate_longer_than_the_answer_is_waited_for(queued):
+    async def waits(seconds):
+        door = Gate(Limits(concurrency=1)).door()
+        await door.enter("m", 1)
+        door.refused(0 if queued else 30.0)
+        with within(seconds):
+            task = asyncio.create_task(door.enter("m", 1))
+        await asyncio.sleep(0)
+        door.refused(30.0)
+        try:
+            await asyncio.wait_for(task, 0.05)
+        finally:
+            await asyncio.wait([task])
+
+    with pytest.raises(RateLimitedError, match="30 s without calls"):
+        run(waits(20.0))
+    with pytest.raises(TimeoutError):
+        run(waits(40.0))
+
+
+def test_a_layer_does_not_wait_for_one_who_could_only_come_back_after_its_deadline():
+    limited = Retrying(failing(RateLimitedError("429").after(30.0)))
+    members = tuple(Proposer(model) for model in (limited, echo("b")))
+    team = Mixture(layers=(Layer(members, deadline=20.0),), aggregator=Aggregator(echo("chief")))
+
+    answer = run(asyncio.wait_for(team.complete(ASK), 5))
+
+    assert answer.degraded == ("layer 1: failing failed: 429",)
+
+
+def test_a_fallback_answers_where_the_run_has_no_time_to_wait_for_the_aggregator():
+    chief = Retrying(failing(RateLimitedError("429").after(30.0), "chief"))
+    members = (Layer((Proposer(echo("a")),)),)
+    team = Mixture(layers=members, aggregator=Aggregator(chief, fallbacks=(echo("spare"),)))
+
+    answer = run(asyncio.wait_for(Deadlined(team, 20.0).complete(ASK), 5))
+
+    assert answer.degraded == ("the aggregator chief failed: 429",)
+
+
+def test_who_is_refused_and_called_off_in_the_same_moment_leaves_no_place_free():
+    door = Gate(Limits(concurrency=1)).door
+
+    async def refused_and_left():
+        await door().enter("m", 1)
+        queued = asyncio.create_task(door().enter("m", 1))
+        await asyncio.sleep(0)
+        door().refused(3600.0)
+        queued.cancel()
+        await asyncio.wait([queued])
+        return door().inside
+
+    assert run(refused_and_left()) == 1
+
+
+def test_a_model_whose_quota_is_spent_is_left_alone_for_a_while_and_says_so():
+    clock = Clock()
+    gate = Gate(Limits(), clock=clock)
+    spent = Scripted("m", [QuotaError("402: no credits"), "paid again"])
+    models = Limited(spent, gate), Limited(echo("other"), gate)
+
+    async def asked():
+        with pytest.raises(QuotaError, match="no credits"):
+            await models[0].complete(ASK)
+        clock.now += 100
+        with pytest.raises(QuotaError, match="spent 100 s ago"):
+            await models[0].complete(ASK)
+        await models[1].complete(ASK)
+        clock.now += 250
+        return await models[0].complete(ASK)
+
+    assert run(asked()).text == "paid again"
+    assert len(spent.asked) == 2
 
 
 def test_an_answer_that_a_cap_may_have_cut_is_not_kept(store):
@@ -668,12 +826,36 @@ def test_the_worst_case_of_digits_is_a_token_each():
     assert forecast(echo(), ask("7" * 3000))[0].usage.prompt_tokens >= 3000
 
 
-def test_a_fallback_without_a_price_is_refused_before_anything_is_asked():
-    alone = Mixture(layers=(), aggregator=Aggregator(echo("a"), fallbacks=(echo("b"),)))
-    capped = Budgeted(alone, lambda: [Pocket("r", 1e9)], lambda m, u: DEAR(u) if m == "a" else None)
+def within_a_mixture(model):
+    return Mixture(layers=(Layer((Proposer(model),)),), aggregator=Aggregator(echo("a")))
 
-    with pytest.raises(ConfigError, match=r"\bb\b"):
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Mixture(layers=(), aggregator=Aggregator(echo("a"), fallbacks=(echo("b"),))),
+        within_a_mixture(Hedged(echo("a"), elsewhere=echo("b"))),
+        within_a_mixture(Retrying(Hedged(echo("a"), elsewhere=Retrying(echo("b"))))),
+        within_a_mixture(Hedged(echo("a"), elsewhere=within_a_mixture(echo("b")))),
+    ],
+    ids=["fallback", "elsewhere", "wrapped", "a mixture elsewhere"],
+)
+def test_who_may_stand_in_without_a_price_is_refused_before_anything_is_asked(model):
+    capped = Budgeted(model, lambda: [Pocket("r", 1e9)], lambda m, u: DEAR(u) if m == "a" else None)
+
+    with pytest.raises(ConfigError, match=r"that of b is unknown"):
         run(capped.complete(ASK))
+
+
+def test_a_mixture_as_a_fallback_is_priced_by_its_members():
+    spare = within_a_mixture(echo("b"))
+    alone = Mixture(layers=(), aggregator=Aggregator(echo("a"), fallbacks=(spare,)))
+
+    assert run(
+        Budgeted(
+            alone, lambda: [Pocket("r", 1e9)], lambda m, u: DEAR(u) if m in "ab" else None
+        ).complete(ASK)
+    )
 
 
 def test_members_that_are_not_metered_are_paid_for_all_the_same():

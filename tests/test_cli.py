@@ -26,6 +26,7 @@ from rich.console import Console
 from mixtura import hub
 from mixtura.events import Aggregated, Asked, Completed, Proposal, RunStarted, Seat
 from mixtura.render import Plain, notes
+from mixtura.store import DayBook, RunBook, Store
 from mixtura.streaming import Recorder
 from mixtura.types import Charge, Completion, Message, Usage, ask
 from tests.loopback import Answer, Json, Loopback, loopback, nobody
@@ -407,6 +408,27 @@ def test_a_fallback_answers_where_the_aggregator_cannot(desk):
     assert ran.json["degraded"] is True
 
 
+# ---------------------------------------------------------------- beforehand
+
+
+def test_a_dry_run_asks_no_one_and_tells_calls_and_the_most_they_may_cost(desk):
+    ran = desk.run("ask", "--dry-run", "--json", "--max-tokens", "100", "Why?")
+
+    assert set(ran.json) == {"calls", "max_cost_usd", "unknown_prices"}
+    assert (ran.code, ran.json["calls"], ran.json["unknown_prices"]) == (0, 3, [])
+    assert 0.08 < ran.json["max_cost_usd"] < 0.2  # two drafts of 4,096 at $10 a million, read again
+    assert desk.server.requests == []
+
+
+def test_a_dry_run_with_an_unknown_price_knows_no_most(desk):
+    file = desk.folder / "mixtura.toml"
+    file.write_text(file.read_text().replace("price", "# price", 1))
+    ran = desk.run("ask", "--dry-run", "--json", "Why?")
+
+    assert ran.json == {"calls": 3, "max_cost_usd": None, "unknown_prices": ["ann"]}
+    assert "No price is known for ann." in desk.run("ask", "--dry-run", "Why?").out
+
+
 # ---------------------------------------------------------------- interrupted
 
 
@@ -434,6 +456,29 @@ def test_an_interrupt_ends_at_once_says_what_was_spent_and_hangs_up(form, desk):
         assert [c["model"] for c in told["calls"]] == ["ann", "ben", "chief"]
     else:
         assert out == b""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_what_a_run_spent_that_was_told_to_end_is_written_down(number, desk):
+    file = desk.folder / "mixtura.toml"
+    file.write_text(file.read_text() + "[budget]\nday_usd = 1.0\n")
+    desk.server.answers["ben"] = Answer(delay=60)
+    process = desk.start("ask", "Why?")
+    desk.server.wait_until_asked(2)
+
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=20)
+
+    assert (process.returncode, out) == (-number, b"")
+    store = Store(desk.folder.parent / "home" / ".local" / "state" / "mixtura" / "mixtura.sqlite")
+    spent, tokens = DayBook(store, "day").used()
+    if number == signal.SIGKILL:  # no one knows: all that was set aside counts
+        assert spent > 0.05
+    else:
+        assert 0 < spent < 0.01
+        assert [run["state"] for run in RunBook(store).list()] == ["stopped"]
+    assert tokens > 0
+    store.close()
 
 
 # ---------------------------------------------------------------- wrong use
@@ -753,6 +798,8 @@ def test_models_lists_every_name_whole_however_narrow_the_output(desk):
     for name in hub.known():
         assert name in ran.out
         assert name in narrow.out
+    assert max(map(len, narrow.out.splitlines())) <= 60
+    assert "…" not in narrow.out
     for word in ("mixtura pull starter", "ann", "openai", "ollama", ".gguf"):
         assert word in ran.out
 
@@ -861,10 +908,12 @@ class Terminal:
         return self.process.wait(20)
 
 
-def terminal(desk: Desk, *words: str, width: int = 100, height: int = 30) -> Terminal:
+def terminal(
+    desk: Desk, *words: str, width: int = 100, height: int = 30, kind: str = "xterm-256color"
+) -> Terminal:
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
-    desk.env["TERM"] = "xterm-256color"
+    desk.env["TERM"] = kind
     process = desk.start(
         *words, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that ^C is a signal
@@ -923,6 +972,14 @@ def test_a_table_in_a_narrow_terminal_still_says_who(desk):
     table = screen.text.partition("most.")[2]
     for told in ("ann", "ben", "chief", "total"):
         assert told in table
+
+
+def test_a_terminal_that_can_do_nothing_is_written_to_in_its_own_width(desk):
+    screen = terminal(desk, "ask", "Why?", width=50, kind="dumb")
+
+    assert screen.close() == 0
+    assert "total" in screen.text
+    assert max(len(line.rstrip()) for line in screen.text.splitlines()) <= 50
 
 
 def test_a_table_with_long_names_keeps_its_numbers(desk):

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from contextlib import contextmanager
+from html import escape
 
 import pytest
 
@@ -16,6 +17,7 @@ from mixtura.evals import opponents
 from mixtura.evals.compare import JUDGING, Terms, compare, estimate
 from mixtura.evals.run import Asked
 from mixtura.plan import VOTE
+from mixtura.reports.compared import page
 from tests.test_evals import REFUSED, written
 from tests.upstream import Script, running
 
@@ -391,6 +393,36 @@ def test_the_command_says_the_verdict_in_a_table_and_the_same_as_json(typed):
     )
     assert {"difference", "low", "high"} <= set(data["pairs"][0])
     assert data["verdict"] in out.replace("\n", " ")
+
+
+def test_the_page_has_the_verdict_and_both_answers_and_trusts_none_of_them(tmp_path):
+    hostile = "<script>alert(1)</script><img src=x>"
+
+    def otherwise(record):
+        script = together(record)
+        return Script(f"{hostile} {''.join(script.text)}")
+
+    with comparing(tmp_path, otherwise) as (_, compared):
+        found = compared()
+    html = page(found, "mixtura compare <team>")
+
+    assert escape(found.verdict[1:]) in html
+    assert html.count("<script") == html.count("<img") == 0
+    assert escape(hostile) in html
+    assert "mixtura compare &lt;team&gt;" in html
+    assert "default-src 'none'" in html
+    assert html.count("<figure") == 2
+
+
+def test_a_page_that_cannot_be_written_is_said_before_anything_is_asked(typed):
+    with running(together) as upstream:
+        typed.folder(CONFIG.format(url=upstream.base_url()))
+        how = ["compare", "team", "--on", "rows.jsonl", "--task", "gsm8k", "--html", "no/p.html"]
+        code, _, err = typed(*how)
+
+        assert code == 2
+        assert "there is no folder no" in err
+        assert upstream.records == []
 
 
 def test_progress_tells_of_the_judge_by_name(tmp_path):

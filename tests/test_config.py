@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -134,25 +135,27 @@ WRONG = {
         "'max_token'", "'max_tokens'",
     ),
     # ---- values of another type
-    "a text for a number": ('[models.m]\nmodel = "x"\nretries = "two"  # <-', "retries", "int"),
+    "a text for a number": (
+        '[models.m]\nmodel = "x"\nretries = "two"  # <-', "retries", "a whole number, got a text"
+    ),
     "a fraction for a number": (
-        simple('quorum = 1.5  # <-'), "quorum", "int"
+        simple('quorum = 1.5  # <-'), "quorum", "a whole number"
     ),
     "one name for the layers": (
-        team('layers = "quick"  # <-\naggregator = "quick"'), "layers", "array"
+        team('layers = "quick"  # <-\naggregator = "quick"'), "layers", "a list, got a text"
     ),
     "names for the layers": (
-        team('layers = ["quick"]  # <-\naggregator = "quick"'), "layers", "array"
+        team('layers = ["quick"]  # <-\naggregator = "quick"'), "layers[0]", "a list, got a text"
     ),
     "a number among names, lines below the list's beginning": (
         team('layers = [\n  ["quick"],\n  ["quick", 7],  # <-\n]\naggregator = "quick"'),
-        "layers[1][1]", "str",
+        "layers[1][1]", "a text or a table, got a whole number",
     ),
     "a text for a temperature": (
         simple('sampling = { temperature = "hot" }  # <-'),
-        "sampling.temperature", "float",
+        "sampling.temperature", "a number, got a text",
     ),
-    "a table for models that is no table": ("[models]\nquick = 5  # <-", "models.quick", "object"),
+    "a table for models that is no table": ("[models]\nquick = 5  # <-", "models.quick", "a table"),
     # ---- what is missing
     "a mixture without layers": (
         top('[mixtures.team]  # <-\naggregator = "quick"'), "layers", "missing"
@@ -241,8 +244,27 @@ WRONG = {
     ),
     "no samples": (
         team('layers = [[{ model = "quick", samples = 0 }]]  # <-\naggregator = "quick"'),
-        "samples", "at least 1",
+        "samples", "1 to 1,000",
     ),
+    "more samples than anyone wants": (
+        team('layers = [["quick*999999999"]]  # <-\naggregator = "quick"'),
+        "samples", "1 to 1,000",
+    ),
+    "a share above the whole": (model('hedge = { share = 5 }  # <-'), "hedge.share", "1"),
+    "a cache that is less than empty": (top('[cache]\ndays = -1  # <-'), "cache.days", "0"),
+    "a word that none of those is": (
+        top('[budget]\nat_the_cap = "drop"  # <-'), "budget.at_the_cap", "'refuse'"
+    ),
+    "a provider that no one knows, before a slash": (
+        team('layers = [["nosuch/model"]]  # <-\naggregator = "quick"'), "'nosuch'", "openai"
+    ),
+    # ---- names that could not be used
+    "a model by a name that is taken": ('[models.auto]  # <-\nmodel = "x.gguf"', "'auto'", "name"),
+    "a mixture by a name that is taken": (
+        top('[mixtures.auto-team]  # <-\nlayers = [["quick"]]\naggregator = "quick"'),
+        "'auto-team'", "another name",
+    ),
+    "a name with a star": ('[models."x*3"]  # <-\nmodel = "x.gguf"', "'x*3'", "'*'"),
     "a negative patience": (
         simple('patience = -1  # <-'),
         "patience", "negative",
@@ -267,6 +289,8 @@ WRONG = {
         model('limits = { concurrency = 0 }  # <-'),
         "concurrency", "1",
     ),
+    "no threads": ('[models.m]\nmodel = "x.gguf"\nthreads = 0  # <-', "threads", "1"),
+    "no context": ('[models.m]\nmodel = "x.gguf"\ncontext = 0  # <-', "context", "1"),
     "a negative timeout": (
         model('timeouts = { total = -5 }  # <-'),
         "total", "0",
@@ -318,6 +342,24 @@ WRONG = {
         "OPENAI_API_KEY", "environment",
     ),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ('provider = "opnai"  # <-\nmodel = "gpt"', "did you mean 'openai'"),
+        ('provider = "openai"  # <-', "`model` is missing"),
+        ('model = "x"\nbase_url = "localhost:8000"  # <-', "http://"),
+        ('provider = "groq"\nmodel = "x"\nbase_url = "localhost:8000"  # <-', "http://"),
+        ('model = "x.gguf"\nretries = 5  # <-', "hosted models"),
+    ],
+)
+def test_a_model_that_no_one_uses_yet_is_checked_when_the_file_is_read(body, said, folder):
+    text = f"{MODELS}[models.unused]\n{body}\n"
+
+    with pytest.raises(ConfigError) as error:
+        read(text, folder)
+    assert said in str(error.value)
 
 
 @pytest.mark.parametrize("case", WRONG)
@@ -866,7 +908,17 @@ def hosted() -> list[str]:
     return sorted(names)
 
 
-@pytest.mark.parametrize("name", hosted())
+def written() -> list[str]:
+    """Every served model that the docs and the help of commands name."""
+    root = Path(__file__).parents[1]
+    files = [root / "README.md", *root.glob("docs/*.md"), *root.glob("src/mixtura/cli/*.py")]
+    text = "\n".join(file.read_text("utf-8") for file in files)
+    known = [name for name, provider in catalog.providers().items() if provider.prices]
+    named = re.findall(rf"\b((?:{'|'.join(known)})/[\w./:-]*\w)", text)
+    return sorted({name for name in named if not name.endswith("/model")})
+
+
+@pytest.mark.parametrize("name", [*hosted(), *written()])
 def test_a_model_that_the_package_names_is_served_today_at_a_known_price(name):
     provider, model = name.split("/", 1)
     known = catalog.providers()[provider]

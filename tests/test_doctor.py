@@ -161,21 +161,24 @@ def listing(models):
         thread.join()
 
 
-def test_endpoints_that_answer_tell_how_many_models_they_list(doctor):
-    with listing(["a", "b"]) as (url, asked):
+def test_endpoints_that_answer_tell_which_models_they_list(doctor):
+    with listing(["a", "b", f"an echo of {SECRET}"]) as (url, asked):
         doctor.configure(
             f'[models.x]\nprovider = "anthropic"\nbase_url = "{url}/own/v1"\nmodel = "a"\n'
             'api_key_env = "HOUSE_KEY"\n'
         )
-        done = doctor(
-            "--json", "--call", "smollm2-no", HOUSE_KEY=SECRET, OLLAMA_HOST=url[7:],
-            AZURE_OPENAI_API_KEY=SECRET, AZURE_OPENAI_ENDPOINT=url,
-        )  # fmt: skip
+        there = {
+            "HOUSE_KEY": SECRET, "OLLAMA_HOST": url[7:],
+            "AZURE_OPENAI_API_KEY": SECRET, "AZURE_OPENAI_ENDPOINT": url,
+        }  # fmt: skip
+        done = doctor("--json", "--call", "smollm2-no", **there)
+        told = doctor("--call", "smollm2-no", **there)
+    assert "ollama lists a, b, an echo of ***" in told.stdout
     found = {row["name"]: row for row in json.loads(done.stdout)["endpoints"]}
 
     for name in ("x", "ollama", "azure"):
         assert found[name]["answers"], found[name]
-        assert found[name]["models"] == 2
+        assert found[name]["models"] == ["a", "b", "an echo of ***"]
         assert "hidden" not in found[name]["address"]
     headers = {path: {k.lower(): v for k, v in seen.items()} for path, seen in asked}
     assert headers["/own/v1/models?limit=1000"]["x-api-key"] == SECRET

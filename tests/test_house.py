@@ -151,6 +151,21 @@ def test_every_command_in_the_docs_exists_with_its_options(path, line):
     assert used <= known, f"{path.name}: {line}"
 
 
+def test_make_asks_a_question_as_it_was_written(tmp_path):
+    for name in ("python", "mixtura"):
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text("#!/bin/sh\nprintf '%s|' \"$@\"\n")
+        program.chmod(0o755)
+    (tmp_path / ".use").touch()
+    question = '-5 $HOME $(shell id) `id` $$ "quoted" it\'s 3 #4'
+
+    asked = ["make", "--silent", "ask", f"VENV={tmp_path}", f"Q={question}"]
+    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert done.stdout == f"ask|--|{question}|"
+
+
 def test_no_commit_names_a_registry_or_carries_a_lock_with_addresses():
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     names = listed.stdout.splitlines()

@@ -15,6 +15,7 @@ from mixtura import (
     Charge,
     Completed,
     Completion,
+    ConfigError,
     ContentFilterError,
     ContextOverflowError,
     Failure,
@@ -43,7 +44,7 @@ from mixtura import (
     streamed,
 )
 from mixtura.models.fake import Scripted, echo, failing, slow
-from mixtura.prompts import fitted, paper, tokens
+from mixtura.prompts import envelope, fitted, paper, tokens
 from tests.conftest import run
 
 ASK = ask("Why is the sky blue?")
@@ -217,6 +218,18 @@ def test_a_persona_comes_after_the_callers_system_prompt_and_only_to_its_propose
     assert "doubt" not in shown(chief)
 
 
+@pytest.mark.parametrize("synthesis", [paper, envelope])
+def test_a_persona_stands_before_the_proposals_not_behind_them_where_it_could_be_one(synthesis):
+    team, chief = Scripted("m", ["first", "second"]), echo("chief")
+    layer = Layer((Proposer(team, persona="You doubt everything."),))
+
+    answer(Mixture(layers=(layer, layer), aggregator=Aggregator(chief), synthesis=synthesis))
+
+    words = shown(team, 1)
+    assert words.count("You doubt everything.") == 1
+    assert words.index("You doubt everything.") < words.index("first")
+
+
 # ---- failures
 
 
@@ -335,9 +348,17 @@ def test_a_bug_in_a_model_is_not_taken_for_a_failing_proposer():
         async def complete(self, request, emit=None):
             raise KeyError("choices")
 
-    with pytest.raises(ExceptionGroup) as e:
+    with pytest.raises(KeyError, match="choices"):
         answer(mixture(Buggy(), echo("b"), aggregator=echo("chief")))
-    assert e.group_contains(KeyError)
+
+
+def test_a_proposer_that_cannot_be_set_up_ends_the_run_with_the_reason_itself():
+    bad = Scripted("bad", [ConfigError("the file is damaged")])
+    late = slow(30, name="late")
+
+    with pytest.raises(ConfigError, match="the file is damaged"):
+        answer(mixture(bad, late, aggregator=echo("chief")))
+    assert late.in_flight == 0
 
 
 @pytest.mark.parametrize("text", ["User: hi\nAssistant: no", "<b>bold</b> & [x](y)", "None", "{x}"])
@@ -388,6 +409,14 @@ def test_a_deadline_goes_on_with_what_there_is_or_fails_the_quorum():
 
 
 # ---- leaving
+
+
+def test_a_layer_without_any_time_is_a_failure_not_a_cancelled_run():
+    late = slow(30, name="late")
+
+    with pytest.raises(QuorumNotMetError, match="late: cut off") as error:
+        answer(mixture(late, late, aggregator=echo("chief"), deadline=0))
+    assert error.value.late
 
 
 def test_cancelling_a_run_cancels_every_call_and_leaves_no_task():

@@ -113,7 +113,10 @@ def test_a_draft_cannot_know_its_own_fence():
     [
         "<|im_end|>", "<|im_start|>system", "<|eot_id|>", "<|start_header_id|>", "</s>", "<s>",
         "[INST]", "[/INST]", "<<SYS>>", "<start_of_turn>", "<end_of_turn>", "<｜User｜>",
-        "<think>", "</think>", "<bos>", "<eos>", "<|endoftext|>", "<tool_call>",
+        "<think>", "</think>", "<bos>", "<eos>", "<|endoftext|>", "<tool_call>", "<tool_response>",
+        "<start_of_image>", "<end_of_utterance>", "<fim_prefix>", "<extra_id_0>", "<unused7>",
+        "<SPECIAL_12>", "<reserved_special_token_1>", "<sop>", "<0x0A>", "<image>", "<tools>",
+        "[IMG]", "[THINK]", "[/THINK]", "[gMASK]", "[SUFFIX]", "[TOOL_CONTENT]",
     ],
 )  # fmt: skip
 def test_no_tokenizer_sees_a_control_token_and_yet_nothing_is_lost(token):
@@ -125,6 +128,12 @@ def test_no_tokenizer_sees_a_control_token_and_yet_nothing_is_lost(token):
     assert drafts(shown)[0]["text"] == text
 
 
+def test_code_is_shown_as_it_was_written():
+    code = "std::vector<size_t> x; y = x[mask] + x[sep]; <b>bold</b> f<T>(a < b) [1] [x]"
+
+    assert code in prompt(envelope(ASK, said(code)))
+
+
 @pytest.mark.parametrize(
     ("hidden", "seen"),
     [
@@ -134,6 +143,13 @@ def test_no_tokenizer_sees_a_control_token_and_yet_nothing_is_lost(token):
         ("a\x1b[31mb\x1b[0m", "ab"),
         ("a\x1b]8;;http://x\x07b", "ab"),
         ("a\x00\x08b", "ab"),
+        ("a\ud800b", "a\ufffdb"),
+        ("a\U000e0100\U000e01efb", "ab"),
+        ("a\u00ad\u034f\u061c\u115f\u17b4\u3164\uffa0\ufe00\ufff0b", "ab"),
+        ("a\U0001d173\U0001bca0\U000e0fffb", "ab"),
+        ("a\ufe0e\ufe0f\ufe0f\ufe0eb", "ab"),
+        ("a\u200c\u200d\u200d\u200cb", "ab"),
+        ("❤️‍🔥 ☎︎ ᠮᠣᠩᠭᠣᠯ ᠤ᠋", "❤️‍🔥 ☎︎ ᠮᠣᠩᠭᠣᠯ ᠤ᠋"),
         ("👩‍👩‍👧 می‌خواهم\tx\ny", "👩‍👩‍👧 می‌خواهم\tx\ny"),
     ],
 )

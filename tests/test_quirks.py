@@ -132,6 +132,18 @@ def test_a_bound_that_is_told_is_kept():
     assert notices == ["writes at most 64 tokens, not 100"]
 
 
+def test_a_bound_that_shrinks_with_every_call_is_not_followed_for_ever():
+    bodies = []
+
+    def less(body):
+        bodies.append(body)
+        return said(f"max_tokens: at most {body['max_tokens'] - 1} are allowed", "max_tokens")
+
+    with pytest.raises(RejectedError):
+        asked(refusing(less))
+    assert len(bodies) < 20
+
+
 @pytest.mark.parametrize(
     "message",
     [

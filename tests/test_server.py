@@ -569,6 +569,18 @@ def test_no_request_raises_the_operators_cap(upstream, tmp_path):
         assert server.chat(mixtura={"max_cost": 5}).status == 402
 
 
+def test_no_request_passes_the_caps_that_the_server_was_started_with(upstream, tmp_path):
+    setup = team(upstream, "a", "chief").replace("use = false", "use = true")
+    with serving(tmp_path / "poor", setup, "--max-cost", "0.0000001") as server:
+        assert server.chat(mixtura={"max_cost": 5}).status == 402
+    with serving(tmp_path / "hasty", setup, "--deadline", "0.000001") as server:
+        assert server.chat(mixtura={"deadline": 60}).status == 504
+    with serving(tmp_path / "anew", setup, "--no-cache") as server:
+        before = len(upstream.records)
+        assert [server.chat(model="a").status for _ in range(2)] == [200, 200]
+        assert len(upstream.records) == before + 2
+
+
 def test_a_request_has_one_purse_for_all_its_answers(server):
     one = server.post("/api/plan", {"model": "team", "messages": QUESTION}).json["max_cost_usd"]
     enough = {"mixtura": {"max_cost": one * 1.5}}
@@ -710,6 +722,26 @@ def test_a_body_that_is_too_large_or_never_comes_is_refused(upstream, tmp_path):
             assert line.recv(100).startswith(b"HTTP/1.1 408")
 
 
+def test_a_head_that_never_ends_is_not_waited_for(upstream, tmp_path):
+    more = "[serve]\nreceive_seconds = 0.3"
+    with serving(tmp_path, team(upstream, "a", "chief", more=more)) as server:
+        port = int(server.url.rpartition(":")[2])
+        begun = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+        for sent in (b"", begun, begun + b"X: " + b"a" * 100_000):
+            with socket.create_connection(("127.0.0.1", port), 10) as line:
+                line.sendall(sent)
+                said = line.recv(100)
+                assert said.startswith(b"HTTP/1.1 400") if sent else said == b""
+        with socket.create_connection(("127.0.0.1", port), 10) as line:
+            for _ in range(2):  # the next request of a connection is heard as the first
+                line.sendall(begun + b"\r\n")
+                said = b""
+                while not said.endswith(b"}"):
+                    said += line.recv(1000)
+                assert said.startswith(b"HTTP/1.1 200")
+                time.sleep(0.4)
+
+
 def test_more_than_may_run_wait_and_more_than_may_wait_are_sent_away(tmp_path):
     with running() as slow:
         slow.scripts = {"a": Script("x"), "chief": Script("done", delay=0.5)}
@@ -728,6 +760,25 @@ def test_more_than_may_run_wait_and_more_than_may_wait_are_sent_away(tmp_path):
     statuses = sorted(answer.status for answer in answers)
     assert statuses == [200, 200, 503, 503]
     assert all(int(a.headers["retry-after"]) >= 1 for a in answers if a.status == 503)
+
+
+def test_a_request_that_was_sent_away_uses_none_of_its_keys_tokens(tmp_path):
+    with running() as slow:
+        slow.scripts = {"a": Script("done", delay=1)}
+        keys = "".join(
+            f'[serve.keys.{name}]\nsha256 = "{sha256(name.encode()).hexdigest()}"\n{rest}\n'
+            for name, rest in (("first", ""), ("second", "tokens_per_minute = 2"))
+        )
+        more = f"[serve]\nat_once = 1\nwaiting = 0\n{keys}"
+        with serving(tmp_path, team(slow, "a", "chief", more=more)) as server:
+            body = {"model": "a", "messages": QUESTION}
+            first = threading.Thread(target=server.post, args=("/v1/chat/completions", body),
+                                     kwargs={"authorization": "Bearer first"})  # fmt: skip
+            first.start()
+            seen(lambda: slow.open())
+            server.key = "second"
+            assert [server.chat(model="a").status for _ in range(2)] == [503, 503]
+            first.join(20)
 
 
 WEBUI = (
@@ -846,6 +897,7 @@ def test_official_browser_clients_of_a_configured_origin_may_send_their_headers(
         ({"stop": ["a", ""]}, "stop"),
         ({"stop": ""}, "stop"),
         ({"service_tier": "flex"}, "service_tier"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
     ],
 )
 def test_what_a_chat_cannot_be_asked_is_refused_with_its_parameter(body, param, server):

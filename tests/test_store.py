@@ -222,10 +222,8 @@ def test_a_store_that_takes_nothing_refuses_a_capped_run_by_name(store, pragma):
     mixture = alone(["x"])
     with store.transaction() as db:
         for i in range(200):  # no free page is left
-            row = ("p" * 60, str(i), 1.0, 1, 1e12)
-            db.execute(
-                "INSERT INTO held (purse, day, dollars, tokens, until) VALUES (?, ?, ?, ?, ?)", row
-            )
+            row = ("p" * 60, f"9999-{i}", 1.0, 1)
+            db.execute("INSERT INTO held (purse, day, dollars, tokens) VALUES (?, ?, ?, ?)", row)
     with store.transaction() as db:
         db.execute(pragma)
 

@@ -34,6 +34,7 @@ from mixtura import (
     Token,
     ask,
 )
+from mixtura.models.hedged import Hedged
 from mixtura.models.openai import OpenAI
 from mixtura.models.retrying import Retrying
 from mixtura.upstream import Clocks, Secret
@@ -437,6 +438,51 @@ def test_a_proposal_that_the_aggregators_filter_refuses_is_left_out_and_the_rest
     assert answer.text == "".join(words("chief"))
     assert len(calls) <= 4
     assert answer.degraded
+
+
+LONG = "The sky is blue because air scatters short waves most. " * 12
+"""Long enough to be worth reading when its end is missing."""
+
+
+def broken_off(upstream, script, *, wrap=lambda model: model, clocks=PATIENT, deadline=None):
+    """The answer of a mixture of a proposer that breaks off and a good one, and who read what."""
+    upstream.scripts |= {"long": script, "other": Script("Short."), "reader": Script("Done.")}
+    long, other, chief = (
+        OpenAI(name, upstream.base_url(), clocks=clocks) for name in ("long", "other", "reader")
+    )
+    layer = Layer((Proposer(wrap(long)), Proposer(other)), deadline=deadline)
+    team, events = Mixture(layers=(layer,), aggregator=Aggregator(chief)), []
+    answer = run(team.complete(ASK, events.append))
+    return answer, proposals(upstream.of("reader")[-1]), events
+
+
+@pytest.mark.parametrize("hedged", [False, True])
+@pytest.mark.parametrize("fault", ["end_unfinished", "stall", "deadline"])
+def test_a_long_draft_that_broke_off_is_read_as_incomplete_and_the_answer_says_so(
+    fault, hedged, upstream
+):
+    how = {"deadline": 1.5} if fault == "deadline" else {"clocks": Clocks(progress=0.5)}
+    fault = BY_NAME["stall" if fault == "deadline" else fault]
+    script = Script(LONG + "never", ever=fault.play(len(pieces(LONG))))
+
+    answer, shown, events = broken_off(
+        upstream, script, wrap=Hedged if hedged else lambda model: model, **how
+    )
+
+    (cut,) = (row["text"] for row in shown if not row["complete"])
+    assert cut.startswith(LONG[:400])
+    assert "broke off" in answer.degraded[0]
+    assert [c.outcome for c in answer.charges if c.model == "long"] in (["failed"], ["lost"])
+    assert not [e for e in events if isinstance(e, Failure)]
+
+
+def test_a_short_draft_that_broke_off_is_left_out(upstream):
+    script = Script("One two three", ever=BY_NAME["end_unfinished"].play(2))
+
+    answer, shown, _ = broken_off(upstream, script)
+
+    assert [row["text"] for row in shown] == ["Short."]
+    assert "failed" in answer.degraded[0]
 
 
 # ---------------------------------------------------------------- the upstream itself

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol, TypeVar
 
 from mixtura.errors import ConfigError, StoreBusyError, StoreError
-from mixtura.model import Model, unwrapped
+from mixtura.model import Model, Wrapper, unwrapped
 from mixtura.price import Pricer
 from mixtura.roles import Composite, Layer
 from mixtura.types import Charge, Request, Sampling, TextPart, Usage
@@ -94,12 +94,21 @@ _PLAIN = re.compile(r"[A-Za-z\s]", re.ASCII)
 
 
 def spares(model: Model) -> list[str]:
-    """The names of models that are only asked when others fail: their price must be known, too."""
-    inner = unwrapped(model)
-    if not isinstance(inner, Composite):
-        return []
-    names = [spare.name for spare in inner.spares]
-    return names + [name for call in inner.planned() for name in spares(call.model)]
+    """
+    The names of models that are only asked when others fail or are late: their price must be
+    known, too.
+    """
+    found: list[Model] = []
+    while isinstance(model, Wrapper):
+        found += model.spares
+        model = model.inner
+    names: list[str] = []
+    if isinstance(model, Composite):
+        found += model.spares
+        names += [name for call in model.planned() for name in spares(call.model)]
+    for spare in found:
+        names += [row.model for row in _forecast(spare, 0, Sampling())] + spares(spare)
+    return names
 
 
 def priced(expected: Iterable[Expected], pricer: Pricer) -> tuple[Amount, tuple[str, ...]]:

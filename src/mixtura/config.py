@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -13,6 +14,7 @@ import msgspec
 from mixtura import catalog, hub, patterned, serving, toml
 from mixtura.budget import DayPurse, Pocket, Purse
 from mixtura.errors import ConfigError
+from mixtura.folders import find, models_folder, state_folder
 from mixtura.mixture import Mixture
 from mixtura.model import Model
 from mixtura.models.budgeted import Budgeted
@@ -28,6 +30,8 @@ from mixtura.plan import (
     Plan,
     Seated,
     automatic,
+    check_name,
+    counted,
     seated,
     written,
 )
@@ -48,10 +52,12 @@ from mixtura.schema import (
 from mixtura.store import DAY, AnswerCache, DayBook, RunBook, Store
 from mixtura.turns import Turns
 from mixtura.types import Usage
-from mixtura.upstream import looked_up
-from mixtura.workshop import Workshop, ollama_url
+from mixtura.workshop import Workshop, check, ollama_models
 
-__all__ = ["EMBEDDED", "Auto", "Config", "Plan", "Seated", "automatic", "load", "seated"]
+__all__ = [
+    "EMBEDDED", "Auto", "Config", "Plan", "Seated", "automatic", "find", "load", "models_folder",
+    "seated",
+]  # fmt: skip
 
 
 PRESETS = "the presets"
@@ -86,6 +92,7 @@ class Config:
         self._models: dict[str, tuple[toml.Document, ModelTable]] = {}
         self._plans: dict[str, Plan] = {}
         self._built: dict[str, Model] = {}
+        self._mixtures: dict[str, tuple[Plan, Composite]] = {}
         self._building: list[str] = []
         self._auto: Auto | None = None
         self.default = "default"
@@ -114,10 +121,15 @@ class Config:
                 problem = f"'{name}' is a model here and a mixture: one name, one thing"
                 raise document.error(["mixtures", name], problem)
             table = document.convert(["models", name], ModelTable)
+            with _told_where(document, "models", name):
+                check_name(name)
+                check(table)
             self._plans.pop(name, None)
             self._models[name] = (document, table)
         for name in whole.mixtures:
             table = document.convert(["mixtures", name], MixtureTable)
+            with _told_where(document, "mixtures", name):
+                check_name(name)
             self._models.pop(name, None)
             self._plans[name] = _plan(name, table, document)
         for name in whole.mixtures:
@@ -173,7 +185,10 @@ class Config:
             near = difflib.get_close_matches(provider, catalog.providers(), n=1)
             if near:
                 return f"unknown model '{name}': did you mean '{near[0]}/{model}'?"
-        return f"{toml.unknown('model', name, self.names())} {_HOW_TO_NAME}"
+            said = f"'{name}': {toml.unknown('provider', provider, catalog.providers())}"
+        else:
+            said = toml.unknown("model", name, self.names())
+        return f"{said}{'' if said.endswith('?') else '.'} {_HOW_TO_NAME}"
 
     def _no_circle(self, plan: Plan, above: tuple[str, ...]) -> None:
         for name, path in plan.named():
@@ -210,6 +225,10 @@ class Config:
         """What the files say of their models."""
         return {name: table for name, (_, table) in self._models.items()}
 
+    def said(self, name: str) -> Mapping[str, object] | None:
+        """A model's table as it stands in its file."""
+        return self._models[name][0].data["models"][name] if name in self._models else None
+
     def variables(self) -> list[str]:
         """The names of the variables that a key may stand in."""
         known = [key for provider in catalog.providers().values() for key in provider.keys]
@@ -226,7 +245,7 @@ class Config:
         if self._auto is None:
             starter = hub.groups()["starter"]
             pulled = [name for name in starter if hub.cached(name, self.models_folder)]
-            self._auto = automatic(self._environ, _ollama_models(self._environ), pulled)
+            self._auto = automatic(self._environ, ollama_models(self._environ), pulled)
         return self._auto
 
     def knows(self, name: str) -> bool:
@@ -270,8 +289,16 @@ class Config:
     # ---- building
 
     def mixture(self, plan: Plan) -> Composite:
-        """Models for a plan's names. Raises ConfigError before any call is made."""
-        return self._assembled(plan, self._member)
+        """
+        Models for a plan's names, the same object each time for the same plan.
+
+        Raises ConfigError before any call is made.
+        """
+        made_of, mixture = self._mixtures.get(plan.name, (None, None))
+        if mixture is None or made_of is not plan:
+            mixture = self._assembled(plan, self._member)
+            self._mixtures[plan.name] = plan, mixture
+        return mixture
 
     def outline(self, plan: Plan) -> Composite:
         """The same mixture of mere names, for counting: it needs no key and asks no one."""
@@ -327,7 +354,7 @@ class Config:
         if table.day_usd is not None or table.day_tokens is not None:
             book = DayBook(self.store, "day")
             purses.append(DayPurse("the day", book, table.day_usd, table.day_tokens))
-        used = self._keys_of(plan)
+        used = self._keys_of(plan) if table.keys else ()
         for variable, caps in table.keys.items():
             if variable in used:
                 book = DayBook(self.store, f"key {variable}")
@@ -402,7 +429,7 @@ class Config:
         return self._workshop.local(name, name, ModelTable())
 
     def _from_table(self, name: str, table: ModelTable, document: toml.Document) -> Model:
-        try:
+        with _told_where(document, "models", name):
             if table.provider is None and table.base_url is None:
                 return self._workshop.local(name, table.model or name, table)
             elsewhere = table.hedge.elsewhere if table.hedge else None
@@ -415,11 +442,6 @@ class Config:
             finally:
                 self._building.remove(name)
             return self._workshop.hosted(name, table, other)
-        except ConfigError as error:
-            if error.located:
-                raise
-            path = ["models", name, *([error.key] if error.key else [])]
-            raise document.error(path, f"models.{name}: {error}") from None
 
     def price(self, name: str, usage: Usage) -> float | None:
         """Dollars for *usage* of the model called *name*; None where no one knows."""
@@ -443,8 +465,21 @@ class Config:
         return FREE(usage) if name in hub.known() or name.endswith(".gguf") else None
 
 
+@contextmanager
+def _told_where(document: toml.Document, kind: str, name: str) -> Generator[None, None, None]:
+    """What is wrong with a model or a mixture gains its file and its line."""
+    try:
+        yield
+    except ConfigError as error:
+        if error.located:
+            raise
+        path = [kind, name, *([error.key] if error.key else [])]
+        raise document.error(path, f"{kind}.{name}: {error}") from None
+
+
 _HOW_TO_NAME = (
-    "A model is one of these, `provider/model` as in openai/gpt-5.4, or the path of a .gguf file."
+    "A model goes by its own name, as `provider/model`, such as openai/gpt-5.4, or by the path of a"
+    " .gguf file."
 )
 
 
@@ -495,8 +530,7 @@ def _seat(
     try:
         if isinstance(member, str):
             return replace(seated(member), path=at)
-        if member.samples < 1:
-            raise ConfigError(f"samples must be at least 1, not {member.samples}")
+        counted(member.samples)
     except ConfigError as error:
         raise document.error([*path, *at], f"layers: {error}") from None
     sampling = member.sampling.words()
@@ -564,74 +598,8 @@ def load(
     )
 
 
-def find(
-    file: str | None, *, environ: Environment, folder: Path, home: Path | None = None
-) -> Path | None:
-    """The configuration file that counts; None when there is none."""
-    named = file or environ.get("MIXTURA_CONFIG")
-    if named:
-        path = _expanded(named)
-        if not path.is_file():
-            origin = "--config" if file else "MIXTURA_CONFIG"
-            raise ConfigError(f"{origin}: there is no file {path}")
-        return path
-    for path in (folder / "mixtura.toml", config_folder(environ, home) / "mixtura.toml"):
-        if path.is_file():
-            return path
-    return None
-
-
-def config_folder(environ: Environment, home: Path | None = None) -> Path:
-    base = environ.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else (home or Path.home()) / ".config") / "mixtura"
-
-
-def state_folder(environ: Environment, home: Path | None = None) -> Path:
-    """Where the store is."""
-    base = environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else (home or Path.home()) / ".local" / "state") / "mixtura"
-
-
-def models_folder(environ: Environment, home: Path | None = None) -> Path:
-    """Where models that come in packages are kept."""
-    base = environ.get("XDG_CACHE_HOME")
-    cache = (Path(base) if base else (home or Path.home()) / ".cache") / "mixtura"
-    return Path(environ["MIXTURA_CACHE"]) if environ.get("MIXTURA_CACHE") else cache / "models"
-
-
-def _expanded(name: str) -> Path:
-    """With the home folder for a ~, where there is one."""
-    try:
-        return Path(name).expanduser()
-    except RuntimeError:
-        return Path(name)
-
-
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")  # Windows' editors begin with a mark
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
-
-
-def _ollama_models(environ: Environment) -> list[str] | None:
-    """What Ollama serves, the largest first; None when it does not answer at once."""
-    provider = catalog.providers()["ollama"]
-    listens = environ.get(provider.address or "")
-    url = ollama_url(listens) if listens else provider.base_url.removesuffix("/v1")
-    if url is None:
-        return None
-    found = looked_up(f"{url}/api/tags", _OllamaTags, seconds=0.5)
-    if found is None:
-        return None
-    ranked = sorted(found.models, key=lambda m: m.size, reverse=True)
-    return [m.name for m in ranked if "embed" not in m.name]
-
-
-class _OllamaModel(msgspec.Struct):
-    name: str
-    size: int = 0
-
-
-class _OllamaTags(msgspec.Struct):
-    models: list[_OllamaModel] = []

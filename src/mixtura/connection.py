@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import ssl
 from collections.abc import AsyncGenerator, Mapping
@@ -229,10 +230,16 @@ async def _ask(line: Line, lead: bytes, body: bytes, *, early: bool = False) -> 
         raise
 
 
+# asyncio's own words name every address that was tried, as a tuple, and no reason.
+_REFUSED = re.compile(r"\[Errno (\d+)\] Connect call failed")
+
+
 def _said(error: Exception) -> str:
     """What went wrong on the way to a server, in its own words."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
+    if numbers := _REFUSED.findall(str(error)):
+        return ", ".join(dict.fromkeys(os.strerror(int(number)) for number in numbers))
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 

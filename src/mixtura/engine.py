@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -13,8 +15,11 @@ from mixtura.errors import (
     QuorumNotMetError,
     RejectedError,
     TimedOutError,
+    UnavailableError,
     bill,
     billed,
+    leave,
+    partial,
 )
 from mixtura.events import (
     Aggregated,
@@ -22,6 +27,7 @@ from mixtura.events import (
     Emit,
     Failure,
     LayerFinished,
+    Noticed,
     Proposal,
     Restarted,
     Seat,
@@ -32,10 +38,39 @@ from mixtura.model import Model, sees, window
 from mixtura.prompts import Synthesis, blinded, shown, with_system
 from mixtura.roles import Aggregator, Layer, Proposer
 from mixtura.similarity import medoid
-from mixtura.types import Charge, Completion, Request
+from mixtura.types import Charge, Completion, Message, Request
 
-Show = Callable[[Model, Sequence[Completion]], Request]
-"""The request as a model is to read it, proposals in it; raises ModelError when it cannot fit."""
+SALVAGED = 400
+"""Letters from which on a draft that broke off is worth reading."""
+
+Show = Callable[[Model, Sequence[Completion], str | None], Request]
+"""
+The request as a model is to read it, with its persona, if it has one, and the proposals in it.
+
+Raises ModelError when it cannot fit.
+"""
+
+
+_ENDS: ContextVar[float] = ContextVar("ends", default=float("inf"))
+
+
+@contextmanager
+def within(seconds: float | None) -> Generator[None]:
+    """Whoever asks in this block goes on after *seconds*, with or without an answer."""
+    if seconds is None:
+        yield
+        return
+    ends = asyncio.get_running_loop().time() + seconds
+    token = _ENDS.set(min(ends, _ENDS.get()))
+    try:
+        yield
+    finally:
+        _ENDS.reset(token)
+
+
+def time_left() -> float:
+    """Seconds until whoever asked goes on: a wait that is longer is one for nothing."""
+    return _ENDS.get() - asyncio.get_running_loop().time()
 
 
 class Round(NamedTuple):
@@ -49,8 +84,10 @@ class Round(NamedTuple):
 def reading(synthesis: Synthesis, request: Request) -> Show:
     """*request* as each model can take it in: fitted to its window, without what it cannot see."""
 
-    def show(model: Model, proposals: Sequence[Completion]) -> Request:
+    def show(model: Model, proposals: Sequence[Completion], persona: str | None) -> Request:
         read = blinded(request) if sees(model) is False else request
+        # Before the proposals are in it: behind them it would pass for the end of the last.
+        read = with_system(read, persona) if persona else read
         return shown(synthesis, read, proposals, window(model))
 
     return show
@@ -79,9 +116,12 @@ async def descend(
         for depth, layer in enumerate(layers, start=1):
             last = answers and depth == len(layers)
             found = await propose(layer, show, down.proposals, depth=depth, emit=emit, answers=last)
-            lost = (f"layer {depth}: {e.model} failed: {e}" for e in found.lost)
+            less = [f"layer {depth}: {e.model} failed: {e}" for e in found.lost]
+            if not last:  # the one that is chosen says it itself
+                drafts = found.proposals
+                less += [f"layer {depth}: {p.model}: {n}" for p in drafts for n in p.degraded]
             down = Descent(
-                found.proposals, (*down.charges, *found.charges), (*down.degraded, *lost)
+                found.proposals, (*down.charges, *found.charges), (*down.degraded, *less)
             )
     except ModelError as error:
         raise error.paid(*down.charges) from None
@@ -111,14 +151,17 @@ async def propose(
     tasks: dict[Seat, _Task] = {}
     try:
         async with asyncio.TaskGroup() as group:
-            for index, (call, draw) in enumerate(_drawn(layer.calls)):
-                seat = Seat(depth, index, "proposer")
-                asked = _ask(call, show, before, draw, seat, cut, emit, answers)
-                tasks[seat] = group.create_task(asked)
+            with within(layer.deadline):
+                for index, (call, draw) in enumerate(_drawn(layer.calls)):
+                    seat = Seat(depth, index, "proposer")
+                    asked = _ask(call, show, before, draw, seat, cut, emit, answers)
+                    tasks[seat] = group.create_task(asked)
             await _settled(tasks, layer, cut)
     except asyncio.CancelledError as left:
         bill(left, *(charge for task in tasks.values() for charge in _charges(task)))
         raise
+    except BaseExceptionGroup as errors:  # not a failed call: a wrong setup, a cap, a bug
+        raise errors.exceptions[0] from None
     outcomes = [task.result() for task in tasks.values()]
     proposals = tuple(o for o in outcomes if isinstance(o, Completion))
     lost = tuple(o for o in outcomes if isinstance(o, ModelError))
@@ -126,7 +169,7 @@ async def propose(
     if emit:
         emit(LayerFinished(depth, len(proposals), len(outcomes)))
     if len(proposals) < layer.quorum:
-        raise QuorumNotMetError(depth, layer.quorum, len(proposals), lost, charges)
+        raise QuorumNotMetError(depth, layer.quorum, len(proposals), lost, charges, late=bool(cut))
     return Round(proposals, lost, charges)
 
 
@@ -143,7 +186,7 @@ async def _ask(
     model = proposer.model
     inner = placed(emit, seat) if emit else None
     try:
-        asked = _for_proposer(proposer, show(model, before), draw, answers)
+        asked = _for_proposer(proposer, show(model, before, proposer.persona), draw, answers)
         if inner:
             inner(Asked(model.name, asked))
         answer = await model.complete(asked, inner)
@@ -155,14 +198,33 @@ async def _ask(
             raise
         lost = tuple(charge._replace(outcome="lost") for charge in billed(left))
         failed = TimedOutError("cut off by the layer's patience or deadline", charges=lost)
+        leave(failed, partial(left))
     else:
         if inner:
             inner(Proposal(answer))
         return answer
     failed.model = failed.model or model.name
-    if inner:
+    kept = None if answers else _salvaged(failed)
+    if inner and kept:
+        inner(Noticed(model.name, kept.degraded[0]))
+        inner(Proposal(kept))
+    elif inner:
         inner(Failure(model.name, failed))
-    return failed
+    return kept or failed
+
+
+def _salvaged(error: ModelError) -> Completion | None:
+    """What a proposer had written when it stalled, broke off or was cut: a cut off proposal."""
+    if not isinstance(error, UnavailableError) or len(error.partial.strip()) < SALVAGED:
+        return None
+    said = f"broke off ({error}): what it had written is used, marked as incomplete"
+    return Completion(
+        Message("assistant", error.partial),
+        error.model or "",
+        "length",
+        error.charges,
+        degraded=(said,),
+    )
 
 
 def _for_proposer(proposer: Proposer, request: Request, draw: _Draw, answers: bool) -> Request:
@@ -178,11 +240,9 @@ def _for_proposer(proposer: Proposer, request: Request, draw: _Draw, answers: bo
     seed = None if seed is None else seed + number
     if answers:
         sampling = replace(request.sampling.over(proposer.sampling), seed=seed)
-        asked = replace(request, sampling=sampling, draw=number, draft=True)
-    else:
-        sampling = replace(proposer.sampling, seed=seed)
-        asked = Request(request.messages, sampling, draw=number, draft=True)
-    return with_system(asked, proposer.persona) if proposer.persona else asked
+        return replace(request, sampling=sampling, draw=number, draft=True)
+    sampling = replace(proposer.sampling, seed=seed)
+    return Request(request.messages, sampling, draw=number, draft=True)
 
 
 class _Draw(NamedTuple):
@@ -221,6 +281,7 @@ async def _settled(tasks: dict[Seat, _Task], layer: Layer, cut: set[Seat]) -> No
     if layer.patience is None and layer.deadline is None:
         await asyncio.wait(tasks.values())
         return
+    await asyncio.sleep(0)  # all begin: a call that never did could not say that it was cut off
     clock = asyncio.get_running_loop().time
     end = None if layer.deadline is None else clock() + layer.deadline
     patience = layer.patience
@@ -298,7 +359,7 @@ class _LastLayer:
             self._emit(Restarted(model.name, self._error))
         draft = False
         try:
-            request = self._show(model, proposals)
+            request = self._show(model, proposals, None)
             self._replaceable = _free_text(request)
             draft = request.draft
             sampling = request.sampling.over(self._aggregator.sampling)

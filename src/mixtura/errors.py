@@ -26,6 +26,7 @@ the charges that the failed call still has to pay.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,8 @@ class ModelError(MixturaError):
         self.status = status
         self.shown = False
         """True when a part of the answer had already been reported as tokens."""
+        self.partial = ""
+        """What the model had written of its answer when it broke off."""
 
     def paid(self, *charges: Charge) -> ModelError:
         """The same error, with more on its bill."""
@@ -83,7 +86,7 @@ class ModelError(MixturaError):
         return self
 
 
-def billed(error: BaseException) -> tuple[Charge, ...]:
+def billed(error: object) -> tuple[Charge, ...]:
     """What the call that ended with *error* still costs; a cancelled call has a bill, too."""
     return getattr(error, "charges", ())
 
@@ -91,6 +94,16 @@ def billed(error: BaseException) -> tuple[Charge, ...]:
 def bill(error: BaseException, *charges: Charge) -> None:
     """Put *charges* in front of what *error* says is to be paid."""
     error.charges = (*charges, *billed(error))  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def leave(error: BaseException, partial: str) -> None:
+    """Note on *error* what the call that it ends had written of its answer by then."""
+    error.partial = partial  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def partial(error: object) -> str:
+    """What a call had written when *error* ended it; a cancelled call may have, too."""
+    return getattr(error, "partial", "")
 
 
 class RateLimitedError(ModelError):
@@ -144,7 +157,11 @@ class EmptyAnswerError(MalformedError):
 
 
 class QuorumNotMetError(ModelError):
-    """Too few of a layer answered; *causes* has the error of every one that did not."""
+    """
+    Too few of a layer answered; *causes* has the error of every one that did not.
+
+    *late* is true when some might still have: the layer's time was over.
+    """
 
     def __init__(
         self,
@@ -153,8 +170,11 @@ class QuorumNotMetError(ModelError):
         answered: int,
         causes: Sequence[ModelError],
         charges: Sequence[Charge] = (),
+        *,
+        late: bool = False,
     ) -> None:
-        reasons = "; ".join(f"{cause.model or 'a model'}: {cause}" for cause in causes)
+        said = Counter(f"{cause.model or 'a model'}: {cause}" for cause in causes)
+        reasons = "; ".join(f"{n} × {why}" if n > 1 else why for why, n in said.items())
         super().__init__(
             f"layer {layer}: {answered} answered, the quorum is {quorum} ({reasons or 'no cause'})",
             charges=charges,
@@ -163,6 +183,7 @@ class QuorumNotMetError(ModelError):
         self.quorum = quorum
         self.answered = answered
         self.causes = tuple(causes)
+        self.late = late
 
 
 class BudgetExceededError(MixturaError):

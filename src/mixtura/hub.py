@@ -355,7 +355,9 @@ def _disk_trouble(model: KnownModel, error: OSError) -> str:
         return f"the disk is full: {model.name} needs {_megabytes(model)} of it, free some first"
     where = f" ({error.filename})" if error.filename else ""
     reason = error.strerror or error
-    return f"{model.name} cannot be kept in the cache folder{where}: {reason}; name another folder"
+    variable = "MIXTURA_CACHE" if isinstance(model.source, PackageSource) else "HF_HOME"
+    wrong = f"{model.name} cannot be kept in the cache folder{where}: {reason}"
+    return f"{wrong}; {variable} names another"
 
 
 def _megabytes(model: KnownModel) -> str:

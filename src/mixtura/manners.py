@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from mixtura.catalog import Quirks
-from mixtura.errors import ModelError, RejectedError, bill
+from mixtura.errors import ModelError, RejectedError, bill, leave
 from mixtura.events import Emit, Noticed, Restarted, Token
 from mixtura.prompts import NOT_SEEN
 from mixtura.types import Request
@@ -27,6 +27,8 @@ _MAY_GO = (
     "max_tokens", "max_completion_tokens", "reasoning_effort", "top_k", "verbosity",
 )  # fmt: skip
 """What an answer is possible without. Tools and response formats are not among them."""
+LESSONS = len(_MAY_GO) + 3
+"""Refusals that one call learns from at most: each parameter, the two roles and pictures once."""
 
 _NOT_TAKEN = re.compile(
     r"not (?:\w+ )?(?:supported?|allowed|permitted|recogni[sz]ed|accepted|available|enabled)"
@@ -89,7 +91,7 @@ class Manners:
         self, body: JsonObject, send: Callable[[JsonObject], Awaitable[T]], emit: Emit | None
     ) -> T:
         """*send* the body as this model takes it. Raises what *send* raises."""
-        while True:
+        for _ in range(LESSONS):
             fitting = self.applied(body)
             self._say(body, fitting, emit)
             try:
@@ -98,6 +100,7 @@ class Manners:
                 self._learn(error, fitting)
                 if self.applied(body) == fitting:
                     raise
+        return await send(self.applied(body))
 
     def applied(self, body: JsonObject) -> JsonObject:
         """*body* without what this model refuses."""
@@ -226,12 +229,14 @@ def accounted(model: str, request: Request, so_far: Assembly) -> Generator[None]
     except ModelError as error:
         error.model = error.model or model
         error.shown = so_far.shown
+        leave(error, "".join(so_far.text))
         if so_far.begun and not error.charges:
             error.paid(so_far.charge(model, request, failed=True))
         raise
     except asyncio.CancelledError as error:
         # It was sent and perhaps read: a provider may charge for it, so we do.
         bill(error, so_far.charge(model, request, failed=True))
+        leave(error, "".join(so_far.text))
         raise
 
 

@@ -38,6 +38,11 @@ class Wrapper:
         return self._model
 
     @property
+    def spares(self) -> tuple[Model, ...]:
+        """Other models that it may ask in place of this one."""
+        return ()
+
+    @property
     def window(self) -> int | None:
         return window(self._model)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -17,6 +18,8 @@ VOTE = "vote"
 EMBEDDED = "smollm2-135m"
 """The model that needs nothing but this package: for a first look, not for good answers."""
 AUTO, AUTO_TEAM = "auto", "auto-team"
+MOST_SAMPLES = 1000
+"""Draws of one member in one layer."""
 
 Environment = Mapping[str, str]
 
@@ -117,9 +120,24 @@ def seated(text: str) -> Seated:
     name, star, times = text.rpartition("*")
     if not star:
         return Seated(text)
-    if not times.isdecimal() or int(times) < 1 or not name:
+    if not re.fullmatch("[0-9]{1,9}", times) or int(times) < 1 or not name:
         raise ConfigError(f"'{text}': after the star stands how often, as in '{name or 'NAME'}*3'")
-    return Seated(name, int(times))
+    return Seated(name, counted(int(times)))
+
+
+def counted(samples: int) -> int:
+    """So many draws, where that can be. Raises ConfigError."""
+    if not 1 <= samples <= MOST_SAMPLES:
+        raise ConfigError(f"samples must be 1 to {MOST_SAMPLES:,}, not {samples:,}")
+    return samples
+
+
+def check_name(name: str) -> None:
+    """A name that a person can use for a model or a mixture of theirs. Raises ConfigError."""
+    if name in (AUTO, AUTO_TEAM):
+        raise ConfigError(f"'{name}' stands for what this machine has: take another name")
+    if taken := next((mark for mark in "*,>" if mark in name), None):
+        raise ConfigError(f"'{name}': a name cannot hold '{taken}', which makes mixtures of names")
 
 
 def written(text: str) -> Plan | None:

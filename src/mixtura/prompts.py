@@ -26,9 +26,12 @@ _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 # What a chat template or tokenizer may read as its own punctuation instead of as text.
 _CONTROL_TOKEN = re.compile(
     r"<(?=[|｜])"  # <|im_start|>, <|eot_id|>, <｜User｜>
-    r"|<(?=/?(?:s|bos|eos|pad|unk|mask|think|tool_call|start_of_turn|end_of_turn|SYS)>)"
+    r"|<(?=/?(?:s|[be]os|pad|unk|mask|cls|sep|[es]op|think|tools?|image|SYS|0x[0-9A-F]{2})>)"
+    r"|<(?=/?(?:(?:start|end)_of|tool|function|fim|extra_id|reserved|special|unused)[_\d]\w*>)"
     r"|<(?=<)"  # <<SYS>>
-    r"|\[(?=/?(?:INST|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|SYSTEM_PROMPT)\])",
+    r"|\[(?=/?(?:INST|AVAILABLE_TOOLS|TOOL_(?:CALLS|RESULTS|CONTENT)|SYSTEM_PROMPT)\])"
+    # Only as they are written there: `x[mask]` is code.
+    r"|\[(?=/?(?-i:IMG|THINK|PREFIX|SUFFIX|MIDDLE|[gs]?MASK|CLS|SEP|PAD|UNK|BOS|EOS)\])",
     re.IGNORECASE,
 )
 

@@ -12,6 +12,7 @@ from mixtura.upstream import Clocks
 
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class Timeouts(msgspec.Struct, forbid_unknown_fields=True):
@@ -39,8 +40,8 @@ class HedgeTable(msgspec.Struct, forbid_unknown_fields=True):
     """A second copy when the first token is late."""
 
     elsewhere: str | None = None
-    share: float = 0.05
-    quantile: float = 0.95
+    share: Share = 0.05
+    quantile: Share = 0.95
     after: NotNegative | None = 10.0
 
 
@@ -78,8 +79,8 @@ class ModelTable(msgspec.Struct, forbid_unknown_fields=True):
     retries: Annotated[int, msgspec.Meta(ge=0)] = 2
     headers: dict[str, str] = {}
     extra: dict[str, object] = {}
-    context: int = 16384
-    threads: int | None = None
+    context: AtLeastOne = 16384
+    threads: AtLeastOne | None = None
 
 
 class ProposerTable(msgspec.Struct, forbid_unknown_fields=True):
@@ -114,8 +115,8 @@ class CacheTable(msgspec.Struct, forbid_unknown_fields=True):
     """Answers kept, so that the same request is not paid for twice."""
 
     use: bool = True
-    days: float = 30.0
-    megabytes: float = 256.0
+    days: NotNegative = 30.0
+    megabytes: NotNegative = 256.0
 
 
 class RunsTable(msgspec.Struct, forbid_unknown_fields=True):

@@ -42,12 +42,17 @@ MIGRATIONS = (
     );
     CREATE INDEX runs_by_start ON runs (started, id);
     """,
+    """
+    DROP TABLE held;
+    CREATE TABLE held (
+      id INTEGER PRIMARY KEY AUTOINCREMENT, purse TEXT NOT NULL, day TEXT NOT NULL,
+      dollars REAL NOT NULL, tokens INTEGER NOT NULL
+    );
+    """,
 )
 """Each step brings a file from its number to the next; never edited, only added to."""
 
 DAY = 86400.0
-HOLD = 2 * 3600.0
-"""Seconds after which what a process held that died is free again."""
 CACHE_PATIENCE = 0.25
 """Seconds that a cached answer is worth waiting for."""
 
@@ -301,6 +306,7 @@ class DayBook:
     """
     What one purse (the whole machine's, a key's) has spent and holds today, in the store.
 
+    What a process held that died counts until its day is over: it may have been spent.
     ``hold`` and ``settle`` never wait, so an event loop may call them.
     """
 
@@ -323,16 +329,16 @@ class DayBook:
     def _hold(
         self, dollars: float, tokens: int, most: float | None, most_tokens: int | None
     ) -> int | None:
-        now, day = self.store.now(), self._day()
+        day = self._day()
         with self.store.settled(0.0) as db:
-            db.execute("DELETE FROM held WHERE until < ?", (now,))
+            db.execute("DELETE FROM held WHERE day < date(?, '-2 days')", (day,))
             used, used_tokens = self._used(db, day)
             over = most is not None and used + dollars > most + 1e-12
             if over or (most_tokens is not None and used_tokens + tokens > most_tokens):
                 return None
-            row = (self.purse, day, dollars, tokens, now + HOLD)
+            row = (self.purse, day, dollars, tokens)
             cursor = db.execute(
-                "INSERT INTO held (purse, day, dollars, tokens, until) VALUES (?, ?, ?, ?, ?)", row
+                "INSERT INTO held (purse, day, dollars, tokens) VALUES (?, ?, ?, ?)", row
             )
             return cursor.lastrowid
 
@@ -371,11 +377,13 @@ class DayBook:
 
 
 def _settle(db: sqlite3.Connection, over: Settled) -> None:
+    """What was spent counts for the day on which it was set aside: there is room for it."""
+    held = db.execute("SELECT day FROM held WHERE id = ?", (over.hold,)).fetchone()
     db.execute("DELETE FROM held WHERE id = ?", (over.hold,))
     db.execute(
         "INSERT INTO spent VALUES (?, ?, ?, ?) ON CONFLICT (purse, day) DO UPDATE"
         " SET dollars = dollars + excluded.dollars, tokens = tokens + excluded.tokens",
-        over[1:],
+        (over.purse, held[0] if held else over.day, over.dollars, over.tokens),
     )
 
 

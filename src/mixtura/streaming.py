@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from mixtura.events import Emit, Event
 from mixtura.model import Model
-from mixtura.trace import Stamped, Trace, fold
+from mixtura.trace import Fold, Stamped, Trace
 from mixtura.types import Completion, Request
 
 
@@ -22,16 +22,19 @@ class Recorder:
         self._then = then
         self._clock = clock
         self._start = clock()
+        self._fold = Fold()
         self.events: list[Stamped] = []
 
     def __call__(self, event: Event) -> None:
-        self.events.append(Stamped(self._clock() - self._start, event))
+        seconds = self._clock() - self._start
+        self.events.append(Stamped(seconds, event))
+        self._fold.add(seconds, event)
         if self._then:
             self._then(event)
 
     def trace(self) -> Trace:
         """What is known by now, also of a run that failed or was left."""
-        return fold(self.events, elapsed=self._clock() - self._start)
+        return self._fold.trace(self._clock() - self._start)
 
 
 class Run:

@@ -57,7 +57,10 @@ class Document:
             key = found[1]
             known = _fields(kind, inner[len(path) :])
             return self.error([*inner, key], unknown("key", key, known))
-        return self.error(inner, f"{dotted(inner)}: {_lower(problem)}")
+        if found := re.fullmatch(r"Invalid enum value '(.*)'", problem):
+            right = " or ".join(f"'{word}'" for word in _words(kind, inner[len(path) :]))
+            return self.error(inner, f"{dotted(inner)}: expected {right}, got '{found[1]}'")
+        return self.error(inner, f"{dotted(inner)}: {_plainly(problem)}")
 
     def line(self, path: Sequence[Key]) -> int:
         """The line, from 1, where *path* stands; that of the nearest thing around it."""
@@ -97,11 +100,21 @@ def _steps(where: str) -> list[Key]:
 
 def _fields(kind: type, path: Sequence[Key]) -> tuple[str, ...]:
     """The names that msgspec would have taken at *path* inside *kind*."""
+    info = _struct(_info(kind, path))
+    return tuple(f.encode_name for f in info.fields) if info is not None else ()
+
+
+def _words(kind: type, path: Sequence[Key]) -> tuple[str, ...]:
+    """The words that may stand at *path* inside *kind*, where only some may."""
+    return getattr(_info(kind, path), "values", ())
+
+
+def _info(kind: type, path: Sequence[Key]) -> Any:
+    """What msgspec knows of the place at *path* inside *kind*."""
     info: Any = msgspec.inspect.type_info(kind)
     for key in path:
         info = _step(info, key)
-    info = _struct(info)
-    return tuple(f.encode_name for f in info.fields) if info is not None else ()
+    return info
 
 
 def _step(info: Any, key: Key) -> Any:
@@ -127,8 +140,23 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip("\"'") for name in _KEY.findall(text))
 
 
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
+_TYPES = {
+    "str": "a text", "int": "a whole number", "float": "a number", "bool": "true or false",
+    "array": "a list", "object": "a table",
+}  # fmt: skip
+
+
+def _plainly(problem: str) -> str:
+    """msgspec's complaint in the words of whoever writes the file."""
+    if found := re.fullmatch(r"Object missing required field (`.+`)", problem):
+        return f"{found[1]} is missing"
+
+    def plain(match: re.Match[str]) -> str:
+        kinds = [kind for kind in match[1].split(" | ") if kind != "null"]
+        return " or ".join(_TYPES.get(kind, kind) for kind in kinds)
+
+    said = re.sub(r"`([a-z |]+)`", plain, problem)
+    return said[:1].lower() + said[1:]
 
 
 # ---- where things stand: a walk over the tokens of a file that tomllib has accepted

@@ -106,28 +106,34 @@ class Trace:
         return _leaves(self.calls)
 
 
-def fold(events: Sequence[Stamped], *, elapsed: float) -> Trace:
-    """Events to a record. Works on the events of a run that is not over, too."""
-    request: Request | None = None
-    completion: Completion | None = None
-    name = ""
-    open_calls: dict[Place, Call] = {}
-    calls: list[Call] = []
-    for seconds, event in events:
+class Fold:
+    """A record that grows with every event, so that it is there when the run ends."""
+
+    def __init__(self) -> None:
+        self._request: Request | None = None
+        self._completion: Completion | None = None
+        self._model = ""
+        self._open: dict[Place, Call] = {}
+        self._calls: list[Call] = []
+
+    def add(self, seconds: float, event: Event) -> None:
         match event:
             case RunStarted(model, asked, at=()):
-                name, request = model, asked
+                self._model, self._request = model, asked
             case Asked(model, asked, at) if at:
-                siblings = open_calls[at[:-1]].calls if at[:-1] in open_calls else calls
-                open_calls[at] = Call(at[-1], model, asked, seconds)
-                siblings.append(open_calls[at])
+                above = self._open.get(at[:-1])
+                siblings = above.calls if above else self._calls
+                self._open[at] = Call(at[-1], model, asked, seconds)
+                siblings.append(self._open[at])
             case Completed(answer, at=()):
-                completion = answer
-            case _ if event.at in open_calls:
-                _update(open_calls[event.at], event, seconds)
+                self._completion = answer
             case _:
-                pass
-    return Trace(request, tuple(calls), completion, elapsed, name)
+                if call := self._open.get(event.at):
+                    _update(call, event, seconds)
+
+    def trace(self, elapsed: float) -> Trace:
+        """What is known by now. The calls of a run that is not over still grow."""
+        return Trace(self._request, tuple(self._calls), self._completion, elapsed, self._model)
 
 
 def _update(call: Call, event: Event, seconds: float) -> None:

@@ -290,9 +290,12 @@ _FILTERED = re.compile(
 )
 _SPENT = re.compile(
     r"insufficient[ _](?:quota|balance|credits?|funds)|exceeded your current quota|billing"
-    r"|credit balance|payment required|out of credits|spending limit",
+    r"|credit balance|payment required|out of credits|spending limit|API usage limits"
+    r"|key limit exceeded",
     re.IGNORECASE,
 )
+_TOO_FAST = re.compile(r"rate[ _]limit|per[ _]?min", re.IGNORECASE)
+_OF_THE_DAY = re.compile(rb'quotaId\\*":\s*\\*"\w*PerDay')
 
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes) -> ModelError:
@@ -300,9 +303,9 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes) -> ModelError:
     said, kind = _message(body)
     text = f"{said} {kind}"
     what = f"HTTP {status}: {said}" if said else f"HTTP {status}"
-    wait = retry_after(headers)
+    wait = retry_after(headers, body)
     error: ModelError
-    if status == 402 or (status in (400, 403, 429) and _SPENT.search(text)):
+    if status == 402 or (status in (400, 403, 429) and _spent(said, kind, body)):
         error = QuotaError(what)
     elif status == 429:
         error = RateLimitedError(what).after(wait)
@@ -320,6 +323,19 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes) -> ModelError:
         error = MalformedError(f"{what}: not an answer")
     error.status = status
     return error
+
+
+def _spent(said: str, kind: str, body: bytes) -> bool:
+    """
+    Whether money or a quota is used up, rather than that calls came too fast.
+
+    Its code decides where it has one: some providers speak of billing and of a quota
+    whenever they slow someone down.
+    """
+    if _SPENT.search(kind) or _OF_THE_DAY.search(body):
+        return True
+    slowed = _told_wait(body) or _TOO_FAST.search(f"{said} {kind}")
+    return not slowed and bool(_SPENT.search(said))
 
 
 def error_in_stream(body: bytes, headers: Mapping[str, str]) -> ModelError:
@@ -411,16 +427,23 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+def retry_after(
+    headers: Mapping[str, str], body: bytes = b"", now: datetime | None = None
+) -> float | None:
     """
-    Seconds the upstream asks to wait: the longest of what its headers say.
+    Seconds the upstream asks to wait: the longest of what its headers and its error say.
 
     Reads ``retry-after-ms``, ``Retry-After`` (seconds or a date), the OpenAI family's
-    ``x-ratelimit-reset-*`` ("1m30s") and Anthropic's ``anthropic-ratelimit-*-reset``
-    (a time), the last two only for what is used up.
+    ``x-ratelimit-reset-*`` ("1m30s", a Unix time) and Anthropic's ``anthropic-ratelimit-*-reset``
+    (a time), the last two only for what is used up; and "try again in 2.4s" in the *body*.
+    Times are by the upstream's clock, where it tells the time, whatever ours says.
     """
-    now = now or datetime.now(UTC)
-    found = [_milliseconds(headers.get("retry-after-ms")), _wait(headers.get("retry-after"), now)]
+    now = now or _date(headers.get("date")) or datetime.now(UTC)
+    found = [
+        _milliseconds(headers.get("retry-after-ms")),
+        _wait(headers.get("retry-after"), now),
+        _wait(_told_wait(body), now),
+    ]
     for name, value in headers.items():
         lower = name.lower()
         if lower.startswith("x-ratelimit-reset") or (
@@ -431,6 +454,27 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
                 found.append(_wait(value, now))
     waits = [seconds for seconds in found if seconds is not None]
     return max(waits) if waits else None
+
+
+_TOLD_WAIT = re.compile(
+    rb"(?:(?:try again|retry) (?:in|after)|retryDelay\\*\":) *\\*\"?"
+    rb"((?:\d+(?:\.\d+)?(?:ms|[hms]))+)",
+    re.IGNORECASE,
+)
+
+
+def _told_wait(body: bytes) -> str | None:
+    """The wait that an error names in its words, or in Google's ``RetryInfo``."""
+    found = _TOLD_WAIT.search(body)
+    return found[1].decode() if found else None
+
+
+def _date(value: str | None) -> datetime | None:
+    try:
+        when = parsedate_to_datetime(value) if value else None
+    except ValueError:
+        return None
+    return when if when is None or when.tzinfo else when.replace(tzinfo=UTC)
 
 
 def _milliseconds(value: str | None) -> float | None:
@@ -451,8 +495,8 @@ def _wait(value: str | None, now: datetime) -> float | None:
     else:
         if not math.isfinite(seconds):
             return None
-        if seconds > 1_000_000_000:  # a Unix time, as some gateways send it
-            seconds -= now.timestamp()
+        if seconds > 1e9:  # a Unix time, in seconds or (OpenRouter) milliseconds
+            seconds = (seconds if seconds < 1e11 else seconds / 1000) - now.timestamp()
         return max(seconds, 0.0)
     if _DURATION.sub("", value) == "":
         return sum(float(n) * _UNITS[unit] for n, unit in _DURATION.findall(value))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -239,22 +239,25 @@ def usage_from_json(data: Mapping[str, Any]) -> Usage:
 # ---- an answer as it streams in
 
 
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
 class PromptDetails(msgspec.Struct):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
+    cached_tokens: Count | None = None
+    cache_write_tokens: Count | None = None
 
 
 class CompletionDetails(msgspec.Struct):
-    reasoning_tokens: int | None = None
+    reasoning_tokens: Count | None = None
 
 
 class WireUsage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    total_tokens: int | None = None
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
+    total_tokens: Count | None = None
     prompt_tokens_details: PromptDetails | None = None
     completion_tokens_details: CompletionDetails | None = None
-    prompt_cache_hit_tokens: int | None = None  # DeepSeek's name for cached tokens
+    prompt_cache_hit_tokens: Count | None = None  # DeepSeek's name for cached tokens
 
     def words(self) -> Usage:
         prompt = self.prompt_tokens_details or PromptDetails()
@@ -262,12 +265,13 @@ class WireUsage(msgspec.Struct):
         asked, wrote = self.prompt_tokens or 0, self.completion_tokens or 0
         # Google and xAI count reasoning in the total only; it is billed like what was written.
         thought = max((self.total_tokens or 0) - asked - wrote, 0)
+        cached = min(prompt.cached_tokens or self.prompt_cache_hit_tokens or 0, asked)
         return Usage(
             prompt_tokens=asked,
             completion_tokens=wrote + thought,
-            cached_tokens=min(prompt.cached_tokens or self.prompt_cache_hit_tokens or 0, asked),
-            cache_write_tokens=prompt.cache_write_tokens or 0,
-            reasoning_tokens=completion.reasoning_tokens or thought,
+            cached_tokens=cached,
+            cache_write_tokens=min(prompt.cache_write_tokens or 0, asked - cached),
+            reasoning_tokens=min(completion.reasoning_tokens or thought, wrote + thought),
         )
 
 
@@ -445,13 +449,28 @@ class Assembly:
 
     def charge(self, model: str, prompt: Request, *, failed: bool = False) -> Charge:
         """What this call used by now: as the upstream says, else as we count."""
-        usage = self.usage or self._counted(prompt)
-        return Charge(model, usage, "failed" if failed else "answer")
+        return Charge(model, self._used(prompt), "failed" if failed else "answer")
+
+    def _used(self, prompt: Request) -> Usage:
+        told = self.usage
+        wrote = self._calls or any(map(str.strip, (*self.text, *self.reasoning)))
+        if told and told.prompt_tokens and (told.completion_tokens or not wrote):
+            return told
+        counted = self._counted(prompt)
+        if told is None:
+            return counted
+        return replace(
+            told,
+            prompt_tokens=told.prompt_tokens or counted.prompt_tokens,
+            completion_tokens=told.completion_tokens or counted.completion_tokens,
+            estimated=True,
+        )
 
     def _counted(self, prompt: Request) -> Usage:
         """Our own count: a piece of a stream is a token, unless the pieces are large."""
         pieces = len(self.reasoning) + len(self.text)
-        guess = estimate(prompt, "".join((*self.reasoning, *self.text)))
+        calls = (name + arguments for _, name, arguments in self._calls.values())
+        guess = estimate(prompt, "".join((*self.reasoning, *self.text, *calls)))
         small = guess.completion_tokens <= 3 * pieces
         return replace(guess, completion_tokens=pieces) if small else guess
 

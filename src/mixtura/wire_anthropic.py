@@ -397,9 +397,10 @@ class Assembly(wire.Assembly):
         ):  # fmt: skip
             value = getattr(usage, name)
             if value is not None:
-                counts[name] = value
+                counts[name] = max(value, 0)
         if usage.output_tokens_details is not None:
-            counts["thinking"] = usage.output_tokens_details.thinking_tokens or 0
+            thought = usage.output_tokens_details.thinking_tokens or 0
+            counts["thinking"] = min(max(thought, 0), counts.get("output_tokens", 0))
         read = counts.get("cache_read_input_tokens", 0)
         written = counts.get("cache_creation_input_tokens", 0)
         self.usage = Usage(

@@ -20,7 +20,7 @@ from mixtura.models.metered import Metered
 from mixtura.models.retrying import Retrying
 from mixtura.plan import Environment
 from mixtura.schema import ModelTable
-from mixtura.upstream import Secret
+from mixtura.upstream import Secret, looked_up
 
 
 class Endpoint(NamedTuple):
@@ -58,7 +58,6 @@ class Workshop:
         """A model file on this machine: a known name or a path."""
         from mixtura.models.local import Local
 
-        _refuse(table, _HOSTED_ONLY, "is for hosted models: it says nothing of a local one")
         try:
             path = hub.resolve(file, self._folder)
         except ConfigError as error:
@@ -76,14 +75,10 @@ class Workshop:
 
     def hosted(self, name: str, table: ModelTable, elsewhere: Model | None = None) -> Model:
         """A model at an endpoint; *elsewhere* is where its second copies go."""
-        if not table.model:
-            raise ConfigError("`model` is missing: what the endpoint calls the model")
-        _check_headers(table.headers)
-        _check_extra(table.extra)
-        _refuse(table, ("context", "threads"), "is for local models: it says nothing here")
         place = self.endpoint(table)
         base_url = place.base_url
-        upstream = table.model if "/" in table.model else place.prefix + table.model
+        called = table.model or ""
+        upstream = called if "/" in called else place.prefix + called
         model = _served(name, upstream, place, table)
         key = place.key.reveal() if place.key else None
         model = self._limited(Metered(model), table, (base_url.rstrip("/"), key))
@@ -116,14 +111,11 @@ class Workshop:
     def endpoint(self, table: ModelTable) -> Endpoint:
         """Where a table's model is served, from its provider or the file. Raises ConfigError."""
         if table.provider is None:
-            return Endpoint(_address_of(table), self._key(table.api_key_env))
+            return Endpoint(table.base_url or "", self._key(table.api_key_env))
         if catalog.bridged(table.provider):
             url = table.base_url or table.provider
             return Endpoint(url, self._key(table.api_key_env))
-        known = catalog.providers()
-        if table.provider not in known:
-            raise ConfigError(toml.unknown("provider", table.provider, known), key="provider")
-        provider = known[table.provider]
+        provider = catalog.providers()[table.provider]
         url = table.base_url or self._address(table.provider, provider)
         place = Endpoint(url, None, provider.prefix, provider.dialect, provider.key_header)
         if table.api_key_env:
@@ -145,7 +137,8 @@ class Workshop:
             url = (ollama_url(listens) if provider.local else listens.rstrip("/")) or ""
             if not url:
                 raise ConfigError(f"{provider.address} is no address: '{listens!r}'")
-            return url.removesuffix(provider.path) + provider.path
+            whole = "?" in url  # as Azure shows a deployment's: it goes on as it is
+            return url if whole else url.removesuffix(provider.path) + provider.path
         if not provider.base_url:
             raise ConfigError(f"{name} needs an address: {provider.address} is not set")
         return provider.base_url
@@ -194,13 +187,6 @@ def _served(name: str, model: str, place: Endpoint, table: ModelTable) -> Model:
     )  # fmt: skip
 
 
-def _address_of(table: ModelTable) -> str:
-    url = table.base_url or ""
-    if not url.startswith(("http://", "https://")):
-        raise ConfigError(f"base_url: '{url}' must begin with http:// or https://", key="base_url")
-    return url
-
-
 def _conflict(mine: Limits, other: Limits) -> str:
     here, there = asdict(mine), asdict(other)
     name = next(key for key in here if here[key] != there[key])
@@ -210,6 +196,27 @@ def _conflict(mine: Limits, other: Limits) -> str:
     )
 
 
+def check(table: ModelTable) -> None:
+    """What is wrong with a table on any machine. Raises ConfigError with the setting's name."""
+    if table.provider is None and table.base_url is None:
+        _refuse(table, _HOSTED_ONLY, "is for hosted models: it says nothing of a local one")
+        return
+    if not table.model:
+        raise ConfigError("`model` is missing: what the endpoint calls the model")
+    url = table.base_url
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise ConfigError(f"base_url: '{url}' must begin with http:// or https://", key="base_url")
+    known = catalog.providers()
+    if table.provider is not None and not (
+        catalog.bridged(table.provider) or table.provider in known
+    ):
+        raise ConfigError(toml.unknown("provider", table.provider, known), key="provider")
+    _refuse(table, _LOCAL_ONLY, "is for local models: it says nothing here")
+    _check_headers(table.headers)
+    _check_extra(table.extra)
+
+
+_LOCAL_ONLY = ("context", "threads")
 _HOSTED_ONLY = ("hedge", "timeouts", "headers", "extra", "retries", "api_key_env", "vision")
 _OURS = ("model", "messages", "stream", "n", "max_tokens", "max_completion_tokens")
 _PLAIN = ModelTable()
@@ -254,3 +261,26 @@ def ollama_url(listens: str) -> str | None:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
     host = f"[{host}]" if ":" in host else host
     return f"{scheme or 'http'}://{host}:{port}{parts.path.rstrip('/')}"
+
+
+def ollama_models(environ: Environment) -> list[str] | None:
+    """What Ollama serves, the largest first; None when it does not answer at once."""
+    provider = catalog.providers()["ollama"]
+    listens = environ.get(provider.address or "")
+    url = ollama_url(listens) if listens else provider.base_url.removesuffix("/v1")
+    if url is None:
+        return None
+    found = looked_up(f"{url}/api/tags", _OllamaTags, seconds=0.5)
+    if found is None:
+        return None
+    ranked = sorted(found.models, key=lambda m: m.size, reverse=True)
+    return [m.name for m in ranked if "embed" not in m.name]
+
+
+class _OllamaModel(msgspec.Struct):
+    name: str
+    size: int = 0
+
+
+class _OllamaTags(msgspec.Struct):
+    models: list[_OllamaModel] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -406,9 +407,10 @@ async def _undeclared_gzip(wire: Wire, _: int) -> None:
 
 async def _half_gzip(wire: Wire, said: int) -> None:
     body = [wire.voice.opening(), *(wire.voice.word(word) for word in wire.words)]
-    packed = gzip.compress(b"".join(body) * 50)
+    packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+    packed = packer.compress(b"".join(body)) + packer.flush(zlib.Z_SYNC_FLUSH)
     await wire.head(headers={"Content-Encoding": "gzip"})
-    await wire.send(packed[: len(packed) // 2])
+    await wire.send(packed)
 
 
 async def _early_hints(wire: Wire, _: int) -> None:
@@ -897,6 +899,11 @@ FAULTS: tuple[Fault, ...] = (
     Fault("usage_zero", 25, "usage of nothing but zeros", _usage_is(
         {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}), "whole", estimated=True,
           dialects=OPENAI_LIKE),
+    Fault("usage_half", 25, "the prompt's tokens and not the answer's",
+          _usage_is({"prompt_tokens": 9}), "whole", estimated=True, dialects=OPENAI_LIKE),
+    Fault("usage_negative", 25, "fewer tokens than none",
+          _usage_is({"prompt_tokens": 9, "completion_tokens": -1_000_000}), "whole",
+          estimated=True, dialects=OPENAI_LIKE),
     Fault("usage_wrong_type", 25, "usage that is text", _usage_is({"prompt_tokens": "many"}),
           "whole", estimated=True, dialects=OPENAI_LIKE),
     Fault("usage_everywhere", 25, "running totals in every chunk", _usage_everywhere, "whole",

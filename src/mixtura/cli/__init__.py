@@ -27,6 +27,7 @@ COMMANDS = {
     "show": "Draw a mixture, or show a run that was kept.",
     "models": "List the models that are known, and which are here.",
     "eval": "Say how good a model is, by published benchmarks.",
+    "select": "Find the team of your models that answers your prompts best.",
     "compare": "Say whether a mixture is worth it, on your own prompts.",
     "report": "Redo the paper's analyses on your own runs or files.",
     "pull": "Bring a local model to this machine.",

@@ -33,7 +33,6 @@ from mixtura.text import one_line, plural
 from mixtura.trace import Trace, trace_json
 from mixtura.types import Request, Sampling
 from mixtura.types import ask as one_question
-from mixtura.wire import usage_json
 
 if TYPE_CHECKING:
     from mixtura.render import Quiet
@@ -159,9 +158,7 @@ def _forecast(config: Config, plan: Plan, request: Request, *, as_json: bool) ->
     worst, unknown = priced(calls, config.price)
     most = None if unknown else worst.dollars
     if as_json:
-        body = {"calls": len(calls), "max_cost_usd": most, "unknown_prices": list(unknown)}
-        rows = [{"model": c.model, "usage": usage_json(c.usage)} for c in calls]
-        echo_json(body | {"max_tokens": worst.tokens, "forecast": rows})
+        echo_json({"calls": len(calls), "max_cost_usd": most, "unknown_prices": list(unknown)})
         return cli.ANSWERED
     tokens = plural(worst.tokens, "token")
     click.echo(f"{plural(len(calls), 'call')}, at most {tokens}, at most {dollars(most)}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -116,6 +117,8 @@ def console(*, aside: bool = False) -> Console:
     from rich.console import Console
 
     made = Console(stderr=aside, highlight=False, markup=False, emoji=False)
+    if made.is_dumb_terminal:  # rich takes every one for 80 columns wide
+        made.width, made.height = shutil.get_terminal_size()
     if not made.is_terminal and "COLUMNS" not in os.environ:
         made.width = 110
     return made

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +27,7 @@ from mixtura.text import one_line, plural
 if TYPE_CHECKING:
     from mixtura.config import Config
     from mixtura.evals.compare import Estimate, Terms
+    from mixtura.evals.comparison import Comparison
 
 OPEN = "none"
 """How rows are scored that a judge compares."""
@@ -49,6 +53,7 @@ OPEN = "none"
 @click.option(
     "--scoring", metavar="HOW", callback=named, help="Of the task jsonl: exact, number, …"
 )
+@click.option("--html", metavar="FILE", callback=named, help="Also one page with all of it.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.option("--dry-run", is_flag=True, help="Say what it would take and could show; ask no one.")
 @click.option("--logs", type=click.Path(file_okay=False, path_type=Path), default=Path("logs"),
@@ -71,6 +76,7 @@ def command(
     seed: int,
     epochs: int,
     scoring: str | None,
+    html: str | None,
     as_json: bool,
     dry_run: bool,
     logs: Path,
@@ -93,7 +99,7 @@ def command(
 
     \b
       mixtura compare team --on prompts.jsonl --judge openai/gpt-5.4
-      mixtura compare team --on test.jsonl --task gsm8k --limit 100
+      mixtura compare team --on test.jsonl --task gsm8k --limit 100 --html team.html
     """
     if not names:
         raise click.UsageError("Which mixture? As in: mixtura compare team --on prompts.jsonl")
@@ -102,7 +108,7 @@ def command(
         data, task, judge, limit, seed, epochs, scoring,
         logs=logs, fresh=fresh, connections=connections, max_cost=max_cost, deadline=deadline,
     )  # fmt: skip
-    return _compared(config, names, terms, as_json=as_json, dry_run=dry_run)
+    return _compared(config, names, terms, as_json=as_json, dry_run=dry_run, html=html)
 
 
 def _terms(
@@ -149,8 +155,11 @@ def _compared(
     *,
     as_json: bool,
     dry_run: bool,
+    html: str | None,
 ) -> int:
     from mixtura.evals.compare import compare, estimate
+
+    write = _page_writer(html) if html else None
 
     for name in (*names, *([terms.judge] if terms.judge else [])):
         if not dry_run:
@@ -166,6 +175,8 @@ def _compared(
     aside = console(aside=True)
     with progress(aside, quiet=as_json) as shown:
         found = compare(config, names, terms, watch=shown)
+    if write:
+        write(found)
     if as_json:
         echo_json(found.json())
     else:
@@ -191,3 +202,30 @@ def _say_before(before: Estimate, *, dry_run: bool) -> None:
         f"{prompts} show a difference of about {shows}; {before.for_two_points:,} would show two.",
         "dim",
     )
+
+
+def _page_writer(html: str) -> Callable[[Comparison], None]:
+    """Writes the page; what it needs is found missing before anything is asked."""
+    try:
+        from mixtura.reports.compared import page
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("mixtura"):
+            raise
+        said = f"a page needs {error.name}, which is not there"
+        raise ConfigError(f'{said}: pip install "mixtura[report]"') from None
+    file = Path(html)
+    if not file.parent.is_dir():
+        raise ConfigError(f"--html: there is no folder {file.parent}")
+
+    def write(found: Comparison) -> None:
+        try:
+            file.write_text(page(found, _typed()), encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"{file} cannot be written: {error.strerror}") from None
+
+    return write
+
+
+def _typed() -> str:
+    """The command as it was typed."""
+    return shlex.join(["mixtura", *sys.argv[1:]])

@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 import click
@@ -17,6 +17,7 @@ import msgspec
 
 from mixtura import catalog, cli, hub
 from mixtura import config as configuration
+from mixtura.address import under
 from mixtura.cli.common import cap_options, config_option, read_config
 from mixtura.config import Config
 from mixtura.errors import ConfigError, MixturaError, ModelError
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 NEARBY, FAR = 1.5, 10.0
 """Seconds that an endpoint on this machine, or elsewhere, may take to list its models."""
 LONGEST_CALL = 60.0
+FEW = 12
+"""Models of one endpoint that a person can read at a glance; ``--json`` has all."""
 ONE, THINKING = 1, 512
 """Tokens of a call; a model that thinks first may need more for its first word."""
 
@@ -46,9 +49,14 @@ class Answer(msgspec.Struct):
     name: str
     address: str
     answers: bool
-    models: int | None = None
+    models: list[str] | None = None
+    """What it lists; None where it gives no list."""
     seconds: float | None = None
     error: str | None = None
+
+
+class _Listed(msgspec.Struct):
+    id: str
 
 
 class Call(msgspec.Struct):
@@ -164,7 +172,7 @@ def _places(config: Config) -> Mapping[str, Endpoint]:
 
 
 async def _listed(name: str, place: Endpoint) -> Answer:
-    url = f"{place.base_url.rstrip('/')}/models"
+    url = under(place.base_url, "/models")
     if place.dialect == "anthropic":
         url += "?limit=1000"
     host = urlsplit(place.base_url).hostname or ""
@@ -176,11 +184,19 @@ async def _listed(name: str, place: Endpoint) -> Answer:
     except ModelError as error:
         answer.error = str(error)
         return answer
-    models = found.get("data") if isinstance(found, dict) else found  # pyright: ignore
     answer.answers = True
-    answer.models = len(models) if isinstance(models, list) else None  # pyright: ignore
+    answer.models = _names(found)
     answer.seconds = round(time.perf_counter() - began, 3)
     return answer
+
+
+def _names(found: Any) -> list[str] | None:
+    """The models of a list: OpenAI's and Anthropic's, or bare as Together's."""
+    rows = found.get("data") if isinstance(found, dict) else found  # pyright: ignore
+    try:
+        return [row.id for row in msgspec.convert(rows, list[_Listed])]
+    except msgspec.ValidationError:
+        return None
 
 
 async def _called(config: Config, name: str, max_cost: float | None, deadline: float) -> Call:
@@ -235,13 +251,18 @@ def _redacted(report: Report, config: Config) -> Report:
             row.error = _without(row.error, secrets)
     for row in report.endpoints:
         row.address = _without(_bare(row.address), secrets)
+        row.models = row.models and [_masked(name, secrets) for name in row.models]
     return report
 
 
 def _without(text: str, secrets: Iterable[str]) -> str:
+    return _KEY_LIKE.sub("***", _masked(text, secrets))
+
+
+def _masked(text: str, secrets: Iterable[str]) -> str:
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, "***") if len(secret) > 3 else text
-    return _KEY_LIKE.sub("***", visible(text))
+    return visible(text)
 
 
 def _bare(url: str) -> str:
@@ -265,12 +286,15 @@ def _draw(report: Report) -> None:
     for heading in ("name", "address", "models", "seconds", ""):
         table.add_column(heading, justify="right" if heading in ("models", "seconds") else "left")
     for row in report.endpoints:
-        count = "" if row.models is None else str(row.models)
+        count = "" if row.models is None else str(len(row.models))
         table.add_row(
             Text(row.name), Text(row.address), count, _seconds(row.seconds),
             _mark(row.answers, row.error),
         )  # fmt: skip
     console.print(table)
+    for row in report.endpoints:
+        if row.models and len(row.models) <= FEW:
+            console.print(Text(f"{row.name} lists {', '.join(row.models)}"))
     if not report.calls:
         console.print("No model is configured: try one with --call openai/gpt-5.4-mini.")
         return

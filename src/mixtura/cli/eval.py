@@ -4,47 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any
 
 import click
 
-from mixtura.cli.common import console, echo_json, named
-from mixtura.errors import ConfigError
+from mixtura.cli.common import F, cap_options, config_option, named
+from mixtura.evals.tasks import NAMES
 from mixtura.text import one_line
 
-if TYPE_CHECKING:
-    from mixtura.evals.alpaca_eval import Annotation, Score
-    from mixtura.evals.glm import Controlled
-
-MISSING = 'evaluation needs numpy: pip install "mixtura[eval]"'
-
-HOW = {
-    "published-weights": "the leaderboard's own weights",
-    "official-fit": "fitted as the leaderboard does",
-    "prior-fit": "fitted with a prior from the published weights, not the official regularisation"
-    " set: close to a point or so",
-    "average-weights": "estimated from lengths alone with average weights: close to about two"
-    " points; --difficulty makes it better",
-    "baseline": "the baseline against itself",
-}
-
-
-class Given(NamedTuple):
-    """What was said on the command line."""
-
-    annotations: Path | None
-    difficulty: Path | None
-    weights: Path | None
-    gamed: Path | None
-    as_json: bool
+ALPACA = "alpaca-eval"
 
 
 def _task(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    if value in TASKS:
+    if value in NAMES:
         return value
-    exist = f"there is: {', '.join(TASKS)}."
-    if value in PLANNED:
-        raise click.BadParameter(f"'{value}' is not there yet; {exist}", ctx, param)
+    exist = f"there is: {', '.join(NAMES)}."
     raise click.BadParameter(f"no task is called '{one_line(value)}'; {exist}", ctx, param)
 
 
@@ -53,131 +27,92 @@ def _path(ctx: click.Context, param: click.Parameter, value: str | None) -> Path
     return None if name is None else Path(str(name))
 
 
-def _file(option: str, said: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
+    def all_of_them(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return all_of_them
+
+
+def _word(option: str, metavar: str, said: str) -> Callable[[F], F]:
+    return click.option(option, callback=named, metavar=metavar, help=said)
+
+
+def _file(option: str, said: str) -> Callable[[F], F]:
     return click.option(option, callback=_path, metavar="FILE", help=said)
+
+
+_who = _options(
+    _word("--model", "NAME", "Who answers: a mixture or a model."),
+    _word("--judge", "NAME", "Who judges: a mixture or a model that takes no part."),
+    _word("--against", "NAME|FILE", "Whose answers stand beside: a model, or a file of them."),
+    _word("--outputs", "FILE", "alpaca-eval: answers that are there (model_outputs.json)."),
+)
+_what = _options(
+    _word("--data", "FILE", "Rows, or their address, instead of the task's public home."),
+    click.option("--limit", type=click.IntRange(min=1), help="So many samples."),
+    click.option("--seed", type=int, help="Draws the samples; goes to the models, too."),
+    click.option("--epochs", type=click.IntRange(min=1), default=1, help="Answers to each."),
+)
+_how = _options(
+    _word("--rubric", "TEXT", "jsonl: what the judge goes by, for rows without one."),
+    _word("--scoring", "HOW", "jsonl: exact, includes, number or math."),
+    _word("--references", "FILE", "mt-bench: reference answers."),
+    _word("--skills", "FILE", "flask: the rubrics of the skills."),
+    _word("--template", "FILE", "alpaca-eval: the judge's words."),
+    _word("--labels", "FILE", "What people said of the same samples: agreement is measured."),
+)
+_alpaca = _options(
+    _file("--annotations", "alpaca-eval: a judge's preferences that are there; no one is asked."),
+    _file("--difficulty", "alpaca-eval: how hard each instruction is, for length control."),
+    _file("--weights", "alpaca-eval: the leaderboard's weights; none are fitted then."),
+    _file("--gamed", "alpaca-eval: the official regularisation set (df_gamed.csv)."),
+)
+_where = _options(
+    click.option("--logs", type=Path, default=Path("logs"), metavar="DIR", help="Inspect's logs."),
+    click.option("--fresh", is_flag=True, help="Ask anew what an earlier run has answered."),
+    _file("--write", "alpaca-eval: a folder for model_outputs.json and annotations.json."),
+    _file("--figure", "flask: a radar of the skills (SVG)."),
+    click.option("--dry-run", is_flag=True, help="Say what it would take; ask nothing."),
+    click.option("--json", "as_json", is_flag=True, help="One JSON object."),
+)
 
 
 @click.command(name="eval")
 @click.argument("task", callback=_task)
-@_file("--annotations", "A judge's preferences: an annotations.json.")
-@_file("--difficulty", "How hard each instruction is, for the length-controlled win rate.")
-@_file("--weights", "The leaderboard's weights; none are fitted then.")
-@_file("--gamed", "The official regularisation set (df_gamed.csv), to fit as published.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def command(
-    task: str,
-    annotations: Path | None,
-    difficulty: Path | None,
-    weights: Path | None,
-    gamed: Path | None,
-    as_json: bool,
-) -> None:
-    """Say how good a model is. TASK: alpaca-eval.
+@_who
+@_what
+@_how
+@_alpaca
+@_where
+@config_option
+@cap_options
+def command(task: str, as_json: bool, **given: Any) -> int | None:
+    """Say how good a model is.
 
-    alpaca-eval scores AlpacaEval 2.0 annotations as its leaderboard does: win rates, raw and
-    length-controlled. With --weights and --difficulty alone, it lists the length-controlled win
-    rate of every model that has weights.
+    TASK: gsm8k, math, ifeval, humaneval, jsonl, mt-bench, flask, alpaca-eval, arena-hard.
+
+    \b
+      mixtura eval gsm8k --model team --limit 100
+      mixtura eval mt-bench --model team --judge openai/gpt-5.4
+      mixtura eval alpaca-eval --annotations annotations.json
+
+    What was answered is kept: the same command goes on where it was stopped. alpaca-eval with
+    --annotations scores what is there, as its leaderboard does; with --weights and --difficulty
+    alone, it lists every model that has weights.
     """
-    TASKS[task](Given(annotations, difficulty, weights, gamed, as_json))
+    asked = given["model"] or given["outputs"] or given["judge"]
+    if task == ALPACA and not asked:
+        from mixtura.cli import annotated
 
+        files = {name: given[name] for name in annotated.Given._fields if name in given}
+        annotated.scored(annotated.Given(**files, as_json=as_json))
+        return None
+    for name in ("annotations", "weights"):
+        if given.pop(name) is not None:
+            raise click.UsageError(f"--{name} goes with alpaca-eval alone, without a model.")
+    from mixtura.cli import evaluating
 
-# ---- alpaca-eval
-
-
-def _alpaca_eval(given: Given) -> None:
-    if given.weights and given.gamed:
-        raise click.UsageError("--weights are taken, --gamed fits them: give one of the two.")
-    if given.weights and not given.difficulty:
-        raise click.UsageError("--weights goes with --difficulty.")
-    if not (given.annotations or given.weights):
-        raise click.UsageError("alpaca-eval needs --annotations FILE.")
-    try:
-        from mixtura.evals import alpaca_eval
-    except ModuleNotFoundError as error:
-        if error.name != "numpy":
-            raise
-        raise ConfigError(MISSING) from None
-    weights = alpaca_eval.read_weights(given.weights) if given.weights else None
-    difficulties = alpaca_eval.read_difficulties(given.difficulty) if given.difficulty else None
-    gamed = None
-    if given.gamed:
-        gamed, known = alpaca_eval.read_gamed(given.gamed)
-        difficulties = difficulties or known
-    if given.annotations is None:
-        assert weights
-        assert difficulties
-        _list(alpaca_eval.published(weights, difficulties), as_json=given.as_json)
-        return
-    rows = alpaca_eval.read_annotations(given.annotations)
-    score = alpaca_eval.score(
-        rows,
-        difficulties=difficulties,
-        weights=weights,
-        gamed=gamed,
-        source=str(given.annotations),
-    )
-    if given.as_json:
-        import msgspec
-
-        echo_json(msgspec.to_builtins(score))
-    else:
-        _draw(score, rows[0])
-
-
-def _draw(score: Score, row: Annotation) -> None:
-    from rich import box
-    from rich.table import Table
-
-    from mixtura.evals import glm
-    from mixtura.render import say
-
-    shown = console()
-    who = f"{one_line(row.generator_2)} against {one_line(row.generator_1)}"
-    say(shown, f"{who}, {score.n_total:,} prompts", "bold")
-    table = Table(box=box.SIMPLE, show_header=False, show_edge=False, pad_edge=False)
-    table.add_column(justify="left")
-    table.add_column(justify="right")
-    table.add_column(justify="left")
-    raw, controlled = score.win_rate, score.length_controlled_winrate
-    table.add_row("win rate", f"{raw:.1f}", _error(score.standard_error))
-    table.add_row("length-controlled", f"{controlled:.1f}", _error(score.lc_standard_error))
-    table.add_row("discrete win rate", f"{score.discrete_win_rate:.1f}")
-    table.add_row("wins, draws", f"{score.n_wins:,}, {score.n_draws:,}")
-    table.add_row("wins of the baseline", f"{score.n_wins_base:,}")
-    table.add_row("mean length", f"{score.avg_length:,}", "characters")
-    shown.print(table)
-    say(shown, f"\nLength-controlled: {HOW[score.lc_method]}.", "dim")
-    if glm.extreme(raw, controlled):
-        said = "The length-controlled win rate is far from the raw one: look at the answers."
-        say(console(aside=True), said, "yellow")
-
-
-def _error(error: float | None) -> str:
-    return "" if error is None else f"± {error:.1f} (standard error)"
-
-
-def _list(models: dict[str, Controlled], *, as_json: bool) -> None:
-    ranked = sorted(models.items(), key=lambda item: -item[1].win_rate)
-    if as_json:
-        rows = {
-            name: {
-                "length_controlled_winrate": found.win_rate,
-                "lc_standard_error": found.standard_error,
-            }
-            for name, found in ranked
-        }
-        echo_json({"lc_method": "published-weights", "models": rows})
-        return
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("model")
-    table.add_column("length-controlled", justify="right")
-    for name, found in ranked:
-        table.add_row(one_line(name), f"{found.win_rate:.1f}")
-    console().print(table)
-
-
-TASKS: dict[str, Callable[[Given], None]] = {"alpaca-eval": _alpaca_eval}
-PLANNED = ("mt-bench", "flask", "arena-hard", "gsm8k", "math", "ifeval", "humaneval", "jsonl")
+    return evaluating.evaluated(evaluating.Given(task=task, as_json=as_json, **given))

@@ -51,14 +51,14 @@ def _draw(rows: list[dict[str, object]], configured: list[str]) -> None:
     from rich.text import Text
 
     shown = console()
-    roomy = shown.width >= 60
+    roomy, wide = shown.width >= 60, shown.width >= 80
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("local model", no_wrap=True)
     if roomy:
         table.add_column("family")
         table.add_column("parameters", justify="right", no_wrap=True)
     table.add_column("size", justify="right", no_wrap=True)
-    if roomy:
+    if wide:
         table.add_column("licence")
     table.add_column("here", no_wrap=True)
     for row in rows:
@@ -66,7 +66,7 @@ def _draw(rows: list[dict[str, object]], configured: list[str]) -> None:
         assert isinstance(size, int)
         details = (row["family"], f"{row['parameters']} B") if roomy else ()
         words = (row["name"], *details, f"{size / 1e9:.1f} GB")
-        terms = (str(row["license"]),) if roomy else ()
+        terms = (str(row["license"]),) if wide else ()
         here = Text("yes", "green") if row["path"] else Text("no", "dim")
         table.add_row(*map(Text, map(str, (*words, *terms))), here)
     shown.print(table)

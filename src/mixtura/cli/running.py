@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +24,10 @@ from mixtura.types import Completion, Request
 
 if TYPE_CHECKING:
     from mixtura.render import Quiet
+
+
+ENDINGS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Signals that end a process: `timeout`, a service that stops, a terminal that closes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,8 @@ def answered(runner: asyncio.Runner, asking: Asking, request: Request, view: Qui
     )  # fmt: skip
     whole = config.runs.safe(whole)
     kept = config.runs.keep(whole)
+    if watched.told_to_end:
+        signal.raise_signal(watched.told_to_end)
     if watched.lost:
         raise watched.lost
     return Ended(trace, failure, interrupted, id if kept else None, whole)
@@ -105,6 +114,7 @@ class _Watched:
         self._view = view
         self._task: asyncio.Task[Completion] | None = None
         self.lost: cli.OutputLostError | None = None
+        self.told_to_end: signal.Signals | None = None
 
     def __call__(self, event: Event) -> None:
         if self._view is None or self.lost:
@@ -119,10 +129,17 @@ class _Watched:
     async def completed(self, model: Model, request: Request, emit: Emit) -> None:
         self._task = asyncio.create_task(model.complete(request, emit))
         try:
-            await self._task
+            with _told(self._end):
+                await self._task
         except asyncio.CancelledError:
-            if self.lost is None:
+            if self.lost is None and self.told_to_end is None:
                 raise
+
+    def _end(self, number: signal.Signals) -> None:
+        """The process is to end; what this run spent is still written down."""
+        self.told_to_end = number
+        if self._task:
+            self._task.cancel()
 
     def close(self) -> None:
         """Nothing that goes wrong here hides what went wrong before."""
@@ -131,3 +148,19 @@ class _Watched:
                 self._view.close()
         except cli.OutputLostError as error:
             self.lost = error
+
+
+@contextmanager
+def _told(end: Callable[[signal.Signals], None]) -> Generator[None]:
+    """In this block *end* is called in place of ending at once; what is ignored stays so."""
+    loop = asyncio.get_running_loop()
+    usual = [number for number in ENDINGS if signal.getsignal(number) == signal.SIG_DFL]
+    with suppress(NotImplementedError):  # Windows
+        for number in usual:
+            loop.add_signal_handler(number, end, number)
+    try:
+        yield
+    finally:
+        with suppress(NotImplementedError):
+            for number in usual:
+                loop.remove_signal_handler(number)

@@ -19,6 +19,7 @@ from mixtura.config import Config
 from mixtura.errors import ConfigError
 from mixtura.evals import answers, families, opponents, pairwise, provider, run, stats
 from mixtura.evals.comparison import Comparison, Field, Key, Match, outcome
+from mixtura.evals.forecast import question
 from mixtura.evals.opponents import EXTRACTS, Entrant
 from mixtura.evals.run import Asked, Progress
 from mixtura.patterns.extract import Extract
@@ -107,10 +108,7 @@ def estimate(config: Config, names: Sequence[str], terms: Terms) -> Estimate:
 def _questions(config: Config, plan: Plan, asked: Asked) -> list[str]:
     """A prompt for each answer. Raises ConfigError."""
     samples = list(run.prepare(config, plan, asked).task.dataset)[: asked.limit] * asked.epochs
-    return [
-        one.input if isinstance(one.input, str) else "\n\n".join(m.text for m in one.input)
-        for one in samples
-    ]
+    return [question(one) for one in samples]
 
 
 def _plans(config: Config, names: Sequence[str]) -> list[Plan]:

@@ -36,10 +36,10 @@ def kinship(judge: Collection[str], ours: Collection[str], theirs: Collection[st
     for shared, whose in zip(kin, ("the answers", "the answers beside them"), strict=True):
         if shared:
             one, other, made = shared
-            said = "the judge itself" if one == other else f"{_short(one)} is of its family, {made}"
+            by = "itself" if one == other else f"{_short(one)}, of its own family ({made})"
             warnings.append(
-                f"the judge {_short(other)} takes part: {said} wrote {whose} or a part of them;"
-                " a judge favours its own"
+                f"the judge {_short(other)} is no stranger: {whose}, or a part of them, are by"
+                f" {by}. Judges favour their own"
             )
     side = bool(kin[0]) - bool(kin[1])
     return Kinship(side, tuple(warnings))

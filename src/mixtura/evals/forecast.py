@@ -61,7 +61,7 @@ def forecast(
     config: Config, players: Playing, samples: Sequence[Sample], count: int, rounds: Rounds
 ) -> Forecast:
     """The calls for *count* answered samples, as if the dearest of *samples* came first."""
-    rows = sorted((_text(sample) for sample in samples), key=len, reverse=True)
+    rows = sorted((question(sample) for sample in samples), key=len, reverse=True)
     asked = [rows[number % len(rows)] for number in range(count)]
     whole = [call for text in asked for call in _calls(config, players, text, rounds)]
     worst, unknown = priced(whole, config.price)
@@ -82,7 +82,8 @@ def _calls(config: Config, players: Playing, text: str, rounds: Rounds) -> Itera
             yield from calls_of(config.outline(players.judge), request)
 
 
-def _text(sample: Sample) -> str:
+def question(sample: Sample) -> str:
+    """What is asked, as a text."""
     if isinstance(sample.input, str):
         return sample.input
     return "\n".join(message.text for message in sample.input)

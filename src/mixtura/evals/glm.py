@@ -13,6 +13,7 @@ The length-controlled win rate is the mean of σ(ψ·γ_i + θ): the length term
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -29,6 +30,17 @@ Method = Literal["published-weights", "official-fit", "prior-fit", "average-weig
 - average-weights: only θ is fitted, for the average φ and ψ and an unknown difficulty.
 - baseline: the baseline against itself, 50 by definition.
 """
+
+HOW: Mapping[Method, str] = {
+    "published-weights": "the leaderboard's own weights",
+    "official-fit": "fitted as the leaderboard does",
+    "prior-fit": "fitted with a prior from the published weights, not the official regularisation"
+    " set: close to a point or so",
+    "average-weights": "estimated from lengths alone with average weights: close to about two"
+    " points; --difficulty makes it better",
+    "baseline": "the baseline against itself",
+}
+"""The same for whoever reads a result."""
 
 GAMED_WEIGHT = 0.2
 """λ: what the regularisation set weighs in the fit; each of its two models has half of it."""

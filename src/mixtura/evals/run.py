@@ -126,15 +126,18 @@ class Ready:
     """What an earlier run of the same evaluation left."""
     kept: frozenset[_Key]
     total: int
+    kinship: families.Kinship
+    """Whom the judge knows: said before it is asked."""
 
     @property
     def kind(self) -> Kind:
         return KINDS[self.asked.task]
 
-    def side(self, kinship: families.Kinship) -> Side:
+    @property
+    def side(self) -> Side:
         """What the findings are to know of it."""
         return Side(
-            kinship.side, self.name, self.asked.judge or "", self.asked.labels,
+            self.kinship.side, self.name, self.asked.judge or "", self.asked.labels,
             self.asked.difficulty, self.asked.gamed,
         )  # fmt: skip
 
@@ -194,9 +197,12 @@ def prepare(
     earlier = None if fresh else _earlier(logs, identity)
     total = min(len(task.dataset), asked.limit or len(task.dataset)) * asked.epochs
     name = plan.name if plan else alpaca.generator(asked.outputs or "")
-    return Ready(
-        config, asked, players, name, task, identity, logs, earlier, _answered(earlier), total
-    )
+    ready = Ready(
+        config, asked, players, name, task, identity, logs, earlier, _answered(earlier), total,
+        _kinship(config, players, asked, name),
+    )  # fmt: skip
+    ready.kind.found((), ready.side)  # it reads what must be right by then
+    return ready
 
 
 def carry_out(
@@ -232,9 +238,8 @@ def carry_out(
         total=ready.total,
         priced=not forecast.unpriced(config, ready.players),
     )
-    kinship = _kinship(ready)
-    findings = ready.kind.found(log.samples or [], ready.side(kinship))
-    return result(log, asking, findings, kinship.warnings)
+    findings = ready.kind.found(log.samples or [], ready.side)
+    return result(log, asking, findings, ready.kinship.warnings)
 
 
 def _checked(asked: Asked, plan: Plan | None) -> Asked:
@@ -248,7 +253,7 @@ def _checked(asked: Asked, plan: Plan | None) -> Asked:
             raise ConfigError(f"--{name} is for {known}, not for {asked.task}")
     if (plan is None) != (asked.outputs is not None):
         raise ConfigError("either a model answers (--model NAME) or its answers are there already")
-    beside = asked.against if kind.rows_beside and _is_file(asked.against or "") else None
+    beside = asked.against if kind.rows_beside and _is_file(asked.against) else None
     data = asked.data or beside or kind.home
     if data is None:
         raise ConfigError(f"{asked.task} needs a file: --data FILE")
@@ -269,26 +274,28 @@ _OPTIONAL = (
 )  # fmt: skip
 
 
-def _whole(name: str | None) -> str | None:
-    """The whole name of a file that is there or cannot be anything else."""
-    if name is None or name.startswith(source.ADDRESSES):
-        return name
+_SUFFIXES = (".json", ".jsonl", ".gz", ".txt", ".csv")
+
+
+def _is_file(name: str | None) -> bool:
+    """Whether a name is that of a file or an address, there or not, and not a model's."""
+    if name is None:
+        return False
     path = Path(name).expanduser()
-    return str(path.resolve()) if _is_file(name) or path.suffix in _SUFFIXES else name
+    return name.startswith(source.ADDRESSES) or path.suffix in _SUFFIXES or path.is_file()
 
 
-_SUFFIXES = (".json", ".jsonl", ".gz", ".txt")
-
-
-def _is_file(name: str) -> bool:
-    return name.startswith(source.ADDRESSES) or Path(name).expanduser().is_file()
+def _whole(name: str | None) -> str | None:
+    """A file's whole name; anything else as it is."""
+    if name is None or not _is_file(name) or name.startswith(source.ADDRESSES):
+        return name
+    return str(Path(name).expanduser().resolve())
 
 
 def _players(config: Config, plan: Plan | None, asked: Asked) -> Players:
     judge = config.plan(asked.judge) if asked.judge else None
-    other = asked.against
-    named = other is not None and not _is_file(other) and Path(other).suffix not in _SUFFIXES
-    return Players(plan, judge, config.plan(other) if named and other else None)
+    other = None if asked.against is None or _is_file(asked.against) else asked.against
+    return Players(plan, judge, config.plan(other) if other else None)
 
 
 def _task(asked: Asked) -> Task:
@@ -300,20 +307,18 @@ def _task(asked: Asked) -> Task:
     return kind.made(data=asked.data, seed=asked.seed, **given)
 
 
-def _kinship(ready: Ready) -> families.Kinship:
-    players = ready.players
+def _kinship(config: Config, players: Players, asked: Asked, name: str) -> families.Kinship:
+    """Whom the judge knows."""
     if players.judge is None:
         return families.Kinship()
-    ours = families.members(ready.config, players.candidate) if players.candidate else {ready.name}
-    theirs = families.members(ready.config, players.other) if players.other else _beside(ready)
-    return families.kinship(families.members(ready.config, players.judge), ours, theirs)
-
-
-def _beside(ready: Ready) -> set[str]:
-    """Who wrote the answers that stand beside."""
-    if ready.asked.against is None:
-        return set(ready.kind.beside)
-    return {opponent.read(ready.asked.against).author}
+    ours = families.members(config, players.candidate) if players.candidate else {name}
+    if players.other:
+        theirs = families.members(config, players.other)
+    elif asked.against:
+        theirs = {opponent.read(asked.against).author}
+    else:
+        theirs = set(KINDS[asked.task].beside)
+    return families.kinship(families.members(config, players.judge), ours, theirs)
 
 
 # ---- the same evaluation again

@@ -84,7 +84,7 @@ class Budgeted(Wrapper):
             once = Usage(1, 1)
             unknown += tuple(n for n in spares(mixture) if self._pricer(n, once) is None)
             if unknown and any(purse.in_dollars for purse in purses):
-                names = ", ".join(unknown)
+                names = ", ".join(dict.fromkeys(unknown))
                 raise ConfigError(
                     f"a cap in dollars needs the price of every model, and that of {names} is"
                     " unknown: give its `price` in the configuration, or cap tokens"

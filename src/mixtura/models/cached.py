@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from asyncio import to_thread
+from asyncio import CancelledError, to_thread
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import msgspec
 
-from mixtura.errors import StoreError
+from mixtura.errors import StoreError, bill
 from mixtura.events import Emit, Event, Noticed, Recalled, Token
 from mixtura.model import Model, Wrapper
 from mixtura.types import Completion, Request
@@ -45,7 +45,11 @@ class Cached(Wrapper):
         cut = answer.finish_reason == "length" and request.sampling.max_tokens is None
         if not cut:  # a cap on the run may have cut it: without one it would be another answer
             took = {"seconds": clock.elapsed, "first_token_seconds": clock.first_token}
-            await self._keep(key, msgspec.json.encode(completion_json(answer) | took), emit)
+            try:
+                await self._keep(key, msgspec.json.encode(completion_json(answer) | took), emit)
+            except CancelledError as left:
+                bill(left, *answer.charges)
+                raise
         return answer
 
     def _recalled(self, body: bytes, emit: Emit | None) -> Completion:

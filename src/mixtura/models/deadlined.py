@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from mixtura.errors import OutOfTimeError
+from mixtura.engine import within
+from mixtura.errors import OutOfTimeError, QuorumNotMetError, billed
 from mixtura.events import Emit
 from mixtura.model import Model, Wrapper
 from mixtura.roles import Composite, Layer
@@ -26,11 +27,19 @@ class Deadlined(Wrapper):
         clock = asyncio.timeout(self._seconds)
         try:
             async with clock:
-                return await self._model.complete(request, emit)
-        except TimeoutError:
+                with within(self._seconds):
+                    return await self._model.complete(request, emit)
+        except TimeoutError as error:
             if not clock.expired():
                 raise
-            raise OutOfTimeError(f"no answer within {self._seconds:g} s") from None
+            said = f"no answer within {self._seconds:g} s"
+            left = error.__cause__ or error  # the cancelled call, which knows its bill
+            raise OutOfTimeError(said, charges=billed(left)) from None
+        except QuorumNotMetError as error:
+            if not error.late:
+                raise
+            said = f"no answer within {self._seconds:g} s: layer {error.layer} had no time left"
+            raise OutOfTimeError(said, charges=error.charges) from error
 
 
 def hurried(mixture: Composite, seconds: float) -> Composite:

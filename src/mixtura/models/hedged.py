@@ -6,9 +6,9 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from mixtura.errors import ModelError, bill, billed
+from mixtura.errors import ModelError, bill, billed, leave, partial
 from mixtura.events import Emit, Event, Noticed, Token
 from mixtura.model import Model, Wrapper
 from mixtura.types import Charge, Completion, Request
@@ -51,6 +51,10 @@ class Hedged(Wrapper):
         self.calls = 0
         self.copies = 0
 
+    @property
+    def spares(self) -> tuple[Model, ...]:
+        return () if self._elsewhere is self._model else (self._elsewhere,)
+
     def late(self) -> float | None:
         """Seconds after which a first token is late; None when no one can say."""
         if len(self._seen) < ENOUGH:
@@ -78,6 +82,7 @@ class Hedged(Wrapper):
             await race.left()
             left.charges = ()  # pyright: ignore[reportAttributeAccessIssue]
             bill(left, *race.charges())
+            leave(left, race.written())
             raise
         finally:
             await race.left()
@@ -95,7 +100,21 @@ class _Runner:
     started: float
     spoke: float | None = None
     beaten: bool = False
-    charges: tuple[Charge, ...] = field(default=())
+    outcome: Completion | BaseException | None = None
+
+    def ended(self) -> Completion | BaseException:
+        """Its answer, or what ended it: of a cancelled task, asyncio tells that only once."""
+        if self.outcome is None:
+            try:
+                self.outcome = self.task.result()
+            except (ModelError, asyncio.CancelledError) as error:
+                self.outcome = error
+        return self.outcome
+
+    @property
+    def charges(self) -> tuple[Charge, ...]:
+        """What it cost, once it is over: a copy that was called off has a bill, too."""
+        return billed(self.ended())
 
 
 class _Race:
@@ -170,7 +189,7 @@ class _Race:
             charge._replace(outcome="lost")
             for runner in self._runners
             if runner is not winner
-            for charge in _charges(runner.task)
+            for charge in runner.charges
         )
         return replace(answer, charges=(*lost, *answer.charges)) if lost else answer
 
@@ -182,7 +201,7 @@ class _Race:
         if isinstance(error, ModelError):
             for runner in self._runners:
                 if runner is not chosen:
-                    error.paid(*_charges(runner.task))
+                    error.paid(*runner.charges)
         return error
 
     async def _called_off(self) -> None:
@@ -192,22 +211,20 @@ class _Race:
 
     def charges(self) -> tuple[Charge, ...]:
         """What all copies cost, once none of them runs."""
-        return tuple(charge for runner in self._runners for charge in _charges(runner.task))
+        return tuple(charge for runner in self._runners for charge in runner.charges)
+
+    def written(self) -> str:
+        """What the winner had written of its answer, once no copy runs."""
+        end = self._winner.ended() if self._winner else None
+        return end.text if isinstance(end, Completion) else partial(end)
 
     async def left(self) -> None:
         """Nothing runs on, however the race was left."""
         tasks = [r.task for r in self._runners]
         for task in tasks:
             task.cancel()
-        await asyncio.wait(tasks)
+        if running := [task for task in tasks if not task.done()]:  # else it must not pause:
+            await asyncio.wait(running)  # whoever is called off here has lost the bill
         for task in tasks:
             if not task.cancelled():
                 task.exception()  # seen: asyncio need not complain that no one looked
-
-
-def _charges(task: asyncio.Task[Completion]) -> tuple[Charge, ...]:
-    """What a copy that did not win costs: a cancelled one has a bill, too."""
-    try:
-        return task.result().charges
-    except (ModelError, asyncio.CancelledError) as error:
-        return billed(error)

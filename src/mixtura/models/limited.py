@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
+from mixtura.engine import time_left
 from mixtura.errors import QuotaError, RateLimitedError
 from mixtura.events import Emit
 from mixtura.model import Model, Wrapper
@@ -24,6 +25,8 @@ LONGEST_CLOSED = 60.0
 """Seconds: when an upstream wants to be left alone for longer, no one waits for it."""
 PATIENT = 60.0
 """Seconds that a call to another model waits at most while one model is served after another."""
+SPENT = 300.0
+"""Seconds in which a model whose quota is spent is not asked again."""
 UNKNOWN_ANSWER = 1024
 """Tokens that an answer is taken for when no one says."""
 
@@ -54,7 +57,8 @@ class Gate:
     Lets calls in, for every model that is given this gate, in this process.
 
     A 429 lowers the calls at once and holds everyone back for as long as the upstream
-    asks; answers raise them again, slowly, by one for every round of answers.
+    asks; answers raise them again, slowly, by one for every round of answers. A model whose
+    quota is spent is left alone for a while.
     """
 
     def __init__(self, limits: Limits, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -81,7 +85,10 @@ class _Waiting:
     model: str
     tokens: int
     since: float
+    patience: float
+    """Seconds from *since*: after them no one wants its answer any more."""
     place: asyncio.Future[None]
+    inside: bool = False
 
 
 @dataclass(slots=True)
@@ -93,6 +100,8 @@ class _Door:
     allowed: float = field(init=False)
     closed_until: float = 0.0
     last_decrease: float = float("-inf")
+    spent: dict[str, float] = field(default_factory=dict[str, float])
+    """When the quotas of models were found spent."""
     waiting: deque[_Waiting] = field(default_factory=deque[_Waiting])
     recent: deque[tuple[float, int]] = field(default_factory=deque[tuple[float, int]])
     alarm: asyncio.TimerHandle | None = None
@@ -101,10 +110,15 @@ class _Door:
         self.allowed = float(self.limits.concurrency or "inf")
 
     async def enter(self, model: str, needed: int) -> None:
-        """Wait for a place. Raises RateLimitedError when the upstream closed for longer."""
-        self._not_closed_for_long()
+        """
+        Wait for a place. Raises RateLimitedError when the upstream closed for too long,
+        QuotaError when the model's quota was spent a while ago.
+        """
+        self._not_spent(model)
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        ticket = _Waiting(model, needed, self.clock(), place)
+        ticket = _Waiting(model, needed, self.clock(), time_left(), place)
+        if error := self._hopeless(ticket):
+            raise error
         self.waiting.append(ticket)
         self.admit()
         try:
@@ -112,7 +126,7 @@ class _Door:
         except asyncio.CancelledError:
             if ticket in self.waiting:
                 self.waiting.remove(ticket)
-            else:  # let in and cancelled in the same moment
+            elif ticket.inside:  # let in and cancelled in the same moment
                 self.leave()
             raise
 
@@ -120,11 +134,19 @@ class _Door:
         self.inside -= 1
         self.admit()
 
-    def _not_closed_for_long(self) -> None:
-        rest = self.closed_until - self.clock()
-        if rest > LONGEST_CLOSED:
-            said = f"the endpoint asked for {rest:.0f} s without calls"
-            raise RateLimitedError(said).after(rest)
+    def _not_spent(self, model: str) -> None:
+        ago = self.clock() - self.spent.get(model, float("-inf"))
+        if ago < SPENT:
+            said = f"its quota was spent {ago:.0f} s ago: not asked again before {SPENT:.0f} s"
+            raise QuotaError(said).after(SPENT - ago)
+
+    def _hopeless(self, ticket: _Waiting) -> RateLimitedError | None:
+        """Why it is no use to wait until the upstream opens again."""
+        now = self.clock()
+        rest = self.closed_until - now
+        if rest <= min(LONGEST_CLOSED, ticket.since + ticket.patience - now) or rest <= 0:
+            return None
+        return RateLimitedError(f"the endpoint asked for {rest:.0f} s without calls").after(rest)
 
     def admit(self) -> None:
         """Let in whoever may go, in the order they came."""
@@ -134,6 +156,7 @@ class _Door:
                 return
             self.waiting.remove(ticket)
             self.inside += 1
+            ticket.inside = True
             self.serving = ticket.model
             self.recent.append((self.clock(), ticket.tokens))
             if not ticket.place.done():
@@ -173,12 +196,11 @@ class _Door:
         """A 429: fewer at once, and no one before the upstream's time."""
         now = self.clock()
         self.closed_until = max(self.closed_until, now + (retry_after or 0.0))
-        if self.closed_until - now > LONGEST_CLOSED:
-            for ticket in self.waiting:
+        for ticket in tuple(self.waiting):
+            if error := self._hopeless(ticket):
+                self.waiting.remove(ticket)
                 if not ticket.place.done():
-                    said = "the endpoint asked for a long time without calls"
-                    ticket.place.set_exception(RateLimitedError(said).after(retry_after))
-            self.waiting.clear()
+                    ticket.place.set_exception(error)
         if now - self.last_decrease >= CALM:
             at_once = min(self.allowed, float(max(self.inside, 1)))
             self.allowed = max(1.0, at_once * DECREASE)
@@ -203,7 +225,9 @@ class Limited(Wrapper):
         try:
             answer = await self._model.complete(request, emit)
         except RateLimitedError as error:
-            if not isinstance(error, QuotaError):
+            if isinstance(error, QuotaError):
+                door.spent[self.name] = door.clock()
+            else:
                 door.refused(error.retry_after)
             raise
         else:

@@ -230,7 +230,9 @@ class _Engine:
         try:
             self.server: Any = xllamacpp.Server(params)
         except RuntimeError as error:
-            raise ConfigError(f"llama.cpp cannot load {path}: {error}") from None
+            said = f"llama.cpp cannot load {path}: it is damaged, or of a kind unknown to it"
+            again = "`mixtura pull` brings a model with a name anew"
+            raise ConfigError(f"{said}; {again} ({error})") from None
         self.threads = ThreadPoolExecutor(SLOTS, thread_name_prefix="mixtura-local")
         self.cells = _Cells(context)
 

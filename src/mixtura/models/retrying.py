@@ -7,6 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+from mixtura.engine import time_left
 from mixtura.errors import (
     EmptyAnswerError,
     ModelError,
@@ -28,8 +29,9 @@ class Retrying(Wrapper):
     Asks *model* up to *attempts* times in all while the failure may pass.
 
     Waits what the upstream asks for, else a random time that doubles its bound with every
-    attempt (*first_wait* seconds, then twice that). An answer of which a person has seen a
-    part is never begun again. What failed attempts cost stays on the bill.
+    attempt (*first_wait* seconds, then twice that); where that is longer than anyone waits for
+    the answer, it gives up at once. An answer of which a person has seen a part is never begun
+    again. What failed attempts cost stays on the bill.
     """
 
     def __init__(
@@ -79,10 +81,10 @@ class Retrying(Wrapper):
             case QuotaError():
                 return None
             case RateLimitedError(retry_after=asked) | UnavailableError(retry_after=asked):
-                if asked is not None and asked > LONGEST_WAIT:
-                    return None
                 jitter = random.uniform(0.5, 1.0) * self._first_wait * 2 ** (attempt - 1)
-                return jitter if asked is None else asked + random.uniform(0, 0.1 * asked)
+                wait = jitter if asked is None else asked + random.uniform(0, 0.1 * asked)
+                too_long = asked is not None and asked > LONGEST_WAIT
+                return None if too_long or wait >= time_left() else wait
             case EmptyAnswerError():
                 return 0.0 if attempt == 1 else None
             case _:

@@ -78,9 +78,9 @@ class BestOf:
         readers = [_Reader(judge, readable(proposal)) for proposal in proposals]
         show = reading(judging, request)
 
-        def one(model: Model, _: Sequence[Completion]) -> Request:
+        def one(model: Model, _: Sequence[Completion], persona: str | None) -> Request:
             assert isinstance(model, _Reader)
-            return show(model, [model.proposal])
+            return show(model, [model.proposal], persona)
 
         layer = Layer(tuple(Proposer(reader, self.sampling) for reader in readers))
         try:

@@ -163,7 +163,9 @@ class Sequential(Composite):
                 degraded.append(f"layer {depth}: {model.name} failed: {error.causes[0]}")
             else:
                 paid += found.charges
-                return found.proposals[0]
+                (one,) = found.proposals
+                degraded += (f"layer {depth}: {model.name}: {note}" for note in one.degraded)
+                return one
         degraded.append(f"layer {depth}: the text closest to the others stands in for it")
         return window[closest(window)]
 

@@ -62,7 +62,15 @@ def following(rows: Sequence[Row], headline: str) -> Chart:
     return _dots(rows, choice, headline, "rank correlation of likeness and score", "+.2f")
 
 
-def _dots(rows: Sequence[Row], choice: Choice, headline: str, said: str, form: str) -> Chart:
+def differences(rows: Sequence[Row], headline: str) -> Chart:
+    """How much better one is than each of several others: right of the line is better."""
+    choice = (("difference", "better by", HUES[0], SHAPES[0]),)
+    return _dots(rows, choice, headline, "better by, in points", "+.0f", zero=True)
+
+
+def _dots(
+    rows: Sequence[Row], choice: Choice, headline: str, said: str, form: str, *, zero: bool = False
+) -> Chart:
     long = [
         {"label": row["label"], "which": called, "value": row[column], "low": row[f"{column}_low"],
          "high": row[f"{column}_high"]}
@@ -78,7 +86,7 @@ def _dots(rows: Sequence[Row], choice: Choice, headline: str, said: str, form: s
     colour = alt.Color(
         "which:N",
         scale=alt.Scale(domain=names, range=colours),
-        legend=_legend(1 if len("".join(names)) > 45 else 3),
+        legend=_legend(1 if len("".join(names)) > 45 else 3) if len(names) > 1 else None,
     )
     axis = alt.Axis(format=form, tickCount=5)
     x = alt.X("low:Q", title=said, axis=axis, scale=alt.Scale(zero=False, nice=True))
@@ -92,7 +100,14 @@ def _dots(rows: Sequence[Row], choice: Choice, headline: str, said: str, form: s
         color=colour,
         shape=alt.Shape("which:N", scale=alt.Scale(domain=names, range=shapes)),
     )
-    return _titled([spans, points, _heads(order)], headline, len(order) * _STEP)
+    parts = [*([_nothing()] if zero else []), spans, points, _heads(order)]
+    return _titled(parts, headline, len(order) * _STEP)
+
+
+def _nothing() -> alt.Chart:
+    """A line where there is no difference."""
+    mark = alt.Chart(alt.Data(values=[{"at": 0}])).mark_rule(color=DIM, strokeDash=[4, 3])
+    return mark.encode(x=alt.X("at:Q"))
 
 
 def _heads(labels: Sequence[str]) -> alt.Chart:

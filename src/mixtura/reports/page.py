@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import csv
-import hashlib
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-from mixtura.reports.drawing import Drawing
 from mixtura.reports.rows import Row
 from mixtura.reports.runs import Runs
 from mixtura.reports.sections import Manner, Paper, Section, sections
-from mixtura.server.page import style
+from mixtura.reports.sheet import figure, folded, grid, sheet
 from mixtura.text import one_line, plural
 
 
@@ -75,28 +71,13 @@ def _csv(rows: Sequence[Row]) -> str:
 
 
 def html(drawn: Sequence[tuple[Runs, Sequence[Section]]]) -> str:
-    """Everything in one file: no script, no request, its own policy forbids both."""
-    whole = style() + (files("mixtura.reports") / "report.css").read_text("utf-8")
-    digest = base64.b64encode(hashlib.sha256(whole.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; font-src data:; base-uri 'none'"
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>What a mixture is worth: a report by Mixtura</title>
-<style>{whole}</style>
-</head>
-<body>
-<main class="report">
-<h1>What a mixture is worth</h1>
-{"".join(_opening(drawn))}
-{"".join(_task(runs, made, named=len(drawn) > 1) for runs, made in drawn)}
-</main>
-</body>
-</html>
-"""
+    """Every analysis on one page."""
+    parts = [
+        "<h1>What a mixture is worth</h1>",
+        *_opening(drawn),
+        *(_task(runs, made, named=len(drawn) > 1) for runs, made in drawn),
+    ]
+    return sheet("What a mixture is worth: a report by Mixtura", parts)
 
 
 def _opening(drawn: Sequence[tuple[Runs, Sequence[Section]]]) -> Iterator[str]:
@@ -142,18 +123,13 @@ def _section(anchor: str, section: Section) -> str:
     said = section.words
     parts = [f"<h2>{escape(said.title)}</h2>", f'<p class="asked">{escape(said.asked)}</p>']
     if section.rows:
-        parts += [_figure(drawing) for drawing in section.figures.values()]
+        parts += [figure(drawing) for drawing in section.figures.values()]
         parts += [f"<p>{escape(said.reading)}</p>", _numbers(section)]
     else:
         brings = f"This brings the runs: <code>{escape(said.command)}</code>"
         parts.append(f'<p class="none">{escape(said.missing)} {brings}</p>')
     paper = _paper(said.paper) if said.paper else ""
     return f'<section id="{anchor}">{"".join(parts)}{paper}</section>'
-
-
-def _figure(drawing: Drawing) -> str:
-    label = escape(drawing.title)
-    return f'<figure role="img" aria-label="{label}">{drawing.inline}</figure>'
 
 
 def _numbers(section: Section) -> str:
@@ -164,7 +140,7 @@ def _numbers(section: Section) -> str:
     ]
     heads = [(escape(called), manner == "text") for _, called, manner in columns]
     rows = [[_cell(row, key, manner) for key, _, manner in columns] for row in section.rows]
-    return _folded("The numbers", _grid(heads, rows), opened=len(rows) <= 8)
+    return folded("The numbers", grid(heads, rows), opened=len(rows) <= 8)
 
 
 def _cell(row: Row, key: str, manner: Manner) -> str:
@@ -203,23 +179,5 @@ def written(value: object, manner: Manner) -> str:
 def _paper(paper: Paper) -> str:
     heads = [(escape(head), i == 0) for i, head in enumerate(paper.heads)]
     rows = [[escape(value) for value in row] for row in paper.rows]
-    said = f"<p>{escape(paper.said)}</p>{_grid(heads, rows) if rows else ''}"
-    return _folded(f"What the paper found ({escape(paper.source)})", said, opened=False)
-
-
-def _folded(head: str, body: str, *, opened: bool) -> str:
-    return f"<details{' open' if opened else ''}><summary>{head}</summary>{body}</details>"
-
-
-def _grid(heads: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]]) -> str:
-    """A table of markup; a head says whether its column is text, which stands on the left."""
-    sides = [' class="text"' if text else "" for _, text in heads]
-
-    def line(tag: str, cells: Sequence[str]) -> str:
-        pairs = zip(sides, cells, strict=True)
-        return f"<tr>{''.join(f'<{tag}{side}>{cell}</{tag}>' for side, cell in pairs)}</tr>"
-
-    head = line("th", [said for said, _ in heads])
-    body = "".join(line("td", row) for row in rows)
-    table = f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
-    return f'<div class="scroll">{table}</div>'
+    said = f"<p>{escape(paper.said)}</p>{grid(heads, rows) if rows else ''}"
+    return folded(f"What the paper found ({escape(paper.source)})", said, opened=False)

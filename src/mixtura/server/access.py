@@ -66,6 +66,11 @@ class Client:
         self._requests = Meter(requests, clock) if requests else None
         self._tokens = Meter(tokens, clock) if tokens else None
 
+    @property
+    def counts_tokens(self) -> bool:
+        """Its tokens are limited."""
+        return self._tokens is not None
+
     def may_use(self, name: str) -> bool:
         return self.models is None or name in self.models
 

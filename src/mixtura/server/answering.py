@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -25,6 +25,18 @@ STREAM_HEADERS = {
     "cache-control": "no-cache",
     "x-accel-buffering": "no",
 }
+
+
+class Endpoint:
+    """Where a dialect's calls come in, as an ASGI application."""
+
+    def __init__(self, service: Service, dialect: Dialect) -> None:
+        self._service = service
+        self._dialect = dialect
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await answered(self._service, self._dialect, Request(scope, receive))
+        await response(scope, receive, send)
 
 
 async def answered(service: Service, dialect: Dialect, request: Request) -> Response:
@@ -67,18 +79,20 @@ async def received(request: Request, service: Service) -> bytes:
     size = 0
     try:
         async with asyncio.timeout(table.receive_seconds):
-            async for piece in request.stream():
-                size += len(piece)
+            while True:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise Refused(499, "the client left")
+                pieces.append(message.get("body", b""))
+                size += len(pieces[-1])
                 if size > most:
                     said = f"the body is larger than {table.largest_megabytes:g} MB"
                     raise Refused(413, said, kind="request_too_large", code="request_too_large")
-                pieces.append(piece)
-    except ClientDisconnect:
-        raise Refused(499, "the client left") from None
+                if not message.get("more_body", False):
+                    return b"".join(pieces)
     except TimeoutError:
         said = f"the body did not come within {table.receive_seconds:g} s"
         raise Refused(408, said, code="request_timeout") from None
-    return b"".join(pieces)
 
 
 def json_response(

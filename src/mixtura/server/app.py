@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mixtura.config import Config
 from mixtura.server import metrics, openapi, pages
 from mixtura.server.access import Doors
-from mixtura.server.answering import answered, json_response, refusal
+from mixtura.server.answering import Endpoint, json_response, refusal
 from mixtura.server.chat import Chat
 from mixtura.server.dialect import Dialect, Refused
 from mixtura.server.messages import Messages
@@ -31,13 +31,17 @@ DIALECTS: tuple[Dialect, ...] = (Chat(), Responses(), Messages())
 Handler = Callable[[Service, Request], Awaitable[Response]]
 
 
-def make_app(config: Config, *, host: str) -> Starlette:
+def make_app(
+    config: Config, *, host: str, max_cost: float | None = None, deadline: float | None = None
+) -> Starlette:
     """
-    The server as an ASGI application; *host* is the address that it will listen on.
+    The server as an ASGI application; *host* is the address that it will listen on, *max_cost*
+    the dollars and *deadline* the seconds that no answer passes.
 
     Raises ConfigError when that address may not be served as it is configured.
     """
-    service = Service(config, Doors(config.serve, host, config.store))
+    doors = Doors(config.serve, host, config.store)
+    service = Service(config, doors, max_cost=max_cost, deadline=deadline)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None, None]:
@@ -48,7 +52,7 @@ def make_app(config: Config, *, host: str) -> Starlette:
         return Route(path, partial(_guarded, service, handler), methods=list(methods or ("GET",)))
 
     routes = [
-        *(Route(d.path, partial(answered, service, d), methods=["POST"]) for d in DIALECTS),
+        *(Route(d.path, Endpoint(service, d), methods=["POST"]) for d in DIALECTS),
         at("/v1/models", listed),
         at("/v1/models/{name:path}", one_listed),
         at("/metrics", _metrics),
@@ -136,6 +140,7 @@ async def _ready(service: Service, request: Request) -> Response:
 
 
 async def _metrics(service: Service, _: Request) -> Response:
+    service.settle()
     return Response(service.metrics.text(), media_type=metrics.CONTENT_TYPE)
 
 

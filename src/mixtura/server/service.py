@@ -34,7 +34,7 @@ from mixtura.wire import estimate
 LONGEST_NAME = 2000
 """Letters of a model's name: a mixture may be written as one."""
 SOON = 0.02
-"""Seconds after which a run that has ended is kept."""
+"""Seconds after which a run that has ended is counted and kept."""
 A_WHILE = 5.0
 """Seconds that runs have to end once they are told to."""
 
@@ -50,7 +50,7 @@ class Choice(NamedTuple):
     calls: int
     label: str
     """What metrics call it."""
-    side: bool
+    side: bool = False
     """A front end's small request that went to the model for those."""
 
 
@@ -62,6 +62,8 @@ class Job:
     client: Client
     choice: Choice
     model: Model
+    deadline: float | None
+    """Seconds that all of it may take."""
     numbers: list[str]
     reserved: int
     """Tokens that were taken from the client's minute beforehand."""
@@ -69,6 +71,8 @@ class Job:
     recorders: dict[int, Recorder] = field(default_factory=dict[int, Recorder])
     over: list[tuple[str, Trace]] | None = None
     """What its runs were, once they have ended."""
+    failed: MixturaError | Refused | None = None
+    """Why there is no answer, once that is so."""
 
     def traces(self) -> list[tuple[str, Trace]]:
         """Of the runs that have begun, by their numbers."""
@@ -80,15 +84,26 @@ class Job:
 class Service:
     """What every route needs, and the one way from a call to its answers."""
 
-    def __init__(self, config: Config, doors: Doors) -> None:
+    def __init__(
+        self,
+        config: Config,
+        doors: Doors,
+        *,
+        max_cost: float | None = None,
+        deadline: float | None = None,
+    ) -> None:
         self.config = config
+        self._max_cost = max_cost
+        self._deadline = deadline
         self.doors = doors
         self.turnstile = Turnstile(config.serve.at_once, config.serve.waiting)
         self.metrics = Metrics(self.turnstile)
         self._turns = Turns()
         self._running: set[asyncio.Task[Any]] = set()
         self._ending = False
-        self._unkept: list[Callable[[], None]] = []
+        self._unsettled: list[Job] = []
+        """Jobs that are over, until they are counted and kept."""
+        self._choices: dict[str, Choice] = {}
         plans = (config.plan(name) for name in config.mixtures())
         self._ours = frozenset(name for plan in plans for name in plan.members()) | set(hub.known())
         self._keeper = ThreadPoolExecutor(1, thread_name_prefix="mixtura-runs")
@@ -98,7 +113,7 @@ class Service:
         self.end()
         if self._running:
             await asyncio.wait(tuple(self._running), timeout=A_WHILE)
-        self._hand_over()
+        self.settle()
         await asyncio.to_thread(self._keeper.shutdown)
 
     # ---- what a call may ask for
@@ -110,10 +125,12 @@ class Service:
         purses = [*client.purses]
         if call.wish.max_cost is not None:  # of all its answers together
             purses.append(Pocket("this request", call.wish.max_cost))
+        deadline = min(filter(None, (call.wish.deadline, self._deadline)), default=None)
         try:
             model = self.config.runnable(
                 choice.plan,
-                deadline=call.wish.deadline,
+                max_cost=self._max_cost,
+                deadline=deadline,
                 purses=purses,
                 turns=self._turns if consult == "turn" else None,
             )
@@ -122,9 +139,11 @@ class Service:
                 raise Refused(400, str(error), code="not_possible", param="mixtura") from None
             raise Refused(503, str(error), kind="api_error", code="model_not_ready") from None
         numbers = [self.config.runs.new_id() for _ in range(call.n)]
-        expected = estimate(call.request, "").prompt_tokens * choice.calls * call.n
-        client.reserve(expected)
-        return Job(call, client, choice, model, numbers, expected)
+        expected = 0
+        if client.counts_tokens:
+            expected = estimate(call.request, "").prompt_tokens * choice.calls * call.n
+            client.reserve(expected)
+        return Job(call, client, choice, model, deadline, numbers, expected)
 
     def plan(self, call: Call, client: Client) -> Choice:
         """The plan that a call names or describes. Raises Refused."""
@@ -134,17 +153,25 @@ class Service:
         name = serve.side if side and serve.side else self.meant(asked)
         if not side:
             self._check_name(asked, client, "mixtura.mixture" if wish.mixture else "model")
-        plan = self._found(name, "mixtura.mixture" if wish.mixture else "model")
+        choice = self._choices.get(name) or self._chosen(name, call, client)
+        if wish.chooses:
+            choice = self._changed(choice, call, client)
+        calls = choice.calls * call.n
+        if calls > serve.most_calls:
+            said = f"that takes {calls} calls, and one request may make {serve.most_calls}"
+            raise Refused(400, said, code="too_many_calls", param="model")
+        return choice._replace(side=side)
+
+    def _chosen(self, name: str, call: Call, client: Client) -> Choice:
+        """What a name stands for; worked out once where it is one of ours."""
+        plan = self._found(name, "mixtura.mixture" if call.wish.mixture else "model")
         if ">" in name:
             self._check_members(plan, client, "model")
         plan = self._resolved(plan)
-        if wish.chooses:
-            plan = self._changed(plan, call, client)
-        calls = self.config.calls(plan)
-        if calls * call.n > serve.most_calls:
-            said = f"that takes {calls * call.n} calls, and one request may make {serve.most_calls}"
-            raise Refused(400, said, code="too_many_calls", param="model")
-        return Choice(name, plan, calls, self.label(name), side)
+        choice = Choice(name, plan, self.config.calls(plan), self.label(name))
+        if choice.label == name and ">" not in name:  # else each key's rights are looked at
+            self._choices[name] = choice
+        return choice
 
     def meant(self, name: str) -> str:
         """`default` is the configured default, unless someone made a mixture of that name."""
@@ -183,9 +210,9 @@ class Service:
         )
         return replace(plan, layers=layers, aggregator=self.meant(plan.aggregator))
 
-    def _changed(self, plan: Plan, call: Call, client: Client) -> Plan:
+    def _changed(self, choice: Choice, call: Call, client: Client) -> Choice:
         """A mixture with other members or another depth; all else in it stays as it was."""
-        wish = call.wish
+        wish, plan = call.wish, choice.plan
         if wish.aggregator is not None:
             self._check_name(wish.aggregator, client, "mixtura.aggregator")
             self._found(wish.aggregator, "mixtura.aggregator")
@@ -204,7 +231,8 @@ class Service:
             plan = replace(plan, layers=rows)
         smallest = min((sum(s.samples for s in row) for row in plan.layers), default=1)
         plan = replace(plan, quorum=min(plan.quorum, smallest))
-        return self._resolved(replace(plan, aggregator=wish.aggregator or plan.aggregator))
+        plan = self._resolved(replace(plan, aggregator=wish.aggregator or plan.aggregator))
+        return choice._replace(plan=plan, calls=self.config.calls(plan))
 
     def _seats(self, plan: Plan, names: Sequence[str], client: Client) -> tuple[Seated, ...]:
         """New proposers; one that sat there already keeps its persona and its sampling."""
@@ -236,7 +264,7 @@ class Service:
         task = asyncio.current_task()
         assert task is not None
         self._running.add(task)
-        clock = asyncio.timeout(job.call.wish.deadline)
+        clock = asyncio.timeout(job.deadline)
         try:
             async with clock:  # waiting for a turn counts, too
                 answers = await self._answers(job, watch)
@@ -247,7 +275,7 @@ class Service:
         except TimeoutError:
             if not clock.expired():
                 raise
-            failed = OutOfTimeError(f"no answer within {job.call.wish.deadline:g} s")
+            failed = OutOfTimeError(f"no answer within {job.deadline:g} s")
             raise refusal(failed) from None
         except (MixturaError, Refused) as error:
             failed = error
@@ -297,21 +325,23 @@ class Service:
         return await job.model.complete(request, recorder)
 
     def _over(self, job: Job, failed: MixturaError | Refused | None) -> None:
-        """Count what the runs used, and keep them."""
-        job.over = job.traces()
-        for number, trace in job.over:
-            state, reason = ended(trace, failed if isinstance(failed, MixturaError) else None)
-            self.metrics.ran(job.choice.label, trace, state, self.config.price, self.label)
-            job.client.used(trace.usage.total_tokens - job.reserved)
-            job.reserved = 0
-            if self.config.runs.keeps:
-                self._unkept.append(partial(self._keep, job, number, trace, state, reason))
-        if self._unkept:  # when the answer is out: a thread at work would hold it up
-            asyncio.get_running_loop().call_later(SOON, self._hand_over)
+        """Charge the client; the rest can wait until the answer is out."""
+        job.over, job.failed = job.traces(), failed
+        used = sum(trace.usage.total_tokens for _, trace in job.over)
+        job.client.used(used - job.reserved)
+        self._unsettled.append(job)
+        asyncio.get_running_loop().call_later(SOON, self.settle)
 
-    def _hand_over(self) -> None:
-        while self._unkept:
-            self._keeper.submit(self._unkept.pop(0))
+    def settle(self) -> None:
+        """Count and keep what has ended, so that no one sees less than was answered."""
+        while self._unsettled:
+            job = self._unsettled.pop(0)
+            failed = job.failed if isinstance(job.failed, MixturaError) else None
+            for number, trace in job.traces():
+                state, reason = ended(trace, failed)
+                self.metrics.ran(job.choice.label, trace, state, self.config.price, self.label)
+                if self.config.runs.keeps:
+                    self._keeper.submit(self._keep, job, number, trace, state, reason)
 
     def _keep(self, job: Job, number: str, trace: Trace, state: State, reason: str | None) -> None:
         """In a thread of its own: the disk may take a while."""

@@ -20,6 +20,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from mixtura.errors import ConfigError, RejectedError
 from mixtura.evals import alpaca_eval as official
+from mixtura.evals import glm
 from mixtura.evals.alpaca_eval import Annotation, Output
 from mixtura.evals.findings import Findings, Side, metadata, value
 from mixtura.evals.judging import material
@@ -235,16 +236,16 @@ def found(told: Sequence[EvalSample], side: Side) -> Findings:
     rows = verdicts(told, side)
     figures: dict[str, float] = {}
     notes = list(_read(told))
+    hard = official.read_difficulties(Path(side.difficulty)) if side.difficulty else None
+    gamed = None
+    if side.gamed:
+        gamed, known = official.read_gamed(Path(side.gamed))
+        hard = hard or known
     if any(row.preference is not None for row in rows):
-        hard = official.read_difficulties(Path(side.difficulty)) if side.difficulty else None
-        gamed = None
-        if side.gamed:
-            gamed, known = official.read_gamed(Path(side.gamed))
-            hard = hard or known
         score = official.score(rows, difficulties=hard, gamed=gamed)
         whole = {name: getattr(score, name) for name in score.__struct_fields__}
         figures = {k: v for k, v in whole.items() if isinstance(v, int | float)}
-        notes.append(f"length-controlled by: {score.lc_method}")
+        notes.append(f"length-controlled win rate: {glm.HOW[score.lc_method]}")
     return Findings(most=100.0, figures=figures, bias=compared.bias(told, side), notes=tuple(notes))
 
 

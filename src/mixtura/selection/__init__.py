@@ -1,0 +1,1 @@
+"""Who should be in a mixture: roles measured, teams searched for, the winner judged anew."""

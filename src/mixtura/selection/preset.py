@@ -1,0 +1,143 @@
+"""A team as a mixture in a TOML file: added, or put in the place of its own earlier table."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mixtura import toml
+from mixtura.errors import ConfigError
+from mixtura.selection.measuring import DRAFTS
+
+MARK = "# chosen by mixtura select"
+"""Stands in a table that may be put in the place of: it is ours."""
+_HEADER = re.compile(r"^\s*\[")
+
+Check = Callable[[Path], object]
+"""Reads a file as a configuration. Raises ConfigError."""
+
+
+def table(name: str, members: Sequence[str], aggregator: str, said: str = "") -> str:
+    """A team as a table; *said*: why, behind the mark."""
+    times = {member: members.count(member) for member in members}
+    row = [member if count == 1 else f"{member}*{count}" for member, count in times.items()]
+    lines = [
+        f"[mixtures.{_key(name)}]",
+        f"{MARK}{': ' if said else ''}{said}",
+        f"layers = [{_value(row)}]",
+        f"aggregator = {_value(aggregator)}",
+        f"sampling = {{ temperature = {DRAFTS.temperature} }}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def written_to(
+    file: Path, name: str, text: str, models: Mapping[str, Mapping[str, Any]], check: Check
+) -> None:
+    """
+    Put *text*, the table of the mixture *name*, into *file*, and the tables of those *models*
+    that it lacks. What else is in it stays as it is.
+
+    Raises ConfigError where that would overwrite something else, and where *check* finds that
+    the file would be no configuration.
+    """
+    file = file.resolve()
+    before = _read(file)
+    after = merged(before, str(file), name, text, models)
+    part = file.with_name(f".{file.name}.part")
+    try:
+        part.write_text(after, encoding="utf-8")
+        check(part)
+        part.replace(file)
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be written: {error.strerror}") from None
+    except ConfigError as error:
+        raise ConfigError(str(error).replace(str(part), str(file))) from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def possible(file: Path, name: str) -> None:
+    """Raises ConfigError where a table of that name could not be put into *file*."""
+    if not file.resolve().parent.is_dir():
+        raise ConfigError(f"{file}: there is no folder {file.resolve().parent}")
+    merged(_read(file), str(file), name, table(name, ["a"], "a"), {})
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig") if file.exists() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}") from None
+
+
+def merged(
+    before: str, source: str, name: str, text: str, models: Mapping[str, Mapping[str, Any]]
+) -> str:
+    """The file's text with the table in it. Raises ConfigError."""
+    document = toml.Document(before, source)
+    there = document.data.get("mixtures", {})
+    kept = before
+    if name in there:
+        kept = _cut(document, before, name)
+    elif name in document.data.get("models", {}):
+        raise document.error(["models", name], f"'{name}' is a model here: --name another")
+    lacking = {n: t for n, t in models.items() if n not in document.data.get("models", {})}
+    pieces = [kept.rstrip("\n"), *(_model(n, t) for n, t in lacking.items()), text]
+    after = "\n\n".join(piece.rstrip("\n") for piece in pieces if piece.strip()) + "\n"
+    _unharmed(document.data, toml.Document(after, source).data, name, source)
+    return after
+
+
+def _cut(document: toml.Document, before: str, name: str) -> str:
+    """The text without the table that an earlier selection wrote."""
+    lines = before.splitlines(keepends=True)
+    start = document.line(["mixtures", name]) - 1
+    end = next((i for i in range(start + 1, len(lines)) if _HEADER.match(lines[i])), len(lines))
+    if not any(line.startswith(MARK) for line in lines[start:end]):
+        said = f"'{name}' is there already and is none of select's: --name another"
+        raise document.error(["mixtures", name], said)
+    return "".join(lines[:start]).rstrip("\n") + "\n\n" + "".join(lines[end:])
+
+
+def _unharmed(before: Mapping[str, Any], after: Mapping[str, Any], name: str, source: str) -> None:
+    """Whatever was said of anything else is still said."""
+
+    def others(data: Mapping[str, Any]) -> dict[str, Any]:
+        mixtures = {n: t for n, t in data.get("mixtures", {}).items() if n != name}
+        known = {n: t for n, t in data.get("models", {}).items() if n in before.get("models", {})}
+        return {**data, "mixtures": mixtures, "models": known}
+
+    empty: dict[str, Any] = {"mixtures": {}, "models": {}}
+    if others({**empty, **before}) != others({**empty, **after}):
+        raise ConfigError(
+            f"{source}: the table of '{name}' cannot be replaced without touching others:"
+            " take it out yourself, or --name another"
+        )
+
+
+# ---- TOML
+
+
+def _model(name: str, said: Mapping[str, Any]) -> str:
+    lines = [f"{_key(key)} = {_value(value)}" for key, value in said.items()]
+    return "\n".join([f"[models.{_key(name)}]", *lines])
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _value(name)
+
+
+def _value(value: Any) -> str:
+    """A value in one line."""
+    if isinstance(value, Mapping):
+        inner = ", ".join(f"{_key(str(k))} = {_value(v)}" for k, v in value.items())  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        return f"{{ {inner} }}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_value, value))}]"  # pyright: ignore[reportUnknownArgumentType]
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return json.dumps(value) if isinstance(value, bool) else str(value)
