@@ -2,8 +2,9 @@
 
 The same questions, in turn, to the library in this process and to ``mixtura serve`` through one
 kept connection; each time compared with the critical path of the very calls that were made, so
-that only what Mixtura itself adds is left. Then 500 streams at once through the server. The last
-line is one JSON object.
+that only what Mixtura itself adds is left. Beside them the client's bare hop: it asks the fake
+itself for the aggregator's answer, so what it adds is what any server at the other end of a
+connection costs. Then 500 streams at once through the server. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ from fake import PIECES, VARIANTS, Row
 from harness import (
     Upstream,
     critical_path,
+    duration,
     interval,
     lateness,
     machine,
     percentile,
+    sent,
     upstream,
 )
 
@@ -54,6 +57,13 @@ class Served:
     async def __call__(self, question: str, first) -> str:
         request = ask(question, sampling=Sampling(max_tokens=MOST))
         return (await self.model.complete(request, _at_first_token(first))).text
+
+
+class Hop(Served):
+    """The same client at the fake itself: no server of ours between."""
+
+    def __init__(self, base_url: str) -> None:
+        self.model = OpenAI(AGGREGATOR, base_url)
 
 
 @contextmanager
@@ -121,10 +131,16 @@ async def paired(fake: Upstream, arms: dict, runs: int) -> tuple[dict, list[floa
             first, whole, answer = await one(arms[name], number)
             rows = fake.log().rows
             assert answer == told(rows), "an answer is not what was sent"
-            path_first, path = critical_path(rows)
+            path_first, path = alone(rows) if name == "hop" else critical_path(rows)
             added[name].append((first - path_first, whole - path))
             late += lateness(rows)
     return added, late
+
+
+def alone(rows: list[Row]) -> tuple[float, float]:
+    """Seconds to the first token and to the last of the one call there was."""
+    (row,) = rows
+    return sent(row)[0] - row.received, duration(row)
 
 
 async def crowd(fake: Upstream, arm, process: subprocess.Popen) -> dict[str, float]:
@@ -165,7 +181,11 @@ def cpu(process: subprocess.Popen) -> float:
 
 async def measured(fake: Upstream) -> dict[str, float]:
     with served(fake) as (base_url, process):
-        arms = {"library": Ours(fake.url("a3")), "server": Served(base_url)}
+        arms = {
+            "library": Ours(fake.url("a3")),
+            "server": Served(base_url),
+            "hop": Hop(fake.url("hop")),
+        }
         added, late = await paired(fake, arms, RUNS)
         more = await crowd(fake, arms["server"], process)
     figures: dict = {}
@@ -183,11 +203,13 @@ async def measured(fake: Upstream) -> dict[str, float]:
     figures["server_added_ms_p50"] = round(statistics.median(wholes), 3)
     figures["server_added_ms_p50_95"] = [round(x, 3) for x in interval(wholes, statistics.median)]
     figures["server_added_first_token_ms_p50"] = round(statistics.median(firsts), 3)
+    figures["hop_ms_p50"] = round(statistics.median(hop for _, hop in added["hop"]) * 1000, 3)
     figures |= more
     figures["fake_late_ms_p99"] = round(percentile(late, 0.99) * 1000, 3)
     print(
         f"\nThe server adds {figures['server_added_ms_p50']} ms at the median"
-        f" ({figures['server_added_ms_p50_95'][0]} to {figures['server_added_ms_p50_95'][1]})."
+        f" ({figures['server_added_ms_p50_95'][0]} to {figures['server_added_ms_p50_95'][1]}),"
+        f" {figures['hop_ms_p50']} of it the client's bare hop."
         f"\n{STREAMS} streams at once: {more['stream_errors']} errors,"
         f" {more['stream_seconds']} s, {more['server_cpu_ms_per_stream']} ms CPU each."
     )

@@ -28,6 +28,7 @@ from mixtura import (
     ask,
 )
 from mixtura.config import load
+from mixtura.model import unwrapped
 from mixtura.models.anthropic import Anthropic
 from mixtura.models.openai import OpenAI
 from mixtura.prompts import envelope
@@ -449,6 +450,23 @@ def test_anthropic_and_azure_are_providers_like_the_others(tmp_path):
     assert isinstance(azure, OpenAI)
     assert azure._url == "https://us.openai.azure.com/openai/v1/chat/completions"
     assert azure._all_headers() == {"api-key": "k2"}
+
+
+DEPLOYED = "https://us.openai.azure.com/openai/deployments/ours"
+COMPLETIONS = f"{DEPLOYED}/chat/completions?api-version=2025-01-01-preview"
+
+
+@pytest.mark.parametrize("endpoint", [COMPLETIONS, COMPLETIONS.replace("/chat/completions", "")])
+def test_azures_address_of_a_deployment_is_taken_as_it_is_shown_there(endpoint, tmp_path):
+    environ = {"AZURE_OPENAI_API_KEY": "k", "AZURE_OPENAI_ENDPOINT": endpoint}
+    config = load(None, environ=environ, folder=tmp_path, home=tmp_path)
+
+    assert unwrapped(config.model("azure/ours"))._url == COMPLETIONS
+
+
+@pytest.mark.parametrize("path", ["/v1", "/v1/", "/v1/chat/completions", "/v1/chat/completions/"])
+def test_an_address_may_have_the_path_that_follows_it(path):
+    assert OpenAI("m", f"http://host{path}")._url == "http://host/v1/chat/completions"
 
 
 def test_a_ledger_s_line_names_the_model_as_we_do():

@@ -569,6 +569,26 @@ def test_a_days_purse_is_shared_by_processes_and_filled_anew_the_next_day(tmp_pa
         s.close()
 
 
+@pytest.mark.parametrize("jump", [120, -40 * 86400, 86400])
+def test_a_run_over_midnight_or_a_jump_of_the_clock_passes_no_days_cap(tmp_path, jump):
+    clock = Clock()
+    clock.now = 86400 * 20000 - 60.0  # a minute before midnight
+    store = Store(tmp_path / "s.sqlite", clock=clock)
+    purse = DayPurse("the day", DayBook(store, "day"), dollars=10.0)
+
+    first = purse.hold(Amount(8.0, 1))
+    clock.now += jump
+    second = purse.hold(Amount(10.0, 1))
+    purse.settle(first, Amount(8.0, 1))
+
+    assert purse.book.used() == (10.0, 1)
+    purse.settle(second, Amount(4.0, 1))
+    assert purse.book.used() == (4.0, 1)
+    clock.now -= jump
+    assert purse.book.used() == (8.0, 1)
+    store.close()
+
+
 # ---- deadline
 
 

@@ -3,20 +3,46 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 
 import pytest
 
+from mixtura import cli
 from mixtura.evals import alpaca_eval
 from tests import test_cli
 from tests.loopback import Answer
+from tests.test_cli import Ran
 
 desk = test_cli.desk
+
+# Inspect and what it stands on warn of their own affairs.
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 SUMS = [{"question": f"{n} + {n}?", "answer": f"#### {2 * n}"} for n in range(3)]
 PAIRS = [
     {"instruction": f"{n}?", "output": "bad", "generator": "base"} for n in range(3)
 ]  # fmt: skip
+
+
+@pytest.fixture
+def run(desk, monkeypatch, capsys):
+    """The command in this process: what it stands on takes seconds to load."""
+    monkeypatch.chdir(desk.folder)
+    for name in set(os.environ) - set(desk.env):
+        if name.startswith(("MIXTURA_", "XDG_", "COLUMNS")) or name.endswith("_API_KEY"):
+            monkeypatch.delenv(name)
+    for name, value in desk.env.items():
+        monkeypatch.setenv(name, value)
+    for name in ("DATA", "STATE"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(desk.folder / name))
+
+    def called(*words):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(words)
+        return Ran(ended.value.code, *capsys.readouterr())
+
+    return called
 
 
 @pytest.fixture
@@ -30,9 +56,9 @@ def adds(request):
     return Answer.text(f"Answer: {2 * number}", prompt_tokens=10)
 
 
-def test_the_price_is_said_first_then_the_score_and_a_second_run_pays_nothing(sums):
+def test_the_price_is_said_first_then_the_score_and_a_second_run_pays_nothing(sums, run):
     sums.server.answers["ann"] = adds
-    told = sums.run("eval", "gsm8k", "--model", "ann", "--data", "sums.jsonl")
+    told = run("eval", "gsm8k", "--model", "ann", "--data", "sums.jsonl")
 
     assert told.code == 0, told.err
     assert told.err.startswith("3 samples, 3 calls, at most $")
@@ -41,7 +67,7 @@ def test_the_price_is_said_first_then_the_score_and_a_second_run_pays_nothing(su
     assert "3 of 3 samples" in told.out
     assert "3 calls" in told.out
 
-    again = sums.run("eval", "gsm8k", "--model", "ann", "--data", "sums.jsonl", "--json")
+    again = run("eval", "gsm8k", "--model", "ann", "--data", "sums.jsonl", "--json")
     assert len(sums.server.asked("ann")) == 3
     assert (again.json["score"], again.json["reused"], again.json["n"]) == (1.0, 3, 3)
     assert again.json["cost_usd"] > 0
@@ -49,16 +75,16 @@ def test_the_price_is_said_first_then_the_score_and_a_second_run_pays_nothing(su
     assert again.json["log"].endswith(".eval")
 
 
-def test_a_dry_run_says_what_it_would_take_and_asks_nothing(sums):
-    told = sums.run("eval", "gsm8k", "--model", "team", "--data", "sums.jsonl", "--dry-run")
+def test_a_dry_run_says_what_it_would_take_and_asks_nothing(sums, run):
+    told = run("eval", "gsm8k", "--model", "team", "--data", "sums.jsonl", "--dry-run")
 
     assert told.out.startswith("3 samples, 9 calls, at most $")
     assert sums.server.requests == []
 
 
-def test_what_has_no_answer_is_told_with_its_reason_and_the_exit_code_says_so(sums):
+def test_what_has_no_answer_is_told_with_its_reason_and_the_exit_code_says_so(sums, run):
     sums.server.answers["ann"] = Answer.refused(400, "no such thing")
-    told = sums.run("eval", "gsm8k", "--model", "ann", "--data", "sums.jsonl")
+    told = run("eval", "gsm8k", "--model", "ann", "--data", "sums.jsonl")
 
     assert told.code == 3
     assert "score   none" in told.out
@@ -67,9 +93,9 @@ def test_what_has_no_answer_is_told_with_its_reason_and_the_exit_code_says_so(su
     assert "no such thing" in told.out
 
 
-def test_a_cap_stops_with_four_and_names_what_was_not_asked(sums):
+def test_a_cap_stops_with_four_and_names_what_was_not_asked(sums, run):
     words = ("--model", "ann", "--data", "sums.jsonl", "--max-cost", "0.000001")
-    told = sums.run("eval", "gsm8k", *words)
+    told = run("eval", "gsm8k", *words)
 
     assert told.code == 4
     assert "no room" in told.out
@@ -94,13 +120,15 @@ def test_an_interrupt_keeps_what_was_answered_and_the_same_command_goes_on(sums)
     assert (again.code, again.json["n"]) == (0, 3)
 
 
-def test_a_judged_task_shows_how_far_the_judge_can_be_trusted_and_writes_the_official_files(desk):
+def test_a_judged_task_shows_how_far_the_judge_can_be_trusted_and_writes_the_official_files(
+    desk, run
+):
     desk.write("\n".join(map(json.dumps, PAIRS)), "base.json")
     desk.server.answers["ann"] = Answer.text("good")
     desk.server.answers["chief"] = lambda request: Answer.text(
         "m" if '"m": "good"' in request["messages"][-1]["content"] else "M"
     )
-    told = desk.run(
+    told = run(
         "eval", "alpaca-eval", "--model", "ann", "--judge", "chief", "--against", "base.json",
         "--write", "mine",
     )  # fmt: skip
@@ -113,17 +141,17 @@ def test_a_judged_task_shows_how_far_the_judge_can_be_trusted_and_writes_the_off
     rows = alpaca_eval.read_annotations(desk.folder / "mine" / "annotations.json")
     assert [(row.preference, row.generator_2) for row in rows] == [(2.0, "ann")] * 3
     assert len(alpaca_eval.read_outputs(desk.folder / "mine" / "model_outputs.json")) == 3
-    scored = desk.run("eval", "alpaca-eval", "--annotations", "mine/annotations.json", "--json")
+    scored = run("eval", "alpaca-eval", "--annotations", "mine/annotations.json", "--json")
     assert scored.json["n_wins"] == 3
 
 
-def test_flask_draws_its_skills(desk):
+def test_flask_draws_its_skills(desk, run):
     skills = [{"Skill": s, "Criteria": "?", "Scoring": {"1": "bad"}} for s in ("A", "B & C", "D")]
     row = {"idx": 1, "instruction": "?", "answer": "!", "skill": ["A", "B & C", "D"]}
     desk.write(json.dumps(skills), "skills.json")
     desk.write(json.dumps(row), "rows.jsonl")
     desk.server.answers["chief"] = Answer.text('{"A": 5, "B & C": "N/A", "D": 1}')
-    told = desk.run(
+    told = run(
         "eval", "flask", "--model", "ann", "--judge", "chief", "--data", "rows.jsonl",
         "--skills", "skills.json", "--figure", "radar.svg",
     )  # fmt: skip
@@ -143,6 +171,6 @@ def test_flask_draws_its_skills(desk):
         (["alpaca-eval", "--model", "ann", "--weights", "w.csv"], "without a model."),
     ],
 )
-def test_wrong_use_is_said_in_a_line_and_asks_nothing(desk, words, said):
-    assert said in " ".join(desk.run("eval", *words).complaint.split())
+def test_wrong_use_is_said_in_a_line_and_asks_nothing(desk, run, words, said):
+    assert said in " ".join(run("eval", *words).complaint.split())
     assert desk.server.requests == []

@@ -128,6 +128,10 @@ def test_drafts_are_seen_while_they_are_written_and_before_the_answer(upstream, 
 
     person.find(".card.writing", has_text="Air scatters blue").wait_for()
     person.find(".card.writing", has_text="Short waves are").wait_for()
+    begins = """(() => { const box = document.querySelector('.card.writing .glance');
+      const [text, all] = [box.firstElementChild, box].map((e) => e.getBoundingClientRect());
+      return text.top - all.top })()"""
+    assert 0 <= person.page.evaluate(begins) < 12, "a short draft stands at its card's top"
     assert "Waits for layer 1: 0 of 2 drafts are there" in person.text(".answer")
     assert person.find(".answer .prose").count() == 0
 
@@ -418,6 +422,9 @@ def test_a_card_opens_with_its_whole_answer_and_exactly_what_it_was_shown(upstre
     sheet = person.page.get_by_role("dialog")
 
     assert FIRST in sheet.inner_text()
+    copy = sheet.get_by_role("button", name="Copy").bounding_box()
+    text = sheet.locator(".prose p").first.bounding_box()
+    assert copy["y"] + copy["height"] <= text["y"], "no button lies over the text"
     sheet.get_by_role("tab", name="What it was shown").click()
     assert "Why is the sky blue?" in sheet.inner_text()
     assert '"model": "ann"' in sheet.inner_text()
@@ -477,6 +484,13 @@ def test_marks_find_their_sentences_through_markdown_code_and_maths(upstream, vi
     marked = " ".join(person.find(".answer mark").all_inner_texts())
     for words in ("title of five", "first", "the whole page", "with the wavelength", "line of"):
         assert words in marked
+
+
+def test_the_axis_of_a_short_run_has_no_number_twice(visit):
+    person = visit().ready().ask().answered()
+    ticks = person.find(".axis .tick text").all_text_contents()
+    assert len(ticks) > 2
+    assert len({tick.removesuffix(" s") for tick in ticks}) == len(ticks)
 
 
 def test_the_axis_names_the_critical_path(upstream, visit):
@@ -892,6 +906,14 @@ def test_light_and_dark_follow_the_system_until_somebody_chooses(visit):
     person.button("Theme: light").click()
     person.button("Theme: dark").click()
     assert person.page.evaluate("localStorage.getItem('mixtura.theme')") == "system"
+
+
+def test_a_card_on_a_phone_shows_two_lines_of_its_draft(upstream, visit):
+    upstream.scripts["ann"] = Script(FIRST * 8)
+    person = visit(viewport={"width": 390, "height": 844}).ready().ask().answered()
+    lines = """(() => { const box = document.querySelector('.card.done .glance');
+      return box.clientHeight / parseFloat(getComputedStyle(box).lineHeight) })()"""
+    person.wait(f"{lines} >= 2")
 
 
 @pytest.mark.parametrize("width", [360, 768])

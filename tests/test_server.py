@@ -722,6 +722,26 @@ def test_a_body_that_is_too_large_or_never_comes_is_refused(upstream, tmp_path):
             assert line.recv(100).startswith(b"HTTP/1.1 408")
 
 
+def test_a_head_that_never_ends_is_not_waited_for(upstream, tmp_path):
+    more = "[serve]\nreceive_seconds = 0.3"
+    with serving(tmp_path, team(upstream, "a", "chief", more=more)) as server:
+        port = int(server.url.rpartition(":")[2])
+        begun = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+        for sent in (b"", begun, begun + b"X: " + b"a" * 100_000):
+            with socket.create_connection(("127.0.0.1", port), 10) as line:
+                line.sendall(sent)
+                said = line.recv(100)
+                assert said.startswith(b"HTTP/1.1 400") if sent else said == b""
+        with socket.create_connection(("127.0.0.1", port), 10) as line:
+            for _ in range(2):  # the next request of a connection is heard as the first
+                line.sendall(begun + b"\r\n")
+                said = b""
+                while not said.endswith(b"}"):
+                    said += line.recv(1000)
+                assert said.startswith(b"HTTP/1.1 200")
+                time.sleep(0.4)
+
+
 def test_more_than_may_run_wait_and_more_than_may_wait_are_sent_away(tmp_path):
     with running() as slow:
         slow.scripts = {"a": Script("x"), "chief": Script("done", delay=0.5)}
@@ -877,6 +897,7 @@ def test_official_browser_clients_of_a_configured_origin_may_send_their_headers(
         ({"stop": ["a", ""]}, "stop"),
         ({"stop": ""}, "stop"),
         ({"service_tier": "flex"}, "service_tier"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
     ],
 )
 def test_what_a_chat_cannot_be_asked_is_refused_with_its_parameter(body, param, server):

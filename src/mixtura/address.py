@@ -60,6 +60,12 @@ def leading(parts: SplitResult, proxy: Place | None = None) -> Place:
     return Place(secure, host, port, proxy, login)
 
 
+def under(base_url: str, path: str) -> str:
+    """*path* below an address, whose query stays behind it; one that ends in *path* has it."""
+    start, mark, query = base_url.partition("?")
+    return f"{start.rstrip('/').removesuffix(path)}{path}{mark}{query}"
+
+
 class Proxies:
     """The proxies that the environment names, read once."""
 

@@ -14,6 +14,7 @@ import msgspec
 from mixtura import catalog, hub, patterned, serving, toml
 from mixtura.budget import DayPurse, Pocket, Purse
 from mixtura.errors import ConfigError
+from mixtura.folders import find, models_folder, state_folder
 from mixtura.mixture import Mixture
 from mixtura.model import Model
 from mixtura.models.budgeted import Budgeted
@@ -53,7 +54,10 @@ from mixtura.turns import Turns
 from mixtura.types import Usage
 from mixtura.workshop import Workshop, check, ollama_models
 
-__all__ = ["EMBEDDED", "Auto", "Config", "Plan", "Seated", "automatic", "load", "seated"]
+__all__ = [
+    "EMBEDDED", "Auto", "Config", "Plan", "Seated", "automatic", "find", "load", "models_folder",
+    "seated",
+]  # fmt: skip
 
 
 PRESETS = "the presets"
@@ -112,18 +116,20 @@ class Config:
         """One file over what was read before: its names take the place of the same names."""
         serving.check_keys(document)
         whole = document.convert([], File)
-        _check_own_names(document, whole)
         for name in whole.models:
             if name in whole.mixtures:
                 problem = f"'{name}' is a model here and a mixture: one name, one thing"
                 raise document.error(["mixtures", name], problem)
             table = document.convert(["models", name], ModelTable)
-            with _told_where(document, name):
+            with _told_where(document, "models", name):
+                check_name(name)
                 check(table)
             self._plans.pop(name, None)
             self._models[name] = (document, table)
         for name in whole.mixtures:
             table = document.convert(["mixtures", name], MixtureTable)
+            with _told_where(document, "mixtures", name):
+                check_name(name)
             self._models.pop(name, None)
             self._plans[name] = _plan(name, table, document)
         for name in whole.mixtures:
@@ -423,7 +429,7 @@ class Config:
         return self._workshop.local(name, name, ModelTable())
 
     def _from_table(self, name: str, table: ModelTable, document: toml.Document) -> Model:
-        with _told_where(document, name):
+        with _told_where(document, "models", name):
             if table.provider is None and table.base_url is None:
                 return self._workshop.local(name, table.model or name, table)
             elsewhere = table.hedge.elsewhere if table.hedge else None
@@ -459,25 +465,16 @@ class Config:
         return FREE(usage) if name in hub.known() or name.endswith(".gguf") else None
 
 
-def _check_own_names(document: toml.Document, file: File) -> None:
-    for kind, names in (("models", file.models), ("mixtures", file.mixtures)):
-        for name in names:
-            try:
-                check_name(name)
-            except ConfigError as error:
-                raise document.error([kind, name], str(error)) from None
-
-
 @contextmanager
-def _told_where(document: toml.Document, name: str) -> Generator[None, None, None]:
-    """What is wrong with a model gains its file and its line."""
+def _told_where(document: toml.Document, kind: str, name: str) -> Generator[None, None, None]:
+    """What is wrong with a model or a mixture gains its file and its line."""
     try:
         yield
     except ConfigError as error:
         if error.located:
             raise
-        path = ["models", name, *([error.key] if error.key else [])]
-        raise document.error(path, f"models.{name}: {error}") from None
+        path = [kind, name, *([error.key] if error.key else [])]
+        raise document.error(path, f"{kind}.{name}: {error}") from None
 
 
 _HOW_TO_NAME = (
@@ -599,49 +596,6 @@ def load(
         cache=cache,
         keep=keep,
     )
-
-
-def find(
-    file: str | None, *, environ: Environment, folder: Path, home: Path | None = None
-) -> Path | None:
-    """The configuration file that counts; None when there is none."""
-    named = file or environ.get("MIXTURA_CONFIG")
-    if named:
-        path = _expanded(named)
-        if not path.is_file():
-            origin = "--config" if file else "MIXTURA_CONFIG"
-            raise ConfigError(f"{origin}: there is no file {path}")
-        return path
-    for path in (folder / "mixtura.toml", config_folder(environ, home) / "mixtura.toml"):
-        if path.is_file():
-            return path
-    return None
-
-
-def config_folder(environ: Environment, home: Path | None = None) -> Path:
-    base = environ.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else (home or Path.home()) / ".config") / "mixtura"
-
-
-def state_folder(environ: Environment, home: Path | None = None) -> Path:
-    """Where the store is."""
-    base = environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else (home or Path.home()) / ".local" / "state") / "mixtura"
-
-
-def models_folder(environ: Environment, home: Path | None = None) -> Path:
-    """Where models that come in packages are kept."""
-    base = environ.get("XDG_CACHE_HOME")
-    cache = (Path(base) if base else (home or Path.home()) / ".cache") / "mixtura"
-    return Path(environ["MIXTURA_CACHE"]) if environ.get("MIXTURA_CACHE") else cache / "models"
-
-
-def _expanded(name: str) -> Path:
-    """With the home folder for a ~, where there is one."""
-    try:
-        return Path(name).expanduser()
-    except RuntimeError:
-        return Path(name)
 
 
 def _text(path: Path) -> str:

@@ -331,7 +331,7 @@ class DayBook:
     ) -> int | None:
         day = self._day()
         with self.store.settled(0.0) as db:
-            db.execute("DELETE FROM held WHERE day < ?", (day,))
+            db.execute("DELETE FROM held WHERE day < date(?, '-2 days')", (day,))
             used, used_tokens = self._used(db, day)
             over = most is not None and used + dollars > most + 1e-12
             if over or (most_tokens is not None and used_tokens + tokens > most_tokens):
@@ -377,11 +377,13 @@ class DayBook:
 
 
 def _settle(db: sqlite3.Connection, over: Settled) -> None:
+    """What was spent counts for the day on which it was set aside: there is room for it."""
+    held = db.execute("SELECT day FROM held WHERE id = ?", (over.hold,)).fetchone()
     db.execute("DELETE FROM held WHERE id = ?", (over.hold,))
     db.execute(
         "INSERT INTO spent VALUES (?, ?, ?, ?) ON CONFLICT (purse, day) DO UPDATE"
         " SET dollars = dollars + excluded.dollars, tokens = tokens + excluded.tokens",
-        over[1:],
+        (over.purse, held[0] if held else over.day, over.dollars, over.tokens),
     )
 
 

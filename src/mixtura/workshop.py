@@ -137,7 +137,8 @@ class Workshop:
             url = (ollama_url(listens) if provider.local else listens.rstrip("/")) or ""
             if not url:
                 raise ConfigError(f"{provider.address} is no address: '{listens!r}'")
-            return url.removesuffix(provider.path) + provider.path
+            whole = "?" in url  # as Azure shows a deployment's: it goes on as it is
+            return url if whole else url.removesuffix(provider.path) + provider.path
         if not provider.base_url:
             raise ConfigError(f"{name} needs an address: {provider.address} is not set")
         return provider.base_url

@@ -17,6 +17,7 @@ import msgspec
 
 from mixtura import catalog, cli, hub
 from mixtura import config as configuration
+from mixtura.address import under
 from mixtura.cli.common import cap_options, config_option, read_config
 from mixtura.config import Config
 from mixtura.errors import ConfigError, MixturaError, ModelError
@@ -171,7 +172,7 @@ def _places(config: Config) -> Mapping[str, Endpoint]:
 
 
 async def _listed(name: str, place: Endpoint) -> Answer:
-    url = f"{place.base_url.rstrip('/')}/models"
+    url = under(place.base_url, "/models")
     if place.dialect == "anthropic":
         url += "?limit=1000"
     host = urlsplit(place.base_url).hostname or ""

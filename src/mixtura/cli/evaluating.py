@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +11,14 @@ import click
 
 from mixtura import cli
 from mixtura.cli.common import bring_embedded, console, echo_json, read_config
+from mixtura.cli.progress import progress
 from mixtura.config import Config, Plan
 from mixtura.errors import ConfigError
 from mixtura.text import one_line, plural
 
 if TYPE_CHECKING:
     from mixtura.evals.result import Result
-    from mixtura.evals.run import Asked, Ready, Watch
+    from mixtura.evals.run import Asked, Ready
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,49 +161,16 @@ def _price(ready: Ready) -> str:
 def _carried_out(ready: Ready, given: Given) -> Result:
     from mixtura.evals.run import carry_out
 
+    aside = console(aside=True)
     try:
-        with _bar(ready) as watch:
+        with progress(aside, quiet=given.as_json) as shown:
+            watch = partial(shown, ready.name) if shown else None
             return carry_out(ready, max_cost=given.max_cost, deadline=given.deadline, watch=watch)
     except KeyboardInterrupt:
         from mixtura.render import say
 
-        kept = "Interrupted. What was answered is kept: the same command goes on from there."
-        say(console(aside=True), kept)
+        say(aside, "Interrupted. What was answered is kept: the same command goes on from there.")
         raise
-
-
-@contextmanager
-def _bar(ready: Ready) -> Generator[Watch | None]:
-    """A bar where someone looks."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    shown = console(aside=True)
-    if not shown.is_terminal:
-        yield None
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=shown, transient=True) as bars:
-        bar = bars.add_task(ready.asked.task, total=ready.total)
-
-        def watch(progress: Any) -> None:
-            failed = f", {progress.failed} failed" if progress.failed else ""
-            said = f"{ready.asked.task}{failed}"
-            bars.update(bar, completed=progress.done, description=said)
-
-        yield watch
 
 
 # ---- what is written besides

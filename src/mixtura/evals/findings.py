@@ -79,13 +79,13 @@ def value(sample: EvalSample) -> float | None:
     return scored(sample)[0]
 
 
-def table(pairs: Iterable[tuple[str, Graded]]) -> tuple[Line, ...]:
-    """The mean under each name, the names in the order in which they come."""
+def table(pairs: Iterable[tuple[str, Graded]], most: float = 1.0) -> tuple[Line, ...]:
+    """The mean under each name, times *most*; the names in the order in which they come."""
     found: dict[str, list[float]] = {}
     for name, score in pairs:
         found.setdefault(name, [])
         if score is not None:
-            found[name].append(score)
+            found[name].append(score * most)
     return tuple(Line(name, average(row), len(row)) for name, row in found.items())
 
 
@@ -102,14 +102,15 @@ def estimated(scores: Sequence[Graded]) -> Estimate | None:
 # ---- people's labels
 
 
-def labelled(path: str, names: Sequence[str]) -> dict[str, str]:
+def labelled(path: str | None, names: Sequence[str] = ()) -> dict[str, str]:
     """
     People's labels, by sample and turn (``7/1``): ``{"id": …, "turn": 1, "label": …}`` a line.
 
-    *names* are the labels there are; without them it is a number. Raises ConfigError.
+    *names* are the labels there are; without them it is a number. No file has none. Raises
+    ConfigError.
     """
     found: dict[str, str] = {}
-    for number, row in enumerate(rows(path), 1):
+    for number, row in enumerate(rows(path) if path else (), 1):
         try:
             label = str(row["label"]) if names else f"{float(row['label']):g}"
             found[f"{row['id']}/{row.get('turn', 1)}"] = label

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mixtura.address import under
 from mixtura.catalog import Quirks, quirks
 from mixtura.errors import MalformedError, UnavailableError
 from mixtura.events import Emit, Token
@@ -41,7 +42,7 @@ class Anthropic:
     ) -> None:
         self._model = model
         self._name = name or model
-        self._url = f"{base_url.rstrip('/')}/messages"
+        self._url = under(base_url, "/messages")
         self._key = api_key
         self._clocks = clocks or Clocks()
         self._headers = dict(headers or {})

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from mixtura.address import under
 from mixtura.budget import ACCOUNT
 from mixtura.catalog import Quirks, quirks
 from mixtura.errors import MalformedError, RejectedError, UnavailableError
@@ -45,7 +46,7 @@ class OpenAI:
     ) -> None:
         self._model = model
         self._name = name or model
-        self._url = f"{base_url.rstrip('/')}/chat/completions"
+        self._url = under(base_url, "/chat/completions")
         self._key = api_key
         self._clocks = clocks or Clocks()
         self._headers = dict(headers or {})

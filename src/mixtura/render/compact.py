@@ -110,9 +110,11 @@ def _line(card: Card, model: int, width: int) -> Text:
     elif card.begun is None and card.elapsed is None:
         line.append(f"{now - card.started:.0f} s{f' · {card.note}' if card.note else ''}", "dim")
     else:
-        told = plural(card.tokens, "token")
-        line.append(f"{told:>{_TOKENS}}  {_pace(card, lasted, now):>{_PACE}}  ", "dim")
-        line.append(_last_words(card.text, width - line.cell_len - 1))
+        line.append(f"{plural(card.tokens, 'token'):>{_TOKENS}}", "dim")
+        pace = f"  {_pace(card, lasted, now):>{_PACE}}  "
+        if line.cell_len + len(pace) < width:  # a number that is cut would be another number
+            line.append(pace, "dim")
+            line.append(_last_words(card.text, width - line.cell_len - 1))
     line.truncate(width - 1, overflow="ellipsis")
     return line
 

@@ -197,6 +197,10 @@ def _request(raw: Mapping[str, Any], parsed: ChatBody) -> Request:
     except MalformedError as error:
         raise Refused(400, str(error), param="messages") from None
     _check_turns(parsed.messages)
+    form = parsed.response_format
+    if form is not None and form.type == "json_schema" and form.json_schema is None:
+        where = "response_format.json_schema"
+        raise Refused(400, f"`{where}` is missing", param=where, code="missing_required_parameter")
     chosen = _named(parsed.tool_choice) if isinstance(parsed.tool_choice, dict) else []
     names = [tool.function.name for tool in parsed.tools or ()]
     if not names and parsed.tool_choice not in (None, "none", "auto"):

@@ -179,11 +179,8 @@ def found(told: Sequence[EvalSample], side: Side) -> Findings:
         ):
             bounds = {name: rate.value, f"{name}_low": rate.low, f"{name}_high": rate.high}
             figures |= {k: 100 * v for k, v in bounds.items() if v is not None}
-    lines = table((str(s.metadata["category"]), value(s)) for s in told)
-    scaled = tuple(line._replace(value=line.value and 100 * line.value) for line in lines)
-    return Findings(
-        most=100.0, figures=figures, tables={"category": scaled}, bias=compared.bias(told, side)
-    )
+    by_category = table(((str(s.metadata["category"]), value(s)) for s in told), 100)
+    return Findings(100.0, figures, {"category": by_category}, compared.bias(told, side))
 
 
 def _judged(told: Sequence[EvalSample]) -> list[str]:

@@ -15,6 +15,7 @@ from mixtura.evals.stats import Graded
 LABELS = ("model", "other", "tie")
 """What people may say of a pair."""
 _LABEL = {"first": "model", "second": "other", "tie": "tie", None: None}
+_WORTH = {"first": 1.0, "second": 0.0, "tie": 0.5, None: None}
 
 
 class Turn(NamedTuple):
@@ -30,11 +31,7 @@ class Turn(NamedTuple):
         verdicts = {game.verdict for game in self.judged.games}
         if None in verdicts:
             return None
-        return (
-            {"first": 1.0, "second": 0.0, "tie": 0.5}[verdicts.pop() or ""]
-            if len(verdicts) == 1
-            else 0.5
-        )
+        return _WORTH[verdicts.pop()] if len(verdicts) == 1 else 0.5
 
 
 def written(turns: Sequence[Turn]) -> list[dict[str, Any]]:
@@ -68,9 +65,7 @@ def bias(samples: Sequence[EvalSample], side: Side) -> Bias:
         first_place=estimated(list(_first_places(turns))),
         length=_length(turns, said),
         own_family=_own_family(said, side),
-        agreement=agreement(_labels(samples), labelled(side.labels, LABELS))
-        if side.labels
-        else None,
+        agreement=agreement(_labels(samples), labelled(side.labels, LABELS)),
     )
 
 

@@ -18,7 +18,6 @@ from mixtura.evals import judges
 from mixtura.evals.findings import (
     Bias,
     Findings,
-    Line,
     Side,
     agreement,
     labelled,
@@ -157,8 +156,8 @@ def found(told: Sequence[EvalSample], side: Side) -> Findings:
     """The grades by skill (a radar's axes), by domain and by difficulty."""
     tables = {
         "skill": table(_by_skill(told)),
-        "domain": _scaled(table((d, value(s)) for s in told for d in s.metadata["domain"])),
-        "difficulty": _scaled(table((s.metadata["difficulty"], value(s)) for s in told)),
+        "domain": table(((d, value(s)) for s in told for d in s.metadata["domain"]), MOST),
+        "difficulty": table(((s.metadata["difficulty"], value(s)) for s in told), MOST),
     }
     return Findings(most=float(MOST), tables=tables, bias=_bias(told, side))
 
@@ -170,19 +169,14 @@ def _by_skill(told: Sequence[EvalSample]) -> Iterator[tuple[str, Graded]]:
             yield name, given.get(name)
 
 
-def _scaled(lines: Sequence[Line]) -> tuple[Line, ...]:
-    return tuple(line._replace(value=line.value and line.value * MOST) for line in lines)
-
-
 def _bias(told: Sequence[EvalSample], side: Side) -> Bias:
     judged = [sample for sample in told if metadata(sample)]
     lengths = [metadata(sample)["length"] for sample in judged]
     length = judges.length_bias(list(map(value, judged)), lengths, [0] * len(lengths))
-    people = labelled(side.labels, ()) if side.labels else None
     said = {f"{s.id}/1": _label(value(s)) for s in judged}
     return Bias(
         length=None if length.slope is None else length,
-        agreement=agreement(said, people) if people else None,
+        agreement=agreement(said, labelled(side.labels)),
     )
 
 

@@ -6,7 +6,7 @@ MT-Bench: questions in two turns, each answer graded from 1 to 10, or compared w
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from inspect_ai import Task, task
@@ -22,7 +22,6 @@ from mixtura.evals.findings import (
     Findings,
     Side,
     agreement,
-    average,
     labelled,
     metadata,
     table,
@@ -234,23 +233,24 @@ def _joined(answers: Sequence[str]) -> str:
 
 def found(told: Sequence[EvalSample], side: Side) -> Findings:
     """The score by turn and by category; how far the judge goes by length, and with people."""
-    rows = [metadata(sample) for sample in told]
-    if any("turns" in row for row in rows):
-        most, bias, notes = 1.0, compared.bias(told, side), ()
-        each = [[turn.consistent for turn in compared.turns_of(sample)] for sample in told]
-    else:
-        most, bias, notes = float(MOST), _bias(told, side), _unreferred(told)
-        each = [[one and one / MOST for one in row.get("ratings", ())] for row in rows]
-    by_category = table((str(s.metadata["category"]), value(s)) for s in told)
-    turns = max(map(len, each), default=0)
-    figures = {
-        f"turn_{n + 1}": mean_ * most
-        for n in range(turns)
-        if (mean_ := average([row[n] for row in each if len(row) > n and row[n] is not None]))  # pyright: ignore[reportArgumentType]
-        is not None
-    }
-    scaled = tuple(line._replace(value=line.value and line.value * most) for line in by_category)
-    return Findings(most=most, figures=figures, tables={"category": scaled}, bias=bias, notes=notes)
+    pairs = any("turns" in metadata(sample) for sample in told)
+    most = 1.0 if pairs else float(MOST)
+    by_turn = table(((f"turn_{n}", one) for sample in told for n, one in _turns(sample)), most)
+    by_category = table(((str(s.metadata["category"]), value(s)) for s in told), most)
+    return Findings(
+        most,
+        {line.name: line.value for line in by_turn if line.value is not None},
+        {"category": by_category},
+        compared.bias(told, side) if pairs else _bias(told, side),
+        () if pairs else _unreferred(told),
+    )
+
+
+def _turns(sample: EvalSample) -> Iterator[tuple[int, Graded]]:
+    """What each turn is worth, from 0 to 1, with its number from 1."""
+    rated = [one and one / MOST for one in metadata(sample).get("ratings", ())]
+    won = [turn.consistent for turn in compared.turns_of(sample)]
+    yield from enumerate(rated or won, 1)
 
 
 def _unreferred(told: Sequence[EvalSample]) -> tuple[str, ...]:
@@ -264,18 +264,15 @@ def _unreferred(told: Sequence[EvalSample]) -> tuple[str, ...]:
 
 
 def _bias(told: Sequence[EvalSample], side: Side) -> Bias:
-    rated = [
-        (f"{sample.id}/{number}", rating_, length)
+    grades = [one for sample in told for _, one in _turns(sample)]
+    lengths = [n for sample in told for n in metadata(sample).get("lengths", ())]
+    length = judges.length_bias(grades, lengths, [0] * len(lengths))
+    said = {
+        f"{sample.id}/{n}": None if one is None else f"{round(one * MOST)}"
         for sample in told
-        for number, (rating_, length) in enumerate(
-            zip(*(metadata(sample).get(n, ()) for n in ("ratings", "lengths")), strict=True), 1
-        )
-    ]
-    grades = [None if one is None else one / MOST for _, one, _ in rated]
-    length = judges.length_bias(grades, [n for *_, n in rated], [0] * len(rated))
-    people = labelled(side.labels, ()) if side.labels else None
-    said = {name: None if one is None else f"{round(one):g}" for name, one, _ in rated}
+        for n, one in _turns(sample)
+    }
     return Bias(
         length=None if length.slope is None else length,
-        agreement=agreement(said, people) if people else None,
+        agreement=agreement(said, labelled(side.labels)),
     )

@@ -12,7 +12,7 @@ function steps(end, room) {
   const step = [1, 2, 5, 10].map((n) => n * power).find((n) => n >= wanted) ?? wanted;
   const marks = [];
   for (let at = 0; at <= end + step * 0.001; at += step) marks.push(at);
-  return { marks, digits: step < 0.1 ? 2 : step < 1 ? 1 : 0 };
+  return { marks, digits: Math.max(0, Math.ceil(-Math.log10(step) - 1e-9)) };
 }
 
 export function Axis({ run }) {
