@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from mixtura.cli.common import console, echo_json
-from mixtura.errors import ConfigError
+from mixtura.cli.common import console, echo_json, needs
 from mixtura.text import one_line
 
 if TYPE_CHECKING:
     from mixtura.evals.alpaca_eval import Annotation, Score
     from mixtura.evals.glm import Controlled
-
-MISSING = 'evaluation needs numpy: pip install "mixtura[eval]"'
 
 
 class Given(NamedTuple):
@@ -38,12 +35,8 @@ def scored(given: Given) -> None:
         raise click.UsageError(
             "alpaca-eval needs --annotations FILE, or --model NAME and --judge NAME."
         )
-    try:
+    with needs("eval", "evaluation"):
         from mixtura.evals import alpaca_eval
-    except ModuleNotFoundError as error:
-        if error.name != "numpy":
-            raise
-        raise ConfigError(MISSING) from None
     weights = alpaca_eval.read_weights(given.weights) if given.weights else None
     difficulties = alpaca_eval.read_difficulties(given.difficulty) if given.difficulty else None
     gamed = None

@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -99,6 +100,19 @@ def utf8(word: str) -> str:
     except UnicodeEncodeError:  # bytes that the locale could not read
         return os.fsencode(word).decode()
     return word
+
+
+@contextmanager
+def needs(extra: str, what: str) -> Generator[None]:
+    """In this block *what* imports the packages of *extra*: one that is missing is one line."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("mixtura"):
+            raise
+        missing = error.name.partition(".")[0]
+        said = f'{what} needs {missing}, which is not there: pip install "mixtura[{extra}]"'
+        raise ConfigError(said) from None
 
 
 def echo_json(data: object, *, indent: int | None = None) -> None:

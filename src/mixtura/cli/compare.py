@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,7 @@ from mixtura.cli.common import (
     console,
     echo_json,
     named,
+    needs,
     read_config,
     words,
 )
@@ -69,23 +70,12 @@ OPEN = "none"
 @config_option
 def command(
     names: tuple[str, ...],
-    data: str | None,
-    task: str | None,
-    judge: str | None,
-    limit: int | None,
-    seed: int,
-    epochs: int,
-    scoring: str | None,
     html: str | None,
     as_json: bool,
     dry_run: bool,
-    logs: Path,
-    fresh: bool,
-    connections: int,
-    max_cost: float | None,
-    deadline: float | None,
     cache: bool,
     config_file: str | None,
+    **given: Any,
 ) -> int:
     """Say whether a mixture is worth it, on your own prompts.
 
@@ -104,48 +94,25 @@ def command(
     if not names:
         raise click.UsageError("Which mixture? As in: mixtura compare team --on prompts.jsonl")
     config = read_config(config_file, cache=cache)
-    terms = _terms(
-        data, task, judge, limit, seed, epochs, scoring,
-        logs=logs, fresh=fresh, connections=connections, max_cost=max_cost, deadline=deadline,
-    )  # fmt: skip
+    terms = _terms(given)
     return _compared(config, names, terms, as_json=as_json, dry_run=dry_run, html=html)
 
 
-def _terms(
-    data: str | None,
-    task: str | None,
-    judge: str | None,
-    limit: int | None,
-    seed: int,
-    epochs: int,
-    scoring: str | None,
-    *,
-    logs: Path,
-    fresh: bool,
-    connections: int,
-    max_cost: float | None,
-    deadline: float | None,
-) -> Terms:
+def _terms(given: dict[str, Any]) -> Terms:
     """What was asked for. Raises ConfigError for what does not go together."""
-    try:
+    with needs("eval", "comparing"):
         from mixtura.evals.compare import Terms
         from mixtura.evals.run import Asked
-    except ModuleNotFoundError as error:
-        if error.name != "numpy":
-            raise
-        raise ConfigError('comparing needs numpy: pip install "mixtura[eval]"') from None
+    judge, task, scoring, data = (given.pop(name) for name in ("judge", "task", "scoring", "data"))
     if judge and (task or scoring):
         raise click.UsageError("--task checks answers, --judge compares them: give one of the two.")
     if data is None and task in (None, "jsonl"):
         raise click.UsageError("--on is missing: the file with the prompts.")
     asked = Asked(
-        task=task or "jsonl", data=data, limit=limit, seed=seed, epochs=epochs,
-        scoring=OPEN if judge else scoring,
+        task=task or "jsonl", data=data, scoring=OPEN if judge else scoring,
+        **{name: given.pop(name) for name in ("limit", "seed", "epochs")},
     )  # fmt: skip
-    return Terms(
-        asked=asked, judge=judge, logs=logs, max_cost=max_cost, deadline=deadline,
-        connections=connections, fresh=fresh,
-    )  # fmt: skip
+    return Terms(asked=asked, judge=judge, **given)
 
 
 def _compared(
@@ -206,13 +173,8 @@ def _say_before(before: Estimate, *, dry_run: bool) -> None:
 
 def _page_writer(html: str) -> Callable[[Comparison], None]:
     """Writes the page; what it needs is found missing before anything is asked."""
-    try:
+    with needs("report", "a page"):
         from mixtura.reports.compared import page
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("mixtura"):
-            raise
-        said = f"a page needs {error.name}, which is not there"
-        raise ConfigError(f'{said}: pip install "mixtura[report]"') from None
     file = Path(html)
     if not file.parent.is_dir():
         raise ConfigError(f"--html: there is no folder {file.parent}")

@@ -16,11 +16,12 @@ from mixtura.cli.common import (
     console,
     echo_json,
     named,
+    needs,
     read_config,
 )
 from mixtura.cli.listed import Listing, ListingGroup
 from mixtura.cli.progress import progress
-from mixtura.cli.report_files import budget, diversity, extra, json_option, similarity, table
+from mixtura.cli.report_files import budget, diversity, json_option, similarity, table
 from mixtura.config import Config
 from mixtura.errors import ConfigError
 from mixtura.text import one_line
@@ -53,7 +54,7 @@ def command(ctx: click.Context, folder: str | None, out: str, as_json: bool) -> 
         return
     if folder is None:
         raise click.UsageError("--from RUNS, or one of the commands, is missing.", ctx)
-    with extra():
+    with needs("report", "the report"):
         _report(Path(folder), Path(out), as_json=as_json)
 
 
@@ -143,7 +144,7 @@ def collect(
     one. Drafts are shared among them. A run that was stopped goes on where it was.
     """
     config = read_config(config_file, cache=True if cache is None else cache)
-    with extra():
+    with needs("report", "the report"):
         from mixtura.evals.run import Asked
         from mixtura.reports.grid import grid
 

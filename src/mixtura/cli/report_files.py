@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mixtura.cli.common import config_option, console, echo_json, named, read_config
+from mixtura.cli.common import config_option, console, echo_json, named, needs, read_config
 from mixtura.cli.listed import Listing
 from mixtura.config import Config
 from mixtura.errors import ConfigError
@@ -20,20 +19,6 @@ if TYPE_CHECKING:
     from mixtura.reports.cost import Budget
     from mixtura.reports.files import Alike, Answers, Diversity
     from mixtura.reports.rows import Interval
-
-
-@contextmanager
-def extra() -> Generator[None]:
-    """What is not installed is said in one line."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("mixtura"):
-            raise
-        missing = error.name.partition(".")[0]
-        raise ConfigError(
-            f'the report needs {missing}, which is not there: pip install "mixtura[report]"'
-        ) from None
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object.")
@@ -57,7 +42,7 @@ def similarity(
     answers: str, proposals: tuple[str, ...], control: str | None, as_json: bool
 ) -> None:
     """How alike answers are to proposals: BLEU, TF-IDF, Levenshtein."""
-    with extra():
+    with needs("report", "the report"):
         from mixtura.reports import files
 
         ours, *rest = files.read(map(Path, (answers, *proposals, *([control] if control else ()))))
@@ -94,7 +79,7 @@ def _draw_similarity(found: Iterable[Alike], answers: Answers) -> None:
 @json_option
 def diversity(answers: tuple[str, ...], as_json: bool) -> None:
     """How diverse answers to the same questions are."""
-    with extra():
+    with needs("report", "the report"):
         from mixtura.reports import files
 
         found = files.diversity(files.read(map(Path, answers)))
@@ -154,7 +139,7 @@ def budget(
     """
     config = read_config(config_file)
     plans = {name: _planned(config, name) for name in outputs}
-    with extra():
+    with needs("report", "the report"):
         from mixtura.catalog import reckoning
         from mixtura.reports import cost, files
 

@@ -15,12 +15,12 @@ from mixtura.cli.common import (
     console,
     echo_json,
     named,
+    needs,
     read_config,
     words,
 )
 from mixtura.cli.listed import Listing
 from mixtura.cli.progress import progress
-from mixtura.errors import ConfigError
 from mixtura.text import one_line, plural, visible
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from mixtura.selection.estimate import Estimate
     from mixtura.selection.measuring import Terms
 
-MISSING = 'selection needs numpy: pip install "mixtura[eval]"'
 POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
@@ -162,13 +161,9 @@ def command(
 
 
 def _terms(data: str, given: dict[str, Any]) -> Terms:
-    try:
+    with needs("eval", "selection"):
         from mixtura.selection.measuring import Terms
         from mixtura.selection.search import NO_BOUNDS
-    except ModuleNotFoundError as error:
-        if error.name != "numpy":
-            raise
-        raise ConfigError(MISSING) from None
     bounds = NO_BOUNDS._replace(
         dollars=given.pop("answer_cost") or NO_BOUNDS.dollars,
         seconds=given.pop("answer_seconds") or NO_BOUNDS.seconds,

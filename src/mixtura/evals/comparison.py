@@ -223,7 +223,7 @@ def outcome(
 
 def _row(field: Field, entrant: Entrant, mixture: str) -> Row:
     scores = field.scores(mixture, entrant.name)
-    low, value, high = _interval(_prompts(scores, list(scores)))
+    low, value, high = stats.interval(_prompts(scores, list(scores)))
     if field.judge and entrant.name == mixture:
         low = high = value  # against itself: half, by definition
     there = field.there(entrant.name)
@@ -281,15 +281,6 @@ def _prompts(scores: dict[Key, float], keys: Sequence[Key]) -> list[list[float]]
         ]
         for sample in dict.fromkeys(sample for sample, _ in keys)
     ]
-
-
-def _interval(
-    rows: Sequence[Sequence[float]],
-) -> tuple[float | None, float | None, float | None]:
-    if len(rows) < 2:
-        return None, (rows[0][0] if rows else None), None
-    found = stats.mean(rows)
-    return found.low, found.value, found.high
 
 
 def _controlled(field: Field, match: Match) -> float | None:

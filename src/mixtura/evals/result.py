@@ -117,7 +117,7 @@ def result(log: EvalLog, asking: Asking, findings: Findings, notes: Iterable[str
         rows.setdefault(str(sample.id), []).append(value)
         if value is None:
             missing.append(Missing(str(sample.id), _said(why)))
-    low, value, high = _interval(list(rows.values()))
+    low, value, high = stats.interval(list(rows.values()))
     bill = took(samples)
     return Result(
         task=asking.task,
@@ -150,19 +150,6 @@ def _said(error: str) -> str:
     """An exception as Inspect writes it down, in a line a person can read."""
     written = re.fullmatch(r"(\w+)\((['\"])(.*)\2\)", error, re.DOTALL)
     return one_line(f"{written[1]}: {written[3]}" if written else error)
-
-
-def _interval(
-    rows: Sequence[Sequence[float | None]],
-) -> tuple[float | None, float | None, float | None]:
-    """The mean over prompts and its bounds; two prompts are the least that have any."""
-    known = [value for row in rows for value in row if value is not None]
-    whole = [row for row in rows if any(value is not None for value in row)]
-    if len(whole) < 2:
-        return None, (known[0] if len(known) == 1 else None), None
-    width = max(map(len, rows))
-    found = stats.mean([[*row, *[None] * (width - len(row))] for row in rows])
-    return found.low, found.value, found.high
 
 
 # ---- what it took

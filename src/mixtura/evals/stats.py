@@ -74,6 +74,23 @@ def mean(
     return _estimate(table, (0.0, 1.0), confidence, resamples, seed)
 
 
+def interval(
+    rows: Sequence[Sequence[Graded]],
+) -> tuple[float | None, float | None, float | None]:
+    """
+    The lower bound, the mean over prompts and the upper bound; None where there is none.
+
+    *rows* has each prompt's answers, of which some may be missing. Two prompts are the least that
+    have bounds, and one answer the least that has a mean.
+    """
+    known = [value for row in rows for value in row if value is not None and not math.isnan(value)]
+    whole = per_prompt(rows)
+    if (~np.isnan(whole)).sum() < 2:
+        return None, (known[0] if len(known) == 1 else None), None
+    found = mean(whole)
+    return found.low, found.value, found.high
+
+
 def difference(
     ours: Scores,
     theirs: Scores,
