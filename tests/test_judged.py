@@ -9,17 +9,25 @@ import os
 from collections import Counter
 from pathlib import Path
 
+import inspect_ai
 import numpy as np
 import pytest
+from inspect_ai import Task
+from inspect_ai.dataset import Sample
+from inspect_ai.log import read_eval_log
+from inspect_ai.model import get_model
+from inspect_ai.scorer import Score, mean, scorer
 
 from mixtura import Message, RejectedError
 from mixtura.catalog import family
 from mixtura.errors import ConfigError
 from mixtura.evals import alpaca_eval as official
 from mixtura.evals import families, provider, style
+from mixtura.evals.judging import verdict
+from mixtura.evals.kinds import KINDS
 from mixtura.evals.pairwise import Pair
 from mixtura.evals.run import Asked, evaluate, prepare
-from mixtura.evals.tasks import alpaca_eval, arena_hard, flask, mt_bench
+from mixtura.evals.tasks import NAMES, alpaca_eval, arena_hard, flask, mt_bench
 from mixtura.evals.tasks.grader import Grader
 from mixtura.models.fake import Scripted
 from mixtura.types import Completion, Sampling, ask
@@ -277,17 +285,23 @@ def test_a_skill_that_does_not_apply_counts_nowhere(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "said",
+    ("said", "read"),
     [
-        "", "5, 5", '{"a": 6}', '{"a": 0}', '{"a": true}', '{"a": "5"}', '{"a": 5, "b": 5}',
-        "{a: 5}",
-        '{"b": 5}', '{"a": 5} or {"a": high}',
+        ('{"Good Logic": 1, "Clear": "5"}', (1, 5)),
+        ("**Good Logic**: 4/5\n- clear: N/A.", (4, None)),
+        ("Good Logic: sound.\nGood Logic: 4 (it is)\nClear: n/a", (4, None)),
+        ("Good Logic: 5\nClear: 2\nClear: 3.", (5, 3)), ("Good Logic: 5", None), ("5\n5", None),
+        ("Good Logic: 6\nClear: 1", None), ("Good Logic: 0\nClear: 1", None), ("", None),
+        ("Good Logic: 4/10\nClear: 1", None), ("Good Logic: 4.5\nClear: 1", None),
+        ("Good Logic: 4\nClear: 1\nClear: very", None), ("Good Logic: true\nClear: 1", None),
     ],
 )  # fmt: skip
-def test_grades_that_are_not_exactly_those_asked_for_are_none(said):
-    assert flask.grades(Completion(Message("assistant", said), "j"), {"a": {}}) is None
-    right = Completion(Message("assistant", '{"a": 1} no: {"a": 5}'), "j")
-    assert flask.grades(right, {"a": {}}) == {"a": 5.0}
+def test_grades_are_read_strictly_all_of_them_or_none(said, read):
+    found = flask.grades(Completion(Message("assistant", said), "j"), ["Good Logic", "Clear"])
+
+    assert (found and tuple(found.values())) == read
+    cut = Completion(Message("assistant", said), "j", "length")
+    assert flask.grades(cut, ["Good Logic", "Clear"]) is None
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"the real data is not here: {DATA}")
@@ -354,8 +368,6 @@ def test_what_alpaca_eval_writes_is_what_its_own_reader_and_score_take(tmp_path)
         asked = Asked(task="alpaca-eval", judge="judge", against=against)
         ready = prepare(config, config.plan("a"), asked, logs=tmp_path / "logs")
         result = evaluate(config, config.plan("a"), asked, logs=tmp_path / "logs")
-    from inspect_ai.log import read_eval_log
-
     told = read_eval_log(result.log).samples
     side = ready.side
     official.write_outputs(tmp_path / "o.json", alpaca_eval.answers(told, side))
@@ -415,32 +427,47 @@ def test_without_them_one_token_counts_and_without_that_what_is_written():
     assert weighed(logprobs(x=0.9), "M")[0][:2] == (0.0, alpaca_eval.WRITTEN)
 
 
-def test_the_judges_log_probabilities_come_through_inspect(tmp_path):
-    from inspect_ai import Task
-    from inspect_ai import eval as inspected
-    from inspect_ai.dataset import Sample
-    from inspect_ai.model import get_model
-    from inspect_ai.scorer import Score, mean, scorer
+def graded_by(tmp_path, judge, asking):
+    """One sample of Inspect, whose score is what *asking* makes of the judge in its role."""
 
     @scorer(metrics=[mean()])
     def probe():
         async def score(state, target):
-            found = await alpaca_eval.preference(Grader(), ask("?", sampling=Sampling(seed=1)))
-            return Score(value=found.first, metadata={"how": found.how})
+            return await asking(Grader())
 
         return score
 
-    judge, model = Scripted("judge", [logprobs(m=0.5, M=0.5)]), Scripted("a", ["x"])
-    with provider.using(test_evals.config_of(tmp_path), {"a": model, "judge": judge}):
-        (log,) = inspected(
+    models = {"a": Scripted("a", ["x"]), "judge": judge}
+    with provider.using(test_evals.config_of(tmp_path), models):
+        (log,) = inspect_ai.eval(
             Task(dataset=[Sample(input="?")], scorer=probe()), model=get_model("mixtura/a"),
             model_roles={"grader": get_model("mixtura/judge")}, display="none", ctl_server=False,
             log_dir=str(tmp_path / "logs"),
         )  # fmt: skip
+    return log.samples[0].scores["probe"]
 
-    score = log.samples[0].scores["probe"]
+
+def test_the_judges_log_probabilities_come_through_inspect(tmp_path):
+    async def asking(grader):
+        found = await alpaca_eval.preference(grader, ask("?", sampling=Sampling(seed=1)))
+        return Score(value=found.first, metadata={"how": found.how})
+
+    judge = Scripted("judge", [logprobs(m=0.5, M=0.5)])
+    score = graded_by(tmp_path, judge, asking)
+
     assert (score.value, score.metadata["how"]) == (0.5, alpaca_eval.WEIGHED)
     assert judge.asked[0].extra["top_logprobs"] == 5
+
+
+def test_a_judge_that_is_asked_again_makes_a_draw_of_its_own_through_inspect_too(tmp_path):
+    async def asking(grader):
+        found = await verdict(grader, ask("?"), mt_bench.rating)
+        return Score(value=found.verdict)
+
+    judge = Scripted("judge", ["no rating", "Rating: 4"])
+
+    assert graded_by(tmp_path, judge, asking).value == 4
+    assert [request.draw for request in judge.asked] == [0, provider.FAR]
 
 
 TEMPLATE = """<|im_start|>system
@@ -614,6 +641,10 @@ def test_what_cannot_be_judged_is_said_before_anything_is_asked(tmp_path, monkey
         with pytest.raises(ConfigError, match=said):
             evaluate(config, config.plan("a"), Asked(data=data, **rows), logs=tmp_path / "logs")
         assert upstream.records == []
+
+
+def test_every_task_that_is_named_can_be_run():
+    assert tuple(KINDS) == NAMES
 
 
 def test_the_forecast_counts_every_answer_and_verdict_and_their_price(tmp_path):

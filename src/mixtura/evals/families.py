@@ -38,8 +38,8 @@ def kinship(judge: Collection[str], ours: Collection[str], theirs: Collection[st
             one, other, made = shared
             by = "itself" if one == other else f"{_short(one)}, of its own family ({made})"
             warnings.append(
-                f"the judge {_short(other)} is no stranger: {whose}, or a part of them, are by"
-                f" {by}. Judges favour their own"
+                f"the judge {_short(other)} takes part: {whose}, or a part of them, are by {by};"
+                " judges favour their own"
             )
     side = bool(kin[0]) - bool(kin[1])
     return Kinship(side, tuple(warnings))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple
 
 from inspect_ai.dataset import Sample
 
 from mixtura.budget import LONGEST_ANSWER, Expected, priced
 from mixtura.budget import forecast as calls_of
 from mixtura.config import Config
-from mixtura.types import Request, ask
-
-if TYPE_CHECKING:
-    from mixtura.plan import Plan
+from mixtura.plan import Plan
+from mixtura.roles import Composite
+from mixtura.types import ask
 
 AROUND = 2000
 """Characters of a judge's instructions."""
@@ -21,17 +20,24 @@ _LONGEST = "x" * (2 * LONGEST_ANSWER)
 """A text that is taken for the longest answer."""
 
 
-class Playing(Protocol):
-    """Who is asked in an evaluation, by role."""
+class Players(NamedTuple):
+    """Who is asked in an evaluation: no candidate where its answers are there already."""
+
+    candidate: Plan | None
+    judge: Plan | None = None
+    other: Plan | None = None
 
     @property
-    def candidate(self) -> Plan | None: ...
-    @property
-    def judge(self) -> Plan | None: ...
-    @property
-    def other(self) -> Plan | None: ...
-    @property
-    def plans(self) -> tuple[Plan, ...]: ...
+    def plans(self) -> tuple[Plan, ...]:
+        return tuple(plan for plan in self if plan is not None)
+
+
+class Outlines(NamedTuple):
+    """The same, as mixtures of mere names."""
+
+    candidate: Composite | None
+    judge: Composite | None
+    other: Composite | None
 
 
 class Rounds(NamedTuple):
@@ -51,35 +57,35 @@ class Forecast(NamedTuple):
     unknown: tuple[str, ...]
 
 
-def unpriced(config: Config, players: Playing) -> tuple[str, ...]:
+def unpriced(config: Config, players: Players) -> tuple[str, ...]:
     """The models whose price no one knows."""
     calls = [call for plan in players.plans for call in calls_of(config.outline(plan), ask("?"))]
     return priced(calls, config.price)[1]
 
 
 def forecast(
-    config: Config, players: Playing, samples: Sequence[Sample], count: int, rounds: Rounds
+    config: Config, players: Players, samples: Sequence[Sample], count: int, rounds: Rounds
 ) -> Forecast:
     """The calls for *count* answered samples, as if the dearest of *samples* came first."""
     rows = sorted((question(sample) for sample in samples), key=len, reverse=True)
     asked = [rows[number % len(rows)] for number in range(count)]
-    whole = [call for text in asked for call in _calls(config, players, text, rounds)]
+    outlines = Outlines(*(plan and config.outline(plan) for plan in players))
+    whole = [call for text in asked for call in _calls(outlines, text, rounds)]
     worst, unknown = priced(whole, config.price)
     dollars = None if unknown else worst.dollars
     return Forecast(count, len(whole), dollars, worst.tokens, unknown)
 
 
-def _calls(config: Config, players: Playing, text: str, rounds: Rounds) -> Iterator[Expected]:
+def _calls(players: Outlines, text: str, rounds: Rounds) -> Iterator[Expected]:
     """Every call that one sample takes; each turn reads what was said before it."""
     for turn in range(rounds.answers):
         request = ask(text + turn * _LONGEST)
-        for plan in (players.candidate, players.other):
-            if plan:
-                yield from calls_of(config.outline(plan), request)
+        for player in (players.candidate, players.other):
+            if player:
+                yield from calls_of(player, request)
     if players.judge:
-        request: Request = ask(text + "x" * AROUND + 2 * rounds.answers * _LONGEST)
-        for _ in range(rounds.verdicts):
-            yield from calls_of(config.outline(players.judge), request)
+        request = ask(text + "x" * AROUND + 2 * rounds.answers * _LONGEST)
+        yield from rounds.verdicts * calls_of(players.judge, request)
 
 
 def question(sample: Sample) -> str:

@@ -126,16 +126,24 @@ def prior_fit(preferences: Vector, lengths: Vector, difficulties: Vector) -> Con
     x, wanted = features[there], preferences[there]
     centre = np.array([USUAL_LENGTH, USUAL_DIFFICULTY, 0.0])
     firmness = np.array([LENGTH_SPREAD, DIFFICULTY_SPREAD, FREE]) ** -2.0
+    weights = likeliest(x, wanted, np.ones(len(x)), centre, firmness)
+    return _predicted(Weights(*map(float, weights)), difficulties, "prior-fit")
+
+
+def likeliest(
+    x: Vector, wanted: Vector, importance: Vector, centre: Vector, firmness: Vector
+) -> Vector:
+    """The most probable weights of a logistic model under a normal prior."""
     weights = centre.copy()
     for _ in range(100):  # Newton; the goal is strictly convex
         chance = sigmoid(x @ weights)
-        slope = x.T @ (chance - wanted) + firmness * (weights - centre)
-        bend = (x * (chance * (1 - chance))[:, None]).T @ x + np.diag(firmness)
-        step = np.linalg.solve(bend, slope)
+        slope = x.T @ (importance * (chance - wanted)) + firmness * (weights - centre)
+        curve = importance * chance * (1 - chance)
+        step = np.linalg.solve((x * curve[:, None]).T @ x + np.diag(firmness), slope)
         weights = weights - step * min(1.0, 2.0 / float(np.abs(step).max() + 1e-300))
         if np.abs(step).max() < 1e-10:
             break
-    return _predicted(Weights(*map(float, weights)), difficulties, "prior-fit")
+    return weights
 
 
 def average_fit(preferences: Vector, lengths: Vector) -> Controlled:

@@ -30,7 +30,7 @@ try:
 
     from mixtura.evals import answers, families, forecast, provider
     from mixtura.evals.findings import Side
-    from mixtura.evals.forecast import Forecast
+    from mixtura.evals.forecast import Forecast, Players
     from mixtura.evals.kinds import KINDS, Kind
     from mixtura.evals.result import Asking, Result, result, took
     from mixtura.evals.tasks import alpaca_eval as alpaca
@@ -83,18 +83,6 @@ class Asked:
     limit: int | None = None
     seed: int | None = None
     epochs: int = 1
-
-
-class Players(NamedTuple):
-    """Who is asked in an evaluation: no candidate where its answers are there already."""
-
-    candidate: Plan | None
-    judge: Plan | None = None
-    other: Plan | None = None
-
-    @property
-    def plans(self) -> tuple[Plan, ...]:
-        return tuple(plan for plan in self if plan is not None)
 
 
 class Progress(NamedTuple):

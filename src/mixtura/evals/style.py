@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mixtura.evals.glm import FREE, sigmoid
+from mixtura.evals.glm import FREE, likeliest, sigmoid
 from mixtura.evals.stats import CONFIDENCE, bounds, resampled
 
 Vector = NDArray[np.float64]
@@ -87,10 +87,12 @@ def controlled(battles: Battles) -> Rate:
     spread = battles.styles.std(axis=0)
     known = battles.styles[:, spread > 0] / spread[spread > 0]
     x = np.column_stack([np.ones(len(known)), known])
+    nothing, barely = np.zeros(x.shape[1]), np.full(x.shape[1], FREE**-2)
 
     def at_equal_style(drawn: Vector) -> float:
         weight = battles.weights * drawn[battles.prompts]
-        return float(sigmoid(_fit(x, battles.outcomes, weight)[:1])[0])
+        found = likeliest(x, battles.outcomes, weight, nothing, barely)
+        return float(sigmoid(found[:1])[0])
 
     return _rate(battles, at_equal_style)
 
@@ -104,21 +106,6 @@ def _rate(battles: Battles, figure: Callable[[Vector], float]) -> Rate:
     figures = np.array([[figure(row) for row in drawn]])
     low, high = bounds(figures, count, CONFIDENCE)
     return Rate(value, float(low[0]), float(high[0]))
-
-
-def _fit(x: Vector, wanted: Vector, weight: Vector) -> Vector:
-    """The most probable weights; a prior that says nearly nothing keeps them finite."""
-    found = np.zeros(x.shape[1])
-    firm = np.full(x.shape[1], FREE**-2)
-    for _ in range(50):  # Newton; the goal is strictly convex
-        chance = sigmoid(x @ found)
-        slope = x.T @ (weight * (chance - wanted)) + firm * found
-        bend = (x * (weight * chance * (1 - chance))[:, None]).T @ x + np.diag(firm)
-        step = np.linalg.solve(bend, slope)
-        found = found - step * min(1.0, 2.0 / float(np.abs(step).max() + 1e-300))
-        if float(np.abs(step).max()) < 1e-8:
-            break
-    return found
 
 
 def battles(

@@ -51,7 +51,8 @@ def _scores(result: Result) -> Table:
     if result.low is not None and result.high is not None:
         between = f"{_told(result.low, result)} to {_told(result.high, result)} (95 %)"
     score = "none" if result.score is None else _told(result.score, result)
-    table.add_row("score", score, between, of)
+    name = "score" if result.most in (1, 100) else f"score (of {result.most:g})"
+    table.add_row(name, score, between, of)
     for name, figure in result.figures.items():
         table.add_row(name.replace("_", " "), _figure(figure, result), "", "")
     return table
@@ -65,9 +66,9 @@ def _figure(figure: float, result: Result) -> str:
 
 def _told(share: float, result: Result) -> str:
     """A score in the task's own scale; in percent where it has none."""
-    most = result.most if result.most != 1 else 100.0
-    unit = " %" if most == 100 else ""
-    return f"{share * most:.{_digits(result)}f}{unit}"
+    if result.most in (1, 100):
+        return f"{100 * share:.1f} %"
+    return f"{share * result.most:.2f}"
 
 
 def _digits(result: Result) -> int:

@@ -9,7 +9,7 @@ from inspect_ai.log import EvalSample
 
 from mixtura.evals import judges
 from mixtura.evals.findings import Bias, Side, agreement, estimated, labelled, metadata
-from mixtura.evals.pairwise import AS_GIVEN, SWAPPED, Game, Judged
+from mixtura.evals.pairwise import AS_GIVEN, Game, Judged, by_place
 from mixtura.evals.stats import Graded
 
 LABELS = ("model", "other", "tie")
@@ -70,12 +70,9 @@ def bias(samples: Sequence[EvalSample], side: Side) -> Bias:
 
 
 def _position(turns: Sequence[Turn]) -> judges.PositionBias | None:
-    rows = [{game.swapped: game.preference for game in turn.judged.games} for turn in turns]
-    both = [(row.get(AS_GIVEN), row.get(SWAPPED)) for row in rows]
-    known = [pair for pair in both if None not in pair]
-    if len(known) < 2:
-        return None
-    return judges.position_bias([a for a, _ in known], [b for _, b in known])
+    first, second = by_place([turn.judged for turn in turns])
+    known = [pair for pair in zip(first, second, strict=True) if None not in pair]
+    return judges.position_bias(first, second) if len(known) > 1 else None
 
 
 def _first_places(turns: Sequence[Turn]) -> Iterator[Graded]:
