@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from pathlib import Path
@@ -236,6 +237,12 @@ def test_a_model_that_read_nothing_is_as_like_the_proposals_as_the_mixture_is():
     own = alike["Qwen1.5-110B-Chat", "tfidf"]
     assert own.answer.mean == max(a.answer.mean for a in found if a.measure == "tfidf")
     assert abs(own.difference.mean) < 0.05
+    # By how like they are to it, the proposers stand in the order of their win rates: beside both.
+    with (DATA / "alpaca_eval" / "leaderboard.csv").open(newline="") as board:
+        rates = {row[""]: float(row["length_controlled_winrate"]) for row in csv.DictReader(board)}
+    for side in ("answer", "control"):
+        order = [getattr(alike[name, "bleu4"], side).mean for name in PROPOSERS]
+        assert rows.spearman(order, [rates[name] for name in PROPOSERS]) == pytest.approx(1)
 
 
 def test_the_vendi_score_of_answers_is_that_of_their_table():

@@ -8,12 +8,23 @@ itself; cosines make one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixtura.similarity import cosine
+
 Kernel = NDArray[np.float64] | Sequence[Sequence[float]]
+
+
+def kernel(vectors: Sequence[Mapping[str, float]]) -> NDArray[np.float64]:
+    """The cosine of each two of *vectors*, which are of unit length; 1 of each and itself."""
+    table = np.eye(len(vectors))
+    for i, j in combinations(range(len(vectors)), 2):
+        table[i, j] = table[j, i] = min(1.0, cosine(vectors[i], vectors[j]))
+    return table
 
 
 def vendi(kernel: Kernel) -> float:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from rapidfuzz.distance import Levenshtein
 from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
+from mixtura.evals.diversity import kernel
 from mixtura.similarity import Grams, bleu, cosine, vectors
 
 Vector = NDArray[np.float64]
@@ -54,11 +55,7 @@ class Likeness:
 
     def table(self, texts: Sequence[str]) -> Vector:
         """The cosine of each two of *texts*; 1 of each and itself."""
-        table = np.eye(len(texts))
-        for i, a in enumerate(texts):
-            for j, b in enumerate(texts[:i]):
-                table[i, j] = table[j, i] = self.cosine(a, b)
-        return table
+        return kernel([self._vectors[text] for text in texts])
 
 
 @lru_cache(4096)

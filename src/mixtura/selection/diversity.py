@@ -17,8 +17,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from mixtura.evals.diversity import vendi, weighted_vendi
-from mixtura.similarity import cosine, vectors
+from mixtura.evals.diversity import kernel, vendi, weighted_vendi
+from mixtura.similarity import vectors
 
 Table = NDArray[np.float64]
 Texts = Mapping[str, Sequence[str | None]]
@@ -85,7 +85,7 @@ def diversity(
         )
         for (i, a), (j, b) in combinations(enumerate(names), 2)
     ]
-    spread = [vendi(kernel) for kernel in kernels]
+    spread = [vendi(one) for one in kernels]
     table = _table([scores[name] for name in names if name in scores])
     known = table.shape[0] == len(names) and table.shape[1] > 0
     best = table.max(axis=0) if known else np.zeros(0)
@@ -106,13 +106,7 @@ def _kernels(texts: Texts) -> list[Table]:
     rows = [row for row in zip(*texts.values(), strict=True) if None not in row]
     flat = vectors([text for row in rows for text in row if text is not None])
     size = len(texts)
-    kernels: list[Table] = []
-    for start in range(0, len(flat), size):
-        kernel = np.eye(size)
-        for i, j in combinations(range(size), 2):
-            kernel[i, j] = kernel[j, i] = min(1.0, cosine(flat[start + i], flat[start + j]))
-        kernels.append(kernel)
-    return kernels
+    return [kernel(flat[start : start + size]) for start in range(0, len(flat), size)]
 
 
 def _table(rows: Sequence[Sequence[float | None]]) -> Table:
