@@ -643,6 +643,16 @@ def test_what_cannot_be_judged_is_said_before_anything_is_asked(tmp_path, monkey
         assert upstream.records == []
 
 
+def test_a_local_models_file_stands_beside_as_a_model_and_not_as_answers(tmp_path):
+    (tmp_path / "tiny.gguf").touch()
+    with evaluating(tmp_path) as (_, config):
+        data = written(tmp_path / "rows.jsonl", QUESTIONS)
+        asked = Asked(task="mt-bench", data=data, judge="b", against=str(tmp_path / "tiny.gguf"))
+        ready = prepare(config, config.plan("a"), asked, logs=tmp_path / "logs")
+
+    assert ready.players.other.name.endswith("tiny.gguf")
+
+
 def test_every_task_that_is_named_can_be_run():
     assert tuple(KINDS) == NAMES
 
