@@ -60,10 +60,10 @@ What was said before the last question is there so that it can be understood. A 
 right, does all that was asked, and is worth reading; length earns nothing. Give your reasons in a
 few sentences. Then write the grade, from 1 (useless) to 10 (could not be better), on a line of its
 own:
-Rating: NUMBER"""
+Grade: NUMBER"""
 
 _RATING = re.compile(
-    r"^\W*rating\W*:\W*(\d+(?:\.\d+)?)(?:\s*/\s*10)?\W*$", re.IGNORECASE | re.MULTILINE
+    r"^\W*grade\W*:\W*(\d+(?:\.\d+)?)(?:\s*/\s*10)?\W*$", re.IGNORECASE | re.MULTILINE
 )
 
 
