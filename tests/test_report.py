@@ -71,6 +71,25 @@ def test_a_models_gain_is_paired_by_prompt_and_the_others_are_weighed_alone():
     assert row["prompts"] == 4
 
 
+@pytest.mark.parametrize(
+    ("others", "standing"),
+    [
+        ({"b": 0.1, "c": 0.4}, "all worse"), ({"b": 0.6}, "all better"), ({"b": 0.5}, "mixed"),
+        ({"b": 0.1, "c": 0.6}, "mixed"), ({"b": 0.1, "c": None}, "unknown"),
+    ],
+)  # fmt: skip
+def test_others_are_worse_only_where_each_of_them_is(others, standing):
+    def of_ten(share):
+        return (
+            [None] * 10 if share is None else [1] * round(10 * share) + [0] * round(10 - 10 * share)
+        )
+
+    models = [alone(name, of_ten(share)) for name, share in {"a": 0.5, **others}.items()]
+    helped = contender("t", [list(others)], "a", [1] * 10)
+
+    assert quality.collaborativeness(of(*models, helped))[0]["others_are"] == standing
+
+
 def test_a_prompt_without_a_score_on_one_side_is_no_part_of_a_gain():
     a, b = alone("a", [1, None, 0]), alone("b", [0, 0, 0])
     helped = contender("b>a", [["b"]], "a", [1, 1, 1])

@@ -138,6 +138,14 @@ def test_a_team_without_a_score_is_out_and_a_missing_score_is_no_zero():
     assert Measured((None,)).score is None
 
 
+def test_a_team_that_mostly_fails_does_not_win_by_the_few_prompts_that_it_answered():
+    team, other = Team(("a",), "a"), Team(("b",), "a")
+    found = {team: (Measured((1.0, None, None)),), other: (Measured((0.5, 0.5, 0.5)),)}
+    state = Search(models=("a", "b"), size=1, slices=(3,), measured=found)
+
+    assert leaders(state) == [other]
+
+
 def test_one_candidate_more_than_the_size_and_a_size_of_one_come_to_an_end():
     for models, size in ((("a", "b"), 3), (("a", "b"), 1), (("a",), 2)):
         state = told(additive(a=0.3, b=0.2), size=size, models=models, aggregator=None)

@@ -11,12 +11,12 @@ from mixtura.reports.figures import DIM, HUES, INK, LINE, SOFT, WAIT, Chart
 
 _PAPER = "white"
 _FONT = "Geist, Helvetica, Arial, 'Liberation Sans', sans-serif"
-_TEXT = {"labelFont": _FONT, "titleFont": _FONT, "labelFontSize": 12, "titleFontSize": 12}
+_TEXT = {"labelFont": _FONT, "titleFont": _FONT, "labelFontSize": 14, "titleFontSize": 14}
 _THEME: dict[str, Any] = {
     "font": _FONT,
     "background": _PAPER,
     "view": {"stroke": None},
-    "title": {"font": _FONT, "fontSize": 15, "fontWeight": 600, "color": INK, "lineHeight": 20},
+    "title": {"font": _FONT, "fontSize": 17, "fontWeight": 600, "color": INK, "lineHeight": 22},
     "axis": _TEXT | {
         "labelColor": SOFT, "titleColor": DIM, "titleFontWeight": 400, "gridColor": LINE,
         "domainColor": LINE, "tickColor": LINE, "titlePadding": 10,

@@ -22,7 +22,7 @@ WIDTH = 440
 _STEP = 56
 _MOST_BARS = 12
 """So many bars are drawn, the longest; the table has all."""
-_GAP = 16.0
+_GAP = 18.0
 """Pixels between two labels at the end of lines."""
 
 Chart = alt.LayerChart
@@ -114,7 +114,7 @@ def _heads(labels: Sequence[str]) -> alt.Chart:
     """The rows' names, each above its row: they may be as long as the figure is wide."""
     data = alt.Data(values=[{"label": label} for label in labels])
     text = alt.Chart(data).mark_text(
-        align="left", baseline="top", dy=-_STEP // 2 + 1, fontSize=13, color=INK, limit=WIDTH
+        align="left", baseline="top", dy=-_STEP // 2 + 1, fontSize=15, color=INK, limit=WIDTH
     )
     return text.encode(x=alt.value(0), y=alt.Y("label:N", sort=list(labels)), text="label:N")
 
@@ -177,7 +177,7 @@ def _ends(rows: Sequence[Row], hues: Mapping[str, str]) -> alt.Chart:
         {"series": row["series"], "x": row["x"], "at": at}
         for row, at in zip(ordered, places, strict=True)
     ]
-    text = alt.Chart(alt.Data(values=labels)).mark_text(align="left", dx=10, fontSize=13, limit=160)
+    text = alt.Chart(alt.Data(values=labels)).mark_text(align="left", dx=10, fontSize=14, limit=170)
     return text.encode(
         x="x:Q",
         y="at:Q",
@@ -250,7 +250,7 @@ def _fronts(front: Sequence[Row], rows: Sequence[Row], axis: str) -> list[alt.Ch
     for align, dx in sides:
         data = [row for row in named_ if (row[axis] > middle) is (align == "right")]
         text = alt.Chart(alt.Data(values=data)).mark_text(
-            align=align, dx=dx, fontSize=12, color=INK, limit=WIDTH * 2 // 3
+            align=align, dx=dx, fontSize=13, color=INK, limit=WIDTH * 2 // 3
         )
         made.append(text.encode(x=f"{axis}:Q", y="at:Q", text="who:N"))
     return made
@@ -361,9 +361,9 @@ def _web(turn: Mapping[str, float], x: alt.X, y: alt.Y) -> list[alt.Chart]:
     ]
     made = alt.Chart(alt.Data(values=rings)).mark_line(color=LINE, strokeWidth=1)
     names = [{"skill": name} | _polar(angle, 4.7) for name, angle in turn.items()]
-    text = alt.Chart(alt.Data(values=names)).mark_text(fontSize=12, color=SOFT)
+    text = alt.Chart(alt.Data(values=names)).mark_text(fontSize=13, color=SOFT)
     marks = [{"said": str(ring + 1)} | _polar(0.0, float(ring)) for ring in range(5)]
-    numbers = alt.Chart(alt.Data(values=marks)).mark_text(fontSize=10, color=DIM, dx=-9)
+    numbers = alt.Chart(alt.Data(values=marks)).mark_text(fontSize=11, color=DIM, dx=-9)
     return [
         made.encode(x=x, y=y, detail="ring:N", order="order:Q"),
         text.encode(x=x, y=y, text="skill:N"),
@@ -391,5 +391,5 @@ def _titled(parts: Sequence[alt.Chart], headline: str, height: int, width: int =
     return alt.LayerChart(layer=list(parts), width=width, height=height, title=head)
 
 
-def _wrapped(headline: str, most: int = 58) -> list[str]:
+def _wrapped(headline: str, most: int = 50) -> list[str]:
     return textwrap.wrap(headline, most)

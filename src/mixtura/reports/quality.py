@@ -47,13 +47,15 @@ def _helped(runs: Runs, model: str, helped: Contender) -> Row | None:
 
 
 def _standing(scores: Mapping[str, float], model: str, others: Iterable[str]) -> str:
-    """Whether all that it reads is by models that are worse than it alone."""
+    """How those whose answers it reads are alone, beside it."""
     known = [scores.get(other) for other in others]
     own = scores.get(model)
     if own is None or None in known:
         return "unknown"
-    better = [value > own for value in known if value is not None]
-    return "all worse" if not any(better) else "all better" if all(better) else "some better"
+    better = {value > own for value in known if value is not None and value != own}
+    if len(better) != 1 or own in known:
+        return "mixed"
+    return "all better" if True in better else "all worse"
 
 
 # ---- 2: layers

@@ -205,12 +205,13 @@ def _halved(search: Search, race: Race) -> Search:
 
 
 def rank(search: Search, teams: Iterable[Team]) -> list[Team]:
-    """The best first; without those that have no score, or break a bound."""
+    """The best first; without those that break a bound, or lack a score on half of the prompts."""
     rows: list[tuple[float, Team]] = []
     for team in teams:
         found = search.found(team)
         score = found.score
-        if score is not None and search.bounds.hold(found):
+        scored = 2 * len(found.known) >= len(found.scores)
+        if score is not None and scored and search.bounds.hold(found):
             rows.append((score, team))
     return [team for _, team in sorted(rows, key=lambda row: -row[0])]
 
