@@ -23,7 +23,7 @@ from mixtura.catalog import family
 from mixtura.errors import ConfigError
 from mixtura.evals import alpaca_eval as official
 from mixtura.evals import families, provider, style
-from mixtura.evals.judging import verdict
+from mixtura.evals.judging import REMINDER, verdict
 from mixtura.evals.kinds import KINDS
 from mixtura.evals.pairwise import Pair
 from mixtura.evals.run import Asked, evaluate, prepare
@@ -76,7 +76,7 @@ def said_last(record):
 
 
 def eight_then_six(shown):
-    return f"Good.\nRating: {8 if len(shown['conversation']) == 2 else 6}"
+    return f"Good.\nGrade: {8 if len(shown['conversation']) == 2 else 6}"
 
 
 def mt(tmp_path, judges, rows=QUESTIONS, **words):
@@ -126,7 +126,7 @@ def test_a_rating_that_cannot_be_read_is_missing_and_the_other_turn_still_counts
     tmp_path,
 ):
     def judges(shown):
-        return "Rating: 9" if len(shown["conversation"]) == 2 else "It is a solid 9 or so."
+        return "Grade: 9" if len(shown["conversation"]) == 2 else "It is a solid 9 or so."
 
     result, records = mt(tmp_path, judges)
 
@@ -139,8 +139,8 @@ def test_a_rating_that_cannot_be_read_is_missing_and_the_other_turn_still_counts
 @pytest.mark.parametrize(
     ("said", "read"),
     [
-        ("Rating: 7", 7), ("…\n**Rating: 7.5/10**", 7.5), ("Rating: 1\nNo: \nrating: 10", 10),
-        ("Rating: 11", None), ("Rating: 0", None), ("[[7]]", None), ("Rating: 7 or 8", None),
+        ("Grade: 7", 7), ("…\n**Grade: 7.5/10**", 7.5), ("Grade: 1\nNo: \ngrade: 10", 10),
+        ("Grade: 11", None), ("Grade: 0", None), ("[[7]]", None), ("Grade: 7 or 8", None),
     ],
 )  # fmt: skip
 def test_a_rating_is_read_strictly(said, read):
@@ -193,7 +193,7 @@ def test_a_judge_that_failed_is_asked_again_by_the_next_run_and_no_verdict_is_no
         if record.model != "judge":
             return Script("good")
         bad = broken and "1 + 1?" in record.prompt
-        return Script("Rating: 5", ever=REFUSED if bad else None)
+        return Script("Grade: 5", ever=REFUSED if bad else None)
 
     broken = True
     with evaluating(tmp_path, otherwise) as (upstream, config):
@@ -459,15 +459,17 @@ def test_the_judges_log_probabilities_come_through_inspect(tmp_path):
     assert judge.asked[0].extra["top_logprobs"] == 5
 
 
-def test_a_judge_that_is_asked_again_makes_a_draw_of_its_own_through_inspect_too(tmp_path):
+def test_a_judge_without_a_verdict_is_reminded_of_it_through_inspect_too(tmp_path):
     async def asking(grader):
         found = await verdict(grader, ask("?"), mt_bench.rating)
         return Score(value=found.verdict)
 
-    judge = Scripted("judge", ["no rating", "Rating: 4"])
+    judge = Scripted("judge", ["I liked it.", "Grade: 4"])
 
     assert graded_by(tmp_path, judge, asking).value == 4
-    assert [request.draw for request in judge.asked] == [0, provider.FAR]
+    assert [m.role for m in judge.asked[1].messages] == ["user", "assistant", "user"]
+    assert judge.asked[1].messages[1].text == "I liked it."
+    assert judge.asked[1].messages[2].text == REMINDER
 
 
 TEMPLATE = """<|im_start|>system
@@ -641,6 +643,16 @@ def test_what_cannot_be_judged_is_said_before_anything_is_asked(tmp_path, monkey
         with pytest.raises(ConfigError, match=said):
             evaluate(config, config.plan("a"), Asked(data=data, **rows), logs=tmp_path / "logs")
         assert upstream.records == []
+
+
+def test_a_local_models_file_stands_beside_as_a_model_and_not_as_answers(tmp_path):
+    (tmp_path / "tiny.gguf").touch()
+    with evaluating(tmp_path) as (_, config):
+        data = written(tmp_path / "rows.jsonl", QUESTIONS)
+        asked = Asked(task="mt-bench", data=data, judge="b", against=str(tmp_path / "tiny.gguf"))
+        ready = prepare(config, config.plan("a"), asked, logs=tmp_path / "logs")
+
+    assert ready.players.other.name.endswith("tiny.gguf")
 
 
 def test_every_task_that_is_named_can_be_run():

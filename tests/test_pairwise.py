@@ -9,7 +9,7 @@ import pytest
 
 from mixtura import Message, RejectedError
 from mixtura.errors import BudgetExceededError
-from mixtura.evals import judges, pairwise
+from mixtura.evals import judges, judging, pairwise
 from mixtura.evals.pairwise import Pair
 from mixtura.models.fake import Scripted
 from mixtura.types import Charge, Completion, Usage
@@ -18,7 +18,7 @@ PAIR = Pair("Capital of France?", "Paris.", "Rome.")
 
 
 def material(request):
-    text = request.messages[-1].text
+    text = request.messages[0].text
     return json.loads(text[text.index("{") : text.rindex("}") + 1])
 
 
@@ -85,11 +85,14 @@ def test_the_last_verdict_counts_and_one_that_was_cut_off_does_not():
     assert judged(cut, cut, fair).games[0].verdict is None
 
 
-def test_a_second_attempt_is_a_draw_of_its_own_so_that_no_cache_repeats_the_first():
-    asked = judge("?", fair, fair)
+def test_a_second_attempt_reminds_the_judge_of_what_it_said_and_what_is_missing():
+    asked = judge("A, I think.", fair, fair)
     asyncio.run(pairwise.judged(asked, PAIR))
 
-    assert [request.draw for request in asked.asked] == [0, 1, 0]
+    first, again, swapped = asked.asked
+    assert again.messages[: len(first.messages)] == first.messages
+    assert [m.text for m in again.messages[1:]] == ["A, I think.", judging.REMINDER]
+    assert len(swapped.messages) == 1
     assert {request.sampling.temperature for request in asked.asked} == {0.0}
     assert all(request.draft for request in asked.asked)
 

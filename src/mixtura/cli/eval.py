@@ -40,8 +40,8 @@ def _word(option: str, metavar: str, said: str) -> Callable[[F], F]:
     return click.option(option, callback=named, metavar=metavar, help=said)
 
 
-def _file(option: str, said: str) -> Callable[[F], F]:
-    return click.option(option, callback=_path, metavar="FILE", help=said)
+def _file(option: str, said: str, metavar: str = "FILE") -> Callable[[F], F]:
+    return click.option(option, callback=_path, metavar=metavar, help=said)
 
 
 _who = _options(
@@ -73,7 +73,7 @@ _alpaca = _options(
 _where = _options(
     click.option("--logs", type=Path, default=Path("logs"), metavar="DIR", help="Inspect's logs."),
     click.option("--fresh", is_flag=True, help="Ask anew what an earlier run has answered."),
-    _file("--write", "alpaca-eval: a folder for model_outputs.json and annotations.json."),
+    _file("--write", "alpaca-eval: where model_outputs.json and annotations.json go.", "DIR"),
     _file("--figure", "flask: a radar of the skills (SVG)."),
     click.option("--dry-run", is_flag=True, help="Say what it would take; ask nothing."),
     click.option("--json", "as_json", is_flag=True, help="One JSON object."),

@@ -99,6 +99,13 @@ def estimated(scores: Sequence[Graded]) -> Estimate | None:
     return stats.mean(scores) if len(known) > 1 else None
 
 
+def by_length(grades: Sequence[Graded], lengths: Sequence[int]) -> LengthBias | None:
+    """How grades of single answers go with length, beside an answer of mean length."""
+    usual = average(lengths) or 0.0
+    found = judges.length_bias(grades, lengths, [usual] * len(lengths))
+    return None if found.slope is None else found
+
+
 # ---- people's labels
 
 

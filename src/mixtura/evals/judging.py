@@ -10,12 +10,13 @@ from mixtura.errors import MixturaError, bill
 from mixtura.model import Model
 from mixtura.prompts import as_data
 from mixtura.text import visible
-from mixtura.types import Charge, Completion, Json, Request
+from mixtura.types import Charge, Completion, Json, Message, Request
 
 T = TypeVar("T")
 
-ATTEMPTS = 2
-"""How often a judge is asked before its verdict is missing."""
+REMINDER = """Your verdict is missing, or not in the form that was asked for. Write it now, in that
+form, and nothing else."""
+SILENCE = "(nothing)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +32,21 @@ async def verdict(
     judge: Model, request: Request, read: Callable[[Completion], T | None]
 ) -> Said[T]:
     """
-    What *read* finds in the judge's reply; without a verdict it is asked once more.
+    What *read* finds in the judge's reply; without a verdict the judge is reminded, once.
 
     What the judge raises is raised, with the charges of both attempts.
     """
-    charges: tuple[Charge, ...] = ()
-    reply = ""
-    for attempt in range(ATTEMPTS):
-        try:
-            said = await judge.complete(replace(request, draw=request.draw + attempt, draft=True))
-        except MixturaError as error:
-            bill(error, *charges)
-            raise
-        charges, reply = (*charges, *said.charges), said.text
-        if (found := read(said)) is not None:
-            return Said(found, reply, charges)
-    return Said(None, reply, charges)
+    request = replace(request, draft=True)
+    said = await judge.complete(request)
+    if (found := read(said)) is not None:
+        return Said(found, said.text, said.charges)
+    spoken = (Message("assistant", said.text or SILENCE), Message("user", REMINDER))
+    try:
+        again = await judge.complete(replace(request, messages=(*request.messages, *spoken)))
+    except MixturaError as error:
+        bill(error, *said.charges)
+        raise
+    return Said(read(again), again.text or said.text, (*said.charges, *again.charges))
 
 
 def material(rows: Json) -> str:

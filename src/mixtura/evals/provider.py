@@ -69,9 +69,6 @@ Heard = Callable[[str, str, int, bool], None]
 """Told of every call that is over: the model's name, the sample's id, its epoch, if it failed."""
 Given = tuple[Config, Mapping[str, Model], Heard | None]
 _GIVEN: ContextVar[Given | None] = ContextVar("given", default=None)
-_ATTEMPT: ContextVar[int] = ContextVar("attempt", default=0)
-FAR = 1_000_000
-"""Further than any epoch: where the draws of second attempts begin."""
 
 
 @contextmanager
@@ -91,16 +88,6 @@ def tell(model: str, *, failed: bool) -> None:
     given, active = _GIVEN.get(), sample_active()
     if given and given[2] and active:
         given[2](model, str(active.sample.id), active.epoch, failed)
-
-
-@contextmanager
-def attempt(number: int) -> Generator[None]:
-    """Calls in this block are draws of their own: nothing takes a second attempt for a first."""
-    token = _ATTEMPT.set(number)
-    try:
-        yield
-    finally:
-        _ATTEMPT.reset(token)
 
 
 @modelapi(name="mixtura")
@@ -209,7 +196,7 @@ def _draw(wanted: int, number: int) -> int:
     """Which sample of the model this is: no cache may take an epoch for another."""
     active = sample_active()
     epoch = active.epoch if active else 1
-    return (epoch - 1) * wanted + number + _ATTEMPT.get() * FAR
+    return (epoch - 1) * wanted + number
 
 
 # ---- Inspect's words to ours

@@ -122,7 +122,8 @@ def _sure(found: Estimate) -> str:
 
 
 def _points(found: Estimate) -> str:
-    return f"{100 * found.value:+.0f} points ({100 * found.low:+.0f} to {100 * found.high:+.0f})"
+    value, low, high = (f"{round(100 * one):+d}" for one in found[:3])
+    return f"{value} points ({low} to {high})"
 
 
 # ---- what is missing, and what it took

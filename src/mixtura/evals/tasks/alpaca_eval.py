@@ -203,7 +203,7 @@ async def preference(judge: Model, request: Request) -> Preference:
             return Preference(chance, WEIGHED, said.text)
         if (letter := said.text.strip()) in (FIRST, SECOND):
             return Preference(float(letter == FIRST), TOKEN, said.text)
-    said = await judge.complete(replace(request, sampling=STEADY, draw=request.draw + 1))
+    said = await judge.complete(replace(request, sampling=STEADY))
     letter = _letter(said)
     return Preference(None if letter is None else float(letter == FIRST), WRITTEN, said.text)
 

@@ -13,12 +13,12 @@ from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import TaskState, generate
 
 from mixtura.errors import ConfigError
-from mixtura.evals import judges
 from mixtura.evals.findings import (
     Bias,
     Findings,
     Side,
     agreement,
+    by_length,
     labelled,
     metadata,
     table,
@@ -166,10 +166,9 @@ def _by_skill(told: Sequence[EvalSample]) -> Iterator[tuple[str, Graded]]:
 def _bias(told: Sequence[EvalSample], side: Side) -> Bias:
     judged = [sample for sample in told if metadata(sample)]
     lengths = [metadata(sample)["length"] for sample in judged]
-    length = judges.length_bias(list(map(value, judged)), lengths, [0] * len(lengths))
     said = {f"{s.id}/1": _label(value(s)) for s in judged}
     return Bias(
-        length=None if length.slope is None else length,
+        length=by_length(list(map(value, judged)), lengths),
         agreement=agreement(said, labelled(side.labels)),
     )
 

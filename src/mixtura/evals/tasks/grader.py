@@ -56,10 +56,8 @@ class Grader:
         return self._model.name
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:  # noqa: ARG002
-        with provider.attempt(request.draw):
-            output = await self._model.generate(
-                [spoken(message) for message in request.messages], config=_config(request)
-            )
+        said = [spoken(message) for message in request.messages]
+        output = await self._model.generate(said, config=_config(request))
         return completion(output)
 
 

@@ -16,12 +16,13 @@ from inspect_ai.model import ChatMessageUser
 from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
-from mixtura.evals import judges, pairwise
+from mixtura.evals import pairwise
 from mixtura.evals.findings import (
     Bias,
     Findings,
     Side,
     agreement,
+    by_length,
     labelled,
     metadata,
     table,
@@ -60,10 +61,10 @@ What was said before the last question is there so that it can be understood. A 
 right, does all that was asked, and is worth reading; length earns nothing. Give your reasons in a
 few sentences. Then write the grade, from 1 (useless) to 10 (could not be better), on a line of its
 own:
-Rating: NUMBER"""
+Grade: NUMBER"""
 
 _RATING = re.compile(
-    r"^\W*rating\W*:\W*(\d+(?:\.\d+)?)(?:\s*/\s*10)?\W*$", re.IGNORECASE | re.MULTILINE
+    r"^\W*grade\W*:\W*(\d+(?:\.\d+)?)(?:\s*/\s*10)?\W*$", re.IGNORECASE | re.MULTILINE
 )
 
 
@@ -266,13 +267,12 @@ def _unreferred(told: Sequence[EvalSample]) -> tuple[str, ...]:
 def _bias(told: Sequence[EvalSample], side: Side) -> Bias:
     grades = [one for sample in told for _, one in _turns(sample)]
     lengths = [n for sample in told for n in metadata(sample).get("lengths", ())]
-    length = judges.length_bias(grades, lengths, [0] * len(lengths))
     said = {
         f"{sample.id}/{n}": None if one is None else f"{round(one * MOST)}"
         for sample in told
         for n, one in _turns(sample)
     }
     return Bias(
-        length=None if length.slope is None else length,
+        length=by_length(grades, lengths),
         agreement=agreement(said, labelled(side.labels)),
     )
