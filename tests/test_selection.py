@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import re
 import subprocess
 import sys
 import time
 import tomllib
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -30,6 +32,11 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 def _own_folders(tmp_path, monkeypatch):
     for kind in ("DATA", "CACHE", "STATE", "CONFIG"):
         monkeypatch.setenv(f"XDG_{kind}_HOME", str(tmp_path / kind.lower()))
+    yield
+    with suppress(RuntimeError):
+        asyncio.get_event_loop().close()
+    asyncio.set_event_loop(None)
+    gc.collect()  # Inspect leaves event loops open: here they are forgiven, not in later tests
 
 
 # ---- whole selections
