@@ -686,6 +686,10 @@ def test_a_name_that_is_not_ours_is_refused(server):
     answer = server.get("/v1/models", Host="evil.example")
     assert (answer.status, answer.json["error"]["code"]) == (421, "unknown_host")
     assert server.get("/v1/models", Host="localhost:1").status == 200
+    port = int(server.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), 10) as caller:
+        caller.sendall(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n")
+        assert caller.recv(4096).startswith(b"HTTP/1.1 400 ")
 
 
 def test_only_json_is_taken_so_that_no_form_of_another_page_gets_in(server):

@@ -187,8 +187,15 @@ def _serve(app: Any, listening: socket.socket, host: str, config: Config) -> int
             # uvicorn's own would end the process by the signal, after all has ended well
             loop = asyncio.get_running_loop()
             for number in (signal.SIGINT, signal.SIGTERM):
-                loop.add_signal_handler(number, self.drain, loop)
+                try:
+                    loop.add_signal_handler(number, self.drain, loop)
+                except NotImplementedError:  # Windows
+                    signal.signal(number, self._drain_from_a_handler)
             yield
+
+        def _drain_from_a_handler(self, number: int, frame: FrameType | None) -> None:
+            loop = asyncio.get_running_loop()
+            loop.call_soon_threadsafe(self.drain, loop)
 
         def drain(self, loop: asyncio.AbstractEventLoop) -> None:
             """Runs under way may end; asked a second time, or when their time is over: now."""

@@ -117,11 +117,17 @@ class Doors:
         """A key is needed."""
         return bool(self._keys)
 
-    def check_host(self, headers: Mapping[str, str]) -> None:
-        """A page elsewhere may point its own name at this address: that name is not ours."""
+    def check_host(self, names: Sequence[str]) -> None:
+        """
+        A page elsewhere may point its own name at this address: that name is not ours.
+
+        *names*: every Host that the request has; of two, who is between us may have read the other.
+        """
+        if len(names) > 1:
+            raise Refused(400, "a request has one Host header", code="unknown_host")
         if self._hosts is None:
             return
-        name = headers.get("host", "")
+        name = names[0] if names else ""
         bare = name if name.endswith("]") else name.rpartition(":")[0] or name
         if bare.lower() not in self._hosts:
             said = f"this server is not called {bare!r}: add it to `hosts` under [serve]"

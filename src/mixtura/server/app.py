@@ -106,7 +106,7 @@ class Front:
             await send(message)
 
         try:
-            self._service.doors.check_host(Headers(scope=scope))
+            self._service.doors.check_host(Headers(scope=scope).getlist("host"))
         except Refused as refused:
             await refusal(_dialect(scope["path"]), refused)(scope, receive, counted)
             return
