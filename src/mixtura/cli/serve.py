@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from hashlib import sha256
 from importlib import import_module
+from types import FrameType
 from typing import Any
 
 import click
