@@ -244,7 +244,8 @@ def test_every_row_of_the_real_ifeval_can_be_checked():
         ("#### 1,234", 1234), ("Answer: $18", 18), ("**Answer:** -3.50", -3.5),
         ("5 + 7 = 12, so the answer is 12.", 12), ("Answer: 3\nWait. Answer: 4", 4),
         ("Answer: 12 (that is 3 * 4)", 12), ("so 3 of 7", 7), ("Answer: 2 + 2 = 4", 4),
-        ("none at all", None), ("", None), ("Answer: 0", 0), ("9" * 99, None),
+        ("none at all", None), ("", None), ("Answer: 0", 0), ("9" * 999, None),
+        (r"Ella earns \(\boxed{132}\) dollars after 12 hours.", 132),
     ],
 )  # fmt: skip
 def test_the_number_that_an_answer_ends_in_is_found(text, value):

@@ -38,12 +38,14 @@ _SPACING = re.compile(r"\\[!,;: ]|\\left|\\right|\\displaystyle|~|\$|\s+")
 def number(text: str) -> str | None:
     """
     The number that a text comes to: in its last ``\\boxed{}``, behind its last ``####``, behind
-    its last "answer", or else its last one. 1,234.50 is 1234.5, and 3/4 is 0.75.
+    its last "answer" (of 2 + 2 = 4 the result), or else its last one. 1,234.50 is 1234.5, and
+    3/4 is 0.75.
     """
     text = _plain(text)
     marks = [_boxed(text), _behind(text, "####"), _after_answer(text)]
     for part in marks:
-        if part and (found := _NUMBER.search(_unwrapped(part))):
+        said = _unwrapped(part or "")
+        if found := _NUMBER.search(said.rpartition("=")[2]) or _NUMBER.search(said):
             return _value(found)
     every = list(_NUMBER.finditer(_unwrapped(text)))
     return _value(every[-1]) if every else None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from decimal import Decimal
+from fractions import Fraction
 
 from inspect_ai import Task, task
 from inspect_ai.dataset import Sample
@@ -11,6 +10,7 @@ from inspect_ai.scorer import Score, Scorer, Target, accuracy, scorer
 from inspect_ai.solver import TaskState, generate, prompt_template
 
 from mixtura.evals.tasks.source import Row, samples
+from mixtura.patterns import extract
 
 HOME = (
     "https://raw.githubusercontent.com/openai/grade-school-math/master"
@@ -21,10 +21,6 @@ PROMPT = """{prompt}
 Work it out step by step. Then write the result on a line of its own, the number alone:
 Answer: NUMBER"""
 
-_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?")
-_ANNOUNCED = re.compile(r"(?:answer\s*(?:is\b|[:=])|####)(.*)", re.IGNORECASE)
-_TOO_LONG = 40
-
 
 @task
 def gsm8k(data: str | None = None, seed: int | None = None) -> Task:
@@ -33,7 +29,7 @@ def gsm8k(data: str | None = None, seed: int | None = None) -> Task:
         dataset=samples("gsm8k", data or HOME, _sample, seed=seed),
         solver=[prompt_template(PROMPT), generate()],
         scorer=same_number(),
-        version=1,
+        version=2,
     )
 
 
@@ -58,15 +54,7 @@ def same_number() -> Scorer:
     return score
 
 
-def number(text: str) -> Decimal | None:
-    """The number that an answer ends in: the last one that is announced, else the last one."""
-    for said in reversed(_ANNOUNCED.findall(text.replace("*", ""))):
-        if found := _numbers(said.rpartition("=")[2]):
-            return found[0]
-    found = _numbers(text)
-    return found[-1] if found else None
-
-
-def _numbers(text: str) -> list[Decimal]:
-    found = [n.replace(",", "") for n in _NUMBER.findall(text) if any(map(str.isdigit, n))]
-    return [Decimal(n) for n in found if n.isascii() and len(n) <= _TOO_LONG]
+def number(text: str) -> Fraction | None:
+    """The number that an answer comes to, found as a vote finds it (``extract.number``)."""
+    found = extract.number(text)
+    return None if found is None else Fraction(found)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Any
 
 from inspect_ai import Task, task
@@ -122,7 +121,7 @@ def agrees(answer: str, target: str, scoring: str) -> bool:
     if scoring == "includes":
         return _bare(target) in _bare(answer)
     if scoring == "number":
-        found: Decimal | None = number(answer)
+        found = number(answer)
         return found is not None and found == number(target)
     if scoring == "math":
         return math.same(math.boxed(answer) or answer, target)
