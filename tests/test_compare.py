@@ -143,13 +143,14 @@ def test_a_mixture_of_one_models_draws_is_not_compared_with_itself(tmp_path):
 def test_the_money_buys_draws_that_are_counted_or_else_brought_together(tmp_path):
     plan = plan_of(tmp_path, CONFIG).plan("team")
 
-    counted = opponents.same_money(plan, "a", 4.6, "number").plan
-    written_up = opponents.same_money(plan, "a", 4.6, "text").plan
+    counted = opponents.same_money(plan, "a", 4.6, "number", 0.5).plan
+    written_up = opponents.same_money(plan, "a", 4.6, "text", 0.5).plan
 
     assert (counted.layers[0][0].samples, counted.aggregator) == (5, VOTE)
-    assert (written_up.layers[0][0].samples, written_up.aggregator) == (4, "a")
-    assert opponents.same_money(plan, "a", 1.2, "number") is None
-    assert opponents.same_money(plan, "a", 1e9, "number").plan.layers[0][0].samples == 64
+    # two draws, what they wrote once more, and an answer: 2 + 2 * 0.5 + 1 of 4.6
+    assert (written_up.layers[0][0].samples, written_up.aggregator) == (2, "a")
+    assert opponents.same_money(plan, "a", 1.2, "number", 0.5) is None
+    assert opponents.same_money(plan, "a", 1e9, "number", 0.5).plan.layers[0][0].samples == 64
 
 
 def test_the_models_of_a_nested_mixture_are_members_too(tmp_path):

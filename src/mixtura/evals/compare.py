@@ -188,7 +188,9 @@ def _opposed(config: Config, plan: Plan, referee: _Referee) -> list[Match]:
     later = [
         opponents.same_draws(plan, best),
         *opponents.choosers(plan, referee.terms.extract),
-        opponents.same_money(plan, best, times or 0.0, referee.terms.extract),
+        opponents.same_money(
+            plan, best, times or 0.0, referee.terms.extract, referee.field.written(best)
+        ),
     ]
     entrants = [one for one in later if one is not None]
     for one in entrants:

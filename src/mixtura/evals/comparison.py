@@ -179,6 +179,12 @@ class Field:
     def tokens(self, name: str) -> float | None:
         return _mean([float(one.tokens) for one in self.there(name)])
 
+    def written(self, name: str) -> float:
+        """The share of its tokens that an answer of *name* wrote; the rest it read."""
+        calls = [call for one in self.there(name) for call in one.leaves()]
+        wrote = sum(call.completion_tokens for call in calls)
+        return wrote / (sum(call.prompt_tokens for call in calls) + wrote or 1)
+
     def times(self, ours: str, theirs: str) -> tuple[float | None, Unit]:
         """What one answer of *ours* takes over one of *theirs*: dollars, or tokens without any."""
         mine, other = self.dollars(ours), self.dollars(theirs)

@@ -93,15 +93,19 @@ def same_draws(plan: Plan, best: str) -> Entrant | None:
     return None if itself and plan.aggregator == best else Entrant(drawn, "self", plan.name)
 
 
-def same_money(plan: Plan, best: str, times: float, extract: Extract) -> Entrant | None:
+def same_money(
+    plan: Plan, best: str, times: float, extract: Extract, written: float
+) -> Entrant | None:
     """
     *best*, drawn as often as the mixture's money buys: *times* what one of its answers takes.
 
     The answer is what most draws say; for open text, which nobody can count, *best* brings them
-    together, and one draw less is made for that. None where the money buys but one draw.
+    together: that takes an answer more, and every draw is read again, of which *written* is the
+    share that it wrote. None where the money buys but one draw.
     """
     counted = extract != "text"
-    draws = min(int(times + 0.5) - (not counted), MOST_DRAWS)
+    bought = times + 0.5 if counted else (times - 1) / (1 + written)
+    draws = min(int(bought), MOST_DRAWS)
     if draws < 2:
         return None
     return Entrant(
