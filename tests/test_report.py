@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from mixtura.cli import group
 from mixtura.config import load
 from mixtura.errors import ConfigError
+from mixtura.evals import answers
 from mixtura.evals.answers import Answer, Call, Contender
 from mixtura.evals.run import Asked
 from mixtura.reports import expense, figures, quality, reading, runs
@@ -406,6 +407,13 @@ def test_a_folder_without_evaluations_and_no_folder_at_all_are_told(tmp_path):
     assert isinstance(done.exception, ConfigError)
     assert "mixtura report collect" in str(done.exception)
     assert "--from RUNS" in run(group, ["report"]).output
+
+
+def test_a_log_that_was_cut_off_is_named(tmp_path):
+    (tmp_path / "2026-01-01T00-00-00-00-00_gsm8k_x.eval").write_bytes(b"PK\x03\x04")
+
+    with pytest.raises(ConfigError, match=r"gsm8k_x\.eval is no whole log"):
+        answers.read(tmp_path)
 
 
 def test_a_missing_library_is_one_line_that_names_the_extra(monkeypatch, tmp_path):
