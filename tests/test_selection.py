@@ -318,9 +318,9 @@ def test_a_comment_above_the_next_table_outlives_the_table_before_it():
     assert put(put("") + "# last words\n").count("# last words") == 1
 
 
-def test_a_file_that_others_may_not_read_stays_so(tmp_path):
+def test_a_file_keeps_its_line_ends_and_stays_unread_by_others(tmp_path):
     file = tmp_path / "my.toml"
-    file.write_text('default = "a"\n')
+    file.write_bytes(b'default = "a"\r\n')
     file.chmod(0o600)
 
     preset.written_to(
@@ -328,6 +328,7 @@ def test_a_file_that_others_may_not_read_stays_so(tmp_path):
     )
 
     assert file.stat().st_mode & 0o777 == 0o600
+    assert file.read_bytes().count(b"\n") == file.read_bytes().count(b"\r\n")
     assert tomllib.loads(file.read_text())["default"] == "a"
     assert [file] == list(tmp_path.iterdir())
 
@@ -337,6 +338,7 @@ def test_a_file_that_others_may_not_read_stays_so(tmp_path):
     [
         ('[mixtures.selected]\nlayers = [["a"]]\naggregator = "a"\n', "none of select's"),
         ('[models.selected]\nmodel = "a"\n', "is a model here"),
+        ("[[mixtures]]\nname = 1\n", r"tables by name are expected, as in \[mixtures.NAME\]"),
         ("[mixtures.selected\n", "not valid TOML"),
         (
             '[mixtures.selected]\n# chosen by mixtura select\nlayers = [\n["a"],\n[ "b" ]]\n',

@@ -78,7 +78,7 @@ def _beside(
         part.touch()
         if file.exists():
             shutil.copymode(file, part)
-        part.write_text(after, encoding="utf-8")
+        part.write_text(after, encoding="utf-8", newline=_line_end(file))
         check(part)
         yield part, file
     except OSError as error:
@@ -96,11 +96,19 @@ def _read(file: Path) -> str:
         raise ConfigError(f"{file} cannot be read: {error}") from None
 
 
+def _line_end(file: Path) -> str:
+    """How the file ends its lines."""
+    return "\r\n" if file.exists() and b"\r\n" in file.read_bytes() else "\n"
+
+
 def merged(
     before: str, source: str, name: str, text: str, models: Mapping[str, Mapping[str, Any]]
 ) -> str:
     """The file's text with the table in it. Raises ConfigError."""
     document = toml.Document(before, source)
+    for kind in ("mixtures", "models"):
+        if not isinstance(document.data.get(kind, {}), Mapping):
+            raise document.error([kind], f"tables by name are expected, as in [{kind}.NAME]")
     there = document.data.get("mixtures", {})
     kept = before
     if name in there:
