@@ -19,11 +19,13 @@ from click.testing import CliRunner
 from mixtura.cli import group
 from mixtura.config import load
 from mixtura.errors import ConfigError
+from mixtura.evals import answers
 from mixtura.evals.answers import Answer, Call, Contender
 from mixtura.evals.run import Asked
 from mixtura.reports import expense, figures, quality, reading, runs
 from mixtura.reports.grid import collect, grid
 from mixtura.reports.headlines import latency as latency_headline
+from mixtura.reports.headlines import layers as layers_headline
 from mixtura.reports.headlines import roles as roles_headline
 from mixtura.reports.page import html, write, written
 from mixtura.reports.sections import sections, words
@@ -226,7 +228,14 @@ def test_a_headline_names_everyone_who_leads_and_nobody_where_all_are_the_same()
 
     assert said(0.2, 0.1) == "Best to write: a (20\u00a0%)"
     assert said(0.2, 0.2) == "Best to write: a and b (20\u00a0%)"
-    assert said(0.1, 0.1) == "Best to write: nobody before others (10\u00a0%)"
+    assert said(0.1, 0.1) == "All write equally well (10\u00a0%)"
+
+    rows = [
+        {"aggregator": name, "layer": layer, "score": score, "picks": False}
+        for name, alone in (("a", 0.2), ("b", 0.3))
+        for layer, score in ((1, alone), (2, 0.5))
+    ]
+    assert layers_headline(rows) == "All write equally well: 50\u00a0% at 2 layers"
 
 
 def test_skills_are_the_means_of_what_the_judge_gave_and_what_does_not_apply_is_left_out():
@@ -255,6 +264,8 @@ def test_two_files_of_one_task_are_never_taken_for_one_another():
     found = runs.by_task([alone("a", [1, 1, 1]), alone("b", [1]), replace(other, answers=answers)])
 
     assert [(one.task, len(one.contenders)) for one in found] == [("gsm8k", 2), ("gsm8k 2", 1)]
+    contents, _ = html([(one, sections(one)) for one in found]).split("</nav>", 1)
+    assert all(f"<b>Task {one.task}</b><a href" in contents for one in found)
 
 
 def test_who_has_no_score_is_named_and_no_zero():
@@ -406,6 +417,13 @@ def test_a_folder_without_evaluations_and_no_folder_at_all_are_told(tmp_path):
     assert isinstance(done.exception, ConfigError)
     assert "mixtura report collect" in str(done.exception)
     assert "--from RUNS" in run(group, ["report"]).output
+
+
+def test_a_log_that_was_cut_off_is_named(tmp_path):
+    (tmp_path / "2026-01-01T00-00-00-00-00_gsm8k_x.eval").write_bytes(b"PK\x03\x04")
+
+    with pytest.raises(ConfigError, match=r"gsm8k_x\.eval is no whole log"):
+        answers.read(tmp_path)
 
 
 def test_a_missing_library_is_one_line_that_names_the_extra(monkeypatch, tmp_path):

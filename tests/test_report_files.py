@@ -45,10 +45,14 @@ TEXTS = (
 
 
 def report(*words_):
+    return ran(*words_).stdout
+
+
+def ran(*words_):
     done = CliRunner().invoke(group, ["report", *map(str, words_)], standalone_mode=False)
     if done.exception:
         raise done.exception
-    return done.stdout
+    return done
 
 
 def answers(path, texts, name):
@@ -166,13 +170,37 @@ def test_what_two_files_share_is_compared_and_one_answer_is_too_few(tmp_path):
     fewer = answers(tmp_path / "b.json", ["x", "w"], "b")
     single = answers(tmp_path / "c.json", ["x"], "c")
 
-    found = json.loads(report("diversity", "--answers", ours, fewer, "--json"))
+    done = ran("diversity", "--answers", ours, fewer, "--json")
+    found = json.loads(done.stdout)
+    assert "Only 2 of 3 questions" in done.stderr
     assert found["vendi"]["mean"] == pytest.approx(1.5)
     assert found["pairwise"]["median"] == pytest.approx(0.5)
     with pytest.raises(Exception, match="a, c share 1"):
         report("diversity", "--answers", ours, single)
     with pytest.raises(Exception, match="at least two files"):
         report("diversity", "--answers", ours)
+
+
+def test_files_of_one_name_from_one_model_stay_apart(tmp_path):
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        folder.mkdir()
+    first, second = (answers(f / "out.json", ["x y", "y z"], "a") for f in folders)
+
+    done = ran("similarity", "--answers", first, "--proposals", first, second, "--json")
+
+    assert list(json.loads(done.stdout)) == [str(first), str(second)]
+    assert done.stderr == ""
+
+
+def test_answers_of_a_model_that_proposes_nowhere_are_named(tmp_path):
+    file = answers(tmp_path / "a.json", ["x", "y"], "a")
+
+    given = f"dbrx-instruct={file}", f"drbx={file}"
+    said = ran("budget", "--outputs", f"lite={file}", "--proposals", *given, "--json")
+
+    assert "has a proposer drbx." in said.stderr
+    assert list(json.loads(said.stdout)) == ["lite"]
 
 
 def test_a_mixture_without_proposals_and_a_name_no_one_knows_are_refused(tmp_path):

@@ -11,6 +11,7 @@ import sys
 import time
 import tomllib
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -233,6 +234,20 @@ def test_a_killed_command_goes_on_and_writes_the_team_into_the_configuration(tmp
         assert len(upstream.records) == calls
 
 
+def test_without_a_cache_every_team_has_drafts_of_its_own(tmp_path, typed):
+    command = "select --models a writer --on rows.jsonl --task gsm8k --size 1 --aggregator writer"
+    written(tmp_path / "rows.jsonl", SUMS[:3])
+    with running(answered) as upstream:
+        (tmp_path / "mixtura.toml").write_text(CONFIG.format(url=upstream.base_url()))
+        counts: list[int] = []
+        for word in ("--cache", "--no-cache"):
+            before = len(upstream.records)
+            assert typed(*command.split(), word, "--logs", word[2:])[0] == 0
+            counts.append(len(upstream.records) - before)
+
+    assert counts[0] < counts[1]
+
+
 def test_a_dry_run_says_what_it_takes_and_a_wrong_out_file_is_said_before_anything_is_asked(
     tmp_path, typed
 ):
@@ -250,6 +265,14 @@ def test_a_dry_run_says_what_it_takes_and_a_wrong_out_file_is_said_before_anythi
         (tmp_path / "other.toml").write_text('[mixtures.selected]\nlayers = []\naggregator = "x"\n')
         code, _, err = typed(*command, "--out", "other.toml")
         assert (code, "none of select's" in err) == (2, True)
+        code, _, err = typed(*command, "--out", "new.toml", "--name", "a,b")
+        assert (code, "a name cannot hold ','" in err) == (2, True)
+        assert not (tmp_path / "new.toml").exists()
+        command[2] = "selected"
+        with (tmp_path / "mixtura.toml").open("a") as file:
+            file.write('[mixtures.selected]\nlayers = [["a"]]\naggregator = "a"\n')
+        code, _, err = typed(*command, "--out", "new.toml")
+        assert (code, "cannot be a member of itself" in err) == (2, True)
         assert typed("select", "--on", "rows.jsonl")[0] == 2
         assert typed("select", "--models", "a", "twin")[0] == 2
         assert upstream.records == []
@@ -285,11 +308,37 @@ def test_the_same_table_is_put_in_the_place_of_its_earlier_one_and_nothing_else_
         assert line in second
 
 
+def test_a_comment_above_the_next_table_outlives_the_table_before_it():
+    below = "# the one that we use\n[mixtures.mine]\nlayers = [['a']]\naggregator = 'a'\n"
+
+    again = put(put("") + "\n\n# kept since May\n\n" + below)
+
+    assert "# kept since May\n\n" + below in again
+    assert put(again) == again
+    assert put(put("") + "# last words\n").count("# last words") == 1
+
+
+def test_a_file_keeps_its_line_ends_and_stays_unread_by_others(tmp_path):
+    file = tmp_path / "my.toml"
+    file.write_bytes(b'default = "a"\r\n')
+    file.chmod(0o600)
+
+    preset.written_to(
+        file, "selected", preset.table("selected", ["a"], "a"), MODELS, Path.read_text
+    )
+
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.read_bytes().count(b"\n") == file.read_bytes().count(b"\r\n")
+    assert tomllib.loads(file.read_text())["default"] == "a"
+    assert [file] == list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("before", "said"),
     [
         ('[mixtures.selected]\nlayers = [["a"]]\naggregator = "a"\n', "none of select's"),
         ('[models.selected]\nmodel = "a"\n', "is a model here"),
+        ("[[mixtures]]\nname = 1\n", r"tables by name are expected, as in \[mixtures.NAME\]"),
         ("[mixtures.selected\n", "not valid TOML"),
         (
             '[mixtures.selected]\n# chosen by mixtura select\nlayers = [\n["a"],\n[ "b" ]]\n',

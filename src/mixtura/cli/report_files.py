@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +45,9 @@ def similarity(
     with needs("report", "the report"):
         from mixtura.reports import files
 
-        ours, *rest = files.read(map(Path, (answers, *proposals, *([control] if control else ()))))
+        every = files.read(map(Path, (answers, *proposals, *([control] if control else ()))))
+        _say_shared(every)
+        ours, *rest = every
         theirs = rest[: len(proposals)]
         found = files.similarity(ours, theirs, rest[-1] if control else None)
     if as_json:
@@ -82,7 +84,9 @@ def diversity(answers: tuple[str, ...], as_json: bool) -> None:
     with needs("report", "the report"):
         from mixtura.reports import files
 
-        found = files.diversity(files.read(map(Path, answers)))
+        every = files.read(map(Path, answers))
+        _say_shared(every)
+        found = files.diversity(every)
     if as_json:
         echo_json(found.json())
     else:
@@ -145,6 +149,8 @@ def budget(
 
         teller = cost.Teller(config.price, reckoning())
         heard = dict(zip(proposals, files.read(proposals.values()), strict=True))
+        if idle := teller.idle(plans.values(), proposals):
+            _note(f"None of the mixtures has a proposer {', '.join(map(one_line, idle))}.")
         found = [
             teller.budget(one._replace(name=name), plans[name], heard)
             for name, one in zip(outputs, files.read(outputs.values()), strict=True)
@@ -180,6 +186,24 @@ def _draw_budget(found: Iterable[Budget]) -> None:
 
 def _dollars(one: Budget) -> str:
     return "unknown" if one.cost_usd is None else f"{one.cost_usd.mean:.4f}"
+
+
+# ---- notes
+
+
+def _say_shared(every: Sequence[Answers]) -> None:
+    """How many questions count, where that is not all of them."""
+    from mixtura.reports.files import shared
+
+    most = max(len(one.texts) for one in every)
+    if len(every) > 1 and (count := len(shared(every))) < most:
+        _note(f"Only {count:,} of {most:,} questions are answered in every file and count.")
+
+
+def _note(said: str) -> None:
+    from mixtura.render import say
+
+    say(console(aside=True), said, "yellow")
 
 
 # ---- tables

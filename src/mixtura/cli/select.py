@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +127,9 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
     help="Prompts under way at once.",
 )
 @click.option("--deadline", type=POSITIVE, metavar="SECONDS", help="No answer takes longer.")
+@click.option(
+    "--cache/--no-cache", default=True, help="Share drafts among teams, or draw anew for each."
+)
 @config_option
 def command(
     models: tuple[str, ...],
@@ -134,6 +138,7 @@ def command(
     name: str,
     as_json: bool,
     dry_run: bool,
+    cache: bool,
     config_file: str | None,
     **given: Any,
 ) -> int:
@@ -152,7 +157,7 @@ def command(
         raise click.UsageError("Which candidates? As in: --models A B C --on prompts.jsonl")
     if data is None:
         raise click.UsageError("--on is missing: the file with the prompts.")
-    config = read_config(config_file, cache=True)
+    config = read_config(config_file, cache=cache)
     terms = _terms(data, given)
     for one in (*models, *([terms.judge] if terms.judge else [])):
         if not dry_run:
@@ -193,7 +198,7 @@ def _selected(
     if dry_run:
         return cli.ANSWERED
     if out:
-        preset.possible(out, name)
+        preset.possible(out, name, models, _tables(config, models), _readable)
     with progress(console(aside=True), quiet=as_json) as shown:
         found = select(config, models, terms, watch=shown)
     best = found.best
@@ -230,11 +235,18 @@ def _say_before(before: Estimate) -> None:
 
 def _keep(config: Config, out: Path, name: str, table: str, members: set[str]) -> None:
     """Write the team down, and the tables of its models where the file lacks them."""
-    from mixtura.config import load
     from mixtura.selection import preset
 
-    def readable(file: Path) -> object:
-        return load(str(file), environ=os.environ, folder=Path.cwd())
+    preset.written_to(out, name, table, _tables(config, sorted(members)), _readable)
 
-    models = {one: said for one in sorted(members) if (said := config.said(one)) is not None}
-    preset.written_to(out, name, table, models, readable)
+
+def _tables(config: Config, names: Iterable[str]) -> dict[str, Mapping[str, object]]:
+    """The tables of those that have one."""
+    return {one: said for one in names if (said := config.said(one)) is not None}
+
+
+def _readable(file: Path) -> object:
+    """The file as a configuration. Raises ConfigError."""
+    from mixtura.config import load
+
+    return load(str(file), environ=os.environ, folder=Path.cwd())

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any, cast
+from zipfile import BadZipFile
 
 from inspect_ai.event import ModelEvent
 from inspect_ai.log import EvalLog, EvalSample, list_eval_logs, read_eval_log
 
+from mixtura.errors import ConfigError
 from mixtura.plan import Plan
 
 ALONE = "model"
@@ -135,11 +137,20 @@ def read(folder: Path) -> list[Contender]:
     """Every evaluation of ours in a folder of logs; of the same one only the newest log."""
     found: dict[str, Contender] = {}
     for info in list_eval_logs(str(folder)) if folder.is_dir() else []:
-        head = read_eval_log(info, header_only=True)
+        head = opened(info.name, header_only=True)
         identity = (head.eval.metadata or {}).get("identity")
         if identity and identity not in found:  # the newest come first
-            found[identity] = contender(read_eval_log(info))
+            found[identity] = contender(opened(info.name))
     return list(found.values())
+
+
+def opened(location: str, *, header_only: bool = False) -> EvalLog:
+    """Raises ConfigError for a file that is no log, or only a part of one."""
+    try:
+        return read_eval_log(location, header_only=header_only)
+    except (ValueError, LookupError, OSError, BadZipFile) as error:
+        file = location.removeprefix("file://")
+        raise ConfigError(f"{file} is no whole log of an evaluation: take it away") from error
 
 
 def of_log(location: str) -> Contender:

@@ -24,7 +24,7 @@ from mixtura.types import Completion, Request
 try:
     import inspect_ai
     from inspect_ai._util.error import PrerequisiteError
-    from inspect_ai.log import EvalLog, list_eval_logs, read_eval_log
+    from inspect_ai.log import EvalLog, list_eval_logs
     from inspect_ai.model import GenerateConfig, get_model
     from inspect_ai.model import Model as InspectModel
 
@@ -351,10 +351,11 @@ def _earlier(logs: Path, identity: str) -> EvalLog | None:
     """The log of the last run of the same evaluation."""
     if not logs.is_dir():
         return None
-    found = list_eval_logs(
-        str(logs), filter=lambda log: (log.eval.metadata or {}).get("identity") == identity
-    )
-    return read_eval_log(found[0]) if found else None
+    for info in list_eval_logs(str(logs)):  # the newest come first
+        head = answers.opened(info.name, header_only=True)
+        if (head.eval.metadata or {}).get("identity") == identity:
+            return answers.opened(info.name)
+    return None
 
 
 def _answered(log: EvalLog | None) -> frozenset[_Key]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import NamedTuple
@@ -86,6 +86,11 @@ class Teller:
             _known([sum(call.read for layer in run for call in layer) for run in runs]),
             _known([sum(call.written for layer in run for call in layer) for run in runs]),
         )
+
+    def idle(self, plans: Iterable[Plan | None], proposals: Iterable[str]) -> list[str]:
+        """Those of *proposals* that no mixture has a proposer for."""
+        members = set[str]().union(*(self._members(plan) for plan in plans if plan))
+        return [name for name in proposals if self.called(name) not in members]
 
     def called(self, model: str) -> str:
         """A model by the paper's name for it; by its own where the paper has it not."""

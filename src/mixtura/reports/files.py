@@ -29,10 +29,20 @@ class Answers(NamedTuple):
 
 
 def read(paths: Iterable[Path]) -> list[Answers]:
-    """Files of answers; each is called by its generator, or by its file where two share one."""
+    """
+    Files of answers; each is called by its generator, by its file where two share one, and by
+    its path where they share that, too.
+    """
     found = [(path, *_read(path)) for path in paths]
     named = Counter(name for _, name, _ in found)
-    return [Answers(name if named[name] == 1 else path.stem, texts) for path, name, texts in found]
+    stems = Counter(path.stem for path in {path for path, name, _ in found if named[name] > 1})
+
+    def called(path: Path, name: str) -> str:
+        if named[name] == 1:
+            return name
+        return path.stem if stems[path.stem] == 1 else str(path)
+
+    return [Answers(called(path, name), texts) for path, name, texts in found]
 
 
 def _read(path: Path) -> tuple[str, Mapping[Question, str]]:

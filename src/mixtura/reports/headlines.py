@@ -33,26 +33,28 @@ def layers(rows: Sequence[Row]) -> str:
     written = [row for row in rows if not row["picks"]]
     deepest = max(row["layer"] for row in written)
     last = [row for row in written if row["layer"] == deepest]
-    best = max(last, key=lambda row: row["score"])["aggregator"]
-    steps = [row for row in written if row["aggregator"] == best]
-    said = ", ".join(
-        f"{_percent(row['score'])} at {plural(row['layer'], 'layer')}" for row in steps
-    )
+    leaders = _leaders(last, "score", "aggregator")
+    steps = [row for row in written if leaders and row["aggregator"] == leaders[0]]
+    said = ", ".join(map(_at, steps or last[:1]))
     picked = [row for row in rows if row["picks"]]
     tail = ""
     if picked:
         chosen = max(picked, key=lambda row: row["layer"])
-        tail = (
-            f"; picking one gets {_percent(chosen['score'])} at {plural(chosen['layer'], 'layer')}"
-        )
-    return f"Best to write: {_leaders(last, 'score', 'aggregator')}, with {said}{tail}"
+        tail = f"; picking one gets {_at(chosen)}"
+    if not leaders:
+        return f"All write equally well: {said}{tail}"
+    return f"Best to write: {' and '.join(leaders)}, with {said}{tail}"
 
 
-def _leaders(rows: Sequence[Row], column: str, name: str) -> str:
+def _at(row: Row) -> str:
+    return f"{_percent(row['score'])} at {plural(row['layer'], 'layer')}"
+
+
+def _leaders(rows: Sequence[Row], column: str, name: str) -> list[str]:
     """Who has the most; nobody, where all have the same."""
     most = max(row[column] for row in rows)
     names = [str(row[name]) for row in rows if row[column] == most]
-    return "nobody before others" if 1 < len(names) == len(rows) else " and ".join(names)
+    return [] if 1 < len(names) == len(rows) else names
 
 
 def following(rows: Sequence[Row]) -> str:
@@ -74,7 +76,8 @@ def proposers(rows: Sequence[Row]) -> str:
     for row in sorted(known, key=lambda row: row["proposals"]):
         most[row["kind"]] = row
     parts = [
-        f"{plural(row['proposals'], 'proposal')} of {kind}: {_percent(row['score'])}"
+        f"{plural(row['proposals'], 'proposal')}"
+        f"{f' of {kind}' if row['proposals'] > 1 else ''}: {_percent(row['score'])}"
         for kind, row in most.items()
     ]
     return "; ".join(parts)
@@ -82,12 +85,19 @@ def proposers(rows: Sequence[Row]) -> str:
 
 def roles(rows: Sequence[Row]) -> str:
     parts: list[str] = []
-    for role, said in (("as_aggregator", "to write"), ("as_proposer", "to propose")):
+    for role, verb in (("as_aggregator", "write"), ("as_proposer", "propose")):
         known = [row for row in rows if row[role] is not None]
         if known:
             most = _percent(max(row[role] for row in known))
-            parts.append(f"{said}: {_leaders(known, role, 'model')} ({most})")
-    return f"Best {', '.join(parts)}"
+            leaders = _leaders(known, role, "model")
+            said = (
+                f"best to {verb}: {' and '.join(leaders)}"
+                if leaders
+                else f"all {verb} equally well"
+            )
+            parts.append(f"{said} ({most})")
+    whole = "; ".join(parts)
+    return whole[0].upper() + whole[1:]
 
 
 def budget(rows: Sequence[Row]) -> str:

@@ -101,13 +101,21 @@ def _opening(drawn: Sequence[tuple[Runs, Sequence[Section]]]) -> Iterator[str]:
         " numbers in brackets and the lines in the figures are where it lies with 95 % certainty,"
         " by a bootstrap over prompts.</p>"
     )
-    lines = [
-        f'<a href="#{_anchor(runs, section)}"{"" if section.rows else " class=dim"}>'
-        f"{escape(section.words.title)}{'' if section.rows else ' (no runs)'}</a>"
-        for runs, made in drawn
-        for section in made
-    ]
-    yield f'<nav aria-label="Analyses">{"".join(lines)}</nav>'
+    yield _contents(drawn)
+
+
+def _contents(drawn: Sequence[tuple[Runs, Sequence[Section]]]) -> str:
+    """Where every analysis stands, under the name of its task where there are several."""
+    lines: list[str] = []
+    for runs, made in drawn:
+        if len(drawn) > 1:
+            lines.append(f"<b>Task {escape(runs.task)}</b>")
+        lines += [
+            f'<a href="#{_anchor(runs, section)}"{"" if section.rows else " class=dim"}>'
+            f"{escape(section.words.title)}{'' if section.rows else ' (no runs)'}</a>"
+            for section in made
+        ]
+    return f'<nav aria-label="Analyses">{"".join(lines)}</nav>'
 
 
 def _anchor(runs: Runs, section: Section) -> str:

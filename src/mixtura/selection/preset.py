@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from mixtura.selection.measuring import DRAFTS
 MARK = "# chosen by mixtura select"
 """Stands in a table that may be put in the place of: it is ours."""
 _HEADER = re.compile(r"^\s*\[")
+_ABOVE = re.compile(r"^\s*(#|$)")
+"""A line between two tables: it belongs to the one below."""
 
 Check = Callable[[Path], object]
 """Reads a file as a configuration. Raises ConfigError."""
@@ -44,27 +48,45 @@ def written_to(
     Raises ConfigError where that would overwrite something else, and where *check* finds that
     the file would be no configuration.
     """
+    with _beside(file, name, text, models, check) as (part, whole):
+        part.replace(whole)
+
+
+def possible(
+    file: Path,
+    name: str,
+    members: Sequence[str],
+    models: Mapping[str, Mapping[str, Any]],
+    check: Check,
+) -> None:
+    """Raises ConfigError where no team of *members* could be written into *file* as *name*."""
+    if not file.resolve().parent.is_dir():
+        raise ConfigError(f"{file}: there is no folder {file.resolve().parent}")
+    with _beside(file, name, table(name, members, members[0]), models, check):
+        pass
+
+
+@contextmanager
+def _beside(
+    file: Path, name: str, text: str, models: Mapping[str, Mapping[str, Any]], check: Check
+) -> Generator[tuple[Path, Path]]:
+    """The file as it would be, beside the one that it would be put in the place of."""
     file = file.resolve()
-    before = _read(file)
-    after = merged(before, str(file), name, text, models)
+    after = merged(_read(file), str(file), name, text, models)
     part = file.with_name(f".{file.name}.part")
     try:
-        part.write_text(after, encoding="utf-8")
+        part.touch()
+        if file.exists():
+            shutil.copymode(file, part)
+        part.write_text(after, encoding="utf-8", newline=_line_end(file))
         check(part)
-        part.replace(file)
+        yield part, file
     except OSError as error:
         raise ConfigError(f"{file} cannot be written: {error.strerror}") from None
     except ConfigError as error:
         raise ConfigError(str(error).replace(str(part), str(file))) from None
     finally:
         part.unlink(missing_ok=True)
-
-
-def possible(file: Path, name: str) -> None:
-    """Raises ConfigError where a table of that name could not be put into *file*."""
-    if not file.resolve().parent.is_dir():
-        raise ConfigError(f"{file}: there is no folder {file.resolve().parent}")
-    merged(_read(file), str(file), name, table(name, ["a"], "a"), {})
 
 
 def _read(file: Path) -> str:
@@ -74,11 +96,19 @@ def _read(file: Path) -> str:
         raise ConfigError(f"{file} cannot be read: {error}") from None
 
 
+def _line_end(file: Path) -> str:
+    """How the file ends its lines."""
+    return "\r\n" if file.exists() and b"\r\n" in file.read_bytes() else "\n"
+
+
 def merged(
     before: str, source: str, name: str, text: str, models: Mapping[str, Mapping[str, Any]]
 ) -> str:
     """The file's text with the table in it. Raises ConfigError."""
     document = toml.Document(before, source)
+    for kind in ("mixtures", "models"):
+        if not isinstance(document.data.get(kind, {}), Mapping):
+            raise document.error([kind], f"tables by name are expected, as in [{kind}.NAME]")
     there = document.data.get("mixtures", {})
     kept = before
     if name in there:
@@ -97,10 +127,12 @@ def _cut(document: toml.Document, before: str, name: str) -> str:
     lines = before.splitlines(keepends=True)
     start = document.line(["mixtures", name]) - 1
     end = next((i for i in range(start + 1, len(lines)) if _HEADER.match(lines[i])), len(lines))
+    while _ABOVE.match(lines[end - 1]):
+        end -= 1
     if not any(line.startswith(MARK) for line in lines[start:end]):
         said = f"'{name}' is there already and is none of select's: --name another"
         raise document.error(["mixtures", name], said)
-    return "".join(lines[:start]).rstrip("\n") + "\n\n" + "".join(lines[end:])
+    return "".join(lines[:start]).rstrip("\n") + "\n\n" + "".join(lines[end:]).lstrip("\n")
 
 
 def _unharmed(before: Mapping[str, Any], after: Mapping[str, Any], name: str, source: str) -> None:
