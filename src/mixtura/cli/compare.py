@@ -102,10 +102,15 @@ def _terms(given: dict[str, Any]) -> Terms:
     """What was asked for. Raises ConfigError for what does not go together."""
     with needs("eval", "comparing"):
         from mixtura.evals.compare import Terms
+        from mixtura.evals.kinds import KINDS
         from mixtura.evals.run import Asked
     judge, task, scoring, data = (given.pop(name) for name in ("judge", "task", "scoring", "data"))
     if judge and (task or scoring):
         raise click.UsageError("--task checks answers, --judge compares them: give one of the two.")
+    if scoring == OPEN and not judge:
+        raise click.UsageError("--scoring none scores nothing: give --judge NAME instead.")
+    if task in KINDS and KINDS[task].judged:
+        raise click.UsageError(f"{task} is for mixtura eval: --judge NAME compares open answers.")
     if data is None and task in (None, "jsonl"):
         raise click.UsageError("--on is missing: the file with the prompts.")
     asked = Asked(
@@ -163,10 +168,12 @@ def _say_before(before: Estimate, *, dry_run: bool) -> None:
         price = f"no price is known for {', '.join(map(one_line, before.unknown_prices))}"
     prompts = plural(before.prompts, "prompt")
     say(aside, f"{prompts}, {plural(before.calls, 'call')} at most, {price}.")
-    shows = f"{100 * before.shows:.0f} points" if before.shows < 1 else "no difference at all"
+    shows = f"a difference of about {100 * before.shows:.0f} points"
+    if before.shows >= 1:
+        shows = "no difference"
     say(
         aside,
-        f"{prompts} show a difference of about {shows}; {before.for_two_points:,} would show two.",
+        f"With {prompts} {shows} can be seen; {before.for_two_points:,} would show two points.",
         "dim",
     )
 
@@ -178,6 +185,8 @@ def _page_writer(html: str) -> Callable[[Comparison], None]:
     file = Path(html)
     if not file.parent.is_dir():
         raise ConfigError(f"--html: there is no folder {file.parent}")
+    if file.is_dir():
+        raise ConfigError(f"--html: {file} is a folder: name the file for the page")
 
     def write(found: Comparison) -> None:
         try:

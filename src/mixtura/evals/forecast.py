@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from inspect_ai.dataset import Sample
@@ -10,6 +10,7 @@ from inspect_ai.dataset import Sample
 from mixtura.budget import LONGEST_ANSWER, Expected, priced
 from mixtura.budget import forecast as calls_of
 from mixtura.config import Config
+from mixtura.errors import ConfigError
 from mixtura.plan import Plan
 from mixtura.roles import Composite
 from mixtura.types import ask
@@ -57,10 +58,19 @@ class Forecast(NamedTuple):
     unknown: tuple[str, ...]
 
 
-def unpriced(config: Config, players: Players) -> tuple[str, ...]:
+def unpriced(config: Config, plans: Iterable[Plan]) -> tuple[str, ...]:
     """The models whose price no one knows."""
-    calls = [call for plan in players.plans for call in calls_of(config.outline(plan), ask("?"))]
+    calls = [call for plan in plans for call in calls_of(config.outline(plan), ask("?"))]
     return priced(calls, config.price)[1]
+
+
+def check_priced(config: Config, plans: Iterable[Plan]) -> None:
+    """Raises ConfigError where no cap in dollars can be kept."""
+    if unknown := unpriced(config, plans):
+        raise ConfigError(
+            f"a cap in dollars needs the price of every model, and that of {', '.join(unknown)}"
+            " is unknown: give its `price` in the configuration"
+        )
 
 
 def forecast(
