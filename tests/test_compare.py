@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from mixtura import cli
+from mixtura.budget import LONGEST_ANSWER
 from mixtura.config import load
 from mixtura.errors import ConfigError
 from mixtura.evals import opponents
@@ -21,6 +22,7 @@ from mixtura.evals.run import Asked
 from mixtura.plan import VOTE
 from mixtura.render.compared import compared as rendered
 from mixtura.reports.compared import page
+from mixtura.types import Sampling
 from tests.test_evals import REFUSED, written
 from tests.upstream import Script, running
 
@@ -158,6 +160,24 @@ def test_the_money_buys_draws_that_are_counted_or_else_brought_together(tmp_path
     assert (written_up.layers[0][0].samples, written_up.aggregator) == (2, "a")
     assert opponents.same_money(plan, "a", 1.2, "number", 0.5) is None
     assert opponents.same_money(plan, "a", 1e9, "number", 0.5).plan.layers[0][0].samples == 64
+
+
+def test_a_member_is_drawn_alone_as_it_is_in_its_seat(tmp_path):
+    text = (
+        MODELS
+        + """[mixtures.team]
+layers = [[{{ model = "a", sampling = {{ temperature = 0.1 }} }}, "b"]]
+aggregator = "judge"
+sampling = {{ temperature = 0.9, max_tokens = 50 }}
+"""
+    )
+    config = plan_of(tmp_path, text)
+    plan = config.plan("team")
+    alone = {one.name: one.plan.sampling for one in opponents.members(config, plan)}
+    bought = opponents.same_money(plan, "a", 4.0, "number").plan.layers[0][0].sampling
+
+    assert alone["a"] == bought == Sampling(temperature=0.1, max_tokens=50)
+    assert alone["b"].temperature == alone["judge"].temperature == 0.9
 
 
 def test_the_models_of_a_nested_mixture_are_members_too(tmp_path):
@@ -422,6 +442,29 @@ def test_the_estimate_bounds_what_it_takes_and_asks_no_one(tmp_path):
     assert before.shows == pytest.approx(2.8016 * 0.5 / math.sqrt(4), rel=1e-3)
 
 
+def test_the_estimate_knows_how_much_of_a_cheap_member_a_dear_mixture_buys(tmp_path):
+    dear = 'aggregator = "judge"\n'
+    text = CONFIG.replace('aggregator = "b"\n', dear).replace(
+        '"judge"\nretries = 0\nprice = {{ input = 1.0',
+        '"judge"\nretries = 0\nprice = {{ input = 99.0',
+    )
+    config = plan_of(tmp_path, text)
+    asked = Asked(task="gsm8k", data=written(tmp_path / "rows.jsonl", SUMS))
+
+    assert estimate(config, ["team"], Terms(asked=asked)).calls > opponents.MOST_DRAWS * len(SUMS)
+
+
+def test_the_estimate_has_the_judge_of_models_and_all_that_it_reads(tmp_path):
+    config = plan_of(tmp_path, CONFIG)
+    asked = Asked(task="jsonl", scoring="none", data=written(tmp_path / "rows.jsonl", OPEN))
+    alone = estimate(config, ["a", "b"], Terms(asked=asked))
+    judged = estimate(config, ["a", "b"], Terms(asked=asked, judge="judge"))
+
+    readings = judged.calls - alone.calls
+    assert readings >= 2 * len(OPEN)
+    assert judged.max_cost_usd - alone.max_cost_usd > readings * 2 * LONGEST_ANSWER * 1e-6
+
+
 def test_what_cannot_be_compared_is_said_at_once(tmp_path):
     config = plan_of(tmp_path, CONFIG)
     terms = Terms(asked=Asked(task="gsm8k", data=written(tmp_path / "rows.jsonl", SUMS)))
@@ -485,12 +528,13 @@ def test_the_page_has_the_verdict_and_both_answers_and_trusts_none_of_them(tmp_p
 
     with comparing(tmp_path, otherwise) as (_, compared):
         found = compared()
-    html = page(found, "mixtura compare <team>")
+    html = page(found, "mixtura compare \x1b[31m<team>")
 
     assert escape(found.verdict[1:]) in html
     assert html.count("<script") == html.count("<img") == 0
     assert escape(hostile) in html
-    assert "mixtura compare &lt;team&gt;" in html
+    assert "&lt;team&gt;" in html
+    assert "\x1b" not in html
     assert "default-src 'none'" in html
     assert html.count("<figure") == 2
 

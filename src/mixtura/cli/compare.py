@@ -59,7 +59,7 @@ OPEN = "none"
 @click.option("--dry-run", is_flag=True, help="Say what it would take and could show; ask no one.")
 @click.option("--logs", type=click.Path(file_okay=False, path_type=Path), default=Path("logs"),
               metavar="DIR", show_default=True, help="Where answers are kept.")  # fmt: skip
-@click.option("--fresh", is_flag=True, help="Ask everything anew.")
+@click.option("--fresh", is_flag=True, help="Begin anew; with --no-cache everything is asked anew.")
 @click.option("--connections", type=click.IntRange(min=1), default=10, show_default=True,
               help="Prompts under way at once.")  # fmt: skip
 @click.option("--max-cost", type=click.FloatRange(min=0), metavar="DOLLARS",
@@ -167,7 +167,7 @@ def _say_before(before: Estimate, *, dry_run: bool) -> None:
     if before.unknown_prices:
         price = f"no price is known for {', '.join(map(one_line, before.unknown_prices))}"
     prompts = plural(before.prompts, "prompt")
-    say(aside, f"{prompts}, {plural(before.calls, 'call')} at most, {price}.")
+    say(aside, f"{prompts}, about {plural(before.calls, 'call')}, {price}.")
     shows = f"a difference of about {100 * before.shows:.0f} points"
     if before.shows >= 1:
         shows = "no difference"

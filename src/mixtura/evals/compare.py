@@ -11,6 +11,7 @@ import asyncio
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +32,8 @@ from mixtura.types import Charge, Completion, Request, ask
 
 JUDGING = "the judge"
 """Whose progress is told while answers are compared."""
+OTHERS = 4
+"""Opponents of a mixture besides its members: self, rank, vote and money."""
 USUAL_SPREAD = 0.5
 """
 The standard deviation of paired differences that is reckoned with before there are any: that of
@@ -130,20 +133,45 @@ def _expected(config: Config, plan: Plan, question: str, terms: Terms) -> list[E
         return calls_for(config.outline(one), ask(question))
 
     rows = calls_of(plan)
-    if not plan.layers:
-        return rows
-    count = len(rows)
-    alone = [calls_of(one.plan) for one in opponents.members(config, plan)]
-    shared = sum(seat.samples for layer in plan.layers for seat in layer)
-    for one in opponents.choosers(plan, terms.extract):
-        rows += calls_of(one.plan)[shared:]
-    dearest = max(alone, key=lambda calls: priced(calls, config.price)[0])
-    rows += [call for calls in alone for call in calls]
-    rows += dearest * (2 * count)  # as many draws of one, and as much money
+    matches = 1
+    if plan.layers:
+        rows += _opposing(config, plan, calls_of, terms.extract)
+        matches += len(opponents.members(config, plan)) + OTHERS
     if terms.judge:
-        others = len(alone) + 4
-        rows += calls_of(config.plan(terms.judge)) * (others * len(pairwise.BOTH))
+        judge = config.outline(config.plan(terms.judge))
+        verdicts = matches * len(pairwise.BOTH)
+        rows += calls_for(judge, forecast.judged(question)) * verdicts
     return rows
+
+
+def _opposing(
+    config: Config, plan: Plan, calls_of: Callable[[Plan], list[Expected]], extract: Extract
+) -> list[Expected]:
+    """The calls of a mixture's opponents, whichever of its members is the best one."""
+
+    def price(calls: list[Expected]) -> Amount:
+        return priced(calls, config.price)[0]
+
+    shared = sum(seat.samples for layer in plan.layers for seat in layer)
+    choosers = [calls_of(one.plan)[shared:] for one in opponents.choosers(plan, extract)]
+    whole = price(calls_of(plan))
+    alone = {one.name: calls_of(one.plan) for one in opponents.members(config, plan)}
+    none: list[Expected] = []
+    drawn = [opponents.same_draws(plan, name) for name in alone]
+    bought = [
+        opponents.same_money(plan, name, _times(whole, price(calls)), extract)
+        for name, calls in alone.items()
+    ]
+    draws = max((calls_of(one.plan) for one in drawn if one), key=price, default=none)
+    money = max((calls_of(one.plan) for one in bought if one), key=len, default=none)
+    return list(chain(*alone.values(), *choosers, draws, money))
+
+
+def _times(ours: Amount, theirs: Amount) -> float:
+    """How often one costs what the other does, in tokens where there are no dollars."""
+    if ours.dollars and theirs.dollars:
+        return ours.dollars / theirs.dollars
+    return ours.tokens / theirs.tokens
 
 
 # ---- the run

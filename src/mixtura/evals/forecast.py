@@ -13,7 +13,7 @@ from mixtura.config import Config
 from mixtura.errors import ConfigError
 from mixtura.plan import Plan
 from mixtura.roles import Composite
-from mixtura.types import ask
+from mixtura.types import Request, ask
 
 AROUND = 2000
 """Characters of a judge's instructions."""
@@ -94,8 +94,12 @@ def _calls(players: Outlines, text: str, rounds: Rounds) -> Iterator[Expected]:
             if player:
                 yield from calls_of(player, request)
     if players.judge:
-        request = ask(text + "x" * AROUND + 2 * rounds.answers * _LONGEST)
-        yield from rounds.verdicts * calls_of(players.judge, request)
+        yield from rounds.verdicts * calls_of(players.judge, judged(text, rounds.answers))
+
+
+def judged(text: str, answers: int = 1) -> Request:
+    """The most that a judge reads: a question, and on either side so many answers."""
+    return ask(text + "x" * AROUND + 2 * answers * _LONGEST)
 
 
 def question(sample: Sample) -> str:
