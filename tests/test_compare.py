@@ -100,6 +100,7 @@ def typed(tmp_path, monkeypatch, capsys):
     def folder(text):
         (tmp_path / "mixtura.toml").write_text(text)
         written(tmp_path / "rows.jsonl", SUMS)
+        written(tmp_path / "open.jsonl", OPEN)
 
     run.folder = folder
     return run
@@ -486,6 +487,7 @@ def test_what_cannot_be_compared_is_said_at_once(tmp_path):
         (["team", "--on", "rows.jsonl", "--task", "math"], "row 1"),
         (["team", "--on", "rows.jsonl", "--task", "gsm8k", "--html", "."], "is a folder"),
         (["team", "--on", "rows.jsonl", "--scoring", "none"], "--judge NAME"),
+        (["team", "--on", "open.jsonl"], "compare --judge NAME"),
         (["team", "--on", "rows.jsonl", "--task", "flask"], "is for mixtura eval"),
     ],
 )
