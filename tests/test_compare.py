@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
@@ -9,15 +10,19 @@ from contextlib import contextmanager
 from html import escape
 
 import pytest
+from rich.console import Console
 
 from mixtura import cli
+from mixtura.budget import LONGEST_ANSWER
 from mixtura.config import load
 from mixtura.errors import ConfigError
 from mixtura.evals import opponents
 from mixtura.evals.compare import JUDGING, Terms, compare, estimate
 from mixtura.evals.run import Asked
 from mixtura.plan import VOTE
+from mixtura.render.compared import compared as rendered
 from mixtura.reports.compared import page
+from mixtura.types import Sampling
 from tests.test_evals import REFUSED, written
 from tests.upstream import Script, running
 
@@ -95,6 +100,7 @@ def typed(tmp_path, monkeypatch, capsys):
     def folder(text):
         (tmp_path / "mixtura.toml").write_text(text)
         written(tmp_path / "rows.jsonl", SUMS)
+        written(tmp_path / "open.jsonl", OPEN)
 
     run.folder = folder
     return run
@@ -106,6 +112,10 @@ def by_name(found):
 
 def pairs_of(found):
     return {pair.theirs: pair for pair in found.pairs}
+
+
+def matches_of(found):
+    return [(pair.ours, pair.theirs) for pair in found.pairs]
 
 
 # ---- who takes part
@@ -151,6 +161,24 @@ def test_the_money_buys_draws_that_are_counted_or_else_brought_together(tmp_path
     assert (written_up.layers[0][0].samples, written_up.aggregator) == (2, "a")
     assert opponents.same_money(plan, "a", 1.2, "number", 0.5) is None
     assert opponents.same_money(plan, "a", 1e9, "number", 0.5).plan.layers[0][0].samples == 64
+
+
+def test_a_member_is_drawn_alone_as_it_is_in_its_seat(tmp_path):
+    text = (
+        MODELS
+        + """[mixtures.team]
+layers = [[{{ model = "a", sampling = {{ temperature = 0.1 }} }}, "b"]]
+aggregator = "judge"
+sampling = {{ temperature = 0.9, max_tokens = 50 }}
+"""
+    )
+    config = plan_of(tmp_path, text)
+    plan = config.plan("team")
+    alone = {one.name: one.plan.sampling for one in opponents.members(config, plan)}
+    bought = opponents.same_money(plan, "a", 4.0, "number").plan.layers[0][0].sampling
+
+    assert alone["a"] == bought == Sampling(temperature=0.1, max_tokens=50)
+    assert alone["b"].temperature == alone["judge"].temperature == 0.9
 
 
 def test_the_models_of_a_nested_mixture_are_members_too(tmp_path):
@@ -235,12 +263,33 @@ def test_a_failed_answer_is_missing_on_its_side_and_no_zero(tmp_path):
     assert any(said.startswith("a: 1 of 4 answers missing") for said in found.warnings)
 
 
+def test_a_member_that_hardly_ever_answers_is_not_the_best(tmp_path):
+    def rarely(record):
+        if record.model == "b" and not synthesis(record):
+            return Script("#### 22", ever=REFUSED if asked_for(record) != 11 else None)
+        return together(record)
+
+    with comparing(tmp_path, rarely) as (_, compared):
+        found = compared()
+
+    assert (by_name(found)["b"].score, by_name(found)["b"].missing) == (1.0, 3)
+    assert "team against a, its best member" in found.verdict
+    assert not any("Error('" in said for said in found.warnings)
+
+
+def test_a_model_that_is_named_before_its_mixture_is_compared_with_it_once(tmp_path):
+    with comparing(tmp_path, together) as (_, compared):
+        found = compared("a", "team")
+
+    assert [set(match) for match in matches_of(found)].count({"a", "team"}) == 1
+
+
 def test_mixtures_are_compared_with_each_other_too(tmp_path):
     text = CONFIG + '[mixtures.other]\nlayers = [["a"]]\naggregator = "a"\n'
     with comparing(tmp_path, together, text) as (_, compared):
         found = compared("team", "other")
 
-    matches = [(pair.ours, pair.theirs) for pair in found.pairs]
+    matches = matches_of(found)
     assert ("team", "other") in matches
     assert ("other", "a") in matches
     assert matches[0] == ("team", "a")
@@ -308,6 +357,55 @@ def test_a_judge_that_prefers_a_place_finds_no_difference_and_is_told_of(tmp_pat
     assert (found.bias.consistent, found.bias.first) == (0.0, 1.0)
 
 
+def test_a_win_rate_is_no_further_from_one_half_than_it_can_be(tmp_path):
+    with comparing(tmp_path, judged_by(good)) as (_, compared):
+        pair = pairs_of(compared(rows=OPEN, judge="judge"))["a"]
+
+    assert pair.difference == pair.high == 0.5
+    assert pair.low == pytest.approx(0.5 - (1 - 0.025**0.25))
+
+
+def test_a_mixture_that_failed_has_no_win_rate_there(tmp_path):
+    def failing(record):
+        bad = record.model == "b" and synthesis(record) and asked_for(record) == 10
+        return Script("", ever=REFUSED) if bad else judged_by(good)(record)
+
+    with comparing(tmp_path, failing) as (_, compared):
+        team = by_name(compared(rows=OPEN, judge="judge"))["team"]
+
+    assert (team.score, team.n, team.missing) == (0.5, 3, 1)
+
+
+def test_verdicts_that_an_earlier_run_paid_for_count_before_the_cap(tmp_path):
+    with comparing(tmp_path, judged_by(good)) as (upstream, compared):
+        first = compared(rows=OPEN, judge="judge")
+        calls = len(upstream.records)
+        again = compared(rows=OPEN, judge="judge")
+        assert len(upstream.records) == calls
+        paid = upstream.ledger()
+
+    ledger = (paid.prompt + 2 * paid.completion) / 1e6
+    assert first.spent_usd == pytest.approx(ledger)
+    assert again.spent_usd == pytest.approx(ledger)
+
+
+def test_a_cap_with_room_for_one_verdict_at_a_time_has_them_all_read(tmp_path):
+    with comparing(tmp_path, judged_by(good)) as (_, compared):
+        found = compared(rows=OPEN, judge="judge", max_cost=0.06)
+
+    assert (pairs_of(found)["a"].n, pairs_of(found)["b"].n) == (4, 4)
+    assert not any("unjudged" in said for said in found.warnings)
+
+
+def test_a_judge_without_a_price_is_refused_under_a_cap_before_anyone_is_asked(tmp_path):
+    unpriced = CONFIG.replace('"judge"\nretries = 0\nprice', '"judge"\nretries = 0\n#')
+    with comparing(tmp_path, judged_by(good), unpriced) as (upstream, compared):
+        with pytest.raises(ConfigError, match="that of judge is unknown"):
+            compared(rows=OPEN, judge="judge", max_cost=1.0)
+
+        assert upstream.records == []
+
+
 def test_a_judge_that_takes_part_is_told_of(tmp_path):
     with comparing(tmp_path, lambda record: Script("Verdict: tie")) as (_, compared):
         found = compared(rows=OPEN[:2], judge="a")
@@ -345,6 +443,29 @@ def test_the_estimate_bounds_what_it_takes_and_asks_no_one(tmp_path):
     assert before.shows == pytest.approx(2.8016 * 0.5 / math.sqrt(4), rel=1e-3)
 
 
+def test_the_estimate_knows_how_much_of_a_cheap_member_a_dear_mixture_buys(tmp_path):
+    dear = 'aggregator = "judge"\n'
+    text = CONFIG.replace('aggregator = "b"\n', dear).replace(
+        '"judge"\nretries = 0\nprice = {{ input = 1.0',
+        '"judge"\nretries = 0\nprice = {{ input = 99.0',
+    )
+    config = plan_of(tmp_path, text)
+    asked = Asked(task="gsm8k", data=written(tmp_path / "rows.jsonl", SUMS))
+
+    assert estimate(config, ["team"], Terms(asked=asked)).calls > opponents.MOST_DRAWS * len(SUMS)
+
+
+def test_the_estimate_has_the_judge_of_models_and_all_that_it_reads(tmp_path):
+    config = plan_of(tmp_path, CONFIG)
+    asked = Asked(task="jsonl", scoring="none", data=written(tmp_path / "rows.jsonl", OPEN))
+    alone = estimate(config, ["a", "b"], Terms(asked=asked))
+    judged = estimate(config, ["a", "b"], Terms(asked=asked, judge="judge"))
+
+    readings = judged.calls - alone.calls
+    assert readings >= 2 * len(OPEN)
+    assert judged.max_cost_usd - alone.max_cost_usd > readings * 2 * LONGEST_ANSWER * 1e-6
+
+
 def test_what_cannot_be_compared_is_said_at_once(tmp_path):
     config = plan_of(tmp_path, CONFIG)
     terms = Terms(asked=Asked(task="gsm8k", data=written(tmp_path / "rows.jsonl", SUMS)))
@@ -364,6 +485,10 @@ def test_what_cannot_be_compared_is_said_at_once(tmp_path):
         (["team", "--on", "nowhere.jsonl", "--task", "gsm8k"], "nowhere.jsonl cannot be read"),
         (["team", "--on", "rows.jsonl", "--task", "poetry"], "no task is called 'poetry'"),
         (["team", "--on", "rows.jsonl", "--task", "math"], "row 1"),
+        (["team", "--on", "rows.jsonl", "--task", "gsm8k", "--html", "."], "is a folder"),
+        (["team", "--on", "rows.jsonl", "--scoring", "none"], "--judge NAME"),
+        (["team", "--on", "open.jsonl"], "compare --judge NAME"),
+        (["team", "--on", "rows.jsonl", "--task", "flask"], "is for mixtura eval"),
     ],
 )
 def test_a_wrong_command_says_what_would_be_right(typed, words, said):
@@ -405,12 +530,13 @@ def test_the_page_has_the_verdict_and_both_answers_and_trusts_none_of_them(tmp_p
 
     with comparing(tmp_path, otherwise) as (_, compared):
         found = compared()
-    html = page(found, "mixtura compare <team>")
+    html = page(found, "mixtura compare \x1b[31m<team>")
 
     assert escape(found.verdict[1:]) in html
     assert html.count("<script") == html.count("<img") == 0
     assert escape(hostile) in html
-    assert "mixtura compare &lt;team&gt;" in html
+    assert "&lt;team&gt;" in html
+    assert "\x1b" not in html
     assert "default-src 'none'" in html
     assert html.count("<figure") == 2
 
@@ -424,6 +550,19 @@ def test_a_page_that_cannot_be_written_is_said_before_anything_is_asked(typed):
         assert code == 2
         assert "there is no folder no" in err
         assert upstream.records == []
+
+
+def test_every_contender_is_named_with_its_figures_however_narrow_it_is(tmp_path):
+    with comparing(tmp_path, together) as (_, compared):
+        found = compared()
+    for width in (60, 80, 120):
+        screen = Console(width=width, file=io.StringIO())
+        screen.print(rendered(found, width))
+        said = screen.file.getvalue()
+
+        assert all(name in said for name in by_name(found))
+        assert "(+0 to +100)" in said
+        assert "…" not in said
 
 
 def test_progress_tells_of_the_judge_by_name(tmp_path):

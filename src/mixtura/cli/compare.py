@@ -59,7 +59,7 @@ OPEN = "none"
 @click.option("--dry-run", is_flag=True, help="Say what it would take and could show; ask no one.")
 @click.option("--logs", type=click.Path(file_okay=False, path_type=Path), default=Path("logs"),
               metavar="DIR", show_default=True, help="Where answers are kept.")  # fmt: skip
-@click.option("--fresh", is_flag=True, help="Ask everything anew.")
+@click.option("--fresh", is_flag=True, help="Begin anew; with --no-cache everything is asked anew.")
 @click.option("--connections", type=click.IntRange(min=1), default=10, show_default=True,
               help="Prompts under way at once.")  # fmt: skip
 @click.option("--max-cost", type=click.FloatRange(min=0), metavar="DOLLARS",
@@ -102,10 +102,15 @@ def _terms(given: dict[str, Any]) -> Terms:
     """What was asked for. Raises ConfigError for what does not go together."""
     with needs("eval", "comparing"):
         from mixtura.evals.compare import Terms
+        from mixtura.evals.kinds import KINDS
         from mixtura.evals.run import Asked
     judge, task, scoring, data = (given.pop(name) for name in ("judge", "task", "scoring", "data"))
     if judge and (task or scoring):
         raise click.UsageError("--task checks answers, --judge compares them: give one of the two.")
+    if scoring == OPEN and not judge:
+        raise click.UsageError("--scoring none scores nothing: give --judge NAME instead.")
+    if task in KINDS and KINDS[task].judged:
+        raise click.UsageError(f"{task} is for mixtura eval: --judge NAME compares open answers.")
     if data is None and task in (None, "jsonl"):
         raise click.UsageError("--on is missing: the file with the prompts.")
     asked = Asked(
@@ -162,11 +167,13 @@ def _say_before(before: Estimate, *, dry_run: bool) -> None:
     if before.unknown_prices:
         price = f"no price is known for {', '.join(map(one_line, before.unknown_prices))}"
     prompts = plural(before.prompts, "prompt")
-    say(aside, f"{prompts}, {plural(before.calls, 'call')} at most, {price}.")
-    shows = f"{100 * before.shows:.0f} points" if before.shows < 1 else "no difference at all"
+    say(aside, f"{prompts}, about {plural(before.calls, 'call')}, {price}.")
+    shows = f"a difference of about {100 * before.shows:.0f} points"
+    if before.shows >= 1:
+        shows = "no difference"
     say(
         aside,
-        f"{prompts} show a difference of about {shows}; {before.for_two_points:,} would show two.",
+        f"With {prompts} {shows} can be seen; {before.for_two_points:,} would show two points.",
         "dim",
     )
 
@@ -178,6 +185,8 @@ def _page_writer(html: str) -> Callable[[Comparison], None]:
     file = Path(html)
     if not file.parent.is_dir():
         raise ConfigError(f"--html: there is no folder {file.parent}")
+    if file.is_dir():
+        raise ConfigError(f"--html: {file} is a folder: name the file for the page")
 
     def write(found: Comparison) -> None:
         try:

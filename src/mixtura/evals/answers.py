@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -15,6 +16,7 @@ from inspect_ai.log import EvalLog, EvalSample, list_eval_logs, read_eval_log
 
 from mixtura.errors import ConfigError
 from mixtura.plan import Plan
+from mixtura.text import one_line
 
 ALONE = "model"
 """The pattern of a model that is asked alone."""
@@ -193,12 +195,18 @@ def _answer(sample: EvalSample) -> Answer:
 def scored(sample: EvalSample) -> tuple[float | None, str]:
     """The sample's score; None and the reason where it has none."""
     if sample.error is not None:
-        return None, sample.error.message
+        return None, _said(sample.error.message)
     score = next(iter((sample.scores or {}).values()), None)
     if score is None:
         return None, "it was not scored"
     value = score.as_float()
     return (None, score.explanation or "") if math.isnan(value) else (value, "")
+
+
+def _said(error: str) -> str:
+    """An exception as Inspect writes it down, in a line a person can read."""
+    written = re.fullmatch(r"(\w+)\((['\"])(.*)\2\)", error, re.DOTALL)
+    return one_line(f"{written[1]}: {written[3]}" if written else error)
 
 
 def _asked(sample: EvalSample) -> str:

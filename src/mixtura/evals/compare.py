@@ -11,24 +11,29 @@ import asyncio
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from mixtura.budget import Expected, Pocket, forecast, priced
+from mixtura.budget import Amount, Expected, Pocket, priced
+from mixtura.budget import forecast as calls_for
 from mixtura.config import Config
 from mixtura.errors import ConfigError
-from mixtura.evals import answers, families, opponents, pairwise, provider, run, stats
+from mixtura.evals import answers, families, forecast, opponents, pairwise, provider, run, stats
 from mixtura.evals.comparison import Comparison, Field, Key, Match, outcome
-from mixtura.evals.forecast import question
 from mixtura.evals.opponents import EXTRACTS, Entrant
 from mixtura.evals.run import Asked, Progress
+from mixtura.events import Emit, Event, Recalled
+from mixtura.model import Model, Wrapper
 from mixtura.patterns.extract import Extract
 from mixtura.plan import Plan
-from mixtura.price import cost
-from mixtura.types import ask
+from mixtura.price import Pricer, cost
+from mixtura.types import Charge, Completion, Request, ask
 
 JUDGING = "the judge"
 """Whose progress is told while answers are compared."""
+OTHERS = 4
+"""Opponents of a mixture besides its members: self, rank, vote and money."""
 USUAL_SPREAD = 0.5
 """
 The standard deviation of paired differences that is reckoned with before there are any: that of
@@ -108,7 +113,7 @@ def estimate(config: Config, names: Sequence[str], terms: Terms) -> Estimate:
 def _questions(config: Config, plan: Plan, asked: Asked) -> list[str]:
     """A prompt for each answer. Raises ConfigError."""
     samples = list(run.prepare(config, plan, asked).task.dataset)[: asked.limit] * asked.epochs
-    return [question(one) for one in samples]
+    return [forecast.question(one) for one in samples]
 
 
 def _plans(config: Config, names: Sequence[str]) -> list[Plan]:
@@ -125,23 +130,48 @@ def _expected(config: Config, plan: Plan, question: str, terms: Terms) -> list[E
     """The calls for one prompt; the proposals that several contenders share are made once."""
 
     def calls_of(one: Plan) -> list[Expected]:
-        return forecast(config.outline(one), ask(question))
+        return calls_for(config.outline(one), ask(question))
 
     rows = calls_of(plan)
-    if not plan.layers:
-        return rows
-    count = len(rows)
-    alone = [calls_of(one.plan) for one in opponents.members(config, plan)]
-    shared = sum(seat.samples for layer in plan.layers for seat in layer)
-    for one in opponents.choosers(plan, terms.extract):
-        rows += calls_of(one.plan)[shared:]
-    dearest = max(alone, key=lambda calls: priced(calls, config.price)[0])
-    rows += [call for calls in alone for call in calls]
-    rows += dearest * (2 * count)  # as many draws of one, and as much money
+    matches = 1
+    if plan.layers:
+        rows += _opposing(config, plan, calls_of, terms.extract)
+        matches += len(opponents.members(config, plan)) + OTHERS
     if terms.judge:
-        others = len(alone) + 4
-        rows += calls_of(config.plan(terms.judge)) * (others * len(pairwise.BOTH))
+        judge = config.outline(config.plan(terms.judge))
+        verdicts = matches * len(pairwise.BOTH)
+        rows += calls_for(judge, forecast.judged(question)) * verdicts
     return rows
+
+
+def _opposing(
+    config: Config, plan: Plan, calls_of: Callable[[Plan], list[Expected]], extract: Extract
+) -> list[Expected]:
+    """The calls of a mixture's opponents, whichever of its members is the best one."""
+
+    def price(calls: list[Expected]) -> Amount:
+        return priced(calls, config.price)[0]
+
+    shared = sum(seat.samples for layer in plan.layers for seat in layer)
+    choosers = [calls_of(one.plan)[shared:] for one in opponents.choosers(plan, extract)]
+    whole = price(calls_of(plan))
+    alone = {one.name: calls_of(one.plan) for one in opponents.members(config, plan)}
+    none: list[Expected] = []
+    drawn = [opponents.same_draws(plan, name) for name in alone]
+    bought = [
+        opponents.same_money(plan, name, _times(whole, price(calls)), extract)
+        for name, calls in alone.items()
+    ]
+    draws = max((calls_of(one.plan) for one in drawn if one), key=price, default=none)
+    money = max((calls_of(one.plan) for one in bought if one), key=len, default=none)
+    return list(chain(*alone.values(), *choosers, draws, money))
+
+
+def _times(ours: Amount, theirs: Amount) -> float:
+    """How often one costs what the other does, in tokens where there are no dollars."""
+    if ours.dollars and theirs.dollars:
+        return ours.dollars / theirs.dollars
+    return ours.tokens / theirs.tokens
 
 
 # ---- the run
@@ -156,6 +186,9 @@ def compare(
     Raises ConfigError before anything is asked; what else is raised, see ``run.evaluate``.
     """
     plans = _plans(config, names)
+    if terms.max_cost is not None:
+        judge = [config.plan(terms.judge)] if terms.judge else []
+        forecast.check_priced(config, (*plans, *judge))
     referee = _Referee(config, terms, watch)
     for plan in plans:
         referee.answered(Entrant(plan, "mixture" if plan.layers else "member"))
@@ -164,7 +197,9 @@ def compare(
         if plan.layers:
             matches += _opposed(config, plan, referee)
     first, *others = (plan.name for plan in plans)
-    matches += [m for m in referee.judged(first, others) if m not in matches]
+    known = {frozenset(match) for match in matches}
+    others = [name for name in others if frozenset((first, name)) not in known]
+    matches += referee.judged(first, others)
     warnings = _kinship(config, plans, terms)
     return outcome(referee.field, matches, spent=referee.spent, warnings=warnings)
 
@@ -208,6 +243,7 @@ class _Referee:
         self._config = config
         self._watch = watch
         self._bills: list[float | None] = []
+        self._said: dict[pairwise.Pair, pairwise.Judged] = {}
 
     @property
     def spent(self) -> float | None:
@@ -252,10 +288,10 @@ class _Referee:
         ]
         for match in matches:
             self.field.judged.setdefault(match, {})
-        pairs = list(dict.fromkeys(pair for _, _, pair in rows))  # the same one is read once
-        said = dict(zip(pairs, self._verdicts(pairs) if pairs else [], strict=True))
+        pairs = list(dict.fromkeys(pair for _, _, pair in rows if pair not in self._said))
+        self._said.update(zip(pairs, self._verdicts(pairs) if pairs else [], strict=True))
         for match, key, pair in rows:
-            self.field.judged[match][key] = said[pair]
+            self.field.judged[match][key] = self._said[pair]
         return matches
 
     def _to_read(self, match: Match) -> Iterable[tuple[Key, pairwise.Pair]]:
@@ -267,10 +303,11 @@ class _Referee:
                 yield key, pairwise.Pair(mine.question, mine.text, other.text, mine.target)
 
     def _verdicts(self, pairs: Sequence[pairwise.Pair]) -> list[pairwise.Judged]:
-        left, terms = self._left, self.terms
-        purses = [] if left is None else [Pocket("this comparison", left)]
+        terms = self.terms
+        pocket = Pocket("this comparison", self._left)
         plan = self._config.plan(terms.judge or "")
-        judge = self._config.runnable(plan, deadline=terms.deadline, purses=purses)
+        runnable = self._config.runnable(plan, deadline=terms.deadline, purses=[pocket])
+        judge = _Recounted(run.Patient(runnable, run.Turns()), pocket, self._config.price)
         watch = self._watching(JUDGING)
 
         def done(count: int) -> None:
@@ -279,10 +316,31 @@ class _Referee:
 
         at_once = terms.connections
         said = asyncio.run(pairwise.judged_all(judge, pairs, at_once=at_once, watch=done))
-        charges = [charge for one in said for charge in one.charges]
+        charges = [*judge.earlier, *(charge for one in said for charge in one.charges)]
         self._bills.append(cost(charges, self._config.price))
         return said
 
     def _watching(self, name: str) -> run.Watch | None:
         watch = self._watch
         return (lambda progress: watch(name, progress)) if watch else None
+
+
+class _Recounted(Wrapper):
+    """Counts what an earlier run paid for a verdict: the cap is for all runs together."""
+
+    def __init__(self, model: Model, pocket: Pocket, pricer: Pricer) -> None:
+        super().__init__(model)
+        self.earlier: list[Charge] = []
+        self._pocket = pocket
+        self._pricer = pricer
+
+    async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
+        def heard(event: Event) -> None:
+            if type(event) is Recalled:
+                self.earlier += event.charges
+                paid = Amount(cost(event.charges, self._pricer) or 0.0)
+                self._pocket.spent = self._pocket.spent.plus(paid)
+            if emit:
+                emit(event)
+
+        return await self._model.complete(request, heard)

@@ -122,7 +122,7 @@ class Comparison:
     bias: Bias | None
     warnings: tuple[str, ...]
     spent_usd: float | None
-    """Really paid: what came from the cache is not in it."""
+    """Really paid, by earlier runs, too: what several contenders share is in it once."""
 
     def json(self) -> dict[str, Any]:
         """The same as plain data."""
@@ -155,16 +155,22 @@ class Field:
             rows = self.answers[name]
             return {key: one.score for key, one in rows.items() if one.score is not None}
         if name == mixture:
-            return dict.fromkeys(self.answers[name], 0.5)
+            return {key: 0.5 for key, one in self.answers[name].items() if one.answered}
         said = {key: one.preference for key, one in self.judged[mixture, name].items()}
         return {key: 1 - value for key, value in said.items() if value is not None}
 
     def best(self, mixture: str, names: Sequence[str]) -> str:
-        """The member with the highest mean score; of equals the cheapest, then the first."""
+        """
+        The member with the highest mean score; of equals the cheapest, then the first. Whoever
+        has a score for less than half of the prompts comes after those who have more.
+        """
 
-        def rank(name: str) -> tuple[float, float]:
+        def rank(name: str) -> tuple[bool, float, float]:
             values = self.scores(mixture, name).values()
-            return (sum(values) / len(values) if values else -1.0, -(self.dollars(name) or 0.0))
+            mean = sum(values) / len(values) if values else -1.0
+            dollars = self.dollars(name)
+            there = 2 * len(values) >= len(self.answers[name])
+            return there, mean, -math.inf if dollars is None else -dollars
 
         return max(names, key=rank)
 
@@ -255,7 +261,8 @@ def _pair(field: Field, match: Match) -> Pair | None:
     keys = [key for key in ours if key in theirs]
     if len({sample for sample, _ in keys}) < 2:
         return None
-    found = stats.difference(_prompts(ours, keys), _prompts(theirs, keys))
+    reach = (-0.5, 0.5) if field.judge else (-1.0, 1.0)  # a win rate is held against one half
+    found = stats.difference(_prompts(ours, keys), _prompts(theirs, keys), reach=reach)
     by = [ours[key] - theirs[key] for key in keys]
     times, unit = field.times(*match)
     return Pair(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from inspect_ai.dataset import Sample
@@ -10,9 +10,10 @@ from inspect_ai.dataset import Sample
 from mixtura.budget import LONGEST_ANSWER, Expected, priced
 from mixtura.budget import forecast as calls_of
 from mixtura.config import Config
+from mixtura.errors import ConfigError
 from mixtura.plan import Plan
 from mixtura.roles import Composite
-from mixtura.types import ask
+from mixtura.types import Request, ask
 
 AROUND = 2000
 """Characters of a judge's instructions."""
@@ -57,10 +58,19 @@ class Forecast(NamedTuple):
     unknown: tuple[str, ...]
 
 
-def unpriced(config: Config, players: Players) -> tuple[str, ...]:
+def unpriced(config: Config, plans: Iterable[Plan]) -> tuple[str, ...]:
     """The models whose price no one knows."""
-    calls = [call for plan in players.plans for call in calls_of(config.outline(plan), ask("?"))]
+    calls = [call for plan in plans for call in calls_of(config.outline(plan), ask("?"))]
     return priced(calls, config.price)[1]
+
+
+def check_priced(config: Config, plans: Iterable[Plan]) -> None:
+    """Raises ConfigError where no cap in dollars can be kept."""
+    if unknown := unpriced(config, plans):
+        raise ConfigError(
+            f"a cap in dollars needs the price of every model, and that of {', '.join(unknown)}"
+            " is unknown: give its `price` in the configuration"
+        )
 
 
 def forecast(
@@ -84,8 +94,12 @@ def _calls(players: Outlines, text: str, rounds: Rounds) -> Iterator[Expected]:
             if player:
                 yield from calls_of(player, request)
     if players.judge:
-        request = ask(text + "x" * AROUND + 2 * rounds.answers * _LONGEST)
-        yield from rounds.verdicts * calls_of(players.judge, request)
+        yield from rounds.verdicts * calls_of(players.judge, judged(text, rounds.answers))
+
+
+def judged(text: str, answers: int = 1) -> Request:
+    """The most that a judge reads: a question, and on either side so many answers."""
+    return ask(text + "x" * AROUND + 2 * answers * _LONGEST)
 
 
 def question(sample: Sample) -> str:

@@ -49,7 +49,8 @@ def members(config: Config, plan: Plan) -> list[Entrant]:
     """Every model in *plan*, those of mixtures inside it too, each alone."""
     names = dict.fromkeys(_leaves(config, plan))
     return [
-        Entrant(_alone(config.plan(name), plan.sampling), "member", plan.name) for name in names
+        Entrant(_alone(config.plan(name), _drawn(plan, name)), "member", plan.name)
+        for name in names
     ]
 
 
@@ -60,6 +61,13 @@ def _leaves(config: Config, plan: Plan) -> list[str]:
         inner = config.plan(name)
         found += _leaves(config, inner) if inner.layers else [name]
     return found
+
+
+def _drawn(plan: Plan, name: str) -> Sampling:
+    """How *plan* draws *name*, in the first seat that it has."""
+    seats = [seat.sampling for layer in plan.layers for seat in layer if seat.model == name]
+    last = plan.answer if plan.aggregator == name else Sampling()
+    return (seats[0] if seats else last).over(plan.sampling)
 
 
 def _alone(plan: Plan, sampling: Sampling) -> Plan:
@@ -111,7 +119,7 @@ def same_money(
     return Entrant(
         Plan(
             f"{plan.name}/money",
-            ((Seated(best, draws),),),
+            ((Seated(best, draws, sampling=_drawn(plan, best)),),),
             VOTE if counted else best,
             sampling=plan.sampling,
             pattern=Pattern("vote", extract=extract) if counted else Pattern(),

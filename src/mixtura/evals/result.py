@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
@@ -14,7 +13,6 @@ from inspect_ai.log import EvalLog, EvalSample
 
 from mixtura.evals import answers, provider, stats
 from mixtura.evals.findings import Bias, Findings, Line
-from mixtura.text import one_line
 
 _NO_ROOM = "BudgetExceededError"
 
@@ -116,7 +114,7 @@ def result(log: EvalLog, asking: Asking, findings: Findings, notes: Iterable[str
         value, why = answers.scored(sample)
         rows.setdefault(str(sample.id), []).append(value)
         if value is None:
-            missing.append(Missing(str(sample.id), _said(why)))
+            missing.append(Missing(str(sample.id), why))
     low, value, high = stats.interval(list(rows.values()))
     bill = took(samples)
     return Result(
@@ -144,12 +142,6 @@ def result(log: EvalLog, asking: Asking, findings: Findings, notes: Iterable[str
         degraded=sum(bool((one.output.metadata or {}).get("left_out")) for one in samples),
         log=log.location.removeprefix("file://"),
     )
-
-
-def _said(error: str) -> str:
-    """An exception as Inspect writes it down, in a line a person can read."""
-    written = re.fullmatch(r"(\w+)\((['\"])(.*)\2\)", error, re.DOTALL)
-    return one_line(f"{written[1]}: {written[3]}" if written else error)
 
 
 # ---- what it took

@@ -175,11 +175,8 @@ def prepare(
     """Everything that can be said before a model is asked. Raises ConfigError."""
     asked = _checked(asked, plan)
     players = _players(config, plan, asked)
-    if capped and (unknown := forecast.unpriced(config, players)):
-        raise ConfigError(
-            f"a cap in dollars needs the price of every model, and that of {', '.join(unknown)}"
-            " is unknown: give its `price` in the configuration"
-        )
+    if capped:
+        forecast.check_priced(config, players.plans)
     task = _task(asked)
     identity = _identity(config, players, asked)
     earlier = None if fresh else _earlier(logs, identity)
@@ -207,9 +204,9 @@ def carry_out(
     already = took(ready.earlier.samples or ()) if ready.earlier else None
     spent = Amount(already.cost_usd or 0.0) if already else Amount()
     purses = [Pocket("this evaluation", max_cost, spent=spent)] if max_cost is not None else []
-    turns = _Turns()
+    turns = Turns()
     models = {
-        plan.name: _Patient(config.runnable(plan, deadline=deadline, purses=purses), turns)
+        plan.name: Patient(config.runnable(plan, deadline=deadline, purses=purses), turns)
         for plan in ready.players.plans
     }
     count = _Count(ready, watch)
@@ -224,7 +221,7 @@ def carry_out(
         seconds=time.monotonic() - began,
         reused=len(ready.kept),
         total=ready.total,
-        priced=not forecast.unpriced(config, ready.players),
+        priced=not forecast.unpriced(config, ready.players.plans),
     )
     findings = ready.kind.found(log.samples or [], ready.side)
     return result(log, asking, findings, ready.kinship.warnings)
@@ -406,7 +403,7 @@ def _roles(players: Players) -> dict[str, str | InspectModel] | None:
 # ---- the cap
 
 
-class _Turns:
+class Turns:
     """How many answers are under way, and who waits for one of them to end."""
 
     def __init__(self) -> None:
@@ -426,13 +423,13 @@ class _Turns:
         self._waiting.clear()
 
 
-class _Patient(Wrapper):
+class Patient(Wrapper):
     """
     Waits where the cap has no room only because of what is set aside for others: an answer
     takes far less than its worst case. It is refused once no other is under way.
     """
 
-    def __init__(self, model: Model, turns: _Turns) -> None:
+    def __init__(self, model: Model, turns: Turns) -> None:
         super().__init__(model)
         self._turns = turns
 

@@ -95,6 +95,7 @@ def difference(
     ours: Scores,
     theirs: Scores,
     *,
+    reach: tuple[float, float] = (-1.0, 1.0),
     confidence: float = CONFIDENCE,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -102,12 +103,13 @@ def difference(
     """
     How much better *ours* is than *theirs* on the same prompts, in the same order.
 
-    A prompt without a score on one side is left out. Raises ValueError below two.
+    *reach*: the bounds between which a difference lies. A prompt without a score on one side is
+    left out. Raises ValueError below two.
     """
     a, b = per_prompt(ours), per_prompt(theirs)
     if len(a) != len(b):
         raise ValueError(f"pairs need as many scores on both sides, not {len(a)} and {len(b)}")
-    return _estimate(a - b, (-1.0, 1.0), confidence, resamples, seed)
+    return _estimate(a - b, reach, confidence, resamples, seed)
 
 
 def per_prompt(scores: Scores) -> Vector:

@@ -25,6 +25,9 @@ ROLES = {
     "money": "best member, same money",
 }
 _WIDE = 100
+_NARROW = 80
+"""Columns of a terminal below which an interval stands under its figure."""
+_LEAST_NAME = 14
 _LONGEST_QUESTION = 90
 
 
@@ -32,7 +35,7 @@ def compared(found: Comparison, width: int) -> RenderableType:
     """All of it, the verdict first."""
     how = f"{found.judge} judging in both orders" if found.judge else found.task
     parts: list[RenderableType] = [
-        Text(f"{found.verdict}.", "bold"),
+        Text(f"{one_line(found.verdict)}.", "bold"),
         Text(f"{plural(found.prompts, 'prompt')}, {one_line(how)}", "dim"),
         Text(),
         _table(found, width),
@@ -43,8 +46,9 @@ def compared(found: Comparison, width: int) -> RenderableType:
     if found.pairs:
         first = found.pairs[0]
         told = [t for t in found.told if (t.ours, t.theirs) == (first.ours, first.theirs)]
-        parts += _told([t for t in told if t.by > 0], f"\nWon by most against {first.theirs}")
-        parts += _told([t for t in told if t.by < 0], f"\nLost by most to {first.theirs}")
+        theirs = one_line(first.theirs)
+        parts += _told([t for t in told if t.by > 0], f"\nWon by most against {theirs}")
+        parts += _told([t for t in told if t.by < 0], f"\nLost by most to {theirs}")
     if found.spent_usd:
         parts.append(Text(f"\nPaid for all of it: {dollars(found.spent_usd)}.", "dim"))
     return Group(*parts)
@@ -53,21 +57,24 @@ def compared(found: Comparison, width: int) -> RenderableType:
 def _table(found: Comparison, width: int) -> Table:
     wide = width >= _WIDE
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("", overflow="fold")
+    narrow = width < _NARROW
+    table.add_column("", overflow="fold", min_width=_LEAST_NAME)
     table.add_column(found.measure, justify="right", no_wrap=True)
     mixtures = {pair.ours for pair in found.pairs}
     beats = f"{one_line(min(mixtures))} better by" if len(mixtures) == 1 else "mixture better by"
-    table.add_column(beats, justify="right", no_wrap=not wide)
+    table.add_column("better by" if narrow else beats, justify="right", no_wrap=not wide)
     if wide:
         table.add_column("won, lost", justify="right", no_wrap=True)
-    for heading in ("cost", "seconds", "tokens"):
+    for heading in ("cost", "tokens") if narrow else ("cost", "seconds", "tokens"):
         table.add_column(heading, justify="right", no_wrap=True)
     pairs = {pair.theirs: pair for pair in reversed(found.pairs)}
     for row in found.contenders:
         pair = pairs.get(row.name)
-        cells = [_named(row), _score(row), _difference(pair)]
+        between = "\n" if narrow else " "
+        cells = [_named(row), _score(row, between), _difference(pair, between)]
         cells += [_won(pair)] if wide else []
-        table.add_row(*cells, dollars(row.cost_usd), _number(row.seconds, 1), _number(row.tokens))
+        cells += [dollars(row.cost_usd), *([] if narrow else [_number(row.seconds, 1)])]
+        table.add_row(*cells, _number(row.tokens))
     return table
 
 
@@ -77,10 +84,10 @@ def _named(row: Row) -> Text:
     return named if not role else named.append(f"  {role}", "dim not bold")
 
 
-def _score(row: Row) -> Text:
+def _score(row: Row, between: str) -> Text:
     if row.score is None:
         return Text("none", "red")
-    bounds = "" if row.low is None or row.high is None else f" {_range(row.low, row.high)}"
+    bounds = "" if row.low is None or row.high is None else f"{between}{_range(row.low, row.high)}"
     return Text(f"{100 * row.score:.1f}").append(bounds, "dim")
 
 
@@ -88,12 +95,12 @@ def _range(low: float, high: float) -> str:
     return f"({100 * low:.0f} to {100 * high:.0f})"
 
 
-def _difference(pair: Pair | None) -> Text:
+def _difference(pair: Pair | None, between: str) -> Text:
     if pair is None:
         return Text("")
     style = "green" if pair.low > 0 else "red" if pair.high < 0 else ""
     return Text(f"{100 * pair.difference:+.1f}", style).append(
-        f" ({100 * pair.low:+.0f} to {100 * pair.high:+.0f})", "dim"
+        f"{between}({100 * pair.low:+.0f} to {100 * pair.high:+.0f})", "dim"
     )
 
 

@@ -26,14 +26,14 @@ HOW = (
 
 def page(found: Comparison, command: str) -> str:
     """*command*: what made it, so that someone else can."""
-    return sheet(f"{found.verdict}: a comparison by Mixtura", _parts(found, command))
+    return sheet(f"{one_line(found.verdict)}: a comparison by Mixtura", _parts(found, command))
 
 
 def _parts(found: Comparison, command: str) -> Iterator[str]:
     how = f"{found.judge} reads both answers, in both orders" if found.judge else found.task
-    yield f"<h1>{escape(_capital(found.verdict))}.</h1>"
+    yield f"<h1>{escape(_capital(one_line(found.verdict)))}.</h1>"
     yield f'<p class="asked">{plural(found.prompts, "prompt")}: {escape(one_line(how))}.</p>'
-    yield f"<p>Made by <code>{escape(command)}</code></p>"
+    yield f"<p>Made by <code>{escape(one_line(command))}</code></p>"
     for ours in dict.fromkeys(pair.ours for pair in found.pairs):
         own = [pair for pair in found.pairs if pair.ours == ours]
         yield figure(Drawing(_differences(own)))

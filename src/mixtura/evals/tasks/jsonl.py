@@ -86,7 +86,10 @@ def _sample(row: Row, rubric: str | None, system: str | None, *, bare: bool) -> 
     ruled = row.get("rubric") or rubric
     target = next((row[name] for name in TARGETS if row.get(name) is not None), None)
     if target is None and not ruled and not bare:
-        raise ValueError("it has neither a `target` nor a `rubric`, and no --rubric was given")
+        raise ValueError(
+            "it has neither a `target` nor a `rubric`, and no --rubric was given (open answers are"
+            " compared by `mixtura compare --judge NAME`)"
+        )
     targets = [str(one) for one in target] if isinstance(target, list) else str(target or "")  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
     first: list[ChatMessage] = [ChatMessageSystem(content=system)] if system else []
     asked = [*first, *_conversation(row[name])]
