@@ -175,7 +175,7 @@ sampling = {{ temperature = 0.9, max_tokens = 50 }}
     config = plan_of(tmp_path, text)
     plan = config.plan("team")
     alone = {one.name: one.plan.sampling for one in opponents.members(config, plan)}
-    bought = opponents.same_money(plan, "a", 4.0, "number").plan.layers[0][0].sampling
+    bought = opponents.same_money(plan, "a", 4.0, "number", 1.0).plan.layers[0][0].sampling
 
     assert alone["a"] == bought == Sampling(temperature=0.1, max_tokens=50)
     assert alone["b"].temperature == alone["judge"].temperature == 0.9

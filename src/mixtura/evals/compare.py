@@ -159,7 +159,7 @@ def _opposing(
     none: list[Expected] = []
     drawn = [opponents.same_draws(plan, name) for name in alone]
     bought = [
-        opponents.same_money(plan, name, _times(whole, price(calls)), extract)
+        opponents.same_money(plan, name, _times(whole, price(calls)), extract, 0.0)
         for name, calls in alone.items()
     ]
     draws = max((calls_of(one.plan) for one in drawn if one), key=price, default=none)
