@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from hashlib import sha256
 from importlib import import_module
 from types import FrameType
@@ -187,16 +188,8 @@ def _serve(app: Any, listening: socket.socket, host: str, config: Config) -> int
         def capture_signals(self) -> Generator[None, None, None]:
             # uvicorn's own would end the process by the signal, after all has ended well
             loop = asyncio.get_running_loop()
-            for number in (signal.SIGINT, signal.SIGTERM):
-                try:
-                    loop.add_signal_handler(number, self.drain, loop)
-                except NotImplementedError:  # Windows
-                    signal.signal(number, self._drain_from_a_handler)
+            _told(loop, partial(self.drain, loop))
             yield
-
-        def _drain_from_a_handler(self, number: int, frame: FrameType | None) -> None:
-            loop = asyncio.get_running_loop()
-            loop.call_soon_threadsafe(self.drain, loop)
 
         def drain(self, loop: asyncio.AbstractEventLoop) -> None:
             """Runs under way may end; asked a second time, or when their time is over: now."""
@@ -225,6 +218,19 @@ def _serve(app: Any, listening: socket.socket, host: str, config: Config) -> int
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(server.serve(sockets=[listening]))
     return 0
+
+
+def _told(loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> None:
+    """Have *end* called when someone asks the process to end."""
+
+    def from_a_handler(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        loop.call_soon_threadsafe(end)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, end)
+        except NotImplementedError:  # Windows
+            signal.signal(number, from_a_handler)
 
 
 def _say(listening: socket.socket, host: str, *, locked: bool) -> None:
