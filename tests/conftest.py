@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
+import warnings
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import TypeVar
@@ -27,6 +29,20 @@ def run(coroutine: Coroutine[None, None, T]) -> T:
             assert not left, f"tasks left running: {left}"
 
     return asyncio.run(alone())
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forgiven(request: pytest.FixtureRequest):
+    """
+    What libraries leave to the garbage collector in a module whose warnings are ignored is
+    collected there: no later test is to answer for it.
+    """
+    yield
+    marks = getattr(request.module, "pytestmark", None)
+    if getattr(marks, "name", None) == "filterwarnings":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import random
 import socket
@@ -314,6 +315,7 @@ class Upstream:
 
     def wait_until_quiet(self, seconds: float = 5.0) -> None:
         """Return when nothing is under way and nobody is connected; AssertionError otherwise."""
+        gc.collect()  # what a loop that is over kept open is closed when it is collected
         end = time.monotonic() + seconds
         while (self.open() or self.connections) and time.monotonic() < end:
             time.sleep(0.005)
