@@ -32,17 +32,15 @@ def run(coroutine: Coroutine[None, None, T]) -> T:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _forgiven(request: pytest.FixtureRequest):
+def _forgiven():
     """
-    What libraries leave to the garbage collector in a module whose warnings are ignored is
-    collected there: no later test is to answer for it.
+    What libraries leave to the garbage collector (Inspect, event loops) is collected between
+    modules, where it is forgiven: no later test is to answer for it.
     """
     yield
-    marks = getattr(request.module, "pytestmark", None)
-    if getattr(marks, "name", None) == "filterwarnings":
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            gc.collect()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()
 
 
 @pytest.fixture(scope="session")
