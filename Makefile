@@ -7,6 +7,10 @@ BIN    := $(VENV)/bin
 override Q := $(value Q)
 export Q
 
+# Inspect changes asyncio for its whole process: its tests have one of their own.
+INSPECT := $(addprefix tests/test_,$(addsuffix .py,answers compare diversity eval_command evals judged \
+  pairwise report report_files search selection))
+
 .PHONY: ask test check soak bench lock help clean
 
 ask: $(VENV)/.use ## Ask a question: make ask Q="..."
@@ -14,7 +18,8 @@ ask: $(VENV)/.use ## Ask a question: make ask Q="..."
 
 test: $(VENV)/.test $(VENV)/.clients ## Run the whole test suite
 	@$(BIN)/mixtura pull smollm2-135m
-	@$(BIN)/python -m pytest -m "not soak"
+	@$(BIN)/python -m pytest -m "not soak" $(INSPECT)
+	@$(BIN)/python -m pytest -m "not soak" $(addprefix --ignore=,$(INSPECT))
 
 check: $(VENV)/.test ## Lint, types, the layer rule
 	@$(BIN)/ruff format --check .
