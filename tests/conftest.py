@@ -32,15 +32,17 @@ def run(coroutine: Coroutine[None, None, T]) -> T:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _forgiven():
+def _forgiven(request: pytest.FixtureRequest):
     """
-    What libraries leave to the garbage collector (Inspect, event loops) is collected between
-    modules, where it is forgiven: no later test is to answer for it.
+    What libraries leave to the garbage collector in a module whose warnings are ignored is
+    collected there: no later test is to answer for it.
     """
     yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        gc.collect()
+    marks = getattr(request.module, "pytestmark", None)
+    if getattr(marks, "name", None) == "filterwarnings":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            gc.collect()
 
 
 @pytest.fixture(scope="session")
