@@ -274,7 +274,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", default="minute", help="see profiles.toml")
     parser.add_argument("--runs", type=int, default=20, help="paired runs, one in flight")
-    parser.add_argument("--rounds", type=int, default=2, help=f"rounds of {IN_FLIGHT} in flight")
+    parser.add_argument("--rounds", type=int, default=3, help=f"rounds of {IN_FLIGHT} in flight")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--strict", action="store_true", help="fail when disturbed or missed")
     return parser.parse_args()

@@ -217,7 +217,7 @@ def test_the_key_and_the_version_go_into_their_headers():
 def assembled(*events):
     so_far = Assembly()
     for data in events:
-        so_far.take(event(json.dumps(data).encode()))
+        so_far.add(event(json.dumps(data).encode()))
     return so_far
 
 
@@ -366,6 +366,7 @@ def test_an_error_inside_the_stream_is_what_it_says():
 def test_what_is_said_arrives_whatever_it_is_and_however_it_is_cut(words, size):
     pieces = [words[i : i + size] for i in range(0, len(words), size)]
     so_far = assembled(*(delta("text_delta", text=p) for p in pieces), stopped("end_turn"))
+    so_far.fresh()
 
     assert "".join(so_far.text) == words
 

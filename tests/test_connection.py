@@ -969,6 +969,85 @@ def test_a_frame_ends_though_nothing_more_comes():
     assert answer.body == b"data: a\n\ndata: b\n\n"
 
 
+def quick(then: Callable[[Peer, Callable[[bytes], Awaitable[None]]], Awaitable[None]]):
+    """A play of a draft so quick that it is read a few pieces at a time; *then* it goes on."""
+    seen: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def told(peer: Peer, *pieces: bytes) -> None:
+        """Send these, and return when the last was handed on."""
+        await peer.send(*pieces)
+        while pieces[-1].split(b"\r\n")[1] not in await seen.get():
+            pass
+
+    async def play(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(STREAM)
+        for number in range(4):
+            await told(peer, *events(*(f"{number}-{i}" for i in range(9))))
+        await then(peer, lambda *pieces: told(peer, *pieces))
+
+    return play, seen.put_nowait
+
+
+@pytest.mark.parametrize("last", [[END], [*events("[DONE]"), END]])
+def test_a_quick_draft_that_slows_down_keeps_nothing_back(last):
+    async def then(peer: Peer, told) -> None:
+        for word in "xyz":  # each by itself, frames after this one has been read
+            await told(*events(word))
+            await asyncio.sleep(0.06)
+        for piece in last:
+            await peer.send(piece)
+            await asyncio.sleep(0.01)
+
+    play, heard = quick(then)
+    (answer,), _ = asked(play, frame=0.02, heard=heard)
+
+    words = answer.body.decode().replace("data: ", "").split()
+    assert [w for w in words if len(w) == 1] == [*"xyz"]
+
+
+def test_a_quick_draft_that_speaks_of_its_end_goes_on_piece_by_piece():
+    async def then(peer: Peer, told) -> None:
+        await told(*events("so [DONE] ends it", "a", "b", "c", "d"))
+        for word in "xyz":
+            await told(*events(word))
+        await peer.send(END)
+
+    play, heard = quick(then)
+    (answer,), _ = asked(play, frame=0.02, heard=heard)
+
+    assert answer.body.endswith(b"data: x\n\ndata: y\n\ndata: z\n\n")
+
+
+def test_after_a_quick_draft_the_next_answer_over_its_line_may_be_short():
+    async def then(peer: Peer, told) -> None:
+        await peer.send(*events("[DONE]"), END)
+        await peer.request()
+        await peer.send(STREAM)
+        for piece in (chunk(b"x"), END):
+            await asyncio.sleep(0.02)
+            await peer.send(piece)
+
+    play, heard = quick(then)
+    (_, short), server = asked(play, times=2, frame=0.02, heard=heard)
+
+    assert short.body == b"x"
+    assert len(server.peers) == 1
+
+
+def test_a_quick_draft_that_breaks_off_says_so_at_once():
+    half = Got()
+
+    async def then(peer: Peer, told) -> None:
+        await peer.send(events("x")[0])
+
+    play, heard = quick(then)
+    error = fails(play, frame=0.05, heard=heard, into=half)
+
+    assert str(error) == "the answer broke off before its end"
+    assert half.body.endswith(b"data: x\n\n")
+
+
 async def taken(reply: Reply) -> list[bytes]:
     found: list[bytes] = []
 

@@ -58,6 +58,22 @@ class Ear:
         if self._speakers.pop(fd, None) is not None:
             self._set.unregister(fd)
 
+    def read(self, fd: int) -> None:
+        """Hand on what lies there by now."""
+        if (speaker := self._speakers.get(fd)) is None:  # forgotten a moment ago
+            return
+        try:
+            data = os.read(fd, PIECE)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            speaker.over(error)
+        else:
+            if data:
+                speaker.came(data)
+            else:
+                speaker.over(None)
+
     def close(self) -> None:
         if self._waits:
             self._loop.remove_reader(self._set.fileno())
@@ -72,19 +88,7 @@ class Ear:
         if self._set.closed:
             return
         for fd, _ in self._set.poll(0):
-            if (speaker := self._speakers.get(fd)) is None:  # forgotten a moment ago
-                continue
-            try:
-                data = os.read(fd, PIECE)
-            except (BlockingIOError, InterruptedError):
-                continue
-            except OSError as error:
-                speaker.over(error)
-            else:
-                if data:
-                    speaker.came(data)
-                else:
-                    speaker.over(None)
+            self.read(fd)
         if self.speaking >= MANY:
             if self._waits:
                 self._loop.remove_reader(self._set.fileno())

@@ -367,12 +367,14 @@ class Assembly:
     """
     Chunks put together: the answer so far, and in the end a Completion.
 
-    *inside*: this model's answers begin in the middle of its thoughts.
+    ``add`` takes a chunk in, ``fresh`` says what came since it was last asked: pieces that
+    arrive together are looked at as one. *inside*: this model's answers begin in the middle
+    of its thoughts.
     """
 
     __slots__ = (
-        "_calls", "_finished", "_logprobs", "_refusal", "_split", "finish_reason", "shown",
-        "turned", "usage",
+        "_calls", "_came", "_finished", "_logprobs", "_pieces", "_refusal", "_refusals", "_split",
+        "_texts", "_thoughts", "finish_reason", "shown", "turned", "usage",
     )  # fmt: skip
 
     def __init__(self, *, inside: bool = False) -> None:
@@ -383,6 +385,11 @@ class Assembly:
         self.turned = False
         """What had been taken for the answer turned out to be reasoning."""
         self._split = Splitter(inside=inside)
+        self._texts: list[str] = []
+        self._thoughts: list[str] = []
+        self._refusals: list[str] = []
+        self._came = False
+        self._pieces = 0
         self._finished = False
         self._refusal: list[str] = []
         self._calls: dict[int, list[str]] = {}
@@ -396,8 +403,8 @@ class Assembly:
     def reasoning(self) -> list[str]:
         return self._split.thought
 
-    def add(self, piece: Chunk) -> Delta | None:
-        """Take one chunk in; what it added, thought and answer apart, or None for nothing."""
+    def add(self, piece: Chunk) -> None:
+        """Take one chunk in."""
         if len(piece.usage) > len("null"):
             self.usage = usage_of(piece.usage) or self.usage
         for choice in piece.choices:
@@ -408,40 +415,63 @@ class Assembly:
             if len(choice.logprobs) > len("null"):
                 self._logprobs += logprobs_of(choice.logprobs)
             delta = choice.delta or choice.message
-            if delta is not None and self._take(delta):
-                return delta
-        return None
+            if delta is None:
+                continue
+            if delta.content:
+                self._texts.append(delta.content)
+            if delta.reasoning_content or delta.reasoning or delta.refusal or delta.tool_calls:
+                self._take(delta)
+
+    def fresh(self) -> Delta | None:
+        """What was added since the last time, thought and answer apart; None for nothing."""
+        texts, thoughts = self._texts, self._thoughts
+        if not (texts or thoughts or self._came):
+            return None
+        self._pieces += len(texts) + len(thoughts)
+        thought, text = "".join(thoughts), ""
+        if thought:
+            self._split.thought.append(thought)
+            thoughts.clear()
+        if texts:
+            more, text = self._split.feed(texts[0] if len(texts) == 1 else "".join(texts))
+            thought += more
+            self.turned = self._split.turned
+            texts.clear()
+        if self._refusals and not self.text:  # then it is the answer
+            text = "".join(self._refusals)
+            self._refusal.append(text)
+        self._refusals.clear()
+        self._came = False
+        return Delta(text, thought)
 
     def finish(self) -> Delta | None:
-        """What was held back until the end, because a tag might have begun there."""
+        """
+        What was not said by now, also what was held back because a tag might have begun there.
+        """
         if self._finished:
             return None
         self._finished = True
+        fresh = self.fresh() or Delta()
         ended = _FINISH.get(self.finish_reason or "", "stop")
         thought, text = self._split.finish(stopped=ended != "length")
+        thought, text = (fresh.reasoning_content or "") + thought, (fresh.content or "") + text
         return Delta(text, thought) if thought or text else None
 
-    def _take(self, delta: Delta) -> bool:
-        came = bool(delta.content or delta.refusal or delta.tool_calls)
+    def _take(self, delta: Delta) -> None:
+        """What is not simply text."""
         if thought := delta.reasoning_content or delta.reasoning:
             self._split.off()
-            self._split.thought.append(thought)
-            delta.reasoning_content = thought
-            came = True
-        if delta.content:
-            thought, delta.content = self._split.feed(delta.content)
-            delta.reasoning_content = (delta.reasoning_content or "") + thought
-            self.turned = self._split.turned
-        if delta.refusal and not self.text:  # then it is the answer
-            self._refusal.append(delta.refusal)
-            delta.content = delta.refusal
+            self._thoughts.append(thought)
+        if delta.refusal:
+            self._refusals.append(delta.refusal)
+            self._came = True
         for call in delta.tool_calls or ():
+            self._came = True
             row = self._calls.setdefault(call.index, ["", "", ""])
             row[0] = call.id or row[0]
             if call.function:
                 row[1] += call.function.name or ""
                 row[2] += call.function.arguments or ""
-        return came
 
     @property
     def begun(self) -> bool:
@@ -468,7 +498,7 @@ class Assembly:
 
     def _counted(self, prompt: Request) -> Usage:
         """Our own count: a piece of a stream is a token, unless the pieces are large."""
-        pieces = len(self.reasoning) + len(self.text)
+        pieces = self._pieces
         calls = (name + arguments for _, name, arguments in self._calls.values())
         guess = estimate(prompt, "".join((*self.reasoning, *self.text, *calls)))
         small = guess.completion_tokens <= 3 * pieces

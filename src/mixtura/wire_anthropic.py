@@ -22,7 +22,7 @@ from mixtura.types import (
     TextPart,
     Usage,
 )
-from mixtura.wire import Delta, JsonObject
+from mixtura.wire import JsonObject
 
 MAX_TOKENS = 16_384
 """Tokens of an answer when no one says: the API wants a number, and thinking counts, too."""
@@ -324,13 +324,13 @@ class Assembly(wire.Assembly):
         self.ended = False
         """The stream said that it is over."""
 
-    def take(self, event: Event) -> Delta | None:
-        """Take one event in; what it added, thought and answer apart, or None for nothing."""
+    def add(self, event: Event) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Take one event in."""
         match event.type:
             case "content_block_delta" if event.delta is not None:
-                return self._added(event.index, event.delta)
+                self._added(event.index, event.delta)
             case "content_block_start" if event.content_block is not None:
-                return self._block(event.index, event.content_block)
+                self._block(event.index, event.content_block)
             case "message_start" if event.message is not None:
                 self._count(event.message.usage)
             case "message_delta":
@@ -340,46 +340,33 @@ class Assembly(wire.Assembly):
             case "message_stop":
                 self.ended = True
             case "message":
-                return self._whole(event)
+                self._whole(event)
             case _:  # ping, content_block_stop, and what a later version may add
                 pass
-        return None
 
-    def spoken(self, event: Event) -> str | None:
-        """The text that an event adds; None when it is no event of that kind."""
-        if event.type != "content_block_delta" or event.delta is None or not event.delta.text:
-            return None
-        self.text.append(event.delta.text)
-        return event.delta.text
-
-    def _added(self, index: int, delta: _Delta) -> Delta | None:
-        if delta.text:
-            self.text.append(delta.text)
-            return Delta(delta.text)
-        if delta.thinking:
-            self.reasoning.append(delta.thinking)
-            return Delta(None, delta.thinking)
-        if delta.partial_json and index in self._calls:
+    def _added(self, index: int, delta: _Delta) -> None:
+        if delta.text:  # nearly always
+            self._texts.append(delta.text)
+        elif delta.thinking:
+            self._thoughts.append(delta.thinking)
+        elif delta.partial_json and index in self._calls:
             self._calls[index][2] += delta.partial_json
-            return Delta()
-        return None
+            self._came = True
 
-    def _block(self, index: int, block: _Block) -> Delta | None:
+    def _block(self, index: int, block: _Block) -> None:
         if block.type == "tool_use":
             self._calls[index] = [block.id, block.name, ""]
-            return Delta()
-        if block.type in ("text", "thinking"):
-            return self._added(index, _Delta(text=block.text, thinking=block.thinking))
-        return None
+            self._came = True
+        elif block.type in ("text", "thinking"):
+            self._added(index, _Delta(text=block.text, thinking=block.thinking))
 
-    def _whole(self, message: Event) -> Delta:
+    def _whole(self, message: Event) -> None:
         for index, block in enumerate(message.content):
             self._block(index, block)
             if block.type == "tool_use":
                 self._calls[index][2] = msgspec.json.encode(block.input or {}).decode()
         self._count(message.usage, final=True)
         self._stopped(message.stop_reason, message.stop_details)
-        return Delta("".join(self.text), "".join(self.reasoning))
 
     def _stopped(self, reason: str | None, details: _StopDetails | None) -> None:
         if reason is not None:

@@ -8,7 +8,7 @@ from typing import Any
 from mixtura.address import under
 from mixtura.catalog import Quirks, quirks
 from mixtura.errors import MalformedError, UnavailableError
-from mixtura.events import Emit, Token
+from mixtura.events import Emit
 from mixtura.manners import Manners, accounted, told
 from mixtura.types import Completion, Request
 from mixtura.upstream import Clocks, Reply, Secret, error_in_stream, posted
@@ -89,22 +89,17 @@ async def _read(reply: Reply, so_far: Assembly, emit: Emit | None) -> None:
         return
 
     def take(batch: list[bytes]) -> bool:
-        came = False
-        for data in batch:
-            piece = event(data)
-            if piece.error is not None:
-                raise error_in_stream(data, reply.headers)
-            if (text := so_far.spoken(piece)) is not None:  # nearly all of them
-                came = True
-                if emit:
-                    so_far.shown = so_far.shown or not text.isspace()
-                    emit(Token(text))
-            elif (delta := so_far.take(piece)) is not None:
-                came = True
+        try:
+            for data in batch:
+                piece = event(data)
+                if piece.error is not None:
+                    raise error_in_stream(data, reply.headers)
+                so_far.add(piece)
+            return so_far.ended
+        finally:  # what came before an error came all the same
+            if (delta := so_far.fresh()) is not None:
+                reply.progressed()
                 told(so_far, delta, emit)
-        if came:
-            reply.progressed()
-        return so_far.ended
 
     await reply.events(take)
     if so_far.finish_reason is None:
@@ -117,4 +112,5 @@ def _whole(body: bytes, reply: Reply, so_far: Assembly, emit: Emit | None) -> No
         raise error_in_stream(body, reply.headers)
     if piece.type != "message" or piece.stop_reason is None:
         raise MalformedError("the answer is not a message with a stop reason")
-    told(so_far, so_far.take(piece), emit)
+    so_far.add(piece)
+    told(so_far, so_far.fresh(), emit)

@@ -92,7 +92,8 @@ class Bridge:
                 ):
                     async with aclosing(aiter(stream)) as events:
                         async for event in events:
-                            if delta := so_far.add(Chunk([Choice(delta=_delta(event))])):
+                            so_far.add(Chunk([Choice(delta=_delta(event))]))
+                            if delta := so_far.fresh():
                                 timer.progressed()
                                 told(so_far, delta, emit)
                     answer = stream.get()

@@ -107,7 +107,8 @@ class Local:
                 piece = chunk(data)
                 if piece.error is not None:
                     raise _refusal(piece.error)
-                told(so_far, so_far.add(piece), emit)
+                so_far.add(piece)
+                told(so_far, so_far.fresh(), emit)
         finally:
             call.left = True
         if call.error is not None:

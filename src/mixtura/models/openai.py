@@ -100,29 +100,28 @@ class OpenAI:
     ) -> None:
         """Read the answer to its end. Raises UnavailableError when it ends without saying so."""
         if not reply.streams:
-            delta = so_far.add(_whole(await reply.body(), reply))
+            so_far.add(_whole(await reply.body(), reply))
             if so_far.finish_reason is None:
                 raise MalformedError("the answer has no finish reason")
-            return told(so_far, delta, emit)
+            return told(so_far, so_far.fresh(), emit)
 
         def take(batch: list[bytes]) -> bool:
-            came = False
-            for data in batch:
-                if data == DONE:
-                    return True
-                piece = chunk(data)
-                if piece.error is not None:
-                    raise error_in_stream(data, reply.headers)
-                if (delta := so_far.add(piece)) is None:
-                    continue
-                came = True
-                if so_far.turned and not self._manners.inside:
-                    self._manners.inside = True
-                    told_anew(self._name, request, emit)
-                told(so_far, delta, emit)
-            if came:
-                reply.progressed()
-            return False
+            try:
+                for data in batch:
+                    if data == DONE:
+                        return True
+                    piece = chunk(data)
+                    if piece.error is not None:
+                        raise error_in_stream(data, reply.headers)
+                    so_far.add(piece)
+                return False
+            finally:  # what came before an error came all the same
+                if (delta := so_far.fresh()) is not None:
+                    reply.progressed()
+                    if so_far.turned and not self._manners.inside:
+                        self._manners.inside = True
+                        told_anew(self._name, request, emit)
+                    told(so_far, delta, emit)
 
         await reply.events(take)
         return _ended(so_far)
