@@ -2,9 +2,11 @@
 
 The same questions, in turn, to the library in this process and to ``mixtura serve`` through one
 kept connection; each time compared with the critical path of the very calls that were made, so
-that only what Mixtura itself adds is left. Beside them the client's bare hop: it asks the fake
-itself for the aggregator's answer, so what it adds is what any server at the other end of a
-connection costs. Then 500 streams at once through the server. The last line is one JSON object.
+that only what Mixtura itself adds is left. The server is asked by a client that does nothing but
+write bytes and read them, as load generators do, so that it is the server that is measured; and
+once more by Mixtura's own client, as a program would. Beside them that bare client's hop: it asks
+the fake itself for the aggregator's answer, so what it adds is what any server at the other end
+of a connection costs. Then 500 streams at once. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
 
@@ -59,11 +62,53 @@ class Served:
         return (await self.model.complete(request, _at_first_token(first))).text
 
 
-class Hop(Served):
-    """The same client at the fake itself: no server of ours between."""
+class Bare(asyncio.Protocol):
+    """A client that writes a request and reads until its answer's end, over one connection."""
 
-    def __init__(self, base_url: str) -> None:
-        self.model = OpenAI(AGGREGATOR, base_url)
+    def __init__(self, model: str, base_url: str) -> None:
+        self.model = model
+        self.place = urlsplit(base_url)
+        self.transport: asyncio.Transport | None = None
+        self.pieces: list[bytes] = []
+
+    async def __call__(self, question: str, first) -> bytes:
+        loop = asyncio.get_running_loop()
+        if self.transport is None:
+            host, port = self.place.hostname, self.place.port
+            self.transport, _ = await loop.create_connection(lambda: self, host, port)
+        body = json.dumps({
+            "model": self.model, "messages": [{"role": "user", "content": question}],
+            "max_tokens": MOST, "stream": True, "stream_options": {"include_usage": True},
+        })  # fmt: skip
+        head = (
+            f"POST {self.place.path}/chat/completions HTTP/1.1\r\nHost: {self.place.netloc}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        self.pieces, self.first, self.done = [], first, loop.create_future()
+        self.transport.write((head + body).encode())
+        await self.done
+        return b"".join(self.pieces)
+
+    def data_received(self, data: bytes) -> None:
+        if self.first and b'"content":" ' in data:
+            self.first()
+            self.first = None
+        self.pieces.append(data)
+        if data.endswith(b"0\r\n\r\n"):
+            self.done.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.done.done():
+            self.done.set_exception(exc or ConnectionError("the server hung up"))
+
+
+def written(answer: str | bytes) -> str:
+    """The text of an answer; of one in bytes, what its events say."""
+    if isinstance(answer, str):
+        return answer
+    events = [line[6:] for line in answer.split(b"\n") if line.startswith(b"data: {")]
+    choices = [choice for event in events for choice in json.loads(event)["choices"]]
+    return "".join(choice["delta"].get("content") or "" for choice in choices)
 
 
 @contextmanager
@@ -96,7 +141,7 @@ def served(fake: Upstream) -> Iterator[tuple[str, subprocess.Popen]]:
             process.wait(30)
 
 
-async def one(arm, number: int) -> tuple[float, float, str]:
+async def one(arm, number: int) -> tuple[float, float, str | bytes]:
     started = time.monotonic()
     begun = 0.0
 
@@ -130,7 +175,7 @@ async def paired(fake: Upstream, arms: dict, runs: int) -> tuple[dict, list[floa
         for name in draw.sample(list(arms), len(arms)):
             first, whole, answer = await one(arms[name], number)
             rows = fake.log().rows
-            assert answer == told(rows), "an answer is not what was sent"
+            assert written(answer) == told(rows), "an answer is not what was sent"
             path_first, path = alone(rows) if name == "hop" else critical_path(rows)
             added[name].append((first - path_first, whole - path))
             late += lateness(rows)
@@ -183,18 +228,19 @@ async def measured(fake: Upstream) -> dict[str, float]:
     with served(fake) as (base_url, process):
         arms = {
             "library": Ours(fake.url("a3")),
-            "server": Served(base_url),
-            "hop": Hop(fake.url("hop")),
+            "server": Bare("team", base_url),
+            "asked by our client": Served(base_url),
+            "hop": Bare(AGGREGATOR, fake.url("hop")),
         }
         added, late = await paired(fake, arms, RUNS)
-        more = await crowd(fake, arms["server"], process)
+        more = await crowd(fake, arms["asked by our client"], process)
     figures: dict = {}
     print(f"{machine()}; {RUNS} questions, one in flight\n")
-    print(f"{'':10}{'first token, added ms p50':>28}{'answer, added ms p50':>24}{'p99':>8}")
+    print(f"{'':20}{'first token, added ms p50':>28}{'answer, added ms p50':>24}{'p99':>8}")
     for name, rows in added.items():
         first, whole = zip(*rows, strict=True)
         print(
-            f"{name:10}{statistics.median(first) * 1000:28.2f}"
+            f"{name:20}{statistics.median(first) * 1000:28.2f}"
             f"{statistics.median(whole) * 1000:24.2f}{percentile(whole, 0.99) * 1000:8.2f}"
         )
     pairs = zip(added["server"], added["library"], strict=True)
@@ -203,13 +249,19 @@ async def measured(fake: Upstream) -> dict[str, float]:
     figures["server_added_ms_p50"] = round(statistics.median(wholes), 3)
     figures["server_added_ms_p50_95"] = [round(x, 3) for x in interval(wholes, statistics.median)]
     figures["server_added_first_token_ms_p50"] = round(statistics.median(firsts), 3)
+    theirs = [
+        (c[1] - m[1]) * 1000
+        for c, m in zip(added["asked by our client"], added["library"], strict=True)
+    ]
+    figures["server_added_ms_p50_our_client"] = round(statistics.median(theirs), 3)
     figures["hop_ms_p50"] = round(statistics.median(hop for _, hop in added["hop"]) * 1000, 3)
     figures |= more
     figures["fake_late_ms_p99"] = round(percentile(late, 0.99) * 1000, 3)
     print(
         f"\nThe server adds {figures['server_added_ms_p50']} ms at the median"
         f" ({figures['server_added_ms_p50_95'][0]} to {figures['server_added_ms_p50_95'][1]}),"
-        f" {figures['hop_ms_p50']} of it the client's bare hop."
+        f" {figures['hop_ms_p50']} of it the bare hop;"
+        f" asked by Mixtura's own client {figures['server_added_ms_p50_our_client']} ms."
         f"\n{STREAMS} streams at once: {more['stream_errors']} errors,"
         f" {more['stream_seconds']} s, {more['server_cpu_ms_per_stream']} ms CPU each."
     )

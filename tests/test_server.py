@@ -31,7 +31,7 @@ def upstream():
         found.scripts = {
             "a": Script("Because of scattering."),
             "b": Script("It is Rayleigh's doing."),
-            "chief": Script("Light scatters, blue most."),
+            "chief": Script("Light scatters, blue most.", pace=0.01),
         }
         yield found
 

@@ -61,7 +61,7 @@ def test_whoever_leaves_and_whenever_every_turn_is_free_again_at_the_end(asked, 
         await asyncio.gather(*(task for task, _, _ in tasks), return_exceptions=True)
         async with asyncio.timeout(5):
             for _ in range(at_once):
-                await turnstile._enter("z")
+                await turnstile.enter("z")
         return turnstile.waiting
 
     assert run(main()) == 0
@@ -87,7 +87,7 @@ def test_a_full_line_makes_room_for_a_client_that_has_none_in_it():
         modest = asyncio.create_task(held(turnstile, "b", go, order))
         await steps(2)
         with pytest.raises(Refused):
-            await turnstile._enter("a")
+            await turnstile.enter("a")
         go.set()
         done = await asyncio.gather(*greedy, modest, return_exceptions=True)
         return [d for d in done if isinstance(d, Refused)], order

@@ -187,8 +187,8 @@ async def _ask(
     inner = placed(emit, seat) if emit else None
     try:
         asked = _for_proposer(proposer, show(model, before, proposer.persona), draw, answers)
-        if inner:
-            inner(Asked(model.name, asked))
+        if emit:
+            emit(Asked(model.name, asked, (seat,)))
         answer = await model.complete(asked, inner)
     except ModelError as error:
         failed = error
@@ -200,16 +200,16 @@ async def _ask(
         failed = TimedOutError("cut off by the layer's patience or deadline", charges=lost)
         leave(failed, partial(left))
     else:
-        if inner:
-            inner(Proposal(answer))
+        if emit:
+            emit(Proposal(answer, (seat,)))
         return answer
     failed.model = failed.model or model.name
     kept = None if answers else _salvaged(failed)
-    if inner and kept:
-        inner(Noticed(model.name, kept.degraded[0]))
-        inner(Proposal(kept))
-    elif inner:
-        inner(Failure(model.name, failed))
+    if emit and kept:
+        emit(Noticed(model.name, kept.degraded[0], (seat,)))
+        emit(Proposal(kept, (seat,)))
+    elif emit:
+        emit(Failure(model.name, failed, (seat,)))
     return kept or failed
 
 
@@ -241,7 +241,7 @@ def _for_proposer(proposer: Proposer, request: Request, draw: _Draw, answers: bo
     if answers:
         sampling = replace(request.sampling.over(proposer.sampling), seed=seed)
         return replace(request, sampling=sampling, draw=number, draft=True)
-    sampling = replace(proposer.sampling, seed=seed)
+    sampling = proposer.sampling if seed is None else replace(proposer.sampling, seed=seed)
     return Request(request.messages, sampling, draw=number, draft=True)
 
 

@@ -68,11 +68,11 @@ class Mixture(Composite):
         return [*rows, Planned(last.model, last.sampling, reads=reads, answers=True)]
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
+        shape = self._shape()
         if emit:
-            emit(RunStarted(self.name, request, self._shape()))
+            emit(RunStarted(self.name, request, shape))
         charges: tuple[Charge, ...] = ()
         degraded: tuple[str, ...] = ()
-        shape = self._shape()
         try:
             proposals = kept(self.turns, request, shape)
             if proposals is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import sqlite3
 import threading
 import time
@@ -426,7 +426,8 @@ class RunBook:
         """An id for a run that begins now: the day, its time (in 82 ms) and chance; they sort."""
         now = self._store.now()
         day = time.strftime("%Y%m%d", time.gmtime(now))
-        number = int(now % DAY / DAY * 32**4) * 32**4 + secrets.randbelow(32**4)
+        chance = int.from_bytes(os.urandom(3)) % 32**4
+        number = int(now % DAY / DAY * 32**4) * 32**4 + chance
         return f"{day}-" + "".join(_SIGNS[number >> shift & 31] for shift in range(35, -1, -5))
 
     def safe(self, record: Mapping[str, Any]) -> Record:

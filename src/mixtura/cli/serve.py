@@ -24,8 +24,6 @@ from mixtura.text import one_line, plural
 
 ENDING = 5
 """Seconds that answers which were cut off have to say so."""
-LARGEST_HEAD = 64 * 1024
-"""Bytes of a request before its body, beyond which it is not heard to its end."""
 PACKAGES = ("prometheus_client", "starlette", "uvicorn")
 """What the server needs beyond the rest, by the names that Python imports."""
 
@@ -129,52 +127,10 @@ def _prepare(config: Config) -> None:
         config.price(name, Usage(1, 1))
 
 
-def _protocol(seconds: float) -> Any:
-    """uvicorn's, but a request's head must come within *seconds* and be of a decent size."""
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-    class Protocol(HttpToolsProtocol):
-        alarm: asyncio.TimerHandle | None = None
-        head = 0
-
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            self.on_head(transport.close)
-
-        def on_head(self, too_late: Callable[[], object]) -> None:
-            self.heard()
-            self.head = 0
-            self.alarm = self.loop.call_later(seconds, too_late)
-
-        def heard(self) -> None:
-            if self.alarm is not None:
-                self.alarm.cancel()
-                self.alarm = None
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            self.head += len(data)
-            if self.alarm is not None and self.head > LARGEST_HEAD:
-                self.send_400_response(f"The head is larger than {LARGEST_HEAD} bytes.")
-
-        def on_message_begin(self) -> None:
-            super().on_message_begin()
-            said = f"The head did not come within {seconds:g} s."
-            self.on_head(lambda: self.send_400_response(said))
-
-        def on_headers_complete(self) -> None:
-            self.heard()
-            super().on_headers_complete()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self.heard()
-            super().connection_lost(exc)
-
-    return Protocol
-
-
 def _serve(app: Any, listening: socket.socket, host: str, config: Config) -> int:
     import uvicorn
+
+    from mixtura.server.protocol import Protocol
 
     service = app.state.service
 
@@ -205,11 +161,12 @@ def _serve(app: Any, listening: socket.socket, host: str, config: Config) -> int
     settings = uvicorn.Config(
         app,
         loop="asyncio",
-        http=_protocol(config.serve.receive_seconds),
+        http=Protocol.within(config.serve.receive_seconds),
         lifespan="on",
         log_level="warning",
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nothing here depends on a client's address
         timeout_keep_alive=75,
         timeout_graceful_shutdown=int(config.serve.drain_seconds) + ENDING,
     )

@@ -115,6 +115,9 @@ class _Door:
         QuotaError when the model's quota was spent a while ago.
         """
         self._not_spent(model)
+        if self._wide_open():
+            self._let_in(model, needed)
+            return
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         ticket = _Waiting(model, needed, self.clock(), time_left(), place)
         if error := self._hopeless(ticket):
@@ -155,12 +158,28 @@ class _Door:
             if ticket is None or not self._has_rate(ticket):
                 return
             self.waiting.remove(ticket)
-            self.inside += 1
             ticket.inside = True
-            self.serving = ticket.model
-            self.recent.append((self.clock(), ticket.tokens))
+            self._let_in(ticket.model, ticket.tokens)
             if not ticket.place.done():
                 ticket.place.set_result(None)
+
+    def _wide_open(self) -> bool:
+        """No one waits, and nothing says that anyone should."""
+        limits = self.limits
+        return (
+            not self.waiting
+            and self.inside + 1 <= self.allowed
+            and not limits.one_model
+            and limits.requests_per_minute is None
+            and limits.tokens_per_minute is None
+            and self.closed_until <= self.clock()
+        )
+
+    def _let_in(self, model: str, needed: int) -> None:
+        self.inside += 1
+        self.serving = model
+        if self.limits.requests_per_minute is not None or self.limits.tokens_per_minute is not None:
+            self.recent.append((self.clock(), needed))
 
     def _next(self) -> _Waiting | None:
         """The first in the queue; with one model at a time, the first for that model."""
@@ -221,7 +240,8 @@ class Limited(Wrapper):
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         door = self._gate.door()
-        await door.enter(self.name, _size(request))
+        counts = self._gate.limits.tokens_per_minute is not None
+        await door.enter(self.name, _size(request) if counts else 0)
         try:
             answer = await self._model.complete(request, emit)
         except RateLimitedError as error:

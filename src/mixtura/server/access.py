@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from ipaddress import ip_address
+
+from starlette.types import Scope
 
 from mixtura.budget import DayPurse, Purse
 from mixtura.errors import ConfigError
@@ -15,6 +17,7 @@ from mixtura.server.dialect import Refused
 from mixtura.store import DayBook, Store
 
 MINUTE = 60.0
+MOST_HEARD = 64
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -105,6 +108,8 @@ class Doors:
         }
         self._anyone = Client("anyone", None)
         self._hosts = _names(table, host)
+        self._heard: set[bytes] = set()
+        """Host headers that were found to be ours."""
         if not self._keys and not is_loopback(host):
             raise ConfigError(
                 f"{host} can be reached from other machines, and there are no keys: make one with"
@@ -117,27 +122,30 @@ class Doors:
         """A key is needed."""
         return bool(self._keys)
 
-    def check_host(self, names: Sequence[str]) -> None:
+    def check_host(self, scope: Scope) -> None:
         """
         A page elsewhere may point its own name at this address: that name is not ours.
 
-        *names*: every Host that the request has; of two, who is between us may have read the other.
+        Of two names who is between us may have read the other. Raises Refused.
         """
+        names = [value for known, value in scope["headers"] if known == b"host"]
         if len(names) > 1:
             raise Refused(400, "a request has one Host header", code="unknown_host")
-        if self._hosts is None:
+        if self._hosts is None or (names and names[0] in self._heard):
             return
-        name = names[0] if names else ""
+        name = names[0].decode("latin-1") if names else ""
         bare = name if name.endswith("]") else name.rpartition(":")[0] or name
         if bare.lower() not in self._hosts:
             said = f"this server is not called {bare!r}: add it to `hosts` under [serve]"
             raise Refused(421, said, code="unknown_host")
+        if len(self._heard) < MOST_HEARD:
+            self._heard.update(names)
 
-    def client(self, headers: Mapping[str, str]) -> Client:
+    def client(self, scope: Scope) -> Client:
         """Whose key it is. Raises Refused (401)."""
         if not self._keys:
             return self._anyone
-        given = _given(headers)
+        given = _given(scope)
         digest = sha256(given.encode()).hexdigest()
         found: Client | None = None
         for known, client in self._keys.items():  # all of them, so that time tells nothing
@@ -152,9 +160,17 @@ class Doors:
         return found
 
 
-def _given(headers: Mapping[str, str]) -> str:
-    scheme, _, key = headers.get("authorization", "").partition(" ")
-    return key.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+def header(scope: Scope, name: bytes) -> str:
+    """The first value of a request's header, its *name* in lower case; empty where none is."""
+    for known, value in scope["headers"]:
+        if known == name:
+            return value.decode("latin-1")
+    return ""
+
+
+def _given(scope: Scope) -> str:
+    scheme, _, key = header(scope, b"authorization").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else header(scope, b"x-api-key")
 
 
 def _purses(name: str, key: KeyTable, store: Store) -> Sequence[Purse]:

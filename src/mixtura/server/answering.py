@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Coroutine, Mapping
+from functools import cached_property
+from typing import Any, TypeVar
 
 import msgspec
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from mixtura.events import Event, Place, Token
+from mixtura.server.access import header
 from mixtura.server.dialect import About, Dialect, Refused, Writer
 from mixtura.server.frames import frame
 from mixtura.server.service import Job, Service
-from mixtura.types import Completion
+
+T = TypeVar("T")
 
 JSON = "application/json"
+WHOLE = "mixtura.whole"
+"""In a request's scope: all of it had come when its turn began."""
 STREAM_HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-cache",
@@ -35,24 +38,24 @@ class Endpoint:
         self._dialect = dialect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await answered(self._service, self._dialect, Request(scope, receive))
+        response = await answered(self._service, self._dialect, scope, receive)
         await response(scope, receive, send)
 
 
-async def answered(service: Service, dialect: Dialect, request: Request) -> Response:
+async def answered(service: Service, dialect: Dialect, scope: Scope, receive: Receive) -> Response:
     """The response to a call in one of the dialects; an error in that dialect's own form."""
     job: Job | None = None
     try:
-        client = service.doors.client(request.headers)
+        client = service.doors.client(scope)
         client.admit()
-        body = await received(request, service)
+        body = await received(scope, receive, service)
         job = service.job(dialect.read(body), client)
-        about = About(job.numbers[0].replace("-", ""), int(time.time()))
         if job.call.stream:
-            return Live(service, dialect, job, about)
-        answers = await _unless_left(service.run(job), request.receive)
+            return Live(service, dialect, job)
+        answers = await _unless_left(service.run(job), receive)
         if answers is None:
             return Response(status_code=499)  # no one is there to read it
+        about = _about(job)
         summary = service.summary(job)
         whole = dialect.whole(job.call, answers, about, summary)
     except Refused as refused:
@@ -67,32 +70,41 @@ def _told(service: Service, job: Job | None) -> Mapping[str, str]:
     return _headers(job, service.summary(job))
 
 
-async def received(request: Request, service: Service) -> bytes:
+def _about(job: Job) -> About:
+    return About(job.numbers[0].replace("-", ""), int(job.started))
+
+
+async def received(scope: Scope, receive: Receive, service: Service) -> bytes:
     """The body. Raises Refused when it is no JSON, too large, or does not come."""
     table = service.config.serve
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = header(scope, b"content-type").partition(";")[0].strip().lower()
     if kind != JSON:
         said = f"the body must be sent as `Content-Type: {JSON}`"
         raise Refused(415, said, code="unsupported_media_type")
-    most = int(table.largest_megabytes * 1024**2)
-    pieces: list[bytes] = []
-    size = 0
+    if scope.get(WHOLE):  # nothing to wait for
+        return await _body(receive, table.largest_megabytes)
     try:
         async with asyncio.timeout(table.receive_seconds):
-            while True:
-                message = await request.receive()
-                if message["type"] == "http.disconnect":
-                    raise Refused(499, "the client left")
-                pieces.append(message.get("body", b""))
-                size += len(pieces[-1])
-                if size > most:
-                    said = f"the body is larger than {table.largest_megabytes:g} MB"
-                    raise Refused(413, said, kind="request_too_large", code="request_too_large")
-                if not message.get("more_body", False):
-                    return b"".join(pieces)
+            return await _body(receive, table.largest_megabytes)
     except TimeoutError:
         said = f"the body did not come within {table.receive_seconds:g} s"
         raise Refused(408, said, code="request_timeout") from None
+
+
+async def _body(receive: Receive, megabytes: float) -> bytes:
+    most = int(megabytes * 1024**2)
+    pieces: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Refused(499, "the client left")
+        pieces.append(message.get("body", b""))
+        most -= len(pieces[-1])
+        if most < 0:
+            said = f"the body is larger than {megabytes:g} MB"
+            raise Refused(413, said, kind="request_too_large", code="request_too_large")
+        if not message.get("more_body", False):
+            return b"".join(pieces)
 
 
 def json_response(
@@ -131,50 +143,88 @@ async def _left(receive: Receive) -> None:
         pass
 
 
-async def _unless_left(run: Any, receive: Receive) -> list[Completion] | None:
-    """The answers; None when the client left before, and then nothing runs on."""
-    work = asyncio.ensure_future(run)
-    watch = asyncio.ensure_future(_left(receive))
+async def _unless_left(run: Coroutine[Any, Any, T], receive: Receive) -> T | None:
+    """
+    What *run* gives; None when the client left before, and then nothing runs on.
+
+    The watch begins after the run's first step: its calls go out before anything else is done.
+    """
+    me = asyncio.current_task()
+    assert me is not None
+    watch: asyncio.Future[None] | None = None
+    left = over = False
+
+    def gone(_: asyncio.Future[None]) -> None:
+        nonlocal left
+        if not over:
+            left = True
+            me.cancel()
+
+    def begin() -> None:
+        nonlocal watch
+        if over:
+            return
+        watch = asyncio.ensure_future(_left(receive))
+        watch.add_done_callback(gone)
+
+    loop = asyncio.get_running_loop()
+    loop.call_soon(loop.call_soon, begin)
     try:
-        await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
+        return await run
+    except asyncio.CancelledError:
+        if not left or me.uncancel() > 0:
+            raise
+        return None
     finally:
-        watch.cancel()
-        if not work.done():
-            work.cancel()
-            await asyncio.wait({work})
-    return None if work.cancelled() else work.result()
+        over = True
+        if watch is not None:
+            watch.cancel()
 
 
 class Live(Response):
     """An answer as it is written, frame by frame."""
 
-    def __init__(self, service: Service, dialect: Dialect, job: Job, about: About) -> None:
-        super().__init__()
+    def __init__(self, service: Service, dialect: Dialect, job: Job) -> None:
         self._service = service
         self._dialect = dialect
         self._job = job
-        self._writer: Writer = dialect.writer(job.call, about)
         self._aside = job.call.wish.proposals
         self._frames: list[bytes] = []
         self._came = asyncio.Event()
-        self._begun = False
+        self._begun = self._played = self._over = False
+        self._refused: Refused | None = None
         self._sent = [0] * job.call.n
         """Characters of each answer that went out."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        work = asyncio.ensure_future(self._run())
-        line = asyncio.ensure_future(self._play(work, send))
-        watch = asyncio.ensure_future(_left(receive))
-        tasks = {work, line, watch}
+        await _unless_left(self._answer(send), receive)
+
+    async def _answer(self, send: Send) -> None:
+        """The run in this very task, and beside it, from after its first step, what it says."""
         try:
-            await asyncio.wait({line, watch}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-        for task in (work, line):
-            if not task.cancelled() and (error := task.exception()):
-                raise error
+            async with asyncio.TaskGroup() as group:
+
+                def play() -> None:
+                    if not self._played:
+                        self._played = True
+                        group.create_task(self._play(send))
+
+                loop = asyncio.get_running_loop()
+                loop.call_soon(loop.call_soon, play)
+                try:
+                    self._refused = await self._run()
+                except BaseException:
+                    self._played = True  # there is nothing more to say
+                    raise
+                self._over = True
+                self._came.set()
+                play()
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+
+    @cached_property
+    def _writer(self) -> Writer:
+        return self._dialect.writer(self._job.call, _about(self._job))
 
     async def _run(self) -> Refused | None:
         """The run; what its client is told of a failure."""
@@ -182,8 +232,6 @@ class Live(Response):
             answers = await self._service.run(self._job, self._watch)
         except Refused as refused:
             return refused
-        finally:
-            self._came.set()
         self._begin()
         for choice, answer in enumerate(answers):
             if rest := answer.text[self._sent[choice] :]:
@@ -214,13 +262,14 @@ class Live(Response):
         self._frames.append(piece)
         self._came.set()
 
-    async def _play(self, work: asyncio.Future[Refused | None], send: Send) -> None:
+    async def _play(self, send: Send) -> None:
         """Send what there is as soon as it is there; a sign of life where nothing comes."""
         started = False
         while True:
-            over = await self._something(work)
-            if over and work.result() is not None and not started and not self._frames:
-                await self._refuse(work.result(), send)
+            await self._something()
+            over, refused = self._over, self._refused
+            if refused is not None and not started and not self._frames:
+                await self._refuse(refused, send)
                 return
             if not started:
                 started = True
@@ -230,7 +279,7 @@ class Live(Response):
                 }  # fmt: skip
                 raw = [(k.encode(), v.encode()) for k, v in headers.items()]
                 await send({"type": "http.response.start", "status": 200, "headers": raw})
-            if over and (refused := work.result()) is not None:
+            if refused is not None:
                 if self._aside:
                     self._frames.append(self._writer.aside(self._service.summary(self._job)))
                 self._frames.append(self._writer.failed(refused))
@@ -240,24 +289,21 @@ class Live(Response):
             if over:
                 return
 
-    async def _something(self, work: asyncio.Future[Refused | None]) -> bool:
-        """Wait for frames or for the end; True at the end."""
-        if not self._frames and not work.done():
+    async def _something(self) -> None:
+        """Wait for frames or for the end."""
+        if not self._frames and not self._over:
             try:
                 async with asyncio.timeout(self._service.config.serve.keep_alive_seconds):
                     await self._came.wait()
             except TimeoutError:
                 self._begin_quietly()
         self._came.clear()
-        await asyncio.sleep(0)  # what else came in this turn of the loop goes out with it
-        return work.done()
 
     def _begin_quietly(self) -> None:
         self._begin()
         self._frames.append(self._writer.alive())
 
-    async def _refuse(self, refused: Refused | None, send: Send) -> None:
-        assert refused is not None
+    async def _refuse(self, refused: Refused, send: Send) -> None:
         response = refusal(self._dialect, refused, _told(self._service, self._job))
         start = {"type": "http.response.start", "status": response.status_code}
         await send(start | {"headers": response.raw_headers})

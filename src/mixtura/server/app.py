@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -67,7 +66,7 @@ def make_app(
         middleware=_middleware(config),
         exception_handlers={HTTPException: _http_error, Exception: _bug},
     )
-    app.add_middleware(Front, service=service)
+    app.add_middleware(Front, service=service, straight=not config.serve.cors)
     app.state.service = service
     return app
 
@@ -87,36 +86,45 @@ def _middleware(config: Config) -> list[Middleware]:
 
 
 class Front:
-    """Before every route: the host's name is ours. After it: the answer is counted."""
+    """
+    Before every route: the host's name is ours. After it: the answer is counted.
 
-    def __init__(self, app: ASGIApp, service: Service) -> None:
+    *straight*: calls in one of the dialects need nothing of what else stands before the routes.
+    """
+
+    def __init__(self, app: ASGIApp, service: Service, *, straight: bool) -> None:
         self._app = app
         self._service = service
+        self._straight = {("POST", d.path): Endpoint(service, d) for d in DIALECTS if straight}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
 
+        straight = self._straight.get((scope["method"], scope["path"]))
+
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 route = scope.get("route")
                 path = route.path if isinstance(route, Route) else "other"
-                self._service.metrics.answered(path, message["status"])
+                self._service.metrics.answered(
+                    scope["path"] if straight else path, message["status"]
+                )
             await send(message)
 
         try:
-            self._service.doors.check_host(Headers(scope=scope).getlist("host"))
+            self._service.doors.check_host(scope)
         except Refused as refused:
             await refusal(_dialect(scope["path"]), refused)(scope, receive, counted)
             return
-        await self._app(scope, receive, counted)
+        await (straight or self._app)(scope, receive, counted)
 
 
 async def _guarded(service: Service, handler: Handler, request: Request) -> Response:
     """A route that needs a key where there are keys."""
     try:
-        service.doors.client(request.headers)
+        service.doors.client(request.scope)
         return await handler(service, request)
     except Refused as refused:
         return refusal(_dialect(request.url.path), refused)
@@ -132,7 +140,7 @@ async def _ready(service: Service, request: Request) -> Response:
     if said is None:
         return await _alive(request)
     try:
-        service.doors.client(request.headers)
+        service.doors.client(request.scope)
     except Refused:
         said = "the default mixture cannot answer: a request with a key is told why"
     refused = Refused(503, said, kind="api_error", code="model_not_ready")
@@ -146,7 +154,7 @@ async def _metrics(service: Service, _: Request) -> Response:
 
 async def _openapi(service: Service, request: Request) -> Response:
     locked = service.doors.locked
-    names = ["default"] if locked else offered(service, service.doors.client(request.headers))
+    names = ["default"] if locked else offered(service, service.doors.client(request.scope))
     return json_response(openapi.document(names, locked=locked))
 
 

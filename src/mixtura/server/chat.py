@@ -201,11 +201,8 @@ def _request(raw: Mapping[str, Any], parsed: ChatBody) -> Request:
     if form is not None and form.type == "json_schema" and form.json_schema is None:
         where = "response_format.json_schema"
         raise Refused(400, f"`{where}` is missing", param=where, code="missing_required_parameter")
-    chosen = _named(parsed.tool_choice) if isinstance(parsed.tool_choice, dict) else []
-    names = [tool.function.name for tool in parsed.tools or ()]
-    if not names and parsed.tool_choice not in (None, "none", "auto"):
-        raise Refused(400, "this `tool_choice` goes with `tools`", param="tool_choice")
-    check_tools(names, chosen, where="tool_choice")
+    if parsed.tools or parsed.tool_choice is not None:
+        _check_tools(parsed)
     stop = (parsed.stop,) if isinstance(parsed.stop, str) else tuple(parsed.stop or ())
     wanted = parsed.max_completion_tokens or parsed.max_tokens
     return Request(
@@ -216,6 +213,14 @@ def _request(raw: Mapping[str, Any], parsed: ChatBody) -> Request:
         response_format=raw.get("response_format"),
         extra={name: raw[name] for name in _FOR_THE_WRITER if raw.get(name) is not None},
     )
+
+
+def _check_tools(parsed: ChatBody) -> None:
+    chosen = _named(parsed.tool_choice) if isinstance(parsed.tool_choice, dict) else []
+    names = [tool.function.name for tool in parsed.tools or ()]
+    if not names and parsed.tool_choice not in (None, "none", "auto"):
+        raise Refused(400, "this `tool_choice` goes with `tools`", param="tool_choice")
+    check_tools(names, chosen, where="tool_choice")
 
 
 def _named(choice: Mapping[str, Any]) -> list[str]:
@@ -243,6 +248,8 @@ def _check_turns(messages: Sequence[MessageBody]) -> None:
     """What no model could make sense of. Raises Refused naming the message."""
     called: set[str] = set()
     for number, message in enumerate(messages):
+        if isinstance(message.content, str) and message.role != "tool" and not message.tool_calls:
+            continue  # nearly all of them
         where = f"messages[{number}]"
         called |= {call.id for call in message.tool_calls or ()}
         if message.role == "tool" and message.tool_call_id not in called:

@@ -51,7 +51,7 @@ def offered(service: Service, client: Any) -> list[str]:
 
 async def listed(service: Service, request: Request) -> Response:
     """``GET /v1/models``."""
-    client = service.doors.client(request.headers)
+    client = service.doors.client(request.scope)
     names = offered(service, client)
     body = {"object": "list", "data": [_row(service, name) for name in names]}
     # what Anthropic's clients look for in the same place
@@ -62,7 +62,7 @@ async def listed(service: Service, request: Request) -> Response:
 async def one_listed(service: Service, request: Request) -> Response:
     """``GET /v1/models/NAME``."""
     name = request.path_params["name"]
-    client = service.doors.client(request.headers)
+    client = service.doors.client(request.scope)
     if name not in offered(service, client):
         raise Refused(404, f"there is no model `{name}`", code="model_not_found", param="model")
     return json_response(_row(service, name))

@@ -85,7 +85,7 @@ def _packed(name: str) -> bytes:
 
 async def _setup(service: Service, request: Request) -> Response:
     config = service.config
-    client = service.doors.client(request.headers)
+    client = service.doors.client(request.scope)
     mixtures = [
         _mixture(service, name) for name in config.mixtures() if _offered(service, name, client)
     ]
@@ -141,9 +141,11 @@ def _where(service: Service, name: str) -> str:
 
 
 async def _plan(service: Service, request: Request) -> Response:
-    client = service.doors.client(request.headers)
+    client = service.doors.client(request.scope)
     try:
-        asked = msgspec.json.decode(await received(request, service), type=Planned)
+        asked = msgspec.json.decode(
+            await received(request.scope, request.receive, service), type=Planned
+        )
         said = [message_from_json(msgspec.to_builtins(m)) for m in asked.messages]
     except (msgspec.DecodeError, MixturaError, UnicodeDecodeError) as error:
         raise Refused(400, f"the body is no plan: {error}") from None
@@ -226,4 +228,4 @@ async def _kept(service: Service, request: Request) -> dict[str, Any]:
 
 def _who(service: Service, request: Request) -> str | None:
     """Whose runs a client sees: its own where there are keys, else all that are on the machine."""
-    return service.doors.client(request.headers).name if service.doors.locked else None
+    return service.doors.client(request.scope).name if service.doors.locked else None

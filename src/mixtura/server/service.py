@@ -64,7 +64,7 @@ class Job:
     model: Model
     deadline: float | None
     """Seconds that all of it may take."""
-    numbers: list[str]
+    new_id: Callable[[], str]
     reserved: int
     """Tokens that were taken from the client's minute beforehand."""
     started: float = field(default_factory=time.time)
@@ -73,6 +73,14 @@ class Job:
     """What its runs were, once they have ended."""
     failed: MixturaError | Refused | None = None
     """Why there is no answer, once that is so."""
+    _numbers: list[str] = field(default_factory=list[str])
+
+    @property
+    def numbers(self) -> list[str]:
+        """Its runs', in the order of the answers; not made before the calls are out."""
+        if not self._numbers:
+            self._numbers = [self.new_id() for _ in range(self.call.n)]
+        return self._numbers
 
     def traces(self) -> list[tuple[str, Trace]]:
         """Of the runs that have begun, by their numbers."""
@@ -104,6 +112,8 @@ class Service:
         self._unsettled: list[Job] = []
         """Jobs that are over, until they are counted and kept."""
         self._choices: dict[str, Choice] = {}
+        self._models: dict[tuple[str, str, str], tuple[Plan, Model]] = {}
+        """What answers calls that wish for nothing, by choice, consultation and client."""
         plans = (config.plan(name) for name in config.mixtures())
         self._ours = frozenset(name for plan in plans for name in plan.members()) | set(hub.known())
         self._keeper = ThreadPoolExecutor(1, thread_name_prefix="mixtura-runs")
@@ -121,29 +131,41 @@ class Service:
     def job(self, call: Call, client: Client) -> Job:
         """Raises Refused when there is no such mixture, or the client may not use it."""
         choice = self.plan(call, client)
-        consult = call.wish.consult or self.config.serve.consult
+        model, deadline = self._runnable(choice, call.wish, client)
+        expected = 0
+        if client.counts_tokens:
+            expected = estimate(call.request, "").prompt_tokens * choice.calls * call.n
+            client.reserve(expected)
+        return Job(call, client, choice, model, deadline, self.config.runs.new_id, expected)
+
+    def _runnable(self, choice: Choice, wish: Wish, client: Client) -> tuple[Model, float | None]:
+        """What answers, under its caps, and the seconds that it may take. Raises Refused."""
+        deadline = self._deadline
+        if wish.deadline is not None:
+            deadline = wish.deadline if deadline is None else min(wish.deadline, deadline)
+        key = (choice.name, wish.consult or self.config.serve.consult, client.name)
+        usual = wish.max_cost is None and deadline == self._deadline
+        plan, model = self._models.get(key, (None, None))
+        if usual and model is not None and plan is choice.plan:
+            return model, deadline
         purses = [*client.purses]
-        if call.wish.max_cost is not None:  # of all its answers together
-            purses.append(Pocket("this request", call.wish.max_cost))
-        deadline = min(filter(None, (call.wish.deadline, self._deadline)), default=None)
+        if wish.max_cost is not None:  # of all its answers together
+            purses.append(Pocket("this request", wish.max_cost))
         try:
             model = self.config.runnable(
                 choice.plan,
                 max_cost=self._max_cost,
                 deadline=deadline,
                 purses=purses,
-                turns=self._turns if consult == "turn" else None,
+                turns=self._turns if key[1] == "turn" else None,
             )
         except ConfigError as error:
-            if call.wish.chooses:  # what it asks for does not go together
+            if wish.chooses:  # what it asks for does not go together
                 raise Refused(400, str(error), code="not_possible", param="mixtura") from None
             raise Refused(503, str(error), kind="api_error", code="model_not_ready") from None
-        numbers = [self.config.runs.new_id() for _ in range(call.n)]
-        expected = 0
-        if client.counts_tokens:
-            expected = estimate(call.request, "").prompt_tokens * choice.calls * call.n
-            client.reserve(expected)
-        return Job(call, client, choice, model, deadline, numbers, expected)
+        if usual and choice.name in self._choices:
+            self._models[key] = choice.plan, model
+        return model, deadline
 
     def plan(self, call: Call, client: Client) -> Choice:
         """The plan that a call names or describes. Raises Refused."""
@@ -188,7 +210,7 @@ class Service:
         """Before anything is looked up, so that no one learns what else there is."""
         if len(name) > LONGEST_NAME:
             raise Refused(400, f"`{param}` is longer than {LONGEST_NAME} letters", param=param)
-        if ">" not in name and not self._usable(name, client):
+        if client.models is not None and ">" not in name and not self._usable(name, client):
             raise _forbidden(name, client)
 
     def _usable(self, name: str, client: Client) -> bool:
@@ -264,19 +286,12 @@ class Service:
         task = asyncio.current_task()
         assert task is not None
         self._running.add(task)
-        clock = asyncio.timeout(job.deadline)
         try:
-            async with clock:  # waiting for a turn counts, too
-                answers = await self._answers(job, watch)
+            answers = await self._in_time(job, watch)
             if job.call.request.extra.get("logprobs") and not all(a.logprobs for a in answers):
                 said = "the model that writes the answer gives no log-probabilities"
                 raise Refused(400, said, param="logprobs", code="unsupported_value")
             return answers
-        except TimeoutError:
-            if not clock.expired():
-                raise
-            failed = OutOfTimeError(f"no answer within {job.deadline:g} s")
-            raise refusal(failed) from None
         except (MixturaError, Refused) as error:
             failed = error
             raise refusal(error) from None
@@ -299,6 +314,19 @@ class Service:
     def running(self) -> int:
         """Calls under way."""
         return len(self._running)
+
+    async def _in_time(self, job: Job, watch: Watch | None) -> list[Completion]:
+        """The answers; waiting for a turn counts, too. Raises OutOfTimeError."""
+        if job.deadline is None:
+            return await self._answers(job, watch)
+        clock = asyncio.timeout(job.deadline)
+        try:
+            async with clock:
+                return await self._answers(job, watch)
+        except TimeoutError:
+            if not clock.expired():
+                raise
+            raise OutOfTimeError(f"no answer within {job.deadline:g} s") from None
 
     async def _answers(self, job: Job, watch: Watch | None) -> list[Completion]:
         if job.call.n == 1:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 
 from mixtura.server.dialect import Refused
 
@@ -30,18 +28,20 @@ class Turnstile:
     def waiting(self) -> int:
         return sum(len(line) for line in self._lines.values())
 
-    @asynccontextmanager
-    async def turn(self, who: str) -> AsyncGenerator[None, None]:
+    def turn(self, who: str) -> Turn:
         """Wait for a turn and hold it. Raises Refused (503) when too many wait already."""
-        await self._enter(who)
-        self.inside += 1
-        try:
-            yield
-        finally:
-            self.inside -= 1
-            self._leave()
+        return Turn(self, who)
 
-    async def _enter(self, who: str) -> None:
+    async def enter(self, who: str) -> None:
+        """Return when it is *who*'s turn. Raises Refused (503) when too many wait already."""
+        await self._come(who)
+        self.inside += 1
+
+    def leave(self) -> None:
+        self.inside -= 1
+        self._leave()
+
+    async def _come(self, who: str) -> None:
         if self._free:
             self._free -= 1
             return
@@ -87,6 +87,20 @@ class Turnstile:
             line.remove(place)
             if not line:
                 del self._lines[who]
+
+
+class Turn:
+    """A turn that is held in a block."""
+
+    def __init__(self, turnstile: Turnstile, who: str) -> None:
+        self._turnstile = turnstile
+        self._who = who
+
+    async def __aenter__(self) -> None:
+        await self._turnstile.enter(self._who)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._turnstile.leave()
 
 
 def _full() -> Refused:

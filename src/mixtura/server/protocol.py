@@ -1,0 +1,66 @@
+"""HTTP as uvicorn speaks it, with bounds on what comes before a request's body."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from mixtura.server.answering import WHOLE
+
+LARGEST_HEAD = 64 * 1024
+"""Bytes of a request before its body, beyond which it is not heard to its end."""
+
+
+class Protocol(HttpToolsProtocol):
+    """A request's head must come within *patience* seconds and be of a decent size."""
+
+    patience = 30.0
+    _alarm: asyncio.TimerHandle | None = None
+    _begun = False
+    _head = 0
+
+    @classmethod
+    def within(cls, seconds: float) -> type[Protocol]:
+        return type("Protocol", (cls,), {"patience": seconds})
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._alarm = self.loop.call_later(self.patience, transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self._begun:  # nearly always: the head came as one
+            return
+        if self._alarm is None:
+            self._alarm = self.loop.call_later(self.patience, self._too_late)
+        self._head += len(data)
+        if self._head > LARGEST_HEAD:
+            self.send_400_response(f"The head is larger than {LARGEST_HEAD} bytes.")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._heard()
+        self._begun, self._head = True, 0
+
+    def on_headers_complete(self) -> None:
+        self._heard()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        cast("dict[str, Any]", self.scope)[WHOLE] = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._heard()
+        super().connection_lost(exc)
+
+    def _heard(self) -> None:
+        self._begun = False
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def _too_late(self) -> None:
+        self.send_400_response(f"The head did not come within {self.patience:g} s.")
