@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import repeat
 
 import pytest
 
@@ -24,6 +25,7 @@ from mixtura import (
     QuotaError,
     RateLimitedError,
     Recalled,
+    RejectedError,
     Sampling,
     Token,
     UnavailableError,
@@ -82,10 +84,10 @@ def test_a_429_lowers_the_calls_at_once_and_answers_raise_them_slowly():
         lowered = door.allowed
         door.refused(None)  # a second one in the same breath says nothing new
         assert door.allowed == lowered == 7.0
-        door.answered()
+        door.answered("m")
         assert 7.0 < door.allowed < 7.2
         for _ in range(1000):
-            door.answered()
+            door.answered("m")
         assert door.allowed == 10.0
 
     run(adapting())
@@ -812,6 +814,86 @@ def test_a_model_whose_quota_is_spent_is_left_alone_for_a_while_and_says_so():
 
     assert run(asked()).text == "paid again"
     assert len(spent.asked) == 2
+
+
+# ---- a member that others can do without
+
+
+def beside(*proposers, aggregator=None):
+    layer = Layer(tuple(map(Proposer, proposers)))
+    return Mixture(layers=(layer,), aggregator=Aggregator(aggregator or echo("chief")))
+
+
+async def nowait(_):
+    pass
+
+
+def again(model):
+    return Retrying(model, attempts=4, sleep=nowait)
+
+
+DOWN = UnavailableError("HTTP 503")
+
+
+def test_a_proposer_that_is_unavailable_is_tried_once_more_where_others_answer():
+    broken = Scripted("broken", repeat(DOWN))
+
+    answer = run(beside(again(broken), echo("a")).complete(ASK))
+
+    assert len(broken.asked) == 2
+    assert answer.degraded == ("layer 1: broken failed: HTTP 503",)
+
+
+def test_the_last_proposer_alive_and_the_aggregator_have_all_their_attempts():
+    dead, last = Scripted("dead", [RejectedError("HTTP 404")]), Scripted("last", [DOWN] * 3 + ["x"])
+    chief = Scripted("chief", [DOWN, DOWN, DOWN, "done"])
+
+    answer = run(beside(again(dead), again(last), aggregator=again(chief)).complete(ASK))
+
+    assert (len(dead.asked), len(last.asked), len(chief.asked)) == (1, 4, 4)
+    assert answer.text == "done"
+
+
+def test_a_model_that_keeps_failing_rests_where_others_can_do_without_it():
+    clock = Clock()
+    broken = Scripted("broken", repeat(DOWN))
+    limited = Limited(broken, Gate(Limits(), clock=clock))
+    mixture = beside(again(limited), echo("a"))
+
+    async def asked(times):
+        before = len(broken.asked)
+        answers = [await mixture.complete(ASK) for _ in range(times)]
+        return len(broken.asked) - before, answers[-1].degraded[0]
+
+    async def story():
+        calls, _ = await asked(2)
+        assert calls == 4
+        calls, said = await asked(3)
+        assert calls == 1, "the fifth failure was the last that anyone waited for"
+        assert said == "layer 1: broken failed: its last 5 calls failed: not asked for 30 s more"
+        with pytest.raises(UnavailableError, match="503"):
+            await limited.complete(ASK)  # who depends on it asks all the same
+        clock.now += 31
+        calls, said = await asked(2)
+        assert calls == 1, "one look, and it rests for longer"
+        assert said.endswith("not asked for 60 s more")
+
+    run(story())
+
+
+def test_a_model_that_answers_again_is_asked_as_before():
+    clock = Clock()
+    flaky = Scripted("flaky", [*[DOWN] * 5, "back", *[DOWN] * 4, "fine"])
+    limited = Limited(flaky, Gate(Limits(), clock=clock))
+    mixture = beside(limited, echo("a"))
+
+    async def story():
+        for _ in range(6):
+            await mixture.complete(ASK)
+        clock.now += 31
+        return [(await mixture.complete(ASK)).degraded for _ in range(6)]
+
+    assert [bool(d) for d in run(story())] == [False, True, True, True, True, False]
 
 
 def test_an_answer_that_a_cap_may_have_cut_is_not_kept(store):

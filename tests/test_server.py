@@ -339,6 +339,18 @@ def test_a_model_that_fails_alone_is_an_http_error_also_for_a_stream(
         assert int(answer.headers["retry-after"]) >= 1
 
 
+def test_a_layer_that_must_wait_as_a_whole_is_unavailable_until_the_first_may_be_asked(
+    upstream, tmp_path
+):
+    for name in "uv":
+        upstream.scripts[name] = Script("x", ever=fault("429_seconds"))
+    with serving(tmp_path, team(upstream, "u", "v", "chief")) as held:
+        answer = held.chat()
+
+    assert (answer.status, answer.json["error"]["code"]) == (503, "upstream_rate_limited")
+    assert answer.headers["retry-after"] == "1"
+
+
 def test_a_proposer_that_fails_is_told_in_the_summary(server, upstream):
     upstream.scripts["b"] = Script("x", ever=fault("500"))
     try:

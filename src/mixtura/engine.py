@@ -73,6 +73,24 @@ def time_left() -> float:
     return _ENDS.get() - asyncio.get_running_loop().time()
 
 
+class _Company:
+    """The calls of a layer that have answered or still may."""
+
+    __slots__ = ("alive",)
+
+    def __init__(self, alive: int) -> None:
+        self.alive = alive
+
+
+_COMPANY: ContextVar[_Company | None] = ContextVar("company", default=None)
+
+
+def accompanied(request: Request) -> bool:
+    """Whether *request* is a draft that its layer can do without: others answer, or still may."""
+    company = _COMPANY.get()
+    return request.draft and company is not None and company.alive > 1
+
+
 class Round(NamedTuple):
     """What a layer gave: proposals in the order of its proposers, and what all its calls cost."""
 
@@ -149,6 +167,7 @@ async def propose(
     """
     cut: set[Seat] = set()
     tasks: dict[Seat, _Task] = {}
+    company = _COMPANY.set(_Company(layer.size))
     try:
         async with asyncio.TaskGroup() as group:
             with within(layer.deadline):
@@ -156,6 +175,7 @@ async def propose(
                     seat = Seat(depth, index, "proposer")
                     asked = _ask(call, show, before, draw, seat, cut, emit, answers)
                     tasks[seat] = group.create_task(asked)
+            _COMPANY.reset(company)  # the tasks have it
             await _settled(tasks, layer, cut)
     except asyncio.CancelledError as left:
         bill(left, *(charge for task in tasks.values() for charge in _charges(task)))
@@ -204,6 +224,8 @@ async def _ask(
             emit(Proposal(answer, (seat,)))
         return answer
     failed.model = failed.model or model.name
+    if (company := _COMPANY.get()) is not None:
+        company.alive -= 1
     kept = None if answers else _salvaged(failed)
     if emit and kept:
         emit(Noticed(model.name, kept.degraded[0], (seat,)))

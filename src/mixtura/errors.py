@@ -10,6 +10,7 @@ Everything that can go wrong, drawn once:
           QuotaError          the money or the quota is spent: will not work soon
         UnavailableError      network, 5xx, a stream that broke: may work later
           TimedOutError       one of the clocks ran out
+          RestingError        it failed too often just now: it was not asked
         RejectedError         4xx: will not work, never retried
           ContextOverflowError
           ContentFilterError
@@ -128,6 +129,10 @@ class UnavailableError(ModelError):
 
 class TimedOutError(UnavailableError):
     """A clock ran out: connect, first token, progress, total, or a layer's deadline."""
+
+
+class RestingError(UnavailableError):
+    """The model failed several times in a row: for a while others answer without it."""
 
 
 class RejectedError(ModelError):

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
-from mixtura.engine import time_left
-from mixtura.errors import QuotaError, RateLimitedError
+from mixtura.engine import accompanied, time_left
+from mixtura.errors import QuotaError, RateLimitedError, RestingError, UnavailableError
 from mixtura.events import Emit
 from mixtura.model import Model, Wrapper
 from mixtura.prompts import tokens
@@ -27,6 +27,10 @@ PATIENT = 60.0
 """Seconds that a call to another model waits at most while one model is served after another."""
 SPENT = 300.0
 """Seconds in which a model whose quota is spent is not asked again."""
+FAILURES = 5
+"""Failures in a row after which a model rests (Envoy's outlier detection takes as many)."""
+FIRST_REST, LONGEST_REST = 30.0, 300.0
+"""Seconds of a model's rest: twice as many each time that it fails again right after one."""
 UNKNOWN_ANSWER = 1024
 """Tokens that an answer is taken for when no one says."""
 
@@ -58,7 +62,8 @@ class Gate:
 
     A 429 lowers the calls at once and holds everyone back for as long as the upstream
     asks; answers raise them again, slowly, by one for every round of answers. A model whose
-    quota is spent is left alone for a while.
+    quota is spent is left alone for a while; one that keeps failing rests, where others
+    can do without it.
     """
 
     def __init__(self, limits: Limits, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -92,6 +97,21 @@ class _Waiting:
 
 
 @dataclass(slots=True)
+class _Failing:
+    """A model's failures in a row, and its rests after them."""
+
+    failures: int = 0
+    rest: float = 0.0
+    until: float = float("-inf")
+
+    def failed(self, now: float) -> None:
+        self.failures += 1
+        if now >= self.until and (self.failures >= FAILURES or self.rest):
+            self.rest = min(2 * self.rest or FIRST_REST, LONGEST_REST)
+            self.until = now + self.rest
+
+
+@dataclass(slots=True)
 class _Door:
     limits: Limits
     clock: Callable[[], float]
@@ -102,6 +122,8 @@ class _Door:
     last_decrease: float = float("-inf")
     spent: dict[str, float] = field(default_factory=dict[str, float])
     """When the quotas of models were found spent."""
+    failing: dict[str, _Failing] = field(default_factory=dict[str, _Failing])
+    """Models whose last calls all failed."""
     waiting: deque[_Waiting] = field(default_factory=deque[_Waiting])
     recent: deque[tuple[float, int]] = field(default_factory=deque[tuple[float, int]])
     alarm: asyncio.TimerHandle | None = None
@@ -225,7 +247,19 @@ class _Door:
             self.allowed = max(1.0, at_once * DECREASE)
             self.last_decrease = now
 
-    def answered(self) -> None:
+    def rested(self, model: str) -> None:
+        """Raises RestingError while it rests."""
+        failing = self.failing.get(model)
+        if failing is not None and (rest := failing.until - self.clock()) > 0:
+            said = f"its last {failing.failures} calls failed: not asked for {rest:.0f} s more"
+            raise RestingError(said)
+
+    def failed(self, model: str) -> None:
+        """It was unavailable."""
+        self.failing.setdefault(model, _Failing()).failed(self.clock())
+
+    def answered(self, model: str) -> None:
+        self.failing.pop(model, None)
         most = float(self.limits.concurrency or "inf")
         if self.allowed < most:
             self.allowed = min(most, self.allowed + 1.0 / self.allowed)
@@ -240,6 +274,8 @@ class Limited(Wrapper):
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         door = self._gate.door()
+        if accompanied(request):
+            door.rested(self.name)
         counts = self._gate.limits.tokens_per_minute is not None
         await door.enter(self.name, _size(request) if counts else 0)
         try:
@@ -250,8 +286,11 @@ class Limited(Wrapper):
             else:
                 door.refused(error.retry_after)
             raise
+        except UnavailableError:
+            door.failed(self.name)
+            raise
         else:
-            door.answered()
+            door.answered(self.name)
             return answer
         finally:
             door.leave()

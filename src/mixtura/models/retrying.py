@@ -7,12 +7,13 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from mixtura.engine import time_left
+from mixtura.engine import accompanied, time_left
 from mixtura.errors import (
     EmptyAnswerError,
     ModelError,
     QuotaError,
     RateLimitedError,
+    RestingError,
     UnavailableError,
     bill,
 )
@@ -31,7 +32,8 @@ class Retrying(Wrapper):
     Waits what the upstream asks for, else a random time that doubles its bound with every
     attempt (*first_wait* seconds, then twice that); where that is longer than anyone waits for
     the answer, it gives up at once. An answer of which a person has seen a part is never begun
-    again. What failed attempts cost stays on the bill.
+    again. A draft that its layer can do without is tried again once at most when its upstream
+    is unavailable. What failed attempts cost stays on the bill.
     """
 
     def __init__(
@@ -78,7 +80,9 @@ class Retrying(Wrapper):
         if attempt == self._attempts or (error.shown and not request.draft):
             return None
         match error:
-            case QuotaError():
+            case QuotaError() | RestingError():
+                return None
+            case UnavailableError() if attempt > 1 and accompanied(request):
                 return None
             case RateLimitedError(retry_after=asked) | UnavailableError(retry_after=asked):
                 jitter = random.uniform(0.5, 1.0) * self._first_wait * 2 ** (attempt - 1)

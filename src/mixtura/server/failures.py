@@ -78,6 +78,10 @@ def _quorum(error: QuorumNotMetError, said: str) -> Refused:
         return Refused(503, said, kind=_API, code="quorum_not_met", retry_after=LEAST_WAIT)
     first = causes[0]
     waits = [cause.retry_after for cause in causes if cause.retry_after is not None]
+    if first.code == "rate_limit_exceeded":  # ours to wait for, not this client's
+        return Refused(
+            503, said, kind=_API, code="upstream_rate_limited", retry_after=min(waits, default=None)
+        )  # fmt: skip
     return Refused(
         first.status, said, kind=first.kind, code=first.code, param=first.param,
         retry_after=min(waits, default=None),
