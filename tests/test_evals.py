@@ -36,12 +36,12 @@ from inspect_ai.tool import ToolInfo
 from mixtura import Aggregator, Completion, Layer, Message, Mixture, Proposer, RejectedError
 from mixtura.budget import forecast, priced
 from mixtura.config import load
-from mixtura.errors import ConfigError
+from mixtura.errors import BudgetExceededError, ConfigError
 from mixtura.evals import provider
-from mixtura.evals.run import Asked, evaluate
+from mixtura.evals.run import Asked, Patient, Turns, evaluate
 from mixtura.evals.sandbox import Limits, SandboxError, run
 from mixtura.evals.tasks import gsm8k, humaneval, instructions, jsonl, math, source
-from mixtura.models.fake import Scripted, failing, slow
+from mixtura.models.fake import Scripted, echo, failing, slow
 from mixtura.types import Charge, ImagePart, ToolCall, Usage, ask
 from tests.upstream import Script, running
 from tests.upstream.faults import BY_NAME
@@ -903,7 +903,7 @@ import json, sys
 from pathlib import Path
 from mixtura.budget import forecast, priced
 from mixtura.config import load
-from mixtura.evals.run import Asked, evaluate
+from mixtura.evals.run import Asked, Patient, Turns, evaluate
 here = Path.cwd()
 config = load("mixtura.toml", environ={}, folder=here, home=here)
 asked = Asked(task="gsm8k", data="rows.jsonl")
@@ -1017,3 +1017,37 @@ def test_without_the_extra_one_line_says_what_to_install(tmp_path):
 
     assert 'pip install "mixtura[eval]"' in out, err
     assert len(out.splitlines()) == 1
+
+
+class _OneAtATime:
+    """A cap with room for one call; *asked* counts every attempt."""
+
+    name = "narrow"
+
+    def __init__(self):
+        self.asked = 0
+        self._inside = False
+
+    async def complete(self, request, emit=None):
+        self.asked += 1
+        await asyncio.sleep(0)
+        if self._inside:
+            raise BudgetExceededError("no room: the rest is set aside for others")
+        self._inside = True
+        try:
+            await asyncio.sleep(0.02)
+            return await echo().complete(request, emit)
+        finally:
+            self._inside = False
+
+
+def test_answers_that_wait_for_room_under_a_cap_ask_again_only_when_one_has_ended():
+    narrow = _OneAtATime()
+    turns = Turns()
+
+    async def all_of_them():
+        calls = [Patient(narrow, turns).complete(ask("Why?")) for _ in range(10)]
+        return await asyncio.gather(*calls)
+
+    assert len(asyncio.run(all_of_them())) == 10
+    assert narrow.asked <= sum(range(1, 11))

@@ -437,12 +437,18 @@ class Patient(Wrapper):
         while True:
             self._turns.under_way += 1
             try:
-                return await self._model.complete(request, emit)
+                answer = await self._model.complete(request, emit)
             except BudgetExceededError as error:
                 if billed(error) or self._turns.under_way == 1:
+                    self._turns.ended()
                     raise
-            finally:
+            except BaseException:
                 self._turns.ended()
+                raise
+            else:
+                self._turns.ended()
+                return answer
+            self._turns.under_way -= 1  # it took nothing: whoever waits has no more room than before
             await self._turns.one_ends()
 
 
