@@ -3,7 +3,8 @@
 ``flood`` sends without waiting, so that the network delivers many events at once; ``paced``
 sends 50 tokens a second on each of many streams, so that each event wakes the event loop. What
 that takes for any client of asyncio's transports is measured too: ``bare`` reads the bytes and
-looks at none of them. Ours may take less: it hears many connections at once.
+looks at none of them. Ours may take less: it hears many connections at once, and reads a draft,
+whose pieces no one waits for, a few at a time: an answer and a draft are told apart here.
 The last line is one JSON object.
 """
 
@@ -18,6 +19,7 @@ import random
 import statistics
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
 
@@ -34,7 +36,12 @@ from mixtura.models.anthropic import Anthropic
 from mixtura.models.openai import OpenAI
 
 AT_ONCE = {"flood": 2, "paced": 40}
-DIALECTS = {"chat completions": ("openai", "ours"), "messages": ("anthropic", "ours (messages)")}
+DIALECTS = {
+    "chat completions": ("openai", "ours"),
+    "chat completions, a draft": ("openai", "ours, a draft"),
+    "messages": ("anthropic", "ours (messages)"),
+    "messages, a draft": ("anthropic", "ours (messages), a draft"),
+}
 LEAST = 10.0
 MOST = 8192
 Stream = Callable[[str], Awaitable[int]]
@@ -82,7 +89,7 @@ def anthropic_sdk(fake: Upstream) -> Stream:
     return stream
 
 
-def ours(model: OpenAI | Anthropic) -> Stream:
+def ours(model: OpenAI | Anthropic, *, draft: bool = False) -> Stream:
     async def stream(question: str) -> int:
         pieces: list[str] = []
 
@@ -90,8 +97,9 @@ def ours(model: OpenAI | Anthropic) -> Stream:
             if type(event) is Token:
                 pieces.append(event.text)
 
-        await model.complete(ask(question, sampling=Sampling(max_tokens=MOST)), emit)
-        return len(pieces)
+        request = replace(ask(question, sampling=Sampling(max_tokens=MOST)), draft=draft)
+        await model.complete(request, emit)
+        return "".join(pieces).count(" ")  # each of the fake's words has one before it
 
     return stream
 
@@ -129,8 +137,10 @@ async def measured(fake: Upstream, repeats: int) -> dict[str, dict[str, list[flo
     clients: dict[str, Stream] = {
         "openai": openai_sdk(fake),
         "ours": ours(OpenAI("proposer", fake.url("ours"))),
+        "ours, a draft": ours(OpenAI("proposer", fake.url("ours")), draft=True),
         "anthropic": anthropic_sdk(fake),
         "ours (messages)": ours(Anthropic("proposer", fake.url("messages"))),
+        "ours (messages), a draft": ours(Anthropic("proposer", fake.url("messages")), draft=True),
         "bare": bare(fake),
     }
     draw = random.Random(1)
@@ -182,7 +192,7 @@ def main() -> None:
                 f"{statistics.median(each):.1f}", f"{min(each):.1f} to {max(each):.1f}",
                 f"{least:.1f}",
             )  # fmt: skip
-            key = f"{profile}_{sdk}"
+            key = f"{profile}_{sdk}" + ("_draft" if mine.endswith("draft") else "")
             said[f"{key}_sdk_us"] = round(theirs, 1)
             said[f"{key}_ours_us"] = round(our, 2)
             said[f"{key}_bare_us"] = round(least, 2)
