@@ -111,6 +111,17 @@ def test_an_upstream_that_tells_them_apart_itself_is_believed_too():
     assert (answer.reasoning, answer.text) == ("hm", "a\n</think> b")
 
 
+def test_pieces_that_come_together_are_one_token_that_knows_how_many_they_were():
+    so_far = Assembly()
+    for delta in ({"reasoning_content": "hm"}, {"content": "Be"}, {"content": "cause."}):
+        so_far.add(chunk(json.dumps({"choices": [{"delta": delta}]}).encode()))
+    told = so_far.fresh()
+
+    assert (told.thought, told.text, told.pieces) == ("hm", "Because.", 3)
+    assert so_far.fresh() is None
+    assert so_far.charge("m", ASK).usage.completion_tokens == 3, "each of them is a token"
+
+
 def streamed(text, request=ASK, model="m", model_of=None, **script):
     events = []
     with running() as upstream:

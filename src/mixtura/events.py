@@ -45,11 +45,17 @@ class Asked:
 
 
 class Token(msgspec.Struct, frozen=True, gc=False):
-    """A piece of an answer as it came; *reasoning* pieces are not part of the answer."""
+    """
+    A piece of an answer as it came; *reasoning* pieces are not part of the answer.
+
+    *pieces*: of how many of the upstream's, where some came together. Most servers send one
+    for every token.
+    """
 
     text: str
     at: Place = ()
     reasoning: bool = False
+    pieces: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +160,7 @@ def placed(emit: Emit, seat: Seat) -> Emit:
 
     def report(event: Event) -> None:
         if type(event) is Token:  # the hot path: no generic replace for a token
-            emit(Token(event.text, here + event.at, event.reasoning))
+            emit(Token(event.text, here + event.at, event.reasoning, event.pieces))
         else:
             emit(replace(event, at=here + event.at))
 

@@ -13,7 +13,7 @@ from mixtura.errors import ModelError, RejectedError, bill, leave
 from mixtura.events import Emit, Noticed, Restarted, Token
 from mixtura.prompts import NOT_SEEN
 from mixtura.types import Request
-from mixtura.wire import Assembly, Delta, JsonObject
+from mixtura.wire import Assembly, Fresh, JsonObject
 
 T = TypeVar("T")
 
@@ -200,15 +200,15 @@ class Manners:
                 yield bound
 
 
-def told(so_far: Assembly, delta: Delta | None, emit: Emit | None) -> None:
-    """Report what a piece of an answer adds."""
-    if delta is None or emit is None:
+def told(so_far: Assembly, fresh: Fresh | None, emit: Emit | None) -> None:
+    """Report what came of an answer."""
+    if fresh is None or emit is None:
         return
-    if delta.reasoning_content:
-        emit(Token(delta.reasoning_content, reasoning=True))
-    if delta.content:
-        so_far.shown = so_far.shown or not delta.content.isspace()
-        emit(Token(delta.content))
+    if fresh.thought:
+        emit(Token(fresh.thought, reasoning=True, pieces=fresh.pieces))
+    if fresh.text:
+        so_far.shown = so_far.shown or not fresh.text.isspace()
+        emit(Token(fresh.text, pieces=fresh.pieces))
 
 
 def told_anew(model: str, request: Request, emit: Emit | None) -> None:

@@ -363,6 +363,14 @@ def logprobs_of(data: msgspec.Raw) -> list[JsonObject]:
         return []
 
 
+class Fresh(msgspec.Struct, gc=False):
+    """What came since someone last asked: thought and answer, and the pieces that they came in."""
+
+    text: str = ""
+    thought: str = ""
+    pieces: int = 1
+
+
 class Assembly:
     """
     Chunks put together: the answer so far, and in the end a Completion.
@@ -422,12 +430,13 @@ class Assembly:
             if delta.reasoning_content or delta.reasoning or delta.refusal or delta.tool_calls:
                 self._take(delta)
 
-    def fresh(self) -> Delta | None:
+    def fresh(self) -> Fresh | None:
         """What was added since the last time, thought and answer apart; None for nothing."""
         texts, thoughts = self._texts, self._thoughts
         if not (texts or thoughts or self._came):
             return None
-        self._pieces += len(texts) + len(thoughts)
+        pieces = len(texts) + len(thoughts)
+        self._pieces += pieces
         thought, text = "".join(thoughts), ""
         if thought:
             self._split.thought.append(thought)
@@ -442,20 +451,20 @@ class Assembly:
             self._refusal.append(text)
         self._refusals.clear()
         self._came = False
-        return Delta(text, thought)
+        return Fresh(text, thought, max(pieces, 1))
 
-    def finish(self) -> Delta | None:
+    def finish(self) -> Fresh | None:
         """
         What was not said by now, also what was held back because a tag might have begun there.
         """
         if self._finished:
             return None
         self._finished = True
-        fresh = self.fresh() or Delta()
+        fresh = self.fresh() or Fresh()
         ended = _FINISH.get(self.finish_reason or "", "stop")
         thought, text = self._split.finish(stopped=ended != "length")
-        thought, text = (fresh.reasoning_content or "") + thought, (fresh.content or "") + text
-        return Delta(text, thought) if thought or text else None
+        thought, text = fresh.thought + thought, fresh.text + text
+        return Fresh(text, thought, fresh.pieces) if thought or text else None
 
     def _take(self, delta: Delta) -> None:
         """What is not simply text."""

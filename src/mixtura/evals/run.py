@@ -448,7 +448,7 @@ class Patient(Wrapper):
             else:
                 self._turns.ended()
                 return answer
-            self._turns.under_way -= 1  # it took nothing: whoever waits has no more room than before
+            self._turns.under_way -= 1  # it took nothing: there is no more room than before
             await self._turns.one_ends()
 
 

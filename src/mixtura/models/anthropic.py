@@ -97,9 +97,9 @@ async def _read(reply: Reply, so_far: Assembly, emit: Emit | None) -> None:
                 so_far.add(piece)
             return so_far.ended
         finally:  # what came before an error came all the same
-            if (delta := so_far.fresh()) is not None:
+            if (fresh := so_far.fresh()) is not None:
                 reply.progressed()
-                told(so_far, delta, emit)
+                told(so_far, fresh, emit)
 
     await reply.events(take)
     if so_far.finish_reason is None:

@@ -93,9 +93,9 @@ class Bridge:
                     async with aclosing(aiter(stream)) as events:
                         async for event in events:
                             so_far.add(Chunk([Choice(delta=_delta(event))]))
-                            if delta := so_far.fresh():
+                            if fresh := so_far.fresh():
                                 timer.progressed()
-                                told(so_far, delta, emit)
+                                told(so_far, fresh, emit)
                     answer = stream.get()
         except TimeoutError:
             raise TimedOutError(timer.reason()) from None

@@ -116,12 +116,12 @@ class OpenAI:
                     so_far.add(piece)
                 return False
             finally:  # what came before an error came all the same
-                if (delta := so_far.fresh()) is not None:
+                if (fresh := so_far.fresh()) is not None:
                     reply.progressed()
                     if so_far.turned and not self._manners.inside:
                         self._manners.inside = True
                         told_anew(self._name, request, emit)
-                    told(so_far, delta, emit)
+                    told(so_far, fresh, emit)
 
         await reply.events(take)
         return _ended(so_far)

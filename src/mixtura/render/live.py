@@ -210,7 +210,7 @@ class Screen(Telling):
             case Token(text, (_, *inner), False):
                 if all(seat.role == "aggregator" for seat in inner):
                     card.text += text
-                    card.tokens += 1
+                    card.tokens += event.pieces
                     card.begun = card.begun or time.perf_counter()
             case Restarted(_, error):
                 card.text, card.note = "", f"again: {one_line(error)}" if error else "again"

@@ -30,8 +30,9 @@ def frame(event: Event, pricer: Pricer) -> dict[str, Any] | None:
     """One event; None for what the summary says."""
     match event:
         case Token(text, at, reasoning):
-            thought = {"reasoning": True} if reasoning else {}
-            return {"event": "token", "at": _at(at), "text": text, **thought}
+            more = {"reasoning": True} if reasoning else {}
+            more |= {"pieces": event.pieces} if event.pieces > 1 else {}
+            return {"event": "token", "at": _at(at), "text": text, **more}
         case RunStarted(model, _, shape, at):
             return {"event": "run_started", "at": _at(at), "model": model, "shape": shape}
         case Asked(model, _, at):

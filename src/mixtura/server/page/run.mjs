@@ -238,7 +238,7 @@ export class Run {
 
   _token(call, event) {
     call.first ??= event.seconds;
-    call.tokens += 1;
+    call.tokens += event.pieces ?? 1;
     call.state = event.reasoning ? "thinking" : "writing";
     if (event.reasoning) call.thoughts += event.text;
     else call.text += event.text;
@@ -248,7 +248,7 @@ export class Run {
       const outer = this._places.get(placed(call.at.slice(0, depth)));
       if (!outer) break;
       outer.first ??= event.seconds;
-      outer.tokens += 1;
+      outer.tokens += event.pieces ?? 1;
       outer.state = call.state;
       if (!event.reasoning) outer.text += event.text;
       this.touch(outer);
