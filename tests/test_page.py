@@ -150,6 +150,22 @@ def test_drafts_are_seen_while_they_are_written_and_before_the_answer(upstream, 
     assert person.text(".question") == "Why is the sky blue?"
 
 
+def test_the_upper_edge_of_a_draft_fades_only_when_it_has_grown_beyond_its_card(upstream, visit):
+    short, long, chief = Gate(), Gate(), Gate()
+    upstream.scripts["ann"] = Script(FIRST, ever=short)
+    upstream.scripts["ben"] = Script(SECOND, ever=long)
+    upstream.scripts["chief"] = Script(ANSWER, ever=chief)
+    person = visit(viewport={"width": 390, "height": 844}).ready().ask()
+    person.find(".card.writing", has_text="Air scatters blue").wait_for()
+    assert person.find(".glance.full").count() == 0
+
+    upstream.scripts["ann"] = Script(FIRST * 9, ever=Gate(60))
+    person = visit(viewport={"width": 390, "height": 844}).ready().ask()
+    person.find(".card.writing .glance.full").wait_for()
+    for gate in (short, long, chief):
+        gate.let()
+
+
 def test_every_card_says_its_model_its_times_its_speed_and_its_cost(upstream, visit):
     upstream.scripts["ann"] = Script(FIRST, pace=0.02)
     person = visit().ready().ask().answered()
@@ -959,7 +975,8 @@ def test_who_wants_less_motion_gets_none(upstream, visit):
 
 def test_the_pages_files_are_small_and_all_their_own(served):
     files = page.assets()
-    first = [name for name in files if name != "vendor/temml.mjs"]
+    later = ("vendor/temml.mjs", "vendor/stix-two-math.woff2")  # where there are formulas
+    first = [name for name in files if name not in later]
     assert sum(len(files[name].body) for name in first) < 300_000
     assert all(re.fullmatch(r'"[0-9a-f]{24}"', file.etag) for file in files.values())
     for name, file in files.items():
@@ -970,13 +987,22 @@ def test_the_pages_files_are_small_and_all_their_own(served):
         assert reply.headers["content-type"] == file.content_type
 
 
+def test_an_exported_run_brings_the_font_of_formulas_only_where_there_are_some():
+    assert '"Maths"' in page.style(with_maths=True)
+    assert "stix" not in page.style(with_maths=True) + page.style()
+    assert 'font-family: "Maths";' not in page.style()
+
+
 def test_every_vendored_file_has_its_licence():
     folder = Path(page.__file__).parent / "vendor"
     told = (folder / "README.md").read_text()
     for file in folder.iterdir():
         if file.suffix in (".mjs", ".woff2"):
             assert f"`{file.name}`" in told
-    for name in ("preact", "htm", "preact-signals", "marked", "dompurify", "temml", "geist"):
+    for name in (
+        "preact", "htm", "preact-signals", "marked", "dompurify", "temml", "geist",
+        "stix-two-math",
+    ):  # fmt: skip
         assert (folder / f"LICENSE-{name}.txt").stat().st_size > 500
 
 

@@ -116,7 +116,8 @@ def exported(run: Mapping[str, Any]) -> str:
     Its own policy forbids it every request, and every script but the one that it brings.
     """
     data = _inert(json.dumps(run))
-    script, look = _script(with_maths=_may_have_maths(data)), style()
+    maths = _may_have_maths(data)
+    script, look = _script(with_maths=maths), style(with_maths=maths)
     policy = "; ".join(
         (
             "default-src 'none'",
@@ -164,10 +165,16 @@ def _text(name: str) -> str:
 
 
 @cache
-def style() -> str:
-    """The page's look as one text, its font in it."""
-    font = base64.b64encode(assets()["vendor/geist.woff2"].body).decode()
-    return _text("style.css").replace("./vendor/geist.woff2", f"data:font/woff2;base64,{font}")
+def style(*, with_maths: bool = False) -> str:
+    """The page's look as one text, its fonts in it; that of formulas where there are some."""
+    look = _text("style.css")
+    for font in ("geist", "stix-two-math") if with_maths else ("geist",):
+        packed = base64.b64encode(assets()[f"vendor/{font}.woff2"].body).decode()
+        look = look.replace(f"./vendor/{font}.woff2", f"data:font/woff2;base64,{packed}")
+    return look if with_maths else _MATHS_FONT.sub("", look)
+
+
+_MATHS_FONT = re.compile(r"@font-face \{\s*font-family: \"Maths\";.*?\}\s*", re.DOTALL)
 
 
 @cache

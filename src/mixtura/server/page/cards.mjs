@@ -122,6 +122,12 @@ export function Numbers({ call, run }) {
   </span>`;
 }
 
+// The upper edge fades where the text does not fit, so that no line is seen by half.
+function fades(box) {
+  const text = box?.firstElementChild;
+  if (text) box.classList.toggle("full", text.offsetHeight > box.clientHeight);
+}
+
 // A text's shape without its marks, for a card's few lines.
 function glance(text, live) {
   const piece = live ? text.slice(-420) : text.slice(0, 420);
@@ -157,7 +163,7 @@ export function Card({ call, run }) {
         ? html`<span class="likeness" title="How alike its words and the answer's are"><i data-tenths=${Math.round(likeness * 10)}></i>${Math.round(likeness * 100)} %</span>`
         : html`<span class="dot ${call.state}"></span>`}
     </span>
-    <span class="glance ${call.live ? "tail" : ""} ${!call.text && call.thoughts ? "thoughts" : ""}">
+    <span ref=${(box) => fades(box)} class="glance ${call.live ? "tail" : ""} ${!call.text && call.thoughts ? "thoughts" : ""}">
       ${failed
         ? html`<span class="why"><b>${call.errorType ?? "failed"}</b> ${call.error}</span>`
         : text
