@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import string
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +14,7 @@ from mixtura import (
     Charge,
     ConfigError,
     ContextOverflowError,
+    EmptyAnswerError,
     Layer,
     Message,
     Mixture,
@@ -19,6 +22,7 @@ from mixtura import (
     Proposer,
     RejectedError,
     Request,
+    Restarted,
     Sampling,
     Token,
     ask,
@@ -26,7 +30,9 @@ from mixtura import (
 )
 from mixtura.models.local import Local
 from mixtura.models.openai import OpenAI
+from mixtura.schema import ModelTable
 from mixtura.upstream import Secret
+from mixtura.workshop import Workshop
 from tests.conftest import run
 
 FEW = Sampling(temperature=0.7, max_tokens=12, seed=1)
@@ -141,14 +147,13 @@ def test_the_event_loop_is_not_held_up_while_it_reads_and_writes(smol):
 
 
 def test_leaving_a_local_answer_frees_its_place(smol):
-    long = Request(ask("word " * 600).messages, Sampling(max_tokens=1000))  # seconds to read
-
     async def left_often():
-        for _ in range(6):
+        for number in range(6):  # each seconds to read, none of it known from the one before
+            long = Request(ask(f"{number} word " * 300).messages, Sampling(max_tokens=1000))
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.15):
                     await smol.complete(long)
-        return await smol.complete(Request(ASK.messages, FEW))
+        return await smol.complete(Request(ASK.messages, replace(FEW, temperature=0.0)))
 
     assert run(left_often()).text
 
@@ -215,3 +220,13 @@ def test_served_and_embedded_models_mix_in_one_run(served, smol):
 
     assert set(answer.usage_by_model) == {"served", "smollm2-135m"}
     assert answer.degraded == ()
+
+
+def test_a_local_model_that_says_nothing_is_asked_once_more(embedded, tmp_path):
+    model = Workshop({}, tmp_path).local("tiny", str(embedded), ModelTable(model=str(embedded)))
+    mute = Request(ASK.messages, Sampling(max_tokens=8, stop=tuple(string.printable)))
+    events = []
+
+    with pytest.raises(EmptyAnswerError):
+        run(model.complete(mute, events.append))
+    assert sum(isinstance(event, Restarted) for event in events) == 1

@@ -71,7 +71,8 @@ class Workshop:
             window=table.window or (min(known.context, table.context) if known else None),
         )
         limited = self._limited(Metered(model), table, (str(path), None))
-        return self._kept(limited, f"{path.name} {table.context}")
+        twice = Retrying(limited, attempts=2)  # small models say nothing at all now and then
+        return self._kept(twice, f"{path.name} {table.context}")
 
     def hosted(self, name: str, table: ModelTable, elsewhere: Model | None = None) -> Model:
         """A model at an endpoint; *elsewhere* is where its second copies go."""
