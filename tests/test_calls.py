@@ -819,8 +819,8 @@ def test_a_model_whose_quota_is_spent_is_left_alone_for_a_while_and_says_so():
 # ---- a member that others can do without
 
 
-def beside(*proposers, aggregator=None):
-    layer = Layer(tuple(map(Proposer, proposers)))
+def beside(*proposers, aggregator=None, quorum=1):
+    layer = Layer(tuple(map(Proposer, proposers)), quorum)
     return Mixture(layers=(layer,), aggregator=Aggregator(aggregator or echo("chief")))
 
 
@@ -852,6 +852,47 @@ def test_the_last_proposer_alive_and_the_aggregator_have_all_their_attempts():
 
     assert (len(dead.asked), len(last.asked), len(chief.asked)) == (1, 4, 4)
     assert answer.text == "done"
+
+
+def test_a_proposer_that_the_quorum_needs_has_all_its_attempts():
+    broken = Scripted("broken", [DOWN, DOWN, DOWN, "x"])
+
+    answer = run(beside(again(broken), echo("a"), quorum=2).complete(ASK))
+
+    assert len(broken.asked) == 4
+    assert answer.degraded == ()
+
+
+def test_a_model_that_the_quorum_needs_does_not_rest():
+    broken = Scripted("broken", [DOWN] * 5 + ["x"])
+    mixture = beside(Limited(broken, Gate(Limits())), echo("a"), quorum=2)
+
+    async def story():
+        for _ in range(5):
+            with pytest.raises(QuorumNotMetError):
+                await mixture.complete(ASK)
+        return await mixture.complete(ASK)
+
+    assert run(story()).degraded == ()
+
+
+@pytest.mark.parametrize("wrapped", [lambda model: model, lambda model: Hedged(model, after=9.0)])
+def test_where_all_rest_the_last_is_asked_all_the_same(wrapped):
+    models = [Scripted(name, [DOWN] * 5 + ["back"] * 5) for name in "abc"]
+    limited = [Limited(model, Gate(Limits())) for model in models]
+    mixture = beside(*map(wrapped, limited))
+
+    async def story():
+        for model in limited:
+            for _ in range(5):
+                with pytest.raises(UnavailableError):
+                    await model.complete(ASK)
+        return await mixture.complete(ASK)
+
+    answer = run(story())
+
+    assert [len(model.asked) for model in models] == [5, 5, 6]
+    assert len(answer.degraded) == 2
 
 
 def test_a_model_that_keeps_failing_rests_where_others_can_do_without_it():

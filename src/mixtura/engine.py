@@ -74,21 +74,43 @@ def time_left() -> float:
 
 
 class _Company:
-    """The calls of a layer that have answered or still may."""
+    """The calls of a layer that have answered or still may, and how many answers it needs."""
 
-    __slots__ = ("alive",)
+    __slots__ = ("_alive", "_quorum")
 
-    def __init__(self, alive: int) -> None:
-        self.alive = alive
+    def __init__(self, quorum: int) -> None:
+        self._quorum = quorum
+        self._alive: set[Seat] = set()
+
+    def joined(self, seat: Seat) -> None:
+        self._alive.add(seat)
+
+    def left(self, seat: Seat) -> None:
+        self._alive.discard(seat)
+
+    def spares(self, seat: Seat) -> bool:
+        """Whether the others are enough."""
+        return len(self._alive - {seat}) >= self._quorum
 
 
-_COMPANY: ContextVar[_Company | None] = ContextVar("company", default=None)
+_PLACE: ContextVar[tuple[_Company, Seat] | None] = ContextVar("place", default=None)
+"""The layer and the seat in it that a call is made for."""
 
 
 def accompanied(request: Request) -> bool:
     """Whether *request* is a draft that its layer can do without: others answer, or still may."""
-    company = _COMPANY.get()
-    return request.draft and company is not None and company.alive > 1
+    place = _PLACE.get()
+    return request.draft and place is not None and place[0].spares(place[1])
+
+
+def stands_back(request: Request) -> bool:
+    """The same; and if so, the others are told at once that this one will not answer."""
+    place = _PLACE.get()
+    if place is None or not accompanied(request):
+        return False
+    company, seat = place
+    company.left(seat)
+    return True
 
 
 class Round(NamedTuple):
@@ -167,15 +189,15 @@ async def propose(
     """
     cut: set[Seat] = set()
     tasks: dict[Seat, _Task] = {}
-    company = _COMPANY.set(_Company(layer.size))
+    company = _Company(layer.quorum)
     try:
         async with asyncio.TaskGroup() as group:
             with within(layer.deadline):
                 for index, (call, draw) in enumerate(_drawn(layer.calls)):
                     seat = Seat(depth, index, "proposer")
-                    asked = _ask(call, show, before, draw, seat, cut, emit, answers)
+                    company.joined(seat)
+                    asked = _ask(call, show, before, draw, seat, company, cut, emit, answers)
                     tasks[seat] = group.create_task(asked)
-            _COMPANY.reset(company)  # the tasks have it
             await _settled(tasks, layer, cut)
     except asyncio.CancelledError as left:
         bill(left, *(charge for task in tasks.values() for charge in _charges(task)))
@@ -199,11 +221,13 @@ async def _ask(
     before: Sequence[Completion],
     draw: _Draw,
     seat: Seat,
+    company: _Company,
     cut: set[Seat],
     emit: Emit | None,
     answers: bool,
 ) -> Completion | ModelError:
     model = proposer.model
+    _PLACE.set((company, seat))  # of this task and those that it begins
     inner = placed(emit, seat) if emit else None
     try:
         asked = _for_proposer(proposer, show(model, before, proposer.persona), draw, answers)
@@ -220,12 +244,12 @@ async def _ask(
         failed = TimedOutError("cut off by the layer's patience or deadline", charges=lost)
         leave(failed, partial(left))
     else:
+        company.joined(seat)  # also when a member of it stood back
         if emit:
             emit(Proposal(answer, (seat,)))
         return answer
     failed.model = failed.model or model.name
-    if (company := _COMPANY.get()) is not None:
-        company.alive -= 1
+    company.left(seat)
     kept = None if answers else _salvaged(failed)
     if emit and kept:
         emit(Noticed(model.name, kept.degraded[0], (seat,)))

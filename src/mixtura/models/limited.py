@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
-from mixtura.engine import accompanied, time_left
+from mixtura.engine import stands_back, time_left
 from mixtura.errors import QuotaError, RateLimitedError, RestingError, UnavailableError
 from mixtura.events import Emit
 from mixtura.model import Model, Wrapper
@@ -247,10 +247,12 @@ class _Door:
             self.allowed = max(1.0, at_once * DECREASE)
             self.last_decrease = now
 
-    def rested(self, model: str) -> None:
-        """Raises RestingError while it rests."""
+    def rested(self, model: str, request: Request) -> None:
+        """Raises RestingError while it rests and others can do without it."""
         failing = self.failing.get(model)
-        if failing is not None and (rest := failing.until - self.clock()) > 0:
+        if failing is None or (rest := failing.until - self.clock()) <= 0:
+            return
+        if stands_back(request):
             said = f"its last {failing.failures} calls failed: not asked for {rest:.0f} s more"
             raise RestingError(said)
 
@@ -274,8 +276,7 @@ class Limited(Wrapper):
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         door = self._gate.door()
-        if accompanied(request):
-            door.rested(self.name)
+        door.rested(self.name, request)
         counts = self._gate.limits.tokens_per_minute is not None
         await door.enter(self.name, _size(request) if counts else 0)
         try:
