@@ -47,6 +47,8 @@ from mixtura.errors import ConfigError
 from mixtura.models.budgeted import Budgeted
 from mixtura.models.deadlined import hurried
 from mixtura.models.fake import Scripted, echo, failing, slow
+from mixtura.models.limited import Gate, Limited, Limits
+from mixtura.models.retrying import Retrying
 from mixtura.patterns import BestOf, Chosen, Ranker, Sequential, Vote, self_moa
 from mixtura.patterns.extract import BY_NAME
 from mixtura.patterns.ranked import shuffled
@@ -632,6 +634,22 @@ def test_a_judge_that_fails_for_one_proposal_costs_and_does_not_end_the_run():
     assert answer.degraded == ("1 proposal without a score: the judge judge failed: down",)
     assert Charge("judge", Usage(9, 0), "failed") in answer.charges
     assert len(answer.charges) == 4
+
+
+def test_a_judge_that_was_down_for_a_moment_scores_every_proposal_all_the_same():
+    async def nowait(_):
+        pass
+
+    def mark(request):
+        return json.dumps({"score": {"one": 4, "two": 9, "three": 5}[drafts_in(request)[0]]})
+
+    judge = Scripted("judge", [*[UnavailableError("HTTP 503")] * 6, *[mark] * 3])
+    chooser = BestOf(Retrying(Limited(judge, Gate(Limits())), attempts=4, sleep=nowait))
+
+    answer = run(Chosen.of(team("one", "two", "three"), chooser).complete(ASK))
+
+    assert answer.text == "two"
+    assert answer.degraded == ()
 
 
 def test_without_any_score_the_closest_to_the_others_is_taken_and_that_is_said():

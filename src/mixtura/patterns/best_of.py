@@ -82,15 +82,16 @@ class BestOf:
             assert isinstance(model, _Reader)
             return show(model, [model.proposal], persona)
 
-        layer = Layer(tuple(Proposer(reader, self.sampling) for reader in readers))
+        seats = tuple(Proposer(reader, self.sampling) for reader in readers)
+        layer = Layer(seats, quorum=len(seats))  # no score stands in for another
+        lost = ""
         try:
-            found = await propose(layer, one, (), depth=1, emit=emit)
-        except QuorumNotMetError as error:
-            first = f"the judge {judge.name} failed: {error.causes[0]}"
-            return [_Mark(None, first, error.charges), *[_Mark(None, first)] * (len(readers) - 1)]
-        lost = f"the judge {judge.name} failed: {found.lost[0]}" if found.lost else ""
+            charges = (await propose(layer, one, (), depth=1, emit=emit)).charges
+        except QuorumNotMetError as error:  # then some are without
+            charges = error.charges
+            lost = f"the judge {judge.name} failed: {error.causes[0]}"
         marks = [_mark(judge, reader.verdict, lost) for reader in readers]
-        return [marks[0]._replace(charges=found.charges), *marks[1:]]
+        return [marks[0]._replace(charges=charges), *marks[1:]]
 
 
 class _Reader(Wrapper):
