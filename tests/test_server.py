@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from hashlib import sha256
+from http.client import HTTPConnection
 
 import pytest
 
@@ -337,6 +338,30 @@ def test_a_model_that_fails_alone_is_an_http_error_also_for_a_stream(
     assert (answer.status, answer.json["error"]["code"]) == (status, code)
     if status in (429, 503):
         assert int(answer.headers["retry-after"]) >= 1
+
+
+def test_several_answers_that_fail_in_a_stream_leave_the_connection_and_the_log_clean(
+    upstream, tmp_path
+):
+    upstream.scripts["dead"] = Script("x", ever=fault("500"))
+    with serving(tmp_path, team(upstream, "a", "b", "dead")) as held:
+        line = HTTPConnection(held.url.removeprefix("http://"), timeout=20)
+        body = {"model": "dead", "messages": QUESTION, "n": 2, "stream": True}
+        found: list[tuple[int, object]] = []
+        for _ in range(2):
+            line.request(
+                "POST",
+                "/v1/chat/completions",
+                json.dumps(body),
+                {"Content-Type": "application/json"},
+            )
+            answer = line.getresponse()
+            answer.read()
+            found.append((answer.status, line.sock.getsockname()))
+        line.close()
+
+    assert found == [(503, found[0][1])] * 2
+    assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 def test_a_layer_that_must_wait_as_a_whole_is_unavailable_until_the_first_may_be_asked(

@@ -172,9 +172,10 @@ async def _unless_left(run: Coroutine[Any, Any, T], receive: Receive) -> T | Non
     try:
         return await run
     except asyncio.CancelledError:
-        if not left or me.uncancel() > 0:
+        if not left:
             raise
-        return None
+        me.uncancel()
+        return None  # whoever else called it off: there is nothing more to do
     finally:
         over = True
         if watch is not None:
