@@ -782,6 +782,21 @@ def test_a_head_that_never_ends_is_not_waited_for(upstream, tmp_path):
                 time.sleep(0.4)
 
 
+@pytest.mark.parametrize("more", [b"\r\n", b"x"])
+def test_what_is_no_request_does_not_keep_a_line_open(more, upstream, tmp_path):
+    table = "[serve]\nreceive_seconds = 0.3"
+    asked = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+    with serving(tmp_path, team(upstream, "a", "chief", more=table)) as server:
+        port = int(server.url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), 10) as line:
+            line.sendall(asked % (1000 if more == b"x" else 0))  # a body that no one reads
+            said = b""
+            while not said.endswith(b"}"):
+                said += line.recv(1000)
+            line.sendall(more)
+            assert line.recv(100) == b""
+
+
 def test_more_than_may_run_wait_and_more_than_may_wait_are_sent_away(tmp_path):
     with running() as slow:
         slow.scripts = {"a": Script("x"), "chief": Script("done", delay=0.5)}

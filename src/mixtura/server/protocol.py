@@ -32,6 +32,10 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if not self._begun:  # nearly always: the head came as one
+            if self._alarm is None and self.cycle and self.cycle.response_complete:
+                # an empty line, or a body that no one wants: no request, and uvicorn's own clock
+                # for lines without one was stopped by it
+                self._alarm = self.loop.call_later(self.patience, self.transport.close)
             return
         if self._alarm is None:
             self._alarm = self.loop.call_later(self.patience, self._too_late)
