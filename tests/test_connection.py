@@ -706,6 +706,19 @@ def test_plain_requests_name_their_server_to_the_proxy(alone):
     assert headers["proxy-authorization"] == f"basic {login}"
 
 
+def test_plain_requests_go_through_a_proxy_that_speaks_tls(alone, certificate):
+    alone.setenv("SSL_CERT_FILE", str(certificate / "cert.pem"))
+
+    async def ask() -> Server:
+        async with serving(answering(sized(b"through")), tls=speaking_tls(certificate)) as proxy:
+            alone.setenv("http_proxy", f"https://localhost:{proxy.host.rpartition(':')[2]}")
+            for _ in range(2):
+                assert (await got("http://nowhere.example/v1")).body == b"through"
+            return proxy
+
+    assert run(ask()).requests[0][0] == "POST http://nowhere.example/v1 HTTP/1.1"
+
+
 @pytest.mark.parametrize("spared", ["127.0.0.1", "*", "localhost,127.0.0.1"])
 def test_servers_that_the_environment_spares_are_reached_without_the_proxy(spared, alone):
     alone.setenv("http_proxy", "http://127.0.0.1:9")

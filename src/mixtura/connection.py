@@ -130,7 +130,7 @@ class Lines:
 
     async def _line(self, place: Place) -> Line:
         to = place.proxy or place
-        ear = None if place.secure else self._ear
+        ear = None if place.secure or to.secure else self._ear
         # uvloop tries one address after the other: it has no such option
         races = isinstance(self._loop, asyncio.BaseEventLoop)
         race: dict[str, Any] = {"happy_eyeballs_delay": 0.25} if races else {}
