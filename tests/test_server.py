@@ -782,6 +782,22 @@ def test_a_head_that_never_ends_is_not_waited_for(upstream, tmp_path):
                 time.sleep(0.4)
 
 
+def test_a_head_that_comes_with_the_body_before_it_is_not_too_large(server):
+    body = json.dumps({"model": "a", "messages": QUESTION, "user": "x" * 100_000}).encode()
+    asked = (
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    )
+    port = int(server.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), 10) as line:
+        line.sendall(asked + b"GET /healthz HTTP/1.1\r\n")
+        said = line.recv(100_000)
+        line.sendall(b"Host: localhost\r\n\r\n")
+        while not said.endswith(b'{"status":"ok"}') and (more := line.recv(100_000)):
+            said += more
+    assert said.count(b"HTTP/1.1 200 OK") == 2
+
+
 @pytest.mark.parametrize("more", [b"\r\n", b"x"])
 def test_what_is_no_request_does_not_keep_a_line_open(more, upstream, tmp_path):
     table = "[serve]\nreceive_seconds = 0.3"

@@ -19,7 +19,8 @@ class Protocol(HttpToolsProtocol):
     patience = 30.0
     _alarm: asyncio.TimerHandle | None = None
     _begun = False
-    _head = 0
+    _head: int | None = None
+    """Bytes of a head that is not whole yet; None while it has only begun."""
 
     @classmethod
     def within(cls, seconds: float) -> type[Protocol]:
@@ -39,14 +40,17 @@ class Protocol(HttpToolsProtocol):
             return
         if self._alarm is None:
             self._alarm = self.loop.call_later(self.patience, self._too_late)
-        self._head += len(data)
+        if self._head is not None:
+            self._head += len(data)
+        else:  # behind another request, most of the piece may be that one's body
+            self._head = 0 if self.cycle else len(data)
         if self._head > LARGEST_HEAD:
             self.send_400_response(f"The head is larger than {LARGEST_HEAD} bytes.")
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._heard()
-        self._begun, self._head = True, 0
+        self._begun, self._head = True, None
 
     def on_headers_complete(self) -> None:
         self._heard()
