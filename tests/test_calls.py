@@ -62,6 +62,15 @@ class Clock:
     def __call__(self):
         return self.now
 
+    def after(self, seconds, step):
+        """A step of a script that takes so long."""
+
+        def taken(_):
+            self.now += seconds
+            return step
+
+        return taken
+
 
 async def at_once(models, request=ASK):
     """Ask all; the most that were inside at the same time."""
@@ -878,8 +887,10 @@ def test_a_model_that_the_quorum_needs_does_not_rest():
 
 @pytest.mark.parametrize("wrapped", [lambda model: model, lambda model: Hedged(model, after=9.0)])
 def test_where_all_rest_the_last_is_asked_all_the_same(wrapped):
-    models = [Scripted(name, [DOWN] * 5 + ["back"] * 5) for name in "abc"]
-    limited = [Limited(model, Gate(Limits())) for model in models]
+    clock = Clock()
+    down = [clock.after(2.0, DOWN)] * 5
+    models = [Scripted(name, down + ["back"] * 5) for name in "abc"]
+    limited = [Limited(model, Gate(Limits(), clock=clock)) for model in models]
     mixture = beside(*map(wrapped, limited))
 
     async def story():
@@ -897,7 +908,7 @@ def test_where_all_rest_the_last_is_asked_all_the_same(wrapped):
 
 def test_a_model_that_keeps_failing_rests_where_others_can_do_without_it():
     clock = Clock()
-    broken = Scripted("broken", repeat(DOWN))
+    broken = Scripted("broken", repeat(clock.after(2.0, DOWN)))
     limited = Limited(broken, Gate(Limits(), clock=clock))
     mixture = beside(again(limited), echo("a"))
 
@@ -911,7 +922,7 @@ def test_a_model_that_keeps_failing_rests_where_others_can_do_without_it():
         assert calls == 4
         calls, said = await asked(3)
         assert calls == 1, "the fifth failure was the last that anyone waited for"
-        assert said == "layer 1: broken failed: its last 5 calls failed: not asked for 30 s more"
+        assert said == "layer 1: broken failed: failed 5 times in a row: not asked for 30 s more"
         with pytest.raises(UnavailableError, match="503"):
             await limited.complete(ASK)  # who depends on it asks all the same
         clock.now += 31
@@ -924,7 +935,8 @@ def test_a_model_that_keeps_failing_rests_where_others_can_do_without_it():
 
 def test_a_model_that_answers_again_is_asked_as_before():
     clock = Clock()
-    flaky = Scripted("flaky", [*[DOWN] * 5, "back", *[DOWN] * 4, "fine"])
+    down = clock.after(2.0, DOWN)
+    flaky = Scripted("flaky", [*[down] * 5, "back", *[down] * 4, "fine"])
     limited = Limited(flaky, Gate(Limits(), clock=clock))
     mixture = beside(limited, echo("a"))
 
@@ -935,6 +947,17 @@ def test_a_model_that_answers_again_is_asked_as_before():
         return [(await mixture.complete(ASK)).degraded for _ in range(6)]
 
     assert [bool(d) for d in run(story())] == [False, True, True, True, True, False]
+
+
+def test_what_many_runs_meet_in_one_breath_is_one_failure():
+    broken = Scripted("broken", repeat(DOWN))
+    mixture = beside(Limited(broken, Gate(Limits(), clock=Clock())), echo("a"))
+
+    async def many():
+        await asyncio.gather(*(mixture.complete(ASK) for _ in range(20)))
+
+    run(many())
+    assert len(broken.asked) == 20
 
 
 def test_an_answer_that_a_cap_may_have_cut_is_not_kept(store):

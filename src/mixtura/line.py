@@ -336,6 +336,7 @@ class Line(asyncio.BufferedProtocol):
             if not self._holding:  # the end was in it
                 return
         held = b"".join(self._held)
+        self._held = [held] if held else []
         events = held.count(b"\n\n")
         self._wants(int(ENDING * len(held) / events) if events >= QUICK else 1)
         self.release()

@@ -20,7 +20,7 @@ MINUTE = 60.0
 DECREASE = 0.7
 """What a 429 leaves of the calls at once (inspect takes 0.8, TCP 0.5)."""
 CALM = 1.0
-"""Seconds in which further 429s say nothing new: they were sent before the first was heard."""
+"""Seconds in which further failures say nothing new: they were sent before the first was heard."""
 LONGEST_CLOSED = 60.0
 """Seconds: when an upstream wants to be left alone for longer, no one waits for it."""
 PATIENT = 60.0
@@ -98,13 +98,20 @@ class _Waiting:
 
 @dataclass(slots=True)
 class _Failing:
-    """A model's failures in a row, and its rests after them."""
+    """
+    A model's failures in a row, and its rests after them. Those of one breath count as one:
+    many runs at once may meet the same short fault.
+    """
 
     failures: int = 0
+    last: float = float("-inf")
     rest: float = 0.0
     until: float = float("-inf")
 
     def failed(self, now: float) -> None:
+        if now - self.last < CALM:
+            return
+        self.last = now
         self.failures += 1
         if now >= self.until and (self.failures >= FAILURES or self.rest):
             self.rest = min(2 * self.rest or FIRST_REST, LONGEST_REST)
@@ -253,7 +260,7 @@ class _Door:
         if failing is None or (rest := failing.until - self.clock()) <= 0:
             return
         if stands_back(request):
-            said = f"its last {failing.failures} calls failed: not asked for {rest:.0f} s more"
+            said = f"failed {failing.failures} times in a row: not asked for {rest:.0f} s more"
             raise RestingError(said)
 
     def failed(self, model: str) -> None:
