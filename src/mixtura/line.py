@@ -27,7 +27,7 @@ A_MOMENT = 0.05
 """Seconds that an answer which is over may take to say so on the line, too."""
 BEAT = 0.02
 """Seconds: frames that end within the same ones end together."""
-QUICK, ENDING = 4, 1.8
+QUICK, ENDING = 4, 2.1
 """
 Events in a frame from which on the system need not wake us for each, and the size, in events,
 of what it wakes us for: an answer's finish reason and its usage come together, and are larger.

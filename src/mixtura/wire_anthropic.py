@@ -246,11 +246,11 @@ def _tokens(blocks: Sequence[JsonObject]) -> int:
 # ---- an answer as it streams in
 
 
-class _Thinking(msgspec.Struct):
+class _Thinking(msgspec.Struct, gc=False):
     thinking_tokens: int | None = None
 
 
-class _Usage(msgspec.Struct):
+class _Usage(msgspec.Struct, gc=False):
     input_tokens: int | None = None
     output_tokens: int | None = None
     cache_read_input_tokens: int | None = None
@@ -258,7 +258,7 @@ class _Usage(msgspec.Struct):
     output_tokens_details: _Thinking | None = None
 
 
-class _Block(msgspec.Struct):
+class _Block(msgspec.Struct, gc=False):
     type: str = ""
     text: str = ""
     thinking: str = ""
@@ -267,12 +267,12 @@ class _Block(msgspec.Struct):
     input: Any = None
 
 
-class _StopDetails(msgspec.Struct):
+class _StopDetails(msgspec.Struct, gc=False):
     category: str | None = None
     explanation: str | None = None
 
 
-class _Delta(msgspec.Struct):
+class _Delta(msgspec.Struct, gc=False):
     text: str = ""
     thinking: str = ""
     partial_json: str = ""
@@ -280,11 +280,11 @@ class _Delta(msgspec.Struct):
     stop_details: _StopDetails | None = None
 
 
-class _Message(msgspec.Struct):
+class _Message(msgspec.Struct, gc=False):
     usage: _Usage | None = None
 
 
-class Event(msgspec.Struct):
+class Event(msgspec.Struct, gc=False):
     """One event of a stream, or a whole answer (then its type is ``message``)."""
 
     type: str = ""
