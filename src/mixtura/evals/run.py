@@ -415,8 +415,10 @@ class Turns:
         self._waiting.append(place)
         await place
 
-    def ended(self) -> None:
+    def ended(self, *, made_room: bool) -> None:
         self.under_way -= 1
+        if not made_room:
+            return
         for place in self._waiting:
             if not place.done():
                 place.set_result(None)
@@ -436,19 +438,15 @@ class Patient(Wrapper):
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         while True:
             self._turns.under_way += 1
+            waits = False
             try:
-                answer = await self._model.complete(request, emit)
+                return await self._model.complete(request, emit)
             except BudgetExceededError as error:
-                if billed(error) or self._turns.under_way == 1:
-                    self._turns.ended()
+                waits = not billed(error) and self._turns.under_way > 1
+                if not waits:
                     raise
-            except BaseException:
-                self._turns.ended()
-                raise
-            else:
-                self._turns.ended()
-                return answer
-            self._turns.under_way -= 1  # it took nothing: there is no more room than before
+            finally:
+                self._turns.ended(made_room=not waits)
             await self._turns.one_ends()
 
 

@@ -49,6 +49,11 @@ class Limits:
     tokens_per_minute: int | None = None
     one_model: bool = False
 
+    @property
+    def by_the_minute(self) -> bool:
+        """What was asked in the last minute has to be known."""
+        return self.requests_per_minute is not None or self.tokens_per_minute is not None
+
     def __post_init__(self) -> None:
         for name in ("concurrency", "requests_per_minute", "tokens_per_minute"):
             value = getattr(self, name)
@@ -194,20 +199,18 @@ class _Door:
 
     def _wide_open(self) -> bool:
         """No one waits, and nothing says that anyone should."""
-        limits = self.limits
         return (
             not self.waiting
             and self.inside + 1 <= self.allowed
-            and not limits.one_model
-            and limits.requests_per_minute is None
-            and limits.tokens_per_minute is None
+            and not self.limits.one_model
+            and not self.limits.by_the_minute
             and self.closed_until <= self.clock()
         )
 
     def _let_in(self, model: str, needed: int) -> None:
         self.inside += 1
         self.serving = model
-        if self.limits.requests_per_minute is not None or self.limits.tokens_per_minute is not None:
+        if self.limits.by_the_minute:
             self.recent.append((self.clock(), needed))
 
     def _next(self) -> _Waiting | None:

@@ -18,6 +18,7 @@ from mixtura.store import DayBook, Store
 
 MINUTE = 60.0
 MOST_HEARD = 64
+"""Host headers that are remembered as ours."""
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -143,6 +143,12 @@ async def _left(receive: Receive) -> None:
         pass
 
 
+def _after_this_step(then: Callable[[], None]) -> None:
+    """Call *then* behind the first steps of the tasks that are about to begin: the calls."""
+    loop = asyncio.get_running_loop()
+    loop.call_soon(loop.call_soon, then)
+
+
 async def _unless_left(run: Coroutine[Any, Any, T], receive: Receive) -> T | None:
     """
     What *run* gives; None when the client left before, and then nothing runs on.
@@ -167,8 +173,7 @@ async def _unless_left(run: Coroutine[Any, Any, T], receive: Receive) -> T | Non
         watch = asyncio.ensure_future(_left(receive))
         watch.add_done_callback(gone)
 
-    loop = asyncio.get_running_loop()
-    loop.call_soon(loop.call_soon, begin)
+    _after_this_step(begin)
     try:
         return await run
     except asyncio.CancelledError:
@@ -210,8 +215,7 @@ class Live(Response):
                         self._played = True
                         group.create_task(self._play(send))
 
-                loop = asyncio.get_running_loop()
-                loop.call_soon(loop.call_soon, play)
+                _after_this_step(play)
                 try:
                     self._refused = await self._run()
                 except BaseException:

@@ -56,10 +56,11 @@ def converted(raw: Mapping[str, Any], to: type[T], right: Mapping[str, str]) -> 
 
 def check_known(raw: Mapping[str, Any], cannot: Mapping[str, str]) -> None:
     """Raises Refused for a parameter that we know and cannot honour."""
-    for name in cannot.keys() & raw.keys():
-        if raw[name] not in (None, False):
-            said = f"{cannot[name]}: leave `{name}` out"
-            raise Refused(400, said, param=name, code="unsupported_parameter")
+    for name, said in cannot.items():
+        if raw.get(name) not in (None, False):
+            raise Refused(
+                400, f"{said}: leave `{name}` out", param=name, code="unsupported_parameter"
+            )
 
 
 def check_tools(tools: Sequence[str], chosen: Iterable[str], *, where: str) -> None:

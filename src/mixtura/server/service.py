@@ -112,7 +112,7 @@ class Service:
         self._unsettled: list[Job] = []
         """Jobs that are over, until they are counted and kept."""
         self._choices: dict[str, Choice] = {}
-        self._models: dict[tuple[str, str, str], tuple[Plan, Model]] = {}
+        self._models: dict[tuple[str, str, str], Model] = {}
         """What answers calls that wish for nothing, by choice, consultation and client."""
         plans = (config.plan(name) for name in config.mixtures())
         self._ours = frozenset(name for plan in plans for name in plan.members()) | set(hub.known())
@@ -144,10 +144,9 @@ class Service:
         if wish.deadline is not None:
             deadline = wish.deadline if deadline is None else min(wish.deadline, deadline)
         key = (choice.name, wish.consult or self.config.serve.consult, client.name)
-        usual = wish.max_cost is None and deadline == self._deadline
-        plan, model = self._models.get(key, (None, None))
-        if usual and model is not None and plan is choice.plan:
-            return model, deadline
+        usual = wish.max_cost is None and deadline == self._deadline and not wish.chooses
+        if usual and key in self._models:
+            return self._models[key], deadline
         purses = [*client.purses]
         if wish.max_cost is not None:  # of all its answers together
             purses.append(Pocket("this request", wish.max_cost))
@@ -164,7 +163,7 @@ class Service:
                 raise Refused(400, str(error), code="not_possible", param="mixtura") from None
             raise Refused(503, str(error), kind="api_error", code="model_not_ready") from None
         if usual and choice.name in self._choices:
-            self._models[key] = choice.plan, model
+            self._models[key] = model
         return model, deadline
 
     def plan(self, call: Call, client: Client) -> Choice:
