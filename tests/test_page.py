@@ -159,7 +159,9 @@ def test_the_upper_edge_of_a_draft_fades_only_when_it_has_grown_beyond_its_card(
     person.find(".card.writing", has_text="Air scatters blue").wait_for()
     assert person.find(".glance.full").count() == 0
 
-    upstream.scripts["ann"] = Script(FIRST * 9, ever=Gate(60))
+    short.let()
+    grown = Script(FIRST * 9, pace=0.02)
+    upstream.scripts["ann"] = grown
     person = visit(viewport={"width": 390, "height": 844}).ready().ask()
     person.find(".card.writing .glance.full").wait_for()
     for gate in (short, long, chief):

@@ -124,8 +124,10 @@ export function Numbers({ call, run }) {
 
 // The upper edge fades where the text does not fit, so that no line is seen by half.
 function fades(box) {
-  const text = box?.firstElementChild;
-  if (text) box.classList.toggle("full", text.offsetHeight > box.clientHeight);
+  requestAnimationFrame(() => {  // once it has its place on the page
+    const text = box?.firstElementChild;
+    if (text) box.classList.toggle("full", text.offsetHeight > box.clientHeight);
+  });
 }
 
 // A text's shape without its marks, for a card's few lines.
