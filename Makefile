@@ -30,7 +30,7 @@ check: $(VENV)/.test ## Lint, types, the layer rule
 soak: $(VENV)/.test ## The long tests
 	@$(BIN)/python -m pytest -m soak
 
-bench: $(VENV)/.test ## What Mixtura adds to its models' own time, and what it costs (about a minute)
+bench: $(VENV)/.test ## What Mixtura adds to its models' own time, and what it costs (about three minutes)
 	@$(BIN)/python bench/run.py
 
 lock: $(VENV)/.test ## Pin the dependencies anew, with hashes and no index line

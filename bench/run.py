@@ -53,7 +53,8 @@ IN_FLIGHT = 64
 LATEST = {"one": 0.002, "many": 0.010}
 """Seconds of the fake's own lateness (99 %) above which the figures are noise."""
 MOST_FOREIGN = 0.05
-TARGETS = {"a3_over_a0_mean": 1.01, "cpu_ratio_a3_a1": 0.25}
+TARGETS = {"a3_over_a0_mean": 1.005, "a3_added_ms_p99": 5.0, "cpu_ratio_a3_a1": 0.30}
+"""The tail decides: whoever waits for a mixture waits for its slowest call."""
 
 
 class Timing(NamedTuple):
@@ -126,14 +127,19 @@ async def warm(fake: Upstream, arms: dict[str, Arm], runs: int) -> None:
 
 
 async def paired(
-    fake: Upstream, arms: dict[str, Arm], profile: str, runs: int, seed: int
+    fake: Upstream, arms: dict[str, Arm], asked_for: argparse.Namespace
 ) -> tuple[dict[str, list[Timing]], list[Row], dict[str, int]]:
-    """One run in flight; each run by every arm, in an order drawn by seed."""
-    fake.profile(profile, seed)
-    draw = random.Random(seed)
+    """
+    One run in flight, in an order drawn by seed: the first ones by every arm, all by Mixtura.
+
+    A tail needs many runs, a comparison of means does not.
+    """
+    fake.profile(asked_for.profile, asked_for.seed)
+    draw = random.Random(asked_for.seed)
     asked: list[tuple[str, str, tuple[float, float, str]]] = []
-    for number in range(runs):
-        for name in draw.sample(PAIRED, len(PAIRED)):
+    for number in range(asked_for.runs):
+        names = PAIRED if number < asked_for.compared else ("a3",)
+        for name in draw.sample(names, len(names)):
             done = await one(arms[name], str(number))
             asked.append((name, str(number), done))
     log = fake.log()
@@ -221,7 +227,7 @@ def result(
 ) -> dict[str, Any]:
     ours = [timing.added * 1000 for timing in timings["a3"]]
     against = {
-        name: [a.whole / b.whole for a, b in zip(timings["a3"], timings[name], strict=True)]
+        name: [a.whole / b.whole for a, b in zip(timings["a3"], timings[name], strict=False)]
         for name in ("a1", "a1b")
     }
     found: dict[str, Any] = {
@@ -229,6 +235,8 @@ def result(
         "a3_over_a0_95": interval([t.ratio for t in timings["a3"]]),
         "a3_added_ms_p50": statistics.median(ours),
         "a3_added_ms_p99": percentile(ours, 0.99),
+        "a3_added_ms_max": max(ours),
+        "a3_runs": len(ours),
         "cpu_ms_per_mixture_64": cpu["a3"] * 1000,
         "cpu_ratio_a3_a1": cpu["a3"] / cpu["a1"],
         "cpu_ratio_a3_a1_streamed": cpu["a3"] / cpu["a1s"],
@@ -247,7 +255,9 @@ def result(
 
 
 def _short(value: float | Sequence[float]) -> float | list[float]:
-    return round(value, 4) if isinstance(value, float) else [round(v, 4) for v in value]
+    if isinstance(value, int | float):
+        return round(value, 4)
+    return [round(v, 4) for v in value]
 
 
 def noise(alone: Sequence[Row], many: Sequence[float], shares: dict[str, Any]) -> dict[str, Any]:
@@ -273,7 +283,8 @@ def noise(alone: Sequence[Row], many: Sequence[float], shares: dict[str, Any]) -
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", default="minute", help="see profiles.toml")
-    parser.add_argument("--runs", type=int, default=20, help="paired runs, one in flight")
+    parser.add_argument("--runs", type=int, default=200, help="runs of Mixtura, one in flight")
+    parser.add_argument("--compared", type=int, default=20, help="of these by the other arms, too")
     parser.add_argument("--rounds", type=int, default=3, help=f"rounds of {IN_FLIGHT} in flight")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--strict", action="store_true", help="fail when disturbed or missed")
@@ -290,7 +301,7 @@ async def measured(fake: Upstream, asked: argparse.Namespace) -> dict[str, Any]:
     }
     await warm(fake, arms, 10)
     watch = Watch(fake)
-    timings, rows, connections = await paired(fake, arms, asked.profile, asked.runs, asked.seed)
+    timings, rows, connections = await paired(fake, arms, asked)
     cpu, added, late = await crowded(fake, arms, asked.rounds, asked.seed)
     found = result(timings, cpu, added)
     Console(width=132, highlight=False).print(table(timings, cpu, added))

@@ -22,7 +22,7 @@ from mixtura import connection
 from mixtura.connection import Lines, connections
 from mixtura.ear import MANY
 from mixtura.errors import MalformedError, RejectedError, TimedOutError, UnavailableError
-from mixtura.line import LARGEST_HEAD, SLICE, UNPACKED
+from mixtura.line import LARGEST_HEAD, SLICE, UNPACKED, Pulse
 from mixtura.upstream import Clocks, Reply, fetched, posted
 from tests.conftest import run
 
@@ -1017,6 +1017,55 @@ def test_a_quick_draft_that_slows_down_keeps_nothing_back(last):
 
     words = answer.body.decode().replace("data: ", "").split()
     assert [w for w in words if len(w) == 1] == [*"xyz"]
+
+
+def test_the_end_of_a_quick_draft_is_read_at_once_however_small_it_is(monkeypatch):
+    async def then(peer: Peer, told) -> None:
+        monkeypatch.setattr(Pulse, "after", lambda *_: None)  # the frame under way is the last
+        await told(*events(*(f"4-{i}" for i in range(9))))
+        await peer.send(*events("[DONE]"))
+        await peer.left()  # the body's end never comes
+
+    play, heard = quick(then)
+    (answer,), _ = asked(play, frame=0.02, heard=heard, until=b"[DONE]")
+
+    assert answer.body.endswith(b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("sign", [chunk(b"data: [DONE]\n\n"), chunk(b"message_stop\n\n"), END])
+def test_the_sign_of_a_drafts_end_is_seen_wherever_it_is_cut(sign):
+    for cut in range(1, len(sign)):
+        began = asyncio.Event()
+
+        async def play(peer: Peer, cut: int = cut, began: asyncio.Event = began) -> None:
+            await peer.request()
+            await peer.send(STREAM, events("first")[0])
+            await began.wait()
+            await peer.send(sign[:cut])
+            await asyncio.sleep(0.002)
+            await peer.send(sign[cut:])
+            await peer.left()
+
+        until = None if sign == END else sign.split(b"\r\n")[1]
+        (answer,), _ = asked(
+            play, heard=lambda _, began=began: began.set(), frame=FOR_EVER, until=until
+        )
+        assert answer.body.startswith(b"data: first\n\n")
+
+
+def test_a_draft_whose_length_is_known_is_read_to_its_end_at_once():
+    began = asyncio.Event()
+
+    async def play(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc")
+        await began.wait()
+        await peer.send(b"def")
+        await peer.left()
+
+    (answer,), _ = asked(play, heard=lambda _: began.set(), frame=FOR_EVER)
+
+    assert answer.body == b"abcdef"
 
 
 def test_a_quick_draft_that_speaks_of_its_end_goes_on_piece_by_piece():

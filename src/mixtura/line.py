@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import zlib
 from collections.abc import Callable, Iterator
 from contextvars import Context, copy_context
@@ -27,12 +26,10 @@ A_MOMENT = 0.05
 """Seconds that an answer which is over may take to say so on the line, too."""
 BEAT = 0.02
 """Seconds: frames that end within the same ones end together."""
-QUICK, ENDING = 4, 2.1
-"""
-Events in a frame from which on the system need not wake us for each, and the size, in events,
-of what it wakes us for: an answer's finish reason and its usage come together, and are larger.
-"""
 LAST_CHUNK = b"0\r\n\r\n"
+LAST_EVENTS = (b"[DONE]", b"message_stop")
+"""What the last event of a stream says, in both dialects."""
+LONGEST_SIGN = max(len(sign) for sign in (LAST_CHUNK, *LAST_EVENTS))
 
 Sink = Callable[[bytes], bool]
 """Is given every piece of a body, then ``b""``; true: it has enough."""
@@ -63,8 +60,6 @@ class Line(asyncio.BufferedProtocol):
         self._view = view
         self._ear = ear
         self._fd = -1
-        self._least = 1
-        """Bytes that must lie there for the system to say so."""
         self._gone = gone
         self._pulse = pulse
         self._full = False
@@ -88,7 +83,7 @@ class Line(asyncio.BufferedProtocol):
         self._sink: Sink | None = None
         self._context: Context | None = None
         self._frame: float | None = None
-        self._wants(1)
+        self._tail = b""
         self._unpack: _Unpack | None = None
         self._then: Callable[[Line], None] | None = None
         self._idle = self._holding = False
@@ -150,6 +145,8 @@ class Line(asyncio.BufferedProtocol):
         Raises what *sink* raises, and UnavailableError when the line breaks before the end.
         """
         self._unpack = _unpacking(self.headers.get("content-encoding", ""))
+        if "content-length" in self.headers:  # its end has no sign of its own
+            frame = None
         self._sink, self._context, self._frame = sink, copy_context(), frame
         self._waiter = waiter = self._loop.create_future()
         try:
@@ -178,8 +175,7 @@ class Line(asyncio.BufferedProtocol):
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
         if self._ear is not None:
             self.transport.pause_reading()
-            self._socket = transport.get_extra_info("socket")
-            self._fd = self._socket.fileno()
+            self._fd = transport.get_extra_info("socket").fileno()
             self._ear.hear(self._fd, self)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
@@ -193,17 +189,18 @@ class Line(asyncio.BufferedProtocol):
 
     def came(self, data: bytes) -> None:
         """A piece came: it is handed on, or waits for the rest of its frame."""
+        if self._frame is None:
+            self._parse(data)
+            return
+        seen = self._tail + data  # the sign of the end may be cut in two
+        self._tail = seen[1 - LONGEST_SIGN :]
         if not self._holding:
             self._parse(data)
             return
         self._held.append(data)
-        # a sign that is cut in two waits for the frame's end
-        if data.endswith(LAST_CHUNK) or b"[DONE]" in data or b"message_stop" in data:
+        if seen.endswith(LAST_CHUNK) or any(sign in seen for sign in LAST_EVENTS):
             self._frame = None
-            self._wants(1)
         elif len(data) <= LARGEST_HELD and len(self._held) < MOST_HELD:
-            if self._least > 1 and _nearly_over(data):
-                self._wants(1)
             return
         self.release()
 
@@ -327,33 +324,8 @@ class Line(asyncio.BufferedProtocol):
             raise _broken(None, midway=True)
         return self._sink(b"")
 
-    def frame_over(self) -> None:
-        """Hand on what came in the frame, and say how the next one is to be heard."""
-        if not self._holding:
-            return
-        if self._least > 1 and self._ear is not None:
-            self._ear.read(self._fd)
-            if not self._holding:  # the end was in it
-                return
-        held = b"".join(self._held)
-        self._held = [held] if held else []
-        events = held.count(b"\n\n")
-        self._wants(int(ENDING * len(held) / events) if events >= QUICK else 1)
-        self.release()
-
-    def _wants(self, least: int) -> None:
-        """
-        Let the system wake us only when so many bytes came, or the other side closed.
-
-        A draft's pieces are handed on together anyway, and each read costs as much as all
-        that is done with a piece.
-        """
-        if least != self._least and self._ear is not None and not self._lost:
-            self._least = least
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)
-
     def release(self) -> None:
-        """Hand on what was held back."""
+        """Hand on what was held back, at the frame's end or before it."""
         self._holding = False
         if self._held:
             data = b"".join(self._held)
@@ -376,7 +348,6 @@ class Line(asyncio.BufferedProtocol):
 
     def linger(self, then: Callable[[Line], None]) -> None:
         """No one reads on, but the body's end is near: *then*, or close."""
-        self._wants(1)
         self._then = then
         self._alarm = self._loop.call_later(A_MOMENT, self.abort)
 
@@ -394,7 +365,6 @@ class Line(asyncio.BufferedProtocol):
 
     def _close(self) -> None:
         self._hush()
-        self._least = 1  # of a socket that is gone nothing is wanted
         if self._ear is not None:
             self._ear.forget(self._fd)
         self.transport.abort()
@@ -417,16 +387,7 @@ class Pulse:
 
     def _end(self, beat: int) -> None:
         for line in self._due.pop(beat):
-            line.frame_over()
-
-
-def _nearly_over(data: bytes) -> bool:
-    """What stands shortly before an answer's end, in both dialects."""
-    return (
-        b'"finish_reason":"' in data
-        or b'"finish_reason": "' in data
-        or b'"message_delta"' in data
-    )  # fmt: skip
+            line.release()
 
 
 def _broken(error: Exception | None, *, midway: bool) -> UnavailableError:
