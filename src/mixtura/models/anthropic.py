@@ -75,6 +75,7 @@ class Anthropic:
                 draft=request.draft,
             ) as reply:
                 await _read(reply, so_far, emit)
+            told(so_far, so_far.finish(), emit)
             return so_far.completion(self._name, request)
 
     def _all_headers(self) -> dict[str, str]:
@@ -92,7 +93,7 @@ async def _read(reply: Reply, so_far: Assembly, emit: Emit | None) -> None:
         try:
             for data in batch:
                 piece = event(data)
-                if piece.error is not None:
+                if piece.error or piece.type == "error":
                     raise error_in_stream(data, reply.headers)
                 so_far.add(piece)
             return so_far.ended
@@ -108,7 +109,7 @@ async def _read(reply: Reply, so_far: Assembly, emit: Emit | None) -> None:
 
 def _whole(body: bytes, reply: Reply, so_far: Assembly, emit: Emit | None) -> None:
     piece = event(body)
-    if piece.error is not None:
+    if piece.error or piece.type == "error":
         raise error_in_stream(body, reply.headers)
     if piece.type != "message" or piece.stop_reason is None:
         raise MalformedError("the answer is not a message with a stop reason")

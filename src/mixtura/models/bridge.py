@@ -19,12 +19,11 @@ from mixtura.errors import (
     UnavailableError,
 )
 from mixtura.events import Emit
+from mixtura.finish_reasons import read_finish_reason
 from mixtura.manners import accounted, told
 from mixtura.types import Completion, ImagePart, Message, Part, Request, TextPart, Usage
 from mixtura.upstream import Clocks, Secret, Timer, refusal
 from mixtura.wire import Assembly, Choice, Chunk, Delta, WireFunction, WireToolCall
-
-_FINISH = {"tool_call": "tool_calls", "error": None}
 
 
 class Bridge:
@@ -102,8 +101,9 @@ class Bridge:
         finally:
             timer.stop()
         so_far.usage = _usage(answer.usage)
-        reason = answer.finish_reason
-        so_far.finish_reason = _FINISH.get(reason, reason) if reason else None
+        details = answer.provider_details or {}
+        reason = answer.finish_reason or details.get("finish_reason")
+        so_far.finish_reason = read_finish_reason(reason)
 
     def _settings(self, request: Request) -> dict[str, Any]:
         sampling = request.sampling
