@@ -6,6 +6,7 @@ import json
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -292,17 +293,10 @@ def test_calls_come_through_however_their_arguments_are_cut(names, data):
         text = json.dumps(said)
         wanted.append((name, said))
         edges = sorted({0, len(text), *data.draw(st.lists(st.integers(0, len(text)), max_size=4))})
-        for number, (a, b) in enumerate(zip(edges, edges[1:], strict=False)):
-            first = number == 0
-            indexed = data.draw(st.booleans()) or not first
-            found.add([
-                CallPiece(
-                    index if indexed else index,
-                    f"id{index}" if first else "",
-                    name if first or data.draw(st.booleans()) else "",
-                    text[a:b],
-                )
-            ])  # fmt: skip
+        for number, (a, b) in enumerate(pairwise(edges)):
+            known = f"id{index}" if not number or data.draw(st.booleans()) else ""
+            again = name if not number or data.draw(st.booleans()) else ""
+            found.add([CallPiece(index, known, again, text[a:b])])
 
     assert [(c.name, json.loads(c.arguments)) for c in found.calls()] == wanted
 
@@ -418,11 +412,13 @@ def test_an_odd_piece_never_ends_a_good_answer(odd):
     assert completion.finish_reason == "stop"
 
 
+NUMBERS = st.integers(-3, 3) | st.floats(allow_nan=False, allow_infinity=False)
+WORDS = st.text(max_size=3)
 FITTING = st.recursive(
-    st.none() | st.booleans() | st.integers(-3, 3) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    st.none() | st.booleans() | NUMBERS | WORDS,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(WORDS, inner, max_size=2),
     max_leaves=4,
-)  # fmt: skip
+)
 
 
 @settings(deadline=None)
@@ -499,7 +495,7 @@ REASONS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [(o, t) for o, all in REASONS.items() for t in all])
+@pytest.mark.parametrize(("ours", "theirs"), [(o, t) for o, some in REASONS.items() for t in some])
 def test_a_finish_reason_means_the_same_whoever_says_it(ours, theirs):
     for body, kind in (
         (stream({"content": "Hello"}, finish=theirs), "text/event-stream"),

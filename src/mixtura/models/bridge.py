@@ -101,8 +101,8 @@ class Bridge:
         finally:
             timer.stop()
         so_far.usage = _usage(answer.usage)
-        details = answer.provider_details or {}
-        reason = answer.finish_reason or details.get("finish_reason")
+        details: dict[str, Any] = answer.provider_details or {}
+        reason: Any = answer.finish_reason or details.get("finish_reason")
         so_far.finish_reason = read_finish_reason(reason)
 
     def _settings(self, request: Request) -> dict[str, Any]:
