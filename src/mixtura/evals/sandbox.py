@@ -137,7 +137,9 @@ class _Pair(ExitStack):
         isolation, verdict = said.get("isolation"), said.get("outcome")
         if isolation is None:
             late_words = f"nothing came within {limits.patience:g} s" if late else ""
-            raise SandboxError(f"{_REFUSED}: {said.get('said') or late_words or 'no process starts'}")
+            raise SandboxError(
+                f"{_REFUSED}: {said.get('said') or late_words or 'no process starts'}"
+            )
         if verdict == "refused":
             raise SandboxError(f"{_REFUSED}: {said['reason']}")
         if verdict == "unusable":

@@ -1,1 +1,1 @@
-"""What runs inside the sandbox's processes: the standard library alone, and no import of mixtura."""
+"""What runs inside the sandbox's processes: with the standard library alone."""

@@ -51,7 +51,8 @@ def isolate(seconds: float, memory: int, parent: int) -> Isolation:
     """
     Confine this process for good: *seconds* of the processor, *memory* in bytes, no files.
 
-    It ends with *parent*, which started it. Says by what. Raises IsolationError where the kernel does not, or where it turns out not to hold.
+    It ends with *parent*, the number of the process that started it. Says by what. Raises
+    IsolationError where the kernel does not confine it, or where that turns out not to hold.
     """
     _limit(seconds, memory)
     if sys.platform == "linux":

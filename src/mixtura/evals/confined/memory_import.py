@@ -11,12 +11,13 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import CodeType, ModuleType
 from typing import Any, BinaryIO
 
-EXTENSIONS = (
-    "_bisect _blake2 _bz2 _contextvars _csv _ctypes _datetime _decimal _hashlib _heapq _json _lzma "
-    "_md5 _multibytecodec _opcode _pickle _posixsubprocess _queue _random _sha1 _sha2 _sha256 "
-    "_sha3 _sha512 _socket _statistics _struct _uuid array binascii cmath fcntl grp math mmap "
-    "pyexpat pwd resource select termios unicodedata zlib"
-).split()
+EXTENSIONS = [
+    "_bisect", "_blake2", "_bz2", "_contextvars", "_csv", "_ctypes", "_datetime", "_decimal",
+    "_hashlib", "_heapq", "_json", "_lzma", "_md5", "_multibytecodec", "_opcode", "_pickle",
+    "_posixsubprocess", "_queue", "_random", "_sha1", "_sha2", "_sha256", "_sha3", "_sha512",
+    "_socket", "_statistics", "_struct", "_uuid", "array", "binascii", "cmath", "fcntl", "grp",
+    "math", "mmap", "pyexpat", "pwd", "resource", "select", "termios", "unicodedata", "zlib",
+]  # fmt: skip
 """Modules in machine code, which must be loaded while files can still be opened."""
 _LEFT_OUT = {
     "__pycache__", "dist-packages", "distutils", "ensurepip", "idlelib", "lib-dynload", "lib2to3",
@@ -62,7 +63,8 @@ def _content(path: str) -> tuple[bool, bytes]:
 
     about = os.stat(path)
     source = b"".join(
-        (int(number) & 0xFFFFFFFF).to_bytes(4, "little") for number in (about.st_mtime, about.st_size)
+        (int(number) & 0xFFFFFFFF).to_bytes(4, "little")
+        for number in (about.st_mtime, about.st_size)
     )
     kept = cache_from_source(path)
     if os.path.isfile(kept):
@@ -113,7 +115,8 @@ class _MemoryFinder:
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:  # noqa: ARG002
         if fullname not in self._index:
             return None
-        return ModuleSpec(fullname, self, is_package=self.is_package(fullname))
+        loader: Any = self
+        return ModuleSpec(fullname, loader, is_package=self.is_package(fullname))
 
     def create_module(self, spec: ModuleSpec) -> None:
         """As usual."""

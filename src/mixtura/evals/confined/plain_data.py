@@ -43,7 +43,10 @@ _BUILT: dict[str, Callable[[list[Any]], object]] = {
     "tuple": tuple, "frozenset": frozenset, "deque": deque, "iterator": iter,
     "keys": _keys, "values": _values, "items": _pairs,
 }  # fmt: skip
-_VIEWS: dict[str, type] = {"keys": type({}.keys()), "values": type({}.values()), "items": type({}.items())}
+_EMPTY: dict[object, object] = {}
+_VIEWS: dict[str, type] = {
+    "keys": type(_EMPTY.keys()), "values": type(_EMPTY.values()), "items": type(_EMPTY.items()),
+}  # fmt: skip
 
 
 def encode(roots: Sequence[object], known: Sequence[object] = ()) -> tuple[Message, list[object]]:
@@ -58,7 +61,9 @@ def encode(roots: Sequence[object], known: Sequence[object] = ()) -> tuple[Messa
     return message, encoder.objects
 
 
-def decode(message: object, known: Sequence[object] = (), sent: Sequence[Row | None] = ()) -> tuple[list[Any], list[object]]:
+def decode(
+    message: object, known: Sequence[object] = (), sent: Sequence[Row | None] = ()
+) -> tuple[list[Any], list[object]]:
     """
     The roots of a *message*, and its containers in order; the inverse of `encode`.
 
@@ -146,21 +151,20 @@ class _Encoder:
 def _scalar(value: str | float | complex | bytes | range) -> Any:
     if isinstance(value, str):
         return str.__str__(value)
-    if isinstance(value, float):
-        return float(value)
-    if isinstance(value, complex):
-        return ["complex", value.real, value.imag]
+    if isinstance(value, range):
+        return ["range", *(f"{part:x}" for part in (value.start, value.stop, value.step))]
     if isinstance(value, bytes):
         return ["bytes", bytes(value).hex()]
-    return ["range", *(f"{part:x}" for part in (value.start, value.stop, value.step))]
+    if isinstance(value, complex):
+        return ["complex", value.real, value.imag]
+    return float(value)
 
 
 def _parts(value: object) -> tuple[str, list[object]]:
     """The tag and the items of a container that is made at once; no tag for anything else."""
-    if isinstance(value, (tuple, frozenset, deque)):
-        items = cast("Iterable[object]", value)
-        kind = next(one for one in (tuple, frozenset, deque) if isinstance(value, one))
-        return kind.__name__, list(items)
+    for kind in (tuple, frozenset, deque):
+        if isinstance(value, kind):
+            return kind.__name__, list(cast("Iterable[object]", value))
     for tag, view in _VIEWS.items():
         if isinstance(value, view):
             return tag, list(cast("Iterable[object]", value))
@@ -190,7 +194,9 @@ class _Decoder:
         for place, (tag, items) in enumerate(self._rows, self._known):
             if tag not in _MUTABLE:
                 self._objects[place] = self._built(tag, items)
-        filled = [(place, *row) for place, row in enumerate(self._rows, self._known) if row[0] in _MUTABLE]
+        filled = [
+            (place, *row) for place, row in enumerate(self._rows, self._known) if row[0] in _MUTABLE
+        ]
         filled += self._changed(sent)
         # All is read before anything is changed.
         contents = [(place, self._content(tag, items)) for place, tag, items in filled]
@@ -253,7 +259,8 @@ class _Decoder:
         if tag == "range":
             return range(*(int(part, 16) for part in parts))
         if tag == "int":
-            return int(*parts, 16)
+            (digits,) = parts
+            return int(digits, 16)
         raise PlainDataError("this is no value")
 
 

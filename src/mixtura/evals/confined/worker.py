@@ -74,14 +74,18 @@ def _be_candidate(channel: Channel, task: dict[str, Any]) -> None:
     except BaseException as error:  # noqa: BLE001  (whatever it was, it is the program's)
         return channel.send({"raised": _builtin(error)})
     if not callable(function):
-        return channel.send({"raised": "NameError"})
+        return channel.send({"missing": True})
     channel.send({"ready": True})
     while True:
         try:
             call = channel.receive()
         except EOFError:
             return None
-        channel.send(_called(function, call))
+        reply = _called(function, call)
+        try:
+            channel.send(reply)
+        except ValueError:
+            channel.send({"strange": True})
 
 
 def _called(function: Any, call: Any) -> dict[str, Any]:
@@ -92,7 +96,7 @@ def _called(function: Any, call: Any) -> dict[str, Any]:
         return {"raised": _builtin(error), "said": _text(error)}
     try:
         reply, _ = encode([result], objects)
-    except (PlainDataError, RecursionError):
+    except BaseException:  # noqa: BLE001  (an iterator of its own, say)
         return {"strange": True}
     return {"returned": reply}
 
@@ -165,6 +169,8 @@ class _Candidate:
         except (EOFError, OSError, ValueError):
             self._stop("refused", "the process for the program did not start")
         said = self._received()
+        if said.get("missing") is True:
+            self._stop("failed", "it does not define the function")
         if said.get("ready") is not True:
             self._stop("failed", f"{_raised(_kind(said.get('raised')))} before any test")
 

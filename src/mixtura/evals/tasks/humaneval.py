@@ -33,7 +33,7 @@ def humaneval(data: str | None = None, seed: int | None = None, seconds: float =
         dataset=samples("humaneval", data or HOME, _sample, seed=seed),
         solver=[prompt_template(PROMPT), generate()],
         scorer=passing(seconds),
-        version=1,
+        version=2,
     )
 
 
