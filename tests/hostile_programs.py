@@ -1,4 +1,4 @@
-"""Programs that try to pass a test without being right, to read what is not theirs, or to do harm."""
+"""Programs that try to pass without being right, to read what is not theirs, to do harm."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ FORGED = {
         builtins.check = lambda candidate: None
         def one(x): pass
     """,
-    "writes the test behind its code": "def one(x): pass\n\ncheck = lambda f: None\ncheck(one)\nquit()",
+    "writes the test behind its code": "def one(x): pass\n\ncheck = lambda f: None\nquit()",
     "changes the failed assertion": """
         import builtins
         class Quiet(Exception):
@@ -208,8 +208,9 @@ FORGED = {
         import os
         for pid in [os.getppid(), *map(int, filter(str.isdigit, os.listdir("/proc")))]:
             for fd in range(64):
-                try: os.write(os.open(f"/proc/{pid}/fd/{fd}", os.O_WRONLY), b'{"outcome": "passed"}\\n')
-                except OSError: pass
+                try: other = os.open(f"/proc/{pid}/fd/{fd}", os.O_WRONLY)
+                except OSError: continue
+                os.write(other, b'{"outcome": "passed"}\\n')
         def one(x): pass
     """,
     "writes into its parent's memory": """
@@ -354,11 +355,17 @@ _ATTEMPTS = {
     "a file by a newer call": (
         "ctypes.CDLL(None).syscall(437, -100, {secret!r}.encode(), bytes(24), 24) >= 0"
     ),
-    "a file by its handle": "ctypes.CDLL(None).syscall(303, -100, b'/', bytes(99), bytes(9), 0) >= 0",
-    "calls of another interface": "ctypes.CDLL(None).syscall(0x40000002, {secret!r}.encode(), 0) >= 0",
+    "a file by its handle": (
+        "ctypes.CDLL(None).syscall(303, -100, b'/', bytes(99), bytes(9), 0) >= 0"
+    ),
+    "calls of another interface": (
+        "ctypes.CDLL(None).syscall(0x40000002, {secret!r}.encode(), 0) >= 0"
+    ),
     "a queue of calls": "ctypes.CDLL(None).syscall(425, 8, bytes(999)) >= 0",
     "a file as lines": "linecache.getlines({secret!r})",
-    "a file as a module": "importlib.machinery.SourceFileLoader('x', {secret!r}).get_data({secret!r})",
+    "a file as a module": (
+        "importlib.machinery.SourceFileLoader('x', {secret!r}).get_data({secret!r})"
+    ),
     "a file that is run": "runpy.run_path({secret!r})",
     "a file as an archive": "zipfile.ZipFile({secret!r}).namelist()",
     "a file in memory": "mmap.mmap(os.open({secret!r}, os.O_RDONLY), 0)[:]",
@@ -382,7 +389,10 @@ _ATTEMPTS = {
     "the users of the machine": "pwd.getpwall() or open('/etc/passwd').read()",
     "the home": "os.listdir(os.path.expanduser('~')) or pathlib.Path.home()",
     "the environment": "os.environ.get('MIXTURA_CANARY') or ''.join(os.environ)",
-    "the environment in C": "(lambda g: setattr(g, 'restype', ctypes.c_char_p) or g(b'MIXTURA_CANARY'))(ctypes.CDLL(None).getenv)",
+    "the environment in C": (
+        "(lambda g: setattr(g, 'restype', ctypes.c_char_p) or g(b'MIXTURA_CANARY'))"
+        "(ctypes.CDLL(None).getenv)"
+    ),
     "its own environment in /proc": "open('/proc/self/environ').read()",
     "the parent's environment": "open(f'/proc/{{os.getppid()}}/environ').read()",
     "the parent's environment by number": "open('/proc/{process}/environ', 'rb').read()",
@@ -406,7 +416,9 @@ _ATTEMPTS = {
     "another program in its place": "os.execv('/bin/cat', ['cat', {secret!r}])",
     "another program, spawned": "os.posix_spawn('/bin/cat', ['cat', {secret!r}], {{}})",
     "a child": "os.fork()",
-    "a child that runs a function": "multiprocessing.get_context('fork').Process(target=len).start()",
+    "a child that runs a function": (
+        "multiprocessing.get_context('fork').Process(target=len).start()"
+    ),
     "a thread": "threading.Thread(target=len).start() or True",
     "memory that is shared": "ctypes.CDLL(None).shmget(7, 64, 0o1600) >= 0",
     "a file that is only memory": "os.memfd_create('x')",
@@ -467,7 +479,11 @@ TOLD = {
     "an import": "__import__(CANARY)",
     "a file's name": "open('/' + CANARY)",
     "a syntax error": "compile('(', CANARY, 'exec')",
-    "the name of its code": "exec(compile('def ' + CANARY + '(): raise OSError', CANARY, 'exec')); locals()[CANARY]()",
+    "the name of its code": """
+        name, space = CANARY.replace("-", "_"), {}
+        exec(compile(f"def {name}(): raise OSError", CANARY, "exec"), space)
+        space[name]()
+    """,
     "its output": "print(CANARY, flush=True)",
     "its errors": "import sys; print(CANARY, file=sys.stderr, flush=True)",
     "every descriptor": """
@@ -526,11 +542,6 @@ HARMFUL = {
             except (OSError, ValueError): pass
         while True: pass
     """,
-    "sleeps through every signal": """
-        import signal, time
-        signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))
-        while True: time.sleep(9)
-    """,
     "forks": "import os\nwhile True: os.fork()",
     "forks whatever is said": """
         import os
@@ -557,12 +568,21 @@ HARMFUL = {
     "returns a large text": "def one(x): return 'x' * 10**8",
     "returns many values": "def one(x): return [[]] * 10**7",
     "returns many lists": "def one(x): return [[] for _ in range(10**6)]",
-    "returns a deep list": "def one(x):\n    y = []\n    for _ in range(10**5): y = [y]\n    return y",
-    "returns a deep tuple": "def one(x):\n    y = ()\n    for _ in range(10**5): y = (y,)\n    return y",
+    "returns a deep list": """
+        def one(x):
+            y = []
+            for _ in range(10**5): y = [y]
+            return y
+    """,
+    "returns a deep tuple": """
+        def one(x):
+            y = ()
+            for _ in range(10**5): y = (y,)
+            return y
+    """,
     "returns without end": "def one(x):\n    while True: yield x",
     "raises a large error": "def one(x): raise ValueError('x' * 10**8)",
     "prints without end": "while True: print('x' * 10**6)",
-    "prints without end when called": "def one(x):\n    while True: print(x)",
     "floods every descriptor": """
         import os
         while True:
@@ -573,10 +593,16 @@ HARMFUL = {
     "floods with answers": """
         import os
         content = b'{"returned": {"roots": [1], "rows": [], "again": []}}'
-        while True: os.write(4, len(content).to_bytes(4, "big") + content)
+        while True:
+            for fd in range(3, 9):
+                try: os.write(fd, len(content).to_bytes(4, "big") + content)
+                except OSError: pass
     """,
     "fills the disk": "with open('big', 'w') as f:\n    while True: f.write('x' * 10**6)",
-    "fills the memory of the machine": "with open('/dev/shm/x', 'w') as f:\n    while True: f.write('x' * 10**6)",
+    "fills the memory of the machine": """
+        with open("/dev/shm/x", "w") as file:
+            while True: file.write("x" * 10**6)
+    """,
     "opens without end": "import os\nx = []\nwhile True: x.append(os.pipe())",
     "closes all": "import os\nos.closerange(0, 99)\nwhile True: pass",
     "recurses": "import sys\nsys.setrecursionlimit(10**9)\ndef one(x): return one(x) + 1",

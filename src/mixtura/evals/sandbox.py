@@ -21,8 +21,9 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, BinaryIO, cast
 
+from mixtura.evals.confined import worker
 from mixtura.evals.confined.isolation import Isolation
 from mixtura.evals.confined.memory_import import pack
 
@@ -120,10 +121,10 @@ class _Pair(ExitStack):
         with tempfile.TemporaryFile() as stdin:
             stdin.write(json.dumps(self._task | part).encode())
             stdin.seek(0)
-            library = _library().fileno()
+            library = _library()
             process = subprocess.Popen(  # noqa: S603  (untrusted it is: see the module's line)
                 [
-                    sys.executable, "-I", "-S", "-B", "-c", _START, str(Path(__file__).parent),
+                    sys.executable, "-I", "-S", "-B", "-c", _START, str(Path(worker.__file__).parents[1]),
                     *map(str, (library, *words)),
                 ],
                 stdin=stdin, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -199,8 +200,8 @@ def _rows(read: bytes) -> dict[str, Any]:
 
 
 @cache
-def _library() -> IO[bytes]:
-    """The standard library for `memory_import`, once for all processes."""
-    file = tempfile.TemporaryFile()  # noqa: SIM115  (it is kept as long as this process)
-    pack(cast("Any", file))
-    return file
+def _library() -> int:
+    """A descriptor of the standard library for `memory_import`, once for all processes."""
+    with tempfile.TemporaryFile() as file:
+        pack(cast("BinaryIO", file))
+        return os.dup(file.fileno())

@@ -98,10 +98,18 @@ def install(descriptor: int) -> None:
             importlib.import_module(name)
         except ImportError:  # of another version of Python, or one built without it
             continue
+    _remember_system()
     sys.meta_path[:] = [one for one in sys.meta_path if one is not PathFinder]
     sys.meta_path.append(_MemoryFinder(held))
     sys.path.clear()
     sys.path_importer_cache.clear()
+
+
+def _remember_system() -> None:
+    """Modules ask which system this is when they are imported; the machine's name is not told."""
+    system, _, *rest = os.uname()
+    told = os.uname_result((system, "localhost", *rest))
+    os.uname = lambda: told
 
 
 class _MemoryFinder:

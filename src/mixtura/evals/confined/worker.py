@@ -8,7 +8,6 @@ only the checker holds the pipe on which a verdict is given.
 
 from __future__ import annotations
 
-import ast
 import builtins
 import json
 import os
@@ -242,6 +241,8 @@ def _reason(error: BaseException, test: str) -> str:
 
 def _statement(test: str, line: int) -> str:
     """The smallest statement that stands on a line of the test, on one line."""
+    import ast  # only a failed test takes the time
+
     found = ""
     for node in ast.walk(ast.parse(test)):
         if isinstance(node, ast.stmt) and node.lineno <= line <= (node.end_lineno or line):
