@@ -373,10 +373,6 @@ _ATTEMPTS = {
     "a file by a copy": "shutil.copy({secret!r}, '/dev/shm/x')",
     "a file by its own descriptor": "open('/proc/self/fd/0').read() or open('/dev/fd/3').read()",
     "a file by the parent's root": "open(f'/proc/{{os.getppid()}}/root' + {secret!r}).read()",
-    "a file from within XML": (
-        "xml.sax.parseString('<!DOCTYPE a [<!ENTITY b SYSTEM \"' + {secret!r} + '\">]><a>&b;</a>',"
-        " xml.sax.ContentHandler(), external())"
-    ),
     "a file as a time zone": "zoneinfo.ZoneInfo.from_file(open({secret!r}, 'rb'))",
     "whether a file is there": "os.path.exists({secret!r})",
     "how long a file is": "os.stat({secret!r}).st_size",
@@ -388,7 +384,9 @@ _ATTEMPTS = {
     "its own source": "inspect.getsource(sys.modules['confined.worker'])",
     "the users of the machine": "pwd.getpwall() or open('/etc/passwd').read()",
     "the home": "os.listdir(os.path.expanduser('~')) or pathlib.Path.home()",
-    "the environment": "os.environ.get('MIXTURA_CANARY') or ''.join(os.environ)",
+    "the environment": (
+        "os.environ.get('MIXTURA_CANARY') or ','.join(set(os.environ) - {{'LC_CTYPE'}})"
+    ),
     "the environment in C": (
         "(lambda g: setattr(g, 'restype', ctypes.c_char_p) or g(b'MIXTURA_CANARY'))"
         "(ctypes.CDLL(None).getenv)"
@@ -431,11 +429,7 @@ _ATTEMPTS = {
 }
 """Expressions that are true, or hold something, where a program got what is not its own."""
 
-_MODULES = (
-    "ctypes glob importlib importlib.machinery inspect linecache mmap multiprocessing os pathlib "
-    "pty pwd resource runpy shutil socket subprocess sys threading urllib.request xml.sax zipfile "
-    "zoneinfo"
-).replace(" ", ", ")
+_MODULES = ["ctypes", "glob", "importlib.machinery", "inspect", "linecache", "mmap", "multiprocessing", "os", "pathlib", "pty", "pwd", "resource", "runpy", "shutil", "socket", "subprocess", "sys", "threading", "urllib.request", "zipfile", "zoneinfo"]
 
 
 def reading(**where: str | int) -> dict[str, str]:
@@ -444,15 +438,13 @@ def reading(**where: str | int) -> dict[str, str]:
 
 
 def _reading(attempt: str) -> str:
+    used = [name for name in _MODULES if name.partition(".")[0] in attempt]
     return dedent(f"""
-        import {_MODULES}
+        import {", ".join(["sys", *used])}
 
         def ask(connection):
             connection.sendall(b"GET /v1/models HTTP/1.0\\r\\n\\r\\n")
             return connection.recv(999)
-
-        def external():
-            return xml.sax.handler.ErrorHandler()
 
         def one(x):
             try:

@@ -60,7 +60,7 @@ def evaluated(desk, run):
 
 def test_no_program_passes_but_by_being_right(evaluated):
     right = {"is right": "def one(x): return x * 7919 + 13"}
-    test = "def check(candidate):\n    for x in range(4):\n        assert candidate(x) == x * 7919 + 13\n"
+    test = "def check(f):\n    for x in range(4):\n        assert f(x) == x * 7919 + 13\n"
     told, scores = evaluated(FORGED | right, test)
 
     assert [name for name, score in scores.items() if score] == ["is right"]
@@ -163,30 +163,23 @@ def test_a_row_whose_test_is_none_is_missing_and_no_failure(desk, run):
     assert "the test cannot be used" in told.json["missing"][0][1]
 
 
-@pytest.mark.parametrize(
-    ("answer", "passes"),
-    [
-        (
-            "```python\nfrom __future__ import annotations\ndef one(x: No) -> No:\n    return x\n```",
-            1,
-        ),
-        (
-            "```python\ndef one(x):\n    return helper(x)\nif __name__ == '__main__':\n    1 / 0\n```",
-            1,
-        ),
-        ("return helper(x)", 1),
-        ("```python\ndef one(x):\n    return None\n```", 0),
-    ],
-)
-def test_a_program_runs_as_the_official_executor_runs_it(answer, passes):
+OFFICIAL = {
+    # answer: whether it passes
+    "```python\nfrom __future__ import annotations\ndef one(x: No):\n    return x\n```": True,
+    "```python\ndef one(x):\n    return x\nif __name__ == '__main__':\n    1 / 0\n```": True,
+    "return helper(x)": True,
+    "```python\ndef one(x):\n    return None\n```": False,
+}
+
+
+def test_a_program_runs_as_the_official_executor_runs_it():
     prompt = "from typing import Any\n\ndef helper(x):\n    return x\n\n\ndef one(x: Any):\n"
     test = "def check(candidate):\n    assert candidate(3) == helper(3)\n"
     setup = humaneval.helpers(prompt, "one")
 
-    assert (
-        sandbox.check(humaneval.code(answer, prompt, "one"), test, "one", setup=setup).passed
-        == passes
-    )
+    for answer, passes in OFFICIAL.items():
+        written = humaneval.code(answer, prompt, "one")
+        assert sandbox.check(written, test, "one", setup=setup).passed is passes, answer
 
 
 def test_many_empty_lines_in_an_answer_cost_no_time():

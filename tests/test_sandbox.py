@@ -87,8 +87,10 @@ SAME = {
         "from __future__ import annotations\ndef one(x: Unknown): return x", "== 3",
     ),
     "a data class finds its module": (
-        "from __future__ import annotations\nimport dataclasses\n@dataclasses.dataclass\nclass A:\n"
-        "    x: int\ndef one(x): return A(x).x",
+        (
+            "from __future__ import annotations\nimport dataclasses\n@dataclasses.dataclass\n"
+            "class A:\n    x: int\ndef one(x): return A(x).x"
+        ),
         "== 3",
     ),
     "helpers of the setup": ("def one(x): return helper(x)", "== helper(3)"),
@@ -280,7 +282,8 @@ Point = namedtuple("Point", "x y")
 
 scalars = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | st.binary()
-    | st.complex_numbers() | st.fractions() | st.decimals(allow_nan=False) | st.integers(2**60, 2**70)
+    | st.complex_numbers() | st.fractions() | st.decimals(allow_nan=False)
+    | st.integers(2**60, 2**70)
 )  # fmt: skip
 hashed = st.recursive(
     scalars, lambda parts: st.tuples(parts, parts) | st.frozensets(parts, max_size=3), max_leaves=5

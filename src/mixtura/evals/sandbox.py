@@ -124,8 +124,8 @@ class _Pair(ExitStack):
             library = _library()
             process = subprocess.Popen(  # noqa: S603  (untrusted it is: see the module's line)
                 [
-                    sys.executable, "-I", "-S", "-B", "-c", _START, str(Path(worker.__file__).parents[1]),
-                    *map(str, (library, *words)),
+                    sys.executable, "-I", "-S", "-B", "-c", _START,
+                    *map(str, (Path(worker.__file__).parents[1], library, *words)),
                 ],
                 stdin=stdin, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                 pass_fds=(library, *descriptors), cwd="/", env={}, start_new_session=True,
