@@ -429,7 +429,11 @@ _ATTEMPTS = {
 }
 """Expressions that are true, or hold something, where a program got what is not its own."""
 
-_MODULES = ["ctypes", "glob", "importlib.machinery", "inspect", "linecache", "mmap", "multiprocessing", "os", "pathlib", "pty", "pwd", "resource", "runpy", "shutil", "socket", "subprocess", "sys", "threading", "urllib.request", "zipfile", "zoneinfo"]
+_MODULES = [
+    "ctypes", "glob", "importlib.machinery", "inspect", "linecache", "mmap", "multiprocessing",
+    "os", "pathlib", "pty", "pwd", "resource", "runpy", "shutil", "socket", "subprocess", "sys",
+    "threading", "urllib.request", "zipfile", "zoneinfo",
+]  # fmt: skip
 
 
 def reading(**where: str | int) -> dict[str, str]:
@@ -440,7 +444,7 @@ def reading(**where: str | int) -> dict[str, str]:
 def _reading(attempt: str) -> str:
     used = [name for name in _MODULES if name.partition(".")[0] in attempt]
     return dedent(f"""
-        import {", ".join(["sys", *used])}
+        import {", ".join(sorted({"sys", *used}))}
 
         def ask(connection):
             connection.sendall(b"GET /v1/models HTTP/1.0\\r\\n\\r\\n")
