@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import partial
 
 import anyio.to_thread
 from inspect_ai import Task, task
@@ -32,7 +33,7 @@ def humaneval(data: str | None = None, seed: int | None = None, seconds: float =
         dataset=samples("humaneval", data or HOME, _sample, seed=seed),
         solver=[prompt_template(PROMPT), generate()],
         scorer=passing(seconds),
-        version=1,
+        version=2,
     )
 
 
@@ -48,23 +49,28 @@ def _sample(row: Row) -> Sample:
 
 @scorer(metrics=[accuracy()])
 def passing(seconds: float = 10.0) -> Scorer:
+    """Raises ConfigError where no program could be run: before a model is asked and paid."""
     try:
-        from mixtura.evals.sandbox import Limits, run
+        from mixtura.evals import sandbox
     except ModuleNotFoundError:  # it stands on what only these have
-        said = "humaneval runs code behind walls that need Linux or macOS; on Windows use WSL"
+        said = "humaneval runs code confined by Linux or macOS; on Windows use WSL"
         raise ConfigError(said) from None
-    limits = Limits(seconds=seconds, patience=3 * seconds)
+    try:
+        sandbox.ensure_available()
+    except sandbox.SandboxError as error:
+        raise ConfigError(f"humaneval: {error}") from None
+    limits = sandbox.Limits(seconds=seconds, patience=3 * seconds)
 
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001
-        row = state.metadata
-        written = code(state.output.completion, row["prompt"], row["entry_point"])
-        whole = program(written, row["test"], row["entry_point"])
-        outcome = await anyio.to_thread.run_sync(run, whole, limits)
+        prompt, test, name = (state.metadata[key] for key in ("prompt", "test", "entry_point"))
+        written = code(state.output.completion, prompt, name)
+        checked = partial(sandbox.check, setup=helpers(prompt, name), limits=limits)
+        outcome = await anyio.to_thread.run_sync(checked, written, test, name)
         return Score(
             value=1.0 if outcome.passed else 0.0,
             answer=written,
             explanation=outcome.reason,
-            metadata={"walls": outcome.walls},
+            metadata={"isolation": outcome.isolation},
         )
 
     return score
@@ -77,21 +83,20 @@ def code(answer: str, prompt: str, entry_point: str) -> str:
     Where the function's head is not in it, it is a body, and follows the *prompt*.
     """
     blocks: list[str] = _BLOCK.findall(answer)
-    head = re.compile(rf"^\s*(?:async )?def {re.escape(entry_point)}\b", re.MULTILINE)
+    head = re.compile(rf"^[ \t]*(?:async )?def {re.escape(entry_point)}\b", re.MULTILINE)
     whole = [block for block in blocks if head.search(block)]
     found = whole[-1] if whole else "\n".join(blocks) or answer
-    if head.search(found):
-        return f"{_imports(prompt)}\n{found}"
-    return prompt + _indented(found)
+    return found if head.search(found) else prompt + _indented(found)
 
 
-def _imports(prompt: str) -> str:
-    """What the prompt brings along before its function: imports, helpers."""
+def helpers(prompt: str, entry_point: str) -> str:
+    """What a prompt brings along beside its function: imports, other functions, constants."""
     try:
-        body = ast.parse(prompt).body
+        body = ast.parse(f"{prompt}\n    pass\n").body
     except SyntaxError:
         return "\n".join(re.findall(r"^(?:from|import) .*", prompt, re.MULTILINE))
-    return "\n".join(ast.unparse(part) for part in body[:-1])
+    others = (part for part in body if getattr(part, "name", "") != entry_point)
+    return "\n".join(ast.unparse(part) for part in others)
 
 
 def _indented(body: str) -> str:
@@ -99,8 +104,3 @@ def _indented(body: str) -> str:
     if first[:1].isspace():
         return body
     return "\n".join(f"    {line}" if line.strip() else line for line in body.splitlines())
-
-
-def program(written: str, test: str, entry_point: str) -> str:
-    """What is run: the code, its test, and the test's call."""
-    return f"{written}\n\n{test}\n\ncheck({entry_point})\n"
