@@ -9,6 +9,8 @@ from itertools import cycle, product
 from urllib.parse import quote, urlsplit
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mixtura.config import load
 from mixtura.errors import ConfigError
@@ -184,6 +186,45 @@ def test_a_key_that_may_use_a_team_may_not_take_it_apart(line, upstream):
             status, said = line(who).sent(*api({"model": name, "mixtura": wish}))
             assert status == 403, (who, wish, api.__name__, said)
     assert len(upstream.records) == before
+
+
+NAME = st.sampled_from(("team", "a", "default", "b", "chief", "secret", "outer", "ollama/a", " a "))
+MANY = st.tuples(NAME, st.sampled_from(("", "*2"))).map("".join)
+INLINE = st.builds(
+    lambda rows, last: ">".join((*(",".join(row) for row in rows), last)),
+    st.lists(st.lists(MANY, min_size=1, max_size=2), min_size=1, max_size=2),
+    NAME,
+)
+WISH = st.fixed_dictionaries(
+    {},
+    optional={
+        "mixture": NAME | INLINE,
+        "proposers": st.lists(MANY | INLINE, min_size=1, max_size=3),
+        "aggregator": NAME | INLINE,
+        "layers": st.integers(1, 4),
+    },
+)
+
+
+@settings(deadline=None, max_examples=400, suppress_health_check=list(HealthCheck))
+@given(model=NAME | INLINE, wish=WISH)
+def test_a_plan_that_a_key_gets_has_only_what_it_may_use_and_what_its_team_has_there(
+    model, wish, server
+):
+    friend = Line(server, "friend")
+    try:
+        status, said = friend.sent("/api/plan", {"model": model, "mixtura": wish})
+    finally:
+        friend.close()
+    assert status in (200, 400, 403, 404), said
+    if status != 200:
+        return
+    plan = json.loads(said)
+    as_team = (wish.get("mixture") or model) in ("team", "default") and plan["layers"]
+    proposers = {"b"} if as_team and "proposers" not in wish else set()
+    last = {"chief"} if as_team and "aggregator" not in wish else set()
+    assert {name for row in plan["layers"] for name in row} <= {"team", "a"} | proposers
+    assert plan["aggregator"] in {"team", "a"} | last
 
 
 LEGITIMATE = (
