@@ -25,6 +25,7 @@ from mixtura.plan import (
     AUTO,
     AUTO_TEAM,
     EMBEDDED,
+    MARKS,
     Auto,
     Environment,
     Plan,
@@ -159,7 +160,7 @@ class Config:
                 return None
         except ConfigError as error:
             return str(error)
-        if ".gguf" in name:
+        if self.is_path(name):
             return f"'{name}' is a file: give it a name under [models]"
         return None if self._means_something(name) else self._unknown(name)
 
@@ -181,7 +182,9 @@ class Config:
     def _unknown(self, name: str) -> str:
         """What is said of a name that means nothing."""
         provider, slash, model = name.partition("/")
-        if slash:
+        if slash and provider in catalog.providers():
+            said = f"'{name}': one model stands here, and no name holds any of {' '.join(MARKS)}"
+        elif slash:
             near = difflib.get_close_matches(provider, catalog.providers(), n=1)
             if near:
                 return f"unknown model '{name}': did you mean '{near[0]}/{model}'?"
@@ -206,7 +209,7 @@ class Config:
             or name in (AUTO, AUTO_TEAM)
             or name in hub.known()
             or name.endswith(".gguf")
-            or catalog.split(name) is not None
+            or (catalog.split(name) is not None and not any(mark in name for mark in MARKS))
         )
 
     # ---- what there is
@@ -247,6 +250,11 @@ class Config:
             pulled = [name for name in starter if hub.cached(name, self.models_folder)]
             self._auto = automatic(self._environ, ollama_models(self._environ), pulled)
         return self._auto
+
+    def is_path(self, name: str) -> bool:
+        """Whether *name* is a file on this machine and nothing that is configured or served."""
+        known = name in self._models or name in self._plans or catalog.split(name) is not None
+        return ".gguf" in name.lower() and not known
 
     def knows(self, name: str) -> bool:
         """Whether *name* is a mixture or a model."""
