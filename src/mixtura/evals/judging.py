@@ -6,10 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
+from mixtura.control_tokens import inert_json
 from mixtura.errors import MixturaError, bill
 from mixtura.model import Model
-from mixtura.prompts import as_data
-from mixtura.text import visible
 from mixtura.types import Charge, Completion, Json, Message, Request
 
 T = TypeVar("T")
@@ -51,4 +50,4 @@ async def verdict(
 
 def material(rows: Json) -> str:
     """What a judge is shown, as one JSON object; what is empty is left out."""
-    return visible(as_data({name: value for name, value in rows.items() if value}, indent=1))
+    return inert_json({name: value for name, value in rows.items() if value}, indent=1)

@@ -18,6 +18,7 @@ from inspect_ai.model import ModelOutput
 from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
+from mixtura.control_tokens import inert_text
 from mixtura.errors import ConfigError, RejectedError
 from mixtura.evals import alpaca_eval as official
 from mixtura.evals import glm
@@ -182,7 +183,7 @@ def showing(pair: Pair, words: str | None = None) -> Request:
     given = {"instruction": str(pair.question), "output_1": pair.first, "output_2": pair.second}
     spoken = _SPOKEN.findall(words) or [("user", words)]
     messages = [
-        Message(role, _PLACE.sub(lambda found: given[found[1]], text).strip())
+        Message(role, _PLACE.sub(lambda found: inert_text(given[found[1]]), text).strip())
         for role, text in spoken
     ]
     return Request(tuple(messages))

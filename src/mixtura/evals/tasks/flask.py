@@ -12,6 +12,7 @@ from inspect_ai.log import EvalSample
 from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import TaskState, generate
 
+from mixtura.control_tokens import inert_text
 from mixtura.errors import ConfigError
 from mixtura.evals.findings import (
     Bias,
@@ -122,7 +123,7 @@ def graded_skills() -> Scorer:
 def grading(question: str, reference: str, answer: str, rubrics: Mapping[str, Any]) -> str:
     """What the judge is asked."""
     shown = {"question": question, "reference": reference, "answer": answer, "skills": rubrics}
-    names = "\n".join(f"{name}: GRADE" for name in rubrics)
+    names = "\n".join(f"{inert_text(name)}: GRADE" for name in rubrics)
     return GRADED.format(material=material(shown), names=names)
 
 
