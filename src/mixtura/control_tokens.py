@@ -54,10 +54,9 @@ _OPENING = re.compile(
     r"|\|[^|\[\]\n]{1,40}\|\]"  # [|assistant|]
     r"|[a-z]{1,3}~[\[\]])"  # [e~[
     r"|\](?=[~!]{1,2}[a-z]{0,12}[~!]?[\[\]]|<\][^\[\]\n]{1,60}\[>\[)"  # ]~b], ]<]image[>[
-    r"|[{(](?=\|\w[\w ]{0,39}\|[)}])"
     r"|\|(?=\|\|[A-Z_]{3,40}\|\|\||endoftext\|)"  # |||EMAIL_ADDRESS|||
     r"|>(?=>[A-Z]{3,20}<<)"  # >>ANSWER<<
-    r"|/(?=no_?think\b)",
+    r"|/(?=no_?think)",
     re.IGNORECASE,
 )
 _OTHERS = re.compile(r"[^\x00-\x7f]")
