@@ -37,7 +37,8 @@ Verdict: WHICH"""
 _WORTH = {"a": 1.0, "b": 0.0, "tie": 0.5}
 _WHO = r"(?:(?:answer|assistant|response|option|candidate)\s+)?"
 _BETTER = (
-    r"\s*(?:is\s+(?:(?:slightly|somewhat|a (?:little|bit)|much|far|clearly|significantly|the)\s+)*"
+    r"\s*(?:>+\s*[ab]\b"
+    r"|is\s+(?:(?:slightly|somewhat|a (?:little|bit)|much|far|clearly|significantly|the)\s+)*"
     r"(?:better|best|stronger|superior|preferable|preferred|winner)|wins)"
     rf"(?:\s+(?:than|over)\s+{_WHO}[ab])?"
 )

@@ -43,6 +43,9 @@ _TELLING = re.compile(
     r"|example|like this)\b[^.!?]*$",
     re.IGNORECASE,
 )
+_OWN_WORDS = re.compile(
+    r"(?:(?:so|thus|therefore|hence),? )?I (?:say|state|claim):$", re.IGNORECASE
+)
 _MARKER = re.compile(r"(?:>+\s*|#+\s*|[-*+•]\s+|[0-9]{1,2}[.)]\s+)+(?=\S)")
 _FENCE = re.compile(r"\s*(?:```|~~~)\s*[\w+-]*\s*$")
 _ENDING = re.compile(r"(?:\s*(?:<\|[^|<>\n]{1,40}\|>|</?s>|<eos>|<end_of_turn>))+\s*$")
@@ -213,7 +216,8 @@ def _of_line(line: Line, form: VerdictForm[T]) -> T | None:
 
 def _quotes(line: Line) -> bool:
     """Whether what comes next is another's words."""
-    return line.text.endswith(":") and _TELLING.search(line.text) is not None
+    told = line.text
+    return told.endswith(":") and bool(_TELLING.search(told)) and not _OWN_WORDS.match(told)
 
 
 class Line(NamedTuple):
@@ -329,7 +333,7 @@ def number_form(keys: str, most: float | None = None, *, named: bool = False) ->
     return Form(
         keys=keys,
         value=r"(?P<number>[+-]?[0-9]{1,9}(?:\.[0-9]{1,9})?)(?![0-9])"
-        r"(?:[\"')\]}\s]*(?:/|\b(?:out )?of\b)\s*(?P<of>[0-9]{1,3}(?:\.0)?|ten)(?![0-9./]))?"
+        r"(?:[\"')\]}\s]*(?:/|\b(?:out )?of\b)\s*(?P<of>[0-9]{1,3}(?:\.0)?|ten)(?![0-9/]|\.[0-9]))?"
         r"(?:\s+(?:points?|stars?))?",
         parse=parse,
         rivals=r"[0-9]",

@@ -50,7 +50,7 @@ the question does not call for it. Give your reasons in a few sentences. Then wr
 on a line of its own:
 {names}"""
 
-_GRADE = r"(?P<grade>n/?a|not applicable|[1-5](?:\s*/\s*5)?)(?![\w./%])"
+_GRADE = r"(?P<grade>n/?a|not applicable|[1-5](?:\s*/\s*5)?)(?![\w/%]|\.\w)"
 
 
 @task
