@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from mixtura import Charge, Completion, Message, Noticed, UnavailableError, Usage, ask
+from mixtura import Charge, Completion, Message, Noticed, Recorder, UnavailableError, Usage, ask
 from mixtura.models.fake import Scripted
 from mixtura.patterns import BestOf, Chosen, Ranker
 from mixtura.patterns.verdict_calls import ASKED_AGAIN, REMINDER
-from mixtura.record import Recorder
 from tests.conftest import run
 
 TWICE = '{"best": 1}\nOr:\n{"best": 2}'
@@ -68,9 +67,8 @@ def test_a_score_that_cannot_be_read_is_asked_for_again_once_and_then_missing():
 @pytest.mark.parametrize("chooser", [Ranker, BestOf])
 def test_a_judge_that_fails_when_it_is_asked_again_has_both_calls_on_its_bill(chooser):
     lost = UnavailableError("down", charges=[Charge("judge", Usage(9, 0), "failed")])
-    first = Completion(
-        Message("assistant", "Hm."), "judge", "stop", (Charge("judge", Usage(7, 1)),)
-    )
+    paid = (Charge("judge", Usage(7, 1)),)
+    first = Completion(Message("assistant", "Hm."), "judge", "stop", paid)
     judge = Scripted("judge", [first, lost] if chooser is Ranker else [first, first, lost, lost])
 
     answer, _ = chosen(chooser(judge), "one", "two")
