@@ -66,10 +66,11 @@ def test_a_score_that_cannot_be_read_is_asked_for_again_once_and_then_missing():
 
 @pytest.mark.parametrize("chooser", [Ranker, BestOf])
 def test_a_judge_that_fails_when_it_is_asked_again_has_both_calls_on_its_bill(chooser):
-    lost = UnavailableError("down", charges=[Charge("judge", Usage(9, 0), "failed")])
+    bill = [Charge("judge", Usage(9, 0), "failed")]
+    lost = [UnavailableError("down", charges=bill) for _ in range(2)]
     paid = (Charge("judge", Usage(7, 1)),)
     first = Completion(Message("assistant", "Hm."), "judge", "stop", paid)
-    judge = Scripted("judge", [first, lost] if chooser is Ranker else [first, first, lost, lost])
+    judge = Scripted("judge", [first, lost[0]] if chooser is Ranker else [first, first, *lost])
 
     answer, _ = chosen(chooser(judge), "one", "two")
 
