@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from mixtura.catalog import quirks
+from mixtura.control_tokens import inert_request
 from mixtura.errors import (
     ConfigError,
     ContextOverflowError,
@@ -24,6 +25,7 @@ from mixtura.errors import (
 from mixtura.events import Emit
 from mixtura.manners import accounted, told
 from mixtura.types import Completion, Request
+from mixtura.vocabulary import control_vocabulary
 from mixtura.wire import Assembly, chunk, request_json
 
 SLOTS = 8
@@ -77,6 +79,9 @@ class Local:
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         engine = await self._engine()
+        # llama.cpp reads control tokens also in what people and other models wrote.
+        vocabulary = await asyncio.to_thread(control_vocabulary, self._path)
+        request = inert_request(request, vocabulary)
         so_far = Assembly(inside=quirks(self._path.stem).inside)
         with accounted(self._name, request, so_far):
             await self._read(engine, request, so_far, emit)
