@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +121,127 @@ def written(path: Path, **changed: tuple[int, Any]) -> Path:
 def with_template(path: Path, template: str) -> Path:
     path.write_bytes(model(metadata(template)))
     return path
+
+
+# ---- broken in every way
+
+
+def mutations(seed: int = 1) -> Iterator[tuple[str, bytes]]:
+    """Broken models without end: what is wrong with each, and its bytes. The same every time."""
+    draw = random.Random(seed)
+    sound = model()
+    yield from _senseless_values()
+    yield from _wrong_shapes(sound)
+    for length in (0, 3, 4, 8, 23, 24, 31, 200, 2000, len(sound) // 2, len(sound) - 1):
+        yield f"cut to {length} bytes", sound[:length]
+    header = len(sound) - 4 * sum(math.prod(shape) for shape in tensors().values())
+    while True:
+        broken = bytearray(sound)
+        at = draw.randrange(4, header)
+        match draw.randrange(5):
+            case 0:
+                broken[at] ^= 1 << draw.randrange(8)
+                yield f"bit flipped at {at}", bytes(broken)
+            case 1:
+                value = draw.choice((0, 1, 2**31, 2**32 - 1, 2**63, 2**64 - 1))
+                broken[at : at + 8] = struct.pack("<Q", value)
+                yield f"{value:#x} at {at}", bytes(broken)
+            case 2:
+                broken[at : at + 16] = draw.randbytes(16)
+                yield f"noise at {at}", bytes(broken)
+            case 3:
+                del broken[at : at + draw.randrange(1, 64)]
+                yield f"bytes missing at {at}", bytes(broken)
+            case _:
+                for _ in range(20):
+                    broken[draw.randrange(4, header)] = draw.randrange(256)
+                yield "twenty bytes changed", bytes(broken)
+
+
+def _senseless_values() -> Iterator[tuple[str, bytes]]:
+    for key, (kind, _) in metadata().items():
+        without = {k: v for k, v in metadata().items() if k != key}
+        yield f"no {key}", model(without)
+        others = {
+            U32: [(U32, n) for n in (0, 1, 3, 7, 2**31, 2**32 - 1)] + [(STRING, "x")],
+            F32: [(F32, f) for f in (0.0, -1.0, math.nan, math.inf, 1e38)],
+            STRING: [(STRING, s) for s in ("", "x" * 5000, b"\xff\xfe", "bert")] + [(U32, 1)],
+            BOOL: [(BOOL, True), (STRING, "x")],
+            ARRAY: [(ARRAY, (STRING, [])), (ARRAY, (U32, [0])), (U32, 7)],
+        }[kind]
+        for value in others:
+            if key != "tokenizer.chat_template":
+                yield f"{key} is {str(value[1])[:20]}", model(metadata() | {key: value})
+
+
+def _wrong_shapes(sound: bytes) -> Iterator[tuple[str, bytes]]:
+    for name, shape in tensors().items():
+        at = sound.index(text(name)) + len(text(name)) + 4
+        for value in (0, 1, 31, 2**31, 2**40, 2**63):
+            yield f"{name} is {value} wide", _put(sound, at, struct.pack("<Q", value))
+        kind = at + 8 * len(shape)
+        for value in (2, 8, 12, 31, 99, 2**32 - 1):
+            yield f"{name} is of type {value}", _put(sound, kind, struct.pack("<I", value))
+        for value in (1, 2**20, 2**63):
+            yield f"{name} is at {value}", _put(sound, kind + 4, struct.pack("<Q", value))
+        yield f"no {name}", sound.replace(name.encode(), name[:-1].encode() + b"x")
+
+
+def _put(data: bytes, at: int, new: bytes) -> bytes:
+    return data[:at] + new + data[at + len(new) :]
+
+
+DEEP = 20_000
+HOSTILE: tuple[str, ...] = (
+    # endless, or as good as
+    "{% for i in range(1000000000) %}x{% endfor %}",
+    "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}",
+    "{% for a in messages * 100000000 %}{% endfor %}",
+    "{% set ns = namespace(x=1) %}{% for i in range(100000000) %}{% set ns.x = i %}{% endfor %}",
+    # too deep
+    "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}",
+    "{% macro f(x) %}{{ g(x) }}{% endmacro %}{% macro g(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}",
+    (
+        "{% macro f() %}{{ caller() }}{% endmacro %}"
+        "{% macro g() %}{% call f() %}{{ g() }}{% endcall %}{% endmacro %}{{ g() }}"
+    ),
+    "{{ " + "(" * DEEP + "1" + ")" * DEEP + " }}",
+    "{{ " + "[" * DEEP + "]" * DEEP + " }}",
+    "{{ " + "not " * DEEP + "1 }}",
+    "{{ " + "-" * DEEP + "1 }}",
+    "{{ 1" + " + 1" * DEEP + " }}",
+    "{{ x" + ".x" * DEEP + " }}",
+    "{{ 'x'" + "|upper" * DEEP + " }}",
+    "{% if 1 %}" * DEEP + "{% endif %}" * DEEP,
+    "{% for i in [1] %}" * DEEP + "{% endfor %}" * DEEP,
+    # too much
+    "{{ 'x' * 10000000000 }}",
+    (
+        "{% set ns = namespace(x='x') %}"
+        "{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}{{ ns.x }}"
+    ),
+    "{{ range(10000000000)|list }}",
+    "{{ '%1000000000d' % 1 }}",
+    "{{ ('x' * 1000000)|replace('x', 'x' * 1000000) }}",
+    "{{ messages|tojson(indent=1000000000) }}",
+    # senseless
+    "",
+    "{",
+    "{{",
+    "{% for %}",
+    "{% endif %}",
+    "{% raw %}",
+    "{{ 1 / 0 }}",
+    "{{ 1 % 0 }}{{ 1 // 0 }}",
+    "{{ messages[99].content.x.y }}",
+    "{{ messages[0]['content'][-99999999999] }}",
+    "{{ 'x'[0:99999999999:0] }}",
+    "{{ raise_exception('no') }}",
+    "{{ nothing() }}",
+    "{{ strftime_now('%' * 1000) }}",
+    "{% include 'x' %}",
+    "{{ self }}{{ [] | map('x') | list }}",
+    "\x00\ufffd{{ '\\ud800' }}",
+    "{{ messages }}" * 5000,
+)
+"""Chat templates that no one should have to live with."""

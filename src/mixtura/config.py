@@ -159,7 +159,7 @@ class Config:
                 return None
         except ConfigError as error:
             return str(error)
-        if ".gguf" in name:
+        if ".gguf" in name.lower():
             return f"'{name}' is a file: give it a name under [models]"
         return None if self._means_something(name) else self._unknown(name)
 
@@ -205,7 +205,7 @@ class Config:
             or name in self._plans
             or name in (AUTO, AUTO_TEAM)
             or name in hub.known()
-            or name.endswith(".gguf")
+            or name.lower().endswith(".gguf")
             or catalog.split(name) is not None
         )
 
@@ -462,7 +462,7 @@ class Config:
             return FREE(usage)
         if found := catalog.split(name):
             return catalog.price(*found, usage)
-        return FREE(usage) if name in hub.known() or name.endswith(".gguf") else None
+        return FREE(usage) if name in hub.known() or name.lower().endswith(".gguf") else None
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import importlib
 import json
 import os
 import queue
@@ -21,6 +20,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Generator
 from pathlib import Path
@@ -46,7 +46,7 @@ def main() -> NoReturn:
     _guard(start["parent"])
     sys.path[:] = start["path"]
     memory = _free_memory()
-    _limit_memory(memory)
+    _limit_memory(memory * 9 // 10)
     try:
         server = _load(start)
     except ImportError as error:
@@ -69,6 +69,7 @@ def main() -> NoReturn:
 
 def _report(control: socket.socket, **said: str) -> NoReturn:
     """Say why there is no model, and end without what llama.cpp does at exit."""
+    time.sleep(0.05)  # its log is written by a thread of its own
     control.sendall(json.dumps(said).encode() + b"\n")
     os._exit(0)
 
@@ -110,11 +111,10 @@ def _limit_memory(more: int) -> None:
 
 
 def _load(start: dict[str, Any]) -> Any:
-    # By name, because a type checker knows nothing of it.
-    xllamacpp: Any = importlib.import_module("xllamacpp")
+    xllamacpp = _library()
     params = xllamacpp.CommonParams()
     params.model.path = start["model"]
-    params.verbosity = 1
+    params.verbosity = 3  # without the prompts: how far it came, and its errors
     params.n_parallel = start["slots"]
     params.n_ctx = start["context"]
     params.kv_unified = True
@@ -128,6 +128,12 @@ def _load(start: dict[str, Any]) -> Any:
     params.ui = False
     params.endpoint_slots = False
     return xllamacpp.Server(params)
+
+
+def _library() -> Any:
+    import xllamacpp  # pyright: ignore[reportMissingTypeStubs]
+
+    return xllamacpp
 
 
 class Places:

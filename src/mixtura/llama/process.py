@@ -21,14 +21,13 @@ import msgspec
 from mixtura import gguf
 from mixtura.errors import ConfigError, MixturaError, TimedOutError, UnavailableError
 from mixtura.llama import child
-from mixtura.text import one_line, printable
+from mixtura.llama.log import Log
+from mixtura.text import one_line
 
 BASE_LIMIT, BYTES_A_SECOND = 60.0, 50e6
 """A load and a call without a sign of life may take this long, and a second for so many bytes."""
 MOST_READING = 10
 """A call whose prompt is not read yet waits for others' prompts, at most so many limits long."""
-TAIL = 4096
-"""Bytes kept of what llama.cpp complained of."""
 LONGEST_REPLY = 1 << 16
 TICK = 1.0
 """Seconds between two looks at the calls under way."""
@@ -140,7 +139,7 @@ class Child:
         self._lines: set[Line] = set()
         self._left: set[Line] = set()
         self._process: subprocess.Popen[bytes] | None = None
-        self._complaints = b""
+        self._log = Log()
         self._idle = False
         self._wake, self._woken = socket.socketpair()
         self._control, self._theirs = socket.socketpair()
@@ -239,10 +238,7 @@ class Child:
             wait = until - time.monotonic()
             ready = _readable((self._control.fileno(), errors), max(wait, 0.0))
             if not ready:
-                raise TimedOutError(
-                    f"llama.cpp did not load {path} within {self._limit:.0f} s: the file or its"
-                    " template is broken, or this machine needs a longer limit"
-                )
+                raise self._too_slow(path)
             if errors in ready:
                 self._hear(errors)
             if self._control.fileno() in ready:
@@ -285,15 +281,32 @@ class Child:
             raise ConfigError('local models need llama.cpp: pip install "mixtura[local]"')
         if said.refused is not None:
             self._hear(self._errors)
-            raise _unloadable(path, self._complaint() or _short(said.refused))
+            why = self._log.cause_of_refusal() or one_line(said.refused)[:200]
+            raise self._unloadable(path, why)
 
     def _load_crash(self, path: Path) -> MixturaError:
         death = self._reap()
         if self.killed:
             return UnavailableError(death.words)
         if death.crashed:
-            return _unloadable(path, death.words)
+            return self._unloadable(path, death.words)
         return UnavailableError(f"while {path} was loaded, {death.words}: is there memory enough?")
+
+    def _too_slow(self, path: Path) -> MixturaError:
+        if self._log.weights_loaded:
+            return self._unloadable(path, f"it does not end within {self._limit:.0f} s")
+        return TimedOutError(
+            f"llama.cpp did not load {path} within {self._limit:.0f} s: it is damaged, or needs"
+            " a longer limit on this machine"
+        )
+
+    def _unloadable(self, path: Path, why: str) -> ConfigError:
+        if self._log.weights_loaded:
+            return ConfigError(f"the chat template in {path} is broken: {why}")
+        return ConfigError(
+            f"llama.cpp cannot load {path}: it is damaged, or of a kind unknown to it;"
+            f" {gguf.ANEW} ({why})"
+        )
 
     def _watch(self) -> None:
         """Until it ends: read its complaints, and look after the calls."""
@@ -326,11 +339,11 @@ class Child:
                 return
 
     def _hear(self, errors: int) -> bytes:
-        """Keep the end of what it complains of."""
+        """Read what it writes about itself."""
         if not _readable((errors,), 0.0):
             return b""
         data = os.read(errors, 1 << 16)
-        self._complaints = (self._complaints + data)[-TAIL:]
+        self._log.add(data)
         return data
 
     def _drain(self, line: Line) -> None:
@@ -399,12 +412,8 @@ class Child:
                 return Death(f"llama.cpp was ended from outside ({how})", crashed=False)
         else:
             how = f"status {code}"
-        complaint = self._complaint()
-        return Death(f"llama.cpp crashed ({how}{': ' + complaint if complaint else ''})", True)
-
-    def _complaint(self) -> str:
-        lines = self._complaints.decode("utf-8", "replace").splitlines()
-        return next((_short(line) for line in reversed(lines) if line.strip()), "")
+        cause = self._log.cause_of_crash()
+        return Death(f"llama.cpp crashed ({how}{': ' + cause if cause else ''})", crashed=True)
 
     def _end(self) -> None:
         """Everything that was opened is closed, and everyone who waits is told."""
@@ -446,14 +455,3 @@ def _environment() -> dict[str, str]:
         if name in _PASSED_ON or name.startswith(_PASSED_PREFIXES)
     }
     return _OURS | passed
-
-
-def _unloadable(path: Path, why: str) -> ConfigError:
-    return ConfigError(
-        f"llama.cpp cannot load {path}: it is damaged, or of a kind unknown to it;"
-        f" `mixtura pull` brings a model with a name anew ({why})"
-    )
-
-
-def _short(text: str) -> str:
-    return printable(one_line(text))[:200]

@@ -270,7 +270,7 @@ class Service:
     def _found(self, name: str, param: str) -> Plan:
         """What a name means. A file on this machine has none unless it is configured."""
         configured = name in self.config.tables() or name in self.config.mixtures()
-        if ".gguf" in name and not configured:
+        if ".gguf" in name.lower() and not configured:
             raise _unknown(f"the model `{name}` does not exist", param)
         try:
             return self.config.plan(name)
