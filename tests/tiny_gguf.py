@@ -106,6 +106,8 @@ def model(pairs: dict[str, tuple[int, Any]] | None = None, **changed: tuple[int,
         head += struct.pack("<IQ", 0, offset)
         count = shape[0] * (shape[1] if len(shape) > 1 else 1)
         values = [numbers.gauss(0, 0.3) if len(shape) > 1 else 1.0 for _ in range(count)]
+        if name == "token_embd.weight":  # never the likeliest: at temperature 0 it writes on
+            values[: len(CONTROL) * WIDTH] = [0.0] * (len(CONTROL) * WIDTH)
         raw = struct.pack(f"<{count}f", *values)
         raw += bytes(-len(raw) % 32)
         data += raw
