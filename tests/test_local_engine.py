@@ -61,7 +61,7 @@ def question(text: str, sampling: Sampling = SHORT) -> Request:
 
 def tiny(path: Path, template: str = tiny_gguf.CHATML, **options) -> Local:
     tiny_gguf.with_template(path, template)
-    return Local(path, context=4096, threads=1, **options)
+    return Local(path, **{"context": 4096, "threads": 1} | options)
 
 
 @pytest.fixture
@@ -302,15 +302,18 @@ def test_a_request_that_crashes_llama_cpp_is_answered_apart_and_then_refused(mad
 
 
 def test_who_was_answered_beside_a_crash_is_answered_when_asked_again(made):
-    model = made(template=DEEP_AT_BOOM)
+    model = made(template=DEEP_AT_BOOM, context=32768)
     patient = Retrying(model, attempts=3, first_wait=0.01)
 
     async def main():
-        beside = await Watched(model, question("hello", LONG)).first()
+        await model.load()
+        # Together they take much longer than the crash.
+        beside = [Watched(model, question(f"{i} hello", LONG)) for i in range(7)]
         boom = asyncio.create_task(patient.complete(question("BOOM")))
-        with pytest.raises(UnavailableError, match="crashed"):
-            await beside.task
-        again = await patient.complete(question("hello", LONG))
+        for call in beside:
+            with pytest.raises(UnavailableError, match="crashed"):
+                await call.task
+        again = await patient.complete(question("0 hello", LONG))
         with pytest.raises(RejectedError, match="twice"):
             await boom
         return again
@@ -394,6 +397,40 @@ def test_one_local_serves_loop_after_loop_and_thread_beside_thread(made):
     assert threading.active_count() < 20
 
 
+def test_hundreds_of_calls_at_once_are_all_answered(made):
+    model = made()
+
+    async def main():
+        return await asyncio.gather(*(model.complete(question("hello")) for _ in range(400)))
+
+    assert len({answer.text for answer in run(main())}) == 1
+
+
+def test_a_fork_of_the_parent_has_a_process_of_its_own(made):
+    model = made()
+    run(model.load())
+    code = (
+        "import asyncio, os, sys\n"
+        "from mixtura import ask\n"
+        "from mixtura.models.local import Local\n"
+        "model = Local(sys.argv[1], context=512, threads=1)\n"
+        "asyncio.run(model.complete(ask('hello')))\n"
+        "first = model._engine().pid\n"
+        "if not (fork := os.fork()):\n"
+        "    asyncio.run(model.complete(ask('hello')))\n"
+        "    os._exit(model._engine().pid == first)\n"
+        "assert os.waitpid(fork, 0)[1] == 0\n"
+        "asyncio.run(model.complete(ask('hello')))\n"
+        "assert model._engine().pid == first\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, str(model._path)],
+        capture_output=True, text=True, cwd=HERE, timeout=120,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_process_has_no_key_of_the_environment_and_ctrl_c_is_not_for_it(made, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "canary-of-the-environment")
     monkeypatch.setenv("MY_HEADER", "canary-of-the-environment")
@@ -450,14 +487,12 @@ def test_the_server_lives_on_after_broken_files_and_crashes(tmp_path):
     tiny_gguf.with_template(tmp_path / "deep.gguf", DEEP_AT_BOOM)
     tiny_gguf.written(tmp_path / "good.gguf")
     names = ("broken", "zero", "deep", "good")
-    (tmp_path / "mixtura.toml").write_text(
-        "".join(
-            f'[models.{name}]\nmodel = "{name}.gguf"\ncontext = 4096\nthreads = 1\n'
-            "timeouts = { load = 60, progress = 60 }\n"
-            for name in names
-        )
+    configuration = "cache = { use = false }\n" + "".join(
+        f'[models.{name}]\nmodel = "{name}.gguf"\ncontext = 4096\nthreads = 1\n'
+        "timeouts = { load = 60, progress = 60 }\n"
+        for name in names
     )
-    with serving(tmp_path) as served:
+    with serving(tmp_path, configuration) as served:
         body = {
             "model": "good", "stream": True, "temperature": 0, "max_tokens": 3000,
             "messages": [{"role": "user", "content": "hello"}],
@@ -477,7 +512,7 @@ def test_the_server_lives_on_after_broken_files_and_crashes(tmp_path):
             assert answer.status in (400, 502, 503), answer.body
             assert re.search(r"damaged|crashed", answer.json["error"]["message"])
         assert served.chat("hello", model="deep", max_tokens=4, temperature=0).status == 200
-        assert served.get("/health").status == 200
+        assert served.get("/healthz").status == 200
 
 
 def test_a_local_models_clocks_can_be_set_and_those_of_hosted_ones_are_refused(tmp_path):

@@ -13,7 +13,6 @@ import ctypes
 import json
 import os
 import queue
-import resource
 import secrets
 import signal
 import socket
@@ -76,6 +75,8 @@ def _report(control: socket.socket, **said: str) -> NoReturn:
 
 def _guard(parent: int) -> None:
     """End with *parent* however that ends, leave no core file, be the first to go for memory."""
+    import resource  # not everywhere, and the parent imports this file, too
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -100,6 +101,8 @@ def _free_memory() -> int:
 
 def _limit_memory(more: int) -> None:
     """Refuse what goes beyond *more* bytes from now on, before the whole machine runs out."""
+    import resource
+
     try:
         rows = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
         taken = int(rows["VmData"].split()[0]) << 10

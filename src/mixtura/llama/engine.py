@@ -39,6 +39,8 @@ LONGEST_FRAME = 64 << 20
 RECEIVED = 1 << 18
 STARTS = 3
 """Processes that a call is sent to as long as none of them has begun with it."""
+BUSY = 0.01
+"""Seconds until a process that has too many calls to take in is offered one again."""
 IDLE_APART = 10.0
 """Seconds that the second process stays without a call."""
 _READING = b'"prompt_progress"'
@@ -196,12 +198,8 @@ class Engine:
         death = Death("llama.cpp ended", crashed=False)
         for _ in range(STARTS):
             child = await self._child(load_limit, apart=apart)
-            try:
-                line = child.open(limit)
-            except UnavailableError:
-                if not child.death.done():
-                    raise
-                continue  # it ended just now
+            while (line := child.open(limit)) is None:  # noqa: ASYNC110 - nothing tells when
+                await asyncio.sleep(BUSY)
             call = Call(child, line)
             try:
                 await call.ask(wanted, encoded)
@@ -270,8 +268,9 @@ class Engine:
                 self._apart = None
             elif child is self._main:
                 self._main = None
-                if child.load_error is not None and not child.killed:
-                    self._rest.after_load(child.load_error)
+                if child.load_error is not None:
+                    if child.pid is not None and not child.killed:  # a process was started
+                        self._rest.after_load(child.load_error)
                 elif death.crashed:
                     self._rest.after_crash(death)
 
@@ -293,6 +292,7 @@ def again(error: MixturaError) -> MixturaError:
 
 
 _engines: dict[tuple[Path, int, int], Engine] = {}
+_inherited: list[object] = []
 _registry = [threading.Lock()]
 
 
@@ -316,6 +316,7 @@ def close_all() -> None:
 
 def _forget() -> None:
     """A fork of this process has none of its threads: it starts processes of its own."""
+    _inherited.append(dict(_engines))  # kept, so that nothing of the parent's is closed here
     _registry[:] = [threading.Lock()]
     _engines.clear()
 

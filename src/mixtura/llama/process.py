@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -46,7 +47,7 @@ _OURS = {
     # On an abort ggml would start a debugger on itself and wait for it.
     "GGML_NO_BACKTRACE": "1",
 }
-_NO_FAULT_OF_A_CALL = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_NO_FAULT_OF_A_CALL = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,20 +155,27 @@ class Child:
 
     # ---- from any thread
 
-    def open(self, limit: float) -> Line:
-        """A line for one call. Raises UnavailableError when the process is gone or full."""
-        ours, theirs = socket.socketpair()
+    def open(self, limit: float) -> Line | None:
+        """
+        A line for one call; None when there are too many to take in. Where the process is
+        gone the line is broken. Raises UnavailableError.
+        """
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise UnavailableError(f"a call to llama.cpp cannot begin: {error}") from None
         ours.setblocking(False)
         line = Line(ours, limit)
         try:
             with theirs, self._lock:
-                if self._closed:
-                    raise BrokenPipeError
-                socket.send_fds(self._control, [b"c"], [theirs.fileno()], socket.MSG_DONTWAIT)
+                if not self._closed:
+                    socket.send_fds(self._control, [b"c"], [theirs.fileno()])
                 self._lines.add(line)
         except OSError as error:
-            ours.close()
-            raise UnavailableError(f"llama.cpp takes no call: {error}") from None
+            if error.errno in (errno.EAGAIN, errno.ETOOMANYREFS, errno.ENOBUFS):
+                ours.close()
+                return None
+            self._lines.add(line)  # it ended just now
         self._stir()
         return line
 
@@ -222,6 +230,11 @@ class Child:
         self._end()
 
     def _load(self) -> None:
+        if not hasattr(socket, "send_fds"):
+            raise ConfigError(
+                "local models run on Linux and macOS; here, serve the file with Ollama or"
+                " llama-server and name it by `base_url`"
+            )
         path = gguf.check(self.setting.path)
         errors = self._spawn()
         start = {
@@ -408,7 +421,7 @@ class Child:
                 how = signal.Signals(-code).name
             except ValueError:
                 how = f"signal {-code}"
-            if -code in _NO_FAULT_OF_A_CALL:
+            if how in _NO_FAULT_OF_A_CALL:
                 return Death(f"llama.cpp was ended from outside ({how})", crashed=False)
         else:
             how = f"status {code}"
