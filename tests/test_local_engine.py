@@ -270,10 +270,12 @@ def test_a_vocabulary_and_its_control_tokens_can_be_read_without_llama_cpp(tmp_p
 
 
 def test_kill_9_of_one_models_process_ends_its_call_and_no_other(made):
-    one, other = made("one.gguf"), made("other.gguf")
+    one, other = made("one.gguf", context=32768), made("other.gguf")
+    endless = Sampling(temperature=0.0, max_tokens=30_000)
 
     async def main():
-        killed = await Watched(one, question("a", LONG)).first()
+        await other.load()
+        killed = await Watched(one, question("a", endless)).first()
         lives = await Watched(other, question("b", LONG)).first()
         os.kill(pid_of(one), signal.SIGKILL)
         with pytest.raises(UnavailableError, match="ended from outside"):

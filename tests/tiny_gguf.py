@@ -40,7 +40,7 @@ def metadata(template: str | None = CHATML) -> dict[str, tuple[int, Any]]:
         "general.architecture": (STRING, "llama"),
         "general.name": (STRING, "tiny"),
         "llama.block_count": (U32, 1),
-        "llama.context_length": (U32, 4096),
+        "llama.context_length": (U32, 65536),
         "llama.embedding_length": (U32, WIDTH),
         "llama.feed_forward_length": (U32, INNER),
         "llama.attention.head_count": (U32, HEADS),
