@@ -208,7 +208,7 @@ class Config:
             or name in self._plans
             or name in (AUTO, AUTO_TEAM)
             or name in hub.known()
-            or name.endswith(".gguf")
+            or name.lower().endswith(".gguf")
             or (catalog.split(name) is not None and not any(mark in name for mark in MARKS))
         )
 
@@ -470,7 +470,7 @@ class Config:
             return FREE(usage)
         if found := catalog.split(name):
             return catalog.price(*found, usage)
-        return FREE(usage) if name in hub.known() or name.endswith(".gguf") else None
+        return FREE(usage) if name in hub.known() or name.lower().endswith(".gguf") else None
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import IO, Any
 from mixtura.errors import ConfigError
 
 MAGIC = b"GGUF"
+ANEW = "`mixtura pull` brings a model with a name anew"
 LONGEST_HEADER = 128 << 20
 """Bytes of the longest header that is read; one with 256,000 tokens has about 11 MB."""
 LONGEST_KEY = 1 << 16
@@ -132,6 +133,10 @@ def read_header(path: Path) -> Header:
 def _read(path: Path, size: int, _changed: int, _inode: int) -> Header:
     with _told(path), path.open("rb") as file:
         return _Reader(path, file, size).header()
+
+
+def damaged(path: Path, why: str) -> ConfigError:
+    return ConfigError(f"{path} is damaged: {why}; {ANEW}")
 
 
 class _told:  # noqa: N801 - used as a function
@@ -271,7 +276,7 @@ class _Reader:
             raise self._damaged(f"it ends inside {of[:60]}")
 
     def _damaged(self, why: str) -> ConfigError:
-        return ConfigError(f"{self._path} is damaged: {why}")
+        return damaged(self._path, why)
 
 
 # ---- what can be said of a file before llama.cpp loads it
@@ -321,16 +326,16 @@ def check(path: Path) -> Path:
 def _check_model(header: Header) -> None:
     kind = header.metadata.get("general.type", "model")
     if not header.architecture:
-        raise ConfigError(f"{header.path} is damaged: it does not say its architecture")
+        raise damaged(header.path, "it does not say its architecture")
     if header.architecture == "clip" or kind in ("mmproj", "adapter"):
         what = "the eyes of another model" if kind != "adapter" else "an adapter to another model"
         raise ConfigError(f"{header.path} is {what}, not a language model")
     for key in ("block_count", "embedding_length", "context_length"):
         value = header.of_architecture(key)
         if value is not None and not (isinstance(value, int) and 1 <= value < 1 << 31):
-            raise ConfigError(
-                f"{header.path} is damaged: the value of {header.architecture[:40]!r}.{key} is"
-                f" {str(value)[:40]}, not a number of at least 1"
+            named = f"{header.architecture[:40]}.{key}"
+            raise damaged(
+                header.path, f"{named!r} is {str(value)[:40]!r}, not a number of at least 1"
             )
     tokens = header.metadata.get("tokenizer.ggml.tokens")
     for key in ("tokenizer.ggml.scores", "tokenizer.ggml.token_type"):
@@ -340,9 +345,8 @@ def _check_model(header: Header) -> None:
             and isinstance(values, Values)
             and values.count != tokens.count
         ):
-            raise ConfigError(
-                f"{header.path} is damaged: {tokens.count} tokens and"
-                f" {values.count} values of {key}"
+            raise damaged(
+                header.path, f"it has {tokens.count} tokens and {values.count} values of {key}"
             )
 
 
@@ -350,20 +354,18 @@ def _check_tensors(header: Header) -> None:
     path = header.path
     alignment = header.metadata.get("general.alignment", 32)
     if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
-        raise ConfigError(f"{path} is damaged: its alignment is no power of two")
+        raise damaged(path, "its alignment is no power of two")
     start = -(-header.end // alignment) * alignment
     for tensor in header.tensors:
         try:
             size = tensor.size()
         except ValueError as error:
-            raise ConfigError(
-                f"{path} is damaged: the tensor {tensor.name[:60]!r} has {error}"
-            ) from None
+            raise damaged(path, f"the tensor {tensor.name[:60]!r} has {error}") from None
         end = start + tensor.offset + (size or 0)
         if tensor.offset % alignment:
-            raise ConfigError(f"{path} is damaged: the tensor {tensor.name[:60]!r} is not aligned")
+            raise damaged(path, f"the tensor {tensor.name[:60]!r} is not aligned")
         if end > header.size:
             raise ConfigError(
-                f"{path} is cut short: the tensor {tensor.name[:60]!r} ends at byte {end:,} and the"
-                f" file has {header.size:,}"
+                f"{path} is cut short: the tensor {tensor.name[:60]!r} ends at byte {end:,} and"
+                f" the file has {header.size:,}; {ANEW}"
             )

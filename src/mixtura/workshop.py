@@ -69,6 +69,8 @@ class Workshop:
             context=table.context,
             threads=table.threads,
             window=table.window or (min(known.context, table.context) if known else None),
+            load_limit=table.timeouts.seconds("load"),
+            progress=table.timeouts.seconds("progress"),
         )
         limited = self._limited(Metered(model), table, (str(path), None))
         twice = Retrying(limited, attempts=2)  # small models say nothing at all now and then
@@ -200,7 +202,11 @@ def _conflict(mine: Limits, other: Limits) -> str:
 def check(table: ModelTable) -> None:
     """What is wrong with a table on any machine. Raises ConfigError with the setting's name."""
     if table.provider is None and table.base_url is None:
-        _refuse(table, _HOSTED_ONLY, "is for hosted models: it says nothing of a local one")
+        why = "is for hosted models: it says nothing of a local one"
+        _refuse(table, _HOSTED_ONLY, why)
+        for clock in _HOSTED_CLOCKS:
+            if table.timeouts.seconds(clock) is not None:
+                raise ConfigError(f"timeouts: {clock} {why}", key="timeouts")
         return
     if not table.model:
         raise ConfigError("`model` is missing: what the endpoint calls the model")
@@ -213,12 +219,17 @@ def check(table: ModelTable) -> None:
     ):
         raise ConfigError(toml.unknown("provider", table.provider, known), key="provider")
     _refuse(table, _LOCAL_ONLY, "is for local models: it says nothing here")
+    if table.timeouts.seconds("load") is not None:
+        raise ConfigError(
+            "timeouts: load is for local models: it says nothing here", key="timeouts"
+        )
     _check_headers(table.headers)
     _check_extra(table.extra)
 
 
 _LOCAL_ONLY = ("context", "threads")
-_HOSTED_ONLY = ("hedge", "timeouts", "headers", "extra", "retries", "api_key_env", "vision")
+_HOSTED_CLOCKS = ("connect", "first_token", "total")
+_HOSTED_ONLY = ("hedge", "headers", "extra", "retries", "api_key_env", "vision")
 _OURS = ("model", "messages", "stream", "n", "max_tokens", "max_completion_tokens")
 _PLAIN = ModelTable()
 
