@@ -18,6 +18,7 @@ import msgspec
 
 from mixtura.errors import ConfigError, StoreBusyError, StoreError
 from mixtura.record import Record, compared, iso, leaves, moment, question, tellable
+from mixtura.redaction import Redactor
 
 MIGRATIONS = (
     """
@@ -413,14 +414,14 @@ class RunBook:
         keep: bool = True,
         days: float = 30.0,
         megabytes: float = 512.0,
-        hidden: Collection[str] = (),
+        hidden: Redactor | Collection[str] = (),
     ) -> None:
         self.keeps = keep
         self.notice: Callable[[str], None] | None = None
         self._store = store
         self._age = days * DAY
         self._size = int(megabytes * 1024**2)
-        self._hidden = hidden
+        self._redactor = hidden if isinstance(hidden, Redactor) else Redactor(hidden)
 
     def new_id(self) -> str:
         """An id for a run that begins now: the day, its time (in 82 ms) and chance; they sort."""
@@ -432,7 +433,7 @@ class RunBook:
 
     def safe(self, record: Mapping[str, Any]) -> Record:
         """The run as it may be written anywhere: no key in it, and stubs for pictures."""
-        return tellable(record, self._hidden)
+        return tellable(record, self._redactor)
 
     def keep(self, record: Mapping[str, Any]) -> bool:
         """Keep it, if runs are kept and it can be done; whether it was."""

@@ -19,6 +19,7 @@ from mixtura.errors import (
     RejectedError,
     UnavailableError,
 )
+from mixtura.redaction import current, redacted
 from mixtura.thoughts import Splitter
 from mixtura.types import (
     Charge,
@@ -327,7 +328,7 @@ def chunk(data: bytes) -> Chunk:
         whole = _HALF_CHARACTER.sub(rb"\\ufffd", data)
         if whole != data:
             return chunk(whole)
-        start = data[:80].decode("utf-8", "replace")
+        start = redacted(data[:4096].decode("utf-8", "replace"))[:80]
         raise MalformedError(
             f"not a chat completion chunk: {error} (it begins {start!r})"
         ) from None
@@ -377,12 +378,13 @@ class Assembly:
 
     ``add`` takes a chunk in, ``fresh`` says what came since it was last asked: pieces that
     arrive together are looked at as one. *inside*: this model's answers begin in the middle
-    of its thoughts.
+    of its thoughts. No secret that the call knows comes out of it.
     """
 
     __slots__ = (
-        "_calls", "_came", "_finished", "_logprobs", "_pieces", "_refusal", "_refusals", "_split",
-        "_texts", "_thoughts", "finish_reason", "shown", "turned", "usage",
+        "_calls", "_came", "_finished", "_logprobs", "_pieces", "_redactor", "_refusal",
+        "_refusals", "_safe_text", "_safe_thought", "_split", "_texts", "_thoughts",
+        "finish_reason", "shown", "turned", "usage",
     )  # fmt: skip
 
     def __init__(self, *, inside: bool = False) -> None:
@@ -392,6 +394,9 @@ class Assembly:
         """A part of the answer has been reported as tokens."""
         self.turned = False
         """What had been taken for the answer turned out to be reasoning."""
+        self._redactor = current()
+        self._safe_text = self._redactor.stream()
+        self._safe_thought = self._redactor.stream()
         self._split = Splitter(inside=inside)
         self._texts: list[str] = []
         self._thoughts: list[str] = []
@@ -437,17 +442,21 @@ class Assembly:
             return None
         pieces = len(texts) + len(thoughts)
         self._pieces += pieces
-        thought, text = "".join(thoughts), ""
-        if thought:
-            self._split.thought.append(thought)
+        thought, text = "", ""
+        if thoughts:
+            thought = self._safe_thought.feed("".join(thoughts))
             thoughts.clear()
+            if thought:
+                self._split.thought.append(thought)
         if texts:
-            more, text = self._split.feed(texts[0] if len(texts) == 1 else "".join(texts))
-            thought += more
-            self.turned = self._split.turned
+            safe = self._safe_text.feed(texts[0] if len(texts) == 1 else "".join(texts))
             texts.clear()
+            if safe:
+                more, text = self._split.feed(safe)
+                thought += more
+                self.turned = self._split.turned
         if self._refusals and not self.text:  # then it is the answer
-            text = "".join(self._refusals)
+            text = self._safe_text.feed("".join(self._refusals))
             self._refusal.append(text)
         self._refusals.clear()
         self._came = False
@@ -461,6 +470,16 @@ class Assembly:
             return None
         self._finished = True
         fresh = self.fresh() or Fresh()
+        if more := self._safe_thought.finish():
+            self._split.thought.append(more)
+            fresh.thought += more
+        if more := self._safe_text.finish():
+            if self._refusal:
+                self._refusal.append(more)
+                fresh.text += more
+            else:
+                thought, text = self._split.feed(more)
+                fresh.thought, fresh.text = fresh.thought + thought, fresh.text + text
         ended = _FINISH.get(self.finish_reason or "", "stop")
         thought, text = self._split.finish(stopped=ended != "length")
         thought, text = fresh.thought + thought, fresh.text + text
@@ -530,7 +549,11 @@ class Assembly:
         if self.finish_reason in _BROKEN:
             failed = charge._replace(outcome="failed")
             raise UnavailableError(f"the model gave up: {self.finish_reason}", charges=[failed])
-        calls = tuple(ToolCall(*row) for _, row in sorted(self._calls.items()))
+        hide = self._redactor
+        calls = tuple(
+            ToolCall(hide.text(number), hide.text(name), hide.json(arguments))
+            for _, (number, name, arguments) in sorted(self._calls.items())
+        )
         if not text and self._refusal:
             text = "".join(self._refusal)
         if not text.strip() and not calls:
@@ -543,7 +566,7 @@ class Assembly:
             finish_reason="tool_calls" if calls and ended == "stop" else ended,
             charges=(charge,),
             reasoning="".join(self.reasoning),
-            logprobs=tuple(self._logprobs),
+            logprobs=tuple(hide.logprobs(self._logprobs)) if self._logprobs else (),
         )
 
     def _nothing(self, charges: list[Charge]) -> ModelError:

@@ -10,6 +10,7 @@ import msgspec
 
 from mixtura import wire
 from mixtura.errors import ContentFilterError, MalformedError, RejectedError
+from mixtura.redaction import redacted
 from mixtura.types import (
     Charge,
     Completion,
@@ -307,7 +308,7 @@ def event(data: bytes) -> Event:
     try:
         return _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        start = data[:80].decode("utf-8", "replace")
+        start = redacted(data[:4096].decode("utf-8", "replace"))[:80]
         raise MalformedError(f"not a messages event: {error} (it begins {start!r})") from None
 
 

@@ -20,8 +20,9 @@ from mixtura.errors import (
 )
 from mixtura.events import Emit
 from mixtura.manners import accounted, told
+from mixtura.redaction import Redactor, in_use
 from mixtura.types import Completion, ImagePart, Message, Part, Request, TextPart, Usage
-from mixtura.upstream import Clocks, Secret, Timer, refusal
+from mixtura.upstream import Clocks, Secret, Timer, redactor_of, refusal
 from mixtura.wire import Assembly, Choice, Chunk, Delta, WireFunction, WireToolCall
 
 _FINISH = {"tool_call": "tool_calls", "error": None}
@@ -47,20 +48,27 @@ class Bridge:
         headers: Mapping[str, str] | None = None,
         extra: Mapping[str, Any] | None = None,
         window: int | None = None,
+        redactor: Redactor | None = None,
     ) -> None:
         self._name = name or f"bridge:{provider}/{model}"
         self._clocks = clocks or Clocks()
         self._headers = dict(headers or {})
         self._extra = dict(extra or {})
+        self._redactor = redactor_of(base_url, api_key, self._headers, self._extra, redactor)
         self.window = window
         given = {"base_url": base_url, "api_key": api_key.reveal() if api_key else None}
-        self._model = _bridged(provider, model, {k: v for k, v in given.items() if v})
+        with in_use(self._redactor):
+            self._model = _bridged(provider, model, {k: v for k, v in given.items() if v})
 
     @property
     def name(self) -> str:
         return self._name
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
+        with in_use(self._redactor):
+            return await self._answer(request, emit)
+
+    async def _answer(self, request: Request, emit: Emit | None) -> Completion:
         so_far = Assembly()
         with accounted(self._name, request, so_far):
             try:
