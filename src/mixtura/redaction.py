@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 import msgspec
 
 from mixtura.credentials import HIDDEN, is_secret
-from mixtura.escapes import Spelling, base64_spellings, spelling
+from mixtura.escapes import Spelling, Walk, base64_spellings, spelling
 
 HEAD = 3
 """Characters of a secret that a stream may show before it holds back what could be one."""
@@ -40,8 +40,11 @@ class Redactor:
     are too short or too plain to be a key ("x", "ollama") are not secrets.
     """
 
-    def __init__(self, values: Iterable[str] = ()) -> None:
-        self.values = frozenset(filter(is_secret, map(str.strip, values)))
+    def __init__(self, values: Iterable[str] = (), *, within: Redactor | None = None) -> None:
+        own = frozenset(filter(is_secret, map(str.strip, values)))
+        groups = within.groups if within else ()
+        self.groups = (*groups, _Group(own)) if own else groups
+        self.values = own | within.values if within else own
         self._larger: dict[frozenset[str], Redactor] = {}
 
     def __bool__(self) -> bool:
@@ -55,19 +58,17 @@ class Redactor:
         more = frozenset(filter(is_secret, map(str.strip, values)))
         if more <= self.values:
             return self
-        if not self.values:
-            return Redactor(more)
         if more not in self._larger:
             if len(self._larger) >= _MOST_LARGER:
                 self._larger.clear()
-            self._larger[more] = Redactor(self.values | more)
+            self._larger[more] = Redactor(more - self.values, within=self)
         return self._larger[more]
 
     # ---- what it does
 
     def text(self, text: str, *, ended: bool = True) -> str:
         """*text* without a secret; *ended*: a secret cut off at its end is one, too."""
-        if not self.values or not self.heads.search(text):
+        if not any(group.heads.search(text) for group in self.groups):
             return text
         spans = self.find(text, ended=True).spans if ended else self._whole(text)
         return _replaced(text, 0, spans)
@@ -157,11 +158,49 @@ class Redactor:
 
     # ---- how it finds them
 
+    def find(self, text: str, *, ended: bool) -> Found:
+        """Where secrets stand in *text*; unless it has *ended*, up to where one may begin."""
+        spans: list[tuple[int, int]] = []
+        at = 0
+        while (begin := self._head(text, at)) is not None:
+            walks = self._walks(text, begin)
+            if not ended and any(walk.open and walk.matched >= HEAD for walk in walks):
+                return Found(spans, begin)
+            end = max((walk.masks(_CUT, _FRAGMENT) for walk in walks), default=0)
+            if end:
+                spans.append((begin, end))
+            at = end or begin + 1
+        return Found(spans, None)
+
+    def _whole(self, text: str) -> list[tuple[int, int]]:
+        """Where whole secrets stand, whatever the text ends with."""
+        found = self.find(text, ended=False)
+        if found.held is None:
+            return found.spans
+        ends = [walk.end for walk in self._walks(text, found.held) if walk.end is not None]
+        return [*found.spans, (found.held, max(ends))] if ends else found.spans
+
+    def _head(self, text: str, at: int) -> int | None:
+        """Where the next secret may begin."""
+        heads = (group.heads.search(text, at) for group in self.groups)
+        return min((head.start() for head in heads if head), default=None)
+
+    def _walks(self, text: str, at: int) -> list[Walk]:
+        first = text[at]
+        return [w.walk(text, at) for group in self.groups for w in group.spellings.get(first, ())]
+
+
+class _Group:
+    """Secrets that are looked for together, made ready at the first look."""
+
+    def __init__(self, values: frozenset[str]) -> None:
+        self._values = values
+
     @cached_property
-    def _spellings(self) -> dict[str, list[Spelling]]:
+    def spellings(self) -> dict[str, list[Spelling]]:
         """How each secret may be written, by the first characters of those ways."""
         found: dict[str, list[Spelling]] = {}
-        for value in sorted(self.values, key=len, reverse=True):
+        for value in sorted(self._values):
             for one in (spelling(value), *base64_spellings(value)):
                 for first in one.firsts:
                     found.setdefault(first, []).append(one)
@@ -170,40 +209,11 @@ class Redactor:
     @cached_property
     def heads(self) -> re.Pattern[str]:
         """Wherever a secret may begin."""
-        heads: dict[str, set[str]] = {}
-        for first, ways in self._spellings.items():
-            heads[first] = {way.head(first) for way in ways}
-        return re.compile(
-            "|".join(f"{re.escape(c)}(?:{'|'.join(sorted(rest))})" for c, rest in heads.items())
-        )
-
-    def _whole(self, text: str) -> list[tuple[int, int]]:
-        """Where whole secrets stand, whatever the text ends with."""
-        found = self.find(text, ended=False)
-        rest = found.held
-        if rest is None:
-            return found.spans
-        inner = self._longest(text, rest)
-        return [*found.spans, (rest, inner)] if inner is not None else found.spans
-
-    def _longest(self, text: str, at: int) -> int | None:
-        ends = [way.walk(text, at).end for way in self._spellings.get(text[at], ())]
-        return max((end for end in ends if end is not None), default=None)
-
-    def find(self, text: str, *, ended: bool) -> Found:
-        """Where secrets stand in *text*; unless it has *ended*, up to where one may begin."""
-        at = 0
-        spans: list[tuple[int, int]] = []
-        while head := self.heads.search(text, at):
-            begin = head.start()
-            walks = [way.walk(text, begin) for way in self._spellings[text[begin]]]
-            if not ended and any(walk.open and walk.matched >= HEAD for walk in walks):
-                return Found(spans, begin)
-            end = max((walk.masks(_CUT, _FRAGMENT) for walk in walks), default=0)
-            if end:
-                spans.append((begin, end))
-            at = end or begin + 1
-        return Found(spans, None)
+        heads = {
+            first: "|".join(sorted({way.head(first) for way in ways}))
+            for first, ways in self.spellings.items()
+        }
+        return re.compile("|".join(f"{re.escape(c)}(?:{rest})" for c, rest in heads.items()))
 
 
 class Stream:
@@ -214,11 +224,11 @@ class Stream:
     until that is decided.
     """
 
-    __slots__ = ("_held", "_redactor", "_search", "_shown")
+    __slots__ = ("_held", "_redactor", "_searches", "_shown")
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
-        self._search = redactor.heads.search if redactor else None
+        self._searches = tuple(group.heads.search for group in redactor.groups)
         self._shown: str = ""
         """The last characters that went out."""
         self._held: str = ""
@@ -226,15 +236,17 @@ class Stream:
 
     def feed(self, piece: str) -> str:
         """What can be shown now."""
-        if self._search is None:
+        if not self._searches:
             return piece
-        if not self._held:
-            seen = self._shown + piece
-            if self._search(seen) is None:  # nearly always
-                escaped = "%" in seen or "\\" in seen or "&" in seen
-                self._shown = seen[-_CONTEXT:] if escaped else seen[1 - HEAD :]
-                return piece
-        return self._decided(piece, ended=False)
+        if self._held:
+            return self._decided(piece, ended=False)
+        seen = self._shown + piece
+        for search in self._searches:
+            if search(seen):
+                return self._decided(piece, ended=False)
+        escaped = "%" in seen or "\\" in seen or "&" in seen  # nearly always: no secret here
+        self._shown = seen[-_CONTEXT:] if escaped else seen[1 - HEAD :]
+        return piece
 
     def finish(self) -> str:
         """What is left at the stream's end."""

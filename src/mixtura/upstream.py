@@ -90,7 +90,9 @@ def redactor_of(
     own = of_url(base_url or "") | of_headers(headers) | of_settings(extra)
     if key is not None:
         own.add(key.reveal())
-    redactor = (Redactor(of_environment(os.environ)) if known is None else known).plus(own)
+    if known is None:
+        known, own = Redactor(own | of_environment(os.environ)), set[str]()
+    redactor = known.plus(own)
     remember(redactor.values)
     return redactor
 

@@ -19,6 +19,7 @@ from mixtura.errors import (
     UnavailableError,
 )
 from mixtura.events import Emit
+from mixtura.logs import keep_secrets_out
 from mixtura.manners import accounted, told
 from mixtura.redaction import Redactor, in_use
 from mixtura.types import Completion, ImagePart, Message, Part, Request, TextPart, Usage
@@ -57,6 +58,7 @@ class Bridge:
         self._redactor = redactor_of(base_url, api_key, self._headers, self._extra, redactor)
         self.window = window
         given = {"base_url": base_url, "api_key": api_key.reveal() if api_key else None}
+        keep_secrets_out()  # its libraries write what they send into their logs
         with in_use(self._redactor):
             self._model = _bridged(provider, model, {k: v for k, v in given.items() if v})
 

@@ -12,6 +12,7 @@ from starlette.types import Scope
 
 from mixtura.budget import DayPurse, Purse
 from mixtura.errors import ConfigError
+from mixtura.redaction import NOTHING, Redactor
 from mixtura.schema import KeyTable, ServeTable
 from mixtura.server.dialect import Refused
 from mixtura.store import DayBook, Store
@@ -102,7 +103,10 @@ class Client:
 class Doors:
     """Checks a request's host and key before anything else is looked at."""
 
-    def __init__(self, table: ServeTable, host: str, store: Store) -> None:
+    def __init__(
+        self, table: ServeTable, host: str, store: Store, redactor: Redactor = NOTHING
+    ) -> None:
+        self._redactor = redactor
         self._keys = {
             key.sha256.lower(): Client(name, key, _purses(name, key, store))
             for name, key in table.keys.items()
@@ -141,6 +145,11 @@ class Doors:
             raise Refused(421, said, code="unknown_host")
         if len(self._heard) < MOST_HEARD:
             self._heard.update(names)
+
+    def redactor(self, scope: Scope) -> Redactor:
+        """Knows the secrets of the configuration, and the key that a request presents."""
+        given = _given(scope)
+        return self._redactor.plus([given]) if given else self._redactor
 
     def client(self, scope: Scope) -> Client:
         """Whose key it is. Raises Refused (401)."""

@@ -16,6 +16,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mixtura.config import Config
+from mixtura.logs import keep_secrets_out
+from mixtura.redaction import in_use
 from mixtura.server import metrics, openapi, pages
 from mixtura.server.access import Doors
 from mixtura.server.answering import Endpoint, json_response, refusal
@@ -39,7 +41,8 @@ def make_app(
 
     Raises ConfigError when that address may not be served as it is configured.
     """
-    doors = Doors(config.serve, host, config.store)
+    keep_secrets_out()
+    doors = Doors(config.serve, host, config.store, config.redactor)
     service = Service(config, doors, max_cost=max_cost, deadline=deadline)
 
     @asynccontextmanager
@@ -113,12 +116,14 @@ class Front:
                 )
             await send(message)
 
-        try:
-            self._service.doors.check_host(scope)
-        except Refused as refused:
-            await refusal(_dialect(scope["path"]), refused)(scope, receive, counted)
-            return
-        await (straight or self._app)(scope, receive, counted)
+        doors = self._service.doors
+        with in_use(doors.redactor(scope)):
+            try:
+                doors.check_host(scope)
+            except Refused as refused:
+                await refusal(_dialect(scope["path"]), refused)(scope, receive, counted)
+                return
+            await (straight or self._app)(scope, receive, counted)
 
 
 async def _guarded(service: Service, handler: Handler, request: Request) -> Response:
