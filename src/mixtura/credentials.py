@@ -19,7 +19,7 @@ _NO_KEYS = frozenset((
     "undefined", "yourapikey",
 ))  # fmt: skip
 _NAMES = re.compile(
-    r"key|token|secret|passw|passphrase|auth(?!or)|cookie|credential|signature|session|bearer|jwt",
+    r"key|token|secret|passw|passphrase|auth(?!ors?$)|cookie|credential|signature|session|bearer|jwt",
     re.IGNORECASE,
 )
 """What is in the name of a header, a setting or a query's field that carries one."""
@@ -126,9 +126,9 @@ def of_settings(data: object) -> set[str]:
 
 _PREFIXED = re.compile(
     r"(?<![A-Za-z0-9])(?:sk-[\w*-]{6,}|(?:sk|rk|pk)_(?:live|test)_\w{8,}|AIza[\w-]{16,}"
-    r"|(?:AKIA|ASIA)[A-Z0-9]{12,}|eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?|github_pat_\w{16,}"
-    r"|(?:gsk|hf|ghp|gho|ghs|r8|tgp_v1|fw|glpat|xox[abpr]|nvapi|xai|csk|pplx|mx)[-_]"
-    r"(?=[\w*-]*\d)[\w*-]{12,})"
+    r"|(?:AKIA|ASIA)[A-Z0-9]{12,}|eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"
+    r"|(?:gsk|hf|gh[opsu]|github_pat|r8|tgp_v1|fw)_(?=\w*\d)\w{10,}"
+    r"|(?:glpat|xox[abprs]|nvapi|xai|csk|pplx|mx)-(?=[\w*-]*\d)[\w*-]{20,})"
 )
 _RUN = re.compile(
     r"(?<![\w/.-])(?:(?=[a-zA-Z]*\d)(?=[a-z0-9]*[A-Z])(?=[A-Z0-9]*[a-z])[A-Za-z0-9]{24,}"

@@ -10,6 +10,8 @@ from typing import NamedTuple
 _LEAST_BASE64 = 8
 """Characters of base64 that are enough to tell a text by."""
 _NAMED = {"&": ("&amp;",), "<": ("&lt;",), ">": ("&gt;",), '"': ("&quot;",), "'": ("&apos;",)}
+_DEPTH = 4
+"""How often JSON in JSON is escaped."""
 _SHORT = {"\n": "n", "\t": "t", "\r": "r"}
 _STARTS = "%\\\\&"
 """What escapes begin with, inside a character class."""
@@ -128,22 +130,23 @@ def _ways(character: str) -> tuple[str, ...]:
 def _escapes(character: str) -> list[str]:
     number = ord(character)
     octets = [f"%{octet:02x}" for octet in character.encode("utf-8", "surrogatepass")]
+    percents = "".join(octets)
+    found = [percents, percents.upper(), percents.replace("%", "%25")]
     units = character.encode("utf-16-be", "surrogatepass").hex()
-    found = ["".join(octets), "".join(octets).upper()]
     for digits in (units, units.upper()):
         pairs = "".join(f"\\u{digits[i : i + 4]}" for i in range(0, len(digits), 4))
-        found += [pairs, pairs.replace("\\", "\\\\")]
-    for digits in (f"{number}", f"x{number:x}", f"x{number:X}", f"{number:03}"):
-        found.append(f"&#{digits};")
-    found += _NAMED.get(character, ())
+        found += [pairs.replace("\\", "\\" * 2**depth) for depth in range(_DEPTH)]
+    entities = [f"&#{digits};" for digits in (f"{number}", f"{number:03}", f"x{number:x}")]
+    for entity in (*entities, f"&#x{number:X};", *_NAMED.get(character, ())):
+        found += [entity, entity.replace("&", "&amp;")]
     if character == " ":
         found.append("+")
     if character in _SHORT:
-        found += [f"\\{_SHORT[character]}", f"\\\\{_SHORT[character]}"]
+        found += ["\\" * 2**depth + _SHORT[character] for depth in range(_DEPTH)]
+    elif character == "\\":
+        found += ["\\" * 2**depth for depth in range(1, _DEPTH + 1)]
     elif not character.isalnum():  # JSON, once and in JSON again; Markdown; a shell
-        found += [f"\\{character}", f"\\\\\\{character}"]
-        if character == "\\":
-            found.append("\\" * 8)
+        found += ["\\" * (2**depth - 1) + character for depth in range(1, _DEPTH + 1)]
     return found
 
 

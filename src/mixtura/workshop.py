@@ -226,7 +226,8 @@ def check(table: ModelTable) -> None:
         _check_variable(table.api_key_env)
     url = table.base_url
     if url is not None and not url.startswith(("http://", "https://")):
-        said = "base_url: an address begins with http:// or https://"
+        shown = f"'{url}'" if _PLAIN_HOST.fullmatch(url) else "that"
+        said = f"base_url: {shown} must begin with http:// or https://"
         raise ConfigError(said, key="base_url")
     known = catalog.providers()
     if table.provider is not None and not (
@@ -259,6 +260,11 @@ def _check_extra(extra: Mapping[str, object]) -> None:
 
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PLAIN_HOST = re.compile(
+    r"(?:localhost|[a-z-]{1,20}(?:\.[a-z0-9-]{1,20})+|\d{1,3}(?:\.\d{1,3}){3})(?::\d{1,5})?"
+    r"(?:/[a-z0-9-]{0,20})*"
+)
+"""An address that lacks its beginning, and in which no one sees a key."""
 _HEADER = re.compile(r"[A-Za-z]+(?:-[A-Za-z]+)*")
 _CONVENTIONAL = re.compile(r"(?!(?:.*\d){4})[A-Z]{1,12}(?:_[A-Z0-9]{1,16})*")
 """A variable's name that no one takes for a key: it may be shown."""
