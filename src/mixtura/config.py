@@ -173,9 +173,9 @@ class Config:
         """Every name in a mixture means something. Raises ConfigError with its line."""
         for name, path in plan.named():
             if not self._means_something(name):
-                raise plan.error(path, f"{path[0]}: {self._unknown(name)}")
-            if name == AUTO_TEAM and path[0] != "layers":
-                said = f"{path[0]}: '{AUTO_TEAM}' is several models: write '{AUTO}' for one"
+                raise plan.error(path, f"{_part(path)}: {self._unknown(name)}")
+            if name == AUTO_TEAM and _part(path) != "layers":
+                said = f"{_part(path)}: '{AUTO_TEAM}' is several models: write '{AUTO}' for one"
                 raise plan.error(path, said)
         for layer in plan.layers:
             for seat in layer:
@@ -202,7 +202,7 @@ class Config:
         for name, path in plan.named():
             if name in above:
                 circle = " in ".join((name, *reversed(above)))
-                said = f"{path[0]}: a mixture cannot be a member of itself: {circle}"
+                said = f"{_part(path)}: a mixture cannot be a member of itself: {circle}"
                 raise plan.error(path, said)
             if name in self._plans:
                 self._no_circle(self._plans[name], (*above, name))
@@ -486,6 +486,11 @@ def _told_where(document: toml.Document, kind: str, name: str) -> Generator[None
             raise
         path = [kind, name, *([error.key] if error.key else [])]
         raise document.error(path, f"{kind}.{name}: {error}") from None
+
+
+def _part(path: Path_) -> toml.Key:
+    """The part of a mixture that a place is in; a proposer written in a name has no place."""
+    return path[0] if path else "layers"
 
 
 _HOW_TO_NAME = (

@@ -229,6 +229,8 @@ def check(table: ModelTable) -> None:
         shown = f"'{url}'" if _PLAIN_HOST.fullmatch(url) else "that"
         said = f"base_url: {shown} must begin with http:// or https://"
         raise ConfigError(said, key="base_url")
+    if url is not None and not _is_address(url):
+        raise ConfigError("base_url: that is no address of a server", key="base_url")
     known = catalog.providers()
     if table.provider is not None and not (
         catalog.bridged(table.provider) or table.provider in known
@@ -237,6 +239,13 @@ def check(table: ModelTable) -> None:
     _refuse(table, _LOCAL_ONLY, "is for local models: it says nothing here")
     _check_headers(table.headers)
     _check_extra(table.extra)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        return bool(urlsplit(url).netloc)
+    except ValueError:
+        return False
 
 
 _LOCAL_ONLY = ("context", "threads")
