@@ -42,7 +42,7 @@ class MixturaError(Exception):
     """Any failure that Mixtura knows by name. No secret stands in its message."""
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(mask_keys(redacted(message)))
+        super().__init__(mask_keys(redacted(str(message))))
 
 
 class ConfigError(MixturaError):
