@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import re
 from collections.abc import Mapping
 from contextlib import asynccontextmanager
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from mixtura.credentials import of_environment, of_headers, of_settings, of_url
+from mixtura.credentials import of_headers, of_settings, of_url
 from mixtura.errors import (
     ContentFilterError,
     ContextOverflowError,
@@ -86,12 +85,16 @@ def redactor_of(
     extra: Mapping[str, Any],
     known: Redactor | None,
 ) -> Redactor:
-    """What knows the secrets that go to an upstream, beside those *known* or of the environment."""
+    """What knows the secrets that go to an upstream and to its proxy, beside those *known*."""
+    from urllib.request import getproxies
+
     own = of_url(base_url or "") | of_headers(headers) | of_settings(extra)
     if key is not None:
         own.add(key.reveal())
     if known is None:
-        known, own = Redactor(own | of_environment(os.environ)), set[str]()
+        for proxy in getproxies().values():
+            own |= of_url(proxy)
+        known, own = Redactor(own), set[str]()
     redactor = known.plus(own)
     remember(redactor.values)
     return redactor

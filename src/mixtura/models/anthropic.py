@@ -25,8 +25,7 @@ class Anthropic:
     *name* is what Mixtura calls it, *model* what the endpoint calls it. Always streams, so
     that a hung upstream is noticed and an answer that breaks off is not taken for whole.
     *extra* is put into every request's body as it is. *known* is what its name tells. What
-    *redactor* knows as secrets, and those given here, come back in no answer; by default those
-    of the environment.
+    *redactor* knows as secrets, those given here, and a proxy's login come back in no answer.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ from mixtura.errors import (
 from mixtura.events import Emit
 from mixtura.logs import keep_secrets_out
 from mixtura.manners import accounted, told
-from mixtura.redaction import Redactor, in_use
+from mixtura.redaction import Redactor, in_use, remember
 from mixtura.types import Completion, ImagePart, Message, Part, Request, TextPart, Usage
 from mixtura.upstream import Clocks, Secret, Timer, redactor_of, refusal
 from mixtura.wire import Assembly, Choice, Chunk, Delta, WireFunction, WireToolCall
@@ -61,6 +61,10 @@ class Bridge:
         keep_secrets_out()  # its libraries write what they send into their logs
         with in_use(self._redactor):
             self._model = _bridged(provider, model, {k: v for k, v in given.items() if v})
+        key = getattr(getattr(self._model, "client", None), "api_key", None)
+        if isinstance(key, str):  # it stood in one of their variables
+            self._redactor = self._redactor.plus([key])
+            remember([key])
 
     @property
     def name(self) -> str:

@@ -28,7 +28,7 @@ class OpenAI:
     that a hung upstream is noticed and an answer that breaks off is not taken for whole.
     *extra* is put into every request's body as it is. *key_header* takes the key where that
     is not a bearer's; *known* is what the model's name tells. What *redactor* knows as secrets,
-    and those given here, come back in no answer; by default those of the environment.
+    those given here, and a proxy's login come back in no answer.
     """
 
     def __init__(
