@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mixtura import catalog, toml
+from mixtura.credentials import looks_like_key
 from mixtura.errors import ConfigError
 from mixtura.patterns.extract import Extract
 from mixtura.patterns.sequential import windows
@@ -136,6 +137,8 @@ def counted(samples: int) -> int:
 
 def check_name(name: str) -> None:
     """A name that a person can use for a model or a mixture of theirs. Raises ConfigError."""
+    if looks_like_key(name):
+        raise ConfigError("a key or a login is no name: keys belong into the environment")
     if name in (AUTO, AUTO_TEAM):
         raise ConfigError(f"'{name}' stands for what this machine has: take another name")
     if taken := next((mark for mark in MARKS if mark in name), None):

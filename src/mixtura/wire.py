@@ -21,6 +21,7 @@ from mixtura.errors import (
 )
 from mixtura.finish_reasons import ending, read_finish_reason
 from mixtura.lenient_json import convert_lenient
+from mixtura.redaction import current, redacted
 from mixtura.thoughts import Splitter
 from mixtura.tool_calls import CallPiece, ToolCallAssembly
 from mixtura.types import (
@@ -337,7 +338,7 @@ def chunk(data: bytes) -> Chunk:
             return chunk(whole)
         if not data.lstrip().startswith((b"{", b"[")):  # a comment that stands in data
             return Chunk()
-        start = data[:80].decode("utf-8", "replace")
+        start = redacted(data[:4096].decode("utf-8", "replace"))[:80]
         raise MalformedError(
             f"not a chat completion chunk: {error} (it begins {start!r})"
         ) from None
@@ -441,12 +442,13 @@ class Assembly:
 
     ``add`` takes a chunk in, ``fresh`` says what came since it was last asked: pieces that
     arrive together are looked at as one. *inside*: this model's answers begin in the middle
-    of its thoughts.
+    of its thoughts. No secret that the call knows comes out of it.
     """
 
     __slots__ = (
-        "_calls", "_came", "_finished", "_left_out", "_logprobs", "_pieces", "_refusal",
-        "_refusals", "_split", "_texts", "_thoughts", "finish_reason", "shown", "turned", "usage",
+        "_calls", "_came", "_finished", "_left_out", "_logprobs", "_pieces", "_redactor",
+        "_refusal", "_refusals", "_safe_text", "_safe_thought", "_split", "_texts", "_thoughts",
+        "_wrote", "finish_reason", "shown", "turned", "usage",
     )  # fmt: skip
 
     def __init__(self, *, inside: bool = False) -> None:
@@ -456,6 +458,9 @@ class Assembly:
         """A part of the answer has been reported as tokens."""
         self.turned = False
         """What had been taken for the answer turned out to be reasoning."""
+        self._redactor = current()
+        self._safe_text = self._redactor.stream()
+        self._safe_thought = self._redactor.stream()
         self._split = Splitter(inside=inside)
         self._texts: list[str] = []
         self._thoughts: list[str] = []
@@ -466,6 +471,7 @@ class Assembly:
         self._refusal: list[str] = []
         self._calls = ToolCallAssembly()
         self._left_out: set[str] = set()
+        self._wrote = False
         self._logprobs: list[JsonObject] = []
 
     @property
@@ -494,6 +500,7 @@ class Assembly:
                 continue
             if delta.content:
                 self._texts.append(delta.content)
+                self._wrote = True
             if (
                 delta.reasoning_content
                 or delta.reasoning
@@ -510,7 +517,7 @@ class Assembly:
         """
         if delta is not None and (delta.content or delta.tool_calls):
             return delta
-        if self._texts or self.text:
+        if self._wrote:
             message.content = None
         if self._thoughts or self.reasoning:
             message.reasoning_content = message.reasoning = None
@@ -527,17 +534,21 @@ class Assembly:
             return None
         pieces = len(texts) + len(thoughts)
         self._pieces += pieces
-        thought, text = "".join(thoughts), ""
-        if thought:
-            self._split.thought.append(thought)
+        thought, text = "", ""
+        if thoughts:
+            thought = self._safe_thought.feed("".join(thoughts))
             thoughts.clear()
+            if thought:
+                self._split.thought.append(thought)
         if texts:
-            more, text = self._split.feed(texts[0] if len(texts) == 1 else "".join(texts))
-            thought += more
-            self.turned = self._split.turned
+            safe = self._safe_text.feed(texts[0] if len(texts) == 1 else "".join(texts))
             texts.clear()
+            if safe:
+                more, text = self._split.feed(safe)
+                thought += more
+                self.turned = self._split.turned
         if self._refusals and not self.text:  # then it is the answer
-            text = "".join(self._refusals)
+            text = self._safe_text.feed("".join(self._refusals))
             self._refusal.append(text)
         self._refusals.clear()
         self._came = False
@@ -551,6 +562,16 @@ class Assembly:
             return None
         self._finished = True
         fresh = self.fresh() or Fresh()
+        if more := self._safe_thought.finish():
+            self._split.thought.append(more)
+            fresh.thought += more
+        if more := self._safe_text.finish():
+            if self._refusal:
+                self._refusal.append(more)
+                fresh.text += more
+            else:
+                thought, text = self._split.feed(more)
+                fresh.thought, fresh.text = fresh.thought + thought, fresh.text + text
         thought, text = self._split.finish(stopped=ending(self.finish_reason) != "length")
         thought, text = fresh.thought + thought, fresh.text + text
         return Fresh(text, thought, fresh.pieces) if thought or text else None
@@ -619,7 +640,11 @@ class Assembly:
             raise ContentFilterError("the provider's filter cut the answer", charges=[failed])
         if ended == "failed":
             raise UnavailableError(f"the model gave up: {self.finish_reason}", charges=[failed])
-        calls = self._tool_calls()
+        hide = self._redactor
+        calls = tuple(
+            ToolCall(hide.text(call.id), hide.text(call.name), hide.json(call.arguments))
+            for call in self._tool_calls()
+        )
         if not text and self._refusal:
             text = "".join(self._refusal)
         if not text.strip() and not calls:
@@ -636,8 +661,10 @@ class Assembly:
             finish_reason=ended,
             charges=(charge,),
             reasoning="".join(self.reasoning),
-            degraded=tuple(f"a part of the type {kind}" for kind in sorted(self._left_out)),
-            logprobs=tuple(self._logprobs),
+            degraded=tuple(
+                hide.text(f"a part of the type {kind}") for kind in sorted(self._left_out)
+            ),
+            logprobs=tuple(hide.logprobs(self._logprobs)) if self._logprobs else (),
         )
 
     def _tool_calls(self) -> tuple[ToolCall, ...]:

@@ -12,6 +12,7 @@ from mixtura import wire
 from mixtura.errors import ContentFilterError, MalformedError, RejectedError
 from mixtura.finish_reasons import read_finish_reason
 from mixtura.lenient_json import convert_lenient
+from mixtura.redaction import redacted
 from mixtura.types import (
     Charge,
     Completion,
@@ -305,7 +306,7 @@ def event(data: bytes) -> Event:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         if not data.lstrip().startswith((b"{", b"[")):  # a comment that stands in data
             return Event()
-        start = data[:80].decode("utf-8", "replace")
+        start = redacted(data[:4096].decode("utf-8", "replace"))[:80]
         raise MalformedError(f"not a messages event: {error} (it begins {start!r})") from None
 
 

@@ -11,6 +11,7 @@ from starlette.types import Scope
 
 from mixtura.budget import DayPurse, Purse
 from mixtura.errors import ConfigError
+from mixtura.redaction import NOTHING, Redactor
 from mixtura.schema import KeyTable, ServeTable
 from mixtura.server.dialect import Refused
 from mixtura.server.sites import is_loopback
@@ -114,9 +115,16 @@ class Doors:
     """Checks a request's key before anything that only a key may see."""
 
     def __init__(
-        self, table: ServeTable, host: str, store: Store, *, default: str = "default"
+        self,
+        table: ServeTable,
+        host: str,
+        store: Store,
+        redactor: Redactor = NOTHING,
+        *,
+        default: str = "default",
     ) -> None:
         """*default*: the mixture that `default` stands for."""
+        self._redactor = redactor
         self._keys = {
             key.sha256.lower(): Client(name, key, _purses(name, key, store), default=default)
             for name, key in table.keys.items()
@@ -133,6 +141,11 @@ class Doors:
     def locked(self) -> bool:
         """A key is needed."""
         return bool(self._keys)
+
+    def redactor(self, scope: Scope) -> Redactor:
+        """Knows the secrets of the configuration, and the key that a request presents."""
+        given = _given(scope)
+        return self._redactor.plus([given]) if given else self._redactor
 
     def client(self, scope: Scope) -> Client:
         """Whose key it is. Raises Refused (401)."""

@@ -16,6 +16,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mixtura.config import Config
+from mixtura.logs import keep_secrets_out
+from mixtura.redaction import in_use
 from mixtura.server import metrics, openapi, pages
 from mixtura.server.access import Doors
 from mixtura.server.answering import Endpoint, json_response, refusal
@@ -43,7 +45,8 @@ def make_app(
 
     Raises ConfigError when that address may not be served as it is configured.
     """
-    doors = Doors(config.serve, host, config.store, default=meant(config, DEFAULT))
+    keep_secrets_out()
+    doors = Doors(config.serve, host, config.store, config.redactor, default=meant(config, DEFAULT))
     service = Service(config, doors, max_cost=max_cost, deadline=deadline)
 
     @asynccontextmanager
@@ -122,12 +125,13 @@ class Front:
                 self._service.answered(scope, path, message["status"])
             await send(message)
 
-        try:
-            self._sites.check(scope)
-        except Refused as refused:
-            await refusal(_dialect(scope["path"]), refused)(scope, receive, counted)
-            return
-        await (straight or self._app)(scope, receive, counted)
+        with in_use(self._service.doors.redactor(scope)):
+            try:
+                self._sites.check(scope)
+            except Refused as refused:
+                await refusal(_dialect(scope["path"]), refused)(scope, receive, counted)
+                return
+            await (straight or self._app)(scope, receive, counted)
 
 
 async def _guarded(service: Service, handler: Handler, request: Request) -> Response:

@@ -18,6 +18,7 @@ from mixtura.errors import ConfigError, MixturaError, OutOfTimeError
 from mixtura.events import Event
 from mixtura.model import Model
 from mixtura.record import State, ended, record
+from mixtura.redaction import Redactor, current
 from mixtura.server.access import CLIENT, Client, Doors
 from mixtura.server.choice import Choice, Chooser
 from mixtura.server.dialect import Call, Refused, Wish
@@ -53,6 +54,8 @@ class Job:
     new_id: Callable[[], str]
     reserved: int
     """Tokens that were taken from the client's minute beforehand."""
+    redactor: Redactor = field(default_factory=current)
+    """Knows what its client may not see, and the client's own key."""
     started: float = field(default_factory=time.time)
     recorders: dict[int, Recorder] = field(default_factory=dict[int, Recorder])
     over: list[tuple[str, Trace]] | None = None
@@ -290,7 +293,7 @@ class Service:
             model=job.call.model,
             who=job.client.name if self.doors.locked else "",
         )
-        self.config.runs.keep(kept)
+        self.config.runs.keep(kept, job.redactor)
 
     def summary(self, job: Job) -> dict[str, Any]:
         """The ``mixtura`` object of the answer."""
