@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from mixtura.catalog import Quirks
-from mixtura.errors import ModelError, RejectedError, bill, leave
+from mixtura.errors import MalformedError, ModelError, RejectedError, bill, leave
 from mixtura.events import Emit, Noticed, Restarted, Token
 from mixtura.prompts import NOT_SEEN
+from mixtura.quantities import excerpt, output_limit
 from mixtura.types import Request
 from mixtura.wire import Assembly, Fresh, JsonObject
 
@@ -42,7 +43,7 @@ _OUT_OF_RANGE = re.compile(
     re.IGNORECASE,
 )
 _MOST = re.compile(
-    r"(?:> |at most |<= ?|less than or equal to |maximum (?:value )?(?:of |is )?)(\d+)"
+    r"(?:> |at most |<= ?|less than or equal to |maximum (?:value )?(?:of |is )?)([0-9]+)"
 )
 _NO_STREAM = re.compile(r"stream(?:ing|ed)?\b.{0,40}\bnot\b|verified to stream", re.IGNORECASE)
 _NO_ROLE = re.compile(
@@ -222,22 +223,43 @@ def told_anew(model: str, request: Request, emit: Emit | None) -> None:
 
 
 @contextmanager
-def accounted(model: str, request: Request, so_far: Assembly) -> Generator[None]:
-    """Whatever ends the call early knows whose call it was, what was shown, what it cost."""
+def accounted(
+    model: str, request: Request, so_far: Assembly, emit: Emit | None = None
+) -> Generator[None]:
+    """
+    Whatever ends the call early knows whose call it was, what was shown, what it cost; and it
+    is said where the upstream's own count makes no sense.
+    """
     try:
         yield
+    except (RecursionError, ArithmeticError) as error:  # of reading what it sent
+        odd = MalformedError(f"its answer cannot be read: {excerpt(str(error), 200)}")
+        raise _settled(odd, model, request, so_far) from error
     except ModelError as error:
-        error.model = error.model or model
-        error.shown = so_far.shown
-        leave(error, "".join(so_far.text))
-        if so_far.begun and not error.charges:
-            error.paid(so_far.charge(model, request, failed=True))
+        _settled(error, model, request, so_far)
         raise
     except asyncio.CancelledError as error:
         # It was sent and perhaps read: a provider may charge for it, so we do.
         bill(error, so_far.charge(model, request, failed=True))
         leave(error, "".join(so_far.text))
         raise
+    finally:
+        if so_far.doubts and emit is not None:
+            told = ", ".join(dict.fromkeys(so_far.doubts[:DOUBTS]))
+            emit(Noticed(model, f"its usage makes no sense ({told}): that is not taken over"))
+
+
+DOUBTS = 5
+"""Of what makes no sense in a usage so many are named."""
+
+
+def _settled(error: ModelError, model: str, request: Request, so_far: Assembly) -> ModelError:
+    error.model = error.model or model
+    error.shown = so_far.shown
+    leave(error, "".join(so_far.text))
+    if so_far.begun and not error.charges:
+        error.paid(so_far.charge(model, request, failed=True))
+    return error
 
 
 def _is_picture(part: Any) -> bool:
@@ -270,5 +292,5 @@ def _prefixed(text: str, content: Any) -> Any:
 
 def _smaller(said: str, sent: int) -> int | None:
     """The largest bound in an error's text that is below what was sent."""
-    bounds = [int(number) for number in _MOST.findall(said) if 0 < int(number) < sent]
-    return max(bounds, default=None)
+    bounds = (output_limit(number, sent) for number in _MOST.findall(said))
+    return max((bound for bound in bounds if bound is not None), default=None)

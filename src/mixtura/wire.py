@@ -19,6 +19,8 @@ from mixtura.errors import (
     RejectedError,
     UnavailableError,
 )
+from mixtura.json_text import mended
+from mixtura.quantities import UNSEEN_TOKENS, excerpt, is_null, token_count
 from mixtura.thoughts import Splitter
 from mixtura.types import (
     Charge,
@@ -239,40 +241,50 @@ def usage_from_json(data: Mapping[str, Any]) -> Usage:
 # ---- an answer as it streams in
 
 
-Count = Annotated[int, msgspec.Meta(ge=0)]
+def usage_from_counts(told: Mapping[str, object], doubts: list[str]) -> Usage | None:
+    """
+    Usage from an upstream's counts under our names, and ``total_tokens``; numbers or JSON.
+
+    None where the prompt is not counted, or a count is beyond sense: then the call is to be
+    counted here. Details beyond sense are left out. What was is noted in *doubts*.
+    """
+    counts: dict[str, int] = {}
+    before = len(doubts)
+    for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
+        counts[name] = _count(told, name, doubts)
+    asked, wrote = counts["prompt_tokens"], counts["completion_tokens"]
+    if len(doubts) > before or not asked:
+        return None
+    # Google and xAI count reasoning in the total only; it is billed like what was written.
+    thought = max(counts["total_tokens"] - asked - wrote, 0)
+    wrote += thought
+    cached = _part(told, "cached_tokens", asked, doubts)
+    return Usage(
+        prompt_tokens=asked,
+        completion_tokens=wrote,
+        cached_tokens=cached,
+        cache_write_tokens=_part(told, "cache_write_tokens", asked - cached, doubts),
+        reasoning_tokens=_part(told, "reasoning_tokens", wrote, doubts) or thought,
+    )
 
 
-class PromptDetails(msgspec.Struct, gc=False):
-    cached_tokens: Count | None = None
-    cache_write_tokens: Count | None = None
+def _count(told: Mapping[str, object], name: str, doubts: list[str]) -> int:
+    value = told.get(name)
+    if is_null(value):
+        return 0
+    count = token_count(value)
+    if count is None:
+        doubts.append(f"{name} {excerpt(value)}")
+    return count or 0
 
 
-class CompletionDetails(msgspec.Struct, gc=False):
-    reasoning_tokens: Count | None = None
-
-
-class WireUsage(msgspec.Struct, gc=False):
-    prompt_tokens: Count | None = None
-    completion_tokens: Count | None = None
-    total_tokens: Count | None = None
-    prompt_tokens_details: PromptDetails | None = None
-    completion_tokens_details: CompletionDetails | None = None
-    prompt_cache_hit_tokens: Count | None = None  # DeepSeek's name for cached tokens
-
-    def words(self) -> Usage:
-        prompt = self.prompt_tokens_details or PromptDetails()
-        completion = self.completion_tokens_details or CompletionDetails()
-        asked, wrote = self.prompt_tokens or 0, self.completion_tokens or 0
-        # Google and xAI count reasoning in the total only; it is billed like what was written.
-        thought = max((self.total_tokens or 0) - asked - wrote, 0)
-        cached = min(prompt.cached_tokens or self.prompt_cache_hit_tokens or 0, asked)
-        return Usage(
-            prompt_tokens=asked,
-            completion_tokens=wrote + thought,
-            cached_tokens=cached,
-            cache_write_tokens=min(prompt.cache_write_tokens or 0, asked - cached),
-            reasoning_tokens=min(completion.reasoning_tokens or thought, wrote + thought),
-        )
+def _part(told: Mapping[str, object], name: str, whole: int, doubts: list[str]) -> int:
+    """A count that is a part of another."""
+    count = _count(told, name, doubts)
+    if count <= whole:
+        return count
+    doubts.append(f"{name} {count} of {whole}")
+    return 0
 
 
 class WireFunction(msgspec.Struct, gc=False):
@@ -302,8 +314,24 @@ class Choice(msgspec.Struct, gc=False):
     logprobs: msgspec.Raw = msgspec.Raw()
 
 
+Logprob = Annotated[float, msgspec.Meta(le=0.5)]
+"""At most 0, and what rounding adds; a JSON number has an end."""
+
+
+class TopToken(msgspec.Struct, omit_defaults=True, gc=False):
+    token: str
+    logprob: Logprob
+    bytes: list[Annotated[int, msgspec.Meta(ge=0, le=255)]] | None | msgspec.UnsetType = (
+        msgspec.UNSET
+    )
+
+
+class TokenLogprob(TopToken, gc=False):
+    top_logprobs: list[TopToken] | msgspec.UnsetType = msgspec.UNSET
+
+
 class WireLogprobs(msgspec.Struct):
-    content: list[JsonObject] | None = None
+    content: list[TokenLogprob] | None = None
 
 
 class Chunk(msgspec.Struct, gc=False):
@@ -316,21 +344,18 @@ class Chunk(msgspec.Struct, gc=False):
 
 
 _decoder = msgspec.json.Decoder(Chunk)
-_usage_decoder = msgspec.json.Decoder(WireUsage | None)
+_fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
 
 
 def chunk(data: bytes) -> Chunk:
     """One event's data. Raises MalformedError when it is not what the protocol says."""
     try:
         piece = _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # ValidationError is one
-        whole = _HALF_CHARACTER.sub(rb"\\ufffd", data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        whole = mended(_HALF_CHARACTER.sub(rb"\\ufffd", data))
         if whole != data:
             return chunk(whole)
-        start = data[:80].decode("utf-8", "replace")
-        raise MalformedError(
-            f"not a chat completion chunk: {error} (it begins {start!r})"
-        ) from None
+        raise unreadable("a chat completion chunk", data, error) from None
     if piece.object == "error" and piece.error is None:  # vLLM's form
         piece.error = {}
     return piece
@@ -343,13 +368,38 @@ _HALF_CHARACTER = re.compile(
 """Half of a pair that stands for one character: some servers cut an emoji in two."""
 
 
-def usage_of(data: msgspec.Raw) -> Usage | None:
-    """The tokens that a chunk tells; None when it tells none, or nonsense."""
+def unreadable(what: str, data: bytes, error: Exception) -> MalformedError:
+    """An event that is not *what* it should be; a ValidationError of msgspec says where."""
+    deep = isinstance(error, RecursionError)
+    why = "it is nested too deeply" if deep else excerpt(str(error), 200)
+    start = data[:80].decode("utf-8", "replace")
+    return MalformedError(f"not {what}: {why} (it begins {start!r})")
+
+
+def parse_usage(data: msgspec.Raw, doubts: list[str]) -> Usage | None:
+    """The tokens that a chunk tells; see ``usage_from_counts``."""
+    fields = object_fields(data, "usage", doubts)
+    prompt = object_fields(fields.get("prompt_tokens_details"), "prompt_tokens_details", doubts)
+    completion = fields.get("completion_tokens_details")
+    inner = object_fields(completion, "completion_tokens_details", doubts)
+    cached = prompt.get("cached_tokens")
+    if is_null(cached):
+        cached = fields.get("prompt_cache_hit_tokens")  # DeepSeek's name
+    parts: dict[str, object] = {
+        "cached_tokens": cached,
+        "cache_write_tokens": prompt.get("cache_write_tokens"),
+        "reasoning_tokens": inner.get("reasoning_tokens"),
+    }
+    return usage_from_counts({**fields, **parts}, doubts)
+
+
+def object_fields(data: msgspec.Raw | None, name: str, doubts: list[str]) -> dict[str, msgspec.Raw]:
+    """An object's fields as JSON; none for null and for what is no object, which is noted."""
     try:
-        found = _usage_decoder.decode(data) if data else None
-    except msgspec.DecodeError:
-        return None
-    return found.words() if found and found.prompt_tokens else None
+        return (_fields_decoder.decode(data) if data else None) or {}
+    except (msgspec.DecodeError, RecursionError):
+        doubts.append(f"{name} {excerpt(data)}")
+        return {}
 
 
 _logprobs_decoder = msgspec.json.Decoder(WireLogprobs)
@@ -358,9 +408,10 @@ _logprobs_decoder = msgspec.json.Decoder(WireLogprobs)
 def logprobs_of(data: msgspec.Raw) -> list[JsonObject]:
     """The tokens' log-probabilities that a choice brings; none where it brings nonsense."""
     try:
-        return _logprobs_decoder.decode(data).content or []
-    except msgspec.DecodeError:
+        found = _logprobs_decoder.decode(data).content or []
+    except (msgspec.DecodeError, RecursionError):
         return []
+    return [msgspec.to_builtins(token) for token in found]
 
 
 class Fresh(msgspec.Struct, gc=False):
@@ -382,12 +433,15 @@ class Assembly:
 
     __slots__ = (
         "_calls", "_came", "_finished", "_logprobs", "_pieces", "_refusal", "_refusals", "_split",
-        "_texts", "_thoughts", "finish_reason", "shown", "turned", "usage",
+        "_texts", "_thoughts", "doubts", "finish_reason", "shown", "turned",
+        "usage",
     )  # fmt: skip
 
     def __init__(self, *, inside: bool = False) -> None:
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
+        self.doubts: list[str] = []
+        """What the upstream told of its usage that makes no sense."""
         self.shown = False
         """A part of the answer has been reported as tokens."""
         self.turned = False
@@ -414,7 +468,7 @@ class Assembly:
     def add(self, piece: Chunk) -> None:
         """Take one chunk in."""
         if len(piece.usage) > len("null"):
-            self.usage = usage_of(piece.usage) or self.usage
+            self._tell(piece.usage)
         for choice in piece.choices:
             if choice.index != 0:
                 continue
@@ -429,6 +483,12 @@ class Assembly:
                 self._texts.append(delta.content)
             if delta.reasoning_content or delta.reasoning or delta.refusal or delta.tool_calls:
                 self._take(delta)
+
+    def _tell(self, usage: msgspec.Raw) -> None:
+        """The last usage of a stream counts; after one that makes no sense, our own count does."""
+        before = len(self.doubts)
+        found = parse_usage(usage, self.doubts)
+        self.usage = found if found or len(self.doubts) > before else self.usage
 
     def fresh(self) -> Fresh | None:
         """What was added since the last time, thought and answer apart; None for nothing."""
@@ -491,7 +551,7 @@ class Assembly:
         return Charge(model, self._used(prompt), "failed" if failed else "answer")
 
     def _used(self, prompt: Request) -> Usage:
-        told = self.usage
+        told = self.usage if self._believable(prompt) else None
         wrote = self._calls or any(map(str.strip, (*self.text, *self.reasoning)))
         if told and told.prompt_tokens and (told.completion_tokens or not wrote):
             return told
@@ -505,11 +565,30 @@ class Assembly:
             estimated=True,
         )
 
+    def _believable(self, prompt: Request) -> bool:
+        """Whether so many tokens can be in so many bytes, and in what a provider adds or hides."""
+        told = self.usage
+        if told is None or max(told.prompt_tokens, told.completion_tokens) <= UNSEEN_TOKENS:
+            return True
+        sent = len(msgspec.json.encode(request_json(prompt, "")))
+        came = sum(len(text.encode()) for text in self._written())
+        for name, count, size in (
+            ("prompt_tokens", told.prompt_tokens, sent),
+            ("completion_tokens", told.completion_tokens, came),
+        ):
+            if count > size + UNSEEN_TOKENS:
+                self.doubts.append(f"{name} {count} for {size} bytes")
+                self.usage = None
+        return self.usage is not None
+
+    def _written(self) -> list[str]:
+        calls = [name + arguments for _, name, arguments in self._calls.values()]
+        return [*self.reasoning, *self.text, *calls]
+
     def _counted(self, prompt: Request) -> Usage:
         """Our own count: a piece of a stream is a token, unless the pieces are large."""
         pieces = self._pieces
-        calls = (name + arguments for _, name, arguments in self._calls.values())
-        guess = estimate(prompt, "".join((*self.reasoning, *self.text, *calls)))
+        guess = estimate(prompt, "".join(self._written()))
         small = guess.completion_tokens <= 3 * pieces
         return replace(guess, completion_tokens=pieces) if small else guess
 

@@ -78,7 +78,7 @@ class Local:
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         engine = await self._engine()
         so_far = Assembly(inside=quirks(self._path.stem).inside)
-        with accounted(self._name, request, so_far):
+        with accounted(self._name, request, so_far, emit):
             await self._read(engine, request, so_far, emit)
             told(so_far, so_far.finish(), emit)
             return so_far.completion(self._name, request)
