@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from mixtura.errors import ConfigError, StoreBusyError, StoreError
 from mixtura.model import Model, Wrapper, unwrapped
 from mixtura.price import Pricer
+from mixtura.quantities import DOLLARS
 from mixtura.roles import Composite, Layer
 from mixtura.types import Charge, Request, Sampling, TextPart, Usage
 
@@ -151,7 +152,10 @@ class Purse(Protocol):
 
 @dataclass(slots=True)
 class Pocket:
-    """A purse in memory: for one run, or for all of this process."""
+    """
+    A purse in memory: for one run, or for all of this process. Raises ValueError for a cap that
+    is no sum of money.
+    """
 
     name: str
     dollars: float | None = None
@@ -159,6 +163,9 @@ class Pocket:
     spent: Amount = field(default_factory=Amount)
     _held: dict[int, Amount] = field(default_factory=dict[int, Amount])
     _count: int = 0
+
+    def __post_init__(self) -> None:
+        DOLLARS.checked("dollars", self.dollars)
 
     @property
     def in_dollars(self) -> bool:

@@ -160,21 +160,18 @@ class Range(NamedTuple):
     most: float
     above: bool = False
     """*least* itself is too little."""
+    below: bool = False
+    """*most* itself is too much."""
 
     def problem(self, value: float) -> str | None:
         """What is wrong with *value* and what would be right; None when it is in range."""
-        if isinstance(value, int):
-            fits = (self.least < value if self.above else self.least <= value) and (
-                value <= self.most
-            )
-        else:
-            fits = math.isfinite(value) and (
-                (self.least < value if self.above else self.least <= value) and value <= self.most
-            )
-        if fits:
+        enough = self.least < value if self.above else self.least <= value
+        little = value < self.most if self.below else value <= self.most
+        if enough and little:  # both false for NaN
             return None
-        low = f"more than {self.least:g}" if self.above else f"at least {self.least:g}"
-        return f"{excerpt(value)} is not in the range: {low} and at most {self.most:g}"
+        low = f"{'more than' if self.above else 'at least'} {self.least:,.0f}"
+        high = f"{'less than' if self.below else 'at most'} {self.most:,.0f}"
+        return f"{excerpt(value)} is not in the range: {low} and {high}"
 
     def checked(self, name: str, value: float | None) -> None:
         """Raises ValueError where *name* is set to what is not in range."""
@@ -193,8 +190,10 @@ DOLLARS = Range(0, 1e9)
 POSITIVE_DOLLARS = Range(0, 1e9, above=True)
 SECONDS = Range(0, 1e9)
 POSITIVE_SECONDS = Range(0, 1e9, above=True)
+OPEN_SHARE = Range(0, 1, above=True, below=True)
 TEMPERATURE = Range(0, 5)
 SIZE = Range(0, 1e9)
+POSITIVE_SIZE = Range(0, 1e9, above=True)
 
 Dollars = Annotated[float, DOLLARS.meta]
 Seconds = Annotated[float, SECONDS.meta]
@@ -202,6 +201,7 @@ PositiveSeconds = Annotated[float, POSITIVE_SECONDS.meta]
 Temperature = Annotated[float, TEMPERATURE.meta]
 Size = Annotated[float, SIZE.meta]
 """Days, megabytes."""
+PositiveSize = Annotated[float, POSITIVE_SIZE.meta]
 
 
 def endless(value: object) -> bool:

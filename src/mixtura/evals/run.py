@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from mixtura.budget import Amount, Pocket
-from mixtura.config import Config
+from mixtura.config import Config, check_caps
 from mixtura.errors import BudgetExceededError, ConfigError, MixturaError, billed
 from mixtura.events import Emit
 from mixtura.model import Model, Wrapper
@@ -199,6 +199,7 @@ def carry_out(
     watch: Watch | None = None,
 ) -> Result:
     """Ask what is still to be asked. See `evaluate`."""
+    check_caps(max_cost, deadline)
     began = time.monotonic()
     config, asked = ready.config, ready.asked
     already = took(ready.earlier.samples or ()) if ready.earlier else None
