@@ -349,6 +349,17 @@ _UNKNOWN = (
     " give its `price` in the configuration, or cap tokens"
 )
 
+
+class Requests(Protocol):
+    """Whoever writes down every request that is sent to a model (``evals.journal``)."""
+
+    def asked(self, model: str, request: Request) -> str: ...
+
+    def over(self, call: str, charges: Sequence[Charge]) -> None: ...
+
+
+REQUESTS: ContextVar[Requests | None] = ContextVar("requests", default=None)
+"""Who writes down the requests of this task."""
 ACCOUNT: ContextVar[Account | None] = ContextVar("account", default=None)
 """The account of the run that this task belongs to."""
 

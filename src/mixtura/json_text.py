@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import msgspec
 
@@ -55,7 +55,11 @@ def _plain_number(text: bytes) -> bool:
     return len(text) <= LONGEST_NUMBER and text[-1:] not in b"Ny"
 
 
-def decoded(data: bytes, kind: type[T] = Any) -> T:
+@overload
+def decoded(data: bytes) -> Any: ...
+@overload
+def decoded(data: bytes, kind: type[T]) -> T: ...
+def decoded(data: bytes, kind: Any = Any) -> Any:
     """
     JSON as a *kind*; too deep a part and impossible numbers of it are null.
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from mixtura.budget import REQUESTS
 from mixtura.catalog import Quirks
 from mixtura.errors import MalformedError, ModelError, RejectedError, bill, leave
 from mixtura.events import Emit, Noticed, Restarted, Token
 from mixtura.prompts import NOT_SEEN
 from mixtura.quantities import excerpt, output_limit
-from mixtura.types import Request
+from mixtura.types import Charge, Request
 from mixtura.wire import Assembly, Fresh, JsonObject
 
 T = TypeVar("T")
@@ -227,23 +228,32 @@ def accounted(
     model: str, request: Request, so_far: Assembly, emit: Emit | None = None
 ) -> Generator[None]:
     """
-    Whatever ends the call early knows whose call it was, what was shown, what it cost; and it
-    is said where the upstream's own count makes no sense.
+    One request to an upstream. Whatever ends it early knows whose it was, what was shown, what
+    it cost; it is written down where someone does (``budget.REQUESTS``), and it is said where
+    the upstream's own count makes no sense.
     """
+    requests = REQUESTS.get()
+    call = requests.asked(model, request) if requests else ""
+    charges: Sequence[Charge] = ()
     try:
         yield
+        charges = (so_far.charge(model, request),) if requests else ()
     except (RecursionError, ArithmeticError) as error:  # of reading what it sent
         odd = MalformedError(f"its answer cannot be read: {excerpt(str(error), 200)}")
-        raise _settled(odd, model, request, so_far) from error
+        charges = _settled(odd, model, request, so_far).charges
+        raise odd from error
     except ModelError as error:
-        _settled(error, model, request, so_far)
+        charges = _settled(error, model, request, so_far).charges
         raise
     except asyncio.CancelledError as error:
         # It was sent and perhaps read: a provider may charge for it, so we do.
-        bill(error, so_far.charge(model, request, failed=True))
+        charges = (so_far.charge(model, request, failed=True),)
+        bill(error, *charges)
         leave(error, "".join(so_far.text))
         raise
     finally:
+        if requests:
+            requests.over(call, charges)
         if so_far.doubts and emit is not None:
             told = ", ".join(dict.fromkeys(so_far.doubts[:DOUBTS]))
             emit(Noticed(model, f"its usage makes no sense ({told}): that is not taken over"))

@@ -28,7 +28,7 @@ F = TypeVar("F", bound=Callable[..., object])
 Typed = str | tuple[str, ...] | None
 
 
-class Number(click.ParamType):
+class Number(click.ParamType[float]):
     """A number in a range, for an option: NaN and the infinite are in none."""
 
     name = "number"
@@ -36,7 +36,9 @@ class Number(click.ParamType):
     def __init__(self, within: Range) -> None:
         self._range = within
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
         try:
             number = float(value)
         except ValueError:

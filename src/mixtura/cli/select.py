@@ -72,10 +72,16 @@ if TYPE_CHECKING:
     help="Who aggregates; otherwise that is found out, too.",
 )
 @click.option(
-    "--answer-cost", type=POSITIVE_DOLLARS, metavar="DOLLARS", help="What an answer of it costs at most."
+    "--answer-cost",
+    type=POSITIVE_DOLLARS,
+    metavar="DOLLARS",
+    help="What an answer of it costs at most.",
 )
 @click.option(
-    "--answer-seconds", type=POSITIVE_SECONDS, metavar="SECONDS", help="What it takes at most, on average."
+    "--answer-seconds",
+    type=POSITIVE_SECONDS,
+    metavar="SECONDS",
+    help="What it takes at most, on average.",
 )
 @click.option(
     "--max-cost",
@@ -128,7 +134,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="Prompts under way at once.",
 )
-@click.option("--deadline", type=POSITIVE_SECONDS, metavar="SECONDS", help="No answer takes longer.")
+@click.option(
+    "--deadline", type=POSITIVE_SECONDS, metavar="SECONDS", help="No answer takes longer."
+)
 @click.option(
     "--cache/--no-cache", default=True, help="Share drafts among teams, or draw anew for each."
 )

@@ -23,7 +23,15 @@ from mixtura.manners import accounted, told
 from mixtura.quantities import excerpt
 from mixtura.types import Completion, ImagePart, Message, Part, Request, TextPart, Usage
 from mixtura.upstream import Clocks, Secret, Timer, refusal
-from mixtura.wire import Assembly, Choice, Chunk, Delta, WireFunction, WireToolCall, usage_from_counts
+from mixtura.wire import (
+    Assembly,
+    Choice,
+    Chunk,
+    Delta,
+    WireFunction,
+    WireToolCall,
+    usage_from_counts,
+)
 
 _FINISH = {"tool_call": "tool_calls", "error": None}
 
@@ -266,12 +274,13 @@ def _usage(usage: Any, doubts: list[str]) -> Usage | None:
     """None when they know nothing: then we count ourselves."""
     if not usage.input_tokens and not usage.output_tokens:
         return None
+    details: Mapping[str, object] = usage.details or {}
     told: dict[str, object] = {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
         "cached_tokens": usage.cache_read_tokens,
         "cache_write_tokens": usage.cache_write_tokens,
-        "reasoning_tokens": (usage.details or {}).get("reasoning_tokens"),
+        "reasoning_tokens": details.get("reasoning_tokens"),
     }
     return usage_from_counts(told, doubts)
 
