@@ -36,8 +36,8 @@ from mixtura.plan import (
     written,
 )
 from mixtura.price import FREE, Price
-from mixtura.quantities import DOLLARS, POSITIVE_SECONDS
 from mixtura.prompts import BY_NAME, Synthesis, template
+from mixtura.quantities import DOLLARS, POSITIVE_SECONDS
 from mixtura.record import secret_values
 from mixtura.roles import Composite, Layer, Proposer
 from mixtura.schema import (

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from mixtura.quantities import Dollars, PositiveSize, PositiveSeconds, Seconds, Size, Temperature
+from mixtura.quantities import Dollars, PositiveSeconds, PositiveSize, Seconds, Size, Temperature
 from mixtura.types import Sampling
 from mixtura.upstream import Clocks
 

@@ -385,9 +385,8 @@ def _settle(db: sqlite3.Connection, over: Settled) -> None:
     db.execute("DELETE FROM held WHERE id = ?", (over.hold,))
     db.execute(
         "INSERT INTO spent VALUES (?, ?, ?, ?) ON CONFLICT (purse, day) DO UPDATE"
-        " SET dollars = dollars + excluded.dollars,"
-        f" tokens = min(tokens, {LEDGER_MOST}) + excluded.tokens",
-        (over.purse, held[0] if held else over.day, over.dollars, over.tokens),
+        " SET dollars = dollars + excluded.dollars, tokens = min(tokens, ?) + excluded.tokens",
+        (over.purse, held[0] if held else over.day, over.dollars, over.tokens, LEDGER_MOST),
     )
 
 

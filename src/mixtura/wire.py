@@ -321,7 +321,7 @@ Logprob = Annotated[float, msgspec.Meta(le=0.5)]
 class TopToken(msgspec.Struct, omit_defaults=True, gc=False):
     token: str
     logprob: Logprob
-    bytes: list[Annotated[int, msgspec.Meta(ge=0, le=255)]] | None | msgspec.UnsetType = (
+    bytes: list[Annotated[int, msgspec.Meta(ge=0, le=255)]] | msgspec.UnsetType | None = (
         msgspec.UNSET
     )
 

@@ -20,8 +20,9 @@ from mixtura.wire import estimate
 
 class Tally(NamedTuple):
     """
-    Every request that was sent, answered or not. Dollars as far as prices are known.
+    Every request that was sent. Dollars as far as prices are known.
 
+    *calls* are on the bill; *refused* ones ended before an answer had begun and cost nothing.
     *unfinished* requests were under way when their process was killed: what they took is an
     estimate, from their prompts and from the mean answer of the same model.
     """
@@ -30,6 +31,7 @@ class Tally(NamedTuple):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     calls: int = 0
+    refused: int = 0
     unfinished: int = 0
 
 
@@ -153,11 +155,13 @@ def tally(path: Path, pricer: Pricer) -> Tally | None:
                 begun[line.call] = line
     lost = [_guessed(line, over, pricer) for line in begun.values()]
     every = [*over, *lost]
+    paid = [line for line in every if line.model]
     return Tally(
         math.fsum(line.cost_usd for line in every),
         sum(line.prompt_tokens for line in every),
         sum(line.completion_tokens for line in every),
-        sum(line.carried if line.call == EARLIER else 1 for line in every),
+        len(paid) + sum(line.carried for line in every),
+        sum(not line.model and line.call != EARLIER for line in every),
         len(lost),
     )
 

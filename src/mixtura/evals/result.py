@@ -40,8 +40,8 @@ class Result:
     """
     What came of it. *score*, from 0 to 1, lies between *low* and *high* with 95 %; None where
     too few samples have one. *n* of *samples* have a score, *missing* the rest. *calls*, cost and
-    tokens are those of every request that was sent, failed ones included, those of earlier runs,
-    too, also of a killed one; an unknown cost is None.
+    tokens are those of every call that was begun, failed ones and those of earlier runs included,
+    also of a killed one; an unknown cost is None.
     """
 
     task: str
@@ -69,6 +69,8 @@ class Result:
     prompt_tokens: int
     completion_tokens: int
     calls: int
+    refused: int
+    """So many requests more ended before an answer had begun: they cost nothing."""
     seconds: float
     reused: int
     """So many were answered in an earlier run and not asked again."""
@@ -140,6 +142,7 @@ def result(
         prompt_tokens=bill.prompt_tokens,
         completion_tokens=bill.completion_tokens,
         calls=bill.calls,
+        refused=bill.refused,
         seconds=asking.seconds,
         reused=asking.reused,
         degraded=sum(bool((one.output.metadata or {}).get("left_out")) for one in samples),

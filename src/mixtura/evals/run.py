@@ -221,9 +221,12 @@ def carry_out(
     count = _Count(ready, watch)
     log = ready.earlier
     if log is None or len(ready.kept) < ready.total:
-        with Journal(ready.journal, config.price) as requests, requests.keeping():
-            with provider.using(config, models, count.heard):
-                log = _run(ready, connections)
+        with (
+            Journal(ready.journal, config.price) as requests,
+            requests.keeping(),
+            provider.using(config, models, count.heard),
+        ):
+            log = _run(ready, connections)
     asking = Asking(
         task=asked.task,
         model=ready.name,

@@ -67,9 +67,9 @@ class Gate:
     Lets calls in, for every model that is given this gate, in this process.
 
     A 429 lowers the calls at once and holds everyone back for as long as the upstream
-    asks (``quantities.LONGEST_WAIT`` at most); answers raise them again, slowly, by one for every round of answers. A model whose
-    quota is spent is left alone for a while; one that keeps failing rests, where others
-    can do without it.
+    asks (``quantities.LONGEST_WAIT`` at most); answers raise them again, slowly, by one for
+    every round of answers. A model whose quota is spent is left alone for a while; one that
+    keeps failing rests, where others can do without it.
     """
 
     def __init__(self, limits: Limits, *, clock: Callable[[], float] = time.monotonic) -> None:
