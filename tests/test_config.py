@@ -271,7 +271,7 @@ WRONG = {
     ),
     "a negative deadline": (
         simple('deadline = -1  # <-'),
-        "deadline", "negative",
+        "deadline", "a number >= 0",
     ),
     "a negative temperature": (
         simple('sampling = { temperature = -1 }  # <-'),

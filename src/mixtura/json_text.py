@@ -48,7 +48,9 @@ def mended(data: bytes, number: bytes = OUT_OF_RANGE) -> bytes:
         elif depth <= DEEPEST and first != b'"' and not _plain_number(text):
             kept += (data[start:begin], number)
             start = piece.end()
-    return b"".join((*kept, data[start:])) if kept else data
+    if depth > DEEPEST or not kept:  # no JSON at all, or nothing to mend
+        return data
+    return b"".join((*kept, data[start:]))
 
 
 def _plain_number(text: bytes) -> bool:

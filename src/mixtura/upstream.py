@@ -23,7 +23,7 @@ from mixtura.errors import (
     TimedOutError,
     UnavailableError,
 )
-from mixtura.json_text import decoded
+from mixtura.json_text import LONGEST_MENDED, decoded
 from mixtura.quantities import http_date, wait, wait_ms
 from mixtura.sse import EventTooLargeError, Parser
 
@@ -378,7 +378,7 @@ _STATUS_OF: Mapping[str, int] = {
 def _json(body: bytes) -> Any:
     """An error's body; None for what is no JSON, or too large to be an error's."""
     try:
-        return decoded(body) if len(body) <= LARGEST_ERROR else None
+        return decoded(body) if len(body) <= LONGEST_MENDED else None
     except msgspec.DecodeError:
         return None
 

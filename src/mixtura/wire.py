@@ -347,14 +347,18 @@ _decoder = msgspec.json.Decoder(Chunk)
 _fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
 
 
-def chunk(data: bytes) -> Chunk:
-    """One event's data. Raises MalformedError when it is not what the protocol says."""
+def chunk(data: bytes, *, as_it_is: bool = False) -> Chunk:
+    """
+    One event's data, mended where it can be unless it is to be taken *as_it_is*.
+
+    Raises MalformedError when it is not what the protocol says.
+    """
     try:
         piece = _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         whole = mended(_HALF_CHARACTER.sub(rb"\\ufffd", data))
-        if whole != data:
-            return chunk(whole)
+        if whole != data and not as_it_is:
+            return chunk(whole, as_it_is=True)
         raise unreadable("a chat completion chunk", data, error) from None
     if piece.object == "error" and piece.error is None:  # vLLM's form
         piece.error = {}
@@ -467,7 +471,7 @@ class Assembly:
 
     def add(self, piece: Chunk) -> None:
         """Take one chunk in."""
-        if len(piece.usage) > len("null"):
+        if piece.usage and not is_null(piece.usage):
             self._tell(piece.usage)
         for choice in piece.choices:
             if choice.index != 0:

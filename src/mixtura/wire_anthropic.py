@@ -296,14 +296,14 @@ _COUNTED = (
 _decoder = msgspec.json.Decoder(Event)
 
 
-def event(data: bytes) -> Event:
-    """One event's data. Raises MalformedError when it is not what the protocol says."""
+def event(data: bytes, *, as_it_is: bool = False) -> Event:
+    """One event's data, mended unless it is to be taken *as_it_is*. Raises MalformedError."""
     try:
         return _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         whole = mended(data)
-        if whole != data:
-            return event(whole)
+        if whole != data and not as_it_is:
+            return event(whole, as_it_is=True)
         raise wire.unreadable("a messages event", data, error) from None
 
 
