@@ -497,7 +497,6 @@ def test_one_bad_upstream_changes_nothing_for_the_calls_of_others_in_the_same_se
                         assert message["content"] == "All is well.", i
             after = server.chat("And now?", "good")
             assert after.status == 200
-            assert server.get("/health").status == 200
         log = (tmp_path / "log").read_text()
     assert "Traceback" not in log
     assert len(bad.records) > len(plays) - 2 * len(WAITS)
