@@ -47,6 +47,12 @@ def command(folder, *words):
     )  # fmt: skip
 
 
+def unfinished(folder):
+    """How many calls are under way, as the evaluation has written it down."""
+    (path,) = folder.glob("logs/calls-*.jsonl")
+    return tally(path, priced).unfinished
+
+
 def result_of(process):
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
@@ -69,7 +75,7 @@ def test_a_killed_evaluation_that_is_begun_again_tells_every_call_that_was_made(
         first = command(tmp_path, *WORDS)
         end = time.monotonic() + 120
         # three samples are answered, five wait for their two drafts each
-        while len(upstream.records) < 3 * 3 + 5 * 2:
+        while len(upstream.records) < 3 * 3 + 5 * 2 or unfinished(tmp_path) > 5 * 2:
             assert time.monotonic() < end, "it did not come that far"
             time.sleep(0.05)
         first.send_signal(signal.SIGKILL)
