@@ -267,11 +267,11 @@ WRONG = {
     "a name with a star": ('[models."x*3"]  # <-\nmodel = "x.gguf"', "'x*3'", "'*'"),
     "a negative patience": (
         simple('patience = -1  # <-'),
-        "patience", "negative",
+        "patience", "a number >= 0",
     ),
     "a negative deadline": (
         simple('deadline = -1  # <-'),
-        "deadline", "negative",
+        "deadline", "a number >= 0",
     ),
     "a negative temperature": (
         simple('sampling = { temperature = -1 }  # <-'),

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from mixtura.errors import ConfigError, StoreBusyError, StoreError
 from mixtura.model import Model, Wrapper, unwrapped
 from mixtura.price import Pricer
+from mixtura.quantities import DOLLARS
 from mixtura.roles import Composite, Layer
 from mixtura.types import Charge, Request, Sampling, TextPart, Usage
 
@@ -151,7 +152,10 @@ class Purse(Protocol):
 
 @dataclass(slots=True)
 class Pocket:
-    """A purse in memory: for one run, or for all of this process."""
+    """
+    A purse in memory: for one run, or for all of this process. Raises ValueError for a cap that
+    is no sum of money.
+    """
 
     name: str
     dollars: float | None = None
@@ -159,6 +163,9 @@ class Pocket:
     spent: Amount = field(default_factory=Amount)
     _held: dict[int, Amount] = field(default_factory=dict[int, Amount])
     _count: int = 0
+
+    def __post_init__(self) -> None:
+        DOLLARS.checked("dollars", self.dollars)
 
     @property
     def in_dollars(self) -> bool:
@@ -342,6 +349,17 @@ _UNKNOWN = (
     " give its `price` in the configuration, or cap tokens"
 )
 
+
+class Requests(Protocol):
+    """Whoever writes down every request that is sent to a model (``evals.journal``)."""
+
+    def asked(self, model: str, request: Request) -> str: ...
+
+    def over(self, call: str, charges: Sequence[Charge]) -> None: ...
+
+
+REQUESTS: ContextVar[Requests | None] = ContextVar("requests", default=None)
+"""Who writes down the requests of this task."""
 ACCOUNT: ContextVar[Account | None] = ContextVar("account", default=None)
 """The account of the run that this task belongs to."""
 

@@ -39,6 +39,7 @@ from mixtura.plan import (
 )
 from mixtura.price import FREE, Price
 from mixtura.prompts import BY_NAME, Synthesis, template
+from mixtura.quantities import DOLLARS, POSITIVE_SECONDS
 from mixtura.record import secret_values
 from mixtura.redaction import Redactor, remember
 from mixtura.roles import Composite, Layer, Proposer
@@ -348,7 +349,9 @@ class Config:
         """
         The mixture under the caps that are configured, under those of *purses*, and under
         *max_cost* dollars and *deadline* seconds for each run. *turns*: see ``Mixture``.
+        Raises ConfigError for what is no sum of money or no time.
         """
+        check_caps(max_cost, deadline)
         mixture = self.mixture(plan)
         if isinstance(mixture, Mixture | Sequential):
             mixture = replace(mixture, turns=turns)
@@ -484,6 +487,15 @@ class Config:
         return FREE(usage) if name in hub.known() or name.lower().endswith(".gguf") else None
 
 
+def check_caps(max_cost: float | None, deadline: float | None) -> None:
+    """Raises ConfigError for dollars or seconds that are negative, endless or no number."""
+    try:
+        DOLLARS.checked("max_cost", max_cost)
+        POSITIVE_SECONDS.checked("deadline", deadline)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
 @contextmanager
 def _told_where(document: toml.Document, kind: str, name: str) -> Generator[None, None, None]:
     """What is wrong with a model or a mixture gains its file and its line."""
@@ -513,10 +525,6 @@ def _plan(name: str, table: MixtureTable, document: toml.Document) -> Plan:
         if not layer:
             problem = f"layer {number + 1} is empty: a layer is a list of model names"
             raise document.error([*path, "layers", number], f"mixtures.{name}: {problem}")
-    for key in ("patience", "deadline"):
-        value = getattr(table, key)
-        if value is not None and value < 0:
-            raise document.error([*path, key], f"{key}: seconds cannot be negative")
     pattern, last, answer = patterned.ending(name, table, document)
     plan = Plan(
         name,

@@ -14,20 +14,20 @@ MOST_ODD = 64
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]|\[\.\.\.\]")
 
 
-def convert_lenient(data: Any, to: type[T]) -> T:
+def decode_lenient(data: Any, decoder: msgspec.json.Decoder[T]) -> T:
     """
-    *data* as *to*, without the fields that do not fit. Changes *data*.
+    *data* as what *decoder* makes, without the fields that do not fit. Changes *data*.
 
     For structs whose fields all have defaults. Raises msgspec.ValidationError when *data*
     itself is not an object, or hardly anything in it fits.
     """
     for _ in range(MOST_ODD):
         try:
-            return msgspec.convert(data, to)
+            return decoder.decode(msgspec.json.encode(data))
         except msgspec.ValidationError as error:
             if not _leave_out(data, str(error)):
                 raise
-    return msgspec.convert(data, to)
+    return decoder.decode(msgspec.json.encode(data))
 
 
 def _leave_out(data: Any, said: str) -> bool:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from mixtura.budget import REQUESTS
 from mixtura.catalog import Quirks
-from mixtura.errors import ModelError, RejectedError, bill, leave
+from mixtura.errors import MalformedError, ModelError, RejectedError, bill, leave
 from mixtura.events import Emit, Noticed, Restarted, Token
 from mixtura.prompts import NOT_SEEN
+from mixtura.quantities import excerpt, output_limit
 from mixtura.redaction import current
-from mixtura.types import Request
+from mixtura.types import Charge, Request
 from mixtura.wire import Assembly, Fresh, JsonObject
 
 T = TypeVar("T")
@@ -43,7 +45,7 @@ _OUT_OF_RANGE = re.compile(
     re.IGNORECASE,
 )
 _MOST = re.compile(
-    r"(?:> |at most |<= ?|less than or equal to |maximum (?:value )?(?:of |is )?)(\d+)"
+    r"(?:> |at most |<= ?|less than or equal to |maximum (?:value )?(?:of |is )?)([0-9]+)"
 )
 _NO_STREAM = re.compile(r"stream(?:ing|ed)?\b.{0,40}\bnot\b|verified to stream", re.IGNORECASE)
 _NO_ROLE = re.compile(
@@ -223,29 +225,56 @@ def told_anew(model: str, request: Request, emit: Emit | None) -> None:
 
 
 @contextmanager
-def accounted(model: str, request: Request, so_far: Assembly) -> Generator[None]:
+def accounted(
+    model: str, request: Request, so_far: Assembly, emit: Emit | None = None
+) -> Generator[None]:
     """
-    Whatever ends the call early knows whose call it was, what was shown, what it cost, and
-    no secret.
+    One request to an upstream. Whatever ends it early knows whose it was, what was shown, what
+    it cost, and no secret; it is written down where someone does (``budget.REQUESTS``), and it
+    is said where the upstream's own count makes no sense.
     """
+    requests = REQUESTS.get()
+    call = requests.asked(model, request) if requests else ""
+    charges: Sequence[Charge] = ()
     try:
         yield
+        charges = (so_far.charge(model, request),) if requests else ()
+    except (RecursionError, ArithmeticError) as error:  # of reading what it sent
+        odd = MalformedError(f"its answer cannot be read: {excerpt(str(error), 200)}")
+        charges = _settled(odd, model, request, so_far).charges
+        raise odd from error
     except ModelError as error:
-        current().error(error)
-        error.model = error.model or model
-        error.shown = so_far.shown
-        leave(error, "".join(so_far.text))
-        if so_far.begun and not error.charges:
-            error.paid(so_far.charge(model, request, failed=True))
+        charges = _settled(error, model, request, so_far).charges
         raise
     except asyncio.CancelledError as error:
         # It was sent and perhaps read: a provider may charge for it, so we do.
-        bill(error, so_far.charge(model, request, failed=True))
+        charges = (so_far.charge(model, request, failed=True),)
+        bill(error, *charges)
         leave(error, "".join(so_far.text))
         raise
     except Exception as error:
         current().error(error)
         raise
+    finally:
+        if requests:
+            requests.over(call, charges)
+        if so_far.doubts and emit is not None:
+            told = ", ".join(dict.fromkeys(so_far.doubts[:DOUBTS]))
+            emit(Noticed(model, f"its usage makes no sense ({told}): that is not taken over"))
+
+
+DOUBTS = 5
+"""Of what makes no sense in a usage so many are named."""
+
+
+def _settled(error: ModelError, model: str, request: Request, so_far: Assembly) -> ModelError:
+    current().error(error)
+    error.model = error.model or model
+    error.shown = so_far.shown
+    leave(error, "".join(so_far.text))
+    if so_far.begun and not error.charges:
+        error.paid(so_far.charge(model, request, failed=True))
+    return error
 
 
 def _is_picture(part: Any) -> bool:
@@ -278,5 +307,5 @@ def _prefixed(text: str, content: Any) -> Any:
 
 def _smaller(said: str, sent: int) -> int | None:
     """The largest bound in an error's text that is below what was sent."""
-    bounds = [int(number) for number in _MOST.findall(said) if 0 < int(number) < sent]
-    return max(bounds, default=None)
+    bounds = (output_limit(number, sent) for number in _MOST.findall(said))
+    return max((bound for bound in bounds if bound is not None), default=None)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from mixtura.quantities import DOLLARS
 from mixtura.types import Charge, Usage
 
 MILLION = 1_000_000
@@ -20,13 +21,18 @@ class Price:
     Dollars per million tokens.
 
     Cached prompt tokens cost *cached*, those written to a cache *cache_write*; where
-    they are not given, the price of *input*. Reasoning tokens are output.
+    they are not given, the price of *input*. Reasoning tokens are output. Raises ValueError
+    for what is no price.
     """
 
     input: float
     output: float
     cached: float | None = None
     cache_write: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("input", "output", "cached", "cache_write"):
+            DOLLARS.checked(name, getattr(self, name))
 
     def __call__(self, usage: Usage) -> float:
         cached = self.input if self.cached is None else self.cached

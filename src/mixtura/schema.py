@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from mixtura.quantities import Dollars, PositiveSeconds, PositiveSize, Seconds, Size, Temperature
 from mixtura.types import Sampling
 from mixtura.upstream import Clocks
 
-NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
@@ -18,12 +18,12 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 class Timeouts(msgspec.Struct, forbid_unknown_fields=True):
     """Seconds; what is not said depends on the model, see ``catalog.clocks``."""
 
-    connect: NotNegative | msgspec.UnsetType = msgspec.UNSET
-    first_token: NotNegative | msgspec.UnsetType = msgspec.UNSET
-    progress: NotNegative | msgspec.UnsetType = msgspec.UNSET
-    load: NotNegative | msgspec.UnsetType = msgspec.UNSET
+    connect: Seconds | msgspec.UnsetType = msgspec.UNSET
+    first_token: Seconds | msgspec.UnsetType = msgspec.UNSET
+    progress: Seconds | msgspec.UnsetType = msgspec.UNSET
+    load: Seconds | msgspec.UnsetType = msgspec.UNSET
     """Of a local model only: reading its file."""
-    total: NotNegative | msgspec.UnsetType = msgspec.UNSET
+    total: Seconds | msgspec.UnsetType = msgspec.UNSET
 
     def over(self, clocks: Clocks) -> Clocks:
         """These where they say something, *clocks* elsewhere."""
@@ -52,21 +52,21 @@ class HedgeTable(msgspec.Struct, forbid_unknown_fields=True):
     elsewhere: str | None = None
     share: Share = 0.05
     quantile: Share = 0.95
-    after: NotNegative | None = 10.0
+    after: Seconds | None = 10.0
 
 
 class PriceTable(msgspec.Struct, forbid_unknown_fields=True):
     """Dollars per million tokens."""
 
-    input: NotNegative
-    output: NotNegative
-    cached: NotNegative | None = None
-    cache_write: NotNegative | None = None
+    input: Dollars
+    output: Dollars
+    cached: Dollars | None = None
+    cache_write: Dollars | None = None
 
 
 class SamplingTable(msgspec.Struct, forbid_unknown_fields=True):
-    temperature: NotNegative | None = None
-    top_p: NotNegative | None = None
+    temperature: Temperature | None = None
+    top_p: Share | None = None
     max_tokens: AtLeastOne | None = None
     stop: tuple[str, ...] | None = None
     seed: int | None = None
@@ -115,8 +115,8 @@ class MixtureTable(msgspec.Struct, forbid_unknown_fields=True):
     extract: str = "text"
     fallbacks: list[str] = []
     quorum: int = 1
-    patience: float | None = None
-    deadline: float | None = None
+    patience: Seconds | None = None
+    deadline: Seconds | None = None
     synthesis: str = "envelope"
     sampling: SamplingTable = msgspec.field(default_factory=SamplingTable)
 
@@ -125,29 +125,29 @@ class CacheTable(msgspec.Struct, forbid_unknown_fields=True):
     """Answers kept, so that the same request is not paid for twice."""
 
     use: bool = True
-    days: NotNegative = 30.0
-    megabytes: NotNegative = 256.0
+    days: Size = 30.0
+    megabytes: Size = 256.0
 
 
 class RunsTable(msgspec.Struct, forbid_unknown_fields=True):
     """Runs recorded, so that a person can look at them again."""
 
     keep: bool = True
-    days: NotNegative = 30.0
-    megabytes: NotNegative = 512.0
+    days: Size = 30.0
+    megabytes: Size = 512.0
 
 
 class PurseTable(msgspec.Struct, forbid_unknown_fields=True):
-    day_usd: NotNegative | None = None
+    day_usd: Dollars | None = None
     day_tokens: AtLeastOne | None = None
 
 
 class BudgetTable(msgspec.Struct, forbid_unknown_fields=True):
     """Caps: of one run, of a day, of a day with one key (by its variable's name)."""
 
-    run_usd: NotNegative | None = None
+    run_usd: Dollars | None = None
     run_tokens: AtLeastOne | None = None
-    day_usd: NotNegative | None = None
+    day_usd: Dollars | None = None
     day_tokens: AtLeastOne | None = None
     at_the_cap: Literal["refuse", "degrade"] = "refuse"
     keys: dict[str, PurseTable] = {}
@@ -160,7 +160,7 @@ class KeyTable(msgspec.Struct, forbid_unknown_fields=True):
     models: list[str] | None = None
     requests_per_minute: AtLeastOne | None = None
     tokens_per_minute: AtLeastOne | None = None
-    day_usd: NotNegative | None = None
+    day_usd: Dollars | None = None
     day_tokens: AtLeastOne | None = None
 
 
@@ -177,10 +177,10 @@ class ServeTable(msgspec.Struct, forbid_unknown_fields=True):
     at_once: AtLeastOne = 512
     most_calls: AtLeastOne = 256
     waiting: Annotated[int, msgspec.Meta(ge=0)] = 1024
-    largest_megabytes: Annotated[float, msgspec.Meta(gt=0)] = 32.0
-    receive_seconds: Annotated[float, msgspec.Meta(gt=0)] = 30.0
-    keep_alive_seconds: Annotated[float, msgspec.Meta(gt=0)] = 10.0
-    drain_seconds: NotNegative = 30.0
+    largest_megabytes: PositiveSize = 32.0
+    receive_seconds: PositiveSeconds = 30.0
+    keep_alive_seconds: PositiveSeconds = 10.0
+    drain_seconds: Seconds = 30.0
 
 
 class File(msgspec.Struct, forbid_unknown_fields=True):

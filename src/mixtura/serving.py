@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
-
-import msgspec
 
 from mixtura import toml
 from mixtura.schema import File, KeyTable, PurseTable, ServeTable
@@ -43,9 +40,6 @@ def check(
 
     *problem* says why clients could never ask for a name; *variables* can hold a key.
     """
-    for table, root in ((file.serve, "serve"), (file.budget, "budget")):
-        for path in _endless(msgspec.to_builtins(table), [root]):
-            raise _wrong(document, path, "that must be a number with an end")
     for variable in file.budget.keys if file.budget else ():
         if variable not in variables:
             said = toml.unknown("key in [budget]", variable, variables)
@@ -113,11 +107,3 @@ def _wrong(document: toml.Document, path: Sequence[toml.Key], said: str) -> Exce
 def _table(data: object) -> dict[str, Any]:
     """A table; nothing for what is none, which is said elsewhere."""
     return cast("dict[str, Any]", data) if isinstance(data, dict) else {}
-
-
-def _endless(data: object, path: list[toml.Key]) -> Iterator[list[toml.Key]]:
-    """Where numbers are that are none, or have no end."""
-    for key, value in _table(data).items():
-        yield from _endless(value, [*path, key])
-    if isinstance(data, float) and not math.isfinite(data):
-        yield path

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from mixtura.errors import ConfigError, StoreBusyError, StoreError
+from mixtura.quantities import LEDGER_MOST, ledger_dollars, ledger_tokens
 from mixtura.record import Record, compared, iso, leaves, moment, question, tellable
 from mixtura.redaction import NOTHING, Redactor
 
@@ -331,6 +332,7 @@ class DayBook:
         self, dollars: float, tokens: int, most: float | None, most_tokens: int | None
     ) -> int | None:
         day = self._day()
+        dollars, tokens = ledger_dollars(dollars), ledger_tokens(tokens)
         with self.store.settled(0.0) as db:
             db.execute("DELETE FROM held WHERE day < date(?, '-2 days')", (day,))
             used, used_tokens = self._used(db, day)
@@ -348,6 +350,7 @@ class DayBook:
         What was held was spent in this part. What cannot be written now is written later,
         and counts as held until then.
         """
+        dollars, tokens = ledger_dollars(dollars), ledger_tokens(tokens)
         self.store.owed.append(Settled(hold, self.purse, self._day(), dollars, tokens))
         try:
             with self.store.settled(0.0):
@@ -365,13 +368,13 @@ class DayBook:
     def _used(self, db: sqlite3.Connection, day: str) -> tuple[float, int]:
         rows = [
             db.execute(
-                f"SELECT coalesce(sum(dollars), 0), coalesce(sum(tokens), 0) FROM {table}"  # noqa: S608
+                f"SELECT total(dollars), total(tokens) FROM {table}"  # noqa: S608
                 " WHERE purse = ? AND day = ?",
                 (self.purse, day),
             ).fetchone()
             for table in ("spent", "held")
         ]
-        return sum(row[0] for row in rows), sum(row[1] for row in rows)
+        return sum(row[0] for row in rows), int(sum(row[1] for row in rows))
 
     def _day(self) -> str:
         return time.strftime("%Y-%m-%d", time.gmtime(self.store.now()))
@@ -383,8 +386,8 @@ def _settle(db: sqlite3.Connection, over: Settled) -> None:
     db.execute("DELETE FROM held WHERE id = ?", (over.hold,))
     db.execute(
         "INSERT INTO spent VALUES (?, ?, ?, ?) ON CONFLICT (purse, day) DO UPDATE"
-        " SET dollars = dollars + excluded.dollars, tokens = tokens + excluded.tokens",
-        (over.purse, held[0] if held else over.day, over.dollars, over.tokens),
+        " SET dollars = dollars + excluded.dollars, tokens = min(tokens, ?) + excluded.tokens",
+        (over.purse, held[0] if held else over.day, over.dollars, over.tokens, LEDGER_MOST),
     )
 
 
@@ -554,7 +557,7 @@ def _row(run: Record) -> tuple[object, ...]:
         run["seconds"],
         run["cost_usd"],
         sum(1 for _ in leaves(run["calls"])),
-        run["usage"]["total_tokens"],
+        ledger_tokens(run["usage"]["total_tokens"]),
         run.get("who", ""),
     )
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar, cast
 
 import msgspec
 
 from mixtura.credentials import carries_secret, of_settings
 from mixtura.errors import ConfigError
+from mixtura.quantities import endless
 from mixtura.redaction import remember
 
 T = TypeVar("T")
@@ -34,9 +35,11 @@ class Document:
         self._places: dict[tuple[Key, ...], int] | None = None
         try:
             self.data: dict[str, Any] = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:  # TOMLDecodeError is one
             raise ConfigError(f"{source}: not valid TOML: {error}") from None
         remember(of_settings(self.data))  # so that no error shows one
+        for path in _endless(self.data, []):
+            raise self.error(path, f"{dotted(path)}: that must be a number with an end")
 
     def error(self, path: Sequence[Key], problem: str) -> ConfigError:
         """An error that begins with the file and the line of *path*."""
@@ -76,6 +79,18 @@ class Document:
             if (line := self._places.get(tuple(path[:length]))) is not None:
                 return line
         return 1
+
+
+def _endless(value: Any, path: list[Key]) -> Iterator[list[Key]]:
+    """Where numbers are that are none, or have no end: TOML has words for both."""
+    if isinstance(value, dict):
+        for key, inner in cast("dict[str, Any]", value).items():
+            yield from _endless(inner, [*path, key])
+    elif isinstance(value, list):
+        for index, inner in enumerate(cast("list[Any]", value)):
+            yield from _endless(inner, [*path, index])
+    elif endless(value):
+        yield path
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:

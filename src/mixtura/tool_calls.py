@@ -33,8 +33,8 @@ class _Call:
         """The delta that its last piece came in."""
         self.id = self.name = ""
         self.arguments: list[str] = []
-        self.whole: Any = None
-        """Arguments that came as an object."""
+        self.whole: str = ""
+        """Arguments that came as an object, as JSON."""
 
     @property
     def text(self) -> str:
@@ -42,12 +42,12 @@ class _Call:
             self.arguments = ["".join(self.arguments)]
         if self.arguments:
             return self.arguments[0]
-        return "" if self.whole is None else msgspec.json.encode(self.whole).decode()
+        return self.whole
 
     @property
     def complete(self) -> bool:
         """Its arguments are a JSON object: whatever comes with a name now is another call."""
-        if self.whole is not None:
+        if self.whole:
             return True
         if not (self.arguments and self.arguments[-1].rstrip().endswith("}")):
             return False
@@ -90,11 +90,11 @@ class ToolCallAssembly:
             if piece.id:
                 self._by_id[piece.id] = call
 
-    def open(self, index: int, id: str, name: str, whole: Any) -> None:  # noqa: A002
-        """Begin a call of which the upstream says where it begins."""
+    def open(self, index: int, id: str, name: str, whole: str) -> None:  # noqa: A002
+        """Begin a call of which the upstream says where it begins; *whole*: its arguments."""
         call = self._begin(index)
         call.id, call.name = id, name
-        call.whole = whole or None
+        call.whole = whole
 
     def extend(self, index: int, arguments: Any) -> bool:
         """More arguments for the call that was begun last at *index*; false when none was."""
@@ -155,7 +155,7 @@ def _same(call: _Call, piece: CallPiece) -> bool:
     if not piece.id or piece.id != call.id or piece.name != call.name:
         return False
     said = piece.arguments
-    return said == (call.text if isinstance(said, str) else call.whole)
+    return (said if isinstance(said, str) else _json(said)) == call.text
 
 
 def _extend(call: _Call, piece: CallPiece) -> None:
@@ -166,7 +166,11 @@ def _extend(call: _Call, piece: CallPiece) -> None:
         if said and not (piece.name and call.complete and said == call.text):
             call.arguments.append(said)
     elif said is not None:
-        call.whole = said
+        call.whole = _json(said)
+
+
+def _json(data: Any) -> str:
+    return msgspec.json.encode(data).decode()
 
 
 def _extend_name(call: _Call, name: str) -> None:

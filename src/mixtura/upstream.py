@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import re
 from collections.abc import Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -26,6 +24,8 @@ from mixtura.errors import (
     TimedOutError,
     UnavailableError,
 )
+from mixtura.json_text import LONGEST_MENDED, decoded
+from mixtura.quantities import http_date, wait, wait_ms
 from mixtura.redaction import Redactor, redacted, remember
 from mixtura.sse import EventTooLargeError, Parser
 
@@ -201,7 +201,7 @@ async def fetched(url: str, *, headers: Mapping[str, str], seconds: float) -> An
                     raise refusal(line.status, line.headers, body)
             finally:
                 lines.left(line)
-        return msgspec.json.decode(body)
+        return decoded(body)
     except TimeoutError:
         if not scope.expired():
             raise
@@ -222,7 +222,7 @@ def looked_up(url: str, kind: type[T], *, seconds: float) -> T | None:
     opener = build_opener(ProxyHandler({}))
     try:
         with opener.open(url, timeout=seconds) as reply:
-            return msgspec.json.decode(reply.read(LARGEST_ERROR * 16), type=kind)
+            return decoded(reply.read(LARGEST_ERROR * 16), kind)
     except (HTTPException, OSError, ValueError):
         return None
 
@@ -364,10 +364,7 @@ def _spent(said: str, kind: str, body: bytes) -> bool:
 
 def error_in_stream(body: bytes, headers: Mapping[str, str]) -> ModelError:
     """An error object inside a 200 stream: the status it names, else 500, decides."""
-    try:
-        found = msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        found = None
+    found = _json(body)
     inner = found.get("error", found) if isinstance(found, dict) else found  # pyright: ignore
     status = 500
     if isinstance(inner, dict):
@@ -402,11 +399,18 @@ _STATUS_OF: Mapping[str, int] = {
 }
 
 
+def _json(body: bytes) -> Any:
+    """An error's body; None for what is no JSON, or too large to be an error's."""
+    try:
+        return decoded(body) if len(body) <= LONGEST_MENDED else None
+    except msgspec.DecodeError:
+        return None
+
+
 def _message(body: bytes) -> tuple[str, str]:
     """What an error body says, and its type and code; whatever its shape."""
-    try:
-        found = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    found = _json(body)
+    if found is None:
         return _plain(body), ""
     if isinstance(found, list) and found:
         found = found[0]  # pyright: ignore
@@ -426,10 +430,7 @@ def _message(body: bytes) -> tuple[str, str]:
 
 def _parameter(body: bytes) -> str | None:
     """The part of a request that an error body names in a field of its own."""
-    try:
-        found = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
+    found = _json(body)
     # OpenAI: {"error": {"param": …}}; FastAPI: {"detail": [{"loc": ["body", …]}]}
     match found:
         case {"error": {"param": str(name)}} | {"param": str(name)}:
@@ -447,10 +448,6 @@ def _plain(body: bytes) -> str:
     return redacted(" ".join(text.split()))[:200]
 
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
 def retry_after(
     headers: Mapping[str, str], body: bytes = b"", now: datetime | None = None
 ) -> float | None:
@@ -460,13 +457,14 @@ def retry_after(
     Reads ``retry-after-ms``, ``Retry-After`` (seconds or a date), the OpenAI family's
     ``x-ratelimit-reset-*`` ("1m30s", a Unix time) and Anthropic's ``anthropic-ratelimit-*-reset``
     (a time), the last two only for what is used up; and "try again in 2.4s" in the *body*.
-    Times are by the upstream's clock, where it tells the time, whatever ours says.
+    Times are by the upstream's clock, where it tells the time, whatever ours says; none is
+    longer than ``quantities.LONGEST_WAIT``.
     """
-    now = now or _date(headers.get("date")) or datetime.now(UTC)
+    now = now or http_date(headers.get("date")) or datetime.now(UTC)
     found = [
-        _milliseconds(headers.get("retry-after-ms")),
-        _wait(headers.get("retry-after"), now),
-        _wait(_told_wait(body), now),
+        wait_ms(headers.get("retry-after-ms")),
+        wait(headers.get("retry-after"), now),
+        wait(_told_wait(body), now),
     ]
     for name, value in headers.items():
         lower = name.lower()
@@ -475,14 +473,13 @@ def retry_after(
         ):
             left = headers.get(lower.replace("reset", "remaining"), "0")
             if left.strip() in ("0", ""):
-                found.append(_wait(value, now))
-    waits = [seconds for seconds in found if seconds is not None]
-    return max(waits) if waits else None
+                found.append(wait(value, now))
+    return max((seconds for seconds in found if seconds is not None), default=None)
 
 
 _TOLD_WAIT = re.compile(
     rb"(?:(?:try again|retry) (?:in|after)|retryDelay\\*\":) *\\*\"?"
-    rb"((?:\d+(?:\.\d+)?(?:ms|[hms]))+)",
+    rb"((?:[0-9]+(?:\.[0-9]+)?(?:ms|[hms]))+)",
     re.IGNORECASE,
 )
 
@@ -491,44 +488,3 @@ def _told_wait(body: bytes) -> str | None:
     """The wait that an error names in its words, or in Google's ``RetryInfo``."""
     found = _TOLD_WAIT.search(body)
     return found[1].decode() if found else None
-
-
-def _date(value: str | None) -> datetime | None:
-    try:
-        when = parsedate_to_datetime(value) if value else None
-    except ValueError:
-        return None
-    return when if when is None or when.tzinfo else when.replace(tzinfo=UTC)
-
-
-def _milliseconds(value: str | None) -> float | None:
-    try:
-        return max(float(value) / 1000, 0.0) if value else None
-    except ValueError:
-        return None
-
-
-def _wait(value: str | None, now: datetime) -> float | None:
-    """A number of seconds, a duration such as 1m30s, an ISO time or an HTTP date."""
-    if not value or not (value := value.strip()):
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        pass
-    else:
-        if not math.isfinite(seconds):
-            return None
-        if seconds > 1e9:  # a Unix time, in seconds or (OpenRouter) milliseconds
-            seconds = (seconds if seconds < 1e11 else seconds / 1000) - now.timestamp()
-        return max(seconds, 0.0)
-    if _DURATION.sub("", value) == "":
-        return sum(float(n) * _UNITS[unit] for n, unit in _DURATION.findall(value))
-    for parse in (datetime.fromisoformat, parsedate_to_datetime):
-        try:
-            when = parse(value)
-        except ValueError:
-            continue
-        when = when if when.tzinfo else when.replace(tzinfo=UTC)
-        return max((when - now).total_seconds(), 0.0)
-    return None

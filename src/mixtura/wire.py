@@ -20,7 +20,9 @@ from mixtura.errors import (
     UnavailableError,
 )
 from mixtura.finish_reasons import ending, read_finish_reason
-from mixtura.lenient_json import convert_lenient
+from mixtura.json_text import decoded, mended
+from mixtura.lenient_json import decode_lenient
+from mixtura.quantities import UNSEEN_TOKENS, excerpt, is_null, token_count
 from mixtura.redaction import current, redacted
 from mixtura.thoughts import Splitter
 from mixtura.tool_calls import CallPiece, ToolCallAssembly
@@ -230,40 +232,50 @@ def usage_from_json(data: Mapping[str, Any]) -> Usage:
 # ---- an answer as it streams in
 
 
-Count = Annotated[int, msgspec.Meta(ge=0)]
+def usage_from_counts(told: Mapping[str, object], doubts: list[str]) -> Usage | None:
+    """
+    Usage from an upstream's counts under our names, and ``total_tokens``; numbers or JSON.
+
+    None where the prompt is not counted, or a count is beyond sense: then the call is to be
+    counted here. Details beyond sense are left out. What was is noted in *doubts*.
+    """
+    counts: dict[str, int] = {}
+    before = len(doubts)
+    for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
+        counts[name] = _count(told, name, doubts)
+    asked, wrote = counts["prompt_tokens"], counts["completion_tokens"]
+    if len(doubts) > before or not asked:
+        return None
+    # Google and xAI count reasoning in the total only; it is billed like what was written.
+    thought = max(counts["total_tokens"] - asked - wrote, 0)
+    wrote += thought
+    cached = _part(told, "cached_tokens", asked, doubts)
+    return Usage(
+        prompt_tokens=asked,
+        completion_tokens=wrote,
+        cached_tokens=cached,
+        cache_write_tokens=_part(told, "cache_write_tokens", asked - cached, doubts),
+        reasoning_tokens=_part(told, "reasoning_tokens", wrote, doubts) or thought,
+    )
 
 
-class PromptDetails(msgspec.Struct, gc=False):
-    cached_tokens: Count | None = None
-    cache_write_tokens: Count | None = None
+def _count(told: Mapping[str, object], name: str, doubts: list[str]) -> int:
+    value = told.get(name)
+    if is_null(value):
+        return 0
+    count = token_count(value)
+    if count is None:
+        doubts.append(f"{name} {excerpt(value)}")
+    return count or 0
 
 
-class CompletionDetails(msgspec.Struct, gc=False):
-    reasoning_tokens: Count | None = None
-
-
-class WireUsage(msgspec.Struct, gc=False):
-    prompt_tokens: Count | None = None
-    completion_tokens: Count | None = None
-    total_tokens: Count | None = None
-    prompt_tokens_details: PromptDetails | None = None
-    completion_tokens_details: CompletionDetails | None = None
-    prompt_cache_hit_tokens: Count | None = None  # DeepSeek's name for cached tokens
-
-    def words(self) -> Usage:
-        prompt = self.prompt_tokens_details or PromptDetails()
-        completion = self.completion_tokens_details or CompletionDetails()
-        asked, wrote = self.prompt_tokens or 0, self.completion_tokens or 0
-        # Google and xAI count reasoning in the total only; it is billed like what was written.
-        thought = max((self.total_tokens or 0) - asked - wrote, 0)
-        cached = min(prompt.cached_tokens or self.prompt_cache_hit_tokens or 0, asked)
-        return Usage(
-            prompt_tokens=asked,
-            completion_tokens=wrote + thought,
-            cached_tokens=cached,
-            cache_write_tokens=min(prompt.cache_write_tokens or 0, asked - cached),
-            reasoning_tokens=min(completion.reasoning_tokens or thought, wrote + thought),
-        )
+def _part(told: Mapping[str, object], name: str, whole: int, doubts: list[str]) -> int:
+    """A count that is a part of another."""
+    count = _count(told, name, doubts)
+    if count <= whole:
+        return count
+    doubts.append(f"{name} {count} of {whole}")
+    return 0
 
 
 class WireFunction(msgspec.Struct, gc=False):
@@ -305,8 +317,24 @@ class Choice(msgspec.Struct, gc=False):
     logprobs: msgspec.Raw = msgspec.Raw()
 
 
+Logprob = Annotated[float, msgspec.Meta(le=0.5)]
+"""At most 0, and what rounding adds; a JSON number has an end."""
+
+
+class TopToken(msgspec.Struct, omit_defaults=True, gc=False):
+    token: str
+    logprob: Logprob
+    bytes: list[Annotated[int, msgspec.Meta(ge=0, le=255)]] | msgspec.UnsetType | None = (
+        msgspec.UNSET
+    )
+
+
+class TokenLogprob(TopToken, gc=False):
+    top_logprobs: list[TopToken] | msgspec.UnsetType = msgspec.UNSET
+
+
 class WireLogprobs(msgspec.Struct):
-    content: list[JsonObject] | None = None
+    content: list[TokenLogprob] | None = None
 
 
 class Chunk(msgspec.Struct, gc=False):
@@ -319,29 +347,23 @@ class Chunk(msgspec.Struct, gc=False):
 
 
 _decoder = msgspec.json.Decoder(Chunk)
-_usage_decoder = msgspec.json.Decoder(WireUsage | None)
+_fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
 
 
-def chunk(data: bytes) -> Chunk:
+def chunk(data: bytes, *, as_it_is: bool = False) -> Chunk:
     """
-    One event's data. What is odd in it is passed over, what is no JSON object is nothing.
+    One event's data, mended where it can be unless it is to be taken *as_it_is*.
 
-    Raises MalformedError when it is cut off or garbled.
+    What is odd in it is passed over, what is no JSON object is nothing. Raises MalformedError
+    when it is cut off or garbled.
     """
     try:
         piece = _decoder.decode(data)
-    except msgspec.ValidationError:
-        piece = _odd_chunk(msgspec.json.decode(data))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        whole = _HALF_CHARACTER.sub(rb"\\ufffd", data)
-        if whole != data:
-            return chunk(whole)
-        if not data.lstrip().startswith((b"{", b"[")):  # a comment that stands in data
-            return Chunk()
-        start = redacted(data[:4096].decode("utf-8", "replace"))[:80]
-        raise MalformedError(
-            f"not a chat completion chunk: {error} (it begins {start!r})"
-        ) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        whole = mended(_HALF_CHARACTER.sub(rb"\\ufffd", data))
+        if whole != data and not as_it_is:
+            return chunk(whole, as_it_is=True)
+        piece = _odd_chunk(data, error)
     if piece.object == "error" and not piece.error:  # vLLM's form
         piece.error = {}
     elif not piece.error and piece.choices:
@@ -349,19 +371,27 @@ def chunk(data: bytes) -> Chunk:
     return piece
 
 
-def _odd_chunk(data: Any) -> Chunk:
-    """A chunk with fields of other types than the protocol's."""
-    if isinstance(data, list) and data:
-        data = data[0]  # pyright: ignore[reportUnknownVariableType]
-    if not isinstance(data, dict):
+def _odd_chunk(data: bytes, error: Exception) -> Chunk:
+    """A chunk with fields of other types than the protocol's. Raises MalformedError."""
+    if not data.lstrip().startswith((b"{", b"[")):  # a comment that stands in data
         return Chunk()
-    found = cast("JsonObject", data)
-    choices = found.get("choices")
-    for choice in cast("list[Any]", choices) if isinstance(choices, list) else ():
-        for key in ("delta", "message"):
-            if isinstance(choice, dict) and isinstance(choice.get(key), dict):  # pyright: ignore
-                _plain_content(choice[key])  # pyright: ignore
-    return convert_lenient(found, Chunk)
+    if not isinstance(error, msgspec.ValidationError):
+        raise unreadable("a chat completion chunk", data, error) from None
+    try:
+        found = decoded(data)
+        if isinstance(found, list) and found:
+            found = found[0]  # pyright: ignore[reportUnknownVariableType]
+        if not isinstance(found, dict):
+            return Chunk()
+        row = cast("JsonObject", found)
+        choices = row.get("choices")
+        for choice in cast("list[Any]", choices) if isinstance(choices, list) else ():
+            for key in ("delta", "message"):
+                if isinstance(choice, dict) and isinstance(choice.get(key), dict):  # pyright: ignore
+                    _plain_content(choice[key])  # pyright: ignore
+        return decode_lenient(row, _decoder)
+    except msgspec.DecodeError as odd:
+        raise unreadable("a chat completion chunk", data, odd) from None
 
 
 def _plain_content(delta: JsonObject) -> None:
@@ -408,13 +438,38 @@ _HALF_CHARACTER = re.compile(
 """Half of a pair that stands for one character: some servers cut an emoji in two."""
 
 
-def usage_of(data: msgspec.Raw) -> Usage | None:
-    """The tokens that a chunk tells; None when it tells none, or nonsense."""
+def unreadable(what: str, data: bytes, error: Exception) -> MalformedError:
+    """An event that is not *what* it should be; a ValidationError of msgspec says where."""
+    deep = isinstance(error, RecursionError)
+    why = "it is nested too deeply" if deep else excerpt(str(error), 200)
+    start = redacted(data[:4096].decode("utf-8", "replace"))[:80]
+    return MalformedError(f"not {what}: {why} (it begins {start!r})")
+
+
+def parse_usage(data: msgspec.Raw, doubts: list[str]) -> Usage | None:
+    """The tokens that a chunk tells; see ``usage_from_counts``."""
+    fields = object_fields(data, "usage", doubts)
+    prompt = object_fields(fields.get("prompt_tokens_details"), "prompt_tokens_details", doubts)
+    completion = fields.get("completion_tokens_details")
+    inner = object_fields(completion, "completion_tokens_details", doubts)
+    cached = prompt.get("cached_tokens")
+    if is_null(cached):
+        cached = fields.get("prompt_cache_hit_tokens")  # DeepSeek's name
+    parts: dict[str, object] = {
+        "cached_tokens": cached,
+        "cache_write_tokens": prompt.get("cache_write_tokens"),
+        "reasoning_tokens": inner.get("reasoning_tokens"),
+    }
+    return usage_from_counts({**fields, **parts}, doubts)
+
+
+def object_fields(data: msgspec.Raw | None, name: str, doubts: list[str]) -> dict[str, msgspec.Raw]:
+    """An object's fields as JSON; none for null and for what is no object, which is noted."""
     try:
-        found = _usage_decoder.decode(data) if data else None
-    except msgspec.DecodeError:
-        return None
-    return found.words() if found and found.prompt_tokens else None
+        return (_fields_decoder.decode(data) if data else None) or {}
+    except (msgspec.DecodeError, RecursionError):
+        doubts.append(f"{name} {excerpt(data)}")
+        return {}
 
 
 _logprobs_decoder = msgspec.json.Decoder(WireLogprobs)
@@ -423,9 +478,10 @@ _logprobs_decoder = msgspec.json.Decoder(WireLogprobs)
 def logprobs_of(data: msgspec.Raw) -> list[JsonObject]:
     """The tokens' log-probabilities that a choice brings; none where it brings nonsense."""
     try:
-        return _logprobs_decoder.decode(data).content or []
-    except msgspec.DecodeError:
+        found = _logprobs_decoder.decode(data).content or []
+    except (msgspec.DecodeError, RecursionError):
         return []
+    return [msgspec.to_builtins(token) for token in found]
 
 
 class Fresh(msgspec.Struct, gc=False):
@@ -448,12 +504,14 @@ class Assembly:
     __slots__ = (
         "_calls", "_came", "_finished", "_left_out", "_logprobs", "_pieces", "_redactor",
         "_refusal", "_refusals", "_safe_text", "_safe_thought", "_split", "_texts", "_thoughts",
-        "_wrote", "finish_reason", "shown", "turned", "usage",
+        "_wrote", "doubts", "finish_reason", "shown", "turned", "usage",
     )  # fmt: skip
 
     def __init__(self, *, inside: bool = False) -> None:
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
+        self.doubts: list[str] = []
+        """What the upstream told of its usage that makes no sense."""
         self.shown = False
         """A part of the answer has been reported as tokens."""
         self.turned = False
@@ -484,8 +542,8 @@ class Assembly:
 
     def add(self, piece: Chunk) -> None:
         """Take one chunk in."""
-        if len(piece.usage) > len("null"):
-            self.usage = usage_of(piece.usage) or self.usage
+        if piece.usage and not is_null(piece.usage):
+            self._tell(piece.usage)
         for choice in piece.choices or ():
             if choice.index != 0:
                 continue
@@ -526,6 +584,12 @@ class Assembly:
         if self._refusals or self._refusal:
             message.refusal = None
         return message
+
+    def _tell(self, usage: msgspec.Raw) -> None:
+        """The last usage of a stream counts; after one that makes no sense, our own count does."""
+        before = len(self.doubts)
+        found = parse_usage(usage, self.doubts)
+        self.usage = found if found or len(self.doubts) > before else self.usage
 
     def fresh(self) -> Fresh | None:
         """What was added since the last time, thought and answer apart; None for nothing."""
@@ -601,7 +665,7 @@ class Assembly:
         return Charge(model, self._used(prompt), "failed" if failed else "answer")
 
     def _used(self, prompt: Request) -> Usage:
-        told = self.usage
+        told = self.usage if self._believable(prompt) else None
         wrote = self._calls or any(map(str.strip, (*self.text, *self.reasoning)))
         if told and told.prompt_tokens and (told.completion_tokens or not wrote):
             return told
@@ -615,11 +679,30 @@ class Assembly:
             estimated=True,
         )
 
+    def _believable(self, prompt: Request) -> bool:
+        """Whether so many tokens can be in so many bytes, and in what a provider adds or hides."""
+        told = self.usage
+        if told is None or max(told.prompt_tokens, told.completion_tokens) <= UNSEEN_TOKENS:
+            return True
+        sent = len(msgspec.json.encode(request_json(prompt, "")))
+        came = sum(len(text.encode()) for text in self._written())
+        for name, count, size in (
+            ("prompt_tokens", told.prompt_tokens, sent),
+            ("completion_tokens", told.completion_tokens, came),
+        ):
+            if count > size + UNSEEN_TOKENS:
+                self.doubts.append(f"{name} {count} for {size} bytes")
+                self.usage = None
+        return self.usage is not None
+
+    def _written(self) -> list[str]:
+        calls = [call.name + call.arguments for call in self._calls.calls()]
+        return [*self.reasoning, *self.text, *calls]
+
     def _counted(self, prompt: Request) -> Usage:
         """Our own count: a piece of a stream is a token, unless the pieces are large."""
         pieces = self._pieces
-        calls = (call.name + call.arguments for call in self._calls.calls())
-        guess = estimate(prompt, "".join((*self.reasoning, *self.text, *calls)))
+        guess = estimate(prompt, "".join(self._written()))
         small = guess.completion_tokens <= 3 * pieces
         return replace(guess, completion_tokens=pieces) if small else guess
 

@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 
 from mixtura import wire
-from mixtura.errors import ContentFilterError, MalformedError, RejectedError
+from mixtura.errors import ContentFilterError, RejectedError
 from mixtura.finish_reasons import read_finish_reason
-from mixtura.lenient_json import convert_lenient
-from mixtura.redaction import redacted
+from mixtura.json_text import decoded, mended
+from mixtura.lenient_json import decode_lenient
+from mixtura.quantities import excerpt, is_null, token_count
 from mixtura.types import (
     Charge,
     Completion,
@@ -133,7 +134,7 @@ def _blocks(message: Message) -> list[JsonObject]:
 def _arguments(text: str) -> JsonObject:
     try:
         return msgspec.json.decode(text or "{}", type=dict[str, Any])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         raise RejectedError(
             "a tool call in the conversation has arguments that are not a JSON object"
         ) from None
@@ -240,25 +241,13 @@ def _tokens(blocks: Sequence[JsonObject]) -> int:
 # ---- an answer as it streams in
 
 
-class _Thinking(msgspec.Struct, gc=False):
-    thinking_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct, gc=False):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    output_tokens_details: _Thinking | None = None
-
-
 class _Block(msgspec.Struct, gc=False):
     type: str = ""
     text: str = ""
     thinking: str = ""
     id: str = ""
     name: str = ""
-    input: Any = None
+    input: msgspec.Raw = msgspec.Raw()
 
 
 class _StopDetails(msgspec.Struct, gc=False):
@@ -275,7 +264,7 @@ class _Delta(msgspec.Struct, gc=False):
 
 
 class _Message(msgspec.Struct, gc=False):
-    usage: _Usage | None = None
+    usage: msgspec.Raw = msgspec.Raw()
 
 
 class Event(msgspec.Struct, gc=False):
@@ -286,28 +275,45 @@ class Event(msgspec.Struct, gc=False):
     delta: _Delta | None = None
     content_block: _Block | None = None
     message: _Message | None = None
-    usage: _Usage | None = None
+    usage: msgspec.Raw = msgspec.Raw()
     content: list[_Block] = []
     stop_reason: str | None = None
     stop_details: _StopDetails | None = None
     error: Any = None
 
 
+_COUNTED = (
+    "input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens",
+)  # fmt: skip
+
+_NO_INPUT = (b"", b"null", b"{}")
+"""What stands for the input of a call where it comes in pieces."""
+
 _decoder = msgspec.json.Decoder(Event)
 
 
-def event(data: bytes) -> Event:
-    """One event's data. Raises MalformedError when it is not what the protocol says."""
+def event(data: bytes, *, as_it_is: bool = False) -> Event:
+    """One event's data, mended unless it is to be taken *as_it_is*. Raises MalformedError."""
     try:
         return _decoder.decode(data)
-    except msgspec.ValidationError:
-        found = msgspec.json.decode(data)
-        return convert_lenient(found, Event) if isinstance(found, dict) else Event()
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        if not data.lstrip().startswith((b"{", b"[")):  # a comment that stands in data
-            return Event()
-        start = redacted(data[:4096].decode("utf-8", "replace"))[:80]
-        raise MalformedError(f"not a messages event: {error} (it begins {start!r})") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        whole = mended(data)
+        if whole != data and not as_it_is:
+            return event(whole, as_it_is=True)
+        return _odd_event(data, error)
+
+
+def _odd_event(data: bytes, error: Exception) -> Event:
+    """An event with fields of other types than the protocol's. Raises MalformedError."""
+    if not data.lstrip().startswith((b"{", b"[")):  # a comment that stands in data
+        return Event()
+    if not isinstance(error, msgspec.ValidationError):
+        raise wire.unreadable("a messages event", data, error) from None
+    try:
+        found = decoded(data)
+        return decode_lenient(found, _decoder) if isinstance(found, dict) else Event()
+    except msgspec.DecodeError as odd:
+        raise wire.unreadable("a messages event", data, odd) from None
 
 
 class Assembly(wire.Assembly):
@@ -318,7 +324,8 @@ class Assembly(wire.Assembly):
     def __init__(self) -> None:
         super().__init__()
         self._split.off()  # thinking has blocks of its own here
-        self._counts: dict[str, int] = {}
+        self._counts: dict[str, int | None] = {}
+        """The last of each count; None for one that makes no sense."""
         self._declined: _StopDetails | None = None
         self.ended = False
         """The stream said that it is over."""
@@ -353,7 +360,10 @@ class Assembly(wire.Assembly):
 
     def _block(self, index: int, block: _Block) -> None:
         if block.type == "tool_use":
-            self._calls.open(index, block.id, block.name, block.input)
+            given = bytes(block.input)
+            self._calls.open(
+                index, block.id, block.name, "" if given in _NO_INPUT else given.decode()
+            )
             self._came = True
         elif block.type in ("text", "thinking"):
             self._added(index, _Delta(text=block.text, thinking=block.thinking))
@@ -369,30 +379,40 @@ class Assembly(wire.Assembly):
             self.finish_reason = read_finish_reason(reason) or self.finish_reason
             self._declined = details
 
-    def _count(self, usage: _Usage | None, *, final: bool = False) -> None:
+    def _count(self, usage: msgspec.Raw, *, final: bool = False) -> None:
         """Counts are cumulative, and what an event leaves out stays as it was."""
-        if usage is None:
+        if is_null(usage):
             return
-        counts = self._counts
-        for name in (
-            "input_tokens", "output_tokens", "cache_read_input_tokens",
-            "cache_creation_input_tokens",
-        ):  # fmt: skip
-            value = getattr(usage, name)
-            if value is not None:
-                counts[name] = max(value, 0)
-        if usage.output_tokens_details is not None:
-            thought = usage.output_tokens_details.thinking_tokens or 0
-            counts["thinking"] = min(max(thought, 0), counts.get("output_tokens", 0))
-        read = counts.get("cache_read_input_tokens", 0)
-        written = counts.get("cache_creation_input_tokens", 0)
-        self.usage = Usage(
+        fields = wire.object_fields(usage, "usage", self.doubts)
+        details = fields.get("output_tokens_details")
+        inner = wire.object_fields(details, "output_tokens_details", self.doubts)
+        told = {name: fields.get(name) for name in _COUNTED}
+        told["thinking_tokens"] = inner.get("thinking_tokens")
+        for name, value in told.items():
+            if not is_null(value):
+                self._counts[name] = token_count(value)
+                if self._counts[name] is None:
+                    self.doubts.append(f"{name} {excerpt(value)}")
+        self.usage = self._sum(final=final)
+
+    def _sum(self, *, final: bool) -> Usage | None:
+        """None where a count makes no sense: then the call is counted here."""
+        found = {name: self._counts.get(name, 0) for name in _COUNTED}
+        counts = {name: count for name, count in found.items() if count is not None}
+        if len(counts) < len(_COUNTED):
+            return None
+        read, wrote = counts["cache_read_input_tokens"], counts["output_tokens"]
+        written = counts["cache_creation_input_tokens"]
+        thought = self._counts.get("thinking_tokens") or 0
+        if thought > wrote and final:
+            self.doubts.append(f"thinking_tokens {thought} of {wrote}")
+        return Usage(
             # their input_tokens leave the cache out; our prompt has everything in it
-            prompt_tokens=counts.get("input_tokens", 0) + read + written,
-            completion_tokens=counts.get("output_tokens", 0),
+            prompt_tokens=counts["input_tokens"] + read + written,
+            completion_tokens=wrote,
             cached_tokens=read,
             cache_write_tokens=written,
-            reasoning_tokens=counts.get("thinking", 0),
+            reasoning_tokens=thought if thought <= wrote else 0,
             estimated=not final,
         )
 

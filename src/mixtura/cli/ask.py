@@ -16,6 +16,7 @@ from mixtura import cli
 from mixtura.cli.choosing import chosen, say_why, team_options
 from mixtura.cli.common import (
     FIRST_LOOK,
+    TEMPERATURE,
     bring_embedded,
     cap_options,
     config_option,
@@ -47,7 +48,7 @@ A_MOMENT = 0.5
 @click.option(
     "--system", metavar="TEXT", callback=words, help="A system prompt: every model sees it."
 )
-@click.option("--temperature", type=click.FloatRange(0, 5), help="Of the answer.")
+@click.option("--temperature", type=TEMPERATURE, help="Of the answer.")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Of the answer.")
 @click.option("--seed", type=int, help="Makes draws repeatable, where models can.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object: answer, calls, usage.")

@@ -9,16 +9,17 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mixtura import hub
+from mixtura import hub, quantities
 from mixtura.config import EMBEDDED, Config, Plan, load
 from mixtura.errors import ConfigError
 from mixtura.plan import AUTO
+from mixtura.quantities import Range
 from mixtura.redaction import known
-from mixtura.text import escaped
+from mixtura.text import escaped, one_line
 from mixtura.toml import Key
 
 if TYPE_CHECKING:
@@ -26,6 +27,33 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., object])
 Typed = str | tuple[str, ...] | None
+
+
+class Number(click.ParamType[float]):
+    """A number in a range, for an option: NaN and the infinite are in none."""
+
+    name = "number"
+
+    def __init__(self, within: Range) -> None:
+        self._range = within
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            self.fail(f"'{one_line(str(value))}' is not a number.", param, ctx)
+        if said := self._range.problem(number):
+            self.fail(f"{said}.", param, ctx)
+        return number
+
+
+DOLLARS = Number(quantities.DOLLARS)
+POSITIVE_DOLLARS = Number(quantities.POSITIVE_DOLLARS)
+POSITIVE_SECONDS = Number(quantities.POSITIVE_SECONDS)
+SHARE = Number(quantities.OPEN_SHARE)
+TEMPERATURE = Number(quantities.TEMPERATURE)
 
 
 def config_option(function: F) -> F:
@@ -43,11 +71,11 @@ def cap_options(function: F) -> F:
     for option in (
         click.option("--cache/--no-cache", default=None, help="Keep answers, or ask anew."),
         click.option(
-            "--deadline", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+            "--deadline", type=POSITIVE_SECONDS, metavar="SECONDS",
             help="No answer takes longer.",
         ),
         click.option(
-            "--max-cost", type=click.FloatRange(min=0), metavar="DOLLARS",
+            "--max-cost", type=DOLLARS, metavar="DOLLARS",
             help="Nothing is asked that could cost more.",
         ),
     ):  # fmt: skip

@@ -12,6 +12,8 @@ import click
 
 from mixtura import cli
 from mixtura.cli.common import (
+    DOLLARS,
+    POSITIVE_SECONDS,
     bring_embedded,
     config_option,
     console,
@@ -62,9 +64,9 @@ OPEN = "none"
 @click.option("--fresh", is_flag=True, help="Begin anew; with --no-cache everything is asked anew.")
 @click.option("--connections", type=click.IntRange(min=1), default=10, show_default=True,
               help="Prompts under way at once.")  # fmt: skip
-@click.option("--max-cost", type=click.FloatRange(min=0), metavar="DOLLARS",
+@click.option("--max-cost", type=DOLLARS, metavar="DOLLARS",
               help="For everything, earlier runs included.")  # fmt: skip
-@click.option("--deadline", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+@click.option("--deadline", type=POSITIVE_SECONDS, metavar="SECONDS",
               help="No answer takes longer.")  # fmt: skip
 @click.option("--cache/--no-cache", default=True, help="Share answers among contenders, or not.")
 @config_option

@@ -11,6 +11,10 @@ import click
 
 from mixtura import cli
 from mixtura.cli.common import (
+    DOLLARS,
+    POSITIVE_DOLLARS,
+    POSITIVE_SECONDS,
+    SHARE,
     bring_embedded,
     config_option,
     console,
@@ -28,8 +32,6 @@ if TYPE_CHECKING:
     from mixtura.config import Config
     from mixtura.selection.estimate import Estimate
     from mixtura.selection.measuring import Terms
-
-POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
 @click.command(name="select", cls=Listing)
@@ -70,21 +72,27 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
     help="Who aggregates; otherwise that is found out, too.",
 )
 @click.option(
-    "--answer-cost", type=POSITIVE, metavar="DOLLARS", help="What an answer of it costs at most."
+    "--answer-cost",
+    type=POSITIVE_DOLLARS,
+    metavar="DOLLARS",
+    help="What an answer of it costs at most.",
 )
 @click.option(
-    "--answer-seconds", type=POSITIVE, metavar="SECONDS", help="What it takes at most, on average."
+    "--answer-seconds",
+    type=POSITIVE_SECONDS,
+    metavar="SECONDS",
+    help="What it takes at most, on average.",
 )
 @click.option(
     "--max-cost",
-    type=click.FloatRange(min=0),
+    type=DOLLARS,
     metavar="DOLLARS",
     help="For the whole selection, earlier runs of it included.",
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="So many prompts at most.")
 @click.option(
     "--held-out",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=SHARE,
     default=1 / 3,
     metavar="SHARE",
     help="Of the prompts, for the winner alone (default: a third).",
@@ -126,7 +134,9 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
     show_default=True,
     help="Prompts under way at once.",
 )
-@click.option("--deadline", type=POSITIVE, metavar="SECONDS", help="No answer takes longer.")
+@click.option(
+    "--deadline", type=POSITIVE_SECONDS, metavar="SECONDS", help="No answer takes longer."
+)
 @click.option(
     "--cache/--no-cache", default=True, help="Share drafts among teams, or draw anew for each."
 )

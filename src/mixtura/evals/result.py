@@ -13,6 +13,8 @@ from inspect_ai.log import EvalLog, EvalSample
 
 from mixtura.evals import answers, provider, stats
 from mixtura.evals.findings import Bias, Findings, Line
+from mixtura.evals.journal import Tally
+from mixtura.text import plural
 
 _NO_ROOM = "BudgetExceededError"
 
@@ -37,9 +39,9 @@ class Took(NamedTuple):
 class Result:
     """
     What came of it. *score*, from 0 to 1, lies between *low* and *high* with 95 %; None where
-    too few samples have one. *n* of *samples* have a score, *missing* the rest. Cost and tokens
-    are those of every call in the log, failed ones included, *reused* ones of earlier runs, too;
-    an unknown cost is None.
+    too few samples have one. *n* of *samples* have a score, *missing* the rest. *calls*, cost and
+    tokens are those of every call that was begun, failed ones and those of earlier runs included,
+    also of a killed one; an unknown cost is None.
     """
 
     task: str
@@ -67,6 +69,8 @@ class Result:
     prompt_tokens: int
     completion_tokens: int
     calls: int
+    refused: int
+    """So many requests more ended before an answer had begun: they cost nothing."""
     seconds: float
     reused: int
     """So many were answered in an earlier run and not asked again."""
@@ -106,7 +110,9 @@ class Asking(NamedTuple):
     """Whether the price of every model is known."""
 
 
-def result(log: EvalLog, asking: Asking, findings: Findings, notes: Iterable[str] = ()) -> Result:
+def result(
+    log: EvalLog, asking: Asking, findings: Findings, bill: Tally, notes: Iterable[str] = ()
+) -> Result:
     samples = log.samples or []
     rows: dict[str, list[float | None]] = {}
     missing: list[Missing] = []
@@ -116,7 +122,6 @@ def result(log: EvalLog, asking: Asking, findings: Findings, notes: Iterable[str
         if value is None:
             missing.append(Missing(str(sample.id), why))
     low, value, high = stats.interval(list(rows.values()))
-    bill = took(samples)
     return Result(
         task=asking.task,
         model=asking.model,
@@ -132,16 +137,24 @@ def result(log: EvalLog, asking: Asking, findings: Findings, notes: Iterable[str
         most=findings.most,
         tables=findings.tables,
         bias=findings.bias,
-        notes=(*notes, *findings.notes),
+        notes=(*notes, *findings.notes, *_unfinished(bill)),
         cost_usd=bill.cost_usd if asking.priced else None,
         prompt_tokens=bill.prompt_tokens,
         completion_tokens=bill.completion_tokens,
         calls=bill.calls,
+        refused=bill.refused,
         seconds=asking.seconds,
         reused=asking.reused,
         degraded=sum(bool((one.output.metadata or {}).get("left_out")) for one in samples),
         log=log.location.removeprefix("file://"),
     )
+
+
+def _unfinished(bill: Tally) -> list[str]:
+    if not bill.unfinished:
+        return []
+    calls = plural(bill.unfinished, "call")
+    return [f"{calls} under way when an earlier run was killed: what they took is estimated"]
 
 
 # ---- what it took

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from mixtura.budget import Amount, Pocket
-from mixtura.config import Config
+from mixtura.config import Config, check_caps
 from mixtura.errors import BudgetExceededError, ConfigError, MixturaError, billed
 from mixtura.events import Emit
 from mixtura.model import Model, Wrapper
@@ -28,9 +28,10 @@ try:
     from inspect_ai.model import GenerateConfig, get_model
     from inspect_ai.model import Model as InspectModel
 
-    from mixtura.evals import answers, families, forecast, provider
+    from mixtura.evals import answers, families, forecast, journal, provider
     from mixtura.evals.findings import Side
     from mixtura.evals.forecast import Forecast, Players
+    from mixtura.evals.journal import Journal, Tally, tally
     from mixtura.evals.kinds import KINDS, Kind
     from mixtura.evals.result import Asking, Result, result, took
     from mixtura.evals.tasks import alpaca_eval as alpaca
@@ -116,6 +117,8 @@ class Ready:
     total: int
     kinship: families.Kinship
     """Whom the judge knows: said before it is asked."""
+    fresh: bool = False
+    """It begins anew, whatever was asked and paid before."""
 
     @property
     def kind(self) -> Kind:
@@ -128,6 +131,11 @@ class Ready:
             self.kinship.side, self.name, self.asked.judge or "", self.asked.labels,
             self.asked.difficulty, self.asked.gamed,
         )  # fmt: skip
+
+    @property
+    def journal(self) -> Path:
+        """Where its calls are written down."""
+        return journal.location(self.logs, self.identity)
 
     def expected(self) -> Forecast:
         """What is still to be asked, and the most that it takes."""
@@ -184,7 +192,7 @@ def prepare(
     name = plan.name if plan else alpaca.generator(asked.outputs or "")
     ready = Ready(
         config, asked, players, name, task, identity, logs, earlier, _answered(earlier), total,
-        _kinship(config, players, asked, name),
+        _kinship(config, players, asked, name), fresh,
     )  # fmt: skip
     ready.kind.found((), ready.side)  # it reads what must be right by then
     return ready
@@ -199,10 +207,11 @@ def carry_out(
     watch: Watch | None = None,
 ) -> Result:
     """Ask what is still to be asked. See `evaluate`."""
+    check_caps(max_cost, deadline)
     began = time.monotonic()
     config, asked = ready.config, ready.asked
-    already = took(ready.earlier.samples or ()) if ready.earlier else None
-    spent = Amount(already.cost_usd or 0.0) if already else Amount()
+    already = _carried(ready)
+    spent = Amount(already.cost_usd)
     purses = [Pocket("this evaluation", max_cost, spent=spent)] if max_cost is not None else []
     turns = Turns()
     models = {
@@ -212,7 +221,11 @@ def carry_out(
     count = _Count(ready, watch)
     log = ready.earlier
     if log is None or len(ready.kept) < ready.total:
-        with provider.using(config, models, count.heard):
+        with (
+            Journal(ready.journal, config.price) as requests,
+            requests.keeping(),
+            provider.using(config, models, count.heard),
+        ):
             log = _run(ready, connections)
     asking = Asking(
         task=asked.task,
@@ -224,7 +237,8 @@ def carry_out(
         priced=not forecast.unpriced(config, ready.players.plans),
     )
     findings = ready.kind.found(log.samples or [], ready.side)
-    return result(log, asking, findings, ready.kinship.warnings)
+    bill = tally(ready.journal, config.price) or already
+    return result(log, asking, findings, bill, ready.kinship.warnings)
 
 
 def _checked(asked: Asked, plan: Plan | None) -> Asked:
@@ -353,6 +367,21 @@ def _earlier(logs: Path, identity: str) -> EvalLog | None:
         if (head.eval.metadata or {}).get("identity") == identity:
             return answers.opened(info.name)
     return None
+
+
+def _carried(ready: Ready) -> Tally:
+    """What earlier runs of it asked and paid; a log from before there were journals tells it."""
+    if ready.fresh:
+        ready.journal.unlink(missing_ok=True)
+    if (found := tally(ready.journal, ready.config.price)) is not None:
+        return found
+    if ready.earlier is None:
+        return Tally()
+    told = took(ready.earlier.samples or ())
+    found = Tally(told.cost_usd or 0.0, told.prompt_tokens, told.completion_tokens, told.calls)
+    with Journal(ready.journal, ready.config.price) as begun:
+        begun.carry(found)
+    return found
 
 
 def _answered(log: EvalLog | None) -> frozenset[_Key]:

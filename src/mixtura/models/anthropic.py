@@ -71,7 +71,7 @@ class Anthropic:
     async def _send(self, body: dict[str, Any], request: Request, emit: Emit | None) -> Completion:
         body = body | self._extra
         so_far = Assembly()
-        with accounted(self._name, request, so_far):
+        with accounted(self._name, request, so_far, emit):
             async with posted(
                 self._url,
                 body,

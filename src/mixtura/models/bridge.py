@@ -22,10 +22,19 @@ from mixtura.events import Emit
 from mixtura.finish_reasons import read_finish_reason
 from mixtura.logs import keep_secrets_out
 from mixtura.manners import accounted, told
+from mixtura.quantities import excerpt
 from mixtura.redaction import Redactor, in_use, remember
 from mixtura.types import Completion, ImagePart, Message, Part, Request, TextPart, Usage
 from mixtura.upstream import Clocks, Secret, Timer, redactor_of, refusal
-from mixtura.wire import Assembly, Choice, Chunk, Delta, WireFunction, WireToolCall
+from mixtura.wire import (
+    Assembly,
+    Choice,
+    Chunk,
+    Delta,
+    WireFunction,
+    WireToolCall,
+    usage_from_counts,
+)
 
 
 class Bridge:
@@ -75,7 +84,7 @@ class Bridge:
 
     async def _answer(self, request: Request, emit: Emit | None) -> Completion:
         so_far = Assembly()
-        with accounted(self._name, request, so_far):
+        with accounted(self._name, request, so_far, emit):
             try:
                 await self._read(request, so_far, emit)
             except ModelError:
@@ -114,7 +123,7 @@ class Bridge:
             raise TimedOutError(timer.reason()) from None
         finally:
             timer.stop()
-        so_far.usage = _usage(answer.usage)
+        so_far.usage = _usage(answer.usage, so_far.doubts)
         details: dict[str, Any] = answer.provider_details or {}
         reason: Any = answer.finish_reason or details.get("finish_reason")
         so_far.finish_reason = read_finish_reason(reason)
@@ -275,18 +284,19 @@ def _call(index: int, part: Any) -> WireToolCall:
     return WireToolCall(index, part.tool_call_id, WireFunction(name, arguments))
 
 
-def _usage(usage: Any) -> Usage | None:
+def _usage(usage: Any, doubts: list[str]) -> Usage | None:
     """None when they know nothing: then we count ourselves."""
     if not usage.input_tokens and not usage.output_tokens:
         return None
-    details: Mapping[str, int] = usage.details or {}
-    return Usage(
-        prompt_tokens=usage.input_tokens,
-        completion_tokens=usage.output_tokens,
-        cached_tokens=usage.cache_read_tokens,
-        cache_write_tokens=usage.cache_write_tokens,
-        reasoning_tokens=details.get("reasoning_tokens", 0),
-    )
+    details: Mapping[str, object] = usage.details or {}
+    told: dict[str, object] = {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "cached_tokens": usage.cache_read_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+        "reasoning_tokens": details.get("reasoning_tokens"),
+    }
+    return usage_from_counts(told, doubts)
 
 
 def _translated(error: Exception) -> Exception:
@@ -296,11 +306,28 @@ def _translated(error: Exception) -> Exception:
         said: Any = error
         body: Any = said.body or str(said)
         headers = {} if said.retry_after is None else {"retry-after": str(said.retry_after)}
-        return refusal(said.status_code, headers, msgspec.json.encode(body, enc_hook=str))
+        return refusal(said.status_code, headers, _body_json(body))
     if isinstance(error, their.ModelAPIError):
         return UnavailableError(str(error))
     if isinstance(error, their.UserError):
         return RejectedError(str(error))
     if isinstance(error, their.UnexpectedModelBehavior):
         return MalformedError(str(error))
+    if isinstance(error, _UNREAD):
+        said = f"{type(error).__name__}: {excerpt(str(error), 200)}"
+        return MalformedError(f"the provider's library cannot read its answer: {said}")
     return error
+
+
+_UNREAD = (
+    ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
+)  # fmt: skip
+"""What a provider's library raises when it reads what no provider should send."""
+
+
+def _body_json(body: Any) -> bytes:
+    """An error's body; nothing where it is too deep or too odd to be read: the status decides."""
+    try:
+        return msgspec.json.encode(body, enc_hook=str)
+    except (RecursionError, ArithmeticError, ValueError, TypeError):
+        return b""

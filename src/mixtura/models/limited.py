@@ -14,6 +14,7 @@ from mixtura.errors import QuotaError, RateLimitedError, RestingError, Unavailab
 from mixtura.events import Emit
 from mixtura.model import Model, Wrapper
 from mixtura.prompts import tokens
+from mixtura.quantities import bounded_wait
 from mixtura.types import Completion, Request
 
 MINUTE = 60.0
@@ -66,9 +67,9 @@ class Gate:
     Lets calls in, for every model that is given this gate, in this process.
 
     A 429 lowers the calls at once and holds everyone back for as long as the upstream
-    asks; answers raise them again, slowly, by one for every round of answers. A model whose
-    quota is spent is left alone for a while; one that keeps failing rests, where others
-    can do without it.
+    asks (``quantities.LONGEST_WAIT`` at most); answers raise them again, slowly, by one for
+    every round of answers. A model whose quota is spent is left alone for a while; one that
+    keeps failing rests, where others can do without it.
     """
 
     def __init__(self, limits: Limits, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -246,7 +247,7 @@ class _Door:
     def refused(self, retry_after: float | None) -> None:
         """A 429: fewer at once, and no one before the upstream's time."""
         now = self.clock()
-        self.closed_until = max(self.closed_until, now + (retry_after or 0.0))
+        self.closed_until = max(self.closed_until, now + (bounded_wait(retry_after) or 0.0))
         for ticket in tuple(self.waiting):
             if error := self._hopeless(ticket):
                 self.waiting.remove(ticket)

@@ -85,7 +85,7 @@ class Local:
         vocabulary = await asyncio.to_thread(control_vocabulary, self._path)
         request = inert_request(request, vocabulary)
         so_far = Assembly(inside=quirks(self._path.stem).inside)
-        with accounted(self._name, request, so_far):
+        with accounted(self._name, request, so_far, emit):
             await self._read(request, so_far, emit)
             told(so_far, so_far.finish(), emit)
             return so_far.completion(self._name, request)

@@ -84,7 +84,7 @@ class OpenAI:
         if not body.get("stream"):  # the first token is the last one, too
             clocks = replace(clocks, first_token=clocks.total)
         so_far = Assembly(inside=self._manners.inside)
-        with accounted(self._name, request, so_far):
+        with accounted(self._name, request, so_far, emit):
             async with posted(
                 self._url, body, headers=self._all_headers(), clocks=clocks, draft=request.draft
             ) as reply:

@@ -143,7 +143,7 @@ def _took(result: Result) -> str:
     parts = [
         dollars(result.cost_usd) if result.cost_usd is not None else "cost unknown",
         f"{result.prompt_tokens:,} tokens read, {result.completion_tokens:,} written",
-        plural(result.calls, "call"),
+        plural(result.calls, "call") + (f" and {result.refused} refused" if result.refused else ""),
         f"{result.seconds:,.1f} s",
     ]
     if result.reused:

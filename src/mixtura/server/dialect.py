@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
+from mixtura.quantities import Dollars, PositiveSeconds
 from mixtura.types import Completion, Json, Request
 
 
@@ -23,9 +24,9 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     aggregator: str | None = None
     layers: Annotated[int, msgspec.Meta(ge=1, le=16)] | None = None
     """Layers in the paper's count."""
-    max_cost: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    max_cost: Dollars | None = None
     """Dollars that this answer may cost at most."""
-    deadline: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    deadline: PositiveSeconds | None = None
     """Seconds that it may take at most."""
     consult: Literal["turn", "always"] | None = None
     """Ask the proposers once for a user's turn, or again after every tool's result."""

@@ -1,0 +1,174 @@
+"""What an evaluation asked and paid, written down as it happens: it survives the process."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from mixtura.budget import REQUESTS
+from mixtura.errors import ConfigError
+from mixtura.price import Pricer
+from mixtura.types import Charge, Request, Usage
+from mixtura.wire import estimate
+
+
+class Tally(NamedTuple):
+    """
+    Every request that was sent. Dollars as far as prices are known.
+
+    *calls* are on the bill; *refused* ones ended before an answer had begun and cost nothing.
+    *unfinished* requests were under way when their process was killed: what they took is an
+    estimate, from their prompts and from the mean answer of the same model.
+    """
+
+    cost_usd: float = 0.0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    calls: int = 0
+    refused: int = 0
+    unfinished: int = 0
+
+
+EARLIER = "earlier"
+"""The name of what an older log tells."""
+
+
+class _Line(msgspec.Struct, omit_defaults=True):
+    """A request that is about to be sent, or one that is over; *carried*: of older logs."""
+
+    call: str
+    model: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float = 0.0
+    over: bool = False
+    carried: int = 0
+
+
+_decoder = msgspec.json.Decoder(_Line)
+
+
+def location(logs: Path, identity: str) -> Path:
+    """Where the calls of an evaluation are written down: beside its log."""
+    return logs / f"calls-{identity}.jsonl"
+
+
+class Journal:
+    """
+    A file of one line before a request is sent and one when it is over.
+
+    Written without a buffer, so that a killed process loses nothing. Threads may share it.
+    Raises ConfigError when it cannot be written.
+    """
+
+    def __init__(self, path: Path, pricer: Pricer) -> None:
+        self._path = path
+        self._pricer = pricer
+        self._run = os.urandom(4).hex()
+        self._count = 0
+        self._file = -1
+
+    def __enter__(self) -> Journal:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+            size = os.fstat(self._file).st_size
+            if size and os.pread(self._file, 1, size - 1) != b"\n":  # a killed process's last line
+                os.write(self._file, b"\n")
+        except OSError as error:
+            raise self._problem(error) from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._file)
+
+    @contextmanager
+    def keeping(self) -> Generator[None]:
+        """In this block every request that is sent is written down."""
+        token = REQUESTS.set(self)
+        try:
+            yield
+        finally:
+            REQUESTS.reset(token)
+
+    def carry(self, told: Tally) -> None:
+        """What a log tells that was written before there were journals."""
+        line = _Line(EARLIER, "", told.prompt_tokens, told.completion_tokens, told.cost_usd)
+        line.over, line.carried = True, told.calls
+        self._write(line)
+
+    def asked(self, model: str, request: Request) -> str:
+        """A request is about to be sent; a name for it."""
+        self._count += 1
+        call = f"{self._run}-{self._count}"
+        expected = estimate(request, "").prompt_tokens
+        dollars = self._pricer(model, Usage(expected, 0)) or 0.0
+        self._write(_Line(call, model, expected, 0, dollars))
+        return call
+
+    def over(self, call: str, charges: Sequence[Charge]) -> None:
+        """The request is over and cost *charges*; what cannot be written counts as unfinished."""
+        used = [charge.usage for charge in charges]
+        dollars = [self._pricer(charge.model, charge.usage) or 0.0 for charge in charges]
+        line = _Line(
+            call,
+            charges[0].model if charges else "",
+            sum(usage.prompt_tokens for usage in used),
+            sum(usage.completion_tokens for usage in used),
+            math.fsum(dollars),
+            over=True,
+        )
+        with suppress(ConfigError):
+            self._write(line)
+
+    def _write(self, line: _Line) -> None:
+        try:
+            os.write(self._file, msgspec.json.encode(line) + b"\n")
+        except OSError as error:
+            raise self._problem(error) from None
+
+    def _problem(self, error: OSError) -> ConfigError:
+        return ConfigError(f"{self._path} cannot be written: {error.strerror}")
+
+
+def tally(path: Path, pricer: Pricer) -> Tally | None:
+    """What a journal has; None where there is none. Half a line counts for nothing."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError:
+        return None
+    begun: dict[str, _Line] = {}
+    over: list[_Line] = []
+    for text in lines:
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            line = _decoder.decode(text)
+            if line.over:
+                begun.pop(line.call, None)
+                over.append(line)
+            else:
+                begun[line.call] = line
+    lost = [_guessed(line, over, pricer) for line in begun.values()]
+    every = [*over, *lost]
+    paid = [line for line in every if line.model]
+    return Tally(
+        math.fsum(line.cost_usd for line in every),
+        sum(line.prompt_tokens for line in every),
+        sum(line.completion_tokens for line in every),
+        len(paid) + sum(line.carried for line in every),
+        sum(not line.model and line.call != EARLIER for line in every),
+        len(lost),
+    )
+
+
+def _guessed(line: _Line, over: Iterable[_Line], pricer: Pricer) -> _Line:
+    """An unfinished request with the answer that its model gave on average."""
+    wrote = [one.completion_tokens for one in over if one.model == line.model]
+    mean = round(sum(wrote) / len(wrote)) if wrote else 0
+    dollars = pricer(line.model, Usage(line.prompt_tokens, mean)) or 0.0
+    return _Line(line.call, line.model, line.prompt_tokens, mean, dollars, over=True)

@@ -1,0 +1,211 @@
+"""The sane range of every number that comes from outside: from upstreams, files and people."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Annotated, NamedTuple
+
+import msgspec
+
+# ---- tokens
+
+MOST_TOKENS = 10_000_000
+"""Tokens that one call reads or writes at most: no model on sale has a larger window."""
+UNSEEN_TOKENS = 1_000_000
+"""
+Tokens of a call that are not in what we sent and received at most: instructions and search
+results that a provider adds, reasoning that it hides.
+"""
+FEWEST_TOKENS = 16
+"""No model's longest answer is shorter: a smaller bound in a refusal is not learned."""
+LEDGER_MOST = 2**53
+"""Tokens, and dollars, of one line of a ledger at most: sums of them stay exact in SQLite."""
+
+_WHOLE = re.compile(rb"[0-9]{1,18}")
+
+
+def token_count(told: object) -> int | None:
+    """
+    A count of tokens that an upstream tells, as Python's number or as JSON (``msgspec.Raw``).
+
+    None for anything else: a fraction, a text, true, less than none, more than ``MOST_TOKENS``.
+    """
+    if isinstance(told, msgspec.Raw):
+        told = int(told) if _WHOLE.fullmatch(told) else None
+    if isinstance(told, bool) or not isinstance(told, int):
+        return None
+    return told if 0 <= told <= MOST_TOKENS else None
+
+
+def is_null(told: object) -> bool:
+    """Whether nothing is told."""
+    return told is None or (isinstance(told, msgspec.Raw) and bytes(told) in (b"", b"null"))
+
+
+def excerpt(told: object, most: int = 40) -> str:
+    """What was told, short enough for a message."""
+    if isinstance(told, msgspec.Raw):
+        text = bytes(told)[: 4 * most].decode("utf-8", "replace")
+    elif isinstance(told, int) and abs(told) >= 10**most:
+        text = f"a number of {int(told.bit_length() * math.log10(2))} digits"
+    else:
+        text = str(told)[: 4 * most] if isinstance(told, str | int | float) else type(told).__name__
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def output_limit(digits: str, sent: int) -> int | None:
+    """The bound of an answer that a refusal of *sent* tokens names; None where it can be none."""
+    value = int(digits) if len(digits) <= 18 else None
+    return value if value is not None and FEWEST_TOKENS <= value < sent else None
+
+
+def ledger_tokens(tokens: int) -> int:
+    """Tokens as a ledger can hold them."""
+    return min(max(tokens, 0), LEDGER_MOST)
+
+
+def ledger_dollars(dollars: float) -> float:
+    """Dollars as a ledger can hold them; what is no number counts as the most there can be."""
+    return min(max(dollars, 0.0), float(LEDGER_MOST)) if dollars == dollars else float(LEDGER_MOST)
+
+
+# ---- waits
+
+LONGEST_WAIT = 3600.0
+"""Seconds: no upstream's word closes its endpoint for longer, whatever it says."""
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)", re.ASCII)
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_MILLISECONDS_FROM = 1e11
+"""A Unix time above this is one in milliseconds: in seconds it would be the year 5138."""
+_UNIX_FROM = 1e9
+"""A number of seconds above this is a Unix time: no one asks for 31 years."""
+_LONGEST_TEXT = 100
+"""Characters of a wait: what is longer says nothing that anyone can wait for."""
+
+
+def wait(told: str | None, now: datetime) -> float | None:
+    """
+    Seconds to wait, from a number of them, a duration such as 1m30s, a Unix time, an ISO time or
+    an HTTP date; at most ``LONGEST_WAIT``. None for what is none of them or makes no sense.
+    """
+    if not told or not (text := told.strip()) or len(text) > _LONGEST_TEXT:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        return bounded_wait(_duration(text)) if _is_duration(text) else _until(text, now)
+    if math.isfinite(seconds) and seconds > _UNIX_FROM:  # in seconds or (OpenRouter) milliseconds
+        seconds = (seconds if seconds < _MILLISECONDS_FROM else seconds / 1000) - now.timestamp()
+        seconds = max(seconds, 0.0)
+    return bounded_wait(seconds)
+
+
+def wait_ms(told: str | None) -> float | None:
+    """Seconds to wait, from a number of milliseconds."""
+    try:
+        return bounded_wait(float(told) / 1000) if told and len(told) <= _LONGEST_TEXT else None
+    except ValueError:
+        return None
+
+
+def bounded_wait(seconds: float | None) -> float | None:
+    """Seconds that anyone can wait; None for what is no such number."""
+    if seconds is None or not math.isfinite(seconds) or seconds < 0:
+        return None
+    return min(seconds, LONGEST_WAIT)
+
+
+def http_date(told: str | None) -> datetime | None:
+    """A date as HTTP's headers have it; None for anything else."""
+    try:
+        when = parsedate_to_datetime(told) if told and len(told) <= _LONGEST_TEXT else None
+    except (ValueError, TypeError, ArithmeticError, LookupError):
+        return None
+    return when if when is None or when.tzinfo else when.replace(tzinfo=UTC)
+
+
+def _is_duration(text: str) -> bool:
+    return _DURATION.sub("", text) == ""
+
+
+def _duration(text: str) -> float:
+    return sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(text))
+
+
+def _until(text: str, now: datetime) -> float | None:
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        when = http_date(text)
+    if when is None:
+        return None
+    when = when if when.tzinfo else when.replace(tzinfo=UTC)
+    try:
+        return bounded_wait(max((when - now).total_seconds(), 0.0))
+    except ArithmeticError:
+        return None
+
+
+# ---- what people set
+
+
+class Range(NamedTuple):
+    """The numbers that a setting can have; NaN and the infinite are in none."""
+
+    least: float
+    most: float
+    above: bool = False
+    """*least* itself is too little."""
+    below: bool = False
+    """*most* itself is too much."""
+
+    def problem(self, value: float) -> str | None:
+        """What is wrong with *value* and what would be right; None when it is in range."""
+        enough = self.least < value if self.above else self.least <= value
+        little = value < self.most if self.below else value <= self.most
+        if enough and little:  # both false for NaN
+            return None
+        low = f"{'more than' if self.above else 'at least'} {self.least:,.0f}"
+        high = f"{'less than' if self.below else 'at most'} {self.most:,.0f}"
+        return f"{excerpt(value)} is not in the range: {low} and {high}"
+
+    def checked(self, name: str, value: float | None) -> None:
+        """Raises ValueError where *name* is set to what is not in range."""
+        if value is not None and (said := self.problem(value)):
+            raise ValueError(f"{name}: {said}")
+
+    @property
+    def meta(self) -> msgspec.Meta:
+        """The same for msgspec's types."""
+        if self.above:
+            return msgspec.Meta(gt=self.least, le=self.most)
+        return msgspec.Meta(ge=self.least, le=self.most)
+
+
+DOLLARS = Range(0, 1e9)
+POSITIVE_DOLLARS = Range(0, 1e9, above=True)
+SECONDS = Range(0, 1e9)
+POSITIVE_SECONDS = Range(0, 1e9, above=True)
+OPEN_SHARE = Range(0, 1, above=True, below=True)
+TEMPERATURE = Range(0, 5)
+SIZE = Range(0, 1e9)
+POSITIVE_SIZE = Range(0, 1e9, above=True)
+
+Dollars = Annotated[float, DOLLARS.meta]
+Seconds = Annotated[float, SECONDS.meta]
+PositiveSeconds = Annotated[float, POSITIVE_SECONDS.meta]
+Temperature = Annotated[float, TEMPERATURE.meta]
+Size = Annotated[float, SIZE.meta]
+"""Days, megabytes."""
+PositiveSize = Annotated[float, POSITIVE_SIZE.meta]
+
+
+def endless(value: object) -> bool:
+    """Whether a number is none, has no end, or does not fit 64 bits (TOML has such)."""
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    return isinstance(value, int) and not -(2**63) <= value < 2**63
