@@ -12,6 +12,7 @@ from mixtura.evals import families
 from mixtura.evals.answers import Contender
 from mixtura.evals.opponents import EXTRACTS
 from mixtura.evals.run import Progress
+from mixtura.evals.tasks import jsonl
 from mixtura.patterns.extract import BY_NAME
 from mixtura.selection import outcome, search
 from mixtura.selection.choice import chosen
@@ -269,7 +270,7 @@ class _Selecting:
         terms = self.terms
         if self.laboratory.manner != "score":
             return None
-        kind = EXTRACTS.get(terms.task or terms.scoring or "exact")
+        kind = EXTRACTS.get(terms.task or jsonl.usual(terms.data, terms.scoring))
         return BY_NAME.get(kind) if kind else None
 
     def _exhaustive(self, count: int) -> int:

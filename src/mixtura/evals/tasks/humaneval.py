@@ -12,7 +12,7 @@ from inspect_ai.scorer import Score, Scorer, Target, accuracy, scorer
 from inspect_ai.solver import TaskState, generate, prompt_template
 
 from mixtura.errors import ConfigError
-from mixtura.evals.tasks.source import Row, samples
+from mixtura.evals.tasks.source import Row, samples, text_of
 
 HOME = "https://raw.githubusercontent.com/openai/human-eval/master/data/HumanEval.jsonl.gz"
 PROMPT = """Write this Python function. Answer with one block of code that holds the whole function,
@@ -37,9 +37,11 @@ def humaneval(data: str | None = None, seed: int | None = None, seconds: float =
 
 
 def _sample(row: Row) -> Sample:
-    about = {name: row[name] for name in ("prompt", "test", "entry_point")}
+    about = {name: text_of(row, name) for name in ("prompt", "test", "entry_point")}
+    if not about["entry_point"].isidentifier():
+        raise ValueError(f"`entry_point` is '{about['entry_point']}', which names no function")
     return Sample(
-        input=row["prompt"],
+        input=about["prompt"],
         target=row.get("canonical_solution", ""),
         id=row.get("task_id"),
         metadata=about,

@@ -12,7 +12,7 @@ from inspect_ai.dataset import Sample
 from inspect_ai.scorer import Score, Scorer, Target, accuracy, scorer
 from inspect_ai.solver import TaskState, generate, prompt_template
 
-from mixtura.evals.tasks.source import Row, samples
+from mixtura.evals.tasks.source import Row, samples, text_of
 
 HOME = "https://huggingface.co/datasets/HuggingFaceH4/MATH-500/resolve/main/test.jsonl"
 """The 500 problems of the test set that "Let's Verify Step by Step" (2305.20050) drew."""
@@ -33,11 +33,15 @@ def math(data: str | None = None, seed: int | None = None) -> Task:
 
 
 def _sample(row: Row) -> Sample:
-    target = row.get("answer") or boxed(row["solution"])
+    problem, known = text_of(row, "problem"), row.get("answer")
+    if type(known) in (int, float):
+        target = str(known)
+    else:
+        target = text_of(row, "answer") if known else boxed(text_of(row, "solution", "answer"))
     if not target:
         raise ValueError("there is neither an `answer` nor a box in `solution`")
     about = {name: row[name] for name in ("subject", "type", "level") if name in row}
-    return Sample(input=row["problem"], target=target, id=row.get("unique_id"), metadata=about)
+    return Sample(input=problem, target=target, id=row.get("unique_id"), metadata=about)
 
 
 @scorer(metrics=[accuracy()])
