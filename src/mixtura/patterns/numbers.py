@@ -26,7 +26,7 @@ class UnclearError(ValueError):
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _RAISED = re.compile("[⁻⁺]?[⁰¹²³⁴-⁹]+")
-_SMALL_FRACTION = re.compile("([⁰¹²³⁴-⁹]+)[⁄/]([₀-₉]+)")
+_SMALL_FRACTION = re.compile("([⁰¹²³⁴-⁹]{1,4})[⁄/]([₀-₉]{1,4})")
 _SIGNS = str.maketrans({
     "−": "-", "﹣": "-", "－": "-", "‐": "-", "‑": "-", "‒": "-", "–": "-", "٫": ".", "٬": ",", "×": "*",
     "⋅": "*", "·": "*", "÷": "/", "∕": "/", "⁄": "/", "’": "'", "＇": "'", "\u2009": "\u202f", "\u2007": "\u202f",

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import re
-
 import anyio.to_thread
 from inspect_ai import Task, task
 from inspect_ai.dataset import Sample
@@ -12,6 +9,7 @@ from inspect_ai.scorer import Score, Scorer, Target, accuracy, scorer
 from inspect_ai.solver import TaskState, generate, prompt_template
 
 from mixtura.errors import ConfigError
+from mixtura.evals.tasks.code_blocks import code
 from mixtura.evals.tasks.source import Row, samples, text_of
 
 HOME = "https://raw.githubusercontent.com/openai/human-eval/master/data/HumanEval.jsonl.gz"
@@ -21,8 +19,6 @@ its imports included, ready to run as it is; no examples of its use.
 ```python
 {prompt}
 ```"""
-
-_BLOCK = re.compile(r"```(?:[pP]ython3?|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
 
 
 @task
@@ -70,37 +66,6 @@ def passing(seconds: float = 10.0) -> Scorer:
         )
 
     return score
-
-
-def code(answer: str, prompt: str, entry_point: str) -> str:
-    """
-    The program in an answer: its block with the function, else its blocks, else all of it.
-
-    Where the function's head is not in it, it is a body, and follows the *prompt*.
-    """
-    blocks: list[str] = _BLOCK.findall(answer)
-    head = re.compile(rf"^\s*(?:async )?def {re.escape(entry_point)}\b", re.MULTILINE)
-    whole = [block for block in blocks if head.search(block)]
-    found = whole[-1] if whole else "\n".join(blocks) or answer
-    if head.search(found):
-        return f"{_imports(prompt)}\n{found}"
-    return prompt + _indented(found)
-
-
-def _imports(prompt: str) -> str:
-    """What the prompt brings along before its function: imports, helpers."""
-    try:
-        body = ast.parse(prompt).body
-    except SyntaxError:
-        return "\n".join(re.findall(r"^(?:from|import) .*", prompt, re.MULTILINE))
-    return "\n".join(ast.unparse(part) for part in body[:-1])
-
-
-def _indented(body: str) -> str:
-    first = next((line for line in body.splitlines() if line.strip()), "")
-    if first[:1].isspace():
-        return body
-    return "\n".join(f"    {line}" if line.strip() else line for line in body.splitlines())
 
 
 def program(written: str, test: str, entry_point: str) -> str:
