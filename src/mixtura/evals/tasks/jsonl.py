@@ -65,6 +65,8 @@ def jsonl(
     """
     if scoring not in (None, *HOW):
         raise ConfigError(f"scoring: '{scoring}' is none of {', '.join(HOW)}")
+    if scoring == "math":
+        math.ready()
 
     def made(row: Row) -> Sample:
         return _sample(row, rubric, system, scoring=scoring)
@@ -254,7 +256,11 @@ def graded(scoring: str | None = None) -> Scorer:
         if rubric := state.metadata.get("rubric"):
             return await _judged(state.input_text, answer, target.text, rubric)
         how = scoring or ("number" if state.metadata.get(NUMERIC) else "exact")
-        right = any(agrees(answer, one, how) for one in target)
+        if how == "math":
+            found = math.boxed(answer) or answer
+            right = any([(await math.compared(found, one))[0] for one in target])
+        else:
+            right = any(agrees(answer, one, how) for one in target)
         return Score(value=1.0 if right else 0.0, answer=answer)
 
     return score
@@ -266,8 +272,6 @@ def agrees(answer: str, target: str, scoring: str) -> bool:
     if scoring == "number":
         found = number(answer)
         return found is not None and found == number(target)
-    if scoring == "math":
-        return math.same(math.boxed(answer) or answer, target)
     return _bare(answer) == _bare(target)
 
 
