@@ -110,6 +110,9 @@ def _equal(a: str, b: str) -> bool:
     x, y = exact.value(squeezed(a)), exact.value(squeezed(b))
     if x is not None and y is not None:
         return x == y
+    based = r"\d+_\w{1,2}"
+    if re.fullmatch(based, squeezed(a)) and re.fullmatch(based, squeezed(b)):
+        return False
     if "..." in a + b or _is_word(a) or _is_word(b):
         return False
     return algebra.equal(a, b)
@@ -159,6 +162,7 @@ def tidy(answer: str) -> str:
         answer = re.sub(pattern, instead, answer)
     answer = _MODULUS.sub("", answer)
     answer = re.sub(r"(?<=\d)\.0+(?!\d)", "", answer)
+    answer = re.sub(r"(?<![\d.\w])1\s*(?=[a-z](?![a-z]))", "", answer)
     answer = re.sub(r"(\d*)\.(\d*)\\overline\s*{(\d+)}", _repeating, answer)
     answer = _without_texts(answer)
     answer = re.sub(r"^\s*\\approx\s*", "", answer).strip().rstrip(".").strip()
