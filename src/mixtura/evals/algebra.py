@@ -14,6 +14,8 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -105,13 +107,13 @@ class _TooLongError(BaseException):
     """No one but the loop below catches it."""
 
 
-def _limited() -> Any:
+def _limited() -> Callable[[float], object]:
     """Bounds this process; gives the function that sets the clock, where there is one."""
     try:
         import resource
         import signal
     except ImportError:  # Windows: only the parent's patience holds
-        return lambda _: None
+        return _no_clock
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
     def too_long(*_: object) -> None:
@@ -119,16 +121,18 @@ def _limited() -> Any:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGVTALRM, too_long)
-    return lambda seconds: signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    return partial(signal.setitimer, signal.ITIMER_VIRTUAL)
+
+
+def _no_clock(seconds: float) -> None:
+    """Where there is none."""
 
 
 def _compared(one: str, other: str) -> bool:
     import math_verify  # pyright: ignore
 
-    found: Any = [
-        math_verify.parse(rf"\boxed{{{said}}}", parsing_timeout=None)  # pyright: ignore
-        for said in (other, one)
-    ]
+    read: Any = partial(math_verify.parse, parsing_timeout=None)  # pyright: ignore
+    found: Any = [read(rf"\boxed{{{said}}}") for said in (other, one)]
     if not all(found) or not math_verify.verify(*found, timeout_seconds=None):  # pyright: ignore
         return False
     target, answer = found[0][0], found[1][0]

@@ -23,7 +23,8 @@ _TIDY = (
     (r"[×·]", r"\\cdot "), (r"∪", r"\\cup "), (r"∈", r"\\in "), (r"²", "^2"), (r"³", "^3"),
     (r"∅|\\varnothing", r"\\emptyset "), (r"\\(?:dots|ldots|cdots)(?![a-z])", "..."),
     (r"\\(?:mathbf|boldsymbol|mathit|bm)\s*{([^{}]*)}", r"\1"),
-    (r"\\begin{[bpBvV]?matrix}", r"\\begin{pmatrix}"), (r"\\end{[bpBvV]?matrix}", r"\\end{pmatrix}"),
+    (r"\\begin{[bpBvV]?matrix}", r"\\begin{pmatrix}"),
+    (r"\\end{[bpBvV]?matrix}", r"\\end{pmatrix}"),
 )  # fmt: skip
 _TEXT = re.compile(
     r"\\(?:text(?:bf|it|rm|sf|tt|up|normal)?|mathrm|mbox|operatorname|textrm)\s*{([^{}]*)}"
@@ -34,9 +35,9 @@ _MODULUS = re.compile(
     r"|\(\s*mod\s*\d+\s*\)"
 )
 _UNITS = re.compile(
-    r"(?<=[\d}) ])(?:degrees?|cents?|dollars?|units?|square\s?\w*|cubic\s?\w*|sq\.?\s?\w+|inch(?:es)?|in\.|feet"
-    r"|foot|ft\.?|cm|mm|km|meters?|metres?|miles?|mph|hours?|hrs?|minutes?|mins?|seconds?|secs?|days?|weeks?"
-    r"|months?|years?|points?|percent|students?|people|ways|radians?)(?:\s*\^\s*{?\d}?)?\s*$",
+    r"(?<=[\d}) ])(?:degrees?|cents?|dollars?|units?|square\s?\w*|cubic\s?\w*|sq\.?\s?\w+"
+    r"|inch(?:es)?|in\.|feet|foot|ft\.?|cm|mm|km|meters?|metres?|miles?|mph|hours?|hrs?|minutes?"
+    r"|mins?|seconds?|secs?|days?|weeks?|months?|years?|points?|percent|students?|people|ways|radians?)(?:\s*\^\s*{?\d}?)?\s*$",
     re.IGNORECASE,
 )
 _NOTHING = re.compile(

@@ -13,6 +13,7 @@ from inspect_ai.log import EvalLog, EvalSample
 
 from mixtura.evals import answers, provider, stats
 from mixtura.evals.findings import Bias, Findings, Line
+from mixtura.text import plural
 
 _NO_ROOM = "BudgetExceededError"
 
@@ -132,7 +133,7 @@ def result(log: EvalLog, asking: Asking, findings: Findings, notes: Iterable[str
         most=findings.most,
         tables=findings.tables,
         bias=findings.bias,
-        notes=(*notes, *findings.notes),
+        notes=(*notes, *findings.notes, *_doubts(samples, value, asking.total)),
         cost_usd=bill.cost_usd if asking.priced else None,
         prompt_tokens=bill.prompt_tokens,
         completion_tokens=bill.completion_tokens,
@@ -142,6 +143,23 @@ def result(log: EvalLog, asking: Asking, findings: Findings, notes: Iterable[str
         degraded=sum(bool((one.output.metadata or {}).get("left_out")) for one in samples),
         log=log.location.removeprefix("file://"),
     )
+
+
+def _doubts(samples: Sequence[EvalSample], score: float | None, total: int) -> list[str]:
+    """What makes a score doubtful: answers that were cut off, and that no one has any."""
+    said: list[str] = []
+    cut = sum(one.output.stop_reason in ("max_tokens", "model_length") for one in samples)
+    if cut:
+        said.append(
+            f"{cut:,} of {plural(len(samples), 'answer')} were cut off by the limit of tokens, and"
+            " are scored as far as they go: is max_tokens too low?"
+        )
+    if score == 0 and total > 1:
+        said.append(
+            "no answer scored at all: is that the models, or do the targets, the scoring or the"
+            " prompts not fit? Look at an answer (inspect view) before you believe it"
+        )
+    return said
 
 
 # ---- what it took

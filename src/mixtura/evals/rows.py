@@ -30,7 +30,8 @@ SPACE = " \t\r\n"
 """What JSON counts as space. A row ends at a line feed and at nothing else."""
 
 _BYTE_ORDER_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
 )  # fmt: skip
 _PACKED = (
@@ -237,8 +238,8 @@ class _Reading:
 
     def _placed(self, at: int, row: Any) -> Placed:
         if not isinstance(row, dict):
-            kinds = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}
-            kind = kinds.get(type(row), "a number")
+            kinds: dict[type[object], str] = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+            kind = kinds.get(cast(type[object], type(row)), "a number")
             raise self._error(at, f'a row is a JSON object, as in {{"input": "…"}}, and not {kind}')
         found = cast(Row, row)
         if (half := _halved(found)) is not None:

@@ -69,7 +69,7 @@ def _parts(text: str) -> Iterator[str]:
     marks = [(m.end(), m.end()) for m in re.finditer("####", text)]
     marks += [(m.end(), m.end()) for m in _ANSWER_LINE.finditer(text)]
     found = {start: _behind(text, end) for start, end in marks[-MARKS:]}
-    found |= {start: inside for start, inside in _boxes(text)}
+    found |= dict(_boxes(text))
     for start in sorted(found, reverse=True):
         yield found[start]
     for mark in list(_ANSWER_IS.finditer(text))[: -MARKS - 1 : -1]:

@@ -26,10 +26,13 @@ class UnclearError(ValueError):
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _RAISED = re.compile("[⁻⁺]?[⁰¹²³⁴-⁹]+")
+_POWER = re.compile(rf"(?<=[0-9)\]}}]) ?{_RAISED.pattern}")
 _SMALL_FRACTION = re.compile("([⁰¹²³⁴-⁹]{1,4})[⁄/]([₀-₉]{1,4})")
 _SIGNS = str.maketrans({
-    "−": "-", "﹣": "-", "－": "-", "‐": "-", "‑": "-", "‒": "-", "–": "-", "٫": ".", "٬": ",", "×": "*",
-    "⋅": "*", "·": "*", "÷": "/", "∕": "/", "⁄": "/", "’": "'", "＇": "'", "\u2009": "\u202f", "\u2007": "\u202f",
+    "−": "-", "﹣": "-", "－": "-", "‐": "-", "‑": "-", "‒": "-", "–": "-",
+    "٫": ".", "٬": ",", "×": "*",
+    "⋅": "*", "·": "*", "÷": "/", "∕": "/", "⁄": "/", "’": "'", "＇": "'", "\u2009": "\u202f",
+    "\u2007": "\u202f",
     "\u00a0": "\u202f", "≈": "=", "≃": "=", "⇒": "=", "→": "=",
 })  # fmt: skip
 
@@ -41,7 +44,7 @@ def keyed(text: str) -> str:
         text = "".join(one for one in text if unicodedata.category(one) != "Cf")
         text = _SMALL_FRACTION.sub(_small_fraction, text)
         text = "".join(map(_fraction, text))
-        text = re.sub(r"(?<=[0-9)\]}])(?: ?)(?:%s)" % _RAISED.pattern, _power, text)
+        text = _POWER.sub(_power, text)
         text = _RAISED.sub("", text).translate(_SIGNS)
         text = unicodedata.normalize("NFKC", text.replace("\u202f", "\ue000")).replace(
             "\ue000", "\u202f"
@@ -119,10 +122,12 @@ _DIGITS = (
 _SIZES = {
     "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12,
     "lakh": 10**5, "lakhs": 10**5, "crore": 10**7, "crores": 10**7,
-    "k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9, "bn": 10**9, "万": 10**4, "亿": 10**8, "億": 10**8,
+    "k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9, "bn": 10**9,
+    "万": 10**4, "亿": 10**8, "億": 10**8,
 }  # fmt: skip
-_SIZE = r"(?:\s?(hundred|thousand|million|billion|trillion|lakhs?|crores?)\b|(k|K|M|B|bn)(?![\w^])|\s?([万亿億]))?"
-_LARGE = r"(?:(?:hundred|thousand|million|billion|trillion|lakhs?|crores?)\b|(?:k|K|M|B|bn)(?![\w^])|[万亿億])"
+_SIZE_WORD = "hundred|thousand|million|billion|trillion|lakhs?|crores?"
+_SIZE = rf"(?:\s?({_SIZE_WORD})\b|(k|K|M|B|bn)(?![\w^])|\s?([万亿億]))?"
+_LARGE = rf"(?:(?:{_SIZE_WORD})\b|(?:k|K|M|B|bn)(?![\w^])|[万亿億])"
 _BARE = (
     rf"(?P<digits>{_DIGITS})(?P<rest>\.[0-9]+)?"
     r"(?P<exponent>[eE][-+]?[0-9]{1,2}(?![0-9]))?"
@@ -211,7 +216,7 @@ class _Sum:
                 raise ValueError("a bracket stays open")
             return found
         number = _NEXT_NUMBER.match(self._text, self._at)
-        if not number or not number["digits"] and not number["rest"]:
+        if not number or not (number["digits"] or number["rest"]):
             raise ValueError("no number")
         self._at = number.end()
         self.numbers += 1
@@ -225,7 +230,8 @@ class _Sum:
 _ASIDE = re.compile(r"(?<=[\w%.\])])\s*\((?![^()]*\)\s*[-+*/^=])[^()]*\)|\[\^?[0-9]{1,3}\]")
 _AT_ONCE = re.compile(r"(?<=[0-9])\([0-9+*/. -]+\)")
 _DENIED = re.compile(
-    r"\b(?:not|isn't|rather than|instead of|no longer)\s+(?:only\s+|just\s+)?(?:[a-z]+\s+){0,3}?-?[0-9][^,.;]{0,60}?(?=\bbut\b|[,;]|\.(?![0-9])|$)",
+    r"\b(?:not|isn't|rather than|instead of|no longer)\s+(?:only\s+|just\s+)?"
+    r"(?:[a-z]+\s+){0,3}?-?[0-9][^,.;]{0,60}?(?=\bbut\b|[,;]|\.(?![0-9])|$)",
     re.IGNORECASE,
 )
 _REASON = re.compile(
@@ -335,7 +341,7 @@ def _each(said: str) -> Iterator[Fraction]:
 
 
 def anywhere(text: str) -> Fraction | None:
-    """The number that a text without a mark ends in: of its last sentence with numbers, the last."""
+    """The number that a text without a mark ends in: the last of its last sentence with one."""
     for line in reversed(text.splitlines()):
         if not re.search(r"[0-9]", line):
             continue

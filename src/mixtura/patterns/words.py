@@ -6,18 +6,14 @@ import re
 from fractions import Fraction
 
 _SMALL = {
-    word: number
-    for number, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
-        " fifteen sixteen seventeen eighteen nineteen".split()
-    )
-}
+    "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7,
+    "eight": 8, "nine": 9, "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14,
+    "fifteen": 15, "sixteen": 16, "seventeen": 17, "eighteen": 18, "nineteen": 19,
+}  # fmt: skip
 _TENS = {
-    word: 10 * number
-    for number, word in enumerate(
-        "twenty thirty forty fifty sixty seventy eighty ninety".split(), 2
-    )
-}
+    "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80,
+    "ninety": 90,
+}  # fmt: skip
 _LARGE = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
 _PARTS = {"half": Fraction(1, 2), "quarter": Fraction(1, 4), "third": Fraction(1, 3)}
 _WORD = re.compile(r"[a-z]+")
@@ -26,7 +22,7 @@ _WORD = re.compile(r"[a-z]+")
 def spelled(text: str) -> Fraction | None:
     """The first number that *text* spells; None where it spells none."""
     words = _WORD.findall(text.lower())
-    start = next((at for at, word in enumerate(words) if _is_number(words, at)), None)
+    start = next((at for at in range(len(words)) if _is_number(words, at)), None)
     if start is None:
         return None
     whole, group, at = 0, 0, start

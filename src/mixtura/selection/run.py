@@ -105,6 +105,12 @@ class _Selecting:
             team = chosen(found, self.terms.goal)
         if team is None:
             raise self._nothing(found)
+        if not found.found(team).score:
+            raise MixturaError(
+                "no team scored at all, so there is none to choose: is that the models, or do the"
+                " targets, the scoring or the prompts not fit? Look at an answer (inspect view"
+                f" --log-dir {self.prompts.folder})"
+            )
         self.laboratory.reserve = 0.0
         try:
             return self._judged(found, team, alone, texts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from inspect_ai.dataset import MemoryDataset, Sample
 
@@ -113,5 +113,5 @@ def list_of(row: Mapping[str, Any], name: str, kind: type) -> list[Any]:
 def kind_of(value: object) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    kinds = {str: "a text", list: "a list", dict: "an object"}
-    return kinds.get(type(value), f"the number {value}")
+    kinds: dict[type[object], str] = {str: "a text", list: "a list", dict: "an object"}
+    return kinds.get(cast(type[object], type(value)), f"the number {value}")
