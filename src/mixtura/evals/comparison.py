@@ -240,7 +240,9 @@ def _doubts(field: Field) -> list[str]:
     scores = [score for name in field.entrants for score in field.scores(name, name).values()]
     if len(scores) < 2 or any(scores):
         return []
-    said = "No answer of anyone scored at all: is that the models, or do the targets, the scoring or"
+    said = (
+        "No answer of anyone scored at all: is that the models, or do the targets, the scoring or"
+    )
     return [f"{said} the prompts not fit? Look at an answer (inspect view) before you believe it."]
 
 

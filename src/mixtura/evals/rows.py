@@ -238,7 +238,12 @@ class _Reading:
 
     def _placed(self, at: int, row: Any) -> Placed:
         if not isinstance(row, dict):
-            kinds: dict[type[object], str] = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+            kinds: dict[type[object], str] = {
+                list: "a list",
+                str: "a text",
+                bool: "true or false",
+                type(None): "null",
+            }
             kind = kinds.get(cast(type[object], type(row)), "a number")
             raise self._error(at, f'a row is a JSON object, as in {{"input": "…"}}, and not {kind}')
         found = cast(Row, row)

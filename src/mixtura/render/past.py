@@ -38,7 +38,8 @@ def listing(runs: Sequence[Record], width: int) -> Table:
     for heading in headings:
         side = "right" if heading in ("seconds", "cost") else "left"
         if heading == "run":  # an id is of use whole, or not at all
-            table.add_column(heading, justify=side, overflow="fold", min_width=min(room, width))
+            least = min(room, width)
+            table.add_column(heading, no_wrap=questions, overflow="fold", min_width=least)
         else:
             table.add_column(heading, no_wrap=True, justify=side)
     if questions:

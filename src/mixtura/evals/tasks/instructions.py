@@ -300,7 +300,9 @@ def _letter(value: Any) -> str:
 
 
 def _code(value: Any) -> str:
-    right = isinstance(value, str) and re.fullmatch(r"[a-z]{2,3}(?:-[a-z]{2,4})?", value, re.IGNORECASE)
+    right = isinstance(value, str) and re.fullmatch(
+        r"[a-z]{2,3}(?:-[a-z]{2,4})?", value, re.IGNORECASE
+    )
     return "" if right else "must be the code of a language, as in 'de'"
 
 

@@ -52,8 +52,9 @@ def samples(
 def _made(name: str, data: str, placed: Placed, made: Callable[[Row], Sample]) -> Sample:
     try:
         sample = made(placed.row)
-        if sample.id is not None and not _is_name(sample.id):
-            raise ValueError(f"an id is a text or a whole number, and not {kind_of(sample.id)}")
+        own = placed.row.get("id")
+        if own is not None and not _is_name(own):
+            raise ValueError(f"an id is a text or a whole number, and not {kind_of(own)}")
     except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
         said = f"`{error.args[0]}` is missing" if isinstance(error, KeyError) else str(error)
         asked = f" (read as a row of {name})"
