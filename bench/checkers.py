@@ -113,7 +113,8 @@ def same(one, other):
 # ---- references, mutated
 
 NUMBERS = {
-    "grouped": (lambda n: f"{n:,}", True), "spaced": (lambda n: f"{n:,}".replace(",", "\u202f"), True),
+    "grouped": (lambda n: f"{n:,}", True),
+    "spaced": (lambda n: f"{n:,}".replace(",", "\u202f"), True),
     "with .00": (lambda n: f"{n}.00", True), "boxed": (lambda n: rf"\boxed{{{n}}}", True),
     "explained": (lambda n: f"{n} (not {n + 8})", True), "one more": (lambda n: str(n + 1), False),
     "negative": (lambda n: str(-n), False) , "ten times": (lambda n: f"{n}0", False),

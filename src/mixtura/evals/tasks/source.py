@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 from inspect_ai.dataset import MemoryDataset, Sample
 
@@ -115,4 +115,4 @@ def kind_of(value: object) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     kinds: dict[type[object], str] = {str: "a text", list: "a list", dict: "an object"}
-    return kinds.get(cast(type[object], type(value)), f"the number {value}")
+    return kinds.get(type(value), f"the number {value}")
