@@ -841,9 +841,9 @@ def test_a_judge_reads_the_answer_as_data():
     [
         ({"task": "gsm9k"}, "there is: gsm8k, math"),
         ({"task": "jsonl", "data": None}, "--data FILE"),
-        ({"rows": [{"prompt": "?"}]}, "row 1 has no 'answer': is it a file for gsm8k"),
+        ({"rows": [{"prompt": "?"}]}, "line 1: `question` is missing (read as a row of gsm8k)"),
         ({"rows": [{"question": "?", "answer": "five"}]}, "no number after ####"),
-        ({"rows": []}, "it holds no rows"),
+        ({"rows": []}, "there are no rows in it"),
         ({"judge": "a"}, "not for gsm8k"),
         ({"task": "jsonl", "rows": [{"input": "?"}]}, "neither a `target` nor a `rubric`"),
         ({"task": "ifeval", "rows": [{"prompt": "?", "instruction_id_list": ["x:y"],

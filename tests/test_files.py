@@ -199,7 +199,7 @@ def test_annotations_and_difficulties_that_repeat_are_refused_with_both_places(t
     hard = put(tmp_path, "index,instruction_difficulty\n0,0.5\n1,0.1\n0,0.2\n", "hard.csv")
 
     assert code == 2
-    assert "the instruction of line 2 once more" in " ".join(err.split())
+    assert "the instruction of line 2 (row 1) once more" in " ".join(err.split())
     with pytest.raises(ConfigError, match="line 4: the index 0 has a difficulty in line 2"):
         alpaca_eval.read_difficulties(Path(hard))
 

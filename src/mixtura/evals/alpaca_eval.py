@@ -155,7 +155,7 @@ def _check(annotations: Sequence[Annotation], source: str, lines: Sequence[int] 
     """Raises ConfigError; it names the *lines* of the rows, where they are known."""
     if not annotations:
         raise ConfigError(f"{source}: there are no rows")
-    places = [f"line {line}" for line in lines] or [
+    places = [f"line {line} (row {number})" for number, line in enumerate(lines, 1)] or [
         f"row {number}" for number in range(1, len(annotations) + 1)
     ]
     first = annotations[0]
@@ -175,7 +175,7 @@ def _check(annotations: Sequence[Annotation], source: str, lines: Sequence[int] 
                     " one file is about one model and one baseline"
                 )
         which = (row.dataset, row.instruction) if row.index is None else row.index
-        if (before := seen.setdefault(which, place)) != place:
+        if lines and (before := seen.setdefault(which, place)) != place:
             what = "instruction" if row.index is None else f"index {row.index}"
             raise ConfigError(
                 f"{source}, {place}: the {what} of {before} once more: an instruction that stands"

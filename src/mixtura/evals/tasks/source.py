@@ -40,9 +40,10 @@ def samples(
     for number, placed in enumerate(read(data), 1):
         sample = _made(name, data, placed, made)
         sample.id = str(number) if sample.id is None else sample.id
-        if (before := lines.setdefault(str(sample.id), placed.line)) != placed.line:
+        if (before := lines.get(str(sample.id))) is not None:
             said = f"the id {sample.id} is that of line {before}, too: each row needs its own"
             raise ConfigError(f"{where(data, placed.line)}: {said}")
+        lines[str(sample.id)] = placed.line
         made_samples.append(sample)
     if seed is not None:
         random.Random(seed).shuffle(made_samples)
