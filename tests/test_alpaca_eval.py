@@ -365,7 +365,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
         alpaca_eval.read_weights,
         alpaca_eval.read_gamed,
     ):
-        with pytest.raises(ConfigError, match=r"nowhere cannot be read: No such file"):
+        with pytest.raises(ConfigError, match=r"nowhere( cannot be read)?: No such file"):
             read(tmp_path / "nowhere")
     with pytest.raises(ConfigError, match="No such file"):
         alpaca_eval.write_outputs(

@@ -841,7 +841,7 @@ def test_a_judge_reads_the_answer_as_data():
     [
         ({"task": "gsm9k"}, "there is: gsm8k, math"),
         ({"task": "jsonl", "data": None}, "--data FILE"),
-        ({"rows": [{"prompt": "?"}]}, "line 1: `question` is missing (read as a row of gsm8k)"),
+        ({"rows": [{"prompt": "?"}]}, "line 1: `question` is missing"),
         ({"rows": [{"question": "?", "answer": "five"}]}, "no number after ####"),
         ({"rows": []}, "there are no rows in it"),
         ({"judge": "a"}, "not for gsm8k"),

@@ -19,6 +19,7 @@ from mixtura.errors import ConfigError
 from mixtura.evals import alpaca_eval
 from mixtura.evals.rows import read
 from mixtura.evals.tasks import gsm8k, ifeval, jsonl
+from tests.loopback import Answer, loopback
 
 CASES = Path(__file__).parent / "cases" / "data"
 # Inspect and what it stands on warn of their own affairs.
@@ -236,3 +237,28 @@ def test_a_run_is_always_listed_with_its_whole_id(width):
     out.print(render.listing([run], width))
 
     assert run["id"] in out.export_text()
+
+
+# ---- doubtful scores
+
+
+def test_a_selection_writes_no_team_that_never_scored(tmp_path):
+    rows = lines(*({"input": f"Say {n}", "target": f"t{n}"} for n in range(6)))
+    put(tmp_path, rows)
+    with loopback() as server:
+        server.answers["x"] = lambda _: Answer.text("nothing of use")
+        one = f'base_url = "{server.base_url}"\nmodel = "x"\n'
+        put(tmp_path, f"[models.a]\n{one}[models.b]\n{one}", "mixtura.toml")
+        code, _, err = mixtura(
+            "select", "--models", "a", "b", "--on", "rows.jsonl", "--out", "team.toml",
+            folder=tmp_path,
+        )  # fmt: skip
+        scored, out, _ = mixtura(
+            "eval", "jsonl", "--model", "a", "--data", "rows.jsonl", folder=tmp_path
+        )
+
+    assert code == 3, err
+    assert "no team scored at all" in " ".join(err.split())
+    assert not (tmp_path / "team.toml").exists()
+    assert scored == 0
+    assert "no answer scored at all" in " ".join(out.split())
