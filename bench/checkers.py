@@ -18,8 +18,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from mixtura.evals import algebra
-from mixtura.evals.sandbox import Limits, run
+from mixtura.evals import algebra, sandbox
 from mixtura.evals.tasks import gsm8k, humaneval, instructions, math
 
 
@@ -91,8 +90,10 @@ def compared(task, row, reply):
         yield found is not None and same(found, row["answer"]), math_official(reply, row["answer"])
     elif task == "humaneval":
         code = humaneval.code(reply, row["prompt"], row["entry_point"])
-        whole = humaneval.program(code, row["test"], row["entry_point"])
-        yield run(whole, Limits(seconds=5, patience=60)).passed, humaneval_official(reply, row)
+        name, limits = row["entry_point"], sandbox.Limits(seconds=5, patience=60)
+        setup = humaneval.helpers(row["prompt"], name)
+        found = sandbox.check(code, row["test"], name, setup=setup, limits=limits)
+        yield found.passed, humaneval_official(reply, row)
     else:
         theirs = ifeval_official(reply, row)
         for name, given, said in zip(

@@ -267,8 +267,8 @@ def test_tokens_that_cannot_be_are_counted_here_and_said_to_be(told):
     ("theirs", "ours"),
     [
         ("end_turn", "stop"), ("stop_sequence", "stop"), ("max_tokens", "length"),
-        ("model_context_window_exceeded", "length"), ("tool_use", "tool_calls"),
-        ("pause_turn", "length"), ("something_new", "stop"),
+        ("model_context_window_exceeded", "length"), ("pause_turn", "length"),
+        ("something_new", "length"), ("tool_use", "length"),  # the call never came
     ],
 )  # fmt: skip
 def test_every_way_to_stop(theirs, ours):

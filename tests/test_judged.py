@@ -139,8 +139,8 @@ def test_a_rating_that_cannot_be_read_is_missing_and_the_other_turn_still_counts
 @pytest.mark.parametrize(
     ("said", "read"),
     [
-        ("Grade: 7", 7), ("…\n**Grade: 7.5/10**", 7.5), ("Grade: 1\nNo: \ngrade: 10", 10),
-        ("Grade: 11", None), ("Grade: 0", None), ("[[7]]", None), ("Grade: 7 or 8", None),
+        ("Grade: 7", 7), ("…\n**Grade: 7.5/10**", 7.5), ("Grade: 1\nNo: \ngrade: 10", None),
+        ("Grade: 11", None), ("Grade: 0", None), ("[[7]]", 7), ("Grade: 7 or 8", None),
     ],
 )  # fmt: skip
 def test_a_rating_is_read_strictly(said, read):
@@ -290,7 +290,7 @@ def test_a_skill_that_does_not_apply_counts_nowhere(tmp_path):
         ('{"Good Logic": 1, "Clear": "5"}', (1, 5)),
         ("**Good Logic**: 4/5\n- clear: N/A.", (4, None)),
         ("Good Logic: sound.\nGood Logic: 4 (it is)\nClear: n/a", (4, None)),
-        ("Good Logic: 5\nClear: 2\nClear: 3.", (5, 3)), ("Good Logic: 5", None), ("5\n5", None),
+        ("Good Logic: 5\nClear: 2\nClear: 3.", None), ("Good Logic: 5", None), ("5\n5", None),
         ("Good Logic: 6\nClear: 1", None), ("Good Logic: 0\nClear: 1", None), ("", None),
         ("Good Logic: 4/10\nClear: 1", None), ("Good Logic: 4.5\nClear: 1", None),
         ("Good Logic: 4\nClear: 1\nClear: very", None), ("Good Logic: true\nClear: 1", None),

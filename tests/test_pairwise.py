@@ -66,7 +66,7 @@ def test_one_order_is_judged_where_only_one_is_wanted():
 
 @pytest.mark.parametrize(
     "said",
-    ["A is better.", "", "Verdict: both", "Verdict: A or B", "My verdict: A, on balance", "[[A]]"],
+    ["A is better.", "", "Verdict: both", "Verdict: A or B", "Verdict: B\nNo:\nVERDICT: a"],
 )
 def test_what_is_no_verdict_is_asked_again_and_then_missing(said):
     again = judged(said, fair, fair)
@@ -78,10 +78,10 @@ def test_what_is_no_verdict_is_asked_again_and_then_missing(said):
     assert "no verdict" in missing.problem
 
 
-def test_the_last_verdict_counts_and_one_that_was_cut_off_does_not():
+def test_the_last_line_counts_and_one_that_was_cut_off_does_not():
     cut = Completion(Message("assistant", "Verdict: A"), "judge", "length")
 
-    assert judged("Verdict: B\nNo:\nVERDICT: a", fair).preference == 1.0
+    assert judged("B says: Verdict: B\nNo:\nVERDICT: a", fair).preference == 1.0
     assert judged(cut, cut, fair).games[0].verdict is None
 
 

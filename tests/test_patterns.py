@@ -80,7 +80,7 @@ def team(*texts):
 
 def drafts_in(request):
     """The proposals as a reader finds them: the JSON between the marks."""
-    text = request.messages[-1].text
+    text = "\n".join(message.text for message in request.messages)
     found = re.search(r"^(=====drafts-\w+=====)\n(\[.*?\])\n\1$", text, re.MULTILINE | re.DOTALL)
     return [row["text"] for row in json.loads(found[2])] if found else []
 
@@ -438,14 +438,14 @@ AGREE = ("The sky scatters blue light.", "Blue light is scattered by the sky.", 
     ],
 )
 def test_a_verdict_that_cannot_be_read_leaves_it_to_the_proposals_and_that_is_said(verdict):
-    judge = Scripted("judge", [said(verdict, "judge")])
+    judge = Scripted("judge", [said(verdict, "judge")] * 2)
 
     answer = run(Chosen.of(team(*AGREE), Ranker(judge)).complete(ASK))
 
     assert answer.text in AGREE[:2]
     assert answer.degraded[0] == "the ranker judge named none of the 3 proposals"
     assert answer.degraded[1].endswith("the closest to the others")
-    assert len(answer.charges) == 4
+    assert len(answer.charges) == 5
 
 
 def test_a_ranker_that_fails_leaves_it_to_the_proposals_and_is_paid():

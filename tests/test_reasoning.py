@@ -19,6 +19,7 @@ from tests.upstream import Script, running
 
 ASK = ask("Why?")
 
+ANALYSIS, FINAL = "<|channel|>analysis<|message|>", "<|channel|>final<|message|>"
 THOUGHT_FIRST = [
     ("<think>hm, yes</think>Because.", "hm, yes", "Because."),
     ("\n <think>\nhm\n</think>\n\nBecause.", "\nhm\n", "Because."),
@@ -27,7 +28,29 @@ THOUGHT_FIRST = [
     ("hm, yes\n</think>\n\nBecause.", "hm, yes", "Because."),
     ("</think>\n\nBecause.", "", "Because."),
     ("<think>one</think>Because <think>two</think>", "one", "Because <think>two</think>"),
+    ("<thinking>hm</thinking>\nBecause.", "hm", "Because."),
+    ("<thought>hm</thought>Because.", "hm", "Because."),
+    ("<Think>hm</THINK>Because.", "hm", "Because."),
+    ("[THINK]hm[/THINK]Because.", "hm", "Because."),
+    ("◁think▷hm◁/think▷Because.", "hm", "Because."),
+    ("<seed:think>hm</seed:think>Because.", "hm", "Because."),
+    (f"{ANALYSIS}hm<|end|><|start|>assistant{FINAL}Four.", "hm", "Four."),
+    (f"{ANALYSIS}a<|end|><|channel|>commentary<|message|>b<|end|>{FINAL}Four.", "ab", "Four."),
+    (f"{ANALYSIS}hm<|end|>{FINAL}Four.<|return|>", "hm", "Four."),
+    (f"{FINAL}Four.", "", "Four."),
+    ("340 + 68 = 408</think>408", "340 + 68 = 408", "408"),
+    ("hm, `</think>` ends it.</think>Four.", "hm, `</think>` ends it.", "Four."),
+    (f"hm<|end|><|start|>assistant{FINAL}Four.", "hm<|end|>", "Four."),
+    ("<think>one</think>Four.<think>two</think> Yes.", "onetwo", "Four. Yes."),
+    ("<think>one</think>Four.\n\n<think>two</think>\n\nYes.", "onetwo", "Four.\n\nYes."),
+    ("<think>one</think><think>two</think>\nYes.", "onetwo", "Yes."),
+    (
+        "<think>a</think>Use:\n```\n<think>\nb\n</think>\n```",
+        "a",
+        "Use:\n```\n<think>\nb\n</think>\n```",
+    ),
 ]
+MARKS = ["<think>", "</think>", "[THINK]", "<|end|>", ANALYSIS, FINAL]
 NO_THOUGHT = [
     "Because.",
     "<thin ice",
@@ -36,6 +59,11 @@ NO_THOUGHT = [
     "The tag is </think> in HTML.",
     "An example:\n<think>\nhm\n</think>\nand so on",
     "<b>\n</b>\n</thinking",
+    "[THIN]k ◁ [TH",
+    "A thought ends with </thinking> or [/THINK], I think.",
+    "```\nhm</think>\n```",
+    "`hm</think>` is it",
+    "ends <|end|> here <|return|>",
 ]
 
 
@@ -69,7 +97,7 @@ def test_tags_that_are_talked_about_stay_in_the_answer_wherever_it_is_cut(text):
 
 
 @given(
-    st.lists(st.sampled_from(["<think>", "</think>", "<", ">", "/", "\n", " ", "think", "a"])),
+    st.lists(st.sampled_from([*MARKS, "<", ">", "/", "\n", " ", "think", "a", "`", "```", "<|"])),
     st.data(),
 )
 def test_the_cuts_never_matter(words, data):
@@ -109,6 +137,26 @@ def test_an_upstream_that_tells_them_apart_itself_is_believed_too():
     answer = so_far.completion("m", ASK)
 
     assert (answer.reasoning, answer.text) == ("hm", "a\n</think> b")
+
+
+@pytest.mark.parametrize(
+    ("text", "thought", "answer"),
+    [
+        ("</think>\n\nFour.", "", "Four."),
+        ("<think>again</think>Four.", "again", "Four."),
+        ("<think> is a mark.", "", "<think> is a mark."),
+        ("<think>all</think>", "", "<think>all</think>"),
+        ("It is 4</think>5.", "", "It is 4</think>5."),
+    ],
+)
+def test_marks_at_the_start_of_what_an_upstream_calls_answer_are_no_answer(text, thought, answer):
+    for pieces in cuts(text):
+        splitter = Splitter()
+        splitter.off()
+        for piece in pieces:
+            splitter.feed(piece)
+        splitter.finish(stopped=True)
+        assert ("".join(splitter.thought), "".join(splitter.answer)) == (thought, answer), pieces
 
 
 def test_pieces_that_come_together_are_one_token_that_knows_how_many_they_were():

@@ -13,6 +13,7 @@ import msgspec
 
 from mixtura import catalog, hub, patterned, serving, toml
 from mixtura.budget import DayPurse, Pocket, Purse
+from mixtura.credentials import looks_like_key, of_settings, of_url
 from mixtura.errors import ConfigError
 from mixtura.folders import find, models_folder, state_folder
 from mixtura.mixture import Mixture
@@ -25,6 +26,7 @@ from mixtura.plan import (
     AUTO,
     AUTO_TEAM,
     EMBEDDED,
+    MARKS,
     Auto,
     Environment,
     Plan,
@@ -38,6 +40,7 @@ from mixtura.plan import (
 from mixtura.price import FREE, Price
 from mixtura.prompts import BY_NAME, Synthesis, template
 from mixtura.record import secret_values
+from mixtura.redaction import Redactor, remember
 from mixtura.roles import Composite, Layer, Proposer
 from mixtura.schema import (
     BudgetTable,
@@ -96,6 +99,7 @@ class Config:
         self._building: list[str] = []
         self._auto: Auto | None = None
         self.default = "default"
+        self.redactor = Redactor(self.secrets())
         for document in documents:
             self._read(document)
         self.store = Store(self._store_path)
@@ -103,13 +107,16 @@ class Config:
         answers = AnswerCache(
             self.store, age=self._cache.days * DAY, size=int(self._cache.megabytes * 1024**2)
         )
-        self._workshop = Workshop(environ, models_folder, answers if use else None)
+        self.redactor = Redactor(self.secrets())
+        """Knows what is never to be shown: keys in the environment, logins, secret headers."""
+        remember(self.redactor.values)
+        self._workshop = Workshop(environ, models_folder, answers if use else None, self.redactor)
         self.runs = RunBook(  # a connection of its own: threads may wait for it
             Store(self._store_path, patience=5.0),
             keep=self._runs.keep if keep is None else keep,
             days=self._runs.days,
             megabytes=self._runs.megabytes,
-            hidden=self.secrets(),
+            hidden=self.redactor,
         )
 
     def _read(self, document: toml.Document) -> None:
@@ -159,7 +166,7 @@ class Config:
                 return None
         except ConfigError as error:
             return str(error)
-        if ".gguf" in name:
+        if self.is_path(name):
             return f"'{name}' is a file: give it a name under [models]"
         return None if self._means_something(name) else self._unknown(name)
 
@@ -167,9 +174,9 @@ class Config:
         """Every name in a mixture means something. Raises ConfigError with its line."""
         for name, path in plan.named():
             if not self._means_something(name):
-                raise plan.error(path, f"{path[0]}: {self._unknown(name)}")
-            if name == AUTO_TEAM and path[0] != "layers":
-                said = f"{path[0]}: '{AUTO_TEAM}' is several models: write '{AUTO}' for one"
+                raise plan.error(path, f"{_part(path)}: {self._unknown(name)}")
+            if name == AUTO_TEAM and _part(path) != "layers":
+                said = f"{_part(path)}: '{AUTO_TEAM}' is several models: write '{AUTO}' for one"
                 raise plan.error(path, said)
         for layer in plan.layers:
             for seat in layer:
@@ -180,8 +187,12 @@ class Config:
 
     def _unknown(self, name: str) -> str:
         """What is said of a name that means nothing."""
+        if looks_like_key(name) or self.redactor.text(name) != name:
+            return "a key or a login is no model's name: keys belong into the environment"
         provider, slash, model = name.partition("/")
-        if slash:
+        if slash and provider in catalog.providers():
+            said = f"'{name}': one model stands here, and no name holds any of {' '.join(MARKS)}"
+        elif slash:
             near = difflib.get_close_matches(provider, catalog.providers(), n=1)
             if near:
                 return f"unknown model '{name}': did you mean '{near[0]}/{model}'?"
@@ -194,19 +205,19 @@ class Config:
         for name, path in plan.named():
             if name in above:
                 circle = " in ".join((name, *reversed(above)))
-                said = f"{path[0]}: a mixture cannot be a member of itself: {circle}"
+                said = f"{_part(path)}: a mixture cannot be a member of itself: {circle}"
                 raise plan.error(path, said)
             if name in self._plans:
                 self._no_circle(self._plans[name], (*above, name))
 
     def _means_something(self, name: str) -> bool:
-        return (
+        return not looks_like_key(name) and (
             name in self._models
             or name in self._plans
             or name in (AUTO, AUTO_TEAM)
             or name in hub.known()
-            or name.endswith(".gguf")
-            or catalog.split(name) is not None
+            or name.lower().endswith(".gguf")
+            or (catalog.split(name) is not None and not any(mark in name for mark in MARKS))
         )
 
     # ---- what there is
@@ -236,9 +247,12 @@ class Config:
         return list(dict.fromkeys([*known, *own]))
 
     def secrets(self) -> set[str]:
-        """What is never to be written: the keys in the environment, and those in headers."""
-        headers = [table.headers for table in self.tables().values()]
-        return secret_values(self._environ, self.variables(), headers)
+        """What is never to be shown: what the environment and the models' tables hold of it."""
+        tables = self.tables().values()
+        found = secret_values(self._environ, self.variables(), (t.headers for t in tables))
+        for table in tables:
+            found |= of_url(table.base_url or "") | of_settings(table.extra)
+        return found
 
     def auto(self) -> Auto:
         """What `auto` stands for here, and why."""
@@ -247,6 +261,11 @@ class Config:
             pulled = [name for name in starter if hub.cached(name, self.models_folder)]
             self._auto = automatic(self._environ, ollama_models(self._environ), pulled)
         return self._auto
+
+    def is_path(self, name: str) -> bool:
+        """Whether *name* is a file on this machine and nothing that is configured or served."""
+        known = name in self._models or name in self._plans or catalog.split(name) is not None
+        return ".gguf" in name.lower() and not known
 
     def knows(self, name: str) -> bool:
         """Whether *name* is a mixture or a model."""
@@ -462,7 +481,7 @@ class Config:
             return FREE(usage)
         if found := catalog.split(name):
             return catalog.price(*found, usage)
-        return FREE(usage) if name in hub.known() or name.endswith(".gguf") else None
+        return FREE(usage) if name in hub.known() or name.lower().endswith(".gguf") else None
 
 
 @contextmanager
@@ -475,6 +494,11 @@ def _told_where(document: toml.Document, kind: str, name: str) -> Generator[None
             raise
         path = [kind, name, *([error.key] if error.key else [])]
         raise document.error(path, f"{kind}.{name}: {error}") from None
+
+
+def _part(path: Path_) -> toml.Key:
+    """The part of a mixture that a place is in; a proposer written in a name has no place."""
+    return path[0] if path else "layers"
 
 
 _HOW_TO_NAME = (

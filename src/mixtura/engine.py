@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 from typing import NamedTuple
 
+from mixtura.control_tokens import inert_text
 from mixtura.errors import (
     ContentFilterError,
     ModelError,
@@ -127,7 +128,7 @@ def reading(synthesis: Synthesis, request: Request) -> Show:
     def show(model: Model, proposals: Sequence[Completion], persona: str | None) -> Request:
         read = blinded(request) if sees(model) is False else request
         # Before the proposals are in it: behind them it would pass for the end of the last.
-        read = with_system(read, persona) if persona else read
+        read = with_system(read, inert_text(persona)) if persona else read
         return shown(synthesis, read, proposals, window(model))
 
     return show

@@ -31,12 +31,18 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mixtura.credentials import mask_keys
+from mixtura.redaction import redacted
+
 if TYPE_CHECKING:
     from mixtura.types import Charge
 
 
 class MixturaError(Exception):
-    """Any failure that Mixtura knows by name."""
+    """Any failure that Mixtura knows by name. No secret stands in its message."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(mask_keys(redacted(str(message))))
 
 
 class ConfigError(MixturaError):
@@ -48,7 +54,7 @@ class ConfigError(MixturaError):
     """
 
     def __init__(self, message: str, *, key: str | None = None, located: bool = False) -> None:
-        super().__init__(message)
+        super().__init__(mask_keys(message, names=True))
         self.key = key
         self.located = located
 

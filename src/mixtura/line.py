@@ -13,6 +13,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from mixtura.address import Place
 from mixtura.ear import Ear
 from mixtura.errors import MalformedError, UnavailableError
+from mixtura.redaction import redacted
 
 LARGEST_HEAD = 64 * 1024
 """Bytes in a row that are no body: a head, what stands between chunks, what follows them."""
@@ -436,4 +437,5 @@ def _unpacking(encoding: str) -> _Unpack | None:
         case "deflate":
             return _Unpack(zlib.MAX_WBITS)
         case other:
-            raise MalformedError(f"the answer is packed as {other[:40]!r}, which no one asked for")
+            shown = redacted(other)[:40]
+            raise MalformedError(f"the answer is packed as {shown!r}, which no one asked for")

@@ -12,6 +12,7 @@ from mixtura.catalog import Quirks
 from mixtura.errors import ModelError, RejectedError, bill, leave
 from mixtura.events import Emit, Noticed, Restarted, Token
 from mixtura.prompts import NOT_SEEN
+from mixtura.redaction import current
 from mixtura.types import Request
 from mixtura.wire import Assembly, Fresh, JsonObject
 
@@ -223,10 +224,14 @@ def told_anew(model: str, request: Request, emit: Emit | None) -> None:
 
 @contextmanager
 def accounted(model: str, request: Request, so_far: Assembly) -> Generator[None]:
-    """Whatever ends the call early knows whose call it was, what was shown, what it cost."""
+    """
+    Whatever ends the call early knows whose call it was, what was shown, what it cost, and
+    no secret.
+    """
     try:
         yield
     except ModelError as error:
+        current().error(error)
         error.model = error.model or model
         error.shown = so_far.shown
         leave(error, "".join(so_far.text))
@@ -237,6 +242,9 @@ def accounted(model: str, request: Request, so_far: Assembly) -> Generator[None]
         # It was sent and perhaps read: a provider may charge for it, so we do.
         bill(error, so_far.charge(model, request, failed=True))
         leave(error, "".join(so_far.text))
+        raise
+    except Exception as error:
+        current().error(error)
         raise
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mixtura import catalog, toml
+from mixtura.credentials import looks_like_key
 from mixtura.errors import ConfigError
 from mixtura.patterns.extract import Extract
 from mixtura.patterns.sequential import windows
@@ -18,6 +19,8 @@ VOTE = "vote"
 EMBEDDED = "smollm2-135m"
 """The model that needs nothing but this package: for a first look, not for good answers."""
 AUTO, AUTO_TEAM = "auto", "auto-team"
+MARKS = "*,>"
+"""What makes mixtures of names, and so stands in none."""
 MOST_SAMPLES = 1000
 """Draws of one member in one layer."""
 
@@ -134,9 +137,11 @@ def counted(samples: int) -> int:
 
 def check_name(name: str) -> None:
     """A name that a person can use for a model or a mixture of theirs. Raises ConfigError."""
+    if looks_like_key(name):
+        raise ConfigError("a key or a login is no name: keys belong into the environment")
     if name in (AUTO, AUTO_TEAM):
         raise ConfigError(f"'{name}' stands for what this machine has: take another name")
-    if taken := next((mark for mark in "*,>" if mark in name), None):
+    if taken := next((mark for mark in MARKS if mark in name), None):
         raise ConfigError(f"'{name}': a name cannot hold '{taken}', which makes mixtures of names")
 
 

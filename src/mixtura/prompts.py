@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -10,8 +9,8 @@ from functools import cache
 from hashlib import blake2b
 from importlib import resources
 
+from mixtura.control_tokens import inert_json, inert_text
 from mixtura.errors import ContextOverflowError
-from mixtura.text import visible
 from mixtura.turns import split
 from mixtura.types import Completion, ImagePart, Json, Message, Part, Request, TextPart
 
@@ -22,18 +21,6 @@ LONGEST_REPEATED = 1000
 """Characters of a question that is repeated after the drafts."""
 
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
-
-# What a chat template or tokenizer may read as its own punctuation instead of as text.
-_CONTROL_TOKEN = re.compile(
-    r"<(?=[|｜])"  # <|im_start|>, <|eot_id|>, <｜User｜>
-    r"|<(?=/?(?:s|[be]os|pad|unk|mask|cls|sep|[es]op|think|tools?|image|SYS|0x[0-9A-F]{2})>)"
-    r"|<(?=/?(?:(?:start|end)_of|tool|function|fim|extra_id|reserved|special|unused)[_\d]\w*>)"
-    r"|<(?=<)"  # <<SYS>>
-    r"|\[(?=/?(?:INST|AVAILABLE_TOOLS|TOOL_(?:CALLS|RESULTS|CONTENT)|SYSTEM_PROMPT)\])"
-    # Only as they are written there: `x[mask]` is code.
-    r"|\[(?=/?(?-i:IMG|THINK|PREFIX|SUFFIX|MIDDLE|[gs]?MASK|CLS|SEP|PAD|UNK|BOS|EOS)\])",
-    re.IGNORECASE,
-)
 
 
 def envelope(request: Request, proposals: Sequence[Completion]) -> Request:
@@ -55,7 +42,7 @@ def paper(request: Request, proposals: Sequence[Completion]) -> Request:
     """
     if not proposals:
         return request
-    numbered = "\n".join(f"{i}. {p.text}" for i, p in enumerate(proposals, start=1))
+    numbered = "\n".join(f"{i}. {inert_text(p.text)}" for i, p in enumerate(proposals, start=1))
     text = _fill(_shipped("paper.md"), {"proposals": numbered, "count": str(len(proposals))})
     return with_system(request, text.rstrip("\n"))
 
@@ -138,7 +125,8 @@ def _described(tool: Json) -> str:
     parameters: Json = function.get("parameters") or {}
     arguments: Json = parameters.get("properties") or {}
     about = " ".join(str(function.get("description") or "").split())
-    return f"- {name}({', '.join(arguments)})" + (f": {about}" if about else "")
+    told = f"- {name}({', '.join(arguments)})" + (f": {about}" if about else "")
+    return inert_text(told)
 
 
 def _told(messages: Sequence[Message]) -> tuple[Message, ...]:
@@ -148,12 +136,14 @@ def _told(messages: Sequence[Message]) -> tuple[Message, ...]:
     for message in messages:
         if message.role == "tool":
             name = names.get(message.tool_call_id or "", "a tool")
-            said = TextPart(f"[{name} returned]\n{message.text}")
+            said = TextPart(inert_text(f"[{name} returned]\n{message.text}"))
             pictures = tuple(p for p in _parts(message) if isinstance(p, ImagePart))
             content = (said, *pictures) if pictures else said.text
             message = Message("user", content)  # noqa: PLW2901
         elif message.tool_calls:
-            calls = "\n".join(f"[called {c.name} with {c.arguments}]" for c in message.tool_calls)
+            calls = "\n".join(
+                inert_text(f"[called {c.name} with {c.arguments}]") for c in message.tool_calls
+            )
             said = f"{message.text}\n\n{calls}" if message.text else calls
             message = replace(message, content=said, tool_calls=())  # noqa: PLW2901
         if told and told[-1].role == message.role != "system":
@@ -314,20 +304,10 @@ def _joined(message: Message, text: str) -> str | tuple[Part, ...]:
 
 def _listed(proposals: Sequence[Completion]) -> str:
     rows = [
-        as_data({"slot": slot, "complete": p.finish_reason == "stop", "text": visible(p.text)})
+        inert_json({"slot": slot, "complete": p.finish_reason == "stop", "text": p.text})
         for slot, p in enumerate(proposals, start=1)
     ]
     return "[\n" + ",\n".join(rows) + "\n]"
-
-
-def as_data(value: Json, *, indent: int | None = None) -> str:
-    """
-    JSON for a model to read: no tokenizer sees tokens of its own in it.
-
-    JSON decodes \\u003c back to "<": nothing is lost.
-    """
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
-    return _CONTROL_TOKEN.sub(lambda m: f"\\u{ord(m[0]):04x}", text)
 
 
 def _question(request: Request) -> str:
@@ -337,7 +317,7 @@ def _question(request: Request) -> str:
         return "the conversation above."
     if len(last.text) > LONGEST_REPEATED:
         return "the message above, the one that these notes were added to."
-    return f"this message:\n\n{last.text}"
+    return f"this message:\n\n{inert_text(last.text)}"
 
 
 def _fence(request: Request, listed: str) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
 from mixtura import errors
+from mixtura.credentials import is_secret, of_environment, of_headers
 from mixtura.errors import BudgetExceededError, MixturaError, ModelError
 from mixtura.events import Seat
 from mixtura.price import Pricer
+from mixtura.redaction import NOTHING, Redactor
 from mixtura.similarity import Known, cosine, levenshtein, sentences, sources, vectors
 from mixtura.trace import Call, Trace, trace_json
 from mixtura.types import Charge, Completion, Message, Request, Usage
@@ -144,53 +146,44 @@ def question(run: Mapping[str, Any]) -> str:
 _BASE64 = "[A-Za-z0-9+/_=-]"
 _DATA_URL = re.compile(rf"(data:[\w.+-]+/[\w.+-]+(?:;[\w.=+-]+)*;base64,)({_BASE64}{{64,}})")
 _RAW = re.compile(rf"{_BASE64}{{256,}}")
-_PLAIN = re.compile(r"[A-Za-z]{0,7}|.{0,3}", re.DOTALL)
-"""Too little to be a key: what people write where one is asked for and none is needed."""
-_SECRET = re.compile(r"(key|token|secret|password|auth|authorization|cookie)$", re.IGNORECASE)
-"""How a variable or a header is called that carries one."""
 
 
 def secret_values(
     environ: Mapping[str, str], variables: Iterable[str], headers: Iterable[Mapping[str, str]]
 ) -> set[str]:
-    """The keys in *environ*, under known names or names that keys have, and those in *headers*."""
-    names = {*variables, *filter(_SECRET.search, environ)}
-    found = {environ.get(name, "") for name in names}
+    """The secrets in *environ*, under known names or names that keys have, and in *headers*."""
+    found = of_environment(environ, variables)
     for table in headers:
-        for value in (value for name, value in table.items() if _SECRET.search(name)):
-            found |= {value, value.partition(" ")[2]}  # "Bearer …", and what it bears
-    return {value for value in map(str.strip, found) if not _PLAIN.fullmatch(value)}
+        found |= of_headers(table)
+    return set(filter(is_secret, map(str.strip, found)))
 
 
-def tellable(data: Any, hidden: Collection[str] = ()) -> Any:
-    """The same data without anything in *hidden*, and with a stub for what is not text."""
-    wanted = map(re.escape, sorted(hidden, key=len, reverse=True))
-    return _tellable(data, re.compile("|".join(wanted)) if hidden else None)
-
-
-def _tellable(data: Any, hidden: re.Pattern[str] | None) -> Any:
+def tellable(data: Any, redactor: Redactor = NOTHING) -> Any:
+    """The same data without a secret, and with a stub for what is not text."""
     if isinstance(data, str):
-        return _text(data, hidden)
+        return _text(data, redactor)
     if isinstance(data, list | tuple):
-        return [_tellable(value, hidden) for value in cast("Sequence[Any]", data)]
+        return [tellable(value, redactor) for value in cast("Sequence[Any]", data)]
     if not isinstance(data, dict):
         return data
-    row = {key: _tellable(value, hidden) for key, value in cast("Record", data).items()}
+    rows = cast("Record", data).items()
+    row = {redactor.text(key): tellable(value, redactor) for key, value in rows}
     for key in row.keys() & {"data", "file_data"}:  # of a sound, a document
         if isinstance(row[key], str) and _RAW.fullmatch(row[key]):
             row[key] = _stub(row[key])
-    if hidden and isinstance(row.get("pieces"), list):  # no secret in one, but in several
+    if isinstance(row.get("pieces"), list):  # no secret in one, but in several
         whole = "".join(row["pieces"])
-        row["pieces"] = [_text(whole, hidden)] if hidden.search(whole) else row["pieces"]
+        safe = redactor.text(whole)
+        row["pieces"] = row["pieces"] if safe == whole else [safe]
     return row
 
 
-def _text(text: str, hidden: re.Pattern[str] | None) -> str:
+def _text(text: str, redactor: Redactor) -> str:
     if not text.isascii():
         text = text.encode("utf-8", "replace").decode()  # half a character cannot be written
     if ";base64," in text:
         text = _DATA_URL.sub(lambda found: found[1] + _stub(found[2]), text)
-    return hidden.sub("***", text) if hidden else text
+    return redactor.text(text)
 
 
 def _stub(data: str) -> str:

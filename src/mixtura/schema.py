@@ -21,12 +21,22 @@ class Timeouts(msgspec.Struct, forbid_unknown_fields=True):
     connect: NotNegative | msgspec.UnsetType = msgspec.UNSET
     first_token: NotNegative | msgspec.UnsetType = msgspec.UNSET
     progress: NotNegative | msgspec.UnsetType = msgspec.UNSET
+    load: NotNegative | msgspec.UnsetType = msgspec.UNSET
+    """Of a local model only: reading its file."""
     total: NotNegative | msgspec.UnsetType = msgspec.UNSET
 
     def over(self, clocks: Clocks) -> Clocks:
         """These where they say something, *clocks* elsewhere."""
         said = msgspec.structs.asdict(self).items()
-        return replace(clocks, **{key: value for key, value in said if value is not msgspec.UNSET})
+        return replace(
+            clocks,
+            **{key: value for key, value in said if key != "load" and value is not msgspec.UNSET},
+        )
+
+    def seconds(self, key: str) -> float | None:
+        """What is said of one clock; None where nothing is."""
+        value = getattr(self, key)
+        return None if value is msgspec.UNSET else value
 
 
 class LimitsTable(msgspec.Struct, forbid_unknown_fields=True):

@@ -82,6 +82,9 @@ def _check_names(
     if table.side is not None and (said := problem(table.side)):
         raise _wrong(document, ["serve", "side"], said)
     for name, key in table.keys.items():
+        if not name.strip():
+            said = "a key has a name: its runs are kept under it"
+            raise _wrong(document, ["serve", "keys", name], said)
         path = ["serve", "keys", name, "models"]
         if key.models is not None and not key.models:
             said = "that lets the key use nothing: name what it may, or leave it out for all"

@@ -18,6 +18,7 @@ import msgspec
 
 from mixtura.errors import ConfigError, StoreBusyError, StoreError
 from mixtura.record import Record, compared, iso, leaves, moment, question, tellable
+from mixtura.redaction import NOTHING, Redactor
 
 MIGRATIONS = (
     """
@@ -413,14 +414,14 @@ class RunBook:
         keep: bool = True,
         days: float = 30.0,
         megabytes: float = 512.0,
-        hidden: Collection[str] = (),
+        hidden: Redactor | Collection[str] = (),
     ) -> None:
         self.keeps = keep
         self.notice: Callable[[str], None] | None = None
         self._store = store
         self._age = days * DAY
         self._size = int(megabytes * 1024**2)
-        self._hidden = hidden
+        self._redactor = hidden if isinstance(hidden, Redactor) else Redactor(hidden)
 
     def new_id(self) -> str:
         """An id for a run that begins now: the day, its time (in 82 ms) and chance; they sort."""
@@ -430,15 +431,18 @@ class RunBook:
         number = int(now % DAY / DAY * 32**4) * 32**4 + chance
         return f"{day}-" + "".join(_SIGNS[number >> shift & 31] for shift in range(35, -1, -5))
 
-    def safe(self, record: Mapping[str, Any]) -> Record:
-        """The run as it may be written anywhere: no key in it, and stubs for pictures."""
-        return tellable(record, self._hidden)
+    def safe(self, record: Mapping[str, Any], redactor: Redactor = NOTHING) -> Record:
+        """
+        The run as it may be written anywhere: no secret in it, also none of *redactor*'s, and
+        stubs for pictures.
+        """
+        return tellable(record, self._redactor.plus(redactor.values))
 
-    def keep(self, record: Mapping[str, Any]) -> bool:
+    def keep(self, record: Mapping[str, Any], redactor: Redactor = NOTHING) -> bool:
         """Keep it, if runs are kept and it can be done; whether it was."""
         if not self.keeps:
             return False
-        safe = self.safe(record)
+        safe = self.safe(record, redactor)
         body = zlib.compress(msgspec.json.encode(safe))
         if len(body) > self._size:
             self._tell("it is larger than all that is kept ([runs] megabytes)")

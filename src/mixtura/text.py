@@ -12,21 +12,27 @@ _UNSEEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u0080-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5"
     "\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
-    "|[\u200c\u200d\ufe0e\ufe0f\u180b-\u180f]{3,}"
 )
+_JOINERS = re.compile("[\u200c\u200d\ufe0e\ufe0f\u180b-\u180f]{3,}")
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _HALVES = re.compile("[\ud800-\udfff]")
 
 
 def visible(text: str) -> str:
-    """The text without what a person who reads it would not see."""
+    """
+    The text without what a person who reads it would not see.
+
+    In this order nothing that was taken out forms anew: no escape is left after the controls,
+    and joiners are counted when all between them is gone.
+    """
     text = _HALVES.sub("\ufffd", text)
-    return _UNSEEN.sub("", _ANSI.sub("", text)) if _UNSEEN.search(text) else text
+    text = _UNSEEN.sub("", _ANSI.sub("", text)) if _UNSEEN.search(text) else text
+    return _JOINERS.sub("", text)
 
 
 def printable(piece: str) -> str:
     """A piece of a stream that cannot steer a terminal, wherever it was cut."""
-    return _HALVES.sub("\ufffd", _UNSEEN.sub("", piece).replace("\r", ""))
+    return _HALVES.sub("\ufffd", _JOINERS.sub("", _UNSEEN.sub("", piece)).replace("\r", ""))
 
 
 def one_line(text: object) -> str:
@@ -41,7 +47,7 @@ def escaped(json: str, *, ascii_only: bool = False) -> str:
         pairs = match[0].encode("utf-16-be", "surrogatepass").hex()
         return "".join(f"\\u{pairs[i : i + 4]}" for i in range(0, len(pairs), 4))
 
-    safe = _HALVES.sub(units, _UNSEEN.sub(units, json))
+    safe = _HALVES.sub(units, _JOINERS.sub(units, _UNSEEN.sub(units, json)))
     return re.sub(r"[^\x00-\x7f]", units, safe) if ascii_only else safe
 
 

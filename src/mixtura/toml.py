@@ -10,7 +10,9 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
+from mixtura.credentials import carries_secret, of_settings
 from mixtura.errors import ConfigError
+from mixtura.redaction import remember
 
 T = TypeVar("T")
 Key = str | int
@@ -34,6 +36,7 @@ class Document:
             self.data: dict[str, Any] = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"{source}: not valid TOML: {error}") from None
+        remember(of_settings(self.data))  # so that no error shows one
 
     def error(self, path: Sequence[Key], problem: str) -> ConfigError:
         """An error that begins with the file and the line of *path*."""
@@ -58,7 +61,10 @@ class Document:
             known = _fields(kind, inner[len(path) :])
             if name := self._dotted_name(inner, key, known):
                 return self.error([*inner, key], name)
-            return self.error([*inner, key], unknown("key", key, known))
+            said = unknown("key", key, known)
+            if carries_secret(key):
+                said += " A key never stands in this file: `api_key_env` names its variable."
+            return self.error([*inner, key], said)
         if found := re.fullmatch(r"Invalid enum value '(.*)'", problem):
             right = " or ".join(f"'{word}'" for word in _words(kind, inner[len(path) :]))
             return self.error(inner, f"{dotted(inner)}: expected {right}, got '{found[1]}'")

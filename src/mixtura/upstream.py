@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from mixtura.credentials import of_headers, of_settings, of_url
 from mixtura.errors import (
     ContentFilterError,
     ContextOverflowError,
@@ -25,6 +26,7 @@ from mixtura.errors import (
     TimedOutError,
     UnavailableError,
 )
+from mixtura.redaction import Redactor, redacted, remember
 from mixtura.sse import EventTooLargeError, Parser
 
 if TYPE_CHECKING:
@@ -74,6 +76,28 @@ class Secret:
 
     def __reduce__(self) -> str:
         raise TypeError("a secret is not pickled")
+
+
+def redactor_of(
+    base_url: str | None,
+    key: Secret | None,
+    headers: Mapping[str, str],
+    extra: Mapping[str, Any],
+    known: Redactor | None,
+) -> Redactor:
+    """What knows the secrets that go to an upstream and to its proxy, beside those *known*."""
+    from urllib.request import getproxies
+
+    own = of_url(base_url or "") | of_headers(headers) | of_settings(extra)
+    if key is not None:
+        own.add(key.reveal())
+    if known is None:
+        for proxy in getproxies().values():
+            own |= of_url(proxy)
+        known, own = Redactor(own), set[str]()
+    redactor = known.plus(own)
+    remember(redactor.values)
+    return redactor
 
 
 class Reply:
@@ -387,17 +411,17 @@ def _message(body: bytes) -> tuple[str, str]:
     if isinstance(found, list) and found:
         found = found[0]  # pyright: ignore
     if isinstance(found, str):
-        return found[:500], ""
+        return redacted(found)[:500], ""
     if not isinstance(found, dict):
         return "", ""
     inner: Any = found.get("error", found)  # pyright: ignore
     if isinstance(inner, str):
-        return inner[:500], ""
+        return redacted(inner)[:500], ""
     if not isinstance(inner, dict):
         return "", ""
     said = inner.get("message") or inner.get("detail") or ""  # pyright: ignore
     kind = " ".join(str(inner[k]) for k in ("type", "code", "param") if inner.get(k))  # pyright: ignore
-    return str(said)[:500], kind  # pyright: ignore
+    return redacted(str(said))[:500], kind  # pyright: ignore
 
 
 def _parameter(body: bytes) -> str | None:
@@ -420,7 +444,7 @@ def _parameter(body: bytes) -> str | None:
 
 def _plain(body: bytes) -> str:
     text = re.sub(r"<[^>]*>", " ", body[:2000].decode("utf-8", "replace"))
-    return " ".join(text.split())[:200]
+    return redacted(" ".join(text.split()))[:200]
 
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
 
@@ -19,11 +19,14 @@ from mixtura.errors import (
     RejectedError,
     UnavailableError,
 )
+from mixtura.finish_reasons import ending, read_finish_reason
+from mixtura.lenient_json import convert_lenient
+from mixtura.redaction import current, redacted
 from mixtura.thoughts import Splitter
+from mixtura.tool_calls import CallPiece, ToolCallAssembly
 from mixtura.types import (
     Charge,
     Completion,
-    FinishReason,
     ImagePart,
     Message,
     OtherPart,
@@ -35,18 +38,6 @@ from mixtura.types import (
 )
 
 JsonObject = dict[str, Any]
-
-_FINISH: Mapping[str, FinishReason] = {
-    "stop": "stop",
-    "length": "length",
-    "max_tokens": "length",
-    "tool_calls": "tool_calls",
-    "function_call": "tool_calls",
-    "content_filter": "content_filter",
-}
-_BROKEN = ("error", "abort", "insufficient_system_resource")
-"""Finish reasons of an upstream that gave up."""
-
 
 # ---- our words to JSON
 
@@ -277,13 +268,17 @@ class WireUsage(msgspec.Struct, gc=False):
 
 class WireFunction(msgspec.Struct, gc=False):
     name: str | None = None
-    arguments: str | None = None
+    arguments: Any = None
 
 
 class WireToolCall(msgspec.Struct, gc=False):
-    index: int = 0
+    index: int | None = None
     id: str | None = None
     function: WireFunction | None = None
+
+    def piece(self) -> CallPiece:
+        function = self.function or WireFunction()
+        return CallPiece(self.index, self.id or "", function.name or "", function.arguments)
 
 
 class Delta(msgspec.Struct, gc=False):
@@ -292,6 +287,14 @@ class Delta(msgspec.Struct, gc=False):
     reasoning: str | None = None
     refusal: str | None = None
     tool_calls: list[WireToolCall] | None = None
+    function_call: WireFunction | None = None
+    left_out: list[str] | None = None
+    """Kinds of parts in its content that are no text: of ours, never sent."""
+
+    @property
+    def odd(self) -> bool:
+        """It brings what few do."""
+        return bool(self.refusal or self.function_call or self.left_out)
 
 
 class Choice(msgspec.Struct, gc=False):
@@ -309,7 +312,7 @@ class WireLogprobs(msgspec.Struct):
 class Chunk(msgspec.Struct, gc=False):
     """One event of a stream, or a whole answer (then its choices have a message)."""
 
-    choices: list[Choice] = []
+    choices: list[Choice] | None = None
     usage: msgspec.Raw = msgspec.Raw()
     error: Any = None
     object: str = ""
@@ -320,20 +323,82 @@ _usage_decoder = msgspec.json.Decoder(WireUsage | None)
 
 
 def chunk(data: bytes) -> Chunk:
-    """One event's data. Raises MalformedError when it is not what the protocol says."""
+    """
+    One event's data. What is odd in it is passed over, what is no JSON object is nothing.
+
+    Raises MalformedError when it is cut off or garbled.
+    """
     try:
         piece = _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # ValidationError is one
+    except msgspec.ValidationError:
+        piece = _odd_chunk(msgspec.json.decode(data))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         whole = _HALF_CHARACTER.sub(rb"\\ufffd", data)
         if whole != data:
             return chunk(whole)
-        start = data[:80].decode("utf-8", "replace")
+        if not data.lstrip().startswith((b"{", b"[")):  # a comment that stands in data
+            return Chunk()
+        start = redacted(data[:4096].decode("utf-8", "replace"))[:80]
         raise MalformedError(
             f"not a chat completion chunk: {error} (it begins {start!r})"
         ) from None
-    if piece.object == "error" and piece.error is None:  # vLLM's form
+    if piece.object == "error" and not piece.error:  # vLLM's form
         piece.error = {}
+    elif not piece.error and piece.choices:
+        piece.error = None
     return piece
+
+
+def _odd_chunk(data: Any) -> Chunk:
+    """A chunk with fields of other types than the protocol's."""
+    if isinstance(data, list) and data:
+        data = data[0]  # pyright: ignore[reportUnknownVariableType]
+    if not isinstance(data, dict):
+        return Chunk()
+    found = cast("JsonObject", data)
+    choices = found.get("choices")
+    for choice in cast("list[Any]", choices) if isinstance(choices, list) else ():
+        for key in ("delta", "message"):
+            if isinstance(choice, dict) and isinstance(choice.get(key), dict):  # pyright: ignore
+                _plain_content(choice[key])  # pyright: ignore
+    return convert_lenient(found, Chunk)
+
+
+def _plain_content(delta: JsonObject) -> None:
+    """Content that is a list of parts as text and reasoning; calls as a list."""
+    if isinstance(delta.get("tool_calls"), dict):
+        delta["tool_calls"] = [delta["tool_calls"]]
+    content = delta.get("content")
+    if content is None or isinstance(content, str):
+        return
+    texts: list[str] = []
+    thoughts: list[str] = []
+    others: list[str] = []
+    for part in cast("list[Any]", content if isinstance(content, list) else [content]):
+        match part:
+            case str(text) | {"type": "text" | "output_text", "text": str(text)}:
+                texts.append(text)
+            case {"type": "thinking" | "reasoning", **more}:
+                thoughts.append(_part_text(more))
+            case {"type": "refusal", "refusal": str(text)} | {"text": str(text)}:
+                texts.append(text)
+            case None | {"text": None}:
+                pass
+            case {"type": str(kind)}:
+                others.append(kind)
+            case _:
+                raise MalformedError(f"the content of an answer is {type(part).__name__}, not text")
+    delta["content"], delta["left_out"] = "".join(texts), others
+    if thoughts:
+        delta["reasoning_content"] = "".join((delta.get("reasoning_content") or "", *thoughts))
+
+
+def _part_text(part: Mapping[str, Any]) -> str:
+    """The text of a thinking part: under one of its names, whole or as parts of its own."""
+    found = next((part[k] for k in ("thinking", "reasoning", "text", "summary") if k in part), "")
+    rows = cast("list[Any]", found if isinstance(found, list) else [found])
+    texts: list[Any] = [row.get("text") if isinstance(row, dict) else row for row in rows]  # pyright: ignore
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 _HALF_CHARACTER = re.compile(
@@ -377,12 +442,13 @@ class Assembly:
 
     ``add`` takes a chunk in, ``fresh`` says what came since it was last asked: pieces that
     arrive together are looked at as one. *inside*: this model's answers begin in the middle
-    of its thoughts.
+    of its thoughts. No secret that the call knows comes out of it.
     """
 
     __slots__ = (
-        "_calls", "_came", "_finished", "_logprobs", "_pieces", "_refusal", "_refusals", "_split",
-        "_texts", "_thoughts", "finish_reason", "shown", "turned", "usage",
+        "_calls", "_came", "_finished", "_left_out", "_logprobs", "_pieces", "_redactor",
+        "_refusal", "_refusals", "_safe_text", "_safe_thought", "_split", "_texts", "_thoughts",
+        "_wrote", "finish_reason", "shown", "turned", "usage",
     )  # fmt: skip
 
     def __init__(self, *, inside: bool = False) -> None:
@@ -392,6 +458,9 @@ class Assembly:
         """A part of the answer has been reported as tokens."""
         self.turned = False
         """What had been taken for the answer turned out to be reasoning."""
+        self._redactor = current()
+        self._safe_text = self._redactor.stream()
+        self._safe_thought = self._redactor.stream()
         self._split = Splitter(inside=inside)
         self._texts: list[str] = []
         self._thoughts: list[str] = []
@@ -400,7 +469,9 @@ class Assembly:
         self._pieces = 0
         self._finished = False
         self._refusal: list[str] = []
-        self._calls: dict[int, list[str]] = {}
+        self._calls = ToolCallAssembly()
+        self._left_out: set[str] = set()
+        self._wrote = False
         self._logprobs: list[JsonObject] = []
 
     @property
@@ -415,20 +486,46 @@ class Assembly:
         """Take one chunk in."""
         if len(piece.usage) > len("null"):
             self.usage = usage_of(piece.usage) or self.usage
-        for choice in piece.choices:
+        for choice in piece.choices or ():
             if choice.index != 0:
                 continue
             if choice.finish_reason:
-                self.finish_reason = choice.finish_reason
+                self.finish_reason = read_finish_reason(choice.finish_reason) or self.finish_reason
             if len(choice.logprobs) > len("null"):
                 self._logprobs += logprobs_of(choice.logprobs)
-            delta = choice.delta or choice.message
+            delta = choice.delta
+            if choice.message is not None:
+                delta = self._untold(choice.message, delta)
             if delta is None:
                 continue
             if delta.content:
                 self._texts.append(delta.content)
-            if delta.reasoning_content or delta.reasoning or delta.refusal or delta.tool_calls:
+                self._wrote = True
+            if (
+                delta.reasoning_content
+                or delta.reasoning
+                or delta.refusal
+                or delta.tool_calls
+                or delta.function_call
+                or delta.left_out
+            ):
                 self._take(delta)
+
+    def _untold(self, message: Delta, delta: Delta | None) -> Delta | None:
+        """
+        What a whole message adds: all of it, or after its deltas what was in none of them.
+        """
+        if delta is not None and (delta.content or delta.tool_calls):
+            return delta
+        if self._wrote:
+            message.content = None
+        if self._thoughts or self.reasoning:
+            message.reasoning_content = message.reasoning = None
+        if self._calls:
+            message.tool_calls = message.function_call = None
+        if self._refusals or self._refusal:
+            message.refusal = None
+        return message
 
     def fresh(self) -> Fresh | None:
         """What was added since the last time, thought and answer apart; None for nothing."""
@@ -437,17 +534,21 @@ class Assembly:
             return None
         pieces = len(texts) + len(thoughts)
         self._pieces += pieces
-        thought, text = "".join(thoughts), ""
-        if thought:
-            self._split.thought.append(thought)
+        thought, text = "", ""
+        if thoughts:
+            thought = self._safe_thought.feed("".join(thoughts))
             thoughts.clear()
+            if thought:
+                self._split.thought.append(thought)
         if texts:
-            more, text = self._split.feed(texts[0] if len(texts) == 1 else "".join(texts))
-            thought += more
-            self.turned = self._split.turned
+            safe = self._safe_text.feed(texts[0] if len(texts) == 1 else "".join(texts))
             texts.clear()
+            if safe:
+                more, text = self._split.feed(safe)
+                thought += more
+                self.turned = self._split.turned
         if self._refusals and not self.text:  # then it is the answer
-            text = "".join(self._refusals)
+            text = self._safe_text.feed("".join(self._refusals))
             self._refusal.append(text)
         self._refusals.clear()
         self._came = False
@@ -461,8 +562,17 @@ class Assembly:
             return None
         self._finished = True
         fresh = self.fresh() or Fresh()
-        ended = _FINISH.get(self.finish_reason or "", "stop")
-        thought, text = self._split.finish(stopped=ended != "length")
+        if more := self._safe_thought.finish():
+            self._split.thought.append(more)
+            fresh.thought += more
+        if more := self._safe_text.finish():
+            if self._refusal:
+                self._refusal.append(more)
+                fresh.text += more
+            else:
+                thought, text = self._split.feed(more)
+                fresh.thought, fresh.text = fresh.thought + thought, fresh.text + text
+        thought, text = self._split.finish(stopped=ending(self.finish_reason) != "length")
         thought, text = fresh.thought + thought, fresh.text + text
         return Fresh(text, thought, fresh.pieces) if thought or text else None
 
@@ -474,13 +584,13 @@ class Assembly:
         if delta.refusal:
             self._refusals.append(delta.refusal)
             self._came = True
-        for call in delta.tool_calls or ():
+        self._left_out.update(delta.left_out or ())
+        pieces = [call.piece() for call in delta.tool_calls or ()]
+        if (old := delta.function_call) is not None:
+            pieces.append(CallPiece(None, "", old.name or "", old.arguments))
+        if pieces:
             self._came = True
-            row = self._calls.setdefault(call.index, ["", "", ""])
-            row[0] = call.id or row[0]
-            if call.function:
-                row[1] += call.function.name or ""
-                row[2] += call.function.arguments or ""
+            self._calls.add(pieces)
 
     @property
     def begun(self) -> bool:
@@ -508,7 +618,7 @@ class Assembly:
     def _counted(self, prompt: Request) -> Usage:
         """Our own count: a piece of a stream is a token, unless the pieces are large."""
         pieces = self._pieces
-        calls = (name + arguments for _, name, arguments in self._calls.values())
+        calls = (call.name + call.arguments for call in self._calls.calls())
         guess = estimate(prompt, "".join((*self.reasoning, *self.text, *calls)))
         small = guess.completion_tokens <= 3 * pieces
         return replace(guess, completion_tokens=pieces) if small else guess
@@ -524,30 +634,44 @@ class Assembly:
         self.finish()
         text = "".join(self.text)
         charge = self.charge(model, prompt)
-        if self.finish_reason == "content_filter":
-            failed = charge._replace(outcome="failed")
+        ended = ending(self.finish_reason)
+        failed = charge._replace(outcome="failed")
+        if ended == "content_filter":
             raise ContentFilterError("the provider's filter cut the answer", charges=[failed])
-        if self.finish_reason in _BROKEN:
-            failed = charge._replace(outcome="failed")
+        if ended == "failed":
             raise UnavailableError(f"the model gave up: {self.finish_reason}", charges=[failed])
-        calls = tuple(ToolCall(*row) for _, row in sorted(self._calls.items()))
+        hide = self._redactor
+        calls = tuple(
+            ToolCall(hide.text(call.id), hide.text(call.name), hide.json(call.arguments))
+            for call in self._tool_calls()
+        )
         if not text and self._refusal:
             text = "".join(self._refusal)
         if not text.strip() and not calls:
-            raise self._nothing([charge._replace(outcome="failed")])
-        # Some servers call a turn that ends with calls stopped.
-        ended = _FINISH.get(self.finish_reason or "", "stop")
+            raise self._nothing([failed])
+        if not all(call.name for call in calls):
+            raise MalformedError("a tool call has no name", charges=[failed])
+        if calls and ended == "stop":  # some servers call a turn that ends with calls stopped
+            ended = "tool_calls"
+        elif not calls and ended == "tool_calls":  # they are lost: what is here is not all
+            ended = "length"
         return Completion(
             message=Message("assistant", text, calls),
             model=model,
-            finish_reason="tool_calls" if calls and ended == "stop" else ended,
+            finish_reason=ended,
             charges=(charge,),
             reasoning="".join(self.reasoning),
-            logprobs=tuple(self._logprobs),
+            degraded=tuple(
+                hide.text(f"a part of the type {kind}") for kind in sorted(self._left_out)
+            ),
+            logprobs=tuple(hide.logprobs(self._logprobs)) if self._logprobs else (),
         )
 
+    def _tool_calls(self) -> tuple[ToolCall, ...]:
+        return self._calls.calls()
+
     def _nothing(self, charges: list[Charge]) -> ModelError:
-        if self.finish_reason != "length":
+        if ending(self.finish_reason) != "length":
             return EmptyAnswerError("an empty answer", charges=charges)
         if self.reasoning:
             said = "the whole of max_tokens went into reasoning: allow more"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,9 @@ import msgspec
 
 from mixtura import wire
 from mixtura.errors import ContentFilterError, MalformedError, RejectedError
+from mixtura.finish_reasons import read_finish_reason
+from mixtura.lenient_json import convert_lenient
+from mixtura.redaction import redacted
 from mixtura.types import (
     Charge,
     Completion,
@@ -20,6 +23,7 @@ from mixtura.types import (
     Part,
     Request,
     TextPart,
+    ToolCall,
     Usage,
 )
 from mixtura.wire import JsonObject
@@ -33,16 +37,6 @@ HOTTEST = 1.0
 
 _CACHED: JsonObject = {"type": "ephemeral"}
 _NATIVE = ("text", "image", "document", "search_result")
-
-_STOPS: Mapping[str, str] = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "pause_turn": "length",  # a tool on their side wants another call: what is here is not all
-    "tool_use": "tool_calls",
-    "refusal": "content_filter",
-}
 
 
 # ---- our words to JSON
@@ -275,7 +269,7 @@ class _StopDetails(msgspec.Struct, gc=False):
 class _Delta(msgspec.Struct, gc=False):
     text: str = ""
     thinking: str = ""
-    partial_json: str = ""
+    partial_json: Any = ""
     stop_reason: str | None = None
     stop_details: _StopDetails | None = None
 
@@ -306,8 +300,13 @@ def event(data: bytes) -> Event:
     """One event's data. Raises MalformedError when it is not what the protocol says."""
     try:
         return _decoder.decode(data)
+    except msgspec.ValidationError:
+        found = msgspec.json.decode(data)
+        return convert_lenient(found, Event) if isinstance(found, dict) else Event()
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        start = data[:80].decode("utf-8", "replace")
+        if not data.lstrip().startswith((b"{", b"[")):  # a comment that stands in data
+            return Event()
+        start = redacted(data[:4096].decode("utf-8", "replace"))[:80]
         raise MalformedError(f"not a messages event: {error} (it begins {start!r})") from None
 
 
@@ -349,13 +348,12 @@ class Assembly(wire.Assembly):
             self._texts.append(delta.text)
         elif delta.thinking:
             self._thoughts.append(delta.thinking)
-        elif delta.partial_json and index in self._calls:
-            self._calls[index][2] += delta.partial_json
+        elif delta.partial_json and self._calls.extend(index, delta.partial_json):
             self._came = True
 
     def _block(self, index: int, block: _Block) -> None:
         if block.type == "tool_use":
-            self._calls[index] = [block.id, block.name, ""]
+            self._calls.open(index, block.id, block.name, block.input)
             self._came = True
         elif block.type in ("text", "thinking"):
             self._added(index, _Delta(text=block.text, thinking=block.thinking))
@@ -363,14 +361,12 @@ class Assembly(wire.Assembly):
     def _whole(self, message: Event) -> None:
         for index, block in enumerate(message.content):
             self._block(index, block)
-            if block.type == "tool_use":
-                self._calls[index][2] = msgspec.json.encode(block.input or {}).decode()
         self._count(message.usage, final=True)
         self._stopped(message.stop_reason, message.stop_details)
 
     def _stopped(self, reason: str | None, details: _StopDetails | None) -> None:
         if reason is not None:
-            self.finish_reason = _STOPS.get(reason, reason)
+            self.finish_reason = read_finish_reason(reason) or self.finish_reason
             self._declined = details
 
     def _count(self, usage: _Usage | None, *, final: bool = False) -> None:
@@ -411,12 +407,13 @@ class Assembly(wire.Assembly):
 
     def completion(self, model: str, prompt: Request) -> Completion:
         """The whole answer. Raises as for chat completions; a refusal says its category."""
-        for row in self._calls.values():
-            row[2] = row[2] or "{}"
         try:
             return super().completion(model, prompt)
         except ContentFilterError as error:
             raise ContentFilterError(self._refused(), charges=error.charges) from None
+
+    def _tool_calls(self) -> tuple[ToolCall, ...]:
+        return self._calls.calls(empty="{}")
 
     def _refused(self) -> str:
         category = self._declined.category if self._declined else None

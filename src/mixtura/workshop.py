@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from mixtura import catalog, hub, toml
+from mixtura.credentials import looks_like_key
 from mixtura.errors import ConfigError
 from mixtura.model import Model
 from mixtura.models.cached import Answers, Cached
@@ -19,6 +21,7 @@ from mixtura.models.limited import Gate, Limited, Limits
 from mixtura.models.metered import Metered
 from mixtura.models.retrying import Retrying
 from mixtura.plan import Environment
+from mixtura.redaction import Redactor
 from mixtura.schema import ModelTable
 from mixtura.upstream import Secret, looked_up
 
@@ -44,11 +47,19 @@ class Endpoint(NamedTuple):
 
 
 class Workshop:
-    """Makes models. *answers* keeps what they said, where that is wanted."""
+    """
+    Makes models. *answers* keeps what they said, where that is wanted; what *redactor* knows
+    as secrets never comes out of one.
+    """
 
     def __init__(
-        self, environ: Environment, models_folder: Path, answers: Answers | None = None
+        self,
+        environ: Environment,
+        models_folder: Path,
+        answers: Answers | None = None,
+        redactor: Redactor | None = None,
     ) -> None:
+        self._redactor = redactor
         self._environ = environ
         self._folder = models_folder
         self._answers = answers
@@ -69,6 +80,8 @@ class Workshop:
             context=table.context,
             threads=table.threads,
             window=table.window or (min(known.context, table.context) if known else None),
+            load_limit=table.timeouts.seconds("load"),
+            progress=table.timeouts.seconds("progress"),
         )
         limited = self._limited(Metered(model), table, (str(path), None))
         twice = Retrying(limited, attempts=2)  # small models say nothing at all now and then
@@ -80,7 +93,7 @@ class Workshop:
         base_url = place.base_url
         called = table.model or ""
         upstream = called if "/" in called else place.prefix + called
-        model = _served(name, upstream, place, table)
+        model = _served(name, upstream, place, table, self._redactor)
         key = place.key.reveal() if place.key else None
         model = self._limited(Metered(model), table, (base_url.rstrip("/"), key))
         if hedge := table.hedge:
@@ -107,7 +120,9 @@ class Workshop:
         return Limited(model, gate)
 
     def _kept(self, model: Model, identity: str) -> Model:
-        return Cached(model, self._answers, identity=identity) if self._answers else model
+        if self._answers is None:
+            return model
+        return Cached(model, self._answers, identity=identity, redactor=self._redactor)
 
     def endpoint(self, table: ModelTable) -> Endpoint:
         """Where a table's model is served, from its provider or the file. Raises ConfigError."""
@@ -137,7 +152,7 @@ class Workshop:
         if listens:
             url = (ollama_url(listens) if provider.local else listens.rstrip("/")) or ""
             if not url:
-                raise ConfigError(f"{provider.address} is no address: '{listens!r}'")
+                raise ConfigError(f"{provider.address} is no address of a server")
             whole = "?" in url  # as Azure shows a deployment's: it goes on as it is
             return url if whole else url.removesuffix(provider.path) + provider.path
         if not provider.base_url:
@@ -149,8 +164,9 @@ class Workshop:
             return None
         value = self._environ.get(variable)
         if not value:
+            shown = variable if _CONVENTIONAL.fullmatch(variable) else "the variable that it names"
             raise ConfigError(
-                f"the key is not there: set {variable} in the environment"
+                f"the key is not there: set {shown} in the environment"
                 " (the file names the variable, never the key itself)",
                 key="api_key_env",
             )
@@ -160,7 +176,9 @@ class Workshop:
         return Secret(value)
 
 
-def _served(name: str, model: str, place: Endpoint, table: ModelTable) -> Model:
+def _served(
+    name: str, model: str, place: Endpoint, table: ModelTable, redactor: Redactor | None
+) -> Model:
     """The adapter for an endpoint's dialect."""
     clocks = table.timeouts.over(catalog.clocks(model))
     headers, extra = table.headers, table.extra
@@ -169,7 +187,7 @@ def _served(name: str, model: str, place: Endpoint, table: ModelTable) -> Model:
 
         return Bridge(
             provider, model, name=name, base_url=table.base_url, api_key=place.key,
-            clocks=clocks, headers=headers, extra=extra,
+            clocks=clocks, headers=headers, extra=extra, redactor=redactor,
         )  # fmt: skip
     window = table.window or catalog.window(table.provider or "", model)
     sees = catalog.sees(model) if table.vision is None else table.vision
@@ -178,13 +196,13 @@ def _served(name: str, model: str, place: Endpoint, table: ModelTable) -> Model:
 
         return Anthropic(
             model, place.base_url, name=name, api_key=place.key, window=window, sees=sees,
-            clocks=clocks, headers=headers, extra=extra,
+            clocks=clocks, headers=headers, extra=extra, redactor=redactor,
         )  # fmt: skip
     from mixtura.models.openai import OpenAI
 
     return OpenAI(
         model, place.base_url, name=name, api_key=place.key, key_header=place.key_header,
-        window=window, sees=sees, clocks=clocks, headers=headers, extra=extra,
+        window=window, sees=sees, clocks=clocks, headers=headers, extra=extra, redactor=redactor,
     )  # fmt: skip
 
 
@@ -200,25 +218,49 @@ def _conflict(mine: Limits, other: Limits) -> str:
 def check(table: ModelTable) -> None:
     """What is wrong with a table on any machine. Raises ConfigError with the setting's name."""
     if table.provider is None and table.base_url is None:
-        _refuse(table, _HOSTED_ONLY, "is for hosted models: it says nothing of a local one")
+        why = "is for hosted models: it says nothing of a local one"
+        _refuse(table, _HOSTED_ONLY, why)
+        for clock in _HOSTED_CLOCKS:
+            if table.timeouts.seconds(clock) is not None:
+                raise ConfigError(f"timeouts: {clock} {why}", key="timeouts")
         return
     if not table.model:
         raise ConfigError("`model` is missing: what the endpoint calls the model")
+    if looks_like_key(table.model):
+        raise ConfigError("model: that is a key, not what the endpoint calls a model", key="model")
+    if table.api_key_env is not None:
+        _check_variable(table.api_key_env)
     url = table.base_url
     if url is not None and not url.startswith(("http://", "https://")):
-        raise ConfigError(f"base_url: '{url}' must begin with http:// or https://", key="base_url")
+        shown = f"'{url}'" if _PLAIN_HOST.fullmatch(url) else "that"
+        said = f"base_url: {shown} must begin with http:// or https://"
+        raise ConfigError(said, key="base_url")
+    if url is not None and not _is_address(url):
+        raise ConfigError("base_url: that is no address of a server", key="base_url")
     known = catalog.providers()
     if table.provider is not None and not (
         catalog.bridged(table.provider) or table.provider in known
     ):
         raise ConfigError(toml.unknown("provider", table.provider, known), key="provider")
     _refuse(table, _LOCAL_ONLY, "is for local models: it says nothing here")
+    if table.timeouts.seconds("load") is not None:
+        raise ConfigError(
+            "timeouts: load is for local models: it says nothing here", key="timeouts"
+        )
     _check_headers(table.headers)
     _check_extra(table.extra)
 
 
+def _is_address(url: str) -> bool:
+    try:
+        return bool(urlsplit(url).netloc)
+    except ValueError:
+        return False
+
+
 _LOCAL_ONLY = ("context", "threads")
-_HOSTED_ONLY = ("hedge", "timeouts", "headers", "extra", "retries", "api_key_env", "vision")
+_HOSTED_CLOCKS = ("connect", "first_token", "total")
+_HOSTED_ONLY = ("hedge", "headers", "extra", "retries", "api_key_env", "vision")
 _OURS = ("model", "messages", "stream", "n", "max_tokens", "max_completion_tokens")
 _PLAIN = ModelTable()
 
@@ -237,10 +279,31 @@ def _check_extra(extra: Mapping[str, object]) -> None:
             raise ConfigError(said, key="extra")
 
 
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PLAIN_HOST = re.compile(
+    r"(?:localhost|[a-z-]{1,20}(?:\.[a-z0-9-]{1,20})+|\d{1,3}(?:\.\d{1,3}){3})(?::\d{1,5})?"
+    r"(?:/[a-z0-9-]{0,20})*"
+)
+"""An address that lacks its beginning, and in which no one sees a key."""
+_HEADER = re.compile(r"[A-Za-z]+(?:-[A-Za-z]+)*")
+_CONVENTIONAL = re.compile(r"(?!(?:.*\d){4})[A-Z]{1,12}(?:_[A-Z0-9]{1,16})*")
+"""A variable's name that no one takes for a key: it may be shown."""
+
+
+def _check_variable(name: str) -> None:
+    if not _VARIABLE.fullmatch(name) or looks_like_key(name):
+        raise ConfigError(
+            "api_key_env: that is no name of an environment variable, such as OPENAI_API_KEY:"
+            " the key itself belongs into the environment, never into this file",
+            key="api_key_env",
+        )
+
+
 def _check_headers(headers: Mapping[str, str]) -> None:
     for name, value in headers.items():
         if not (name + value).isprintable():
-            said = f"headers: {name!r} holds a line end or another character no header has"
+            shown = repr(name) if _HEADER.fullmatch(name) else "one"
+            said = f"headers: {shown} holds a line end or another character no header has"
             raise ConfigError(said, key="headers")
 
 

@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from mixtura.credentials import mask_keys, of_environment
 from mixtura.errors import BudgetExceededError, ConfigError, MixturaError
+from mixtura.logs import keep_secrets_out
+from mixtura.redaction import known, redacted, remember
 from mixtura.text import visible
 
 if TYPE_CHECKING:
@@ -65,6 +68,14 @@ class _Outlet(io.FileIO):
                 self._fails = False
                 raise OutputLostError(error) from None
         return memoryview(data).nbytes
+
+
+class _Safe(io.TextIOWrapper):
+    """Text for a standard stream: no secret that this process knows goes through it."""
+
+    def write(self, text: str, /) -> int:
+        super().write(known().text(text, ended=False))
+        return len(text)
 
 
 class _Commands(click.Group):
@@ -136,6 +147,8 @@ def group() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and end the process with its exit code; no traceback for a user's mistake."""
     _open_streams()
+    remember(of_environment(os.environ))
+    keep_secrets_out()
     try:
         status = _ran(arguments)
         sys.stdout.flush()
@@ -151,7 +164,7 @@ def _ran(arguments: Sequence[str] | None) -> int:
         code = group.main(arguments, prog_name="mixtura", standalone_mode=False)
         return code if isinstance(code, int) else ANSWERED
     except click.ClickException as error:
-        error.show()
+        _show(error)
         return WRONG_USE
     except ConfigError as error:
         _complain(error)
@@ -167,7 +180,14 @@ def _ran(arguments: Sequence[str] | None) -> int:
 
 
 def _complain(error: Exception) -> None:
-    click.echo(f"mixtura: {visible(str(error))}", err=True)
+    click.echo(f"mixtura: {visible(redacted(str(error)))}", err=True)
+
+
+def _show(error: click.ClickException) -> None:
+    """A wrong use, as click says it; it may repeat a key that was pasted into the command."""
+    said = io.StringIO()
+    error.show(said)
+    click.echo(mask_keys(redacted(said.getvalue()), names=True), err=True, nl=False)
 
 
 def _open_streams() -> None:
@@ -192,7 +212,7 @@ def _opened(stream: TextIO | None, number: int, *, fails: bool) -> TextIO:
 def _text(descriptor: int, encoding: str, errors: str, *, fails: bool) -> TextIO:
     outlet = _Outlet(descriptor, fails=fails)
     lines = not fails or outlet.isatty()
-    return io.TextIOWrapper(io.BufferedWriter(outlet), encoding, errors, line_buffering=lines)
+    return _Safe(io.BufferedWriter(outlet), encoding, errors, line_buffering=lines)
 
 
 def _leave(status: int) -> None:

@@ -17,6 +17,7 @@ from mixtura import hub
 from mixtura.config import EMBEDDED, Config, Plan, load
 from mixtura.errors import ConfigError
 from mixtura.plan import AUTO
+from mixtura.redaction import known
 from mixtura.text import escaped
 from mixtura.toml import Key
 
@@ -118,7 +119,7 @@ def needs(extra: str, what: str) -> Generator[None]:
 def echo_json(data: object, *, indent: int | None = None) -> None:
     """JSON on standard output: readable, and nothing in it that steers a terminal."""
     encoding = (sys.stdout.encoding or "").lower().replace("-", "")
-    whole = json.dumps(data, ensure_ascii=False, indent=indent)
+    whole = json.dumps(known().data(data), ensure_ascii=False, indent=indent)
     click.echo(escaped(whole, ascii_only=encoding != "utf8"))
 
 

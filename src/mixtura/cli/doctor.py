@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
@@ -20,9 +19,11 @@ from mixtura import config as configuration
 from mixtura.address import under
 from mixtura.cli.common import cap_options, config_option, read_config
 from mixtura.config import Config
+from mixtura.credentials import mask_keys
 from mixtura.errors import ConfigError, MixturaError, ModelError
 from mixtura.events import Event, Token
 from mixtura.model import Model
+from mixtura.redaction import Redactor, in_use
 from mixtura.schema import ModelTable
 from mixtura.text import visible
 from mixtura.types import Request, Sampling, ask
@@ -39,8 +40,6 @@ FEW = 12
 """Models of one endpoint that a person can read at a glance; ``--json`` has all."""
 ONE, THINKING = 1, 512
 """Tokens of a call; a model that thinks first may need more for its first word."""
-
-_KEY_LIKE = re.compile(r"\b(?:sk|gsk|xai|hf|nvapi|csk|fw|tgp|AIza)[-_]?[\w*-]{8,}")
 
 
 class Answer(msgspec.Struct):
@@ -121,7 +120,10 @@ async def _examined(
     deadline = deadline or LONGEST_CALL
     places = _places(config)
     async with asyncio.TaskGroup() as group:
-        lists = [group.create_task(_listed(name, place)) for name, place in places.items()]
+        lists = [
+            group.create_task(_listed(name, place, config.redactor))
+            for name, place in places.items()
+        ]
         calls = [
             group.create_task(_called(config, name, max_cost, deadline))
             for name in called or _configured(config)
@@ -171,7 +173,7 @@ def _places(config: Config) -> Mapping[str, Endpoint]:
 # ---- examining it
 
 
-async def _listed(name: str, place: Endpoint) -> Answer:
+async def _listed(name: str, place: Endpoint, redactor: Redactor) -> Answer:
     url = under(place.base_url, "/models")
     if place.dialect == "anthropic":
         url += "?limit=1000"
@@ -180,7 +182,8 @@ async def _listed(name: str, place: Endpoint) -> Answer:
     answer = Answer(name, place.base_url, False)
     began = time.perf_counter()
     try:
-        found = await fetched(url, headers=place.headers(), seconds=seconds)
+        with in_use(redactor):
+            found = await fetched(url, headers=place.headers(), seconds=seconds)
     except ModelError as error:
         answer.error = str(error)
         return answer
@@ -243,26 +246,18 @@ def _thinks(config: Config, name: str) -> bool:
 
 def _redacted(report: Report, config: Config) -> Report:
     """The report without anything that is or looks like a key, whoever said it."""
-    secrets = {value for key in config.variables() if (value := os.environ.get(key))}
-    for table in config.tables().values():
-        secrets.update(table.headers.values())
+
+    def safe(text: str) -> str:
+        return visible(mask_keys(config.redactor.text(text)))
+
     for row in (*report.endpoints, *report.calls):
-        if row.error:
-            row.error = _without(row.error, secrets)
+        row.error = row.error and safe(row.error)
     for row in report.endpoints:
-        row.address = _without(_bare(row.address), secrets)
-        row.models = row.models and [_masked(name, secrets) for name in row.models]
+        row.address = safe(_bare(row.address))
+        row.models = row.models and [visible(config.redactor.text(name)) for name in row.models]
+    for call in report.calls:
+        call.model = safe(call.model)
     return report
-
-
-def _without(text: str, secrets: Iterable[str]) -> str:
-    return _KEY_LIKE.sub("***", _masked(text, secrets))
-
-
-def _masked(text: str, secrets: Iterable[str]) -> str:
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, "***") if len(secret) > 3 else text
-    return visible(text)
 
 
 def _bare(url: str) -> str:

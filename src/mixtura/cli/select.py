@@ -241,8 +241,14 @@ def _keep(config: Config, out: Path, name: str, table: str, members: set[str]) -
 
 
 def _tables(config: Config, names: Iterable[str]) -> dict[str, Mapping[str, object]]:
-    """The tables of those that have one."""
-    return {one: said for one in names if (said := config.said(one)) is not None}
+    """The tables of those that have one; a secret in them does not go into another file."""
+    tables = {one: said for one in names if (said := config.said(one)) is not None}
+    safe = {one: config.redactor.data(said) for one, said in tables.items()}
+    for one, said in tables.items():
+        if safe[one] != said:
+            note = f"The table of {one_line(one)} holds a secret: the new file has *** for it."
+            click.echo(note, err=True)
+    return safe
 
 
 def _readable(file: Path) -> object:

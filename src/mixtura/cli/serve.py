@@ -163,6 +163,7 @@ def _serve(app: Any, listening: socket.socket, host: str, config: Config) -> int
         loop="asyncio",
         http=Protocol.within(config.serve.receive_seconds),
         lifespan="on",
+        ws="none",  # whatever else is installed
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
@@ -12,6 +11,7 @@ from mixtura.errors import BudgetExceededError, MixturaError, ModelError, billed
 from mixtura.evals import judging
 from mixtura.model import Model
 from mixtura.patterns.ranked import STEADY
+from mixtura.patterns.verdicts import Form, read_verdict
 from mixtura.text import one_line
 from mixtura.types import Charge, Completion, Json, Message, Request, Sampling, ask
 
@@ -34,8 +34,22 @@ and to the point. Which one stands first, how long it is and how it looks earn n
 reasons in a few sentences. Then write the verdict, which is A, B or tie, on a line of its own:
 Verdict: WHICH"""
 
-_VERDICT = re.compile(r"^\W*verdict\W*:\W*(a|b|tie)\W*$", re.IGNORECASE | re.MULTILINE)
 _WORTH = {"a": 1.0, "b": 0.0, "tie": 0.5}
+_WHO = r"(?:(?:answer|assistant|response|option|candidate)\s+)?"
+_BETTER = (
+    r"\s*(?:>+\s*[ab]\b"
+    r"|is\s+(?:(?:slightly|somewhat|a (?:little|bit)|much|far|clearly|significantly|the)\s+)*"
+    r"(?:better|best|stronger|superior|preferable|preferred|winner)|wins)"
+    rf"(?:\s+(?:than|over)\s+{_WHO}[ab])?"
+)
+_VERDICT = Form(
+    keys="verdict|winner|choice|preference|decision",
+    value=rf"(?:a\s+(?=tie))?{_WHO}[\"'(\[{{]*(?P<which>tie|a|b)\b",
+    parse=lambda found: _WORTH[found["which"].lower()],
+    rivals=r"\b(?:A|B|b|[Tt]ie|TIE|both|equal\w*|neither)\b",
+    between=r":|=|->|=>|-+(?=\s)|\bis\b:?",
+    remark=_BETTER,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +146,8 @@ def conversation(said: str | tuple[Message, ...]) -> str | list[Json]:
 
 
 def reading(reply: Completion) -> float | None:
-    """The last verdict in a reply that came to its end."""
-    found: Sequence[str] = _VERDICT.findall(reply.text)
-    if not found or reply.finish_reason != "stop":
-        return None
-    return _WORTH[found[-1].lower()]
+    """The verdict in the last line of a reply that came to its end."""
+    return read_verdict(reply, _VERDICT)
 
 
 OURS = Manner(showing, reading)

@@ -267,7 +267,7 @@ def _is_file(name: str | None) -> bool:
     if name is None:
         return False
     path = Path(name).expanduser()
-    if path.suffix == ".gguf":  # a local model's name
+    if path.suffix.lower() == ".gguf":  # a local model's name
         return False
     return name.startswith(source.ADDRESSES) or path.suffix in _SUFFIXES or path.is_file()
 

@@ -10,8 +10,9 @@ from mixtura.catalog import Quirks, quirks
 from mixtura.errors import MalformedError, UnavailableError
 from mixtura.events import Emit
 from mixtura.manners import Manners, accounted, told
+from mixtura.redaction import Redactor, in_use
 from mixtura.types import Completion, Request
-from mixtura.upstream import Clocks, Reply, Secret, error_in_stream, posted
+from mixtura.upstream import Clocks, Reply, Secret, error_in_stream, posted, redactor_of
 from mixtura.wire_anthropic import Assembly, event, request_json
 
 VERSION = "2023-06-01"
@@ -23,7 +24,8 @@ class Anthropic:
 
     *name* is what Mixtura calls it, *model* what the endpoint calls it. Always streams, so
     that a hung upstream is noticed and an answer that breaks off is not taken for whole.
-    *extra* is put into every request's body as it is. *known* is what its name tells.
+    *extra* is put into every request's body as it is. *known* is what its name tells. What
+    *redactor* knows as secrets, those given here, and a proxy's login come back in no answer.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Anthropic:
         window: int | None = None,
         sees: bool | None = None,
         known: Quirks | None = None,
+        redactor: Redactor | None = None,
     ) -> None:
         self._model = model
         self._name = name or model
@@ -47,6 +50,7 @@ class Anthropic:
         self._clocks = clocks or Clocks()
         self._headers = dict(headers or {})
         self._extra = dict(extra or {})
+        self._redactor = redactor_of(base_url, api_key, self._headers, self._extra, redactor)
         self.window = window
         self.sees = sees
         known = known or quirks(model)
@@ -61,7 +65,8 @@ class Anthropic:
             return await self._send(body, request, emit)
 
         body = request_json(request, self._model) | {"stream": True}
-        return await self._manners.ask(body, send, emit)
+        with in_use(self._redactor):
+            return await self._manners.ask(body, send, emit)
 
     async def _send(self, body: dict[str, Any], request: Request, emit: Emit | None) -> Completion:
         body = body | self._extra
@@ -75,6 +80,7 @@ class Anthropic:
                 draft=request.draft,
             ) as reply:
                 await _read(reply, so_far, emit)
+            told(so_far, so_far.finish(), emit)
             return so_far.completion(self._name, request)
 
     def _all_headers(self) -> dict[str, str]:
@@ -92,7 +98,7 @@ async def _read(reply: Reply, so_far: Assembly, emit: Emit | None) -> None:
         try:
             for data in batch:
                 piece = event(data)
-                if piece.error is not None:
+                if piece.error or piece.type == "error":
                     raise error_in_stream(data, reply.headers)
                 so_far.add(piece)
             return so_far.ended
@@ -108,7 +114,7 @@ async def _read(reply: Reply, so_far: Assembly, emit: Emit | None) -> None:
 
 def _whole(body: bytes, reply: Reply, so_far: Assembly, emit: Emit | None) -> None:
     piece = event(body)
-    if piece.error is not None:
+    if piece.error or piece.type == "error":
         raise error_in_stream(body, reply.headers)
     if piece.type != "message" or piece.stop_reason is None:
         raise MalformedError("the answer is not a message with a stop reason")

@@ -19,12 +19,13 @@ from mixtura.errors import (
     UnavailableError,
 )
 from mixtura.events import Emit
+from mixtura.finish_reasons import read_finish_reason
+from mixtura.logs import keep_secrets_out
 from mixtura.manners import accounted, told
+from mixtura.redaction import Redactor, in_use, remember
 from mixtura.types import Completion, ImagePart, Message, Part, Request, TextPart, Usage
-from mixtura.upstream import Clocks, Secret, Timer, refusal
+from mixtura.upstream import Clocks, Secret, Timer, redactor_of, refusal
 from mixtura.wire import Assembly, Choice, Chunk, Delta, WireFunction, WireToolCall
-
-_FINISH = {"tool_call": "tool_calls", "error": None}
 
 
 class Bridge:
@@ -47,20 +48,32 @@ class Bridge:
         headers: Mapping[str, str] | None = None,
         extra: Mapping[str, Any] | None = None,
         window: int | None = None,
+        redactor: Redactor | None = None,
     ) -> None:
         self._name = name or f"bridge:{provider}/{model}"
         self._clocks = clocks or Clocks()
         self._headers = dict(headers or {})
         self._extra = dict(extra or {})
+        self._redactor = redactor_of(base_url, api_key, self._headers, self._extra, redactor)
         self.window = window
         given = {"base_url": base_url, "api_key": api_key.reveal() if api_key else None}
-        self._model = _bridged(provider, model, {k: v for k, v in given.items() if v})
+        keep_secrets_out()  # its libraries write what they send into their logs
+        with in_use(self._redactor):
+            self._model = _bridged(provider, model, {k: v for k, v in given.items() if v})
+        key = getattr(getattr(self._model, "client", None), "api_key", None)
+        if isinstance(key, str):  # it stood in one of their variables
+            self._redactor = self._redactor.plus([key])
+            remember([key])
 
     @property
     def name(self) -> str:
         return self._name
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
+        with in_use(self._redactor):
+            return await self._answer(request, emit)
+
+    async def _answer(self, request: Request, emit: Emit | None) -> Completion:
         so_far = Assembly()
         with accounted(self._name, request, so_far):
             try:
@@ -102,8 +115,9 @@ class Bridge:
         finally:
             timer.stop()
         so_far.usage = _usage(answer.usage)
-        reason = answer.finish_reason
-        so_far.finish_reason = _FINISH.get(reason, reason) if reason else None
+        details: dict[str, Any] = answer.provider_details or {}
+        reason: Any = answer.finish_reason or details.get("finish_reason")
+        so_far.finish_reason = read_finish_reason(reason)
 
     def _settings(self, request: Request) -> dict[str, Any]:
         sampling = request.sampling

@@ -12,6 +12,7 @@ import msgspec
 from mixtura.errors import StoreError, bill
 from mixtura.events import Emit, Event, Noticed, Recalled, Token
 from mixtura.model import Model, Wrapper
+from mixtura.redaction import Redactor
 from mixtura.types import Completion, Request
 from mixtura.wire import completion_from_json, completion_json, fingerprint
 
@@ -31,10 +32,13 @@ class Cached(Wrapper):
     its address, its name there, its settings. A failure is never kept.
     """
 
-    def __init__(self, model: Model, answers: Answers, *, identity: str) -> None:
+    def __init__(
+        self, model: Model, answers: Answers, *, identity: str, redactor: Redactor | None = None
+    ) -> None:
         super().__init__(model)
         self._answers = answers
         self._identity = identity
+        self._redactor = redactor or Redactor()
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         key = fingerprint(request, self._identity)
@@ -53,7 +57,8 @@ class Cached(Wrapper):
         return answer
 
     def _recalled(self, body: bytes, emit: Emit | None) -> Completion:
-        data = msgspec.json.decode(body)
+        # what was kept when a key was not yet known as one
+        data = self._redactor.data(msgspec.json.decode(body))
         kept = completion_from_json(data)
         if emit:
             charges = tuple(charge._replace(model=self.name) for charge in kept.charges)

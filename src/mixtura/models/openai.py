@@ -12,8 +12,9 @@ from mixtura.catalog import Quirks, quirks
 from mixtura.errors import MalformedError, RejectedError, UnavailableError
 from mixtura.events import Emit
 from mixtura.manners import Manners, accounted, told, told_anew
+from mixtura.redaction import Redactor, in_use
 from mixtura.types import Completion, Request
-from mixtura.upstream import Clocks, Reply, Secret, error_in_stream, posted
+from mixtura.upstream import Clocks, Reply, Secret, error_in_stream, posted, redactor_of
 from mixtura.wire import Assembly, chunk, request_json
 
 DONE = b"[DONE]"
@@ -26,7 +27,8 @@ class OpenAI:
     *name* is what Mixtura calls it, *model* what the endpoint calls it. Always streams, so
     that a hung upstream is noticed and an answer that breaks off is not taken for whole.
     *extra* is put into every request's body as it is. *key_header* takes the key where that
-    is not a bearer's; *known* is what the model's name tells.
+    is not a bearer's; *known* is what the model's name tells. What *redactor* knows as secrets,
+    those given here, and a proxy's login come back in no answer.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class OpenAI:
         window: int | None = None,
         sees: bool | None = None,
         known: Quirks | None = None,
+        redactor: Redactor | None = None,
     ) -> None:
         self._model = model
         self._name = name or model
@@ -51,6 +54,7 @@ class OpenAI:
         self._clocks = clocks or Clocks()
         self._headers = dict(headers or {})
         self._extra = dict(extra or {})
+        self._redactor = redactor_of(base_url, api_key, self._headers, self._extra, redactor)
         self._key_header = key_header
         self.window = window
         self.sees = sees
@@ -68,7 +72,8 @@ class OpenAI:
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        return await self._manners.ask(body, send, emit)
+        with in_use(self._redactor):
+            return await self._manners.ask(body, send, emit)
 
     async def _send(self, body: dict[str, Any], request: Request, emit: Emit | None) -> Completion:
         if ACCOUNT.get() and not {"max_tokens", "max_completion_tokens"} & body.keys():

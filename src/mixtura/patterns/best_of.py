@@ -12,9 +12,10 @@ from typing import NamedTuple
 from mixtura.engine import propose, reading
 from mixtura.errors import ModelError, QuorumNotMetError
 from mixtura.events import Emit
-from mixtura.model import Model, Wrapper
+from mixtura.model import Model
 from mixtura.patterns.chosen import Verdict, instead, readable
 from mixtura.patterns.ranked import STEADY
+from mixtura.patterns.verdict_calls import Judge, Said
 from mixtura.patterns.verdicts import named_number
 from mixtura.prompts import judging
 from mixtura.roles import Layer, Planned, Proposer
@@ -36,8 +37,8 @@ class BestOf:
 
     *by* is a function that scores, or a model that is asked for a score of 0 to 10 for each
     proposal by itself, so that no place among others can help one. A proposal without a score
-    (the judge failed, its verdict cannot be read, the function raised ModelError or gave no
-    number) is out; where none has one, the closest to the others is taken. Either is said.
+    (the judge failed, or gave none when it was asked twice; the function raised ModelError or gave
+    no number) is out; where none has one, the closest to the others is taken. Either is said.
     """
 
     by: Verifier | Model
@@ -90,21 +91,21 @@ class BestOf:
         except QuorumNotMetError as error:  # then some are without
             charges = error.charges
             lost = f"the judge {judge.name} failed: {error.causes[0]}"
-        marks = [_mark(judge, reader.verdict, lost) for reader in readers]
+        marks = [_mark(judge, reader.said, lost) for reader in readers]
         return [marks[0]._replace(charges=charges), *marks[1:]]
 
 
-class _Reader(Wrapper):
+class _Reader(Judge[float]):
     """The judge with one proposal before it."""
 
     def __init__(self, judge: Model, proposal: Completion) -> None:
-        super().__init__(judge)
+        super().__init__(judge, _score)
         self.proposal = proposal
-        self.verdict: Completion | None = None
 
-    async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
-        self.verdict = await self._model.complete(request, emit)
-        return self.verdict
+
+def _score(reply: Completion) -> float | None:
+    score = named_number(reply, "score")
+    return score if score is not None and 0 <= score <= MOST else None
 
 
 class _Mark(NamedTuple):
@@ -115,13 +116,12 @@ class _Mark(NamedTuple):
     charges: tuple[Charge, ...] = ()
 
 
-def _mark(judge: Model, verdict: Completion | None, lost: str) -> _Mark:
-    if verdict is None:
+def _mark(judge: Model, said: Said[float] | None, lost: str) -> _Mark:
+    if said is None:
         return _Mark(None, lost)
-    score = named_number(verdict, "score")
-    if score is None or not 0 <= score <= MOST:
+    if said.verdict is None:
         return _Mark(None, f"the judge {judge.name} gave none from 0 to {MOST}")
-    return _Mark(score)
+    return _Mark(said.verdict)
 
 
 async def _verified(

@@ -11,6 +11,7 @@ from mixtura.errors import QuorumNotMetError
 from mixtura.events import Emit
 from mixtura.model import Model
 from mixtura.patterns.chosen import Verdict, instead, readable
+from mixtura.patterns.verdict_calls import Judge
 from mixtura.patterns.verdicts import named_number
 from mixtura.prompts import ranking
 from mixtura.roles import Layer, Planned, Proposer
@@ -27,9 +28,9 @@ class Ranker:
     with: it reads every proposal, and its choice is the answer, to the letter.
 
     The proposals stand before it without names, in an order of the run's own: judges favour
-    places (Zheng et al. 2023, arXiv 2306.05685, section 3.3). A verdict that cannot be read, or
-    a ranker that fails, leaves the choice to the proposals: the closest to the others is taken,
-    and the answer is marked as degraded.
+    places (Zheng et al. 2023, arXiv 2306.05685, section 3.3). A verdict that cannot be read is
+    asked for again, once. Without one, or when the ranker fails, the choice is left to the
+    proposals: the closest to the others is taken, and the answer is marked as degraded.
     """
 
     model: Model
@@ -47,17 +48,24 @@ class Ranker:
     ) -> Verdict:
         order = shuffled(request, proposals)
         shown = [readable(proposals[i]) for i in order]
-        seat = Layer((Proposer(self.model, self.sampling),))
+        judge = Judge(self.model, lambda reply: _slot(reply, len(order)))
+        seat = Layer((Proposer(judge, self.sampling),))
         try:
             found = await propose(seat, reading(ranking, request), shown, depth=1, emit=emit)
         except QuorumNotMetError as error:
             problem = f"the ranker {self.name} failed: {error.causes[0]}"
             return instead(proposals, problem, error.charges)
-        slot = named_number(found.proposals[0], "best")
-        if slot is None or slot not in range(1, len(order) + 1):
+        slot = judge.said.verdict if judge.said else None
+        if slot is None:
             problem = f"the ranker {self.name} named none of the {len(order)} proposals"
             return instead(proposals, problem, found.charges)
-        return Verdict(order[int(slot) - 1], f"the best for {self.name}", found.charges)
+        return Verdict(order[slot - 1], f"the best for {self.name}", found.charges)
+
+
+def _slot(reply: Completion, proposals: int) -> int | None:
+    """The number of the proposal that is named."""
+    slot = named_number(reply, "best")
+    return int(slot) if slot is not None and slot in range(1, proposals + 1) else None
 
 
 def shuffled(request: Request, proposals: Sequence[Completion]) -> list[int]:

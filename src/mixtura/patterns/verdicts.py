@@ -1,31 +1,354 @@
-"""What a ranker or a judge wrote, read strictly: a number, or nothing."""
+"""
+What a ranker, a judge or a grader says in the end: its last line, or nothing.
+
+What it quotes, tells or explains before that is no verdict. A reply with two different verdicts,
+each on a line of its own, has none.
+"""
 
 from __future__ import annotations
 
+import html
+import json
 import re
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
+from mixtura.text import visible
 from mixtura.types import Completion
 
-_NUMBER = r"(-?[0-9]{1,9}(?:\.[0-9]{1,9})?)"
-_AROUND = " \t*_`#>\"'()[]{}.:"
-"""What may stand around a number that is a line of its own."""
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+LONGEST_LINE = 400
+"""Characters of a line that can be a verdict: what is longer tells something."""
+
+# Words that may lead to a verdict in its line: others may belong to a quotation.
+LEADING = frozenset(
+    """
+    note so thus therefore hence accordingly and then now here finally overall in conclusion summary
+    short sum all the my our this that final last own i we a an it its give given giving assign
+    award conclude is as result
+    """.split()  # noqa: SIM905 - a list of words is easier to read so
+)
+# A remark behind a verdict must not take it back, or leave it open.
+_DOUBT = re.compile(
+    r"\b(?:no|not|never|but|however|although|wait|unless|if|or|rather|instead|actually)\b|n't\b",
+    re.IGNORECASE,
+)
+_TELLING = re.compile(
+    r"\b(?:says?|said|writes?|wrote|written|reads?|claims?|states?|ends?|begins?|asks?|tells?"
+    r"|contains?|quot\w+|instruct\w*|demands?|adds?|insists?|prompts?|reply|replies|injection"
+    r"|example|like this)\b[^.!?]*$",
+    re.IGNORECASE,
+)
+_OWN_WORDS = re.compile(
+    r"(?:(?:so|thus|therefore|hence),? )?I (?:say|state|claim):$", re.IGNORECASE
+)
+_MARKER = re.compile(r"(?:>+\s*|#+\s*|[-*+•]\s+|[0-9]{1,2}[.)]\s+)+(?=\S)")
+_FENCE = re.compile(r"\s*(?:```|~~~)\s*[\w+-]*\s*$")
+_ENDING = re.compile(r"(?:\s*(?:<\|[^|<>\n]{1,40}\|>|</?s>|<eos>|<end_of_turn>))+\s*$")
+_FONT = re.compile(r"\\(?:boxed|fbox|text|textbf|mathbf|mathrm|bm)\s*\{([^{}]*)\}")
+_ESCAPE = re.compile(r"\\([\[\](){}*_`><#.~!|=-])")
+_THOUGHT = re.compile(r"\s*<(think|thinking|thought|reasoning)>.*?(</\1>|\Z)", re.DOTALL)
+_SIGNS = str.maketrans(
+    {
+        "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "﹣": "-", "－": "-",
+        "≫": ">>", "≪": "<<", "≈": "=", "≃": "=", "⟦": "[[", "⟧": "]]", "【": "[", "】": "]",
+        "“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "‘": "'", "’": "'", "→": "->",
+        "\u2028": "\n", "\u2029": "\n", "\x85": "\n", "\x0b": "\n", "\x0c": "\n", "\r": "\n",
+    }
+)  # fmt: skip
+_HALVES = {"½": ".5", "¼": ".25", "¾": ".75"}
+
+
+class VerdictForm(Protocol[T_co]):
+    """How one kind of verdict is written, and read from a line."""
+
+    @property
+    def keys(self) -> str:
+        """The pattern of its names: of a field in JSON, of what stands before it in a line."""
+        ...
+
+    def named(self, line: str) -> T_co | None:
+        """The verdict of a line that is nothing but one, with its name or in its own marks."""
+        ...
+
+    def bare(self, line: str) -> T_co | None:
+        """The verdict of a last line that is nothing but its value."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Form(Generic[T]):
+    """
+    How one kind of verdict is written.
+
+    *keys* and *value* are patterns: what stands before it (``Grade:``), and what it is;
+    *rivals* finds in a remark what could be another. *parse* gives its worth, None for none.
+    """
+
+    keys: str
+    value: str
+    parse: Callable[[re.Match[str]], T | None]
+    rivals: str
+    between: str = r":|=|->|=>|\bis\b:?"
+    remark: str = r"(?!)"
+    """What else may follow a value and belongs to it."""
+    alone: bool = True
+    """Whether a value counts also without a name before it."""
+
+    def named(self, line: str) -> T | None:
+        """The verdict of a line that is nothing but one, with its name."""
+        found = re.fullmatch(
+            rf"(?P<lead>.*?)(?P<quote>[\"']?)\b(?:{self.keys})\b[\"')\]]*\s*(?:{self.between})\s*"
+            rf"[\"'(\[{{]*{self.value}(?P<tail>.*)",
+            line,
+            re.IGNORECASE,
+        )
+        if found is None or not self._leads(found["lead"], found["quote"]):
+            return None
+        return self.parse(found) if self._follows(found["tail"]) else None
+
+    def bare(self, line: str) -> T | None:
+        """The verdict of a line that is nothing but its value."""
+        found = re.fullmatch(
+            rf"[\"'(\[{{]*{self.value}[\"')\]}}]*[.!]*(?P<tail>\s*\([^()]*\))?[.!]*",
+            line,
+            re.IGNORECASE,
+        )
+        if not self.alone or found is None or self._doubted(found["tail"] or ""):
+            return None
+        return self.parse(found)
+
+    def _leads(self, lead: str, quote: str) -> bool:
+        words = re.findall(r"[^\W_]+", lead.casefold())
+        if quote and words:  # `It ends with "Grade: 8"` quotes
+            return False
+        return all(
+            word in LEADING or re.fullmatch(self.keys, word, re.IGNORECASE) for word in words
+        )
+
+    def _follows(self, tail: str) -> bool:
+        tail = (
+            tail.lstrip("\"')]}").rstrip(" .!\"')]}") if not tail.lstrip().startswith("(") else tail
+        )
+        if not tail.strip(" .!") or re.fullmatch(self.remark, tail, re.IGNORECASE):
+            return True
+        told = re.fullmatch(
+            r"\s*(?:\(.*\)[\s.!]*|[,;:.!]\s+.*|-\s+.*|\s(?:because|since)\b.*)", tail
+        )
+        return told is not None and not self._doubted(tail)
+
+    def _doubted(self, remark: str) -> bool:
+        return bool(_DOUBT.search(remark) or re.search(self.rivals, remark))
+
+
+def read_verdict(said: Completion, form: VerdictForm[T]) -> T | None:
+    """
+    The verdict in the last line of a reply that came to its end.
+
+    None where there is none, or where the reply gives two that differ, each on its own line.
+    """
+    if said.finish_reason != "stop":
+        return None
+    lines = verdict_lines(said.text)
+    return read_lines(lines, form) if lines else None
+
+
+def read_lines(lines: Sequence[Line], form: VerdictForm[T]) -> T | None:
+    """The verdict in the last of *lines*; None as in ``read_verdict``."""
+    *before, last = lines
+    told = next((line for line in reversed(before) if line.quoted < last.quoted), None)
+    if (before and _quotes(before[-1])) or (last.quoted and told and _TELLING.search(told.text)):
+        return None
+    verdict = _of_line(last, form)
+    if verdict is None:
+        return None
+    others = {form.named(line.text) for line in own_lines(before)} - {None, verdict}
+    return None if others else verdict
+
+
+def read_names(lines: Sequence[Line], forms: Mapping[str, VerdictForm[T]]) -> dict[str, T] | None:
+    """
+    The verdict that each name has in the last lines, which hold nothing else.
+
+    None where one has none there, or anywhere in the reply another one.
+    """
+    found: dict[str, T] = {}
+    at = len(lines)
+    while at and len(found) < len(forms):
+        at -= 1
+        here = {name: _of_line(lines[at], form) for name, form in forms.items()}
+        there = {name: value for name, value in here.items() if value is not None}
+        if not there or found.keys() & there.keys():
+            return None
+        found |= there
+    if (at and _quotes(lines[at - 1])) or len(found) < len(forms):
+        return None
+    before = own_lines(lines[:at])
+    others = [
+        name
+        for name, form in forms.items()
+        for line in before
+        if form.named(line.text) not in (None, found[name])
+    ]
+    return None if others else {name: found[name] for name in forms}
+
+
+def own_lines(lines: Sequence[Line]) -> list[Line]:
+    """The lines that are no quotation."""
+    before = [None, *lines]
+    return [
+        line
+        for line, above in zip(lines, before, strict=False)
+        if not line.quoted and not (above and _quotes(above))
+    ]
+
+
+def _of_line(line: Line, form: VerdictForm[T]) -> T | None:
+    for verdict in (_structured(line, form), form.named(line.text), form.bare(line.text)):
+        if verdict is not None:
+            return verdict
+    return None
+
+
+def _quotes(line: Line) -> bool:
+    """Whether what comes next is another's words."""
+    told = line.text
+    return told.endswith(":") and bool(_TELLING.search(told)) and not _OWN_WORDS.match(told)
+
+
+class Line(NamedTuple):
+    """A line of a reply as it is read: plain letters, without marks of layout."""
+
+    text: str
+    raw: str
+    quoted: bool
+
+
+def verdict_lines(reply: str) -> list[Line]:
+    """The lines of a reply that say something, without thoughts and marks of layout."""
+    text = html.unescape(reply)
+    text = visible(text.translate(_SIGNS))
+    while opened := _THOUGHT.match(text):
+        text = text[opened.end() :]
+    text = plain_characters(text.rpartition("</think>")[2])
+    lines: list[Line] = []
+    fenced = False
+    for raw in _one_line_object(text).split("\n"):
+        if _FENCE.match(raw):
+            fenced = not fenced
+            continue
+        line = _ENDING.sub("", raw[: LONGEST_LINE + 1]).strip()
+        quoted = fenced or line.startswith(">")
+        line = _FONT.sub(r"\1", line)
+        line = _ESCAPE.sub(r"\1", line).replace("$", "")
+        line = re.sub(r"\*+|`+|__+|~~", "", _unmarked(line)).strip()
+        if len(raw) > LONGEST_LINE:
+            line = "…"
+        if re.search(r"[^\W_]", line) or line == "…":
+            lines.append(Line(_unmarked(line), raw, quoted))
+    return lines
+
+
+def _one_line_object(text: str) -> str:
+    """The text with a JSON object at its end, if there is one, on a line of its own."""
+    end = text.rstrip("` \n~").rfind("}") + 1
+    if not text[:end].rstrip().endswith("}") or text[end:].strip("` \n~"):
+        return text
+    for start in [match.start() for match in re.finditer(r"^\s*\{", text[:end], re.MULTILINE)][-4:]:
+        try:
+            json.loads(text[start:end])
+        except (ValueError, RecursionError):
+            continue
+        return f"{text[:start]}\n{' '.join(text[start:end].split())}{text[end:]}"
+    return text
+
+
+def _unmarked(line: str) -> str:
+    marker = _MARKER.match(line)
+    return line[marker.end() :] if marker else line
+
+
+def plain_characters(text: str) -> str:
+    """Wide, stylized and other languages' digits and signs as they are on a keyboard."""
+    if text.isascii():
+        return text
+    return "".join(
+        c if c.isascii() else _plain(c, text[at - 1] if at else "") for at, c in enumerate(text)
+    )
+
+
+def _plain(character: str, before: str) -> str:
+    if character in _HALVES:
+        return _HALVES[character] if before.isdecimal() else "?"
+    # 10² is not 102.
+    if unicodedata.decomposition(character).startswith(("<super>", "<sub>", "<fraction>")):
+        return "?"
+    digit = unicodedata.decimal(character, None)
+    plain = str(digit) if digit is not None else unicodedata.normalize("NFKC", character)
+    return plain.translate(_SIGNS)
+
+
+def _structured(line: Line, form: VerdictForm[T]) -> T | None:
+    """The verdict in a line that is one JSON object."""
+    start = line.raw.find("{")
+    if start < 0 or line.raw[:start].strip(" `*>"):
+        return None
+    try:
+        rows: Any = json.loads(line.raw[start:].strip(" `*"), object_pairs_hook=list)
+    except (ValueError, RecursionError):
+        return None
+    return _of_fields(cast(list[tuple[str, Any]], rows), form)
+
+
+def _of_fields(rows: Iterable[tuple[str, Any]], form: VerdictForm[T]) -> T | None:
+    """The verdict among the fields of an object; None where two of its names differ."""
+    found: set[T | None] = set()
+    for name, value in rows:
+        if re.fullmatch(form.keys, name.strip(), re.IGNORECASE):
+            written = isinstance(value, str | int | float) and not isinstance(value, bool)
+            found.add(form.named(f"{name}: {value}") if written else None)
+    return found.pop() if len(found) == 1 else None
+
+
+# ---- numbers
+
+
+def number_form(keys: str, most: float | None = None, *, named: bool = False) -> Form[float]:
+    """
+    A number behind a name or alone, out of *most* where it says of how many.
+
+    *named*: only ``:`` and ``=`` stand between.
+    """
+
+    def parse(found: re.Match[str]) -> float | None:
+        out_of = found["of"]
+        if out_of and (most is None or (10 if out_of.lower() == "ten" else float(out_of)) != most):
+            return None
+        return float(found["number"])
+
+    return Form(
+        keys=keys,
+        value=r"(?P<number>[+-]?[0-9]{1,9}(?:\.[0-9]{1,9})?)(?![0-9])"
+        r"(?:[\"')\]}\s]*(?:/|\b(?:out )?of\b)\s*(?P<of>[0-9]{1,3}(?:\.0)?|ten)(?![0-9/]|\.[0-9]))?"
+        r"(?:\s+(?:points?|stars?))?",
+        parse=parse,
+        rivals=r"[0-9]",
+        between=r":|=" if named else r":|=|->|=>|\bis\b:?|\bof\b:?",
+    )
 
 
 def named_number(said: Completion, key: str) -> float | None:
     """
-    The number in the last line with ``"key": number``, or alone in the last line of all.
+    The number of the last line, named *key* or alone.
 
-    None where there is none, or two that differ in one line; an answer that was cut off
-    counts only where the number is all of it.
+    An answer that was cut off counts only where the number is all of it.
     """
-    lines = [line for line in said.text.splitlines() if line.strip(_AROUND)]
-    if not lines:
-        return None
-    if said.finish_reason != "stop" and len(lines) > 1:
-        return None
-    named = re.compile(rf"\b{key}\b[\"'`* ]*[:=][\"'`* ]*{_NUMBER}(?![\w.]*\d)", re.IGNORECASE)
-    for line in reversed(lines):
-        if found := {float(number) for number in named.findall(line)}:
-            return found.pop() if len(found) == 1 else None
-    alone = re.fullmatch(_NUMBER, lines[-1].strip(_AROUND))
-    return float(alone[1]) if alone else None
+    form = number_form(key, 10 if key == "score" else None, named=True)
+    if said.finish_reason == "stop":
+        return read_verdict(said, form)
+    lines = verdict_lines(said.text)
+    return form.bare(lines[0].text) if len(lines) == 1 else None

@@ -1,35 +1,25 @@
-"""Who may come in, what a key may use, and how often."""
+"""Keys: whose a request is, what it may use, and how often."""
 
 from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
-from ipaddress import ip_address
 
 from starlette.types import Scope
 
 from mixtura.budget import DayPurse, Purse
 from mixtura.errors import ConfigError
+from mixtura.redaction import NOTHING, Redactor
 from mixtura.schema import KeyTable, ServeTable
 from mixtura.server.dialect import Refused
+from mixtura.server.sites import is_loopback
 from mixtura.store import DayBook, Store
 
 MINUTE = 60.0
-MOST_HEARD = 64
-"""Host headers that are remembered as ours."""
-LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+CLIENT = "mixtura.client"
+"""In a request's scope: whose it is, once that was looked up."""
 
 
 class Meter:
@@ -61,9 +51,12 @@ class Client:
         table: KeyTable | None,
         purses: Sequence[Purse] = (),
         clock: Callable[[], float] = time.monotonic,
+        *,
+        default: str = "default",
     ) -> None:
         self.name = name
         self.models = None if table is None or table.models is None else frozenset(table.models)
+        self._default = default
         self.purses = purses
         requests = table.requests_per_minute if table else None
         tokens = table.tokens_per_minute if table else None
@@ -75,8 +68,27 @@ class Client:
         """Its tokens are limited."""
         return self._tokens is not None
 
-    def may_use(self, name: str) -> bool:
+    def lists(self, name: str) -> bool:
+        """Whether its key's table names a model; without a list it names all."""
         return self.models is None or name in self.models
+
+    def may_use(self, name: str) -> bool:
+        """`default` may be used by whoever may use what it stands for; not the other way round."""
+        return self.lists(name) or (name == "default" and self.lists(self._default))
+
+    def check(self, names: Mapping[str, str]) -> None:
+        """
+        Raises Refused (403) unless its key may use all *names*, each with the field it is from.
+
+        The only place where that is decided. A configured mixture is one name: its members
+        come along with it.
+        """
+        for name, param in names.items():
+            if not self.may_use(name):
+                said = f"the key {self.name} may not use `{name}`"
+                raise Refused(
+                    403, said, kind="permission_error", code="model_not_allowed", param=param
+                )
 
     def admit(self) -> None:
         """Count a request. Raises Refused (429) when the key has had its share."""
@@ -100,17 +112,24 @@ class Client:
 
 
 class Doors:
-    """Checks a request's host and key before anything else is looked at."""
+    """Checks a request's key before anything that only a key may see."""
 
-    def __init__(self, table: ServeTable, host: str, store: Store) -> None:
+    def __init__(
+        self,
+        table: ServeTable,
+        host: str,
+        store: Store,
+        redactor: Redactor = NOTHING,
+        *,
+        default: str = "default",
+    ) -> None:
+        """*default*: the mixture that `default` stands for."""
+        self._redactor = redactor
         self._keys = {
-            key.sha256.lower(): Client(name, key, _purses(name, key, store))
+            key.sha256.lower(): Client(name, key, _purses(name, key, store), default=default)
             for name, key in table.keys.items()
         }
         self._anyone = Client("anyone", None)
-        self._hosts = _names(table, host)
-        self._heard: set[bytes] = set()
-        """Host headers that were found to be ours."""
         if not self._keys and not is_loopback(host):
             raise ConfigError(
                 f"{host} can be reached from other machines, and there are no keys: make one with"
@@ -123,36 +142,26 @@ class Doors:
         """A key is needed."""
         return bool(self._keys)
 
-    def check_host(self, scope: Scope) -> None:
-        """
-        A page elsewhere may point its own name at this address: that name is not ours.
-
-        Of two names who is between us may have read the other. Raises Refused.
-        """
-        names = [value for known, value in scope["headers"] if known == b"host"]
-        if len(names) > 1:
-            raise Refused(400, "a request has one Host header", code="unknown_host")
-        if self._hosts is None or (names and names[0] in self._heard):
-            return
-        name = names[0].decode("latin-1") if names else ""
-        bare = name if name.endswith("]") else name.rpartition(":")[0] or name
-        if bare.lower() not in self._hosts:
-            said = f"this server is not called {bare!r}: add it to `hosts` under [serve]"
-            raise Refused(421, said, code="unknown_host")
-        if len(self._heard) < MOST_HEARD:
-            self._heard.update(names)
+    def redactor(self, scope: Scope) -> Redactor:
+        """Knows the secrets of the configuration, and the key that a request presents."""
+        given = _given(scope)
+        return self._redactor.plus([given]) if given else self._redactor
 
     def client(self, scope: Scope) -> Client:
         """Whose key it is. Raises Refused (401)."""
-        if not self._keys:
-            return self._anyone
+        known: Client | None = scope.get(CLIENT)
+        if known is None:
+            known = scope[CLIENT] = self._known(scope) if self._keys else self._anyone
+        return known
+
+    def _known(self, scope: Scope) -> Client:
         given = _given(scope)
         digest = sha256(given.encode()).hexdigest()
         found: Client | None = None
         for known, client in self._keys.items():  # all of them, so that time tells nothing
             if hmac.compare_digest(known, digest):
                 found = client
-        if found is None:
+        if found is None or not given:
             said = "this is no key of this server" if given else "a key is needed"
             raise Refused(
                 401, f"{said}: send `Authorization: Bearer KEY`", kind="authentication_error",
@@ -179,12 +188,3 @@ def _purses(name: str, key: KeyTable, store: Store) -> Sequence[Purse]:
         return ()
     book = DayBook(store, f"client {name}")
     return (DayPurse(f"the key {name} for the day", book, key.day_usd, key.day_tokens),)
-
-
-def _names(table: ServeTable, host: str) -> frozenset[str] | None:
-    """The names that this server goes by; None where any will do, because keys are needed."""
-    if table.hosts:
-        return frozenset(name.lower() for name in (*table.hosts, *LOOPBACK_NAMES))
-    if is_loopback(host):
-        return frozenset((*LOOPBACK_NAMES, host.lower()))
-    return None

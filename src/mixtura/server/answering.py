@@ -12,7 +12,9 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from mixtura.credentials import mask_keys
 from mixtura.events import Event, Place, Token
+from mixtura.redaction import redacted
 from mixtura.server.access import header
 from mixtura.server.dialect import About, Dialect, Refused, Writer
 from mixtura.server.frames import frame
@@ -113,11 +115,24 @@ def json_response(
     return Response(msgspec.json.encode(data), status, headers, JSON)
 
 
+def _safe(refused: Refused) -> Refused:
+    """The same without a key in it, the client's own neither: it may repeat what was sent."""
+    return Refused(
+        refused.status,
+        mask_keys(redacted(refused.message), names=True),
+        kind=refused.kind,
+        code=refused.code and redacted(refused.code),
+        param=refused.param and redacted(refused.param),
+        retry_after=refused.retry_after,
+    )
+
+
 def refusal(
     dialect: Dialect, refused: Refused, headers: Mapping[str, str] | None = None
 ) -> Response:
     """An error before anything was sent; *headers* of the run that failed."""
     headers = dict(headers or {})
+    refused = _safe(refused)
     if refused.retry_after is not None:
         headers["retry-after"] = str(max(math.ceil(refused.retry_after), 1))
     if refused.status == 401:
@@ -236,7 +251,7 @@ class Live(Response):
         try:
             answers = await self._service.run(self._job, self._watch)
         except Refused as refused:
-            return refused
+            return _safe(refused)
         self._begin()
         for choice, answer in enumerate(answers):
             if rest := answer.text[self._sent[choice] :]:

@@ -16,17 +16,23 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mixtura.config import Config
+from mixtura.logs import keep_secrets_out
+from mixtura.redaction import in_use
 from mixtura.server import metrics, openapi, pages
 from mixtura.server.access import Doors
 from mixtura.server.answering import Endpoint, json_response, refusal
 from mixtura.server.chat import Chat
+from mixtura.server.choice import DEFAULT, meant
 from mixtura.server.dialect import Dialect, Refused
 from mixtura.server.messages import Messages
 from mixtura.server.models import listed, offered, one_listed, problem
 from mixtura.server.responses import Responses
 from mixtura.server.service import Service
+from mixtura.server.sites import Sites
 
 DIALECTS: tuple[Dialect, ...] = (Chat(), Responses(), Messages())
+NO_SOCKETS = 1008
+"""What closes a WebSocket before it opens: there is none here."""
 Handler = Callable[[Service, Request], Awaitable[Response]]
 
 
@@ -39,7 +45,8 @@ def make_app(
 
     Raises ConfigError when that address may not be served as it is configured.
     """
-    doors = Doors(config.serve, host, config.store)
+    keep_secrets_out()
+    doors = Doors(config.serve, host, config.store, config.redactor, default=meant(config, DEFAULT))
     service = Service(config, doors, max_cost=max_cost, deadline=deadline)
 
     @asynccontextmanager
@@ -66,7 +73,8 @@ def make_app(
         middleware=_middleware(config),
         exception_handlers={HTTPException: _http_error, Exception: _bug},
     )
-    app.add_middleware(Front, service=service, straight=not config.serve.cors)
+    sites = Sites(config.serve, host)
+    app.add_middleware(Front, service=service, sites=sites, straight=not config.serve.cors)
     app.state.service = service
     return app
 
@@ -87,19 +95,24 @@ def _middleware(config: Config) -> list[Middleware]:
 
 class Front:
     """
-    Before every route: the host's name is ours. After it: the answer is counted.
+    Before every route: the host's name is ours, and so is the page that asks, if one does. After
+    it: the answer is counted.
 
     *straight*: calls in one of the dialects need nothing of what else stands before the routes.
     """
 
-    def __init__(self, app: ASGIApp, service: Service, *, straight: bool) -> None:
+    def __init__(self, app: ASGIApp, service: Service, sites: Sites, *, straight: bool) -> None:
         self._app = app
         self._service = service
+        self._sites = sites
         self._straight = {("POST", d.path): Endpoint(service, d) for d in DIALECTS if straight}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": NO_SOCKETS})
             return
 
         straight = self._straight.get((scope["method"], scope["path"]))
@@ -108,17 +121,17 @@ class Front:
             if message["type"] == "http.response.start":
                 route = scope.get("route")
                 path = route.path if isinstance(route, Route) else "other"
-                self._service.metrics.answered(
-                    scope["path"] if straight else path, message["status"]
-                )
+                path = scope["path"] if straight else path
+                self._service.answered(scope, path, message["status"])
             await send(message)
 
-        try:
-            self._service.doors.check_host(scope)
-        except Refused as refused:
-            await refusal(_dialect(scope["path"]), refused)(scope, receive, counted)
-            return
-        await (straight or self._app)(scope, receive, counted)
+        with in_use(self._service.doors.redactor(scope)):
+            try:
+                self._sites.check(scope)
+            except Refused as refused:
+                await refusal(_dialect(scope["path"]), refused)(scope, receive, counted)
+                return
+            await (straight or self._app)(scope, receive, counted)
 
 
 async def _guarded(service: Service, handler: Handler, request: Request) -> Response:
@@ -140,16 +153,20 @@ async def _ready(service: Service, request: Request) -> Response:
     if said is None:
         return await _alive(request)
     try:
-        service.doors.client(request.scope)
+        told = service.doors.client(request.scope).may_use(DEFAULT)
     except Refused:
-        said = "the default mixture cannot answer: a request with a key is told why"
+        told = False
+    if not told:
+        said = "the default mixture cannot answer: a request with a key for it is told why"
     refused = Refused(503, said, kind="api_error", code="model_not_ready")
     return refusal(_dialect(request.url.path), refused)
 
 
-async def _metrics(service: Service, _: Request) -> Response:
+async def _metrics(service: Service, request: Request) -> Response:
+    """Of the whole server; a key that may use some models sees its own requests only."""
     service.settle()
-    return Response(service.metrics.text(), media_type=metrics.CONTENT_TYPE)
+    seen = service.metrics_for(service.doors.client(request.scope))
+    return Response(seen.text(), media_type=metrics.CONTENT_TYPE)
 
 
 async def _openapi(service: Service, request: Request) -> Response:

@@ -31,11 +31,13 @@ class _Crowd:
 
 
 class Metrics:
-    """One registry of its own for each server."""
+    """One registry of its own for each server, or for one client of it."""
 
-    def __init__(self, turnstile: Turnstile) -> None:
+    def __init__(self, turnstile: Turnstile | None = None) -> None:
+        """*turnstile*: also tell how many run and wait, whoever they are."""
         self._registry = own = CollectorRegistry()
-        own.register(_Crowd(turnstile))  # pyright: ignore[reportArgumentType]
+        if turnstile:
+            own.register(_Crowd(turnstile))  # pyright: ignore[reportArgumentType]
         self._requests = Counter(
             "mixtura_requests", "Requests answered", ("path", "status"), registry=own
         )

@@ -46,7 +46,7 @@ def offered(service: Service, client: Any) -> list[str]:
     names += [name for name in single(config) if problem(config, name) is None]
     if "default" not in names:
         names.insert(0, "default")
-    return [name for name in dict.fromkeys(names) if client.may_use(name)]
+    return [name for name in dict.fromkeys(names) if client.lists(name)]
 
 
 async def listed(service: Service, request: Request) -> Response:

@@ -23,6 +23,7 @@ from mixtura.server import page
 from mixtura.server.access import Client
 from mixtura.server.answering import json_response, received
 from mixtura.server.chat import MessageBody
+from mixtura.server.choice import meant
 from mixtura.server.dialect import Call, Refused, Wish
 from mixtura.server.failures import refusal
 from mixtura.server.models import problem, single
@@ -92,7 +93,7 @@ async def _setup(service: Service, request: Request) -> Response:
     models = [
         {"name": name, "where": _where(service, name), "problem": problem(config, name)}
         for name in single(config)
-        if client.may_use(name)
+        if client.lists(name)
     ]
     return json_response(
         {
@@ -108,19 +109,18 @@ async def _setup(service: Service, request: Request) -> Response:
 
 def _offered(service: Service, name: str, client: Client) -> bool:
     """Not the packaged `default` where another is the default, unless that is all it may use."""
-    return client.may_use(name) and (
-        service.meant(name) == name or not client.may_use(service.meant(name))
-    )
+    meaning = meant(service.config, name)
+    return client.lists(name) and (meaning == name or not client.lists(meaning))
 
 
 def _default(service: Service, client: Client) -> str | None:
     named = (service.config.default, "default")
-    return next((name for name in named if client.may_use(name)), None)
+    return next((name for name in named if client.lists(name)), None)
 
 
 def _mixture(service: Service, name: str) -> dict[str, Any]:
     config = service.config
-    plan = config.plan(service.meant(name))
+    plan = config.plan(meant(service.config, name))
     kind = plan.pattern.kind
     auto = config.mixtures()[name].members() & {AUTO, AUTO_TEAM}
     return {
@@ -130,7 +130,7 @@ def _mixture(service: Service, name: str) -> dict[str, Any]:
         "aggregator": plan.aggregator,
         "calls": config.calls(plan),
         "auto": config.auto().why if auto else None,
-        "problem": problem(config, service.meant(name)),
+        "problem": problem(config, meant(service.config, name)),
     }
 
 
@@ -150,7 +150,7 @@ async def _plan(service: Service, request: Request) -> Response:
     except (msgspec.DecodeError, MixturaError, UnicodeDecodeError) as error:
         raise Refused(400, f"the body is no plan: {error}") from None
     wanted = words.Request(tuple(said) or words.ask("").messages)
-    plan = service.plan(Call(asked.model, wanted, wish=asked.mixtura), client).plan
+    plan = service.chooser.choose(Call(asked.model, wanted, wish=asked.mixtura), client).plan
     try:
         return json_response(_planned(service, plan, wanted))
     except ConfigError as error:

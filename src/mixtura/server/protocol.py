@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mixtura.server.answering import WHOLE
+from mixtura.server.sites import TARGET
 
 LARGEST_HEAD = 64 * 1024
 """Bytes of a request before its body, beyond which it is not heard to its end."""
@@ -54,6 +56,12 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._heard()
+        if not self.url.startswith(b"/"):  # else uvicorn would pass over the host in it
+            scheme, sign, rest = self.url.partition(b"://")
+            if sign:
+                web = scheme.lower() in (b"http", b"https")
+                host = re.split(b"[/?#]", rest, maxsplit=1)[0] if web else b""
+                cast("dict[str, Any]", self.scope)[TARGET] = host
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from mixtura.redaction import current
 from mixtura.server.bodies import named_calls, used
 from mixtura.server.dialect import KEEP_ALIVE, About, Call, Refused, event_frame
 from mixtura.server.responses_asked import ResponsesBody, read
@@ -83,7 +84,7 @@ def _response(call: Call, about: About) -> dict[str, Any]:
     )  # fmt: skip
     parallel = body.get("parallel_tool_calls")
     text: dict[str, Any] = body.get("text") or {}
-    return {
+    response: dict[str, Any] = {
         "id": f"resp_{about.number}",
         "object": "response",
         "created_at": about.created,
@@ -107,6 +108,7 @@ def _response(call: Call, about: About) -> dict[str, Any]:
         "usage": None,
         **{name: body.get(name) for name in repeated},
     }
+    return current().data(response)
 
 
 def _ended(

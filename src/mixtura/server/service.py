@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-from mixtura import hub
+from starlette.types import Scope
+
 from mixtura.budget import Pocket
-from mixtura.config import PRESETS, Config
+from mixtura.config import Config
 from mixtura.errors import ConfigError, MixturaError, OutOfTimeError
 from mixtura.events import Event
 from mixtura.model import Model
-from mixtura.plan import Plan, Seated, seated
 from mixtura.record import State, ended, record
-from mixtura.server.access import Client, Doors
+from mixtura.redaction import Redactor, current
+from mixtura.server.access import CLIENT, Client, Doors
+from mixtura.server.choice import Choice, Chooser
 from mixtura.server.dialect import Call, Refused, Wish
 from mixtura.server.failures import refusal
 from mixtura.server.frames import summary
 from mixtura.server.metrics import Metrics
-from mixtura.server.side import is_side
 from mixtura.server.turnstile import Turnstile
 from mixtura.streaming import Recorder
 from mixtura.trace import Trace
@@ -31,8 +32,6 @@ from mixtura.turns import Turns
 from mixtura.types import Completion
 from mixtura.wire import estimate
 
-LONGEST_NAME = 2000
-"""Letters of a model's name: a mixture may be written as one."""
 SOON = 0.02
 """Seconds after which a run that has ended is counted and kept."""
 A_WHILE = 5.0
@@ -40,18 +39,6 @@ A_WHILE = 5.0
 
 Watch = Callable[[int, Event], None]
 """Told of every event of every answer that is under way."""
-
-
-class Choice(NamedTuple):
-    """What answers a call."""
-
-    name: str
-    plan: Plan
-    calls: int
-    label: str
-    """What metrics call it."""
-    side: bool = False
-    """A front end's small request that went to the model for those."""
 
 
 @dataclass(slots=True)
@@ -67,6 +54,8 @@ class Job:
     new_id: Callable[[], str]
     reserved: int
     """Tokens that were taken from the client's minute beforehand."""
+    redactor: Redactor = field(default_factory=current)
+    """Knows what its client may not see, and the client's own key."""
     started: float = field(default_factory=time.time)
     recorders: dict[int, Recorder] = field(default_factory=dict[int, Recorder])
     over: list[tuple[str, Trace]] | None = None
@@ -106,16 +95,16 @@ class Service:
         self.doors = doors
         self.turnstile = Turnstile(config.serve.at_once, config.serve.waiting)
         self.metrics = Metrics(self.turnstile)
+        self._own_metrics: dict[str, Metrics] = {}
+        """Those of clients whose keys may use some models only."""
         self._turns = Turns()
         self._running: set[asyncio.Task[Any]] = set()
         self._ending = False
         self._unsettled: list[Job] = []
         """Jobs that are over, until they are counted and kept."""
-        self._choices: dict[str, Choice] = {}
+        self.chooser = Chooser(config)
         self._models: dict[tuple[str, str, str], Model] = {}
         """What answers calls that wish for nothing, by choice, consultation and client."""
-        plans = (config.plan(name) for name in config.mixtures())
-        self._ours = frozenset(name for plan in plans for name in plan.members()) | set(hub.known())
         self._keeper = ThreadPoolExecutor(1, thread_name_prefix="mixtura-runs")
 
     async def close(self) -> None:
@@ -130,7 +119,7 @@ class Service:
 
     def job(self, call: Call, client: Client) -> Job:
         """Raises Refused when there is no such mixture, or the client may not use it."""
-        choice = self.plan(call, client)
+        choice = self.chooser.choose(call, client)
         model, deadline = self._runnable(choice, call.wish, client)
         expected = 0
         if client.counts_tokens:
@@ -162,120 +151,9 @@ class Service:
             if wish.chooses:  # what it asks for does not go together
                 raise Refused(400, str(error), code="not_possible", param="mixtura") from None
             raise Refused(503, str(error), kind="api_error", code="model_not_ready") from None
-        if usual and choice.name in self._choices:
+        if usual and choice.whole:
             self._models[key] = model
         return model, deadline
-
-    def plan(self, call: Call, client: Client) -> Choice:
-        """The plan that a call names or describes. Raises Refused."""
-        wish, serve = call.wish, self.config.serve
-        asked = wish.mixture or call.model
-        side = bool(serve.side) and wish == Wish() and is_side(call.request)
-        name = serve.side if side and serve.side else self.meant(asked)
-        if not side:
-            self._check_name(asked, client, "mixtura.mixture" if wish.mixture else "model")
-        choice = self._choices.get(name) or self._chosen(name, call, client)
-        if wish.chooses:
-            choice = self._changed(choice, call, client)
-        calls = choice.calls * call.n
-        if calls > serve.most_calls:
-            said = f"that takes {calls} calls, and one request may make {serve.most_calls}"
-            raise Refused(400, said, code="too_many_calls", param="model")
-        return choice._replace(side=side)
-
-    def _chosen(self, name: str, call: Call, client: Client) -> Choice:
-        """What a name stands for; worked out once where it is one of ours."""
-        plan = self._found(name, "mixtura.mixture" if call.wish.mixture else "model")
-        if ">" in name:
-            self._check_members(plan, client, "model")
-        plan = self._resolved(plan)
-        choice = Choice(name, plan, self.config.calls(plan), self.label(name))
-        if choice.label == name and ">" not in name:  # else each key's rights are looked at
-            self._choices[name] = choice
-        return choice
-
-    def meant(self, name: str) -> str:
-        """`default` is the configured default, unless someone made a mixture of that name."""
-        own = self.config.mixtures().get(name)
-        ours = own is None or own.where is None or own.where.source == PRESETS
-        return self.config.default if name == "default" and ours else name
-
-    def label(self, name: str) -> str:
-        """What metrics call a model: a name of ours, never a client's words."""
-        known = name in self.config.mixtures() or name in self.config.tables() or name in self._ours
-        return name if known else "other"
-
-    def _check_name(self, name: str, client: Client, param: str) -> None:
-        """Before anything is looked up, so that no one learns what else there is."""
-        if len(name) > LONGEST_NAME:
-            raise Refused(400, f"`{param}` is longer than {LONGEST_NAME} letters", param=param)
-        if client.models is not None and ">" not in name and not self._usable(name, client):
-            raise _forbidden(name, client)
-
-    def _usable(self, name: str, client: Client) -> bool:
-        return client.may_use(name) or client.may_use(self.meant(name))
-
-    def _check_members(self, plan: Plan, client: Client, param: str) -> None:
-        for name in sorted(plan.members()):
-            if not self._usable(name, client):
-                raise _forbidden(name, client)
-            self._found(name, param)
-
-    def _resolved(self, plan: Plan) -> Plan:
-        """A plan in which `default` stands for what it means here."""
-        if "default" not in plan.members():
-            return plan
-        layers = tuple(
-            tuple(replace(seat, model=self.meant(seat.model)) for seat in row)
-            for row in plan.layers
-        )
-        return replace(plan, layers=layers, aggregator=self.meant(plan.aggregator))
-
-    def _changed(self, choice: Choice, call: Call, client: Client) -> Choice:
-        """A mixture with other members or another depth; all else in it stays as it was."""
-        wish, plan = call.wish, choice.plan
-        if wish.aggregator is not None:
-            self._check_name(wish.aggregator, client, "mixtura.aggregator")
-            self._found(wish.aggregator, "mixtura.aggregator")
-        if wish.proposers is not None:
-            plan = replace(plan, layers=(self._seats(plan, wish.proposers, client),) * max(
-                len(plan.layers), 1))  # fmt: skip
-        elif not plan.layers:
-            said = f"{plan.name} is a model alone: name `mixtura.proposers`, too"
-            raise Refused(400, said, param="mixtura")
-        if wish.layers is not None:
-            if wish.layers < 2 and wish.proposers is not None:
-                said = "`mixtura.layers` counts the aggregator's: with proposers it is at least 2"
-                raise Refused(400, said, param="mixtura.layers")
-            rows = plan.layers[: wish.layers - 1]
-            rows += (plan.layers[-1],) * (wish.layers - 1 - len(rows))
-            plan = replace(plan, layers=rows)
-        smallest = min((sum(s.samples for s in row) for row in plan.layers), default=1)
-        plan = replace(plan, quorum=min(plan.quorum, smallest))
-        plan = self._resolved(replace(plan, aggregator=wish.aggregator or plan.aggregator))
-        return choice._replace(plan=plan, calls=self.config.calls(plan))
-
-    def _seats(self, plan: Plan, names: Sequence[str], client: Client) -> tuple[Seated, ...]:
-        """New proposers; one that sat there already keeps its persona and its sampling."""
-        before = {seat.model: seat for row in reversed(plan.layers) for seat in row}
-        try:
-            seats = tuple(seated(name) for name in names)
-        except ConfigError as error:
-            raise Refused(400, str(error), param="mixtura.proposers") from None
-        for seat in seats:  # also one that sits there: a key may use it only as it was set up
-            self._check_name(seat.model, client, "mixtura.proposers")
-            self._found(seat.model, "mixtura.proposers")
-        return tuple(replace(before.get(seat.model, seat), samples=seat.samples) for seat in seats)
-
-    def _found(self, name: str, param: str) -> Plan:
-        """What a name means. A file on this machine has none unless it is configured."""
-        configured = name in self.config.tables() or name in self.config.mixtures()
-        if ".gguf" in name and not configured:
-            raise _unknown(f"the model `{name}` does not exist", param)
-        try:
-            return self.config.plan(name)
-        except ConfigError as error:
-            raise _unknown(str(error), param) from None
 
     # ---- running it
 
@@ -366,9 +244,40 @@ class Service:
             failed = job.failed if isinstance(job.failed, MixturaError) else None
             for number, trace in job.traces():
                 state, reason = ended(trace, failed)
-                self.metrics.ran(job.choice.label, trace, state, self.config.price, self.label)
+                self._count(job, trace, state)
                 if self.config.runs.keeps:
                     self._keeper.submit(self._keep, job, number, trace, state, reason)
+
+    def answered(self, scope: Scope, path: str, status: int) -> None:
+        """Count an answer to any request, *path* as the routes have it."""
+        for metrics in self._metrics_of(scope.get(CLIENT)):
+            metrics.answered(path, status)
+
+    def _count(self, job: Job, trace: Trace, state: State) -> None:
+        label, price = self.chooser.label, self.config.price
+        whole, *own = self._metrics_of(job.client)
+        whole.ran(job.choice.label, trace, state, price, label)
+        for metrics in own:
+            asked = self.chooser.label_for(job.choice.label, job.client)
+
+            def seen(name: str, asked: str = asked) -> str:
+                return name if job.client.lists(name) and label(name) == name else asked
+
+            metrics.ran(asked, trace, state, price, seen)
+
+    def _metrics_of(self, client: Client | None) -> list[Metrics]:
+        """The server's metrics, and those of a client whose key may not see them."""
+        if client is None or client.models is None:
+            return [self.metrics]
+        return [self.metrics, self.metrics_for(client)]
+
+    def metrics_for(self, client: Client) -> Metrics:
+        """What *client* may see: all, or what its own requests did, by its own models' names."""
+        if client.models is None:
+            return self.metrics
+        if client.name not in self._own_metrics:
+            self._own_metrics[client.name] = Metrics()
+        return self._own_metrics[client.name]
 
     def _keep(self, job: Job, number: str, trace: Trace, state: State, reason: str | None) -> None:
         """In a thread of its own: the disk may take a while."""
@@ -384,7 +293,7 @@ class Service:
             model=job.call.model,
             who=job.client.name if self.doors.locked else "",
         )
-        self.config.runs.keep(kept)
+        self.config.runs.keep(kept, job.redactor)
 
     def summary(self, job: Job) -> dict[str, Any]:
         """The ``mixtura`` object of the answer."""
@@ -395,12 +304,3 @@ class Service:
 def _ended() -> Refused:
     said = "the server is ending: ask again in a moment"
     return Refused(503, said, kind="api_error", code="server_ending", retry_after=1)
-
-
-def _unknown(said: str, param: str) -> Refused:
-    return Refused(404, said, code="model_not_found", param=param)
-
-
-def _forbidden(name: str, client: Client) -> Refused:
-    said = f"the key {client.name} may not use `{name}`"
-    return Refused(403, said, kind="permission_error", code="model_not_allowed", param="model")

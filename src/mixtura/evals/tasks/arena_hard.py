@@ -23,6 +23,7 @@ from mixtura.evals.tasks.compared import Turn
 from mixtura.evals.tasks.grader import Grader, judging, played
 from mixtura.evals.tasks.source import Row, samples
 from mixtura.patterns.ranked import STEADY
+from mixtura.patterns.verdicts import LEADING, Line, read_lines, verdict_lines
 from mixtura.types import Completion, Request, ask
 
 _DATA = (
@@ -51,11 +52,28 @@ nothing. Write the verdict last, on a line of its own, as one of these, and once
 [[B>A]] B is a little better
 [[B>>A]] B is much better"""
 
-_LABEL = re.compile(r"\[\[([AB][<>=]{1,2}[AB])\]\]")
+_WHO = r"(?:(?:assistant|answer|response|model)\s+)?"
+_LABEL = re.compile(
+    rf"\[{{1,2}}\s*{_WHO}([AB])\s*([<>=]{{1,3}})\s*{_WHO}([AB])\s*\]{{1,2}}", re.IGNORECASE
+)
 _WORTH = {
-    "A>>B": 1.0, "A>B": 0.75, "A=B": 0.5, "B=A": 0.5, "B>A": 0.25, "B>>A": 0.0,
-    "B<<A": 1.0, "B<A": 0.75, "A<B": 0.25, "A<<B": 0.0,
+    "A>>B": 1.0, "A>B": 0.75, "A=B": 0.5, "A==B": 0.5, "B=A": 0.5, "B==A": 0.5, "B>A": 0.25,
+    "B>>A": 0.0, "B<<A": 1.0, "B<A": 0.75, "A<B": 0.25, "A<<B": 0.0,
 }  # fmt: skip
+_SAID = LEADING | frozenset(
+    """
+    verdict label choice decision preference judgement judgment assistant answer response a b tie
+    slightly significantly much little far better worse than equal equally good each other they are
+    at first but changed mind to after reflection settle on
+    """.split()  # noqa: SIM905
+)
+"""Words that may stand in a line with a verdict: others may belong to a quotation."""
+_IN_THE_END = re.compile(
+    r"\b(?:final(?:ly)?|in the end|ultimately|changed|settle)\b|->", re.IGNORECASE
+)
+_EXPLAINS = re.compile(
+    r"\]\s*[\"']?\s*(?:means?|stands for|indicates|denotes|if|when|for)\b", re.IGNORECASE
+)
 
 
 @task
@@ -152,9 +170,52 @@ def showing(pair: Pair) -> Request:
 
 
 def reading(reply: Completion) -> float | None:
-    """The last verdict in a reply that came to its end."""
-    found: Sequence[str] = [said for said in _LABEL.findall(reply.text) if said in _WORTH]
-    return _WORTH[found[-1]] if found and reply.finish_reason == "stop" else None
+    """The verdict in the last line of a reply that came to its end."""
+    if reply.finish_reason != "stop":
+        return None
+    lines = _without_legend(verdict_lines(reply.text))
+    return read_lines(lines, _Label()) if lines else None
+
+
+def _without_legend(lines: Sequence[Line]) -> list[Line]:
+    """The lines but for those that tell what the labels mean."""
+    form = _Label()
+    told = [line for line in lines if not _EXPLAINS.search(line.text)]
+    legend = [line for line in told if form.named(line.text) is None is not form.bare(line.text)]
+    many = len({form.bare(line.text) for line in legend}) > 1
+    return [line for line in told if line not in legend] if many else told
+
+
+class _Label:
+    """A label in brackets, alone, behind words that lead to it, or before what it means."""
+
+    keys = "verdict|label|choice"
+
+    def named(self, line: str) -> float | None:
+        return self._read(line, frozenset())
+
+    def bare(self, line: str) -> float | None:
+        return self._read(line, _SAID)
+
+    def _read(self, line: str, behind: frozenset[str]) -> float | None:
+        labels = list(_LABEL.finditer(line))
+        if not labels or '"' in line.strip('"'):
+            return None
+        *_, last = labels
+        if len({self._worth(label) for label in labels}) > 1:
+            between = line[labels[-2].end() : last.start()]
+            if not _IN_THE_END.search(between):
+                return None
+        before = _words(_LABEL.sub(" ", line[: last.start()]))
+        after = _words(re.sub(r"\([^()\[\]]*\)", " ", line[last.end() :]))
+        return self._worth(last) if before <= _SAID and after <= behind else None
+
+    def _worth(self, label: re.Match[str]) -> float | None:
+        return _WORTH.get("".join(label.groups()).upper())
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"[^\W_]+", text.casefold()))
 
 
 MANNER = Manner(showing, reading)

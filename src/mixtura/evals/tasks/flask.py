@@ -12,6 +12,7 @@ from inspect_ai.log import EvalSample
 from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import TaskState, generate
 
+from mixtura.control_tokens import inert_text
 from mixtura.errors import ConfigError
 from mixtura.evals.findings import (
     Bias,
@@ -29,6 +30,7 @@ from mixtura.evals.stats import Graded
 from mixtura.evals.tasks.grader import Grader, judging
 from mixtura.evals.tasks.source import Row, list_of, rows, samples, text_of
 from mixtura.patterns.ranked import STEADY
+from mixtura.patterns.verdicts import Form, Line, read_names, verdict_lines
 from mixtura.types import Completion, ask
 
 _REPOSITORY = "https://raw.githubusercontent.com/kaistAI/FLASK/main"
@@ -48,9 +50,7 @@ the question does not call for it. Give your reasons in a few sentences. Then wr
 on a line of its own:
 {names}"""
 
-_NAMED = r"\b{}[\"'`*]*\s*[:=][\s\"'`*]*([^\s,;}}\"'`*(]+)"
-"""A skill's name, as a person or JSON would write it, and the word behind it."""
-_GRADE = re.compile(r"([1-5])(?:/5)?")
+_GRADE = r"(?P<grade>n/?a|not applicable|[1-5](?:\s*/\s*5)?)(?![\w/%]|\.\w)"
 
 
 @task
@@ -124,25 +124,47 @@ def graded_skills() -> Scorer:
 def grading(question: str, reference: str, answer: str, rubrics: Mapping[str, Any]) -> str:
     """What the judge is asked."""
     shown = {"question": question, "reference": reference, "answer": answer, "skills": rubrics}
-    names = "\n".join(f"{name}: GRADE" for name in rubrics)
+    names = "\n".join(f"{inert_text(name)}: GRADE" for name in rubrics)
     return GRADED.format(material=material(shown), names=names)
 
 
 def grades(reply: Completion, names: Iterable[str]) -> dict[str, Graded] | None:
     """
-    What a reply that came to its end last says of each skill, None where it does not apply.
+    What a reply that came to its end says of each skill in its last lines, which do nothing
+    else; None where it does not apply.
 
-    Nothing where one of them has no grade, whatever the others have.
+    Nothing where one of them has no grade or two, whatever the others have.
     """
-    found: dict[str, Graded] = {}
-    for name in names:
-        said = re.findall(_NAMED.format(re.escape(name)), reply.text, re.IGNORECASE)
-        last = said[-1].rstrip(".") if said else ""
-        grade = _GRADE.fullmatch(last)
-        if grade is None and last.upper() != NOT_APPLICABLE:
-            return None
-        found[name] = float(grade[1]) if grade else None
-    return found if reply.finish_reason == "stop" else None
+    if reply.finish_reason != "stop":
+        return None
+    forms = {name: _form(name) for name in names}
+    lines = [line for one in verdict_lines(reply.text) for line in _apart(one, forms)]
+    said = read_names(lines, forms)
+    if said is None:
+        return None
+    return {name: None if it == NOT_APPLICABLE else float(it[0]) for name, it in said.items()}
+
+
+def _form(name: str) -> Form[str]:
+    return Form(
+        keys=re.escape(name),
+        value=_GRADE,
+        parse=lambda found: found["grade"] if found["grade"][0].isdigit() else NOT_APPLICABLE,
+        rivals=r"[0-9]",
+        between=":|=",
+        alone=False,
+    )
+
+
+def _apart(line: Line, names: Iterable[str]) -> list[Line]:
+    """A line of several grades as one for each."""
+    either = "|".join(map(re.escape, names))
+    parts = re.split(rf"[,;|]\s+(?=[\"'*]*(?:{either})\b)", line.text, flags=re.IGNORECASE)
+    return (
+        [line]
+        if len(parts) == 1 or line.text.startswith("{")
+        else [line._replace(text=part) for part in parts]
+    )
 
 
 # ---- what the answers say besides the score

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import re
+from functools import partial
+
 import anyio.to_thread
 from inspect_ai import Task, task
 from inspect_ai.dataset import Sample
@@ -28,7 +32,7 @@ def humaneval(data: str | None = None, seed: int | None = None, seconds: float =
         dataset=samples("humaneval", data or HOME, _sample, seed=seed),
         solver=[prompt_template(PROMPT), generate()],
         scorer=passing(seconds),
-        version=1,
+        version=2,
     )
 
 
@@ -46,28 +50,38 @@ def _sample(row: Row) -> Sample:
 
 @scorer(metrics=[accuracy()])
 def passing(seconds: float = 10.0) -> Scorer:
+    """Raises ConfigError where no program could be run: before a model is asked and paid."""
     try:
-        from mixtura.evals.sandbox import Limits, run
+        from mixtura.evals import sandbox
     except ModuleNotFoundError:  # it stands on what only these have
-        said = "humaneval runs code behind walls that need Linux or macOS; on Windows use WSL"
+        said = "humaneval runs code confined by Linux or macOS; on Windows use WSL"
         raise ConfigError(said) from None
-    limits = Limits(seconds=seconds, patience=3 * seconds)
+    try:
+        sandbox.ensure_available()
+    except sandbox.SandboxError as error:
+        raise ConfigError(f"humaneval: {error}") from None
+    limits = sandbox.Limits(seconds=seconds, patience=3 * seconds)
 
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001
-        row = state.metadata
-        written = code(state.output.completion, row["prompt"], row["entry_point"])
-        whole = program(written, row["test"], row["entry_point"])
-        outcome = await anyio.to_thread.run_sync(run, whole, limits)
+        prompt, test, name = (state.metadata[key] for key in ("prompt", "test", "entry_point"))
+        written = code(state.output.completion, prompt, name)
+        checked = partial(sandbox.check, setup=helpers(prompt, name), limits=limits)
+        outcome = await anyio.to_thread.run_sync(checked, written, test, name)
         return Score(
             value=1.0 if outcome.passed else 0.0,
             answer=written,
             explanation=outcome.reason,
-            metadata={"walls": outcome.walls},
+            metadata={"isolation": outcome.isolation},
         )
 
     return score
 
 
-def program(written: str, test: str, entry_point: str) -> str:
-    """What is run: the code, its test, and the test's call."""
-    return f"{written}\n\n{test}\n\ncheck({entry_point})\n"
+def helpers(prompt: str, entry_point: str) -> str:
+    """What a prompt brings along beside its function: imports, other functions, constants."""
+    try:
+        body = ast.parse(f"{prompt}\n    pass\n").body
+    except SyntaxError:
+        return "\n".join(re.findall(r"^(?:from|import) .*", prompt, re.MULTILINE))
+    others = (part for part in body if getattr(part, "name", "") != entry_point)
+    return "\n".join(ast.unparse(part) for part in others)

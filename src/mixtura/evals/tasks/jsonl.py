@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -24,7 +23,8 @@ from mixtura.evals.tasks import math
 from mixtura.evals.tasks.grader import Grader
 from mixtura.evals.tasks.gsm8k import number
 from mixtura.evals.tasks.source import Row, instruction_of, kind_of, rows, samples, text_of
-from mixtura.types import ask
+from mixtura.patterns.verdicts import number_form, read_verdict
+from mixtura.types import Completion, Message, ask
 
 QUESTIONS = ("input", "question", "prompt", "instruction", "problem", "text", "messages")
 TARGETS = ("target", "answer", "reference")
@@ -44,7 +44,7 @@ in a few sentences. Then write the grade, a whole number from 0 (the rubric is n
 10 (met in full), on a line of its own:
 Grade: NUMBER"""
 
-_GRADE = re.compile(r"^\W*grade\W*:\W*(\d+)(?:\s*/\s*10)?\W*$", re.IGNORECASE | re.MULTILINE)
+_GRADE = number_form("grade|rating|score", MOST)
 
 
 @task
@@ -282,7 +282,7 @@ def _bare(text: str) -> str:
 async def _judged(question: str, answer: str, reference: str, rubric: str) -> Score:
     """What the judge gives, as a share of the most; no verdict, asked twice, is no score."""
     request = ask(judging(question, answer, reference, rubric))
-    said = await verdict_of(Grader(), request, lambda reply: verdict(reply.text))
+    said = await verdict_of(Grader(), request, graded_by)
     if said.verdict is None:
         return Score.unscored(explanation=f"the judge gave no grade: {said.reply}", answer=answer)
     return Score(value=said.verdict / MOST, answer=answer, explanation=said.reply)
@@ -295,7 +295,12 @@ def judging(question: str, answer: str, reference: str, rubric: str) -> str:
     return JUDGED.format(reference=beside, material=material(rows))
 
 
+def graded_by(reply: Completion) -> int | None:
+    """The grade in the last line of a reply that came to its end: a whole number in bounds."""
+    said = read_verdict(reply, _GRADE)
+    return int(said) if said is not None and said in range(MOST + 1) else None
+
+
 def verdict(reply: str) -> int | None:
-    """The last grade in a judge's reply; None where there is none from 0 to the most."""
-    found: Sequence[str] = _GRADE.findall(reply)
-    return int(found[-1]) if found and int(found[-1]) <= MOST else None
+    """The same, of a whole reply's text."""
+    return graded_by(Completion(Message("assistant", reply), "judge"))

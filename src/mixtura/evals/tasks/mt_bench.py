@@ -5,7 +5,6 @@ MT-Bench: questions in two turns, each answer graded from 1 to 10, or compared w
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -36,6 +35,7 @@ from mixtura.evals.tasks.compared import Turn
 from mixtura.evals.tasks.grader import Grader, judging, played
 from mixtura.evals.tasks.source import Row, list_of, samples, text_of
 from mixtura.patterns.ranked import STEADY
+from mixtura.patterns.verdicts import number_form, read_verdict
 from mixtura.types import Completion, Message, ask
 
 _FASTCHAT = (
@@ -63,9 +63,7 @@ few sentences. Then write the grade, from 1 (useless) to 10 (could not be better
 own:
 Grade: NUMBER"""
 
-_RATING = re.compile(
-    r"^\W*grade\W*:\W*(\d+(?:\.\d+)?)(?:\s*/\s*10)?\W*$", re.IGNORECASE | re.MULTILINE
-)
+_RATING = number_form("grade|rating|score", MOST)
 
 
 @task
@@ -186,12 +184,9 @@ def _spoken(about: Mapping[str, Any], turn: int) -> list[dict[str, str]]:
 
 
 def rating(reply: Completion) -> float | None:
-    """The last rating in a reply that came to its end; None where there is none in bounds."""
-    found: Sequence[str] = _RATING.findall(reply.text)
-    if not found or reply.finish_reason != "stop":
-        return None
-    said = float(found[-1])
-    return said if LEAST <= said <= MOST else None
+    """The rating in the last line of a reply that came to its end; None outside of the bounds."""
+    said = read_verdict(reply, _RATING)
+    return said if said is not None and LEAST <= said <= MOST else None
 
 
 # ---- comparisons

@@ -1,0 +1,1 @@
+"""What runs inside the sandbox's processes: with the standard library alone."""

@@ -1,0 +1,45 @@
+"""Messages in JSON over a pair of pipes; a length first, and none longer than is read."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+MOST = 8 * 1024**2
+"""Bytes of a message."""
+
+
+class Channel:
+    """One end; what the other end sends is JSON or raises, and is never run."""
+
+    def __init__(self, reading: int, writing: int) -> None:
+        self._reading, self._writing = reading, writing
+
+    def send(self, message: object) -> None:
+        """Raises ValueError for a message that is too long, OSError where no one reads."""
+        content = json.dumps(message).encode()
+        if len(content) > MOST:
+            raise ValueError("the message is too long")
+        rest = memoryview(len(content).to_bytes(4, "big") + content)
+        while rest:
+            rest = rest[os.write(self._writing, rest) :]
+
+    def receive(self) -> Any:
+        """The next message. Raises EOFError where none comes, ValueError for what is none."""
+        length = int.from_bytes(self._exactly(4), "big")
+        if length > MOST:
+            raise ValueError("the message is too long")
+        try:
+            return json.loads(self._exactly(length))
+        except RecursionError:
+            raise ValueError("the message is nested too deep") from None
+
+    def _exactly(self, length: int) -> bytes:
+        read = bytearray()
+        while len(read) < length:
+            more = os.read(self._reading, length - len(read))
+            if not more:
+                raise EOFError("the other end is gone")
+            read += more
+        return bytes(read)

@@ -1,0 +1,50 @@
+"""Why an answer ended, in the words of every API, as one of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from mixtura.types import FinishReason
+
+Ending = FinishReason | Literal["failed"]
+"""``failed``: the upstream gave up, and what came is no answer."""
+
+_WORDS: Mapping[Ending, str] = {
+    "stop": "stop stop_sequence stop_token end end_turn end_of_turn eos eos_token complete"
+    " completed done finished finish normal natural success",
+    "length": "length max_tokens max_length max_output_tokens max_completion_tokens"
+    " max_new_tokens max_tokens_reached model_length model_max_length token_limit"
+    " model_context_window_exceeded context_window_exceeded context_length_exceeded"
+    " incomplete pause_turn",
+    "tool_calls": "tool_calls tool_call tool_use function_call function_calls",
+    "content_filter": "content_filter content_filtered content_policy_violation safety"
+    " image_safety recitation language blocklist prohibited_content spii refusal"
+    " guardrail_intervened sensitive error_toxic",
+    "failed": "error errored abort aborted cancelled canceled timeout network_error"
+    " insufficient_system_resource malformed_function_call malformed_tool_call"
+    " malformed_model_output unexpected_tool_call too_many_tool_calls error_limit",
+}
+_ENDINGS: Mapping[str, Ending] = {
+    word: ending for ending, words in _WORDS.items() for word in words.split()
+}
+_PREFIXES = ("finish_reason_", "finishreason.", "stop_reason_")
+_NOT_YET = ("", "null", "none", "finish_reason_unspecified", "unspecified")
+"""What some servers write while an answer goes on."""
+
+
+def read_finish_reason(value: object) -> str | None:
+    """A finish reason in one spelling; None where *value* says that the answer goes on."""
+    if not isinstance(value, str):
+        return None
+    word = value.strip().lower().replace("-", "_").replace(" ", "_")
+    if word in _NOT_YET:
+        return None
+    for prefix in _PREFIXES:
+        word = word.removeprefix(prefix)
+    return word
+
+
+def ending(reason: str | None) -> Ending:
+    """What a finish reason means. An unknown one does not say that the answer is whole."""
+    return _ENDINGS.get(reason or "", "length")

@@ -1,0 +1,325 @@
+"""
+What answers for one file: its child processes, how calls reach them, and what a crash teaches.
+
+A call that was being answered when llama.cpp crashed is suspect: asked again, it is answered in
+a second process, alone, where it can take no one else's answer with it. Where it crashes that
+one, too, it is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mixtura.errors import (
+    ConfigError,
+    MalformedError,
+    MixturaError,
+    ModelError,
+    RejectedError,
+    TimedOutError,
+    UnavailableError,
+)
+from mixtura.llama.child import BEGUN, DONE, FRAME, PIECE, REFUSED, REQUEST
+from mixtura.llama.lessons import Rest, Suspects
+from mixtura.llama.process import Child, Death, Line, Setting, default_limit
+
+SLOTS = 8
+"""Answers that decode together; more wait."""
+LONGEST_FRAME = 64 << 20
+RECEIVED = 1 << 18
+STARTS = 3
+"""Processes that a call is sent to as long as none of them has begun with it."""
+BUSY = 0.01
+"""Seconds until a process that has too many calls to take in is offered one again."""
+IDLE_APART = 10.0
+"""Seconds that the second process stays without a call."""
+_READING = b'"prompt_progress"'
+
+
+class _Gone(Exception):  # noqa: N818 - no failure yet: the call may begin elsewhere
+    """The process ended before it began with the call."""
+
+    def __init__(self, death: Death) -> None:
+        self.death = death
+
+
+class Call:
+    """One call to a child: ``next`` gives a chunk of the answer, None at its end."""
+
+    def __init__(self, child: Child, line: Line) -> None:
+        self.child = child
+        self.line = line
+        self.whole = False
+        self._loop = asyncio.get_running_loop()
+        self._data = bytearray()
+
+    async def ask(self, wanted: int, body: bytes) -> None:
+        """Send the request and wait until its turn has come. Raises _Gone."""
+        try:
+            await self._loop.sock_sendall(self.line.socket, REQUEST.pack(wanted, len(body)) + body)
+        except OSError:
+            raise _Gone(await self._death()) from None
+        kind, _ = await self._frame()
+        if kind != BEGUN:
+            raise MalformedError("the process for llama.cpp broke its protocol")
+
+    async def next(self) -> bytes | None:
+        """Raises RejectedError, TimedOutError, UnavailableError, MalformedError."""
+        try:
+            kind, data = await self._frame()
+        except _Gone as gone:
+            raise UnavailableError(gone.death.words) from None
+        if kind == PIECE:
+            return data
+        self.whole = True
+        if kind == REFUSED:
+            said = data.decode("utf-8", "replace")
+            raise RejectedError(f"llama.cpp refused the request: {said}")
+        if kind != DONE:
+            raise MalformedError("the process for llama.cpp broke its protocol")
+        return None
+
+    async def _frame(self) -> tuple[int, bytes]:
+        await self._have(FRAME.size)
+        kind, length = FRAME.unpack_from(self._data)
+        if length > LONGEST_FRAME:
+            raise MalformedError(f"the process for llama.cpp sent a piece of {length} bytes")
+        end = FRAME.size + length
+        await self._have(end)
+        data = bytes(self._data[FRAME.size : end])
+        del self._data[:end]
+        self._sign(kind, data)
+        return kind, data
+
+    def _sign(self, kind: int, data: bytes) -> None:
+        line = self.line
+        line.sign = time.monotonic()
+        if kind == BEGUN:
+            line.reading_since = line.sign
+            line.begun = True
+        elif not line.writing:
+            if _READING in data:
+                self.child.others_read = line.sign
+            else:
+                line.writing = True
+
+    async def _have(self, length: int) -> None:
+        while len(self._data) < length:
+            try:
+                data = await self._loop.sock_recv(self.line.socket, RECEIVED)
+            except OSError:
+                data = b""
+            if not data:
+                raise _Gone(await self._death())
+            self._data += data
+
+    async def _death(self) -> Death:
+        """Why the line broke. Raises TimedOutError, MalformedError."""
+        if self.line.stalled:
+            raise TimedOutError(
+                f"llama.cpp gave no sign of life for {self.line.limit:.0f} s: the call was ended"
+            )
+        try:
+            async with asyncio.timeout(5):
+                return await asyncio.wrap_future(self.child.death)
+        except TimeoutError:
+            raise MalformedError("the process for llama.cpp ended a call too early") from None
+
+
+class Engine:
+    """One file with *context* places for tokens, for every Local of it in this process."""
+
+    def __init__(self, path: Path, context: int, threads: int) -> None:
+        self._path = path
+        self._context = context
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._main: Child | None = None
+        self._apart: Child | None = None
+        self._old: set[Child] = set()
+        self._suspects = Suspects()
+        self._rest = Rest(path)
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process that new calls go to."""
+        return self._main.pid if self._main else None
+
+    async def load(self, limit: float | None = None) -> None:
+        """Have a process with the file. Raises ConfigError, UnavailableError."""
+        await self._child(limit, apart=False)
+
+    @asynccontextmanager
+    async def call(
+        self,
+        body: dict[str, Any],
+        wanted: int,
+        *,
+        load_limit: float | None = None,
+        limit: float | None = None,
+    ) -> AsyncGenerator[Call]:
+        """
+        A call under way; it is ended when the block is left.
+
+        *wanted*: places for tokens that it may need. *limit*: seconds that it may be without a
+        sign of life. Raises ConfigError, RejectedError, UnavailableError, MalformedError.
+        """
+        limit = limit or default_limit(self._path)
+        apart = self._suspects.alone(body)
+        call = await self._begin(body, wanted, load_limit, limit, apart)
+        try:
+            yield call
+        except (UnavailableError, MalformedError) as error:
+            self._blame(call, body, error, apart)
+            raise
+        finally:
+            self._leave(call, body)
+
+    async def _begin(
+        self,
+        body: dict[str, Any],
+        wanted: int,
+        load_limit: float | None,
+        limit: float,
+        apart: bool,
+    ) -> Call:
+        """Send the call to a process until one begins with it."""
+        encoded = msgspec.json.encode(body)
+        death = Death("llama.cpp ended", crashed=False)
+        for _ in range(STARTS):
+            child = await self._child(load_limit, apart=apart)
+            while (line := child.open(limit)) is None:  # noqa: ASYNC110 - nothing tells when
+                await asyncio.sleep(BUSY)
+            call = Call(child, line)
+            try:
+                await call.ask(wanted, encoded)
+            except _Gone as gone:
+                child.leave(line, whole=False)
+                death = gone.death
+            except BaseException:
+                child.leave(line, whole=False)
+                raise
+            else:
+                return call
+        raise UnavailableError(death.words)
+
+    def _blame(self, call: Call, body: dict[str, Any], error: ModelError, apart: bool) -> None:
+        """A call that did not end as it should: the process may be in a bad way, or gone."""
+        if isinstance(error, TimedOutError):
+            self._suspects.add(body)
+        elif isinstance(error, MalformedError):
+            call.child.retire()
+        elif call.child.death.done() and call.child.death.result().crashed:
+            if apart:
+                self._suspects.refuse(body)
+                raise RejectedError(
+                    f"{error}; this request did so twice, the second time alone: it is not"
+                    " asked again"
+                ) from None
+            self._suspects.add(body)
+
+    def _leave(self, call: Call, body: dict[str, Any]) -> None:
+        call.child.leave(call.line, whole=call.whole)
+        if call.whole:
+            self._suspects.clear(body)
+            self._rest.over()
+
+    async def _child(self, load_limit: float | None, *, apart: bool) -> Child:
+        child = self._current(load_limit or default_limit(self._path), apart)
+        try:
+            await asyncio.wrap_future(child.ready)
+        except MixturaError as error:
+            raise again(error) from None
+        return child
+
+    def _current(self, load_limit: float, apart: bool) -> Child:
+        """The process for new calls; a new one where there is none. From any thread."""
+        with self._lock:
+            child = self._apart if apart else self._main
+            if child is None or child.retired or child.death.done():
+                if child is not None and not child.death.done():
+                    self._old.add(child)
+                if not apart:
+                    self._rest.check()
+                slots, idle = (1, IDLE_APART) if apart else (SLOTS, None)
+                setting = Setting(self._path, self._context, self._threads, slots, idle)
+                child = Child(setting, load_limit, self._ended)
+                if apart:
+                    self._apart = child
+                else:
+                    self._main = child
+            return child
+
+    def _ended(self, child: Child, death: Death) -> None:
+        """Told by every child, in its own thread, before anyone else hears of it."""
+        with self._lock:
+            self._old.discard(child)
+            if child is self._apart:
+                self._apart = None
+            elif child is self._main:
+                self._main = None
+                if child.load_error is not None:
+                    if child.pid is not None and not child.killed:  # a process was started
+                        self._rest.after_load(child.load_error)
+                elif death.crashed:
+                    self._rest.after_crash(death)
+
+    def close(self) -> None:
+        """End every process of this file; a later call starts one anew. From any thread."""
+        with self._lock:
+            children = {child for child in (self._main, self._apart, *self._old) if child}
+        for child in children:
+            child.kill()
+        for child in children:
+            if child.keeper is not threading.current_thread():
+                child.keeper.join(5)
+
+
+def again(error: MixturaError) -> MixturaError:
+    """An error of its own for everyone who is told the same."""
+    kind = type(error) if isinstance(error, ConfigError | UnavailableError) else UnavailableError
+    return kind(str(error))
+
+
+_engines: dict[tuple[Path, int, int], Engine] = {}
+_inherited: list[object] = []
+_registry = [threading.Lock()]
+
+
+def engine_of(path: Path, context: int, threads: int) -> Engine:
+    """The engine of a file; nothing is loaded yet. From any thread."""
+    key = (Path(os.path.realpath(path)), context, threads)
+    with _registry[0]:
+        if key not in _engines:
+            _engines[key] = Engine(*key)
+        return _engines[key]
+
+
+@atexit.register
+def close_all() -> None:
+    """End every process that was started here."""
+    with _registry[0]:
+        engines = list(_engines.values())
+    for engine in engines:
+        engine.close()
+
+
+def _forget() -> None:
+    """A fork of this process has none of its threads: it starts processes of its own."""
+    _inherited.append(dict(_engines))  # kept, so that nothing of the parent's is closed here
+    _registry[:] = [threading.Lock()]
+    _engines.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,80 @@
+"""A judge is asked for a verdict; where none can be read it is asked again, once."""
+
+from __future__ import annotations
+
+from asyncio import CancelledError
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from mixtura.control_tokens import inert_text
+from mixtura.errors import MixturaError, bill
+from mixtura.events import Emit, Noticed, Restarted
+from mixtura.model import Model, Wrapper
+from mixtura.types import Charge, Completion, Message, Request
+
+T = TypeVar("T")
+
+REMINDER = """Your verdict is missing, or not in the form that was asked for. Write it now, in that
+form, and nothing else."""
+SILENCE = "(nothing)"
+ASKED_AGAIN = "no verdict can be read: asked again"
+
+
+@dataclass(frozen=True, slots=True)
+class Said(Generic[T]):
+    """What a judge said in the end; *verdict* is None where nothing in it can be read as one."""
+
+    verdict: T | None
+    completion: Completion
+    """Its last reply, with the charges of every attempt."""
+
+    @property
+    def reply(self) -> str:
+        return self.completion.text
+
+    @property
+    def charges(self) -> tuple[Charge, ...]:
+        return self.completion.charges
+
+
+async def verdict(
+    judge: Model,
+    request: Request,
+    read: Callable[[Completion], T | None],
+    emit: Emit | None = None,
+) -> Said[T]:
+    """
+    What *read* finds in the judge's reply; without a verdict the judge is reminded, once.
+
+    What the judge raises is raised, with the charges of both attempts.
+    """
+    request = replace(request, draft=True)
+    said = await judge.complete(request, emit)
+    if (found := read(said)) is not None:
+        return Said(found, said)
+    if emit:
+        emit(Noticed(judge.name, ASKED_AGAIN))
+        emit(Restarted(judge.name, None))
+    paid = tuple(charge._replace(outcome="retried") for charge in said.charges)
+    spoken = Message("assistant", inert_text(said.text) or SILENCE), Message("user", REMINDER)
+    try:
+        again = await judge.complete(replace(request, messages=(*request.messages, *spoken)), emit)
+    except (MixturaError, CancelledError) as error:
+        bill(error, *paid)
+        raise
+    message = again.message if again.text else replace(again.message, content=said.text)
+    return Said(read(again), replace(again, message=message, charges=(*paid, *again.charges)))
+
+
+class Judge(Wrapper, Generic[T]):
+    """A Model that is asked for a verdict: *said* is what it said, once it was asked."""
+
+    def __init__(self, model: Model, read: Callable[[Completion], T | None]) -> None:
+        super().__init__(model)
+        self._read = read
+        self.said: Said[T] | None = None
+
+    async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
+        self.said = await verdict(self._model, request, self._read, emit)
+        return self.said.completion

@@ -1,0 +1,317 @@
+"""What is never shown: keys, passwords and secret headers, in whatever text they come back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cached_property
+from typing import Any, NamedTuple, cast
+
+import msgspec
+
+from mixtura.credentials import HIDDEN, is_secret
+from mixtura.escapes import Spelling, Walk, base64_spellings, spelling
+
+HEAD = 3
+"""Characters of a secret that a stream may show before it holds back what could be one."""
+_CONTEXT = 40
+"""Characters that such a head may take where they are escaped."""
+_CUT = 8
+"""Characters of a secret at the end of a text that are taken for one that was cut off."""
+_FRAGMENT = 12
+"""The same in the middle of a text, if it is half of the secret, too."""
+
+
+class Found(NamedTuple):
+    """Where in a text a secret stands, or begins and may go on."""
+
+    spans: list[tuple[int, int]]
+    held: int | None
+    """From here on the next piece decides; None where nothing is open."""
+
+
+class Redactor:
+    """
+    Knows secrets, and replaces them by ``***`` in texts, data, errors and streams.
+
+    Finds them in any case and however they are escaped (URL, JSON, HTML, base64). Values that
+    are too short or too plain to be a key ("x", "ollama") are not secrets.
+    """
+
+    def __init__(self, values: Iterable[str] = (), *, within: Redactor | None = None) -> None:
+        own = frozenset(filter(is_secret, map(str.strip, values)))
+        groups = within.groups if within else ()
+        self.groups = (*groups, _Group(own)) if own else groups
+        self.values = own | within.values if within else own
+        self._larger: dict[frozenset[str], Redactor] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.values)
+
+    def __repr__(self) -> str:
+        return f"Redactor({len(self.values)} secrets)"
+
+    def plus(self, values: Iterable[str]) -> Redactor:
+        """One that knows *values*, too."""
+        more = frozenset(filter(is_secret, map(str.strip, values)))
+        if more <= self.values:
+            return self
+        if more not in self._larger:
+            if len(self._larger) >= _MOST_LARGER:
+                self._larger.clear()
+            self._larger[more] = Redactor(more - self.values, within=self)
+        return self._larger[more]
+
+    # ---- what it does
+
+    def text(self, text: str, *, ended: bool = True) -> str:
+        """*text* without a secret; *ended*: a secret cut off at its end is one, too."""
+        if not any(group.heads.search(text) for group in self.groups):
+            return text
+        spans = self.find(text, ended=True).spans if ended else self._whole(text)
+        return _replaced(text, 0, spans)
+
+    def data(self, data: Any) -> Any:
+        """The same data without a secret in any of its texts and keys."""
+        if isinstance(data, str):
+            return self.text(data)
+        if isinstance(data, list | tuple):
+            return [self.data(value) for value in cast("Sequence[Any]", data)]
+        if isinstance(data, dict):
+            rows = cast("dict[Any, Any]", data).items()
+            return {self.data(key): self.data(value) for key, value in rows}
+        return data
+
+    def json(self, text: str) -> str:
+        """JSON text without a secret, however its strings are escaped; the same where none is."""
+        safe = self.text(text)
+        if not self.values or "\\" not in safe:
+            return safe
+        try:
+            data = msgspec.json.decode(safe)
+        except (msgspec.DecodeError, RecursionError):
+            return safe
+        hidden = self.data(data)
+        return safe if hidden == data else msgspec.json.encode(hidden).decode()
+
+    def logprobs(self, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Log-probabilities of tokens; those that a secret is spread over tell nothing of it."""
+        kept = [dict(row) for row in rows]
+        if not self.values:
+            return kept
+        tokens = [str(row.get("token", "")) for row in kept]
+        spans = self.find("".join(tokens), ended=True).spans
+        spelled = self._spelled(kept)
+        at = 0
+        for row, token in zip(kept, tokens, strict=True):
+            begin, at = at, at + len(token)
+            if any(start < at and begin < end for start, end in spans):
+                row.update(token=HIDDEN, bytes=None, top_logprobs=[])
+            elif spelled:
+                row.update(bytes=None, top_logprobs=[])
+            elif row.get("top_logprobs"):
+                row["top_logprobs"] = self.data(row["top_logprobs"])
+        return kept
+
+    def error(self, error: BaseException) -> None:
+        """Take the secrets out of an exception, and out of those that led to it."""
+        todo: list[BaseException] = [error]
+        seen: set[int] = set()
+        while todo and self.values:
+            this = todo.pop()
+            if id(this) in seen:
+                continue
+            seen.add(id(this))
+            self._tell(this)
+            for link in ("__cause__", "__context__"):
+                other = getattr(this, link)
+                if other is None:
+                    continue
+                self._tell(other)
+                if self.text(said := str(other)) != said:  # its words are not ours to change
+                    setattr(this, link, None)
+                else:
+                    todo.append(other)
+
+    def stream(self) -> Stream:
+        """For a text that comes in pieces."""
+        return Stream(self)
+
+    def _tell(self, error: BaseException) -> None:
+        error.args = tuple(self.data(part) for part in error.args)
+        for name, value in vars(error).items():
+            if isinstance(value, str | list | dict):
+                setattr(error, name, self.data(value))
+
+    def _spelled(self, rows: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether the tokens' bytes have a secret in them."""
+        try:
+            whole = b"".join(bytes(row.get("bytes") or ()) for row in rows)
+        except (TypeError, ValueError):
+            return True
+        said = whole.decode("utf-8", "replace")
+        return self.text(said) != said and self.text(
+            joined := "".join(str(row.get("token", "")) for row in rows)
+        ) == joined  # fmt: skip
+
+    # ---- how it finds them
+
+    def find(self, text: str, *, ended: bool) -> Found:
+        """Where secrets stand in *text*; unless it has *ended*, up to where one may begin."""
+        spans: list[tuple[int, int]] = []
+        at = 0
+        while (begin := self._head(text, at)) is not None:
+            walks = self._walks(text, begin)
+            if not ended and any(walk.open and walk.matched >= HEAD for walk in walks):
+                return Found(spans, begin)
+            end = max((walk.masks(_CUT, _FRAGMENT) for walk in walks), default=0)
+            if end:
+                spans.append((begin, end))
+            at = end or begin + 1
+        return Found(spans, None)
+
+    def _whole(self, text: str) -> list[tuple[int, int]]:
+        """Where whole secrets stand, whatever the text ends with."""
+        found = self.find(text, ended=False)
+        if found.held is None:
+            return found.spans
+        ends = [walk.end for walk in self._walks(text, found.held) if walk.end is not None]
+        return [*found.spans, (found.held, max(ends))] if ends else found.spans
+
+    def _head(self, text: str, at: int) -> int | None:
+        """Where the next secret may begin."""
+        heads = (group.heads.search(text, at) for group in self.groups)
+        return min((head.start() for head in heads if head), default=None)
+
+    def _walks(self, text: str, at: int) -> list[Walk]:
+        first = text[at]
+        return [w.walk(text, at) for group in self.groups for w in group.spellings.get(first, ())]
+
+
+class _Group:
+    """Secrets that are looked for together, made ready at the first look."""
+
+    def __init__(self, values: frozenset[str]) -> None:
+        self._values = values
+
+    @cached_property
+    def spellings(self) -> dict[str, list[Spelling]]:
+        """How each secret may be written, by the first characters of those ways."""
+        found: dict[str, list[Spelling]] = {}
+        for value in sorted(self._values):
+            for one in (spelling(value), *base64_spellings(value)):
+                for first in one.firsts:
+                    found.setdefault(first, []).append(one)
+        return found
+
+    @cached_property
+    def heads(self) -> re.Pattern[str]:
+        """Wherever a secret may begin."""
+        heads = {
+            first: "|".join(sorted({way.head(first) for way in ways}))
+            for first, ways in self.spellings.items()
+        }
+        return re.compile("|".join(f"{re.escape(c)}(?:{rest})" for c, rest in heads.items()))
+
+
+class Stream:
+    """
+    Takes secrets out of a text that comes in pieces, cut anywhere.
+
+    Shows each piece at once; from the third character of what could be a secret on, it waits
+    until that is decided.
+    """
+
+    __slots__ = ("_held", "_redactor", "_searches", "_shown")
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._searches = tuple(group.heads.search for group in redactor.groups)
+        self._shown: str = ""
+        """The last characters that went out."""
+        self._held: str = ""
+        """What waits for the next piece."""
+
+    def feed(self, piece: str) -> str:
+        """What can be shown now."""
+        if not self._searches:
+            return piece
+        if self._held:
+            return self._decided(piece, ended=False)
+        seen = self._shown + piece
+        for search in self._searches:
+            if search(seen):
+                return self._decided(piece, ended=False)
+        escaped = "%" in seen or "\\" in seen or "&" in seen  # nearly always: no secret here
+        self._shown = seen[-_CONTEXT:] if escaped else seen[1 - HEAD :]
+        return piece
+
+    def finish(self) -> str:
+        """What is left at the stream's end."""
+        return self._decided("", ended=True) if self._held else ""
+
+    def _decided(self, piece: str, *, ended: bool) -> str:
+        text = self._shown + self._held + piece
+        out = len(self._shown)
+        found = self._redactor.find(text, ended=ended)
+        spans = [(max(begin, out), end) for begin, end in found.spans]
+        after = max((end for _, end in spans), default=0)
+        if found.held is None:
+            self._held = ""
+            self._shown = text[max(after, len(text) - _CONTEXT) :]
+            return _replaced(text, out, spans)
+        until = max(found.held, out)
+        self._shown, self._held = text[found.held : until], text[until:]
+        return _replaced(text[:until], out, spans)
+
+
+_MOST_LARGER = 256
+
+
+def _replaced(text: str, at: int, spans: Iterable[tuple[int, int]]) -> str:
+    parts: list[str] = []
+    for begin, end in spans:
+        parts += (text[at:begin], HIDDEN)
+        at = end
+    return "".join((*parts, text[at:]))
+
+
+# ---- what is known here
+
+_CURRENT: ContextVar[Redactor | None] = ContextVar("redactor", default=None)
+NOTHING = Redactor()
+_known = NOTHING
+
+
+def remember(values: Iterable[str]) -> None:
+    """Let whatever this process logs or prints of errors be without *values*."""
+    global _known  # noqa: PLW0603 - a log knows no configuration
+    _known = _known.plus(values)
+
+
+def known() -> Redactor:
+    """Knows every secret that this process has met."""
+    return _known
+
+
+def current() -> Redactor:
+    """Knows the secrets of the call that is under way."""
+    return _CURRENT.get() or _known
+
+
+@contextmanager
+def in_use(redactor: Redactor) -> Generator[Redactor]:
+    """In this block *redactor*, beside whoever is in use already, is the current one."""
+    outer = _CURRENT.get()
+    token = _CURRENT.set(outer.plus(redactor.values) if outer else redactor)
+    try:
+        yield current()
+    finally:
+        _CURRENT.reset(token)
+
+
+def redacted(text: str) -> str:
+    """*text* without what the call under way, and this process, know as a secret."""
+    return _known.text(current().text(text))

@@ -1,0 +1,525 @@
+"""What providers really send: every odd answer is read for what it is, streamed and whole."""
+
+from __future__ import annotations
+
+import json
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mixtura import MalformedError, MixturaError, Token, ask
+from mixtura.finish_reasons import ending
+from mixtura.models.anthropic import Anthropic
+from mixtura.models.openai import OpenAI
+from mixtura.tool_calls import CallPiece, ToolCallAssembly
+from mixtura.wire import Assembly, chunk
+from mixtura.wire_anthropic import Assembly as AnthropicAssembly
+from mixtura.wire_anthropic import event
+from tests.conftest import run
+
+CASES = Path(__file__).parent / "cases" / "upstream"
+WEATHER = ("get_weather", {"city": "London"})
+TIME = ("get_time", {"tz": "UTC"})
+
+
+@contextmanager
+def saying(body: bytes, kind: str = "text/event-stream"):
+    """A server that answers everything with these bytes."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None: ...
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def answered(body: bytes, kind: str = "text/event-stream", *, anthropic: bool = False):
+    """The completion, and the text that was shown on the way."""
+    tokens: list[Token] = []
+
+    def emit(event: object) -> None:
+        if isinstance(event, Token):
+            tokens.append(event)
+
+    with saying(body, kind) as url:
+        model = Anthropic("m", url) if anthropic else OpenAI("m", f"{url}/v1")
+        completion = run(model.complete(ask("Q?"), emit))
+    return completion, "".join(token.text for token in tokens if not token.reasoning)
+
+
+def calls(completion):
+    return [(call.name, json.loads(call.arguments)) for call in completion.message.tool_calls]
+
+
+def case(name: str) -> bytes:
+    return (CASES / name).read_bytes()
+
+
+def stream(*deltas, finish="stop", **choice) -> bytes:
+    rows = [{"choices": [{"index": 0, "delta": delta}]} for delta in deltas]
+    rows.append({"choices": [{"index": 0, "delta": {}, "finish_reason": finish} | choice]})
+    rows.append({"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 3}})
+    return events(*rows, "[DONE]")
+
+
+def events(*rows) -> bytes:
+    texts = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    return "".join(f"data: {text}\n\n" for text in texts).encode()
+
+
+def whole(message, finish="stop") -> bytes:
+    choice = {"index": 0, "message": {"role": "assistant"} | message, "finish_reason": finish}
+    return json.dumps({"choices": [choice], "usage": {"prompt_tokens": 5}}).encode()
+
+
+# ---- the reported cases
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("01-calls-without-index.sse", "text/event-stream"),
+        ("03-calls-in-one-piece.json", "application/json"),
+    ],
+)
+def test_two_calls_without_an_index_are_two_calls(name, kind):
+    completion, _ = answered(case(name), kind)
+
+    assert calls(completion) == [WEATHER, TIME]
+    assert completion.finish_reason == "tool_calls"
+
+
+def test_a_name_in_every_piece_is_one_name():
+    completion, _ = answered(case("04-name-in-every-chunk.sse"))
+
+    assert calls(completion) == [("get_weather", {"city": "Rome"})]
+
+
+def test_content_that_is_a_list_is_text_and_thought():
+    completion, shown = answered(case("11-content-a-list.sse"))
+
+    assert (completion.text, completion.reasoning) == ("Hello there.", "A greeting.")
+    assert shown == "Hello there."
+
+
+def test_a_chunk_without_choices_ends_no_answer():
+    assert answered(case("12a-choices-null.sse"))[0].text == "Hello"
+
+
+def test_a_finish_reason_of_another_api_is_understood():
+    assert answered(case("13a-finish-MAX_TOKENS.sse"))[0].finish_reason == "length"
+
+
+@pytest.mark.parametrize(
+    ("name", "thought", "answer"),
+    [
+        ("14a-think-closed-in-line.sse", "17 x 24 = 408\n\nLet me verify: 340 + 68 = 408", "408"),
+        ("14b-close-after-reasoning_content.sse", "Hm.", "Four."),
+    ],
+)
+def test_a_stray_closing_mark_leaves_no_thought_in_the_answer(name, thought, answer):
+    completion, _ = answered(case(name))
+
+    assert (completion.reasoning, completion.text) == (thought, answer)
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "text/event-stream", "x/y", ""])
+def test_events_are_read_whatever_they_are_called(kind):
+    assert answered(case("15-events-called-json.sse"), kind)[0].text == "Hello"
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream", "text/html", ""])
+def test_a_whole_answer_is_read_whatever_it_is_called(kind):
+    assert answered(whole({"content": "Hello"}), kind)[0].text == "Hello"
+
+
+# ---- tool calls
+
+
+def piece(name=None, arguments=None, **more):
+    return {"function": {"name": name, "arguments": arguments}} | more
+
+
+LONDON, UTC = json.dumps(WEATHER[1]), json.dumps(TIME[1])
+STREAMED = {
+    "an index each": [
+        [piece("get_weather", "", index=0, id="a")],
+        [piece(None, LONDON[:5], index=0)],
+        [piece("get_time", "", index=1, id="b")],
+        [piece(None, UTC, index=1), piece(None, LONDON[5:], index=0)],
+    ],
+    "index from one, the second first": [
+        [piece("get_time", UTC, index=2, id="b")],
+        [piece("get_weather", LONDON, index=1, id="a")],
+    ],
+    "all with index 0, ids": [
+        [piece("get_weather", LONDON, index=0, id="a")],
+        [piece("get_time", UTC, index=0, id="b")],
+    ],
+    "all with index 0, ids, in pieces": [
+        [piece("get_weather", LONDON[:4], index=0, id="a")],
+        [piece(None, LONDON[4:], index=0, id="a")],
+        [piece("get_time", UTC[:4], index=0, id="b")],
+        [piece(None, UTC[4:], index=0)],
+    ],
+    "all with index 0, no ids": [
+        [piece("get_weather", LONDON, index=0)],
+        [piece("get_time", UTC, index=0)],
+    ],
+    "all with index 0, in one delta": [
+        [piece("get_weather", LONDON, index=0), piece("get_time", UTC, index=0)]
+    ],
+    "no index, ids": [
+        [piece("get_weather", LONDON[:4], id="a")],
+        [piece(None, LONDON[4:], id="a")],
+        [piece("get_time", UTC, id="b")],
+    ],
+    "no index, an id only at first": [
+        [piece("get_weather", LONDON[:4], id="a")],
+        [piece(None, LONDON[4:])],
+        [piece("get_time", UTC[:4], id="b")],
+        [piece(None, UTC[4:])],
+    ],
+    "neither index nor id, whole": [[piece("get_weather", LONDON)], [piece("get_time", UTC)]],
+    "neither, in one delta": [[piece("get_weather", LONDON), piece("get_time", UTC)]],
+    "neither, side by side": [
+        [piece("get_weather", LONDON[:4]), piece("get_time", UTC[:4])],
+        [piece(None, LONDON[4:]), piece(None, UTC[4:])],
+    ],
+    "a new id in every piece": [
+        [piece("get_weather", "", index=0, id="a1")],
+        [piece(None, LONDON, index=0, id="a2")],
+        [piece("get_time", "", index=1, id="b1")],
+        [piece(None, UTC, index=1, id="b2")],
+    ],
+    "name and id in every piece": [
+        [piece("get_weather", LONDON[:4], index=0, id="a")],
+        [piece("get_weather", LONDON[4:], index=0, id="a")],
+        [piece("get_time", UTC[:4], index=1, id="b")],
+        [piece("get_time", UTC[4:], index=1, id="b")],
+    ],
+    "the name in pieces": [
+        [piece("get_", None, index=0, id="a")],
+        [piece("weather", None, index=0)],
+        [piece(None, LONDON, index=0)],
+        [piece("get_time", UTC, index=1, id="b")],
+    ],
+    "arguments as an object": [
+        [piece("get_weather", WEATHER[1], index=0), piece("get_time", TIME[1], index=1)]
+    ],
+    "arguments as an object, no index": [
+        [piece("get_weather", WEATHER[1])],
+        [piece("get_time", TIME[1])],
+    ],
+    "an index that is text": [
+        [piece("get_weather", LONDON, index="0", id="a")],
+        [piece("get_time", UTC, index="1", id="b")],
+    ],
+    "nulls": [
+        [piece("get_weather", LONDON, index=None, id="a", type=None)],
+        [piece("get_time", UTC, index=None, id="b")],
+    ],
+}
+
+
+@pytest.mark.parametrize("how", STREAMED)
+def test_streamed_calls_are_told_apart(how):
+    deltas = [{"content": None, "tool_calls": row} for row in STREAMED[how]]
+
+    completion, _ = answered(stream(*deltas, finish="tool_calls"))
+
+    assert calls(completion) == [WEATHER, TIME]
+    assert completion.finish_reason == "tool_calls"
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [piece("get_weather", LONDON, id="a"), piece("get_time", UTC, id="b")],
+        [piece("get_weather", LONDON, id=""), piece("get_time", UTC, id="")],
+        [piece("get_weather", LONDON, id="x"), piece("get_time", UTC, id="x")],
+        [piece("get_weather", WEATHER[1], index=0), piece("get_time", TIME[1], index=0)],
+    ],
+)
+def test_whole_calls_are_told_apart(rows):
+    body = whole({"content": None, "tool_calls": rows}, "tool_calls")
+
+    assert calls(answered(body, "application/json")[0]) == [WEATHER, TIME]
+
+
+def test_a_call_in_the_old_form_is_a_call():
+    old = stream(
+        {"function_call": {"name": "get_weather", "arguments": LONDON[:4]}},
+        {"function_call": {"arguments": LONDON[4:]}},
+        finish="function_call",
+    )
+
+    assert calls(answered(old)[0]) == [WEATHER]
+
+
+def test_a_call_that_stands_alone_is_a_list_of_one():
+    one = whole({"tool_calls": piece("get_weather", LONDON)}, "tool_calls")
+
+    assert calls(answered(one, "application/json")[0]) == [WEATHER]
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(["f", "g"]), min_size=1, max_size=4), st.data())
+def test_calls_come_through_however_their_arguments_are_cut(names, data):
+    wanted, found = [], ToolCallAssembly()
+    for index, name in enumerate(names):
+        said = data.draw(st.dictionaries(st.text(max_size=3), st.text(max_size=5), max_size=3))
+        text = json.dumps(said)
+        wanted.append((name, said))
+        edges = sorted({0, len(text), *data.draw(st.lists(st.integers(0, len(text)), max_size=4))})
+        for number, (a, b) in enumerate(pairwise(edges)):
+            known = f"id{index}" if not number or data.draw(st.booleans()) else ""
+            again = name if not number or data.draw(st.booleans()) else ""
+            found.add([CallPiece(index, known, again, text[a:b])])
+
+    assert [(c.name, json.loads(c.arguments)) for c in found.calls()] == wanted
+
+
+def test_looking_at_a_long_call_again_and_again_takes_linear_work():
+    found = ToolCallAssembly()
+    found.add([CallPiece(0, "a", "f", '{"text": "')])
+    for _ in range(20_000):
+        found.add([CallPiece(0, "a", "f", "}")])
+    found.add([CallPiece(0, "a", "f", '"}')])
+
+    assert len(json.loads(found.calls()[0].arguments)["text"]) == 20_000
+
+
+def block(index, **start):
+    begin = {"type": "tool_use", "id": f"t{index}", "input": {}} | start
+    return {"type": "content_block_start", "index": index, "content_block": begin}
+
+
+def partial(index, text):
+    delta = {"type": "input_json_delta", "partial_json": text}
+    return {"type": "content_block_delta", "index": index, "delta": delta}
+
+
+MESSAGE_BLOCKS = {
+    "as documented": [
+        block(0, name="get_weather"), partial(0, LONDON[:4]), partial(0, LONDON[4:]),
+        block(1, name="get_time"), partial(1, UTC),
+    ],
+    "side by side": [
+        block(0, name="get_weather"), block(1, name="get_time"),
+        partial(1, UTC[:4]), partial(0, LONDON), partial(1, UTC[4:]),
+    ],
+    "the input in the start": [
+        block(0, name="get_weather", input=WEATHER[1]), block(1, name="get_time", input=TIME[1]),
+    ],
+    "blocks of one index": [
+        block(0, name="get_weather"), partial(0, LONDON),
+        block(0, name="get_time", id="t9"), partial(0, UTC),
+    ],
+    "input as an object": [
+        block(0, name="get_weather"), partial(0, WEATHER[1]),
+        block(1, name="get_time"), partial(1, TIME[1]),
+    ],
+    "nulls": [
+        block(0, name="get_weather", text=None, thinking=None), partial(0, LONDON),
+        {"type": "content_block_delta", "index": 0, "delta": {"text": None, "partial_json": ""}},
+        {"type": "ping", "delta": None}, {"type": "of a later version", "content": None},
+        block(1, name="get_time", input=None), partial(1, UTC),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", MESSAGE_BLOCKS)
+def test_calls_of_messages_are_told_apart(how):
+    start = {"type": "message_start", "message": {"usage": {"input_tokens": 5}, "content": None}}
+    stop = {"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": None}
+    body = events(start, *MESSAGE_BLOCKS[how], stop, {"type": "message_stop"})
+
+    assert calls(answered(body, anthropic=True)[0]) == [WEATHER, TIME]
+
+
+# ---- odd pieces
+
+
+HELLO = {"choices": [{"index": 0, "delta": {"content": "Hello"}}]}
+ODD = {
+    "null": "null",
+    "a comment in data": ": keep-alive",
+    "a word in data": "OPENROUTER PROCESSING",
+    "an empty list": "[]",
+    "a number": "3",
+    "no choices": {"choices": None},
+    "a choice that is null": {"choices": [None]},
+    "a delta that is null": {"choices": [{"index": 0, "delta": None}]},
+    "nulls everywhere": {
+        "id": None, "object": None, "error": None, "usage": None,
+        "choices": [{
+            "index": None, "finish_reason": None, "logprobs": None,
+            "delta": {
+                "content": None, "role": None, "tool_calls": None, "reasoning": None,
+                "refusal": None, "function_call": None, "audio": None,
+            },
+        }],
+    },
+    "an error that is none": {"choices": [], "error": None},
+    "an empty error beside choices": {"choices": [{"index": 0, "delta": {}}], "error": {}},
+    "usage that is a list": {"choices": [], "usage": [1]},
+    "usage that is text": {"choices": [], "usage": "12 tokens"},
+    "log-probabilities that are text": {"choices": [{"delta": {}, "logprobs": "none"}]},
+    "a role that is a number": {"choices": [{"delta": {"role": 7}}]},
+    "a reason that is a number": {"choices": [{"delta": {}, "finish_reason": 0}]},
+    "an index that is text": {"choices": [{"index": "0", "delta": {}}]},
+    "a reason that says nothing": {"choices": [{"delta": {}, "finish_reason": "null"}]},
+    "unknown fields": {"choices": [{"delta": {"sound": {"x": [1]}}}], "provider": {"a": 1}},
+    "an unknown object": {"object": "ping", "timings": [1, 2]},
+    "a list of one": [{"choices": [{"index": 0, "delta": {}}]}],
+    "calls that are empty": {"choices": [{"index": 0, "delta": {"tool_calls": []}}]},
+    "a whole message afterwards": {"choices": [{"index": 0, "message": {"content": "Hello"}}]},
+    "a whole message beside an empty delta": {
+        "choices": [{"index": 0, "delta": {}, "message": {"content": "Hello", "tool_calls": None}}]
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_an_odd_piece_never_ends_a_good_answer(odd):
+    body = events(HELLO, ODD[odd]) + stream({"content": " there."})
+
+    completion, shown = answered(body)
+
+    assert (completion.text, shown) == ("Hello there.", "Hello there.")
+    assert completion.finish_reason == "stop"
+
+
+NUMBERS = st.integers(-3, 3) | st.floats(allow_nan=False, allow_infinity=False)
+WORDS = st.text(max_size=3)
+FITTING = st.recursive(
+    st.none() | st.booleans() | NUMBERS | WORDS,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(WORDS, inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(["id", "object", "created", "model", "usage", "service_tier", "x"]),
+    st.sampled_from(["index", "logprobs", "native_finish_reason", "y"]),
+    st.sampled_from(["role", "refusal", "audio", "annotations", "z"]),
+    st.lists(FITTING, min_size=3, max_size=3),
+)
+def test_whatever_stands_in_an_optional_field_the_text_is_read(outer, choice, delta, odd):
+    row = {
+        outer: odd[0],
+        "choices": [{choice: odd[1], "delta": {delta: odd[2], "content": "Hello"}}],
+    }
+    if choice == "index" and type(odd[1]) is int and odd[1] != 0:
+        return  # another answer's
+    if row.get("object") == "error":
+        return
+    so_far = Assembly()
+    so_far.add(chunk(json.dumps(row).encode()))
+
+    assert so_far.fresh().text == "Hello"
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(["index", "usage", "message", "content_block", "stop_reason", "x"]),
+    st.sampled_from(["type", "citations", "stop_details", "stop_sequence", "y"]),
+    st.lists(FITTING, min_size=2, max_size=2),
+)
+def test_whatever_stands_in_an_optional_field_of_a_message_the_text_is_read(outer, inner, odd):
+    row = {"type": "content_block_delta", outer: odd[0], "delta": {inner: odd[1], "text": "Hello"}}
+    so_far = AnthropicAssembly()
+    so_far.add(event(json.dumps(row).encode()))
+
+    assert so_far.fresh().text == "Hello"
+
+
+def test_an_answer_that_is_cut_inside_a_piece_is_no_whole_answer():
+    body = events(HELLO, '{"choices": [{"delta": {"content": " th')
+
+    with pytest.raises(MalformedError):
+        answered(body)
+
+
+def test_content_that_cannot_be_shown_is_named():
+    parts = [{"type": "text", "text": "Here: "}, {"type": "image_url", "image_url": {"url": "x"}}]
+
+    completion, _ = answered(stream({"content": parts}))
+
+    assert completion.text == "Here: "
+    assert completion.degraded == ("a part of the type image_url",)
+
+
+def test_an_error_is_no_odd_piece():
+    with pytest.raises(MixturaError, match="overloaded"):
+        answered(events(HELLO, {"error": {"message": "overloaded", "code": 529}}))
+
+
+# ---- finish reasons
+
+
+REASONS = {
+    "stop": ["stop", "STOP", "end_turn", "eos", "EOS_TOKEN", "stop_sequence", "COMPLETE",
+             "completed", "FINISH_REASON_STOP", "FinishReason.STOP", "done"],
+    "length": ["length", "LENGTH", "MAX_TOKENS", "max_output_tokens", "model_length", "ERR?",
+               "max_length", "incomplete", "pause_turn", "model_context_window_exceeded",
+               "something new", "OTHER"],
+    "tool_calls": ["tool_calls", "TOOL_CALL", "tool-calls", "function_call", "tool_use"],
+    "content_filter": ["content_filter", "SAFETY", "RECITATION", "PROHIBITED_CONTENT",
+                       "content-filter", "refusal", "BLOCKLIST", "SPII"],
+    "failed": ["error", "ABORT", "cancelled", "insufficient_system_resource",
+               "MALFORMED_FUNCTION_CALL"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(o, t) for o, some in REASONS.items() for t in some])
+def test_a_finish_reason_means_the_same_whoever_says_it(ours, theirs):
+    for body, kind in (
+        (stream({"content": "Hello"}, finish=theirs), "text/event-stream"),
+        (whole({"content": "Hello"}, theirs), "application/json"),
+    ):
+        if ours in ("failed", "content_filter"):
+            with pytest.raises(MixturaError):
+                answered(body, kind)
+        else:
+            wanted = "length" if ours == "tool_calls" else ours  # where no call came
+            assert answered(body, kind)[0].finish_reason == wanted
+
+
+def test_a_stop_reason_that_is_unknown_is_incomplete_for_messages_too():
+    body = events(
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi"}},
+        {"type": "message_delta", "delta": {"stop_reason": "of_next_year"}},
+        {"type": "message_stop"},
+    )
+
+    assert answered(body, anthropic=True)[0].finish_reason == "length"
+
+
+@given(st.text())
+def test_no_unknown_reason_is_a_stop(reason):
+    assert ending(reason) != "stop" or "stop" in reason or len(reason) < 12
