@@ -306,13 +306,13 @@ def test_published_annotations_are_read_and_written_back(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[", "not valid JSON"),
+        ("[", "line 1: not JSON"),
         ("[]", "there are no rows"),
-        ("{}", "Expected `array`, got `object`; expected is a list of rows"),
+        ("{}", "line 1: Object missing required field `instruction`"),
         ('[{"instruction": "a", "output": "b", "generator": "c"}, {"instruction": "a"}]',
-         "row 2: Object missing required field `output`"),
+         "line 1: Object missing required field `output`"),
         ('[{"instruction": "a", "output": 3, "generator": "c"}]',
-         "row 1: output: Expected `str`, got `int`"),
+         "line 1: output: Expected `str`, got `int`"),
     ],
 )  # fmt: skip
 def test_a_bad_row_of_outputs_is_named_with_its_file(text, said, tmp_path):
@@ -365,7 +365,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
         alpaca_eval.read_weights,
         alpaca_eval.read_gamed,
     ):
-        with pytest.raises(ConfigError, match=r"nowhere: No such file"):
+        with pytest.raises(ConfigError, match=r"nowhere( cannot be read)?: No such file"):
             read(tmp_path / "nowhere")
     with pytest.raises(ConfigError, match="No such file"):
         alpaca_eval.write_outputs(
@@ -426,7 +426,10 @@ def test_weights_alone_list_every_model(desk):
         (["chess"], "no task is called 'chess'; there is: gsm8k, math,"),
         (["alpaca-eval"], "alpaca-eval needs --annotations FILE, or --model NAME"),
         (["alpaca-eval", *options("annotations", "weights")], "--weights goes with --difficulty."),
-        (["alpaca-eval", "--annotations", "nowhere.json"], "nowhere.json: No such file"),
+        (
+            ["alpaca-eval", "--annotations", "nowhere.json"],
+            "nowhere.json cannot be read: No such file",
+        ),
     ],
 )
 def test_wrong_use_is_said_in_a_line(desk, words, said):

@@ -265,7 +265,7 @@ SAME = [
 DIFFERENT = [
     ("1", "2"), (r"\frac{1}{2}", r"\frac{2}{1}"), ("(1,2)", "(2,1)"), ("[0,1]", "(0,1)"),
     ("1,2", "1"), (r"\{1,1\}", r"\{1,2\}"), ("x+1", "x-1"), ("3", "-3"), (r"\sqrt{2}", "2"),
-    ("12", "1,2"), ("", "1"), ("9^{9^{9^9}}", "1"), (r"\frac{1}{0}", "1"), ("((", "1"),
+    ("12", "1,2"), ("", "1"), (r"\frac{1}{0}", "1"), ("((", "1"),
 ]  # fmt: skip
 
 
@@ -734,9 +734,9 @@ def test_a_judge_reads_the_answer_as_data():
     [
         ({"task": "gsm9k"}, "there is: gsm8k, math"),
         ({"task": "jsonl", "data": None}, "--data FILE"),
-        ({"rows": [{"prompt": "?"}]}, "row 1 has no 'answer': is it a file for gsm8k"),
+        ({"rows": [{"prompt": "?"}]}, "line 1: `question` is missing"),
         ({"rows": [{"question": "?", "answer": "five"}]}, "no number after ####"),
-        ({"rows": []}, "it holds no rows"),
+        ({"rows": []}, "there are no rows in it"),
         ({"judge": "a"}, "not for gsm8k"),
         ({"task": "jsonl", "rows": [{"input": "?"}]}, "neither a `target` nor a `rubric`"),
         ({"task": "ifeval", "rows": [{"prompt": "?", "instruction_id_list": ["x:y"],

@@ -168,7 +168,7 @@ def test_who_answers_nothing_is_left_out_and_named(tmp_path):
         (["a", "twin", "a"], {}, "a stands there twice"),
         (["a*2", "twin"], {}, "no name of one model"),
         (["a", "twin"], {"rows": SUMS[:2]}, "2 of at least 3 prompts"),
-        (["a", "twin"], {"rows": [{"x": 1}] * 4}, "row 1 has no 'answer'"),
+        (["a", "twin"], {"rows": [{"x": 1}] * 4}, "line 1: `question` is missing"),
         (["a", "twin"], {"task": "gsm9k"}, "no task is called 'gsm9k'"),
         (["a", "twin"], {"aggregator": "writer"}, "none of the candidates"),
         (["a", "judge"], {"judge": "judge", "rows": OPEN}, "no one judges their own answers"),

@@ -81,7 +81,18 @@ class Proxies:
         named = self._named.get(parts.scheme) or self._named.get("all")
         if not named or proxy_bypass(parts.netloc.rpartition("@")[2]):
             return None
-        return leading(urlsplit(named if "://" in named else f"http://{named}"))
+        proxy = urlsplit(named if "://" in named else f"http://{named}")
+        if proxy.scheme not in ("http", "https"):
+            said = "SOCKS" if proxy.scheme.startswith("socks") else f"'{proxy.scheme}'"
+            own = parts.scheme in self._named
+            variable = f"{parts.scheme}_proxy" if own else "all_proxy"
+            raise RejectedError(
+                f"the proxy {proxy.scheme}://{proxy.hostname or ''} in {variable.upper()} speaks"
+                f" {said}, and Mixtura goes through HTTP proxies alone: name one in"
+                f" {parts.scheme.upper()}_PROXY, or leave {parts.hostname} out of it:"
+                f" NO_PROXY={parts.hostname}"
+            )
+        return leading(proxy)
 
 
 def head(method: str, url: SplitResult, place: Place, fields: Mapping[str, str]) -> bytes:

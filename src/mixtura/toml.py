@@ -62,6 +62,8 @@ class Document:
         if found := re.fullmatch(r"Object contains unknown field `(.+)`", problem):
             key = found[1]
             known = _fields(kind, inner[len(path) :])
+            if name := self._dotted_name(inner, key, known):
+                return self.error([*inner, key], name)
             said = unknown("key", key, known)
             if carries_secret(key):
                 said += " A key never stands in this file: `api_key_env` names its variable."
@@ -70,6 +72,23 @@ class Document:
             right = " or ".join(f"'{word}'" for word in _words(kind, inner[len(path) :]))
             return self.error(inner, f"{dotted(inner)}: expected {right}, got '{found[1]}'")
         return self.error(inner, f"{dotted(inner)}: {_plainly(problem)}")
+
+    def _dotted_name(self, path: Sequence[Key], key: str, known: Sequence[str]) -> str | None:
+        """What to write for a table whose name has a dot and no quotes, where *key* is its rest."""
+        part: Any = self.data
+        for step in (*path, key):
+            part = part[step]
+        if len(path) != 2 or not isinstance(part, dict):
+            return None
+        names = [str(path[1]), key]
+        while len(inner := cast(dict[str, Any], part)) == 1:
+            following, part = next(iter(inner.items()))
+            if following in known or not isinstance(part, dict):
+                break
+            names.append(following)
+        name = ".".join(names)
+        quoted = f'[{path[0]}."{name}"]'
+        return f"a name with a dot is quoted: {quoted}, where '{name}' is one name"
 
     def line(self, path: Sequence[Key]) -> int:
         """The line, from 1, where *path* stands; that of the nearest thing around it."""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -15,8 +13,7 @@ import numpy as np
 from mixtura.errors import ConfigError
 from mixtura.evals import glm
 from mixtura.evals.glm import Controlled, Gamed, Method, Vector, Weights
-
-T = TypeVar("T")
+from mixtura.evals.rows import converted, read
 
 DRAW = 1.5
 """A preference is 1 where the baseline won, 2 where the model did; 0 is an old word for a draw."""
@@ -154,24 +151,36 @@ def head_to_head(model: Weights, other: Weights, difficulties: Mapping[int, floa
     return glm.published(apart, _in_order(difficulties))
 
 
-def _check(annotations: Sequence[Annotation], source: str) -> None:
+def _check(annotations: Sequence[Annotation], source: str, lines: Sequence[int] = ()) -> None:
+    """Raises ConfigError; it names the *lines* of the rows, where they are known."""
     if not annotations:
         raise ConfigError(f"{source}: there are no rows")
+    places = [f"line {line} (row {number})" for number, line in enumerate(lines, 1)] or [
+        f"row {number}" for number in range(1, len(annotations) + 1)
+    ]
     first = annotations[0]
-    for number, row in enumerate(annotations, start=1):
+    seen: dict[object, str] = {}
+    for place, row in zip(places, annotations, strict=True):
         said = row.preference
         if said is not None and said != 0 and not 1 <= said <= 2:
             raise ConfigError(
-                f"{source}, row {number}: preference: {said} is none; it goes from 1 (the"
+                f"{source}, {place}: preference: {said} is none; it goes from 1 (the"
                 " baseline) to 2 (the model), 0 is a draw, null is no verdict"
             )
         for field in ("generator_1", "generator_2"):
             name, usual = getattr(row, field), getattr(first, field)
             if name != usual:
                 raise ConfigError(
-                    f"{source}, row {number}: {field}: '{name}', where row 1 has '{usual}':"
+                    f"{source}, {place}: {field}: '{name}', where {places[0]} has '{usual}':"
                     " one file is about one model and one baseline"
                 )
+        which = (row.dataset, row.instruction) if row.index is None else row.index
+        if lines and (before := seen.setdefault(which, place)) != place:
+            what = "instruction" if row.index is None else f"index {row.index}"
+            raise ConfigError(
+                f"{source}, {place}: the {what} of {before} once more: an instruction that stands"
+                " twice would count twice"
+            )
 
 
 def _preferences(annotations: Sequence[Annotation]) -> Vector:
@@ -211,7 +220,7 @@ def _hardness(
 
 def read_outputs(path: Path) -> list[Output]:
     """A ``model_outputs.json``. Raises ConfigError, which names the file and the row."""
-    return _read(path, list[Output])
+    return [converted(str(path), placed, Output) for placed in read(str(path))]
 
 
 def write_outputs(path: Path, outputs: Sequence[Output]) -> None:
@@ -220,8 +229,9 @@ def write_outputs(path: Path, outputs: Sequence[Output]) -> None:
 
 def read_annotations(path: Path) -> list[Annotation]:
     """An ``annotations.json``. Raises ConfigError, which names the file and the row."""
-    rows = _read(path, list[Annotation])
-    _check(rows, str(path))
+    placed = read(str(path))
+    rows = [converted(str(path), one, Annotation) for one in placed]
+    _check(rows, str(path), [one.line for one in placed])
     return rows
 
 
@@ -229,29 +239,6 @@ def write_annotations(path: Path, annotations: Sequence[Annotation]) -> None:
     """Raises ConfigError for what `read_annotations` would refuse."""
     _check(annotations, str(path))
     _write(path, annotations)
-
-
-def _read(path: Path, kind: type[list[T]]) -> list[T]:
-    try:
-        rows = msgspec.json.decode(path.read_bytes(), type=kind)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except msgspec.ValidationError as error:
-        raise ConfigError(_told(path, str(error))) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid JSON: {error}") from None
-    if not rows:
-        raise ConfigError(f"{path}: there are no rows")
-    return rows
-
-
-def _told(path: Path, said: str) -> str:
-    problem, _, where = said.partition(" - at `$")
-    found = re.match(r"\[(\d+)\](?:\.(\w+))?", where)
-    if not found:
-        return f"{path}: {problem}; expected is a list of rows"
-    field = f"{found[2]}: " if found[2] else ""
-    return f"{path}, row {int(found[1]) + 1}: {field}{problem}"
 
 
 def _write(path: Path, rows: Sequence[Output] | Sequence[Annotation]) -> None:
@@ -277,6 +264,8 @@ def read_weights(path: Path) -> dict[str, Weights]:
     found: dict[str, Weights] = {}
     for line, row in rows:
         values = [_number(path, line, row, name) for name in WEIGHTS]
+        if row[heading[0]] in found:
+            raise ConfigError(f"{path}, line {line}: {row[heading[0]]} has weights already")
         found[row[heading[0]]] = Weights(*values)
     return found
 
@@ -284,10 +273,15 @@ def read_weights(path: Path) -> dict[str, Weights]:
 def read_difficulties(path: Path) -> dict[int, float]:
     """The difficulty of every instruction: its index, then ``instruction_difficulty``."""
     heading, rows = _table(path)
-    return {
-        _index(path, line, row, heading[0]): _number(path, line, row, WEIGHTS[1])
-        for line, row in rows
-    }
+    found: dict[int, float] = {}
+    lines: dict[int, int] = {}
+    for line, row in rows:
+        index = _index(path, line, row, heading[0])
+        if index in lines:
+            said = f"the index {index} has a difficulty in line {lines[index]} already"
+            raise ConfigError(f"{path}, line {line}: {said}")
+        found[index], lines[index] = _number(path, line, row, WEIGHTS[1]), line
+    return found
 
 
 def read_gamed(path: Path) -> tuple[Gamed, dict[int, float]]:
@@ -298,7 +292,10 @@ def read_gamed(path: Path) -> tuple[Gamed, dict[int, float]]:
     for line, row in rows:
         there = {**row, "preference": row.get("preference") or "nan"}
         preference, length, hardness = [_number(path, line, there, name) for name in GAMED[1:]]
-        difficulties.setdefault(_index(path, line, row, GAMED[0]), hardness)
+        index = _index(path, line, row, GAMED[0])
+        if not math.isclose(difficulties.setdefault(index, hardness), hardness, abs_tol=1e-9):
+            said = f"the index {index} had another difficulty before, {difficulties[index]:g}"
+            raise ConfigError(f"{path}, line {line}: {said}")
         if not (math.isnan(preference) or 0 <= preference <= 1):
             raise ConfigError(f"{path}, line {line}: preference: {preference} is not from 0 to 1")
         values.append([preference, length, hardness])
@@ -309,7 +306,7 @@ def read_gamed(path: Path) -> tuple[Gamed, dict[int, float]]:
 def _table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """The heading, and every row with its line."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restval="", strict=True)
             rows = [(reader.line_num, row) for row in reader]
             heading = list(reader.fieldnames or ())
@@ -333,6 +330,9 @@ def _number(path: Path, line: int, row: Mapping[str, str], name: str) -> float:
     if name not in row:
         raise ConfigError(f"{path}: there is no column '{name}'")
     try:
-        return float(row[name])
+        value = float(row[name])
     except ValueError:
         raise ConfigError(f"{path}, line {line}: {name}: '{row[name]}' is no number") from None
+    if math.isnan(value) and name == WEIGHTS[1]:
+        raise ConfigError(f"{path}, line {line}: {name}: there is no number")
+    return value

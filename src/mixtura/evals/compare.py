@@ -23,6 +23,7 @@ from mixtura.evals import answers, families, forecast, opponents, pairwise, prov
 from mixtura.evals.comparison import Comparison, Field, Key, Match, outcome
 from mixtura.evals.opponents import EXTRACTS, Entrant
 from mixtura.evals.run import Asked, Progress
+from mixtura.evals.tasks import jsonl
 from mixtura.events import Emit, Event, Recalled
 from mixtura.model import Model, Wrapper
 from mixtura.patterns.extract import Extract
@@ -65,8 +66,9 @@ class Terms:
         """What a vote counts here; ``text`` where there is no final answer to count."""
         if self.judge or self.asked.rubric:
             return "text"
-        task = self.asked.task
-        return EXTRACTS.get((self.asked.scoring or "exact") if task == "jsonl" else task, "text")
+        task, data = self.asked.task, self.asked.data
+        how = jsonl.usual(data, self.asked.scoring) if task == "jsonl" and data else task
+        return EXTRACTS.get(how, "text")
 
 
 class Estimate(NamedTuple):

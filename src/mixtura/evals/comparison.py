@@ -228,9 +228,22 @@ def outcome(
         told=tuple(told),
         verdict=_verdict(pairs, matches),
         bias=_bias(field),
-        warnings=(*warnings, *_silent(field)),
+        warnings=(*warnings, *_silent(field), *_doubts(field)),
         spent_usd=spent,
     )
+
+
+def _doubts(field: Field) -> list[str]:
+    """Where no answer of anyone scored, it may be the file's fault."""
+    if field.judge:
+        return []
+    scores = [score for name in field.entrants for score in field.scores(name, name).values()]
+    if len(scores) < 2 or any(scores):
+        return []
+    said = (
+        "No answer of anyone scored at all: is that the models, or do the targets, the scoring or"
+    )
+    return [f"{said} the prompts not fit? Look at an answer (inspect view) before you believe it."]
 
 
 def _row(field: Field, entrant: Entrant, mixture: str) -> Row:

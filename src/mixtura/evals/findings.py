@@ -13,8 +13,8 @@ from mixtura.errors import ConfigError
 from mixtura.evals import judges, stats
 from mixtura.evals.answers import scored
 from mixtura.evals.judges import Agreement, LengthBias, PositionBias
+from mixtura.evals.rows import read, where
 from mixtura.evals.stats import Estimate, Graded
-from mixtura.evals.tasks.source import rows
 
 Row = Mapping[str, Any]
 
@@ -117,16 +117,21 @@ def labelled(path: str | None, names: Sequence[str] = ()) -> dict[str, str]:
     ConfigError.
     """
     found: dict[str, str] = {}
-    for number, row in enumerate(rows(path) if path else (), 1):
+    lines: dict[str, int] = {}
+    for line, row in read(path) if path else ():
+        place = where(path or "", line)
         try:
             label = str(row["label"]) if names else f"{float(row['label']):g}"
-            found[f"{row['id']}/{row.get('turn', 1)}"] = label
+            key = f"{row['id']}/{row.get('turn', 1)}"
         except (KeyError, ValueError, TypeError):
-            said = f"{path}: row {number} has no `id`, or no `label` that can be read"
-            raise ConfigError(said) from None
+            said = "it has no `id`, or no `label` that can be read"
+            raise ConfigError(f"{place}: {said}") from None
         if names and label not in names:
-            said = ", ".join(names)
-            raise ConfigError(f"{path}: row {number}: the label '{label}' is none of {said}")
+            raise ConfigError(f"{place}: the label '{label}' is none of {', '.join(names)}")
+        if key in found:
+            said = f"sample {row['id']} has a label in line {lines[key]} already"
+            raise ConfigError(f"{place}: {said}")
+        found[key], lines[key] = label, line
     return found
 
 

@@ -137,7 +137,12 @@ def result(
         most=findings.most,
         tables=findings.tables,
         bias=findings.bias,
-        notes=(*notes, *findings.notes, *_unfinished(bill)),
+        notes=(
+            *notes,
+            *findings.notes,
+            *_unfinished(bill),
+            *_doubts(samples, value, asking.total),
+        ),
         cost_usd=bill.cost_usd if asking.priced else None,
         prompt_tokens=bill.prompt_tokens,
         completion_tokens=bill.completion_tokens,
@@ -155,6 +160,23 @@ def _unfinished(bill: Tally) -> list[str]:
         return []
     calls = plural(bill.unfinished, "call")
     return [f"{calls} under way when an earlier run was killed: what they took is estimated"]
+
+
+def _doubts(samples: Sequence[EvalSample], score: float | None, total: int) -> list[str]:
+    """What makes a score doubtful: answers that were cut off, and that no one has any."""
+    said: list[str] = []
+    cut = sum(one.output.stop_reason in ("max_tokens", "model_length") for one in samples)
+    if cut:
+        said.append(
+            f"{cut:,} of {plural(len(samples), 'answer')} were cut off by the limit of tokens, and"
+            " are scored as far as they go: is max_tokens too low?"
+        )
+    if score == 0 and total > 1:
+        said.append(
+            "no answer scored at all: is that the models, or do the targets, the scoring or the"
+            " prompts not fit? Look at an answer (inspect view) before you believe it"
+        )
+    return said
 
 
 # ---- what it took

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from typing import Literal
 
+from mixtura.patterns import numbers
+from mixtura.patterns.numbers import LONGEST
+
 Extract = Literal["number", "choice", "boxed", "last-line", "text"]
 
-LONGEST = 200
-"""Characters of a number: what is longer is none."""
-THE_END = 20_000
-"""Characters at the end of a text in which its final answer is looked for."""
+MARKS = 8
+"""Marks of an answer that are looked at, from the end."""
 
-_DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)"
-_ONE = rf"[-+]?(?:{_DIGITS}(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+]?[0-9]{{1,2}}(?![0-9]))?"
-_NUMBER = re.compile(rf"(?<![\w.])({_ONE})(?:\s*/\s*({_DIGITS})(?![\w.]*[0-9]))?")
+_WORDS = (
+    "answer|antwort|respuesta|réponse|resposta|risposta|antwoord|svar|cevap|odpowiedź|ответ|відповідь|jawaban"
+    "|đáp án|trả lời|답|정답|उत्तर|উত্তর|الجواب|الإجابة|คำตอบ"
+)
+_HAN = "答案|答え|答"
+_ANSWER_LINE = re.compile(
+    rf"(?:\b(?:{_WORDS})[*_ ]{{0,3}}[:=：][*_}}]{{0,3}}|(?:{_HAN})\s?(?:是|为|為|は|:)|<answer>)",
+    re.IGNORECASE,
+)
 _ANSWER = re.compile(r"\banswer\b(?:\s+to\b[^.\n:=]{0,80}?)?[*_]*\s*(?:\bis\b|:|=)?", re.IGNORECASE)
 _ANSWER_IS = re.compile(
     r"\banswer\b(?:\s+to\b[^.\n:=]{0,80}?)?[*_]*\s*(?:\bis\b|:|=)([^\n]{0,200})", re.IGNORECASE
@@ -37,18 +43,46 @@ _SPACING = re.compile(r"\\[!,;: ]|\\left|\\right|\\displaystyle|~|\$|\s+")
 
 def number(text: str) -> str | None:
     """
-    The number that a text comes to: in its last ``\\boxed{}``, behind its last ``####``, behind
-    its last "answer" (of 2 + 2 = 4 the result), or else its last one. 1,234.50 is 1234.5, and
-    3/4 is 0.75.
+    The number that a text comes to: behind the last of its marks (``\\boxed{}``, ``####``,
+    ``<answer>``, a line "Answer:"), else behind its last "answer is", else its last one.
+
+    1,234.50 is 1234.5, 2½ is 5/2, 3/4 is 0.75, 16 - 3 is 13. None for "18 or 20".
     """
-    text = _plain(text)
-    marks = [_boxed(text), _behind(text, "####"), _after_answer(text)]
-    for part in marks:
-        said = _unwrapped(part or "")
-        if found := _NUMBER.search(said.rpartition("=")[2]) or _NUMBER.search(said):
-            return _value(found)
-    every = list(_NUMBER.finditer(_unwrapped(text)))
-    return _value(every[-1]) if every else None
+    text = numbers.keyed(text)
+    try:
+        for part in _parts(text):
+            found = numbers.value(part)
+            if (found := numbers.in_words(part) if found is None else found) is not None:
+                return _written(found)
+        return _written(numbers.anywhere(text))
+    except numbers.UnclearError:
+        return None
+
+
+def _written(found: Fraction | None) -> str | None:
+    """A number as it is counted: the shortest exact way to write it."""
+    return None if found is None or len(said := str(found)) > LONGEST else said
+
+
+def _parts(text: str) -> Iterator[str]:
+    """What stands behind the marks of an answer: the last one first, plain talk of it after."""
+    marks = [(m.end(), m.end()) for m in re.finditer("####", text)]
+    marks += [(m.end(), m.end()) for m in _ANSWER_LINE.finditer(text)]
+    found = {start: _behind(text, end) for start, end in marks[-MARKS:]}
+    found |= dict(_boxes(text))
+    for start in sorted(found, reverse=True):
+        yield found[start]
+    for mark in list(_ANSWER_IS.finditer(text))[: -MARKS - 1 : -1]:
+        yield re.split(r"(?<!\bNo)\.(?:\s|$)", mark[1], maxsplit=1)[0]
+
+
+def _behind(text: str, start: int) -> str:
+    """The rest of the line, else the next lines that say something."""
+    rest = text[start : start + numbers.PART]
+    lines = [line for line in rest.split("\n") if line.strip(" \t\r*_`#>$\\[](){}")]
+    first = rest.partition("\n")[0]
+    said = first if first.strip(" \t\r*_`#>$\\[](){}") else (lines or [""])[0]
+    return said.partition("</answer>")[0]
 
 
 def choice(text: str) -> str | None:
@@ -76,9 +110,9 @@ def boxed(text: str) -> str | None:
     inside = _boxed(_plain(text))
     if inside is None:
         return None
-    said = _unwrapped(inside)
-    if found := _NUMBER.fullmatch(said.strip(" %°")):
-        return _value(found)
+    said = numbers.typed(inside)
+    if numbers.is_number(inside):
+        return number(rf"\boxed{{{inside}}}")
     return _SPACING.sub("", said).rstrip(".") or None
 
 
@@ -98,9 +132,8 @@ BY_NAME: Mapping[str, Callable[[str], str | None]] = {
 
 
 def _plain(text: str) -> str:
-    """The end of a text, with wide digits, signs for minus and the like as on a keyboard."""
-    end = unicodedata.normalize("NFKC", text[-THE_END:])
-    return end.replace("−", "-").replace("–", "-")
+    """The end of a text, with wide letters, signs for minus and the like as on a keyboard."""
+    return numbers.keyed(text)
 
 
 def _lines(text: str) -> list[str]:
@@ -109,51 +142,15 @@ def _lines(text: str) -> list[str]:
 
 def _boxed(text: str) -> str | None:
     r"""The inside of the last ``\boxed{…}`` that is closed."""
-    for start in [m.end() for m in re.finditer(r"\\f?boxed\s*\{", text)][:-9:-1]:
+    return next((inside for _, inside in _boxes(text)), None)
+
+
+def _boxes(text: str) -> Iterator[tuple[int, str]]:
+    r"""Where the last closed ``\boxed{…}`` stands, and its inside."""
+    for start in [m.end() for m in re.finditer(r"\\f?boxed\s*\{", text)][: -MARKS - 1 : -1]:
         depth = 1
         for at in range(start, len(text)):
             depth += {"{": 1, "}": -1}.get(text[at], 0)
             if depth == 0:
-                return text[start:at]
-    return None
-
-
-def _behind(text: str, mark: str) -> str | None:
-    """The rest of the line behind the last *mark* that a number follows."""
-    for part in reversed(text.split(mark)[1:]):
-        line = part.split("\n", 1)[0]
-        if _NUMBER.search(line):
-            return line
-    return None
-
-
-def _after_answer(text: str) -> str | None:
-    for mark in reversed(list(_ANSWER_IS.finditer(text))):
-        sentence = mark[1].split(". ", 1)[0]
-        if _NUMBER.search(_unwrapped(sentence)):
-            return sentence
-    return None
-
-
-def _unwrapped(text: str) -> str:
-    """Formulas as a person types them: 3/4 for a fraction, words without their fonts."""
-    text = _WRAPPING.sub(r"\1", text)
-    text = _FRACTION.sub(r" \1/\2 ", text)
-    return (
-        text.replace(r"\!", "")
-        .replace(r"\%", "%")
-        .replace(r"\$", " ")
-        .replace("$", " ")
-        .replace("{,}", ",")
-    )
-
-
-def _value(found: re.Match[str]) -> str | None:
-    """A number as it is counted: the shortest exact way to write it."""
-    top, bottom = found[1].replace(",", ""), (found[2] or "1").replace(",", "")
-    if len(top) + len(bottom) > LONGEST:
-        return None
-    try:
-        return str(Fraction(top) / Fraction(bottom))
-    except ZeroDivisionError:
-        return None
+                yield start, text[start:at]
+                break

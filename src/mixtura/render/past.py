@@ -22,19 +22,28 @@ from mixtura.trace import Call
 STYLES = {"failed": "red", "stopped": "yellow", "degraded": "yellow"}
 """How a run is drawn that did not simply answer."""
 _ROOMY = 96
+_SHORTEST = 10
+"""Columns that a question takes at least: where there are fewer, it is not shown."""
 
 
 def listing(runs: Sequence[Record], width: int) -> Table:
     """One line a run: its id, when, what was asked of whom, how it ended if not well."""
     roomy = width >= _ROOMY
+    room = max((cell_len(run["id"]) for run in runs), default=0)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     headings = ("run", "when", "model", "seconds", "cost") if roomy else ("run", "when", "model")
     if width < 60:
         headings = ("run",)
+    questions = width >= room + _SHORTEST
     for heading in headings:
         side = "right" if heading in ("seconds", "cost") else "left"
-        table.add_column(heading, no_wrap=True, justify=side)
-    table.add_column("question", no_wrap=True, overflow="ellipsis", ratio=1)
+        if heading == "run":  # an id is of use whole, or not at all
+            least = min(room, width)
+            table.add_column(heading, no_wrap=questions, overflow="fold", min_width=least)
+        else:
+            table.add_column(heading, no_wrap=True, justify=side)
+    if questions:
+        table.add_column("question", no_wrap=True, overflow="ellipsis", ratio=1)
     for run in runs:
         cells = {
             "run": run["id"],
@@ -46,7 +55,8 @@ def listing(runs: Sequence[Record], width: int) -> Table:
         asked = Text(one_line(run["question"]))
         if run["state"] in STYLES:
             asked = Text.assemble((f"{run['state']}: ", STYLES[run["state"]]), asked)
-        table.add_row(*(Text(cells[heading]) for heading in headings), asked)
+        row = [Text(cells[heading]) for heading in headings]
+        table.add_row(*row, *([asked] if questions else []))
     return table
 
 

@@ -12,6 +12,7 @@ from mixtura.evals import families
 from mixtura.evals.answers import Contender
 from mixtura.evals.opponents import EXTRACTS
 from mixtura.evals.run import Progress
+from mixtura.evals.tasks import jsonl
 from mixtura.patterns.extract import BY_NAME
 from mixtura.selection import outcome, search
 from mixtura.selection.choice import chosen
@@ -104,6 +105,12 @@ class _Selecting:
             team = chosen(found, self.terms.goal)
         if team is None:
             raise self._nothing(found)
+        if not found.found(team).score:
+            raise MixturaError(
+                "no team scored at all, so there is none to choose: is that the models, or do the"
+                " targets, the scoring or the prompts not fit? Look at an answer (inspect view"
+                f" --log-dir {self.prompts.folder})"
+            )
         self.laboratory.reserve = 0.0
         try:
             return self._judged(found, team, alone, texts)
@@ -269,7 +276,7 @@ class _Selecting:
         terms = self.terms
         if self.laboratory.manner != "score":
             return None
-        kind = EXTRACTS.get(terms.task or terms.scoring or "exact")
+        kind = EXTRACTS.get(terms.task or jsonl.usual(terms.data, terms.scoring))
         return BY_NAME.get(kind) if kind else None
 
     def _exhaustive(self, count: int) -> int:

@@ -29,7 +29,7 @@ from mixtura.evals.pairwise import NOTHING, Game, Judged, Pair
 from mixtura.evals.tasks import compared, opponent
 from mixtura.evals.tasks.compared import Turn
 from mixtura.evals.tasks.grader import Grader, judging
-from mixtura.evals.tasks.source import Row, samples
+from mixtura.evals.tasks.source import Row, instruction_of, samples
 from mixtura.model import Model
 from mixtura.patterns.ranked import STEADY
 from mixtura.patterns.verdicts import Form, read_verdict
@@ -101,7 +101,7 @@ def alpaca_eval(
 
 def _sample(row: Row) -> Sample:
     about = {name: row[name] for name in ("dataset", "index") if row.get(name) is not None}
-    return Sample(input=row["instruction"], metadata=about)
+    return Sample(input=instruction_of(row), metadata=about)
 
 
 def generator(outputs: str) -> str:

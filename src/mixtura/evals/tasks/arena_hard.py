@@ -106,7 +106,9 @@ def _baselines(against: str | None) -> dict[str, opponent.Answers]:
 
 
 def _sample(row: Row) -> Sample:
-    question = opponent.text(row.get("prompt") or row["turns"][0])
+    question = opponent.text(row["prompt"] if row.get("prompt") else row["turns"][0])
+    if not question.strip():
+        raise ValueError("`prompt` is empty")
     name = row.get("uid") or row["question_id"]
     return Sample(input=question, id=str(name), metadata={"category": str(row.get("category", ""))})
 

@@ -28,7 +28,7 @@ from mixtura.evals.findings import (
 from mixtura.evals.judging import material, verdict
 from mixtura.evals.stats import Graded
 from mixtura.evals.tasks.grader import Grader, judging
-from mixtura.evals.tasks.source import Row, rows, samples
+from mixtura.evals.tasks.source import Row, list_of, rows, samples, text_of
 from mixtura.patterns.ranked import STEADY
 from mixtura.patterns.verdicts import Form, Line, read_names, verdict_lines
 from mixtura.types import Completion, ask
@@ -81,7 +81,7 @@ def _rubrics(file: str) -> list[Row]:
 
 
 def _sample(row: Row, rubrics: Mapping[str, Row]) -> Sample:
-    wanted = list(map(str, row["skill"]))
+    wanted = list_of(row, "skill", str)
     if unknown := [name for name in wanted if name not in rubrics]:
         raise ValueError(f"there is no rubric for the skill '{unknown[0]}'")
     about = {
@@ -89,8 +89,10 @@ def _sample(row: Row, rubrics: Mapping[str, Row]) -> Sample:
         "domain": list(map(str, row.get("domain") or ())),
         "difficulty": str(row.get("difficulty", "")),
     }
-    target = str(row["answer"])
-    return Sample(input=row["instruction"], target=target, id=row.get("idx"), metadata=about)
+    target = text_of(row, "answer")
+    return Sample(
+        input=text_of(row, "instruction"), target=target, id=row.get("idx"), metadata=about
+    )
 
 
 _RUBRIC = ("Criteria", "Scoring")

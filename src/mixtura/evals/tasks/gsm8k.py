@@ -9,8 +9,9 @@ from inspect_ai.dataset import Sample
 from inspect_ai.scorer import Score, Scorer, Target, accuracy, scorer
 from inspect_ai.solver import TaskState, generate, prompt_template
 
-from mixtura.evals.tasks.source import Row, samples
+from mixtura.evals.tasks.source import Row, samples, text_of
 from mixtura.patterns import extract
+from mixtura.patterns.numbers import is_number
 
 HOME = (
     "https://raw.githubusercontent.com/openai/grade-school-math/master"
@@ -34,12 +35,12 @@ def gsm8k(data: str | None = None, seed: int | None = None) -> Task:
 
 
 def _sample(row: Row) -> Sample:
-    reasoning, mark, target = row["answer"].rpartition("####")
-    if not mark or number(target) is None:
-        raise ValueError("`answer` has no number after ####")
-    return Sample(
-        input=row["question"], target=target.strip(), metadata={"reasoning": reasoning.strip()}
-    )
+    question, answer = text_of(row, "question"), row.get("answer")
+    answer = str(answer) if type(answer) in (int, float) else text_of(row, "answer")
+    reasoning, mark, target = answer.rpartition("####")
+    if number(target) is None or not (mark or is_number(target)):
+        raise ValueError("`answer` has no number after ####, and is none")
+    return Sample(input=question, target=target.strip(), metadata={"reasoning": reasoning.strip()})
 
 
 @scorer(metrics=[accuracy()])

@@ -13,7 +13,8 @@ from inspect_ai.scorer import Score, Scorer, Target, accuracy, scorer
 from inspect_ai.solver import TaskState, generate, prompt_template
 
 from mixtura.errors import ConfigError
-from mixtura.evals.tasks.source import Row, samples
+from mixtura.evals.tasks.code_blocks import code
+from mixtura.evals.tasks.source import Row, samples, text_of
 
 HOME = "https://raw.githubusercontent.com/openai/human-eval/master/data/HumanEval.jsonl.gz"
 PROMPT = """Write this Python function. Answer with one block of code that holds the whole function,
@@ -22,8 +23,6 @@ its imports included, ready to run as it is; no examples of its use.
 ```python
 {prompt}
 ```"""
-
-_BLOCK = re.compile(r"```(?:[pP]ython3?|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
 
 
 @task
@@ -38,9 +37,11 @@ def humaneval(data: str | None = None, seed: int | None = None, seconds: float =
 
 
 def _sample(row: Row) -> Sample:
-    about = {name: row[name] for name in ("prompt", "test", "entry_point")}
+    about = {name: text_of(row, name) for name in ("prompt", "test", "entry_point")}
+    if not about["entry_point"].isidentifier():
+        raise ValueError(f"`entry_point` is '{about['entry_point']}', which names no function")
     return Sample(
-        input=row["prompt"],
+        input=about["prompt"],
         target=row.get("canonical_solution", ""),
         id=row.get("task_id"),
         metadata=about,
@@ -76,19 +77,6 @@ def passing(seconds: float = 10.0) -> Scorer:
     return score
 
 
-def code(answer: str, prompt: str, entry_point: str) -> str:
-    """
-    The program in an answer: its block with the function, else its blocks, else all of it.
-
-    Where the function's head is not in it, it is a body, and follows the *prompt*.
-    """
-    blocks: list[str] = _BLOCK.findall(answer)
-    head = re.compile(rf"^[ \t]*(?:async )?def {re.escape(entry_point)}\b", re.MULTILINE)
-    whole = [block for block in blocks if head.search(block)]
-    found = whole[-1] if whole else "\n".join(blocks) or answer
-    return found if head.search(found) else prompt + _indented(found)
-
-
 def helpers(prompt: str, entry_point: str) -> str:
     """What a prompt brings along beside its function: imports, other functions, constants."""
     try:
@@ -97,10 +85,3 @@ def helpers(prompt: str, entry_point: str) -> str:
         return "\n".join(re.findall(r"^(?:from|import) .*", prompt, re.MULTILINE))
     others = (part for part in body if getattr(part, "name", "") != entry_point)
     return "\n".join(ast.unparse(part) for part in others)
-
-
-def _indented(body: str) -> str:
-    first = next((line for line in body.splitlines() if line.strip()), "")
-    if first[:1].isspace():
-        return body
-    return "\n".join(f"    {line}" if line.strip() else line for line in body.splitlines())

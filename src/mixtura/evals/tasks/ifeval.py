@@ -12,8 +12,8 @@ from inspect_ai.scorer import SampleScore, Score, Scorer, Target, Value, metric,
 from inspect_ai.solver import TaskState, generate
 
 from mixtura.evals.findings import Findings, Side, metadata
-from mixtura.evals.tasks.instructions import CHECKS, follows, loosely
-from mixtura.evals.tasks.source import Row, samples
+from mixtura.evals.tasks.instructions import check_given, follows, loosely
+from mixtura.evals.tasks.source import Row, list_of, samples, text_of
 
 HOME = (
     "https://raw.githubusercontent.com/google-research/google-research/master"
@@ -38,15 +38,17 @@ def ifeval(data: str | None = None, seed: int | None = None) -> Task:
 
 
 def _sample(row: Row) -> Sample:
-    names: Sequence[str] = row["instruction_id_list"]
-    given: Sequence[Mapping[str, Any]] = row["kwargs"]
-    if unknown := set(names) - set(CHECKS):
-        raise ValueError(f"no instruction is called '{min(unknown)}'")
+    names = list_of(row, "instruction_id_list", str)
+    given = list_of(row, "kwargs", dict)
+    if not names:
+        raise ValueError("`instruction_id_list` is empty: there is nothing to check")
     if len(names) != len(given):
         raise ValueError("it has not as many `kwargs` as instructions")
     said = [{key: value for key, value in one.items() if value is not None} for one in given]
-    about = {"instructions": list(names), "given": said}
-    return Sample(input=row["prompt"], id=row.get("key"), metadata=about)
+    for name, one in zip(names, said, strict=True):
+        check_given(name, one)
+    about = {"instructions": names, "given": said}
+    return Sample(input=text_of(row, "prompt"), id=row.get("key"), metadata=about)
 
 
 @metric

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from mixtura.errors import ConfigError
 
@@ -262,3 +263,92 @@ CHECKS: Mapping[str, Check] = {
     "startend:end_checker": _ends,
     "startend:quotation": _quoted,
 }
+
+
+# ---- what a row must say of each
+
+RELATIONS = ("at least", "less than")
+_Need = Callable[[Any], str]
+"""What is wrong with a value; nothing where it will do."""
+
+
+def _text(value: Any) -> str:
+    return "" if isinstance(value, str) and value.strip() else "must be a text"
+
+
+def _texts(value: Any) -> str:
+    given = cast(list[Any], value) if isinstance(value, list) else []
+    return "" if given and not any(map(_text, given)) else "must be a list of texts"
+
+
+def _count(value: Any) -> str:
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    right = whole and not isinstance(value, bool) and value >= 0
+    return "" if right else "must be a whole number from 0"
+
+
+def _place(value: Any) -> str:
+    return _count(value) or ("" if value else "counts from 1")
+
+
+def _relation(value: Any) -> str:
+    return "" if value in RELATIONS else "must be 'at least' or 'less than'"
+
+
+def _letter(value: Any) -> str:
+    return "" if isinstance(value, str) and len(value) == 1 else "must be one letter"
+
+
+def _code(value: Any) -> str:
+    right = isinstance(value, str) and re.fullmatch(
+        r"[a-z]{2,3}(?:-[a-z]{2,4})?", value, re.IGNORECASE
+    )
+    return "" if right else "must be the code of a language, as in 'de'"
+
+
+NEEDS: Mapping[str, Mapping[str, _Need]] = {
+    "change_case:capital_word_frequency": {
+        "capital_frequency": _count, "capital_relation": _relation,
+    },
+    "combination:repeat_prompt": {"prompt_to_repeat": _text},
+    "detectable_content:number_placeholders": {"num_placeholders": _count},
+    "detectable_content:postscript": {"postscript_marker": _text},
+    "detectable_format:multiple_sections": {"section_spliter": _text, "num_sections": _count},
+    "detectable_format:number_bullet_lists": {"num_bullets": _count},
+    "detectable_format:number_highlighted_sections": {"num_highlights": _count},
+    "keywords:existence": {"keywords": _texts},
+    "keywords:forbidden_words": {"forbidden_words": _texts},
+    "keywords:frequency": {"keyword": _text, "relation": _relation, "frequency": _count},
+    "keywords:letter_frequency": {
+        "letter": _letter, "let_relation": _relation, "let_frequency": _count,
+    },
+    "language:response_language": {"language": _code},
+    "length_constraints:nth_paragraph_first_word": {
+        "num_paragraphs": _count, "nth_paragraph": _place, "first_word": _text,
+    },
+    "length_constraints:number_paragraphs": {"num_paragraphs": _count},
+    "length_constraints:number_sentences": {"num_sentences": _count, "relation": _relation},
+    "length_constraints:number_words": {"num_words": _count, "relation": _relation},
+    "startend:end_checker": {"end_phrase": _text},
+}  # fmt: skip
+"""What the rows of each instruction say; the others need nothing."""
+
+
+def check_given(name: str, given: Given) -> None:
+    """Raises ValueError for an instruction that is unknown, or that *given* does not make whole."""
+    if name not in CHECKS:
+        near = difflib.get_close_matches(name, CHECKS, n=1)
+        hint = f": did you mean '{near[0]}'?" if near else ""
+        raise ValueError(f"no instruction is called '{name}'{hint}")
+    needed = NEEDS.get(name, {})
+    for key, wrong in needed.items():
+        if key not in given:
+            raise ValueError(f"`kwargs` of {name}: `{key}` is missing")
+        if said := wrong(given[key]):
+            raise ValueError(f"`kwargs` of {name}: `{key}` {said}, and is {given[key]!r}")
+    if unknown := [key for key in given if key not in needed]:
+        takes = f"; it takes {', '.join(needed)}" if needed else "; it takes none"
+        raise ValueError(f"`kwargs` of {name}: `{unknown[0]}` is none of its words{takes}")
+    place, count = given.get("nth_paragraph"), given.get("num_paragraphs")
+    if place is not None and count is not None and place > count:
+        raise ValueError(f"`kwargs` of {name}: `nth_paragraph` is {place}, of {count} paragraphs")

@@ -33,7 +33,7 @@ from mixtura.evals.stats import Graded
 from mixtura.evals.tasks import compared, opponent
 from mixtura.evals.tasks.compared import Turn
 from mixtura.evals.tasks.grader import Grader, judging, played
-from mixtura.evals.tasks.source import Row, samples
+from mixtura.evals.tasks.source import Row, list_of, samples, text_of
 from mixtura.patterns.ranked import STEADY
 from mixtura.patterns.verdicts import number_form, read_verdict
 from mixtura.types import Completion, Message, ask
@@ -94,7 +94,9 @@ def mt_bench(
 
 
 def _sample(row: Row, known: opponent.Answers | None) -> Sample:
-    turns, category = list(map(str, row["turns"])), str(row["category"])
+    turns, category = list_of(row, "turns", str), text_of(row, "category")
+    if not all(turn.strip() for turn in turns) or not turns:
+        raise ValueError("`turns` has an empty turn" if turns else "`turns` is empty")
     name = str(row["question_id"])
     reference = list(known.to(name)) if known else list(row.get("reference") or ())
     about = {

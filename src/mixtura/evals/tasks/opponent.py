@@ -9,8 +9,11 @@ from inspect_ai.model import ChatMessage, ChatMessageUser, GenerateConfig, get_m
 from inspect_ai.solver import TaskState
 
 from mixtura.errors import ConfigError
+from mixtura.evals.rows import Row, where
+from mixtura.evals.rows import read as read_rows
 from mixtura.evals.tasks.grader import OTHER
-from mixtura.evals.tasks.source import Row, rows
+from mixtura.evals.tasks.source import instruction_of
+from mixtura.text import one_line
 
 _KEYS = ("question_id", "uid", "instruction", "id")
 _AUTHORS = ("model_id", "generator", "model")
@@ -36,14 +39,32 @@ def read(*files: str) -> Answers:
     found: dict[str, tuple[str, ...]] = {}
     author = ""
     for file in files:
-        for number, row in enumerate(rows(file), 1):
-            key = next((str(row[name]) for name in _KEYS if row.get(name) is not None), None)
-            turns = _turns(row)
+        lines: dict[str, int] = {}
+        for line, row in read_rows(file):
+            key, turns = _key(row), _turned(row)
             if key is None or not turns:
-                raise ConfigError(f"{file}: row {number} has no id, or no answer")
+                raise ConfigError(f"{where(file, line)}: it has no id, or no answer")
+            if found.get(key, turns) != turns:
+                said = f"another answer to {one_line(key)[:60]!r} than in line {lines.get(key)}"
+                raise ConfigError(f"{where(file, line)}: {said}")
             found[key] = turns
+            lines[key] = line
             author = author or next((str(row[n]) for n in _AUTHORS if row.get(n)), "")
     return Answers(author, found)
+
+
+def _key(row: Row) -> str | None:
+    name = next((name for name in _KEYS if row.get(name) is not None), None)
+    if name == "instruction" and isinstance(row[name], str) and row[name].strip():
+        return instruction_of(row)
+    return None if name is None else str(row[name])
+
+
+def _turned(row: Row) -> tuple[str, ...]:
+    try:
+        return _turns(row)
+    except (KeyError, IndexError, TypeError, AttributeError):
+        return ()
 
 
 def _turns(row: Row) -> tuple[str, ...]:

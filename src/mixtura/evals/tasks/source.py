@@ -1,23 +1,28 @@
-"""Where a benchmark's rows come from: a file, an address, or its public home."""
+"""A benchmark's rows as Inspect's samples: from a file, an address, or its public home."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import random
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import Any, TextIO, cast
+from collections.abc import Callable, Mapping
+from typing import Any
 
-import fsspec  # pyright: ignore[reportMissingTypeStubs]
-import platformdirs
 from inspect_ai.dataset import MemoryDataset, Sample
 
 from mixtura.errors import ConfigError
+from mixtura.evals.rows import ADDRESSES, Placed, Row, read, text, where
 
-Row = dict[str, Any]
-ADDRESSES = ("http://", "https://")
+__all__ = [
+    "ADDRESSES",
+    "Row",
+    "digest",
+    "instruction_of",
+    "kind_of",
+    "list_of",
+    "rows",
+    "samples",
+    "text_of",
+]
 
 
 def samples(
@@ -27,59 +32,88 @@ def samples(
     The rows of *data* as samples, in the file's order or, given a *seed*, in one drawn from it.
 
     A row is numbered from 1 where it has no id, before anything is drawn: a sample keeps its
-    id whatever the seed. Raises ConfigError with the file and the line.
+    id whatever the seed. Raises ConfigError with the file and the line for a row that *made*
+    refuses, and for an id that another row has.
     """
     made_samples: list[Sample] = []
-    for number, row in enumerate(rows(data), 1):
-        try:
-            sample = made(row)
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
-            said = f"has no {error}" if isinstance(error, KeyError) else f"does not fit: {error}"
-            raise ConfigError(f"{data}: row {number} {said}: is it a file for {name}?") from None
+    lines: dict[str, int] = {}
+    for number, placed in enumerate(read(data), 1):
+        sample = _made(name, data, placed, made)
         sample.id = str(number) if sample.id is None else sample.id
+        if (before := lines.get(str(sample.id))) is not None:
+            said = f"the id {sample.id} is that of line {before}, too: each row needs its own"
+            raise ConfigError(f"{where(data, placed.line)}: {said}")
+        lines[str(sample.id)] = placed.line
         made_samples.append(sample)
     if seed is not None:
         random.Random(seed).shuffle(made_samples)
     return MemoryDataset(made_samples, name=name, location=data)
 
 
-def rows(data: str) -> list[Row]:
-    """The objects of a JSON-lines file, or of a JSON file with one list, gzipped or not."""
-    text = _text(data).lstrip("\ufeff")
+def _made(name: str, data: str, placed: Placed, made: Callable[[Row], Sample]) -> Sample:
     try:
-        if text.lstrip().startswith("["):
-            found: object = json.loads(text)
-        else:
-            found = [json.loads(line) for line in text.splitlines() if line.strip()]
-    except ValueError as error:
-        raise ConfigError(
-            f"{data}: this is no JSON, line by line or as one list: {error}"
-        ) from None
-    listed = cast(Sequence[object], found)
-    if not listed or not all(isinstance(row, dict) for row in listed):
-        raise ConfigError(f"{data}: it holds no rows, or rows that are no JSON objects")
-    return cast(list[Row], listed)
+        sample = made(placed.row)
+        own = placed.row.get("id")
+        if own is not None and not _is_name(own):
+            raise ValueError(f"an id is a text or a whole number, and not {kind_of(own)}")
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+        said = f"`{error.args[0]}` is missing" if isinstance(error, KeyError) else str(error)
+        asked = f" (read as a row of {name})"
+        raise ConfigError(f"{where(data, placed.line)}: {said}{asked}") from None
+    return sample
+
+
+def _is_name(value: object) -> bool:
+    return value != "" and isinstance(value, str | int) and not isinstance(value, bool)
+
+
+def rows(data: str) -> list[Row]:
+    """The rows of a file or an address. Raises ConfigError with the file and the line."""
+    return [placed.row for placed in read(data)]
 
 
 def digest(data: str) -> str:
     """The same for the same rows, wherever they are."""
-    return hashlib.blake2b(_text(data).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(text(data).encode(), digest_size=16).hexdigest()
 
 
-def _text(data: str) -> str:
-    """The file's text; what comes from an address is kept, and not fetched again."""
-    where, how = str(Path(data).expanduser()), {}
-    if data.startswith(ADDRESSES):
-        folder = platformdirs.user_cache_path("mixtura") / "datasets"
-        where, how = f"filecache::{data}", {"filecache": {"cache_storage": str(folder)}}
-    try:
-        opening = cast(Callable[..., AbstractContextManager[TextIO]], getattr(fsspec, "open"))  # noqa: B009
-        with opening(where, "rt", compression="infer", encoding="utf-8", **how) as file:
-            return str(file.read())
-    except Exception as error:  # aiohttp has errors of its own
-        if data.startswith(ADDRESSES):
-            said = f"{data} cannot be fetched: {type(error).__name__}: {error}"
-            raise ConfigError(f"{said}. Give a file: --data FILE") from None
-        if isinstance(error, OSError | UnicodeDecodeError | EOFError):
-            raise ConfigError(f"{data} cannot be read: {error}") from None
-        raise
+# ---- what a row says
+
+
+def text_of(row: Mapping[str, Any], *names: str) -> str:
+    """The text under the first of *names* that is there. Raises ValueError for anything else."""
+    name = next((name for name in names if row.get(name) is not None), None)
+    if name is None:
+        raise ValueError(f"{' or '.join(f'`{one}`' for one in names)} is missing")
+    value = row[name]
+    if not isinstance(value, str):
+        raise ValueError(f"`{name}` must be a text, and is {kind_of(value)}")
+    if not value.strip():
+        raise ValueError(f"`{name}` is empty")
+    return value
+
+
+def instruction_of(row: Mapping[str, Any], name: str = "instruction") -> str:
+    """An instruction and, below it, the `input` that Alpaca's rows have beside it."""
+    said = text_of(row, name)
+    beside = row.get("input")
+    if beside is None or (isinstance(beside, str) and beside.strip() in ("", "<noinput>")):
+        return said
+    return f"{said}\n\n{text_of(row, 'input')}"
+
+
+def list_of(row: Mapping[str, Any], name: str, kind: type) -> list[Any]:
+    """The list under *name*, all of one *kind*. Raises ValueError for anything else."""
+    value = row.get(name)
+    if value is None:
+        raise ValueError(f"`{name}` is missing")
+    if not isinstance(value, list) or not all(isinstance(one, kind) for one in value):  # pyright: ignore[reportUnknownVariableType]
+        raise ValueError(f"`{name}` must be a list of {'texts' if kind is str else 'objects'}")
+    return value  # pyright: ignore[reportUnknownVariableType]
+
+
+def kind_of(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    kinds: dict[type[object], str] = {str: "a text", list: "a list", dict: "an object"}
+    return kinds.get(type(value), f"the number {value}")

@@ -1,0 +1,176 @@
+"""
+Whether two expressions are equal, as math-verify says: in a process of its own that may be ended.
+
+This file is that process's program, too: a line with two expressions in, a line with a verdict
+out. It has no keys in its environment, a limit on memory, and one on time for each pair.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+SECONDS = 5.0
+"""Of the processor, for one pair."""
+PATIENCE = 60.0
+"""Of the clock, for one pair and the start before it: the process is ended after that."""
+MEMORY = 2 * 1024**3
+CLOSE = 1e-12
+"""How far apart two numbers may lie, as a share of the larger: what is left of rounding."""
+
+
+class UndecidedError(Exception):
+    """The two could not be compared in time, or in the memory there is."""
+
+
+class _Process:
+    """The one that compares; started when it is first asked, and anew after it was ended."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: subprocess.Popen[bytes] | None = None
+
+    def equal(self, one: str, other: str) -> bool:
+        """Raises UndecidedError."""
+        with self._lock:
+            line = self._asked(json.dumps([one, other]).encode() + b"\n")
+        said = json.loads(line) if line else None
+        if not isinstance(said, bool):
+            raise UndecidedError("the two could not be compared in time")
+        return said
+
+    def _asked(self, line: bytes) -> bytes:
+        running = self._running if self._running and self._running.poll() is None else _started()
+        self._running = running
+        assert running.stdin
+        assert running.stdout
+        clock = threading.Timer(PATIENCE, running.kill)
+        clock.daemon = True
+        clock.start()
+        try:
+            running.stdin.write(line)
+            running.stdin.flush()
+            return running.stdout.readline()
+        except OSError:  # it has ended
+            return b""
+        finally:
+            clock.cancel()
+
+    def end(self) -> None:
+        """The process ends; the next question starts another."""
+        running, self._running = self._running, None
+        if running is None:
+            return
+        running.kill()
+        for pipe in (running.stdin, running.stdout):
+            with contextlib.suppress(OSError):
+                assert pipe
+                pipe.close()
+        running.wait()
+
+
+def _started() -> subprocess.Popen[bytes]:
+    kept = ("PATH", "PYTHONPATH", "PYTHONHOME", "SYSTEMROOT", "LANG")
+    return subprocess.Popen(  # noqa: S603 - every argument is ours
+        [sys.executable, "-P", str(Path(__file__))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={name: os.environ[name] for name in kept if name in os.environ},
+    )
+
+
+_process = _Process()
+atexit.register(_process.end)
+equal = _process.equal
+
+
+def there() -> bool:
+    """Whether math-verify is installed."""
+    return find_spec("math_verify") is not None
+
+
+# ---- the process's own part
+
+
+class _TooLongError(BaseException):
+    """No one but the loop below catches it."""
+
+
+def _limited() -> Callable[[float], object]:
+    """Bounds this process; gives the function that sets the clock, where there is one."""
+    try:
+        import resource
+        import signal
+    except ImportError:  # Windows: only the parent's patience holds
+        return _no_clock
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+
+    def too_long(*_: object) -> None:
+        raise _TooLongError
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGVTALRM, too_long)
+    return partial(signal.setitimer, signal.ITIMER_VIRTUAL)
+
+
+def _no_clock(seconds: float) -> None:
+    """Where there is none."""
+
+
+def _compared(one: str, other: str) -> bool:
+    import math_verify  # pyright: ignore
+
+    read: Any = partial(math_verify.parse, parsing_timeout=None)  # pyright: ignore
+    found: Any = [read(rf"\boxed{{{said}}}") for said in (other, one)]
+    if not all(found) or not math_verify.verify(*found, timeout_seconds=None):  # pyright: ignore
+        return False
+    target, answer = found[0][0], found[1][0]
+    numbers = [getattr(part, "is_number", False) for part in (target, answer)]
+    return not all(numbers) or _near(target, answer)
+
+
+def _near(one: Any, other: Any) -> bool:
+    """Whether two numbers are equal but for rounding; math-verify looks at six digits only."""
+    import sympy  # pyright: ignore
+
+    apart, *sizes = (abs(complex(sympy.N(x, 40))) for x in (one - other, one, other))  # pyright: ignore
+    return bool(apart <= CLOSE * max(sizes))
+
+
+def main() -> None:
+    import logging
+
+    logging.disable(logging.CRITICAL)
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # nothing that a library prints is a verdict
+    clock = _limited()
+    import math_verify  # pyright: ignore  # noqa: F401
+
+    for line in sys.stdin:
+        verdict: bool | None = None
+        try:
+            clock(SECONDS)
+            verdict = _compared(*json.loads(line))
+        except (_TooLongError, MemoryError):
+            verdict = None
+        except Exception:  # noqa: BLE001  (what it cannot read is equal to nothing)
+            verdict = False
+        finally:
+            clock(0)
+        out.write(json.dumps(verdict) + "\n")
+        out.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+"""The Python program in a model's reply: from its blocks of code, or from between its words."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from markdown_it import MarkdownIt
+
+PYTHON = ("", "python", "python3", "py", "py3", "python2", "ipython", "ipython3", "pycon", "code")
+TRIES = 200
+"""Ends of a program between words that are tried."""
+
+_FENCE = re.compile(r"^( {0,3})(`{3,}|~{3,})([^\n]*)$")
+_BEHIND_WORDS = re.compile(r"(?m)^([^`\n]*[^\W\d_][^`\n]*?)(`{3,}[ \t]*[\w+.-]*[ \t]*)$")
+_BEGINS = re.compile(r"^(?:from\s+\S+\s+import\b|import\s|def\s|async\s+def\s|class\s|@\w)")
+_MARKS = re.compile(r"<\|[a-z_]{1,30}\|>\s*")
+_FOR_GOOD = re.compile(
+    r"\b(?:fix\w*|corrected|final\w*|improved|updated|complete)\b", re.IGNORECASE
+)
+_FOR_SHOW = re.compile(
+    r"\b(?:wrong|incorrect|not\s+(?:be\s+)?(?:correct|work\w*|right)|naive|buggy|broken|fails?|bad"
+    r"|slow\w*|original|alternative\w*|another|usage|examples?|tests?)\b",
+    re.IGNORECASE,
+)
+
+
+class Block(NamedTuple):
+    """A fenced block of Python."""
+
+    text: str
+    shown: bool
+    """Whether the words before it say that it is not the answer: a wrong try, another way."""
+
+
+def code(reply: str, prompt: str, entry_point: str) -> str:
+    """
+    The program in a reply to *prompt*: its block with the function *entry_point*, together with
+    what other blocks define; else its text from the function's head on; else it is the
+    function's body, and follows the *prompt*.
+
+    Of several blocks with the function the last counts that is not called wrong or another way.
+    """
+    reply = _MARKS.sub("", reply.replace("\r\n", "\n"))
+    blocks, before = _read(reply)
+    programs = [block for block in blocks if _defines(block.text, entry_point)]
+    if programs:
+        chosen = next((one for one in reversed(programs) if not one.shown), programs[-1])
+        others = [one for one in blocks if one not in programs]
+        return _joined(prompt, [*_helpers(others, chosen, blocks), chosen.text])
+    for text in (before, reply):
+        if found := _between_words(text, entry_point):
+            return _joined(prompt, [found])
+    texts = [block.text for block in blocks]
+    for body in (before, *texts[::-1], "\n".join(texts)):
+        if found := _completed(prompt, body):
+            return found
+    rest = "\n".join(texts) or reply
+    if re.search(rf"^\s*(?:async )?def {re.escape(entry_point)}\b", rest, re.MULTILINE):
+        return _joined(prompt, [rest])
+    return prompt + _indented(rest)
+
+
+# ---- blocks
+
+
+def _read(reply: str) -> tuple[list[Block], str]:
+    """The blocks of Python in a reply, and what stands before its first fence."""
+    lines = list(_fenced(_BEHIND_WORDS.sub(r"\1\n\2", reply)))
+    tokens = MarkdownIt("commonmark").parse("\n".join(lines))
+    blocks: list[Block] = []
+    words = ""
+    for token in tokens:
+        if token.type == "fence":
+            language = re.split(r"[\s,{}.:]+", token.info.strip().lstrip("{."))[0].lower()
+            if language in PYTHON and token.content.strip():
+                for_show = _FOR_SHOW.search(words) and not _FOR_GOOD.search(words)
+                text = re.sub(r"\A(?:python3?|py)\n", "", token.content, flags=re.IGNORECASE)
+                blocks.append(Block(text, bool(for_show)))
+            words = ""
+        elif token.type == "inline":
+            words = token.content
+    first = next((at for at, line in enumerate(lines) if _FENCE.match(line)), len(lines))
+    return blocks, "\n".join(lines[:first])
+
+
+def _fenced(text: str) -> Iterator[str]:
+    """The lines, where a fence that closes has nothing behind it, and one that opens closes one."""
+    opened = ""
+    for line in text.split("\n"):
+        found = _FENCE.match(line)
+        if not found or (opened and not found[2].startswith(opened)):
+            yield line
+        elif not opened:
+            opened = found[2]
+            yield line
+        else:
+            yield f"{found[1]}{found[2]}"
+            rest = found[3].strip()
+            if re.fullmatch(r"(?:python3?|py|bash|sh|text)", rest, re.IGNORECASE):
+                yield line
+            else:
+                opened = ""
+                if rest:
+                    yield rest
+
+
+def _helpers(others: Iterable[Block], chosen: Block, blocks: Sequence[Block]) -> Iterator[str]:
+    """What other blocks define: all of it before the program, behind it what the program names."""
+    at = blocks.index(chosen)
+    for block in others:
+        tree = _parsed(block.text)
+        for part in tree.body if tree else ():
+            if not isinstance(part, _DEFINITIONS):
+                continue
+            if blocks.index(block) < at or any(name in chosen.text for name in _names(part)):
+                yield ast.unparse(part)
+
+
+_DEFINITIONS = (
+    ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Assign,
+    ast.AnnAssign,
+)  # fmt: skip
+
+
+def _names(part: ast.stmt) -> list[str]:
+    """What a statement at the top of a program gives a name to."""
+    if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [part.name]
+    if isinstance(part, ast.Import | ast.ImportFrom):
+        return [name.asname or name.name for name in part.names]
+    targets = part.targets if isinstance(part, ast.Assign) else [getattr(part, "target", None)]
+    return [one.id for one in targets if isinstance(one, ast.Name)]
+
+
+# ---- programs
+
+
+def _parsed(text: str) -> ast.Module | None:
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _defines(text: str, name: str) -> bool:
+    """Whether a program gives *name* a value at its top; of one that is broken, by its head."""
+    tree = _parsed(text)
+    if tree is None:
+        return bool(re.search(rf"^(?:async )?def {re.escape(name)}\b", text, re.MULTILINE))
+    return any(name in _names(part) for part in tree.body)
+
+
+def _between_words(text: str, entry_point: str) -> str | None:
+    """The longest program with the function between words that are no program."""
+    if f"def {entry_point}" not in text:
+        return None
+    lines = text.split("\n")
+    starts = [at for at, line in enumerate(lines) if _BEGINS.match(line)]
+    ends = [at for at, line in enumerate(lines) if line[:1].strip()] + [len(lines)]
+    for start in starts[:8]:
+        for end in [at for at in ends if at > start][: -TRIES - 1 : -1]:
+            found = "\n".join(lines[start:end])
+            if (tree := _parsed(found)) and any(entry_point in _names(p) for p in tree.body):
+                return found
+    return None
+
+
+def _completed(prompt: str, body: str) -> str | None:
+    """The prompt's function with *body*, however that is indented; None where it is no body."""
+    first, _, others = body.lstrip("\n").partition("\n")
+    lines = body.split("\n")
+    ended = next((at for at, line in enumerate(lines) if line[:1].strip()), len(lines))
+    forms = [body, _indented(body), f"    {first.lstrip()}\n{others}", "\n".join(lines[:ended])]
+    for tried in forms:
+        whole = f"{prompt.rstrip()}\n{tried}"
+        tree = _parsed(whole)
+        last = tree.body[-1] if tree and tree.body else None
+        ends = (ast.Return, ast.Raise, ast.Yield, ast.YieldFrom)
+        function = isinstance(last, ast.FunctionDef | ast.AsyncFunctionDef)
+        if function and any(isinstance(one, ends) for one in ast.walk(last)):
+            return whole
+    return None
+
+
+def _indented(body: str) -> str:
+    first = next((line for line in body.split("\n") if line.strip()), "")
+    if first[:1].isspace():
+        return body
+    return "\n".join(f"    {line}" if line.strip() else line for line in body.split("\n"))
+
+
+def _joined(prompt: str, parts: Sequence[str]) -> str:
+    """What the prompt has before its function, and the parts; imports of the future first."""
+    whole = "\n".join([_imports(prompt), *parts])
+    tree = _parsed_loosely(whole)
+    lines = whole.split("\n")
+    future: list[str] = []
+    for part in tree:
+        if isinstance(part, ast.ImportFrom) and part.module == "__future__":
+            end = part.end_lineno or part.lineno
+            future.append(ast.unparse(part))
+            lines[part.lineno - 1 : end] = [""] * (end - part.lineno + 1)
+    return "\n".join([*future, *lines])
+
+
+def _parsed_loosely(text: str) -> Sequence[ast.stmt]:
+    """The statements; ``from __future__`` in a later line is no fault of grammar."""
+    tree = _parsed(text)
+    return tree.body if tree else ()
+
+
+def _imports(prompt: str) -> str:
+    """What the prompt brings along before its function: imports, helpers."""
+    tree = _parsed(prompt)
+    if tree is None:
+        return "\n".join(re.findall(r"^(?:from|import) .*", prompt, re.MULTILINE))
+    return "\n".join(ast.unparse(part) for part in tree.body[:-1])

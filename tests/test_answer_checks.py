@@ -1,0 +1,146 @@
+"""Answers are checked as a careful reader checks them: numbers, mathematics, programs."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from mixtura.evals import algebra, sandbox
+from mixtura.evals.tasks import gsm8k, humaneval, math
+from mixtura.patterns import extract
+
+CASES = Path(__file__).parent / "cases"
+# Inspect and what it stands on warn of their own affairs.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def cases(name):
+    text = (CASES / name).read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.split("\n") if line.strip()]
+
+
+@pytest.mark.parametrize("case", cases("answers/gsm8k.jsonl"), ids=lambda case: case["id"])
+def test_a_reply_with_a_number_is_judged_as_a_careful_reader_judges_it(case):
+    found = gsm8k.number(case["reply"])
+
+    assert (found is not None and found == gsm8k.number(case["target"])) == case["right"]
+
+
+NUMBERS = [
+    ("Answer: ½", "1/2"), ("Answer: 5⅓", "16/3"), ("Answer: 1¹⁄₂", "3/2"), ("Answer: 10²", "100"),
+    ("Answer: 18¹", "18"), ("Answer: 10⁶", "1000000"), ("Answer: 18 m²", "18"),
+    ("Answer: 12,34,56,789", "123456789"), ("Answer: 1'234'567.50", "2469135/2"),
+    ("Answer: 70 000", "70000"), ("Answer: 1.234.567,89", "123456789/100"),
+    ("Answer: 3,5", "7/2"), ("Answer: 70.000", "70"), ("Answer: ₹1,80,000/-", "180000"),
+    ("The answer is not 26 but 18.", "18"), ("Answer: 18 (not 26)", "18"),
+    ("The answer is 18 rather than 26.", "18"), ("There are 18 eggs, not 26.", "18"),
+    ("Answer: ١٨", "18"), ("Answer: १८", "18"), ("Answer: １８", "18"), ("Answer: ١٢٣٫٥", "247/2"),
+    ("Answer: −18", "-18"), ("Answer: -$18", "-18"), ("Answer: – 18", "-18"),
+    ("Answer: 18–20", None), ("Answer: between 18 and 20", None), ("Answer: 18 or 20", None),
+    ("Answer: 4:30", None), ("Answer: 3,4,5", None), ("Answer: 3/0", None),
+    ("Answer: 2 lakh", "200000"), ("Answer: 5K", "5000"), ("Answer: 18kg", "18"),
+    ("Answer: 18 dollars and 50 cents", "37/2"), ("Answer: two and a half", "5/2"),
+    ("Answer: one hundred and five", "105"), ("Answer: minus five", "-5"),
+    (r"The final answer is \boxed{-\frac{3}{4}}", "-3/4"), (r"\boxed{2\frac{1}{2}}", "5/2"),
+    (r"\boxed{1\,234}", "1234"), ("Respuesta: 18 (26 menos 8)", "18"), ("答案是18。", "18"),
+    ("She makes 18 dollars (9 eggs at $2 each).", "18"), ("Answer: 16 - 3", "13"),
+    ("Answer: (16 - 3 - 4) * 2", "18"), ("Answer: 36 ÷ 2", "18"), ("Answer: 1e-3", "1/1000"),
+    ("Answer: 1,234,567 apples and 5 pears", "1234567"), ("Answer: 18 cm^2", "18"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("reply", "number"), NUMBERS)
+def test_numbers_are_read_in_every_way_that_people_write_them(reply, number):
+    assert gsm8k.number(reply) == (None if number is None else Fraction(number))
+
+
+@pytest.mark.parametrize("piece", ["½", "²", "1 000 ", "not 1 ", "Answer: 1 ", "1.234.", "x=1 "])
+def test_a_long_reply_of_odd_numbers_does_not_hold_up_the_rest(piece):
+    extract.number(piece * 20_000)  # a square of this length would not end
+
+
+# ---- mathematics
+
+
+@pytest.mark.parametrize("case", cases("answers/math.jsonl"), ids=lambda case: case["id"])
+def test_an_answer_of_mathematics_is_judged_as_a_careful_reader_judges_it(case):
+    assert math.same(case["reply"], case["target"]) == case["right"]
+
+
+DIFFERENT = [
+    ("10^{-50}", "10^{-51}"), ("e^{-50}", "e^{-51}"), (r"10^{30}\pi", r"(10^{30}+1)\pi"),
+    (r"\sqrt2", "1.41421356"), ("0.3333333333", r"\frac13"), ("x=5", "y=5"), ("10_2", "10_3"),
+    (r"x\le5", r"(-\infty,5)"), (r"2\pm 3", "5"), ("(3,4)", "3,4"), ("i", "-i"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("one", "other"), DIFFERENT)
+def test_what_is_only_nearly_the_same_is_not_the_same(one, other):
+    assert not math.same(one, other)
+    assert not math.same(other, one)
+
+
+def test_an_expression_that_takes_too_long_ends_its_own_process_and_not_the_next_answer():
+    with pytest.raises(algebra.UndecidedError):
+        algebra.equal("9^{9^{9^9}}", "1")
+
+    assert algebra.equal("x+1", "1+x")
+
+
+# ---- programs
+
+ROWS = {row["task_id"]: row for row in cases("data/he_bash.jsonl")}
+REPLIES = [case for case in cases("answers/humaneval.jsonl") if case["task"] in ROWS]
+
+
+@pytest.mark.parametrize("case", REPLIES, ids=lambda case: case["id"])
+def test_the_program_in_a_reply_is_found_and_run(case):
+    row = ROWS[case["task"]]
+    written = humaneval.code(case["reply"], row["prompt"], row["entry_point"])
+    name, limits = row["entry_point"], sandbox.Limits(seconds=5, patience=60)
+    setup = humaneval.helpers(row["prompt"], name)
+    found = sandbox.check(written, row["test"], name, setup=setup, limits=limits)
+
+    assert found.passed == case["right"], found.reason
+
+
+PROMPT = 'from typing import List\n\n\ndef add(a: int, b: int) -> int:\n    """ Add.\n    """\n'
+GOOD = "def add(a, b):\n    return a + b\n"
+FOUND = {
+    "a block of a shell first": f"```bash\npip install x\n```\n```python\n{GOOD}```",
+    "its output behind": f"```python\n{GOOD}```\nOutput:\n```\n3\n```",
+    "a fence that is not closed": f"Here:\n```python\n{GOOD}",
+    "in a list": "1. Do it:\n\n   ```python\n   def add(a, b):\n       return a + b\n   ```\n",
+    "quoted": "> ```python\n> def add(a, b):\n>     return a + b\n> ```",
+    "tildes": f"~~~\n{GOOD}~~~",
+    "between words": f"Here is the function:\n\n{GOOD}\nThis adds two numbers.",
+    "a body": "    return a + b\n\n\nprint(add(1, 2))",
+    "a body and words": "    return a + b\n\nThis function adds.",
+    "behind words": f"Here it is: ```python\n{GOOD}```",
+    "closed behind code": "```python\ndef add(a, b):\n    return a + b```",
+    "imports of the future": f"```python\nfrom __future__ import annotations\n{GOOD}```",
+    "a helper behind": (
+        "```python\ndef add(a, b):\n    return plus(a, b)\n```\nwith\n"
+        "```python\ndef plus(a, b):\n    return a + b\n```"
+    ),
+    "a wrong try first": (
+        f"```python\ndef add(a, b):\n    return 0\n```\nWrong. Corrected:\n```python\n{GOOD}```"
+    ),
+    "another way behind": (
+        f"```python\n{GOOD}```\nAnother way, slower:\n```python\ndef add(a, b):\n    return 0\n```"
+    ),
+    "its use behind": f"```python\n{GOOD}```\nUsage:\n```python\nassert add(1, 1) == 3\n```",
+    "a template's mark": f"```python\n{GOOD}```<|im_end|>",
+    "lines of Windows": f"```python\n{GOOD}```".replace("\n", "\r\n"),
+}
+
+
+@pytest.mark.parametrize("how", FOUND)
+def test_a_right_program_is_found_however_it_is_told(how):
+    names: dict = {"__name__": "candidate"}
+    exec(compile(humaneval.code(FOUND[how], PROMPT, "add"), "candidate", "exec"), names)
+
+    assert names["add"](1, 2) == 3
