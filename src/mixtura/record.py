@@ -17,7 +17,10 @@ from mixtura.types import Charge, Completion, Message, Request, Usage
 from mixtura.wire import completion_from_json, message_from_json, request_json, usage_from_json
 
 Record = dict[str, Any]
-State = Literal["answered", "degraded", "failed", "stopped"]
+LONGEST_QUESTION = 2000
+"""Letters of a question that lists show; the run has all of it."""
+State = Literal["answered", "degraded", "failed", "stopped", "running"]
+"""Of a run whose process ended first, what is kept says running, and who reads it unfinished."""
 Via = Literal["ask", "chat", "serve"]
 
 
@@ -67,6 +70,23 @@ def record(
         "who": who,
         **whole,
     }
+
+
+def begun(
+    request: Request,
+    pricer: Pricer,
+    *,
+    id: str,  # noqa: A002
+    started: float,
+    via: Via,
+    model: str,
+    who: str = "",
+) -> Record:
+    """What is recorded of a run when it begins: what was asked, not the conversation before it."""
+    last = next((m for m in reversed(request.messages) if m.role == "user"), None)
+    asked = Message("user", last.text[:LONGEST_QUESTION]) if last else None
+    nothing = Trace(Request((asked,)) if asked else None, (), None, 0.0, model)
+    return record(nothing, pricer, id=id, started=started, via=via, state="running", who=who)
 
 
 def iso(moment: float) -> str:

@@ -8,7 +8,7 @@ import threading
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,19 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from mixtura.errors import ConfigError, StoreBusyError, StoreError
-from mixtura.record import Record, compared, iso, leaves, moment, question, tellable
+from mixtura.errors import ConfigError, MixturaError, StoreBusyError, StoreError
+from mixtura.owners import Owners
+from mixtura.record import (
+    LONGEST_QUESTION,
+    Record,
+    compared,
+    iso,
+    leaves,
+    moment,
+    question,
+    recalled,
+    tellable,
+)
 
 MIGRATIONS = (
     """
@@ -48,6 +59,12 @@ MIGRATIONS = (
       id INTEGER PRIMARY KEY AUTOINCREMENT, purse TEXT NOT NULL, day TEXT NOT NULL,
       dollars REAL NOT NULL, tokens INTEGER NOT NULL
     );
+    """,
+    """
+    ALTER TABLE held ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+    ALTER TABLE held ADD COLUMN spent REAL NOT NULL DEFAULT 0;
+    ALTER TABLE held ADD COLUMN spent_tokens INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE runs ADD COLUMN owner TEXT NOT NULL DEFAULT '';
     """,
 )
 """Each step brings a file from its number to the next; never edited, only added to."""
@@ -86,6 +103,8 @@ class Store:
         """What could not be written yet; the next hold or settlement writes it."""
         self._later = threading.Lock()
         self._paying = False
+        self.owners = Owners(path)
+        """The processes that use it, and which of them are alive."""
 
     @property
     def path(self) -> Path:
@@ -104,6 +123,7 @@ class Store:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
+            self.owners.close()
 
     @contextmanager
     def transaction(
@@ -131,7 +151,7 @@ class Store:
                 with suppress(sqlite3.Error):  # a full disk may have ended it already
                     connection.execute("ROLLBACK")
                 raise
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter: of SQLite's own words
             raise self._problem(error, busy=_is_lock(error)) from None
         finally:
             self._lock.release()
@@ -174,7 +194,17 @@ class Store:
     def _problem(self, error: object, *, busy: bool) -> StoreError:
         if busy:
             return StoreBusyError(f"the store {self._path} is in use elsewhere: {error}")
+        if _is_damage(error):
+            return self._unusable(error)
         return StoreError(f"the store {self._path} cannot be written: {error}")
+
+    def _unusable(self, error: object) -> StoreError:
+        said = "it is damaged: " if _is_damage(error) else ""
+        error = "its text is not UTF-8" if isinstance(error, UnicodeDecodeError) else error
+        return StoreError(
+            f"the store {self._path} cannot be used ({said}{error}): move it away or"
+            " choose another with `store` in the configuration"
+        )
 
     def _open(self, patience: float) -> sqlite3.Connection:
         if self._connection is not None:
@@ -187,21 +217,19 @@ class Store:
             connection = sqlite3.connect(
                 self._path, timeout=patience, isolation_level=None, check_same_thread=False
             )
+            connection.text_factory = _text
             _write_ahead(connection, patience)
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute("PRAGMA secure_delete=ON")
             self._migrate(connection)
-        except (OSError, sqlite3.Error, StoreError) as error:
+        except (OSError, sqlite3.Error, StoreError, UnicodeDecodeError) as error:
             if connection is not None:
                 connection.close()
             if isinstance(error, StoreError):
                 raise
             if _is_lock(error):
                 raise self._problem(error, busy=True) from None
-            raise StoreError(
-                f"the store {self._path} cannot be used ({error}): move it away or"
-                " choose another with `store` in the configuration"
-            ) from None
+            raise self._unusable(error) from None
         self._connection = connection
         return connection
 
@@ -223,6 +251,18 @@ class Store:
 def _is_lock(error: Exception) -> bool:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _is_damage(error: object) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return isinstance(error, UnicodeDecodeError) or code in (
+        sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB,
+    )  # fmt: skip
+
+
+def _text(data: bytes) -> str:
+    """A text of the file, also where it is damaged."""
+    return data.decode("utf-8", "replace")
 
 
 def _write_ahead(connection: sqlite3.Connection, patience: float) -> None:
@@ -306,8 +346,9 @@ class DayBook:
     """
     What one purse (the whole machine's, a key's) has spent and holds today, in the store.
 
-    What a process held that died counts until its day is over: it may have been spent.
-    ``hold`` and ``settle`` never wait, so an event loop may call them.
+    What a process held that died is given back, less what its finished calls had cost; where
+    no one can see whether it died, it counts until its day is over. ``hold``, ``note`` and
+    ``settle`` never wait, so an event loop may call them.
     """
 
     store: Store
@@ -332,15 +373,23 @@ class DayBook:
         day = self._day()
         with self.store.settled(0.0) as db:
             db.execute("DELETE FROM held WHERE day < date(?, '-2 days')", (day,))
+            self._give_back_of_the_dead(db)
             used, used_tokens = self._used(db, day)
             over = most is not None and used + dollars > most + 1e-12
             if over or (most_tokens is not None and used_tokens + tokens > most_tokens):
                 return None
-            row = (self.purse, day, dollars, tokens)
+            row = (self.purse, day, dollars, tokens, self.store.owners.mine())
             cursor = db.execute(
-                "INSERT INTO held (purse, day, dollars, tokens) VALUES (?, ?, ?, ?)", row
+                "INSERT INTO held (purse, day, dollars, tokens, owner) VALUES (?, ?, ?, ?, ?)", row
             )
             return cursor.lastrowid
+
+    def note(self, hold: int, dollars: float, tokens: int) -> None:
+        """What of a hold is spent by now: it stays spent if this process dies."""
+        with suppress(StoreError), self.store.settled(0.0) as db:
+            db.execute(
+                "UPDATE held SET spent = ?, spent_tokens = ? WHERE id = ?", (dollars, tokens, hold)
+            )
 
     def settle(self, hold: int, dollars: float, tokens: int) -> None:
         """
@@ -359,7 +408,18 @@ class DayBook:
     def used(self) -> tuple[float, int]:
         """Dollars and tokens spent and held today."""
         with self.store.settled() as db:
+            self._give_back_of_the_dead(db)
             return self._used(db, self._day())
+
+    def _give_back_of_the_dead(self, db: sqlite3.Connection) -> None:
+        mine = self.store.owners.mine()
+        owners = db.execute("SELECT DISTINCT owner FROM held WHERE owner NOT IN ('', ?)", (mine,))
+        for (owner,) in owners.fetchall():
+            if self.store.owners.alive(owner):
+                continue
+            rows = "SELECT id, purse, day, spent, spent_tokens FROM held WHERE owner = ?"
+            for row in db.execute(rows, (owner,)).fetchall():
+                _settle(db, Settled(*row))
 
     def _used(self, db: sqlite3.Connection, day: str) -> tuple[float, int]:
         rows = [
@@ -391,10 +451,10 @@ def _settle(db: sqlite3.Connection, over: Settled) -> None:
 
 _SIGNS = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford's 32: in order, and none is taken for another."""
+A_MOMENT = 1.0
+"""Seconds that the note of a run's beginning is worth waiting for."""
 LAST = "last"
 """What a person may call the newest run."""
-LONGEST_QUESTION = 2000
-"""Letters of a question that lists show; the run has all of it."""
 
 
 class RunBook:
@@ -421,6 +481,8 @@ class RunBook:
         self._age = days * DAY
         self._size = int(megabytes * 1024**2)
         self._hidden = hidden
+        self._unmeasured = self._size
+        """Bytes written since all that is kept was last measured."""
 
     def new_id(self) -> str:
         """An id for a run that begins now: the day, its time (in 82 ms) and chance; they sort."""
@@ -436,17 +498,30 @@ class RunBook:
 
     def keep(self, record: Mapping[str, Any]) -> bool:
         """Keep it, if runs are kept and it can be done; whether it was."""
-        if not self.keeps:
-            return False
+        packed = self.packed(record) if self.keeps else None
+        return packed is not None and self.write([packed])
+
+    def begin(self, record: Mapping[str, Any]) -> None:
+        """Note that a run has begun, if that can be done soon: one without an end is unfinished."""
+        if self.keeps and (packed := self.packed(record)) is not None:
+            with suppress(StoreError):
+                self._write([packed], A_MOMENT)
+
+    def packed(self, record: Mapping[str, Any]) -> Packed | None:
+        """The run as it is written; None, and that is told, where it is too large."""
         safe = self.safe(record)
         body = zlib.compress(msgspec.json.encode(safe))
         if len(body) > self._size:
-            self._tell("it is larger than all that is kept ([runs] megabytes)")
-            return False
+            self.tell("it is larger than all that is kept ([runs] megabytes)")
+            return None
+        return Packed(_row(safe), body)
+
+    def write(self, runs: Sequence[Packed]) -> bool:
+        """Write them in one transaction; whether that was done, and if not, it is told."""
         try:
-            self._write(_row(safe), body)
+            self._write(runs)
         except ConfigError as error:
-            self._tell(str(error))
+            self.tell(str(error))
             return False
         return True
 
@@ -476,12 +551,18 @@ class RunBook:
             for word in (query or "").casefold().split():
                 conditions.append("instr(folded(question || ' ' || model || ' ' || id), ?)")
                 values.append(word)
-            rows = db.execute(
-                f"SELECT {_COLUMNS} FROM runs WHERE {' AND '.join(conditions)}"  # noqa: S608
-                " ORDER BY started DESC, id DESC LIMIT ?",
-                (*values, limit),
-            ).fetchall()
-        return [_listed(row) for row in rows]
+            try:
+                rows = db.execute(
+                    f"SELECT {_COLUMNS} FROM runs WHERE {' AND '.join(conditions)}"  # noqa: S608
+                    " ORDER BY started DESC, id DESC LIMIT ?",
+                    (*values, limit),
+                ).fetchall()
+            except sqlite3.DatabaseError as error:
+                if not _is_damage(error):
+                    raise
+                rows = _readable(db, limit, who)
+        alive = self._store.owners.alive
+        return [_listed(row, alive) for row in rows]
 
     def find(self, name: str, most: int = 5) -> list[str]:
         """The ids that *name* may mean: an id, the beginning of one or of its end, ``last``."""
@@ -506,8 +587,21 @@ class RunBook:
         if len(found) != 1:
             return None
         with self._store.transaction() as db:
-            row = db.execute("SELECT body FROM runs WHERE id = ?", found).fetchone()
-        return compared(msgspec.json.decode(zlib.decompress(row[0]))) if row else None
+            query = "SELECT body, state, owner FROM runs WHERE id = ?"
+            row = db.execute(query, found).fetchone()
+        if row is None:
+            return None
+        try:
+            run = _unpacked(row[0], found[0])
+        except _NOT_A_RUN as error:
+            said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            raise StoreError(
+                f"the run {found[0]} in the store {self._store.path} is damaged ({said[:200]}):"
+                f" `mixtura runs --delete {found[0]}` removes it"
+            ) from None
+        if run["state"] == "running" and not self._store.owners.alive(row[2]):
+            run |= {"state": "unfinished", "error": UNFINISHED}
+        return run
 
     def delete(self, id: str) -> bool:  # noqa: A002
         """Whether there was one of that id."""
@@ -517,25 +611,95 @@ class RunBook:
     def close(self) -> None:
         self._store.close()
 
-    def _write(self, row: tuple[object, ...], body: bytes) -> None:
-        with self._store.transaction() as db:
-            marks = ", ".join("?" * (len(row) + 1))
-            db.execute(f"INSERT INTO runs VALUES ({marks})", (*row, body))  # noqa: S608
+    def _write(self, runs: Sequence[Packed], patience: float | None = None) -> None:
+        with self._store.transaction(patience) as db:
+            owner = self._store.owners.mine()
+            for row, body in runs:
+                _insert(db, row, body, owner)
             db.execute("DELETE FROM runs WHERE started < ?", (self._store.now() - self._age,))
-            (size,) = db.execute("SELECT sum(length(body)) FROM runs").fetchone()
-            while size is not None and size > self._size:
-                oldest = "SELECT rowid, length(body) FROM runs ORDER BY started, id LIMIT 1"
-                (number, length) = db.execute(oldest).fetchone()
-                db.execute("DELETE FROM runs WHERE rowid = ?", (number,))
-                size -= length
+            # A look at every row: not for each of thousands of runs.
+            self._unmeasured += sum(len(body) for _, body in runs)
+            if self._unmeasured > self._size // 64:
+                _trim(db, self._size)
+        self._unmeasured %= self._size // 64 + 1
 
-    def _tell(self, problem: str) -> None:
+    def tell(self, problem: str) -> None:
+        """Say, once, why a run could not be kept."""
         notice, self.notice = self.notice, None
         if notice:
             notice(f"this run is not kept: {problem}")
 
 
-_COLUMNS = "id, started, via, model, question, state, seconds, cost, calls, tokens"
+class Packed(NamedTuple):
+    """A run as it is written: what lists show of it, and all of it."""
+
+    row: tuple[object, ...]
+    body: bytes
+
+
+def _insert(db: sqlite3.Connection, row: tuple[object, ...], body: bytes, owner: str) -> None:
+    """A run in place of what was noted when it began; never the beginning in place of a run."""
+    begins = row[_STATE] == "running"
+    marks = ", ".join("?" * (len(row) + 2))
+    db.execute(
+        f"INSERT OR {'IGNORE' if begins else 'REPLACE'} INTO runs VALUES ({marks})",  # noqa: S608
+        (*row, body, owner if begins else ""),
+    )
+
+
+def _trim(db: sqlite3.Connection, most: int) -> None:
+    """Delete the oldest until there are no more than so many bytes."""
+    (size,) = db.execute("SELECT sum(length(body)) FROM runs").fetchone()
+    while size is not None and size > most:
+        oldest = "SELECT rowid, length(body) FROM runs ORDER BY started, id LIMIT 1"
+        (number, length) = db.execute(oldest).fetchone()
+        db.execute("DELETE FROM runs WHERE rowid = ?", (number,))
+        size -= length
+
+
+_COLUMNS = "id, started, via, model, question, state, seconds, cost, calls, tokens, owner"
+_STATE = 5
+"""Where a run's state stands in its row."""
+DAMAGED = "(this run is damaged)"
+"""Stands for what cannot be read of a run."""
+UNFINISHED = "the process that made this run ended before the run did"
+
+_NOT_A_RUN = (
+    zlib.error, msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError,
+    ValueError, AttributeError, MixturaError,
+)  # fmt: skip
+"""What reading a body raises that is no run's."""
+
+
+def _unpacked(body: Any, id: str) -> Record:  # noqa: A002
+    run: Record = msgspec.json.decode(zlib.decompress(body))
+    if run["id"] != id:
+        raise ValueError("it is another run's")
+    recalled(run)  # raises where anything is missing or of another form
+    moment(run["started"])
+    return compared(run)
+
+
+def _readable(db: sqlite3.Connection, limit: int, who: str | None) -> list[tuple[Any, ...]]:
+    """
+    The newest runs of a damaged file, one by one, whatever was searched for; of one that cannot
+    be read only the id, where no one's own runs are asked for.
+    """
+    rows: list[tuple[Any, ...]] = []
+    ids = db.execute("SELECT id FROM runs INDEXED BY runs_by_start ORDER BY started DESC, id DESC")
+    for (id,) in ids:  # noqa: A001
+        try:
+            query = f"SELECT who, {_COLUMNS} FROM runs WHERE id = ?"  # noqa: S608
+            row = db.execute(query, (id,)).fetchone()
+        except sqlite3.DatabaseError:
+            row = None
+        if row and who in (None, row[0]):
+            rows.append(row[1:])
+        elif not row and who is None:
+            rows.append((id,))
+        if len(rows) == limit:
+            break
+    return rows
 
 
 def _row(run: Record) -> tuple[object, ...]:
@@ -555,17 +719,34 @@ def _row(run: Record) -> tuple[object, ...]:
     )
 
 
-def _listed(row: tuple[Any, ...]) -> Record:
-    id, started, via, model, asked, state, seconds, cost, calls, tokens = row  # noqa: A001
-    return {
-        "id": id,
-        "started": iso(started),
-        "model": model,
-        "question": asked,
-        "state": state,
-        "seconds": seconds,
-        "cost_usd": cost,
-        "calls": calls,
-        "tokens": tokens,
-        "via": via,
-    }
+def _listed(row: tuple[Any, ...], alive: Callable[[str], bool]) -> Record:
+    """A row as lists have it; what is damaged in it hides no other."""
+    try:
+        id, started, via, model, asked, state, seconds, cost, calls, tokens, owner = row  # noqa: A001
+        if state == "running" and not alive(owner):
+            state = "unfinished"
+        return {
+            "id": id + "",
+            "started": iso(started),
+            "model": model + "",
+            "question": asked + "",
+            "state": state + "",
+            "seconds": seconds + 0.0,
+            "cost_usd": None if cost is None else cost + 0.0,
+            "calls": calls + 0,
+            "tokens": tokens + 0,
+            "via": via + "",
+        }
+    except (TypeError, ValueError, OverflowError, OSError):
+        return {
+            "id": row[0] if isinstance(row[0], str) else str(row[0]),
+            "started": iso(0.0),
+            "model": "",
+            "question": DAMAGED,
+            "state": "damaged",
+            "seconds": 0.0,
+            "cost_usd": None,
+            "calls": 0,
+            "tokens": 0,
+            "via": "",
+        }

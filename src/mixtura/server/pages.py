@@ -194,6 +194,7 @@ async def _runs(service: Service, request: Request) -> Response:
     if not 1 <= limit <= MOST_RUNS:
         raise Refused(400, f"`limit` is a number from 1 to {MOST_RUNS}", param="limit")
     runs, who = service.config.runs, _who(service, request)
+    await service.kept()
     with _refused():
         rows = await to_thread(runs.list, limit + 1, asked.get("before"), asked.get("q"), who=who)
     return json_response({"runs": rows[:limit], "more": len(rows) > limit})
@@ -218,6 +219,7 @@ async def _html(service: Service, request: Request) -> Response:
 async def _kept(service: Service, request: Request) -> dict[str, Any]:
     """A run by its whole id, for whom it belongs to."""
     name = request.path_params["run"]
+    await service.kept()
     with _refused():
         run = await to_thread(service.config.runs.get, name)
     who = _who(service, request)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,7 +16,8 @@ from mixtura.errors import ConfigError, MixturaError, OutOfTimeError
 from mixtura.events import Event
 from mixtura.model import Model
 from mixtura.plan import Plan, Seated, seated
-from mixtura.record import State, ended, record
+from mixtura.record import Record, State, begun, ended, record
+from mixtura.run_writer import RunWriter
 from mixtura.server.access import Client, Doors
 from mixtura.server.dialect import Call, Refused, Wish
 from mixtura.server.failures import refusal
@@ -26,6 +26,7 @@ from mixtura.server.metrics import Metrics
 from mixtura.server.side import is_side
 from mixtura.server.turnstile import Turnstile
 from mixtura.streaming import Recorder
+from mixtura.trace import Call as AskedCall
 from mixtura.trace import Trace
 from mixtura.turns import Turns
 from mixtura.types import Completion
@@ -35,6 +36,8 @@ LONGEST_NAME = 2000
 """Letters of a model's name: a mixture may be written as one."""
 SOON = 0.02
 """Seconds after which a run that has ended is counted and kept."""
+A_MOMENT = 1.0
+"""Seconds that whoever looks at runs waits for those that are being written."""
 A_WHILE = 5.0
 """Seconds that runs have to end once they are told to."""
 
@@ -67,6 +70,8 @@ class Job:
     new_id: Callable[[], str]
     reserved: int
     """Tokens that were taken from the client's minute beforehand."""
+    size: int = 0
+    """Bytes of its body."""
     started: float = field(default_factory=time.time)
     recorders: dict[int, Recorder] = field(default_factory=dict[int, Recorder])
     over: list[tuple[str, Trace]] | None = None
@@ -105,7 +110,8 @@ class Service:
         self._deadline = deadline
         self.doors = doors
         self.turnstile = Turnstile(config.serve.at_once, config.serve.waiting)
-        self.metrics = Metrics(self.turnstile)
+        self._writer = RunWriter(config.runs)
+        self.metrics = Metrics(self.turnstile, self._writer)
         self._turns = Turns()
         self._running: set[asyncio.Task[Any]] = set()
         self._ending = False
@@ -116,7 +122,6 @@ class Service:
         """What answers calls that wish for nothing, by choice, consultation and client."""
         plans = (config.plan(name) for name in config.mixtures())
         self._ours = frozenset(name for plan in plans for name in plan.members()) | set(hub.known())
-        self._keeper = ThreadPoolExecutor(1, thread_name_prefix="mixtura-runs")
 
     async def close(self) -> None:
         """Return when every run has ended and is on the disk."""
@@ -124,7 +129,7 @@ class Service:
         if self._running:
             await asyncio.wait(tuple(self._running), timeout=A_WHILE)
         self.settle()
-        await asyncio.to_thread(self._keeper.shutdown)
+        await asyncio.to_thread(self._writer.close)
 
     # ---- what a call may ask for
 
@@ -344,6 +349,9 @@ class Service:
     async def _ran(self, job: Job, choice: int, watch: Watch | None) -> Completion:
         recorder = Recorder(partial(watch, choice) if watch else None)
         job.recorders[choice] = recorder
+        if self.config.runs.keeps:
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, self._begun, job, choice)  # the calls go out first
         request = job.call.request
         if choice:
             seed = request.sampling.seed
@@ -368,11 +376,33 @@ class Service:
                 state, reason = ended(trace, failed)
                 self.metrics.ran(job.choice.label, trace, state, self.config.price, self.label)
                 if self.config.runs.keeps:
-                    self._keeper.submit(self._keep, job, number, trace, state, reason)
+                    size = job.size + sum(map(_kept_bytes, trace.leaves()))
+                    make = partial(self._record, job, number, trace, state, reason)
+                    self._writer.end(number, size, make)
 
-    def _keep(self, job: Job, number: str, trace: Trace, state: State, reason: str | None) -> None:
-        """In a thread of its own: the disk may take a while."""
-        kept = record(
+    async def kept(self) -> None:
+        """Return when what has ended is on the disk, or soon after: for whoever looks at runs."""
+        self.settle()
+        if self._writer.waiting:
+            await asyncio.to_thread(self._writer.flush, A_MOMENT)
+
+    def _begun(self, job: Job, choice: int) -> None:
+        if job.over is None:
+            number = job.numbers[choice]
+            make = partial(
+                begun, job.call.request, self.config.price, id=number, started=job.started,
+                via="serve", model=job.call.model, who=self._who(job),
+            )  # fmt: skip
+            self._writer.begin(number, make)
+
+    def _who(self, job: Job) -> str:
+        return job.client.name if self.doors.locked else ""
+
+    def _record(
+        self, job: Job, number: str, trace: Trace, state: State, reason: str | None
+    ) -> Record:
+        """Made in the writer's thread: it may take a while."""
+        return record(
             trace,
             self.config.price,
             id=number,
@@ -382,14 +412,18 @@ class Service:
             error=reason,
             request=job.call.request,
             model=job.call.model,
-            who=job.client.name if self.doors.locked else "",
+            who=self._who(job),
         )
-        self.config.runs.keep(kept)
 
     def summary(self, job: Job) -> dict[str, Any]:
         """The ``mixtura`` object of the answer."""
         told = summary(job.traces(), self.config.price)
         return told | {"routed_to": job.choice.name} if job.choice.side else told
+
+
+def _kept_bytes(call: AskedCall) -> int:
+    """About how much memory a call's own texts take until they are written."""
+    return len(call.text) + 64 * len(call.pieces) + 1000
 
 
 def _ended() -> Refused:
