@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -60,6 +61,7 @@ __all__ = [
 ]  # fmt: skip
 
 
+T = TypeVar("T")
 PRESETS = "the presets"
 """What errors call the mixtures that come with the package."""
 
@@ -297,7 +299,7 @@ class Config:
         made_of, mixture = self._mixtures.get(plan.name, (None, None))
         if mixture is None or made_of is not plan:
             mixture = self._assembled(plan, self._member)
-            self._mixtures[plan.name] = plan, mixture
+            _put(self._mixtures, plan.name, (plan, mixture))
         return mixture
 
     def outline(self, plan: Plan) -> Composite:
@@ -414,7 +416,7 @@ class Config:
     def model(self, name: str) -> Model:
         """A Model by name, the same object each time."""
         if name not in self._built:
-            self._built[name] = self._make(name)
+            _put(self._built, name, self._make(name))
         return self._built[name]
 
     def _make(self, name: str) -> Model:
@@ -463,6 +465,16 @@ class Config:
         if found := catalog.split(name):
             return catalog.price(*found, usage)
         return FREE(usage) if name in hub.known() or name.endswith(".gguf") else None
+
+
+MOST_BUILT = 1000
+"""Models, and mixtures, that are kept for the next call: clients may name any number."""
+
+
+def _put(table: dict[str, T], name: str, made: T) -> None:
+    if len(table) >= MOST_BUILT:
+        del table[next(iter(table))]
+    table[name] = made
 
 
 @contextmanager

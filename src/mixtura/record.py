@@ -101,26 +101,33 @@ def moment(text: str) -> datetime:
 
 # ---- who said what
 
+MOST_COMPARED = 1_000_000
+"""Letters of all the texts of a run that are compared."""
+
 
 def compared(whole: Record) -> Record:
     """
     With how alike every text and the answer are, and where its sentences come from.
 
-    It takes a tenth of a second where there is much text: for whoever looks at a run.
+    It takes a tenth of a second where there is much text: for whoever looks at a run. Of very
+    long texts only the beginnings are compared.
     """
     answer = whole["answer"]
     if answer is None or "sentences" in whole:
         return whole
     rows = [row for row in leaves(whole["calls"]) if row["text"]]
-    against, *others = vectors([answer, *(row["text"] for row in rows)])
+    most = max(MOST_COMPARED // (len(rows) + 1), 1000)
+    rest = answer[most:]
+    answer = answer[:most]
+    against, *others = vectors([answer, *(row["text"][:most] for row in rows)])
     for row, other in zip(rows, others, strict=True):
         row["similarity"] = {
-            "levenshtein": round(levenshtein(answer, row["text"]), 4),
+            "levenshtein": round(levenshtein(answer, row["text"][:most]), 4),
             "tfidf": round(min(cosine(against, other), 1.0), 4),
         }
     last = proposals(whole)
     there = [i for i, row in enumerate(last) if row["completion"]]
-    known = [Known(last[i]["text"]) for i in there]
+    known = [Known(last[i]["text"][:most]) for i in there]
     whole["sentences"] = [
         {
             "text": sentence,
@@ -131,6 +138,8 @@ def compared(whole: Record) -> Record:
         }
         for sentence in sentences(answer)
     ]
+    if rest:
+        whole["sentences"].append({"text": rest, "from": []})
     return whole
 
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from mixtura import large_json
 from mixtura.errors import ConfigError, MixturaError, StoreBusyError, StoreError
 from mixtura.owners import Owners
 from mixtura.record import (
@@ -510,7 +511,7 @@ class RunBook:
     def packed(self, record: Mapping[str, Any]) -> Packed | None:
         """The run as it is written; None, and that is told, where it is too large."""
         safe = self.safe(record)
-        body = zlib.compress(msgspec.json.encode(safe))
+        body = zlib.compress(large_json.encode(safe))
         if len(body) > self._size:
             self.tell("it is larger than all that is kept ([runs] megabytes)")
             return None
@@ -672,7 +673,7 @@ _NOT_A_RUN = (
 
 
 def _unpacked(body: Any, id: str) -> Record:  # noqa: A002
-    run: Record = msgspec.json.decode(zlib.decompress(body))
+    run: Record = large_json.decode(zlib.decompress(body))
     if run["id"] != id:
         raise ValueError("it is another run's")
     recalled(run)  # raises where anything is missing or of another form

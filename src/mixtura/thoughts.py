@@ -17,7 +17,17 @@ class Splitter:
     *turned* says so; *inside* says that this model is known for it. Later tags are text.
     """
 
-    __slots__ = ("_guess", "_held", "_state", "_tail", "_watching", "answer", "thought", "turned")
+    __slots__ = (
+        "_blank",
+        "_guess",
+        "_held",
+        "_state",
+        "_tail",
+        "_watching",
+        "answer",
+        "thought",
+        "turned",
+    )
 
     def __init__(self, *, inside: bool = False) -> None:
         self.thought: list[str] = []
@@ -26,6 +36,7 @@ class Splitter:
         self._state = _START
         self._guess = inside
         self._held = ""
+        self._blank: list[str] = []
         self._watching = True
         self._tail = "\n"
 
@@ -50,7 +61,9 @@ class Splitter:
 
     def finish(self, *, stopped: bool) -> tuple[str, str]:
         """What was held back at the end; *stopped*: the model ended, and was not cut off."""
-        held, self._held = self._held, ""
+        held = "".join((*self._blank, self._held))
+        self._blank.clear()
+        self._held = ""
         if self._state == _INSIDE:
             if self._guess and stopped:  # it did not think this time: that was the answer
                 self.answer = [*self.thought, held]
@@ -65,7 +78,11 @@ class Splitter:
         return "", ""
 
     def _started(self, piece: str) -> tuple[str, str]:
-        self._held += piece
+        if not piece.strip() and not self._held.strip():  # no tag has begun: only white space
+            self._blank.append(piece)
+            return "", ""
+        self._held = "".join((*self._blank, self._held, piece))
+        self._blank.clear()
         text = self._held.lstrip()
         if text.startswith(OPENING):
             self._state, self._held, self._guess = _INSIDE, "", False

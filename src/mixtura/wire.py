@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Annotated, Any
 
@@ -371,6 +371,18 @@ class Fresh(msgspec.Struct, gc=False):
     pieces: int = 1
 
 
+@dataclass(slots=True)
+class Called:
+    """A tool's call as it comes: its name and its arguments in pieces."""
+
+    id: str = ""
+    name: list[str] = field(default_factory=list[str])
+    arguments: list[str] = field(default_factory=list[str])
+
+    def whole(self) -> ToolCall:
+        return ToolCall(self.id, "".join(self.name), "".join(self.arguments))
+
+
 class Assembly:
     """
     Chunks put together: the answer so far, and in the end a Completion.
@@ -400,7 +412,7 @@ class Assembly:
         self._pieces = 0
         self._finished = False
         self._refusal: list[str] = []
-        self._calls: dict[int, list[str]] = {}
+        self._calls: dict[int, Called] = {}
         self._logprobs: list[JsonObject] = []
 
     @property
@@ -476,11 +488,12 @@ class Assembly:
             self._came = True
         for call in delta.tool_calls or ():
             self._came = True
-            row = self._calls.setdefault(call.index, ["", "", ""])
-            row[0] = call.id or row[0]
-            if call.function:
-                row[1] += call.function.name or ""
-                row[2] += call.function.arguments or ""
+            row = self._calls.setdefault(call.index, Called())
+            row.id = call.id or row.id
+            if call.function and call.function.name:
+                row.name.append(call.function.name)
+            if call.function and call.function.arguments:
+                row.arguments.append(call.function.arguments)
 
     @property
     def begun(self) -> bool:
@@ -508,7 +521,7 @@ class Assembly:
     def _counted(self, prompt: Request) -> Usage:
         """Our own count: a piece of a stream is a token, unless the pieces are large."""
         pieces = self._pieces
-        calls = (name + arguments for _, name, arguments in self._calls.values())
+        calls = (text for row in self._calls.values() for text in (*row.name, *row.arguments))
         guess = estimate(prompt, "".join((*self.reasoning, *self.text, *calls)))
         small = guess.completion_tokens <= 3 * pieces
         return replace(guess, completion_tokens=pieces) if small else guess
@@ -530,7 +543,7 @@ class Assembly:
         if self.finish_reason in _BROKEN:
             failed = charge._replace(outcome="failed")
             raise UnavailableError(f"the model gave up: {self.finish_reason}", charges=[failed])
-        calls = tuple(ToolCall(*row) for _, row in sorted(self._calls.items()))
+        calls = tuple(row.whole() for _, row in sorted(self._calls.items()))
         if not text and self._refusal:
             text = "".join(self._refusal)
         if not text.strip() and not calls:
@@ -558,5 +571,9 @@ class Assembly:
 
 def estimate(request: Request, answer: str) -> Usage:
     """Tokens counted by us, about four bytes each, where an upstream does not say."""
-    asked = sum(len(m.text.encode()) + 8 for m in request.messages)
-    return Usage(asked // 4 + 1, len(answer.encode()) // 4 + 1 if answer else 0, estimated=True)
+    asked = sum(_bytes(m.text) + 8 for m in request.messages)
+    return Usage(asked // 4 + 1, _bytes(answer) // 4 + 1 if answer else 0, estimated=True)
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))

@@ -350,12 +350,12 @@ class Assembly(wire.Assembly):
         elif delta.thinking:
             self._thoughts.append(delta.thinking)
         elif delta.partial_json and index in self._calls:
-            self._calls[index][2] += delta.partial_json
+            self._calls[index].arguments.append(delta.partial_json)
             self._came = True
 
     def _block(self, index: int, block: _Block) -> None:
         if block.type == "tool_use":
-            self._calls[index] = [block.id, block.name, ""]
+            self._calls[index] = wire.Called(block.id, [block.name])
             self._came = True
         elif block.type in ("text", "thinking"):
             self._added(index, _Delta(text=block.text, thinking=block.thinking))
@@ -364,7 +364,7 @@ class Assembly(wire.Assembly):
         for index, block in enumerate(message.content):
             self._block(index, block)
             if block.type == "tool_use":
-                self._calls[index][2] = msgspec.json.encode(block.input or {}).decode()
+                self._calls[index].arguments = [msgspec.json.encode(block.input or {}).decode()]
         self._count(message.usage, final=True)
         self._stopped(message.stop_reason, message.stop_details)
 
@@ -412,7 +412,7 @@ class Assembly(wire.Assembly):
     def completion(self, model: str, prompt: Request) -> Completion:
         """The whole answer. Raises as for chat completions; a refusal says its category."""
         for row in self._calls.values():
-            row[2] = row[2] or "{}"
+            row.arguments = row.arguments or ["{}"]
         try:
             return super().completion(model, prompt)
         except ContentFilterError as error:

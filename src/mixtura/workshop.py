@@ -164,6 +164,7 @@ def _served(name: str, model: str, place: Endpoint, table: ModelTable) -> Model:
     """The adapter for an endpoint's dialect."""
     clocks = table.timeouts.over(catalog.clocks(model))
     headers, extra = table.headers, table.extra
+    largest = int(table.largest_megabytes * 1024**2)
     if provider := catalog.bridged(table.provider):
         from mixtura.models.bridge import Bridge
 
@@ -178,13 +179,13 @@ def _served(name: str, model: str, place: Endpoint, table: ModelTable) -> Model:
 
         return Anthropic(
             model, place.base_url, name=name, api_key=place.key, window=window, sees=sees,
-            clocks=clocks, headers=headers, extra=extra,
+            clocks=clocks, headers=headers, extra=extra, largest=largest,
         )  # fmt: skip
     from mixtura.models.openai import OpenAI
 
     return OpenAI(
         model, place.base_url, name=name, api_key=place.key, key_header=place.key_header,
-        window=window, sees=sees, clocks=clocks, headers=headers, extra=extra,
+        window=window, sees=sees, clocks=clocks, headers=headers, extra=extra, largest=largest,
     )  # fmt: skip
 
 
@@ -218,7 +219,16 @@ def check(table: ModelTable) -> None:
 
 
 _LOCAL_ONLY = ("context", "threads")
-_HOSTED_ONLY = ("hedge", "timeouts", "headers", "extra", "retries", "api_key_env", "vision")
+_HOSTED_ONLY = (
+    "largest_megabytes",
+    "hedge",
+    "timeouts",
+    "headers",
+    "extra",
+    "retries",
+    "api_key_env",
+    "vision",
+)
 _OURS = ("model", "messages", "stream", "n", "max_tokens", "max_completion_tokens")
 _PLAIN = ModelTable()
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from mixtura.address import under
+from mixtura.apart import apart, weight
 from mixtura.catalog import Quirks, quirks
 from mixtura.errors import MalformedError, UnavailableError
 from mixtura.events import Emit
 from mixtura.manners import Manners, accounted, told
 from mixtura.types import Completion, Request
-from mixtura.upstream import Clocks, Reply, Secret, error_in_stream, posted
-from mixtura.wire_anthropic import Assembly, event, request_json
+from mixtura.upstream import LARGEST_ANSWER, Clocks, Reply, Secret, error_in_stream, posted
+from mixtura.wire_anthropic import Assembly, Event, event, request_json
 
 VERSION = "2023-06-01"
 
@@ -24,6 +27,7 @@ class Anthropic:
     *name* is what Mixtura calls it, *model* what the endpoint calls it. Always streams, so
     that a hung upstream is noticed and an answer that breaks off is not taken for whole.
     *extra* is put into every request's body as it is. *known* is what its name tells.
+    *largest*: bytes of an answer.
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class Anthropic:
         clocks: Clocks | None = None,
         headers: Mapping[str, str] | None = None,
         extra: Mapping[str, Any] | None = None,
+        largest: int = LARGEST_ANSWER,
         window: int | None = None,
         sees: bool | None = None,
         known: Quirks | None = None,
@@ -47,6 +52,7 @@ class Anthropic:
         self._clocks = clocks or Clocks()
         self._headers = dict(headers or {})
         self._extra = dict(extra or {})
+        self._largest = largest
         self.window = window
         self.sees = sees
         known = known or quirks(model)
@@ -60,19 +66,22 @@ class Anthropic:
         async def send(body: dict[str, Any]) -> Completion:
             return await self._send(body, request, emit)
 
-        body = request_json(request, self._model) | {"stream": True}
+        body = await apart(weight(request), request_json, request, self._model)
+        body |= {"stream": True}
         return await self._manners.ask(body, send, emit)
 
     async def _send(self, body: dict[str, Any], request: Request, emit: Emit | None) -> Completion:
         body = body | self._extra
         so_far = Assembly()
+        data = await apart(weight(request), msgspec.json.encode, body)
         with accounted(self._name, request, so_far):
             async with posted(
                 self._url,
-                body,
+                data,
                 headers=self._all_headers(),
                 clocks=self._clocks,
                 draft=request.draft,
+                largest=self._largest,
             ) as reply:
                 await _read(reply, so_far, emit)
             return so_far.completion(self._name, request)
@@ -85,7 +94,9 @@ class Anthropic:
 async def _read(reply: Reply, so_far: Assembly, emit: Emit | None) -> None:
     """Read the answer to its end. Raises UnavailableError when it ends without saying so."""
     if not reply.streams:
-        _whole(await reply.body(), reply, so_far, emit)
+        body = await reply.body()
+        so_far.add(await apart(len(body), _whole, body, reply))
+        told(so_far, so_far.fresh(), emit)
         return
 
     def take(batch: list[bytes]) -> bool:
@@ -106,11 +117,10 @@ async def _read(reply: Reply, so_far: Assembly, emit: Emit | None) -> None:
         raise UnavailableError("the stream ended without a stop reason: the answer is cut off")
 
 
-def _whole(body: bytes, reply: Reply, so_far: Assembly, emit: Emit | None) -> None:
+def _whole(body: bytes, reply: Reply) -> Event:
     piece = event(body)
     if piece.error is not None:
         raise error_in_stream(body, reply.headers)
     if piece.type != "message" or piece.stop_reason is None:
         raise MalformedError("the answer is not a message with a stop reason")
-    so_far.add(piece)
-    told(so_far, so_far.fresh(), emit)
+    return piece

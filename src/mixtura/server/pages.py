@@ -15,13 +15,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from mixtura import large_json
 from mixtura import types as words
+from mixtura.apart import apart, weight
 from mixtura.budget import forecast, priced
 from mixtura.errors import ConfigError, MixturaError
 from mixtura.plan import AUTO, AUTO_TEAM, Plan
 from mixtura.server import page
 from mixtura.server.access import Client
-from mixtura.server.answering import json_response, received
+from mixtura.server.answering import JSON, json_response, received
 from mixtura.server.chat import MessageBody
 from mixtura.server.dialect import Call, Refused, Wish
 from mixtura.server.failures import refusal
@@ -152,7 +154,7 @@ async def _plan(service: Service, request: Request) -> Response:
     wanted = words.Request(tuple(said) or words.ask("").messages)
     plan = service.plan(Call(asked.model, wanted, wish=asked.mixtura), client).plan
     try:
-        return json_response(_planned(service, plan, wanted))
+        return json_response(await apart(weight(wanted), _planned, service, plan, wanted))
     except ConfigError as error:
         raise Refused(400, str(error)) from None
 
@@ -203,7 +205,7 @@ async def _runs(service: Service, request: Request) -> Response:
 async def _run(service: Service, request: Request) -> Response:
     run = await _kept(service, request)
     if request.method != "DELETE":
-        return json_response(run)
+        return Response(await to_thread(_shown, run), media_type=JSON)
     with _refused():
         await to_thread(service.config.runs.delete, run["id"])
     return Response(status_code=204)
@@ -213,7 +215,8 @@ async def _html(service: Service, request: Request) -> Response:
     run = await _kept(service, request)
     name = f"mixtura-{run['id']}.html"
     headers = {"content-disposition": f'attachment; filename="{name}"'}
-    return Response(page.exported(run), headers=headers, media_type="text/html; charset=utf-8")
+    whole = await to_thread(page.exported, run)
+    return Response(whole, headers=headers, media_type="text/html; charset=utf-8")
 
 
 async def _kept(service: Service, request: Request) -> dict[str, Any]:
@@ -226,6 +229,10 @@ async def _kept(service: Service, request: Request) -> dict[str, Any]:
     if run is None or run["id"] != name or (who is not None and run["who"] != who):
         raise Refused(404, f"there is no run {name}", code="run_not_found")
     return run
+
+
+def _shown(run: dict[str, Any]) -> bytes:
+    return large_json.encode(run)
 
 
 def _who(service: Service, request: Request) -> str | None:

@@ -30,7 +30,6 @@ from mixtura.trace import Call as AskedCall
 from mixtura.trace import Trace
 from mixtura.turns import Turns
 from mixtura.types import Completion
-from mixtura.wire import estimate
 
 LONGEST_NAME = 2000
 """Letters of a model's name: a mixture may be written as one."""
@@ -133,15 +132,20 @@ class Service:
 
     # ---- what a call may ask for
 
-    def job(self, call: Call, client: Client) -> Job:
-        """Raises Refused when there is no such mixture, or the client may not use it."""
+    def job(self, call: Call, client: Client, *, tokens: int, size: int) -> Job:
+        """
+        *tokens*: those of its request, where the client's are counted; *size*: bytes of its body.
+
+        Raises Refused when there is no such mixture, or the client may not use it.
+        """
         choice = self.plan(call, client)
         model, deadline = self._runnable(choice, call.wish, client)
         expected = 0
         if client.counts_tokens:
-            expected = estimate(call.request, "").prompt_tokens * choice.calls * call.n
+            expected = tokens * choice.calls * call.n
             client.reserve(expected)
-        return Job(call, client, choice, model, deadline, self.config.runs.new_id, expected)
+        new_id = self.config.runs.new_id
+        return Job(call, client, choice, model, deadline, new_id, expected, size)
 
     def _runnable(self, choice: Choice, wish: Wish, client: Client) -> tuple[Model, float | None]:
         """What answers, under its caps, and the seconds that it may take. Raises Refused."""
