@@ -101,7 +101,7 @@ def moment(text: str) -> datetime:
 
 # ---- who said what
 
-MOST_COMPARED = 1_000_000
+MOST_COMPARED = 200_000
 """Letters of all the texts of a run that are compared."""
 
 

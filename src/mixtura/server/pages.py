@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import cache, partial
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from starlette.requests import Request
@@ -215,7 +215,7 @@ async def _html(service: Service, request: Request) -> Response:
     run = await _kept(service, request)
     name = f"mixtura-{run['id']}.html"
     headers = {"content-disposition": f'attachment; filename="{name}"'}
-    whole = await to_thread(page.exported, run)
+    whole = await to_thread(_exported, run)
     return Response(whole, headers=headers, media_type="text/html; charset=utf-8")
 
 
@@ -231,8 +231,31 @@ async def _kept(service: Service, request: Request) -> dict[str, Any]:
     return run
 
 
+LONGEST_SHOWN = 500_000
+"""Letters of a text that the page is given; `mixtura show RUN --json` has all of them."""
+
+
 def _shown(run: dict[str, Any]) -> bytes:
-    return large_json.encode(run)
+    return large_json.encode(_shortened(run))
+
+
+def _exported(run: dict[str, Any]) -> str:
+    return page.exported(_shortened(run))
+
+
+def _shortened(data: Any) -> Any:
+    """A run as a browser can show it: what is longer than a person reads is cut, and says so."""
+    if isinstance(data, str):
+        more = len(data) - LONGEST_SHOWN
+        return data if more <= 0 else f"{data[:LONGEST_SHOWN]}\n\n[… {more:,} letters more …]"
+    if isinstance(data, list):
+        rows = cast("list[Any]", data)
+        if rows and isinstance(rows[0], str):  # the pieces that a text came in
+            return rows if sum(map(len, rows)) <= LONGEST_SHOWN else []
+        return [_shortened(row) for row in rows]
+    if isinstance(data, dict):
+        return {key: _shortened(value) for key, value in cast("dict[str, Any]", data).items()}
+    return data
 
 
 def _who(service: Service, request: Request) -> str | None:
