@@ -100,10 +100,10 @@ def items(number: int) -> list:
 
 
 def blocks(number: int) -> list:
-    uses = [
-        {"type": "tool_use", "id": f"c{i}", "name": "look", "input": {}} for i in range(number)
+    uses = [{"type": "tool_use", "id": f"c{i}", "name": "look", "input": {}} for i in range(number)]
+    results = [
+        {"type": "tool_result", "tool_use_id": f"c{i}", "content": "found"} for i in range(number)
     ]
-    results = [{"type": "tool_result", "tool_use_id": f"c{i}", "content": "found"} for i in range(number)]
     return [
         {"role": "user", "content": "Look."}, {"role": "assistant", "content": uses},
         {"role": "user", "content": results},
@@ -200,7 +200,9 @@ def main() -> None:
                 ),
                 f"{many:,} messages": lambda: posted(place, chat, body | {"messages": talk(many)}),
                 "one message of 30 MB": lambda: posted(
-                    place, chat, body | {"messages": [{"role": "user", "content": "word " * int(6e6 * FACTOR)}]}
+                    place,
+                    chat,
+                    body | {"messages": [{"role": "user", "content": "word " * int(6e6 * FACTOR)}]},
                 ),
                 "a body of 200 MB": lambda: larger_than_allowed(place),
                 "a stream without end": lambda: posted(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import json
 import os
 import signal
@@ -274,7 +273,9 @@ def kept(path, *ids):
     book = RunBook(Store(path))
     for number, id in enumerate(ids):  # noqa: A001
         recorder = Recorder()
-        asyncio.run(Mixture.of([echo("a")], Scripted("b", ["Yes."])).complete(ask("Why?"), recorder))
+        asyncio.run(
+            Mixture.of([echo("a")], Scripted("b", ["Yes."])).complete(ask("Why?"), recorder)
+        )
         whole = record(
             recorder.trace(), free, id=id, started=time.time() - number, via="ask", state="answered"
         )
@@ -289,6 +290,12 @@ def command(folder, *words, **how):
         [sys.executable, "-m", "mixtura", *words], cwd=folder, env=env, text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how,
     )  # fmt: skip
+
+
+def code(folder, *words):
+    process = command(folder, *words)
+    process.communicate(timeout=60)
+    return process.returncode
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
@@ -331,12 +338,12 @@ def test_one_damaged_run_hides_no_other(tmp_path, body):
     assert [run["id"] for run in json.loads(out)["runs"]] == [
         "20260101-aaaaaaaa", "20260101-bbbbbbbb",
     ]  # fmt: skip
-    assert command(tmp_path, "show", "bbbbbbbb").wait(60) == 0
+    assert code(tmp_path, "show", "bbbbbbbb") == 0
     _, err = (process := command(tmp_path, "show", "aaaaaaaa")).communicate(timeout=60)
     assert process.returncode == 2
     assert "the run 20260101-aaaaaaaa" in err
     assert "is damaged" in err
-    assert command(tmp_path, "runs", "--delete", "aaaaaaaa").wait(60) == 0
+    assert code(tmp_path, "runs", "--delete", "aaaaaaaa") == 0
 
 
 def test_a_run_that_was_killed_is_unfinished_and_its_money_is_free_again(upstream, tmp_path):
@@ -354,7 +361,7 @@ def test_a_run_that_was_killed_is_unfinished_and_its_money_is_free_again(upstrea
     (run,) = json.loads(command(tmp_path, "runs", "--json").communicate()[0])["runs"]
     assert (running_["state"], run["state"]) == ("running", "unfinished")
     assert run["question"] == "Why is the sky blue?"
-    assert command(tmp_path, "show", "last").wait(60) == 0
+    assert code(tmp_path, "show", "last") == 0
     upstream.scripts["chief"] = Script("Because.")
     again = command(tmp_path, "ask", "--no-cache", "Why is the sky blue?")
     out, err = again.communicate(timeout=60)
@@ -437,7 +444,7 @@ def test_a_store_that_takes_nothing_stops_no_answer_and_metrics_count_what_was_l
     upstream, tmp_path
 ):
     (tmp_path / "state").write_text("a file, where a folder should be")
-    config = team(upstream, "a", "b", "chief") + "\n[cache]\nuse = false\n"
+    config = team(upstream, "a", "b", "chief")
     with serving(tmp_path, config) as server:
         assert [server.chat().status for _ in range(3)] == [200] * 3
         until = time.monotonic() + 20
