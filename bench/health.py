@@ -14,7 +14,6 @@ import os
 import socket
 import sys
 import tempfile
-import threading
 import time
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
@@ -135,12 +134,13 @@ def larger_than_allowed(place) -> int:
 
 def kept_run(place, folder: Path) -> int:
     """A run of 34 MB, put into the store, as the page asks for it."""
+    import asyncio
+
     from mixtura import Mixture, ask
     from mixtura.models.fake import Scripted
     from mixtura.record import record
     from mixtura.store import RunBook, Store
     from mixtura.streaming import Recorder
-    import asyncio
 
     said = "It is so, and here is why. " * int(110_000 * FACTOR)
     mixture = Mixture.of([Scripted("a", [said]), Scripted("b", [said])], Scripted("c", [said]))
