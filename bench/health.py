@@ -1,4 +1,4 @@
-"""How long ``/healthz`` takes while the server is given something large: ``python bench/health.py``.
+"""How long ``/healthz`` takes while the server has something large: ``python bench/health.py``.
 
 One request after the other that might stop everyone else; beside it a process asks for the
 server's health all the time. Each row says how long the slowest of those took (milliseconds), how
@@ -90,12 +90,10 @@ def tool_calls(number: int) -> dict:
 
 def items(number: int) -> list:
     rows = [{"role": "user", "content": "Look."}]
-    for i in range(number):
-        call = {"type": "function_call", "call_id": f"c{i}", "name": "look", "arguments": "{}"}
-        rows.append(call)
-    for i in range(number):
-        rows.append({"type": "function_call_output", "call_id": f"c{i}", "output": "found"})
-    return rows
+    call = {"type": "function_call", "name": "look", "arguments": "{}"}
+    rows += [call | {"call_id": f"c{i}"} for i in range(number)]
+    output = {"type": "function_call_output", "output": "found"}
+    return rows + [output | {"call_id": f"c{i}"} for i in range(number)]
 
 
 def blocks(number: int) -> list:
@@ -132,14 +130,15 @@ def larger_than_allowed(place) -> int:
         return int(line.recv(65536).split()[1])
 
 
-def kept_run(place, folder: Path) -> int:
+def kept_run(folder: Path) -> None:
     """A run of 34 MB, put into the store, as the page asks for it."""
     import asyncio
 
     from mixtura import Mixture, ask
     from mixtura.models.fake import Scripted
     from mixtura.record import record
-    from mixtura.store import RunBook, Store
+    from mixtura.run_book import RunBook
+    from mixtura.store import Store
     from mixtura.streaming import Recorder
 
     said = "It is so, and here is why. " * int(110_000 * FACTOR)
@@ -154,7 +153,6 @@ def kept_run(place, folder: Path) -> int:
     assert book.keep(whole)
     print(f"  (a run of {len(json.dumps(whole)) / 1e6:.0f} MB)", file=sys.stderr)
     book.close()
-    return 0
 
 
 def got(place, path: str) -> int:
@@ -212,7 +210,7 @@ def main() -> None:
                 "the same as a file": lambda: got(place, "/api/runs/20260101-aaaaaaaa/html"),
                 "the list of runs": lambda: got(place, "/api/runs?limit=200"),
             }
-            kept_run(place, Path(folder))
+            kept_run(Path(folder))
             for name, attack in attacks.items():
                 row = {"what": name}
                 before = memory(server.process.pid)

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import zlib
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -23,9 +24,10 @@ from mixtura.models.fake import Scripted, echo
 from mixtura.models.openai import OpenAI
 from mixtura.models.retrying import Retrying
 from mixtura.record import begun, record
+from mixtura.run_book import RunBook
 from mixtura.run_writer import RunWriter
 from mixtura.similarity import sentences
-from mixtura.store import DayBook, RunBook, Store
+from mixtura.store import DayBook, Store
 from mixtura.streaming import Recorder
 from mixtura.thoughts import Splitter
 from mixtura.turns import Turns
@@ -364,7 +366,7 @@ def test_a_run_that_was_killed_is_unfinished_and_its_money_is_free_again(upstrea
     assert code(tmp_path, "show", "last") == 0
     upstream.scripts["chief"] = Script("Because.")
     again = command(tmp_path, "ask", "--no-cache", "Why is the sky blue?")
-    out, err = again.communicate(timeout=60)
+    _, err = again.communicate(timeout=60)
     assert again.returncode == 0, err
     book = DayBook(Store(tmp_path / "state" / "mixtura" / "mixtura.sqlite"), "day")
     assert book.used()[1] == sum(upstream.ledger().numbers[:2])  # what is known to be spent is
@@ -479,7 +481,9 @@ def test_proposals_that_wait_for_a_tools_result_are_bounded_in_letters():
 @pytest.mark.soak
 def test_recording_five_thousand_streamed_mixtures_keeps_memory_flat(upstream, tmp_path):
     def megabytes():
-        return int(open(f"/proc/{server.process.pid}/statm").read().split()[1]) * 4096 / 1024**2
+        return (
+            int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]) * 4096 / 1024**2
+        )
 
     def some(number):
         for _ in range(number):

@@ -40,6 +40,7 @@ from mixtura.price import FREE, Price
 from mixtura.prompts import BY_NAME, Synthesis, template
 from mixtura.record import secret_values
 from mixtura.roles import Composite, Layer, Proposer
+from mixtura.run_book import RunBook
 from mixtura.schema import (
     BudgetTable,
     CacheTable,
@@ -50,7 +51,7 @@ from mixtura.schema import (
     RunsTable,
     ServeTable,
 )
-from mixtura.store import DAY, AnswerCache, DayBook, RunBook, Store
+from mixtura.store import DAY, AnswerCache, DayBook, Store
 from mixtura.turns import Turns
 from mixtura.types import Usage
 from mixtura.workshop import Workshop, check, ollama_models

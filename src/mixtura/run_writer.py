@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from mixtura.record import Record
-from mixtura.store import Packed, RunBook
+from mixtura.run_book import Packed, RunBook
 
 MOST_RUNS = 1000
 MOST_BYTES = 32 * 1024**2
