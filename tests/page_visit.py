@@ -119,7 +119,7 @@ class Visit:
         """Nothing was asked of anybody else, nothing was complained of, nothing was forbidden."""
         home = origin or self.url
         assert [url for url in self.requests if not url.startswith((home, "blob:"))] == []
-        assert self.complaints == []
+        assert self.complaints == [], self.complaints
         assert self.page.evaluate("window.violations") == []
 
     def close(self) -> None:

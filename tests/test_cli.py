@@ -26,7 +26,8 @@ from rich.console import Console
 from mixtura import hub
 from mixtura.events import Aggregated, Asked, Completed, Proposal, RunStarted, Seat
 from mixtura.render import Plain, notes
-from mixtura.store import DayBook, RunBook, Store
+from mixtura.run_book import RunBook
+from mixtura.store import DayBook, Store
 from mixtura.streaming import Recorder
 from mixtura.types import Charge, Completion, Message, Usage, ask
 from tests.loopback import Answer, Json, Loopback, loopback, nobody

@@ -25,8 +25,9 @@ from mixtura.models.fake import Scripted, echo, failing
 from mixtura.models.replay import Replay
 from mixtura.record import compared, ended, proposals, recalled, record, secret_values, tellable
 from mixtura.render import notes, summary
+from mixtura.run_book import RunBook
 from mixtura.similarity import Known, levenshtein, sentences, sources, words
-from mixtura.store import MIGRATIONS, AnswerCache, RunBook, Store
+from mixtura.store import MIGRATIONS, AnswerCache, Store
 from mixtura.streaming import Recorder
 from mixtura.types import ImagePart, Message, Request, TextPart
 from tests import test_cli
@@ -574,7 +575,8 @@ def test_a_file_of_an_older_version_gains_the_runs_and_keeps_the_rest(tmp_path):
 KEEPER = """
 import json, sys
 from pathlib import Path
-from mixtura.store import RunBook, Store
+from mixtura.run_book import RunBook
+from mixtura.store import Store
 book = RunBook(Store(Path(sys.argv[1])))
 whole = json.loads(sys.stdin.read())
 for i in range(40):

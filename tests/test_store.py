@@ -30,7 +30,8 @@ from mixtura.models.fake import Scripted
 from mixtura.models.metered import Metered
 from mixtura.models.retrying import Retrying
 from mixtura.price import Price
-from mixtura.store import AnswerCache, DayBook, RunBook, Store
+from mixtura.run_book import RunBook
+from mixtura.store import AnswerCache, DayBook, Store
 from mixtura.types import Charge
 from tests.conftest import run
 from tests.serving import serving, team

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import re
+import string
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
@@ -87,11 +87,12 @@ def at_most(text: str) -> int:
     Two letters or spaces are taken for a token, and every other byte for one: digits,
     signs and the bytes of rare characters may each become a token of their own.
     """
-    plain = len(_PLAIN.findall(text))
-    return len(text.encode("utf-8", "replace")) - plain + plain // 2 + 1
+    data = text.encode("utf-8", "replace")
+    others = len(data.translate(None, _PLAIN))
+    return others + (len(data) - others) // 2 + 1
 
 
-_PLAIN = re.compile(r"[A-Za-z\s]", re.ASCII)
+_PLAIN = (string.ascii_letters + string.whitespace).encode()
 
 
 def spares(model: Model) -> list[str]:
@@ -145,6 +146,10 @@ class Purse(Protocol):
         """
         ...
 
+    def note(self, hold: int, spent: Amount) -> None:
+        """What of a hold is spent by now, should this process end before it is settled."""
+        ...
+
     def settle(self, hold: int, spent: Amount) -> None:
         """Give back what was held, less what was spent."""
         ...
@@ -189,6 +194,9 @@ class Pocket:
         self._held[self._count] = amount
         return self._count
 
+    def note(self, hold: int, spent: Amount) -> None:
+        pass  # it ends with its process
+
     def settle(self, hold: int, spent: Amount) -> None:
         del self._held[hold]
         self.spent = self.spent.plus(spent)
@@ -200,6 +208,8 @@ class Book(Protocol):
     def hold(
         self, dollars: float, tokens: int, most: float | None, most_tokens: int | None
     ) -> int | None: ...
+
+    def note(self, hold: int, dollars: float, tokens: int) -> None: ...
 
     def settle(self, hold: int, dollars: float, tokens: int) -> None: ...
 
@@ -219,6 +229,9 @@ class DayPurse:
 
     def hold(self, amount: Amount) -> int | None:
         return self.book.hold(amount.dollars, amount.tokens, self.dollars, self.tokens)
+
+    def note(self, hold: int, spent: Amount) -> None:
+        self.book.note(hold, spent.dollars, spent.tokens)
 
     def settle(self, hold: int, spent: Amount) -> None:
         self.book.settle(hold, spent.dollars, spent.tokens)
@@ -300,6 +313,9 @@ class Account:
             self._free.dollars + drawn.dollars - spent.dollars,
             self._free.tokens + drawn.tokens - spent.tokens,
         )
+        if charges:
+            for purse, hold in self._first_holds().values():
+                purse.note(hold, self.spent)
 
     def amount(self, model: str, usage: Usage) -> Amount:
         dollars = self._pricer(model, usage)
@@ -314,12 +330,14 @@ class Account:
             dollars = self._pricer(charge.model, charge.usage)
             whole = whole.plus(Amount(dollars or 0.0, charge.usage.total_tokens))
         self.spent = max(self.spent, whole)
-        purses: dict[str, bool] = {}
+        first = self._first_holds()
         for purse, hold in self._holds:
-            first = not purses.get(purse.name)
-            purses[purse.name] = True
-            purse.settle(hold, self.spent if first else Amount())
+            purse.settle(hold, self.spent if first[purse.name][1] == hold else Amount())
         self._holds.clear()
+
+    def _first_holds(self) -> dict[str, tuple[Purse, int]]:
+        """Of each purse the hold that what was spent is booked on."""
+        return {purse.name: (purse, hold) for purse, hold in reversed(self._holds)}
 
 
 def _give_up(taken: Sequence[tuple[Purse, int]]) -> None:

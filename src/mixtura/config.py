@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -43,6 +44,7 @@ from mixtura.quantities import DOLLARS, POSITIVE_SECONDS
 from mixtura.record import secret_values
 from mixtura.redaction import Redactor, remember
 from mixtura.roles import Composite, Layer, Proposer
+from mixtura.run_book import RunBook
 from mixtura.schema import (
     BudgetTable,
     CacheTable,
@@ -53,7 +55,7 @@ from mixtura.schema import (
     RunsTable,
     ServeTable,
 )
-from mixtura.store import DAY, AnswerCache, DayBook, RunBook, Store
+from mixtura.store import DAY, AnswerCache, DayBook, Store
 from mixtura.turns import Turns
 from mixtura.types import Usage
 from mixtura.workshop import Workshop, check, ollama_models
@@ -64,6 +66,7 @@ __all__ = [
 ]  # fmt: skip
 
 
+T = TypeVar("T")
 PRESETS = "the presets"
 """What errors call the mixtures that come with the package."""
 
@@ -317,7 +320,7 @@ class Config:
         made_of, mixture = self._mixtures.get(plan.name, (None, None))
         if mixture is None or made_of is not plan:
             mixture = self._assembled(plan, self._member)
-            self._mixtures[plan.name] = plan, mixture
+            _put(self._mixtures, plan.name, (plan, mixture))
         return mixture
 
     def outline(self, plan: Plan) -> Composite:
@@ -436,7 +439,7 @@ class Config:
     def model(self, name: str) -> Model:
         """A Model by name, the same object each time."""
         if name not in self._built:
-            self._built[name] = self._make(name)
+            _put(self._built, name, self._make(name))
         return self._built[name]
 
     def _make(self, name: str) -> Model:
@@ -494,6 +497,16 @@ def check_caps(max_cost: float | None, deadline: float | None) -> None:
         POSITIVE_SECONDS.checked("deadline", deadline)
     except ValueError as error:
         raise ConfigError(str(error)) from None
+
+
+MOST_BUILT = 1000
+"""Models, and mixtures, that are kept for the next call: clients may name any number."""
+
+
+def _put(table: dict[str, T], name: str, made: T) -> None:
+    if len(table) >= MOST_BUILT:
+        del table[next(iter(table))]
+    table[name] = made
 
 
 @contextmanager

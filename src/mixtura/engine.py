@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import NamedTuple
 
+from mixtura.apart import apart, weight
 from mixtura.control_tokens import inert_text
 from mixtura.errors import (
     ContentFilterError,
@@ -44,7 +45,7 @@ from mixtura.types import Charge, Completion, Message, Request
 SALVAGED = 400
 """Letters from which on a draft that broke off is worth reading."""
 
-Show = Callable[[Model, Sequence[Completion], str | None], Request]
+Show = Callable[[Model, Sequence[Completion], str | None], Awaitable[Request]]
 """
 The request as a model is to read it, with its persona, if it has one, and the proposals in it.
 
@@ -125,7 +126,13 @@ class Round(NamedTuple):
 def reading(synthesis: Synthesis, request: Request) -> Show:
     """*request* as each model can take it in: fitted to its window, without what it cannot see."""
 
-    def show(model: Model, proposals: Sequence[Completion], persona: str | None) -> Request:
+    size = weight(request)
+
+    async def show(model: Model, proposals: Sequence[Completion], persona: str | None) -> Request:
+        drafts = sum(len(proposal.text) for proposal in proposals)
+        return await apart(size + drafts, made, model, proposals, persona)
+
+    def made(model: Model, proposals: Sequence[Completion], persona: str | None) -> Request:
         read = blinded(request) if sees(model) is False else request
         # Before the proposals are in it: behind them it would pass for the end of the last.
         read = with_system(read, inert_text(persona)) if persona else read
@@ -231,7 +238,8 @@ async def _ask(
     _PLACE.set((company, seat))  # of this task and those that it begins
     inner = placed(emit, seat) if emit else None
     try:
-        asked = _for_proposer(proposer, show(model, before, proposer.persona), draw, answers)
+        whole = await show(model, before, proposer.persona)
+        asked = _for_proposer(proposer, whole, draw, answers)
         if emit:
             emit(Asked(model.name, asked, (seat,)))
         answer = await model.complete(asked, inner)
@@ -406,7 +414,7 @@ class _LastLayer:
             self._emit(Restarted(model.name, self._error))
         draft = False
         try:
-            request = self._show(model, proposals, None)
+            request = await self._show(model, proposals, None)
             self._replaceable = _free_text(request)
             draft = request.draft
             sampling = request.sampling.over(self._aggregator.sampling)

@@ -21,7 +21,7 @@ LARGEST_HELD, MOST_HELD = 4096, 32
 """A piece of more bytes, or more pieces than these, do not wait for their frame's end."""
 SLICE = 256 * 1024
 """Bytes of a request that are handed to the system at once."""
-UNPACKED = 1024 * 1024
+UNPACKED = 256 * 1024
 """Bytes that one step of unpacking may yield, however small it was packed."""
 A_MOMENT = 0.05
 """Seconds that an answer which is over may take to say so on the line, too."""
@@ -91,6 +91,10 @@ class Line(asyncio.BufferedProtocol):
         self._early = False
         self._error: BaseException | None = None
         self._other = 0
+        self.received = 0
+        """Bytes that came, heads and frames included."""
+        self._plain: Iterator[bytes] | None = None
+        self._going_on = False
         self._pieces.clear()
 
     # ---- asking
@@ -264,6 +268,7 @@ class Line(asyncio.BufferedProtocol):
             self.abort()
             return
         self._other += len(data)
+        self.received += len(data)
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
@@ -301,25 +306,41 @@ class Line(asyncio.BufferedProtocol):
             self.enough = self._context.run(self._taken)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - raised in `each`
             self._error = error
-        if self.enough or self.complete or self._error:
+        more = self._plain is not None or bool(self._pieces)
+        if self.enough or self._error or (self.complete and not more):
             self._sink = None
             waiter.set_result(None)
+        elif more:  # a little that was packed may become much: others have a turn in between
+            if not self._going_on:
+                self._going_on = True
+                self._loop.call_soon(self._go_on)
         elif self._frame is not None:
             self._holding = True
             self._pulse.after(self._frame, self)
 
+    def _go_on(self) -> None:
+        self._going_on = False
+        if self._sink is not None:
+            self._hand_on()
+
     def _taken(self) -> bool:
-        """Give the sink what is there; true when it has enough."""
+        """Give the sink what is there, of what was packed a part; true when it has enough."""
         assert self._sink is not None
-        if self._pieces:
+        if self._pieces and self._plain is None:
             data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
             self._pieces.clear()
             if self._unpack is None:
                 if self._sink(data):
                     return True
-            elif any(self._sink(plain) for plain in self._unpack.feed(data)):
+            else:
+                self._plain = self._unpack.feed(data)
+        if self._plain is not None:
+            plain = next(self._plain, None)
+            if plain is None:
+                self._plain = None
+            elif self._sink(plain):
                 return True
-        if not self.complete:
+        if not self.complete or self._plain is not None or self._pieces:
             return False
         if self._unpack is not None and self._unpack.cut:
             raise _broken(None, midway=True)

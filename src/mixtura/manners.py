@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from mixtura.budget import REQUESTS
 from mixtura.catalog import Quirks
+from mixtura.clocks import one_call
 from mixtura.errors import MalformedError, ModelError, RejectedError, bill, leave
 from mixtura.events import Emit, Noticed, Restarted, Token
 from mixtura.prompts import NOT_SEEN
@@ -94,6 +95,12 @@ class Manners:
         self, body: JsonObject, send: Callable[[JsonObject], Awaitable[T]], emit: Emit | None
     ) -> T:
         """*send* the body as this model takes it. Raises what *send* raises."""
+        with one_call(self._model):
+            return await self._ask(body, send, emit)
+
+    async def _ask(
+        self, body: JsonObject, send: Callable[[JsonObject], Awaitable[T]], emit: Emit | None
+    ) -> T:
         for _ in range(LESSONS):
             fitting = self.applied(body)
             self._say(body, fitting, emit)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+from mixtura.apart import apart, weight
 from mixtura.engine import aggregate, descend, reading
 from mixtura.errors import ModelError, bill
 from mixtura.events import Completed, Emit, RunStarted
@@ -74,12 +75,14 @@ class Mixture(Composite):
         charges: tuple[Charge, ...] = ()
         degraded: tuple[str, ...] = ()
         try:
-            proposals = kept(self.turns, request, shape)
+            size = weight(request)
+            proposals = await apart(size, kept, self.turns, request, shape)
             if proposals is None:
-                down = await descend(self.layers, self.synthesis, advised(request), emit)
+                told = await apart(size, advised, request)
+                down = await descend(self.layers, self.synthesis, told, emit)
                 proposals, charges, degraded = down
                 if self.layers:
-                    keep(self.turns, request, shape, proposals)
+                    await apart(size, keep, self.turns, request, shape, proposals)
             show = reading(within_turn(self.synthesis), request)
             last = self.aggregator
             answer = await aggregate(last, show, proposals, depth=self.depth, emit=emit)

@@ -132,7 +132,7 @@ def _described(tool: Json) -> str:
 def _told(messages: Sequence[Message]) -> tuple[Message, ...]:
     """Calls and results as text; neighbours of one role become one message."""
     names = {call.id: call.name for m in messages for call in m.tool_calls}
-    told: list[Message] = []
+    told: list[list[Message]] = []
     for message in messages:
         if message.role == "tool":
             name = names.get(message.tool_call_id or "", "a tool")
@@ -146,18 +146,26 @@ def _told(messages: Sequence[Message]) -> tuple[Message, ...]:
             )
             said = f"{message.text}\n\n{calls}" if message.text else calls
             message = replace(message, content=said, tool_calls=())  # noqa: PLW2901
-        if told and told[-1].role == message.role != "system":
-            told[-1] = replace(told[-1], content=_both(told[-1], message))
+        if told and told[-1][0].role == message.role != "system":
+            told[-1].append(message)
         else:
-            told.append(message)
-    return tuple(told)
+            told.append([message])
+    return tuple(map(_as_one, told))
 
 
-def _both(first: Message, second: Message) -> str | tuple[Part, ...]:
-    """What two messages of one role say, as one."""
-    if not _parts(second):
-        return _joined(first, second.text)
-    return (*(_parts(first) or (TextPart(first.text),)), *_parts(second))
+def _as_one(messages: Sequence[Message]) -> Message:
+    """What messages of one role say: as one text until there is something else, then in parts."""
+    if len(messages) == 1:
+        return messages[0]
+    first = next((i for i, m in enumerate(messages) if _parts(m)), len(messages))
+    texts = [m.text for m in messages[:first]]
+    text = "\n\n".join((*filter(None, texts[:1]), *texts[1:]))
+    if first == len(messages):
+        return replace(messages[0], content=text)
+    parts: list[Part] = [TextPart(text)] if first else []
+    for message in messages[first:]:
+        parts += _parts(message) or (TextPart(message.text),)
+    return replace(messages[0], content=tuple(parts))
 
 
 def blinded(request: Request) -> Request:

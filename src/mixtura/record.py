@@ -19,7 +19,10 @@ from mixtura.types import Charge, Completion, Message, Request, Usage
 from mixtura.wire import completion_from_json, message_from_json, request_json, usage_from_json
 
 Record = dict[str, Any]
-State = Literal["answered", "degraded", "failed", "stopped"]
+LONGEST_QUESTION = 2000
+"""Letters of a question that lists show; the run has all of it."""
+State = Literal["answered", "degraded", "failed", "stopped", "running"]
+"""Of a run whose process ended first, what is kept says running, and who reads it unfinished."""
 Via = Literal["ask", "chat", "serve"]
 
 
@@ -71,6 +74,23 @@ def record(
     }
 
 
+def begun(
+    request: Request,
+    pricer: Pricer,
+    *,
+    id: str,  # noqa: A002
+    started: float,
+    via: Via,
+    model: str,
+    who: str = "",
+) -> Record:
+    """What is recorded of a run when it begins: what was asked, not the conversation before it."""
+    last = next((m for m in reversed(request.messages) if m.role == "user"), None)
+    asked = Message("user", last.text[:LONGEST_QUESTION]) if last else None
+    nothing = Trace(Request((asked,)) if asked else None, (), None, 0.0, model)
+    return record(nothing, pricer, id=id, started=started, via=via, state="running", who=who)
+
+
 def iso(moment: float) -> str:
     """Seconds since 1970 as ISO 8601 in UTC."""
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
@@ -83,26 +103,33 @@ def moment(text: str) -> datetime:
 
 # ---- who said what
 
+MOST_COMPARED = 200_000
+"""Letters of all the texts of a run that are compared."""
+
 
 def compared(whole: Record) -> Record:
     """
     With how alike every text and the answer are, and where its sentences come from.
 
-    It takes a tenth of a second where there is much text: for whoever looks at a run.
+    It takes a tenth of a second where there is much text: for whoever looks at a run. Of very
+    long texts only the beginnings are compared.
     """
     answer = whole["answer"]
     if answer is None or "sentences" in whole:
         return whole
     rows = [row for row in leaves(whole["calls"]) if row["text"]]
-    against, *others = vectors([answer, *(row["text"] for row in rows)])
+    most = max(MOST_COMPARED // (len(rows) + 1), 1000)
+    rest = answer[most:]
+    answer = answer[:most]
+    against, *others = vectors([answer, *(row["text"][:most] for row in rows)])
     for row, other in zip(rows, others, strict=True):
         row["similarity"] = {
-            "levenshtein": round(levenshtein(answer, row["text"]), 4),
+            "levenshtein": round(levenshtein(answer, row["text"][:most]), 4),
             "tfidf": round(min(cosine(against, other), 1.0), 4),
         }
     last = proposals(whole)
     there = [i for i, row in enumerate(last) if row["completion"]]
-    known = [Known(last[i]["text"]) for i in there]
+    known = [Known(last[i]["text"][:most]) for i in there]
     whole["sentences"] = [
         {
             "text": sentence,
@@ -113,6 +140,8 @@ def compared(whole: Record) -> Record:
         }
         for sentence in sentences(answer)
     ]
+    if rest:
+        whole["sentences"].append({"text": rest, "from": []})
     return whole
 
 

@@ -142,13 +142,21 @@ class Source(NamedTuple):
 
 _MARK = "[.!?…؟۔।॥]"
 _CLOSED = "[\"'”’»›)\\]*_`~]*"
-_END = re.compile(rf"(?<=\S){_MARK}+{_CLOSED}(?=\s)|[。！？｡]+[”’」』）】]*")
+# A run of marks is tried from its first one only: from each, a line of them would take for ever.
+_END = re.compile(
+    rf"(?<=\S)(?:(?<!{_MARK})|(?<=\s{_MARK})|(?<=^{_MARK})){_MARK}+{_CLOSED}(?=\s)|[。！？｡]+[”’」』）】]*"
+)
 _FENCE = re.compile(r"\s*(```|~~~)")
 _NOT_AN_END = re.compile(
     r"(?:^[\s>#*+-]*\d+|\b(?:e\.g|i\.e|z\.b|cf|vs|etc|al|ca|approx|nr|fig|eq|sec|vol|pp?|dr|mr|mrs"
     r"|ms|prof|st|bzw|usw)|\b[a-z])$",
     re.IGNORECASE,
 )
+
+
+_LETTER = re.compile(r"\S")
+NEAR = 80
+"""Letters before a full stop that tell whether it ends a sentence."""
 
 
 def sentences(text: str) -> list[str]:
@@ -158,7 +166,7 @@ def sentences(text: str) -> list[str]:
     A line of code is a sentence. What has no word in it (a rule, a brace, a fence) belongs
     to the sentence before it.
     """
-    cut: list[str] = []
+    cut: list[list[str]] = []
     code, says = False, False
     for line in text.splitlines(keepends=True):
         fence = bool(_FENCE.match(line))
@@ -166,25 +174,25 @@ def sentences(text: str) -> list[str]:
         for piece in [line] if code or fence else _in_line(line):
             worded = not fence and bool(_WORD.search(piece))
             if cut and not (worded and says):
-                cut[-1] += piece
+                cut[-1].append(piece)
                 says |= worded
             else:
-                cut.append(piece)
+                cut.append([piece])
                 says = worded
-    return cut
+    return ["".join(pieces) for pieces in cut]
 
 
 def _in_line(line: str) -> list[str]:
     pieces: list[str] = []
     begun = 0
     for end in _END.finditer(line):
-        rest = line[end.end() :]
-        behind = rest.lstrip()
-        said = line[begun : end.start()]
+        stop = len(line) if (letter := _LETTER.search(line, end.end())) is None else letter.start()
+        behind = line[stop : stop + 1]
+        near = max(begun, end.start() - NEAR)
+        said = line[near : end.start()] if near == begun else f"…{line[near : end.start()]}"
         full_stop = end[0].startswith(".") and not end[0].startswith("..")
-        if not behind or behind[0].islower() or (full_stop and _NOT_AN_END.search(said)):
+        if not behind or behind.islower() or (full_stop and _NOT_AN_END.search(said)):
             continue
-        stop = end.end() + len(rest) - len(behind)
         pieces.append(line[begun:stop])
         begun = stop
     return [*pieces, line[begun:]]

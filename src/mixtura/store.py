@@ -1,25 +1,20 @@
-"""SQLite: cached answers, what was spent, recorded runs. Processes may share one file."""
+"""SQLite: cached answers, what was spent. Processes may share one file."""
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 import time
-import zlib
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import msgspec
-
-from mixtura.errors import ConfigError, StoreBusyError, StoreError
+from mixtura.errors import StoreBusyError, StoreError
+from mixtura.owners import Owners
 from mixtura.quantities import LEDGER_MOST, ledger_dollars, ledger_tokens
-from mixtura.record import Record, compared, iso, leaves, moment, question, tellable
-from mixtura.redaction import NOTHING, Redactor
 
 MIGRATIONS = (
     """
@@ -50,6 +45,12 @@ MIGRATIONS = (
       id INTEGER PRIMARY KEY AUTOINCREMENT, purse TEXT NOT NULL, day TEXT NOT NULL,
       dollars REAL NOT NULL, tokens INTEGER NOT NULL
     );
+    """,
+    """
+    ALTER TABLE held ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+    ALTER TABLE held ADD COLUMN spent REAL NOT NULL DEFAULT 0;
+    ALTER TABLE held ADD COLUMN spent_tokens INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE runs ADD COLUMN owner TEXT NOT NULL DEFAULT '';
     """,
 )
 """Each step brings a file from its number to the next; never edited, only added to."""
@@ -88,6 +89,8 @@ class Store:
         """What could not be written yet; the next hold or settlement writes it."""
         self._later = threading.Lock()
         self._paying = False
+        self.owners = Owners(path)
+        """The processes that use it, and which of them are alive."""
 
     @property
     def path(self) -> Path:
@@ -106,6 +109,7 @@ class Store:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
+            self.owners.close()
 
     @contextmanager
     def transaction(
@@ -133,8 +137,8 @@ class Store:
                 with suppress(sqlite3.Error):  # a full disk may have ended it already
                     connection.execute("ROLLBACK")
                 raise
-        except sqlite3.Error as error:
-            raise self._problem(error, busy=_is_lock(error)) from None
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter: of SQLite's own words
+            raise self._problem(error, busy=is_lock(error)) from None
         finally:
             self._lock.release()
 
@@ -176,7 +180,17 @@ class Store:
     def _problem(self, error: object, *, busy: bool) -> StoreError:
         if busy:
             return StoreBusyError(f"the store {self._path} is in use elsewhere: {error}")
+        if is_damage(error):
+            return self._unusable(error)
         return StoreError(f"the store {self._path} cannot be written: {error}")
+
+    def _unusable(self, error: object) -> StoreError:
+        said = "it is damaged: " if is_damage(error) else ""
+        error = "its text is not UTF-8" if isinstance(error, UnicodeDecodeError) else error
+        return StoreError(
+            f"the store {self._path} cannot be used ({said}{error}): move it away or"
+            " choose another with `store` in the configuration"
+        )
 
     def _open(self, patience: float) -> sqlite3.Connection:
         if self._connection is not None:
@@ -189,21 +203,19 @@ class Store:
             connection = sqlite3.connect(
                 self._path, timeout=patience, isolation_level=None, check_same_thread=False
             )
+            connection.text_factory = _text
             _write_ahead(connection, patience)
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute("PRAGMA secure_delete=ON")
             self._migrate(connection)
-        except (OSError, sqlite3.Error, StoreError) as error:
+        except (OSError, sqlite3.Error, StoreError, UnicodeDecodeError) as error:
             if connection is not None:
                 connection.close()
             if isinstance(error, StoreError):
                 raise
-            if _is_lock(error):
+            if is_lock(error):
                 raise self._problem(error, busy=True) from None
-            raise StoreError(
-                f"the store {self._path} cannot be used ({error}): move it away or"
-                " choose another with `store` in the configuration"
-            ) from None
+            raise self._unusable(error) from None
         self._connection = connection
         return connection
 
@@ -222,9 +234,21 @@ class Store:
         connection.execute("COMMIT")
 
 
-def _is_lock(error: Exception) -> bool:
+def is_lock(error: Exception) -> bool:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def is_damage(error: object) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return isinstance(error, UnicodeDecodeError) or code in (
+        sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB,
+    )  # fmt: skip
+
+
+def _text(data: bytes) -> str:
+    """A text of the file, also where it is damaged."""
+    return data.decode("utf-8", "replace")
 
 
 def _write_ahead(connection: sqlite3.Connection, patience: float) -> None:
@@ -234,7 +258,7 @@ def _write_ahead(connection: sqlite3.Connection, patience: float) -> None:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as error:
-            if not _is_lock(error) or time.monotonic() >= until:
+            if not is_lock(error) or time.monotonic() >= until:
                 raise
             time.sleep(0.02)
         else:
@@ -308,8 +332,9 @@ class DayBook:
     """
     What one purse (the whole machine's, a key's) has spent and holds today, in the store.
 
-    What a process held that died counts until its day is over: it may have been spent.
-    ``hold`` and ``settle`` never wait, so an event loop may call them.
+    What a process held that died is given back, less what its finished calls had cost; where
+    no one can see whether it died, it counts until its day is over. ``hold``, ``note`` and
+    ``settle`` never wait, so an event loop may call them.
     """
 
     store: Store
@@ -335,15 +360,23 @@ class DayBook:
         dollars, tokens = ledger_dollars(dollars), ledger_tokens(tokens)
         with self.store.settled(0.0) as db:
             db.execute("DELETE FROM held WHERE day < date(?, '-2 days')", (day,))
+            self._give_back_of_the_dead(db)
             used, used_tokens = self._used(db, day)
             over = most is not None and used + dollars > most + 1e-12
             if over or (most_tokens is not None and used_tokens + tokens > most_tokens):
                 return None
-            row = (self.purse, day, dollars, tokens)
+            row = (self.purse, day, dollars, tokens, self.store.owners.mine())
             cursor = db.execute(
-                "INSERT INTO held (purse, day, dollars, tokens) VALUES (?, ?, ?, ?)", row
+                "INSERT INTO held (purse, day, dollars, tokens, owner) VALUES (?, ?, ?, ?, ?)", row
             )
             return cursor.lastrowid
+
+    def note(self, hold: int, dollars: float, tokens: int) -> None:
+        """What of a hold is spent by now: it stays spent if this process dies."""
+        with suppress(StoreError), self.store.settled(0.0) as db:
+            db.execute(
+                "UPDATE held SET spent = ?, spent_tokens = ? WHERE id = ?", (dollars, tokens, hold)
+            )
 
     def settle(self, hold: int, dollars: float, tokens: int) -> None:
         """
@@ -363,7 +396,18 @@ class DayBook:
     def used(self) -> tuple[float, int]:
         """Dollars and tokens spent and held today."""
         with self.store.settled() as db:
+            self._give_back_of_the_dead(db)
             return self._used(db, self._day())
+
+    def _give_back_of_the_dead(self, db: sqlite3.Connection) -> None:
+        mine = self.store.owners.mine()
+        owners = db.execute("SELECT DISTINCT owner FROM held WHERE owner NOT IN ('', ?)", (mine,))
+        for (owner,) in owners.fetchall():
+            if self.store.owners.alive(owner):
+                continue
+            rows = "SELECT id, purse, day, spent, spent_tokens FROM held WHERE owner = ?"
+            for row in db.execute(rows, (owner,)).fetchall():
+                _settle(db, Settled(*row))
 
     def _used(self, db: sqlite3.Connection, day: str) -> tuple[float, int]:
         rows = [
@@ -389,190 +433,3 @@ def _settle(db: sqlite3.Connection, over: Settled) -> None:
         " SET dollars = dollars + excluded.dollars, tokens = min(tokens, ?) + excluded.tokens",
         (over.purse, held[0] if held else over.day, over.dollars, over.tokens, LEDGER_MOST),
     )
-
-
-# ---- runs
-
-_SIGNS = "0123456789abcdefghjkmnpqrstvwxyz"
-"""Crockford's 32: in order, and none is taken for another."""
-LAST = "last"
-"""What a person may call the newest run."""
-LONGEST_QUESTION = 2000
-"""Letters of a question that lists show; the run has all of it."""
-
-
-class RunBook:
-    """
-    Recorded runs, the newest first.
-
-    *keep*: whether there is anything to keep; *days* and *megabytes*: how long and how much,
-    the oldest go first. What is in *hidden* is never written. *notice* is told, once, why
-    a run could not be kept; that never stops anyone. Threads may share it.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        *,
-        keep: bool = True,
-        days: float = 30.0,
-        megabytes: float = 512.0,
-        hidden: Redactor | Collection[str] = (),
-    ) -> None:
-        self.keeps = keep
-        self.notice: Callable[[str], None] | None = None
-        self._store = store
-        self._age = days * DAY
-        self._size = int(megabytes * 1024**2)
-        self._redactor = hidden if isinstance(hidden, Redactor) else Redactor(hidden)
-
-    def new_id(self) -> str:
-        """An id for a run that begins now: the day, its time (in 82 ms) and chance; they sort."""
-        now = self._store.now()
-        day = time.strftime("%Y%m%d", time.gmtime(now))
-        chance = int.from_bytes(os.urandom(3)) % 32**4
-        number = int(now % DAY / DAY * 32**4) * 32**4 + chance
-        return f"{day}-" + "".join(_SIGNS[number >> shift & 31] for shift in range(35, -1, -5))
-
-    def safe(self, record: Mapping[str, Any], redactor: Redactor = NOTHING) -> Record:
-        """
-        The run as it may be written anywhere: no secret in it, also none of *redactor*'s, and
-        stubs for pictures.
-        """
-        return tellable(record, self._redactor.plus(redactor.values))
-
-    def keep(self, record: Mapping[str, Any], redactor: Redactor = NOTHING) -> bool:
-        """Keep it, if runs are kept and it can be done; whether it was."""
-        if not self.keeps:
-            return False
-        safe = self.safe(record, redactor)
-        body = zlib.compress(msgspec.json.encode(safe))
-        if len(body) > self._size:
-            self._tell("it is larger than all that is kept ([runs] megabytes)")
-            return False
-        try:
-            self._write(_row(safe), body)
-        except ConfigError as error:
-            self._tell(str(error))
-            return False
-        return True
-
-    def list(
-        self,
-        limit: int = 50,
-        before: str | None = None,
-        query: str | None = None,
-        *,
-        who: str | None = None,
-    ) -> list[Record]:
-        """
-        Runs that began before the run *before*, with every word of *query* in their question,
-        model or id; those of *who* only, where that is said. Ask for one more to know
-        whether there are more.
-        """
-        conditions, values = ["1"], list[object]()
-        if who is not None:
-            conditions.append("who = ?")
-            values.append(who)
-        with self._store.transaction() as db:
-            db.create_function("folded", 1, str.casefold, deterministic=True)
-            if before is not None:
-                row = db.execute("SELECT started FROM runs WHERE id = ?", (before,)).fetchone()
-                conditions.append("(started, id) < (?, ?)" if row else "id < ?")
-                values += [*(row or ()), before]
-            for word in (query or "").casefold().split():
-                conditions.append("instr(folded(question || ' ' || model || ' ' || id), ?)")
-                values.append(word)
-            rows = db.execute(
-                f"SELECT {_COLUMNS} FROM runs WHERE {' AND '.join(conditions)}"  # noqa: S608
-                " ORDER BY started DESC, id DESC LIMIT ?",
-                (*values, limit),
-            ).fetchall()
-        return [_listed(row) for row in rows]
-
-    def find(self, name: str, most: int = 5) -> list[str]:
-        """The ids that *name* may mean: an id, the beginning of one or of its end, ``last``."""
-        if name == LAST:
-            return [row["id"] for row in self.list(1)]
-        with self._store.transaction() as db:
-            if db.execute("SELECT 1 FROM runs WHERE id = ?", (name,)).fetchone():
-                return [name]
-            rows = db.execute(
-                "SELECT id FROM runs WHERE instr(id, ?) = 1 OR instr(substr(id, 10), ?) = 1"
-                " ORDER BY id DESC LIMIT ?",
-                (name, name, most),
-            ).fetchall()
-        return [row[0] for row in rows] if name else []
-
-    def get(self, name: str) -> Record | None:
-        """
-        The recorded run that *name* means, its texts compared; None where there is none, or
-        several.
-        """
-        found = self.find(name, most=2)
-        if len(found) != 1:
-            return None
-        with self._store.transaction() as db:
-            row = db.execute("SELECT body FROM runs WHERE id = ?", found).fetchone()
-        return compared(msgspec.json.decode(zlib.decompress(row[0]))) if row else None
-
-    def delete(self, id: str) -> bool:  # noqa: A002
-        """Whether there was one of that id."""
-        with self._store.transaction() as db:
-            return db.execute("DELETE FROM runs WHERE id = ?", (id,)).rowcount > 0
-
-    def close(self) -> None:
-        self._store.close()
-
-    def _write(self, row: tuple[object, ...], body: bytes) -> None:
-        with self._store.transaction() as db:
-            marks = ", ".join("?" * (len(row) + 1))
-            db.execute(f"INSERT INTO runs VALUES ({marks})", (*row, body))  # noqa: S608
-            db.execute("DELETE FROM runs WHERE started < ?", (self._store.now() - self._age,))
-            (size,) = db.execute("SELECT sum(length(body)) FROM runs").fetchone()
-            while size is not None and size > self._size:
-                oldest = "SELECT rowid, length(body) FROM runs ORDER BY started, id LIMIT 1"
-                (number, length) = db.execute(oldest).fetchone()
-                db.execute("DELETE FROM runs WHERE rowid = ?", (number,))
-                size -= length
-
-    def _tell(self, problem: str) -> None:
-        notice, self.notice = self.notice, None
-        if notice:
-            notice(f"this run is not kept: {problem}")
-
-
-_COLUMNS = "id, started, via, model, question, state, seconds, cost, calls, tokens"
-
-
-def _row(run: Record) -> tuple[object, ...]:
-    asked = " ".join(question(run).split())
-    return (
-        run["id"],
-        moment(run["started"]).timestamp(),
-        run["via"],
-        run["model"] or "",
-        asked if len(asked) <= LONGEST_QUESTION else f"{asked[: LONGEST_QUESTION - 1]}…",
-        run["state"],
-        run["seconds"],
-        run["cost_usd"],
-        sum(1 for _ in leaves(run["calls"])),
-        ledger_tokens(run["usage"]["total_tokens"]),
-        run.get("who", ""),
-    )
-
-
-def _listed(row: tuple[Any, ...]) -> Record:
-    id, started, via, model, asked, state, seconds, cost, calls, tokens = row  # noqa: A001
-    return {
-        "id": id,
-        "started": iso(started),
-        "model": model,
-        "question": asked,
-        "state": state,
-        "seconds": seconds,
-        "cost_usd": cost,
-        "calls": calls,
-        "tokens": tokens,
-        "via": via,
-    }

@@ -56,8 +56,8 @@ class Splitter:
     """
 
     __slots__ = (
-        "_after", "_apart", "_few", "_guess", "_harmony", "_held", "_marked", "_raw", "_state",
-        "_stray", "_thinks", "answer", "thought", "turned",
+        "_after", "_apart", "_blank", "_few", "_guess", "_harmony", "_held", "_marked", "_raw",
+        "_state", "_stray", "_thinks", "answer", "thought", "turned",
     )  # fmt: skip
 
     def __init__(self, *, inside: bool = False) -> None:
@@ -77,6 +77,8 @@ class Splitter:
         self._raw: list[str] = []
         """What came before the answer, where the upstream tells them apart: perhaps it is one."""
         self._held: str = ""
+        self._blank: list[str] = []
+        """White space at the start: joined once, however many pieces it comes in."""
         self._few = _FEW
 
     def off(self) -> None:
@@ -90,9 +92,13 @@ class Splitter:
         if self._state == _ANSWER and not self._held and not self._looks_for(piece):
             return "", self._said(piece)
         thought, answer = "", ""
-        self._held += piece
         if self._apart and not self.answer:
             self._raw.append(piece)
+        if self._state == _START and not self._held and not piece.strip():
+            self._blank.append(piece)
+            return "", ""
+        self._held = "".join((*self._blank, self._held, piece))
+        self._blank.clear()
         while self._held:
             before = self._state, len(self._held), self.turned
             more, text = self._step()
@@ -105,10 +111,13 @@ class Splitter:
 
     def finish(self, *, stopped: bool) -> tuple[str, str]:
         """What was held back at the end; *stopped*: the model ended, and was not cut off."""
-        held, self._held = self._held, ""
+        held = "".join((*self._blank, self._held))
+        self._blank.clear()
+        self._held = ""
         if self._apart and stopped and not self.answer and (said := "".join(self._raw)):
             # no thought can be all that is told as the answer
-            self.thought = [t for t in self.thought if not any(t is m for m in self._marked)]
+            marked = set(map(id, self._marked))
+            self.thought = [text for text in self.thought if id(text) not in marked]
             self.answer.append(said)
             return "", said
         if self._state == _INSIDE:

@@ -14,10 +14,14 @@ Shape = Sequence[Sequence[str]]
 
 
 class Turns:
-    """The last *most* turns of any conversations, by what had been said when they began."""
+    """
+    The last *most* turns of any conversations, by what had been said when they began; *letters*:
+    of all their proposals together.
+    """
 
-    def __init__(self, most: int = 256) -> None:
+    def __init__(self, most: int = 256, letters: int = 16_000_000) -> None:
         self._most = most
+        self._letters = letters
         self._kept: OrderedDict[str, Sequence[Completion]] = OrderedDict()
 
     def get(self, key: str) -> Sequence[Completion] | None:
@@ -26,10 +30,15 @@ class Turns:
         return self._kept.get(key)
 
     def put(self, key: str, proposals: Sequence[Completion]) -> None:
+        self._letters -= _letters(proposals) - _letters(self._kept.get(key, ()))
         self._kept[key] = proposals
         self._kept.move_to_end(key)
-        if len(self._kept) > self._most:
-            self._kept.popitem(last=False)
+        while self._kept and (len(self._kept) > self._most or self._letters < 0):
+            self._letters += _letters(self._kept.popitem(last=False)[1])
+
+
+def _letters(proposals: Sequence[Completion]) -> int:
+    return sum(len(proposal.text) + len(proposal.reasoning) for proposal in proposals)
 
 
 def split(request: Request) -> tuple[Request, tuple[Message, ...]]:

@@ -6,12 +6,12 @@ import asyncio
 import re
 from collections.abc import Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from mixtura.clocks import Clocks, Timer
 from mixtura.credentials import of_headers, of_settings, of_url
 from mixtura.errors import (
     ContentFilterError,
@@ -34,28 +34,20 @@ if TYPE_CHECKING:
 
     from mixtura.line import Line
 
+__all__ = [
+    "Clocks", "Reply", "Secret", "Timer", "error_in_stream", "fetched", "looked_up", "posted",
+    "refusal", "retry_after",
+]  # fmt: skip
+
 T = TypeVar("T")
 
 LARGEST_ANSWER = 64 * 1024 * 1024
-"""Bytes of an answer that is not streamed; more is an attack or a bug."""
+"""Bytes of an answer as it comes, comments and frames included, unless a model has a bound of its
+own; more is an attack or a bug: it is four bytes for each of 16 million tokens, or frames of 250
+bytes for each of 256,000."""
 LARGEST_ERROR = 64 * 1024
 FRAME = 0.1
 """Seconds of a draft that are handed on together; a terminal is drawn ten times a second, too."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clocks:
-    """
-    How long to wait for an upstream, in seconds; ``None`` waits for ever.
-
-    *first_token* runs from the request's end to the first piece of the answer, *progress*
-    between pieces (comments and keep-alives do not count), *total* over all of it.
-    """
-
-    connect: float | None = 10.0
-    first_token: float | None = 60.0
-    progress: float | None = 60.0
-    total: float | None = 600.0
 
 
 class Secret:
@@ -103,10 +95,11 @@ def redactor_of(
 class Reply:
     """An upstream's answer under way."""
 
-    def __init__(self, line: Line, timer: Timer, frame: float | None) -> None:
+    def __init__(self, line: Line, timer: Timer, frame: float | None, largest: int) -> None:
         self._line = line
         self._timer = timer
         self._frame = frame
+        self._largest = largest
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -123,11 +116,17 @@ class Reply:
         """
         Give *take* the data of the events as they come, until it says that the answer is over.
 
-        Returns at the stream's end, too. Raises what *take* raises, and ModelError.
+        Returns at the stream's end, too. Raises what *take* raises, and ModelError; that is
+        MalformedError where more comes than an answer may have.
         """
         parser = Parser()
+        left = self._largest
 
         def fed(piece: bytes) -> bool:
+            nonlocal left
+            left -= len(piece)
+            if left < 0 or self._line.received > 2 * self._largest:  # with what frames it
+                raise _too_large(self._largest)
             found = parser.feed(piece) if piece else parser.flush()
             return bool(found) and take(found)
 
@@ -138,7 +137,7 @@ class Reply:
 
     async def body(self) -> bytes:
         """All of an answer that is not streamed."""
-        return await _read(self._line, LARGEST_ANSWER)
+        return await _read(self._line, self._largest)
 
     def progressed(self) -> None:
         """A piece of the answer came: the clock between pieces starts anew."""
@@ -147,10 +146,19 @@ class Reply:
 
 @asynccontextmanager
 async def posted(
-    url: str, body: Any, *, headers: Mapping[str, str], clocks: Clocks, draft: bool = False
+    url: str,
+    body: Any,
+    *,
+    headers: Mapping[str, str],
+    clocks: Clocks,
+    draft: bool = False,
+    largest: int = LARGEST_ANSWER,
 ) -> AsyncGenerator[Reply, None]:
     """
-    POST *body* as JSON. Raises the ModelError that a refusal, a broken line or a clock means.
+    POST *body* as JSON, or bytes that are JSON already. Raises the ModelError that a refusal,
+    a broken line or a clock means.
+
+    *largest*: bytes of the answer; more of them are a MalformedError.
 
     The connection is closed when the block is left before the answer's end. The pieces of
     a *draft* come a few at a time, its end at once.
@@ -168,14 +176,14 @@ async def posted(
                 "POST",
                 url,
                 {"Content-Type": "application/json", **headers},
-                msgspec.json.encode(body),
+                body if isinstance(body, bytes) else msgspec.json.encode(body),
                 connect=clocks.connect,
             )
             try:
                 if line.status != 200:
-                    said = await _read(line, LARGEST_ERROR)
+                    said = await _read(line, LARGEST_ERROR, cut=True)
                     raise refusal(line.status, line.headers, said)
-                yield Reply(line, timer, frame)
+                yield Reply(line, timer, frame, largest)
             finally:
                 lines.left(line)
     except TimeoutError:
@@ -227,79 +235,25 @@ def looked_up(url: str, kind: type[T], *, seconds: float) -> T | None:
         return None
 
 
-class Timer:
-    """
-    The nearest of the clocks that are running, over one call.
-
-    A piece only notes when it came: the deadline looks at that note when it is due, which
-    costs a tenth of moving it with every piece.
-    """
-
-    def __init__(self, clocks: Clocks) -> None:
-        self._clocks = clocks
-        self._loop = asyncio.get_running_loop()
-        self._scope: asyncio.Timeout | None = None
-        self._end: float | None = None
-        self._begun = False
-        self._last = 0.0
-        self._alarm: asyncio.TimerHandle | None = None
-
-    def start(self, scope: asyncio.Timeout) -> None:
-        """Run from now on; *scope* expires when a clock has run out."""
-        self._scope = scope
-        self._last = self._loop.time()
-        if self._clocks.total is not None:
-            self._end = self._last + self._clocks.total
-        self._look()
-
-    def progressed(self) -> None:
-        """A piece of the answer came."""
-        self._last = self._loop.time()
-        if not self._begun:  # another clock runs from now on
-            self._begun = True
-            self.stop()
-            self._look()
-
-    def stop(self) -> None:
-        """The call is over."""
-        if self._alarm is not None:
-            self._alarm.cancel()
-
-    def _look(self) -> None:
-        """Expire when the nearest clock has run out; else look again when it would."""
-        assert self._scope is not None
-        clock = self._clocks.progress if self._begun else self._clocks.first_token
-        ends = (self._end, None if clock is None else self._last + clock)
-        due = min((end for end in ends if end is not None), default=None)
-        if due is None:
-            return
-        if due <= self._loop.time():
-            self._scope.reschedule(self._loop.time())
-        else:
-            self._alarm = self._loop.call_at(due, self._look)
-
-    def reason(self) -> str:
-        if self._end is not None and self._loop.time() >= self._end:
-            return f"not done within {self._clocks.total} s"
-        if self._begun:
-            return f"stalled: nothing new for {self._clocks.progress} s"
-        return f"no first token within {self._clocks.first_token} s"
-
-
-async def _read(line: Line, limit: int) -> bytes:
+async def _read(line: Line, limit: int, *, cut: bool = False) -> bytes:
+    """A whole body. Raises MalformedError when it is larger; with *cut* its beginning is enough."""
     pieces: list[bytes] = []
     size = 0
 
     def take(piece: bytes) -> bool:
         nonlocal size
         size += len(piece)
-        if size > limit:
-            raise MalformedError(f"an answer of more than {limit} bytes")
         pieces.append(piece)
-        return False
+        if size > limit and not cut:
+            raise _too_large(limit)
+        return size > limit
 
     await line.each(take)
-    return b"".join(pieces)
+    return b"".join(pieces)[:limit] if cut else b"".join(pieces)
+
+
+def _too_large(limit: int) -> MalformedError:
+    return MalformedError(f"an answer of more than {limit:,} bytes")
 
 
 # ---- refusals: a status, headers and a body become one of our errors

@@ -765,5 +765,9 @@ class Assembly:
 
 def estimate(request: Request, answer: str) -> Usage:
     """Tokens counted by us, about four bytes each, where an upstream does not say."""
-    asked = sum(len(m.text.encode()) + 8 for m in request.messages)
-    return Usage(asked // 4 + 1, len(answer.encode()) // 4 + 1 if answer else 0, estimated=True)
+    asked = sum(_bytes(m.text) + 8 for m in request.messages)
+    return Usage(asked // 4 + 1, _bytes(answer) // 4 + 1 if answer else 0, estimated=True)
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))

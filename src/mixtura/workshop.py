@@ -182,6 +182,7 @@ def _served(
     """The adapter for an endpoint's dialect."""
     clocks = table.timeouts.over(catalog.clocks(model))
     headers, extra = table.headers, table.extra
+    largest = int(table.largest_megabytes * 1024**2)
     if provider := catalog.bridged(table.provider):
         from mixtura.models.bridge import Bridge
 
@@ -196,13 +197,14 @@ def _served(
 
         return Anthropic(
             model, place.base_url, name=name, api_key=place.key, window=window, sees=sees,
-            clocks=clocks, headers=headers, extra=extra, redactor=redactor,
+            clocks=clocks, headers=headers, extra=extra, redactor=redactor, largest=largest,
         )  # fmt: skip
     from mixtura.models.openai import OpenAI
 
     return OpenAI(
         model, place.base_url, name=name, api_key=place.key, key_header=place.key_header,
         window=window, sees=sees, clocks=clocks, headers=headers, extra=extra, redactor=redactor,
+        largest=largest,
     )  # fmt: skip
 
 
@@ -260,7 +262,15 @@ def _is_address(url: str) -> bool:
 
 _LOCAL_ONLY = ("context", "threads")
 _HOSTED_CLOCKS = ("connect", "first_token", "total")
-_HOSTED_ONLY = ("hedge", "headers", "extra", "retries", "api_key_env", "vision")
+_HOSTED_ONLY = (
+    "largest_megabytes",
+    "hedge",
+    "headers",
+    "extra",
+    "retries",
+    "api_key_env",
+    "vision",
+)
 _OURS = ("model", "messages", "stream", "n", "max_tokens", "max_completion_tokens")
 _PLAIN = ModelTable()
 

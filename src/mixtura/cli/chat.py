@@ -6,6 +6,7 @@ import asyncio
 import difflib
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,9 +30,10 @@ from mixtura.cli.prompt import Prompt
 from mixtura.cli.running import Asking, Ended, answered, spent
 from mixtura.cli.saving import Turn, save
 from mixtura.config import Config, Plan
-from mixtura.errors import ConfigError, MixturaError
+from mixtura.errors import ConfigError, MixturaError, StoreError
 from mixtura.model import Model
 from mixtura.plan import AUTO
+from mixtura.record import Record
 from mixtura.text import one_line, plural
 from mixtura.types import Message, Request
 
@@ -163,13 +165,10 @@ class Chat:
     def _greet(self) -> None:
         if not self._prompt.person:
             return
-        self._prompt.remember(
-            run["question"]
-            for run in reversed(
-                self._config.runs.list(REMEMBERED) if self._config.runs.keeps else []
-            )
-            if run["via"] == "chat"
-        )
+        before: list[Record] = []
+        with suppress(StoreError):  # said when the first turn cannot be kept
+            before = self._config.runs.list(REMEMBERED) if self._config.runs.keeps else []
+        self._prompt.remember(run["question"] for run in reversed(before) if run["via"] == "chat")
         self._prompt.complete(self._completions)
         self._say(f"{self._who()}. /help says what else there is, Ctrl-D leaves.", "dim")
         if is_embedded(self._config, self._plan.aggregator):

@@ -16,7 +16,7 @@ from mixtura.errors import BudgetExceededError, MixturaError
 from mixtura.events import Emit, Event
 from mixtura.model import Model
 from mixtura.price import cost
-from mixtura.record import Record, Via, ended, record
+from mixtura.record import Record, Via, begun, ended, record
 from mixtura.streaming import Recorder
 from mixtura.text import plural
 from mixtura.trace import Trace
@@ -69,6 +69,11 @@ def answered(runner: asyncio.Runner, asking: Asking, request: Request, view: Qui
     """
     config = asking.config
     id, started = config.runs.new_id(), time.time()  # noqa: A001
+    if config.runs.keeps:
+        first = begun(
+            request, config.price, id=id, started=started, via=asking.via, model=asking.name
+        )
+        config.runs.begin(first)
     watched = _Watched(view)
     recorder = Recorder(watched)
     failure: MixturaError | None = None

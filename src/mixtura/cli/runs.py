@@ -10,7 +10,7 @@ from mixtura.cli.common import config_option, console, echo_json, read_config, w
 from mixtura.config import Config
 from mixtura.errors import ConfigError
 from mixtura.record import Record
-from mixtura.store import LAST
+from mixtura.run_book import LAST
 
 
 @click.command(name="runs")

@@ -7,6 +7,7 @@ import gc
 import secrets
 import signal
 import socket
+import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
@@ -22,6 +23,8 @@ from mixtura.config import Config
 from mixtura.errors import ConfigError
 from mixtura.text import one_line, plural
 
+SWITCH = 0.001
+"""Seconds that a thread with much to do may keep the event loop waiting for its turn."""
 ENDING = 5
 """Seconds that answers which were cut off have to say so."""
 PACKAGES = ("prometheus_client", "starlette", "uvicorn")
@@ -72,6 +75,7 @@ def command(
     app = make_app(config, host=where, max_cost=max_cost, deadline=deadline)
     listening = _socket(where, table.port if port is None else port)
     _prepare(config)
+    sys.setswitchinterval(SWITCH)
     gc.collect()
     gc.freeze()  # what is here now stays: no collection need look at it again
     return _serve(app, listening, where, config)

@@ -5,15 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from mixtura.address import under
+from mixtura.apart import apart, weight
 from mixtura.catalog import Quirks, quirks
 from mixtura.errors import MalformedError, UnavailableError
 from mixtura.events import Emit
 from mixtura.manners import Manners, accounted, told
 from mixtura.redaction import Redactor, in_use
 from mixtura.types import Completion, Request
-from mixtura.upstream import Clocks, Reply, Secret, error_in_stream, posted, redactor_of
-from mixtura.wire_anthropic import Assembly, event, request_json
+from mixtura.upstream import (
+    LARGEST_ANSWER,
+    Clocks,
+    Reply,
+    Secret,
+    error_in_stream,
+    posted,
+    redactor_of,
+)
+from mixtura.wire_anthropic import Assembly, Event, event, request_json
 
 VERSION = "2023-06-01"
 
@@ -26,6 +37,7 @@ class Anthropic:
     that a hung upstream is noticed and an answer that breaks off is not taken for whole.
     *extra* is put into every request's body as it is. *known* is what its name tells. What
     *redactor* knows as secrets, those given here, and a proxy's login come back in no answer.
+    *largest*: bytes of an answer.
     """
 
     def __init__(
@@ -38,6 +50,7 @@ class Anthropic:
         clocks: Clocks | None = None,
         headers: Mapping[str, str] | None = None,
         extra: Mapping[str, Any] | None = None,
+        largest: int = LARGEST_ANSWER,
         window: int | None = None,
         sees: bool | None = None,
         known: Quirks | None = None,
@@ -51,6 +64,7 @@ class Anthropic:
         self._headers = dict(headers or {})
         self._extra = dict(extra or {})
         self._redactor = redactor_of(base_url, api_key, self._headers, self._extra, redactor)
+        self._largest = largest
         self.window = window
         self.sees = sees
         known = known or quirks(model)
@@ -64,20 +78,23 @@ class Anthropic:
         async def send(body: dict[str, Any]) -> Completion:
             return await self._send(body, request, emit)
 
-        body = request_json(request, self._model) | {"stream": True}
+        body = await apart(weight(request), request_json, request, self._model)
+        body |= {"stream": True}
         with in_use(self._redactor):
             return await self._manners.ask(body, send, emit)
 
     async def _send(self, body: dict[str, Any], request: Request, emit: Emit | None) -> Completion:
         body = body | self._extra
         so_far = Assembly()
+        data = await apart(weight(request), msgspec.json.encode, body)
         with accounted(self._name, request, so_far, emit):
             async with posted(
                 self._url,
-                body,
+                data,
                 headers=self._all_headers(),
                 clocks=self._clocks,
                 draft=request.draft,
+                largest=self._largest,
             ) as reply:
                 await _read(reply, so_far, emit)
             told(so_far, so_far.finish(), emit)
@@ -91,7 +108,9 @@ class Anthropic:
 async def _read(reply: Reply, so_far: Assembly, emit: Emit | None) -> None:
     """Read the answer to its end. Raises UnavailableError when it ends without saying so."""
     if not reply.streams:
-        _whole(await reply.body(), reply, so_far, emit)
+        body = await reply.body()
+        so_far.add(await apart(len(body), _whole, body, reply))
+        told(so_far, so_far.fresh(), emit)
         return
 
     def take(batch: list[bytes]) -> bool:
@@ -112,11 +131,10 @@ async def _read(reply: Reply, so_far: Assembly, emit: Emit | None) -> None:
         raise UnavailableError("the stream ended without a stop reason: the answer is cut off")
 
 
-def _whole(body: bytes, reply: Reply, so_far: Assembly, emit: Emit | None) -> None:
+def _whole(body: bytes, reply: Reply) -> Event:
     piece = event(body)
     if piece.error or piece.type == "error":
         raise error_in_stream(body, reply.headers)
     if piece.type != "message" or piece.stop_reason is None:
         raise MalformedError("the answer is not a message with a stop reason")
-    so_far.add(piece)
-    told(so_far, so_far.fresh(), emit)
+    return piece

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from mixtura.clocks import one_call
 from mixtura.errors import (
     ConfigError,
     MalformedError,
@@ -86,7 +87,8 @@ class Bridge:
         so_far = Assembly()
         with accounted(self._name, request, so_far, emit):
             try:
-                await self._read(request, so_far, emit)
+                with one_call(self._name):
+                    await self._read(request, so_far, emit)
             except ModelError:
                 raise
             except Exception as error:

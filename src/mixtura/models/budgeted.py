@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Literal
 
+from mixtura.apart import apart, weight
 from mixtura.budget import ACCOUNT, Account, Purse, forecast, patiently, priced, smaller, spares
 from mixtura.errors import (
     BudgetExceededError,
@@ -80,7 +81,8 @@ class Budgeted(Wrapper):
             forms += smaller(self._mixture)
         said = ""
         for mixture, left_out in forms:
-            worst, unknown = priced(forecast(mixture, request), self._pricer)
+            calls = await apart(weight(request), forecast, mixture, request)
+            worst, unknown = priced(calls, self._pricer)
             once = Usage(1, 1)
             unknown += tuple(n for n in spares(mixture) if self._pricer(n, once) is None)
             if unknown and any(purse.in_dollars for purse in purses):

@@ -9,7 +9,8 @@ from typing import Protocol
 
 import msgspec
 
-from mixtura.errors import StoreError, bill
+from mixtura.apart import apart, weight
+from mixtura.errors import MalformedError, StoreError, bill
 from mixtura.events import Emit, Event, Noticed, Recalled, Token
 from mixtura.model import Model, Wrapper
 from mixtura.redaction import Redactor
@@ -23,6 +24,11 @@ class Answers(Protocol):
     def get(self, key: str) -> bytes | None: ...
 
     def put(self, key: str, body: bytes) -> None: ...
+
+
+_NOT_AN_ANSWER = (
+    msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError, MalformedError,
+)  # fmt: skip
 
 
 class Cached(Wrapper):
@@ -41,9 +47,12 @@ class Cached(Wrapper):
         self._redactor = redactor or Redactor()
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
-        key = fingerprint(request, self._identity)
+        key = await apart(weight(request), fingerprint, request, self._identity)
         if (body := await self._found(key, emit)) is not None:
-            return self._recalled(body, emit)
+            try:
+                return self._recalled(body, emit)
+            except _NOT_AN_ANSWER:  # what is damaged in the store is asked again, and replaced
+                pass
         clock = _Clock(emit)
         answer = await self._model.complete(request, clock if emit else None)
         cut = answer.finish_reason == "length" and request.sampling.max_tokens is None
@@ -60,9 +69,9 @@ class Cached(Wrapper):
         # what was kept when a key was not yet known as one
         data = self._redactor.data(msgspec.json.decode(body))
         kept = completion_from_json(data)
+        seconds, first = data.get("seconds", 0.0), data.get("first_token_seconds")
         if emit:
             charges = tuple(charge._replace(model=self.name) for charge in kept.charges)
-            seconds, first = data.get("seconds", 0.0), data.get("first_token_seconds")
             emit(Recalled(self.name, charges, seconds, first))
             emit(Token(kept.text))
         return replace(kept, model=self.name, charges=())

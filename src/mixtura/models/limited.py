@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 from mixtura.engine import stands_back, time_left
@@ -16,6 +17,8 @@ from mixtura.model import Model, Wrapper
 from mixtura.prompts import tokens
 from mixtura.quantities import bounded_wait
 from mixtura.types import Completion, Request
+
+T = TypeVar("T")
 
 MINUTE = 60.0
 DECREASE = 0.7
@@ -32,6 +35,8 @@ FAILURES = 5
 """Failures in a row after which a model rests (Envoy's outlier detection takes as many)."""
 FIRST_REST, LONGEST_REST = 30.0, 300.0
 """Seconds of a model's rest: twice as many each time that it fails again right after one."""
+MOST_MODELS = 1000
+"""Models of one endpoint whose failures are remembered."""
 UNKNOWN_ANSWER = 1024
 """Tokens that an answer is taken for when no one says."""
 
@@ -269,7 +274,10 @@ class _Door:
 
     def failed(self, model: str) -> None:
         """It was unavailable."""
-        self.failing.setdefault(model, _Failing()).failed(self.clock())
+        if model not in self.failing:
+            _make_room(self.failing)
+            self.failing[model] = _Failing()
+        self.failing[model].failed(self.clock())
 
     def answered(self, model: str) -> None:
         self.failing.pop(model, None)
@@ -294,6 +302,7 @@ class Limited(Wrapper):
             answer = await self._model.complete(request, emit)
         except RateLimitedError as error:
             if isinstance(error, QuotaError):
+                _make_room(door.spent)
                 door.spent[self.name] = door.clock()
             else:
                 door.refused(error.retry_after)
@@ -306,6 +315,12 @@ class Limited(Wrapper):
             return answer
         finally:
             door.leave()
+
+
+def _make_room(table: dict[str, T]) -> None:
+    """What is known longest of a model goes: clients may name any number of them."""
+    if len(table) >= MOST_MODELS:
+        del table[next(iter(table))]
 
 
 def _size(request: Request) -> int:

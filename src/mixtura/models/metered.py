@@ -6,6 +6,7 @@ from asyncio import CancelledError
 from dataclasses import replace
 from functools import partial
 
+from mixtura.apart import apart, weight
 from mixtura.budget import ACCOUNT, LONGEST_ANSWER, Expected, forecast, patiently
 from mixtura.errors import ModelError, NoRoomError, StoreError, billed
 from mixtura.events import Emit
@@ -30,7 +31,7 @@ class Metered(Wrapper):
             return await self._model.complete(request, emit)
         most = request.sampling.max_tokens or LONGEST_ANSWER
         request = replace(request, sampling=replace(request.sampling, max_tokens=most))
-        worst: Expected = forecast(self._model, request)[0]
+        worst: Expected = (await apart(weight(request), forecast, self._model, request))[0]
         try:
             drawn = await patiently(partial(account.draw, self.name, worst.usage), A_MOMENT)
         except StoreError as error:  # no one knows whether there is room: then there is none

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import msgspec
+
 from mixtura.address import under
+from mixtura.apart import apart, weight
 from mixtura.budget import ACCOUNT
 from mixtura.catalog import Quirks, quirks
 from mixtura.errors import MalformedError, RejectedError, UnavailableError
@@ -14,7 +17,15 @@ from mixtura.events import Emit
 from mixtura.manners import Manners, accounted, told, told_anew
 from mixtura.redaction import Redactor, in_use
 from mixtura.types import Completion, Request
-from mixtura.upstream import Clocks, Reply, Secret, error_in_stream, posted, redactor_of
+from mixtura.upstream import (
+    LARGEST_ANSWER,
+    Clocks,
+    Reply,
+    Secret,
+    error_in_stream,
+    posted,
+    redactor_of,
+)
 from mixtura.wire import Assembly, chunk, request_json
 
 DONE = b"[DONE]"
@@ -28,7 +39,7 @@ class OpenAI:
     that a hung upstream is noticed and an answer that breaks off is not taken for whole.
     *extra* is put into every request's body as it is. *key_header* takes the key where that
     is not a bearer's; *known* is what the model's name tells. What *redactor* knows as secrets,
-    those given here, and a proxy's login come back in no answer.
+    those given here, and a proxy's login come back in no answer. *largest*: bytes of an answer.
     """
 
     def __init__(
@@ -42,6 +53,7 @@ class OpenAI:
         headers: Mapping[str, str] | None = None,
         extra: Mapping[str, Any] | None = None,
         key_header: str | None = None,
+        largest: int = LARGEST_ANSWER,
         window: int | None = None,
         sees: bool | None = None,
         known: Quirks | None = None,
@@ -56,6 +68,7 @@ class OpenAI:
         self._extra = dict(extra or {})
         self._redactor = redactor_of(base_url, api_key, self._headers, self._extra, redactor)
         self._key_header = key_header
+        self._largest = largest
         self.window = window
         self.sees = sees
         self._manners = Manners(self._name, known or quirks(model))
@@ -68,10 +81,8 @@ class OpenAI:
         async def send(body: dict[str, Any]) -> Completion:
             return await self._send(body, request, emit)
 
-        body = request_json(request, self._model) | {
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
+        body = await apart(weight(request), request_json, request, self._model)
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
         with in_use(self._redactor):
             return await self._manners.ask(body, send, emit)
 
@@ -84,9 +95,15 @@ class OpenAI:
         if not body.get("stream"):  # the first token is the last one, too
             clocks = replace(clocks, first_token=clocks.total)
         so_far = Assembly(inside=self._manners.inside)
+        data = await apart(weight(request), msgspec.json.encode, body)
         with accounted(self._name, request, so_far, emit):
             async with posted(
-                self._url, body, headers=self._all_headers(), clocks=clocks, draft=request.draft
+                self._url,
+                data,
+                headers=self._all_headers(),
+                clocks=clocks,
+                draft=request.draft,
+                largest=self._largest,
             ) as reply:
                 await self._read(reply, so_far, request, emit)
             told(so_far, so_far.finish(), emit)
@@ -105,7 +122,8 @@ class OpenAI:
     ) -> None:
         """Read the answer to its end. Raises UnavailableError when it ends without saying so."""
         if not reply.streams:
-            so_far.add(_whole(await reply.body(), reply))
+            body = await reply.body()
+            so_far.add(await apart(len(body), _whole, body, reply))
             if so_far.finish_reason is None:
                 raise MalformedError("the answer has no finish reason")
             return told(so_far, so_far.fresh(), emit)

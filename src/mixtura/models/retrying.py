@@ -7,6 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+from mixtura.clocks import CallClock, one_call
 from mixtura.engine import accompanied, time_left
 from mixtura.errors import (
     EmptyAnswerError,
@@ -14,13 +15,16 @@ from mixtura.errors import (
     QuotaError,
     RateLimitedError,
     RestingError,
+    TimedOutError,
     UnavailableError,
     bill,
+    billed,
 )
 from mixtura.events import Emit, Restarted
 from mixtura.model import Model, Wrapper
 from mixtura.types import Charge, Completion, Request
 
+OVER = "not done within the time that the call has in all"
 LONGEST_WAIT = 60.0
 """Seconds: an upstream that asks for more is not waited for."""
 
@@ -31,9 +35,10 @@ class Retrying(Wrapper):
 
     Waits what the upstream asks for, else a random time that doubles its bound with every
     attempt (*first_wait* seconds, then twice that); where that is longer than anyone waits for
-    the answer, it gives up at once. An answer of which a person has seen a part is never begun
-    again. A draft that its layer can do without is tried again once at most when its upstream
-    is unavailable. What failed attempts cost stays on the bill.
+    the answer, or than the *total* clock of the call leaves, it gives up at once. An answer of
+    which a person has seen a part is never begun again. A draft that its layer can do without
+    is tried again once at most when its upstream is unavailable. What failed attempts cost
+    stays on the bill.
     """
 
     def __init__(
@@ -52,13 +57,17 @@ class Retrying(Wrapper):
         self._sleep = sleep
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
+        with one_call(self.name, anew=True) as clock:
+            return await self._attempted(request, emit, clock)
+
+    async def _attempted(self, request: Request, emit: Emit | None, clock: CallClock) -> Completion:
         paid: tuple[Charge, ...] = ()
         for attempt in range(1, self._attempts + 1):
             try:
-                answer = await self._model.complete(request, emit)
+                answer = await self._once(request, emit, clock if attempt > 1 else None)
             except ModelError as error:
                 wait = self._wait(error, attempt, request)
-                if wait is None:
+                if wait is None or clock.over(wait):
                     raise error.paid(*paid) from None
                 paid += tuple(c._replace(outcome="retried") for c in error.charges)
                 if emit:
@@ -74,6 +83,22 @@ class Retrying(Wrapper):
             else:
                 return replace(answer, charges=paid + answer.charges) if paid else answer
         raise AssertionError("unreachable: the last attempt either answers or raises")
+
+    async def _once(
+        self, request: Request, emit: Emit | None, clock: CallClock | None
+    ) -> Completion:
+        """One attempt; what it waits for before its request is sent is on the *clock*, too."""
+        if clock is None or clock.ends is None:
+            return await self._model.complete(request, emit)
+        scope = asyncio.timeout_at(clock.ends)
+        try:
+            async with scope:
+                return await self._model.complete(request, emit)
+        except TimeoutError as error:
+            if not scope.expired():
+                raise
+            left = error.__cause__ or error  # the cancelled call, which knows its bill
+            raise TimedOutError(OVER, charges=billed(left)) from None
 
     def _wait(self, error: ModelError, attempt: int, request: Request) -> float | None:
         """Seconds until the next attempt; None when there is none."""

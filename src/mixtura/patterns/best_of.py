@@ -79,9 +79,9 @@ class BestOf:
         readers = [_Reader(judge, readable(proposal)) for proposal in proposals]
         show = reading(judging, request)
 
-        def one(model: Model, _: Sequence[Completion], persona: str | None) -> Request:
+        async def one(model: Model, _: Sequence[Completion], persona: str | None) -> Request:
             assert isinstance(model, _Reader)
-            return show(model, [model.proposal], persona)
+            return await show(model, [model.proposal], persona)
 
         seats = tuple(Proposer(reader, self.sampling) for reader in readers)
         layer = Layer(seats, quorum=len(seats))  # no score stands in for another

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+from mixtura.apart import apart, weight
 from mixtura.engine import aggregate, descend, propose, reading
 from mixtura.errors import ModelError, QuorumNotMetError, bill
 from mixtura.events import Completed, Emit, RunStarted
@@ -100,14 +101,14 @@ class Sequential(Composite):
         paid: list[Charge] = []
         degraded: list[str] = []
         try:
-            window = kept(self.turns, request, shape)
+            window = await apart(weight(request), kept, self.turns, request, shape)
             if window is None:
-                advice = advised(request)
+                advice = await apart(weight(request), advised, request)
                 down = await descend(self.layers, self.synthesis, advice, emit)
                 paid += down.charges
                 degraded += down.degraded
                 window = await self._slid(down.proposals, advice, emit, paid, degraded)
-                keep(self.turns, request, shape, window)
+                await apart(weight(request), keep, self.turns, request, shape, window)
             show = reading(within_turn(self.synthesis), request)
             last = self.aggregator
             answer = await aggregate(last, show, window, depth=self.depth, emit=emit)

@@ -19,7 +19,10 @@ from mixtura.render.words import dollars, length, say, seat_name, why
 from mixtura.text import one_line, visible
 from mixtura.trace import Call
 
-STYLES = {"failed": "red", "stopped": "yellow", "degraded": "yellow"}
+STYLES = {
+    "failed": "red", "stopped": "yellow", "degraded": "yellow", "running": "blue",
+    "unfinished": "yellow", "damaged": "red",
+}  # fmt: skip
 """How a run is drawn that did not simply answer."""
 _ROOMY = 96
 _SHORTEST = 10

@@ -12,6 +12,7 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from mixtura.apart import apart
 from mixtura.credentials import mask_keys
 from mixtura.events import Event, Place, Token
 from mixtura.redaction import redacted
@@ -19,6 +20,7 @@ from mixtura.server.access import header
 from mixtura.server.dialect import About, Dialect, Refused, Writer
 from mixtura.server.frames import frame
 from mixtura.server.service import Job, Service
+from mixtura.wire import estimate
 
 T = TypeVar("T")
 
@@ -51,7 +53,11 @@ async def answered(service: Service, dialect: Dialect, scope: Scope, receive: Re
         client = service.doors.client(scope)
         client.admit()
         body = await received(scope, receive, service)
-        job = service.job(dialect.read(body), client)
+        call = await apart(len(body), dialect.read, body)
+        asked = 0
+        if client.counts_tokens:
+            asked = (await apart(len(body), estimate, call.request, "")).prompt_tokens
+        job = service.job(call, client, tokens=asked, size=len(body))
         if job.call.stream:
             return Live(service, dialect, job)
         answers = await _unless_left(service.run(job), receive)
@@ -59,10 +65,15 @@ async def answered(service: Service, dialect: Dialect, scope: Scope, receive: Re
             return Response(status_code=499)  # no one is there to read it
         about = _about(job)
         summary = service.summary(job)
-        whole = dialect.whole(job.call, answers, about, summary)
+        written = sum(len(answer.text) for answer in answers)
+        whole = await apart(written, _whole, dialect, job.call, answers, about, summary)
     except Refused as refused:
         return refusal(dialect, refused, _told(service, job))
-    return json_response(whole, headers=_headers(job, summary))
+    return Response(whole, 200, _headers(job, summary), JSON)
+
+
+def _whole(dialect: Dialect, *answer: Any) -> bytes:
+    return msgspec.json.encode(dialect.whole(*answer))
 
 
 def _told(service: Service, job: Job | None) -> Mapping[str, str]:
@@ -83,6 +94,10 @@ async def received(scope: Scope, receive: Receive, service: Service) -> bytes:
     if kind != JSON:
         said = f"the body must be sent as `Content-Type: {JSON}`"
         raise Refused(415, said, code="unsupported_media_type")
+    most = int(table.largest_megabytes * 1024**2)
+    told = header(scope, b"content-length")
+    if told.isdigit() and int(told[:20]) > most:
+        raise _too_large(table.largest_megabytes)
     if scope.get(WHOLE):  # nothing to wait for
         return await _body(receive, table.largest_megabytes)
     try:
@@ -103,10 +118,15 @@ async def _body(receive: Receive, megabytes: float) -> bytes:
         pieces.append(message.get("body", b""))
         most -= len(pieces[-1])
         if most < 0:
-            said = f"the body is larger than {megabytes:g} MB"
-            raise Refused(413, said, kind="request_too_large", code="request_too_large")
+            pieces.clear()
+            raise _too_large(megabytes)
         if not message.get("more_body", False):
             return b"".join(pieces)
+
+
+def _too_large(megabytes: float) -> Refused:
+    said = f"the body is larger than {megabytes:g} MB"
+    return Refused(413, said, kind="request_too_large", code="request_too_large")
 
 
 def json_response(
@@ -137,6 +157,8 @@ def refusal(
         headers["retry-after"] = str(max(math.ceil(refused.retry_after), 1))
     if refused.status == 401:
         headers["www-authenticate"] = "Bearer"
+    if refused.status == 413:
+        headers["connection"] = "close"  # the rest of the body is not read
     return json_response(dialect.refusal(refused), status=refused.status, headers=headers)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 import msgspec
 
+from mixtura import large_json
 from mixtura.server.dialect import Refused
 from mixtura.types import Completion, Part, TextPart, ToolCall, Usage, total
 
@@ -27,7 +28,8 @@ _decoder = msgspec.json.Decoder(dict[str, Any])
 def decoded(body: bytes) -> dict[str, Any]:
     """A body as plain data. Raises Refused."""
     try:
-        return _decoder.decode(body)
+        raw = large_json.decode(body)
+        return _decoder.decode(body) if not isinstance(raw, dict) else cast("dict[str, Any]", raw)
     except RecursionError:
         raise Refused(400, "the body is nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -65,12 +67,14 @@ def check_known(raw: Mapping[str, Any], cannot: Mapping[str, str]) -> None:
 
 def check_tools(tools: Sequence[str], chosen: Iterable[str], *, where: str) -> None:
     """Tools by name, and those that a choice names. Raises Refused."""
+    known: set[str] = set()
     for number, name in enumerate(tools):
-        if name in tools[:number]:
+        if name in known:
             param = f"tools[{number}].name"
             raise Refused(400, f"`{param}`: there are two tools called {name!r}", param=param)
+        known.add(name)
     for name in chosen:
-        if name not in tools:
+        if name not in known:
             raise Refused(400, f"`{where}`: there is no tool {name!r} in `tools`", param=where)
 
 

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram
 from prometheus_client import generate_latest as _written
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from mixtura.price import Pricer
+from mixtura.run_writer import RunWriter
 from mixtura.server.turnstile import Turnstile
 from mixtura.trace import Trace
 
@@ -30,14 +31,35 @@ class _Crowd:
         ]
 
 
+class _Writing:
+    """What waits to be kept and what was not, read when someone looks."""
+
+    def __init__(self, writer: RunWriter) -> None:
+        self._writer = writer
+
+    def collect(self) -> list[Metric]:
+        said = "Runs that were answered and not kept"
+        dropped = CounterMetricFamily("mixtura_runs_dropped", said, labels=["reason"])
+        for reason, number in self._writer.dropped.items():
+            dropped.add_metric([reason], number)
+        runs, size = self._writer.waiting, self._writer.bytes
+        return [
+            dropped,
+            GaugeMetricFamily("mixtura_runs_to_write", "Runs that wait to be kept", value=runs),
+            GaugeMetricFamily("mixtura_run_bytes_to_write", "Bytes of those", value=size),
+        ]
+
+
 class Metrics:
     """One registry of its own for each server, or for one client of it."""
 
-    def __init__(self, turnstile: Turnstile | None = None) -> None:
-        """*turnstile*: also tell how many run and wait, whoever they are."""
+    def __init__(self, turnstile: Turnstile | None = None, writer: RunWriter | None = None) -> None:
+        """*turnstile*, *writer*: also tell how many run, wait and are kept, whoever they are."""
         self._registry = own = CollectorRegistry()
         if turnstile:
             own.register(_Crowd(turnstile))  # pyright: ignore[reportArgumentType]
+        if writer:
+            own.register(_Writing(writer))  # pyright: ignore[reportArgumentType]
         self._requests = Counter(
             "mixtura_requests", "Requests answered", ("path", "status"), registry=own
         )

@@ -8,20 +8,22 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import cache, partial
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from mixtura import large_json
 from mixtura import types as words
+from mixtura.apart import apart, weight
 from mixtura.budget import forecast, priced
 from mixtura.errors import ConfigError, MixturaError
 from mixtura.plan import AUTO, AUTO_TEAM, Plan
 from mixtura.server import page
 from mixtura.server.access import Client
-from mixtura.server.answering import json_response, received
+from mixtura.server.answering import JSON, json_response, received
 from mixtura.server.chat import MessageBody
 from mixtura.server.choice import meant
 from mixtura.server.dialect import Call, Refused, Wish
@@ -152,7 +154,7 @@ async def _plan(service: Service, request: Request) -> Response:
     wanted = words.Request(tuple(said) or words.ask("").messages)
     plan = service.chooser.choose(Call(asked.model, wanted, wish=asked.mixtura), client).plan
     try:
-        return json_response(_planned(service, plan, wanted))
+        return json_response(await apart(weight(wanted), _planned, service, plan, wanted))
     except ConfigError as error:
         raise Refused(400, str(error)) from None
 
@@ -194,6 +196,7 @@ async def _runs(service: Service, request: Request) -> Response:
     if not 1 <= limit <= MOST_RUNS:
         raise Refused(400, f"`limit` is a number from 1 to {MOST_RUNS}", param="limit")
     runs, who = service.config.runs, _who(service, request)
+    await service.kept()
     with _refused():
         rows = await to_thread(runs.list, limit + 1, asked.get("before"), asked.get("q"), who=who)
     return json_response({"runs": rows[:limit], "more": len(rows) > limit})
@@ -202,7 +205,7 @@ async def _runs(service: Service, request: Request) -> Response:
 async def _run(service: Service, request: Request) -> Response:
     run = await _kept(service, request)
     if request.method != "DELETE":
-        return json_response(run)
+        return Response(await to_thread(_shown, run), media_type=JSON)
     with _refused():
         await to_thread(service.config.runs.delete, run["id"])
     return Response(status_code=204)
@@ -212,18 +215,47 @@ async def _html(service: Service, request: Request) -> Response:
     run = await _kept(service, request)
     name = f"mixtura-{run['id']}.html"
     headers = {"content-disposition": f'attachment; filename="{name}"'}
-    return Response(page.exported(run), headers=headers, media_type="text/html; charset=utf-8")
+    whole = await to_thread(_exported, run)
+    return Response(whole, headers=headers, media_type="text/html; charset=utf-8")
 
 
 async def _kept(service: Service, request: Request) -> dict[str, Any]:
     """A run by its whole id, for whom it belongs to."""
     name = request.path_params["run"]
+    await service.kept()
     with _refused():
         run = await to_thread(service.config.runs.get, name)
     who = _who(service, request)
     if run is None or run["id"] != name or (who is not None and run["who"] != who):
         raise Refused(404, f"there is no run {name}", code="run_not_found")
     return run
+
+
+LONGEST_SHOWN = 500_000
+"""Letters of a text that the page is given; `mixtura show RUN --json` has all of them."""
+
+
+def _shown(run: dict[str, Any]) -> bytes:
+    return large_json.encode(_shortened(run))
+
+
+def _exported(run: dict[str, Any]) -> str:
+    return page.exported(_shortened(run))
+
+
+def _shortened(data: Any) -> Any:
+    """A run as a browser can show it: what is longer than a person reads is cut, and says so."""
+    if isinstance(data, str):
+        more = len(data) - LONGEST_SHOWN
+        return data if more <= 0 else f"{data[:LONGEST_SHOWN]}\n\n[… {more:,} letters more …]"
+    if isinstance(data, list):
+        rows = cast("list[Any]", data)
+        if rows and isinstance(rows[0], str):  # the pieces that a text came in
+            return rows if sum(map(len, rows)) <= LONGEST_SHOWN else []
+        return [_shortened(row) for row in rows]
+    if isinstance(data, dict):
+        return {key: _shortened(value) for key, value in cast("dict[str, Any]", data).items()}
+    return data
 
 
 def _who(service: Service, request: Request) -> str | None:

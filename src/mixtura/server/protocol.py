@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -11,8 +12,26 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from mixtura.server.answering import WHOLE
 from mixtura.server.sites import TARGET
 
+BODIES = (b"content-length", b"transfer-encoding")
+"""Headers of a request that has a body."""
 LARGEST_HEAD = 64 * 1024
 """Bytes of a request before its body, beyond which it is not heard to its end."""
+LINGER = 5.0
+"""Seconds in which the rest of a request that was answered before its end is thrown away."""
+
+
+class _Transport:
+    """
+    A connection whose end waits for the rest of a request: closed at once, the system would
+    tell a client that still sends of a broken line, and the answer would be lost.
+    """
+
+    def __init__(self, transport: Any, close: Callable[[], None]) -> None:
+        self._transport = transport
+        self.close = close
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class Protocol(HttpToolsProtocol):
@@ -23,6 +42,10 @@ class Protocol(HttpToolsProtocol):
     _begun = False
     _head: int | None = None
     """Bytes of a head that is not whole yet; None while it has only begun."""
+    _rest: asyncio.TimerHandle | None = None
+    """Ends a connection whose request was answered before its end."""
+    _ending = False
+    """Nothing that comes is read any more."""
 
     @classmethod
     def within(cls, seconds: float) -> type[Protocol]:
@@ -33,6 +56,8 @@ class Protocol(HttpToolsProtocol):
         self._alarm = self.loop.call_later(self.patience, transport.close)
 
     def data_received(self, data: bytes) -> None:
+        if self._ending:
+            return
         super().data_received(data)
         if not self._begun:  # nearly always: the head came as one
             if self._alarm is None and self.cycle and self.cycle.response_complete:
@@ -63,13 +88,35 @@ class Protocol(HttpToolsProtocol):
                 host = re.split(b"[/?#]", rest, maxsplit=1)[0] if web else b""
                 cast("dict[str, Any]", self.scope)[TARGET] = host
         super().on_headers_complete()
+        if any(name in BODIES for name, _ in self.headers):
+            self.cycle.transport = cast("Any", _Transport(self.transport, self._end))
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.more_body and self.cycle.response_complete and self._rest is None:
+            self._rest = self.loop.call_later(LINGER, self.transport.close)
+
+    def _end(self) -> None:
+        """Close, once what is under way of the request has come or its time is over."""
+        if not self.cycle.more_body or not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        self._ending = True
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self._rest = self.loop.call_later(LINGER, self.transport.close)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
+        if self._rest is not None and not self._ending:
+            self._rest.cancel()
+            self._rest = None
         cast("dict[str, Any]", self.scope)[WHOLE] = True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._heard()
+        if self._rest is not None:
+            self._rest.cancel()
         super().connection_lost(exc)
 
     def _heard(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, cast
 
 import msgspec
@@ -272,33 +272,47 @@ def _extra(body: ResponsesBody) -> Json:
     return {name: value for name, value in extra.items() if value is not None}
 
 
+@dataclass(slots=True)
+class _Turn:
+    """What an assistant says and calls before the next result: it grows, item by item."""
+
+    content: str | tuple[Part, ...] = ""
+    more: list[str] = field(default_factory=list[str])
+    calls: list[ToolCall] = field(default_factory=list[ToolCall])
+
+    def message(self) -> Message:
+        content = self.content
+        if self.more:
+            first = Message("assistant", content).text
+            content = "\n\n".join(filter(None, (first, *self.more)))
+        return Message("assistant", content, tuple(self.calls))
+
+
 def _messages(items: Sequence[Item]) -> list[Message]:
     """What an assistant says and calls before the next result is one message."""
-    messages: list[Message] = []
+    messages: list[Message | _Turn] = []
     for item in items:
         last = messages[-1] if messages else None
         match item:
             case MessageItem("assistant", content):
                 said = plain(_parts(content), "")
-                if last is not None and last.tool_calls and isinstance(said, str):
-                    said = "\n\n".join(filter(None, (last.text, said)))
-                    messages[-1] = replace(last, content=said)
+                if isinstance(last, _Turn) and last.calls and isinstance(said, str):
+                    last.more.append(said)
                 else:
-                    messages.append(Message("assistant", said))
+                    messages.append(_Turn(said))
             case MessageItem(role, content):
                 messages.append(Message(role, _shown(content)))
             case FunctionCallItem(called, name, arguments):
-                call = ToolCall(called, name, arguments)
-                if last is not None and last.role == "assistant":
-                    messages[-1] = replace(last, tool_calls=(*last.tool_calls, call))
-                else:
-                    messages.append(Message("assistant", "", (call,)))
+                if not isinstance(last, _Turn):
+                    last = _Turn()
+                    messages.append(last)
+                last.calls.append(ToolCall(called, name, arguments))
             case FunctionOutputItem(called, output):
                 shown = plain(_parts(output), "\n")
                 messages.append(Message("tool", shown, tool_call_id=called))
             case ReasoningItem():
                 pass  # a model's own thoughts are shown to no other model
-    return messages
+    return [m.message() if isinstance(m, _Turn) else m for m in messages]
 
 
 def _shown(content: str | list[Content]) -> str | tuple[Part, ...]:
@@ -365,12 +379,12 @@ def _check_kept(items: Any) -> None:
         if not isinstance(item, dict):
             continue
         table = cast("dict[str, Any]", item)
-        for field in ("content", "output"):
-            parts = table.get(field)
+        for key in ("content", "output"):
+            parts = table.get(key)
             for place, part in enumerate(
                 cast("list[Any]", parts) if isinstance(parts, list) else ()
             ):
-                _check_part(f"input[{number}].{field}[{place}]", part)
+                _check_part(f"input[{number}].{key}[{place}]", part)
 
 
 def _check_part(where: str, part: Any) -> None:

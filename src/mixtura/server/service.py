@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -17,8 +16,9 @@ from mixtura.config import Config
 from mixtura.errors import ConfigError, MixturaError, OutOfTimeError
 from mixtura.events import Event
 from mixtura.model import Model
-from mixtura.record import State, ended, record
+from mixtura.record import Record, State, begun, ended, record
 from mixtura.redaction import Redactor, current
+from mixtura.run_writer import RunWriter
 from mixtura.server.access import CLIENT, Client, Doors
 from mixtura.server.choice import Choice, Chooser
 from mixtura.server.dialect import Call, Refused, Wish
@@ -27,13 +27,15 @@ from mixtura.server.frames import summary
 from mixtura.server.metrics import Metrics
 from mixtura.server.turnstile import Turnstile
 from mixtura.streaming import Recorder
+from mixtura.trace import Call as AskedCall
 from mixtura.trace import Trace
 from mixtura.turns import Turns
 from mixtura.types import Completion
-from mixtura.wire import estimate
 
 SOON = 0.02
 """Seconds after which a run that has ended is counted and kept."""
+A_MOMENT = 1.0
+"""Seconds that whoever looks at runs waits for those that are being written."""
 A_WHILE = 5.0
 """Seconds that runs have to end once they are told to."""
 
@@ -54,6 +56,8 @@ class Job:
     new_id: Callable[[], str]
     reserved: int
     """Tokens that were taken from the client's minute beforehand."""
+    size: int = 0
+    """Bytes of its body."""
     redactor: Redactor = field(default_factory=current)
     """Knows what its client may not see, and the client's own key."""
     started: float = field(default_factory=time.time)
@@ -94,7 +98,8 @@ class Service:
         self._deadline = deadline
         self.doors = doors
         self.turnstile = Turnstile(config.serve.at_once, config.serve.waiting)
-        self.metrics = Metrics(self.turnstile)
+        self._writer = RunWriter(config.runs)
+        self.metrics = Metrics(self.turnstile, self._writer)
         self._own_metrics: dict[str, Metrics] = {}
         """Those of clients whose keys may use some models only."""
         self._turns = Turns()
@@ -105,7 +110,6 @@ class Service:
         self.chooser = Chooser(config)
         self._models: dict[tuple[str, str, str], Model] = {}
         """What answers calls that wish for nothing, by choice, consultation and client."""
-        self._keeper = ThreadPoolExecutor(1, thread_name_prefix="mixtura-runs")
 
     async def close(self) -> None:
         """Return when every run has ended and is on the disk."""
@@ -113,19 +117,24 @@ class Service:
         if self._running:
             await asyncio.wait(tuple(self._running), timeout=A_WHILE)
         self.settle()
-        await asyncio.to_thread(self._keeper.shutdown)
+        await asyncio.to_thread(self._writer.close)
 
     # ---- what a call may ask for
 
-    def job(self, call: Call, client: Client) -> Job:
-        """Raises Refused when there is no such mixture, or the client may not use it."""
+    def job(self, call: Call, client: Client, *, tokens: int, size: int) -> Job:
+        """
+        *tokens*: those of its request, where the client's are counted; *size*: bytes of its body.
+
+        Raises Refused when there is no such mixture, or the client may not use it.
+        """
         choice = self.chooser.choose(call, client)
         model, deadline = self._runnable(choice, call.wish, client)
         expected = 0
         if client.counts_tokens:
-            expected = estimate(call.request, "").prompt_tokens * choice.calls * call.n
+            expected = tokens * choice.calls * call.n
             client.reserve(expected)
-        return Job(call, client, choice, model, deadline, self.config.runs.new_id, expected)
+        new_id = self.config.runs.new_id
+        return Job(call, client, choice, model, deadline, new_id, expected, size)
 
     def _runnable(self, choice: Choice, wish: Wish, client: Client) -> tuple[Model, float | None]:
         """What answers, under its caps, and the seconds that it may take. Raises Refused."""
@@ -222,6 +231,9 @@ class Service:
     async def _ran(self, job: Job, choice: int, watch: Watch | None) -> Completion:
         recorder = Recorder(partial(watch, choice) if watch else None)
         job.recorders[choice] = recorder
+        if self.config.runs.keeps:
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, self._begun, job, choice)  # the calls go out first
         request = job.call.request
         if choice:
             seed = request.sampling.seed
@@ -246,7 +258,9 @@ class Service:
                 state, reason = ended(trace, failed)
                 self._count(job, trace, state)
                 if self.config.runs.keeps:
-                    self._keeper.submit(self._keep, job, number, trace, state, reason)
+                    size = job.size + sum(map(_kept_bytes, trace.leaves()))
+                    make = partial(self._record, job, number, trace, state, reason)
+                    self._writer.end(number, size, make, job.redactor)
 
     def answered(self, scope: Scope, path: str, status: int) -> None:
         """Count an answer to any request, *path* as the routes have it."""
@@ -279,9 +293,29 @@ class Service:
             self._own_metrics[client.name] = Metrics()
         return self._own_metrics[client.name]
 
-    def _keep(self, job: Job, number: str, trace: Trace, state: State, reason: str | None) -> None:
-        """In a thread of its own: the disk may take a while."""
-        kept = record(
+    async def kept(self) -> None:
+        """Return when what has ended is on the disk, or soon after: for whoever looks at runs."""
+        self.settle()
+        if self._writer.waiting:
+            await asyncio.to_thread(self._writer.flush, A_MOMENT)
+
+    def _begun(self, job: Job, choice: int) -> None:
+        if job.over is None:
+            number = job.numbers[choice]
+            make = partial(
+                begun, job.call.request, self.config.price, id=number, started=job.started,
+                via="serve", model=job.call.model, who=self._who(job),
+            )  # fmt: skip
+            self._writer.begin(number, make, job.redactor)
+
+    def _who(self, job: Job) -> str:
+        return job.client.name if self.doors.locked else ""
+
+    def _record(
+        self, job: Job, number: str, trace: Trace, state: State, reason: str | None
+    ) -> Record:
+        """Made in the writer's thread: it may take a while."""
+        return record(
             trace,
             self.config.price,
             id=number,
@@ -291,14 +325,18 @@ class Service:
             error=reason,
             request=job.call.request,
             model=job.call.model,
-            who=job.client.name if self.doors.locked else "",
+            who=self._who(job),
         )
-        self.config.runs.keep(kept, job.redactor)
 
     def summary(self, job: Job) -> dict[str, Any]:
         """The ``mixtura`` object of the answer."""
         told = summary(job.traces(), self.config.price)
         return told | {"routed_to": job.choice.name} if job.choice.side else told
+
+
+def _kept_bytes(call: AskedCall) -> int:
+    """About how much memory a call's own texts take until they are written."""
+    return len(call.text) + 64 * len(call.pieces) + 1000
 
 
 def _ended() -> Refused:

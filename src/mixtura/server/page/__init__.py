@@ -14,6 +14,8 @@ from importlib.resources.abc import Traversable
 from types import MappingProxyType
 from typing import Any
 
+from mixtura import large_json
+
 _TYPES = {
     "html": "text/html; charset=utf-8",
     "css": "text/css; charset=utf-8",
@@ -115,7 +117,7 @@ def exported(run: Mapping[str, Any]) -> str:
 
     Its own policy forbids it every request, and every script but the one that it brings.
     """
-    data = _inert(json.dumps(run))
+    data = _inert(large_json.encode(run).decode())
     maths = _may_have_maths(data)
     script, look = _script(with_maths=maths), style(with_maths=maths)
     policy = "; ".join(

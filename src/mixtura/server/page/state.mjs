@@ -237,7 +237,9 @@ async function remember(run) {
     await new Promise((done) => setTimeout(done, wait));
     try {
       const error = run.error;
-      run.learn(await (await call(`/api/runs/${encodeURIComponent(run.id)}`)).json());
+      const record = await (await call(`/api/runs/${encodeURIComponent(run.id)}`)).json();
+      if (record.state === "running") continue;
+      run.learn(record);
       run.error = run.error ?? error;
       return;
     } catch (error) {

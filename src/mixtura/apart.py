@@ -1,0 +1,59 @@
+"""Work on large data beside the event loop, so that no one else waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+from mixtura.types import Request
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+LARGE = 128 * 1024
+"""Bytes from which on work is worth another thread."""
+MANY = 256
+"""Messages, parts or calls that are looked at to find out; more of them are large in any case."""
+
+# One thread: several would take turns with the loop, and it would come last each time.
+_worker = ThreadPoolExecutor(1, thread_name_prefix="mixtura-apart")
+
+
+async def apart(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """
+    What *work* returns or raises: at once where *size* (in bytes, about) is small, else from a
+    thread. It must touch nothing that belongs to the loop.
+    """
+    if size < LARGE:
+        return work(*args, **kwargs)
+    call = partial(copy_context().run, partial(work, *args, **kwargs))
+    return await asyncio.get_running_loop().run_in_executor(_worker, call)
+
+
+def weight(request: Request) -> int:
+    """About how many bytes a request has, found in a moment: LARGE stands for more, too."""
+    messages = request.messages
+    if len(messages) > MANY or len(request.tools) > MANY:
+        return LARGE
+    size = 0
+    for message in messages:
+        content = message.content
+        if isinstance(content, str):
+            size += len(content)
+        elif len(content) > MANY:
+            return LARGE
+        else:
+            size += sum(
+                len(getattr(part, "text", "") or getattr(part, "url", "")) for part in content
+            )
+        if message.tool_calls:
+            if len(message.tool_calls) > MANY:
+                return LARGE
+            size += sum(len(call.arguments) for call in message.tool_calls)
+        if size >= LARGE:
+            return LARGE
+    return size

@@ -1,0 +1,335 @@
+"""Recorded runs in the store: written, listed, found again, also where one is damaged."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+import zlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import msgspec
+
+from mixtura import large_json
+from mixtura.errors import ConfigError, MixturaError, StoreError
+from mixtura.quantities import ledger_tokens
+from mixtura.record import (
+    LONGEST_QUESTION,
+    Record,
+    compared,
+    iso,
+    leaves,
+    moment,
+    question,
+    recalled,
+    tellable,
+)
+from mixtura.redaction import NOTHING, Redactor
+from mixtura.store import DAY, Store, is_damage
+
+_SIGNS = "0123456789abcdefghjkmnpqrstvwxyz"
+"""Crockford's 32: in order, and none is taken for another."""
+A_MOMENT = 1.0
+"""Seconds that the note of a run's beginning is worth waiting for."""
+LAST = "last"
+"""What a person may call the newest run."""
+
+
+class RunBook:
+    """
+    Recorded runs, the newest first.
+
+    *keep*: whether there is anything to keep; *days* and *megabytes*: how long and how much,
+    the oldest go first. What is in *hidden* is never written. *notice* is told, once, why
+    a run could not be kept; that never stops anyone. Threads may share it.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        keep: bool = True,
+        days: float = 30.0,
+        megabytes: float = 512.0,
+        hidden: Redactor | Collection[str] = (),
+    ) -> None:
+        self.keeps = keep
+        self.notice: Callable[[str], None] | None = None
+        self._store = store
+        self._age = days * DAY
+        self._size = int(megabytes * 1024**2)
+        self._redactor = hidden if isinstance(hidden, Redactor) else Redactor(hidden)
+        self._unmeasured = self._size
+        """Bytes written since all that is kept was last measured."""
+
+    def new_id(self) -> str:
+        """An id for a run that begins now: the day, its time (in 82 ms) and chance; they sort."""
+        now = self._store.now()
+        day = time.strftime("%Y%m%d", time.gmtime(now))
+        chance = int.from_bytes(os.urandom(3)) % 32**4
+        number = int(now % DAY / DAY * 32**4) * 32**4 + chance
+        return f"{day}-" + "".join(_SIGNS[number >> shift & 31] for shift in range(35, -1, -5))
+
+    def safe(self, record: Mapping[str, Any], redactor: Redactor = NOTHING) -> Record:
+        """
+        The run as it may be written anywhere: no secret in it, also none of *redactor*'s, and
+        stubs for pictures.
+        """
+        return tellable(record, self._redactor.plus(redactor.values))
+
+    def keep(self, record: Mapping[str, Any], redactor: Redactor = NOTHING) -> bool:
+        """Keep it, if runs are kept and it can be done; whether it was."""
+        packed = self.packed(record, redactor) if self.keeps else None
+        return packed is not None and self.write([packed])
+
+    def begin(self, record: Mapping[str, Any]) -> None:
+        """Note that a run has begun, if that can be done soon: one without an end is unfinished."""
+        if self.keeps and (packed := self.packed(record)) is not None:
+            with suppress(StoreError):
+                self._write([packed], A_MOMENT)
+
+    def packed(self, record: Mapping[str, Any], redactor: Redactor = NOTHING) -> Packed | None:
+        """The run as it is written; None, and that is told, where it is too large."""
+        safe = self.safe(record, redactor)
+        body = zlib.compress(large_json.encode(safe))
+        if len(body) > self._size:
+            self.tell("it is larger than all that is kept ([runs] megabytes)")
+            return None
+        return Packed(_row(safe), body)
+
+    def write(self, runs: Sequence[Packed]) -> bool:
+        """Write them in one transaction; whether that was done, and if not, it is told."""
+        try:
+            self._write(runs)
+        except ConfigError as error:
+            self.tell(str(error))
+            return False
+        return True
+
+    def list(
+        self,
+        limit: int = 50,
+        before: str | None = None,
+        query: str | None = None,
+        *,
+        who: str | None = None,
+    ) -> list[Record]:
+        """
+        Runs that began before the run *before*, with every word of *query* in their question,
+        model or id; those of *who* only, where that is said. Ask for one more to know
+        whether there are more.
+        """
+        conditions, values = ["1"], list[object]()
+        if who is not None:
+            conditions.append("who = ?")
+            values.append(who)
+        with self._store.transaction() as db:
+            db.create_function("folded", 1, str.casefold, deterministic=True)
+            if before is not None:
+                row = db.execute("SELECT started FROM runs WHERE id = ?", (before,)).fetchone()
+                conditions.append("(started, id) < (?, ?)" if row else "id < ?")
+                values += [*(row or ()), before]
+            for word in (query or "").casefold().split():
+                conditions.append("instr(folded(question || ' ' || model || ' ' || id), ?)")
+                values.append(word)
+            try:
+                rows = db.execute(
+                    f"SELECT {_COLUMNS} FROM runs WHERE {' AND '.join(conditions)}"  # noqa: S608
+                    " ORDER BY started DESC, id DESC LIMIT ?",
+                    (*values, limit),
+                ).fetchall()
+            except sqlite3.DatabaseError as error:
+                if not is_damage(error):
+                    raise
+                rows = _readable(db, limit, who)
+        alive = self._store.owners.alive
+        return [_listed(row, alive) for row in rows]
+
+    def find(self, name: str, most: int = 5) -> list[str]:
+        """The ids that *name* may mean: an id, the beginning of one or of its end, ``last``."""
+        if name == LAST:
+            return [row["id"] for row in self.list(1)]
+        with self._store.transaction() as db:
+            if db.execute("SELECT 1 FROM runs WHERE id = ?", (name,)).fetchone():
+                return [name]
+            rows = db.execute(
+                "SELECT id FROM runs WHERE instr(id, ?) = 1 OR instr(substr(id, 10), ?) = 1"
+                " ORDER BY id DESC LIMIT ?",
+                (name, name, most),
+            ).fetchall()
+        return [row[0] for row in rows] if name else []
+
+    def get(self, name: str) -> Record | None:
+        """
+        The recorded run that *name* means, its texts compared; None where there is none, or
+        several.
+        """
+        found = self.find(name, most=2)
+        if len(found) != 1:
+            return None
+        with self._store.transaction() as db:
+            query = "SELECT body, state, owner FROM runs WHERE id = ?"
+            row = db.execute(query, found).fetchone()
+        if row is None:
+            return None
+        try:
+            run = _unpacked(row[0], found[0])
+        except _NOT_A_RUN as error:
+            said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            raise StoreError(
+                f"the run {found[0]} in the store {self._store.path} is damaged ({said[:200]}):"
+                f" `mixtura runs --delete {found[0]}` removes it"
+            ) from None
+        if run["state"] == "running" and not self._store.owners.alive(row[2]):
+            run |= {"state": "unfinished", "error": UNFINISHED}
+        return run
+
+    def delete(self, id: str) -> bool:  # noqa: A002
+        """Whether there was one of that id."""
+        with self._store.transaction() as db:
+            return db.execute("DELETE FROM runs WHERE id = ?", (id,)).rowcount > 0
+
+    def close(self) -> None:
+        self._store.close()
+
+    def _write(self, runs: Sequence[Packed], patience: float | None = None) -> None:
+        with self._store.transaction(patience) as db:
+            owner = self._store.owners.mine()
+            for row, body in runs:
+                _insert(db, row, body, owner)
+            db.execute("DELETE FROM runs WHERE started < ?", (self._store.now() - self._age,))
+            # A look at every row: not for each of thousands of runs.
+            self._unmeasured += sum(len(body) for _, body in runs)
+            if self._unmeasured > self._size // 64:
+                _trim(db, self._size)
+        self._unmeasured %= self._size // 64 + 1
+
+    def tell(self, problem: str) -> None:
+        """Say, once, why a run could not be kept."""
+        notice, self.notice = self.notice, None
+        if notice:
+            notice(f"this run is not kept: {problem}")
+
+
+class Packed(NamedTuple):
+    """A run as it is written: what lists show of it, and all of it."""
+
+    row: tuple[object, ...]
+    body: bytes
+
+
+def _insert(db: sqlite3.Connection, row: tuple[object, ...], body: bytes, owner: str) -> None:
+    """A run in place of what was noted when it began; never the beginning in place of a run."""
+    begins = row[_STATE] == "running"
+    marks = ", ".join("?" * (len(row) + 2))
+    db.execute(
+        f"INSERT OR {'IGNORE' if begins else 'REPLACE'} INTO runs VALUES ({marks})",  # noqa: S608
+        (*row, body, owner if begins else ""),
+    )
+
+
+def _trim(db: sqlite3.Connection, most: int) -> None:
+    """Delete the oldest until there are no more than so many bytes."""
+    (size,) = db.execute("SELECT sum(length(body)) FROM runs").fetchone()
+    while size is not None and size > most:
+        oldest = "SELECT rowid, length(body) FROM runs ORDER BY started, id LIMIT 1"
+        (number, length) = db.execute(oldest).fetchone()
+        db.execute("DELETE FROM runs WHERE rowid = ?", (number,))
+        size -= length
+
+
+_COLUMNS = "id, started, via, model, question, state, seconds, cost, calls, tokens, owner"
+_STATE = 5
+"""Where a run's state stands in its row."""
+DAMAGED = "(this run is damaged)"
+"""Stands for what cannot be read of a run."""
+UNFINISHED = "the process that made this run ended before the run did"
+
+_NOT_A_RUN = (
+    zlib.error, msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError,
+    ValueError, AttributeError, MixturaError,
+)  # fmt: skip
+"""What reading a body raises that is no run's."""
+
+
+def _unpacked(body: Any, id: str) -> Record:  # noqa: A002
+    run: Record = large_json.decode(zlib.decompress(body))
+    if run["id"] != id:
+        raise ValueError("it is another run's")
+    recalled(run)  # raises where anything is missing or of another form
+    moment(run["started"])
+    return compared(run)
+
+
+def _readable(db: sqlite3.Connection, limit: int, who: str | None) -> list[tuple[Any, ...]]:
+    """
+    The newest runs of a damaged file, one by one, whatever was searched for; of one that cannot
+    be read only the id, where no one's own runs are asked for.
+    """
+    rows: list[tuple[Any, ...]] = []
+    ids = db.execute("SELECT id FROM runs INDEXED BY runs_by_start ORDER BY started DESC, id DESC")
+    for (id,) in ids:  # noqa: A001
+        try:
+            query = f"SELECT who, {_COLUMNS} FROM runs WHERE id = ?"  # noqa: S608
+            row = db.execute(query, (id,)).fetchone()
+        except sqlite3.DatabaseError:
+            row = None
+        if row and who in (None, row[0]):
+            rows.append(row[1:])
+        elif not row and who is None:
+            rows.append((id,))
+        if len(rows) == limit:
+            break
+    return rows
+
+
+def _row(run: Record) -> tuple[object, ...]:
+    asked = " ".join(question(run).split())
+    return (
+        run["id"],
+        moment(run["started"]).timestamp(),
+        run["via"],
+        run["model"] or "",
+        asked if len(asked) <= LONGEST_QUESTION else f"{asked[: LONGEST_QUESTION - 1]}…",
+        run["state"],
+        run["seconds"],
+        run["cost_usd"],
+        sum(1 for _ in leaves(run["calls"])),
+        ledger_tokens(run["usage"]["total_tokens"]),
+        run.get("who", ""),
+    )
+
+
+def _listed(row: tuple[Any, ...], alive: Callable[[str], bool]) -> Record:
+    """A row as lists have it; what is damaged in it hides no other."""
+    try:
+        id, started, via, model, asked, state, seconds, cost, calls, tokens, owner = row  # noqa: A001
+        if state == "running" and not alive(owner):
+            state = "unfinished"
+        return {
+            "id": id + "",
+            "started": iso(started),
+            "model": model + "",
+            "question": asked + "",
+            "state": state + "",
+            "seconds": seconds + 0.0,
+            "cost_usd": None if cost is None else cost + 0.0,
+            "calls": calls + 0,
+            "tokens": tokens + 0,
+            "via": via + "",
+        }
+    except (TypeError, ValueError, OverflowError, OSError):
+        return {
+            "id": row[0] if isinstance(row[0], str) else str(row[0]),
+            "started": iso(0.0),
+            "model": "",
+            "question": DAMAGED,
+            "state": "damaged",
+            "seconds": 0.0,
+            "cost_usd": None,
+            "calls": 0,
+            "tokens": 0,
+            "via": "",
+        }

@@ -1,0 +1,168 @@
+"""A thread that writes recorded runs: a bounded queue, one transaction for all that waits."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from mixtura.record import Record
+from mixtura.redaction import NOTHING, Redactor
+from mixtura.run_book import Packed, RunBook
+
+MOST_RUNS = 1000
+MOST_BYTES = 32 * 1024**2
+"""What may wait to be written; a run beyond it is dropped, and counted."""
+MOST_AT_ONCE = 64
+"""Runs of one transaction."""
+PAUSE = 0.1
+"""Seconds between two transactions: what comes meanwhile is written together."""
+
+
+class _Waiting(NamedTuple):
+    id: str
+    size: int
+    make: Callable[[], Record]
+    redactor: Redactor
+    begins: bool
+
+
+class RunWriter:
+    """
+    Writes runs into *book* without holding up whoever made them.
+
+    At most *most_runs* wait, and at most *most_bytes* by the sizes that are told. What a store
+    does not take is dropped; ``dropped`` counts by reason: ``queue_full``, ``store``.
+    """
+
+    def __init__(
+        self,
+        book: RunBook,
+        *,
+        most_runs: int = MOST_RUNS,
+        most_bytes: int = MOST_BYTES,
+        pause: float = PAUSE,
+    ) -> None:
+        self._book = book
+        self._most_runs = most_runs
+        self._most_bytes = most_bytes
+        self._pause = pause
+        self._queue: deque[_Waiting] = deque()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._writing = 0
+        self._hurry = 0
+        self._closed = False
+        self._last = 0.0
+        """When it was last written."""
+        self.bytes = 0
+        """Bytes that wait, by the sizes that were told."""
+        self.written = 0
+        self.dropped = {"queue_full": 0, "store": 0}
+
+    @property
+    def waiting(self) -> int:
+        """Runs that are not written yet."""
+        return len(self._queue) + self._writing
+
+    def begin(self, id: str, make: Callable[[], Record], redactor: Redactor = NOTHING) -> None:  # noqa: A002
+        """A run has begun; *make* gives what is known of it."""
+        self._put(_Waiting(id, 0, make, redactor, begins=True))
+
+    def end(
+        self,
+        id: str,  # noqa: A002
+        size: int,
+        make: Callable[[], Record],
+        redactor: Redactor = NOTHING,
+    ) -> bool:
+        """
+        A run is over; *make* gives its record and is called in the writer's thread. *size*:
+        about how many bytes are kept until then. What *redactor* knows is not written. False
+        when it was dropped.
+        """
+        return self._put(_Waiting(id, size, make, redactor, begins=False))
+
+    def flush(self, seconds: float) -> bool:
+        """Return when all that waited is written; whether that was so after *seconds*."""
+        with self._changed:
+            self._hurry += 1
+            self._changed.notify_all()
+            try:
+                return self._changed.wait_for(lambda: not self.waiting, seconds)
+            finally:
+                self._hurry -= 1
+
+    def close(self) -> None:
+        """Write all that waits, and end."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _put(self, one: _Waiting) -> bool:
+        with self._changed:
+            room = self._most_runs // 2 if one.begins else self._most_runs
+            full = self.waiting >= room or (
+                self.bytes + one.size > self._most_bytes and self.waiting > 0
+            )
+            if full or self._closed:
+                self.dropped["queue_full"] += not one.begins
+                return False
+            self._queue.append(one)
+            self.bytes += one.size
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="mixtura-runs", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+            return True
+
+    def _run(self) -> None:
+        while batch := self._next():
+            kept = self._packed(batch)
+            done = bool(kept) and self._book.write([packed for packed, _ in kept])
+            lost = sum(not begins for _, begins in kept) if not done else 0
+            with self._changed:
+                self.written += sum(not begins for _, begins in kept) - lost
+                self.dropped["store"] += lost
+                self.bytes -= sum(one.size for one in batch)
+                self._writing = 0
+                self._last = time.monotonic()
+                if self._closed and not done and kept:  # it would wait for the store each time
+                    self.dropped["store"] += sum(not one.begins for one in self._queue)
+                    self._queue.clear()
+                self._changed.notify_all()
+
+    def _next(self) -> list[_Waiting]:
+        """What is to be written together; nothing when it is all over."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._closed)
+            until = self._last + self._pause
+            self._changed.wait_for(
+                lambda: self._hurry or self._closed or len(self._queue) >= MOST_AT_ONCE,
+                max(until - time.monotonic(), 0.0),
+            )
+            batch = [self._queue.popleft() for _ in range(min(len(self._queue), MOST_AT_ONCE))]
+            self._writing = len(batch)
+            return batch
+
+    def _packed(self, batch: list[_Waiting]) -> list[tuple[Packed, bool]]:
+        """As they are written; of a run that is over not that it had begun."""
+        over = {one.id for one in batch if not one.begins}
+        kept: list[tuple[Packed, bool]] = []
+        for one in batch:
+            if one.begins and one.id in over:
+                continue
+            try:
+                packed = self._book.packed(one.make(), one.redactor)
+            except Exception as error:  # noqa: BLE001 - one run that cannot be told loses no other
+                self._book.tell(f"{type(error).__name__}: {error}")
+                packed = None
+            if packed is not None:
+                kept.append((packed, one.begins))
+            else:
+                self.dropped["store"] += not one.begins
+        return kept
