@@ -720,7 +720,7 @@ def test_a_full_disk_loses_the_run_and_not_the_answer(desk):
 
     assert (process.returncode, out.decode()) == (0, ANSWER), err
     assert b"this run is not kept" in err
-    assert len(listed(desk)) == 1
+    assert [run["state"] for run in listed(desk)] == ["unfinished", "answered"]
 
 
 def test_no_key_reaches_the_disk(desk):

@@ -105,6 +105,9 @@ class RunBook:
             self._write(runs)
         except ConfigError as error:
             self.tell(str(error))
+            with suppress(StoreError), self._store.transaction(0.0) as db:
+                for row, _ in runs:  # it is over: what was noted of its beginning goes
+                    db.execute("DELETE FROM runs WHERE id = ? AND state = 'running'", row[:1])
             return False
         return True
 
@@ -245,7 +248,7 @@ _STATE = 5
 """Where a run's state stands in its row."""
 DAMAGED = "(this run is damaged)"
 """Stands for what cannot be read of a run."""
-UNFINISHED = "the process that made this run ended before the run did"
+UNFINISHED = "the process that made this run ended before it was kept"
 
 _NOT_A_RUN = (
     zlib.error, msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError,

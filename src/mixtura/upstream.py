@@ -253,7 +253,7 @@ async def _read(line: Line, limit: int, *, cut: bool = False) -> bytes:
 
 
 def _too_large(limit: int) -> MalformedError:
-    return MalformedError(f"an answer of more than {limit:,} bytes")
+    return MalformedError(f"an answer of more than {limit} bytes")
 
 
 # ---- refusals: a status, headers and a body become one of our errors
