@@ -26,9 +26,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")  # as the child has it
 import msgspec
 
 from mixtura import Request, Sampling, Token, ask, config, hub
+from mixtura.chunks import chunk
 from mixtura.models import local
 from mixtura.models.local import Local
-from mixtura.wire import Assembly, chunk, request_json
+from mixtura.wire import Assembly, request_json
 
 TOKENS = 128
 QUESTION = "Tell a long story about a lighthouse."

@@ -1118,7 +1118,7 @@ async def taken(reply: Reply) -> list[bytes]:
         reply.progressed()
         return b"[DONE]" in batch
 
-    await reply.events(take)
+    await reply.read(take)
     return found
 
 

@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixtura import MalformedError, MixturaError, Token, ask
+from mixtura.chunks import chunk
 from mixtura.finish_reasons import ending
 from mixtura.models.anthropic import Anthropic
 from mixtura.models.openai import OpenAI
 from mixtura.tool_calls import CallPiece, ToolCallAssembly
-from mixtura.wire import Assembly, chunk
+from mixtura.wire import Assembly
 from mixtura.wire_anthropic import Assembly as AnthropicAssembly
 from mixtura.wire_anthropic import event
 from tests.conftest import run

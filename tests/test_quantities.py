@@ -227,8 +227,8 @@ def test_any_json_as_usage_gives_counts_that_make_sense(usage):
     text = json.dumps(usage)
     chat = wire.Assembly()
     choice = {"index": 0, "delta": {"content": ANSWER}, "finish_reason": "stop"}
-    chat.add(wire.chunk(json.dumps({"choices": [choice]}).encode()))
-    chat.add(wire.chunk(f'{{"choices": [], "usage": {text}}}'.encode()))
+    chat.add(chunks.chunk(json.dumps({"choices": [choice]}).encode()))
+    chat.add(chunks.chunk(f'{{"choices": [], "usage": {text}}}'.encode()))
     message = wire_anthropic.Assembly()
     block = '{"type": "text", "text": "x"}'
     begun = f'{{"type": "content_block_start", "index": 0, "content_block": {block}}}'

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixtura import EmptyAnswerError, Noticed, RejectedError, Restarted, Token, Usage, ask
+from mixtura.chunks import chunk
 from mixtura.models.openai import OpenAI
 from mixtura.thoughts import Splitter
-from mixtura.wire import Assembly, chunk
+from mixtura.wire import Assembly
 from tests.conftest import run
 from tests.upstream import Script, running
 

@@ -292,7 +292,8 @@ def test_a_picture_that_a_tool_brought_follows_in_a_message_of_the_users():
 
 
 def test_log_probabilities_come_with_the_answer_whole_or_in_pieces_and_through_the_cache():
-    from mixtura.wire import Assembly, chunk, completion_from_json, completion_json
+    from mixtura.chunks import chunk
+    from mixtura.wire import Assembly, completion_from_json, completion_json
 
     rows = [{"token": t, "logprob": -0.5, "bytes": None, "top_logprobs": []} for t in ("a", "b")]
     so_far = Assembly()

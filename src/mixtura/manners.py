@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from mixtura.budget import REQUESTS
 from mixtura.catalog import Quirks
+from mixtura.chunks import JsonObject
 from mixtura.clocks import one_call
 from mixtura.errors import MalformedError, ModelError, RejectedError, bill, leave
 from mixtura.events import Emit, Noticed, Restarted, Token
@@ -17,7 +18,7 @@ from mixtura.prompts import NOT_SEEN
 from mixtura.quantities import excerpt, output_limit
 from mixtura.redaction import current
 from mixtura.types import Charge, Request
-from mixtura.wire import Assembly, Fresh, JsonObject
+from mixtura.wire import Assembly, Fresh
 
 T = TypeVar("T")
 

@@ -92,6 +92,10 @@ def redactor_of(
     return redactor
 
 
+_BLANK = b"\xef\xbb\xbf \t\r\n"
+_EVENTS = ("text/event-stream", "text/plain", "application/octet-stream", "")
+
+
 class Reply:
     """An upstream's answer under way."""
 
@@ -106,27 +110,30 @@ class Reply:
         """By their names in lower case."""
         return self._line.headers
 
-    @property
-    def streams(self) -> bool:
-        # some servers call their events plain text, or nothing at all
-        kind = self._line.headers.get("content-type", "").partition(";")[0].strip().lower()
-        return kind in ("text/event-stream", "text/plain", "application/octet-stream", "")
-
-    async def events(self, take: Callable[[list[bytes]], bool]) -> None:
+    async def read(self, take: Callable[[list[bytes]], bool]) -> bytes:
         """
         Give *take* the data of the events as they come, until it says that the answer is over.
 
-        Returns at the stream's end, too. Raises what *take* raises, and ModelError; that is
-        MalformedError where more comes than an answer may have.
+        Returns at the stream's end, too; an answer that is no stream is returned whole. Raises
+        what *take* raises, and ModelError; that is MalformedError where more comes than an
+        answer may have.
         """
         parser = Parser()
         left = self._largest
+        streams: bool | None = None
+        whole: list[bytes] = []
 
         def fed(piece: bytes) -> bool:
-            nonlocal left
+            nonlocal left, streams
             left -= len(piece)
             if left < 0 or self._line.received > 2 * self._largest:  # with what frames it
                 raise _too_large(self._largest)
+            if streams is None and (begun := piece.lstrip(_BLANK)):
+                streams = self._streams(begun)
+            if not streams:
+                whole.append(piece)
+                if streams is False:
+                    return False
             found = parser.feed(piece) if piece else parser.flush()
             return bool(found) and take(found)
 
@@ -134,10 +141,14 @@ class Reply:
             await self._line.each(fed, frame=self._frame)
         except EventTooLargeError as error:
             raise MalformedError(str(error)) from None
+        return b"" if streams else b"".join(whole)
 
-    async def body(self) -> bytes:
-        """All of an answer that is not streamed."""
-        return await _read(self._line, self._largest)
+    def _streams(self, begun: bytes) -> bool:
+        """Whether a body is events: some servers call them JSON or text, and JSON events."""
+        if begun.startswith((b"{", b"[")):
+            return False
+        kind = self._line.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return kind in _EVENTS or begun.startswith((b":", b"data", b"event", b"id", b"retry"))
 
     def progressed(self) -> None:
         """A piece of the answer came: the clock between pieces starts anew."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
-from typing import Annotated, Any, cast
+from typing import Any
 
 import msgspec
 
+from mixtura.chunks import Chunk, Delta, JsonObject, logprobs_of, parse_usage
 from mixtura.errors import (
     ContentFilterError,
     ContextOverflowError,
@@ -20,10 +20,8 @@ from mixtura.errors import (
     UnavailableError,
 )
 from mixtura.finish_reasons import ending, read_finish_reason
-from mixtura.json_text import decoded, mended
-from mixtura.lenient_json import decode_lenient
-from mixtura.quantities import UNSEEN_TOKENS, excerpt, is_null, token_count
-from mixtura.redaction import current, redacted
+from mixtura.quantities import UNSEEN_TOKENS, is_null
+from mixtura.redaction import current
 from mixtura.thoughts import Splitter
 from mixtura.tool_calls import CallPiece, ToolCallAssembly
 from mixtura.types import (
@@ -38,8 +36,6 @@ from mixtura.types import (
     ToolCall,
     Usage,
 )
-
-JsonObject = dict[str, Any]
 
 # ---- our words to JSON
 
@@ -230,258 +226,6 @@ def usage_from_json(data: Mapping[str, Any]) -> Usage:
 
 
 # ---- an answer as it streams in
-
-
-def usage_from_counts(told: Mapping[str, object], doubts: list[str]) -> Usage | None:
-    """
-    Usage from an upstream's counts under our names, and ``total_tokens``; numbers or JSON.
-
-    None where the prompt is not counted, or a count is beyond sense: then the call is to be
-    counted here. Details beyond sense are left out. What was is noted in *doubts*.
-    """
-    counts: dict[str, int] = {}
-    before = len(doubts)
-    for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
-        counts[name] = _count(told, name, doubts)
-    asked, wrote = counts["prompt_tokens"], counts["completion_tokens"]
-    if len(doubts) > before or not asked:
-        return None
-    # Google and xAI count reasoning in the total only; it is billed like what was written.
-    thought = max(counts["total_tokens"] - asked - wrote, 0)
-    wrote += thought
-    cached = _part(told, "cached_tokens", asked, doubts)
-    return Usage(
-        prompt_tokens=asked,
-        completion_tokens=wrote,
-        cached_tokens=cached,
-        cache_write_tokens=_part(told, "cache_write_tokens", asked - cached, doubts),
-        reasoning_tokens=_part(told, "reasoning_tokens", wrote, doubts) or thought,
-    )
-
-
-def _count(told: Mapping[str, object], name: str, doubts: list[str]) -> int:
-    value = told.get(name)
-    if is_null(value):
-        return 0
-    count = token_count(value)
-    if count is None:
-        doubts.append(f"{name} {excerpt(value)}")
-    return count or 0
-
-
-def _part(told: Mapping[str, object], name: str, whole: int, doubts: list[str]) -> int:
-    """A count that is a part of another."""
-    count = _count(told, name, doubts)
-    if count <= whole:
-        return count
-    doubts.append(f"{name} {count} of {whole}")
-    return 0
-
-
-class WireFunction(msgspec.Struct, gc=False):
-    name: str | None = None
-    arguments: Any = None
-
-
-class WireToolCall(msgspec.Struct, gc=False):
-    index: int | None = None
-    id: str | None = None
-    function: WireFunction | None = None
-
-    def piece(self) -> CallPiece:
-        function = self.function or WireFunction()
-        return CallPiece(self.index, self.id or "", function.name or "", function.arguments)
-
-
-class Delta(msgspec.Struct, gc=False):
-    content: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    refusal: str | None = None
-    tool_calls: list[WireToolCall] | None = None
-    function_call: WireFunction | None = None
-    left_out: list[str] | None = None
-    """Kinds of parts in its content that are no text: of ours, never sent."""
-
-    @property
-    def odd(self) -> bool:
-        """It brings what few do."""
-        return bool(self.refusal or self.function_call or self.left_out)
-
-
-class Choice(msgspec.Struct, gc=False):
-    index: int = 0
-    delta: Delta | None = None
-    message: Delta | None = None
-    finish_reason: str | None = None
-    logprobs: msgspec.Raw = msgspec.Raw()
-
-
-Logprob = Annotated[float, msgspec.Meta(le=0.5)]
-"""At most 0, and what rounding adds; a JSON number has an end."""
-
-
-class TopToken(msgspec.Struct, omit_defaults=True, gc=False):
-    token: str
-    logprob: Logprob
-    bytes: list[Annotated[int, msgspec.Meta(ge=0, le=255)]] | msgspec.UnsetType | None = (
-        msgspec.UNSET
-    )
-
-
-class TokenLogprob(TopToken, gc=False):
-    top_logprobs: list[TopToken] | msgspec.UnsetType = msgspec.UNSET
-
-
-class WireLogprobs(msgspec.Struct):
-    content: list[TokenLogprob] | None = None
-
-
-class Chunk(msgspec.Struct, gc=False):
-    """One event of a stream, or a whole answer (then its choices have a message)."""
-
-    choices: list[Choice] | None = None
-    usage: msgspec.Raw = msgspec.Raw()
-    error: Any = None
-    object: str = ""
-
-
-_decoder = msgspec.json.Decoder(Chunk)
-_fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
-
-
-def chunk(data: bytes, *, as_it_is: bool = False) -> Chunk:
-    """
-    One event's data, mended where it can be unless it is to be taken *as_it_is*.
-
-    What is odd in it is passed over, what is no JSON object is nothing. Raises MalformedError
-    when it is cut off or garbled.
-    """
-    try:
-        piece = _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        whole = mended(_HALF_CHARACTER.sub(rb"\\ufffd", data))
-        if whole != data and not as_it_is:
-            return chunk(whole, as_it_is=True)
-        piece = _odd_chunk(data, error)
-    if piece.object == "error" and not piece.error:  # vLLM's form
-        piece.error = {}
-    elif not piece.error and piece.choices:
-        piece.error = None
-    return piece
-
-
-def _odd_chunk(data: bytes, error: Exception) -> Chunk:
-    """A chunk with fields of other types than the protocol's. Raises MalformedError."""
-    if not data.lstrip().startswith((b"{", b"[")):  # a comment that stands in data
-        return Chunk()
-    if not isinstance(error, msgspec.ValidationError):
-        raise unreadable("a chat completion chunk", data, error) from None
-    try:
-        found = decoded(data)
-        if isinstance(found, list) and found:
-            found = found[0]  # pyright: ignore[reportUnknownVariableType]
-        if not isinstance(found, dict):
-            return Chunk()
-        row = cast("JsonObject", found)
-        choices = row.get("choices")
-        for choice in cast("list[Any]", choices) if isinstance(choices, list) else ():
-            for key in ("delta", "message"):
-                if isinstance(choice, dict) and isinstance(choice.get(key), dict):  # pyright: ignore
-                    _plain_content(choice[key])  # pyright: ignore
-        return decode_lenient(row, _decoder)
-    except msgspec.DecodeError as odd:
-        raise unreadable("a chat completion chunk", data, odd) from None
-
-
-def _plain_content(delta: JsonObject) -> None:
-    """Content that is a list of parts as text and reasoning; calls as a list."""
-    if isinstance(delta.get("tool_calls"), dict):
-        delta["tool_calls"] = [delta["tool_calls"]]
-    content = delta.get("content")
-    if content is None or isinstance(content, str):
-        return
-    texts: list[str] = []
-    thoughts: list[str] = []
-    others: list[str] = []
-    for part in cast("list[Any]", content if isinstance(content, list) else [content]):
-        match part:
-            case str(text) | {"type": "text" | "output_text", "text": str(text)}:
-                texts.append(text)
-            case {"type": "thinking" | "reasoning", **more}:
-                thoughts.append(_part_text(more))
-            case {"type": "refusal", "refusal": str(text)} | {"text": str(text)}:
-                texts.append(text)
-            case None | {"text": None}:
-                pass
-            case {"type": str(kind)}:
-                others.append(kind)
-            case _:
-                raise MalformedError(f"the content of an answer is {type(part).__name__}, not text")
-    delta["content"], delta["left_out"] = "".join(texts), others
-    if thoughts:
-        delta["reasoning_content"] = "".join((delta.get("reasoning_content") or "", *thoughts))
-
-
-def _part_text(part: Mapping[str, Any]) -> str:
-    """The text of a thinking part: under one of its names, whole or as parts of its own."""
-    found = next((part[k] for k in ("thinking", "reasoning", "text", "summary") if k in part), "")
-    rows = cast("list[Any]", found if isinstance(found, list) else [found])
-    texts: list[Any] = [row.get("text") if isinstance(row, dict) else row for row in rows]  # pyright: ignore
-    return "".join(text for text in texts if isinstance(text, str))
-
-
-_HALF_CHARACTER = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
-    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-)
-"""Half of a pair that stands for one character: some servers cut an emoji in two."""
-
-
-def unreadable(what: str, data: bytes, error: Exception) -> MalformedError:
-    """An event that is not *what* it should be; a ValidationError of msgspec says where."""
-    deep = isinstance(error, RecursionError)
-    why = "it is nested too deeply" if deep else excerpt(str(error), 200)
-    start = redacted(data[:4096].decode("utf-8", "replace"))[:80]
-    return MalformedError(f"not {what}: {why} (it begins {start!r})")
-
-
-def parse_usage(data: msgspec.Raw, doubts: list[str]) -> Usage | None:
-    """The tokens that a chunk tells; see ``usage_from_counts``."""
-    fields = object_fields(data, "usage", doubts)
-    prompt = object_fields(fields.get("prompt_tokens_details"), "prompt_tokens_details", doubts)
-    completion = fields.get("completion_tokens_details")
-    inner = object_fields(completion, "completion_tokens_details", doubts)
-    cached = prompt.get("cached_tokens")
-    if is_null(cached):
-        cached = fields.get("prompt_cache_hit_tokens")  # DeepSeek's name
-    parts: dict[str, object] = {
-        "cached_tokens": cached,
-        "cache_write_tokens": prompt.get("cache_write_tokens"),
-        "reasoning_tokens": inner.get("reasoning_tokens"),
-    }
-    return usage_from_counts({**fields, **parts}, doubts)
-
-
-def object_fields(data: msgspec.Raw | None, name: str, doubts: list[str]) -> dict[str, msgspec.Raw]:
-    """An object's fields as JSON; none for null and for what is no object, which is noted."""
-    try:
-        return (_fields_decoder.decode(data) if data else None) or {}
-    except (msgspec.DecodeError, RecursionError):
-        doubts.append(f"{name} {excerpt(data)}")
-        return {}
-
-
-_logprobs_decoder = msgspec.json.Decoder(WireLogprobs)
-
-
-def logprobs_of(data: msgspec.Raw) -> list[JsonObject]:
-    """The tokens' log-probabilities that a choice brings; none where it brings nonsense."""
-    try:
-        found = _logprobs_decoder.decode(data).content or []
-    except (msgspec.DecodeError, RecursionError):
-        return []
-    return [msgspec.to_builtins(token) for token in found]
 
 
 class Fresh(msgspec.Struct, gc=False):

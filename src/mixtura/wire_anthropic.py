@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from mixtura import wire
+from mixtura.chunks import JsonObject, object_fields, unreadable
 from mixtura.errors import ContentFilterError, RejectedError
 from mixtura.finish_reasons import read_finish_reason
 from mixtura.json_text import decoded, mended
@@ -27,7 +28,6 @@ from mixtura.types import (
     ToolCall,
     Usage,
 )
-from mixtura.wire import JsonObject
 
 MAX_TOKENS = 16_384
 """Tokens of an answer when no one says: the API wants a number, and thinking counts, too."""
@@ -308,12 +308,12 @@ def _odd_event(data: bytes, error: Exception) -> Event:
     if not data.lstrip().startswith((b"{", b"[")):  # a comment that stands in data
         return Event()
     if not isinstance(error, msgspec.ValidationError):
-        raise wire.unreadable("a messages event", data, error) from None
+        raise unreadable("a messages event", data, error) from None
     try:
         found = decoded(data)
         return decode_lenient(found, _decoder) if isinstance(found, dict) else Event()
     except msgspec.DecodeError as odd:
-        raise wire.unreadable("a messages event", data, odd) from None
+        raise unreadable("a messages event", data, odd) from None
 
 
 class Assembly(wire.Assembly):
@@ -383,9 +383,9 @@ class Assembly(wire.Assembly):
         """Counts are cumulative, and what an event leaves out stays as it was."""
         if is_null(usage):
             return
-        fields = wire.object_fields(usage, "usage", self.doubts)
+        fields = object_fields(usage, "usage", self.doubts)
         details = fields.get("output_tokens_details")
-        inner = wire.object_fields(details, "output_tokens_details", self.doubts)
+        inner = object_fields(details, "output_tokens_details", self.doubts)
         told = {name: fields.get(name) for name in _COUNTED}
         told["thinking_tokens"] = inner.get("thinking_tokens")
         for name, value in told.items():

@@ -107,11 +107,6 @@ class Anthropic:
 
 async def _read(reply: Reply, so_far: Assembly, emit: Emit | None) -> None:
     """Read the answer to its end. Raises UnavailableError when it ends without saying so."""
-    if not reply.streams:
-        body = await reply.body()
-        so_far.add(await apart(len(body), _whole, body, reply))
-        told(so_far, so_far.fresh(), emit)
-        return
 
     def take(batch: list[bytes]) -> bool:
         try:
@@ -126,8 +121,10 @@ async def _read(reply: Reply, so_far: Assembly, emit: Emit | None) -> None:
                 reply.progressed()
                 told(so_far, fresh, emit)
 
-    await reply.events(take)
-    if so_far.finish_reason is None:
+    if body := await reply.read(take):
+        so_far.add(await apart(len(body), _whole, body, reply))
+        told(so_far, so_far.fresh(), emit)
+    elif so_far.finish_reason is None:
         raise UnavailableError("the stream ended without a stop reason: the answer is cut off")
 
 

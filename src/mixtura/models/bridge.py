@@ -10,6 +10,14 @@ from typing import Any
 
 import msgspec
 
+from mixtura.chunks import (
+    Choice,
+    Chunk,
+    Delta,
+    WireFunction,
+    WireToolCall,
+    usage_from_counts,
+)
 from mixtura.clocks import one_call
 from mixtura.errors import (
     ConfigError,
@@ -27,15 +35,7 @@ from mixtura.quantities import excerpt
 from mixtura.redaction import Redactor, in_use, remember
 from mixtura.types import Completion, ImagePart, Message, Part, Request, TextPart, Usage
 from mixtura.upstream import Clocks, Secret, Timer, redactor_of, refusal
-from mixtura.wire import (
-    Assembly,
-    Choice,
-    Chunk,
-    Delta,
-    WireFunction,
-    WireToolCall,
-    usage_from_counts,
-)
+from mixtura.wire import Assembly
 
 
 class Bridge:

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from mixtura.catalog import quirks
+from mixtura.chunks import chunk
 from mixtura.control_tokens import inert_request
 from mixtura.errors import (
     ContextOverflowError,
@@ -21,7 +22,7 @@ from mixtura.llama.engine import Engine, engine_of
 from mixtura.manners import accounted, told
 from mixtura.types import Completion, Request
 from mixtura.vocabulary import control_vocabulary
-from mixtura.wire import Assembly, chunk, request_json
+from mixtura.wire import Assembly, request_json
 
 CONTEXT = 16384
 """Tokens that all conversations with one file share."""

@@ -12,6 +12,7 @@ from mixtura.address import under
 from mixtura.apart import apart, weight
 from mixtura.budget import ACCOUNT
 from mixtura.catalog import Quirks, quirks
+from mixtura.chunks import chunk
 from mixtura.errors import MalformedError, RejectedError, UnavailableError
 from mixtura.events import Emit
 from mixtura.manners import Manners, accounted, told, told_anew
@@ -26,7 +27,7 @@ from mixtura.upstream import (
     posted,
     redactor_of,
 )
-from mixtura.wire import Assembly, chunk, request_json
+from mixtura.wire import Assembly, request_json
 
 DONE = b"[DONE]"
 
@@ -121,12 +122,6 @@ class OpenAI:
         self, reply: Reply, so_far: Assembly, request: Request, emit: Emit | None
     ) -> None:
         """Read the answer to its end. Raises UnavailableError when it ends without saying so."""
-        if not reply.streams:
-            body = await reply.body()
-            so_far.add(await apart(len(body), _whole, body, reply))
-            if so_far.finish_reason is None:
-                raise MalformedError("the answer has no finish reason")
-            return told(so_far, so_far.fresh(), emit)
 
         def take(batch: list[bytes]) -> bool:
             try:
@@ -146,13 +141,14 @@ class OpenAI:
                         told_anew(self._name, request, emit)
                     told(so_far, fresh, emit)
 
-        await reply.events(take)
-        return _ended(so_far)
-
-
-def _ended(so_far: Assembly) -> None:
-    if so_far.finish_reason is None:
-        raise UnavailableError("the stream ended without a finish reason: the answer is cut off")
+        if body := await reply.read(take):
+            so_far.add(await apart(len(body), _whole, body, reply))
+            told(so_far, so_far.fresh(), emit)
+            if so_far.finish_reason is None:
+                raise MalformedError("the answer has no finish reason")
+        elif so_far.finish_reason is None:
+            said = "the stream ended without a finish reason: the answer is cut off"
+            raise UnavailableError(said)
 
 
 def _whole(body: bytes, reply: Reply) -> Any:
