@@ -366,7 +366,7 @@ def test_an_error_inside_the_stream_is_what_it_says():
 def test_what_is_said_arrives_whatever_it_is_and_however_it_is_cut(words, size):
     pieces = [words[i : i + size] for i in range(0, len(words), size)]
     so_far = assembled(*(delta("text_delta", text=p) for p in pieces), stopped("end_turn"))
-    so_far.fresh()
+    so_far.finish()
 
     assert "".join(so_far.text) == words
 

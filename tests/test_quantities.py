@@ -19,6 +19,7 @@ from mixtura import (
     RejectedError,
     UnavailableError,
     ask,
+    chunks,
     wire,
     wire_anthropic,
 )

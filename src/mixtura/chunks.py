@@ -168,6 +168,8 @@ def _odd_chunk(data: bytes, error: Exception) -> Chunk:
         found = decoded(data)
         if isinstance(found, list) and found:
             found = found[0]  # pyright: ignore[reportUnknownVariableType]
+            if not isinstance(found, dict):
+                raise error
         if not isinstance(found, dict):
             return Chunk()
         row = cast("JsonObject", found)

@@ -311,6 +311,8 @@ def _odd_event(data: bytes, error: Exception) -> Event:
         raise unreadable("a messages event", data, error) from None
     try:
         found = decoded(data)
+        if isinstance(found, list) and found:
+            raise error
         return decode_lenient(found, _decoder) if isinstance(found, dict) else Event()
     except msgspec.DecodeError as odd:
         raise unreadable("a messages event", data, odd) from None

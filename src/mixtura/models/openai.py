@@ -143,9 +143,9 @@ class OpenAI:
 
         if body := await reply.read(take):
             so_far.add(await apart(len(body), _whole, body, reply))
-            told(so_far, so_far.fresh(), emit)
             if so_far.finish_reason is None:
                 raise MalformedError("the answer has no finish reason")
+            told(so_far, so_far.fresh(), emit)
         elif so_far.finish_reason is None:
             said = "the stream ended without a finish reason: the answer is cut off"
             raise UnavailableError(said)
