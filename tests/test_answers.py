@@ -63,7 +63,8 @@ def test_what_a_cache_gave_has_the_cost_and_the_time_that_it_had_when_it_was_pai
         paid, found = evaluated(tmp_path, upstream, ["team", "ranked"], cache=True)
     team, ranked = found["team"], found["ranked"]
 
-    assert (paid["team"], paid["ranked"]) == (6, 2)  # the proposals are the mixture's
+    # the proposals are the mixture's; a judge that names none of them is asked once more
+    assert (paid["team"], paid["ranked"]) == (6, 4)
     for one, other in zip(team.answers, ranked.answers, strict=True):
         ours, theirs = one.calls[:2], other.calls[:2]
         assert [c.text for c in ours] == [c.text for c in theirs]

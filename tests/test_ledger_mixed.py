@@ -101,12 +101,15 @@ def check(dialect, mixtures, seed):
     return {"mixtures": mixtures, "requests": len(records), "lines": dict(lines)} | dict(kinds)
 
 
+# A connection that is called off while it is made is closed by the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_the_bill_of_mixtures_that_meet_everything_at_once_is_the_upstreams_own(dialect):
     check(dialect, 120, 7)
 
 
 @pytest.mark.soak
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_the_bill_of_a_thousand_mixtures_that_meet_everything_at_once(dialect, seed, capsys):

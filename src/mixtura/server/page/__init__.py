@@ -155,7 +155,9 @@ def exported(run: Mapping[str, Any]) -> str:
 
 def _inert(data: str) -> str:
     """JSON in which no HTML can begin: the same data, whoever wrote its texts."""
-    return data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    for sign in "<>&\u2028\u2029":  # the last two end a line of a script
+        data = data.replace(sign, f"\\u{ord(sign):04x}")
+    return data
 
 
 def _may_have_maths(data: str) -> bool:
