@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 import warnings
 from collections.abc import Coroutine
 from pathlib import Path
@@ -15,6 +16,11 @@ import pytest
 from mixtura import config, hub
 
 T = TypeVar("T")
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # Started in the background, a shell has it ignored, and so would every process that a test
+    # starts and interrupts: what is caught here is theirs to catch.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def run(coroutine: Coroutine[None, None, T]) -> T:

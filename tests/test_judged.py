@@ -631,8 +631,8 @@ def test_agreement_with_peoples_labels_is_measured(tmp_path):
         ({"task": "flask", "against": "b"}, "--against is for mt-bench, alpaca-eval, arena-hard"),
         ({"task": "mt-bench", "against": "nowhere"}, "nowhere"),
         ({"task": "mt-bench", "against": "nowhere.jsonl"}, "nowhere.jsonl cannot be read"),
-        ({"task": "mt-bench", "rows": [{"question_id": 1}]}, "row 1 has no 'turns'"),
-        ({"task": "arena-hard", "against": "rows.jsonl"}, "row 1 has no id, or no answer"),
+        ({"task": "mt-bench", "rows": [{"question_id": 1}]}, "line 1: `turns` is missing"),
+        ({"task": "arena-hard", "against": "rows.jsonl"}, "line 1: it has no id, or no answer"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_judged_is_said_before_anything_is_asked(tmp_path, monkeypatch, words, said):

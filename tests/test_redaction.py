@@ -19,7 +19,7 @@ from mixtura.credentials import (
 )
 from mixtura.errors import ConfigError, RejectedError
 from mixtura.logs import keep_secrets_out
-from mixtura.redaction import Redactor, in_use, remember
+from mixtura.redaction import AT_ONCE, Redactor, in_use, remember
 from tests import canaries
 
 EVERY = Redactor(canaries.ALL)
@@ -210,3 +210,11 @@ def test_arguments_of_a_tool_stay_as_they_are_unless_a_secret_is_in_them():
 def _streamed(redactor: Redactor, pieces: list[str]) -> str:
     stream = redactor.stream()
     return "".join([*map(stream.feed, pieces), stream.finish()])
+
+
+def test_a_long_text_is_looked_through_in_parts_and_a_secret_on_their_border_is_found():
+    secret = "sk-canary-7f3a9b1c5d"
+    redactor = Redactor([secret])
+    for before in range(AT_ONCE - len(secret) - 1, AT_ONCE + 2, 3):
+        text = "x" * before + secret + "y" * AT_ONCE
+        assert redactor.text(text) == "x" * before + "***" + "y" * AT_ONCE
