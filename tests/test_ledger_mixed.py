@@ -25,6 +25,9 @@ NAMES = ("500", "503_html", "429_milliseconds", "529", "empty", "content_filter"
          "end_unfinished", "hang_up_mid_stream")  # fmt: skip
 DIALECTS = {"openai": OpenAI, "anthropic": Anthropic}
 
+# A connection that is called off while it is made is closed by the garbage collector: here.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 async def nowait(_: float) -> None:
     """A retry that does not wait."""
@@ -101,15 +104,12 @@ def check(dialect, mixtures, seed):
     return {"mixtures": mixtures, "requests": len(records), "lines": dict(lines)} | dict(kinds)
 
 
-# A connection that is called off while it is made is closed by the garbage collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_the_bill_of_mixtures_that_meet_everything_at_once_is_the_upstreams_own(dialect):
     check(dialect, 120, 7)
 
 
 @pytest.mark.soak
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_the_bill_of_a_thousand_mixtures_that_meet_everything_at_once(dialect, seed, capsys):
