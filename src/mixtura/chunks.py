@@ -90,11 +90,6 @@ class Delta(msgspec.Struct, gc=False):
     left_out: list[str] | None = None
     """Kinds of parts in its content that are no text: of ours, never sent."""
 
-    @property
-    def odd(self) -> bool:
-        """It brings what few do."""
-        return bool(self.refusal or self.function_call or self.left_out)
-
 
 class Choice(msgspec.Struct, gc=False):
     index: int = 0

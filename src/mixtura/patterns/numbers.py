@@ -11,7 +11,7 @@ from mixtura.patterns.words import spelled
 
 LONGEST = 200
 """Characters of a number: what is longer is none."""
-THE_END = 20_000
+LAST_LETTERS = 20_000
 """Characters at the end of a text in which its final answer is looked for."""
 PART = 400
 """Characters behind a mark, or of a sentence, that are read as the answer."""
@@ -39,7 +39,7 @@ _SIGNS = str.maketrans({
 
 def keyed(text: str) -> str:
     """The end of a text with digits, signs, fractions and powers as on a keyboard."""
-    text = text[-THE_END:]
+    text = text[-LAST_LETTERS:]
     if not text.isascii():
         text = "".join(one for one in text if unicodedata.category(one) != "Cf")
         text = _SMALL_FRACTION.sub(_small_fraction, text)
