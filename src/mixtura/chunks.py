@@ -11,7 +11,7 @@ import msgspec
 from mixtura.errors import MalformedError
 from mixtura.json_text import decoded, mended
 from mixtura.lenient_json import decode_lenient
-from mixtura.quantities import excerpt, is_null, token_count
+from mixtura.quantities import MOST_TOKENS, excerpt, is_null, token_count
 from mixtura.redaction import redacted
 from mixtura.tool_calls import CallPiece
 from mixtura.types import Usage
@@ -230,8 +230,51 @@ def unreadable(what: str, data: bytes, error: Exception) -> MalformedError:
     return MalformedError(f"not {what}: {why} (it begins {start!r})")
 
 
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS)]
+
+
+class _PromptDetails(msgspec.Struct, gc=False):
+    cached_tokens: _Count = 0
+    cache_write_tokens: _Count = 0
+
+
+class _CompletionDetails(msgspec.Struct, gc=False):
+    reasoning_tokens: _Count = 0
+
+
+class _PlainUsage(msgspec.Struct, gc=False):
+    """A usage as most send it; whatever is not of this form is read with more care."""
+
+    prompt_tokens: _Count
+    completion_tokens: _Count
+    total_tokens: _Count
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _CompletionDetails | None = None
+    prompt_cache_hit_tokens: None = None
+
+
+_plain_usage = msgspec.json.Decoder(_PlainUsage)
+
+
+def _parse_plain_usage(data: msgspec.Raw) -> Usage | None:
+    """The usage where it has the usual form and its counts agree; else None."""
+    try:
+        told = _plain_usage.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    asked, wrote = told.prompt_tokens, told.completion_tokens
+    prompt, completion = told.prompt_tokens_details, told.completion_tokens_details
+    cached = prompt.cached_tokens if prompt else 0
+    written = prompt.cache_write_tokens if prompt else 0
+    thought = completion.reasoning_tokens if completion else 0
+    agree = asked + wrote == told.total_tokens and cached + written <= asked and thought <= wrote
+    return Usage(asked, wrote, cached, written, thought) if agree and asked else None
+
+
 def parse_usage(data: msgspec.Raw, doubts: list[str]) -> Usage | None:
     """The tokens that a chunk tells; see ``usage_from_counts``."""
+    if (plain := _parse_plain_usage(data)) is not None:
+        return plain
     fields = object_fields(data, "usage", doubts)
     prompt = object_fields(fields.get("prompt_tokens_details"), "prompt_tokens_details", doubts)
     completion = fields.get("completion_tokens_details")

@@ -37,7 +37,7 @@ from mixtura.events import (
     placed,
 )
 from mixtura.model import Model, sees, window
-from mixtura.prompts import Synthesis, blinded, shown, with_system
+from mixtura.prompts import Synthesis, blinded, quoted, shown, with_system
 from mixtura.roles import Aggregator, Layer, Proposer
 from mixtura.similarity import medoid
 from mixtura.types import Charge, Completion, Message, Request
@@ -254,6 +254,8 @@ async def _ask(
         leave(failed, partial(left))
     else:
         company.joined(seat)  # also when a member of it stood back
+        if not answers:
+            quoted(answer.text)  # now, while others still write
         if emit:
             emit(Proposal(answer, (seat,)))
         return answer

@@ -17,8 +17,11 @@ from mixtura.redaction import redacted
 
 LARGEST_HEAD = 64 * 1024
 """Bytes in a row that are no body: a head, what stands between chunks, what follows them."""
-LARGEST_HELD, MOST_HELD = 4096, 32
-"""A piece of more bytes, or more pieces than these, do not wait for their frame's end."""
+LARGEST_HELD, MOST_HELD = 4096, 8
+"""
+A piece of more bytes, or more pieces than these, do not wait for their frame's end: what waits is
+read when the draft ends, and everyone waits for that.
+"""
 SLICE = 256 * 1024
 """Bytes of a request that are handed to the system at once."""
 UNPACKED = 256 * 1024

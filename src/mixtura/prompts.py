@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import blake2b
 from importlib import resources
 
@@ -312,10 +313,26 @@ def _joined(message: Message, text: str) -> str | tuple[Part, ...]:
 
 def _listed(proposals: Sequence[Completion]) -> str:
     rows = [
-        inert_json({"slot": slot, "complete": p.finish_reason == "stop", "text": p.text})
+        f'{{"slot": {slot}, "complete": {json.dumps(p.finish_reason == "stop")},'
+        f' "text": {quoted(p.text)}}}'
         for slot, p in enumerate(proposals, start=1)
     ]
     return "[\n" + ",\n".join(rows) + "\n]"
+
+
+LONGEST_KEPT = 16 * 1024
+"""Characters of a draft that is kept as it will be quoted: of longer ones there could be many."""
+
+
+def quoted(text: str) -> str:
+    """
+    *text* as JSON for a model to read. A draft that was quoted when it came is at hand when the
+    last one comes: whoever waits for the answer waits for that work no more.
+    """
+    return _kept_quoted(text) if len(text) <= LONGEST_KEPT else inert_json(text)
+
+
+_kept_quoted = lru_cache(maxsize=128)(inert_json)
 
 
 def _question(request: Request) -> str:

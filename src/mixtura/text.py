@@ -13,6 +13,7 @@ _UNSEEN = re.compile(
     "\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
+_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _JOINERS = re.compile("[\u200c\u200d\ufe0e\ufe0f\u180b-\u180f]{3,}")
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _HALVES = re.compile("[\ud800-\udfff]")
@@ -25,6 +26,8 @@ def visible(text: str) -> str:
     In this order nothing that was taken out forms anew: no escape is left after the controls,
     and joiners are counted when all between them is gone.
     """
+    if text.isascii():  # nearly all of it is: two of the three can only be elsewhere
+        return _UNSEEN.sub("", _ANSI.sub("", text)) if _CONTROLS.search(text) else text
     text = _HALVES.sub("\ufffd", text)
     text = _UNSEEN.sub("", _ANSI.sub("", text)) if _UNSEEN.search(text) else text
     return _JOINERS.sub("", text)
