@@ -11,6 +11,7 @@ import pytest
 
 from mixtura import (
     ConfigError,
+    MalformedError,
     Message,
     RateLimitedError,
     RejectedError,
@@ -61,6 +62,14 @@ def test_an_answer_streams_through_with_its_tokens_and_its_thoughts():
     assert record.headers["authorization"] == "Bearer a-key"
     assert [m["role"] for m in record.body["messages"]] == ["system", "user"]
     assert record.body["temperature"] == 0.5
+
+
+@bridged
+def test_an_answer_that_is_larger_than_it_may_be_ends_as_a_named_error():
+    with running() as upstream:
+        upstream.scripts["m"] = Script("Because of the light. " * 200)
+        with pytest.raises(MalformedError, match="more than 1000 bytes"):
+            run(bridge(upstream, largest=1000).complete(ASK))
 
 
 @bridged

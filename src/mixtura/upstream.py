@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from mixtura.line import Line
 
 __all__ = [
-    "Clocks", "Reply", "Secret", "Timer", "error_in_stream", "fetched", "looked_up", "posted",
-    "refusal", "retry_after",
+    "Clocks", "Reply", "Secret", "Timer", "answer_too_large", "error_in_stream", "fetched", "looked_up",
+    "posted", "refusal", "retry_after",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -127,7 +127,7 @@ class Reply:
             nonlocal left, streams
             left -= len(piece)
             if left < 0 or self._line.received > 2 * self._largest:  # with what frames it
-                raise _too_large(self._largest)
+                raise answer_too_large(self._largest)
             if streams is None and (begun := piece.lstrip(_BLANK)):
                 streams = self._streams(begun)
             if not streams:
@@ -256,14 +256,15 @@ async def _read(line: Line, limit: int, *, cut: bool = False) -> bytes:
         size += len(piece)
         pieces.append(piece)
         if size > limit and not cut:
-            raise _too_large(limit)
+            raise answer_too_large(limit)
         return size > limit
 
     await line.each(take)
     return b"".join(pieces)[:limit] if cut else b"".join(pieces)
 
 
-def _too_large(limit: int) -> MalformedError:
+def answer_too_large(limit: int) -> MalformedError:
+    """The error for an answer of more than *limit* bytes."""
     return MalformedError(f"an answer of more than {limit} bytes")
 
 

@@ -188,7 +188,7 @@ def _served(
 
         return Bridge(
             provider, model, name=name, base_url=table.base_url, api_key=place.key,
-            clocks=clocks, headers=headers, extra=extra, redactor=redactor,
+            clocks=clocks, headers=headers, extra=extra, redactor=redactor, largest=largest,
         )  # fmt: skip
     window = table.window or catalog.window(table.provider or "", model)
     sees = catalog.sees(model) if table.vision is None else table.vision

@@ -34,7 +34,15 @@ from mixtura.manners import accounted, told
 from mixtura.quantities import excerpt
 from mixtura.redaction import Redactor, in_use, remember
 from mixtura.types import Completion, ImagePart, Message, Part, Request, TextPart, Usage
-from mixtura.upstream import Clocks, Secret, Timer, redactor_of, refusal
+from mixtura.upstream import (
+    LARGEST_ANSWER,
+    Clocks,
+    Secret,
+    Timer,
+    answer_too_large,
+    redactor_of,
+    refusal,
+)
 from mixtura.wire import Assembly
 
 
@@ -43,7 +51,8 @@ class Bridge:
     The model that pydantic-ai calls ``provider:model``; its own variables hold the keys.
 
     Names, clocks, errors and bills are ours. *base_url* is given to providers that take one;
-    *extra* goes into the request's body where the provider's library allows that.
+    *extra* goes into the request's body where the provider's library allows that. *largest*:
+    bytes of an answer's text, thoughts and calls.
     """
 
     def __init__(
@@ -57,6 +66,7 @@ class Bridge:
         clocks: Clocks | None = None,
         headers: Mapping[str, str] | None = None,
         extra: Mapping[str, Any] | None = None,
+        largest: int = LARGEST_ANSWER,
         window: int | None = None,
         redactor: Redactor | None = None,
     ) -> None:
@@ -64,6 +74,7 @@ class Bridge:
         self._clocks = clocks or Clocks()
         self._headers = dict(headers or {})
         self._extra = dict(extra or {})
+        self._largest = largest
         self._redactor = redactor_of(base_url, api_key, self._headers, self._extra, redactor)
         self.window = window
         given = {"base_url": base_url, "api_key": api_key.reveal() if api_key else None}
@@ -101,6 +112,7 @@ class Bridge:
     async def _read(self, request: Request, so_far: Assembly, emit: Emit | None) -> None:
         timer = Timer(self._clocks)
         messages = _messages(request.messages)
+        left = self._largest
         try:
             async with asyncio.timeout(None) as scope:
                 timer.start(scope)
@@ -116,7 +128,11 @@ class Bridge:
                 ):
                     async with aclosing(aiter(stream)) as events:
                         async for event in events:
-                            so_far.add(Chunk([Choice(delta=_delta(event))]))
+                            delta = _delta(event)
+                            left -= _size(delta)
+                            if left < 0:
+                                raise answer_too_large(self._largest)
+                            so_far.add(Chunk([Choice(delta=delta)]))
                             if fresh := so_far.fresh():
                                 timer.progressed()
                                 told(so_far, fresh, emit)
@@ -276,6 +292,13 @@ def _delta(event: Any) -> Delta:
     if kind in ("tool-call", "tool_call"):
         return Delta(tool_calls=[_call(event.index, part)])
     return Delta()
+
+
+def _size(delta: Delta) -> int:
+    """The bytes of what a chunk brings."""
+    calls = [call.function.arguments for call in delta.tool_calls or () if call.function]
+    texts = [text for text in (delta.content, delta.reasoning_content, *calls) if text]
+    return sum(len(text.encode("utf-8", "replace")) for text in texts)
 
 
 def _call(index: int, part: Any) -> WireToolCall:
