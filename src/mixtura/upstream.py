@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from mixtura.line import Line
 
 __all__ = [
-    "Clocks", "Reply", "Secret", "Timer", "answer_too_large", "error_in_stream", "fetched", "looked_up",
-    "posted", "refusal", "retry_after",
+    "Clocks", "Reply", "Secret", "Timer", "answer_too_large", "error_in_stream", "fetched",
+    "looked_up", "posted", "refusal", "retry_after",
 ]  # fmt: skip
 
 T = TypeVar("T")
