@@ -18,6 +18,7 @@ from mixtura.credentials import (
     of_url,
 )
 from mixtura.errors import ConfigError, RejectedError
+from mixtura.escapes import Spelling
 from mixtura.logs import keep_secrets_out
 from mixtura.redaction import AT_ONCE, Redactor, in_use, remember
 from tests import canaries
@@ -218,3 +219,18 @@ def test_a_long_text_is_looked_through_in_parts_and_a_secret_on_their_border_is_
     for before in range(AT_ONCE - len(secret) - 1, AT_ONCE + 2, 3):
         text = "x" * before + secret + "y" * AT_ONCE
         assert redactor.text(text) == "x" * before + "***" + "y" * AT_ONCE
+
+
+def test_a_text_full_of_a_secret_s_beginning_is_compared_in_full_at_its_end_alone(monkeypatch):
+    compared = []
+    walk = Spelling.walk
+    monkeypatch.setattr(
+        Spelling, "walk", lambda self, text, at: compared.append(at) or walk(self, text, at)
+    )
+    redactor = Redactor(["sk-live-0123456789abcdefghij"])
+
+    for begun in ("sk-", "sk-live-", "%73k-"):
+        compared.clear()
+        text = begun * 20_000
+        assert redactor.text(text) == text
+        assert len(compared) < 2_000  # a comparison in full for each beginning were 20,000

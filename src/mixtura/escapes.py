@@ -52,6 +52,7 @@ class Spelling:
 
     def __init__(self, ways: tuple[tuple[str, ...], ...]) -> None:
         self._ways = ways
+        self._least: dict[int, tuple[re.Pattern[str], int]] = {}
 
     @cached_property
     def firsts(self) -> frozenset[str]:
@@ -66,6 +67,19 @@ class Spelling:
             second, third = (_class(ways) for ways in self._ways[1:3])
             rest.append(f"{second}{third}|[{_STARTS}]")
         return "|".join(rest)
+
+    def can_mask(self, text: str, at: int, fragment: int) -> bool:
+        """
+        Whether a walk from *at* on can find what has to go, where that takes *fragment* characters
+        and half of it. One look, so that a text full of beginnings costs little.
+        """
+        least = min(max(fragment, -(-len(self._ways) // 2)), len(self._ways))
+        if least not in self._least:
+            ways = self._ways[:least]
+            pattern = re.compile("".join(f"(?:{'|'.join(map(re.escape, way))})" for way in ways))
+            self._least[least] = pattern, sum(max(map(len, way)) for way in ways)
+        pattern, longest = self._least[least]
+        return len(text) - at < longest or pattern.match(text, at) is not None
 
     def walk(self, text: str, at: int) -> Walk:
         """Compare *text* from *at* on."""

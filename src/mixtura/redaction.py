@@ -195,7 +195,8 @@ class Redactor:
 
     def _walks(self, text: str, at: int) -> list[Walk]:
         first = text[at]
-        return [w.walk(text, at) for group in self.groups for w in group.spellings.get(first, ())]
+        ways = (way for group in self.groups for way in group.spellings.get(first, ()))
+        return [way.walk(text, at) for way in ways if way.can_mask(text, at, _FRAGMENT)]
 
 
 class _Group:
