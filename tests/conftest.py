@@ -12,10 +12,17 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from hypothesis import settings
 
 from mixtura import config, hub
 
 T = TypeVar("T")
+
+# Without deadlines, so that a busy machine is no failure. For many more examples:
+# pytest --hypothesis-profile thorough
+settings.register_profile("quick", max_examples=30, deadline=None)
+settings.register_profile("thorough", max_examples=1000, deadline=None)
+settings.load_profile("quick")
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # Started in the background, a shell has it ignored, and so would every process that a test

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mixtura import (
@@ -320,7 +320,6 @@ def without_insertions(shown, original):
 
 
 @given(st.lists(st.sampled_from([*FAMILIES, *HIDDEN, *MARKS, "<", "|", "[", ">", "a", " ", "\n"])))
-@settings(deadline=None)
 def test_what_is_inserted_is_all_that_is_added(parts):
     text = visible("".join(parts))
 
@@ -336,7 +335,6 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
-@settings(deadline=None)
 def test_json_for_models_is_json_whatever_stands_in_it(value):
     def seen(one):
         if isinstance(one, dict):

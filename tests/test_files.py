@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mixtura import render
@@ -49,7 +49,6 @@ def mixtura(*words, folder, **environ):
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"])), st.sampled_from(["\n", "\r\n"]))
-@settings(deadline=None)
 def test_a_row_ends_at_a_line_feed_and_at_no_other_character(tmp_path_factory, text, end):
     rows = [{"input": text}, {"input": "\u2028\x85\x0b\x0c\r"}, {"input": text}]
     written = [json.dumps(rows[0], ensure_ascii=False)] + [json.dumps(row) for row in rows[1:]]

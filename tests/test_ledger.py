@@ -34,7 +34,7 @@ from tests.upstream.faults import FAULTS
 from tests.upstream.server import Script
 
 CLOCKS = Clocks(connect=5, first_token=8, progress=10, total=30)
-MIXTURES = 1000  # in each of two dialects
+DIALECTS = [(OpenAI, "openai"), (Anthropic, "anthropic")]
 
 
 async def nowait(_: float) -> None:
@@ -51,8 +51,18 @@ def numbers(usage: Usage):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("dialect", "kind"), [(OpenAI, "openai"), (Anthropic, "anthropic")])
+@pytest.mark.parametrize(("dialect", "kind"), DIALECTS)
+def test_the_ledger_of_many_mixtures_is_the_upstreams_own_to_the_token(dialect, kind):
+    reconciled(dialect, kind, mixtures=200)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(("dialect", "kind"), DIALECTS)
 def test_the_ledger_of_a_thousand_mixtures_is_the_upstreams_own_to_the_token(dialect, kind):
+    reconciled(dialect, kind, mixtures=1000)
+
+
+def reconciled(dialect, kind, *, mixtures):
     """
     With retries of refused calls and with hedges; every call that was answered is counted.
 
@@ -84,7 +94,7 @@ def test_the_ledger_of_a_thousand_mixtures_is_the_upstreams_own_to_the_token(dia
                         return error.charges
 
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one(i)) for i in range(MIXTURES)]
+                tasks = [group.create_task(one(i)) for i in range(mixtures)]
             return [charge for task in tasks for charge in task.result()]
 
         charges = run(crowd())
@@ -92,7 +102,7 @@ def test_the_ledger_of_a_thousand_mixtures_is_the_upstreams_own_to_the_token(dia
 
     exact = [c for c in charges if not c.usage.estimated]
     lost = [c for c in charges if c.outcome == "lost"]
-    assert len(upstream.records) > 3 * MIXTURES
+    assert len(upstream.records) > 3 * mixtures
     counted, said = Counter(numbers(c.usage) for c in exact), Counter(told)
     unread = said - counted
     assert not counted - said, "the bill has calls that the upstream does not know"

@@ -36,7 +36,7 @@ def tried(tmp_path, more, *options, examples):
 
 
 def test_schemathesis_finds_nothing(tmp_path):
-    tried(tmp_path, "", examples=25)
+    tried(tmp_path, "", examples=8)
 
 
 @pytest.mark.soak
@@ -45,4 +45,4 @@ def test_schemathesis_finds_nothing_in_many_examples(tmp_path):
 
 
 def test_schemathesis_finds_nothing_where_keys_are_needed(tmp_path):
-    tried(tmp_path, LOCK, "-H", "Authorization: Bearer secret", examples=10)
+    tried(tmp_path, LOCK, "-H", "Authorization: Bearer secret", examples=4)

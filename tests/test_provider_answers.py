@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mixtura import MalformedError, MixturaError, Token, ask
@@ -285,7 +285,6 @@ def test_a_call_that_stands_alone_is_a_list_of_one():
     assert calls(answered(one, "application/json")[0]) == [WEATHER]
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(["f", "g"]), min_size=1, max_size=4), st.data())
 def test_calls_come_through_however_their_arguments_are_cut(names, data):
     wanted, found = [], ToolCallAssembly()
@@ -422,7 +421,6 @@ FITTING = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(["id", "object", "created", "model", "usage", "service_tier", "x"]),
     st.sampled_from(["index", "logprobs", "native_finish_reason", "y"]),
@@ -444,7 +442,6 @@ def test_whatever_stands_in_an_optional_field_the_text_is_read(outer, choice, de
     assert so_far.fresh().text == "Hello"
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(["index", "usage", "message", "content_block", "stop_reason", "x"]),
     st.sampled_from(["type", "citations", "stop_details", "stop_sequence", "y"]),

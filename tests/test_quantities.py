@@ -268,7 +268,6 @@ def test_a_wait_is_a_sane_number_of_seconds_or_none_whatever_a_header_says(told)
         assert 0 <= (retry_after({}, words.encode(), NOW) or 0.0) <= LONGEST_WAIT
 
 
-@settings(deadline=None)
 @given(st.text() | st.floats().map(str) | st.integers().map(str) | st.datetimes().map(str))
 def test_no_text_in_a_header_is_a_wait_beyond_sense(told):
     for name in ("retry-after", "retry-after-ms", "x-ratelimit-reset", "date"):

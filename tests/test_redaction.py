@@ -6,7 +6,7 @@ import logging
 import traceback
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mixtura.credentials import (
@@ -55,7 +55,6 @@ _TEXT = st.text(st.characters(codec="utf-8"), max_size=40) | st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.lists(_TEXT, max_size=20))
 def test_text_without_a_secret_comes_out_as_it_went_in(parts):
     stream, text = EVERY.stream(), "".join(parts)
@@ -64,7 +63,6 @@ def test_text_without_a_secret_comes_out_as_it_went_in(parts):
     assert out == text or "***" in EVERY.text(text)
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.sampled_from([*canaries.ALL, "plain ", "words\n", "sk-", "%"]), max_size=8),
     st.lists(st.integers(1, 9), min_size=1, max_size=40),

@@ -16,7 +16,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mixtura.evals.confined.plain_data import PlainDataError, decode, encode
@@ -304,7 +304,6 @@ def there(value):
     return decode(json.loads(json.dumps(message)))[0][0]
 
 
-@settings(deadline=None)
 @given(values)
 def test_plain_data_arrives_as_it_was_types_included(value):
     assert repr(sorted_sets(there(value))) == repr(sorted_sets(value))
@@ -360,7 +359,6 @@ rows = st.lists(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=100)
 @given(
     json_values
     | st.fixed_dictionaries({

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mixtura.server.dialect import Refused
@@ -41,7 +41,6 @@ def test_a_turn_that_comes_in_the_moment_its_client_leaves_goes_to_the_next():
     assert run(main()) == 1
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from("abc"), st.booleans(), st.integers(0, 4)), max_size=14),
     st.integers(1, 3),
