@@ -20,7 +20,7 @@ test: $(VENV)/.test $(VENV)/.clients ## Run the whole test suite
 	@$(BIN)/mixtura pull smollm2-135m
 	@$(BIN)/python -m pytest -m "not soak" $(INSPECT) > $(VENV)/evals.log 2>&1 & evals=$$!; \
 	trap 'kill $$evals 2> /dev/null' EXIT; \
-	$(BIN)/python -m pytest -m "not soak" $(addprefix --ignore=,$(INSPECT)); rest=$$?; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak" $(addprefix --ignore=,$(INSPECT)); rest=$$?; \
 	echo "The tests of evaluations, which ran beside these:"; \
 	wait $$evals; status=$$?; cat $(VENV)/evals.log; exit $$((rest + status > 0))
 
