@@ -37,7 +37,7 @@ from mixtura.events import (
     placed,
 )
 from mixtura.model import Model, sees, window
-from mixtura.prompts import Synthesis, blinded, shown, with_system
+from mixtura.prompts import NO_PICTURES, Synthesis, blinded, is_blinded, shown, with_system
 from mixtura.roles import Aggregator, Layer, Proposer
 from mixtura.similarity import medoid
 from mixtura.types import Charge, Completion, Message, Request
@@ -141,6 +141,11 @@ def reading(synthesis: Synthesis, request: Request) -> Show:
     return show
 
 
+def stand_in_notices(model: Model, asked: Request) -> tuple[str, ...]:
+    """What is to be said of a request in which text stands in for what *model* cannot see."""
+    return (NO_PICTURES,) if sees(model) is False and is_blinded(asked) else ()
+
+
 class Descent(NamedTuple):
     """What all the layers gave: the last one's proposals, what it cost, who was left out."""
 
@@ -242,6 +247,8 @@ async def _ask(
         asked = _for_proposer(proposer, whole, draw, answers)
         if emit:
             emit(Asked(model.name, asked, (seat,)))
+            for notice in stand_in_notices(model, asked):
+                emit(Noticed(model.name, notice, (seat,)))
         answer = await model.complete(asked, inner)
     except ModelError as error:
         failed = error
@@ -421,6 +428,8 @@ class _LastLayer:
             request = replace(request, sampling=sampling)
             if self._emit:
                 self._emit(Asked(model.name, request))
+                for notice in stand_in_notices(model, request):
+                    self._emit(Noticed(model.name, notice))
             answer = await model.complete(request, self._emit)
         except asyncio.CancelledError as left:
             bill(left, *self._paid)

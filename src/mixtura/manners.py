@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -14,7 +14,8 @@ from mixtura.chunks import JsonObject
 from mixtura.clocks import one_call
 from mixtura.errors import MalformedError, ModelError, RejectedError, bill, leave
 from mixtura.events import Emit, Noticed, Restarted, Token
-from mixtura.prompts import NOT_SEEN
+from mixtura.part_forms import NOT_SEEN
+from mixtura.prompts import NO_PICTURES
 from mixtura.quantities import excerpt, output_limit
 from mixtura.redaction import current
 from mixtura.types import Charge, Request
@@ -70,7 +71,7 @@ _NOTICES = {
     "stream": "does not stream: its answers come in one piece",
     _SYSTEM: "takes no system message: its text goes in front of the first user message",
     _DEVELOPER: "takes no developer message: it is sent as a system message",
-    _PICTURES: "sees no pictures: a line of text stands in for each",
+    _PICTURES: NO_PICTURES,
 }
 
 
@@ -209,6 +210,13 @@ class Manners:
             if bound not in self._said:
                 self._said.add(bound)
                 yield bound
+
+
+def notice_all(model: str, notices: Iterable[str], emit: Emit | None) -> None:
+    """Say what a call to *model* goes without."""
+    for notice in notices:
+        if emit is not None:
+            emit(Noticed(model, notice))
 
 
 def told(so_far: Assembly, fresh: Fresh | None, emit: Emit | None) -> None:

@@ -11,6 +11,9 @@ from importlib import resources
 
 from mixtura.control_tokens import inert_json, inert_text
 from mixtura.errors import ContextOverflowError
+from mixtura.part_forms import NOT_SEEN as NOT_SEEN
+from mixtura.part_forms import with_stand_ins
+from mixtura.request_size import request_tokens
 from mixtura.turns import split
 from mixtura.types import Completion, ImagePart, Json, Message, Part, Request, TextPart
 
@@ -97,8 +100,6 @@ def template(text: str) -> Synthesis:
 
 # ---- who may not act, who cannot see
 
-NOT_SEEN = "[A picture is here that you cannot see. Say so if the answer depends on it.]"
-
 
 def advised(request: Request) -> Request:
     """
@@ -137,15 +138,17 @@ def _told(messages: Sequence[Message]) -> tuple[Message, ...]:
         if message.role == "tool":
             name = names.get(message.tool_call_id or "", "a tool")
             said = TextPart(inert_text(f"[{name} returned]\n{message.text}"))
-            pictures = tuple(p for p in _parts(message) if isinstance(p, ImagePart))
-            content = (said, *pictures) if pictures else said.text
+            others = _not_text(message)
+            content = (said, *others) if others else said.text
             message = Message("user", content)  # noqa: PLW2901
         elif message.tool_calls:
             calls = "\n".join(
                 inert_text(f"[called {c.name} with {c.arguments}]") for c in message.tool_calls
             )
-            said = f"{message.text}\n\n{calls}" if message.text else calls
-            message = replace(message, content=said, tool_calls=())  # noqa: PLW2901
+            text = f"{message.text}\n\n{calls}" if message.text else calls
+            others = _not_text(message)
+            content = (*others, TextPart(text)) if others else text
+            message = replace(message, content=content, tool_calls=())  # noqa: PLW2901
         if told and told[-1][0].role == message.role != "system":
             told[-1].append(message)
         else:
@@ -170,17 +173,20 @@ def _as_one(messages: Sequence[Message]) -> Message:
 
 def blinded(request: Request) -> Request:
     """The request for a model that sees no pictures: a line of text stands in for each."""
-    if not any(isinstance(p, ImagePart) for m in request.messages for p in _parts(m)):
-        return request
-    return replace(request, messages=tuple(map(_without_pictures, request.messages)))
+    return with_stand_ins(request, lambda part: not isinstance(part, ImagePart))[0]
 
 
-def _without_pictures(message: Message) -> Message:
-    parts = _parts(message)
-    if not any(isinstance(part, ImagePart) for part in parts):
-        return message
-    shown = tuple(TextPart(NOT_SEEN) if isinstance(p, ImagePart) else p for p in parts)
-    return replace(message, content=shown)
+NO_PICTURES = "sees no pictures: a line of text stands in for each"
+
+
+def is_blinded(request: Request) -> bool:
+    """Whether a line of text stands in for a picture."""
+    seen = (part for message in request.messages for part in _parts(message))
+    return any(isinstance(part, TextPart) and part.text == NOT_SEEN for part in seen)
+
+
+def _not_text(message: Message) -> tuple[Part, ...]:
+    return tuple(part for part in _parts(message) if not isinstance(part, TextPart))
 
 
 def _parts(message: Message) -> tuple[Part, ...]:
@@ -213,7 +219,7 @@ def room(request: Request, window: int) -> int:
     What is left after the conversation and the answer (max_tokens, else a quarter of the
     window up to 4,096). Negative when the conversation alone does not fit.
     """
-    asked = sum(tokens(message.text) + 8 for message in request.messages)
+    asked = request_tokens(request, tokens)
     most = request.sampling.max_tokens or min(window // 4, 4096)
     return window - asked - max(most, LEAST_ROOM_FOR_ANSWER)
 

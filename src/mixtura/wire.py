@@ -20,8 +20,10 @@ from mixtura.errors import (
     UnavailableError,
 )
 from mixtura.finish_reasons import ending, read_finish_reason
+from mixtura.part_forms import is_thought, part_from_json, part_json
 from mixtura.quantities import UNSEEN_TOKENS, is_null
 from mixtura.redaction import current
+from mixtura.request_size import A_PICTURE, request_tokens
 from mixtura.thoughts import Splitter
 from mixtura.tool_calls import CallPiece, ToolCallAssembly
 from mixtura.types import (
@@ -29,7 +31,6 @@ from mixtura.types import (
     Completion,
     ImagePart,
     Message,
-    OtherPart,
     Part,
     Request,
     TextPart,
@@ -60,23 +61,26 @@ def request_json(request: Request, model: str) -> JsonObject:
 
 
 def _messages_json(messages: Sequence[Message]) -> list[JsonObject]:
-    """Messages; pictures that a tool brought follow in a message of the user's: only there."""
+    """Messages; what a tool brought beside text follows in a message of the user's: only there."""
     rows: list[JsonObject] = []
-    pictures: list[JsonObject] = []
+    below: list[JsonObject] = []
     for message in messages:
-        if message.role != "tool" and pictures:
-            rows.append({"role": "user", "content": pictures})
-            pictures = []
+        if message.role != "tool" and below:
+            rows.append({"role": "user", "content": below})
+            below = []
         row = message_json(message)
         if message.role == "tool" and isinstance(message.content, tuple):
-            found = [part for part in message.content if isinstance(part, ImagePart)]
-            pictures += map(_part_json, found)
-            row["content"] = message.text + (BELOW if found else "")
+            others = [p for p in message.content if not isinstance(p, TextPart)]
+            below += [part_json(part) for part in others if not is_thought(part)]
+            pictures = all(isinstance(part, ImagePart) for part in others)
+            said = BELOW if pictures else FILES_BELOW
+            row["content"] = message.text + (said if others else "")
         rows.append(row)
-    return [*rows, {"role": "user", "content": pictures}] if pictures else rows
+    return [*rows, {"role": "user", "content": below}] if below else rows
 
 
 BELOW = "[What it returned is a picture: it follows.]"
+FILES_BELOW = "[What it returned is no text: it follows.]"
 
 
 def message_json(message: Message) -> JsonObject:
@@ -99,19 +103,7 @@ def message_json(message: Message) -> JsonObject:
 
 
 def _content_json(content: str | tuple[Part, ...]) -> str | list[JsonObject]:
-    return content if isinstance(content, str) else [_part_json(part) for part in content]
-
-
-def _part_json(part: Part) -> JsonObject:
-    match part:
-        case TextPart(text):
-            return {"type": "text", "text": text}
-        case ImagePart(url, None):
-            return {"type": "image_url", "image_url": {"url": url}}
-        case ImagePart(url, detail):
-            return {"type": "image_url", "image_url": {"url": url, "detail": detail}}
-        case OtherPart(raw):
-            return dict(raw)
+    return content if isinstance(content, str) else [part_json(part) for part in content]
 
 
 def usage_json(usage: Usage) -> JsonObject:
@@ -181,21 +173,7 @@ def _content_from_json(content: Any) -> str | tuple[Part, ...]:
         return content
     if not isinstance(content, list):
         raise MalformedError("the content of a message is neither text nor a list of parts")
-    return tuple(_part_from_json(part) for part in content)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-
-
-def _part_from_json(part: Any) -> Part:
-    match part:
-        case {"type": "text", "text": str(text), **rest} if not rest:
-            return TextPart(text)
-        case {"type": "image_url", "image_url": {"url": str(url), **more}, **rest} if (
-            not rest and set(more) <= {"detail"}
-        ):
-            return ImagePart(url, more.get("detail"))
-        case dict():
-            return OtherPart(part)  # pyright: ignore[reportUnknownArgumentType]
-        case _:
-            raise MalformedError("a part of a message is not an object")
+    return tuple(map(part_from_json, content))  # pyright: ignore[reportUnknownArgumentType]
 
 
 def completion_from_json(data: Mapping[str, Any]) -> Completion:
@@ -310,6 +288,8 @@ class Assembly:
                 or delta.tool_calls
                 or delta.function_call
                 or delta.left_out
+                or delta.images
+                or delta.audio
             ):
                 self._take(delta)
 
@@ -393,6 +373,8 @@ class Assembly:
             self._refusals.append(delta.refusal)
             self._came = True
         self._left_out.update(delta.left_out or ())
+        kinds = {"image": delta.images, "audio": delta.audio}
+        self._left_out.update(kind for kind, came in kinds.items() if came)
         pieces = [call.piece() for call in delta.tool_calls or ()]
         if (old := delta.function_call) is not None:
             pieces.append(CallPiece(None, "", old.name or "", old.arguments))
@@ -498,6 +480,10 @@ class Assembly:
         return self._calls.calls()
 
     def _nothing(self, charges: list[Charge]) -> ModelError:
+        if self._left_out:
+            kinds = ", ".join(sorted(self._left_out))
+            said = f"the answer has no text, only parts that are not taken here: {kinds}"
+            return RejectedError(current().text(said), charges=charges)
         if ending(self.finish_reason) != "length":
             return EmptyAnswerError("an empty answer", charges=charges)
         if self.reasoning:
@@ -509,7 +495,7 @@ class Assembly:
 
 def estimate(request: Request, answer: str) -> Usage:
     """Tokens counted by us, about four bytes each, where an upstream does not say."""
-    asked = sum(_bytes(m.text) + 8 for m in request.messages)
+    asked = request_tokens(request, _bytes, picture=4 * A_PICTURE)
     return Usage(asked // 4 + 1, _bytes(answer) // 4 + 1 if answer else 0, estimated=True)
 
 

@@ -14,6 +14,7 @@ from mixtura.errors import ContentFilterError, RejectedError
 from mixtura.finish_reasons import read_finish_reason
 from mixtura.json_text import decoded, mended
 from mixtura.lenient_json import decode_lenient
+from mixtura.part_forms import CACHE_MARK, document_block, is_thought, kept_extra, parts_of
 from mixtura.quantities import excerpt, is_null, token_count
 from mixtura.types import (
     Charge,
@@ -36,6 +37,10 @@ WORTH_CACHING = 1024
 HOTTEST = 1.0
 """The highest temperature of this API; OpenAI's goes to 2."""
 
+MOST_MARKS = 4
+"""Places where the cache may cut; a request with more is refused."""
+SYSTEM_ROLES = ("system", "developer")
+
 _CACHED: JsonObject = {"type": "ephemeral"}
 _NATIVE = ("text", "image", "document", "search_result")
 
@@ -53,12 +58,9 @@ def request_json(request: Request, model: str) -> JsonObject:
     """
     sampling = request.sampling
     temperature = sampling.temperature
-    system = [
-        {"type": "text", "text": message.text}
-        for message in request.messages
-        if message.role in ("system", "developer") and message.text.strip()
-    ]
-    messages = _turns([m for m in request.messages if m.role not in ("system", "developer")])
+    instructions, conversation = _parted(request.messages)
+    system = [block for message in instructions for block in _blocks(message)]
+    messages = _turns(conversation)
     tools = [_tool_json(tool) for tool in request.tools]
     _mark(tools, system, messages)
     optional: JsonObject = {
@@ -96,6 +98,36 @@ def _extra(extra: Json) -> JsonObject:
     return body
 
 
+def takes(part: Part) -> bool:
+    """Whether this API has a form for *part*."""
+    return not isinstance(part, OtherPart) or (
+        part.raw.get("type") in _NATIVE or part.raw.get("type") == "file"
+    )
+
+
+def _parted(messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
+    """
+    The instructions in front, and the conversation.
+
+    Instructions that come later stay at their place, in the user's words: in front they would
+    make a prefix that was cached useless. So do their pictures: instructions are text.
+    """
+    instructions: list[Message] = []
+    conversation: list[Message] = []
+    for message in messages:
+        if message.role not in SYSTEM_ROLES:
+            conversation.append(message)
+            continue
+        in_front = not conversation
+        texts = tuple(p for p in parts_of(message) if isinstance(p, TextPart) and in_front)
+        others = tuple(p for p in parts_of(message) if p not in texts)
+        if texts:
+            instructions.append(replace(message, content=texts))
+        if others:
+            conversation.append(Message("user", others))
+    return instructions, conversation
+
+
 def _turns(messages: Sequence[Message]) -> list[JsonObject]:
     """User and assistant in turn: neighbours of one role become one message."""
     turns: list[JsonObject] = []
@@ -107,10 +139,15 @@ def _turns(messages: Sequence[Message]) -> list[JsonObject]:
             turns[-1]["content"].extend(blocks)
         else:
             turns.append({"role": role, "content": blocks})
+        turns[-1]["content"].sort(key=_is_no_result)
     if turns and turns[-1]["role"] == "assistant" and turns[-1]["content"][-1]["type"] == "text":
         last = turns[-1]["content"][-1]
         last["text"] = last["text"].rstrip()  # a begun answer may not end in white space
     return turns
+
+
+def _is_no_result(block: JsonObject) -> bool:
+    return block["type"] != "tool_result"
 
 
 def _blocks(message: Message) -> list[JsonObject]:
@@ -120,7 +157,7 @@ def _blocks(message: Message) -> list[JsonObject]:
     blocks = [
         _part_json(part)
         for part in parts
-        if not (isinstance(part, TextPart) and not part.text.strip())
+        if not is_thought(part) and not (isinstance(part, TextPart) and not part.text.strip())
     ]
     if message.role == "tool":
         result: JsonObject = {"type": "tool_result", "tool_use_id": message.tool_call_id or ""}
@@ -142,13 +179,15 @@ def _arguments(text: str) -> JsonObject:
 
 def _part_json(part: Part) -> JsonObject:
     match part:
-        case TextPart(text):
-            return {"type": "text", "text": text}
-        case ImagePart(url):
-            return {"type": "image", "source": _source(url)}
+        case TextPart(text, extra):
+            return {"type": "text", "text": text, **kept_extra(extra)}
+        case ImagePart(url, _, extra):
+            return {"type": "image", "source": _source(url), **kept_extra(extra)}
         case OtherPart(raw):
             if (kind := raw.get("type")) in _NATIVE:
                 return dict(raw)
+            if (block := document_block(raw)) is not None:
+                return block
             raise RejectedError(f"Anthropic's messages have no part of the type {kind!r}")
 
 
@@ -223,7 +262,16 @@ def _form(response_format: Json | None) -> JsonObject | None:
 
 
 def _mark(tools: list[JsonObject], system: list[JsonObject], messages: list[JsonObject]) -> None:
-    """Where the prompt cache may cut: after what stays the same from call to call."""
+    """
+    Where the prompt cache may cut: after what stays the same from call to call. Where the
+    caller has marks of their own, those count: the API takes four.
+    """
+    blocks = [*system, *(block for message in messages for block in message["content"])]
+    marked = [block for block in blocks if CACHE_MARK in block]
+    for block in marked[:-MOST_MARKS]:
+        del block[CACHE_MARK]
+    if marked:
+        return
     before = _tokens(tools) + _tokens(system)
     if before >= WORTH_CACHING and system:
         system[-1]["cache_control"] = _CACHED
@@ -369,6 +417,8 @@ class Assembly(wire.Assembly):
             self._came = True
         elif block.type in ("text", "thinking"):
             self._added(index, _Delta(text=block.text, thinking=block.thinking))
+        elif block.type and not block.type.startswith("redacted"):
+            self._left_out.add(block.type)
 
     def _whole(self, message: Event) -> None:
         for index, block in enumerate(message.content):

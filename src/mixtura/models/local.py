@@ -19,8 +19,10 @@ from mixtura.errors import (
 )
 from mixtura.events import Emit
 from mixtura.llama.engine import Engine, engine_of
-from mixtura.manners import accounted, told
-from mixtura.types import Completion, Request
+from mixtura.manners import accounted, notice_all, told
+from mixtura.part_forms import with_stand_ins
+from mixtura.request_size import request_tokens
+from mixtura.types import Completion, Request, TextPart
 from mixtura.vocabulary import control_vocabulary
 from mixtura.wire import Assembly, request_json
 
@@ -84,6 +86,8 @@ class Local:
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         # llama.cpp reads control tokens also in what people and other models wrote.
         vocabulary = await asyncio.to_thread(control_vocabulary, self._path)
+        request, notices = with_stand_ins(request, lambda part: isinstance(part, TextPart))
+        notice_all(self._name, notices, emit)
         request = inert_request(request, vocabulary)
         so_far = Assembly(inside=quirks(self._path.stem).inside)
         with accounted(self._name, request, so_far, emit):
@@ -124,7 +128,7 @@ def _cores() -> int:
 
 def _cells(request: Request, context: int) -> int:
     """An upper bound of the tokens that a request and its answer take."""
-    prompt = sum(len(m.text.encode()) // 2 + 16 for m in request.messages) + 64
+    prompt = request_tokens(request, lambda text: len(text.encode()) // 2 + 1, around=16) + 64
     answer = request.sampling.max_tokens or LONGEST
     return min(prompt + answer, context)
 

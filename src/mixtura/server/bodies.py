@@ -89,7 +89,7 @@ def function(
 
 def plain(parts: Sequence[Part], between: str) -> str | tuple[Part, ...]:
     """Parts that are all text as one text: most servers take no parts outside a user's message."""
-    texts = [part.text for part in parts if isinstance(part, TextPart)]
+    texts = [part.text for part in parts if isinstance(part, TextPart) and not part.extra]
     return between.join(texts) if len(texts) == len(parts) else tuple(parts)
 
 

@@ -282,9 +282,10 @@ class _Turn:
 
     def message(self) -> Message:
         content = self.content
-        if self.more:
-            first = Message("assistant", content).text
-            content = "\n\n".join(filter(None, (first, *self.more)))
+        if isinstance(content, str):
+            content = "\n\n".join(filter(None, (content, *self.more))) if self.more else content
+        else:
+            content = (*content, *(TextPart(said) for said in self.more))
         return Message("assistant", content, tuple(self.calls))
 
 
