@@ -31,9 +31,16 @@ def envelope(request: Request, proposals: Sequence[Completion]) -> Request:
     Show the proposals as fenced JSON data after the conversation.
 
     The history stays as it was, byte for byte, so that prompt caches hold; proposals
-    never enter the system message and carry no model names.
+    never enter the system message and carry no model names. Beside tools, a call may be the
+    best reply, and the text says so.
     """
-    return template(_shipped("envelope.md"))(request, proposals)
+    name = "envelope_tools.md" if may_call(request) else "envelope.md"
+    return _layout(_shipped(name))(request, proposals)
+
+
+def may_call(request: Request) -> bool:
+    """Whether whoever answers can call a tool."""
+    return bool(request.tools) and request.tool_choice != "none"
 
 
 def paper(request: Request, proposals: Sequence[Completion]) -> Request:
@@ -47,7 +54,12 @@ def paper(request: Request, proposals: Sequence[Completion]) -> Request:
         return request
     numbered = "\n".join(f"{i}. {inert_text(p.text)}" for i, p in enumerate(proposals, start=1))
     text = _fill(_shipped("paper.md"), {"proposals": numbered, "count": str(len(proposals))})
-    return with_system(request, text.rstrip("\n"))
+    return with_system(request, text.rstrip("\n") + _beside_tools(request))
+
+
+def _beside_tools(request: Request) -> str:
+    """What is added to an instruction that knows of no tools, where there are some."""
+    return "\n\n" + _shipped("beside_tools.md").rstrip("\n") if may_call(request) else ""
 
 
 def ranking(request: Request, proposals: Sequence[Completion]) -> Request:
@@ -82,6 +94,22 @@ def template(text: str) -> Synthesis:
             f"unknown placeholder {{{{{min(unknown)}}}}}:"
             " only proposals, fence, count and question exist"
         )
+
+    layout = _layout(text)
+
+    def show(request: Request, proposals: Sequence[Completion]) -> Request:
+        shown = layout(request, proposals)
+        return (
+            _appended(shown, note)
+            if proposals and (note := _beside_tools(request).strip())
+            else shown
+        )
+
+    return show
+
+
+def _layout(text: str) -> Synthesis:
+    """The envelope with an instruction that is known to be right."""
 
     def show(request: Request, proposals: Sequence[Completion]) -> Request:
         if not proposals:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -19,10 +20,10 @@ from mixtura.errors import (
 )
 from mixtura.events import Emit
 from mixtura.llama.engine import Engine, engine_of
-from mixtura.manners import accounted, notice_all, told
+from mixtura.manners import Manners, accounted, notice_all, told
 from mixtura.part_forms import with_stand_ins
 from mixtura.request_size import request_tokens
-from mixtura.types import Completion, Request, TextPart
+from mixtura.types import Completion, OtherPart, Part, Request
 from mixtura.vocabulary import control_vocabulary
 from mixtura.wire import Assembly, request_json
 
@@ -30,6 +31,7 @@ CONTEXT = 16384
 """Tokens that all conversations with one file share."""
 REPEAT_PENALTY = 1.1
 """What Ollama takes for the same models: small ones fall into loops without it."""
+_NEEDED = frozenset({"max_tokens", "stream", "stream_options"})
 LONGEST = 2048
 """Tokens of an answer when no one says: a small model may never stop by itself."""
 
@@ -67,6 +69,7 @@ class Local:
         self._threads = threads or _cores()
         self._load_limit = load_limit
         self._progress = progress
+        self._manners = Manners(self._name, quirks(self._path.stem), needed=_NEEDED)
 
     @property
     def name(self) -> str:
@@ -86,20 +89,24 @@ class Local:
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         # llama.cpp reads control tokens also in what people and other models wrote.
         vocabulary = await asyncio.to_thread(control_vocabulary, self._path)
-        request, notices = with_stand_ins(request, lambda part: isinstance(part, TextPart))
+        request, notices = with_stand_ins(request, _takes)
         notice_all(self._name, notices, emit)
         request = inert_request(request, vocabulary)
-        so_far = Assembly(inside=quirks(self._path.stem).inside)
-        with accounted(self._name, request, so_far, emit):
-            await self._read(request, so_far, emit)
-            told(so_far, so_far.finish(), emit)
-            return so_far.completion(self._name, request)
+
+        async def send(body: dict[str, Any]) -> Completion:
+            so_far = Assembly(inside=self._manners.inside)
+            with accounted(self._name, request, so_far, emit):
+                await self._read(body, request, so_far, emit)
+                told(so_far, so_far.finish(), emit)
+                return so_far.completion(self._name, request)
+
+        return await self._manners.ask(self._body(request), send, emit)
 
     def _engine(self) -> Engine:
         return engine_of(self._path, self._context, self._threads)
 
-    async def _read(self, request: Request, so_far: Assembly, emit: Emit | None) -> None:
-        body = (
+    def _body(self, request: Request) -> dict[str, Any]:
+        return (
             {"max_tokens": LONGEST, "repeat_penalty": REPEAT_PENALTY}
             | request_json(request, self._name)
             | {
@@ -108,6 +115,10 @@ class Local:
                 "return_progress": True,  # a sign of life a batch, so that a cancelled call stops
             }
         )
+
+    async def _read(
+        self, body: dict[str, Any], request: Request, so_far: Assembly, emit: Emit | None
+    ) -> None:
         wanted = _cells(request, self._context)
         async with self._engine().call(
             body, wanted, load_limit=self._load_limit, limit=self._progress
@@ -120,6 +131,11 @@ class Local:
                 told(so_far, so_far.fresh(), emit)
         if so_far.finish_reason is None:
             raise UnavailableError("llama.cpp stopped without a finish reason")
+
+
+def _takes(part: Part) -> bool:
+    """Texts, and pictures, which llama.cpp refuses in clear words."""
+    return not isinstance(part, OtherPart)
 
 
 def _cores() -> int:
@@ -148,5 +164,7 @@ def _refusal(error: object) -> ModelError:
             f" {fault.n_ctx}"
         )
     if fault.type == "invalid_request_error":
-        return RejectedError(f"llama.cpp refused the request: {fault.message}")
+        refused = RejectedError(f"llama.cpp refused the request: {fault.message}")
+        refused.status = 400
+        return refused
     return UnavailableError(f"llama.cpp: {fault.message}")

@@ -154,7 +154,7 @@ class Service:
                 max_cost=self._max_cost,
                 deadline=deadline,
                 purses=purses,
-                turns=self._turns if key[1] == "turn" else None,
+                turns=self._turns.owned_by(client.name) if key[1] == "turn" else None,
             )
         except ConfigError as error:
             if wish.chooses:  # what it asks for does not go together
