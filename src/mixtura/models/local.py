@@ -23,7 +23,7 @@ from mixtura.llama.engine import Engine, engine_of
 from mixtura.manners import Manners, accounted, notice_all, told
 from mixtura.part_forms import with_stand_ins
 from mixtura.request_size import request_tokens
-from mixtura.types import Completion, OtherPart, Part, Request
+from mixtura.types import Completion, Part, Request, TextPart
 from mixtura.vocabulary import control_vocabulary
 from mixtura.wire import Assembly, request_json
 
@@ -134,8 +134,7 @@ class Local:
 
 
 def _takes(part: Part) -> bool:
-    """Texts, and pictures, which llama.cpp refuses in clear words."""
-    return not isinstance(part, OtherPart)
+    return isinstance(part, TextPart)
 
 
 def _cores() -> int:
