@@ -39,6 +39,7 @@ from mixtura.events import (
 from mixtura.model import Model, sees, window
 from mixtura.prompts import NO_PICTURES, Synthesis, blinded, is_blinded, shown, with_system
 from mixtura.roles import Aggregator, Layer, Proposer
+from mixtura.sampling_words import FORMS
 from mixtura.similarity import medoid
 from mixtura.types import Charge, Completion, Message, Request
 
@@ -480,7 +481,7 @@ class _LastLayer:
 def _free_text(request: Request) -> bool:
     """Whether any good text answers *request*: no tools, no form, nothing counted on."""
     form = (request.response_format or {}).get("type", "text")
-    return form == "text" and not request.tools and not request.extra.get("logprobs")
+    return form == "text" and not request.tools and not any(map(request.extra.get, FORMS))
 
 
 def _subsets(proposals: Sequence[Completion]) -> Sequence[Sequence[Completion]]:

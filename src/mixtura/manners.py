@@ -20,6 +20,7 @@ from mixtura.part_forms import CACHE_MARK
 from mixtura.prompts import NO_PICTURES
 from mixtura.quantities import excerpt, output_limit
 from mixtura.redaction import current
+from mixtura.sampling_words import SOFT
 from mixtura.types import Charge, Request
 from mixtura.wire import Assembly, Fresh
 
@@ -50,6 +51,7 @@ _SHAPES: Mapping[str, Callable[[list[JsonObject]], list[JsonObject]]] = {
 _MAY_GO = (
     "temperature", "top_p", "stop", "stop_sequences", "seed", "stream_options", "stream",
     "max_tokens", "max_completion_tokens", "reasoning_effort", "top_k", "verbosity",
+    *sorted(SOFT - {"reasoning_effort", "top_k", "verbosity", "parallel_tool_calls"}),
 )  # fmt: skip
 """What an answer is possible without. Tools and response formats are not among them."""
 LESSONS = 16

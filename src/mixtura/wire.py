@@ -56,8 +56,23 @@ def request_json(request: Request, model: str) -> JsonObject:
         "response_format": request.response_format,
     }
     body.update({key: value for key, value in optional.items() if value is not None})
-    # How long to think is said by an effort here, not by the switch that others have.
-    return body | {k: v for k, v in request.extra.items() if k != "thinking"}
+    if _is_anthropics(request.extra.get("thinking")):
+        return body | {k: v for k, v in request.extra.items() if k != "thinking"}
+    return {**body, **request.extra}
+
+
+def _is_anthropics(thinking: Any) -> bool:
+    """Whether *thinking* is told as only Anthropic's API has it: others take a switch at most."""
+    if not isinstance(thinking, dict):
+        return False
+    switch = thinking.get("type") in ("enabled", "disabled", "auto")
+    return "budget_tokens" in thinking or not switch
+
+
+def left_out(request: Request) -> list[str]:
+    """What of a request chat completions has no word for."""
+    told = request_json(replace(request, messages=()), "")
+    return sorted(name for name in request.extra if name not in told)
 
 
 def _messages_json(messages: Sequence[Message]) -> list[JsonObject]:

@@ -16,6 +16,7 @@ from mixtura.json_text import decoded, mended
 from mixtura.lenient_json import decode_lenient
 from mixtura.part_forms import CACHE_MARK, document_block, is_thought, kept_extra, parts_of
 from mixtura.quantities import excerpt, is_null, token_count
+from mixtura.sampling_words import SOFT, not_taken, wants_some_thought, wants_thought
 from mixtura.types import (
     Charge,
     Completion,
@@ -37,6 +38,8 @@ WORTH_CACHING = 1024
 HOTTEST = 1.0
 """The highest temperature of this API; OpenAI's goes to 2."""
 
+LEAST_THOUGHT = 1024
+"""Tokens that thinking may have at least."""
 MOST_MARKS = 4
 """Places where the cache may cut; a request with more is refused."""
 SYSTEM_ROLES = ("system", "developer")
@@ -77,25 +80,53 @@ def request_json(request: Request, model: str) -> JsonObject:
         "max_tokens": sampling.max_tokens or MAX_TOKENS,
         "messages": messages,
         **{key: value for key, value in optional.items() if value is not None},
-        **_extra(request.extra),
+        **_extra(request.extra, sampling.max_tokens or MAX_TOKENS),
     }
 
 
-_OURS_TOO = ("top_k", "thinking", "service_tier", "metadata", "inference_geo")
+_OURS_TOO = ("top_k", "service_tier", "metadata", "inference_geo")
 """Further parameters of a request that this API has under the same name."""
+_IN_OTHER_WORDS = ("parallel_tool_calls", "reasoning_effort", "thinking")
 
 
-def _extra(extra: Json) -> JsonObject:
-    """Further parameters in this API's words. Raises RejectedError for what it has none for."""
+def left_out(extra: Json) -> list[str]:
+    """Further words that this API has none for, and that an answer is possible without."""
+    names = not_taken(extra, (*_OURS_TOO, *_IN_OTHER_WORDS))
+    known = wants_thought(extra) is not None
+    return [name for name in names if not (known and wants_some_thought(name))]
+
+
+def _extra(extra: Json, most: int) -> JsonObject:
+    """
+    Further parameters in this API's words; *most*: tokens of the answer. Raises RejectedError
+    for what it has none for.
+    """
     body: JsonObject = {}
+    if (thinking := _thinking(extra, most)) is not None:
+        body["thinking"] = thinking
     for name, value in extra.items():
         if name in _OURS_TOO:
             body[name] = value
-        elif name not in ("parallel_tool_calls", "reasoning_effort"):  # said in other words
+        elif name not in _IN_OTHER_WORDS and name not in SOFT:
             error = RejectedError(f"this model takes no {name}")
             error.parameter = name
             raise error
     return body
+
+
+def _thinking(extra: Json, most: int) -> Json | None:
+    """
+    How to think in this API's words: its own, else for half of the answer where an open
+    server's switch says so. Without any word it does not think.
+    """
+    own = extra.get("thinking")
+    if isinstance(own, dict) and (
+        "budget_tokens" in own or own.get("type") not in ("enabled", "auto", None)  # pyright: ignore
+    ):
+        return own  # pyright: ignore[reportUnknownVariableType]
+    if wants_thought(extra) is not True or most // 2 < LEAST_THOUGHT:
+        return None
+    return {"type": "enabled", "budget_tokens": most // 2}
 
 
 def takes(part: Part) -> bool:

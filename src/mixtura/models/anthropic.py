@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from mixtura import sampling_words
 from mixtura.address import under
 from mixtura.apart import apart, weight
 from mixtura.catalog import Quirks, quirks
@@ -25,7 +26,7 @@ from mixtura.upstream import (
     posted,
     redactor_of,
 )
-from mixtura.wire_anthropic import Assembly, Event, event, request_json, takes
+from mixtura.wire_anthropic import Assembly, Event, event, left_out, request_json, takes
 
 VERSION = "2023-06-01"
 
@@ -80,7 +81,7 @@ class Anthropic:
             return await self._send(body, request, emit)
 
         request, notices = await apart(weight(request), with_stand_ins, request, takes)
-        notice_all(self._name, notices, emit)
+        notice_all(self._name, [*notices, *sampling_words.left_out(left_out(request.extra))], emit)
         body = await apart(weight(request), request_json, request, self._model)
         body |= {"stream": True}
         with in_use(self._redactor):

@@ -34,6 +34,7 @@ from mixtura.manners import accounted, notice_all, told
 from mixtura.part_forms import parts_of, stand_in, with_stand_ins
 from mixtura.quantities import excerpt
 from mixtura.redaction import Redactor, in_use, remember
+from mixtura.sampling_words import SOFT, left_out, not_taken
 from mixtura.types import (
     Completion,
     ImagePart,
@@ -111,7 +112,8 @@ class Bridge:
     async def _read(self, request: Request, so_far: Assembly, emit: Emit | None) -> None:
         timer = Timer(self._clocks)
         request, notices = with_stand_ins(request, _takes)
-        notice_all(self._name, notices, emit)
+        said = left_out(not_taken(request.extra, _THEIRS_TOO))
+        notice_all(self._name, [*notices, *said], emit)
         messages = _messages(request.messages)
         try:
             async with asyncio.timeout(None) as scope:
@@ -155,6 +157,8 @@ class Bridge:
             "extra_body": self._extra or None,
         }
         for name, value in request.extra.items():
+            if name in SOFT and name not in _THEIRS_TOO:
+                continue
             if name not in _THEIRS_TOO:
                 error = RejectedError(f"{name} cannot be asked for through the bridge")
                 error.parameter = name

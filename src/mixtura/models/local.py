@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from mixtura.llama.engine import Engine, engine_of
 from mixtura.manners import Manners, accounted, notice_all, told
 from mixtura.part_forms import with_stand_ins
 from mixtura.request_size import request_tokens
+from mixtura.sampling_words import for_llama_cpp, left_out
 from mixtura.types import Completion, Part, Request, TextPart
 from mixtura.vocabulary import control_vocabulary
 from mixtura.wire import Assembly, request_json
@@ -90,7 +92,9 @@ class Local:
         # llama.cpp reads control tokens also in what people and other models wrote.
         vocabulary = await asyncio.to_thread(control_vocabulary, self._path)
         request, notices = with_stand_ins(request, _takes)
-        notice_all(self._name, notices, emit)
+        words, unknown = for_llama_cpp(request.extra)
+        notice_all(self._name, [*notices, *left_out(unknown)], emit)
+        request = replace(request, extra=words)
         request = inert_request(request, vocabulary)
 
         async def send(body: dict[str, Any]) -> Completion:

@@ -48,6 +48,8 @@ class Call:
     """Answers wanted, each a run of its own."""
     usage_in_stream: bool = False
     wish: Wish = field(default_factory=Wish)
+    notices: tuple[str, ...] = ()
+    """What of it is left out, in words."""
     body: Json = field(default_factory=dict[str, Any])
     """What was sent, for an API that repeats it in its answer."""
 

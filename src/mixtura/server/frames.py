@@ -83,9 +83,24 @@ def summary(runs: list[tuple[str, Trace]], pricer: Pricer) -> dict[str, Any]:
         "degraded": bool(left_out),
         "failures": [row for _, trace in runs for row in _failures(trace)],
         "left_out": [one_line(said) for said in left_out],
+        "notices": _notices(runs),
         "seconds": round(max((trace.elapsed for _, trace in runs), default=0.0), 6),
     }
     return body if len(runs) == 1 else body | {"runs": [number for number, _ in runs]}
+
+
+MOST_NOTICES = 20
+
+
+def _notices(runs: list[tuple[str, Trace]]) -> list[str]:
+    """What members said that they go without, each once."""
+    said = (
+        f"{call.model}: {one_line(notice)}"
+        for _, trace in runs
+        for call in trace.leaves()
+        for notice in call.notices
+    )
+    return list(dict.fromkeys(said))[:MOST_NOTICES]
 
 
 def _failures(trace: Trace) -> list[dict[str, Any]]:
