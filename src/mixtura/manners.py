@@ -274,6 +274,9 @@ def told(so_far: Assembly, fresh: Fresh | None, emit: Emit | None) -> None:
     if fresh.text:
         so_far.shown = so_far.shown or not fresh.text.isspace()
         emit(Token(fresh.text, pieces=fresh.pieces))
+    for piece in fresh.calls:
+        so_far.shown = True
+        emit(piece)
 
 
 def told_anew(model: str, request: Request, emit: Emit | None) -> None:

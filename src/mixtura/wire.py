@@ -19,10 +19,11 @@ from mixtura.errors import (
     RejectedError,
     UnavailableError,
 )
+from mixtura.events import ToolPiece
 from mixtura.finish_reasons import ending, read_finish_reason
 from mixtura.part_forms import is_thought, part_from_json, part_json
 from mixtura.quantities import UNSEEN_TOKENS, is_null
-from mixtura.redaction import current
+from mixtura.redaction import Stream, current
 from mixtura.request_size import A_PICTURE, request_tokens
 from mixtura.thoughts import Splitter
 from mixtura.tool_calls import CallPiece, ToolCallAssembly
@@ -63,10 +64,13 @@ def request_json(request: Request, model: str) -> JsonObject:
 
 def _is_anthropics(thinking: Any) -> bool:
     """Whether *thinking* is told as only Anthropic's API has it: others take a switch at most."""
-    if not isinstance(thinking, dict):
-        return False
-    switch = thinking.get("type") in ("enabled", "disabled", "auto")
-    return "budget_tokens" in thinking or not switch
+    match thinking:
+        case {"budget_tokens": _}:
+            return True
+        case {"type": kind}:
+            return kind not in ("enabled", "disabled", "auto")
+        case _:
+            return False
 
 
 def left_out(request: Request) -> list[str]:
@@ -227,6 +231,7 @@ class Fresh(msgspec.Struct, gc=False):
     text: str = ""
     thought: str = ""
     pieces: int = 1
+    calls: list[ToolPiece] = []
 
 
 class Assembly:
@@ -240,7 +245,8 @@ class Assembly:
 
     __slots__ = (
         "_calls", "_came", "_finished", "_left_out", "_logprobs", "_pieces", "_redactor",
-        "_refusal", "_refusals", "_safe_text", "_safe_thought", "_split", "_texts", "_thoughts",
+        "_refusal", "_refusals", "_safe_calls", "_safe_text", "_safe_thought", "_split", "_texts",
+        "_thoughts",
         "_wrote", "doubts", "finish_reason", "shown", "turned", "usage",
     )  # fmt: skip
 
@@ -256,6 +262,7 @@ class Assembly:
         self._redactor = current()
         self._safe_text = self._redactor.stream()
         self._safe_thought = self._redactor.stream()
+        self._safe_calls: dict[int, Stream] = {}
         self._split = Splitter(inside=inside)
         self._texts: list[str] = []
         self._thoughts: list[str] = []
@@ -354,8 +361,21 @@ class Assembly:
             text = self._safe_text.feed("".join(self._refusals))
             self._refusal.append(text)
         self._refusals.clear()
+        calls = self._fresh_calls() if self._came and self._calls else []
         self._came = False
-        return Fresh(text, thought, max(pieces, 1))
+        return Fresh(text, thought, max(pieces, 1), calls)
+
+    def _fresh_calls(self, *, ended: bool = False) -> list[ToolPiece]:
+        """Pieces of calls without a secret in them."""
+        pieces: list[ToolPiece] = []
+        hide = self._redactor
+        for call in self._calls.fresh(ended=ended):
+            begins = call.place not in self._safe_calls
+            safe = self._safe_calls.setdefault(call.place, hide.stream())
+            text = safe.feed(call.arguments) + (safe.finish() if call.over else "")
+            if text or begins:
+                pieces.append(ToolPiece(call.place, hide.text(call.id), hide.text(call.name), text))
+        return pieces
 
     def finish(self) -> Fresh | None:
         """
@@ -365,6 +385,7 @@ class Assembly:
             return None
         self._finished = True
         fresh = self.fresh() or Fresh()
+        fresh.calls = [*fresh.calls, *self._fresh_calls(ended=True)]
         if more := self._safe_thought.finish():
             self._split.thought.append(more)
             fresh.thought += more
@@ -377,7 +398,9 @@ class Assembly:
                 fresh.thought, fresh.text = fresh.thought + thought, fresh.text + text
         thought, text = self._split.finish(stopped=ending(self.finish_reason) != "length")
         thought, text = fresh.thought + thought, fresh.text + text
-        return Fresh(text, thought, fresh.pieces) if thought or text else None
+        if not (thought or text or fresh.calls):
+            return None
+        return Fresh(text, thought, fresh.pieces, fresh.calls)
 
     def _take(self, delta: Delta) -> None:
         """What is not simply text."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from mixtura.errors import MalformedError
+from mixtura.events import ToolPiece
 from mixtura.sampling_words import costly_words, further_words
 from mixtura.server.bodies import (
     NotEmpty,
@@ -22,7 +23,8 @@ from mixtura.server.bodies import (
     used,
 )
 from mixtura.server.dialect import KEEP_ALIVE, About, Call, Refused, Wish, event_frame
-from mixtura.types import Completion, Json, Request, Sampling
+from mixtura.server.streamed_calls import StreamedCalls
+from mixtura.types import Completion, Json, Request, Sampling, ToolCall
 from mixtura.wire import message_from_json
 
 MOST_ANSWERS = 16
@@ -284,14 +286,12 @@ def _choice(index: int, answer: Completion) -> dict[str, Any]:
 
 
 def _calls(answer: Completion) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": call.id,
-            "type": "function",
-            "function": {"name": call.name, "arguments": call.arguments},
-        }
-        for call in named_calls(answer, "call_")
-    ]
+    return list(map(_call, named_calls(answer, "call_")))
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"id": call.id, "type": "function", "function": function}
 
 
 def usage(answers: Sequence[Completion]) -> dict[str, Any]:
@@ -318,6 +318,7 @@ class ChatWriter:
             "system_fingerprint": None,
         }
         self._held: dict[str, Any] | None = None
+        self._calls = [StreamedCalls("call_") for _ in range(call.n)]
         # A token's frame is this head, its text and a tail: nothing else is encoded for it.
         head = msgspec.json.encode(self._head)[:-1]
         tail = b',"usage":null' if call.usage_in_stream else b""
@@ -337,14 +338,33 @@ class ChatWriter:
             + b'},"logprobs":null,"finish_reason":null}]}\n\n'
         )
 
+    def tool(self, choice: int, piece: ToolPiece) -> bytes:
+        calls = self._calls[choice]
+        begins = calls.begins(piece)
+        call = calls.add(piece)
+        function = {"name": call.name, "arguments": ""}
+        head = {"index": call.place, "id": call.id, "type": "function", "function": function}
+        out = self._chunk(choice, {"tool_calls": [head]}) if begins else b""
+        return out + self._arguments(choice, call.place, piece.arguments)
+
+    def _arguments(self, choice: int, place: int, text: str) -> bytes:
+        if not text:
+            return b""
+        row = {"index": place, "function": {"arguments": text}}
+        return self._chunk(choice, {"tool_calls": [row]})
+
     def aside(self, data: Json) -> bytes:
         return event_frame(self._head | {"object": "mixtura.event", "mixtura": data})
 
     def finished(self, choice: int, answer: Completion) -> bytes:
         out = self._let_go()
-        if calls := _calls(answer):
-            numbered = [{"index": i} | call for i, call in enumerate(calls)]
-            out += self._chunk(choice, {"tool_calls": numbered})
+        calls = self._calls[choice]
+        missing, left = calls.rest(answer)
+        for sent, rest in missing:
+            out += self._arguments(choice, sent.place, rest)
+        if left:
+            rows = enumerate(map(_call, left), start=len(calls.sent))
+            out += self._chunk(choice, {"tool_calls": [{"index": i} | row for i, row in rows]})
         self._held = self._body(choice, {}, answer.finish_reason)
         return out
 

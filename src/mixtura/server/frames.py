@@ -18,6 +18,7 @@ from mixtura.events import (
     Restarted,
     RunStarted,
     Token,
+    ToolPiece,
 )
 from mixtura.price import Pricer, cost
 from mixtura.text import one_line
@@ -54,7 +55,7 @@ def frame(event: Event, pricer: Pricer) -> dict[str, Any] | None:
         case LayerFinished(layer, answered, asked, at):
             row = {"event": "layer_finished", "at": _at(at), "layer": layer}
             return row | {"answered": answered, "asked": asked}
-        case Completed():
+        case Completed() | ToolPiece():
             return None
 
 
