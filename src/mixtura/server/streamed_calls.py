@@ -61,11 +61,12 @@ class StreamedCalls:
         left = list(named_calls(answer, self._prefix) if calls is None else calls)
         missing: list[tuple[SentCall, str]] = []
         for sent in self.sent:
-            found = next((c for c in left if _goes_on(sent, c)), None)
+            whole = next((c for c in left if _goes_on(sent, c)), None)
+            found = whole or next((c for c in left if c.name == sent.name), None)
             if found is not None:
                 left.remove(found)
             if not sent.over:
-                missing.append((sent, found.arguments[len(sent.arguments) :] if found else ""))
+                missing.append((sent, whole.arguments[len(sent.arguments) :] if whole else ""))
         return missing, [replace(c, id=self._new_id(c, i)) for i, c in enumerate(left)]
 
     def _new_id(self, call: ToolCall, number: int) -> str:
