@@ -16,7 +16,6 @@ from mixtura import (
     EmptyAnswerError,
     ImagePart,
     Message,
-    OtherPart,
     RejectedError,
     Request,
     Sampling,
@@ -82,7 +81,7 @@ def test_max_tokens_is_always_there_and_a_temperature_never_above_one():
     assert body["temperature"] == 1.0
 
 
-def test_every_instruction_is_lifted_and_neighbours_of_one_role_become_one_message():
+def test_instructions_in_front_are_lifted_later_ones_stay_and_neighbours_become_one_message():
     conversation = (
         Message("system", "Be brief."), Message("user", "Why?"), Message("user", "Tell me."),
         Message("developer", "And kind."), Message("assistant", "Because."),
@@ -90,9 +89,9 @@ def test_every_instruction_is_lifted_and_neighbours_of_one_role_become_one_messa
     )  # fmt: skip
     body = sent(Request(conversation))
 
-    assert body["system"] == [text("Be brief."), text("And kind.")]
+    assert body["system"] == [text("Be brief.")]
     assert body["messages"] == [
-        {"role": "user", "content": [text("Why?"), text("Tell me.")]},
+        {"role": "user", "content": [text("Why?"), text("Tell me."), text("And kind.")]},
         {"role": "assistant", "content": [text("Because.")]},
         {"role": "user", "content": [text("Why?")]},
     ]
@@ -163,7 +162,6 @@ def test_a_json_schema_is_asked_for_in_their_way():
     "request_",
     [
         Request(ASK.messages, response_format={"type": "json_object"}),
-        Request((Message("user", (OtherPart({"type": "input_audio"}),)),)),
         Request((Message("user", (ImagePart("file:///etc/passwd"),)),)),
         Request((Message("assistant", "", (ToolCall("1", "look", "[1]"),)),)),
         Request(ASK.messages, tools=(TOOL,), tool_choice={"type": "allowed_tools"}),

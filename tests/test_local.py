@@ -18,6 +18,7 @@ from mixtura import (
     Layer,
     Message,
     Mixture,
+    Noticed,
     Proposal,
     Proposer,
     RejectedError,
@@ -117,11 +118,16 @@ def test_a_conversation_longer_than_the_window_is_a_clear_error(smol):
         run(smol.complete(ask("word " * 5000)))
 
 
-def test_a_picture_for_a_model_that_cannot_see_is_a_clear_error(smol):
+def test_a_local_model_is_told_of_a_picture_that_it_cannot_see_and_so_is_the_person(smol):
     from mixtura import ImagePart
 
-    with pytest.raises(RejectedError, match="image"):
-        run(smol.complete(Request((Message("user", (ImagePart("data:image/png;base64,AA=="),)),))))
+    events: list[object] = []
+    picture = ImagePart("data:image/png;base64,AA==")
+    asked = Request((Message("user", (picture,)),), Sampling(max_tokens=1))
+    run(smol.complete(asked, events.append))
+    assert [event.notice for event in events if isinstance(event, Noticed)] == [
+        "cannot take a picture: a line of text stands in for it"
+    ]
 
 
 def test_the_event_loop_is_not_held_up_while_it_reads_and_writes(smol):

@@ -273,9 +273,9 @@ def test_one_call_at_a_time_is_a_part_of_the_tool_choice_for_anthropic():
 def test_what_an_api_has_no_word_for_is_refused_by_name():
     from mixtura.wire_anthropic import request_json
 
-    with pytest.raises(RejectedError, match="logit_bias") as raised:
-        request_json(replace(ask("q"), extra={"logit_bias": {}}), "m")
-    assert raised.value.parameter == "logit_bias"
+    with pytest.raises(RejectedError, match="logprobs") as raised:
+        request_json(replace(ask("q"), extra={"logprobs": True}), "m")
+    assert raised.value.parameter == "logprobs"
 
 
 def test_a_picture_that_a_tool_brought_follows_in_a_message_of_the_users():

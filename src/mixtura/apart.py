@@ -9,7 +9,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-from mixtura.types import Request
+from mixtura.types import OtherPart, Request, TextPart
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,7 +48,10 @@ def weight(request: Request) -> int:
             return LARGE
         else:
             size += sum(
-                len(getattr(part, "text", "") or getattr(part, "url", "")) for part in content
+                LARGE
+                if isinstance(part, OtherPart)
+                else len(part.text if isinstance(part, TextPart) else part.url)
+                for part in content
             )
         if message.tool_calls:
             if len(message.tool_calls) > MANY:

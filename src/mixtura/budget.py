@@ -14,8 +14,9 @@ from mixtura.errors import ConfigError, StoreBusyError, StoreError
 from mixtura.model import Model, Wrapper, unwrapped
 from mixtura.price import Pricer
 from mixtura.quantities import DOLLARS
+from mixtura.request_size import request_tokens
 from mixtura.roles import Composite, Layer
-from mixtura.types import Charge, Request, Sampling, TextPart, Usage
+from mixtura.types import Charge, Request, Sampling, Usage
 
 LONGEST_ANSWER = 4096
 """Tokens an answer may have when no one says; under a cap this is sent as max_tokens."""
@@ -73,11 +74,7 @@ def _draft(sampling: Sampling) -> int:
 
 
 def _prompt(request: Request) -> int:
-    tools = sum(at_most(str(tool)) for tool in request.tools)
-    said = sum(at_most(m.text) + 16 for m in request.messages)
-    parts = [p for m in request.messages if not isinstance(m.content, str) for p in m.content]
-    images = sum(not isinstance(part, TextPart) for part in parts)
-    return said + tools + images * AN_IMAGE + 16
+    return request_tokens(request, at_most, picture=AN_IMAGE, around=16) + 16
 
 
 def at_most(text: str) -> int:

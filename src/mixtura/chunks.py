@@ -87,6 +87,8 @@ class Delta(msgspec.Struct, gc=False):
     refusal: str | None = None
     tool_calls: list[WireToolCall] | None = None
     function_call: WireFunction | None = None
+    images: Any = None
+    audio: Any = None
     left_out: list[str] | None = None
     """Kinds of parts in its content that are no text: of ours, never sent."""
 

@@ -37,8 +37,17 @@ from mixtura.events import (
     placed,
 )
 from mixtura.model import Model, sees, window
-from mixtura.prompts import Synthesis, blinded, quoted, shown, with_system
+from mixtura.prompts import (
+    NO_PICTURES,
+    Synthesis,
+    blinded,
+    is_blinded,
+    quoted,
+    shown,
+    with_system,
+)
 from mixtura.roles import Aggregator, Layer, Proposer
+from mixtura.sampling_words import FORMS
 from mixtura.similarity import medoid
 from mixtura.types import Charge, Completion, Message, Request
 
@@ -139,6 +148,11 @@ def reading(synthesis: Synthesis, request: Request) -> Show:
         return shown(synthesis, read, proposals, window(model))
 
     return show
+
+
+def stand_in_notices(model: Model, asked: Request) -> tuple[str, ...]:
+    """What is to be said of a request in which text stands in for what *model* cannot see."""
+    return (NO_PICTURES,) if sees(model) is False and is_blinded(asked) else ()
 
 
 class Descent(NamedTuple):
@@ -242,6 +256,8 @@ async def _ask(
         asked = _for_proposer(proposer, whole, draw, answers)
         if emit:
             emit(Asked(model.name, asked, (seat,)))
+            for notice in stand_in_notices(model, asked):
+                emit(Noticed(model.name, notice, (seat,)))
         answer = await model.complete(asked, inner)
     except ModelError as error:
         failed = error
@@ -423,6 +439,8 @@ class _LastLayer:
             request = replace(request, sampling=sampling)
             if self._emit:
                 self._emit(Asked(model.name, request))
+                for notice in stand_in_notices(model, request):
+                    self._emit(Noticed(model.name, notice))
             answer = await model.complete(request, self._emit)
         except asyncio.CancelledError as left:
             bill(left, *self._paid)
@@ -473,7 +491,7 @@ class _LastLayer:
 def _free_text(request: Request) -> bool:
     """Whether any good text answers *request*: no tools, no form, nothing counted on."""
     form = (request.response_format or {}).get("type", "text")
-    return form == "text" and not request.tools and not request.extra.get("logprobs")
+    return form == "text" and not request.tools and not any(map(request.extra.get, FORMS))
 
 
 def _subsets(proposals: Sequence[Completion]) -> Sequence[Sequence[Completion]]:

@@ -59,6 +59,22 @@ class Token(msgspec.Struct, frozen=True, gc=False):
 
 
 @dataclass(frozen=True, slots=True)
+class ToolPiece:
+    """
+    A piece of a tool call's arguments as it came, or the call's beginning (then it is empty).
+
+    *index* counts the calls of the answer. They come one after the other: no piece of a call
+    follows the first of the next.
+    """
+
+    index: int
+    id: str
+    name: str
+    arguments: str
+    at: Place = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Restarted:
     """A call begins anew, before anyone outside saw its answer; its tokens so far are void."""
 
@@ -142,6 +158,7 @@ Event = (
     RunStarted
     | Asked
     | Token
+    | ToolPiece
     | Restarted
     | Noticed
     | Recalled

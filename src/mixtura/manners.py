@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from functools import partial
+from typing import TypeVar
 
+from mixtura import message_shapes
 from mixtura.budget import REQUESTS
 from mixtura.catalog import Quirks
 from mixtura.chunks import JsonObject
 from mixtura.clocks import one_call
 from mixtura.errors import MalformedError, ModelError, RejectedError, bill, leave
 from mixtura.events import Emit, Noticed, Restarted, Token
-from mixtura.prompts import NOT_SEEN
+from mixtura.part_forms import CACHE_MARK
+from mixtura.prompts import NO_PICTURES
 from mixtura.quantities import excerpt, output_limit
 from mixtura.redaction import current
+from mixtura.sampling_words import SOFT
 from mixtura.types import Charge, Request
 from mixtura.wire import Assembly, Fresh
 
@@ -26,14 +30,32 @@ _OTHER_NAME = {
     "max_tokens": "max_completion_tokens",
     "max_completion_tokens": "max_tokens",
 }
-_SYSTEM, _DEVELOPER, _PICTURES = "the role system", "the role developer", "pictures"
+_SYSTEM, _DEVELOPER = "the role system", "the role developer"
+_LATER_SYSTEM = "later instructions"
+_CACHE_MARKS, _LISTS = "cache marks", "texts in parts"
+
+
+def _as_system(messages: Sequence[JsonObject]) -> list[JsonObject]:
+    return [m | {"role": "system"} if m["role"] == "developer" else m for m in messages]
+
+
+_SHAPES: Mapping[str, Callable[[list[JsonObject]], list[JsonObject]]] = {
+    _DEVELOPER: _as_system,
+    _LATER_SYSTEM: message_shapes.gathered,
+    _SYSTEM: message_shapes.in_users_words,
+    **{k: partial(message_shapes.without_kind, kind=k) for k in message_shapes.KINDS},
+    _CACHE_MARKS: message_shapes.without_cache_marks,
+    _LISTS: message_shapes.with_plain_texts,
+}
+"""What a model may refuse in messages, and how it is done without; in the order of doing."""
 _MAY_GO = (
     "temperature", "top_p", "stop", "stop_sequences", "seed", "stream_options", "stream",
     "max_tokens", "max_completion_tokens", "reasoning_effort", "top_k", "verbosity",
+    *sorted(SOFT - {"reasoning_effort", "top_k", "verbosity", "parallel_tool_calls"}),
 )  # fmt: skip
 """What an answer is possible without. Tools and response formats are not among them."""
-LESSONS = len(_MAY_GO) + 3
-"""Refusals that one call learns from at most: each parameter, the two roles and pictures once."""
+LESSONS = 16
+"""Refusals that one call learns from at most; the next call knows them and learns more."""
 
 _NOT_TAKEN = re.compile(
     r"not (?:\w+ )?(?:supported?|allowed|permitted|recogni[sz]ed|accepted|available|enabled)"
@@ -54,14 +76,18 @@ _NO_ROLE = re.compile(
     r"(system|developer)['\"` ]*(?:role|message|instruction|prompt)?s?\b.{0,40}"
     r"\bnot (?:be )?(?:supported|enabled|allowed|permitted)"
     r"|(?:not|n't) support ['\"`]?(system|developer)|roles must alternate user/assistant"
-    r"|only user and assistant roles",
+    r"|only user and assistant roles|should be '(?:user|assistant)' or '(?:user|assistant)'"
+    r"|first message must (?:be|have)\b.{0,30}\buser",
     re.IGNORECASE | re.DOTALL,
 )
-_NO_PICTURES = re.compile(
-    r"(?:not|n't) support(?:ed)?(?: \w+)? (?:image|picture|vision|multi-?modal)"
-    r"|(?:images?|vision|image[ _](?:url|input|content)s?)['\"` ]*(?:\w+ )?(?:is|are)? ?not "
-    r"(?:supported|enabled|allowed)|not a multi-?modal model|support image input"
-    r"|unknown variant ['\"`]image_url|mmproj",
+_NO_LISTS = re.compile(
+    r"content\b.{0,60}\b(?:a |valid )?string|invalid type: sequence, expected a string"
+    r"|messages\b.{0,40}\b(?:value )?(?:must|should) be a (?:valid )?string",
+    re.IGNORECASE | re.DOTALL,
+)
+_ABOUT_ROLES = re.compile(
+    r"\b(?:system|developer|roles?|instructions?)\b|alternat|\b(?:first|last) message\b"
+    r"|\border of (?:the )?messages|\bmessage order",
     re.IGNORECASE,
 )
 
@@ -70,7 +96,15 @@ _NOTICES = {
     "stream": "does not stream: its answers come in one piece",
     _SYSTEM: "takes no system message: its text goes in front of the first user message",
     _DEVELOPER: "takes no developer message: it is sent as a system message",
-    _PICTURES: "sees no pictures: a line of text stands in for each",
+    _LATER_SYSTEM: "takes instructions in one message in front: later ones are moved",
+    "pictures": NO_PICTURES,
+    **{
+        kind: f"takes no {kind}: a line of text stands in for each"
+        for kind in message_shapes.KINDS
+        if kind != "pictures"
+    },
+    _CACHE_MARKS: "takes no marks for a cache: left out",
+    _LISTS: "takes no texts in parts: they are joined",
 }
 
 
@@ -102,15 +136,20 @@ class Manners:
     async def _ask(
         self, body: JsonObject, send: Callable[[JsonObject], Awaitable[T]], emit: Emit | None
     ) -> T:
+        guess: str | None = None
         for _ in range(LESSONS):
             fitting = self.applied(body)
             self._say(body, fitting, emit)
             try:
                 return await send(fitting)
             except RejectedError as error:
+                if guess == str(error):  # the same again: it was about something else
+                    self._refused.discard(_LATER_SYSTEM)
+                known = _LATER_SYSTEM in self._refused
                 self._learn(error, fitting)
                 if self.applied(body) == fitting:
                     raise
+                guess = None if known or _LATER_SYSTEM not in self._refused else str(error)
         return await send(self.applied(body))
 
     def applied(self, body: JsonObject) -> JsonObject:
@@ -124,25 +163,16 @@ class Manners:
             fitting[taken] = min(value, self._most) if bounded else value
         if "stream" not in fitting:
             fitting.pop("stream_options", None)
-        if "messages" in fitting and self._refused & {_SYSTEM, _DEVELOPER}:
-            fitting["messages"] = self._roles(fitting["messages"])
-        if "messages" in fitting and _PICTURES in self._refused:
-            fitting["messages"] = [_without_pictures(m) for m in fitting["messages"]]
+        if "messages" in fitting and self._refused & _SHAPES.keys():
+            fitting["messages"] = self._shaped(fitting["messages"])
         return fitting
 
-    def _roles(self, messages: list[JsonObject]) -> list[JsonObject]:
-        if _SYSTEM not in self._refused:
-            return [m | {"role": "system"} if m["role"] == "developer" else m for m in messages]
-        instructions = [m for m in messages if m["role"] in ("system", "developer")]
-        others = [m for m in messages if m["role"] not in ("system", "developer")]
-        text = "\n\n".join(_text(m["content"]) for m in instructions)
-        first = next((i for i, m in enumerate(others) if m["role"] == "user"), None)
-        if not text:
-            return others
-        if first is None:
-            return [{"role": "user", "content": text}, *others]
-        others[first] = others[first] | {"content": _prefixed(text, others[first]["content"])}
-        return others
+    def _shaped(self, messages: list[JsonObject]) -> list[JsonObject]:
+        """The messages in the form that this model takes."""
+        for name, shape in _SHAPES.items():
+            if name in self._refused:
+                messages = shape(messages)
+        return messages
 
     # ---- learning
 
@@ -150,26 +180,43 @@ class Manners:
         if type(error) is not RejectedError or error.status not in (400, 422) or error.charges:
             return
         said = str(error)
-        if _NO_PICTURES.search(said) and any(map(_pictured, sent.get("messages", ()))):
-            self._refused.add(_PICTURES)
-        elif role := self._role(error, said, sent):
-            self._refused.add(role)
+        if shape := self._shape(error, said, sent.get("messages", ())):
+            self._refused.add(shape)
         elif (name := self._parameter(error, said, sent)) is None:
-            return
+            self._learn_place(said, sent.get("messages", ()))
         elif name in _OTHER_NAME and (most := _smaller(said, sent[name])):
             self._most = most
         elif name not in self._needed and not _OUT_OF_RANGE.search(said):
             self._refused.add(name)
 
-    def _role(self, error: RejectedError, said: str, sent: JsonObject) -> str | None:
+    def _learn_place(self, said: str, messages: Sequence[JsonObject]) -> None:
+        """
+        Whoever complains about instructions or roles, in whatever words, is asked once more with
+        the instructions in front.
+        """
+        if _ABOUT_ROLES.search(said) and message_shapes.is_scattered(messages):
+            self._refused.add(_LATER_SYSTEM)
+
+    def _shape(self, error: RejectedError, said: str, messages: Sequence[JsonObject]) -> str | None:
+        """What of the messages' form the error is about."""
+        if kind := message_shapes.refused_kind(said, messages):
+            return kind
+        if CACHE_MARK in said and message_shapes.has_cache_marks(messages):
+            return _CACHE_MARKS
+        if _NO_LISTS.search(said) and message_shapes.has_listed_texts(messages):
+            return _LISTS
+        return self._role(error, said, messages)
+
+    def _role(self, error: RejectedError, said: str, messages: Sequence[JsonObject]) -> str | None:
         about_role = error.parameter is not None and error.parameter.endswith("role")
-        found = _NO_ROLE.search(said)
-        if not found and not about_role:
+        if not _NO_ROLE.search(said) and not about_role:
             return None
-        roles = {m["role"] for m in sent.get("messages", ())}
+        roles = {m["role"] for m in messages}
         if "developer" in roles and "developer" in said.lower():
             return _DEVELOPER
-        return _SYSTEM if roles & {"system", "developer"} else None
+        if message_shapes.is_scattered(messages):
+            return _LATER_SYSTEM
+        return _SYSTEM if roles & set(message_shapes.SYSTEM_ROLES) else None
 
     def _parameter(self, error: RejectedError, said: str, sent: JsonObject) -> str | None:
         """Which of the parameters that were sent the error is about."""
@@ -196,7 +243,7 @@ class Manners:
     def _unsaid(self, body: JsonObject, fitting: JsonObject) -> Iterator[str]:
         for name in sorted(self._refused - self._said):
             other = _OTHER_NAME.get(name)
-            if name in body or other in body or name in (_SYSTEM, _DEVELOPER, _PICTURES):
+            if name in body or other in body or name in _SHAPES:
                 self._said.add(name)
                 yield (
                     f"takes {other} instead of {name}"
@@ -211,6 +258,13 @@ class Manners:
                 yield bound
 
 
+def notice_all(model: str, notices: Iterable[str], emit: Emit | None) -> None:
+    """Say what a call to *model* goes without."""
+    for notice in notices:
+        if emit is not None:
+            emit(Noticed(model, notice))
+
+
 def told(so_far: Assembly, fresh: Fresh | None, emit: Emit | None) -> None:
     """Report what came of an answer."""
     if fresh is None or emit is None:
@@ -220,6 +274,9 @@ def told(so_far: Assembly, fresh: Fresh | None, emit: Emit | None) -> None:
     if fresh.text:
         so_far.shown = so_far.shown or not fresh.text.isspace()
         emit(Token(fresh.text, pieces=fresh.pieces))
+    for piece in fresh.calls:
+        so_far.shown = True
+        emit(piece)
 
 
 def told_anew(model: str, request: Request, emit: Emit | None) -> None:
@@ -283,34 +340,6 @@ def _settled(error: ModelError, model: str, request: Request, so_far: Assembly) 
     if so_far.begun and not error.charges:
         error.paid(so_far.charge(model, request, failed=True))
     return error
-
-
-def _is_picture(part: Any) -> bool:
-    return isinstance(part, dict) and part.get("type") in ("image_url", "image")  # pyright: ignore
-
-
-def _pictured(message: JsonObject) -> bool:
-    content = message.get("content")
-    return isinstance(content, list) and any(map(_is_picture, content))  # pyright: ignore
-
-
-def _without_pictures(message: JsonObject) -> JsonObject:
-    if not _pictured(message):
-        return message
-    stand_in = {"type": "text", "text": NOT_SEEN}
-    return message | {"content": [stand_in if _is_picture(p) else p for p in message["content"]]}
-
-
-def _text(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    return "".join(part.get("text", "") for part in content)
-
-
-def _prefixed(text: str, content: Any) -> Any:
-    if isinstance(content, str):
-        return f"{text}\n\n{content}" if content else text
-    return [{"type": "text", "text": text}, *content]
 
 
 def _smaller(said: str, sent: int) -> int | None:

@@ -12,6 +12,9 @@ from importlib import resources
 
 from mixtura.control_tokens import inert_json, inert_text
 from mixtura.errors import ContextOverflowError
+from mixtura.part_forms import NOT_SEEN as NOT_SEEN
+from mixtura.part_forms import with_stand_ins
+from mixtura.request_size import request_tokens
 from mixtura.turns import split
 from mixtura.types import Completion, ImagePart, Json, Message, Part, Request, TextPart
 
@@ -29,9 +32,16 @@ def envelope(request: Request, proposals: Sequence[Completion]) -> Request:
     Show the proposals as fenced JSON data after the conversation.
 
     The history stays as it was, byte for byte, so that prompt caches hold; proposals
-    never enter the system message and carry no model names.
+    never enter the system message and carry no model names. Beside tools, a call may be the
+    best reply, and the text says so.
     """
-    return template(_shipped("envelope.md"))(request, proposals)
+    name = "envelope_tools.md" if may_call(request) else "envelope.md"
+    return _layout(_shipped(name))(request, proposals)
+
+
+def may_call(request: Request) -> bool:
+    """Whether whoever answers can call a tool."""
+    return bool(request.tools) and request.tool_choice != "none"
 
 
 def paper(request: Request, proposals: Sequence[Completion]) -> Request:
@@ -45,7 +55,12 @@ def paper(request: Request, proposals: Sequence[Completion]) -> Request:
         return request
     numbered = "\n".join(f"{i}. {inert_text(p.text)}" for i, p in enumerate(proposals, start=1))
     text = _fill(_shipped("paper.md"), {"proposals": numbered, "count": str(len(proposals))})
-    return with_system(request, text.rstrip("\n"))
+    return with_system(request, text.rstrip("\n") + _beside_tools(request))
+
+
+def _beside_tools(request: Request) -> str:
+    """What is added to an instruction that knows of no tools, where there are some."""
+    return "\n\n" + _shipped("beside_tools.md").rstrip("\n") if may_call(request) else ""
 
 
 def ranking(request: Request, proposals: Sequence[Completion]) -> Request:
@@ -81,6 +96,22 @@ def template(text: str) -> Synthesis:
             " only proposals, fence, count and question exist"
         )
 
+    layout = _layout(text)
+
+    def show(request: Request, proposals: Sequence[Completion]) -> Request:
+        shown = layout(request, proposals)
+        return (
+            _appended(shown, note)
+            if proposals and (note := _beside_tools(request).strip())
+            else shown
+        )
+
+    return show
+
+
+def _layout(text: str) -> Synthesis:
+    """The envelope with an instruction that is known to be right."""
+
     def show(request: Request, proposals: Sequence[Completion]) -> Request:
         if not proposals:
             return request
@@ -97,8 +128,6 @@ def template(text: str) -> Synthesis:
 
 
 # ---- who may not act, who cannot see
-
-NOT_SEEN = "[A picture is here that you cannot see. Say so if the answer depends on it.]"
 
 
 def advised(request: Request) -> Request:
@@ -138,15 +167,17 @@ def _told(messages: Sequence[Message]) -> tuple[Message, ...]:
         if message.role == "tool":
             name = names.get(message.tool_call_id or "", "a tool")
             said = TextPart(inert_text(f"[{name} returned]\n{message.text}"))
-            pictures = tuple(p for p in _parts(message) if isinstance(p, ImagePart))
-            content = (said, *pictures) if pictures else said.text
+            others = _not_text(message)
+            content = (said, *others) if others else said.text
             message = Message("user", content)  # noqa: PLW2901
         elif message.tool_calls:
             calls = "\n".join(
                 inert_text(f"[called {c.name} with {c.arguments}]") for c in message.tool_calls
             )
-            said = f"{message.text}\n\n{calls}" if message.text else calls
-            message = replace(message, content=said, tool_calls=())  # noqa: PLW2901
+            text = f"{message.text}\n\n{calls}" if message.text else calls
+            others = _not_text(message)
+            content = (*others, TextPart(text)) if others else text
+            message = replace(message, content=content, tool_calls=())  # noqa: PLW2901
         if told and told[-1][0].role == message.role != "system":
             told[-1].append(message)
         else:
@@ -171,17 +202,20 @@ def _as_one(messages: Sequence[Message]) -> Message:
 
 def blinded(request: Request) -> Request:
     """The request for a model that sees no pictures: a line of text stands in for each."""
-    if not any(isinstance(p, ImagePart) for m in request.messages for p in _parts(m)):
-        return request
-    return replace(request, messages=tuple(map(_without_pictures, request.messages)))
+    return with_stand_ins(request, lambda part: not isinstance(part, ImagePart))[0]
 
 
-def _without_pictures(message: Message) -> Message:
-    parts = _parts(message)
-    if not any(isinstance(part, ImagePart) for part in parts):
-        return message
-    shown = tuple(TextPart(NOT_SEEN) if isinstance(p, ImagePart) else p for p in parts)
-    return replace(message, content=shown)
+NO_PICTURES = "sees no pictures: a line of text stands in for each"
+
+
+def is_blinded(request: Request) -> bool:
+    """Whether a line of text stands in for a picture."""
+    seen = (part for message in request.messages for part in _parts(message))
+    return any(isinstance(part, TextPart) and part.text == NOT_SEEN for part in seen)
+
+
+def _not_text(message: Message) -> tuple[Part, ...]:
+    return tuple(part for part in _parts(message) if not isinstance(part, TextPart))
 
 
 def _parts(message: Message) -> tuple[Part, ...]:
@@ -214,7 +248,7 @@ def room(request: Request, window: int) -> int:
     What is left after the conversation and the answer (max_tokens, else a quarter of the
     window up to 4,096). Negative when the conversation alone does not fit.
     """
-    asked = sum(tokens(message.text) + 8 for message in request.messages)
+    asked = request_tokens(request, tokens)
     most = request.sampling.max_tokens or min(window // 4, 4096)
     return window - asked - max(most, LEAST_ROOM_FOR_ANSWER)
 

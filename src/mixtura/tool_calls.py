@@ -22,10 +22,21 @@ class CallPiece:
     """Text, or an object where the upstream parsed it already."""
 
 
+@dataclass(frozen=True, slots=True)
+class FreshCall:
+    """What came of the call number *place*; *over*: there will be no more of it."""
+
+    place: int
+    id: str
+    name: str
+    arguments: str
+    over: bool
+
+
 class _Call:
     """A call as far as it came."""
 
-    __slots__ = ("arguments", "delta", "id", "index", "name", "whole")
+    __slots__ = ("arguments", "delta", "fresh", "id", "index", "name", "whole")
 
     def __init__(self, index: int | None, delta: int) -> None:
         self.index = index
@@ -33,6 +44,8 @@ class _Call:
         """The delta that its last piece came in."""
         self.id = self.name = ""
         self.arguments: list[str] = []
+        self.fresh: list[str] = []
+        """Arguments that no one has asked for yet."""
         self.whole: str = ""
         """Arguments that came as an object, as JSON."""
 
@@ -67,13 +80,15 @@ class ToolCallAssembly:
     every piece, or send a whole call at once.
     """
 
-    __slots__ = ("_by_id", "_by_index", "_calls", "_deltas")
+    __slots__ = ("_by_id", "_by_index", "_calls", "_deltas", "_place")
 
     def __init__(self) -> None:
         self._calls: list[_Call] = []
         self._by_index: dict[int, _Call] = {}
         self._by_id: dict[str, _Call] = {}
         self._deltas = 0
+        self._place = 0
+        """The call that is looked at next: all before it are over."""
 
     def __bool__(self) -> bool:
         return bool(self._calls)
@@ -109,6 +124,24 @@ class ToolCallAssembly:
         if index is not None:
             self._by_index[index] = call
         return call
+
+    def fresh(self, *, ended: bool = False) -> list[FreshCall]:
+        """
+        What came since this was last asked, call by call: of a later one nothing is told before
+        the one before it is whole, since servers may go back to that.
+        """
+        found: list[FreshCall] = []
+        while self._place < len(self._calls):
+            call = self._calls[self._place]
+            over = ended or (self._place + 1 < len(self._calls) and call.complete)
+            if call.name and (call.fresh or over):
+                text = "".join(call.fresh) if call.arguments else call.whole if over else ""
+                call.fresh.clear()
+                found.append(FreshCall(self._place, call.id, call.name, text, over))
+            if not over:
+                break
+            self._place += 1
+        return found
 
     def calls(self, *, empty: str = "") -> tuple[ToolCall, ...]:
         """The calls by now; *empty* stands for arguments that never came."""
@@ -165,6 +198,7 @@ def _extend(call: _Call, piece: CallPiece) -> None:
     if isinstance(said, str):
         if said and not (piece.name and call.complete and said == call.text):
             call.arguments.append(said)
+            call.fresh.append(said)
     elif said is not None:
         call.whole = _json(said)
 

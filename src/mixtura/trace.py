@@ -21,6 +21,7 @@ from mixtura.events import (
     RunStarted,
     Seat,
     Token,
+    ToolPiece,
 )
 from mixtura.price import Pricer, cost
 from mixtura.types import Charge, Completion, Request, Usage, total
@@ -143,6 +144,9 @@ def _update(call: Call, event: Event, seconds: float) -> None:
                 call.first_token = seconds
             if not reasoning:
                 call.pieces.append(text)
+        case ToolPiece():
+            if call.first_token is None:
+                call.first_token = seconds
         case Restarted():
             call.restarts += 1
             call.pieces.clear()

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
-from mixtura.types import Completion, Message, Request
-from mixtura.wire import fingerprint
+from mixtura.part_forms import parts_of
+from mixtura.types import Completion, ImagePart, Message, OtherPart, Request
+from mixtura.wire import fingerprint_json
 
 Shape = Sequence[Sequence[str]]
 """A mixture's models, layer by layer."""
+
+
+class _Store:
+    """What any conversations keep, the oldest first."""
+
+    def __init__(self, most: int, letters: int) -> None:
+        self.most = most
+        self.letters = letters
+        self.kept: OrderedDict[str, Sequence[Completion]] = OrderedDict()
 
 
 class Turns:
@@ -20,53 +32,89 @@ class Turns:
     """
 
     def __init__(self, most: int = 256, letters: int = 16_000_000) -> None:
-        self._most = most
-        self._letters = letters
-        self._kept: OrderedDict[str, Sequence[Completion]] = OrderedDict()
+        self._store = _Store(most, letters)
+        self._owner = ""
+
+    def owned_by(self, owner: str) -> Turns:
+        """The same turns, of which *owner* finds those that it put there itself."""
+        own = Turns()
+        own._store, own._owner = self._store, f"{owner}\n"
+        return own
 
     def get(self, key: str) -> Sequence[Completion] | None:
-        if key in self._kept:
-            self._kept.move_to_end(key)
-        return self._kept.get(key)
+        kept, key = self._store.kept, self._owner + key
+        if key in kept:
+            kept.move_to_end(key)
+        return kept.get(key)
 
     def put(self, key: str, proposals: Sequence[Completion]) -> None:
-        self._letters -= _letters(proposals) - _letters(self._kept.get(key, ()))
-        self._kept[key] = proposals
-        self._kept.move_to_end(key)
-        while self._kept and (len(self._kept) > self._most or self._letters < 0):
-            self._letters += _letters(self._kept.popitem(last=False)[1])
+        store, key = self._store, self._owner + key
+        store.letters -= _letters(proposals) - _letters(store.kept.get(key, ()))
+        store.kept[key] = proposals
+        store.kept.move_to_end(key)
+        while store.kept and (len(store.kept) > store.most or store.letters < 0):
+            store.letters += _letters(store.kept.popitem(last=False)[1])
 
 
 def _letters(proposals: Sequence[Completion]) -> int:
     return sum(len(proposal.text) + len(proposal.reasoning) for proposal in proposals)
 
 
+# ---- where a turn begins
+
+_SYSTEM = ("system", "developer")
+_REMINDER = re.compile(
+    r"<((?:system|context|token|environment|budget)[-_:]?"
+    r"(?:reminder|warning|notice|note|info|usage|details|token_budget)|reminder)\b[^>]{0,200}>",
+    re.IGNORECASE,
+)
+"""Opens what a front end puts between a user's words, another text at every step."""
+
+
 def split(request: Request) -> tuple[Request, tuple[Message, ...]]:
     """
-    The request up to its turn's question, and what tools have brought since.
+    The request up to its turn's question, and what has come since: what tools brought, and what
+    the front end told the model about.
 
-    The second is empty unless tools' results are the last that was said. What a user says
-    right after one belongs to it: front ends put their reminders there.
+    The second is empty where an assistant's words are the last. What a user says right after a
+    tool's result belongs to that: front ends put their reminders there.
     """
     messages = request.messages
-    asked = [
-        i
-        for i, m in enumerate(messages)
-        if m.role == "user" and (i == 0 or messages[i - 1].role != "tool")
-    ]
-    if not asked or not _since_tools(messages[asked[-1] + 1 :]):
+    place = _question(messages)
+    rest = messages[place + 1 :]
+    if not rest or rest[-1].role == "assistant" or not (_calls_tools(rest) or _tells_only(rest)):
         return request, ()
-    return replace(request, messages=messages[: asked[-1] + 1]), messages[asked[-1] + 1 :]
+    return replace(request, messages=messages[: place + 1]), rest
 
 
-def _since_tools(rest: Sequence[Message]) -> bool:
-    """Whether *rest* ends in tools' results, with or without a word of the user's."""
-    return any(m.role == "tool" for m in rest) and rest[-1].role != "assistant"
+def _question(messages: Sequence[Message]) -> int:
+    """Where the user's newest question stands; the last message where there is none."""
+    asked: int | None = None
+    reminded: int | None = None
+    before = ""
+    for place, message in enumerate(messages):
+        if message.role in _SYSTEM:
+            continue
+        tells = message.role == "user" and not (_words(message) or _others(message))
+        if message.role == "user" and before != "tool":
+            asked, reminded = (asked, place) if tells else (place, reminded)
+        if not (tells and before == "tool"):
+            before = message.role
+    found = reminded if asked is None else asked
+    return len(messages) - 1 if found is None else found
+
+
+def _calls_tools(rest: Sequence[Message]) -> bool:
+    return any(message.role == "tool" for message in rest)
+
+
+def _tells_only(rest: Sequence[Message]) -> bool:
+    return all(message.role in (*_SYSTEM, "user") for message in rest)
 
 
 def kept(turns: Turns | None, request: Request, shape: Shape) -> Sequence[Completion] | None:
     """This turn's proposals, when tools were called since they were made."""
-    if turns is None or not split(request)[1]:
+    if turns is None or not _calls_tools(split(request)[1]):
         return None
     return turns.get(turn_key(request, shape))
 
@@ -79,7 +127,101 @@ def keep(
         turns.put(turn_key(request, shape), proposals)
 
 
+# ---- the key of a turn
+
+
 def turn_key(request: Request, shape: Shape) -> str:
-    """The same text for every call of one turn to mixtures of one shape."""
-    asked, _ = split(request)
-    return fingerprint(asked, repr(shape))
+    """
+    The same text for every call of one turn to mixtures of one shape.
+
+    It rests on what people, models and tools had said when the question was asked, and on the
+    instructions in front of it, but for what changes in those from call to call: times, counts,
+    random marks. How to answer (sampling, tools, marks for a cache) is no part of it.
+    """
+    messages = request.messages[: _question(request.messages) + 1]
+    first = next((i for i, m in enumerate(messages) if m.role not in _SYSTEM), len(messages))
+    instructions = "\n\n".join(message.text for message in messages[:first])
+    said = [_said(message) for message in messages[first:] if message.role not in _SYSTEM]
+    return fingerprint_json(
+        {
+            "instructions": stable_words(instructions),
+            "said": [row for row in said if any(row[1:])],
+            "shape": repr(shape),
+            "seed": request.sampling.seed,
+            "draw": request.draw,
+        }
+    )
+
+
+def _said(message: Message) -> list[Any]:
+    calls = [[call.name, call.arguments] for call in message.tool_calls]
+    return [message.role, _words(message), _others(message), calls]
+
+
+def _words(message: Message) -> str:
+    text = "\n".join(p.text for p in parts_of(message) if not isinstance(p, ImagePart | OtherPart))
+    return " ".join(_without_reminders(text).split()) if message.role == "user" else text.strip()
+
+
+def _others(message: Message) -> list[Any]:
+    """Its pictures and files."""
+    parts = (part for part in parts_of(message) if isinstance(part, ImagePart | OtherPart))
+    return [[part.url] if isinstance(part, ImagePart) else dict(part.raw) for part in parts]
+
+
+def _without_reminders(text: str) -> str:
+    kept: list[str] = []
+    at = 0
+    folded = ""
+    unclosed: set[str] = set()
+    for opening in _REMINDER.finditer(text):
+        closing = f"</{opening[1].lower()}>"
+        if opening.start() < at or closing in unclosed:
+            continue
+        folded = folded or _folded(text)
+        end = folded.find(closing, opening.end())
+        if end < 0:
+            unclosed.add(closing)
+            continue
+        kept.append(text[at : opening.start()])
+        at = end + len(closing)
+    return " ".join((*kept, text[at:])) if kept else text
+
+
+def _folded(text: str) -> str:
+    """In lower case, letter for letter."""
+    return text.lower() if text.isascii() else re.sub("[A-Z]", lambda m: m[0].lower(), text)
+
+
+_HEADER = re.compile(r"^[ \t]*x-[\w-]+[ \t]*:.*$", re.MULTILINE | re.IGNORECASE)
+_VALUE = re.compile(
+    r"\b([\w.-]{0,40}(?:id|session|request|trace|span|nonce|cch|hash|token|uuid|guid|seed|marker?"
+    r"|build|revision|commit|salt)s?[\"']?\s{0,8}[=:]\s{0,8}[\"']?)[^\s\"',;<>]+",
+    re.IGNORECASE,
+)
+_DATE_WORD = re.compile(
+    r"\b(?:(?:mon|tues?|wed(?:nes)?|thu(?:rs?)?|fri|sat(?:ur)?|sun)(?:day)?"
+    r"|jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
+    r"|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?|[ap]m)\b",
+    re.IGNORECASE,
+)
+_TOKEN = re.compile(r"[A-Za-z0-9_.:+/=@%&-]+")
+_MARKS = re.compile("#(?:[ ,:]*#)+")
+_DIGIT = re.compile("[0-9]")
+_RANDOM = re.compile(r"[bcdfghjklmnpqrstvwxz]{6}|(?:[a-z][A-Z].{0,8}){3}", re.DOTALL)
+
+
+def stable_words(instructions: str) -> str:
+    """
+    *instructions* without what a front end changes in them from call to call: reminders, header
+    lines (``x-…: …``), times and dates, whatever has a digit in it, identifiers, random letters.
+    """
+    text = _HEADER.sub(" ", _without_reminders(instructions))
+    text = _DATE_WORD.sub("#", _VALUE.sub(r"\1#", text))
+    words = " ".join(_TOKEN.sub(_stable_token, text).split())
+    return _MARKS.sub("#", words)
+
+
+def _stable_token(token: re.Match[str]) -> str:
+    changes = _DIGIT.search(token[0]) or _RANDOM.search(token[0])
+    return "#" if changes else token[0]

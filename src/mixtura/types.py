@@ -13,17 +13,22 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class TextPart:
-    """A piece of a message that is text."""
+    """
+    A piece of a message that is text; *extra* has what else its API said of it (a mark for a
+    cache, annotations), which goes to a target that takes it and never hides the text.
+    """
 
     text: str
+    extra: Json = field(default_factory=dict[str, Any], hash=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ImagePart:
-    """A picture in a message, by address or as a ``data:`` address."""
+    """A picture in a message, by address or as a ``data:`` address; *extra* as for a text."""
 
     url: str
     detail: str | None = None
+    extra: Json = field(default_factory=dict[str, Any], hash=False)
 
 
 @dataclass(frozen=True, slots=True)

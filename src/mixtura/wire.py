@@ -19,9 +19,12 @@ from mixtura.errors import (
     RejectedError,
     UnavailableError,
 )
+from mixtura.events import ToolPiece
 from mixtura.finish_reasons import ending, read_finish_reason
+from mixtura.part_forms import is_thought, part_from_json, part_json
 from mixtura.quantities import UNSEEN_TOKENS, is_null
-from mixtura.redaction import current
+from mixtura.redaction import Stream, current
+from mixtura.request_size import A_PICTURE, request_tokens
 from mixtura.thoughts import Splitter
 from mixtura.tool_calls import CallPiece, ToolCallAssembly
 from mixtura.types import (
@@ -29,7 +32,6 @@ from mixtura.types import (
     Completion,
     ImagePart,
     Message,
-    OtherPart,
     Part,
     Request,
     TextPart,
@@ -55,28 +57,49 @@ def request_json(request: Request, model: str) -> JsonObject:
         "response_format": request.response_format,
     }
     body.update({key: value for key, value in optional.items() if value is not None})
-    # How long to think is said by an effort here, not by the switch that others have.
-    return body | {k: v for k, v in request.extra.items() if k != "thinking"}
+    if _is_anthropics(request.extra.get("thinking")):
+        return body | {k: v for k, v in request.extra.items() if k != "thinking"}
+    return {**body, **request.extra}
+
+
+def _is_anthropics(thinking: Any) -> bool:
+    """Whether *thinking* is told as only Anthropic's API has it: others take a switch at most."""
+    match thinking:
+        case {"budget_tokens": _}:
+            return True
+        case {"type": kind}:
+            return kind not in ("enabled", "disabled", "auto")
+        case _:
+            return False
+
+
+def left_out(request: Request) -> list[str]:
+    """What of a request chat completions has no word for."""
+    told = request_json(replace(request, messages=()), "")
+    return sorted(name for name in request.extra if name not in told)
 
 
 def _messages_json(messages: Sequence[Message]) -> list[JsonObject]:
-    """Messages; pictures that a tool brought follow in a message of the user's: only there."""
+    """Messages; what a tool brought beside text follows in a message of the user's: only there."""
     rows: list[JsonObject] = []
-    pictures: list[JsonObject] = []
+    below: list[JsonObject] = []
     for message in messages:
-        if message.role != "tool" and pictures:
-            rows.append({"role": "user", "content": pictures})
-            pictures = []
+        if message.role != "tool" and below:
+            rows.append({"role": "user", "content": below})
+            below = []
         row = message_json(message)
         if message.role == "tool" and isinstance(message.content, tuple):
-            found = [part for part in message.content if isinstance(part, ImagePart)]
-            pictures += map(_part_json, found)
-            row["content"] = message.text + (BELOW if found else "")
+            others = [p for p in message.content if not isinstance(p, TextPart)]
+            below += [part_json(part) for part in others if not is_thought(part)]
+            pictures = all(isinstance(part, ImagePart) for part in others)
+            said = BELOW if pictures else FILES_BELOW
+            row["content"] = message.text + (said if others else "")
         rows.append(row)
-    return [*rows, {"role": "user", "content": pictures}] if pictures else rows
+    return [*rows, {"role": "user", "content": below}] if below else rows
 
 
 BELOW = "[What it returned is a picture: it follows.]"
+FILES_BELOW = "[What it returned is no text: it follows.]"
 
 
 def message_json(message: Message) -> JsonObject:
@@ -99,19 +122,7 @@ def message_json(message: Message) -> JsonObject:
 
 
 def _content_json(content: str | tuple[Part, ...]) -> str | list[JsonObject]:
-    return content if isinstance(content, str) else [_part_json(part) for part in content]
-
-
-def _part_json(part: Part) -> JsonObject:
-    match part:
-        case TextPart(text):
-            return {"type": "text", "text": text}
-        case ImagePart(url, None):
-            return {"type": "image_url", "image_url": {"url": url}}
-        case ImagePart(url, detail):
-            return {"type": "image_url", "image_url": {"url": url, "detail": detail}}
-        case OtherPart(raw):
-            return dict(raw)
+    return content if isinstance(content, str) else [part_json(part) for part in content]
 
 
 def usage_json(usage: Usage) -> JsonObject:
@@ -181,21 +192,7 @@ def _content_from_json(content: Any) -> str | tuple[Part, ...]:
         return content
     if not isinstance(content, list):
         raise MalformedError("the content of a message is neither text nor a list of parts")
-    return tuple(_part_from_json(part) for part in content)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-
-
-def _part_from_json(part: Any) -> Part:
-    match part:
-        case {"type": "text", "text": str(text), **rest} if not rest:
-            return TextPart(text)
-        case {"type": "image_url", "image_url": {"url": str(url), **more}, **rest} if (
-            not rest and set(more) <= {"detail"}
-        ):
-            return ImagePart(url, more.get("detail"))
-        case dict():
-            return OtherPart(part)  # pyright: ignore[reportUnknownArgumentType]
-        case _:
-            raise MalformedError("a part of a message is not an object")
+    return tuple(map(part_from_json, content))  # pyright: ignore[reportUnknownArgumentType]
 
 
 def completion_from_json(data: Mapping[str, Any]) -> Completion:
@@ -234,6 +231,7 @@ class Fresh(msgspec.Struct, gc=False):
     text: str = ""
     thought: str = ""
     pieces: int = 1
+    calls: list[ToolPiece] = []
 
 
 class Assembly:
@@ -247,7 +245,8 @@ class Assembly:
 
     __slots__ = (
         "_calls", "_came", "_finished", "_left_out", "_logprobs", "_pieces", "_redactor",
-        "_refusal", "_refusals", "_safe_text", "_safe_thought", "_split", "_texts", "_thoughts",
+        "_refusal", "_refusals", "_safe_calls", "_safe_text", "_safe_thought", "_split", "_texts",
+        "_thoughts",
         "_wrote", "doubts", "finish_reason", "shown", "turned", "usage",
     )  # fmt: skip
 
@@ -263,6 +262,7 @@ class Assembly:
         self._redactor = current()
         self._safe_text = self._redactor.stream()
         self._safe_thought = self._redactor.stream()
+        self._safe_calls: dict[int, Stream] = {}
         self._split = Splitter(inside=inside)
         self._texts: list[str] = []
         self._thoughts: list[str] = []
@@ -310,6 +310,8 @@ class Assembly:
                 or delta.tool_calls
                 or delta.function_call
                 or delta.left_out
+                or delta.images
+                or delta.audio
             ):
                 self._take(delta)
 
@@ -359,8 +361,21 @@ class Assembly:
             text = self._safe_text.feed("".join(self._refusals))
             self._refusal.append(text)
         self._refusals.clear()
+        calls = self._fresh_calls() if self._came and self._calls else []
         self._came = False
-        return Fresh(text, thought, max(pieces, 1))
+        return Fresh(text, thought, max(pieces, 1), calls)
+
+    def _fresh_calls(self, *, ended: bool = False) -> list[ToolPiece]:
+        """Pieces of calls without a secret in them."""
+        pieces: list[ToolPiece] = []
+        hide = self._redactor
+        for call in self._calls.fresh(ended=ended):
+            begins = call.place not in self._safe_calls
+            safe = self._safe_calls.setdefault(call.place, hide.stream())
+            text = safe.feed(call.arguments) + (safe.finish() if call.over else "")
+            if text or begins:
+                pieces.append(ToolPiece(call.place, hide.text(call.id), hide.text(call.name), text))
+        return pieces
 
     def finish(self) -> Fresh | None:
         """
@@ -370,6 +385,7 @@ class Assembly:
             return None
         self._finished = True
         fresh = self.fresh() or Fresh()
+        fresh.calls = [*fresh.calls, *self._fresh_calls(ended=True)]
         if more := self._safe_thought.finish():
             self._split.thought.append(more)
             fresh.thought += more
@@ -382,7 +398,9 @@ class Assembly:
                 fresh.thought, fresh.text = fresh.thought + thought, fresh.text + text
         thought, text = self._split.finish(stopped=ending(self.finish_reason) != "length")
         thought, text = fresh.thought + thought, fresh.text + text
-        return Fresh(text, thought, fresh.pieces) if thought or text else None
+        if not (thought or text or fresh.calls):
+            return None
+        return Fresh(text, thought, fresh.pieces, fresh.calls)
 
     def _take(self, delta: Delta) -> None:
         """What is not simply text."""
@@ -393,6 +411,8 @@ class Assembly:
             self._refusals.append(delta.refusal)
             self._came = True
         self._left_out.update(delta.left_out or ())
+        kinds = {"image": delta.images, "audio": delta.audio}
+        self._left_out.update(kind for kind, came in kinds.items() if came)
         pieces = [call.piece() for call in delta.tool_calls or ()]
         if (old := delta.function_call) is not None:
             pieces.append(CallPiece(None, "", old.name or "", old.arguments))
@@ -498,6 +518,10 @@ class Assembly:
         return self._calls.calls()
 
     def _nothing(self, charges: list[Charge]) -> ModelError:
+        if self._left_out:
+            kinds = ", ".join(sorted(self._left_out))
+            said = f"the answer has no text, only parts that are not taken here: {kinds}"
+            return RejectedError(current().text(said), charges=charges)
         if ending(self.finish_reason) != "length":
             return EmptyAnswerError("an empty answer", charges=charges)
         if self.reasoning:
@@ -509,7 +533,7 @@ class Assembly:
 
 def estimate(request: Request, answer: str) -> Usage:
     """Tokens counted by us, about four bytes each, where an upstream does not say."""
-    asked = sum(_bytes(m.text) + 8 for m in request.messages)
+    asked = request_tokens(request, _bytes, picture=4 * A_PICTURE)
     return Usage(asked // 4 + 1, _bytes(answer) // 4 + 1 if answer else 0, estimated=True)
 
 

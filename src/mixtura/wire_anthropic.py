@@ -14,7 +14,9 @@ from mixtura.errors import ContentFilterError, RejectedError
 from mixtura.finish_reasons import read_finish_reason
 from mixtura.json_text import decoded, mended
 from mixtura.lenient_json import decode_lenient
+from mixtura.part_forms import CACHE_MARK, document_block, is_thought, kept_extra, parts_of
 from mixtura.quantities import excerpt, is_null, token_count
+from mixtura.sampling_words import SOFT, not_taken, wants_some_thought, wants_thought
 from mixtura.types import (
     Charge,
     Completion,
@@ -36,6 +38,12 @@ WORTH_CACHING = 1024
 HOTTEST = 1.0
 """The highest temperature of this API; OpenAI's goes to 2."""
 
+LEAST_THOUGHT = 1024
+"""Tokens that thinking may have at least."""
+MOST_MARKS = 4
+"""Places where the cache may cut; a request with more is refused."""
+SYSTEM_ROLES = ("system", "developer")
+
 _CACHED: JsonObject = {"type": "ephemeral"}
 _NATIVE = ("text", "image", "document", "search_result")
 
@@ -53,12 +61,9 @@ def request_json(request: Request, model: str) -> JsonObject:
     """
     sampling = request.sampling
     temperature = sampling.temperature
-    system = [
-        {"type": "text", "text": message.text}
-        for message in request.messages
-        if message.role in ("system", "developer") and message.text.strip()
-    ]
-    messages = _turns([m for m in request.messages if m.role not in ("system", "developer")])
+    instructions, conversation = _parted(request.messages)
+    system = [block for message in instructions for block in _blocks(message)]
+    messages = _turns(conversation)
     tools = [_tool_json(tool) for tool in request.tools]
     _mark(tools, system, messages)
     optional: JsonObject = {
@@ -75,25 +80,83 @@ def request_json(request: Request, model: str) -> JsonObject:
         "max_tokens": sampling.max_tokens or MAX_TOKENS,
         "messages": messages,
         **{key: value for key, value in optional.items() if value is not None},
-        **_extra(request.extra),
+        **_extra(request.extra, sampling.max_tokens or MAX_TOKENS),
     }
 
 
-_OURS_TOO = ("top_k", "thinking", "service_tier", "metadata", "inference_geo")
+_OURS_TOO = ("top_k", "service_tier", "metadata", "inference_geo")
 """Further parameters of a request that this API has under the same name."""
+_IN_OTHER_WORDS = ("parallel_tool_calls", "reasoning_effort", "thinking")
 
 
-def _extra(extra: Json) -> JsonObject:
-    """Further parameters in this API's words. Raises RejectedError for what it has none for."""
+def left_out(extra: Json) -> list[str]:
+    """Further words that this API has none for, and that an answer is possible without."""
+    names = not_taken(extra, (*_OURS_TOO, *_IN_OTHER_WORDS))
+    known = wants_thought(extra) is not None
+    return [name for name in names if not (known and wants_some_thought(name))]
+
+
+def _extra(extra: Json, most: int) -> JsonObject:
+    """
+    Further parameters in this API's words; *most*: tokens of the answer. Raises RejectedError
+    for what it has none for.
+    """
     body: JsonObject = {}
+    if (thinking := _thinking(extra, most)) is not None:
+        body["thinking"] = thinking
     for name, value in extra.items():
         if name in _OURS_TOO:
             body[name] = value
-        elif name not in ("parallel_tool_calls", "reasoning_effort"):  # said in other words
+        elif name not in _IN_OTHER_WORDS and name not in SOFT:
             error = RejectedError(f"this model takes no {name}")
             error.parameter = name
             raise error
     return body
+
+
+def _thinking(extra: Json, most: int) -> Json | None:
+    """
+    How to think in this API's words: its own, else for half of the answer where an open
+    server's switch says so. Without any word it does not think.
+    """
+    own = extra.get("thinking")
+    if isinstance(own, dict) and (
+        "budget_tokens" in own or own.get("type") not in ("enabled", "auto", None)  # pyright: ignore
+    ):
+        return own  # pyright: ignore[reportUnknownVariableType]
+    if wants_thought(extra) is not True or most // 2 < LEAST_THOUGHT:
+        return None
+    return {"type": "enabled", "budget_tokens": most // 2}
+
+
+def takes(part: Part) -> bool:
+    """Whether this API has a form for *part*."""
+    return not isinstance(part, OtherPart) or (
+        part.raw.get("type") in _NATIVE or part.raw.get("type") == "file"
+    )
+
+
+def _parted(messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
+    """
+    The instructions in front, and the conversation.
+
+    Instructions that come later stay at their place, in the user's words: in front they would
+    make a prefix that was cached useless. So do their pictures: instructions are text.
+    """
+    instructions: list[Message] = []
+    conversation: list[Message] = []
+    for message in messages:
+        if message.role not in SYSTEM_ROLES:
+            conversation.append(message)
+            continue
+        in_front = not conversation
+        texts = tuple(p for p in parts_of(message) if isinstance(p, TextPart) and in_front)
+        others = tuple(p for p in parts_of(message) if p not in texts)
+        if texts:
+            instructions.append(replace(message, content=texts))
+        if others:
+            conversation.append(Message("user", others))
+    return instructions, conversation
 
 
 def _turns(messages: Sequence[Message]) -> list[JsonObject]:
@@ -107,10 +170,15 @@ def _turns(messages: Sequence[Message]) -> list[JsonObject]:
             turns[-1]["content"].extend(blocks)
         else:
             turns.append({"role": role, "content": blocks})
+        turns[-1]["content"].sort(key=_is_no_result)
     if turns and turns[-1]["role"] == "assistant" and turns[-1]["content"][-1]["type"] == "text":
         last = turns[-1]["content"][-1]
         last["text"] = last["text"].rstrip()  # a begun answer may not end in white space
     return turns
+
+
+def _is_no_result(block: JsonObject) -> bool:
+    return block["type"] != "tool_result"
 
 
 def _blocks(message: Message) -> list[JsonObject]:
@@ -120,7 +188,7 @@ def _blocks(message: Message) -> list[JsonObject]:
     blocks = [
         _part_json(part)
         for part in parts
-        if not (isinstance(part, TextPart) and not part.text.strip())
+        if not is_thought(part) and not (isinstance(part, TextPart) and not part.text.strip())
     ]
     if message.role == "tool":
         result: JsonObject = {"type": "tool_result", "tool_use_id": message.tool_call_id or ""}
@@ -142,13 +210,15 @@ def _arguments(text: str) -> JsonObject:
 
 def _part_json(part: Part) -> JsonObject:
     match part:
-        case TextPart(text):
-            return {"type": "text", "text": text}
-        case ImagePart(url):
-            return {"type": "image", "source": _source(url)}
+        case TextPart(text, extra):
+            return {"type": "text", "text": text, **kept_extra(extra)}
+        case ImagePart(url, _, extra):
+            return {"type": "image", "source": _source(url), **kept_extra(extra)}
         case OtherPart(raw):
             if (kind := raw.get("type")) in _NATIVE:
                 return dict(raw)
+            if (block := document_block(raw)) is not None:
+                return block
             raise RejectedError(f"Anthropic's messages have no part of the type {kind!r}")
 
 
@@ -223,7 +293,16 @@ def _form(response_format: Json | None) -> JsonObject | None:
 
 
 def _mark(tools: list[JsonObject], system: list[JsonObject], messages: list[JsonObject]) -> None:
-    """Where the prompt cache may cut: after what stays the same from call to call."""
+    """
+    Where the prompt cache may cut: after what stays the same from call to call. Where the
+    caller has marks of their own, those count: the API takes four.
+    """
+    blocks = [*system, *(block for message in messages for block in message["content"])]
+    marked = [block for block in blocks if CACHE_MARK in block]
+    for block in marked[:-MOST_MARKS]:
+        del block[CACHE_MARK]
+    if marked:
+        return
     before = _tokens(tools) + _tokens(system)
     if before >= WORTH_CACHING and system:
         system[-1]["cache_control"] = _CACHED
@@ -369,6 +448,8 @@ class Assembly(wire.Assembly):
             self._came = True
         elif block.type in ("text", "thinking"):
             self._added(index, _Delta(text=block.text, thinking=block.thinking))
+        elif block.type and not block.type.startswith("redacted"):
+            self._left_out.add(block.type)
 
     def _whole(self, message: Event) -> None:
         for index, block in enumerate(message.content):

@@ -84,7 +84,9 @@ class Call:
         self.whole = True
         if kind == REFUSED:
             said = data.decode("utf-8", "replace")
-            raise RejectedError(f"llama.cpp refused the request: {said}")
+            refused = RejectedError(f"llama.cpp refused the request: {said}")
+            refused.status = 400
+            raise refused
         if kind != DONE:
             raise MalformedError("the process for llama.cpp broke its protocol")
         return None

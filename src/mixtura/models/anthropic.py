@@ -7,12 +7,14 @@ from typing import Any
 
 import msgspec
 
+from mixtura import sampling_words
 from mixtura.address import under
 from mixtura.apart import apart, weight
 from mixtura.catalog import Quirks, quirks
 from mixtura.errors import MalformedError, UnavailableError
 from mixtura.events import Emit
-from mixtura.manners import Manners, accounted, told
+from mixtura.manners import Manners, accounted, notice_all, told
+from mixtura.part_forms import with_stand_ins
 from mixtura.redaction import Redactor, in_use
 from mixtura.types import Completion, Request
 from mixtura.upstream import (
@@ -24,7 +26,7 @@ from mixtura.upstream import (
     posted,
     redactor_of,
 )
-from mixtura.wire_anthropic import Assembly, Event, event, request_json
+from mixtura.wire_anthropic import Assembly, Event, event, left_out, request_json, takes
 
 VERSION = "2023-06-01"
 
@@ -78,6 +80,8 @@ class Anthropic:
         async def send(body: dict[str, Any]) -> Completion:
             return await self._send(body, request, emit)
 
+        request, notices = await apart(weight(request), with_stand_ins, request, takes)
+        notice_all(self._name, [*notices, *sampling_words.left_out(left_out(request.extra))], emit)
         body = await apart(weight(request), request_json, request, self._model)
         body |= {"stream": True}
         with in_use(self._redactor):

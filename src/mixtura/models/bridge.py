@@ -30,10 +30,21 @@ from mixtura.errors import (
 from mixtura.events import Emit
 from mixtura.finish_reasons import read_finish_reason
 from mixtura.logs import keep_secrets_out
-from mixtura.manners import accounted, told
+from mixtura.manners import accounted, notice_all, told
+from mixtura.part_forms import parts_of, stand_in, with_stand_ins
 from mixtura.quantities import excerpt
 from mixtura.redaction import Redactor, in_use, remember
-from mixtura.types import Completion, ImagePart, Message, Part, Request, TextPart, Usage
+from mixtura.sampling_words import SOFT, left_out, not_taken
+from mixtura.types import (
+    Completion,
+    ImagePart,
+    Message,
+    OtherPart,
+    Part,
+    Request,
+    TextPart,
+    Usage,
+)
 from mixtura.upstream import (
     LARGEST_ANSWER,
     Clocks,
@@ -111,6 +122,9 @@ class Bridge:
 
     async def _read(self, request: Request, so_far: Assembly, emit: Emit | None) -> None:
         timer = Timer(self._clocks)
+        request, notices = with_stand_ins(request, _takes)
+        said = left_out(not_taken(request.extra, _THEIRS_TOO))
+        notice_all(self._name, [*notices, *said], emit)
         messages = _messages(request.messages)
         left = self._largest
         try:
@@ -159,6 +173,8 @@ class Bridge:
             "extra_body": self._extra or None,
         }
         for name, value in request.extra.items():
+            if name in SOFT and name not in _THEIRS_TOO:
+                continue
             if name not in _THEIRS_TOO:
                 error = RejectedError(f"{name} cannot be asked for through the bridge")
                 error.parameter = name
@@ -207,29 +223,43 @@ def _messages(messages: Sequence[Message]) -> list[Any]:
     their = _their("messages")
     names = {call.id: call.name for message in messages for call in message.tool_calls}
     turns: list[Any] = []
-    for message in messages:
-        if message.role == "assistant":
-            turns.append(_answer(message))
-            continue
-        if message.role in ("system", "developer"):
-            part = their.SystemPromptPart(message.text)
-        elif message.role == "tool":
-            called = message.tool_call_id or ""
-            part = their.ToolReturnPart(names.get(called, called), message.text, called)
-        else:
-            part = their.UserPromptPart(_content(message.content))
+    below: list[Part] = []
+
+    def add(part: Any) -> None:
         if turns and isinstance(turns[-1], their.ModelRequest):
             turns[-1] = their.ModelRequest([*turns[-1].parts, part])
         else:
             turns.append(their.ModelRequest([part]))
+
+    def add_pictures() -> None:
+        if below:
+            add(their.UserPromptPart(_content(tuple(below))))
+            below.clear()
+
+    for message in messages:
+        if message.role != "tool":
+            add_pictures()
+        if message.role == "assistant":
+            turns.append(_answer(message))
+        elif message.role == "user":
+            add(their.UserPromptPart(_content(message.content)))
+        else:  # only a user's message has pictures there: those of others follow in one
+            below += [p for p in parts_of(message) if isinstance(p, ImagePart)]
+            called = message.tool_call_id or ""
+            add(
+                their.ToolReturnPart(names.get(called, called), message.text, called)
+                if message.role == "tool"
+                else their.SystemPromptPart(message.text)
+            )
+    add_pictures()
     return turns
 
 
 def _answer(message: Message) -> Any:
     their = _their("messages")
     calls = [their.ToolCallPart(c.name, c.arguments, c.id) for c in message.tool_calls]
-    text = [their.TextPart(message.text)] if message.text else []
-    return their.ModelResponse([*text, *calls])
+    said = "".join(p.text if isinstance(p, TextPart) else stand_in(p) for p in parts_of(message))
+    return their.ModelResponse([*([their.TextPart(said)] if said else []), *calls])
 
 
 def _content(content: str | tuple[Part, ...]) -> Any:
@@ -245,9 +275,13 @@ def _content(content: str | tuple[Part, ...]) -> Any:
                 parts.append(their.BinaryContent.from_data_uri(url))
             case ImagePart(url):
                 parts.append(their.ImageUrl(url))
-            case _:
+            case OtherPart():  # text stands in for all of them by now
                 raise RejectedError("only text and pictures go through the bridge")
     return parts
+
+
+def _takes(part: Part) -> bool:
+    return not isinstance(part, OtherPart)
 
 
 def _parameters(request: Request) -> Any:
@@ -291,7 +325,7 @@ def _delta(event: Any) -> Delta:
         return Delta(None, thought)
     if kind in ("tool-call", "tool_call"):
         return Delta(tool_calls=[_call(event.index, part)])
-    return Delta()
+    return Delta(left_out=[kind])
 
 
 def _size(delta: Delta) -> int:

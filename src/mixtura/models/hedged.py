@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from mixtura.errors import ModelError, bill, billed, leave, partial
-from mixtura.events import Emit, Event, Noticed, Token
+from mixtura.events import Emit, Event, Noticed, Token, ToolPiece
 from mixtura.model import Model, Wrapper
 from mixtura.types import Charge, Completion, Request
 
@@ -142,7 +142,7 @@ class _Race:
         return runner
 
     def _spoke(self, runner: _Runner, event: Event) -> None:
-        if isinstance(event, Token) and runner.spoke is None:
+        if isinstance(event, Token | ToolPiece) and runner.spoke is None:
             runner.spoke = self._clock() - runner.started
             if self._winner is None:
                 self._decide(runner)

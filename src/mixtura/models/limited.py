@@ -16,6 +16,7 @@ from mixtura.events import Emit
 from mixtura.model import Model, Wrapper
 from mixtura.prompts import tokens
 from mixtura.quantities import bounded_wait
+from mixtura.request_size import A_PICTURE, request_tokens
 from mixtura.types import Completion, Request
 
 T = TypeVar("T")
@@ -324,5 +325,6 @@ def _make_room(table: dict[str, T]) -> None:
 
 
 def _size(request: Request) -> int:
-    asked = sum(tokens(message.text) for message in request.messages)
-    return asked + (request.sampling.max_tokens or UNKNOWN_ANSWER)
+    return request_tokens(request, tokens, picture=A_PICTURE) + (
+        request.sampling.max_tokens or UNKNOWN_ANSWER
+    )

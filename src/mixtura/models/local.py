@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -19,8 +21,11 @@ from mixtura.errors import (
 )
 from mixtura.events import Emit
 from mixtura.llama.engine import Engine, engine_of
-from mixtura.manners import accounted, told
-from mixtura.types import Completion, Request
+from mixtura.manners import Manners, accounted, notice_all, told
+from mixtura.part_forms import with_stand_ins
+from mixtura.request_size import request_tokens
+from mixtura.sampling_words import for_llama_cpp, left_out
+from mixtura.types import Completion, Part, Request, TextPart
 from mixtura.vocabulary import control_vocabulary
 from mixtura.wire import Assembly, request_json
 
@@ -28,6 +33,7 @@ CONTEXT = 16384
 """Tokens that all conversations with one file share."""
 REPEAT_PENALTY = 1.1
 """What Ollama takes for the same models: small ones fall into loops without it."""
+_NEEDED = frozenset({"max_tokens", "stream", "stream_options"})
 LONGEST = 2048
 """Tokens of an answer when no one says: a small model may never stop by itself."""
 
@@ -65,6 +71,7 @@ class Local:
         self._threads = threads or _cores()
         self._load_limit = load_limit
         self._progress = progress
+        self._manners = Manners(self._name, quirks(self._path.stem), needed=_NEEDED)
 
     @property
     def name(self) -> str:
@@ -84,18 +91,26 @@ class Local:
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         # llama.cpp reads control tokens also in what people and other models wrote.
         vocabulary = await asyncio.to_thread(control_vocabulary, self._path)
+        request, notices = with_stand_ins(request, _takes)
+        words, unknown = for_llama_cpp(request.extra)
+        notice_all(self._name, [*notices, *left_out(unknown)], emit)
+        request = replace(request, extra=words)
         request = inert_request(request, vocabulary)
-        so_far = Assembly(inside=quirks(self._path.stem).inside)
-        with accounted(self._name, request, so_far, emit):
-            await self._read(request, so_far, emit)
-            told(so_far, so_far.finish(), emit)
-            return so_far.completion(self._name, request)
+
+        async def send(body: dict[str, Any]) -> Completion:
+            so_far = Assembly(inside=self._manners.inside)
+            with accounted(self._name, request, so_far, emit):
+                await self._read(body, request, so_far, emit)
+                told(so_far, so_far.finish(), emit)
+                return so_far.completion(self._name, request)
+
+        return await self._manners.ask(self._body(request), send, emit)
 
     def _engine(self) -> Engine:
         return engine_of(self._path, self._context, self._threads)
 
-    async def _read(self, request: Request, so_far: Assembly, emit: Emit | None) -> None:
-        body = (
+    def _body(self, request: Request) -> dict[str, Any]:
+        return (
             {"max_tokens": LONGEST, "repeat_penalty": REPEAT_PENALTY}
             | request_json(request, self._name)
             | {
@@ -104,6 +119,10 @@ class Local:
                 "return_progress": True,  # a sign of life a batch, so that a cancelled call stops
             }
         )
+
+    async def _read(
+        self, body: dict[str, Any], request: Request, so_far: Assembly, emit: Emit | None
+    ) -> None:
         wanted = _cells(request, self._context)
         async with self._engine().call(
             body, wanted, load_limit=self._load_limit, limit=self._progress
@@ -118,13 +137,17 @@ class Local:
             raise UnavailableError("llama.cpp stopped without a finish reason")
 
 
+def _takes(part: Part) -> bool:
+    return isinstance(part, TextPart)
+
+
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cells(request: Request, context: int) -> int:
     """An upper bound of the tokens that a request and its answer take."""
-    prompt = sum(len(m.text.encode()) // 2 + 16 for m in request.messages) + 64
+    prompt = request_tokens(request, lambda text: len(text.encode()) // 2 + 1, around=16) + 64
     answer = request.sampling.max_tokens or LONGEST
     return min(prompt + answer, context)
 
@@ -144,5 +167,7 @@ def _refusal(error: object) -> ModelError:
             f" {fault.n_ctx}"
         )
     if fault.type == "invalid_request_error":
-        return RejectedError(f"llama.cpp refused the request: {fault.message}")
+        refused = RejectedError(f"llama.cpp refused the request: {fault.message}")
+        refused.status = 400
+        return refused
     return UnavailableError(f"llama.cpp: {fault.message}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from mixtura import sampling_words
 from mixtura.address import under
 from mixtura.apart import apart, weight
 from mixtura.budget import ACCOUNT
@@ -15,7 +16,7 @@ from mixtura.catalog import Quirks, quirks
 from mixtura.chunks import chunk
 from mixtura.errors import MalformedError, RejectedError, UnavailableError
 from mixtura.events import Emit
-from mixtura.manners import Manners, accounted, told, told_anew
+from mixtura.manners import Manners, accounted, notice_all, told, told_anew
 from mixtura.redaction import Redactor, in_use
 from mixtura.types import Completion, Request
 from mixtura.upstream import (
@@ -27,7 +28,7 @@ from mixtura.upstream import (
     posted,
     redactor_of,
 )
-from mixtura.wire import Assembly, request_json
+from mixtura.wire import Assembly, left_out, request_json
 
 DONE = b"[DONE]"
 
@@ -83,6 +84,7 @@ class OpenAI:
             return await self._send(body, request, emit)
 
         body = await apart(weight(request), request_json, request, self._model)
+        notice_all(self._name, sampling_words.left_out(left_out(request)), emit)
         body |= {"stream": True, "stream_options": {"include_usage": True}}
         with in_use(self._redactor):
             return await self._manners.ask(body, send, emit)

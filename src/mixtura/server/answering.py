@@ -12,12 +12,13 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from mixtura.apart import apart
+from mixtura.apart import LARGE, apart
 from mixtura.credentials import mask_keys
-from mixtura.events import Event, Place, Token
+from mixtura.events import Event, Place, Token, ToolPiece
 from mixtura.redaction import redacted
 from mixtura.server.access import header
 from mixtura.server.dialect import About, Dialect, Refused, Writer
+from mixtura.server.encodings import TAKEN, compression, decompressed
 from mixtura.server.frames import frame
 from mixtura.server.service import Job, Service
 from mixtura.wire import estimate
@@ -94,18 +95,24 @@ async def received(scope: Scope, receive: Receive, service: Service) -> bytes:
     if kind != JSON:
         said = f"the body must be sent as `Content-Type: {JSON}`"
         raise Refused(415, said, code="unsupported_media_type")
+    packed = compression(header(scope, b"content-encoding"))
     most = int(table.largest_megabytes * 1024**2)
     told = header(scope, b"content-length")
     if told.isdigit() and int(told[:20]) > most:
         raise _too_large(table.largest_megabytes)
-    if scope.get(WHOLE):  # nothing to wait for
-        return await _body(receive, table.largest_megabytes)
     try:
-        async with asyncio.timeout(table.receive_seconds):
-            return await _body(receive, table.largest_megabytes)
+        wait = None if scope.get(WHOLE) else table.receive_seconds  # whole: nothing to wait for
+        async with asyncio.timeout(wait):
+            body = await _body(receive, table.largest_megabytes)
     except TimeoutError:
         said = f"the body did not come within {table.receive_seconds:g} s"
         raise Refused(408, said, code="request_timeout") from None
+    if packed is None:
+        return body
+    whole = await apart(LARGE, decompressed, body, packed, most)  # a few bytes may be millions
+    if whole is None:
+        raise _too_large(table.largest_megabytes)
+    return whole
 
 
 async def _body(receive: Receive, megabytes: float) -> bytes:
@@ -157,6 +164,8 @@ def refusal(
         headers["retry-after"] = str(max(math.ceil(refused.retry_after), 1))
     if refused.status == 401:
         headers["www-authenticate"] = "Bearer"
+    if refused.status == 415:
+        headers["accept-encoding"] = TAKEN
     if refused.status == 413:
         headers["connection"] = "close"  # the rest of the body is not read
     return json_response(dialect.refusal(refused), status=refused.status, headers=headers)
@@ -292,6 +301,9 @@ class Live(Response):
             self._begin()
             self._sent[choice] += len(event.text)
             self._put(self._writer.token(choice, event.text))
+        elif type(event) is ToolPiece and _answers(event.at):
+            self._begin()
+            self._put(self._writer.tool(choice, event))
         if self._aside and (data := frame(event, self._service.config.price)) is not None:
             self._begin()
             when = self._job.recorders[choice].events[-1].seconds  # as the kept run has it

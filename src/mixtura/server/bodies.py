@@ -43,7 +43,7 @@ def converted(raw: Mapping[str, Any], to: type[T], right: Mapping[str, str]) -> 
     *right* has that for parameters of few values, by their path without numbers.
     """
     try:
-        return msgspec.convert(raw, to)
+        return _converted(raw, to)
     except msgspec.ValidationError as error:
         said, _, where = str(error).partition(" - at `")
     where = where.rpartition("$")[2].rstrip("`").removeprefix(".")
@@ -54,6 +54,44 @@ def converted(raw: Mapping[str, Any], to: type[T], right: Mapping[str, str]) -> 
     hint = right.get(re.sub(r"\[[^]]*\]", "[]", where))
     what = said + (f"; it can be {hint}" if hint else "")
     raise Refused(400, f"`{where}`: {what}" if where else what, param=where or None)
+
+
+def _converted(raw: Mapping[str, Any], to: type[T]) -> T:
+    """*raw* as a struct; a whole number may be written as 4096.0, as official servers take it."""
+    for _ in range(MOST_MENDED):
+        try:
+            return msgspec.convert(raw, to)
+        except msgspec.ValidationError as error:
+            if not (wrong := _NOT_WHOLE.search(str(error))) or not _made_whole(raw, wrong[1]):
+                raise
+    return msgspec.convert(raw, to)
+
+
+MOST_MENDED = 32
+_NOT_WHOLE = re.compile(r"^Expected `int\b[^`]*`, got `float` - at `\$\.([^`]+)`$")
+_STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
+
+
+def _made_whole(raw: Mapping[str, Any], path: str) -> bool:
+    """Write the number at *path* without its .0; false where it is another number."""
+    steps = [int(number) if number else name for name, number in _STEP.findall(path)]
+    table: Any = raw
+    try:
+        for step in steps[:-1]:
+            table = table[step]
+        number = table[steps[-1]]
+    except (LookupError, TypeError):
+        return False
+    if not isinstance(number, float) or not number.is_integer():
+        return False
+    table[steps[-1]] = int(number)
+    return True
+
+
+def stops(given: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    """Texts that an answer ends before; empty ones say nothing."""
+    texts = [given] if isinstance(given, str) else given or ()
+    return tuple(filter(None, texts)) or None
 
 
 def check_known(raw: Mapping[str, Any], cannot: Mapping[str, str]) -> None:
@@ -89,7 +127,7 @@ def function(
 
 def plain(parts: Sequence[Part], between: str) -> str | tuple[Part, ...]:
     """Parts that are all text as one text: most servers take no parts outside a user's message."""
-    texts = [part.text for part in parts if isinstance(part, TextPart)]
+    texts = [part.text for part in parts if isinstance(part, TextPart) and not part.extra]
     return between.join(texts) if len(texts) == len(parts) else tuple(parts)
 
 

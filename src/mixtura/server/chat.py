@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from mixtura.errors import MalformedError
+from mixtura.events import ToolPiece
+from mixtura.sampling_words import costly_words, further_words
 from mixtura.server.bodies import (
     NotEmpty,
     Positive,
@@ -17,10 +19,12 @@ from mixtura.server.bodies import (
     converted,
     decoded,
     named_calls,
+    stops,
     used,
 )
 from mixtura.server.dialect import KEEP_ALIVE, About, Call, Refused, Wish, event_frame
-from mixtura.types import Completion, Json, Request, Sampling
+from mixtura.server.streamed_calls import StreamedCalls
+from mixtura.types import Completion, Json, Request, Sampling, ToolCall
 from mixtura.wire import message_from_json
 
 MOST_ANSWERS = 16
@@ -111,12 +115,6 @@ class ChatBody(msgspec.Struct):
     mixtura: Wish | None = None
 
 
-_FOR_THE_WRITER = (
-    "parallel_tool_calls", "logprobs", "top_logprobs", "presence_penalty", "frequency_penalty",
-    "logit_bias", "reasoning_effort", "verbosity",
-)  # fmt: skip
-"""Parameters without a word of ours, handed on to the model that writes the answer."""
-
 _CANNOT = {
     "audio": "answers are text",
     "web_search_options": "there is no web search here",
@@ -144,7 +142,7 @@ class Chat:
         if parsed.modalities not in (None, ["text"]):
             said = 'answers are text: `modalities` can only be ["text"]'
             raise Refused(400, said, param="modalities", code="unsupported_value")
-        if parsed.top_logprobs is not None and not parsed.logprobs:
+        if parsed.top_logprobs and not parsed.logprobs:
             said = "`top_logprobs` goes with `logprobs`: true"
             raise Refused(400, said, param="top_logprobs")
         if parsed.logprobs and parsed.stream:
@@ -152,7 +150,7 @@ class Chat:
                 "log-probabilities come with whole answers only: leave out `stream` or `logprobs`"
             )
             raise Refused(400, said, param="logprobs", code="unsupported_value")
-        _check_stop([parsed.stop] if isinstance(parsed.stop, str) else parsed.stop or ())
+        _check_stop(stops(parsed.stop) or ())
         return Call(
             model=parsed.model,
             request=_request(raw, parsed),
@@ -160,6 +158,7 @@ class Chat:
             n=parsed.n or 1,
             usage_in_stream=bool(parsed.stream_options and parsed.stream_options.include_usage),
             wish=parsed.mixtura or Wish(),
+            notices=tuple(costly_words(raw)),
             body=raw,
         )
 
@@ -203,15 +202,14 @@ def _request(raw: Mapping[str, Any], parsed: ChatBody) -> Request:
         raise Refused(400, f"`{where}` is missing", param=where, code="missing_required_parameter")
     if parsed.tools or parsed.tool_choice is not None:
         _check_tools(parsed)
-    stop = (parsed.stop,) if isinstance(parsed.stop, str) else tuple(parsed.stop or ())
     wanted = parsed.max_completion_tokens or parsed.max_tokens
     return Request(
         messages,
-        Sampling(parsed.temperature, parsed.top_p, wanted, stop or None, parsed.seed),
+        Sampling(parsed.temperature, parsed.top_p, wanted, stops(parsed.stop), parsed.seed),
         tools=tuple(raw.get("tools") or ()),
         tool_choice=parsed.tool_choice,
         response_format=raw.get("response_format"),
-        extra={name: raw[name] for name in _FOR_THE_WRITER if raw.get(name) is not None},
+        extra=further_words(raw, () if parsed.tools else ("parallel_tool_calls",)),
     )
 
 
@@ -236,12 +234,10 @@ def _named(choice: Mapping[str, Any]) -> list[str]:
 
 
 def _check_stop(stop: Sequence[str]) -> None:
-    """Texts that an answer ends before: few, and each of at least a letter."""
+    """Texts that an answer ends before: few."""
     if len(stop) > MOST_STOPS:
         said = f"`stop`: there are {len(stop)} texts, it can have {MOST_STOPS}"
         raise Refused(400, said, param="stop")
-    if not all(stop):
-        raise Refused(400, "`stop`: a text is empty: leave it out", param="stop")
 
 
 def _check_turns(messages: Sequence[MessageBody]) -> None:
@@ -255,7 +251,7 @@ def _check_turns(messages: Sequence[MessageBody]) -> None:
         if message.role == "tool" and message.tool_call_id not in called:
             said = f"`{where}`: a tool's message answers a `tool_calls` entry before it, by its id"
             raise Refused(400, said, param=f"{where}.tool_call_id")
-        if message.content is None and not message.tool_calls:
+        if message.content is None and message.role not in ("assistant", "tool"):
             raise Refused(400, f"`{where}.content` is missing", param=f"{where}.content")
         for place, part in enumerate(message.content if isinstance(message.content, list) else ()):
             _check_part(f"{where}.content[{place}]", part)
@@ -290,14 +286,12 @@ def _choice(index: int, answer: Completion) -> dict[str, Any]:
 
 
 def _calls(answer: Completion) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": call.id,
-            "type": "function",
-            "function": {"name": call.name, "arguments": call.arguments},
-        }
-        for call in named_calls(answer, "call_")
-    ]
+    return list(map(_call, named_calls(answer, "call_")))
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"id": call.id, "type": "function", "function": function}
 
 
 def usage(answers: Sequence[Completion]) -> dict[str, Any]:
@@ -324,6 +318,7 @@ class ChatWriter:
             "system_fingerprint": None,
         }
         self._held: dict[str, Any] | None = None
+        self._calls = [StreamedCalls("call_") for _ in range(call.n)]
         # A token's frame is this head, its text and a tail: nothing else is encoded for it.
         head = msgspec.json.encode(self._head)[:-1]
         tail = b',"usage":null' if call.usage_in_stream else b""
@@ -343,14 +338,33 @@ class ChatWriter:
             + b'},"logprobs":null,"finish_reason":null}]}\n\n'
         )
 
+    def tool(self, choice: int, piece: ToolPiece) -> bytes:
+        calls = self._calls[choice]
+        begins = calls.begins(piece)
+        call = calls.add(piece)
+        function = {"name": call.name, "arguments": ""}
+        head = {"index": call.place, "id": call.id, "type": "function", "function": function}
+        out = self._chunk(choice, {"tool_calls": [head]}) if begins else b""
+        return out + self._arguments(choice, call.place, piece.arguments)
+
+    def _arguments(self, choice: int, place: int, text: str) -> bytes:
+        if not text:
+            return b""
+        row = {"index": place, "function": {"arguments": text}}
+        return self._chunk(choice, {"tool_calls": [row]})
+
     def aside(self, data: Json) -> bytes:
         return event_frame(self._head | {"object": "mixtura.event", "mixtura": data})
 
     def finished(self, choice: int, answer: Completion) -> bytes:
         out = self._let_go()
-        if calls := _calls(answer):
-            numbered = [{"index": i} | call for i, call in enumerate(calls)]
-            out += self._chunk(choice, {"tool_calls": numbered})
+        calls = self._calls[choice]
+        missing, left = calls.rest(answer)
+        for sent, rest in missing:
+            out += self._arguments(choice, sent.place, rest)
+        if left:
+            rows = enumerate(map(_call, left), start=len(calls.sent))
+            out += self._chunk(choice, {"tool_calls": [{"index": i} | row for i, row in rows]})
         self._held = self._body(choice, {}, answer.finish_reason)
         return out
 

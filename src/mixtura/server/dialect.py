@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
+from mixtura.events import ToolPiece
 from mixtura.quantities import Dollars, PositiveSeconds
 from mixtura.types import Completion, Json, Request
 
@@ -48,6 +49,8 @@ class Call:
     """Answers wanted, each a run of its own."""
     usage_in_stream: bool = False
     wish: Wish = field(default_factory=Wish)
+    notices: tuple[str, ...] = ()
+    """What of it is left out, in words."""
     body: Json = field(default_factory=dict[str, Any])
     """What was sent, for an API that repeats it in its answer."""
 
@@ -86,7 +89,7 @@ class Writer(Protocol):
     Writes one streamed answer as Server-Sent Events, each method the bytes of some frames.
 
     *choice* counts the answers of a call with ``n``. Called in this order: ``begun``; then
-    ``token`` and ``aside`` as they come; ``finished`` for each choice; ``closed``. Or
+    ``token``, ``tool`` and ``aside`` as they come; ``finished`` for each choice; ``closed``. Or
     ``failed`` in place of whatever would come next, and nothing after it.
     """
 
@@ -98,12 +101,19 @@ class Writer(Protocol):
         """A piece of the answer."""
         ...
 
+    def tool(self, choice: int, piece: ToolPiece) -> bytes:
+        """A tool call's beginning, or a piece of its arguments."""
+        ...
+
     def aside(self, data: Json) -> bytes:
         """A frame for clients of ours, which others pass over: its ``mixtura`` object."""
         ...
 
     def finished(self, choice: int, answer: Completion) -> bytes:
-        """The tools it calls, and why the answer ended. Its text has been sent as tokens."""
+        """
+        What was not sent of the tools that it calls, and why the answer ended. Its text has been
+        sent as tokens.
+        """
         ...
 
     def closed(self, answers: Sequence[Completion], summary: Json) -> bytes:

@@ -18,6 +18,7 @@ from mixtura.events import (
     Restarted,
     RunStarted,
     Token,
+    ToolPiece,
 )
 from mixtura.price import Pricer, cost
 from mixtura.text import one_line
@@ -54,7 +55,7 @@ def frame(event: Event, pricer: Pricer) -> dict[str, Any] | None:
         case LayerFinished(layer, answered, asked, at):
             row = {"event": "layer_finished", "at": _at(at), "layer": layer}
             return row | {"answered": answered, "asked": asked}
-        case Completed():
+        case Completed() | ToolPiece():
             return None
 
 
@@ -83,9 +84,24 @@ def summary(runs: list[tuple[str, Trace]], pricer: Pricer) -> dict[str, Any]:
         "degraded": bool(left_out),
         "failures": [row for _, trace in runs for row in _failures(trace)],
         "left_out": [one_line(said) for said in left_out],
+        "notices": _notices(runs),
         "seconds": round(max((trace.elapsed for _, trace in runs), default=0.0), 6),
     }
     return body if len(runs) == 1 else body | {"runs": [number for number, _ in runs]}
+
+
+MOST_NOTICES = 20
+
+
+def _notices(runs: list[tuple[str, Trace]]) -> list[str]:
+    """What members said that they go without, each once."""
+    said = (
+        f"{call.model}: {one_line(notice)}"
+        for _, trace in runs
+        for call in trace.leaves()
+        for notice in call.notices
+    )
+    return list(dict.fromkeys(said))[:MOST_NOTICES]
 
 
 def _failures(trace: Trace) -> list[dict[str, Any]]:

@@ -7,9 +7,11 @@ from typing import Any
 
 import msgspec
 
+from mixtura.events import ToolPiece
 from mixtura.server.bodies import named_calls, used
 from mixtura.server.dialect import About, Call, Refused, event_frame
 from mixtura.server.messages_asked import UNTHREADED, MessagesBody, read
+from mixtura.server.streamed_calls import StreamedCalls
 from mixtura.types import Completion, Json, ToolCall
 
 _STOPS = {
@@ -144,7 +146,7 @@ def _event(kind: str, **data: Any) -> bytes:
 
 
 _TOKEN = (
-    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,'
     b'"delta":{"type":"text_delta","text":%s}}\n\n'
 )
 
@@ -161,7 +163,13 @@ class MessagesWriter:
     def __init__(self, call: Call, about: About) -> None:
         self._model = call.model
         self._number = about.number
-        self._spoken = False
+        self._calls = StreamedCalls(f"toolu_{about.number}")
+        self._blocks = 0
+        """Blocks that were begun."""
+        self._text: int | None = None
+        """The text's block, once it was begun and until it is over."""
+        self._late: list[str] = []
+        """Text that came behind a call: it follows in a block of its own."""
         self._over = False
 
     def begun(self) -> bytes:
@@ -182,24 +190,61 @@ class MessagesWriter:
     def token(self, choice: int, text: str) -> bytes:  # noqa: ARG002 - there is one
         if not text:
             return b""
-        begin = b"" if self._spoken else self._begin(0, {"type": "text", "text": ""})
-        self._spoken = True
-        return begin + _TOKEN % msgspec.json.encode(text)
+        if self._calls.sent:
+            self._late.append(text)
+            return b""
+        begin = b""
+        if self._text is None:
+            begin = self._begin({"type": "text", "text": ""})
+            self._text = self._blocks - 1
+        return begin + _TOKEN % (self._text, msgspec.json.encode(text))
+
+    def tool(self, choice: int, piece: ToolPiece) -> bytes:  # noqa: ARG002 - there is one
+        out = b""
+        if self._calls.begins(piece):
+            out += self._end_text() + self._end_call()
+            call = self._calls.add(piece)
+            out += self._begin(_tool_use(ToolCall(call.id, call.name, ""), {}))
+        else:
+            self._calls.add(piece)
+        return out + self._arguments(piece.arguments)
+
+    def _arguments(self, text: str) -> bytes:
+        delta = {"type": "input_json_delta", "partial_json": text}
+        return _event("content_block_delta", index=self._blocks - 1, delta=delta) if text else b""
+
+    def _end_call(self) -> bytes:
+        call = self._calls.open
+        if call is None:
+            return b""
+        call.over = True
+        return self._arguments("" if call.arguments else "{}") + self._end(self._blocks - 1)
+
+    def _end_text(self) -> bytes:
+        place, self._text = self._text, None
+        return b"" if place is None else self._end(place)
 
     def aside(self, data: Json) -> bytes:
         return _event("ping", mixtura=data)
 
     def finished(self, choice: int, answer: Completion) -> bytes:  # noqa: ARG002 - there is one
-        out = self._end(0) if self._spoken else b""
+        out = self._end_text()
         try:
-            calls = list(_inputs(answer, self._number))
+            inputs = [call for call, _ in _inputs(answer, self._number)]
         except Refused as refused:
             return out + self.failed(refused)
-        for index, (call, data) in enumerate(calls, start=int(self._spoken)):
-            written = call.arguments if data else "{}"
-            delta = {"type": "input_json_delta", "partial_json": written}
-            out += self._begin(index, _tool_use(call, {}))
-            out += _event("content_block_delta", index=index, delta=delta) + self._end(index)
+        missing, left = self._calls.rest(answer, inputs)
+        for sent, rest in missing:
+            sent.arguments += rest
+            out += self._arguments(rest) + self._end_call()
+        for call in left:
+            data = msgspec.json.decode(call.arguments or "{}")
+            out += self._begin(_tool_use(call, {}))
+            out += self._arguments(call.arguments if data else "{}") + self._end(self._blocks - 1)
+        if late := "".join(self._late):
+            out += self._begin({"type": "text", "text": ""})
+            place = self._blocks - 1
+            out += _TOKEN % (place, msgspec.json.encode(late)) + self._end(place)
         return out
 
     def closed(self, answers: Sequence[Completion], summary: Json) -> bytes:
@@ -218,8 +263,9 @@ class MessagesWriter:
     def alive(self) -> bytes:
         return _event("ping")
 
-    def _begin(self, index: int, block: Json) -> bytes:
-        return _event("content_block_start", index=index, content_block=block)
+    def _begin(self, block: Json) -> bytes:
+        self._blocks += 1
+        return _event("content_block_start", index=self._blocks - 1, content_block=block)
 
     def _end(self, index: int) -> bytes:
         return _event("content_block_stop", index=index)

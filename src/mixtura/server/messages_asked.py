@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, cast
 
 import msgspec
 
+from mixtura.sampling_words import costly_words, further_words
 from mixtura.server.bodies import (
     NotEmpty,
     Positive,
@@ -18,6 +19,7 @@ from mixtura.server.bodies import (
     decoded,
     function,
     plain,
+    stops,
 )
 from mixtura.server.dialect import Call, Refused, Wish
 from mixtura.types import (
@@ -122,11 +124,12 @@ Block = (
 
 class Turn(msgspec.Struct):
     role: Literal["user", "assistant", "system"]
-    content: str | list[Block]
+    content: str | list[Block] | None
 
     @property
     def blocks(self) -> list[Block]:
-        return [TextBlock(self.content)] if isinstance(self.content, str) else self.content
+        content = self.content
+        return [TextBlock(content)] if isinstance(content, str) else content or []
 
 
 class CustomTool(msgspec.Struct):
@@ -200,7 +203,7 @@ class MessagesBody(msgspec.Struct):
     max_tokens: Positive
     messages: Annotated[list[Turn], msgspec.Meta(min_length=1)]
     system: str | list[TextBlock] | None = None
-    stop_sequences: list[NotEmpty] | None = None
+    stop_sequences: list[str] | None = None
     stream: bool | None = None
     temperature: Share | None = None
     top_p: Share | None = None
@@ -272,6 +275,7 @@ def read(body: bytes) -> Call:
         stream=bool(parsed.stream),
         usage_in_stream=True,
         wish=parsed.mixtura or Wish(),
+        notices=tuple(costly_words(raw)),
         body=raw,
     )
 
@@ -290,13 +294,12 @@ def _request(raw: Mapping[str, Any], body: MessagesBody) -> Request:
         extra["parallel_tool_calls"] = False
     return Request(
         (*_system(body.system), *_messages(body.messages)),
-        Sampling(
-            body.temperature, body.top_p, body.max_tokens, tuple(body.stop_sequences or ()) or None
-        ),
+        Sampling(body.temperature, body.top_p, body.max_tokens, stops(body.stop_sequences)),
         tools=tuple(_tool(tool) for tool in body.tools or ()),
         tool_choice=_tool_choice(body.tool_choice),
         response_format=_response_format(asked.format or body.output_format),
-        extra={name: value for name, value in extra.items() if value is not None},
+        extra=further_words(raw, (*extra, "parallel_tool_calls"))
+        | {name: value for name, value in extra.items() if value is not None},
     )
 
 
@@ -445,6 +448,9 @@ def _check_turns(turns: Sequence[Turn]) -> None:
     calls: dict[str, str] = {}
     replied = False
     for number, turn in enumerate(turns):
+        if turn.content is None and turn.role != "assistant":
+            where = f"messages[{number}].content"
+            raise Refused(400, f"`{where}` is null: it can be text or blocks", param=where)
         if turn.role == "assistant":
             if replied:
                 _check_answered(calls)

@@ -7,10 +7,12 @@ from typing import Any
 
 import msgspec
 
+from mixtura.events import ToolPiece
 from mixtura.redaction import current
 from mixtura.server.bodies import named_calls, used
 from mixtura.server.dialect import KEEP_ALIVE, About, Call, Refused, event_frame
 from mixtura.server.responses_asked import ResponsesBody, read
+from mixtura.server.streamed_calls import SentCall, StreamedCalls
 from mixtura.types import Completion, Json, ToolCall
 
 EVENT = "mixtura:event"
@@ -44,12 +46,12 @@ def _function_call(number: str, index: int, call: ToolCall, status: str) -> dict
     }
 
 
-def _items(answer: Completion, number: str, *, spoken: bool = False) -> list[dict[str, Any]]:
-    """What an answer puts out: its text first (always, when it has *spoken*), then its calls."""
+def _items(answer: Completion, number: str) -> list[dict[str, Any]]:
+    """What an answer puts out: its text first, then its calls."""
     status = "incomplete" if answer.finish_reason in _INCOMPLETE else "completed"
     calls = list(named_calls(answer, f"call_{number}"))
     items: list[dict[str, Any]] = []
-    if answer.text or spoken or not calls:
+    if answer.text or not calls:
         items.append(_message(number, [_text(answer.text, answer.logprobs)], status))
     for place, call in enumerate(calls, start=1):
         ended = status if place == len(calls) else "completed"  # only the last can be cut off
@@ -190,6 +192,11 @@ class ResponsesWriter:
         self._response = _response(call, about)
         self._count = 0
         self._spoken = False
+        self._calls = StreamedCalls(f"call_{about.number}")
+        self._done: list[dict[str, Any]] = []
+        """The calls' items that are over."""
+        self._late: list[str] = []
+        """Text that came behind a call: its message follows the calls."""
         self._items: list[dict[str, Any]] = []
         # A token's frame is this head, its number, its text and a tail.
         self._head = (
@@ -206,18 +213,67 @@ class ResponsesWriter:
     def token(self, choice: int, text: str) -> bytes:  # noqa: ARG002 - there is one
         if not text:
             return b""
+        if self._calls.sent and not self._spoken:
+            self._late.append(text)
+            return b""
         begin = self._begin_text()
         data = self._head + b'%d,"delta":' % self._next() + msgspec.json.encode(text)
         return begin + data + b"}\n\n"
+
+    def tool(self, choice: int, piece: ToolPiece) -> bytes:  # noqa: ARG002 - there is one
+        out = b""
+        begins = self._calls.begins(piece)
+        if begins and (last := self._calls.open):
+            out += self._end_call(last, "completed")
+        call = self._calls.add(piece)
+        if begins:
+            out += self._begin_call(self._index(call), self._item(call, "in_progress", ""))
+        return out + self._arguments(call, piece.arguments)
+
+    def _index(self, call: SentCall) -> int:
+        return call.place + int(self._spoken)
+
+    def _item(self, call: SentCall, status: str, arguments: str | None = None) -> dict[str, Any]:
+        said = call.arguments if arguments is None else arguments
+        whole = ToolCall(call.id, call.name, said)
+        return _function_call(self._number, call.place + 1, whole, status)
+
+    def _arguments(self, call: SentCall, text: str) -> bytes:
+        if not text:
+            return b""
+        place = {"item_id": f"fc_{self._number}{call.place + 1}", "output_index": self._index(call)}
+        return self._event("response.function_call_arguments.delta", **place, delta=text)
+
+    def _end_call(self, call: SentCall, status: str) -> bytes:
+        call.over = True
+        self._done.append(self._item(call, status))
+        return self._end_item(self._index(call), self._done[-1])
 
     def aside(self, data: Json) -> bytes:
         return self._event(EVENT, mixtura=data)
 
     def finished(self, choice: int, answer: Completion) -> bytes:  # noqa: ARG002 - there is one
-        self._items = _items(answer, self._number, spoken=self._spoken)
-        out = b""
-        for index, item in enumerate(self._items):
-            out += self._message(item) if item["type"] == "message" else self._call(index, item)
+        status = "incomplete" if answer.finish_reason in _INCOMPLETE else "completed"
+        missing, left = self._calls.rest(answer)
+        said = _message(self._number, [_text(answer.text, answer.logprobs)], status)
+        calls = bool(self._calls.sent or left)
+        first = self._spoken or not calls or bool(answer.text and not self._late)
+        out = self._said(0, said) if first else b""
+        for place, (sent, rest) in enumerate(missing, start=1):
+            last = place == len(missing) and not left
+            sent.arguments += rest
+            out += self._arguments(sent, rest)
+            out += self._end_call(sent, status if last else "completed")
+        items = [said, *self._done] if first else [*self._done]
+        for place, call in enumerate(left, start=1):
+            ended = status if place == len(left) else "completed"  # only the last can be cut off
+            item = _function_call(self._number, len(self._calls.sent) + place, call, ended)
+            out += self._call(len(items), item)
+            items.append(item)
+        if self._late and not first:
+            out += self._said(len(items), said)
+            items.append(said)
+        self._items = items
         return out
 
     def closed(self, answers: Sequence[Completion], summary: Json) -> bytes:
@@ -235,36 +291,47 @@ class ResponsesWriter:
     def alive(self) -> bytes:
         return KEEP_ALIVE
 
-    def _begin_text(self) -> bytes:
+    def _begin_text(self, index: int = 0) -> bytes:
         if self._spoken:
             return b""
         self._spoken = True
         item = _message(self._number, [], "in_progress")
-        part = {"item_id": item["id"], "output_index": 0, "content_index": 0, "part": _text("")}
-        return self._event("response.output_item.added", output_index=0, item=item) + self._event(
-            "response.content_part.added", **part
-        )
+        place = {"item_id": item["id"], "output_index": index, "content_index": 0}
+        return self._event(
+            "response.output_item.added", output_index=index, item=item
+        ) + self._event("response.content_part.added", **place, part=_text(""))
 
-    def _message(self, item: Json) -> bytes:
+    def _said(self, index: int, item: Json) -> bytes:
+        """The end of the message, with what of its text was held back."""
         part = item["content"][0]
-        place = {"item_id": item["id"], "output_index": 0, "content_index": 0}
+        place = {"item_id": item["id"], "output_index": index, "content_index": 0}
+        out = self._begin_text(index)
+        if late := "".join(self._late):
+            out += self._event("response.output_text.delta", **place, logprobs=[], delta=late)
         return (
-            self._begin_text()
+            out
             + self._event("response.output_text.done", **place, text=part["text"], logprobs=[])
             + self._event("response.content_part.done", **place, part=part)
-            + self._event("response.output_item.done", output_index=0, item=item)
+            + self._event("response.output_item.done", output_index=index, item=item)
         )
 
     def _call(self, index: int, item: Json) -> bytes:
-        begun = {**item, "status": "in_progress", "arguments": ""}
+        """A call in one piece."""
         place = {"item_id": item["id"], "output_index": index}
-        arguments = item["arguments"]
-        written = "response.function_call_arguments"
-        return (
-            self._event("response.output_item.added", output_index=index, item=begun)
-            + self._event(f"{written}.delta", **place, delta=arguments)
-            + self._event(f"{written}.done", **place, name=item["name"], arguments=arguments)
-            + self._event("response.output_item.done", output_index=index, item=item)
+        delta = self._event(
+            "response.function_call_arguments.delta", **place, delta=item["arguments"]
+        )
+        return self._begin_call(index, item) + delta + self._end_item(index, item)
+
+    def _begin_call(self, index: int, item: Json) -> bytes:
+        begun = {**item, "status": "in_progress", "arguments": ""}
+        return self._event("response.output_item.added", output_index=index, item=begun)
+
+    def _end_item(self, index: int, item: Json) -> bytes:
+        place = {"item_id": item["id"], "output_index": index}
+        said = {"name": item["name"], "arguments": item["arguments"]}
+        return self._event("response.function_call_arguments.done", **place, **said) + self._event(
+            "response.output_item.done", output_index=index, item=item
         )
 
     def _event(self, kind: str, **data: Any) -> bytes:

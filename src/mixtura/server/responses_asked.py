@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, cast
 
 import msgspec
 
+from mixtura.sampling_words import costly_words, further_words
 from mixtura.server.bodies import (
     NotEmpty,
     Positive,
@@ -62,7 +63,7 @@ Content = InputText | InputImage | InputFile | OutputText | RefusalText
 
 class MessageItem(msgspec.Struct, tag="message"):
     role: Literal["user", "assistant", "system", "developer"]
-    content: str | list[Content]
+    content: str | list[Content] | None
 
 
 class FunctionCallItem(msgspec.Struct, tag="function_call"):
@@ -219,10 +220,11 @@ def read(body: bytes) -> Call:
     _check(parsed)
     return Call(
         model=parsed.model,
-        request=_request(parsed),
+        request=_request(raw, parsed),
         stream=bool(parsed.stream),
         usage_in_stream=True,
         wish=parsed.mixtura or Wish(),
+        notices=tuple(costly_words(raw)),
         body=raw,
     )
 
@@ -240,7 +242,7 @@ def _typed(items: Any) -> Any:
 # ---- to our words
 
 
-def _request(body: ResponsesBody) -> Request:
+def _request(raw: Json, body: ResponsesBody) -> Request:
     tools, choice = _tools(body)
     messages = _messages([] if isinstance(body.input, str) else body.input)
     if isinstance(body.input, str):
@@ -253,11 +255,11 @@ def _request(body: ResponsesBody) -> Request:
         tools=tools,
         tool_choice=choice,
         response_format=_response_format(body.text.format if body.text else None),
-        extra=_extra(body),
+        extra=_extra(raw, body),
     )
 
 
-def _extra(body: ResponsesBody) -> Json:
+def _extra(raw: Json, body: ResponsesBody) -> Json:
     """What has no word of ours, in those of chat completions."""
     logprobs = "message.output_text.logprobs" in (body.include or ()) or bool(body.top_logprobs)
     tier = body.service_tier
@@ -269,7 +271,9 @@ def _extra(body: ResponsesBody) -> Json:
         "top_logprobs": body.top_logprobs or None,
         "service_tier": None if tier in ("auto", "default") else tier,
     }
-    return {name: value for name, value in extra.items() if value is not None}
+    own = ("reasoning", "parallel_tool_calls", *extra)
+    named = {name: value for name, value in extra.items() if value is not None}
+    return {**further_words(raw, own), **named}
 
 
 @dataclass(slots=True)
@@ -282,9 +286,10 @@ class _Turn:
 
     def message(self) -> Message:
         content = self.content
-        if self.more:
-            first = Message("assistant", content).text
-            content = "\n\n".join(filter(None, (first, *self.more)))
+        if isinstance(content, str):
+            content = "\n\n".join(filter(None, (content, *self.more))) if self.more else content
+        else:
+            content = (*content, *(TextPart(said) for said in self.more))
         return Message("assistant", content, tuple(self.calls))
 
 
@@ -295,13 +300,13 @@ def _messages(items: Sequence[Item]) -> list[Message]:
         last = messages[-1] if messages else None
         match item:
             case MessageItem("assistant", content):
-                said = plain(_parts(content), "")
+                said = plain(_parts(content or ""), "")
                 if isinstance(last, _Turn) and last.calls and isinstance(said, str):
                     last.more.append(said)
                 else:
                     messages.append(_Turn(said))
             case MessageItem(role, content):
-                messages.append(Message(role, _shown(content)))
+                messages.append(Message(role, _shown(content or "")))
             case FunctionCallItem(called, name, arguments):
                 if not isinstance(last, _Turn):
                     last = _Turn()
@@ -412,12 +417,21 @@ def _check(body: ResponsesBody) -> None:
             check_tools(tools, [tool.name for tool in allowed], where="tool_choice.tools")
         case _:
             check_tools(tools, [], where="tools")
-    if body.stream and "logprobs" in _extra(body):
+    if body.stream and "logprobs" in _extra({}, body):
         said = "log-probabilities come with whole answers only: leave them or `stream` out"
         param = "top_logprobs" if body.top_logprobs else "include"
         raise Refused(400, said, param=param, code="unsupported_value")
     if not isinstance(body.input, str):
+        _check_contents(body.input)
         _check_calls(body.input)
+
+
+def _check_contents(items: Sequence[Item]) -> None:
+    """Only an assistant may have said nothing."""
+    for number, item in enumerate(items):
+        if isinstance(item, MessageItem) and item.content is None and item.role != "assistant":
+            where = f"input[{number}].content"
+            raise Refused(400, f"`{where}` is null: it can be text or parts", param=where)
 
 
 def _check_calls(items: Sequence[Item]) -> None:

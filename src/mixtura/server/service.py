@@ -154,7 +154,7 @@ class Service:
                 max_cost=self._max_cost,
                 deadline=deadline,
                 purses=purses,
-                turns=self._turns if key[1] == "turn" else None,
+                turns=self._turns.owned_by(client.name) if key[1] == "turn" else None,
             )
         except ConfigError as error:
             if wish.chooses:  # what it asks for does not go together
@@ -331,6 +331,7 @@ class Service:
     def summary(self, job: Job) -> dict[str, Any]:
         """The ``mixtura`` object of the answer."""
         told = summary(job.traces(), self.config.price)
+        told["notices"] = [*job.call.notices, *told["notices"]]
         return told | {"routed_to": job.choice.name} if job.choice.side else told
 
 

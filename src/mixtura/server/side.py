@@ -20,6 +20,20 @@ _FORMS = tuple(
         (r"\btitle\b|\btopic\b", _CONVERSATION, _LENGTH, _ONLY),
     )
 )
+_TOLD = tuple(
+    re.compile(sign, re.IGNORECASE)
+    for sign in (
+        r"\btitles?\b",
+        r"\bconversation\b|\bchat\b|\bthread\b|\bsession\b",
+        r"\bonly\b|\bnothing else\b|\bno (?:explanations?|other text|quotes)\b|\bsingle line\b",
+    )
+)
+"""Signs of instructions that ask for a title alone (opencode and others)."""
+_WANTED = re.compile(
+    r"(?:please )?(?:generate|write|create|make|give|suggest)\b[^\n]{0,40}\btitle\b[^\n]{0,60}"
+    r"\b(?:conversation|chat|thread|session)\b[^\n]{0,40}(?:\n|:|$)",
+    re.IGNORECASE,
+)
 LONGEST = 12_000
 """Characters of a message that may be one: a person's own long text is never taken for it."""
 
@@ -36,4 +50,14 @@ def is_side(request: Request) -> bool:
     if last.role != "user" or len(last.text) > LONGEST:
         return False
     text = last.text.strip()
-    return any(all(sign.search(text) for sign in form) for form in _FORMS)
+    return any(all(sign.search(text) for sign in form) for form in _FORMS) or _is_told_side(request)
+
+
+def _is_told_side(request: Request) -> bool:
+    """Whether the instructions ask for nothing but a title, and the first message begs for one."""
+    told = [m.text for m in request.messages if m.role in ("system", "developer")]
+    asked = [m.text.strip() for m in request.messages if m.role == "user"]
+    if not told or any(m.role in ("assistant", "tool") for m in request.messages):
+        return False
+    system = "\n".join(told)[:LONGEST]
+    return all(sign.search(system) for sign in _TOLD) and bool(_WANTED.match(asked[0]))

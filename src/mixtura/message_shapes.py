@@ -1,0 +1,196 @@
+"""Messages of a chat request rearranged for a model that refuses them as they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, cast
+
+from mixtura.chunks import JsonObject
+from mixtura.part_forms import CACHE_MARK, NOT_SEEN, part_from_json, part_kind, stand_in
+from mixtura.types import Part
+
+SYSTEM_ROLES = ("system", "developer")
+
+# ---- instructions
+
+
+def is_scattered(messages: Sequence[JsonObject]) -> bool:
+    """Whether there are instructions elsewhere than in one message in front."""
+    places = [i for i, m in enumerate(messages) if m["role"] in SYSTEM_ROLES]
+    return places not in ([], [0])
+
+
+def gathered(messages: Sequence[JsonObject]) -> list[JsonObject]:
+    """
+    One message of instructions in front. Later ones go into the user's message beside them,
+    which leaves the prefix that a prompt cache knows as it was; else to the front, too.
+    """
+    front: list[JsonObject] = []
+    rows: list[JsonObject] = []
+    waiting: list[Any] = []
+    for message in messages:
+        last = rows[-1] if rows else None
+        if message["role"] not in SYSTEM_ROLES:
+            if waiting and message["role"] == "user":
+                message = _prefixed(message, waiting)  # noqa: PLW2901
+            elif waiting:
+                front += [{"content": content} for content in waiting]
+            waiting = []
+            rows.append(message)
+        elif not rows:
+            front.append(message)
+        elif last is not None and last["role"] == "user":
+            rows[-1] = last | {"content": joined_content(last["content"], message["content"])}
+        else:
+            waiting.append(message["content"])
+    front += [{"content": content} for content in waiting]
+    if not front:
+        return rows
+    content = front[0]["content"]
+    for more in front[1:]:
+        content = joined_content(content, more["content"])
+    role = front[0].get("role", "system")
+    return [{"role": role, "content": content}, *rows]
+
+
+def _prefixed(message: JsonObject, before: Sequence[Any]) -> JsonObject:
+    content = message["content"]
+    for one in reversed(before):
+        content = joined_content(one, content)
+    return message | {"content": content}
+
+
+def in_users_words(messages: Sequence[JsonObject]) -> list[JsonObject]:
+    """Every instruction in front of the first user's message, in the same message."""
+    instructions = [m for m in messages if m["role"] in SYSTEM_ROLES]
+    others = [m for m in messages if m["role"] not in SYSTEM_ROLES]
+    if not any(content_text(m["content"]) for m in instructions):
+        return others
+    first = next((i for i, m in enumerate(others) if m["role"] == "user"), None)
+    contents = [m["content"] for m in instructions]
+    if first is None:
+        return [_prefixed({"role": "user", "content": ""}, contents), *others]
+    others[first] = _prefixed(others[first], contents)
+    return others
+
+
+def joined_content(before: Any, after: Any) -> Any:
+    """The contents of two messages as one: a text where both are."""
+    if isinstance(before, str) and isinstance(after, str):
+        return "\n\n".join(filter(None, (before, after)))
+    return [*_rows(before), *_rows(after)]
+
+
+def _rows(content: Any) -> list[JsonObject]:
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}] if content else []
+    return list(cast("list[JsonObject]", content or []))
+
+
+def content_text(content: Any) -> str:
+    """The words of a message's content."""
+    return content if isinstance(content, str) else "".join(r.get("text", "") for r in content)
+
+
+# ---- parts
+
+KINDS = {
+    "pictures": "a picture", "files": "a file", "sound": "a sound recording", "videos": "a video",
+}  # fmt: skip
+"""What a model may not take, as ``part_kind`` has it."""
+
+_WORDS = {
+    "pictures": r"images?|pictures?|vision|multi-?modal(?:ity)?|image[ _](?:url|input|content)s?",
+    "files": r"files?|documents?|pdfs?|file[ _](?:input|content|part)s?",
+    "sound": r"audio|sound|input[ _]audio|audio[ _](?:input|content)s?",
+    "videos": r"videos?|video[ _](?:url|input|content)s?",
+}
+_REFUSED = (
+    r"(?:not|n't) support(?:ed)?(?: \w+)? (?:{words})"
+    r"|(?:{words})['\"` ]*(?:\w+ )?(?:is|are)? ?not (?:supported|enabled|allowed)"
+    r"|unsupported[^.]{{0,40}}\b(?:{words})\b|unknown variant ['\"`](?:{words})"
+)
+_MORE_OF_PICTURES = r"|not a multi-?modal model|support image input|mmproj"
+
+
+def _refusal(kind: str, words: str) -> re.Pattern[str]:
+    more = _MORE_OF_PICTURES if kind == "pictures" else ""
+    return re.compile(_REFUSED.format(words=words) + more, re.IGNORECASE)
+
+
+_REFUSALS = {kind: _refusal(kind, words) for kind, words in _WORDS.items()}
+
+
+def refused_kind(said: str, messages: Sequence[JsonObject]) -> str | None:
+    """Which kind of part that *messages* have an error's text says is not taken."""
+    kinds = {part_kind(part) for message in messages for part in _parts(message)}
+    found = (kind for kind, name in KINDS.items() if name in kinds)
+    return next((kind for kind in found if _REFUSALS[kind].search(said)), None)
+
+
+def without_kind(messages: Sequence[JsonObject], kind: str) -> list[JsonObject]:
+    """A line of text in place of each part of a kind."""
+    name = KINDS[kind]
+
+    def told(row: JsonObject) -> JsonObject:
+        part = part_from_json(row)
+        if part_kind(part) != name:
+            return row
+        return {"type": "text", "text": NOT_SEEN if kind == "pictures" else stand_in(part)}
+
+    return [
+        message | {"content": [told(row) for row in message["content"]]}
+        if any(part_kind(part) == name for part in _parts(message))
+        else message
+        for message in messages
+    ]
+
+
+def _parts(message: JsonObject) -> list[Part]:
+    content = message.get("content")
+    return (
+        list(map(part_from_json, cast("list[Any]", content))) if isinstance(content, list) else []
+    )
+
+
+def has_cache_marks(messages: Sequence[JsonObject]) -> bool:
+    return any(CACHE_MARK in row for message in messages for row in _listed(message))
+
+
+def without_cache_marks(messages: Sequence[JsonObject]) -> list[JsonObject]:
+    """The same without marks of where a prompt cache may cut."""
+    return [
+        message | {"content": [_unmarked(row) for row in message["content"]]}
+        if any(CACHE_MARK in row for row in _listed(message))
+        else message
+        for message in messages
+    ]
+
+
+def _unmarked(row: JsonObject) -> JsonObject:
+    return {name: value for name, value in row.items() if name != CACHE_MARK}
+
+
+def has_listed_texts(messages: Sequence[JsonObject]) -> bool:
+    return any(_is_all_text(message) for message in messages)
+
+
+def with_plain_texts(messages: Sequence[JsonObject]) -> list[JsonObject]:
+    """Contents that are lists of texts as one text each."""
+    return [
+        message | {"content": "\n".join(row["text"] for row in message["content"])}
+        if _is_all_text(message)
+        else message
+        for message in messages
+    ]
+
+
+def _is_all_text(message: JsonObject) -> bool:
+    rows = _listed(message)
+    return bool(rows) and all(row.get("type") == "text" for row in rows)
+
+
+def _listed(message: JsonObject) -> list[JsonObject]:
+    content = message.get("content")
+    return cast("list[JsonObject]", content) if isinstance(content, list) else []

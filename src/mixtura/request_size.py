@@ -1,0 +1,74 @@
+"""How large a request is: everything in it that a model reads, also what is no message's text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
+
+from mixtura.types import ImagePart, Json, Message, OtherPart, Part, Request, TextPart
+
+A_MESSAGE = 8
+"""Tokens that stand around a message, or more."""
+A_PICTURE = 1024
+"""Tokens that a picture or a file is taken for, where that need not be the most."""
+_DATA = 256
+"""Letters from which on a text without any blank is data (base64), not words."""
+
+
+def request_tokens(
+    request: Request, tokens: Callable[[str], int], *, picture: int = 0, around: int = A_MESSAGE
+) -> int:
+    """
+    Tokens of a request's messages, calls, files, tools and response format.
+
+    *tokens* counts those of a text; *picture* is what a picture is taken for, and the least of
+    any other part; *around*: tokens around each message. Data (a file as base64) is taken for
+    half as much as a text of its length.
+    """
+    asked = sum(_message(m, tokens, picture) + around for m in request.messages)
+    described = sum(_json(tool, tokens) for tool in request.tools)
+    form = request.response_format
+    return asked + described + (_json(form, tokens) if form else 0)
+
+
+def _message(message: Message, tokens: Callable[[str], int], picture: int) -> int:
+    called = sum(tokens(call.name) + tokens(call.arguments) for call in message.tool_calls)
+    if isinstance(message.content, str):
+        return tokens(message.content) + called
+    return called + sum(_part(part, tokens, picture) for part in message.content)
+
+
+def _part(part: Part, tokens: Callable[[str], int], picture: int) -> int:
+    match part:
+        case TextPart(text):
+            return tokens(text)
+        case ImagePart():
+            return picture
+        case OtherPart(raw):
+            return max(_json(raw, tokens), picture)
+
+
+def _json(data: Json, tokens: Callable[[str], int]) -> int:
+    counts = ((tokens(text), _is_data(text)) for text in _strings(data))
+    return sum(count // 2 if is_data else count for count, is_data in counts)
+
+
+def _is_data(text: str) -> bool:
+    return len(text) >= _DATA and text.isascii() and not any(map(str.isspace, text[:_DATA]))
+
+
+def _strings(data: Any) -> Iterator[str]:
+    """Every name and value of JSON data, numbers as text; of any depth."""
+    todo: list[Any] = [data]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, Mapping):
+            table = cast("Mapping[Any, Any]", value)
+            todo += table.values()
+            yield from map(str, table)
+        elif isinstance(value, list | tuple):
+            todo += cast("list[Any]", value)
+        elif value is not None:
+            yield str(value)

@@ -1,0 +1,57 @@
+"""Request bodies that come compressed."""
+
+from __future__ import annotations
+
+import zlib
+
+from mixtura.server.dialect import Refused
+
+TAKEN = "gzip, deflate"
+_PIECE = 256 * 1024
+_WRAPPINGS = {
+    "gzip": (zlib.MAX_WBITS | 16,),
+    "x-gzip": (zlib.MAX_WBITS | 16,),
+    "deflate": (zlib.MAX_WBITS, -zlib.MAX_WBITS),  # some clients send it without its head
+}
+
+
+def compression(header: str) -> str | None:
+    """How a body is compressed, after its ``Content-Encoding``. Raises Refused."""
+    names = [name.strip().lower() for name in header.split(",")]
+    names = [name for name in names if name not in ("", "identity")]
+    if not names:
+        return None
+    if len(names) > 1 or names[0] not in _WRAPPINGS:
+        said = f"`Content-Encoding: {', '.join(names)[:80]}` is not read here: send {TAKEN} or none"
+        raise Refused(415, said, code="unsupported_encoding")
+    return names[0]
+
+
+def decompressed(data: bytes, name: str, most: int) -> bytes | None:
+    """
+    A body without its compression; None where it would have more than *most* bytes: no more
+    than those are ever made. Raises Refused for what is cut off or no such data.
+    """
+    for wrapping in _WRAPPINGS[name]:
+        try:
+            return _inflated(data, wrapping, most)
+        except zlib.error:
+            continue
+    raise Refused(400, f"the body is not whole {name} data, as its `Content-Encoding` says")
+
+
+def _inflated(data: bytes, wrapping: int, most: int) -> bytes | None:
+    pieces: list[bytes] = []
+    while data:  # gzip data may have several members
+        inflater = zlib.decompressobj(wrapping)
+        while not inflater.eof:
+            piece = inflater.decompress(data, _PIECE)
+            data = inflater.unconsumed_tail
+            most -= len(piece)
+            if most < 0:
+                return None
+            pieces.append(piece)
+            if not piece and not data and not inflater.eof:
+                raise zlib.error("cut off")
+        data = inflater.unused_data
+    return b"".join(pieces)

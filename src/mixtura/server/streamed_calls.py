@@ -1,0 +1,78 @@
+"""The tool calls of one streamed answer: what went out of them, and what is left in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from mixtura.events import ToolPiece
+from mixtura.server.bodies import named_calls
+from mixtura.types import Completion, ToolCall
+
+
+@dataclass(slots=True)
+class SentCall:
+    """A call of which a part went out; its *place* among the calls."""
+
+    place: int
+    id: str
+    name: str
+    arguments: str = ""
+    over: bool = False
+
+
+class StreamedCalls:
+    """Calls as they go out, one after the other; *prefix*: of the ids of those without one."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._ids: set[str] = set()
+        self.sent: list[SentCall] = []
+
+    @property
+    def open(self) -> SentCall | None:
+        """The call of which more may come."""
+        return self.sent[-1] if self.sent and not self.sent[-1].over else None
+
+    def begins(self, piece: ToolPiece) -> bool:
+        return piece.index >= len(self.sent)
+
+    def add(self, piece: ToolPiece) -> SentCall:
+        """Note a piece as sent."""
+        if self.begins(piece):
+            place = len(self.sent)
+            new = piece.id and piece.id not in self._ids
+            self._ids.add(piece.id)
+            self.sent.append(
+                SentCall(place, piece.id if new else f"{self._prefix}{place}", piece.name)
+            )
+        call = self.sent[piece.index]
+        call.arguments += piece.arguments
+        return call
+
+    def rest(
+        self, answer: Completion, calls: Sequence[ToolCall] | None = None
+    ) -> tuple[list[tuple[SentCall, str]], list[ToolCall]]:
+        """
+        What is missing of the calls that were begun, and the calls that were not.
+
+        *calls*: those of the answer that its API can say; all by default.
+        """
+        left = list(named_calls(answer, self._prefix) if calls is None else calls)
+        missing: list[tuple[SentCall, str]] = []
+        for sent in self.sent:
+            whole = next((c for c in left if _goes_on(sent, c)), None)
+            found = whole or next((c for c in left if c.name == sent.name), None)
+            if found is not None:
+                left.remove(found)
+            if not sent.over:
+                missing.append((sent, whole.arguments[len(sent.arguments) :] if whole else ""))
+        return missing, [replace(c, id=self._new_id(c, i)) for i, c in enumerate(left)]
+
+    def _new_id(self, call: ToolCall, number: int) -> str:
+        used = {sent.id for sent in self.sent}
+        return call.id if call.id not in used else f"{self._prefix}{len(self.sent) + number}"
+
+
+def _goes_on(sent: SentCall, call: ToolCall) -> bool:
+    return sent.name == call.name and call.arguments.startswith(sent.arguments)
