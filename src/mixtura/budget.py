@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from mixtura.errors import ConfigError, StoreBusyError, StoreError
 from mixtura.model import Model, Wrapper, unwrapped
 from mixtura.price import Pricer
+from mixtura.provider_data import provider_bytes
 from mixtura.quantities import DOLLARS
 from mixtura.roles import Composite, Layer
 from mixtura.types import Charge, Request, Sampling, TextPart, Usage
@@ -74,7 +75,7 @@ def _draft(sampling: Sampling) -> int:
 
 def _prompt(request: Request) -> int:
     tools = sum(at_most(str(tool)) for tool in request.tools)
-    said = sum(at_most(m.text) + 16 for m in request.messages)
+    said = sum(at_most(m.text) + provider_bytes(m) + 16 for m in request.messages)
     parts = [p for m in request.messages if not isinstance(m.content, str) for p in m.content]
     images = sum(not isinstance(part, TextPart) for part in parts)
     return said + tools + images * AN_IMAGE + 16

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, cast
 
 import msgspec
@@ -11,6 +11,7 @@ import msgspec
 from mixtura.errors import MalformedError
 from mixtura.json_text import decoded, mended
 from mixtura.lenient_json import decode_lenient
+from mixtura.provider_data import OF_A_CALL, SIGNED, THOUGHTS
 from mixtura.quantities import excerpt, is_null, token_count
 from mixtura.redaction import redacted
 from mixtura.tool_calls import CallPiece
@@ -74,10 +75,17 @@ class WireToolCall(msgspec.Struct, gc=False):
     index: int | None = None
     id: str | None = None
     function: WireFunction | None = None
+    extra_content: Any = None
+    provider_specific_fields: Any = None
+    thought_signature: Any = None
 
     def piece(self) -> CallPiece:
         function = self.function or WireFunction()
-        return CallPiece(self.index, self.id or "", function.name or "", function.arguments)
+        piece = CallPiece(self.index, self.id or "", function.name or "", function.arguments)
+        for name in OF_A_CALL:
+            if value := getattr(self, name):
+                piece.provider_fields[name] = value
+        return piece
 
 
 class Delta(msgspec.Struct, gc=False):
@@ -89,6 +97,31 @@ class Delta(msgspec.Struct, gc=False):
     function_call: WireFunction | None = None
     left_out: list[str] | None = None
     """Kinds of parts in its content that are no text: of ours, never sent."""
+    reasoning_text: Any = None
+    reasoning_details: Any = None
+    reasoning_opaque: Any = None
+    extra_content: Any = None
+    thinking_blocks: Any = None
+
+    @property
+    def has_provider_fields(self) -> bool:
+        """Whether there may be something that the provider wants back."""
+        return (
+            self.reasoning_content is not None
+            or self.reasoning is not None
+            or self.reasoning_text is not None
+            or self.reasoning_details is not None
+            or self.reasoning_opaque is not None
+            or self.extra_content is not None
+            or self.thinking_blocks is not None
+        )
+
+    def provider_fields(self) -> Iterator[tuple[str, Any]]:
+        """What the provider may want back, by name."""
+        for name in (*THOUGHTS, *SIGNED):
+            ours = name == "reasoning_content" and self.left_out is not None  # made of parts
+            if (value := getattr(self, name)) is not None and not ours:
+                yield name, value
 
 
 class Choice(msgspec.Struct, gc=False):

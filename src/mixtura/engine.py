@@ -38,6 +38,7 @@ from mixtura.events import (
 )
 from mixtura.model import Model, sees, window
 from mixtura.prompts import Synthesis, blinded, shown, with_system
+from mixtura.provider_data import strip_provider_data
 from mixtura.roles import Aggregator, Layer, Proposer
 from mixtura.similarity import medoid
 from mixtura.types import Charge, Completion, Message, Request
@@ -294,10 +295,11 @@ def _for_proposer(proposer: Proposer, request: Request, draw: _Draw, answers: bo
     seed = proposer.sampling.seed if proposer.sampling.seed is not None else request.sampling.seed
     seed = None if seed is None else seed + number
     if answers:
+        request = strip_provider_data(request, unknown_only=True)
         sampling = replace(request.sampling.over(proposer.sampling), seed=seed)
         return replace(request, sampling=sampling, draw=number, draft=True)
     sampling = proposer.sampling if seed is None else replace(proposer.sampling, seed=seed)
-    return Request(request.messages, sampling, draw=number, draft=True)
+    return Request(strip_provider_data(request).messages, sampling, draw=number, draft=True)
 
 
 class _Draw(NamedTuple):
@@ -415,6 +417,8 @@ class _LastLayer:
         draft = False
         try:
             request = await self._show(model, proposals, None)
+            if model is not self._aggregator.model:  # what no one knows the maker of is not its own
+                request = strip_provider_data(request, unknown_only=True)
             self._replaceable = _free_text(request)
             draft = request.draft
             sampling = request.sampling.over(self._aggregator.sampling)

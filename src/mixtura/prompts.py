@@ -11,6 +11,7 @@ from importlib import resources
 
 from mixtura.control_tokens import inert_json, inert_text
 from mixtura.errors import ContextOverflowError
+from mixtura.provider_data import provider_bytes, strip_provider_data
 from mixtura.turns import split
 from mixtura.types import Completion, ImagePart, Json, Message, Part, Request, TextPart
 
@@ -111,7 +112,7 @@ def advised(request: Request) -> Request:
     if not (request.tools or called):
         return request
     messages = request.messages if not called else _told(request.messages)
-    plain = replace(request, messages=messages, tools=(), tool_choice=None)
+    plain = strip_provider_data(replace(request, messages=messages, tools=(), tool_choice=None))
     if not request.tools:
         return plain
     listed = "\n".join(_described(tool) for tool in request.tools)
@@ -213,7 +214,7 @@ def room(request: Request, window: int) -> int:
     What is left after the conversation and the answer (max_tokens, else a quarter of the
     window up to 4,096). Negative when the conversation alone does not fit.
     """
-    asked = sum(tokens(message.text) + 8 for message in request.messages)
+    asked = sum(tokens(m.text) + provider_bytes(m) // BYTES_A_TOKEN + 8 for m in request.messages)
     most = request.sampling.max_tokens or min(window // 4, 4096)
     return window - asked - max(most, LEAST_ROOM_FOR_ANSWER)
 

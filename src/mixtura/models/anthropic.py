@@ -13,6 +13,7 @@ from mixtura.catalog import Quirks, quirks
 from mixtura.errors import MalformedError, UnavailableError
 from mixtura.events import Emit
 from mixtura.manners import Manners, accounted, told
+from mixtura.provider_data import origin_of
 from mixtura.redaction import Redactor, in_use
 from mixtura.types import Completion, Request
 from mixtura.upstream import (
@@ -61,6 +62,7 @@ class Anthropic:
         self._url = under(base_url, "/messages")
         self._key = api_key
         self._clocks = clocks or Clocks()
+        self._origin = origin_of(base_url, model)
         self._headers = dict(headers or {})
         self._extra = dict(extra or {})
         self._redactor = redactor_of(base_url, api_key, self._headers, self._extra, redactor)
@@ -78,14 +80,14 @@ class Anthropic:
         async def send(body: dict[str, Any]) -> Completion:
             return await self._send(body, request, emit)
 
-        body = await apart(weight(request), request_json, request, self._model)
+        body = await apart(weight(request), request_json, request, self._model, self._origin)
         body |= {"stream": True}
         with in_use(self._redactor):
             return await self._manners.ask(body, send, emit)
 
     async def _send(self, body: dict[str, Any], request: Request, emit: Emit | None) -> Completion:
         body = body | self._extra
-        so_far = Assembly()
+        so_far = Assembly(origin=self._origin)
         data = await apart(weight(request), msgspec.json.encode, body)
         with accounted(self._name, request, so_far, emit):
             async with posted(

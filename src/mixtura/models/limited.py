@@ -14,7 +14,8 @@ from mixtura.engine import stands_back, time_left
 from mixtura.errors import QuotaError, RateLimitedError, RestingError, UnavailableError
 from mixtura.events import Emit
 from mixtura.model import Model, Wrapper
-from mixtura.prompts import tokens
+from mixtura.prompts import BYTES_A_TOKEN, tokens
+from mixtura.provider_data import provider_bytes
 from mixtura.quantities import bounded_wait
 from mixtura.types import Completion, Request
 
@@ -324,5 +325,5 @@ def _make_room(table: dict[str, T]) -> None:
 
 
 def _size(request: Request) -> int:
-    asked = sum(tokens(message.text) for message in request.messages)
+    asked = sum(tokens(m.text) + provider_bytes(m) // BYTES_A_TOKEN for m in request.messages)
     return asked + (request.sampling.max_tokens or UNKNOWN_ANSWER)

@@ -16,6 +16,7 @@ from mixtura.chunks import chunk
 from mixtura.errors import MalformedError, RejectedError, UnavailableError
 from mixtura.events import Emit
 from mixtura.manners import Manners, accounted, told, told_anew
+from mixtura.provider_data import origin_of
 from mixtura.redaction import Redactor, in_use
 from mixtura.types import Completion, Request
 from mixtura.upstream import (
@@ -65,6 +66,7 @@ class OpenAI:
         self._url = under(base_url, "/chat/completions")
         self._key = api_key
         self._clocks = clocks or Clocks()
+        self._origin = origin_of(base_url, model)
         self._headers = dict(headers or {})
         self._extra = dict(extra or {})
         self._redactor = redactor_of(base_url, api_key, self._headers, self._extra, redactor)
@@ -82,7 +84,7 @@ class OpenAI:
         async def send(body: dict[str, Any]) -> Completion:
             return await self._send(body, request, emit)
 
-        body = await apart(weight(request), request_json, request, self._model)
+        body = await apart(weight(request), request_json, request, self._model, self._origin)
         body |= {"stream": True, "stream_options": {"include_usage": True}}
         with in_use(self._redactor):
             return await self._manners.ask(body, send, emit)
@@ -95,7 +97,7 @@ class OpenAI:
         clocks = self._clocks
         if not body.get("stream"):  # the first token is the last one, too
             clocks = replace(clocks, first_token=clocks.total)
-        so_far = Assembly(inside=self._manners.inside)
+        so_far = Assembly(inside=self._manners.inside, origin=self._origin)
         data = await apart(weight(request), msgspec.json.encode, body)
         with accounted(self._name, request, so_far, emit):
             async with posted(

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from mixtura.errors import MalformedError
+from mixtura.provider_data import chat_fields
 from mixtura.server.bodies import (
     NotEmpty,
     Positive,
@@ -277,6 +278,7 @@ def _choice(index: int, answer: Completion) -> dict[str, Any]:
         "content": answer.text or (None if answer.message.tool_calls else ""),
         "refusal": None,
     }
+    message |= chat_fields(answer.message)
     if answer.message.tool_calls:
         message["tool_calls"] = _calls(answer)
     return {
@@ -295,6 +297,7 @@ def _calls(answer: Completion) -> list[dict[str, Any]]:
             "id": call.id,
             "type": "function",
             "function": {"name": call.name, "arguments": call.arguments},
+            **call.provider_fields,
         }
         for call in named_calls(answer, "call_")
     ]
@@ -348,6 +351,8 @@ class ChatWriter:
 
     def finished(self, choice: int, answer: Completion) -> bytes:
         out = self._let_go()
+        if fields := chat_fields(answer.message):
+            out += self._chunk(choice, fields)
         if calls := _calls(answer):
             numbered = [{"index": i} | call for i, call in enumerate(calls)]
             out += self._chunk(choice, {"tool_calls": numbered})

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from mixtura.provider_data import THINKING, anthropic_blocks, thinking_in_place
 from mixtura.server.bodies import named_calls, used
 from mixtura.server.dialect import About, Call, Refused, event_frame
 from mixtura.server.messages_asked import UNTHREADED, MessagesBody, read
@@ -20,10 +21,22 @@ _STOPS = {
 }
 
 
-def _blocks(answer: Completion, number: str) -> list[dict[str, Any]]:
+def _blocks(call: Call, answer: Completion, number: str) -> list[dict[str, Any]]:
     """Raises Refused when a call cannot be said: its input must be an object here."""
     text = [{"type": "text", "text": answer.text}] if answer.text else []
-    return [*text, *(_tool_use(call, data) for call, data in _inputs(answer, number))]
+    calls = [_tool_use(called, data) for called, data in _inputs(answer, number)]
+    return thinking_in_place(_thinking(call, answer), text, calls)
+
+
+def _thinking(call: Call, answer: Completion) -> list[dict[str, Any]]:
+    """
+    What the upstream wants back: for clients that asked for thinking, or that have to come
+    back with a tool's result. Others read the first block as the answer.
+    """
+    asked: Json = call.request.extra.get("thinking") or {"type": "disabled"}
+    if asked["type"] == "disabled" and not answer.message.tool_calls:
+        return []
+    return anthropic_blocks(answer.message)
 
 
 def _inputs(answer: Completion, number: str) -> Iterator[tuple[ToolCall, dict[str, Any]]]:
@@ -126,7 +139,7 @@ class Messages:
             "type": "message",
             "role": "assistant",
             "model": call.model,
-            "content": _blocks(answer, about.number),
+            "content": _blocks(call, answer, about.number),
             **_stopped(answer),
             "usage": _usage(answers),
             "mixtura": summary,
@@ -159,6 +172,7 @@ class MessagesWriter:
     """
 
     def __init__(self, call: Call, about: About) -> None:
+        self._call = call
         self._model = call.model
         self._number = about.number
         self._spoken = False
@@ -195,12 +209,26 @@ class MessagesWriter:
             calls = list(_inputs(answer, self._number))
         except Refused as refused:
             return out + self.failed(refused)
-        for index, (call, data) in enumerate(calls, start=int(self._spoken)):
+        thinking = [b for b in _thinking(self._call, answer) if b["type"] in THINKING]
+        for index, block in enumerate(thinking, start=int(self._spoken)):
+            out += self._thought(index, block)
+        for index, (call, data) in enumerate(calls, start=int(self._spoken) + len(thinking)):
             written = call.arguments if data else "{}"
             delta = {"type": "input_json_delta", "partial_json": written}
             out += self._begin(index, _tool_use(call, {}))
             out += _event("content_block_delta", index=index, delta=delta) + self._end(index)
         return out
+
+    def _thought(self, index: int, block: Json) -> bytes:
+        """A block of thinking, in the pieces that the API has for it."""
+        if block["type"] == "redacted_thinking":
+            return self._begin(index, block) + self._end(index)
+        out = self._begin(index, {"type": "thinking", "thinking": "", "signature": ""})
+        for kind, name in (("thinking_delta", "thinking"), ("signature_delta", "signature")):
+            if piece := block.get(name):
+                delta = {"type": kind, name: piece}
+                out += _event("content_block_delta", index=index, delta=delta)
+        return out + self._end(index)
 
     def closed(self, answers: Sequence[Completion], summary: Json) -> bytes:
         if self._over:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from mixtura.provider_data import pack
 from mixtura.redaction import current
 from mixtura.server.bodies import named_calls, used
 from mixtura.server.dialect import KEEP_ALIVE, About, Call, Refused, event_frame
@@ -44,16 +45,32 @@ def _function_call(number: str, index: int, call: ToolCall, status: str) -> dict
     }
 
 
-def _items(answer: Completion, number: str, *, spoken: bool = False) -> list[dict[str, Any]]:
-    """What an answer puts out: its text first (always, when it has *spoken*), then its calls."""
+def _reasoning(call: Call, answer: Completion, number: str) -> list[dict[str, Any]]:
+    """What the upstream wants back, for clients that hold it."""
+    if "reasoning.encrypted_content" not in (call.body.get("include") or ()):
+        return []
+    if answer.message.provider_data is None:
+        return []
+    held: dict[str, Any] = {"summary": [], "encrypted_content": pack(answer.message)}
+    return [{"id": f"rs_{number}", "type": "reasoning", "status": "completed", **held}]
+
+
+def _items(
+    call: Call, answer: Completion, number: str, *, spoken: bool = False
+) -> list[dict[str, Any]]:
+    """
+    What an answer puts out: its text (always, when it has *spoken*), then its calls; what the
+    upstream wants back stands first, or after a text that went out already.
+    """
     status = "incomplete" if answer.finish_reason in _INCOMPLETE else "completed"
     calls = list(named_calls(answer, f"call_{number}"))
-    items: list[dict[str, Any]] = []
+    items = _reasoning(call, answer, number)
     if answer.text or spoken or not calls:
-        items.append(_message(number, [_text(answer.text, answer.logprobs)], status))
-    for place, call in enumerate(calls, start=1):
+        message = _message(number, [_text(answer.text, answer.logprobs)], status)
+        items.insert(0 if spoken else len(items), message)
+    for place, called in enumerate(calls, start=1):
         ended = status if place == len(calls) else "completed"  # only the last can be cut off
-        items.append(_function_call(number, place, call, ended))
+        items.append(_function_call(number, place, called, ended))
     return items
 
 
@@ -156,7 +173,7 @@ class Responses:
     def whole(
         self, call: Call, answers: Sequence[Completion], about: About, summary: Json
     ) -> Mapping[str, Any]:
-        items = _items(answers[0], about.number)
+        items = _items(call, answers[0], about.number)
         return _ended(_response(call, about), items, answers, summary)
 
     def writer(self, call: Call, about: About) -> ResponsesWriter:
@@ -186,6 +203,7 @@ class ResponsesWriter:
     """The events of a stream, numbered."""
 
     def __init__(self, call: Call, about: About) -> None:
+        self._asked = call
         self._number = about.number
         self._response = _response(call, about)
         self._count = 0
@@ -214,11 +232,9 @@ class ResponsesWriter:
         return self._event(EVENT, mixtura=data)
 
     def finished(self, choice: int, answer: Completion) -> bytes:  # noqa: ARG002 - there is one
-        self._items = _items(answer, self._number, spoken=self._spoken)
-        out = b""
-        for index, item in enumerate(self._items):
-            out += self._message(item) if item["type"] == "message" else self._call(index, item)
-        return out
+        self._items = _items(self._asked, answer, self._number, spoken=self._spoken)
+        write = {"message": self._message, "reasoning": self._thought, "function_call": self._call}
+        return b"".join(write[item["type"]](i, item) for i, item in enumerate(self._items))
 
     def closed(self, answers: Sequence[Completion], summary: Json) -> bytes:
         whole = _ended(self._response, self._items, answers, summary)
@@ -235,25 +251,31 @@ class ResponsesWriter:
     def alive(self) -> bytes:
         return KEEP_ALIVE
 
-    def _begin_text(self) -> bytes:
+    def _begin_text(self, index: int = 0) -> bytes:
         if self._spoken:
             return b""
         self._spoken = True
         item = _message(self._number, [], "in_progress")
-        part = {"item_id": item["id"], "output_index": 0, "content_index": 0, "part": _text("")}
-        return self._event("response.output_item.added", output_index=0, item=item) + self._event(
-            "response.content_part.added", **part
-        )
+        part = {"item_id": item["id"], "output_index": index, "content_index": 0}
+        return self._event(
+            "response.output_item.added", output_index=index, item=item
+        ) + self._event("response.content_part.added", **part, part=_text(""))
 
-    def _message(self, item: Json) -> bytes:
+    def _message(self, index: int, item: Json) -> bytes:
         part = item["content"][0]
-        place = {"item_id": item["id"], "output_index": 0, "content_index": 0}
+        place = {"item_id": item["id"], "output_index": index, "content_index": 0}
         return (
-            self._begin_text()
+            self._begin_text(index)
             + self._event("response.output_text.done", **place, text=part["text"], logprobs=[])
             + self._event("response.content_part.done", **place, part=part)
-            + self._event("response.output_item.done", output_index=0, item=item)
+            + self._event("response.output_item.done", output_index=index, item=item)
         )
+
+    def _thought(self, index: int, item: Json) -> bytes:
+        begun = {**item, "status": "in_progress"}
+        return self._event(
+            "response.output_item.added", output_index=index, item=begun
+        ) + self._event("response.output_item.done", output_index=index, item=item)
 
     def _call(self, index: int, item: Json) -> bytes:
         begun = {**item, "status": "in_progress", "arguments": ""}
