@@ -41,9 +41,13 @@ USES = [
 TOOL = {"name": "look", "parameters": {"type": "object", "properties": {"at": {"type": "string"}}}}
 TOOLS = ({"type": "function", "function": TOOL},)
 CHAT_CALLS = [
-    {"id": use["id"], "type": "function", "function": {"name": "look", "arguments": json.dumps(use["input"])}}
+    {
+        "id": use["id"],
+        "type": "function",
+        "function": {"name": "look", "arguments": json.dumps(use["input"])},
+    }
     for use in USES
-]  # fmt: skip
+]
 
 
 def call_delta(number: int, **more):
@@ -81,7 +85,7 @@ WANTED = {
 def complaint(kind: str, body) -> str | None:
     """What a strict provider says of the second request of a turn; None when it is right."""
     said = next((m for m in body["messages"] if m["role"] == "assistant"), None)
-    if said is None:
+    if said is None or "tools" not in body:
         return None
     if kind == "claude":
         content = [{k: v for k, v in b.items() if k != "cache_control"} for b in said["content"]]
@@ -91,7 +95,7 @@ def complaint(kind: str, body) -> str | None:
     told = {name: said[name] for name in names if name in said}
     if told != WANTED[kind]:
         return f"must be passed back: {told}"
-    signed = [call.get("extra_content") for call in said["tool_calls"]]
+    signed = [call.get("extra_content") for call in said.get("tool_calls", ())]
     wanted = [SIGNED, None] if kind == "gemini" else [None, None]
     return None if signed == wanted else f"missing a thought_signature: {signed}"
 
@@ -140,7 +144,8 @@ def strict(kind: str) -> Script:
     async def play(wire: Wire) -> None:
         body = wire.voice.body
         if said := complaint(kind, body):
-            await wire.reply(400, wire.voice.error("invalid_request_error", said))
+            error = {"type": "invalid_request_error", "message": said}
+            await wire.reply(400, {"type": "error", "error": error})
         elif any(m["role"] == "assistant" for m in body["messages"]):
             await wire.head()
             await wire.send(wire.voice.opening())

@@ -250,10 +250,15 @@ def thinking_in_place(
                 text = []
             case _:
                 rows.append(dict(block))
-    if not text:
-        return rows
     begun = next((i for i, row in enumerate(rows) if row["type"] not in THINKING), len(rows))
-    return [*rows[:begun], *map(dict, text), *rows[begun:]]
+    rows[begun:begun] = map(dict, text)
+    first = next((i for i, row in enumerate(rows) if row["type"] in THINKING), 0)
+    if first:  # a stream of ours puts it behind a text that went out already
+        last = first
+        while last < len(rows) and rows[last]["type"] in THINKING:
+            last += 1
+        rows = [*rows[first:last], *rows[:first], *rows[last:]]
+    return rows
 
 
 def anthropic_blocks(message: Message) -> list[JsonObject]:
