@@ -8,6 +8,7 @@ from typing import Annotated, Any, cast
 
 import msgspec
 
+from mixtura.error_bodies import is_error_data
 from mixtura.errors import MalformedError
 from mixtura.json_text import decoded, mended
 from mixtura.lenient_json import decode_lenient
@@ -158,7 +159,6 @@ class Chunk(msgspec.Struct, gc=False):
     choices: list[Choice] | None = None
     usage: msgspec.Raw = msgspec.Raw()
     error: Any = None
-    object: str = ""
 
 
 _decoder = msgspec.json.Decoder(Chunk)
@@ -179,9 +179,10 @@ def chunk(data: bytes, *, as_it_is: bool = False) -> Chunk:
         if whole != data and not as_it_is:
             return chunk(whole, as_it_is=True)
         piece = _odd_chunk(data, error)
-    if piece.object == "error" and not piece.error:  # vLLM's form
-        piece.error = {}
-    elif not piece.error and piece.choices:
+    if not piece.choices:
+        if not piece.error and is_error_data(data):
+            piece.error = {}  # vLLM's form, and those of others: it has no field of its own
+    elif not piece.error:
         piece.error = None
     return piece
 

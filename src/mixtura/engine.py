@@ -13,6 +13,7 @@ from mixtura.apart import apart, weight
 from mixtura.control_tokens import inert_text
 from mixtura.errors import (
     ContentFilterError,
+    ContextOverflowError,
     ModelError,
     QuorumNotMetError,
     RejectedError,
@@ -74,6 +75,24 @@ def within(seconds: float | None) -> Generator[None]:
 def time_left() -> float:
     """Seconds until whoever asked goes on: a wait that is longer is one for nothing."""
     return _ENDS.get() - asyncio.get_running_loop().time()
+
+
+_CUTTABLE: ContextVar[bool] = ContextVar("cuttable", default=False)
+
+
+@contextmanager
+def cuttable(drafts: bool) -> Generator[None]:
+    """In this block a call that does not fit is made again, if *drafts* can be cut for it."""
+    token = _CUTTABLE.set(drafts)
+    try:
+        yield
+    finally:
+        _CUTTABLE.reset(token)
+
+
+def drafts_can_be_cut() -> bool:
+    """Whether whoever asks would rather cut drafts than have a shorter answer."""
+    return _CUTTABLE.get()
 
 
 class _Company:
@@ -237,13 +256,8 @@ async def _ask(
 ) -> Completion | ModelError:
     model = proposer.model
     _PLACE.set((company, seat))  # of this task and those that it begins
-    inner = placed(emit, seat) if emit else None
     try:
-        whole = await show(model, before, proposer.persona)
-        asked = _for_proposer(proposer, whole, draw, answers)
-        if emit:
-            emit(Asked(model.name, asked, (seat,)))
-        answer = await model.complete(asked, inner)
+        answer = await _shown_to(proposer, show, before, draw, seat, emit, answers)
     except ModelError as error:
         failed = error
     except asyncio.CancelledError as left:
@@ -267,6 +281,42 @@ async def _ask(
     elif emit:
         emit(Failure(model.name, failed, (seat,)))
     return kept or failed
+
+
+async def _shown_to(
+    proposer: Proposer,
+    show: Show,
+    before: Sequence[Completion],
+    draw: _Draw,
+    seat: Seat,
+    emit: Emit | None,
+    answers: bool,
+) -> Completion:
+    """One proposer's answer; once more where its window turns out to be smaller than known."""
+    model = proposer.model
+    inner = placed(emit, seat) if emit else None
+    paid: tuple[Charge, ...] = ()
+    for attempt in (1, 2):
+        whole = await show(model, before, proposer.persona)
+        asked = _for_proposer(proposer, whole, draw, answers)
+        if emit:
+            emit(Asked(model.name, asked, (seat,)) if attempt == 1 else Restarted(model.name, None, at=(seat,)))
+        try:
+            with cuttable(bool(before) and attempt == 1):
+                answer = await model.complete(asked, inner)
+        except ContextOverflowError as error:
+            if not _to_be_cut(error, before, attempt):
+                raise error.paid(*paid) from None
+            paid += error.charges
+        else:
+            return replace(answer, charges=(*paid, *answer.charges)) if paid else answer
+    raise AssertionError("unreachable: the second attempt either answers or raises")
+
+
+def _to_be_cut(error: ContextOverflowError, drafts: Sequence[Completion], attempt: int) -> bool:
+    """Whether a call that did not fit may fit with its drafts cut to a window that is known now."""
+    told = error.limits.window is not None or error.limits.room is not None
+    return attempt == 1 and bool(drafts) and told and not error.shown
 
 
 def _salvaged(error: ModelError) -> Completion | None:
@@ -384,7 +434,10 @@ async def aggregate(
     models = (aggregator.model, *aggregator.fallbacks)
     for model in models:
         for kept in _subsets(proposals):
-            answer = await last.asked(model, kept, without=len(proposals) - len(kept))
+            without = len(proposals) - len(kept)
+            answer = await last.asked(model, kept, without=without)
+            if answer is None and last.overflowed(kept):
+                answer = await last.asked(model, kept, without=without, again=True)
             if answer is not None:
                 return answer
             if not last.filtered:
@@ -408,10 +461,25 @@ class _LastLayer:
     def filtered(self) -> bool:
         return isinstance(self._error, ContentFilterError)
 
+    def overflowed(self, proposals: Sequence[Completion]) -> bool:
+        """Whether the last attempt failed for drafts that can be cut to a window known now."""
+        error = self._error
+        return isinstance(error, ContextOverflowError) and _to_be_cut(error, proposals, 1)
+
     async def asked(
-        self, model: Model, proposals: Sequence[Completion], *, without: int
+        self,
+        model: Model,
+        proposals: Sequence[Completion],
+        *,
+        without: int,
+        again: bool = False,
     ) -> Completion | None:
-        """One attempt. None when it failed and another may be made; raises when none may."""
+        """
+        One attempt. None when it failed and another may be made; raises when none may. *again*:
+        the same with its drafts cut to a window that only the last refusal told.
+        """
+        if again:
+            self._degraded = self._degraded[:-1]
         if self._error is not None and self._emit:
             self._emit(Restarted(model.name, self._error))
         draft = False
@@ -425,7 +493,8 @@ class _LastLayer:
             request = replace(request, sampling=sampling)
             if self._emit:
                 self._emit(Asked(model.name, request))
-            answer = await model.complete(request, self._emit)
+            with cuttable(bool(proposals) and not again):
+                answer = await model.complete(request, self._emit)
         except asyncio.CancelledError as left:
             bill(left, *self._paid)
             raise

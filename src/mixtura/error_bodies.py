@@ -81,10 +81,25 @@ def is_error(row: Mapping[str, Any]) -> bool:
         return cast("dict[str, Any]", status).get("status_code") not in (0, None)
     if row.get("success") is False or row.get("error_code") or row.get("errcode"):
         return True
-    words = any(isinstance(row.get(name), str) and row[name] for name in _WORDS)
     if row.get("detail"):
         return True
-    return words and any(row.get(name) not in (None, "", 0, "0", 200, "200") for name in _CODES)
+    words = any(isinstance(row.get(name), str) and row[name] for name in _WORDS)
+    return words and any(_is_failure(row.get(name)) for name in _CODES)
+
+
+_FAILURE = re.compile(
+    r"err|limit|invalid|exceed|insufficient|denied|quota|unauthori|fail|overload|throttl|exception"
+    r"|arrear|balance|exhausted|unavailable|forbidden|timeout",
+    re.IGNORECASE,
+)
+
+
+def _is_failure(code: object) -> bool:
+    """Whether a code or a status is one of a failure, not of progress."""
+    if isinstance(code, bool) or not isinstance(code, str | int):
+        return False
+    text = str(code)
+    return int(text) >= 400 if text.isdigit() and len(text) < 9 else bool(_FAILURE.search(text))
 
 
 def is_error_data(data: bytes) -> bool:

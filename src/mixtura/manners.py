@@ -8,15 +8,20 @@ from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import msgspec
+
+from mixtura import provider_data
 from mixtura.budget import REQUESTS
 from mixtura.catalog import Quirks
 from mixtura.chunks import JsonObject
 from mixtura.clocks import one_call
-from mixtura.errors import MalformedError, ModelError, RejectedError, bill, leave
+from mixtura.errors import MalformedError, ModelError, QuotaError, RejectedError, bill, leave
 from mixtura.events import Emit, Noticed, Restarted, Token
+from mixtura.prefill import asked_to_go_on, is_refused
 from mixtura.prompts import NOT_SEEN
-from mixtura.quantities import excerpt, output_limit
+from mixtura.quantities import FEWEST_TOKENS, excerpt
 from mixtura.redaction import current
+from mixtura.request_bounds import NAMES, RequestBound
 from mixtura.types import Charge, Request
 from mixtura.wire import Assembly, Fresh
 
@@ -27,13 +32,17 @@ _OTHER_NAME = {
     "max_completion_tokens": "max_tokens",
 }
 _SYSTEM, _DEVELOPER, _PICTURES = "the role system", "the role developer", "pictures"
+_PREFILL = "a begun answer"
 _MAY_GO = (
     "temperature", "top_p", "stop", "stop_sequences", "seed", "stream_options", "stream",
     "max_tokens", "max_completion_tokens", "reasoning_effort", "top_k", "verbosity",
 )  # fmt: skip
 """What an answer is possible without. Tools and response formats are not among them."""
-LESSONS = len(_MAY_GO) + 3
-"""Refusals that one call learns from at most: each parameter, the two roles and pictures once."""
+LESSONS = len(_MAY_GO) + len(provider_data.OF_A_MESSAGE) + 6
+"""
+Refusals that one call learns from at most: each parameter, the two roles, pictures, a begun
+answer, each of its own fields, the model's limit and the request's once.
+"""
 
 _NOT_TAKEN = re.compile(
     r"not (?:\w+ )?(?:supported?|allowed|permitted|recogni[sz]ed|accepted|available|enabled)"
@@ -65,12 +74,14 @@ _NO_PICTURES = re.compile(
     re.IGNORECASE,
 )
 
+_OF_MESSAGES = (_SYSTEM, _DEVELOPER, _PICTURES, _PREFILL, *provider_data.OF_A_MESSAGE)
 _NOTICES = {
     "stream_options": "tells no usage while it streams: tokens are counted here",
     "stream": "does not stream: its answers come in one piece",
     _SYSTEM: "takes no system message: its text goes in front of the first user message",
     _DEVELOPER: "takes no developer message: it is sent as a system message",
     _PICTURES: "sees no pictures: a line of text stands in for each",
+    _PREFILL: "begins no answer with given words: it is asked to go on behind them",
 }
 
 
@@ -80,10 +91,19 @@ class Manners:
 
     *quirks* is what its name tells. A 400 or 422 that names a parameter that was sent
     teaches the rest, and the request is sent again at once. *needed* are the parameters
-    that the dialect cannot do without.
+    that the dialect cannot do without. *window* is what is known of its context beforehand.
     """
 
-    def __init__(self, model: str, quirks: Quirks, *, needed: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        model: str,
+        quirks: Quirks,
+        *,
+        needed: frozenset[str] = frozenset(),
+        window: int | None = None,
+    ) -> None:
+        self.window = window
+        """Tokens of its context, the fewest that anyone stated."""
         self._model = model
         self._refused = set(quirks.refuses) - needed
         self._said = self._refused & _OTHER_NAME.keys()  # a name known beforehand is no news
@@ -102,16 +122,23 @@ class Manners:
     async def _ask(
         self, body: JsonObject, send: Callable[[JsonObject], Awaitable[T]], emit: Emit | None
     ) -> T:
+        bound = RequestBound()
         for _ in range(LESSONS):
-            fitting = self.applied(body)
+            fitting = bound.applied(self.applied(body))
             self._say(body, fitting, emit)
             try:
                 return await send(fitting)
-            except RejectedError as error:
+            except (RejectedError, QuotaError) as error:
+                self._learn_window(error.limits.window, fitting, emit)
+                other = next(n for n in NAMES if n not in self._refused or n == NAMES[-1])
+                if said := bound.learn(error, fitting, name=other):
+                    if emit:
+                        emit(Noticed(self._model, said))
+                    continue
                 self._learn(error, fitting)
-                if self.applied(body) == fitting:
+                if bound.applied(self.applied(body)) == fitting:
                     raise
-        return await send(self.applied(body))
+        return await send(bound.applied(self.applied(body)))
 
     def applied(self, body: JsonObject) -> JsonObject:
         """*body* without what this model refuses."""
@@ -128,6 +155,10 @@ class Manners:
             fitting["messages"] = self._roles(fitting["messages"])
         if "messages" in fitting and _PICTURES in self._refused:
             fitting["messages"] = [_without_pictures(m) for m in fitting["messages"]]
+        if "messages" in fitting and _PREFILL in self._refused:
+            fitting["messages"] = asked_to_go_on(fitting["messages"])
+        if own := self._refused.intersection(provider_data.OF_A_MESSAGE):
+            fitting["messages"] = provider_data.without_fields(fitting["messages"], own)
         return fitting
 
     def _roles(self, messages: list[JsonObject]) -> list[JsonObject]:
@@ -146,18 +177,35 @@ class Manners:
 
     # ---- learning
 
-    def _learn(self, error: RejectedError, sent: JsonObject) -> None:
+    def _learn_window(self, told: int | None, sent: JsonObject, emit: Emit | None) -> None:
+        """A window that someone states is the model's, unless what was *sent* fits in anyway."""
+        if told is None or (self.window is not None and told >= self.window):
+            return
+        messages = sent.get("messages", [])
+        most = len(msgspec.json.encode(messages)) + (sent.get("max_tokens") or 0)
+        if most < told and not any(isinstance(m.get("content"), list) for m in messages):
+            return
+        self.window = told
+        if emit:
+            emit(Noticed(self._model, f"its window has {told} tokens: drafts are cut to it"))
+
+    def _learn(self, error: ModelError, sent: JsonObject) -> None:
         if type(error) is not RejectedError or error.status not in (400, 422) or error.charges:
             return
         said = str(error)
-        if _NO_PICTURES.search(said) and any(map(_pictured, sent.get("messages", ()))):
+        if (most := error.limits.output) is not None:
+            asked = next((sent[name] for name in NAMES if name in sent), 0)
+            self._most = most if FEWEST_TOKENS <= most < asked else self._most
+        elif is_refused(said, sent.get("messages", ())):
+            self._refused.add(_PREFILL)
+        elif field := provider_data.refused_field(said, sent.get("messages", ())):
+            self._refused.add(field)
+        elif _NO_PICTURES.search(said) and any(map(_pictured, sent.get("messages", ()))):
             self._refused.add(_PICTURES)
         elif role := self._role(error, said, sent):
             self._refused.add(role)
         elif (name := self._parameter(error, said, sent)) is None:
             return
-        elif name in _OTHER_NAME and (most := _smaller(said, sent[name])):
-            self._most = most
         elif name not in self._needed and not _OUT_OF_RANGE.search(said):
             self._refused.add(name)
 
@@ -196,7 +244,7 @@ class Manners:
     def _unsaid(self, body: JsonObject, fitting: JsonObject) -> Iterator[str]:
         for name in sorted(self._refused - self._said):
             other = _OTHER_NAME.get(name)
-            if name in body or other in body or name in (_SYSTEM, _DEVELOPER, _PICTURES):
+            if name in body or other in body or name in _OF_MESSAGES:
                 self._said.add(name)
                 yield (
                     f"takes {other} instead of {name}"
@@ -311,9 +359,3 @@ def _prefixed(text: str, content: Any) -> Any:
     if isinstance(content, str):
         return f"{text}\n\n{content}" if content else text
     return [{"type": "text", "text": text}, *content]
-
-
-def _smaller(said: str, sent: int) -> int | None:
-    """The largest bound in an error's text that is below what was sent."""
-    bounds = (output_limit(number, sent) for number in _MOST.findall(said))
-    return max((bound for bound in bounds if bound is not None), default=None)

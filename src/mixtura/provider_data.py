@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, cast
@@ -24,6 +25,7 @@ SIGNED = ("reasoning_details", "reasoning_opaque", "extra_content", "thinking_bl
 LiteLLM): sent back with every message that has them."""
 OF_A_CALL = ("extra_content", "provider_specific_fields", "thought_signature")
 """Fields of a tool call with its signature (Google, LiteLLM, other gateways)."""
+OF_A_MESSAGE = (*THOUGHTS, *SIGNED)
 THINKING = ("thinking", "redacted_thinking")
 """Blocks of Anthropic's messages."""
 
@@ -103,6 +105,43 @@ def fields_for(origin: str | None, messages: Sequence[Message]) -> list[JsonObje
         else:
             rows.append({k: v for k, v in data.fields.items() if calling or k not in THOUGHTS})
     return rows
+
+
+_NOT_TAKEN = re.compile(
+    r"unsupported|not (?:\w+ )?(?:supported|allowed|permitted|recogni[sz]ed|accepted)|unexpected"
+    r"|unknown|unrecogni[sz]ed|n't support|extra[ _](?:inputs?|fields?|forbidden)|(?:please )?remove",
+    re.IGNORECASE,
+)
+
+
+def refused_field(said: str, messages: Sequence[Json]) -> str | None:
+    """The field of its own messages that an endpoint does not take back, after all."""
+    if not _NOT_TAKEN.search(said):
+        return None
+    for name in OF_A_MESSAGE:
+        there = any(name in row or _on_a_call(name, row) for row in messages)
+        if there and re.search(rf"(?<![a-z_]){name}(?![a-z_])", said):
+            return name
+    return None
+
+
+def _on_a_call(name: str, row: Json) -> bool:
+    return any(name in call for call in row.get("tool_calls") or ())
+
+
+def without_fields(messages: Sequence[JsonObject], names: Collection[str]) -> list[JsonObject]:
+    """Messages as JSON without *names*, their calls neither."""
+
+    def bare(row: JsonObject) -> JsonObject:
+        return {key: value for key, value in row.items() if key not in names}
+
+    rows = map(bare, messages)
+    return [
+        row | {"tool_calls": [bare(call) for call in row["tool_calls"]]}
+        if "tool_calls" in row
+        else row
+        for row in rows
+    ]
 
 
 # ---- an answer's

@@ -10,6 +10,7 @@ import msgspec
 
 from mixtura import provider_data, wire
 from mixtura.chunks import JsonObject, object_fields, unreadable
+from mixtura.error_bodies import is_error_data
 from mixtura.errors import ContentFilterError, RejectedError
 from mixtura.finish_reasons import read_finish_reason
 from mixtura.json_text import decoded, mended
@@ -324,6 +325,11 @@ def event(data: bytes, *, as_it_is: bool = False) -> Event:
         if whole != data and not as_it_is:
             return event(whole, as_it_is=True)
         return _odd_event(data, error)
+
+
+def is_error(piece: Event, data: bytes) -> bool:
+    """Whether an event is an error, in this API's form or in another's."""
+    return bool(piece.error) or piece.type == "error" or (not piece.type and is_error_data(data))
 
 
 def _odd_event(data: bytes, error: Exception) -> Event:

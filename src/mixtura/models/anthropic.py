@@ -25,7 +25,7 @@ from mixtura.upstream import (
     posted,
     redactor_of,
 )
-from mixtura.wire_anthropic import Assembly, Event, event, request_json
+from mixtura.wire_anthropic import Assembly, Event, event, is_error, request_json
 
 VERSION = "2023-06-01"
 
@@ -67,14 +67,18 @@ class Anthropic:
         self._extra = dict(extra or {})
         self._redactor = redactor_of(base_url, api_key, self._headers, self._extra, redactor)
         self._largest = largest
-        self.window = window
         self.sees = sees
         known = known or quirks(model)
-        self._manners = Manners(self._name, known, needed=frozenset({"max_tokens"}))
+        self._manners = Manners(self._name, known, needed=frozenset({"max_tokens"}), window=window)
 
     @property
     def name(self) -> str:
         return self._name
+
+    @property
+    def window(self) -> int | None:
+        """Tokens of its context: as given, or as its refusals state it."""
+        return self._manners.window
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         async def send(body: dict[str, Any]) -> Completion:
@@ -114,7 +118,7 @@ async def _read(reply: Reply, so_far: Assembly, emit: Emit | None) -> None:
         try:
             for data in batch:
                 piece = event(data)
-                if piece.error or piece.type == "error":
+                if is_error(piece, data):
                     raise error_in_stream(data, reply.headers)
                 so_far.add(piece)
             return so_far.ended
@@ -132,7 +136,7 @@ async def _read(reply: Reply, so_far: Assembly, emit: Emit | None) -> None:
 
 def _whole(body: bytes, reply: Reply) -> Event:
     piece = event(body)
-    if piece.error or piece.type == "error":
+    if is_error(piece, body):
         raise error_in_stream(body, reply.headers)
     if piece.type != "message" or piece.stop_reason is None:
         raise MalformedError("the answer is not a message with a stop reason")

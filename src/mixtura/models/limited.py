@@ -31,7 +31,7 @@ LONGEST_CLOSED = 60.0
 PATIENT = 60.0
 """Seconds that a call to another model waits at most while one model is served after another."""
 SPENT = 300.0
-"""Seconds in which a model whose quota is spent is not asked again."""
+"""Seconds in which a model whose quota is spent is not asked again, where no one says when."""
 FAILURES = 5
 """Failures in a row after which a model rests (Envoy's outlier detection takes as many)."""
 FIRST_REST, LONGEST_REST = 30.0, 300.0
@@ -140,7 +140,7 @@ class _Door:
     closed_until: float = 0.0
     last_decrease: float = float("-inf")
     spent: dict[str, float] = field(default_factory=dict[str, float])
-    """When the quotas of models were found spent."""
+    """Until when models are not asked whose quota was found spent."""
     failing: dict[str, _Failing] = field(default_factory=dict[str, _Failing])
     """Models whose last calls all failed."""
     waiting: deque[_Waiting] = field(default_factory=deque[_Waiting])
@@ -179,10 +179,10 @@ class _Door:
         self.admit()
 
     def _not_spent(self, model: str) -> None:
-        ago = self.clock() - self.spent.get(model, float("-inf"))
-        if ago < SPENT:
-            said = f"its quota was spent {ago:.0f} s ago: not asked again before {SPENT:.0f} s"
-            raise QuotaError(said).after(SPENT - ago)
+        rest = self.spent.get(model, float("-inf")) - self.clock()
+        if rest > 0:
+            said = f"its quota is spent: not asked again for {rest:.0f} s"
+            raise QuotaError(said).after(rest)
 
     def _hopeless(self, ticket: _Waiting) -> RateLimitedError | None:
         """Why it is no use to wait until the upstream opens again."""
@@ -304,7 +304,8 @@ class Limited(Wrapper):
         except RateLimitedError as error:
             if isinstance(error, QuotaError):
                 _make_room(door.spent)
-                door.spent[self.name] = door.clock()
+                rest = bounded_wait(error.retry_after) or SPENT
+                door.spent[self.name] = door.clock() + rest
             else:
                 door.refused(error.retry_after)
             raise

@@ -72,13 +72,17 @@ class OpenAI:
         self._redactor = redactor_of(base_url, api_key, self._headers, self._extra, redactor)
         self._key_header = key_header
         self._largest = largest
-        self.window = window
         self.sees = sees
-        self._manners = Manners(self._name, known or quirks(model))
+        self._manners = Manners(self._name, known or quirks(model), window=window)
 
     @property
     def name(self) -> str:
         return self._name
+
+    @property
+    def window(self) -> int | None:
+        """Tokens of its context: as given, or as its refusals state it."""
+        return self._manners.window
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         async def send(body: dict[str, Any]) -> Completion:
