@@ -297,6 +297,7 @@ async def _shown_to(
     inner = placed(emit, seat) if emit else None
     paid: tuple[Charge, ...] = ()
     for attempt in (1, 2):
+        known = window(model)
         whole = await show(model, before, proposer.persona)
         asked = _for_proposer(proposer, whole, draw, answers)
         if emit:
@@ -305,7 +306,7 @@ async def _shown_to(
             with cuttable(bool(before) and attempt == 1):
                 answer = await model.complete(asked, inner)
         except ContextOverflowError as error:
-            if not _to_be_cut(error, before, attempt):
+            if attempt == 2 or not _to_be_cut(error, before, model, known):
                 raise error.paid(*paid) from None
             paid += error.charges
         else:
@@ -313,10 +314,16 @@ async def _shown_to(
     raise AssertionError("unreachable: the second attempt either answers or raises")
 
 
-def _to_be_cut(error: ContextOverflowError, drafts: Sequence[Completion], attempt: int) -> bool:
-    """Whether a call that did not fit may fit with its drafts cut to a window that is known now."""
-    told = error.limits.window is not None or error.limits.room is not None
-    return attempt == 1 and bool(drafts) and told and not error.shown
+def _to_be_cut(
+    error: ModelError | None, drafts: Sequence[Completion], model: Model, known: int | None
+) -> bool:
+    """
+    Whether a call that did not fit may fit now: with its drafts cut to a window other than the
+    one *known* before, or with a shorter answer.
+    """
+    if not isinstance(error, ContextOverflowError) or not drafts or error.shown:
+        return False
+    return window(model) != known or error.limits.room is not None
 
 
 def _salvaged(error: ModelError) -> Completion | None:
@@ -434,9 +441,9 @@ async def aggregate(
     models = (aggregator.model, *aggregator.fallbacks)
     for model in models:
         for kept in _subsets(proposals):
-            without = len(proposals) - len(kept)
+            without, known = len(proposals) - len(kept), window(model)
             answer = await last.asked(model, kept, without=without)
-            if answer is None and last.overflowed(kept):
+            if answer is None and _to_be_cut(last.error, kept, model, known):
                 answer = await last.asked(model, kept, without=without, again=True)
             if answer is not None:
                 return answer
@@ -461,10 +468,10 @@ class _LastLayer:
     def filtered(self) -> bool:
         return isinstance(self._error, ContentFilterError)
 
-    def overflowed(self, proposals: Sequence[Completion]) -> bool:
-        """Whether the last attempt failed for drafts that can be cut to a window known now."""
-        error = self._error
-        return isinstance(error, ContextOverflowError) and _to_be_cut(error, proposals, 1)
+    @property
+    def error(self) -> ModelError | None:
+        """Why the last attempt failed."""
+        return self._error
 
     async def asked(
         self,

@@ -38,10 +38,10 @@ _MAY_GO = (
     "max_tokens", "max_completion_tokens", "reasoning_effort", "top_k", "verbosity",
 )  # fmt: skip
 """What an answer is possible without. Tools and response formats are not among them."""
-LESSONS = len(_MAY_GO) + len(provider_data.OF_A_MESSAGE) + 6
+LESSONS = len(_MAY_GO) + 6
 """
 Refusals that one call learns from at most: each parameter, the two roles, pictures, a begun
-answer, each of its own fields, the model's limit and the request's once.
+answer, a field of its own messages and the room for this answer once.
 """
 
 _NOT_TAKEN = re.compile(
@@ -183,7 +183,7 @@ class Manners:
             return
         messages = sent.get("messages", [])
         most = len(msgspec.json.encode(messages)) + (sent.get("max_tokens") or 0)
-        if most < told and not any(isinstance(m.get("content"), list) for m in messages):
+        if most < told and not any(map(_has_media, messages)):
             return
         self.window = told
         if emit:
@@ -335,6 +335,18 @@ def _settled(error: ModelError, model: str, request: Request, so_far: Assembly) 
 
 def _is_picture(part: Any) -> bool:
     return isinstance(part, dict) and part.get("type") in ("image_url", "image")  # pyright: ignore
+
+
+_MEDIA = ("image", "image_url", "document", "file", "input_audio", "video_url")
+
+
+def _has_media(message: JsonObject) -> bool:
+    """Whether something in it has more tokens than bytes tell."""
+    content = message.get("content")
+    return isinstance(content, list) and any(
+        isinstance(part, dict) and part.get("type") in _MEDIA  # pyright: ignore
+        for part in content  # pyright: ignore
+    )
 
 
 def _pictured(message: JsonObject) -> bool:

@@ -212,11 +212,14 @@ def room(request: Request, window: int) -> int:
     Tokens that drafts may take in a window of *window*.
 
     What is left after the conversation and the answer (max_tokens, else a quarter of the
-    window up to 4,096). Negative when the conversation alone does not fit.
+    window up to 4,096; half of what is left where that is less). Negative when the conversation
+    alone does not fit.
     """
     asked = sum(tokens(m.text) + provider_bytes(m) // BYTES_A_TOKEN + 8 for m in request.messages)
     most = request.sampling.max_tokens or min(window // 4, 4096)
-    return window - asked - max(most, LEAST_ROOM_FOR_ANSWER)
+    left = window - asked
+    answer = most if most <= left else left // 2
+    return left - max(answer, LEAST_ROOM_FOR_ANSWER)
 
 
 def tokens(text: str) -> int:
