@@ -45,7 +45,7 @@ def read_limits(text: str, parameter: str | None = None) -> StatedLimits:
 
     Nothing is read from a number that stands in no sentence about such a limit.
     """
-    text = " ".join(text[:_LONGEST_TEXT].split())
+    text = " ".join(text[:_LONGEST_TEXT].split()).replace("(2013)", "")  # a code of MiniMax's
     affordable = _first(_AFFORDABLE, text)
     if affordable is not None:
         return StatedLimits(affordable=affordable if affordable >= FEWEST_TOKENS else None)
