@@ -24,7 +24,6 @@ from mixtura import (
     RejectedError,
     Request,
     Sampling,
-    UnavailableError,
     ask,
 )
 from mixtura.errors import MalformedError, ModelError
@@ -45,6 +44,10 @@ HUGE = 900_000
 
 def cases(name):
     return [json.loads(line) for line in (CASES / f"{name}.jsonl").read_text("utf-8").splitlines()]
+
+
+def words(name):
+    return [row["said"] for row in cases(name)]
 
 
 def error(message, **more):
@@ -301,6 +304,7 @@ def test_what_affords_no_answer_is_a_quota_that_is_spent(most):
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 SOON = NOW + timedelta(seconds=90)
+MS = str(int(SOON.timestamp() * 1000))
 WAITS = [
     ({"retry-after": "20"}, {}, 20),
     ({"Retry-After": "1.5"}, {}, 1.5),
@@ -310,7 +314,7 @@ WAITS = [
     ({"x-ratelimit-reset-requests": "1m2.5s"}, {}, 62.5),
     ({"x-ratelimit-reset-tokens": "6ms"}, {}, 0.006),
     ({"x-ratelimit-reset": str(int(SOON.timestamp()))}, {}, 90),
-    ({"X-RateLimit-Reset": str(int(SOON.timestamp() * 1000))}, {}, 90),
+    ({"X-RateLimit-Reset": MS}, {}, 90),
     ({"x-ratelimit-reset": SOON.isoformat()}, {}, 90),
     ({"ratelimit-reset": "30"}, {}, 30),
     ({"ratelimit": "limit=10, remaining=0, reset=30"}, {}, 30),
@@ -327,7 +331,7 @@ WAITS = [
     ({}, error("Quota exceeded, retry in 34.074824224s."), 34.074824224),
     ({}, error("x", details=[{"@type": "RetryInfo", "retryDelay": "34s"}]), 34),
     ({}, [error("x", details=[{"retryDelay": "0.5s"}])], 0.5),
-    ({}, error("x", metadata={"headers": {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(SOON.timestamp() * 1000))}}), 90),
+    ({}, error("x", metadata={"headers": {"X-RateLimit-Reset": MS}}), 90),
     ({}, error("x", metadata={"raw": json.dumps(error("Please try again in 7s."))}), 7),
     ({}, error("x", retry_after=12), 12),
     ({}, {"detail": "slow down", "retry_after_ms": 1500}, 1.5),
@@ -376,45 +380,10 @@ def test_a_duration_is_read_in_any_spelling(parts, space, between):
 
 # ---- codes
 
-FAST, SPENT, LATER = RateLimitedError, QuotaError, UnavailableError
-CODES = [
-    (FAST, error("slow", code="429")),
-    (FAST, error("slow", code=429)),
-    (FAST, {"code": "429", "message": "slow"}),
-    (FAST, error("slow", code="rate_limit_exceeded")),
-    (FAST, error("slow", status="RESOURCE_EXHAUSTED")),
-    (FAST, {"code": 1302, "msg": "Rate limit reached for requests"}),
-    (FAST, error("您的账户已达到速率限制，请您控制请求频率", code="1302")),
-    (FAST, {"base_resp": {"status_code": 1002, "status_msg": "rate limit"}}),
-    (FAST, {"__type": "ThrottlingException", "message": "Too many requests"}),
-    (FAST, {"error": "Rate limit exceeded"}),
-    (FAST, error("Requests rate limit exceeded", code="Throttling.RateQuota")),
-    (SPENT, error("You exceeded your current quota", code="insufficient_quota")),
-    (SPENT, error("Add credits", code=402)),
-    (SPENT, error("余额不足或无可用资源包,请充值。", code="1113")),
-    (SPENT, {"code": 1113, "msg": "Your account is in arrears"}),
-    (SPENT, error("Insufficient Balance", type="unknown_error", code="invalid_request_error")),
-    (SPENT, error("Access denied, please make sure your account is in good standing.", code="Arrearage")),
-    (SPENT, error("Your account is suspended", type="exceeded_current_quota_error")),
-    (SPENT, {"base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}}),
-    (SPENT, {"code": 30001, "message": "Sorry, your account balance is insufficient"}),
-    (SPENT, error("Your credit balance is too low to access the API.")),
-    (SPENT, error("x", code="AllocationQuota.FreeTierOnly")),
-    (SPENT, error("x", code="AccountOverdueError")),
-    (LATER, error("Overloaded", type="overloaded_error")),
-    (LATER, error("x", code=502, metadata={"provider_name": "p"})),
-    (LATER, error("something broke", type="server_error")),
-    (LATER, {"error": "something broke"}),
-    (LATER, error("x", status="UNAVAILABLE")),
-    (ContextOverflowError, error("This model's maximum context length is 8192 tokens.")),
-    (ContextOverflowError, error("Provider returned error", code=400, metadata={"raw": json.dumps(error("prompt is too long: 9 tokens > 8192 maximum"))})),
-    (RejectedError, error("bad", code="invalid_request_error")),
-    (RejectedError, {"code": 400, "reason": "INVALID_REQUEST_BODY", "message": "bad"}),
-]  # fmt: skip
 
-
-@pytest.mark.parametrize(("kind", "body"), CODES)
-def test_an_error_inside_a_200_is_what_its_code_means_whole_and_streamed(kind, body):
+@pytest.mark.parametrize("row", cases("code"), ids=lambda row: json.dumps(row["body"])[:60])
+def test_an_error_inside_a_200_is_what_its_code_means_whole_and_streamed(row):
+    body = row["body"]
     data = json.dumps(body, ensure_ascii=False)
 
     async def whole(wire: Wire) -> None:
@@ -435,7 +404,7 @@ def test_an_error_inside_a_200_is_what_its_code_means_whole_and_streamed(kind, b
             ):
                 with pytest.raises(ModelError) as caught:
                     run(model.complete(ask("Why?")))
-                assert type(caught.value) is kind, (name, caught.value)
+                assert type(caught.value).__name__ == row["error"], (name, caught.value)
 
 
 @pytest.mark.parametrize(
@@ -481,22 +450,8 @@ def test_a_general_status_gives_way_to_a_code_that_says_more():
 
 # ---- quotas of a day
 
-DAYS = [
-    "Rate limit reached for model `m` on tokens per day (TPD): Limit 100000, Used 97050, Requested 3619. Please try again in 9m38s.",
-    "Rate limit reached for gpt-x on requests per day (RPD): Limit 200, Used 200, Requested 1.",
-    "Rate limit exceeded: free-models-per-day. Add credits to unlock more.",
-    "You have exceeded the daily limit of this model; it resets tomorrow",
-    "Open api daily request limit reached",
-    "You have reached your daily quota",
-]  # fmt: skip
-MINUTES = [
-    "Rate limit reached for model `m` on tokens per minute (TPM): Limit 6000, Used 5000, Requested 3619. Please try again in 9s.",
-    "Rate limit exceeded: free-models-per-min.",
-    "Too many requests today's traffic is high, slow down",
-]  # fmt: skip
 
-
-@pytest.mark.parametrize("said", DAYS)
+@pytest.mark.parametrize("said", words("day"))
 def test_a_quota_of_the_day_is_not_tried_again_closes_its_model_and_others_answer(said):
     with running() as upstream:
         upstream.scripts["m"] = Script(ever=lambda wire: wire.reply(429, error(said)))
@@ -522,7 +477,7 @@ def test_a_quota_stays_closed_for_the_time_that_was_stated_and_no_longer():
     now = [0.0]
     with running() as upstream:
         upstream.scripts["m"] = Script(
-            "Because.", plays=[lambda wire: wire.reply(429, error(DAYS[0]))]
+            "Because.", plays=[lambda wire: wire.reply(429, error(words("day")[0]))]
         )
         model = Limited(
             OpenAI("m", upstream.base_url("openai")), Gate(Limits(), clock=lambda: now[0])
@@ -542,31 +497,17 @@ def test_a_quota_stays_closed_for_the_time_that_was_stated_and_no_longer():
     assert len(upstream.records) == 2
 
 
-@pytest.mark.parametrize("said", MINUTES)
+@pytest.mark.parametrize("said", words("minute"))
 def test_a_limit_of_a_minute_is_no_quota(said):
     assert type(refusal(429, {}, json.dumps(error(said)).encode())) is RateLimitedError
 
 
 # ---- a begun answer
 
-PREFILLS = [
-    "This model does not support assistant message prefill. The conversation must end with a user message.",
-    "Prefilling assistant messages is not supported for this model.",
-    "The last message must be from the user",
-    "the last message must have role 'user'",
-    "Last message must have role `user` or `tool`",
-    "Expected last role User or Tool (or Assistant with prefix True) for serving but got assistant",
-    "Please ensure that multiturn requests end with a user role or a function response.",
-    "A conversation must end with a user message. Try again with a conversation that ends with a user message.",
-    "Cannot set `add_generation_prompt` to True when the last message is from the assistant. Consider using `continue_final_message` instead.",
-    "Assistant response prefill is incompatible with enable_thinking.",
-    "messages must end with a user message",
-    "The final message cannot be from the assistant",
-]  # fmt: skip
 BEGUN = Request((Message("user", "Why?"), Message("assistant", "Because of")))
 
 
-@pytest.mark.parametrize("said", PREFILLS)
+@pytest.mark.parametrize("said", words("prefill"))
 @pytest.mark.parametrize("adapter", [OpenAI, Anthropic])
 def test_a_begun_answer_that_is_refused_is_asked_for_in_a_form_that_is_taken(adapter, said):
     async def play(wire: Wire) -> None:
@@ -596,7 +537,7 @@ def test_a_begun_answer_that_is_refused_is_asked_for_in_a_form_that_is_taken(ada
 
 def test_the_same_words_about_another_conversation_teach_nothing():
     with running() as upstream:
-        upstream.scripts["m"] = bounded(0, PREFILLS[0])
+        upstream.scripts["m"] = bounded(0, words("prefill")[0])
         with pytest.raises(RejectedError):
             run(OpenAI("m", upstream.base_url("openai")).complete(ask("Why?")))
 

@@ -301,7 +301,11 @@ async def _shown_to(
         whole = await show(model, before, proposer.persona)
         asked = _for_proposer(proposer, whole, draw, answers)
         if emit:
-            emit(Asked(model.name, asked, (seat,)) if attempt == 1 else Restarted(model.name, None, at=(seat,)))
+            emit(
+                Asked(model.name, asked, (seat,))
+                if attempt == 1
+                else Restarted(model.name, None, at=(seat,))
+            )
         try:
             with cuttable(bool(before) and attempt == 1):
                 answer = await model.complete(asked, inner)

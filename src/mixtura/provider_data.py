@@ -108,8 +108,9 @@ def fields_for(origin: str | None, messages: Sequence[Message]) -> list[JsonObje
 
 
 _NOT_TAKEN = re.compile(
-    r"unsupported|not (?:\w+ )?(?:supported|allowed|permitted|recogni[sz]ed|accepted)|unexpected"
-    r"|unknown|unrecogni[sz]ed|n't support|extra[ _](?:inputs?|fields?|forbidden)|(?:please )?remove",
+    r"unsupported|not (?:\w+ )?(?:supported|allowed|permitted|recogni[sz]ed|accepted)"
+    r"|unexpected|unknown|unrecogni[sz]ed|n't support|extra[ _](?:inputs?|fields?|forbidden)"
+    r"|(?:please )?remove",
     re.IGNORECASE,
 )
 

@@ -100,7 +100,8 @@ _LONGEST_TEXT = 100
 def wait(told: str | None, now: datetime) -> float | None:
     """
     Seconds to wait, from a number of them, a duration such as 1m30s or 2 minutes 3 seconds, a
-    Unix time, an ISO time or an HTTP date; at most ``LONGEST_WAIT``. None for what is none of them or makes no sense.
+    Unix time, an ISO time or an HTTP date; at most ``LONGEST_WAIT``. None for what is none of
+    them or makes no sense.
     """
     if not told or not (text := told.strip()) or len(text) > _LONGEST_TEXT:
         return None

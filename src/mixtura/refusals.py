@@ -37,8 +37,10 @@ _SPENT = re.compile(
     r"|exceeded[ _]your[ _]current[ _]quota|exceeded_current_quota|billing"
     r"|credit balance|payment required|(?:out of|no(?:t enough)?|not have enough) credits"
     r"|not enough (?:balance|funds)|spending limit|API usage limits|key limit exceeded"
-    r"|(?:balance|credits?|quota)(?: is| are| has been)? (?:too low|exhausted|depleted|used up|empty)"
-    r"|(?:negative|zero) balance|arrear|account[ _]?overdue|overdue[ _]payment|free[ _]?tier[ _]?only"
+    r"|(?:balance|credits?|quota)(?: is| are| has been)?"
+    r" (?:too low|insufficient|exhausted|depleted|used up|empty)"
+    r"|(?:negative|zero) balance|arrear|account[ _]?overdue|overdue[ _]payment"
+    r"|free[ _]?tier[ _]?only"
     r"|resourcepackexhausted|all available credits|has no credits|usage_limit_reached"
     r"|余额不足|欠费|额度不足|无可用资源包",
     re.IGNORECASE,
@@ -52,6 +54,12 @@ _OF_THE_DAY = re.compile(
     r"per[ _-]?day|\b[TR]PD\b|\bdaily\b|24[ -]?hours?\b|\btomorrow\b|\bper[ _-]?(?:week|month)\b"
     r"|weekly|monthly|(?:day|week|month)(?:ly)? (?:limit|quota)|每日|当日|今日",
     re.IGNORECASE,
+)
+_REACHED = re.compile(
+    r"(?:limit|quota|allowance|requests?|tokens?)\b.{0,80}"
+    r"(?:reached|exceed|exhaust|used|per[ _-]?day)"
+    r"|(?:reached|exceed|exhaust|used).{0,80}(?:limit|quota|allowance)|上限|限额|用完|超出",
+    re.IGNORECASE | re.DOTALL,
 )
 _QUOTA_ID = re.compile(rb'quotaId\\*":\s*\\*"(\w*)')
 _TOO_LARGE_FOR_A_MINUTE = re.compile(r"request too large", re.IGNORECASE)
@@ -118,7 +126,7 @@ def _spent(said: str, kind: str, body: bytes) -> bool:
     quotas = _QUOTA_ID.findall(body)
     if quotas:  # Google says the same of a minute and of a day
         return any(b"PerDay" in quota for quota in quotas)
-    if _OF_THE_DAY.search(f"{said} {kind}"):
+    if _OF_THE_DAY.search(f"{said} {kind}") and _REACHED.search(f"{said} {kind}"):
         return True
     slowed = told_wait(body) or _TOO_FAST.search(f"{said} {kind}")
     return not slowed and bool(_SPENT.search(said))
@@ -237,7 +245,8 @@ _STATUS_OF_NUMBER: Mapping[int, int] = {
     1110: 402, 1111: 402, 1112: 402, 1113: 402, 1211: 404, 1213: 400, 1214: 400, 1261: 400,
     1301: 400, 1302: 429, 1303: 429, 1304: 402, 1305: 429, 1308: 402, 1309: 402,
     # MiniMax
-    1000: 500, 1001: 504, 1002: 429, 1004: 401, 1008: 402, 1026: 400, 1027: 400, 1039: 429, 2013: 400, 2056: 402,
+    1000: 500, 1001: 504, 1002: 429, 1004: 401, 1008: 402, 1026: 400, 1027: 400, 1039: 429,
+    2013: 400, 2056: 402,
     # SiliconFlow
     30001: 402, 50603: 503, 50604: 503,
     # Baidu

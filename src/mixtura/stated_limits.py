@@ -34,8 +34,11 @@ class StatedLimits(NamedTuple):
 
 NONE = StatedLimits()
 
-_N = r"[`'\"(~]*(\d{1,3}(?:[,_'’\u00a0\u202f.]\d{3})+(?![\d,.]\d)|\d++(?:\.0+(?!\d))?)(?: ?([kKmM])\b)?[`'\")]*"
-_ANY = re.compile(_N)
+_N = (
+    r"[`'\"(~]*(\d{1,3}(?:[,_'’\u00a0\u202f.]\d{3})+(?![\d,.]\d)|\d++(?:\.0+(?!\d))?)"
+    r"(?: ?([kKmM])\b)?[`'\")]*"
+)
+"""A number and its unit, two groups; in quotation marks or brackets."""
 _OTHERS = r"[`'\"(~]*\d[\d,_.]*[`'\")]*"
 
 
@@ -76,12 +79,18 @@ _AFFORDABLE = re.compile(
 # ---- a window
 
 _WINDOW = (
-    # «maximum context length is 8192», «maximum prompt length is», «maximum model length of»
-    rf"(?:maximum|max\.?|max_)[ _]?(?:allowed |supported )?(?:context|prompt|model|input|sequence|total)"
-    rf"[ _]?(?:length|len|window|size|tokens?)(?: limit)?(?: allowed| supported)?"
-    rf"(?: is| of|:| =|=)?(?: only)? {_N}",
-    rf"(?:context|prompt|input)[ _](?:length|window|size|limit)(?: of (?:the|this) model)?"
-    rf"(?: is| of|:| =|=)?(?: only| limited to| at most)? {_N}(?! ?\+|(?: ?tokens?\)?)? (?:exceeds|is longer))",
+    # maximum context length is 8192; maximum prompt length is; maximum model length of
+    (
+        rf"(?:maximum|max\.?|max_)[ _]?(?:allowed |supported )?"
+        rf"(?:context|prompt|model|input|sequence|total)[ _]?(?:length|len|window|size|tokens?)"
+        rf"(?: limit)?(?: allowed| supported)?(?: is| of|:| =|=)?(?: only)? {_N}"
+    ),
+    # the context window of this model is 8192, not: context limit: 7000 + 2000 > 8192
+    (
+        rf"(?:context|prompt|input)[ _](?:length|window|size|limit)(?: of (?:the|this) model)?"
+        rf"(?: is| of|:| =|=)?(?: only| limited to| at most)? {_N}"
+        rf"(?! ?\+|(?: ?tokens?\)?)? (?:exceeds|is longer))"
+    ),
     rf"context limit: {_OTHERS} \+ {_OTHERS} > {_N}",
     rf"(?:prompt|input)s?(?: is)? too long[^.]{{0,30}}: {_OTHERS}(?: tokens)? ?> ?{_N}",
     rf"model with {_N} maximum context",
@@ -92,10 +101,15 @@ _WINDOW = (
     rf"tokens in the prompt cannot exceed {_N}",
     rf"range of (?:the )?input length should be \[ ?\d+ ?, ?{_N} ?\]",
     rf"(?:token|context) limit(?: is| of|:)? {_N}",
-    rf"(?:prompt|input|messages|context)[^.]{{0,60}} exceeds? (?:the |its )?(?:configured |model |maximum |allowed )*"
-    rf"(?:limit|length|window|size|context size|context window)(?: of| is|:)? {_N}",
-    rf"(?:exceeds?|longer than) [^.]{{0,40}}(?:context|maximum|allowed|available)[^.]{{0,30}}"
-    rf"(?:length|size|window)(?: of)? {_N} ?tokens",
+    (
+        rf"(?:prompt|input|messages|context)[^.]{{0,60}} exceeds? (?:the |its )?"
+        rf"(?:configured |model |maximum |allowed )*"
+        rf"(?:limit|length|window|size|context size|context window)(?: of| is|:)? {_N}"
+    ),
+    (
+        rf"(?:exceeds?|longer than) [^.]{{0,40}}(?:context|maximum|allowed|available)[^.]{{0,30}}"
+        rf"(?:length|size|window)(?: of)? {_N} ?tokens"
+    ),
     rf"current length is {_OTHERS} while limit is {_N}",
     rf"n_ctx[\"']?[:= ]+{_N}",
     rf"request too large .{{0,160}}\blimit:? {_N}, (?:used {_OTHERS}, )?requested",
@@ -110,8 +124,10 @@ _PROMPT = tuple(
         rf"\({_N} in (?:the|your) (?:messages|prompt)",
         rf"{_N} tokens from the input",
         rf"{_N} (?:in|of) (?:the |your )?(?:messages|prompt|text input|input)\b",
-        rf"(?:request has|you passed|given:|messages resulted in|prompt contains|contains) (?:about )?"
-        rf"{_N}(?: [`'\"]?inputs?[`'\"]?)? (?:input )?tokens",
+        (
+            rf"(?:request has|you passed|given:|messages resulted in|contains) (?:about )?{_N}"
+            rf"(?: [`'\"]?inputs?[`'\"]?)? (?:input )?tokens"
+        ),
         rf"context limit: {_N} \+",
         rf"prompt is too long: {_N}",
         rf"input token count(?: is|:)? {_N}",
@@ -192,9 +208,10 @@ def _read_prompt(text: str) -> int | None:
 OUTPUT_NAMES = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens")
 
 _ABOUT_OUTPUT = re.compile(
-    r"max(?:imum)?[_ ]?(?:completion|output|new|gen(?:erated)?)?[_ ]?tokens?(?![A-Za-z_])|maxOutputTokens"
-    r"|max_tokens_to_sample|num_predict|(?:completion|output|generated)[ _]tokens?\b"
-    r"|(?:output|completion)[ _](?:length|limit)|token output limit",
+    r"max(?:imum)?[_ ]?(?:completion|output|new|gen(?:erated)?)?[_ ]?tokens?(?![A-Za-z_])"
+    r"|maxOutputTokens|max_tokens_to_sample|num_predict"
+    r"|(?:completion|output|generated)[ _]tokens?\b|(?:output|completion)[ _](?:length|limit)"
+    r"|token output limit",
     re.IGNORECASE,
 )
 _ABOUT_OTHERS = re.compile(
@@ -207,8 +224,10 @@ _MOST = re.compile(
     rf"(?:at most|no (?:more|greater|larger|higher) than|up to|<=|≤|limited to|capped at"
     rf"|(?:not|n't|cannot) be (?:more|greater|larger|higher|above|over)(?: than)?"
     rf"|(?:less|lower|smaller|fewer) than or equal(?: to)?"
-    rf"|(?:cannot|can't|can not|must not|should not|may not|not|shouldn't|mustn't)(?: be)? exceed(?:ing)?"
-    rf"|exceeds?(?: the| its)?(?: model'?s?)?(?: maximum| max| limit| allowed| output| of| value| tokens?)*"
+    rf"|(?:cannot|can't|can not|must not|should not|may not|not|shouldn't|mustn't)(?: be)?"
+    rf" exceed(?:ing)?"
+    rf"|exceeds?(?: the| its)?(?: model'?s?)?"
+    rf"(?: maximum| max| limit| allowed| output| of| value| tokens?)*"
     rf"|(?:max(?:imum)?|limit|upper bound|ceiling)(?: allowed| supported| permitted| possible)?"
     rf"(?: number| value| amount)?(?: of)?(?: max_tokens| (?:output|completion|generated) tokens)?"
     rf"(?: for [^ ]{{1,80}})?(?: is| are| of| to|:| =|=)*(?: only)?"
@@ -217,16 +236,19 @@ _MOST = re.compile(
     re.IGNORECASE,
 )
 _IS_MOST = re.compile(
-    rf"{_N}(?: tokens)?,?(?: which)? is (?:the |its |our )?(?:max|limit|upper|largest|highest|most)",
+    rf"{_N}(?: tokens)?,?(?: which)? is (?:the |its |our )?"
+    rf"(?:max|limit|upper|largest|highest|most)",
     re.IGNORECASE,
 )
 _BELOW = re.compile(
-    rf"(?:(?:less|lower|smaller|fewer) than|below|(?<![<>])<(?!=)) ?(?!or equal){_N}", re.IGNORECASE
+    rf"(?:(?:less|lower|smaller|fewer) than|below|(?<![<>])<(?!=)) ?(?!or equal){_N}",
+    re.IGNORECASE,
 )
 _RANGE = re.compile(
     rf"(?:[\[(（] ?{_OTHERS} ?[,;，~-] ?{_N} ?[\])）]"
     rf"|between {_OTHERS} and {_N}"
-    rf"|(?:from )?\b{_OTHERS}(?: ?\(inclusive\))? ?(?:to|-|–|~|\.\.\.?|and) ?{_N}( ?\(exclusive\))?)",
+    rf"|(?:from )?\b{_OTHERS}(?: ?\(inclusive\))? ?(?:to|-|–|~|\.\.\.?|and) ?{_N}"
+    rf"( ?\(exclusive\))?)",
     re.IGNORECASE,
 )
 _SENTENCE = re.compile(r"(?<=[^\d])[.;!?。](?=\s|$)|(?<=\d)[.;!?](?=\s|$)|。")
@@ -248,8 +270,8 @@ def _read_output(text: str, parameter: str | None) -> int | None:
 
 def _bounds(sentence: str) -> Iterator[int]:
     sentence = re.sub(
-        rf"(?:current(?: value)?|you (?:requested|provided|asked for)(?: up to)?|whereas you provided"
-        rf"|but (?:got|received|was|is)|got|received|requested|is too (?:large|high|big):?"
+        rf"(?:current(?: value)?|you (?:requested|provided|asked for)(?: up to)?"
+        rf"|whereas you provided|but (?:got|received|was|is)|got|received|requested|is too (?:large|high|big):?"
         rf"|given|provided)[: ]+{_OTHERS}",
         "…",
         sentence,
