@@ -271,7 +271,8 @@ def _read_output(text: str, parameter: str | None) -> int | None:
 def _bounds(sentence: str) -> Iterator[int]:
     sentence = re.sub(
         rf"(?:current(?: value)?|you (?:requested|provided|asked for)(?: up to)?"
-        rf"|whereas you provided|but (?:got|received|was|is)|got|received|requested|is too (?:large|high|big):?"
+        rf"|whereas you provided|but (?:got|received|was|is)|got|received|requested"
+        rf"|is too (?:large|high|big):?"
         rf"|given|provided)[: ]+{_OTHERS}",
         "…",
         sentence,
