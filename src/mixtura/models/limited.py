@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 from mixtura.engine import stands_back, time_left
@@ -130,6 +130,13 @@ class _Failing:
             self.until = now + self.rest
 
 
+class _Spent(NamedTuple):
+    """A quota that was *found* spent at a time of the clock, and the seconds of its *rest*."""
+
+    found: float
+    rest: float
+
+
 @dataclass(slots=True)
 class _Door:
     limits: Limits
@@ -139,8 +146,8 @@ class _Door:
     allowed: float = field(init=False)
     closed_until: float = 0.0
     last_decrease: float = float("-inf")
-    spent: dict[str, float] = field(default_factory=dict[str, float])
-    """Until when models are not asked whose quota was found spent."""
+    spent: dict[str, _Spent] = field(default_factory=dict[str, _Spent])
+    """Models whose quotas were found spent."""
     failing: dict[str, _Failing] = field(default_factory=dict[str, _Failing])
     """Models whose last calls all failed."""
     waiting: deque[_Waiting] = field(default_factory=deque[_Waiting])
@@ -179,10 +186,12 @@ class _Door:
         self.admit()
 
     def _not_spent(self, model: str) -> None:
-        rest = self.spent.get(model, float("-inf")) - self.clock()
-        if rest > 0:
-            said = f"its quota is spent: not asked again for {rest:.0f} s"
-            raise QuotaError(said).after(rest)
+        if (spent := self.spent.get(model)) is None:
+            return
+        ago = self.clock() - spent.found
+        if ago < spent.rest:
+            said = f"its quota was spent {ago:.0f} s ago: not asked again before {spent.rest:.0f} s"
+            raise QuotaError(said).after(spent.rest - ago)
 
     def _hopeless(self, ticket: _Waiting) -> RateLimitedError | None:
         """Why it is no use to wait until the upstream opens again."""
@@ -305,7 +314,7 @@ class Limited(Wrapper):
             if isinstance(error, QuotaError):
                 _make_room(door.spent)
                 rest = bounded_wait(error.retry_after) or SPENT
-                door.spent[self.name] = door.clock() + rest
+                door.spent[self.name] = _Spent(door.clock(), rest)
             else:
                 door.refused(error.retry_after)
             raise
