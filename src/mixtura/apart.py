@@ -9,6 +9,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import ParamSpec, TypeVar
 
+from mixtura.provider_data import provider_bytes
 from mixtura.types import OtherPart, Request, TextPart
 
 P = ParamSpec("P")
@@ -57,6 +58,8 @@ def weight(request: Request) -> int:
             if len(message.tool_calls) > MANY:
                 return LARGE
             size += sum(len(call.arguments) for call in message.tool_calls)
+        if message.provider_data is not None:
+            size += provider_bytes(message)
         if size >= LARGE:
             return LARGE
     return size

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from mixtura.errors import ConfigError, StoreBusyError, StoreError
 from mixtura.model import Model, Wrapper, unwrapped
 from mixtura.price import Pricer
+from mixtura.provider_data import provider_bytes
 from mixtura.quantities import DOLLARS
 from mixtura.request_size import request_tokens
 from mixtura.roles import Composite, Layer
@@ -74,7 +75,8 @@ def _draft(sampling: Sampling) -> int:
 
 
 def _prompt(request: Request) -> int:
-    return request_tokens(request, at_most, picture=AN_IMAGE, around=16) + 16
+    own = sum(map(provider_bytes, request.messages))
+    return request_tokens(request, at_most, picture=AN_IMAGE, around=16) + own + 16
 
 
 def at_most(text: str) -> int:

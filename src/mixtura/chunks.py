@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, cast
 
 import msgspec
 
+from mixtura.error_bodies import is_error_data
 from mixtura.errors import MalformedError
 from mixtura.json_text import decoded, mended
 from mixtura.lenient_json import decode_lenient
+from mixtura.provider_data import OF_A_CALL, SIGNED, THOUGHTS
 from mixtura.quantities import MOST_TOKENS, excerpt, is_null, token_count
 from mixtura.redaction import redacted
 from mixtura.tool_calls import CallPiece
@@ -74,10 +76,17 @@ class WireToolCall(msgspec.Struct, gc=False):
     index: int | None = None
     id: str | None = None
     function: WireFunction | None = None
+    extra_content: Any = None
+    provider_specific_fields: Any = None
+    thought_signature: Any = None
 
     def piece(self) -> CallPiece:
         function = self.function or WireFunction()
-        return CallPiece(self.index, self.id or "", function.name or "", function.arguments)
+        piece = CallPiece(self.index, self.id or "", function.name or "", function.arguments)
+        for name in OF_A_CALL:
+            if value := getattr(self, name):
+                piece.provider_fields[name] = value
+        return piece
 
 
 class Delta(msgspec.Struct, gc=False):
@@ -91,6 +100,31 @@ class Delta(msgspec.Struct, gc=False):
     audio: Any = None
     left_out: list[str] | None = None
     """Kinds of parts in its content that are no text: of ours, never sent."""
+    reasoning_text: Any = None
+    reasoning_details: Any = None
+    reasoning_opaque: Any = None
+    extra_content: Any = None
+    thinking_blocks: Any = None
+
+    @property
+    def has_provider_fields(self) -> bool:
+        """Whether there may be something that the provider wants back."""
+        return (
+            self.reasoning_content is not None
+            or self.reasoning is not None
+            or self.reasoning_text is not None
+            or self.reasoning_details is not None
+            or self.reasoning_opaque is not None
+            or self.extra_content is not None
+            or self.thinking_blocks is not None
+        )
+
+    def provider_fields(self) -> Iterator[tuple[str, Any]]:
+        """What the provider may want back, by name."""
+        for name in (*THOUGHTS, *SIGNED):
+            ours = name == "reasoning_content" and self.left_out is not None  # made of parts
+            if (value := getattr(self, name)) is not None and not ours:
+                yield name, value
 
 
 class Choice(msgspec.Struct, gc=False):
@@ -127,7 +161,6 @@ class Chunk(msgspec.Struct, gc=False):
     choices: list[Choice] | None = None
     usage: msgspec.Raw = msgspec.Raw()
     error: Any = None
-    object: str = ""
 
 
 _decoder = msgspec.json.Decoder(Chunk)
@@ -148,9 +181,10 @@ def chunk(data: bytes, *, as_it_is: bool = False) -> Chunk:
         if whole != data and not as_it_is:
             return chunk(whole, as_it_is=True)
         piece = _odd_chunk(data, error)
-    if piece.object == "error" and not piece.error:  # vLLM's form
-        piece.error = {}
-    elif not piece.error and piece.choices:
+    if not piece.choices:
+        if not piece.error and is_error_data(data):
+            piece.error = {}  # vLLM's form, and those of others: it has no field of its own
+    elif not piece.error:
         piece.error = None
     return piece
 

@@ -13,6 +13,7 @@ from mixtura.apart import apart, weight
 from mixtura.control_tokens import inert_text
 from mixtura.errors import (
     ContentFilterError,
+    ContextOverflowError,
     ModelError,
     QuorumNotMetError,
     RejectedError,
@@ -46,6 +47,7 @@ from mixtura.prompts import (
     shown,
     with_system,
 )
+from mixtura.provider_data import strip_provider_data
 from mixtura.roles import Aggregator, Layer, Proposer
 from mixtura.sampling_words import FORMS
 from mixtura.similarity import medoid
@@ -82,6 +84,24 @@ def within(seconds: float | None) -> Generator[None]:
 def time_left() -> float:
     """Seconds until whoever asked goes on: a wait that is longer is one for nothing."""
     return _ENDS.get() - asyncio.get_running_loop().time()
+
+
+_CUTTABLE: ContextVar[bool] = ContextVar("cuttable", default=False)
+
+
+@contextmanager
+def cuttable(drafts: bool) -> Generator[None]:
+    """In this block a call that does not fit is made again, if *drafts* can be cut for it."""
+    token = _CUTTABLE.set(drafts)
+    try:
+        yield
+    finally:
+        _CUTTABLE.reset(token)
+
+
+def drafts_can_be_cut() -> bool:
+    """Whether whoever asks would rather cut drafts than have a shorter answer."""
+    return _CUTTABLE.get()
 
 
 class _Company:
@@ -250,15 +270,8 @@ async def _ask(
 ) -> Completion | ModelError:
     model = proposer.model
     _PLACE.set((company, seat))  # of this task and those that it begins
-    inner = placed(emit, seat) if emit else None
     try:
-        whole = await show(model, before, proposer.persona)
-        asked = _for_proposer(proposer, whole, draw, answers)
-        if emit:
-            emit(Asked(model.name, asked, (seat,)))
-            for notice in stand_in_notices(model, asked):
-                emit(Noticed(model.name, notice, (seat,)))
-        answer = await model.complete(asked, inner)
+        answer = await _shown_to(proposer, show, before, draw, seat, emit, answers)
     except ModelError as error:
         failed = error
     except asyncio.CancelledError as left:
@@ -284,6 +297,55 @@ async def _ask(
     elif emit:
         emit(Failure(model.name, failed, (seat,)))
     return kept or failed
+
+
+async def _shown_to(
+    proposer: Proposer,
+    show: Show,
+    before: Sequence[Completion],
+    draw: _Draw,
+    seat: Seat,
+    emit: Emit | None,
+    answers: bool,
+) -> Completion:
+    """One proposer's answer; once more where its window turns out to be smaller than known."""
+    model = proposer.model
+    inner = placed(emit, seat) if emit else None
+    paid: tuple[Charge, ...] = ()
+    for attempt in (1, 2):
+        known = window(model)
+        whole = await show(model, before, proposer.persona)
+        asked = _for_proposer(proposer, whole, draw, answers)
+        if emit:
+            emit(
+                Asked(model.name, asked, (seat,))
+                if attempt == 1
+                else Restarted(model.name, None, at=(seat,))
+            )
+            for notice in stand_in_notices(model, asked):
+                emit(Noticed(model.name, notice, (seat,)))
+        try:
+            with cuttable(bool(before) and attempt == 1):
+                answer = await model.complete(asked, inner)
+        except ContextOverflowError as error:
+            if attempt == 2 or not _to_be_cut(error, before, model, known):
+                raise error.paid(*paid) from None
+            paid += error.charges
+        else:
+            return replace(answer, charges=(*paid, *answer.charges)) if paid else answer
+    raise AssertionError("unreachable: the second attempt either answers or raises")
+
+
+def _to_be_cut(
+    error: ModelError | None, drafts: Sequence[Completion], model: Model, known: int | None
+) -> bool:
+    """
+    Whether a call that did not fit may fit now: with its drafts cut to a window other than the
+    one *known* before, or with a shorter answer.
+    """
+    if not isinstance(error, ContextOverflowError) or not drafts or error.shown:
+        return False
+    return window(model) != known or error.limits.room is not None
 
 
 def _salvaged(error: ModelError) -> Completion | None:
@@ -312,10 +374,11 @@ def _for_proposer(proposer: Proposer, request: Request, draw: _Draw, answers: bo
     seed = proposer.sampling.seed if proposer.sampling.seed is not None else request.sampling.seed
     seed = None if seed is None else seed + number
     if answers:
+        request = strip_provider_data(request, unknown_only=True)
         sampling = replace(request.sampling.over(proposer.sampling), seed=seed)
         return replace(request, sampling=sampling, draw=number, draft=True)
     sampling = proposer.sampling if seed is None else replace(proposer.sampling, seed=seed)
-    return Request(request.messages, sampling, draw=number, draft=True)
+    return Request(strip_provider_data(request).messages, sampling, draw=number, draft=True)
 
 
 class _Draw(NamedTuple):
@@ -400,7 +463,10 @@ async def aggregate(
     models = (aggregator.model, *aggregator.fallbacks)
     for model in models:
         for kept in _subsets(proposals):
-            answer = await last.asked(model, kept, without=len(proposals) - len(kept))
+            without, known = len(proposals) - len(kept), window(model)
+            answer = await last.asked(model, kept, without=without)
+            if answer is None and _to_be_cut(last.error, kept, model, known):
+                answer = await last.asked(model, kept, without=without, again=True)
             if answer is not None:
                 return answer
             if not last.filtered:
@@ -424,15 +490,32 @@ class _LastLayer:
     def filtered(self) -> bool:
         return isinstance(self._error, ContentFilterError)
 
+    @property
+    def error(self) -> ModelError | None:
+        """Why the last attempt failed."""
+        return self._error
+
     async def asked(
-        self, model: Model, proposals: Sequence[Completion], *, without: int
+        self,
+        model: Model,
+        proposals: Sequence[Completion],
+        *,
+        without: int,
+        again: bool = False,
     ) -> Completion | None:
-        """One attempt. None when it failed and another may be made; raises when none may."""
+        """
+        One attempt. None when it failed and another may be made; raises when none may. *again*:
+        the same with its drafts cut to a window that only the last refusal told.
+        """
+        if again:
+            self._degraded = self._degraded[:-1]
         if self._error is not None and self._emit:
             self._emit(Restarted(model.name, self._error))
         draft = False
         try:
             request = await self._show(model, proposals, None)
+            if model is not self._aggregator.model:  # what no one knows the maker of is not its own
+                request = strip_provider_data(request, unknown_only=True)
             self._replaceable = _free_text(request)
             draft = request.draft
             sampling = request.sampling.over(self._aggregator.sampling)
@@ -441,7 +524,8 @@ class _LastLayer:
                 self._emit(Asked(model.name, request))
                 for notice in stand_in_notices(model, request):
                     self._emit(Noticed(model.name, notice))
-            answer = await model.complete(request, self._emit)
+            with cuttable(bool(proposals) and not again):
+                answer = await model.complete(request, self._emit)
         except asyncio.CancelledError as left:
             bill(left, *self._paid)
             raise

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING
 
 from mixtura.credentials import mask_keys
 from mixtura.redaction import redacted
+from mixtura.stated_limits import NONE
 
 if TYPE_CHECKING:
     from mixtura.types import Charge
@@ -86,6 +87,8 @@ class ModelError(MixturaError):
         """True when a part of the answer had already been reported as tokens."""
         self.partial = ""
         """What the model had written of its answer when it broke off."""
+        self.limits = NONE
+        """The limits that the upstream stated."""
 
     def paid(self, *charges: Charge) -> ModelError:
         """The same error, with more on its bill."""
@@ -124,7 +127,7 @@ class RateLimitedError(ModelError):
 
 
 class QuotaError(RateLimitedError):
-    """The account's money or quota is spent: trying again does not help."""
+    """The account's money or quota, of a day for example, is spent: trying again does not help."""
 
 
 class UnavailableError(ModelError):

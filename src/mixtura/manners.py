@@ -9,17 +9,21 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
-from mixtura import message_shapes
+import msgspec
+
+from mixtura import message_shapes, provider_data
 from mixtura.budget import REQUESTS
 from mixtura.catalog import Quirks
 from mixtura.chunks import JsonObject
 from mixtura.clocks import one_call
-from mixtura.errors import MalformedError, ModelError, RejectedError, bill, leave
+from mixtura.errors import MalformedError, ModelError, QuotaError, RejectedError, bill, leave
 from mixtura.events import Emit, Noticed, Restarted, Token
 from mixtura.part_forms import CACHE_MARK
+from mixtura.prefill import asked_to_go_on, is_refused
 from mixtura.prompts import NO_PICTURES
-from mixtura.quantities import excerpt, output_limit
+from mixtura.quantities import FEWEST_TOKENS, excerpt
 from mixtura.redaction import current
+from mixtura.request_bounds import NAMES, RequestBound
 from mixtura.sampling_words import SOFT
 from mixtura.types import Charge, Request
 from mixtura.wire import Assembly, Fresh
@@ -33,6 +37,7 @@ _OTHER_NAME = {
 _SYSTEM, _DEVELOPER = "the role system", "the role developer"
 _LATER_SYSTEM = "later instructions"
 _CACHE_MARKS, _LISTS = "cache marks", "texts in parts"
+_PREFILL = "a begun answer"
 
 
 def _as_system(messages: Sequence[JsonObject]) -> list[JsonObject]:
@@ -45,6 +50,7 @@ _SHAPES: Mapping[str, Callable[[list[JsonObject]], list[JsonObject]]] = {
     _SYSTEM: message_shapes.in_users_words,
     **{k: partial(message_shapes.without_kind, kind=k) for k in message_shapes.KINDS},
     _CACHE_MARKS: message_shapes.without_cache_marks,
+    _PREFILL: asked_to_go_on,
     _LISTS: message_shapes.with_plain_texts,
 }
 """What a model may refuse in messages, and how it is done without; in the order of doing."""
@@ -91,6 +97,7 @@ _ABOUT_ROLES = re.compile(
     re.IGNORECASE,
 )
 
+_OF_MESSAGES = (*_SHAPES, *provider_data.OF_A_MESSAGE)
 _NOTICES = {
     "stream_options": "tells no usage while it streams: tokens are counted here",
     "stream": "does not stream: its answers come in one piece",
@@ -105,6 +112,7 @@ _NOTICES = {
     },
     _CACHE_MARKS: "takes no marks for a cache: left out",
     _LISTS: "takes no texts in parts: they are joined",
+    _PREFILL: "begins no answer with given words: it is asked to go on behind them",
 }
 
 
@@ -114,10 +122,19 @@ class Manners:
 
     *quirks* is what its name tells. A 400 or 422 that names a parameter that was sent
     teaches the rest, and the request is sent again at once. *needed* are the parameters
-    that the dialect cannot do without.
+    that the dialect cannot do without. *window* is what is known of its context beforehand.
     """
 
-    def __init__(self, model: str, quirks: Quirks, *, needed: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        model: str,
+        quirks: Quirks,
+        *,
+        needed: frozenset[str] = frozenset(),
+        window: int | None = None,
+    ) -> None:
+        self.window = window
+        """Tokens of its context, the fewest that anyone stated."""
         self._model = model
         self._refused = set(quirks.refuses) - needed
         self._said = self._refused & _OTHER_NAME.keys()  # a name known beforehand is no news
@@ -136,21 +153,28 @@ class Manners:
     async def _ask(
         self, body: JsonObject, send: Callable[[JsonObject], Awaitable[T]], emit: Emit | None
     ) -> T:
+        bound = RequestBound()
         guess: str | None = None
         for _ in range(LESSONS):
-            fitting = self.applied(body)
+            fitting = bound.applied(self.applied(body))
             self._say(body, fitting, emit)
             try:
                 return await send(fitting)
-            except RejectedError as error:
+            except (RejectedError, QuotaError) as error:
+                self._learn_window(error.limits.window, fitting, emit)
+                other = next(n for n in NAMES if n not in self._refused or n == NAMES[-1])
+                if said := bound.learn(error, fitting, name=other):
+                    if emit:
+                        emit(Noticed(self._model, said))
+                    continue
                 if guess == str(error):  # the same again: it was about something else
                     self._refused.discard(_LATER_SYSTEM)
                 known = _LATER_SYSTEM in self._refused
                 self._learn(error, fitting)
-                if self.applied(body) == fitting:
+                if bound.applied(self.applied(body)) == fitting:
                     raise
                 guess = None if known or _LATER_SYSTEM not in self._refused else str(error)
-        return await send(self.applied(body))
+        return await send(bound.applied(self.applied(body)))
 
     def applied(self, body: JsonObject) -> JsonObject:
         """*body* without what this model refuses."""
@@ -165,6 +189,8 @@ class Manners:
             fitting.pop("stream_options", None)
         if "messages" in fitting and self._refused & _SHAPES.keys():
             fitting["messages"] = self._shaped(fitting["messages"])
+        if own := self._refused.intersection(provider_data.OF_A_MESSAGE):
+            fitting["messages"] = provider_data.without_fields(fitting["messages"], own)
         return fitting
 
     def _shaped(self, messages: list[JsonObject]) -> list[JsonObject]:
@@ -176,16 +202,33 @@ class Manners:
 
     # ---- learning
 
-    def _learn(self, error: RejectedError, sent: JsonObject) -> None:
+    def _learn_window(self, told: int | None, sent: JsonObject, emit: Emit | None) -> None:
+        """A window that someone states is the model's, unless what was *sent* fits in anyway."""
+        if told is None or (self.window is not None and told >= self.window):
+            return
+        messages = sent.get("messages", [])
+        most = len(msgspec.json.encode(messages)) + (sent.get("max_tokens") or 0)
+        if most < told and not any(map(_has_media, messages)):
+            return
+        self.window = told
+        if emit:
+            emit(Noticed(self._model, f"its window has {told} tokens: drafts are cut to it"))
+
+    def _learn(self, error: ModelError, sent: JsonObject) -> None:
         if type(error) is not RejectedError or error.status not in (400, 422) or error.charges:
             return
         said = str(error)
-        if shape := self._shape(error, said, sent.get("messages", ())):
+        if (most := error.limits.output) is not None:
+            asked = next((sent[name] for name in NAMES if name in sent), 0)
+            self._most = most if FEWEST_TOKENS <= most < asked else self._most
+        elif is_refused(said, sent.get("messages", ())):
+            self._refused.add(_PREFILL)
+        elif field := provider_data.refused_field(said, sent.get("messages", ())):
+            self._refused.add(field)
+        elif shape := self._shape(error, said, sent.get("messages", ())):
             self._refused.add(shape)
         elif (name := self._parameter(error, said, sent)) is None:
             self._learn_place(said, sent.get("messages", ()))
-        elif name in _OTHER_NAME and (most := _smaller(said, sent[name])):
-            self._most = most
         elif name not in self._needed and not _OUT_OF_RANGE.search(said):
             self._refused.add(name)
 
@@ -243,7 +286,7 @@ class Manners:
     def _unsaid(self, body: JsonObject, fitting: JsonObject) -> Iterator[str]:
         for name in sorted(self._refused - self._said):
             other = _OTHER_NAME.get(name)
-            if name in body or other in body or name in _SHAPES:
+            if name in body or other in body or name in _OF_MESSAGES:
                 self._said.add(name)
                 yield (
                     f"takes {other} instead of {name}"
@@ -342,7 +385,13 @@ def _settled(error: ModelError, model: str, request: Request, so_far: Assembly) 
     return error
 
 
-def _smaller(said: str, sent: int) -> int | None:
-    """The largest bound in an error's text that is below what was sent."""
-    bounds = (output_limit(number, sent) for number in _MOST.findall(said))
-    return max((bound for bound in bounds if bound is not None), default=None)
+_MEDIA = ("image", "image_url", "document", "file", "input_audio", "video_url")
+
+
+def _has_media(message: JsonObject) -> bool:
+    """Whether something in it has more tokens than bytes tell."""
+    content = message.get("content")
+    return isinstance(content, list) and any(
+        isinstance(part, dict) and part.get("type") in _MEDIA  # pyright: ignore
+        for part in content  # pyright: ignore
+    )

@@ -14,6 +14,7 @@ from mixtura.control_tokens import inert_json, inert_text
 from mixtura.errors import ContextOverflowError
 from mixtura.part_forms import NOT_SEEN as NOT_SEEN
 from mixtura.part_forms import with_stand_ins
+from mixtura.provider_data import provider_bytes, strip_provider_data
 from mixtura.request_size import request_tokens
 from mixtura.turns import split
 from mixtura.types import Completion, ImagePart, Json, Message, Part, Request, TextPart
@@ -141,7 +142,7 @@ def advised(request: Request) -> Request:
     if not (request.tools or called):
         return request
     messages = request.messages if not called else _told(request.messages)
-    plain = replace(request, messages=messages, tools=(), tool_choice=None)
+    plain = strip_provider_data(replace(request, messages=messages, tools=(), tool_choice=None))
     if not request.tools:
         return plain
     listed = "\n".join(_described(tool) for tool in request.tools)
@@ -246,11 +247,15 @@ def room(request: Request, window: int) -> int:
     Tokens that drafts may take in a window of *window*.
 
     What is left after the conversation and the answer (max_tokens, else a quarter of the
-    window up to 4,096). Negative when the conversation alone does not fit.
+    window up to 4,096; half of what is left where that is less). Negative when the conversation
+    alone does not fit.
     """
-    asked = request_tokens(request, tokens)
+    own = sum(provider_bytes(message) for message in request.messages) // BYTES_A_TOKEN
+    asked = request_tokens(request, tokens) + own
     most = request.sampling.max_tokens or min(window // 4, 4096)
-    return window - asked - max(most, LEAST_ROOM_FOR_ANSWER)
+    left = window - asked
+    answer = most if most <= left else left // 2
+    return left - max(answer, LEAST_ROOM_FOR_ANSWER)
 
 
 def tokens(text: str) -> int:

@@ -77,8 +77,18 @@ def ledger_dollars(dollars: float) -> float:
 LONGEST_WAIT = 3600.0
 """Seconds: no upstream's word closes its endpoint for longer, whatever it says."""
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)", re.ASCII)
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_UNIT = (
+    r"(?:days?|d|hours?|hrs?|h|milliseconds?|millis|msecs?|ms|minutes?|mins?|m|seconds?|secs?|s"
+    r"|microseconds?|us|µs|nanoseconds?|ns)(?![a-zµ])"
+)
+DURATION = rf"\d+(?:\.\d+)? ?{_UNIT}(?:(?:,? and |, ?| )?\d+(?:\.\d+)? ?{_UNIT})*"
+"""Matches a duration with its units, in any case: 1m2.5s, 500 ms, 2 minutes 3 seconds."""
+_WHOLE_DURATION = re.compile(DURATION, re.ASCII | re.IGNORECASE)
+_PIECE = re.compile(rf"(\d+(?:\.\d+)?) ?({_UNIT})", re.ASCII | re.IGNORECASE)
+_SECONDS_OF = {
+    "d": 86400.0, "h": 3600.0, "mi": 60.0, "m": 60.0, "s": 1.0, "ms": 0.001, "mil": 0.001,
+    "mse": 0.001, "mic": 1e-6, "u": 1e-6, "µ": 1e-6, "n": 1e-9,
+}  # fmt: skip
 _MILLISECONDS_FROM = 1e11
 """A Unix time above this is one in milliseconds: in seconds it would be the year 5138."""
 _UNIX_FROM = 1e9
@@ -89,15 +99,17 @@ _LONGEST_TEXT = 100
 
 def wait(told: str | None, now: datetime) -> float | None:
     """
-    Seconds to wait, from a number of them, a duration such as 1m30s, a Unix time, an ISO time or
-    an HTTP date; at most ``LONGEST_WAIT``. None for what is none of them or makes no sense.
+    Seconds to wait, from a number of them, a duration such as 1m30s or 2 minutes 3 seconds, a
+    Unix time, an ISO time or an HTTP date; at most ``LONGEST_WAIT``. None for what is none of
+    them or makes no sense.
     """
     if not told or not (text := told.strip()) or len(text) > _LONGEST_TEXT:
         return None
     try:
         seconds = float(text)
     except ValueError:
-        return bounded_wait(_duration(text)) if _is_duration(text) else _until(text, now)
+        seconds = _duration(text)
+        return _until(text, now) if seconds is None else bounded_wait(seconds)
     if math.isfinite(seconds) and seconds > _UNIX_FROM:  # in seconds or (OpenRouter) milliseconds
         seconds = (seconds if seconds < _MILLISECONDS_FROM else seconds / 1000) - now.timestamp()
         seconds = max(seconds, 0.0)
@@ -128,17 +140,23 @@ def http_date(told: str | None) -> datetime | None:
     return when if when is None or when.tzinfo else when.replace(tzinfo=UTC)
 
 
-def _is_duration(text: str) -> bool:
-    return _DURATION.sub("", text) == ""
+def _duration(text: str) -> float | None:
+    """Seconds of a text that is a duration and nothing else, ISO 8601's PT1M30S among them."""
+    if text[:1] == "P":
+        text = text[1:].replace("T", "")
+    if not _WHOLE_DURATION.fullmatch(text):
+        return None
+    return sum(float(number) * _unit(name.lower()) for number, name in _PIECE.findall(text))
 
 
-def _duration(text: str) -> float:
-    return sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(text))
+def _unit(name: str) -> float:
+    """Seconds of a unit: its longest beginning that is known."""
+    return next(_SECONDS_OF[name[:n]] for n in (3, 2, 1) if name[:n] in _SECONDS_OF)
 
 
 def _until(text: str, now: datetime) -> float | None:
     try:
-        when = datetime.fromisoformat(text)
+        when = datetime.fromisoformat(text.removesuffix("UTC").strip())
     except ValueError:
         when = http_date(text)
     if when is None:

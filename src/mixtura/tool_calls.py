@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
+from mixtura.provider_data import merged
 from mixtura.types import ToolCall
 
 
@@ -20,6 +21,8 @@ class CallPiece:
     name: str
     arguments: Any
     """Text, or an object where the upstream parsed it already."""
+    provider_fields: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What the upstream wants back with the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,9 @@ class FreshCall:
 class _Call:
     """A call as far as it came."""
 
-    __slots__ = ("arguments", "delta", "fresh", "id", "index", "name", "whole")
+    __slots__ = (
+        "arguments", "delta", "fresh", "id", "index", "name", "provider_fields", "whole",
+    )  # fmt: skip
 
     def __init__(self, index: int | None, delta: int) -> None:
         self.index = index
@@ -48,6 +53,7 @@ class _Call:
         """Arguments that no one has asked for yet."""
         self.whole: str = ""
         """Arguments that came as an object, as JSON."""
+        self.provider_fields: dict[str, Any] = {}
 
     @property
     def text(self) -> str:
@@ -148,7 +154,9 @@ class ToolCallAssembly:
         indexes = [call.index for call in self._calls]
         told = None not in indexes and len(set(indexes)) == len(indexes)
         rows = sorted(self._calls, key=lambda call: call.index or 0) if told else self._calls
-        return tuple(ToolCall(call.id, call.name, call.text or empty) for call in rows)
+        return tuple(
+            ToolCall(call.id, call.name, call.text or empty, call.provider_fields) for call in rows
+        )
 
     def _belongs(self, piece: CallPiece, position: int, together: int) -> _Call | None:
         """The call that a piece goes on with; None where it begins one."""
@@ -193,6 +201,8 @@ def _same(call: _Call, piece: CallPiece) -> bool:
 
 def _extend(call: _Call, piece: CallPiece) -> None:
     call.id = call.id or piece.id
+    if piece.provider_fields:
+        call.provider_fields = merged(call.provider_fields, piece.provider_fields)
     _extend_name(call, piece.name)
     said = piece.arguments
     if isinstance(said, str):

@@ -43,11 +43,32 @@ Part = TextPart | ImagePart | OtherPart
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A model's wish to have a tool called; *arguments* is JSON text, as the model wrote it."""
+    """
+    A model's wish to have a tool called; *arguments* is JSON text, as the model wrote it.
+
+    *provider_fields* stand beside it for its message's ``ProviderData``: Gemini's signature.
+    """
 
     id: str
     name: str
     arguments: str
+    provider_fields: Json = field(default_factory=dict[str, Any], compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderData:
+    """
+    What the endpoint that wrote a message wants to get back with it, in its own words.
+
+    *origin* tells which endpoint and model that was (see ``provider_data.origin_of``); empty
+    where no one knows. It is sent to no other. *fields* stand beside the content of a chat
+    message, *blocks* are the content of one of Anthropic's, with its thinking blocks as they
+    came; a text block or a tool's call in it only marks a place.
+    """
+
+    origin: str = ""
+    fields: Json = field(default_factory=dict[str, Any])
+    blocks: tuple[Json, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +80,8 @@ class Message:
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     name: str | None = None
+    provider_data: ProviderData | None = field(default=None, compare=False)
+    """What its provider wants back with it; the tool calls' own parts stand with them."""
 
     @property
     def text(self) -> str:

@@ -1,32 +1,21 @@
-"""The one HTTP client: posts JSON, reads events, keeps the clocks, names every failure."""
+"""The one HTTP client: posts JSON, reads events, keeps the clocks; ``refusals`` names failures."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from mixtura.clocks import Clocks, Timer
 from mixtura.credentials import of_headers, of_settings, of_url
-from mixtura.errors import (
-    ContentFilterError,
-    ContextOverflowError,
-    MalformedError,
-    ModelError,
-    QuotaError,
-    RateLimitedError,
-    RejectedError,
-    TimedOutError,
-    UnavailableError,
-)
-from mixtura.json_text import LONGEST_MENDED, decoded
-from mixtura.quantities import http_date, wait, wait_ms
-from mixtura.redaction import Redactor, redacted, remember
+from mixtura.errors import MalformedError, TimedOutError
+from mixtura.json_text import decoded
+from mixtura.redaction import Redactor, remember
+from mixtura.refusals import error_in_stream, refusal
+from mixtura.retry_waits import retry_after
 from mixtura.sse import EventTooLargeError, Parser
 
 if TYPE_CHECKING:
@@ -266,191 +255,3 @@ async def _read(line: Line, limit: int, *, cut: bool = False) -> bytes:
 def answer_too_large(limit: int) -> MalformedError:
     """The error for an answer of more than *limit* bytes."""
     return MalformedError(f"an answer of more than {limit} bytes")
-
-
-# ---- refusals: a status, headers and a body become one of our errors
-
-_OVERFLOW = re.compile(
-    r"context[ _-]?(?:length|window|size)|exceed_context|maximum context|prompt is too long"
-    r"|input is too long|too many tokens|reduce the length|input token count",
-    re.IGNORECASE,
-)
-_FILTERED = re.compile(
-    r"content[ _-]?(?:filter|policy|management)|responsible_ai|moderation|safety", re.IGNORECASE
-)
-_SPENT = re.compile(
-    r"insufficient[ _](?:quota|balance|credits?|funds)|exceeded your current quota|billing"
-    r"|credit balance|payment required|out of credits|spending limit|API usage limits"
-    r"|key limit exceeded",
-    re.IGNORECASE,
-)
-_TOO_FAST = re.compile(r"rate[ _]limit|per[ _]?min", re.IGNORECASE)
-_OF_THE_DAY = re.compile(rb'quotaId\\*":\s*\\*"\w*PerDay')
-
-
-def refusal(status: int, headers: Mapping[str, str], body: bytes) -> ModelError:
-    """The error that an HTTP refusal means."""
-    said, kind = _message(body)
-    text = f"{said} {kind}"
-    what = f"HTTP {status}: {said}" if said else f"HTTP {status}"
-    wait = retry_after(headers, body)
-    error: ModelError
-    if status == 402 or (status in (400, 403, 429) and _spent(said, kind, body)):
-        error = QuotaError(what)
-    elif status == 429:
-        error = RateLimitedError(what).after(wait)
-    elif status in (408, 409, 425) or status >= 500:
-        error = UnavailableError(what)
-        error.retry_after = wait
-    elif status in (400, 413, 422) and _OVERFLOW.search(text):
-        error = ContextOverflowError(what)
-    elif status in (400, 403, 422) and _FILTERED.search(text):
-        error = ContentFilterError(what)
-    elif 400 <= status < 500:
-        error = RejectedError(what)
-        error.parameter = _parameter(body)
-    else:
-        error = MalformedError(f"{what}: not an answer")
-    error.status = status
-    return error
-
-
-def _spent(said: str, kind: str, body: bytes) -> bool:
-    """
-    Whether money or a quota is used up, rather than that calls came too fast.
-
-    Its code decides where it has one: some providers speak of billing and of a quota
-    whenever they slow someone down.
-    """
-    if _SPENT.search(kind) or _OF_THE_DAY.search(body):
-        return True
-    slowed = _told_wait(body) or _TOO_FAST.search(f"{said} {kind}")
-    return not slowed and bool(_SPENT.search(said))
-
-
-def error_in_stream(body: bytes, headers: Mapping[str, str]) -> ModelError:
-    """An error object inside a 200 stream: the status it names, else 500, decides."""
-    found = _json(body)
-    inner = found.get("error", found) if isinstance(found, dict) else found  # pyright: ignore
-    status = 500
-    if isinstance(inner, dict):
-        for key in ("status", "code", "status_code"):
-            value = inner.get(key)  # pyright: ignore
-            if isinstance(value, int) and 400 <= value < 600:
-                status = value
-                break
-        else:
-            named = (_STATUS_OF.get(str(inner.get(key))) for key in ("code", "type"))  # pyright: ignore
-            status = next((known for known in named if known), 500)
-    return refusal(status, headers, body)
-
-
-_STATUS_OF: Mapping[str, int] = {
-    "invalid_request_error": 400,
-    "authentication_error": 401,
-    "billing_error": 402,
-    "permission_error": 403,
-    "not_found_error": 404,
-    "request_too_large": 413,
-    "rate_limit_error": 429,
-    "rate_limit_exceeded": 429,
-    "insufficient_quota": 429,
-    "api_error": 500,
-    "server_error": 500,
-    "timeout_error": 504,
-    "overloaded_error": 529,
-    "exceed_context_size_error": 400,
-    "context_length_exceeded": 400,
-    "content_filter": 400,
-}
-
-
-def _json(body: bytes) -> Any:
-    """An error's body; None for what is no JSON, or too large to be an error's."""
-    try:
-        return decoded(body) if len(body) <= LONGEST_MENDED else None
-    except msgspec.DecodeError:
-        return None
-
-
-def _message(body: bytes) -> tuple[str, str]:
-    """What an error body says, and its type and code; whatever its shape."""
-    found = _json(body)
-    if found is None:
-        return _plain(body), ""
-    if isinstance(found, list) and found:
-        found = found[0]  # pyright: ignore
-    if isinstance(found, str):
-        return redacted(found)[:500], ""
-    if not isinstance(found, dict):
-        return "", ""
-    inner: Any = found.get("error", found)  # pyright: ignore
-    if isinstance(inner, str):
-        return redacted(inner)[:500], ""
-    if not isinstance(inner, dict):
-        return "", ""
-    said = inner.get("message") or inner.get("detail") or ""  # pyright: ignore
-    kind = " ".join(str(inner[k]) for k in ("type", "code", "param") if inner.get(k))  # pyright: ignore
-    return redacted(str(said))[:500], kind  # pyright: ignore
-
-
-def _parameter(body: bytes) -> str | None:
-    """The part of a request that an error body names in a field of its own."""
-    found = _json(body)
-    # OpenAI: {"error": {"param": …}}; FastAPI: {"detail": [{"loc": ["body", …]}]}
-    match found:
-        case {"error": {"param": str(name)}} | {"param": str(name)}:
-            return name
-        case {"detail": [{"loc": [_, str(name), *_]}, *_]}:
-            return name
-        case {"message": {"detail": [{"loc": [_, str(name), *_]}, *_]}}:
-            return name
-        case _:
-            return None
-
-
-def _plain(body: bytes) -> str:
-    text = re.sub(r"<[^>]*>", " ", body[:2000].decode("utf-8", "replace"))
-    return redacted(" ".join(text.split()))[:200]
-
-
-def retry_after(
-    headers: Mapping[str, str], body: bytes = b"", now: datetime | None = None
-) -> float | None:
-    """
-    Seconds the upstream asks to wait: the longest of what its headers and its error say.
-
-    Reads ``retry-after-ms``, ``Retry-After`` (seconds or a date), the OpenAI family's
-    ``x-ratelimit-reset-*`` ("1m30s", a Unix time) and Anthropic's ``anthropic-ratelimit-*-reset``
-    (a time), the last two only for what is used up; and "try again in 2.4s" in the *body*.
-    Times are by the upstream's clock, where it tells the time, whatever ours says; none is
-    longer than ``quantities.LONGEST_WAIT``.
-    """
-    now = now or http_date(headers.get("date")) or datetime.now(UTC)
-    found = [
-        wait_ms(headers.get("retry-after-ms")),
-        wait(headers.get("retry-after"), now),
-        wait(_told_wait(body), now),
-    ]
-    for name, value in headers.items():
-        lower = name.lower()
-        if lower.startswith("x-ratelimit-reset") or (
-            lower.startswith("anthropic-ratelimit-") and lower.endswith("-reset")
-        ):
-            left = headers.get(lower.replace("reset", "remaining"), "0")
-            if left.strip() in ("0", ""):
-                found.append(wait(value, now))
-    return max((seconds for seconds in found if seconds is not None), default=None)
-
-
-_TOLD_WAIT = re.compile(
-    rb"(?:(?:try again|retry) (?:in|after)|retryDelay\\*\":) *\\*\"?"
-    rb"((?:[0-9]+(?:\.[0-9]+)?(?:ms|[hms]))+)",
-    re.IGNORECASE,
-)
-
-
-def _told_wait(body: bytes) -> str | None:
-    """The wait that an error names in its words, or in Google's ``RetryInfo``."""
-    found = _TOLD_WAIT.search(body)
-    return found[1].decode() if found else None

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from mixtura import provider_data
 from mixtura.chunks import Chunk, Delta, JsonObject, logprobs_of, parse_usage
 from mixtura.errors import (
     ContentFilterError,
@@ -33,6 +34,7 @@ from mixtura.types import (
     ImagePart,
     Message,
     Part,
+    ProviderData,
     Request,
     TextPart,
     ToolCall,
@@ -42,10 +44,15 @@ from mixtura.types import (
 # ---- our words to JSON
 
 
-def request_json(request: Request, model: str) -> JsonObject:
-    """The body of a chat completion request, without anything about streaming."""
+def request_json(request: Request, model: str, origin: str | None = None) -> JsonObject:
+    """
+    The body of a chat completion request, without anything about streaming.
+
+    *origin*: who it is for; the messages that this endpoint wrote get back what it wants with
+    them (``provider_data``).
+    """
     sampling = request.sampling
-    body: JsonObject = {"model": model, "messages": _messages_json(request.messages)}
+    body: JsonObject = {"model": model, "messages": _messages_json(request.messages, origin)}
     optional: JsonObject = {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
@@ -79,11 +86,12 @@ def left_out(request: Request) -> list[str]:
     return sorted(name for name in request.extra if name not in told)
 
 
-def _messages_json(messages: Sequence[Message]) -> list[JsonObject]:
+def _messages_json(messages: Sequence[Message], origin: str | None) -> list[JsonObject]:
     """Messages; what a tool brought beside text follows in a message of the user's: only there."""
     rows: list[JsonObject] = []
     below: list[JsonObject] = []
-    for message in messages:
+    back = provider_data.fields_for(origin, messages)
+    for message, own in zip(messages, back, strict=True):
         if message.role != "tool" and below:
             rows.append({"role": "user", "content": below})
             below = []
@@ -94,8 +102,17 @@ def _messages_json(messages: Sequence[Message]) -> list[JsonObject]:
             pictures = all(isinstance(part, ImagePart) for part in others)
             said = BELOW if pictures else FILES_BELOW
             row["content"] = message.text + (said if others else "")
+        if own is not None:
+            _give_back(row, message, own)
         rows.append(row)
     return [*rows, {"role": "user", "content": below}] if below else rows
+
+
+def _give_back(row: JsonObject, message: Message, own: JsonObject) -> None:
+    """Put what its provider wants back beside a message and beside its calls."""
+    row |= own
+    for call, told in zip(message.tool_calls, row.get("tool_calls", ()), strict=True):
+        told.update(call.provider_fields)
 
 
 BELOW = "[What it returned is a picture: it follows.]"
@@ -139,13 +156,15 @@ def usage_json(usage: Usage) -> JsonObject:
 
 def completion_json(completion: Completion) -> JsonObject:
     """A completion as plain data that ``completion_from_json`` reads back."""
+    message = completion.message
     return {
-        "message": message_json(completion.message),
+        "message": message_json(message),
         "model": completion.model,
         "finish_reason": completion.finish_reason,
         "reasoning": completion.reasoning,
         "degraded": list(completion.degraded),
         **({"logprobs": list(completion.logprobs)} if completion.logprobs else {}),
+        **({"provider_data": kept} if (kept := provider_data.to_json(message)) else {}),
         "charges": [
             {"model": c.model, "usage": usage_json(c.usage), "outcome": c.outcome}
             for c in completion.charges
@@ -173,16 +192,18 @@ def message_from_json(data: Mapping[str, Any]) -> Message:
     role = data.get("role", "assistant")
     if role not in ("system", "developer", "user", "assistant", "tool"):
         raise MalformedError(f"a message has the unknown role {role!r}")
+    told = provider_data.from_chat(data) if role == "assistant" else None
     calls = tuple(
         ToolCall(
             call.get("id") or "",
             call["function"]["name"],
             call["function"].get("arguments") or "",
+            provider_data.call_fields(call) if told else {},
         )
         for call in data.get("tool_calls") or ()
     )
     content = _content_from_json(data.get("content"))
-    return Message(role, content, calls, data.get("tool_call_id"), data.get("name"))
+    return Message(role, content, calls, data.get("tool_call_id"), data.get("name"), told)
 
 
 def _content_from_json(content: Any) -> str | tuple[Part, ...]:
@@ -197,8 +218,9 @@ def _content_from_json(content: Any) -> str | tuple[Part, ...]:
 
 def completion_from_json(data: Mapping[str, Any]) -> Completion:
     """What ``completion_json`` wrote."""
+    message = message_from_json(data["message"])
     return Completion(
-        message=message_from_json(data["message"]),
+        message=provider_data.restore(message, data.get("provider_data")),
         model=data["model"],
         finish_reason=data["finish_reason"],
         charges=tuple(
@@ -244,13 +266,13 @@ class Assembly:
     """
 
     __slots__ = (
-        "_calls", "_came", "_finished", "_left_out", "_logprobs", "_pieces", "_redactor",
-        "_refusal", "_refusals", "_safe_calls", "_safe_text", "_safe_thought", "_split", "_texts",
-        "_thoughts",
+        "_calls", "_came", "_fields", "_finished", "_left_out", "_logprobs", "_origin", "_pieces",
+        "_redactor", "_refusal", "_refusals", "_safe_calls", "_safe_text", "_safe_thought",
+        "_split", "_texts", "_thoughts",
         "_wrote", "doubts", "finish_reason", "shown", "turned", "usage",
     )  # fmt: skip
 
-    def __init__(self, *, inside: bool = False) -> None:
+    def __init__(self, *, inside: bool = False, origin: str | None = None) -> None:
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
         self.doubts: list[str] = []
@@ -275,6 +297,8 @@ class Assembly:
         self._left_out: set[str] = set()
         self._wrote = False
         self._logprobs: list[JsonObject] = []
+        self._origin = origin
+        self._fields = provider_data.FieldAssembly()
 
     @property
     def text(self) -> list[str]:
@@ -303,6 +327,9 @@ class Assembly:
             if delta.content:
                 self._texts.append(delta.content)
                 self._wrote = True
+            if self._origin is not None and delta.has_provider_fields:
+                for name, value in delta.provider_fields():
+                    self._fields.add(name, value)
             if (
                 delta.reasoning_content
                 or delta.reasoning
@@ -489,9 +516,12 @@ class Assembly:
             raise UnavailableError(f"the model gave up: {self.finish_reason}", charges=[failed])
         hide = self._redactor
         calls = tuple(
-            ToolCall(hide.text(call.id), hide.text(call.name), hide.json(call.arguments))
+            ToolCall(
+                hide.text(call.id), hide.text(call.name), hide.json(call.arguments),
+                hide.data(call.provider_fields),
+            )
             for call in self._tool_calls()
-        )
+        )  # fmt: skip
         if not text and self._refusal:
             text = "".join(self._refusal)
         if not text.strip() and not calls:
@@ -503,7 +533,7 @@ class Assembly:
         elif not calls and ended == "tool_calls":  # they are lost: what is here is not all
             ended = "length"
         return Completion(
-            message=Message("assistant", text, calls),
+            message=Message("assistant", text, calls, provider_data=self._wanted_back(prompt)),
             model=model,
             finish_reason=ended,
             charges=(charge,),
@@ -516,6 +546,16 @@ class Assembly:
 
     def _tool_calls(self) -> tuple[ToolCall, ...]:
         return self._calls.calls()
+
+    def _wanted_back(self, prompt: Request) -> ProviderData | None:
+        """What the upstream will want to get back with this answer."""
+        if self._origin is None:
+            return None
+        calls = self._calls.calls()
+        turn = bool(calls) or any(message.role == "tool" for message in prompt.messages[-2:])
+        fields = self._redactor.data(self._fields.fields(in_tool_turn=turn))
+        signed = any(call.provider_fields for call in calls)
+        return ProviderData(self._origin, fields) if fields or signed else None
 
     def _nothing(self, charges: list[Charge]) -> ModelError:
         if self._left_out:
@@ -533,7 +573,8 @@ class Assembly:
 
 def estimate(request: Request, answer: str) -> Usage:
     """Tokens counted by us, about four bytes each, where an upstream does not say."""
-    asked = request_tokens(request, _bytes, picture=4 * A_PICTURE)
+    own = sum(map(provider_data.provider_bytes, request.messages))
+    asked = request_tokens(request, _bytes, picture=4 * A_PICTURE) + own
     return Usage(asked // 4 + 1, _bytes(answer) // 4 + 1 if answer else 0, estimated=True)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 
-from mixtura import wire
+from mixtura import provider_data, wire
 from mixtura.chunks import JsonObject, object_fields, unreadable
+from mixtura.error_bodies import is_error_data
 from mixtura.errors import ContentFilterError, RejectedError
 from mixtura.finish_reasons import read_finish_reason
 from mixtura.json_text import decoded, mended
@@ -25,6 +26,7 @@ from mixtura.types import (
     Message,
     OtherPart,
     Part,
+    ProviderData,
     Request,
     TextPart,
     ToolCall,
@@ -51,9 +53,11 @@ _NATIVE = ("text", "image", "document", "search_result")
 # ---- our words to JSON
 
 
-def request_json(request: Request, model: str) -> JsonObject:
+def request_json(request: Request, model: str, origin: str | None = None) -> JsonObject:
     """
     The body of a messages request, without anything about streaming.
+
+    *origin*: who it is for; the messages that this endpoint wrote get their thinking back.
 
     The seed has no counterpart and stays behind: it is best effort everywhere. Marks for
     the prompt cache stand after the instructions and after the history, never in the newest
@@ -63,7 +67,7 @@ def request_json(request: Request, model: str) -> JsonObject:
     temperature = sampling.temperature
     instructions, conversation = _parted(request.messages)
     system = [block for message in instructions for block in _blocks(message)]
-    messages = _turns(conversation)
+    messages = _turns(conversation, origin)
     tools = [_tool_json(tool) for tool in request.tools]
     _mark(tools, system, messages)
     optional: JsonObject = {
@@ -159,12 +163,16 @@ def _parted(messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
     return instructions, conversation
 
 
-def _turns(messages: Sequence[Message]) -> list[JsonObject]:
+def _turns(messages: Sequence[Message], origin: str | None) -> list[JsonObject]:
     """User and assistant in turn: neighbours of one role become one message."""
     turns: list[JsonObject] = []
     for message in messages:
         role = "assistant" if message.role == "assistant" else "user"
-        if not (blocks := _blocks(message)):
+        blocks = _blocks(message)
+        data = provider_data.wanted_by(origin, message)
+        if data is not None and blocks:  # thinking alone is no message
+            blocks = _with_thinking(data.blocks, blocks)
+        if not blocks:
             continue
         if turns and turns[-1]["role"] == role:
             turns[-1]["content"].extend(blocks)
@@ -197,6 +205,13 @@ def _blocks(message: Message) -> list[JsonObject]:
         arguments = _arguments(call.arguments)
         blocks.append({"type": "tool_use", "id": call.id, "name": call.name, "input": arguments})
     return blocks
+
+
+def _with_thinking(thinking: Sequence[Json], blocks: list[JsonObject]) -> list[JsonObject]:
+    """A message's *blocks* with its thinking where it stood."""
+    calls = [block for block in blocks if block["type"] == "tool_use"]
+    texts = [block for block in blocks if block["type"] != "tool_use"]
+    return provider_data.thinking_in_place(thinking, texts, calls)
 
 
 def _arguments(text: str) -> JsonObject:
@@ -307,7 +322,12 @@ def _mark(tools: list[JsonObject], system: list[JsonObject], messages: list[Json
     if before >= WORTH_CACHING and system:
         system[-1]["cache_control"] = _CACHED
     newest = max((i for i, m in enumerate(messages) if m["role"] == "user"), default=0)
-    history = [block for message in messages[:newest] for block in message["content"]]
+    history = [
+        block
+        for message in messages[:newest]
+        for block in message["content"]
+        if block["type"] not in provider_data.THINKING  # which takes no mark
+    ]
     if history and before + _tokens(history) >= WORTH_CACHING:
         history[-1]["cache_control"] = _CACHED
 
@@ -324,6 +344,8 @@ class _Block(msgspec.Struct, gc=False):
     type: str = ""
     text: str = ""
     thinking: str = ""
+    signature: str | None = None
+    data: str = ""
     id: str = ""
     name: str = ""
     input: msgspec.Raw = msgspec.Raw()
@@ -337,6 +359,7 @@ class _StopDetails(msgspec.Struct, gc=False):
 class _Delta(msgspec.Struct, gc=False):
     text: str = ""
     thinking: str = ""
+    signature: str = ""
     partial_json: Any = ""
     stop_reason: str | None = None
     stop_details: _StopDetails | None = None
@@ -382,6 +405,11 @@ def event(data: bytes, *, as_it_is: bool = False) -> Event:
         return _odd_event(data, error)
 
 
+def is_error(piece: Event, data: bytes) -> bool:
+    """Whether an event is an error, in this API's form or in another's."""
+    return bool(piece.error) or piece.type == "error" or (not piece.type and is_error_data(data))
+
+
 def _odd_event(data: bytes, error: Exception) -> Event:
     """An event with fields of other types than the protocol's. Raises MalformedError."""
     if not data.lstrip().startswith((b"{", b"[")):  # a comment that stands in data
@@ -397,17 +425,44 @@ def _odd_event(data: bytes, error: Exception) -> Event:
         raise unreadable("a messages event", data, odd) from None
 
 
+@dataclass(slots=True)
+class _Place:
+    """A block of an answer: a thinking one as it came, of others the place."""
+
+    type: str
+    id: str = ""
+    thinking: list[str] = field(default_factory=list[str])
+    signature: list[str] = field(default_factory=list[str])
+    data: str = ""
+
+    def block(self) -> JsonObject:
+        match self.type:
+            case "thinking":
+                signed = {"signature": "".join(self.signature)} if self.signature else {}
+                return {"type": "thinking", "thinking": "".join(self.thinking)} | signed
+            case "redacted_thinking":
+                return {"type": "redacted_thinking", "data": self.data}
+            case "tool_use":
+                return {"type": "tool_use", "id": self.id}
+            case _:
+                return {"type": "text"}
+
+
 class Assembly(wire.Assembly):
     """Events put together; what an answer is, and when it is none, as for chat completions."""
 
-    __slots__ = ("_counts", "_declined", "ended")
+    __slots__ = ("_counts", "_declined", "_open", "_places", "ended")
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, origin: str | None = None) -> None:
+        super().__init__(origin=origin)
         self._split.off()  # thinking has blocks of its own here
         self._counts: dict[str, int | None] = {}
         """The last of each count; None for one that makes no sense."""
         self._declined: _StopDetails | None = None
+        self._places: list[_Place] = []
+        """The blocks of the answer in their order."""
+        self._open: dict[int, _Place] = {}
+        """Those that begun last at each index."""
         self.ended = False
         """The stream said that it is over."""
 
@@ -436,10 +491,19 @@ class Assembly(wire.Assembly):
             self._texts.append(delta.text)
         elif delta.thinking:
             self._thoughts.append(delta.thinking)
+            if index in self._open:
+                self._open[index].thinking.append(delta.thinking)
+        elif delta.signature:
+            if index in self._open:
+                self._open[index].signature.append(delta.signature)
         elif delta.partial_json and self._calls.extend(index, delta.partial_json):
             self._came = True
 
     def _block(self, index: int, block: _Block) -> None:
+        place = self._open[index] = _Place(block.type, block.id, data=block.data)
+        self._places.append(place)
+        if block.signature is not None:
+            place.signature.append(block.signature)
         if block.type == "tool_use":
             given = bytes(block.input)
             self._calls.open(
@@ -517,6 +581,12 @@ class Assembly(wire.Assembly):
 
     def _tool_calls(self) -> tuple[ToolCall, ...]:
         return self._calls.calls(empty="{}")
+
+    def _wanted_back(self, prompt: Request) -> ProviderData | None:  # noqa: ARG002
+        if self._origin is None or not any(p.type in provider_data.THINKING for p in self._places):
+            return None
+        rows = self._redactor.data([place.block() for place in self._places])
+        return ProviderData(self._origin, blocks=tuple(rows))
 
     def _refused(self) -> str:
         category = self._declined.category if self._declined else None

@@ -15,6 +15,7 @@ from mixtura.errors import MalformedError, UnavailableError
 from mixtura.events import Emit
 from mixtura.manners import Manners, accounted, notice_all, told
 from mixtura.part_forms import with_stand_ins
+from mixtura.provider_data import origin_of
 from mixtura.redaction import Redactor, in_use
 from mixtura.types import Completion, Request
 from mixtura.upstream import (
@@ -26,7 +27,15 @@ from mixtura.upstream import (
     posted,
     redactor_of,
 )
-from mixtura.wire_anthropic import Assembly, Event, event, left_out, request_json, takes
+from mixtura.wire_anthropic import (
+    Assembly,
+    Event,
+    event,
+    is_error,
+    left_out,
+    request_json,
+    takes,
+)
 
 VERSION = "2023-06-01"
 
@@ -63,18 +72,23 @@ class Anthropic:
         self._url = under(base_url, "/messages")
         self._key = api_key
         self._clocks = clocks or Clocks()
+        self._origin = origin_of(base_url, model)
         self._headers = dict(headers or {})
         self._extra = dict(extra or {})
         self._redactor = redactor_of(base_url, api_key, self._headers, self._extra, redactor)
         self._largest = largest
-        self.window = window
         self.sees = sees
         known = known or quirks(model)
-        self._manners = Manners(self._name, known, needed=frozenset({"max_tokens"}))
+        self._manners = Manners(self._name, known, needed=frozenset({"max_tokens"}), window=window)
 
     @property
     def name(self) -> str:
         return self._name
+
+    @property
+    def window(self) -> int | None:
+        """Tokens of its context: as given, or as its refusals state it."""
+        return self._manners.window
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         async def send(body: dict[str, Any]) -> Completion:
@@ -82,14 +96,14 @@ class Anthropic:
 
         request, notices = await apart(weight(request), with_stand_ins, request, takes)
         notice_all(self._name, [*notices, *sampling_words.left_out(left_out(request.extra))], emit)
-        body = await apart(weight(request), request_json, request, self._model)
+        body = await apart(weight(request), request_json, request, self._model, self._origin)
         body |= {"stream": True}
         with in_use(self._redactor):
             return await self._manners.ask(body, send, emit)
 
     async def _send(self, body: dict[str, Any], request: Request, emit: Emit | None) -> Completion:
         body = body | self._extra
-        so_far = Assembly()
+        so_far = Assembly(origin=self._origin)
         data = await apart(weight(request), msgspec.json.encode, body)
         with accounted(self._name, request, so_far, emit):
             async with posted(
@@ -116,7 +130,7 @@ async def _read(reply: Reply, so_far: Assembly, emit: Emit | None) -> None:
         try:
             for data in batch:
                 piece = event(data)
-                if piece.error or piece.type == "error":
+                if is_error(piece, data):
                     raise error_in_stream(data, reply.headers)
                 so_far.add(piece)
             return so_far.ended
@@ -134,7 +148,7 @@ async def _read(reply: Reply, so_far: Assembly, emit: Emit | None) -> None:
 
 def _whole(body: bytes, reply: Reply) -> Event:
     piece = event(body)
-    if piece.error or piece.type == "error":
+    if is_error(piece, body):
         raise error_in_stream(body, reply.headers)
     if piece.type != "message" or piece.stop_reason is None:
         raise MalformedError("the answer is not a message with a stop reason")

@@ -7,14 +7,15 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 from mixtura.engine import stands_back, time_left
 from mixtura.errors import QuotaError, RateLimitedError, RestingError, UnavailableError
 from mixtura.events import Emit
 from mixtura.model import Model, Wrapper
-from mixtura.prompts import tokens
+from mixtura.prompts import BYTES_A_TOKEN, tokens
+from mixtura.provider_data import provider_bytes
 from mixtura.quantities import bounded_wait
 from mixtura.request_size import A_PICTURE, request_tokens
 from mixtura.types import Completion, Request
@@ -31,7 +32,7 @@ LONGEST_CLOSED = 60.0
 PATIENT = 60.0
 """Seconds that a call to another model waits at most while one model is served after another."""
 SPENT = 300.0
-"""Seconds in which a model whose quota is spent is not asked again."""
+"""Seconds in which a model whose quota is spent is not asked again, where no one says when."""
 FAILURES = 5
 """Failures in a row after which a model rests (Envoy's outlier detection takes as many)."""
 FIRST_REST, LONGEST_REST = 30.0, 300.0
@@ -130,6 +131,13 @@ class _Failing:
             self.until = now + self.rest
 
 
+class _Spent(NamedTuple):
+    """A quota that was *found* spent at a time of the clock, and the seconds of its *rest*."""
+
+    found: float
+    rest: float
+
+
 @dataclass(slots=True)
 class _Door:
     limits: Limits
@@ -139,8 +147,8 @@ class _Door:
     allowed: float = field(init=False)
     closed_until: float = 0.0
     last_decrease: float = float("-inf")
-    spent: dict[str, float] = field(default_factory=dict[str, float])
-    """When the quotas of models were found spent."""
+    spent: dict[str, _Spent] = field(default_factory=dict[str, _Spent])
+    """Models whose quotas were found spent."""
     failing: dict[str, _Failing] = field(default_factory=dict[str, _Failing])
     """Models whose last calls all failed."""
     waiting: deque[_Waiting] = field(default_factory=deque[_Waiting])
@@ -179,10 +187,12 @@ class _Door:
         self.admit()
 
     def _not_spent(self, model: str) -> None:
-        ago = self.clock() - self.spent.get(model, float("-inf"))
-        if ago < SPENT:
-            said = f"its quota was spent {ago:.0f} s ago: not asked again before {SPENT:.0f} s"
-            raise QuotaError(said).after(SPENT - ago)
+        if (spent := self.spent.get(model)) is None:
+            return
+        ago = self.clock() - spent.found
+        if ago < spent.rest:
+            said = f"its quota was spent {ago:.0f} s ago: not asked again before {spent.rest:.0f} s"
+            raise QuotaError(said).after(spent.rest - ago)
 
     def _hopeless(self, ticket: _Waiting) -> RateLimitedError | None:
         """Why it is no use to wait until the upstream opens again."""
@@ -304,7 +314,8 @@ class Limited(Wrapper):
         except RateLimitedError as error:
             if isinstance(error, QuotaError):
                 _make_room(door.spent)
-                door.spent[self.name] = door.clock()
+                rest = bounded_wait(error.retry_after) or SPENT
+                door.spent[self.name] = _Spent(door.clock(), rest)
             else:
                 door.refused(error.retry_after)
             raise
@@ -325,6 +336,6 @@ def _make_room(table: dict[str, T]) -> None:
 
 
 def _size(request: Request) -> int:
-    return request_tokens(request, tokens, picture=A_PICTURE) + (
-        request.sampling.max_tokens or UNKNOWN_ANSWER
-    )
+    own = sum(provider_bytes(message) for message in request.messages) // BYTES_A_TOKEN
+    asked = request_tokens(request, tokens, picture=A_PICTURE) + own
+    return asked + (request.sampling.max_tokens or UNKNOWN_ANSWER)

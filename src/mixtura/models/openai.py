@@ -17,6 +17,7 @@ from mixtura.chunks import chunk
 from mixtura.errors import MalformedError, RejectedError, UnavailableError
 from mixtura.events import Emit
 from mixtura.manners import Manners, accounted, notice_all, told, told_anew
+from mixtura.provider_data import origin_of
 from mixtura.redaction import Redactor, in_use
 from mixtura.types import Completion, Request
 from mixtura.upstream import (
@@ -66,24 +67,29 @@ class OpenAI:
         self._url = under(base_url, "/chat/completions")
         self._key = api_key
         self._clocks = clocks or Clocks()
+        self._origin = origin_of(base_url, model)
         self._headers = dict(headers or {})
         self._extra = dict(extra or {})
         self._redactor = redactor_of(base_url, api_key, self._headers, self._extra, redactor)
         self._key_header = key_header
         self._largest = largest
-        self.window = window
         self.sees = sees
-        self._manners = Manners(self._name, known or quirks(model))
+        self._manners = Manners(self._name, known or quirks(model), window=window)
 
     @property
     def name(self) -> str:
         return self._name
 
+    @property
+    def window(self) -> int | None:
+        """Tokens of its context: as given, or as its refusals state it."""
+        return self._manners.window
+
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         async def send(body: dict[str, Any]) -> Completion:
             return await self._send(body, request, emit)
 
-        body = await apart(weight(request), request_json, request, self._model)
+        body = await apart(weight(request), request_json, request, self._model, self._origin)
         notice_all(self._name, sampling_words.left_out(left_out(request)), emit)
         body |= {"stream": True, "stream_options": {"include_usage": True}}
         with in_use(self._redactor):
@@ -97,7 +103,7 @@ class OpenAI:
         clocks = self._clocks
         if not body.get("stream"):  # the first token is the last one, too
             clocks = replace(clocks, first_token=clocks.total)
-        so_far = Assembly(inside=self._manners.inside)
+        so_far = Assembly(inside=self._manners.inside, origin=self._origin)
         data = await apart(weight(request), msgspec.json.encode, body)
         with accounted(self._name, request, so_far, emit):
             async with posted(

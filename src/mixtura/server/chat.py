@@ -9,6 +9,7 @@ import msgspec
 
 from mixtura.errors import MalformedError
 from mixtura.events import ToolPiece
+from mixtura.provider_data import chat_fields
 from mixtura.sampling_words import costly_words, further_words
 from mixtura.server.bodies import (
     NotEmpty,
@@ -273,6 +274,7 @@ def _choice(index: int, answer: Completion) -> dict[str, Any]:
         "content": answer.text or (None if answer.message.tool_calls else ""),
         "refusal": None,
     }
+    message |= chat_fields(answer.message)
     if answer.message.tool_calls:
         message["tool_calls"] = _calls(answer)
     return {
@@ -291,7 +293,7 @@ def _calls(answer: Completion) -> list[dict[str, Any]]:
 
 def _call(call: ToolCall) -> dict[str, Any]:
     function = {"name": call.name, "arguments": call.arguments}
-    return {"id": call.id, "type": "function", "function": function}
+    return {"id": call.id, "type": "function", "function": function, **call.provider_fields}
 
 
 def usage(answers: Sequence[Completion]) -> dict[str, Any]:
@@ -358,10 +360,17 @@ class ChatWriter:
 
     def finished(self, choice: int, answer: Completion) -> bytes:
         out = self._let_go()
+        if fields := chat_fields(answer.message):
+            out += self._chunk(choice, fields)
         calls = self._calls[choice]
         missing, left = calls.rest(answer)
         for sent, rest in missing:
             out += self._arguments(choice, sent.place, rest)
+        for place, call in enumerate(answer.message.tool_calls[: len(calls.sent)]):
+            if call.provider_fields:
+                out += self._chunk(
+                    choice, {"tool_calls": [{"index": place, **call.provider_fields}]}
+                )
         if left:
             rows = enumerate(map(_call, left), start=len(calls.sent))
             out += self._chunk(choice, {"tool_calls": [{"index": i} | row for i, row in rows]})

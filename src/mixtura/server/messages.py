@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from mixtura.events import ToolPiece
+from mixtura.provider_data import THINKING, anthropic_blocks, thinking_in_place
 from mixtura.server.bodies import named_calls, used
 from mixtura.server.dialect import About, Call, Refused, event_frame
 from mixtura.server.messages_asked import UNTHREADED, MessagesBody, read
@@ -22,10 +23,22 @@ _STOPS = {
 }
 
 
-def _blocks(answer: Completion, number: str) -> list[dict[str, Any]]:
+def _blocks(call: Call, answer: Completion, number: str) -> list[dict[str, Any]]:
     """Raises Refused when a call cannot be said: its input must be an object here."""
     text = [{"type": "text", "text": answer.text}] if answer.text else []
-    return [*text, *(_tool_use(call, data) for call, data in _inputs(answer, number))]
+    calls = [_tool_use(called, data) for called, data in _inputs(answer, number)]
+    return thinking_in_place(_thinking(call, answer), text, calls)
+
+
+def _thinking(call: Call, answer: Completion) -> list[dict[str, Any]]:
+    """
+    What the upstream wants back: for clients that asked for thinking, or that have to come
+    back with a tool's result. Others read the first block as the answer.
+    """
+    asked: Json = call.request.extra.get("thinking") or {"type": "disabled"}
+    if asked["type"] == "disabled" and not answer.message.tool_calls:
+        return []
+    return anthropic_blocks(answer.message)
 
 
 def _inputs(answer: Completion, number: str) -> Iterator[tuple[ToolCall, dict[str, Any]]]:
@@ -128,7 +141,7 @@ class Messages:
             "type": "message",
             "role": "assistant",
             "model": call.model,
-            "content": _blocks(answer, about.number),
+            "content": _blocks(call, answer, about.number),
             **_stopped(answer),
             "usage": _usage(answers),
             "mixtura": summary,
@@ -161,6 +174,7 @@ class MessagesWriter:
     """
 
     def __init__(self, call: Call, about: About) -> None:
+        self._call = call
         self._model = call.model
         self._number = about.number
         self._calls = StreamedCalls(f"toolu_{about.number}")
@@ -237,6 +251,9 @@ class MessagesWriter:
         for sent, rest in missing:
             sent.arguments += rest
             out += self._arguments(rest) + self._end_call()
+        for block in _thinking(self._call, answer):
+            if block["type"] in THINKING:
+                out += self._thought(block)
         for call in left:
             data = msgspec.json.decode(call.arguments or "{}")
             out += self._begin(_tool_use(call, {}))
@@ -246,6 +263,18 @@ class MessagesWriter:
             place = self._blocks - 1
             out += _TOKEN % (place, msgspec.json.encode(late)) + self._end(place)
         return out
+
+    def _thought(self, block: Json) -> bytes:
+        """A block of thinking, in the pieces that the API has for it."""
+        if block["type"] == "redacted_thinking":
+            return self._begin(block) + self._end(self._blocks - 1)
+        out = self._begin({"type": "thinking", "thinking": "", "signature": ""})
+        place = self._blocks - 1
+        for kind, name in (("thinking_delta", "thinking"), ("signature_delta", "signature")):
+            if piece := block.get(name):
+                delta = {"type": kind, name: piece}
+                out += _event("content_block_delta", index=place, delta=delta)
+        return out + self._end(place)
 
     def closed(self, answers: Sequence[Completion], summary: Json) -> bytes:
         if self._over:

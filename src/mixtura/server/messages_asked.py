@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Annotated, Any, Literal, cast
 
 import msgspec
 
+from mixtura.provider_data import from_anthropic
 from mixtura.sampling_words import costly_words, further_words
 from mixtura.server.bodies import (
     NotEmpty,
@@ -93,12 +95,13 @@ class SearchResultBlock(msgspec.Struct, tag="search_result"):
     citations: Citations | None = None
 
 
-class ThinkingBlock(msgspec.Struct, tag="thinking"):
+class ThinkingBlock(msgspec.Struct, tag="thinking", omit_defaults=True):
     thinking: str
+    signature: str | None = None
 
 
-class RedactedThinkingBlock(msgspec.Struct, tag="redacted_thinking"):
-    pass
+class RedactedThinkingBlock(msgspec.Struct, tag="redacted_thinking", omit_defaults=True):
+    data: str = ""
 
 
 class ToolUseBlock(msgspec.Struct, tag="tool_use"):
@@ -324,7 +327,17 @@ def _messages(turns: Sequence[Turn]) -> Iterator[Message]:
         one = len(parts) == 1
         content = plain(parts, "") if one or role != "user" else tuple(parts)
         if content or calls:
-            yield Message(cast("Role", role), content, calls)
+            message = Message(cast("Role", role), content, calls)
+            yield _with_thinking(message, blocks) if role == "assistant" else message
+
+
+def _with_thinking(message: Message, blocks: Sequence[Block]) -> Message:
+    """An assistant's *message* with the thinking that the client gives back."""
+    if not any(isinstance(b, ThinkingBlock | RedactedThinkingBlock) for b in blocks):
+        return message
+    rows = [msgspec.to_builtins(block) for block in blocks]
+    found = from_anthropic(rows, message.tool_calls)
+    return message if found is None else replace(found, content=message.content)
 
 
 def _parts(block: Block) -> list[Part]:

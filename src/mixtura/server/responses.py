@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from mixtura.events import ToolPiece
+from mixtura.provider_data import pack
 from mixtura.redaction import current
 from mixtura.server.bodies import named_calls, used
 from mixtura.server.dialect import KEEP_ALIVE, About, Call, Refused, event_frame
@@ -46,16 +47,26 @@ def _function_call(number: str, index: int, call: ToolCall, status: str) -> dict
     }
 
 
-def _items(answer: Completion, number: str) -> list[dict[str, Any]]:
-    """What an answer puts out: its text first, then its calls."""
+def _reasoning(call: Call, answer: Completion, number: str) -> list[dict[str, Any]]:
+    """What the upstream wants back, for clients that hold it."""
+    if "reasoning.encrypted_content" not in (call.body.get("include") or ()):
+        return []
+    if answer.message.provider_data is None:
+        return []
+    held: dict[str, Any] = {"summary": [], "encrypted_content": pack(answer.message)}
+    return [{"id": f"rs_{number}", "type": "reasoning", "status": "completed", **held}]
+
+
+def _items(call: Call, answer: Completion, number: str) -> list[dict[str, Any]]:
+    """What an answer puts out: what the upstream wants back, its text, then its calls."""
     status = "incomplete" if answer.finish_reason in _INCOMPLETE else "completed"
     calls = list(named_calls(answer, f"call_{number}"))
-    items: list[dict[str, Any]] = []
+    items = _reasoning(call, answer, number)
     if answer.text or not calls:
         items.append(_message(number, [_text(answer.text, answer.logprobs)], status))
-    for place, call in enumerate(calls, start=1):
+    for place, called in enumerate(calls, start=1):
         ended = status if place == len(calls) else "completed"  # only the last can be cut off
-        items.append(_function_call(number, place, call, ended))
+        items.append(_function_call(number, place, called, ended))
     return items
 
 
@@ -158,7 +169,7 @@ class Responses:
     def whole(
         self, call: Call, answers: Sequence[Completion], about: About, summary: Json
     ) -> Mapping[str, Any]:
-        items = _items(answers[0], about.number)
+        items = _items(call, answers[0], about.number)
         return _ended(_response(call, about), items, answers, summary)
 
     def writer(self, call: Call, about: About) -> ResponsesWriter:
@@ -188,6 +199,7 @@ class ResponsesWriter:
     """The events of a stream, numbered."""
 
     def __init__(self, call: Call, about: About) -> None:
+        self._asked = call
         self._number = about.number
         self._response = _response(call, about)
         self._count = 0
@@ -258,13 +270,21 @@ class ResponsesWriter:
         said = _message(self._number, [_text(answer.text, answer.logprobs)], status)
         calls = bool(self._calls.sent or left)
         first = self._spoken or not calls or bool(answer.text and not self._late)
-        out = self._said(0, said) if first else b""
+        items: list[dict[str, Any]] = []
+        thought = _reasoning(self._asked, answer, self._number)
+        begun = self._spoken or bool(self._calls.sent)
+        out = b"" if begun else self._thoughts(items, thought)
+        if first:
+            out += self._said(len(items), said)
+            items.append(said)
         for place, (sent, rest) in enumerate(missing, start=1):
             last = place == len(missing) and not left
             sent.arguments += rest
             out += self._arguments(sent, rest)
             out += self._end_call(sent, status if last else "completed")
-        items = [said, *self._done] if first else [*self._done]
+        items += self._done
+        if begun:  # its place in front is taken
+            out += self._thoughts(items, thought)
         for place, call in enumerate(left, start=1):
             ended = status if place == len(left) else "completed"  # only the last can be cut off
             item = _function_call(self._number, len(self._calls.sent) + place, call, ended)
@@ -274,6 +294,14 @@ class ResponsesWriter:
             out += self._said(len(items), said)
             items.append(said)
         self._items = items
+        return out
+
+    def _thoughts(self, items: list[dict[str, Any]], more: list[dict[str, Any]]) -> bytes:
+        """Put items of reasoning behind *items*."""
+        out = b""
+        for item in more:
+            out += self._thought(len(items), item)
+            items.append(item)
         return out
 
     def closed(self, answers: Sequence[Completion], summary: Json) -> bytes:
@@ -314,6 +342,12 @@ class ResponsesWriter:
             + self._event("response.content_part.done", **place, part=part)
             + self._event("response.output_item.done", output_index=index, item=item)
         )
+
+    def _thought(self, index: int, item: Json) -> bytes:
+        begun = {**item, "status": "in_progress"}
+        return self._event(
+            "response.output_item.added", output_index=index, item=begun
+        ) + self._event("response.output_item.done", output_index=index, item=item)
 
     def _call(self, index: int, item: Json) -> bytes:
         """A call in one piece."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, cast
 
 import msgspec
 
+from mixtura.provider_data import unpack
 from mixtura.sampling_words import costly_words, further_words
 from mixtura.server.bodies import (
     NotEmpty,
@@ -78,7 +79,7 @@ class FunctionOutputItem(msgspec.Struct, tag="function_call_output"):
 
 
 class ReasoningItem(msgspec.Struct, tag="reasoning"):
-    pass
+    encrypted_content: str | None = None
 
 
 Item = MessageItem | FunctionCallItem | FunctionOutputItem | ReasoningItem
@@ -283,14 +284,25 @@ class _Turn:
     content: str | tuple[Part, ...] = ""
     more: list[str] = field(default_factory=list[str])
     calls: list[ToolCall] = field(default_factory=list[ToolCall])
+    reasoning: list[str] = field(default_factory=list[str])
+
+    @property
+    def empty(self) -> bool:
+        """Nothing is said or called, at most thought."""
+        return not (self.content or self.calls)
 
     def message(self) -> Message:
+        content = self.content
         content = self.content
         if isinstance(content, str):
             content = "\n\n".join(filter(None, (content, *self.more))) if self.more else content
         else:
             content = (*content, *(TextPart(said) for said in self.more))
-        return Message("assistant", content, tuple(self.calls))
+        calls = tuple(self.calls)
+        for reasoning in self.reasoning:
+            if (found := unpack(reasoning, calls)) is not None:  # else it is another server's
+                return replace(found, content=content)
+        return Message("assistant", content, calls)
 
 
 def _messages(items: Sequence[Item]) -> list[Message]:
@@ -303,6 +315,8 @@ def _messages(items: Sequence[Item]) -> list[Message]:
                 said = plain(_parts(content or ""), "")
                 if isinstance(last, _Turn) and last.calls and isinstance(said, str):
                     last.more.append(said)
+                elif isinstance(last, _Turn) and last.empty:
+                    last.content = said
                 else:
                     messages.append(_Turn(said))
             case MessageItem(role, content):
@@ -315,9 +329,16 @@ def _messages(items: Sequence[Item]) -> list[Message]:
             case FunctionOutputItem(called, output):
                 shown = plain(_parts(output), "\n")
                 messages.append(Message("tool", shown, tool_call_id=called))
-            case ReasoningItem():
-                pass  # a model's own thoughts are shown to no other model
-    return [m.message() if isinstance(m, _Turn) else m for m in messages]
+            case ReasoningItem(reasoning):
+                if not isinstance(last, _Turn):
+                    last = _Turn()
+                    messages.append(last)
+                last.reasoning += [reasoning] if reasoning else []
+    return [
+        m.message() if isinstance(m, _Turn) else m
+        for m in messages
+        if not (isinstance(m, _Turn) and m.empty)
+    ]
 
 
 def _shown(content: str | list[Content]) -> str | tuple[Part, ...]:

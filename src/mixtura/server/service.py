@@ -20,6 +20,7 @@ from mixtura.record import Record, State, begun, ended, record
 from mixtura.redaction import Redactor, current
 from mixtura.run_writer import RunWriter
 from mixtura.server.access import CLIENT, Client, Doors
+from mixtura.server.bodies import named_calls
 from mixtura.server.choice import Choice, Chooser
 from mixtura.server.dialect import Call, Refused, Wish
 from mixtura.server.failures import refusal
@@ -29,6 +30,7 @@ from mixtura.server.turnstile import Turnstile
 from mixtura.streaming import Recorder
 from mixtura.trace import Call as AskedCall
 from mixtura.trace import Trace
+from mixtura.turn_memory import TurnMemory
 from mixtura.turns import Turns
 from mixtura.types import Completion
 
@@ -103,6 +105,7 @@ class Service:
         self._own_metrics: dict[str, Metrics] = {}
         """Those of clients whose keys may use some models only."""
         self._turns = Turns()
+        self._memory = TurnMemory()
         self._running: set[asyncio.Task[Any]] = set()
         self._ending = False
         self._unsettled: list[Job] = []
@@ -239,7 +242,10 @@ class Service:
             seed = request.sampling.seed
             sampling = replace(request.sampling, seed=None if seed is None else seed + choice)
             request = replace(request, draw=choice, sampling=sampling)
-        return await job.model.complete(request, recorder)
+        request = self._memory.restored(job.client.name, request)
+        answer = _with_ids(await job.model.complete(request, recorder), job.numbers[choice])
+        self._memory.keep(job.client.name, request, answer.message)
+        return answer
 
     def _over(self, job: Job, failed: MixturaError | Refused | None) -> None:
         """Charge the client; the rest can wait until the answer is out."""
@@ -333,6 +339,15 @@ class Service:
         told = summary(job.traces(), self.config.price)
         told["notices"] = [*job.call.notices, *told["notices"]]
         return told | {"routed_to": job.choice.name} if job.choice.side else told
+
+
+def _with_ids(answer: Completion, number: str) -> Completion:
+    """*answer* with an id of its own for each tool call: some models give none, or one to many."""
+    calls = answer.message.tool_calls
+    if len({call.id for call in calls if call.id}) == len(calls):
+        return answer
+    named = named_calls(answer, f"call_{number.replace('-', '')}_")
+    return replace(answer, message=replace(answer.message, tool_calls=tuple(named)))
 
 
 def _kept_bytes(call: AskedCall) -> int:

@@ -1,0 +1,91 @@
+"""How long a provider asks to wait: in its headers, in fields of its error, in its words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from mixtura.error_bodies import objects_in
+from mixtura.quantities import DURATION, http_date, wait, wait_ms
+
+_MS_HEADERS = ("retry-after-ms", "x-ms-retry-after-ms", "x-retry-after-ms")
+_HEADERS = ("retry-after", "x-retry-after")
+_RESET = re.compile(r"(?:x-)?rate-?limit-reset(?!-after-ms)|anthropic-ratelimit-.*-reset$")
+_COMBINED = re.compile(r"(?:remaining|\br)=0\b.*?\b(?:reset|t)=(\d+)")
+
+_MS_FIELDS = re.compile(
+    r"(?:retry|reset)[_-]?(?:after|in|delay)[_-]?(?:ms|millis(?:econds)?)", re.IGNORECASE
+)
+_FIELDS = re.compile(
+    r"retry[_-]?(?:after|delay|in)(?:[_-]?s(?:ec(?:ond)?s?)?)?|resets?[_-]?(?:at|after|in|time)"
+    r"(?:[_-]?s(?:ec(?:ond)?s?)?)?|quota[_-]?reset[_-]?(?:delay|time[_-]?stamp)|wait[_-]?seconds"
+    r"|next[_-]?available[_-]?at",
+    re.IGNORECASE,
+)
+_TOLD_WAIT = re.compile(
+    r"(?:(?:try|retry|wait|again|available|resets?|resume|back)\b[^.;\n]{0,40}?\b(?:in|after|for)"
+    r"|please wait|retry_delay *\{\s*seconds:|retryDelay[\\\"':]+)"
+    rf"(?: about| approximately| another)?[ :\\\"]*({DURATION}|\d+(?:\.\d+)?(?=[\s.,}}\\\"]|$))",
+    re.IGNORECASE,
+)
+_RETRY_AT = re.compile(
+    r"(?:again|retry|resets?|available|wait)\b[^.;\n]{0,40}?\b(?:at|until|on|after)[ :]+"
+    r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?: ?Z| ?UTC|[+-]\d\d:?\d\d)?)",
+    re.IGNORECASE,
+)
+
+
+def retry_after(
+    headers: Mapping[str, str], body: bytes = b"", now: datetime | None = None
+) -> float | None:
+    """
+    Seconds the upstream asks to wait: the longest of what its headers and its error say.
+
+    Reads ``Retry-After`` (seconds or a date) and its forms in milliseconds, the families of
+    ``x-ratelimit-reset-*`` ("1m30s", a Unix time) and ``anthropic-ratelimit-*-reset`` (a time)
+    for what is used up, the same headers inside an error (OpenRouter), fields such as
+    ``retryDelay``, and words ("try again in 2.4s"). Times are by the upstream's clock, where it
+    tells the time, whatever ours says; none is longer than ``quantities.LONGEST_WAIT``.
+    """
+    now = now or http_date(headers.get("date")) or datetime.now(UTC)
+    found = [*_in_headers(headers, now), wait(told_wait(body), now)]
+    for row in objects_in(body):
+        found += _in_fields(row, now)
+    return max((seconds for seconds in found if seconds is not None), default=None)
+
+
+def _in_headers(headers: Mapping[str, str], now: datetime) -> Iterator[float | None]:
+    lower = {name.lower(): value for name, value in headers.items()}
+    yield from (wait_ms(lower.get(name)) for name in _MS_HEADERS)
+    yield from (wait(lower.get(name), now) for name in _HEADERS)
+    if combined := _COMBINED.search(lower.get("ratelimit", "")):
+        yield wait(combined[1], now)
+    for name, value in lower.items():
+        if _RESET.match(name):
+            left = lower.get(name.replace("reset", "remaining"), "0")
+            if left.strip() in ("0", "0.0", ""):
+                yield wait(value, now)
+
+
+def _in_fields(row: Mapping[str, Any], now: datetime) -> Iterator[float | None]:
+    headers = row.get("headers")
+    if isinstance(headers, dict):
+        rows = cast("dict[Any, Any]", headers).items()
+        told = {str(k): str(v) for k, v in rows if isinstance(v, str | int | float)}
+        yield from _in_headers(told, now)
+    for name, value in row.items():
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            continue
+        if _MS_FIELDS.fullmatch(name):
+            yield wait_ms(str(value))
+        elif _FIELDS.fullmatch(name):
+            yield wait(str(value), now)
+
+
+def told_wait(body: bytes) -> str | None:
+    """The wait that an error names in its words."""
+    text = body[:20_000].decode("utf-8", "replace")
+    found = _TOLD_WAIT.search(text) or _RETRY_AT.search(text)
+    return found[1] if found else None

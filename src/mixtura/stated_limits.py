@@ -1,0 +1,291 @@
+"""The limits that a provider's refusal states in its words: of an answer, of a window, of money."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from mixtura.quantities import FEWEST_TOKENS, MOST_TOKENS
+
+SMALLEST_WINDOW = 256
+"""No model's window is smaller: a number below this one is something else."""
+_LONGEST_TEXT = 4000
+"""Characters of a refusal that are looked through."""
+
+
+class StatedLimits(NamedTuple):
+    """Tokens, each None where the refusal does not state it."""
+
+    output: int | None = None
+    """Of the model's longest answer."""
+    window: int | None = None
+    """Of the model's context, prompt and answer."""
+    room: int | None = None
+    """Left in the window for an answer to this very request."""
+    affordable: int | None = None
+    """Of an answer that the account can still pay: of this very request, too."""
+
+    @property
+    def for_this_request(self) -> int | None:
+        """The longest answer that this request can still have."""
+        return self.affordable if self.room is None else self.room
+
+
+NONE = StatedLimits()
+
+_N = (
+    r"[`'\"(~]*(\d{1,3}(?:[,_'’\u00a0\u202f.]\d{3})+(?![\d,.]\d)|\d++(?:\.0+(?!\d))?)"
+    r"(?: ?([kKmM])\b)?[`'\")]*"
+)
+"""A number and its unit, two groups; in quotation marks or brackets."""
+_OTHERS = r"[`'\"(~]*\d[\d,_.]*[`'\")]*"
+
+
+def read_limits(text: str, parameter: str | None = None) -> StatedLimits:
+    """
+    What a refusal's *text* states; *parameter*: what it is about, where it names that apart.
+
+    Nothing is read from a number that stands in no sentence about such a limit.
+    """
+    text = " ".join(text[:_LONGEST_TEXT].split()).replace("(2013)", "")  # a code of MiniMax's
+    affordable = _first(_AFFORDABLE, text)
+    if affordable is not None:
+        return StatedLimits(affordable=affordable if affordable >= FEWEST_TOKENS else None)
+    if (found := _read_window(text)) is not None:
+        return found
+    return StatedLimits(output=_read_output(text, parameter))
+
+
+def _tokens(number: str, unit: str | None) -> int | None:
+    """A count of tokens, with its thousands in any style; None where it is beyond sense."""
+    digits = re.sub(r"\.0+$", "", number) if re.fullmatch(r"\d+\.0{1,2}", number) else number
+    digits = re.sub(r"\D", "", digits)
+    if not digits or len(digits) > 12:
+        return None
+    value = int(digits) * {"k": 1000, "m": 1_000_000}.get((unit or "").lower(), 1)
+    return value if value <= MOST_TOKENS else None
+
+
+def _first(pattern: re.Pattern[str], text: str) -> int | None:
+    found = pattern.search(text)
+    return _tokens(found[1], found[2]) if found else None
+
+
+_AFFORDABLE = re.compile(
+    rf"\b(?:can(?:not)?|could)(?: only)? afford(?: only| at most| up to)? {_N}", re.IGNORECASE
+)
+
+# ---- a window
+
+_WINDOW = (
+    # maximum context length is 8192; maximum prompt length is; maximum model length of
+    (
+        rf"(?:maximum|max\.?|max_)[ _]?(?:allowed |supported )?"
+        rf"(?:context|prompt|model|input|sequence|total)[ _]?(?:length|len|window|size|tokens?)"
+        rf"(?: limit)?(?: allowed| supported)?(?: is| of|:| =|=)?(?: only)? {_N}"
+    ),
+    # the context window of this model is 8192, not: context limit: 7000 + 2000 > 8192
+    (
+        rf"(?:context|prompt|input)[ _](?:length|window|size|limit)(?: of (?:the|this) model)?"
+        rf"(?: is| of|:| =|=)?(?: only| limited to| at most)? {_N}"
+        rf"(?! ?\+|(?: ?tokens?\)?)? (?:exceeds|is longer))"
+    ),
+    rf"context limit: {_OTHERS} \+ {_OTHERS} > {_N}",
+    rf"(?:prompt|input)s?(?: is)? too long[^.]{{0,30}}: {_OTHERS}(?: tokens)? ?> ?{_N}",
+    rf"model with {_N} maximum context",
+    rf"maximum (?:number of )?(?:input )?tokens (?:allowed|supported)(?: is| of|:)? ?{_N}",
+    rf"(?:input token count|prompt)[^.]{{0,60}}only supports up to {_N}",
+    rf"tokens? \+ [`'\"]?max_(?:new_)?tokens[`'\"]? must be <= {_N}",
+    rf"(?:inputs?|prompt)[`'\"]? must have (?:less|fewer) than {_N} tokens",
+    rf"tokens in the prompt cannot exceed {_N}",
+    rf"range of (?:the )?input length should be \[ ?\d+ ?, ?{_N} ?\]",
+    rf"(?:token|context) limit(?: is| of|:)? {_N}",
+    (
+        rf"(?:prompt|input|messages|context)[^.]{{0,60}} exceeds? (?:the |its )?"
+        rf"(?:configured |model |maximum |allowed )*"
+        rf"(?:limit|length|window|size|context size|context window)(?: of| is|:)? {_N}"
+    ),
+    (
+        rf"(?:exceeds?|longer than) [^.]{{0,40}}(?:context|maximum|allowed|available)[^.]{{0,30}}"
+        rf"(?:length|size|window)(?: of)? {_N} ?tokens"
+    ),
+    rf"current length is {_OTHERS} while limit is {_N}",
+    rf"n_ctx[\"']?[:= ]+{_N}",
+    rf"request too large .{{0,160}}\blimit:? {_N}, (?:used {_OTHERS}, )?requested",
+    rf"prompt tokens? limit exceeded: {_OTHERS} > {_N}",
+    rf"(?:最大|上下文)[^。]{{0,12}}(?:长度|窗口)[^。0-9]{{0,8}}{_N}",
+)
+_WINDOW_PATTERNS = tuple(re.compile(pattern, re.IGNORECASE) for pattern in _WINDOW)
+
+_PROMPT = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        rf"\({_N} in (?:the|your) (?:messages|prompt)",
+        rf"{_N} tokens from the input",
+        rf"{_N} (?:in|of) (?:the |your )?(?:messages|prompt|text input|input)\b",
+        (
+            rf"(?:request has|you passed|given:|messages resulted in|contains) (?:about )?{_N}"
+            rf"(?: [`'\"]?inputs?[`'\"]?)? (?:input )?tokens"
+        ),
+        rf"context limit: {_N} \+",
+        rf"prompt is too long: {_N}",
+        rf"input token count(?: is|:)? {_N}",
+        rf"n_prompt_tokens[\"']?[:= ]+{_N}",
+    )
+)
+_COMPLETION = re.compile(
+    rf"{_N}(?: tokens)? (?:in|for|of) (?:the |your )?(?:completion|output|answer)", re.IGNORECASE
+)
+_TOTAL = re.compile(rf"requested (?:a total of |about )?{_N} tokens", re.IGNORECASE)
+
+
+def _read_window(text: str) -> StatedLimits | None:
+    """The window that a text states, and what it leaves; None where it states none."""
+    windows = (_first(pattern, text) for pattern in _WINDOW_PATTERNS)
+    window = next((n for n in windows if n is not None and n >= SMALLEST_WINDOW), None)
+    if window is None:
+        window = _loosely_stated(text)
+    if window is None:
+        return None
+    if re.search(r"request too large", text, re.IGNORECASE):  # of a minute: asked for is the sum
+        return StatedLimits(window=window)
+    prompt = _read_prompt(text)
+    if prompt is None or prompt >= window:
+        return StatedLimits(window=window)
+    room = window - prompt
+    if "about" in text:  # it is a guess of theirs, too
+        room -= prompt // 50
+    return StatedLimits(window=window, room=room if room >= FEWEST_TOKENS else None)
+
+
+_TOO_LONG = re.compile(
+    r"(?:prompt|input|context|conversation|messages?|sequence|request|tokens)\b.{0,80}"
+    r"(?:too (?:long|large|many|big)|exceed|longer than|over the|does ?n[o']t fit|larger than|but)",
+    re.IGNORECASE,
+)
+_OF_TIME = re.compile(
+    r"per[ -]?(?:min|day|hour|second)|rate[ _-]?limit|\b[TR]P[MD]\b|quota"
+    r"|max(?:imum)?[_ ]?(?:completion|output|new)?[_ ]?tokens|(?:output|completion) tokens",
+    re.IGNORECASE,
+)
+_LOOSE = re.compile(
+    rf"(?:limit|max(?:imum)?|allowed|supports?|accepts?|takes?|up to|at most|only|window|context)"
+    rf"(?: (?:prompt|input|context|length|size|window|of|is|it|are|tokens?|to|about))*[ :=(]+{_N}"
+    rf"(?= ?tokens?\b|[\s.,;)]|$)",
+    re.IGNORECASE,
+)
+_LOOSE_BEFORE = re.compile(
+    rf"{_N}[ -]?(?:tokens?)?[ -](?:context|window|limit|maximum|max\b)", re.IGNORECASE
+)
+
+
+def _loosely_stated(text: str) -> int | None:
+    """
+    A window in words that no pattern knows: of what is called a limit of a text that is too
+    long the least, as what was sent is more.
+    """
+    if not _TOO_LONG.search(text) or _OF_TIME.search(text):
+        return None
+    if not re.search(r"token|context", text, re.IGNORECASE):
+        return None
+    found = [*_LOOSE.finditer(text), *_LOOSE_BEFORE.finditer(text)]
+    counts = (_tokens(one[1], one[2]) for one in found)
+    return min((n for n in counts if n is not None and n >= SMALLEST_WINDOW), default=None)
+
+
+def _read_prompt(text: str) -> int | None:
+    """The tokens of the prompt: what was asked for without the answer, else as they are told."""
+    total, completion = _first(_TOTAL, text), _first(_COMPLETION, text)
+    if total is not None and completion is not None and total > completion:
+        return total - completion
+    found = (_first(pattern, text) for pattern in _PROMPT)
+    return next((n for n in found if n is not None), None)
+
+
+# ---- an answer's length
+
+OUTPUT_NAMES = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens")
+
+_ABOUT_OUTPUT = re.compile(
+    r"max(?:imum)?[_ ]?(?:completion|output|new|gen(?:erated)?)?[_ ]?tokens?(?![A-Za-z_])"
+    r"|maxOutputTokens|max_tokens_to_sample|num_predict"
+    r"|(?:completion|output|generated)[ _]tokens?\b|(?:output|completion)[ _](?:length|limit)"
+    r"|token output limit",
+    re.IGNORECASE,
+)
+_ABOUT_OTHERS = re.compile(
+    r"temperature|top[_ ]?[pk]\b|logprobs|penalty|\btools?\b|\bstop\b|budget|\bn\b[`'\"]|seed|image"
+    r"|message|per (?:min|day|hour|second)|rate limit|bytes|characters|schema|thinking"
+    r"|input tokens|prompt tokens",
+    re.IGNORECASE,
+)
+_MOST = re.compile(
+    rf"(?:at most|no (?:more|greater|larger|higher) than|up to|<=|≤|limited to|capped at"
+    rf"|(?:not|n't|cannot) be (?:more|greater|larger|higher|above|over)(?: than)?"
+    rf"|(?:less|lower|smaller|fewer) than or equal(?: to)?"
+    rf"|(?:cannot|can't|can not|must not|should not|may not|not|shouldn't|mustn't)(?: be)?"
+    rf" exceed(?:ing)?"
+    rf"|exceeds?(?: the| its)?(?: model'?s?)?"
+    rf"(?: maximum| max| limit| allowed| output| of| value| tokens?)*"
+    rf"|(?:max(?:imum)?|limit|upper bound|ceiling)(?: allowed| supported| permitted| possible)?"
+    rf"(?: number| value| amount)?(?: of)?(?: max_tokens| (?:output|completion|generated) tokens)?"
+    rf"(?: for [^ ]{{1,80}})?(?: is| are| of| to|:| =|=)*(?: only)?"
+    rf"|\bmax(?:imum)? (?!tokens)[^.;0-9]{{3,60}}?(?: is| of|:|=| to)"
+    rf"|supports? only|only supports?(?: up to)?|只?不能超过|不能大于|最大(?:值)?[为是]?|>) ?{_N}",
+    re.IGNORECASE,
+)
+_IS_MOST = re.compile(
+    rf"{_N}(?: tokens)?,?(?: which)? is (?:the |its |our )?"
+    rf"(?:max|limit|upper|largest|highest|most)",
+    re.IGNORECASE,
+)
+_BELOW = re.compile(
+    rf"(?:(?:less|lower|smaller|fewer) than|below|(?<![<>])<(?!=)) ?(?!or equal){_N}",
+    re.IGNORECASE,
+)
+_RANGE = re.compile(
+    rf"(?:[\[(（] ?{_OTHERS} ?[,;，~-] ?{_N} ?[\])）]"
+    rf"|between {_OTHERS} and {_N}"
+    rf"|(?:from )?\b{_OTHERS}(?: ?\(inclusive\))? ?(?:to|-|–|~|\.\.\.?|and) ?{_N}"
+    rf"( ?\(exclusive\))?)",
+    re.IGNORECASE,
+)
+_SENTENCE = re.compile(r"(?<=[^\d])[.;!?。](?=\s|$)|(?<=\d)[.;!?](?=\s|$)|。")
+
+
+def _read_output(text: str, parameter: str | None) -> int | None:
+    """The largest bound that stands in a sentence about the length of answers."""
+    bounds: list[int] = []
+    about = parameter in OUTPUT_NAMES
+    for sentence in _SENTENCE.split(text):
+        named = _ABOUT_OUTPUT.search(sentence)
+        other = _ABOUT_OTHERS.search(sentence)
+        about = bool(named) or (about and not other)
+        if not about or (named and other and other.start() < named.start()):
+            continue
+        bounds += _bounds(sentence)
+    return max(bounds, default=None)
+
+
+def _bounds(sentence: str) -> Iterator[int]:
+    sentence = re.sub(
+        rf"(?:current(?: value)?|you (?:requested|provided|asked for)(?: up to)?"
+        rf"|whereas you provided|but (?:got|received|was|is)|got|received|requested"
+        rf"|is too (?:large|high|big):?"
+        rf"|given|provided)[: ]+{_OTHERS}",
+        "…",
+        sentence,
+        flags=re.IGNORECASE,
+    )
+    for found in _RANGE.finditer(sentence):
+        numbers = [(found[i], found[i + 1]) for i in (1, 3, 5) if found[i]]
+        for number, unit in numbers:
+            value = _tokens(number, unit)
+            if value is not None:
+                yield value - 1 if found[7] else value
+    for pattern, less in ((_MOST, 0), (_IS_MOST, 0), (_BELOW, 1)):
+        for found in pattern.finditer(sentence):
+            value = _tokens(found[1], found[2])
+            if value is not None:
+                yield value - less

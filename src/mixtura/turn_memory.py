@@ -1,0 +1,141 @@
+"""Provider data of a client's turns, for clients that do not hold it themselves."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+
+import msgspec
+
+from mixtura import provider_data
+from mixtura.types import Json, Message, ProviderData, Request, ToolCall
+
+MOST = 4096
+"""Messages that are remembered."""
+MOST_BYTES = 64_000_000
+"""Of all their provider data together."""
+LONGEST_AGE = 24 * 3600.0
+"""Seconds; whoever goes on later has to hold it."""
+ALIKE = 4
+"""Messages with the same ids that are remembered of one client: some servers count anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    data: ProviderData
+    calls: dict[str, Json]
+    """The calls' own fields, by their ids."""
+    exact: bytes
+    """A digest of the calls' names and arguments, or of the text."""
+    size: int
+    since: float
+
+
+_Key = tuple[str, tuple[str, ...]]
+
+
+class TurnMemory:
+    """
+    What upstreams want back with messages that clients were given, by the client and the ids
+    of the tool calls: bounded in number, size and age. No client gets another's.
+    """
+
+    def __init__(
+        self,
+        *,
+        most: int = MOST,
+        most_bytes: int = MOST_BYTES,
+        longest_age: float = LONGEST_AGE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._most = most
+        self._most_bytes = most_bytes
+        self._longest_age = longest_age
+        self._clock = clock
+        self._kept: OrderedDict[_Key, tuple[_Kept, ...]] = OrderedDict()
+        self._count = self._bytes = 0
+
+    def keep(self, client: str, request: Request, answer: Message) -> None:
+        """Remember what *answer* to *request* has; nothing where it has nothing."""
+        if answer.provider_data is None or not (ids := _ids(request.messages, answer)):
+            return
+        calls = {c.id: c.provider_fields for c in answer.tool_calls if c.provider_fields}
+        kept = _Kept(
+            answer.provider_data, calls, _digest(answer),
+            provider_data.provider_bytes(answer) + 256, self._clock(),
+        )  # fmt: skip
+        key = (client, ids)
+        others = [one for one in self._pop(key) if one.exact != kept.exact]
+        self._put(key, (*others[-(ALIKE - 1) :], kept))
+        while self._kept and (self._count > self._most or self._bytes > self._most_bytes):
+            self._pop(next(iter(self._kept)))
+
+    def restored(self, client: str, request: Request) -> Request:
+        """*request* with what is remembered of its messages."""
+        if not self._kept:
+            return request
+        rows = tuple(self._restored(client, request.messages))
+        changed = any(new is not old for new, old in zip(rows, request.messages, strict=True))
+        return replace(request, messages=rows) if changed else request
+
+    def _restored(self, client: str, messages: tuple[Message, ...]) -> Iterator[Message]:
+        for number, message in enumerate(messages):
+            found = None
+            if message.role == "assistant" and (ids := _ids(messages[:number], message)):
+                found = self._find((client, ids), message)
+            if found is None:
+                yield message
+                continue
+            calls = tuple(
+                replace(call, provider_fields=found.calls.get(call.id, {}))
+                for call in message.tool_calls
+            )
+            yield replace(message, provider_data=found.data, tool_calls=calls)
+
+    def _find(self, key: _Key, message: Message) -> _Kept | None:
+        """The message of these ids; of several the one that says the same."""
+        oldest = self._clock() - self._longest_age
+        alike = [one for one in self._kept.get(key, ()) if one.since >= oldest]
+        exact = _digest(message)
+        for one in alike:
+            if one.exact == exact:
+                return one
+        return alike[0] if len(alike) == 1 and message.tool_calls else None
+
+    def _put(self, key: _Key, kept: tuple[_Kept, ...]) -> None:
+        self._kept[key] = kept
+        self._count += len(kept)
+        self._bytes += sum(one.size for one in kept)
+
+    def _pop(self, key: _Key) -> tuple[_Kept, ...]:
+        kept = self._kept.pop(key, ())
+        self._count -= len(kept)
+        self._bytes -= sum(one.size for one in kept)
+        return kept
+
+
+def _ids(before: tuple[Message, ...], message: Message) -> tuple[str, ...]:
+    """What a message is known by: its calls, or the results that its text answers."""
+    if message.tool_calls:
+        return tuple(call.id for call in message.tool_calls)
+    last = before[-1] if before else None
+    if last is None or last.role != "tool":
+        return ()
+    return ("", last.tool_call_id or "")
+
+
+def _digest(message: Message) -> bytes:
+    calls = [(call.name, _arguments(call)) for call in message.tool_calls]
+    said = calls or message.text.strip()
+    return blake2b(msgspec.json.encode(said, order="deterministic"), digest_size=16).digest()
+
+
+def _arguments(call: ToolCall) -> object:
+    """Arguments as data: clients write the same JSON in their own way."""
+    try:
+        return msgspec.json.decode(call.arguments or "{}")
+    except (msgspec.DecodeError, RecursionError):
+        return call.arguments

@@ -1,0 +1,544 @@
+"""A refusal teaches: its limits, its waits, its codes and what it says of a begun answer."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mixtura import (
+    Aggregator,
+    ContextOverflowError,
+    Layer,
+    Message,
+    Mixture,
+    Noticed,
+    Proposer,
+    QuotaError,
+    RateLimitedError,
+    RejectedError,
+    Request,
+    Sampling,
+    ask,
+)
+from mixtura.errors import MalformedError, ModelError
+from mixtura.models.anthropic import Anthropic
+from mixtura.models.fake import Scripted
+from mixtura.models.limited import Gate, Limited, Limits
+from mixtura.models.openai import OpenAI
+from mixtura.models.retrying import Retrying
+from mixtura.quantities import LONGEST_WAIT, wait
+from mixtura.upstream import error_in_stream, refusal, retry_after
+from tests.conftest import run
+from tests.upstream import Script, Wire, honest, running
+
+CASES = Path(__file__).parent / "cases" / "refusals"
+HUGE = 900_000
+"""Tokens of an answer that no one allows."""
+
+
+def cases(name):
+    return [json.loads(line) for line in (CASES / f"{name}.jsonl").read_text("utf-8").splitlines()]
+
+
+def words(name):
+    return [row["said"] for row in cases(name)]
+
+
+def error(message, **more):
+    return {"error": {"message": message, "type": "invalid_request_error", **more}}
+
+
+def bounded(most, said, status=400):
+    """A model that refuses longer answers in these words."""
+
+    async def play(wire: Wire) -> None:
+        body = wire.voice.body
+        asked = body.get("max_tokens", body.get("max_completion_tokens", HUGE))
+        await (wire.reply(status, error(said)) if asked > most else honest(wire))
+
+    return Script("Because.", ever=play)
+
+
+def bounds(records):
+    return [r.body.get("max_tokens") for r in records]
+
+
+LONG = ask("Why?", sampling=Sampling(max_tokens=HUGE))
+
+# ---- limits of answers
+
+
+def test_an_output_limit_stated_in_any_words_leads_to_one_further_try_and_is_remembered():
+    rows = cases("output")
+    with running() as upstream:
+        for number, row in enumerate(rows):
+            upstream.scripts[f"m{number}"] = bounded(row["output"], row["said"])
+        models = [OpenAI(f"m{n}", upstream.base_url("openai")) for n in range(len(rows))]
+
+        async def twice():
+            for model in models:
+                for _ in range(2):
+                    await model.complete(LONG)
+
+        run(twice())
+        asked = {row["said"]: bounds(upstream.of(f"m{n}")) for n, row in enumerate(rows)}
+
+    for row in rows:
+        assert asked[row["said"]] == [HUGE, row["output"], row["output"]], row["said"]
+
+
+def test_a_limit_is_one_model_s_and_anthropic_s_form_of_it_is_read():
+    said = "max_tokens: 900000 > 8192, which is the maximum allowed number of output tokens for m"
+    with running() as upstream:
+        upstream.scripts["m"] = bounded(8192, said)
+        model = Anthropic("m", upstream.base_url("anthropic"))
+        other = Anthropic("other", upstream.base_url("anthropic"))
+
+        async def both():
+            await model.complete(LONG)
+            await other.complete(LONG)
+
+        run(both())
+        asked = bounds(upstream.records)
+
+    assert asked == [HUGE, 8192, HUGE]
+
+
+def test_no_other_refusal_changes_what_is_asked_for():
+    rows = cases("nothing")
+    events = []
+    with running() as upstream:
+        for number, row in enumerate(rows):
+            upstream.scripts[f"m{number}"] = bounded(0, row["said"])
+
+        async def each():
+            for number in range(len(rows)):
+                model = OpenAI(f"m{number}", upstream.base_url("openai"))
+                with pytest.raises(ModelError):
+                    await model.complete(LONG, events.append)
+                assert model.window is None
+
+        run(each())
+        asked = [
+            r.body.get("max_tokens", r.body.get("max_completion_tokens")) for r in upstream.records
+        ]
+
+    assert {bound for bound in asked if bound is not None} == {HUGE}
+
+
+# ---- windows
+
+
+@pytest.mark.parametrize(
+    "row", [r for r in cases("window") if r["room"]], ids=lambda r: r["said"][:50]
+)
+def test_what_a_window_leaves_leads_to_one_further_try_that_is_no_model_s_limit(row):
+    long = ask("word " * 60_000, sampling=Sampling(max_tokens=HUGE))
+    short = ask("Why?", sampling=Sampling(max_tokens=HUGE))
+
+    async def play(wire: Wire) -> None:
+        body = wire.voice.body
+        full = len(json.dumps(body)) > 9_000 and body["max_tokens"] > row["room"]
+        await (wire.reply(400, error(row["said"])) if full else honest(wire))
+
+    events = []
+    with running() as upstream:
+        upstream.scripts["m"] = Script("Because.", ever=play)
+        model = OpenAI("m", upstream.base_url("openai"))
+
+        async def twice():
+            await model.complete(long, events.append)
+            await model.complete(short, events.append)
+
+        run(twice())
+        asked = bounds(upstream.records)
+
+    assert asked == [HUGE, row["room"], HUGE]
+    assert model.window == row["window"]
+    assert [e for e in events if isinstance(e, Noticed)]
+
+
+@pytest.mark.parametrize("status", [400, 413, 422, 500])
+def test_a_prompt_that_is_too_long_is_an_overflow_and_its_window_is_remembered(status):
+    rows = [row for row in cases("window") if row["room"] is None]
+    wordless = [
+        "Your input exceeds the context window of this model.",
+        "Input is too long for requested model.",
+        "the input length exceeds the context length",
+        "Please reduce the length of the messages or completion.",
+        "prompt is too long",
+        "invalid params, context window exceeds limit (2013)",
+        "Prompt exceeds max length",
+    ]
+    for row in [*rows, *({"said": said, "window": None} for said in wordless)]:
+        found = refusal(status, {}, json.dumps(error(row["said"])).encode())
+        assert type(found) is ContextOverflowError, row["said"]
+        assert found.limits.window == row["window"]
+
+
+def test_llama_cpp_s_counts_are_read_from_fields_of_their_own():
+    said = "the request exceeds the available context size, try increasing it"
+    body = error(said, n_prompt_tokens=9000, n_ctx=8192) | {"code": 400}
+
+    assert refusal(400, {}, json.dumps(body).encode()).limits.window == 8192
+
+
+def test_drafts_are_cut_to_a_window_that_only_a_refusal_tells():
+    window = 6000
+    drafts = ["draft " * 1500, "other " * 1500]
+    lengths = []
+
+    async def play(wire: Wire) -> None:
+        size = len(json.dumps(wire.voice.body["messages"])) // 3
+        lengths.append(size)
+        said = (
+            f"This model's maximum context length is {window} tokens. However, you requested"
+            f" {size + 500} tokens ({size} in the messages, 500 in the completion)."
+        )
+        await (wire.reply(400, error(said)) if size + 500 > window else honest(wire))
+
+    with running() as upstream:
+        upstream.scripts["chief"] = Script("Because.", ever=play)
+        chief = OpenAI("chief", upstream.base_url("openai"))
+        proposers = tuple(Proposer(Scripted(f"p{n}", [d, d])) for n, d in enumerate(drafts))
+        team = Mixture(layers=(Layer(proposers),), aggregator=Aggregator(chief))
+
+        async def twice():
+            request = ask("Why?", sampling=Sampling(max_tokens=500))
+            return [await team.complete(request) for _ in range(2)]
+
+        answers = run(twice())
+        sent = [r.body for r in upstream.records]
+
+    assert [a.text for a in answers] == ["Because.", "Because."]
+    assert [a.degraded for a in answers] == [(), ()]
+    assert len(sent) == 3  # the second run is cut to it at once
+    assert lengths[0] > window > max(lengths[1:])
+    assert all(body["max_tokens"] == 500 for body in sent)
+    assert "a part of this draft is left out" in json.dumps(sent[1])
+
+
+def test_the_proposers_of_a_later_layer_are_cut_for_too():
+    window = 6000
+
+    async def play(wire: Wire) -> None:
+        size = len(json.dumps(wire.voice.body["messages"])) // 3
+        said = f"prompt is too long: {size} tokens > {window} maximum"
+        await (wire.reply(400, error(said)) if size > window else honest(wire))
+
+    with running() as upstream:
+        upstream.scripts["second"] = Script("A draft.", ever=play)
+        second = OpenAI("second", upstream.base_url("openai"))
+        first = [Proposer(Scripted(f"p{n}", ["draft " * 2000])) for n in range(2)]
+        layers = (Layer(tuple(first)), Layer((Proposer(second),)))
+        team = Mixture(layers=layers, aggregator=Aggregator(Scripted("chief", ["Because."])))
+        answer = run(team.complete(ask("Why?")))
+
+    assert answer.degraded == ()
+    assert len(upstream.records) == 2
+
+
+def test_a_window_is_not_believed_where_what_was_sent_fits_in_anyway():
+    with running() as upstream:
+        upstream.scripts["m"] = bounded(0, "prompt is too long: 300000 tokens > 200000 maximum")
+        model = OpenAI("m", upstream.base_url("openai"))
+        with pytest.raises(ContextOverflowError):
+            run(model.complete(ask("Why?", sampling=Sampling(max_tokens=10))))
+
+    assert model.window is None
+
+
+def test_a_window_that_the_file_gives_only_becomes_smaller():
+    long = ask("word " * 9000)
+    said = "This model's maximum context length is {} tokens."
+    for told, kept in ((8000, 8000), (64_000, 32_000)):
+        with running() as upstream:
+            upstream.scripts["m"] = bounded(0, said.format(told))
+            model = OpenAI("m", upstream.base_url("openai"), window=32_000)
+            with pytest.raises(ContextOverflowError):
+                run(model.complete(long))
+        assert model.window == kept
+
+
+# ---- what an account can pay
+
+
+def test_what_an_account_can_afford_is_tried_once_and_is_no_model_s_limit():
+    said = cases("affordable")[0]["said"]
+
+    async def play(wire: Wire) -> None:
+        poor = wire.record.call <= 2 and wire.voice.body.get("max_tokens", HUGE) > 2666
+        await (wire.reply(402, error(said, code=402)) if poor else honest(wire))
+
+    with running() as upstream:
+        upstream.scripts["m"] = Script("Because.", ever=play)
+        model = Limited(OpenAI("m", upstream.base_url("openai")), Gate(Limits()))
+
+        async def twice():
+            return [await model.complete(LONG) for _ in range(2)]
+
+        run(twice())
+        asked = bounds(upstream.records)
+
+    assert asked == [HUGE, 2666, HUGE]
+
+
+@pytest.mark.parametrize("most", [0, 3])
+def test_what_affords_no_answer_is_a_quota_that_is_spent(most):
+    said = f"You requested up to {HUGE} tokens, but can only afford {most}."
+    with running() as upstream:
+        upstream.scripts["m"] = bounded(0, said, status=402)
+        with pytest.raises(QuotaError):
+            run(OpenAI("m", upstream.base_url("openai")).complete(LONG))
+
+    assert len(upstream.records) == 1
+
+
+# ---- waits
+
+NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
+SOON = NOW + timedelta(seconds=90)
+MS = str(int(SOON.timestamp() * 1000))
+WAITS = [
+    ({"retry-after": "20"}, {}, 20),
+    ({"Retry-After": "1.5"}, {}, 1.5),
+    ({"retry-after": format_datetime(SOON, usegmt=True)}, {}, 90),
+    ({"retry-after-ms": "2500"}, {}, 2.5),
+    ({"x-ms-retry-after-ms": "2500"}, {}, 2.5),
+    ({"x-ratelimit-reset-requests": "1m2.5s"}, {}, 62.5),
+    ({"x-ratelimit-reset-tokens": "6ms"}, {}, 0.006),
+    ({"x-ratelimit-reset": str(int(SOON.timestamp()))}, {}, 90),
+    ({"X-RateLimit-Reset": MS}, {}, 90),
+    ({"x-ratelimit-reset": SOON.isoformat()}, {}, 90),
+    ({"ratelimit-reset": "30"}, {}, 30),
+    ({"ratelimit": "limit=10, remaining=0, reset=30"}, {}, 30),
+    ({"anthropic-ratelimit-tokens-reset": SOON.isoformat()}, {}, 90),
+    ({"x-ratelimit-reset-tokens": "9s", "x-ratelimit-remaining-tokens": "5"}, {}, None),
+    ({}, error("Rate limit reached. Please try again in 20 s."), 20),
+    ({}, error("Please try again in 1.5s."), 1.5),
+    ({}, error("Try again in 500 ms"), 0.5),
+    ({}, error("Please retry in 2 minutes 3 seconds."), 123),
+    ({}, error("Please retry after 20 seconds."), 20),
+    ({}, error("Please try again in 9m38.016s. Need more tokens?"), 578.016),
+    ({}, error("Please wait 30 seconds before you try again"), 30),
+    ({}, error("The limit resets in 1 hour and 2 minutes."), LONGEST_WAIT),
+    ({}, error("Quota exceeded, retry in 34.074824224s."), 34.074824224),
+    ({}, error("x", details=[{"@type": "RetryInfo", "retryDelay": "34s"}]), 34),
+    ({}, [error("x", details=[{"retryDelay": "0.5s"}])], 0.5),
+    ({}, error("x", metadata={"headers": {"X-RateLimit-Reset": MS}}), 90),
+    ({}, error("x", metadata={"raw": json.dumps(error("Please try again in 7s."))}), 7),
+    ({}, error("x", retry_after=12), 12),
+    ({}, {"detail": "slow down", "retry_after_ms": 1500}, 1.5),
+    ({}, error("x", type="usage_limit_reached", resets_in_seconds=300), 300),
+    ({}, error("x", resets_at=int(SOON.timestamp())), 90),
+    ({"retry-after": "2"}, error("Please try again in 9s."), 9),
+    ({"retry-after": "-5"}, {}, None),
+    ({"retry-after": "soon"}, {}, None),
+    ({"retry-after": "1e400"}, {}, None),
+    ({"retry-after": "999999"}, {}, LONGEST_WAIT),
+    ({}, error("Use at most 20 s of audio"), None),
+    ({}, error("Your account was created 20 days ago"), None),
+    ({}, error("Requests that take 600 s or more fail"), None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("headers", "body", "seconds"), WAITS)
+def test_a_wait_is_read_wherever_and_however_it_is_told(headers, body, seconds):
+    found = retry_after(headers, json.dumps(body).encode(), NOW)
+
+    assert found == (None if seconds is None else pytest.approx(seconds))
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 59), st.sampled_from(["h", "m", "s", "ms"])), min_size=1,
+        unique_by=lambda row: row[1],
+    ),
+    st.sampled_from(["", " "]),
+    st.sampled_from(["", " ", ", ", " and "]),
+)  # fmt: skip
+def test_a_duration_is_read_in_any_spelling(parts, space, between):
+    order = ["h", "m", "s", "ms"]
+    parts.sort(key=lambda row: order.index(row[1]))
+    words = {"h": "hours", "m": "minutes", "s": "seconds", "ms": "milliseconds"}
+    value = {"h": 3600, "m": 60, "s": 1, "ms": 0.001}
+    wanted = min(sum(number * value[unit] for number, unit in parts), LONGEST_WAIT)
+
+    short = between.join(f"{number}{space}{unit}" for number, unit in parts)
+    spelled = " ".join(f"{number} {words[unit]}" for number, unit in parts)
+
+    for text in (short, short.upper().replace("MS", "ms"), spelled):
+        assert wait(text, NOW) == pytest.approx(wanted), text
+
+
+# ---- codes
+
+
+@pytest.mark.parametrize("row", cases("code"), ids=lambda row: json.dumps(row["body"])[:60])
+def test_an_error_inside_a_200_is_what_its_code_means_whole_and_streamed(row):
+    body = row["body"]
+    data = json.dumps(body, ensure_ascii=False)
+
+    async def whole(wire: Wire) -> None:
+        await wire.reply(200, body)
+
+    async def streamed(wire: Wire) -> None:
+        await wire.head()
+        await wire.send(f"data: {data}\n\n".encode())
+        await wire.end()
+
+    with running() as upstream:
+        upstream.scripts["whole"] = Script(ever=whole)
+        upstream.scripts["streamed"] = Script(ever=streamed)
+        for name in upstream.scripts:
+            for model in (
+                OpenAI(name, upstream.base_url("openai")),
+                Anthropic(name, upstream.base_url("anthropic")),
+            ):
+                with pytest.raises(ModelError) as caught:
+                    run(model.complete(ask("Why?")))
+                assert type(caught.value).__name__ == row["error"], (name, caught.value)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"type": "heartbeat", "message": "processing", "status": "ok", "code": 200},
+        {"message": "working", "code": 0},
+        {"status": "in_progress", "message": "still there", "progress": 40},
+        {"choices": [], "usage": None},
+    ],
+)
+def test_what_is_no_error_ends_no_answer(data):
+    async def play(wire: Wire) -> None:
+        await wire.head()
+        await wire.send(f"data: {json.dumps(data)}\n\n".encode())
+        await wire.send(wire.voice.opening())
+        await wire.say("Because.")
+        await wire.send(wire.voice.ending("stop"))
+        await wire.send(wire.voice.done)
+        await wire.end()
+
+    with running() as upstream:
+        upstream.scripts["m"] = Script(ever=play)
+        assert (
+            run(OpenAI("m", upstream.base_url("openai")).complete(ask("Why?"))).text == "Because."
+        )
+
+
+def test_a_whole_body_without_choices_or_an_error_is_malformed():
+    with running() as upstream:
+        upstream.scripts["m"] = Script(ever=lambda wire: wire.reply(200, {"object": "nothing"}))
+        with pytest.raises(MalformedError):
+            run(OpenAI("m", upstream.base_url("openai")).complete(ask("Why?")))
+
+
+def test_a_general_status_gives_way_to_a_code_that_says_more():
+    body = json.dumps(error("slow", code="rate_limit_exceeded")).encode()
+    assert type(refusal(400, {}, body)) is RateLimitedError
+    assert type(refusal(401, {}, body)) is RejectedError
+    assert type(error_in_stream(body, {})) is RateLimitedError
+
+
+# ---- quotas of a day
+
+
+@pytest.mark.parametrize("said", words("day"))
+def test_a_quota_of_the_day_is_not_tried_again_closes_its_model_and_others_answer(said):
+    with running() as upstream:
+        upstream.scripts["m"] = Script(ever=lambda wire: wire.reply(429, error(said)))
+        upstream.scripts["spare"] = Script("All is well.")
+        model = OpenAI("m", upstream.base_url("openai"))
+        chief = Retrying(Limited(model, Gate(Limits())))
+        spare = OpenAI("spare", upstream.base_url("openai"))
+        team = Mixture(
+            layers=(Layer((Proposer(Scripted("p", ["a draft"] * 2)),)),),
+            aggregator=Aggregator(chief, fallbacks=(spare,)),
+        )
+
+        async def twice():
+            return [await team.complete(ask("Why?")) for _ in range(2)]
+
+        answers = run(twice())
+
+    assert [len(upstream.of(name)) for name in ("m", "spare")] == [1, 2]
+    assert all(a.text == "All is well." for a in answers)
+
+
+def test_a_quota_stays_closed_for_the_time_that_was_stated_and_no_longer():
+    now = [0.0]
+    with running() as upstream:
+        upstream.scripts["m"] = Script(
+            "Because.", plays=[lambda wire: wire.reply(429, error(words("day")[0]))]
+        )
+        model = Limited(
+            OpenAI("m", upstream.base_url("openai")), Gate(Limits(), clock=lambda: now[0])
+        )
+
+        async def loop():
+            for when in (0.0, 570.0):
+                now[0] = when
+                with pytest.raises(QuotaError) as caught:
+                    await model.complete(ask("Why?"))
+                assert caught.value.retry_after == pytest.approx(578 - when)
+            now[0] = 579.0
+            assert (await model.complete(ask("Why?"))).text == "Because."
+
+        run(loop())
+
+    assert len(upstream.records) == 2
+
+
+@pytest.mark.parametrize("said", words("minute"))
+def test_a_limit_of_a_minute_is_no_quota(said):
+    assert type(refusal(429, {}, json.dumps(error(said)).encode())) is RateLimitedError
+
+
+# ---- a begun answer
+
+BEGUN = Request((Message("user", "Why?"), Message("assistant", "Because of")))
+
+
+@pytest.mark.parametrize("said", words("prefill"))
+@pytest.mark.parametrize("adapter", [OpenAI, Anthropic])
+def test_a_begun_answer_that_is_refused_is_asked_for_in_a_form_that_is_taken(adapter, said):
+    async def play(wire: Wire) -> None:
+        last = wire.voice.body["messages"][-1]["role"]
+        await (wire.reply(400, error(said)) if last == "assistant" else honest(wire))
+
+    events = []
+    with running() as upstream:
+        upstream.scripts["m"] = Script("this.", ever=play)
+        dialect = "anthropic" if adapter is Anthropic else "openai"
+        model = adapter("m", upstream.base_url(dialect))
+
+        async def twice():
+            for _ in range(2):
+                assert (await model.complete(BEGUN, events.append)).text == "this."
+
+        run(twice())
+        sent = [r.body["messages"] for r in upstream.records]
+
+    assert [len(messages) for messages in sent] == [2, 3, 3]
+    assert "Because of" in json.dumps(sent[1][1])
+    assert sent[1][2]["role"] == "user"
+    assert (
+        len([e for e in events if isinstance(e, Noticed) and "begins no answer" in e.notice]) == 1
+    )
+
+
+def test_the_same_words_about_another_conversation_teach_nothing():
+    with running() as upstream:
+        upstream.scripts["m"] = bounded(0, words("prefill")[0])
+        with pytest.raises(RejectedError):
+            run(OpenAI("m", upstream.base_url("openai")).complete(ask("Why?")))
+
+    assert len(upstream.records) == 1
