@@ -50,13 +50,18 @@ def request_json(request: Request, model: str) -> JsonObject:
         "max_tokens": sampling.max_tokens,
         "stop": list(sampling.stop) if sampling.stop else None,
         "seed": sampling.seed,
-        "tools": list(request.tools) or None,
+        "tools": [_tool_json(tool) for tool in request.tools] or None,
         "tool_choice": request.tool_choice,
         "response_format": request.response_format,
     }
     body.update({key: value for key, value in optional.items() if value is not None})
     # How long to think is said by an effort here, not by the switch that others have.
     return body | {k: v for k, v in request.extra.items() if k != "thinking"}
+
+
+def _tool_json(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A tool without its form for Anthropic's API."""
+    return {k: v for k, v in tool.items() if k != "native"} if "native" in tool else tool
 
 
 def _messages_json(messages: Sequence[Message]) -> list[JsonObject]:

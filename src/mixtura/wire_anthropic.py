@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -43,10 +43,11 @@ _NATIVE = ("text", "image", "document", "search_result")
 # ---- our words to JSON
 
 
-def request_json(request: Request, model: str) -> JsonObject:
+def request_json(request: Request, model: str, *, native: bool = True) -> JsonObject:
     """
     The body of a messages request, without anything about streaming.
 
+    *native*: tools that have a form of this API's own are sent in it, not as functions.
     The seed has no counterpart and stays behind: it is best effort everywhere. Marks for
     the prompt cache stand after the instructions and after the history, never in the newest
     message, which is where drafts are. Raises RejectedError for what cannot be said.
@@ -59,7 +60,7 @@ def request_json(request: Request, model: str) -> JsonObject:
         if message.role in ("system", "developer") and message.text.strip()
     ]
     messages = _turns([m for m in request.messages if m.role not in ("system", "developer")])
-    tools = [_tool_json(tool) for tool in request.tools]
+    tools = [_tool_json(tool, native=native) for tool in request.tools]
     _mark(tools, system, messages)
     optional: JsonObject = {
         "system": system or None,
@@ -161,7 +162,9 @@ def _source(url: str) -> JsonObject:
     return {"type": "base64", "media_type": kind, "data": data}
 
 
-def _tool_json(tool: Json) -> JsonObject:
+def _tool_json(tool: Json, *, native: bool) -> JsonObject:
+    if native and tool.get("native"):
+        return dict(tool["native"])
     if tool.get("type") != "function":
         return dict(tool)  # a tool of Anthropic's own, given as its API wants it
     function = tool["function"]
@@ -173,6 +176,21 @@ def _tool_json(tool: Json) -> JsonObject:
         if function.get(key):
             body[key] = function[key]
     return body
+
+
+BETAS: Mapping[str, str] = {
+    "computer_20241022": "computer-use-2024-10-22",
+    "computer_20250124": "computer-use-2025-01-24",
+    "computer_20251124": "computer-use-2025-11-24",
+    "bash_20241022": "computer-use-2024-10-22",
+    "text_editor_20241022": "computer-use-2024-10-22",
+}
+"""What the ``anthropic-beta`` header must say for some of this API's own tools."""
+
+
+def native_types(body: JsonObject) -> list[str]:
+    """The types of the API's own tools in a request."""
+    return [tool["type"] for tool in body.get("tools") or () if "type" in tool]
 
 
 def _tool_choice(request: Request) -> JsonObject | None:

@@ -8,16 +8,26 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from mixtura.errors import MalformedError
+from mixtura.server import hosted_tools
 from mixtura.server.bodies import (
     NotEmpty,
     Positive,
     Share,
     check_known,
-    check_tools,
     converted,
     decoded,
-    named_calls,
     used,
+)
+from mixtura.server.chat_tools import (
+    FunctionBody,
+    NamedFunction,
+    Offer,
+    ToolBody,
+    finish_reason,
+    plain_messages,
+    read_offer,
+    with_further_calls,
+    written_calls,
 )
 from mixtura.server.dialect import KEEP_ALIVE, About, Call, Refused, Wish, event_frame
 from mixtura.types import Completion, Json, Request, Sampling
@@ -35,10 +45,16 @@ class CalledFunction(msgspec.Struct):
     arguments: str = ""
 
 
+class CalledCustom(msgspec.Struct):
+    name: str
+    input: str
+
+
 class ToolCallBody(msgspec.Struct):
     id: str
-    function: CalledFunction
-    type: Literal["function"] = "function"
+    function: CalledFunction | None = None
+    custom: CalledCustom | None = None
+    type: Literal["function", "custom"] = "function"
 
 
 class PartBody(msgspec.Struct):
@@ -48,23 +64,12 @@ class PartBody(msgspec.Struct):
 
 
 class MessageBody(msgspec.Struct):
-    role: Literal["system", "developer", "user", "assistant", "tool"]
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[PartBody] | None = None
     name: str | None = None
     tool_calls: list[ToolCallBody] | None = None
+    function_call: CalledFunction | None = None
     tool_call_id: str | None = None
-
-
-class FunctionBody(msgspec.Struct):
-    name: Annotated[str, msgspec.Meta(pattern="^[a-zA-Z0-9_.:-]{1,128}$")]
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
-
-
-class ToolBody(msgspec.Struct):
-    function: FunctionBody
-    type: Literal["function"] = "function"
 
 
 class StreamOptions(msgspec.Struct):
@@ -97,6 +102,9 @@ class ChatBody(msgspec.Struct):
     seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     tools: list[ToolBody] | None = None
     tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
+    functions: list[FunctionBody] | None = None
+    function_call: Literal["none", "auto"] | NamedFunction | None = None
+    web_search_options: dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     response_format: FormatBody | None = None
     logprobs: bool | None = None
@@ -112,20 +120,16 @@ class ChatBody(msgspec.Struct):
 
 
 _FOR_THE_WRITER = (
-    "parallel_tool_calls", "logprobs", "top_logprobs", "presence_penalty", "frequency_penalty",
+    "logprobs", "top_logprobs", "presence_penalty", "frequency_penalty",
     "logit_bias", "reasoning_effort", "verbosity",
 )  # fmt: skip
 """Parameters without a word of ours, handed on to the model that writes the answer."""
 
 _CANNOT = {
     "audio": "answers are text",
-    "web_search_options": "there is no web search here",
-    "functions": "`functions` went out of use for `tools`",
-    "function_call": "`function_call` went out of use for `tool_choice`",
 }
 _RIGHT = {
-    "messages[].role": "system, developer, user, assistant or tool",
-    "tools[].type": "function",
+    "messages[].role": "system, developer, user, assistant, tool or function",
     "tool_choice": "none, auto, required or a function of `tools`",
     "response_format.type": "text, json_object or json_schema",
     "service_tier": "auto or default, as there are no tiers here",
@@ -153,14 +157,17 @@ class Chat:
             )
             raise Refused(400, said, param="logprobs", code="unsupported_value")
         _check_stop([parsed.stop] if isinstance(parsed.stop, str) else parsed.stop or ())
+        offer = read_offer(raw)
         return Call(
             model=parsed.model,
-            request=_request(raw, parsed),
+            request=_request(raw, parsed, offer),
             stream=bool(parsed.stream),
             n=parsed.n or 1,
             usage_in_stream=bool(parsed.stream_options and parsed.stream_options.include_usage),
             wish=parsed.mixtura or Wish(),
             body=raw,
+            toolbox=offer.toolbox,
+            left_out=tuple(hosted_tools.left_out(offer.toolbox.left_out)),
         )
 
     def whole(
@@ -171,10 +178,10 @@ class Chat:
             "object": "chat.completion",
             "created": about.created,
             "model": call.model,
-            "choices": [_choice(index, answer) for index, answer in enumerate(answers)],
+            "choices": [_choice(index, answer, call) for index, answer in enumerate(answers)],
             "usage": usage(answers),
             "system_fingerprint": None,
-            "mixtura": summary,
+            "mixtura": with_further_calls(summary, answers, call),
         }
 
     def writer(self, call: Call, about: About) -> ChatWriter:
@@ -191,9 +198,11 @@ class Chat:
         }
 
 
-def _request(raw: Mapping[str, Any], parsed: ChatBody) -> Request:
+def _request(raw: Mapping[str, Any], parsed: ChatBody, offer: Offer) -> Request:
+    _check_called(parsed.messages)
+    plain = plain_messages(raw["messages"], offer.toolbox)
     try:
-        messages = tuple(map(message_from_json, raw["messages"]))
+        messages = tuple(map(message_from_json, plain))
     except MalformedError as error:
         raise Refused(400, str(error), param="messages") from None
     _check_turns(parsed.messages)
@@ -201,38 +210,26 @@ def _request(raw: Mapping[str, Any], parsed: ChatBody) -> Request:
     if form is not None and form.type == "json_schema" and form.json_schema is None:
         where = "response_format.json_schema"
         raise Refused(400, f"`{where}` is missing", param=where, code="missing_required_parameter")
-    if parsed.tools or parsed.tool_choice is not None:
-        _check_tools(parsed)
     stop = (parsed.stop,) if isinstance(parsed.stop, str) else tuple(parsed.stop or ())
     wanted = parsed.max_completion_tokens or parsed.max_tokens
     return Request(
         messages,
         Sampling(parsed.temperature, parsed.top_p, wanted, stop or None, parsed.seed),
-        tools=tuple(raw.get("tools") or ()),
-        tool_choice=parsed.tool_choice,
+        tools=offer.toolbox.offered(),
+        tool_choice=offer.choice,
         response_format=raw.get("response_format"),
-        extra={name: raw[name] for name in _FOR_THE_WRITER if raw.get(name) is not None},
+        extra={**{n: raw[n] for n in _FOR_THE_WRITER if raw.get(n) is not None}, **offer.extra},
     )
 
 
-def _check_tools(parsed: ChatBody) -> None:
-    chosen = _named(parsed.tool_choice) if isinstance(parsed.tool_choice, dict) else []
-    names = [tool.function.name for tool in parsed.tools or ()]
-    if not names and parsed.tool_choice not in (None, "none", "auto"):
-        raise Refused(400, "this `tool_choice` goes with `tools`", param="tool_choice")
-    check_tools(names, chosen, where="tool_choice")
-
-
-def _named(choice: Mapping[str, Any]) -> list[str]:
-    """The tool that a choice names. Raises Refused when it names none."""
-    match choice:
-        case {"type": "function", "function": {"name": str(name)}}:
-            return [name]
-        case {"type": "allowed_tools"}:
-            return []
-        case _:
-            said = "`tool_choice`: it can be none, auto, required or a function of `tools`"
-            raise Refused(400, said, param="tool_choice")
+def _check_called(messages: Sequence[MessageBody]) -> None:
+    """Every call says what it calls. Raises Refused naming the field that is missing."""
+    for number, message in enumerate(messages):
+        for place, call in enumerate(message.tool_calls or ()):
+            if (call.custom if call.type == "custom" else call.function) is None:
+                param = f"messages[{number}].tool_calls[{place}].{call.type}"
+                said, code = f"`{param}` is missing", "missing_required_parameter"
+                raise Refused(400, said, param=param, code=code)
 
 
 def _check_stop(stop: Sequence[str]) -> None:
@@ -247,14 +244,20 @@ def _check_stop(stop: Sequence[str]) -> None:
 def _check_turns(messages: Sequence[MessageBody]) -> None:
     """What no model could make sense of. Raises Refused naming the message."""
     called: set[str] = set()
+    legacy = False
     for number, message in enumerate(messages):
-        if isinstance(message.content, str) and message.role != "tool" and not message.tool_calls:
+        legacy = legacy or message.function_call is not None
+        plain = message.role not in ("function", "tool") and not message.tool_calls
+        if plain and (isinstance(message.content, str) or message.function_call):
             continue  # nearly all of them
         where = f"messages[{number}]"
         called |= {call.id for call in message.tool_calls or ()}
         if message.role == "tool" and message.tool_call_id not in called:
             said = f"`{where}`: a tool's message answers a `tool_calls` entry before it, by its id"
             raise Refused(400, said, param=f"{where}.tool_call_id")
+        if message.role == "function" and not legacy:
+            said = f"`{where}`: a function's message answers a `function_call` before it"
+            raise Refused(400, said, param=where)
         if message.content is None and not message.tool_calls:
             raise Refused(400, f"`{where}.content` is missing", param=f"{where}.content")
         for place, part in enumerate(message.content if isinstance(message.content, list) else ()):
@@ -271,33 +274,22 @@ def _check_part(where: str, part: PartBody) -> None:
             raise Refused(400, said, param=f"{where}.image_url.url")
 
 
-def _choice(index: int, answer: Completion) -> dict[str, Any]:
+def _choice(index: int, answer: Completion, call: Call) -> dict[str, Any]:
+    called = written_calls(answer, call)
     message: dict[str, Any] = {
         "role": "assistant",
-        "content": answer.text or (None if answer.message.tool_calls else ""),
+        "content": answer.text or (None if called else ""),
         "refusal": None,
+        **called,
     }
-    if answer.message.tool_calls:
-        message["tool_calls"] = _calls(answer)
     return {
         "index": index,
         "message": message,
         "logprobs": {"content": list(answer.logprobs), "refusal": None}
         if answer.logprobs
         else None,
-        "finish_reason": answer.finish_reason,
+        "finish_reason": finish_reason(answer, call),
     }
-
-
-def _calls(answer: Completion) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": call.id,
-            "type": "function",
-            "function": {"name": call.name, "arguments": call.arguments},
-        }
-        for call in named_calls(answer, "call_")
-    ]
 
 
 def usage(answers: Sequence[Completion]) -> dict[str, Any]:
@@ -348,15 +340,18 @@ class ChatWriter:
 
     def finished(self, choice: int, answer: Completion) -> bytes:
         out = self._let_go()
-        if calls := _calls(answer):
-            numbered = [{"index": i} | call for i, call in enumerate(calls)]
-            out += self._chunk(choice, {"tool_calls": numbered})
-        self._held = self._body(choice, {}, answer.finish_reason)
+        called = written_calls(answer, self._call)
+        if rows := called.get("tool_calls"):
+            called = {"tool_calls": [{"index": i} | row for i, row in enumerate(rows)]}
+        if called:
+            out += self._chunk(choice, called)
+        self._held = self._body(choice, {}, finish_reason(answer, self._call))
         return out
 
     def closed(self, answers: Sequence[Completion], summary: Json) -> bytes:
         last = self._held or self._head
         self._held = None
+        summary = with_further_calls(summary, answers, self._call)
         if not self._call.usage_in_stream:
             return event_frame(last | {"mixtura": summary}) + b"data: [DONE]\n\n"
         told: dict[str, Any] = {"choices": [], "usage": usage(answers), "mixtura": summary}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from mixtura.server.bodies import named_calls, used
 from mixtura.server.dialect import About, Call, Refused, event_frame
 from mixtura.server.messages_asked import UNTHREADED, MessagesBody, read
+from mixtura.server.tools import Toolbox
 from mixtura.types import Completion, Json, ToolCall
 
 _STOPS = {
@@ -20,14 +22,18 @@ _STOPS = {
 }
 
 
-def _blocks(answer: Completion, number: str) -> list[dict[str, Any]]:
+def _blocks(answer: Completion, number: str, toolbox: Toolbox) -> list[dict[str, Any]]:
     """Raises Refused when a call cannot be said: its input must be an object here."""
     text = [{"type": "text", "text": answer.text}] if answer.text else []
-    return [*text, *(_tool_use(call, data) for call, data in _inputs(answer, number))]
+    inputs = _inputs(answer, number, toolbox)
+    return [*text, *(_tool_use(call, data) for call, data in inputs)]
 
 
-def _inputs(answer: Completion, number: str) -> Iterator[tuple[ToolCall, dict[str, Any]]]:
-    for call in named_calls(answer, f"toolu_{number}"):
+def _inputs(
+    answer: Completion, number: str, toolbox: Toolbox
+) -> Iterator[tuple[ToolCall, dict[str, Any]]]:
+    for flat in named_calls(answer, f"toolu_{number}"):
+        call = replace(flat, name=toolbox.called(flat.name).name)
         try:
             data = msgspec.json.decode(call.arguments or "{}", type=dict[str, Any])
         except (msgspec.DecodeError, RecursionError):
@@ -126,7 +132,7 @@ class Messages:
             "type": "message",
             "role": "assistant",
             "model": call.model,
-            "content": _blocks(answer, about.number),
+            "content": _blocks(answer, about.number, call.toolbox),
             **_stopped(answer),
             "usage": _usage(answers),
             "mixtura": summary,
@@ -160,6 +166,7 @@ class MessagesWriter:
 
     def __init__(self, call: Call, about: About) -> None:
         self._model = call.model
+        self._toolbox = call.toolbox
         self._number = about.number
         self._spoken = False
         self._over = False
@@ -192,7 +199,7 @@ class MessagesWriter:
     def finished(self, choice: int, answer: Completion) -> bytes:  # noqa: ARG002 - there is one
         out = self._end(0) if self._spoken else b""
         try:
-            calls = list(_inputs(answer, self._number))
+            calls = list(_inputs(answer, self._number, self._toolbox))
         except Refused as refused:
             return out + self.failed(refused)
         for index, (call, data) in enumerate(calls, start=int(self._spoken)):

@@ -9,9 +9,11 @@ import msgspec
 
 from mixtura.redaction import current
 from mixtura.server.bodies import named_calls, used
+from mixtura.server.caller_tools import PREFIXES, json_object, openai_item
 from mixtura.server.dialect import KEEP_ALIVE, About, Call, Refused, event_frame
 from mixtura.server.responses_asked import ResponsesBody, read
-from mixtura.types import Completion, Json, ToolCall
+from mixtura.server.tools import Toolbox
+from mixtura.types import Completion, Json
 
 EVENT = "mixtura:event"
 """The type of the events for clients of ours: a name of no one else's, as its first part says."""
@@ -30,22 +32,28 @@ def _message(number: str, parts: list[dict[str, Any]], status: str) -> dict[str,
 
 
 def _text(text: str, logprobs: Sequence[Json] = ()) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": list(logprobs)}
+    rows = [
+        _logprob(row) | {"top_logprobs": [_logprob(best) for best in row.get("top_logprobs") or ()]}
+        for row in logprobs
+    ]
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": rows}
 
 
-def _function_call(number: str, index: int, call: ToolCall, status: str) -> dict[str, Any]:
-    return {
-        "id": f"fc_{number}{index}",
-        "type": "function_call",
-        "status": status,
-        "call_id": call.id,
-        "name": call.name,
-        "arguments": call.arguments,
-    }
+def _logprob(row: Json) -> dict[str, Any]:
+    """A token's log-probability with the bytes that it has to have here."""
+    token = str(row.get("token", ""))
+    told: Any = row.get("bytes")
+    return {**row, "token": token, "bytes": list(token.encode()) if told is None else told}
 
 
-def _items(answer: Completion, number: str, *, spoken: bool = False) -> list[dict[str, Any]]:
-    """What an answer puts out: its text first (always, when it has *spoken*), then its calls."""
+def _items(
+    answer: Completion, number: str, toolbox: Toolbox, *, spoken: bool = False
+) -> list[dict[str, Any]]:
+    """
+    What an answer puts out: its text first (always, when it has *spoken*), then its calls.
+
+    Raises Refused for a call that the API has no form for.
+    """
     status = "incomplete" if answer.finish_reason in _INCOMPLETE else "completed"
     calls = list(named_calls(answer, f"call_{number}"))
     items: list[dict[str, Any]] = []
@@ -53,7 +61,15 @@ def _items(answer: Completion, number: str, *, spoken: bool = False) -> list[dic
         items.append(_message(number, [_text(answer.text, answer.logprobs)], status))
     for place, call in enumerate(calls, start=1):
         ended = status if place == len(calls) else "completed"  # only the last can be cut off
-        items.append(_function_call(number, place, call, ended))
+        tool = toolbox.called(call.name)
+        if (
+            ended == "incomplete"
+            and tool.kind != "function"
+            and json_object(call.arguments) is None
+        ):
+            continue  # what there is of it is no call: the response says that it is incomplete
+        prefix = PREFIXES.get(tool.kind, "fc")
+        items.append({"id": f"{prefix}_{number}{place}", **openai_item(tool, call, ended)})
     return items
 
 
@@ -71,17 +87,57 @@ def _usage(answers: Sequence[Completion]) -> dict[str, Any]:
     }
 
 
-def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
-    return {"description": None, "parameters": None, "strict": None, **tool}
+def _tools(call: Call) -> list[Json]:
+    """The tools that were offered, with every field that a function has."""
+    kinds = {tool.kind for tool in call.toolbox.tools}
+    spaces = {tool.namespace for tool in call.toolbox.tools}
+    empty = {"description": None, "parameters": None, "strict": None}
+    given: list[Json] = call.body.get("tools") or []
+    offered = [
+        tool
+        for tool in given
+        if (tool["name"] in spaces if tool["type"] == "namespace" else tool["type"] in kinds)
+    ]
+    return [empty | dict(tool) if tool["type"] == "function" else tool for tool in offered]
+
+
+def _format(text: Mapping[str, Any]) -> dict[str, Any]:
+    """How the text was asked for, with every field that a schema has."""
+    given: dict[str, Any] = text.get("format") or {"type": "text"}
+    if given.get("type") != "json_schema":
+        return given
+    strict = given.get("strict")
+    return {"description": None} | given | {"strict": False if strict is None else strict}
+
+
+_USUAL: Mapping[str, Any] = {
+    "temperature": 1.0, "top_p": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0,
+    "top_logprobs": 0, "service_tier": "default",
+}  # fmt: skip
+"""What is told of a parameter that no one asked for, where null is not in its type."""
+_REPEATED: Mapping[str, type] = {
+    "instructions": str, "max_output_tokens": int, "max_tool_calls": int, "prompt_cache_key": str,
+    "safety_identifier": str, "user": str,
+}  # fmt: skip
+
+
+def _asked(body: Json) -> dict[str, Any]:
+    """The parameters of a request as its answer repeats them."""
+    told = {name: body.get(name) for name in _REPEATED}
+    for name, value in told.items():
+        if not isinstance(value, _REPEATED[name]):
+            told[name] = None
+    usual = {
+        name: value if body.get(name) is None else body[name] for name, value in _USUAL.items()
+    }
+    if usual["service_tier"] == "auto":
+        usual["service_tier"] = "default"
+    return told | usual
 
 
 def _response(call: Call, about: About) -> dict[str, Any]:
     """A response that has just begun: what was asked for, repeated."""
     body = call.body
-    repeated = (
-        "instructions", "max_output_tokens", "max_tool_calls", "prompt_cache_key",
-        "safety_identifier", "temperature", "top_logprobs", "top_p", "user",
-    )  # fmt: skip
     parallel = body.get("parallel_tool_calls")
     text: dict[str, Any] = body.get("text") or {}
     response: dict[str, Any] = {
@@ -99,14 +155,14 @@ def _response(call: Call, about: About) -> dict[str, Any]:
         "parallel_tool_calls": True if parallel is None else parallel,
         "reasoning": {"effort": None, "summary": None} | (body.get("reasoning") or {}),
         "store": False,
-        "text": {"format": {"type": "text"}}
-        | {name: value for name, value in text.items() if value is not None},
+        "text": {name: value for name, value in text.items() if value is not None}
+        | {"format": _format(text)},
         "tool_choice": body.get("tool_choice") or "auto",
-        "tools": [_tool(tool) for tool in body.get("tools") or ()],
+        "tools": _tools(call),
         "truncation": "disabled",
         "metadata": body.get("metadata") or {},
         "usage": None,
-        **{name: body.get(name) for name in repeated},
+        **_asked(body),
     }
     return current().data(response)
 
@@ -156,7 +212,7 @@ class Responses:
     def whole(
         self, call: Call, answers: Sequence[Completion], about: About, summary: Json
     ) -> Mapping[str, Any]:
-        items = _items(answers[0], about.number)
+        items = _items(answers[0], about.number, call.toolbox)
         return _ended(_response(call, about), items, answers, summary)
 
     def writer(self, call: Call, about: About) -> ResponsesWriter:
@@ -182,12 +238,21 @@ def _failure(refused: Refused) -> dict[str, Any]:
     return _error(refused) | {"code": code}
 
 
+_WRITTEN = {
+    "function_call": ("arguments", "response.function_call_arguments"),
+    "custom_tool_call": ("input", "response.custom_tool_call_input"),
+}
+"""What of a call comes in deltas, and what those events are called."""
+
+
 class ResponsesWriter:
     """The events of a stream, numbered."""
 
     def __init__(self, call: Call, about: About) -> None:
         self._number = about.number
         self._response = _response(call, about)
+        self._toolbox = call.toolbox
+        self._over = False
         self._count = 0
         self._spoken = False
         self._items: list[dict[str, Any]] = []
@@ -214,17 +279,23 @@ class ResponsesWriter:
         return self._event(EVENT, mixtura=data)
 
     def finished(self, choice: int, answer: Completion) -> bytes:  # noqa: ARG002 - there is one
-        self._items = _items(answer, self._number, spoken=self._spoken)
         out = b""
+        try:
+            self._items = _items(answer, self._number, self._toolbox, spoken=self._spoken)
+        except Refused as refused:
+            return self.failed(refused)
         for index, item in enumerate(self._items):
             out += self._message(item) if item["type"] == "message" else self._call(index, item)
         return out
 
     def closed(self, answers: Sequence[Completion], summary: Json) -> bytes:
+        if self._over:
+            return b""
         whole = _ended(self._response, self._items, answers, summary)
         return self._event(f"response.{whole['status']}", response=whole)
 
     def failed(self, refused: Refused) -> bytes:
+        self._over = True
         said = _error(refused)
         flat = {"message": said["message"], "param": said["param"], "code": said["code"]}
         failed = {"status": "failed", "error": _failure(refused)}
@@ -256,16 +327,17 @@ class ResponsesWriter:
         )
 
     def _call(self, index: int, item: Json) -> bytes:
-        begun = {**item, "status": "in_progress", "arguments": ""}
-        place = {"item_id": item["id"], "output_index": index}
-        arguments = item["arguments"]
-        written = "response.function_call_arguments"
-        return (
-            self._event("response.output_item.added", output_index=index, item=begun)
-            + self._event(f"{written}.delta", **place, delta=arguments)
-            + self._event(f"{written}.done", **place, name=item["name"], arguments=arguments)
-            + self._event("response.output_item.done", output_index=index, item=item)
-        )
+        """A call: what it is written with comes in a delta of its own, where it has one."""
+        written = _WRITTEN.get(item["type"])
+        field, kind = written or ("", "")
+        begun = {**item, "status": "in_progress"} | ({field: ""} if field else {})
+        out = self._event("response.output_item.added", output_index=index, item=begun)
+        if field:
+            place = {"item_id": item["id"], "output_index": index}
+            named = {"name": item["name"]} if field == "arguments" else {}
+            out += self._event(f"{kind}.delta", **place, delta=item[field])
+            out += self._event(f"{kind}.done", **place, **named, **{field: item[field]})
+        return out + self._event("response.output_item.done", output_index=index, item=item)
 
     def _event(self, kind: str, **data: Any) -> bytes:
         body = {"type": kind, "sequence_number": self._next()} | data

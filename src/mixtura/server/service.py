@@ -331,6 +331,7 @@ class Service:
     def summary(self, job: Job) -> dict[str, Any]:
         """The ``mixtura`` object of the answer."""
         told = summary(job.traces(), self.config.price)
+        told["left_out"] += job.call.left_out
         return told | {"routed_to": job.choice.name} if job.choice.side else told
 
 
