@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
+import msgspec
+
+from mixtura.server.bodies import as_list, as_table
 from mixtura.server.dialect import Refused, Reply, event_frame
 from mixtura.types import Json
 
@@ -51,7 +54,32 @@ _FAMILIES = {
 }
 
 
-def unavailable(model: str, tool: Json, left_out_labels: Sequence[str]) -> Reply | None:
+_SEARCH = "Perform a web search for the query: "
+"""What Claude Code begins the only message of a request with that stands for a search."""
+
+
+def searched_for(body: Mapping[str, Any], hosted: Sequence[Json]) -> str | None:
+    """
+    What a request is to search the web for, and nothing else; None for any other request.
+
+    Its client takes whatever text comes back for what was found, a model's inventions, too.
+    """
+    messages = as_list(body.get("messages"))
+    if len(hosted) != 1 or len(body["tools"]) != 1 or len(messages) != 1:
+        return None
+    if not str(hosted[0].get("type")).startswith("web_search_"):
+        return None
+    content = as_table(messages[0]).get("content")
+    blocks = as_list(content) or [{"text": content}]
+    text = as_table(blocks[-1]).get("text")
+    if not isinstance(text, str) or not text.startswith(_SEARCH):
+        return None
+    return text.removeprefix(_SEARCH)
+
+
+def unavailable(
+    model: str, tool: Json, left_out_labels: Sequence[str], query: str | None = None
+) -> Reply | None:
     """
     The answer to a request that wants *tool* used: it was tried and is not available.
 
@@ -68,9 +96,10 @@ def unavailable(model: str, tool: Json, left_out_labels: Sequence[str]) -> Reply
     error: dict[str, Any] = {"type": f"{result}_error", "error_code": "unavailable"}
     if result == "tool_search_tool_result":
         error["error_message"] = None
+    given = {} if query is None else {"query": query}
     said = f"{name} is not available on this server: nothing was looked up or run."
     blocks: list[dict[str, Any]] = [
-        {"type": "server_tool_use", "id": used, "name": name, "input": {}},
+        {"type": "server_tool_use", "id": used, "name": name, "input": given},
         {"type": result, "tool_use_id": used, "content": error},
         {"type": "text", "text": said},
     ]
@@ -94,16 +123,23 @@ def unavailable(model: str, tool: Json, left_out_labels: Sequence[str]) -> Reply
     )
 
 
+_PIECES = {"text": ("text", "text_delta"), "server_tool_use": ("input", "input_json_delta")}
+"""What of a block comes in a delta."""
+
+
 def _frames(
     message: Json, blocks: Sequence[Json], ended: Json, summary: Mapping[str, Any]
 ) -> bytes:
     """The same as a stream."""
     out = _event("message_start", message=message)
     for index, block in enumerate(blocks):
-        begun = {**block, "text": ""} if block["type"] == "text" else block
+        field, kind = _PIECES.get(block["type"], ("", ""))
+        begun = {**block, field: type(block[field])()} if field else block
         out += _event("content_block_start", index=index, content_block=begun)
-        if block["type"] == "text":
-            delta = {"type": "text_delta", "text": block["text"]}
+        if field:
+            piece = block[field] if field == "text" else msgspec.json.encode(block[field]).decode()
+            name = "text" if field == "text" else "partial_json"
+            delta = {"type": kind, name: piece}
             out += _event("content_block_delta", index=index, delta=delta)
         out += _event("content_block_stop", index=index)
     out += _event("ping", mixtura=summary)

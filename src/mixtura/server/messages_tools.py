@@ -40,7 +40,8 @@ class Offer(NamedTuple):
 
 def read_offer(raw: Mapping[str, Any]) -> Offer:
     """Of a body whose types are right. Raises Refused naming the field that is wrong."""
-    given: Sequence[Json] = raw.get("tools") or ()
+    declared: Sequence[Json] = raw.get("tools") or ()
+    given = _changed(declared, raw.get("messages"))
     found: list[Tool] = []
     hosted: list[Json] = []
     for number, tool in enumerate(given):
@@ -57,7 +58,34 @@ def read_offer(raw: Mapping[str, Any]) -> Offer:
     ]
     toolbox = Toolbox(found, labels)
     chosen: dict[str, Any] = raw.get("tool_choice") or {}
+    query = hosted_tools.searched_for(raw, hosted) if hosted else None
+    if query is not None:
+        reply = hosted_tools.unavailable(str(raw.get("model")), hosted[0], labels, query)
+        return Offer(toolbox, None, reply)
     return _offer(toolbox, chosen, hosted, str(raw.get("model")))
+
+
+def _changed(tools: Sequence[Json], messages: Any) -> list[Json]:
+    """*tools* as the conversation's last words on each leave them: added to, or taken away."""
+    found = list(tools)
+    gone: set[Any] = set()
+    for message in map(as_table, as_list(messages)):
+        for block in map(as_table, as_list(message.get("content"))):
+            tool = as_table(block.get("tool"))
+            if block.get("type") == "tool_addition":
+                if definition := as_table(tool.get("definition")):
+                    found = [t for t in found if t.get("name") != definition.get("name")]
+                    found.append(definition)
+                gone.discard(_changed_name(tool))
+            elif block.get("type") == "tool_removal":
+                gone.add(_changed_name(tool))
+    return [tool for tool in found if tool.get("name") is None or tool.get("name") not in gone]
+
+
+def _changed_name(tool: Json) -> Any:
+    """The name of a tool that a block refers to or defines."""
+    definition = as_table(tool.get("definition"))
+    return definition.get("name") or tool.get("name") or tool.get("tool_name")
 
 
 def _own(given: Json, where: str) -> Tool | None:
@@ -122,7 +150,7 @@ def _plain_message(message: Any) -> Any:
     content = table.get("content")
     if not isinstance(content, list):
         return message
-    as_text = _server_text if table.get("role") == "assistant" else _reference_text
+    as_text = _server_text if table.get("role") == "assistant" else _told_text
     return {**table, "content": [as_text(block) for block in as_list(content)]}
 
 
@@ -162,9 +190,13 @@ def _json(data: Any) -> str:
     return msgspec.json.encode(data).decode()
 
 
-def _reference_text(block: Any) -> Any:
-    """A tool's result with references to tools, which are offered anyway, as text."""
+def _told_text(block: Any) -> Any:
+    """What a caller's block says of tools, which are offered anyway, as text."""
     table = as_table(block)
+    if table.get("type") in ("tool_addition", "tool_removal"):
+        how = "can" if table["type"] == "tool_addition" else "cannot"
+        name = _changed_name(as_table(table.get("tool")))
+        return {"type": "text", "text": f"[The tool {name} {how} be called from now on.]"}
     rows = as_list(table.get("content"))
     if table.get("type") != "tool_result" or not any(map(_reference, rows)):
         return block
