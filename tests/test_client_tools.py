@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mixtura.server.chat import Chat
+from mixtura.server.dialect import Dialect, Refused
+from mixtura.server.messages import Messages
+from mixtura.server.responses import Responses
 from mixtura.server.tools import Tool, Toolbox
 from tests.serving import serving, team
-from tests.upstream import Script, running
+from tests.upstream import Script, drawn, running
 
 CASES = Path(__file__).parent / "cases" / "requests"
 FLAT = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -711,3 +716,64 @@ def test_flat_names_are_taken_by_every_provider_tell_all_tools_apart_and_lead_ba
     assert [tool["function"]["name"] for tool in toolbox.offered()] == flat
     as_they_are = {t.name for t in tools if not t.namespace and FLAT.fullmatch(t.name)}
     assert as_they_are <= set(flat)
+
+
+# ---- any tools, choices and items at all
+
+TYPES = (
+    "function", "custom", "namespace", "local_shell", "shell", "apply_patch", "computer", "mcp",
+    "tool_search", "allowed_tools", "web_search", "bash_20250124", "web_search_20250305", "tool",
+    "any", "auto", "function_call", "custom_tool_call", "local_shell_call", "shell_call",
+    "apply_patch_call", "computer_call", "tool_search_call", "tool_search_output",
+    "additional_tools", "custom_tool_call_output", "local_shell_call_output", "message",
+    "shell_call_output", "apply_patch_call_output", "computer_call_output", "compaction",
+    "web_search_call", "function_call_output", "server_tool_use", "tool_use", "tool_result",
+    "web_search_tool_result", "tool_reference", "tool_addition", "tool_removal", "text", "grammar",
+)  # fmt: skip
+KEYS = (
+    "name", "namespace", "tools", "tool", "definition", "input", "input_schema", "parameters",
+    "function", "custom", "format", "grammar", "arguments", "action", "operation", "output",
+    "content", "id", "call_id", "role", "allowed_tools", "mode", "execution", "environment",
+    "tool_calls", "function_call", "tool_use_id", "tool_call_id", "text", "syntax",
+)  # fmt: skip
+LEAVES = (None, True, 0, 3, "", "a", "look", "user", "assistant", "client", "required")
+
+
+def anything(dice: Random, depth: int) -> Any:
+    """A value of fields that mean something somewhere, nearly always with a type that does."""
+    kind = dice.random() if depth else 1.0
+    if kind < 0.2:
+        return [anything(dice, depth - 1) for _ in range(dice.randint(0, 3))]
+    if kind > 0.75:
+        return dice.choice(LEAVES)
+    made = {dice.choice(KEYS): anything(dice, depth - 1) for _ in range(dice.randint(0, 5))}
+    return {"type": dice.choice(TYPES), **made} if dice.random() < 0.9 else made
+
+
+@pytest.mark.parametrize("dialect", [Chat(), Responses(), Messages()], ids=lambda d: d.path)
+def test_no_tool_choice_or_item_whatever_ends_in_anything_but_a_call_or_a_refusal(dialect):
+    said = "input" if dialect.path == RESPONSES else "messages"
+    taken = 0
+    for number in range(3000):
+        dice = drawn(0, dialect.path, number)
+        body = body_of(dialect.path, None, {})
+        for name in ("tools", "tool_choice", "functions", "function_call", "mcp_servers", said):
+            if dice.random() < 0.4:
+                rows = [anything(dice, 4) for _ in range(dice.randint(0, 3))]
+                single = name in ("tool_choice", "function_call")
+                before = body.get(name) or []
+                body[name] = anything(dice, 4) if single else [*before, *rows]
+        refused = read_by(dialect, body)
+        taken += refused is None
+        assert refused is None or refused.status == 400, body
+    assert taken > 100
+
+
+def read_by(dialect: Dialect, body: dict[str, Any]) -> Refused | None:
+    try:
+        dialect.read(json.dumps(body).encode())
+    except Refused as refused:
+        return refused
+    except Exception as error:
+        raise AssertionError(json.dumps(body)) from error
+    return None

@@ -68,24 +68,30 @@ def read_offer(raw: Mapping[str, Any]) -> Offer:
 def _changed(tools: Sequence[Json], messages: Any) -> list[Json]:
     """*tools* as the conversation's last words on each leave them: added to, or taken away."""
     found = list(tools)
-    gone: set[Any] = set()
+    gone: set[str] = set()
     for message in map(as_table, as_list(messages)):
         for block in map(as_table, as_list(message.get("content"))):
             tool = as_table(block.get("tool"))
             if block.get("type") == "tool_addition":
                 if definition := as_table(tool.get("definition")):
-                    found = [t for t in found if t.get("name") != definition.get("name")]
+                    found = [other for other in found if _name(other) != _name(definition)]
                     found.append(definition)
                 gone.discard(_changed_name(tool))
             elif block.get("type") == "tool_removal":
                 gone.add(_changed_name(tool))
-    return [tool for tool in found if tool.get("name") is None or tool.get("name") not in gone]
+    return [tool for tool in found if _name(tool) not in gone - {""}]
 
 
-def _changed_name(tool: Json) -> Any:
+def _name(tool: Json) -> str:
+    name = tool.get("name")
+    return name if isinstance(name, str) else ""
+
+
+def _changed_name(tool: Json) -> str:
     """The name of a tool that a block refers to or defines."""
-    definition = as_table(tool.get("definition"))
-    return definition.get("name") or tool.get("name") or tool.get("tool_name")
+    told = tool.get("tool_name")
+    known = _name(as_table(tool.get("definition"))) or _name(tool)
+    return known or (told if isinstance(told, str) else "")
 
 
 def _own(given: Json, where: str) -> Tool | None:

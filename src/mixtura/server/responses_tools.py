@@ -224,7 +224,7 @@ def plain_items(items: Any, toolbox: Toolbox) -> Items:
     if not isinstance(items, list):
         return Items(items, [])
     left_out: list[str] = []
-    ids: dict[Any, Any] = {}
+    ids: dict[str, Any] = {}
     out: list[Any] = []
     for number, item in enumerate(as_list(items)):
         table = as_table(item)
@@ -245,7 +245,7 @@ _NOTHING = {"type": "reasoning"}
 _ABOUT = ("type", "id", "status", "call_id", "created_by", "caller")
 
 
-def _call(item: dict[str, Any], toolbox: Toolbox, ids: dict[Any, Any]) -> dict[str, Any] | None:
+def _call(item: dict[str, Any], toolbox: Toolbox, ids: dict[str, Any]) -> dict[str, Any] | None:
     kind, name, space = item["type"], item.get("name"), item.get("namespace")
     given: Any
     match kind:
@@ -266,7 +266,8 @@ def _call(item: dict[str, Any], toolbox: Toolbox, ids: dict[Any, Any]) -> dict[s
             return None
     if item.get("call_id") is None:
         item = item | {"call_id": item.get("id")}
-    ids[item.get("id")] = item["call_id"]
+    if isinstance(item.get("id"), str):
+        ids[item["id"]] = item["call_id"]
     arguments = as_table(given)
     if kind == "local_shell_call":
         arguments = {key: value for key, value in arguments.items() if key != "type"}
@@ -287,7 +288,7 @@ def _function_call(item: dict[str, Any], name: str, arguments: str) -> dict[str,
     return {"type": "function_call", "name": name, "arguments": arguments, **called}
 
 
-def _output(item: dict[str, Any], ids: Mapping[Any, Any]) -> dict[str, Any] | None:
+def _output(item: dict[str, Any], ids: Mapping[str, Any]) -> dict[str, Any] | None:
     """What a tool of the caller's brought, as a function's output; None for any other item."""
     output: Any = item.get("output")
     match item["type"]:
@@ -307,7 +308,7 @@ def _output(item: dict[str, Any], ids: Mapping[Any, Any]) -> dict[str, Any] | No
         case _:
             return None
     called = item.get("call_id") or item.get("id")
-    called = ids.get(called, called)
+    called = ids.get(called, called) if isinstance(called, str) else called
     made = {"type": "function_call_output", "output": output}
     return made if called is None else made | {"call_id": called}
 
