@@ -8,9 +8,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import anthropic
+import openai
 import pytest
+from anthropic.types import Message as AnthropicMessage
+from anthropic.types import WebSearchToolResultBlock
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from openai.types.responses import Response as OpenAIResponse
 
 from mixtura.server.chat import Chat
 from mixtura.server.dialect import Dialect, Refused
@@ -41,6 +46,8 @@ class Provider:
         self._upstream = upstream
         self.call: tuple[str, str] | None = None
         """A part of the flat name, and the arguments; None: an answer in words."""
+        self.exactly = False
+        """Whether the call is of just this name."""
         self.refuses_native = False
         """Whether tools of Anthropic's own types are refused."""
         upstream.otherwise = self._script
@@ -53,7 +60,7 @@ class Provider:
         if self.call is None or not names:
             return Script("Nothing to call.")
         part, arguments = self.call
-        name = next((n for n in names if part in n), part)
+        name = part if self.exactly else next((n for n in names if part in n), part)
         return Script("", tool=(name, arguments), finish="tool_calls")
 
     @property
@@ -244,6 +251,24 @@ def test_a_tool_of_responses_is_called_and_answered_in_the_form_that_its_client_
     assert called["tool_calls"][0]["function"]["name"] in provider.offered
     assert brought["content"] == seen
     assert brought["tool_call_id"] == called["tool_calls"][0]["id"]
+
+
+@pytest.mark.parametrize("said", ["look", "crm.look"])
+def test_a_model_that_leaves_a_namespace_out_or_puts_a_dot_there_means_the_only_such_tool(
+    world, said
+):
+    server, provider = world
+    provider.call = (said, "{}")
+    other = {"type": "function", "name": "smell"}
+    group = {"type": "namespace", "name": "crm", "tools": [LOOK]}
+    provider.exactly = True
+    try:
+        answer = server.post(RESPONSES, body_of(RESPONSES, [group, other], {}))
+    finally:
+        provider.exactly = False
+
+    item = answer.json["output"][0]
+    assert (item["namespace"], item["name"]) == ("crm", "look")
 
 
 def test_a_local_shells_output_is_found_by_the_id_of_its_call(world):
@@ -567,6 +592,40 @@ def test_a_search_of_claude_codes_is_told_that_there_is_none_and_asks_no_model(
     assert provider.asked == before
 
 
+def test_anthropics_client_reads_whole_and_streamed_that_a_search_is_not_available(world):
+    server, _ = world
+    asked: dict[str, Any] = body_of(MESSAGES, [SEARCH], {"tool_choice": {"type": "any"}})
+    with anthropic.Anthropic(api_key="k", base_url=server.url, max_retries=0) as client:
+        whole = client.messages.create(**asked)
+        with client.messages.stream(**asked) as stream:
+            streamed = stream.get_final_message()
+
+    for message in (whole, streamed):
+        AnthropicMessage.model_validate_json(message.to_json(), strict=True)
+        result = message.content[1]
+        assert isinstance(result, WebSearchToolResultBlock)
+        assert result.content.error_code == "unavailable"
+
+
+def test_openais_client_reads_a_custom_tools_call_in_both_apis(world):
+    server, provider = world
+    provider.call = ("patch", INPUT)
+    with openai.OpenAI(api_key="k", base_url=server.base_url, max_retries=0) as client:
+        chat = client.chat.completions.create(
+            model="team", messages=[ASKED], tools=[{"type": "custom", "custom": {"name": "patch"}}]
+        )
+        asked: dict[str, Any] = {"model": "team", "input": "Look.", "tools": [
+            {"type": "custom", "name": "patch"}]}  # fmt: skip
+        whole = client.responses.create(**asked)
+        with client.responses.stream(**asked) as stream:
+            streamed = stream.get_final_response()
+
+    assert chat.choices[0].message.tool_calls[0].custom.input == "*** Begin Patch"
+    for response in (whole, streamed):
+        OpenAIResponse.model_validate_json(response.to_json(), strict=True)
+        assert response.output[0].input == "*** Begin Patch"
+
+
 def test_a_search_with_a_model_that_a_key_may_not_use_is_refused_all_the_same(world):
     server, _ = world
     body = body_of(MESSAGES, [SEARCH], {"tool_choice": {"type": "any"}}, model="nope")
@@ -708,12 +767,12 @@ NAMES = st.text(st.sampled_from("abAB._:-_é "), min_size=1, max_size=80)
 def test_flat_names_are_taken_by_every_provider_tell_all_tools_apart_and_lead_back(rows):
     tools = [Tool(name, kind, space) for name, space, kind in rows]
     toolbox = Toolbox(tools)
-    flat = [toolbox.flat(tool.name, tool.namespace, tool.kind) for tool in tools]
+    flat = [toolbox.flat_name(tool.name, tool.namespace, tool.kind) for tool in tools]
 
     assert all(map(FLAT.fullmatch, flat))
     assert len(set(flat)) == len(flat)
-    assert [toolbox.called(name) for name in flat] == tools
-    assert [tool["function"]["name"] for tool in toolbox.offered()] == flat
+    assert [toolbox.find_called(name) for name in flat] == tools
+    assert [tool["function"]["name"] for tool in toolbox.as_functions()] == flat
     as_they_are = {t.name for t in tools if not t.namespace and FLAT.fullmatch(t.name)}
     assert as_they_are <= set(flat)
 

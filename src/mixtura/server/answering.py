@@ -19,7 +19,7 @@ from mixtura.redaction import redacted
 from mixtura.server.access import header
 from mixtura.server.dialect import About, Call, Dialect, Refused, Reply, Writer
 from mixtura.server.frames import frame
-from mixtura.server.hosted_tools import header as left_out_header
+from mixtura.server.hosted_tools import left_out_header
 from mixtura.server.service import Job, Service
 from mixtura.wire import estimate
 
@@ -59,7 +59,7 @@ async def answered(service: Service, dialect: Dialect, scope: Scope, receive: Re
             service.chooser.choose(
                 call, client
             )  # what a client may not use is refused all the same
-            return _replied(call, call.reply)
+            return _reply_response(call, call.reply)
         asked = 0
         if client.counts_tokens:
             asked = (await apart(len(body), estimate, call.request, "")).prompt_tokens
@@ -78,7 +78,7 @@ async def answered(service: Service, dialect: Dialect, scope: Scope, receive: Re
     return Response(whole, 200, _headers(job, summary), JSON)
 
 
-def _replied(call: Call, reply: Reply) -> Response:
+def _reply_response(call: Call, reply: Reply) -> Response:
     """An answer that was known without a model."""
     if call.stream:
         return Response(reply.frames, 200, {**STREAM_HEADERS, **reply.headers})

@@ -27,7 +27,7 @@ from mixtura.server.chat_tools import (
     plain_messages,
     read_offer,
     with_further_calls,
-    written_calls,
+    write_calls,
 )
 from mixtura.server.dialect import KEEP_ALIVE, About, Call, Refused, Wish, event_frame
 from mixtura.types import Completion, Json, Request, Sampling
@@ -167,7 +167,7 @@ class Chat:
             wish=parsed.mixtura or Wish(),
             body=raw,
             toolbox=offer.toolbox,
-            left_out=tuple(hosted_tools.left_out(offer.toolbox.left_out)),
+            left_out=tuple(hosted_tools.describe_left_out(offer.toolbox.left_out)),
         )
 
     def whole(
@@ -199,7 +199,7 @@ class Chat:
 
 
 def _request(raw: Mapping[str, Any], parsed: ChatBody, offer: Offer) -> Request:
-    _check_called(parsed.messages)
+    check_called(parsed.messages)
     plain = plain_messages(raw["messages"], offer.toolbox)
     try:
         messages = tuple(map(message_from_json, plain))
@@ -215,14 +215,14 @@ def _request(raw: Mapping[str, Any], parsed: ChatBody, offer: Offer) -> Request:
     return Request(
         messages,
         Sampling(parsed.temperature, parsed.top_p, wanted, stop or None, parsed.seed),
-        tools=offer.toolbox.offered(),
+        tools=offer.toolbox.as_functions(),
         tool_choice=offer.choice,
         response_format=raw.get("response_format"),
         extra={**{n: raw[n] for n in _FOR_THE_WRITER if raw.get(n) is not None}, **offer.extra},
     )
 
 
-def _check_called(messages: Sequence[MessageBody]) -> None:
+def check_called(messages: Sequence[MessageBody]) -> None:
     """Every call says what it calls. Raises Refused naming the field that is missing."""
     for number, message in enumerate(messages):
         for place, call in enumerate(message.tool_calls or ()):
@@ -275,7 +275,7 @@ def _check_part(where: str, part: PartBody) -> None:
 
 
 def _choice(index: int, answer: Completion, call: Call) -> dict[str, Any]:
-    called = written_calls(answer, call)
+    called = write_calls(answer, call)
     message: dict[str, Any] = {
         "role": "assistant",
         "content": answer.text or (None if called else ""),
@@ -340,7 +340,7 @@ class ChatWriter:
 
     def finished(self, choice: int, answer: Completion) -> bytes:
         out = self._let_go()
-        called = written_calls(answer, self._call)
+        called = write_calls(answer, self._call)
         if rows := called.get("tool_calls"):
             called = {"tool_calls": [{"index": i} | row for i, row in enumerate(rows)]}
         if called:

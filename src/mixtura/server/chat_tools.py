@@ -98,23 +98,23 @@ def is_legacy(body: Mapping[str, Any]) -> bool:
 def read_offer(body: Mapping[str, Any]) -> Offer:
     """Of a body whose types are right. Raises Refused naming the field that is wrong."""
     if is_legacy(body):
-        return _legacy(body)
+        return _read_legacy_offer(body)
     found: list[Tool] = []
     hosted: list[str] = []
     for number, given in enumerate(as_list(body.get("tools"))):
-        if (own := _own(given, f"tools[{number}]")) is not None:
+        if (own := _read_caller_tool(given, f"tools[{number}]")) is not None:
             found.append(own)
         else:
-            hosted.append(hosted_tools.label(given))
+            hosted.append(hosted_tools.tool_label(given))
     if body.get("web_search_options") is not None:
         hosted.append("web_search_options")
     check_tools([tool.name for tool in found], [], where="tools")
-    toolbox, choice = _chosen(Toolbox(found, hosted), body.get("tool_choice"))
+    toolbox, choice = _choose(Toolbox(found, hosted), body.get("tool_choice"))
     parallel = body.get("parallel_tool_calls") if toolbox.tools else None
     return Offer(toolbox, choice, {} if parallel is None else {"parallel_tool_calls": parallel})
 
 
-def _own(given: Json, where: str) -> Tool | None:
+def _read_caller_tool(given: Json, where: str) -> Tool | None:
     """A tool that the caller runs; None for one of a provider's. Raises Refused."""
     match given.get("type", "function"):
         case "function":
@@ -133,7 +133,7 @@ def _function(own: FunctionBody) -> Tool:
     return Tool(own.name, "function", None, own.description, own.parameters, own.strict)
 
 
-def _legacy(body: Mapping[str, Any]) -> Offer:
+def _read_legacy_offer(body: Mapping[str, Any]) -> Offer:
     functions = msgspec.convert(body["functions"], list[FunctionBody])
     check_tools([own.name for own in functions], [], where="functions")
     toolbox = Toolbox([_function(own) for own in functions])
@@ -143,21 +143,21 @@ def _legacy(body: Mapping[str, Any]) -> Offer:
         if toolbox.find(name) is None:
             said = f"`function_call.name`: there is no function {name!r} in `functions`"
             raise Refused(400, said, param="function_call.name")
-        choice = {"type": "function", "function": {"name": toolbox.flat(name)}}
+        choice = {"type": "function", "function": {"name": toolbox.flat_name(name)}}
     return Offer(toolbox, choice, {"parallel_tool_calls": False})  # its answers hold one call
 
 
-def _chosen(toolbox: Toolbox, choice: Any) -> tuple[Toolbox, str | Json | None]:
+def _choose(toolbox: Toolbox, choice: Any) -> tuple[Toolbox, str | Json | None]:
     if isinstance(choice, dict):
         table = as_table(choice)
         if table.get("type") == "allowed_tools":
-            return _allowed(toolbox, table)
-        return toolbox, _named(toolbox, table)
+            return _choose_allowed(toolbox, table)
+        return toolbox, _choose_by_name(toolbox, table)
     if toolbox.tools:
         return toolbox, choice
     if choice == "required":
         if toolbox.left_out:
-            raise hosted_tools.demanded(toolbox.left_out)
+            raise hosted_tools.refuse_demand(toolbox.left_out)
         raise _without_tools()
     return toolbox, None  # beside no tools it says nothing
 
@@ -166,30 +166,31 @@ def _without_tools() -> Refused:
     return Refused(400, "this `tool_choice` goes with `tools`", param="tool_choice")
 
 
-def _allowed(toolbox: Toolbox, choice: Json) -> tuple[Toolbox, str | None]:
+def _choose_allowed(toolbox: Toolbox, choice: Json) -> tuple[Toolbox, str | None]:
     asked = converted(choice, _AllowedChoice, _RIGHT, "tool_choice").allowed_tools
     rows: Sequence[Json] = choice["allowed_tools"]["tools"]
     shown = [
-        _find(toolbox, row, f"tool_choice.allowed_tools.tools[{i}]") for i, row in enumerate(rows)
+        _find_choice(toolbox, row, f"tool_choice.allowed_tools.tools[{i}]")
+        for i, row in enumerate(rows)
     ]
     tools = [tool for tool in shown if tool is not None]
     if not tools and asked.mode == "required":
-        raise hosted_tools.demanded([hosted_tools.label(row) for row in rows])
-    return toolbox.only(tools), asked.mode if tools else None
+        raise hosted_tools.refuse_demand([hosted_tools.tool_label(row) for row in rows])
+    return toolbox.keep_only(tools), asked.mode if tools else None
 
 
-def _named(toolbox: Toolbox, choice: Json) -> Json:
-    tool = _find(toolbox, choice, "tool_choice")
+def _choose_by_name(toolbox: Toolbox, choice: Json) -> Json:
+    tool = _find_choice(toolbox, choice, "tool_choice")
     if tool is None:
-        raise hosted_tools.demanded([hosted_tools.label(choice)])
-    return {"type": "function", "function": {"name": toolbox.flat(tool.name, None, tool.kind)}}
+        raise hosted_tools.refuse_demand([hosted_tools.tool_label(choice)])
+    return {"type": "function", "function": {"name": toolbox.flat_name(tool.name, None, tool.kind)}}
 
 
-def _find(toolbox: Toolbox, chosen: Json, where: str) -> Tool | None:
+def _find_choice(toolbox: Toolbox, chosen: Json, where: str) -> Tool | None:
     """The tool that a choice names; None for one of a provider's. Raises Refused."""
     kind = chosen.get("type", "function")
     if kind not in ("function", "custom"):
-        wanted = hosted_tools.label(chosen)
+        wanted = hosted_tools.tool_label(chosen)
         if any(name == wanted or name.startswith(f"{kind}:") for name in toolbox.left_out):
             return None
         said = f"`{where}`: it can be none, auto, required or one of `tools`"
@@ -223,22 +224,22 @@ def plain_messages(messages: Sequence[Json], toolbox: Toolbox) -> list[Json]:
         elif function := as_table(message.get("function_call")):
             called = f"call_{number}"
             rest = {key: value for key, value in message.items() if key != "function_call"}
-            rows = [_row({"id": called, "function": function}, toolbox)]
+            rows = [_function_row({"id": called, "function": function}, toolbox)]
             plain.append({**rest, "tool_calls": rows})
         elif rows := message.get("tool_calls"):
-            plain.append({**message, "tool_calls": [_row(row, toolbox) for row in rows]})
+            plain.append({**message, "tool_calls": [_function_row(row, toolbox) for row in rows]})
         else:
             plain.append(message)
     return plain
 
 
-def _row(row: Json, toolbox: Toolbox) -> Json:
+def _function_row(row: Json, toolbox: Toolbox) -> Json:
     if row.get("type") == "custom":
         custom = row["custom"]
-        name = toolbox.flat(custom["name"], None, "custom")
+        name = toolbox.flat_name(custom["name"], None, "custom")
         function = {"name": name, "arguments": custom_arguments(custom["input"])}
     else:
-        function = {**row["function"], "name": toolbox.flat(row["function"]["name"])}
+        function = {**row["function"], "name": toolbox.flat_name(row["function"]["name"])}
     kept = {key: value for key, value in row.items() if key != "custom"}
     return {**kept, "type": "function", "function": function}
 
@@ -246,16 +247,16 @@ def _row(row: Json, toolbox: Toolbox) -> Json:
 # ---- the calls of an answer
 
 
-def written_calls(answer: Completion, call: Call) -> dict[str, Any]:
+def write_calls(answer: Completion, call: Call) -> dict[str, Any]:
     """An answer's calls as fields of its message, in the form in which the client has its tools."""
-    rows = [_written(made, call.toolbox) for made in named_calls(answer, "call_")]
+    rows = [_write_call(made, call.toolbox) for made in named_calls(answer, "call_")]
     if not rows:
         return {}
     return {"function_call": rows[0]["function"]} if is_legacy(call.body) else {"tool_calls": rows}
 
 
-def _written(made: ToolCall, toolbox: Toolbox) -> dict[str, Any]:
-    tool = toolbox.called(made.name)
+def _write_call(made: ToolCall, toolbox: Toolbox) -> dict[str, Any]:
+    tool = toolbox.find_called(made.name)
     if tool.kind == "custom":
         custom = {"name": tool.name, "input": custom_input(made.arguments)}
         return {"id": made.id, "type": "custom", "custom": custom}

@@ -17,23 +17,23 @@ LEFT_OUT = "x-mixtura-tools-left-out"
 """The header that names the tools that no model was offered."""
 
 
-def label(tool: Json) -> str:
+def tool_label(tool: Json) -> str:
     """What such a tool is called in answers: its type, and whose it is where it has a name."""
     whose = tool.get("server_label") or tool.get("mcp_server_name")
     words = [str(word) for word in (tool.get("type") or "a tool", whose) if word]
     return re.sub(r"[^\w.:-]+", "_", ":".join(words), flags=re.ASCII)[:100]
 
 
-def left_out(labels: Sequence[str]) -> list[str]:
+def describe_left_out(labels: Sequence[str]) -> list[str]:
     """What is said of such tools in the answer."""
     return [f"the tool {name}: no tool of a provider's runs here" for name in labels]
 
 
-def header(labels: Sequence[str]) -> dict[str, str]:
+def left_out_header(labels: Sequence[str]) -> dict[str, str]:
     return {LEFT_OUT: ", ".join(labels)} if labels else {}
 
 
-def demanded(labels: Sequence[str], param: str = "tool_choice") -> Refused:
+def refuse_demand(labels: Sequence[str], param: str = "tool_choice") -> Refused:
     """The error for a call that cannot do without such a tool."""
     names = ", ".join(labels)
     said = (
@@ -58,7 +58,7 @@ _SEARCH = "Perform a web search for the query: "
 """What Claude Code begins the only message of a request with that stands for a search."""
 
 
-def searched_for(body: Mapping[str, Any], hosted: Sequence[Json]) -> str | None:
+def web_search_query(body: Mapping[str, Any], hosted: Sequence[Json]) -> str | None:
     """
     What a request is to search the web for, and nothing else; None for any other request.
 
@@ -77,7 +77,7 @@ def searched_for(body: Mapping[str, Any], hosted: Sequence[Json]) -> str | None:
     return text.removeprefix(_SEARCH)
 
 
-def unavailable(
+def answer_unavailable(
     model: str, tool: Json, left_out_labels: Sequence[str], query: str | None = None
 ) -> Reply | None:
     """
@@ -115,11 +115,11 @@ def unavailable(
         "usage": {"input_tokens": 0, "output_tokens": 0},
     }
     ended = {"stop_reason": "end_turn", "stop_sequence": None, "stop_details": None}
-    summary = {"left_out": left_out(left_out_labels)}
+    summary = {"left_out": describe_left_out(left_out_labels)}
     return Reply(
         message | ended | {"content": blocks, "mixtura": summary},
         _frames(message, blocks, ended, summary),
-        header(left_out_labels) | {"request-id": f"req_{number}"},
+        left_out_header(left_out_labels) | {"request-id": f"req_{number}"},
     )
 
 

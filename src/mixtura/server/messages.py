@@ -33,7 +33,7 @@ def _inputs(
     answer: Completion, number: str, toolbox: Toolbox
 ) -> Iterator[tuple[ToolCall, dict[str, Any]]]:
     for flat in named_calls(answer, f"toolu_{number}"):
-        call = replace(flat, name=toolbox.called(flat.name).name)
+        call = replace(flat, name=toolbox.find_called(flat.name).name)
         try:
             data = msgspec.json.decode(call.arguments or "{}", type=dict[str, Any])
         except (msgspec.DecodeError, RecursionError):

@@ -265,7 +265,7 @@ def read(body: bytes) -> Call:
         wish=parsed.mixtura or Wish(),
         body=raw,
         toolbox=offer.toolbox,
-        left_out=tuple(hosted_tools.left_out(offer.toolbox.left_out)),
+        left_out=tuple(hosted_tools.describe_left_out(offer.toolbox.left_out)),
         reply=offer.reply,
     )
 
@@ -288,7 +288,7 @@ def _request(raw: Mapping[str, Any], body: MessagesBody, offer: Offer) -> Reques
         Sampling(
             body.temperature, body.top_p, body.max_tokens, tuple(body.stop_sequences or ()) or None
         ),
-        tools=offer.toolbox.offered(),
+        tools=offer.toolbox.as_functions(),
         tool_choice=offer.choice,
         response_format=_response_format(asked.format or body.output_format),
         extra={name: value for name, value in extra.items() if value is not None},
@@ -309,7 +309,7 @@ def _messages(turns: Sequence[Turn], toolbox: Toolbox) -> Iterator[Message]:
             yield from (_result(b) for b in blocks if isinstance(b, ToolResultBlock))
         parts = [part for block in blocks for part in _parts(block)]
         calls = tuple(
-            ToolCall(b.id, toolbox.flat(b.name), msgspec.json.encode(b.input).decode())
+            ToolCall(b.id, toolbox.flat_name(b.name), msgspec.json.encode(b.input).decode())
             for b in blocks
             if isinstance(b, ToolUseBlock)
         )

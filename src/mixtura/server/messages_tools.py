@@ -41,31 +41,31 @@ class Offer(NamedTuple):
 def read_offer(raw: Mapping[str, Any]) -> Offer:
     """Of a body whose types are right. Raises Refused naming the field that is wrong."""
     declared: Sequence[Json] = raw.get("tools") or ()
-    given = _changed(declared, raw.get("messages"))
+    given = _apply_tool_changes(declared, raw.get("messages"))
     found: list[Tool] = []
     hosted: list[Json] = []
     for number, tool in enumerate(given):
-        if (own := _own(tool, f"tools[{number}]")) is not None:
+        if (own := _read_caller_tool(tool, f"tools[{number}]")) is not None:
             found.append(own)
         else:
             hosted.append(tool)
     check_tools([tool.name for tool in found], [], where="tools")
     servers = as_list(raw.get("mcp_servers"))
-    labels = [hosted_tools.label(tool) for tool in hosted]
+    labels = [hosted_tools.tool_label(tool) for tool in hosted]
     labels += [
-        hosted_tools.label({"type": "mcp", "server_label": as_table(server).get("name")})
+        hosted_tools.tool_label({"type": "mcp", "server_label": as_table(server).get("name")})
         for server in servers
     ]
     toolbox = Toolbox(found, labels)
     chosen: dict[str, Any] = raw.get("tool_choice") or {}
-    query = hosted_tools.searched_for(raw, hosted) if hosted else None
+    query = hosted_tools.web_search_query(raw, hosted) if hosted else None
     if query is not None:
-        reply = hosted_tools.unavailable(str(raw.get("model")), hosted[0], labels, query)
+        reply = hosted_tools.answer_unavailable(str(raw.get("model")), hosted[0], labels, query)
         return Offer(toolbox, None, reply)
-    return _offer(toolbox, chosen, hosted, str(raw.get("model")))
+    return _choose(toolbox, chosen, hosted, str(raw.get("model")))
 
 
-def _changed(tools: Sequence[Json], messages: Any) -> list[Json]:
+def _apply_tool_changes(tools: Sequence[Json], messages: Any) -> list[Json]:
     """*tools* as the conversation's last words on each leave them: added to, or taken away."""
     found = list(tools)
     gone: set[str] = set()
@@ -94,7 +94,7 @@ def _changed_name(tool: Json) -> str:
     return known or (told if isinstance(told, str) else "")
 
 
-def _own(given: Json, where: str) -> Tool | None:
+def _read_caller_tool(given: Json, where: str) -> Tool | None:
     """A tool that the caller runs; None for one of a provider's. Raises Refused."""
     if given.get("type") not in (None, "custom") and "input_schema" not in given:
         return anthropic_tool(given)
@@ -106,14 +106,14 @@ def _own(given: Json, where: str) -> Tool | None:
     return Tool(tool.name, "function", None, described, tool.input_schema, tool.strict)
 
 
-def _offer(toolbox: Toolbox, chosen: Json, hosted: Sequence[Json], model: str) -> Offer:
+def _choose(toolbox: Toolbox, chosen: Json, hosted: Sequence[Json], model: str) -> Offer:
     match chosen.get("type"):
         case "tool":
-            return _named(toolbox, str(chosen.get("name")), hosted, model)
+            return _choose_by_name(toolbox, str(chosen.get("name")), hosted, model)
         case "any" if toolbox.tools:
             return Offer(toolbox, "required")
         case "any" if hosted:
-            return _unavailable(toolbox, hosted[0], model)
+            return _answer_unavailable(toolbox, hosted[0], model)
         case "any":
             raise Refused(400, "`tool_choice` goes with `tools`", param="tool_choice")
         case "auto" | "none" as mode if toolbox.tools:
@@ -122,22 +122,22 @@ def _offer(toolbox: Toolbox, chosen: Json, hosted: Sequence[Json], model: str) -
             return Offer(toolbox, None)
 
 
-def _named(toolbox: Toolbox, name: str, hosted: Sequence[Json], model: str) -> Offer:
+def _choose_by_name(toolbox: Toolbox, name: str, hosted: Sequence[Json], model: str) -> Offer:
     if toolbox.find(name):
-        return Offer(toolbox, {"type": "function", "function": {"name": toolbox.flat(name)}})
+        return Offer(toolbox, {"type": "function", "function": {"name": toolbox.flat_name(name)}})
     wanted = next((tool for tool in hosted if tool.get("name") == name), None)
     if wanted is not None:
-        return _unavailable(toolbox, wanted, model)
+        return _answer_unavailable(toolbox, wanted, model)
     if not toolbox.tools and not hosted:
         raise Refused(400, "`tool_choice` goes with `tools`", param="tool_choice")
     said = f"`tool_choice.name`: there is no tool {name!r} in `tools`"
     raise Refused(400, said, param="tool_choice.name")
 
 
-def _unavailable(toolbox: Toolbox, tool: Json, model: str) -> Offer:
-    reply = hosted_tools.unavailable(model, tool, toolbox.left_out)
+def _answer_unavailable(toolbox: Toolbox, tool: Json, model: str) -> Offer:
+    reply = hosted_tools.answer_unavailable(model, tool, toolbox.left_out)
     if reply is None:
-        raise hosted_tools.demanded([hosted_tools.label(tool)])
+        raise hosted_tools.refuse_demand([hosted_tools.tool_label(tool)])
     return Offer(toolbox, None, reply)
 
 
@@ -156,7 +156,7 @@ def _plain_message(message: Any) -> Any:
     content = table.get("content")
     if not isinstance(content, list):
         return message
-    as_text = _server_text if table.get("role") == "assistant" else _told_text
+    as_text = _hosted_block_text if table.get("role") == "assistant" else _tool_change_text
     return {**table, "content": [as_text(block) for block in as_list(content)]}
 
 
@@ -169,7 +169,7 @@ _SEALED = ("encrypted_content", "encrypted_stdout", "encrypted_index", "caller",
 """What only the provider can read, or what is not about the result."""
 
 
-def _server_text(block: Any) -> Any:
+def _hosted_block_text(block: Any) -> Any:
     """A block of a provider's tool as text; any other block as it is."""
     table = as_table(block)
     kind = table.get("type")
@@ -177,26 +177,28 @@ def _server_text(block: Any) -> Any:
         said = f"[called {table.get('name')} with {_json(table.get('input'))}]"
     elif kind in _RESULTS:
         name = str(kind).removesuffix("_tool_result")
-        said = f"[{name} brought {_json(_open(table.get('content')))}]"
+        said = f"[{name} brought {_json(_without_sealed(table.get('content')))}]"
     else:
         return block
     return {"type": "text", "text": said}
 
 
-def _open(data: Any) -> Any:
+def _without_sealed(data: Any) -> Any:
     """*data* without what only its provider can read."""
     if isinstance(data, list):
-        return [_open(row) for row in as_list(data)]
+        return [_without_sealed(row) for row in as_list(data)]
     if not isinstance(data, dict):
         return data
-    return {key: _open(value) for key, value in as_table(data).items() if key not in _SEALED}
+    return {
+        key: _without_sealed(value) for key, value in as_table(data).items() if key not in _SEALED
+    }
 
 
 def _json(data: Any) -> str:
     return msgspec.json.encode(data).decode()
 
 
-def _told_text(block: Any) -> Any:
+def _tool_change_text(block: Any) -> Any:
     """What a caller's block says of tools, which are offered anyway, as text."""
     table = as_table(block)
     if table.get("type") in ("tool_addition", "tool_removal"):
@@ -204,18 +206,18 @@ def _told_text(block: Any) -> Any:
         name = _changed_name(as_table(table.get("tool")))
         return {"type": "text", "text": f"[The tool {name} {how} be called from now on.]"}
     rows = as_list(table.get("content"))
-    if table.get("type") != "tool_result" or not any(map(_reference, rows)):
+    if table.get("type") != "tool_result" or not any(map(_referenced_tool, rows)):
         return block
     told = [
         {"type": "text", "text": f"The tool {name} can be called now."}
-        if (name := _reference(row))
+        if (name := _referenced_tool(row))
         else row
         for row in rows
     ]
     return {**table, "content": told}
 
 
-def _reference(block: Any) -> str | None:
+def _referenced_tool(block: Any) -> str | None:
     """The tool that a block refers to."""
     table = as_table(block)
     return str(table.get("tool_name")) if table.get("type") == "tool_reference" else None

@@ -61,7 +61,7 @@ def _items(
         items.append(_message(number, [_text(answer.text, answer.logprobs)], status))
     for place, call in enumerate(calls, start=1):
         ended = status if place == len(calls) else "completed"  # only the last can be cut off
-        tool = toolbox.called(call.name)
+        tool = toolbox.find_called(call.name)
         if (
             ended == "incomplete"
             and tool.kind != "function"

@@ -21,8 +21,8 @@ from mixtura.server.bodies import (
 from mixtura.server.dialect import Call, Refused, Wish
 from mixtura.server.responses_tools import (
     ChoiceBody,
-    Chosen,
     ToolBody,
+    ToolSelection,
     plain_items,
     read_choice,
     read_tools,
@@ -216,7 +216,7 @@ def read(body: bytes) -> Call:
         wish=parsed.mixtura or Wish(),
         body=raw,
         toolbox=chosen.toolbox,
-        left_out=(*hosted_tools.left_out(toolbox.left_out), *left_out),
+        left_out=(*hosted_tools.describe_left_out(toolbox.left_out), *left_out),
     )
 
 
@@ -233,7 +233,7 @@ def _typed(items: Any) -> Any:
 # ---- to our words
 
 
-def _request(body: ResponsesBody, chosen: Chosen) -> Request:
+def _request(body: ResponsesBody, chosen: ToolSelection) -> Request:
     messages = _messages([] if isinstance(body.input, str) else body.input)
     if isinstance(body.input, str):
         messages = [Message("user", body.input)]
@@ -242,7 +242,7 @@ def _request(body: ResponsesBody, chosen: Chosen) -> Request:
     return Request(
         tuple(messages),
         Sampling(body.temperature, body.top_p, body.max_output_tokens),
-        tools=chosen.toolbox.offered(),
+        tools=chosen.toolbox.as_functions(),
         tool_choice=chosen.choice,
         response_format=_response_format(body.text.format if body.text else None),
         extra=_extra(body, tools=bool(chosen.toolbox.tools)),

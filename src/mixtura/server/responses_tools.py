@@ -113,16 +113,16 @@ def _read(tools: Sequence[Json], at: str, namespace: str | None) -> tuple[list[T
             case "namespace":
                 group = converted(given, _Namespace, _RIGHT, where)
                 inner, also = _read(given["tools"], f"{where}.tools", group.name)
-                found += _introduced(inner, group)
+                found += _with_group_description(inner, group)
                 hosted += also
             case _ if tool := openai_tool(given):
                 found.append(tool)
             case _:
-                hosted.append(hosted_tools.label(given))
+                hosted.append(hosted_tools.tool_label(given))
     return found, hosted
 
 
-def _introduced(tools: Sequence[Tool], group: _Namespace) -> list[Tool]:
+def _with_group_description(tools: Sequence[Tool], group: _Namespace) -> list[Tool]:
     """A namespace's tools; what is said of all of them stands with the first."""
     if not group.description or not tools:
         return list(tools)
@@ -135,52 +135,54 @@ def _introduced(tools: Sequence[Tool], group: _Namespace) -> list[Tool]:
 # ---- the choice among them
 
 
-class Chosen(NamedTuple):
+class ToolSelection(NamedTuple):
     """What models are offered, and how they are told to choose."""
 
     toolbox: Toolbox
     choice: str | Json | None
 
 
-def read_choice(toolbox: Toolbox, choice: str | Json | None) -> Chosen:
+def read_choice(toolbox: Toolbox, choice: str | Json | None) -> ToolSelection:
     """Raises Refused for a choice of what cannot be had."""
     if isinstance(choice, Mapping):
         if choice["type"] == "allowed_tools":
-            return _allowed(toolbox, choice)
-        return Chosen(toolbox, _one(toolbox, choice))
+            return _choose_allowed(toolbox, choice)
+        return ToolSelection(toolbox, _choose_one(toolbox, choice))
     if toolbox.tools:
-        return Chosen(toolbox, choice)
+        return ToolSelection(toolbox, choice)
     if choice == "required":
-        raise _nothing_to_call(toolbox)
-    return Chosen(toolbox, None)  # beside no tools it says nothing
+        raise _no_tool_to_call(toolbox)
+    return ToolSelection(toolbox, None)  # beside no tools it says nothing
 
 
-def _nothing_to_call(toolbox: Toolbox) -> Refused:
+def _no_tool_to_call(toolbox: Toolbox) -> Refused:
     if toolbox.left_out:
-        return hosted_tools.demanded(toolbox.left_out)
+        return hosted_tools.refuse_demand(toolbox.left_out)
     return Refused(400, "`tool_choice`: required goes with `tools`", param="tool_choice")
 
 
-def _allowed(toolbox: Toolbox, choice: Json) -> Chosen:
+def _choose_allowed(toolbox: Toolbox, choice: Json) -> ToolSelection:
     asked = converted(choice, _Allowed, _RIGHT, "tool_choice")
-    shown = [_found(toolbox, row, "tool_choice.tools") for row in choice["tools"]]
+    shown = [_find_choice(toolbox, row, "tool_choice.tools") for row in choice["tools"]]
     tools = [tool for tool in shown if tool is not None]
     if not tools:
         if asked.mode == "required":
-            raise hosted_tools.demanded([hosted_tools.label(row) for row in choice["tools"]])
-        return Chosen(toolbox.only([]), None)
-    return Chosen(toolbox.only(tools), asked.mode)
+            raise hosted_tools.refuse_demand(
+                [hosted_tools.tool_label(row) for row in choice["tools"]]
+            )
+        return ToolSelection(toolbox.keep_only([]), None)
+    return ToolSelection(toolbox.keep_only(tools), asked.mode)
 
 
-def _one(toolbox: Toolbox, choice: Json) -> Json:
-    tool = _found(toolbox, choice, "tool_choice.name")
+def _choose_one(toolbox: Toolbox, choice: Json) -> Json:
+    tool = _find_choice(toolbox, choice, "tool_choice.name")
     if tool is None:
-        raise hosted_tools.demanded([hosted_tools.label(choice)])
-    name = toolbox.flat(tool.name, tool.namespace, tool.kind)
+        raise hosted_tools.refuse_demand([hosted_tools.tool_label(choice)])
+    name = toolbox.flat_name(tool.name, tool.namespace, tool.kind)
     return {"type": "function", "function": {"name": name}}
 
 
-def _found(toolbox: Toolbox, chosen: Json, where: str) -> Tool | None:
+def _find_choice(toolbox: Toolbox, chosen: Json, where: str) -> Tool | None:
     """The tool that a choice names; None for one of a provider's. Raises Refused."""
     kind = chosen["type"]
     if kind in ("function", "custom"):
@@ -231,28 +233,32 @@ def plain_items(items: Any, toolbox: Toolbox) -> Items:
         if not isinstance(table.get("type"), str):
             out.append(item)
             continue
-        if (made := _call(table, toolbox, ids)) is None:
-            made = _output(table, ids)
+        if (made := _call_as_function(table, toolbox, ids)) is None:
+            made = _output_as_function(table, ids)
         if made is None:
-            made, said = _past(table)
+            made, said = _hosted_item_text(table)
             left_out += [f"input[{number}]: {said}"] if said else []
         out.append(made)
     return Items(out, left_out)
 
 
-_NOTHING = {"type": "reasoning"}
+_EMPTY_ITEM = {"type": "reasoning"}
 """Stands where an item is that no model is shown."""
 _ABOUT = ("type", "id", "status", "call_id", "created_by", "caller")
 
 
-def _call(item: dict[str, Any], toolbox: Toolbox, ids: dict[str, Any]) -> dict[str, Any] | None:
+def _call_as_function(
+    item: dict[str, Any], toolbox: Toolbox, ids: dict[str, Any]
+) -> dict[str, Any] | None:
     kind, name, space = item["type"], item.get("name"), item.get("namespace")
     given: Any
     match kind:
         case "function_call" if isinstance(name, str) and name:
-            return item | {"name": toolbox.flat(name, space if isinstance(space, str) else None)}
+            return item | {
+                "name": toolbox.flat_name(name, space if isinstance(space, str) else None)
+            }
         case "custom_tool_call" if isinstance(name, str) and isinstance(item.get("input"), str):
-            name = toolbox.flat(name, space if isinstance(space, str) else None, "custom")
+            name = toolbox.flat_name(name, space if isinstance(space, str) else None, "custom")
             return _function_call(item, name, custom_arguments(item["input"]))
         case "local_shell_call" | "shell_call":
             given = item.get("action")
@@ -272,15 +278,15 @@ def _call(item: dict[str, Any], toolbox: Toolbox, ids: dict[str, Any]) -> dict[s
     if kind == "local_shell_call":
         arguments = {key: value for key, value in arguments.items() if key != "type"}
     told = {key: value for key, value in arguments.items() if value is not None}
-    return _function_call(item, _own_name(toolbox, kind), msgspec.json.encode(told).decode())
+    return _function_call(item, _own_tool_name(toolbox, kind), msgspec.json.encode(told).decode())
 
 
-def _own_name(toolbox: Toolbox, kind: str) -> str:
+def _own_tool_name(toolbox: Toolbox, kind: str) -> str:
     """The flat name of a tool of the API's own, by the type of its calls."""
     own = kind.removesuffix("_call")
     kinds = ("computer", "computer_use_preview") if own == "computer" else (own,)
     offered = next((tool.kind for tool in toolbox.tools if tool.kind in kinds), own)
-    return toolbox.flat(own, None, offered)
+    return toolbox.flat_name(own, None, offered)
 
 
 def _function_call(item: dict[str, Any], name: str, arguments: str) -> dict[str, Any]:
@@ -288,14 +294,14 @@ def _function_call(item: dict[str, Any], name: str, arguments: str) -> dict[str,
     return {"type": "function_call", "name": name, "arguments": arguments, **called}
 
 
-def _output(item: dict[str, Any], ids: Mapping[str, Any]) -> dict[str, Any] | None:
+def _output_as_function(item: dict[str, Any], ids: Mapping[str, Any]) -> dict[str, Any] | None:
     """What a tool of the caller's brought, as a function's output; None for any other item."""
     output: Any = item.get("output")
     match item["type"]:
         case "custom_tool_call_output" | "local_shell_call_output":
             pass
         case "shell_call_output" if isinstance(output, list):
-            output = "\n".join(map(_ran, as_list(output)))
+            output = "\n".join(map(_shell_output_text, as_list(output)))
         case "shell_call_output":
             pass
         case "apply_patch_call_output":
@@ -313,7 +319,7 @@ def _output(item: dict[str, Any], ids: Mapping[str, Any]) -> dict[str, Any] | No
     return made if called is None else made | {"call_id": called}
 
 
-def _ran(row: Any) -> str:
+def _shell_output_text(row: Any) -> str:
     """What one command of a shell wrote, and how it ended."""
     table = as_table(row)
     ended = as_table(table.get("outcome"))
@@ -332,7 +338,7 @@ _NOT_TOLD = (
 )  # fmt: skip
 
 
-def _past(item: dict[str, Any]) -> tuple[dict[str, Any], str]:
+def _hosted_item_text(item: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """An item of a provider's tool: as text, or nothing and what is said of that."""
     kind = item["type"]
     if kind in _TOLD:
@@ -340,5 +346,5 @@ def _past(item: dict[str, Any]) -> tuple[dict[str, Any], str]:
         text = f"[{kind} {msgspec.json.encode(did).decode()}]"
         return {"type": "message", "role": "assistant", "content": text}, ""
     if kind in _NOT_TOLD:
-        return _NOTHING, f"a {kind} of another server's, which no model here can read"
-    return (_NOTHING if kind == "additional_tools" else item), ""
+        return _EMPTY_ITEM, f"a {kind} of another server's, which no model here can read"
+    return (_EMPTY_ITEM if kind == "additional_tools" else item), ""

@@ -54,46 +54,47 @@ class Toolbox:
         self.left_out = tuple(dict.fromkeys(left_out))
         self._flat: dict[tuple[str, str, str], str] = {}
         self._tools: dict[str, Tool] = {}
-        for tool in sorted(self.tools, key=lambda tool: _joined(tool) != tool.name):
-            name = self._free(tool)  # names that are flat already keep theirs
+        for tool in sorted(self.tools, key=lambda tool: _join_name(tool) != tool.name):
+            name = self._unique_name(tool)  # names that are flat already keep theirs
             self._flat[tool.key] = name
             self._tools[name] = tool
 
-    def _free(self, tool: Tool) -> str:
-        name = _joined(tool)
-        return name if name not in self._tools else _digested(tool, name)
+    def _unique_name(self, tool: Tool) -> str:
+        name = _join_name(tool)
+        return name if name not in self._tools else _shorten_name(tool, name)
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Their flat names, in the order in which they were given."""
-        return tuple(self._flat[tool.key] for tool in self.tools)
-
-    def flat(self, name: str, namespace: str | None = None, kind: str = "function") -> str:
+    def flat_name(self, name: str, namespace: str | None = None, kind: str = "function") -> str:
         """The flat name of a tool, also of one that is offered no more: calls of it remain."""
         tool = Tool(name, kind, namespace or None)
-        return self._flat.get(tool.key) or self._free(tool)
+        return self._flat.get(tool.key) or self._unique_name(tool)
 
     def find(self, name: str, namespace: str | None = None, kind: str = "function") -> Tool | None:
         """A tool by the name that its client gives it."""
         flat = self._flat.get(Tool(name, kind, namespace or None).key)
         return self._tools[flat] if flat else None
 
-    def called(self, flat: str) -> Tool:
-        """The tool that a model calls by its flat name; an unknown name is taken as it is."""
-        return self._tools.get(flat) or Tool(flat)
+    def find_called(self, flat: str) -> Tool:
+        """
+        The tool that a model calls by its flat name, or by its own where only one has that; an
+        unknown name is taken as it is.
+        """
+        if (tool := self._tools.get(flat)) is not None:
+            return tool
+        meant = [t for t in self.tools if flat in (t.name, f"{t.namespace}.{t.name}")]
+        return meant[0] if len(meant) == 1 else Tool(flat)
 
-    def only(self, tools: Sequence[Tool]) -> Toolbox:
+    def keep_only(self, tools: Sequence[Tool]) -> Toolbox:
         """The same names, and *tools* alone are offered."""
         fewer = copy(self)
         fewer.tools = tuple(tool for tool in self.tools if tool in tools)
         return fewer
 
-    def offered(self) -> tuple[Json, ...]:
+    def as_functions(self) -> tuple[Json, ...]:
         """The tools in the words of chat completions."""
-        return tuple(_offered(self._flat[tool.key], tool) for tool in self.tools)
+        return tuple(_function_json(self._flat[tool.key], tool) for tool in self.tools)
 
 
-def _offered(name: str, tool: Tool) -> Json:
+def _function_json(name: str, tool: Tool) -> Json:
     optional = {
         "description": tool.description,
         "parameters": tool.parameters,
@@ -104,7 +105,7 @@ def _offered(name: str, tool: Tool) -> Json:
     return {"type": "function", "function": {"name": name} | given, **native}
 
 
-def _joined(tool: Tool) -> str:
+def _join_name(tool: Tool) -> str:
     """A flat name that may be taken already."""
     name = tool.name
     if tool.namespace:
@@ -114,10 +115,10 @@ def _joined(tool: Tool) -> str:
         return name
     clean = re.sub(r"[^A-Za-z0-9_-]", "_", name)
     fits = len(clean) <= LONGEST_NAME and re.search("[A-Za-z0-9]", clean)
-    return clean if fits else _digested(tool, clean)
+    return clean if fits else _shorten_name(tool, clean)
 
 
-def _digested(tool: Tool, name: str) -> str:
+def _shorten_name(tool: Tool, name: str) -> str:
     """*name* cut, with letters of its own for this tool."""
     own = blake2b(repr(tool.key).encode(), digest_size=_DIGEST // 2).hexdigest()
     return f"{name[: LONGEST_NAME - _DIGEST - 1]}_{own}"
