@@ -813,7 +813,7 @@ def anything(dice: Random, depth: int) -> Any:
 def test_no_tool_choice_or_item_whatever_ends_in_anything_but_a_call_or_a_refusal(dialect):
     said = "input" if dialect.path == RESPONSES else "messages"
     taken = 0
-    for number in range(3000):
+    for number in range(1000):
         dice = drawn(0, dialect.path, number)
         body = body_of(dialect.path, None, {})
         for name in ("tools", "tool_choice", "functions", "function_call", "mcp_servers", said):
@@ -825,7 +825,7 @@ def test_no_tool_choice_or_item_whatever_ends_in_anything_but_a_call_or_a_refusa
         refused = read_by(dialect, body)
         taken += refused is None
         assert refused is None or refused.status == 400, body
-    assert taken > 100
+    assert taken > 30
 
 
 def read_by(dialect: Dialect, body: dict[str, Any]) -> Refused | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from functools import cache
 from typing import Any
 
 import pytest
@@ -130,14 +131,20 @@ def server(tmp_path_factory):
             yield found
 
 
-def asked(server, body: dict[str, Any]) -> tuple[Any, list[dict[str, Any]]]:
-    """The answer whole, and the events of the same one as a stream."""
-    body = {"model": "team"} | body
-    whole = server.post("/v1/responses", body)
-    assert whole.status == 200, whole.body
-    stream = server.post("/v1/responses", body | {"stream": True})
-    assert stream.status == 200, stream.body
-    return whole.json, events_of(stream)
+@pytest.fixture(scope="module")
+def asked(server):
+    """Asks for a case once: its answer whole, and the events of the same one as a stream."""
+
+    @cache
+    def ask(case: str) -> tuple[Any, list[dict[str, Any]]]:
+        body = {"model": "team"} | ALL[case]
+        whole = server.post("/v1/responses", body)
+        assert whole.status == 200, whole.body
+        stream = server.post("/v1/responses", body | {"stream": True})
+        assert stream.status == 200, stream.body
+        return whole.json, events_of(stream)
+
+    return ask
 
 
 def events_of(answer) -> list[dict[str, Any]]:
@@ -146,8 +153,8 @@ def events_of(answer) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("case", ALL)
-def test_an_answer_has_every_field_of_the_specification_whole_and_streamed(server, case):
-    whole, events = asked(server, ALL[case])
+def test_an_answer_has_every_field_of_the_specification_whole_and_streamed(asked, case):
+    whole, events = asked(case)
 
     assert response_problems(whole) == []
     assert stream_problems(events) == []
@@ -162,19 +169,19 @@ def test_an_answer_has_every_field_of_the_specification_whole_and_streamed(serve
 
 
 @pytest.mark.parametrize("case", ALL)
-def test_openais_own_types_take_every_answer_and_event_strictly(server, case):
-    whole, events = asked(server, ALL[case])
+def test_openais_own_types_take_every_answer_and_event_strictly(asked, case):
+    whole, events = asked(case)
 
     TheirResponse.model_validate_json(json.dumps(whole), strict=True)
     for event in events:
         EVENT.validate_json(json.dumps(event), strict=True)
 
 
-def test_the_specifications_own_types_take_every_answer_and_event_strictly(server):
+def test_the_specifications_own_types_take_every_answer_and_event_strictly(server, asked):
     assert OTHERS.is_dir(), "`make test` makes the environment of these clients"
     lines: list[str] = []
-    for body in COMPLIANCE.values():
-        whole, events = asked(server, body)
+    for case in COMPLIANCE:
+        whole, events = asked(case)
         lines += map(json.dumps, [whole, *events])
     broken = server.post("/v1/responses", {"model": "breaks", "input": "Hello.", "stream": True})
     lines += map(json.dumps, events_of(broken))
@@ -208,9 +215,9 @@ def test_an_error_before_an_answer_has_the_fields_of_an_error(server):
         assert isinstance(error["type"], str)
 
 
-def test_an_answer_repeats_what_was_asked_for_and_says_what_is_usual_of_the_rest(server):
-    usual, _ = asked(server, COMPLIANCE["every parameter null"])
-    told, _ = asked(server, COMPLIANCE["every parameter"])
+def test_an_answer_repeats_what_was_asked_for_and_says_what_is_usual_of_the_rest(asked):
+    usual, _ = asked("every parameter null")
+    told, _ = asked("every parameter")
 
     names = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "top_logprobs",
              "service_tier", "max_output_tokens", "max_tool_calls", "prompt_cache_key")  # fmt: skip
