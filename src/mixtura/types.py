@@ -119,7 +119,8 @@ class Request:
     *draw* numbers repeated samples of one model, so that a cache never collapses them.
     *draft* says that only other models will read the answer: it may begin anew after its
     first words, which an answer that a person watches may not. *extra* has further
-    parameters for whoever writes the answer, in the words of chat completions.
+    parameters for whoever writes the answer, in the words of chat completions. One of *tools*
+    may have a ``native`` form beside its function's: the tool as Anthropic's API takes it.
     """
 
     messages: tuple[Message, ...]

@@ -59,7 +59,7 @@ def request_json(request: Request, model: str, origin: str | None = None) -> Jso
         "max_tokens": sampling.max_tokens,
         "stop": list(sampling.stop) if sampling.stop else None,
         "seed": sampling.seed,
-        "tools": list(request.tools) or None,
+        "tools": [_tool_json(tool) for tool in request.tools] or None,
         "tool_choice": request.tool_choice,
         "response_format": request.response_format,
     }
@@ -67,6 +67,11 @@ def request_json(request: Request, model: str, origin: str | None = None) -> Jso
     if _is_anthropics(request.extra.get("thinking")):
         return body | {k: v for k, v in request.extra.items() if k != "thinking"}
     return {**body, **request.extra}
+
+
+def _tool_json(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A tool without its form for Anthropic's API."""
+    return {k: v for k, v in tool.items() if k != "native"} if "native" in tool else tool
 
 
 def _is_anthropics(thinking: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -53,12 +53,14 @@ _NATIVE = ("text", "image", "document", "search_result")
 # ---- our words to JSON
 
 
-def request_json(request: Request, model: str, origin: str | None = None) -> JsonObject:
+def request_json(
+    request: Request, model: str, origin: str | None = None, *, native: bool = True
+) -> JsonObject:
     """
     The body of a messages request, without anything about streaming.
 
     *origin*: who it is for; the messages that this endpoint wrote get their thinking back.
-
+    *native*: tools that have a form of this API's own are sent in it, not as functions.
     The seed has no counterpart and stays behind: it is best effort everywhere. Marks for
     the prompt cache stand after the instructions and after the history, never in the newest
     message, which is where drafts are. Raises RejectedError for what cannot be said.
@@ -68,7 +70,7 @@ def request_json(request: Request, model: str, origin: str | None = None) -> Jso
     instructions, conversation = _parted(request.messages)
     system = [block for message in instructions for block in _blocks(message)]
     messages = _turns(conversation, origin)
-    tools = [_tool_json(tool) for tool in request.tools]
+    tools = [_tool_json(tool, native=native) for tool in request.tools]
     _mark(tools, system, messages)
     optional: JsonObject = {
         "system": system or None,
@@ -246,7 +248,9 @@ def _source(url: str) -> JsonObject:
     return {"type": "base64", "media_type": kind, "data": data}
 
 
-def _tool_json(tool: Json) -> JsonObject:
+def _tool_json(tool: Json, *, native: bool) -> JsonObject:
+    if native and tool.get("native"):
+        return dict(tool["native"])
     if tool.get("type") != "function":
         return dict(tool)  # a tool of Anthropic's own, given as its API wants it
     function = tool["function"]
@@ -258,6 +262,21 @@ def _tool_json(tool: Json) -> JsonObject:
         if function.get(key):
             body[key] = function[key]
     return body
+
+
+BETAS: Mapping[str, str] = {
+    "computer_20241022": "computer-use-2024-10-22",
+    "computer_20250124": "computer-use-2025-01-24",
+    "computer_20251124": "computer-use-2025-11-24",
+    "bash_20241022": "computer-use-2024-10-22",
+    "text_editor_20241022": "computer-use-2024-10-22",
+}
+"""What the ``anthropic-beta`` header must say for some of this API's own tools."""
+
+
+def native_types(body: JsonObject) -> list[str]:
+    """The types of the API's own tools in a request."""
+    return [tool["type"] for tool in body.get("tools") or () if "type" in tool]
 
 
 def _tool_choice(request: Request) -> JsonObject | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -11,8 +12,8 @@ from mixtura import sampling_words
 from mixtura.address import under
 from mixtura.apart import apart, weight
 from mixtura.catalog import Quirks, quirks
-from mixtura.errors import MalformedError, UnavailableError
-from mixtura.events import Emit
+from mixtura.errors import MalformedError, RejectedError, UnavailableError
+from mixtura.events import Emit, Noticed
 from mixtura.manners import Manners, accounted, notice_all, told
 from mixtura.part_forms import with_stand_ins
 from mixtura.provider_data import origin_of
@@ -28,11 +29,13 @@ from mixtura.upstream import (
     redactor_of,
 )
 from mixtura.wire_anthropic import (
+    BETAS,
     Assembly,
     Event,
     event,
     is_error,
     left_out,
+    native_types,
     request_json,
     takes,
 )
@@ -78,6 +81,8 @@ class Anthropic:
         self._redactor = redactor_of(base_url, api_key, self._headers, self._extra, redactor)
         self._largest = largest
         self.sees = sees
+        self._native = True
+        """It takes tools of the API's own types; learned from a refusal."""
         known = known or quirks(model)
         self._manners = Manners(self._name, known, needed=frozenset({"max_tokens"}), window=window)
 
@@ -96,10 +101,22 @@ class Anthropic:
 
         request, notices = await apart(weight(request), with_stand_ins, request, takes)
         notice_all(self._name, [*notices, *sampling_words.left_out(left_out(request.extra))], emit)
-        body = await apart(weight(request), request_json, request, self._model, self._origin)
-        body |= {"stream": True}
+        body = await self._body(request)
         with in_use(self._redactor):
-            return await self._manners.ask(body, send, emit)
+            try:
+                return await self._manners.ask(body, send, emit)
+            except RejectedError as error:
+                if not _names_one(error, native_types(body)):
+                    raise
+                self._native = False
+                said = "takes no tools of the API's own type: they are sent as functions"
+                if emit is not None:
+                    emit(Noticed(self._name, said))
+            return await self._manners.ask(await self._body(request), send, emit)
+
+    async def _body(self, request: Request) -> dict[str, Any]:
+        make = partial(request_json, native=self._native)
+        return await apart(weight(request), make, request, self._model) | {"stream": True}
 
     async def _send(self, body: dict[str, Any], request: Request, emit: Emit | None) -> Completion:
         body = body | self._extra
@@ -109,7 +126,7 @@ class Anthropic:
             async with posted(
                 self._url,
                 data,
-                headers=self._all_headers(),
+                headers=self._all_headers(native_types(body)),
                 clocks=self._clocks,
                 draft=request.draft,
                 largest=self._largest,
@@ -118,9 +135,17 @@ class Anthropic:
             told(so_far, so_far.finish(), emit)
             return so_far.completion(self._name, request)
 
-    def _all_headers(self) -> dict[str, str]:
+    def _all_headers(self, tools: Sequence[str]) -> dict[str, str]:
         key = {"x-api-key": self._key.reveal()} if self._key else {}
-        return {"anthropic-version": VERSION, **key, **self._headers}
+        betas = dict.fromkeys(BETAS[kind] for kind in tools if kind in BETAS)
+        beta = {"anthropic-beta": ",".join(betas)} if betas else {}
+        return {"anthropic-version": VERSION, **key, **beta, **self._headers}
+
+
+def _names_one(error: RejectedError, tools: Sequence[str]) -> bool:
+    """Whether a refusal is about a tool of one of these types."""
+    said = str(error)
+    return error.status in (400, 422) and not error.charges and any(t in said for t in tools)
 
 
 async def _read(reply: Reply, so_far: Assembly, emit: Emit | None) -> None:

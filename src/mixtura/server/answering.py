@@ -17,9 +17,10 @@ from mixtura.credentials import mask_keys
 from mixtura.events import Event, Place, Token, ToolPiece
 from mixtura.redaction import redacted
 from mixtura.server.access import header
-from mixtura.server.dialect import About, Dialect, Refused, Writer
+from mixtura.server.dialect import About, Call, Dialect, Refused, Reply, Writer
 from mixtura.server.encodings import TAKEN, compression, decompressed
 from mixtura.server.frames import frame
+from mixtura.server.hosted_tools import left_out_header
 from mixtura.server.service import Job, Service
 from mixtura.wire import estimate
 
@@ -55,6 +56,11 @@ async def answered(service: Service, dialect: Dialect, scope: Scope, receive: Re
         client.admit()
         body = await received(scope, receive, service)
         call = await apart(len(body), dialect.read, body)
+        if call.reply is not None:
+            service.chooser.choose(
+                call, client
+            )  # what a client may not use is refused all the same
+            return _reply_response(call, call.reply)
         asked = 0
         if client.counts_tokens:
             asked = (await apart(len(body), estimate, call.request, "")).prompt_tokens
@@ -71,6 +77,13 @@ async def answered(service: Service, dialect: Dialect, scope: Scope, receive: Re
     except Refused as refused:
         return refusal(dialect, refused, _told(service, job))
     return Response(whole, 200, _headers(job, summary), JSON)
+
+
+def _reply_response(call: Call, reply: Reply) -> Response:
+    """An answer that was known without a model."""
+    if call.stream:
+        return Response(reply.frames, 200, {**STREAM_HEADERS, **reply.headers})
+    return json_response(reply.body, headers=reply.headers)
 
 
 def _whole(dialect: Dialect, *answer: Any) -> bytes:
@@ -180,6 +193,7 @@ def _headers(job: Job, summary: Mapping[str, Any]) -> dict[str, str]:
         "x-mixtura-degraded": "true" if summary["degraded"] else "false",
         "x-mixtura-cost-usd": "unknown" if cost is None else f"{cost:.8f}",
         "x-mixtura-failures": str(len(summary["failures"])),
+        **left_out_header(job.call.toolbox.left_out),
     }
 
 
@@ -331,6 +345,7 @@ class Live(Response):
                 headers = STREAM_HEADERS | {
                     "request-id": run, "x-request-id": run, "x-mixtura-run": run,
                 }  # fmt: skip
+                headers |= left_out_header(self._job.call.toolbox.left_out)
                 raw = [(k.encode(), v.encode()) for k, v in headers.items()]
                 await send({"type": "http.response.start", "status": 200, "headers": raw})
             if refused is not None:

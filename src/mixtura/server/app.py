@@ -24,6 +24,7 @@ from mixtura.server.answering import Endpoint, json_response, refusal
 from mixtura.server.chat import Chat
 from mixtura.server.choice import DEFAULT, meant
 from mixtura.server.dialect import Dialect, Refused
+from mixtura.server.hosted_tools import LEFT_OUT
 from mixtura.server.messages import Messages
 from mixtura.server.models import listed, offered, one_listed, problem
 from mixtura.server.responses import Responses
@@ -88,7 +89,7 @@ def _middleware(config: Config) -> list[Middleware]:
             allow_origins=config.serve.cors,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],  # those asked for: official clients send many of their own
-            expose_headers=["x-mixtura-run", "x-mixtura-cost-usd", "x-mixtura-degraded"],
+            expose_headers=["x-mixtura-run", "x-mixtura-cost-usd", "x-mixtura-degraded", LEFT_OUT],
         )
     ]
 

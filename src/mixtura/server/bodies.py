@@ -36,17 +36,19 @@ def decoded(body: bytes) -> dict[str, Any]:
         raise Refused(400, f"the body is not a JSON object: {error}") from None
 
 
-def converted(raw: Mapping[str, Any], to: type[T], right: Mapping[str, str]) -> T:
+def converted(raw: Any, to: type[T], right: Mapping[str, str], at: str = "") -> T:
     """
     *raw* as a struct. Raises Refused, which names the parameter and says what would be right.
 
-    *right* has that for parameters of few values, by their path without numbers.
+    *right* has that for parameters of few values, by their path without numbers; *at* is the
+    place of *raw* in the body.
     """
     try:
         return _converted(raw, to)
     except msgspec.ValidationError as error:
         said, _, where = str(error).partition(" - at `")
-    where = where.rpartition("$")[2].rstrip("`").removeprefix(".")
+    where = at + where.rpartition("$")[2].rstrip("`")
+    where = where.removeprefix(".")
     said = said[:1].lower() + said[1:]
     if missing := re.fullmatch(r"object missing required field `(\w+)`", said):
         param = f"{where}.{missing[1]}" if where else missing[1]
@@ -94,10 +96,20 @@ def stops(given: str | Sequence[str] | None) -> tuple[str, ...] | None:
     return tuple(filter(None, texts)) or None
 
 
+def as_list(value: Any) -> list[Any]:
+    """A list of a body that no type has been checked of; empty for anything else."""
+    return cast("list[Any]", value) if isinstance(value, list) else []
+
+
+def as_table(value: Any) -> dict[str, Any]:
+    """The same for an object."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
 def check_known(raw: Mapping[str, Any], cannot: Mapping[str, str]) -> None:
-    """Raises Refused for a parameter that we know and cannot honour."""
+    """Raises Refused for a parameter that we know and cannot honour; an empty one asks nothing."""
     for name, said in cannot.items():
-        if raw.get(name) not in (None, False):
+        if raw.get(name) not in (None, False, "", [], {}):
             raise Refused(
                 400, f"{said}: leave `{name}` out", param=name, code="unsupported_parameter"
             )

@@ -11,21 +11,33 @@ from mixtura.errors import MalformedError
 from mixtura.events import ToolPiece
 from mixtura.provider_data import chat_fields
 from mixtura.sampling_words import costly_words, further_words
+from mixtura.server import hosted_tools
 from mixtura.server.bodies import (
     NotEmpty,
     Positive,
     Share,
     check_known,
-    check_tools,
     converted,
     decoded,
     named_calls,
     stops,
     used,
 )
+from mixtura.server.chat_tools import (
+    FunctionBody,
+    NamedFunction,
+    Offer,
+    ToolBody,
+    finish_reason,
+    is_legacy,
+    plain_messages,
+    read_offer,
+    with_further_calls,
+    write_calls,
+)
 from mixtura.server.dialect import KEEP_ALIVE, About, Call, Refused, Wish, event_frame
 from mixtura.server.streamed_calls import StreamedCalls
-from mixtura.types import Completion, Json, Request, Sampling, ToolCall
+from mixtura.types import Completion, Json, Request, Sampling
 from mixtura.wire import message_from_json
 
 MOST_ANSWERS = 16
@@ -40,10 +52,16 @@ class CalledFunction(msgspec.Struct):
     arguments: str = ""
 
 
+class CalledCustom(msgspec.Struct):
+    name: str
+    input: str
+
+
 class ToolCallBody(msgspec.Struct):
     id: str
-    function: CalledFunction
-    type: Literal["function"] = "function"
+    function: CalledFunction | None = None
+    custom: CalledCustom | None = None
+    type: Literal["function", "custom"] = "function"
 
 
 class PartBody(msgspec.Struct):
@@ -53,23 +71,12 @@ class PartBody(msgspec.Struct):
 
 
 class MessageBody(msgspec.Struct):
-    role: Literal["system", "developer", "user", "assistant", "tool"]
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[PartBody] | None = None
     name: str | None = None
     tool_calls: list[ToolCallBody] | None = None
+    function_call: CalledFunction | None = None
     tool_call_id: str | None = None
-
-
-class FunctionBody(msgspec.Struct):
-    name: Annotated[str, msgspec.Meta(pattern="^[a-zA-Z0-9_.:-]{1,128}$")]
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
-
-
-class ToolBody(msgspec.Struct):
-    function: FunctionBody
-    type: Literal["function"] = "function"
 
 
 class StreamOptions(msgspec.Struct):
@@ -102,6 +109,9 @@ class ChatBody(msgspec.Struct):
     seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     tools: list[ToolBody] | None = None
     tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
+    functions: list[FunctionBody] | None = None
+    function_call: Literal["none", "auto"] | NamedFunction | None = None
+    web_search_options: dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     response_format: FormatBody | None = None
     logprobs: bool | None = None
@@ -118,13 +128,9 @@ class ChatBody(msgspec.Struct):
 
 _CANNOT = {
     "audio": "answers are text",
-    "web_search_options": "there is no web search here",
-    "functions": "`functions` went out of use for `tools`",
-    "function_call": "`function_call` went out of use for `tool_choice`",
 }
 _RIGHT = {
-    "messages[].role": "system, developer, user, assistant or tool",
-    "tools[].type": "function",
+    "messages[].role": "system, developer, user, assistant, tool or function",
     "tool_choice": "none, auto, required or a function of `tools`",
     "response_format.type": "text, json_object or json_schema",
     "service_tier": "auto or default, as there are no tiers here",
@@ -152,15 +158,18 @@ class Chat:
             )
             raise Refused(400, said, param="logprobs", code="unsupported_value")
         _check_stop(stops(parsed.stop) or ())
+        offer = read_offer(raw)
         return Call(
             model=parsed.model,
-            request=_request(raw, parsed),
+            request=_request(raw, parsed, offer),
             stream=bool(parsed.stream),
             n=parsed.n or 1,
             usage_in_stream=bool(parsed.stream_options and parsed.stream_options.include_usage),
             wish=parsed.mixtura or Wish(),
             notices=tuple(costly_words(raw)),
             body=raw,
+            toolbox=offer.toolbox,
+            left_out=tuple(hosted_tools.describe_left_out(offer.toolbox.left_out)),
         )
 
     def whole(
@@ -171,10 +180,10 @@ class Chat:
             "object": "chat.completion",
             "created": about.created,
             "model": call.model,
-            "choices": [_choice(index, answer) for index, answer in enumerate(answers)],
+            "choices": [_choice(index, answer, call) for index, answer in enumerate(answers)],
             "usage": usage(answers),
             "system_fingerprint": None,
-            "mixtura": summary,
+            "mixtura": with_further_calls(summary, answers, call),
         }
 
     def writer(self, call: Call, about: About) -> ChatWriter:
@@ -191,9 +200,11 @@ class Chat:
         }
 
 
-def _request(raw: Mapping[str, Any], parsed: ChatBody) -> Request:
+def _request(raw: Mapping[str, Any], parsed: ChatBody, offer: Offer) -> Request:
+    check_called(parsed.messages)
+    plain = plain_messages(raw["messages"], offer.toolbox)
     try:
-        messages = tuple(map(message_from_json, raw["messages"]))
+        messages = tuple(map(message_from_json, plain))
     except MalformedError as error:
         raise Refused(400, str(error), param="messages") from None
     _check_turns(parsed.messages)
@@ -201,37 +212,25 @@ def _request(raw: Mapping[str, Any], parsed: ChatBody) -> Request:
     if form is not None and form.type == "json_schema" and form.json_schema is None:
         where = "response_format.json_schema"
         raise Refused(400, f"`{where}` is missing", param=where, code="missing_required_parameter")
-    if parsed.tools or parsed.tool_choice is not None:
-        _check_tools(parsed)
     wanted = parsed.max_completion_tokens or parsed.max_tokens
     return Request(
         messages,
         Sampling(parsed.temperature, parsed.top_p, wanted, stops(parsed.stop), parsed.seed),
-        tools=tuple(raw.get("tools") or ()),
-        tool_choice=parsed.tool_choice,
+        tools=offer.toolbox.as_functions(),
+        tool_choice=offer.choice,
         response_format=raw.get("response_format"),
-        extra=further_words(raw, () if parsed.tools else ("parallel_tool_calls",)),
+        extra={**further_words(raw, ("parallel_tool_calls",)), **offer.extra},
     )
 
 
-def _check_tools(parsed: ChatBody) -> None:
-    chosen = _named(parsed.tool_choice) if isinstance(parsed.tool_choice, dict) else []
-    names = [tool.function.name for tool in parsed.tools or ()]
-    if not names and parsed.tool_choice not in (None, "none", "auto"):
-        raise Refused(400, "this `tool_choice` goes with `tools`", param="tool_choice")
-    check_tools(names, chosen, where="tool_choice")
-
-
-def _named(choice: Mapping[str, Any]) -> list[str]:
-    """The tool that a choice names. Raises Refused when it names none."""
-    match choice:
-        case {"type": "function", "function": {"name": str(name)}}:
-            return [name]
-        case {"type": "allowed_tools"}:
-            return []
-        case _:
-            said = "`tool_choice`: it can be none, auto, required or a function of `tools`"
-            raise Refused(400, said, param="tool_choice")
+def check_called(messages: Sequence[MessageBody]) -> None:
+    """Every call says what it calls. Raises Refused naming the field that is missing."""
+    for number, message in enumerate(messages):
+        for place, call in enumerate(message.tool_calls or ()):
+            if (call.custom if call.type == "custom" else call.function) is None:
+                param = f"messages[{number}].tool_calls[{place}].{call.type}"
+                said, code = f"`{param}` is missing", "missing_required_parameter"
+                raise Refused(400, said, param=param, code=code)
 
 
 def _check_stop(stop: Sequence[str]) -> None:
@@ -244,15 +243,21 @@ def _check_stop(stop: Sequence[str]) -> None:
 def _check_turns(messages: Sequence[MessageBody]) -> None:
     """What no model could make sense of. Raises Refused naming the message."""
     called: set[str] = set()
+    legacy = False
     for number, message in enumerate(messages):
-        if isinstance(message.content, str) and message.role != "tool" and not message.tool_calls:
+        legacy = legacy or message.function_call is not None
+        plain = message.role not in ("function", "tool") and not message.tool_calls
+        if plain and (isinstance(message.content, str) or message.function_call):
             continue  # nearly all of them
         where = f"messages[{number}]"
         called |= {call.id for call in message.tool_calls or ()}
         if message.role == "tool" and message.tool_call_id not in called:
             said = f"`{where}`: a tool's message answers a `tool_calls` entry before it, by its id"
             raise Refused(400, said, param=f"{where}.tool_call_id")
-        if message.content is None and message.role not in ("assistant", "tool"):
+        if message.role == "function" and not legacy:
+            said = f"`{where}`: a function's message answers a `function_call` before it"
+            raise Refused(400, said, param=where)
+        if message.content is None and message.role not in ("assistant", "tool", "function"):
             raise Refused(400, f"`{where}.content` is missing", param=f"{where}.content")
         for place, part in enumerate(message.content if isinstance(message.content, list) else ()):
             _check_part(f"{where}.content[{place}]", part)
@@ -268,32 +273,23 @@ def _check_part(where: str, part: PartBody) -> None:
             raise Refused(400, said, param=f"{where}.image_url.url")
 
 
-def _choice(index: int, answer: Completion) -> dict[str, Any]:
+def _choice(index: int, answer: Completion, call: Call) -> dict[str, Any]:
+    called = write_calls(list(named_calls(answer, "call_")), call)
     message: dict[str, Any] = {
         "role": "assistant",
-        "content": answer.text or (None if answer.message.tool_calls else ""),
+        "content": answer.text or (None if called else ""),
         "refusal": None,
+        **called,
     }
     message |= chat_fields(answer.message)
-    if answer.message.tool_calls:
-        message["tool_calls"] = _calls(answer)
     return {
         "index": index,
         "message": message,
         "logprobs": {"content": list(answer.logprobs), "refusal": None}
         if answer.logprobs
         else None,
-        "finish_reason": answer.finish_reason,
+        "finish_reason": finish_reason(answer, call),
     }
-
-
-def _calls(answer: Completion) -> list[dict[str, Any]]:
-    return list(map(_call, named_calls(answer, "call_")))
-
-
-def _call(call: ToolCall) -> dict[str, Any]:
-    function = {"name": call.name, "arguments": call.arguments}
-    return {"id": call.id, "type": "function", "function": function, **call.provider_fields}
 
 
 def usage(answers: Sequence[Completion]) -> dict[str, Any]:
@@ -342,9 +338,12 @@ class ChatWriter:
 
     def tool(self, choice: int, piece: ToolPiece) -> bytes:
         calls = self._calls[choice]
+        if is_legacy(self._call.body) or not calls.streams(piece, self._call.toolbox):
+            return b""
         begins = calls.begins(piece)
         call = calls.add(piece)
-        function = {"name": call.name, "arguments": ""}
+        name = self._call.toolbox.find_called(call.name).name
+        function = {"name": name, "arguments": ""}
         head = {"index": call.place, "id": call.id, "type": "function", "function": function}
         out = self._chunk(choice, {"tool_calls": [head]}) if begins else b""
         return out + self._arguments(choice, call.place, piece.arguments)
@@ -363,23 +362,28 @@ class ChatWriter:
         if fields := chat_fields(answer.message):
             out += self._chunk(choice, fields)
         calls = self._calls[choice]
-        missing, left = calls.rest(answer)
+        made = list(named_calls(answer, "call_"))
+        missing, left = calls.rest(answer, made)
         for sent, rest in missing:
             out += self._arguments(choice, sent.place, rest)
-        for place, call in enumerate(answer.message.tool_calls[: len(calls.sent)]):
+        for place, call in enumerate(made[: len(calls.sent)]):
             if call.provider_fields:
                 out += self._chunk(
                     choice, {"tool_calls": [{"index": place, **call.provider_fields}]}
                 )
-        if left:
-            rows = enumerate(map(_call, left), start=len(calls.sent))
-            out += self._chunk(choice, {"tool_calls": [{"index": i} | row for i, row in rows]})
-        self._held = self._body(choice, {}, answer.finish_reason)
+        called = write_calls(left, self._call)
+        if rows := called.get("tool_calls"):
+            numbered = enumerate(rows, start=len(calls.sent))
+            called = {"tool_calls": [{"index": i} | row for i, row in numbered]}
+        if called:
+            out += self._chunk(choice, called)
+        self._held = self._body(choice, {}, finish_reason(answer, self._call))
         return out
 
     def closed(self, answers: Sequence[Completion], summary: Json) -> bytes:
         last = self._held or self._head
         self._held = None
+        summary = with_further_calls(summary, answers, self._call)
         if not self._call.usage_in_stream:
             return event_frame(last | {"mixtura": summary}) + b"data: [DONE]\n\n"
         told: dict[str, Any] = {"choices": [], "usage": usage(answers), "mixtura": summary}

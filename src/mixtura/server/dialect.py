@@ -10,6 +10,7 @@ import msgspec
 
 from mixtura.events import ToolPiece
 from mixtura.quantities import Dollars, PositiveSeconds
+from mixtura.server.tools import Toolbox
 from mixtura.types import Completion, Json, Request
 
 
@@ -38,6 +39,14 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
         return (self.proposers, self.aggregator, self.layers) != (None, None, None)
 
 
+class Reply(NamedTuple):
+    """An answer that no model is asked for, whole and as the frames of a stream."""
+
+    body: Json
+    frames: bytes
+    headers: Mapping[str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """What a client asked for, in our words."""
@@ -53,6 +62,12 @@ class Call:
     """What of it is left out, in words."""
     body: Json = field(default_factory=dict[str, Any])
     """What was sent, for an API that repeats it in its answer."""
+    toolbox: Toolbox = field(default_factory=Toolbox)
+    """The client's tools, by the names under which models are offered them."""
+    left_out: tuple[str, ...] = ()
+    """What of the request reaches no model, in words."""
+    reply: Reply | None = None
+    """The answer, where it is known without a model."""
 
 
 class Refused(Exception):  # noqa: N818 - a refusal is an answer, too

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from mixtura.server.bodies import named_calls, used
 from mixtura.server.dialect import About, Call, Refused, event_frame
 from mixtura.server.messages_asked import UNTHREADED, MessagesBody, read
 from mixtura.server.streamed_calls import StreamedCalls
+from mixtura.server.tools import Toolbox
 from mixtura.types import Completion, Json, ToolCall
 
 _STOPS = {
@@ -26,7 +28,7 @@ _STOPS = {
 def _blocks(call: Call, answer: Completion, number: str) -> list[dict[str, Any]]:
     """Raises Refused when a call cannot be said: its input must be an object here."""
     text = [{"type": "text", "text": answer.text}] if answer.text else []
-    calls = [_tool_use(called, data) for called, data in _inputs(answer, number)]
+    calls = [_tool_use(made, data) for made, data in _inputs(answer, number, call.toolbox)]
     return thinking_in_place(_thinking(call, answer), text, calls)
 
 
@@ -41,8 +43,11 @@ def _thinking(call: Call, answer: Completion) -> list[dict[str, Any]]:
     return anthropic_blocks(answer.message)
 
 
-def _inputs(answer: Completion, number: str) -> Iterator[tuple[ToolCall, dict[str, Any]]]:
-    for call in named_calls(answer, f"toolu_{number}"):
+def _inputs(
+    answer: Completion, number: str, toolbox: Toolbox
+) -> Iterator[tuple[ToolCall, dict[str, Any]]]:
+    for flat in named_calls(answer, f"toolu_{number}"):
+        call = replace(flat, name=toolbox.find_called(flat.name).name)
         try:
             data = msgspec.json.decode(call.arguments or "{}", type=dict[str, Any])
         except (msgspec.DecodeError, RecursionError):
@@ -176,6 +181,7 @@ class MessagesWriter:
     def __init__(self, call: Call, about: About) -> None:
         self._call = call
         self._model = call.model
+        self._toolbox = call.toolbox
         self._number = about.number
         self._calls = StreamedCalls(f"toolu_{about.number}")
         self._blocks = 0
@@ -215,10 +221,13 @@ class MessagesWriter:
 
     def tool(self, choice: int, piece: ToolPiece) -> bytes:  # noqa: ARG002 - there is one
         out = b""
+        if not self._calls.streams(piece, self._toolbox):
+            return out
         if self._calls.begins(piece):
             out += self._end_text() + self._end_call()
-            call = self._calls.add(piece)
-            out += self._begin(_tool_use(ToolCall(call.id, call.name, ""), {}))
+            name = self._toolbox.find_called(piece.name).name
+            call = self._calls.add(replace(piece, name=name))
+            out += self._begin(_tool_use(ToolCall(call.id, name, ""), {}))
         else:
             self._calls.add(piece)
         return out + self._arguments(piece.arguments)
@@ -244,7 +253,7 @@ class MessagesWriter:
     def finished(self, choice: int, answer: Completion) -> bytes:  # noqa: ARG002 - there is one
         out = self._end_text()
         try:
-            inputs = [call for call, _ in _inputs(answer, self._number)]
+            inputs = [call for call, _ in _inputs(answer, self._number, self._toolbox)]
         except Refused as refused:
             return out + self.failed(refused)
         missing, left = self._calls.rest(answer, inputs)

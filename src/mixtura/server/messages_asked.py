@@ -11,19 +11,20 @@ import msgspec
 
 from mixtura.provider_data import from_anthropic
 from mixtura.sampling_words import costly_words, further_words
+from mixtura.server import hosted_tools
 from mixtura.server.bodies import (
     NotEmpty,
     Positive,
     Share,
     check_known,
-    check_tools,
     converted,
     decoded,
-    function,
     plain,
     stops,
 )
 from mixtura.server.dialect import Call, Refused, Wish
+from mixtura.server.messages_tools import Offer, ToolBody, plain_messages, read_offer
+from mixtura.server.tools import Toolbox
 from mixtura.types import (
     ImagePart,
     Json,
@@ -135,15 +136,6 @@ class Turn(msgspec.Struct):
         return [TextBlock(content)] if isinstance(content, str) else content or []
 
 
-class CustomTool(msgspec.Struct):
-    name: Annotated[str, msgspec.Meta(pattern="^[a-zA-Z0-9_-]{1,128}$")]
-    input_schema: dict[str, Any]
-    type: Literal["custom"] | None = None
-    description: str | None = None
-    strict: bool | None = None
-    input_examples: list[dict[str, Any]] | None = None
-
-
 class AutoChoice(msgspec.Struct, tag="auto"):
     disable_parallel_tool_use: bool | None = None
 
@@ -211,7 +203,7 @@ class MessagesBody(msgspec.Struct):
     temperature: Share | None = None
     top_p: Share | None = None
     top_k: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    tools: list[CustomTool] | None = None
+    tools: list[ToolBody] | None = None
     tool_choice: AutoChoice | AnyChoice | ToolChoice | NoneChoice | None = None
     thinking: Enabled | Adaptive | BetweenTools | Disabled | None = None
     metadata: Metadata | None = None
@@ -236,7 +228,6 @@ _RIGHT = {
         "image/jpeg, image/png, image/gif or image/webp, and in a document application/pdf",
     "messages[].content[].source.content[].type": "text or image",
     "system[].type": "text",
-    "tools[].type": "custom, a tool with an input_schema: no tool runs here",
     "tool_choice.type": "auto, any, tool or none",
     "thinking.type": "enabled, adaptive, between_tools or disabled",
     "output_config.effort": "low, medium, high, xhigh or max",
@@ -250,7 +241,6 @@ _RIGHT = {
 
 _CANNOT = {
     "container": "there are no containers here",
-    "mcp_servers": "no tool runs here",
     "inference_geo": "where a model runs is not known here",
 }
 
@@ -267,9 +257,10 @@ def read(body: bytes) -> Call:
         said = "no conversations are kept here, send the whole one: leave `thread` out"
         raise Refused(400, said, param="thread", code=UNTHREADED)
     try:
-        parsed = converted(raw, MessagesBody, _RIGHT)
+        parsed = converted(plain_messages(raw), MessagesBody, _RIGHT)
+        offer = read_offer(raw)
         _check(parsed)
-        request = _request(raw, parsed)
+        request = _request(raw, parsed, offer)
     except RecursionError:
         raise Refused(400, "the body is nested too deeply") from None
     return Call(
@@ -280,26 +271,30 @@ def read(body: bytes) -> Call:
         wish=parsed.mixtura or Wish(),
         notices=tuple(costly_words(raw)),
         body=raw,
+        toolbox=offer.toolbox,
+        left_out=tuple(hosted_tools.describe_left_out(offer.toolbox.left_out)),
+        reply=offer.reply,
     )
 
 
 # ---- to our words
 
 
-def _request(raw: Mapping[str, Any], body: MessagesBody) -> Request:
+def _request(raw: Mapping[str, Any], body: MessagesBody, offer: Offer) -> Request:
     asked = body.output_config or OutputConfig()
     extra: dict[str, Any] = {
         "top_k": body.top_k,
         "thinking": raw.get("thinking"),
         "reasoning_effort": asked.effort,
     }
-    if body.tool_choice and body.tool_choice.disable_parallel_tool_use:
+    alone = body.tool_choice and body.tool_choice.disable_parallel_tool_use
+    if alone and offer.toolbox.tools:
         extra["parallel_tool_calls"] = False
     return Request(
-        (*_system(body.system), *_messages(body.messages)),
+        (*_system(body.system), *_messages(body.messages, offer.toolbox)),
         Sampling(body.temperature, body.top_p, body.max_tokens, stops(body.stop_sequences)),
-        tools=tuple(_tool(tool) for tool in body.tools or ()),
-        tool_choice=_tool_choice(body.tool_choice),
+        tools=offer.toolbox.as_functions(),
+        tool_choice=offer.choice,
         response_format=_response_format(asked.format or body.output_format),
         extra=further_words(raw, (*extra, "parallel_tool_calls"))
         | {name: value for name, value in extra.items() if value is not None},
@@ -312,7 +307,7 @@ def _system(system: str | list[TextBlock] | None) -> Iterator[Message]:
         yield Message("system", text)
 
 
-def _messages(turns: Sequence[Turn]) -> Iterator[Message]:
+def _messages(turns: Sequence[Turn], toolbox: Toolbox) -> Iterator[Message]:
     """Neighbours of one role are one turn; what tools brought comes first in it."""
     for role, neighbours in groupby(turns, key=lambda turn: turn.role):
         blocks = [block for turn in neighbours for block in turn.blocks]
@@ -320,7 +315,7 @@ def _messages(turns: Sequence[Turn]) -> Iterator[Message]:
             yield from (_result(b) for b in blocks if isinstance(b, ToolResultBlock))
         parts = [part for block in blocks for part in _parts(block)]
         calls = tuple(
-            ToolCall(b.id, b.name, msgspec.json.encode(b.input).decode())
+            ToolCall(b.id, toolbox.flat_name(b.name), msgspec.json.encode(b.input).decode())
             for b in blocks
             if isinstance(b, ToolUseBlock)
         )
@@ -386,30 +381,6 @@ def _result(block: ToolResultBlock) -> Message:
     return Message("tool", plain(parts, "\n"), tool_call_id=block.tool_use_id)
 
 
-def _tool(tool: CustomTool) -> Json:
-    described = tool.description
-    if tool.input_examples:
-        rows = "\n".join(msgspec.json.encode(row).decode() for row in tool.input_examples)
-        described = "\n\n".join(filter(None, (described, f"Examples of its input:\n{rows}")))
-    return function(tool.name, described, tool.input_schema, tool.strict)
-
-
-def _tool_choice(
-    choice: AutoChoice | AnyChoice | ToolChoice | NoneChoice | None,
-) -> str | Json | None:
-    match choice:
-        case None:
-            return None
-        case AutoChoice():
-            return "auto"
-        case AnyChoice():
-            return "required"
-        case NoneChoice():
-            return "none"
-        case ToolChoice(name):
-            return {"type": "function", "function": {"name": name}}
-
-
 def _response_format(asked: SchemaFormat | None) -> Json | None:
     if asked is None:
         return None
@@ -440,11 +411,6 @@ def _closed(schema: Any) -> bool:
 
 def _check(body: MessagesBody) -> None:
     """What the types do not say. Raises Refused naming the parameter."""
-    chosen = body.tool_choice
-    if chosen is not None and not body.tools:
-        raise Refused(400, "`tool_choice` goes with `tools`", param="tool_choice")
-    named = [chosen.name] if isinstance(chosen, ToolChoice) else []
-    check_tools([tool.name for tool in body.tools or ()], named, where="tool_choice.name")
     if isinstance(body.thinking, Enabled) and body.thinking.budget_tokens >= body.max_tokens:
         said = "`thinking.budget_tokens` must be less than `max_tokens`"
         raise Refused(400, said, param="thinking.budget_tokens")

@@ -24,12 +24,14 @@ from mixtura.plan import AUTO, AUTO_TEAM, Plan
 from mixtura.server import page
 from mixtura.server.access import Client
 from mixtura.server.answering import JSON, json_response, received
-from mixtura.server.chat import MessageBody
+from mixtura.server.chat import MessageBody, check_called
+from mixtura.server.chat_tools import plain_messages
 from mixtura.server.choice import meant
 from mixtura.server.dialect import Call, Refused, Wish
 from mixtura.server.failures import refusal
 from mixtura.server.models import problem, single
 from mixtura.server.service import Service
+from mixtura.server.tools import Toolbox
 from mixtura.wire import message_from_json
 
 Rooted = Callable[..., Route]
@@ -148,7 +150,9 @@ async def _plan(service: Service, request: Request) -> Response:
         asked = msgspec.json.decode(
             await received(request.scope, request.receive, service), type=Planned
         )
-        said = [message_from_json(msgspec.to_builtins(m)) for m in asked.messages]
+        check_called(asked.messages)
+        plain = plain_messages(msgspec.to_builtins(asked.messages), Toolbox())
+        said = list(map(message_from_json, plain))
     except (msgspec.DecodeError, MixturaError, UnicodeDecodeError) as error:
         raise Refused(400, f"the body is no plan: {error}") from None
     wanted = words.Request(tuple(said) or words.ask("").messages)

@@ -11,9 +11,11 @@ from mixtura.events import ToolPiece
 from mixtura.provider_data import pack
 from mixtura.redaction import current
 from mixtura.server.bodies import named_calls, used
+from mixtura.server.caller_tools import PREFIXES, json_object, openai_item
 from mixtura.server.dialect import KEEP_ALIVE, About, Call, Refused, event_frame
 from mixtura.server.responses_asked import ResponsesBody, read
 from mixtura.server.streamed_calls import SentCall, StreamedCalls
+from mixtura.server.tools import Toolbox
 from mixtura.types import Completion, Json, ToolCall
 
 EVENT = "mixtura:event"
@@ -33,18 +35,18 @@ def _message(number: str, parts: list[dict[str, Any]], status: str) -> dict[str,
 
 
 def _text(text: str, logprobs: Sequence[Json] = ()) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": list(logprobs)}
+    rows = [
+        _logprob(row) | {"top_logprobs": [_logprob(best) for best in row.get("top_logprobs") or ()]}
+        for row in logprobs
+    ]
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": rows}
 
 
-def _function_call(number: str, index: int, call: ToolCall, status: str) -> dict[str, Any]:
-    return {
-        "id": f"fc_{number}{index}",
-        "type": "function_call",
-        "status": status,
-        "call_id": call.id,
-        "name": call.name,
-        "arguments": call.arguments,
-    }
+def _logprob(row: Json) -> dict[str, Any]:
+    """A token's log-probability with the bytes that it has to have here."""
+    token = str(row.get("token", ""))
+    told: Any = row.get("bytes")
+    return {**row, "token": token, "bytes": list(token.encode()) if told is None else told}
 
 
 def _reasoning(call: Call, answer: Completion, number: str) -> list[dict[str, Any]]:
@@ -57,6 +59,20 @@ def _reasoning(call: Call, answer: Completion, number: str) -> list[dict[str, An
     return [{"id": f"rs_{number}", "type": "reasoning", "status": "completed", **held}]
 
 
+def _call_item(
+    toolbox: Toolbox, number: str, place: int, call: ToolCall, status: str
+) -> list[dict[str, Any]]:
+    """
+    A call in its client's form; none for one that was cut off before it was a call: the response
+    says that it is incomplete. Raises Refused for a call that the API has no form for.
+    """
+    tool = toolbox.find_called(call.name)
+    if status == "incomplete" and tool.kind != "function" and json_object(call.arguments) is None:
+        return []
+    prefix = PREFIXES.get(tool.kind, "fc")
+    return [{"id": f"{prefix}_{number}{place}", **openai_item(tool, call, status)}]
+
+
 def _items(call: Call, answer: Completion, number: str) -> list[dict[str, Any]]:
     """What an answer puts out: what the upstream wants back, its text, then its calls."""
     status = "incomplete" if answer.finish_reason in _INCOMPLETE else "completed"
@@ -66,7 +82,7 @@ def _items(call: Call, answer: Completion, number: str) -> list[dict[str, Any]]:
         items.append(_message(number, [_text(answer.text, answer.logprobs)], status))
     for place, called in enumerate(calls, start=1):
         ended = status if place == len(calls) else "completed"  # only the last can be cut off
-        items.append(_function_call(number, place, called, ended))
+        items += _call_item(call.toolbox, number, place, called, ended)
     return items
 
 
@@ -84,17 +100,57 @@ def _usage(answers: Sequence[Completion]) -> dict[str, Any]:
     }
 
 
-def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
-    return {"description": None, "parameters": None, "strict": None, **tool}
+def _tools(call: Call) -> list[Json]:
+    """The tools that were offered, with every field that a function has."""
+    kinds = {tool.kind for tool in call.toolbox.tools}
+    spaces = {tool.namespace for tool in call.toolbox.tools}
+    empty = {"description": None, "parameters": None, "strict": None}
+    given: list[Json] = call.body.get("tools") or []
+    offered = [
+        tool
+        for tool in given
+        if (tool["name"] in spaces if tool["type"] == "namespace" else tool["type"] in kinds)
+    ]
+    return [empty | dict(tool) if tool["type"] == "function" else tool for tool in offered]
+
+
+def _format(text: Mapping[str, Any]) -> dict[str, Any]:
+    """How the text was asked for, with every field that a schema has."""
+    given: dict[str, Any] = text.get("format") or {"type": "text"}
+    if given.get("type") != "json_schema":
+        return given
+    strict = given.get("strict")
+    return {"description": None} | given | {"strict": False if strict is None else strict}
+
+
+_USUAL: Mapping[str, Any] = {
+    "temperature": 1.0, "top_p": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0,
+    "top_logprobs": 0, "service_tier": "default",
+}  # fmt: skip
+"""What is told of a parameter that no one asked for, where null is not in its type."""
+_REPEATED: Mapping[str, type] = {
+    "instructions": str, "max_output_tokens": int, "max_tool_calls": int, "prompt_cache_key": str,
+    "safety_identifier": str, "user": str,
+}  # fmt: skip
+
+
+def _asked(body: Json) -> dict[str, Any]:
+    """The parameters of a request as its answer repeats them."""
+    told = {name: body.get(name) for name in _REPEATED}
+    for name, value in told.items():
+        if not isinstance(value, _REPEATED[name]):
+            told[name] = None
+    usual = {
+        name: value if body.get(name) is None else body[name] for name, value in _USUAL.items()
+    }
+    if usual["service_tier"] == "auto":
+        usual["service_tier"] = "default"
+    return told | usual
 
 
 def _response(call: Call, about: About) -> dict[str, Any]:
     """A response that has just begun: what was asked for, repeated."""
     body = call.body
-    repeated = (
-        "instructions", "max_output_tokens", "max_tool_calls", "prompt_cache_key",
-        "safety_identifier", "temperature", "top_logprobs", "top_p", "user",
-    )  # fmt: skip
     parallel = body.get("parallel_tool_calls")
     text: dict[str, Any] = body.get("text") or {}
     response: dict[str, Any] = {
@@ -112,14 +168,14 @@ def _response(call: Call, about: About) -> dict[str, Any]:
         "parallel_tool_calls": True if parallel is None else parallel,
         "reasoning": {"effort": None, "summary": None} | (body.get("reasoning") or {}),
         "store": False,
-        "text": {"format": {"type": "text"}}
-        | {name: value for name, value in text.items() if value is not None},
+        "text": {name: value for name, value in text.items() if value is not None}
+        | {"format": _format(text)},
         "tool_choice": body.get("tool_choice") or "auto",
-        "tools": [_tool(tool) for tool in body.get("tools") or ()],
+        "tools": _tools(call),
         "truncation": "disabled",
         "metadata": body.get("metadata") or {},
         "usage": None,
-        **{name: body.get(name) for name in repeated},
+        **_asked(body),
     }
     return current().data(response)
 
@@ -195,6 +251,13 @@ def _failure(refused: Refused) -> dict[str, Any]:
     return _error(refused) | {"code": code}
 
 
+_WRITTEN = {
+    "function_call": ("arguments", "response.function_call_arguments"),
+    "custom_tool_call": ("input", "response.custom_tool_call_input"),
+}
+"""What of a call comes in deltas, and what those events are called."""
+
+
 class ResponsesWriter:
     """The events of a stream, numbered."""
 
@@ -202,6 +265,8 @@ class ResponsesWriter:
         self._asked = call
         self._number = about.number
         self._response = _response(call, about)
+        self._toolbox = call.toolbox
+        self._over = False
         self._count = 0
         self._spoken = False
         self._calls = StreamedCalls(f"call_{about.number}")
@@ -234,6 +299,8 @@ class ResponsesWriter:
 
     def tool(self, choice: int, piece: ToolPiece) -> bytes:  # noqa: ARG002 - there is one
         out = b""
+        if not self._calls.streams(piece, self._toolbox):
+            return out
         begins = self._calls.begins(piece)
         if begins and (last := self._calls.open):
             out += self._end_call(last, "completed")
@@ -248,7 +315,7 @@ class ResponsesWriter:
     def _item(self, call: SentCall, status: str, arguments: str | None = None) -> dict[str, Any]:
         said = call.arguments if arguments is None else arguments
         whole = ToolCall(call.id, call.name, said)
-        return _function_call(self._number, call.place + 1, whole, status)
+        return _call_item(self._toolbox, self._number, call.place + 1, whole, status)[0]
 
     def _arguments(self, call: SentCall, text: str) -> bytes:
         if not text:
@@ -265,6 +332,12 @@ class ResponsesWriter:
         return self._event(EVENT, mixtura=data)
 
     def finished(self, choice: int, answer: Completion) -> bytes:  # noqa: ARG002 - there is one
+        try:
+            return self._rest(answer)
+        except Refused as refused:
+            return self.failed(refused)
+
+    def _rest(self, answer: Completion) -> bytes:
         status = "incomplete" if answer.finish_reason in _INCOMPLETE else "completed"
         missing, left = self._calls.rest(answer)
         said = _message(self._number, [_text(answer.text, answer.logprobs)], status)
@@ -287,9 +360,10 @@ class ResponsesWriter:
             out += self._thoughts(items, thought)
         for place, call in enumerate(left, start=1):
             ended = status if place == len(left) else "completed"  # only the last can be cut off
-            item = _function_call(self._number, len(self._calls.sent) + place, call, ended)
-            out += self._call(len(items), item)
-            items.append(item)
+            number = len(self._calls.sent) + place
+            for item in _call_item(self._toolbox, self._number, number, call, ended):
+                out += self._call(len(items), item)
+                items.append(item)
         if self._late and not first:
             out += self._said(len(items), said)
             items.append(said)
@@ -305,10 +379,13 @@ class ResponsesWriter:
         return out
 
     def closed(self, answers: Sequence[Completion], summary: Json) -> bytes:
+        if self._over:
+            return b""
         whole = _ended(self._response, self._items, answers, summary)
         return self._event(f"response.{whole['status']}", response=whole)
 
     def failed(self, refused: Refused) -> bytes:
+        self._over = True
         said = _error(refused)
         flat = {"message": said["message"], "param": said["param"], "code": said["code"]}
         failed = {"status": "failed", "error": _failure(refused)}
@@ -350,23 +427,27 @@ class ResponsesWriter:
         ) + self._event("response.output_item.done", output_index=index, item=item)
 
     def _call(self, index: int, item: Json) -> bytes:
-        """A call in one piece."""
-        place = {"item_id": item["id"], "output_index": index}
-        delta = self._event(
-            "response.function_call_arguments.delta", **place, delta=item["arguments"]
-        )
-        return self._begin_call(index, item) + delta + self._end_item(index, item)
+        """A call in one piece: its text comes in a delta of its own, where it has one."""
+        field, kind = _WRITTEN.get(item["type"], ("", ""))
+        out = self._begin_call(index, item)
+        if field:
+            place = {"item_id": item["id"], "output_index": index}
+            out += self._event(f"{kind}.delta", **place, delta=item[field])
+        return out + self._end_item(index, item)
 
     def _begin_call(self, index: int, item: Json) -> bytes:
-        begun = {**item, "status": "in_progress", "arguments": ""}
+        field, _ = _WRITTEN.get(item["type"], ("", ""))
+        begun = {**item, "status": "in_progress"} | ({field: ""} if field else {})
         return self._event("response.output_item.added", output_index=index, item=begun)
 
     def _end_item(self, index: int, item: Json) -> bytes:
-        place = {"item_id": item["id"], "output_index": index}
-        said = {"name": item["name"], "arguments": item["arguments"]}
-        return self._event("response.function_call_arguments.done", **place, **said) + self._event(
-            "response.output_item.done", output_index=index, item=item
-        )
+        out = b""
+        field, kind = _WRITTEN.get(item["type"], ("", ""))
+        if field:
+            place = {"item_id": item["id"], "output_index": index}
+            named = {"name": item["name"]} if field == "arguments" else {}
+            out += self._event(f"{kind}.done", **place, **named, **{field: item[field]})
+        return out + self._event("response.output_item.done", output_index=index, item=item)
 
     def _event(self, kind: str, **data: Any) -> bytes:
         body = {"type": kind, "sequence_number": self._next()} | data

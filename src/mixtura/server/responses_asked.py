@@ -10,18 +10,26 @@ import msgspec
 
 from mixtura.provider_data import unpack
 from mixtura.sampling_words import costly_words, further_words
+from mixtura.server import hosted_tools
 from mixtura.server.bodies import (
     NotEmpty,
     Positive,
     Share,
     check_known,
-    check_tools,
     converted,
     decoded,
-    function,
     plain,
 )
 from mixtura.server.dialect import Call, Refused, Wish
+from mixtura.server.responses_tools import (
+    ChoiceBody,
+    ToolBody,
+    ToolSelection,
+    plain_items,
+    read_choice,
+    read_tools,
+    tools_within,
+)
 from mixtura.types import (
     ImagePart,
     Json,
@@ -85,28 +93,6 @@ class ReasoningItem(msgspec.Struct, tag="reasoning"):
 Item = MessageItem | FunctionCallItem | FunctionOutputItem | ReasoningItem
 
 
-class FunctionTool(msgspec.Struct):
-    type: Literal["function"]
-    name: Annotated[str, msgspec.Meta(pattern="^[a-zA-Z0-9_.:-]{1,128}$")]
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
-
-
-class NamedTool(msgspec.Struct):
-    type: Literal["function"]
-    name: NotEmpty
-
-
-class FunctionChoice(msgspec.Struct, tag="function"):
-    name: NotEmpty
-
-
-class AllowedChoice(msgspec.Struct, tag="allowed_tools"):
-    mode: Literal["auto", "required"]
-    tools: Annotated[list[NamedTool], msgspec.Meta(min_length=1)]
-
-
 class PlainFormat(msgspec.Struct, tag="text"):
     pass
 
@@ -145,6 +131,7 @@ Included = Literal[
     "reasoning.encrypted_content",
     "message.output_text.logprobs",
 ]
+Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
 Key = Annotated[str, msgspec.Meta(max_length=64)]
 Value = Annotated[str, msgspec.Meta(max_length=512)]
 
@@ -160,10 +147,10 @@ class ResponsesBody(msgspec.Struct):
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
     top_p: Share | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
-    tools: list[FunctionTool] | None = None
-    tool_choice: (
-        Literal["none", "auto", "required"] | FunctionChoice | AllowedChoice | None
-    ) = None  # fmt: skip
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    tools: list[ToolBody] | None = None
+    tool_choice: Literal["none", "auto", "required"] | ChoiceBody | None = None
     parallel_tool_calls: bool | None = None
     text: TextConfig | None = None
     reasoning: Reasoning | None = None
@@ -178,17 +165,13 @@ class ResponsesBody(msgspec.Struct):
 _CONTENT = "input_text, input_image, input_file, output_text or refusal"
 _RIGHT = {
     "input[].type":
-        "message, function_call, function_call_output or reasoning: no tool runs here, and no "
-        "items are kept",
+        "message, function_call, custom_tool_call, local_shell_call, shell_call, "
+        "apply_patch_call or computer_call, each with its output, or reasoning: no items are kept",
     "input[].role": "user, assistant, system or developer",
     "input[].content[].type": _CONTENT,
     "input[].output[].type": _CONTENT,
     "input[].content[].detail": "low, high, auto or original",
-    "tools[].type": "function, a tool of your own: no tool runs here",
-    "tool_choice": "none, auto or required, or an object for one function",
-    "tool_choice.type": "function or allowed_tools",
-    "tool_choice.tools[].type": "function",
-    "tool_choice.mode": "auto or required",
+    "tool_choice": "none, auto or required, or an object for one tool",
     "text.format.type": "text, json_object or json_schema",
     "text.verbosity": "low, medium or high",
     "reasoning.effort": "none, minimal, low, medium, high, xhigh or max",
@@ -210,23 +193,33 @@ _CANNOT = {
 }
 
 
+class _Tools(msgspec.Struct):
+    tools: list[ToolBody] | None = None
+
+
 def read(body: bytes) -> Call:
     """Raises Refused."""
     raw = decoded(body)
     check_known(raw, _CANNOT)
-    _check_kept(raw.get("input"))
+    converted(raw, _Tools, _RIGHT)
+    toolbox = read_tools(raw.get("tools") or (), tools_within(raw.get("input")))
+    items, left_out = plain_items(raw.get("input"), toolbox)
+    _check_kept(items)
     parsed = converted(
-        raw | {"input": _typed(raw.get("input"))} if "input" in raw else raw, ResponsesBody, _RIGHT
+        raw | {"input": _typed(items)} if "input" in raw else raw, ResponsesBody, _RIGHT
     )
+    chosen = read_choice(toolbox, raw.get("tool_choice"))
     _check(parsed)
     return Call(
         model=parsed.model,
-        request=_request(raw, parsed),
+        request=_request(raw, parsed, chosen),
         stream=bool(parsed.stream),
         usage_in_stream=True,
         wish=parsed.mixtura or Wish(),
         notices=tuple(costly_words(raw)),
         body=raw,
+        toolbox=chosen.toolbox,
+        left_out=(*hosted_tools.describe_left_out(toolbox.left_out), *left_out),
     )
 
 
@@ -243,8 +236,7 @@ def _typed(items: Any) -> Any:
 # ---- to our words
 
 
-def _request(raw: Json, body: ResponsesBody) -> Request:
-    tools, choice = _tools(body)
+def _request(raw: Json, body: ResponsesBody, chosen: ToolSelection) -> Request:
     messages = _messages([] if isinstance(body.input, str) else body.input)
     if isinstance(body.input, str):
         messages = [Message("user", body.input)]
@@ -253,21 +245,23 @@ def _request(raw: Json, body: ResponsesBody) -> Request:
     return Request(
         tuple(messages),
         Sampling(body.temperature, body.top_p, body.max_output_tokens),
-        tools=tools,
-        tool_choice=choice,
+        tools=chosen.toolbox.as_functions(),
+        tool_choice=chosen.choice,
         response_format=_response_format(body.text.format if body.text else None),
-        extra=_extra(raw, body),
+        extra=_extra(raw, body, tools=bool(chosen.toolbox.tools)),
     )
 
 
-def _extra(raw: Json, body: ResponsesBody) -> Json:
+def _extra(raw: Json, body: ResponsesBody, *, tools: bool = False) -> Json:
     """What has no word of ours, in those of chat completions."""
     logprobs = "message.output_text.logprobs" in (body.include or ()) or bool(body.top_logprobs)
     tier = body.service_tier
     extra: dict[str, Any] = {
         "reasoning_effort": body.reasoning.effort if body.reasoning else None,
         "verbosity": body.text.verbosity if body.text else None,
-        "parallel_tool_calls": body.parallel_tool_calls if body.tools else None,
+        "parallel_tool_calls": body.parallel_tool_calls if tools else None,
+        "presence_penalty": body.presence_penalty,
+        "frequency_penalty": body.frequency_penalty,
         "logprobs": True if logprobs else None,
         "top_logprobs": body.top_logprobs or None,
         "service_tier": None if tier in ("auto", "default") else tier,
@@ -364,22 +358,6 @@ def _part(piece: Content) -> Part:
             return OtherPart({"type": "file", "file": {"file_data": data, **named}})
 
 
-def _tools(body: ResponsesBody) -> tuple[tuple[Json, ...], str | Json | None]:
-    """The tools and the choice; of allowed ones only those are shown."""
-    tools, choice = body.tools or [], body.tool_choice
-    chosen: str | Json | None
-    match choice:
-        case AllowedChoice(mode, allowed):
-            names = {tool.name for tool in allowed}
-            tools = [tool for tool in tools if tool.name in names]
-            chosen = mode
-        case FunctionChoice(name):
-            chosen = {"type": "function", "function": {"name": name}}
-        case _:
-            chosen = choice if tools else None
-    return tuple(function(t.name, t.description, t.parameters, t.strict) for t in tools), chosen
-
-
 def _response_format(
     asked: PlainFormat | ObjectFormat | NamedSchemaFormat | None,
 ) -> Json | None:
@@ -427,17 +405,6 @@ def _check_part(where: str, part: Any) -> None:
 
 def _check(body: ResponsesBody) -> None:
     """What the types do not say. Raises Refused naming the parameter."""
-    chosen = body.tool_choice
-    tools = [tool.name for tool in body.tools or ()]
-    match chosen:
-        case "required" if not tools:
-            raise Refused(400, "`tool_choice`: required goes with `tools`", param="tool_choice")
-        case FunctionChoice(name):
-            check_tools(tools, [name], where="tool_choice.name")
-        case AllowedChoice(_, allowed):
-            check_tools(tools, [tool.name for tool in allowed], where="tool_choice.tools")
-        case _:
-            check_tools(tools, [], where="tools")
     if body.stream and "logprobs" in _extra({}, body):
         said = "log-probabilities come with whole answers only: leave them or `stream` out"
         param = "top_logprobs" if body.top_logprobs else "include"

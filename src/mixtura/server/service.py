@@ -338,6 +338,7 @@ class Service:
         """The ``mixtura`` object of the answer."""
         told = summary(job.traces(), self.config.price)
         told["notices"] = [*job.call.notices, *told["notices"]]
+        told["left_out"] += job.call.left_out
         return told | {"routed_to": job.choice.name} if job.choice.side else told
 
 

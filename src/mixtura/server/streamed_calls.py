@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from mixtura.events import ToolPiece
 from mixtura.server.bodies import named_calls
+from mixtura.server.tools import Toolbox
 from mixtura.types import Completion, ToolCall
 
 
@@ -28,11 +29,22 @@ class StreamedCalls:
         self._prefix = prefix
         self._ids: set[str] = set()
         self.sent: list[SentCall] = []
+        self._whole = False
+        """What comes now goes out in the end, in one piece."""
 
     @property
     def open(self) -> SentCall | None:
         """The call of which more may come."""
         return self.sent[-1] if self.sent and not self.sent[-1].over else None
+
+    def streams(self, piece: ToolPiece, toolbox: Toolbox) -> bool:
+        """
+        Whether *piece* goes out as it comes: calls of functions do. A call in another form is
+        made of all its arguments, and those behind it come behind it.
+        """
+        if self.begins(piece) and toolbox.find_called(piece.name).kind != "function":
+            self._whole = True
+        return not self._whole
 
     def begins(self, piece: ToolPiece) -> bool:
         return piece.index >= len(self.sent)
