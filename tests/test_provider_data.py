@@ -10,7 +10,7 @@ from itertools import product
 
 import pytest
 
-from mixtura import Aggregator, Layer, Message, Mixture, Proposer, Request, ToolCall
+from mixtura import Aggregator, Layer, Message, Mixture, Noticed, Proposer, Request, ToolCall
 from mixtura.budget import forecast
 from mixtura.models.anthropic import Anthropic
 from mixtura.models.cached import Cached
@@ -23,7 +23,7 @@ from mixtura.types import ProviderData
 from mixtura.wire import completion_from_json, completion_json, estimate
 from tests.conftest import run
 from tests.serving import serving
-from tests.upstream import Script, Wire, running
+from tests.upstream import Script, Wire, honest, running
 
 DEEP = {"reasoning_content": "I should look."}
 SIGNED = {"google": {"thought_signature": "c2ln"}}
@@ -666,3 +666,41 @@ def test_nothing_that_another_mixture_s_model_made_goes_to_this_one(servers, ups
 
     body = next(r.body for r in reversed(upstream.records) if r.model == "gemini")
     assert "I should look" not in json.dumps(body)
+
+
+MISSING = {
+    "gemini": "Function call is missing a thought_signature in functionCall parts.",
+    "deepseek": "The `reasoning_content` in the thinking mode must be passed back to the API.",
+    "claude": "messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found"
+    " `tool_use`. When `thinking` is enabled, a final `assistant` message must start with one.",
+}
+
+
+def lacks(kind, body):
+    """Whether a request has nothing of what the provider wants, not even a stand-in."""
+    if kind == "claude":
+        return "thinking" in body
+    said = body["messages"][1]
+    return "reasoning_content" not in said and "extra_content" not in said["tool_calls"][0]
+
+
+@pytest.mark.parametrize("kind", MISSING)
+def test_where_it_is_lost_a_stand_in_is_sent_once_and_that_is_said(kind):
+    async def play(wire: Wire) -> None:
+        if lacks(kind, wire.voice.body):
+            error = {"type": "invalid_request_error", "message": MISSING[kind]}
+            await wire.reply(400, {"type": "error", "error": error})
+        else:
+            await honest(wire)
+
+    thinking = {"thinking": {"type": "enabled", "budget_tokens": 1024}} if kind == "claude" else {}
+    call = Message("assistant", "", (ToolCall("t1", "look", "{}"),))
+    events = []
+    with running() as upstream:
+        upstream.scripts[kind] = Script("It is there.", ever=play)
+        request = second(asked(extra=thinking), call)
+        answer = run(adapter(upstream, kind).complete(request, events.append))
+
+    assert answer.text == "It is there."
+    assert len(upstream.records) == 2
+    assert any("lost" in e.notice for e in events if isinstance(e, Noticed))

@@ -18,6 +18,7 @@ from mixtura.chunks import JsonObject
 from mixtura.clocks import one_call
 from mixtura.errors import MalformedError, ModelError, QuotaError, RejectedError, bill, leave
 from mixtura.events import Emit, Noticed, Restarted, Token
+from mixtura.missing_data import MissingData
 from mixtura.part_forms import CACHE_MARK
 from mixtura.prefill import asked_to_go_on, is_refused
 from mixtura.prompts import NO_PICTURES
@@ -153,17 +154,22 @@ class Manners:
     async def _ask(
         self, body: JsonObject, send: Callable[[JsonObject], Awaitable[T]], emit: Emit | None
     ) -> T:
-        bound = RequestBound()
+        bound, missing = RequestBound(), MissingData()
         guess: str | None = None
+
+        def fitted() -> JsonObject:
+            return missing.applied(bound.applied(self.applied(body)))
+
         for _ in range(LESSONS):
-            fitting = bound.applied(self.applied(body))
+            fitting = fitted()
             self._say(body, fitting, emit)
             try:
                 return await send(fitting)
             except (RejectedError, QuotaError) as error:
                 self._learn_window(error.limits.window, fitting, emit)
                 other = next(n for n in NAMES if n not in self._refused or n == NAMES[-1])
-                if said := bound.learn(error, fitting, name=other):
+                said = bound.learn(error, fitting, name=other) or missing.learn(error, fitting)
+                if said is not None:
                     if emit:
                         emit(Noticed(self._model, said))
                     continue
@@ -171,10 +177,10 @@ class Manners:
                     self._refused.discard(_LATER_SYSTEM)
                 known = _LATER_SYSTEM in self._refused
                 self._learn(error, fitting)
-                if bound.applied(self.applied(body)) == fitting:
+                if fitted() == fitting:
                     raise
                 guess = None if known or _LATER_SYSTEM not in self._refused else str(error)
-        return await send(bound.applied(self.applied(body)))
+        return await send(fitted())
 
     def applied(self, body: JsonObject) -> JsonObject:
         """*body* without what this model refuses."""
