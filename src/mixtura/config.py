@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -43,6 +43,7 @@ from mixtura.prompts import BY_NAME, Synthesis, template
 from mixtura.quantities import DOLLARS, POSITIVE_SECONDS
 from mixtura.record import secret_values
 from mixtura.redaction import Redactor, remember
+from mixtura.response_book import ResponseBook
 from mixtura.roles import Composite, Layer, Proposer
 from mixtura.run_book import RunBook
 from mixtura.schema import (
@@ -58,7 +59,7 @@ from mixtura.schema import (
 from mixtura.store import DAY, AnswerCache, DayBook, Store
 from mixtura.turns import Turns
 from mixtura.types import Usage
-from mixtura.workshop import Workshop, check, ollama_models
+from mixtura.workshop import Endpoint, Workshop, check, ollama_models
 
 __all__ = [
     "EMBEDDED", "Auto", "Config", "Plan", "Seated", "automatic", "find", "load", "models_folder",
@@ -74,6 +75,15 @@ PRESETS = "the presets"
 Path_ = tuple[toml.Key, ...]
 Member = Callable[[Plan, Path_, str], Model]
 """Makes the model that sits at a place of a plan."""
+
+
+class Place(NamedTuple):
+    """Where a hosted model is served, and as what."""
+
+    endpoint: Endpoint
+    model: str
+    """What the endpoint calls it."""
+    headers: Mapping[str, str] = {}
 
 
 class Config:
@@ -120,6 +130,14 @@ class Config:
             keep=self._runs.keep if keep is None else keep,
             days=self._runs.days,
             megabytes=self._runs.megabytes,
+            hidden=self.redactor,
+        )
+        stored = self.serve.responses
+        self.responses = ResponseBook(
+            Store(self._store_path, patience=5.0),
+            keep=self.runs.keeps if stored.keep is None or keep is False else stored.keep,
+            days=stored.days,
+            megabytes=stored.megabytes,
             hidden=self.redactor,
         )
 
@@ -467,6 +485,20 @@ class Config:
             finally:
                 self._building.remove(name)
             return self._workshop.hosted(name, table, other)
+
+    def place(self, name: str) -> Place | None:
+        """Where a model by name is served over HTTP; None where it is not, or no key is there."""
+        table = self._models[name][1] if name in self._models else None
+        if table is None and (found := catalog.split(name)):
+            table = ModelTable(provider=found[0], model=found[1])
+        hosted = table is not None and (table.provider is not None or table.base_url is not None)
+        if table is None or not hosted or catalog.bridged(table.provider):
+            return None
+        try:
+            endpoint = self._workshop.endpoint(table)
+        except ConfigError:
+            return None
+        return Place(endpoint, endpoint.called(table.model or ""), table.headers)
 
     def price(self, name: str, usage: Usage) -> float | None:
         """Dollars for *usage* of the model called *name*; None where no one knows."""

@@ -93,6 +93,7 @@ def read_config(file: str | None, *, cache: bool | None = None, keep: bool | Non
     """The configuration as this process sees it: its folder, its environment."""
     config = load(file, environ=os.environ, folder=Path.cwd(), cache=cache, keep=keep)
     config.runs.notice = _warn
+    config.responses.notice = _warn
     return config
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine, Mapping
-from functools import cached_property
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,10 +18,11 @@ from mixtura.credentials import mask_keys
 from mixtura.events import Event, Place, Token
 from mixtura.redaction import redacted
 from mixtura.server.access import header
-from mixtura.server.dialect import About, Dialect, Refused, Writer
+from mixtura.server.dialect import About, Call, Dialect, Refused, Writer
 from mixtura.server.frames import frame
+from mixtura.server.prompt_tokens import prompt_tokens
 from mixtura.server.service import Job, Service
-from mixtura.wire import estimate
+from mixtura.types import Completion, Json, Request
 
 T = TypeVar("T")
 
@@ -53,11 +55,13 @@ async def answered(service: Service, dialect: Dialect, scope: Scope, receive: Re
         client = service.doors.client(scope)
         client.admit()
         body = await received(scope, receive, service)
-        call = await apart(len(body), dialect.read, body)
+        read = await apart(len(body), dialect.read, body)
+        call = await service.responses.ready(read, client)
         asked = 0
         if client.counts_tokens:
-            asked = (await apart(len(body), estimate, call.request, "")).prompt_tokens
+            asked = await apart(len(body), _longest_prompt, call)
         job = service.job(call, client, tokens=asked, size=len(body))
+        await service.fit(job)
         if job.call.stream:
             return Live(service, dialect, job)
         answers = await _unless_left(service.run(job), receive)
@@ -67,6 +71,7 @@ async def answered(service: Service, dialect: Dialect, scope: Scope, receive: Re
         summary = service.summary(job)
         written = sum(len(answer.text) for answer in answers)
         whole = await apart(written, _whole, dialect, job.call, answers, about, summary)
+        _store(service, dialect, job, answers, summary)
     except Refused as refused:
         return refusal(dialect, refused, _told(service, job))
     return Response(whole, 200, _headers(job, summary), JSON)
@@ -74,6 +79,22 @@ async def answered(service: Service, dialect: Dialect, scope: Scope, receive: Re
 
 def _whole(dialect: Dialect, *answer: Any) -> bytes:
     return msgspec.json.encode(dialect.whole(*answer))
+
+
+def _longest_prompt(call: Call) -> int:
+    """Tokens of the longest of a call's prompts."""
+    return max(map(prompt_tokens, (call.request, *call.more)))
+
+
+def _store(
+    service: Service, dialect: Dialect, job: Job, answers: Sequence[Completion], summary: Json
+) -> None:
+    """Keep an answer for later calls, if that is wanted; nobody waits for it."""
+    if job.call.store is not None:
+        call = replace(job.call, request=Request(()))  # it may have a whole conversation
+        make = partial(dialect.whole, call, answers, _about(job), summary)
+        size = job.size + sum(len(answer.text) for answer in answers)
+        service.responses.keep(call, job.client, size, make, job.redactor)
 
 
 def _told(service: Service, job: Job | None) -> Mapping[str, str]:
@@ -279,7 +300,9 @@ class Live(Response):
             if rest := answer.text[self._sent[choice] :]:
                 self._frames.append(self._writer.token(choice, rest))
             self._frames.append(self._writer.finished(choice, answer))
-        self._frames.append(self._writer.closed(answers, self._service.summary(self._job)))
+        summary = self._service.summary(self._job)
+        self._frames.append(self._writer.closed(answers, summary))
+        _store(self._service, self._dialect, self._job, answers, summary)
         return None
 
     def _begin(self) -> None:

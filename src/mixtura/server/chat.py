@@ -147,12 +147,7 @@ class Chat:
         if parsed.top_logprobs is not None and not parsed.logprobs:
             said = "`top_logprobs` goes with `logprobs`: true"
             raise Refused(400, said, param="top_logprobs")
-        if parsed.logprobs and parsed.stream:
-            said = (
-                "log-probabilities come with whole answers only: leave out `stream` or `logprobs`"
-            )
-            raise Refused(400, said, param="logprobs", code="unsupported_value")
-        _check_stop([parsed.stop] if isinstance(parsed.stop, str) else parsed.stop or ())
+        check_stop([parsed.stop] if isinstance(parsed.stop, str) else parsed.stop or ())
         return Call(
             model=parsed.model,
             request=_request(raw, parsed),
@@ -181,14 +176,19 @@ class Chat:
         return ChatWriter(call, about)
 
     def refusal(self, refused: Refused) -> Mapping[str, Any]:
-        return {
-            "error": {
-                "message": refused.message,
-                "type": refused.kind,
-                "param": refused.param,
-                "code": refused.code,
-            }
+        return error_body(refused)
+
+
+def error_body(refused: Refused) -> dict[str, Any]:
+    """An error as OpenAI's APIs have it."""
+    return {
+        "error": {
+            "message": refused.message,
+            "type": refused.kind,
+            "param": refused.param,
+            "code": refused.code,
         }
+    }
 
 
 def _request(raw: Mapping[str, Any], parsed: ChatBody) -> Request:
@@ -235,7 +235,7 @@ def _named(choice: Mapping[str, Any]) -> list[str]:
             raise Refused(400, said, param="tool_choice")
 
 
-def _check_stop(stop: Sequence[str]) -> None:
+def check_stop(stop: Sequence[str]) -> None:
     """Texts that an answer ends before: few, and each of at least a letter."""
     if len(stop) > MOST_STOPS:
         said = f"`stop`: there are {len(stop)} texts, it can have {MOST_STOPS}"
@@ -282,11 +282,13 @@ def _choice(index: int, answer: Completion) -> dict[str, Any]:
     return {
         "index": index,
         "message": message,
-        "logprobs": {"content": list(answer.logprobs), "refusal": None}
-        if answer.logprobs
-        else None,
+        "logprobs": _logprobs(answer),
         "finish_reason": answer.finish_reason,
     }
+
+
+def _logprobs(answer: Completion) -> dict[str, Any] | None:
+    return {"content": list(answer.logprobs), "refusal": None} if answer.logprobs else None
 
 
 def _calls(answer: Completion) -> list[dict[str, Any]]:
@@ -351,6 +353,8 @@ class ChatWriter:
         if calls := _calls(answer):
             numbered = [{"index": i} | call for i, call in enumerate(calls)]
             out += self._chunk(choice, {"tool_calls": numbered})
+        if logprobs := _logprobs(answer):  # all of them, once no secret can be among them
+            out += event_frame(self._body(choice, {"content": ""}, None, logprobs))
         self._held = self._body(choice, {}, answer.finish_reason)
         return out
 
@@ -375,7 +379,9 @@ class ChatWriter:
     def _chunk(self, choice: int, delta: Json) -> bytes:
         return event_frame(self._body(choice, delta, None))
 
-    def _body(self, choice: int, delta: Json, finish: str | None) -> dict[str, Any]:
-        row = {"index": choice, "delta": delta, "logprobs": None, "finish_reason": finish}
+    def _body(
+        self, choice: int, delta: Json, finish: str | None, logprobs: Json | None = None
+    ) -> dict[str, Any]:
+        row = {"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
         body = self._head | {"choices": [row]}
         return body | {"usage": None} if self._call.usage_in_stream else body

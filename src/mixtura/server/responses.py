@@ -9,7 +9,7 @@ import msgspec
 
 from mixtura.redaction import current
 from mixtura.server.bodies import named_calls, used
-from mixtura.server.dialect import KEEP_ALIVE, About, Call, Refused, event_frame
+from mixtura.server.dialect import KEEP_ALIVE, About, Call, Referring, Refused, event_frame
 from mixtura.server.responses_asked import ResponsesBody, read
 from mixtura.types import Completion, Json, ToolCall
 
@@ -95,15 +95,15 @@ def _response(call: Call, about: About) -> dict[str, Any]:
         "incomplete_details": None,
         "model": call.model,
         "output": [],
-        "previous_response_id": None,
+        "previous_response_id": body.get("previous_response_id"),
         "parallel_tool_calls": True if parallel is None else parallel,
         "reasoning": {"effort": None, "summary": None} | (body.get("reasoning") or {}),
-        "store": False,
+        "store": call.store is not None,
         "text": {"format": {"type": "text"}}
         | {name: value for name, value in text.items() if value is not None},
         "tool_choice": body.get("tool_choice") or "auto",
         "tools": [_tool(tool) for tool in body.get("tools") or ()],
-        "truncation": "disabled",
+        "truncation": body.get("truncation") or "disabled",
         "metadata": body.get("metadata") or {},
         "usage": None,
         **{name: body.get(name) for name in repeated},
@@ -150,7 +150,7 @@ class Responses:
         },
     }
 
-    def read(self, body: bytes) -> Call:
+    def read(self, body: bytes) -> Call | Referring:
         return read(body)
 
     def whole(
@@ -250,7 +250,9 @@ class ResponsesWriter:
         place = {"item_id": item["id"], "output_index": 0, "content_index": 0}
         return (
             self._begin_text()
-            + self._event("response.output_text.done", **place, text=part["text"], logprobs=[])
+            + self._event(
+                "response.output_text.done", **place, text=part["text"], logprobs=part["logprobs"]
+            )
             + self._event("response.content_part.done", **place, part=part)
             + self._event("response.output_item.done", output_index=0, item=item)
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any, Literal, cast
 
 import msgspec
@@ -19,7 +20,7 @@ from mixtura.server.bodies import (
     function,
     plain,
 )
-from mixtura.server.dialect import Call, Refused, Wish
+from mixtura.server.dialect import Call, Found, Referring, Refused, ToStore, Wish
 from mixtura.types import (
     ImagePart,
     Json,
@@ -167,7 +168,7 @@ class ResponsesBody(msgspec.Struct):
     reasoning: Reasoning | None = None
     metadata: Annotated[dict[Key, Value], msgspec.Meta(max_length=16)] | None = None
     store: bool | None = None
-    truncation: Literal["disabled"] | None = None
+    truncation: Literal["auto", "disabled"] | None = None
     include: list[Included] | None = None
     service_tier: str | None = None
     mixtura: Wish | None = None
@@ -176,8 +177,8 @@ class ResponsesBody(msgspec.Struct):
 _CONTENT = "input_text, input_image, input_file, output_text or refusal"
 _RIGHT = {
     "input[].type":
-        "message, function_call, function_call_output or reasoning: no tool runs here, and no "
-        "items are kept",
+        "message, function_call, function_call_output, reasoning or item_reference: no tool runs "
+        "here",
     "input[].role": "user, assistant, system or developer",
     "input[].content[].type": _CONTENT,
     "input[].output[].type": _CONTENT,
@@ -193,13 +194,12 @@ _RIGHT = {
     "reasoning.summary": "auto, concise or detailed",
     "reasoning.mode": "standard",
     "include[]": ", ".join(Included.__args__),
-    "truncation": "disabled, as no conversation is cut here",
+    "truncation": "auto or disabled",
     "mixtura": ", ".join(Wish.__struct_fields__),
     "mixtura.consult": "turn or always",
 }  # fmt: skip
 
 _CANNOT = {
-    "previous_response_id": "no responses are kept here, send the whole conversation as `input`",
     "conversation": "no conversations are kept here, send the whole one as `input`",
     "background": "answers are given to whoever waits",
     "prompt": "no prompt templates are kept here",
@@ -208,29 +208,82 @@ _CANNOT = {
 }
 
 
-def read(body: bytes) -> Call:
+def read(body: bytes) -> Call | Referring:
     """Raises Refused."""
-    raw = decoded(body)
+    return from_data(decoded(body))
+
+
+def from_data(raw: dict[str, Any]) -> Call | Referring:
+    """The call that a decoded body makes. Raises Refused."""
     check_known(raw, _CANNOT)
-    _check_kept(raw.get("input"))
-    parsed = converted(
-        raw | {"input": _typed(raw.get("input"))} if "input" in raw else raw, ResponsesBody, _RIGHT
-    )
-    _check(parsed)
+    previous = raw.get("previous_response_id")
+    if previous is not None and not (isinstance(previous, str) and previous):
+        param = "previous_response_id"
+        raise Refused(400, f"`{param}`: it is the id of a response, as text", param=param)
+    if (wanted := tuple(_references(raw.get("input")))) or previous is not None:
+        return Referring(previous, wanted, partial(_call, raw))
+    return _call(raw, Found())
+
+
+def _call(raw: dict[str, Any], found: Found) -> Call:
+    """The call, with what it refers to in its place."""
+    own = _typed(raw.get("input"), found)
+    _check_kept(own)
+    parsed = converted(raw | {"input": own} if "input" in raw else raw, ResponsesBody, _RIGHT)
+    before = _context(found.context)
+    _check(parsed, before)
+    items = [{"role": "user", "content": own}] if isinstance(own, str) else own
+    stored = ToStore(items, raw.get("previous_response_id"), parsed.store is True)
     return Call(
         model=parsed.model,
-        request=_request(parsed),
+        request=_request(parsed, before),
         stream=bool(parsed.stream),
         usage_in_stream=True,
         wish=parsed.mixtura or Wish(),
         body=raw,
+        store=None if parsed.store is False else stored,
+        truncate=parsed.truncation == "auto",
     )
 
 
-def _typed(items: Any) -> Any:
-    """A message may leave out its type, which alone tells one kind of item from another."""
+def _references(items: Any) -> Iterator[str]:
+    """The ids of items that stand for what was handed out before. Raises Refused."""
+    for number, item in enumerate(cast("list[Any]", items) if isinstance(items, list) else ()):
+        if not _refers(item):
+            continue
+        if not (isinstance(item.get("id"), str) and item["id"]):
+            where = f"input[{number}].id"
+            raise Refused(400, f"`{where}`: it is the id of an item, as text", param=where)
+        yield item["id"]
+
+
+def _refers(item: Any) -> bool:
+    match item:
+        case {"type": "item_reference"}:
+            return True
+        case {"id": _, **rest}:  # its type may be left out
+            return not any(value is not None for value in rest.values())
+        case _:
+            return False
+
+
+def _context(items: Sequence[Json]) -> list[Item]:
+    """What was said before the call's own input. Raises Refused."""
+    try:
+        return msgspec.convert(_typed(list(items), Found()), list[Item])
+    except msgspec.ValidationError as error:
+        said = f"the stored conversation cannot be read: {error}: send it as `input`"
+        raise Refused(400, said, param="previous_response_id") from None
+
+
+def _typed(items: Any, found: Found) -> Any:
+    """
+    A message may leave out its type, which alone tells one kind of item from another. What is
+    only referred to stands as it was found.
+    """
     if not isinstance(items, list):
         return items
+    items = [found.items[i["id"]] if _refers(i) else i for i in cast("list[Any]", items)]
     return [
         {"type": "message", **item} if isinstance(item, dict) and "role" in item else item  # pyright: ignore[reportUnknownVariableType]
         for item in cast("list[Any]", items)
@@ -240,11 +293,10 @@ def _typed(items: Any) -> Any:
 # ---- to our words
 
 
-def _request(body: ResponsesBody) -> Request:
+def _request(body: ResponsesBody, before: Sequence[Item]) -> Request:
     tools, choice = _tools(body)
-    messages = _messages([] if isinstance(body.input, str) else body.input)
-    if isinstance(body.input, str):
-        messages = [Message("user", body.input)]
+    own = [MessageItem("user", body.input)] if isinstance(body.input, str) else body.input
+    messages = _messages([*before, *own])
     if body.instructions:
         messages.insert(0, Message("system", body.instructions))
     return Request(
@@ -399,7 +451,7 @@ def _check_part(where: str, part: Any) -> None:
             pass
 
 
-def _check(body: ResponsesBody) -> None:
+def _check(body: ResponsesBody, before: Sequence[Item]) -> None:
     """What the types do not say. Raises Refused naming the parameter."""
     chosen = body.tool_choice
     tools = [tool.name for tool in body.tools or ()]
@@ -412,19 +464,14 @@ def _check(body: ResponsesBody) -> None:
             check_tools(tools, [tool.name for tool in allowed], where="tool_choice.tools")
         case _:
             check_tools(tools, [], where="tools")
-    if body.stream and "logprobs" in _extra(body):
-        said = "log-probabilities come with whole answers only: leave them or `stream` out"
-        param = "top_logprobs" if body.top_logprobs else "include"
-        raise Refused(400, said, param=param, code="unsupported_value")
-    if not isinstance(body.input, str):
-        _check_calls(body.input)
+    _check_calls(before, [] if isinstance(body.input, str) else body.input)
 
 
-def _check_calls(items: Sequence[Item]) -> None:
+def _check_calls(before: Sequence[Item], items: Sequence[Item]) -> None:
     """Every call has its output after it, and every output its call."""
     calls: dict[str, str] = {}
-    for number, item in enumerate(items):
-        where = f"input[{number}].call_id"
+    for number, item in enumerate((*before, *items), start=-len(before)):
+        where = f"input[{number}].call_id" if number >= 0 else "previous_response_id"
         match item:
             case FunctionCallItem(called):
                 if called in calls:
