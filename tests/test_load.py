@@ -25,9 +25,9 @@ from mixtura.models.openai import OpenAI
 from mixtura.models.retrying import Retrying
 from mixtura.record import begun, record
 from mixtura.run_book import RunBook
-from mixtura.store_writer import StoreWriter
 from mixtura.similarity import sentences
 from mixtura.store import DayBook, Store
+from mixtura.store_writer import StoreWriter
 from mixtura.streaming import Recorder
 from mixtura.thoughts import Splitter
 from mixtura.turns import Turns
