@@ -19,7 +19,7 @@ async def one_response(service: Service, request: Request) -> Response:
     if request.method == "DELETE":
         await service.responses.delete(name, client)
         return json_response({"id": name, "object": "response", "deleted": True})
-    if request.query_params.get("stream", "false").lower() == "true":
+    if request.query_params.get("stream", "false") != "false":
         said = "a stored response is whole: leave `stream` out"
         raise Refused(400, said, param="stream", code="unsupported_parameter")
     return json_response(await service.responses.response(name, client))
