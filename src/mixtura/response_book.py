@@ -115,11 +115,26 @@ class ResponseBook:
     def get(self, id: str, who: str) -> Record | None:  # noqa: A002
         """The response of that id, if it is *who*'s. Raises StoreError."""
         with self._store.transaction() as db:
-            row = db.execute(
-                "SELECT previous, size, body FROM responses WHERE id = ? AND who = ? AND used >= ?",
-                (id, who, self._oldest()),
-            ).fetchone()
+            row = self._row(db, id, who)
         return None if row is None else _unpacked(self._store, id, *row)
+
+    def find(self, ids: Collection[str], who: str, most: int) -> dict[str, Record]:
+        """
+        Those of the responses that are there and *who*'s, by id; they count as used now.
+
+        *most*: bytes that they may have as JSON. Raises TooLongError, StoreError.
+        """
+        rows: list[tuple[str, str | None, int, bytes]] = []
+        with self._store.transaction() as db:
+            for name in ids:
+                if (row := self._row(db, name, who)) is None:
+                    continue
+                most -= row[1]
+                if most < 0:
+                    raise TooLongError
+                rows.append((name, *row))
+            self._touch(db, [row[0] for row in rows])
+        return {row[0]: _unpacked(self._store, *row) for row in rows}
 
     def conversation(self, id: str, who: str, most: int) -> list[Record]:  # noqa: A002
         """
@@ -132,11 +147,7 @@ class ResponseBook:
         wanted: str | None = id
         with self._store.transaction() as db:
             while wanted is not None:
-                row = db.execute(
-                    "SELECT previous, size, body FROM responses"
-                    " WHERE id = ? AND who = ? AND used >= ?",
-                    (wanted, who, self._oldest()),
-                ).fetchone()
+                row = self._row(db, wanted, who)
                 if row is None or wanted in seen:
                     raise LostError(wanted)
                 most -= row[1]
@@ -145,10 +156,7 @@ class ResponseBook:
                 seen.add(wanted)
                 rows.append((wanted, *row))
                 wanted = row[0]
-            now = self._store.now()
-            db.executemany(
-                "UPDATE responses SET used = ? WHERE id = ?", [(now, name) for name in seen]
-            )
+            self._touch(db, seen)
         return [_unpacked(self._store, *row) for row in reversed(rows)]
 
     def delete(self, id: str, who: str) -> bool:  # noqa: A002
@@ -160,9 +168,16 @@ class ResponseBook:
     def close(self) -> None:
         self._store.close()
 
-    def _oldest(self) -> float:
-        """What was last used before this moment is no longer there."""
-        return self._store.now() - self._age
+    def _row(self, db: sqlite3.Connection, id: str, who: str) -> Any:  # noqa: A002
+        """What comes before it, its size and its body; None where it is not there, or too old."""
+        return db.execute(
+            "SELECT previous, size, body FROM responses WHERE id = ? AND who = ? AND used >= ?",
+            (id, who, self._store.now() - self._age),
+        ).fetchone()
+
+    def _touch(self, db: sqlite3.Connection, ids: Collection[str]) -> None:
+        now = self._store.now()
+        db.executemany("UPDATE responses SET used = ? WHERE id = ?", [(now, id_) for id_ in ids])
 
 
 def _trim(db: sqlite3.Connection, most: int) -> None:

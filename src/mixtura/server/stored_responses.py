@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from mixtura.apart import LARGE, apart
 from mixtura.errors import MixturaError
@@ -79,7 +79,7 @@ class StoredResponses:
         if wanted.previous is not None:
             for record in await self._conversation(wanted.previous, client):
                 context += [*record["items"], *record["response"]["output"]]
-        items = {id_: await self._item(id_, client) for id_ in dict.fromkeys(wanted.items)}
+        items = await self._items(wanted.items, client) if wanted.items else {}
         return await apart(LARGE, wanted.read, Found(context, items))
 
     async def _conversation(self, id: str, client: Client) -> list[Record]:  # noqa: A002
@@ -95,22 +95,32 @@ class StoredResponses:
             said += " Send the whole conversation as `input`."
             raise Refused(400, said, param=param, code="previous_response_not_found") from None
         except TooLongError:
-            said = f"the conversation before it is larger than {self._most / 1024**2:g} MB"
-            raise Refused(400, said, param=param, code="context_length_exceeded") from None
+            raise self._too_long(param) from None
 
-    async def _item(self, id: str, client: Client) -> Json:  # noqa: A002
-        """An item that was handed out, or that came with a call that was stored."""
-        found = _OF_RESPONSE.match(id)
-        record = await self._record(f"resp_{found[1]}", client) if found else None
-        rows = [*record["items"], *record["response"]["output"]] if record else ()
-        for item in rows:
-            if item.get("id") == id:
-                return item
-        said = (
-            f"Item with id '{id}' not found. Items are not kept when `store` is false, when they"
-            " are deleted or too old: send the item itself."
-        )
-        raise Refused(404, said, param="input", code="item_not_found")
+    async def _items(self, ids: Sequence[str], client: Client) -> dict[str, Json]:
+        """Items that were handed out, or that came with calls that were stored, by their ids."""
+        numbers = dict.fromkeys(found[1] for id_ in ids if (found := _OF_RESPONSE.match(id_)))
+        wanted = [f"resp_{number}" for number in numbers]
+        try:
+            records = await self._looked_up(
+                partial(self._book.find, wanted, self._who(client), self._most),
+                lambda found: len(found) == len(wanted),
+            )
+        except TooLongError:
+            raise self._too_long("input") from None
+        rows = [i for r in records.values() for i in (*r["items"], *r["response"]["output"])]
+        items = {item["id"]: item for item in rows if "id" in item}
+        if missing := [id_ for id_ in ids if id_ not in items]:
+            said = (
+                f"Item with id '{missing[0]}' not found. Items are not kept when `store` is false,"
+                " when they are deleted or too old: send the item itself."
+            )
+            raise Refused(404, said, param="input", code="item_not_found")
+        return {id_: items[id_] for id_ in ids}
+
+    def _too_long(self, param: str) -> Refused:
+        said = f"`{param}`: what it stands for is larger than {self._most / 1024**2:g} MB"
+        return Refused(400, said, param=param, code="context_length_exceeded")
 
     # ---- once it is answered
 
@@ -164,20 +174,24 @@ class StoredResponses:
     async def _record(self, id: str, client: Client) -> Record | None:  # noqa: A002
         return await self._looked_up(partial(self._book.get, id, self._who(client)))
 
-    async def _looked_up(self, look: Callable[[], T]) -> T:
-        """What *look* finds once all is written that was answered. Raises Refused."""
+    async def _looked_up(self, look: Callable[[], T], whole: Callable[[T], bool] = bool) -> T:
+        """
+        What *look* finds; if that is not the *whole* of it, once more when all is written that was
+        answered before. Raises Refused, and what *look* raises.
+        """
         with _told():
-            written = not self.writer.waiting or await to_thread(self.writer.flush, A_MOMENT)
+            pending = self.writer.waiting
             try:
                 found = await to_thread(look)
+                if whole(found) or not pending:
+                    return found
             except LostError:
-                if written:
+                if not pending:
                     raise
-                found = None
-        if not found and not written:
-            said = "responses are being written: ask again in a moment"
-            raise Refused(503, said, kind="api_error", code="store_unavailable", retry_after=1)
-        return cast("T", found)
+            if await to_thread(self.writer.flush, A_MOMENT):
+                return await to_thread(look)
+        said = "responses are being written: ask again in a moment"
+        raise Refused(503, said, kind="api_error", code="store_unavailable", retry_after=1)
 
     def _who(self, client: Client) -> str:
         return client.name if self._locked else ""

@@ -22,27 +22,30 @@ UNBOUND = 2**31 - 1
 
 async def count_messages(service: Service, request: HttpRequest) -> Response:
     """``POST /v1/messages/count_tokens``: a body of messages, of which no answer is made."""
-    raw = await _body(service, request)
-    tokens = await _counted(service, request, messages_asked.from_data(raw | _UNANSWERED))
+    raw, size = await _body(service, request)
+    read = await apart(size, messages_asked.from_data, raw | _UNANSWERED)
+    tokens = await _counted(service, request, read)
     return json_response({"input_tokens": tokens})
 
 
 async def count_responses(service: Service, request: HttpRequest) -> Response:
     """``POST /v1/responses/input_tokens``: a body of responses, all of it optional."""
-    raw = await _body(service, request)
+    raw, size = await _body(service, request)
     given = {name: value for name, value in raw.items() if value is not None}
     body = {"model": DEFAULT, "input": ""} | given | {"stream": False, "store": False}
-    tokens = await _counted(service, request, responses_asked.from_data(body))
+    read = await apart(size, responses_asked.from_data, body)
+    tokens = await _counted(service, request, read)
     return json_response({"object": "response.input_tokens", "input_tokens": tokens})
 
 
 _UNANSWERED = {"max_tokens": UNBOUND, "stream": False}
 
 
-async def _body(service: Service, request: HttpRequest) -> dict[str, Any]:
+async def _body(service: Service, request: HttpRequest) -> tuple[dict[str, Any], int]:
+    """What was sent, and its bytes."""
     service.doors.client(request.scope).admit()
     body = await received(request.scope, request.receive, service)
-    return await apart(len(body), decoded, body)
+    return await apart(len(body), decoded, body), len(body)
 
 
 async def _counted(service: Service, request: HttpRequest, read: Call | Referring) -> int:
