@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from mixtura import Message, Mixture, Request, ToolCall, ask
 from mixtura.budget import AROUND_A_DRAFT, AROUND_DRAFTS, LONGEST_ANSWER
+from mixtura.model import learn_window
 from mixtura.model_lists import listed_models
 from mixtura.models.fake import Scripted, echo
 from mixtura.models.openai import OpenAI
@@ -23,7 +24,7 @@ from mixtura.prompts import room
 from mixtura.roles import Aggregator, Layer, Proposer
 from mixtura.server.truncation import truncated
 from mixtura.types import Sampling
-from mixtura.windows import conversation_window, learn_window
+from mixtura.windows import conversation_window
 from tests.serving import serving
 from tests.upstream import Script, running
 
@@ -104,11 +105,17 @@ def test_a_mixture_takes_what_its_smallest_member_does_less_the_drafts_that_are_
 def test_a_size_that_an_endpoint_tells_is_learned_where_none_was_known():
     model = OpenAI("m", "http://127.0.0.1:9/v1")
     wrapped = Retrying(model, attempts=2)
-    learn_window(wrapped, 8192)
+    assert conversation_window(wrapped) is None
     learn_window(wrapped, 4)
-    learn_window(Mixture.of([wrapped], wrapped), 4)
+    learn_window(wrapped, 8192)  # a later list
 
-    assert (model.window, conversation_window(wrapped)) == (8192, 8192)
+    team = Mixture.of([echo("a")], wrapped)
+    assert conversation_window(wrapped) == 8192
+    assert conversation_window(team) == 8192 - min(4096, AROUND_DRAFTS + 64 + LONGEST_ANSWER)
+    known = OpenAI("m", "http://127.0.0.1:9/v1", window=100)
+    learn_window(known, 8192)
+    assert conversation_window(known) == 100
+    assert conversation_window(OpenAI("m", "http://127.0.0.1:9/v1")) is None
 
 
 # ---- over HTTP

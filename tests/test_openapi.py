@@ -36,7 +36,7 @@ def tried(tmp_path, more, *options, examples):
 
 
 def test_schemathesis_finds_nothing(tmp_path):
-    tried(tmp_path, "", examples=16)
+    tried(tmp_path, "", examples=12)
 
 
 @pytest.mark.soak

@@ -129,12 +129,16 @@ class Config:
             megabytes=self._runs.megabytes,
             hidden=self.redactor,
         )
-        stored = self.serve.responses
-        self.responses = ResponseBook(
+        self.responses = self._response_book(keep)
+
+    def _response_book(self, keep: bool | None) -> ResponseBook:
+        """Where the server keeps responses; *keep* False: nothing at all is to be kept."""
+        table = self.serve.responses
+        return ResponseBook(
             Store(self._store_path, patience=5.0),
-            keep=self.runs.keeps if stored.keep is None or keep is False else stored.keep,
-            days=stored.days,
-            megabytes=stored.megabytes,
+            keep=self.runs.keeps if table.keep is None or keep is False else table.keep,
+            days=table.days,
+            megabytes=table.megabytes,
             hidden=self.redactor,
         )
 

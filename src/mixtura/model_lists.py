@@ -11,10 +11,9 @@ from typing import Any, NamedTuple, cast
 from mixtura.address import under
 from mixtura.config import Config
 from mixtura.errors import ConfigError, ModelError
-from mixtura.model import window
+from mixtura.model import learn_window, window
 from mixtura.redaction import in_use
 from mixtura.upstream import fetched
-from mixtura.windows import learn_window
 from mixtura.workshop import Endpoint
 
 SECONDS = 5.0
@@ -103,6 +102,8 @@ class ModelLists:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._answers: dict[tuple[str, str], _Answer] = {}
+        self._listed: set[str] = set()
+        """Models whose size is known from a list only, which may change."""
         self._asking: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     async def learn(self, names: Iterable[str], *, patience: float) -> None:
@@ -118,6 +119,7 @@ class ModelLists:
             listed = self.listed(name)
             if listed is not None and listed.window is not None:
                 learn_window(self._config.model(name), listed.window)
+                self._listed.add(name)
 
     def listed(self, name: str) -> ListedModel | None:
         """What is known by now of how an endpoint lists a model."""
@@ -152,7 +154,7 @@ class ModelLists:
         if self._config.place(name) is None:
             return False
         try:
-            return window(self._config.model(name)) is None
+            return name in self._listed or window(self._config.model(name)) is None
         except ConfigError:
             return False
 

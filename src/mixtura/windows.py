@@ -1,4 +1,4 @@
-"""Context sizes: of a model, learned where it was not known, and what drafts leave of it."""
+"""How long a conversation may be: the context sizes of models, and what drafts leave of them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,6 @@ from mixtura.budget import AROUND_A_DRAFT, AROUND_DRAFTS, LONGEST_ANSWER
 from mixtura.model import Model, unwrapped, window
 from mixtura.prompts import tokens
 from mixtura.roles import Composite, Planned
-
-
-def learn_window(model: Model, size: int) -> None:
-    """
-    Note that *model* takes in *size* tokens, as its endpoint says. What its configuration or its
-    name says, and what was learned before, stays.
-    """
-    inner = unwrapped(model)
-    if window(inner) is None and hasattr(inner, "window") and not isinstance(inner, Composite):
-        inner.window = size  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def conversation_window(model: Model) -> int | None:
