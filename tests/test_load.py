@@ -25,9 +25,9 @@ from mixtura.models.openai import OpenAI
 from mixtura.models.retrying import Retrying
 from mixtura.record import begun, record
 from mixtura.run_book import RunBook
-from mixtura.run_writer import RunWriter
 from mixtura.similarity import sentences
 from mixtura.store import DayBook, Store
+from mixtura.store_writer import StoreWriter
 from mixtura.streaming import Recorder
 from mixtura.thoughts import Splitter
 from mixtura.turns import Turns
@@ -402,7 +402,7 @@ def test_runs_that_wait_are_bounded_in_number_and_bytes_and_what_is_dropped_is_c
 
     done = trace()
     book = RunBook(Store(tmp_path / "s.sqlite"))
-    writer = RunWriter(book, most_runs=10, most_bytes=1000, pause=0.0)
+    writer = StoreWriter(book, most_records=10, most_bytes=1000, pause=0.0)
     assert writer.end("20260101-00000000", 0, made("20260101-00000000"))
     assert holding.wait(20)
     taken = [writer.end(f"20260101-{i:08}", 150, made(f"20260101-{i:08}")) for i in range(1, 101)]
@@ -422,7 +422,7 @@ def test_runs_that_come_together_are_one_transaction(tmp_path):
     with store.transaction() as db:
         db.set_trace_callback(lambda said: commits.append(said) if said == "COMMIT" else None)
     commits.clear()
-    writer = RunWriter(book, pause=30.0)
+    writer = StoreWriter(book, pause=30.0)
     writer._last = time.monotonic()
     for i in range(50):
         name = f"20260101-{i:08}"

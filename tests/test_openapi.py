@@ -32,11 +32,11 @@ def tried(tmp_path, more, *options, examples):
                 list(map(str, command)), cwd=tmp_path, capture_output=True, text=True, check=False
             )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr
-    assert "Tested: 12" in done.stdout
+    assert "Tested: 18" in done.stdout
 
 
 def test_schemathesis_finds_nothing(tmp_path):
-    tried(tmp_path, "", examples=8)
+    tried(tmp_path, "", examples=5)
 
 
 @pytest.mark.soak
@@ -45,4 +45,4 @@ def test_schemathesis_finds_nothing_in_many_examples(tmp_path):
 
 
 def test_schemathesis_finds_nothing_where_keys_are_needed(tmp_path):
-    tried(tmp_path, LOCK, "-H", "Authorization: Bearer secret", examples=4)
+    tried(tmp_path, LOCK, "-H", "Authorization: Bearer secret", examples=2)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -18,6 +18,7 @@ from mixtura.credentials import looks_like_key, of_settings, of_url
 from mixtura.errors import ConfigError
 from mixtura.folders import find, models_folder, state_folder
 from mixtura.mixture import Mixture
+from mixtura.mixture_tables import Path_, check_quorum, read_plan, with_auto
 from mixtura.model import Model
 from mixtura.models.budgeted import Budgeted
 from mixtura.models.deadlined import Deadlined, hurried
@@ -34,15 +35,14 @@ from mixtura.plan import (
     Seated,
     automatic,
     check_name,
-    counted,
     seated,
     written,
 )
 from mixtura.price import FREE, Price
-from mixtura.prompts import BY_NAME, Synthesis, template
 from mixtura.quantities import DOLLARS, POSITIVE_SECONDS
 from mixtura.record import secret_values
 from mixtura.redaction import Redactor, remember
+from mixtura.response_book import ResponseBook
 from mixtura.roles import Composite, Layer, Proposer
 from mixtura.run_book import RunBook
 from mixtura.schema import (
@@ -51,14 +51,13 @@ from mixtura.schema import (
     File,
     MixtureTable,
     ModelTable,
-    ProposerTable,
     RunsTable,
     ServeTable,
 )
 from mixtura.store import DAY, AnswerCache, DayBook, Store
 from mixtura.turns import Turns
 from mixtura.types import Usage
-from mixtura.workshop import Workshop, check, ollama_models
+from mixtura.workshop import Endpoint, Workshop, check, ollama_models
 
 __all__ = [
     "EMBEDDED", "Auto", "Config", "Plan", "Seated", "automatic", "find", "load", "models_folder",
@@ -71,9 +70,17 @@ PRESETS = "the presets"
 """What errors call the mixtures that come with the package."""
 
 
-Path_ = tuple[toml.Key, ...]
 Member = Callable[[Plan, Path_, str], Model]
 """Makes the model that sits at a place of a plan."""
+
+
+class Place(NamedTuple):
+    """Where a hosted model is served, and as what."""
+
+    endpoint: Endpoint
+    model: str
+    """What the endpoint calls it."""
+    headers: Mapping[str, str] = {}
 
 
 class Config:
@@ -122,6 +129,18 @@ class Config:
             megabytes=self._runs.megabytes,
             hidden=self.redactor,
         )
+        self.responses = self._response_book(keep)
+
+    def _response_book(self, keep: bool | None) -> ResponseBook:
+        """Where the server keeps responses; *keep* False: nothing at all is to be kept."""
+        table = self.serve.responses
+        return ResponseBook(
+            Store(self._store_path, patience=5.0),
+            keep=self.runs.keeps if table.keep is None or keep is False else table.keep,
+            days=table.days,
+            megabytes=table.megabytes,
+            hidden=self.redactor,
+        )
 
     def _read(self, document: toml.Document) -> None:
         """One file over what was read before: its names take the place of the same names."""
@@ -142,7 +161,7 @@ class Config:
             with _told_where(document, "mixtures", name):
                 check_name(name)
             self._models.pop(name, None)
-            self._plans[name] = _plan(name, table, document)
+            self._plans[name] = read_plan(name, table, document)
         for name in whole.mixtures:
             self._check(self._plans[name])
         self._cache = whole.cache or self._cache
@@ -295,14 +314,14 @@ class Config:
         if not plan.members() & {AUTO, AUTO_TEAM}:
             return plan
         auto = self.auto()
-        layers = tuple(_with_auto(layer, auto) for layer in plan.layers)
+        layers = tuple(with_auto(layer, auto) for layer in plan.layers)
         aggregator = auto.aggregator if plan.aggregator == AUTO else plan.aggregator
         fallbacks = tuple(auto.aggregator if n == AUTO else n for n in plan.fallbacks)
         answer = plan.answer.over(auto.answer) if plan.aggregator == AUTO else plan.answer
         filled = replace(
             plan, layers=layers, aggregator=aggregator, fallbacks=fallbacks, answer=answer
         )
-        _check_quorum(filled)
+        check_quorum(filled)
         return filled
 
     def calls(self, plan: Plan) -> int:
@@ -468,6 +487,20 @@ class Config:
                 self._building.remove(name)
             return self._workshop.hosted(name, table, other)
 
+    def place(self, name: str) -> Place | None:
+        """Where a model by name is served over HTTP; None where it is not, or no key is there."""
+        table = self._models[name][1] if name in self._models else None
+        if table is None and (found := catalog.split(name)):
+            table = ModelTable(provider=found[0], model=found[1])
+        hosted = table is not None and (table.provider is not None or table.base_url is not None)
+        if table is None or not hosted or catalog.bridged(table.provider):
+            return None
+        try:
+            endpoint = self._workshop.endpoint(table)
+        except ConfigError:
+            return None
+        return Place(endpoint, endpoint.called(table.model or ""), table.headers)
+
     def price(self, name: str, usage: Usage) -> float | None:
         """Dollars for *usage* of the model called *name*; None where no one knows."""
         if name in self._models:
@@ -530,86 +563,6 @@ _HOW_TO_NAME = (
     "A model goes by its own name, as `provider/model`, such as openai/gpt-5.4, or by the path of a"
     " .gguf file."
 )
-
-
-def _plan(name: str, table: MixtureTable, document: toml.Document) -> Plan:
-    path = ["mixtures", name]
-    for number, layer in enumerate(table.layers):
-        if not layer:
-            problem = f"layer {number + 1} is empty: a layer is a list of model names"
-            raise document.error([*path, "layers", number], f"mixtures.{name}: {problem}")
-    pattern, last, answer = patterned.ending(name, table, document)
-    plan = Plan(
-        name,
-        tuple(
-            tuple(_seat(member, ("layers", i, j), document, path) for j, member in enumerate(row))
-            for i, row in enumerate(table.layers)
-        ),
-        last,
-        tuple(table.fallbacks),
-        table.quorum,
-        table.patience,
-        table.deadline,
-        _synthesis(name, table.synthesis, document),
-        table.sampling.words(),
-        answer,
-        document,
-        pattern,
-    )
-    if AUTO_TEAM not in plan.members():
-        _check_quorum(plan)
-    return plan
-
-
-def _check_quorum(plan: Plan) -> None:
-    sizes = [sum(seat.samples for seat in layer) for layer in plan.layers]
-    smallest = min(sizes, default=plan.quorum)
-    if not 1 <= plan.quorum <= smallest:
-        said = f"quorum: {plan.quorum} does not fit a layer of {smallest}: 1 to {smallest} would"
-        raise plan.error(["quorum"], said)
-
-
-def _seat(
-    member: str | ProposerTable, at: Path_, document: toml.Document, path: Sequence[str]
-) -> Seated:
-    try:
-        if isinstance(member, str):
-            return replace(seated(member), path=at)
-        counted(member.samples)
-    except ConfigError as error:
-        raise document.error([*path, *at], f"layers: {error}") from None
-    sampling = member.sampling.words()
-    return Seated(member.model, member.samples, member.persona, sampling, (*at, "model"))
-
-
-def _synthesis(name: str, value: str, document: toml.Document) -> Synthesis:
-    """A layout by name, or a text file of one's own beside the configuration."""
-    if value in BY_NAME:
-        return BY_NAME[value]
-    path = ["mixtures", name, "synthesis"]
-    file = Path(document.source).parent / value
-    if not file.is_file():
-        names = ", ".join(f"'{known}'" for known in BY_NAME)
-        raise document.error(
-            path, f"synthesis: '{value}' is neither {names} nor the path of a text file"
-        )
-    try:
-        return template(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise document.error(path, f"synthesis: {file}: {error}") from None
-
-
-def _with_auto(layer: Sequence[Seated], auto: Auto) -> tuple[Seated, ...]:
-    seats: list[Seated] = []
-    for seat in layer:
-        if seat.model == AUTO_TEAM:
-            seats.extend(auto.team)
-        elif seat.model == AUTO:
-            drafts = seat.sampling.over(auto.team[0].sampling)
-            seats.append(Seated(auto.aggregator, seat.samples, seat.persona, drafts))
-        else:
-            seats.append(seat)
-    return tuple(seats)
 
 
 def load(

@@ -1,6 +1,7 @@
 """The one seam: anything that can complete a request is a Model."""
 
 from typing import Protocol, runtime_checkable
+from weakref import ref
 
 from mixtura.events import Emit
 from mixtura.types import Completion, Request
@@ -59,8 +60,23 @@ def unwrapped(model: Model) -> Model:
 
 
 def window(model: Model) -> int | None:
-    """Tokens that *model* takes in, prompt and answer; None where it does not say."""
-    return getattr(model, "window", None)
+    """Tokens that *model* takes in, prompt and answer; None where no one says."""
+    own: int | None = getattr(model, "window", None)
+    return own if own is not None else _LISTED.get(id(model), (None, None))[1]
+
+
+def learn_window(model: Model, size: int) -> None:
+    """
+    Note that *model* takes in *size* tokens, as its endpoint lists it. What it says itself, by its
+    configuration, its name or what it was refused, counts before that; a later list replaces it.
+    """
+    inner = unwrapped(model)
+    key = id(inner)
+    _LISTED[key] = (ref(inner, lambda _: _LISTED.pop(key, None)), size)
+
+
+_LISTED: dict[int, tuple[object, int | None]] = {}
+"""What endpoints list, by model, for as long as that is there."""
 
 
 def sees(model: Model) -> bool | None:

@@ -165,6 +165,15 @@ class KeyTable(msgspec.Struct, forbid_unknown_fields=True):
     day_tokens: AtLeastOne | None = None
 
 
+class ResponsesTable(msgspec.Struct, forbid_unknown_fields=True):
+    """Responses kept, so that a later call can refer to them."""
+
+    keep: bool | None = None
+    """Whether that is done; None: where runs are kept."""
+    days: Size = 30.0
+    megabytes: Size = 512.0
+
+
 class ServeTable(msgspec.Struct, forbid_unknown_fields=True):
     """The server: where it listens, who may come in, how much it takes on."""
 
@@ -175,6 +184,7 @@ class ServeTable(msgspec.Struct, forbid_unknown_fields=True):
     keys: dict[str, KeyTable] = {}
     side: str | None = None
     consult: Literal["turn", "always"] = "turn"
+    responses: ResponsesTable = msgspec.field(default_factory=ResponsesTable)
     at_once: AtLeastOne = 512
     most_calls: AtLeastOne = 256
     waiting: Annotated[int, msgspec.Meta(ge=0)] = 1024

@@ -1,4 +1,4 @@
-"""SQLite: cached answers, what was spent. Processes may share one file."""
+"""SQLite: cached answers, what was spent, runs, responses. Processes may share one file."""
 
 from __future__ import annotations
 
@@ -51,6 +51,13 @@ MIGRATIONS = (
     ALTER TABLE held ADD COLUMN spent REAL NOT NULL DEFAULT 0;
     ALTER TABLE held ADD COLUMN spent_tokens INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE runs ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+    """,
+    """
+    CREATE TABLE responses (
+      id TEXT PRIMARY KEY, who TEXT NOT NULL, previous TEXT, used REAL NOT NULL,
+      size INTEGER NOT NULL, body BLOB NOT NULL
+    );
+    CREATE INDEX responses_by_use ON responses (used);
     """,
 )
 """Each step brings a file from its number to the next; never edited, only added to."""

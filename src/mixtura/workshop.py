@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from mixtura import catalog, hub, toml
+from mixtura import catalog, gguf, hub, toml
 from mixtura.credentials import looks_like_key
 from mixtura.errors import ConfigError
 from mixtura.model import Model
@@ -35,6 +35,10 @@ class Endpoint(NamedTuple):
     """What stands before the names of its models."""
     dialect: Literal["openai", "anthropic"] = "openai"
     key_header: str | None = None
+
+    def called(self, model: str) -> str:
+        """What is served there as *model*."""
+        return model if "/" in model else self.prefix + model
 
     def headers(self) -> dict[str, str]:
         """What lets a request in that is not a model's."""
@@ -79,7 +83,7 @@ class Workshop:
             name=name,
             context=table.context,
             threads=table.threads,
-            window=table.window or (min(known.context, table.context) if known else None),
+            window=table.window or _local_window(path, known, table.context),
             load_limit=table.timeouts.seconds("load"),
             progress=table.timeouts.seconds("progress"),
         )
@@ -91,8 +95,7 @@ class Workshop:
         """A model at an endpoint; *elsewhere* is where its second copies go."""
         place = self.endpoint(table)
         base_url = place.base_url
-        called = table.model or ""
-        upstream = called if "/" in called else place.prefix + called
+        upstream = place.called(table.model or "")
         model = _served(name, upstream, place, table, self._redactor)
         key = place.key.reveal() if place.key else None
         model = self._limited(Metered(model), table, (base_url.rstrip("/"), key))
@@ -174,6 +177,17 @@ class Workshop:
             said = f"the key in {variable} holds a character that no key has (a line end?)"
             raise ConfigError(said, key="api_key_env")
         return Secret(value)
+
+
+def _local_window(path: Path, known: hub.KnownModel | None, context: int) -> int | None:
+    """Tokens of one conversation with a file: its model's own, as far as there is room for them."""
+    if known is not None:
+        return min(known.context, context)
+    try:
+        trained = gguf.read_header(path).of_architecture("context_length")
+    except ConfigError:  # what is wrong with the file is told when it is loaded
+        return None
+    return min(trained, context) if isinstance(trained, int) and trained > 0 else None
 
 
 def _served(

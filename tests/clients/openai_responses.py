@@ -57,9 +57,29 @@ picture = {
 seen = [{"role": "user", "content": [{"type": "input_text", "text": "What is it?"}, picture]}]
 assert client.responses.create(model="default", input=seen).output_text == text
 
+later = client.responses.create(
+    model="default", input="And at dusk?", previous_response_id=answer.id
+)
+assert (later.store, later.previous_response_id) == (True, answer.id)
+assert client.responses.retrieve(later.id).output_text == text
+items = list(client.responses.input_items.list(later.id, order="asc"))
+assert [item.type for item in items] == ["message"] * 3
+referring = [
+    {"type": "item_reference", "id": answer.output[0].id},
+    {"role": "user", "content": "?"},
+]
+assert client.responses.create(model="default", input=referring).output_text == text
+assert client.responses.input_tokens.count(model="default", input="Why?").input_tokens > 0
+client.responses.delete(answer.id)
+try:
+    client.responses.retrieve(answer.id)
+except openai.NotFoundError:
+    pass
+else:
+    raise AssertionError("it was deleted and is still there")
 try:
     client.responses.create(model="default", input="x", previous_response_id="resp_1")
 except openai.BadRequestError as error:
-    assert error.param == "previous_response_id", error
+    assert error.code == "previous_response_not_found", error
 else:
-    raise AssertionError("it has no memory and answered")
+    raise AssertionError("there is no such response and it answered")

@@ -85,7 +85,7 @@ def cap_options(function: F) -> F:
 
 def keep_option(function: F) -> F:
     """``--keep/--no-keep`` for a command whose runs are recorded."""
-    said = "Record the run for `mixtura runs`, or do not."
+    said = "Record runs for `mixtura runs`, and a server's responses, or do not."
     return click.option("--keep/--no-keep", default=None, help=said)(function)
 
 
@@ -93,6 +93,7 @@ def read_config(file: str | None, *, cache: bool | None = None, keep: bool | Non
     """The configuration as this process sees it: its folder, its environment."""
     config = load(file, environ=os.environ, folder=Path.cwd(), cache=cache, keep=keep)
     config.runs.notice = _warn
+    config.responses.notice = _warn
     return config
 
 

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 import click
@@ -16,18 +16,17 @@ import msgspec
 
 from mixtura import catalog, cli, hub
 from mixtura import config as configuration
-from mixtura.address import under
 from mixtura.cli.common import cap_options, config_option, read_config
 from mixtura.config import Config
 from mixtura.credentials import mask_keys
 from mixtura.errors import ConfigError, MixturaError, ModelError
 from mixtura.events import Event, Token
 from mixtura.model import Model
+from mixtura.model_lists import fetch_list
 from mixtura.redaction import Redactor, in_use
 from mixtura.schema import ModelTable
 from mixtura.text import visible
 from mixtura.types import Request, Sampling, ask
-from mixtura.upstream import fetched
 from mixtura.workshop import Endpoint, Workshop
 
 if TYPE_CHECKING:
@@ -52,10 +51,6 @@ class Answer(msgspec.Struct):
     """What it lists; None where it gives no list."""
     seconds: float | None = None
     error: str | None = None
-
-
-class _Listed(msgspec.Struct):
-    id: str
 
 
 class Call(msgspec.Struct):
@@ -174,32 +169,20 @@ def _places(config: Config) -> Mapping[str, Endpoint]:
 
 
 async def _listed(name: str, place: Endpoint, redactor: Redactor) -> Answer:
-    url = under(place.base_url, "/models")
-    if place.dialect == "anthropic":
-        url += "?limit=1000"
     host = urlsplit(place.base_url).hostname or ""
     seconds = NEARBY if host in ("localhost", "127.0.0.1", "::1") else FAR
     answer = Answer(name, place.base_url, False)
     began = time.perf_counter()
     try:
         with in_use(redactor):
-            found = await fetched(url, headers=place.headers(), seconds=seconds)
+            found = await fetch_list(place, seconds=seconds)
     except ModelError as error:
         answer.error = str(error)
         return answer
     answer.answers = True
-    answer.models = _names(found)
+    answer.models = None if found is None else [model.id for model in found]
     answer.seconds = round(time.perf_counter() - began, 3)
     return answer
-
-
-def _names(found: Any) -> list[str] | None:
-    """The models of a list: OpenAI's and Anthropic's, or bare as Together's."""
-    rows = found.get("data") if isinstance(found, dict) else found  # pyright: ignore
-    try:
-        return [row.id for row in msgspec.convert(rows, list[_Listed])]
-    except msgspec.ValidationError:
-        return None
 
 
 async def _called(config: Config, name: str, max_cost: float | None, deadline: float) -> Call:

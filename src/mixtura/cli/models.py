@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import click
 
 from mixtura import catalog, hub
 from mixtura.cli.common import config_option, console, echo_json, read_config
+from mixtura.config import Config
+from mixtura.errors import ConfigError
 from mixtura.text import one_line
+from mixtura.windows import conversation_window
 
 
 @click.command(name="models")
@@ -16,17 +21,27 @@ def command(as_json: bool, config_file: str | None) -> None:
     """List the models that are known, and which are here."""
     config = read_config(config_file)
     rows = [_local(model, config.models_folder) for model in hub.known().values()]
-    configured = list(config.configured_models())
+    configured = [*config.configured_models()]
+    sizes = {name: _context(config, name) for name in configured}
     if as_json:
         whole = {
             "local": rows,
             "groups": {name: list(members) for name, members in hub.groups().items()},
             "configured": configured,
+            "contexts": sizes,
             "providers": list(catalog.providers()),
         }
         echo_json(whole, indent=2)
         return
-    _draw(rows, configured)
+    _draw(rows, sizes)
+
+
+def _context(config: Config, name: str) -> int | None:
+    """Tokens of a conversation with a configured model; None where that is not known here."""
+    try:
+        return conversation_window(config.model(name))
+    except ConfigError:  # its key is not set, say
+        return None
 
 
 def _local(model: hub.KnownModel, folder: object) -> dict[str, object]:
@@ -45,7 +60,7 @@ def _local(model: hub.KnownModel, folder: object) -> dict[str, object]:
     }
 
 
-def _draw(rows: list[dict[str, object]], configured: list[str]) -> None:
+def _draw(rows: list[dict[str, object]], configured: Mapping[str, int | None]) -> None:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -74,6 +89,10 @@ def _draw(rows: list[dict[str, object]], configured: list[str]) -> None:
     for name, members in hub.groups().items():
         shown.print(f"To bring {len(members)}: mixtura pull {name} ({', '.join(members)})")
     if configured:
-        shown.print(f"\nConfigured: {', '.join(map(one_line, configured))}")
+        named = [
+            one_line(name) + (f" ({size:,} tokens)" if size else "")
+            for name, size in configured.items()
+        ]
+        shown.print(f"\nConfigured: {', '.join(named)}")
     shown.print(f"\nServed, as provider/model: {', '.join(catalog.providers())}")
     shown.print("The path of any .gguf file works as a name, too.")

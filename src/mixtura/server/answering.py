@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine, Mapping
-from functools import cached_property
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -22,6 +23,7 @@ from mixtura.server.encodings import TAKEN, compression, decompressed
 from mixtura.server.frames import frame
 from mixtura.server.hosted_tools import left_out_header
 from mixtura.server.service import Job, Service
+from mixtura.types import Completion, Json, Request
 from mixtura.wire import estimate
 
 T = TypeVar("T")
@@ -55,16 +57,16 @@ async def answered(service: Service, dialect: Dialect, scope: Scope, receive: Re
         client = service.doors.client(scope)
         client.admit()
         body = await received(scope, receive, service)
-        call = await apart(len(body), dialect.read, body)
-        if call.reply is not None:
-            service.chooser.choose(
-                call, client
-            )  # what a client may not use is refused all the same
+        read = await apart(len(body), dialect.read, body)
+        call = await service.responses.ready(read, client)
+        if call.reply is not None:  # what a client may not use is refused all the same
+            service.chooser.choose(call, client)
             return _reply_response(call, call.reply)
         asked = 0
         if client.counts_tokens:
-            asked = (await apart(len(body), estimate, call.request, "")).prompt_tokens
+            asked = await apart(len(body), _longest_prompt, call)
         job = service.job(call, client, tokens=asked, size=len(body))
+        await service.fit(job)
         if job.call.stream:
             return Live(service, dialect, job)
         answers = await _unless_left(service.run(job), receive)
@@ -74,6 +76,7 @@ async def answered(service: Service, dialect: Dialect, scope: Scope, receive: Re
         summary = service.summary(job)
         written = sum(len(answer.text) for answer in answers)
         whole = await apart(written, _whole, dialect, job.call, answers, about, summary)
+        _store(service, dialect, job, answers, summary)
     except Refused as refused:
         return refusal(dialect, refused, _told(service, job))
     return Response(whole, 200, _headers(job, summary), JSON)
@@ -88,6 +91,22 @@ def _reply_response(call: Call, reply: Reply) -> Response:
 
 def _whole(dialect: Dialect, *answer: Any) -> bytes:
     return msgspec.json.encode(dialect.whole(*answer))
+
+
+def _longest_prompt(call: Call) -> int:
+    """Tokens of the longest of a call's prompts."""
+    return max(estimate(request, "").prompt_tokens for request in (call.request, *call.more))
+
+
+def _store(
+    service: Service, dialect: Dialect, job: Job, answers: Sequence[Completion], summary: Json
+) -> None:
+    """Keep an answer for later calls, if that is wanted; nobody waits for it."""
+    if job.call.store is not None:
+        call = replace(job.call, request=Request(()))  # it may have a whole conversation
+        make = partial(dialect.whole, call, answers, _about(job), summary)
+        size = job.size + sum(len(answer.text) for answer in answers)
+        service.responses.keep(call, job.client, size, make, job.redactor)
 
 
 def _told(service: Service, job: Job | None) -> Mapping[str, str]:
@@ -302,7 +321,9 @@ class Live(Response):
             if rest := answer.text[self._sent[choice] :]:
                 self._frames.append(self._writer.token(choice, rest))
             self._frames.append(self._writer.finished(choice, answer))
-        self._frames.append(self._writer.closed(answers, self._service.summary(self._job)))
+        summary = self._service.summary(self._job)
+        self._frames.append(self._writer.closed(answers, summary))
+        _store(self._service, self._dialect, self._job, answers, summary)
         return None
 
     def _begin(self) -> None:

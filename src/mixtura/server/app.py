@@ -19,19 +19,24 @@ from mixtura.config import Config
 from mixtura.logs import keep_secrets_out
 from mixtura.redaction import in_use
 from mixtura.server import metrics, openapi, pages
-from mixtura.server.access import Doors
+from mixtura.server.access import Doors, header
 from mixtura.server.answering import Endpoint, json_response, refusal
 from mixtura.server.chat import Chat
 from mixtura.server.choice import DEFAULT, meant
+from mixtura.server.completions import Completions
 from mixtura.server.dialect import Dialect, Refused
 from mixtura.server.hosted_tools import LEFT_OUT
 from mixtura.server.messages import Messages
 from mixtura.server.models import listed, offered, one_listed, problem
+from mixtura.server.response_routes import input_items, one_response
 from mixtura.server.responses import Responses
 from mixtura.server.service import Service
 from mixtura.server.sites import Sites
+from mixtura.server.token_counts import count_messages, count_responses
+from mixtura.server.unserved import not_served, unserved
 
-DIALECTS: tuple[Dialect, ...] = (Chat(), Responses(), Messages())
+DIALECTS: tuple[Dialect, ...] = (Chat(), Completions(), Responses(), Messages())
+_PATHS = (*(dialect.path for dialect in DIALECTS), "/v1/models")
 NO_SOCKETS = 1008
 """What closes a WebSocket before it opens: there is none here."""
 Handler = Callable[[Service, Request], Awaitable[Response]]
@@ -60,6 +65,10 @@ def make_app(
 
     routes = [
         *(Route(d.path, Endpoint(service, d), methods=["POST"]) for d in DIALECTS),
+        at("/v1/messages/count_tokens", count_messages, "POST"),
+        at("/v1/responses/input_tokens", count_responses, "POST"),
+        at("/v1/responses/{id}", one_response, "GET", "DELETE"),
+        at("/v1/responses/{id}/input_items", input_items),
         at("/v1/models", listed),
         at("/v1/models/{name:path}", one_listed),
         at("/metrics", _metrics),
@@ -130,7 +139,7 @@ class Front:
             try:
                 self._sites.check(scope)
             except Refused as refused:
-                await refusal(_dialect(scope["path"]), refused)(scope, receive, counted)
+                await refusal(_dialect(scope), refused)(scope, receive, counted)
                 return
             await (straight or self._app)(scope, receive, counted)
 
@@ -141,7 +150,7 @@ async def _guarded(service: Service, handler: Handler, request: Request) -> Resp
         service.doors.client(request.scope)
         return await handler(service, request)
     except Refused as refused:
-        return refusal(_dialect(request.url.path), refused)
+        return refusal(_dialect(request.scope), refused)
 
 
 async def _alive(_: Request) -> Response:
@@ -160,7 +169,7 @@ async def _ready(service: Service, request: Request) -> Response:
     if not told:
         said = "the default mixture cannot answer: a request with a key for it is told why"
     refused = Refused(503, said, kind="api_error", code="model_not_ready")
-    return refusal(_dialect(request.url.path), refused)
+    return refusal(_dialect(request.scope), refused)
 
 
 async def _metrics(service: Service, request: Request) -> Response:
@@ -176,18 +185,22 @@ async def _openapi(service: Service, request: Request) -> Response:
     return json_response(openapi.document(names, locked=locked))
 
 
-def _dialect(path: str) -> Dialect:
-    """The one whose errors a path's clients understand."""
-    return next((d for d in DIALECTS if d.path == path), DIALECTS[0])
+def _dialect(scope: Scope) -> Dialect:
+    """The one whose errors the client understands."""
+    path: str = scope["path"]
+    if header(scope, b"anthropic-version"):
+        return DIALECTS[-1]
+    return next((d for d in DIALECTS if f"{path}/".startswith(f"{d.path}/")), DIALECTS[0])
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    said = {404: f"there is nothing at {request.url.path}", 405: "that is not its method"}
-    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code)
-    message = said.get(error.status_code, error.detail)
-    refused = Refused(error.status_code, message, code=code)
-    response = refusal(_dialect(request.url.path), refused)
+    path = request.url.path
+    status = 404 if error.status_code == 405 and unserved(path) else error.status_code
+    said = {404: not_served(path, _PATHS), 405: f"{request.method} is no method of {path}"}
+    code = {404: "not_found", 405: "method_not_allowed"}.get(status)
+    refused = Refused(status, said.get(status, error.detail), code=code)
+    response = refusal(_dialect(request.scope), refused)
     response.headers.update(error.headers or {})
     return response
 
@@ -195,4 +208,4 @@ async def _http_error(request: Request, error: Exception) -> Response:
 async def _bug(request: Request, _: Exception) -> Response:
     said = "something in this server is wrong: its log has the trace"
     refused = Refused(500, said, kind="server_error", code="internal_error")
-    return refusal(_dialect(request.url.path), refused)
+    return refusal(_dialect(request.scope), refused)

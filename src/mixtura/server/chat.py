@@ -152,12 +152,7 @@ class Chat:
         if parsed.top_logprobs and not parsed.logprobs:
             said = "`top_logprobs` goes with `logprobs`: true"
             raise Refused(400, said, param="top_logprobs")
-        if parsed.logprobs and parsed.stream:
-            said = (
-                "log-probabilities come with whole answers only: leave out `stream` or `logprobs`"
-            )
-            raise Refused(400, said, param="logprobs", code="unsupported_value")
-        _check_stop(stops(parsed.stop) or ())
+        check_stop(stops(parsed.stop) or ())
         offer = read_offer(raw)
         return Call(
             model=parsed.model,
@@ -190,14 +185,19 @@ class Chat:
         return ChatWriter(call, about)
 
     def refusal(self, refused: Refused) -> Mapping[str, Any]:
-        return {
-            "error": {
-                "message": refused.message,
-                "type": refused.kind,
-                "param": refused.param,
-                "code": refused.code,
-            }
+        return error_body(refused)
+
+
+def error_body(refused: Refused) -> dict[str, Any]:
+    """An error as OpenAI's APIs have it."""
+    return {
+        "error": {
+            "message": refused.message,
+            "type": refused.kind,
+            "param": refused.param,
+            "code": refused.code,
         }
+    }
 
 
 def _request(raw: Mapping[str, Any], parsed: ChatBody, offer: Offer) -> Request:
@@ -233,7 +233,7 @@ def check_called(messages: Sequence[MessageBody]) -> None:
                 raise Refused(400, said, param=param, code=code)
 
 
-def _check_stop(stop: Sequence[str]) -> None:
+def check_stop(stop: Sequence[str]) -> None:
     """Texts that an answer ends before: few."""
     if len(stop) > MOST_STOPS:
         said = f"`stop`: there are {len(stop)} texts, it can have {MOST_STOPS}"
@@ -285,11 +285,13 @@ def _choice(index: int, answer: Completion, call: Call) -> dict[str, Any]:
     return {
         "index": index,
         "message": message,
-        "logprobs": {"content": list(answer.logprobs), "refusal": None}
-        if answer.logprobs
-        else None,
+        "logprobs": _logprobs(answer),
         "finish_reason": finish_reason(answer, call),
     }
+
+
+def _logprobs(answer: Completion) -> dict[str, Any] | None:
+    return {"content": list(answer.logprobs), "refusal": None} if answer.logprobs else None
 
 
 def usage(answers: Sequence[Completion]) -> dict[str, Any]:
@@ -377,6 +379,8 @@ class ChatWriter:
             called = {"tool_calls": [{"index": i} | row for i, row in numbered]}
         if called:
             out += self._chunk(choice, called)
+        if logprobs := _logprobs(answer):  # all of them, once no secret can be among them
+            out += event_frame(self._body(choice, {"content": ""}, None, logprobs))
         self._held = self._body(choice, {}, finish_reason(answer, self._call))
         return out
 
@@ -402,7 +406,9 @@ class ChatWriter:
     def _chunk(self, choice: int, delta: Json) -> bytes:
         return event_frame(self._body(choice, delta, None))
 
-    def _body(self, choice: int, delta: Json, finish: str | None) -> dict[str, Any]:
-        row = {"index": choice, "delta": delta, "logprobs": None, "finish_reason": finish}
+    def _body(
+        self, choice: int, delta: Json, finish: str | None, logprobs: Json | None = None
+    ) -> dict[str, Any]:
+        row = {"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
         body = self._head | {"choices": [row]}
         return body | {"usage": None} if self._call.usage_in_stream else body

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
@@ -47,6 +47,17 @@ class Reply(NamedTuple):
     headers: Mapping[str, str]
 
 
+class ToStore(NamedTuple):
+    """What is stored of a call beside its answer, so that a later call can refer to it."""
+
+    items: Sequence[Json]
+    """Its own input, as items."""
+    previous: str | None
+    """The response that it goes on from."""
+    demanded: bool
+    """Its client says that it must be stored."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """What a client asked for, in our words."""
@@ -68,6 +79,38 @@ class Call:
     """What of the request reaches no model, in words."""
     reply: Reply | None = None
     """The answer, where it is known without a model."""
+    more: tuple[Request, ...] = ()
+    """Further requests of one call with several prompts; ``n`` counts the answers to all."""
+    store: ToStore | None = None
+    """Its answer is stored; None where it is not."""
+    truncate: bool = False
+    """The oldest messages may be left out where all of them do not fit."""
+
+    def asked(self, choice: int) -> Request:
+        """What one of its answers is an answer to: those to one prompt are neighbours."""
+        requests = (self.request, *self.more)
+        return requests[choice * len(requests) // self.n]
+
+
+class Found(NamedTuple):
+    """What a call refers to, looked up."""
+
+    context: Sequence[Json] = ()
+    """The items of the conversation that it goes on from."""
+    items: Mapping[str, Json] = {}
+    """Items by their ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class Referring:
+    """A call that refers to what was answered before, until that is looked up."""
+
+    previous: str | None
+    """The id of a response."""
+    items: tuple[str, ...]
+    """Ids of items."""
+    read: Callable[[Found], Call]
+    """The call. Raises Refused."""
 
 
 class Refused(Exception):  # noqa: N818 - a refusal is an answer, too
@@ -149,7 +192,7 @@ class Dialect(Protocol):
 
     path: str
 
-    def read(self, body: bytes) -> Call:
+    def read(self, body: bytes) -> Call | Referring:
         """A request's body. Raises Refused: what is wrong with it, and what would be right."""
         ...
 

@@ -251,7 +251,11 @@ UNTHREADED = "thread_unsupported_request"
 
 def read(body: bytes) -> Call:
     """Raises Refused."""
-    raw = decoded(body)
+    return from_data(decoded(body))
+
+
+def from_data(raw: dict[str, Any]) -> Call:
+    """The call that a decoded body makes. Raises Refused."""
     check_known(raw, _CANNOT)
     if raw.get("thread"):
         said = "no conversations are kept here, send the whole one: leave `thread` out"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram
 from prometheus_client import generate_latest as _written
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from mixtura.price import Pricer
-from mixtura.run_writer import RunWriter
 from mixtura.server.turnstile import Turnstile
+from mixtura.store_writer import StoreWriter
 from mixtura.trace import Trace
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -34,32 +34,42 @@ class _Crowd:
 class _Writing:
     """What waits to be kept and what was not, read when someone looks."""
 
-    def __init__(self, writer: RunWriter) -> None:
+    def __init__(self, what: str, writer: StoreWriter) -> None:
+        self._what = what
         self._writer = writer
 
     def collect(self) -> list[Metric]:
-        said = "Runs that were answered and not kept"
-        dropped = CounterMetricFamily("mixtura_runs_dropped", said, labels=["reason"])
+        what = self._what
+        said = f"{what.capitalize()}s that were answered and not kept"
+        dropped = CounterMetricFamily(f"mixtura_{what}s_dropped", said, labels=["reason"])
         for reason, number in self._writer.dropped.items():
             dropped.add_metric([reason], number)
-        runs, size = self._writer.waiting, self._writer.bytes
+        waiting, size = self._writer.waiting, self._writer.bytes
+        said = f"{what.capitalize()}s that wait to be kept"
         return [
             dropped,
-            GaugeMetricFamily("mixtura_runs_to_write", "Runs that wait to be kept", value=runs),
-            GaugeMetricFamily("mixtura_run_bytes_to_write", "Bytes of those", value=size),
+            GaugeMetricFamily(f"mixtura_{what}s_to_write", said, value=waiting),
+            GaugeMetricFamily(f"mixtura_{what}_bytes_to_write", "Bytes of those", value=size),
         ]
 
 
 class Metrics:
     """One registry of its own for each server, or for one client of it."""
 
-    def __init__(self, turnstile: Turnstile | None = None, writer: RunWriter | None = None) -> None:
-        """*turnstile*, *writer*: also tell how many run, wait and are kept, whoever they are."""
+    def __init__(
+        self,
+        turnstile: Turnstile | None = None,
+        writers: Mapping[str, StoreWriter] | None = None,
+    ) -> None:
+        """
+        *turnstile*, *writers* (by what they write): also tell how many run, wait and are kept,
+        whoever they are.
+        """
         self._registry = own = CollectorRegistry()
         if turnstile:
             own.register(_Crowd(turnstile))  # pyright: ignore[reportArgumentType]
-        if writer:
-            own.register(_Writing(writer))  # pyright: ignore[reportArgumentType]
+        for what, writer in (writers or {}).items():
+            own.register(_Writing(what, writer))  # pyright: ignore[reportArgumentType]
         self._requests = Counter(
             "mixtura_requests", "Requests answered", ("path", "status"), registry=own
         )

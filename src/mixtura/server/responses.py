@@ -12,7 +12,7 @@ from mixtura.provider_data import pack
 from mixtura.redaction import current
 from mixtura.server.bodies import named_calls, used
 from mixtura.server.caller_tools import PREFIXES, json_object, openai_item
-from mixtura.server.dialect import KEEP_ALIVE, About, Call, Refused, event_frame
+from mixtura.server.dialect import KEEP_ALIVE, About, Call, Referring, Refused, event_frame
 from mixtura.server.responses_asked import ResponsesBody, read
 from mixtura.server.streamed_calls import SentCall, StreamedCalls
 from mixtura.server.tools import Toolbox
@@ -164,15 +164,15 @@ def _response(call: Call, about: About) -> dict[str, Any]:
         "incomplete_details": None,
         "model": call.model,
         "output": [],
-        "previous_response_id": None,
+        "previous_response_id": body.get("previous_response_id"),
         "parallel_tool_calls": True if parallel is None else parallel,
         "reasoning": {"effort": None, "summary": None} | (body.get("reasoning") or {}),
-        "store": False,
+        "store": call.store is not None,
         "text": {name: value for name, value in text.items() if value is not None}
         | {"format": _format(text)},
         "tool_choice": body.get("tool_choice") or "auto",
         "tools": _tools(call),
-        "truncation": "disabled",
+        "truncation": body.get("truncation") or "disabled",
         "metadata": body.get("metadata") or {},
         "usage": None,
         **_asked(body),
@@ -219,7 +219,7 @@ class Responses:
         },
     }
 
-    def read(self, body: bytes) -> Call:
+    def read(self, body: bytes) -> Call | Referring:
         return read(body)
 
     def whole(
@@ -415,7 +415,9 @@ class ResponsesWriter:
             out += self._event("response.output_text.delta", **place, logprobs=[], delta=late)
         return (
             out
-            + self._event("response.output_text.done", **place, text=part["text"], logprobs=[])
+            + self._event(
+                "response.output_text.done", **place, text=part["text"], logprobs=part["logprobs"]
+            )
             + self._event("response.content_part.done", **place, part=part)
             + self._event("response.output_item.done", output_index=index, item=item)
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Annotated, Any, Literal, cast
 
 import msgspec
@@ -20,7 +21,7 @@ from mixtura.server.bodies import (
     decoded,
     plain,
 )
-from mixtura.server.dialect import Call, Refused, Wish
+from mixtura.server.dialect import Call, Found, Referring, Refused, ToStore, Wish
 from mixtura.server.responses_tools import (
     ChoiceBody,
     ToolBody,
@@ -30,6 +31,7 @@ from mixtura.server.responses_tools import (
     read_tools,
     tools_within,
 )
+from mixtura.server.tools import Toolbox
 from mixtura.types import (
     ImagePart,
     Json,
@@ -156,7 +158,7 @@ class ResponsesBody(msgspec.Struct):
     reasoning: Reasoning | None = None
     metadata: Annotated[dict[Key, Value], msgspec.Meta(max_length=16)] | None = None
     store: bool | None = None
-    truncation: Literal["disabled"] | None = None
+    truncation: Literal["auto", "disabled"] | None = None
     include: list[Included] | None = None
     service_tier: str | None = None
     mixtura: Wish | None = None
@@ -166,7 +168,7 @@ _CONTENT = "input_text, input_image, input_file, output_text or refusal"
 _RIGHT = {
     "input[].type":
         "message, function_call, custom_tool_call, local_shell_call, shell_call, "
-        "apply_patch_call or computer_call, each with its output, or reasoning: no items are kept",
+        "apply_patch_call or computer_call, each with its output, reasoning or item_reference",
     "input[].role": "user, assistant, system or developer",
     "input[].content[].type": _CONTENT,
     "input[].output[].type": _CONTENT,
@@ -178,13 +180,12 @@ _RIGHT = {
     "reasoning.summary": "auto, concise or detailed",
     "reasoning.mode": "standard",
     "include[]": ", ".join(Included.__args__),
-    "truncation": "disabled, as no conversation is cut here",
+    "truncation": "auto or disabled",
     "mixtura": ", ".join(Wish.__struct_fields__),
     "mixtura.consult": "turn or always",
 }  # fmt: skip
 
 _CANNOT = {
-    "previous_response_id": "no responses are kept here, send the whole conversation as `input`",
     "conversation": "no conversations are kept here, send the whole one as `input`",
     "background": "answers are given to whoever waits",
     "prompt": "no prompt templates are kept here",
@@ -197,22 +198,41 @@ class _Tools(msgspec.Struct):
     tools: list[ToolBody] | None = None
 
 
-def read(body: bytes) -> Call:
+def read(body: bytes) -> Call | Referring:
     """Raises Refused."""
-    raw = decoded(body)
+    return from_data(decoded(body))
+
+
+def from_data(raw: dict[str, Any]) -> Call | Referring:
+    """The call that a decoded body makes. Raises Refused."""
     check_known(raw, _CANNOT)
+    previous = raw.get("previous_response_id")
+    if previous is not None and not (isinstance(previous, str) and previous):
+        param = "previous_response_id"
+        raise Refused(400, f"`{param}`: it is the id of a response, as text", param=param)
+    if (wanted := tuple(_references(raw.get("input")))) or previous is not None:
+        return Referring(previous, wanted, partial(_call, raw))
+    return _call(raw, Found())
+
+
+def _call(raw: dict[str, Any], found: Found) -> Call:
+    """The call, with what it refers to in its place."""
+    given = _resolved(raw.get("input"), found)
     converted(raw, _Tools, _RIGHT)
-    toolbox = read_tools(raw.get("tools") or (), tools_within(raw.get("input")))
-    items, left_out = plain_items(raw.get("input"), toolbox)
-    _check_kept(items)
-    parsed = converted(
-        raw | {"input": _typed(items)} if "input" in raw else raw, ResponsesBody, _RIGHT
-    )
+    within = [*tools_within(list(found.context)), *tools_within(given)]
+    toolbox = read_tools(raw.get("tools") or (), within)
+    own, left_out = plain_items(given, toolbox)
+    own = _typed(own)
+    _check_kept(own)
+    parsed = converted(raw | {"input": own} if "input" in raw else raw, ResponsesBody, _RIGHT)
     chosen = read_choice(toolbox, raw.get("tool_choice"))
-    _check(parsed)
+    before = _context(found.context, toolbox)
+    _check(parsed, before)
+    items = [{"role": "user", "content": given}] if isinstance(given, str) else _typed(given)
+    stored = ToStore(items, raw.get("previous_response_id"), parsed.store is True)
     return Call(
         model=parsed.model,
-        request=_request(raw, parsed, chosen),
+        request=_request(raw, parsed, chosen, before),
         stream=bool(parsed.stream),
         usage_in_stream=True,
         wish=parsed.mixtura or Wish(),
@@ -220,7 +240,46 @@ def read(body: bytes) -> Call:
         body=raw,
         toolbox=chosen.toolbox,
         left_out=(*hosted_tools.describe_left_out(toolbox.left_out), *left_out),
+        store=None if parsed.store is False else stored,
+        truncate=parsed.truncation == "auto",
     )
+
+
+def _references(items: Any) -> Iterator[str]:
+    """The ids of items that stand for what was handed out before. Raises Refused."""
+    for number, item in enumerate(cast("list[Any]", items) if isinstance(items, list) else ()):
+        if not _refers(item):
+            continue
+        if not (isinstance(item.get("id"), str) and item["id"]):
+            where = f"input[{number}].id"
+            raise Refused(400, f"`{where}`: it is the id of an item, as text", param=where)
+        yield item["id"]
+
+
+def _refers(item: Any) -> bool:
+    match item:
+        case {"type": "item_reference"}:
+            return True
+        case {"id": _, **rest}:  # its type may be left out
+            return not any(value is not None for value in rest.values())
+        case _:
+            return False
+
+
+def _context(items: Sequence[Json], toolbox: Toolbox) -> list[Item]:
+    """What was said before the call's own input. Raises Refused."""
+    try:
+        return msgspec.convert(_typed(plain_items(list(items), toolbox).items), list[Item])
+    except msgspec.ValidationError as error:
+        said = f"the stored conversation cannot be read: {error}: send it as `input`"
+        raise Refused(400, said, param="previous_response_id") from None
+
+
+def _resolved(items: Any, found: Found) -> Any:
+    """The items, and what is only referred to as it was found."""
+    if not isinstance(items, list):
+        return items
+    return [found.items[i["id"]] if _refers(i) else i for i in cast("list[Any]", items)]
 
 
 def _typed(items: Any) -> Any:
@@ -236,10 +295,11 @@ def _typed(items: Any) -> Any:
 # ---- to our words
 
 
-def _request(raw: Json, body: ResponsesBody, chosen: ToolSelection) -> Request:
-    messages = _messages([] if isinstance(body.input, str) else body.input)
-    if isinstance(body.input, str):
-        messages = [Message("user", body.input)]
+def _request(
+    raw: Json, body: ResponsesBody, chosen: ToolSelection, before: Sequence[Item]
+) -> Request:
+    own = [MessageItem("user", body.input)] if isinstance(body.input, str) else body.input
+    messages = _messages([*before, *own])
     if body.instructions:
         messages.insert(0, Message("system", body.instructions))
     return Request(
@@ -403,15 +463,11 @@ def _check_part(where: str, part: Any) -> None:
             pass
 
 
-def _check(body: ResponsesBody) -> None:
+def _check(body: ResponsesBody, before: Sequence[Item]) -> None:
     """What the types do not say. Raises Refused naming the parameter."""
-    if body.stream and "logprobs" in _extra({}, body):
-        said = "log-probabilities come with whole answers only: leave them or `stream` out"
-        param = "top_logprobs" if body.top_logprobs else "include"
-        raise Refused(400, said, param=param, code="unsupported_value")
-    if not isinstance(body.input, str):
-        _check_contents(body.input)
-        _check_calls(body.input)
+    own = [] if isinstance(body.input, str) else body.input
+    _check_contents(own)
+    _check_calls(before, own)
 
 
 def _check_contents(items: Sequence[Item]) -> None:
@@ -422,11 +478,11 @@ def _check_contents(items: Sequence[Item]) -> None:
             raise Refused(400, f"`{where}` is null: it can be text or parts", param=where)
 
 
-def _check_calls(items: Sequence[Item]) -> None:
+def _check_calls(before: Sequence[Item], items: Sequence[Item]) -> None:
     """Every call has its output after it, and every output its call."""
     calls: dict[str, str] = {}
-    for number, item in enumerate(items):
-        where = f"input[{number}].call_id"
+    for number, item in enumerate((*before, *items), start=-len(before)):
+        where = f"input[{number}].call_id" if number >= 0 else "previous_response_id"
         match item:
             case FunctionCallItem(called):
                 if called in calls:

@@ -11,14 +11,15 @@ from typing import Any
 
 from starlette.types import Scope
 
+from mixtura.apart import apart, weight
 from mixtura.budget import Pocket
 from mixtura.config import Config
 from mixtura.errors import ConfigError, MixturaError, OutOfTimeError
 from mixtura.events import Event
 from mixtura.model import Model
+from mixtura.model_lists import ModelLists
 from mixtura.record import Record, State, begun, ended, record
 from mixtura.redaction import Redactor, current
-from mixtura.run_writer import RunWriter
 from mixtura.server.access import CLIENT, Client, Doors
 from mixtura.server.bodies import named_calls
 from mixtura.server.choice import Choice, Chooser
@@ -26,18 +27,25 @@ from mixtura.server.dialect import Call, Refused, Wish
 from mixtura.server.failures import refusal
 from mixtura.server.frames import summary
 from mixtura.server.metrics import Metrics
+from mixtura.server.stored_responses import StoredResponses
+from mixtura.server.truncation import truncated
 from mixtura.server.turnstile import Turnstile
+from mixtura.store_writer import StoreWriter
 from mixtura.streaming import Recorder
+from mixtura.text import one_line
 from mixtura.trace import Call as AskedCall
 from mixtura.trace import Trace
 from mixtura.turn_memory import TurnMemory
 from mixtura.turns import Turns
-from mixtura.types import Completion
+from mixtura.types import Completion, Request
+from mixtura.windows import conversation_window
 
 SOON = 0.02
 """Seconds after which a run that has ended is counted and kept."""
 A_MOMENT = 1.0
 """Seconds that whoever looks at runs waits for those that are being written."""
+PATIENCE = 0.5
+"""Seconds that someone waits for endpoints that tell their models' sizes."""
 A_WHILE = 5.0
 """Seconds that runs have to end once they are told to."""
 
@@ -68,6 +76,8 @@ class Job:
     """What its runs were, once they have ended."""
     failed: MixturaError | Refused | None = None
     """Why there is no answer, once that is so."""
+    left_out: list[str] = field(default_factory=list[str])
+    """What its client is told was left out, beside what the models left out."""
     _numbers: list[str] = field(default_factory=list[str])
 
     @property
@@ -100,8 +110,12 @@ class Service:
         self._deadline = deadline
         self.doors = doors
         self.turnstile = Turnstile(config.serve.at_once, config.serve.waiting)
-        self._writer = RunWriter(config.runs)
-        self.metrics = Metrics(self.turnstile, self._writer)
+        self._writer = StoreWriter(config.runs)
+        most = int(config.serve.largest_megabytes * 1024**2)
+        self.responses = StoredResponses(config.responses, most=most, locked=doors.locked)
+        self.lists = ModelLists(config)
+        stored = self.responses.writer
+        self.metrics = Metrics(self.turnstile, {"run": self._writer, "response": stored})
         self._own_metrics: dict[str, Metrics] = {}
         """Those of clients whose keys may use some models only."""
         self._turns = Turns()
@@ -120,7 +134,9 @@ class Service:
         if self._running:
             await asyncio.wait(tuple(self._running), timeout=A_WHILE)
         self.settle()
+        self.lists.close()
         await asyncio.to_thread(self._writer.close)
+        await asyncio.to_thread(self.responses.close)
 
     # ---- what a call may ask for
 
@@ -167,6 +183,23 @@ class Service:
             self._models[key] = model
         return model, deadline
 
+    async def fit(self, job: Job) -> None:
+        """Leave the oldest messages out of a call that wants that, where all of them do not fit."""
+        if not job.call.truncate:
+            return
+        plan = job.choice.plan
+        await self.lists.learn([job.choice.name, *plan.members()], patience=PATIENCE)
+        if (window := conversation_window(self.config.mixture(plan))) is None:
+            return
+        asked = job.call.request
+        request, gone = await apart(weight(asked), truncated, asked, window)
+        if gone:
+            job.call = replace(job.call, request=request)
+            job.left_out.append(
+                f"the {gone} oldest messages: with them the conversation is larger than the"
+                f" {window} tokens that there is room for"
+            )
+
     # ---- running it
 
     async def run(self, job: Job, watch: Watch | None = None) -> list[Completion]:
@@ -179,7 +212,9 @@ class Service:
             answers = await self._in_time(job, watch)
             if job.call.request.extra.get("logprobs") and not all(a.logprobs for a in answers):
                 said = "the model that writes the answer gives no log-probabilities"
-                raise Refused(400, said, param="logprobs", code="unsupported_value")
+                if not job.call.stream:
+                    raise Refused(400, said, param="logprobs", code="unsupported_value")
+                job.left_out.append(said)  # the answer is out already
             return answers
         except (MixturaError, Refused) as error:
             failed = error
@@ -237,7 +272,7 @@ class Service:
         if self.config.runs.keeps:
             loop = asyncio.get_running_loop()
             loop.call_soon(loop.call_soon, self._begun, job, choice)  # the calls go out first
-        request = job.call.request
+        request = job.call.asked(choice)
         if choice:
             seed = request.sampling.seed
             sampling = replace(request.sampling, seed=None if seed is None else seed + choice)
@@ -265,7 +300,8 @@ class Service:
                 self._count(job, trace, state)
                 if self.config.runs.keeps:
                     size = job.size + sum(map(_kept_bytes, trace.leaves()))
-                    make = partial(self._record, job, number, trace, state, reason)
+                    request = job.call.asked(job.numbers.index(number))
+                    make = partial(self._record, job, request, number, trace, state, reason)
                     self._writer.end(number, size, make, job.redactor)
 
     def answered(self, scope: Scope, path: str, status: int) -> None:
@@ -309,7 +345,7 @@ class Service:
         if job.over is None:
             number = job.numbers[choice]
             make = partial(
-                begun, job.call.request, self.config.price, id=number, started=job.started,
+                begun, job.call.asked(choice), self.config.price, id=number, started=job.started,
                 via="serve", model=job.call.model, who=self._who(job),
             )  # fmt: skip
             self._writer.begin(number, make, job.redactor)
@@ -318,7 +354,13 @@ class Service:
         return job.client.name if self.doors.locked else ""
 
     def _record(
-        self, job: Job, number: str, trace: Trace, state: State, reason: str | None
+        self,
+        job: Job,
+        request: Request,
+        number: str,
+        trace: Trace,
+        state: State,
+        reason: str | None,
     ) -> Record:
         """Made in the writer's thread: it may take a while."""
         return record(
@@ -329,7 +371,7 @@ class Service:
             via="serve",
             state=state,
             error=reason,
-            request=job.call.request,
+            request=request,
             model=job.call.model,
             who=self._who(job),
         )
@@ -338,7 +380,8 @@ class Service:
         """The ``mixtura`` object of the answer."""
         told = summary(job.traces(), self.config.price)
         told["notices"] = [*job.call.notices, *told["notices"]]
-        told["left_out"] += job.call.left_out
+        left_out = map(one_line, (*job.call.left_out, *job.left_out))
+        told["left_out"] = [*told["left_out"], *left_out]
         return told | {"routed_to": job.choice.name} if job.choice.side else told
 
 

@@ -1,24 +1,39 @@
-"""A thread that writes recorded runs: a bounded queue, one transaction for all that waits."""
+"""A thread that writes records into the store: a bounded queue, what waits in one transaction."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from mixtura.record import Record
 from mixtura.redaction import NOTHING, Redactor
-from mixtura.run_book import Packed, RunBook
 
-MOST_RUNS = 1000
+MOST_RECORDS = 1000
 MOST_BYTES = 32 * 1024**2
-"""What may wait to be written; a run beyond it is dropped, and counted."""
+"""What may wait to be written; a record beyond it is dropped, and counted."""
 MOST_AT_ONCE = 64
-"""Runs of one transaction."""
+"""Records of one transaction."""
 PAUSE = 0.1
 """Seconds between two transactions: what comes meanwhile is written together."""
+
+
+class Book(Protocol):
+    """What writes records of one kind into the store."""
+
+    def packed(self, record: Record, redactor: Redactor) -> Any | None:
+        """A record as it is written; None where it is too large, and that is told."""
+        ...
+
+    def write(self, packed: Sequence[Any], /) -> bool:
+        """Write all in one transaction; whether that was done, and if not, it is told."""
+        ...
+
+    def tell(self, problem: str) -> None:
+        """Say, once, why a record could not be kept."""
+        ...
 
 
 class _Waiting(NamedTuple):
@@ -29,24 +44,24 @@ class _Waiting(NamedTuple):
     begins: bool
 
 
-class RunWriter:
+class StoreWriter:
     """
-    Writes runs into *book* without holding up whoever made them.
+    Writes records into *book* without holding up whoever made them.
 
-    At most *most_runs* wait, and at most *most_bytes* by the sizes that are told. What a store
+    At most *most_records* wait, and at most *most_bytes* by the sizes that are told. What a store
     does not take is dropped; ``dropped`` counts by reason: ``queue_full``, ``store``.
     """
 
     def __init__(
         self,
-        book: RunBook,
+        book: Book,
         *,
-        most_runs: int = MOST_RUNS,
+        most_records: int = MOST_RECORDS,
         most_bytes: int = MOST_BYTES,
         pause: float = PAUSE,
     ) -> None:
         self._book = book
-        self._most_runs = most_runs
+        self._most_records = most_records
         self._most_bytes = most_bytes
         self._pause = pause
         self._queue: deque[_Waiting] = deque()
@@ -64,7 +79,7 @@ class RunWriter:
 
     @property
     def waiting(self) -> int:
-        """Runs that are not written yet."""
+        """Records that are not written yet."""
         return len(self._queue) + self._writing
 
     def begin(self, id: str, make: Callable[[], Record], redactor: Redactor = NOTHING) -> None:  # noqa: A002
@@ -105,7 +120,7 @@ class RunWriter:
 
     def _put(self, one: _Waiting) -> bool:
         with self._changed:
-            room = self._most_runs // 2 if one.begins else self._most_runs
+            room = self._most_records // 2 if one.begins else self._most_records
             full = self.waiting >= room or (
                 self.bytes + one.size > self._most_bytes and self.waiting > 0
             )
@@ -115,7 +130,9 @@ class RunWriter:
             self._queue.append(one)
             self.bytes += one.size
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="mixtura-runs", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._run, name="mixtura-writes", daemon=True
+                )
                 self._thread.start()
             self._changed.notify_all()
             return True
@@ -149,16 +166,16 @@ class RunWriter:
             self._writing = len(batch)
             return batch
 
-    def _packed(self, batch: list[_Waiting]) -> list[tuple[Packed, bool]]:
+    def _packed(self, batch: list[_Waiting]) -> list[tuple[Any, bool]]:
         """As they are written; of a run that is over not that it had begun."""
         over = {one.id for one in batch if not one.begins}
-        kept: list[tuple[Packed, bool]] = []
+        kept: list[tuple[Any, bool]] = []
         for one in batch:
             if one.begins and one.id in over:
                 continue
             try:
                 packed = self._book.packed(one.make(), one.redactor)
-            except Exception as error:  # noqa: BLE001 - one run that cannot be told loses no other
+            except Exception as error:  # noqa: BLE001 - one record that cannot be told loses no other
                 self._book.tell(f"{type(error).__name__}: {error}")
                 packed = None
             if packed is not None:

@@ -1,0 +1,192 @@
+"""What endpoints' own lists say of their models: names, context sizes, longest answers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple, cast
+
+from mixtura.address import under
+from mixtura.config import Config
+from mixtura.errors import ConfigError, ModelError
+from mixtura.model import learn_window, window
+from mixtura.redaction import in_use
+from mixtura.upstream import fetched
+from mixtura.workshop import Endpoint
+
+SECONDS = 5.0
+"""That an endpoint may take to list its models."""
+GOOD_FOR = 600.0
+"""Seconds after which a list is asked for again."""
+PAUSE = 60.0
+"""Seconds after which an endpoint that gave none is asked again."""
+
+_WINDOWS = (
+    "context_length", "max_model_len", "context_window", "max_context_length", "context_size",
+    "loaded_context_length", "max_input_tokens", "inputTokenLimit", "n_ctx", "max_seq_len",
+)  # fmt: skip
+_TRAINED = ("n_ctx_train",)
+"""What a model was made for: it counts where nothing is said of what its server gives it."""
+_OUTPUTS = (
+    "max_output_tokens", "max_completion_tokens", "max_output_length", "outputTokenLimit",
+)  # fmt: skip
+_INSIDE = ("meta", "top_provider", "limits", "capabilities")
+"""Objects in a model's row that may have one of these."""
+_MOST = 2**31
+"""Tokens beyond which a number is no context size."""
+
+
+class ListedModel(NamedTuple):
+    """A model as its endpoint lists it."""
+
+    id: str
+    window: int | None = None
+    longest_answer: int | None = None
+    """Tokens of an answer at most."""
+
+
+def listed_models(found: Any) -> list[ListedModel] | None:
+    """The models of a list: OpenAI's and Anthropic's, or bare as Together's; None for no list."""
+    rows = cast("Any", found).get("data") if isinstance(found, dict) else found
+    if not isinstance(rows, list):
+        return None
+    models: list[ListedModel] = []
+    for row in cast("list[Any]", rows):
+        if not isinstance(row, dict) or not isinstance(cast("Any", row).get("id"), str):
+            return None
+        models.append(_listed(cast("dict[str, Any]", row)))
+    return models
+
+
+def _listed(row: Mapping[str, Any]) -> ListedModel:
+    """What a row says; of several sizes the smallest, which is what is served."""
+    parts = [row, *(row[name] for name in _INSIDE if isinstance(row.get(name), dict))]
+
+    def smallest(names: Iterable[str]) -> int | None:
+        return min(
+            (part[n] for part in parts for n in names if _is_size(part.get(n))), default=None
+        )
+
+    return ListedModel(row["id"], smallest(_WINDOWS) or smallest(_TRAINED), smallest(_OUTPUTS))
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < _MOST
+
+
+async def fetch_list(
+    place: Endpoint, *, seconds: float, headers: Mapping[str, str] | None = None
+) -> list[ListedModel] | None:
+    """Ask an endpoint for its models; None where it gives no list. Raises ModelError."""
+    url = under(place.base_url, "/models")
+    if place.dialect == "anthropic":
+        url += "?limit=1000"
+    return listed_models(
+        await fetched(url, headers={**place.headers(), **(headers or {})}, seconds=seconds)
+    )
+
+
+class _Answer(NamedTuple):
+    when: float
+    models: Mapping[str, ListedModel] | None
+
+
+class ModelLists:
+    """
+    The lists of the endpoints of a configuration's models, asked for when someone wants to know
+    a size that is not known, and kept for a while. No one waits for one longer than they say.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._answers: dict[tuple[str, str], _Answer] = {}
+        self._listed: set[str] = set()
+        """Models whose size is known from a list only, which may change."""
+        self._asking: dict[tuple[str, str], asyncio.Task[None]] = {}
+
+    async def learn(self, names: Iterable[str], *, patience: float) -> None:
+        """
+        Learn the windows of the models and of the members of the mixtures called *names*, as far
+        as their endpoints tell them within *patience* seconds.
+        """
+        unknown = dict.fromkeys(name for name in self._members(names) if self._is_unknown(name))
+        begun = [task for name in unknown if (task := self._ask(name))]
+        if begun:
+            await asyncio.wait(begun, timeout=patience)
+        for name in unknown:
+            listed = self.listed(name)
+            if listed is not None and listed.window is not None:
+                learn_window(self._config.model(name), listed.window)
+                self._listed.add(name)
+
+    def listed(self, name: str) -> ListedModel | None:
+        """What is known by now of how an endpoint lists a model."""
+        if (place := self._config.place(name)) is None:
+            return None
+        answer = self._answers.get(_key(place.endpoint))
+        return answer.models.get(place.model) if answer and answer.models else None
+
+    def close(self) -> None:
+        for task in self._asking.values():
+            task.cancel()
+
+    def _members(self, names: Iterable[str]) -> Iterator[str]:
+        """Single models, those in mixtures included."""
+        seen: set[str] = set()
+        todo = list(names)
+        while todo:
+            name = todo.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            try:
+                plan = self._config.plan(name)
+            except ConfigError:
+                continue
+            if plan.members() == {name}:
+                yield name
+            else:
+                todo += plan.members()
+
+    def _is_unknown(self, name: str) -> bool:
+        if self._config.place(name) is None:
+            return False
+        try:
+            return name in self._listed or window(self._config.model(name)) is None
+        except ConfigError:
+            return False
+
+    def _ask(self, name: str) -> asyncio.Task[None] | None:
+        """Ask the endpoint of a model for its list, unless that was done lately."""
+        place = self._config.place(name)
+        if place is None:
+            return None
+        key = _key(place.endpoint)
+        answer = self._answers.get(key)
+        lasts = GOOD_FOR if answer and answer.models is not None else PAUSE
+        if key in self._asking or (answer and time.monotonic() - answer.when < lasts):
+            return None
+        task = asyncio.create_task(self._asked(key, place.endpoint, place.headers))
+        self._asking[key] = task
+        task.add_done_callback(lambda _: self._asking.pop(key, None))
+        return task
+
+    async def _asked(
+        self, key: tuple[str, str], endpoint: Endpoint, headers: Mapping[str, str]
+    ) -> None:
+        models: list[ListedModel] | None = None
+        with suppress(ModelError), in_use(self._config.redactor):
+            models = await fetch_list(endpoint, seconds=SECONDS, headers=headers)
+        rows = None if models is None else {name: m for m in models for name in _spellings(m.id)}
+        self._answers[key] = _Answer(time.monotonic(), rows)
+
+
+def _spellings(id: str) -> tuple[str, ...]:  # noqa: A002
+    """How a model may be asked for that a list calls *id*: Google's lists have a prefix."""
+    return (id, id.removeprefix("models/"))
+
+
+def _key(endpoint: Endpoint) -> tuple[str, str]:
+    return endpoint.base_url, endpoint.key.reveal() if endpoint.key else ""
