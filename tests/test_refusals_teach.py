@@ -224,6 +224,27 @@ def test_drafts_are_cut_to_a_window_that_only_a_refusal_tells():
     assert "a part of this draft is left out" in json.dumps(sent[1])
 
 
+def test_drafts_are_cut_rather_than_the_answer_shortened():
+    async def play(wire: Wire) -> None:
+        size = len(json.dumps(wire.voice.body["messages"])) // 3
+        said = (
+            f"This model's maximum context length is {size + 100} tokens. However, you requested"
+            f" {size + 500} tokens ({size} in the messages, 500 in the completion)."
+        )
+        await (wire.reply(400, error(said)) if wire.record.call == 1 else honest(wire))
+
+    with running() as upstream:
+        upstream.scripts["chief"] = Script("Because.", ever=play)
+        chief = OpenAI("chief", upstream.base_url("openai"))
+        proposers = tuple(Proposer(Scripted(f"p{n}", ["draft " * 1500])) for n in range(2))
+        team = Mixture(layers=(Layer(proposers),), aggregator=Aggregator(chief))
+        run(team.complete(ask("Why?", sampling=Sampling(max_tokens=500))))
+        sent = [r.body for r in upstream.records]
+
+    assert bounds(upstream.records) == [500, 500]
+    assert len(json.dumps(sent[1])) < len(json.dumps(sent[0]))
+
+
 def test_the_proposers_of_a_later_layer_are_cut_for_too():
     window = 6000
 
