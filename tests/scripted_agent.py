@@ -28,11 +28,11 @@ def form(**values: Any) -> str:
 def acts(record: Record) -> Script:
     """What it does when it is asked *record*."""
     messages = record.body["messages"]
-    asked = max(i for i, message in enumerate(messages) if message["role"] == "user")
-    results = [_text(m) for m in messages[asked:] if m["role"] == "tool"]
+    begun = max((i for i, m in enumerate(messages) if _is_answer(m)), default=-1) + 1
+    results = [_text(m) for m in messages[begun:] if m["role"] == "tool"]
     if results:
         return Script(SAID + results[-1])
-    question = _text(messages[asked])
+    question = "\n".join(_text(m) for m in messages[begun:] if m["role"] == "user")
     if found := _WISH.search(question):
         offered = [tool["function"]["name"] for tool in record.body.get("tools") or ()]
         named = [name for name in offered if name == found[1] or name.endswith(f"_{found[1]}")]
@@ -45,6 +45,10 @@ def acts(record: Record) -> Script:
     if "edit program.py" in question:  # as an editor without tools wants its answer
         return Script(f"program.py\n{_WHOLE_FILE}")
     return Script(PLAIN)
+
+
+def _is_answer(message: dict[str, Any]) -> bool:
+    return message["role"] == "assistant" and not message.get("tool_calls")
 
 
 def _text(message: dict[str, Any]) -> str:

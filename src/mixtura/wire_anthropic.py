@@ -435,7 +435,7 @@ class Assembly(wire.Assembly):
             raise ContentFilterError(self._refused(), charges=error.charges) from None
 
     def _tool_calls(self) -> tuple[ToolCall, ...]:
-        return self._calls.calls(empty="{}")
+        return self._calls.calls()
 
     def _refused(self) -> str:
         category = self._declined.category if self._declined else None
