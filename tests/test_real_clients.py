@@ -36,7 +36,7 @@ def served(tmp_path_factory):
     """The server, and the provider behind it: `a` proposes, `chief` writes and acts."""
     with running(acts) as upstream:
         upstream.scripts = {"a": Script("Because of scattering.")}
-        configuration = team(upstream, "a", "chief")
+        configuration = team(upstream, "a", "chief").replace("retries = 0\n", "")
         with serving(tmp_path_factory.mktemp("served"), configuration) as server:
             yield server, upstream
 

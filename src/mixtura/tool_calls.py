@@ -10,7 +10,6 @@ import msgspec
 
 from mixtura.types import ToolCall
 
-
 NO_ARGUMENTS = "{}"
 """Of a call whose arguments never came, or came as an empty text: clients read them as JSON."""
 
