@@ -30,7 +30,7 @@ def place(tmp_path_factory):
         )
         mixture = "[mixtures.{}]\nlayers = [[{}]]\naggregator = {}\n"
         teams = mixture.format("cut", '"short"', '"short"')
-            (folder / "mixtura.toml").write_text(models + teams)
+        (folder / "mixtura.toml").write_text(models + teams)
         yield folder
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from mixtura import MixturaError
-from mixtura.evals import algebra
+from mixtura import ConfigError, MixturaError, gguf
 from mixtura.evals.rows import read
-from mixtura.evals.tasks import gsm8k, humaneval, jsonl, math
+from mixtura.evals.tasks import gsm8k, humaneval, math
+from tests import tiny_gguf
 from tests.conftest import run
 from tests.serving import serving, team
 from tests.test_provider_answers import answered, calls, events
@@ -43,6 +43,8 @@ SPENT = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
 FULL = {"code": 502, "message": "Worker local total request limit reached (33/32)"}
 TEXT, ANSWER = [chunk({"role": "assistant", "content": "Hel"}), chunk({"content": "lo"})], "Hello"
 
+LAST_PIECE = {"tool_calls": [{"index": 0, "function": {"arguments": ": 1}"}}]}
+
 STREAMS = {
     "googleapis/python-genai#2868": (
         [chunk(call('{"x": 1}')), chunk(finish="stop"), "[DONE]"],
@@ -61,12 +63,12 @@ STREAMS = {
         {"text": ANSWER, "finish": "length"},
     ),
     "vllm-project/vllm-ascend#8327": (
-        [chunk(call('{"x"')), chunk({"tool_calls": [{"index": 0, "function": {"arguments": ": 1}"}}]},
-         "tool_calls"), "[DONE]"],
+        [chunk(call('{"x"')), chunk(LAST_PIECE, "tool_calls"), "[DONE]"],
         {"finish": "tool_calls", "calls": [("f", {"x": 1})]},
     ),
     "jjang-ai/vmlx#219": (
-        [chunk(tool_call_generating=True)] * 5 + [chunk(call("{}")), chunk(finish="tool_calls"), "[DONE]"],
+        [*[chunk(tool_call_generating=True)] * 5, chunk(call("{}")), chunk(finish="tool_calls"),
+         "[DONE]"],
         {"finish": "tool_calls", "calls": [("f", {})]},
     ),
     "vercel/ai#6687": (
@@ -199,8 +201,12 @@ def test_a_request_that_another_server_was_reported_for_is_answered(report, stre
 
 
 NUMBERS = {
-    "sgl-project/sglang#29933": ("So 9 * 2 = 18.\n#### 18\n\nQuestion: Tom has 5.\n#### 42", "18", False),
-    "stanford-crfm/helm#4337": ("The answer is 72, in total, so the farmer earns that much.", "72", True),
+    "sgl-project/sglang#29933": (
+        "So 9 * 2 = 18.\n#### 18\n\nQuestion: Tom has 5.\n#### 42", "18", False,
+    ),
+    "stanford-crfm/helm#4337": (
+        "The answer is 72, in total, so the farmer earns that much.", "72", True,
+    ),
     "jundot/omlx#3484": ("The total is 72 clips, altogether.", "72", True),
     "EleutherAI/lm-evaluation-harness#3214": ("the total cost of the order is $29.00.", "29", True),
     "google-deepmind/proeval#19": ("It fell from 2 to 1 by 4. The answer is -3.", "#### -3", True),
@@ -214,9 +220,13 @@ ALGEBRA = {
         (r"1 - \frac{1}{\mathrm{e}}", r"1 + \frac{1}{\mathrm{e}}", False), ("12:00", "1:00", False),
         (r"\frac{2^{2005}+1}{3 \cdot 2^{2006}}", r"\frac{1}{3 \cdot 2^{2006}}", False),
     ],
-    "huggingface/Math-Verify#47": [("1331 and 1728", "1728", False), ("1331, 1728", "1728, 1331", True)],
+    "huggingface/Math-Verify#47": [
+        ("1331 and 1728", "1728", False), ("1331, 1728", "1728, 1331", True),
+    ],
     "huggingface/Math-Verify#64": [(r"\sqrt{1/n}", r"\frac{1}{\sqrt{n}}", False)],
-    "huggingface/Math-Verify#61": [(r"28\%", "28 percent", True), (r"28\%", r"28\text{ percent}", True)],
+    "huggingface/Math-Verify#61": [
+        (r"28\%", "28 percent", True), (r"28\%", r"28\text{ percent}", True),
+    ],
     "huggingface/Math-Verify#41": [("4", r"4\sqrt{2}", False), ("4", r"4\sqrt(2)", False)],
     "EleutherAI/lm-evaluation-harness#3652": [
         (r"1 \pm \sqrt{19}", r"1 + \sqrt{19}, 1 - \sqrt{19}", True),
@@ -251,3 +261,69 @@ def test_mathematics_that_another_checker_was_reported_for_is_judged_rightly(rep
 def test_a_box_that_stands_twice_is_read_once():
     for reply, target in BOXES["huggingface/Math-Verify#44"]:
         assert run(math.compared(math.boxed(reply), target))[0]
+
+
+PROGRAMS = {
+    "noonghunna/benchlocal-cli#120": ("def f(x):\n    return [x]\n```", "def f(x):\n"),
+    "EleutherAI/lm-evaluation-harness#3710": (
+        "def f(x):\n    return [x]\n```\nThis puts x into a list.", "def f(x):\n",
+    ),
+    "paiml/aprender#1635": (
+        "```python\ndef f(x: str) -> List[str]:\n    return [x]\n```",
+        "from typing import List\n\n\ndef f(x: str) -> List[str]:\n",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("report", PROGRAMS)
+def test_a_program_that_another_checker_was_reported_for_is_found_and_runs(report):
+    reply, prompt = PROGRAMS[report]
+    written = humaneval.code(reply, prompt, "f")
+    names: dict[str, object] = {}
+
+    exec(f"{humaneval.helpers(prompt, 'f')}\n{written}", names)
+
+    assert names["f"]("a") == ["a"]
+
+
+ROWS = [
+    {"input": "a", "target": "b", "about": {"x": 1}, "when": "2025-07-01T10:00:00"},
+    {"input": "(...) ,action: string, datetime: timestamp[s]", "target": "c", "about": {"y": "2"}},
+]
+LINES = "".join(json.dumps(row) + "\n" for row in ROWS)
+FILES = {
+    "huggingface/datasets#8241": "\ufeff" + LINES,
+    "huggingface/datasets#1784": "\n".join(json.dumps(row, indent=2) for row in ROWS),
+    "huggingface/datasets#7664": LINES,
+}
+
+
+@pytest.mark.parametrize("report", FILES)
+def test_rows_that_another_reader_was_reported_for_are_read_as_they_are(report, tmp_path):
+    (tmp_path / "rows.jsonl").write_text(FILES[report], encoding="utf-8")
+
+    assert [one.row for one in read(str(tmp_path / "rows.jsonl"))] == ROWS
+
+
+def test_model_files_that_other_programs_were_reported_for_are_loaded_or_told(tmp_path):
+    parts = tiny_gguf.split(tmp_path, 2)
+    (renamed := tmp_path / "llama.gguf").write_bytes(parts[0].read_bytes())
+    (pointer := tmp_path / "m.gguf").write_text("version https://git-lfs.github.com/spec/v1\n")
+
+    assert gguf.check(parts[1]) == parts[0]  # Michael-A-Kuykendall/shimmy#170
+    with pytest.raises(ConfigError, match="one of the 2 parts"):  # ggml-org/llama.cpp#9613
+        gguf.check(renamed)
+    with pytest.raises(ConfigError, match="git lfs pull"):  # ollama/ollama#5245
+        gguf.check(pointer)
+
+
+# ---- the page that lists them
+
+
+def test_every_report_that_is_listed_is_tried_here_and_every_one_tried_is_listed():
+    tried = set(re.findall(r"[\w.-]+/[\w.-]+#\d+", Path(__file__).read_text(encoding="utf-8")))
+    sections = re.split(r"^## ", DOCS.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    listed = [re.findall(r"^\| ([\w.-]+/[\w.-]+#\d+) \|", part, re.MULTILINE) for part in sections]
+
+    assert set().union(*listed) == tried
+    assert all(len(part) >= 10 for part in listed)

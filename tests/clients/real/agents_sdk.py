@@ -17,7 +17,7 @@ def read_note(name: str) -> str:
     return Path(name).read_text()
 
 
-async def main(api: str) -> None:
+async def run_over(api: str) -> None:
     agents.set_default_openai_api(api)
     plain = Agent(name="plain", instructions="Be brief.")
     first = await Runner.run(plain, "Why is the sky blue?")
@@ -47,5 +47,9 @@ async def main(api: str) -> None:
     print(api, "works")
 
 
-for api in ("responses", "chat_completions"):
-    asyncio.run(main(api))
+async def main() -> None:
+    for api in ("responses", "chat_completions"):
+        await run_over(api)
+
+
+asyncio.run(main())
