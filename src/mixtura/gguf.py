@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -335,7 +335,7 @@ def check(path: Path) -> Path:
 
 
 @contextmanager
-def in_small_letters(path: Path) -> Iterator[Path]:
+def in_small_letters(path: Path) -> Generator[Path]:
     """
     *path* by a name that llama.cpp finds its other parts by: it looks for ``.gguf`` only.
 

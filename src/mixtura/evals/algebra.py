@@ -145,8 +145,8 @@ def _near(one: Any, other: Any) -> bool:
     import sympy  # pyright: ignore
 
     # As sympy's own numbers: a float makes 0 of what is very small.
-    apart, *sizes = (sympy.N(sympy.Abs(x), 40) for x in (one - other, one, other))  # pyright: ignore
-    return bool(apart <= CLOSE * max(sizes))
+    sizes: list[Any] = [sympy.N(sympy.Abs(x), 40) for x in (one - other, one, other)]  # pyright: ignore
+    return bool(sizes[0] <= CLOSE * max(sizes[1:]))
 
 
 def main() -> None:
