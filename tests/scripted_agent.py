@@ -33,12 +33,15 @@ def acts(record: Record) -> Script:
     if results:
         return Script(SAID + results[-1])
     question = "\n".join(_text(m) for m in messages[begun:] if m["role"] == "user")
-    if found := _WISH.search(question):
-        offered = [tool["function"]["name"] for tool in record.body.get("tools") or ()]
+    offered = [tool["function"]["name"] for tool in record.body.get("tools") or ()]
+    if offered and (found := _WISH.search(question)):  # a request for a title repeats it, too
         named = [name for name in offered if name == found[1] or name.endswith(f"_{found[1]}")]
         if not named:
             return Script(f"No tool {found[1]} is offered, only: {', '.join(offered)}")
-        arguments = json.JSONDecoder().raw_decode(question, found.end())[0]
+        said = question[found.end() :]
+        if said.startswith('{\\"'):  # opencode quotes what it is asked
+            said = said.replace('\\"', '"')
+        arguments = json.JSONDecoder().raw_decode(said)[0]
         return Script("", tool=(named[0], json.dumps(arguments)), finish="tool_calls")
     if found := _FORM.search(question):
         return Script(found[1])

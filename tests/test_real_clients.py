@@ -264,8 +264,9 @@ def test_litellms_proxy_works_in_front_of_mixtura_and_behind_it(place):
             for stream in (False, True):
                 assert PLAIN in posted(address + path, body | {"stream": stream}, key), path
         behind = f'[models.proxied]\nbase_url = "{address}/v1"\nmodel = "team"\n'
-        behind += f'key = "{PROXY_KEY}"\n'
-        with serving(place.folder / "behind", f'default = "proxied"\n{behind}') as server:
+        behind = f'default = "proxied"\n{behind}api_key_env = "PROXY_KEY"\n'
+        known = {"PROXY_KEY": PROXY_KEY}
+        with serving(place.folder / "behind", behind, environ=known) as server:
             assert server.chat(WHY).json["choices"][0]["message"]["content"] == PLAIN
 
 
