@@ -14,7 +14,7 @@ CHATML = (
     "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 WIDTH, HEADS, INNER = 32, 2, 64
-U32, F32, BOOL, STRING, ARRAY, I32 = 4, 6, 7, 8, 9, 5
+U16, U32, F32, BOOL, STRING, ARRAY, I32 = 2, 4, 6, 7, 8, 9, 5
 
 
 def _bytes_as_text() -> list[str]:
@@ -89,30 +89,58 @@ def packed(kind: int, value: Any) -> bytes:
         inner, values = value
         head = struct.pack("<IQ", inner, len(values))
         return head + b"".join(packed(inner, one) for one in values)
-    return struct.pack({U32: "<I", F32: "<f", BOOL: "<?", I32: "<i"}[kind], value)
+    return struct.pack({U16: "<H", U32: "<I", F32: "<f", BOOL: "<?", I32: "<i"}[kind], value)
 
 
 def model(pairs: dict[str, tuple[int, Any]] | None = None, **changed: tuple[int, Any]) -> bytes:
     """The bytes of the file. *changed*: metadata to replace, with ``__`` for a dot."""
     pairs = dict(metadata() if pairs is None else pairs)
     pairs.update({key.replace("__", "."): value for key, value in changed.items()})
-    head = struct.pack("<4sIQQ", b"GGUF", 3, len(tensors()), len(pairs))
-    for key, (kind, value) in pairs.items():
-        head += text(key) + struct.pack("<I", kind) + packed(kind, value)
-    numbers, offset, data = random.Random(7), 0, b""
+    return _file(pairs, numbers())
+
+
+def numbers() -> dict[str, bytes]:
+    """Every tensor's numbers as the file has them."""
+    draw, found = random.Random(7), {}
     for name, shape in tensors().items():
-        head += text(name) + struct.pack("<I", len(shape))
-        head += b"".join(struct.pack("<Q", length) for length in shape)
-        head += struct.pack("<IQ", 0, offset)
         count = shape[0] * (shape[1] if len(shape) > 1 else 1)
-        values = [numbers.gauss(0, 0.3) if len(shape) > 1 else 1.0 for _ in range(count)]
+        values = [draw.gauss(0, 0.3) if len(shape) > 1 else 1.0 for _ in range(count)]
         if name == "token_embd.weight":  # never the likeliest: at temperature 0 it writes on
             values[: len(CONTROL) * WIDTH] = [0.0] * (len(CONTROL) * WIDTH)
-        raw = struct.pack(f"<{count}f", *values)
-        raw += bytes(-len(raw) % 32)
-        data += raw
-        offset += len(raw)
+        found[name] = struct.pack(f"<{count}f", *values)
+    return found
+
+
+def _file(pairs: dict[str, tuple[int, Any]], held: dict[str, bytes]) -> bytes:
+    """A file with this metadata, and with the tensors that are in *held*."""
+    head = struct.pack("<4sIQQ", b"GGUF", 3, len(held), len(pairs))
+    for key, (kind, value) in pairs.items():
+        head += text(key) + struct.pack("<I", kind) + packed(kind, value)
+    data = b""
+    for name, raw in held.items():
+        shape = tensors()[name]
+        head += text(name) + struct.pack("<I", len(shape))
+        head += b"".join(struct.pack("<Q", length) for length in shape)
+        head += struct.pack("<IQ", 0, len(data))
+        data += raw + bytes(-len(raw) % 32)
     return head + bytes(-len(head) % 32) + data
+
+
+def split(folder: Path, count: int = 3, stem: str = "tiny", ending: str = ".gguf") -> list[Path]:
+    """The model in *count* files, as llama.cpp's own tool splits one; all metadata in the first."""
+    every = list(numbers().items())
+    paths: list[Path] = []
+    for number in range(count):
+        told = {
+            "split.no": (U16, number),
+            "split.count": (U16, count),
+            "split.tensors.count": (I32, len(every)),
+        }
+        pairs = metadata() | told if number == 0 else told
+        path = folder / f"{stem}-{number + 1:05}-of-{count:05}{ending}"
+        path.write_bytes(_file(pairs, dict(every[number::count])))
+        paths.append(path)
+    return paths
 
 
 def written(path: Path, **changed: tuple[int, Any]) -> Path:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 from mixtura.errors import ConfigError
@@ -38,6 +40,12 @@ _BLOCKS = {
     29: (256, 56), 30: (1, 2), 34: (256, 54), 35: (256, 66), 39: (32, 17),
 }  # fmt: skip
 """Numbers in a block of each tensor type, and the bytes that it takes. Others are not measured."""
+
+_OTHERS = (
+    (b"version https://git", "; it only points at one: `git lfs pull` brings it"),
+    (b"<!doctype html", "; it is a web page"), (b"<html", "; it is a web page"),
+)  # fmt: skip
+"""What stands in a model file's place now and then: how it begins, and what it is."""
 
 _SHARD = re.compile(
     r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<ending>\.gguf)", re.IGNORECASE
@@ -182,10 +190,12 @@ class _Reader:
     def _opening(self) -> None:
         if self._size < 24:
             raise self._damaged("it has fewer bytes than the shortest header")
-        if self._take(4) != MAGIC:
+        if (begins := self._take(24)[:19])[:4] != MAGIC:
+            said = next((why for mark, why in _OTHERS if begins.lower().startswith(mark)), "")
             raise ConfigError(
-                f"{self._path} is not a GGUF file: it does not begin with the letters GGUF"
+                f"{self._path} is not a GGUF file: it does not begin with the letters GGUF{said}"
             )
+        self._at = 4
         (version,) = _U32.unpack(self._take(4))
         if not version & 0xFFFF:
             raise ConfigError(f"{self._path} is written for big-endian machines")
@@ -317,10 +327,46 @@ def check(path: Path) -> Path:
     """
     parts = shards(path)
     headers = [read_header(part) for part in parts]
+    _check_parts(headers)
     _check_model(headers[0])
     for header in headers:
         _check_tensors(header)
     return parts[0]
+
+
+@contextmanager
+def in_small_letters(path: Path) -> Generator[Path]:
+    """
+    *path* by a name that llama.cpp finds its other parts by: it looks for ``.gguf`` only.
+
+    Where parts are named otherwise (``.GGUF``), links to them stand in a folder for this while.
+    """
+    parts = shards(path)
+    if len(parts) == 1 or path.suffix == ".gguf":
+        yield path
+        return
+    with TemporaryDirectory(prefix="mixtura-") as folder:
+        for part in parts:
+            (Path(folder) / part.with_suffix(".gguf").name).symlink_to(part.absolute())
+        yield Path(folder) / path.with_suffix(".gguf").name
+
+
+def _check_parts(headers: Sequence[Header]) -> None:
+    """Each file is the part that its name says. Raises ConfigError."""
+    for number, header in enumerate(headers):
+        count = header.metadata.get("split.count")
+        if not isinstance(count, int) or count < 2:
+            continue
+        place = header.metadata.get("split.no")
+        named = f"NAME-{number + 1:05}-of-{count:05}.gguf"
+        if isinstance(place, int):
+            named = f"NAME-{place + 1:05}-of-{count:05}.gguf"
+        if count != len(headers) or place not in (number, None):
+            raise ConfigError(
+                f"{header.path} is one of the {count} parts of a model, by its name it is another:"
+                f" the parts keep their names ({named}) and stand side by side;"
+                " `llama-gguf-split --merge` makes one file of them"
+            )
 
 
 def _check_model(header: Header) -> None:

@@ -11,6 +11,9 @@ import msgspec
 from mixtura.provider_data import merged
 from mixtura.types import ToolCall
 
+NO_ARGUMENTS = "{}"
+"""Of a call whose arguments never came, or came as an empty text: clients read them as JSON."""
+
 
 @dataclass(frozen=True, slots=True)
 class CallPiece:
@@ -149,13 +152,14 @@ class ToolCallAssembly:
             self._place += 1
         return found
 
-    def calls(self, *, empty: str = "") -> tuple[ToolCall, ...]:
-        """The calls by now; *empty* stands for arguments that never came."""
+    def calls(self) -> tuple[ToolCall, ...]:
+        """The calls by now; one without arguments has none: ``{}``."""
         indexes = [call.index for call in self._calls]
         told = None not in indexes and len(set(indexes)) == len(indexes)
         rows = sorted(self._calls, key=lambda call: call.index or 0) if told else self._calls
         return tuple(
-            ToolCall(call.id, call.name, call.text or empty, call.provider_fields) for call in rows
+            ToolCall(call.id, call.name, call.text or NO_ARGUMENTS, call.provider_fields)
+            for call in rows
         )
 
     def _belongs(self, piece: CallPiece, position: int, together: int) -> _Call | None:

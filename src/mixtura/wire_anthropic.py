@@ -599,7 +599,7 @@ class Assembly(wire.Assembly):
             raise ContentFilterError(self._refused(), charges=error.charges) from None
 
     def _tool_calls(self) -> tuple[ToolCall, ...]:
-        return self._calls.calls(empty="{}")
+        return self._calls.calls()
 
     def _wanted_back(self, prompt: Request) -> ProviderData | None:  # noqa: ARG002
         if self._origin is None or not any(p.type in provider_data.THINKING for p in self._places):

@@ -144,8 +144,9 @@ def _near(one: Any, other: Any) -> bool:
     """Whether two numbers are equal but for rounding; math-verify looks at six digits only."""
     import sympy  # pyright: ignore
 
-    apart, *sizes = (abs(complex(sympy.N(x, 40))) for x in (one - other, one, other))  # pyright: ignore
-    return bool(apart <= CLOSE * max(sizes))
+    # As sympy's own numbers: a float makes 0 of what is very small.
+    sizes: list[Any] = [sympy.N(sympy.Abs(x), 40) for x in (one - other, one, other)]  # pyright: ignore
+    return bool(sizes[0] <= CLOSE * max(sizes[1:]))
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from inspect_ai.log import EvalLog, EvalSample, list_eval_logs, read_eval_log
 
 from mixtura.errors import ConfigError
 from mixtura.plan import Plan
-from mixtura.text import one_line
+from mixtura.text import one_line, plural
 
 ALONE = "model"
 """The pattern of a model that is asked alone."""
@@ -69,6 +69,8 @@ class Answer:
     """What the task knows of the sample: a category, its skills."""
     graded: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """What the scorer wrote beside the score: FLASK's grade of each skill."""
+    cut: bool = False
+    """The limit of tokens ended it."""
 
     def leaves(self) -> Iterator[Call]:
         for call in self.calls:
@@ -189,6 +191,24 @@ def _answer(sample: EvalSample) -> Answer:
         calls=tuple(_call(row) for run in _runs(sample) for row in run["calls"]),
         metadata=sample.metadata,
         graded=(score.metadata if score else None) or {},
+        cut=is_cut(sample),
+    )
+
+
+def is_cut(sample: EvalSample) -> bool:
+    """Whether the limit of tokens ended the answer."""
+    return bool(sample.output.choices) and sample.output.stop_reason in CUT_OFF
+
+
+CUT_OFF = ("max_tokens", "model_length")
+
+
+def cut_note(cut: int, total: int, whose: str = "") -> str:
+    """What is to be said of answers that the limit of tokens cut off."""
+    of = f" of {whose}" if whose else ""
+    return (
+        f"{cut:,} of {plural(total, 'answer')}{of} were cut off by the limit of tokens, and are"
+        " scored as far as they go: is max_tokens too low?"
     )
 
 

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from mixtura.evals import glm, judges, pairwise, stats
-from mixtura.evals.answers import Answer, Contender
+from mixtura.evals.answers import Answer, Contender, cut_note
 from mixtura.evals.opponents import Entrant, Kind
 from mixtura.text import one_line, plural
 
@@ -228,9 +228,19 @@ def outcome(
         told=tuple(told),
         verdict=_verdict(pairs, matches),
         bias=_bias(field),
-        warnings=(*warnings, *_silent(field), *_doubts(field)),
+        warnings=(*warnings, *_silent(field), *_cut(field), *_doubts(field)),
         spent_usd=spent,
     )
+
+
+def _cut(field: Field) -> list[str]:
+    """Whose answers the limit of tokens cut off."""
+    found = {name: sum(one.cut for one in field.answers[name].values()) for name in field.entrants}
+    return [
+        cut_note(cut, len(field.answers[name]), one_line(name))
+        for name, cut in found.items()
+        if cut
+    ]
 
 
 def _doubts(field: Field) -> list[str]:

@@ -8,6 +8,7 @@ from math import comb, factorial, isqrt
 
 LARGEST = 50_000
 """Bits of a number: what is larger is not worked out."""
+LARGEST_FACTORIAL = 4000
 _NUMBER = re.compile(r"\d+(?:\.\d+)?|\.\d+")
 _MIXED = re.compile(r"\\frac{\d+}{\d+}")
 
@@ -62,7 +63,7 @@ class _Sum:
             return -self._power() if sign == "-" else self._power()
         base = self._atom()
         while self._next("!"):
-            if base.denominator != 1 or not 0 <= base <= 1000:
+            if base.denominator != 1 or not 0 <= base <= LARGEST_FACTORIAL:
                 raise ValueError("no factorial")
             base = Fraction(factorial(int(base)))
         if not self._next("^"):

@@ -11,12 +11,17 @@ from mixtura.evals.exact import group
 
 Pair = tuple[str, str]
 
+_ORDINAL = (
+    r"(?<=\d)\s*(?:\^\s*{?\s*(?:\\(?:text|mathrm|textrm|mbox|rm)\s*{?)?"
+    r"|\\(?:text|mathrm|textrm|mbox)\s*{)\s*(?:st|nd|rd|th)\s*}{0,2}(?![a-zA-Z])"
+)
+"""The ending of a number that counts places: ``12^{th}``, ``2^{\\text{nd}}``."""
 _TIDY = (
     (r"\{,\}", ","), (r"(?<=\d)\\[,;:! ](?=\d{3}(?!\d))", ""), (r"\\!", ""),
     (r"\\[dtc]frac", r"\\frac"), (r"\\left(?![a-z])|\\right(?![a-z])|\\[bB]ig+[lr]?(?![a-z])", ""),
     (r"\\displaystyle(?![a-z])", ""), (r"\\[()\[\]]|\\?\$", " "),
     (r"(?<!\\)\\[,;:> ]|\\q?quad(?![a-z])|~", " "),
-    (r"\^\s*{?\s*\\circ\s*}?|\\degree(?![a-z])|°", ""), (r"\\%|%", ""),
+    (_ORDINAL, ""), (r"\^\s*{?\s*\\circ\s*}?|\\degree(?![a-z])|°", ""), (r"\\%|%", ""),
     (r"\\le(?:q|qslant)?(?![a-z])|⩽", "≤"), (r"\\ge(?:q|qslant)?(?![a-z])|⩾", "≥"),
     (r"\\neq?(?![a-z])", "≠"), (r"\\lt(?![a-z])", "<"), (r"\\gt(?![a-z])", ">"),
     (r"−", "-"), (r"π", r"\\pi "), (r"∞", r"\\infty "), (r"√", r"\\sqrt "), (r"±", r"\\pm "),
@@ -194,6 +199,7 @@ def _without_texts(answer: str) -> str:
         return f" {inside.strip()} "
 
     found = re.sub(r"(?<=[\s}\d])(?:or|and)(?=[\s\\])", " , ", _TEXT.sub(plain, answer))
+    found = re.sub(r",(?:\s*,)+", ",", found)  # "1, 2, and 3"
     return re.sub(r"^\s*\^\s*{?\d}?|(?<=\d)\s*\^\s*{?\d}?\s*$", _raised(answer), found)
 
 

@@ -165,13 +165,8 @@ def _unfinished(bill: Tally) -> list[str]:
 def _doubts(samples: Sequence[EvalSample], score: float | None, total: int) -> list[str]:
     """What makes a score doubtful: answers that were cut off, and that no one has any."""
     said: list[str] = []
-    answered = [one.output for one in samples if one.output.choices]
-    cut = sum(output.stop_reason in ("max_tokens", "model_length") for output in answered)
-    if cut:
-        said.append(
-            f"{cut:,} of {plural(len(samples), 'answer')} were cut off by the limit of tokens, and"
-            " are scored as far as they go: is max_tokens too low?"
-        )
+    if cut := sum(map(answers.is_cut, samples)):
+        said.append(answers.cut_note(cut, len(samples)))
     if score == 0 and total > 1:
         said.append(
             "no answer scored at all: is that the models, or do the targets, the scoring or the"

@@ -236,9 +236,14 @@ class Child:
                 " llama-server and name it by `base_url`"
             )
         path = gguf.check(self.setting.path)
+        with gguf.in_small_letters(path) as named:
+            self._load_file(path, named)
+
+    def _load_file(self, path: Path, named: Path) -> None:
+        """Have *path* loaded, which is called *named* on the disk for as long as that takes."""
         errors = self._spawn()
         start = {
-            "model": str(path), "context": self.setting.context, "threads": self.setting.threads,
+            "model": str(named), "context": self.setting.context, "threads": self.setting.threads,
             "slots": self.setting.slots, "parent": os.getpid(),
             "path": [entry for entry in sys.path if Path(entry).is_absolute()],
         }  # fmt: skip

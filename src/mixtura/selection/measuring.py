@@ -22,6 +22,7 @@ from mixtura.price import cost
 from mixtura.selection.choice import Goal
 from mixtura.selection.prompts import HELD_OUT, Part
 from mixtura.selection.search import BEAM, NO_BOUNDS, Bounds, Measured, Team
+from mixtura.text import one_line
 
 Manner = Literal["score", "grade", "win rate"]
 """By a task's own check; by a judge who reads a rubric; by a judge beside a reference answer."""
@@ -163,6 +164,17 @@ class Laboratory:
     def _left(self) -> float | None:
         most = self._terms.max_cost
         return None if most is None else max(most - self.reserve - self._paid, 0.0)
+
+    def cut(self) -> list[str]:
+        """Whose answers the limit of tokens cut off, in words."""
+        rows: dict[str, list[bool]] = {}
+        for found in self._found.values():
+            rows.setdefault(found.name, []).extend(one.cut for one in found.answers)
+        return [
+            answers.cut_note(sum(row), len(row), one_line(name))
+            for name, row in rows.items()
+            if any(row)
+        ]
 
     # ---- scores
 

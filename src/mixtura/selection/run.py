@@ -109,7 +109,7 @@ class _Selecting:
             raise MixturaError(
                 "no team scored at all, so there is none to choose: is that the models, or do the"
                 " targets, the scoring or the prompts not fit? Look at an answer (inspect view"
-                f" --log-dir {self.prompts.folder})"
+                f" --log-dir {self.prompts.folder}){_listed(self.laboratory.cut())}"
             )
         self.laboratory.reserve = 0.0
         try:
@@ -247,7 +247,7 @@ class _Selecting:
             calls=laboratory.calls,
             exhaustive_calls=self._exhaustive(len(alone)),
             spent_usd=laboratory.spent,
-            warnings=(*self.warnings, *_doubts(against)),
+            warnings=(*self.warnings, *laboratory.cut(), *_doubts(against)),
         )
 
     def _held_out(self, team: Team) -> Measured:
@@ -331,6 +331,10 @@ def _too_little(error: BudgetExceededError, what: str) -> BudgetExceededError:
     return BudgetExceededError(
         f"{error} before {what}: a higher --max-cost goes on from there", charges=error.charges
     )
+
+
+def _listed(said: Sequence[str]) -> str:
+    return "".join(f"; {one}" for one in said)
 
 
 def _doubts(rows: Sequence[Against]) -> list[str]:
