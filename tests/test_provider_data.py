@@ -491,11 +491,20 @@ class ChatClient:
             for choice in chunk.get("choices", ()):
                 delta = dict(choice["delta"])
                 message["content"] += delta.pop("content", None) or ""
-                for call in delta.pop("tool_calls", ()):
-                    call.pop("index")
-                    message.setdefault("tool_calls", []).append(call)
+                for piece in delta.pop("tool_calls", ()):
+                    self.put_together(message.setdefault("tool_calls", []), piece)
                 message |= delta
         return message
+
+    def put_together(self, calls, piece):
+        """A piece of a call, as the clients of this API add it to what they have."""
+        place, function = piece.pop("index"), piece.pop("function", {})
+        if place == len(calls):
+            calls.append({"function": {"arguments": ""}})
+        call = calls[place]
+        arguments = call["function"]["arguments"] + function.pop("arguments", "")
+        call |= piece
+        call["function"] |= function | {"arguments": arguments}
 
     def go_on(self, said, holds):
         calls = said["tool_calls"]
@@ -562,6 +571,7 @@ class ResponsesClient:
         if not self.body["stream"]:
             return found["output"]
         done = [e for e in found if e["type"] == "response.output_item.done"]
+        done.sort(key=lambda event: event["output_index"])  # a text may end after the first call
         assert [e["output_index"] for e in done] == list(range(len(done)))
         assert [e["item"] for e in done] == found[-1]["response"]["output"]
         return found[-1]["response"]["output"]

@@ -116,7 +116,9 @@ class Anthropic:
 
     async def _body(self, request: Request) -> dict[str, Any]:
         make = partial(request_json, native=self._native)
-        return await apart(weight(request), make, request, self._model) | {"stream": True}
+        return await apart(weight(request), make, request, self._model, self._origin) | {
+            "stream": True
+        }
 
     async def _send(self, body: dict[str, Any], request: Request, emit: Emit | None) -> Completion:
         body = body | self._extra
