@@ -84,3 +84,11 @@ def test_what_stands_in_a_models_place_is_told_as_what_it_is(content, said, tmp_
 
     with pytest.raises(ConfigError, match=said):
         run(Local(path).load())
+
+
+def test_a_vocabulary_of_numbers_is_told_as_the_damage_that_it_is(tmp_path):
+    numbers = (tiny_gguf.ARRAY, (tiny_gguf.U32, [1, 2, 3]))
+    path = tiny_gguf.written(tmp_path / "numbers.gguf", tokenizer__ggml__tokens=numbers)
+
+    with pytest.raises(ConfigError, match="'tokenizer.ggml.tokens' has other values than str"):
+        answered(path)

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from mixtura.errors import ConfigError
+
+T = TypeVar("T")
 
 MAGIC = b"GGUF"
 ANEW = "`mixtura pull` brings a model with a name anew"
@@ -119,15 +121,19 @@ class Header:
 
     def tokens(self) -> list[str]:
         """The vocabulary by token id; empty where the file has none."""
-        return self._listed("tokenizer.ggml.tokens")
+        return self._listed("tokenizer.ggml.tokens", str)
 
     def token_types(self) -> list[int]:
         """The type of each token by id (``CONTROL``, …); empty where the file does not say."""
-        return self._listed("tokenizer.ggml.token_type")
+        return self._listed("tokenizer.ggml.token_type", int)
 
-    def _listed(self, key: str) -> list[Any]:
+    def _listed(self, key: str, kind: type[T]) -> list[T]:
+        """Raises ConfigError where the list has values of another kind."""
         found = self.metadata.get(key)
-        return found.read() if isinstance(found, Values) else []
+        values = found.read() if isinstance(found, Values) else []
+        if not all(isinstance(value, kind) for value in values):
+            raise damaged(self.path, f"{key!r} has other values than {kind.__name__}")
+        return values
 
 
 def read_header(path: Path) -> Header:
