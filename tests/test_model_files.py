@@ -90,5 +90,5 @@ def test_a_vocabulary_of_numbers_is_told_as_the_damage_that_it_is(tmp_path):
     numbers = (tiny_gguf.ARRAY, (tiny_gguf.U32, [1, 2, 3]))
     path = tiny_gguf.written(tmp_path / "numbers.gguf", tokenizer__ggml__tokens=numbers)
 
-    with pytest.raises(ConfigError, match="'tokenizer.ggml.tokens' has other values than str"):
+    with pytest.raises(ConfigError, match=r"'tokenizer\.ggml\.tokens' has other values than str"):
         answered(path)

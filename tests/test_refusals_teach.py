@@ -24,6 +24,7 @@ from mixtura import (
     RejectedError,
     Request,
     Sampling,
+    ToolCall,
     ask,
 )
 from mixtura.errors import MalformedError, ModelError
@@ -563,3 +564,35 @@ def test_the_same_words_about_another_conversation_teach_nothing():
             run(OpenAI("m", upstream.base_url("openai")).complete(ask("Why?")))
 
     assert len(upstream.records) == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "invalid message content type: <nil>",  # Ollama
+        "Invalid 'content': 'content' field must be a string or an array of objects.",  # LM Studio
+        "messages[1]: content is required",
+        "Invalid value for 'content': expected a string, got null.",
+    ],
+)
+def test_a_model_that_takes_no_message_without_a_text_gets_an_empty_one(said):
+    call = ToolCall("c1", "look", "{}")
+    talk = (
+        Message("user", "Where?"), Message("assistant", "", (call,)),
+        Message("tool", "there", tool_call_id="c1"),
+    )  # fmt: skip
+
+    async def play(wire):
+        if any(message["content"] is None for message in wire.voice.body["messages"]):
+            await wire.reply(400, error(said))
+        else:
+            await honest(wire)
+
+    with running() as upstream:
+        upstream.scripts["m"] = Script("It is there.", ever=play)
+        model = OpenAI("m", upstream.base_url("openai"))
+        answers = [run(model.complete(Request(talk))).text for _ in range(2)]
+        contents = [r.body["messages"][1]["content"] for r in upstream.records]
+
+    assert answers == ["It is there."] * 2
+    assert contents == [None, "", ""]

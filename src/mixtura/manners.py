@@ -37,7 +37,7 @@ _OTHER_NAME = {
 }
 _SYSTEM, _DEVELOPER = "the role system", "the role developer"
 _LATER_SYSTEM = "later instructions"
-_CACHE_MARKS, _LISTS = "cache marks", "texts in parts"
+_CACHE_MARKS, _LISTS, _NULLS = "cache marks", "texts in parts", "empty contents"
 _PREFILL = "a begun answer"
 
 
@@ -53,6 +53,7 @@ _SHAPES: Mapping[str, Callable[[list[JsonObject]], list[JsonObject]]] = {
     _CACHE_MARKS: message_shapes.without_cache_marks,
     _PREFILL: asked_to_go_on,
     _LISTS: message_shapes.with_plain_texts,
+    _NULLS: message_shapes.with_empty_texts,
 }
 """What a model may refuse in messages, and how it is done without; in the order of doing."""
 _MAY_GO = (
@@ -92,6 +93,11 @@ _NO_LISTS = re.compile(
     r"|messages\b.{0,40}\b(?:value )?(?:must|should) be a (?:valid )?string",
     re.IGNORECASE | re.DOTALL,
 )
+_NO_NULLS = re.compile(
+    r"\bcontent\b.{0,60}(?:\bnull\b|<?\bnil\b|\bNone\b|\brequired\b|\bmissing\b|\bempty\b)"
+    r"|(?:\bnull\b|<?\bnil\b|\bNone\b).{0,40}\bcontent\b",
+    re.IGNORECASE | re.DOTALL,
+)
 _ABOUT_ROLES = re.compile(
     r"\b(?:system|developer|roles?|instructions?)\b|alternat|\b(?:first|last) message\b"
     r"|\border of (?:the )?messages|\bmessage order",
@@ -113,6 +119,7 @@ _NOTICES = {
     },
     _CACHE_MARKS: "takes no marks for a cache: left out",
     _LISTS: "takes no texts in parts: they are joined",
+    _NULLS: "takes no message without a text: an empty one is sent beside its calls",
     _PREFILL: "begins no answer with given words: it is asked to go on behind them",
 }
 
@@ -252,6 +259,10 @@ class Manners:
             return kind
         if CACHE_MARK in said and message_shapes.has_cache_marks(messages):
             return _CACHE_MARKS
+        if message_shapes.has_null_content(messages) and (
+            _NO_NULLS.search(said) or _NO_LISTS.search(said)
+        ):
+            return _NULLS
         if _NO_LISTS.search(said) and message_shapes.has_listed_texts(messages):
             return _LISTS
         return self._role(error, said, messages)

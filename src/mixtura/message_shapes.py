@@ -186,6 +186,16 @@ def with_plain_texts(messages: Sequence[JsonObject]) -> list[JsonObject]:
     ]
 
 
+def has_null_content(messages: Sequence[JsonObject]) -> bool:
+    """Whether a message has calls and no text, which the protocol writes as null."""
+    return any("content" in message and message["content"] is None for message in messages)
+
+
+def with_empty_texts(messages: Sequence[JsonObject]) -> list[JsonObject]:
+    """Contents that are null as empty texts."""
+    return [m | {"content": ""} if m.get("content", "") is None else m for m in messages]
+
+
 def _is_all_text(message: JsonObject) -> bool:
     rows = _listed(message)
     return bool(rows) and all(row.get("type") == "text" for row in rows)
