@@ -277,6 +277,14 @@ def test_a_refusal_of_later_instructions_is_learned_from_in_any_words(said: str,
     assert notices == ["takes instructions in one message in front: later ones are moved"]
 
 
+def test_a_template_that_refuses_later_instructions_with_a_500_is_learned_from_too():
+    said = "Error: Jinja Exception: System message must be at the beginning."  # llama.cpp
+    bodies, _ = asked_of(strict(said, lambda roles: "system" not in roles[1:], 500))
+
+    assert len(bodies) == 3, "learned once"
+    assert [m["role"] for m in bodies[-1]].count("system") == 1
+
+
 def test_a_model_that_takes_no_instructions_at_all_gets_them_with_the_question():
     never = strict("System role not supported", lambda roles: "system" not in roles)
     bodies, _ = asked_of(never, times=1)

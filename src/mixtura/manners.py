@@ -62,6 +62,8 @@ _MAY_GO = (
     *sorted(SOFT - {"reasoning_effort", "top_k", "verbosity", "parallel_tool_calls"}),
 )  # fmt: skip
 """What an answer is possible without. Tools and response formats are not among them."""
+_TEACH = (400, 422, 500)
+"""Statuses of refusals that are about the request; a 500 where its model's template says so."""
 LESSONS = 16
 """Refusals that one call learns from at most; the next call knows them and learns more."""
 
@@ -228,7 +230,7 @@ class Manners:
             emit(Noticed(self._model, f"its window has {told} tokens: drafts are cut to it"))
 
     def _learn(self, error: ModelError, sent: JsonObject) -> None:
-        if type(error) is not RejectedError or error.status not in (400, 422) or error.charges:
+        if type(error) is not RejectedError or error.status not in _TEACH or error.charges:
             return
         said = str(error)
         if (most := error.limits.output) is not None:

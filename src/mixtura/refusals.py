@@ -65,6 +65,10 @@ _QUOTA_ID = re.compile(rb'quotaId\\*":\s*\\*"(\w*)')
 _TOO_LARGE_FOR_A_MINUTE = re.compile(r"request too large", re.IGNORECASE)
 
 
+_OF_TEMPLATE = re.compile(r"jinja exception|raise_exception|chat template", re.IGNORECASE)
+"""A model's own template refuses the conversation."""
+
+
 def refusal(status: int, headers: Mapping[str, str], body: bytes) -> ModelError:
     """The error that an HTTP refusal means."""
     found = read_error(body)
@@ -98,6 +102,8 @@ def _error(status: int, found: ErrorBody, body: bytes, limits: StatedLimits) -> 
         return RateLimitedError
     if _overflows(status, text, limits):
         return ContextOverflowError
+    if status >= 500 and _OF_TEMPLATE.search(said):
+        return RejectedError  # llama.cpp's server says so with a 500: asking again is no use
     if status in (408, 409, 425) or status >= 500:
         return UnavailableError
     if status in (400, 403, 422) and _FILTERED.search(text):
