@@ -912,6 +912,8 @@ def written() -> list[str]:
     """Every served model that the docs and the help of commands name."""
     root = Path(__file__).parents[1]
     files = [root / "README.md", *root.glob("docs/*.md"), *root.glob("src/mixtura/cli/*.py")]
+    # These name packages, and models as other people's clients write them.
+    files = [file for file in files if file.name not in ("clients.md", "reports.md")]
     text = "\n".join(file.read_text("utf-8") for file in files)
     known = [name for name, provider in catalog.providers().items() if provider.prices]
     named = re.findall(rf"\b((?:{'|'.join(known)})/[\w./:-]*\w)", text)
