@@ -533,7 +533,7 @@ def test_a_past_run_is_found_and_reopened_as_it_went(visit):
     path = person.text(".pathtold")
     person.button("New question").click()
     person.ask("What is rain?").answered()
-    assert person.find(".runs li").count() == 2
+    person.wait("document.querySelectorAll('.runs li').length === 2")
 
     person.page.get_by_label("Search past runs").fill("sky")
     person.wait("document.querySelectorAll('.runs li').length === 1")
