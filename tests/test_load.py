@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 import zlib
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -30,8 +31,9 @@ from mixtura.store import DayBook, Store
 from mixtura.store_writer import StoreWriter
 from mixtura.streaming import Recorder
 from mixtura.thoughts import Splitter
+from mixtura.turn_memory import TurnMemory
 from mixtura.turns import Turns
-from mixtura.types import Completion
+from mixtura.types import Completion, ProviderData, ToolCall
 from mixtura.upstream import Clocks
 from tests.serving import serving, team
 from tests.upstream import Script, running
@@ -497,3 +499,38 @@ def test_recording_five_thousand_streamed_mixtures_keeps_memory_flat(upstream, t
         grew = megabytes() - before
         print(f"5,000 streamed mixtures with runs kept: {grew:+.2f} MB")
     assert grew <= 1.0
+
+
+def test_what_is_remembered_of_turns_stays_within_its_bound_however_long_ids_are():
+    memory = TurnMemory(most_bytes=1_000_000)
+    asked_for = ask("Where?")
+    tracemalloc.start()
+    for number in range(30):
+        call = ToolCall(f"{number}" + "x" * 1_000_000, "look", "{}")
+        data = ProviderData("somewhere", {"reasoning_content": "hm"})
+        memory.keep("me", asked_for, Message("assistant", "", (call,), provider_data=data))
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert grown < 3_000_000
+
+
+def test_a_long_conversation_is_looked_through_once_for_what_is_remembered():
+    memory = TurnMemory()
+    call = ToolCall("c", "look", "{}")
+    data = ProviderData("somewhere", {"reasoning_content": "hm"})
+    memory.keep("me", ask("Where?"), Message("assistant", "", (call,), provider_data=data))
+
+    class Counted(tuple):
+        copied = 0
+
+        def __getitem__(self, place):
+            found = super().__getitem__(place)
+            if isinstance(place, slice):
+                Counted.copied += len(found)
+            return found
+
+    talk = Counted(Message(("user", "assistant")[i % 2], "x") for i in range(4000))
+    memory.restored("me", Request(talk))
+
+    assert Counted.copied == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
@@ -26,15 +26,16 @@ ALIKE = 4
 @dataclass(frozen=True, slots=True)
 class _Kept:
     data: ProviderData
-    calls: dict[str, Json]
-    """The calls' own fields, by their ids."""
+    calls: tuple[Json, ...]
+    """The calls' own fields."""
     exact: bytes
     """A digest of the calls' names and arguments, or of the text."""
     size: int
     since: float
 
 
-_Key = tuple[str, tuple[str, ...]]
+_Key = tuple[str, bytes]
+"""A client, and a digest of ids: they are as long as an upstream or a client makes them."""
 
 
 class TurnMemory:
@@ -60,9 +61,11 @@ class TurnMemory:
 
     def keep(self, client: str, request: Request, answer: Message) -> None:
         """Remember what *answer* to *request* has; nothing where it has nothing."""
-        if answer.provider_data is None or not (ids := _ids(request.messages, answer)):
+        if answer.provider_data is None or not (
+            ids := _ids(request.messages[-1] if request.messages else None, answer)
+        ):
             return
-        calls = {c.id: c.provider_fields for c in answer.tool_calls if c.provider_fields}
+        calls = tuple(call.provider_fields for call in answer.tool_calls)
         kept = _Kept(
             answer.provider_data, calls, _digest(answer),
             provider_data.provider_bytes(answer) + 256, self._clock(),
@@ -82,16 +85,17 @@ class TurnMemory:
         return replace(request, messages=rows) if changed else request
 
     def _restored(self, client: str, messages: tuple[Message, ...]) -> Iterator[Message]:
-        for number, message in enumerate(messages):
-            found = None
-            if message.role == "assistant" and (ids := _ids(messages[:number], message)):
+        before: Message | None = None
+        for message in messages:
+            last, before, found = before, message, None
+            if message.role == "assistant" and (ids := _ids(last, message)):
                 found = self._find((client, ids), message)
             if found is None:
                 yield message
                 continue
             calls = tuple(
-                replace(call, provider_fields=found.calls.get(call.id, {}))
-                for call in message.tool_calls
+                replace(call, provider_fields=fields)
+                for call, fields in zip(message.tool_calls, found.calls, strict=True)
             )
             yield replace(message, provider_data=found.data, tool_calls=calls)
 
@@ -117,14 +121,17 @@ class TurnMemory:
         return kept
 
 
-def _ids(before: tuple[Message, ...], message: Message) -> tuple[str, ...]:
-    """What a message is known by: its calls, or the results that its text answers."""
+def _ids(last: Message | None, message: Message) -> bytes:
+    """What a message is known by: its calls, or the results in *last* that its text answers."""
     if message.tool_calls:
-        return tuple(call.id for call in message.tool_calls)
-    last = before[-1] if before else None
+        return _short([call.id for call in message.tool_calls])
     if last is None or last.role != "tool":
-        return ()
-    return ("", last.tool_call_id or "")
+        return b""
+    return _short(["", last.tool_call_id or ""])
+
+
+def _short(ids: Sequence[str]) -> bytes:
+    return blake2b(msgspec.json.encode(ids), digest_size=16).digest()
 
 
 def _digest(message: Message) -> bytes:

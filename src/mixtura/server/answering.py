@@ -74,7 +74,8 @@ async def answered(service: Service, dialect: Dialect, scope: Scope, receive: Re
             return Response(status_code=499)  # no one is there to read it
         about = _about(job)
         summary = service.summary(job)
-        written = sum(len(answer.text) for answer in answers)
+        # an answer may repeat what was asked, tools and instructions and all
+        written = job.size + sum(len(answer.text) for answer in answers)
         whole = await apart(written, _whole, dialect, job.call, answers, about, summary)
         _store(service, dialect, job, answers, summary)
     except Refused as refused:
@@ -278,6 +279,8 @@ class Live(Response):
         self._came = asyncio.Event()
         self._begun = self._played = self._over = False
         self._refused: Refused | None = None
+        self._opening: bytes | None = None
+        """What an answer begins with, once that is written."""
         self._sent = [0] * job.call.n
         """Characters of each answer that went out."""
 
@@ -312,6 +315,9 @@ class Live(Response):
 
     async def _run(self) -> Refused | None:
         """The run; what its client is told of a failure."""
+        size = self._job.size
+        if size >= LARGE:  # it may repeat all that was asked
+            self._opening = await apart(size, self._opened)
         try:
             answers = await self._service.run(self._job, self._watch)
         except Refused as refused:
@@ -322,14 +328,17 @@ class Live(Response):
                 self._frames.append(self._writer.token(choice, rest))
             self._frames.append(self._writer.finished(choice, answer))
         summary = self._service.summary(self._job)
-        self._frames.append(self._writer.closed(answers, summary))
+        self._frames.append(await apart(size, self._writer.closed, answers, summary))
         _store(self._service, self._dialect, self._job, answers, summary)
         return None
 
     def _begin(self) -> None:
         if not self._begun:
             self._begun = True
-            self._frames.append(self._writer.begun())
+            self._frames.append(self._opening or self._opened())
+
+    def _opened(self) -> bytes:
+        return self._writer.begun()
 
     def _watch(self, choice: int, event: Event) -> None:
         if type(event) is Token and not event.reasoning and _answers(event.at):
@@ -390,6 +399,8 @@ class Live(Response):
         self._came.clear()
 
     def _begin_quietly(self) -> None:
+        if self._opening is None and self._job.size >= LARGE:
+            return  # that is being written
         self._begin()
         self._frames.append(self._writer.alive())
 
