@@ -49,6 +49,19 @@ NUMBERS = [
     ("She makes 18 dollars (9 eggs at $2 each).", "18"), ("Answer: 16 - 3", "13"),
     ("Answer: (16 - 3 - 4) * 2", "18"), ("Answer: 36 ÷ 2", "18"), ("Answer: 1e-3", "1/1000"),
     ("Answer: 1,234,567 apples and 5 pears", "1234567"), ("Answer: 18 cm^2", "18"),
+    ("Answer: negative 5", "-5"), ("Answer: Negative $5", "-5"), ("Answer: non-negative 5", "5"),
+    ('{"answer": "18", "steps": 3}', "18"), ('{"answer": 18, "confidence": 0.9}', "18"),
+    ('```json\n{"steps": [{"answer": 3}], "answer": "$18", "n": 2}\n```\nDone in 2.', "18"),
+    ('{"answer": null, "steps": 3}', "3"), ('{"answer": 18}\nAnswer: 19', "19"),
+    ("Answer: ~~26~~ 18", "18"), ("~~Answer: 26~~\nAnswer: 18", "18"), ("Answer: ~~26~~", None),
+    ("Answer: 26? No, 18.", "18"), ("Answer: 26? No wait, it is 18.", "18"),
+    ("Answer: 18? No.", "18"), (r"\boxed{\sqrt{9}}", "3"), ("Answer: √9", "3"),
+    ("Answer: √(16)", "4"), ("Answer: 2√9", "6"), ("Answer: -√9", "-3"),
+    (r"\boxed{\sqrt[3]{8}}", "2"), ("Answer: minus 5", "-5"),
+    ("Answer: √10", None), (r"Answer: 5\sqrt{2}", None), ("Answer: √50 ≈ 7.07", "707/100"),
+    ("Answer: 1/2 or 0.5", "1/2"), ("Answer: 18 or 18.0", "18"), ("Answer: 1/2 or 0.6", None),
+    ("Answer: 2**3", "8"), ("Answer: 2 ** 3", "8"), ("Answer: 2**3 = 8", "8"),
+    ("Answer: **18**", "18"), ("Answer: 3 **18**", "3"),
 ]  # fmt: skip
 
 
