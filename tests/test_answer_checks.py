@@ -147,6 +147,32 @@ FOUND = {
     ),
     "its use behind": f"```python\n{GOOD}```\nUsage:\n```python\nassert add(1, 1) == 3\n```",
     "a template's mark": f"```python\n{GOOD}```<|im_end|>",
+    "in HTML": (
+        '<p>Here:</p>\n<pre><code class="language-python">def add(a, b):\n'
+        "    return a + b if a &lt; 9 else None\n</code></pre>"
+    ),
+    "a session": ">>> def add(a, b):\n...     return a + b\n...\n>>> add(1, 2)\n3\n",
+    "a session in a block": (
+        "```pycon\n>>> def add(a, b):\n...     c = a + b\n...     return c\n>>> add(1, 2)\n3\n```"
+    ),
+    "a fence on one line": "```python def add(a, b): return a + b```",
+    "between quotes": "Use `def add(a, b): return a + b`, not `a - b`.",
+    "in JSON": json.dumps({"why": "a sum", "code": GOOD}),
+    "in a block of JSON": f"```json\n{json.dumps({'code': GOOD})}\n```",
+    "a block in JSON": json.dumps({"code": f"```python\n{GOOD}```"}),
+    "behind a thought": (
+        "<think>\n```python\nraise SystemExit\ndef add(a, b):\n    return 1\n```</think>\n"
+        f"```python\n{GOOD}```"
+    ),
+    "a body behind a thought": (
+        "<think>`def add(a, b): return 0`? No.</think>\n    return a + b\n"
+    ),
+    "HTML in its text": (
+        "def add(a, b):\n    '''\n    <pre>\n    add(1, 2)\n    </pre>\n    '''\n    return a + b\n"
+    ),
+    "a session in its text": (
+        "```python\ndef add(a, b):\n    '''\n>>> add(1, 2)\n3\n    '''\n    return a + b\n```"
+    ),
     "lines of Windows": f"```python\n{GOOD}```".replace("\n", "\r\n"),
 }
 
