@@ -83,7 +83,27 @@ def test_an_answer_of_mathematics_is_judged_as_a_careful_reader_judges_it(case):
     assert math.same(case["reply"], case["target"]) == case["right"]
 
 
+ALIKE = [
+    (r"\mathbb{R}", r"(-\infty,\infty)"), (r"x \in \mathbb{R}", r"(-\infty, \infty)"),
+    (r"\text{all real numbers}", r"(-\infty,\infty)"), ("i", r"\sqrt{-1}"), ("2i", r"\sqrt{-4}"),
+    (r"e^{i\pi}", "-1"), (r"e^{\frac{i\pi}{2}}", "i"), ("3-4i", r"3-4\sqrt{-1}"),
+    (r"\sin 30^\circ", r"\frac12"), (r"2\cos(60°)", "1"), (r"\tan{45^{\circ}}", "1"),
+    ("1 1/2", "3/2"), ("-1 1/2", r"-\frac{3}{2}"), ("1 1/2, 2", r"\frac32,2"), ("1 1/2", "1.5"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("one", "other"), ALIKE)
+def test_what_is_the_same_is_the_same_however_it_is_written(one, other):
+    assert math.same(one, other)
+    assert math.same(other, one)
+
+
 DIFFERENT = [
+    (r"\mathbb{R}", r"(0,\infty)"), (r"\mathbb{R}", r"[-\infty,5)"), (r"\mathbb{Z}", r"\mathbb{R}"),
+    (r"\mathbb{Z}", r"(-\infty,\infty)"), ("i", r"-\sqrt{-1}"), ("i", "1"), (r"e^{i\pi}", "1"),
+    (r"e^{i\pi}", "-1.000000000000001"), ("i+x", r"\sqrt{-1}"), ("2i", "2"), ("j", r"\sqrt{-1}"),
+    (r"\sin 30^\circ", r"\sin 30"), (r"\sin 30^\circ", r"\frac13"), (r"\sin 30", r"\frac12"),
+    ("1 1/2", "11/2"), ("1 1/2", "1/2"), ("-1 1/2", r"-\frac12"), ("1 1/2", "1"),
     ("10^{-50}", "10^{-51}"), ("e^{-50}", "e^{-51}"), (r"10^{30}\pi", r"(10^{30}+1)\pi"),
     (r"\sqrt2", "1.41421356"), ("0.3333333333", r"\frac13"), ("x=5", "y=5"), ("10_2", "10_3"),
     (r"x\le5", r"(-\infty,5)"), (r"2\pm 3", "5"), ("(3,4)", "3,4"), ("i", "-i"),
