@@ -156,7 +156,7 @@ def _imaginary(one: Any, other: Any) -> bool:
     if any(letter.name != "i" for letter in letters):
         return False
     unit: Any = sympy.I  # pyright: ignore
-    meant: list[Any] = [x.subs(dict.fromkeys(letters, unit)) for x in both]
+    meant: list[Any] = [x.subs(dict.fromkeys(letters, unit)) for x in both]  # pyright: ignore
     sizes: list[Any] = [sympy.N(sympy.Abs(x), 60) for x in (meant[0] - meant[1], *meant)]  # pyright: ignore
     complex_one = bool(letters) or any(x.has(unit) for x in meant)
     return complex_one and bool(sizes[0] <= EXACT * max(sizes[1:]))
