@@ -49,6 +49,19 @@ NUMBERS = [
     ("She makes 18 dollars (9 eggs at $2 each).", "18"), ("Answer: 16 - 3", "13"),
     ("Answer: (16 - 3 - 4) * 2", "18"), ("Answer: 36 ÷ 2", "18"), ("Answer: 1e-3", "1/1000"),
     ("Answer: 1,234,567 apples and 5 pears", "1234567"), ("Answer: 18 cm^2", "18"),
+    ("Answer: negative 5", "-5"), ("Answer: Negative $5", "-5"), ("Answer: non-negative 5", "5"),
+    ('{"answer": "18", "steps": 3}', "18"), ('{"answer": 18, "confidence": 0.9}', "18"),
+    ('```json\n{"steps": [{"answer": 3}], "answer": "$18", "n": 2}\n```\nDone in 2.', "18"),
+    ('{"answer": null, "steps": 3}', "3"), ('{"answer": 18}\nAnswer: 19', "19"),
+    ("Answer: ~~26~~ 18", "18"), ("~~Answer: 26~~\nAnswer: 18", "18"), ("Answer: ~~26~~", None),
+    ("Answer: 26? No, 18.", "18"), ("Answer: 26? No wait, it is 18.", "18"),
+    ("Answer: 18? No.", "18"), (r"\boxed{\sqrt{9}}", "3"), ("Answer: √9", "3"),
+    ("Answer: √(16)", "4"), ("Answer: 2√9", "6"), ("Answer: -√9", "-3"),
+    (r"\boxed{\sqrt[3]{8}}", "2"), ("Answer: minus 5", "-5"),
+    ("Answer: √10", None), (r"Answer: 5\sqrt{2}", None), ("Answer: √50 ≈ 7.07", "707/100"),
+    ("Answer: 1/2 or 0.5", "1/2"), ("Answer: 18 or 18.0", "18"), ("Answer: 1/2 or 0.6", None),
+    ("Answer: 2**3", "8"), ("Answer: 2 ** 3", "8"), ("Answer: 2**3 = 8", "8"),
+    ("Answer: **18**", "18"), ("Answer: 3 **18**", "3"),
 ]  # fmt: skip
 
 
@@ -70,7 +83,27 @@ def test_an_answer_of_mathematics_is_judged_as_a_careful_reader_judges_it(case):
     assert math.same(case["reply"], case["target"]) == case["right"]
 
 
+ALIKE = [
+    (r"\mathbb{R}", r"(-\infty,\infty)"), (r"x \in \mathbb{R}", r"(-\infty, \infty)"),
+    (r"\text{all real numbers}", r"(-\infty,\infty)"), ("i", r"\sqrt{-1}"), ("2i", r"\sqrt{-4}"),
+    (r"e^{i\pi}", "-1"), (r"e^{\frac{i\pi}{2}}", "i"), ("3-4i", r"3-4\sqrt{-1}"),
+    (r"\sin 30^\circ", r"\frac12"), (r"2\cos(60°)", "1"), (r"\tan{45^{\circ}}", "1"),
+    ("1 1/2", "3/2"), ("-1 1/2", r"-\frac{3}{2}"), ("1 1/2, 2", r"\frac32,2"), ("1 1/2", "1.5"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("one", "other"), ALIKE)
+def test_what_is_the_same_is_the_same_however_it_is_written(one, other):
+    assert math.same(one, other)
+    assert math.same(other, one)
+
+
 DIFFERENT = [
+    (r"\mathbb{R}", r"(0,\infty)"), (r"\mathbb{R}", r"[-\infty,5)"), (r"\mathbb{Z}", r"\mathbb{R}"),
+    (r"\mathbb{Z}", r"(-\infty,\infty)"), ("i", r"-\sqrt{-1}"), ("i", "1"), (r"e^{i\pi}", "1"),
+    (r"e^{i\pi}", "-1.000000000000001"), ("i+x", r"\sqrt{-1}"), ("2i", "2"), ("j", r"\sqrt{-1}"),
+    (r"\sin 30^\circ", r"\sin 30"), (r"\sin 30^\circ", r"\frac13"), (r"\sin 30", r"\frac12"),
+    ("1 1/2", "11/2"), ("1 1/2", "1/2"), ("-1 1/2", r"-\frac12"), ("1 1/2", "1"),
     ("10^{-50}", "10^{-51}"), ("e^{-50}", "e^{-51}"), (r"10^{30}\pi", r"(10^{30}+1)\pi"),
     (r"\sqrt2", "1.41421356"), ("0.3333333333", r"\frac13"), ("x=5", "y=5"), ("10_2", "10_3"),
     (r"x\le5", r"(-\infty,5)"), (r"2\pm 3", "5"), ("(3,4)", "3,4"), ("i", "-i"),
@@ -134,6 +167,32 @@ FOUND = {
     ),
     "its use behind": f"```python\n{GOOD}```\nUsage:\n```python\nassert add(1, 1) == 3\n```",
     "a template's mark": f"```python\n{GOOD}```<|im_end|>",
+    "in HTML": (
+        '<p>Here:</p>\n<pre><code class="language-python">def add(a, b):\n'
+        "    return a + b if a &lt; 9 else None\n</code></pre>"
+    ),
+    "a session": ">>> def add(a, b):\n...     return a + b\n...\n>>> add(1, 2)\n3\n",
+    "a session in a block": (
+        "```pycon\n>>> def add(a, b):\n...     c = a + b\n...     return c\n>>> add(1, 2)\n3\n```"
+    ),
+    "a fence on one line": "```python def add(a, b): return a + b```",
+    "between quotes": "Use `def add(a, b): return a + b`, not `a - b`.",
+    "in JSON": json.dumps({"why": "a sum", "code": GOOD}),
+    "in a block of JSON": f"```json\n{json.dumps({'code': GOOD})}\n```",
+    "a block in JSON": json.dumps({"code": f"```python\n{GOOD}```"}),
+    "behind a thought": (
+        "<think>\n```python\nraise SystemExit\ndef add(a, b):\n    return 1\n```</think>\n"
+        f"```python\n{GOOD}```"
+    ),
+    "a body behind a thought": (
+        "<think>`def add(a, b): return 0`? No.</think>\n    return a + b\n"
+    ),
+    "HTML in its text": (
+        "def add(a, b):\n    '''\n    <pre>\n    add(1, 2)\n    </pre>\n    '''\n    return a + b\n"
+    ),
+    "a session in its text": (
+        "```python\ndef add(a, b):\n    '''\n>>> add(1, 2)\n3\n    '''\n    return a + b\n```"
+    ),
     "lines of Windows": f"```python\n{GOOD}```".replace("\n", "\r\n"),
 }
 

@@ -114,6 +114,13 @@ ODD = [
     ({"input": "a", "id": True, "target": "b"}, "an id is a text"),
     ({"prompt": "p", "test": "t", "entry_point": "e"}, "looks like a row of humaneval"),
     ({"input": "a", "answer": "b", "reference": "c"}, "differ"),
+    ({"input": "a", "answer": "1", "target": "2"}, "`target` and `answer` differ"),
+    ({"input": "a", "answer": "so\n#### 1", "target": "2"}, "`target` and `answer` differ"),
+    ({"input": "a", "choices": ["x", "y"], "answer": 1}, "`choices`, which no task shows"),
+    ({"input": "a", "options": {"A": "x", "B": "y"}, "answer": "B"}, "`options`, which no task"),
+    ({"input": "a", "choices": {"text": ["x"], "label": ["A"]}, "answer": "A"}, "`choices`"),
+    ({"instruction": "a", "input": "b", "context": "c", "target": "d"}, "could both belong"),
+    ({"instruction": "a", "context": ["c"], "target": "d"}, "`context` must be a text"),
 ]  # fmt: skip
 
 
@@ -141,6 +148,26 @@ def test_alpacas_input_is_joined_to_its_instruction(tmp_path):
 
     assert one.input[0].text == "Translate.\n\nJa"
     assert two.input[0].text == "I"
+
+
+def test_a_context_is_joined_to_its_instruction_as_an_input_is(tmp_path):
+    row = {"instruction": "Sum", "target": "3"}
+    there = [row | {"context": "1 2"}, row | {"context": ""}, row | {"context": None}]
+    found = jsonl.jsonl(put(tmp_path, lines(*there))).dataset
+
+    assert [one.input[0].text for one in found] == ["Sum\n\n1 2", "Sum", "Sum"]
+
+
+def test_a_row_that_says_the_same_twice_is_taken(tmp_path):
+    rows = [
+        {"input": "a", "answer": "so\n#### 18", "target": "18"},
+        {"input": "a", "answer": 18, "target": "18"},
+        {"input": "a", "answer": "x", "target": ["x", "X"]},
+        {"input": "x or y?", "choices": ["x", "y"], "target": "x"},
+    ]
+    found = jsonl.jsonl(put(tmp_path, lines(*rows))).dataset
+
+    assert [one.target for one in found] == ["18", "18", ["x", "X"], "x"]
 
 
 def test_rows_of_gsm8ks_form_are_known_by_their_mark_and_compared_as_numbers():

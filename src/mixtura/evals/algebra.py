@@ -28,6 +28,9 @@ MEMORY = 2 * 1024**3
 CLOSE = 1e-12
 """How far apart two numbers may lie, as a share of the larger: what is left of rounding."""
 
+EXACT = 1e-40
+"""The same of two numbers worked out to 60 digits."""
+
 
 class UndecidedError(Exception):
     """The two could not be compared in time, or in the memory there is."""
@@ -133,11 +136,30 @@ def _compared(one: str, other: str) -> bool:
 
     read: Any = partial(math_verify.parse, parsing_timeout=None)  # pyright: ignore
     found: Any = [read(rf"\boxed{{{said}}}") for said in (other, one)]
-    if not all(found) or not math_verify.verify(*found, timeout_seconds=None):  # pyright: ignore
+    if not all(found):
         return False
+    if not math_verify.verify(*found, timeout_seconds=None):  # pyright: ignore
+        return _imaginary(found[0][0], found[1][0])
     target, answer = found[0][0], found[1][0]
     numbers = [getattr(part, "is_number", False) for part in (target, answer)]
     return not all(numbers) or _near(target, answer)
+
+
+def _imaginary(one: Any, other: Any) -> bool:
+    """Whether two exact numbers are equal where ``i``, a letter to math-verify, is the unit."""
+    import sympy  # pyright: ignore
+
+    both: list[Any] = [one, other]
+    if not all(isinstance(x, sympy.Expr) and not x.has(sympy.Float) for x in both):  # pyright: ignore
+        return False
+    letters: list[Any] = [letter for x in both for letter in x.free_symbols]
+    if any(letter.name != "i" for letter in letters):
+        return False
+    unit: Any = sympy.I  # pyright: ignore
+    meant: list[Any] = [x.subs(dict.fromkeys(letters, unit)) for x in both]  # pyright: ignore
+    sizes: list[Any] = [sympy.N(sympy.Abs(x), 60) for x in (meant[0] - meant[1], *meant)]  # pyright: ignore
+    complex_one = bool(letters) or any(x.has(unit) for x in meant)
+    return complex_one and bool(sizes[0] <= EXACT * max(sizes[1:]))
 
 
 def _near(one: Any, other: Any) -> bool:

@@ -16,6 +16,14 @@ _ORDINAL = (
     r"|\\(?:text|mathrm|textrm|mbox)\s*{)\s*(?:st|nd|rd|th)\s*}{0,2}(?![a-zA-Z])"
 )
 """The ending of a number that counts places: ``12^{th}``, ``2^{\\text{nd}}``."""
+_OF_DEGREES = re.compile(
+    r"\\(sin|cos|tan|cot|sec|csc)\s*([({]?)\s*(\d{1,6})\s*(?:\^\s*{?\s*\\circ\s*}?|\\degree(?![a-z])|°)"
+    r"\s*([)}]?)"
+)
+_MIXED = re.compile(r"(^|[,(\[])(\s*-?\d+)\s+(\d+)/(\d+)(?=\s*(?:$|[,)\]]))")
+_REALS = re.compile(
+    r"\\mathbb\s*{?\s*R\s*}?|\\R|ℝ|(?:\\text{)?\s*all\s+real(?:s|\s+numbers)\s*}?", re.IGNORECASE
+)
 _TIDY = (
     (r"\{,\}", ","), (r"(?<=\d)\\[,;:! ](?=\d{3}(?!\d))", ""), (r"\\!", ""),
     (r"\\[dtc]frac", r"\\frac"), (r"\\left(?![a-z])|\\right(?![a-z])|\\[bB]ig+[lr]?(?![a-z])", ""),
@@ -164,6 +172,7 @@ def tidy(answer: str) -> str:
         )
     if _NOTHING.fullmatch(_TEXT.sub(r"\1", answer).strip(" .$")):
         return r"\emptyset"
+    answer = _OF_DEGREES.sub(_in_radians, answer)
     for pattern, instead in _TIDY:
         answer = re.sub(pattern, instead, answer)
     answer = _MODULUS.sub("", answer)
@@ -172,7 +181,22 @@ def tidy(answer: str) -> str:
     answer = re.sub(r"(\d*)\.(\d*)\\overline\s*{(\d+)}", _repeating, answer)
     answer = _without_texts(answer)
     answer = re.sub(r"^\s*\\approx\s*", "", answer).strip().rstrip(".").strip()
-    return _UNITS.sub("", answer).strip() or answer
+    answer = _UNITS.sub("", answer).strip() or answer
+    return _MIXED.sub(_mixed, answer)
+
+
+def _in_radians(found: re.Match[str]) -> str:
+    """An angle in degrees inside of a function, where the sign of a degree counts."""
+    if {"(": ")", "{": "}", "": ""}[found[2]] != found[4]:
+        return found[0]
+    return rf"\{found[1]}{{\frac{{{found[3]}\pi}}{{180}}}}"
+
+
+def _mixed(found: re.Match[str]) -> str:
+    """``1 1/2``, which is not 11/2."""
+    if int(found[3]) >= int(found[4]):
+        return found[0]
+    return rf"{found[1]}{found[2]}\frac{{{found[3]}}}{{{found[4]}}}"
 
 
 def _repeating(found: re.Match[str]) -> str:
@@ -256,6 +280,8 @@ def _numeric_equation(said: str) -> bool:
 def formed(answer: str) -> Form:
     """The parts of a tuple, an interval, a set, a list, a matrix, a union; else one thing."""
     bare = answer.strip()
+    if _REALS.fullmatch(bare):
+        return Form("tuple", (r"-\infty", r"\infty"))
     if found := re.fullmatch(r"\\begin{pmatrix}(.*)\\end{pmatrix}", bare, re.DOTALL):
         rows = [row for row in found[1].split(r"\\") if row.strip()]
         return Form("matrix", tuple(f"({','.join(row.split('&'))})" for row in rows))

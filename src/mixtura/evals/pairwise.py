@@ -40,13 +40,15 @@ _BETTER = (
     r"\s*(?:>+\s*[ab]\b"
     r"|is\s+(?:(?:slightly|somewhat|a (?:little|bit)|much|far|clearly|significantly|the)\s+)*"
     r"(?:better|best|stronger|superior|preferable|preferred|winner)|wins)"
-    rf"(?:\s+(?:than|over)\s+{_WHO}[ab])?"
+    rf"(?:\s+(?:than|over)\s+{_WHO}[ab])?|\s+over\s+{_WHO}[ab]"
 )
+_ANY = r"\b(?:A|B|b|[Tt]ie|TIE|both|equal\w*|neither)\b"
+_ONE = r"\b(?:A|B|b)\b"  # "tie (both are right)" has no rival in its remark
 _VERDICT = Form(
     keys="verdict|winner|choice|preference|decision",
-    value=rf"(?:a\s+(?=tie))?{_WHO}[\"'(\[{{]*(?P<which>tie|a|b)\b",
+    value=rf"(?:(?:it(?:'s|\s+is)\s+)?a\s+(?=tie))?{_WHO}[\"'(\[{{]*(?P<which>tie|a|b)\b",
     parse=lambda found: _WORTH[found["which"].lower()],
-    rivals=r"\b(?:A|B|b|[Tt]ie|TIE|both|equal\w*|neither)\b",
+    rivals=lambda found: _ONE if found["which"].lower() == "tie" else _ANY,
     between=r":|=|->|=>|-+(?=\s)|\bis\b:?",
     remark=_BETTER,
 )

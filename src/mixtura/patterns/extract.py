@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal, cast
 
 from mixtura.patterns import numbers
 from mixtura.patterns.numbers import LONGEST
@@ -70,10 +71,32 @@ def _parts(text: str) -> Iterator[str]:
     marks += [(m.end(), m.end()) for m in _ANSWER_LINE.finditer(text)]
     found = {start: _behind(text, end) for start, end in marks[-MARKS:]}
     found |= dict(_boxes(text))
+    found |= dict(_fields(text))
     for start in sorted(found, reverse=True):
         yield found[start]
     for mark in list(_ANSWER_IS.finditer(text))[: -MARKS - 1 : -1]:
         yield re.split(r"(?<!\bNo)\.(?:\s|$)", mark[1], maxsplit=1)[0]
+
+
+_OBJECT = re.compile(r"\{\s*\"")
+_FIELD = re.compile(r"(?:final[ _]?)?answer", re.IGNORECASE)
+
+
+def _fields(text: str) -> Iterator[tuple[int, str]]:
+    """Where an object of JSON ends, and the answer among its own fields."""
+    at = 0
+    for _ in range(MARKS):
+        if not (opened := _OBJECT.search(text, at)):
+            return
+        at = opened.end()
+        try:
+            read: Any
+            read, at = json.JSONDecoder().raw_decode(text, opened.start())
+        except (ValueError, RecursionError):
+            continue
+        for name, said in cast(dict[str, Any], read).items():
+            if _FIELD.fullmatch(name) and type(said) in (str, int, float):
+                yield at, str(said)
 
 
 def _behind(text: str, start: int) -> str:

@@ -28,6 +28,8 @@ _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _RAISED = re.compile("[⁻⁺]?[⁰¹²³⁴-⁹]+")
 _POWER = re.compile(rf"(?<=[0-9)\]}}]) ?{_RAISED.pattern}")
 _SMALL_FRACTION = re.compile("([⁰¹²³⁴-⁹]{1,4})[⁄/]([₀-₉]{1,4})")
+# Markdown's, and not TeX's spaces: ``~~26~~ 18``.
+_STRUCK = re.compile(r"(?<![\w}~\\])~~(?![~\s])[^~\n]{1,200}(?<!\s)~~(?!~)")
 _SIGNS = str.maketrans({
     "−": "-", "﹣": "-", "－": "-", "‐": "-", "‑": "-", "‒": "-", "–": "-",
     "٫": ".", "٬": ",", "×": "*",
@@ -50,7 +52,7 @@ def keyed(text: str) -> str:
             "\ue000", "\u202f"
         )
         text = "".join(_digit(one) for one in text).translate(_SIGNS)
-    return re.sub(r"<\|[a-z_]{1,30}\|>", " ", text)
+    return re.sub(r"<\|[a-z_]{1,30}\|>", " ", _STRUCK.sub(" ", text))
 
 
 def _small_fraction(found: re.Match[str]) -> str:
@@ -84,6 +86,11 @@ _WRAPPING = re.compile(
 _FRACTION = re.compile(
     r"\\[dtc]?frac\s*(?:\{\s*(-?[0-9.]+)\s*\}|(-?[0-9]))\s*(?:\{\s*([0-9.]+)\s*\}|([0-9]))"
 )
+_ROOT = re.compile(
+    r"(?P<times>(?<=[0-9)])\s*)?(?:\\sqrt|√|\bsqrt(?=\())\s*(?:\[(?P<index>[2-9])\]\s*)?"
+    r"(?:\{\s*(?P<a>[0-9]{1,15})\s*\}|\(\s*(?P<b>[0-9]{1,15})\s*\)|(?P<c>[0-9]{1,15})(?![.,]?[0-9]))"
+)
+_TO_THE = re.compile(r"(?<=[0-9)])(?:\*\*| \*\* )(?=-?[0-9(])(?!-?[0-9.,]+ ?\*\*)")
 _EXPONENT = re.compile(r"\^\s*\{\s*(-?[0-9]+)\s*\}")
 
 
@@ -92,20 +99,26 @@ def typed(text: str) -> str:
     text = _WRAPPING.sub(r"\1", text)
     text = _FRACTION.sub(lambda m: f" {m[1] or m[2]}/{m[3] or m[4]} ", text)
     text = _EXPONENT.sub(r"^\1", text)
+    text = _ROOT.sub(_root, text)
     text = re.sub(r"\\(?:times|cdot|ast)(?![a-z])", "*", text)
     text = re.sub(r"\\(?:approx|implies|Rightarrow|to|rightarrow)(?![a-z])", "=", text)
     text = re.sub(r"\\div(?![a-z])", "/", text).replace(r"\pounds", " ")
     text = re.sub(r"(?<=[0-9])(?:\{,\}|\\,|\\:|\\;|\\ |~|\\!,?)(?=[0-9]{3})", "\u202f", text)
     text = re.sub(r"\\[()\[\],;:! ]|\\left|\\right|\\displaystyle", " ", text)
-    text = (
-        text.replace(r"\%", "%")
-        .replace(r"\$", " ")
-        .replace("**", "*" if re.search(r"\d\*\*\d", text) else " ")
-    )
+    text = _TO_THE.sub("^", text.replace(r"\%", "%").replace(r"\$", " "))
+    text = text.replace("**", "*" if re.search(r"\d\*\*\d", text) else " ")
     text = re.sub(
         r"[$€£¥₹₽₩]|\bUS\s*(?=[$0-9])|\b(?:USD|EUR|GBP|INR|Rs\.?|CHF)(?=\s*-?[0-9])", " ", text
     )
     return text.replace("`", " ").replace("_", "" if re.search(r"\d_\d{3}", text) else " ")
+
+
+def _root(found: re.Match[str]) -> str:
+    """A root that comes out as its value; any other as a sign that is no number."""
+    index, of = int(found["index"] or 2), int(found["a"] or found["b"] or found["c"])
+    root = round(of ** (1 / index))
+    times = "*" if found["times"] is not None else ""
+    return f"{times}{root} " if root**index == of else " √ "
 
 
 # ---- one number
@@ -234,6 +247,12 @@ _DENIED = re.compile(
     r"(?:[a-z]+\s+){0,3}?-?[0-9][^,.;]{0,60}?(?=\bbut\b|[,;]|\.(?![0-9])|$)",
     re.IGNORECASE,
 )
+_TAKEN_BACK = re.compile(
+    r"-?[0-9][^?\n]{0,40}\?\s*(?:no|nope|wait)\b[\s,.:;!-]*(?=[^\n]*[0-9])", re.IGNORECASE
+)
+_NEGATIVE = re.compile(
+    r"(?:(?<![-0-9)])(?<![0-9)] )\bnegative|(?<![\s\S])\s*minus)\s+(?=\.?[0-9])", re.IGNORECASE
+)
 _REASON = re.compile(
     r"[,;]?\s*\b(?:since|because|given that|as (?:she|he|it|they|there|we|you))\b.*$", re.IGNORECASE
 )
@@ -268,9 +287,9 @@ def value(part: str, *, last: bool = False) -> Fraction | None:
         return whole
     if ":" in said and _numbers(said.rpartition(":")[2]) and not re.search(r"[0-9]:[0-9]", said):
         return value(said.rpartition(":")[2], last=last)
-    if not last and (_RANGE.search(said) or _listed(said)):
+    every = _numbers(said)
+    if not last and (_listed(said) or "√" in said or (_RANGE.search(said) and len({*every}) != 1)):
         raise UnclearError(part)
-    every = list(_numbers(said))
     if not every:
         return None
     return every[-1] if last else every[0]
@@ -279,7 +298,8 @@ def value(part: str, *, last: bool = False) -> Fraction | None:
 def _told(part: str) -> str:
     """A part without what it only says beside the answer."""
     part = _CLOCK.sub("", typed(part))
-    part = _DENIED.sub(" ", part)
+    part = _NEGATIVE.sub("-", _DENIED.sub(" ", part))
+    part = _TAKEN_BACK.sub(" ", part)
     if not _AT_ONCE.search(part):
         for _ in range(3):
             bare = _ASIDE.sub(" ", part)

@@ -60,6 +60,9 @@ _SIGNS = str.maketrans(
         "\u2028": "\n", "\u2029": "\n", "\x85": "\n", "\x0b": "\n", "\x0c": "\n", "\r": "\n",
     }
 )  # fmt: skip
+# A star or a tick behind a verdict belongs to it; a cross or a thumb down might take it back.
+_PRAISE = re.compile("[\\s⭐🌟★☆✅✔☑✓👍🏆🥇🎉🎯\ufe0f]+$")
+_SPREAD_TAG = re.compile(r"<(\w{1,20})>[ \t]*\n[ \t]*([^<>\n:=]{1,40}?)[ \t]*\n[ \t]*</\1>")
 _HALVES = {"½": ".5", "¼": ".25", "¾": ".75"}
 
 
@@ -92,24 +95,30 @@ class Form(Generic[T]):
     keys: str
     value: str
     parse: Callable[[re.Match[str]], T | None]
-    rivals: str
+    rivals: str | Callable[[re.Match[str]], str]
+    """A pattern, or that of the verdict that was found."""
     between: str = r":|=|->|=>|\bis\b:?"
     remark: str = r"(?!)"
     """What else may follow a value and belongs to it."""
+    scale: str = ""
+    """What may stand in brackets behind the name: ``Grade (1-10):``."""
     alone: bool = True
     """Whether a value counts also without a name before it."""
 
     def named(self, line: str) -> T | None:
         """The verdict of a line that is nothing but one, with its name."""
+        if tagged := re.fullmatch(rf"<({self.keys})>(.*)</\1>", line, re.IGNORECASE):
+            line = f"{tagged[1]}: {tagged[2].strip()}"
         found = re.fullmatch(
-            rf"(?P<lead>.*?)(?P<quote>[\"']?)\b(?:{self.keys})\b[\"')\]]*\s*(?:{self.between})\s*"
+            rf"(?P<lead>.*?)(?P<quote>[\"']?)\b(?:{self.keys})\b[\"')\]]*\s*{self.scale}"
+            rf"(?:{self.between})\s*"
             rf"[\"'(\[{{]*{self.value}(?P<tail>.*)",
             line,
             re.IGNORECASE,
         )
         if found is None or not self._leads(found["lead"], found["quote"]):
             return None
-        return self.parse(found) if self._follows(found["tail"]) else None
+        return self.parse(found) if self._follows(found) else None
 
     def bare(self, line: str) -> T | None:
         """The verdict of a line that is nothing but its value."""
@@ -118,7 +127,7 @@ class Form(Generic[T]):
             line,
             re.IGNORECASE,
         )
-        if not self.alone or found is None or self._doubted(found["tail"] or ""):
+        if not self.alone or found is None or self._doubted(found["tail"] or "", found):
             return None
         return self.parse(found)
 
@@ -130,7 +139,8 @@ class Form(Generic[T]):
             word in LEADING or re.fullmatch(self.keys, word, re.IGNORECASE) for word in words
         )
 
-    def _follows(self, tail: str) -> bool:
+    def _follows(self, found: re.Match[str]) -> bool:
+        tail: str = found["tail"]
         tail = (
             tail.lstrip("\"')]}").rstrip(" .!\"')]}") if not tail.lstrip().startswith("(") else tail
         )
@@ -139,10 +149,11 @@ class Form(Generic[T]):
         told = re.fullmatch(
             r"\s*(?:\(.*\)[\s.!]*|[,;:.!]\s+.*|-\s+.*|\s(?:because|since)\b.*)", tail
         )
-        return told is not None and not self._doubted(tail)
+        return told is not None and not self._doubted(tail, found)
 
-    def _doubted(self, remark: str) -> bool:
-        return bool(_DOUBT.search(remark) or re.search(self.rivals, remark))
+    def _doubted(self, remark: str, found: re.Match[str]) -> bool:
+        rivals = self.rivals if isinstance(self.rivals, str) else self.rivals(found)
+        return bool(_DOUBT.search(remark) or re.search(rivals, remark))
 
 
 def read_verdict(said: Completion, form: VerdictForm[T]) -> T | None:
@@ -237,15 +248,18 @@ def verdict_lines(reply: str) -> list[Line]:
     text = plain_characters(text.rpartition("</think>")[2])
     lines: list[Line] = []
     fenced = False
+    text = _SPREAD_TAG.sub(r"<\1>\2</\1>", text)
     for raw in _one_line_object(text).split("\n"):
         if _FENCE.match(raw):
             fenced = not fenced
             continue
         line = _ENDING.sub("", raw[: LONGEST_LINE + 1]).strip()
         quoted = fenced or line.startswith(">")
-        line = _FONT.sub(r"\1", line)
+        for _ in range(3):  # a box around a font around a letter
+            line = _FONT.sub(r"\1", line)
         line = _ESCAPE.sub(r"\1", line).replace("$", "")
         line = re.sub(r"\*+|`+|__+|~~", "", _unmarked(line)).strip()
+        line = _PRAISE.sub("", line)
         if len(raw) > LONGEST_LINE:
             line = "…"
         if re.search(r"[^\W_]", line) or line == "…":
@@ -325,8 +339,9 @@ def number_form(keys: str, most: float | None = None, *, named: bool = False) ->
     """
 
     def parse(found: re.Match[str]) -> float | None:
-        out_of = found["of"]
-        if out_of and (most is None or (10 if out_of.lower() == "ten" else float(out_of)) != most):
+        said: list[str | None] = [found["of"], found.groupdict().get("most")]
+        bounds = {10.0 if one.lower() == "ten" else float(one) for one in said if one}
+        if bounds - {most}:
             return None
         return float(found["number"])
 
@@ -337,6 +352,8 @@ def number_form(keys: str, most: float | None = None, *, named: bool = False) ->
         r"(?:\s+(?:points?|stars?))?",
         parse=parse,
         rivals=r"[0-9]",
+        scale=r"(?:[(\[]\s*(?:from\s+|[01]\s*(?:-|to)\s*|out of\s+|of\s+|/\s*){1,2}"
+        r"(?P<most>[0-9]{1,3}|ten)\s*[)\]][\"']*\s*)?",
         between=r":|=" if named else r":|=|->|=>|\bis\b:?|\bof\b:?",
     )
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import html
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 from markdown_it import MarkdownIt
 
@@ -19,6 +21,10 @@ _FENCE = re.compile(r"^( {0,3})(`{3,}|~{3,})([^\n]*)$")
 _AT_THE_END = re.compile(r"(?<!`)`{3,}[ \t]*[\w+.-]*[ \t]*$")
 _BEGINS = re.compile(r"^(?:from\s+\S+\s+import\b|import\s|def\s|async\s+def\s|class\s|@\w)")
 _MARKS = re.compile(r"<\|[a-z_]{1,30}\|>\s*")
+_THOUGHTS = re.compile(r"\A(?:\s*<(think|thinking|thought|reasoning)>.*?</\1>)+", re.DOTALL)
+_PRE = re.compile(r"^[ \t]*<pre\b[^<>\n]*>[ \t]*(?:<code\b[^<>\n]*>)?", re.MULTILINE)
+_SPAN = re.compile(r"(?<!`)(`+)(?!`)([^`\n]+)\1(?!`)")
+_LANGUAGE = re.compile(r"\s*(?:python3?|py)\s+")
 _FOR_GOOD = re.compile(
     r"\b(?:fix\w*|corrected|final\w*|improved|updated|complete)\b", re.IGNORECASE
 )
@@ -45,7 +51,7 @@ def code(reply: str, prompt: str, entry_point: str) -> str:
 
     Of several blocks with the function the last counts that is not called wrong or another way.
     """
-    reply = _MARKS.sub("", reply.replace("\r\n", "\n"))
+    reply = _plain(_MARKS.sub("", reply.replace("\r\n", "\n")), entry_point)
     blocks, before = _read(reply)
     programs = [block for block in blocks if _defines(block.text, entry_point)]
     if programs:
@@ -59,10 +65,68 @@ def code(reply: str, prompt: str, entry_point: str) -> str:
     for body in (before, *texts[::-1], "\n".join(texts)):
         if found := _completed(prompt, body):
             return found
+    spans = [_LANGUAGE.sub("", found[2], count=1).strip() for found in _SPAN.finditer(reply)]
+    for span in reversed(spans):
+        if _parsed(span) and _defines(span, entry_point):
+            return _joined(prompt, [span])
     rest = "\n".join(texts) or reply
     if re.search(rf"^[ \t]*(?:async )?def {re.escape(entry_point)}\b", rest, re.MULTILINE):
         return _joined(prompt, [rest])
     return prompt + _indented(rest)
+
+
+# ---- what a reply is wrapped in
+
+
+def _plain(reply: str, entry_point: str) -> str:
+    """A reply without its thoughts, out of its JSON or HTML, a session as the program it was."""
+    reply = _THOUGHTS.sub("", reply)  # its programs are tries
+    if (field := _field(reply, entry_point)) is not None:
+        reply = field
+    if not re.search(r"^ {0,3}(?:```|~~~)", reply, re.MULTILINE):
+        reply = "".join(_out_of_html(reply, entry_point))
+        if re.search(rf"^>>> (?:async )?def {re.escape(entry_point)}\b", reply, re.MULTILINE):
+            reply = _entered(reply)
+    return reply
+
+
+def _field(reply: str, entry_point: str) -> str | None:
+    """The program in a reply that is one object of JSON."""
+    fenced = re.fullmatch(r"\s*```(?:json)?[ \t]*\n(.*)\n```\s*", reply, re.DOTALL | re.IGNORECASE)
+    text = (fenced[1] if fenced else reply).strip()
+    if not text.startswith("{"):
+        return None
+    try:
+        read: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    texts = [one for one in cast(dict[str, Any], read).values() if isinstance(one, str)]
+    programs = [one for one in texts if f"def {entry_point}" in one]
+    return programs[0] if len(programs) == 1 else None
+
+
+def _out_of_html(reply: str, entry_point: str) -> Iterator[str]:
+    """A reply whose HTML with the function in it is a block of Markdown."""
+    at = 0
+    while opened := _PRE.search(reply, at):
+        end = reply.find("</pre>", opened.end())
+        if end < 0:
+            break
+        inside = reply[opened.end() : end]
+        yield reply[at : opened.start()]
+        at = end + len("</pre>")
+        if f"def {entry_point}" in inside:
+            program = html.unescape(inside.strip().removesuffix("</code>"))
+            yield f"\n````\n{program.strip()}\n````\n"
+        else:
+            yield reply[opened.start() : at]
+    yield reply[at:]
+
+
+def _entered(session: str) -> str:
+    """What was typed in a session of the interpreter, without what it answered."""
+    lines = [line for line in session.split("\n") if line.startswith((">>>", "..."))]
+    return "\n".join(line[4:] for line in lines)
 
 
 # ---- blocks
@@ -80,6 +144,8 @@ def _read(reply: str) -> tuple[list[Block], str]:
             if language in PYTHON and token.content.strip():
                 for_show = _FOR_SHOW.search(words) and not _FOR_GOOD.search(words)
                 text = re.sub(r"\A(?:python3?|py)\n", "", token.content, flags=re.IGNORECASE)
+                if re.match(r"\s*>>> ", text):
+                    text = _entered(text)
                 blocks.append(Block(text, bool(for_show)))
             words = ""
         elif token.type == "inline":

@@ -29,6 +29,7 @@ from mixtura.types import Completion, Message, ask
 QUESTIONS = ("input", "question", "prompt", "instruction", "problem", "text", "messages")
 TARGETS = ("target", "answer", "reference")
 UNSCORED = "none"
+CHOICES = ("choices", "options")
 HOW = ("exact", "includes", "number", "math", UNSCORED)
 MOST = 10
 NUMERIC = "numeric"
@@ -86,6 +87,7 @@ def needs_judge(data: str, rubric: str | None) -> bool:
 
 def _sample(row: Row, rubric: str | None, system: str | None, *, scoring: str | None) -> Sample:
     asked = _asked(row)
+    _check_choices(row, asked)
     ruled = text_of(row, "rubric") if row.get("rubric") else rubric
     targets = _targets(row, needed=not ruled and scoring != UNSCORED)
     behind = None if "target" in row else _behind_mark(row)
@@ -108,9 +110,8 @@ def _asked(row: Row) -> list[ChatMessage]:
     if "instruction" in there and isinstance(row["instruction"], str):
         if row["instruction"] in str(there.get("text", "")):  # Alpaca's whole prompt
             del there["text"]
-        if "input" in there:
-            there = there | {"instruction": instruction_of(row)}
-            del there["input"]
+        there["instruction"] = instruction_of(row)
+        there.pop("input", None)
     if not there:
         empty = next((name for name in QUESTIONS if name in row), None)
         raise ValueError(
@@ -136,6 +137,24 @@ def _conversation(name: str, said: Any) -> list[ChatMessage]:
             " known is the `target`"
         )
     return messages
+
+
+def _check_choices(row: Row, asked: Sequence[ChatMessage]) -> None:
+    """Raises ValueError for answers to choose from that the question does not show."""
+    told = "\n".join(message.text for message in asked)
+    for name in CHOICES:
+        said: Any = row.get(name)
+        inner: Any = list(cast(Row, said).values()) if isinstance(said, dict) else said
+        if not isinstance(inner, list) or len(cast(list[object], inner)) < 2:
+            continue
+        each = cast(list[object], inner)
+        plain = all(isinstance(one, str) for one in each)
+        labelled = isinstance(said, dict) and {"text", "label"} <= set(cast(Row, said))
+        if labelled or (plain and not all(str(one) in told for one in each)):
+            raise ValueError(
+                f"it has `{name}`, which no task shows to a model: write them into the question,"
+                " and what is to be answered into the `target`"
+            )
 
 
 _ROLES = {"system": ChatMessageSystem, "user": ChatMessageUser, "assistant": ChatMessageAssistant}
@@ -196,8 +215,8 @@ def _targets(row: Row, *, needed: bool) -> list[str]:
             )
         return []
     name = there[0]
-    if name != TARGETS[0] and any(row[other] != row[name] for other in there):
-        raise ValueError(f"`{name}` and `{there[1]}` differ: call the one that is right `target`")
+    if other := next((one for one in there if not _alike(row, name, one)), None):
+        raise ValueError(f"`{name}` and `{other}` differ: leave the one that is right in the row")
     if name != TARGETS[0] and _behind_mark(row) is not None:
         return []
     said = cast(object, row[name])
@@ -208,6 +227,16 @@ def _targets(row: Row, *, needed: bool) -> list[str]:
     if not found:
         raise ValueError(f"`{name}` is an empty list: no answer could be right")
     return found
+
+
+def _alike(row: Row, one: str, other: str) -> bool:
+    """Whether two of a row's targets are the same, or one of them names more that are right."""
+    said: list[Any] = [row[name] for name in (one, other)]
+    first, second = ({*map(str, part if isinstance(part, list) else [part])} for part in said)  # pyright: ignore[reportUnknownVariableType,reportUnknownArgumentType]
+    if not first or not second or first <= second or second <= first:
+        return True
+    numbers = [number(part) if isinstance(part, str) else part for part in said]
+    return _behind_mark(row) is not None and numbers[0] == numbers[1]
 
 
 def _target(name: str, said: object) -> str:

@@ -94,12 +94,18 @@ def text_of(row: Mapping[str, Any], *names: str) -> str:
 
 
 def instruction_of(row: Mapping[str, Any], name: str = "instruction") -> str:
-    """An instruction and, below it, the `input` that Alpaca's rows have beside it."""
+    """An instruction and, below it, the `input` of Alpaca's rows or the `context` of Dolly's."""
     said = text_of(row, name)
-    beside = row.get("input")
-    if beside is None or (isinstance(beside, str) and beside.strip() in ("", "<noinput>")):
-        return said
-    return f"{said}\n\n{text_of(row, 'input')}"
+    there = [one for one in ("input", "context") if _is_said(row.get(one))]
+    if len(there) > 1 and row["input"] != row["context"]:
+        raise ValueError("`input` and `context` could both belong to it: leave one of them out")
+    return f"{said}\n\n{text_of(row, there[0])}" if there else said
+
+
+def _is_said(beside: object) -> bool:
+    if isinstance(beside, str):
+        return beside.strip() not in ("", "<noinput>")
+    return beside is not None
 
 
 def list_of(row: Mapping[str, Any], name: str, kind: type) -> list[Any]:
