@@ -71,13 +71,47 @@ def test_every_word_that_only_changes_the_drawing_is_handed_on_in_each_dialect(
     served: Team, dialect: str
 ):
     own = {"thinking", "reasoning", "reasoning_effort", "parallel_tool_calls", "verbosity",
-           "top_k", "logit_bias", "presence_penalty", "frequency_penalty"}  # fmt: skip
+           "top_k", "logit_bias", "presence_penalty", "frequency_penalty",
+           "service_tier"}  # fmt: skip
     words = dict.fromkeys(sorted(SOFT - own), 1) | {"top_k": 3}
     answer = served.ask(dialect, ASK[dialect] | words)
 
     assert answer.status == 200, answer.body
     (sent,) = served.sent()
     assert {name: sent.get(name) for name in words} == words
+
+
+@pytest.mark.parametrize("dialect", ["chat", "responses"])
+@pytest.mark.parametrize("tier", ["flex", "priority", "scale"])
+def test_a_tier_is_handed_on_and_named_where_an_api_has_no_such(
+    served: Team, dialect: str, tier: str
+):
+    answer = served.ask(dialect, ASK[dialect] | {"model": "team-o", "service_tier": tier})
+    assert answer.status == 200, answer.body
+    assert served.sent("o")[0]["service_tier"] == tier
+
+    answer = served.ask(dialect, ASK[dialect] | {"model": "team-c", "service_tier": tier})
+    assert answer.status == 200, answer.body
+    assert "service_tier" not in served.sent("c")[0]
+    assert answer.json["mixtura"]["notices"] == ["c: takes no service_tier: left out"]
+
+
+@pytest.mark.parametrize("tier", ["auto", "default", None])
+def test_a_tier_that_there_is_without_a_word_is_not_handed_on(served: Team, tier: str | None):
+    answer = served.ask("chat", ASK["chat"] | {"model": "team-o", "service_tier": tier})
+    assert answer.json["mixtura"]["notices"] == []
+    assert "service_tier" not in served.sent("o")[0]
+
+
+@pytest.mark.parametrize("content", [None, "", []])
+def test_what_an_assistant_said_in_refusing_is_its_message(served: Team, content: object):
+    said = {"role": "assistant", "content": content, "refusal": "No way."}
+    turns = [{"role": "user", "content": "Q"}, said, {"role": "user", "content": "Go on."}]
+    answer = served.ask("chat", {"model": "team-o", "messages": turns})
+
+    assert answer.status == 200, answer.body
+    (sent,) = served.sent("o")
+    assert {"role": "assistant", "content": "No way."} in sent["messages"]
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

@@ -16,7 +16,7 @@ GOOGLES = "You exceeded your current quota, please check your plan and billing d
 OPENAIS = "Rate limit reached for gpt-5.4 on tokens per min. Add a payment method: /account/billing"
 
 
-def google(window: str, delay: str):
+def google(window: str, delay: str | dict[str, int | str]):
     """The shape of Google's refusals, which say the same of a minute and of a day."""
     details = [
         {"violations": [{"quotaId": f"GenerateRequestsPer{window}PerProjectPerModel-FreeTier"}]},
@@ -42,6 +42,14 @@ def refused(status, body, headers=None):
         (error(OPENAIS, code="rate_limit_exceeded"), {"retry-after": "3"}, 3.0),
         (error("Slow down: try again in 250ms."), {}, 0.25),
         (error("Slow down: try again in 2s."), {"retry-after": "9"}, 9.0),
+        (error("Wait 5 minutes before trying again"), {}, 300.0),
+        (error("You can make another request in 12 seconds"), {}, 12.0),
+        (error("Next request allowed in 12 seconds"), {}, 12.0),
+        (error("Cooldown: 12 seconds remaining"), {}, 12.0),
+        (error("Try again in 00:01:30"), {}, 90.0),
+        (error("Slow down."), {"retry-after": "00:01:30"}, 90.0),
+        (google("Minute", {"seconds": 34, "nanos": 500_000_000}), {}, 34.5),
+        (google("Minute", {"seconds": "34"}), {}, 34.0),
     ],
 )
 def test_who_calls_too_fast_may_come_back_whatever_is_said_of_billing(body, headers, wait):
@@ -65,6 +73,24 @@ def test_who_calls_too_fast_may_come_back_whatever_is_said_of_billing(body, head
 )
 def test_what_is_spent_is_not_asked_for_again(status, body):
     assert type(refused(status, body)) is QuotaError
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        error("Rate limit: at most 5 requests in 60 seconds"),
+        error("Too many requests: limits reset at 00:01:30"),
+        error("Too many requests: do not wait 3 times"),
+        google("Minute", {}),
+        google("Minute", {"seconds": -1}),
+        google("Minute", {"seconds": "9" * 40}),
+    ],
+)
+def test_what_names_no_wait_is_none(body):
+    found = refused(429, body)
+
+    assert type(found) is RateLimitedError
+    assert found.retry_after is None
 
 
 @pytest.mark.parametrize("unit", [1, 1000], ids=["seconds", "milliseconds"])

@@ -557,6 +557,88 @@ def test_a_begun_answer_that_is_refused_is_asked_for_in_a_form_that_is_taken(ada
     )
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "messages: final assistant content cannot end with trailing whitespace",
+        "Conversation roles must alternate user/assistant/user/assistant/...",
+        "The last message is too long for this model",
+        "the last message has an unknown role",
+        "This model is not the last model of its kind",
+        "Please use a valid role: user, model.",
+        "Assistant messages are not supported",
+    ],
+)
+def test_other_words_about_roles_and_ends_do_not_change_the_end(said):
+    with running() as upstream:
+        upstream.scripts["m"] = bounded(0, said)
+        with pytest.raises(RejectedError):
+            run(OpenAI("m", upstream.base_url("openai")).complete(BEGUN))
+        sent = [r.body["messages"] for r in upstream.records]
+
+    assert {len(messages) for messages in sent} == {2}
+
+
+@pytest.mark.parametrize("mark", ["`", "'", '"', "“", "«", ""])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "This model does not support the {} parameter",
+        "{} is not a parameter that this model does support: we don't accept it",
+        "该模型不支持{}参数",
+    ],
+)
+def test_a_parameter_that_is_not_taken_is_left_out_whatever_marks_its_name(said, mark):
+    async def play(wire: Wire) -> None:
+        refused = "seed" in wire.voice.body
+        name = f"{mark}seed{mark}"
+        await (wire.reply(400, error(said.format(name))) if refused else honest(wire))
+
+    with running() as upstream:
+        upstream.scripts["m"] = Script("Because.", ever=play)
+        model = OpenAI("m", upstream.base_url("openai"))
+        answer = run(model.complete(ask("Why?", sampling=Sampling(seed=1))))
+
+    assert answer.text == "Because."
+    assert len(upstream.records) == 2
+
+
+def test_instructions_in_front_are_asked_for_in_chinese_too():
+    async def play(wire: Wire) -> None:
+        later = any(m["role"] == "system" for m in wire.voice.body["messages"][1:])
+        await (wire.reply(400, error("system消息只能在第一条")) if later else honest(wire))
+
+    with running() as upstream:
+        upstream.scripts["m"] = Script("Because.", ever=play)
+        model = OpenAI("m", upstream.base_url("openai"))
+        asked = Request((Message("user", "Why?"), Message("system", "Be brief.")))
+        assert run(model.complete(asked)).text == "Because."
+
+    assert len(upstream.records) == 2
+    assert "Be brief." in json.dumps(upstream.records[1].body["messages"])
+
+
+@pytest.mark.parametrize(("adapter", "tries"), [(OpenAI, 2), (Anthropic, 1)])
+def test_a_tier_that_a_model_does_not_have_is_left_out_and_named(adapter, tries):
+    async def play(wire: Wire) -> None:
+        tier = wire.voice.body.get("service_tier")
+        said = "Unknown parameter: 'service_tier'."
+        await (wire.reply(400, error(said)) if tier else honest(wire))
+
+    events = []
+    with running() as upstream:
+        upstream.scripts["m"] = Script("Because.", ever=play)
+        dialect = "anthropic" if adapter is Anthropic else "openai"
+        model = adapter("m", upstream.base_url(dialect))
+        asked = Request((Message("user", "Why?"),), extra={"service_tier": "flex"})
+        assert run(model.complete(asked, events.append)).text == "Because."
+
+    assert len(upstream.records) == tries
+    assert [e.notice for e in events if isinstance(e, Noticed)] == [
+        "takes no service_tier: left out"
+    ]
+
+
 def test_the_same_words_about_another_conversation_teach_nothing():
     with running() as upstream:
         upstream.scripts["m"] = bounded(0, words("prefill")[0])

@@ -68,9 +68,12 @@ LESSONS = 16
 """Refusals that one call learns from at most; the next call knows them and learns more."""
 
 _NOT_TAKEN = re.compile(
-    r"not (?:\w+ )?(?:supported?|allowed|permitted|recogni[sz]ed|accepted|available|enabled)"
+    r"not (?:\w+ )?(?:support(?:ed)?|allow(?:ed)?|permit(?:ted)?|recogni[sz]ed?|accept(?:ed)?"
+    r"|available|enabled)\b"
     r"|unsupported|unrecogni[sz]ed|unknown|unexpected|deprecated|extra (?:inputs?|fields?)"
-    r"|cannot both|only the default|n't support|invalid (?:parameter|argument|field)",
+    r"|cannot both|only the default|n't (?:support|accept|allow)"
+    r"|invalid (?:parameter|argument|field)"
+    r"|不支持",
     re.IGNORECASE,
 )
 _OUT_OF_RANGE = re.compile(
@@ -102,8 +105,8 @@ _NO_NULLS = re.compile(
 )
 _ABOUT_ROLES = re.compile(
     r"\b(?:system|developer|roles?|instructions?)\b|alternat|\b(?:first|last) message\b"
-    r"|\border of (?:the )?messages|\bmessage order",
-    re.IGNORECASE,
+    r"|\border of (?:the )?messages|\bmessage order|系统(?:消息|提示|指令)|角色",
+    re.IGNORECASE | re.ASCII,  # a letter of Chinese ends a word
 )
 
 _OF_MESSAGES = (*_SHAPES, *provider_data.OF_A_MESSAGE)
@@ -287,7 +290,7 @@ class Manners:
         if "stream" in sent and _NO_STREAM.search(said):
             return "stream"
         named = [
-            name for name in _MAY_GO if name in sent and re.search(rf"\b{name}\b", said)
+            name for name in _MAY_GO if name in sent and re.search(rf"\b{name}\b", said, re.ASCII)
         ]  # fmt: skip
         if not named or not (_NOT_TAKEN.search(said) or _MOST.search(said)):
             return None

@@ -11,11 +11,15 @@ JsonObject = dict[str, Any]
 GO_ON = "Go on with your last message exactly where it ends. Do not repeat any of it."
 """Asked in a message of the user's where a begun answer may not stand at the end."""
 
+_ASSISTANT = (
+    r"(?:[`'\"]*assistant\b[`'\"]*|[`'\"]+model\b[`'\"]+|\bmodel(?= (?:message|turn|role))"
+    r"|(?<=role )model\b)"
+)
 _ROLE = r"(?:the )?(?:role )?[`'\"(]*(?:of )?(?:a |an )?(?:user|human|tool)"
 _REFUSED = re.compile(
-    r"prefill(?:ing|ed)?\b"
-    r"|(?:must|should|has to|needs? to|ensure that .{0,60}requests?) (?:always )?end with "
-    rf"(?:a |an )?{_ROLE}"
+    r"pre[- ]?fill(?:ing|ed)?\b"
+    r"|(?:must|should|has to|needs? to|ensure that .{0,60}requests?) (?:always )?"
+    rf"(?:end|finish) (?:with|in|on) (?:a |an )?{_ROLE}"
     r"|(?:last|final) (?:message|turn|role|content|entry)(?:'s role)?\b.{0,40}"
     r"(?:must|should|has to|needs? to|can only)(?: be| have| come)?(?: from)?(?: the)?"
     rf"(?: role)? ?{_ROLE}"
@@ -23,8 +27,17 @@ _REFUSED = re.compile(
     r"(?:cannot|can't|can not|must not|may not|should not) (?:be|have|come)\b.{0,20}assistant"
     r"|expected last role user|add_generation_prompt|continue_final_message"
     rf"|conversation (?:must|should|has to) end with (?:a |an )?{_ROLE}"
-    r"|(?:end|ends|ending) with an? assistant (?:message|turn)"
-    r"|最后一(?:条|个).{0,20}(?:role|角色|消息).{0,20}user",
+    rf"|\b(?:end(?:s|ed|ing)?|finish(?:es|ing)?) (?:with|in|on) (?:an? |the )?(?:role )?"
+    rf"{_ASSISTANT}"
+    rf"|(?:last|final) (?:message|turn|role|entry|item)\b.{{0,30}}\b(?:is|was|has|be|have|come)"
+    rf"(?: from| by)?(?: an?| the)?(?: role)?[ :=]*{_ASSISTANT}"
+    rf"|(?:last|final) (?:\w+(?:'s)? )?role[ :=]*{_ASSISTANT}"
+    rf"|{_ASSISTANT} (?:message|turn|role)s? (?:in|at|as) (?:the )?(?:final|last|end)\b"
+    rf"|{_ASSISTANT} (?:message|turn|role)s?\b.{{0,20}}(?:cannot|can't|can not|must not|may not"
+    r"|should not) (?:be|come|stand)(?: in| at| as)?(?: the)? (?:last|final|end)\b"
+    rf"|(?:last|final) {_ASSISTANT} (?:message|turn)s? must (?:start|begin) with a thinking"
+    rf"|continu(?:e|ing|ation)\b.{{0,20}}{_ASSISTANT}.{{0,30}} not (?:supported|allowed)"
+    r"|最后一(?:条|个).{0,20}(?:role|角色|消息).{0,20}(?:user|用户|(?:不能|不得|不可).{0,8}assistant)",
     re.IGNORECASE | re.DOTALL,
 )
 

@@ -85,6 +85,7 @@ DURATION = rf"\d+(?:\.\d+)? ?{_UNIT}(?:(?:,? and |, ?| )?\d+(?:\.\d+)? ?{_UNIT})
 """Matches a duration with its units, in any case: 1m2.5s, 500 ms, 2 minutes 3 seconds."""
 _WHOLE_DURATION = re.compile(DURATION, re.ASCII | re.IGNORECASE)
 _PIECE = re.compile(rf"(\d+(?:\.\d+)?) ?({_UNIT})", re.ASCII | re.IGNORECASE)
+_CLOCK = re.compile(r"(\d{1,3}):([0-5]\d):([0-5]\d(?:\.\d+)?)", re.ASCII)
 _SECONDS_OF = {
     "d": 86400.0, "h": 3600.0, "mi": 60.0, "m": 60.0, "s": 1.0, "ms": 0.001, "mil": 0.001,
     "mse": 0.001, "mic": 1e-6, "u": 1e-6, "µ": 1e-6, "n": 1e-9,
@@ -141,7 +142,9 @@ def http_date(told: str | None) -> datetime | None:
 
 
 def _duration(text: str) -> float | None:
-    """Seconds of a text that is a duration and nothing else, ISO 8601's PT1M30S among them."""
+    """Seconds of a text that is a duration and nothing else, PT1M30S and 00:01:30 among them."""
+    if clock := _CLOCK.fullmatch(text):
+        return int(clock[1]) * 3600.0 + int(clock[2]) * 60 + float(clock[3])
     if text[:1] == "P":
         text = text[1:].replace("T", "")
     if not _WHOLE_DURATION.fullmatch(text):

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from mixtura.error_bodies import objects_in
-from mixtura.quantities import DURATION, http_date, wait, wait_ms
+from mixtura.quantities import DURATION, bounded_wait, http_date, wait, wait_ms
 
 _MS_HEADERS = ("retry-after-ms", "x-ms-retry-after-ms", "x-retry-after-ms")
 _HEADERS = ("retry-after", "x-retry-after")
@@ -29,6 +29,20 @@ _TOLD_WAIT = re.compile(
     r"|please wait|retry_delay *\{\s*seconds:|retryDelay[\\\"':]+)"
     rf"(?: about| approximately| another)?[ :\\\"]*({DURATION}|\d+(?:\.\d+)?(?=[\s.,}}\\\"]|$))",
     re.IGNORECASE,
+)
+_WAITS = (
+    _TOLD_WAIT,
+    re.compile(
+        r"\b(?:try|retry|again|available|resets?)\b[^.;\n]{0,40}?\bin (\d+:\d\d:\d\d)\b",
+        re.IGNORECASE,
+    ),
+    re.compile(rf"\bwait (?:about |at least |another )?({DURATION})", re.IGNORECASE),
+    re.compile(  # not: at most 5 requests in 60 seconds
+        r"\b(?:another|next|a new) (?:\w+ )?(?:request|call|message|attempt|try)\b(?: [a-z]+){0,3}?"
+        rf" (?:in|after) (?:about )?({DURATION})",
+        re.IGNORECASE,
+    ),
+    re.compile(rf"\bcool-?down\b(?: period)?(?: of| is|:)? ({DURATION})", re.IGNORECASE),
 )
 _RETRY_AT = re.compile(
     r"(?:again|retry|resets?|available|wait)\b[^.;\n]{0,40}?\b(?:at|until|on|after)[ :]+"
@@ -76,6 +90,8 @@ def _in_fields(row: Mapping[str, Any], now: datetime) -> Iterator[float | None]:
         told = {str(k): str(v) for k, v in rows if isinstance(v, str | int | float)}
         yield from _in_headers(told, now)
     for name, value in row.items():
+        if isinstance(value, dict) and _FIELDS.fullmatch(name):
+            yield _of_parts(cast("dict[str, Any]", value))
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             continue
         if _MS_FIELDS.fullmatch(name):
@@ -84,8 +100,18 @@ def _in_fields(row: Mapping[str, Any], now: datetime) -> Iterator[float | None]:
             yield wait(str(value), now)
 
 
+def _of_parts(told: Mapping[str, Any]) -> float | None:
+    """Seconds of a duration in two whole numbers, as protocol buffers have it."""
+    parts = [str(told.get(name) or 0) for name in ("seconds", "nanos")]
+    if not any(name in told for name in ("seconds", "nanos")):
+        return None
+    if not all(part.isascii() and part.isdigit() and len(part) <= 18 for part in parts):
+        return None
+    return bounded_wait(int(parts[0]) + int(parts[1]) / 1e9)
+
+
 def told_wait(body: bytes) -> str | None:
     """The wait that an error names in its words."""
     text = body[:20_000].decode("utf-8", "replace")
-    found = _TOLD_WAIT.search(text) or _RETRY_AT.search(text)
-    return found[1] if found else None
+    found = (pattern.search(text) for pattern in (*_WAITS, _RETRY_AT))
+    return next((one[1] for one in found if one), None)

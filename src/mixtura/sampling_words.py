@@ -29,7 +29,7 @@ SOFT = frozenset({
     "cache_prompt", "n_keep", "n_discard", "num_ctx", "num_keep", "keep_alive", "cache_salt",
     "priority", "truncate_prompt_tokens", "add_special_tokens", "provider", "transforms",
     "safe_prompt", "verbosity",
-    "parallel_tool_calls",
+    "parallel_tool_calls", "service_tier",
 })  # fmt: skip
 """An answer is as good as asked for without them: where they are not taken they are left out."""
 
@@ -59,7 +59,10 @@ COSTLY: Mapping[str, str] = {
 def further_words(raw: Json, own: Iterable[str]) -> dict[str, Any]:
     """The further words in a request's body; *own*: fields that its API reads itself."""
     taken = (SOFT | FORMS) - set(own)
-    return {name: value for name, value in raw.items() if name in taken and value is not None}
+    words = {name: value for name, value in raw.items() if name in taken and value is not None}
+    if words.get("service_tier") in ("auto", "default"):  # what there is without a word
+        del words["service_tier"]
+    return words
 
 
 def costly_words(raw: Json) -> list[str]:

@@ -78,19 +78,34 @@ _AFFORDABLE = re.compile(
 
 # ---- a window
 
-_WINDOW = (
-    # maximum context length is 8192; maximum prompt length is; maximum model length of
-    (
+
+def _longest(kinds: str) -> str:
+    """maximum context length is 8192; maximum model length of; max_seq_len 4096."""
+    return (
         rf"(?:maximum|max\.?|max_)[ _]?(?:allowed |supported )?"
-        rf"(?:context|prompt|model|input|sequence|total)[ _]?(?:length|len|window|size|tokens?)"
-        rf"(?: limit)?(?: allowed| supported)?(?: is| of|:| =|=)?(?: only)? {_N}"
-    ),
-    # the context window of this model is 8192, not: context limit: 7000 + 2000 > 8192
-    (
-        rf"(?:context|prompt|input)[ _](?:length|window|size|limit)(?: of (?:the|this) model)?"
+        rf"(?:{kinds})[ _]?(?:length|len|window|size|tokens?)"
+        rf"(?: limit)?(?: allowed| supported)?"
+        rf"(?: (?:for|of) (?:(?:the|this) )?[A-Za-z][\w./:-]*(?: model)?)?"
+        rf"(?: is| of|:| =|=)?(?: only)? {_N}"
+    )
+
+
+def _length(kinds: str) -> str:
+    """The context window of this model is 8192, not: context limit: 7000 + 2000 > 8192."""
+    return (
+        rf"(?:{kinds})[ _](?:length|window|size|limit)(?: of (?:the|this) model)?"
         rf"(?: is| of|:| =|=)?(?: only| limited to| at most)? {_N}"
-        rf"(?! ?\+|(?: ?tokens?\)?)? (?:exceeds|is longer))"
-    ),
+        rf"(?![`'\")]*(?: ?\+|(?: ?tokens?\)?)? (?:exceed|is (?:longer|larger|greater|more)"
+        rf"|should|must|cannot)))"
+    )
+
+
+_WINDOW = (
+    rf"(?:should|must|can|may|does|do)(?: ?not|n't) exceed (?:the )?max_num_tokens[ :=]*{_N}",
+    _longest("context|model|sequence|seq|total"),
+    _length("context"),
+    _longest("prompt|input"),  # it may be what an answer leaves of a window that is told, too
+    _length("prompt|input"),
     rf"context limit: {_OTHERS} \+ {_OTHERS} > {_N}",
     rf"(?:prompt|input)s?(?: is)? too long[^.]{{0,30}}: {_OTHERS}(?: tokens)? ?> ?{_N}",
     rf"model with {_N} maximum context",
@@ -100,7 +115,7 @@ _WINDOW = (
     rf"(?:inputs?|prompt)[`'\"]? must have (?:less|fewer) than {_N} tokens",
     rf"tokens in the prompt cannot exceed {_N}",
     rf"range of (?:the )?input length should be \[ ?\d+ ?, ?{_N} ?\]",
-    rf"(?:token|context) limit(?: is| of|:)? {_N}",
+    rf"(?<!hourly )(?<!daily )(?<!weekly )(?<!monthly )(?:token|context) limit(?: is| of|:)? {_N}",
     (
         rf"(?:prompt|input|messages|context)[^.]{{0,60}} exceeds? (?:the |its )?"
         rf"(?:configured |model |maximum |allowed )*"
@@ -160,12 +175,14 @@ def _read_window(text: str) -> StatedLimits | None:
 
 
 _TOO_LONG = re.compile(
-    r"(?:prompt|input|context|conversation|messages?|sequence|request|tokens)\b.{0,80}"
+    r"(?:prompt|input|context|conversation|messages?|sequence|request|tokens?)(?![A-Za-z]).{0,80}"
     r"(?:too (?:long|large|many|big)|exceed|longer than|over the|does ?n[o']t fit|larger than|but)",
     re.IGNORECASE,
 )
 _OF_TIME = re.compile(
-    r"per[ -]?(?:min|day|hour|second)|rate[ _-]?limit|\b[TR]P[MD]\b|quota"
+    r"per[ -]?(?:min|day|hour|second|week|month)|rate[ _-]?limit|\b[TR]P[MD]\b|quota"
+    r"|\b(?:hourly|daily|weekly|monthly)\b"
+    r"|maximum (?:number|amount) of tokens (?:you |that you )?(?:have )?(?:requested|asked)"
     r"|max(?:imum)?[_ ]?(?:completion|output|new)?[_ ]?tokens|(?:output|completion) tokens",
     re.IGNORECASE,
 )
@@ -176,7 +193,8 @@ _LOOSE = re.compile(
     re.IGNORECASE,
 )
 _LOOSE_BEFORE = re.compile(
-    rf"{_N}[ -]?(?:tokens?)?[ -](?:context|window|limit|maximum|max\b)", re.IGNORECASE
+    rf"{_N}[ -]?(?:tokens?)?[ -](?:context|window|limit|maximum|max\b|allowed|permitted)",
+    re.IGNORECASE,
 )
 
 
@@ -209,21 +227,25 @@ OUTPUT_NAMES = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max
 
 _ABOUT_OUTPUT = re.compile(
     r"max(?:imum)?[_ ]?(?:completion|output|new|gen(?:erated)?)?[_ ]?tokens?(?![A-Za-z_])"
-    r"|maxOutputTokens|max_tokens_to_sample|num_predict"
+    r"|maxOutputTokens|maxTokenCount|max_tokens_to_sample|max_gen_len|num_predict"
+    r"|max(?:imum)? (?:number|amount) of tokens (?:you |that you )?(?:have )?(?:requested|asked)"
+    rf"|max(?:imum)? (?:output|completion|generation)(?: size)?(?: is| of|:)"
+    rf" {_OTHERS}[km]?[ -]tokens"
     r"|(?:completion|output|generated)[ _]tokens?\b|(?:output|completion)[ _](?:length|limit)"
     r"|token output limit",
     re.IGNORECASE,
 )
 _ABOUT_OTHERS = re.compile(
     r"temperature|top[_ ]?[pk]\b|logprobs|penalty|\btools?\b|\bstop\b|budget|\bn\b[`'\"]|seed|image"
-    r"|message|per (?:min|day|hour|second)|rate limit|bytes|characters|schema|thinking"
-    r"|input tokens|prompt tokens",
+    r"|message|per (?:min|day|hour|second)|rate limit|bytes|characters|schema(?! violations?)"
+    r"|thinking|input tokens|prompt tokens",
     re.IGNORECASE,
 )
 _MOST = re.compile(
     rf"(?:at most|no (?:more|greater|larger|higher) than|up to|<=|≤|limited to|capped at"
     rf"|(?:not|n't|cannot) be (?:more|greater|larger|higher|above|over)(?: than)?"
-    rf"|(?:less|lower|smaller|fewer) than or equal(?: to)?"
+    rf"|(?:less|lower|smaller|fewer)(?: than)? or equal(?: to)?"
+    rf"|(?:is|are|was) (?:(?:greater|larger|higher|more) than|above|over)(?: the)?"
     rf"|(?:cannot|can't|can not|must not|should not|may not|not|shouldn't|mustn't)(?: be)?"
     rf" exceed(?:ing)?"
     rf"|exceeds?(?: the| its)?(?: model'?s?)?"

@@ -208,6 +208,8 @@ def message_from_json(data: Mapping[str, Any]) -> Message:
         for call in data.get("tool_calls") or ()
     )
     content = _content_from_json(data.get("content"))
+    if not content and role == "assistant" and isinstance(data.get("refusal"), str):
+        content = data["refusal"]  # what it said instead
     return Message(role, content, calls, data.get("tool_call_id"), data.get("name"), told)
 
 

@@ -92,14 +92,22 @@ def request_json(
 
 _OURS_TOO = ("top_k", "service_tier", "metadata", "inference_geo")
 """Further parameters of a request that this API has under the same name."""
+_TIERS = ("auto", "standard_only")
 _IN_OTHER_WORDS = ("parallel_tool_calls", "reasoning_effort", "thinking")
 
 
 def left_out(extra: Json) -> list[str]:
     """Further words that this API has none for, and that an answer is possible without."""
     names = not_taken(extra, (*_OURS_TOO, *_IN_OTHER_WORDS))
+    if _is_others_tier(extra.get("service_tier")):
+        names.append("service_tier")
     known = wants_thought(extra) is not None
     return [name for name in names if not (known and wants_some_thought(name))]
+
+
+def _is_others_tier(tier: Any) -> bool:
+    """Whether it is one of OpenAI's, such as flex: an answer is possible without."""
+    return tier is not None and tier not in _TIERS
 
 
 def _extra(extra: Json, most: int) -> JsonObject:
@@ -111,7 +119,7 @@ def _extra(extra: Json, most: int) -> JsonObject:
     if (thinking := _thinking(extra, most)) is not None:
         body["thinking"] = thinking
     for name, value in extra.items():
-        if name in _OURS_TOO:
+        if name in _OURS_TOO and not (name == "service_tier" and _is_others_tier(value)):
             body[name] = value
         elif name not in _IN_OTHER_WORDS and name not in SOFT:
             error = RejectedError(f"this model takes no {name}")

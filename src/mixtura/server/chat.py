@@ -121,7 +121,7 @@ class ChatBody(msgspec.Struct):
     logit_bias: dict[str, float] | None = None
     reasoning_effort: str | None = None
     verbosity: str | None = None
-    service_tier: Literal["auto", "default"] | None = None
+    service_tier: str | None = None
     modalities: list[str] | None = None
     mixtura: Wish | None = None
 
@@ -133,7 +133,6 @@ _RIGHT = {
     "messages[].role": "system, developer, user, assistant, tool or function",
     "tool_choice": "none, auto, required or a function of `tools`",
     "response_format.type": "text, json_object or json_schema",
-    "service_tier": "auto or default, as there are no tiers here",
 }
 
 
