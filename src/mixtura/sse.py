@@ -103,9 +103,9 @@ def _data(block: bytes) -> list[bytes]:
     """The data of one event, lines joined; errors that stand beside it as events of their own."""
     name, _, rest = block.partition(b"\n")
     failed = name in (b"event: error", b"event:error")
-    if rest.startswith(b"data: {") and b"\n" not in rest and block.startswith(b"event: "):
-        if not failed:  # the other dialect: a name, then one line of data
-            return [rest[6:]]
+    named = block.startswith(b"event: ") and not failed
+    if named and rest.startswith(b"data: {") and b"\n" not in rest:  # the other dialect
+        return [rest[6:]]
     lines: list[bytes] = []
     errors: list[bytes] = []
     bare: list[bytes] = []
