@@ -13,7 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixtura import MalformedError, MixturaError, Token, ask
+from mixtura import (
+    MalformedError,
+    MixturaError,
+    QuotaError,
+    RateLimitedError,
+    Token,
+    UnavailableError,
+    ask,
+)
 from mixtura.chunks import chunk
 from mixtura.finish_reasons import ending
 from mixtura.models.anthropic import Anthropic
@@ -476,20 +484,158 @@ def test_an_error_is_no_odd_piece():
         answered(events(HELLO, {"error": {"message": "overloaded", "code": 529}}))
 
 
+ERRORS = {
+    "credits": ({"code": 402, "message": "Insufficient credits"}, QuotaError),
+    "too fast": ({"code": "429", "message": "Slow down, retry in 12s"}, RateLimitedError),
+    "down": ({"code": 502, "message": "Upstream died"}, UnavailableError),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ERRORS)
+@pytest.mark.parametrize("reason", ["error", "stop", None])
+def test_an_error_in_a_choice_is_that_error(name, reason):
+    told, kind = ERRORS[name]
+    choice = {"index": 0, "finish_reason": reason, "error": told}
+    part = {"role": "assistant", "content": ""}
+    piece = events(HELLO, {"choices": [choice | {"delta": part}]})
+    answer = json.dumps({"choices": [choice | {"message": part}]}).encode()
+
+    for body, type_ in ((piece, "text/event-stream"), (answer, "application/json")):
+        with pytest.raises(kind, match=told["message"]) as caught:
+            answered(body, type_)
+        assert getattr(caught.value, "retry_after", None) == (12 if name == "too fast" else None)
+
+
+def test_an_error_that_groq_tells_beside_its_choices_is_that_error():
+    with pytest.raises(UnavailableError, match="out of time"):
+        answered(events(HELLO, {"choices": [], "x_groq": {"id": "r", "error": "out of time"}}))
+
+
+@pytest.mark.parametrize("where", ["top", "choice"])
+def test_an_error_that_says_nothing_is_none(where):
+    none = {"error": {"code": 0, "message": "", "type": None}}
+    choice = {"delta": {"content": "Hello"}} | (none if where == "choice" else {})
+    row = {"choices": [choice]} | (none if where == "top" else {})
+
+    assert answered(events(row) + stream({"content": "."}))[0].text == "Hello."
+
+
+LAST_ERRORS = {
+    "a line of its own": 'error: {"code": 429, "message": "too many"}\n\n',
+    "after a word": 'data: error: {"code": "429", "message": "too many"}\n\n',
+    "named": 'event: error\ndata: {"message": "too many requests"}\n\n',
+    "bare": '{"error": {"message": "too many", "type": "rate_limit_error"}}',
+    "bare, below": '\n{"error": {"message": "too many", "code": 429}}\n',
+}
+
+
+@pytest.mark.parametrize("how", LAST_ERRORS)
+def test_an_error_at_a_stream_s_end_is_what_it_says(how):
+    with pytest.raises(RateLimitedError, match="too many"):
+        answered(events(HELLO) + LAST_ERRORS[how].encode())
+
+
+@pytest.mark.parametrize("how", LAST_ERRORS)
+def test_an_error_at_the_end_of_messages_is_what_it_says(how):
+    block = {"type": "content_block_start", "index": 0, "content_block": {"type": "text"}}
+
+    with pytest.raises(RateLimitedError, match="too many"):
+        answered(events(block) + LAST_ERRORS[how].encode(), anthropic=True)
+
+
+def test_events_that_one_line_end_parts_are_read():
+    body = stream({"content": "Hello"}, {"content": " there."}).replace(b"\n\n", b"\n")
+
+    completion, shown = answered(body)
+
+    assert (completion.text, shown, completion.finish_reason) == ("Hello there.",) * 2 + ("stop",)
+    assert completion.usage.prompt_tokens == 5
+
+
+def test_a_whole_message_may_have_its_text_in_no_block():
+    row = {"type": "message", "content": "Hi.", "stop_reason": "end_turn"}
+
+    completion, _ = answered(json.dumps(row).encode(), "application/json", anthropic=True)
+
+    assert (completion.text, completion.finish_reason) == ("Hi.", "stop")
+
+
+# ---- usage
+
+
+COUNTS = {"prompt_tokens": 5000, "completion_tokens": 300, "total_tokens": 5300}
+TOLD = {
+    "in the choice": ({"usage": COUNTS}, {}),
+    "in the choice, null above": ({"usage": COUNTS}, {"usage": None}),
+    "beside the choices": ({}, {"x_groq": {"id": "r", "usage": COUNTS}}),
+    "at the top, which counts": ({"usage": {"prompt_tokens": 1}}, {"usage": COUNTS}),
+    "in other names": ({}, {"usage": {
+        "input_tokens": 5000, "output_tokens": 300,
+        "input_tokens_details": {"cached_tokens": 40},
+        "output_tokens_details": {"reasoning_tokens": 20},
+    }}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("where", TOLD)
+def test_usage_is_read_wherever_it_is_told(where):
+    inside, beside = TOLD[where]
+    end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"} | inside]} | beside
+    message = {"index": 0, "message": {"content": "Hi."}, "finish_reason": "stop"} | inside
+    answer = {"choices": [message]} | beside
+
+    for body, kind in (
+        (events(HELLO, end, "[DONE]"), "text/event-stream"),
+        (json.dumps(answer).encode(), "application/json"),
+    ):
+        usage = answered(body, kind)[0].usage
+        assert (usage.prompt_tokens, usage.completion_tokens) == (5000, 300)
+        assert not usage.estimated
+        cached = (40, 20) if where == "in other names" else (0, 0)
+        assert (usage.cached_tokens, usage.reasoning_tokens) == cached
+
+
+@pytest.mark.parametrize("told", [-5, 5000.0, "5000", 10**9, True])
+@pytest.mark.parametrize("where", ["choice", "beside", "other names"])
+def test_usage_that_makes_no_sense_is_refused_wherever_it_is_told(where, told):
+    counts = {"prompt_tokens": told, "completion_tokens": 3}
+    choice = {"delta": {"content": "Hi."}, "finish_reason": "stop"}
+    row = {
+        "choice": {"choices": [choice | {"usage": counts}]},
+        "beside": {"choices": [choice], "x_groq": {"usage": counts}},
+        "other names": {"choices": [choice], "usage": {"input_tokens": told, "output_tokens": 3}},
+    }[where]
+
+    assert answered(events(row))[0].usage.estimated
+
+
+def test_a_cache_that_may_stand_apart_from_the_input_is_not_guessed_at():
+    usage = {"input_tokens": 5, "cache_read_input_tokens": 900, "output_tokens": 3}
+    end = {"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": usage}
+
+    assert answered(events(HELLO, end))[0].usage.estimated
+
+
 # ---- finish reasons
 
 
 REASONS = {
     "stop": ["stop", "STOP", "end_turn", "eos", "EOS_TOKEN", "stop_sequence", "COMPLETE",
-             "completed", "FINISH_REASON_STOP", "FinishReason.STOP", "done"],
+             "completed", "FINISH_REASON_STOP", "FinishReason.STOP", "done", "endTurn", "EndTurn",
+             "stopSequence", "stop_sequence_reached", "END_OF_TEXT", "endoftext", "REASON_STOP",
+             "<|im_end|>", "</s>", {"type": "stop", "matched": 2}, {"reason": "STOP"}],
     "length": ["length", "LENGTH", "MAX_TOKENS", "max_output_tokens", "model_length", "ERR?",
                "max_length", "incomplete", "pause_turn", "model_context_window_exceeded",
-               "something new", "OTHER"],
-    "tool_calls": ["tool_calls", "TOOL_CALL", "tool-calls", "function_call", "tool_use"],
+               "something new", "OTHER", "maxTokens", "REASON_MAX_LEN", "time_limit",
+               1, 2.5, False, True, 0, {"type": "length", "length": 4}, {"type": 7}, {}, ["stop"]],
+    "tool_calls": ["tool_calls", "TOOL_CALL", "tool-calls", "function_call", "tool_use",
+                   "toolUse", "toolCalls", "REASON_TOOL_CALLS"],
     "content_filter": ["content_filter", "SAFETY", "RECITATION", "PROHIBITED_CONTENT",
-                       "content-filter", "refusal", "BLOCKLIST", "SPII"],
+                       "content-filter", "refusal", "BLOCKLIST", "SPII", "contentFiltered",
+                       "guardrailIntervened", "IMAGE_PROHIBITED_CONTENT", "MODEL_ARMOR"],
     "failed": ["error", "ABORT", "cancelled", "insufficient_system_resource",
-               "MALFORMED_FUNCTION_CALL"],
+               "MALFORMED_FUNCTION_CALL", "malformed_tool_use", "MALFORMED_RESPONSE",
+               {"type": "abort", "message": "gone"}],
 }  # fmt: skip
 
 
@@ -516,6 +662,14 @@ def test_a_stop_reason_that_is_unknown_is_incomplete_for_messages_too():
     )
 
     assert answered(body, anthropic=True)[0].finish_reason == "length"
+
+
+@pytest.mark.parametrize("goes_on", [False, 0, "", "null", "NOT_FINISHED", "REASON_INVALID"])
+def test_a_stream_cut_off_where_its_reason_says_that_it_goes_on_is_no_answer(goes_on):
+    rows = [{"choices": [{"delta": {"content": text}, "finish_reason": goes_on}]} for text in "ab"]
+
+    with pytest.raises(UnavailableError, match="cut off"):
+        answered(events(*rows, {"choices": [{"delta": {}, "finish_reason": goes_on}]}))
 
 
 @given(st.text(alphabet="abcdefghij_", min_size=1).map(lambda text: f"new_{text}"))

@@ -34,7 +34,8 @@ def reference(stream: bytes, *, whole: bool) -> list[bytes]:
     The data of every event in *stream*, by WHATWG HTML, 9.2.6 "Interpreting an event stream".
 
     *whole*: the stream is over. There the standard drops an event whose blank line is missing,
-    and we keep it: the one tolerance. Events of empty data are left out, here and in ours.
+    and we keep it. The other tolerance: lines that are each an object are each an event. Events
+    of empty data are left out, here and in ours.
     """
     stream = stream.removeprefix(BOM)  # "one leading U+FEFF character must be ignored"
     *lines, rest = re.split(rb"\r\n|\n|\r", stream)
@@ -43,7 +44,8 @@ def reference(stream: bytes, *, whole: bool) -> list[bytes]:
     for line in [*lines, rest, b""] if whole else lines:
         if not line:  # "If the line is empty: dispatch the event"
             if data := buffer.removesuffix(b"\n"):
-                events.append(data)
+                full = [part for part in data.split(b"\n") if part]
+                events += full if len(full) > 1 and all(map(stands_alone, full)) else [data]
             buffer = b""
         elif line.startswith(b":"):  # "Ignore the line"
             pass
@@ -52,6 +54,13 @@ def reference(stream: bytes, *, whole: bool) -> list[bytes]:
             if name == b"data":  # "If value starts with a U+0020 SPACE, remove it"
                 buffer += value.removeprefix(b" ") + b"\n"
     return events
+
+
+def stands_alone(line: bytes) -> bool:
+    try:
+        return line == b"[DONE]" or isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
 
 
 def fed(pieces: Iterable[bytes]) -> tuple[list[bytes], list[bytes]]:
@@ -217,6 +226,32 @@ def test_many_events_are_no_large_event():
     parser = Parser(limit=1000)
 
     assert len(fed_to(parser, [b"data: 123456\n\n"] * 200)) == 200
+
+
+# ---------------------------------------------------------------- beyond the standard
+
+BEYOND = [
+    (b'data: {"a":1}\ndata: {"b":2}\ndata: [DONE]\n', [b'{"a":1}', b'{"b":2}', b"[DONE]"]),
+    (b'event: x\ndata: {"a":1}\nevent: y\ndata: {"b":2}\n\n', [b'{"a":1}', b'{"b":2}']),
+    (b'data: {\ndata: "a":1}\n\n', [b'{\n"a":1}']),
+    (b'data: {"a":1}\ndata: {"b":\n\n', [b'{"a":1}\n{"b":']),
+    (b'error: {"code":500,"message":"m"}\n\n', [b'{"code":500,"message":"m"}']),
+    (b'error: {"message":"m"}\n\n', [b'{"error":{"message":"m"}}']),
+    (b'data: error: {"message":"m"}\n\n', [b'{"error":{"message":"m"}}']),
+    (b"data: Error: out of memory\n\n", [b'{"error":"out of memory"}']),
+    (b'event: error\ndata: {"message":"m"}\n\n', [b'{"error":{"message":"m"}}']),
+    (b'data: {"a":1}\n\n{"error":{"code":529}}', [b'{"a":1}', b'{"error":{"code":529}}']),
+    (b'data: {"a":1}\n{"error": "m"}\n', [b'{"a":1}', b'{"error": "m"}']),
+    (b'{\n  "error": {"code": 529}\n}\n\n', [b'{\n  "error": {"code": 529}\n}']),
+    (b'{"choices":[],"id":"x"}\n\nerror:\n\nerror: null\n\nevent: error\ndata: {}\n\n', []),
+]
+
+
+@pytest.mark.parametrize(("stream", "found"), BEYOND, ids=repr)
+def test_what_no_client_of_the_standard_would_read_is_read_where_it_is_plain(stream, found):
+    for place in range(len(stream) + 1):
+        before, last = fed(cut(stream, [place]))
+        assert before + last == found, f"cut at {place}"
 
 
 # ---------------------------------------------------------------- streams nobody would send

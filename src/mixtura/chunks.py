@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 
 import msgspec
 
-from mixtura.error_bodies import is_error_data
+from mixtura.error_bodies import is_error_data, says_something
 from mixtura.errors import MalformedError
 from mixtura.json_text import decoded, mended
 from mixtura.lenient_json import decode_lenient
@@ -131,8 +131,10 @@ class Choice(msgspec.Struct, gc=False):
     index: int = 0
     delta: Delta | None = None
     message: Delta | None = None
-    finish_reason: str | None = None
+    finish_reason: Any = None
     logprobs: msgspec.Raw = msgspec.Raw()
+    usage: msgspec.Raw = msgspec.Raw()
+    error: Any = None
 
 
 Logprob = Annotated[float, msgspec.Meta(le=0.5)]
@@ -155,12 +157,38 @@ class WireLogprobs(msgspec.Struct):
     content: list[TokenLogprob] | None = None
 
 
+class _BesideChoices(msgspec.Struct, gc=False):
+    """What Groq tells in a field of its own."""
+
+    usage: msgspec.Raw = msgspec.Raw()
+    error: Any = None
+
+
 class Chunk(msgspec.Struct, gc=False):
     """One event of a stream, or a whole answer (then its choices have a message)."""
 
     choices: list[Choice] | None = None
     usage: msgspec.Raw = msgspec.Raw()
     error: Any = None
+    x_groq: _BesideChoices | None = None
+
+    def told_usage(self) -> msgspec.Raw | None:
+        """Its usage, at the top or where Moonshot and Groq tell it."""
+        if self.usage and not is_null(self.usage):
+            return self.usage
+        for choice in self.choices or ():
+            if choice.usage and choice.index == 0 and not is_null(choice.usage):
+                return choice.usage
+        if self.x_groq is not None and not is_null(self.x_groq.usage):
+            return self.x_groq.usage
+        return None
+
+    def told_error(self) -> Any:
+        """The error at the top, or in its choice or beside it; None for one that says nothing."""
+        found = [self.error, *(choice.error for choice in self.choices or () if choice.index == 0)]
+        if self.x_groq is not None:
+            found.append(self.x_groq.error)
+        return next(filter(says_something, found), None)
 
 
 _decoder = msgspec.json.Decoder(Chunk)
@@ -181,11 +209,11 @@ def chunk(data: bytes, *, as_it_is: bool = False) -> Chunk:
         if whole != data and not as_it_is:
             return chunk(whole, as_it_is=True)
         piece = _odd_chunk(data, error)
-    if not piece.choices:
-        if not piece.error and is_error_data(data):
-            piece.error = {}  # vLLM's form, and those of others: it has no field of its own
-    elif not piece.error:
-        piece.error = None
+    if piece.choices and piece.error is piece.choices[0].error is piece.x_groq is None:
+        return piece  # nearly always
+    piece.error = piece.told_error()
+    if piece.error is None and not piece.choices and is_error_data(data):
+        piece.error = {}  # vLLM's form, and those of others: it has no field of its own
     return piece
 
 
@@ -311,7 +339,7 @@ def parse_usage(data: msgspec.Raw, doubts: list[str]) -> Usage | None:
     """The tokens that a chunk tells; see ``usage_from_counts``."""
     if (plain := _parse_plain_usage(data)) is not None:
         return plain
-    fields = object_fields(data, "usage", doubts)
+    fields = _in_our_names(object_fields(data, "usage", doubts))
     prompt = object_fields(fields.get("prompt_tokens_details"), "prompt_tokens_details", doubts)
     completion = fields.get("completion_tokens_details")
     inner = object_fields(completion, "completion_tokens_details", doubts)
@@ -324,6 +352,31 @@ def parse_usage(data: msgspec.Raw, doubts: list[str]) -> Usage | None:
         "reasoning_tokens": inner.get("reasoning_tokens"),
     }
     return usage_from_counts({**fields, **parts}, doubts)
+
+
+_OTHER_NAMES = {
+    "prompt_tokens": "input_tokens",
+    "completion_tokens": "output_tokens",
+    "prompt_tokens_details": "input_tokens_details",
+    "completion_tokens_details": "output_tokens_details",
+}
+_NOT_IN_INPUT = ("cache_read_input_tokens", "cache_creation_input_tokens")
+
+
+def _in_our_names(fields: dict[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
+    """
+    A usage with the names of responses in those of chat completions, which count first.
+
+    Not where a cache is counted in Anthropic's words: it may or may not be in the input.
+    """
+    if any(bytes(fields.get(name, b"0")) not in (b"0", b"null") for name in _NOT_IN_INPUT):
+        return fields
+    more = {
+        ours: fields[theirs]
+        for ours, theirs in _OTHER_NAMES.items()
+        if theirs in fields and is_null(fields.get(ours))
+    }
+    return {**fields, **more}
 
 
 def object_fields(data: msgspec.Raw | None, name: str, doubts: list[str]) -> dict[str, msgspec.Raw]:

@@ -102,6 +102,24 @@ def _is_failure(code: object) -> bool:
     return int(text) >= 400 if text.isdigit() and len(text) < 9 else bool(_FAILURE.search(text))
 
 
+def says_something(error: object) -> bool:
+    """Whether an error's field has an error in it: not one whose every value is empty."""
+    if isinstance(error, dict):
+        return any(cast("dict[str, Any]", error).values())
+    return bool(error)
+
+
+def error_event(said: bytes) -> bytes:
+    """What a stream calls an error, JSON or text, as an object that is one; nothing for nothing."""
+    said = said.strip()
+    found = _json(said)
+    if isinstance(found, dict) and is_error(cast("dict[str, Any]", found)):
+        return said
+    if found is None:
+        found = _plain(said.removesuffix(b"null"))
+    return msgspec.json.encode({"error": found}) if found else b""
+
+
 def is_error_data(data: bytes) -> bool:
     """The same for JSON."""
     found = _json(data)
@@ -138,6 +156,12 @@ def _json(body: bytes) -> Any:
 
 def _inner(row: Mapping[str, Any]) -> Any:
     """The object or text that is the error: the body itself, or what stands in it."""
+    if not says_something(row.get("error")):
+        choices = row.get("choices")
+        first = cast("list[Any]", choices)[0] if isinstance(choices, list) and choices else None
+        for place in (first, row.get("x_groq")):  # OpenRouter, Groq
+            if isinstance(place, dict) and says_something(place.get("error")):  # pyright: ignore
+                return _inner(cast("dict[str, Any]", place))
     for name in ("error", "errors", "base_resp", "fault"):
         found = row.get(name)
         if isinstance(found, list) and found:

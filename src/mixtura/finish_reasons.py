@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal, cast
 
 from mixtura.types import FinishReason
 
@@ -12,7 +13,9 @@ Ending = FinishReason | Literal["failed"]
 
 _WORDS: Mapping[Ending, str] = {
     "stop": "stop stop_sequence stop_token end end_turn end_of_turn eos eos_token complete"
-    " completed done finished finish normal natural success",
+    " completed done finished finish normal natural success stop_sequence_reached end_of_text"
+    " endoftext end_of_sequence end_of_sequence_token eos_found eot im_end eot_id stop_str"
+    " stop_string stop_string_found word </s>",
     "length": "length max_tokens max_length max_output_tokens max_completion_tokens"
     " max_new_tokens max_tokens_reached model_length model_max_length token_limit"
     " model_context_window_exceeded context_window_exceeded context_length_exceeded"
@@ -20,29 +23,43 @@ _WORDS: Mapping[Ending, str] = {
     "tool_calls": "tool_calls tool_call tool_use function_call function_calls",
     "content_filter": "content_filter content_filtered content_policy_violation safety"
     " image_safety recitation language blocklist prohibited_content spii refusal"
-    " guardrail_intervened sensitive error_toxic",
+    " guardrail_intervened sensitive error_toxic content_policy image_prohibited_content"
+    " image_recitation model_armor",
     "failed": "error errored abort aborted cancelled canceled timeout network_error"
     " insufficient_system_resource malformed_function_call malformed_tool_call"
-    " malformed_model_output unexpected_tool_call too_many_tool_calls error_limit",
+    " malformed_model_output unexpected_tool_call too_many_tool_calls error_limit"
+    " malformed_tool_use malformed_response missing_thought_signature failed failure"
+    " user_cancel user_cancelled user_canceled user_stopped model_unloaded",
 }
 _ENDINGS: Mapping[str, Ending] = {
     word: ending for ending, words in _WORDS.items() for word in words.split()
 }
-_PREFIXES = ("finish_reason_", "finishreason.", "stop_reason_")
-_NOT_YET = ("", "null", "none", "finish_reason_unspecified", "unspecified")
+_PREFIXES = ("finish_reason_", "finish_reason.", "finishreason.", "stop_reason_", "reason_")
+_NOT_YET = ("", "null", "none", "unspecified", "not_finished", "reason_invalid")
 """What some servers write while an answer goes on."""
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 def read_finish_reason(value: object) -> str | None:
-    """A finish reason in one spelling; None where *value* says that the answer goes on."""
-    if not isinstance(value, str):
+    """
+    A finish reason in one spelling; None where *value* says that the answer goes on.
+
+    What is no text is a reason that no one knows; an object (SGLang) may have a text in it.
+    """
+    if isinstance(value, dict):
+        row = cast("dict[str, Any]", value)
+        value = next((row[k] for k in ("type", "reason") if isinstance(row.get(k), str)), row)
+    if value is None:
         return None
-    word = value.strip().lower().replace("-", "_").replace(" ", "_")
+    if not isinstance(value, str):
+        return type(value).__name__
+    word = _CAMEL.sub("_", value.strip()).lower().replace("-", "_").replace(" ", "_")
+    word = word.removeprefix("<|").removesuffix("|>")
     if word in _NOT_YET:
         return None
     for prefix in _PREFIXES:
         word = word.removeprefix(prefix)
-    return word
+    return None if word in _NOT_YET else word
 
 
 def ending(reason: str | None) -> Ending:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
+
+from mixtura.error_bodies import error_event, is_error_data
+from mixtura.json_text import decoded
+
 BOM = b"\xef\xbb\xbf"
 
 
@@ -14,7 +19,8 @@ class Parser:
     Feed bytes as they come; get the data of every event that is complete.
 
     Names, ids and retry fields are passed over: both dialects repeat the type inside
-    their data. Lines end in LF, CR or CRLF, wherever the network cut them.
+    their data. Lines end in LF, CR or CRLF, wherever the network cut them. Beyond the standard,
+    events that only one line end parts are told apart, and a line that is an error is one.
     """
 
     __slots__ = ("_after_cr", "_limit", "_rest", "_size", "_started")
@@ -55,8 +61,7 @@ class Parser:
         """What stands at the end without its blank line: many servers forget it after [DONE]."""
         rest = b"".join(self._rest)
         self._rest, self._size = [], 0
-        data = _data(rest if self._started else rest.removeprefix(BOM))
-        return [data] if data else []
+        return _events([rest if self._started else rest.removeprefix(BOM)])
 
     def _with_plain_lines(self, piece: bytes) -> bytes:
         """CR and CRLF as LF, also when the network cut a CRLF in two."""
@@ -84,23 +89,63 @@ def _events(blocks: list[bytes]) -> list[bytes]:
     """The data of those events that have some."""
     found: list[bytes] = []
     for block in blocks:
-        one_line = block.startswith(b"data: ") and b"\n" not in block  # nearly all of them
-        if data := block[6:] if one_line else _data(block):
-            found.append(data)
+        if block.startswith(b"data: {") and b"\n" not in block:  # nearly all of them
+            found.append(block[6:])
+        else:
+            found += _data(block)
     return found
 
 
-def _data(block: bytes) -> bytes:
-    """The data of one event, lines joined; empty when there is none."""
-    if block.startswith(b"event: "):  # the other dialect: a name, then one line of data
-        _, _, rest = block.partition(b"\n")
-        if rest.startswith(b"data: ") and b"\n" not in rest:
-            return rest[6:]
+_DONE = b"[DONE]"
+
+
+def _data(block: bytes) -> list[bytes]:
+    """The data of one event, lines joined; errors that stand beside it as events of their own."""
+    name, _, rest = block.partition(b"\n")
+    failed = name in (b"event: error", b"event:error")
+    named = block.startswith(b"event: ") and not failed
+    if named and rest.startswith(b"data: {") and b"\n" not in rest:  # the other dialect
+        return [rest[6:]]
     lines: list[bytes] = []
+    errors: list[bytes] = []
+    bare: list[bytes] = []
     for line in block.split(b"\n"):
-        if line.startswith(b"data:"):
-            value = line[5:]
-            lines.append(value[1:] if value.startswith(b" ") else value)
-        elif line == b"data":
-            lines.append(b"")
-    return b"\n".join(lines)
+        field, _, value = line.partition(b":")
+        if field == b"data":
+            lines.append(value.removeprefix(b" "))
+        elif field == b"error":  # llama.cpp's older servers
+            errors.append(error_event(value))
+        elif bare or line.startswith(b"{"):
+            bare.append(line)
+    found = [_without_word(data, failed=failed) for data in _apart(lines)]
+    if bare and is_error_data(b"\n".join(bare)):  # a server that forgets that it streams
+        errors.append(b"\n".join(bare).strip())
+    return [data for data in (*found, *errors) if data]
+
+
+def _without_word(data: bytes, *, failed: bool) -> bytes:
+    """Data, or the error that it is where its event or it itself begins by saying so."""
+    word, colon, said = data.partition(b":")
+    if colon and word.strip().lower() == b"error":
+        return error_event(said)
+    return error_event(data) if failed and data != _DONE else data
+
+
+def _apart(lines: list[bytes]) -> list[bytes]:
+    """
+    The lines of one event joined. Where each is a whole object, the joined text would be no
+    JSON: then a server has parted its events by one line end, and each line is one.
+    """
+    full = [line for line in lines if line]
+    if len(full) > 1 and all(line == _DONE or _is_object(line) for line in full):
+        return full
+    return [b"\n".join(lines)]
+
+
+def _is_object(line: bytes) -> bool:
+    if not line.startswith(b"{"):
+        return False
+    try:
+        return isinstance(decoded(line), dict)
+    except msgspec.DecodeError:
+        return False

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from mixtura import provider_data
-from mixtura.chunks import Chunk, Delta, JsonObject, logprobs_of, parse_usage
+from mixtura.chunks import Choice, Chunk, Delta, JsonObject, logprobs_of, parse_usage
 from mixtura.errors import (
     ContentFilterError,
     ContextOverflowError,
@@ -23,7 +23,7 @@ from mixtura.errors import (
 from mixtura.events import ToolPiece
 from mixtura.finish_reasons import ending, read_finish_reason
 from mixtura.part_forms import is_thought, part_from_json, part_json
-from mixtura.quantities import UNSEEN_TOKENS, is_null
+from mixtura.quantities import UNSEEN_TOKENS
 from mixtura.redaction import Stream, current
 from mixtura.request_size import A_PICTURE, request_tokens
 from mixtura.thoughts import Splitter
@@ -275,7 +275,7 @@ class Assembly:
     __slots__ = (
         "_calls", "_came", "_fields", "_finished", "_left_out", "_logprobs", "_origin", "_pieces",
         "_redactor", "_refusal", "_refusals", "_safe_calls", "_safe_text", "_safe_thought",
-        "_split", "_texts", "_thoughts",
+        "_split", "_texts", "_thoughts", "_vague",
         "_wrote", "doubts", "finish_reason", "shown", "turned", "usage",
     )  # fmt: skip
 
@@ -299,6 +299,8 @@ class Assembly:
         self._came = False
         self._pieces = 0
         self._finished = False
+        self._vague = False
+        """A finish reason came that may be none."""
         self._refusal: list[str] = []
         self._calls = ToolCallAssembly()
         self._left_out: set[str] = set()
@@ -317,13 +319,13 @@ class Assembly:
 
     def add(self, piece: Chunk) -> None:
         """Take one chunk in."""
-        if piece.usage and not is_null(piece.usage):
-            self._tell(piece.usage)
+        if (usage := piece.told_usage()) is not None:
+            self._tell(usage)
         for choice in piece.choices or ():
             if choice.index != 0:
                 continue
-            if choice.finish_reason:
-                self.finish_reason = read_finish_reason(choice.finish_reason) or self.finish_reason
+            if choice.finish_reason is not None:
+                self._ends(choice)
             if len(choice.logprobs) > len("null"):
                 self._logprobs += logprobs_of(choice.logprobs)
             delta = choice.delta
@@ -348,6 +350,19 @@ class Assembly:
                 or delta.audio
             ):
                 self._take(delta)
+
+    def _ends(self, choice: Choice) -> None:
+        """A finish reason; what is no text and false may say that the answer goes on."""
+        reason = choice.finish_reason
+        if reason or choice.message is not None:
+            self.finish_reason = read_finish_reason(reason) or self.finish_reason
+        elif not isinstance(reason, str):
+            self._vague = True
+
+    def over(self) -> None:
+        """The stream says that it is over: then even a vague finish reason was one."""
+        if self.finish_reason is None and self._vague:
+            self.finish_reason = "unknown"
 
     def _untold(self, message: Delta, delta: Delta | None) -> Delta | None:
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -447,7 +447,12 @@ def _odd_event(data: bytes, error: Exception) -> Event:
         found = decoded(data)
         if isinstance(found, list) and found:
             raise error
-        return decode_lenient(found, _decoder) if isinstance(found, dict) else Event()
+        if not isinstance(found, dict):
+            return Event()
+        row = cast("JsonObject", found)
+        if isinstance(text := row.get("content"), str):  # a whole answer's, not in blocks
+            row["content"] = [{"type": "text", "text": text}]
+        return decode_lenient(row, _decoder)
     except msgspec.DecodeError as odd:
         raise unreadable("a messages event", data, odd) from None
 

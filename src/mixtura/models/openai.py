@@ -135,6 +135,7 @@ class OpenAI:
             try:
                 for data in batch:
                     if data == DONE:
+                        so_far.over()
                         return True
                     piece = chunk(data)
                     if piece.error is not None:
