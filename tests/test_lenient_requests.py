@@ -482,6 +482,28 @@ def test_a_call_without_arguments_is_whole_in_a_stream(served: Team, dialect: st
     assert [json.loads(arguments or "{}") for _, arguments in found] == [{}]
 
 
+@pytest.mark.parametrize("arguments", ["", " "])
+def test_nothing_said_by_an_assistant_goes_on_in_a_form_that_every_server_takes(
+    served: Team, arguments: str
+):
+    call = {"id": "a", "type": "function", "function": {"name": "look", "arguments": arguments}}
+    history: list[dict[str, Any]] = [
+        {"role": "user", "content": "Why?"},
+        {"role": "assistant", "content": []},
+        {"role": "user", "content": "Well?"},
+        {"role": "assistant", "content": [], "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "a", "content": []},
+    ]
+    answer = served.ask("chat", {"messages": history, "tools": [TOOLS["chat"]]})
+
+    assert answer.status == 200, answer.body
+    (sent,) = served.sent("o")
+    nothing, *_, called, result = sent["messages"][-4:]
+    assert (nothing["content"], result["content"]) == ("", "")
+    assert not called["content"]
+    assert called["tool_calls"][0]["function"]["arguments"] == "{}"
+
+
 @settings(deadline=None, max_examples=200)
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.integers(1, 9)), max_size=40),

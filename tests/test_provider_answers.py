@@ -245,6 +245,64 @@ STREAMED = {
         [piece("get_weather", LONDON, index="0", id="a")],
         [piece("get_time", UTC, index="1", id="b")],
     ],
+    "all with index 0, no ids, the names before their arguments": [
+        [piece("get_weather", "", index=0, id="")],
+        [piece("", LONDON[:4], index=0, id="")],
+        [piece(None, LONDON[4:], index=0)],
+        [piece("get_time", "", index=0, id="")],
+        [piece("", UTC[:4], index=0, id="")],
+        [piece("", UTC[4:], index=0, id="")],
+    ],
+    "neither, the names before their arguments": [
+        [piece("get_weather", "")],
+        [piece(None, LONDON)],
+        [piece("get_time", "")],
+        [piece(None, UTC)],
+    ],
+    "an empty object first": [
+        [piece("get_weather", "{}", index=0, id="a"), piece("get_time", "{}", index=1, id="b")],
+        [piece(None, UTC, index=1), piece(None, LONDON[:4], index=0)],
+        [piece(None, LONDON[4:], index=0)],
+    ],
+    "an empty object first, name and id in every piece": [
+        [piece("get_weather", "{}", index=0, id="a")],
+        [piece("get_weather", LONDON, index=0, id="a")],
+        [piece("get_time", UTC, index=1, id="b")],
+    ],
+    "null first": [
+        [piece("get_weather", "null", index=0)],
+        [piece(None, LONDON, index=0)],
+        [piece("get_time", " ", index=1)],
+        [piece(None, UTC, index=1)],
+    ],
+    "an empty object after the real one": [
+        [piece("get_weather", WEATHER[1], index=0)],
+        [piece(None, {}, index=0)],
+        [piece("get_time", UTC, index=1)],
+    ],
+    "JSON inside JSON": [
+        [piece("get_weather", json.dumps(LONDON)[:7], index=0)],
+        [piece(None, json.dumps(LONDON)[7:], index=0)],
+        [piece("get_time", json.dumps(UTC), index=0)],
+    ],
+    "without a function around them": [
+        [{"index": 0, "id": "a", "name": "get_weather", "arguments": LONDON[:4]}],
+        [{"index": 0, "arguments": LONDON[4:]}],
+        [{"index": 1, "id": "b", "name": "get_time", "arguments": TIME[1]}],
+    ],
+    "entries with nothing in them": [
+        [{}, piece("get_weather", LONDON[:4], index=0, id="a"), {"index": 0, "function": None}],
+        [{"index": 0, "function": None}, None],
+        [piece("", LONDON[4:], index=0), piece("", "", index=1, id="")],
+        [piece("get_time", UTC, index=1, id="b"), {}],
+    ],
+    "the name once more at the end": [
+        [piece("get_weather", "", index=0)],
+        [piece("get_weather", LONDON, index=0)],
+        [piece("get_weather", "", index=0)],
+        [piece("get_time", UTC, index=1)],
+        [piece("get_time", None, index=1)],
+    ],
     "nulls": [
         [piece("get_weather", LONDON, index=None, id="a", type=None)],
         [piece("get_time", UTC, index=None, id="b")],
@@ -262,6 +320,57 @@ def test_streamed_calls_are_told_apart(how):
     assert completion.finish_reason == "tool_calls"
 
 
+@pytest.mark.parametrize("known", [{"index": 0, "id": ""}, {"index": 0}, {}])
+def test_one_function_called_twice_is_two_calls(known):
+    pieces = [
+        piece("get_weather", "", **known), piece("", LONDON, **known),
+        piece("get_weather", "", **known), piece("", '{"city": "Rome"}', **known),
+    ]  # fmt: skip
+    body = stream(*({"tool_calls": [row]} for row in pieces), finish="tool_calls")
+
+    assert calls(answered(body)[0]) == [WEATHER, ("get_weather", {"city": "Rome"})]
+
+
+@pytest.mark.parametrize("said", ["null", " ", "", None, '""', '"{}"', '"null"', {}])
+def test_no_arguments_in_any_form_are_an_empty_object(said):
+    rows = [piece("get_time", said, index=0, id="a")]
+    for body, kind in (
+        (stream({"tool_calls": rows}, finish="tool_calls"), "text/event-stream"),
+        (whole({"tool_calls": rows}, "tool_calls"), "application/json"),
+    ):
+        assert [c.arguments for c in answered(body, kind)[0].message.tool_calls] == ["{}"]
+
+
+@pytest.mark.parametrize("said", ['"London"', '"[1]"', "[1]", "{'city': 1}"])
+def test_arguments_that_are_no_object_stay_what_they_are(said):
+    body = whole({"tool_calls": [piece("get_time", said)]}, "tool_calls")
+    (call,) = answered(body, "application/json")[0].message.tool_calls
+
+    assert call.arguments == said
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{}], {}, [None], [{"index": 0, "function": None}], [{"index": 0, "id": None}],
+        [piece("", "", id="", type="function")], [piece(None, None, index=0)],
+    ],
+)  # fmt: skip
+def test_calls_with_nothing_in_them_end_no_answer(rows):
+    for body, kind in (
+        (stream({"content": "Hello", "tool_calls": rows}), "text/event-stream"),
+        (whole({"content": "Hello", "tool_calls": rows}), "application/json"),
+    ):
+        completion, shown = answered(body, kind)
+        assert (completion.text, shown, calls(completion)) == ("Hello", "Hello", [])
+        assert completion.finish_reason == "stop"
+
+
+def test_a_call_without_a_name_is_no_answer():
+    with pytest.raises(MalformedError, match="no name"):
+        answered(stream({"content": "Hello", "tool_calls": [piece("", LONDON, index=0)]}))
+
+
 @pytest.mark.parametrize(
     "rows",
     [
@@ -269,6 +378,8 @@ def test_streamed_calls_are_told_apart(how):
         [piece("get_weather", LONDON, id=""), piece("get_time", UTC, id="")],
         [piece("get_weather", LONDON, id="x"), piece("get_time", UTC, id="x")],
         [piece("get_weather", WEATHER[1], index=0), piece("get_time", TIME[1], index=0)],
+        [{"name": n, "arguments": a, "type": "function"} for n, a in (WEATHER, TIME)],
+        [piece("get_weather", json.dumps(LONDON)), {}, piece("get_time", UTC)],
     ],
 )
 def test_whole_calls_are_told_apart(rows):
@@ -329,6 +440,7 @@ def partial(index, text):
     return {"type": "content_block_delta", "index": index, "delta": delta}
 
 
+STOP = {"type": "content_block_stop", "index": 0}
 MESSAGE_BLOCKS = {
     "as documented": [
         block(0, name="get_weather"), partial(0, LONDON[:4]), partial(0, LONDON[4:]),
@@ -344,6 +456,31 @@ MESSAGE_BLOCKS = {
     "blocks of one index": [
         block(0, name="get_weather"), partial(0, LONDON),
         block(0, name="get_time", id="t9"), partial(0, UTC),
+    ],
+    "side by side at one index": [
+        block(0, name="get_weather"), block(0, name="get_time", id="t9"),
+        partial(0, LONDON[:4]), partial(0, LONDON[4:]), partial(0, UTC[:4]), partial(0, UTC[4:]),
+        STOP, STOP,
+    ],
+    "side by side at one index, over one after the other": [
+        block(0, name="get_weather"), partial(0, LONDON[:4]), block(0, name="get_time", id="t9"),
+        partial(0, LONDON[4:]), STOP, partial(0, UTC), STOP,
+    ],
+    "the input in the start, then an empty one": [
+        block(0, name="get_weather", input=WEATHER[1]), partial(0, "{}"),
+        block(1, name="get_time", input=TIME[1]), partial(1, {}),
+    ],
+    "the input in the start, then again": [
+        block(0, name="get_weather", input=WEATHER[1]), partial(0, "{}"), partial(0, LONDON),
+        block(1, name="get_time", input=TIME[1]), partial(1, UTC),
+    ],
+    "an empty input first": [
+        block(0, name="get_weather"), partial(0, "{}"), partial(0, LONDON),
+        block(1, name="get_time"), partial(1, UTC),
+    ],
+    "the input as a text": [
+        block(0, name="get_weather", input=LONDON), STOP,
+        block(0, name="get_time", input=UTC), STOP,
     ],
     "input as an object": [
         block(0, name="get_weather"), partial(0, WEATHER[1]),
@@ -365,6 +502,35 @@ def test_calls_of_messages_are_told_apart(how):
     body = events(start, *MESSAGE_BLOCKS[how], stop, {"type": "message_stop"})
 
     assert calls(answered(body, anthropic=True)[0]) == [WEATHER, TIME]
+
+
+def test_a_call_without_input_before_another_of_its_index_stays_without():
+    stop = {"type": "message_delta", "delta": {"stop_reason": "tool_use"}}
+    blocks = [block(0, name="look"), STOP, block(0, name="get_time"), partial(0, UTC), STOP]
+
+    assert calls(answered(events(*blocks, stop), anthropic=True)[0]) == [("look", {}), TIME]
+
+
+def test_the_input_of_a_whole_message_may_be_a_text_of_json():
+    rows = [{"type": "tool_use", "id": "a", "name": "get_weather", "input": LONDON}]
+    body = json.dumps({"type": "message", "content": rows, "stop_reason": "tool_use"}).encode()
+
+    assert calls(answered(body, "application/json", anthropic=True)[0]) == [WEATHER]
+
+
+@given(st.sampled_from([LONDON, json.dumps(LONDON), "{}" + LONDON, "null", "{}", " "]), st.data())
+def test_what_is_told_of_a_call_is_what_it_is_in_the_end(said, data):
+    found, told = ToolCallAssembly(), ""
+    edges = sorted({0, len(said), *data.draw(st.lists(st.integers(0, len(said)), max_size=4))})
+    if said.startswith("{}{"):
+        edges = sorted({*edges, 2} - {1})
+    for number, (a, b) in enumerate(pairwise(edges)):
+        found.add([CallPiece(0, "", "" if number else "f", said[a:b])])
+        told += "".join(row.arguments for row in found.fresh())
+    told += "".join(row.arguments for row in found.fresh(ended=True))
+
+    (call,) = found.calls()
+    assert told == call.arguments == (LONDON if "London" in said else "{}")
 
 
 # ---- odd pieces
@@ -468,6 +634,27 @@ def test_an_answer_that_is_cut_inside_a_piece_is_no_whole_answer():
 
     with pytest.raises(MalformedError):
         answered(body)
+
+
+@pytest.mark.parametrize("after", ["[DONE]", "[done]", "{broken", '{"choices": [{"delta"'])
+def test_an_answer_that_is_whole_stays_good_whatever_follows(after):
+    reason = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    assert answered(events(HELLO, reason, after))[0].text == "Hello"
+
+    text = {"type": "text_delta", "text": "Hello"}
+    message = [
+        {"type": "content_block_delta", "index": 0, "delta": text},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}},
+    ]
+    for rows in (message, [*message, {"type": "message_stop"}]):
+        assert answered(events(*rows, after), anthropic=True)[0].text == "Hello"
+
+
+@pytest.mark.parametrize("anthropic", [False, True])
+def test_an_end_without_a_reason_is_no_end(anthropic):
+    text = {"type": "content_block_delta", "index": 0, "delta": {"text": "Hello"}}
+    with pytest.raises(MixturaError, match="cut off"):
+        answered(events(text if anthropic else HELLO, "[DONE]"), anthropic=anthropic)
 
 
 def test_content_that_cannot_be_shown_is_named():

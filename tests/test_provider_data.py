@@ -8,6 +8,7 @@ from dataclasses import replace
 from hashlib import sha256
 from itertools import product
 
+import openai
 import pytest
 
 from mixtura import Aggregator, Layer, Message, Mixture, Noticed, Proposer, Request, ToolCall
@@ -645,6 +646,19 @@ def test_each_api_hands_it_out_in_the_form_that_its_clients_know(servers):
     assert claude == [THOUGHT, REDACTED, {"type": "text", "text": "Well."}, *USES]
     assert through_chat["thinking_blocks"] == [THOUGHT, REDACTED]
     assert [item["type"] for item in items] == ["reasoning", "function_call", "function_call"]
+
+
+def test_the_official_client_puts_a_streamed_call_and_its_signature_together(servers):
+    with (
+        openai.OpenAI(api_key="me", base_url=servers[0].base_url, max_retries=0) as client,
+        client.chat.completions.stream(
+            model="gemini", messages=[{"role": "user", "content": "Where?"}], tools=list(TOOLS)
+        ) as stream,
+    ):
+        calls = stream.get_final_completion().choices[0].message.tool_calls
+
+    assert [json.loads(call.function.arguments) for call in calls] == [u["input"] for u in USES]
+    assert calls[0].model_extra["extra_content"] == SIGNED
 
 
 def test_who_asks_for_no_thinking_and_calls_no_tool_gets_the_answer_alone(servers):

@@ -79,10 +79,15 @@ class WireToolCall(msgspec.Struct, gc=False):
     extra_content: Any = None
     provider_specific_fields: Any = None
     thought_signature: Any = None
+    name: str | None = None
+    arguments: Any = None
+    """Some servers have these without a function around them."""
 
     def piece(self) -> CallPiece:
         function = self.function or WireFunction()
-        piece = CallPiece(self.index, self.id or "", function.name or "", function.arguments)
+        arguments = self.arguments if function.arguments is None else function.arguments
+        name = function.name or self.name or ""
+        piece = CallPiece(self.index, self.id or "", name, arguments)
         for name in OF_A_CALL:
             if value := getattr(self, name):
                 piece.provider_fields[name] = value

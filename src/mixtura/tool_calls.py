@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,12 @@ class CallPiece:
     provider_fields: dict[str, Any] = field(default_factory=dict[str, Any])
     """What the upstream wants back with the call."""
 
+    @property
+    def empty(self) -> bool:
+        """Nothing is in it: some servers send such entries beside a text."""
+        nothing = self.arguments is None or self.arguments == ""
+        return nothing and not (self.id or self.name or self.provider_fields)
+
 
 @dataclass(frozen=True, slots=True)
 class FreshCall:
@@ -43,7 +50,8 @@ class _Call:
     """A call as far as it came."""
 
     __slots__ = (
-        "arguments", "delta", "fresh", "id", "index", "name", "provider_fields", "whole",
+        "again", "arguments", "checked", "closed", "delta", "fresh", "id", "index", "name",
+        "provider_fields", "streams", "told", "whole",
     )  # fmt: skip
 
     def __init__(self, index: int | None, delta: int) -> None:
@@ -57,28 +65,77 @@ class _Call:
         self.whole: str = ""
         """Arguments that came as an object, as JSON."""
         self.provider_fields: dict[str, Any] = {}
+        self.again: CallPiece | None = None
+        """Its name once more when it was complete: another call, if arguments follow."""
+        self.closed = False
+        """The upstream said that it is over."""
+        self.checked = ""
+        """Arguments that were found to be complete."""
+        self.streams: bool | None = None
+        """Whether its arguments can be told as they come; None while no one can say."""
+        self.told = False
+        """A part of its arguments was told."""
 
     @property
     def text(self) -> str:
+        """Its arguments as they came; an empty object does not stand against a full one."""
         if len(self.arguments) > 1:  # joined once, however often it is looked at
             self.arguments = ["".join(self.arguments)]
-        if self.arguments:
+        if self.arguments and not (self.whole and _says_nothing(self.arguments[0])):
             return self.arguments[0]
         return self.whole
 
     @property
+    def placeholder(self) -> bool:
+        """Its arguments are an empty object: some servers send one before the real ones."""
+        return not self.told and _says_nothing(self.text)
+
+    @property
     def complete(self) -> bool:
-        """Its arguments are a JSON object: whatever comes with a name now is another call."""
+        """Its arguments are whole: whatever comes with a name now is another call."""
         if self.whole:
             return True
-        if not (self.arguments and self.arguments[-1].rstrip().endswith("}")):
+        if not self.arguments:
+            return False
+        last = self.arguments[-1].rstrip() or self.text.rstrip()
+        if not last.endswith(('"', "l") if self.streams is False else "}"):
             return False
         text = self.text
-        try:
-            msgspec.json.decode(text, type=dict[str, Any])
-        except msgspec.DecodeError:
+        if text is self.checked:
+            return True
+        if not _is_whole(text):
             return False
+        self.checked = text
         return True
+
+    def take_fresh(self, *, over: bool) -> str:
+        """Arguments that were not told by now; nothing while they may have to be changed."""
+        if over and not self.told:
+            text = plain_arguments(self.text) if self.text else ""
+        elif over or self.streams:
+            text = "".join(self.fresh)
+        else:
+            return ""
+        self.fresh.clear()
+        self.told = self.told or bool(text)
+        return text
+
+    def take_text(self, text: str) -> None:
+        """More of its arguments."""
+        begins = not self.told and text.lstrip().startswith("{")
+        if begins and self.arguments and _says_nothing("".join(self.arguments)):
+            self.arguments.clear()  # it was a placeholder
+            self.fresh.clear()
+            self.streams = None
+        self.arguments.append(text)
+        self.fresh.append(text)
+        if self.streams is None:
+            begin = "".join(self.arguments).lstrip()
+            inner = begin[1:].lstrip()
+            if begin and not begin.startswith("{"):
+                self.streams = False
+            elif inner and not inner.startswith("}"):
+                self.streams = True
 
 
 class ToolCallAssembly:
@@ -89,12 +146,14 @@ class ToolCallAssembly:
     every piece, or send a whole call at once.
     """
 
-    __slots__ = ("_by_id", "_by_index", "_calls", "_deltas", "_place")
+    __slots__ = ("_by_id", "_by_index", "_calls", "_deltas", "_open", "_place")
 
     def __init__(self) -> None:
         self._calls: list[_Call] = []
         self._by_index: dict[int, _Call] = {}
         self._by_id: dict[str, _Call] = {}
+        self._open: dict[int, list[_Call]] = {}
+        """Calls that were begun at each index and are not said to be over."""
         self._deltas = 0
         self._place = 0
         """The call that is looked at next: all before it are over."""
@@ -105,24 +164,50 @@ class ToolCallAssembly:
     def add(self, pieces: Sequence[CallPiece]) -> None:
         """Take in the pieces of one delta: no two of them belong to one call."""
         self._deltas += 1
+        if len(pieces) > len(self._calls):  # else an empty one keeps the others in their places
+            pieces = [piece for piece in pieces if not piece.empty]
         for position, piece in enumerate(pieces):
-            call = self._belongs(piece, position, len(pieces))
-            if call is None:
-                call = self._begin(piece.index)
+            if not piece.empty:
+                self._take(piece, position, len(pieces))
+
+    def _take(self, piece: CallPiece, position: int, together: int) -> None:
+        call = self._belongs(piece, position, together)
+        if call is not None and _names_again(call, piece):
             call.delta = self._deltas
-            _extend(call, piece)
-            if piece.id:
-                self._by_id[piece.id] = call
+            call.again = piece
+            return
+        if call is None:
+            call = self._begin(piece.index)
+        elif call.again is not None and not piece.name and _brings_arguments(piece):
+            said, call.again = call.again, None
+            call = self._begin(piece.index)
+            _extend(call, said)
+        call.delta = self._deltas
+        _extend(call, piece)
+        if piece.id:
+            self._by_id[piece.id] = call
 
     def open(self, index: int, id: str, name: str, whole: str) -> None:  # noqa: A002
         """Begin a call of which the upstream says where it begins; *whole*: its arguments."""
         call = self._begin(index)
         call.id, call.name = id, name
         call.whole = whole
+        self._open.setdefault(index, []).append(call)
+
+    def close(self, index: int) -> None:
+        """The call that was begun first of those at *index* is over."""
+        if among := self._open.get(index):
+            among.pop(0).closed = True
 
     def extend(self, index: int, arguments: Any) -> bool:
-        """More arguments for the call that was begun last at *index*; false when none was."""
-        if (call := self._by_index.get(index)) is None:
+        """
+        More arguments for the call at *index*; false when there is none. Of several at one
+        index they are the first's until those are whole, then the next one's.
+        """
+        among = self._open.get(index, ())
+        unfinished = (call for call in among if not call.complete) if len(among) > 1 else ()
+        call = next(iter(unfinished), None) or self._by_index.get(index)
+        if call is None:
             return False
         _extend(call, CallPiece(index, "", "", arguments))
         return True
@@ -142,10 +227,10 @@ class ToolCallAssembly:
         found: list[FreshCall] = []
         while self._place < len(self._calls):
             call = self._calls[self._place]
-            over = ended or (self._place + 1 < len(self._calls) and call.complete)
-            if call.name and (call.fresh or over):
-                text = "".join(call.fresh) if call.arguments else call.whole if over else ""
-                call.fresh.clear()
+            followed = self._place + 1 < len(self._calls)
+            whole = call.closed or (call.complete and not call.placeholder)
+            over = ended or (followed and whole)
+            if call.name and ((text := call.take_fresh(over=over)) or over):
                 found.append(FreshCall(self._place, call.id, call.name, text, over))
             if not over:
                 break
@@ -157,10 +242,7 @@ class ToolCallAssembly:
         indexes = [call.index for call in self._calls]
         told = None not in indexes and len(set(indexes)) == len(indexes)
         rows = sorted(self._calls, key=lambda call: call.index or 0) if told else self._calls
-        return tuple(
-            ToolCall(call.id, call.name, call.text or NO_ARGUMENTS, call.provider_fields)
-            for call in rows
-        )
+        return tuple(map(_made, rows))
 
     def _belongs(self, piece: CallPiece, position: int, together: int) -> _Call | None:
         """The call that a piece goes on with; None where it begins one."""
@@ -174,8 +256,11 @@ class ToolCallAssembly:
         named = (
             not call.name or call.name.startswith(piece.name) or piece.name.startswith(call.name)
         )
-        if call.complete and piece.arguments not in (None, "", {}):
-            return call if _same(call, piece) else None
+        if call.complete:
+            if _brings_arguments(piece):
+                return call if _same(call, piece) else None
+            if piece.name != call.name:
+                return None
         if piece.index is None and not piece.id and not named:
             return None
         return call
@@ -195,10 +280,68 @@ class ToolCallAssembly:
         return self._calls[position - together]
 
 
+def _made(call: _Call) -> ToolCall:
+    fields, id = call.provider_fields, call.id  # noqa: A001
+    if call.again is not None:  # nothing followed: it was the end of this call
+        id = id or call.again.id  # noqa: A001
+        fields = merged(fields, call.again.provider_fields)
+    return ToolCall(id, call.name, plain_arguments(call.text), fields)
+
+
+_EMPTY = re.compile(r"\s*\{\s*\}\s*\Z")
+
+
+def _says_nothing(text: str) -> bool:
+    return text.strip() in ("", "null") or _EMPTY.match(text) is not None
+
+
+def plain_arguments(text: str) -> str:
+    """
+    Arguments as the text of an object where they are one: nothing and null are an empty one,
+    an object inside a JSON text is taken out of it. Others stay as they are.
+    """
+    if text.strip() in ("", "null"):
+        return NO_ARGUMENTS
+    if not text.lstrip().startswith('"'):
+        return text
+    try:
+        inner = msgspec.json.decode(text, type=str)
+        if inner.strip() in ("", "null"):
+            return NO_ARGUMENTS
+        msgspec.json.decode(inner, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        return text
+    return inner
+
+
+def _is_whole(text: str) -> bool:
+    if text.strip() == "null":
+        return True
+    try:
+        msgspec.json.decode(plain_arguments(text), type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
+
+
+def _brings_arguments(piece: CallPiece) -> bool:
+    said = piece.arguments
+    return bool(said.strip()) if isinstance(said, str) else said not in (None, {})
+
+
+def _names_again(call: _Call, piece: CallPiece) -> bool:
+    """Whether a piece has only the name of a call that is complete, not its id."""
+    if not piece.name or piece.name != call.name or _brings_arguments(piece):
+        return False
+    return call.complete and not (piece.id and piece.id == call.id)
+
+
 def _same(call: _Call, piece: CallPiece) -> bool:
-    """Whether a piece tells a whole call once more."""
+    """Whether a piece tells a whole call once more, or brings what it had a placeholder for."""
     if not piece.id or piece.id != call.id or piece.name != call.name:
         return False
+    if call.placeholder:
+        return True
     said = piece.arguments
     return (said if isinstance(said, str) else _json(said)) == call.text
 
@@ -211,9 +354,8 @@ def _extend(call: _Call, piece: CallPiece) -> None:
     said = piece.arguments
     if isinstance(said, str):
         if said and not (piece.name and call.complete and said == call.text):
-            call.arguments.append(said)
-            call.fresh.append(said)
-    elif said is not None:
+            call.take_text(said)
+    elif said is not None and (said or not call.whole):
         call.whole = _json(said)
 
 

@@ -27,7 +27,7 @@ from mixtura.quantities import UNSEEN_TOKENS
 from mixtura.redaction import Stream, current
 from mixtura.request_size import A_PICTURE, request_tokens
 from mixtura.thoughts import Splitter
-from mixtura.tool_calls import CallPiece, ToolCallAssembly
+from mixtura.tool_calls import NO_ARGUMENTS, CallPiece, ToolCallAssembly
 from mixtura.types import (
     Charge,
     Completion,
@@ -135,7 +135,10 @@ def message_json(message: Message) -> JsonObject:
             {
                 "id": call.id,
                 "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments},
+                "function": {
+                    "name": call.name,
+                    "arguments": call.arguments if call.arguments.strip() else NO_ARGUMENTS,
+                },
             }
             for call in message.tool_calls
         ]
@@ -144,6 +147,8 @@ def message_json(message: Message) -> JsonObject:
 
 
 def _content_json(content: str | tuple[Part, ...]) -> str | list[JsonObject]:
+    if not content:  # servers refuse an empty list
+        return ""
     return content if isinstance(content, str) else [part_json(part) for part in content]
 
 

@@ -505,6 +505,8 @@ class Assembly(wire.Assembly):
                 self._added(event.index, event.delta)
             case "content_block_start" if event.content_block is not None:
                 self._block(event.index, event.content_block)
+            case "content_block_stop":
+                self._calls.close(event.index)
             case "message_start" if event.message is not None:
                 self._count(event.message.usage)
             case "message_delta":
@@ -515,7 +517,7 @@ class Assembly(wire.Assembly):
                 self.ended = True
             case "message":
                 self._whole(event)
-            case _:  # ping, content_block_stop, and what a later version may add
+            case _:  # ping, and what a later version may add
                 pass
 
     def _added(self, index: int, delta: _Delta) -> None:

@@ -41,6 +41,8 @@ from mixtura.wire_anthropic import (
 )
 
 VERSION = "2023-06-01"
+DONE = b"[DONE]"
+"""The end of other APIs' streams: vLLM sends it here, too."""
 
 
 class Anthropic:
@@ -156,7 +158,14 @@ async def _read(reply: Reply, so_far: Assembly, emit: Emit | None) -> None:
     def take(batch: list[bytes]) -> bool:
         try:
             for data in batch:
-                piece = event(data)
+                if len(data) == len(DONE) and data.upper() == DONE:
+                    return True
+                try:
+                    piece = event(data)
+                except MalformedError:
+                    if so_far.finish_reason is None:
+                        raise
+                    continue  # the answer is whole
                 if is_error(piece, data):
                     raise error_in_stream(data, reply.headers)
                 so_far.add(piece)

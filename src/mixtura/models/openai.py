@@ -134,10 +134,15 @@ class OpenAI:
         def take(batch: list[bytes]) -> bool:
             try:
                 for data in batch:
-                    if data == DONE:
+                    if len(data) == len(DONE) and data.upper() == DONE:
                         so_far.over()
                         return True
-                    piece = chunk(data)
+                    try:
+                        piece = chunk(data)
+                    except MalformedError:
+                        if so_far.finish_reason is None:
+                            raise
+                        continue  # the answer is whole
                     if piece.error is not None:
                         raise error_in_stream(data, reply.headers)
                     so_far.add(piece)

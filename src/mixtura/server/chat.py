@@ -368,10 +368,9 @@ class ChatWriter:
         for sent, rest in missing:
             out += self._arguments(choice, sent.place, rest)
         for place, call in enumerate(made[: len(calls.sent)]):
-            if call.provider_fields:
-                out += self._chunk(
-                    choice, {"tool_calls": [{"index": place, **call.provider_fields}]}
-                )
+            if call.provider_fields:  # OpenAI's client wants a function in each piece
+                row = {"index": place, "function": {"arguments": ""}, **call.provider_fields}
+                out += self._chunk(choice, {"tool_calls": [row]})
         called = write_calls(left, self._call)
         if rows := called.get("tool_calls"):
             numbered = enumerate(rows, start=len(calls.sent))
