@@ -70,6 +70,14 @@ class Mark:
     call: bool = False
 
 
+def find(text: str, start: int) -> re.Match[str] | None:
+    """The first mark at or behind *start*; much faster than a search for the marks themselves."""
+    for first in _FIRST.finditer(text, start):
+        if found := MARK.match(text, first.start()):
+            return found
+    return None
+
+
 def mark_of(found: re.Match[str]) -> Mark:
     """What a match of ``MARK`` is."""
     return _mark(str(found.lastgroup), found[0].lower())

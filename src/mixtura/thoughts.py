@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mixtura.thought_marks import MARK, Mark, cut, looks_like_one, mark_of, may_begin
+from mixtura.thought_marks import MARK, Mark, cut, find, looks_like_one, mark_of, may_begin
 
 _FEW = 8
 """Marks that an answer speaks of; whoever writes more is not looked at further."""
@@ -261,7 +261,7 @@ class Splitter:
 
     def _inside(self) -> tuple[str, str]:
         text, start = self._held, self._at
-        found = MARK.search(text, start)
+        found = find(text, start)
         if found is None:
             return self._thought(text, start, cut(text, start)), ""
         self._read.add(text[start : found.start()])
@@ -335,7 +335,7 @@ class Splitter:
 
     def _answered(self) -> tuple[str, str]:
         text, start = self._held, self._at
-        found = MARK.search(text, start) if self._listens() else None
+        found = find(text, start) if self._listens() else None
         if found is None:
             self._at = cut(text, start) if self._listens() else len(text)
             return "", self._said(text[start : self._at])
