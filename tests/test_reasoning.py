@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from itertools import pairwise
 
@@ -21,6 +22,9 @@ from tests.upstream import Script, running
 ASK = ask("Why?")
 
 ANALYSIS, FINAL = "<|channel|>analysis<|message|>", "<|channel|>final<|message|>"
+JSON = "<|constrain|>json<|message|>"
+FINAL_JSON = f"<|channel|>final {JSON}"
+CALL = f"<|channel|>commentary to=functions.x {JSON}"
 THOUGHT_FIRST = [
     ("<think>hm, yes</think>Because.", "hm, yes", "Because."),
     ("\n <think>\nhm\n</think>\n\nBecause.", "\nhm\n", "Because."),
@@ -50,8 +54,53 @@ THOUGHT_FIRST = [
         "a",
         "Use:\n```\n<think>\nb\n</think>\n```",
     ),
+    ("<think>a</think>Look: 2. <think>b</think>Four.", "ab", "Look: 2. Four."),
+    ("<think>a</think>Yes. <think> is a mark.", "a", "Yes. <think> is a mark."),
+    ("<think>a</think>Yes, `b. <think>c</think>`", "a", "Yes, `b. <think>c</think>`"),
+    ("plan\n</think>\nmore\n</think>\nFour.", "planmore", "Four."),
+    ("plan\n</think>\nFour.\n</think>", "plan", "Four."),
+    ("<think>a</think>The end is\n</think>\nthere", "a", "The end is\n</think>\nthere"),
+    ("<think>a<think>c</think>d</think>b", "a<think>c</think>d", "b"),
+    ("<think>a\n<think>\nc</think>b", "a\n<think>\nc</think>", "b"),
+    ("<think>say <think> first</think>b", "say <think> first", "b"),
+    ("<think>a <thought>b</thought> c</think>d", "a <thought>b</thought> c", "d"),
+    ("<think>not </thinking> yet</think>d", "not </thinking> yet", "d"),
+    ("<thinking>plan</think>Four.", "plan", "Four."),
+    ("<think>plan</thinking>Four.", "plan", "Four."),
+    (f"{ANALYSIS}a<|end|><|start|>assistant{FINAL_JSON}{{}}<|return|>", "a", "{}"),
+    (f"{CALL}{{}}<|call|>", "{}", ""),
+    (f"<|start|>assistant to=functions.x<|channel|>commentary {JSON}{{}}<|call|>", "{}", ""),
+    (f"{FINAL}Four.<|end|><|start|>assistant{CALL}{{}}<|call|>", "{}", "Four."),
+    ("<|START_THINKING|>a<|END_THINKING|><|START_RESPONSE|>b<|END_RESPONSE|>", "a", "b"),
+    ("<|START_RESPONSE|>b<|END_RESPONSE|>", "", "b"),
+    (
+        "<|begin_of_thought|>a <|end_of_thought|>\n<|begin_of_solution|>b<|end_of_solution|>",
+        "a ",
+        "b",
+    ),
+    ("<｜begin▁of▁thinking｜>a<｜end▁of▁thinking｜>b", "a", "b"),
+    ("<|think|>a<|/think|>b", "a", "b"),
+    ("<|think_start|>a<|think_end|>b", "a", "b"),
+    ("<|channel>thought\na<channel|>b", "\na", "b"),
+    ("<thoughts>a</thoughts>b", "a", "b"),
+    ("<reflection>a</reflection>b", "a", "b"),
+    ("<mm:think>a</mm:think>b", "a", "b"),
+    ("a</mm:think>b", "a", "b"),
+    ("<longcat_think>a</longcat_think>b", "a", "b"),
+    ("<internal-reasoning>a</internal-reasoning>b", "a", "b"),
+    ("<think type=\"x\" n='1'>a</think>b", "a", "b"),
+    ("[THOUGHT]a[/THOUGHT]b", "a", "b"),
 ]
-MARKS = ["<think>", "</think>", "[THINK]", "<|end|>", ANALYSIS, FINAL]
+MARKS = [
+    "<think>", "</think>", "<think>", "</think>", "[THINK]", "<|end|>", ANALYSIS, FINAL,
+    FINAL_JSON, CALL, "<|start|>assistant", "</thinking>", "<mm:think>", '<think a="b">',
+    "<|START_THINKING|>", "<|END_THINKING|>", "<|START_RESPONSE|>", "<|channel>thought",
+    "<channel|>", "</mm:think>", "[/THINK]",
+]  # fmt: skip
+WORDS = [
+    "<", ">", "/", "\n", " ", "think", "a", "`", "```", "<|", "~~", ".", "to=x", "|>", ' a="',
+    "[/", "<|channel|>", "<|constrain|>", "<|message|>", "thought", "_",
+]  # fmt: skip
 NO_THOUGHT = [
     "Because.",
     "<thin ice",
@@ -65,6 +114,13 @@ NO_THOUGHT = [
     "```\nhm</think>\n```",
     "`hm</think>` is it",
     "ends <|end|> here <|return|>",
+    "[thought](x) and [Reflections]",
+    "<thoughtful>a</thoughtful>, <rethink>, <think about=it>",
+    "It is done. <think>a</think> and so on",
+    "I call.<|start|>assistant<|channel|>commentary",
+    "The end is <|END_THINKING|> there, or <channel|>, and <|START_RESPONSE|>",
+    "<no_think>a</no_think>",
+    "<think and so on",
 ]
 
 
@@ -98,7 +154,7 @@ def test_tags_that_are_talked_about_stay_in_the_answer_wherever_it_is_cut(text):
 
 
 @given(
-    st.lists(st.sampled_from([*MARKS, "<", ">", "/", "\n", " ", "think", "a", "`", "```", "<|"])),
+    st.lists(st.sampled_from([*MARKS, *WORDS])),
     st.data(),
 )
 def test_the_cuts_never_matter(words, data):
@@ -122,6 +178,26 @@ def test_what_comes_live_is_what_is_kept_unless_it_turned(text, data):
     thought, answer = splitter.finish(stopped=True)
     kept = ["".join(splitter.thought), "".join(splitter.answer)]
     assert [live[0] + thought, live[1] + answer] == kept or splitter.turned
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<think>a</think>b." * 5_000,
+        "<think>" * 8_000,
+        "<think>" + "a</thinking >" * 8_000,
+        "<think>" + "a<think>b</think>" * 8_000,
+        "a\n</think>\n" * 8_000,
+        "<think>a</think>" + "b <think> c </think> " * 8_000,
+        "<think>" + "<" * 50_000,
+        "<|channel|>" * 8_000,
+        f"{ANALYSIS}a<|end|>{FINAL}b" + "<|end|>" * 8_000,
+    ],
+)
+def test_much_text_takes_little_time_however_it_comes(text):
+    begun = time.process_time()
+    assert split([text]) == split([text[i : i + 5] for i in range(0, len(text), 5)])
+    assert time.process_time() - begun < 10
 
 
 def test_a_model_whose_template_opens_the_thought_is_believed_until_its_end():
@@ -148,6 +224,7 @@ def test_an_upstream_that_tells_them_apart_itself_is_believed_too():
         ("<think> is a mark.", "", "<think> is a mark."),
         ("<think>all</think>", "", "<think>all</think>"),
         ("It is 4</think>5.", "", "It is 4</think>5."),
+        (f"{CALL}{{}}<|call|>", "{}", ""),
     ],
 )
 def test_marks_at_the_start_of_what_an_upstream_calls_answer_are_no_answer(text, thought, answer):
@@ -224,6 +301,29 @@ def test_a_model_known_by_name_is_foreseen_the_first_time():
 
     shown = "".join(e.text for e in events if isinstance(e, Token) and not e.reasoning)
     assert shown == "Because."
+
+
+def test_whoever_watches_is_told_of_each_time_that_it_was_reasoning():
+    with running() as upstream:
+        upstream.scripts["m"] = Script("hm\n</think>\nso, well\n</think>\nBecause.", pace=0.02)
+        model = OpenAI("m", upstream.base_url())
+
+        async def twice():
+            seen = [], []
+            answers = [await model.complete(replace(ASK, draft=True), e.append) for e in seen]
+            return answers, seen
+
+        answers, seen = run(twice())
+    assert [answer.text for answer in answers] == ["Because."] * 2
+    for events in seen:
+        last = max(i for i, e in enumerate(events) if isinstance(e, Restarted))
+        shown = [e.text for e in events[last:] if isinstance(e, Token) and not e.reasoning]
+        assert "".join(shown) == "Because."
+
+
+def test_a_call_in_raw_form_is_no_answer():
+    with pytest.raises(EmptyAnswerError):
+        streamed(f"{CALL}{{}}<|call|>")
 
 
 def test_thoughts_and_no_answer_are_no_answer():

@@ -3,46 +3,73 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
-_FINAL = "<|channel|>final<|message|>"
-_ENDS = ("<|end|>", "<|return|>", "<|call|>")
-_FINALS = (_FINAL, "<|start|>assistant" + _FINAL)
-_PAIRS: Mapping[str, tuple[str, ...]] = {
-    **{f"<{name}>": (f"</{name}>",) for name in ("think", "thinking", "thought", "reasoning")},
-    "<seed:think>": ("</seed:think>",),
-    "[think]": ("[/think]",),
-    "◁think▷": ("◁/think▷",),
-    **{
-        f"{start}<|channel|>{channel}<|message|>": (*_ENDS, *_FINALS)
-        for start in ("", "<|start|>assistant")
-        for channel in ("analysis", "commentary")
-    },
-}
-"""What opens a thought, and what closes it; the last are gpt-oss's channels ("harmony")."""
+from mixtura.thought_marks import MARK, Mark, cut, find, looks_like_one, mark_of, may_begin
 
-_CLOSINGS = frozenset(c for closings in _PAIRS.values() for c in closings) - frozenset(_ENDS)
-_MARKS = frozenset((*_PAIRS, *_CLOSINGS, *_ENDS))
-"""None of them is the beginning of another, so that what is found never hangs on the cuts."""
-_FIRST = "<[◁"
-_LONGEST = max(map(len, _MARKS))
 _FEW = 8
 """Marks that an answer speaks of; whoever writes more is not looked at further."""
 
 _START, _INSIDE, _AFTER, _ANSWER = range(4)
-
-
-def _any(marks: frozenset[str]) -> re.Pattern[str]:
-    return re.compile("|".join(map(re.escape, sorted(marks))), re.IGNORECASE)
-
-
-_MARK = _any(_MARKS)
-_CLOSES: dict[str, tuple[re.Pattern[str], tuple[str, ...]]] = {
-    opening: (_any(frozenset(closings)), closings) for opening, closings in _PAIRS.items()
-}
-_CLOSES[""] = (_any(_CLOSINGS), tuple(_CLOSINGS))
-"""Where the opening was not seen."""
+_SPACE = re.compile(r"\s*")
 _CODE = re.compile(r"```|~~~")
+_BEGUN = re.compile(r"(?:`{1,2}|~{1,2})\Z")
+_SENTENCE = ".!?…。！？:"
+_BEFORE = frozenset(_SENTENCE + ";)]}*|>")
+_UNKNOWN = Mark("open", "")
+"""The opening was not seen."""
+
+
+class _Read:
+    """What a mark at the end of a text read so far would stand in: each piece is read once."""
+
+    __slots__ = ("_carried", "_fenced", "_last", "_line", "_ticks")
+
+    def __init__(self) -> None:
+        self._fenced = False
+        self._carried: str = ""
+        self._line = False
+        """The line has something but white space in it."""
+        self._ticks = 0
+        self._last: str = ""
+        """What ends the line, and the white space behind it, of which one is enough."""
+
+    def add(self, text: str) -> None:
+        if not text:
+            return
+        whole = self._carried + text
+        end = 0
+        for found in _CODE.finditer(whole):
+            self._fenced = not self._fenced
+            end = found.end()
+        begun = _BEGUN.search(whole, end)
+        self._carried = begun[0] if begun else ""
+        line = text[text.rfind("\n") + 1 :]
+        if "\n" in text:
+            self._line, self._ticks, self._last = False, 0, ""
+        self._ticks += line.count("`")
+        if bare := line.rstrip():
+            self._line = True
+            self._last = bare[-1]
+        if line != bare and not self._last.endswith(" "):
+            self._last += " "
+
+    def counts(self, *, spaced: bool = False) -> bool:
+        """
+        Whether a mark that follows is one, and not spoken of. *spaced*: a space may stand between
+        the end of a sentence and the mark.
+        """
+        if self._fenced:
+            return False
+        if not self._line:
+            return True
+        if self._ticks % 2:
+            return False
+        last = self._last
+        return last.isalnum() or last in _BEFORE or (spaced and last[0] in _SENTENCE)
+
+    def blank(self) -> bool:
+        """Whether a mark that follows begins a line."""
+        return not self._line and not self._fenced
 
 
 class Splitter:
@@ -52,18 +79,23 @@ class Splitter:
     Feed it pieces, cut anywhere. Some chat templates write the opening themselves, so that
     only the closing comes: unless it is quoted, it turns all before it into thought, and
     *turned* says so; *inside* says that this model is known for it. A model that has thought
-    may do so again, where a line or a sentence has ended. Other marks are text.
+    may do so again, where a line or a sentence has ended. Other marks are text. A call of a
+    tool that is written as text is put aside with the thoughts: no one answered with it.
     """
 
     __slots__ = (
-        "_after", "_apart", "_blank", "_few", "_guess", "_harmony", "_held", "_marked", "_raw",
-        "_state", "_stray", "_thinks", "answer", "thought", "turned",
+        "_after", "_apart", "_at", "_blank", "_called", "_depth", "_few", "_framed", "_guess",
+        "_harmony", "_held", "_last_turned", "_marked", "_others", "_raw", "_read", "_resumes",
+        "_shown", "_shown_to", "_state", "_stray", "_thinks", "_unopened", "answer",
+        "thought", "turned", "turns",
     )  # fmt: skip
 
     def __init__(self, *, inside: bool = False) -> None:
         self.thought: list[str] = []
         self.answer: list[str] = []
         self.turned = False
+        self.turns = 0
+        """How often what had been told as the answer became thought."""
         self._state = _START
         self._guess = inside
         self._apart = False
@@ -71,12 +103,25 @@ class Splitter:
         self._thinks = inside
         self._stray = True
         """A closing whose opening did not come would be a sign."""
-        self._harmony = False
-        self._after: str = ""
+        self._unopened = False
+        """One came, so that another may."""
+        self._last_turned: int | None = None
+        """Where in the thoughts the one stands that turned last: perhaps it was the answer."""
+        self._harmony = self._framed = self._called = False
+        self._after = _UNKNOWN
+        self._depth = 0
+        """Thoughts opened inside this one."""
+        self._others: dict[str, int] = {}
+        """How many marks of another name were opened inside this thought."""
+        self._resumes: tuple[int, str] | None = None
+        """Where in the thoughts an answer begins if this thought is never closed."""
+        self._read, self._shown = _Read(), _Read()
+        self._shown_to = 0
         self._marked: list[str] = []
         self._raw: list[str] = []
         """What came before the answer, where the upstream tells them apart: perhaps it is one."""
         self._held: str = ""
+        self._at = 0
         self._blank: list[str] = []
         """White space at the start: joined once, however many pieces it comes in."""
         self._few = _FEW
@@ -91,7 +136,6 @@ class Splitter:
         """The thought and the answer that *piece* adds."""
         if self._state == _ANSWER and not self._held and not self._looks_for(piece):
             return "", self._said(piece)
-        thought, answer = "", ""
         if self._apart and not self.answer:
             self._raw.append(piece)
         if self._state == _START and not self._held and not piece.strip():
@@ -99,44 +143,71 @@ class Splitter:
             return "", ""
         self._held = "".join((*self._blank, self._held, piece))
         self._blank.clear()
-        while self._held:
-            before = self._state, len(self._held), self.turned
+        thoughts: list[str] = []
+        answers: list[str] = []
+        while self._at < len(self._held):
+            before = self._state, self._at, self.turns
             more, text = self._step()
-            if self.turned and not before[2]:  # what came with this piece was thought, too
-                answer = ""
-            thought, answer = thought + more, answer + text
-            if (self._state, len(self._held), self.turned) == before:
+            if self.turns > before[2]:  # what came with this piece was thought, too
+                answers.clear()
+            thoughts.append(more)
+            answers.append(text)
+            if (self._state, self._at, self.turns) == before:
                 break
-        return thought, answer
+        self._held, self._at = self._held[self._at :], 0
+        return "".join(thoughts), "".join(answers)
 
     def finish(self, *, stopped: bool) -> tuple[str, str]:
         """What was held back at the end; *stopped*: the model ended, and was not cut off."""
         held = "".join((*self._blank, self._held))
         self._blank.clear()
         self._held = ""
-        if self._apart and stopped and not self.answer and (said := "".join(self._raw)):
+        raw = "".join(self._raw) if self._apart and not self._called and not self.answer else ""
+        if raw and stopped:
             # no thought can be all that is told as the answer
             marked = set(map(id, self._marked))
             self.thought = [text for text in self.thought if id(text) not in marked]
+            self.answer.append(raw)
+            return "", raw
+        if self._state == _INSIDE:
+            return self._unclosed(held, stopped=stopped)
+        answered = held.strip() or any(map(str.strip, self.answer))
+        if stopped and self._last_turned is not None and not (answered or self._apart):
+            said = "".join(self.thought[self._last_turned :])
+            del self.thought[self._last_turned :]
             self.answer.append(said)
             return "", said
-        if self._state == _INSIDE:
-            if self._guess and stopped:  # it did not think this time: that was the answer
-                self.answer = [*self.thought, held]
-                self.thought = []
-                self._state = _ANSWER
-                return "", "".join(self.answer)
-            self.thought.append(held)
-            return held, ""
         if held:
             self.answer.append(held)
         return "", held
 
+    def _unclosed(self, held: str, *, stopped: bool) -> tuple[str, str]:
+        """The end came inside of a thought."""
+        if stopped and self._guess:  # it did not think this time: that was the answer
+            said = "".join((*self.thought, held))
+            self.thought.clear()
+        elif stopped and self._resumes is not None and not self._apart:
+            at, before = self._resumes
+            said = "".join((before, *self.thought[at:], held))
+            said = said if self.answer else said.lstrip()
+            if said:
+                del self.thought[at:]
+        else:
+            said = ""
+        if said:
+            self._state = _ANSWER
+            self.answer.append(said)
+            return "", said
+        if held:
+            self.thought.append(held)
+        return held, ""
+
     def _looks_for(self, piece: str) -> bool:
         """Whether a mark that would count may stand or begin in *piece*."""
-        if not (self._stray or self._thinks or self._harmony):
-            return False
-        return "<" in piece or "[" in piece or "◁" in piece
+        return self._listens() and looks_like_one(piece)
+
+    def _listens(self) -> bool:
+        return self._stray or self._thinks or self._harmony or self._framed
 
     # ---- one step: each takes something from what is held, or leaves it there for more
 
@@ -151,85 +222,141 @@ class Splitter:
             case _:
                 return self._answered()
 
+    def _spaces(self) -> int:
+        found = _SPACE.match(self._held, self._at)
+        return found.end() if found else self._at
+
     def _started(self) -> tuple[str, str]:
-        text = self._held.lstrip()
-        found = _MARK.match(text)
-        mark = found[0].lower() if found else ""
-        if found and mark in _PAIRS:
-            self._opened(mark, text[found.end() :])
-        elif found and mark in _CLOSINGS:
-            self.turned = not self._apart
-            self._closed(mark, text[found.end() :])
-        elif not text or _cut(text) == 0:
+        text, at = self._held, self._spaces()
+        found = MARK.match(text, at)
+        mark = mark_of(found) if found else None
+        if found and mark and mark.kind == "open":
+            self._opened(mark, found.end())
+        elif found and mark and mark.kind in ("close", "final"):
+            if not self._apart:
+                self.turned, self._unopened = True, mark.kind == "close"
+                self.turns += 1
+            self._closed(mark, found.end())
+        elif found and mark and mark.kind == "frame":
+            self._framed, self._guess = True, False
+            self._state, self._at = _AFTER, found.end()
+        elif at == len(text) or may_begin(text, at):
             pass
         elif self._guess:
-            self._opened("", self._held, keep=True)
+            self._opened(_UNKNOWN, self._at)
         else:
             self._state = _ANSWER
         return "", ""
 
-    def _opened(self, mark: str, rest: str, *, keep: bool = False) -> None:
-        self._state, self._held, self._stray, self._thinks = _INSIDE, rest, False, True
-        self._harmony = self._harmony or "<|" in mark
-        self._after = mark
-        if not keep:
+    def _opened(self, mark: Mark, at: int) -> None:
+        self._state, self._at, self._stray, self._thinks = _INSIDE, at, False, True
+        self._harmony = self._harmony or mark.family == "harmony"
+        self._framed = self._framed or mark.family == "bar"
+        self._called = self._called or mark.call
+        self._after, self._depth, self._resumes = mark, 0, None
+        self._others.clear()
+        self._read = _Read()
+        if mark is not _UNKNOWN:
             self._guess = False
 
     def _inside(self) -> tuple[str, str]:
-        pattern, closings = _CLOSES[self._after]
-        text = self._held
-        if found := pattern.search(text):
-            thought = text[: found.start()]
-            self._closed(found[0].lower(), text[found.end() :])
-        else:
-            cut = _cut(text, closings)
-            thought, self._held = text[:cut], text[cut:]
+        text, start = self._held, self._at
+        found = find(text, start)
+        if found is None:
+            return self._thought(text, start, cut(text, start)), ""
+        self._read.add(text[start : found.start()])
+        mark, depth = mark_of(found), self._depth
+        if self._closes(mark):
+            thought = self._thought(text, start, found.start())
+            self._closed(mark, found.end())
+            return thought, ""
+        self._read.add(found[0])
+        thought = self._thought(text, start, found.end(), read=True)
+        if self._depth < depth:  # perhaps what opened in between was only spoken of
+            self._resumes = len(self.thought), ""
+        return thought, ""
+
+    def _thought(self, text: str, start: int, end: int, *, read: bool = False) -> str:
+        thought = text[start:end]
+        self._at = end
         if thought:
             self.thought.append(thought)
             self._marked.append(thought)
-        return thought, ""
+            if not read:
+                self._read.add(thought)
+        return thought
 
-    def _closed(self, mark: str, rest: str) -> None:
-        self._state, self._held, self._stray, self._thinks = _AFTER, rest, False, True
-        self._guess = False
-        self._harmony = self._harmony or "<|" in mark
+    def _closes(self, mark: Mark) -> bool:
+        """Whether this mark closes the thought; marks of other thoughts in it are counted."""
+        after = self._after
+        if after is _UNKNOWN:
+            return mark.kind in ("close", "final")
+        if mark.family != after.family:
+            return False
+        if after.family == "harmony":
+            return mark.kind in ("end", "final")
+        if mark.kind == "open":
+            if mark.name != after.name:
+                self._others[mark.name] = self._others.get(mark.name, 0) + 1
+            elif self._read.counts(spaced=True):
+                self._depth += 1
+            return False
+        if mark.kind != "close":
+            return False
+        if self._others.get(mark.name):
+            self._others[mark.name] -= 1
+            return False
+        if mark.name != after.name:
+            return self._read.counts(spaced=True)
+        self._depth -= 1
+        return self._depth < 0
+
+    def _closed(self, mark: Mark, at: int) -> None:
+        if self._state == _INSIDE and self._after is _UNKNOWN:
+            self._unopened = mark.kind == "close"
+        self._state, self._at, self._stray, self._thinks = _AFTER, at, False, True
+        self._guess, self._resumes = False, None
+        self._harmony = self._harmony or mark.family == "harmony"
+        self._framed = self._framed or mark.family == "bar"
 
     def _ended(self) -> tuple[str, str]:
         """Right after a thought: white space and further marks are no part of the answer."""
         said = self.answer[-1] if self.answer else ""
-        text = self._held if said and not said[-1].isspace() else self._held.lstrip()
-        found = _MARK.match(text)
-        if found and (mark := found[0].lower()) in _PAIRS:
-            self._opened(mark, text[found.end() :])
+        if not said or said[-1].isspace():
+            self._at = self._spaces()
+        found = MARK.match(self._held, self._at)
+        if found and (mark := mark_of(found)).kind == "open":
+            self._opened(mark, found.end())
         elif found:
-            self._held = text[found.end() :]
-        else:
-            self._held = text
-            if text and _cut(text) > 0:
-                self._state = _ANSWER
+            self._at = found.end()
+        elif self._at < len(self._held) and not may_begin(self._held, self._at):
+            self._state = _ANSWER
         return "", ""
 
     def _answered(self) -> tuple[str, str]:
-        text = self._held
-        found = _MARK.search(text) if self._stray or self._thinks or self._harmony else None
+        text, start = self._held, self._at
+        found = find(text, start) if self._listens() else None
         if found is None:
-            cut = _cut(text) if self._looks_for(text) else len(text)
-            self._held = text[cut:]
-            return "", self._said(text[:cut])
-        before = self._said(text[: found.start()])
-        mark, self._held = found[0].lower(), text[found.end() :]
-        if self._harmony and (mark in _ENDS or mark in _FINALS):
+            self._at = cut(text, start) if self._listens() else len(text)
+            return "", self._said(text[start : self._at])
+        before = self._said(text[start : found.start()])
+        mark, self._at = mark_of(found), found.end()
+        if (self._harmony and mark.kind in ("end", "final")) or (
+            self._framed and mark.kind == "frame"
+        ):
             return "", before
-        if self._stray and mark in _CLOSINGS and self._counts():
+        if mark.kind in ("close", "final") and self._turns():
             return self._turn(mark), ""
-        if self._thinks and mark in _PAIRS and self._counts():
-            self._opened(mark, self._held)
+        if self._thinks and mark.kind == "open" and self._counts(spaced=True):
+            spaced = not self._counts()
+            self._opened(mark, self._at)
+            self._resumes = (len(self.thought), found[0]) if spaced else None
             return "", before
-        if mark in _PAIRS:  # of which a closing may be the other half
+        if mark.kind == "open":  # of which a closing may be the other half
             self._stray = False
         self._few -= 1
         if not self._few:
-            self._stray = self._thinks = False
+            self._stray = self._thinks = self._unopened = False
         return "", before + self._said(found[0])
 
     def _said(self, text: str) -> str:
@@ -237,34 +364,29 @@ class Splitter:
             self.answer.append(text)
         return text
 
-    def _counts(self) -> bool:
+    def _counts(self, *, spaced: bool = False) -> bool:
         """Whether a mark right after the answer so far is one, and not spoken of."""
-        said = "".join(self.answer)
-        if len(_CODE.findall(said)) % 2:
-            return False
-        line = said[said.rfind("\n") + 1 :]
-        if not line.strip():
-            return True
-        return line.count("`") % 2 == 0 and (line[-1].isalnum() or line[-1] in ".!?…。！？:;)]}*|>")
+        for text in self.answer[self._shown_to :]:
+            self._shown.add(text)
+        self._shown_to = len(self.answer)
+        return self._shown.counts(spaced=spaced)
 
-    def _turn(self, mark: str) -> str:
+    def _turns(self) -> bool:
+        """Whether a closing right after the answer so far makes all of it thought."""
+        if self._stray:
+            return self._counts()
+        return self._unopened and self._counts() and self._shown.blank()
+
+    def _turn(self, mark: Mark) -> str:
         """Only the closing came: what looked like the answer was thought."""
         thought = "".join(self.answer).removesuffix("\n")
         self.answer.clear()
-        self.turned = True
-        self._closed(mark, self._held)
+        self._shown, self._shown_to = _Read(), 0
+        if self._unopened:
+            self._last_turned = len(self.thought)
+        self.turned, self._unopened = True, mark.kind == "close"
+        self.turns += 1
+        self._closed(mark, self._at)
         if thought:
             self.thought.append(thought)
         return thought
-
-
-def _cut(text: str, marks: tuple[str, ...] | frozenset[str] = _MARKS) -> int:
-    """Where the end of *text* begins that may be the beginning of a mark."""
-    if not any(first in text for first in _FIRST):
-        return len(text)
-    for start in range(max(len(text) - _LONGEST + 1, 0), len(text)):
-        if text[start] in _FIRST:
-            rest = text[start:].lower()
-            if any(mark.startswith(rest) for mark in marks):
-                return start
-    return len(text)

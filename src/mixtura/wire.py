@@ -281,7 +281,7 @@ class Assembly:
         "_calls", "_came", "_fields", "_finished", "_left_out", "_logprobs", "_origin", "_pieces",
         "_redactor", "_refusal", "_refusals", "_safe_calls", "_safe_text", "_safe_thought",
         "_split", "_texts", "_thoughts", "_vague",
-        "_wrote", "doubts", "finish_reason", "shown", "turned", "usage",
+        "_wrote", "doubts", "finish_reason", "shown", "turned", "turned_now", "usage",
     )  # fmt: skip
 
     def __init__(self, *, inside: bool = False, origin: str | None = None) -> None:
@@ -293,6 +293,8 @@ class Assembly:
         """A part of the answer has been reported as tokens."""
         self.turned = False
         """What had been taken for the answer turned out to be reasoning."""
+        self.turned_now = False
+        """It did so with what was added last."""
         self._redactor = current()
         self._safe_text = self._redactor.stream()
         self._safe_thought = self._redactor.stream()
@@ -399,6 +401,7 @@ class Assembly:
         pieces = len(texts) + len(thoughts)
         self._pieces += pieces
         thought, text = "", ""
+        self.turned_now = False
         if thoughts:
             thought = self._safe_thought.feed("".join(thoughts))
             thoughts.clear()
@@ -408,9 +411,11 @@ class Assembly:
             safe = self._safe_text.feed(texts[0] if len(texts) == 1 else "".join(texts))
             texts.clear()
             if safe:
+                turns = self._split.turns
                 more, text = self._split.feed(safe)
                 thought += more
                 self.turned = self._split.turned
+                self.turned_now = self._split.turns > turns
         if self._refusals and not self.text:  # then it is the answer
             text = self._safe_text.feed("".join(self._refusals))
             self._refusal.append(text)

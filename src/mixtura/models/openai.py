@@ -150,7 +150,8 @@ class OpenAI:
             finally:  # what came before an error came all the same
                 if (fresh := so_far.fresh()) is not None:
                     reply.progressed()
-                    if so_far.turned and not self._manners.inside:
+                    unforeseen = so_far.turned and not self._manners.inside
+                    if unforeseen or (so_far.turned_now and so_far.shown):
                         self._manners.inside = True
                         told_anew(self._name, request, emit)
                     told(so_far, fresh, emit)
