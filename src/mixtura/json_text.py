@@ -91,8 +91,8 @@ def is_deeper(data: Any, most: int) -> bool:
             if type(inner) in _NESTING  # pyright: ignore
         ]
         if not level:
-            return False
-    return True
+            break
+    return bool(level)
 
 
 _NESTING = frozenset((dict, list))
