@@ -12,7 +12,7 @@ from mixtura.error_bodies import is_error_data, says_something
 from mixtura.errors import MalformedError
 from mixtura.json_text import decoded, mended
 from mixtura.lenient_json import decode_lenient
-from mixtura.provider_data import OF_A_CALL, SIGNED, THOUGHTS
+from mixtura.provider_data import OF_A_CALL, SIGNED, THOUGHTS, call_fields
 from mixtura.quantities import MOST_TOKENS, excerpt, is_null, token_count
 from mixtura.redaction import redacted
 from mixtura.tool_calls import CallPiece
@@ -88,9 +88,9 @@ class WireToolCall(msgspec.Struct, gc=False):
         arguments = self.arguments if function.arguments is None else function.arguments
         name = function.name or self.name or ""
         piece = CallPiece(self.index, self.id or "", name, arguments)
-        for name in OF_A_CALL:
-            if value := getattr(self, name):
-                piece.provider_fields[name] = value
+        if self.extra_content or self.provider_specific_fields or self.thought_signature:
+            given = {name: getattr(self, name) for name in OF_A_CALL}
+            piece.provider_fields.update(call_fields(given))
         return piece
 
 

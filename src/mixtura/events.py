@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from mixtura.errors import MixturaError
+from mixtura.redaction import redacted
 from mixtura.types import Charge, Completion, Request
 
 
@@ -91,6 +92,10 @@ class Noticed:
     model: str
     notice: str
     at: Place = ()
+
+    def __post_init__(self) -> None:
+        """Whatever it quotes, no secret is told in it."""
+        object.__setattr__(self, "notice", redacted(self.notice))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ LONGEST_MENDED = 128 * 1024
 """Bytes: to mend more would hold up everyone else."""
 LONGEST_NUMBER = 40
 """Characters: a longer number is taken for one out of range."""
+DEEPEST_ASKED = 200
+"""Levels of a request: whoever looks through it has room on the stack for so many."""
 OUT_OF_RANGE = b"-1e999"
 """JSON for a number that nothing can hold: whoever reads it as a number refuses it."""
 
@@ -76,3 +78,21 @@ def decoded(data: bytes, kind: Any = Any) -> Any:
         return msgspec.json.decode(mended(data, b"null"), type=kind)
     except (UnicodeDecodeError, RecursionError) as error:
         raise msgspec.DecodeError(f"it cannot be read: {error}") from None
+
+
+def is_deeper(data: Any, most: int) -> bool:
+    """Whether objects and lists stand more than *most* levels in each other."""
+    level: list[Any] = [data] if type(data) in _NESTING else []
+    for _ in range(most):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if type(outer) is dict else outer)  # pyright: ignore
+            if type(inner) in _NESTING  # pyright: ignore
+        ]
+        if not level:
+            break
+    return bool(level)
+
+
+_NESTING = frozenset((dict, list))

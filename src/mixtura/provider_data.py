@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from mixtura.json_text import DEEPEST, is_deeper
 from mixtura.types import Json, Message, ProviderData, Request, ToolCall
 
 JsonObject = dict[str, Any]
@@ -26,8 +27,16 @@ LiteLLM): sent back with every message that has them."""
 OF_A_CALL = ("extra_content", "provider_specific_fields", "thought_signature")
 """Fields of a tool call with its signature (Google, LiteLLM, other gateways)."""
 OF_A_MESSAGE = (*THOUGHTS, *SIGNED)
+_TEXTS = (*THOUGHTS, "reasoning_opaque", "thought_signature")
+ROWS = ("reasoning_details", "thinking_blocks")
+"""Those of them that are lists of objects."""
 THINKING = ("thinking", "redacted_thinking")
 """Blocks of Anthropic's messages."""
+_OF_A_BLOCK = {
+    "thinking": ("thinking", "signature"), "redacted_thinking": ("data",), "tool_use": ("id",),
+    "text": (),
+}  # fmt: skip
+"""The blocks that stand in ``ProviderData.blocks``, and their texts."""
 
 MARK = "mixtura1."
 """Before what is handed out in a field that its API calls encrypted or signed."""
@@ -56,6 +65,36 @@ def _length(data: object) -> int:
     if isinstance(data, list | tuple):
         return sum(map(_length, cast("Sequence[object]", data)))
     return 8
+
+
+# ---- what there can be of it
+
+
+def _has_its_type(name: str, value: object) -> bool:
+    """Whether a field of a message or a call is of the type that its name stands for."""
+    if name in _TEXTS:
+        return isinstance(value, str)
+    if name in ROWS:
+        rows = cast("list[object]", value) if isinstance(value, list) else [None]
+        fits = all(isinstance(row, dict) for row in rows)
+    else:
+        fits = isinstance(value, dict)
+    return fits and not is_deeper(value, DEEPEST)
+
+
+def _fields_named(names: Iterable[str], row: Mapping[str, Any]) -> JsonObject:
+    """Those fields of *row* that are known and as they should be; all else is no one's."""
+    return {
+        name: row[name] for name in names if row.get(name) and _has_its_type(name, row[name])
+    }  # fmt: skip
+
+
+def _known_blocks(blocks: Iterable[Mapping[str, Any]]) -> Iterator[JsonObject]:
+    """Thinking blocks and the marks of places, with nothing in them that is something else."""
+    for block in blocks:
+        if isinstance(kind := block.get("type"), str) and kind in _OF_A_BLOCK:
+            texts = {k: block[k] for k in _OF_A_BLOCK[kind] if isinstance(block.get(k), str)}
+            yield {"type": kind, **texts}
 
 
 # ---- who gets it
@@ -159,7 +198,12 @@ class FieldAssembly:
         self._values: JsonObject = {}
 
     def add(self, name: str, value: Any) -> None:
-        """One field of a delta; what has another type than the field is passed over."""
+        """
+        One field of a delta; what has another type than the field, or is nested too deeply, is
+        passed over.
+        """
+        if is_deeper(value, DEEPEST):
+            return
         if name in (*THOUGHTS, "reasoning_opaque"):
             if isinstance(value, str):
                 self._texts.setdefault(name, []).append(value)
@@ -260,7 +304,7 @@ def from_chat(row: Mapping[str, Any]) -> ProviderData | None:
 
 def call_fields(row: Mapping[str, Any]) -> JsonObject:
     """The provider's fields of a tool call."""
-    return {name: row[name] for name in OF_A_CALL if row.get(name)}
+    return _fields_named(OF_A_CALL, row)
 
 
 # ---- Anthropic's blocks
@@ -288,8 +332,10 @@ def thinking_in_place(
             case "text":
                 rows += map(dict, text)
                 text = []
-            case _:
+            case kind if kind in THINKING:
                 rows.append(dict(block))
+            case _:  # a block that stands for nothing here
+                pass
     begun = next((i for i, row in enumerate(rows) if row["type"] not in THINKING), len(rows))
     rows[begun:begun] = map(dict, text)
     first = next((i for i, row in enumerate(rows) if row["type"] in THINKING), 0)
@@ -309,13 +355,23 @@ def anthropic_blocks(message: Message) -> list[JsonObject]:
     """
     if (data := message.provider_data) is None:
         return []
-    if data.blocks:
+    theirs = [block for block in data.blocks if block.get("type") in THINKING]
+    if data.blocks and not any(map(_seems_ours, theirs)):
         return [dict(block) for block in data.blocks]
     thought = next((data.fields[name] for name in THOUGHTS if data.fields.get(name)), "")
+    thought = thought or "".join(str(block.get("thinking") or "") for block in theirs)
     packed = pack(message)
     if thought:
         return [{"type": "thinking", "thinking": thought, "signature": packed}]
     return [{"type": "redacted_thinking", "data": packed}]
+
+
+def _seems_ours(block: Json) -> bool:
+    """
+    Whether an upstream's block would be taken for one of ours when a client gives it back: such
+    a one is handed out within one of ours, and comes back to that upstream alone.
+    """
+    return any(str(block.get(name) or "").startswith(MARK) for name in ("signature", "data"))
 
 
 def from_anthropic(blocks: Sequence[Json], calls: Sequence[ToolCall]) -> Message | None:
@@ -390,6 +446,9 @@ def unpack(text: object, calls: Iterable[ToolCall]) -> Message | None:
         found = msgspec.json.decode(base64.urlsafe_b64decode(text[len(MARK) :]), type=_Packed)
     except (msgspec.DecodeError, binascii.Error, ValueError, RecursionError):
         return None
-    given = tuple(replace(c, provider_fields=found.calls.get(c.id, {})) for c in calls)
-    data = ProviderData(found.origin, found.fields, tuple(found.blocks))
+    # Anyone can write such a text: what it may say is what the fields of an API may say.
+    own = {id_: call_fields(fields) for id_, fields in found.calls.items()}
+    given = tuple(replace(call, provider_fields=own.get(call.id, {})) for call in calls)
+    fields = _fields_named(OF_A_MESSAGE, found.fields)
+    data = ProviderData(found.origin, fields, tuple(_known_blocks(found.blocks)))
     return Message("assistant", "", given, provider_data=data)

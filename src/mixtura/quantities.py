@@ -10,6 +10,8 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
+from mixtura.redaction import redacted
+
 # ---- tokens
 
 MOST_TOKENS = 10_000_000
@@ -45,14 +47,21 @@ def is_null(told: object) -> bool:
     return told is None or (isinstance(told, msgspec.Raw) and bytes(told) in (b"", b"null"))
 
 
+_LOOKED_AT = 4096
+"""Characters of which an excerpt is made."""
+
+
 def excerpt(told: object, most: int = 40) -> str:
-    """What was told, short enough for a message."""
+    """What was told, without a secret and short enough for a message."""
     if isinstance(told, msgspec.Raw):
-        text = bytes(told)[: 4 * most].decode("utf-8", "replace")
+        text = bytes(told)[:_LOOKED_AT].decode("utf-8", "replace")
     elif isinstance(told, int) and abs(told) >= 10**most:
         text = f"a number of {int(told.bit_length() * math.log10(2))} digits"
     else:
-        text = str(told)[: 4 * most] if isinstance(told, str | int | float) else type(told).__name__
+        text = (
+            str(told)[:_LOOKED_AT] if isinstance(told, str | int | float) else type(told).__name__
+        )
+    text = redacted(text)  # before it is cut: the beginning of a secret might pass for none
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 

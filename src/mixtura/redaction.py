@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cached_property
+from itertools import accumulate
 from typing import Any, NamedTuple, cast
 
 import msgspec
@@ -91,6 +92,36 @@ class Redactor:
             rows = cast("dict[Any, Any]", data).items()
             return {self.data(key): self.data(value) for key, value in rows}
         return data
+
+    def across(self, rows: Sequence[Any]) -> list[Any]:
+        """
+        The same rows without a secret, one that is cut over them neither: the texts that stand at
+        the same place in each are looked through as one, and the pieces of a secret all go.
+        """
+        safe: list[Any] = self.data(rows)
+        if not self.values or len(safe) < 2:
+            return safe
+        places: dict[tuple[str, ...], list[tuple[Any, Any]]] = {}
+        _places(safe, (), places)
+        for found in places.values():
+            texts = [holder[key] for holder, key in found]
+            spans = self.find("".join(texts), ended=True).spans if len(texts) > 1 else ()
+            for (holder, key), begin, end in zip(found, *_bounds(texts), strict=True):
+                if any(start < end and begin < stop for start, stop in spans):
+                    holder[key] = HIDDEN
+        return safe
+
+    def inputs(self, texts: Sequence[str]) -> list[str]:
+        """Inputs of several calls, each of them JSON, without a secret that is cut over them."""
+        safe = [self.json(text) for text in texts]
+        if not self.values or len(safe) < 2:
+            return safe
+        read = [_read(text) for text in safe]
+        rows = zip(safe, read, self.across(read), strict=True)
+        return [
+            text if row == hidden else msgspec.json.encode(hidden).decode()
+            for text, row, hidden in rows
+        ]
 
     def json(self, text: str) -> str:
         """JSON text without a secret, however its strings are escaped; the same where none is."""
@@ -277,6 +308,34 @@ class Stream:
 
 
 _MOST_LARGER = 256
+
+
+def _places(
+    holder: Any, path: tuple[str, ...], found: dict[tuple[str, ...], list[tuple[Any, Any]]]
+) -> None:
+    """Where the texts in *holder* stand, by the keys that lead to them; lists have no keys."""
+    named = isinstance(holder, dict)
+    rows = cast("dict[str, Any]", holder).items() if named else enumerate(cast("list[Any]", holder))
+    for key, value in rows:
+        inner = (*path, str(key)) if named else path
+        if isinstance(value, str):
+            if value:
+                found.setdefault(inner, []).append((holder, key))
+        elif isinstance(value, dict | list):
+            _places(value, inner, found)
+
+
+def _bounds(texts: Iterable[str]) -> tuple[list[int], list[int]]:
+    """Where each text begins and ends in all of them together."""
+    ends = list(accumulate(map(len, texts)))
+    return [0, *ends[:-1]], ends
+
+
+def _read(text: str) -> dict[str, Any] | None:
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 def _replaced(text: str, at: int, spans: Iterable[tuple[int, int]]) -> str:

@@ -115,9 +115,9 @@ def _messages_json(messages: Sequence[Message], origin: str | None) -> list[Json
 
 def _give_back(row: JsonObject, message: Message, own: JsonObject) -> None:
     """Put what its provider wants back beside a message and beside its calls."""
-    row |= own
+    row |= {name: own[name] for name in provider_data.OF_A_MESSAGE if name in own}
     for call, told in zip(message.tool_calls, row.get("tool_calls", ()), strict=True):
-        told.update(call.provider_fields)
+        told.update(provider_data.call_fields(call.provider_fields))
 
 
 BELOW = "[What it returned is a picture: it follows.]"
@@ -547,13 +547,7 @@ class Assembly:
         if ended == "failed":
             raise UnavailableError(f"the model gave up: {self.finish_reason}", charges=[failed])
         hide = self._redactor
-        calls = tuple(
-            ToolCall(
-                hide.text(call.id), hide.text(call.name), hide.json(call.arguments),
-                hide.data(call.provider_fields),
-            )
-            for call in self._tool_calls()
-        )  # fmt: skip
+        calls = self._hidden_calls()
         if not text and self._refusal:
             text = "".join(self._refusal)
         if not text.strip() and not calls:
@@ -576,6 +570,16 @@ class Assembly:
             logprobs=tuple(hide.logprobs(self._logprobs)) if self._logprobs else (),
         )
 
+    def _hidden_calls(self) -> tuple[ToolCall, ...]:
+        """The calls without a secret, one that is cut over several of them neither."""
+        hide, calls = self._redactor, self._tool_calls()
+        inputs = hide.inputs([call.arguments for call in calls])
+        fields = hide.across([call.provider_fields for call in calls])
+        return tuple(
+            ToolCall(hide.text(call.id), hide.text(call.name), given, own)
+            for call, given, own in zip(calls, inputs, fields, strict=True)
+        )
+
     def _tool_calls(self) -> tuple[ToolCall, ...]:
         return self._calls.calls()
 
@@ -585,7 +589,11 @@ class Assembly:
             return None
         calls = self._calls.calls()
         turn = bool(calls) or any(message.role == "tool" for message in prompt.messages[-2:])
-        fields = self._redactor.data(self._fields.fields(in_tool_turn=turn))
+        found = self._fields.fields(in_tool_turn=turn)
+        fields = {
+            name: self._redactor.across(value) if name in provider_data.ROWS else value
+            for name, value in self._redactor.data(found).items()
+        }
         signed = any(call.provider_fields for call in calls)
         return ProviderData(self._origin, fields) if fields or signed else None
 

@@ -619,7 +619,7 @@ class Assembly(wire.Assembly):
     def _wanted_back(self, prompt: Request) -> ProviderData | None:  # noqa: ARG002
         if self._origin is None or not any(p.type in provider_data.THINKING for p in self._places):
             return None
-        rows = self._redactor.data([place.block() for place in self._places])
+        rows = self._redactor.across([place.block() for place in self._places])
         return ProviderData(self._origin, blocks=tuple(rows))
 
     def _refused(self) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar, cast
 import msgspec
 
 from mixtura import large_json
+from mixtura.json_text import DEEPEST_ASKED, is_deeper
 from mixtura.server.dialect import Refused
 from mixtura.types import Completion, Part, TextPart, ToolCall, Usage, total
 
@@ -29,11 +30,21 @@ def decoded(body: bytes) -> dict[str, Any]:
     """A body as plain data. Raises Refused."""
     try:
         raw = large_json.decode(body)
-        return _decoder.decode(body) if not isinstance(raw, dict) else cast("dict[str, Any]", raw)
+        found = _decoder.decode(body) if not isinstance(raw, dict) else cast("dict[str, Any]", raw)
     except RecursionError:
-        raise Refused(400, "the body is nested too deeply") from None
+        raise Refused(400, _TOO_DEEP) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refused(400, f"the body is not a JSON object: {error}") from None
+    flat = body.count(b"{") + body.count(b"[") <= DEEPEST_ASKED  # most are: nothing to look through
+    if not flat and is_deeper(found, DEEPEST_ASKED):
+        raise Refused(400, _TOO_DEEP)
+    return found
+
+
+_TOO_DEEP = (
+    "the body is nested too deeply: its objects and lists may stand in each other"
+    f" {DEEPEST_ASKED} levels deep"
+)
 
 
 def converted(raw: Any, to: type[T], right: Mapping[str, str], at: str = "") -> T:

@@ -109,7 +109,7 @@ class StoredResponses:
         except TooLongError:
             raise self._too_long("input") from None
         rows = [i for r in records.values() for i in (*r["items"], *r["response"]["output"])]
-        items = {item["id"]: item for item in rows if "id" in item}
+        items = {item["id"]: item for item in rows if isinstance(item.get("id"), str)}
         if missing := [id_ for id_ in ids if id_ not in items]:
             said = (
                 f"Item with id '{missing[0]}' not found. Items are not kept when `store` is false,"
@@ -222,8 +222,9 @@ def _listed(item: Json, number: str) -> Json:
     """An item of a call's input in the form that the API lists it in, with an id."""
     kind = item.get("type") or "message"
     prefix = _PREFIXES.get(kind, "item")
-    row: dict[str, Any] = {"id": item.get("id") or f"{prefix}_{number}", **item, "type": kind}
-    row["id"] = row["id"] or f"{prefix}_{number}"
+    own = item.get("id")
+    id_ = own if isinstance(own, str) and own else f"{prefix}_{number}"
+    row: dict[str, Any] = {"id": id_} | {**item, "id": id_, "type": kind}
     if kind == "message":
         row.setdefault("status", "completed")
         if isinstance(row.get("content"), str):
