@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 
 from mixtura.error_bodies import error_event, is_error_data
-from mixtura.json_text import decoded
 
 BOM = b"\xef\xbb\xbf"
 
@@ -146,6 +145,6 @@ def _is_object(line: bytes) -> bool:
     if not line.startswith(b"{"):
         return False
     try:
-        return isinstance(decoded(line), dict)
-    except msgspec.DecodeError:
+        return isinstance(msgspec.json.decode(line), dict)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
