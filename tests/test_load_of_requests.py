@@ -1,0 +1,163 @@
+"""What a request's size costs: work is counted, twice as much of anything takes about twice it."""
+
+from __future__ import annotations
+
+import gzip
+from typing import Any
+
+import pytest
+
+from mixtura import Message, Request, turns
+from mixtura.server import encodings, truncation
+from mixtura.server.dialect import Refused
+from mixtura.server.encodings import MOST_MEMBERS, decompressed
+from mixtura.server.tools import Tool, Toolbox
+from mixtura.server.truncation import truncated
+from mixtura.turns import stable_words
+
+
+class Counted:
+    """A function that counts its calls."""
+
+    def __init__(self, work: Any) -> None:
+        self.work = work
+        self.calls = 0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.calls += 1
+        return self.work(*args, **kwargs)
+
+
+# ---- compressed bodies
+
+
+def test_a_body_of_several_members_is_read_and_one_of_very_many_refused(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    members = Counted(encodings.zlib.decompressobj)
+    monkeypatch.setattr(encodings.zlib, "decompressobj", members)
+    words = b"".join(bytes([n % 256]) * 3000 for n in range(MOST_MEMBERS))
+    packed = b"".join(gzip.compress(words[at : at + 3000]) for at in range(0, len(words), 3000))
+    assert decompressed(packed, "gzip", len(words)) == words
+    assert members.calls == MOST_MEMBERS
+    assert decompressed(packed, "gzip", len(words) - 1) is None
+
+    members.calls = 0
+    with pytest.raises(Refused, match="more than 1,000 compressed members"):
+        decompressed(gzip.compress(b"") * 200_000, "gzip", 1 << 20)
+    assert members.calls == MOST_MEMBERS
+
+
+@pytest.mark.parametrize("name", ["gzip", "deflate"])
+def test_a_large_body_is_read_whole_and_one_that_is_cut_off_is_refused(name: str):
+    words = bytes(range(256)) * 4096
+    pack = gzip.compress if name == "gzip" else encodings.zlib.compress
+    assert decompressed(pack(words, 0), name, len(words)) == words
+    for end in (1, 20_000, len(words) // 2):
+        with pytest.raises(Refused, match=f"not whole {name} data"):
+            decompressed(pack(words, 0)[:-end], name, len(words))
+
+
+# ---- instructions
+
+
+@pytest.mark.parametrize("piece", ["a.b-", "a-", "aA.", "idi-", "aGVsbG8gd29y", "a: ", "id=a "])
+def test_of_long_instructions_a_part_is_looked_at_for_what_changes(
+    piece: str, monkeypatch: pytest.MonkeyPatch
+):
+    seen: list[int] = []
+    whole = turns._stable
+
+    def looked_at(text: str) -> str:
+        seen.append(len(text))
+        return whole(text)
+
+    monkeypatch.setattr(turns, "_stable", looked_at)
+    for n in (500_000, 1_000_000):
+        seen.clear()
+        stable_words(piece * (n // len(piece)))
+        assert sum(seen) == 2 * 64 * 1024
+
+
+def test_what_changes_at_the_ends_of_long_instructions_is_no_other_turn():
+    def said(head: str, middle: str, tail: str) -> str:
+        words = "Some words of a rule that is long. " * 4000
+        return stable_words(f"It is {head}.\n{words}{middle}{words}\nLeft: {tail} tokens")
+
+    assert said("9:59", "", "100") == said("10:00", "", "99")
+    assert said("9:59", "", "100") != said("9:59", "Never.", "100")
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("session_id: qwert.", "session_id: #"),
+        ("x=id=abc b", "x=id=# b"),
+        ("a=b, token = 'word' left", "a=b, token = '#' left"),
+        ("on Friday in May, tuesdays", "on # in #, tuesdays"),
+        ("kLmaBcdEf", "#"),
+        ("oneTwoThreeWordsFour", "#"),
+        ("camelCase oneTwoThree aVeryLongWordThat", "camelCase oneTwoThree #"),
+    ],
+)
+def test_what_is_masked(text: str, left: str):
+    assert stable_words(text) == left
+
+
+# ---- conversations that are cut
+
+
+def test_every_message_is_measured_once_where_a_conversation_is_cut(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    measured = Counted(truncation.message_tokens)
+    monkeypatch.setattr(truncation, "message_tokens", measured)
+    for n in (2000, 4000):
+        measured.calls = 0
+        said = (Message("assistant" if i % 2 else "user", "x" * 10) for i in range(n))
+        shorter, gone = truncated(Request(tuple(said)), 100)
+        assert measured.calls == n
+        assert (len(shorter.messages), gone) == (2, n - 2)
+
+
+# ---- tools
+
+
+class Names(tuple[Tool, ...]):
+    """Tools that count how often they are gone through."""
+
+    walks = 0
+
+    def __iter__(self) -> Any:
+        self.walks += 1
+        return super().__iter__()
+
+    def __contains__(self, tool: object) -> bool:
+        self.walks += 1
+        return super().__contains__(tool)
+
+
+def test_calls_of_unknown_names_do_not_go_through_all_tools():
+    toolbox = Toolbox([Tool(f"tool{i}", namespace="n") for i in range(1000)])
+    toolbox.tools = tools = Names(toolbox.tools)
+    for i in range(1000):
+        assert toolbox.find_called(f"none{i}") == Tool(f"none{i}")
+        assert toolbox.find_called(f"n.tool{i}") is tools[i]
+        assert toolbox.first_of(("local_shell",)) is None
+    assert tools.walks == 0
+
+
+def test_the_allowed_tools_are_gone_through_once():
+    toolbox = Toolbox([Tool(f"tool{i}") for i in range(1000)])
+    allowed = Names(toolbox.tools[500:])
+    fewer = toolbox.keep_only(allowed)
+    assert fewer.tools == tuple(allowed[:])
+    assert allowed.walks <= 2
+
+
+def test_a_name_finds_a_tool_where_only_one_that_is_offered_has_it():
+    one, other = Tool("look", namespace="a"), Tool("look", namespace="b")
+    toolbox = Toolbox([one, other])
+    assert toolbox.find_called("look") == Tool("look")
+    assert toolbox.find_called("b.look") is other
+    assert toolbox.keep_only([one]).find_called("look") is one
