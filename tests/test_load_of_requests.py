@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import gzip
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mixtura import Message, Request, turns
+from mixtura import Message, Request, model_lists, turns
+from mixtura.config import load
+from mixtura.model import window
 from mixtura.server import encodings, truncation
 from mixtura.server.dialect import Refused
 from mixtura.server.encodings import MOST_MEMBERS, decompressed
 from mixtura.server.tools import Tool, Toolbox
 from mixtura.server.truncation import truncated
 from mixtura.turns import stable_words
+from tests.conftest import run
 
 
 class Counted:
@@ -161,3 +169,82 @@ def test_a_name_finds_a_tool_where_only_one_that_is_offered_has_it():
     assert toolbox.find_called("look") == Tool("look")
     assert toolbox.find_called("b.look") is other
     assert toolbox.keep_only([one]).find_called("look") is one
+
+
+# ---- lists of models
+
+
+def test_of_a_very_long_list_the_configured_models_are_kept_and_some_others(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    measured = Counted(model_lists.window_size)
+    monkeypatch.setattr(model_lists, "window_size", measured)
+    counts: list[int] = []
+    for n in (20_000, 40_000):
+        measured.calls = 0
+        rows = [{"id": f"m{i}", "context_length": 4096} for i in range(n)]
+        rows += [{"id": "models/mine", "context_length": 8192}]
+        found = model_lists.listed_models({"data": rows}, {"mine"})
+        assert found is not None
+        assert len(found) == model_lists.MOST_OTHERS + 1
+        assert found[-1] == ("models/mine", 8192, None)
+        counts.append(measured.calls)
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("letters", [0, model_lists.LARGEST_LIST])
+def test_a_list_of_more_than_four_megabytes_is_none(
+    letters: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    body = b'{"data": [{"id": "m", "context_length": 8192}, {"id": "%s"}]}' % (b"x" * letters)
+    threads: list[str] = []
+    rows = model_lists.listed_models
+
+    def listed(*given: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return rows(*given)
+
+    monkeypatch.setattr(model_lists, "listed_models", listed)
+    with answering(body + b" " * 200_000) as url:
+        (tmp_path / "mixtura.toml").write_text(
+            f'[models.one]\nbase_url = "{url}/v1"\nmodel = "m"\n'
+        )
+        config = load(None, environ={}, folder=tmp_path, home=tmp_path)
+
+        async def learned() -> tuple[Any, Any]:
+            lists = model_lists.ModelLists(config)
+            await lists.learn(["one"], patience=20)
+            return lists.listed("one"), window(config.model("one"))
+
+        found = run(learned())
+    assert found == ((None, None) if letters else (("m", 8192, None), 8192))
+    assert all("apart" in name for name in threads)
+    assert len(threads) == (0 if letters else 1)
+
+
+@contextmanager
+def answering(body: bytes) -> Iterator[str]:
+    """The address of an endpoint whose every answer to GET is *body*."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            with suppress(OSError):
+                self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
