@@ -15,7 +15,7 @@ import pytest
 from mixtura import Message, Request, model_lists, turns
 from mixtura.config import load
 from mixtura.model import window
-from mixtura.server import encodings, truncation
+from mixtura.server import completions, encodings, truncation
 from mixtura.server.dialect import Refused
 from mixtura.server.encodings import MOST_MEMBERS, decompressed
 from mixtura.server.tools import Tool, Toolbox
@@ -169,6 +169,29 @@ def test_a_name_finds_a_tool_where_only_one_that_is_offered_has_it():
     assert toolbox.find_called("look") == Tool("look")
     assert toolbox.find_called("b.look") is other
     assert toolbox.keep_only([one]).find_called("look") is one
+
+
+# ---- prompts
+
+
+@pytest.mark.parametrize("token", ["1", "-1", "[1, 2]", "[]"])
+def test_a_prompt_of_tokens_is_refused_by_its_first(token: str, monkeypatch: pytest.MonkeyPatch):
+    decoded = Counted(completions.decoded)
+    monkeypatch.setattr(completions, "decoded", decoded)
+    body = f'{{"model": "a", "n": [1], "prompt": [ {", ".join([token] * 10_000)}]}}'
+    with pytest.raises(Refused, match="tokens mean something else to every model") as refused:
+        completions.Completions().read(body.encode())
+    assert refused.value.param == "prompt[0]"
+    assert decoded.calls == 0
+
+
+def test_prompts_of_texts_are_read_and_what_is_none_is_refused():
+    read = completions.Completions().read
+    assert read(b'{"model": "a", "prompt": ["[1]", "2"]}').n == 2
+    assert read(b'{"model": "a", "prompt": "[1]"}').n == 1
+    for body in (b"[1]", b"{", b'{"model": "a"}', b'{"model": "a", "prompt": [null]}'):
+        with pytest.raises(Refused):
+            read(body)
 
 
 # ---- lists of models
