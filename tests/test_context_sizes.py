@@ -51,6 +51,10 @@ LISTS = [
     ({"id": "m", "context_length": "8192"}, None, None),
     ({"id": "m", "context_length": 1e300, "max_tokens": 5}, None, None),
     ({"id": "m", "context_length": 2**62}, None, None),
+    ({"id": "m", "context_length": 2**31 - 1, "max_model_len": 8192}, 8192, None),
+    ({"id": "m", "context_length": 10_000_001, "max_output_tokens": 15}, None, None),
+    ({"id": "m", "context_length": 255, "n_ctx": 3, "max_output_tokens": 16}, None, 16),
+    ({"id": "m", "context_length": 256, "n_ctx": 1, "max_output_tokens": 2**31}, 256, None),
 ]  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from mixtura.missing_data import MissingData
 from mixtura.part_forms import CACHE_MARK
 from mixtura.prefill import asked_to_go_on, is_refused
 from mixtura.prompts import NO_PICTURES
-from mixtura.quantities import FEWEST_TOKENS, excerpt
+from mixtura.quantities import FEWEST_TOKENS, excerpt, window_size
 from mixtura.redaction import current
 from mixtura.request_bounds import NAMES, RequestBound
 from mixtura.sampling_words import SOFT
@@ -222,6 +222,7 @@ class Manners:
 
     def _learn_window(self, told: int | None, sent: JsonObject, emit: Emit | None) -> None:
         """A window that someone states is the model's, unless what was *sent* fits in anyway."""
+        told = window_size(told)
         if told is None or (self.window is not None and told >= self.window):
             return
         messages = sent.get("messages", [])

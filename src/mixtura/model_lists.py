@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
 from mixtura.address import under
 from mixtura.config import Config
 from mixtura.errors import ConfigError, ModelError
+from mixtura.json_text import decoded
 from mixtura.model import learn_window, window
+from mixtura.quantities import answer_size, window_size
 from mixtura.redaction import in_use
 from mixtura.upstream import fetched
 from mixtura.workshop import Endpoint
@@ -34,8 +36,10 @@ _OUTPUTS = (
 )  # fmt: skip
 _INSIDE = ("meta", "top_provider", "limits", "capabilities")
 """Objects in a model's row that may have one of these."""
-_MOST = 2**31
-"""Tokens beyond which a number is no context size."""
+LARGEST_LIST = 4 * 1024 * 1024
+"""Bytes of a list at most: the longest of any provider has about a quarter of them."""
+MOST_OTHERS = 5000
+"""Models that are kept of a list beside those that are configured."""
 
 
 class ListedModel(NamedTuple):
@@ -47,16 +51,23 @@ class ListedModel(NamedTuple):
     """Tokens of an answer at most."""
 
 
-def listed_models(found: Any) -> list[ListedModel] | None:
-    """The models of a list: OpenAI's and Anthropic's, or bare as Together's; None for no list."""
+def listed_models(found: Any, wanted: Collection[str] = ()) -> list[ListedModel] | None:
+    """
+    The models of a list: OpenAI's and Anthropic's, or bare as Together's; None for no list.
+    Those that are *wanted*, and ``MOST_OTHERS``.
+    """
     rows = cast("Any", found).get("data") if isinstance(found, dict) else found
     if not isinstance(rows, list):
         return None
     models: list[ListedModel] = []
+    others = 0
     for row in cast("list[Any]", rows):
         if not isinstance(row, dict) or not isinstance(cast("Any", row).get("id"), str):
             return None
-        models.append(_listed(cast("dict[str, Any]", row)))
+        known = any(name in wanted for name in _spellings(row["id"]))  # pyright: ignore[reportUnknownArgumentType]
+        others += not known
+        if known or others <= MOST_OTHERS:
+            models.append(_listed(cast("dict[str, Any]", row)))
     return models
 
 
@@ -64,28 +75,34 @@ def _listed(row: Mapping[str, Any]) -> ListedModel:
     """What a row says; of several sizes the smallest, which is what is served."""
     parts = [row, *(row[name] for name in _INSIDE if isinstance(row.get(name), dict))]
 
-    def smallest(names: Iterable[str]) -> int | None:
-        return min(
-            (part[n] for part in parts for n in names if _is_size(part.get(n))), default=None
-        )
+    def smallest(names: Iterable[str], size: Callable[[object], int | None]) -> int | None:
+        sizes = (size(part.get(name)) for part in parts for name in names)
+        return min((found for found in sizes if found is not None), default=None)
 
-    return ListedModel(row["id"], smallest(_WINDOWS) or smallest(_TRAINED), smallest(_OUTPUTS))
-
-
-def _is_size(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < _MOST
+    window = smallest(_WINDOWS, window_size) or smallest(_TRAINED, window_size)
+    return ListedModel(row["id"], window, smallest(_OUTPUTS, answer_size))
 
 
 async def fetch_list(
-    place: Endpoint, *, seconds: float, headers: Mapping[str, str] | None = None
+    place: Endpoint,
+    *,
+    seconds: float,
+    headers: Mapping[str, str] | None = None,
+    wanted: Collection[str] = (),
 ) -> list[ListedModel] | None:
-    """Ask an endpoint for its models; None where it gives no list. Raises ModelError."""
+    """
+    Ask an endpoint for its models, *wanted* ones above all; None where it gives no list. Raises
+    ModelError.
+    """
     url = under(place.base_url, "/models")
     if place.dialect == "anthropic":
         url += "?limit=1000"
-    return listed_models(
-        await fetched(url, headers={**place.headers(), **(headers or {})}, seconds=seconds)
-    )
+
+    def read(body: bytes) -> list[ListedModel] | None:
+        return listed_models(decoded(body), wanted)
+
+    sent = {**place.headers(), **(headers or {})}
+    return await fetched(url, headers=sent, seconds=seconds, most=LARGEST_LIST, read=read)
 
 
 class _Answer(NamedTuple):
@@ -178,9 +195,15 @@ class ModelLists:
     ) -> None:
         models: list[ListedModel] | None = None
         with suppress(ModelError), in_use(self._config.redactor):
-            models = await fetch_list(endpoint, seconds=SECONDS, headers=headers)
+            wanted = self._configured(key)
+            models = await fetch_list(endpoint, seconds=SECONDS, headers=headers, wanted=wanted)
         rows = None if models is None else {name: m for m in models for name in _spellings(m.id)}
         self._answers[key] = _Answer(time.monotonic(), rows)
+
+    def _configured(self, key: tuple[str, str]) -> set[str]:
+        """What the configured models of an endpoint are called there."""
+        places = map(self._config.place, self._config.configured_models())
+        return {place.model for place in places if place and _key(place.endpoint) == key}
 
 
 def _spellings(id: str) -> tuple[str, ...]:  # noqa: A002

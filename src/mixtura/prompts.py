@@ -250,8 +250,13 @@ def room(request: Request, window: int) -> int:
     window up to 4,096; half of what is left where that is less). Negative when the conversation
     alone does not fit.
     """
-    own = sum(provider_bytes(message) for message in request.messages) // BYTES_A_TOKEN
-    asked = request_tokens(request, tokens) + own
+    own = sum(provider_bytes(message) for message in request.messages)
+    return room_beside(request_tokens(request, tokens), own, request, window)
+
+
+def room_beside(asked: int, own: int, request: Request, window: int) -> int:
+    """The same for a conversation of *asked* tokens and *own* bytes of a provider's own data."""
+    asked += own // BYTES_A_TOKEN
     most = request.sampling.max_tokens or min(window // 4, 4096)
     left = window - asked
     answer = most if most <= left else left // 2

@@ -23,6 +23,8 @@ results that a provider adds, reasoning that it hides.
 """
 FEWEST_TOKENS = 16
 """No model's longest answer is shorter: a smaller bound in a refusal is not learned."""
+SMALLEST_WINDOW = 256
+"""No model's window is smaller: a number below this one is something else."""
 LEDGER_MOST = 2**53
 """Tokens, and dollars, of one line of a ledger at most: sums of them stay exact in SQLite."""
 
@@ -40,6 +42,18 @@ def token_count(told: object) -> int | None:
     if isinstance(told, bool) or not isinstance(told, int):
         return None
     return told if 0 <= told <= MOST_TOKENS else None
+
+
+def window_size(told: object) -> int | None:
+    """Tokens that a model takes in, as a list, a refusal or a file tells; None for what is none."""
+    size = token_count(told)
+    return size if size is not None and size >= SMALLEST_WINDOW else None
+
+
+def answer_size(told: object) -> int | None:
+    """Tokens of a model's longest answer, as a list tells it; None for what can be none."""
+    size = token_count(told)
+    return size if size is not None and size >= FEWEST_TOKENS else None
 
 
 def is_null(told: object) -> bool:

@@ -25,17 +25,20 @@ def request_tokens(
     any other part; *around*: tokens around each message. Data (a file as base64) is taken for
     half as much as a text of its length.
     """
-    asked = sum(_message(m, tokens, picture) + around for m in request.messages)
+    asked = sum(message_tokens(m, tokens, picture=picture, around=around) for m in request.messages)
     described = sum(_json(tool, tokens) for tool in request.tools)
     form = request.response_format
     return asked + described + (_json(form, tokens) if form else 0)
 
 
-def _message(message: Message, tokens: Callable[[str], int], picture: int) -> int:
+def message_tokens(
+    message: Message, tokens: Callable[[str], int], *, picture: int = 0, around: int = A_MESSAGE
+) -> int:
+    """Tokens of one message, its calls and files, counted as in a request."""
     called = sum(tokens(call.name) + tokens(call.arguments) for call in message.tool_calls)
     if isinstance(message.content, str):
-        return tokens(message.content) + called
-    return called + sum(_part(part, tokens, picture) for part in message.content)
+        return tokens(message.content) + called + around
+    return called + around + sum(_part(part, tokens, picture) for part in message.content)
 
 
 def _part(part: Part, tokens: Callable[[str], int], picture: int) -> int:

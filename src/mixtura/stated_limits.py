@@ -6,10 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mixtura.quantities import FEWEST_TOKENS, MOST_TOKENS
+from mixtura.quantities import FEWEST_TOKENS, MOST_TOKENS, window_size
 
-SMALLEST_WINDOW = 256
-"""No model's window is smaller: a number below this one is something else."""
 _LONGEST_TEXT = 4000
 """Characters of a refusal that are looked through."""
 
@@ -158,7 +156,7 @@ _TOTAL = re.compile(rf"requested (?:a total of |about )?{_N} tokens", re.IGNOREC
 def _read_window(text: str) -> StatedLimits | None:
     """The window that a text states, and what it leaves; None where it states none."""
     windows = (_first(pattern, text) for pattern in _WINDOW_PATTERNS)
-    window = next((n for n in windows if n is not None and n >= SMALLEST_WINDOW), None)
+    window = next((n for n in map(window_size, windows) if n is not None), None)
     if window is None:
         window = _loosely_stated(text)
     if window is None:
@@ -209,7 +207,7 @@ def _loosely_stated(text: str) -> int | None:
         return None
     found = [*_LOOSE.finditer(text), *_LOOSE_BEFORE.finditer(text)]
     counts = (_tokens(one[1], one[2]) for one in found)
-    return min((n for n in counts if n is not None and n >= SMALLEST_WINDOW), default=None)
+    return min((n for n in map(window_size, counts) if n is not None), default=None)
 
 
 def _read_prompt(text: str) -> int | None:

@@ -194,34 +194,87 @@ def _folded(text: str) -> str:
 
 
 _HEADER = re.compile(r"^[ \t]*x-[\w-]+[ \t]*:.*$", re.MULTILINE | re.IGNORECASE)
-_VALUE = re.compile(
-    r"\b([\w.-]{0,40}(?:id|session|request|trace|span|nonce|cch|hash|token|uuid|guid|seed|marker?"
-    r"|build|revision|commit|salt)s?[\"']?\s{0,8}[=:]\s{0,8}[\"']?)[^\s\"',;<>]+",
-    re.IGNORECASE,
+_NAMED = re.compile(
+    r"(?<![\w.-])([\w.-]++)[\"']?\s{0,8}[=:]\s{0,8}[\"']?(?=[^\s\"',;<>])",
 )
-_DATE_WORD = re.compile(
-    r"\b(?:(?:mon|tues?|wed(?:nes)?|thu(?:rs?)?|fri|sat(?:ur)?|sun)(?:day)?"
-    r"|jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
-    r"|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?|[ap]m)\b",
-    re.IGNORECASE,
+"""A name before a value. It is tried once for every run of letters, however long that is."""
+_NAMED_VALUE = re.compile(r"[^\s\"',;<>]+")
+_CHANGING = (
+    "id", "session", "request", "trace", "span", "nonce", "cch", "hash", "token", "uuid", "guid",
+    "seed", "mark", "marke", "marker", "build", "revision", "commit", "salt",
+)  # fmt: skip
+_CHANGING_ENDS = tuple(end for name in _CHANGING for end in (name, f"{name}s"))
+"""How the names of values end that change from call to call."""
+_SHORT_WORD = re.compile(r"\b[a-zA-Z]{2,9}\b")
+_DATES = (
+    "mon monday tue tues tueday tuesday wed wedday wednes wednesday thu thur thurs thuday thurday"
+    " thursday fri friday sat satday satur saturday sun sunday jan january feb february mar march"
+    " apr april may jun june jul july aug august sep sept september oct october nov november dec"
+    " december am pm"
 )
+_DATE_WORDS = frozenset(_DATES.split())
 _TOKEN = re.compile(r"[A-Za-z0-9_.:+/=@%&-]+")
+_PAIR = re.compile("[a-z][A-Z]")
+_PAIRS_APART = 10
+"""Letters between the beginnings of two such pairs in what is random."""
 _MARKS = re.compile("#(?:[ ,:]*#)+")
 _DIGIT = re.compile("[0-9]")
-_RANDOM = re.compile(r"[bcdfghjklmnpqrstvwxz]{6}|(?:[a-z][A-Z].{0,8}){3}", re.DOTALL)
+_CONSONANTS = re.compile("[bcdfghjklmnpqrstvwxz]{6}")
+_LONG = 64 * 1024
+"""Letters at either end of instructions in which what changes is looked for."""
 
 
 def stable_words(instructions: str) -> str:
     """
     *instructions* without what a front end changes in them from call to call: reminders, header
     lines (``x-…: …``), times and dates, whatever has a digit in it, identifiers, random letters.
+
+    The middle of very long ones counts as it stands, but for blanks: where that changes, another
+    turn begins.
     """
+    if len(instructions) <= 2 * _LONG:
+        return _stable(instructions)
+    head, tail = _stable(instructions[:_LONG]), _stable(instructions[-_LONG:])
+    # no blanks at all: what changes in the head may move where it is cut
+    return "".join("".join((head, instructions[_LONG:-_LONG], tail)).split())
+
+
+def _stable(instructions: str) -> str:
     text = _HEADER.sub(" ", _without_reminders(instructions))
-    text = _DATE_WORD.sub("#", _VALUE.sub(r"\1#", text))
+    text = _SHORT_WORD.sub(_stable_word, _without_values(text))
     words = " ".join(_TOKEN.sub(_stable_token, text).split())
     return _MARKS.sub("#", words)
 
 
+def _without_values(text: str) -> str:
+    """With a mark for each value whose name says that it changes."""
+    kept: list[str] = []
+    done = at = 0
+    while (named := _NAMED.search(text, at)) is not None:
+        at = named.end()
+        if named[1].lower().endswith(_CHANGING_ENDS):
+            kept += (text[done:at], "#")
+            value = _NAMED_VALUE.match(text, at)
+            done = at = value.end() if value else at
+    return "".join((*kept, text[done:]))
+
+
+def _stable_word(word: re.Match[str]) -> str:
+    return "#" if word[0].lower() in _DATE_WORDS else word[0]
+
+
 def _stable_token(token: re.Match[str]) -> str:
-    changes = _DIGIT.search(token[0]) or _RANDOM.search(token[0])
-    return "#" if changes else token[0]
+    text = token[0]
+    changes = _DIGIT.search(text) or _CONSONANTS.search(text) or _mixes_cases(text)
+    return "#" if changes else text
+
+
+def _mixes_cases(text: str) -> bool:
+    """Whether small letters are followed by capitals three times, close to each other."""
+    before = last = -2 * _PAIRS_APART
+    for pair in _PAIR.finditer(text):
+        at = pair.start()
+        if at - last <= _PAIRS_APART and last - before <= _PAIRS_APART:
+            return True
+        before, last = last, at
+    return False

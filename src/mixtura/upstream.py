@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from mixtura.apart import apart
 from mixtura.clocks import Clocks, Timer
 from mixtura.credentials import of_headers, of_settings, of_url
 from mixtura.errors import MalformedError, TimedOutError
@@ -194,8 +195,18 @@ async def posted(
         timer.stop()
 
 
-async def fetched(url: str, *, headers: Mapping[str, str], seconds: float) -> Any:
-    """GET a small JSON document (a list of models, a health check). Raises ModelError."""
+async def fetched(
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    seconds: float,
+    most: int = LARGEST_ANSWER,
+    read: Callable[[bytes], Any] = decoded,
+) -> Any:
+    """
+    GET a JSON document of at most so many bytes (a list of models, a health check), as *read*
+    gives it: a large one in a thread. Raises ModelError.
+    """
     from mixtura.connection import connections
 
     lines = await connections()
@@ -204,12 +215,12 @@ async def fetched(url: str, *, headers: Mapping[str, str], seconds: float) -> An
         async with scope:
             line = await lines.asked("GET", url, headers, b"", connect=None)
             try:
-                body = await _read(line, LARGEST_ANSWER)
+                body = await _read(line, most)
                 if line.status != 200:
                     raise refusal(line.status, line.headers, body)
             finally:
                 lines.left(line)
-        return decoded(body)
+        return await apart(len(body), read, body)
     except TimeoutError:
         if not scope.expired():
             raise

@@ -21,6 +21,7 @@ from mixtura.models.limited import Gate, Limited, Limits
 from mixtura.models.metered import Metered
 from mixtura.models.retrying import Retrying
 from mixtura.plan import Environment
+from mixtura.quantities import window_size
 from mixtura.redaction import Redactor
 from mixtura.schema import ModelTable
 from mixtura.upstream import Secret, looked_up
@@ -184,10 +185,10 @@ def _local_window(path: Path, known: hub.KnownModel | None, context: int) -> int
     if known is not None:
         return min(known.context, context)
     try:
-        trained = gguf.read_header(path).of_architecture("context_length")
+        trained = window_size(gguf.read_header(path).of_architecture("context_length"))
     except ConfigError:  # what is wrong with the file is told when it is loaded
         return None
-    return min(trained, context) if isinstance(trained, int) and trained > 0 else None
+    return None if trained is None else min(trained, context)
 
 
 def _served(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -68,6 +69,7 @@ class Completions:
     path = "/v1/completions"
 
     def read(self, body: bytes) -> Call:
+        _check_texts(body)
         raw = decoded(body)
         check_known(raw, {})
         parsed = converted(raw, CompletionsBody, _RIGHT)
@@ -107,6 +109,24 @@ class Completions:
 
     def refusal(self, refused: Refused) -> Mapping[str, Any]:
         return error_body(refused)
+
+
+class _Prompt(msgspec.Struct):
+    prompt: msgspec.Raw = msgspec.Raw()
+
+
+_NO_TEXT = re.compile(rb"\s*\[\s*([-0-9\[])")
+
+
+def _check_texts(body: bytes) -> None:
+    """Refuse a list of tokens by its first, before all of them are read. Raises Refused."""
+    try:
+        prompt = msgspec.json.decode(body, type=_Prompt).prompt
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return  # what is wrong is said by whoever reads all of it
+    if found := _NO_TEXT.match(prompt):
+        first = [] if found[1] == b"[" else 0
+        converted({"model": "any", "prompt": [first]}, CompletionsBody, _RIGHT)
 
 
 def _check(body: CompletionsBody, answers: int) -> None:

@@ -7,7 +7,11 @@ import zlib
 from mixtura.server.dialect import Refused
 
 TAKEN = "gzip, deflate"
+MOST_MEMBERS = 1_000
+"""Parts of a gzip body, each compressed for itself: clients send one."""
 _PIECE = 256 * 1024
+_SLICE = 16 * 1024
+"""Bytes given to zlib at once: it copies what it has not used at the end of every member."""
 _WRAPPINGS = {
     "gzip": (zlib.MAX_WBITS | 16,),
     "x-gzip": (zlib.MAX_WBITS | 16,),
@@ -42,16 +46,25 @@ def decompressed(data: bytes, name: str, most: int) -> bytes | None:
 
 def _inflated(data: bytes, wrapping: int, most: int) -> bytes | None:
     pieces: list[bytes] = []
-    while data:  # gzip data may have several members
+    view, at, members = memoryview(data), 0, 0
+    while at < len(data):  # gzip data may have several members
+        members += 1
+        if members > MOST_MEMBERS:
+            raise Refused(
+                400, f"the body has more than {MOST_MEMBERS:,} compressed members: send one"
+            )
         inflater = zlib.decompressobj(wrapping)
         while not inflater.eof:
-            piece = inflater.decompress(data, _PIECE)
-            data = inflater.unconsumed_tail
+            given = inflater.unconsumed_tail
+            if not given:
+                given = view[at : at + _SLICE]
+                at += len(given)
+            piece = inflater.decompress(given, _PIECE)
             most -= len(piece)
             if most < 0:
                 return None
             pieces.append(piece)
-            if not piece and not data and not inflater.eof:
+            if not piece and not given and not inflater.eof:
                 raise zlib.error("cut off")
-        data = inflater.unused_data
+        at -= len(inflater.unused_data)
     return b"".join(pieces)

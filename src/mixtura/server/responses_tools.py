@@ -194,7 +194,7 @@ def _find_choice(toolbox: Toolbox, chosen: Json, where: str) -> Tool | None:
         return tool
     computers = ("computer", "computer_use", "computer_use_preview")
     kinds = computers if kind in computers else (kind,)
-    return next((tool for tool in toolbox.tools if tool.kind in kinds), None)
+    return toolbox.first_of(kinds)
 
 
 # ---- items of a conversation: calls of every type become calls of functions
@@ -285,8 +285,8 @@ def _own_tool_name(toolbox: Toolbox, kind: str) -> str:
     """The flat name of a tool of the API's own, by the type of its calls."""
     own = kind.removesuffix("_call")
     kinds = ("computer", "computer_use_preview") if own == "computer" else (own,)
-    offered = next((tool.kind for tool in toolbox.tools if tool.kind in kinds), own)
-    return toolbox.flat_name(own, None, offered)
+    offered = toolbox.first_of(kinds)
+    return toolbox.flat_name(own, None, offered.kind if offered else own)
 
 
 def _function_call(item: dict[str, Any], name: str, arguments: str) -> dict[str, Any]:

@@ -50,14 +50,27 @@ class Toolbox:
     """
 
     def __init__(self, tools: Sequence[Tool] = (), left_out: Sequence[str] = ()) -> None:
-        self.tools = tuple(tools)
         self.left_out = tuple(dict.fromkeys(left_out))
         self._flat: dict[tuple[str, str, str], str] = {}
         self._tools: dict[str, Tool] = {}
-        for tool in sorted(self.tools, key=lambda tool: _join_name(tool) != tool.name):
+        for tool in sorted(tools, key=lambda tool: _join_name(tool) != tool.name):
             name = self._unique_name(tool)  # names that are flat already keep theirs
             self._flat[tool.key] = name
             self._tools[name] = tool
+        self.offer(tools)
+
+    def offer(self, tools: Sequence[Tool]) -> None:
+        """Offer *tools* alone, which are among those that have flat names here."""
+        self.tools = tuple(tools)
+        self._meant: dict[str, Tool | None] = {}
+        """By a tool's own name, alone or after its namespace; None where several have it."""
+        self._kinds: dict[str, Tool] = {}
+        """The first of each kind."""
+        for tool in self.tools:
+            names = {tool.name, f"{tool.namespace}.{tool.name}" if tool.namespace else tool.name}
+            for name in names:
+                self._meant[name] = None if name in self._meant else tool
+            self._kinds.setdefault(tool.kind, tool)
 
     def _unique_name(self, tool: Tool) -> str:
         name = _join_name(tool)
@@ -80,13 +93,17 @@ class Toolbox:
         """
         if (tool := self._tools.get(flat)) is not None:
             return tool
-        meant = [t for t in self.tools if flat in (t.name, f"{t.namespace}.{t.name}")]
-        return meant[0] if len(meant) == 1 else Tool(flat)
+        return self._meant.get(flat) or Tool(flat)
+
+    def first_of(self, kinds: Sequence[str]) -> Tool | None:
+        """The first tool that is of one of *kinds*."""
+        return next((tool for kind, tool in self._kinds.items() if kind in kinds), None)
 
     def keep_only(self, tools: Sequence[Tool]) -> Toolbox:
         """The same names, and *tools* alone are offered."""
         fewer = copy(self)
-        fewer.tools = tuple(tool for tool in self.tools if tool in tools)
+        keys = {tool.key for tool in tools}
+        fewer.offer([tool for tool in self.tools if tool.key in keys])
         return fewer
 
     def as_functions(self) -> tuple[Json, ...]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mixtura.prompts import room
+from mixtura.prompts import room_beside, tokens
+from mixtura.provider_data import provider_bytes
+from mixtura.request_size import message_tokens, request_tokens
 from mixtura.types import Request
 
 _ALWAYS = ("system", "developer")
@@ -20,13 +22,19 @@ def truncated(request: Request, window: int) -> tuple[Request, int]:
     messages stay, and so does everything since the user's last message, even where that is too
     much.
     """
-    if room(request, window) >= 0:
-        return request, 0
     messages = request.messages
-    shorter = request
-    for start in [i for i, m in enumerate(messages) if m.role == "user"]:
-        kept = (m for i, m in enumerate(messages) if i >= start or m.role in _ALWAYS)
-        shorter = replace(request, messages=tuple(kept))
-        if room(shorter, window) >= 0:
-            break
-    return shorter, len(messages) - len(shorter.messages)
+    sizes = [(message_tokens(message, tokens), provider_bytes(message)) for message in messages]
+    asked = request_tokens(replace(request, messages=()), tokens) + sum(size for size, _ in sizes)
+    own = sum(data for _, data in sizes)
+    if room_beside(asked, own, request, window) >= 0:
+        return request, 0
+    start = 0
+    for place, (message, (size, data)) in enumerate(zip(messages, sizes, strict=True)):
+        if message.role == "user":
+            start = place
+            if room_beside(asked, own, request, window) >= 0:
+                break
+        if message.role not in _ALWAYS:  # left out where a later message is the first
+            asked, own = asked - size, own - data
+    kept = tuple(m for i, m in enumerate(messages) if i >= start or m.role in _ALWAYS)
+    return replace(request, messages=kept), len(messages) - len(kept)

@@ -1,0 +1,273 @@
+"""What a request's size costs: work is counted, twice as much of anything takes about twice it."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mixtura import Message, Request, model_lists, turns
+from mixtura.config import load
+from mixtura.model import window
+from mixtura.server import completions, encodings, truncation
+from mixtura.server.dialect import Refused
+from mixtura.server.encodings import MOST_MEMBERS, decompressed
+from mixtura.server.tools import Tool, Toolbox
+from mixtura.server.truncation import truncated
+from mixtura.turns import stable_words
+from tests.conftest import run
+
+
+class Counted:
+    """A function that counts its calls."""
+
+    def __init__(self, work: Any) -> None:
+        self.work = work
+        self.calls = 0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.calls += 1
+        return self.work(*args, **kwargs)
+
+
+# ---- compressed bodies
+
+
+def test_a_body_of_several_members_is_read_and_one_of_very_many_refused(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    members = Counted(encodings.zlib.decompressobj)
+    monkeypatch.setattr(encodings.zlib, "decompressobj", members)
+    words = b"".join(bytes([n % 256]) * 3000 for n in range(MOST_MEMBERS))
+    packed = b"".join(gzip.compress(words[at : at + 3000]) for at in range(0, len(words), 3000))
+    assert decompressed(packed, "gzip", len(words)) == words
+    assert members.calls == MOST_MEMBERS
+    assert decompressed(packed, "gzip", len(words) - 1) is None
+
+    members.calls = 0
+    with pytest.raises(Refused, match="more than 1,000 compressed members"):
+        decompressed(gzip.compress(b"") * 200_000, "gzip", 1 << 20)
+    assert members.calls == MOST_MEMBERS
+
+
+@pytest.mark.parametrize("name", ["gzip", "deflate"])
+def test_a_large_body_is_read_whole_and_one_that_is_cut_off_is_refused(name: str):
+    words = bytes(range(256)) * 4096
+    pack = gzip.compress if name == "gzip" else encodings.zlib.compress
+    assert decompressed(pack(words, 0), name, len(words)) == words
+    for end in (1, 20_000, len(words) // 2):
+        with pytest.raises(Refused, match=f"not whole {name} data"):
+            decompressed(pack(words, 0)[:-end], name, len(words))
+
+
+# ---- instructions
+
+
+@pytest.mark.parametrize("piece", ["a.b-", "a-", "aA.", "idi-", "aGVsbG8gd29y", "a: ", "id=a "])
+def test_of_long_instructions_a_part_is_looked_at_for_what_changes(
+    piece: str, monkeypatch: pytest.MonkeyPatch
+):
+    seen: list[int] = []
+    whole = turns._stable
+
+    def looked_at(text: str) -> str:
+        seen.append(len(text))
+        return whole(text)
+
+    monkeypatch.setattr(turns, "_stable", looked_at)
+    for n in (500_000, 1_000_000):
+        seen.clear()
+        stable_words(piece * (n // len(piece)))
+        assert sum(seen) == 2 * 64 * 1024
+
+
+def test_what_changes_at_the_ends_of_long_instructions_is_no_other_turn():
+    def said(head: str, middle: str, tail: str) -> str:
+        words = "Some words of a rule that is long. " * 4000
+        return stable_words(f"It is {head}.\n{words}{middle}{words}\nLeft: {tail} tokens")
+
+    assert said("9:59", "", "100") == said("10:00", "", "99")
+    assert said("9:59", "", "100") != said("9:59", "Never.", "100")
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("session_id: qwert.", "session_id: #"),
+        ("x=id=abc b", "x=id=# b"),
+        ("a=b, token = 'word' left", "a=b, token = '#' left"),
+        ("on Friday in May, tuesdays", "on # in #, tuesdays"),
+        ("kLmaBcdEf", "#"),
+        ("oneTwoThreeWordsFour", "#"),
+        ("camelCase oneTwoThree aVeryLongWordThat", "camelCase oneTwoThree #"),
+    ],
+)
+def test_what_is_masked(text: str, left: str):
+    assert stable_words(text) == left
+
+
+# ---- conversations that are cut
+
+
+def test_every_message_is_measured_once_where_a_conversation_is_cut(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    measured = Counted(truncation.message_tokens)
+    monkeypatch.setattr(truncation, "message_tokens", measured)
+    for n in (2000, 4000):
+        measured.calls = 0
+        said = (Message("assistant" if i % 2 else "user", "x" * 10) for i in range(n))
+        shorter, gone = truncated(Request(tuple(said)), 100)
+        assert measured.calls == n
+        assert (len(shorter.messages), gone) == (2, n - 2)
+
+
+# ---- tools
+
+
+class Names(tuple[Tool, ...]):
+    """Tools that count how often they are gone through."""
+
+    walks = 0
+
+    def __iter__(self) -> Any:
+        self.walks += 1
+        return super().__iter__()
+
+    def __contains__(self, tool: object) -> bool:
+        self.walks += 1
+        return super().__contains__(tool)
+
+
+def test_calls_of_unknown_names_do_not_go_through_all_tools():
+    toolbox = Toolbox([Tool(f"tool{i}", namespace="n") for i in range(1000)])
+    toolbox.tools = tools = Names(toolbox.tools)
+    for i in range(1000):
+        assert toolbox.find_called(f"none{i}") == Tool(f"none{i}")
+        assert toolbox.find_called(f"n.tool{i}") is tools[i]
+        assert toolbox.first_of(("local_shell",)) is None
+    assert tools.walks == 0
+
+
+def test_the_allowed_tools_are_gone_through_once():
+    toolbox = Toolbox([Tool(f"tool{i}") for i in range(1000)])
+    allowed = Names(toolbox.tools[500:])
+    fewer = toolbox.keep_only(allowed)
+    assert fewer.tools == tuple(allowed[:])
+    assert allowed.walks <= 2
+
+
+def test_a_name_finds_a_tool_where_only_one_that_is_offered_has_it():
+    one, other = Tool("look", namespace="a"), Tool("look", namespace="b")
+    toolbox = Toolbox([one, other])
+    assert toolbox.find_called("look") == Tool("look")
+    assert toolbox.find_called("b.look") is other
+    assert toolbox.keep_only([one]).find_called("look") is one
+
+
+# ---- prompts
+
+
+@pytest.mark.parametrize("token", ["1", "-1", "[1, 2]", "[]"])
+def test_a_prompt_of_tokens_is_refused_by_its_first(token: str, monkeypatch: pytest.MonkeyPatch):
+    decoded = Counted(completions.decoded)
+    monkeypatch.setattr(completions, "decoded", decoded)
+    body = f'{{"model": "a", "n": [1], "prompt": [ {", ".join([token] * 10_000)}]}}'
+    with pytest.raises(Refused, match="tokens mean something else to every model") as refused:
+        completions.Completions().read(body.encode())
+    assert refused.value.param == "prompt[0]"
+    assert decoded.calls == 0
+
+
+def test_prompts_of_texts_are_read_and_what_is_none_is_refused():
+    read = completions.Completions().read
+    assert read(b'{"model": "a", "prompt": ["[1]", "2"]}').n == 2
+    assert read(b'{"model": "a", "prompt": "[1]"}').n == 1
+    for body in (b"[1]", b"{", b'{"model": "a"}', b'{"model": "a", "prompt": [null]}'):
+        with pytest.raises(Refused):
+            read(body)
+
+
+# ---- lists of models
+
+
+def test_of_a_very_long_list_the_configured_models_are_kept_and_some_others(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    measured = Counted(model_lists.window_size)
+    monkeypatch.setattr(model_lists, "window_size", measured)
+    counts: list[int] = []
+    for n in (20_000, 40_000):
+        measured.calls = 0
+        rows = [{"id": f"m{i}", "context_length": 4096} for i in range(n)]
+        rows += [{"id": "models/mine", "context_length": 8192}]
+        found = model_lists.listed_models({"data": rows}, {"mine"})
+        assert found is not None
+        assert len(found) == model_lists.MOST_OTHERS + 1
+        assert found[-1] == ("models/mine", 8192, None)
+        counts.append(measured.calls)
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("letters", [0, model_lists.LARGEST_LIST])
+def test_a_list_of_more_than_four_megabytes_is_none(
+    letters: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    body = b'{"data": [{"id": "m", "context_length": 8192}, {"id": "%s"}]}' % (b"x" * letters)
+    threads: list[str] = []
+    rows = model_lists.listed_models
+
+    def listed(*given: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return rows(*given)
+
+    monkeypatch.setattr(model_lists, "listed_models", listed)
+    with answering(body + b" " * 200_000) as url:
+        (tmp_path / "mixtura.toml").write_text(
+            f'[models.one]\nbase_url = "{url}/v1"\nmodel = "m"\n'
+        )
+        config = load(None, environ={}, folder=tmp_path, home=tmp_path)
+
+        async def learned() -> tuple[Any, Any]:
+            lists = model_lists.ModelLists(config)
+            await lists.learn(["one"], patience=20)
+            return lists.listed("one"), window(config.model("one"))
+
+        found = run(learned())
+    assert found == ((None, None) if letters else (("m", 8192, None), 8192))
+    assert all("apart" in name for name in threads)
+    assert len(threads) == (0 if letters else 1)
+
+
+@contextmanager
+def answering(body: bytes) -> Iterator[str]:
+    """The address of an endpoint whose every answer to GET is *body*."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            with suppress(OSError):
+                self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
