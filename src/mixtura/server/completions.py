@@ -125,7 +125,7 @@ def _check_texts(body: bytes) -> None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return  # what is wrong is said by whoever reads all of it
     if found := _NO_TEXT.match(prompt):
-        first = [] if found[1] == b"[" else 0
+        first: Any = [] if found[1] == b"[" else 0
         converted({"model": "any", "prompt": [first]}, CompletionsBody, _RIGHT)
 
 
