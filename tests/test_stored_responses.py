@@ -325,8 +325,13 @@ def test_a_store_that_takes_nothing_stops_no_answer_and_the_loss_is_counted(tmp_
                     model="team", input="And?", previous_response_id=first.id
                 )
             assert (error.value.status_code, error.value.code) == (503, "store_unavailable")
-            reply = await client.get("/../metrics", cast_to=httpx.Response)
-            assert 'mixtura_responses_dropped_total{reason="store"} 1.0' in reply.text
+            dropped = 'mixtura_responses_dropped_total{reason="store"} 1.0'
+            for _ in range(100):  # it is counted when the queue's turn comes
+                reply = await client.get("/../metrics", cast_to=httpx.Response)
+                if dropped in reply.text:
+                    break
+                await asyncio.sleep(0.1)
+            assert dropped in reply.text
 
     asyncio.run(main())
 
