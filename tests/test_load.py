@@ -531,6 +531,6 @@ def test_a_long_conversation_is_looked_through_once_for_what_is_remembered():
             return found
 
     talk = Counted(Message(("user", "assistant")[i % 2], "x") for i in range(4000))
-    memory.restored("me", Request(talk))
+    memory.restore("me", Request(talk))
 
     assert Counted.copied == 0

@@ -17,7 +17,7 @@ from mixtura.config import load
 from mixtura.model import window
 from mixtura.server import completions, encodings, truncation
 from mixtura.server.dialect import Refused
-from mixtura.server.encodings import MOST_MEMBERS, decompressed
+from mixtura.server.encodings import MOST_MEMBERS, decompress
 from mixtura.server.tools import Tool, Toolbox
 from mixtura.server.truncation import truncated
 from mixtura.turns import stable_words
@@ -46,13 +46,13 @@ def test_a_body_of_several_members_is_read_and_one_of_very_many_refused(
     monkeypatch.setattr(encodings.zlib, "decompressobj", members)
     words = b"".join(bytes([n % 256]) * 3000 for n in range(MOST_MEMBERS))
     packed = b"".join(gzip.compress(words[at : at + 3000]) for at in range(0, len(words), 3000))
-    assert decompressed(packed, "gzip", len(words)) == words
+    assert decompress(packed, "gzip", len(words)) == words
     assert members.calls == MOST_MEMBERS
-    assert decompressed(packed, "gzip", len(words) - 1) is None
+    assert decompress(packed, "gzip", len(words) - 1) is None
 
     members.calls = 0
     with pytest.raises(Refused, match="more than 1,000 compressed members"):
-        decompressed(gzip.compress(b"") * 200_000, "gzip", 1 << 20)
+        decompress(gzip.compress(b"") * 200_000, "gzip", 1 << 20)
     assert members.calls == MOST_MEMBERS
 
 
@@ -60,10 +60,10 @@ def test_a_body_of_several_members_is_read_and_one_of_very_many_refused(
 def test_a_large_body_is_read_whole_and_one_that_is_cut_off_is_refused(name: str):
     words = bytes(range(256)) * 4096
     pack = gzip.compress if name == "gzip" else encodings.zlib.compress
-    assert decompressed(pack(words, 0), name, len(words)) == words
+    assert decompress(pack(words, 0), name, len(words)) == words
     for end in (1, 20_000, len(words) // 2):
         with pytest.raises(Refused, match=f"not whole {name} data"):
-            decompressed(pack(words, 0)[:-end], name, len(words))
+            decompress(pack(words, 0)[:-end], name, len(words))
 
 
 # ---- instructions

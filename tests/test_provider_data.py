@@ -365,7 +365,7 @@ def remembered(memory, client="me", call="t1", arguments="{}", text="x"):
 
 def recalled(memory, client="me", call="t1", arguments="{}"):
     said = Message("assistant", "", (ToolCall(call, "look", arguments),))
-    found = memory.restored(client, second(asked(), said)).messages[1].provider_data
+    found = memory.restore(client, second(asked(), said)).messages[1].provider_data
     return found and found.fields["reasoning_content"]
 
 

@@ -43,7 +43,7 @@ from mixtura.prompts import (
     Synthesis,
     blinded,
     is_blinded,
-    quoted,
+    quote_draft,
     shown,
     with_system,
 )
@@ -284,7 +284,7 @@ async def _ask(
     else:
         company.joined(seat)  # also when a member of it stood back
         if not answers:
-            quoted(answer.text)  # now, while others still write
+            quote_draft(answer.text)  # now, while others still write
         if emit:
             emit(Proposal(answer, (seat,)))
         return answer

@@ -47,7 +47,7 @@ def _as_system(messages: Sequence[JsonObject]) -> list[JsonObject]:
 
 _SHAPES: Mapping[str, Callable[[list[JsonObject]], list[JsonObject]]] = {
     _DEVELOPER: _as_system,
-    _LATER_SYSTEM: message_shapes.gathered,
+    _LATER_SYSTEM: message_shapes.gather_instructions,
     _SYSTEM: message_shapes.in_users_words,
     **{k: partial(message_shapes.without_kind, kind=k) for k in message_shapes.KINDS},
     _CACHE_MARKS: message_shapes.without_cache_marks,
@@ -206,12 +206,12 @@ class Manners:
         if "stream" not in fitting:
             fitting.pop("stream_options", None)
         if "messages" in fitting and self._refused & _SHAPES.keys():
-            fitting["messages"] = self._shaped(fitting["messages"])
+            fitting["messages"] = self._reshape(fitting["messages"])
         if own := self._refused.intersection(provider_data.OF_A_MESSAGE):
             fitting["messages"] = provider_data.without_fields(fitting["messages"], own)
         return fitting
 
-    def _shaped(self, messages: list[JsonObject]) -> list[JsonObject]:
+    def _reshape(self, messages: list[JsonObject]) -> list[JsonObject]:
         """The messages in the form that this model takes."""
         for name, shape in _SHAPES.items():
             if name in self._refused:

@@ -21,7 +21,7 @@ def is_scattered(messages: Sequence[JsonObject]) -> bool:
     return places not in ([], [0])
 
 
-def gathered(messages: Sequence[JsonObject]) -> list[JsonObject]:
+def gather_instructions(messages: Sequence[JsonObject]) -> list[JsonObject]:
     """
     One message of instructions in front. Later ones go into the user's message beside them,
     which leaves the prefix that a prompt cache knows as it was; else to the front, too.

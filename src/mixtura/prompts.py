@@ -358,7 +358,7 @@ def _joined(message: Message, text: str) -> str | tuple[Part, ...]:
 def _listed(proposals: Sequence[Completion]) -> str:
     rows = [
         f'{{"slot": {slot}, "complete": {json.dumps(p.finish_reason == "stop")},'
-        f' "text": {quoted(p.text)}}}'
+        f' "text": {quote_draft(p.text)}}}'
         for slot, p in enumerate(proposals, start=1)
     ]
     return "[\n" + ",\n".join(rows) + "\n]"
@@ -368,15 +368,15 @@ LONGEST_KEPT = 16 * 1024
 """Characters of a draft that is kept as it will be quoted: of longer ones there could be many."""
 
 
-def quoted(text: str) -> str:
+def quote_draft(text: str) -> str:
     """
     *text* as JSON for a model to read. A draft that was quoted when it came is at hand when the
     last one comes: whoever waits for the answer waits for that work no more.
     """
-    return _kept_quoted(text) if len(text) <= LONGEST_KEPT else inert_json(text)
+    return _kept_quotes(text) if len(text) <= LONGEST_KEPT else inert_json(text)
 
 
-_kept_quoted = lru_cache(maxsize=128)(inert_json)
+_kept_quotes = lru_cache(maxsize=128)(inert_json)
 
 
 def _question(request: Request) -> str:

@@ -79,12 +79,6 @@ def excerpt(told: object, most: int = 40) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def output_limit(digits: str, sent: int) -> int | None:
-    """The bound of an answer that a refusal of *sent* tokens names; None where it can be none."""
-    value = int(digits) if len(digits) <= 18 else None
-    return value if value is not None and FEWEST_TOKENS <= value < sent else None
-
-
 def ledger_tokens(tokens: int) -> int:
     """Tokens as a ledger can hold them."""
     return min(max(tokens, 0), LEDGER_MOST)

@@ -72,7 +72,7 @@ _OF_TEMPLATE = re.compile(r"jinja exception|raise_exception|chat template", re.I
 def refusal(status: int, headers: Mapping[str, str], body: bytes) -> ModelError:
     """The error that an HTTP refusal means."""
     found = read_error(body)
-    status = _meant(status, found)
+    status = _real_status(status, found)
     what = f"HTTP {status}: {found.said}" if found.said else f"HTTP {status}"
     limits = _limits(found)
     error = _error(status, found, body, limits)(what)
@@ -144,7 +144,7 @@ def error_in_stream(body: bytes, headers: Mapping[str, str]) -> ModelError:
     return refusal(_status(found) or _by_its_words(found), headers, body)
 
 
-def _meant(status: int, found: ErrorBody) -> int:
+def _real_status(status: int, found: ErrorBody) -> int:
     """The status, or the one that a code means where the status is only a general one."""
     if status not in (200, 400, 403, 500):
         return status

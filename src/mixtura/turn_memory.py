@@ -76,15 +76,15 @@ class TurnMemory:
         while self._kept and (self._count > self._most or self._bytes > self._most_bytes):
             self._pop(next(iter(self._kept)))
 
-    def restored(self, client: str, request: Request) -> Request:
+    def restore(self, client: str, request: Request) -> Request:
         """*request* with what is remembered of its messages."""
         if not self._kept:
             return request
-        rows = tuple(self._restored(client, request.messages))
+        rows = tuple(self._restore_each(client, request.messages))
         changed = any(new is not old for new, old in zip(rows, request.messages, strict=True))
         return replace(request, messages=rows) if changed else request
 
-    def _restored(self, client: str, messages: tuple[Message, ...]) -> Iterator[Message]:
+    def _restore_each(self, client: str, messages: tuple[Message, ...]) -> Iterator[Message]:
         before: Message | None = None
         for message in messages:
             last, before, found = before, message, None

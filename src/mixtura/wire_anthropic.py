@@ -67,7 +67,7 @@ def request_json(
     """
     sampling = request.sampling
     temperature = sampling.temperature
-    instructions, conversation = _parted(request.messages)
+    instructions, conversation = _split_instructions(request.messages)
     system = [block for message in instructions for block in _blocks(message)]
     messages = _turns(conversation, origin)
     tools = [_tool_json(tool, native=native) for tool in request.tools]
@@ -150,7 +150,7 @@ def takes(part: Part) -> bool:
     )
 
 
-def _parted(messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
+def _split_instructions(messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
     """
     The instructions in front, and the conversation.
 

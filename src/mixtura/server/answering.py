@@ -19,7 +19,7 @@ from mixtura.events import Event, Place, Token, ToolPiece
 from mixtura.redaction import redacted
 from mixtura.server.access import header
 from mixtura.server.dialect import About, Call, Dialect, Refused, Reply, Writer
-from mixtura.server.encodings import TAKEN, compression, decompressed
+from mixtura.server.encodings import TAKEN, compression, decompress
 from mixtura.server.frames import frame
 from mixtura.server.hosted_tools import left_out_header
 from mixtura.server.service import Job, Service
@@ -142,7 +142,7 @@ async def received(scope: Scope, receive: Receive, service: Service) -> bytes:
         raise Refused(408, said, code="request_timeout") from None
     if packed is None:
         return body
-    whole = await apart(LARGE, decompressed, body, packed, most)  # a few bytes may be millions
+    whole = await apart(LARGE, decompress, body, packed, most)  # a few bytes may be millions
     if whole is None:
         raise _too_large(table.largest_megabytes)
     return whole

@@ -55,7 +55,7 @@ def converted(raw: Any, to: type[T], right: Mapping[str, str], at: str = "") -> 
     place of *raw* in the body.
     """
     try:
-        return _converted(raw, to)
+        return _convert(raw, to)
     except msgspec.ValidationError as error:
         said, _, where = str(error).partition(" - at `")
     where = at + where.rpartition("$")[2].rstrip("`")
@@ -69,7 +69,7 @@ def converted(raw: Any, to: type[T], right: Mapping[str, str], at: str = "") -> 
     raise Refused(400, f"`{where}`: {what}" if where else what, param=where or None)
 
 
-def _converted(raw: Mapping[str, Any], to: type[T]) -> T:
+def _convert(raw: Mapping[str, Any], to: type[T]) -> T:
     """*raw* as a struct; a whole number may be written as 4096.0, as official servers take it."""
     for _ in range(MOST_MENDED):
         try:

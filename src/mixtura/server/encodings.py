@@ -31,20 +31,20 @@ def compression(header: str) -> str | None:
     return names[0]
 
 
-def decompressed(data: bytes, name: str, most: int) -> bytes | None:
+def decompress(data: bytes, name: str, most: int) -> bytes | None:
     """
     A body without its compression; None where it would have more than *most* bytes: no more
     than those are ever made. Raises Refused for what is cut off or no such data.
     """
     for wrapping in _WRAPPINGS[name]:
         try:
-            return _inflated(data, wrapping, most)
+            return _inflate(data, wrapping, most)
         except zlib.error:
             continue
     raise Refused(400, f"the body is not whole {name} data, as its `Content-Encoding` says")
 
 
-def _inflated(data: bytes, wrapping: int, most: int) -> bytes | None:
+def _inflate(data: bytes, wrapping: int, most: int) -> bytes | None:
     pieces: list[bytes] = []
     view, at, members = memoryview(data), 0, 0
     while at < len(data):  # gzip data may have several members

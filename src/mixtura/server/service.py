@@ -277,7 +277,7 @@ class Service:
             seed = request.sampling.seed
             sampling = replace(request.sampling, seed=None if seed is None else seed + choice)
             request = replace(request, draw=choice, sampling=sampling)
-        request = self._memory.restored(job.client.name, request)
+        request = self._memory.restore(job.client.name, request)
         answer = _with_ids(await job.model.complete(request, recorder), job.numbers[choice])
         self._memory.keep(job.client.name, request, answer.message)
         return answer
