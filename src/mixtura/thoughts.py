@@ -390,3 +390,11 @@ class Splitter:
         if thought:
             self.thought.append(thought)
         return thought
+
+
+def without_thoughts(text: str) -> str:
+    """What a finished *text* answers: all of it but its thoughts; one never closed is no answer."""
+    splitter = Splitter()
+    splitter.feed(text)
+    splitter.finish(stopped=True)
+    return "".join(splitter.answer)

@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 
 from mixtura.patterns import numbers
 from mixtura.patterns.numbers import LONGEST
+from mixtura.thoughts import without_thoughts
 
 Extract = Literal["number", "choice", "boxed", "last-line", "text"]
 
@@ -20,11 +21,14 @@ _WORDS = (
     "answer|antwort|respuesta|réponse|resposta|risposta|antwoord|svar|cevap|odpowiedź|ответ|відповідь|jawaban"
     "|đáp án|trả lời|답|정답|उत्तर|উত্তর|الجواب|الإجابة|คำตอบ"
 )
+_TAG = "(?:(?:final[_ -]?)?answer|final|result)"
 _HAN = "答案|答え|答"
 _ANSWER_LINE = re.compile(
-    rf"(?:\b(?:{_WORDS})[*_ ]{{0,3}}[:=：][*_}}]{{0,3}}|(?:{_HAN})\s?(?:是|为|為|は|:)|<answer>)",
+    rf"(?:\b(?:{_WORDS})[*_ ]{{0,3}}[:=：][*_}}]{{0,3}}|(?:{_HAN})\s?(?:是|为|為|は|:)"
+    rf"|<{_TAG}>|\[{_TAG}\])",
     re.IGNORECASE,
 )
+_CLOSING_TAG = re.compile(rf"<\s?/{_TAG}>|\[/{_TAG}\]", re.IGNORECASE)
 _ANSWER = re.compile(r"\banswer\b(?:\s+to\b[^.\n:=]{0,80}?)?[*_]*\s*(?:\bis\b|:|=)?", re.IGNORECASE)
 _ANSWER_IS = re.compile(
     r"\banswer\b(?:\s+to\b[^.\n:=]{0,80}?)?[*_]*\s*(?:\bis\b|:|=)([^\n]{0,200})", re.IGNORECASE
@@ -49,7 +53,7 @@ def number(text: str) -> str | None:
 
     1,234.50 is 1234.5, 2½ is 5/2, 3/4 is 0.75, 16 - 3 is 13. None for "18 or 20".
     """
-    text = numbers.keyed(text)
+    text = _plain(text)
     try:
         for part in _parts(text):
             found = numbers.value(part)
@@ -105,7 +109,7 @@ def _behind(text: str, start: int) -> str:
     lines = [line for line in rest.split("\n") if line.strip(" \t\r*_`#>$\\[](){}")]
     first = rest.partition("\n")[0]
     said = first if first.strip(" \t\r*_`#>$\\[](){}") else (lines or [""])[0]
-    return said.partition("</answer>")[0]
+    return _CLOSING_TAG.split(said, maxsplit=1)[0]
 
 
 def choice(text: str) -> str | None:
@@ -155,8 +159,8 @@ BY_NAME: Mapping[str, Callable[[str], str | None]] = {
 
 
 def _plain(text: str) -> str:
-    """The end of a text, with wide letters, signs for minus and the like as on a keyboard."""
-    return numbers.keyed(text)
+    """The end of a text without its thoughts, wide letters and the like as on a keyboard."""
+    return numbers.keyed(without_thoughts(text))
 
 
 def _lines(text: str) -> list[str]:

@@ -266,7 +266,12 @@ _NAMED = re.compile(r"(?<![\w.])([a-zA-Z](?:_?[0-9])?)\s*=\s*-?[0-9.]+")
 _MONEY = re.compile(
     r"([0-9][0-9,]*)\s*dollars?\s+(?:and\s+)?([0-9]{1,2})\s*cents?\b", re.IGNORECASE
 )
-_SIGN = re.compile(r"(?:^|[=:(,;]|\b(?:is|was|of|about|minus))\s*-\s*$|(?:^|[\s$=:(])-\s?$")
+# "Answer - 18": with spaces on both sides it parts a word from its number.
+_SIGN = re.compile(r"(?:^|[=:(,;$]|\b(?:is|was|of|about|minus))\s*-\s*$|(?<=[\s$=:(])-$")
+_MIXED = re.compile(
+    r"(?<![\w.,/*+^()=-])([0-9]{1,4})-([0-9]{1,2})/([0-9]{1,3})(?![0-9./])(?!\s*[-+*/^(])"
+)
+"""A whole number and a fraction: ``1-1/2``."""
 
 
 def value(part: str, *, last: bool = False) -> Fraction | None:
@@ -297,7 +302,7 @@ def value(part: str, *, last: bool = False) -> Fraction | None:
 
 def _told(part: str) -> str:
     """A part without what it only says beside the answer."""
-    part = _CLOCK.sub("", typed(part))
+    part = _MIXED.sub(_mixed, _CLOCK.sub("", typed(part)))
     part = _NEGATIVE.sub("-", _DENIED.sub(" ", part))
     part = _TAKEN_BACK.sub(" ", part)
     if not _AT_ONCE.search(part):
@@ -308,6 +313,11 @@ def _told(part: str) -> str:
             part = bare
     bare = _REASON.sub("", part)
     return bare if _numbers(bare) else part
+
+
+def _mixed(found: re.Match[str]) -> str:
+    whole, top, bottom = found.groups()
+    return f"{whole} {top}/{bottom}" if int(top) < int(bottom) else found[0]
 
 
 def _worked_out(said: str) -> Fraction | None:

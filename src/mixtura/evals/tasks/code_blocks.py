@@ -10,6 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from mixtura.thoughts import without_thoughts
 
 PYTHON = ("", "python", "python3", "py", "py3", "python2", "ipython", "ipython3", "pycon", "code")
 TRIES = 200
@@ -21,7 +24,6 @@ _FENCE = re.compile(r"^( {0,3})(`{3,}|~{3,})([^\n]*)$")
 _AT_THE_END = re.compile(r"(?<!`)`{3,}[ \t]*[\w+.-]*[ \t]*$")
 _BEGINS = re.compile(r"^(?:from\s+\S+\s+import\b|import\s|def\s|async\s+def\s|class\s|@\w)")
 _MARKS = re.compile(r"<\|[a-z_]{1,30}\|>\s*")
-_THOUGHTS = re.compile(r"\A(?:\s*<(think|thinking|thought|reasoning)>.*?</\1>)+", re.DOTALL)
 _PRE = re.compile(r"^[ \t]*<pre\b[^<>\n]*>[ \t]*(?:<code\b[^<>\n]*>)?", re.MULTILINE)
 _SPAN = re.compile(r"(?<!`)(`+)(?!`)([^`\n]+)\1(?!`)")
 _LANGUAGE = re.compile(r"\s*(?:python3?|py)\s+")
@@ -35,12 +37,19 @@ _FOR_SHOW = re.compile(
 )
 
 
+# A tag such as <think> or <answer> in a line of its own begins HTML, which would hide fences.
+_MARKDOWN = MarkdownIt("commonmark").disable("html_block")
+
+
 class Block(NamedTuple):
     """A fenced block of Python."""
 
     text: str
     shown: bool
-    """Whether the words before it say that it is not the answer: a wrong try, another way."""
+    """
+    Whether it is not the answer: the words before it call it a wrong try or another way, or
+    the reply breaks off in it.
+    """
 
 
 def code(reply: str, prompt: str, entry_point: str) -> str:
@@ -51,7 +60,8 @@ def code(reply: str, prompt: str, entry_point: str) -> str:
 
     Of several blocks with the function the last counts that is not called wrong or another way.
     """
-    reply = _plain(_MARKS.sub("", reply.replace("\r\n", "\n")), entry_point)
+    reply = without_thoughts(reply.replace("\r\n", "\n"))  # its programs are tries
+    reply = _plain(_MARKS.sub("", reply), entry_point)
     blocks, before = _read(reply)
     programs = [block for block in blocks if _defines(block.text, entry_point)]
     if programs:
@@ -79,8 +89,7 @@ def code(reply: str, prompt: str, entry_point: str) -> str:
 
 
 def _plain(reply: str, entry_point: str) -> str:
-    """A reply without its thoughts, out of its JSON or HTML, a session as the program it was."""
-    reply = _THOUGHTS.sub("", reply)  # its programs are tries
+    """A reply out of its JSON or HTML, a session as the program it was."""
     if (field := _field(reply, entry_point)) is not None:
         reply = field
     if not re.search(r"^ {0,3}(?:```|~~~)", reply, re.MULTILINE):
@@ -135,7 +144,7 @@ def _entered(session: str) -> str:
 def _read(reply: str) -> tuple[list[Block], str]:
     """The blocks of Python in a reply, and what stands before its first fence."""
     lines = list(_fenced("\n".join(map(_opened_apart, reply.split("\n")))))
-    tokens = MarkdownIt("commonmark").parse("\n".join(lines))
+    tokens = _MARKDOWN.parse("\n".join(lines))
     blocks: list[Block] = []
     words = ""
     for token in tokens:
@@ -146,12 +155,19 @@ def _read(reply: str) -> tuple[list[Block], str]:
                 text = re.sub(r"\A(?:python3?|py)\n", "", token.content, flags=re.IGNORECASE)
                 if re.match(r"\s*>>> ", text):
                     text = _entered(text)
-                blocks.append(Block(text, bool(for_show)))
+                blocks.append(Block(text, bool(for_show) or _breaks_off(token, lines)))
             words = ""
         elif token.type == "inline":
             words = token.content
     first = next((at for at, line in enumerate(lines) if _FENCE.match(line)), len(lines))
     return blocks, "\n".join(lines[:first])
+
+
+def _breaks_off(token: Token, lines: Sequence[str]) -> bool:
+    """Whether a reply ends inside of a block, which is therefore no program."""
+    begin, end = token.map or (0, len(lines))
+    closed = end - begin > 1 and _FENCE.match(lines[end - 1].strip())
+    return not closed and end >= len(lines) and _parsed(token.content) is None
 
 
 def _opened_apart(line: str) -> str:

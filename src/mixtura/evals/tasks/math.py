@@ -15,6 +15,7 @@ from mixtura.evals import algebra
 from mixtura.evals.exact import group
 from mixtura.evals.forms import same
 from mixtura.evals.tasks.source import Row, samples, text_of
+from mixtura.thoughts import without_thoughts
 
 __all__ = ["boxed", "compared", "math", "ready", "same"]
 
@@ -76,7 +77,8 @@ async def compared(answer: str, target: str) -> tuple[bool, str]:
 
 
 def boxed(text: str) -> str | None:
-    r"""What the last ``\boxed{...}`` holds, its own braces in balance; None without one."""
+    r"""What the last ``\boxed{...}`` of the answer holds, its own braces in balance; None without one."""
+    text = without_thoughts(text)
     starts = list(re.finditer(r"\\f?box(?:ed)?\s*", text))
     if not starts:
         return None
