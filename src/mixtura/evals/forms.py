@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -32,8 +33,8 @@ _TIDY = (
     (_ORDINAL, ""), (r"\^\s*{?\s*\\circ\s*}?|\\degree(?![a-z])|°", ""), (r"\\%|%", ""),
     (r"\\le(?:q|qslant)?(?![a-z])|⩽", "≤"), (r"\\ge(?:q|qslant)?(?![a-z])|⩾", "≥"),
     (r"\\neq?(?![a-z])", "≠"), (r"\\lt(?![a-z])", "<"), (r"\\gt(?![a-z])", ">"),
-    (r"−", "-"), (r"π", r"\\pi "), (r"∞", r"\\infty "), (r"√", r"\\sqrt "), (r"±", r"\\pm "),
-    (r"[×·]", r"\\cdot "), (r"∪", r"\\cup "), (r"∈", r"\\in "), (r"²", "^2"), (r"³", "^3"),
+    (r"÷", "/"), (r"π", r"\\pi "), (r"∞", r"\\infty "), (r"√", r"\\sqrt "), (r"±", r"\\pm "),
+    (r"[×·]", r"\\cdot "), (r"∪", r"\\cup "), (r"∈", r"\\in "),
     (r"∅|\\varnothing", r"\\emptyset "), (r"\\(?:dots|ldots|cdots)(?![a-z])", "..."),
     (r"\\(?:mathbf|boldsymbol|mathit|bm)\s*{([^{}]*)}", r"\1"),
     (r"\\begin{[bpBvV]?matrix}", r"\\begin{pmatrix}"),
@@ -164,7 +165,7 @@ def _thousands(answer: str) -> bool:
 
 def tidy(answer: str) -> str:
     """An answer as a plain formula: no box, fonts, spaces of TeX, degrees, units."""
-    answer = answer.strip()
+    answer = _ascii_signs(answer).strip()
     if found := re.fullmatch(r"\$*\s*\\f?box(?:ed)?\s*({.*})\s*\$*", answer, re.DOTALL):
         inside = group(found[1], 0)
         answer = (
@@ -183,6 +184,33 @@ def tidy(answer: str) -> str:
     answer = re.sub(r"^\s*\\approx\s*", "", answer).strip().rstrip(".").strip()
     answer = _UNITS.sub("", answer).strip() or answer
     return _MIXED.sub(_mixed, answer)
+
+
+_DASHES = re.compile("[−﹣－‐‑‒–]")
+_RAISED = re.compile("[⁺⁻⁰¹²³⁴-⁹ⁿ]+")
+_LOWERED = re.compile("[₊₋₀-₉]+")
+
+
+def _ascii_signs(answer: str) -> str:
+    """Powers, indices, fractions, digits and minus signs of Unicode as TeX has them."""
+    if answer.isascii():
+        return answer
+    for pattern, mark in ((_RAISED, "^"), (_LOWERED, "_")):
+        answer = pattern.sub(lambda run, mark=mark: f"{mark}{{{_plain(run[0])}}}", answer)
+    return _DASHES.sub("-", "".join(map(_ascii_sign, answer)))
+
+
+def _plain(run: str) -> str:
+    return _DASHES.sub("-", unicodedata.normalize("NFKC", run))
+
+
+def _ascii_sign(one: str) -> str:
+    if one.isdecimal():
+        return str(unicodedata.decimal(one))
+    if not unicodedata.decomposition(one).startswith("<fraction>"):
+        return one
+    top, _, bottom = unicodedata.normalize("NFKC", one).partition("⁄")
+    return rf"\frac{{{top}}}{{{bottom}}}" if bottom else one
 
 
 def _in_radians(found: re.Match[str]) -> str:
@@ -289,7 +317,7 @@ def formed(answer: str) -> Form:
         return reach
     if r"\cup" in bare:
         parts = [formed(part) for part in bare.split(r"\cup")]
-        if all(part.kind[:1] in "([" and len(part.items) == 2 for part in parts):
+        if all(p.kind in ("tuple", "[]", "[)", "(]") and len(p.items) == 2 for p in parts):
             return Form("union", tuple(part.strip() for part in bare.split(r"\cup")))
     if bare.startswith(r"\{") and bare.endswith(r"\}"):
         parts = split(bare[2:-2]) or []

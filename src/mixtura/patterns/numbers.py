@@ -266,6 +266,10 @@ _NAMED = re.compile(r"(?<![\w.])([a-zA-Z](?:_?[0-9])?)\s*=\s*-?[0-9.]+")
 _MONEY = re.compile(
     r"([0-9][0-9,]*)\s*dollars?\s+(?:and\s+)?([0-9]{1,2})\s*cents?\b", re.IGNORECASE
 )
+_WORDS_BEFORE = re.compile(
+    r"^(?:[^\W\d_][\w.']{0,20}\s+){0,6}?"
+    r"(?:(?<=\w\s)(?<!\bis\s)(?<!\bof\s)(?<!\bwas\s)(?<!\babout\s)-\s+)?(?=[-+(.]?\s?[0-9(])"
+)
 # "Answer - 18": with spaces on both sides it parts a word from its number.
 _SIGN = re.compile(r"(?:^|[=:(,;$]|\b(?:is|was|of|about|minus))\s*-\s*$|(?<=[\s$=:(])-$")
 _MIXED = re.compile(
@@ -328,7 +332,7 @@ def _worked_out(said: str) -> Fraction | None:
         said,
     )
     bare = bare.strip(" \t,;:!?*#~°<>\"'{}|\\").rstrip(". ")
-    bare = re.sub(r"^(?:[^\W\d_][\w.']{0,20}\s+){0,6}?(?=[-+(.]?\s?[0-9(])", "", bare)
+    bare = _WORDS_BEFORE.sub("", bare)
     reading = _Sum(bare)
     try:
         found = reading.value()

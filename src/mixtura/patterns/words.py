@@ -1,4 +1,4 @@
-"""Numbers that are spelled: twelve, one hundred and five, two and a half."""
+"""Numbers that are spelled: twelve, one hundred and five, two and a half, two thirds, 十八."""
 
 from __future__ import annotations
 
@@ -16,7 +16,16 @@ _TENS = {
 }  # fmt: skip
 _LARGE = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
 _PARTS = {"half": Fraction(1, 2), "quarter": Fraction(1, 4), "third": Fraction(1, 3)}
+_ORDER = ("third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+# Not "quarters": three of those may be coins.
+_SHARES = {"half": 2, "quarter": 4} | {
+    f"{word}{end}": bottom for bottom, word in enumerate(_ORDER, 3) for end in ("", "s")
+}
 _WORD = re.compile(r"[a-z]+")
+_HAN_DIGITS = {one: value for value, one in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2, "兩": 2}
+_HAN_SIZES = {"十": 10, "百": 100, "千": 1000}
+_HAN_LARGE = {"万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8}
+_HAN = re.compile(r"[\s*_`$：:是为為]*([零〇一二两兩三四五六七八九十百千万萬亿億]+)(?![共起些样樣定般下直边邊])")
 
 
 def spelled(text: str) -> Fraction | None:
@@ -24,7 +33,9 @@ def spelled(text: str) -> Fraction | None:
     words = _WORD.findall(text.lower())
     start = next((at for at in range(len(words)) if _is_number(words, at)), None)
     if start is None:
-        return None
+        return _in_han(text)
+    if (share := _share(words, start)) is not None:
+        return -share if start and words[start - 1] in ("minus", "negative") else share
     whole, group, at = 0, 0, start
     while at < len(words):
         word = words[at]
@@ -39,9 +50,36 @@ def spelled(text: str) -> Fraction | None:
             return None if part is None else whole + group + part
         elif word != "and" or not _is_number(words, at + 1):
             break
+        elif (share := _share(words, at + 1)) is not None:
+            return whole + group + share
         at += 1
     value = Fraction(whole + group)
     return -value if start and words[start - 1] in ("minus", "negative") else value
+
+
+def _share(words: list[str], at: int) -> Fraction | None:
+    """``one half``, ``two thirds``: less than one; None where no such words stand at *at*."""
+    top = _SMALL.get(words[at], 0)
+    bottom = _SHARES.get(words[at + 1], 0) if at + 1 < len(words) else 0
+    return Fraction(top, bottom) if 0 < top < bottom else None
+
+
+def _in_han(text: str) -> Fraction | None:
+    """The number that *text* begins with in Chinese or Japanese: 十八, 两百零五, 三万."""
+    found = _HAN.match(text)
+    if not found:
+        return None
+    whole, group, digit = 0, 0, 0
+    for one in found[1]:
+        if one in _HAN_DIGITS:
+            digit = digit * 10 + _HAN_DIGITS[one]  # 二〇二六 is written digit by digit
+        elif size := _HAN_SIZES.get(one):
+            group, digit = group + (digit or 1) * size, 0
+        else:
+            before = whole if _HAN_LARGE[one] > whole else 0  # 三万亿, and 一亿二千万
+            whole += ((before + group + digit) or 1) * _HAN_LARGE[one] - before
+            group = digit = 0
+    return Fraction(whole + group + digit)
 
 
 def _is_number(words: list[str], at: int) -> bool:
