@@ -103,6 +103,58 @@ def test_a_tier_that_there_is_without_a_word_is_not_handed_on(served: Team, tier
     assert "service_tier" not in served.sent("o")[0]
 
 
+def test_anthropics_standard_tier_is_taken_and_goes_on_in_each_apis_own_word(served: Team):
+    for model, dialect, sent in (("o", "openai", "default"), ("c", "anthropic", "standard_only")):
+        answer = served.ask("messages", ASK["messages"] | {"service_tier": "standard_only"}, model)
+        assert answer.status == 200, (dialect, answer.body)
+        assert served.sent(model)[0]["service_tier"] == sent
+        assert answer.json["mixtura"]["notices"] == []
+
+
+UNDONE: list[tuple[str, dict[str, Any], list[str]]] = [
+    ("messages", {"speed": "fast"}, ["speed: fast: every answer has the speed of its models"]),
+    ("messages", {"context_management": {"edits": None}}, []),
+    ("messages", {"context_management": {"edits": [{"type": "clear_thinking_20251015"}]}}, []),
+    (
+        "messages",
+        {"context_management": {"edits": [
+            {"type": "clear_thinking_20251015", "keep": "all"},
+            {"type": "clear_tool_uses_20250919", "trigger": {"type": "input_tokens", "value": 9}},
+        ]}},
+        ["context_management.edits[1]: clear_tool_uses_20250919: a conversation is not edited "
+         "here"],
+    ),
+    (
+        "responses",
+        {"context_management": [{"type": "compaction", "compact_threshold": 200_000}]},
+        ["context_management[0]: compaction: a conversation is not edited here"],
+    ),
+    ("chat", {"modalities": []}, []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("dialect", "more", "left_out"), UNDONE)
+def test_what_an_answer_is_as_good_without_is_left_out_and_named(
+    served: Team, dialect: str, more: dict[str, Any], left_out: list[str]
+):
+    answer = served.ask(dialect, ASK[dialect] | more)
+
+    assert answer.status == 200, answer.body
+    assert answer.json["mixtura"]["left_out"] == left_out
+
+
+def test_the_summary_that_another_server_made_of_a_conversation_is_kept(served: Team):
+    turns = [
+        {"role": "user", "content": "One?"},
+        {"role": "assistant", "content": [{"type": "compaction", "content": "They spoke of 42."}]},
+        {"role": "user", "content": "Two?"},
+    ]
+    answer = served.ask("messages", {"messages": turns})
+
+    assert answer.status == 200, answer.body
+    assert "They spoke of 42." in str(served.sent()[0]["messages"])
+
+
 @pytest.mark.parametrize("content", [None, "", []])
 def test_what_an_assistant_said_in_refusing_is_its_message(served: Team, content: object):
     said = {"role": "assistant", "content": content, "refusal": "No way."}

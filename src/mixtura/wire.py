@@ -64,9 +64,12 @@ def request_json(request: Request, model: str, origin: str | None = None) -> Jso
         "response_format": request.response_format,
     }
     body.update({key: value for key, value in optional.items() if value is not None})
-    if _is_anthropics(request.extra.get("thinking")):
-        return body | {k: v for k, v in request.extra.items() if k != "thinking"}
-    return {**body, **request.extra}
+    body.update(request.extra)
+    if _is_anthropics(body.get("thinking")):
+        del body["thinking"]
+    if body.get("service_tier") == "standard_only":  # Anthropic's word for it
+        body["service_tier"] = "default"
+    return body
 
 
 def _tool_json(tool: Mapping[str, Any]) -> Mapping[str, Any]:

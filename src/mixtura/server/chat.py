@@ -145,7 +145,7 @@ class Chat:
         raw = decoded(body)
         check_known(raw, _CANNOT)
         parsed = converted(raw, ChatBody, _RIGHT)
-        if parsed.modalities not in (None, ["text"]):
+        if parsed.modalities not in (None, [], ["text"]):
             said = 'answers are text: `modalities` can only be ["text"]'
             raise Refused(400, said, param="modalities", code="unsupported_value")
         if parsed.top_logprobs and not parsed.logprobs:

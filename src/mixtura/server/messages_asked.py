@@ -184,7 +184,7 @@ class Edit(msgspec.Struct):
 
 
 class ContextManagement(msgspec.Struct):
-    edits: list[Edit] = []
+    edits: list[Edit] | None = None
 
 
 class Metadata(msgspec.Struct):
@@ -210,8 +210,8 @@ class MessagesBody(msgspec.Struct):
     output_config: OutputConfig | None = None
     output_format: SchemaFormat | None = None
     context_management: ContextManagement | None = None
-    service_tier: Literal["auto"] | None = None
-    speed: Literal["standard"] | None = None
+    service_tier: Literal["auto", "standard_only"] | None = None
+    speed: Literal["standard", "fast"] | None = None
     mixtura: Wish | None = None
 
 
@@ -233,8 +233,8 @@ _RIGHT = {
     "output_config.effort": "low, medium, high, xhigh or max",
     "output_config.format.type": "json_schema",
     "output_format.type": "json_schema",
-    "service_tier": "auto, as there are no tiers here",
-    "speed": "standard",
+    "service_tier": "auto or standard_only",
+    "speed": "standard or fast",
     "mixtura": ", ".join(Wish.__struct_fields__),
     "mixtura.consult": "turn or always",
 }  # fmt: skip
@@ -276,7 +276,10 @@ def from_data(raw: dict[str, Any]) -> Call:
         notices=tuple(costly_words(raw)),
         body=raw,
         toolbox=offer.toolbox,
-        left_out=tuple(hosted_tools.describe_left_out(offer.toolbox.left_out)),
+        left_out=(
+            *hosted_tools.describe_left_out(offer.toolbox.left_out),
+            *_left_out(parsed),
+        ),
         reply=offer.reply,
     )
 
@@ -418,12 +421,18 @@ def _check(body: MessagesBody) -> None:
     if isinstance(body.thinking, Enabled) and body.thinking.budget_tokens >= body.max_tokens:
         said = "`thinking.budget_tokens` must be less than `max_tokens`"
         raise Refused(400, said, param="thinking.budget_tokens")
-    for number, edit in enumerate(body.context_management.edits if body.context_management else ()):
-        if not edit.type.startswith("clear_thinking"):  # no thoughts are shown anyway
-            param = f"context_management.edits[{number}]"
-            said = f"`{param}`: a conversation is not edited here ({edit.type}): leave it out"
-            raise Refused(400, said, param=param, code="unsupported_value")
     _check_turns(body.messages)
+
+
+def _left_out(body: MessagesBody) -> Iterator[str]:
+    """What is asked for beside the answer and not done: the answer is as good without."""
+    edits = (body.context_management and body.context_management.edits) or ()
+    for number, edit in enumerate(edits):
+        if not edit.type.startswith("clear_thinking"):  # no thoughts are shown anyway
+            where = f"context_management.edits[{number}]"
+            yield f"{where}: {edit.type}: a conversation is not edited here"
+    if body.speed == "fast":
+        yield "speed: fast: every answer has the speed of its models"
 
 
 def _check_turns(turns: Sequence[Turn]) -> None:

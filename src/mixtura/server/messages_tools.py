@@ -178,6 +178,8 @@ def _hosted_block_text(block: Any) -> Any:
     elif kind in _RESULTS:
         name = str(kind).removesuffix("_tool_result")
         said = f"[{name} brought {_json(_without_sealed(table.get('content')))}]"
+    elif kind == "compaction" and isinstance(table.get("content"), str):
+        said = f"[What was said before, in short: {table['content']}]"
     else:
         return block
     return {"type": "text", "text": said}

@@ -123,6 +123,10 @@ class Reasoning(msgspec.Struct):
     mode: Literal["standard"] | None = None
 
 
+class ContextEdit(msgspec.Struct):
+    type: NotEmpty
+
+
 Included = Literal[
     "file_search_call.results",
     "web_search_call.results",
@@ -161,6 +165,7 @@ class ResponsesBody(msgspec.Struct):
     truncation: Literal["auto", "disabled"] | None = None
     include: list[Included] | None = None
     service_tier: str | None = None
+    context_management: list[ContextEdit] | None = None
     mixtura: Wish | None = None
 
 
@@ -190,7 +195,6 @@ _CANNOT = {
     "background": "answers are given to whoever waits",
     "prompt": "no prompt templates are kept here",
     "moderation": "nothing is moderated here",
-    "context_management": "no conversation is compacted here",
 }
 
 
@@ -239,7 +243,14 @@ def _call(raw: dict[str, Any], found: Found) -> Call:
         notices=tuple(costly_words(raw)),
         body=raw,
         toolbox=chosen.toolbox,
-        left_out=(*hosted_tools.describe_left_out(toolbox.left_out), *left_out),
+        left_out=(
+            *hosted_tools.describe_left_out(toolbox.left_out),
+            *left_out,
+            *(
+                f"context_management[{number}]: {edit.type}: a conversation is not edited here"
+                for number, edit in enumerate(parsed.context_management or ())
+            ),
+        ),
         store=None if parsed.store is False else stored,
         truncate=parsed.truncation == "auto",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import keyword
 import re
 from functools import partial
 
@@ -38,11 +39,11 @@ def humaneval(data: str | None = None, seed: int | None = None, seconds: float =
 
 def _sample(row: Row) -> Sample:
     about = {name: text_of(row, name) for name in ("prompt", "test", "entry_point")}
-    if not about["entry_point"].isidentifier():
+    if not about["entry_point"].isidentifier() or keyword.iskeyword(about["entry_point"]):
         raise ValueError(f"`entry_point` is '{about['entry_point']}', which names no function")
     return Sample(
         input=about["prompt"],
-        target=row.get("canonical_solution", ""),
+        target=row.get("canonical_solution") or "",
         id=row.get("task_id"),
         metadata=about,
     )
