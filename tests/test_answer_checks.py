@@ -62,6 +62,19 @@ NUMBERS = [
     ("Answer: 1/2 or 0.5", "1/2"), ("Answer: 18 or 18.0", "18"), ("Answer: 1/2 or 0.6", None),
     ("Answer: 2**3", "8"), ("Answer: 2 ** 3", "8"), ("Answer: 2**3 = 8", "8"),
     ("Answer: **18**", "18"), ("Answer: 3 **18**", "3"),
+    ("The answer is 1-1/2", "3/2"), ("#### 2-1/2", "5/2"), ("Answer: 10-1/2 inches", "21/2"),
+    ("Answer: 5-3/2", "7/2"), ("Answer: 16 - 1/2", "31/2"), ("Answer: 1-1/2 + 1", "3/2"),
+    ("<final_answer>18</final_answer> I checked 3 times.", "18"), ("[ANSWER]18[/ANSWER] 3", "18"),
+    ("Answer: one half", "1/2"), ("Answer: two thirds of it", "2/3"),
+    ("Answer: nine-tenths", "0.9"),
+    ("Answer: two and one half", "5/2"), ("Answer: three quarters", "3"),
+    ("答案：十八元", "18"),
+    ("答案是两百零五。", "205"), ("答案：一亿二千万", "120000000"),
+    ("答案：三万亿", "3000000000000"),
+    ("答案：二〇二六", "2026"), ("答案：一共有十八个", None), ("Answer - 18", "18"),
+    ("Total – 18 eggs", "18"), ("The answer is - 18", "-18"), ("The change is -18", "-18"),
+    ("<think>\n#### 20\n</think>\n18", "18"), ("<think>The answer is 20.", None),
+    ("I get 20.\n#### 20\n</think>\nAnswer: 18", "18"), ("[THINK]#### 20[/THINK]18", "18"),
 ]  # fmt: skip
 
 
@@ -88,6 +101,11 @@ ALIKE = [
     (r"\text{all real numbers}", r"(-\infty,\infty)"), ("i", r"\sqrt{-1}"), ("2i", r"\sqrt{-4}"),
     (r"e^{i\pi}", "-1"), (r"e^{\frac{i\pi}{2}}", "i"), ("3-4i", r"3-4\sqrt{-1}"),
     (r"\sin 30^\circ", r"\frac12"), (r"2\cos(60°)", "1"), (r"\tan{45^{\circ}}", "1"),
+    ("2⁻¹", r"\frac12"), ("x⁴", "x^4"), ("x¹⁰", "x^{10}"), ("x₁", "x_1"), ("2ⁿ", "2^n"),
+    ("½", "0.5"),
+    ("2½", r"\frac52"), ("5⅓", r"\frac{16}{3}"), ("–5", "-5"), ("१८", "18"), ("6÷2", "3"),
+    (r"x<2 \text{ or } x>3", r"(-\infty,2)\cup(3,\infty)"),
+    (r"(0,\frac12)\cup(1,2)", r"(1,2)\cup(0,0.5)"), ("x²+2x+1", "(x+1)^2"),
     ("1 1/2", "3/2"), ("-1 1/2", r"-\frac{3}{2}"), ("1 1/2, 2", r"\frac32,2"), ("1 1/2", "1.5"),
 ]  # fmt: skip
 
@@ -99,6 +117,8 @@ def test_what_is_the_same_is_the_same_however_it_is_written(one, other):
 
 
 DIFFERENT = [
+    ("x⁴", "x^3"), ("2½", "1"), ("x₁", "x_2"), ("2⁻¹", "-2"), (r"(0,1)\cup(1,2)", "(0,2)"),
+    (r"(-\infty,2]\cup(3,\infty)", r"x<2 \text{ or } x>3"),
     (r"\mathbb{R}", r"(0,\infty)"), (r"\mathbb{R}", r"[-\infty,5)"), (r"\mathbb{Z}", r"\mathbb{R}"),
     (r"\mathbb{Z}", r"(-\infty,\infty)"), ("i", r"-\sqrt{-1}"), ("i", "1"), (r"e^{i\pi}", "1"),
     (r"e^{i\pi}", "-1.000000000000001"), ("i+x", r"\sqrt{-1}"), ("2i", "2"), ("j", r"\sqrt{-1}"),
@@ -114,6 +134,15 @@ DIFFERENT = [
 def test_what_is_only_nearly_the_same_is_not_the_same(one, other):
     assert not math.same(one, other)
     assert not math.same(other, one)
+
+
+@pytest.mark.parametrize(
+    ("reply", "held"),
+    [(r"<think>\boxed{4}</think> 5", None), (r"[THINK]\boxed{4}[/THINK]\boxed{5}", "5"),
+     (r"It is \boxed{4}. Or?</think>\boxed{5}", "5"), (r"<think>\boxed{4}", None)],
+)  # fmt: skip
+def test_a_box_in_a_thought_is_no_answer(reply, held):
+    assert math.boxed(reply) == held
 
 
 def test_an_expression_that_takes_too_long_ends_its_own_process_and_not_the_next_answer():
@@ -142,6 +171,8 @@ def test_the_program_in_a_reply_is_found_and_run(case):
 
 PROMPT = 'from typing import List\n\n\ndef add(a: int, b: int) -> int:\n    """ Add.\n    """\n'
 GOOD = "def add(a, b):\n    return a + b\n"
+BAD = "def add(a, b):\n    return 0\n"
+BAD_BLOCK = f"```python\n{BAD}```\n"
 FOUND = {
     "a block of a shell first": f"```bash\npip install x\n```\n```python\n{GOOD}```",
     "its output behind": f"```python\n{GOOD}```\nOutput:\n```\n3\n```",
@@ -184,6 +215,14 @@ FOUND = {
         "<think>\n```python\nraise SystemExit\ndef add(a, b):\n    return 1\n```</think>\n"
         f"```python\n{GOOD}```"
     ),
+    "behind a thought in another mark": f"[THINK]\n{BAD}[/THINK]\n{GOOD}",
+    "behind a mark in capitals": f"<Think>\n{BAD_BLOCK}</Think>\n```python\n{GOOD}```",
+    "behind a thought that is only closed": f"{BAD_BLOCK}\n</think>\n```python\n{GOOD}```",
+    "behind a thought behind words": (f"Sure.\n<think>\n{BAD_BLOCK}</think>\n```python\n{GOOD}```"),
+    "in a tag with two blocks": f"<answer>\n{BAD_BLOCK}Corrected:\n```python\n{GOOD}```\n</answer>",
+    "before a block that breaks off": (
+        f"```python\n{GOOD}```\nNow with a test:\n```python\ndef add(a, b"
+    ),
     "a body behind a thought": (
         "<think>`def add(a, b): return 0`? No.</think>\n    return a + b\n"
     ),
@@ -203,3 +242,8 @@ def test_a_right_program_is_found_however_it_is_told(how):
     exec(compile(humaneval.code(FOUND[how], PROMPT, "add"), "candidate", "exec"), names)
 
     assert names["add"](1, 2) == 3
+
+
+@pytest.mark.parametrize("reply", [f"<think>\n{GOOD}", f"<think>\n```python\n{GOOD}```\n"])
+def test_a_program_in_a_thought_that_never_ends_is_no_answer(reply):
+    assert "return" not in humaneval.code(reply, PROMPT, "add")

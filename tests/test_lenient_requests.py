@@ -111,6 +111,7 @@ def test_anthropics_standard_tier_is_taken_and_goes_on_in_each_apis_own_word(ser
         assert answer.json["mixtura"]["notices"] == []
 
 
+NOT_EDITED = "a conversation is not edited here"
 UNDONE: list[tuple[str, dict[str, Any], list[str]]] = [
     ("messages", {"speed": "fast"}, ["speed: fast: every answer has the speed of its models"]),
     ("messages", {"context_management": {"edits": None}}, []),
@@ -121,13 +122,12 @@ UNDONE: list[tuple[str, dict[str, Any], list[str]]] = [
             {"type": "clear_thinking_20251015", "keep": "all"},
             {"type": "clear_tool_uses_20250919", "trigger": {"type": "input_tokens", "value": 9}},
         ]}},
-        ["context_management.edits[1]: clear_tool_uses_20250919: a conversation is not edited "
-         "here"],
+        [f"context_management.edits[1]: clear_tool_uses_20250919: {NOT_EDITED}"],
     ),
     (
         "responses",
         {"context_management": [{"type": "compaction", "compact_threshold": 200_000}]},
-        ["context_management[0]: compaction: a conversation is not edited here"],
+        [f"context_management[0]: compaction: {NOT_EDITED}"],
     ),
     ("chat", {"modalities": []}, []),
 ]  # fmt: skip

@@ -22,10 +22,16 @@ _SHARES = {"half": 2, "quarter": 4} | {
     f"{word}{end}": bottom for bottom, word in enumerate(_ORDER, 3) for end in ("", "s")
 }
 _WORD = re.compile(r"[a-z]+")
-_HAN_DIGITS = {one: value for value, one in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2, "兩": 2}
+_HAN_DIGITS = {one: value for value, one in enumerate("零一二三四五六七八九")} | {
+    "〇": 0,
+    "两": 2,
+    "兩": 2,
+}
 _HAN_SIZES = {"十": 10, "百": 100, "千": 1000}
 _HAN_LARGE = {"万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8}
-_HAN = re.compile(r"[\s*_`$：:是为為]*([零〇一二两兩三四五六七八九十百千万萬亿億]+)(?![共起些样樣定般下直边邊])")
+_HAN = re.compile(
+    r"[\s*_`$：:是为為]*([零〇一二两兩三四五六七八九十百千万萬亿億]+)(?![共起些样樣定般下直边邊])"
+)
 
 
 def spelled(text: str) -> Fraction | None:

@@ -77,7 +77,7 @@ async def compared(answer: str, target: str) -> tuple[bool, str]:
 
 
 def boxed(text: str) -> str | None:
-    r"""What the last ``\boxed{...}`` of the answer holds, its own braces in balance; None without one."""
+    r"""What the last ``\boxed{...}`` behind all thoughts holds; None without a whole one."""
     text = without_thoughts(text)
     starts = list(re.finditer(r"\\f?box(?:ed)?\s*", text))
     if not starts:
