@@ -155,6 +155,49 @@ def test_the_summary_that_another_server_made_of_a_conversation_is_kept(served: 
     assert "They spoke of 42." in str(served.sent()[0]["messages"])
 
 
+def roles_sent(served: Team) -> list[tuple[str, Any]]:
+    (sent,) = served.sent("o")
+    return [(row["role"], row.get("tool_call_id") or row["content"]) for row in sent["messages"]]
+
+
+@pytest.mark.parametrize("role", ["user", "developer", "system"])
+def test_what_stands_between_a_call_and_its_result_follows_it_upstream(served: Team, role: str):
+    between = {"role": role, "content": "Hurry."}
+    calls = [{"type": "function_call", "call_id": f"c{n}", "name": "look", "arguments": "{}"}
+             for n in (1, 2)]  # fmt: skip
+    results = [{"type": "function_call_output", "call_id": f"c{n}", "output": "x"} for n in (1, 2)]
+    wanted = [("user", "Q"), ("assistant", None), ("tool", "c2"), ("tool", "c1"), (role, "Hurry.")]
+
+    items = [{"role": "user", "content": "Q"}, *calls, results[1], between, results[0]]
+    answer = served.ask("responses", {"input": items, "model": "o"})
+    assert answer.status == 200, answer.body
+    assert roles_sent(served) == wanted
+
+    rows = [{"id": f"c{n}", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+            for n in (1, 2)]  # fmt: skip
+    told = [{"role": "tool", "tool_call_id": f"c{n}", "content": "x"} for n in (1, 2)]
+    said = {"role": "assistant", "content": None, "tool_calls": rows}
+    turns = [{"role": "user", "content": "Q"}, said, told[1], between, told[0]]
+    answer = served.ask("chat", {"messages": turns, "model": "o"})
+    assert answer.status == 200, answer.body
+    assert roles_sent(served) == wanted
+
+
+@pytest.mark.parametrize("named", ["id", "call_id"])
+def test_an_output_names_its_stored_call_by_either_of_its_ids(served: Team, named: str):
+    tool = {"type": "local_shell"}
+    served.script("o", Script(text="", tool=("local_shell", '{"command": ["ls"]}')))
+    first = served.ask("responses", ASK["responses"] | {"tools": [tool]}).json
+    served.script("o", Script())
+    (call,) = (row for row in first["output"] if row["type"] == "local_shell_call")
+    output = {"type": "local_shell_call_output", named: call[named], "output": "a.py"}
+    follow = {"input": [output], "previous_response_id": first["id"], "tools": [tool]}
+    answer = served.ask("responses", follow)
+
+    assert answer.status == 200, answer.body
+    assert roles_sent(served)[-1] == ("tool", call["call_id"])
+
+
 @pytest.mark.parametrize("content", [None, "", []])
 def test_what_an_assistant_said_in_refusing_is_its_message(served: Team, content: object):
     said = {"role": "assistant", "content": content, "refusal": "No way."}

@@ -94,10 +94,27 @@ def left_out(request: Request) -> list[str]:
     return sorted(name for name in request.extra if name not in told)
 
 
+def results_behind_calls(messages: Sequence[Message]) -> Sequence[Message]:
+    """
+    *messages* with what a tool brought right behind its call, where chat completions want it;
+    what a client put in between follows the results.
+    """
+    groups: list[list[Message]] = []
+    waiting: dict[str, list[Message]] = {}
+    for message in messages:
+        if message.role == "tool" and (found := waiting.pop(message.tool_call_id or "", None)):
+            found.append(message)
+            continue
+        groups.append([message])
+        waiting |= {call.id: groups[-1] for call in message.tool_calls}
+    return [message for group in groups for message in group]
+
+
 def _messages_json(messages: Sequence[Message], origin: str | None) -> list[JsonObject]:
     """Messages; what a tool brought beside text follows in a message of the user's: only there."""
     rows: list[JsonObject] = []
     below: list[JsonObject] = []
+    messages = results_behind_calls(messages)
     back = provider_data.fields_for(origin, messages)
     for message, own in zip(messages, back, strict=True):
         if message.role != "tool" and below:

@@ -225,7 +225,7 @@ def _call(raw: dict[str, Any], found: Found) -> Call:
     converted(raw, _Tools, _RIGHT)
     within = [*tools_within(list(found.context)), *tools_within(given)]
     toolbox = read_tools(raw.get("tools") or (), within)
-    own, left_out = plain_items(given, toolbox)
+    own, left_out = plain_items(given, toolbox, found.context)
     own = _typed(own)
     _check_kept(own)
     parsed = converted(raw | {"input": own} if "input" in raw else raw, ResponsesBody, _RIGHT)

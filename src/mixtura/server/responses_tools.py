@@ -218,15 +218,18 @@ def tools_within(items: Any) -> list[Json]:
     return found
 
 
-def plain_items(items: Any, toolbox: Toolbox) -> Items:
+def plain_items(items: Any, toolbox: Toolbox, before: Sequence[Json] = ()) -> Items:
     """
     *items* with every call as a function's, under its flat name, and what a provider's tools
-    did as text. Items keep their places.
+    did as text. Items keep their places. An output may name its call among those *before* by
+    the id of its item.
     """
     if not isinstance(items, list):
         return Items(items, [])
     left_out: list[str] = []
     ids: dict[str, Any] = {}
+    for item in before:
+        _call_as_function(dict(item), toolbox, ids)
     out: list[Any] = []
     for number, item in enumerate(as_list(items)):
         table = as_table(item)
