@@ -105,6 +105,8 @@ ALIKE = [
     ("½", "0.5"),
     ("2½", r"\frac52"), ("5⅓", r"\frac{16}{3}"), ("–5", "-5"), ("१८", "18"), ("6÷2", "3"),
     (r"x<2 \text{ or } x>3", r"(-\infty,2)\cup(3,\infty)"),
+    (r"7\pi\text{ cm}^2", r"7\pi"), (r"\frac\pi2", r"\frac{\pi}{2}"), (r"\frac x2", "x/2"),
+    (r"\lbrace1,2\rbrace", r"\{1,2\}"), (r"\textstyle\frac12", r"\frac12"),
     (r"(0,\frac12)\cup(1,2)", r"(1,2)\cup(0,0.5)"), ("x²+2x+1", "(x+1)^2"),
     ("1 1/2", "3/2"), ("-1 1/2", r"-\frac{3}{2}"), ("1 1/2, 2", r"\frac32,2"), ("1 1/2", "1.5"),
 ]  # fmt: skip
@@ -223,6 +225,8 @@ FOUND = {
     "before a block that breaks off": (
         f"```python\n{GOOD}```\nNow with a test:\n```python\ndef add(a, b"
     ),
+    "behind a byte order mark": f"\ufeff{GOOD}",
+    "an indented block": "Here:\n\n    def add(a, b):\n        return a + b\n\nDone.",
     "a body behind a thought": (
         "<think>`def add(a, b): return 0`? No.</think>\n    return a + b\n"
     ),

@@ -25,10 +25,15 @@ _MIXED = re.compile(r"(^|[,(\[])(\s*-?\d+)\s+(\d+)/(\d+)(?=\s*(?:$|[,)\]]))")
 _REALS = re.compile(
     r"\\mathbb\s*{?\s*R\s*}?|\\R|ℝ|(?:\\text{)?\s*all\s+real(?:s|\s+numbers)\s*}?", re.IGNORECASE
 )
+_ONE_SIGN = r"\\(?:pi|theta|phi|alpha|beta)(?![a-z])|[0-9a-zA-Z]"
+"""What may follow TeX's ``\\frac`` without braces."""
 _TIDY = (
     (r"\{,\}", ","), (r"(?<=\d)\\[,;:! ](?=\d{3}(?!\d))", ""), (r"\\!", ""),
     (r"\\[dtc]frac", r"\\frac"), (r"\\left(?![a-z])|\\right(?![a-z])|\\[bB]ig+[lr]?(?![a-z])", ""),
-    (r"\\displaystyle(?![a-z])", ""), (r"\\[()\[\]]|\\?\$", " "),
+    (rf"\\frac\s*({_ONE_SIGN})", r"\\frac{\1}"),
+    (rf"(\\frac{{[^{{}}]*}})\s*({_ONE_SIGN})", r"\1{\2}"),
+    (r"\\lbrace(?![a-z])", r"\\{"), (r"\\rbrace(?![a-z])", r"\\}"),
+    (r"\\(?:display|text|script)style(?![a-z])", ""), (r"\\[()\[\]]|\\?\$", " "),
     (r"(?<!\\)\\[,;:> ]|\\q?quad(?![a-z])|~", " "),
     (_ORDINAL, ""), (r"\^\s*{?\s*\\circ\s*}?|\\degree(?![a-z])|°", ""), (r"\\%|%", ""),
     (r"\\le(?:q|qslant)?(?![a-z])|⩽", "≤"), (r"\\ge(?:q|qslant)?(?![a-z])|⩾", "≥"),
@@ -252,7 +257,7 @@ def _without_texts(answer: str) -> str:
 
     found = re.sub(r"(?<=[\s}\d])(?:or|and)(?=[\s\\])", " , ", _TEXT.sub(plain, answer))
     found = re.sub(r",(?:\s*,)+", ",", found)  # "1, 2, and 3"
-    return re.sub(r"^\s*\^\s*{?\d}?|(?<=\d)\s*\^\s*{?\d}?\s*$", _raised(answer), found)
+    return re.sub(r"^\s*\^\s*{?\d}?|(?<=[\w})])\s*\^\s*{?\d}?\s*$", _raised(answer), found)
 
 
 def _raised(answer: str):

@@ -229,7 +229,8 @@ def plain_items(items: Any, toolbox: Toolbox, before: Sequence[Json] = ()) -> It
     left_out: list[str] = []
     ids: dict[str, Any] = {}
     for item in before:
-        _call_as_function(dict(item), toolbox, ids)
+        if isinstance(item.get("type"), str):
+            _call_as_function(dict(item), toolbox, ids)
     out: list[Any] = []
     for number, item in enumerate(as_list(items)):
         table = as_table(item)

@@ -26,6 +26,7 @@ _BEGINS = re.compile(r"^(?:from\s+\S+\s+import\b|import\s|def\s|async\s+def\s|cl
 _MARKS = re.compile(r"<\|[a-z_]{1,30}\|>\s*")
 _PRE = re.compile(r"^[ \t]*<pre\b[^<>\n]*>[ \t]*(?:<code\b[^<>\n]*>)?", re.MULTILINE)
 _SPAN = re.compile(r"(?<!`)(`+)(?!`)([^`\n]+)\1(?!`)")
+_INDENT = re.compile(r"^(?: {4}|\t)", re.MULTILINE)
 _LANGUAGE = re.compile(r"\s*(?:python3?|py)\s+")
 _FOR_GOOD = re.compile(
     r"\b(?:fix\w*|corrected|final\w*|improved|updated|complete)\b", re.IGNORECASE
@@ -60,7 +61,8 @@ def code(reply: str, prompt: str, entry_point: str) -> str:
 
     Of several blocks with the function the last counts that is not called wrong or another way.
     """
-    reply = without_thoughts(reply.replace("\r\n", "\n"))  # its programs are tries
+    reply = reply.lstrip("\ufeff\u200b").replace("\r\n", "\n")
+    reply = without_thoughts(reply)  # its programs are tries
     reply = _plain(_MARKS.sub("", reply), entry_point)
     blocks, before = _read(reply)
     programs = [block for block in blocks if _defines(block.text, entry_point)]
@@ -75,6 +77,8 @@ def code(reply: str, prompt: str, entry_point: str) -> str:
     for body in (before, *texts[::-1], "\n".join(texts)):
         if found := _completed(prompt, body):
             return found
+    if found := _between_words(_INDENT.sub("", reply), entry_point):  # a block without fences
+        return _joined(prompt, [found])
     spans = [_LANGUAGE.sub("", found[2], count=1).strip() for found in _SPAN.finditer(reply)]
     for span in reversed(spans):
         if _parsed(span) and _defines(span, entry_point):
