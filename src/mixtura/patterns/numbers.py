@@ -260,6 +260,7 @@ _RANGE = re.compile(
     r"([0-9][0-9.,]*)\s*(?:-|to|or|and|oder|bis|ou|o)\s*([0-9][0-9.,]*)(?![0-9.,]*\s*[-+*/=^])",
     re.IGNORECASE,
 )
+_LIST = re.compile(r"[^\w.]*[0-9][0-9.]*(?:[,;]\s+(?:and\s+)?\$?-?[0-9][0-9.]*)+[^\w.]*\.?\s*")
 _GOES_ON = re.compile(r",[0-9]|:[0-9]")
 _CLOCK = re.compile(r"(?<=[0-9]):00\b")
 _NAMED = re.compile(r"(?<![\w.])([a-zA-Z](?:_?[0-9])?)\s*=\s*-?[0-9.]+")
@@ -345,7 +346,9 @@ def _worked_out(said: str) -> Fraction | None:
 
 
 def _listed(said: str) -> bool:
-    """Whether a number goes on in a way that no number does: 1,2,3 or 4:30."""
+    """Whether there is a list of numbers, or one goes on as no number does: 1,2,3 or 4:30."""
+    if _LIST.fullmatch(said) and len({*_numbers(said)}) > 1:
+        return True
     return any(_GOES_ON.match(said, found.end()) for found in _NUMBER.finditer(said))
 
 

@@ -22,6 +22,10 @@ _SHARES = {"half": 2, "quarter": 4} | {
     f"{word}{end}": bottom for bottom, word in enumerate(_ORDER, 3) for end in ("", "s")
 }
 _WORD = re.compile(r"[a-z]+")
+_PART_ALONE = re.compile(
+    rf"(?:an? |(?=half|quarter))({'|'.join(one for one in _SHARES if one[-1] != 's')})(?: of\b|$)"
+)
+"""``half``, ``a third of it``; "the third" is none."""
 _HAN_DIGITS = {one: value for value, one in enumerate("零一二三四五六七八九")} | {
     "〇": 0,
     "两": 2,
@@ -39,7 +43,8 @@ def spelled(text: str) -> Fraction | None:
     words = _WORD.findall(text.lower())
     start = next((at for at in range(len(words)) if _is_number(words, at)), None)
     if start is None:
-        return _in_han(text)
+        share = _PART_ALONE.match(" ".join(words))
+        return Fraction(1, _SHARES[share[1]]) if share else _in_han(text)
     if (share := _share(words, start)) is not None:
         return -share if start and words[start - 1] in ("minus", "negative") else share
     whole, group, at = 0, 0, start
