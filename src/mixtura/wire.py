@@ -278,9 +278,9 @@ class Assembly:
     """
 
     __slots__ = (
-        "_calls", "_came", "_fields", "_finished", "_left_out", "_logprobs", "_origin", "_pieces",
-        "_redactor", "_refusal", "_refusals", "_safe_calls", "_safe_text", "_safe_thought",
-        "_split", "_texts", "_thoughts", "_vague",
+        "_calls", "_came", "_fields", "_finished", "_left_out", "_logprobs", "_message", "_origin",
+        "_pieces", "_plain", "_redactor", "_refusal", "_refusals", "_safe_calls", "_safe_text",
+        "_safe_thought", "_split", "_texts", "_thoughts", "_vague",
         "_wrote", "doubts", "finish_reason", "shown", "turned", "turned_now", "usage",
     )  # fmt: skip
 
@@ -302,6 +302,10 @@ class Assembly:
         self._split = Splitter(inside=inside)
         self._texts: list[str] = []
         self._thoughts: list[str] = []
+        self._message: str = ""
+        """The text of a whole message, which no delta had brought before."""
+        self._plain = False
+        """Thoughts came as a plain text."""
         self._refusals: list[str] = []
         self._came = False
         self._pieces = 0
@@ -355,6 +359,10 @@ class Assembly:
                 or delta.left_out
                 or delta.images
                 or delta.audio
+                or delta.thinking
+                or delta.reasoning_text
+                or delta.reasoning_details
+                or delta.thinking_blocks
             ):
                 self._take(delta)
 
@@ -377,10 +385,16 @@ class Assembly:
         """
         if delta is not None and (delta.content or delta.tool_calls):
             return delta
-        if self._wrote:
+        said = message.content or ""
+        if not self._wrote:
+            self._message = said
+        elif self._message and said.startswith(self._message):  # each message has all by now
+            message.content, self._message = said[len(self._message) :], said
+        else:
             message.content = None
         if self._thoughts or self.reasoning:
-            message.reasoning_content = message.reasoning = None
+            message.reasoning_content = message.reasoning = message.reasoning_text = None
+            message.thinking = message.reasoning_details = message.thinking_blocks = None
         if self._calls:
             message.tool_calls = message.function_call = None
         if self._refusals or self._refusal:
@@ -463,7 +477,11 @@ class Assembly:
 
     def _take(self, delta: Delta) -> None:
         """What is not simply text."""
-        if thought := delta.reasoning_content or delta.reasoning:
+        thought = delta.thought
+        self._plain = self._plain or bool(thought)
+        if not self._plain:  # else the lists have the same once more
+            thought = delta.thought_in_rows
+        if thought:
             self._split.off()
             self._thoughts.append(thought)
         if delta.refusal:
@@ -473,7 +491,7 @@ class Assembly:
         kinds = {"image": delta.images, "audio": delta.audio}
         self._left_out.update(kind for kind, came in kinds.items() if came)
         pieces = [call.piece() for call in delta.tool_calls or ()]
-        if (old := delta.function_call) is not None:
+        if (old := delta.function_call) is not None and not pieces:  # some send a call as both
             pieces.append(CallPiece(None, "", old.name or "", old.arguments))
         if pieces:
             self._came = True
