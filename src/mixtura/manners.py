@@ -357,7 +357,7 @@ def told(so_far: Assembly, fresh: Fresh | None, emit: Emit | None) -> None:
         emit(Token(fresh.thought, reasoning=True, pieces=fresh.pieces))
     if fresh.text:
         so_far.shown = so_far.shown or not fresh.text.isspace()
-        emit(Token(fresh.text, pieces=fresh.pieces))
+        emit(Token(fresh.text, pieces=fresh.pieces, refusal=fresh.refusal))
     for piece in fresh.calls:
         so_far.shown = True
         emit(piece)

@@ -174,6 +174,7 @@ def completion_json(completion: Completion) -> JsonObject:
         "reasoning": completion.reasoning,
         "degraded": list(completion.degraded),
         **({"logprobs": list(completion.logprobs)} if completion.logprobs else {}),
+        **({"refusal": True} if completion.refusal else {}),
         **({"provider_data": kept} if (kept := provider_data.to_json(message)) else {}),
         "charges": [
             {"model": c.model, "usage": usage_json(c.usage), "outcome": c.outcome}
@@ -241,6 +242,7 @@ def completion_from_json(data: Mapping[str, Any]) -> Completion:
         reasoning=data.get("reasoning", ""),
         degraded=tuple(data.get("degraded", ())),
         logprobs=tuple(data.get("logprobs", ())),
+        refusal=data.get("refusal", False),
     )
 
 
@@ -266,6 +268,8 @@ class Fresh(msgspec.Struct, gc=False):
     thought: str = ""
     pieces: int = 1
     calls: list[ToolPiece] = []
+    refusal: bool = False
+    """The text is said in place of an answer."""
 
 
 class Assembly:
@@ -436,7 +440,7 @@ class Assembly:
         self._refusals.clear()
         calls = self._fresh_calls() if self._came and self._calls else []
         self._came = False
-        return Fresh(text, thought, max(pieces, 1), calls)
+        return Fresh(text, thought, max(pieces, 1), calls, bool(self._refusal))
 
     def _fresh_calls(self, *, ended: bool = False) -> list[ToolPiece]:
         """Pieces of calls without a secret in them."""
@@ -473,7 +477,7 @@ class Assembly:
         thought, text = fresh.thought + thought, fresh.text + text
         if not (thought or text or fresh.calls):
             return None
-        return Fresh(text, thought, fresh.pieces, fresh.calls)
+        return Fresh(text, thought, fresh.pieces, fresh.calls, bool(self._refusal))
 
     def _take(self, delta: Delta) -> None:
         """What is not simply text."""
@@ -566,7 +570,8 @@ class Assembly:
             raise UnavailableError(f"the model gave up: {self.finish_reason}", charges=[failed])
         hide = self._redactor
         calls = self._hidden_calls()
-        if not text and self._refusal:
+        refused = not text and bool(self._refusal)
+        if refused:
             text = "".join(self._refusal)
         if not text.strip() and not calls:
             raise self._nothing([failed])
@@ -586,6 +591,7 @@ class Assembly:
                 hide.text(f"a part of the type {kind}") for kind in sorted(self._left_out)
             ),
             logprobs=tuple(hide.logprobs(self._logprobs)) if self._logprobs else (),
+            refusal=refused,
         )
 
     def _hidden_calls(self) -> tuple[ToolCall, ...]:
