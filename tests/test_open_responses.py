@@ -148,7 +148,7 @@ def asked(server):
 
 
 def events_of(answer) -> list[dict[str, Any]]:
-    rows = [row[6:] for row in answer.body.decode().split("\n") if row.startswith("data: ")]
+    rows = [row[6:] for row in answer.body.decode().split("\n") if row.startswith("data: {")]
     return [json.loads(row) for row in rows]
 
 
@@ -192,6 +192,30 @@ def test_the_specifications_own_types_take_every_answer_and_event_strictly(serve
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr
     assert f"{len(lines)} read" in done.stdout
+
+
+NO = "I cannot help with that."
+
+
+def test_what_a_model_says_in_place_of_an_answer_is_a_refusal_whole_and_streamed(asked):
+    whole, events = asked("a refusal")
+
+    part = {"type": "refusal", "refusal": NO}
+    assert [item["content"] for item in whole["output"]] == [[part]]
+    assert [item["content"] for item in events[-1]["response"]["output"]] == [[part]]
+    assert [e["type"] for e in events if "text" in e["type"]] == []
+    assert "".join(e["delta"] for e in events if e["type"] == "response.refusal.delta") == NO
+
+
+def test_what_a_model_says_in_place_of_an_answer_is_a_refusal_in_chat_too(server):
+    body = {"model": "refuses", "messages": [USER]}
+    whole = server.post("/v1/chat/completions", body).json["choices"][0]
+    rows = events_of(server.post("/v1/chat/completions", body | {"stream": True}))
+
+    assert (whole["message"]["content"], whole["message"]["refusal"]) == (None, NO)
+    deltas = [choice["delta"] for row in rows for choice in row["choices"]]
+    assert "".join(delta.get("refusal") or "" for delta in deltas) == NO
+    assert "".join(delta.get("content") or "" for delta in deltas) == ""
 
 
 def test_an_answer_that_breaks_off_ends_as_failed_with_every_field(server):

@@ -303,6 +303,29 @@ STREAMED = {
         [piece("get_time", UTC, index=1)],
         [piece("get_time", None, index=1)],
     ],
+    "in each piece all that came before": [
+        [piece("get_weather", LONDON[:1], index=0, id="a")],
+        [piece("get_weather", LONDON[:9], index=0, id="a")],
+        [piece(None, LONDON, index=0), piece("get_time", UTC[:4], index=1, id="b")],
+        [piece(None, LONDON, index=0), piece("get_time", UTC, index=1, id="b")],
+    ],
+    "the arguments once more at the end": [
+        [piece("get_weather", LONDON[:9], index=0, id="a")],
+        [piece(None, LONDON[9:], index=0), piece("get_time", UTC, index=1, id="b")],
+        [piece(None, LONDON, index=0)],
+        [piece("get_time", UTC.replace(" ", ""), index=1, id="b")],
+    ],
+    "all with index 0, in one delta, in pieces by position": [
+        [
+            piece("get_weather", LONDON[:4], index=0, id="a"),
+            piece("get_time", UTC[:4], index=0, id="b"),
+        ],
+        [piece(None, LONDON[4:], index=0), piece(None, UTC[4:], index=0)],
+    ],
+    "arguments under other names": [
+        [{"id": "a", "type": "tool_use", "name": "get_weather", "input": WEATHER[1]}],
+        [{"id": "b", "function": {"name": "get_time", "parameters": TIME[1]}}],
+    ],
     "nulls": [
         [piece("get_weather", LONDON, index=None, id="a", type=None)],
         [piece("get_time", UTC, index=None, id="b")],
@@ -398,6 +421,25 @@ def test_a_call_in_the_old_form_is_a_call():
     assert calls(answered(old)[0]) == [WEATHER]
 
 
+def test_a_call_that_is_sent_in_both_forms_is_one_call():
+    both = stream({
+        "function_call": {"name": "get_weather", "arguments": LONDON},
+        "tool_calls": [piece("get_weather", LONDON, index=0, id="a")],
+    })  # fmt: skip
+
+    assert calls(answered(both)[0]) == [WEATHER]
+
+
+def test_a_call_among_the_parts_of_a_content_is_a_call():
+    look = {"type": "tool_use", "id": "a", "name": "get_weather", "input": WEATHER[1]}
+    body = whole({"content": [{"type": "text", "text": "Let me look."}, look]}, "tool_use")
+
+    completion, _ = answered(body, "application/json")
+
+    assert (completion.text, calls(completion)) == ("Let me look.", [WEATHER])
+    assert (completion.finish_reason, completion.degraded) == ("tool_calls", ())
+
+
 def test_a_call_that_stands_alone_is_a_list_of_one():
     one = whole({"tool_calls": piece("get_weather", LONDON)}, "tool_calls")
 
@@ -418,6 +460,27 @@ def test_calls_come_through_however_their_arguments_are_cut(names, data):
             found.add([CallPiece(index, known, again, text[a:b])])
 
     assert [(c.name, json.loads(c.arguments)) for c in found.calls()] == wanted
+
+
+@given(
+    st.recursive(
+        st.text(max_size=2),
+        lambda inner: st.dictionaries(st.sampled_from(["a", "b"]), inner, max_size=2),
+        max_leaves=4,
+    ).map(lambda data: {"a": data}),
+    st.booleans(),
+    st.data(),
+)
+def test_arguments_may_come_with_all_that_came_before_in_each_piece(said, cumulative, data):
+    text, found, told = json.dumps(said), ToolCallAssembly(), ""
+    edges = sorted({0, len(text), *data.draw(st.lists(st.integers(1, len(text)), max_size=4))})
+    for a, b in pairwise(edges):
+        found.add([CallPiece(0, "a", "f", text[:b] if cumulative else text[a:b])])
+        told += "".join(row.arguments for row in found.fresh())
+    told += "".join(row.arguments for row in found.fresh(ended=True))
+
+    (call,) = found.calls()
+    assert json.loads(told) == json.loads(call.arguments) == said
 
 
 def test_looking_at_a_long_call_again_and_again_takes_linear_work():
@@ -466,6 +529,23 @@ MESSAGE_BLOCKS = {
         block(0, name="get_weather"), partial(0, LONDON[:4]), block(0, name="get_time", id="t9"),
         partial(0, LONDON[4:]), STOP, partial(0, UTC), STOP,
     ],
+    "side by side at one index, piece by piece": [
+        block(0, name="get_weather"), block(0, name="get_time", id="t9"),
+        partial(0, LONDON[:4]), partial(0, UTC[:4]), partial(0, LONDON[4:]), partial(0, UTC[4:]),
+        STOP, STOP,
+    ],
+    "side by side at one index, without an end": [
+        block(0, name="get_weather"), block(0, name="get_time", id="t9"),
+        partial(0, LONDON[:4]), partial(0, UTC[:4]), partial(0, LONDON[4:]), partial(0, UTC[4:]),
+    ],
+    "in each piece all that came before": [
+        block(0, name="get_weather"), partial(0, LONDON[:4]), partial(0, LONDON),
+        block(1, name="get_time"), partial(1, UTC), partial(1, UTC),
+    ],
+    "all pieces with the index 0": [
+        block(1, name="get_weather"), partial(0, LONDON[:4]), partial(0, LONDON[4:]), STOP,
+        block(2, name="get_time"), partial(0, UTC), STOP,
+    ],
     "the input in the start, then an empty one": [
         block(0, name="get_weather", input=WEATHER[1]), partial(0, "{}"),
         block(1, name="get_time", input=TIME[1]), partial(1, {}),
@@ -511,6 +591,23 @@ def test_a_call_without_input_before_another_of_its_index_stays_without():
     assert calls(answered(events(*blocks, stop), anthropic=True)[0]) == [("look", {}), TIME]
 
 
+def test_a_call_of_blocks_at_one_index_is_told_once_it_is_known():
+    found, told = ToolCallAssembly(), []
+    found.open(0, "a", "get_weather", "")
+    found.open(0, "b", "get_time", "")
+    for text in (LONDON[:4], UTC[:4], LONDON[4:], UTC[4:]):
+        found.extend(0, text)
+        told += found.fresh()
+    found.close(0)
+    told += found.fresh()
+    found.close(0)
+    told += found.fresh()
+
+    assert [(row.name, row.arguments) for row in told] == [
+        ("get_weather", LONDON), ("get_time", UTC),
+    ]  # fmt: skip
+
+
 def test_the_input_of_a_whole_message_may_be_a_text_of_json():
     rows = [{"type": "tool_use", "id": "a", "name": "get_weather", "input": LONDON}]
     body = json.dumps({"type": "message", "content": rows, "stop_reason": "tool_use"}).encode()
@@ -531,6 +628,63 @@ def test_what_is_told_of_a_call_is_what_it_is_in_the_end(said, data):
 
     (call,) = found.calls()
     assert told == call.arguments == (LONDON if "London" in said else "{}")
+
+
+# ---- thoughts
+
+
+THOUGHTS = {
+    "reasoning_content": "Hm.",
+    "reasoning": "Hm.",
+    "reasoning_text": "Hm.",
+    "thinking": "Hm.",
+    "reasoning as an object": {"reasoning": {"content": "Hm."}},
+    "reasoning_content as parts": {"reasoning_content": [{"type": "text", "text": "Hm."}]},
+    "details": {"reasoning_details": [{"type": "reasoning.text", "text": "Hm.", "index": 0}]},
+    "a summary": {"reasoning_details": [{"type": "reasoning.summary", "summary": "Hm."}]},
+    "blocks": {"thinking_blocks": [{"type": "thinking", "thinking": "Hm.", "signature": "S"}]},
+    "text and details": {
+        "reasoning": "Hm.", "reasoning_details": [{"type": "reasoning.text", "text": "Hm."}],
+    },
+    "a part that says it is a thought": {"content": [{"text": "Hm.", "thought": True}]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", THOUGHTS)
+def test_thoughts_are_reasoning_under_whatever_name_they_come(how):
+    told = THOUGHTS[how] if isinstance(THOUGHTS[how], dict) else {how: THOUGHTS[how]}
+    parts = [*told.get("content", ()), {"type": "text", "text": "Paris."}]
+    for body, kind in (
+        (stream(told, {"content": "Paris."}), "text/event-stream"),
+        (whole(told | {"content": parts}), "application/json"),
+    ):
+        completion, shown = answered(body, kind)
+        assert (completion.text, completion.reasoning, shown) == ("Paris.", "Hm.", "Paris.")
+
+
+def test_thoughts_that_are_told_once_more_in_blocks_are_told_once():
+    blocks = [{"type": "thinking", "thinking": "Hm. So.", "signature": "S"}]
+    body = stream(
+        {"reasoning_content": "Hm. "}, {"reasoning_content": "So."},
+        {"thinking_blocks": blocks}, {"content": "Paris."},
+    )  # fmt: skip
+
+    assert answered(body)[0].reasoning == "Hm. So."
+
+
+def test_a_signature_beside_the_thought_that_it_signs_is_kept():
+    thought = {"type": "thinking_delta", "thinking": "Hm.", "signature": "S"}
+    body = events(
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "thinking"}},
+        {"type": "content_block_delta", "index": 0, "delta": thought},
+        {"type": "content_block_start", "index": 1, "content_block": {"type": "text"}},
+        {"type": "content_block_delta", "index": 1, "delta": {"text": "Paris."}},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}},
+    )
+    data = answered(body, anthropic=True)[0].message.provider_data
+
+    assert data
+    assert data.blocks[0] == {"type": "thinking", "thinking": "Hm.", "signature": "S"}
 
 
 # ---- odd pieces
@@ -627,6 +781,15 @@ def test_whatever_stands_in_an_optional_field_of_a_message_the_text_is_read(oute
     so_far.add(event(json.dumps(row).encode()))
 
     assert so_far.fresh().text == "Hello"
+
+
+def test_messages_that_have_all_by_now_in_each_piece_are_one_answer():
+    rows = [{"choices": [{"message": {"content": text}}]} for text in ("He", "Hello", "Hello you")]
+    end = {"choices": [{"message": {"content": "Hello you"}, "finish_reason": "stop"}]}
+
+    completion, shown = answered(events(*rows, end, "[DONE]"))
+
+    assert completion.text == shown == "Hello you"
 
 
 def test_an_answer_that_is_cut_inside_a_piece_is_no_whole_answer():
@@ -810,7 +973,8 @@ REASONS = {
     "stop": ["stop", "STOP", "end_turn", "eos", "EOS_TOKEN", "stop_sequence", "COMPLETE",
              "completed", "FINISH_REASON_STOP", "FinishReason.STOP", "done", "endTurn", "EndTurn",
              "stopSequence", "stop_sequence_reached", "END_OF_TEXT", "endoftext", "REASON_STOP",
-             "<|im_end|>", "</s>", {"type": "stop", "matched": 2}, {"reason": "STOP"}],
+             "<|im_end|>", "</s>", "<|return|>", "stopCriteriaMet", "ENDOFTURN",
+             {"type": "stop", "matched": 2}, {"reason": "STOP"}],
     "length": ["length", "LENGTH", "MAX_TOKENS", "max_output_tokens", "model_length", "ERR?",
                "max_length", "incomplete", "pause_turn", "model_context_window_exceeded",
                "something new", "OTHER", "maxTokens", "REASON_MAX_LEN", "time_limit",

@@ -38,6 +38,8 @@ THOUGHT_FIRST = [
     ("<Think>hm</THINK>Because.", "hm", "Because."),
     ("[THINK]hm[/THINK]Because.", "hm", "Because."),
     ("◁think▷hm◁/think▷Because.", "hm", "Because."),
+    ("<unused94>thought\nhm<unused95>Because.", "\nhm", "Because."),
+    ("<antThinking>hm</antThinking>Because.", "hm", "Because."),
     ("<seed:think>hm</seed:think>Because.", "hm", "Because."),
     (f"{ANALYSIS}hm<|end|><|start|>assistant{FINAL}Four.", "hm", "Four."),
     (f"{ANALYSIS}a<|end|><|channel|>commentary<|message|>b<|end|>{FINAL}Four.", "ab", "Four."),

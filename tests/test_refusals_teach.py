@@ -364,6 +364,10 @@ WAITS = [
     ({"retry-after": "soon"}, {}, None),
     ({"retry-after": "1e400"}, {}, None),
     ({"retry-after": "999999"}, {}, LONGEST_WAIT),
+    ({}, error("请求过于频繁，请在 5 秒后重试"), 5),
+    ({}, error("请 2 分钟后再试"), 120),
+    ({}, {"error": "Model m is currently loading", "estimated_time": 20.0}, 20),
+    ({}, error("音频最长 20 秒"), None),
     ({}, error("Use at most 20 s of audio"), None),
     ({}, error("Your account was created 20 days ago"), None),
     ({}, error("Requests that take 600 s or more fail"), None),
@@ -468,6 +472,20 @@ def test_a_general_status_gives_way_to_a_code_that_says_more():
     assert type(refusal(400, {}, body)) is RateLimitedError
     assert type(refusal(401, {}, body)) is RejectedError
     assert type(error_in_stream(body, {})) is RateLimitedError
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (403, "API key USD spend limit exceeded. Your account may still have USD balance"),
+        (403, "Your newly created team doesn't have any credits yet."),
+        (412, "Account is suspended, possibly due to reaching the monthly spending limit"),
+        (400, "Budget has been exceeded! Current cost: 5.1, Max budget: 5.0"),
+        (400, "ExceededBudget: User=x over budget. Spend=2.0, Budget=1.0"),
+    ],
+)
+def test_a_budget_that_is_spent_is_a_quota_in_any_words(status, said):
+    assert type(refusal(status, {}, json.dumps(error(said)).encode())) is QuotaError
 
 
 # ---- quotas of a day
@@ -601,6 +619,28 @@ def test_a_parameter_that_is_not_taken_is_left_out_whatever_marks_its_name(said,
 
     assert answer.text == "Because."
     assert len(upstream.records) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("presence_penalty", "Argument not supported on this model: presencePenalty"),
+        ("presence_penalty", "Model m does not support parameter presencePenalty."),
+        ("reasoning_effort", "This model does not support reasoning effort"),
+        ("top_k", 'Unknown name "topK": Cannot find field.'),
+    ],
+)
+def test_a_parameter_that_is_not_taken_is_left_out_however_it_is_spelled(name, said):
+    async def play(wire: Wire) -> None:
+        await (wire.reply(400, error(said)) if name in wire.voice.body else honest(wire))
+
+    with running() as upstream:
+        upstream.scripts["m"] = Script("Because.", ever=play)
+        model = OpenAI("m", upstream.base_url("openai"))
+        question = Request(ask("Why?").messages, extra={name: 1, "min_p": 0.1})
+        assert run(model.complete(question)).text == "Because."
+
+    assert upstream.records[-1].body["min_p"] == 0.1
 
 
 def test_instructions_in_front_are_asked_for_in_chinese_too():

@@ -19,6 +19,7 @@ import pytest
 
 from mixtura import ask
 from mixtura.server.side import is_side
+from tests import served_team
 from tests.serving import serving, team
 from tests.upstream import Script, running
 from tests.upstream.faults import FAULTS
@@ -260,6 +261,22 @@ def test_parameters_that_no_one_knows_are_passed_over(server):
 def test_log_probabilities_that_the_aggregator_does_not_give_are_an_error(server):
     error = server.chat(logprobs=True)
     assert (error.status, error.json["error"]["param"]) == (400, "logprobs")
+
+
+def test_log_probabilities_that_cannot_be_had_are_an_error_before_anything_is_paid(tmp_path):
+    question = {"messages": [{"role": "user", "content": "Why?"}], "logprobs": True}
+    with served_team.team(tmp_path) as found:
+        for stream in (False, True):
+            asked = question | {"stream": stream}
+            error = found.ask("chat", asked, "team-c")  # Anthropic's API has none
+            assert (error.status, error.json["error"]["param"]) == (400, "logprobs")
+            assert found.upstream.records == []
+        first = found.ask("chat", question, "team-o")
+        paid = len(found.upstream.records)
+        second = found.ask("chat", question, "team-o")  # which is known by now
+
+        assert (first.status, second.status) == (400, 400)
+        assert (paid, found.upstream.records) == (2, [])
 
 
 def test_log_probabilities_reach_the_client_from_an_aggregator_that_gives_them(tmp_path):

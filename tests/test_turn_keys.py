@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixtura import Message, Mixture, Noticed, Request, TextPart, ToolCall, ask
+from mixtura import Message, Mixture, Noticed, RejectedError, Request, TextPart, ToolCall, ask
 from mixtura.models.fake import Scripted, echo
 from mixtura.models.openai import OpenAI
 from mixtura.prompts import envelope, paper
@@ -285,6 +285,46 @@ def test_a_template_that_refuses_later_instructions_with_a_500_is_learned_from_t
     assert [m["role"] for m in bodies[-1]].count("system") == 1
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Only user, assistant and tool roles are supported!",
+        "Unknown role: system",
+        "Unexpected message role: system",
+        "Conversation must start with a user message",
+        "roles must be user or assistant, got system",
+    ],
+)
+def test_a_refusal_of_any_instructions_is_learned_from_in_any_words(said: str):
+    never = strict(said, lambda roles: "system" not in roles)
+    bodies, _ = asked_of(never, (Message("system", "Be brief."), Message("user", "One?")))
+
+    assert bodies[1:] == [[{"role": "user", "content": "Be brief.\n\nOne?"}]] * 2
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "developer is not one of ['system', 'assistant', 'user', 'tool'] - 'messages.0.role'",
+        "messages[0].role: unknown variant `developer`, expected one of `system`, `user`",
+        "Unexpected message role.",
+        "Invalid value: 'developer'. Supported values are: 'system', 'assistant', 'user'.",
+    ],
+)
+def test_a_refusal_of_the_role_developer_is_learned_from_in_any_words(said: str):
+    never = strict(said, lambda roles: "developer" not in roles)
+    bodies, notices = asked_of(never, (Message("developer", "Be brief."), Message("user", "One?")))
+
+    assert [body[0] for body in bodies[1:]] == [{"role": "system", "content": "Be brief."}] * 2
+    assert notices == ["takes no developer message: it is sent as a system message"]
+
+
+def test_words_about_the_role_of_another_message_do_not_move_the_instructions():
+    said = "Invalid value: 'tool'. Supported values are: 'system', 'assistant', and 'user'."
+    with pytest.raises(RejectedError, match="Supported values"):
+        asked_of(strict(said, lambda _: False), (Message("system", "Hm."), Message("user", "One?")))
+
+
 def test_a_model_that_takes_no_instructions_at_all_gets_them_with_the_question():
     never = strict("System role not supported", lambda roles: "system" not in roles)
     bodies, _ = asked_of(never, times=1)
@@ -295,8 +335,6 @@ def test_a_model_that_takes_no_instructions_at_all_gets_them_with_the_question()
 
 
 def test_what_another_refusal_seemed_to_say_is_forgotten():
-    from mixtura import RejectedError
-
     with pytest.raises(RejectedError, match="role of the key"):
         asked_of(strict("the role of the key allows no such model", lambda _: False), times=1)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, NamedTuple, cast
 
 import msgspec
 
@@ -70,6 +70,8 @@ def _part(told: Mapping[str, object], name: str, whole: int, doubts: list[str]) 
 class WireFunction(msgspec.Struct, gc=False):
     name: str | None = None
     arguments: Any = None
+    parameters: Any = None
+    """Their name for arguments on some servers."""
 
 
 class WireToolCall(msgspec.Struct, gc=False):
@@ -81,11 +83,13 @@ class WireToolCall(msgspec.Struct, gc=False):
     thought_signature: Any = None
     name: str | None = None
     arguments: Any = None
-    """Some servers have these without a function around them."""
+    input: Any = None
+    """Some servers have these without a function around them, or under Anthropic's name."""
 
     def piece(self) -> CallPiece:
         function = self.function or WireFunction()
-        arguments = self.arguments if function.arguments is None else function.arguments
+        named = (function.arguments, function.parameters, self.arguments, self.input)
+        arguments = next((given for given in named if given is not None), None)
         name = function.name or self.name or ""
         piece = CallPiece(self.index, self.id or "", name, arguments)
         if self.extra_content or self.provider_specific_fields or self.thought_signature:
@@ -106,6 +110,7 @@ class Delta(msgspec.Struct, gc=False):
     left_out: list[str] | None = None
     """Kinds of parts in its content that are no text: of ours, never sent."""
     reasoning_text: Any = None
+    thinking: Any = None
     reasoning_details: Any = None
     reasoning_opaque: Any = None
     extra_content: Any = None
@@ -123,6 +128,18 @@ class Delta(msgspec.Struct, gc=False):
             or self.extra_content is not None
             or self.thinking_blocks is not None
         )
+
+    @property
+    def thought(self) -> str:
+        """What the model thinks aloud, under the first of its plain names that has it."""
+        said = self.reasoning_content or self.reasoning
+        return said or thought_text(self.reasoning_text) or thought_text(self.thinking)
+
+    @property
+    def thought_in_rows(self) -> str:
+        """The same from lists of objects, which many send beside a plain text."""
+        rows = self.reasoning_details or self.thinking_blocks
+        return thought_text(rows) if isinstance(rows, list) else ""
 
     def provider_fields(self) -> Iterator[tuple[str, Any]]:
         """What the provider may want back, by name."""
@@ -251,34 +268,66 @@ def _plain_content(delta: JsonObject) -> None:
     """Content that is a list of parts as text and reasoning; calls as a list."""
     if isinstance(delta.get("tool_calls"), dict):
         delta["tool_calls"] = [delta["tool_calls"]]
+    for name in ("reasoning_content", "reasoning"):
+        if isinstance(delta.get(name), dict | list):  # no field of theirs is kept in another form
+            delta.setdefault("thinking", thought_text(delta.pop(name)))
     content = delta.get("content")
     if content is None or isinstance(content, str):
         return
-    texts: list[str] = []
-    thoughts: list[str] = []
-    others: list[str] = []
+    parts = _Parts([], [], [], [])
     for part in cast("list[Any]", content if isinstance(content, list) else [content]):
+        parts.sort(part)
+    delta["content"], delta["left_out"] = "".join(parts.texts), parts.others
+    if parts.calls and not delta.get("tool_calls"):
+        delta["tool_calls"] = parts.calls
+    if parts.thoughts:
+        before = delta.get("reasoning_content") or ""
+        delta["reasoning_content"] = "".join((before, *parts.thoughts))
+
+
+class _Parts(NamedTuple):
+    """The parts of a content by what they are."""
+
+    texts: list[str]
+    thoughts: list[str]
+    calls: list[Any]
+    others: list[str]
+
+    def sort(self, part: Any) -> None:
         match part:
+            case {"thought": True, "text": str(text)}:
+                self.thoughts.append(text)
             case str(text) | {"type": "text" | "output_text", "text": str(text)}:
-                texts.append(text)
+                self.texts.append(text)
             case {"type": "thinking" | "reasoning", **more}:
-                thoughts.append(_part_text(more))
+                self.thoughts.append(_part_text(more))
             case {"type": "refusal", "refusal": str(text)} | {"text": str(text)}:
-                texts.append(text)
+                self.texts.append(text)
+            case {"type": "tool_use", "name": str()}:
+                self.calls.append(part)
             case None | {"text": None}:
                 pass
             case {"type": str(kind)}:
-                others.append(kind)
+                self.others.append(kind)
             case _:
                 raise MalformedError(f"the content of an answer is {type(part).__name__}, not text")
-    delta["content"], delta["left_out"] = "".join(texts), others
-    if thoughts:
-        delta["reasoning_content"] = "".join((delta.get("reasoning_content") or "", *thoughts))
+
+
+def thought_text(told: Any) -> str:
+    """The text of thoughts: as it is, in an object, or in a list of parts."""
+    if isinstance(told, list):
+        return "".join(map(thought_text, cast("list[Any]", told)))
+    if isinstance(told, dict):
+        return _part_text(cast("JsonObject", told))
+    return told if isinstance(told, str) else ""
+
+
+_THOUGHT_NAMES = ("thinking", "reasoning", "text", "summary", "content")
 
 
 def _part_text(part: Mapping[str, Any]) -> str:
     """The text of a thinking part: under one of its names, whole or as parts of its own."""
-    found = next((part[k] for k in ("thinking", "reasoning", "text", "summary") if k in part), "")
+    found = next((part[k] for k in _THOUGHT_NAMES if k in part), "")
     rows = cast("list[Any]", found if isinstance(found, list) else [found])
     texts: list[Any] = [row.get("text") if isinstance(row, dict) else row for row in rows]  # pyright: ignore
     return "".join(text for text in texts if isinstance(text, str))

@@ -566,7 +566,7 @@ class _LastLayer:
             raise self._error
         best = whole[medoid([p.text for p in whole])]
         if self._emit:
-            self._emit(Token(best.text))
+            self._emit(Token(best.text, refusal=best.refusal))
         said = f"this is the proposal of {best.model}, the closest to the others"
         self._degraded = (*self._degraded, said)
         return self._whole(replace(best, charges=(), degraded=()))

@@ -57,6 +57,8 @@ class Token(msgspec.Struct, frozen=True, gc=False):
     at: Place = ()
     reasoning: bool = False
     pieces: int = 1
+    refusal: bool = False
+    """The model says it in place of an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +184,8 @@ def placed(emit: Emit, seat: Seat) -> Emit:
 
     def report(event: Event) -> None:
         if type(event) is Token:  # the hot path: no generic replace for a token
-            emit(Token(event.text, here + event.at, event.reasoning, event.pieces))
+            at = here + event.at
+            emit(Token(event.text, at, event.reasoning, event.pieces, event.refusal))
         else:
             emit(replace(event, at=here + event.at))
 

@@ -15,7 +15,7 @@ _WORDS: Mapping[Ending, str] = {
     "stop": "stop stop_sequence stop_token end end_turn end_of_turn eos eos_token complete"
     " completed done finished finish normal natural success stop_sequence_reached end_of_text"
     " endoftext end_of_sequence end_of_sequence_token eos_found eot im_end eot_id stop_str"
-    " stop_string stop_string_found word </s>",
+    " stop_string stop_string_found stop_criteria_met word return endofturn </s>",
     "length": "length max_tokens max_length max_output_tokens max_completion_tokens"
     " max_new_tokens max_tokens_reached model_length model_max_length token_limit"
     " model_context_window_exceeded context_window_exceeded context_length_exceeded"

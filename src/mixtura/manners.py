@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import TypeVar
 
 import msgspec
@@ -90,9 +90,17 @@ _NO_ROLE = re.compile(
     r"\bnot (?:be )?(?:supported|enabled|allowed|permitted)"
     r"|(?:not|n't) support ['\"`]?(system|developer)|roles must alternate user/assistant"
     r"|only user and assistant roles|should be '(?:user|assistant)' or '(?:user|assistant)'"
-    r"|first message must (?:be|have)\b.{0,30}\buser",
+    r"|(?:first message|conversation|messages) must (?:be|have|start|begin)\b.{0,30}\buser"
+    r"|only user,? (?:and )?assistant(?:,? and tool)? roles"
+    r"|(?:unknown|invalid|unexpected|unsupported|bad|illegal) (?:message )?role[ :='\"`]+system"
+    r"|roles? .{0,40}\bgot[ '\"`]+system",
     re.IGNORECASE | re.DOTALL,
 )
+_NO_DEVELOPER = re.compile(
+    r"\bdeveloper\b|(?:unknown|invalid|unexpected|unsupported|bad|illegal) (?:message )?role",
+    re.IGNORECASE,
+)
+"""The role is newer than the others: what complains of any is asked once without it."""
 _NO_LISTS = re.compile(
     r"content\b.{0,60}\b(?:a |valid )?string|invalid type: sequence, expected a string"
     r"|messages\b.{0,40}\b(?:value )?(?:must|should) be a (?:valid )?string",
@@ -275,11 +283,11 @@ class Manners:
 
     def _role(self, error: RejectedError, said: str, messages: Sequence[JsonObject]) -> str | None:
         about_role = error.parameter is not None and error.parameter.endswith("role")
+        roles = {m["role"] for m in messages}
+        if "developer" in roles and _NO_DEVELOPER.search(said):
+            return _DEVELOPER
         if not _NO_ROLE.search(said) and not about_role:
             return None
-        roles = {m["role"] for m in messages}
-        if "developer" in roles and "developer" in said.lower():
-            return _DEVELOPER
         if message_shapes.is_scattered(messages):
             return _LATER_SYSTEM
         return _SYSTEM if roles & set(message_shapes.SYSTEM_ROLES) else None
@@ -291,12 +299,14 @@ class Manners:
         if "stream" in sent and _NO_STREAM.search(said):
             return "stream"
         named = [
-            name for name in _MAY_GO if name in sent and re.search(rf"\b{name}\b", said, re.ASCII)
+            name for name in _MAY_GO if name in sent and _spelled(name).search(said)
         ]  # fmt: skip
         if not named or not (_NOT_TAKEN.search(said) or _MOST.search(said)):
             return None
         # «a and b cannot both be given»: the first of _MAY_GO is worth more.
-        return named[-1] if "both" in said else min(named, key=said.index)
+        if "both" in said:
+            return named[-1]
+        return min(named, key=lambda name: _spelled(name).search(said).start())  # pyright: ignore
 
     # ---- saying
 
@@ -324,6 +334,14 @@ class Manners:
                 yield bound
 
 
+@cache
+def _spelled(name: str) -> re.Pattern[str]:
+    """A parameter's *name* as refusals write it: top_k, also topK and "top k"."""
+    if "_" not in name:
+        return re.compile(rf"\b{name}\b", re.ASCII)
+    return re.compile(rf"\b{name.replace('_', '[_ ]?')}\b", re.ASCII | re.IGNORECASE)
+
+
 def notice_all(model: str, notices: Iterable[str], emit: Emit | None) -> None:
     """Say what a call to *model* goes without."""
     for notice in notices:
@@ -339,7 +357,7 @@ def told(so_far: Assembly, fresh: Fresh | None, emit: Emit | None) -> None:
         emit(Token(fresh.thought, reasoning=True, pieces=fresh.pieces))
     if fresh.text:
         so_far.shown = so_far.shown or not fresh.text.isspace()
-        emit(Token(fresh.text, pieces=fresh.pieces))
+        emit(Token(fresh.text, pieces=fresh.pieces, refusal=fresh.refusal))
     for piece in fresh.calls:
         so_far.shown = True
         emit(piece)

@@ -51,6 +51,10 @@ class Wrapper:
     def sees(self) -> bool | None:
         return sees(self._model)
 
+    @property
+    def logprobs(self) -> bool | None:
+        return logprobs(self._model)
+
 
 def unwrapped(model: Model) -> Model:
     """The model inside its wrappers."""
@@ -77,6 +81,11 @@ def learn_window(model: Model, size: int) -> None:
 
 _LISTED: dict[int, tuple[object, int | None]] = {}
 """What endpoints list, by model, for as long as that is there."""
+
+
+def logprobs(model: Model) -> bool | None:
+    """Whether *model* gives log-probabilities; None where no one knows yet."""
+    return getattr(model, "logprobs", None)
 
 
 def sees(model: Model) -> bool | None:

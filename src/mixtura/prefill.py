@@ -18,7 +18,8 @@ _ASSISTANT = (
 _ROLE = r"(?:the )?(?:role )?[`'\"(]*(?:of )?(?:a |an )?(?:user|human|tool)"
 _REFUSED = re.compile(
     r"pre[- ]?fill(?:ing|ed)?\b"
-    r"|(?:must|should|has to|needs? to|ensure that .{0,60}requests?) (?:always )?"
+    r"|(?:must|should|has to|needs? to|ensure that .{0,60}requests?)"
+    r" (?:always |alternate .{0,40}\band )?"
     rf"(?:end|finish) (?:with|in|on) (?:a |an )?{_ROLE}"
     r"|(?:last|final) (?:message|turn|role|content|entry)(?:'s role)?\b.{0,40}"
     r"(?:must|should|has to|needs? to|can only)(?: be| have| come)?(?: from)?(?: the)?"

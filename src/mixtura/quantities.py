@@ -96,7 +96,7 @@ LONGEST_WAIT = 3600.0
 
 _UNIT = (
     r"(?:days?|d|hours?|hrs?|h|milliseconds?|millis|msecs?|ms|minutes?|mins?|m|seconds?|secs?|s"
-    r"|microseconds?|us|µs|nanoseconds?|ns)(?![a-zµ])"
+    r"|microseconds?|us|µs|nanoseconds?|ns|毫秒|秒|分钟|小时)(?![a-zµ])"
 )
 DURATION = rf"\d+(?:\.\d+)? ?{_UNIT}(?:(?:,? and |, ?| )?\d+(?:\.\d+)? ?{_UNIT})*"
 """Matches a duration with its units, in any case: 1m2.5s, 500 ms, 2 minutes 3 seconds."""
@@ -106,6 +106,7 @@ _CLOCK = re.compile(r"(\d{1,3}):([0-5]\d):([0-5]\d(?:\.\d+)?)", re.ASCII)
 _SECONDS_OF = {
     "d": 86400.0, "h": 3600.0, "mi": 60.0, "m": 60.0, "s": 1.0, "ms": 0.001, "mil": 0.001,
     "mse": 0.001, "mic": 1e-6, "u": 1e-6, "µ": 1e-6, "n": 1e-9,
+    "毫": 0.001, "秒": 1.0, "分": 60.0, "小": 3600.0,
 }  # fmt: skip
 _MILLISECONDS_FROM = 1e11
 """A Unix time above this is one in milliseconds: in seconds it would be the year 5138."""

@@ -35,8 +35,10 @@ _FILTERED = re.compile(
 _SPENT = re.compile(
     r"insufficient[ _-](?:\w+[ _-])?(?:quota|balance|credits?|funds)"
     r"|exceeded[ _]your[ _]current[ _]quota|exceeded_current_quota|billing"
-    r"|credit balance|payment required|(?:out of|no(?:t enough)?|not have enough) credits"
-    r"|not enough (?:balance|funds)|spending limit|API usage limits|key limit exceeded"
+    r"|credit balance|payment required"
+    r"|(?:out of|no(?:t enough)?|not have (?:enough|any)|n't have (?:enough|any)) credits"
+    r"|not enough (?:balance|funds)|spend(?:ing)?[ _]limit|API usage limits"
+    r"|budget[ _](?:has been |is |was )?exceeded|exceeded[ _]?budget|over budget|key limit exceeded"
     r"|(?:balance|credits?|quota)(?: is| are| has been)?"
     r" (?:too low|insufficient|exhausted|depleted|used up|empty)"
     r"|(?:negative|zero) balance|arrear|account[ _]?overdue|overdue[ _]payment"
@@ -51,13 +53,14 @@ _TOO_FAST = re.compile(
     re.IGNORECASE,
 )
 _OF_THE_DAY = re.compile(
-    r"per[ _-]?day|\b[TR]PD\b|\bdaily\b|24[ -]?hours?\b|\btomorrow\b|\bper[ _-]?(?:week|month)\b"
+    r"per[ _-]?day|/ ?(?:day|week|month)\b|\b[TR]PD\b|\bdaily\b|24[ -]?hours?\b|\btomorrow\b"
+    r"|\bper[ _-]?(?:week|month)\b"
     r"|weekly|monthly|(?:day|week|month)(?:ly)? (?:limit|quota)|每日|当日|今日",
     re.IGNORECASE,
 )
 _REACHED = re.compile(
     r"(?:limit|quota|allowance|requests?|tokens?)\b.{0,80}"
-    r"(?:reached|exceed|exhaust|used|per[ _-]?day)"
+    r"(?:reached|exceed|exhaust|used|per[ _-]?day)|limited to \d"
     r"|(?:reached|exceed|exhaust|used).{0,80}(?:limit|quota|allowance)|上限|限额|用完|超出",
     re.IGNORECASE | re.DOTALL,
 )
@@ -111,7 +114,7 @@ def _error(status: int, found: ErrorBody, body: bytes, limits: StatedLimits) -> 
     return RejectedError if 400 <= status < 500 else MalformedError
 
 
-_SPENT_BY = (400, 403, 429)
+_SPENT_BY = (400, 403, 412, 429)
 """Statuses with which providers say that money or a quota is used up, beside 402."""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from mixtura.error_bodies import objects_in
+from mixtura.error_bodies import objects_in, read_error
 from mixtura.quantities import DURATION, bounded_wait, http_date, wait, wait_ms
 
 _MS_HEADERS = ("retry-after-ms", "x-ms-retry-after-ms", "x-retry-after-ms")
@@ -20,7 +20,7 @@ _MS_FIELDS = re.compile(
 )
 _FIELDS = re.compile(
     r"retry[_-]?(?:after|delay|in)(?:[_-]?s(?:ec(?:ond)?s?)?)?|resets?[_-]?(?:at|after|in|time)"
-    r"(?:[_-]?s(?:ec(?:ond)?s?)?)?|quota[_-]?reset[_-]?(?:delay|time[_-]?stamp)|wait[_-]?seconds"
+    r"(?:[_-]?s(?:ec(?:ond)?s?)?)?|estimated_time|quota[_-]?reset[_-]?(?:delay|time[_-]?stamp)|wait[_-]?seconds"
     r"|next[_-]?available[_-]?at",
     re.IGNORECASE,
 )
@@ -42,6 +42,7 @@ _WAITS = (
         rf" (?:in|after) (?:about )?({DURATION})",
         re.IGNORECASE,
     ),
+    re.compile(r"(\d+(?:\.\d+)? ?(?:毫秒|秒|分钟|小时))(?:之?后|再|内?请?重试)"),
     re.compile(rf"\bcool-?down\b(?: period)?(?: of| is|:)? ({DURATION})", re.IGNORECASE),
 )
 _RETRY_AT = re.compile(
@@ -112,6 +113,7 @@ def _of_parts(told: Mapping[str, Any]) -> float | None:
 
 def told_wait(body: bytes) -> str | None:
     """The wait that an error names in its words."""
-    text = body[:20_000].decode("utf-8", "replace")
-    found = (pattern.search(text) for pattern in (*_WAITS, _RETRY_AT))
+    whole = body[:20_000].decode("utf-8", "replace")
+    texts = (whole, read_error(body).said if "\\u" in whole else "")  # letters may be escaped
+    found = (pattern.search(text) for text in texts for pattern in (*_WAITS, _RETRY_AT))
     return next((one[1] for one in found if one), None)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from mixtura.events import Emit
-from mixtura.model import Model, unwrapped, window
+from mixtura.model import Model, logprobs, unwrapped, window
 from mixtura.types import Completion, Request, Sampling
 
 
@@ -116,6 +116,13 @@ class Composite(ABC):
         """The smallest window among the members, as far as they say."""
         sizes = [window(call.model) for call in self.planned()]
         return min((size for size in sizes if size is not None), default=None)
+
+    @property
+    def logprobs(self) -> bool | None:
+        """False where no one who may write the answer gives log-probabilities."""
+        writers = [call.model for call in self.planned() if call.answers]
+        told = {logprobs(model) for model in (*writers, *self.spares)}
+        return False if told == {False} else None
 
     @property
     def depth(self) -> int:

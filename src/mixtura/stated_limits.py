@@ -83,7 +83,7 @@ def _longest(kinds: str) -> str:
         rf"(?:maximum|max\.?|max_)[ _]?(?:allowed |supported )?"
         rf"(?:{kinds})[ _]?(?:length|len|window|size|tokens?)"
         rf"(?: limit)?(?: allowed| supported)?"
-        rf"(?: (?:for|of) (?:(?:the|this) )?[A-Za-z][\w./:-]*(?: model)?)?"
+        rf"(?: (?:for|of) (?:(?:the|this) )?(?:model )?[A-Za-z][\w./:-]*(?: model)?)?"
         rf"(?: is| of|:| =|=)?(?: only)? {_N}"
     )
 
@@ -99,6 +99,7 @@ def _length(kinds: str) -> str:
 
 
 _WINDOW = (
+    rf"sequence length[^.>]{{0,80}}[ (]{_OTHERS} > {_N}",
     rf"(?:should|must|can|may|does|do)(?: ?not|n't) exceed (?:the )?max_num_tokens[ :=]*{_N}",
     _longest("context|model|sequence|seq|total"),
     _length("context"),
@@ -243,14 +244,15 @@ _MOST = re.compile(
     rf"(?:at most|no (?:more|greater|larger|higher) than|up to|<=|≤|limited to|capped at"
     rf"|(?:not|n't|cannot) be (?:more|greater|larger|higher|above|over)(?: than)?"
     rf"|(?:less|lower|smaller|fewer)(?: than)? or equal(?: to)?"
-    rf"|(?:is|are|was) (?:(?:greater|larger|higher|more) than|above|over)(?: the)?"
+    rf"|(?:is|are|was) (?:(?:greater|larger|higher|more|longer) than|above|over)(?: the)?"
+    rf"(?: allowed| maximum| max)?"
     rf"|(?:cannot|can't|can not|must not|should not|may not|not|shouldn't|mustn't)(?: be)?"
     rf" exceed(?:ing)?"
     rf"|exceeds?(?: the| its)?(?: model'?s?)?"
     rf"(?: maximum| max| limit| allowed| output| of| value| tokens?)*"
     rf"|(?:max(?:imum)?|limit|upper bound|ceiling)(?: allowed| supported| permitted| possible)?"
     rf"(?: number| value| amount)?(?: of)?(?: max_tokens| (?:output|completion|generated) tokens)?"
-    rf"(?: for [^ ]{{1,80}})?(?: is| are| of| to|:| =|=)*(?: only)?"
+    rf"(?: for (?:(?:this|the) )?[^ ]{{1,80}})?(?: is| are| of| to|:| =|=)*(?: only)?"
     rf"|\bmax(?:imum)? (?!tokens)[^.;0-9]{{3,60}}?(?: is| of|:|=| to)"
     rf"|supports? only|only supports?(?: up to)?|只?不能超过|不能大于|最大(?:值)?[为是]?|>) ?{_N}",
     re.IGNORECASE,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 _WORD = "(?:think(?:ing)?|thoughts?|reasoning|reflections?)"
 _CAPITALS = _WORD.upper()
-_NAME = rf"(?!(?:begin|start|end|no)[_-])(?:[a-z][a-z0-9_.-]{{0,20}}[:_-])?{_WORD}"
+_NAME = rf"(?!(?:begin|start|end|no)[_-])(?:[a-z][a-z0-9_.-]{{0,20}}[:_-]|ant)?{_WORD}"
 """``<think>``, ``<mm:think>``, ``<longcat_think>``: a rule, for models that come."""
 _ATTRIBUTE = r"""\s[a-z][a-z0-9_:.-]{0,19}=(?:"[^"<>\[◁]{0,40}"|'[^'<>\[◁]{0,40}')"""
 _OF = r"(?:[_▁]of)?[_▁]"
@@ -35,6 +35,8 @@ _FORMS = {
     "kimi_close": "◁/think▷",
     "gemma_open": r"<\|channel>thought",
     "gemma_close": r"<channel\|>",
+    "unused_open": r"<unused94>thought",  # MedGemma
+    "unused_close": r"<unused95>",
     "harmony_header": _HEADER,
     "harmony_end": r"<\|(?:end|return|call)\|>",
 }
@@ -46,7 +48,7 @@ _MAYBE = re.compile(
     rf"|<{_NAME}\s[^<>\[◁]{{0,220}}"
     r"|<\|(?:start|channel)\|>[\w .:/=-]{0,90}(?:<\|(?:channel|constrain)\|>[\w .:/=-]{0,90}){0,2}"
     r"(?:<(?:\|[a-z]{0,9}\|?)?)?"
-    r"|<\|channel>[a-z]{0,7}"
+    r"|<\|channel>[a-z]{0,7}|<unused94>[a-z]{0,7}"
     r"|\[/?[a-z]{0,11}"
     r"|◁/?[a-z]{0,5}",
     re.IGNORECASE,

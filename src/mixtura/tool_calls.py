@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -50,8 +50,9 @@ class _Call:
     """A call as far as it came."""
 
     __slots__ = (
-        "again", "arguments", "checked", "closed", "delta", "fresh", "id", "index", "name",
-        "provider_fields", "streams", "told", "whole",
+        "again", "arguments", "checked", "closed", "cumulative", "delta", "fresh", "held", "id",
+        "index", "length", "name", "provider_fields", "shared", "streams",
+        "told", "whole",
     )  # fmt: skip
 
     def __init__(self, index: int | None, delta: int) -> None:
@@ -75,10 +76,20 @@ class _Call:
         """Whether its arguments can be told as they come; None while no one can say."""
         self.told = False
         """A part of its arguments was told."""
+        self.shared = False
+        """Another call was open at its index: what came may be of either."""
+        self.length = 0
+        """Characters of its arguments."""
+        self.cumulative: str | None = None
+        """The last piece, where each seems to have all that came before it in it once more."""
+        self.held: list[str] = []
+        """Those pieces, which may be a part of the arguments each, after all."""
 
     @property
     def text(self) -> str:
         """Its arguments as they came; an empty object does not stand against a full one."""
+        if self.cumulative is not None:
+            return self.cumulative
         if len(self.arguments) > 1:  # joined once, however often it is looked at
             self.arguments = ["".join(self.arguments)]
         if self.arguments and not (self.whole and _says_nothing(self.arguments[0])):
@@ -97,7 +108,7 @@ class _Call:
             return True
         if not self.arguments:
             return False
-        last = self.arguments[-1].rstrip() or self.text.rstrip()
+        last = (self.cumulative or self.arguments[-1]).rstrip() or self.text.rstrip()
         if not last.endswith(('"', "l") if self.streams is False else "}"):
             return False
         text = self.text
@@ -112,8 +123,10 @@ class _Call:
         """Arguments that were not told by now; nothing while they may have to be changed."""
         if over and not self.told:
             text = plain_arguments(self.text) if self.text else ""
-        elif over or self.streams:
+        elif over or (self.streams and not self.shared):
             text = "".join(self.fresh)
+            if over and self.cumulative is not None:
+                text += self.cumulative[self.length :]
         else:
             return ""
         self.fresh.clear()
@@ -121,13 +134,38 @@ class _Call:
         return text
 
     def take_text(self, text: str) -> None:
-        """More of its arguments."""
+        """More of its arguments, or all of them once more with what is new at the end."""
+        if self._repeats(text):
+            self.cumulative = text
+            self.held.append(text)
+            return
+        held, self.held, self.cumulative = self.held, [], None
+        for piece in (*held, text):
+            self._append(piece)
+
+    def begin_anew(self, text: str) -> None:
+        """Forget its arguments, of which nothing was told, for *text*."""
+        self.arguments.clear()
+        self.fresh.clear()
+        self.held, self.cumulative, self.streams, self.length = [], None, None, 0
+        self._append(text)
+
+    def _repeats(self, text: str) -> bool:
+        """Whether *text* begins with all that came before it."""
+        if self.cumulative is not None:
+            return text.startswith(self.cumulative)
+        if not 0 < self.length <= len(text) or not text.startswith("{"):
+            return False
+        return not self.placeholder and text.startswith(self.text)
+
+    def _append(self, text: str) -> None:
         begins = not self.told and text.lstrip().startswith("{")
         if begins and self.arguments and _says_nothing("".join(self.arguments)):
             self.arguments.clear()  # it was a placeholder
             self.fresh.clear()
-            self.streams = None
+            self.streams, self.length = None, 0
         self.arguments.append(text)
+        self.length += len(text)
         self.fresh.append(text)
         if self.streams is None:
             begin = "".join(self.arguments).lstrip()
@@ -146,7 +184,7 @@ class ToolCallAssembly:
     every piece, or send a whole call at once.
     """
 
-    __slots__ = ("_by_id", "_by_index", "_calls", "_deltas", "_open", "_place")
+    __slots__ = ("_by_id", "_by_index", "_calls", "_deltas", "_open", "_place", "_shared")
 
     def __init__(self) -> None:
         self._calls: list[_Call] = []
@@ -154,6 +192,8 @@ class ToolCallAssembly:
         self._by_id: dict[str, _Call] = {}
         self._open: dict[int, list[_Call]] = {}
         """Calls that were begun at each index and are not said to be over."""
+        self._shared: dict[int, tuple[list[_Call], list[str]]] = {}
+        """Calls that are open at one index, and what came for them together."""
         self._deltas = 0
         self._place = 0
         """The call that is looked at next: all before it are over."""
@@ -166,9 +206,18 @@ class ToolCallAssembly:
         self._deltas += 1
         if len(pieces) > len(self._calls):  # else an empty one keeps the others in their places
             pieces = [piece for piece in pieces if not piece.empty]
+        if self._share_index(pieces):
+            pieces = [replace(piece, index=None) for piece in pieces]
         for position, piece in enumerate(pieces):
             if not piece.empty:
                 self._take(piece, position, len(pieces))
+
+    def _share_index(self, pieces: Sequence[CallPiece]) -> bool:
+        """Whether the calls that *pieces* go on with have one index, which tells nothing apart."""
+        calls = self._calls[-len(pieces) :]
+        if len(pieces) < 2 or len(calls) < len(pieces) or any(piece.name for piece in pieces):
+            return False
+        return len({one.index for one in (*pieces, *calls)}) == 1
 
     def _take(self, piece: CallPiece, position: int, together: int) -> None:
         call = self._belongs(piece, position, together)
@@ -192,12 +241,29 @@ class ToolCallAssembly:
         call = self._begin(index)
         call.id, call.name = id, name
         call.whole = whole
-        self._open.setdefault(index, []).append(call)
+        among = self._open.setdefault(index, [])
+        among.append(call)
+        if len(among) > 1:
+            shared = self._shared.setdefault(index, ([among[0]], []))
+            shared[0].append(call)
+            for one in among:
+                one.shared = True
 
     def close(self, index: int) -> None:
         """The call that was begun first of those at *index* is over."""
         if among := self._open.get(index):
-            among.pop(0).closed = True
+            call = among.pop(0)
+            if index not in self._shared:
+                call.closed = True
+            elif not among:
+                self._deal(index)
+
+    def _deal(self, index: int) -> None:
+        """Nothing more comes for the calls that were open at one index together."""
+        calls, pieces = self._shared.pop(index)
+        _deal(calls, pieces)
+        for call in calls:
+            call.closed, call.shared = True, False
 
     def extend(self, index: int, arguments: Any) -> bool:
         """
@@ -209,6 +275,8 @@ class ToolCallAssembly:
         call = next(iter(unfinished), None) or self._by_index.get(index)
         if call is None:
             return False
+        if index in self._shared and isinstance(arguments, str):
+            self._shared[index][1].append(arguments)
         _extend(call, CallPiece(index, "", "", arguments))
         return True
 
@@ -225,10 +293,13 @@ class ToolCallAssembly:
         the one before it is whole, since servers may go back to that.
         """
         found: list[FreshCall] = []
+        for index in tuple(self._shared) if ended else ():
+            self._deal(index)
         while self._place < len(self._calls):
             call = self._calls[self._place]
             followed = self._place + 1 < len(self._calls)
-            whole = call.closed or (call.complete and not call.placeholder)
+            complete = call.complete and not call.placeholder and not call.shared
+            whole = call.closed or complete
             over = ended or (followed and whole)
             if call.name and ((text := call.take_fresh(over=over)) or over):
                 found.append(FreshCall(self._place, call.id, call.name, text, over))
@@ -278,6 +349,19 @@ class ToolCallAssembly:
         if together > len(self._calls):
             return None
         return self._calls[position - together]
+
+
+def _deal(calls: Sequence[_Call], pieces: Sequence[str]) -> None:
+    """
+    Give each of the *calls* of one index a piece in turn, where one after the other did not make
+    them whole and this does.
+    """
+    dealt = ["".join(pieces[i :: len(calls)]) for i in range(len(calls))]
+    if any(call.told for call in calls) or all(call.complete for call in calls):
+        return
+    if all(text and _is_whole(text) for text in dealt):
+        for call, text in zip(calls, dealt, strict=True):
+            call.begin_anew(text)
 
 
 def _made(call: _Call) -> ToolCall:
@@ -343,7 +427,17 @@ def _same(call: _Call, piece: CallPiece) -> bool:
     if call.placeholder:
         return True
     said = piece.arguments
-    return (said if isinstance(said, str) else _json(said)) == call.text
+    return _same_data(said if isinstance(said, str) else _json(said), call.text)
+
+
+def _same_data(one: str, other: str) -> bool:
+    """Whether two texts are the same, or JSON of the same objects."""
+    if one == other:
+        return True
+    try:
+        return msgspec.json.decode(one) == msgspec.json.decode(other)
+    except (msgspec.DecodeError, RecursionError):
+        return False
 
 
 def _extend(call: _Call, piece: CallPiece) -> None:
@@ -353,7 +447,7 @@ def _extend(call: _Call, piece: CallPiece) -> None:
     _extend_name(call, piece.name)
     said = piece.arguments
     if isinstance(said, str):
-        if said and not (piece.name and call.complete and said == call.text):
+        if said and not (piece.name and call.complete and _same_data(said, call.text)):
             call.take_text(said)
     elif said is not None and (said or not call.whole):
         call.whole = _json(said)

@@ -195,6 +195,8 @@ class Completion:
     degraded: tuple[str, ...] = ()
     logprobs: tuple[Json, ...] = ()
     """The tokens' log-probabilities as chat completions has them, where they were asked for."""
+    refusal: bool = False
+    """The text is what the model said in place of an answer, in a field of its own."""
 
     @property
     def text(self) -> str:

@@ -194,6 +194,7 @@ def completion_json(completion: Completion) -> JsonObject:
         "reasoning": completion.reasoning,
         "degraded": list(completion.degraded),
         **({"logprobs": list(completion.logprobs)} if completion.logprobs else {}),
+        **({"refusal": True} if completion.refusal else {}),
         **({"provider_data": kept} if (kept := provider_data.to_json(message)) else {}),
         "charges": [
             {"model": c.model, "usage": usage_json(c.usage), "outcome": c.outcome}
@@ -261,6 +262,7 @@ def completion_from_json(data: Mapping[str, Any]) -> Completion:
         reasoning=data.get("reasoning", ""),
         degraded=tuple(data.get("degraded", ())),
         logprobs=tuple(data.get("logprobs", ())),
+        refusal=data.get("refusal", False),
     )
 
 
@@ -286,6 +288,8 @@ class Fresh(msgspec.Struct, gc=False):
     thought: str = ""
     pieces: int = 1
     calls: list[ToolPiece] = []
+    refusal: bool = False
+    """The text is said in place of an answer."""
 
 
 class Assembly:
@@ -298,9 +302,9 @@ class Assembly:
     """
 
     __slots__ = (
-        "_calls", "_came", "_fields", "_finished", "_left_out", "_logprobs", "_origin", "_pieces",
-        "_redactor", "_refusal", "_refusals", "_safe_calls", "_safe_text", "_safe_thought",
-        "_split", "_texts", "_thoughts", "_vague",
+        "_calls", "_came", "_fields", "_finished", "_left_out", "_logprobs", "_message", "_origin",
+        "_pieces", "_plain", "_redactor", "_refusal", "_refusals", "_safe_calls", "_safe_text",
+        "_safe_thought", "_split", "_texts", "_thoughts", "_vague",
         "_wrote", "doubts", "finish_reason", "shown", "turned", "turned_now", "usage",
     )  # fmt: skip
 
@@ -322,6 +326,10 @@ class Assembly:
         self._split = Splitter(inside=inside)
         self._texts: list[str] = []
         self._thoughts: list[str] = []
+        self._message: str = ""
+        """The text of a whole message, which no delta had brought before."""
+        self._plain = False
+        """Thoughts came as a plain text."""
         self._refusals: list[str] = []
         self._came = False
         self._pieces = 0
@@ -375,6 +383,10 @@ class Assembly:
                 or delta.left_out
                 or delta.images
                 or delta.audio
+                or delta.thinking
+                or delta.reasoning_text
+                or delta.reasoning_details
+                or delta.thinking_blocks
             ):
                 self._take(delta)
 
@@ -397,10 +409,16 @@ class Assembly:
         """
         if delta is not None and (delta.content or delta.tool_calls):
             return delta
-        if self._wrote:
+        said = message.content or ""
+        if not self._wrote:
+            self._message = said
+        elif self._message and said.startswith(self._message):  # each message has all by now
+            message.content, self._message = said[len(self._message) :], said
+        else:
             message.content = None
         if self._thoughts or self.reasoning:
-            message.reasoning_content = message.reasoning = None
+            message.reasoning_content = message.reasoning = message.reasoning_text = None
+            message.thinking = message.reasoning_details = message.thinking_blocks = None
         if self._calls:
             message.tool_calls = message.function_call = None
         if self._refusals or self._refusal:
@@ -442,7 +460,7 @@ class Assembly:
         self._refusals.clear()
         calls = self._fresh_calls() if self._came and self._calls else []
         self._came = False
-        return Fresh(text, thought, max(pieces, 1), calls)
+        return Fresh(text, thought, max(pieces, 1), calls, bool(self._refusal))
 
     def _fresh_calls(self, *, ended: bool = False) -> list[ToolPiece]:
         """Pieces of calls without a secret in them."""
@@ -479,11 +497,15 @@ class Assembly:
         thought, text = fresh.thought + thought, fresh.text + text
         if not (thought or text or fresh.calls):
             return None
-        return Fresh(text, thought, fresh.pieces, fresh.calls)
+        return Fresh(text, thought, fresh.pieces, fresh.calls, bool(self._refusal))
 
     def _take(self, delta: Delta) -> None:
         """What is not simply text."""
-        if thought := delta.reasoning_content or delta.reasoning:
+        thought = delta.thought
+        self._plain = self._plain or bool(thought)
+        if not self._plain:  # else the lists have the same once more
+            thought = delta.thought_in_rows
+        if thought:
             self._split.off()
             self._thoughts.append(thought)
         if delta.refusal:
@@ -493,7 +515,7 @@ class Assembly:
         kinds = {"image": delta.images, "audio": delta.audio}
         self._left_out.update(kind for kind, came in kinds.items() if came)
         pieces = [call.piece() for call in delta.tool_calls or ()]
-        if (old := delta.function_call) is not None:
+        if (old := delta.function_call) is not None and not pieces:  # some send a call as both
             pieces.append(CallPiece(None, "", old.name or "", old.arguments))
         if pieces:
             self._came = True
@@ -568,7 +590,8 @@ class Assembly:
             raise UnavailableError(f"the model gave up: {self.finish_reason}", charges=[failed])
         hide = self._redactor
         calls = self._hidden_calls()
-        if not text and self._refusal:
+        refused = not text and bool(self._refusal)
+        if refused:
             text = "".join(self._refusal)
         if not text.strip() and not calls:
             raise self._nothing([failed])
@@ -588,6 +611,7 @@ class Assembly:
                 hide.text(f"a part of the type {kind}") for kind in sorted(self._left_out)
             ),
             logprobs=tuple(hide.logprobs(self._logprobs)) if self._logprobs else (),
+            refusal=refused,
         )
 
     def _hidden_calls(self) -> tuple[ToolCall, ...]:

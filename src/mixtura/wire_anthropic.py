@@ -523,17 +523,25 @@ class Assembly(wire.Assembly):
     def _added(self, index: int, delta: _Delta) -> None:
         if delta.text:  # nearly always
             self._texts.append(delta.text)
-        elif delta.thinking:
+            return
+        place = self._open.get(index)
+        if delta.thinking:
             self._thoughts.append(delta.thinking)
-            if index in self._open:
-                self._open[index].thinking.append(delta.thinking)
-        elif delta.signature:
-            if index in self._open:
-                self._open[index].signature.append(delta.signature)
-        elif delta.partial_json and self._calls.extend(index, delta.partial_json):
+        if place is not None:
+            place.thinking += [delta.thinking] if delta.thinking else []
+            place.signature += [delta.signature] if delta.signature else []
+        elif delta.partial_json and (last := self._last_call()) is not None:
+            index = last  # of a block that no one began
+        if delta.partial_json and self._calls.extend(index, delta.partial_json):
             self._came = True
 
+    def _last_call(self) -> int | None:
+        """The index of the call that began last; None where something else did."""
+        index, place = next(reversed(self._open.items()), (0, None))
+        return index if place is not None and place.type == "tool_use" else None
+
     def _block(self, index: int, block: _Block) -> None:
+        self._open.pop(index, None)  # the last in it is the one that began last
         place = self._open[index] = _Place(block.type, block.id, data=block.data)
         self._places.append(place)
         if block.signature is not None:

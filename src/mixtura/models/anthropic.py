@@ -83,6 +83,7 @@ class Anthropic:
         self._redactor = redactor_of(base_url, api_key, self._headers, self._extra, redactor)
         self._largest = largest
         self.sees = sees
+        self.logprobs = False  # its API has no word for them
         self._native = True
         """It takes tools of the API's own types; learned from a refusal."""
         known = known or quirks(model)

@@ -73,7 +73,7 @@ class Cached(Wrapper):
         if emit:
             charges = tuple(charge._replace(model=self.name) for charge in kept.charges)
             emit(Recalled(self.name, charges, seconds, first))
-            emit(Token(kept.text))
+            emit(Token(kept.text, refusal=kept.refusal))
         return replace(kept, model=self.name, charges=())
 
     async def _found(self, key: str, emit: Emit | None) -> bytes | None:

@@ -66,6 +66,7 @@ class Local:
         self._path = Path(path)
         self.window = window
         self.sees = False
+        self.logprobs = False
         self._name = name or self._path.stem
         self._context = context
         self._threads = threads or _cores()

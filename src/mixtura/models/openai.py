@@ -74,6 +74,8 @@ class OpenAI:
         self._key_header = key_header
         self._largest = largest
         self.sees = sees
+        self.logprobs: bool | None = None
+        """Whether it gives log-probabilities, as its answers tell."""
         self._manners = Manners(self._name, known or quirks(model), window=window)
 
     @property
@@ -93,7 +95,10 @@ class OpenAI:
         notice_all(self._name, sampling_words.left_out(left_out(request)), emit)
         body |= {"stream": True, "stream_options": {"include_usage": True}}
         with in_use(self._redactor):
-            return await self._manners.ask(body, send, emit)
+            answer = await self._manners.ask(body, send, emit)
+        if request.extra.get("logprobs") and answer.text:
+            self.logprobs = bool(answer.logprobs or self.logprobs)
+        return answer
 
     async def _send(self, body: dict[str, Any], request: Request, emit: Emit | None) -> Completion:
         if ACCOUNT.get() and not {"max_tokens", "max_completion_tokens"} & body.keys():

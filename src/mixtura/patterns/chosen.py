@@ -134,7 +134,7 @@ class Chosen(Composite):
             place = f"proposal {verdict.which + 1} of {len(proposals)}"
             inner(Noticed(self.chooser.name, f"{place}, by {chosen.model}: {verdict.why}"))
             if chosen.text:
-                inner(Token(chosen.text))
+                inner(Token(chosen.text, refusal=chosen.refusal))
             inner(Aggregated(replace(chosen, charges=verdict.charges, degraded=verdict.degraded)))
         return verdict, chosen
 

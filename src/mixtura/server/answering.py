@@ -325,7 +325,8 @@ class Live(Response):
         self._begin()
         for choice, answer in enumerate(answers):
             if rest := answer.text[self._sent[choice] :]:
-                self._frames.append(self._writer.token(choice, rest))
+                says = self._writer.declined if answer.refusal else self._writer.token
+                self._frames.append(says(choice, rest))
             self._frames.append(self._writer.finished(choice, answer))
         summary = self._service.summary(self._job)
         self._frames.append(await apart(size, self._writer.closed, answers, summary))
@@ -342,6 +343,8 @@ class Live(Response):
 
     def _watch(self, choice: int, event: Event) -> None:
         if type(event) is Token and not event.reasoning and _answers(event.at):
+            if event.refusal:  # it is told once it is whole
+                return
             self._begin()
             self._sent[choice] += len(event.text)
             self._put(self._writer.token(choice, event.text))

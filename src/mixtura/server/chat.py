@@ -276,8 +276,8 @@ def _choice(index: int, answer: Completion, call: Call) -> dict[str, Any]:
     called = write_calls(list(named_calls(answer, "call_")), call)
     message: dict[str, Any] = {
         "role": "assistant",
-        "content": answer.text or (None if called else ""),
-        "refusal": None,
+        "content": None if answer.refusal else answer.text or (None if called else ""),
+        "refusal": answer.text if answer.refusal else None,
         **called,
     }
     message |= chat_fields(answer.message)
@@ -336,6 +336,9 @@ class ChatWriter:
             + msgspec.json.encode(text)
             + b'},"logprobs":null,"finish_reason":null}]}\n\n'
         )
+
+    def declined(self, choice: int, text: str) -> bytes:
+        return self._chunk(choice, {"refusal": text})
 
     def tool(self, choice: int, piece: ToolPiece) -> bytes:
         calls = self._calls[choice]

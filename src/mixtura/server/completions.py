@@ -185,6 +185,9 @@ class CompletionsWriter:
     def token(self, choice: int, text: str) -> bytes:
         return event_frame(self._chunk(_choice(choice, text)))
 
+    def declined(self, choice: int, text: str) -> bytes:
+        return self.token(choice, text)
+
     def tool(self, choice: int, piece: ToolPiece) -> bytes:  # noqa: ARG002 - no tools are offered
         return b""
 

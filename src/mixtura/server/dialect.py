@@ -159,6 +159,10 @@ class Writer(Protocol):
         """A piece of the answer."""
         ...
 
+    def declined(self, choice: int, text: str) -> bytes:
+        """What the model says in place of an answer, all of it."""
+        ...
+
     def tool(self, choice: int, piece: ToolPiece) -> bytes:
         """A tool call's beginning, or a piece of its arguments."""
         ...

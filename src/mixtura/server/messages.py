@@ -219,6 +219,9 @@ class MessagesWriter:
             self._text = self._blocks - 1
         return begin + _TOKEN % (self._text, msgspec.json.encode(text))
 
+    def declined(self, choice: int, text: str) -> bytes:
+        return self.token(choice, text)
+
     def tool(self, choice: int, piece: ToolPiece) -> bytes:  # noqa: ARG002 - there is one
         out = b""
         if not self._calls.streams(piece, self._toolbox):

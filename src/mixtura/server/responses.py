@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -42,6 +43,13 @@ def _text(text: str, logprobs: Sequence[Json] = ()) -> dict[str, Any]:
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": rows}
 
 
+def _part(answer: Completion) -> dict[str, Any]:
+    """An answer's text, or what was said in place of one."""
+    if answer.refusal:
+        return {"type": "refusal", "refusal": answer.text}
+    return _text(answer.text, answer.logprobs)
+
+
 def _logprob(row: Json) -> dict[str, Any]:
     """A token's log-probability with the bytes that it has to have here."""
     token = str(row.get("token", ""))
@@ -79,7 +87,7 @@ def _items(call: Call, answer: Completion, number: str) -> list[dict[str, Any]]:
     calls = list(named_calls(answer, f"call_{number}"))
     items = _reasoning(call, answer, number)
     if answer.text or not calls:
-        items.append(_message(number, [_text(answer.text, answer.logprobs)], status))
+        items.append(_message(number, [_part(answer)], status))
     for place, called in enumerate(calls, start=1):
         ended = status if place == len(calls) else "completed"  # only the last can be cut off
         items += _call_item(call.toolbox, number, place, called, ended)
@@ -297,6 +305,9 @@ class ResponsesWriter:
         data = self._head + b'%d,"delta":' % self._next() + msgspec.json.encode(text)
         return begin + data + b"}\n\n"
 
+    def declined(self, choice: int, text: str) -> bytes:  # noqa: ARG002 - its message says it
+        return b""
+
     def tool(self, choice: int, piece: ToolPiece) -> bytes:  # noqa: ARG002 - there is one
         out = b""
         if not self._calls.streams(piece, self._toolbox):
@@ -340,7 +351,8 @@ class ResponsesWriter:
     def _rest(self, answer: Completion) -> bytes:
         status = "incomplete" if answer.finish_reason in _INCOMPLETE else "completed"
         missing, left = self._calls.rest(answer)
-        said = _message(self._number, [_text(answer.text, answer.logprobs)], status)
+        spoken = replace(answer, refusal=answer.refusal and not self._spoken)
+        said = _message(self._number, [_part(spoken)], status)
         calls = bool(self._calls.sent or left)
         first = self._spoken or not calls or bool(answer.text and not self._late)
         items: list[dict[str, Any]] = []
@@ -410,6 +422,8 @@ class ResponsesWriter:
         """The end of the message, with what of its text was held back."""
         part = item["content"][0]
         place = {"item_id": item["id"], "output_index": index, "content_index": 0}
+        if part["type"] == "refusal":
+            return self._refused(place, part, item)
         out = self._begin_text(index)
         if late := "".join(self._late):
             out += self._event("response.output_text.delta", **place, logprobs=[], delta=late)
@@ -418,6 +432,20 @@ class ResponsesWriter:
             + self._event(
                 "response.output_text.done", **place, text=part["text"], logprobs=part["logprobs"]
             )
+            + self._event("response.content_part.done", **place, part=part)
+            + self._event("response.output_item.done", output_index=index, item=item)
+        )
+
+    def _refused(self, place: Json, part: Json, item: Json) -> bytes:
+        """A message that says something in place of an answer."""
+        begun = _message(self._number, [], "in_progress")
+        empty = {"type": "refusal", "refusal": ""}
+        index = place["output_index"]
+        return (
+            self._event("response.output_item.added", output_index=index, item=begun)
+            + self._event("response.content_part.added", **place, part=empty)
+            + self._event("response.refusal.delta", **place, delta=part["refusal"])
+            + self._event("response.refusal.done", **place, refusal=part["refusal"])
             + self._event("response.content_part.done", **place, part=part)
             + self._event("response.output_item.done", output_index=index, item=item)
         )

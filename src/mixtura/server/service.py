@@ -16,7 +16,7 @@ from mixtura.budget import Pocket
 from mixtura.config import Config
 from mixtura.errors import ConfigError, MixturaError, OutOfTimeError
 from mixtura.events import Event
-from mixtura.model import Model
+from mixtura.model import Model, logprobs
 from mixtura.model_lists import ModelLists
 from mixtura.record import Record, State, begun, ended, record
 from mixtura.redaction import Redactor, current
@@ -94,6 +94,13 @@ class Job:
         return [(self.numbers[i], self.recorders[i].trace()) for i in sorted(self.recorders)]
 
 
+NO_LOGPROBS = "the model that writes the answer gives no log-probabilities"
+
+
+def _no_logprobs() -> Refused:
+    return Refused(400, NO_LOGPROBS, param="logprobs", code="unsupported_value")
+
+
 class Service:
     """What every route needs, and the one way from a call to its answers."""
 
@@ -148,6 +155,8 @@ class Service:
         """
         choice = self.chooser.choose(call, client)
         model, deadline = self._runnable(choice, call.wish, client)
+        if call.request.extra.get("logprobs") and logprobs(model) is False:
+            raise _no_logprobs()
         expected = 0
         if client.counts_tokens:
             expected = tokens * choice.calls * call.n
@@ -211,10 +220,9 @@ class Service:
         try:
             answers = await self._in_time(job, watch)
             if job.call.request.extra.get("logprobs") and not all(a.logprobs for a in answers):
-                said = "the model that writes the answer gives no log-probabilities"
                 if not job.call.stream:
-                    raise Refused(400, said, param="logprobs", code="unsupported_value")
-                job.left_out.append(said)  # the answer is out already
+                    raise _no_logprobs()
+                job.left_out.append(NO_LOGPROBS)  # the answer is out already
             return answers
         except (MixturaError, Refused) as error:
             failed = error
