@@ -201,7 +201,8 @@ class Redactor:
         """Where secrets stand in *text*; unless it has *ended*, up to where one may begin."""
         spans: list[tuple[int, int]] = []
         at = 0
-        while (begin := self._head(text, at)) is not None:
+        heads = [_Heads(group.heads, text) for group in self.groups]
+        while (begin := min((head.next(at) for head in heads), default=_NONE)) != _NONE:
             walks = self._walks(text, begin)
             if not ended and any(walk.open and walk.matched >= HEAD for walk in walks):
                 return Found(spans, begin)
@@ -218,11 +219,6 @@ class Redactor:
             return found.spans
         ends = [walk.end for walk in self._walks(text, found.held) if walk.end is not None]
         return [*found.spans, (found.held, max(ends))] if ends else found.spans
-
-    def _head(self, text: str, at: int) -> int | None:
-        """Where the next secret may begin."""
-        heads = (group.heads.search(text, at) for group in self.groups)
-        return min((head.start() for head in heads if head), default=None)
 
     def _walks(self, text: str, at: int) -> list[Walk]:
         first = text[at]
@@ -254,6 +250,28 @@ class _Group:
             for first, ways in self.spellings.items()
         }
         return re.compile("|".join(f"{re.escape(c)}(?:{rest})" for c, rest in heads.items()))
+
+
+_NONE = 1 << 62
+"""Behind the end of every text."""
+
+
+class _Heads:
+    """Where in a text the secrets of one group may begin; no part of it is searched twice."""
+
+    __slots__ = ("_at", "_pattern", "_text")
+
+    def __init__(self, pattern: re.Pattern[str], text: str) -> None:
+        self._pattern = pattern
+        self._text = text
+        self._at = -1
+
+    def next(self, at: int) -> int:
+        """The first place from *at* on."""
+        if self._at < at:
+            found = self._pattern.search(self._text, at)
+            self._at = found.start() if found else _NONE
+        return self._at
 
 
 class Stream:
