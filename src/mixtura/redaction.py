@@ -96,16 +96,18 @@ class Redactor:
     def across(self, rows: Sequence[Any]) -> list[Any]:
         """
         The same rows without a secret, one that is cut over them neither: the texts that stand at
-        the same place in each are looked through as one, and the pieces of a secret all go.
+        the same place in each are looked through as one, then all texts one after the other, and
+        the pieces of a secret all go.
         """
         safe: list[Any] = self.data(rows)
-        if not self.values or len(safe) < 2:
+        if not self.values:
             return safe
         places: dict[tuple[str, ...], list[tuple[Any, Any]]] = {}
         _places(safe, (), places)
-        for found in places.values():
+        every = [place for found in places.values() for place in found]
+        for found in (row for row in (*places.values(), every) if len(row) > 1):
             texts = [holder[key] for holder, key in found]
-            spans = self.find("".join(texts), ended=True).spans if len(texts) > 1 else ()
+            spans = self.find("".join(texts), ended=True).spans
             for (holder, key), begin, end in zip(found, *_bounds(texts), strict=True):
                 if any(start < end and begin < stop for start, stop in spans):
                     holder[key] = HIDDEN
@@ -114,7 +116,7 @@ class Redactor:
     def inputs(self, texts: Sequence[str]) -> list[str]:
         """Inputs of several calls, each of them JSON, without a secret that is cut over them."""
         safe = [self.json(text) for text in texts]
-        if not self.values or len(safe) < 2:
+        if not self.values:
             return safe
         read = [_read(text) for text in safe]
         rows = zip(safe, read, self.across(read), strict=True)
@@ -305,6 +307,19 @@ class Stream:
         escaped = "%" in seen or "\\" in seen or "&" in seen  # nearly always: no secret here
         self._shown = seen[-_CONTEXT:] if escaped else seen[1 - HEAD :]
         return piece
+
+    @property
+    def waits(self) -> bool:
+        """What came may be the beginning of a secret."""
+        return bool(self._held)
+
+    def passes(self, piece: str) -> bool:
+        """Take *piece* in if nothing in it may be of a secret; else leave all as it was."""
+        before = self._shown, self._held
+        if self._held or self.feed(piece) != piece:
+            self._shown, self._held = before
+            return False
+        return True
 
     def finish(self) -> str:
         """What is left at the stream's end."""

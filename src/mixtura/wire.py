@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from mixtura import provider_data
+from mixtura.call_redaction import CallStreams
 from mixtura.chunks import Choice, Chunk, Delta, JsonObject, logprobs_of, parse_usage
 from mixtura.errors import (
     ContentFilterError,
@@ -24,7 +25,7 @@ from mixtura.events import ToolPiece
 from mixtura.finish_reasons import ending, read_finish_reason
 from mixtura.part_forms import is_thought, part_from_json, part_json
 from mixtura.quantities import UNSEEN_TOKENS
-from mixtura.redaction import Redactor, Stream, current
+from mixtura.redaction import current
 from mixtura.request_size import A_PICTURE, request_tokens
 from mixtura.thoughts import Splitter
 from mixtura.tool_calls import NO_ARGUMENTS, CallPiece, ToolCallAssembly
@@ -259,23 +260,6 @@ def usage_from_json(data: Mapping[str, Any]) -> Usage:
 # ---- an answer as it streams in
 
 
-class _SafeCall:
-    """A call that streams, without a secret; its id and name are looked through when they change."""
-
-    __slots__ = ("_head", "_safe_head", "arguments")
-
-    def __init__(self, arguments: Stream) -> None:
-        self.arguments = arguments
-        self._head = self._safe_head = ("", "")
-
-    def head(self, hide: Redactor, id: str, name: str) -> tuple[str, str]:  # noqa: A002
-        """The id and the name."""
-        if self._head != (id, name):
-            self._head = (id, name)
-            self._safe_head = (hide.text(id), hide.text(name))
-        return self._safe_head
-
-
 class Fresh(msgspec.Struct, gc=False):
     """What came since someone last asked: thought and answer, and the pieces that they came in."""
 
@@ -296,8 +280,8 @@ class Assembly:
 
     __slots__ = (
         "_calls", "_came", "_fields", "_finished", "_left_out", "_logprobs", "_origin", "_pieces",
-        "_redactor", "_refusal", "_refusals", "_safe_calls", "_safe_text", "_safe_thought",
-        "_split", "_texts", "_thoughts", "_vague",
+        "_redactor", "_refusal", "_refusals", "_safe_calls", "_safe_text",
+        "_safe_thought", "_split", "_texts", "_thoughts", "_vague",
         "_wrote", "doubts", "finish_reason", "shown", "turned", "turned_now", "usage",
     )  # fmt: skip
 
@@ -315,7 +299,7 @@ class Assembly:
         self._redactor = current()
         self._safe_text = self._redactor.stream()
         self._safe_thought = self._redactor.stream()
-        self._safe_calls: dict[int, _SafeCall] = {}
+        self._safe_calls = CallStreams(self._redactor)
         self._split = Splitter(inside=inside)
         self._texts: list[str] = []
         self._thoughts: list[str] = []
@@ -443,17 +427,7 @@ class Assembly:
 
     def _fresh_calls(self, *, ended: bool = False) -> list[ToolPiece]:
         """Pieces of calls without a secret in them."""
-        pieces: list[ToolPiece] = []
-        hide = self._redactor
-        for call in self._calls.fresh(ended=ended):
-            begins = call.place not in self._safe_calls
-            safe = self._safe_calls.setdefault(call.place, _SafeCall(hide.stream()))
-            text = safe.arguments.feed(call.arguments)
-            text += safe.arguments.finish() if call.over else ""
-            if text or begins:
-                id, name = safe.head(hide, call.id, call.name)  # noqa: A001
-                pieces.append(ToolPiece(call.place, id, name, text))
-        return pieces
+        return self._safe_calls.pieces(self._calls.fresh(ended=ended), ended=ended)
 
     def finish(self) -> Fresh | None:
         """
