@@ -155,6 +155,18 @@ def kept_run(folder: Path) -> None:
     book.close()
 
 
+def kept_response(place, number: int) -> str:
+    """The id of a stored response that was made from so many items."""
+    line = HTTPConnection(place.hostname, place.port, timeout=600)
+    body = {"model": "default", "input": talk(number)}
+    line.request("POST", "/v1/responses", json.dumps(body), {"Content-Type": "application/json"})
+    name = json.loads(line.getresponse().read())["id"]
+    end = time.monotonic() + 120
+    while got(place, f"/v1/responses/{name}") != 200 and time.monotonic() < end:
+        time.sleep(0.2)  # it is being written
+    return name
+
+
 def got(place, path: str) -> int:
     line = HTTPConnection(place.hostname, place.port, timeout=600)
     line.request("GET", path)
@@ -210,16 +222,20 @@ def main() -> None:
                 "the same as a file": lambda: got(place, "/api/runs/20260101-aaaaaaaa/html"),
                 "the list of runs": lambda: got(place, "/api/runs?limit=200"),
             }
+            name = kept_response(place, many)
+            attacks[f"a stored response, {many:,} items"] = lambda: posted(
+                place, responses, body | {"input": "And?", "previous_response_id": name}
+            )
             kept_run(Path(folder))
-            for name, attack in attacks.items():
-                row = {"what": name}
+            for what, attack in attacks.items():
+                row = {"what": what}
                 before = memory(server.process.pid)
                 with watched(place, row):
                     row["status"] = attack()
                 row["grew_mb"] = round(memory(server.process.pid) - before, 1)
                 rows.append(row)
                 print(
-                    f"{name:36} {row['status']} health {row['health_ms']:8.1f} ms"
+                    f"{what:36} {row['status']} health {row['health_ms']:8.1f} ms"
                     f" request {row['seconds']:6.2f} s  grew {row['grew_mb']:7.1f} MB",
                     flush=True,
                 )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import gc
+import threading
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial
 from typing import ParamSpec, TypeVar
@@ -31,8 +34,39 @@ async def apart(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwar
     """
     if size < LARGE:
         return work(*args, **kwargs)
-    call = partial(copy_context().run, partial(work, *args, **kwargs))
+    call = partial(copy_context().run, partial(_uncollected, work, *args, **kwargs))
     return await asyncio.get_running_loop().run_in_executor(_worker, call)
+
+
+def _uncollected(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    with collection_paused():
+        return work(*args, **kwargs)
+
+
+_pausing = threading.Lock()
+_paused = 0
+_collects = True
+"""The collector was on before."""
+
+
+@contextmanager
+def collection_paused() -> Generator[None]:
+    """
+    In this block the garbage collector does not run: while a great many objects are made it would
+    look at all of them again and again, and it stops every thread.
+    """
+    global _collects, _paused  # noqa: PLW0603 - there is one collector
+    with _pausing:
+        _collects = gc.isenabled() if not _paused else _collects
+        _paused += 1
+        gc.disable()
+    try:
+        yield
+    finally:
+        with _pausing:
+            _paused -= 1
+            if not _paused and _collects:
+                gc.enable()
 
 
 def weight(request: Request) -> int:

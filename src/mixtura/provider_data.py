@@ -214,7 +214,7 @@ class FieldAssembly:
             for row in _objects(value):
                 self._block(row)
         elif isinstance(value, dict) and (name != "extra_content" or _has_signature(value)):
-            self._values[name] = merged(self._values.get(name, {}), cast("JsonObject", value))
+            merge_into(self._values.setdefault(name, {}), cast("JsonObject", value))
 
     def _detail(self, row: JsonObject) -> None:
         """A piece of a detail goes on with the last one of its index, type and id."""
@@ -223,16 +223,17 @@ class FieldAssembly:
             self._details.append(dict(row))
             return
         for key, value in row.items():
-            pieces = key in ("text", "summary", "data") and isinstance(last.get(key), str)
-            if value is not None:
-                last[key] = last[key] + value if pieces and isinstance(value, str) else value
+            if key in ("text", "summary", "data") and isinstance(value, str):
+                _extend_text(last, key, value)
+            elif value is not None:
+                last[key] = value
 
     def _block(self, row: JsonObject) -> None:
         """A piece of a thinking block goes on with the last one until that is signed."""
         rows: list[JsonObject] = self._values.setdefault("thinking_blocks", [])
         last: JsonObject = rows[-1] if rows else {}
         if last.get("type") == row.get("type") == "thinking" and not last.get("signature"):
-            last["thinking"] = f"{last.get('thinking') or ''}{row.get('thinking') or ''}"
+            _extend_text(last, "thinking", row.get("thinking") or "")
             last |= {"signature": row["signature"]} if row.get("signature") else {}
         else:
             rows.append(dict(row))
@@ -241,9 +242,32 @@ class FieldAssembly:
         """What is worth keeping of an answer."""
         found: JsonObject = {name: "".join(texts) for name, texts in self._texts.items()}
         if self._details:
-            found["reasoning_details"] = self._details
-        found |= {name: value for name, value in self._values.items() if value}
+            found["reasoning_details"] = _joined(self._details)
+        found |= {
+            name: _joined(cast("list[JsonObject]", value)) if name == "thinking_blocks" else value
+            for name, value in self._values.items()
+            if value
+        }
         return {k: v for k, v in found.items() if in_tool_turn or k not in THOUGHTS}
+
+
+class _Pieces(list[str]):
+    """A text in the pieces that it came in: joined once, not with every piece."""
+
+
+def _extend_text(row: JsonObject, key: str, piece: str) -> None:
+    pieces = row.get(key)
+    if not isinstance(pieces, _Pieces):
+        pieces = row[key] = _Pieces([pieces] if isinstance(pieces, str) else ())
+    pieces.append(piece)
+
+
+def _joined(rows: Iterable[JsonObject]) -> list[JsonObject]:
+    """The rows with each text in one."""
+    return [
+        {key: "".join(value) if isinstance(value, _Pieces) else value for key, value in row.items()}
+        for row in rows
+    ]
 
 
 def _goes_on(last: JsonObject, row: JsonObject) -> bool:
@@ -254,16 +278,16 @@ def _goes_on(last: JsonObject, row: JsonObject) -> bool:
     return row.get("id") in (None, last.get("id")) or last.get("id") is None
 
 
-def merged(before: Json, more: Json) -> JsonObject:
-    """*before* with what *more* adds, object by object."""
-    whole = dict(before)
+def merge_into(whole: JsonObject, more: Json) -> None:
+    """Put what *more* adds into *whole*, object by object: only what is new is looked at."""
     for key, value in more.items():
         old = whole.get(key)
-        if isinstance(old, dict) and isinstance(value, dict):
-            whole[key] = merged(cast("Json", old), cast("Json", value))
+        if isinstance(value, dict):
+            inner = cast("JsonObject", old) if isinstance(old, dict) else {}
+            merge_into(inner, cast("Json", value))  # a copy: it is another's
+            whole[key] = inner
         elif value is not None:
             whole[key] = value
-    return whole
 
 
 def _objects(value: Any) -> Iterator[JsonObject]:

@@ -96,16 +96,18 @@ class Redactor:
     def across(self, rows: Sequence[Any]) -> list[Any]:
         """
         The same rows without a secret, one that is cut over them neither: the texts that stand at
-        the same place in each are looked through as one, and the pieces of a secret all go.
+        the same place in each are looked through as one, then all texts one after the other, and
+        the pieces of a secret all go.
         """
         safe: list[Any] = self.data(rows)
-        if not self.values or len(safe) < 2:
+        if not self.values:
             return safe
         places: dict[tuple[str, ...], list[tuple[Any, Any]]] = {}
         _places(safe, (), places)
-        for found in places.values():
+        every = [place for found in places.values() for place in found]
+        for found in (row for row in (*places.values(), every) if len(row) > 1):
             texts = [holder[key] for holder, key in found]
-            spans = self.find("".join(texts), ended=True).spans if len(texts) > 1 else ()
+            spans = self.find("".join(texts), ended=True).spans
             for (holder, key), begin, end in zip(found, *_bounds(texts), strict=True):
                 if any(start < end and begin < stop for start, stop in spans):
                     holder[key] = HIDDEN
@@ -114,7 +116,7 @@ class Redactor:
     def inputs(self, texts: Sequence[str]) -> list[str]:
         """Inputs of several calls, each of them JSON, without a secret that is cut over them."""
         safe = [self.json(text) for text in texts]
-        if not self.values or len(safe) < 2:
+        if not self.values:
             return safe
         read = [_read(text) for text in safe]
         rows = zip(safe, read, self.across(read), strict=True)
@@ -201,7 +203,8 @@ class Redactor:
         """Where secrets stand in *text*; unless it has *ended*, up to where one may begin."""
         spans: list[tuple[int, int]] = []
         at = 0
-        while (begin := self._head(text, at)) is not None:
+        heads = [_Heads(group.heads, text) for group in self.groups]
+        while (begin := min((head.next(at) for head in heads), default=_NONE)) != _NONE:
             walks = self._walks(text, begin)
             if not ended and any(walk.open and walk.matched >= HEAD for walk in walks):
                 return Found(spans, begin)
@@ -218,11 +221,6 @@ class Redactor:
             return found.spans
         ends = [walk.end for walk in self._walks(text, found.held) if walk.end is not None]
         return [*found.spans, (found.held, max(ends))] if ends else found.spans
-
-    def _head(self, text: str, at: int) -> int | None:
-        """Where the next secret may begin."""
-        heads = (group.heads.search(text, at) for group in self.groups)
-        return min((head.start() for head in heads if head), default=None)
 
     def _walks(self, text: str, at: int) -> list[Walk]:
         first = text[at]
@@ -256,6 +254,28 @@ class _Group:
         return re.compile("|".join(f"{re.escape(c)}(?:{rest})" for c, rest in heads.items()))
 
 
+_NONE = 1 << 62
+"""Behind the end of every text."""
+
+
+class _Heads:
+    """Where in a text the secrets of one group may begin; no part of it is searched twice."""
+
+    __slots__ = ("_at", "_pattern", "_text")
+
+    def __init__(self, pattern: re.Pattern[str], text: str) -> None:
+        self._pattern = pattern
+        self._text = text
+        self._at = -1
+
+    def next(self, at: int) -> int:
+        """The first place from *at* on."""
+        if self._at < at:
+            found = self._pattern.search(self._text, at)
+            self._at = found.start() if found else _NONE
+        return self._at
+
+
 class Stream:
     """
     Takes secrets out of a text that comes in pieces, cut anywhere.
@@ -287,6 +307,19 @@ class Stream:
         escaped = "%" in seen or "\\" in seen or "&" in seen  # nearly always: no secret here
         self._shown = seen[-_CONTEXT:] if escaped else seen[1 - HEAD :]
         return piece
+
+    @property
+    def waits(self) -> bool:
+        """What came may be the beginning of a secret."""
+        return bool(self._held)
+
+    def passes(self, piece: str) -> bool:
+        """Take *piece* in if nothing in it may be of a secret; else leave all as it was."""
+        before = self._shown, self._held
+        if self._held or self.feed(piece) != piece:
+            self._shown, self._held = before
+            return False
+        return True
 
     def finish(self) -> str:
         """What is left at the stream's end."""

@@ -6,8 +6,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple, Protocol
 
+from mixtura.apart import LARGE, collection_paused
 from mixtura.record import Record
 from mixtura.redaction import NOTHING, Redactor
 
@@ -174,7 +176,8 @@ class StoreWriter:
             if one.begins and one.id in over:
                 continue
             try:
-                packed = self._book.packed(one.make(), one.redactor)
+                with collection_paused() if one.size >= LARGE else nullcontext():
+                    packed = self._book.packed(one.make(), one.redactor)
             except Exception as error:  # noqa: BLE001 - one record that cannot be told loses no other
                 self._book.tell(f"{type(error).__name__}: {error}")
                 packed = None

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 
-from mixtura.provider_data import merged
+from mixtura.errors import MalformedError
+from mixtura.json_scan import JsonScan
+from mixtura.provider_data import merge_into
 from mixtura.types import ToolCall
 
 NO_ARGUMENTS = "{}"
 """Of a call whose arguments never came, or came as an empty text: clients read them as JSON."""
+
+LONGEST_NAME = 10_000
+"""Characters of a name that comes in pieces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +57,8 @@ class _Call:
 
     __slots__ = (
         "again", "arguments", "checked", "closed", "cumulative", "delta", "fresh", "held", "id",
-        "index", "length", "name", "provider_fields", "shared", "streams",
-        "told", "whole",
+        "index", "length", "name", "provider_fields", "scan", "shared", "streams", "told",
+        "verdict", "whole", "whole_is_empty",
     )  # fmt: skip
 
     def __init__(self, index: int | None, delta: int) -> None:
@@ -63,15 +69,18 @@ class _Call:
         self.arguments: list[str] = []
         self.fresh: list[str] = []
         """Arguments that no one has asked for yet."""
+        self.scan = JsonScan()
+        """How far the arguments are, without a look at all of them."""
+        self.verdict: bool | None = None
+        """Whether they are whole, once they were looked at: that is done once."""
         self.whole: str = ""
         """Arguments that came as an object, as JSON."""
+        self.whole_is_empty = True
         self.provider_fields: dict[str, Any] = {}
         self.again: CallPiece | None = None
         """Its name once more when it was complete: another call, if arguments follow."""
         self.closed = False
         """The upstream said that it is over."""
-        self.checked = ""
-        """Arguments that were found to be complete."""
         self.streams: bool | None = None
         """Whether its arguments can be told as they come; None while no one can say."""
         self.told = False
@@ -82,6 +91,8 @@ class _Call:
         """Characters of its arguments."""
         self.cumulative: str | None = None
         """The last piece, where each seems to have all that came before it in it once more."""
+        self.checked: tuple[str, bool] = ("", False)
+        """A text that had all before it in it, and whether it was whole."""
         self.held: list[str] = []
         """Those pieces, which may be a part of the arguments each, after all."""
 
@@ -92,32 +103,35 @@ class _Call:
             return self.cumulative
         if len(self.arguments) > 1:  # joined once, however often it is looked at
             self.arguments = ["".join(self.arguments)]
-        if self.arguments and not (self.whole and _says_nothing(self.arguments[0])):
+        if self.arguments and not (self.whole and _says_nothing(self.scan.begin)):
             return self.arguments[0]
         return self.whole
 
     @property
     def placeholder(self) -> bool:
         """Its arguments are an empty object: some servers send one before the real ones."""
-        return not self.told and _says_nothing(self.text)
+        return not self.told and self.whole_is_empty and _says_nothing(self.scan.begin)
 
     @property
     def complete(self) -> bool:
         """Its arguments are whole: whatever comes with a name now is another call."""
         if self.whole:
             return True
-        if not self.arguments:
-            return False
-        last = (self.cumulative or self.arguments[-1]).rstrip() or self.text.rstrip()
-        if not last.endswith(('"', "l") if self.streams is False else "}"):
-            return False
-        text = self.text
-        if text is self.checked:
-            return True
-        if not _is_whole(text):
-            return False
-        self.checked = text
-        return True
+        if self.cumulative is not None:
+            if self.cumulative is not self.checked[0]:
+                whole = self.cumulative.rstrip().endswith("}") and _is_whole(self.cumulative)
+                self.checked = self.cumulative, whole
+            return self.checked[1]
+        if not self.scan.closed:
+            return self.scan.begin.strip() == "null"
+        if self.verdict is None:
+            self.verdict = _is_whole(self.text)
+        return self.verdict
+
+    def take_whole(self, text: str) -> None:
+        """All of its arguments at once."""
+        self.whole = text
+        self.whole_is_empty = _says_nothing(text)
 
     def take_fresh(self, *, over: bool) -> str:
         """Arguments that were not told by now; nothing while they may have to be changed."""
@@ -148,6 +162,7 @@ class _Call:
         self.arguments.clear()
         self.fresh.clear()
         self.held, self.cumulative, self.streams, self.length = [], None, None, 0
+        self.scan, self.verdict = JsonScan(), None
         self._append(text)
 
     def _repeats(self, text: str) -> bool:
@@ -160,15 +175,19 @@ class _Call:
 
     def _append(self, text: str) -> None:
         begins = not self.told and text.lstrip().startswith("{")
-        if begins and self.arguments and _says_nothing("".join(self.arguments)):
+        if begins and self.arguments and _says_nothing(self.scan.begin):
             self.arguments.clear()  # it was a placeholder
             self.fresh.clear()
-            self.streams, self.length = None, 0
+            self.streams = self.verdict = None
+            self.length, self.scan = 0, JsonScan()
         self.arguments.append(text)
         self.length += len(text)
         self.fresh.append(text)
+        self.scan.add(text)
+        if self.verdict and not text.isspace():
+            self.verdict = False  # something stands behind its end
         if self.streams is None:
-            begin = "".join(self.arguments).lstrip()
+            begin = self.scan.begin.lstrip()
             inner = begin[1:].lstrip()
             if begin and not begin.startswith("{"):
                 self.streams = False
@@ -184,16 +203,20 @@ class ToolCallAssembly:
     every piece, or send a whole call at once.
     """
 
-    __slots__ = ("_by_id", "_by_index", "_calls", "_deltas", "_open", "_place", "_shared")
+    __slots__ = (
+        "_by_id", "_by_index", "_calls", "_deltas", "_open", "_place", "_shared", "_unfinished",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._calls: list[_Call] = []
         self._by_index: dict[int, _Call] = {}
         self._by_id: dict[str, _Call] = {}
-        self._open: dict[int, list[_Call]] = {}
+        self._open: dict[int, deque[_Call]] = {}
         """Calls that were begun at each index and are not said to be over."""
         self._shared: dict[int, tuple[list[_Call], list[str]]] = {}
         """Calls that are open at one index, and what came for them together."""
+        self._unfinished: dict[int, deque[_Call]] = {}
+        """Those of them that may be without the end of their arguments."""
         self._deltas = 0
         self._place = 0
         """The call that is looked at next: all before it are over."""
@@ -240,9 +263,10 @@ class ToolCallAssembly:
         """Begin a call of which the upstream says where it begins; *whole*: its arguments."""
         call = self._begin(index)
         call.id, call.name = id, name
-        call.whole = whole
-        among = self._open.setdefault(index, [])
+        call.take_whole(whole)
+        among = self._open.setdefault(index, deque())
         among.append(call)
+        self._unfinished.setdefault(index, deque()).append(call)
         if len(among) > 1:
             shared = self._shared.setdefault(index, ([among[0]], []))
             shared[0].append(call)
@@ -252,7 +276,7 @@ class ToolCallAssembly:
     def close(self, index: int) -> None:
         """The call that was begun first of those at *index* is over."""
         if among := self._open.get(index):
-            call = among.pop(0)
+            call = among.popleft()
             if index not in self._shared:
                 call.closed = True
             elif not among:
@@ -270,9 +294,10 @@ class ToolCallAssembly:
         More arguments for the call at *index*; false when there is none. Of several at one
         index they are the first's until those are whole, then the next one's.
         """
-        among = self._open.get(index, ())
-        unfinished = (call for call in among if not call.complete) if len(among) > 1 else ()
-        call = next(iter(unfinished), None) or self._by_index.get(index)
+        among = self._unfinished.get(index, ())
+        while among and (among[0].closed or among[0].complete):
+            among.popleft()
+        call = among[0] if among else self._by_index.get(index)
         if call is None:
             return False
         if index in self._shared and isinstance(arguments, str):
@@ -365,11 +390,11 @@ def _deal(calls: Sequence[_Call], pieces: Sequence[str]) -> None:
 
 
 def _made(call: _Call) -> ToolCall:
-    fields, id = call.provider_fields, call.id  # noqa: A001
+    id = call.id  # noqa: A001
     if call.again is not None:  # nothing followed: it was the end of this call
         id = id or call.again.id  # noqa: A001
-        fields = merged(fields, call.again.provider_fields)
-    return ToolCall(id, call.name, plain_arguments(call.text), fields)
+        merge_into(call.provider_fields, call.again.provider_fields)
+    return ToolCall(id, call.name, plain_arguments(call.text), call.provider_fields)
 
 
 _EMPTY = re.compile(r"\s*\{\s*\}\s*\Z")
@@ -442,15 +467,14 @@ def _same_data(one: str, other: str) -> bool:
 
 def _extend(call: _Call, piece: CallPiece) -> None:
     call.id = call.id or piece.id
-    if piece.provider_fields:
-        call.provider_fields = merged(call.provider_fields, piece.provider_fields)
+    merge_into(call.provider_fields, piece.provider_fields)
     _extend_name(call, piece.name)
     said = piece.arguments
     if isinstance(said, str):
         if said and not (piece.name and call.complete and _same_data(said, call.text)):
             call.take_text(said)
     elif said is not None and (said or not call.whole):
-        call.whole = _json(said)
+        call.take_whole(_json(said))
 
 
 def _json(data: Any) -> str:
@@ -464,4 +488,6 @@ def _extend_name(call: _Call, name: str) -> None:
     if not call.name or name.startswith(call.name):
         call.name = name
     elif not call.arguments:
+        if len(call.name) + len(name) > LONGEST_NAME:
+            raise MalformedError(f"a tool call's name has more than {LONGEST_NAME:,} characters")
         call.name += name

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from mixtura import provider_data
+from mixtura.call_redaction import CallStreams
 from mixtura.chunks import Choice, Chunk, Delta, JsonObject, logprobs_of, parse_usage
 from mixtura.errors import (
     ContentFilterError,
@@ -24,7 +25,7 @@ from mixtura.events import ToolPiece
 from mixtura.finish_reasons import ending, read_finish_reason
 from mixtura.part_forms import is_thought, part_from_json, part_json
 from mixtura.quantities import UNSEEN_TOKENS
-from mixtura.redaction import Stream, current
+from mixtura.redaction import current
 from mixtura.request_size import A_PICTURE, request_tokens
 from mixtura.thoughts import Splitter
 from mixtura.tool_calls import NO_ARGUMENTS, CallPiece, ToolCallAssembly
@@ -322,7 +323,7 @@ class Assembly:
         self._redactor = current()
         self._safe_text = self._redactor.stream()
         self._safe_thought = self._redactor.stream()
-        self._safe_calls: dict[int, Stream] = {}
+        self._safe_calls = CallStreams(self._redactor)
         self._split = Splitter(inside=inside)
         self._texts: list[str] = []
         self._thoughts: list[str] = []
@@ -464,15 +465,7 @@ class Assembly:
 
     def _fresh_calls(self, *, ended: bool = False) -> list[ToolPiece]:
         """Pieces of calls without a secret in them."""
-        pieces: list[ToolPiece] = []
-        hide = self._redactor
-        for call in self._calls.fresh(ended=ended):
-            begins = call.place not in self._safe_calls
-            safe = self._safe_calls.setdefault(call.place, hide.stream())
-            text = safe.feed(call.arguments) + (safe.finish() if call.over else "")
-            if text or begins:
-                pieces.append(ToolPiece(call.place, hide.text(call.id), hide.text(call.name), text))
-        return pieces
+        return self._safe_calls.pieces(self._calls.fresh(ended=ended), ended=ended)
 
     def finish(self) -> Fresh | None:
         """

@@ -19,7 +19,17 @@ from mixtura.budget import Amount, Expected, Pocket, priced
 from mixtura.budget import forecast as calls_for
 from mixtura.config import Config
 from mixtura.errors import ConfigError
-from mixtura.evals import answers, families, forecast, opponents, pairwise, provider, run, stats
+from mixtura.evals import (
+    answers,
+    families,
+    forecast,
+    journal,
+    opponents,
+    pairwise,
+    provider,
+    run,
+    stats,
+)
 from mixtura.evals.comparison import Comparison, Field, Key, Match, outcome
 from mixtura.evals.opponents import EXTRACTS, Entrant
 from mixtura.evals.run import Asked, Progress
@@ -29,7 +39,7 @@ from mixtura.model import Model, Wrapper
 from mixtura.patterns.extract import Extract
 from mixtura.plan import Plan
 from mixtura.price import Pricer, cost
-from mixtura.types import Charge, Completion, Request, ask
+from mixtura.types import Completion, Request, ask
 
 JUDGING = "the judge"
 """Whose progress is told while answers are compared."""
@@ -191,7 +201,7 @@ def compare(
     if terms.max_cost is not None:
         judge = [config.plan(terms.judge)] if terms.judge else []
         forecast.check_priced(config, (*plans, *judge))
-    referee = _Referee(config, terms, watch)
+    referee = _Referee(config, terms, watch, plans)
     for plan in plans:
         referee.answered(Entrant(plan, "mixture" if plan.layers else "member"))
     matches: list[Match] = []
@@ -202,7 +212,7 @@ def compare(
     known = {frozenset(match) for match in matches}
     others = [name for name in others if frozenset((first, name)) not in known]
     matches += referee.judged(first, others)
-    warnings = _kinship(config, plans, terms)
+    warnings = [*_kinship(config, plans, terms), *referee.notes]
     return outcome(referee.field, matches, spent=referee.spent, warnings=warnings)
 
 
@@ -239,8 +249,15 @@ def _opposed(config: Config, plan: Plan, referee: _Referee) -> list[Match]:
 class _Referee:
     """Has contenders answer and a judge read, and keeps count of what that took."""
 
-    def __init__(self, config: Config, terms: Terms, watch: Watch | None) -> None:
+    def __init__(
+        self, config: Config, terms: Terms, watch: Watch | None, plans: Sequence[Plan]
+    ) -> None:
         self.terms = terms
+        judge = config.plan(terms.judge) if terms.judge else None
+        identity = run.judging_identity(config, plans, judge, terms.asked)
+        path = journal.location(terms.logs, f"judge-{identity}")
+        self._verdict_calls = journal.JournaledCalls(path, config.price, fresh=terms.fresh)
+        self._priced = judge is None or not forecast.unpriced(config, (judge,))
         self.field = Field(terms.asked.task, terms.judge)
         self._config = config
         self._watch = watch
@@ -250,13 +267,26 @@ class _Referee:
     @property
     def spent(self) -> float | None:
         """Dollars really paid; None where a price is unknown."""
-        return None if None in self._bills else math.fsum(b for b in self._bills if b)
+        judged = self._verdict_calls.tally
+        if None in self._bills or not (self._priced or judged == journal.Tally()):
+            return None
+        return self._paid
+
+    @property
+    def _paid(self) -> float:
+        """What is known of it; the judge's calls of earlier runs are in it."""
+        return math.fsum((*(b for b in self._bills if b), self._verdict_calls.tally.cost_usd))
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be said of the judge's calls."""
+        return journal.unfinished_notes(self._verdict_calls.tally)
 
     @property
     def _left(self) -> float | None:
         """What is left of the cap, which is for everyone together."""
         most = self.terms.max_cost
-        return None if most is None else max(most - math.fsum(b for b in self._bills if b), 0.0)
+        return None if most is None else max(most - self._paid, 0.0)
 
     def answered(self, entrant: Entrant) -> None:
         """Have someone answer every prompt, once, however often they are entered."""
@@ -309,7 +339,7 @@ class _Referee:
         pocket = Pocket("this comparison", self._left)
         plan = self._config.plan(terms.judge or "")
         runnable = self._config.runnable(plan, deadline=terms.deadline, purses=[pocket])
-        judge = _Recounted(run.Patient(runnable, run.Turns()), pocket, self._config.price)
+        patient = run.Patient(runnable, run.Turns())
         watch = self._watching(JUDGING)
 
         def done(count: int) -> None:
@@ -317,10 +347,10 @@ class _Referee:
                 watch(Progress(count, len(pairs), 0))
 
         at_once = terms.connections
-        said = asyncio.run(pairwise.judged_all(judge, pairs, at_once=at_once, watch=done))
-        charges = [*judge.earlier, *(charge for one in said for charge in one.charges)]
-        self._bills.append(cost(charges, self._config.price))
-        return said
+        with self._verdict_calls.keeping() as requests:
+            recounted = _Recounted(patient, pocket, self._config.price, requests)
+            judge = patient if self._verdict_calls.begun else recounted
+            return asyncio.run(pairwise.judged_all(judge, pairs, at_once=at_once, watch=done))
 
     def _watching(self, name: str) -> run.Watch | None:
         watch = self._watch
@@ -328,20 +358,32 @@ class _Referee:
 
 
 class _Recounted(Wrapper):
-    """Counts what an earlier run paid for a verdict: the cap is for all runs together."""
+    """
+    Counts what an earlier run paid for a verdict, where no journal tells it: the cap is for all
+    runs together.
+    """
 
-    def __init__(self, model: Model, pocket: Pocket, pricer: Pricer) -> None:
+    def __init__(
+        self, model: Model, pocket: Pocket, pricer: Pricer, requests: journal.Journal
+    ) -> None:
         super().__init__(model)
-        self.earlier: list[Charge] = []
+        self._requests = requests
         self._pocket = pocket
         self._pricer = pricer
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         def heard(event: Event) -> None:
             if type(event) is Recalled:
-                self.earlier += event.charges
-                paid = Amount(cost(event.charges, self._pricer) or 0.0)
-                self._pocket.spent = self._pocket.spent.plus(paid)
+                paid = cost(event.charges, self._pricer) or 0.0
+                self._pocket.spent = self._pocket.spent.plus(Amount(paid))
+                usage = [charge.usage for charge in event.charges]
+                told = journal.Tally(
+                    paid,
+                    sum(one.prompt_tokens for one in usage),
+                    sum(one.completion_tokens for one in usage),
+                    len(usage),
+                )
+                self._requests.carry(told)
             if emit:
                 emit(event)
 

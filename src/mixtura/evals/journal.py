@@ -14,6 +14,7 @@ import msgspec
 from mixtura.budget import REQUESTS
 from mixtura.errors import ConfigError
 from mixtura.price import Pricer
+from mixtura.text import plural
 from mixtura.types import Charge, Request, Usage
 from mixtura.wire import estimate
 
@@ -135,6 +136,40 @@ class Journal:
 
     def _problem(self, error: OSError) -> ConfigError:
         return ConfigError(f"{self._path} cannot be written: {error.strerror}")
+
+
+class JournaledCalls:
+    """
+    The calls of one kind, of this process and of those before it that did the same: *tally*.
+
+    *begun*: there were some before. *fresh* forgets them.
+    """
+
+    def __init__(self, path: Path, pricer: Pricer, *, fresh: bool = False) -> None:
+        if fresh:
+            path.unlink(missing_ok=True)
+        self._path = path
+        self._pricer = pricer
+        found = tally(path, pricer)
+        self.begun = found is not None
+        self.tally = found or Tally()
+
+    @contextmanager
+    def keeping(self) -> Generator[Journal]:
+        """In this block every request that is sent is written down. Raises ConfigError."""
+        try:
+            with Journal(self._path, self._pricer) as requests, requests.keeping():
+                yield requests
+        finally:
+            self.tally = tally(self._path, self._pricer) or Tally()
+
+
+def unfinished_notes(bill: Tally) -> list[str]:
+    """What is to be said of calls that a killed process left."""
+    if not bill.unfinished:
+        return []
+    calls = plural(bill.unfinished, "call")
+    return [f"{calls} under way when an earlier run was killed: what they took is estimated"]
 
 
 def tally(path: Path, pricer: Pricer) -> Tally | None:

@@ -13,8 +13,7 @@ from inspect_ai.log import EvalLog, EvalSample
 
 from mixtura.evals import answers, provider, stats
 from mixtura.evals.findings import Bias, Findings, Line
-from mixtura.evals.journal import Tally
-from mixtura.text import plural
+from mixtura.evals.journal import Tally, unfinished_notes
 
 _NO_ROOM = "BudgetExceededError"
 
@@ -140,7 +139,7 @@ def result(
         notes=(
             *notes,
             *findings.notes,
-            *_unfinished(bill),
+            *unfinished_notes(bill),
             *_doubts(samples, value, asking.total),
         ),
         cost_usd=bill.cost_usd if asking.priced else None,
@@ -153,13 +152,6 @@ def result(
         degraded=sum(bool((one.output.metadata or {}).get("left_out")) for one in samples),
         log=log.location.removeprefix("file://"),
     )
-
-
-def _unfinished(bill: Tally) -> list[str]:
-    if not bill.unfinished:
-        return []
-    calls = plural(bill.unfinished, "call")
-    return [f"{calls} under way when an earlier run was killed: what they took is estimated"]
 
 
 def _doubts(samples: Sequence[EvalSample], score: float | None, total: int) -> list[str]:

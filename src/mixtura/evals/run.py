@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -335,6 +335,14 @@ def _identity(config: Config, players: Players, asked: Asked) -> str:
         words[f"the {role}"] = _described(config, plan) if plan else None
     whole = json.dumps(words, sort_keys=True, default=_plainly)
     return hashlib.blake2b(whole.encode(), digest_size=16).hexdigest()
+
+
+def judging_identity(
+    config: Config, plans: Sequence[Plan], judge: Plan | None, asked: Asked
+) -> str:
+    """The same where the same judge reads what the same plans answer to the same rows."""
+    each = [_identity(config, Players(plan, judge, None), asked) for plan in plans]
+    return hashlib.blake2b("".join(each).encode(), digest_size=16).hexdigest()
 
 
 def _plainly(value: object) -> object:

@@ -13,12 +13,11 @@ from typing import Literal
 from mixtura.budget import Pocket
 from mixtura.config import Config
 from mixtura.errors import BudgetExceededError, ConfigError
-from mixtura.evals import answers, pairwise, provider, run
+from mixtura.evals import answers, forecast, journal, pairwise, provider, run
 from mixtura.evals.answers import Answer, Contender
 from mixtura.evals.run import Asked, Progress
 from mixtura.evals.tasks import jsonl, source
 from mixtura.plan import Plan, composed, seated
-from mixtura.price import cost
 from mixtura.selection.choice import Goal
 from mixtura.selection.prompts import HELD_OUT, Part
 from mixtura.selection.search import BEAM, NO_BOUNDS, Bounds, Measured, Team
@@ -94,7 +93,7 @@ class CappedError(BudgetExceededError):
 class Laboratory:
     """Asks what is to be measured, and keeps count of calls and dollars."""
 
-    def __init__(self, config: Config, terms: Terms, folder: Path) -> None:
+    def __init__(self, config: Config, terms: Terms, folder: Path, names: Sequence[str]) -> None:
         self.calls = 0
         self.manner: Manner = terms.manner
         self.reference: str | None = None
@@ -106,6 +105,27 @@ class Laboratory:
         self._folder = folder
         self._bills: list[float | None] = []
         self._found: dict[tuple[str, Path, int], Contender] = {}
+        judge = config.plan(terms.judge) if terms.judge else None
+        plans = [config.plan(name) for name in names]
+        identity = run.judging_identity(config, plans, judge, terms.asked(terms.data, self.manner))
+        path = journal.location(folder, f"judge-{identity}")
+        self._verdict_calls = journal.JournaledCalls(path, config.price)
+        self._priced = judge is None or not forecast.unpriced(config, (judge,))
+        self._told = journal.Tally()
+        self._tell_verdicts()
+
+    def _tell_verdicts(self) -> None:
+        """Count the judge's calls that were not told by now, those of earlier runs first."""
+        before, now = self._told, self._verdict_calls.tally
+        self._told = now
+        if now != before:
+            self.calls += now.calls - before.calls
+            self._bills.append(now.cost_usd - before.cost_usd if self._priced else None)
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be said of the judge's calls."""
+        return journal.unfinished_notes(self._told)
 
     @property
     def spent(self) -> float | None:
@@ -202,12 +222,10 @@ class Laboratory:
         purses = [] if left is None else [Pocket("this selection", left)]
         plan = self._config.plan(self._terms.judge or "")
         judge = self._config.runnable(plan, deadline=self._terms.deadline, purses=purses)
-        said = asyncio.run(
-            pairwise.judged_all(judge, list(pairs.values()), at_once=self._terms.connections)
-        )
-        charges = [charge for one in said for charge in one.charges]
-        self.calls += len(charges)
-        self._bills.append(cost(charges, self._config.price))
+        at_once = self._terms.connections
+        with self._verdict_calls.keeping():
+            said = asyncio.run(pairwise.judged_all(judge, list(pairs.values()), at_once=at_once))
+        self._tell_verdicts()
         if any(isinstance(game.error, BudgetExceededError) for one in said for game in one.games):
             raise CappedError(f"the cap of ${self._terms.max_cost:g} has no room left")
         preferences = dict(zip(pairs, (one.preference for one in said), strict=True))

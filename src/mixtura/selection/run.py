@@ -43,7 +43,7 @@ def select(
     prompts = split(
         terms.data, terms.logs, limit=terms.limit, seed=terms.seed, share=terms.held_out
     )
-    laboratory = Laboratory(config, terms, prompts.folder)
+    laboratory = Laboratory(config, terms, prompts.folder, names)
     warnings = list(_kinship(config, names, terms.judge))
     return _Selecting(laboratory, terms, prompts, watch, warnings).done(list(names))
 
@@ -247,7 +247,12 @@ class _Selecting:
             calls=laboratory.calls,
             exhaustive_calls=self._exhaustive(len(alone)),
             spent_usd=laboratory.spent,
-            warnings=(*self.warnings, *laboratory.cut(), *_doubts(against)),
+            warnings=(
+                *self.warnings,
+                *laboratory.cut(),
+                *laboratory.notes,
+                *_doubts(against),
+            ),
         )
 
     def _held_out(self, team: Team) -> Measured:

@@ -13,7 +13,7 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from mixtura.apart import LARGE, apart
+from mixtura.apart import LARGE, apart, weight
 from mixtura.credentials import mask_keys
 from mixtura.events import Event, Place, Token, ToolPiece
 from mixtura.redaction import redacted
@@ -64,7 +64,8 @@ async def answered(service: Service, dialect: Dialect, scope: Scope, receive: Re
             return _reply_response(call, call.reply)
         asked = 0
         if client.counts_tokens:
-            asked = await apart(len(body), _longest_prompt, call)
+            size = max(len(body), weight(call.request))  # a few bytes refer to a conversation
+            asked = await apart(size, _longest_prompt, call)
         job = service.job(call, client, tokens=asked, size=len(body))
         await service.fit(job)
         if job.call.stream:

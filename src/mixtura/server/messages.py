@@ -261,7 +261,7 @@ class MessagesWriter:
             return out + self.failed(refused)
         missing, left = self._calls.rest(answer, inputs)
         for sent, rest in missing:
-            sent.arguments += rest
+            sent.extend(rest)
             out += self._arguments(rest) + self._end_call()
         for block in _thinking(self._call, answer):
             if block["type"] in THINKING:

@@ -364,7 +364,7 @@ class ResponsesWriter:
             items.append(said)
         for place, (sent, rest) in enumerate(missing, start=1):
             last = place == len(missing) and not left
-            sent.arguments += rest
+            sent.extend(rest)
             out += self._arguments(sent, rest)
             out += self._end_call(sent, status if last else "completed")
         items += self._done

@@ -202,6 +202,10 @@ class _Tools(msgspec.Struct):
     tools: list[ToolBody] | None = None
 
 
+AT_ONCE = 1000
+"""Items that are converted in one step, which stops every other thread."""
+
+
 def read(body: bytes) -> Call | Referring:
     """Raises Refused."""
     return from_data(decoded(body))
@@ -280,7 +284,12 @@ def _refers(item: Any) -> bool:
 def _context(items: Sequence[Json], toolbox: Toolbox) -> list[Item]:
     """What was said before the call's own input. Raises Refused."""
     try:
-        return msgspec.convert(_typed(plain_items(list(items), toolbox).items), list[Item])
+        rows = _typed(plain_items(list(items), toolbox).items)
+        return [
+            item
+            for at in range(0, len(rows), AT_ONCE)  # others have a turn between the parts
+            for item in msgspec.convert(rows[at : at + AT_ONCE], list[Item])
+        ]
     except msgspec.ValidationError as error:
         said = f"the stored conversation cannot be read: {error}: send it as `input`"
         raise Refused(400, said, param="previous_response_id") from None

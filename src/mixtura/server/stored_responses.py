@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from mixtura.apart import LARGE, apart
+from mixtura.apart import LARGE, apart, collection_paused
 from mixtura.errors import MixturaError
 from mixtura.record import Record
 from mixtura.redaction import Redactor
@@ -179,6 +179,7 @@ class StoredResponses:
         What *look* finds; if that is not the *whole* of it, once more when all is written that was
         answered before. Raises Refused, and what *look* raises.
         """
+        look = collection_paused()(look)
         with _told():
             pending = self.writer.waiting
             try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from mixtura.events import ToolPiece
 from mixtura.server.bodies import named_calls
@@ -18,8 +18,18 @@ class SentCall:
     place: int
     id: str
     name: str
-    arguments: str = ""
     over: bool = False
+    _pieces: list[str] = field(default_factory=list[str])
+
+    @property
+    def arguments(self) -> str:
+        """What went out of its arguments; joined when it is looked at, not with every piece."""
+        if len(self._pieces) > 1:
+            self._pieces = ["".join(self._pieces)]
+        return self._pieces[0] if self._pieces else ""
+
+    def extend(self, text: str) -> None:
+        self._pieces.append(text)
 
 
 class StreamedCalls:
@@ -59,7 +69,7 @@ class StreamedCalls:
                 SentCall(place, piece.id if new else f"{self._prefix}{place}", piece.name)
             )
         call = self.sent[piece.index]
-        call.arguments += piece.arguments
+        call.extend(piece.arguments)
         return call
 
     def rest(
