@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable
 from openai import AsyncOpenAI
 
 from mixtura import Request, Sampling, ask
-from mixtura.events import Event, Token
-from mixtura.mixture import Mixture
+from mixtura.core.events import Event, Token
+from mixtura.core.types import Message
+from mixtura.engine.mixture import Mixture
 from mixtura.models.openai import OpenAI
-from mixtura.types import Message
 
 PROPOSERS = tuple(f"proposer-{i}" for i in range(4))
 AGGREGATOR = "aggregator"

@@ -18,8 +18,9 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from mixtura.evals import algebra, sandbox
-from mixtura.evals.tasks import gsm8k, humaneval, instructions, math
+from mixtura.evals import sandbox
+from mixtura.evals.answers import symbolic_equality
+from mixtura.evals.tasks import gsm8k, humaneval, ifeval_checks, math
 
 
 def lines(path):
@@ -83,16 +84,19 @@ def compared(task, row, reply):
     """Ours, and the official one; of IFEval each instruction."""
     if task == "gsm8k":
         target = row["answer"].rpartition("####")[2].strip()
-        found = gsm8k.number(reply)
-        yield found is not None and found == gsm8k.number(target), gsm8k_official(reply, target)
+        found = gsm8k.extract_number(reply)
+        yield (
+            found is not None and found == gsm8k.extract_number(target),
+            gsm8k_official(reply, target),
+        )
     elif task == "math":
-        found = math.boxed(reply)
+        found = math.last_boxed(reply)
         yield found is not None and same(found, row["answer"]), math_official(reply, row["answer"])
     elif task == "humaneval":
-        code = humaneval.code(reply, row["prompt"], row["entry_point"])
-        name, limits = row["entry_point"], sandbox.Limits(seconds=5, patience=60)
-        setup = humaneval.helpers(row["prompt"], name)
-        found = sandbox.check(code, row["test"], name, setup=setup, limits=limits)
+        code = humaneval.extract_program(reply, row["prompt"], row["entry_point"])
+        name, limits = row["entry_point"], sandbox.SandboxLimits(seconds=5, patience=60)
+        setup = humaneval.prompt_helpers(row["prompt"], name)
+        found = sandbox.check_program(code, row["test"], name, setup=setup, limits=limits)
         yield found.passed, humaneval_official(reply, row)
     else:
         theirs = ifeval_official(reply, row)
@@ -101,13 +105,13 @@ def compared(task, row, reply):
         ):
             known = {k: v for k, v in given.items() if v is not None}
             if said is not None:
-                yield instructions.follows(name, known, reply), said
+                yield ifeval_checks.follows_instruction(name, known, reply), said
 
 
 def same(one, other):
     try:
-        return math.same(one, other)
-    except algebra.UndecidedError:
+        return math.is_same_answer(one, other)
+    except symbolic_equality.UndecidedError:
         return False
 
 

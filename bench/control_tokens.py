@@ -14,8 +14,8 @@ import sys
 import time
 from pathlib import Path
 
-from mixtura.control_tokens import inert_json, inert_text
-from mixtura.text import visible
+from mixtura.core.text import strip_invisible
+from mixtura.prompts.control_tokens import neutralize_text, neutralized_json
 
 ANSWERS = 1000
 
@@ -27,11 +27,11 @@ def main(folder: Path) -> None:
     touched = hidden = insertions = lost = 0
     begun = time.perf_counter()
     for answer in chosen:
-        text, shown = visible(answer), inert_text(answer)
+        text, shown = strip_invisible(answer), neutralize_text(answer)
         hidden += text != answer
         touched += shown != text
         insertions += len(shown) - len(text)
-        lost += json.loads(inert_json([answer])) != [text]
+        lost += json.loads(neutralized_json([answer])) != [text]
         if shown != text:
             at = next(i for i, (a, b) in enumerate(zip(shown, text, strict=False)) if a != b)
             print(repr(text[max(at - 20, 0) : at + 20]))

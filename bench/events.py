@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mixtura import Sampling, ask
-from mixtura.events import Event, Token
+from mixtura.core.events import Event, Token
 from mixtura.models.anthropic import Anthropic
 from mixtura.models.openai import OpenAI
 

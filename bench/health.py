@@ -135,22 +135,22 @@ def kept_run(folder: Path) -> None:
     import asyncio
 
     from mixtura import Mixture, ask
+    from mixtura.engine.streaming import Recorder
     from mixtura.models.fake import Scripted
-    from mixtura.record import record
-    from mixtura.run_book import RunBook
-    from mixtura.store import Store
-    from mixtura.streaming import Recorder
+    from mixtura.storage.run_record import build_run_record
+    from mixtura.storage.runs import RunStore
+    from mixtura.storage.sqlite import Store
 
     said = "It is so, and here is why. " * int(110_000 * FACTOR)
     mixture = Mixture.of([Scripted("a", [said]), Scripted("b", [said])], Scripted("c", [said]))
     recorder = Recorder()
     asyncio.run(mixture.complete(ask("Why?"), recorder))
-    book = RunBook(Store(next(folder.rglob("mixtura.sqlite"))), megabytes=2048)
-    whole = record(
-        recorder.trace(), lambda *_: 0.0, id="20260101-aaaaaaaa", started=time.time(), via="ask",
-        state="answered",
+    book = RunStore(Store(next(folder.rglob("mixtura.sqlite"))), megabytes=2048)
+    whole = build_run_record(
+        recorder.build_trace(), lambda *_: 0.0, id="20260101-aaaaaaaa", started=time.time(),
+        via="ask", state="answered",
     )  # fmt: skip
-    assert book.keep(whole)
+    assert book.save_run(whole)
     print(f"  (a run of {len(json.dumps(whole)) / 1e6:.0f} MB)", file=sys.stderr)
     book.close()
 

@@ -25,11 +25,15 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")  # as the child has it
 
 import msgspec
 
-from mixtura import Request, Sampling, Token, ask, config, hub
-from mixtura.chunks import chunk
-from mixtura.models import local
-from mixtura.models.local import Local
-from mixtura.wire import Assembly, request_json
+from mixtura import Request, Sampling, Token, ask
+from mixtura.catalog import downloads
+from mixtura.config.paths import models_folder
+from mixtura.config.plan import EMBEDDED_MODEL
+from mixtura.models import llama_cpp
+from mixtura.models.llama_cpp import Local
+from mixtura.protocols.openai.chunks import decode_chunk
+from mixtura.protocols.openai.request import request_json
+from mixtura.protocols.openai.stream import ChatStreamAccumulator
 
 TOKENS = 128
 QUESTION = "Tell a long story about a lighthouse."
@@ -54,13 +58,13 @@ class InProcess:
         params.model.path = str(path)
         params.verbosity = -1
         params.n_parallel = 8
-        params.n_ctx = local.CONTEXT
+        params.n_ctx = llama_cpp.DEFAULT_CONTEXT_TOKENS
         params.kv_unified = True
         params.n_batch = 256
         params.n_ubatch = 256
         params.cache_ram_mib = 0
-        params.cpuparams.n_threads = local._cores()
-        params.cpuparams_batch.n_threads = local._cores()
+        params.cpuparams.n_threads = llama_cpp._available_cores()
+        params.cpuparams_batch.n_threads = llama_cpp._available_cores()
         params.api_keys = [secrets.token_hex(32)]
         params.ui = False
         params.endpoint_slots = False
@@ -74,7 +78,7 @@ class InProcess:
             "stream": True, "stream_options": {"include_usage": True}, "return_progress": True,
         }  # fmt: skip
         body = msgspec.json.encode(
-            {"repeat_penalty": local.REPEAT_PENALTY} | request_json(request, "m") | more
+            {"repeat_penalty": llama_cpp.REPEAT_PENALTY} | request_json(request, "m") | more
         )
 
         def tell(data: bytes | None) -> bool:
@@ -86,13 +90,13 @@ class InProcess:
             tell(None)
 
         self._threads.submit(run)
-        so_far, first, started = Assembly(), 0.0, time.perf_counter()
+        so_far, first, started = ChatStreamAccumulator(), 0.0, time.perf_counter()
         while (data := await pieces.get()) is not None:
-            so_far.add(chunk(data))
-            fresh = so_far.fresh()
+            so_far.add_chunk(decode_chunk(data))
+            fresh = so_far.take_new()
             if fresh and fresh.text and not first:
                 first = time.perf_counter() - started
-        return first, so_far.completion("m", request).usage.completion_tokens
+        return first, so_far.build_completion("m", request).usage.completion_tokens
 
 
 class InChild:
@@ -103,7 +107,7 @@ class InChild:
         asyncio.run(self._model.load())
 
     def cpu(self) -> float:
-        pid = self._model._engine().pid
+        pid = self._model._get_engine().pid
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -145,7 +149,7 @@ def main() -> None:
     path = (
         Path(sys.argv[1])
         if len(sys.argv) > 1
-        else hub.bring(config.EMBEDDED, config.models_folder(os.environ))
+        else downloads.download_model(EMBEDDED_MODEL, models_folder(os.environ))
     )
     pairs = int(sys.argv[2]) if len(sys.argv) > 2 else 9
     inside, child = InProcess(path), InChild(path)

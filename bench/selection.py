@@ -19,12 +19,12 @@ from typing import NamedTuple
 from mixtura.selection import search
 from mixtura.selection.search import Team
 from mixtura.selection.simulated import (
-    Sample,
-    World,
-    accuracies,
+    PromptSample,
+    SimulatedWorld,
+    draft_accuracies,
     most_accurate,
     most_diverse,
-    searched,
+    run_search,
 )
 
 WAYS = ("mixtura", "exhaustive", "most accurate", "most diverse", "best model alone, drawn")
@@ -37,13 +37,15 @@ class Found(NamedTuple):
     calls: int
 
 
-def trial(world: World, seed: int, prompts: int, size: int, aggregator: int) -> dict[str, Found]:
-    sample = Sample.of(world, prompts, size, seed)
-    names = world.names()
-    teams = world.teams(size, aggregator)
-    worth = {team: world.value(team) for team in teams}
+def trial(
+    world: SimulatedWorld, seed: int, prompts: int, size: int, aggregator: int
+) -> dict[str, Found]:
+    sample = PromptSample.draw_sample(world, prompts, size, seed)
+    names = world.candidate_names()
+    teams = world.all_teams(size, aggregator)
+    worth = {team: world.team_accuracy(team) for team in teams}
     best = max(worth.values())
-    drafts = world.count * size * prompts
+    drafts = world.candidate_count * size * prompts
 
     def found(team: Team, answers: int) -> Found:
         return Found(best - worth[team], drafts + answers)
@@ -51,13 +53,13 @@ def trial(world: World, seed: int, prompts: int, size: int, aggregator: int) -> 
     def of(numbers: list[int]) -> Team:
         return Team(tuple(names[number] for number in numbers), names[aggregator])
 
-    state = searched(sample, size, names[aggregator])
-    ours = search.leaders(state, size)[0]
+    state = run_search(sample, size, names[aggregator])
+    ours = search.leading_teams(state, size)[0]
     ours = Team(tuple(sorted(ours.members)), ours.aggregator)
-    measured = {team: sample.measured(team, 0, prompts).score or 0.0 for team in teams}
-    alone = int(accuracies(sample.rights).argmax())
+    measured = {team: sample.measure_team(team, 0, prompts).score or 0.0 for team in teams}
+    alone = int(draft_accuracies(sample.rights).argmax())
     return {
-        "mixtura": found(ours, state.answers),
+        "mixtura": found(ours, state.answer_count),
         "exhaustive": found(max(teams, key=measured.__getitem__), len(teams) * prompts),
         "most accurate": found(of(list(most_accurate(sample.rights, size))), 0),
         "most diverse": found(of(list(most_diverse(sample.rights, size))), 0),
@@ -76,12 +78,12 @@ def main() -> None:
     single: list[bool] = []
     drawn = 0
     while len(rows["mixtura"]) < given.seeds:
-        world = World.drawn(drawn)
+        world = SimulatedWorld.random_world(drawn)
         drawn += 1
-        worth = sorted((world.value(team), team) for team in world.teams(given.size, 0))
+        worth = sorted((world.team_accuracy(team), team) for team in world.all_teams(given.size, 0))
         if worth[-1][0] - worth[-2][0] < given.lead / 100:
             continue
-        single.append(worth[-1][1].single)
+        single.append(worth[-1][1].is_single_proposer)
         for way, found in trial(world, drawn, given.prompts, given.size, 0).items():
             rows[way].append(found)
     report(rows, drawn, single, given)

@@ -14,7 +14,9 @@ from typing import TypeVar
 import pytest
 from hypothesis import settings
 
-from mixtura import config, hub
+from mixtura.catalog import downloads
+from mixtura.config.paths import models_folder
+from mixtura.config.plan import EMBEDDED_MODEL
 
 T = TypeVar("T")
 
@@ -61,4 +63,4 @@ def _forgiven(request: pytest.FixtureRequest):
 @pytest.fixture(scope="session")
 def embedded() -> Path:
     """The embedded model's file; `make test` brings it."""
-    return hub.bring(config.EMBEDDED, config.models_folder(os.environ))
+    return downloads.download_model(EMBEDDED_MODEL, models_folder(os.environ))

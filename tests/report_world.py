@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from mixtura.evals.answers import Answer, Call, Contender
+from mixtura.evals.log_reader import LoggedEvaluation, RecordedCall, SampleAnswer
 
 QUALITY = {"small": 0.35, "middle": 0.5, "large-7b": 0.65}
 SECONDS = {"small": 0.6, "middle": 1.1, "large-7b": 2.5}
@@ -23,7 +23,7 @@ class World:
         chance = random.Random(f"{self._seed}{model}{prompt}{draw}")
         written = chance.randint(40, 120)
         cost = None if self._price is None else (read + written) * self._price / 1e6
-        return Call(
+        return RecordedCall(
             role, layer, index, model, chance.choice(TEXTS), read, written, cost,
             SECONDS[model] * chance.uniform(0.7, 1.6), 0.2, failed=False,
         )  # fmt: skip
@@ -58,12 +58,12 @@ class World:
                 role = "aggregator"
                 calls.append(self.call(last, prompt, len(rows) + 1, 0, role=role, read=read))
             answers.append(
-                Answer(
+                SampleAnswer(
                     prompt, 1, prompt, "4", calls[-1].text,
                     self.right(quality, name, prompt), "", tuple(calls),
                 )
             )  # fmt: skip
-        return Contender(name, "gsm8k", rows, aggregator, pattern, tuple(answers))
+        return LoggedEvaluation(name, "gsm8k", rows, aggregator, pattern, tuple(answers))
 
     def everything(self):
         """Every contender that the eight analyses ask for."""

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixtura.errors import ConfigError
-from mixtura.evals import alpaca_eval, glm
-from mixtura.evals.alpaca_eval import Annotation, Output
-from mixtura.evals.glm import Gamed
+from mixtura.core.errors import ConfigError
+from mixtura.evals import alpaca_eval
+from mixtura.evals.alpaca_eval import Annotation, OutputRow
+from mixtura.evals.statistics import length_control
+from mixtura.evals.statistics.length_control import RegularizationSet
 from tests import test_cli
 
 desk = test_cli.desk
@@ -76,7 +77,7 @@ def row(preference=1.5, **fields):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_raw_figure_is_the_leaderboards(model):
-    ours, published = alpaca_eval.score(annotated(model)), leaderboard()[model]
+    ours, published = alpaca_eval.score_annotations(annotated(model)), leaderboard()[model]
 
     for figure in ("win_rate", "standard_error", "discrete_win_rate"):
         assert getattr(ours, figure) == pytest.approx(float(published[figure]), abs=1e-6)
@@ -86,7 +87,7 @@ def test_every_raw_figure_is_the_leaderboards(model):
 
 def test_the_published_weights_give_the_published_length_controlled_win_rates():
     published = leaderboard()
-    ours = alpaca_eval.published(weights(), difficulties())
+    ours = alpaca_eval.published_rates(weights(), difficulties())
 
     off = {
         name: abs(found.win_rate - float(published[name]["length_controlled_winrate"]))
@@ -103,7 +104,7 @@ def test_the_published_weights_give_the_published_length_controlled_win_rates():
 
 
 def test_the_standard_error_of_the_length_controlled_win_rate_is_the_leaderboards():
-    published, ours = leaderboard(), alpaca_eval.published(weights(), difficulties())
+    published, ours = leaderboard(), alpaca_eval.published_rates(weights(), difficulties())
     there = [name for name in ours if published.get(name, {}).get("lc_standard_error")]
 
     assert len(there) == 37
@@ -115,7 +116,7 @@ def test_the_standard_error_of_the_length_controlled_win_rate_is_the_leaderboard
 def test_without_the_regularisation_set_the_fit_stays_within_a_point():
     off = []
     for model in MODELS:
-        ours = alpaca_eval.score(annotated(model), difficulties=difficulties())
+        ours = alpaca_eval.score_annotations(annotated(model), difficulties=difficulties())
         assert ours.lc_method == "prior-fit"
         known = float(leaderboard()[model]["length_controlled_winrate"])
         off.append(abs(ours.length_controlled_winrate - known))
@@ -127,7 +128,7 @@ def test_without_the_regularisation_set_the_fit_stays_within_a_point():
 def test_annotations_alone_come_much_closer_than_the_raw_win_rate():
     off, raw = [], []
     for model in MODELS:
-        ours = alpaca_eval.score(annotated(model))
+        ours = alpaca_eval.score_annotations(annotated(model))
         assert ours.lc_method == "average-weights"
         known = float(leaderboard()[model]["length_controlled_winrate"])
         off.append(abs(ours.length_controlled_winrate - known))
@@ -147,12 +148,12 @@ def test_what_is_usual_is_taken_from_the_published_weights():
     length, hardness, _ = np.array(known).T
 
     assert len(known) == 198 - 1
-    assert length.mean() == pytest.approx(glm.USUAL_LENGTH, abs=0.001)
-    assert length.std() == pytest.approx(glm.LENGTH_SPREAD, abs=0.001)
-    assert hardness.mean() == pytest.approx(glm.USUAL_DIFFICULTY, abs=0.001)
-    assert hardness.std() == pytest.approx(glm.DIFFICULTY_SPREAD, abs=0.001)
+    assert length.mean() == pytest.approx(length_control.USUAL_LENGTH, abs=0.001)
+    assert length.std() == pytest.approx(length_control.LENGTH_SPREAD, abs=0.001)
+    assert hardness.mean() == pytest.approx(length_control.USUAL_DIFFICULTY, abs=0.001)
+    assert hardness.std() == pytest.approx(length_control.DIFFICULTY_SPREAD, abs=0.001)
     spread = np.std(list(difficulties().values()))
-    assert spread == pytest.approx(glm.DIFFICULTIES, abs=0.001)
+    assert spread == pytest.approx(length_control.DIFFICULTY_DEVIATION, abs=0.001)
 
 
 # ---------------------------------------------------------------- the fit as published
@@ -179,12 +180,12 @@ def stand_in():
         preferences.extend(one.preference - 1 for one in part)
         apart = np.array([len(one.output_1) - len(one.output_2) for one in part])
         lengths.extend(apart / apart.std(ddof=1))
-    return Gamed(np.array(preferences), np.array(lengths), np.array(hardness * 2))
+    return RegularizationSet(np.array(preferences), np.array(lengths), np.array(hardness * 2))
 
 
 @pytest.mark.parametrize("model", SKLEARN)
 def test_the_official_procedure_gives_what_scikit_learn_gives(model):
-    found = alpaca_eval.length_controlled(
+    found = alpaca_eval.length_controlled_rate(
         annotated(model), difficulties=difficulties(), gamed=stand_in()
     )
 
@@ -198,8 +199,8 @@ def test_the_sparse_fit_is_where_no_weight_can_move_and_gain():
     x, wanted, importance = rng.normal(size=(200, 4)), rng.random(200), rng.random(200) + 0.1
 
     for strength in (0.01, 0.1, 1.0, 100.0):
-        found = glm.sparse(x, wanted, importance, strength)
-        pull = strength * (x.T @ (importance * (glm.sigmoid(x @ found) - wanted)))
+        found = length_control.fit_sparse_weights(x, wanted, importance, strength)
+        pull = strength * (x.T @ (importance * (length_control.sigmoid(x @ found) - wanted)))
         for weight, force in zip(found, pull, strict=True):
             if weight == 0:
                 assert abs(force) <= 1
@@ -214,7 +215,7 @@ def test_the_regularisation_set_is_read_with_its_difficulties(tmp_path):
         "long,0,0.9,-0.5,1.5,False\nlong,1,,-0.25,-2,False\nshort,0,0.125,2,1.5,False\n"
     )
 
-    gamed, known = alpaca_eval.read_gamed(file)
+    gamed, known = alpaca_eval.read_regularization_set(file)
 
     assert known == {0: 1.5, 1: -2.0}
     assert gamed.lengths.tolist() == [-0.5, -0.25, 2.0]
@@ -237,7 +238,7 @@ def test_two_models_compared_at_equal_length_are_each_others_complement():
 
 
 def test_zero_is_a_draw_and_a_missing_verdict_counts_nowhere():
-    ours = alpaca_eval.score([row(0), row(1.5), row(2.0), row(None), row(1.0)])
+    ours = alpaca_eval.score_annotations([row(0), row(1.5), row(2.0), row(None), row(1.0)])
 
     assert (ours.n_wins, ours.n_draws, ours.n_wins_base, ours.n_total) == (1, 2, 1, 4)
     assert ours.win_rate == 50
@@ -245,14 +246,16 @@ def test_zero_is_a_draw_and_a_missing_verdict_counts_nowhere():
 
 
 def test_the_baseline_against_itself_has_fifty_percent():
-    ours = alpaca_eval.score([row(1.2, generator_2="base"), row(1.9, generator_2="base")])
+    ours = alpaca_eval.score_annotations(
+        [row(1.2, generator_2="base"), row(1.9, generator_2="base")]
+    )
 
     assert (ours.length_controlled_winrate, ours.lc_method) == (50, "baseline")
 
 
 def test_answers_of_one_length_are_controlled_without_a_division_by_nothing():
     rows = [row(p, output_2="same", output_1="size") for p in (1.1, 1.9, 1.6)]
-    ours = alpaca_eval.score(rows)
+    ours = alpaca_eval.score_annotations(rows)
 
     assert ours.length_controlled_winrate == pytest.approx(ours.win_rate, abs=0.01)
 
@@ -261,12 +264,14 @@ def test_rows_find_their_difficulty_by_index_where_only_a_part_was_judged():
     some = annotated("claude-2.1")[5:8]
     named = [Annotation(**{**_fields(one), "index": 5 + i}) for i, one in enumerate(some)]
 
-    assert alpaca_eval.score(named, difficulties=difficulties()).lc_method == "prior-fit"
+    assert (
+        alpaca_eval.score_annotations(named, difficulties=difficulties()).lc_method == "prior-fit"
+    )
     with pytest.raises(ConfigError, match="each row needs its index"):
-        alpaca_eval.score(some, difficulties=difficulties())
+        alpaca_eval.score_annotations(some, difficulties=difficulties())
     far = [Annotation(**{**_fields(some[0]), "index": 900})]
     with pytest.raises(ConfigError, match="no difficulty has the index 900"):
-        alpaca_eval.score(far, difficulties=difficulties())
+        alpaca_eval.score_annotations(far, difficulties=difficulties())
 
 
 def _fields(one):
@@ -278,7 +283,7 @@ def _fields(one):
     [(20, 12, False), (20, 9, True), (50, 62, False), (50, 63, True), (90, 99.9, False)],
 )
 def test_a_length_controlled_win_rate_far_from_the_raw_one_is_called_extreme(raw, controlled, far):
-    assert glm.extreme(raw, controlled) is far
+    assert length_control.is_extreme_shift(raw, controlled) is far
 
 
 # ---------------------------------------------------------------- files
@@ -363,14 +368,14 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
         alpaca_eval.read_outputs,
         alpaca_eval.read_annotations,
         alpaca_eval.read_weights,
-        alpaca_eval.read_gamed,
+        alpaca_eval.read_regularization_set,
     ):
         with pytest.raises(ConfigError, match=r"nowhere( cannot be read)?: No such file"):
             read(tmp_path / "nowhere")
     with pytest.raises(ConfigError, match="No such file"):
         alpaca_eval.write_outputs(
             tmp_path / "no" / "where",
-            [Output(instruction="a", output="b", generator="c")],
+            [OutputRow(instruction="a", output="b", generator="c")],
         )
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from mixtura.evals import algebra, sandbox
+from mixtura.evals import sandbox
+from mixtura.evals.answers import symbolic_equality
 from mixtura.evals.tasks import gsm8k, humaneval, math
-from mixtura.patterns import extract
+from mixtura.patterns import final_answer
 
 CASES = Path(__file__).parent / "cases"
 # Inspect and what it stands on warn of their own affairs.
@@ -24,9 +25,9 @@ def cases(name):
 
 @pytest.mark.parametrize("case", cases("answers/gsm8k.jsonl"), ids=lambda case: case["id"])
 def test_a_reply_with_a_number_is_judged_as_a_careful_reader_judges_it(case):
-    found = gsm8k.number(case["reply"])
+    found = gsm8k.extract_number(case["reply"])
 
-    assert (found is not None and found == gsm8k.number(case["target"])) == case["right"]
+    assert (found is not None and found == gsm8k.extract_number(case["target"])) == case["right"]
 
 
 NUMBERS = [
@@ -83,12 +84,12 @@ NUMBERS = [
 
 @pytest.mark.parametrize(("reply", "number"), NUMBERS)
 def test_numbers_are_read_in_every_way_that_people_write_them(reply, number):
-    assert gsm8k.number(reply) == (None if number is None else Fraction(number))
+    assert gsm8k.extract_number(reply) == (None if number is None else Fraction(number))
 
 
 @pytest.mark.parametrize("piece", ["½", "²", "1 000 ", "not 1 ", "Answer: 1 ", "1.234.", "x=1 "])
 def test_a_long_reply_of_odd_numbers_does_not_hold_up_the_rest(piece):
-    extract.number(piece * 20_000)  # a square of this length would not end
+    final_answer.extract_number(piece * 20_000)  # a square of this length would not end
 
 
 # ---- mathematics
@@ -96,7 +97,7 @@ def test_a_long_reply_of_odd_numbers_does_not_hold_up_the_rest(piece):
 
 @pytest.mark.parametrize("case", cases("answers/math.jsonl"), ids=lambda case: case["id"])
 def test_an_answer_of_mathematics_is_judged_as_a_careful_reader_judges_it(case):
-    assert math.same(case["reply"], case["target"]) == case["right"]
+    assert math.is_same_answer(case["reply"], case["target"]) == case["right"]
 
 
 ALIKE = [
@@ -117,8 +118,8 @@ ALIKE = [
 
 @pytest.mark.parametrize(("one", "other"), ALIKE)
 def test_what_is_the_same_is_the_same_however_it_is_written(one, other):
-    assert math.same(one, other)
-    assert math.same(other, one)
+    assert math.is_same_answer(one, other)
+    assert math.is_same_answer(other, one)
 
 
 DIFFERENT = [
@@ -137,8 +138,8 @@ DIFFERENT = [
 
 @pytest.mark.parametrize(("one", "other"), DIFFERENT)
 def test_what_is_only_nearly_the_same_is_not_the_same(one, other):
-    assert not math.same(one, other)
-    assert not math.same(other, one)
+    assert not math.is_same_answer(one, other)
+    assert not math.is_same_answer(other, one)
 
 
 @pytest.mark.parametrize(
@@ -147,14 +148,14 @@ def test_what_is_only_nearly_the_same_is_not_the_same(one, other):
      (r"It is \boxed{4}. Or?</think>\boxed{5}", "5"), (r"<think>\boxed{4}", None)],
 )  # fmt: skip
 def test_a_box_in_a_thought_is_no_answer(reply, held):
-    assert math.boxed(reply) == held
+    assert math.last_boxed(reply) == held
 
 
 def test_an_expression_that_takes_too_long_ends_its_own_process_and_not_the_next_answer():
-    with pytest.raises(algebra.UndecidedError):
-        algebra.equal("9^{9^{9^9}}", "1")
+    with pytest.raises(symbolic_equality.UndecidedError):
+        symbolic_equality.are_equal("9^{9^{9^9}}", "1")
 
-    assert algebra.equal("x+1", "1+x")
+    assert symbolic_equality.are_equal("x+1", "1+x")
 
 
 # ---- programs
@@ -166,10 +167,10 @@ REPLIES = [case for case in cases("answers/humaneval.jsonl") if case["task"] in 
 @pytest.mark.parametrize("case", REPLIES, ids=lambda case: case["id"])
 def test_the_program_in_a_reply_is_found_and_run(case):
     row = ROWS[case["task"]]
-    written = humaneval.code(case["reply"], row["prompt"], row["entry_point"])
-    name, limits = row["entry_point"], sandbox.Limits(seconds=5, patience=60)
-    setup = humaneval.helpers(row["prompt"], name)
-    found = sandbox.check(written, row["test"], name, setup=setup, limits=limits)
+    written = humaneval.extract_program(case["reply"], row["prompt"], row["entry_point"])
+    name, limits = row["entry_point"], sandbox.SandboxLimits(seconds=5, patience=60)
+    setup = humaneval.prompt_helpers(row["prompt"], name)
+    found = sandbox.check_program(written, row["test"], name, setup=setup, limits=limits)
 
     assert found.passed == case["right"], found.reason
 
@@ -246,11 +247,11 @@ FOUND = {
 @pytest.mark.parametrize("how", FOUND)
 def test_a_right_program_is_found_however_it_is_told(how):
     names: dict = {"__name__": "candidate"}
-    exec(compile(humaneval.code(FOUND[how], PROMPT, "add"), "candidate", "exec"), names)
+    exec(compile(humaneval.extract_program(FOUND[how], PROMPT, "add"), "candidate", "exec"), names)
 
     assert names["add"](1, 2) == 3
 
 
 @pytest.mark.parametrize("reply", [f"<think>\n{GOOD}", f"<think>\n```python\n{GOOD}```\n"])
 def test_a_program_in_a_thought_that_never_ends_is_no_answer(reply):
-    assert "return" not in humaneval.code(reply, PROMPT, "add")
+    assert "return" not in humaneval.extract_program(reply, PROMPT, "add")

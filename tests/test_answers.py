@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from mixtura.config import load
-from mixtura.evals import answers
-from mixtura.evals.answers import Call, critical_path
-from mixtura.evals.run import Asked, evaluate
+from mixtura.config.config import load
+from mixtura.evals import log_reader
+from mixtura.evals.eval_request import EvalRequest
+from mixtura.evals.log_reader import RecordedCall, critical_path_seconds
+from mixtura.evals.run import evaluate
 from tests.test_evals import CONFIG, SUMS, known, written
 from tests.upstream import running
 
@@ -30,14 +31,14 @@ def evaluated(tmp_path, upstream, names, *, cache):
     file.write_text(RANKED.format(url=upstream.base_url()))
     environ = {"XDG_STATE_HOME": str(tmp_path / "state")}
     config = load(str(file), environ=environ, folder=tmp_path, home=tmp_path, cache=cache)
-    asked = Asked(task="gsm8k", data=written(tmp_path / "rows.jsonl", SOLVABLE))
+    asked = EvalRequest(task="gsm8k", data=written(tmp_path / "rows.jsonl", SOLVABLE))
     paid = {}
     for name in names:
         before = len(upstream.records)
-        evaluate(config, config.plan(name), asked, logs=tmp_path / "logs")
+        evaluate(config, config.mixture_spec(name), asked, logs=tmp_path / "logs")
         paid[name] = len(upstream.records) - before
     config.store.close()
-    return paid, {one.name: one for one in answers.read(tmp_path / "logs")}
+    return paid, {one.name: one for one in log_reader.read_logs(tmp_path / "logs")}
 
 
 def test_an_answer_is_read_back_with_every_call_behind_it(tmp_path):
@@ -54,7 +55,7 @@ def test_an_answer_is_read_back_with_every_call_behind_it(tmp_path):
         ("proposer", 1, 0, "a"), ("proposer", 1, 1, "c"), ("aggregator", 2, 0, "b"),
     ]  # fmt: skip
     tokens = sum(c.prompt_tokens + c.completion_tokens for c in first.calls)
-    assert first.tokens == tokens
+    assert first.total_tokens == tokens
     assert first.cost_usd == pytest.approx(sum(c.cost_usd for c in first.calls))
 
 
@@ -76,12 +77,12 @@ def test_what_a_cache_gave_has_the_cost_and_the_time_that_it_had_when_it_was_pai
 
 def test_the_critical_path_has_of_every_layer_the_slowest_and_goes_into_nested_mixtures():
     def call(layer, seconds, *inner):
-        return Call("proposer", layer, 0, "m", "", 0, 0, 0.0, seconds, None, False, inner)
+        return RecordedCall("proposer", layer, 0, "m", "", 0, 0, 0.0, seconds, None, False, inner)
 
     nested = call(1, 99.0, call(1, 2.0), call(1, 3.0), call(2, 4.0))
 
-    assert critical_path([call(1, 5.0), nested, call(2, 1.0)]) == 8.0
-    assert critical_path([]) == 0
+    assert critical_path_seconds([call(1, 5.0), nested, call(2, 1.0)]) == 8.0
+    assert critical_path_seconds([]) == 0
 
 
 def test_of_the_same_evaluation_only_the_newest_log_counts(tmp_path):
@@ -90,4 +91,4 @@ def test_of_the_same_evaluation_only_the_newest_log_counts(tmp_path):
         _, found = evaluated(tmp_path, upstream, ["a"], cache=False)
 
     assert len(found["a"].answers) == 2
-    assert answers.read(tmp_path / "nothing here") == []
+    assert log_reader.read_logs(tmp_path / "nothing here") == []

@@ -26,13 +26,15 @@ from mixtura import (
     Usage,
     ask,
 )
-from mixtura.config import load
-from mixtura.model import unwrapped
+from mixtura.config.config import load
+from mixtura.core.model import unwrap_model
 from mixtura.models.anthropic import Anthropic
 from mixtura.models.openai import OpenAI
-from mixtura.prompts import envelope
-from mixtura.upstream import Secret
-from mixtura.wire_anthropic import MAX_TOKENS, Assembly, event, request_json
+from mixtura.prompts.synthesis import envelope
+from mixtura.protocols.anthropic.events import decode_event
+from mixtura.protocols.anthropic.request import DEFAULT_MAX_TOKENS, request_json
+from mixtura.protocols.anthropic.stream import MessagesStreamAccumulator
+from mixtura.transport.client import Secret
 from tests.conftest import run
 from tests.upstream import Script, Wire, running
 
@@ -77,7 +79,7 @@ def test_a_question_with_its_sampling():
 def test_max_tokens_is_always_there_and_a_temperature_never_above_one():
     body = sent(ask("Why?", sampling=Sampling(temperature=1.7)))
 
-    assert body["max_tokens"] == MAX_TOKENS
+    assert body["max_tokens"] == DEFAULT_MAX_TOKENS
     assert body["temperature"] == 1.0
 
 
@@ -213,9 +215,9 @@ def test_the_key_and_the_version_go_into_their_headers():
 
 
 def assembled(*events):
-    so_far = Assembly()
+    so_far = MessagesStreamAccumulator()
     for data in events:
-        so_far.add(event(json.dumps(data).encode()))
+        so_far.add_chunk(decode_event(json.dumps(data).encode()))
     return so_far
 
 
@@ -239,7 +241,7 @@ def test_a_prompt_s_tokens_are_the_sum_of_what_was_read_written_and_neither():
         delta("text_delta", text="Because."),
         stopped("end_turn", output_tokens=9, output_tokens_details={"thinking_tokens": 6}),
     )  # fmt: skip
-    answer = so_far.completion("m", ASK)
+    answer = so_far.build_completion("m", ASK)
 
     assert answer.usage == Usage(
         125, 9, cached_tokens=100, cache_write_tokens=20, reasoning_tokens=6
@@ -253,7 +255,7 @@ def test_tokens_that_cannot_be_are_counted_here_and_said_to_be(told):
         delta("text_delta", text="Because."),
         stopped("end_turn", output_tokens=told, output_tokens_details={"thinking_tokens": 7}),
     )
-    usage = so_far.completion("m", ASK).usage
+    usage = so_far.build_completion("m", ASK).usage
 
     assert usage.estimated
     assert usage.prompt_tokens > 0
@@ -272,7 +274,7 @@ def test_tokens_that_cannot_be_are_counted_here_and_said_to_be(told):
 def test_every_way_to_stop(theirs, ours):
     so_far = assembled(delta("text_delta", text="Because."), stopped(theirs))
 
-    assert so_far.completion("m", ASK).finish_reason == ours
+    assert so_far.build_completion("m", ASK).finish_reason == ours
 
 
 def test_a_refusal_is_a_content_filter_and_says_its_category():
@@ -281,7 +283,7 @@ def test_a_refusal_is_a_content_filter_and_says_its_category():
     so_far = assembled(delta("text_delta", text="I"), refused)
 
     with pytest.raises(ContentFilterError, match="cyber") as error:
-        so_far.completion("m", ASK)
+        so_far.build_completion("m", ASK)
     assert error.value.charges
 
 
@@ -295,7 +297,7 @@ def test_a_refusal_is_a_content_filter_and_says_its_category():
 )
 def test_nothing_is_no_answer(reason, kind):
     with pytest.raises(kind):
-        assembled(started(input_tokens=1), stopped(reason)).completion("m", ASK)
+        assembled(started(input_tokens=1), stopped(reason)).build_completion("m", ASK)
 
 
 def test_thinking_is_reasoning_and_a_signature_is_nothing():
@@ -308,7 +310,7 @@ def test_thinking_is_reasoning_and_a_signature_is_nothing():
         {"type": "a_later_invention"},
         stopped("end_turn"),
     )
-    answer = so_far.completion("m", ASK)
+    answer = so_far.build_completion("m", ASK)
 
     assert (answer.reasoning, answer.text) == ("hm", "<think>stays</think>")
 
@@ -326,7 +328,7 @@ def test_tool_calls_come_in_pieces_of_json_or_without_any():
         stopped("tool_use"),
     )  # fmt: skip
 
-    assert so_far.completion("m", ASK).message.tool_calls == (
+    assert so_far.build_completion("m", ASK).message.tool_calls == (
         ToolCall("t1", "look", '{"at": "it"}'), ToolCall("t2", "stop", "{}"),
     )  # fmt: skip
 
@@ -364,9 +366,9 @@ def test_an_error_inside_the_stream_is_what_it_says():
 def test_what_is_said_arrives_whatever_it_is_and_however_it_is_cut(words, size):
     pieces = [words[i : i + size] for i in range(0, len(words), size)]
     so_far = assembled(*(delta("text_delta", text=p) for p in pieces), stopped("end_turn"))
-    so_far.finish()
+    so_far.take_rest()
 
-    assert "".join(so_far.text) == words
+    assert "".join(so_far.answer_parts) == words
 
 
 # ---- their own SDKs
@@ -439,8 +441,8 @@ def test_anthropic_and_azure_are_providers_like_the_others(tmp_path):
 
     def innermost(name):
         model = config.model(name)
-        while hasattr(model, "inner"):
-            model = model.inner
+        while hasattr(model, "inner_model"):
+            model = model.inner_model
         return model
 
     claude, azure = innermost("anthropic/claude-sonnet-5-5"), innermost("azure/our-deployment")
@@ -448,7 +450,7 @@ def test_anthropic_and_azure_are_providers_like_the_others(tmp_path):
     assert claude._url == "https://api.anthropic.com/v1/messages"
     assert isinstance(azure, OpenAI)
     assert azure._url == "https://us.openai.azure.com/openai/v1/chat/completions"
-    assert azure._all_headers() == {"api-key": "k2"}
+    assert azure._request_headers() == {"api-key": "k2"}
 
 
 DEPLOYED = "https://us.openai.azure.com/openai/deployments/ours"
@@ -460,7 +462,7 @@ def test_azures_address_of_a_deployment_is_taken_as_it_is_shown_there(endpoint, 
     environ = {"AZURE_OPENAI_API_KEY": "k", "AZURE_OPENAI_ENDPOINT": endpoint}
     config = load(None, environ=environ, folder=tmp_path, home=tmp_path)
 
-    assert unwrapped(config.model("azure/ours"))._url == COMPLETIONS
+    assert unwrap_model(config.model("azure/ours"))._url == COMPLETIONS
 
 
 @pytest.mark.parametrize("path", ["/v1", "/v1/", "/v1/chat/completions", "/v1/chat/completions/"])

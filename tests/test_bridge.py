@@ -22,9 +22,9 @@ from mixtura import (
     ToolCall,
     UnavailableError,
     ask,
-    catalog,
 )
-from mixtura.upstream import Clocks, Secret
+from mixtura.catalog import providers
+from mixtura.transport.client import CallTimeouts, Secret
 from tests.upstream import Script, Wire, running
 
 run = asyncio.run  # their stream closes itself in a task of its own, a moment after the answer
@@ -38,10 +38,10 @@ bridged = pytest.mark.skipif(
 
 
 def bridge(upstream, **options):
-    from mixtura.models.bridge import Bridge
+    from mixtura.models.pydantic_ai import PydanticAI
 
     url = upstream.base_url()
-    return Bridge("openai-chat", "m", base_url=url, api_key=Secret("a-key"), **options)
+    return PydanticAI("openai-chat", "m", base_url=url, api_key=Secret("a-key"), **options)
 
 
 @bridged
@@ -120,7 +120,7 @@ def test_a_hung_provider_is_left_after_its_clock():
     with running() as upstream:
         upstream.scripts["m"] = Script(ever=hang)
         with pytest.raises(TimedOutError, match="first token"):
-            run(bridge(upstream, clocks=Clocks(first_token=0.2)).complete(ASK))
+            run(bridge(upstream, clocks=CallTimeouts(first_token=0.2)).complete(ASK))
 
 
 @bridged
@@ -140,23 +140,23 @@ def test_calls_at_once_and_in_one_loop_after_another():
 
 @bridged
 def test_a_name_that_the_library_does_not_know_is_said():
-    from mixtura.models.bridge import Bridge
+    from mixtura.models.pydantic_ai import PydanticAI
 
     with pytest.raises(ConfigError, match="bridge:nobody"):
-        Bridge("nobody", "m")
+        PydanticAI("nobody", "m")
 
 
 def test_a_bridged_name_is_a_model_s_name():
-    assert catalog.split("bridge:cohere/command-a") == ("bridge:cohere", "command-a")
-    assert catalog.split("bridge:/x") is None
+    assert providers.split_model_name("bridge:cohere/command-a") == ("bridge:cohere", "command-a")
+    assert providers.split_model_name("bridge:/x") is None
 
 
 def test_without_the_extra_the_extra_is_named():
     code = (
         "import sys; sys.modules['pydantic_ai'] = None\n"
-        "from mixtura.models.bridge import Bridge\n"
+        "from mixtura.models.pydantic_ai import PydanticAI\n"
         "from mixtura import ConfigError\n"
-        "try:\n    Bridge('cohere', 'command-a')\n"
+        "try:\n    PydanticAI('cohere', 'command-a')\n"
         "except ConfigError as error:\n    print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

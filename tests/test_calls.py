@@ -15,16 +15,16 @@ import pytest
 from mixtura import (
     Aggregator,
     BudgetExceededError,
+    CacheHit,
     Charge,
     ConfigError,
     Layer,
     Mixture,
-    Noticed,
+    Notice,
     Proposer,
     QuorumNotMetError,
     QuotaError,
     RateLimitedError,
-    Recalled,
     RejectedError,
     Sampling,
     Token,
@@ -32,19 +32,22 @@ from mixtura import (
     Usage,
     ask,
 )
-from mixtura.budget import Amount, DayPurse, Pocket, forecast, priced
-from mixtura.engine import within
-from mixtura.errors import OutOfTimeError, bill, billed
-from mixtura.models.budgeted import Budgeted
-from mixtura.models.cached import Cached
-from mixtura.models.deadlined import Deadlined, hurried
-from mixtura.models.fake import Scripted, echo, failing, slow
-from mixtura.models.hedged import Hedged
-from mixtura.models.limited import Gate, Limited, Limits
-from mixtura.models.metered import Metered
-from mixtura.models.retrying import Retrying
-from mixtura.price import Price
-from mixtura.store import AnswerCache, DayBook, Store
+from mixtura.billing.forecast import forecast_calls, worst_case_spend
+from mixtura.billing.price import Price
+from mixtura.billing.spending_caps import DailyCap, RunCap, Spend
+from mixtura.core.errors import DeadlineExceededError, add_charges, charges_of
+from mixtura.engine.call_context import deadline_scope
+from mixtura.models.fake import Scripted, echo, failing_model, slow_model
+from mixtura.models.wrappers.budget import Budgeted
+from mixtura.models.wrappers.cache import Cached
+from mixtura.models.wrappers.deadline import Deadlined, with_layer_deadlines
+from mixtura.models.wrappers.hedge import Hedged
+from mixtura.models.wrappers.meter import Metered
+from mixtura.models.wrappers.rate_limit import Limited, RateLimiter, RateLimits
+from mixtura.models.wrappers.retry import Retrying
+from mixtura.storage.answer_cache import AnswerCache
+from mixtura.storage.spending import DailySpendLedger
+from mixtura.storage.sqlite import Store
 from tests.conftest import run
 
 ASK = ask("Why?")
@@ -78,25 +81,25 @@ async def at_once(models, request=ASK):
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(m.complete(request)) for m in models]
         while not all(t.done() for t in tasks):
-            most = max(most, sum(m.inner.in_flight for m in models))
+            most = max(most, sum(m.inner_model.in_flight for m in models))
             await asyncio.sleep(0.001)
     return most
 
 
 def test_a_429_lowers_the_calls_at_once_and_answers_raise_them_slowly():
-    gate = Gate(Limits(concurrency=10))
+    gate = RateLimiter(RateLimits(concurrency=10))
 
     async def adapting():
-        door = gate.door()
+        door = gate.loop_state()
         door.inside = 10
-        door.refused(None)
+        door.record_rate_limit(None)
         lowered = door.allowed
-        door.refused(None)  # a second one in the same breath says nothing new
+        door.record_rate_limit(None)  # a second one in the same breath says nothing new
         assert door.allowed == lowered == 7.0
-        door.answered("m")
+        door.record_success("m")
         assert 7.0 < door.allowed < 7.2
         for _ in range(1000):
-            door.answered("m")
+            door.record_success("m")
         assert door.allowed == 10.0
 
     run(adapting())
@@ -104,15 +107,15 @@ def test_a_429_lowers_the_calls_at_once_and_answers_raise_them_slowly():
 
 def test_after_a_429_no_one_goes_in_before_the_upstreams_time():
     clock = Clock()
-    gate = Gate(Limits(), clock=clock)
-    limited = Limited(Scripted("m", [RateLimitedError("429").after(0.05), "fine"]), gate)
+    gate = RateLimiter(RateLimits(), clock=clock)
+    limited = Limited(Scripted("m", [RateLimitedError("429").with_retry_after(0.05), "fine"]), gate)
 
     async def refused_then_fine():
         with pytest.raises(RateLimitedError):
             await limited.complete(ASK)
         second = asyncio.create_task(limited.complete(ASK))
         await asyncio.sleep(0.01)
-        assert len(limited.inner.asked) == 1
+        assert len(limited.inner_model.asked) == 1
         clock.now += 0.06
         return await second
 
@@ -121,7 +124,7 @@ def test_after_a_429_no_one_goes_in_before_the_upstreams_time():
 
 def test_requests_a_minute_are_counted_over_the_last_minute():
     clock = Clock()
-    gate = Gate(Limits(requests_per_minute=3), clock=clock)
+    gate = RateLimiter(RateLimits(requests_per_minute=3), clock=clock)
     model = echo("m")
 
     async def five():
@@ -129,7 +132,7 @@ def test_requests_a_minute_are_counted_over_the_last_minute():
         await asyncio.sleep(0.01)
         assert len(model.asked) == 3
         clock.now += 61
-        gate.door().admit()
+        gate.loop_state().admit_waiting()
         await asyncio.gather(*tasks)
 
     run(five())
@@ -138,7 +141,7 @@ def test_requests_a_minute_are_counted_over_the_last_minute():
 
 def test_tokens_a_minute_hold_back_what_would_pass_them_but_never_a_first_call():
     clock = Clock()
-    gate = Gate(Limits(tokens_per_minute=1000), clock=clock)
+    gate = RateLimiter(RateLimits(tokens_per_minute=1000), clock=clock)
     model = echo("m")
     large = replace(ASK, sampling=Sampling(max_tokens=800))
 
@@ -147,14 +150,14 @@ def test_tokens_a_minute_hold_back_what_would_pass_them_but_never_a_first_call()
         await asyncio.sleep(0.01)
         assert len(model.asked) == 1
         clock.now += 61
-        gate.door().admit()
+        gate.loop_state().admit_waiting()
         await asyncio.gather(*tasks)
 
     run(two())
 
 
 def test_one_gpu_serves_one_model_after_another():
-    gate, order = Gate(Limits(one_model=True)), []
+    gate, order = RateLimiter(RateLimits(one_model=True)), []
 
     def said(name):
         def step(request):
@@ -173,8 +176,8 @@ def test_one_gpu_serves_one_model_after_another():
 
 
 def test_a_call_that_is_cancelled_while_it_waits_takes_no_place():
-    gate = Gate(Limits(concurrency=1))
-    first, second = Limited(slow(0.05), gate), Limited(echo(), gate)
+    gate = RateLimiter(RateLimits(concurrency=1))
+    first, second = Limited(slow_model(0.05), gate), Limited(echo(), gate)
 
     async def left():
         busy = asyncio.create_task(first.complete(ASK))
@@ -183,7 +186,7 @@ def test_a_call_that_is_cancelled_while_it_waits_takes_no_place():
         await asyncio.sleep(0.005)
         waiting.cancel()
         await busy
-        assert gate.door().inside == 0
+        assert gate.loop_state().inside == 0
         return await second.complete(ASK)
 
     assert run(left()).text == "Why?"
@@ -197,7 +200,7 @@ def hedged(first, second, **options):
 
 
 def test_a_second_copy_answers_when_the_first_token_is_late_and_the_loser_is_called_off():
-    late, spare = slow(30.0, "slow words", "late"), Scripted("spare", ["quick words"])
+    late, spare = slow_model(30.0, "slow words", "late"), Scripted("spare", ["quick words"])
     events = []
 
     answer = run(hedged(late, spare).complete(ASK, events.append))
@@ -205,7 +208,7 @@ def test_a_second_copy_answers_when_the_first_token_is_late_and_the_loser_is_cal
     assert answer.text == "quick words"
     assert late.in_flight == 0
     assert "".join(e.text for e in events if isinstance(e, Token)) == "quick words"
-    assert any(isinstance(e, Noticed) for e in events)
+    assert any(isinstance(e, Notice) for e in events)
 
 
 def test_a_first_token_in_time_needs_no_copy():
@@ -240,7 +243,7 @@ def test_a_copy_that_fails_leaves_the_race_to_the_other():
     late = Scripted("late", ["still here"], delay=0.5)
     error = UnavailableError("down", charges=[Charge("spare", Usage(5, 0), "failed")])
 
-    answer = run(hedged(late, failing(error, "spare")).complete(ASK))
+    answer = run(hedged(late, failing_model(error, "spare")).complete(ASK))
 
     assert answer.text == "still here"
     assert [(c.model, c.outcome) for c in answer.charges] == [("spare", "lost"), ("late", "answer")]
@@ -249,7 +252,7 @@ def test_a_copy_that_fails_leaves_the_race_to_the_other():
 def test_when_both_copies_fail_the_error_has_both_bills():
     def down(name):
         error = UnavailableError(name, charges=[Charge(name, Usage(1, 0), "failed")])
-        return failing(error, name, delay=0.03)
+        return failing_model(error, name, delay=0.03)
 
     with pytest.raises(UnavailableError) as e:
         run(hedged(down("a"), down("b")).complete(ASK))
@@ -271,14 +274,14 @@ def test_at_most_the_stated_share_of_calls_gets_a_copy():
 
 def test_late_is_learned_from_the_first_tokens_seen():
     racing = Hedged(echo(), after=None)
-    assert racing.late() is None
+    assert racing.hedge_delay() is None
     for i in range(100):
         racing._seen.append(i / 100)
-    assert racing.late() == pytest.approx(0.95, abs=0.011)
+    assert racing.hedge_delay() == pytest.approx(0.95, abs=0.011)
 
 
 def test_leaving_a_race_leaves_no_copy_running():
-    a, b = slow(30.0, name="a"), slow(30.0, name="b")
+    a, b = slow_model(30.0, name="a"), slow_model(30.0, name="b")
 
     async def left():
         task = asyncio.create_task(hedged(a, b).complete(ASK))
@@ -311,7 +314,7 @@ def test_the_same_request_is_paid_for_once_and_says_so(store):
 
     assert (again.text, again.usage) == (first.text, Usage())
     assert len(model.asked) == 1
-    assert isinstance(events[0], Recalled)
+    assert isinstance(events[0], CacheHit)
     assert (events[0].charges, events[0].seconds > 0) == (first.charges, True)
     assert isinstance(events[1], Token)
 
@@ -361,7 +364,8 @@ def test_answers_grow_old_and_the_longest_unused_make_room(tmp_path):
 WRITER = """
 import sys
 from pathlib import Path
-from mixtura.store import AnswerCache, Store
+from mixtura.storage.answer_cache import AnswerCache
+from mixtura.storage.sqlite import Store
 answers = AnswerCache(Store(Path(sys.argv[1])))
 for i in range(400):
     answers.put(f"{sys.argv[2]}-{i}", b"x" * 100)
@@ -429,18 +433,18 @@ def team(*names, chief="chief", wrote=2, delay=0.0):
 
 
 def worst_of(mixture, request=ASK):
-    return priced(forecast(mixture, request), dear)[0]
+    return worst_case_spend(forecast_calls(mixture, request), dear)[0]
 
 
 def asked_of(mixture):
-    calls = [p.model.inner for layer in mixture.layers for p in layer.proposers]
-    return sum(len(m.asked) for m in (*calls, mixture.aggregator.model.inner))
+    calls = [p.model.inner_model for layer in mixture.layers for p in layer.proposers]
+    return sum(len(m.asked) for m in (*calls, mixture.aggregator.model.inner_model))
 
 
 def test_a_run_that_might_pass_its_cap_is_refused_before_anything_is_asked():
     mixture = team("a", "b")
     cap = worst_of(mixture).dollars - 0.01
-    capped = Budgeted(mixture, lambda: [Pocket("this run", cap)], dear)
+    capped = Budgeted(mixture, lambda: [RunCap("this run", cap)], dear)
 
     with pytest.raises(BudgetExceededError, match="this run has no room"):
         run(capped.complete(ASK))
@@ -449,18 +453,18 @@ def test_a_run_that_might_pass_its_cap_is_refused_before_anything_is_asked():
 
 def test_a_run_that_fits_is_made_and_its_purse_holds_only_what_was_spent():
     mixture = team("a", "b")
-    purse = Pocket("this run", worst_of(mixture).dollars)
+    purse = RunCap("this run", worst_of(mixture).dollars)
 
     answer = run(Budgeted(mixture, lambda: [purse], dear).complete(ASK))
 
-    assert purse.used == Amount(dear("", answer.usage), answer.usage.total_tokens)
+    assert purse.committed_spend == Spend(dear("", answer.usage), answer.usage.total_tokens)
     assert answer.usage == Usage(9, 6)
 
 
 def test_a_thousand_parallel_requests_on_the_money_of_ten_overspend_nothing():
     mixture = team("a", "b", delay=0.01)
     worst = worst_of(mixture)
-    purse = Pocket("all", worst.dollars * 10)
+    purse = RunCap("all", worst.dollars * 10)
     capped = Budgeted(mixture, lambda: [purse], dear)
 
     async def crowd():
@@ -478,7 +482,7 @@ def test_a_thousand_parallel_requests_on_the_money_of_ten_overspend_nothing():
     answered = run(crowd())
     assert answered == 10
     assert asked_of(mixture) == 30
-    assert purse.used.dollars <= worst.dollars * 10
+    assert purse.committed_spend.dollars <= worst.dollars * 10
 
 
 def test_at_the_cap_a_run_may_degrade_to_fewer_proposers_and_then_to_one_model():
@@ -488,14 +492,14 @@ def test_at_the_cap_a_run_may_degrade_to_fewer_proposers_and_then_to_one_model()
         kept = replace(mixture, layers=(Layer(mixture.layers[0].proposers[: 3 - cut]),)
                        if cut < 3 else ())  # fmt: skip
         cap = worst_of(kept).dollars
-        budget = Budgeted(smaller, lambda cap=cap: [Pocket("this run", cap)], dear,
+        budget = Budgeted(smaller, lambda cap=cap: [RunCap("this run", cap)], dear,
                           at_the_cap="degrade")  # fmt: skip
 
         answer = run(budget.complete(ASK))
 
         assert asked_of(smaller) == calls
         assert answer.degraded[0].startswith("the budget:")
-    poor = Budgeted(mixture, lambda: [Pocket("this run", 1.0)], dear, at_the_cap="degrade")
+    poor = Budgeted(mixture, lambda: [RunCap("this run", 1.0)], dear, at_the_cap="degrade")
     with pytest.raises(BudgetExceededError):
         run(poor.complete(ASK))
 
@@ -512,7 +516,7 @@ def test_a_retry_beyond_what_was_set_aside_is_not_made():
     exactly = worst_of(alone).dollars
 
     with pytest.raises(BudgetExceededError, match="no room for this attempt"):
-        run(Budgeted(alone, lambda: [Pocket("this run", exactly)], dear).complete(ASK))
+        run(Budgeted(alone, lambda: [RunCap("this run", exactly)], dear).complete(ASK))
     assert len(double.asked) == 1
 
 
@@ -522,7 +526,7 @@ def test_what_a_capped_mixture_inside_another_spends_is_spent_of_both():
 
     sampling = Sampling(max_tokens=10)
     inner = Mixture(layers=(), aggregator=Aggregator(member("inner"), sampling), name="inner")
-    own, whole = Pocket("inner", 1_000_000.0), Pocket("outer", 1_000_000.0)
+    own, whole = RunCap("inner", 1_000_000.0), RunCap("outer", 1_000_000.0)
     outer = Mixture(
         layers=(Layer((Proposer(Budgeted(inner, lambda: [own], dear)),)),),
         aggregator=Aggregator(member("chief"), sampling),
@@ -530,16 +534,16 @@ def test_what_a_capped_mixture_inside_another_spends_is_spent_of_both():
 
     run(Budgeted(outer, lambda: [whole], dear).complete(ASK))
 
-    assert own.used.tokens == 15
-    assert whole.used.tokens == 30
+    assert own.committed_spend.tokens == 15
+    assert whole.committed_spend.tokens == 30
 
 
 def test_a_cap_in_dollars_needs_every_price_and_one_in_tokens_none():
     mixture = team("a")
 
     with pytest.raises(ConfigError, match=r"price of every model.*unknown"):
-        run(Budgeted(mixture, lambda: [Pocket("r", 5.0)], lambda *_: None).complete(ASK))
-    tokens = Budgeted(mixture, lambda: [Pocket("r", tokens=5000)], lambda *_: None)
+        run(Budgeted(mixture, lambda: [RunCap("r", 5.0)], lambda *_: None).complete(ASK))
+    tokens = Budgeted(mixture, lambda: [RunCap("r", tokens=5000)], lambda *_: None)
     assert run(tokens.complete(ASK)).text == "x"
 
 
@@ -547,35 +551,35 @@ def test_under_a_cap_every_call_has_a_longest_answer():
     double = Scripted("m", ["x"])
     alone = Mixture(layers=(), aggregator=Aggregator(Metered(double)))
 
-    run(Budgeted(alone, lambda: [Pocket("r", tokens=99_999)], dear).complete(ASK))
+    run(Budgeted(alone, lambda: [RunCap("r", tokens=99_999)], dear).complete(ASK))
 
     assert double.asked[0].sampling.max_tokens == 4096
 
 
 def test_a_failed_run_gives_back_what_it_did_not_spend():
     error = UnavailableError("cut", charges=[Charge("m", Usage(3, 1), "failed")])
-    alone = Mixture(layers=(), aggregator=Aggregator(Metered(failing(error, "m"))))
-    purse = Pocket("r", 10_000.0)
+    alone = Mixture(layers=(), aggregator=Aggregator(Metered(failing_model(error, "m"))))
+    purse = RunCap("r", 10_000.0)
 
     with pytest.raises(UnavailableError):
         run(Budgeted(alone, lambda: [purse], dear).complete(ASK))
-    assert purse.used == Amount(4.0, 4)
+    assert purse.committed_spend == Spend(4.0, 4)
 
 
 def test_a_days_purse_is_shared_by_processes_and_filled_anew_the_next_day(tmp_path):
     clock = Clock()
     stores = [Store(tmp_path / "s.sqlite", clock=clock) for _ in range(2)]
-    one, two = (DayPurse("the day", DayBook(s, "day"), dollars=10.0) for s in stores)
+    one, two = (DailyCap("the day", DailySpendLedger(s, "day"), dollars=10.0) for s in stores)
 
-    hold = one.hold(Amount(7.0, 1))
-    assert two.hold(Amount(4.0, 1)) is None
-    one.settle(hold, Amount(2.0, 1))
-    second = two.hold(Amount(8.0, 1))
+    hold = one.reserve(Spend(7.0, 1))
+    assert two.reserve(Spend(4.0, 1)) is None
+    one.settle(hold, Spend(2.0, 1))
+    second = two.reserve(Spend(8.0, 1))
     assert second is not None
     clock.now += 3 * 3600  # the process that held it is gone, perhaps after spending it
-    assert one.hold(Amount(1.0, 1)) is None
+    assert one.reserve(Spend(1.0, 1)) is None
     clock.now += 86400
-    assert two.hold(Amount(10.0, 1)) is not None
+    assert two.reserve(Spend(10.0, 1)) is not None
     for s in stores:
         s.close()
 
@@ -585,18 +589,18 @@ def test_a_run_over_midnight_or_a_jump_of_the_clock_passes_no_days_cap(tmp_path,
     clock = Clock()
     clock.now = 86400 * 20000 - 60.0  # a minute before midnight
     store = Store(tmp_path / "s.sqlite", clock=clock)
-    purse = DayPurse("the day", DayBook(store, "day"), dollars=10.0)
+    purse = DailyCap("the day", DailySpendLedger(store, "day"), dollars=10.0)
 
-    first = purse.hold(Amount(8.0, 1))
+    first = purse.reserve(Spend(8.0, 1))
     clock.now += jump
-    second = purse.hold(Amount(10.0, 1))
-    purse.settle(first, Amount(8.0, 1))
+    second = purse.reserve(Spend(10.0, 1))
+    purse.settle(first, Spend(8.0, 1))
 
-    assert purse.book.used() == (10.0, 1)
-    purse.settle(second, Amount(4.0, 1))
-    assert purse.book.used() == (4.0, 1)
+    assert purse.book.used_today() == (10.0, 1)
+    purse.settle(second, Spend(4.0, 1))
+    assert purse.book.used_today() == (4.0, 1)
     clock.now -= jump
-    assert purse.book.used() == (8.0, 1)
+    assert purse.book.used_today() == (8.0, 1)
     store.close()
 
 
@@ -604,7 +608,7 @@ def test_a_run_over_midnight_or_a_jump_of_the_clock_passes_no_days_cap(tmp_path,
 
 
 def test_a_deadline_ends_a_run_and_nothing_runs_on():
-    late = slow(30.0)
+    late = slow_model(30.0)
     alone = Mixture(layers=(), aggregator=Aggregator(late))
 
     with pytest.raises(BudgetExceededError, match=r"no answer within 0.05 s"):
@@ -613,11 +617,11 @@ def test_a_deadline_ends_a_run_and_nothing_runs_on():
 
 
 def test_a_deadline_leaves_time_for_the_answer():
-    quick, late = Scripted("quick", ["here"]), slow(30.0, name="late")
+    quick, late = Scripted("quick", ["here"]), slow_model(30.0, name="late")
     layer = Layer((Proposer(quick), Proposer(late)))
     mixture = Mixture(layers=(layer,), aggregator=Aggregator(echo("chief")))
 
-    answer = run(Deadlined(hurried(mixture, 0.3), 0.3).complete(ASK))
+    answer = run(Deadlined(with_layer_deadlines(mixture, 0.3), 0.3).complete(ASK))
 
     assert "here" in answer.text
     assert "late" in answer.degraded[0]
@@ -627,17 +631,17 @@ def test_a_layer_that_has_no_time_left_ends_the_run_as_its_deadline_does():
     late = Meter("late", ["too late"] * 2, delay=30.0)
     mixture = Mixture(layers=(Layer((Proposer(late, samples=2),)),), aggregator=Aggregator(late))
 
-    with pytest.raises(OutOfTimeError, match=r"no answer within 0.1 s: layer 1") as error:
-        run(Deadlined(hurried(mixture, 0.1), 0.1).complete(ASK))
+    with pytest.raises(DeadlineExceededError, match=r"no answer within 0.1 s: layer 1") as error:
+        run(Deadlined(with_layer_deadlines(mixture, 0.1), 0.1).complete(ASK))
     assert [charge.usage.prompt_tokens for charge in error.value.charges] == [7, 7]
 
 
 def test_a_layer_that_fails_in_time_fails_as_ever():
-    bad = failing(UnavailableError("down"), "bad")
+    bad = failing_model(UnavailableError("down"), "bad")
     mixture = Mixture.of([Proposer(bad, samples=2), bad], echo("chief"))
 
     with pytest.raises(QuorumNotMetError, match=r"\(3 × bad: down\)"):
-        run(Deadlined(hurried(mixture, 30), 30).complete(ASK))
+        run(Deadlined(with_layer_deadlines(mixture, 30), 30).complete(ASK))
 
 
 # ---- what was cancelled is on the bill
@@ -650,7 +654,7 @@ class Meter(Scripted):
         try:
             return await super().complete(request, emit)
         except asyncio.CancelledError as left:
-            bill(left, Charge(self.name, Usage(7, 0), "failed"))
+            add_charges(left, Charge(self.name, Usage(7, 0), "failed"))
             raise
 
 
@@ -703,7 +707,7 @@ def test_whoever_is_called_off_has_the_bill_of_what_was_answered_a_moment_before
     model = Scripted("m", ["here"], usage=Usage(5, 1))
     wrapped = {
         "hedged": Hedged(model, after=30.0),
-        "raced": Hedged(slow(30.0), elsewhere=model, after=0.0, share=1.0),
+        "raced": Hedged(slow_model(30.0), elsewhere=model, after=0.0, share=1.0),
         "cached": Cached(model, AnswerCache(store), identity="m"),
         "retried": Retrying(model),
     }[wrap]
@@ -718,7 +722,7 @@ def test_whoever_is_called_off_has_the_bill_of_what_was_answered_a_moment_before
         try:
             return (await task).charges
         except asyncio.CancelledError as left:
-            return billed(left)
+            return charges_of(left)
 
     assert [c.usage for c in run(called_off())] == [Usage(5, 1)]
 
@@ -726,20 +730,20 @@ def test_whoever_is_called_off_has_the_bill_of_what_was_answered_a_moment_before
 def test_a_run_that_is_out_of_time_has_its_whole_bill():
     x = Scripted("x", ["here"], usage=Usage(5, 1))
     team = Mixture(layers=(Layer((Proposer(x),)),), aggregator=Aggregator(stuck("chief")))
-    purse = Pocket("all", tokens=10**9)
+    purse = RunCap("all", tokens=10**9)
     capped = Budgeted(team, lambda: [purse], lambda m, u: None)
 
-    with pytest.raises(OutOfTimeError) as caught:
+    with pytest.raises(DeadlineExceededError) as caught:
         run(Deadlined(capped, 0.05).complete(ASK))
 
     charges = [(c.model, c.usage.prompt_tokens) for c in caught.value.charges]
     assert sorted(charges) == [("chief", 7), ("x", 5)]
-    assert purse.used.tokens == sum(c.usage.total_tokens for c in caught.value.charges)
+    assert purse.committed_spend.tokens == sum(c.usage.total_tokens for c in caught.value.charges)
 
 
 def test_no_one_waits_at_the_gate_for_an_upstream_that_wants_an_hour():
-    gate = Gate(Limits())
-    refused = Limited(failing(RateLimitedError("429").after(3600.0)), gate)
+    gate = RateLimiter(RateLimits())
+    refused = Limited(failing_model(RateLimitedError("429").with_retry_after(3600.0)), gate)
 
     async def twice():
         for model in (refused, Limited(echo(), gate)):
@@ -752,13 +756,13 @@ def test_no_one_waits_at_the_gate_for_an_upstream_that_wants_an_hour():
 @pytest.mark.parametrize("queued", [False, True])
 def test_no_one_waits_at_the_gate_longer_than_the_answer_is_waited_for(queued):
     async def waits(seconds):
-        door = Gate(Limits(concurrency=1)).door()
-        await door.enter("m", 1)
-        door.refused(0 if queued else 30.0)
-        with within(seconds):
-            task = asyncio.create_task(door.enter("m", 1))
+        door = RateLimiter(RateLimits(concurrency=1)).loop_state()
+        await door.enter_queue("m", 1)
+        door.record_rate_limit(0 if queued else 30.0)
+        with deadline_scope(seconds):
+            task = asyncio.create_task(door.enter_queue("m", 1))
         await asyncio.sleep(0)
-        door.refused(30.0)
+        door.record_rate_limit(30.0)
         try:
             await asyncio.wait_for(task, 0.05)
         finally:
@@ -771,7 +775,7 @@ def test_no_one_waits_at_the_gate_longer_than_the_answer_is_waited_for(queued):
 
 
 def test_a_layer_does_not_wait_for_one_who_could_only_come_back_after_its_deadline():
-    limited = Retrying(failing(RateLimitedError("429").after(30.0)))
+    limited = Retrying(failing_model(RateLimitedError("429").with_retry_after(30.0)))
     members = tuple(Proposer(model) for model in (limited, echo("b")))
     team = Mixture(layers=(Layer(members, deadline=20.0),), aggregator=Aggregator(echo("chief")))
 
@@ -781,7 +785,7 @@ def test_a_layer_does_not_wait_for_one_who_could_only_come_back_after_its_deadli
 
 
 def test_a_fallback_answers_where_the_run_has_no_time_to_wait_for_the_aggregator():
-    chief = Retrying(failing(RateLimitedError("429").after(30.0), "chief"))
+    chief = Retrying(failing_model(RateLimitedError("429").with_retry_after(30.0), "chief"))
     members = (Layer((Proposer(echo("a")),)),)
     team = Mixture(layers=members, aggregator=Aggregator(chief, fallbacks=(echo("spare"),)))
 
@@ -791,13 +795,13 @@ def test_a_fallback_answers_where_the_run_has_no_time_to_wait_for_the_aggregator
 
 
 def test_who_is_refused_and_called_off_in_the_same_moment_leaves_no_place_free():
-    door = Gate(Limits(concurrency=1)).door
+    door = RateLimiter(RateLimits(concurrency=1)).loop_state
 
     async def refused_and_left():
-        await door().enter("m", 1)
-        queued = asyncio.create_task(door().enter("m", 1))
+        await door().enter_queue("m", 1)
+        queued = asyncio.create_task(door().enter_queue("m", 1))
         await asyncio.sleep(0)
-        door().refused(3600.0)
+        door().record_rate_limit(3600.0)
         queued.cancel()
         await asyncio.wait([queued])
         return door().inside
@@ -807,7 +811,7 @@ def test_who_is_refused_and_called_off_in_the_same_moment_leaves_no_place_free()
 
 def test_a_model_whose_quota_is_spent_is_left_alone_for_a_while_and_says_so():
     clock = Clock()
-    gate = Gate(Limits(), clock=clock)
+    gate = RateLimiter(RateLimits(), clock=clock)
     spent = Scripted("m", [QuotaError("402: no credits"), "paid again"])
     models = Limited(spent, gate), Limited(echo("other"), gate)
 
@@ -874,7 +878,7 @@ def test_a_proposer_that_the_quorum_needs_has_all_its_attempts():
 
 def test_a_model_that_the_quorum_needs_does_not_rest():
     broken = Scripted("broken", [DOWN] * 5 + ["x"])
-    mixture = beside(Limited(broken, Gate(Limits())), echo("a"), quorum=2)
+    mixture = beside(Limited(broken, RateLimiter(RateLimits())), echo("a"), quorum=2)
 
     async def story():
         for _ in range(5):
@@ -890,7 +894,7 @@ def test_where_all_rest_the_last_is_asked_all_the_same(wrapped):
     clock = Clock()
     down = [clock.after(2.0, DOWN)] * 5
     models = [Scripted(name, down + ["back"] * 5) for name in "abc"]
-    limited = [Limited(model, Gate(Limits(), clock=clock)) for model in models]
+    limited = [Limited(model, RateLimiter(RateLimits(), clock=clock)) for model in models]
     mixture = beside(*map(wrapped, limited))
 
     async def story():
@@ -909,7 +913,7 @@ def test_where_all_rest_the_last_is_asked_all_the_same(wrapped):
 def test_a_model_that_keeps_failing_rests_where_others_can_do_without_it():
     clock = Clock()
     broken = Scripted("broken", repeat(clock.after(2.0, DOWN)))
-    limited = Limited(broken, Gate(Limits(), clock=clock))
+    limited = Limited(broken, RateLimiter(RateLimits(), clock=clock))
     mixture = beside(again(limited), echo("a"))
 
     async def asked(times):
@@ -937,7 +941,7 @@ def test_a_model_that_answers_again_is_asked_as_before():
     clock = Clock()
     down = clock.after(2.0, DOWN)
     flaky = Scripted("flaky", [*[down] * 5, "back", *[down] * 4, "fine"])
-    limited = Limited(flaky, Gate(Limits(), clock=clock))
+    limited = Limited(flaky, RateLimiter(RateLimits(), clock=clock))
     mixture = beside(limited, echo("a"))
 
     async def story():
@@ -951,7 +955,7 @@ def test_a_model_that_answers_again_is_asked_as_before():
 
 def test_what_many_runs_meet_in_one_breath_is_one_failure():
     broken = Scripted("broken", repeat(DOWN))
-    mixture = beside(Limited(broken, Gate(Limits(), clock=Clock())), echo("a"))
+    mixture = beside(Limited(broken, RateLimiter(RateLimits(), clock=Clock())), echo("a"))
 
     async def many():
         await asyncio.gather(*(mixture.complete(ASK) for _ in range(20)))
@@ -969,7 +973,7 @@ def test_an_answer_that_a_cap_may_have_cut_is_not_kept(store):
 
 
 def test_the_worst_case_of_digits_is_a_token_each():
-    assert forecast(echo(), ask("7" * 3000))[0].usage.prompt_tokens >= 3000
+    assert forecast_calls(echo(), ask("7" * 3000))[0].usage.prompt_tokens >= 3000
 
 
 def within_a_mixture(model):
@@ -987,7 +991,7 @@ def within_a_mixture(model):
     ids=["fallback", "elsewhere", "wrapped", "a mixture elsewhere"],
 )
 def test_who_may_stand_in_without_a_price_is_refused_before_anything_is_asked(model):
-    capped = Budgeted(model, lambda: [Pocket("r", 1e9)], lambda m, u: DEAR(u) if m == "a" else None)
+    capped = Budgeted(model, lambda: [RunCap("r", 1e9)], lambda m, u: DEAR(u) if m == "a" else None)
 
     with pytest.raises(ConfigError, match=r"that of b is unknown"):
         run(capped.complete(ASK))
@@ -999,13 +1003,13 @@ def test_a_mixture_as_a_fallback_is_priced_by_its_members():
 
     assert run(
         Budgeted(
-            alone, lambda: [Pocket("r", 1e9)], lambda m, u: DEAR(u) if m in "ab" else None
+            alone, lambda: [RunCap("r", 1e9)], lambda m, u: DEAR(u) if m in "ab" else None
         ).complete(ASK)
     )
 
 
 def test_members_that_are_not_metered_are_paid_for_all_the_same():
-    purse = Pocket("r", 1e9)
+    purse = RunCap("r", 1e9)
     answer = run(Budgeted(Mixture.of([echo()], echo()), lambda: [purse], dear).complete(ASK))
 
-    assert purse.used.tokens == answer.usage.total_tokens > 0
+    assert purse.committed_spend.tokens == answer.usage.total_tokens > 0

@@ -11,9 +11,9 @@ import subprocess
 
 import pytest
 
-from mixtura.events import Seat
-from mixtura.render.compact import _line
-from mixtura.render.live import Card
+from mixtura.core.events import Position
+from mixtura.terminal.compact import _card_line
+from mixtura.terminal.live import ProposerCard
 from tests import test_cli
 from tests.loopback import Answer
 from tests.test_cli import ANSWER, CSI, HOSTILE, terminal
@@ -364,9 +364,9 @@ def test_lines_fit_the_terminal(width, desk):
 
 
 def test_no_number_is_cut_in_a_narrow_terminal():
-    card = Card(Seat(1, 0, "proposer"), "ben", 0.0, state="done")
+    card = ProposerCard(Position(1, 0, "proposer"), "ben", 0.0, state="done")
     card.begun, card.elapsed, card.tokens, card.text = 0.1, 3.0, 44, "many words " * 9
-    drawn = [_line(card, 8, width).plain for width in range(36, 80)]
+    drawn = [_card_line(card, 8, width).plain for width in range(36, 80)]
     assert [line for line in drawn if re.search(r"\d…$", line)] == []
     assert drawn[-1].count("15/s") == 1
 

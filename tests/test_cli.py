@@ -23,13 +23,21 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from mixtura import hub
-from mixtura.events import Aggregated, Asked, Completed, Proposal, RunStarted, Seat
-from mixtura.render import Plain, notes
-from mixtura.run_book import RunBook
-from mixtura.store import DayBook, Store
-from mixtura.streaming import Recorder
-from mixtura.types import Charge, Completion, Message, Usage, ask
+from mixtura.catalog import local_models
+from mixtura.core.events import (
+    Aggregation,
+    CallStarted,
+    Position,
+    Proposal,
+    RunCompleted,
+    RunStarted,
+)
+from mixtura.core.types import Charge, Completion, Message, Usage, ask
+from mixtura.engine.streaming import Recorder
+from mixtura.storage.runs import RunStore
+from mixtura.storage.spending import DailySpendLedger
+from mixtura.storage.sqlite import Store
+from mixtura.terminal import PlainLogView, answer_notes
 from tests.loopback import Answer, Json, Loopback, loopback, nobody
 
 MIXTURA = (sys.executable, "-m", "mixtura")
@@ -382,20 +390,20 @@ def test_what_was_cut_off_is_said():
     bill = (Charge("ann", Usage(9, 5), "retried"), Charge("ann", Usage(9, 1)))
     cut = Completion(Message("assistant", "A long"), "ann", "length", bill)
     said = io.StringIO()
-    recorder = Recorder(Plain(io.StringIO(), Console(file=said)))
+    recorder = Recorder(PlainLogView(io.StringIO(), Console(file=said)))
     for event in (
         RunStarted("m", ask("Why?"), (("ann",), ("ann",))),
-        Asked("ann", ask("Why?"), (Seat(1, 0, "proposer"),)),
-        Proposal(cut, (Seat(1, 0, "proposer"),)),
-        Asked("ann", ask("Why?"), (Seat(2, 0, "aggregator"),)),
-        Aggregated(cut, (Seat(2, 0, "aggregator"),)),
-        Completed(cut),
+        CallStarted("ann", ask("Why?"), (Position(1, 0, "proposer"),)),
+        Proposal(cut, (Position(1, 0, "proposer"),)),
+        CallStarted("ann", ask("Why?"), (Position(2, 0, "aggregator"),)),
+        Aggregation(cut, (Position(2, 0, "aggregator"),)),
+        RunCompleted(cut),
     ):
         recorder(event)
 
     assert "1 proposal, then ann" in said.getvalue()
     assert "(cut off at 1 token)" in said.getvalue()
-    assert notes(recorder.trace()) == ["The answer was cut off at 1 token."]
+    assert answer_notes(recorder.build_trace()) == ["The answer was cut off at 1 token."]
 
 
 def test_a_fallback_answers_where_the_aggregator_cannot(desk):
@@ -472,14 +480,14 @@ def test_what_a_run_spent_that_was_told_to_end_is_written_down(number, desk):
 
     assert (process.returncode, out) == (-number, b"")
     store = Store(desk.folder.parent / "home" / ".local" / "state" / "mixtura" / "mixtura.sqlite")
-    spent, tokens = DayBook(store, "day").used()
+    spent, tokens = DailySpendLedger(store, "day").used_today()
     assert spent < 0.01
     if number == signal.SIGKILL:  # what its finished calls cost counts, the rest is free again
-        assert [run["state"] for run in RunBook(store).list()] == ["unfinished"]
+        assert [run["state"] for run in RunStore(store).list_runs()] == ["unfinished"]
     else:
         assert spent > 0
         assert tokens > 0
-        assert [run["state"] for run in RunBook(store).list()] == ["stopped"]
+        assert [run["state"] for run in RunStore(store).list_runs()] == ["stopped"]
     store.close()
 
 
@@ -749,9 +757,9 @@ def test_show_says_what_auto_is_here_and_why(name, desk):
 
 def test_show_uses_the_starter_team_once_it_was_pulled(desk):
     """A hub's cache as huggingface_hub lays it out; the models themselves are not needed here."""
-    for name in hub.groups()["starter"]:
-        source = hub.known()[name].source
-        assert isinstance(source, hub.HubSource)
+    for name in local_models.model_groups()["starter"]:
+        source = local_models.known_models()[name].source
+        assert isinstance(source, local_models.HubSource)
         repo = desk.folder / "hub" / f"models--{source.repo.replace('/', '--')}"
         (repo / "refs").mkdir(parents=True)
         (repo / "refs" / source.revision).write_text("c" * 40)
@@ -760,10 +768,12 @@ def test_show_uses_the_starter_team_once_it_was_pulled(desk):
     here = {"HF_HOME": str(desk.folder)}
 
     assert desk.run("show", "default", "--json", env=here).json["layers"] == [
-        list(hub.groups()["starter"])
+        list(local_models.model_groups()["starter"])
     ]
     rows = desk.run("models", "--json", env=here).json["local"]
-    assert {row["name"] for row in rows if row["path"]} == set(hub.groups()["starter"])
+    assert {row["name"] for row in rows if row["path"]} == set(
+        local_models.model_groups()["starter"]
+    )
 
 
 def test_ask_says_which_it_chose_and_why_where_it_chose(desk):
@@ -797,7 +807,7 @@ def test_models_lists_every_name_whole_however_narrow_the_output(desk):
     ran = desk.run("models")
     narrow = desk.run("models", env={"COLUMNS": "60"})
 
-    for name in hub.known():
+    for name in local_models.known_models():
         assert name in ran.out
         assert name in narrow.out
     assert max(map(len, narrow.out.splitlines())) <= 60
@@ -809,7 +819,7 @@ def test_models_lists_every_name_whole_however_narrow_the_output(desk):
 def test_models_as_json_has_what_is_known_what_is_here_and_what_is_configured(desk):
     told = desk.run("models", "--json").json
 
-    assert [row["name"] for row in told["local"]] == list(hub.known())
+    assert [row["name"] for row in told["local"]] == list(local_models.known_models())
     assert all(row["path"] is None for row in told["local"])
     assert told["configured"] == ["ann", "ben", "chief"]
     assert "openai" in told["providers"]

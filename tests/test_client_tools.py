@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.responses import Response as OpenAIResponse
 
-from mixtura.server.chat import Chat
-from mixtura.server.dialect import Dialect, Refused
-from mixtura.server.messages import Messages
-from mixtura.server.responses import Responses
-from mixtura.server.tools import Tool, Toolbox
+from mixtura.server.apis.anthropic_messages import MessagesDialect
+from mixtura.server.apis.base import ApiError, Dialect
+from mixtura.server.apis.openai_chat import ChatDialect
+from mixtura.server.apis.openai_responses import ResponsesDialect
+from mixtura.server.apis.tool_names import Tool, Toolbox
 from tests.serving import serving, team
 from tests.upstream import Script, drawn, running
 
@@ -771,7 +771,7 @@ def test_flat_names_are_taken_by_every_provider_tell_all_tools_apart_and_lead_ba
 
     assert all(map(FLAT.fullmatch, flat))
     assert len(set(flat)) == len(flat)
-    assert [toolbox.find_called(name) for name in flat] == tools
+    assert [toolbox.find_by_flat_name(name) for name in flat] == tools
     assert [tool["function"]["name"] for tool in toolbox.as_functions()] == flat
     as_they_are = {t.name for t in tools if not t.namespace and FLAT.fullmatch(t.name)}
     assert as_they_are <= set(flat)
@@ -809,7 +809,9 @@ def anything(dice: Random, depth: int) -> Any:
     return {"type": dice.choice(TYPES), **made} if dice.random() < 0.9 else made
 
 
-@pytest.mark.parametrize("dialect", [Chat(), Responses(), Messages()], ids=lambda d: d.path)
+@pytest.mark.parametrize(
+    "dialect", [ChatDialect(), ResponsesDialect(), MessagesDialect()], ids=lambda d: d.path
+)
 def test_no_tool_choice_or_item_whatever_ends_in_anything_but_a_call_or_a_refusal(dialect):
     said = "input" if dialect.path == RESPONSES else "messages"
     taken = 0
@@ -828,10 +830,10 @@ def test_no_tool_choice_or_item_whatever_ends_in_anything_but_a_call_or_a_refusa
     assert taken > 30
 
 
-def read_by(dialect: Dialect, body: dict[str, Any]) -> Refused | None:
+def read_by(dialect: Dialect, body: dict[str, Any]) -> ApiError | None:
     try:
-        dialect.read(json.dumps(body).encode())
-    except Refused as refused:
+        dialect.parse_request(json.dumps(body).encode())
+    except ApiError as refused:
         return refused
     except Exception as error:
         raise AssertionError(json.dumps(body)) from error

@@ -13,16 +13,18 @@ import pytest
 from rich.console import Console
 
 from mixtura import cli
-from mixtura.budget import LONGEST_ANSWER
-from mixtura.config import load
-from mixtura.errors import ConfigError
-from mixtura.evals import opponents
-from mixtura.evals.compare import JUDGING, Terms, compare, estimate
-from mixtura.evals.run import Asked
-from mixtura.plan import VOTE
-from mixtura.render.compared import compared as rendered
-from mixtura.reports.compared import page
-from mixtura.types import Sampling
+from mixtura.billing.forecast import DEFAULT_ANSWER_TOKENS
+from mixtura.config.config import load
+from mixtura.config.plan import VOTE
+from mixtura.core.errors import ConfigError
+from mixtura.core.types import Sampling
+from mixtura.evals.comparison import baselines
+from mixtura.evals.comparison.estimate import estimate_comparison
+from mixtura.evals.comparison.run import JUDGE_PROGRESS_NAME, run_comparison
+from mixtura.evals.comparison.settings import ComparisonSettings
+from mixtura.evals.eval_request import EvalRequest
+from mixtura.reports.comparison_page import comparison_page
+from mixtura.terminal.comparison import render_comparison as rendered
 from tests.test_evals import REFUSED, written
 from tests.upstream import Script, running
 
@@ -74,12 +76,12 @@ def comparing(tmp_path, otherwise, text=CONFIG):
             config = load(str(file), environ=environ, folder=tmp_path, home=tmp_path, cache=True)
             data = written(tmp_path / "rows.jsonl", rows)
             task, scoring = ("jsonl", "none") if judge else ("gsm8k", None)
-            terms = Terms(
-                asked=Asked(task=task, data=data, seed=0, scoring=scoring),
+            terms = ComparisonSettings(
+                asked=EvalRequest(task=task, data=data, seed=0, scoring=scoring),
                 judge=judge, logs=tmp_path / "logs", fresh=fresh, max_cost=max_cost,
             )  # fmt: skip
             try:
-                return compare(config, names or ["team"], terms, watch=watch)
+                return run_comparison(config, names or ["team"], terms, watch=watch)
             finally:
                 config.store.close()
 
@@ -130,37 +132,39 @@ def plan_of(tmp_path, text):
 def test_the_opponents_have_the_mixtures_own_shape_and_proposals(tmp_path):
     text = f'{MODELS}[mixtures.deep]\nlayers = [["a*2", "b"], ["b", "a"]]\naggregator = "judge"\n'
     config = plan_of(tmp_path, text)
-    plan = config.plan("deep")
+    plan = config.mixture_spec("deep")
 
-    drawn = opponents.same_draws(plan, "a").plan
-    ranked, voted = (one.plan for one in opponents.choosers(plan, "number"))
+    drawn = baselines.self_moa_baseline(plan, "a").plan
+    ranked, voted = (one.plan for one in baselines.choice_baselines(plan, "number"))
 
-    assert [one.name for one in opponents.members(config, plan)] == ["a", "b", "judge"]
-    assert config.calls(drawn) == config.calls(plan) == 6
-    assert drawn.members() == {"a"}
+    assert [one.name for one in baselines.member_baselines(config, plan)] == ["a", "b", "judge"]
+    assert config.count_calls(drawn) == config.count_calls(plan) == 6
+    assert drawn.member_names() == {"a"}
     assert ranked.layers == voted.layers == plan.layers
     assert (ranked.aggregator, voted.aggregator) == ("judge", VOTE)
-    assert (config.calls(ranked), config.calls(voted)) == (6, 5)
+    assert (config.count_calls(ranked), config.count_calls(voted)) == (6, 5)
 
 
 def test_a_mixture_of_one_models_draws_is_not_compared_with_itself(tmp_path):
     config = plan_of(tmp_path, MODELS + '[mixtures.s]\nlayers = [["a*3"]]\naggregator = "a"\n')
 
-    assert opponents.same_draws(config.plan("s"), "a") is None
-    assert opponents.same_draws(config.plan("s"), "b") is not None
+    assert baselines.self_moa_baseline(config.mixture_spec("s"), "a") is None
+    assert baselines.self_moa_baseline(config.mixture_spec("s"), "b") is not None
 
 
 def test_the_money_buys_draws_that_are_counted_or_else_brought_together(tmp_path):
-    plan = plan_of(tmp_path, CONFIG).plan("team")
+    plan = plan_of(tmp_path, CONFIG).mixture_spec("team")
 
-    counted = opponents.same_money(plan, "a", 4.6, "number", 0.5).plan
-    written_up = opponents.same_money(plan, "a", 4.6, "text", 0.5).plan
+    counted = baselines.equal_cost_baseline(plan, "a", 4.6, "number", 0.5).plan
+    written_up = baselines.equal_cost_baseline(plan, "a", 4.6, "text", 0.5).plan
 
     assert (counted.layers[0][0].samples, counted.aggregator) == (5, VOTE)
     # two draws, what they wrote once more, and an answer: 2 + 2 * 0.5 + 1 of 4.6
     assert (written_up.layers[0][0].samples, written_up.aggregator) == (2, "a")
-    assert opponents.same_money(plan, "a", 1.2, "number", 0.5) is None
-    assert opponents.same_money(plan, "a", 1e9, "number", 0.5).plan.layers[0][0].samples == 64
+    assert baselines.equal_cost_baseline(plan, "a", 1.2, "number", 0.5) is None
+    assert (
+        baselines.equal_cost_baseline(plan, "a", 1e9, "number", 0.5).plan.layers[0][0].samples == 64
+    )
 
 
 def test_a_member_is_drawn_alone_as_it_is_in_its_seat(tmp_path):
@@ -173,9 +177,9 @@ sampling = {{ temperature = 0.9, max_tokens = 50 }}
 """
     )
     config = plan_of(tmp_path, text)
-    plan = config.plan("team")
-    alone = {one.name: one.plan.sampling for one in opponents.members(config, plan)}
-    bought = opponents.same_money(plan, "a", 4.0, "number", 1.0).plan.layers[0][0].sampling
+    plan = config.mixture_spec("team")
+    alone = {one.name: one.plan.sampling for one in baselines.member_baselines(config, plan)}
+    bought = baselines.equal_cost_baseline(plan, "a", 4.0, "number", 1.0).plan.layers[0][0].sampling
 
     assert alone["a"] == bought == Sampling(temperature=0.1, max_tokens=50)
     assert alone["b"].temperature == alone["judge"].temperature == 0.9
@@ -185,9 +189,8 @@ def test_the_models_of_a_nested_mixture_are_members_too(tmp_path):
     text = CONFIG + '[mixtures.outer]\nlayers = [["team", "judge"]]\naggregator = "judge"\n'
     config = plan_of(tmp_path, text)
 
-    assert [one.name for one in opponents.members(config, config.plan("outer"))] == [
-        "a", "b", "judge",
-    ]  # fmt: skip
+    members = baselines.member_baselines(config, config.mixture_spec("outer"))
+    assert [one.name for one in members] == ["a", "b", "judge"]
 
 
 # ---- checked answers
@@ -431,8 +434,8 @@ def test_a_verdict_that_cannot_be_read_is_missing_and_said(tmp_path):
 def test_the_estimate_bounds_what_it_takes_and_asks_no_one(tmp_path):
     with running(together) as upstream:
         config = plan_of(tmp_path, CONFIG.replace("{url}", upstream.base_url()))
-        asked = Asked(task="gsm8k", data=written(tmp_path / "rows.jsonl", SUMS))
-        before = estimate(config, ["team"], Terms(asked=asked))
+        asked = EvalRequest(task="gsm8k", data=written(tmp_path / "rows.jsonl", SUMS))
+        before = estimate_comparison(config, ["team"], ComparisonSettings(asked=asked))
         assert upstream.records == []
     with comparing(tmp_path, together) as (upstream, compared):
         found = compared()
@@ -450,30 +453,34 @@ def test_the_estimate_knows_how_much_of_a_cheap_member_a_dear_mixture_buys(tmp_p
         '"judge"\nretries = 0\nprice = {{ input = 99.0',
     )
     config = plan_of(tmp_path, text)
-    asked = Asked(task="gsm8k", data=written(tmp_path / "rows.jsonl", SUMS))
+    asked = EvalRequest(task="gsm8k", data=written(tmp_path / "rows.jsonl", SUMS))
 
-    assert estimate(config, ["team"], Terms(asked=asked)).calls > opponents.MOST_DRAWS * len(SUMS)
+    assert estimate_comparison(
+        config, ["team"], ComparisonSettings(asked=asked)
+    ).calls > baselines.MOST_DRAWS * len(SUMS)
 
 
 def test_the_estimate_has_the_judge_of_models_and_all_that_it_reads(tmp_path):
     config = plan_of(tmp_path, CONFIG)
-    asked = Asked(task="jsonl", scoring="none", data=written(tmp_path / "rows.jsonl", OPEN))
-    alone = estimate(config, ["a", "b"], Terms(asked=asked))
-    judged = estimate(config, ["a", "b"], Terms(asked=asked, judge="judge"))
+    asked = EvalRequest(task="jsonl", scoring="none", data=written(tmp_path / "rows.jsonl", OPEN))
+    alone = estimate_comparison(config, ["a", "b"], ComparisonSettings(asked=asked))
+    judged = estimate_comparison(config, ["a", "b"], ComparisonSettings(asked=asked, judge="judge"))
 
     readings = judged.calls - alone.calls
     assert readings >= 2 * len(OPEN)
-    assert judged.max_cost_usd - alone.max_cost_usd > readings * 2 * LONGEST_ANSWER * 1e-6
+    assert judged.max_cost_usd - alone.max_cost_usd > readings * 2 * DEFAULT_ANSWER_TOKENS * 1e-6
 
 
 def test_what_cannot_be_compared_is_said_at_once(tmp_path):
     config = plan_of(tmp_path, CONFIG)
-    terms = Terms(asked=Asked(task="gsm8k", data=written(tmp_path / "rows.jsonl", SUMS)))
+    terms = ComparisonSettings(
+        asked=EvalRequest(task="gsm8k", data=written(tmp_path / "rows.jsonl", SUMS))
+    )
 
     with pytest.raises(ConfigError, match="a is a model alone"):
-        estimate(config, ["a"], terms)
+        estimate_comparison(config, ["a"], terms)
     with pytest.raises(ConfigError, match="unknown"):
-        estimate(config, ["teem"], terms)
+        estimate_comparison(config, ["teem"], terms)
 
 
 @pytest.mark.parametrize(
@@ -530,7 +537,7 @@ def test_the_page_has_the_verdict_and_both_answers_and_trusts_none_of_them(tmp_p
 
     with comparing(tmp_path, otherwise) as (_, compared):
         found = compared()
-    html = page(found, "mixtura compare \x1b[31m<team>")
+    html = comparison_page(found, "mixtura compare \x1b[31m<team>")
 
     assert escape(found.verdict[1:]) in html
     assert html.count("<script") == html.count("<img") == 0
@@ -570,4 +577,4 @@ def test_progress_tells_of_the_judge_by_name(tmp_path):
     with comparing(tmp_path, judged_by(good)) as (_, compared):
         compared(rows=OPEN[:2], judge="judge", watch=lambda name, _: seen.append(name))
 
-    assert JUDGING in seen
+    assert JUDGE_PROGRESS_NAME in seen

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 from genai_prices.data import providers as priced
 
-from mixtura import ConfigError, Mixture, Sampling, TimedOutError, Usage, ask, catalog
-from mixtura.config import EMBEDDED, Config, automatic, find, load, seated
-from mixtura.prompts import envelope, paper
-from mixtura.roles import Proposer
+from mixtura import ConfigError, Mixture, Sampling, TimedOutError, Usage, ask
+from mixtura.catalog import providers
+from mixtura.config.config import Config, load
+from mixtura.config.paths import find_config_file
+from mixtura.config.plan import EMBEDDED_MODEL, detect_defaults, parse_member
+from mixtura.core.roles import Proposer
+from mixtura.prompts.synthesis import envelope, paper
 from tests.conftest import run
 from tests.loopback import Answer, babble, loopback, nobody
 
@@ -43,7 +46,7 @@ def read(text: str, folder: Path, environ: Mapping[str, str] = NOTHING) -> Confi
 def built(text: str, folder: Path, environ: Mapping[str, str] = NOTHING) -> Mixture:
     """The mixture that `mixtura ask` would use with this file."""
     config = read(text, folder, environ)
-    return config.mixture(config.plan(config.default))
+    return config.build_mixture(config.mixture_spec(config.default))
 
 
 def refused(text: str, folder: Path, environ: Mapping[str, str] = NOTHING) -> str:
@@ -384,7 +387,7 @@ def test_a_default_that_does_not_exist_is_refused_with_its_line(folder):
 def test_a_default_may_be_a_model_of_a_provider(folder):
     config = read('default = "openai/gpt-5.4"', folder, {"OPENAI_API_KEY": "k"})
 
-    assert config.mixture(config.plan(config.default)).calls == 1
+    assert config.build_mixture(config.mixture_spec(config.default)).call_count == 1
 
 
 def test_broken_toml_is_refused_with_its_file_and_line(folder):
@@ -441,7 +444,7 @@ def test_one_name_cannot_be_a_model_and_a_mixture(folder):
 def test_a_model_of_ones_own_takes_the_place_of_a_preset_of_its_name(folder):
     config = read(MODELS.replace("quick", "lite"), folder)
 
-    assert config.mixture(config.plan("lite")).calls == 1
+    assert config.build_mixture(config.mixture_spec("lite")).call_count == 1
 
 
 def test_an_error_inside_a_nested_mixture_names_one_line_not_several(folder):
@@ -489,7 +492,7 @@ def test_the_option_counts_before_the_variable_then_the_folder_then_the_user(tmp
     environ = {"MIXTURA_CONFIG": str(files["variable"]), "XDG_CONFIG_HOME": str(xdg)}
 
     def found(option: str | None) -> Path | None:
-        return find(option, environ=environ, folder=folder, home=home)
+        return find_config_file(option, environ=environ, folder=folder, home=home)
 
     assert found(str(files["option"])) == files["option"]
     assert found(None) == files["variable"]
@@ -509,13 +512,19 @@ def test_without_any_file_there_are_the_presets(folder):
     config = load(None, environ=NOTHING, folder=folder, home=folder)
 
     assert config.default == "default"
-    assert set(config.mixtures()) >= {"paper", "paper-gpt-4o", "lite", "paper-today", "self"}
+    assert set(config.configured_mixtures()) >= {
+        "paper",
+        "paper-gpt-4o",
+        "lite",
+        "paper-today",
+        "self",
+    }
 
 
 def test_a_mixture_of_ones_own_takes_the_place_of_a_preset(folder):
     config = read(f'{MODELS}[mixtures.lite]\nlayers = [["quick*2"]]\naggregator = "steady"', folder)
 
-    assert config.mixture(config.plan("lite")).calls == 3
+    assert config.build_mixture(config.mixture_spec("lite")).call_count == 3
 
 
 # ---------------------------------------------------------------- what reaches the mixture
@@ -544,8 +553,8 @@ sampling = { temperature = 0.5, seed = 7, stop = ["END"] }
     shared = Sampling(temperature=0.5, seed=7, stop=("END",))
 
     assert mixture.name == "team"
-    assert mixture.depth == 3
-    assert mixture.calls == 8
+    assert mixture.layer_count == 3
+    assert mixture.call_count == 8
     assert [(p.model.name, p.samples, p.persona) for p in first.proposers] == [
         ("quick", 3, None),
         ("steady", 2, "Doubt."),
@@ -586,7 +595,7 @@ def test_a_mixture_is_a_member_like_any_model(folder):
     )  # fmt: skip
 
     assert isinstance(mixture.layers[0].proposers[0].model, Mixture)
-    assert mixture.calls == 5
+    assert mixture.call_count == 5
 
 
 def test_a_text_of_ones_own_is_found_beside_the_file_and_used(folder, tmp_path):
@@ -597,7 +606,7 @@ def test_a_text_of_ones_own_is_found_beside_the_file_and_used(folder, tmp_path):
         (folder / "mixtura.toml").write_text(text + body)
         config = load(str(folder / "mixtura.toml"), environ={}, folder=tmp_path, home=tmp_path)
 
-        run(config.mixture(config.plan("team")).complete(ask("Why?")))
+        run(config.build_mixture(config.mixture_spec("team")).complete(ask("Why?")))
 
     assert "Mine: 2" in server.requests[-1]["messages"][-1]["content"]
 
@@ -668,12 +677,12 @@ def test_a_price_of_ones_own_counts_and_an_unknown_one_is_unknown(folder):
     )
     usage = Usage(2_000_000, 1_000_000, cached_tokens=1_000_000)
 
-    assert config.price("steady", usage) == pytest.approx(3.1)
-    assert config.price("quick", usage) is None
-    assert config.price("known", usage) == config.price("openai/gpt-5.4", usage)
-    assert config.price("known", usage)
-    assert config.price(EMBEDDED, usage) == 0
-    assert config.price("ollama/llama3.2", usage) == 0
+    assert config.usage_cost("steady", usage) == pytest.approx(3.1)
+    assert config.usage_cost("quick", usage) is None
+    assert config.usage_cost("known", usage) == config.usage_cost("openai/gpt-5.4", usage)
+    assert config.usage_cost("known", usage)
+    assert config.usage_cost(EMBEDDED_MODEL, usage) == 0
+    assert config.usage_cost("ollama/llama3.2", usage) == 0
 
 
 # ---------------------------------------------------------------- what `auto` stands for
@@ -681,7 +690,7 @@ def test_a_price_of_ones_own_counts_and_an_unknown_one_is_unknown(folder):
 
 def chosen(environ: Mapping[str, str], folder: Path):
     config = load(None, environ=environ, folder=folder, home=folder)
-    return config.auto(), config.plan("default")
+    return config.auto_defaults(), config.mixture_spec("default")
 
 
 def test_a_key_in_the_environment_comes_first(folder):
@@ -700,7 +709,7 @@ def test_a_key_in_the_environment_comes_first(folder):
 def test_an_empty_key_is_no_key(folder):
     auto, _ = chosen({"OPENAI_API_KEY": "", "OLLAMA_HOST": nobody()}, folder)
 
-    assert auto.embedded
+    assert auto.is_embedded
 
 
 @pytest.mark.parametrize("form", ["{}", "http://{}", "http://{}/", "0.0.0.0:{port}", ":{port}"])
@@ -731,7 +740,7 @@ def test_ollama_with_one_model_is_asked_three_times(folder):
         ollama.tags = [{"name": "only:3b", "size": 3}]
         environ = {"OLLAMA_HOST": ollama.host}
         config = load(None, environ=environ, folder=folder, home=folder)
-        mixture = config.mixture(config.plan("default"))
+        mixture = config.build_mixture(config.mixture_spec("default"))
 
         run(mixture.complete(ask("Why?")))
 
@@ -743,7 +752,7 @@ def test_ollama_without_a_model_is_not_chosen_and_not_said_to_be_silent(folder):
         ollama.tags = []
         auto, _ = chosen({"OLLAMA_HOST": ollama.host}, folder)
 
-    assert auto.embedded
+    assert auto.is_embedded
     assert "does not answer" not in auto.why
     assert "Ollama" in auto.why
 
@@ -752,21 +761,21 @@ def test_ollama_without_a_model_is_not_chosen_and_not_said_to_be_silent(folder):
 def test_an_address_of_ollama_that_makes_no_sense_is_no_ollama(host, folder):
     auto, _ = chosen({"OLLAMA_HOST": host}, folder)
 
-    assert auto.embedded
+    assert auto.is_embedded
 
 
 def test_what_answers_at_ollamas_port_and_is_no_ollama_is_not_chosen(folder):
     with babble() as host:
         auto, _ = chosen({"OLLAMA_HOST": host}, folder)
-    assert auto.embedded
+    assert auto.is_embedded
 
     with loopback() as other:
         auto, _ = chosen({"OLLAMA_HOST": other.host}, folder)
-    assert auto.embedded
+    assert auto.is_embedded
 
 
 def test_the_pulled_starter_team_comes_before_the_embedded_model():
-    auto = automatic({}, None, ("qwen2.5-1.5b", "llama-3.2-1b"))
+    auto = detect_defaults({}, None, ("qwen2.5-1.5b", "llama-3.2-1b"))
 
     assert "starter" in auto.why
     assert [seat.model for seat in auto.team] == ["qwen2.5-1.5b", "llama-3.2-1b"]
@@ -776,10 +785,10 @@ def test_the_pulled_starter_team_comes_before_the_embedded_model():
 def test_with_nothing_at_all_the_embedded_model_answers_and_says_why(folder):
     auto, plan = chosen({"OLLAMA_HOST": nobody()}, folder)
 
-    assert auto.embedded
+    assert auto.is_embedded
     assert "key" in auto.why
     assert "Ollama" in auto.why
-    assert [(seat.model, seat.samples) for seat in plan.layers[0]] == [(EMBEDDED, 3)]
+    assert [(seat.model, seat.samples) for seat in plan.layers[0]] == [(EMBEDDED_MODEL, 3)]
 
 
 def test_auto_can_stand_wherever_a_model_can(folder):
@@ -790,12 +799,12 @@ def test_auto_can_stand_wherever_a_model_can(folder):
         folder,
         environ,
     )
-    mixture = config.mixture(config.plan("team"))
+    mixture = config.build_mixture(config.mixture_spec("team"))
 
     assert mixture.layers[0].proposers[0].model.name.startswith("openai/")
     assert mixture.layers[0].proposers[0].samples == 2
     assert mixture.aggregator.fallbacks[0].name.startswith("openai/")
-    assert config.plan("auto").aggregator.startswith("openai/")
+    assert config.mixture_spec("auto").aggregator.startswith("openai/")
 
 
 def test_a_quorum_fits_the_team_that_auto_team_stands_for(folder):
@@ -827,7 +836,7 @@ def test_a_team_where_one_model_belongs_is_refused_with_its_line(body, folder):
 # ---------------------------------------------------------------- the presets
 
 
-ALL_KEYS = {p.keys[0]: "k" for p in catalog.providers().values() if p.keys}
+ALL_KEYS = {p.keys[0]: "k" for p in providers.providers().values() if p.keys}
 PAPER = [
     "Qwen/Qwen1.5-110B-Chat",
     "Qwen/Qwen1.5-72B-Chat",
@@ -853,10 +862,11 @@ def presets(folder):
     ],
 )
 def test_the_papers_mixtures_are_the_papers(name, depth, calls, aggregator, presets):
-    plan = presets.plan(name)
-    mixture = presets.mixture(plan)
+    plan = presets.mixture_spec(name)
+    mixture = presets.build_mixture(plan)
 
-    assert (mixture.depth, mixture.calls, presets.calls(plan)) == (depth, calls, calls)
+    assert (mixture.layer_count, mixture.call_count) == (depth, calls)
+    assert presets.count_calls(plan) == calls
     assert mixture.aggregator.model.name == aggregator
     for layer in mixture.layers:
         assert [p.model.name for p in layer.proposers] == [f"together/{m}" for m in PAPER]
@@ -865,10 +875,10 @@ def test_the_papers_mixtures_are_the_papers(name, depth, calls, aggregator, pres
 
 
 def test_paper_today_has_the_papers_shape_with_six_families(presets):
-    plan = presets.plan("paper-today")
-    mixture = presets.mixture(plan)
+    plan = presets.mixture_spec("paper-today")
+    mixture = presets.build_mixture(plan)
 
-    assert (mixture.depth, mixture.calls) == (3, 13)
+    assert (mixture.layer_count, mixture.call_count) == (3, 13)
     assert mixture.synthesis is paper
     for layer in mixture.layers:
         makers = {p.model.name.split("/")[1].lower() for p in layer.proposers}
@@ -876,19 +886,19 @@ def test_paper_today_has_the_papers_shape_with_six_families(presets):
 
 
 def test_self_draws_one_model_several_times(presets):
-    mixture = presets.mixture(presets.plan("self"))
+    mixture = presets.build_mixture(presets.mixture_spec("self"))
     (layer,) = mixture.layers
 
     assert [p.model for p in layer.proposers] == [mixture.aggregator.model]
-    assert mixture.calls == 7
+    assert mixture.call_count == 7
 
 
 @pytest.mark.parametrize("variable", [*ALL_KEYS, "nothing"])
 def test_default_can_be_built_with_whichever_key_is_there(variable, folder):
     environ = {variable: "k", "OLLAMA_HOST": nobody()}
-    plan = load(None, environ=environ, folder=folder, home=folder).plan("default")
+    plan = load(None, environ=environ, folder=folder, home=folder).mixture_spec("default")
 
-    assert plan.depth == 2
+    assert plan.layer_count == 2
     assert sum(seat.samples for seat in plan.layers[0]) >= 2
 
 
@@ -896,15 +906,15 @@ def hosted() -> list[str]:
     """Every served model that the package itself names, the paper's retired ones left out."""
     names = {
         f"{provider}/{model.split('*')[0]}"
-        for provider, known in catalog.providers().items()
+        for provider, known in providers.providers().items()
         for model in (*known.usual, *filter(None, [known.aggregator]))
     }
     nowhere = Path("nowhere")
     config = load(None, environ={}, folder=nowhere, home=nowhere)
-    for name, plan in config.mixtures().items():
+    for name, plan in config.configured_mixtures().items():
         if name not in ("paper", "paper-gpt-4o", "lite"):
             members = [seat.model for layer in plan.layers for seat in layer]
-            names |= {m for m in (*members, plan.aggregator) if catalog.split(m)}
+            names |= {m for m in (*members, plan.aggregator) if providers.split_model_name(m)}
     return sorted(names)
 
 
@@ -915,7 +925,7 @@ def written() -> list[str]:
     # These name packages, and models as other people's clients write them.
     files = [file for file in files if file.name not in ("clients.md", "reports.md")]
     text = "\n".join(file.read_text("utf-8") for file in files)
-    known = [name for name, provider in catalog.providers().items() if provider.prices]
+    known = [name for name, provider in providers.providers().items() if provider.prices]
     named = re.findall(rf"\b((?:{'|'.join(known)})/[\w./:-]*\w)", text)
     return sorted({name for name in named if not name.endswith("/model")})
 
@@ -923,20 +933,20 @@ def written() -> list[str]:
 @pytest.mark.parametrize("name", [*hosted(), *written()])
 def test_a_model_that_the_package_names_is_served_today_at_a_known_price(name):
     provider, model = name.split("/", 1)
-    known = catalog.providers()[provider]
+    known = providers.providers()[provider]
     (prices,) = [p for p in priced if p.id == known.prices]
 
     found = prices.find_model(model) or prices.find_model(known.prefix + model)
 
     assert found is not None, f"{prices.id} has no {model}"
     assert not found.deprecated, f"{name} is deprecated"
-    assert catalog.price(provider, model, Usage(1000, 1000)), f"{name} has no price"
+    assert providers.list_price(provider, model, Usage(1000, 1000)), f"{name} has no price"
 
 
 def test_every_team_of_a_provider_holds_more_than_one_draw():
-    for name, provider in catalog.providers().items():
+    for name, provider in providers.providers().items():
         if provider.usual:
-            assert sum(seated(member).samples for member in provider.usual) >= 3, name
+            assert sum(parse_member(member).samples for member in provider.usual) >= 3, name
             assert provider.aggregator, name
 
 
@@ -945,7 +955,7 @@ def test_the_presets_read_as_any_file_of_ones_own_would(folder):
 
     text = (resources.files("mixtura") / "presets" / "mixtures.toml").read_text("utf-8")
 
-    assert set(read(text, folder).mixtures()) >= {"paper", "default"}
+    assert set(read(text, folder).configured_mixtures()) >= {"paper", "default"}
 
 
 # ---------------------------------------------------------------- settings that would say nothing
@@ -962,7 +972,7 @@ def test_the_presets_read_as_any_file_of_ones_own_would(folder):
 )
 def test_a_hosted_models_setting_that_says_nothing_is_refused_with_its_line(body, said, folder):
     if said is None:
-        assert built(model(body), folder).calls == 1  # a second copy of itself
+        assert built(model(body), folder).call_count == 1  # a second copy of itself
         return
     assert refused(model(body + "  # <-"), folder).startswith(", line 5: ")
     assert said in refused(model(body), folder)

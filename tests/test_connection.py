@@ -18,12 +18,15 @@ from contextvars import ContextVar
 
 import pytest
 
-from mixtura import connection
-from mixtura.connection import Lines, connections
-from mixtura.ear import MANY
-from mixtura.errors import MalformedError, RejectedError, TimedOutError, UnavailableError
-from mixtura.line import LARGEST_HEAD, SLICE, UNPACKED, Pulse
-from mixtura.upstream import Clocks, Reply, fetched, posted
+from mixtura.core.errors import MalformedError, RejectedError, TimedOutError, UnavailableError
+from mixtura.transport import pool
+from mixtura.transport.batch_timer import BatchTimer
+from mixtura.transport.client import CallTimeouts, UpstreamResponse, get_json, post_stream
+from mixtura.transport.decompression import DECOMPRESS_STEP_BYTES
+from mixtura.transport.http1 import WRITE_SLICE_BYTES
+from mixtura.transport.pool import ConnectionPool, get_connection_pool
+from mixtura.transport.response_reader import LARGEST_HEAD
+from mixtura.transport.socket_poller import MIN_BATCHED_CONNECTIONS
 from tests.conftest import run
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -174,8 +177,8 @@ async def got(
     into: Got | None = None,
 ) -> Got:
     """Ask, and read to the end, or until something has come."""
-    lines, answer = await connections(), into or Got()
-    line = await lines.asked("POST", url, headers or {}, body, connect=5.0)
+    lines, answer = await get_connection_pool(), into or Got()
+    line = await lines.send_request("POST", url, headers or {}, body, connect=5.0)
 
     def take(piece: bytes) -> bool:
         answer.pieces.append(piece)
@@ -183,10 +186,10 @@ async def got(
         return until is not None and until in answer.body
 
     try:
-        answer.status, answer.headers = line.status, line.headers
-        await line.each(take, frame=frame)
+        answer.status, answer.headers = line.response.status, line.response.headers
+        await line.read_body(take, frame=frame)
     finally:
-        lines.left(line)
+        lines.release_connection(line)
     return answer
 
 
@@ -284,7 +287,7 @@ def test_a_connection_serves_the_next_request_where_the_server_lets_it(reply, co
 
 
 def test_a_connection_without_use_is_closed(monkeypatch):
-    monkeypatch.setattr(connection, "KEPT", 0.01)
+    monkeypatch.setattr(pool, "MAX_IDLE_SECONDS", 0.01)
     closed = asyncio.Event()
 
     async def play(peer: Peer) -> None:
@@ -344,7 +347,7 @@ def closing_on_the_second(*some: bytes) -> Play:
 
 
 def test_a_connection_that_died_while_it_was_kept_is_replaced_once(monkeypatch):
-    monkeypatch.setattr(connection, "STALE", 0.0)
+    monkeypatch.setattr(pool, "STALE_SECONDS", 0.0)
 
     answers, server = asked(closing_on_the_second(), answering(sized(b"y")), times=2)
 
@@ -356,7 +359,7 @@ def test_a_connection_that_died_while_it_was_kept_is_replaced_once(monkeypatch):
     ("stale", "some"), [(1.0, ()), (0.0, (b"HTTP/1.1 20",)), (0.0, (OK,))], ids=str
 )
 def test_a_request_that_may_have_been_read_is_never_sent_twice(stale, some, monkeypatch):
-    monkeypatch.setattr(connection, "STALE", stale)
+    monkeypatch.setattr(pool, "STALE_SECONDS", stale)
     servers = []
 
     async def ask() -> None:
@@ -371,7 +374,7 @@ def test_a_request_that_may_have_been_read_is_never_sent_twice(stale, some, monk
 
 
 def test_a_request_over_a_new_connection_is_never_sent_twice(monkeypatch):
-    monkeypatch.setattr(connection, "STALE", 0.0)
+    monkeypatch.setattr(pool, "STALE_SECONDS", 0.0)
     servers = []
 
     async def hang_up(peer: Peer) -> None:
@@ -471,7 +474,7 @@ def test_an_answer_that_is_too_large_is_not_read_to_its_end():
     async def ask() -> None:
         async with serving(endless) as server:
             with pytest.raises(UnavailableError, match="HTTP 500: xxx"):
-                async with posted(server.url, {}, headers={}, clocks=Clocks()):
+                async with post_stream(server.url, {}, headers={}, clocks=CallTimeouts()):
                     pass
 
     run(ask())
@@ -529,12 +532,12 @@ def test_what_cannot_be_unpacked_is_malformed(name):
 
 
 def test_a_little_that_unpacks_to_much_is_handed_on_little_by_little():
-    reply = sized(gzip.compress(bytes(20 * UNPACKED), 9), b"Content-Encoding: gzip")
+    reply = sized(gzip.compress(bytes(20 * DECOMPRESS_STEP_BYTES), 9), b"Content-Encoding: gzip")
 
     (answer,), _ = asked(answering(reply))
 
-    assert sum(map(len, answer.pieces)) == 20 * UNPACKED
-    assert max(map(len, answer.pieces)) <= UNPACKED
+    assert sum(map(len, answer.pieces)) == 20 * DECOMPRESS_STEP_BYTES
+    assert max(map(len, answer.pieces)) <= DECOMPRESS_STEP_BYTES
 
 
 def test_a_little_that_unpacks_to_very_much_is_given_up_early():
@@ -544,7 +547,7 @@ def test_a_little_that_unpacks_to_very_much_is_given_up_early():
     async def ask() -> None:
         async with serving(answering(reply)) as server:
             with pytest.raises(MalformedError, match="more than 67108864 bytes"):
-                await fetched(server.url, headers={}, seconds=20.0)
+                await get_json(server.url, headers={}, seconds=20.0)
 
     run(ask())
 
@@ -625,7 +628,7 @@ def test_a_large_request_waits_for_a_slow_server_and_does_not_pile_up():
 
     async def ask() -> None:
         async with serving(slow) as server:
-            lines = await connections()
+            lines = await get_connection_pool()
             task = asyncio.create_task(got(server.url, body))
             while not lines._open or next(iter(lines._open))._full is False:
                 await asyncio.sleep(0.005)
@@ -635,7 +638,7 @@ def test_a_large_request_waits_for_a_slow_server_and_does_not_pile_up():
             assert (await task).body == b"all of it"
 
     run(ask())
-    assert waiting[0] <= 2 * SLICE
+    assert waiting[0] <= 2 * WRITE_SLICE_BYTES
 
 
 def test_a_server_may_refuse_a_large_request_before_its_end():
@@ -649,7 +652,9 @@ def test_a_server_may_refuse_a_large_request_before_its_end():
     async def ask() -> tuple[Got, Server]:
         async with serving(play) as server:
             answer = await got(server.url, bytes(20 * 1024 * 1024))
-            assert not (await connections())._idle, "half a request is still on its way there"
+            assert not (await get_connection_pool())._idle, (
+                "half a request is still on its way there"
+            )
             return answer, server
 
     answer, _ = run(ask())
@@ -880,9 +885,9 @@ def test_a_server_that_is_not_there_is_named_with_the_systems_reason(name):
 def test_a_server_that_does_not_take_the_call_is_not_waited_for():
     async def ask() -> None:
         async with serving(lambda peer: peer.left()) as server:
-            lines = await connections()
+            lines = await get_connection_pool()
             with pytest.raises(TimedOutError, match=r"no connection within 0.05 s"):
-                await lines.asked("GET", over_tls(server), {}, b"", connect=0.05)
+                await lines.send_request("GET", over_tls(server), {}, b"", connect=0.05)
 
     run(ask())
 
@@ -1021,7 +1026,9 @@ def test_a_quick_draft_that_slows_down_keeps_nothing_back(last):
 
 def test_the_end_of_a_quick_draft_is_read_at_once_however_small_it_is(monkeypatch):
     async def then(peer: Peer, told) -> None:
-        monkeypatch.setattr(Pulse, "after", lambda *_: None)  # the frame under way is the last
+        monkeypatch.setattr(
+            BatchTimer, "schedule_flush", lambda *_: None
+        )  # the frame under way is the last
         await told(*events(*(f"4-{i}" for i in range(9))))
         await peer.send(*events("[DONE]"))
         await peer.left()  # the body's end never comes
@@ -1110,15 +1117,15 @@ def test_a_quick_draft_that_breaks_off_says_so_at_once():
     assert half.body.endswith(b"data: x\n\n")
 
 
-async def taken(reply: Reply) -> list[bytes]:
+async def taken(reply: UpstreamResponse) -> list[bytes]:
     found: list[bytes] = []
 
     def take(batch: list[bytes]) -> bool:
         found.extend(batch)
-        reply.progressed()
+        reply.note_progress()
         return b"[DONE]" in batch
 
-    await reply.read(take)
+    await reply.read_events(take)
     return found
 
 
@@ -1134,10 +1141,12 @@ def test_a_stall_is_seen_also_in_a_draft_and_comments_do_not_hide_it(draft, more
         await peer.left()
 
     async def ask() -> None:
-        clocks = Clocks(first_token=15.0, progress=0.3, total=15.0)
+        clocks = CallTimeouts(first_token=15.0, progress=0.3, total=15.0)
         async with serving(play) as server:
             with pytest.raises(TimedOutError, match="stalled"):
-                async with posted(server.url, {}, headers={}, clocks=clocks, draft=draft) as reply:
+                async with post_stream(
+                    server.url, {}, headers={}, clocks=clocks, draft=draft
+                ) as reply:
                     await taken(reply)
 
     run(ask())
@@ -1158,7 +1167,7 @@ def test_an_answer_that_is_over_gives_its_connection_back_when_the_body_ends_a_l
         async with serving(play) as server:
             await got(server.url, until=b"[DONE]")
             later.set()
-            lines = await connections()
+            lines = await get_connection_pool()
             while not lines._idle:
                 await asyncio.sleep(0.001)
             await got(server.url, until=b"[DONE]")
@@ -1217,7 +1226,7 @@ def test_a_listener_sees_the_context_of_whoever_asked():
 
 @pytest.mark.parametrize("frame", [None, 0.03])
 def test_when_many_speak_at_once_everyone_is_heard_to_the_end(frame):
-    many = 2 * MANY
+    many = 2 * MIN_BATCHED_CONNECTIONS
 
     async def play(peer: Peer) -> None:
         while True:
@@ -1234,7 +1243,7 @@ def test_when_many_speak_at_once_everyone_is_heard_to_the_end(frame):
                 *(got(server.url, str(i).encode(), frame=frame) for i in range(many))
             )
             again = await got(server.url, b'"again"')  # and few are heard afterwards, too
-            lines = await connections()
+            lines = await get_connection_pool()
             assert lines._ear is None or lines._ear.speaking == 0
             return [*found, again]
 
@@ -1256,7 +1265,7 @@ def test_when_many_speak_at_once_whoever_breaks_off_is_noticed():
 
     async def ask() -> list[Got | BaseException]:
         async with serving(play) as server:
-            asking = (got(server.url, str(i).encode()) for i in range(2 * MANY))
+            asking = (got(server.url, str(i).encode()) for i in range(2 * MIN_BATCHED_CONNECTIONS))
             return await asyncio.gather(*asking, return_exceptions=True)
 
     for i, answer in enumerate(run(ask())):
@@ -1272,14 +1281,14 @@ def test_connections_close_with_their_loop():
         url = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
 
         async def ask() -> socket.socket:
-            lines: Lines = await connections()
-            asking = asyncio.create_task(lines.asked("GET", url, {}, b"", connect=5.0))
+            lines: ConnectionPool = await get_connection_pool()
+            asking = asyncio.create_task(lines.send_request("GET", url, {}, b"", connect=5.0))
             await asyncio.sleep(0.02)
             served, _ = server.accept()
             served.sendall(sized(b"x"))
             line = await asking
-            await line.each(lambda _: False)
-            lines.left(line)
+            await line.read_body(lambda _: False)
+            lines.release_connection(line)
             return served
 
         with run(ask()) as served:

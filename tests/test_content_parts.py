@@ -13,18 +13,20 @@ from mixtura import (
     ImagePart,
     Message,
     Mixture,
-    Noticed,
+    Notice,
     OtherPart,
     Request,
     TextPart,
     ToolCall,
 )
-from mixtura.budget import Pocket, forecast
-from mixtura.errors import BudgetExceededError
-from mixtura.models.budgeted import Budgeted
+from mixtura.billing.forecast import forecast_calls
+from mixtura.billing.spending_caps import RunCap
+from mixtura.core.errors import BudgetExceededError
 from mixtura.models.fake import echo
-from mixtura.prompts import advised
-from mixtura.wire import estimate, message_from_json
+from mixtura.models.wrappers.budget import Budgeted
+from mixtura.prompts.proposer_view import for_proposer
+from mixtura.protocols.openai.messages import message_from_json
+from mixtura.protocols.usage_estimates import estimate_usage
 from tests.conftest import run
 from tests.served_team import Team, team, texts
 from tests.upstream import Script, Wire, honest
@@ -213,7 +215,7 @@ def test_what_a_tool_returned_beside_text_stays_for_drafts():
         Message("tool", parts, tool_call_id="c1"),
     ))  # fmt: skip
 
-    last = advised(asked).messages[-1]
+    last = for_proposer(asked).messages[-1]
     assert last.text == "[look returned]\nhere"
     assert last.content[1:] == parts[1:]
 
@@ -264,21 +266,21 @@ LARGE = {
 @pytest.mark.parametrize("where", LARGE)
 def test_no_cap_is_passed_by_what_is_large_anywhere_in_a_request(where: str):
     request = LARGE[where]
-    assert estimate(request, "").prompt_tokens > 20_000
+    assert estimate_usage(request, "").prompt_tokens > 20_000
 
     team_ = Mixture.of([echo("a")], echo("b"))
-    capped = Budgeted(team_, lambda: [Pocket("this run", tokens=40_000)], lambda *_: 0.0)
-    assert all(row.usage.prompt_tokens > 20_000 for row in forecast(team_, request))
+    capped = Budgeted(team_, lambda: [RunCap("this run", tokens=40_000)], lambda *_: 0.0)
+    assert all(row.usage.prompt_tokens > 20_000 for row in forecast_calls(team_, request))
     with pytest.raises(BudgetExceededError):
         run(capped.complete(request))
 
 
 def test_a_stand_in_is_said_once_for_each_kind_and_thoughts_of_others_leave():
-    from mixtura.part_forms import with_stand_ins
+    from mixtura.protocols.content_parts import replace_unsupported_parts
 
     thought = OtherPart({"type": "thinking", "thinking": "hm"})
     parts = (OtherPart(FILE), OtherPart(FILE), OtherPart(SOUND), thought, TextPart("x"))
-    request, notices = with_stand_ins(
+    request, notices = replace_unsupported_parts(
         Request((Message("user", parts),)), lambda part: isinstance(part, TextPart)
     )
 
@@ -291,10 +293,10 @@ def test_a_stand_in_is_said_once_for_each_kind_and_thoughts_of_others_leave():
 
 def test_the_person_is_told_of_a_picture_that_a_known_model_cannot_see():
     blind = echo("blind")
-    blind.sees = False  # pyright: ignore[reportAttributeAccessIssue]
+    blind.supports_images = False  # pyright: ignore[reportAttributeAccessIssue]
     events: list[Any] = []
     picture = Message("user", (TextPart("What is this?"), ImagePart("data:,")))
     run(Mixture.of([blind], blind).complete(Request((picture,)), events.append))
 
-    said = [event.notice for event in events if isinstance(event, Noticed)]
+    said = [event.notice for event in events if isinstance(event, Notice)]
     assert set(said) == {"sees no pictures: a line of text stands in for each"}

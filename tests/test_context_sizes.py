@@ -14,17 +14,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixtura import Message, Mixture, Request, ToolCall, ask
-from mixtura.budget import AROUND_A_DRAFT, AROUND_DRAFTS, LONGEST_ANSWER
-from mixtura.model import learn_window
-from mixtura.model_lists import listed_models
+from mixtura.billing.forecast import (
+    DEFAULT_ANSWER_TOKENS,
+    DRAFT_OVERHEAD_TOKENS,
+    ENVELOPE_OVERHEAD_TOKENS,
+)
+from mixtura.config.model_lists import parse_model_list
+from mixtura.core.model import record_listed_window
+from mixtura.core.roles import Aggregator, Layer, Proposer
+from mixtura.core.types import Sampling
+from mixtura.engine.context_windows import conversation_window
 from mixtura.models.fake import Scripted, echo
 from mixtura.models.openai import OpenAI
-from mixtura.models.retrying import Retrying
-from mixtura.prompts import room
-from mixtura.roles import Aggregator, Layer, Proposer
-from mixtura.server.truncation import truncated
-from mixtura.types import Sampling
-from mixtura.windows import conversation_window
+from mixtura.models.wrappers.retry import Retrying
+from mixtura.prompts.context_fitting import tokens_left
+from mixtura.server.truncation import truncate_request
 from tests.serving import serving
 from tests.upstream import Script, running
 
@@ -61,12 +65,12 @@ LISTS = [
 @pytest.mark.parametrize(("row", "window", "longest"), LISTS)
 def test_the_smallest_size_that_a_list_tells_counts_and_nonsense_is_none(row, window, longest):
     for found in ({"object": "list", "data": [row]}, [row]):
-        assert listed_models(found) == [("m", window, longest)]
+        assert parse_model_list(found) == [("m", window, longest)]
 
 
 def test_what_is_no_list_is_none():
     for found in (None, "x", {}, {"data": {}}, {"data": [{"name": "m"}]}, [1]):
-        assert listed_models(found) is None
+        assert parse_model_list(found) is None
 
 
 # ---- what drafts leave of a window
@@ -74,7 +78,7 @@ def test_what_is_no_list_is_none():
 
 def sized(name, window):
     model = Scripted(name, ["x"])
-    model.window = window
+    model.context_window = window
     return model
 
 
@@ -98,7 +102,10 @@ def test_a_mixture_takes_what_its_smallest_member_does_less_the_drafts_that_are_
 
     known = [size for size in windows if size is not None]
     if last is not None:
-        taken = len(windows) * ((most or LONGEST_ANSWER) + AROUND_A_DRAFT) + AROUND_DRAFTS
+        taken = (
+            len(windows) * ((most or DEFAULT_ANSWER_TOKENS) + DRAFT_OVERHEAD_TOKENS)
+            + ENVELOPE_OVERHEAD_TOKENS
+        )
         known.append(last - min(taken, last // 2))
     assert found == min(known, default=None)
     assert found is None or found > 0
@@ -110,14 +117,16 @@ def test_a_size_that_an_endpoint_tells_is_learned_where_none_was_known():
     model = OpenAI("m", "http://127.0.0.1:9/v1")
     wrapped = Retrying(model, attempts=2)
     assert conversation_window(wrapped) is None
-    learn_window(wrapped, 4)
-    learn_window(wrapped, 8192)  # a later list
+    record_listed_window(wrapped, 4)
+    record_listed_window(wrapped, 8192)  # a later list
 
     team = Mixture.of([echo("a")], wrapped)
     assert conversation_window(wrapped) == 8192
-    assert conversation_window(team) == 8192 - min(4096, AROUND_DRAFTS + 64 + LONGEST_ANSWER)
+    assert conversation_window(team) == 8192 - min(
+        4096, ENVELOPE_OVERHEAD_TOKENS + 64 + DEFAULT_ANSWER_TOKENS
+    )
     known = OpenAI("m", "http://127.0.0.1:9/v1", window=100)
-    learn_window(known, 8192)
+    record_listed_window(known, 8192)
     assert conversation_window(known) == 100
     assert conversation_window(OpenAI("m", "http://127.0.0.1:9/v1")) is None
 
@@ -282,7 +291,7 @@ def test_what_is_left_of_a_conversation_is_its_end_and_every_call_keeps_its_resu
             messages.append(Message(role, "z" * size))
     request = Request((*messages, Message("user", "And now?")))
 
-    shorter, gone = truncated(request, window)
+    shorter, gone = truncate_request(request, window)
 
     assert len(shorter.messages) + gone == len(request.messages)
     assert [m for m in shorter.messages if m.role == "system"] == [
@@ -295,13 +304,13 @@ def test_what_is_left_of_a_conversation_is_its_end_and_every_call_keeps_its_resu
     assert all(m.tool_call_id in called for m in rest if m.role == "tool")
     if gone:
         assert rest[0].role == "user"
-        assert room(request, window) < 0
-    if room(ask("And now?"), window) >= 0 and not any(m.role == "system" for m in messages):
-        assert room(shorter, window) >= 0
+        assert tokens_left(request, window) < 0
+    if tokens_left(ask("And now?"), window) >= 0 and not any(m.role == "system" for m in messages):
+        assert tokens_left(shorter, window) >= 0
 
 
 def test_a_file_on_this_machine_tells_its_own_size(tmp_path):
-    from mixtura.config import load
+    from mixtura.config.config import load
     from tests.tiny_gguf import written
 
     path = written(tmp_path / "tiny.gguf")

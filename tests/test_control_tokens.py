@@ -30,13 +30,14 @@ from mixtura import (
     ToolCall,
     ask,
 )
-from mixtura.control_tokens import inert_json, inert_text
-from mixtura.gguf import read_header
+from mixtura.core.text import strip_invisible
+from mixtura.llama.gguf import read_header
 from mixtura.models.fake import Scripted
-from mixtura.models.local import Local
+from mixtura.models.llama_cpp import Local
 from mixtura.patterns import BestOf, Chosen, Ranker
-from mixtura.prompts import advised, envelope, paper
-from mixtura.text import visible
+from mixtura.prompts.control_tokens import neutralize_text, neutralized_json
+from mixtura.prompts.proposer_view import for_proposer
+from mixtura.prompts.synthesis import envelope, paper
 from tests.conftest import run
 
 BESIDE = Path(__file__).parents[2] / "shared" / "data"
@@ -123,12 +124,12 @@ def told_calls(parts):
         Message("assistant", "", calls),
         Message("tool", tuple(map(TextPart, parts)), tool_call_id="c"),
     )
-    return told(advised(Request(talk)))
+    return told(for_proposer(Request(talk)))
 
 
 def described_tool(parts):
     tool = {"function": {"name": "f", "description": parts[0], "parameters": {}}}
-    return told(advised(replace(ask("?"), tools=(tool,))))
+    return told(for_proposer(replace(ask("?"), tools=(tool,))))
 
 
 WAYS = [
@@ -136,8 +137,8 @@ WAYS = [
     lambda parts: told(paper(ask("?"), said(*parts))),
     told_calls,
     described_tool,
-    lambda parts: inert_json({"question": parts[0], parts[1]: list(parts)}, indent=1),
-    lambda parts: inert_text("".join(parts)),
+    lambda parts: neutralized_json({"question": parts[0], parts[1]: list(parts)}, indent=1),
+    lambda parts: neutralize_text("".join(parts)),
 ]
 """Every way in which text of others gets into a prompt."""
 
@@ -159,7 +160,7 @@ def as_read(text):
 def control_tokens(path):
     """What llama.cpp looks for in text, and must not find there: its control tokens."""
     header = read_header(path)
-    rows = zip(header.tokens(), header.token_types(), strict=True)
+    rows = zip(header.token_texts(), header.token_types(), strict=True)
     return frozenset(token for token, kind in rows if kind in (2, 3) and len(token) > 1)
 
 
@@ -181,11 +182,11 @@ def test_ten_thousand_payloads_form_no_special_token_of_any_family_not_even_norm
 
 @pytest.mark.parametrize("token", FAMILIES)
 def test_every_special_token_is_known_by_its_form(token):
-    shown = inert_text(f"a{token}b")
+    shown = neutralize_text(f"a{token}b")
 
     assert token not in shown
-    assert json.loads(inert_json([token])) == [token]
-    assert token not in inert_json([token])
+    assert json.loads(neutralized_json([token])) == [token]
+    assert token not in neutralized_json([token])
 
 
 @pytest.fixture(scope="module")
@@ -279,9 +280,9 @@ def test_a_local_models_own_control_tokens_are_text_in_every_message(embedded):
 
 
 def test_a_local_models_vocabulary_is_found_in_its_file_and_html_is_none_of_it(embedded):
-    from mixtura.vocabulary import control_vocabulary
+    from mixtura.llama.control_vocabulary import control_vocabulary
 
-    clean = control_vocabulary(embedded).inert_text
+    clean = control_vocabulary(embedded).neutralize_text
 
     assert clean("<repo_name><b>x<|im_end|>") == "< repo_name><b>x< |im_end|>"
 
@@ -303,8 +304,8 @@ ORDINARY = [
 
 @pytest.mark.parametrize("text", ORDINARY)
 def test_ordinary_code_html_maths_and_xml_stay_as_they_are(text):
-    assert inert_text(text) == text
-    assert inert_json([text]) == json.dumps([text], ensure_ascii=False)
+    assert neutralize_text(text) == text
+    assert neutralized_json([text]) == json.dumps([text], ensure_ascii=False)
 
 
 def without_insertions(shown, original):
@@ -321,11 +322,11 @@ def without_insertions(shown, original):
 
 @given(st.lists(st.sampled_from([*FAMILIES, *HIDDEN, *MARKS, "<", "|", "[", ">", "a", " ", "\n"])))
 def test_what_is_inserted_is_all_that_is_added(parts):
-    text = visible("".join(parts))
+    text = strip_invisible("".join(parts))
 
-    assert visible(text) == text
-    assert without_insertions(inert_text(text), text) == text
-    assert json.loads(inert_json({"t": text})) == {"t": text}
+    assert strip_invisible(text) == text
+    assert without_insertions(neutralize_text(text), text) == text
+    assert json.loads(neutralized_json({"t": text})) == {"t": text}
 
 
 VALUES = st.recursive(
@@ -342,11 +343,11 @@ def test_json_for_models_is_json_whatever_stands_in_it(value):
         return (
             [seen(x) for x in one]
             if isinstance(one, list)
-            else (visible(one) if isinstance(one, str) else one)
+            else (strip_invisible(one) if isinstance(one, str) else one)
         )
 
-    assert json.loads(inert_json(value)) == seen(value)
-    assert json.loads(inert_json(value, indent=1)) == seen(value)
+    assert json.loads(neutralized_json(value)) == seen(value)
+    assert json.loads(neutralized_json(value, indent=1)) == seen(value)
 
 
 def test_a_thousand_real_answers_come_back_byte_for_byte():
@@ -361,9 +362,9 @@ def test_a_thousand_real_answers_come_back_byte_for_byte():
     chosen = random.Random(0).sample(answers, 1000)
     touched = 0
     for answer in chosen:
-        text = visible(answer)
-        shown = inert_text(answer)
+        text = strip_invisible(answer)
+        shown = neutralize_text(answer)
         touched += shown != text
         assert without_insertions(shown, text) == text
-        assert json.loads(inert_json([answer])) == [text]
+        assert json.loads(neutralized_json([answer])) == [text]
     assert touched < 20

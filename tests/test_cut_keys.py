@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixtura import Message, Request
-from mixtura.call_redaction import ArgumentsStream
-from mixtura.events import ToolPiece
+from mixtura.core.events import ToolCallChunk
+from mixtura.core.redaction import Redactor
 from mixtura.models.openai import OpenAI
-from mixtura.redaction import Redactor
+from mixtura.protocols.tool_calls.redaction import ArgumentsStream
 from tests.conftest import run
 from tests.test_provider_answers import saying, stream
 
@@ -26,7 +26,7 @@ def live(*deltas: Any, key: str = KEY) -> tuple[dict[int, str], Any]:
     told: dict[int, str] = {}
 
     def emit(event: object) -> None:
-        if isinstance(event, ToolPiece):
+        if isinstance(event, ToolCallChunk):
             told[event.index] = told.get(event.index, "") + event.arguments
 
     with saying(stream(*deltas, finish="tool_calls")) as url:

@@ -31,12 +31,12 @@ from mixtura import (
     ToolCall,
     Usage,
 )
-from mixtura.server.dialect import About, Call, Dialect, Refused, Wish
-from mixtura.server.messages import Messages
-from mixtura.server.responses import Responses
-from mixtura.sse import Parser
+from mixtura.protocols.sse import SseParser
+from mixtura.server.apis.anthropic_messages import MessagesDialect
+from mixtura.server.apis.base import ApiCall, ApiError, Dialect, MixtureOptions, ResponseMeta
+from mixtura.server.apis.openai_responses import ResponsesDialect
 
-ABOUT = About("20261122a7", 1_790_000_000)
+ABOUT = ResponseMeta("20261122a7", 1_790_000_000)
 SUMMARY = {"run": "20261122-a7", "cost_usd": 0.01, "degraded": False, "seconds": 2.4}
 ASIDE = {"event": "token", "at": [], "text": "hm", "error": {"message": "not the stream's"}}
 USED = Usage(100, 20, cached_tokens=30, cache_write_tokens=10, reasoning_tokens=5)
@@ -58,20 +58,20 @@ def answered(text: str = "Because.", *calls: ToolCall, **more: Any) -> Completio
     )
 
 
-def read(dialect: Dialect, body: dict[str, Any]) -> Call:
-    return dialect.read(json.dumps(body).encode())
+def read(dialect: Dialect, body: dict[str, Any]) -> ApiCall:
+    return dialect.parse_request(json.dumps(body).encode())
 
 
-def refused(dialect: Dialect, body: dict[str, Any] | bytes) -> Refused:
+def refused(dialect: Dialect, body: dict[str, Any] | bytes) -> ApiError:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    with pytest.raises(Refused) as error:
-        dialect.read(raw)
+    with pytest.raises(ApiError) as error:
+        dialect.parse_request(raw)
     return error.value
 
 
 # ---- Anthropic's messages: a request
 
-MESSAGES = Messages()
+MESSAGES = MessagesDialect()
 ASKED = {"model": "m", "max_tokens": 64, "messages": [{"role": "user", "content": "Why?"}]}
 LOOK_TOOL = {"name": "look", "input_schema": SCHEMA}
 
@@ -119,7 +119,7 @@ def test_a_message_with_its_sampling_is_read():
         extra={"top_k": 40},
     )
     assert (call.model, call.stream, call.n, call.body) == ("m", True, 1, body)
-    assert call.wish == Wish(proposals=True, layers=3)
+    assert call.wish == MixtureOptions(proposals=True, layers=3)
 
 
 def test_system_blocks_become_one_text_and_their_marks_for_a_cache_are_passed_over():
@@ -394,7 +394,7 @@ def test_messages_refuses_what_it_cannot_take_by_name(change, param, said):
 
 # ---- OpenAI's responses: a request
 
-RESPONSES = Responses()
+RESPONSES = ResponsesDialect()
 OWN_TOOL = {"type": "function", "name": "look", "parameters": SCHEMA}
 FC = {"type": "function_call", "call_id": "call_1", "name": "look", "arguments": LOOK.arguments}
 FCO = {"type": "function_call_output", "call_id": "call_1", "output": "It is blue."}
@@ -431,7 +431,7 @@ def test_a_text_with_its_sampling_is_read():
         (Message("system", "Be brief."), Message("user", "Why?")), Sampling(1.5, 0.9, 64)
     )
     assert (call.model, call.stream, call.n, call.body) == ("m", True, 1, body)
-    assert call.wish == Wish(max_cost=0.5)
+    assert call.wish == MixtureOptions(max_cost=0.5)
 
 
 def test_items_are_messages_with_their_parts():
@@ -636,9 +636,9 @@ def test_responses_refuses_what_it_cannot_take_by_name(change, param, said):
 
 
 def test_an_error_has_the_form_of_its_api():
-    said = Refused(400, "`model` is missing", code="missing", param="model")
+    said = ApiError(400, "`model` is missing", code="missing", param="model")
 
-    assert RESPONSES.refusal(said) == {
+    assert RESPONSES.error_body(said) == {
         "error": {
             "message": "`model` is missing",
             "type": "invalid_request_error",
@@ -646,7 +646,7 @@ def test_an_error_has_the_form_of_its_api():
             "code": "missing",
         }
     }
-    assert MESSAGES.refusal(said) == {
+    assert MESSAGES.error_body(said) == {
         "type": "error",
         "error": {"type": "invalid_request_error", "message": "`model` is missing"},
         "request_id": None,
@@ -664,24 +664,26 @@ class Played:
     pieces: tuple[str, ...] | None = None
     """How its text is cut; None: in one piece."""
     asides: bool = False
-    refuses: Refused | None = None
-    breaks: Refused | None = None
+    refuses: ApiError | None = None
+    breaks: ApiError | None = None
     """What ends the stream after its text."""
-    calls: list[Call] = field(default_factory=list)
+    calls: list[ApiCall] = field(default_factory=list)
     url: str = ""
 
-    def frames(self, dialect: Dialect, call: Call) -> Iterator[bytes]:
-        writer = dialect.writer(call, ABOUT)
-        yield writer.begun()
+    def frames(self, dialect: Dialect, call: ApiCall) -> Iterator[bytes]:
+        writer = dialect.create_writer(call, ABOUT)
+        yield writer.write_start()
         for piece in self.pieces if self.pieces is not None else (self.answer.text,):
-            yield writer.aside(ASIDE) + writer.alive() if self.asides else b""
-            yield writer.token(0, piece)
-        yield writer.alive()
+            yield (
+                writer.write_mixtura_event(ASIDE) + writer.write_keepalive() if self.asides else b""
+            )
+            yield writer.write_text(0, piece)
+        yield writer.write_keepalive()
         if self.breaks:
-            yield writer.failed(self.breaks)
+            yield writer.write_error(self.breaks)
             return
-        yield writer.finished(0, self.answer)
-        yield writer.closed([self.answer], SUMMARY)
+        yield writer.write_finish(0, self.answer)
+        yield writer.write_close([self.answer], SUMMARY)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -696,13 +698,13 @@ class Handler(BaseHTTPRequestHandler):
         try:
             if self.played.refuses:
                 raise self.played.refuses
-            call = dialect.read(body)
+            call = dialect.parse_request(body)
             self.played.calls.append(call)
             if not call.stream:
-                self._json(200, dialect.whole(call, [self.played.answer], ABOUT, SUMMARY))
+                self._json(200, dialect.response_body(call, [self.played.answer], ABOUT, SUMMARY))
                 return
-        except Refused as error:
-            self._json(error.status, dialect.refusal(error))
+        except ApiError as error:
+            self._json(error.status, dialect.error_body(error))
             return
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
@@ -758,7 +760,7 @@ def frames(dialect: Dialect, played: Played, body: dict[str, Any]) -> list[dict[
     """The data of every event that is written, comments left out."""
     call = read(dialect, body | {"stream": True})
     written = b"".join(played.frames(dialect, call))
-    return [json.loads(data) for data in Parser().feed(written)]
+    return [json.loads(data) for data in SseParser().feed(written)]
 
 
 HELLO: dict[str, Any] = {
@@ -926,7 +928,7 @@ CLAUDES_ERRORS = [
 
 @pytest.mark.parametrize(("status", "kind", "named"), CLAUDES_ERRORS)
 def test_their_client_raises_the_right_error(status, kind, named):
-    with claude(refuses=Refused(status, "no, because")) as (client, _):
+    with claude(refuses=ApiError(status, "no, because")) as (client, _):
         with pytest.raises(kind) as whole:
             client.messages.create(**HELLO)
         with pytest.raises(kind) as streamed, client.messages.stream(**HELLO) as stream:
@@ -938,7 +940,7 @@ def test_their_client_raises_the_right_error(status, kind, named):
 
 
 def test_an_error_in_the_middle_of_a_stream_reaches_their_client():
-    with claude(breaks=Refused(503, "gone", kind="api_error"), pieces=("Be",)) as (client, _):
+    with claude(breaks=ApiError(503, "gone", kind="api_error"), pieces=("Be",)) as (client, _):
         heard_text = []
         with pytest.raises(anthropic.APIStatusError) as error, client.messages.stream(**HELLO) as s:
             heard_text.extend(s.text_stream)
@@ -1207,7 +1209,7 @@ GPTS_ERRORS = [
 
 @pytest.mark.parametrize(("status", "kind"), GPTS_ERRORS)
 def test_the_other_client_raises_the_right_error(status, kind):
-    with gpt(refuses=Refused(status, "no, because", code="c", param="p")) as (client, _):
+    with gpt(refuses=ApiError(status, "no, because", code="c", param="p")) as (client, _):
         with pytest.raises(kind) as whole:
             client.responses.create(model="m", input="Why?")
         with (
@@ -1226,7 +1228,7 @@ def test_the_other_client_raises_the_right_error(status, kind):
     [(503, "server_error"), (429, "rate_limit_exceeded"), (400, "invalid_prompt")],
 )
 def test_an_error_in_the_middle_of_a_stream_ends_it_as_failed(status, code):
-    broken = Refused(status, "gone", code="upstream_unavailable")
+    broken = ApiError(status, "gone", code="upstream_unavailable")
     with gpt(breaks=broken, pieces=("Be",)) as (client, _):
         heard_text = []
         with (
@@ -1247,10 +1249,10 @@ def test_an_error_in_the_middle_of_a_stream_ends_it_as_failed(status, code):
 # ---- any text, cut anywhere; any body
 
 
-def refusal(dialect: Dialect, body: dict[str, Any]) -> Refused | None:
+def refusal(dialect: Dialect, body: dict[str, Any]) -> ApiError | None:
     try:
         read(dialect, body)
-    except Refused as error:
+    except ApiError as error:
         return error
     return None
 
@@ -1288,6 +1290,6 @@ def test_known_parameters_with_any_value_are_taken_or_refused(data):
         [None, 0, -1, 1.5, "", "x", True, [], ["x"], [{}], {}, {"type": "x"}, [{"type": "x"}], [[]]]
     )
     for dialect, good in ((MESSAGES, ASKED), (RESPONSES, {"model": "m", "input": "Why?"})):
-        name = data.draw(st.sampled_from(dialect.BODY.__struct_fields__))
+        name = data.draw(st.sampled_from(dialect.REQUEST_TYPE.__struct_fields__))
         error = refusal(dialect, good | {name: data.draw(values)})
         assert error is None or (error.param or name).startswith(name)

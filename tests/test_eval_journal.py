@@ -12,8 +12,8 @@ import time
 
 import pytest
 
-from mixtura.evals.journal import Journal, location, tally
-from mixtura.types import Charge, Usage, ask
+from mixtura.core.types import Charge, Usage, ask
+from mixtura.evals.call_journal import RequestJournal, journal_path, read_tally
 from tests.upstream import Script, running
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -50,7 +50,7 @@ def command(folder, *words):
 def unfinished(folder):
     """How many calls are under way, as the evaluation has written it down."""
     (path,) = folder.glob("logs/calls-*.jsonl")
-    return tally(path, priced).unfinished
+    return read_tally(path, priced).unfinished
 
 
 def result_of(process):
@@ -129,17 +129,17 @@ def priced(_, usage):
 
 
 def test_half_a_line_of_a_killed_process_is_no_call_and_loses_no_other(tmp_path):
-    path = location(tmp_path, "x")
+    path = journal_path(tmp_path, "x")
     request = ask("one two three four")
-    with Journal(path, priced) as journal:
-        journal.over(journal.asked("m", request), [Charge("m", Usage(10, 4))])
-        journal.asked("m", request)
-        journal.over(journal.asked("m", request), [])
+    with RequestJournal(path, priced) as journal:
+        journal.record_charges(journal.record_request("m", request), [Charge("m", Usage(10, 4))])
+        journal.record_request("m", request)
+        journal.record_charges(journal.record_request("m", request), [])
     with path.open("ab") as file:
         file.write(b'{"call": "half')
-    with Journal(path, priced) as journal:
-        journal.over(journal.asked("n", request), [Charge("n", Usage(5, 1))])
-    found = tally(path, priced)
+    with RequestJournal(path, priced) as journal:
+        journal.record_charges(journal.record_request("n", request), [Charge("n", Usage(5, 1))])
+    found = read_tally(path, priced)
 
     assert (found.calls, found.refused, found.unfinished) == (3, 1, 1)
     assert found.completion_tokens == 4 + 4 + 1
@@ -147,4 +147,4 @@ def test_half_a_line_of_a_killed_process_is_no_call_and_loses_no_other(tmp_path)
     assert found.cost_usd == pytest.approx(
         (found.prompt_tokens + 2 * found.completion_tokens) / 1e6
     )
-    assert tally(location(tmp_path, "none"), priced) is None
+    assert read_tally(journal_path(tmp_path, "none"), priced) is None

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixtura import render
-from mixtura.errors import ConfigError
+from mixtura import terminal
+from mixtura.core.errors import ConfigError
 from mixtura.evals import alpaca_eval
-from mixtura.evals.rows import read
+from mixtura.evals.rows import read_rows
 from mixtura.evals.tasks import gsm8k, ifeval, jsonl
 from tests.loopback import Answer, loopback
 
@@ -54,7 +54,7 @@ def test_a_row_ends_at_a_line_feed_and_at_no_other_character(tmp_path_factory, t
     written = [json.dumps(rows[0], ensure_ascii=False)] + [json.dumps(row) for row in rows[1:]]
     file = put(tmp_path_factory.mktemp("rows"), end.join(written))
 
-    assert [tuple(one) for one in read(file)] == list(enumerate(rows, 1))
+    assert [tuple(one) for one in read_rows(file)] == list(enumerate(rows, 1))
 
 
 ROW = '{"input": "a", "target": "b"}'
@@ -86,18 +86,18 @@ REFUSED = [
 
 @pytest.mark.parametrize("form", FORMS)
 def test_rows_are_read_in_every_form_that_they_come_in(form, tmp_path):
-    assert [one.row for one in read(put(tmp_path, FORMS[form]))] == [json.loads(ROW)] * 2
+    assert [one.row for one in read_rows(put(tmp_path, FORMS[form]))] == [json.loads(ROW)] * 2
 
 
 @pytest.mark.parametrize("name", TAKEN)
 def test_files_that_people_have_are_read_whole(name):
-    assert len(read(str(CASES / name))) == TAKEN[name]
+    assert len(read_rows(str(CASES / name))) == TAKEN[name]
 
 
 @pytest.mark.parametrize(("content", "said"), REFUSED)
 def test_what_is_no_file_of_rows_is_refused_with_its_line(content, said, tmp_path):
     with pytest.raises(ConfigError, match=said.replace("(", r"\(")):
-        read(put(tmp_path, content))
+        read_rows(put(tmp_path, content))
 
 
 # ---- the rows
@@ -175,7 +175,7 @@ def test_rows_of_gsm8ks_form_are_known_by_their_mark_and_compared_as_numbers():
     file = str(CASES / "gsm_half.jsonl")
 
     assert [one.target for one in jsonl.jsonl(file).dataset] == ["2.5", "100", "18", "180000"]
-    assert jsonl.usual(file) == "number"
+    assert jsonl.default_scoring(file) == "number"
     assert len(gsm8k.gsm8k(file).dataset) == 4
 
 
@@ -261,7 +261,7 @@ def test_a_run_is_always_listed_with_its_whole_id(width):
         "seconds": 1.0, "cost_usd": 0.1, "question": "why " * 50, "state": "failed",
     }  # fmt: skip
     out = Console(width=width, record=True, file=io.StringIO())
-    out.print(render.listing([run], width))
+    out.print(terminal.runs_table([run], width))
 
     assert run["id"] in out.export_text()
 

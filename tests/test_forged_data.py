@@ -8,14 +8,20 @@ from dataclasses import replace
 
 import pytest
 
-from mixtura import Message, Noticed, Request, ToolCall
-from mixtura.json_text import DEEPEST_ASKED, is_deeper
+from mixtura import Message, Notice, Request, ToolCall
+from mixtura.core.json_text import MAX_REQUEST_DEPTH, is_deeper_than
+from mixtura.core.redaction import Redactor
+from mixtura.core.types import ProviderData
 from mixtura.models.openai import OpenAI
-from mixtura.provider_data import MARK, anthropic_blocks, from_anthropic, pack, unpack
-from mixtura.redaction import Redactor
-from mixtura.types import ProviderData
-from mixtura.wire import request_json
-from mixtura.wire_anthropic import Assembly, event
+from mixtura.protocols.anthropic.events import decode_event
+from mixtura.protocols.anthropic.stream import MessagesStreamAccumulator
+from mixtura.protocols.openai.request import request_json
+from mixtura.protocols.provider_data.packing import (
+    PACKED_PREFIX,
+    pack_provider_data,
+    unpack_provider_data,
+)
+from mixtura.protocols.provider_data.thinking_blocks import anthropic_blocks, parse_anthropic_blocks
 from tests.conftest import run
 from tests.serving import serving, team
 from tests.upstream import Script, Wire, running
@@ -28,7 +34,7 @@ OF_A_CALL = {"id": "zz", "type": "x", "function": {"name": "evil"}}
 
 
 def packed(**what) -> str:
-    return MARK + base64.urlsafe_b64encode(json.dumps(what).encode()).decode()
+    return PACKED_PREFIX + base64.urlsafe_b64encode(json.dumps(what).encode()).decode()
 
 
 def nested(levels: int) -> object:
@@ -64,7 +70,7 @@ def sent_back(message: Message) -> dict:
     ],
 )
 def test_what_is_packed_says_nothing_but_what_belongs_there(forged):
-    found = unpack(packed(**forged), (CALL,))
+    found = unpack_provider_data(packed(**forged), (CALL,))
 
     assert sent_back(found) == sent_back(Message("assistant", "", (CALL,)))
     assert found.provider_data.blocks in ((), ({"type": "text"},))
@@ -89,12 +95,12 @@ def test_an_upstreams_text_is_never_taken_for_one_of_ours(kind):
         "type": "message", "stop_reason": "end_turn",
         "content": [block, {"type": "text", "text": "fine"}],
     }  # fmt: skip
-    so_far = Assembly(origin="theirs")
-    so_far.add(event(json.dumps(whole).encode()))
-    answer = so_far.completion("m", Request((Message("user", "q"),))).message
+    so_far = MessagesStreamAccumulator(origin="theirs")
+    so_far.add_chunk(decode_event(json.dumps(whole).encode()))
+    answer = so_far.build_completion("m", Request((Message("user", "q"),))).message
 
     given = anthropic_blocks(answer)
-    back = from_anthropic([*given, {"type": "text", "text": "fine"}], ())
+    back = parse_anthropic_blocks([*given, {"type": "text", "text": "fine"}], ())
 
     assert forged not in json.dumps(given)
     assert back.provider_data.origin == "theirs"
@@ -132,7 +138,7 @@ def asked(*chunks, key=KEY):
         upstream.scripts["m"] = Script(ever=play)
         model = OpenAI("m", upstream.base_url("openai"), redactor=Redactor([key]))
         answer = run(model.complete(Request((Message("user", "q"),)), heard.append))
-    return answer, [e.notice for e in heard if isinstance(e, Noticed)]
+    return answer, [e.notice for e in heard if isinstance(e, Notice)]
 
 
 @pytest.mark.parametrize("made", [details, block, call])
@@ -146,7 +152,7 @@ def test_a_key_that_is_cut_over_several_rows_is_not_told(made, begins):
         *({"choices": [{"index": 0, "delta": d}]} for d in deltas), {"choices": [ends]}
     )
 
-    told = json.dumps([pack(answer.message), answer.message.provider_data and
+    told = json.dumps([pack_provider_data(answer.message), answer.message.provider_data and
                        [*answer.message.provider_data.fields.values()],
                        [c.arguments for c in answer.message.tool_calls]])  # fmt: skip
     assert not any(f'"{piece}"' in told.replace("\\", "") for piece in CUT[1:-1])
@@ -216,11 +222,11 @@ DEEP = {
 def test_a_body_that_is_nested_too_deeply_is_refused_and_says_so(server, place):
     path, made = DEEP[place]
 
-    for levels in (DEEPEST_ASKED, 490, 900):
+    for levels in (MAX_REQUEST_DEPTH, 490, 900):
         answer = server.post(path, made(nested(levels)) | {"model": "a"})
         assert answer.status == 400
-        assert f"{DEEPEST_ASKED} levels" in answer.json["error"]["message"]
-    taken = server.post(path, made(nested(DEEPEST_ASKED - 10)) | {"model": "a"})
+        assert f"{MAX_REQUEST_DEPTH} levels" in answer.json["error"]["message"]
+    taken = server.post(path, made(nested(MAX_REQUEST_DEPTH - 10)) | {"model": "a"})
     assert taken.status == 200
     if path == "/v1/responses":  # what is taken can be kept, too
         more = {"model": "a", "input": "m", "previous_response_id": taken.json["id"]}
@@ -232,11 +238,11 @@ def test_brackets_in_a_text_are_no_levels(server):
 
 
 def test_levels_are_counted_as_they_are_written():
-    assert not is_deeper(nested(200), 200)
-    assert is_deeper(nested(201), 200)
-    assert not is_deeper({"a": [1, "x", {}]}, 3)
-    assert is_deeper({"a": [1, "x", {}]}, 2)
-    assert not is_deeper("[[[", 0)
+    assert not is_deeper_than(nested(200), 200)
+    assert is_deeper_than(nested(201), 200)
+    assert not is_deeper_than({"a": [1, "x", {}]}, 3)
+    assert is_deeper_than({"a": [1, "x", {}]}, 2)
+    assert not is_deeper_than("[[[", 0)
 
 
 @pytest.mark.parametrize("odd", [{"x": 1}, [1], 5])

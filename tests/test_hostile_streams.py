@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixtura import MalformedError
-from mixtura.json_scan import JsonScan
-from mixtura.redaction import Redactor
+from mixtura.core.redaction import Redactor
+from mixtura.protocols.tool_calls.json_scan import JsonScan
 from tests.test_provider_answers import answered, calls, events, stream
 
 LARGE = "x" * 200_000
@@ -136,11 +136,13 @@ class Searches:
 
 
 def test_a_text_full_of_beginnings_of_one_key_is_not_searched_again_for_each_other_key():
-    redactor = Redactor(["sk-live-0123456789abcdefghij"]).plus(["zz-9876543210-qwertyuiopas"])
-    counters = [Searches(group.heads) for group in redactor.groups]
-    for group, counter in zip(redactor.groups, counters, strict=True):
-        vars(group)["heads"] = counter
+    redactor = Redactor(["sk-live-0123456789abcdefghij"]).with_values(
+        ["zz-9876543210-qwertyuiopas"]
+    )
+    counters = [Searches(group.head_pattern) for group in redactor.search.groups]
+    for group, counter in zip(redactor.search.groups, counters, strict=True):
+        vars(group)["head_pattern"] = counter
     text = "sk-l " * 4000
-    assert redactor.stream().feed(text)
+    assert redactor.create_stream().feed_text(text)
     assert len(counters) == 2
     assert sum(counter.characters for counter in counters) <= 4 * len(text)

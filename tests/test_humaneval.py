@@ -13,9 +13,9 @@ import pytest
 from inspect_ai.log import read_eval_log
 
 import mixtura
-from mixtura.errors import ConfigError
+from mixtura.core.errors import ConfigError
 from mixtura.evals import sandbox
-from mixtura.evals.tasks import humaneval, source
+from mixtura.evals.tasks import dataset, humaneval
 from tests import test_cli, test_eval_command
 from tests.hostile_programs import FORGED, reading, telling
 from tests.loopback import Answer
@@ -115,15 +115,15 @@ def test_humanevals_own_solutions_pass_and_without_their_bodies_fail():
     file = DATA / "humaneval" / "first120.jsonl"
     if not file.is_file():
         pytest.fail(f"the real data is not here: {file}")
-    rows = source.rows(str(file))
+    rows = dataset.load_rows(str(file))
 
     def outcome(number, body):
         row = rows[number]
         prompt, name = row["prompt"], row["entry_point"]
         answer = f"Here:\n```python\n{prompt}{body}```\nDone." if number % 2 else body
-        written = humaneval.code(answer, prompt, name)
-        setup = humaneval.helpers(prompt, name)
-        return row["task_id"], sandbox.check(written, row["test"], name, setup=setup)
+        written = humaneval.extract_program(answer, prompt, name)
+        setup = humaneval.prompt_helpers(prompt, name)
+        return row["task_id"], sandbox.check_program(written, row["test"], name, setup=setup)
 
     with ThreadPoolExecutor(2) as pool:
         solutions = [row["canonical_solution"] for row in rows]
@@ -175,13 +175,13 @@ OFFICIAL = {
 def test_a_program_runs_as_the_official_executor_runs_it():
     prompt = "from typing import Any\n\ndef helper(x):\n    return x\n\n\ndef one(x: Any):\n"
     test = "def check(candidate):\n    assert candidate(3) == helper(3)\n"
-    setup = humaneval.helpers(prompt, "one")
+    setup = humaneval.prompt_helpers(prompt, "one")
 
     for answer, passes in OFFICIAL.items():
-        written = humaneval.code(answer, prompt, "one")
-        assert sandbox.check(written, test, "one", setup=setup).passed is passes, answer
+        written = humaneval.extract_program(answer, prompt, "one")
+        assert sandbox.check_program(written, test, "one", setup=setup).passed is passes, answer
 
 
 def test_many_empty_lines_in_an_answer_cost_no_time():
     """Reading them was quadratic: minutes for an answer of this length."""
-    assert humaneval.code("\n" * 10**6, "def one():\n", "one").startswith("def one():")
+    assert humaneval.extract_program("\n" * 10**6, "def one():\n", "one").startswith("def one():")

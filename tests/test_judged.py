@@ -19,18 +19,22 @@ from inspect_ai.model import get_model
 from inspect_ai.scorer import Score, mean, scorer
 
 from mixtura import Message, RejectedError
-from mixtura.catalog import family
-from mixtura.errors import ConfigError
+from mixtura.catalog.providers import model_family
+from mixtura.core.errors import ConfigError
+from mixtura.core.types import Completion, Sampling, ask
 from mixtura.evals import alpaca_eval as official
-from mixtura.evals import families, provider, style
-from mixtura.evals.judging import REMINDER, verdict
-from mixtura.evals.kinds import KINDS
-from mixtura.evals.pairwise import Pair
-from mixtura.evals.run import Asked, evaluate, prepare
-from mixtura.evals.tasks import NAMES, alpaca_eval, arena_hard, flask, mt_bench
-from mixtura.evals.tasks.grader import Grader
+from mixtura.evals import inspect_provider
+from mixtura.evals.eval_request import EvalRequest
+from mixtura.evals.judges import families
+from mixtura.evals.judges.judging import REMINDER, ask_for_verdict
+from mixtura.evals.judges.pairwise import AnswerPair
+from mixtura.evals.prepare import prepare_eval
+from mixtura.evals.registry import TASK_SPECS
+from mixtura.evals.run import evaluate
+from mixtura.evals.statistics import style
+from mixtura.evals.tasks import TASK_NAMES, alpaca_eval, arena_hard, flask, mt_bench
+from mixtura.evals.tasks.grader import GraderModel
 from mixtura.models.fake import Scripted
-from mixtura.types import Completion, Sampling, ask
 from tests import test_evals
 from tests.test_evals import REFUSED, evaluating, written
 from tests.upstream import Script, running
@@ -58,8 +62,8 @@ def players(*, says, judges):
 
 def judged(tmp_path, config, task, rows, *, model="a", **words):
     data = written(tmp_path / "rows.jsonl", rows)
-    asked = Asked(task=task, data=data, judge="judge", **words)
-    return evaluate(config, config.plan(model), asked, logs=tmp_path / "logs")
+    asked = EvalRequest(task=task, data=data, judge="judge", **words)
+    return evaluate(config, config.mixture_spec(model), asked, logs=tmp_path / "logs")
 
 
 # ---- MT-Bench
@@ -144,8 +148,8 @@ def test_a_rating_that_cannot_be_read_is_missing_and_the_other_turn_still_counts
     ],
 )  # fmt: skip
 def test_a_rating_is_read_strictly(said, read):
-    assert mt_bench.rating(Completion(Message("assistant", said), "j")) == read
-    assert mt_bench.rating(Completion(Message("assistant", said), "j", "length")) is None
+    assert mt_bench.parse_rating(Completion(Message("assistant", said), "j")) == read
+    assert mt_bench.parse_rating(Completion(Message("assistant", said), "j", "length")) is None
 
 
 def test_mt_bench_without_references_says_so(tmp_path):
@@ -176,7 +180,7 @@ def test_orders_that_disagree_are_a_tie_and_the_bias_is_told(tmp_path):
 
     assert result.score == 0.5
     assert (result.bias.position.first, result.bias.position.shift.value) == (1.0, 1.0)
-    assert json.loads(json.dumps(result.json()))["bias"]["position"]["shift"]["value"] == 1.0
+    assert json.loads(json.dumps(result.to_json()))["bias"]["position"]["shift"]["value"] == 1.0
 
 
 def test_mt_bench_compares_with_another_model_that_is_asked_the_same(tmp_path):
@@ -217,7 +221,7 @@ def test_the_real_mt_bench_has_a_reference_for_every_question_of_three_categorie
 
     referred = [s for s in task.dataset if len(s.metadata["reference"]) == 2]
     assert (len(task.dataset), len(referred)) == (80, 30)
-    assert {s.metadata["category"] for s in referred} == set(mt_bench.REFERRED)
+    assert {s.metadata["category"] for s in referred} == set(mt_bench.REFERENCE_CATEGORIES)
     assert {s.metadata["category"] for s in task.dataset} == set(mt_bench.TEMPERATURES)
 
 
@@ -297,11 +301,11 @@ def test_a_skill_that_does_not_apply_counts_nowhere(tmp_path):
     ],
 )  # fmt: skip
 def test_grades_are_read_strictly_all_of_them_or_none(said, read):
-    found = flask.grades(Completion(Message("assistant", said), "j"), ["Good Logic", "Clear"])
+    found = flask.parse_grades(Completion(Message("assistant", said), "j"), ["Good Logic", "Clear"])
 
     assert (found and tuple(found.values())) == read
     cut = Completion(Message("assistant", said), "j", "length")
-    assert flask.grades(cut, ["Good Logic", "Clear"]) is None
+    assert flask.parse_grades(cut, ["Good Logic", "Clear"]) is None
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"the real data is not here: {DATA}")
@@ -348,10 +352,10 @@ def test_alpaca_eval_gives_the_leaderboards_figures_wherever_the_answer_stands(t
 
 
 def test_the_order_of_alpaca_eval_is_the_seeds(tmp_path):
-    pair = [alpaca_eval._swapped(row["instruction"], 3) for row in INSTRUCTIONS]
+    pair = [alpaca_eval._is_swapped(row["instruction"], 3) for row in INSTRUCTIONS]
 
-    assert pair == [alpaca_eval._swapped(row["instruction"], 3) for row in INSTRUCTIONS]
-    many = [alpaca_eval._swapped(f"{n}", 0) for n in range(1000)]
+    assert pair == [alpaca_eval._is_swapped(row["instruction"], 3) for row in INSTRUCTIONS]
+    many = [alpaca_eval._is_swapped(f"{n}", 0) for n in range(1000)]
     assert 440 < sum(many) < 560
 
 
@@ -365,13 +369,13 @@ def test_a_judge_of_places_is_found_out_by_the_order_of_the_seed(tmp_path):
 def test_what_alpaca_eval_writes_is_what_its_own_reader_and_score_take(tmp_path):
     against = written(tmp_path / "baseline.json", INSTRUCTIONS)
     with evaluating(tmp_path, players(says=lambda _: "good", judges=prefers_good)) as (_, config):
-        asked = Asked(task="alpaca-eval", judge="judge", against=against)
-        ready = prepare(config, config.plan("a"), asked, logs=tmp_path / "logs")
-        result = evaluate(config, config.plan("a"), asked, logs=tmp_path / "logs")
+        asked = EvalRequest(task="alpaca-eval", judge="judge", against=against)
+        ready = prepare_eval(config, config.mixture_spec("a"), asked, logs=tmp_path / "logs")
+        result = evaluate(config, config.mixture_spec("a"), asked, logs=tmp_path / "logs")
     told = read_eval_log(result.log).samples
-    side = ready.side
-    official.write_outputs(tmp_path / "o.json", alpaca_eval.answers(told, side))
-    official.write_annotations(tmp_path / "a.json", alpaca_eval.verdicts(told, side))
+    side = ready.judge_context
+    official.write_outputs(tmp_path / "o.json", alpaca_eval.model_outputs(told, side))
+    official.write_annotations(tmp_path / "a.json", alpaca_eval.verdict_annotations(told, side))
 
     outputs = official.read_outputs(tmp_path / "o.json")
     assert [(o.instruction, o.output, o.generator, o.dataset) for o in outputs][:1] == [
@@ -381,16 +385,16 @@ def test_what_alpaca_eval_writes_is_what_its_own_reader_and_score_take(tmp_path)
     assert [row.preference for row in rows] == [2.0] * 6
     assert [row.index for row in rows] == list(range(6))
     assert rows[0].generator_1 == "gpt4_1106_preview"
-    assert official.score(rows).win_rate == result.figures["win_rate"]
+    assert official.score_annotations(rows).win_rate == result.figures["win_rate"]
 
 
 def test_answers_that_are_there_are_judged_and_no_model_is_asked_for_them(tmp_path):
     mine = [row | {"output": "good", "generator": "mine"} for row in INSTRUCTIONS]
     against = written(tmp_path / "baseline.json", INSTRUCTIONS)
     outputs = written(tmp_path / "model_outputs.json", mine)
-    official.write_outputs(Path(outputs), [official.Output(**row) for row in mine])
+    official.write_outputs(Path(outputs), [official.OutputRow(**row) for row in mine])
     with evaluating(tmp_path, players(says=lambda _: "?", judges=prefers_good)) as (up, config):
-        asked = Asked(task="alpaca-eval", judge="judge", against=against, outputs=outputs)
+        asked = EvalRequest(task="alpaca-eval", judge="judge", against=against, outputs=outputs)
         result = evaluate(config, None, asked, logs=tmp_path / "logs")
 
     assert (result.model, result.score) == ("mine", 1.0)
@@ -399,7 +403,7 @@ def test_answers_that_are_there_are_judged_and_no_model_is_asked_for_them(tmp_pa
 
 def weighed(*steps):
     judge = Scripted("judge", steps)
-    found = asyncio.run(alpaca_eval.preference(judge, ask("m or M?")))
+    found = asyncio.run(alpaca_eval.ask_preference(judge, ask("m or M?")))
     return found, judge.asked
 
 
@@ -433,12 +437,12 @@ def graded_by(tmp_path, judge, asking):
     @scorer(metrics=[mean()])
     def probe():
         async def score(state, target):
-            return await asking(Grader())
+            return await asking(GraderModel())
 
         return score
 
     models = {"a": Scripted("a", ["x"]), "judge": judge}
-    with provider.using(test_evals.config_of(tmp_path), models):
+    with inspect_provider.use_models(test_evals.config_of(tmp_path), models):
         (log,) = inspect_ai.eval(
             Task(dataset=[Sample(input="?")], scorer=probe()), model=get_model("mixtura/a"),
             model_roles={"grader": get_model("mixtura/judge")}, display="none", ctl_server=False,
@@ -449,7 +453,7 @@ def graded_by(tmp_path, judge, asking):
 
 def test_the_judges_log_probabilities_come_through_inspect(tmp_path):
     async def asking(grader):
-        found = await alpaca_eval.preference(grader, ask("?", sampling=Sampling(seed=1)))
+        found = await alpaca_eval.ask_preference(grader, ask("?", sampling=Sampling(seed=1)))
         return Score(value=found.first, metadata={"how": found.how})
 
     judge = Scripted("judge", [logprobs(m=0.5, M=0.5)])
@@ -461,7 +465,7 @@ def test_the_judges_log_probabilities_come_through_inspect(tmp_path):
 
 def test_a_judge_without_a_verdict_is_reminded_of_it_through_inspect_too(tmp_path):
     async def asking(grader):
-        found = await verdict(grader, ask("?"), mt_bench.rating)
+        found = await ask_for_verdict(grader, ask("?"), mt_bench.parse_rating)
         return Score(value=found.verdict)
 
     judge = Scripted("judge", ["I liked it.", "Grade: 4"])
@@ -482,15 +486,15 @@ You compare.<|im_end|>
 def test_a_template_is_filled_in_one_pass_and_spoken_as_it_says(tmp_path):
     file = tmp_path / "clf.txt"
     file.write_text(TEMPLATE)
-    words, whose = alpaca_eval._words(str(file))
-    request = alpaca_eval.showing(Pair("Q {output_1}", "one", "two"), words)
+    words, whose = alpaca_eval._load_template(str(file))
+    request = alpaca_eval.judge_request(AnswerPair("Q {output_1}", "one", "two"), words)
 
     assert whose == "clf.txt"
     assert [m.role for m in request.messages] == ["system", "user"]
     assert request.messages[1].text == '{"instruction": "Q {output_1}", "m": "one", "M": "two"}'
     file.write_text("{instruction} {output_1}")
     with pytest.raises(ConfigError, match=r"no place is marked \{output_2\}"):
-        alpaca_eval._words(str(file))
+        alpaca_eval._load_template(str(file))
 
 
 # ---- Arena-Hard
@@ -534,7 +538,7 @@ def test_a_strong_verdict_counts_three_times(tmp_path):
 
 @pytest.mark.parametrize("said", ["A>B", "[[A]]", "[[C>B]]", "[[A>A]]", ""])
 def test_what_is_none_of_the_five_is_no_verdict(said):
-    assert arena_hard.reading(Completion(Message("assistant", said), "j")) is None
+    assert arena_hard.parse_preference(Completion(Message("assistant", said), "j")) is None
 
 
 def test_style_control_finds_what_an_answer_is_worth_at_equal_style():
@@ -543,9 +547,11 @@ def test_style_control_finds_what_an_answer_is_worth_at_equal_style():
     styles = rng.normal(0.5, 1, (count, 1))  # its answers are longer
     chances = 1 / (1 + np.exp(-(worth + taste * styles[:, 0])))
     outcomes = (rng.random(count) < chances).astype(float)
-    fought = style.battles([(n, outcomes[n], 1.0, [styles[n, 0], 0, 0, 0]) for n in range(count)])
+    fought = style.build_battles(
+        [(n, outcomes[n], 1.0, [styles[n, 0], 0, 0, 0]) for n in range(count)]
+    )
 
-    raw, controlled = style.raw(fought), style.controlled(fought)
+    raw, controlled = style.raw_win_rate(fought), style.style_controlled_rate(fought)
     fair = 1 / (1 + math.exp(-worth))
     assert raw.value > fair + 0.05
     assert controlled.low < fair < controlled.high
@@ -555,9 +561,16 @@ def test_style_control_finds_what_an_answer_is_worth_at_equal_style():
 def test_style_is_length_headings_lists_and_bold_outside_of_code():
     text = "# One\n\n- a\n- **b**\n1. c\n\n```\n# no\n- no\n```\n"
 
-    assert style.style(text) == (len(text), 1, 3, 1)
-    assert style.apart(style.style(""), style.style("")) == [0.0, 0.0, 0.0, 0.0]
-    assert style.apart(style.style("long text"), style.style("x"))[0] == pytest.approx(0.8)
+    assert style.measure_style(text) == (len(text), 1, 3, 1)
+    assert style.style_difference(style.measure_style(""), style.measure_style("")) == [
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+    ]
+    assert style.style_difference(style.measure_style("long text"), style.measure_style("x"))[
+        0
+    ] == pytest.approx(0.8)
 
 
 # ---- the judge itself
@@ -576,21 +589,23 @@ def test_style_is_length_headings_lists_and_bold_outside_of_code():
     ],
 )  # fmt: skip
 def test_a_models_family_is_told_by_its_name(name, made_by):
-    assert family(name) == made_by
+    assert model_family(name) == made_by
 
 
 def test_a_judge_of_a_family_that_takes_part_is_warned_of_and_what_that_gains_is_told(tmp_path):
     text = test_evals.CONFIG.replace('model = "judge"', 'model = "gpt-4.1"')
     assert text != test_evals.CONFIG
     config = test_evals.config_of(tmp_path, text.format(url="http://127.0.0.1:1/v1"))
-    judge = families.members(config, config.plan("judge"))
+    judge = families.plan_model_names(config, config.mixture_spec("judge"))
 
     assert judge == {"/gpt-4.1"}
-    ours = families.kinship(judge, families.members(config, config.plan("team")), {"gpt4_turbo"})
+    ours = families.find_family_overlap(
+        judge, families.plan_model_names(config, config.mixture_spec("team")), {"gpt4_turbo"}
+    )
     assert ours.side == -1
     assert "gpt4_turbo, of its own family (openai)" in ours.warnings[0]
-    assert "are by itself" in families.kinship({"x/y"}, {"x/y"}, set()).warnings[0]
-    assert families.kinship(judge, {"qwen3"}, {"llama-3"}) == families.Kinship()
+    assert "are by itself" in families.find_family_overlap({"x/y"}, {"x/y"}, set()).warnings[0]
+    assert families.find_family_overlap(judge, {"qwen3"}, {"llama-3"}) == families.FamilyOverlap()
 
 
 def test_a_judge_that_favours_its_own_family_is_measured(tmp_path):
@@ -641,7 +656,12 @@ def test_what_cannot_be_judged_is_said_before_anything_is_asked(tmp_path, monkey
     data = written(tmp_path / "rows.jsonl", rows.pop("rows"))
     with evaluating(tmp_path) as (upstream, config):
         with pytest.raises(ConfigError, match=said):
-            evaluate(config, config.plan("a"), Asked(data=data, **rows), logs=tmp_path / "logs")
+            evaluate(
+                config,
+                config.mixture_spec("a"),
+                EvalRequest(data=data, **rows),
+                logs=tmp_path / "logs",
+            )
         assert upstream.records == []
 
 
@@ -649,21 +669,25 @@ def test_a_local_models_file_stands_beside_as_a_model_and_not_as_answers(tmp_pat
     (tmp_path / "tiny.gguf").touch()
     with evaluating(tmp_path) as (_, config):
         data = written(tmp_path / "rows.jsonl", QUESTIONS)
-        asked = Asked(task="mt-bench", data=data, judge="b", against=str(tmp_path / "tiny.gguf"))
-        ready = prepare(config, config.plan("a"), asked, logs=tmp_path / "logs")
+        asked = EvalRequest(
+            task="mt-bench", data=data, judge="b", against=str(tmp_path / "tiny.gguf")
+        )
+        ready = prepare_eval(config, config.mixture_spec("a"), asked, logs=tmp_path / "logs")
 
     assert ready.players.other.name.endswith("tiny.gguf")
 
 
 def test_every_task_that_is_named_can_be_run():
-    assert tuple(KINDS) == NAMES
+    assert tuple(TASK_SPECS) == TASK_NAMES
 
 
 def test_the_forecast_counts_every_answer_and_verdict_and_their_price(tmp_path):
     with evaluating(tmp_path) as (_, config):
         data = written(tmp_path / "rows.jsonl", QUESTIONS)
-        asked = Asked(task="mt-bench", data=data, judge="b", against="c")
-        found = prepare(config, config.plan("team"), asked, logs=tmp_path / "logs").expected()
+        asked = EvalRequest(task="mt-bench", data=data, judge="b", against="c")
+        found = prepare_eval(
+            config, config.mixture_spec("team"), asked, logs=tmp_path / "logs"
+        ).forecast_remaining()
 
     assert (found.samples, found.calls) == (2, 2 * (2 * 3 + 2 * 1 + 4))
     assert found.dollars > 0

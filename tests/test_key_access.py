@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mixtura.config import load
-from mixtura.errors import ConfigError
+from mixtura.config.config import load
+from mixtura.core.errors import ConfigError
 from tests.serving import serving, team
 from tests.upstream import Script, running
 

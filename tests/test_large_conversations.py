@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from mixtura.apart import LARGE, apart, collection_paused
-from mixtura.server import responses_asked
-from mixtura.server.dialect import Found
-from mixtura.server.responses_asked import AT_ONCE
+from mixtura.engine.background_work import LARGE_BYTES, collection_paused, run_in_thread_if_large
+from mixtura.server.apis import openai_responses_request
+from mixtura.server.apis.base import ResolvedReferences
+from mixtura.server.apis.openai_responses_request import CONVERSION_CHUNK_SIZE
 from tests.conftest import run
 
 
@@ -27,13 +27,13 @@ def test_a_stored_conversation_is_converted_in_parts(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(msgspec, "convert", counted)
     context = [{"role": ("user", "assistant")[i % 2], "content": f"said {i}"} for i in range(5000)]
-    referring = responses_asked.from_data(
+    referring = openai_responses_request.call_from_data(
         {"model": "m", "input": "And?", "previous_response_id": "resp_1"}
     )
-    call = referring.read(Found(context, {}))
+    call = referring.read(ResolvedReferences(context, {}))
     assert len(call.request.messages) == 5001
     assert call.request.messages[4999].text == "said 4999"
-    assert max(sizes) <= AT_ONCE
+    assert max(sizes) <= CONVERSION_CHUNK_SIZE
 
 
 def test_no_garbage_is_collected_while_something_large_is_read():
@@ -43,8 +43,8 @@ def test_no_garbage_is_collected_while_something_large_is_read():
         main = threading.current_thread() is threading.main_thread()
         seen.append((main, gc.isenabled()))
 
-    run(apart(LARGE - 1, look))
-    run(apart(LARGE, look))
+    run(run_in_thread_if_large(LARGE_BYTES - 1, look))
+    run(run_in_thread_if_large(LARGE_BYTES, look))
     assert seen == [(True, True), (False, False)]
     with collection_paused(), collection_paused():
         assert not gc.isenabled()

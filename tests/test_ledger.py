@@ -18,22 +18,22 @@ from mixtura import (
     Usage,
     ask,
 )
-from mixtura.budget import Pocket
+from mixtura.billing.price import Price
+from mixtura.billing.spending_caps import RunCap
 from mixtura.models.anthropic import Anthropic
-from mixtura.models.budgeted import Budgeted
-from mixtura.models.hedged import Hedged
-from mixtura.models.limited import Gate, Limited, Limits
-from mixtura.models.metered import Metered
 from mixtura.models.openai import OpenAI
-from mixtura.models.retrying import Retrying
-from mixtura.price import Price
-from mixtura.upstream import Clocks
+from mixtura.models.wrappers.budget import Budgeted
+from mixtura.models.wrappers.hedge import Hedged
+from mixtura.models.wrappers.meter import Metered
+from mixtura.models.wrappers.rate_limit import Limited, RateLimiter, RateLimits
+from mixtura.models.wrappers.retry import Retrying
+from mixtura.transport.client import CallTimeouts
 from tests.conftest import run
 from tests.upstream import running, seeded
 from tests.upstream.faults import FAULTS
 from tests.upstream.server import Script
 
-CLOCKS = Clocks(connect=5, first_token=8, progress=10, total=30)
+CLOCKS = CallTimeouts(connect=5, first_token=8, progress=10, total=30)
 DIALECTS = [(OpenAI, "openai"), (Anthropic, "anthropic")]
 
 
@@ -75,7 +75,9 @@ def reconciled(dialect, kind, *, mixtures):
 
         def member(name):
             model = dialect(name, upstream.base_url(kind), name=name, clocks=CLOCKS)
-            hedged = Hedged(Limited(model, Gate(Limits(concurrency=64))), share=0.2, after=3.0)
+            hedged = Hedged(
+                Limited(model, RateLimiter(RateLimits(concurrency=64))), share=0.2, after=3.0
+            )
             return Retrying(hedged, attempts=6, sleep=nowait)
 
         team = Mixture(
@@ -155,10 +157,12 @@ def test_a_thousand_requests_at_once_over_real_sockets_pass_no_cap():
             layers=(Layer((Proposer(member("a"), sampling), Proposer(member("b"), sampling))),),
             aggregator=Aggregator(member("chief"), sampling),
         )
-        from mixtura.budget import forecast, priced
+        from mixtura.billing.forecast import forecast_calls, worst_case_spend
 
-        worst = priced(forecast(team, ask("q")), lambda _, usage: dear(usage))[0].dollars
-        purse = Pocket("all", 10 * worst)
+        worst = worst_case_spend(forecast_calls(team, ask("q")), lambda _, usage: dear(usage))[
+            0
+        ].dollars
+        purse = RunCap("all", 10 * worst)
         capped = Budgeted(team, lambda: [purse], lambda _, usage: dear(usage))
 
         async def crowd():
@@ -180,5 +184,5 @@ def test_a_thousand_requests_at_once_over_real_sockets_pass_no_cap():
 
     assert answered == 10
     assert len(upstream.records) == 30
-    assert purse.used.dollars == pytest.approx(spent)
+    assert purse.committed_spend.dollars == pytest.approx(spent)
     assert spent <= 10 * worst

@@ -9,18 +9,18 @@ from collections import Counter
 import pytest
 
 from mixtura import Aggregator, Layer, Mixture, ModelError, Proposer, ask
-from mixtura.errors import billed
+from mixtura.core.errors import charges_of
 from mixtura.models.anthropic import Anthropic
-from mixtura.models.hedged import Hedged
-from mixtura.models.limited import Gate, Limited, Limits
 from mixtura.models.openai import OpenAI
-from mixtura.models.retrying import Retrying
-from mixtura.upstream import Clocks
+from mixtura.models.wrappers.hedge import Hedged
+from mixtura.models.wrappers.rate_limit import Limited, RateLimiter, RateLimits
+from mixtura.models.wrappers.retry import Retrying
+from mixtura.transport.client import CallTimeouts
 from tests.conftest import run
 from tests.upstream import running, seeded
 from tests.upstream.faults import FAULTS
 
-CLOCKS = Clocks(connect=20, first_token=30, progress=30, total=90)
+CLOCKS = CallTimeouts(connect=20, first_token=30, progress=30, total=90)
 NAMES = ("500", "503_html", "429_milliseconds", "529", "empty", "content_filter", "400_filter",
          "end_unfinished", "hang_up_mid_stream")  # fmt: skip
 DIALECTS = {"openai": OpenAI, "anthropic": Anthropic}
@@ -54,7 +54,7 @@ async def crowd(team, mixtures, chance):
             except ModelError as error:
                 return "failed", error.charges
             except asyncio.CancelledError as left:
-                return "cancelled", billed(left)
+                return "cancelled", charges_of(left)
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one(number)) for number in range(mixtures)]
@@ -70,7 +70,7 @@ def check(dialect, mixtures, seed):
         def member(name):
             url = upstream.base_url(dialect)
             model = DIALECTS[dialect](name, url, name=name, clocks=CLOCKS)
-            limited = Limited(model, Gate(Limits(concurrency=48)))
+            limited = Limited(model, RateLimiter(RateLimits(concurrency=48)))
             hedged = Hedged(limited, share=0.3, after=0.01)
             return hedged if name == "chief" else Retrying(hedged, attempts=4, sleep=nowait)
 

@@ -18,9 +18,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixtura import Completion, Message, RejectedError, ToolCall, ask
-from mixtura.sampling_words import COSTLY, FORMS, SOFT, for_llama_cpp, wants_thought
-from mixtura.server.side import is_side
-from mixtura.tool_calls import CallPiece, ToolCallAssembly
+from mixtura.protocols.sampling_options import (
+    BLOCKED_PARAMETERS,
+    FORMAT_PARAMETERS,
+    OPTIONAL_PARAMETERS,
+    translate_for_llama_cpp,
+    wants_thinking,
+)
+from mixtura.protocols.tool_calls.assembly import ToolCallAccumulator
+from mixtura.protocols.tool_calls.deltas import ToolCallDelta
+from mixtura.server.background_requests import is_frontend_request
 from tests.served_team import MORE, PATHS, Team, team
 from tests.upstream import Script, Wire, honest
 
@@ -73,7 +80,7 @@ def test_every_word_that_only_changes_the_drawing_is_handed_on_in_each_dialect(
     own = {"thinking", "reasoning", "reasoning_effort", "parallel_tool_calls", "verbosity",
            "top_k", "logit_bias", "presence_penalty", "frequency_penalty",
            "service_tier"}  # fmt: skip
-    words = dict.fromkeys(sorted(SOFT - own), 1) | {"top_k": 3}
+    words = dict.fromkeys(sorted(OPTIONAL_PARAMETERS - own), 1) | {"top_k": 3}
     answer = served.ask(dialect, ASK[dialect] | words)
 
     assert answer.status == 200, answer.body
@@ -213,14 +220,16 @@ def test_what_an_assistant_said_in_refusing_is_its_message(served: Team, content
 def test_words_that_reach_other_models_or_cost_more_are_left_out_and_said(
     served: Team, dialect: str
 ):
-    words = {name: ["dear/model"] for name in COSTLY}
+    words = {name: ["dear/model"] for name in BLOCKED_PARAMETERS}
     answer = served.ask(dialect, ASK[dialect] | words)
 
     assert answer.status == 200, answer.body
     (sent,) = served.sent()
     assert not words.keys() & sent.keys()
     said = answer.json["mixtura"]["notices"]
-    assert [f"`{name}` is left out" for name in COSTLY] == [n.partition(":")[0] for n in said]
+    assert [f"`{name}` is left out" for name in BLOCKED_PARAMETERS] == [
+        n.partition(":")[0] for n in said
+    ]
 
 
 def test_a_word_that_an_upstream_refuses_is_left_out_from_then_on_and_said(served: Team):
@@ -245,9 +254,9 @@ def test_a_word_that_an_upstream_refuses_is_left_out_from_then_on_and_said(serve
     ]
 
 
-@pytest.mark.parametrize("word", sorted(FORMS - {"top_logprobs"}))
+@pytest.mark.parametrize("word", sorted(FORMAT_PARAMETERS - {"top_logprobs"}))
 def test_a_form_that_an_api_has_no_word_for_is_an_error_by_name(word: str):
-    from mixtura.wire_anthropic import request_json
+    from mixtura.protocols.anthropic.request import request_json
 
     with pytest.raises(RejectedError) as raised:
         request_json(replace(ask("q"), extra={word: True}), "m")
@@ -272,14 +281,16 @@ def test_a_form_that_an_api_has_no_word_for_is_an_error_by_name(word: str):
     ],
 )
 def test_whether_to_think_is_read_from_whichever_word_says_it(extra: Any, wanted: bool | None):
-    assert wants_thought(extra) is wanted
-    body, _ = for_llama_cpp(extra)
+    assert wants_thinking(extra) is wanted
+    body, _ = translate_for_llama_cpp(extra)
     if wanted is not None:
         assert body["chat_template_kwargs"]["enable_thinking"] is wanted
 
 
 def test_llama_cpp_gets_words_in_its_own_spelling_and_the_rest_is_said():
-    body, unknown = for_llama_cpp({"repetition_penalty": 1.1, "min_p": 0.1, "top_a": 1, "seed": 1})
+    body, unknown = translate_for_llama_cpp(
+        {"repetition_penalty": 1.1, "min_p": 0.1, "top_a": 1, "seed": 1}
+    )
     assert body == {"repeat_penalty": 1.1, "min_p": 0.1, "seed": 1}
     assert unknown == ["top_a"]
 
@@ -606,40 +617,46 @@ def test_nothing_said_by_an_assistant_goes_on_in_a_form_that_every_server_takes(
 def test_pieces_of_any_order_go_out_call_by_call_and_make_the_whole(order: Any):
     texts = [f'{{"a": "{letter * 9}"}}' for letter in "xyz"]
     at = [0, 0, 0]
-    assembly = ToolCallAssembly()
+    assembly = ToolCallAccumulator()
     fresh: list[Any] = []
     for index, size in order:
         piece = texts[index][at[index] : at[index] + size]
         named = "" if at[index] else f"look{index}"
         at[index] += size
         if piece or named:
-            assembly.add([CallPiece(index, "", named, piece)])
-        fresh += assembly.fresh()
-    fresh += assembly.fresh(ended=True)
+            assembly.add_deltas([ToolCallDelta(index, "", named, piece)])
+        fresh += assembly.take_updates()
+    fresh += assembly.take_updates(ended=True)
 
     places = [row.place for row in fresh]
     assert places == sorted(places)
     told: dict[int, str] = {}
     for row in fresh:
         told[row.place] = told.get(row.place, "") + row.arguments
-    assert sorted(told.values()) == sorted(call.arguments for call in assembly.calls())
+    assert sorted(told.values()) == sorted(call.arguments for call in assembly.tool_calls())
 
 
 def test_no_piece_of_a_call_has_a_secret_in_it():
-    from mixtura.chunks import Choice, Chunk, Delta, WireFunction, WireToolCall
-    from mixtura.redaction import Redactor, in_use
-    from mixtura.wire import Assembly
+    from mixtura.core.redaction import Redactor, use_redactor
+    from mixtura.protocols.openai.chunks import (
+        Chunk,
+        MessageDelta,
+        StreamChoice,
+        WireFunction,
+        WireToolCall,
+    )
+    from mixtura.protocols.openai.stream import ChatStreamAccumulator
 
     key = "sk-very-secret-0123456789"
-    with in_use(Redactor([key])):
-        so_far = Assembly()
+    with use_redactor(Redactor([key])):
+        so_far = ChatStreamAccumulator()
         pieces: list[str] = []
         for letter in ("", *json.dumps({"a": f"x{key}y"})):
             call = WireToolCall(0, "c", WireFunction("look" if not letter else None, letter))
-            so_far.add(Chunk([Choice(delta=Delta(tool_calls=[call]))]))
-            fresh = so_far.fresh()
+            so_far.add_chunk(Chunk([StreamChoice(delta=MessageDelta(tool_calls=[call]))]))
+            fresh = so_far.take_new()
             pieces += [piece.arguments for piece in fresh.calls] if fresh else []
-        end = so_far.finish()
+        end = so_far.take_rest()
     pieces += [piece.arguments for piece in end.calls] if end else []
 
     assert key[:4] not in "".join(pieces)
@@ -664,13 +681,13 @@ def test_a_person_who_asks_for_a_title_is_a_person():
         ("You write titles only, for books of this chat's users.", "Why is the sky blue?"),
     ):
         asked = ask(words, system=system)
-        assert not is_side(asked)
+        assert not is_frontend_request(asked)
 
 
 def test_a_whole_call_of_a_double_is_sent_at_the_end():
-    from mixtura.server.chat import Chat
-    from mixtura.server.dialect import About, Call
+    from mixtura.server.apis.base import ApiCall, ResponseMeta
+    from mixtura.server.apis.openai_chat import ChatDialect
 
-    writer = Chat().writer(Call("m", ask("q")), About("1", 1))
+    writer = ChatDialect().create_writer(ApiCall("m", ask("q")), ResponseMeta("1", 1))
     answer = Completion(Message("assistant", "", (ToolCall("c", "look", "{}"),)), "m", "tool_calls")
-    assert b'"arguments":"{}"' in writer.finished(0, answer)
+    assert b'"arguments":"{}"' in writer.write_finish(0, answer)

@@ -20,21 +20,22 @@ from urllib.parse import urlsplit
 import pytest
 
 from mixtura import Message, Mixture, Request, ask
-from mixtura.errors import MalformedError, TimedOutError
+from mixtura.core.errors import MalformedError, TimedOutError
+from mixtura.core.similarity import split_sentences
+from mixtura.core.types import Completion, ProviderData, ToolCall
+from mixtura.engine.proposal_cache import ProposalCache
+from mixtura.engine.provider_data_cache import TurnMemory
+from mixtura.engine.streaming import Recorder
 from mixtura.models.fake import Scripted, echo
 from mixtura.models.openai import OpenAI
-from mixtura.models.retrying import Retrying
-from mixtura.record import begun, record
-from mixtura.run_book import RunBook
-from mixtura.similarity import sentences
-from mixtura.store import DayBook, Store
-from mixtura.store_writer import StoreWriter
-from mixtura.streaming import Recorder
-from mixtura.thoughts import Splitter
-from mixtura.turn_memory import TurnMemory
-from mixtura.turns import Turns
-from mixtura.types import Completion, ProviderData, ToolCall
-from mixtura.upstream import Clocks
+from mixtura.models.wrappers.retry import Retrying
+from mixtura.protocols.thoughts.parser import ThinkTagParser
+from mixtura.storage.run_record import build_run_record, build_started_record
+from mixtura.storage.runs import RunStore
+from mixtura.storage.spending import DailySpendLedger
+from mixtura.storage.sqlite import Store
+from mixtura.storage.write_queue import StoreWriter
+from mixtura.transport.client import CallTimeouts
 from tests.serving import serving, team
 from tests.upstream import Script, running
 
@@ -73,7 +74,7 @@ async def talks_for_ever(wire):
 @pytest.mark.parametrize("play", [hangs, talks_for_ever])
 def test_the_total_clock_is_over_all_attempts_at_a_call(upstream, play):
     upstream.scripts["m"] = Script(ever=play)
-    clocks = Clocks(total=0.4, first_token=10.0, progress=10.0)
+    clocks = CallTimeouts(total=0.4, first_token=10.0, progress=10.0)
     model = Retrying(hosted(upstream, clocks=clocks), attempts=3, first_wait=0.01)
 
     with pytest.raises(TimedOutError, match=r"not done within 0\.4 s"):
@@ -88,7 +89,7 @@ def test_an_attempt_after_another_has_only_what_is_left_of_the_total(upstream):
         await wire.reply(503, {"error": {"message": "busy"}})
 
     upstream.scripts["m"] = Script(ever=slow_refusal)
-    model = Retrying(hosted(upstream, clocks=Clocks(total=0.4)), attempts=9, first_wait=0.01)
+    model = Retrying(hosted(upstream, clocks=CallTimeouts(total=0.4)), attempts=9, first_wait=0.01)
 
     with pytest.raises(TimedOutError):
         asyncio.run(model.complete(ask("Why?")))
@@ -148,7 +149,7 @@ def test_a_refusal_without_end_is_still_that_refusal(upstream):
 
 
 def test_white_space_before_an_answer_is_looked_at_once():
-    split = Splitter()
+    split = ThinkTagParser()
     pieces = [" "] * 200_000  # looked at from its start for each piece, this took hours
     said = [split.feed(piece) for piece in [*pieces, "<thi", "nk>so</think>yes"]]
     assert said[-1] == ("so", "yes")
@@ -156,7 +157,7 @@ def test_white_space_before_an_answer_is_looked_at_once():
 
 @pytest.mark.parametrize("text", ["!" * 200_000, "a. " * 100_000, "x\n" + "---\n" * 100_000])
 def test_a_text_that_is_hard_to_cut_is_cut_in_one_pass(text):
-    assert "".join(sentences(text)) == text
+    assert "".join(split_sentences(text)) == text
 
 
 # ---- requests that are large
@@ -166,7 +167,9 @@ def test_the_loop_goes_round_while_a_long_conversation_is_made_ready(upstream):
     said = [Message(("user", "assistant")[i % 2], f"number {i}") for i in range(40_000)]
     request = Request((*said, Message("user", "And now?")))
     team_ = Mixture(
-        layers=(), aggregator=Mixture.of([echo("x")], hosted(upstream)).aggregator, turns=Turns()
+        layers=(),
+        aggregator=Mixture.of([echo("x")], hosted(upstream)).aggregator,
+        turns=ProposalCache(),
     )
     rounds = 0
 
@@ -274,16 +277,21 @@ DAMAGES = {
 
 
 def kept(path, *ids):
-    book = RunBook(Store(path))
+    book = RunStore(Store(path))
     for number, id in enumerate(ids):  # noqa: A001
         recorder = Recorder()
         asyncio.run(
             Mixture.of([echo("a")], Scripted("b", ["Yes."])).complete(ask("Why?"), recorder)
         )
-        whole = record(
-            recorder.trace(), free, id=id, started=time.time() - number, via="ask", state="answered"
+        whole = build_run_record(
+            recorder.build_trace(),
+            free,
+            id=id,
+            started=time.time() - number,
+            via="ask",
+            state="answered",
         )
-        assert book.keep(whole)
+        assert book.save_run(whole)
     book.close()
 
 
@@ -370,16 +378,18 @@ def test_a_run_that_was_killed_is_unfinished_and_its_money_is_free_again(upstrea
     again = command(tmp_path, "ask", "--no-cache", "Why is the sky blue?")
     _, err = again.communicate(timeout=60)
     assert again.returncode == 0, err
-    book = DayBook(Store(tmp_path / "state" / "mixtura" / "mixtura.sqlite"), "day")
-    assert book.used()[1] == sum(upstream.ledger().numbers[:2])  # what is known to be spent is
+    book = DailySpendLedger(Store(tmp_path / "state" / "mixtura" / "mixtura.sqlite"), "day")
+    assert book.used_today()[1] == sum(
+        upstream.ledger().numbers[:2]
+    )  # what is known to be spent is
 
 
 def test_what_a_living_process_holds_is_never_given_back(tmp_path):
-    mine, other = (DayBook(Store(tmp_path / "s.sqlite"), "day") for _ in range(2))
-    assert mine.hold(7.0, 1, 10.0, None)
-    assert other.hold(7.0, 1, 10.0, None) is None
+    mine, other = (DailySpendLedger(Store(tmp_path / "s.sqlite"), "day") for _ in range(2))
+    assert mine.reserve(7.0, 1, 10.0, None)
+    assert other.reserve(7.0, 1, 10.0, None) is None
     mine.store.close()  # as a process that ends does
-    assert other.hold(7.0, 1, 10.0, None)
+    assert other.reserve(7.0, 1, 10.0, None)
 
 
 # ---- what waits to be written
@@ -388,7 +398,7 @@ def test_what_a_living_process_holds_is_never_given_back(tmp_path):
 def trace():
     recorder = Recorder()
     asyncio.run(Mixture.of([echo("a")], Scripted("b", ["Yes."])).complete(ask("Why?"), recorder))
-    return recorder.trace()
+    return recorder.build_trace()
 
 
 def test_runs_that_wait_are_bounded_in_number_and_bytes_and_what_is_dropped_is_counted(tmp_path):
@@ -398,28 +408,38 @@ def test_runs_that_wait_are_bounded_in_number_and_bytes_and_what_is_dropped_is_c
         def make():
             holding.set()
             assert let_go.wait(20)
-            return record(done, free, id=id, started=time.time(), via="serve", state="answered")
+            return build_run_record(
+                done, free, id=id, started=time.time(), via="serve", state="answered"
+            )
 
         return make
 
     done = trace()
-    book = RunBook(Store(tmp_path / "s.sqlite"))
+    book = RunStore(Store(tmp_path / "s.sqlite"))
     writer = StoreWriter(book, most_records=10, most_bytes=1000, pause=0.0)
-    assert writer.end("20260101-00000000", 0, made("20260101-00000000"))
+    assert writer.queue_finish("20260101-00000000", 0, made("20260101-00000000"))
     assert holding.wait(20)
-    taken = [writer.end(f"20260101-{i:08}", 150, made(f"20260101-{i:08}")) for i in range(1, 101)]
+    taken = [
+        writer.queue_finish(f"20260101-{i:08}", 150, made(f"20260101-{i:08}"))
+        for i in range(1, 101)
+    ]
     assert (sum(taken), writer.dropped["queue_full"]) == (6, 94)
     assert writer.bytes <= 1000
     let_go.set()
     writer.close()
-    assert (writer.written, writer.waiting, writer.bytes, len(book.list(200))) == (7, 0, 0, 7)
+    assert (writer.written, writer.waiting_count, writer.bytes, len(book.list_runs(200))) == (
+        7,
+        0,
+        0,
+        7,
+    )
     book.close()
 
 
 def test_runs_that_come_together_are_one_transaction(tmp_path):
     path = tmp_path / "s.sqlite"
     store = Store(path)
-    book, done = RunBook(store), trace()
+    book, done = RunStore(store), trace()
     commits = []
     with store.transaction() as db:
         db.set_trace_callback(lambda said: commits.append(said) if said == "COMMIT" else None)
@@ -428,13 +448,15 @@ def test_runs_that_come_together_are_one_transaction(tmp_path):
     writer._last = time.monotonic()
     for i in range(50):
         name = f"20260101-{i:08}"
-        writer.begin(
+        writer.queue_start(
             name,
-            lambda n=name: begun(ask("Why?"), free, id=n, started=0, via="serve", model="m"),
+            lambda n=name: build_started_record(
+                ask("Why?"), free, id=n, started=0, via="serve", model="m"
+            ),
         )
-        writer.end(
+        writer.queue_finish(
             name, 0,
-            lambda n=name: record(
+            lambda n=name: build_run_record(
                 done, free, id=n, started=time.time(), via="serve", state="answered"
             ),
         )  # fmt: skip
@@ -463,18 +485,18 @@ def test_a_store_that_takes_nothing_stops_no_answer_and_metrics_count_what_was_l
 
 
 def test_models_that_clients_name_are_not_kept_for_ever(tmp_path):
-    from mixtura.config import load
+    from mixtura.config.config import load
 
     environ = {"OPENAI_API_KEY": "none-at-all", "XDG_STATE_HOME": str(tmp_path)}
     config = load(None, environ=environ, folder=tmp_path)
     for i in range(1500):
-        config.mixture(config.plan(f"openai/m{i}>openai/m{i}"))
-    assert len(config._built) <= 1000
-    assert len(config._mixtures) <= 1000
+        config.build_mixture(config.mixture_spec(f"openai/m{i}>openai/m{i}"))
+    assert len(config.builder.built_models) <= 1000
+    assert len(config.builder.built_mixtures) <= 1000
 
 
 def test_proposals_that_wait_for_a_tools_result_are_bounded_in_letters():
-    turns = Turns(letters=1000)
+    turns = ProposalCache(letters=1000)
     for i in range(100):
         turns.put(str(i), [Completion(Message("assistant", "x" * 300), "m")])
     assert sum(turns.get(str(i)) is not None for i in range(100)) == 3
@@ -508,7 +530,9 @@ def test_what_is_remembered_of_turns_stays_within_its_bound_however_long_ids_are
     for number in range(30):
         call = ToolCall(f"{number}" + "x" * 1_000_000, "look", "{}")
         data = ProviderData("somewhere", {"reasoning_content": "hm"})
-        memory.keep("me", asked_for, Message("assistant", "", (call,), provider_data=data))
+        memory.remember_answer(
+            "me", asked_for, Message("assistant", "", (call,), provider_data=data)
+        )
     grown, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
@@ -519,7 +543,9 @@ def test_a_long_conversation_is_looked_through_once_for_what_is_remembered():
     memory = TurnMemory()
     call = ToolCall("c", "look", "{}")
     data = ProviderData("somewhere", {"reasoning_content": "hm"})
-    memory.keep("me", ask("Where?"), Message("assistant", "", (call,), provider_data=data))
+    memory.remember_answer(
+        "me", ask("Where?"), Message("assistant", "", (call,), provider_data=data)
+    )
 
     class Counted(tuple):
         copied = 0
@@ -531,6 +557,6 @@ def test_a_long_conversation_is_looked_through_once_for_what_is_remembered():
             return found
 
     talk = Counted(Message(("user", "assistant")[i % 2], "x") for i in range(4000))
-    memory.restore("me", Request(talk))
+    memory.restore_request("me", Request(talk))
 
     assert Counted.copied == 0

@@ -11,6 +11,7 @@ import pytest
 
 from mixtura import (
     Aggregator,
+    CallRestarted,
     Charge,
     ConfigError,
     ContextOverflowError,
@@ -18,22 +19,21 @@ from mixtura import (
     Layer,
     Message,
     Mixture,
-    Noticed,
+    Notice,
     Proposal,
     Proposer,
     RejectedError,
     Request,
-    Restarted,
     Sampling,
     Token,
     ask,
     streamed,
 )
-from mixtura.models.local import Local
+from mixtura.config.model_factory import ModelFactory
+from mixtura.config.schema import ModelTable
+from mixtura.models.llama_cpp import Local
 from mixtura.models.openai import OpenAI
-from mixtura.schema import ModelTable
-from mixtura.upstream import Secret
-from mixtura.workshop import Workshop
+from mixtura.transport.client import Secret
 from tests.conftest import run
 
 FEW = Sampling(temperature=0.7, max_tokens=12, seed=1)
@@ -69,7 +69,7 @@ def test_a_small_mixture_of_real_proposers_streams_and_answers(smol):
     async def watched():
         async with streamed(team, ASK) as under_way:
             events = [event async for event in under_way]
-            return events, await under_way.answer()
+            return events, await under_way.wait_for_answer()
 
     events, answer = run(watched())
     proposals = [e.completion.text for e in events if isinstance(e, Proposal)]
@@ -125,7 +125,7 @@ def test_a_local_model_is_told_of_a_picture_that_it_cannot_see_and_so_is_the_per
     picture = ImagePart("data:image/png;base64,AA==")
     asked = Request((Message("user", (picture,)),), Sampling(max_tokens=1))
     run(smol.complete(asked, events.append))
-    assert [event.notice for event in events if isinstance(event, Noticed)] == [
+    assert [event.notice for event in events if isinstance(event, Notice)] == [
         "cannot take a picture: a line of text stands in for it"
     ]
 
@@ -229,10 +229,12 @@ def test_served_and_embedded_models_mix_in_one_run(served, smol):
 
 
 def test_a_local_model_that_says_nothing_is_asked_once_more(embedded, tmp_path):
-    model = Workshop({}, tmp_path).local("tiny", str(embedded), ModelTable(model=str(embedded)))
+    model = ModelFactory({}, tmp_path).build_local(
+        "tiny", str(embedded), ModelTable(model=str(embedded))
+    )
     mute = Request(ASK.messages, Sampling(max_tokens=8, stop=tuple(string.printable)))
     events = []
 
     with pytest.raises(EmptyAnswerError):
         run(model.complete(mute, events.append))
-    assert sum(isinstance(event, Restarted) for event in events) == 1
+    assert sum(isinstance(event, CallRestarted) for event in events) == 1

@@ -32,10 +32,10 @@ from mixtura import (
     UnavailableError,
     ask,
 )
-from mixtura.config import load
-from mixtura.gguf import read_header
-from mixtura.models.local import Local
-from mixtura.models.retrying import Retrying
+from mixtura.config.config import load
+from mixtura.llama.gguf import read_header
+from mixtura.models.llama_cpp import Local
+from mixtura.models.wrappers.retry import Retrying
 from tests import tiny_gguf
 from tests.conftest import run
 from tests.serving import serving
@@ -97,7 +97,7 @@ class Watched:
 
 
 def pid_of(model: Local) -> int:
-    pid = model._engine().pid
+    pid = model._get_engine().pid
     assert pid is not None
     return pid
 
@@ -232,7 +232,7 @@ def test_a_model_file_may_be_a_str_path_in_capitals(tmp_path):
     try:
         assert run(model.complete(question("hello"))).text
         assert model.name == "TINY"
-        plan = load(None, environ={}, folder=tmp_path, home=tmp_path).plan(str(path))
+        plan = load(None, environ={}, folder=tmp_path, home=tmp_path).mixture_spec(str(path))
         assert plan
     finally:
         model.close()
@@ -252,7 +252,7 @@ def test_the_header_of_any_bytes_is_read_or_refused_in_words(tmp_path_factory, d
 
     said = str(path)
     try:
-        read_header(path).tokens()
+        read_header(path).token_texts()
     except ConfigError as error:
         said = str(error)
     assert str(path) in said
@@ -261,7 +261,7 @@ def test_the_header_of_any_bytes_is_read_or_refused_in_words(tmp_path_factory, d
 def test_a_vocabulary_and_its_control_tokens_can_be_read_without_llama_cpp(tmp_path):
     header = read_header(tiny_gguf.written(tmp_path / "m.gguf"))
 
-    kinds = zip(header.tokens(), header.token_types(), strict=True)
+    kinds = zip(header.token_texts(), header.token_types(), strict=True)
     assert [token for token, kind in kinds if kind == 3] == tiny_gguf.CONTROL
     assert header.metadata["tokenizer.chat_template"] == tiny_gguf.CHATML
 
@@ -414,16 +414,16 @@ def test_a_fork_of_the_parent_has_a_process_of_its_own(made):
     code = (
         "import asyncio, os, sys\n"
         "from mixtura import ask\n"
-        "from mixtura.models.local import Local\n"
+        "from mixtura.models.llama_cpp import Local\n"
         "model = Local(sys.argv[1], context=512, threads=1)\n"
         "asyncio.run(model.complete(ask('hello')))\n"
-        "first = model._engine().pid\n"
+        "first = model._get_engine().pid\n"
         "if not (fork := os.fork()):\n"
         "    asyncio.run(model.complete(ask('hello')))\n"
-        "    os._exit(model._engine().pid == first)\n"
+        "    os._exit(model._get_engine().pid == first)\n"
         "assert os.waitpid(fork, 0)[1] == 0\n"
         "asyncio.run(model.complete(ask('hello')))\n"
-        "assert model._engine().pid == first\n"
+        "assert model._get_engine().pid == first\n"
     )
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code, str(model._path)],
@@ -449,15 +449,15 @@ def test_the_process_has_no_key_of_the_environment_and_ctrl_c_is_not_for_it(made
 
 PARENT = """
 import asyncio, sys, time
-from mixtura.models.local import Local
+from mixtura.models.llama_cpp import Local
 model = Local(sys.argv[1], context=512, threads=1)
 async def main():
     task = asyncio.create_task(model.load())
-    while model._engine().pid is None:
+    while model._get_engine().pid is None:
         await asyncio.sleep(0.01)
     if sys.argv[2] != "loading":
         await task
-    print(model._engine().pid, flush=True)
+    print(model._get_engine().pid, flush=True)
     if sys.argv[2] != "over":
         await asyncio.sleep(600)
 asyncio.run(main())

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from mixtura import (
     Aggregator,
-    Asked,
+    CallRestarted,
+    CallStarted,
     Charge,
-    Completed,
     Completion,
     ConfigError,
     ContentFilterError,
@@ -25,16 +25,16 @@ from mixtura import (
     Message,
     Mixture,
     ModelError,
+    Position,
     Proposal,
     Proposer,
     QuorumNotMetError,
     Recorder,
     RejectedError,
     Request,
-    Restarted,
+    RunCompleted,
     RunStarted,
     Sampling,
-    Seat,
     TextPart,
     TimedOutError,
     Token,
@@ -43,8 +43,9 @@ from mixtura import (
     ask,
     streamed,
 )
-from mixtura.models.fake import Scripted, echo, failing, slow
-from mixtura.prompts import envelope, fitted, paper, tokens
+from mixtura.models.fake import Scripted, echo, failing_model, slow_model
+from mixtura.prompts.context_fitting import estimate_tokens, truncate_proposals
+from mixtura.prompts.synthesis import envelope, paper
 from tests.conftest import run
 
 ASK = ask("Why is the sky blue?")
@@ -97,16 +98,16 @@ def test_the_papers_count_of_layers_has_the_aggregator_in_it(layers):
 
     answer(team)
 
-    assert team.depth == layers + 1
-    assert team.calls == 2 * layers + 1
-    assert len(a.asked) + len(b.asked) + len(chief.asked) == team.calls
+    assert team.layer_count == layers + 1
+    assert team.call_count == 2 * layers + 1
+    assert len(a.asked) + len(b.asked) + len(chief.asked) == team.call_count
 
 
 def test_the_default_of_the_paper_is_thirteen_calls_and_lite_is_seven():
     six = [echo(str(i)) for i in range(6)]
 
-    assert Mixture.of(six, echo(), depth=3).calls == 13
-    assert Mixture.of(six, echo(), depth=2).calls == 7
+    assert Mixture.of(six, echo(), depth=3).call_count == 13
+    assert Mixture.of(six, echo(), depth=2).call_count == 7
 
 
 def test_a_mixture_without_proposers_is_its_aggregator_alone():
@@ -115,7 +116,7 @@ def test_a_mixture_without_proposers_is_its_aggregator_alone():
 
     assert answer(alone).text == "done"
     assert chief.asked == [ASK]
-    assert alone.depth == 1
+    assert alone.layer_count == 1
 
 
 # ---- one model more than once
@@ -234,7 +235,7 @@ def test_a_persona_stands_before_the_proposals_not_behind_them_where_it_could_be
 
 
 def test_one_failing_proposer_is_reported_and_left_out_and_its_words_reach_no_one():
-    bad = failing(UnavailableError("503 at dawn"), "bad")
+    bad = failing_model(UnavailableError("503 at dawn"), "bad")
     good, chief = Scripted("good", ["ok"]), Scripted("chief", ["done"])
     events = []
 
@@ -242,8 +243,8 @@ def test_one_failing_proposer_is_reported_and_left_out_and_its_words_reach_no_on
 
     told = [e for e in events if isinstance(e, Failure | Proposal)]
     assert [(type(e), e.at) for e in told] == [
-        (Failure, (Seat(1, 0, "proposer"),)),
-        (Proposal, (Seat(1, 1, "proposer"),)),
+        (Failure, (Position(1, 0, "proposer"),)),
+        (Proposal, (Position(1, 1, "proposer"),)),
     ]
     assert "503" not in shown(chief)
     assert got.degraded == ("layer 1: bad failed: 503 at dawn",)
@@ -252,8 +253,8 @@ def test_one_failing_proposer_is_reported_and_left_out_and_its_words_reach_no_on
 def test_too_few_proposals_stop_the_run_and_name_every_cause():
     chief = Scripted("chief", ["done"])
     team = mixture(
-        failing(RejectedError("401 bad key"), "a"),
-        failing(UnavailableError("no route"), "b"),
+        failing_model(RejectedError("401 bad key"), "a"),
+        failing_model(UnavailableError("no route"), "b"),
         Scripted("c", ["fine"]),
         aggregator=chief,
         quorum=2,
@@ -268,7 +269,7 @@ def test_too_few_proposals_stop_the_run_and_name_every_cause():
 
 def test_an_aggregator_that_fails_alone_raises_and_everything_paid_is_on_the_error():
     error = UnavailableError("gone", charges=[Charge("chief", Usage(5, 2), "failed")])
-    team = Mixture(layers=(), aggregator=Aggregator(failing(error, "chief")))
+    team = Mixture(layers=(), aggregator=Aggregator(failing_model(error, "chief")))
 
     with pytest.raises(UnavailableError, match="gone") as e:
         answer(team)
@@ -279,7 +280,7 @@ def test_an_aggregator_that_fails_alone_raises_and_everything_paid_is_on_the_err
 def test_when_no_aggregator_answers_the_proposal_closest_to_the_others_does_and_is_marked():
     far = Scripted("far", ["bananas are yellow"])
     near, nearer = Scripted("near", ["the sky is blue"]), Scripted("nearer", ["blue is the sky"])
-    chief = failing(UnavailableError("gone"), "chief")
+    chief = failing_model(UnavailableError("gone"), "chief")
     events = []
 
     got = answer(mixture(far, near, nearer, aggregator=chief), emit=events.append)
@@ -288,7 +289,7 @@ def test_when_no_aggregator_answers_the_proposal_closest_to_the_others_does_and_
     assert "gone" in got.degraded[0]
     assert "near" in got.degraded[1]
     assert len(got.charges) == 3
-    assert isinstance(events[-1], Completed)
+    assert isinstance(events[-1], RunCompleted)
 
 
 def test_a_content_filter_at_the_aggregator_leads_to_another_try_without_some_proposals():
@@ -309,7 +310,7 @@ def test_a_content_filter_at_the_aggregator_leads_to_another_try_without_some_pr
 
 
 def test_a_filter_that_objects_to_the_question_itself_ends_after_a_few_tries():
-    chief = failing(ContentFilterError("no"), "chief")
+    chief = failing_model(ContentFilterError("no"), "chief")
     team = [Scripted(n, [f"{n} says"]) for n in "abcdef"]
 
     got = answer(mixture(*team, aggregator=chief))
@@ -319,7 +320,7 @@ def test_a_filter_that_objects_to_the_question_itself_ends_after_a_few_tries():
 
 
 def test_a_fallback_answers_when_the_aggregator_cannot_and_the_answer_says_so():
-    chief, spare = failing(UnavailableError("gone"), "chief"), Scripted("spare", ["saved"])
+    chief, spare = failing_model(UnavailableError("gone"), "chief"), Scripted("spare", ["saved"])
     team = Mixture(layers=(), aggregator=Aggregator(chief, fallbacks=(spare,)))
     events = []
 
@@ -327,14 +328,16 @@ def test_a_fallback_answers_when_the_aggregator_cannot_and_the_answer_says_so():
 
     assert got.text == "saved"
     assert got.degraded == ("the aggregator chief failed: gone",)
-    assert any(isinstance(e, Restarted) and e.model == "spare" for e in events)
+    assert any(isinstance(e, CallRestarted) and e.model == "spare" for e in events)
 
 
 def test_an_answer_of_which_a_person_saw_a_part_is_not_begun_again_by_a_fallback():
     broken = UnavailableError("cut off")
     broken.shown = True
     spare = Scripted("spare", ["other words"])
-    team = Mixture(layers=(), aggregator=Aggregator(failing(broken, "chief"), fallbacks=(spare,)))
+    team = Mixture(
+        layers=(), aggregator=Aggregator(failing_model(broken, "chief"), fallbacks=(spare,))
+    )
 
     with pytest.raises(UnavailableError, match="cut off"):
         answer(team, emit=lambda _: None)
@@ -354,7 +357,7 @@ def test_a_bug_in_a_model_is_not_taken_for_a_failing_proposer():
 
 def test_a_proposer_that_cannot_be_set_up_ends_the_run_with_the_reason_itself():
     bad = Scripted("bad", [ConfigError("the file is damaged")])
-    late = slow(30, name="late")
+    late = slow_model(30, name="late")
 
     with pytest.raises(ConfigError, match="the file is damaged"):
         answer(mixture(bad, late, aggregator=echo("chief")))
@@ -375,7 +378,7 @@ def test_an_answer_that_looks_like_something_else_survives_whole(text):
 
 
 def test_after_a_quorum_stragglers_are_waited_for_only_as_long_as_patience():
-    quick, late = Scripted("quick", ["here"]), slow(30.0, name="late")
+    quick, late = Scripted("quick", ["here"]), slow_model(30.0, name="late")
     chief, events = Scripted("chief", ["done"]), []
 
     got = answer(
@@ -398,12 +401,12 @@ def test_patience_begins_only_when_the_quorum_has_answered():
 
 
 def test_a_deadline_goes_on_with_what_there_is_or_fails_the_quorum():
-    team = [Scripted("quick", ["here"]), slow(30.0, name="late")]
+    team = [Scripted("quick", ["here"]), slow_model(30.0, name="late")]
 
     got = answer(mixture(*team, aggregator=echo(), deadline=0.05))
     assert len(got.degraded) == 1
 
-    late = [slow(30.0, name="x"), slow(30.0, name="y")]
+    late = [slow_model(30.0, name="x"), slow_model(30.0, name="y")]
     with pytest.raises(QuorumNotMetError, match=r"deadline"):
         answer(mixture(*late, aggregator=echo(), deadline=0.05))
 
@@ -412,7 +415,7 @@ def test_a_deadline_goes_on_with_what_there_is_or_fails_the_quorum():
 
 
 def test_a_layer_without_any_time_is_a_failure_not_a_cancelled_run():
-    late = slow(30, name="late")
+    late = slow_model(30, name="late")
 
     with pytest.raises(QuorumNotMetError, match="late: cut off") as error:
         answer(mixture(late, late, aggregator=echo("chief"), deadline=0))
@@ -420,7 +423,7 @@ def test_a_layer_without_any_time_is_a_failure_not_a_cancelled_run():
 
 
 def test_cancelling_a_run_cancels_every_call_and_leaves_no_task():
-    models = [slow(30.0, name=str(i)) for i in range(6)]
+    models = [slow_model(30.0, name=str(i)) for i in range(6)]
     team = mixture(*models, aggregator=echo())
 
     async def cancelled():
@@ -436,7 +439,7 @@ def test_cancelling_a_run_cancels_every_call_and_leaves_no_task():
 
 
 def test_leaving_a_stream_early_leaves_no_call_running():
-    late = slow(30.0, name="late")
+    late = slow_model(30.0, name="late")
     team = mixture(Scripted("quick", ["a b c"]), late, aggregator=echo())
 
     async def left():
@@ -450,7 +453,7 @@ def test_leaving_a_stream_early_leaves_no_call_running():
 
 
 def test_a_run_that_fails_while_watched_fails_for_the_watcher():
-    team = mixture(failing(ModelError("no"), "bad"), aggregator=echo())
+    team = mixture(failing_model(ModelError("no"), "bad"), aggregator=echo())
 
     async def watched():
         async with streamed(team, ASK) as under_way:
@@ -478,8 +481,11 @@ def test_nothing_leaks_from_one_run_into_the_next():
 
 
 def test_a_nested_mixtures_failure_counts_as_one_failed_proposer():
-    inner = mixture(failing(RejectedError("no"), "x"), failing(RejectedError("no"), "y"),
-                    aggregator=echo("inner-chief"))  # fmt: skip
+    inner = mixture(
+        failing_model(RejectedError("no"), "x"),
+        failing_model(RejectedError("no"), "y"),
+        aggregator=echo("inner-chief"),
+    )
     good, chief = Scripted("good", ["ok"]), Scripted("chief", ["done"])
     events = []
 
@@ -516,8 +522,8 @@ def test_the_events_of_a_run_come_in_the_order_of_what_happens():
 
     kinds = [type(e).__name__ for e in events]
     assert kinds == [
-        "RunStarted", "Asked", "Token", "Token", "Proposal", "LayerFinished",
-        "Asked", "Token", "Aggregated", "Completed",
+        "RunStarted", "CallStarted", "Token", "Token", "Proposal", "LayerFinished",
+        "CallStarted", "Token", "Aggregation", "RunCompleted",
     ]  # fmt: skip
     assert events[0] == RunStarted("mixture", ASK, (("a",), ("chief",)))
     assert isinstance(events[5], LayerFinished)
@@ -529,21 +535,26 @@ def test_the_places_of_a_nested_mixtures_events_begin_with_its_seat():
 
     answer(mixture(inner, aggregator=Scripted("chief", ["z"])), emit=events.append)
 
-    asked = {e.model: e.at for e in events if isinstance(e, Asked)}
-    assert asked["deep"] == (Seat(1, 0, "proposer"), Seat(1, 0, "proposer"))
-    assert asked["inner-chief"] == (Seat(1, 0, "proposer"), Seat(2, 0, "aggregator"))
-    assert [e.at for e in events if isinstance(e, Completed)] == [(Seat(1, 0, "proposer"),), ()]
+    asked = {e.model: e.at for e in events if isinstance(e, CallStarted)}
+    assert asked["deep"] == (Position(1, 0, "proposer"), Position(1, 0, "proposer"))
+    assert asked["inner-chief"] == (Position(1, 0, "proposer"), Position(2, 0, "aggregator"))
+    assert [e.at for e in events if isinstance(e, RunCompleted)] == [
+        (Position(1, 0, "proposer"),),
+        (),
+    ]
 
 
 def test_a_trace_says_who_said_what_when_and_who_failed():
     clock = iter(range(1000))
     recorder = Recorder(clock=lambda: float(next(clock)))
     team = mixture(
-        Scripted("a", ["hi there"]), failing(RejectedError("no"), "b"), aggregator=echo("chief")
+        Scripted("a", ["hi there"]),
+        failing_model(RejectedError("no"), "b"),
+        aggregator=echo("chief"),
     )
 
     got = answer(team, emit=recorder)
-    trace = recorder.trace()
+    trace = recorder.build_trace()
 
     assert [(c.seat.layer, c.seat.index, c.seat.role, c.model) for c in trace.calls] == [
         (1, 0, "proposer", "a"), (1, 1, "proposer", "b"), (2, 0, "aggregator", "chief"),
@@ -566,7 +577,7 @@ def test_a_trace_of_a_run_that_was_left_counts_what_it_saw():
         await asyncio.wait([task])
 
     run(left())
-    trace = recorder.trace()
+    trace = recorder.build_trace()
     assert trace.completion is None
     assert trace.usage.completion_tokens > 0
     assert trace.usage.estimated
@@ -578,7 +589,7 @@ def test_a_trace_of_a_run_that_was_left_counts_what_it_saw():
 class Narrow(Scripted):
     """A double with a window."""
 
-    window = 700
+    context_window = 700
 
 
 def test_drafts_are_cut_to_each_readers_own_window_and_marked():
@@ -613,10 +624,10 @@ def test_a_conversation_that_does_not_fit_fails_before_it_is_sent():
 def test_fitted_drafts_fit_and_none_is_cut_while_a_longer_one_is_not(lengths, space):
     drafts = [Completion(Message("assistant", "x" * n), "m") for n in lengths]
 
-    cut = fitted(drafts, space)
+    cut = truncate_proposals(drafts, space)
 
     if space >= 50 * len(drafts):
-        assert sum(tokens(d.text) + 24 for d in cut) <= space
+        assert sum(estimate_tokens(d.text) + 24 for d in cut) <= space
     whole = [len(d.text) for d in cut if d.finish_reason == "stop"]
     shortened = [n for n, d in zip(lengths, cut, strict=True) if d.finish_reason != "stop"]
     assert not whole or not shortened or max(whole) <= max(shortened)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from mixtura import ConfigError, Request, Sampling, ask
-from mixtura.models.local import Local
+from mixtura.models.llama_cpp import Local
 from tests import tiny_gguf
 from tests.conftest import run
 

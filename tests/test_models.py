@@ -9,6 +9,7 @@ import pytest
 
 from mixtura import (
     Aggregator,
+    CallRestarted,
     Charge,
     ContextOverflowError,
     EmptyAnswerError,
@@ -21,18 +22,17 @@ from mixtura import (
     Recorder,
     RejectedError,
     Request,
-    Restarted,
     Sampling,
     Token,
     UnavailableError,
     Usage,
     ask,
 )
-from mixtura.models.fake import Scripted, echo, failing, slow
-from mixtura.models.limited import Gate, Limited, Limits
+from mixtura.engine.trace import trace_json
+from mixtura.models.fake import Scripted, echo, failing_model, slow_model
 from mixtura.models.replay import Replay
-from mixtura.models.retrying import Retrying
-from mixtura.trace import trace_json
+from mixtura.models.wrappers.rate_limit import Limited, RateLimiter, RateLimits
+from mixtura.models.wrappers.retry import Retrying
 from tests.conftest import run
 
 ASK = ask("Why?")
@@ -69,11 +69,11 @@ def test_an_empty_answer_is_tried_once_more_and_then_given_up():
 
 def test_the_upstreams_wish_to_wait_is_obeyed_and_one_that_is_too_long_is_not_waited_for():
     waits = []
-    run(retrying(RateLimitedError("429").after(7.0), "fine", waits=waits).complete(ASK))
+    run(retrying(RateLimitedError("429").with_retry_after(7.0), "fine", waits=waits).complete(ASK))
     assert 7.0 <= waits[0] <= 7.7
 
     with pytest.raises(RateLimitedError):
-        run(retrying(RateLimitedError("429").after(3600.0), "fine").complete(ASK))
+        run(retrying(RateLimitedError("429").with_retry_after(3600.0), "fine").complete(ASK))
 
 
 def test_waits_without_a_wish_grow_and_are_never_the_same_for_all():
@@ -104,11 +104,14 @@ def test_an_answer_a_person_has_seen_a_part_of_is_not_begun_again_but_a_draft_is
     events = []
     draft = Request(ASK.messages, draft=True)
     assert run(retrying(broken(), "fine").complete(draft, events.append)).text == "fine"
-    assert isinstance(events[0], Restarted)
+    assert isinstance(events[0], CallRestarted)
 
 
 def test_a_gate_lets_in_so_many_at_once_whoever_asks():
-    gate, models = Gate(Limits(concurrency=2)), [slow(0.01, name=str(i)) for i in range(5)]
+    gate, models = (
+        RateLimiter(RateLimits(concurrency=2)),
+        [slow_model(0.01, name=str(i)) for i in range(5)],
+    )
     most = 0
 
     async def watched():
@@ -133,7 +136,7 @@ def team():
 def replayed(make):
     recorder, original, again = Recorder(), [], []
     answer = run(team().complete(ASK, lambda e: (original.append(e), recorder(e))))
-    a, chief = make("a", recorder.trace()), make("chief", recorder.trace())
+    a, chief = make("a", recorder.build_trace()), make("chief", recorder.build_trace())
     row = Layer((Proposer(a, Sampling(temperature=0.5), samples=2),))
     twin = Mixture(layers=(row,), aggregator=Aggregator(chief))
 
@@ -146,13 +149,13 @@ def replayed(make):
 
 
 def test_a_recorded_trace_answers_again_byte_for_byte_token_for_token():
-    replayed(Replay.of)
+    replayed(Replay.from_trace)
 
 
 def test_a_trace_that_went_through_json_answers_again_too():
     def make(name, trace):
         data = json.loads(json.dumps(trace_json(trace, lambda *_: None)))
-        return Replay.of_json(name, data)
+        return Replay.from_json(name, data)
 
     replayed(make)
 
@@ -165,6 +168,6 @@ def test_a_replay_makes_up_nothing():
 def test_the_doubles_do_what_their_names_say():
     assert run(echo().complete(ASK)).text == "Why?"
     with pytest.raises(ModelError, match="no"):
-        run(failing(ModelError("no")).complete(ASK))
+        run(failing_model(ModelError("no")).complete(ASK))
     with pytest.raises(AssertionError, match="no more script"):
         run(Scripted("m", []).complete(ASK))

@@ -7,9 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from mixtura import ConfigError, cli
-from mixtura.budget import Pocket
-from mixtura.config import load
-from mixtura.price import Price
+from mixtura.billing.price import Price
+from mixtura.billing.spending_caps import RunCap
+from mixtura.config.config import load
 from tests.serving import serving, team
 from tests.upstream import running
 
@@ -107,14 +107,14 @@ def test_a_request_with_an_amount_that_is_none_is_refused_and_asks_no_one(tmp_pa
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 1e308])
 def test_the_library_takes_no_amount_that_is_none(value, tmp_path):
     config = load(None, environ={}, folder=tmp_path, home=tmp_path)
-    plan = config.plan("smollm2-135m")
+    plan = config.mixture_spec("smollm2-135m")
     with pytest.raises(ConfigError, match="max_cost"):
-        config.runnable(plan, max_cost=value)
+        config.build_runnable(plan, max_cost=value)
     with pytest.raises(ConfigError, match="deadline"):
-        config.runnable(plan, deadline=value)
+        config.build_runnable(plan, deadline=value)
     with pytest.raises(ValueError, match="input"):
         Price(input=value, output=1.0)
     with pytest.raises(ValueError, match="cached"):
         Price(input=1.0, output=1.0, cached=value)
     with pytest.raises(ValueError, match="dollars"):
-        Pocket("mine", value)
+        RunCap("mine", value)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mixtura.server import page
+from mixtura.web import assets
 from tests.page_visit import CONTRAST, Visit, chromium
 from tests.serving import Served, serving
 from tests.upstream import Script, Upstream, Wire, running
@@ -733,7 +733,7 @@ def test_a_run_is_exported_as_one_file_that_asks_for_nothing(upstream, visit, br
 
 def test_no_text_of_a_run_can_end_the_exports_script():
     run = {"answer": "</script><!--<script>&\u2028", "calls": [], "request": None}
-    whole = page.exported(run)
+    whole = assets.export_run(run)
 
     data = re.search(r'<script type="application/json" id="run">(.*?)</script>', whole, re.DOTALL)
     assert data is not None
@@ -977,7 +977,7 @@ def test_who_wants_less_motion_gets_none(upstream, visit):
 
 
 def test_the_pages_files_are_small_and_all_their_own(served):
-    files = page.assets()
+    files = assets.page_assets()
     later = ("vendor/temml.mjs", "vendor/stix-two-math.woff2")  # where there are formulas
     first = [name for name in files if name not in later]
     assert sum(len(files[name].body) for name in first) < 300_000
@@ -991,13 +991,13 @@ def test_the_pages_files_are_small_and_all_their_own(served):
 
 
 def test_an_exported_run_brings_the_font_of_formulas_only_where_there_are_some():
-    assert '"Maths"' in page.style(with_maths=True)
-    assert "stix" not in page.style(with_maths=True) + page.style()
-    assert 'font-family: "Maths";' not in page.style()
+    assert '"Maths"' in assets.page_style(with_maths=True)
+    assert "stix" not in assets.page_style(with_maths=True) + assets.page_style()
+    assert 'font-family: "Maths";' not in assets.page_style()
 
 
 def test_every_vendored_file_has_its_licence():
-    folder = Path(page.__file__).parent / "vendor"
+    folder = Path(assets.__file__).parent / "vendor"
     told = (folder / "README.md").read_text()
     for file in folder.iterdir():
         if file.suffix in (".mjs", ".woff2"):
@@ -1015,10 +1015,10 @@ def test_the_policy_allows_the_pages_one_inline_map_and_nothing_else(served):
     assert found is not None
     digest = b64encode(hashlib.sha256(found[1].encode()).digest()).decode()
 
-    assert f"script-src 'self' 'sha256-{digest}';" in page.CSP
-    assert page.CSP.startswith("default-src 'none'")
-    assert "unsafe" not in page.CSP
-    assert "require-trusted-types-for 'script'" in page.CSP
-    assert served.get("/").headers["content-security-policy"] == page.CSP
+    assert f"script-src 'self' 'sha256-{digest}';" in assets.PAGE_CSP
+    assert assets.PAGE_CSP.startswith("default-src 'none'")
+    assert "unsafe" not in assets.PAGE_CSP
+    assert "require-trusted-types-for 'script'" in assets.PAGE_CSP
+    assert served.get("/").headers["content-security-policy"] == assets.PAGE_CSP
     assert len(re.findall(r"<script", whole)) == 3
     assert not re.search(r"<style|\sstyle=|\son\w+=", whole)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from mixtura import ImagePart, Message, Noticed, OtherPart, Request, Sampling, TextPart, ToolCall
-from mixtura.models.local import Local
-from mixtura.upstream import Secret
+from mixtura import ImagePart, Message, Notice, OtherPart, Request, Sampling, TextPart, ToolCall
+from mixtura.models.llama_cpp import Local
+from mixtura.transport.client import Secret
 from tests.conftest import run as run_alone
 from tests.served_team import texts
 from tests.upstream import Script, running
@@ -37,12 +37,14 @@ def talk(*parts: Any) -> tuple[Message, ...]:
     reason='the extra "providers" is not installed',
 )
 def test_texts_and_pictures_go_through_the_bridge_and_the_rest_is_said():
-    from mixtura.models.bridge import Bridge
+    from mixtura.models.pydantic_ai import PydanticAI
 
     events: list[Any] = []
     with running() as upstream:
         upstream.scripts["m"] = Script("Because.")
-        model = Bridge("openai-chat", "m", base_url=upstream.base_url(), api_key=Secret("a-key"))
+        model = PydanticAI(
+            "openai-chat", "m", base_url=upstream.base_url(), api_key=Secret("a-key")
+        )
         asked = Request(
             talk(TextPart("Word.", MARK), PICTURE, FILE, SOUND), extra={"min_p": 0.1, "top_k": 1}
         )
@@ -53,7 +55,7 @@ def test_texts_and_pictures_go_through_the_bridge_and_the_rest_is_said():
     assert said.count("Word.") == 4
     assert said.count('[A file called "a.pdf" is here') == 4
     assert str(body).count(PICTURE.url) == 3
-    assert [e.notice for e in events if isinstance(e, Noticed)] == [
+    assert [e.notice for e in events if isinstance(e, Notice)] == [
         "cannot take a file: a line of text stands in for it",
         "cannot take a sound recording: a line of text stands in for it",
         "takes no min_p: left out",
@@ -73,7 +75,7 @@ def test_a_local_model_reads_every_text_and_is_told_of_the_rest(embedded: Any):
     model.close()
 
     assert answer.usage.prompt_tokens > 60
-    assert [e.notice for e in events if isinstance(e, Noticed)] == [
+    assert [e.notice for e in events if isinstance(e, Notice)] == [
         "cannot take a file: a line of text stands in for it",
         "cannot take a sound recording: a line of text stands in for it",
         "cannot take a picture: a line of text stands in for it",

@@ -12,12 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixtura import (
-    Aggregated,
+    Aggregation,
     Aggregator,
-    Asked,
     BudgetExceededError,
+    CallStarted,
     Charge,
-    Completed,
     Completion,
     Failure,
     Layer,
@@ -26,14 +25,15 @@ from mixtura import (
     Mixture,
     Model,
     ModelError,
-    Noticed,
+    Notice,
+    Position,
     Proposal,
     Proposer,
     QuorumNotMetError,
     Recorder,
+    RunCompleted,
     RunStarted,
     Sampling,
-    Seat,
     Token,
     ToolCall,
     UnavailableError,
@@ -41,24 +41,25 @@ from mixtura import (
     ask,
     streamed,
 )
-from mixtura.budget import AROUND_DRAFTS, Pocket, forecast, priced
-from mixtura.config import load
-from mixtura.errors import ConfigError
-from mixtura.models.budgeted import Budgeted
-from mixtura.models.deadlined import hurried
-from mixtura.models.fake import Scripted, echo, failing, slow
-from mixtura.models.limited import Gate, Limited, Limits
-from mixtura.models.retrying import Retrying
+from mixtura.billing.forecast import ENVELOPE_OVERHEAD_TOKENS, forecast_calls, worst_case_spend
+from mixtura.billing.spending_caps import RunCap
+from mixtura.config.config import load
+from mixtura.core.errors import ConfigError
+from mixtura.core.roles import Composite
+from mixtura.core.types import sum_usage
+from mixtura.engine.proposal_cache import ProposalCache
+from mixtura.models.fake import Scripted, echo, failing_model, slow_model
+from mixtura.models.wrappers.budget import Budgeted
+from mixtura.models.wrappers.deadline import with_layer_deadlines
+from mixtura.models.wrappers.rate_limit import Limited, RateLimiter, RateLimits
+from mixtura.models.wrappers.retry import Retrying
 from mixtura.patterns import BestOf, Chosen, Ranker, Sequential, Vote, self_moa
-from mixtura.patterns.extract import BY_NAME
-from mixtura.patterns.ranked import shuffled
-from mixtura.patterns.sequential import windows
-from mixtura.patterns.verdicts import named_number
-from mixtura.render.tables import notes
-from mixtura.roles import Composite
-from mixtura.turns import Turns
-from mixtura.types import total
-from mixtura.wire import estimate
+from mixtura.patterns.final_answer import EXTRACTORS
+from mixtura.patterns.ranker import shuffled_positions
+from mixtura.patterns.sequential import draft_windows
+from mixtura.patterns.verdict_parsing import parse_named_number
+from mixtura.protocols.usage_estimates import estimate_usage
+from mixtura.terminal.tables import answer_notes
 from tests.conftest import run
 from tests.loopback import Answer, loopback
 from tests.serving import serving
@@ -127,7 +128,7 @@ def test_the_answer_is_the_chosen_proposal_to_the_letter_and_so_are_its_tokens(n
 
     answer, events = watched(model)
 
-    last = Seat(2, 0, "aggregator")
+    last = Position(2, 0, "aggregator")
     assert answer.text == "second  *text*\n"
     assert answer.model == name
     assert (
@@ -147,16 +148,16 @@ def test_a_choice_tells_its_run_as_every_mixture_does(name):
     outer = [e for e in events if len(e.at) < 2 and not isinstance(e, Token)]
     assert isinstance(outer[0], RunStarted)
     assert outer[0].shape == (("m1", "m2", "m3"), (model.chooser.name,))
-    assert [type(e) for e in outer if e.at == ()] == [RunStarted, LayerFinished, Completed]
-    last = [e for e in outer if e.at == (Seat(2, 0, "aggregator"),)]
+    assert [type(e) for e in outer if e.at == ()] == [RunStarted, LayerFinished, RunCompleted]
+    last = [e for e in outer if e.at == (Position(2, 0, "aggregator"),)]
     told = [type(e) for e in last if not isinstance(e, LayerFinished)]
-    assert told == [Asked, Noticed, Aggregated]
+    assert told == [CallStarted, Notice, Aggregation]
     assert sum(isinstance(e, Proposal) and len(e.at) == 1 for e in events) == 3
-    trace = recorder.trace()
+    trace = recorder.build_trace()
     assert trace.completion == answer
     assert [call.seat.role for call in trace.calls] == [*["proposer"] * 3, "aggregator"]
     assert trace.calls[-1].text == answer.text
-    assert [c for call in trace.leaves() for c in call.charges] == list(answer.charges)
+    assert [c for call in trace.leaf_calls() for c in call.charges] == list(answer.charges)
 
 
 @pytest.mark.parametrize("name", CHOOSERS)
@@ -165,9 +166,10 @@ def test_every_call_of_a_choice_is_on_the_bill_and_as_many_as_were_announced(nam
 
     answer = run(model.complete(ASK))
 
-    assert len(answer.charges) == model.calls == len(forecast(model, ASK))
+    assert len(answer.charges) == model.call_count == len(forecast_calls(model, ASK))
     assert (
-        model.calls == {"rank": 4, "vote": 3, "best-of a judge": 6, "best-of a function": 3}[name]
+        model.call_count
+        == {"rank": 4, "vote": 3, "best-of a judge": 6, "best-of a function": 3}[name]
     )
 
 
@@ -219,7 +221,7 @@ def test_a_wish_for_a_tool_can_be_chosen_and_is_shown_to_the_ranker_as_text():
 
 def test_a_member_that_fails_is_left_out_and_named_and_the_quorum_holds():
     lost = UnavailableError("down", charges=[Charge("bad", Usage(1, 0), "failed")])
-    model = Chosen.of([*team("one", "one more"), failing(lost, "bad")], Vote())
+    model = Chosen.of([*team("one", "one more"), failing_model(lost, "bad")], Vote())
 
     answer, events = watched(model)
 
@@ -227,7 +229,7 @@ def test_a_member_that_fails_is_left_out_and_named_and_the_quorum_holds():
     assert Charge("bad", Usage(1, 0), "failed") in answer.charges
     assert [e.model for e in events if isinstance(e, Failure)] == ["bad"]
 
-    strict = Layer((Proposer(echo()), Proposer(failing(ModelError("no")))), quorum=2)
+    strict = Layer((Proposer(echo()), Proposer(failing_model(ModelError("no")))), quorum=2)
     with pytest.raises(QuorumNotMetError):
         run(Chosen(layers=(strict,), chooser=Vote()).complete(ASK))
 
@@ -250,11 +252,11 @@ def test_choices_nest_in_mixtures_and_mixtures_in_choices():
     answer = run(outer.complete(ASK, recorder))
 
     assert "four" in drafts_in(chief.asked[0])
-    assert outer.calls == 5 == len(answer.charges)
-    place = (Seat(1, 0, "proposer"), Seat(2, 0, "aggregator"), Seat(1, 0, "proposer"))
-    assert [e.model for _, e in recorder.events if isinstance(e, Asked) and e.at == place] == [
-        "judge"
-    ]
+    assert outer.call_count == 5 == len(answer.charges)
+    place = (Position(1, 0, "proposer"), Position(2, 0, "aggregator"), Position(1, 0, "proposer"))
+    assert [
+        e.model for _, e in recorder.events if isinstance(e, CallStarted) and e.at == place
+    ] == ["judge"]
 
     pair = Mixture.of(team("a", "b"), Scripted("chief", ["ab"]), name="pair")
     assert (
@@ -274,20 +276,20 @@ def test_a_mixture_may_be_the_ranker_and_its_words_are_not_the_answer():
         e.text for e in events if isinstance(e, Token) and all(s.role == "aggregator" for s in e.at)
     ]
     assert "".join(shown) == answer.text
-    assert model.calls == 4
+    assert model.call_count == 4
 
 
 async def left_while_judging(model, judge):
     async with streamed(model, ASK) as watching:
         async for event in watching:
-            if isinstance(event, Asked) and event.model == judge.name and len(event.at) == 2:
+            if isinstance(event, CallStarted) and event.model == judge.name and len(event.at) == 2:
                 break
     await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("chooser", [Ranker, BestOf])
 def test_leaving_a_run_cancels_the_judges_too(chooser):
-    judge = slow(60, name="judge")
+    judge = slow_model(60, name="judge")
 
     run(left_while_judging(Chosen.of(team("one", "two"), chooser(judge)), judge))
 
@@ -297,7 +299,7 @@ def test_leaving_a_run_cancels_the_judges_too(chooser):
 
 @pytest.mark.parametrize("chooser", [Ranker, BestOf])
 def test_what_a_run_that_was_left_had_cost_is_kept_on_the_error(chooser):
-    judge = slow(60, name="judge")
+    judge = slow_model(60, name="judge")
     model = Chosen.of(team("one", "two"), chooser(judge))
 
     async def stopped():
@@ -309,7 +311,7 @@ def test_what_a_run_that_was_left_had_cost_is_kept_on_the_error(chooser):
             await task
         return left.value
 
-    assert total(run(stopped()).charges) == Usage(6, 4)
+    assert sum_usage(run(stopped()).charges) == Usage(6, 4)
 
 
 def test_a_vote_that_was_left_costs_nothing_more():
@@ -329,7 +331,7 @@ def test_a_vote_that_was_left_costs_nothing_more():
         await asyncio.wait([task])
 
     run(stopped())
-    assert recorder.trace().usage == Usage(6, 4)
+    assert recorder.build_trace().usage == Usage(6, 4)
 
 
 def test_a_choice_that_was_cut_off_is_told_with_its_own_length():
@@ -345,7 +347,7 @@ def test_a_choice_that_was_cut_off_is_told_with_its_own_length():
         ]
         recorder = Recorder()
         run(Chosen.of(pair, chooser).complete(ASK, recorder))
-        assert notes(recorder.trace()) == ["The answer was cut off at 99 tokens."]
+        assert answer_notes(recorder.build_trace()) == ["The answer was cut off at 99 tokens."]
 
 
 # ---- the ranker
@@ -409,14 +411,14 @@ def test_the_same_run_is_shown_in_the_same_order_and_another_in_another():
 
 def test_no_place_is_favoured_by_the_order_shown():
     proposals = [said(text) for text in "abcd"]
-    first = [shuffled(ask(f"Question {i}?"), proposals)[0] for i in range(400)]
+    first = [shuffled_positions(ask(f"Question {i}?"), proposals)[0] for i in range(400)]
 
     assert all(70 < first.count(place) < 130 for place in range(4))
 
 
 @given(st.lists(st.text(max_size=9), min_size=1, max_size=9), st.text(max_size=9))
 def test_every_proposal_is_shown_once(texts, question):
-    order = shuffled(ask(question), [said(text) for text in texts])
+    order = shuffled_positions(ask(question), [said(text) for text in texts])
 
     assert sorted(order) == list(range(len(texts)))
 
@@ -451,7 +453,7 @@ def test_a_verdict_that_cannot_be_read_leaves_it_to_the_proposals_and_that_is_sa
 def test_a_ranker_that_fails_leaves_it_to_the_proposals_and_is_paid():
     lost = UnavailableError("down", charges=[Charge("judge", Usage(9, 0), "failed")])
 
-    answer, events = watched(Chosen.of(team(*AGREE), Ranker(failing(lost, "judge"))))
+    answer, events = watched(Chosen.of(team(*AGREE), Ranker(failing_model(lost, "judge"))))
 
     assert answer.text in AGREE[:2]
     assert answer.degraded[0] == "the ranker judge failed: down"
@@ -475,15 +477,15 @@ def test_a_ranker_that_fails_leaves_it_to_the_proposals_and_is_paid():
     ],
 )
 def test_a_verdict_is_read_strictly(text, number):
-    assert named_number(said(text), "best") == number
+    assert parse_named_number(said(text), "best") == number
 
 
 def test_a_verdict_that_was_cut_off_counts_only_alone():
     assert (
-        named_number(said('{"best": 1} was my first thought.\nBut', finish="length"), "best")
+        parse_named_number(said('{"best": 1} was my first thought.\nBut', finish="length"), "best")
         is None
     )
-    assert named_number(said("2", finish="length"), "best") == 2
+    assert parse_named_number(said("2", finish="length"), "best") == 2
 
 
 # ---- the vote
@@ -524,16 +526,16 @@ EXTRACTED = [
 
 @pytest.mark.parametrize(("kind", "text", "answer"), EXTRACTED)
 def test_final_answers_are_taken_out_and_written_alike(kind, text, answer):
-    assert BY_NAME[kind](text) == answer
+    assert EXTRACTORS[kind](text) == answer
 
 
-@pytest.mark.parametrize("kind", BY_NAME)
+@pytest.mark.parametrize("kind", EXTRACTORS)
 @given(text=st.text())
 def test_no_text_breaks_the_looking_for_its_answer(kind, text):
-    assert BY_NAME[kind](text) != ""
+    assert EXTRACTORS[kind](text) != ""
 
 
-@pytest.mark.parametrize("kind", BY_NAME)
+@pytest.mark.parametrize("kind", EXTRACTORS)
 def test_hostile_texts_are_looked_through_in_no_time(kind):
     """The work is bounded; a square of these lengths would not end."""
     for piece in (
@@ -547,7 +549,7 @@ def test_hostile_texts_are_looked_through_in_no_time(kind):
         "\n\n",
         "9",
     ):
-        BY_NAME[kind](piece * 200_000)
+        EXTRACTORS[kind](piece * 200_000)
 
 
 def test_the_answer_with_the_most_votes_wins_and_the_first_who_gave_it_is_the_answer():
@@ -557,7 +559,7 @@ def test_the_answer_with_the_most_votes_wins_and_the_first_who_gave_it_is_the_an
 
     assert answer.text == "So 8"
     assert answer.degraded == ()
-    assert [e.notice for e in events if isinstance(e, Noticed)] == [
+    assert [e.notice for e in events if isinstance(e, Notice)] == [
         "proposal 2 of 4, by m2: 2 of 4 votes for 8"
     ]
 
@@ -608,9 +610,9 @@ def test_a_judge_reads_each_proposal_by_itself():
 
     assert answer.text == "two"
     assert [drafts_in(request) for request in judge.asked] == [["one"], ["two"], ["three"]]
-    last = Seat(2, 0, "aggregator")
+    last = Position(2, 0, "aggregator")
     places = [e.at for e in events if isinstance(e, Proposal) and len(e.at) == 2]
-    assert places == [(last, Seat(1, i, "proposer")) for i in range(3)]
+    assert places == [(last, Position(1, i, "proposer")) for i in range(3)]
 
 
 def test_a_proposal_without_a_score_is_out_and_that_is_said():
@@ -644,7 +646,7 @@ def test_a_judge_that_was_down_for_a_moment_scores_every_proposal_all_the_same()
         return json.dumps({"score": {"one": 4, "two": 9, "three": 5}[drafts_in(request)[0]]})
 
     judge = Scripted("judge", [*[UnavailableError("HTTP 503")] * 6, *[mark] * 3])
-    chooser = BestOf(Retrying(Limited(judge, Gate(Limits())), attempts=4, sleep=nowait))
+    chooser = BestOf(Retrying(Limited(judge, RateLimiter(RateLimits())), attempts=4, sleep=nowait))
 
     answer = run(Chosen.of(team("one", "two", "three"), chooser).complete(ASK))
 
@@ -653,7 +655,9 @@ def test_a_judge_that_was_down_for_a_moment_scores_every_proposal_all_the_same()
 
 
 def test_without_any_score_the_closest_to_the_others_is_taken_and_that_is_said():
-    answer = run(Chosen.of(team(*AGREE), BestOf(failing(ModelError("no"), "judge"))).complete(ASK))
+    answer = run(
+        Chosen.of(team(*AGREE), BestOf(failing_model(ModelError("no"), "judge"))).complete(ASK)
+    )
 
     assert answer.text in AGREE[:2]
     assert answer.degraded[0] == "no proposal has a score: the judge judge failed: no"
@@ -708,7 +712,7 @@ def test_self_moa_is_six_draws_and_one_call_more():
     model = self_moa(echo("m"))
 
     assert isinstance(model, Mixture)
-    assert model.calls == 7
+    assert model.call_count == 7
     assert run(model.complete(ASK)).usage_by_model.keys() == {"m"}
 
 
@@ -747,8 +751,8 @@ def test_no_call_of_a_sequence_reads_more_than_its_window_and_every_draw_is_read
         assert texts[:repeat] == [f"synthesis {before}"] * repeat
         assert f"synthesis {before}" not in texts[repeat:]
     assert answer.text == f"synthesis {len(read)}"
-    assert sequence.calls == len(answer.charges) == draws + len(read)
-    assert sequence.depth == 1 + len(read)
+    assert sequence.call_count == len(answer.charges) == draws + len(read)
+    assert sequence.layer_count == 1 + len(read)
 
 
 def test_fifty_draws_take_no_more_room_than_one_window():
@@ -773,7 +777,7 @@ def test_a_sequence_tells_its_run_layer_by_layer():
     assert "".join(
         e.text for e in events if isinstance(e, Token) and e.at[-1].role == "aggregator"
     ) == (answer.text)
-    assert len(recorder.trace().calls) == 10
+    assert len(recorder.build_trace().calls) == 10
 
 
 def test_only_the_last_step_is_asked_in_the_callers_way():
@@ -806,7 +810,7 @@ def test_a_step_that_fails_is_stood_in_for_and_said_and_paid():
 def test_a_fallback_brings_a_window_together_where_the_aggregator_cannot():
     spare = Scripted("spare", ["by the spare", "the end"])
     layer = Layer((Proposer(echo("m"), samples=3),))
-    last = Aggregator(failing(ModelError("no"), "chief"), fallbacks=(spare,))
+    last = Aggregator(failing_model(ModelError("no"), "chief"), fallbacks=(spare,))
 
     answer = run(Sequential(layers=(layer,), aggregator=last, width=2).complete(ASK))
 
@@ -821,12 +825,12 @@ def test_draws_that_fail_shorten_the_sequence():
 
     assert answer.text == "together"
     assert len(answer.degraded) == 2
-    assert [e.at for e in events if isinstance(e, Aggregated)] == [(Seat(4, 0, "aggregator"),)]
+    assert [e.at for e in events if isinstance(e, Aggregation)] == [(Position(4, 0, "aggregator"),)]
 
 
 def test_a_sequence_asks_once_for_a_turn_in_which_tools_are_called():
     model = Scripted("m", ["a", "b", "c", "ab", "use the clock", "it is noon"])
-    sequence = replace(Sequential.of(model, 3, width=2), turns=Turns())
+    sequence = replace(Sequential.of(model, 3, width=2), turns=ProposalCache())
     asked = replace(ASK, tools=(TOOL,))
     run(sequence.complete(asked))
     call = Message("assistant", "", (ToolCall("1", "clock", "{}"),))
@@ -839,7 +843,7 @@ def test_a_sequence_asks_once_for_a_turn_in_which_tools_are_called():
 
 
 def test_leaving_a_sequence_keeps_what_it_had_cost():
-    chief = slow(60, name="chief")
+    chief = slow_model(60, name="chief")
     sequence = Sequential.of(
         Scripted("m", [said("a"), said("b"), said("c")]), 3, aggregator=chief, width=2
     )
@@ -853,14 +857,14 @@ def test_leaving_a_sequence_keeps_what_it_had_cost():
             await task
         return left.value
 
-    assert total(run(stopped()).charges) == Usage(9, 6)
+    assert sum_usage(run(stopped()).charges) == Usage(9, 6)
     assert chief.in_flight == 0
 
 
 @given(st.integers(0, 200), st.integers(2, 9), st.data())
 def test_windows_cover_every_draft_in_order(drafts, width, data):
     repeat = data.draw(st.integers(1, width - 1))
-    steps = windows(drafts, width, repeat)
+    steps = draft_windows(drafts, width, repeat)
 
     assert [i for step in steps for i in step] == list(range(drafts))
     assert all(len(step) <= width - (repeat if number else 0) for number, step in enumerate(steps))
@@ -900,9 +904,13 @@ def test_the_worst_case_is_never_less_than_what_a_run_takes(name):
 
     run(model.complete(ASK, recorder))
 
-    asked = [(call.model, estimate(call.request, call.text)) for call in recorder.trace().leaves()
-             if call.model != "vote"]  # fmt: skip
-    expected = forecast(model, ASK)
+    calls = recorder.build_trace().leaf_calls()
+    asked = [
+        (call.model, estimate_usage(call.request, call.text))
+        for call in calls
+        if call.model != "vote"
+    ]
+    expected = forecast_calls(model, ASK)
     assert [row.model for row in expected] == [name for name, _ in asked]
     for row, (_, usage) in zip(expected, asked, strict=True):
         assert row.usage.prompt_tokens >= usage.prompt_tokens
@@ -917,14 +925,14 @@ def test_what_is_expected_hangs_on_what_the_caller_asks_of_the_answer_and_on_wha
     long = ask("?", sampling=Sampling(max_tokens=1000))
 
     def written(model):
-        return [row.usage.completion_tokens for row in forecast(model, long)]
+        return [row.usage.completion_tokens for row in forecast_calls(model, long)]
 
     def read(model):
-        return [row.usage.prompt_tokens for row in forecast(model, long)]
+        return [row.usage.prompt_tokens for row in forecast_calls(model, long)]
 
     assert written(ranked) == [10] * 3 + [1000] * 3 + [10]
     assert written(sequence) == [10] * 3 + [10, 1000]
-    alone, around, draft, answer = read(ranked)[0], AROUND_DRAFTS, 30 + 64, 3000 + 64
+    alone, around, draft, answer = read(ranked)[0], ENVELOPE_OVERHEAD_TOKENS, 30 + 64, 3000 + 64
     assert read(ranked) == [alone] * 3 + [alone + around + 3 * draft] * 3 + [
         alone + around + 3 * answer
     ]
@@ -934,34 +942,34 @@ def test_what_is_expected_hangs_on_what_the_caller_asks_of_the_answer_and_on_wha
 @pytest.mark.parametrize("name", ["rank", "vote", "best-of", "sequential"])
 def test_a_pattern_that_might_pass_its_cap_is_refused_before_anything_is_asked(name):
     model = capped(name)
-    worst = priced(forecast(model, ASK), dear)[0].dollars
+    worst = worst_case_spend(forecast_calls(model, ASK), dear)[0].dollars
 
     with pytest.raises(BudgetExceededError, match="nothing was asked"):
-        run(Budgeted(model, lambda: [Pocket("this run", worst - 0.001)], dear).complete(ASK))
+        run(Budgeted(model, lambda: [RunCap("this run", worst - 0.001)], dear).complete(ASK))
     assert all(p.model.asked == [] for p in model.layers[0].proposers)
 
-    run(Budgeted(model, lambda: [Pocket("this run", worst)], dear).complete(ASK))
+    run(Budgeted(model, lambda: [RunCap("this run", worst)], dear).complete(ASK))
 
 
 def test_at_the_cap_a_choice_shrinks_to_one_proposal_and_needs_no_judge():
     model = capped("rank")
     single = model.with_layers((Layer(model.layers[0].proposers[:1]),))
-    worst = priced(forecast(single, ASK), dear)[0].dollars
-    budget = Budgeted(model, lambda: [Pocket("this run", worst)], dear, at_the_cap="degrade")
+    worst = worst_case_spend(forecast_calls(single, ASK), dear)[0].dollars
+    budget = Budgeted(model, lambda: [RunCap("this run", worst)], dear, at_the_cap="degrade")
 
     answer = run(budget.complete(ASK))
 
     assert answer.degraded == ("the budget: at most 1 of 3 proposals a layer",)
     assert len(answer.charges) == 1
-    less = Budgeted(model, lambda: [Pocket("this run", worst / 2)], dear, at_the_cap="degrade")
+    less = Budgeted(model, lambda: [RunCap("this run", worst / 2)], dear, at_the_cap="degrade")
     with pytest.raises(BudgetExceededError):
         run(less.complete(ASK))
 
 
 def test_at_the_cap_a_sequence_shrinks_to_its_aggregator():
     model = capped("sequential")
-    worst = priced(forecast(model.with_layers(()), ASK), dear)[0].dollars
-    budget = Budgeted(model, lambda: [Pocket("this run", worst)], dear, at_the_cap="degrade")
+    worst = worst_case_spend(forecast_calls(model.with_layers(()), ASK), dear)[0].dollars
+    budget = Budgeted(model, lambda: [RunCap("this run", worst)], dear, at_the_cap="degrade")
 
     answer = run(budget.complete(ASK))
 
@@ -972,8 +980,8 @@ def test_at_the_cap_a_sequence_shrinks_to_its_aggregator():
 def test_a_deadline_leaves_the_more_time_for_the_steps_the_more_there_are():
     short, long = (Sequential.of(echo(), draws, width=2) for draws in (2, 50))
 
-    assert hurried(short, 100).layers[0].deadline == pytest.approx(60)
-    assert hurried(long, 100).layers[0].deadline < 5
+    assert with_layer_deadlines(short, 100).layers[0].deadline == pytest.approx(60)
+    assert with_layer_deadlines(long, 100).layers[0].deadline < 5
 
 
 # ---- in a file
@@ -996,7 +1004,7 @@ def read(body, folder):
 
 def built(body, folder):
     config = read(body, folder)
-    return config.mixture(config.plan("t"))
+    return config.build_mixture(config.mixture_spec("t"))
 
 
 def test_a_file_says_which_pattern_and_its_settings_reach_it(tmp_path):
@@ -1026,7 +1034,7 @@ def test_a_file_says_which_pattern_and_its_settings_reach_it(tmp_path):
         'window = 4\nrepeat = 2\nfallbacks = ["quick"]',
         tmp_path,
     )
-    assert (sequence.width, sequence.repeat, sequence.depth) == (4, 2, 5)
+    assert (sequence.width, sequence.repeat, sequence.layer_count) == (4, 2, 5)
     assert [m.name for m in sequence.aggregator.fallbacks] == ["quick"]
     assert all(isinstance(m, Composite) for m in (rank, vote, best, sequence))
 
@@ -1124,18 +1132,18 @@ def test_what_does_not_fit_a_pattern_is_said_with_its_line(case, tmp_path):
 )
 def test_the_presets_can_be_drawn_and_counted(name, calls, depth, tmp_path):
     config = load(None, environ={}, folder=tmp_path, home=tmp_path)
-    plan = config.plan(name)
+    plan = config.mixture_spec(name)
 
-    assert config.calls(plan) == calls == len(forecast(config.outline(plan), ASK))
-    assert plan.depth == depth == config.outline(plan).depth
+    assert config.count_calls(plan) == calls == len(forecast_calls(config.build_outline(plan), ASK))
+    assert plan.layer_count == depth == config.build_outline(plan).layer_count
 
 
 def test_the_aggregator_of_a_vote_cannot_be_changed(tmp_path):
     config = read('pattern = "vote"\nlayers = [["quick*3"]]', tmp_path)
-    plan = replace(config.plan("t"), aggregator="steady")
+    plan = replace(config.mixture_spec("t"), aggregator="steady")
 
     with pytest.raises(ConfigError, match="a vote has no aggregator"):
-        config.mixture(plan)
+        config.build_mixture(plan)
 
 
 # ---- over real connections
@@ -1171,7 +1179,9 @@ def test_a_ranked_run_over_http_is_answered_kept_and_billed(upstream, tmp_path):
     config = load(None, environ={}, folder=tmp_path, home=tmp_path)
     recorder = Recorder()
 
-    answer = run(config.runnable(config.plan("t"), max_cost=1.0).complete(ASK, recorder))
+    answer = run(
+        config.build_runnable(config.mixture_spec("t"), max_cost=1.0).complete(ASK, recorder)
+    )
 
     assert answer.text == "from b: 7"
     assert len(upstream.requests) == 4

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixtura import Completion, Message, Request, TextPart, ask
-from mixtura.prompts import envelope, paper, template
+from mixtura.prompts.synthesis import envelope, paper, template
 
 ASK = ask("Why is the sky blue?")
 FENCE = re.compile(r"=====drafts-[0-9a-f]{32}=====")

@@ -22,14 +22,15 @@ from mixtura import (
     UnavailableError,
     ask,
 )
-from mixtura.chunks import chunk
-from mixtura.finish_reasons import ending
 from mixtura.models.anthropic import Anthropic
 from mixtura.models.openai import OpenAI
-from mixtura.tool_calls import CallPiece, ToolCallAssembly
-from mixtura.wire import Assembly
-from mixtura.wire_anthropic import Assembly as AnthropicAssembly
-from mixtura.wire_anthropic import event
+from mixtura.protocols.anthropic.events import decode_event
+from mixtura.protocols.anthropic.stream import MessagesStreamAccumulator as AnthropicAssembly
+from mixtura.protocols.finish_reasons import classify_finish_reason
+from mixtura.protocols.openai.chunks import decode_chunk
+from mixtura.protocols.openai.stream import ChatStreamAccumulator
+from mixtura.protocols.tool_calls.assembly import ToolCallAccumulator
+from mixtura.protocols.tool_calls.deltas import ToolCallDelta
 from tests.conftest import run
 
 CASES = Path(__file__).parent / "cases" / "upstream"
@@ -448,7 +449,7 @@ def test_a_call_that_stands_alone_is_a_list_of_one():
 
 @given(st.lists(st.sampled_from(["f", "g"]), min_size=1, max_size=4), st.data())
 def test_calls_come_through_however_their_arguments_are_cut(names, data):
-    wanted, found = [], ToolCallAssembly()
+    wanted, found = [], ToolCallAccumulator()
     for index, name in enumerate(names):
         said = data.draw(st.dictionaries(st.text(max_size=3), st.text(max_size=5), max_size=3))
         text = json.dumps(said)
@@ -457,9 +458,9 @@ def test_calls_come_through_however_their_arguments_are_cut(names, data):
         for number, (a, b) in enumerate(pairwise(edges)):
             known = f"id{index}" if not number or data.draw(st.booleans()) else ""
             again = name if not number or data.draw(st.booleans()) else ""
-            found.add([CallPiece(index, known, again, text[a:b])])
+            found.add_deltas([ToolCallDelta(index, known, again, text[a:b])])
 
-    assert [(c.name, json.loads(c.arguments)) for c in found.calls()] == wanted
+    assert [(c.name, json.loads(c.arguments)) for c in found.tool_calls()] == wanted
 
 
 @given(
@@ -472,25 +473,25 @@ def test_calls_come_through_however_their_arguments_are_cut(names, data):
     st.data(),
 )
 def test_arguments_may_come_with_all_that_came_before_in_each_piece(said, cumulative, data):
-    text, found, told = json.dumps(said), ToolCallAssembly(), ""
+    text, found, told = json.dumps(said), ToolCallAccumulator(), ""
     edges = sorted({0, len(text), *data.draw(st.lists(st.integers(1, len(text)), max_size=4))})
     for a, b in pairwise(edges):
-        found.add([CallPiece(0, "a", "f", text[:b] if cumulative else text[a:b])])
-        told += "".join(row.arguments for row in found.fresh())
-    told += "".join(row.arguments for row in found.fresh(ended=True))
+        found.add_deltas([ToolCallDelta(0, "a", "f", text[:b] if cumulative else text[a:b])])
+        told += "".join(row.arguments for row in found.take_updates())
+    told += "".join(row.arguments for row in found.take_updates(ended=True))
 
-    (call,) = found.calls()
+    (call,) = found.tool_calls()
     assert json.loads(told) == json.loads(call.arguments) == said
 
 
 def test_looking_at_a_long_call_again_and_again_takes_linear_work():
-    found = ToolCallAssembly()
-    found.add([CallPiece(0, "a", "f", '{"text": "')])
+    found = ToolCallAccumulator()
+    found.add_deltas([ToolCallDelta(0, "a", "f", '{"text": "')])
     for _ in range(20_000):
-        found.add([CallPiece(0, "a", "f", "}")])
-    found.add([CallPiece(0, "a", "f", '"}')])
+        found.add_deltas([ToolCallDelta(0, "a", "f", "}")])
+    found.add_deltas([ToolCallDelta(0, "a", "f", '"}')])
 
-    assert len(json.loads(found.calls()[0].arguments)["text"]) == 20_000
+    assert len(json.loads(found.tool_calls()[0].arguments)["text"]) == 20_000
 
 
 def block(index, **start):
@@ -592,16 +593,16 @@ def test_a_call_without_input_before_another_of_its_index_stays_without():
 
 
 def test_a_call_of_blocks_at_one_index_is_told_once_it_is_known():
-    found, told = ToolCallAssembly(), []
-    found.open(0, "a", "get_weather", "")
-    found.open(0, "b", "get_time", "")
+    found, told = ToolCallAccumulator(), []
+    found.open_call(0, "a", "get_weather", "")
+    found.open_call(0, "b", "get_time", "")
     for text in (LONDON[:4], UTC[:4], LONDON[4:], UTC[4:]):
-        found.extend(0, text)
-        told += found.fresh()
-    found.close(0)
-    told += found.fresh()
-    found.close(0)
-    told += found.fresh()
+        found.extend_call(0, text)
+        told += found.take_updates()
+    found.close_call(0)
+    told += found.take_updates()
+    found.close_call(0)
+    told += found.take_updates()
 
     assert [(row.name, row.arguments) for row in told] == [
         ("get_weather", LONDON), ("get_time", UTC),
@@ -617,16 +618,16 @@ def test_the_input_of_a_whole_message_may_be_a_text_of_json():
 
 @given(st.sampled_from([LONDON, json.dumps(LONDON), "{}" + LONDON, "null", "{}", " "]), st.data())
 def test_what_is_told_of_a_call_is_what_it_is_in_the_end(said, data):
-    found, told = ToolCallAssembly(), ""
+    found, told = ToolCallAccumulator(), ""
     edges = sorted({0, len(said), *data.draw(st.lists(st.integers(0, len(said)), max_size=4))})
     if said.startswith("{}{"):
         edges = sorted({*edges, 2} - {1})
     for number, (a, b) in enumerate(pairwise(edges)):
-        found.add([CallPiece(0, "", "" if number else "f", said[a:b])])
-        told += "".join(row.arguments for row in found.fresh())
-    told += "".join(row.arguments for row in found.fresh(ended=True))
+        found.add_deltas([ToolCallDelta(0, "", "" if number else "f", said[a:b])])
+        told += "".join(row.arguments for row in found.take_updates())
+    told += "".join(row.arguments for row in found.take_updates(ended=True))
 
-    (call,) = found.calls()
+    (call,) = found.tool_calls()
     assert told == call.arguments == (LONDON if "London" in said else "{}")
 
 
@@ -764,10 +765,10 @@ def test_whatever_stands_in_an_optional_field_the_text_is_read(outer, choice, de
         return  # another answer's
     if row.get("object") == "error":
         return
-    so_far = Assembly()
-    so_far.add(chunk(json.dumps(row).encode()))
+    so_far = ChatStreamAccumulator()
+    so_far.add_chunk(decode_chunk(json.dumps(row).encode()))
 
-    assert so_far.fresh().text == "Hello"
+    assert so_far.take_new().text == "Hello"
 
 
 @given(
@@ -778,9 +779,9 @@ def test_whatever_stands_in_an_optional_field_the_text_is_read(outer, choice, de
 def test_whatever_stands_in_an_optional_field_of_a_message_the_text_is_read(outer, inner, odd):
     row = {"type": "content_block_delta", outer: odd[0], "delta": {inner: odd[1], "text": "Hello"}}
     so_far = AnthropicAssembly()
-    so_far.add(event(json.dumps(row).encode()))
+    so_far.add_chunk(decode_event(json.dumps(row).encode()))
 
-    assert so_far.fresh().text == "Hello"
+    assert so_far.take_new().text == "Hello"
 
 
 def test_messages_that_have_all_by_now_in_each_piece_are_one_answer():
@@ -1025,4 +1026,4 @@ def test_a_stream_cut_off_where_its_reason_says_that_it_goes_on_is_no_answer(goe
 
 @given(st.text(alphabet="abcdefghij_", min_size=1).map(lambda text: f"new_{text}"))
 def test_no_unknown_reason_is_a_stop(reason):
-    assert ending(reason) == "length"
+    assert classify_finish_reason(reason) == "length"

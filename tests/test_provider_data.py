@@ -11,17 +11,18 @@ from itertools import product
 import openai
 import pytest
 
-from mixtura import Aggregator, Layer, Message, Mixture, Noticed, Proposer, Request, ToolCall
-from mixtura.budget import forecast
+from mixtura import Aggregator, Layer, Message, Mixture, Notice, Proposer, Request, ToolCall
+from mixtura.billing.forecast import forecast_calls
+from mixtura.core.redaction import Redactor
+from mixtura.core.types import ProviderData
+from mixtura.engine.provider_data_cache import TurnMemory
 from mixtura.models.anthropic import Anthropic
-from mixtura.models.cached import Cached
 from mixtura.models.fake import echo
 from mixtura.models.openai import OpenAI
-from mixtura.provider_data import pack, unpack
-from mixtura.redaction import Redactor
-from mixtura.turn_memory import TurnMemory
-from mixtura.types import ProviderData
-from mixtura.wire import completion_from_json, completion_json, estimate
+from mixtura.models.wrappers.cache import Cached
+from mixtura.protocols.openai.completion_json import completion_from_json, completion_json
+from mixtura.protocols.provider_data.packing import pack_provider_data, unpack_provider_data
+from mixtura.protocols.usage_estimates import estimate_usage
 from tests.conftest import run
 from tests.serving import serving
 from tests.upstream import Script, Wire, honest, running
@@ -311,7 +312,7 @@ def test_no_secret_comes_out_in_it():
         answer = run(model.complete(asked()))
 
     assert key not in repr(answer)
-    assert key not in pack(answer.message)
+    assert key not in pack_provider_data(answer.message)
     assert answer.message.provider_data.fields["reasoning_content"] == "The key is ***."
 
 
@@ -321,10 +322,12 @@ def test_who_counts_a_request_counts_it_too():
     light, whole = second(asked(), replace(said, provider_data=None)), second(asked(), said)
 
     def forecasts(request):
-        (row,) = forecast(echo("m"), request)
+        (row,) = forecast_calls(echo("m"), request)
         return row.usage.prompt_tokens
 
-    assert estimate(whole, "").prompt_tokens - estimate(light, "").prompt_tokens >= 20_000
+    assert (
+        estimate_usage(whole, "").prompt_tokens - estimate_usage(light, "").prompt_tokens >= 20_000
+    )
     assert forecasts(whole) - forecasts(light) >= 50_000
 
 
@@ -334,12 +337,15 @@ def test_what_is_packed_comes_out_again_and_what_others_packed_is_passed_over():
     message = Message("assistant", "x", calls, provider_data=data)
     bare = tuple(replace(call, provider_fields={}) for call in calls)
 
-    found = unpack(pack(message), bare)
+    found = unpack_provider_data(pack_provider_data(message), bare)
 
     assert found.provider_data == data
     assert [c.provider_fields for c in found.tool_calls] == [{"extra_content": SIGNED}, {}]
     for text in ("gAAAA", "mixtura1.", "mixtura1.e30", "mixtura1.%%%", "mixtura1.W10=", None, 3):
-        assert unpack(text, bare) is None or unpack(text, bare).provider_data == ProviderData()
+        assert (
+            unpack_provider_data(text, bare) is None
+            or unpack_provider_data(text, bare).provider_data == ProviderData()
+        )
 
 
 def test_a_completion_is_the_same_after_it_was_written_down():
@@ -360,12 +366,12 @@ def test_a_completion_is_the_same_after_it_was_written_down():
 def remembered(memory, client="me", call="t1", arguments="{}", text="x"):
     data = ProviderData("o", {"reasoning_content": text})
     said = Message("assistant", "", (ToolCall(call, "look", arguments),), provider_data=data)
-    memory.keep(client, asked(), said)
+    memory.remember_answer(client, asked(), said)
 
 
 def recalled(memory, client="me", call="t1", arguments="{}"):
     said = Message("assistant", "", (ToolCall(call, "look", arguments),))
-    found = memory.restore(client, second(asked(), said)).messages[1].provider_data
+    found = memory.restore_request(client, second(asked(), said)).messages[1].provider_data
     return found and found.fields["reasoning_content"]
 
 
@@ -727,4 +733,4 @@ def test_where_it_is_lost_a_stand_in_is_sent_once_and_that_is_said(kind):
 
     assert answer.text == "It is there."
     assert len(upstream.records) == 2
-    assert any("lost" in e.notice for e in events if isinstance(e, Noticed))
+    assert any("lost" in e.notice for e in events if isinstance(e, Notice))

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from mixtura import ConfigError, MixturaError, gguf
-from mixtura.evals.rows import read
+from mixtura import ConfigError, MixturaError
+from mixtura.evals.rows import read_rows
 from mixtura.evals.tasks import gsm8k, humaneval, math
+from mixtura.llama import model_file
 from tests import tiny_gguf
 from tests.conftest import run
 from tests.serving import serving, team
@@ -250,18 +251,20 @@ BOXES = {"huggingface/Math-Verify#44": [
 def test_a_number_that_another_checker_was_reported_for_is_judged_rightly(report):
     reply, target, right = NUMBERS[report]
 
-    assert (gsm8k.number(reply) == gsm8k.number(target)) == right, gsm8k.number(reply)
+    assert (gsm8k.extract_number(reply) == gsm8k.extract_number(target)) == right, (
+        gsm8k.extract_number(reply)
+    )
 
 
 @pytest.mark.parametrize("report", ALGEBRA)
 def test_mathematics_that_another_checker_was_reported_for_is_judged_rightly(report):
     for target, answer, right in ALGEBRA[report]:
-        assert run(math.compared(answer, target))[0] == right, (target, answer)
+        assert run(math.compare_answers(answer, target))[0] == right, (target, answer)
 
 
 def test_a_box_that_stands_twice_is_read_once():
     for reply, target in BOXES["huggingface/Math-Verify#44"]:
-        assert run(math.compared(math.boxed(reply), target))[0]
+        assert run(math.compare_answers(math.last_boxed(reply), target))[0]
 
 
 PROGRAMS = {
@@ -279,10 +282,10 @@ PROGRAMS = {
 @pytest.mark.parametrize("report", PROGRAMS)
 def test_a_program_that_another_checker_was_reported_for_is_found_and_runs(report):
     reply, prompt = PROGRAMS[report]
-    written = humaneval.code(reply, prompt, "f")
+    written = humaneval.extract_program(reply, prompt, "f")
     names: dict[str, object] = {}
 
-    exec(f"{humaneval.helpers(prompt, 'f')}\n{written}", names)
+    exec(f"{humaneval.prompt_helpers(prompt, 'f')}\n{written}", names)
 
     assert names["f"]("a") == ["a"]
 
@@ -303,7 +306,7 @@ FILES = {
 def test_rows_that_another_reader_was_reported_for_are_read_as_they_are(report, tmp_path):
     (tmp_path / "rows.jsonl").write_text(FILES[report], encoding="utf-8")
 
-    assert [one.row for one in read(str(tmp_path / "rows.jsonl"))] == ROWS
+    assert [one.row for one in read_rows(str(tmp_path / "rows.jsonl"))] == ROWS
 
 
 def test_model_files_that_other_programs_were_reported_for_are_loaded_or_told(tmp_path):
@@ -311,11 +314,11 @@ def test_model_files_that_other_programs_were_reported_for_are_loaded_or_told(tm
     (renamed := tmp_path / "llama.gguf").write_bytes(parts[0].read_bytes())
     (pointer := tmp_path / "m.gguf").write_text("version https://git-lfs.github.com/spec/v1\n")
 
-    assert gguf.check(parts[1]) == parts[0]  # Michael-A-Kuykendall/shimmy#170
+    assert model_file.check_model_file(parts[1]) == parts[0]  # Michael-A-Kuykendall/shimmy#170
     with pytest.raises(ConfigError, match="one of the 2 parts"):  # ggml-org/llama.cpp#9613
-        gguf.check(renamed)
+        model_file.check_model_file(renamed)
     with pytest.raises(ConfigError, match="git lfs pull"):  # ollama/ollama#5245
-        gguf.check(pointer)
+        model_file.check_model_file(pointer)
 
 
 # ---- the page that lists them

@@ -14,26 +14,28 @@ from hypothesis import strategies as st
 from mixtura import (
     MalformedError,
     ModelError,
-    Noticed,
+    Notice,
     RateLimitedError,
     RejectedError,
     UnavailableError,
     ask,
-    chunks,
-    wire,
-    wire_anthropic,
 )
+from mixtura.core.quantities import MAX_TOKENS, MAX_WAIT_SECONDS
 from mixtura.models.anthropic import Anthropic
-from mixtura.models.limited import Gate, Limited, Limits
 from mixtura.models.openai import OpenAI
-from mixtura.quantities import LONGEST_WAIT, MOST_TOKENS
-from mixtura.store import DayBook, Store
-from mixtura.upstream import Clocks, refusal, retry_after
+from mixtura.models.wrappers.rate_limit import Limited, RateLimiter, RateLimits
+from mixtura.protocols.anthropic import events as anthropic_events
+from mixtura.protocols.anthropic.stream import MessagesStreamAccumulator
+from mixtura.protocols.openai import chunks
+from mixtura.protocols.openai.stream import ChatStreamAccumulator
+from mixtura.storage.spending import DailySpendLedger
+from mixtura.storage.sqlite import Store
+from mixtura.transport.client import CallTimeouts, error_from_response, parse_retry_after
 from tests.conftest import run
 from tests.serving import serving
 from tests.upstream import Script, running
 
-CLOCKS = Clocks(connect=20, first_token=60, progress=60, total=120)
+CLOCKS = CallTimeouts(connect=20, first_token=60, progress=60, total=120)
 QUESTION = ask("One two three four five six seven eight nine ten?")
 ANSWER = "Yes and no."
 NONSENSE = (
@@ -120,7 +122,7 @@ async def asked(model):
     notices = []
 
     def emit(event):
-        if isinstance(event, Noticed):
+        if isinstance(event, Notice):
             notices.append(event.notice)
 
     try:
@@ -226,20 +228,20 @@ NAMES = sorted({part for names in FIELDS.values() for name in names for part in 
 @given(ANY_JSON | st.dictionaries(st.sampled_from(NAMES), ANY_JSON, max_size=6))
 def test_any_json_as_usage_gives_counts_that_make_sense(usage):
     text = json.dumps(usage)
-    chat = wire.Assembly()
+    chat = ChatStreamAccumulator()
     choice = {"index": 0, "delta": {"content": ANSWER}, "finish_reason": "stop"}
-    chat.add(chunks.chunk(json.dumps({"choices": [choice]}).encode()))
-    chat.add(chunks.chunk(f'{{"choices": [], "usage": {text}}}'.encode()))
-    message = wire_anthropic.Assembly()
+    chat.add_chunk(chunks.decode_chunk(json.dumps({"choices": [choice]}).encode()))
+    chat.add_chunk(chunks.decode_chunk(f'{{"choices": [], "usage": {text}}}'.encode()))
+    message = MessagesStreamAccumulator()
     block = '{"type": "text", "text": "x"}'
     begun = f'{{"type": "content_block_start", "index": 0, "content_block": {block}}}'
-    message.add(wire_anthropic.event(begun.encode()))
+    message.add_chunk(anthropic_events.decode_event(begun.encode()))
     ended = f'{{"type": "message_delta", "delta": {{"stop_reason": "end_turn"}}, "usage": {text}}}'
-    message.add(wire_anthropic.event(ended.encode()))
-    for answer in (chat.completion("m", QUESTION), message.completion("m", QUESTION)):
+    message.add_chunk(anthropic_events.decode_event(ended.encode()))
+    for answer in (chat.build_completion("m", QUESTION), message.build_completion("m", QUESTION)):
         used = answer.usage
-        assert 1 <= used.prompt_tokens <= 3 * MOST_TOKENS
-        assert 0 <= used.completion_tokens <= 2 * MOST_TOKENS
+        assert 1 <= used.prompt_tokens <= 3 * MAX_TOKENS
+        assert 0 <= used.completion_tokens <= 2 * MAX_TOKENS
         assert 0 <= used.cached_tokens + used.cache_write_tokens <= used.prompt_tokens
         assert 0 <= used.reasoning_tokens <= used.completion_tokens
 
@@ -248,12 +250,13 @@ def test_any_json_as_usage_gives_counts_that_make_sense(usage):
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 WAITS = {
-    "1e308": LONGEST_WAIT, "99999999999": LONGEST_WAIT, "9" * 90: LONGEST_WAIT, "9" * 9000: None,
+    "1e308": MAX_WAIT_SECONDS, "99999999999": MAX_WAIT_SECONDS,
+    "9" * 90: MAX_WAIT_SECONDS, "9" * 9000: None,
     "inf": None, "Infinity": None, "nan": None, "-5": None, "-1e308": None, "": None, "soon": None,
-    "99999999999h": LONGEST_WAIT, "9" * 90 + "h": LONGEST_WAIT, "1m30s": 90.0,
-    "86400": LONGEST_WAIT,
-    "Fri, 31 Dec 9999 23:59:59 GMT": LONGEST_WAIT, "9999-12-31T23:59:59Z": LONGEST_WAIT,
-    "9999-12-31T23:59:59-23:59": LONGEST_WAIT, "0001-01-01T00:00:00+23:59": 0.0,
+    "99999999999h": MAX_WAIT_SECONDS, "9" * 90 + "h": MAX_WAIT_SECONDS, "1m30s": 90.0,
+    "86400": MAX_WAIT_SECONDS,
+    "Fri, 31 Dec 9999 23:59:59 GMT": MAX_WAIT_SECONDS, "9999-12-31T23:59:59Z": MAX_WAIT_SECONDS,
+    "9999-12-31T23:59:59-23:59": MAX_WAIT_SECONDS, "0001-01-01T00:00:00+23:59": 0.0,
     "Thu, 01 Jan 1970 00:00:00 GMT": 0.0, "Thu, 99 Foo 99999 99:99:99 GMT": None,
     "Sat, 28 Nov 2026 00:00:30 GMT": 30.0, "1e5000": None, "0": 0.0,
 }  # fmt: skip
@@ -262,32 +265,34 @@ WAITS = {
 @pytest.mark.parametrize("told", WAITS)
 def test_a_wait_is_a_sane_number_of_seconds_or_none_whatever_a_header_says(told):
     for name in ("retry-after", "x-ratelimit-reset-requests", "anthropic-ratelimit-tokens-reset"):
-        assert retry_after({name: told}, now=NOW) == WAITS[told], name
-    assert (retry_after({"retry-after-ms": told}) or 0.0) <= LONGEST_WAIT
+        assert parse_retry_after({name: told}, now=NOW) == WAITS[told], name
+    assert (parse_retry_after({"retry-after-ms": told}) or 0.0) <= MAX_WAIT_SECONDS
     for words in (f"try again in {told}", f'{{"retryDelay": "{told}"}}'):
-        assert 0 <= (retry_after({}, words.encode(), NOW) or 0.0) <= LONGEST_WAIT
+        assert 0 <= (parse_retry_after({}, words.encode(), NOW) or 0.0) <= MAX_WAIT_SECONDS
 
 
 @given(st.text() | st.floats().map(str) | st.integers().map(str) | st.datetimes().map(str))
 def test_no_text_in_a_header_is_a_wait_beyond_sense(told):
     for name in ("retry-after", "retry-after-ms", "x-ratelimit-reset", "date"):
-        assert 0 <= (retry_after({name: told, "retry-after": told}) or 0.0) <= LONGEST_WAIT
+        assert (
+            0 <= (parse_retry_after({name: told, "retry-after": told}) or 0.0) <= MAX_WAIT_SECONDS
+        )
 
 
-@pytest.mark.parametrize("told", [t for t, wait in WAITS.items() if wait == LONGEST_WAIT])
+@pytest.mark.parametrize("told", [t for t, wait in WAITS.items() if wait == MAX_WAIT_SECONDS])
 def test_no_upstreams_word_closes_its_endpoint_for_longer_than_the_stated_time(told):
     now = 0.0
     with running() as upstream:
         body = json.dumps({"error": {"message": "slow down"}})
         upstream.scripts["m"] = Script(ANSWER, plays=[refusing(429, body, {"Retry-After": told})])
-        gate = Gate(Limits(), clock=lambda: now)
+        gate = RateLimiter(RateLimits(), clock=lambda: now)
         model = Limited(OpenAI("m", upstream.base_url(), clocks=CLOCKS), gate)
 
         async def twice():
             nonlocal now
             first, _ = await asked(model)
             second, _ = await asked(model)
-            now += LONGEST_WAIT + 1
+            now += MAX_WAIT_SECONDS + 1
             third, _ = await asked(model)
             return first, second, third
 
@@ -324,9 +329,9 @@ def test_an_error_however_deep_is_the_error_of_its_status(depth, status, kind):
         "[" * depth,
     )
     for body in bodies:
-        assert type(refusal(status, {}, body.encode())) is kind
+        assert type(error_from_response(status, {}, body.encode())) is kind
     number = f'{{"error": {{"message": "no", "code": {"9" * 5000}, "param": NaN}}}}'
-    assert type(refusal(status, {}, number.encode())) is kind
+    assert type(error_from_response(status, {}, number.encode())) is kind
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -399,34 +404,34 @@ def test_a_bound_beyond_sense_in_a_refusal_is_not_learned(bound):
 )  # fmt: skip
 def test_no_number_poisons_the_ledger_of_the_day(tmp_path, dollars, tokens):
     store = Store(tmp_path / "store.sqlite")
-    mine, others = DayBook(store, "mine"), DayBook(store, "others")
+    mine, others = DailySpendLedger(store, "mine"), DailySpendLedger(store, "others")
     for _ in range(3):
-        hold = mine.hold(0.0, 0, None, None)
+        hold = mine.reserve(0.0, 0, None, None)
         assert hold is not None
         mine.settle(hold, dollars, tokens)
-    assert not store.owed
-    assert others.hold(1.0, 100, 5.0, 1000) is not None
-    used, used_tokens = mine.used()
+    assert not store.settlements.pending
+    assert others.reserve(1.0, 100, 5.0, 1000) is not None
+    used, used_tokens = mine.used_today()
     assert 0 <= used < float("inf")
     assert used_tokens >= 0
-    assert mine.hold(0.0, 1, None, 10) is None or used_tokens < 10
+    assert mine.reserve(0.0, 1, None, 10) is None or used_tokens < 10
     store.close()
 
 
 def test_a_ledger_that_version_0_1_left_with_impossible_sums_refuses_no_one(tmp_path):
     path = tmp_path / "store.sqlite"
     store = Store(path)
-    book = DayBook(store, "day")
-    book.used()
-    day = book._day()
+    book = DailySpendLedger(store, "day")
+    book.used_today()
+    day = book._current_day()
     with sqlite3.connect(path) as db:
         db.execute("INSERT INTO spent VALUES ('day', ?, 0.5, ?)", (day, 2**63 - 1))
         rows = [("day", day, 0.1, 2**62)] * 3
         db.executemany("INSERT INTO held (purse, day, dollars, tokens) VALUES (?, ?, ?, ?)", rows)
-    assert book.hold(0.1, 10, 5.0, None) is not None
-    hold = book.hold(0.1, 10, 5.0, None)
+    assert book.reserve(0.1, 10, 5.0, None) is not None
+    hold = book.reserve(0.1, 10, 5.0, None)
     book.settle(hold, 0.1, 10)
-    assert not store.owed
+    assert not store.settlements.pending
     store.close()
 
 

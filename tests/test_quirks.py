@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from mixtura import Message, Noticed, RejectedError, Request, Sampling, ask, catalog
-from mixtura.config import load
+from mixtura import Message, Notice, RejectedError, Request, Sampling, ask
+from mixtura.catalog import providers
+from mixtura.config.config import load
 from mixtura.models.anthropic import Anthropic
 from mixtura.models.openai import OpenAI
-from mixtura.upstream import refusal
+from mixtura.transport.client import error_from_response
 from tests.conftest import run
 from tests.upstream import Script, Wire, honest, running
 
@@ -52,7 +53,7 @@ def asked(script, *, model="m", request=ASK, times=1, adapter=OpenAI, **options)
 
         run(ask_it())
         bodies = [record.body for record in upstream.records]
-    return bodies, [e.notice for e in events if isinstance(e, Noticed)]
+    return bodies, [e.notice for e in events if isinstance(e, Notice)]
 
 
 def no(name, message, param=None):
@@ -209,7 +210,7 @@ def test_calls_that_run_at_once_learn_together():
                     group.create_task(model.complete(ASK, events.append))
 
         run(together())
-    assert len([e for e in events if isinstance(e, Noticed)]) == 1
+    assert len([e for e in events if isinstance(e, Notice)]) == 1
 
 
 @pytest.mark.parametrize("model", ["gpt-5", "gpt-6-sol", "o3", "openai/gpt-5.6-luna"])
@@ -266,15 +267,15 @@ def test_max_tokens_stays_where_it_is_needed_and_shrinks_to_what_is_allowed():
 
 
 def test_an_error_says_which_parameter_it_is_about():
-    error = refusal(400, {}, json.dumps(said("no", "temperature")).encode())
+    error = error_from_response(400, {}, json.dumps(said("no", "temperature")).encode())
 
     assert isinstance(error, RejectedError)
     assert error.parameter == "temperature"
 
 
 def test_reasoning_models_get_longer_clocks_unless_the_file_says():
-    assert catalog.clocks("o3") == catalog.REASONING
-    assert catalog.clocks("gpt-4.1-mini") != catalog.REASONING
+    assert providers.default_timeouts("o3") == providers.REASONING_TIMEOUTS
+    assert providers.default_timeouts("gpt-4.1-mini") != providers.REASONING_TIMEOUTS
 
 
 def test_the_file_s_timeouts_count_and_the_rest_depends_on_the_model(tmp_path: Path):
@@ -288,15 +289,15 @@ def test_the_file_s_timeouts_count_and_the_rest_depends_on_the_model(tmp_path: P
     def clocks(name):
         model = config.model(name)
         while not isinstance(model, OpenAI):
-            model = model.inner
+            model = model.inner_model
         return model._clocks
 
     assert clocks("a").first_token == 5
-    assert clocks("a").progress == catalog.REASONING.progress
+    assert clocks("a").progress == providers.REASONING_TIMEOUTS.progress
     assert clocks("b").progress == 60
 
 
 def test_every_pattern_in_the_presets_says_something():
-    for known in catalog._quirks():
+    for known in providers._load_quirks():
         assert known.models
         assert known.refuses or known.reasoning or known.inside or known.most_tokens

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixtura import EmptyAnswerError, Noticed, RejectedError, Restarted, Token, Usage, ask
-from mixtura.chunks import chunk
+from mixtura import CallRestarted, EmptyAnswerError, Notice, RejectedError, Token, Usage, ask
 from mixtura.models.openai import OpenAI
-from mixtura.thoughts import Splitter
-from mixtura.wire import Assembly
+from mixtura.protocols.openai.chunks import decode_chunk
+from mixtura.protocols.openai.stream import ChatStreamAccumulator
+from mixtura.protocols.thoughts.parser import ThinkTagParser
 from tests.conftest import run
 from tests.upstream import Script, running
 
@@ -127,10 +127,10 @@ NO_THOUGHT = [
 
 
 def split(pieces, *, inside=False, stopped=True):
-    splitter = Splitter(inside=inside)
+    splitter = ThinkTagParser(inside=inside)
     for piece in pieces:
         splitter.feed(piece)
-    splitter.finish(stopped=stopped)
+    splitter.finish_parsing(stopped=stopped)
     return "".join(splitter.thought), "".join(splitter.answer)
 
 
@@ -173,11 +173,11 @@ def test_the_cuts_never_matter(words, data):
 @given(st.text(), st.data())
 def test_what_comes_live_is_what_is_kept_unless_it_turned(text, data):
     edges = [0, *sorted(data.draw(st.lists(st.integers(0, len(text))))), len(text)]
-    splitter, live = Splitter(), ["", ""]
+    splitter, live = ThinkTagParser(), ["", ""]
     for a, b in pairwise(edges):
         thought, answer = splitter.feed(text[a:b])
         live = [live[0] + thought, live[1] + answer]
-    thought, answer = splitter.finish(stopped=True)
+    thought, answer = splitter.finish_parsing(stopped=True)
     kept = ["".join(splitter.thought), "".join(splitter.answer)]
     assert [live[0] + thought, live[1] + answer] == kept or splitter.turned
 
@@ -209,11 +209,11 @@ def test_a_model_whose_template_opens_the_thought_is_believed_until_its_end():
 
 
 def test_an_upstream_that_tells_them_apart_itself_is_believed_too():
-    so_far = Assembly(inside=True)
+    so_far = ChatStreamAccumulator(inside=True)
     for delta in ({"reasoning_content": "hm"}, {"content": "a\n</think> b"}):
-        so_far.add(chunk(json.dumps({"choices": [{"delta": delta}]}).encode()))
+        so_far.add_chunk(decode_chunk(json.dumps({"choices": [{"delta": delta}]}).encode()))
     so_far.finish_reason = "stop"
-    answer = so_far.completion("m", ASK)
+    answer = so_far.build_completion("m", ASK)
 
     assert (answer.reasoning, answer.text) == ("hm", "a\n</think> b")
 
@@ -231,23 +231,23 @@ def test_an_upstream_that_tells_them_apart_itself_is_believed_too():
 )
 def test_marks_at_the_start_of_what_an_upstream_calls_answer_are_no_answer(text, thought, answer):
     for pieces in cuts(text):
-        splitter = Splitter()
-        splitter.off()
+        splitter = ThinkTagParser()
+        splitter.limit_to_leading_marks()
         for piece in pieces:
             splitter.feed(piece)
-        splitter.finish(stopped=True)
+        splitter.finish_parsing(stopped=True)
         assert ("".join(splitter.thought), "".join(splitter.answer)) == (thought, answer), pieces
 
 
 def test_pieces_that_come_together_are_one_token_that_knows_how_many_they_were():
-    so_far = Assembly()
+    so_far = ChatStreamAccumulator()
     for delta in ({"reasoning_content": "hm"}, {"content": "Be"}, {"content": "cause."}):
-        so_far.add(chunk(json.dumps({"choices": [{"delta": delta}]}).encode()))
-    told = so_far.fresh()
+        so_far.add_chunk(decode_chunk(json.dumps({"choices": [{"delta": delta}]}).encode()))
+    told = so_far.take_new()
 
     assert (told.thought, told.text, told.pieces) == ("hm", "Because.", 3)
-    assert so_far.fresh() is None
-    assert so_far.charge("m", ASK).usage.completion_tokens == 3, "each of them is a token"
+    assert so_far.take_new() is None
+    assert so_far.build_charge("m", ASK).usage.completion_tokens == 3, "each of them is a token"
 
 
 def streamed(text, request=ASK, model="m", model_of=None, **script):
@@ -286,7 +286,7 @@ def test_a_closing_alone_turns_what_was_shown_and_is_foreseen_the_next_time():
         answers, (first, second, _) = run(twice())
     assert [(a.reasoning, a.text) for a in answers[:1]] == [("hm, well", "Because.")]
     assert answers[1].text == answers[2].text == "Because."
-    assert any(isinstance(e, Restarted) for e in first)  # tokens of a draft become void
+    assert any(isinstance(e, CallRestarted) for e in first)  # tokens of a draft become void
     shown = "".join(e.text for e in second if isinstance(e, Token) and not e.reasoning)
     assert shown == "Because."
 
@@ -294,8 +294,8 @@ def test_a_closing_alone_turns_what_was_shown_and_is_foreseen_the_next_time():
 def test_a_person_who_watches_is_told_that_it_was_reasoning():
     _, events = streamed("hm, well\n</think>\n\nBecause.")
 
-    assert [e for e in events if isinstance(e, Noticed)]
-    assert not [e for e in events if isinstance(e, Restarted)]
+    assert [e for e in events if isinstance(e, Notice)]
+    assert not [e for e in events if isinstance(e, CallRestarted)]
 
 
 def test_a_model_known_by_name_is_foreseen_the_first_time():
@@ -318,7 +318,7 @@ def test_whoever_watches_is_told_of_each_time_that_it_was_reasoning():
         answers, seen = run(twice())
     assert [answer.text for answer in answers] == ["Because."] * 2
     for events in seen:
-        last = max(i for i, e in enumerate(events) if isinstance(e, Restarted))
+        last = max(i for i, e in enumerate(events) if isinstance(e, CallRestarted))
         shown = [e.text for e in events[last:] if isinstance(e, Token) and not e.reasoning]
         assert "".join(shown) == "Because."
 
@@ -337,7 +337,7 @@ def test_thoughts_and_no_answer_are_no_answer():
 
 def test_reasoning_that_stands_only_in_the_total_is_counted():
     usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 115}
-    so_far = Assembly()
-    so_far.add(chunk(json.dumps({"choices": [], "usage": usage}).encode()))
+    so_far = ChatStreamAccumulator()
+    so_far.add_chunk(decode_chunk(json.dumps({"choices": [], "usage": usage}).encode()))
 
     assert so_far.usage == Usage(10, 105, reasoning_tokens=100)

@@ -9,8 +9,8 @@ from email.utils import format_datetime
 
 import pytest
 
-from mixtura.errors import QuotaError, RateLimitedError
-from mixtura.upstream import refusal, retry_after
+from mixtura.core.errors import QuotaError, RateLimitedError
+from mixtura.transport.client import error_from_response, parse_retry_after
 
 GOOGLES = "You exceeded your current quota, please check your plan and billing details."
 OPENAIS = "Rate limit reached for gpt-5.4 on tokens per min. Add a payment method: /account/billing"
@@ -30,7 +30,7 @@ def error(message: str, **more: str):
 
 
 def refused(status, body, headers=None):
-    return refusal(status, headers or {}, json.dumps(body).encode())
+    return error_from_response(status, headers or {}, json.dumps(body).encode())
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_what_names_no_wait_is_none(body):
 def test_a_reset_may_be_a_unix_time(unit):
     reset = str(int((time.time() + 20) * unit))
 
-    wait = retry_after({"x-ratelimit-remaining": "0", "x-ratelimit-reset": reset})
+    wait = parse_retry_after({"x-ratelimit-remaining": "0", "x-ratelimit-reset": reset})
 
     assert wait is not None
     assert 15 < wait <= 20
@@ -110,8 +110,8 @@ def test_a_date_is_read_by_the_clock_of_whoever_wrote_it(wrong):
 
     for said in (format_datetime(later, usegmt=True), later.isoformat(), str(later.timestamp())):
         headers = {"date": format_datetime(theirs, usegmt=True), "retry-after": said}
-        assert retry_after(headers) == 7.0
+        assert parse_retry_after(headers) == 7.0
 
 
 def test_a_date_that_is_none_is_passed_over():
-    assert retry_after({"date": "tomorrow", "retry-after": "2"}) == 2.0
+    assert parse_retry_after({"date": "tomorrow", "retry-after": "2"}) == 2.0

@@ -17,7 +17,7 @@ from mixtura import (
     Layer,
     Message,
     Mixture,
-    Noticed,
+    Notice,
     Proposer,
     QuotaError,
     RateLimitedError,
@@ -27,14 +27,14 @@ from mixtura import (
     ToolCall,
     ask,
 )
-from mixtura.errors import MalformedError, ModelError
+from mixtura.core.errors import MalformedError, ModelError
+from mixtura.core.quantities import MAX_WAIT_SECONDS, parse_wait
 from mixtura.models.anthropic import Anthropic
 from mixtura.models.fake import Scripted
-from mixtura.models.limited import Gate, Limited, Limits
 from mixtura.models.openai import OpenAI
-from mixtura.models.retrying import Retrying
-from mixtura.quantities import LONGEST_WAIT, wait
-from mixtura.upstream import error_in_stream, refusal, retry_after
+from mixtura.models.wrappers.rate_limit import Limited, RateLimiter, RateLimits
+from mixtura.models.wrappers.retry import Retrying
+from mixtura.transport.client import error_from_response, error_from_stream, parse_retry_after
 from tests.conftest import run
 from tests.upstream import Script, Wire, honest, running
 
@@ -123,7 +123,7 @@ def test_no_other_refusal_changes_what_is_asked_for():
                 model = OpenAI(f"m{number}", upstream.base_url("openai"))
                 with pytest.raises(ModelError):
                     await model.complete(LONG, events.append)
-                assert model.window is None
+                assert model.context_window is None
 
         run(each())
         asked = [
@@ -161,8 +161,8 @@ def test_what_a_window_leaves_leads_to_one_further_try_that_is_no_model_s_limit(
         asked = bounds(upstream.records)
 
     assert asked == [HUGE, row["room"], HUGE]
-    assert model.window == row["window"]
-    assert [e for e in events if isinstance(e, Noticed)]
+    assert model.context_window == row["window"]
+    assert [e for e in events if isinstance(e, Notice)]
 
 
 @pytest.mark.parametrize("status", [400, 413, 422, 500])
@@ -178,7 +178,7 @@ def test_a_prompt_that_is_too_long_is_an_overflow_and_its_window_is_remembered(s
         "Prompt exceeds max length",
     ]
     for row in [*rows, *({"said": said, "window": None} for said in wordless)]:
-        found = refusal(status, {}, json.dumps(error(row["said"])).encode())
+        found = error_from_response(status, {}, json.dumps(error(row["said"])).encode())
         assert type(found) is ContextOverflowError, row["said"]
         assert found.limits.window == row["window"]
 
@@ -187,7 +187,7 @@ def test_llama_cpp_s_counts_are_read_from_fields_of_their_own():
     said = "the request exceeds the available context size, try increasing it"
     body = error(said, n_prompt_tokens=9000, n_ctx=8192) | {"code": 400}
 
-    assert refusal(400, {}, json.dumps(body).encode()).limits.window == 8192
+    assert error_from_response(400, {}, json.dumps(body).encode()).limits.window == 8192
 
 
 def test_drafts_are_cut_to_a_window_that_only_a_refusal_tells():
@@ -273,7 +273,7 @@ def test_a_window_is_not_believed_where_what_was_sent_fits_in_anyway():
         with pytest.raises(ContextOverflowError):
             run(model.complete(ask("Why?", sampling=Sampling(max_tokens=10))))
 
-    assert model.window is None
+    assert model.context_window is None
 
 
 def test_a_window_that_the_file_gives_only_becomes_smaller():
@@ -285,7 +285,7 @@ def test_a_window_that_the_file_gives_only_becomes_smaller():
             model = OpenAI("m", upstream.base_url("openai"), window=32_000)
             with pytest.raises(ContextOverflowError):
                 run(model.complete(long))
-        assert model.window == kept
+        assert model.context_window == kept
 
 
 # ---- what an account can pay
@@ -300,7 +300,7 @@ def test_what_an_account_can_afford_is_tried_once_and_is_no_model_s_limit():
 
     with running() as upstream:
         upstream.scripts["m"] = Script("Because.", ever=play)
-        model = Limited(OpenAI("m", upstream.base_url("openai")), Gate(Limits()))
+        model = Limited(OpenAI("m", upstream.base_url("openai")), RateLimiter(RateLimits()))
 
         async def twice():
             return [await model.complete(LONG) for _ in range(2)]
@@ -349,7 +349,7 @@ WAITS = [
     ({}, error("Please retry after 20 seconds."), 20),
     ({}, error("Please try again in 9m38.016s. Need more tokens?"), 578.016),
     ({}, error("Please wait 30 seconds before you try again"), 30),
-    ({}, error("The limit resets in 1 hour and 2 minutes."), LONGEST_WAIT),
+    ({}, error("The limit resets in 1 hour and 2 minutes."), MAX_WAIT_SECONDS),
     ({}, error("Quota exceeded, retry in 34.074824224s."), 34.074824224),
     ({}, error("x", details=[{"@type": "RetryInfo", "retryDelay": "34s"}]), 34),
     ({}, [error("x", details=[{"retryDelay": "0.5s"}])], 0.5),
@@ -363,7 +363,7 @@ WAITS = [
     ({"retry-after": "-5"}, {}, None),
     ({"retry-after": "soon"}, {}, None),
     ({"retry-after": "1e400"}, {}, None),
-    ({"retry-after": "999999"}, {}, LONGEST_WAIT),
+    ({"retry-after": "999999"}, {}, MAX_WAIT_SECONDS),
     ({}, error("请求过于频繁，请在 5 秒后重试"), 5),
     ({}, error("请 2 分钟后再试"), 120),
     ({}, {"error": "Model m is currently loading", "estimated_time": 20.0}, 20),
@@ -376,7 +376,7 @@ WAITS = [
 
 @pytest.mark.parametrize(("headers", "body", "seconds"), WAITS)
 def test_a_wait_is_read_wherever_and_however_it_is_told(headers, body, seconds):
-    found = retry_after(headers, json.dumps(body).encode(), NOW)
+    found = parse_retry_after(headers, json.dumps(body).encode(), NOW)
 
     assert found == (None if seconds is None else pytest.approx(seconds))
 
@@ -395,13 +395,13 @@ def test_a_duration_is_read_in_any_spelling(parts, space, between):
     parts.sort(key=lambda row: order.index(row[1]))
     words = {"h": "hours", "m": "minutes", "s": "seconds", "ms": "milliseconds"}
     value = {"h": 3600, "m": 60, "s": 1, "ms": 0.001}
-    wanted = min(sum(number * value[unit] for number, unit in parts), LONGEST_WAIT)
+    wanted = min(sum(number * value[unit] for number, unit in parts), MAX_WAIT_SECONDS)
 
     short = between.join(f"{number}{space}{unit}" for number, unit in parts)
     spelled = " ".join(f"{number} {words[unit]}" for number, unit in parts)
 
     for text in (short, short.upper().replace("MS", "ms"), spelled):
-        assert wait(text, NOW) == pytest.approx(wanted), text
+        assert parse_wait(text, NOW) == pytest.approx(wanted), text
 
 
 # ---- codes
@@ -469,9 +469,9 @@ def test_a_whole_body_without_choices_or_an_error_is_malformed():
 
 def test_a_general_status_gives_way_to_a_code_that_says_more():
     body = json.dumps(error("slow", code="rate_limit_exceeded")).encode()
-    assert type(refusal(400, {}, body)) is RateLimitedError
-    assert type(refusal(401, {}, body)) is RejectedError
-    assert type(error_in_stream(body, {})) is RateLimitedError
+    assert type(error_from_response(400, {}, body)) is RateLimitedError
+    assert type(error_from_response(401, {}, body)) is RejectedError
+    assert type(error_from_stream(body, {})) is RateLimitedError
 
 
 @pytest.mark.parametrize(
@@ -485,7 +485,7 @@ def test_a_general_status_gives_way_to_a_code_that_says_more():
     ],
 )
 def test_a_budget_that_is_spent_is_a_quota_in_any_words(status, said):
-    assert type(refusal(status, {}, json.dumps(error(said)).encode())) is QuotaError
+    assert type(error_from_response(status, {}, json.dumps(error(said)).encode())) is QuotaError
 
 
 # ---- quotas of a day
@@ -497,7 +497,7 @@ def test_a_quota_of_the_day_is_not_tried_again_closes_its_model_and_others_answe
         upstream.scripts["m"] = Script(ever=lambda wire: wire.reply(429, error(said)))
         upstream.scripts["spare"] = Script("All is well.")
         model = OpenAI("m", upstream.base_url("openai"))
-        chief = Retrying(Limited(model, Gate(Limits())))
+        chief = Retrying(Limited(model, RateLimiter(RateLimits())))
         spare = OpenAI("spare", upstream.base_url("openai"))
         team = Mixture(
             layers=(Layer((Proposer(Scripted("p", ["a draft"] * 2)),)),),
@@ -520,7 +520,8 @@ def test_a_quota_stays_closed_for_the_time_that_was_stated_and_no_longer():
             "Because.", plays=[lambda wire: wire.reply(429, error(words("day")[0]))]
         )
         model = Limited(
-            OpenAI("m", upstream.base_url("openai")), Gate(Limits(), clock=lambda: now[0])
+            OpenAI("m", upstream.base_url("openai")),
+            RateLimiter(RateLimits(), clock=lambda: now[0]),
         )
 
         async def loop():
@@ -539,7 +540,7 @@ def test_a_quota_stays_closed_for_the_time_that_was_stated_and_no_longer():
 
 @pytest.mark.parametrize("said", words("minute"))
 def test_a_limit_of_a_minute_is_no_quota(said):
-    assert type(refusal(429, {}, json.dumps(error(said)).encode())) is RateLimitedError
+    assert type(error_from_response(429, {}, json.dumps(error(said)).encode())) is RateLimitedError
 
 
 # ---- a begun answer
@@ -570,9 +571,7 @@ def test_a_begun_answer_that_is_refused_is_asked_for_in_a_form_that_is_taken(ada
     assert [len(messages) for messages in sent] == [2, 3, 3]
     assert "Because of" in json.dumps(sent[1][1])
     assert sent[1][2]["role"] == "user"
-    assert (
-        len([e for e in events if isinstance(e, Noticed) and "begins no answer" in e.notice]) == 1
-    )
+    assert len([e for e in events if isinstance(e, Notice) and "begins no answer" in e.notice]) == 1
 
 
 @pytest.mark.parametrize(
@@ -674,7 +673,7 @@ def test_a_tier_that_a_model_does_not_have_is_left_out_and_named(adapter, tries)
         assert run(model.complete(asked, events.append)).text == "Because."
 
     assert len(upstream.records) == tries
-    assert [e.notice for e in events if isinstance(e, Noticed)] == [
+    assert [e.notice for e in events if isinstance(e, Notice)] == [
         "takes no service_tier: left out"
     ]
 

@@ -17,18 +17,18 @@ import pytest
 from click.testing import CliRunner
 
 from mixtura.cli import group
-from mixtura.config import load
-from mixtura.errors import ConfigError
-from mixtura.evals import answers
-from mixtura.evals.answers import Answer, Call, Contender
-from mixtura.evals.run import Asked
-from mixtura.reports import expense, figures, quality, reading, runs
-from mixtura.reports.grid import collect, grid
-from mixtura.reports.headlines import latency as latency_headline
-from mixtura.reports.headlines import layers as layers_headline
-from mixtura.reports.headlines import roles as roles_headline
-from mixtura.reports.page import html, write, written
-from mixtura.reports.sections import sections, words
+from mixtura.config.config import load
+from mixtura.core.errors import ConfigError
+from mixtura.evals import log_reader as answers
+from mixtura.evals.eval_request import EvalRequest
+from mixtura.evals.log_reader import LoggedEvaluation, RecordedCall, SampleAnswer
+from mixtura.reports import aggregator_influence, label_spacing, quality, run_costs, runs
+from mixtura.reports.experiments import experiment_mixtures, run_experiments
+from mixtura.reports.headlines import latency_headline as latency_headline
+from mixtura.reports.headlines import layers_headline as layers_headline
+from mixtura.reports.headlines import roles_headline as roles_headline
+from mixtura.reports.page import format_value, report_html, write_report
+from mixtura.reports.sections import build_sections, load_section_words
 from tests.report_world import QUALITY, World
 from tests.upstream import Script, running
 
@@ -36,22 +36,24 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def of(*contenders):
-    return runs.by_task(contenders)[0]
+    return runs.group_by_task(contenders)[0]
 
 
 def call(model, text="", layer=1, index=0, *, seconds=1.0, read=10, wrote=5, cost=0.0):
     role = "proposer"
-    return Call(role, layer, index, model, text, read, wrote, cost, seconds, None, failed=False)
+    return RecordedCall(
+        role, layer, index, model, text, read, wrote, cost, seconds, None, failed=False
+    )
 
 
 def contender(
     name, rows, aggregator, scores, calls=(), pattern="mixture", task="gsm8k", texts=None
 ):
     answers = tuple(
-        Answer(f"q{i}", 1, "?", "", (texts or {}).get(i, "out"), score, "", tuple(calls))
+        SampleAnswer(f"q{i}", 1, "?", "", (texts or {}).get(i, "out"), score, "", tuple(calls))
         for i, score in enumerate(scores)
     )
-    return Contender(name, task, tuple(map(tuple, rows)), aggregator, pattern, answers)
+    return LoggedEvaluation(name, task, tuple(map(tuple, rows)), aggregator, pattern, answers)
 
 
 def alone(name, scores, texts=None):
@@ -65,7 +67,7 @@ def test_a_models_gain_is_paired_by_prompt_and_the_others_are_weighed_alone():
     a, b = alone("a", [1, 0, 0, 1]), alone("b", [0, 0, 0, 1])
     helped = contender("a,b>a", [["a", "b"]], "a", [1, 1, 0, 1])
 
-    (row,) = quality.collaborativeness(of(a, b, helped))
+    (row,) = quality.collaborativeness_rows(of(a, b, helped))
 
     assert (row["model"], row["others"], row["others_are"]) == ("a", "b", "all worse")
     assert (row["alone"], row["with_others"], row["gain"]) == (0.5, 0.75, 0.25)
@@ -89,21 +91,21 @@ def test_others_are_worse_only_where_each_of_them_is(others, standing):
     models = [alone(name, of_ten(share)) for name, share in {"a": 0.5, **others}.items()]
     helped = contender("t", [list(others)], "a", [1] * 10)
 
-    assert quality.collaborativeness(of(*models, helped))[0]["others_are"] == standing
+    assert quality.collaborativeness_rows(of(*models, helped))[0]["others_are"] == standing
 
 
 def test_a_prompt_without_a_score_on_one_side_is_no_part_of_a_gain():
     a, b = alone("a", [1, None, 0]), alone("b", [0, 0, 0])
     helped = contender("b>a", [["b"]], "a", [1, 1, 1])
 
-    (row,) = quality.collaborativeness(of(a, b, helped))
+    (row,) = quality.collaborativeness_rows(of(a, b, helped))
 
     assert (row["prompts"], row["gain"]) == (2, 0.5)
 
 
 def test_layers_are_those_of_one_team_and_the_ranker_stands_beside():
     team = ["a", "b"]
-    rows = quality.layers(
+    rows = quality.layer_rows(
         of(
             alone("a", [0, 0]), alone("b", [0, 1]),
             contender("2", [team], "a", [0, 1]), contender("3", [team, team], "a", [1, 1]),
@@ -120,7 +122,7 @@ def test_layers_are_those_of_one_team_and_the_ranker_stands_beside():
 
 
 def test_one_proposal_is_both_of_one_model_and_of_several():
-    rows = quality.proposers(
+    rows = quality.proposer_rows(
         of(
             contender("1", [["a"]], "a", [0, 0]), contender("2s", [["a", "a"]], "a", [0, 1]),
             contender("2m", [["a", "b"]], "a", [1, 1]), contender("x", [["b", "b"]], "a", [0, 0]),
@@ -134,7 +136,7 @@ def test_one_proposal_is_both_of_one_model_and_of_several():
 
 
 def test_roles_are_under_one_aggregator_and_over_one_team():
-    rows = quality.roles(
+    rows = quality.role_rows(
         of(
             alone("a", [0, 0]), alone("b", [0, 1]),
             contender("pa", [["a"] * 2], "b", [1, 1]), contender("pb", [["b"] * 2], "b", [0, 1]),
@@ -161,7 +163,9 @@ def test_an_answer_that_copies_the_right_proposal_follows_it_and_the_control_doe
         for i, answer in enumerate(team.answers)
     ]
 
-    rows = reading.following(of(*models, control, replace(team, answers=tuple(asked))))
+    rows = aggregator_influence.influence_rows(
+        of(*models, control, replace(team, answers=tuple(asked)))
+    )
 
     assert {row["measure"]: row["rho"] for row in rows}["tfidf"] == pytest.approx(1)
     assert {row["control"] for row in rows} == {"c"}
@@ -175,7 +179,7 @@ def test_prompts_on_which_all_proposals_are_as_good_say_nothing():
     models = [alone(name, [1, 1]) for name in ("a", "b", "c")]
     team = contender("t", [["a", "b"]], "c", [1, 1], [call("a", "x"), call("b", "y", index=1)])
 
-    assert reading.following(of(*models, team)) == []
+    assert aggregator_influence.influence_rows(of(*models, team)) == []
 
 
 def test_the_front_is_what_nothing_as_cheap_beats():
@@ -184,7 +188,7 @@ def test_the_front_is_what_nothing_as_cheap_beats():
         for name, dollars, score in [("a", 1, 0.5), ("b", 2, 0.4), ("c", 2, 0.7), ("d", 3, 0.7)]
     ]
 
-    assert [row["who"] for row in expense.pareto(rows, "cost_usd")] == ["a", "c"]
+    assert [row["who"] for row in run_costs.pareto_front(rows, "cost_usd")] == ["a", "c"]
 
 
 def test_without_prices_quality_is_set_against_tokens_and_an_unknown_price_is_no_zero():
@@ -193,11 +197,11 @@ def test_without_prices_quality_is_set_against_tokens_and_an_unknown_price_is_no
     )
     free = contender("f", [["a-1b", "b"]], "a-1b", [1, 0], [call("a-1b", cost=None), call("b")])
 
-    rows = {row["who"]: row for row in expense.budgets(of(paid, free))}
+    rows = {row["who"]: row for row in run_costs.cost_rows(of(paid, free))}
 
     assert rows["a-1b → a-1b"]["cost_usd"] == 1.0
     assert rows["a-1b, b → a-1b"]["cost_usd"] is None
-    assert expense.price_axis(list(rows.values())) == "tokens"
+    assert run_costs.price_axis(list(rows.values())) == "tokens"
     assert rows["a-1b → a-1b"]["tflops_paper"] == pytest.approx(2 * 1 * (5 + 5) / 1000)
     assert rows["a-1b, b → a-1b"]["tflops_paper"] is None  # b's size is unknown
 
@@ -207,7 +211,7 @@ def test_a_layer_lasts_as_long_as_its_slowest_and_the_straggler_is_what_it_took_
         call("a", seconds=1), call("b", index=1, seconds=4), call("c", index=2, seconds=2),
         call("a", layer=2, seconds=3),
     ]  # fmt: skip
-    rows = expense.latencies(of(contender("t", [["a", "b", "c"]], "a", [1, 1], calls)))
+    rows = run_costs.latency_rows(of(contender("t", [["a", "b", "c"]], "a", [1, 1], calls)))
 
     assert [(row["layer"], row["seconds"], row["straggler"]) for row in rows] == [
         (1, 4, 2), (2, 3, 0)
@@ -246,7 +250,7 @@ def test_skills_are_the_means_of_what_the_judge_gave_and_what_does_not_apply_is_
         for answer, points in zip(one.answers, given, strict=True)
     ]
 
-    (row,) = expense.skills(of(replace(one, answers=tuple(graded))))
+    (row,) = run_costs.skill_rows(of(replace(one, answers=tuple(graded))))
 
     assert (row["skill"], row["score"], row["answers"]) == ("Factuality", 3.0, 2)
 
@@ -261,37 +265,39 @@ def test_two_files_of_one_task_are_never_taken_for_one_another():
     other = alone("a", [0, 0])
     answers = [replace(answer, question="another") for answer in other.answers]
 
-    found = runs.by_task([alone("a", [1, 1, 1]), alone("b", [1]), replace(other, answers=answers)])
+    found = runs.group_by_task(
+        [alone("a", [1, 1, 1]), alone("b", [1]), replace(other, answers=answers)]
+    )
 
     assert [(one.task, len(one.contenders)) for one in found] == [("gsm8k", 2), ("gsm8k 2", 1)]
-    contents, _ = html([(one, sections(one)) for one in found]).split("</nav>", 1)
+    contents, _ = report_html([(one, build_sections(one)) for one in found]).split("</nav>", 1)
     assert all(f"<b>Task {one.task}</b><a href" in contents for one in found)
 
 
 def test_who_has_no_score_is_named_and_no_zero():
-    (found,) = runs.by_task([alone("a", [1, 0]), alone("b", [None, None]), alone("c", [])])
+    (found,) = runs.group_by_task([alone("a", [1, 0]), alone("b", [None, None]), alone("c", [])])
 
-    assert list(found.alone) == ["a"]
+    assert list(found.single_models) == ["a"]
     assert found.unscored == ("b",)
-    assert "Without any score: b." in html([(found, sections(found))])
+    assert "Without any score: b." in report_html([(found, build_sections(found))])
 
 
 def test_one_prompt_makes_a_report_without_intervals():
-    (found,) = runs.by_task(World(prompts=1).everything())
+    (found,) = runs.group_by_task(World(prompts=1).everything())
 
-    made = {section.key: section for section in sections(found)}
+    made = {section.key: section for section in build_sections(found)}
 
     assert made["layers"].rows[0]["score_low"] is None
-    assert "<svg" in html([(found, list(made.values()))])
+    assert "<svg" in report_html([(found, list(made.values()))])
 
 
 # ---- the figures
 
 
 def test_labels_at_the_ends_of_lines_are_moved_apart_and_keep_their_order():
-    assert figures.spaced([0.0, 5.0], 1.0) == [0.0, 5.0]
-    assert figures.spaced([1.0, 1.0, 1.0], 1.0) == [0.0, 1.0, 2.0]
-    moved = figures.spaced([0.0, 0.2, 0.9, 3.0], 1.0)
+    assert label_spacing.space_apart([0.0, 5.0], 1.0) == [0.0, 5.0]
+    assert label_spacing.space_apart([1.0, 1.0, 1.0], 1.0) == [0.0, 1.0, 2.0]
+    moved = label_spacing.space_apart([0.0, 0.2, 0.9, 3.0], 1.0)
     assert moved == sorted(moved)
     assert all(b - a >= 1 - 1e-9 for a, b in pairwise(moved))
 
@@ -300,7 +306,7 @@ def test_labels_at_the_ends_of_lines_are_moved_apart_and_keep_their_order():
 def report(tmp_path_factory):
     """The whole report on the made-up world, drawn once."""
     folder = tmp_path_factory.mktemp("report")
-    return write(runs.by_task(World(prompts=12).everything()), folder)
+    return write_report(runs.group_by_task(World(prompts=12).everything()), folder)
 
 
 def test_the_report_is_a_page_and_beside_it_figures_and_numbers(report):
@@ -339,7 +345,7 @@ def test_the_page_needs_nothing_else_and_runs_nothing(report):
     assert "default-src 'none'" in text
     assert page.tags.count("figure") == page.tags.count("svg") == 9
     assert not re.search(r'<svg[^>]*style="|url\(https?:', text)
-    assert page.ids == [f"gsm8k-{key}" for key in words()]
+    assert page.ids == [f"gsm8k-{key}" for key in load_section_words()]
 
 
 def test_what_is_missing_says_which_command_brings_it_and_draws_nothing(report):
@@ -354,17 +360,17 @@ def test_what_is_missing_says_which_command_brings_it_and_draws_nothing(report):
 def test_a_single_model_makes_a_page_without_figures_of_what_it_cannot_show():
     only = of(alone("a", [1, 0, 1]))
 
-    made = {section.key: section for section in sections(only)}
+    made = {section.key: section for section in build_sections(only)}
 
     assert [key for key, section in made.items() if section.rows] == ["budget", "latency"]
-    assert "This brings the runs" in html([(only, list(made.values()))])
+    assert "This brings the runs" in report_html([(only, list(made.values()))])
 
 
 def test_names_that_are_markup_stay_text_on_the_page():
     evil = "<img src=x onerror=alert(1)>"
     found = of(alone(evil, [1, 0]), alone("b", [0, 1]), contender("t", [[evil, "b"]], "b", [1, 1]))
 
-    page = html([(found, sections(found))])
+    page = report_html([(found, build_sections(found))])
 
     assert "<img" not in page
     assert "&lt;img src=x" in page
@@ -379,14 +385,14 @@ def test_names_that_are_markup_stay_text_on_the_page():
     ],
 )  # fmt: skip
 def test_numbers_are_written_as_people_read_them(value, manner, said):
-    assert written(value, manner) == said
+    assert format_value(value, manner) == said
 
 
 # ---- the runs that it takes
 
 
 def test_the_grid_has_every_comparison_once_and_the_cheap_ones_first():
-    plans = grid(["a", "b", "c"])
+    plans = experiment_mixtures(["a", "b", "c"])
     names = [plan.name for plan in plans]
 
     assert names[:3] == ["a", "b", "c"]
@@ -400,14 +406,14 @@ def test_the_grid_has_every_comparison_once_and_the_cheap_ones_first():
 def test_a_grid_of_one_model_or_of_one_twice_is_refused():
     for models in (["a"], ["a", "a"]):
         with pytest.raises(ConfigError, match="at least two, each once"):
-            grid(models)
+            experiment_mixtures(models)
 
 
 def test_every_plan_of_the_grid_is_a_mixture_that_can_be_made(tmp_path):
     config = load(None, environ={}, folder=tmp_path, home=tmp_path)
-    plans = grid(["smollm2-135m", "qwen3-0.6b"])
+    plans = experiment_mixtures(["smollm2-135m", "qwen3-0.6b"])
 
-    assert all(config.calls(plan) >= 1 for plan in plans)
+    assert all(config.count_calls(plan) >= 1 for plan in plans)
 
 
 def test_a_folder_without_evaluations_and_no_folder_at_all_are_told(tmp_path):
@@ -423,7 +429,7 @@ def test_a_log_that_was_cut_off_is_named(tmp_path):
     (tmp_path / "2026-01-01T00-00-00-00-00_gsm8k_x.eval").write_bytes(b"PK\x03\x04")
 
     with pytest.raises(ConfigError, match=r"gsm8k_x\.eval is no whole log"):
-        answers.read(tmp_path)
+        answers.read_logs(tmp_path)
 
 
 def test_a_missing_library_is_one_line_that_names_the_extra(monkeypatch, tmp_path):
@@ -462,11 +468,12 @@ def adding(tmp_path, monkeypatch):
 def test_collecting_shares_drafts_among_mixtures_and_the_report_reads_what_it_left(adding):
     config = load(None, environ=os.environ, folder=Path.cwd(), cache=True)
     wanted = ("a-1b", "b-1b", "a-1b,b-1b>a-1b", "b-1b*3>a-1b")
-    plans = [plan for plan in grid(["a-1b", "b-1b"]) if plan.name in wanted]
+    plans = [plan for plan in experiment_mixtures(["a-1b", "b-1b"]) if plan.name in wanted]
     seen = {}
 
-    results = collect(
-        config, plans, Asked(task="jsonl", data="rows.jsonl"), logs=Path("logs"), max_cost=1.0,
+    results = run_experiments(
+        config, plans, EvalRequest(task="jsonl", data="rows.jsonl"),
+        logs=Path("logs"), max_cost=1.0,
         watch=lambda name, progress: seen.update({name: progress.done}),
     )  # fmt: skip
     done = CliRunner().invoke(group, ["report", "--from", "logs"], catch_exceptions=False)

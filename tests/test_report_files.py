@@ -13,14 +13,14 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixtura import catalog
+from mixtura.billing.price import CallWork, tflops
+from mixtura.catalog import providers
 from mixtura.cli import group
-from mixtura.cli.listed import spread
-from mixtura.evals.diversity import vendi
-from mixtura.price import Work, tflops
+from mixtura.cli.list_options import expand_list_options
+from mixtura.core.similarity import NgramCounts, bleu_scores, split_words
+from mixtura.evals.statistics.diversity import vendi_score
 from mixtura.reports import files, rows
-from mixtura.reports.likeness import Likeness
-from mixtura.similarity import Grams, bleu, words
+from mixtura.reports.text_similarity import TextSimilarity
 
 DATA = Path(os.environ.get("MIXTURA_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
 OUTPUTS = DATA / "alpaca_eval" / "model_outputs"
@@ -71,7 +71,10 @@ def test_bleu_is_sacrebleus_sentence_score_for_every_order():
     cut = Tokenizer13a()
     for ours in TEXTS:
         for theirs in TEXTS:
-            found = bleu(Grams.of(cut(ours).split(), 5), Grams.of(cut(theirs).split(), 5))
+            found = bleu_scores(
+                NgramCounts.from_tokens(cut(ours).split(), 5),
+                NgramCounts.from_tokens(cut(theirs).split(), 5),
+            )
             for order, score in enumerate(found, 1):
                 metric = BLEU(max_ngram_order=order, effective_order=True)
                 theirs_ = metric.sentence_score(ours, [theirs]).score / 100
@@ -82,11 +85,11 @@ def test_tfidf_is_scikit_learns_and_levenshtein_rapidfuzzs_over_letters():
     from rapidfuzz.distance import Levenshtein
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    made = TfidfVectorizer(analyzer=words).fit_transform(TEXTS)
-    likeness = Likeness(TEXTS)
+    made = TfidfVectorizer(analyzer=split_words).fit_transform(TEXTS)
+    likeness = TextSimilarity(TEXTS)
 
     for i, ours in enumerate(TEXTS):
-        found = likeness.measured([ours] * len(TEXTS), TEXTS)
+        found = likeness.all_measures([ours] * len(TEXTS), TEXTS)
         assert found["tfidf"] == pytest.approx((made @ made[i].T).toarray().ravel())
         letters = [
             1 - Levenshtein.distance(ours, theirs) / max(len(ours), len(theirs), 1)
@@ -101,7 +104,7 @@ def test_spearman_is_scipys_and_nothing_where_one_side_is_all_the_same(pairs):
     from scipy.stats import spearmanr
 
     a, b = zip(*pairs, strict=True)
-    found = rows.spearman(a, b)
+    found = rows.spearman_correlation(a, b)
 
     if len(set(a)) == 1 or len(set(b)) == 1:
         assert found is None
@@ -110,7 +113,7 @@ def test_spearman_is_scipys_and_nothing_where_one_side_is_all_the_same(pairs):
 
 
 def test_work_is_the_largest_member_of_each_layer_and_prefill_is_counted_when_asked():
-    layers = [[Work(70, 10, 100), Work(8, 10, 400)], [Work(8, 1000, 100)]]
+    layers = [[CallWork(70, 10, 100), CallWork(8, 10, 400)], [CallWork(8, 1000, 100)]]
 
     assert tflops(layers, prefill=False) == pytest.approx(2 * (70 * 100 + 8 * 100) / 1000)
     assert tflops(layers, prefill=True) == pytest.approx(2 * (70 * 110 + 8 * 1100) / 1000)
@@ -130,7 +133,7 @@ def test_work_is_the_largest_member_of_each_layer_and_prefill_is_counted_when_as
     ],
 )
 def test_how_much_of_a_model_works_on_a_token_is_read_from_its_name(model, billions):
-    assert catalog.active(model) == billions
+    assert providers.active_parameters(model) == billions
 
 
 # ---- the commands
@@ -139,11 +142,17 @@ def test_how_much_of_a_model_works_on_a_token_is_read_from_its_name(model, billi
 def test_an_option_that_repeats_takes_everything_up_to_the_next_option():
     many = {"--models"}
 
-    assert spread(["--models", "a", "b", "--json"], many) == [
+    assert expand_list_options(["--models", "a", "b", "--json"], many) == [
         "--models", "a", "--models", "b", "--json"
     ]  # fmt: skip
-    assert spread(["--models=a", "b"], many) == ["--models=a", "--models", "b"]
-    assert spread(["--on", "a", "b", "--", "-x"], many) == ["--on", "a", "b", "--", "-x"]
+    assert expand_list_options(["--models=a", "b"], many) == ["--models=a", "--models", "b"]
+    assert expand_list_options(["--on", "a", "b", "--", "-x"], many) == [
+        "--on",
+        "a",
+        "b",
+        "--",
+        "-x",
+    ]
 
 
 def test_likeness_is_told_by_proposal_and_measure_with_the_control_beside_it(tmp_path):
@@ -256,10 +265,12 @@ def test_the_papers_costs_and_work_come_back_within_a_fifth():
 def test_a_model_that_read_nothing_is_as_like_the_proposals_as_the_mixture_is():
     answered, *proposals, control = [
         one._replace(texts=dict(list(one.texts.items())[:80]))
-        for one in files.read(map(file, ("Together-MoA", *PROPOSERS, "gpt-4o-2024-05-13")))
+        for one in files.read_answer_files(
+            map(file, ("Together-MoA", *PROPOSERS, "gpt-4o-2024-05-13"))
+        )
     ]
 
-    found = files.similarity(answered, proposals, control)
+    found = files.proposal_similarity(answered, proposals, control)
 
     alike = {(one.proposal, one.measure): one for one in found}
     own = alike["Qwen1.5-110B-Chat", "tfidf"]
@@ -270,11 +281,13 @@ def test_a_model_that_read_nothing_is_as_like_the_proposals_as_the_mixture_is():
         rates = {row[""]: float(row["length_controlled_winrate"]) for row in csv.DictReader(board)}
     for side in ("answer", "control"):
         order = [getattr(alike[name, "bleu4"], side).mean for name in PROPOSERS]
-        assert rows.spearman(order, [rates[name] for name in PROPOSERS]) == pytest.approx(1)
+        assert rows.spearman_correlation(
+            order, [rates[name] for name in PROPOSERS]
+        ) == pytest.approx(1)
 
 
 def test_the_vendi_score_of_answers_is_that_of_their_table():
-    table = Likeness(TEXTS).table(TEXTS[:3])
+    table = TextSimilarity(TEXTS).cosine_matrix(TEXTS[:3])
 
     assert np.all(np.diag(table) == 1)
-    assert 1 <= vendi(table) <= 3
+    assert 1 <= vendi_score(table) <= 3

@@ -18,18 +18,33 @@ import pytest
 from rich.console import Console
 
 from mixtura import Mixture, ask
-from mixtura.config import load
-from mixtura.errors import BudgetExceededError, ModelError, UnavailableError
-from mixtura.events import Token
-from mixtura.models.fake import Scripted, echo, failing
+from mixtura.config.config import load
+from mixtura.core.errors import BudgetExceededError, ModelError, UnavailableError
+from mixtura.core.events import Token
+from mixtura.core.similarity import (
+    ReferenceText,
+    find_sources,
+    levenshtein_similarity,
+    split_sentences,
+    split_words,
+)
+from mixtura.core.types import ImagePart, Message, Request, TextPart
+from mixtura.engine.streaming import Recorder
+from mixtura.models.fake import Scripted, echo, failing_model
 from mixtura.models.replay import Replay
-from mixtura.record import compared, ended, proposals, recalled, record, secret_values, tellable
-from mixtura.render import notes, summary
-from mixtura.run_book import RunBook
-from mixtura.similarity import Known, levenshtein, sentences, sources, words
-from mixtura.store import MIGRATIONS, AnswerCache, Store
-from mixtura.streaming import Recorder
-from mixtura.types import ImagePart, Message, Request, TextPart
+from mixtura.storage.answer_cache import AnswerCache
+from mixtura.storage.run_record import (
+    add_text_comparison,
+    build_run_record,
+    collect_secret_values,
+    last_layer_proposals,
+    redact_record,
+    restore_trace,
+    run_outcome,
+)
+from mixtura.storage.runs import RunStore
+from mixtura.storage.sqlite import MIGRATIONS, Store
+from mixtura.terminal import answer_notes, trace_summary
 from tests import test_cli
 from tests.conftest import run
 from tests.loopback import Answer
@@ -53,7 +68,7 @@ def traced(model, request):
         run(model.complete(request, recorder))
     except (ModelError, BudgetExceededError) as raised:
         error = raised
-    return recorder.trace(), error
+    return recorder.build_trace(), error
 
 
 def recorded(model=None, request=None, *, named="20261123-00000000", started=1795400000.0):
@@ -61,11 +76,11 @@ def recorded(model=None, request=None, *, named="20261123-00000000", started=179
     team = Mixture.of([Scripted("a", [SKY]), Scripted("b", [SEA])], Scripted("chief", [SKY]))
     request = request or ask("Why is the sky blue?")
     trace, error = traced(model or team, request)
-    state, said = ended(trace, error)
-    kept = record(
+    state, said = run_outcome(trace, error)
+    kept = build_run_record(
         trace, free, id=named, started=started, via="ask", state=state, error=said, request=request
     )
-    return compared(kept)
+    return add_text_comparison(kept)
 
 
 @pytest.fixture
@@ -77,7 +92,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def book(store):
-    return RunBook(store)
+    return RunStore(store)
 
 
 # ---------------------------------------------------------------- how alike texts are
@@ -99,13 +114,13 @@ def test_edits_between_words_are_those_of_the_textbook():
         longest = max(len(a), len(b))
         expected = 1 - plain_levenshtein(a, b) / longest if longest else 1.0
 
-        assert levenshtein(" ".join(a), " ".join(b)) == pytest.approx(expected)
+        assert levenshtein_similarity(" ".join(a), " ".join(b)) == pytest.approx(expected)
 
 
 def test_marks_and_capitals_change_no_similarity_and_every_script_has_words():
-    assert levenshtein("The **sky** is blue!", "the sky, is: Blue") == 1.0
-    assert levenshtein("天空是蓝色的", "天空是红色的") == pytest.approx(5 / 6)
-    assert words("हिन्दी है, naïve ไทย") == ["हिन्दी", "है", "naïve", "ไ", "ท", "ย"]
+    assert levenshtein_similarity("The **sky** is blue!", "the sky, is: Blue") == 1.0
+    assert levenshtein_similarity("天空是蓝色的", "天空是红色的") == pytest.approx(5 / 6)
+    assert split_words("हिन्दी है, naïve ไทย") == ["हिन्दी", "है", "naïve", "ไ", "ท", "ย"]
 
 
 MARKDOWN = """# Why
@@ -130,12 +145,12 @@ def f(x):
 
 @pytest.mark.parametrize("text", [MARKDOWN, "", "\n\n", "...", " a\u2028b\x0bc", "x" * 9, "。。"])
 def test_sentences_joined_are_the_text_again(text):
-    assert "".join(sentences(text)) == text
-    assert all(sentences(text))
+    assert "".join(split_sentences(text)) == text
+    assert all(split_sentences(text))
 
 
 def test_sentences_are_cut_where_a_reader_would_cut_them():
-    cut = [piece.strip() for piece in sentences(MARKDOWN)]
+    cut = [piece.strip() for piece in split_sentences(MARKDOWN)]
 
     for piece in (
         "Air scatters blue light, e.g. at noon.",
@@ -150,7 +165,7 @@ def test_sentences_are_cut_where_a_reader_would_cut_them():
         "यह हिन्दी है।",
     ):
         assert piece in cut
-    assert all(words(piece) for piece in cut)
+    assert all(split_words(piece) for piece in cut)
 
 
 @pytest.mark.parametrize(
@@ -172,13 +187,13 @@ def test_sentences_are_cut_where_a_reader_would_cut_them():
 )
 def test_a_sentence_comes_from_the_texts_it_shares_its_words_with(sentence, origin):
     known = [
-        Known(SKY),
-        Known(SEA),
-        Known("空は青い。海は空を映すので、青く見えます。"),
-        Known("```python\ndef f(light):\n    return light * 4\n```"),
-        Known("1. Paris\n2. Yes and no"),
+        ReferenceText(SKY),
+        ReferenceText(SEA),
+        ReferenceText("空は青い。海は空を映すので、青く見えます。"),
+        ReferenceText("```python\ndef f(light):\n    return light * 4\n```"),
+        ReferenceText("1. Paris\n2. Yes and no"),
     ]
-    found = sources(sentence, known)
+    found = find_sources(sentence, known)
 
     assert [source.text for source in found] == origin
     assert all(0.5 <= source.score <= 1 for source in found)
@@ -217,7 +232,7 @@ def test_a_proposer_that_failed_keeps_its_number_and_is_no_source():
     team = Mixture.of([BreaksOff(), Scripted("b", [SKY])], Scripted("c", [SKY]))
     whole = recorded(team)
 
-    assert [(row["text"], row["error"]) for row in proposals(whole)] == [
+    assert [(row["text"], row["error"]) for row in last_layer_proposals(whole)] == [
         (SKY, "cut off"),
         (SKY, None),
     ]
@@ -230,7 +245,7 @@ def test_only_the_last_layers_proposals_are_sources():
     inner = Mixture.of(rows[1], Scripted("d", [SKY]))
     whole = recorded(Mixture.of(rows[0], inner))
 
-    assert len(proposals(whole)) == 2
+    assert len(last_layer_proposals(whole)) == 2
     assert {source["call"] for s in whole["sentences"] for source in s["from"]} == {0, 1}
     assert "similarity" not in whole["calls"][2], "a mixture's own row has its members' below it"
     assert [row["similarity"]["levenshtein"] < 1 for row in whole["calls"][2]["calls"]] == [
@@ -240,7 +255,7 @@ def test_only_the_last_layers_proposals_are_sources():
 
 
 def test_a_run_without_an_answer_has_its_reason_and_no_sources():
-    whole = recorded(Mixture.of([failing(UnavailableError("it is down"))], echo()))
+    whole = recorded(Mixture.of([failing_model(UnavailableError("it is down"))], echo()))
 
     assert whole["state"] == "failed"
     assert "it is down" in whole["error"]
@@ -250,20 +265,20 @@ def test_a_run_without_an_answer_has_its_reason_and_no_sources():
 
 
 def test_a_run_that_was_refused_before_it_began_still_says_what_was_asked():
-    trace = Recorder().trace()
-    state, said = ended(trace, BudgetExceededError("the day's money is spent"))
-    whole = record(
+    trace = Recorder().build_trace()
+    state, said = run_outcome(trace, BudgetExceededError("the day's money is spent"))
+    whole = build_run_record(
         trace, free, id="x", started=0, via="serve", state=state, error=said,
         request=ask("Why?"), model="team",
     )  # fmt: skip
 
     assert (whole["state"], whole["error"]) == ("stopped", "the day's money is spent")
     assert whole["request"] == {"model": "team", "messages": [{"role": "user", "content": "Why?"}]}
-    assert ended(trace, None) == ("stopped", "interrupted")
+    assert run_outcome(trace, None) == ("stopped", "interrupted")
 
 
 def test_a_record_read_back_gives_the_same_table_and_notes():
-    bad = failing(UnavailableError("it is down", charges=[]), "bad")
+    bad = failing_model(UnavailableError("it is down", charges=[]), "bad")
     inner = Mixture.of([Scripted("in", [SEA])], Scripted("out", [SEA]), name="inner")
     team = Mixture.of([bad, inner, Scripted("a", [SKY])], Scripted("chief", [SKY]), name="team")
     trace, error = traced(team, ask("Why?"))
@@ -272,14 +287,42 @@ def test_a_record_read_back_gives_the_same_table_and_notes():
     def pricer(model, _usage):
         return prices.get(model)
 
-    state, said = ended(trace, error)
-    whole = record(trace, pricer, id="x", started=0, via="ask", state=state, error=said)
+    state, said = run_outcome(trace, error)
+    whole = build_run_record(trace, pricer, id="x", started=0, via="ask", state=state, error=said)
 
-    again, prices_then = recalled(json.loads(json.dumps(whole)))
+    again, prices_then = restore_trace(json.loads(json.dumps(whole)))
 
-    assert drawn(summary(again, prices_then, 100)) == drawn(summary(trace, pricer, 100))
-    assert notes(again) == notes(trace)
-    assert "$0.1234" in drawn(summary(again, prices_then, 100))
+    assert drawn(trace_summary(again, prices_then, 100)) == drawn(trace_summary(trace, pricer, 100))
+    assert answer_notes(again) == answer_notes(trace)
+    assert "$0.1234" in drawn(trace_summary(again, prices_then, 100))
+
+
+@pytest.mark.parametrize(
+    ("named", "family"),
+    [
+        ("OutOfTimeError", BudgetExceededError),
+        ("DeadlineExceededError", BudgetExceededError),
+        ("BudgetExceededError", BudgetExceededError),
+        ("RestingError", ModelError),
+        ("NoRoomError", ModelError),
+        ("SomethingOfLaterError", ModelError),
+    ],
+)
+def test_a_record_with_an_error_s_former_name_is_read_as_its_family(named, family):
+    failed = failing_model(UnavailableError("it is down", charges=[]), "bad")
+    trace, error = traced(Mixture.of([failed, Scripted("a", [SKY])], echo()), ask("Why?"))
+    state, said = run_outcome(trace, error)
+    whole = build_run_record(trace, free, id="x", started=0, via="ask", state=state, error=said)
+    row = next(row for row in whole["calls"] if row["error"])
+    assert row["error_type"] == "UnavailableError"
+
+    again, _ = restore_trace(
+        json.loads(json.dumps(whole)) | {"calls": [row | {"error_type": named}]}
+    )
+
+    (call,) = again.calls
+    assert type(call.error) is family
+    assert str(call.error) == row["error"]
 
 
 def test_a_record_of_a_run_that_was_left_gives_the_same_table():
@@ -295,12 +338,14 @@ def test_a_record_of_a_run_that_was_left_gives_the_same_table():
         await asyncio.wait([task])
 
     run(leave())
-    trace = recorder.trace()
-    whole = record(trace, free, id="x", started=0, via="chat", state="stopped", error="interrupted")
-    again, pricer = recalled(whole)
+    trace = recorder.build_trace()
+    whole = build_run_record(
+        trace, free, id="x", started=0, via="chat", state="stopped", error="interrupted"
+    )
+    again, pricer = restore_trace(whole)
 
-    assert drawn(summary(again, pricer, 100)) == drawn(summary(trace, free, 100))
-    assert "not done" in drawn(summary(again, pricer, 100))
+    assert drawn(trace_summary(again, pricer, 100)) == drawn(trace_summary(trace, free, 100))
+    assert "not done" in drawn(trace_summary(again, pricer, 100))
 
 
 def drawn(table):
@@ -311,7 +356,7 @@ def drawn(table):
 
 def test_a_recorded_run_can_be_replayed():
     whole = recorded()
-    again = run(Replay.of_json("a", whole).complete(ask("Why is the sky blue?")))
+    again = run(Replay.from_json("a", whole).complete(ask("Why is the sky blue?")))
 
     assert again.text == SKY
 
@@ -328,15 +373,15 @@ def test_no_key_is_in_a_record_wherever_it_was_said(store):
     whole = recorded(Mixture.of([said], echo("chief")), ask(f"Is {KEY} my key?"))
     whole["calls"][0]["pieces"] = pieces
     whole["calls"][1]["error"] = f"HTTP 401: Incorrect API key provided: {KEY}."
-    book = RunBook(store, hidden={KEY})
+    book = RunStore(store, hidden={KEY})
 
-    assert book.keep(whole)
-    kept = json.dumps(book.get("last"))
+    assert book.save_run(whole)
+    kept = json.dumps(book.get_run("last"))
 
     assert KEY not in kept
     assert "sk-very" not in kept
     assert "Incorrect API key provided: ***." in kept
-    assert book.list()[0]["question"] == "Is *** my key?"
+    assert book.list_runs()[0]["question"] == "Is *** my key?"
     assert KEY in whole["request"]["messages"][0]["content"], "the caller's own is untouched"
 
 
@@ -354,12 +399,12 @@ def test_the_keys_of_the_environment_and_of_headers_are_known(tmp_path):
     config = load(None, environ=environ, folder=tmp_path, home=tmp_path)
 
     bearer = {"Bearer of-good-news-1", "of-good-news-1"}
-    assert config.secrets() == {KEY, "hush-hush", "t0k3n!"} | bearer
+    assert config.known_secrets() == {KEY, "hush-hush", "t0k3n!"} | bearer
 
 
 @pytest.mark.parametrize("placeholder", ["", "none", "ollama", "EMPTY", "x-1"])
 def test_what_stands_where_no_key_is_needed_hides_no_word(placeholder):
-    assert secret_values({"A_KEY": placeholder}, (), ()) == set()
+    assert collect_secret_values({"A_KEY": placeholder}, (), ()) == set()
 
 
 def test_pictures_and_sounds_are_cut_to_a_stub():
@@ -368,22 +413,22 @@ def test_pictures_and_sounds_are_cut_to_a_stub():
     whole = recorded(echo("m"), Request((Message("user", parts),)))
     sound = {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
 
-    safe = tellable([whole, sound])
+    safe = redact_record([whole, sound])
 
     assert data not in json.dumps(safe)
     assert "data:image/png;base64,[3,000 bytes, not kept]" in json.dumps(safe)
     assert safe[1]["input_audio"] == {"data": "[3,000 bytes, not kept]", "format": "wav"}
-    assert recalled(safe[0])[0].request.messages[0].text == "What is this?"
+    assert restore_trace(safe[0])[0].request.messages[0].text == "What is this?"
 
 
 def test_half_a_character_does_not_lose_a_run(book):
-    whole = record(
-        Recorder().trace(), free, id="x", started=1795400000, via="ask", state="stopped",
+    whole = build_run_record(
+        Recorder().build_trace(), free, id="x", started=1795400000, via="ask", state="stopped",
         request=ask("half \ud83d of it"), model="m",
     )  # fmt: skip
 
-    assert book.keep(whole)
-    assert book.list()[0]["question"] == "half ? of it"
+    assert book.save_run(whole)
+    assert book.list_runs()[0]["question"] == "half ? of it"
 
 
 # ---------------------------------------------------------------- the book
@@ -396,17 +441,17 @@ def many(book, count, question="Why?"):
     for i in range(count):
         base |= {"id": f"20261123-{i:08d}", "started": f"2026-11-23T02:13:{i:02d}.000Z"}
         base["request"]["messages"][0]["content"] = f"{question} {i}"
-        assert book.keep(base)
+        assert book.save_run(base)
         ids.append(base["id"])
     return ids
 
 
 def test_a_run_comes_back_as_it_was_kept(book):
     whole = recorded()
-    assert book.keep(whole)
+    assert book.save_run(whole)
 
-    assert book.get(whole["id"]) == json.loads(json.dumps(whole))
-    assert book.list() == [
+    assert book.get_run(whole["id"]) == json.loads(json.dumps(whole))
+    assert book.list_runs() == [
         {
             "id": whole["id"],
             "started": whole["started"],
@@ -425,19 +470,19 @@ def test_a_run_comes_back_as_it_was_kept(book):
 def test_the_newest_come_first_and_the_rest_page_by_page(book):
     ids = many(book, 7)
 
-    assert [row["id"] for row in book.list(3)] == ids[:3:-1]
-    assert [row["id"] for row in book.list(3, before=ids[4])] == ids[3:0:-1]
-    assert [row["id"] for row in book.list(3, before=ids[0])] == []
-    book.delete(ids[4])
-    assert [row["id"] for row in book.list(2, before=ids[4])] == [ids[3], ids[2]]
+    assert [row["id"] for row in book.list_runs(3)] == ids[:3:-1]
+    assert [row["id"] for row in book.list_runs(3, before=ids[4])] == ids[3:0:-1]
+    assert [row["id"] for row in book.list_runs(3, before=ids[0])] == []
+    book.delete_run(ids[4])
+    assert [row["id"] for row in book.list_runs(2, before=ids[4])] == [ids[3], ids[2]]
 
 
 def test_a_search_finds_all_its_words_in_any_case_and_script(book):
     for i, asked in enumerate(["Größe und Gewicht", "ÜBER die Größe", "100% _of_ it", "天空"]):
-        assert book.keep(recorded(request=ask(asked), named=f"20261123-0000000{i}"))
+        assert book.save_run(recorded(request=ask(asked), named=f"20261123-0000000{i}"))
 
     def found(query):
-        return [row["question"] for row in book.list(query=query)]
+        return [row["question"] for row in book.list_runs(query=query)]
 
     assert found("GRÖSSE über") == ["ÜBER die Größe"]
     assert found("größe") == ["ÜBER die Größe", "Größe und Gewicht"]
@@ -449,21 +494,21 @@ def test_a_search_finds_all_its_words_in_any_case_and_script(book):
 
 def test_a_run_is_found_by_its_id_its_beginning_its_end_or_as_the_last(book):
     ids = many(book, 3)
-    assert book.keep(recorded(named="20261122-7k3q9dxa", started=1795300000))
+    assert book.save_run(recorded(named="20261122-7k3q9dxa", started=1795300000))
 
-    assert book.find("20261123-00000001") == [ids[1]]
-    assert book.find("20261122") == book.find("7k3q") == ["20261122-7k3q9dxa"]
-    assert book.find("last") == [ids[-1]]
-    assert book.find("20261123") == ids[::-1]
-    assert book.find("9dxa") == book.find("%") == book.find("") == []
-    assert book.get("7k")["id"] == "20261122-7k3q9dxa"
-    assert book.get("20261123") is None
+    assert book.find_run_ids("20261123-00000001") == [ids[1]]
+    assert book.find_run_ids("20261122") == book.find_run_ids("7k3q") == ["20261122-7k3q9dxa"]
+    assert book.find_run_ids("last") == [ids[-1]]
+    assert book.find_run_ids("20261123") == ids[::-1]
+    assert book.find_run_ids("9dxa") == book.find_run_ids("%") == book.find_run_ids("") == []
+    assert book.get_run("7k")["id"] == "20261122-7k3q9dxa"
+    assert book.get_run("20261123") is None
 
 
 def test_ids_are_different_and_sort_by_time(tmp_path):
     moments = iter(1795400000 + i * 0.1 for i in range(2000))
-    book = RunBook(Store(tmp_path / "s", clock=lambda: next(moments)))
-    ids = [book.new_id() for _ in range(2000)]
+    book = RunStore(Store(tmp_path / "s", clock=lambda: next(moments)))
+    ids = [book.new_run_id() for _ in range(2000)]
 
     assert ids == sorted(set(ids))
     assert ids[0].startswith("20261123-")
@@ -472,62 +517,62 @@ def test_ids_are_different_and_sort_by_time(tmp_path):
 
 
 def test_what_is_too_old_goes_when_the_next_one_comes(store):
-    book = RunBook(store, days=1)
-    assert book.keep(recorded(named="old", started=store.now() - 2 * 86400))
-    assert book.list() == []
-    assert book.keep(recorded(named="new", started=store.now()))
+    book = RunStore(store, days=1)
+    assert book.save_run(recorded(named="old", started=store.current_time() - 2 * 86400))
+    assert book.list_runs() == []
+    assert book.save_run(recorded(named="new", started=store.current_time()))
 
-    assert [row["id"] for row in book.list()] == ["new"]
+    assert [row["id"] for row in book.list_runs()] == ["new"]
 
 
 def test_the_oldest_go_when_there_are_too_many(store):
-    wide = RunBook(store)
+    wide = RunStore(store)
     ids = many(wide, 10)
     with store.transaction() as db:
         (size,) = db.execute("SELECT max(length(body)) FROM runs").fetchone()
-    narrow = RunBook(store, megabytes=4.5 * size / 1024**2)
+    narrow = RunStore(store, megabytes=4.5 * size / 1024**2)
 
-    assert narrow.keep(recorded(named="20261123-99999999", started=store.now()))
+    assert narrow.save_run(recorded(named="20261123-99999999", started=store.current_time()))
 
-    assert [row["id"] for row in narrow.list()] == ["20261123-99999999", *ids[:6:-1]]
+    assert [row["id"] for row in narrow.list_runs()] == ["20261123-99999999", *ids[:6:-1]]
 
 
 def test_one_that_is_larger_than_all_that_is_kept_drives_nothing_out(store):
-    many(RunBook(store), 2)
+    many(RunStore(store), 2)
     told = []
-    book = RunBook(store, megabytes=0.003)
+    book = RunStore(store, megabytes=0.003)
     book.notice = told.append
     noise = base64.b64encode(random.Random(1).randbytes(9000)).decode()
 
-    assert not book.keep(recorded(request=ask(noise), named="large"))
-    assert len(book.list()) == 2
+    assert not book.save_run(recorded(request=ask(noise), named="large"))
+    assert len(book.list_runs()) == 2
     assert "larger" in told[0]
 
 
 def test_nothing_is_kept_and_no_file_made_where_that_is_off(tmp_path):
-    book = RunBook(Store(tmp_path / "s"), keep=False)
+    book = RunStore(Store(tmp_path / "s"), keep=False)
 
-    assert not book.keep(recorded())
+    assert not book.save_run(recorded())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_store_that_is_locked_loses_the_run_and_says_so_once(tmp_path):
     path = tmp_path / "s"
     store = Store(path, patience=0.05)
-    store.check()
+    store.check_usable()
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     told = []
-    book = RunBook(store)
+    book = RunStore(store)
     book.notice = told.append
 
-    assert [book.keep(recorded()) for _ in range(2)] == [False, False]
+    assert [book.save_run(recorded()) for _ in range(2)] == [False, False]
     other.execute("ROLLBACK")
     other.close()
 
     assert len(told) == 1
     assert "locked" in told[0]
-    assert book.keep(recorded())
+    assert book.save_run(recorded())
 
 
 @pytest.mark.parametrize("broken", ["not a database " * 99, None])
@@ -535,24 +580,24 @@ def test_a_store_that_cannot_be_used_loses_the_run_and_nothing_else(broken, tmp_
     path = tmp_path / "s"
     path.write_text(broken) if broken else path.mkdir()
     told = []
-    book = RunBook(Store(path))
+    book = RunStore(Store(path))
     book.notice = told.append
 
-    assert not book.keep(recorded())
+    assert not book.save_run(recorded())
     assert "cannot be used" in told[0]
 
 
 def test_what_was_deleted_is_gone_from_the_file(store, book):
-    assert book.keep(recorded(request=ask("Where is the elephant?")))
-    assert book.delete(book.list()[0]["id"])
-    assert not book.delete("20261123-00000000")
+    assert book.save_run(recorded(request=ask("Where is the elephant?")))
+    assert book.delete_run(book.list_runs()[0]["id"])
+    assert not book.delete_run("20261123-00000000")
     store.close()
 
     assert b"elephant" not in b"".join(p.read_bytes() for p in store.path.parent.iterdir())
 
 
 def test_the_file_is_for_its_owners_eyes_only(store, book):
-    assert book.keep(recorded())
+    assert book.save_run(recorded())
 
     assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
 
@@ -568,19 +613,20 @@ def test_a_file_of_an_older_version_gains_the_runs_and_keeps_the_rest(tmp_path):
     store = Store(path, clock=lambda: 1795400001.0)
 
     assert AnswerCache(store).get("k") == b"\xaa"
-    assert RunBook(store).keep(recorded())
-    assert len(RunBook(store).list()) == 1
+    assert RunStore(store).save_run(recorded())
+    assert len(RunStore(store).list_runs()) == 1
 
 
 KEEPER = """
 import json, sys
 from pathlib import Path
-from mixtura.run_book import RunBook
-from mixtura.store import Store
-book = RunBook(Store(Path(sys.argv[1])))
+from mixtura.storage.runs import RunStore
+from mixtura.storage.sqlite import Store
+book = RunStore(Store(Path(sys.argv[1])))
 whole = json.loads(sys.stdin.read())
 for i in range(40):
-    assert book.keep(whole | {"id": f"{sys.argv[2]}{i:02d}", "started": "2100-01-01T00:00:00.000Z"})
+    new = {"id": f"{sys.argv[2]}{i:02d}", "started": "2100-01-01T00:00:00.000Z"}
+    assert book.save_run(whole | new)
 """
 
 
@@ -595,7 +641,7 @@ def test_two_processes_keep_their_runs_in_one_file(tmp_path):
         keeper.stdin.close()
 
     assert [keeper.wait(60) for keeper in keepers] == [0, 0]
-    assert len(RunBook(Store(tmp_path / "s")).list(100)) == 80
+    assert len(RunStore(Store(tmp_path / "s")).list_runs(100)) == 80
 
 
 def test_threads_keep_their_runs_in_one_book(book):
@@ -603,8 +649,8 @@ def test_threads_keep_their_runs_in_one_book(book):
 
     def keep(name):
         for i in range(25):
-            assert book.keep(whole | {"id": f"{name}{i:02d}"})
-            assert book.get(f"{name}{i:02d}")
+            assert book.save_run(whole | {"id": f"{name}{i:02d}"})
+            assert book.get_run(f"{name}{i:02d}")
 
     threads = [threading.Thread(target=keep, args=(name,)) for name in "abcd"]
     for thread in threads:
@@ -612,7 +658,7 @@ def test_threads_keep_their_runs_in_one_book(book):
     for thread in threads:
         thread.join()
 
-    assert len(book.list(200)) == 100
+    assert len(book.list_runs(200)) == 100
 
 
 # ---------------------------------------------------------------- ask

@@ -20,17 +20,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixtura.evals.confined.plain_data import PlainDataError, decode, encode
-from mixtura.evals.sandbox import Limits, SandboxError, check
+from mixtura.evals.sandbox import SandboxError, SandboxLimits, check_program
 from tests.hostile_programs import HARMFUL
 
 SOURCE = Path(__file__).parents[1] / "src"
 LINUX = sys.platform == "linux"
-QUICK = Limits(seconds=1, patience=2, memory=256 * 1024**2)
+QUICK = SandboxLimits(seconds=1, patience=2, memory=256 * 1024**2)
 SEVEN = "def check(candidate):\n    assert candidate(3) == 7\n"
 
 
 def outcome_of(program, test=SEVEN, **how):
-    return check(program, test, "one", **how)
+    return check_program(program, test, "one", **how)
 
 
 # ---- who gives the verdict
@@ -191,7 +191,7 @@ def test_a_program_that_does_harm_fails_in_time_and_leaves_nothing_behind(tmp_pa
 
 
 def test_the_processor_time_is_limited_whatever_the_clock_says():
-    outcome = outcome_of("while True: pass", limits=Limits(seconds=1, patience=300))
+    outcome = outcome_of("while True: pass", limits=SandboxLimits(seconds=1, patience=300))
 
     assert outcome.reason == "it used more than 1 s of the processor"
 
@@ -199,7 +199,10 @@ def test_the_processor_time_is_limited_whatever_the_clock_says():
 @pytest.mark.skipif(not LINUX, reason="elsewhere a process does not end with its parent")
 def test_a_killed_parent_leaves_no_program_behind():
     sleeps = "import time\nwhile True: time.sleep(600)"
-    script = f"from mixtura.evals.sandbox import check\ncheck({sleeps!r}, {SEVEN!r}, 'one')"
+    script = (
+        "from mixtura.evals.sandbox import check_program\n"
+        f"check_program({sleeps!r}, {SEVEN!r}, 'one')"
+    )
     parent = subprocess.Popen([sys.executable, "-c", script])
 
     def children():
@@ -245,7 +248,10 @@ def test_where_no_process_starts_nothing_is_said_of_the_program(monkeypatch):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("isolation._filter_calls = lambda: None", "a confined process can still open a file"),
+        (
+            "isolation._install_seccomp_filter = lambda: None",
+            "a confined process can still open a file",
+        ),
         ("os.uname = lambda: types.SimpleNamespace(machine='vax')", "call numbers on vax"),
         ("sys.platform = 'plan9'", "plan9 has nothing that confines a process"),
     ],
@@ -255,7 +261,7 @@ def test_a_machine_whose_isolation_does_not_hold_runs_nothing(change, said):
     """Each in a process of its own: what is given up there does not come back."""
     script = (
         f"import os, sys, types\nfrom mixtura.evals.confined import isolation\n{change}\n"
-        "try: isolation.isolate(9, 1 << 30, os.getppid())\n"
+        "try: isolation.isolate_process(9, 1 << 30, os.getppid())\n"
         "except isolation.IsolationError as error: print(error)\nelse: print('runs')\n"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from mixtura.config import load
-from mixtura.errors import MixturaError
-from mixtura.events import Event
+from mixtura.config.config import load
+from mixtura.core.errors import MixturaError
+from mixtura.core.events import Event
+from mixtura.core.types import ask
 from mixtura.models.anthropic import Anthropic
 from mixtura.models.openai import OpenAI
-from mixtura.types import ask
-from mixtura.upstream import Secret
+from mixtura.transport.client import Secret
 from tests import canaries
 from tests.canaries import PLAYS
 from tests.conftest import run

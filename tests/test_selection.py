@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from mixtura import cli
-from mixtura.config import load
-from mixtura.errors import BudgetExceededError, ConfigError, MixturaError
-from mixtura.evals.provider import AT_ONCE
+from mixtura.config.config import load
+from mixtura.core.errors import BudgetExceededError, ConfigError, MixturaError
+from mixtura.evals.inspect_provider import DEFAULT_CONNECTIONS
 from mixtura.selection import preset
-from mixtura.selection.measuring import Terms
-from mixtura.selection.run import select
+from mixtura.selection.measurements import SelectionTerms
+from mixtura.selection.run import select_team
 from tests.test_evals import REFUSED, written
 from tests.upstream import Script, running
 
@@ -85,8 +85,11 @@ def selecting(tmp_path, otherwise=answered):
             usual = {"size": 2, "logs": tmp_path / "logs"}
             usual |= {} if "judge" in words else {"task": "gsm8k"}
             try:
-                return select(
-                    config, names or NAMES, Terms(data=data, **(usual | words)), watch=watch
+                return select_team(
+                    config,
+                    names or NAMES,
+                    SelectionTerms(data=data, **(usual | words)),
+                    watch=watch,
                 )
             finally:
                 config.store.close()
@@ -101,7 +104,7 @@ def test_the_best_team_is_found_its_calls_are_counted_and_a_second_run_asks_no_o
         again = selected()
 
         assert len(upstream.records) == calls == found.calls
-        assert again.json() == found.json()
+        assert again.to_json() == found.to_json()
     best = found.best
     assert (best.members, best.aggregator) == (("a", "other"), "writer")
     assert (found.prompts.search, best.n) == (8, 4)
@@ -220,7 +223,7 @@ def test_a_killed_command_goes_on_and_writes_the_team_into_the_configuration(tmp
         found = json.loads(out)
         assert (code, found["best"]["members"]) == (0, ["a", "other"])
         assert before >= 20
-        assert len(upstream.records) <= found["calls"] + AT_ONCE
+        assert len(upstream.records) <= found["calls"] + DEFAULT_CONNECTIONS
         keys = {"score", "low", "high", "search_score", "aggregator", "why"}
         assert keys <= set(found["best"])
         assert {"name", "score", "cost_usd", "seconds"} <= set(found["tried"][0])
@@ -284,8 +287,8 @@ MODELS = {"a": {"base_url": "http://x/v1", "model": "a", "limits": {"concurrency
 
 
 def put(before, members=("a", "a"), name="selected"):
-    text = preset.table(name, members, "a", "why")
-    return preset.merged(before, "my.toml", name, text, MODELS)
+    text = preset.mixture_table(name, members, "a", "why")
+    return preset.merge_table(before, "my.toml", name, text, MODELS)
 
 
 def test_a_file_gets_the_table_and_the_models_that_it_lacks():
@@ -323,8 +326,8 @@ def test_a_file_keeps_its_line_ends_and_stays_unread_by_others(tmp_path):
     file.write_bytes(b'default = "a"\r\n')
     file.chmod(0o600)
 
-    preset.written_to(
-        file, "selected", preset.table("selected", ["a"], "a"), MODELS, Path.read_text
+    preset.write_preset(
+        file, "selected", preset.mixture_table("selected", ["a"], "a"), MODELS, Path.read_text
     )
 
     assert file.stat().st_mode & 0o777 == 0o600

@@ -18,7 +18,7 @@ from http.client import HTTPConnection
 import pytest
 
 from mixtura import ask
-from mixtura.server.side import is_side
+from mixtura.server.background_requests import is_frontend_request
 from tests import served_team
 from tests.serving import serving, team
 from tests.upstream import Script, running
@@ -901,7 +901,7 @@ def test_small_requests_of_front_ends_go_to_the_cheap_model_and_it_is_said(upstr
     ],
 )
 def test_a_persons_own_question_is_not_taken_for_one(asked):
-    assert not is_side(ask(asked))
+    assert not is_frontend_request(ask(asked))
 
 
 def test_a_port_that_is_taken_is_said(tmp_path):

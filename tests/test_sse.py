@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixtura.sse import EventTooLargeError, Parser
+from mixtura.protocols.sse import EventTooLargeError, SseParser
 
 RECORDINGS = {
     path.stem: path.read_bytes()
@@ -65,11 +65,11 @@ def stands_alone(line: bytes) -> bool:
 
 def fed(pieces: Iterable[bytes]) -> tuple[list[bytes], list[bytes]]:
     """What our parser finds in the pieces, and what it has kept for the end."""
-    parser = Parser()
+    parser = SseParser()
     return fed_to(parser, pieces), parser.flush()
 
 
-def fed_to(parser: Parser, pieces: Iterable[bytes]) -> list[bytes]:
+def fed_to(parser: SseParser, pieces: Iterable[bytes]) -> list[bytes]:
     return [data for piece in pieces for data in parser.feed(piece)]
 
 
@@ -138,7 +138,7 @@ def test_every_recording_reads_the_same_in_small_pieces(spelling, size):
 
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_an_event_comes_out_with_the_last_byte_of_its_blank_line(name):
-    stream, parser, found = RECORDINGS[name], Parser(), 0
+    stream, parser, found = RECORDINGS[name], SseParser(), 0
     for end in range(1, len(stream) + 1):
         found += len(parser.feed(stream[end - 1 : end]))
         if stream[:end].endswith(b"\n\n"):
@@ -216,14 +216,14 @@ def test_empty_pieces_change_nothing():
     "piece", [b"data: " + b"x" * 99, b"x" * 99, b":" + b" " * 99, b"\xef" * 99]
 )
 def test_an_event_that_never_ends_is_refused_before_it_fills_the_memory(piece):
-    parser = Parser(limit=1000)
+    parser = SseParser(limit=1000)
 
     with pytest.raises(EventTooLargeError, match="1000 bytes"):
         fed_to(parser, [piece] * 20)
 
 
 def test_many_events_are_no_large_event():
-    parser = Parser(limit=1000)
+    parser = SseParser(limit=1000)
 
     assert len(fed_to(parser, [b"data: 123456\n\n"] * 200)) == 200
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixtura.stated_limits import StatedLimits, read_limits
+from mixtura.core.stated_limits import StatedLimits, parse_stated_limits
 
 CASES = Path(__file__).parent / "cases" / "refusals"
 
@@ -21,22 +21,22 @@ def cases(name):
 
 @pytest.mark.parametrize("row", cases("output"))
 def test_an_output_limit_is_read_whoever_states_it(row):
-    assert read_limits(row["said"]) == StatedLimits(output=row["output"])
+    assert parse_stated_limits(row["said"]) == StatedLimits(output=row["output"])
 
 
 @pytest.mark.parametrize("row", cases("window"))
 def test_a_window_is_read_whoever_states_it_and_what_it_leaves(row):
-    assert read_limits(row["said"]) == StatedLimits(window=row["window"], room=row["room"])
+    assert parse_stated_limits(row["said"]) == StatedLimits(window=row["window"], room=row["room"])
 
 
 @pytest.mark.parametrize("row", cases("affordable"))
 def test_what_an_account_can_afford_is_read(row):
-    assert read_limits(row["said"]) == StatedLimits(affordable=row["affordable"])
+    assert parse_stated_limits(row["said"]) == StatedLimits(affordable=row["affordable"])
 
 
 @pytest.mark.parametrize("row", cases("nothing"))
 def test_a_number_in_any_other_refusal_is_no_limit(row):
-    assert read_limits(row["said"]) == StatedLimits()
+    assert parse_stated_limits(row["said"]) == StatedLimits()
 
 
 SAID = st.sampled_from(
@@ -63,12 +63,12 @@ def test_a_number_is_read_in_any_style(said, number, style, after):
     name, text = said
     told = text.format(style.format(number)) + after
 
-    assert getattr(read_limits(told), name) == number
+    assert getattr(parse_stated_limits(told), name) == number
 
 
 @settings(deadline=None)
 @given(st.text(st.sampled_from("max_tokens window context [],.>=<0123456789 length"), max_size=200))
 def test_no_text_ends_in_an_error_or_a_limit_beyond_sense(text):
-    found = read_limits(text)
+    found = parse_stated_limits(text)
 
     assert all(value is None or 0 <= value <= 10_000_000 for value in found)

@@ -8,8 +8,9 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from mixtura.evals import judges, stats
-from mixtura.evals.stats import Estimate
+from mixtura.evals.judges import bias
+from mixtura.evals.statistics import intervals
+from mixtura.evals.statistics.intervals import IntervalEstimate
 
 COMPARISONS = 2_000
 NORMAL = NormalDist()
@@ -43,7 +44,7 @@ def _chance(z):
 
 
 def covered(rows, truth, seed=0):
-    low, high = stats.intervals(rows, resamples=1_000, seed=seed)
+    low, high = intervals.bootstrap_intervals(rows, resamples=1_000, seed=seed)
     return float(((low <= truth + 1e-12) & (truth - 1e-12 <= high)).mean())
 
 
@@ -119,21 +120,21 @@ def test_a_difference_that_is_there_is_seen_as_often_as_was_planned():
     rng = np.random.default_rng(5)
     rows, truth = graded(rng, 400, 0.6, 0.55, 0.5)
     spread = float(rows.std())
-    count = stats.prompts_for_difference(spread, truth)
+    count = intervals.prompts_for_difference(spread, truth)
     assert count < 400
 
-    low, _ = stats.intervals(rows[:, :count], resamples=1_000)
+    low, _ = intervals.bootstrap_intervals(rows[:, :count], resamples=1_000)
 
     assert float((low > 0).mean()) == pytest.approx(0.8, abs=0.03)
 
 
 def test_the_planned_number_of_prompts_gives_the_planned_margin():
     rng = np.random.default_rng(6)
-    count = stats.prompts_for_margin(0.5, 0.05)
+    count = intervals.prompts_for_margin(0.5, 0.05)
     scores = (rng.random(count) < 0.5).astype(float)
 
     assert count == 385
-    assert stats.mean(scores).margin == pytest.approx(0.05, abs=0.003)
+    assert intervals.estimate_mean(scores).margin == pytest.approx(0.05, abs=0.003)
 
 
 # ---------------------------------------------------------------- estimates
@@ -144,18 +145,18 @@ def test_a_difference_is_that_of_pairs_and_narrower_than_that_of_strangers():
     hard = rng.random(200)
     ours, theirs = np.clip(hard + 0.05, 0, 1), hard
 
-    paired = stats.difference(ours, theirs)
-    strangers = stats.difference(ours, rng.permutation(theirs))
+    paired = intervals.paired_difference(ours, theirs)
+    strangers = intervals.paired_difference(ours, rng.permutation(theirs))
 
-    assert paired.differs
-    assert not strangers.differs
+    assert paired.excludes_zero
+    assert not strangers.excludes_zero
     assert paired.margin < strangers.margin / 10
 
 
 def test_swapping_sides_mirrors_the_interval():
     rng = np.random.default_rng(2)
     a, b = rng.random(60), rng.random(60)
-    there, back = stats.difference(a, b), stats.difference(b, a)
+    there, back = intervals.paired_difference(a, b), intervals.paired_difference(b, a)
 
     assert back.value == pytest.approx(-there.value)
     assert back.low == pytest.approx(-there.high)
@@ -163,14 +164,14 @@ def test_swapping_sides_mirrors_the_interval():
 
 
 def test_a_missing_score_takes_its_pair_out_and_is_counted():
-    found = stats.difference([1.0, None, 0.0, 1.0], [0.0, 1.0, math.nan, 1.0])
+    found = intervals.paired_difference([1.0, None, 0.0, 1.0], [0.0, 1.0, math.nan, 1.0])
 
     assert (found.value, found.prompts, found.missing) == (0.5, 2, 2)
 
 
 def test_several_answers_to_a_prompt_count_as_one_prompt():
-    once = stats.mean([0.5, 1.0, 0.0])
-    often = stats.mean([[0.0, 1.0], [1.0, None], [0.0, 0.0]])
+    once = intervals.estimate_mean([0.5, 1.0, 0.0])
+    often = intervals.estimate_mean([[0.0, 1.0], [1.0, None], [0.0, 0.0]])
 
     assert once == often
 
@@ -178,29 +179,29 @@ def test_several_answers_to_a_prompt_count_as_one_prompt():
 def test_the_same_seed_gives_the_same_interval():
     scores = [0.0, 1.0, 1.0, 0.5, 0.25] * 6
 
-    assert stats.mean(scores, seed=7) == stats.mean(scores, seed=7)
-    assert stats.mean(scores, seed=7) != stats.mean(scores, seed=8)
+    assert intervals.estimate_mean(scores, seed=7) == intervals.estimate_mean(scores, seed=7)
+    assert intervals.estimate_mean(scores, seed=7) != intervals.estimate_mean(scores, seed=8)
 
 
 def test_scores_that_are_all_alike_are_not_a_proof():
-    few = stats.difference([1.0] * 5, [0.0] * 5)
-    many = stats.difference([1.0] * 50, [0.0] * 50)
+    few = intervals.paired_difference([1.0] * 5, [0.0] * 5)
+    many = intervals.paired_difference([1.0] * 50, [0.0] * 50)
 
     assert few.value == 1
-    assert not few.differs
-    assert many.differs
-    assert stats.mean([1.0] * 50).low == pytest.approx(0.025 ** (1 / 50))
-    assert stats.mean([1.0] * 50).high == 1
+    assert not few.excludes_zero
+    assert many.excludes_zero
+    assert intervals.estimate_mean([1.0] * 50).low == pytest.approx(0.025 ** (1 / 50))
+    assert intervals.estimate_mean([1.0] * 50).high == 1
 
 
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda: stats.mean([1.0]), "two prompts"),
-        (lambda: stats.mean([]), "two prompts"),
-        (lambda: stats.mean([0.5, 7.0]), "from 0 to 1"),
-        (lambda: stats.difference([1.0, 0.0], [1.0]), "2 and 1"),
-        (lambda: stats.prompts_for_difference(0.0, 0.02), "above zero"),
+        (lambda: intervals.estimate_mean([1.0]), "two prompts"),
+        (lambda: intervals.estimate_mean([]), "two prompts"),
+        (lambda: intervals.estimate_mean([0.5, 7.0]), "from 0 to 1"),
+        (lambda: intervals.paired_difference([1.0, 0.0], [1.0]), "2 and 1"),
+        (lambda: intervals.prompts_for_difference(0.0, 0.02), "above zero"),
     ],
 )
 def test_what_has_no_answer_is_refused(call, said):
@@ -213,14 +214,14 @@ def test_what_has_no_answer_is_refused(call, said):
     [(1, 12.7062), (2, 4.30265), (5, 2.57058), (29, 2.04523), (30, 2.04227), (804, 1.96293)],
 )
 def test_students_t_is_the_tabled_one(freedom, quantile):
-    assert stats.student(0.975, freedom) == pytest.approx(quantile, abs=5e-5)
+    assert intervals.student_t_quantile(0.975, freedom) == pytest.approx(quantile, abs=5e-5)
 
 
 # ---------------------------------------------------------------- in words
 
 
 def estimate(value, margin, prompts=50, spread=0.2):
-    return Estimate(value, value - margin, value + margin, prompts, 0, spread)
+    return IntervalEstimate(value, value - margin, value + margin, prompts, 0, spread)
 
 
 @pytest.mark.parametrize(
@@ -250,11 +251,11 @@ def estimate(value, margin, prompts=50, spread=0.2):
     ],
 )
 def test_a_verdict_is_one_plain_sentence(found, price, said):
-    assert stats.verdict(found, price=price) == said
+    assert intervals.describe_difference(found, price=price) == said
 
 
 def test_a_verdict_names_the_difference_that_is_wanted():
-    said = stats.verdict(estimate(0.0, 0.06), wanted=0.01)
+    said = intervals.describe_difference(estimate(0.0, 0.06), wanted=0.01)
 
     assert said == "no difference seen with 50 prompts; 3,200 would show 1 point"
 
@@ -266,15 +267,15 @@ def test_a_judge_that_favours_the_first_answer_is_found_out():
     first = [1.0] * 40 + [1.0] * 30 + [0.0] * 30
     second = [0.0] * 40 + [1.0] * 30 + [0.0] * 30
 
-    found = judges.position_bias(first, second)
+    found = bias.position_bias(first, second)
 
     assert found.shift.value == pytest.approx(0.4)
-    assert found.shift.differs
+    assert found.shift.excludes_zero
     assert (found.consistent, found.first, found.second) == (0.6, 0.4, 0.0)
 
 
 def test_a_win_that_turns_into_a_draw_leans_and_a_missing_verdict_does_not_count():
-    found = judges.position_bias([0.5, 0.9, 0.8, None], [0.5, 0.5, 0.9, 0.1])
+    found = bias.position_bias([0.5, 0.9, 0.8, None], [0.5, 0.5, 0.9, 0.1])
 
     assert found.consistent == pytest.approx(2 / 3)
     assert found.first == pytest.approx(1 / 3)
@@ -286,9 +287,9 @@ def test_self_preference_is_what_a_judge_says_beyond_what_others_say():
     others = rng.random(300) * 0.8
     own = others + 0.1
 
-    assert judges.self_preference(own, others).value == pytest.approx(0.1)
-    assert judges.self_preference(own).value == pytest.approx(float(own.mean()) - 0.5)
-    assert not judges.self_preference(others, others).differs
+    assert bias.self_preference(own, others).value == pytest.approx(0.1)
+    assert bias.self_preference(own).value == pytest.approx(float(own.mean()) - 0.5)
+    assert not bias.self_preference(others, others).excludes_zero
 
 
 def test_a_judge_that_likes_long_answers_is_found_out_and_a_fair_one_is_not():
@@ -298,20 +299,20 @@ def test_a_judge_that_likes_long_answers_is_found_out_and_a_fair_one_is_not():
     people = rng.random(400) * 0.5 + 0.25
     fond = people + 0.2 * np.tanh(apart / apart.std(ddof=1))
 
-    biased = judges.length_bias(fond, lengths, others)
-    beyond = judges.length_bias(fond, lengths, others, people)
-    fair = judges.length_bias(people, lengths, others)
+    biased = bias.length_bias(fond, lengths, others)
+    beyond = bias.length_bias(fond, lengths, others, people)
+    fair = bias.length_bias(people, lengths, others)
 
     assert biased.slope.low < 0.2 < biased.slope.high
     assert biased.correlation > 0.5
     assert beyond.slope.value == pytest.approx(0.2)
     assert beyond.correlation == pytest.approx(1.0)
-    assert not fair.slope.differs
+    assert not fair.slope.excludes_zero
     assert abs(fair.correlation) < 0.15
 
 
 def test_lengths_that_are_all_alike_say_nothing_of_a_judge():
-    assert judges.length_bias([0.1, 0.9, 0.5], [9, 9, 9], [5, 5, 5]) == (None, None)
+    assert bias.length_bias([0.1, 0.9, 0.5], [9, 9, 9], [5, 5, 5]) == (None, None)
 
 
 def test_agreement_with_people_is_the_textbooks():
@@ -319,7 +320,7 @@ def test_agreement_with_people_is_the_textbooks():
     judge = ["yes"] * 20 + ["yes"] * 5 + ["no"] * 10 + ["no"] * 15 + ["yes", None]
     people = ["yes"] * 20 + ["no"] * 5 + ["yes"] * 10 + ["no"] * 15 + [None, "no"]
 
-    found = judges.agreement(judge, people)
+    found = bias.rate_agreement(judge, people)
 
     assert found.accuracy.value == pytest.approx(0.7)
     assert found.kappa.value == pytest.approx(0.4)
@@ -331,11 +332,11 @@ def test_agreement_by_chance_is_no_agreement():
     rng = np.random.default_rng(9)
     judge, people = rng.integers(0, 2, 500).tolist(), rng.integers(0, 2, 500).tolist()
 
-    assert not judges.agreement(judge, people).kappa.differs
+    assert not bias.rate_agreement(judge, people).kappa.excludes_zero
 
 
 def test_one_label_alone_has_no_kappa():
-    found = judges.agreement(["A"] * 10, ["A"] * 10)
+    found = bias.rate_agreement(["A"] * 10, ["A"] * 10)
 
     assert found.accuracy.value == 1
     assert found.accuracy.low < 0.75
@@ -349,7 +350,7 @@ def test_the_interval_of_kappa_holds_the_truth():
     for _ in range(500):
         people = rng.integers(0, 2, 100)
         judge = np.where(rng.random(100) < 0.8, people, 1 - people)
-        kappa = judges.agreement(judge.tolist(), people.tolist(), resamples=1_000).kappa
+        kappa = bias.rate_agreement(judge.tolist(), people.tolist(), resamples=1_000).kappa
         hits += kappa.low <= 0.6 <= kappa.high
 
     assert 0.93 <= hits / 500 <= 0.97

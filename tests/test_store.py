@@ -16,23 +16,26 @@ from mixtura import (
     Aggregator,
     BudgetExceededError,
     Mixture,
-    Noticed,
+    Notice,
     Sampling,
     UnavailableError,
     Usage,
     ask,
 )
-from mixtura.budget import Amount, DayPurse, Pocket, forecast, priced
-from mixtura.errors import StoreError
-from mixtura.models.budgeted import Budgeted
-from mixtura.models.cached import Cached
+from mixtura.billing.forecast import forecast_calls, worst_case_spend
+from mixtura.billing.price import Price
+from mixtura.billing.spending_caps import DailyCap, RunCap, Spend
+from mixtura.core.errors import StoreError
+from mixtura.core.types import Charge
 from mixtura.models.fake import Scripted
-from mixtura.models.metered import Metered
-from mixtura.models.retrying import Retrying
-from mixtura.price import Price
-from mixtura.run_book import RunBook
-from mixtura.store import AnswerCache, DayBook, Store
-from mixtura.types import Charge
+from mixtura.models.wrappers.budget import Budgeted
+from mixtura.models.wrappers.cache import Cached
+from mixtura.models.wrappers.meter import Metered
+from mixtura.models.wrappers.retry import Retrying
+from mixtura.storage.answer_cache import AnswerCache
+from mixtura.storage.runs import RunStore
+from mixtura.storage.spending import DailySpendLedger
+from mixtura.storage.sqlite import Store
 from tests.conftest import run
 from tests.serving import serving, team
 from tests.upstream import running
@@ -51,13 +54,13 @@ def alone(answers, **how):
 
 
 def worst_of(mixture):
-    return priced(forecast(mixture, ASK), dear)[0].dollars
+    return worst_case_spend(forecast_calls(mixture, ASK), dear)[0].dollars
 
 
 @pytest.fixture
 def store(tmp_path):
     found = Store(tmp_path / "s.sqlite")
-    found.check()
+    found.check_usable()
     yield found
     found.close()
 
@@ -99,7 +102,7 @@ def settled():
 
 
 def test_a_run_that_waits_for_a_locked_store_holds_up_no_one_else(store):
-    purse = DayPurse("the day", DayBook(store, "day"), dollars=1e9)
+    purse = DailyCap("the day", DailySpendLedger(store, "day"), dollars=1e9)
     capped = Budgeted(alone(["x"]), lambda: [purse], dear)
 
     async def watched(free):
@@ -112,12 +115,12 @@ def test_a_run_that_waits_for_a_locked_store_holds_up_no_one_else(store):
 
     with locked(store.path) as free:
         assert run(watched(free)).text == "x"
-    assert purse.book.used() == (5.0, 5)
+    assert purse.book.used_today() == (5.0, 5)
 
 
 def test_a_run_that_is_cancelled_while_it_waits_holds_nothing(store):
-    purse = DayPurse("the day", DayBook(store, "day"), dollars=1e9)
-    first = Pocket("this run", 1e9)
+    purse = DailyCap("the day", DailySpendLedger(store, "day"), dollars=1e9)
+    first = RunCap("this run", 1e9)
     capped = Budgeted(alone(["x"]), lambda: [first, purse], dear)
 
     async def left():
@@ -128,13 +131,13 @@ def test_a_run_that_is_cancelled_while_it_waits_holds_nothing(store):
 
     with locked(store.path):
         run(left())
-    assert first.used == Amount()
-    assert purse.book.used() == (0, 0)
+    assert first.committed_spend == Spend()
+    assert purse.book.used_today() == (0, 0)
 
 
 @pytest.mark.parametrize("cancelled", [False, True])
 def test_what_a_run_spent_under_a_lock_is_settled_when_the_lock_is_free(store, cancelled):
-    purse = DayPurse("the day", DayBook(store, "day"), dollars=1e9)
+    purse = DailyCap("the day", DailySpendLedger(store, "day"), dollars=1e9)
     mixture = alone(["x"], delay=30 if cancelled else 0.3)
     capped = Budgeted(mixture, lambda: [purse], dear)
     worst = worst_of(mixture)
@@ -147,22 +150,22 @@ def test_what_a_run_spent_under_a_lock_is_settled_when_the_lock_is_free(store, c
                 task.cancel()
             await asyncio.wait([task])  # it does not wait for the lock
             assert task.done()
-            assert store.owed
+            assert store.settlements.pending
             free()
 
     run(through())
     settled()
-    assert not store.owed
-    assert purse.book.used()[0] < worst
+    assert not store.settlements.pending
+    assert purse.book.used_today()[0] < worst
     with store.transaction() as db:
         assert db.execute("SELECT count(*) FROM held").fetchone() == (0,)
 
 
 def test_runs_of_two_stores_with_the_money_of_ten_overspend_nothing_under_a_lock(tmp_path):
     stores = [Store(tmp_path / "s.sqlite") for _ in range(2)]
-    stores[0].check()
+    stores[0].check_usable()
     cap = worst_of(alone(["x"])) * 10
-    purses = [DayPurse("the day", DayBook(s, "day"), dollars=cap) for s in stores]
+    purses = [DailyCap("the day", DailySpendLedger(s, "day"), dollars=cap) for s in stores]
     models = [alone(["x"] * 99, delay=0.2) for _ in stores]
     capped = [Budgeted(m, lambda p=p: [p], dear) for m, p in zip(models, purses, strict=True)]
 
@@ -183,7 +186,7 @@ def test_runs_of_two_stores_with_the_money_of_ten_overspend_nothing_under_a_lock
         answered = run(crowd(free))
     settled()
     assert answered >= 10
-    assert purses[0].book.used()[0] == answered * 5.0 <= cap
+    assert purses[0].book.used_today()[0] == answered * 5.0 <= cap
     for store in stores:
         store.close()
 
@@ -199,27 +202,27 @@ def test_an_attempt_that_needs_more_room_waits_for_the_lock_and_holds_up_no_one(
 
     async def freed(free):
         for _ in range(20):
-            turns.append(len(flaky.inner.asked))
+            turns.append(len(flaky.inner_model.asked))
             await asyncio.sleep(0.01)
         free()
 
     beside = []
-    purse = DayPurse("the day", DayBook(store, "day"), dollars=1e9)
+    purse = DailyCap("the day", DailySpendLedger(store, "day"), dollars=1e9)
     model = Retrying(flaky, sleep=pause)
     mixture = Mixture(layers=(), aggregator=Aggregator(model, Sampling(max_tokens=10)))
 
     with ExitStack() as holding:
         assert run(Budgeted(mixture, lambda: [purse], dear).complete(ASK)).text == "fine"
     assert turns == [1] * 20
-    assert purse.book.used()[0] == 18.0
+    assert purse.book.used_today()[0] == 18.0
 
 
 @pytest.mark.parametrize(
     "pragma", ["PRAGMA query_only = ON", "PRAGMA max_page_count = 1"], ids=["read-only", "full"]
 )
 def test_a_store_that_takes_nothing_refuses_a_capped_run_by_name(store, pragma):
-    first = Pocket("this run", 1e9)
-    purse = DayPurse("the day", DayBook(store, "day"), dollars=1e9)
+    first = RunCap("this run", 1e9)
+    purse = DailyCap("the day", DailySpendLedger(store, "day"), dollars=1e9)
     mixture = alone(["x"])
     with store.transaction() as db:
         for i in range(200):  # no free page is left
@@ -230,19 +233,19 @@ def test_a_store_that_takes_nothing_refuses_a_capped_run_by_name(store, pragma):
 
     async def until_refused():
         for _ in range(500):
-            purse.hold(Amount(0.0, 0))
+            purse.reserve(Spend(0.0, 0))
 
     with pytest.raises(StoreError, match=r"cannot be written.*a cap for the day needs it"):
         run(until_refused())
     if "query_only" in pragma:
         with pytest.raises(StoreError, match="cannot be written"):
             run(Budgeted(mixture, lambda: [first, purse], dear).complete(ASK))
-        assert first.used == Amount()
+        assert first.committed_spend == Spend()
 
 
 def test_what_could_not_be_settled_counts_as_held_and_is_written_with_the_next_hold(store):
-    book = DayBook(store, "day")
-    hold = book.hold(7.0, 1, 10.0, None)
+    book = DailySpendLedger(store, "day")
+    hold = book.reserve(7.0, 1, 10.0, None)
     with store.transaction() as db:
         db.execute("PRAGMA query_only = ON")
     book.settle(hold, 2.0, 1)
@@ -252,8 +255,8 @@ def test_what_could_not_be_settled_counts_as_held_and_is_written_with_the_next_h
     with store._lock:
         store._connection.execute("PRAGMA query_only = OFF")
 
-    assert book.hold(8.0, 1, 10.0, None) is not None
-    assert book.used() == (10.0, 2)
+    assert book.reserve(8.0, 1, 10.0, None) is not None
+    assert book.used_today() == (10.0, 2)
 
 
 def test_a_locked_cache_is_as_if_nothing_were_kept_and_holds_up_no_one(store):
@@ -284,15 +287,15 @@ def test_a_broken_cache_is_said_once_and_answers_are_given(tmp_path):
     said = [run(m.complete(ASK, events.append)).text for m in models for _ in range(2)]
 
     assert said == ["1", "2", "1", "2"]
-    (notice,) = [e.notice for e in events if isinstance(e, Noticed)]
+    (notice,) = [e.notice for e in events if isinstance(e, Notice)]
     assert "answers are not kept" in notice
     assert "cannot be used" in notice
 
 
 def test_a_book_of_runs_that_cannot_be_read_is_a_store_error(tmp_path):
     (tmp_path / "file").write_text("")
-    book = RunBook(Store(tmp_path / "file" / "s.sqlite"))
-    for call in (book.list, lambda: book.get("x"), lambda: book.delete("x")):
+    book = RunStore(Store(tmp_path / "file" / "s.sqlite"))
+    for call in (book.list_runs, lambda: book.get_run("x"), lambda: book.delete_run("x")):
         with pytest.raises(StoreError, match="cannot be used"):
             call()
 

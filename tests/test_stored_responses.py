@@ -16,13 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixtura.config import load
-from mixtura.errors import StoreError
-from mixtura.response_book import LostError, ResponseBook, TooLongError
+from mixtura.config.config import load
+from mixtura.core.errors import StoreError
+from mixtura.server.apis.base import ResolvedReferences, UnresolvedCall
+from mixtura.server.apis.openai_responses import ResponsesDialect
 from mixtura.server.app import make_app
-from mixtura.server.dialect import Found, Referring
-from mixtura.server.responses import Responses
-from mixtura.store import DAY, MIGRATIONS, Store
+from mixtura.storage.responses import ConversationTooLongError, ResponseNotFoundError, ResponseStore
+from mixtura.storage.sqlite import DAY_SECONDS, MIGRATIONS, Store
 from tests.serving import serving, team
 from tests.upstream import Script, running
 
@@ -360,20 +360,20 @@ def store(tmp_path, clock):
 
 
 def kept(book, *records):
-    assert book.write([book.packed(row) for row in records])
+    assert book.write_batch([book.pack_record(row) for row in records])
 
 
 def test_what_no_one_used_for_so_long_is_gone_and_a_conversation_that_goes_on_stays(store, clock):
-    book = ResponseBook(store, days=30)
+    book = ResponseStore(store, days=30)
     kept(book, record("r1"), record("r2", previous="r1"), record("r3"))
 
-    clock[0] += 20 * DAY
-    assert [r["id"] for r in book.conversation("r2", "", 10**6)] == ["r1", "r2"]
-    clock[0] += 20 * DAY
-    assert [bool(book.get(name, "")) for name in ("r1", "r2", "r3")] == [True, True, False]
-    clock[0] += 31 * DAY
-    with pytest.raises(LostError):
-        book.conversation("r2", "", 10**6)
+    clock[0] += 20 * DAY_SECONDS
+    assert [r["id"] for r in book.load_conversation("r2", "", 10**6)] == ["r1", "r2"]
+    clock[0] += 20 * DAY_SECONDS
+    assert [bool(book.get_response(name, "")) for name in ("r1", "r2", "r3")] == [True, True, False]
+    clock[0] += 31 * DAY_SECONDS
+    with pytest.raises(ResponseNotFoundError):
+        book.load_conversation("r2", "", 10**6)
     kept(book, record("r4"))
     with store.transaction() as db:
         assert db.execute("SELECT id FROM responses").fetchall() == [("r4",)]
@@ -382,45 +382,48 @@ def test_what_no_one_used_for_so_long_is_gone_and_a_conversation_that_goes_on_st
 def test_no_more_is_kept_than_was_said_and_the_longest_unused_go_first(store, clock):
     import random
 
-    book = ResponseBook(store, megabytes=0.1)
+    book = ResponseStore(store, megabytes=0.1)
     for i in range(20):
         clock[0] += 1
         kept(book, record(f"r{i}", random.Random(i).randbytes(10_000).hex()))
 
-    assert book.get("r19", "")
-    assert not book.get("r0", "")
+    assert book.get_response("r19", "")
+    assert not book.get_response("r0", "")
     with store.transaction() as db:
         (size,) = db.execute("SELECT sum(length(body)) FROM responses").fetchone()
     assert 0 < size <= 0.12 * 1024**2
     said = []
     book.notice = said.append
-    assert book.packed(record("big", random.Random(1).randbytes(200_000).hex())) is None
+    assert book.pack_record(record("big", random.Random(1).randbytes(200_000).hex())) is None
     assert "[serve.responses] megabytes" in said[0]
 
 
 def test_a_conversation_is_put_together_up_to_a_size_however_well_it_packs(store):
-    book = ResponseBook(store)
+    book = ResponseStore(store)
     kept(book, record("r1", "x" * 10_000), record("r2", "x" * 10_000, previous="r1"))
 
-    assert len(book.conversation("r2", "", 30_000)) == 2
-    with pytest.raises(TooLongError):
-        book.conversation("r2", "", 15_000)
+    assert len(book.load_conversation("r2", "", 30_000)) == 2
+    with pytest.raises(ConversationTooLongError):
+        book.load_conversation("r2", "", 15_000)
 
 
 def test_a_damaged_response_is_told_and_hides_no_other(store):
-    book = ResponseBook(store)
+    book = ResponseStore(store)
     kept(book, record("r1"), record("r2", previous="r1"), record("r3"))
     with store.transaction() as db:
         db.execute("UPDATE responses SET body = ? WHERE id = 'r1'", (b"\x00nonsense",))
         db.execute("UPDATE responses SET previous = 'r3' WHERE id = 'r3'")
 
-    for look in (lambda: book.get("r1", ""), lambda: book.conversation("r2", "", 10**6)):
+    for look in (
+        lambda: book.get_response("r1", ""),
+        lambda: book.load_conversation("r2", "", 10**6),
+    ):
         with pytest.raises(StoreError, match=r"the response r1 in the store .* is damaged"):
             look()
-    with pytest.raises(LostError):  # it goes round in a circle
-        book.conversation("r3", "", 10**6)
-    assert book.get("r3", "")
-    assert book.delete("r1", "")
+    with pytest.raises(ResponseNotFoundError):  # it goes round in a circle
+        book.load_conversation("r3", "", 10**6)
+    assert book.get_response("r3", "")
+    assert book.delete_response("r1", "")
 
 
 def test_a_store_of_an_older_version_is_taken_over(tmp_path):
@@ -434,11 +437,11 @@ def test_a_store_of_an_older_version_is_taken_over(tmp_path):
     old.close()
     store = Store(path)
 
-    kept(ResponseBook(store), record("r1"))
+    kept(ResponseStore(store), record("r1"))
 
     with store.transaction() as db:
         assert db.execute("SELECT dollars FROM spent").fetchone() == (1.5,)
-    assert ResponseBook(store).get("r1", "")["response"] == {"id": "r1", "output": []}
+    assert ResponseStore(store).get_response("r1", "")["response"] == {"id": "r1", "output": []}
     store.close()
 
 
@@ -474,11 +477,11 @@ def test_the_models_see_the_same_however_much_of_a_conversation_is_referred_to(t
     ]
     body = {"model": "m", "previous_response_id": "resp_1", "input": own}
 
-    whole = Responses().read(json.dumps({"model": "m", "input": items}).encode())
-    referring = Responses().read(json.dumps(body).encode())
+    whole = ResponsesDialect().parse_request(json.dumps({"model": "m", "input": items}).encode())
+    referring = ResponsesDialect().parse_request(json.dumps(body).encode())
 
-    assert isinstance(referring, Referring)
+    assert isinstance(referring, UnresolvedCall)
     assert referring.items == tuple(i["id"] for i in own if i.get("type") == "item_reference")
-    call = referring.read(Found(items[:cut], named))
+    call = referring.read(ResolvedReferences(items[:cut], named))
     assert call.request == whole.request
     assert [i.get("content") for i in call.store.items] == [i.get("content") for i in items[cut:]]

@@ -22,11 +22,11 @@ from mixtura import (
     UnavailableError,
     ask,
 )
-from mixtura.catalog import Quirks, sees
-from mixtura.manners import Manners
-from mixtura.models.fake import Scripted, echo, failing
-from mixtura.prompts import NOT_SEEN
-from mixtura.turns import Turns
+from mixtura.catalog.providers import Quirks, supports_images
+from mixtura.engine.proposal_cache import ProposalCache
+from mixtura.models.fake import Scripted, echo, failing_model
+from mixtura.models.parameter_support import ParameterSupport
+from mixtura.protocols.content_parts import PICTURE_STAND_IN
 from tests.conftest import run
 
 WEATHER = {
@@ -85,7 +85,7 @@ def test_a_proposer_reads_calls_and_their_results_as_text():
 def test_proposers_are_asked_once_for_a_users_turn_and_stand_with_its_question():
     advisor = Scripted("advisor", ["look at the forecast", "never asked"])
     chief = Scripted("chief", [calling(), "Yes, at noon."])
-    mixture = team(advisor, chief, turns=Turns())
+    mixture = team(advisor, chief, turns=ProposalCache())
     run(mixture.complete(FIRST))
     answer = run(mixture.complete(SECOND))
 
@@ -99,7 +99,7 @@ def test_proposers_are_asked_once_for_a_users_turn_and_stand_with_its_question()
 def test_a_new_question_of_the_user_is_a_new_turn():
     advisor = Scripted("advisor", ["one", "two"])
     chief = Scripted("chief", [calling(), "Yes.", "No."])
-    mixture = team(advisor, chief, turns=Turns())
+    mixture = team(advisor, chief, turns=ProposalCache())
     run(mixture.complete(FIRST))
     run(mixture.complete(SECOND))
     later = (*SECOND.messages, Message("assistant", "Yes."), Message("user", "And in Oslo?"))
@@ -111,7 +111,7 @@ def test_a_new_question_of_the_user_is_a_new_turn():
 
 def test_a_turn_that_no_one_remembers_asks_the_proposers_again():
     advisor, chief = Scripted("advisor", ["umbrella"]), Scripted("chief", ["Yes."])
-    run(team(advisor, chief, turns=Turns()).complete(SECOND))
+    run(team(advisor, chief, turns=ProposalCache()).complete(SECOND))
     assert len(advisor.asked) == 1
     assert "umbrella" in shown(chief.asked[0])
 
@@ -125,7 +125,7 @@ def test_without_turns_the_proposers_read_every_result():
 
 
 def test_turns_forget_the_oldest_first():
-    kept = Turns(most=2)
+    kept = ProposalCache(most=2)
     for name in "abc":
         kept.put(name, ())
     assert kept.get("a") is None
@@ -141,7 +141,7 @@ def test_turns_forget_the_oldest_first():
     ],
 )
 def test_no_proposal_stands_in_where_a_call_or_a_form_was_asked_for(wish):
-    mixture = team(echo("a"), failing(UnavailableError("down"), "chief"))
+    mixture = team(echo("a"), failing_model(UnavailableError("down"), "chief"))
     with pytest.raises(UnavailableError):
         run(mixture.complete(replace(ask("q"), **wish)))
 
@@ -150,7 +150,7 @@ def test_no_proposal_stands_in_for_a_parameter_that_the_aggregator_refuses():
     error = RejectedError("takes no logit_bias")
     error.parameter = "logit_bias"
     with pytest.raises(RejectedError):
-        run(team(echo("a"), failing(error, "chief")).complete(ask("q")))
+        run(team(echo("a"), failing_model(error, "chief")).complete(ask("q")))
 
 
 # ---- pictures
@@ -160,7 +160,7 @@ SEEN = Request((Message("user", (TextPart("What is this?"), PICTURE)),))
 
 
 class Blind(Scripted):
-    sees = False
+    supports_images = False
 
 
 def pictures(request):
@@ -175,9 +175,9 @@ def test_pictures_reach_who_sees_and_the_blind_are_told_that_one_is_there():
     run(Mixture(layers=(layer,), aggregator=Aggregator(chief)).complete(SEEN))
 
     assert pictures(blind.asked[0]) == []
-    assert NOT_SEEN in shown(blind.asked[0])
+    assert PICTURE_STAND_IN in shown(blind.asked[0])
     assert pictures(seeing.asked[0]) == pictures(chief.asked[0]) == [PICTURE]
-    assert NOT_SEEN not in shown(seeing.asked[0])
+    assert PICTURE_STAND_IN not in shown(seeing.asked[0])
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_pictures_reach_who_sees_and_the_blind_are_told_that_one_is_there():
     ],
 )
 def test_a_name_may_tell_that_a_model_is_blind(name, told):
-    assert sees(name) is told
+    assert supports_images(name) is told
 
 
 @pytest.mark.parametrize(
@@ -218,11 +218,11 @@ def test_blindness_is_learned_from_a_refusal_and_said_once(said):
             error.status = 400
             raise error
 
-    manners = Manners("m", Quirks())
-    run(manners.ask(body, send, events.append))
-    run(manners.ask(body, send, events.append))
+    manners = ParameterSupport("m", Quirks())
+    run(manners.send_supported(body, send, events.append))
+    run(manners.send_supported(body, send, events.append))
     assert len(sent) == 3
-    assert sent[-1]["messages"][0]["content"] == [{"type": "text", "text": NOT_SEEN}]
+    assert sent[-1]["messages"][0]["content"] == [{"type": "text", "text": PICTURE_STAND_IN}]
     assert [event.notice for event in events] == [
         "sees no pictures: a line of text stands in for each"
     ]
@@ -237,18 +237,18 @@ def test_a_picture_that_is_broken_teaches_nothing():
         error.status = 400
         raise error
 
-    manners = Manners("m", Quirks())
+    manners = ParameterSupport("m", Quirks())
     with pytest.raises(RejectedError):
-        run(manners.ask(body, send, None))
-    assert manners.applied(body) == body
+        run(manners.send_supported(body, send, None))
+    assert manners.strip_unsupported(body) == body
 
 
 # ---- further parameters, in each API's words
 
 
 def test_how_hard_to_think_is_said_in_each_apis_words():
-    from mixtura.wire import request_json as chat
-    from mixtura.wire_anthropic import request_json as messages
+    from mixtura.protocols.anthropic.request import request_json as messages
+    from mixtura.protocols.openai.request import request_json as chat
 
     hard = replace(ask("q"), extra={"reasoning_effort": "xhigh"})
     assert chat(hard, "m")["reasoning_effort"] == "xhigh"
@@ -262,7 +262,7 @@ def test_how_hard_to_think_is_said_in_each_apis_words():
 
 
 def test_one_call_at_a_time_is_a_part_of_the_tool_choice_for_anthropic():
-    from mixtura.wire_anthropic import request_json
+    from mixtura.protocols.anthropic.request import request_json
 
     alone = replace(FIRST, extra={"parallel_tool_calls": False})
     assert request_json(alone, "m")["tool_choice"] == {
@@ -271,7 +271,7 @@ def test_one_call_at_a_time_is_a_part_of_the_tool_choice_for_anthropic():
 
 
 def test_what_an_api_has_no_word_for_is_refused_by_name():
-    from mixtura.wire_anthropic import request_json
+    from mixtura.protocols.anthropic.request import request_json
 
     with pytest.raises(RejectedError, match="logprobs") as raised:
         request_json(replace(ask("q"), extra={"logprobs": True}), "m")
@@ -279,7 +279,7 @@ def test_what_an_api_has_no_word_for_is_refused_by_name():
 
 
 def test_a_picture_that_a_tool_brought_follows_in_a_message_of_the_users():
-    from mixtura.wire import request_json
+    from mixtura.protocols.openai.request import request_json
 
     result = Message("tool", (TextPart("here"), PICTURE), tool_call_id="c1")
     rows = request_json(Request((ASKED, CALLED, result)), "m")["messages"]
@@ -292,16 +292,17 @@ def test_a_picture_that_a_tool_brought_follows_in_a_message_of_the_users():
 
 
 def test_log_probabilities_come_with_the_answer_whole_or_in_pieces_and_through_the_cache():
-    from mixtura.chunks import chunk
-    from mixtura.wire import Assembly, completion_from_json, completion_json
+    from mixtura.protocols.openai.chunks import decode_chunk
+    from mixtura.protocols.openai.completion_json import completion_from_json, completion_json
+    from mixtura.protocols.openai.stream import ChatStreamAccumulator
 
     rows = [{"token": t, "logprob": -0.5, "bytes": None, "top_logprobs": []} for t in ("a", "b")]
-    so_far = Assembly()
+    so_far = ChatStreamAccumulator()
     for row, text in zip(rows, ("a", "b"), strict=True):
         body = {"choices": [{"delta": {"content": text}, "logprobs": {"content": [row]}}]}
-        so_far.add(chunk(json.dumps(body).encode()))
+        so_far.add_chunk(decode_chunk(json.dumps(body).encode()))
     last = {"choices": [{"delta": {}, "logprobs": None, "finish_reason": "stop"}]}
-    so_far.add(chunk(json.dumps(last).encode()))
-    answer = so_far.completion("m", ask("q"))
+    so_far.add_chunk(decode_chunk(json.dumps(last).encode()))
+    answer = so_far.build_completion("m", ask("q"))
     assert answer.logprobs == tuple(rows)
     assert completion_from_json(completion_json(answer)) == answer

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixtura import Message, Mixture, Noticed, RejectedError, Request, TextPart, ToolCall, ask
+from mixtura import Message, Mixture, Notice, RejectedError, Request, TextPart, ToolCall, ask
+from mixtura.engine.proposal_cache import ProposalCache
 from mixtura.models.fake import Scripted, echo
 from mixtura.models.openai import OpenAI
-from mixtura.prompts import envelope, paper
-from mixtura.turns import Turns, stable_words, turn_key
+from mixtura.prompts.conversation_turns import strip_volatile_words, turn_key
+from mixtura.prompts.synthesis import envelope, paper
 from tests.conftest import run
 from tests.served_team import Team, team, texts
 from tests.upstream import Script, Wire, honest, running
@@ -144,7 +145,7 @@ def test_both_calls_of_a_turn_have_one_key_and_the_prompts_beginning_stays(told:
     first, second = steps("Be brief.", told)
     chief = Scripted("b", ["look", "done"])
     draft = Scripted("a", ["look at it"])
-    mixture = replace(Mixture.of([draft], chief), turns=Turns())
+    mixture = replace(Mixture.of([draft], chief), turns=ProposalCache())
     run(mixture.complete(first))
     run(mixture.complete(second))
 
@@ -194,22 +195,22 @@ def test_other_instructions_questions_and_histories_are_other_turns(other: Reque
 
 
 def test_no_client_gets_the_proposals_of_another():
-    turns = Turns()
-    turns.owned_by("one").put("k", ())
-    assert turns.owned_by("one").get("k") == ()
-    assert turns.owned_by("two").get("k") is None
+    turns = ProposalCache()
+    turns.for_owner("one").put("k", ())
+    assert turns.for_owner("one").get("k") == ()
+    assert turns.for_owner("two").get("k") is None
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.text(alphabet="ab <>/system-reminder1é\n", max_size=300))
 def test_any_instructions_are_reduced_once_and_for_all(text: str):
-    once = stable_words(text)
-    assert stable_words(once) == once
+    once = strip_volatile_words(text)
+    assert strip_volatile_words(once) == once
 
 
 def test_many_reminders_that_are_never_closed_take_no_long_time():
-    assert "x" in stable_words("<system-reminder> x " * 100_000)
-    assert stable_words("a" * 1_000_000) == "a" * 1_000_000
+    assert "x" in strip_volatile_words("<system-reminder> x " * 100_000)
+    assert strip_volatile_words("a" * 1_000_000) == "a" * 1_000_000
 
 
 # ---- where a model takes instructions
@@ -257,7 +258,7 @@ def asked_of(script: Script, messages: tuple[Message, ...] = TALK, times: int = 
 
         run(ask_it())
         bodies = [record.body["messages"] for record in upstream.records]
-    return bodies, [event.notice for event in events if isinstance(event, Noticed)]
+    return bodies, [event.notice for event in events if isinstance(event, Notice)]
 
 
 @pytest.mark.parametrize("status", [400, 422])

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixtura.server.dialect import Refused
-from mixtura.server.turnstile import Turnstile
+from mixtura.server.apis.base import ApiError
+from mixtura.server.fair_queue import FairQueue
 from tests.conftest import run
 
 
@@ -19,7 +19,7 @@ async def steps(count=1):
 
 
 async def held(turnstile, who, until, order=None):
-    async with turnstile.turn(who):
+    async with turnstile.hold_slot(who):
         if order is not None:
             order.append(who)
         await until.wait()
@@ -27,7 +27,7 @@ async def held(turnstile, who, until, order=None):
 
 def test_a_turn_that_comes_in_the_moment_its_client_leaves_goes_to_the_next():
     async def main():
-        turnstile, go = Turnstile(1, 10), asyncio.Event()
+        turnstile, go = FairQueue(1, 10), asyncio.Event()
         first = asyncio.create_task(held(turnstile, "a", go))
         await steps()
         second = asyncio.create_task(held(turnstile, "b", go))
@@ -35,7 +35,7 @@ def test_a_turn_that_comes_in_the_moment_its_client_leaves_goes_to_the_next():
         go.set()
         second.cancel()
         await asyncio.gather(first, second, return_exceptions=True)
-        async with asyncio.timeout(5), turnstile.turn("c"):
+        async with asyncio.timeout(5), turnstile.hold_slot("c"):
             return turnstile.inside
 
     assert run(main()) == 1
@@ -47,7 +47,7 @@ def test_a_turn_that_comes_in_the_moment_its_client_leaves_goes_to_the_next():
 )
 def test_whoever_leaves_and_whenever_every_turn_is_free_again_at_the_end(asked, at_once):
     async def main():
-        turnstile, go = Turnstile(at_once, 100), asyncio.Event()
+        turnstile, go = FairQueue(at_once, 100), asyncio.Event()
         tasks = []
         for who, leaves, after in asked:
             tasks.append((asyncio.create_task(held(turnstile, who, go)), leaves, after))
@@ -60,15 +60,15 @@ def test_whoever_leaves_and_whenever_every_turn_is_free_again_at_the_end(asked, 
         await asyncio.gather(*(task for task, _, _ in tasks), return_exceptions=True)
         async with asyncio.timeout(5):
             for _ in range(at_once):
-                await turnstile.enter("z")
-        return turnstile.waiting
+                await turnstile.acquire_slot("z")
+        return turnstile.waiting_count
 
     assert run(main()) == 0
 
 
 def test_clients_take_turns_whoever_asks_most():
     async def main():
-        turnstile, order, go = Turnstile(1, 10), [], asyncio.Event()
+        turnstile, order, go = FairQueue(1, 10), [], asyncio.Event()
         tasks = [asyncio.create_task(held(turnstile, w, go, order)) for w in "aaaab"]
         await steps(2)
         go.set()
@@ -80,16 +80,16 @@ def test_clients_take_turns_whoever_asks_most():
 
 def test_a_full_line_makes_room_for_a_client_that_has_none_in_it():
     async def main():
-        turnstile, order, go = Turnstile(1, 3), [], asyncio.Event()
+        turnstile, order, go = FairQueue(1, 3), [], asyncio.Event()
         greedy = [asyncio.create_task(held(turnstile, "a", go, order)) for _ in range(4)]
         await steps(2)
         modest = asyncio.create_task(held(turnstile, "b", go, order))
         await steps(2)
-        with pytest.raises(Refused):
-            await turnstile.enter("a")
+        with pytest.raises(ApiError):
+            await turnstile.acquire_slot("a")
         go.set()
         done = await asyncio.gather(*greedy, modest, return_exceptions=True)
-        return [d for d in done if isinstance(d, Refused)], order
+        return [d for d in done if isinstance(d, ApiError)], order
 
     refused, order = run(main())
     assert len(refused) == 1

@@ -18,6 +18,7 @@ import pytest
 
 from mixtura import (
     Aggregator,
+    CallRestarted,
     Charge,
     Completion,
     ContentFilterError,
@@ -26,18 +27,17 @@ from mixtura import (
     Layer,
     Mixture,
     ModelError,
-    Noticed,
+    Notice,
     Proposer,
     QuorumNotMetError,
-    Restarted,
     Sampling,
     Token,
     ask,
 )
-from mixtura.models.hedged import Hedged
 from mixtura.models.openai import OpenAI
-from mixtura.models.retrying import Retrying
-from mixtura.upstream import Clocks, Secret
+from mixtura.models.wrappers.hedge import Hedged
+from mixtura.models.wrappers.retry import Retrying
+from mixtura.transport.client import CallTimeouts, Secret
 from tests.conftest import run
 from tests.loopback import nobody
 from tests.upstream import CANARY, Record, Script, Upstream, pieces, running, seeded
@@ -58,7 +58,7 @@ PLACES: dict[str, tuple[str, ...]] = {
 ATTEMPTS = {"first": 2, "second": 2, "third": 2, "chief": 3}
 ASK = ask("Why is the sky blue?", system="Be brief.")
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=256)
-PATIENT = Clocks(connect=5.0, first_token=8.0, progress=8.0, total=15.0)
+PATIENT = CallTimeouts(connect=5.0, first_token=8.0, progress=8.0, total=15.0)
 KEY = "sk-a-key-that-nobody-may-see"
 SLACK = 4.0
 """Seconds a busy machine may take on top of what clocks and waits add up to."""
@@ -170,7 +170,7 @@ def member(cell: Cell, seat: str, upstream: Upstream) -> Retrying:
         if total is not None:
             if cell.said():  # it comes after the first words, however late those are
                 first = PATIENT.first_token
-            clocks = Clocks(connect=5.0, first_token=first, progress=progress, total=total)
+            clocks = CallTimeouts(connect=5.0, first_token=first, progress=progress, total=total)
         if cell.fault.address == "nobody":
             base_url = f"http://{NOBODY}/v1"
         elif cell.fault.address == "tls":
@@ -311,7 +311,7 @@ def _words_streamed(cell: Cell, outcome: Outcome) -> Iterator[str]:
             continue
         if isinstance(event, Token) and not event.reasoning:
             seen.append(event.text)
-        elif isinstance(event, Restarted):
+        elif isinstance(event, CallRestarted):
             if text := "".join(seen).strip():
                 yield f"begun again after {text!r} had been seen"
             seen = []
@@ -341,7 +341,7 @@ def _reports(cell: Cell, outcome: Outcome) -> Iterator[str]:
     for error in failed.values():
         if not isinstance(error, cell.fault.errors):
             yield f"reported {error!r}, not {cell.fault.errors}"
-    if cell.fault.learns and not any(isinstance(e, Noticed) for e in outcome.events):
+    if cell.fault.learns and not any(isinstance(e, Notice) for e in outcome.events):
         yield "nobody was told that a parameter was left out"
 
 
@@ -461,7 +461,7 @@ def broken_off(upstream, script, *, wrap=lambda model: model, clocks=PATIENT, de
 def test_a_long_draft_that_broke_off_is_read_as_incomplete_and_the_answer_says_so(
     fault, hedged, upstream
 ):
-    how = {"deadline": 1.5} if fault == "deadline" else {"clocks": Clocks(progress=0.5)}
+    how = {"deadline": 1.5} if fault == "deadline" else {"clocks": CallTimeouts(progress=0.5)}
     fault = BY_NAME["stall" if fault == "deadline" else fault]
     script = Script(LONG + "never", ever=fault.play(len(pieces(LONG))))
 

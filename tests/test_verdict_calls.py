@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mixtura import Charge, Completion, Message, Noticed, Recorder, UnavailableError, Usage, ask
+from mixtura import Charge, Completion, Message, Notice, Recorder, UnavailableError, Usage, ask
 from mixtura.models.fake import Scripted
 from mixtura.patterns import BestOf, Chosen, Ranker
 from mixtura.patterns.verdict_calls import ASKED_AGAIN, REMINDER
@@ -20,11 +20,11 @@ def team(*texts):
 def chosen(chooser, *texts):
     recorder = Recorder()
     answer = run(Chosen.of(team(*texts), chooser).complete(ask("?"), recorder))
-    return answer, recorder.trace()
+    return answer, recorder.build_trace()
 
 
 def judge_calls(trace):
-    return [call for call in trace.leaves() if call.model == "judge"]
+    return [call for call in trace.leaf_calls() if call.model == "judge"]
 
 
 def test_a_ranker_that_names_two_is_asked_again_once_and_both_calls_are_billed_and_traced():
@@ -85,4 +85,4 @@ def test_a_watcher_is_told_that_a_judge_is_asked_again():
     model = Chosen.of(team("one", "two"), Ranker(Scripted("judge", ["?", '{"best": 1}'])))
     run(model.complete(ask("?"), events.append))
 
-    assert ASKED_AGAIN in [event.notice for event in events if isinstance(event, Noticed)]
+    assert ASKED_AGAIN in [event.notice for event in events if isinstance(event, Notice)]

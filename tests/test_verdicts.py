@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from mixtura.evals import judging, pairwise
-from mixtura.evals.pairwise import Pair
+from mixtura.core.types import Completion, Message, ask
+from mixtura.evals.judges import judging, pairwise
+from mixtura.evals.judges.pairwise import AnswerPair
 from mixtura.evals.tasks import alpaca_eval, arena_hard, flask, jsonl, mt_bench
 from mixtura.models.fake import Scripted
-from mixtura.patterns.verdicts import named_number
-from mixtura.types import Completion, Message, ask
+from mixtura.patterns.verdict_parsing import parse_named_number
 
 # After public reports and real judges: what was written, and what a careful reader takes from it.
 GRADES = [
@@ -253,12 +253,12 @@ WHOLE = [
 ]
 
 READ = {
-    "a grade of 1 to 10": (mt_bench.rating, GRADES),
-    "one of two answers": (pairwise.reading, CHOICES),
-    "one of five labels": (arena_hard.reading, LABELS),
-    "the best proposal": (lambda reply: named_number(reply, "best"), BEST),
-    "a score": (lambda reply: named_number(reply, "score"), SCORE),
-    "a whole grade": (lambda reply: jsonl.verdict(reply.text), WHOLE),
+    "a grade of 1 to 10": (mt_bench.parse_rating, GRADES),
+    "one of two answers": (pairwise.parse_preference, CHOICES),
+    "one of five labels": (arena_hard.parse_preference, LABELS),
+    "the best proposal": (lambda reply: parse_named_number(reply, "best"), BEST),
+    "a score": (lambda reply: parse_named_number(reply, "score"), SCORE),
+    "a whole grade": (lambda reply: jsonl.parse_grade_text(reply.text), WHOLE),
 }
 
 
@@ -348,7 +348,7 @@ def test_a_verdict_of_a_reply_that_was_cut_off_does_not_count(kind):
     ],
 )
 def test_grades_of_skills_are_the_last_lines_and_nothing_else(reply, value):
-    found = flask.grades(said(reply), ["Good Logic", "Clear"])
+    found = flask.parse_grades(said(reply), ["Good Logic", "Clear"])
 
     assert (found and tuple(found.values())) == value
 
@@ -364,30 +364,30 @@ def test_hostile_replies_are_read_in_no_time():
 def test_a_judge_of_pairs_is_asked_again_once_and_what_it_quoted_first_is_no_verdict():
     judge = Scripted("judge", ["Verdict: A\nVerdict: B", "Verdict: B", "Verdict: A"])
 
-    found = asyncio.run(pairwise.judged(judge, Pair("?", "one", "two")))
+    found = asyncio.run(pairwise.judge_pair(judge, AnswerPair("?", "one", "two")))
 
     assert [game.preference for game in found.games] == [0.0, 0.0]
-    assert [charge.outcome for charge in found.charges] == ["retried", "answer", "answer"]
+    assert [charge.outcome for charge in found.all_charges] == ["retried", "answer", "answer"]
     assert judge.asked[1].messages[-1].text == judging.REMINDER
 
 
 def test_a_judge_that_quotes_a_control_token_does_not_read_it_again_as_one():
     judge = Scripted("judge", ["It has <|im_end|>\u200b.", "Verdict: B", "Verdict: A"])
 
-    asyncio.run(pairwise.judged(judge, Pair("?", "x<|im\u200b_end|>", "two")))
+    asyncio.run(pairwise.judge_pair(judge, AnswerPair("?", "x<|im\u200b_end|>", "two")))
 
     assert all("<|im_end|>" not in m.text for r in judge.asked for m in r.messages)
 
 
 def test_the_published_words_of_alpaca_eval_show_no_control_token_of_an_answer():
     words = "{instruction}: {output_1} or {output_2}?"
-    asked = alpaca_eval.showing(Pair("a", "x<|im\u200b_end|>", "y[/INST]"), words)
+    asked = alpaca_eval.judge_request(AnswerPair("a", "x<|im\u200b_end|>", "y[/INST]"), words)
 
     assert asked.messages[0].text == "a: x< |im_end|> or y[ /INST]?"
 
 
 def test_a_preference_that_cannot_be_read_is_asked_for_twice_at_most():
     judge = Scripted("judge", ["Th", "Both."])
-    found = asyncio.run(alpaca_eval.preference(judge, ask("m or M?")))
+    found = asyncio.run(alpaca_eval.ask_preference(judge, ask("m or M?")))
 
     assert (found.first, len(judge.asked)) == (None, 2)

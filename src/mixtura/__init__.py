@@ -1,10 +1,27 @@
-"""Mixtura: several language models together answer better than the best of them alone."""
+"""
+Mixtura: several language models together answer better than the best of them alone.
 
-from mixtura.errors import (
+    from mixtura import Mixture, answer_sync
+
+    team = Mixture.of(["openai/gpt-5.4-mini", "groq/llama-3.3-70b-versatile"], "openai/gpt-5.4")
+    print(answer_sync(team, "Why is the sky blue?").text)
+
+What is here is all that a program needs; ``import mixtura`` loads only what is used of it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from mixtura.core.errors import (
     BudgetExceededError,
+    BudgetExhaustedError,
+    CircuitOpenError,
     ConfigError,
     ContentFilterError,
     ContextOverflowError,
+    DeadlineExceededError,
     EmptyAnswerError,
     MalformedError,
     MixturaError,
@@ -13,32 +30,31 @@ from mixtura.errors import (
     QuotaError,
     RateLimitedError,
     RejectedError,
+    StoreError,
     TimedOutError,
     UnavailableError,
 )
-from mixtura.events import (
-    Aggregated,
-    Asked,
-    Completed,
+from mixtura.core.events import (
+    Aggregation,
+    CacheHit,
+    CallRestarted,
+    CallStarted,
     Emit,
     Event,
     Failure,
     LayerFinished,
-    Noticed,
-    Place,
+    Notice,
+    Position,
+    PositionPath,
     Proposal,
-    Recalled,
-    Restarted,
+    RunCompleted,
     RunStarted,
-    Seat,
     Token,
+    ToolCallChunk,
 )
-from mixtura.mixture import Mixture
-from mixtura.model import Model
-from mixtura.roles import Aggregator, Layer, Proposer
-from mixtura.streaming import Recorder, Run, streamed
-from mixtura.trace import Trace
-from mixtura.types import (
+from mixtura.core.model import Model, Wrapper
+from mixtura.core.roles import Aggregator, Composite, Layer, Proposer
+from mixtura.core.types import (
     Charge,
     Completion,
     ImagePart,
@@ -51,55 +67,156 @@ from mixtura.types import (
     Usage,
     ask,
 )
+from mixtura.engine.mixture import Mixture, set_model_resolver
+from mixtura.engine.streaming import Recorder, Run, streamed
+from mixtura.engine.trace import Trace
+
+if TYPE_CHECKING:
+    from mixtura.config.library import Anthropic, OpenAI, answer_sync, load, model
+    from mixtura.models.llama_cpp import Local
+    from mixtura.models.pydantic_ai import PydanticAI
+    from mixtura.models.replay import Replay
+    from mixtura.models.wrappers.budget import Budgeted
+    from mixtura.models.wrappers.cache import Cached
+    from mixtura.models.wrappers.deadline import Deadlined
+    from mixtura.models.wrappers.hedge import Hedged
+    from mixtura.models.wrappers.meter import Metered
+    from mixtura.models.wrappers.rate_limit import Limited, RateLimiter, RateLimits
+    from mixtura.models.wrappers.retry import Retrying
+    from mixtura.patterns.best_of import BestOf
+    from mixtura.patterns.ranker import Ranker
+    from mixtura.patterns.selection import Chosen
+    from mixtura.patterns.self_moa import self_moa
+    from mixtura.patterns.sequential import Sequential
+    from mixtura.patterns.vote import Vote
+
+_LOADED_WHEN_USED = {
+    "Anthropic": "config.library",
+    "BestOf": "patterns.best_of",
+    "Budgeted": "models.wrappers.budget",
+    "Cached": "models.wrappers.cache",
+    "Chosen": "patterns.selection",
+    "Deadlined": "models.wrappers.deadline",
+    "Hedged": "models.wrappers.hedge",
+    "Limited": "models.wrappers.rate_limit",
+    "Local": "models.llama_cpp",
+    "Metered": "models.wrappers.meter",
+    "OpenAI": "config.library",
+    "PydanticAI": "models.pydantic_ai",
+    "Ranker": "patterns.ranker",
+    "RateLimiter": "models.wrappers.rate_limit",
+    "RateLimits": "models.wrappers.rate_limit",
+    "Replay": "models.replay",
+    "Retrying": "models.wrappers.retry",
+    "Sequential": "patterns.sequential",
+    "Vote": "patterns.vote",
+    "answer_sync": "config.library",
+    "load": "config.library",
+    "model": "config.library",
+    "self_moa": "patterns.self_moa",
+}
+"""Public names whose modules bring more than the words: each is imported when it is first used."""
 
 __all__ = [
-    "Aggregated",
+    "Aggregation",
     "Aggregator",
-    "Asked",
+    "Anthropic",
+    "BestOf",
     "BudgetExceededError",
+    "BudgetExhaustedError",
+    "Budgeted",
+    "CacheHit",
+    "Cached",
+    "CallRestarted",
+    "CallStarted",
     "Charge",
-    "Completed",
+    "Chosen",
+    "CircuitOpenError",
     "Completion",
+    "Composite",
     "ConfigError",
     "ContentFilterError",
     "ContextOverflowError",
+    "DeadlineExceededError",
+    "Deadlined",
     "Emit",
     "EmptyAnswerError",
     "Event",
     "Failure",
+    "Hedged",
     "ImagePart",
     "Layer",
     "LayerFinished",
+    "Limited",
+    "Local",
     "MalformedError",
     "Message",
+    "Metered",
     "MixturaError",
     "Mixture",
     "Model",
     "ModelError",
-    "Noticed",
+    "Notice",
+    "OpenAI",
     "OtherPart",
-    "Place",
+    "Position",
+    "PositionPath",
     "Proposal",
     "Proposer",
+    "PydanticAI",
     "QuorumNotMetError",
     "QuotaError",
+    "Ranker",
     "RateLimitedError",
-    "Recalled",
+    "RateLimiter",
+    "RateLimits",
     "Recorder",
     "RejectedError",
+    "Replay",
     "Request",
-    "Restarted",
+    "Retrying",
     "Run",
+    "RunCompleted",
     "RunStarted",
     "Sampling",
-    "Seat",
+    "Sequential",
+    "StoreError",
     "TextPart",
     "TimedOutError",
     "Token",
     "ToolCall",
+    "ToolCallChunk",
     "Trace",
     "UnavailableError",
     "Usage",
+    "Vote",
+    "Wrapper",
+    "answer_sync",
     "ask",
+    "load",
+    "model",
+    "self_moa",
     "streamed",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if (module := _LOADED_WHEN_USED.get(name)) is None:
+        raise AttributeError(f"module 'mixtura' has no attribute '{name}'")
+    value = getattr(import_module(f"mixtura.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _resolve_model(value: Model | str, place: str) -> Model:
+    """A model's name to a model, by the configuration; loaded only when a name is given."""
+    from mixtura.config.library import resolve_model
+
+    return resolve_model(value, place)
+
+
+set_model_resolver(_resolve_model)

@@ -12,7 +12,7 @@ from email.utils import format_datetime
 from functools import partial
 from typing import Any, Literal
 
-from mixtura.errors import (
+from mixtura.core.errors import (
     ContentFilterError,
     ContextOverflowError,
     EmptyAnswerError,

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from mixtura.credentials import mask_keys, of_environment
-from mixtura.errors import BudgetExceededError, ConfigError, MixturaError
-from mixtura.logs import keep_secrets_out
-from mixtura.redaction import known, redacted, remember
-from mixtura.text import visible
+from mixtura.core.credentials import environment_secrets, mask_keys
+from mixtura.core.errors import BudgetExceededError, ConfigError, MixturaError
+from mixtura.core.logs import install_log_redaction
+from mixtura.core.redaction import process_redactor, redact_secrets, register_secrets
+from mixtura.core.text import strip_invisible
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -50,7 +50,7 @@ class OutputLostError(Exception):
         """The reader has what it wanted: nothing is wrong."""
 
 
-class _Outlet(io.FileIO):
+class _StandardStream(io.FileIO):
     """
     A standard stream that fails by its own name and only once, or never where that matters
     to no one: an OSError could be taken for a network's.
@@ -70,11 +70,11 @@ class _Outlet(io.FileIO):
         return memoryview(data).nbytes
 
 
-class _Safe(io.TextIOWrapper):
+class _RedactingStream(io.TextIOWrapper):
     """Text for a standard stream: no secret that this process knows goes through it."""
 
     def write(self, text: str, /) -> int:
-        super().write(known().text(text, ended=False))
+        super().write(process_redactor().redact_text(text, ended=False))
         return len(text)
 
 
@@ -108,7 +108,7 @@ class _Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))  # without importing one of them
 
 
-def _version() -> str:
+def _installed_version() -> str:
     from importlib.metadata import version
 
     return version("mixtura")
@@ -116,7 +116,7 @@ def _version() -> str:
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
-        click.echo(f"mixtura {_version()}")
+        click.echo(f"mixtura {_installed_version()}")
         ctx.exit()
 
 
@@ -147,75 +147,75 @@ def group() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and end the process with its exit code; no traceback for a user's mistake."""
     _open_streams()
-    remember(of_environment(os.environ))
-    keep_secrets_out()
+    register_secrets(environment_secrets(os.environ))
+    install_log_redaction()
     try:
-        status = _ran(arguments)
+        status = _run_command(arguments)
         sys.stdout.flush()
     except OutputLostError as lost:
         if not lost.left:
-            _complain(lost)
+            _print_error(lost)
         status = ANSWERED if lost.left else NOT_WRITTEN
-    _leave(status)
+    _exit_process(status)
 
 
-def _ran(arguments: Sequence[str] | None) -> int:
+def _run_command(arguments: Sequence[str] | None) -> int:
     try:
         code = group.main(arguments, prog_name="mixtura", standalone_mode=False)
         return code if isinstance(code, int) else ANSWERED
     except click.ClickException as error:
-        _show(error)
+        _print_usage_error(error)
         return WRONG_USE
     except ConfigError as error:
-        _complain(error)
+        _print_error(error)
         return WRONG_USE
     except BudgetExceededError as error:
-        _complain(error)
+        _print_error(error)
         return CAPPED
     except MixturaError as error:
-        _complain(error)
+        _print_error(error)
         return NO_ANSWER
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
 
 
-def _complain(error: Exception) -> None:
-    click.echo(f"mixtura: {visible(redacted(str(error)))}", err=True)
+def _print_error(error: Exception) -> None:
+    click.echo(f"mixtura: {strip_invisible(redact_secrets(str(error)))}", err=True)
 
 
-def _show(error: click.ClickException) -> None:
+def _print_usage_error(error: click.ClickException) -> None:
     """A wrong use, as click says it; it may repeat a key that was pasted into the command."""
     said = io.StringIO()
     error.show(said)
-    click.echo(mask_keys(redacted(said.getvalue()), names=True), err=True, nl=False)
+    click.echo(mask_keys(redact_secrets(said.getvalue()), names=True), err=True, nl=False)
 
 
 def _open_streams() -> None:
     """Every standard stream is there, says what it can in its encoding, and fails by name."""
     if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]
         sys.stdin = os.fdopen(os.open(os.devnull, os.O_RDONLY))
-    sys.stdout = _opened(sys.stdout, 1, fails=True)
-    sys.stderr = _opened(sys.stderr, 2, fails=False)
+    sys.stdout = _open_stream(sys.stdout, 1, fails=True)
+    sys.stderr = _open_stream(sys.stderr, 2, fails=False)
 
 
-def _opened(stream: TextIO | None, number: int, *, fails: bool) -> TextIO:
+def _open_stream(stream: TextIO | None, number: int, *, fails: bool) -> TextIO:
     if stream is None:  # closed by whoever started us
-        return _text(os.open(os.devnull, os.O_WRONLY), "utf-8", "replace", fails=False)
+        return _text_stream(os.open(os.devnull, os.O_WRONLY), "utf-8", "replace", fails=False)
     binary = getattr(stream, "buffer", None)
     raw = getattr(binary, "raw", binary)
     if stream not in (sys.__stdout__, sys.__stderr__) or type(raw) is not io.FileIO:
         return stream  # a caller's own, or Windows' console
     errors = "replace" if number == 1 else "backslashreplace"
-    return _text(number, stream.encoding, errors, fails=fails)
+    return _text_stream(number, stream.encoding, errors, fails=fails)
 
 
-def _text(descriptor: int, encoding: str, errors: str, *, fails: bool) -> TextIO:
-    outlet = _Outlet(descriptor, fails=fails)
+def _text_stream(descriptor: int, encoding: str, errors: str, *, fails: bool) -> TextIO:
+    outlet = _StandardStream(descriptor, fails=fails)
     lines = not fails or outlet.isatty()
-    return _Safe(io.BufferedWriter(outlet), encoding, errors, line_buffering=lines)
+    return _RedactingStream(io.BufferedWriter(outlet), encoding, errors, line_buffering=lines)
 
 
-def _leave(status: int) -> None:
+def _exit_process(status: int) -> None:
     if status == INTERRUPTED:
         # A model in this process may be in the middle of a batch: do not wait for it.
         with suppress(OutputLostError):

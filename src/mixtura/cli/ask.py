@@ -13,40 +13,41 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from mixtura import cli
-from mixtura.cli.choosing import chosen, say_why, team_options
 from mixtura.cli.common import (
-    FIRST_LOOK,
+    EMBEDDED_NOTE,
     TEMPERATURE,
-    bring_embedded,
     cap_options,
     config_option,
-    console,
+    create_console,
+    download_embedded,
     echo_json,
     is_embedded,
     keep_option,
     read_config,
-    words,
+    text_callback,
 )
-from mixtura.cli.running import Asking, Ended, answered, spent
-from mixtura.config import Config, Plan
-from mixtura.errors import ConfigError
-from mixtura.text import one_line, plural
-from mixtura.trace import Trace, trace_json
-from mixtura.types import Request, Sampling
-from mixtura.types import ask as one_question
+from mixtura.cli.mixture_options import print_choice_reason, spec_from_options, team_options
+from mixtura.cli.run import FinishedRun, RunContext, format_spent, run_and_show
+from mixtura.config.config import Config
+from mixtura.config.plan import MixtureSpec
+from mixtura.core.errors import ConfigError
+from mixtura.core.text import pluralize_count, to_one_line
+from mixtura.core.types import Request, Sampling
+from mixtura.core.types import ask as one_question
+from mixtura.engine.trace import Trace, trace_json
 
 if TYPE_CHECKING:
-    from mixtura.render import Quiet
+    from mixtura.terminal import AnswerView
 
-A_MOMENT = 0.5
+PIPE_WAIT_SECONDS = 0.5
 """Seconds that a pipe has to say something when the question stands in the command already."""
 
 
 @click.command(name="ask")
-@click.argument("question", nargs=-1, callback=words)
+@click.argument("question", nargs=-1, callback=text_callback)
 @team_options
 @click.option(
-    "--system", metavar="TEXT", callback=words, help="A system prompt: every model sees it."
+    "--system", metavar="TEXT", callback=text_callback, help="A system prompt: every model sees it."
 )
 @click.option("--temperature", type=TEMPERATURE, help="Of the answer.")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Of the answer.")
@@ -85,25 +86,25 @@ def command(
     the last word waits for it. In a loop that reads its own lines from standard input, put
     `< /dev/null` behind the command, or the first question takes them all.
     """
-    text = _question(question, note=not (as_json or quiet))
+    text = _read_question(question, note=not (as_json or quiet))
     config = read_config(config_file, cache=cache, keep=keep)
-    plan = chosen(config, mixture, proposers, aggregator, layers)
+    plan = spec_from_options(config, mixture, proposers, aggregator, layers)
     sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)
     request = one_question(text, system=system, sampling=sampling)
     if not (as_json or quiet):
-        say_why(config, plan, mixture, proposers, aggregator)
+        print_choice_reason(config, plan, mixture, proposers, aggregator)
     if dry_run:
-        return _forecast(config, plan, request, as_json=as_json)
-    bring_embedded(config, plan)
-    model = config.runnable(plan, max_cost=max_cost, deadline=deadline)
-    asking = Asking(config, model, plan.name, "ask")
-    return _answered(asking, request, as_json=as_json, quiet=quiet)
+        return _print_forecast(config, plan, request, as_json=as_json)
+    download_embedded(config, plan)
+    model = config.build_runnable(plan, max_cost=max_cost, deadline=deadline)
+    asking = RunContext(config, model, plan.name, "ask")
+    return _run_and_report(asking, request, as_json=as_json, quiet=quiet)
 
 
 # ---- the question
 
 
-def _question(words: tuple[str, ...], *, note: bool) -> str:
+def _read_question(words: tuple[str, ...], *, note: bool) -> str:
     """What was asked: the arguments, what is piped in, or both."""
     dash = "-" in (words[:1] + words[-1:])
     if dash:
@@ -111,14 +112,14 @@ def _question(words: tuple[str, ...], *, note: bool) -> str:
     given = " ".join(words).strip()
     if not given and not dash and sys.stdin.isatty():
         raise click.UsageError('What is the question? As in: mixtura ask "Why is the sky blue?"')
-    piped = _piped() if dash or not given or _is_piped(note=note) else ""
+    piped = _read_stdin() if dash or not given or _is_piped(note=note) else ""
     text = "\n\n".join(part for part in (piped, given) if part)
     if not text:
         raise click.UsageError("The question is empty.")
     return text
 
 
-def _piped() -> str:
+def _read_stdin() -> str:
     """Standard input to its end, whatever the locale: UTF-8."""
     try:
         return sys.stdin.buffer.read().decode("utf-8-sig").strip()
@@ -139,10 +140,13 @@ def _is_piped(*, note: bool) -> bool:
         mode = os.fstat(sys.stdin.fileno()).st_mode
         if not stat.S_ISFIFO(mode):
             return stat.S_ISREG(mode)
-        if select.select([sys.stdin], [], [], A_MOMENT)[0]:
+        if select.select([sys.stdin], [], [], PIPE_WAIT_SECONDS)[0]:
             return True
         if note:
-            said = f"Standard input said nothing for {A_MOMENT} s: left alone (`-` waits for it)."
+            said = (
+                f"Standard input said nothing for {PIPE_WAIT_SECONDS} s: left alone"
+                " (`-` waits for it)."
+            )
             click.echo(said, err=True)
     return False
 
@@ -150,78 +154,84 @@ def _is_piped(*, note: bool) -> bool:
 # ---- the run
 
 
-def _forecast(config: Config, plan: Plan, request: Request, *, as_json: bool) -> int:
+def _print_forecast(config: Config, plan: MixtureSpec, request: Request, *, as_json: bool) -> int:
     """Ask nothing: say which calls it would take and what they may cost at most."""
-    from mixtura.budget import LONGEST_ANSWER, forecast, priced
-    from mixtura.render import dollars
+    from mixtura.billing.forecast import DEFAULT_ANSWER_TOKENS, forecast_calls, worst_case_spend
+    from mixtura.terminal import format_dollars
 
-    calls = forecast(config.outline(plan), request)
-    worst, unknown = priced(calls, config.price)
+    calls = forecast_calls(config.build_outline(plan), request)
+    worst, unknown = worst_case_spend(calls, config.usage_cost)
     most = None if unknown else worst.dollars
     if as_json:
         echo_json({"calls": len(calls), "max_cost_usd": most, "unknown_prices": list(unknown)})
         return cli.ANSWERED
-    tokens = plural(worst.tokens, "token")
-    click.echo(f"{plural(len(calls), 'call')}, at most {tokens}, at most {dollars(most)}.")
+    tokens = pluralize_count(worst.tokens, "token")
     click.echo(
-        f"Where no one says how long an answer may be, {LONGEST_ANSWER:,} tokens are taken: under a"
-        " cap that is sent as the limit. Retries, fallbacks and second copies come on top."
+        f"{pluralize_count(len(calls), 'call')}, at most {tokens}, at most {format_dollars(most)}."
+    )
+    click.echo(
+        f"Where no one says how long an answer may be, {DEFAULT_ANSWER_TOKENS:,} tokens are taken:"
+        " under a cap that is sent as the limit. Retries, fallbacks and second copies come on top."
     )
     if unknown:
-        click.echo(f"No price is known for {', '.join(map(one_line, unknown))}.")
+        click.echo(f"No price is known for {', '.join(map(to_one_line, unknown))}.")
     return cli.ANSWERED
 
 
-def _answered(asking: Asking, request: Request, *, as_json: bool, quiet: bool) -> int:
+def _run_and_report(asking: RunContext, request: Request, *, as_json: bool, quiet: bool) -> int:
     """Run it, show it, and say how it ended."""
     with asyncio.Runner() as runner:
-        run = answered(runner, asking, request, _view(as_json=as_json, quiet=quiet))
+        run = run_and_show(runner, asking, request, _create_view(as_json=as_json, quiet=quiet))
     if isinstance(run.failure, ConfigError):
         raise run.failure
     if as_json:
         reason = run.record["error"]
-        echo_json(trace_json(run.trace, asking.config.price) | {"error": reason, "run": run.run})
+        echo_json(
+            trace_json(run.trace, asking.config.usage_cost) | {"error": reason, "run": run.run}
+        )
     else:
-        _close(run, asking.config, table=not quiet)
+        _print_summary(run, asking.config, table=not quiet)
     if run.interrupted:
-        _interrupted(run.trace, asking.config)
-    return run.code
+        _exit_interrupted(run.trace, asking.config)
+    return run.exit_code
 
 
-def _view(*, as_json: bool, quiet: bool) -> Quiet | None:
+def _create_view(*, as_json: bool, quiet: bool) -> AnswerView | None:
     if as_json:
         return None
-    from mixtura.render import Plain, Quiet, Screen
+    from mixtura.terminal import AnswerView, LiveView, PlainLogView
 
     if quiet:
-        return Quiet(sys.stdout)
-    aside = console(aside=True)
+        return AnswerView(sys.stdout)
+    aside = create_console(aside=True)
     if aside.is_terminal and sys.stdout.isatty() and not aside.is_dumb_terminal:
-        return Screen(sys.stdout, aside)
-    return Plain(sys.stdout, aside)
+        return LiveView(sys.stdout, aside)
+    return PlainLogView(sys.stdout, aside)
 
 
-def _close(run: Ended, config: Config, *, table: bool) -> None:
+def _print_summary(run: FinishedRun, config: Config, *, table: bool) -> None:
     """The table and what is left to say, below the answer; all of it to standard error."""
-    from mixtura.render import notes, say, summary
+    from mixtura.terminal import answer_notes, print_line, trace_summary
 
-    aside = console(aside=True)
+    aside = create_console(aside=True)
     trace, failure = run.trace, run.failure
     if table and trace.calls:
         aside.print()
-        aside.print(summary(trace, config.price, aside.width, run=run.run))
-    for said in notes(trace) if table else ():
-        say(aside, said, "yellow")
+        aside.print(trace_summary(trace, config.usage_cost, aside.width, run=run.run))
+    for said in answer_notes(trace) if table else ():
+        print_line(aside, said, "yellow")
     if failure:
-        say(aside, f"No answer: {one_line(failure)}", "bold red")
+        print_line(aside, f"No answer: {to_one_line(failure)}", "bold red")
     elif table and any(
-        c.seat.role == "aggregator" and is_embedded(config, c.model) for c in trace.leaves()
+        c.seat.role == "aggregator" and is_embedded(config, c.model) for c in trace.leaf_calls()
     ):
-        say(aside, FIRST_LOOK, "dim")
+        print_line(aside, EMBEDDED_NOTE, "dim")
 
 
-def _interrupted(trace: Trace, config: Config) -> NoReturn:
-    from mixtura.render import say
+def _exit_interrupted(trace: Trace, config: Config) -> NoReturn:
+    from mixtura.terminal import print_line
 
-    say(console(aside=True), f"Interrupted. Spent until now: {spent(trace, config)}.")
+    print_line(
+        create_console(aside=True), f"Interrupted. Spent until now: {format_spent(trace, config)}."
+    )
     raise KeyboardInterrupt

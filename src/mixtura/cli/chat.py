@@ -1,4 +1,4 @@
-"""mixtura chat"""
+"""The command mixtura chat: a conversation with a mixture of models, turn by turn."""
 
 from __future__ import annotations
 
@@ -8,39 +8,38 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from mixtura import cli, hub
-from mixtura.cli.choosing import chosen, say_why, team_options
+from mixtura import cli
+from mixtura.cli.chat_lines import answerer_line, mixture_lines, turn_footer
 from mixtura.cli.common import (
-    FIRST_LOOK,
-    bring_embedded,
+    EMBEDDED_NOTE,
     cap_options,
     config_option,
-    console,
+    create_console,
+    download_embedded,
     is_embedded,
     keep_option,
     read_config,
-    words,
+    text_callback,
 )
-from mixtura.cli.prompt import Prompt
-from mixtura.cli.running import Asking, Ended, answered, spent
-from mixtura.cli.saving import Turn, save
-from mixtura.config import Config, Plan
-from mixtura.errors import ConfigError, MixturaError, StoreError
-from mixtura.model import Model
-from mixtura.plan import AUTO
-from mixtura.record import Record
-from mixtura.text import one_line, plural
-from mixtura.types import Message, Request
+from mixtura.cli.conversation import Conversation
+from mixtura.cli.mixture_options import print_choice_reason, spec_from_options, team_options
+from mixtura.cli.prompt import LinePrompt
+from mixtura.cli.run import FinishedRun, RunContext, format_spent, run_and_show
+from mixtura.config.config import Config
+from mixtura.config.plan import MixtureSpec
+from mixtura.core.errors import ConfigError, MixturaError, StoreError
+from mixtura.core.model import Model
+from mixtura.core.text import pluralize_count, to_one_line
+from mixtura.storage.run_record import Record
 
 if TYPE_CHECKING:
-    from mixtura.render import Quiet
+    from mixtura.terminal import AnswerView
 
-HELP = {
+HELP_TEXTS = {
     "/model [NAME]": "ask another mixture or model from now on; without NAME, list them",
     "/why": "who said what in the last answer, and what it took",
     "/retry": "ask the last question again",
@@ -51,14 +50,14 @@ HELP = {
     "Ctrl-C": "stop an answer; at the prompt, leave",
 }
 """What there is beside questions. One may begin with a slash if a space stands before it."""
-REMEMBERED = 200
+MAX_HISTORY = 200
 """Questions of earlier conversations in the history of the prompt."""
 
 
 @click.command(name="chat")
 @team_options
 @click.option(
-    "--system", metavar="TEXT", callback=words, help="A system prompt: every model sees it."
+    "--system", metavar="TEXT", callback=text_callback, help="A system prompt: every model sees it."
 )
 @keep_option
 @cap_options
@@ -81,78 +80,74 @@ def command(
     pipe every line is a turn, and the answers go to standard output.
     """
     config = read_config(config_file, cache=cache, keep=keep)
-    plan = chosen(config, mixture, proposers, aggregator, layers)
-    prompt = Prompt()
+    plan = spec_from_options(config, mixture, proposers, aggregator, layers)
+    prompt = LinePrompt()
     if prompt.person:
-        say_why(config, plan, mixture, proposers, aggregator)
+        print_choice_reason(config, plan, mixture, proposers, aggregator)
     with asyncio.Runner() as runner:
-        chat = Chat(config, runner, prompt, Caps(max_cost, deadline), system)
-        chat.take(plan)
-        return chat.talk()
+        chat = ChatSession(config, runner, prompt, TurnCaps(max_cost, deadline), system)
+        chat.use_mixture(plan)
+        return chat.run_until_exit()
 
 
 @dataclass(frozen=True, slots=True)
-class Caps:
-    """What one turn may take."""
+class TurnCaps:
+    """Caps for one turn: dollars and seconds."""
 
     max_cost: float | None
     deadline: float | None
 
 
-class Chat:
-    """A conversation: what was said, who answers next, and the person at the other end."""
+class ChatSession:
+    """A conversation at the prompt: reads lines, asks the mixture, runs the commands."""
 
     def __init__(
         self,
         config: Config,
         runner: asyncio.Runner,
-        prompt: Prompt,
-        caps: Caps,
+        prompt: LinePrompt,
+        caps: TurnCaps,
         system: str | None,
     ) -> None:
         self._config = config
         self._runner = runner
         self._prompt = prompt
         self._caps = caps
-        self._opening = (Message("system", system),) if system else ()
-        self._turns: list[Turn] = []
-        self._asked: str | None = None
-        self._tries = 0
-        self._last: Ended | None = None
-        self._saved: set[Path] = set()
+        self._conversation = Conversation(system)
+        self._last: FinishedRun | None = None
         self._code = cli.ANSWERED
-        self._aside = console(aside=True)
+        self._aside = create_console(aside=True)
         self._commands: dict[str, Callable[[str], None]] = {
-            "/model": self._model,
-            "/why": self._why,
-            "/retry": self._retry,
-            "/save": self._save,
-            "/clear": self._clear,
-            "/help": self._help,
+            "/model": self._switch_model,
+            "/why": self._show_sources,
+            "/retry": self._retry_question,
+            "/save": self._save_chat,
+            "/clear": self._clear_history,
+            "/help": self._print_help,
         }
 
-    def take(self, plan: Plan) -> None:
+    def use_mixture(self, plan: MixtureSpec) -> None:
         """From now on *plan* answers. Raises ConfigError."""
-        bring_embedded(self._config, plan)
+        download_embedded(self._config, plan)
         caps = self._caps
-        self._answers: Model = self._config.runnable(
+        self._answers: Model = self._config.build_runnable(
             plan, max_cost=caps.max_cost, deadline=caps.deadline
         )
         self._plan = plan
 
-    def talk(self) -> int:
+    def run_until_exit(self) -> int:
         """Until the person leaves; the exit code."""
-        self._greet()
-        while (line := self._line()) is not None:
-            self._heard(line)
+        self._print_greeting()
+        while (line := self._read_line()) is not None:
+            self._handle_line(line)
         return cli.ANSWERED if self._prompt.person else self._code
 
-    def _line(self) -> str | None:
+    def _read_line(self) -> str | None:
         """What was typed; None when the person leaves."""
         try:
-            line = self._prompt.read()
+            line = self._prompt.read_turn()
         except UnicodeError:
-            self._say("That is not text (UTF-8).", "red")
+            self._print_notice("That is not text (UTF-8).", "red")
             return ""
         except (EOFError, KeyboardInterrupt) as left:
             if self._prompt.person:
@@ -162,175 +157,129 @@ class Chat:
             return None
         return None if line.strip() in ("/quit", "/exit") else line
 
-    def _greet(self) -> None:
+    def _print_greeting(self) -> None:
         if not self._prompt.person:
             return
         before: list[Record] = []
         with suppress(StoreError):  # said when the first turn cannot be kept
-            before = self._config.runs.list(REMEMBERED) if self._config.runs.keeps else []
-        self._prompt.remember(run["question"] for run in reversed(before) if run["via"] == "chat")
-        self._prompt.complete(self._completions)
-        self._say(f"{self._who()}. /help says what else there is, Ctrl-D leaves.", "dim")
+            before = self._config.runs.list_runs(MAX_HISTORY) if self._config.runs.keeps else []
+        self._prompt.add_history(
+            run["question"] for run in reversed(before) if run["via"] == "chat"
+        )
+        self._prompt.enable_completion(self._complete_word)
+        answerer = answerer_line(self._config, self._plan)
+        self._print_notice(f"{answerer}. /help says what else there is, Ctrl-D leaves.", "dim")
         if is_embedded(self._config, self._plan.aggregator):
-            self._say(FIRST_LOOK, "dim")
+            self._print_notice(EMBEDDED_NOTE, "dim")
 
-    def _heard(self, line: str) -> None:
+    def _handle_line(self, line: str) -> None:
         """A turn or a command; what goes wrong is said, and the conversation goes on."""
         name, _, rest = line.partition(" ")
         if not name.startswith("/"):
             if line.strip():
-                self._ask(line.strip())
+                self._ask_question(line.strip())
             return
         do = self._commands.get(name)
         if do is None:
             near = difflib.get_close_matches(name, self._commands, n=1)
             hint = f"did you mean {near[0]}?" if near else "/help lists them."
-            self._say(f"There is no command {one_line(name)}: {hint}", "red")
+            self._print_notice(f"There is no command {to_one_line(name)}: {hint}", "red")
             return
         try:
             do(rest.strip())
         except MixturaError as error:
-            self._say(one_line(error), "red")
+            self._print_notice(to_one_line(error), "red")
 
     # ---- a turn
 
-    def _ask(self, question: str) -> None:
-        if question != self._asked:
-            self._asked, self._tries = question, 0
-        said = [message for turn in self._turns for message in turn.messages]
-        request = Request((*self._opening, *said, Message("user", question)), draw=self._tries)
-        asking = Asking(self._config, self._answers, self._plan.name, "chat")
-        with self._prompt.hushed():
-            run = answered(self._runner, asking, request, self._view())
+    def _ask_question(self, question: str) -> None:
+        request = self._conversation.next_request(question)
+        asking = RunContext(self._config, self._answers, self._plan.name, "chat")
+        with self._prompt.suppress_echo():
+            run = run_and_show(self._runner, asking, request, self._create_view())
         self._last = run
-        self._told(run)
+        self._print_outcome(run)
         completion = run.trace.completion
         if completion is None or run.interrupted or run.failure:
-            self._code = run.code
+            self._code = run.exit_code
         else:
-            self._turns.append(Turn(question, completion.text, run.record))
+            self._conversation.add_turn(question, completion.text, run.record)
 
-    def _view(self) -> Quiet:
-        from mixtura.render import Compact, Terse
+    def _create_view(self) -> AnswerView:
+        from mixtura.terminal import AnswerAndErrorsView, CompactView
 
         if self._prompt.person and not self._aside.is_dumb_terminal:
-            return Compact(sys.stdout, self._aside)
-        return Terse(sys.stdout, self._aside)
+            return CompactView(sys.stdout, self._aside)
+        return AnswerAndErrorsView(sys.stdout, self._aside)
 
-    def _told(self, run: Ended) -> None:
+    def _print_outcome(self, run: FinishedRun) -> None:
         """How it ended, in a line or two."""
-        from mixtura.render import notes
+        from mixtura.terminal import answer_notes
 
-        for note in notes(run.trace):
-            self._say(note, "yellow")
+        for note in answer_notes(run.trace):
+            self._print_notice(note, "yellow")
         if run.interrupted:
-            self._say(f"Stopped. Spent on it: {spent(run.trace, self._config)}.", "yellow")
+            self._print_notice(
+                f"Stopped. Spent on it: {format_spent(run.trace, self._config)}.", "yellow"
+            )
             if not self._prompt.person:
                 raise KeyboardInterrupt
         elif run.failure:
-            self._say(f"No answer: {one_line(run.failure)}", "bold red")
+            self._print_notice(f"No answer: {to_one_line(run.failure)}", "bold red")
         if self._prompt.person:
-            self._say(self._footer(run), "dim")
+            self._print_notice(turn_footer(run), "dim")
             click.echo()
-
-    def _footer(self, run: Ended) -> str:
-        from mixtura.render import dollars
-
-        whole = run.record
-        calls = sum(1 for _ in run.trace.leaves())
-        parts = [
-            *([f"run {run.run}"] if run.run else []),
-            plural(calls, "call"),
-            plural(whole["usage"]["total_tokens"], "token"),
-            dollars(whole["cost_usd"]),
-            f"{whole['seconds']:.1f} s",
-        ]
-        return " · ".join(parts)
 
     # ---- commands
 
-    def _model(self, name: str) -> None:
+    def _switch_model(self, name: str) -> None:
         if not name:
-            self._list()
+            for line in mixture_lines(self._config, self._plan.name):
+                self._print_notice(line)
             return
-        self.take(self._config.plan(name))
-        self._say(f"{self._who()}.", "dim")
+        self.use_mixture(self._config.mixture_spec(name))
+        self._print_notice(f"{answerer_line(self._config, self._plan)}.", "dim")
 
-    def _list(self) -> None:
-        config, now = self._config, self._plan.name
-        plans = config.mixtures()
-        longest = max(map(len, plans))
-        for name, plan in plans.items():
-            calls = plural(config.calls(config.plan(name)), "call")
-            size = f"{plural(plan.depth, 'layer')}, {calls}"
-            self._say(f"{'*' if name == now else ' '} {one_line(name):<{longest}}  {size}")
-        if now not in plans:
-            self._say(f"* {one_line(now)}")
-        here = [name for name in hub.known() if hub.cached(name, config.models_folder)]
-        models = ", ".join(map(one_line, [*config.configured_models(), *here])) or "none here"
-        self._say(f"Models: {models}; or provider/model, or a,b*2>c.")
-
-    def _why(self, _: str) -> None:
-        from mixtura.render import sources, summary
+    def _show_sources(self, _: str) -> None:
+        from mixtura.terminal import answer_sources, trace_summary
 
         run = self._last
         if run is None:
             raise ConfigError("nothing was asked yet")
-        self._aside.print(summary(run.trace, self._config.price, self._aside.width, run=run.run))
+        self._aside.print(
+            trace_summary(run.trace, self._config.usage_cost, self._aside.width, run=run.run)
+        )
         if run.record["answer"] and any(c.seat.role == "proposer" for c in run.trace.calls):
             self._aside.print()
-            self._aside.print(sources(run.record))
+            self._aside.print(answer_sources(run.record))
         self._aside.print()
 
-    def _retry(self, _: str) -> None:
-        if self._asked is None:
-            raise ConfigError("nothing was asked yet")
-        if self._turns and self._turns[-1].question == self._asked:
-            self._turns.pop()
-        self._tries += 1  # a fresh draw: not the answer that a cache has
-        self._ask(self._asked)
+    def _retry_question(self, _: str) -> None:
+        self._ask_question(self._conversation.withdraw_question())
 
-    def _save(self, name: str) -> None:
-        if not self._turns:
-            raise ConfigError("nothing was said yet that could be saved")
-        file = Path(name or f"mixtura-chat-{self._turns[0].run['id']}.md").expanduser()
-        if file.exists() and file.absolute() not in self._saved:
-            raise ConfigError(f"{file} is there already: name another")
-        try:
-            save(self._turns, file)
-        except OSError as error:
-            raise ConfigError(f"{file} cannot be written: {error.strerror}") from None
-        self._saved.add(file.absolute())
-        self._say(f"{plural(len(self._turns), 'turn')} saved in {file}", "dim")
+    def _save_chat(self, name: str) -> None:
+        file = self._conversation.save_file(name)
+        turns = pluralize_count(len(self._conversation.turns), "turn")
+        self._print_notice(f"{turns} saved in {file}", "dim")
 
-    def _clear(self, _: str) -> None:
-        self._turns.clear()
-        self._asked = self._last = None
-        self._say("A new conversation: nothing said so far is sent any more.", "dim")
+    def _clear_history(self, _: str) -> None:
+        self._conversation.clear_turns()
+        self._last = None
+        self._print_notice("A new conversation: nothing said so far is sent any more.", "dim")
 
-    def _help(self, _: str) -> None:
-        from mixtura.render import two_columns
+    def _print_help(self, _: str) -> None:
+        from mixtura.terminal import two_columns
 
-        self._aside.print(two_columns(HELP))
+        self._aside.print(two_columns(HELP_TEXTS))
 
-    # ---- words
-
-    def _who(self) -> str:
-        plan, config = self._plan, self._config
-        name = config.auto().aggregator if plan.name == AUTO else plan.name
-        if not plan.layers:
-            return f"{one_line(name)} answers alone"
-        calls = plural(config.calls(plan), "call")
-        return f"{one_line(name)} answers: {plural(plan.depth, 'layer')}, {calls} a turn"
-
-    def _completions(self, before: str, word: str) -> list[str]:
+    def _complete_word(self, before: str, word: str) -> list[str]:
         if not before.strip():
             names = [*self._commands, "/quit"] if word.startswith("/") else []
         else:
-            names = self._config.names() if before.strip() == "/model" else []
+            names = self._config.known_names() if before.strip() == "/model" else []
         return [f"{name} " for name in names if name.startswith(word)]
 
-    def _say(self, text: str, style: str = "") -> None:
-        from mixtura.render import say
+    def _print_notice(self, text: str, style: str = "") -> None:
+        from mixtura.terminal import print_line
 
-        say(self._aside, text, style)
+        print_line(self._aside, text, style)

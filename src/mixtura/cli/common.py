@@ -13,23 +13,24 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mixtura import hub, quantities
-from mixtura.config import EMBEDDED, Config, Plan, load
-from mixtura.errors import ConfigError
-from mixtura.plan import AUTO
-from mixtura.quantities import Range
-from mixtura.redaction import known
-from mixtura.text import escaped, one_line
-from mixtura.toml import Key
+from mixtura.catalog import downloads
+from mixtura.config.config import Config, load
+from mixtura.config.plan import AUTO, EMBEDDED_MODEL, MixtureSpec
+from mixtura.config.toml_document import Key
+from mixtura.core import quantities
+from mixtura.core.errors import ConfigError
+from mixtura.core.quantities import Range
+from mixtura.core.redaction import process_redactor
+from mixtura.core.text import escape_json, to_one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 F = TypeVar("F", bound=Callable[..., object])
-Typed = str | tuple[str, ...] | None
+TypedText = str | tuple[str, ...] | None
 
 
-class Number(click.ParamType[float]):
+class NumberType(click.ParamType[float]):
     """A number in a range, for an option: NaN and the infinite are in none."""
 
     name = "number"
@@ -43,17 +44,17 @@ class Number(click.ParamType[float]):
         try:
             number = float(value)
         except ValueError:
-            self.fail(f"'{one_line(str(value))}' is not a number.", param, ctx)
-        if said := self._range.problem(number):
+            self.fail(f"'{to_one_line(str(value))}' is not a number.", param, ctx)
+        if said := self._range.range_error(number):
             self.fail(f"{said}.", param, ctx)
         return number
 
 
-DOLLARS = Number(quantities.DOLLARS)
-POSITIVE_DOLLARS = Number(quantities.POSITIVE_DOLLARS)
-POSITIVE_SECONDS = Number(quantities.POSITIVE_SECONDS)
-SHARE = Number(quantities.OPEN_SHARE)
-TEMPERATURE = Number(quantities.TEMPERATURE)
+DOLLARS = NumberType(quantities.DOLLARS)
+POSITIVE_DOLLARS = NumberType(quantities.POSITIVE_DOLLARS)
+POSITIVE_SECONDS = NumberType(quantities.POSITIVE_SECONDS)
+SHARE = NumberType(quantities.OPEN_SHARE)
+TEMPERATURE = NumberType(quantities.TEMPERATURE)
 
 
 def config_option(function: F) -> F:
@@ -92,36 +93,36 @@ def keep_option(function: F) -> F:
 def read_config(file: str | None, *, cache: bool | None = None, keep: bool | None = None) -> Config:
     """The configuration as this process sees it: its folder, its environment."""
     config = load(file, environ=os.environ, folder=Path.cwd(), cache=cache, keep=keep)
-    config.runs.notice = _warn
-    config.responses.notice = _warn
+    config.runs.notice = _print_warning
+    config.responses.notice = _print_warning
     return config
 
 
-def _warn(text: str) -> None:
-    from mixtura.render import say
+def _print_warning(text: str) -> None:
+    from mixtura.terminal import print_line
 
-    say(console(aside=True), text, "yellow")
+    print_line(create_console(aside=True), text, "yellow")
 
 
-def words(ctx: click.Context, param: click.Parameter, value: Typed) -> Typed:
+def text_callback(ctx: click.Context, param: click.Parameter, value: TypedText) -> TypedText:
     """A text as a person typed it, for click: what is no text is refused, not passed on."""
     try:
         if isinstance(value, tuple):
-            return tuple(map(utf8, value))
-        return None if value is None else utf8(value)
+            return tuple(map(decode_utf8, value))
+        return None if value is None else decode_utf8(value)
     except UnicodeError:
         raise click.BadParameter("that is not text (UTF-8).", ctx, param) from None
 
 
-def named(ctx: click.Context, param: click.Parameter, value: Typed) -> Typed:
+def name_callback(ctx: click.Context, param: click.Parameter, value: TypedText) -> TypedText:
     """What a model or a mixture is called, for click: never nothing."""
     names = value if isinstance(value, tuple) else () if value is None else (value,)
     if not all(name.strip() for name in names):
         raise click.BadParameter("a name cannot be empty.", ctx, param)
-    return words(ctx, param, value)
+    return text_callback(ctx, param, value)
 
 
-def utf8(word: str) -> str:
+def decode_utf8(word: str) -> str:
     """An argument whose bytes were text, whatever the locale. Raises UnicodeError."""
     if word.isascii():
         return word
@@ -133,7 +134,7 @@ def utf8(word: str) -> str:
 
 
 @contextmanager
-def needs(extra: str, what: str) -> Generator[None]:
+def require_extra(extra: str, what: str) -> Generator[None]:
     """In this block *what* imports the packages of *extra*: one that is missing is one line."""
     try:
         yield
@@ -148,11 +149,11 @@ def needs(extra: str, what: str) -> Generator[None]:
 def echo_json(data: object, *, indent: int | None = None) -> None:
     """JSON on standard output: readable, and nothing in it that steers a terminal."""
     encoding = (sys.stdout.encoding or "").lower().replace("-", "")
-    whole = json.dumps(known().data(data), ensure_ascii=False, indent=indent)
-    click.echo(escaped(whole, ascii_only=encoding != "utf8"))
+    whole = json.dumps(process_redactor().redact_data(data), ensure_ascii=False, indent=indent)
+    click.echo(escape_json(whole, ascii_only=encoding != "utf8"))
 
 
-def console(*, aside: bool = False) -> Console:
+def create_console(*, aside: bool = False) -> Console:
     """
     A console that shows a text as it is; *aside* for standard error.
 
@@ -168,7 +169,7 @@ def console(*, aside: bool = False) -> Console:
     return made
 
 
-def bring(name: str, config: Config) -> Path:
+def download_with_progress(name: str, config: Config) -> Path:
     """Bring a local model, with a bar where someone looks."""
     from rich.progress import (
         BarColumn,
@@ -179,7 +180,7 @@ def bring(name: str, config: Config) -> Path:
         TransferSpeedColumn,
     )
 
-    shown = console(aside=True)
+    shown = create_console(aside=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -189,62 +190,64 @@ def bring(name: str, config: Config) -> Path:
     )
     if not shown.is_terminal:
         shown.print(f"bringing {name} …")
-        return hub.bring(name, config.models_folder)
+        return downloads.download_model(name, config.models_folder)
     with Progress(*columns, console=shown, transient=False) as bars:
         bar = bars.add_task(name, total=None)
 
-        def progress(done: int, whole: int | None) -> None:
+        def update_progress(done: int, whole: int | None) -> None:
             bars.update(bar, completed=done, total=whole)
 
-        return hub.bring(name, config.models_folder, progress)
+        return downloads.download_model(name, config.models_folder, update_progress)
 
 
 # ---- the embedded model
 
-FIRST_LOOK = (
+EMBEDDED_NOTE = (
     "This is the embedded model of 135 million parameters: a first look, not answers worth having."
     " For those: `mixtura pull starter`, a provider's key (OPENAI_API_KEY, …) or Ollama."
 )
 
 
-def bring_embedded(config: Config, plan: Plan) -> None:
+def download_embedded(config: Config, plan: MixtureSpec) -> None:
     """
     The embedded model comes by itself; others are only brought when asked for.
 
     Whatever else is wrong with the plan is said before so much is fetched.
     """
-    members = list(_members(config, plan))
+    members = list(_needed_models(config, plan))
     if not any(is_embedded(config, name) for _, _, name in members):
         return
-    if hub.cached(EMBEDDED, config.models_folder) is not None:
+    if downloads.cached_path(EMBEDDED_MODEL, config.models_folder) is not None:
         return
     for where, path, name in members:
         if not is_embedded(config, name):
-            _check(config, where, path, name)
-    bring(EMBEDDED, config)
+            _check_buildable(config, where, path, name)
+    download_with_progress(EMBEDDED_MODEL, config)
 
 
-def _members(config: Config, plan: Plan) -> Iterator[tuple[Plan, tuple[Key, ...], str]]:
+def _needed_models(
+    config: Config, plan: MixtureSpec
+) -> Iterator[tuple[MixtureSpec, tuple[Key, ...], str]]:
     """Every model that a plan needs, those of mixtures inside it too, and where it is named."""
-    for name, path in plan.named():
-        if name in config.mixtures() or name == AUTO:
-            yield from _members(config, config.plan(name))
+    for name, path in plan.member_locations():
+        if name in config.configured_mixtures() or name == AUTO:
+            yield from _needed_models(config, config.mixture_spec(name))
         else:
             yield plan, path, name
 
 
 def is_embedded(config: Config, name: str) -> bool:
-    table = config.tables().get(name)
+    table = config.model_tables().get(name)
     if table is None:
-        return name == EMBEDDED
-    return not (table.provider or table.base_url) and (table.model or name) == EMBEDDED
+        return name == EMBEDDED_MODEL
+    return not (table.provider or table.base_url) and (table.model or name) == EMBEDDED_MODEL
 
 
-def _check(config: Config, plan: Plan, path: tuple[Key, ...], name: str) -> None:
+def _check_buildable(config: Config, plan: MixtureSpec, path: tuple[Key, ...], name: str) -> None:
     """Raises ConfigError when a member cannot be made."""
     try:
         config.model(name)
     except ConfigError as error:
         if error.located:
             raise
-        raise plan.error(path, str(error)) from None
+        raise plan.error_at(path, str(error)) from None

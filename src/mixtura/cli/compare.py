@@ -14,38 +14,41 @@ from mixtura import cli
 from mixtura.cli.common import (
     DOLLARS,
     POSITIVE_SECONDS,
-    bring_embedded,
     config_option,
-    console,
+    create_console,
+    download_embedded,
     echo_json,
-    named,
-    needs,
+    name_callback,
     read_config,
-    words,
+    require_extra,
+    text_callback,
 )
-from mixtura.cli.progress import progress
-from mixtura.errors import ConfigError
-from mixtura.text import one_line, plural
+from mixtura.cli.progress import show_progress
+from mixtura.core.errors import ConfigError
+from mixtura.core.text import pluralize_count, to_one_line
 
 if TYPE_CHECKING:
-    from mixtura.config import Config
-    from mixtura.evals.compare import Estimate, Terms
-    from mixtura.evals.comparison import Comparison
+    from mixtura.config.config import Config
+    from mixtura.evals.comparison.estimate import ComparisonEstimate
+    from mixtura.evals.comparison.result import Comparison
+    from mixtura.evals.comparison.settings import ComparisonSettings
 
-OPEN = "none"
+NO_SCORING = "none"
 """How rows are scored that a judge compares."""
 
 
 @click.command(name="compare")
-@click.argument("names", nargs=-1, metavar="MIXTURE…", callback=named)
-@click.option("--on", "data", metavar="FILE", callback=words, help="The prompts: JSON lines.")
+@click.argument("names", nargs=-1, metavar="MIXTURE…", callback=name_callback)
 @click.option(
-    "--task", metavar="TASK", callback=named, help="What they are: gsm8k, math, ifeval, …"
+    "--on", "data", metavar="FILE", callback=text_callback, help="The prompts: JSON lines."
+)
+@click.option(
+    "--task", metavar="TASK", callback=name_callback, help="What they are: gsm8k, math, ifeval, …"
 )
 @click.option(
     "--judge",
     metavar="NAME",
-    callback=named,
+    callback=name_callback,
     help="Who says which of two answers is better, where no task checks them.",
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="So many prompts at most.")
@@ -54,9 +57,11 @@ OPEN = "none"
 )
 @click.option("--epochs", type=click.IntRange(min=1), default=1, help="Answers to each prompt.")
 @click.option(
-    "--scoring", metavar="HOW", callback=named, help="Of the task jsonl: exact, number, …"
+    "--scoring", metavar="HOW", callback=name_callback, help="Of the task jsonl: exact, number, …"
 )
-@click.option("--html", metavar="FILE", callback=named, help="Also one page with all of it.")
+@click.option(
+    "--html", metavar="FILE", callback=name_callback, help="Also one page with all of it."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.option("--dry-run", is_flag=True, help="Say what it would take and could show; ask no one.")
 @click.option("--logs", type=click.Path(file_okay=False, path_type=Path), default=Path("logs"),
@@ -96,109 +101,110 @@ def command(
     if not names:
         raise click.UsageError("Which mixture? As in: mixtura compare team --on prompts.jsonl")
     config = read_config(config_file, cache=cache)
-    terms = _terms(given)
-    return _compared(config, names, terms, as_json=as_json, dry_run=dry_run, html=html)
+    terms = _build_terms(given)
+    return _run_comparison(config, names, terms, as_json=as_json, dry_run=dry_run, html=html)
 
 
-def _terms(given: dict[str, Any]) -> Terms:
+def _build_terms(given: dict[str, Any]) -> ComparisonSettings:
     """What was asked for. Raises ConfigError for what does not go together."""
-    with needs("eval", "comparing"):
-        from mixtura.evals.compare import Terms
-        from mixtura.evals.kinds import KINDS
-        from mixtura.evals.run import Asked
+    with require_extra("eval", "comparing"):
+        from mixtura.evals.comparison.settings import ComparisonSettings
+        from mixtura.evals.eval_request import EvalRequest
+        from mixtura.evals.registry import TASK_SPECS
     judge, task, scoring, data = (given.pop(name) for name in ("judge", "task", "scoring", "data"))
     if judge and (task or scoring):
         raise click.UsageError("--task checks answers, --judge compares them: give one of the two.")
-    if scoring == OPEN and not judge:
+    if scoring == NO_SCORING and not judge:
         raise click.UsageError("--scoring none scores nothing: give --judge NAME instead.")
-    if task in KINDS and KINDS[task].judged:
+    if task in TASK_SPECS and TASK_SPECS[task].judged:
         raise click.UsageError(f"{task} is for mixtura eval: --judge NAME compares open answers.")
     if data is None and task in (None, "jsonl"):
         raise click.UsageError("--on is missing: the file with the prompts.")
-    asked = Asked(
-        task=task or "jsonl", data=data, scoring=OPEN if judge else scoring,
+    asked = EvalRequest(
+        task=task or "jsonl", data=data, scoring=NO_SCORING if judge else scoring,
         **{name: given.pop(name) for name in ("limit", "seed", "epochs")},
     )  # fmt: skip
-    return Terms(asked=asked, judge=judge, **given)
+    return ComparisonSettings(asked=asked, judge=judge, **given)
 
 
-def _compared(
+def _run_comparison(
     config: Config,
     names: tuple[str, ...],
-    terms: Terms,
+    terms: ComparisonSettings,
     *,
     as_json: bool,
     dry_run: bool,
     html: str | None,
 ) -> int:
-    from mixtura.evals.compare import compare, estimate
+    from mixtura.evals.comparison.estimate import estimate_comparison
+    from mixtura.evals.comparison.run import run_comparison
 
-    write = _page_writer(html) if html else None
+    write = _create_page_writer(html) if html else None
 
     for name in (*names, *([terms.judge] if terms.judge else [])):
         if not dry_run:
-            bring_embedded(config, config.plan(name))
-    before = estimate(config, names, terms)
+            download_embedded(config, config.mixture_spec(name))
+    before = estimate_comparison(config, names, terms)
     if dry_run and as_json:
         echo_json(before._asdict())
         return cli.ANSWERED
     if not as_json:
-        _say_before(before, dry_run=dry_run)
+        _print_estimate(before, dry_run=dry_run)
     if dry_run:
         return cli.ANSWERED
-    aside = console(aside=True)
-    with progress(aside, quiet=as_json) as shown:
-        found = compare(config, names, terms, watch=shown)
+    aside = create_console(aside=True)
+    with show_progress(aside, quiet=as_json) as shown:
+        found = run_comparison(config, names, terms, watch=shown)
     if write:
         write(found)
     if as_json:
-        echo_json(found.json())
+        echo_json(found.to_json())
     else:
-        from mixtura.render.compared import compared
+        from mixtura.terminal.comparison import render_comparison
 
-        console().print(compared(found, console().width))
+        create_console().print(render_comparison(found, create_console().width))
     return cli.ANSWERED if found.pairs else cli.NO_ANSWER
 
 
-def _say_before(before: Estimate, *, dry_run: bool) -> None:
+def _print_estimate(before: ComparisonEstimate, *, dry_run: bool) -> None:
     """What it is going to take, and what it can show, before anything is paid for."""
-    from mixtura.render import dollars, say
+    from mixtura.terminal import format_dollars, print_line
 
-    aside = console(aside=not dry_run)
-    price = f"at most {dollars(before.max_cost_usd)}"
+    aside = create_console(aside=not dry_run)
+    price = f"at most {format_dollars(before.max_cost_usd)}"
     if before.unknown_prices:
-        price = f"no price is known for {', '.join(map(one_line, before.unknown_prices))}"
-    prompts = plural(before.prompts, "prompt")
-    say(aside, f"{prompts}, about {plural(before.calls, 'call')}, {price}.")
+        price = f"no price is known for {', '.join(map(to_one_line, before.unknown_prices))}"
+    prompts = pluralize_count(before.prompts, "prompt")
+    print_line(aside, f"{prompts}, about {pluralize_count(before.calls, 'call')}, {price}.")
     shows = f"a difference of about {100 * before.shows:.0f} points"
     if before.shows >= 1:
         shows = "no difference"
-    say(
+    print_line(
         aside,
         f"With {prompts} {shows} can be seen; {before.for_two_points:,} would show two points.",
         "dim",
     )
 
 
-def _page_writer(html: str) -> Callable[[Comparison], None]:
+def _create_page_writer(html: str) -> Callable[[Comparison], None]:
     """Writes the page; what it needs is found missing before anything is asked."""
-    with needs("report", "a page"):
-        from mixtura.reports.compared import page
+    with require_extra("report", "a page"):
+        from mixtura.reports.comparison_page import comparison_page
     file = Path(html)
     if not file.parent.is_dir():
         raise ConfigError(f"--html: there is no folder {file.parent}")
     if file.is_dir():
         raise ConfigError(f"--html: {file} is a folder: name the file for the page")
 
-    def write(found: Comparison) -> None:
+    def write_page(found: Comparison) -> None:
         try:
-            file.write_text(page(found, _typed()), encoding="utf-8")
+            file.write_text(comparison_page(found, _typed_command()), encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"{file} cannot be written: {error.strerror}") from None
 
-    return write
+    return write_page
 
 
-def _typed() -> str:
+def _typed_command() -> str:
     """The command as it was typed."""
     return shlex.join(["mixtura", *sys.argv[1:]])

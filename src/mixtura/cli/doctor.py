@@ -14,34 +14,35 @@ from urllib.parse import urlsplit, urlunsplit
 import click
 import msgspec
 
-from mixtura import catalog, cli, hub
-from mixtura import config as configuration
+from mixtura import cli
+from mixtura.catalog import downloads, local_models, providers
 from mixtura.cli.common import cap_options, config_option, read_config
-from mixtura.config import Config
-from mixtura.credentials import mask_keys
-from mixtura.errors import ConfigError, MixturaError, ModelError
-from mixtura.events import Event, Token
-from mixtura.model import Model
-from mixtura.model_lists import fetch_list
-from mixtura.redaction import Redactor, in_use
-from mixtura.schema import ModelTable
-from mixtura.text import visible
-from mixtura.types import Request, Sampling, ask
-from mixtura.workshop import Endpoint, Workshop
+from mixtura.config.config import PRESETS_SOURCE, Config
+from mixtura.config.model_factory import ModelEndpoint, ModelFactory
+from mixtura.config.model_lists import fetch_model_list
+from mixtura.config.paths import find_config_file
+from mixtura.config.schema import ModelTable
+from mixtura.core.credentials import mask_keys
+from mixtura.core.errors import ConfigError, MixturaError, ModelError
+from mixtura.core.events import Event, Token
+from mixtura.core.model import Model
+from mixtura.core.redaction import Redactor, use_redactor
+from mixtura.core.text import strip_invisible
+from mixtura.core.types import Request, Sampling, ask
 
 if TYPE_CHECKING:
     from rich.text import Text
 
 NEARBY, FAR = 1.5, 10.0
 """Seconds that an endpoint on this machine, or elsewhere, may take to list its models."""
-LONGEST_CALL = 60.0
-FEW = 12
+MAX_CALL_SECONDS = 60.0
+MAX_NAMES_SHOWN = 12
 """Models of one endpoint that a person can read at a glance; ``--json`` has all."""
 ONE, THINKING = 1, 512
 """Tokens of a call; a model that thinks first may need more for its first word."""
 
 
-class Answer(msgspec.Struct):
+class EndpointCheck(msgspec.Struct):
     """An endpoint that was asked for its list."""
 
     name: str
@@ -53,7 +54,7 @@ class Answer(msgspec.Struct):
     error: str | None = None
 
 
-class Call(msgspec.Struct):
+class ModelCheck(msgspec.Struct):
     """A model that was asked for a word."""
 
     model: str
@@ -63,14 +64,14 @@ class Call(msgspec.Struct):
     error: str | None = None
 
 
-class Report(msgspec.Struct):
+class DoctorReport(msgspec.Struct):
     """What ``--json`` prints."""
 
     ok: bool
     config: str | None
     keys: dict[str, bool]
-    endpoints: list[Answer]
-    calls: list[Call]
+    endpoints: list[EndpointCheck]
+    calls: list[ModelCheck]
     local: list[str]
 
 
@@ -96,71 +97,75 @@ def command(
     never shown.
     """
     config = read_config(config_file, cache=cache or False)
-    report = asyncio.run(_examined(config, config_file, called, max_cost, deadline))
-    report = _redacted(report, config)
+    report = asyncio.run(_build_report(config, config_file, called, max_cost, deadline))
+    report = _redact_report(report, config)
     if as_json:
         click.echo(json.dumps(msgspec.to_builtins(report), indent=2))
     else:
-        _draw(report)
+        _print_report(report)
     return cli.ANSWERED if report.ok else cli.NO_ANSWER
 
 
-async def _examined(
+async def _build_report(
     config: Config,
     config_file: str | None,
     called: Sequence[str],
     max_cost: float | None,
     deadline: float | None,
-) -> Report:
-    deadline = deadline or LONGEST_CALL
-    places = _places(config)
+) -> DoctorReport:
+    deadline = deadline or MAX_CALL_SECONDS
+    places = _find_endpoints(config)
     async with asyncio.TaskGroup() as group:
         lists = [
-            group.create_task(_listed(name, place, config.redactor))
+            group.create_task(_check_endpoint(name, place, config.redactor))
             for name, place in places.items()
         ]
         calls = [
-            group.create_task(_called(config, name, max_cost, deadline))
-            for name in called or _configured(config)
+            group.create_task(_check_model(config, name, max_cost, deadline))
+            for name in called or _configured_model_names(config)
         ]
-    used = configuration.find(config_file, environ=os.environ, folder=Path.cwd())
+    used = find_config_file(config_file, environ=os.environ, folder=Path.cwd())
     made = [call.result() for call in calls]
-    return Report(
+    return DoctorReport(
         ok=all(call.works for call in made),
         config=str(used) if used else None,
-        keys={key: bool(os.environ.get(key)) for key in config.variables()},
+        keys={key: bool(os.environ.get(key)) for key in config.key_variables()},
         endpoints=[task.result() for task in lists],
         calls=made,
-        local=[name for name in hub.known() if hub.cached(name, config.models_folder)],
+        local=[
+            name
+            for name in local_models.known_models()
+            if downloads.cached_path(name, config.models_folder)
+        ],
     )
 
 
 # ---- what there is to examine
 
 
-def _configured(config: Config) -> list[str]:
+def _configured_model_names(config: Config) -> list[str]:
     """The models that the user's own file names, and those of its mixtures."""
     names = dict.fromkeys(config.configured_models())
-    for plan in config.mixtures().values():
-        if plan.where is not None and plan.where.source != configuration.PRESETS:
-            names.update(dict.fromkeys(sorted(plan.members())))
-    mixtures = [*config.mixtures(), "auto", "auto-team"]
+    for plan in config.configured_mixtures().values():
+        if plan.where is not None and plan.where.source != PRESETS_SOURCE:
+            names.update(dict.fromkeys(sorted(plan.member_names())))
+    mixtures = [*config.configured_mixtures(), "auto", "auto-team"]
     return [name for name in names if name not in mixtures or name in config.configured_models()]
 
 
-def _places(config: Config) -> Mapping[str, Endpoint]:
+def _find_endpoints(config: Config) -> Mapping[str, ModelEndpoint]:
     """Every endpoint with a key here, those on this machine, those of the file; each once."""
-    workshop = Workshop(os.environ, config.models_folder)
-    tables = [(name, ModelTable(provider=name)) for name in catalog.providers()]
-    own = [(name, table) for name, table in config.tables().items() if table.base_url]
-    found: dict[str, Endpoint] = {}
+    workshop = ModelFactory(os.environ, config.models_folder)
+    tables = [(name, ModelTable(provider=name)) for name in providers.providers()]
+    own = [(name, table) for name, table in config.model_tables().items() if table.base_url]
+    found: dict[str, ModelEndpoint] = {}
     for name, table in [*tables, *own]:
         try:
-            place = workshop.endpoint(table)
+            place = workshop.resolve_endpoint(table)
         except ConfigError:  # no key or no address: there is nothing to examine
             continue
         known = {p.base_url for p in found.values()}
-        if place.base_url not in known and not catalog.bridged(table.provider):
+        if place.base_url not in known and not providers.bridge_provider(table.provider):
             found[name] = place
     return found
 
@@ -168,14 +173,14 @@ def _places(config: Config) -> Mapping[str, Endpoint]:
 # ---- examining it
 
 
-async def _listed(name: str, place: Endpoint, redactor: Redactor) -> Answer:
+async def _check_endpoint(name: str, place: ModelEndpoint, redactor: Redactor) -> EndpointCheck:
     host = urlsplit(place.base_url).hostname or ""
     seconds = NEARBY if host in ("localhost", "127.0.0.1", "::1") else FAR
-    answer = Answer(name, place.base_url, False)
+    answer = EndpointCheck(name, place.base_url, False)
     began = time.perf_counter()
     try:
-        with in_use(redactor):
-            found = await fetch_list(place, seconds=seconds)
+        with use_redactor(redactor):
+            found = await fetch_model_list(place, seconds=seconds)
     except ModelError as error:
         answer.error = str(error)
         return answer
@@ -185,71 +190,77 @@ async def _listed(name: str, place: Endpoint, redactor: Redactor) -> Answer:
     return answer
 
 
-async def _called(config: Config, name: str, max_cost: float | None, deadline: float) -> Call:
-    call = Call(name, False)
+async def _check_model(
+    config: Config, name: str, max_cost: float | None, deadline: float
+) -> ModelCheck:
+    call = ModelCheck(name, False)
     try:
-        model = config.runnable(config.plan(name), max_cost=max_cost, deadline=deadline)
+        model = config.build_runnable(
+            config.mixture_spec(name), max_cost=max_cost, deadline=deadline
+        )
     except MixturaError as error:
         call.error = str(error)
         return call
-    most = THINKING if _thinks(config, name) else ONE
-    await _timed(call, model, ask("Say yes.", sampling=Sampling(max_tokens=most)))
+    most = THINKING if _is_reasoning_model(config, name) else ONE
+    await _time_call(call, model, ask("Say yes.", sampling=Sampling(max_tokens=most)))
     return call
 
 
-async def _timed(call: Call, model: Model, request: Request) -> None:
+async def _time_call(call: ModelCheck, model: Model, request: Request) -> None:
     began = time.perf_counter()
 
-    def watch(event: Event) -> None:
+    def on_event(event: Event) -> None:
         if call.first_token is None and isinstance(event, Token):
             call.first_token = round(time.perf_counter() - began, 3)
 
     try:
-        await model.complete(request, watch)
+        await model.complete(request, on_event)
         call.works = True
     except MixturaError as error:
         # It answered and was paid, only no word came of so few tokens.
-        call.works = isinstance(error, ModelError) and _out_of_tokens(error)
+        call.works = isinstance(error, ModelError) and _is_out_of_tokens(error)
         call.error = None if call.works else str(error)
     call.seconds = round(time.perf_counter() - began, 3)
 
 
-def _out_of_tokens(error: ModelError) -> bool:
+def _is_out_of_tokens(error: ModelError) -> bool:
     said = str(error)
     return "max_tokens" in said and ("reasoning" in said or "output limit" in said)
 
 
-def _thinks(config: Config, name: str) -> bool:
-    table = config.tables().get(name)
-    return catalog.quirks((table.model if table else None) or name).reasoning
+def _is_reasoning_model(config: Config, name: str) -> bool:
+    table = config.model_tables().get(name)
+    return providers.model_quirks((table.model if table else None) or name).reasoning
 
 
 # ---- telling it
 
 
-def _redacted(report: Report, config: Config) -> Report:
+def _redact_report(report: DoctorReport, config: Config) -> DoctorReport:
     """The report without anything that is or looks like a key, whoever said it."""
 
-    def safe(text: str) -> str:
-        return visible(mask_keys(config.redactor.text(text)))
+    def redact_text(text: str) -> str:
+        return strip_invisible(mask_keys(config.redactor.redact_text(text)))
 
     for row in (*report.endpoints, *report.calls):
-        row.error = row.error and safe(row.error)
+        row.error = row.error and redact_text(row.error)
     for row in report.endpoints:
-        row.address = safe(_bare(row.address))
-        row.models = row.models and [visible(config.redactor.text(name)) for name in row.models]
+        row.address = redact_text(_strip_credentials(row.address))
+        row.models = row.models and [
+            strip_invisible(config.redactor.redact_text(name)) for name in row.models
+        ]
     for call in report.calls:
-        call.model = safe(call.model)
+        call.model = redact_text(call.model)
     return report
 
 
-def _bare(url: str) -> str:
+def _strip_credentials(url: str) -> str:
     """An address without a name, a password or a query in it."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-def _draw(report: Report) -> None:
+def _print_report(report: DoctorReport) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -266,12 +277,12 @@ def _draw(report: Report) -> None:
     for row in report.endpoints:
         count = "" if row.models is None else str(len(row.models))
         table.add_row(
-            Text(row.name), Text(row.address), count, _seconds(row.seconds),
-            _mark(row.answers, row.error),
+            Text(row.name), Text(row.address), count, _format_seconds(row.seconds),
+            _status_text(row.answers, row.error),
         )  # fmt: skip
     console.print(table)
     for row in report.endpoints:
-        if row.models and len(row.models) <= FEW:
+        if row.models and len(row.models) <= MAX_NAMES_SHOWN:
             console.print(Text(f"{row.name} lists {', '.join(row.models)}"))
     if not report.calls:
         console.print("No model is configured: try one with --call openai/gpt-5.4-mini.")
@@ -281,13 +292,13 @@ def _draw(report: Report) -> None:
         table.add_column(heading, justify="left" if heading in ("model", "") else "right")
     for call in report.calls:
         table.add_row(
-            Text(call.model), _seconds(call.first_token), _seconds(call.seconds),
-            _mark(call.works, call.error),
+            Text(call.model), _format_seconds(call.first_token), _format_seconds(call.seconds),
+            _status_text(call.works, call.error),
         )  # fmt: skip
     console.print(table)
 
 
-def _mark(works: bool, error: str | None) -> Text:
+def _status_text(works: bool, error: str | None) -> Text:
     from rich.text import Text
 
     if works:
@@ -297,5 +308,5 @@ def _mark(works: bool, error: str | None) -> Text:
     return Text(error or "no answer", "yellow")
 
 
-def _seconds(value: float | None) -> str:
+def _format_seconds(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"

@@ -8,85 +8,93 @@ from typing import Any
 
 import click
 
-from mixtura.cli.common import F, cap_options, config_option, named
-from mixtura.evals.tasks import NAMES
-from mixtura.text import one_line
+from mixtura.cli.common import F, cap_options, config_option, name_callback
+from mixtura.core.text import to_one_line
+from mixtura.evals.tasks import TASK_NAMES
 
 ALPACA = "alpaca-eval"
 
 
-def _task(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    if value in NAMES:
+def _parse_task(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    if value in TASK_NAMES:
         return value
-    exist = f"there is: {', '.join(NAMES)}."
-    raise click.BadParameter(f"no task is called '{one_line(value)}'; {exist}", ctx, param)
+    exist = f"there is: {', '.join(TASK_NAMES)}."
+    raise click.BadParameter(f"no task is called '{to_one_line(value)}'; {exist}", ctx, param)
 
 
-def _path(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
-    name = named(ctx, param, value)
+def _parse_path(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
+    name = name_callback(ctx, param, value)
     return None if name is None else Path(str(name))
 
 
-def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
-    def all_of_them(function: F) -> F:
+def _combine_options(*options: Callable[[F], F]) -> Callable[[F], F]:
+    def add_options(function: F) -> F:
         for option in reversed(options):
             function = option(function)
         return function
 
-    return all_of_them
+    return add_options
 
 
-def _word(option: str, metavar: str, said: str) -> Callable[[F], F]:
-    return click.option(option, callback=named, metavar=metavar, help=said)
+def _text_option(option: str, metavar: str, said: str) -> Callable[[F], F]:
+    return click.option(option, callback=name_callback, metavar=metavar, help=said)
 
 
-def _file(option: str, said: str, metavar: str = "FILE") -> Callable[[F], F]:
-    return click.option(option, callback=_path, metavar=metavar, help=said)
+def _file_option(option: str, said: str, metavar: str = "FILE") -> Callable[[F], F]:
+    return click.option(option, callback=_parse_path, metavar=metavar, help=said)
 
 
-_who = _options(
-    _word("--model", "NAME", "Who answers: a mixture or a model."),
-    _word("--judge", "NAME", "Who judges: a mixture or a model that takes no part."),
-    _word("--against", "NAME|FILE", "Whose answers stand beside: a model, or a file of them."),
-    _word("--outputs", "FILE", "alpaca-eval: answers that are there (model_outputs.json)."),
+_model_options = _combine_options(
+    _text_option("--model", "NAME", "Who answers: a mixture or a model."),
+    _text_option("--judge", "NAME", "Who judges: a mixture or a model that takes no part."),
+    _text_option(
+        "--against", "NAME|FILE", "Whose answers stand beside: a model, or a file of them."
+    ),
+    _text_option("--outputs", "FILE", "alpaca-eval: answers that are there (model_outputs.json)."),
 )
-_what = _options(
-    _word("--data", "FILE", "Rows, or their address, instead of the task's public home."),
+_data_options = _combine_options(
+    _text_option("--data", "FILE", "Rows, or their address, instead of the task's public home."),
     click.option("--limit", type=click.IntRange(min=1), help="So many samples."),
     click.option("--seed", type=int, help="Draws the samples; goes to the models, too."),
     click.option("--epochs", type=click.IntRange(min=1), default=1, help="Answers to each."),
 )
-_how = _options(
-    _word("--rubric", "TEXT", "jsonl: what the judge goes by, for rows without one."),
-    _word("--scoring", "HOW", "jsonl: exact, includes, number or math."),
-    _word("--references", "FILE", "mt-bench: reference answers."),
-    _word("--skills", "FILE", "flask: the rubrics of the skills."),
-    _word("--template", "FILE", "alpaca-eval: the judge's words."),
-    _word("--labels", "FILE", "What people said of the same samples: agreement is measured."),
+_scoring_options = _combine_options(
+    _text_option("--rubric", "TEXT", "jsonl: what the judge goes by, for rows without one."),
+    _text_option("--scoring", "HOW", "jsonl: exact, includes, number or math."),
+    _text_option("--references", "FILE", "mt-bench: reference answers."),
+    _text_option("--skills", "FILE", "flask: the rubrics of the skills."),
+    _text_option("--template", "FILE", "alpaca-eval: the judge's words."),
+    _text_option(
+        "--labels", "FILE", "What people said of the same samples: agreement is measured."
+    ),
 )
-_alpaca = _options(
-    _file("--annotations", "alpaca-eval: a judge's preferences that are there; no one is asked."),
-    _file("--difficulty", "alpaca-eval: how hard each instruction is, for length control."),
-    _file("--weights", "alpaca-eval: the leaderboard's weights; none are fitted then."),
-    _file("--gamed", "alpaca-eval: the official regularisation set (df_gamed.csv)."),
+_alpaca_options = _combine_options(
+    _file_option(
+        "--annotations", "alpaca-eval: a judge's preferences that are there; no one is asked."
+    ),
+    _file_option("--difficulty", "alpaca-eval: how hard each instruction is, for length control."),
+    _file_option("--weights", "alpaca-eval: the leaderboard's weights; none are fitted then."),
+    _file_option("--gamed", "alpaca-eval: the official regularisation set (df_gamed.csv)."),
 )
-_where = _options(
+_log_options = _combine_options(
     click.option("--logs", type=Path, default=Path("logs"), metavar="DIR", help="Inspect's logs."),
     click.option("--fresh", is_flag=True, help="Ask anew what an earlier run has answered."),
-    _file("--write", "alpaca-eval: where model_outputs.json and annotations.json go.", "DIR"),
-    _file("--figure", "flask: a radar of the skills (SVG)."),
+    _file_option(
+        "--write", "alpaca-eval: where model_outputs.json and annotations.json go.", "DIR"
+    ),
+    _file_option("--figure", "flask: a radar of the skills (SVG)."),
     click.option("--dry-run", is_flag=True, help="Say what it would take; ask nothing."),
     click.option("--json", "as_json", is_flag=True, help="One JSON object."),
 )
 
 
 @click.command(name="eval")
-@click.argument("task", callback=_task)
-@_who
-@_what
-@_how
-@_alpaca
-@_where
+@click.argument("task", callback=_parse_task)
+@_model_options
+@_data_options
+@_scoring_options
+@_alpaca_options
+@_log_options
 @config_option
 @cap_options
 def command(task: str, as_json: bool, **given: Any) -> int | None:
@@ -105,14 +113,20 @@ def command(task: str, as_json: bool, **given: Any) -> int | None:
     """
     asked = given["model"] or given["outputs"] or given["judge"]
     if task == ALPACA and not asked:
-        from mixtura.cli import annotated
+        from mixtura.cli import alpaca_annotations
 
-        files = {name: given[name] for name in annotated.Given._fields if name in given}
-        annotated.scored(annotated.Given(**files, as_json=as_json))
+        files = {
+            name: given[name]
+            for name in alpaca_annotations.AnnotationOptions._fields
+            if name in given
+        }
+        alpaca_annotations.print_scores(
+            alpaca_annotations.AnnotationOptions(**files, as_json=as_json)
+        )
         return None
     for name in ("annotations", "weights"):
         if given.pop(name) is not None:
             raise click.UsageError(f"--{name} goes with alpaca-eval alone, without a model.")
-    from mixtura.cli import evaluating
+    from mixtura.cli import eval_model
 
-    return evaluating.evaluated(evaluating.Given(task=task, as_json=as_json, **given))
+    return eval_model.run_evaluation(eval_model.EvalOptions(task=task, as_json=as_json, **given))

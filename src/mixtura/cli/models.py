@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import click
 
-from mixtura import catalog, hub
-from mixtura.cli.common import config_option, console, echo_json, read_config
-from mixtura.config import Config
-from mixtura.errors import ConfigError
-from mixtura.text import one_line
-from mixtura.windows import conversation_window
+from mixtura.catalog import downloads, local_models, providers
+from mixtura.cli.common import config_option, create_console, echo_json, read_config
+from mixtura.config.config import Config
+from mixtura.core.errors import ConfigError
+from mixtura.core.text import to_one_line
+from mixtura.engine.context_windows import conversation_window
 
 
 @click.command(name="models")
@@ -20,23 +20,28 @@ from mixtura.windows import conversation_window
 def command(as_json: bool, config_file: str | None) -> None:
     """List the models that are known, and which are here."""
     config = read_config(config_file)
-    rows = [_local(model, config.models_folder) for model in hub.known().values()]
+    rows = [
+        _local_model_row(model, config.models_folder)
+        for model in local_models.known_models().values()
+    ]
     configured = [*config.configured_models()]
-    sizes = {name: _context(config, name) for name in configured}
+    sizes = {name: _model_context(config, name) for name in configured}
     if as_json:
         whole = {
             "local": rows,
-            "groups": {name: list(members) for name, members in hub.groups().items()},
+            "groups": {
+                name: list(members) for name, members in local_models.model_groups().items()
+            },
             "configured": configured,
             "contexts": sizes,
-            "providers": list(catalog.providers()),
+            "providers": list(providers.providers()),
         }
         echo_json(whole, indent=2)
         return
-    _draw(rows, sizes)
+    _print_models(rows, sizes)
 
 
-def _context(config: Config, name: str) -> int | None:
+def _model_context(config: Config, name: str) -> int | None:
     """Tokens of a conversation with a configured model; None where that is not known here."""
     try:
         return conversation_window(config.model(name))
@@ -44,11 +49,11 @@ def _context(config: Config, name: str) -> int | None:
         return None
 
 
-def _local(model: hub.KnownModel, folder: object) -> dict[str, object]:
+def _local_model_row(model: local_models.KnownModel, folder: object) -> dict[str, object]:
     from pathlib import Path
 
     assert isinstance(folder, Path)
-    path = hub.cached(model, folder)
+    path = downloads.cached_path(model, folder)
     return {
         "name": model.name,
         "family": model.family,
@@ -60,12 +65,12 @@ def _local(model: hub.KnownModel, folder: object) -> dict[str, object]:
     }
 
 
-def _draw(rows: list[dict[str, object]], configured: Mapping[str, int | None]) -> None:
+def _print_models(rows: list[dict[str, object]], configured: Mapping[str, int | None]) -> None:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    shown = console()
+    shown = create_console()
     roomy, wide = shown.width >= 60, shown.width >= 80
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("local model", no_wrap=True)
@@ -86,13 +91,13 @@ def _draw(rows: list[dict[str, object]], configured: Mapping[str, int | None]) -
         table.add_row(*map(Text, map(str, (*words, *terms))), here)
     shown.print(table)
     shown.print("\nTo bring one: mixtura pull NAME")
-    for name, members in hub.groups().items():
+    for name, members in local_models.model_groups().items():
         shown.print(f"To bring {len(members)}: mixtura pull {name} ({', '.join(members)})")
     if configured:
         named = [
-            one_line(name) + (f" ({size:,} tokens)" if size else "")
+            to_one_line(name) + (f" ({size:,} tokens)" if size else "")
             for name, size in configured.items()
         ]
         shown.print(f"\nConfigured: {', '.join(named)}")
-    shown.print(f"\nServed, as provider/model: {', '.join(catalog.providers())}")
+    shown.print(f"\nServed, as provider/model: {', '.join(providers.providers())}")
     shown.print("The path of any .gguf file works as a name, too.")

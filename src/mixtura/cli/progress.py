@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from mixtura.text import one_line, plural
+from mixtura.core.text import pluralize_count, to_one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 
-class Progress(Protocol):
+class ProgressCounts(Protocol):
     """So many are done of so many, so many of them without an answer."""
 
     @property
@@ -25,7 +25,7 @@ class Progress(Protocol):
     def failed(self) -> int: ...
 
 
-class Shown:
+class ProgressDisplay:
     """Told of progress by name; at a terminal it draws, in a log it says when someone is done."""
 
     def __init__(self, console: Console, bars: Bars | None) -> None:
@@ -34,13 +34,13 @@ class Shown:
         self._rows: dict[str, TaskID] = {}
         self._said: set[str] = set()
 
-    def __call__(self, name: str, progress: Progress) -> None:
-        name = one_line(name)
+    def __call__(self, name: str, progress: ProgressCounts) -> None:
+        name = to_one_line(name)
         if self._bars is None:
             if progress.done >= progress.total and name not in self._said:
                 self._said.add(name)
                 self._console.print(
-                    f"{name}: {plural(progress.total, 'prompt')} done", soft_wrap=True
+                    f"{name}: {pluralize_count(progress.total, 'prompt')} done", soft_wrap=True
                 )
             return
         if name not in self._rows:
@@ -52,13 +52,13 @@ class Shown:
 
 
 @contextmanager
-def progress(console: Console, *, quiet: bool = False) -> Generator[Shown | None]:
+def show_progress(console: Console, *, quiet: bool = False) -> Generator[ProgressDisplay | None]:
     """Bars for the length of a block; *quiet*: nothing is shown."""
     if quiet:
         yield None
         return
     if not console.is_terminal:
-        yield Shown(console, None)
+        yield ProgressDisplay(console, None)
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -70,4 +70,4 @@ def progress(console: Console, *, quiet: bool = False) -> Generator[Shown | None
         TextColumn("{task.fields[failed]}", style="red", markup=False),
     )
     with Progress(*columns, console=console, transient=True) as bars:
-        yield Shown(console, bars)
+        yield ProgressDisplay(console, bars)

@@ -8,16 +8,16 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from types import ModuleType
 
-from mixtura.cli.common import utf8
+from mixtura.cli.common import decode_utf8
 
 MARK, MORE = "> ", "… "
 """What stands before a line, and before one that goes on with it."""
 _BOLD, _PLAIN = "\x01\x1b[1;36m\x02", "\x01\x1b[0m\x02"  # readline must not count these
-TOGETHER = 0.03
+PASTE_GAP_SECONDS = 0.03
 """Seconds within which the lines of one paste follow each other."""
 
 
-class Prompt:
+class LinePrompt:
     """
     Turns from standard input: with line editing and a history at a terminal.
 
@@ -27,44 +27,44 @@ class Prompt:
 
     def __init__(self) -> None:
         self.person = sys.stdin.isatty() and sys.stdout.isatty()
-        self._readline = _readline() if self.person else None
+        self._readline = _load_readline() if self.person else None
         self._tells_pastes = bool(self._readline and not _is_libedit(self._readline))
 
-    def remember(self, questions: Iterable[str]) -> None:
+    def add_history(self, questions: Iterable[str]) -> None:
         """Put what was asked before into the history, the oldest first."""
         if self._readline:
             for question in questions:
                 self._readline.add_history(question)
 
-    def complete(self, found: Callable[[str, str], list[str]]) -> None:
+    def enable_completion(self, found: Callable[[str, str], list[str]]) -> None:
         """*found*: what may stand for a word, given all of the line before it and the word."""
         readline = self._readline
         if readline is None:
             return
 
-        def completion(word: str, number: int) -> str | None:
+        def complete_word(word: str, number: int) -> str | None:
             choices = found(readline.get_line_buffer()[: readline.get_begidx()], word)
             return choices[number] if number < len(choices) else None
 
         readline.set_completer_delims(" \t\n")
-        readline.set_completer(completion)
+        readline.set_completer(complete_word)
 
-    def read(self) -> str:
+    def read_turn(self) -> str:
         """The next turn. Raises EOFError at the end, KeyboardInterrupt for Ctrl-C."""
-        lines = [self._line(MARK)]
+        lines = [self._read_line(MARK)]
         while True:
-            lines += self._pasted()
+            lines += self._read_pasted_lines()
             if not lines[-1].endswith("\\"):
                 return "\n".join(lines)
             lines[-1] = lines[-1][:-1]
             try:
-                lines.append(self._line(MORE))
+                lines.append(self._read_line(MORE))
             except EOFError:
                 return "\n".join(lines)
 
-    def _line(self, mark: str) -> str:
+    def _read_line(self, mark: str) -> str:
         if self.person:
-            return utf8(input(f"{_BOLD}{mark}{_PLAIN}" if self._readline else mark))
+            return decode_utf8(input(f"{_BOLD}{mark}{_PLAIN}" if self._readline else mark))
         if sys.stdin.isatty():
             sys.stderr.write(mark)
         line = sys.stdin.buffer.readline()
@@ -72,19 +72,19 @@ class Prompt:
             raise EOFError
         return line.decode("utf-8-sig").rstrip("\r\n")
 
-    def _pasted(self) -> list[str]:
+    def _read_pasted_lines(self) -> list[str]:
         """Lines that came at once with the last one, where line editing cannot tell a paste."""
         lines: list[str] = []
         if self.person and not self._tells_pastes:
             with suppress(OSError, ValueError, EOFError):
-                while select.select([sys.stdin], [], [], TOGETHER)[0]:
-                    lines.append(utf8(input()))
+                while select.select([sys.stdin], [], [], PASTE_GAP_SECONDS)[0]:
+                    lines.append(decode_utf8(input()))
         return lines
 
     @contextmanager
-    def hushed(self) -> Generator[None, None, None]:
+    def suppress_echo(self) -> Generator[None, None, None]:
         """Keys that are pressed meanwhile do not show between the words of an answer."""
-        restore = _without_echo() if self.person else None
+        restore = _disable_echo() if self.person else None
         try:
             yield
         finally:
@@ -92,7 +92,7 @@ class Prompt:
                 restore()
 
 
-def _readline() -> ModuleType | None:
+def _load_readline() -> ModuleType | None:
     """Line editing, where Python has it; where it can, a paste of several lines is one text."""
     try:
         import readline
@@ -110,7 +110,7 @@ def _is_libedit(readline: ModuleType) -> bool:
     return "libedit" in (readline.__doc__ or "")
 
 
-def _without_echo() -> Callable[[], None] | None:
+def _disable_echo() -> Callable[[], None] | None:
     try:
         import termios
     except ImportError:  # Windows

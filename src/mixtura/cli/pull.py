@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from mixtura import hub, toml
-from mixtura.cli.common import bring, config_option, read_config
-from mixtura.errors import ConfigError
+from mixtura.catalog import local_models
+from mixtura.cli.common import config_option, download_with_progress, read_config
+from mixtura.config import toml_document
+from mixtura.core.errors import ConfigError
 
 
 @click.command(name="pull")
@@ -18,11 +19,13 @@ def command(names: tuple[str, ...], config_file: str | None) -> None:
     `mixtura models` lists the names. What is here already is only checked.
     """
     config = read_config(config_file)
-    groups, known = hub.groups(), hub.known()
+    groups, known = local_models.model_groups(), local_models.known_models()
     wanted = [member for name in names for member in groups.get(name, (name,))]
     for name in wanted:
         if name not in known:
-            raise ConfigError(toml.unknown("local model", name, [*known, *groups]))
+            raise ConfigError(
+                toml_document.unknown_name_message("local model", name, [*known, *groups])
+            )
     for name in dict.fromkeys(wanted):
-        path = bring(name, config)
+        path = download_with_progress(name, config)
         click.echo(f"{name} is here: {path}")

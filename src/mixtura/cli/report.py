@@ -10,35 +10,35 @@ import click
 
 from mixtura import cli
 from mixtura.cli.common import (
-    bring_embedded,
     cap_options,
     config_option,
-    console,
+    create_console,
+    download_embedded,
     echo_json,
-    named,
-    needs,
+    name_callback,
     read_config,
+    require_extra,
 )
-from mixtura.cli.listed import Listing, ListingGroup
-from mixtura.cli.progress import progress
-from mixtura.cli.report_files import budget, diversity, json_option, similarity, table
-from mixtura.config import Config
-from mixtura.errors import ConfigError
-from mixtura.text import one_line
+from mixtura.cli.list_options import ListOptionsCommand, ListOptionsGroup
+from mixtura.cli.progress import show_progress
+from mixtura.cli.report_files import budget, diversity, json_option, print_table, similarity
+from mixtura.config.config import Config
+from mixtura.core.errors import ConfigError
+from mixtura.core.text import to_one_line
 
 if TYPE_CHECKING:
-    from mixtura.evals.run import Asked
-    from mixtura.plan import Plan
-    from mixtura.reports.page import Written
+    from mixtura.config.plan import MixtureSpec
+    from mixtura.evals.eval_request import EvalRequest
+    from mixtura.reports.page import WrittenReport
 
 
-@click.group(name="report", cls=ListingGroup, invoke_without_command=True)
+@click.group(name="report", cls=ListOptionsGroup, invoke_without_command=True)
 @click.option(
-    "--from", "folder", metavar="RUNS", callback=named,
+    "--from", "folder", metavar="RUNS", callback=name_callback,
     help="A folder of evaluations: what `mixtura eval` and its like have logged.",
 )  # fmt: skip
 @click.option(
-    "--out", metavar="DIR", default="report", show_default=True, callback=named,
+    "--out", metavar="DIR", default="report", show_default=True, callback=name_callback,
     help="Where report.html, the figures and the tables go.",
 )  # fmt: skip
 @json_option
@@ -54,40 +54,40 @@ def command(ctx: click.Context, folder: str | None, out: str, as_json: bool) -> 
         return
     if folder is None:
         raise click.UsageError("--from RUNS, or one of the commands, is missing.", ctx)
-    with needs("report", "the report"):
-        _report(Path(folder), Path(out), as_json=as_json)
+    with require_extra("report", "the report"):
+        _write_report(Path(folder), Path(out), as_json=as_json)
 
 
-def _report(folder: Path, out: Path, *, as_json: bool) -> None:
-    from mixtura.evals import answers
+def _write_report(folder: Path, out: Path, *, as_json: bool) -> None:
+    from mixtura.evals import log_reader
     from mixtura.reports import page, runs
 
-    every = runs.by_task(answers.read(folder))
+    every = runs.group_by_task(log_reader.read_logs(folder))
     if not every:
         raise ConfigError(
             f"{folder}: no evaluation of a mixture or a model is in it; `mixtura report collect`"
             " brings what a report needs"
         )
     try:
-        written = page.write(every, out)
+        written = page.write_report(every, out)
     except OSError as error:
         raise cli.OutputLostError(error) from None
     if as_json:
-        echo_json({"page": str(written.file), "tasks": written.json()})
+        echo_json({"page": str(written.file), "tasks": written.to_json()})
     else:
-        _tell(written)
+        _print_sections(written)
 
 
-def _tell(written: Written) -> None:
-    from mixtura.render import say
+def _print_sections(written: WrittenReport) -> None:
+    from mixtura.terminal import print_line
 
-    shown = console()
+    shown = create_console()
     for task, made in written.tasks.items():
-        say(shown, f"Task {one_line(task)}", "bold")
+        print_line(shown, f"Task {to_one_line(task)}", "bold")
         for section in made:
-            for title in section.titles() or [f"not there: {section.words.missing}"]:
-                say(shown, f"  {title}", "" if section.rows else "dim")
-    say(shown, f"\n{written.file}", "bold")
+            for title in section.figure_titles() or [f"not there: {section.words.missing}"]:
+                print_line(shown, f"  {title}", "" if section.rows else "dim")
+    print_line(shown, f"\n{written.file}", "bold")
 
 
 for one in (similarity, diversity, budget):
@@ -97,19 +97,26 @@ for one in (similarity, diversity, budget):
 # ---- the runs that it takes
 
 
-@command.command(cls=Listing)
+@command.command(cls=ListOptionsCommand)
 @click.option(
-    "--models", metavar="MODEL…", required=True, multiple=True, callback=named,
+    "--models", metavar="MODEL…", required=True, multiple=True, callback=name_callback,
     help="Who is compared; the first is the fixed aggregator.",
 )  # fmt: skip
-@click.option("--on", "data", metavar="FILE", callback=named, help="The prompts: JSON lines.")
-@click.option("--task", metavar="TASK", callback=named, help="What they are: gsm8k, math, …")
-@click.option("--judge", metavar="NAME", callback=named, help="Who grades what no task checks.")
+@click.option(
+    "--on", "data", metavar="FILE", callback=name_callback, help="The prompts: JSON lines."
+)
+@click.option(
+    "--task", metavar="TASK", callback=name_callback, help="What they are: gsm8k, math, …"
+)
+@click.option(
+    "--judge", metavar="NAME", callback=name_callback, help="Who grades what no task checks."
+)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="So many prompts at most.")
 @click.option("--seed", type=int, metavar="N", help="Draws the prompts that a limit takes.")
-@click.option("--from", "folder", metavar="RUNS", default="logs", show_default=True, callback=named,
+@click.option("--from", "folder", metavar="RUNS", default="logs", show_default=True,
+              callback=name_callback,
               help="Where evaluations are kept: what is there is not asked again.")  # fmt: skip
-@click.option("--out", metavar="DIR", default="report", show_default=True, callback=named,
+@click.option("--out", metavar="DIR", default="report", show_default=True, callback=name_callback,
               help="Where the report goes.")  # fmt: skip
 @click.option("--connections", type=click.IntRange(min=1), default=10, show_default=True,
               help="Prompts under way at once.")  # fmt: skip
@@ -144,37 +151,37 @@ def collect(
     one. Drafts are shared among them. A run that was stopped goes on where it was.
     """
     config = read_config(config_file, cache=True if cache is None else cache)
-    with needs("report", "the report"):
-        from mixtura.evals.run import Asked
-        from mixtura.reports.grid import grid
+    with require_extra("report", "the report"):
+        from mixtura.evals.eval_request import EvalRequest
+        from mixtura.reports.experiments import experiment_mixtures
 
-        plans = grid(models, max_tokens)
+        plans = experiment_mixtures(models, max_tokens)
         for model in models:
-            config.plan(model)
+            config.mixture_spec(model)
         if dry_run:
-            return _tell_plans(config, plans)
+            return _print_plans(config, plans)
         for model in models:
-            bring_embedded(config, config.plan(model))
-        asked = Asked(
+            download_embedded(config, config.mixture_spec(model))
+        asked = EvalRequest(
             task=task or ("jsonl" if data else "gsm8k"), data=data, judge=judge, limit=limit,
             seed=seed,
         )  # fmt: skip
-        _collect(
+        _run_collection(
             config, plans, asked, Path(folder), connections=connections, max_cost=max_cost,
             deadline=deadline, quiet=as_json,
         )  # fmt: skip
-        return _report(Path(folder), Path(out), as_json=as_json)
+        return _write_report(Path(folder), Path(out), as_json=as_json)
 
 
-def _tell_plans(config: Config, plans: Iterable[Plan]) -> None:
-    rows = [[one_line(plan.name), str(config.calls(plan))] for plan in plans]
-    table(["mixture or model", "calls of an answer"], rows)
+def _print_plans(config: Config, plans: Iterable[MixtureSpec]) -> None:
+    rows = [[to_one_line(plan.name), str(config.count_calls(plan))] for plan in plans]
+    print_table(["mixture or model", "calls of an answer"], rows)
 
 
-def _collect(
+def _run_collection(
     config: Config,
-    plans: Sequence[Plan],
-    asked: Asked,
+    plans: Sequence[MixtureSpec],
+    asked: EvalRequest,
     folder: Path,
     *,
     connections: int,
@@ -182,10 +189,10 @@ def _collect(
     deadline: float | None,
     quiet: bool,
 ) -> None:
-    from mixtura.reports.grid import collect
+    from mixtura.reports.experiments import run_experiments
 
-    with progress(console(aside=True), quiet=quiet) as shown:
-        collect(
+    with show_progress(create_console(aside=True), quiet=quiet) as shown:
+        run_experiments(
             config, plans, asked, logs=folder, max_cost=max_cost, deadline=deadline,
             connections=connections, watch=shown,
         )  # fmt: skip

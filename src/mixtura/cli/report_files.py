@@ -8,16 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mixtura.cli.common import config_option, console, echo_json, named, needs, read_config
-from mixtura.cli.listed import Listing
-from mixtura.config import Config
-from mixtura.errors import ConfigError
-from mixtura.text import one_line
+from mixtura.cli.common import (
+    config_option,
+    create_console,
+    echo_json,
+    name_callback,
+    read_config,
+    require_extra,
+)
+from mixtura.cli.list_options import ListOptionsCommand
+from mixtura.config.config import Config
+from mixtura.core.errors import ConfigError
+from mixtura.core.text import to_one_line
 
 if TYPE_CHECKING:
-    from mixtura.plan import Plan
-    from mixtura.reports.cost import Budget
-    from mixtura.reports.files import Alike, Answers, Diversity
+    from mixtura.config.plan import MixtureSpec
+    from mixtura.reports.file_costs import AnswerCost
+    from mixtura.reports.files import AnswerFile, DiversityResult, SimilarityResult
     from mixtura.reports.rows import Interval
 
 
@@ -27,14 +34,16 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON obj
 # ---- likeness
 
 
-@click.command(cls=Listing)
-@click.option("--answers", metavar="FILE", required=True, callback=named, help="Whose likeness.")
+@click.command(cls=ListOptionsCommand)
 @click.option(
-    "--proposals", metavar="FILE…", required=True, multiple=True, callback=named,
+    "--answers", metavar="FILE", required=True, callback=name_callback, help="Whose likeness."
+)
+@click.option(
+    "--proposals", metavar="FILE…", required=True, multiple=True, callback=name_callback,
     help="What they were made of, a file for each proposer.",
 )  # fmt: skip
 @click.option(
-    "--control", metavar="FILE", callback=named,
+    "--control", metavar="FILE", callback=name_callback,
     help="Answers of a model that read no proposal: likeness that is no sign of reading.",
 )  # fmt: skip
 @json_option
@@ -42,89 +51,101 @@ def similarity(
     answers: str, proposals: tuple[str, ...], control: str | None, as_json: bool
 ) -> None:
     """How alike answers are to proposals: BLEU, TF-IDF, Levenshtein."""
-    with needs("report", "the report"):
+    with require_extra("report", "the report"):
         from mixtura.reports import files
 
-        every = files.read(map(Path, (answers, *proposals, *([control] if control else ()))))
-        _say_shared(every)
+        every = files.read_answer_files(
+            map(Path, (answers, *proposals, *([control] if control else ())))
+        )
+        _print_shared_count(every)
         ours, *rest = every
         theirs = rest[: len(proposals)]
-        found = files.similarity(ours, theirs, rest[-1] if control else None)
+        found = files.proposal_similarity(ours, theirs, rest[-1] if control else None)
     if as_json:
         echo_json(files.similarity_json(found))
     else:
-        _draw_similarity(found, ours)
+        _print_similarity(found, ours)
 
 
-def _draw_similarity(found: Iterable[Alike], answers: Answers) -> None:
-    from mixtura.reports.likeness import MEASURES
+def _print_similarity(found: Iterable[SimilarityResult], answers: AnswerFile) -> None:
+    from mixtura.reports.text_similarity import MEASURES
 
     rows: list[list[str]] = []
     for one in found:
-        again = any(row[0] == one_line(one.proposal) for row in rows)
-        name = "" if again else one_line(one.proposal)
-        spans = map(_span, (one.answer, one.control, one.difference))
+        again = any(row[0] == to_one_line(one.proposal) for row in rows)
+        name = "" if again else to_one_line(one.proposal)
+        spans = map(_format_interval, (one.answer, one.control, one.difference))
         rows.append([name, MEASURES[one.measure], *spans])
     controlled = any(row[3] for row in rows)
-    heads = ["proposer", "measure", one_line(answers.name), "control", "difference"]
-    table(heads if controlled else heads[:3], rows)
+    heads = ["proposer", "measure", to_one_line(answers.name), "control", "difference"]
+    print_table(heads if controlled else heads[:3], rows)
 
 
 # ---- diversity
 
 
-@click.command(cls=Listing)
+@click.command(cls=ListOptionsCommand)
 @click.option(
-    "--answers", metavar="FILE…", required=True, multiple=True, callback=named,
+    "--answers", metavar="FILE…", required=True, multiple=True, callback=name_callback,
     help="A file for each model.",
 )  # fmt: skip
 @json_option
 def diversity(answers: tuple[str, ...], as_json: bool) -> None:
     """How diverse answers to the same questions are."""
-    with needs("report", "the report"):
+    with require_extra("report", "the report"):
         from mixtura.reports import files
 
-        every = files.read(map(Path, answers))
-        _say_shared(every)
-        found = files.diversity(every)
+        every = files.read_answer_files(map(Path, answers))
+        _print_shared_count(every)
+        found = files.answer_diversity(every)
     if as_json:
-        echo_json(found.json())
+        echo_json(found.to_json())
     else:
-        _draw_diversity(found)
+        _print_diversity(found)
 
 
-def _draw_diversity(found: Diversity) -> None:
+def _print_diversity(found: DiversityResult) -> None:
     rows = [
-        [f"{one_line(a)}, {one_line(b)}", _span(spread.mean), f"{spread.quantiles[0.5]:.3f}"]
+        [
+            f"{to_one_line(a)}, {to_one_line(b)}",
+            _format_interval(spread.mean),
+            f"{spread.quantiles[0.5]:.3f}",
+        ]
         for (a, b), spread in found.pairs.items()
     ]
-    rows.append(["all pairs", _span(found.pairwise.mean), f"{found.pairwise.quantiles[0.5]:.3f}"])
-    rows.append(["Vendi score", _span(found.vendi.mean), f"{found.vendi.quantiles[0.5]:.3f}"])
-    table(["TF-IDF cosine", "mean", "median"], rows)
+    rows.append(
+        ["all pairs", _format_interval(found.pairwise.mean), f"{found.pairwise.quantiles[0.5]:.3f}"]
+    )
+    rows.append(
+        ["Vendi score", _format_interval(found.vendi.mean), f"{found.vendi.quantiles[0.5]:.3f}"]
+    )
+    print_table(["TF-IDF cosine", "mean", "median"], rows)
 
 
 # ---- budget
 
 
-def _pairs(ctx: click.Context, param: click.Parameter, value: Any) -> Mapping[str, Path]:
+def _parse_named_files(
+    ctx: click.Context, param: click.Parameter, value: Any
+) -> Mapping[str, Path]:
     given: dict[str, Path] = {}
-    for word in named(ctx, param, value) or ():
+    for word in name_callback(ctx, param, value) or ():
         name, equals, file = word.partition("=")
         if not (name and equals and file):
-            raise click.BadParameter(f"'{one_line(word)}' is not NAME=FILE.", ctx, param)
+            raise click.BadParameter(f"'{to_one_line(word)}' is not NAME=FILE.", ctx, param)
         if name in given:
-            raise click.BadParameter(f"{one_line(name)} is given twice.", ctx, param)
+            raise click.BadParameter(f"{to_one_line(name)} is given twice.", ctx, param)
         given[name] = Path(file)
     return given
 
 
-@click.command(cls=Listing)
+@click.command(cls=ListOptionsCommand)
 @click.option(
-    "--outputs", metavar="NAME=FILE…", required=True, multiple=True, callback=_pairs,
+    "--outputs", metavar="NAME=FILE…", required=True, multiple=True, callback=_parse_named_files,
     help="What mixtures and models answered, by name: paper=FILE gpt-4o=FILE.",
 )  # fmt: skip
 @click.option(
-    "--proposals", metavar="MODEL=FILE…", multiple=True, callback=_pairs,
+    "--proposals", metavar="MODEL=FILE…", multiple=True, callback=_parse_named_files,
     help="What proposers answered; one without a file wrote as much as the others on average.",
 )  # fmt: skip
 @config_option
@@ -142,80 +163,80 @@ def budget(
     written; honestly, of what is read, too.
     """
     config = read_config(config_file)
-    plans = {name: _planned(config, name) for name in outputs}
-    with needs("report", "the report"):
-        from mixtura.catalog import reckoning
-        from mixtura.reports import cost, files
+    plans = {name: _find_mixture(config, name) for name in outputs}
+    with require_extra("report", "the report"):
+        from mixtura.catalog.providers import paper_costs
+        from mixtura.reports import file_costs, files
 
-        teller = cost.Teller(config.price, reckoning())
-        heard = dict(zip(proposals, files.read(proposals.values()), strict=True))
-        if idle := teller.idle(plans.values(), proposals):
-            _note(f"None of the mixtures has a proposer {', '.join(map(one_line, idle))}.")
+        teller = file_costs.CostCalculator(config.usage_cost, paper_costs())
+        heard = dict(zip(proposals, files.read_answer_files(proposals.values()), strict=True))
+        if idle := teller.unused_proposals(plans.values(), proposals):
+            _print_note(f"None of the mixtures has a proposer {', '.join(map(to_one_line, idle))}.")
         found = [
-            teller.budget(one._replace(name=name), plans[name], heard)
-            for name, one in zip(outputs, files.read(outputs.values()), strict=True)
+            teller.answer_cost(one._replace(name=name), plans[name], heard)
+            for name, one in zip(outputs, files.read_answer_files(outputs.values()), strict=True)
         ]
     if as_json:
-        echo_json({one.name: one.json() for one in found})
+        echo_json({one.name: one.to_json() for one in found})
     else:
-        _draw_budget(found)
+        _print_budget(found)
 
 
-def _planned(config: Config, name: str) -> Plan | None:
+def _find_mixture(config: Config, name: str) -> MixtureSpec | None:
     """The mixture of that name; None for a model. Raises ConfigError for neither."""
-    from mixtura.catalog import reckoning
+    from mixtura.catalog.providers import paper_costs
 
-    if reckoning().called(name):
+    if paper_costs().paper_name(name):
         return None
-    plan = config.plan(name)
+    plan = config.mixture_spec(name)
     if plan.pattern.kind != "mixture":
-        raise ConfigError(f"{name} is no mixture that writes its answer: {plan.ends}")
+        raise ConfigError(f"{name} is no mixture that writes its answer: {plan.final_step_text}")
     return plan if plan.layers else None
 
 
-def _draw_budget(found: Iterable[Budget]) -> None:
+def _print_budget(found: Iterable[AnswerCost]) -> None:
     rows = [
-        [one_line(one.name), _dollars(one), *(
+        [to_one_line(one.name), _format_dollars(one), *(
             "unknown" if work is None else f"{work.mean:,.0f}"
             for work in (one.tflops_paper, one.tflops_with_prefill)
         )]
         for one in found
     ]  # fmt: skip
-    table(["", "dollars", "TFLOPs, written only", "TFLOPs, read and written"], rows)
+    print_table(["", "dollars", "TFLOPs, written only", "TFLOPs, read and written"], rows)
 
 
-def _dollars(one: Budget) -> str:
+def _format_dollars(one: AnswerCost) -> str:
     return "unknown" if one.cost_usd is None else f"{one.cost_usd.mean:.4f}"
 
 
 # ---- notes
 
 
-def _say_shared(every: Sequence[Answers]) -> None:
+def _print_shared_count(every: Sequence[AnswerFile]) -> None:
     """How many questions count, where that is not all of them."""
-    from mixtura.reports.files import shared
+    from mixtura.reports.files import shared_questions
 
     most = max(len(one.texts) for one in every)
-    if len(every) > 1 and (count := len(shared(every))) < most:
-        _note(f"Only {count:,} of {most:,} questions are answered in every file and count.")
+    if len(every) > 1 and (count := len(shared_questions(every))) < most:
+        _print_note(f"Only {count:,} of {most:,} questions are answered in every file and count.")
 
 
-def _note(said: str) -> None:
-    from mixtura.render import say
+def _print_note(said: str) -> None:
+    from mixtura.terminal import print_line
 
-    say(console(aside=True), said, "yellow")
+    print_line(create_console(aside=True), said, "yellow")
 
 
 # ---- tables
 
 
-def _span(found: Interval | None) -> str:
+def _format_interval(found: Interval | None) -> str:
     if found is None or found.low is None or found.high is None:
         return "" if found is None else f"{found.mean:.3f}"
     return f"{found.mean:.3f} ± {(found.high - found.low) / 2:.3f}"
 
 
-def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+def print_table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     """Rows for people: the first column on the left, the others on the right."""
     from rich import box
     from rich.table import Table
@@ -225,4 +246,4 @@ def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
         made.add_column(head, justify="right" if i else "left")
     for row in rows:
         made.add_row(*list(row)[: len(made.columns)])
-    console().print(made)
+    create_console().print(made)

@@ -6,22 +6,22 @@ import difflib
 
 import click
 
-from mixtura.cli.common import config_option, console, echo_json, read_config, words
-from mixtura.config import Config
-from mixtura.errors import ConfigError
-from mixtura.record import Record
-from mixtura.run_book import LAST
+from mixtura.cli.common import config_option, create_console, echo_json, read_config, text_callback
+from mixtura.config.config import Config
+from mixtura.core.errors import ConfigError
+from mixtura.storage.run_record import Record
+from mixtura.storage.runs import LAST_RUN
 
 
 @click.command(name="runs")
-@click.argument("search", nargs=-1, callback=words)
+@click.argument("search", nargs=-1, callback=text_callback)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object: runs, more.")
 @click.option(
     "--limit", type=click.IntRange(min=1), default=20, show_default=True, metavar="N",
     help="At most so many.",
 )  # fmt: skip
 @click.option(
-    "--delete", "gone", multiple=True, metavar="RUN", callback=words,
+    "--delete", "gone", multiple=True, metavar="RUN", callback=text_callback,
     help="Delete this run, by its id or the beginning of it; nothing is listed.",
 )  # fmt: skip
 @config_option
@@ -39,56 +39,56 @@ def command(
     """
     config = read_config(config_file)
     if gone:
-        for id in [the_run(config, name) for name in gone]:  # noqa: A001
-            config.runs.delete(id)
+        for id in [resolve_run_id(config, name) for name in gone]:  # noqa: A001
+            config.runs.delete_run(id)
             click.echo(f"deleted: {id}")
         config.runs.close()
         return
-    rows = config.runs.list(limit + 1, query=" ".join(search))
+    rows = config.runs.list_runs(limit + 1, query=" ".join(search))
     rows, more = rows[:limit], len(rows) > limit
     if as_json:
         echo_json({"runs": rows, "more": more})
     else:
-        _draw(rows, config, searched=bool(search), more=more)
+        _print_runs(rows, config, searched=bool(search), more=more)
 
 
-def the_run(config: Config, name: str) -> str:
+def resolve_run_id(config: Config, name: str) -> str:
     """The id that a person means. Raises ConfigError where that is none or several."""
-    found = config.runs.find(name)
+    found = config.runs.find_run_ids(name)
     if len(found) == 1:
         return found[0]
     if found:
         raise ConfigError(f"'{name}' may be {', '.join(found)} or more: say more of its id")
-    if name == LAST:
+    if name == LAST_RUN:
         raise ConfigError("no run is kept yet")
     raise ConfigError(f"no run is called '{name}': `mixtura runs` lists them")
 
 
-def recorded(config: Config, name: str) -> Record:
+def find_run(config: Config, name: str) -> Record:
     """The run that *name* stands for, where no mixture has that name. Raises ConfigError."""
-    found = config.runs.find(name)
-    if not found and name != LAST:
-        near = difflib.get_close_matches(name, [*config.names(), LAST], n=1)
+    found = config.runs.find_run_ids(name)
+    if not found and name != LAST_RUN:
+        near = difflib.get_close_matches(name, [*config.known_names(), LAST_RUN], n=1)
         hint = "`mixtura show` lists mixtures, `mixtura runs` runs"
         hint = f"did you mean '{near[0]}'?" if near else hint
         raise ConfigError(f"no mixture and no run is called '{name}': {hint}")
-    run = config.runs.get(the_run(config, name))
+    run = config.runs.get_run(resolve_run_id(config, name))
     if run is None:  # another process has deleted it meanwhile
         raise ConfigError(f"the run '{name}' is no longer kept")
     return run
 
 
-def _draw(rows: list[Record], config: Config, *, searched: bool, more: bool) -> None:
-    from mixtura.render import listing, say
+def _print_runs(rows: list[Record], config: Config, *, searched: bool, more: bool) -> None:
+    from mixtura.terminal import print_line, runs_table
 
-    shown, aside = console(), console(aside=True)
+    shown, aside = create_console(), create_console(aside=True)
     if rows:
-        shown.print(listing(rows, shown.width))
+        shown.print(runs_table(rows, shown.width))
     if more:
-        say(aside, "There are more: --limit, or a word to search for.", "dim")
+        print_line(aside, "There are more: --limit, or a word to search for.", "dim")
     elif not rows and searched:
-        say(aside, "No run has all of these words in its question, its model or its id.")
+        print_line(aside, "No run has all of these words in its question, its model or its id.")
     elif not rows:
-        say(aside, "No run is kept yet.")
+        print_line(aside, "No run is kept yet.")
     if not config.runs.keeps:
-        say(aside, "New runs are not kept: the configuration says so ([runs] keep).", "dim")
+        print_line(aside, "New runs are not kept: the configuration says so ([runs] keep).", "dim")

@@ -15,39 +15,45 @@ from mixtura.cli.common import (
     POSITIVE_DOLLARS,
     POSITIVE_SECONDS,
     SHARE,
-    bring_embedded,
     config_option,
-    console,
+    create_console,
+    download_embedded,
     echo_json,
-    named,
-    needs,
+    name_callback,
     read_config,
-    words,
+    require_extra,
+    text_callback,
 )
-from mixtura.cli.listed import Listing
-from mixtura.cli.progress import progress
-from mixtura.text import one_line, plural, visible
+from mixtura.cli.list_options import ListOptionsCommand
+from mixtura.cli.progress import show_progress
+from mixtura.core.text import pluralize_count, strip_invisible, to_one_line
 
 if TYPE_CHECKING:
-    from mixtura.config import Config
-    from mixtura.selection.estimate import Estimate
-    from mixtura.selection.measuring import Terms
+    from mixtura.config.config import Config
+    from mixtura.selection.estimate import SelectionEstimate
+    from mixtura.selection.measurements import SelectionTerms
 
 
-@click.command(name="select", cls=Listing)
-@click.option("--models", multiple=True, metavar="A B C…", callback=named, help="The candidates.")
-@click.option("--on", "data", metavar="FILE", callback=words, help="The prompts: JSON lines.")
-@click.option("--task", metavar="TASK", callback=named, help="What they are: gsm8k, math, …")
+@click.command(name="select", cls=ListOptionsCommand)
+@click.option(
+    "--models", multiple=True, metavar="A B C…", callback=name_callback, help="The candidates."
+)
+@click.option(
+    "--on", "data", metavar="FILE", callback=text_callback, help="The prompts: JSON lines."
+)
+@click.option(
+    "--task", metavar="TASK", callback=name_callback, help="What they are: gsm8k, math, …"
+)
 @click.option(
     "--scoring",
     metavar="HOW",
-    callback=named,
+    callback=name_callback,
     help="How answers are compared with a row's target: exact, number, …",
 )
 @click.option(
     "--judge",
     metavar="NAME",
-    callback=named,
+    callback=name_callback,
     help="Who says which of two answers is better, where nothing checks them.",
 )
 @click.option(
@@ -68,7 +74,7 @@ if TYPE_CHECKING:
 @click.option(
     "--aggregator",
     metavar="NAME",
-    callback=named,
+    callback=name_callback,
     help="Who aggregates; otherwise that is found out, too.",
 )
 @click.option(
@@ -114,7 +120,7 @@ if TYPE_CHECKING:
     "--name",
     default="selected",
     show_default=True,
-    callback=named,
+    callback=name_callback,
     help="What the team is called there.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
@@ -168,28 +174,30 @@ def command(
     if data is None:
         raise click.UsageError("--on is missing: the file with the prompts.")
     config = read_config(config_file, cache=cache)
-    terms = _terms(data, given)
+    terms = _build_terms(data, given)
     for one in (*models, *([terms.judge] if terms.judge else [])):
         if not dry_run:
-            bring_embedded(config, config.plan(one))
-    return _selected(config, models, terms, out=out, name=name, as_json=as_json, dry_run=dry_run)
+            download_embedded(config, config.mixture_spec(one))
+    return _run_selection(
+        config, models, terms, out=out, name=name, as_json=as_json, dry_run=dry_run
+    )
 
 
-def _terms(data: str, given: dict[str, Any]) -> Terms:
-    with needs("eval", "selection"):
-        from mixtura.selection.measuring import Terms
+def _build_terms(data: str, given: dict[str, Any]) -> SelectionTerms:
+    with require_extra("eval", "selection"):
+        from mixtura.selection.measurements import SelectionTerms
         from mixtura.selection.search import NO_BOUNDS
     bounds = NO_BOUNDS._replace(
         dollars=given.pop("answer_cost") or NO_BOUNDS.dollars,
         seconds=given.pop("answer_seconds") or NO_BOUNDS.seconds,
     )
-    return Terms(data=data, bounds=bounds, **given)
+    return SelectionTerms(data=data, bounds=bounds, **given)
 
 
-def _selected(
+def _run_selection(
     config: Config,
     models: tuple[str, ...],
-    terms: Terms,
+    terms: SelectionTerms,
     *,
     out: Path | None,
     name: str,
@@ -197,72 +205,72 @@ def _selected(
     dry_run: bool,
 ) -> int:
     from mixtura.selection import preset
-    from mixtura.selection.estimate import estimate
-    from mixtura.selection.run import select
+    from mixtura.selection.estimate import estimate_selection
+    from mixtura.selection.run import select_team
 
-    before = estimate(config, models, terms)
+    before = estimate_selection(config, models, terms)
     if dry_run and as_json:
         echo_json(before._asdict())
         return cli.ANSWERED
-    _say_before(before)
+    _print_estimate(before)
     if dry_run:
         return cli.ANSWERED
     if out:
-        preset.possible(out, name, models, _tables(config, models), _readable)
-    with progress(console(aside=True), quiet=as_json) as shown:
-        found = select(config, models, terms, watch=shown)
+        preset.check_writable(out, name, models, _redacted_tables(config, models), _load_written)
+    with show_progress(create_console(aside=True), quiet=as_json) as shown:
+        found = select_team(config, models, terms, watch=shown)
     best = found.best
-    table = preset.table(name, best.members, best.aggregator, found.told)
+    table = preset.mixture_table(name, best.members, best.aggregator, found.summary_line)
     if out:
-        _keep(config, out, name, table, {*best.members, best.aggregator})
+        _write_team(config, out, name, table, {*best.members, best.aggregator})
     if as_json:
-        echo_json(found.json() | {"preset": table})
+        echo_json(found.to_json() | {"preset": table})
         return cli.ANSWERED
-    from mixtura.render.selected import selected
+    from mixtura.terminal.selections import render_selection
 
-    console().print(selected(found, console().width))
+    create_console().print(render_selection(found, create_console().width))
     if out:
-        click.echo(f"Written to {one_line(out)}: mixtura ask -m {one_line(name)} …", err=True)
+        click.echo(f"Written to {to_one_line(out)}: mixtura ask -m {to_one_line(name)} …", err=True)
     else:
-        click.echo(f"\n{visible(table)}", nl=False)
+        click.echo(f"\n{strip_invisible(table)}", nl=False)
     return cli.ANSWERED
 
 
-def _say_before(before: Estimate) -> None:
+def _print_estimate(before: SelectionEstimate) -> None:
     """What it takes, before anything is paid."""
-    from mixtura.render import dollars
+    from mixtura.terminal import format_dollars
 
-    most = "" if before.max_cost_usd is None else f", at most {dollars(before.max_cost_usd)}"
+    most = "" if before.max_cost_usd is None else f", at most {format_dollars(before.max_cost_usd)}"
     click.echo(
-        f"{plural(before.prompts, 'prompt')} to search with, {before.held_out:,} held out;"
-        f" about {plural(before.calls, 'call')}{most}.",
+        f"{pluralize_count(before.prompts, 'prompt')} to search with, {before.held_out:,} held out;"
+        f" about {pluralize_count(before.calls, 'call')}{most}.",
         err=True,
     )
     if before.unknown_prices:
-        names = ", ".join(map(one_line, before.unknown_prices))
+        names = ", ".join(map(to_one_line, before.unknown_prices))
         click.echo(f"No price is known for {names}.", err=True)
 
 
-def _keep(config: Config, out: Path, name: str, table: str, members: set[str]) -> None:
+def _write_team(config: Config, out: Path, name: str, table: str, members: set[str]) -> None:
     """Write the team down, and the tables of its models where the file lacks them."""
     from mixtura.selection import preset
 
-    preset.written_to(out, name, table, _tables(config, sorted(members)), _readable)
+    preset.write_preset(out, name, table, _redacted_tables(config, sorted(members)), _load_written)
 
 
-def _tables(config: Config, names: Iterable[str]) -> dict[str, Mapping[str, object]]:
+def _redacted_tables(config: Config, names: Iterable[str]) -> dict[str, Mapping[str, object]]:
     """The tables of those that have one; a secret in them does not go into another file."""
-    tables = {one: said for one in names if (said := config.said(one)) is not None}
-    safe = {one: config.redactor.data(said) for one, said in tables.items()}
+    tables = {one: said for one in names if (said := config.raw_table(one)) is not None}
+    safe = {one: config.redactor.redact_data(said) for one, said in tables.items()}
     for one, said in tables.items():
         if safe[one] != said:
-            note = f"The table of {one_line(one)} holds a secret: the new file has *** for it."
+            note = f"The table of {to_one_line(one)} holds a secret: the new file has *** for it."
             click.echo(note, err=True)
     return safe
 
 
-def _readable(file: Path) -> object:
+def _load_written(file: Path) -> object:
     """The file as a configuration. Raises ConfigError."""
-    from mixtura.config import load
+    from mixtura.config.config import load
 
     return load(str(file), environ=os.environ, folder=Path.cwd())

@@ -18,14 +18,14 @@ from typing import Any
 
 import click
 
-from mixtura.cli.common import cap_options, config_option, named, read_config
-from mixtura.config import Config
-from mixtura.errors import ConfigError
-from mixtura.text import one_line, plural
+from mixtura.cli.common import cap_options, config_option, name_callback, read_config
+from mixtura.config.config import Config
+from mixtura.core.errors import ConfigError
+from mixtura.core.text import pluralize_count, to_one_line
 
-SWITCH = 0.001
+SWITCH_INTERVAL_SECONDS = 0.001
 """Seconds that a thread with much to do may keep the event loop waiting for its turn."""
-ENDING = 5
+GRACE_SECONDS = 5
 """Seconds that answers which were cut off have to say so."""
 PACKAGES = ("prometheus_client", "starlette", "uvicorn")
 """What the server needs beyond the rest, by the names that Python imports."""
@@ -38,7 +38,7 @@ PACKAGES = ("prometheus_client", "starlette", "uvicorn")
     help="6498 by default; 0 takes a free one.",
 )  # fmt: skip
 @click.option(
-    "--new-key", metavar="NAME", callback=named,
+    "--new-key", metavar="NAME", callback=name_callback,
     help="Make a key for a client, say what to put into the file, and end.",
 )  # fmt: skip
 @cap_options
@@ -58,7 +58,7 @@ def command(
     at /. On any other address than this machine's own it needs keys.
     """
     if new_key is not None:
-        _make_key(new_key)
+        _create_client_key(new_key)
         return None
     config = read_config(config_file, cache=cache)
     try:
@@ -73,24 +73,24 @@ def command(
     table = config.serve
     where = host or table.host
     app = make_app(config, host=where, max_cost=max_cost, deadline=deadline)
-    listening = _socket(where, table.port if port is None else port)
-    _prepare(config)
-    sys.setswitchinterval(SWITCH)
+    listening = _listening_socket(where, table.port if port is None else port)
+    _prepare_first_answer(config)
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     gc.collect()
     gc.freeze()  # what is here now stays: no collection need look at it again
-    return _serve(app, listening, where, config)
+    return _run_server(app, listening, where, config)
 
 
-def _make_key(name: str) -> None:
+def _create_client_key(name: str) -> None:
     key = f"mx-{secrets.token_urlsafe(32)}"
-    click.echo(f"The key for {one_line(name)}, shown this once:\n\n  {key}\n", err=True)
+    click.echo(f"The key for {to_one_line(name)}, shown this once:\n\n  {key}\n", err=True)
     click.echo("In mixtura.toml:\n", err=True)
     quoted = name if name.replace("-", "").replace("_", "").isalnum() and name.isascii() else None
     table = quoted or '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
     click.echo(f'[serve.keys.{table}]\nsha256 = "{sha256(key.encode()).hexdigest()}"')
 
 
-def _socket(host: str, port: int) -> socket.socket:
+def _listening_socket(host: str, port: int) -> socket.socket:
     """Listening before anything is printed, so that the address is true. Raises ConfigError."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -110,62 +110,63 @@ def _socket(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _prepare(config: Config) -> None:
+def _prepare_first_answer(config: Config) -> None:
     """
     What the first answer would wait for: the embedded model, the list of prices.
 
     A default mixture that cannot answer is said; the others may be all that is wanted.
     """
-    from mixtura.cli.common import bring_embedded
-    from mixtura.types import Usage
+    from mixtura.cli.common import download_embedded
+    from mixtura.core.types import Usage
 
     try:
-        plan = config.plan(config.default)
-        bring_embedded(config, plan)
-        config.mixture(plan)
+        plan = config.mixture_spec(config.default)
+        download_embedded(config, plan)
+        config.build_mixture(plan)
     except ConfigError as error:
-        said = one_line(str(error))
+        said = to_one_line(str(error))
         click.echo(f"{config.default} cannot answer yet (/readyz says so, too): {said}", err=True)
         return
-    for name in plan.members():
-        config.price(name, Usage(1, 1))
+    for name in plan.member_names():
+        config.usage_cost(name, Usage(1, 1))
 
 
-def _serve(app: Any, listening: socket.socket, host: str, config: Config) -> int:
+def _run_server(app: Any, listening: socket.socket, host: str, config: Config) -> int:
     import uvicorn
 
-    from mixtura.server.protocol import Protocol
+    from mixtura.server.uvicorn_protocol import BoundedHttpProtocol
 
-    service = app.state.service
+    job_runner = app.state.service.runner
 
-    class Server(uvicorn.Server):
+    class GracefulServer(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
-                _say(listening, host, locked=bool(config.serve.keys))
+                _print_address(listening, host, locked=bool(config.serve.keys))
 
         @contextmanager
         def capture_signals(self) -> Generator[None, None, None]:
             # uvicorn's own would end the process by the signal, after all has ended well
             loop = asyncio.get_running_loop()
-            _told(loop, partial(self.drain, loop))
+            _handle_signals(loop, partial(self.drain_requests, loop))
             yield
 
-        def drain(self, loop: asyncio.AbstractEventLoop) -> None:
+        def drain_requests(self, loop: asyncio.AbstractEventLoop) -> None:
             """Runs under way may end; asked a second time, or when their time is over: now."""
             if self.should_exit:
-                service.end()
+                job_runner.cancel_runs()
                 return
             self.should_exit = True
-            loop.call_later(config.serve.drain_seconds, service.end)
-            if service.running:
-                waits = f"Waiting for {plural(service.running, 'answer')}, Ctrl-C again ends them."
+            loop.call_later(config.serve.drain_seconds, job_runner.cancel_runs)
+            if job_runner.running_count:
+                answers = pluralize_count(job_runner.running_count, "answer")
+                waits = f"Waiting for {answers}, Ctrl-C again ends them."
                 click.echo(waits, err=True)
 
     settings = uvicorn.Config(
         app,
         loop="asyncio",
-        http=Protocol.within(config.serve.receive_seconds),
+        http=BoundedHttpProtocol.with_head_timeout(config.serve.receive_seconds),
         lifespan="on",
         ws="none",  # whatever else is installed
         log_level="warning",
@@ -173,29 +174,29 @@ def _serve(app: Any, listening: socket.socket, host: str, config: Config) -> int
         server_header=False,
         proxy_headers=False,  # nothing here depends on a client's address
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=int(config.serve.drain_seconds) + ENDING,
+        timeout_graceful_shutdown=int(config.serve.drain_seconds) + GRACE_SECONDS,
     )
-    server = Server(settings)
+    server = GracefulServer(settings)
     factory = settings.get_loop_factory()
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(server.serve(sockets=[listening]))
     return 0
 
 
-def _told(loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> None:
+def _handle_signals(loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> None:
     """Have *end* called when someone asks the process to end."""
 
-    def from_a_handler(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    def call_from_handler(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         loop.call_soon_threadsafe(end)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         try:
             loop.add_signal_handler(number, end)
         except NotImplementedError:  # Windows
-            signal.signal(number, from_a_handler)
+            signal.signal(number, call_from_handler)
 
 
-def _say(listening: socket.socket, host: str, *, locked: bool) -> None:
+def _print_address(listening: socket.socket, host: str, *, locked: bool) -> None:
     port = listening.getsockname()[1]
     name = f"[{host}]" if ":" in host else host
     url = f"http://{name}:{port}"

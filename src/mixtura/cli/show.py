@@ -9,19 +9,19 @@ from typing import Any
 import click
 
 from mixtura import cli
-from mixtura.cli.common import config_option, console, echo_json, named, read_config
-from mixtura.cli.runs import recorded
-from mixtura.config import Config, Plan
-from mixtura.plan import AUTO
-from mixtura.record import Record
-from mixtura.text import one_line, plural
+from mixtura.cli.common import config_option, create_console, echo_json, name_callback, read_config
+from mixtura.cli.runs import find_run
+from mixtura.config.config import Config
+from mixtura.config.plan import AUTO, MixtureSpec
+from mixtura.core.text import pluralize_count, to_one_line
+from mixtura.storage.run_record import Record
 
 
 @click.command(name="show")
-@click.argument("name", required=False, callback=named)
+@click.argument("name", required=False, callback=name_callback)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.option(
-    "--html", "file", metavar="FILE", callback=named,
+    "--html", "file", metavar="FILE", callback=name_callback,
     help="Write the run into one file that any browser shows; - for standard output.",
 )  # fmt: skip
 @config_option
@@ -35,30 +35,30 @@ def command(name: str | None, as_json: bool, file: str | None, config_file: str 
     if name is None:
         if file is not None:
             raise click.UsageError("--html goes with a run: mixtura show last --html FILE")
-        _list(config, as_json)
-    elif config.knows(name):
+        _list_mixtures(config, as_json)
+    elif config.is_known_name(name):
         if file is not None:
             raise click.UsageError(f"--html goes with a run, and {name} is none.")
-        _mixture(config, name, as_json=as_json)
+        _show_mixture(config, name, as_json=as_json)
     else:
-        _run(recorded(config, name), as_json=as_json, file=file)
+        _show_run(find_run(config, name), as_json=as_json, file=file)
 
 
-def _run(run: Record, *, as_json: bool, file: str | None) -> None:
+def _show_run(run: Record, *, as_json: bool, file: str | None) -> None:
     if file is not None:
         _write_html(run, file)
     elif as_json:
         echo_json(run)
     else:
-        from mixtura.render import replayed
+        from mixtura.terminal import replay_run
 
-        replayed(run, console())
+        replay_run(run, create_console())
 
 
 def _write_html(run: Record, file: str) -> None:
-    from mixtura.server import page
+    from mixtura.web import assets
 
-    whole = page.exported(run)
+    whole = assets.export_run(run)
     if file == "-":
         click.echo(whole)
         return
@@ -68,21 +68,21 @@ def _write_html(run: Record, file: str) -> None:
         raise cli.OutputLostError(error) from None
 
 
-def _mixture(config: Config, name: str, *, as_json: bool) -> None:
-    plan = config.plan(name)
+def _show_mixture(config: Config, name: str, *, as_json: bool) -> None:
+    plan = config.mixture_spec(name)
     if as_json:
-        echo_json(as_data(plan, config))
+        echo_json(mixture_json(plan, config))
         return
-    from mixtura.render import drawing, say
+    from mixtura.terminal import mixture_diagram, print_line
 
-    shown = console()
-    shown.print(drawing(plan, config.calls(plan), shown.width))
-    if name == AUTO or plan != config.mixtures().get(name, plan):
-        auto = config.auto()
-        say(shown, f"\nauto is {one_line(auto.aggregator)} here: {auto.why}", "dim")
+    shown = create_console()
+    shown.print(mixture_diagram(plan, config.count_calls(plan), shown.width))
+    if name == AUTO or plan != config.configured_mixtures().get(name, plan):
+        auto = config.auto_defaults()
+        print_line(shown, f"\nauto is {to_one_line(auto.aggregator)} here: {auto.why}", "dim")
 
 
-def as_data(plan: Plan, config: Config) -> dict[str, Any]:
+def mixture_json(plan: MixtureSpec, config: Config) -> dict[str, Any]:
     """A plan as the documented JSON; *pattern* is there where it is not the paper's mixture."""
     kind = plan.pattern.kind
     row: dict[str, Any] = {} if kind == "mixture" else {"pattern": kind}
@@ -90,22 +90,23 @@ def as_data(plan: Plan, config: Config) -> dict[str, Any]:
         "name": plan.name,
         "layers": [[s.model for s in layer for _ in range(s.samples)] for layer in plan.layers],
         "aggregator": plan.aggregator,
-        "calls": config.calls(plan),
+        "calls": config.count_calls(plan),
     }
 
 
-def _list(config: Config, as_json: bool) -> None:
-    plans = [config.plan(name) for name in config.mixtures()]
+def _list_mixtures(config: Config, as_json: bool) -> None:
+    plans = [config.mixture_spec(name) for name in config.configured_mixtures()]
     if as_json:
-        echo_json([as_data(plan, config) for plan in plans])
+        echo_json([mixture_json(plan, config) for plan in plans])
         return
-    shown = console()
-    names = [one_line(plan.name) for plan in plans]
+    shown = create_console()
+    names = [to_one_line(plan.name) for plan in plans]
     longest = max(map(len, names))
     for name, plan in zip(names, plans, strict=True):
         proposers = sum(s.samples for layer in plan.layers for s in layer)
-        size = f"{plural(plan.depth, 'layer')}, {plural(config.calls(plan), 'call')}"
-        team = f"{plural(proposers, 'proposal')}, then {one_line(plan.aggregator)}"
+        calls = pluralize_count(config.count_calls(plan), "call")
+        size = f"{pluralize_count(plan.layer_count, 'layer')}, {calls}"
+        team = f"{pluralize_count(proposers, 'proposal')}, then {to_one_line(plan.aggregator)}"
         line = f"{name:<{longest}}  {size}: {team}"
         if shown.is_terminal:
             indent = " " * min(longest + 2, shown.width // 2)

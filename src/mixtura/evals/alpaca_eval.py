@@ -10,16 +10,22 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from mixtura.errors import ConfigError
-from mixtura.evals import glm
-from mixtura.evals.glm import Controlled, Gamed, Method, Vector, Weights
-from mixtura.evals.rows import converted, read
+from mixtura.core.errors import ConfigError
+from mixtura.evals.rows import convert_row, read_rows
+from mixtura.evals.statistics import length_control
+from mixtura.evals.statistics.length_control import (
+    ControlledWinRate,
+    GlmWeights,
+    Method,
+    RegularizationSet,
+    Vector,
+)
 
-DRAW = 1.5
+DRAW_PREFERENCE = 1.5
 """A preference is 1 where the baseline won, 2 where the model did; 0 is an old word for a draw."""
 
 
-class Output(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class OutputRow(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A row of ``model_outputs.json``: an instruction and what a model answered."""
 
     instruction: str
@@ -44,7 +50,7 @@ class Annotation(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The instruction's number from 0, needed where only a part of them was judged."""
 
 
-class Score(msgspec.Struct, frozen=True):
+class LeaderboardRow(msgspec.Struct, frozen=True):
     """A row of the leaderboard, under its own names; rates and errors in percent."""
 
     win_rate: float
@@ -63,32 +69,32 @@ class Score(msgspec.Struct, frozen=True):
 # ---- the score
 
 
-def score(
+def score_annotations(
     annotations: Sequence[Annotation],
     *,
     difficulties: Mapping[int, float] | None = None,
-    weights: Mapping[str, Weights] | None = None,
-    gamed: Gamed | None = None,
+    weights: Mapping[str, GlmWeights] | None = None,
+    gamed: RegularizationSet | None = None,
     source: str = "annotations",
-) -> Score:
+) -> LeaderboardRow:
     """
     The leaderboard's figures for the model that *annotations* are about.
 
     The length-controlled win rate comes from *weights* where they are given, else from a fit,
     as good as *difficulties* and *gamed* allow. Raises ConfigError, which names *source*.
     """
-    _check(annotations, source)
-    preferences = _preferences(annotations)
+    _check_annotations(annotations, source)
+    preferences = _preference_values(annotations)
     judged = preferences[~np.isnan(preferences)]
     if not len(judged):
         raise ConfigError(f"{source}: no row has a preference")
     count = len(judged)
     wins, draws = int((judged > 0.5).sum()), int((judged == 0.5).sum())
-    lengths = _lengths([row.output_2 for row in annotations])
-    controlled = length_controlled(
+    lengths = _text_lengths([row.output_2 for row in annotations])
+    controlled = length_controlled_rate(
         annotations, difficulties=difficulties, weights=weights, gamed=gamed, source=source
     )
-    return Score(
+    return LeaderboardRow(
         win_rate=100 * float(judged.mean()),
         standard_error=(100 * float(judged.std(ddof=1)) / math.sqrt(count) if count > 1 else None),
         n_wins=wins,
@@ -103,18 +109,18 @@ def score(
     )
 
 
-def length_controlled(
+def length_controlled_rate(
     annotations: Sequence[Annotation],
     *,
     difficulties: Mapping[int, float] | None = None,
-    weights: Mapping[str, Weights] | None = None,
-    gamed: Gamed | None = None,
+    weights: Mapping[str, GlmWeights] | None = None,
+    gamed: RegularizationSet | None = None,
     source: str = "annotations",
-) -> Controlled:
+) -> ControlledWinRate:
     """The length-controlled win rate, by the best way that what is given allows."""
     first = annotations[0]
     if first.generator_1 == first.generator_2:
-        return Controlled(50.0, 0.0, "baseline", Weights(0.0, 0.0, 0.0))
+        return ControlledWinRate(50.0, 0.0, "baseline", GlmWeights(0.0, 0.0, 0.0))
     if weights is not None:
         if difficulties is None:
             raise ConfigError("weights say nothing without the difficulties of the instructions")
@@ -123,35 +129,43 @@ def length_controlled(
                 f"{source}: there are no weights for {first.generator_2}; without weights, they"
                 " are fitted"
             )
-        return glm.published(weights[first.generator_2], _in_order(difficulties))
-    preferences = _preferences(annotations)
-    lengths = glm.scaled(
-        _lengths([row.output_1 for row in annotations]),
-        _lengths([row.output_2 for row in annotations]),
+        return length_control.published_win_rate(
+            weights[first.generator_2], _ordered_difficulties(difficulties)
+        )
+    preferences = _preference_values(annotations)
+    lengths = length_control.length_differences(
+        _text_lengths([row.output_1 for row in annotations]),
+        _text_lengths([row.output_2 for row in annotations]),
     )
     if difficulties is None:
-        return glm.average_fit(preferences, lengths)
-    hardness = _hardness(annotations, difficulties, source)
+        return length_control.average_fit(preferences, lengths)
+    hardness = _row_difficulties(annotations, difficulties, source)
     if gamed is None:
-        return glm.prior_fit(preferences, lengths, hardness)
-    return glm.official(preferences, lengths, hardness, gamed)
+        return length_control.prior_fit(preferences, lengths, hardness)
+    return length_control.official_fit(preferences, lengths, hardness, gamed)
 
 
-def published(
-    weights: Mapping[str, Weights], difficulties: Mapping[int, float]
-) -> dict[str, Controlled]:
+def published_rates(
+    weights: Mapping[str, GlmWeights], difficulties: Mapping[int, float]
+) -> dict[str, ControlledWinRate]:
     """The length-controlled win rate of every model whose weights are known."""
-    hardness = _in_order(difficulties)
-    return {name: glm.published(known, hardness) for name, known in weights.items()}
+    hardness = _ordered_difficulties(difficulties)
+    return {
+        name: length_control.published_win_rate(known, hardness) for name, known in weights.items()
+    }
 
 
-def head_to_head(model: Weights, other: Weights, difficulties: Mapping[int, float]) -> Controlled:
+def head_to_head(
+    model: GlmWeights, other: GlmWeights, difficulties: Mapping[int, float]
+) -> ControlledWinRate:
     """How often *model* beats *other* at equal length, neither of them the baseline."""
-    apart = Weights(*(a - b for a, b in zip(model, other, strict=True)))
-    return glm.published(apart, _in_order(difficulties))
+    apart = GlmWeights(*(a - b for a, b in zip(model, other, strict=True)))
+    return length_control.published_win_rate(apart, _ordered_difficulties(difficulties))
 
 
-def _check(annotations: Sequence[Annotation], source: str, lines: Sequence[int] = ()) -> None:
+def _check_annotations(
+    annotations: Sequence[Annotation], source: str, lines: Sequence[int] = ()
+) -> None:
     """Raises ConfigError; it names the *lines* of the rows, where they are known."""
     if not annotations:
         raise ConfigError(f"{source}: there are no rows")
@@ -183,21 +197,21 @@ def _check(annotations: Sequence[Annotation], source: str, lines: Sequence[int] 
             )
 
 
-def _preferences(annotations: Sequence[Annotation]) -> Vector:
+def _preference_values(annotations: Sequence[Annotation]) -> Vector:
     """From 0 to 1, not a number where the judge gave no verdict."""
     said = [row.preference for row in annotations]
-    return np.array([math.nan if p is None else (p or DRAW) - 1 for p in said])
+    return np.array([math.nan if p is None else (p or DRAW_PREFERENCE) - 1 for p in said])
 
 
-def _lengths(texts: Sequence[str | None]) -> Vector:
+def _text_lengths(texts: Sequence[str | None]) -> Vector:
     return np.array([math.nan if text is None else len(text) for text in texts], dtype=float)
 
 
-def _in_order(difficulties: Mapping[int, float]) -> Vector:
+def _ordered_difficulties(difficulties: Mapping[int, float]) -> Vector:
     return np.array([difficulties[index] for index in sorted(difficulties)])
 
 
-def _hardness(
+def _row_difficulties(
     annotations: Sequence[Annotation], difficulties: Mapping[int, float], source: str
 ) -> Vector:
     whole = len(annotations) == len(difficulties)
@@ -218,30 +232,30 @@ def _hardness(
 # ---- JSON, as the leaderboard's own files
 
 
-def read_outputs(path: Path) -> list[Output]:
+def read_outputs(path: Path) -> list[OutputRow]:
     """A ``model_outputs.json``. Raises ConfigError, which names the file and the row."""
-    return [converted(str(path), placed, Output) for placed in read(str(path))]
+    return [convert_row(str(path), placed, OutputRow) for placed in read_rows(str(path))]
 
 
-def write_outputs(path: Path, outputs: Sequence[Output]) -> None:
-    _write(path, outputs)
+def write_outputs(path: Path, outputs: Sequence[OutputRow]) -> None:
+    _write_json(path, outputs)
 
 
 def read_annotations(path: Path) -> list[Annotation]:
     """An ``annotations.json``. Raises ConfigError, which names the file and the row."""
-    placed = read(str(path))
-    rows = [converted(str(path), one, Annotation) for one in placed]
-    _check(rows, str(path), [one.line for one in placed])
+    placed = read_rows(str(path))
+    rows = [convert_row(str(path), one, Annotation) for one in placed]
+    _check_annotations(rows, str(path), [one.line for one in placed])
     return rows
 
 
 def write_annotations(path: Path, annotations: Sequence[Annotation]) -> None:
     """Raises ConfigError for what `read_annotations` would refuse."""
-    _check(annotations, str(path))
-    _write(path, annotations)
+    _check_annotations(annotations, str(path))
+    _write_json(path, annotations)
 
 
-def _write(path: Path, rows: Sequence[Output] | Sequence[Annotation]) -> None:
+def _write_json(path: Path, rows: Sequence[OutputRow] | Sequence[Annotation]) -> None:
     whole = msgspec.json.format(msgspec.json.encode(list(rows)), indent=2) + b"\n"
     part = path.with_name(f".{path.name}.part")
     try:
@@ -254,45 +268,51 @@ def _write(path: Path, rows: Sequence[Output] | Sequence[Annotation]) -> None:
 
 # ---- CSV, as the leaderboard's own files
 
-WEIGHTS = ("np.tanh(std_delta_len)", "instruction_difficulty", "not_gamed_baseline.astype(float)")
-GAMED = ("index", "preference", "std_delta_len", "instruction_difficulty")
+WEIGHT_COLUMNS = (
+    "np.tanh(std_delta_len)",
+    "instruction_difficulty",
+    "not_gamed_baseline.astype(float)",
+)
+GAMED_COLUMNS = ("index", "preference", "std_delta_len", "instruction_difficulty")
 
 
-def read_weights(path: Path) -> dict[str, Weights]:
+def read_weights(path: Path) -> dict[str, GlmWeights]:
     """The weights of every model on the leaderboard: a name, then φ, ψ, θ."""
-    heading, rows = _table(path)
-    found: dict[str, Weights] = {}
+    heading, rows = _read_table(path)
+    found: dict[str, GlmWeights] = {}
     for line, row in rows:
-        values = [_number(path, line, row, name) for name in WEIGHTS]
+        values = [_parse_number(path, line, row, name) for name in WEIGHT_COLUMNS]
         if row[heading[0]] in found:
             raise ConfigError(f"{path}, line {line}: {row[heading[0]]} has weights already")
-        found[row[heading[0]]] = Weights(*values)
+        found[row[heading[0]]] = GlmWeights(*values)
     return found
 
 
 def read_difficulties(path: Path) -> dict[int, float]:
     """The difficulty of every instruction: its index, then ``instruction_difficulty``."""
-    heading, rows = _table(path)
+    heading, rows = _read_table(path)
     found: dict[int, float] = {}
     lines: dict[int, int] = {}
     for line, row in rows:
-        index = _index(path, line, row, heading[0])
+        index = _parse_index(path, line, row, heading[0])
         if index in lines:
             said = f"the index {index} has a difficulty in line {lines[index]} already"
             raise ConfigError(f"{path}, line {line}: {said}")
-        found[index], lines[index] = _number(path, line, row, WEIGHTS[1]), line
+        found[index], lines[index] = _parse_number(path, line, row, WEIGHT_COLUMNS[1]), line
     return found
 
 
-def read_gamed(path: Path) -> tuple[Gamed, dict[int, float]]:
+def read_regularization_set(path: Path) -> tuple[RegularizationSet, dict[int, float]]:
     """The regularisation set (``df_gamed.csv``), and the difficulties that stand in it."""
-    _, rows = _table(path)
+    _, rows = _read_table(path)
     difficulties: dict[int, float] = {}
     values: list[list[float]] = []
     for line, row in rows:
         there = {**row, "preference": row.get("preference") or "nan"}
-        preference, length, hardness = [_number(path, line, there, name) for name in GAMED[1:]]
-        index = _index(path, line, row, GAMED[0])
+        preference, length, hardness = [
+            _parse_number(path, line, there, name) for name in GAMED_COLUMNS[1:]
+        ]
+        index = _parse_index(path, line, row, GAMED_COLUMNS[0])
         if not math.isclose(difficulties.setdefault(index, hardness), hardness, abs_tol=1e-9):
             said = f"the index {index} had another difficulty before, {difficulties[index]:g}"
             raise ConfigError(f"{path}, line {line}: {said}")
@@ -300,10 +320,10 @@ def read_gamed(path: Path) -> tuple[Gamed, dict[int, float]]:
             raise ConfigError(f"{path}, line {line}: preference: {preference} is not from 0 to 1")
         values.append([preference, length, hardness])
     table = np.array(values)
-    return Gamed(table[:, 0], table[:, 1], table[:, 2]), difficulties
+    return RegularizationSet(table[:, 0], table[:, 1], table[:, 2]), difficulties
 
 
-def _table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+def _read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """The heading, and every row with its line."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -319,20 +339,20 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     return heading, rows
 
 
-def _index(path: Path, line: int, row: Mapping[str, str], name: str) -> int:
-    value = _number(path, line, row, name)
+def _parse_index(path: Path, line: int, row: Mapping[str, str], name: str) -> int:
+    value = _parse_number(path, line, row, name)
     if not (value >= 0 and value.is_integer()):
         raise ConfigError(f"{path}, line {line}: '{row[name]}' is no index")
     return int(value)
 
 
-def _number(path: Path, line: int, row: Mapping[str, str], name: str) -> float:
+def _parse_number(path: Path, line: int, row: Mapping[str, str], name: str) -> float:
     if name not in row:
         raise ConfigError(f"{path}: there is no column '{name}'")
     try:
         value = float(row[name])
     except ValueError:
         raise ConfigError(f"{path}, line {line}: {name}: '{row[name]}' is no number") from None
-    if math.isnan(value) and name == WEIGHTS[1]:
+    if math.isnan(value) and name == WEIGHT_COLUMNS[1]:
         raise ConfigError(f"{path}, line {line}: {name}: there is no number")
     return value

@@ -9,17 +9,18 @@ from typing import Any, NamedTuple
 
 from inspect_ai.log import EvalSample
 
-from mixtura.errors import ConfigError
-from mixtura.evals import judges, stats
-from mixtura.evals.answers import scored
-from mixtura.evals.judges import Agreement, LengthBias, PositionBias
-from mixtura.evals.rows import read, where
-from mixtura.evals.stats import Estimate, Graded
+from mixtura.core.errors import ConfigError
+from mixtura.evals.judges import bias as judges
+from mixtura.evals.judges.bias import Agreement, LengthBias, PositionBias
+from mixtura.evals.log_reader import score_or_reason
+from mixtura.evals.rows import read_rows, source_location
+from mixtura.evals.statistics import intervals
+from mixtura.evals.statistics.intervals import IntervalEstimate, OptionalScore
 
 Row = Mapping[str, Any]
 
 
-class Line(NamedTuple):
+class TableRow(NamedTuple):
     """A row of a table: the mean of *n* scores; None where there is none."""
 
     name: str
@@ -28,14 +29,14 @@ class Line(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Bias:
+class JudgeBias:
     """How far the judge can be trusted; None is what this task cannot tell."""
 
     position: PositionBias | None = None
-    first_place: Estimate | None = None
+    first_place: IntervalEstimate | None = None
     """How far it prefers what stands first, of pairs judged in one order: 0.5 is fair."""
     length: LengthBias | None = None
-    own_family: Estimate | None = None
+    own_family: IntervalEstimate | None = None
     """What answers of its own family gain, where one side is of it."""
     agreement: Agreement | None = None
     """With people's labels."""
@@ -47,12 +48,14 @@ class Findings:
 
     most: float = 1.0
     figures: Mapping[str, float] = field(default_factory=dict[str, float])
-    tables: Mapping[str, tuple[Line, ...]] = field(default_factory=dict[str, tuple[Line, ...]])
-    bias: Bias | None = None
+    tables: Mapping[str, tuple[TableRow, ...]] = field(
+        default_factory=dict[str, tuple[TableRow, ...]]
+    )
+    bias: JudgeBias | None = None
     notes: tuple[str, ...] = ()
 
 
-class Side(NamedTuple):
+class JudgeContext(NamedTuple):
     """Who takes part beside the judge, as far as families go: 1 the model, -1 the other, 0 none."""
 
     own: int = 0
@@ -68,40 +71,42 @@ class Side(NamedTuple):
 # ---- from a log
 
 
-def metadata(sample: EvalSample) -> Row:
+def score_metadata(sample: EvalSample) -> Row:
     """What the scorer wrote beside the score; nothing where the sample failed."""
     score = next(iter((sample.scores or {}).values()), None)
     return (score.metadata or {}) if score else {}
 
 
-def value(sample: EvalSample) -> float | None:
+def score_value(sample: EvalSample) -> float | None:
     """The sample's score from 0 to 1; None where it has none."""
-    return scored(sample)[0]
+    return score_or_reason(sample)[0]
 
 
-def table(pairs: Iterable[tuple[str, Graded]], most: float = 1.0) -> tuple[Line, ...]:
+def mean_table(
+    pairs: Iterable[tuple[str, OptionalScore]], most: float = 1.0
+) -> tuple[TableRow, ...]:
     """The mean under each name, times *most*; the names in the order in which they come."""
     found: dict[str, list[float]] = {}
     for name, score in pairs:
         found.setdefault(name, [])
         if score is not None:
             found[name].append(score * most)
-    return tuple(Line(name, average(row), len(row)) for name, row in found.items())
+    return tuple(TableRow(name, mean_or_none(row), len(row)) for name, row in found.items())
 
 
-def average(row: Sequence[float]) -> float | None:
+def mean_or_none(row: Sequence[float]) -> float | None:
     return math.fsum(row) / len(row) if row else None
 
 
-def estimated(scores: Sequence[Graded]) -> Estimate | None:
+def estimate_known_mean(scores: Sequence[OptionalScore]) -> IntervalEstimate | None:
     """The mean and its interval; None below two scores."""
     known = [score for score in scores if score is not None]
-    return stats.mean(scores) if len(known) > 1 else None
+    return intervals.estimate_mean(scores) if len(known) > 1 else None
 
 
-def by_length(grades: Sequence[Graded], lengths: Sequence[int]) -> LengthBias | None:
+def grade_length_bias(grades: Sequence[OptionalScore], lengths: Sequence[int]) -> LengthBias | None:
     """How grades of single answers go with length, beside an answer of mean length."""
-    usual = average(lengths) or 0.0
+    usual = mean_or_none(lengths) or 0.0
     found = judges.length_bias(grades, lengths, [usual] * len(lengths))
     return None if found.slope is None else found
 
@@ -109,7 +114,7 @@ def by_length(grades: Sequence[Graded], lengths: Sequence[int]) -> LengthBias | 
 # ---- people's labels
 
 
-def labelled(path: str | None, names: Sequence[str] = ()) -> dict[str, str]:
+def read_labels(path: str | None, names: Sequence[str] = ()) -> dict[str, str]:
     """
     People's labels, by sample and turn (``7/1``): ``{"id": …, "turn": 1, "label": …}`` a line.
 
@@ -118,8 +123,8 @@ def labelled(path: str | None, names: Sequence[str] = ()) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     lines: dict[str, int] = {}
-    for line, row in read(path) if path else ():
-        place = where(path or "", line)
+    for line, row in read_rows(path) if path else ():
+        place = source_location(path or "", line)
         try:
             label = str(row["label"]) if names else f"{float(row['label']):g}"
             key = f"{row['id']}/{row.get('turn', 1)}"
@@ -135,9 +140,9 @@ def labelled(path: str | None, names: Sequence[str] = ()) -> dict[str, str]:
     return found
 
 
-def agreement(said: Mapping[str, str | None], people: Mapping[str, str]) -> Agreement | None:
+def label_agreement(said: Mapping[str, str | None], people: Mapping[str, str]) -> Agreement | None:
     """Judge and people on the samples that both labelled; None below two."""
     both = [(said[name], people[name]) for name in said if said[name] and name in people]
     if len(both) < 2:
         return None
-    return judges.agreement([a for a, _ in both], [b for _, b in both])
+    return judges.rate_agreement([a for a, _ in both], [b for _, b in both])

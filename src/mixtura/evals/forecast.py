@@ -7,33 +7,33 @@ from typing import NamedTuple
 
 from inspect_ai.dataset import Sample
 
-from mixtura.budget import LONGEST_ANSWER, Expected, priced
-from mixtura.budget import forecast as calls_of
-from mixtura.config import Config
-from mixtura.errors import ConfigError
-from mixtura.plan import Plan
-from mixtura.roles import Composite
-from mixtura.types import Request, ask
+from mixtura.billing.forecast import DEFAULT_ANSWER_TOKENS, ExpectedCall, worst_case_spend
+from mixtura.billing.forecast import forecast_calls as calls_of
+from mixtura.config.config import Config
+from mixtura.config.plan import MixtureSpec
+from mixtura.core.errors import ConfigError
+from mixtura.core.roles import Composite
+from mixtura.core.types import Request, ask
 
-AROUND = 2000
+INSTRUCTIONS_LENGTH = 2000
 """Characters of a judge's instructions."""
-_LONGEST = "x" * (2 * LONGEST_ANSWER)
+_LONGEST = "x" * (2 * DEFAULT_ANSWER_TOKENS)
 """A text that is taken for the longest answer."""
 
 
-class Players(NamedTuple):
+class EvalModels(NamedTuple):
     """Who is asked in an evaluation: no candidate where its answers are there already."""
 
-    candidate: Plan | None
-    judge: Plan | None = None
-    other: Plan | None = None
+    candidate: MixtureSpec | None
+    judge: MixtureSpec | None = None
+    other: MixtureSpec | None = None
 
     @property
-    def plans(self) -> tuple[Plan, ...]:
+    def all_plans(self) -> tuple[MixtureSpec, ...]:
         return tuple(plan for plan in self if plan is not None)
 
 
-class Outlines(NamedTuple):
+class ModelOutlines(NamedTuple):
     """The same, as mixtures of mere names."""
 
     candidate: Composite | None
@@ -41,14 +41,14 @@ class Outlines(NamedTuple):
     other: Composite | None
 
 
-class Rounds(NamedTuple):
+class CallsPerSample(NamedTuple):
     """Answers to a sample, and verdicts on it."""
 
     answers: int = 1
     verdicts: int = 0
 
 
-class Forecast(NamedTuple):
+class CostForecast(NamedTuple):
     """*dollars* is None where the price of a model is *unknown*."""
 
     samples: int
@@ -58,35 +58,41 @@ class Forecast(NamedTuple):
     unknown: tuple[str, ...]
 
 
-def unpriced(config: Config, plans: Iterable[Plan]) -> tuple[str, ...]:
+def unpriced_models(config: Config, plans: Iterable[MixtureSpec]) -> tuple[str, ...]:
     """The models whose price no one knows."""
-    calls = [call for plan in plans for call in calls_of(config.outline(plan), ask("?"))]
-    return priced(calls, config.price)[1]
+    calls = [call for plan in plans for call in calls_of(config.build_outline(plan), ask("?"))]
+    return worst_case_spend(calls, config.usage_cost)[1]
 
 
-def check_priced(config: Config, plans: Iterable[Plan]) -> None:
+def check_priced(config: Config, plans: Iterable[MixtureSpec]) -> None:
     """Raises ConfigError where no cap in dollars can be kept."""
-    if unknown := unpriced(config, plans):
+    if unknown := unpriced_models(config, plans):
         raise ConfigError(
             f"a cap in dollars needs the price of every model, and that of {', '.join(unknown)}"
             " is unknown: give its `price` in the configuration"
         )
 
 
-def forecast(
-    config: Config, players: Players, samples: Sequence[Sample], count: int, rounds: Rounds
-) -> Forecast:
+def forecast_cost(
+    config: Config,
+    players: EvalModels,
+    samples: Sequence[Sample],
+    count: int,
+    rounds: CallsPerSample,
+) -> CostForecast:
     """The calls for *count* answered samples, as if the dearest of *samples* came first."""
-    rows = sorted((question(sample) for sample in samples), key=len, reverse=True)
+    rows = sorted((sample_question(sample) for sample in samples), key=len, reverse=True)
     asked = [rows[number % len(rows)] for number in range(count)]
-    outlines = Outlines(*(plan and config.outline(plan) for plan in players))
-    whole = [call for text in asked for call in _calls(outlines, text, rounds)]
-    worst, unknown = priced(whole, config.price)
+    outlines = ModelOutlines(*(plan and config.build_outline(plan) for plan in players))
+    whole = [call for text in asked for call in _sample_calls(outlines, text, rounds)]
+    worst, unknown = worst_case_spend(whole, config.usage_cost)
     dollars = None if unknown else worst.dollars
-    return Forecast(count, len(whole), dollars, worst.tokens, unknown)
+    return CostForecast(count, len(whole), dollars, worst.tokens, unknown)
 
 
-def _calls(players: Outlines, text: str, rounds: Rounds) -> Iterator[Expected]:
+def _sample_calls(
+    players: ModelOutlines, text: str, rounds: CallsPerSample
+) -> Iterator[ExpectedCall]:
     """Every call that one sample takes; each turn reads what was said before it."""
     for turn in range(rounds.answers):
         request = ask(text + turn * _LONGEST)
@@ -94,15 +100,17 @@ def _calls(players: Outlines, text: str, rounds: Rounds) -> Iterator[Expected]:
             if player:
                 yield from calls_of(player, request)
     if players.judge:
-        yield from rounds.verdicts * calls_of(players.judge, judged(text, rounds.answers))
+        yield from rounds.verdicts * calls_of(
+            players.judge, largest_judge_request(text, rounds.answers)
+        )
 
 
-def judged(text: str, answers: int = 1) -> Request:
+def largest_judge_request(text: str, answers: int = 1) -> Request:
     """The most that a judge reads: a question, and on either side so many answers."""
-    return ask(text + "x" * AROUND + 2 * answers * _LONGEST)
+    return ask(text + "x" * INSTRUCTIONS_LENGTH + 2 * answers * _LONGEST)
 
 
-def question(sample: Sample) -> str:
+def sample_question(sample: Sample) -> str:
     """What is asked, as a text."""
     if isinstance(sample.input, str):
         return sample.input

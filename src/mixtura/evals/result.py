@@ -11,21 +11,22 @@ import msgspec
 from inspect_ai.event import InfoEvent, ModelEvent
 from inspect_ai.log import EvalLog, EvalSample
 
-from mixtura.evals import answers, provider, stats
-from mixtura.evals.findings import Bias, Findings, Line
-from mixtura.evals.journal import Tally, unfinished_notes
+from mixtura.evals import inspect_provider, log_reader
+from mixtura.evals.call_journal import RequestTally, unfinished_notes
+from mixtura.evals.findings import Findings, JudgeBias, TableRow
+from mixtura.evals.statistics import intervals
 
-_NO_ROOM = "BudgetExceededError"
+_BUDGET_ERROR = "BudgetExceededError"
 
 
-class Missing(NamedTuple):
+class MissingScore(NamedTuple):
     """A sample without a score, and why."""
 
     sample: str
     error: str
 
 
-class Took(NamedTuple):
+class LogUsage(NamedTuple):
     """What every call in a log took, failed ones included; an unknown cost is None."""
 
     cost_usd: float | None
@@ -35,7 +36,7 @@ class Took(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class EvalResult:
     """
     What came of it. *score*, from 0 to 1, lies between *low* and *high* with 95 %; None where
     too few samples have one. *n* of *samples* have a score, *missing* the rest. *calls*, cost and
@@ -51,16 +52,16 @@ class Result:
     high: float | None
     n: int
     samples: int
-    missing: tuple[Missing, ...]
+    missing: tuple[MissingScore, ...]
     capped: int
     """So many were not asked because of the cap."""
     figures: Mapping[str, float]
     """Other scores of the same answers, in the task's own scale."""
     most: float
     """What a full score is called in the task's own scale."""
-    tables: Mapping[str, tuple[Line, ...]]
+    tables: Mapping[str, tuple[TableRow, ...]]
     """The score by category, skill and the like, in the task's own scale: name, mean, samples."""
-    bias: Bias | None
+    bias: JudgeBias | None
     """How far the judge can be trusted."""
     notes: tuple[str, ...]
     """What a reader of the score must know."""
@@ -78,25 +79,25 @@ class Result:
     log: str
     """Inspect's log: `inspect view` shows it."""
 
-    def json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The same as plain data, every group of figures under its names."""
         whole = cast(dict[str, Any], msgspec.to_builtins(self))
         return whole | {
             "tables": {name: [row._asdict() for row in rows] for name, rows in self.tables.items()},
-            "bias": _plain(self.bias) if self.bias else None,
+            "bias": _to_plain(self.bias) if self.bias else None,
         }
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     """Tuples with names as objects, all the way down."""
-    if isinstance(value, Bias):
-        return {name: _plain(getattr(value, name)) for name in Bias.__slots__}
+    if isinstance(value, JudgeBias):
+        return {name: _to_plain(getattr(value, name)) for name in JudgeBias.__slots__}
     if fields := getattr(value, "_fields", None):
-        return {name: _plain(getattr(value, name)) for name in fields}
+        return {name: _to_plain(getattr(value, name)) for name in fields}
     return value
 
 
-class Asking(NamedTuple):
+class EvalContext(NamedTuple):
     """What is known of an evaluation besides its log."""
 
     task: str
@@ -109,19 +110,23 @@ class Asking(NamedTuple):
     """Whether the price of every model is known."""
 
 
-def result(
-    log: EvalLog, asking: Asking, findings: Findings, bill: Tally, notes: Iterable[str] = ()
-) -> Result:
+def build_result(
+    log: EvalLog,
+    asking: EvalContext,
+    findings: Findings,
+    bill: RequestTally,
+    notes: Iterable[str] = (),
+) -> EvalResult:
     samples = log.samples or []
     rows: dict[str, list[float | None]] = {}
-    missing: list[Missing] = []
+    missing: list[MissingScore] = []
     for sample in samples:
-        value, why = answers.scored(sample)
+        value, why = log_reader.score_or_reason(sample)
         rows.setdefault(str(sample.id), []).append(value)
         if value is None:
-            missing.append(Missing(str(sample.id), why))
-    low, value, high = stats.interval(list(rows.values()))
-    return Result(
+            missing.append(MissingScore(str(sample.id), why))
+    low, value, high = intervals.mean_interval(list(rows.values()))
+    return EvalResult(
         task=asking.task,
         model=asking.model,
         judge=asking.judge,
@@ -131,7 +136,7 @@ def result(
         n=len(samples) - len(missing),
         samples=asking.total,
         missing=tuple(missing),
-        capped=sum(one.error.startswith(_NO_ROOM) for one in missing),
+        capped=sum(one.error.startswith(_BUDGET_ERROR) for one in missing),
         figures=findings.figures,
         most=findings.most,
         tables=findings.tables,
@@ -140,7 +145,7 @@ def result(
             *notes,
             *findings.notes,
             *unfinished_notes(bill),
-            *_doubts(samples, value, asking.total),
+            *_score_warnings(samples, value, asking.total),
         ),
         cost_usd=bill.cost_usd if asking.priced else None,
         prompt_tokens=bill.prompt_tokens,
@@ -154,11 +159,11 @@ def result(
     )
 
 
-def _doubts(samples: Sequence[EvalSample], score: float | None, total: int) -> list[str]:
+def _score_warnings(samples: Sequence[EvalSample], score: float | None, total: int) -> list[str]:
     """What makes a score doubtful: answers that were cut off, and that no one has any."""
     said: list[str] = []
-    if cut := sum(map(answers.is_cut, samples)):
-        said.append(answers.cut_note(cut, len(samples)))
+    if cut := sum(map(log_reader.is_truncated, samples)):
+        said.append(log_reader.truncation_note(cut, len(samples)))
     if score == 0 and total > 1:
         said.append(
             "no answer scored at all: is that the models, or do the targets, the scoring or the"
@@ -170,38 +175,38 @@ def _doubts(samples: Sequence[EvalSample], score: float | None, total: int) -> l
 # ---- what it took
 
 
-def took(samples: Sequence[EvalSample]) -> Took:
+def log_usage(samples: Sequence[EvalSample]) -> LogUsage:
     """Dollars as far as prices are known."""
     usage = [used for sample in samples for used in sample.model_usage.values()]
-    lost = [bill for sample in samples for bill in _lost(sample)]
+    lost = [bill for sample in samples for bill in _failed_call_charges(sample)]
     dollars = [*(used.total_cost for used in usage), *(bill.get("cost_usd") for bill in lost)]
-    return Took(
+    return LogUsage(
         math.fsum(amount for amount in dollars if amount),
-        sum(map(_read, usage)) + _sum(lost, "prompt_tokens"),
-        sum(used.output_tokens for used in usage) + _sum(lost, "completion_tokens"),
-        sum(map(_calls, samples)) + _sum(lost, "calls"),
+        sum(map(_input_tokens, usage)) + _sum_field(lost, "prompt_tokens"),
+        sum(used.output_tokens for used in usage) + _sum_field(lost, "completion_tokens"),
+        sum(map(_count_calls, samples)) + _sum_field(lost, "calls"),
     )
 
 
-def _lost(sample: EvalSample) -> list[dict[str, Any]]:
+def _failed_call_charges(sample: EvalSample) -> list[dict[str, Any]]:
     """The bills of calls that failed, of earlier attempts, too."""
     retries = [event for retry in sample.error_retries or () for event in retry.events or ()]
     return [
         cast(dict[str, Any], event.data)
         for event in (*sample.events, *retries)
-        if isinstance(event, InfoEvent) and event.source == provider.SOURCE
+        if isinstance(event, InfoEvent) and event.source == inspect_provider.LOG_SOURCE
     ]
 
 
-def _calls(sample: EvalSample) -> int:
+def _count_calls(sample: EvalSample) -> int:
     outputs = [event.output for event in sample.events if isinstance(event, ModelEvent)]
     return sum(int((output.metadata or {}).get("calls", 0)) for output in outputs)
 
 
-def _read(usage: Any) -> int:
+def _input_tokens(usage: Any) -> int:
     apart = (usage.input_tokens_cache_read or 0) + (usage.input_tokens_cache_write or 0)
     return int(usage.input_tokens + apart)
 
 
-def _sum(bills: Sequence[Mapping[str, Any]], name: str) -> int:
+def _sum_field(bills: Sequence[Mapping[str, Any]], name: str) -> int:
     return sum(int(bill[name]) for bill in bills)

@@ -21,11 +21,11 @@ from typing import Any, BinaryIO, NamedTuple, TypeVar, cast
 
 import msgspec
 
-from mixtura.errors import ConfigError
+from mixtura.core.errors import ConfigError
 
 T = TypeVar("T")
 Row = dict[str, Any]
-ADDRESSES = ("http://", "https://")
+URL_PREFIXES = ("http://", "https://")
 SPACE = " \t\r\n"
 """What JSON counts as space. A row ends at a line feed and at nothing else."""
 
@@ -41,47 +41,47 @@ _HALF = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile("[\0-\x1f]")
 
 
-class Placed(NamedTuple):
+class NumberedRow(NamedTuple):
     """A row and its line in the file, from 1."""
 
     line: int
     row: Row
 
 
-def read(data: str) -> list[Placed]:
+def read_rows(data: str) -> list[NumberedRow]:
     """The rows of a file or an address, compressed or not. Raises ConfigError, with the line."""
-    reading = _Reading(data, text(data))
-    found = list(reading.rows())
+    reading = _RowParser(data, read_text(data))
+    found = list(reading.parse_rows())
     if not found:
         raise ConfigError(f"{data}: there are no rows in it")
     return found
 
 
-def where(data: str, line: int) -> str:
+def source_location(data: str, line: int) -> str:
     """How an error names a place."""
     return f"{data}, line {line}"
 
 
-def converted(data: str, placed: Placed, kind: type[T]) -> T:
+def convert_row(data: str, placed: NumberedRow, kind: type[T]) -> T:
     """A row as a *kind*. Raises ConfigError with the line and the field."""
     try:
         return msgspec.convert(placed.row, kind)
     except msgspec.ValidationError as error:
         problem, _, inside = str(error).partition(" - at `$.")
         field = f"{inside.rstrip('`')}: " if inside else ""
-        raise ConfigError(f"{where(data, placed.line)}: {field}{problem}") from None
+        raise ConfigError(f"{source_location(data, placed.line)}: {field}{problem}") from None
 
 
 # ---- from a file to its text
 
 
-def text(data: str) -> str:
+def read_text(data: str) -> str:
     """
     The file's text, without a byte order mark; UTF-8, or what its mark says.
 
     What comes from an address is kept, and not fetched again. Raises ConfigError.
     """
-    raw = _fetched(data) if data.startswith(ADDRESSES) else _loaded(data)
+    raw = _fetch_cached(data) if data.startswith(URL_PREFIXES) else _read_file(data)
     try:
         for mark, unpack in _PACKED:
             if raw.startswith(mark):
@@ -96,17 +96,19 @@ def text(data: str) -> str:
         if b"\0" in raw[:4096]:
             raise ConfigError(f"{data} cannot be read: it is no text in UTF-8") from None
         wrong = raw[error.start : error.start + 1].hex()
-        raise ConfigError(f"{where(data, line)}: not UTF-8: there is a byte 0x{wrong}") from None
+        raise ConfigError(
+            f"{source_location(data, line)}: not UTF-8: there is a byte 0x{wrong}"
+        ) from None
 
 
-def _loaded(data: str) -> bytes:
+def _read_file(data: str) -> bytes:
     try:
         return Path(data).expanduser().read_bytes()
     except OSError as error:
         raise ConfigError(f"{data} cannot be read: {error.strerror}") from None
 
 
-def _fetched(data: str) -> bytes:
+def _fetch_cached(data: str) -> bytes:
     import fsspec  # pyright: ignore[reportMissingTypeStubs]
     import platformdirs
 
@@ -131,7 +133,7 @@ class _NotJsonError(ValueError):
     """A value that Python's reader takes and JSON does not have."""
 
 
-def _object(pairs: list[tuple[str, Any]]) -> Row:
+def _object_from_pairs(pairs: list[tuple[str, Any]]) -> Row:
     found: Row = {}
     for name, value in pairs:
         if name in found:
@@ -140,20 +142,24 @@ def _object(pairs: list[tuple[str, Any]]) -> Row:
     return found
 
 
-def _constant(name: str) -> Any:
+def _reject_constant(name: str) -> Any:
     raise _NotJsonError(f"{name} is no value in JSON: write null, a number or a text")
 
 
-def _float(written: str) -> float:
+def _parse_finite_float(written: str) -> float:
     if not math.isfinite(found := float(written)):
         raise _NotJsonError(f"the number {written} is too large")
     return found
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_float)
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object_from_pairs,
+    parse_constant=_reject_constant,
+    parse_float=_parse_finite_float,
+)
 
 
-class _Reading:
+class _RowParser:
     """One text being read."""
 
     def __init__(self, data: str, whole: str) -> None:
@@ -162,28 +168,30 @@ class _Reading:
         self._counted = (0, 1)
         """A place in the text and its line."""
 
-    def rows(self) -> Iterator[Placed]:
-        start = self._after_space(0)
-        if self._text.startswith("[", start) and self._is_one_list(start):
-            yield from self._listed(start + 1)
+    def parse_rows(self) -> Iterator[NumberedRow]:
+        start = self._skip_space(0)
+        if self._text.startswith("[", start) and self._is_row_list(start):
+            yield from self._parse_list(start + 1)
         else:
-            yield from self._in_lines()
+            yield from self._parse_lines()
 
-    def _in_lines(self) -> Iterator[Placed]:
+    def _parse_lines(self) -> Iterator[NumberedRow]:
         """A row a line, or one over several lines, as it stands in indented JSON."""
         begin = 0
         while begin < len(self._text):
-            end = self._end_of_line(begin)
+            end = self._line_end(begin)
             if self._text[begin:end].strip(SPACE):
-                row, after = self._decoded(self._after_space(begin), end)
-                yield self._placed(begin, row)
-                end = self._end_of_line(after)
+                row, after = self._decode_value(self._skip_space(begin), end)
+                yield self._numbered_row(begin, row)
+                end = self._line_end(after)
                 if rest := self._text[after:end].strip(SPACE):
                     said = "a second value" if rest[0] in '{["' else f"'{rest[:20]}'"
-                    raise self._error(begin, f"{said} stands behind the row: each has its own line")
+                    raise self._error_at(
+                        begin, f"{said} stands behind the row: each has its own line"
+                    )
             begin = end + 1
 
-    def _decoded(self, start: int, end: int) -> tuple[Any, int]:
+    def _decode_value(self, start: int, end: int) -> tuple[Any, int]:
         """The value at *start*, and where it ends, be it behind the line's *end*."""
         try:
             return _DECODER.raw_decode(self._text, start)
@@ -192,16 +200,16 @@ class _Reading:
             continued = error.pos >= end and following[:1] not in ("{", "[", "")
             place = error.pos if continued else start
             if error.pos >= end and not continued:
-                raise self._error(place, "not JSON: the row breaks off") from None
-            raise self._error(place, f"not JSON: {self._complaint(error)}") from None
+                raise self._error_at(place, "not JSON: the row breaks off") from None
+            raise self._error_at(place, f"not JSON: {self._describe_error(error)}") from None
         except RecursionError:
-            raise self._error(start, "not to be read: it is nested too deeply") from None
+            raise self._error_at(start, "not to be read: it is nested too deeply") from None
         except _NotJsonError as error:
-            raise self._error(start, str(error)) from None
+            raise self._error_at(start, str(error)) from None
         except ValueError:  # Python reads no whole number of so many digits
-            raise self._error(start, "a number has too many digits") from None
+            raise self._error_at(start, "a number has too many digits") from None
 
-    def _complaint(self, error: json.JSONDecodeError) -> str:
+    def _describe_error(self, error: json.JSONDecodeError) -> str:
         column = error.pos - self._text.rfind("\n", 0, error.pos)
         if found := _CONTROL.match(self._text, error.pos):
             return f"a text may not have the bare character U+{ord(found[0]):04X} (column {column})"
@@ -209,9 +217,9 @@ class _Reading:
 
     # ---- one list
 
-    def _is_one_list(self, start: int) -> bool:
+    def _is_row_list(self, start: int) -> bool:
         """Whether the bracket at *start* opens a list of all rows, and not a row."""
-        first = self._text[start : self._end_of_line(start)]
+        first = self._text[start : self._line_end(start)]
         try:
             value, end = _DECODER.raw_decode(first)
         except (ValueError, RecursionError):
@@ -219,24 +227,26 @@ class _Reading:
         alone = not self._text[start + end :].strip(SPACE)
         return alone and (not value or any(isinstance(row, dict) for row in value))
 
-    def _listed(self, at: int) -> Iterator[Placed]:
-        at = self._after_space(at)
+    def _parse_list(self, at: int) -> Iterator[NumberedRow]:
+        at = self._skip_space(at)
         while not self._text.startswith("]", at):
-            row, after = self._decoded(at, len(self._text))
-            yield self._placed(at, row)
-            at = self._after_space(after)
+            row, after = self._decode_value(at, len(self._text))
+            yield self._numbered_row(at, row)
+            at = self._skip_space(after)
             if self._text.startswith(",", at):
-                at = self._after_space(at + 1)
+                at = self._skip_space(at + 1)
                 if self._text.startswith("]", at):
-                    raise self._error(at, "not JSON: a comma stands behind the last row")
+                    raise self._error_at(at, "not JSON: a comma stands behind the last row")
             elif not self._text.startswith("]", at):
-                raise self._error(min(at, len(self._text) - 1), "not JSON: the list does not go on")
+                raise self._error_at(
+                    min(at, len(self._text) - 1), "not JSON: the list does not go on"
+                )
         if self._text[at + 1 :].strip(SPACE):
-            raise self._error(at, "something stands behind the list of rows")
+            raise self._error_at(at, "something stands behind the list of rows")
 
     # ---- places
 
-    def _placed(self, at: int, row: Any) -> Placed:
+    def _numbered_row(self, at: int, row: Any) -> NumberedRow:
         if not isinstance(row, dict):
             kinds: dict[type[object], str] = {
                 list: "a list",
@@ -245,32 +255,34 @@ class _Reading:
                 type(None): "null",
             }
             kind = kinds.get(cast(type[object], type(row)), "a number")
-            raise self._error(at, f'a row is a JSON object, as in {{"input": "…"}}, and not {kind}')
+            raise self._error_at(
+                at, f'a row is a JSON object, as in {{"input": "…"}}, and not {kind}'
+            )
         found = cast(Row, row)
-        if (half := _halved(found)) is not None:
+        if (half := _find_lone_surrogate(found)) is not None:
             said = f"a text has the half of a character (\\u{ord(half):04x} without its other half)"
-            raise self._error(at, said)
-        return Placed(self._line(at), found)
+            raise self._error_at(at, said)
+        return NumberedRow(self._line_number(at), found)
 
-    def _line(self, at: int) -> int:
+    def _line_number(self, at: int) -> int:
         since, line = self._counted if self._counted[0] <= at else (0, 1)
         self._counted = (at, line + self._text.count("\n", since, at))
         return self._counted[1]
 
-    def _error(self, place: int, problem: str) -> ConfigError:
-        return ConfigError(f"{where(self._data, self._line(place))}: {problem}")
+    def _error_at(self, place: int, problem: str) -> ConfigError:
+        return ConfigError(f"{source_location(self._data, self._line_number(place))}: {problem}")
 
-    def _end_of_line(self, start: int) -> int:
+    def _line_end(self, start: int) -> int:
         found = self._text.find("\n", start)
         return len(self._text) if found < 0 else found
 
-    def _after_space(self, start: int) -> int:
+    def _skip_space(self, start: int) -> int:
         while start < len(self._text) and self._text[start] in SPACE:
             start += 1
         return start
 
 
-def _halved(value: object) -> str | None:
+def _find_lone_surrogate(value: object) -> str | None:
     """A surrogate without its other half in any text; no protocol can send it."""
     if isinstance(value, str):
         found = _HALF.search(value)
@@ -279,4 +291,4 @@ def _halved(value: object) -> str | None:
         parts = [part for item in cast(Row, value).items() for part in item]
     else:
         parts = cast(list[Any], value) if isinstance(value, list) else []
-    return next((half for part in parts if (half := _halved(part)) is not None), None)
+    return next((half for part in parts if (half := _find_lone_surrogate(part)) is not None), None)

@@ -25,13 +25,15 @@ from typing import Any, BinaryIO, cast
 
 from mixtura.evals.confined import worker
 from mixtura.evals.confined.isolation import Isolation
-from mixtura.evals.confined.memory_import import pack
+from mixtura.evals.confined.memory_import import pack_stdlib
 
 MEGABYTE = 1024**2
-_READ = 64 * 1024
+_REPORT_BYTES = 64 * 1024
 """Bytes of a checker's report that are read."""
 _AT_ONCE = threading.BoundedSemaphore(max(1, os.cpu_count() or 1))
-_START = "import sys; sys.path.insert(0, sys.argv[1]); from confined.worker import main; main()"
+_WORKER_COMMAND = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from confined.worker import main; main()"
+)
 
 
 class SandboxError(RuntimeError):
@@ -39,7 +41,7 @@ class SandboxError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SandboxLimits:
     """What each process may take: seconds of the processor, of the clock; bytes of memory."""
 
     seconds: float = 10.0
@@ -48,7 +50,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SandboxOutcome:
     """
     Whether a program passed its test; if not, why, in words of ours and of the test.
 
@@ -60,9 +62,14 @@ class Outcome:
     isolation: Isolation
 
 
-def check(
-    program: str, test: str, entry_point: str, *, setup: str = "", limits: Limits | None = None
-) -> Outcome:
+def check_program(
+    program: str,
+    test: str,
+    entry_point: str,
+    *,
+    setup: str = "",
+    limits: SandboxLimits | None = None,
+) -> SandboxOutcome:
     """
     Run *test*, whose `check` is called with the function *entry_point* of *program*.
 
@@ -71,19 +78,19 @@ def check(
     language. Takes its turn: as many at once as there are processors. Raises SandboxError where
     nothing was run or the test itself is at fault: that is neither a pass nor a failure.
     """
-    limits = limits or Limits()
+    limits = limits or SandboxLimits()
     task: dict[str, Any] = {
         "setup": setup, "entry_point": entry_point,
         "seconds": limits.seconds, "memory": limits.memory, "parent": os.getpid(),
     }  # fmt: skip
     try:
-        with _AT_ONCE, _Pair(task, program, test) as pair:
-            return pair.outcome(limits)
+        with _AT_ONCE, _ProcessPair(task, program, test) as pair:
+            return pair.wait_for_outcome(limits)
     except OSError as error:
         raise SandboxError(f"the sandbox could not be started: {error}") from None
 
 
-_REFUSED = (
+_UNCONFINED_MESSAGE = (
     "this machine does not confine programs, so none was run (it takes Linux with seccomp on "
     "x86-64 or ARM64, or macOS)"
 )
@@ -92,81 +99,81 @@ _REFUSED = (
 @cache
 def ensure_available() -> None:
     """Raises SandboxError, in a sentence, where this machine cannot confine a program."""
-    check("def one():\n    return 1", "def check(f):\n    assert f() == 1", "one")
+    check_program("def one():\n    return 1", "def check(f):\n    assert f() == 1", "one")
 
 
-class _Pair(ExitStack):
+class _ProcessPair(ExitStack):
     """The two processes of one check; after the block neither is left, whatever happened."""
 
     def __init__(self, task: dict[str, Any], program: str, test: str) -> None:
         super().__init__()
         self._task, self._program, self._test = task, program, test
 
-    def __enter__(self) -> _Pair:
+    def __enter__(self) -> _ProcessPair:
         super().__enter__()
         try:
             with ExitStack() as theirs:
-                asked, asking = _pipe(theirs, theirs)
-                answered, answering = _pipe(theirs, theirs)
-                self._verdicts, judging = _pipe(self, theirs)
-                self._candidate = self._start({"program": self._program}, asked, answering)
-                self._checker = self._start({"test": self._test}, answered, asking, judging)
+                asked, asking = _open_pipe(theirs, theirs)
+                answered, answering = _open_pipe(theirs, theirs)
+                self._verdicts, judging = _open_pipe(self, theirs)
+                self._candidate = self._start_process({"program": self._program}, asked, answering)
+                self._checker = self._start_process({"test": self._test}, answered, asking, judging)
         except BaseException:
             self.close()
             raise
         return self
 
-    def _start(self, part: dict[str, str], *descriptors: int) -> subprocess.Popen[bytes]:
+    def _start_process(self, part: dict[str, str], *descriptors: int) -> subprocess.Popen[bytes]:
         words = [*descriptors, -1][:3]
         with tempfile.TemporaryFile() as stdin:
             stdin.write(json.dumps(self._task | part).encode())
             stdin.seek(0)
-            library = _library()
+            library = _library_descriptor()
             process = subprocess.Popen(  # noqa: S603  (untrusted it is: see the module's line)
                 [
-                    sys.executable, "-I", "-S", "-B", "-c", _START,
+                    sys.executable, "-I", "-S", "-B", "-c", _WORKER_COMMAND,
                     *map(str, (Path(worker.__file__).parents[1], library, *words)),
                 ],
                 stdin=stdin, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                 pass_fds=(library, *descriptors), cwd="/", env={}, start_new_session=True,
             )  # fmt: skip
-        self.callback(_end, process)
+        self.callback(_kill_process, process)
         return process
 
-    def outcome(self, limits: Limits) -> Outcome:
-        said, late = self._said(time.monotonic() + limits.patience)
+    def wait_for_outcome(self, limits: SandboxLimits) -> SandboxOutcome:
+        said, late = self._read_report(time.monotonic() + limits.patience)
         isolation, verdict = said.get("isolation"), said.get("outcome")
         if isolation is None:
             late_words = f"nothing came within {limits.patience:g} s" if late else ""
             raise SandboxError(
-                f"{_REFUSED}: {said.get('said') or late_words or 'no process starts'}"
+                f"{_UNCONFINED_MESSAGE}: {said.get('said') or late_words or 'no process starts'}"
             )
         if verdict == "refused":
-            raise SandboxError(f"{_REFUSED}: {said['reason']}")
+            raise SandboxError(f"{_UNCONFINED_MESSAGE}: {said['reason']}")
         if verdict == "unusable":
             raise SandboxError(f"the test cannot be used: {said['reason']}")
         if verdict in ("passed", "failed"):
-            return Outcome(verdict == "passed", said["reason"], isolation)
+            return SandboxOutcome(verdict == "passed", said["reason"], isolation)
         if late:
-            return Outcome(False, f"it was not done after {limits.patience:g} s", isolation)
-        return Outcome(False, self._why_ended(verdict, limits), isolation)
+            return SandboxOutcome(False, f"it was not done after {limits.patience:g} s", isolation)
+        return SandboxOutcome(False, self._exit_reason(verdict, limits), isolation)
 
-    def _said(self, deadline: float) -> tuple[dict[str, Any], bool]:
+    def _read_report(self, deadline: float) -> tuple[dict[str, Any], bool]:
         """All that the checker reports, and whether the deadline came first."""
         waiting = select.poll()
         waiting.register(self._verdicts, select.POLLIN)
         read = b""
-        while len(read) < _READ:
+        while len(read) < _REPORT_BYTES:
             left = deadline - time.monotonic()
             if left <= 0 or not waiting.poll(left * 1000):
-                return _rows(read), True
-            more = os.read(self._verdicts, _READ)
+                return _merge_report_rows(read), True
+            more = os.read(self._verdicts, _REPORT_BYTES)
             if not more:
                 break
             read += more
-        return _rows(read), False
+        return _merge_report_rows(read), False
 
-    def _why_ended(self, verdict: object, limits: Limits) -> str:
+    def _exit_reason(self, verdict: object, limits: SandboxLimits) -> str:
         """Why one of them ended before the verdict, as the kernel has it."""
         gone = self._candidate if verdict == "ended" else self._checker
         with suppress(subprocess.TimeoutExpired):
@@ -177,20 +184,20 @@ class _Pair(ExitStack):
         return "it ended its process, or broke off the talk with the test"
 
 
-def _pipe(reader: ExitStack, writer: ExitStack) -> tuple[int, int]:
+def _open_pipe(reader: ExitStack, writer: ExitStack) -> tuple[int, int]:
     reading, writing = os.pipe()
     reader.callback(os.close, reading)
     writer.callback(os.close, writing)
     return reading, writing
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _kill_process(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         process.kill()
     process.wait()
 
 
-def _rows(read: bytes) -> dict[str, Any]:
+def _merge_report_rows(read: bytes) -> dict[str, Any]:
     """The rows of a report as one; the checker's own, so only the last can be cut off."""
     found: dict[str, Any] = {}
     for line in read.splitlines():
@@ -200,8 +207,8 @@ def _rows(read: bytes) -> dict[str, Any]:
 
 
 @cache
-def _library() -> int:
+def _library_descriptor() -> int:
     """A descriptor of the standard library for `memory_import`, once for all processes."""
     with tempfile.TemporaryFile() as file:
-        pack(cast("BinaryIO", file))
+        pack_stdlib(cast("BinaryIO", file))
         return os.dup(file.fileno())

@@ -25,16 +25,16 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any, NoReturn
 
-REQUEST = struct.Struct("<II")
+REQUEST_HEADER = struct.Struct("<II")
 """What stands before a request: the places for tokens that it may need, and its length."""
-FRAME = struct.Struct("<BI")
+FRAME_HEADER = struct.Struct("<BI")
 """What stands before everything that goes out: its kind and its length."""
 BEGUN, PIECE, DONE, REFUSED = range(4)
 """Its turn has come; a chunk of the answer; the answer is whole; why there is none."""
 
-PREFILL = 256
+PREFILL_BATCH_TOKENS = 256
 """Prompt tokens read at a time: how long a cancelled call may still hold the cores."""
-HEADROOM = 1 << 30
+MEMORY_HEADROOM_BYTES = 1 << 30
 """Bytes that it may take once the file is loaded; a quarter of what is free where that is more."""
 PR_SET_PDEATHSIG = 1
 
@@ -42,22 +42,22 @@ PR_SET_PDEATHSIG = 1
 def main() -> NoReturn:
     control = socket.socket(fileno=int(sys.argv[1]))
     start = json.loads(control.makefile("rb").readline())
-    _guard(start["parent"])
+    _guard_process(start["parent"])
     sys.path[:] = start["path"]
     memory = _free_memory()
     _limit_memory(memory * 9 // 10)
     try:
-        server = _load(start)
+        server = _load_model(start)
     except ImportError as error:
-        _report(control, missing=str(error))
+        _report_failure(control, missing=str(error))
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is told and ends this
-        _report(control, refused=f"{error}")
-    _limit_memory(max(HEADROOM, memory // 4))
+        _report_failure(control, refused=f"{error}")
+    _limit_memory(max(MEMORY_HEADROOM_BYTES, memory // 4))
     control.sendall(b'{"ready": true}\n')
     waiting: queue.SimpleQueue[socket.socket] = queue.SimpleQueue()
-    places = Places(start["context"])
+    places = TokenCellPool(start["context"])
     for _ in range(start["slots"]):
-        threading.Thread(target=_work, args=(server, waiting, places), daemon=True).start()
+        threading.Thread(target=_serve_calls, args=(server, waiting, places), daemon=True).start()
     while True:
         said, handed, _, _ = socket.recv_fds(control, 1, 1)
         if not said:
@@ -66,14 +66,14 @@ def main() -> NoReturn:
             waiting.put(socket.socket(fileno=number))
 
 
-def _report(control: socket.socket, **said: str) -> NoReturn:
+def _report_failure(control: socket.socket, **said: str) -> NoReturn:
     """Say why there is no model, and end without what llama.cpp does at exit."""
     time.sleep(0.05)  # its log is written by a thread of its own
     control.sendall(json.dumps(said).encode() + b"\n")
     os._exit(0)
 
 
-def _guard(parent: int) -> None:
+def _guard_process(parent: int) -> None:
     """End with *parent* however that ends, leave no core file, be the first to go for memory."""
     import resource  # not everywhere, and the parent imports this file, too
 
@@ -113,16 +113,16 @@ def _limit_memory(more: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (taken + more, most))
 
 
-def _load(start: dict[str, Any]) -> Any:
-    xllamacpp = _library()
+def _load_model(start: dict[str, Any]) -> Any:
+    xllamacpp = _import_xllamacpp()
     params = xllamacpp.CommonParams()
     params.model.path = start["model"]
     params.verbosity = 3  # without the prompts: how far it came, and its errors
     params.n_parallel = start["slots"]
     params.n_ctx = start["context"]
     params.kv_unified = True
-    params.n_batch = PREFILL
-    params.n_ubatch = PREFILL
+    params.n_batch = PREFILL_BATCH_TOKENS
+    params.n_ubatch = PREFILL_BATCH_TOKENS
     params.cache_ram_mib = 0
     params.cpuparams.n_threads = start["threads"]
     params.cpuparams_batch.n_threads = start["threads"]
@@ -133,13 +133,13 @@ def _load(start: dict[str, Any]) -> Any:
     return xllamacpp.Server(params)
 
 
-def _library() -> Any:
+def _import_xllamacpp() -> Any:
     import xllamacpp  # pyright: ignore[reportMissingTypeStubs]
 
     return xllamacpp
 
 
-class Places:
+class TokenCellPool:
     """
     The places for tokens that all calls share.
 
@@ -154,7 +154,7 @@ class Places:
         self._changed = threading.Condition()
 
     @contextlib.contextmanager
-    def taken(self, wanted: int) -> Generator[None]:
+    def reserve_cells(self, wanted: int) -> Generator[None]:
         wanted, turn = min(wanted, self._size), object()
         with self._changed:
             self._line.append(turn)
@@ -170,21 +170,23 @@ class Places:
                 self._changed.notify_all()
 
 
-def _work(server: Any, waiting: queue.SimpleQueue[socket.socket], places: Places) -> NoReturn:
+def _serve_calls(
+    server: Any, waiting: queue.SimpleQueue[socket.socket], places: TokenCellPool
+) -> NoReturn:
     while True:
         with waiting.get() as line, contextlib.suppress(OSError, EOFError):
-            wanted, body = _request(line)
-            with places.taken(wanted):
-                if not _left(line):
-                    _answer(server, line, body)
+            wanted, body = _read_request(line)
+            with places.reserve_cells(wanted):
+                if not _is_caller_gone(line):
+                    _answer_request(server, line, body)
 
 
-def _request(line: socket.socket) -> tuple[int, bytes]:
-    wanted, length = REQUEST.unpack(_exactly(line, REQUEST.size))
-    return wanted, _exactly(line, length)
+def _read_request(line: socket.socket) -> tuple[int, bytes]:
+    wanted, length = REQUEST_HEADER.unpack(_read_exactly(line, REQUEST_HEADER.size))
+    return wanted, _read_exactly(line, length)
 
 
-def _exactly(line: socket.socket, length: int) -> bytes:
+def _read_exactly(line: socket.socket, length: int) -> bytes:
     data = bytearray(length)
     view = memoryview(data)
     while view:
@@ -195,7 +197,7 @@ def _exactly(line: socket.socket, length: int) -> bytes:
     return bytes(data)
 
 
-def _left(line: socket.socket) -> bool:
+def _is_caller_gone(line: socket.socket) -> bool:
     """Whether whoever asked has shut their end."""
     try:
         return not line.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
@@ -203,29 +205,29 @@ def _left(line: socket.socket) -> bool:
         return False
 
 
-def _answer(server: Any, line: socket.socket, body: bytes) -> None:
-    def piece(data: bytes) -> bool:
+def _answer_request(server: Any, line: socket.socket, body: bytes) -> None:
+    def send_piece(data: bytes) -> bool:
         """Called by llama.cpp with each chunk; True tells it to stop."""
         try:
-            if _left(line):
+            if _is_caller_gone(line):
                 return True
-            _send(line, PIECE, data)
+            _send_frame(line, PIECE, data)
         except OSError:
             return True
         return False
 
-    _send(line, BEGUN)
+    _send_frame(line, BEGUN)
     try:
-        server.handle_chat_completions(body, piece)
+        server.handle_chat_completions(body, send_piece)
     except Exception as error:  # noqa: BLE001 - a template or an input that llama.cpp refuses
         said = str(error) or type(error).__name__
-        _send(line, REFUSED, said.encode("utf-8", "replace")[:4096])
+        _send_frame(line, REFUSED, said.encode("utf-8", "replace")[:4096])
     else:
-        _send(line, DONE)
+        _send_frame(line, DONE)
 
 
-def _send(line: socket.socket, kind: int, data: bytes = b"") -> None:
-    line.sendall(FRAME.pack(kind, len(data)) + data)
+def _send_frame(line: socket.socket, kind: int, data: bytes = b"") -> None:
+    line.sendall(FRAME_HEADER.pack(kind, len(data)) + data)
 
 
 if __name__ == "__main__":

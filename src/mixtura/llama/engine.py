@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from mixtura.errors import (
+from mixtura.core.errors import (
     ConfigError,
     MalformedError,
     MixturaError,
@@ -29,55 +29,59 @@ from mixtura.errors import (
     TimedOutError,
     UnavailableError,
 )
-from mixtura.llama.child import BEGUN, DONE, FRAME, PIECE, REFUSED, REQUEST
-from mixtura.llama.lessons import Rest, Suspects
-from mixtura.llama.process import Child, Death, Line, Setting, default_limit
+from mixtura.llama.call_channels import CallChannel
+from mixtura.llama.child import BEGUN, DONE, FRAME_HEADER, PIECE, REFUSED, REQUEST_HEADER
+from mixtura.llama.lessons import StartBackoff, SuspectRequests
+from mixtura.llama.process import LlamaProcess, ProcessSettings, default_time_limit
+from mixtura.llama.process_exit import ProcessExit
 
-SLOTS = 8
+PARALLEL_SLOTS = 8
 """Answers that decode together; more wait."""
-LONGEST_FRAME = 64 << 20
-RECEIVED = 1 << 18
-STARTS = 3
+MAX_FRAME_BYTES = 64 << 20
+RECEIVE_BYTES = 1 << 18
+MAX_STARTS = 3
 """Processes that a call is sent to as long as none of them has begun with it."""
-BUSY = 0.01
+BUSY_WAIT_SECONDS = 0.01
 """Seconds until a process that has too many calls to take in is offered one again."""
-IDLE_APART = 10.0
+ISOLATED_IDLE_SECONDS = 10.0
 """Seconds that the second process stays without a call."""
-_READING = b'"prompt_progress"'
+_PROMPT_PROGRESS = b'"prompt_progress"'
 
 
-class _Gone(Exception):  # noqa: N818 - no failure yet: the call may begin elsewhere
+class _ProcessGoneError(Exception):
     """The process ended before it began with the call."""
 
-    def __init__(self, death: Death) -> None:
+    def __init__(self, death: ProcessExit) -> None:
         self.death = death
 
 
-class Call:
+class LlamaCall:
     """One call to a child: ``next`` gives a chunk of the answer, None at its end."""
 
-    def __init__(self, child: Child, line: Line) -> None:
+    def __init__(self, child: LlamaProcess, line: CallChannel) -> None:
         self.child = child
         self.line = line
         self.whole = False
         self._loop = asyncio.get_running_loop()
         self._data = bytearray()
 
-    async def ask(self, wanted: int, body: bytes) -> None:
+    async def send_request(self, wanted: int, body: bytes) -> None:
         """Send the request and wait until its turn has come. Raises _Gone."""
         try:
-            await self._loop.sock_sendall(self.line.socket, REQUEST.pack(wanted, len(body)) + body)
+            await self._loop.sock_sendall(
+                self.line.socket, REQUEST_HEADER.pack(wanted, len(body)) + body
+            )
         except OSError:
-            raise _Gone(await self._death()) from None
-        kind, _ = await self._frame()
+            raise _ProcessGoneError(await self._wait_for_exit()) from None
+        kind, _ = await self._read_frame()
         if kind != BEGUN:
             raise MalformedError("the process for llama.cpp broke its protocol")
 
-    async def next(self) -> bytes | None:
+    async def next_chunk(self) -> bytes | None:
         """Raises RejectedError, TimedOutError, UnavailableError, MalformedError."""
         try:
-            kind, data = await self._frame()
-        except _Gone as gone:
+            kind, data = await self._read_frame()
+        except _ProcessGoneError as gone:
             raise UnavailableError(gone.death.words) from None
         if kind == PIECE:
             return data
@@ -91,41 +95,41 @@ class Call:
             raise MalformedError("the process for llama.cpp broke its protocol")
         return None
 
-    async def _frame(self) -> tuple[int, bytes]:
-        await self._have(FRAME.size)
-        kind, length = FRAME.unpack_from(self._data)
-        if length > LONGEST_FRAME:
+    async def _read_frame(self) -> tuple[int, bytes]:
+        await self._fill_buffer(FRAME_HEADER.size)
+        kind, length = FRAME_HEADER.unpack_from(self._data)
+        if length > MAX_FRAME_BYTES:
             raise MalformedError(f"the process for llama.cpp sent a piece of {length} bytes")
-        end = FRAME.size + length
-        await self._have(end)
-        data = bytes(self._data[FRAME.size : end])
+        end = FRAME_HEADER.size + length
+        await self._fill_buffer(end)
+        data = bytes(self._data[FRAME_HEADER.size : end])
         del self._data[:end]
-        self._sign(kind, data)
+        self._note_progress(kind, data)
         return kind, data
 
-    def _sign(self, kind: int, data: bytes) -> None:
+    def _note_progress(self, kind: int, data: bytes) -> None:
         line = self.line
         line.sign = time.monotonic()
         if kind == BEGUN:
             line.reading_since = line.sign
             line.begun = True
         elif not line.writing:
-            if _READING in data:
-                self.child.others_read = line.sign
+            if _PROMPT_PROGRESS in data:
+                self.child.note_prompt_progress(line.sign)
             else:
                 line.writing = True
 
-    async def _have(self, length: int) -> None:
+    async def _fill_buffer(self, length: int) -> None:
         while len(self._data) < length:
             try:
-                data = await self._loop.sock_recv(self.line.socket, RECEIVED)
+                data = await self._loop.sock_recv(self.line.socket, RECEIVE_BYTES)
             except OSError:
                 data = b""
             if not data:
-                raise _Gone(await self._death())
+                raise _ProcessGoneError(await self._wait_for_exit())
             self._data += data
 
-    async def _death(self) -> Death:
+    async def _wait_for_exit(self) -> ProcessExit:
         """Why the line broke. Raises TimedOutError, MalformedError."""
         if self.line.stalled:
             raise TimedOutError(
@@ -138,7 +142,7 @@ class Call:
             raise MalformedError("the process for llama.cpp ended a call too early") from None
 
 
-class Engine:
+class LlamaEngine:
     """One file with *context* places for tokens, for every Local of it in this process."""
 
     def __init__(self, path: Path, context: int, threads: int) -> None:
@@ -146,11 +150,11 @@ class Engine:
         self._context = context
         self._threads = threads
         self._lock = threading.Lock()
-        self._main: Child | None = None
-        self._apart: Child | None = None
-        self._old: set[Child] = set()
-        self._suspects = Suspects()
-        self._rest = Rest(path)
+        self._main: LlamaProcess | None = None
+        self._apart: LlamaProcess | None = None
+        self._old: set[LlamaProcess] = set()
+        self._suspects = SuspectRequests()
+        self._rest = StartBackoff(path)
 
     @property
     def pid(self) -> int | None:
@@ -159,92 +163,94 @@ class Engine:
 
     async def load(self, limit: float | None = None) -> None:
         """Have a process with the file. Raises ConfigError, UnavailableError."""
-        await self._child(limit, apart=False)
+        await self._ready_process(limit, apart=False)
 
     @asynccontextmanager
-    async def call(
+    async def open_call(
         self,
         body: dict[str, Any],
         wanted: int,
         *,
         load_limit: float | None = None,
         limit: float | None = None,
-    ) -> AsyncGenerator[Call]:
+    ) -> AsyncGenerator[LlamaCall]:
         """
         A call under way; it is ended when the block is left.
 
         *wanted*: places for tokens that it may need. *limit*: seconds that it may be without a
         sign of life. Raises ConfigError, RejectedError, UnavailableError, MalformedError.
         """
-        limit = limit or default_limit(self._path)
-        apart = self._suspects.alone(body)
-        call = await self._begin(body, wanted, load_limit, limit, apart)
+        limit = limit or default_time_limit(self._path)
+        apart = self._suspects.needs_isolation(body)
+        call = await self._begin_call(body, wanted, load_limit, limit, apart)
         try:
             yield call
         except (UnavailableError, MalformedError) as error:
-            self._blame(call, body, error, apart)
+            self._record_failure(call, body, error, apart)
             raise
         finally:
-            self._leave(call, body)
+            self._finish_call(call, body)
 
-    async def _begin(
+    async def _begin_call(
         self,
         body: dict[str, Any],
         wanted: int,
         load_limit: float | None,
         limit: float,
         apart: bool,
-    ) -> Call:
+    ) -> LlamaCall:
         """Send the call to a process until one begins with it."""
         encoded = msgspec.json.encode(body)
-        death = Death("llama.cpp ended", crashed=False)
-        for _ in range(STARTS):
-            child = await self._child(load_limit, apart=apart)
-            while (line := child.open(limit)) is None:  # noqa: ASYNC110 - nothing tells when
-                await asyncio.sleep(BUSY)
-            call = Call(child, line)
+        death = ProcessExit("llama.cpp ended", crashed=False)
+        for _ in range(MAX_STARTS):
+            child = await self._ready_process(load_limit, apart=apart)
+            while (line := child.open_channel(limit)) is None:  # noqa: ASYNC110 - nothing tells when
+                await asyncio.sleep(BUSY_WAIT_SECONDS)
+            call = LlamaCall(child, line)
             try:
-                await call.ask(wanted, encoded)
-            except _Gone as gone:
-                child.leave(line, whole=False)
+                await call.send_request(wanted, encoded)
+            except _ProcessGoneError as gone:
+                child.leave_channel(line, whole=False)
                 death = gone.death
             except BaseException:
-                child.leave(line, whole=False)
+                child.leave_channel(line, whole=False)
                 raise
             else:
                 return call
         raise UnavailableError(death.words)
 
-    def _blame(self, call: Call, body: dict[str, Any], error: ModelError, apart: bool) -> None:
+    def _record_failure(
+        self, call: LlamaCall, body: dict[str, Any], error: ModelError, apart: bool
+    ) -> None:
         """A call that did not end as it should: the process may be in a bad way, or gone."""
         if isinstance(error, TimedOutError):
-            self._suspects.add(body)
+            self._suspects.mark_suspect(body)
         elif isinstance(error, MalformedError):
             call.child.retire()
         elif call.child.death.done() and call.child.death.result().crashed:
             if apart:
-                self._suspects.refuse(body)
+                self._suspects.mark_refused(body)
                 raise RejectedError(
                     f"{error}; this request did so twice, the second time alone: it is not"
                     " asked again"
                 ) from None
-            self._suspects.add(body)
+            self._suspects.mark_suspect(body)
 
-    def _leave(self, call: Call, body: dict[str, Any]) -> None:
-        call.child.leave(call.line, whole=call.whole)
+    def _finish_call(self, call: LlamaCall, body: dict[str, Any]) -> None:
+        call.child.leave_channel(call.line, whole=call.whole)
         if call.whole:
-            self._suspects.clear(body)
-            self._rest.over()
+            self._suspects.clear_request(body)
+            self._rest.reset_failures()
 
-    async def _child(self, load_limit: float | None, *, apart: bool) -> Child:
-        child = self._current(load_limit or default_limit(self._path), apart)
+    async def _ready_process(self, load_limit: float | None, *, apart: bool) -> LlamaProcess:
+        child = self._current_process(load_limit or default_time_limit(self._path), apart)
         try:
             await asyncio.wrap_future(child.ready)
         except MixturaError as error:
-            raise again(error) from None
+            raise copy_error(error) from None
         return child
 
-    def _current(self, load_limit: float, apart: bool) -> Child:
+    def _current_process(self, load_limit: float, apart: bool) -> LlamaProcess:
         """The process for new calls; a new one where there is none. From any thread."""
         with self._lock:
             child = self._apart if apart else self._main
@@ -252,17 +258,17 @@ class Engine:
                 if child is not None and not child.death.done():
                     self._old.add(child)
                 if not apart:
-                    self._rest.check()
-                slots, idle = (1, IDLE_APART) if apart else (SLOTS, None)
-                setting = Setting(self._path, self._context, self._threads, slots, idle)
-                child = Child(setting, load_limit, self._ended)
+                    self._rest.check_start()
+                slots, idle = (1, ISOLATED_IDLE_SECONDS) if apart else (PARALLEL_SLOTS, None)
+                setting = ProcessSettings(self._path, self._context, self._threads, slots, idle)
+                child = LlamaProcess(setting, load_limit, self._handle_process_exit)
                 if apart:
                     self._apart = child
                 else:
                     self._main = child
             return child
 
-    def _ended(self, child: Child, death: Death) -> None:
+    def _handle_process_exit(self, child: LlamaProcess, death: ProcessExit) -> None:
         """Told by every child, in its own thread, before anyone else hears of it."""
         with self._lock:
             self._old.discard(child)
@@ -272,9 +278,9 @@ class Engine:
                 self._main = None
                 if child.load_error is not None:
                     if child.pid is not None and not child.killed:  # a process was started
-                        self._rest.after_load(child.load_error)
+                        self._rest.record_load_failure(child.load_error)
                 elif death.crashed:
-                    self._rest.after_crash(death)
+                    self._rest.record_crash(death)
 
     def close(self) -> None:
         """End every process of this file; a later call starts one anew. From any thread."""
@@ -287,41 +293,41 @@ class Engine:
                 child.keeper.join(5)
 
 
-def again(error: MixturaError) -> MixturaError:
+def copy_error(error: MixturaError) -> MixturaError:
     """An error of its own for everyone who is told the same."""
     kind = type(error) if isinstance(error, ConfigError | UnavailableError) else UnavailableError
     return kind(str(error))
 
 
-_engines: dict[tuple[Path, int, int], Engine] = {}
+_engines: dict[tuple[Path, int, int], LlamaEngine] = {}
 _inherited: list[object] = []
-_registry = [threading.Lock()]
+_registry_lock = [threading.Lock()]
 
 
-def engine_of(path: Path, context: int, threads: int) -> Engine:
+def get_engine(path: Path, context: int, threads: int) -> LlamaEngine:
     """The engine of a file; nothing is loaded yet. From any thread."""
     key = (Path(os.path.realpath(path)), context, threads)
-    with _registry[0]:
+    with _registry_lock[0]:
         if key not in _engines:
-            _engines[key] = Engine(*key)
+            _engines[key] = LlamaEngine(*key)
         return _engines[key]
 
 
 @atexit.register
 def close_all() -> None:
     """End every process that was started here."""
-    with _registry[0]:
+    with _registry_lock[0]:
         engines = list(_engines.values())
     for engine in engines:
         engine.close()
 
 
-def _forget() -> None:
+def _reset_after_fork() -> None:
     """A fork of this process has none of its threads: it starts processes of its own."""
     _inherited.append(dict(_engines))  # kept, so that nothing of the parent's is closed here
-    _registry[:] = [threading.Lock()]
+    _registry_lock[:] = [threading.Lock()]
     _engines.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(after_in_child=_reset_after_fork)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 
-from mixtura.text import one_line
+from mixtura.core.text import to_one_line
 
 LONGEST_LINE = 4096
-_LOGGED = re.compile(r"\d+(?:\.\d+)+ (?P<level>[A-Z]) (?:\S+ +)?(?P<said>\S.*)")
+_LOG_LINE = re.compile(r"\d+(?:\.\d+)+ (?P<level>[A-Z]) (?:\S+ +)?(?P<said>\S.*)")
 _ITS_OWN_NAME = re.compile(r"^(?:\w+: )+")
-_LOADED = b"initializing, n_slots"
+_WEIGHTS_LOADED = b"initializing, n_slots"
 """What it says when the weights are in place, before it looks at the chat template."""
 
 
-class Log:
+class LlamaLog:
     """Takes its output as it comes and keeps three lines of it."""
 
     def __init__(self) -> None:
@@ -23,15 +23,15 @@ class Log:
         self._last_error = ""
         self._last_words = ""
 
-    def add(self, data: bytes) -> None:
+    def add_output(self, data: bytes) -> None:
         *lines, rest = (self._rest + data).split(b"\n")
         self._rest = rest[-LONGEST_LINE:]
         for line in lines:
-            self.weights_loaded = self.weights_loaded or _LOADED in line
-            self._line(line[:LONGEST_LINE].decode("utf-8", "replace"))
+            self.weights_loaded = self.weights_loaded or _WEIGHTS_LOADED in line
+            self._add_line(line[:LONGEST_LINE].decode("utf-8", "replace"))
 
-    def _line(self, line: str) -> None:
-        logged = _LOGGED.match(line)
+    def _add_line(self, line: str) -> None:
+        logged = _LOG_LINE.match(line)
         if logged is None:
             self._last_words = line.strip() or self._last_words
         elif logged["level"] == "E":
@@ -42,12 +42,12 @@ class Log:
     def cause_of_refusal(self) -> str:
         """Its first error; later ones say what came of that. Empty when there was none."""
         cause = self._first_error
-        return _short(f"{cause} {self._last_words}" if cause.endswith(":") else cause)
+        return _shorten_line(f"{cause} {self._last_words}" if cause.endswith(":") else cause)
 
     def cause_of_crash(self) -> str:
         """What it wrote past its log, as a failed assertion is; else its last error."""
-        return _short(self._last_words or self._last_error)
+        return _shorten_line(self._last_words or self._last_error)
 
 
-def _short(text: str) -> str:
-    return one_line(text)[:200]
+def _shorten_line(text: str) -> str:
+    return to_one_line(text)[:200]

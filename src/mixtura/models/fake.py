@@ -7,14 +7,14 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from mixtura.errors import ModelError
-from mixtura.events import Emit, Token
-from mixtura.types import Charge, Completion, Message, Request, Usage
-from mixtura.wire import estimate
+from mixtura.core.errors import ModelError
+from mixtura.core.events import Emit, Token
+from mixtura.core.types import Charge, Completion, Message, Request, Usage
+from mixtura.protocols.usage_estimates import estimate_usage
 
 _WORD = re.compile(r"\s*\S+\s*")
 
-Step = str | Completion | BaseException | Callable[[Request], str]
+ScriptStep = str | Completion | BaseException | Callable[[Request], str]
 
 
 class Scripted:
@@ -29,7 +29,7 @@ class Scripted:
     def __init__(
         self,
         name: str = "scripted",
-        script: Iterable[Step] = (),
+        script: Iterable[ScriptStep] = (),
         *,
         delay: float = 0.0,
         pace: float = 0.0,
@@ -49,20 +49,20 @@ class Scripted:
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         self.asked.append(request)
-        step = self._step(request)
+        step = self._next_step(request)
         self.in_flight += 1
         try:
-            return await self._play(step, request, emit)
+            return await self._play_step(step, request, emit)
         finally:
             self.in_flight -= 1
 
-    def _step(self, request: Request) -> str | Completion | BaseException:
+    def _next_step(self, request: Request) -> str | Completion | BaseException:
         step = next(self._script, None)
         if step is None:
             raise AssertionError(f"{self._name} was asked {len(self.asked)} times: no more script")
         return step(request) if callable(step) else step
 
-    async def _play(
+    async def _play_step(
         self, step: str | Completion | BaseException, request: Request, emit: Emit | None
     ) -> Completion:
         await asyncio.sleep(self._delay)
@@ -70,7 +70,7 @@ class Scripted:
             if isinstance(step, ModelError):
                 step.model = step.model or self._name
             raise step
-        answer = self._completion(step, request) if isinstance(step, str) else step
+        answer = self._build_completion(step, request) if isinstance(step, str) else step
         for word in _WORD.findall(answer.text) if emit or self._pace else ():
             if self._pace:
                 await asyncio.sleep(self._pace)
@@ -78,8 +78,8 @@ class Scripted:
                 emit(Token(word))
         return answer
 
-    def _completion(self, text: str, request: Request) -> Completion:
-        usage = self._usage or replace(estimate(request, text), estimated=False)
+    def _build_completion(self, text: str, request: Request) -> Completion:
+        usage = self._usage or replace(estimate_usage(request, text), estimated=False)
         return Completion(
             Message("assistant", text), self._name, charges=(Charge(self._name, usage),)
         )
@@ -88,28 +88,28 @@ class Scripted:
 def echo(name: str = "echo", *, delay: float = 0.0) -> Scripted:
     """A model that answers with the last message it was shown, as often as it is asked."""
 
-    def script() -> Iterable[Step]:
+    def endless_steps() -> Iterable[ScriptStep]:
         while True:
             yield lambda request: request.messages[-1].text
 
-    return Scripted(name, script(), delay=delay)
+    return Scripted(name, endless_steps(), delay=delay)
 
 
-def failing(error: ModelError, name: str = "failing", *, delay: float = 0.0) -> Scripted:
+def failing_model(error: ModelError, name: str = "failing", *, delay: float = 0.0) -> Scripted:
     """A model that raises *error* whenever it is asked."""
 
-    def script() -> Iterable[Step]:
+    def endless_steps() -> Iterable[ScriptStep]:
         while True:
             yield error
 
-    return Scripted(name, script(), delay=delay)
+    return Scripted(name, endless_steps(), delay=delay)
 
 
-def slow(seconds: float, text: str = "at last", name: str = "slow") -> Scripted:
+def slow_model(seconds: float, text: str = "at last", name: str = "slow") -> Scripted:
     """A model that takes its time."""
 
-    def script() -> Iterable[Step]:
+    def endless_steps() -> Iterable[ScriptStep]:
         while True:
             yield text
 
-    return Scripted(name, script(), delay=seconds)
+    return Scripted(name, endless_steps(), delay=seconds)

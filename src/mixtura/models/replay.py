@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from mixtura.errors import RejectedError
-from mixtura.events import Emit, Token
-from mixtura.trace import Call, Trace
-from mixtura.types import Completion, Request
-from mixtura.wire import completion_from_json, fingerprint, fingerprint_json
+from mixtura.core.errors import RejectedError
+from mixtura.core.events import Emit, Token
+from mixtura.core.types import Completion, Request
+from mixtura.engine.trace import CallTrace, Trace
+from mixtura.protocols.openai.completion_json import completion_from_json
+from mixtura.protocols.openai.request_fingerprints import body_fingerprint, request_fingerprint
 
 
-class Recording(NamedTuple):
+class RecordedAnswer(NamedTuple):
     """An answer and the pieces it came in."""
 
     completion: Completion
@@ -26,24 +27,26 @@ class Replay:
     A request that was never recorded raises RejectedError: nothing is made up.
     """
 
-    def __init__(self, name: str, recordings: Mapping[str, Recording]) -> None:
+    def __init__(self, name: str, recordings: Mapping[str, RecordedAnswer]) -> None:
         self._name = name
         self._recordings = recordings
 
     @classmethod
-    def of(cls, name: str, trace: Trace) -> Replay:
+    def from_trace(cls, name: str, trace: Trace) -> Replay:
         """From a trace in memory."""
-        calls = [call for call in trace.leaves() if call.model == name and call.completion]
-        return cls(name, {fingerprint(c.request, name): _recording(c) for c in calls})
+        calls = [call for call in trace.leaf_calls() if call.model == name and call.completion]
+        return cls(name, {request_fingerprint(c.request, name): _recorded_answer(c) for c in calls})
 
     @classmethod
-    def of_json(cls, name: str, data: Mapping[str, Any]) -> Replay:
+    def from_json(cls, name: str, data: Mapping[str, Any]) -> Replay:
         """From what ``mixtura ask --json`` printed."""
-        rows = [row for row in _leaves(data["calls"]) if row["model"] == name and row["completion"]]
+        rows = [
+            row for row in _leaf_calls(data["calls"]) if row["model"] == name and row["completion"]
+        ]
         return cls(
             name,
             {
-                fingerprint_json(row["request"]): Recording(
+                body_fingerprint(row["request"]): RecordedAnswer(
                     completion_from_json(row["completion"]), tuple(row["pieces"])
                 )
                 for row in rows
@@ -55,7 +58,7 @@ class Replay:
         return self._name
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
-        recording = self._recordings.get(fingerprint(request, self._name))
+        recording = self._recordings.get(request_fingerprint(request, self._name))
         if recording is None:
             raise RejectedError("this request is not in the recording", model=self._name)
         if emit:
@@ -64,14 +67,14 @@ class Replay:
         return recording.completion
 
 
-def _recording(call: Call) -> Recording:
+def _recorded_answer(call: CallTrace) -> RecordedAnswer:
     assert call.completion is not None
-    return Recording(call.completion, tuple(call.pieces))
+    return RecordedAnswer(call.completion, tuple(call.pieces))
 
 
-def _leaves(rows: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
+def _leaf_calls(rows: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
     for row in rows:
         if row.get("calls"):
-            yield from _leaves(row["calls"])
+            yield from _leaf_calls(row["calls"])
         else:
             yield row

@@ -9,23 +9,24 @@ from dataclasses import dataclass, field
 from inspect import isawaitable
 from typing import NamedTuple
 
-from mixtura.engine import propose, reading
-from mixtura.errors import ModelError, QuorumNotMetError
-from mixtura.events import Emit
-from mixtura.model import Model
-from mixtura.patterns.chosen import Verdict, instead, readable
-from mixtura.patterns.ranked import STEADY
-from mixtura.patterns.verdict_calls import Judge, Said
-from mixtura.patterns.verdicts import named_number
-from mixtura.prompts import judging
-from mixtura.roles import Layer, Planned, Proposer
-from mixtura.text import plural
-from mixtura.types import Charge, Completion, Request, Sampling
+from mixtura.core.errors import ModelError, QuorumNotMetError
+from mixtura.core.events import Emit
+from mixtura.core.model import Model
+from mixtura.core.roles import Layer, PlannedCall, Proposer
+from mixtura.core.text import pluralize_count
+from mixtura.core.types import Charge, Completion, Request, Sampling
+from mixtura.engine.layer import run_proposer_layer
+from mixtura.engine.prompt_builder import make_prompt_builder
+from mixtura.patterns.ranker import GREEDY_SAMPLING
+from mixtura.patterns.selection import Verdict, fallback_verdict, with_tool_calls_as_text
+from mixtura.patterns.verdict_calls import Judge, JudgeReply
+from mixtura.patterns.verdict_parsing import parse_named_number
+from mixtura.prompts.synthesis import judging_prompt
 
 Verifier = Callable[[Request, Completion], float | Awaitable[float]]
 """Says how good a proposal is: a test that is run, a checker. Higher is better."""
 
-MOST = 10
+MAX_SCORE = 10
 """The highest score that a judge can give."""
 
 
@@ -42,73 +43,79 @@ class BestOf:
     """
 
     by: Verifier | Model
-    sampling: Sampling = field(default=STEADY)
+    sampling: Sampling = field(default=GREEDY_SAMPLING)
     """Of the judge's verdicts."""
 
     @property
     def name(self) -> str:
         return self.by.name if isinstance(self.by, Model) else "best-of"
 
-    def planned(self, proposals: int) -> Sequence[Planned]:
+    def planned_calls(self, proposals: int) -> Sequence[PlannedCall]:
         if not isinstance(self.by, Model):
             return ()
-        return [Planned(self.by, self.sampling, reads=(i,)) for i in range(proposals)]
+        return [PlannedCall(self.by, self.sampling, reads=(i,)) for i in range(proposals)]
 
     async def choose(
         self, request: Request, proposals: Sequence[Completion], emit: Emit | None
     ) -> Verdict:
         if isinstance(self.by, Model):
-            marks = await self._judged(self.by, request, proposals, emit)
+            marks = await self._score_with_judge(self.by, request, proposals, emit)
         else:
-            marks = await _verified(self.by, request, proposals)
+            marks = await _run_verifier(self.by, request, proposals)
         charges = tuple(charge for mark in marks for charge in mark.charges)
         there = [i for i, mark in enumerate(marks) if mark.score is not None]
         problem = next((mark.problem for mark in marks if mark.score is None), "")
         if not there:
-            return instead(proposals, f"no proposal has a score: {problem}", charges)
+            return fallback_verdict(proposals, f"no proposal has a score: {problem}", charges)
         best = max(there, key=lambda i: marks[i].score or 0.0)
         missing = len(marks) - len(there)
-        said = f"{plural(missing, 'proposal')} without a score: {problem}"
+        said = f"{pluralize_count(missing, 'proposal')} without a score: {problem}"
         why = f"a score of {marks[best].score:g}, the highest"
         return Verdict(best, why, charges, (said,) if missing else ())
 
-    async def _judged(
+    async def _score_with_judge(
         self, judge: Model, request: Request, proposals: Sequence[Completion], emit: Emit | None
-    ) -> list[_Mark]:
+    ) -> list[_ProposalScore]:
         """A call for each proposal, all at once."""
-        readers = [_Reader(judge, readable(proposal)) for proposal in proposals]
-        show = reading(judging, request)
+        readers = [
+            _ScoringJudge(judge, with_tool_calls_as_text(proposal)) for proposal in proposals
+        ]
+        show = make_prompt_builder(judging_prompt, request)
 
-        async def one(model: Model, _: Sequence[Completion], persona: str | None) -> Request:
-            assert isinstance(model, _Reader)
+        async def build_judge_prompt(
+            model: Model, _: Sequence[Completion], persona: str | None
+        ) -> Request:
+            assert isinstance(model, _ScoringJudge)
             return await show(model, [model.proposal], persona)
 
         seats = tuple(Proposer(reader, self.sampling) for reader in readers)
         layer = Layer(seats, quorum=len(seats))  # no score stands in for another
         lost = ""
         try:
-            charges = (await propose(layer, one, (), depth=1, emit=emit)).charges
+            charges = (
+                await run_proposer_layer(layer, build_judge_prompt, (), depth=1, emit=emit)
+            ).charges
         except QuorumNotMetError as error:  # then some are without
             charges = error.charges
             lost = f"the judge {judge.name} failed: {error.causes[0]}"
-        marks = [_mark(judge, reader.said, lost) for reader in readers]
+        marks = [_score_from_reply(judge, reader.said, lost) for reader in readers]
         return [marks[0]._replace(charges=charges), *marks[1:]]
 
 
-class _Reader(Judge[float]):
+class _ScoringJudge(Judge[float]):
     """The judge with one proposal before it."""
 
     def __init__(self, judge: Model, proposal: Completion) -> None:
-        super().__init__(judge, _score)
+        super().__init__(judge, _parse_score)
         self.proposal = proposal
 
 
-def _score(reply: Completion) -> float | None:
-    score = named_number(reply, "score")
-    return score if score is not None and 0 <= score <= MOST else None
+def _parse_score(reply: Completion) -> float | None:
+    score = parse_named_number(reply, "score")
+    return score if score is not None and 0 <= score <= MAX_SCORE else None
 
 
-class _Mark(NamedTuple):
+class _ProposalScore(NamedTuple):
     """A proposal's score, or why it has none; and what it cost to say."""
 
     score: float | None
@@ -116,30 +123,36 @@ class _Mark(NamedTuple):
     charges: tuple[Charge, ...] = ()
 
 
-def _mark(judge: Model, said: Said[float] | None, lost: str) -> _Mark:
+def _score_from_reply(judge: Model, said: JudgeReply[float] | None, lost: str) -> _ProposalScore:
     if said is None:
-        return _Mark(None, lost)
+        return _ProposalScore(None, lost)
     if said.verdict is None:
-        return _Mark(None, f"the judge {judge.name} gave none from 0 to {MOST}")
-    return _Mark(said.verdict)
+        return _ProposalScore(None, f"the judge {judge.name} gave none from 0 to {MAX_SCORE}")
+    return _ProposalScore(said.verdict)
 
 
-async def _verified(
+async def _run_verifier(
     verifier: Verifier, request: Request, proposals: Sequence[Completion]
-) -> list[_Mark]:
+) -> list[_ProposalScore]:
     """What the function says of each proposal; those that it awaits are run side by side."""
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_tried(verifier, request, p)) for p in proposals]
+            tasks = [group.create_task(_verify_proposal(verifier, request, p)) for p in proposals]
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
 
 
-async def _tried(verifier: Verifier, request: Request, proposal: Completion) -> _Mark:
+async def _verify_proposal(
+    verifier: Verifier, request: Request, proposal: Completion
+) -> _ProposalScore:
     try:
         said = verifier(request, proposal)
         score = float(await said if isawaitable(said) else said)
     except ModelError as error:
-        return _Mark(None, f"the verifier failed: {error}", error.charges)
-    return _Mark(None, "the verifier gave no number") if math.isnan(score) else _Mark(score)
+        return _ProposalScore(None, f"the verifier failed: {error}", error.charges)
+    return (
+        _ProposalScore(None, "the verifier gave no number")
+        if math.isnan(score)
+        else _ProposalScore(score)
+    )

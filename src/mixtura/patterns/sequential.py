@@ -7,16 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from mixtura.apart import apart, weight
-from mixtura.engine import aggregate, descend, propose, reading
-from mixtura.errors import ModelError, QuorumNotMetError, bill
-from mixtura.events import Completed, Emit, RunStarted
-from mixtura.model import Model
-from mixtura.patterns.chosen import closest
-from mixtura.prompts import Synthesis, advised, envelope, within_turn
-from mixtura.roles import Aggregator, Composite, Layer, Planned, Proposer, planned_layers
-from mixtura.turns import Turns, keep, kept
-from mixtura.types import Charge, Completion, Request, Sampling
+from mixtura.core.errors import ModelError, QuorumNotMetError, add_charges
+from mixtura.core.events import Emit, RunCompleted, RunStarted
+from mixtura.core.model import Model
+from mixtura.core.roles import Aggregator, Composite, Layer, PlannedCall, Proposer, plan_layer_calls
+from mixtura.core.types import Charge, Completion, Request, Sampling
+from mixtura.engine.aggregator import run_aggregator
+from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
+from mixtura.engine.layer import run_layers, run_proposer_layer
+from mixtura.engine.prompt_builder import make_prompt_builder
+from mixtura.engine.proposal_cache import ProposalCache, find_turn_proposals, store_turn_proposals
+from mixtura.patterns.selection import medoid_position
+from mixtura.prompts.proposer_view import for_proposer
+from mixtura.prompts.synthesis import Synthesis, envelope, keep_turn_order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +41,7 @@ class Sequential(Composite):
     repeat: int = 1
     name: str = "sequential"
     synthesis: Synthesis = envelope
-    turns: Turns | None = field(default=None, compare=False)
+    turns: ProposalCache | None = field(default=None, compare=False)
     """See ``Mixture.turns``."""
 
     def __post_init__(self) -> None:
@@ -64,58 +67,69 @@ class Sequential(Composite):
         return cls(layers=(Layer((drawn,)),), aggregator=last, width=width, name=name)
 
     @property
-    def depth(self) -> int:
-        return len(self.layers) + len(self._windows(self._draws))
+    def layer_count(self) -> int:
+        return len(self.layers) + len(self._draft_windows(self._draw_count))
 
     @property
-    def spares(self) -> tuple[Model, ...]:
+    def fallback_models(self) -> tuple[Model, ...]:
         return self.aggregator.fallbacks
 
     @property
-    def author(self) -> Model:
+    def sole_answerer(self) -> Model:
         return self.aggregator.model
 
     @property
-    def _draws(self) -> int:
-        return self.layers[0].size if self.layers else 0
+    def _draw_count(self) -> int:
+        return self.layers[0].call_count if self.layers else 0
 
-    def _windows(self, drafts: int) -> list[range]:
-        return windows(drafts, self.width, self.repeat)
+    def _draft_windows(self, drafts: int) -> list[range]:
+        return draft_windows(drafts, self.width, self.repeat)
 
-    def planned(self) -> Sequence[Planned]:
-        rows = planned_layers(self.layers)
-        steps = self._windows(self._draws)
+    def planned_calls(self) -> Sequence[PlannedCall]:
+        rows = plan_layer_calls(self.layers)
+        steps = self._draft_windows(self._draw_count)
         before: tuple[int, ...] = ()
         for number, fresh in enumerate(steps, start=1):
             last = self.aggregator
             reads = (*before, *fresh)
             answers = number == len(steps)
-            rows.append(Planned(last.model, last.sampling, reads=reads, answers=answers))
+            rows.append(PlannedCall(last.model, last.sampling, reads=reads, answers=answers))
             before = (len(rows) - 1,) * self.repeat
         return rows
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
-        shape = self._shape()
+        shape = self._layer_model_names()
         if emit:
             emit(RunStarted(self.name, request, shape))
         paid: list[Charge] = []
         degraded: list[str] = []
         try:
-            window = await apart(weight(request), kept, self.turns, request, shape)
+            window = await run_in_thread_if_large(
+                estimate_request_bytes(request), find_turn_proposals, self.turns, request, shape
+            )
             if window is None:
-                advice = await apart(weight(request), advised, request)
-                down = await descend(self.layers, self.synthesis, advice, emit)
+                advice = await run_in_thread_if_large(
+                    estimate_request_bytes(request), for_proposer, request
+                )
+                down = await run_layers(self.layers, self.synthesis, advice, emit)
                 paid += down.charges
                 degraded += down.degraded
-                window = await self._slid(down.proposals, advice, emit, paid, degraded)
-                await apart(weight(request), keep, self.turns, request, shape, window)
-            show = reading(within_turn(self.synthesis), request)
+                window = await self._run_early_steps(down.proposals, advice, emit, paid, degraded)
+                await run_in_thread_if_large(
+                    estimate_request_bytes(request),
+                    store_turn_proposals,
+                    self.turns,
+                    request,
+                    shape,
+                    window,
+                )
+            show = make_prompt_builder(keep_turn_order(self.synthesis), request)
             last = self.aggregator
-            answer = await aggregate(last, show, window, depth=self.depth, emit=emit)
+            answer = await run_aggregator(last, show, window, depth=self.layer_count, emit=emit)
         except ModelError as error:
-            raise error.paid(*paid) from None
+            raise error.with_charges(*paid) from None
         except CancelledError as left:
-            bill(left, *paid)
+            add_charges(left, *paid)
             raise
         whole = replace(
             answer,
@@ -124,10 +138,10 @@ class Sequential(Composite):
             degraded=(*degraded, *answer.degraded),
         )
         if emit:
-            emit(Completed(whole))
+            emit(RunCompleted(whole))
         return whole
 
-    async def _slid(
+    async def _run_early_steps(
         self,
         drafts: Sequence[Completion],
         request: Request,
@@ -136,15 +150,15 @@ class Sequential(Composite):
         degraded: list[str],
     ) -> tuple[Completion, ...]:
         """Every step but the last, whose window is what comes back."""
-        *steps, last = self._windows(len(drafts))
+        *steps, last = self._draft_windows(len(drafts))
         best: tuple[Completion, ...] = ()
-        for depth, fresh in enumerate(steps, start=self.depth - len(steps)):
+        for depth, fresh in enumerate(steps, start=self.layer_count - len(steps)):
             window = (*best, *(drafts[i] for i in fresh))
-            one = await self._step(window, request, depth, emit, paid, degraded)
+            one = await self._merge_window(window, request, depth, emit, paid, degraded)
             best = (one,) * self.repeat
         return (*best, *(drafts[i] for i in last))
 
-    async def _step(
+    async def _merge_window(
         self,
         window: Sequence[Completion],
         request: Request,
@@ -154,11 +168,11 @@ class Sequential(Composite):
         degraded: list[str],
     ) -> Completion:
         """One window brought together: by the aggregator, else by a fallback, else not at all."""
-        show = reading(self.synthesis, request)
+        show = make_prompt_builder(self.synthesis, request)
         for model in (self.aggregator.model, *self.aggregator.fallbacks):
             layer = Layer((Proposer(model, self.aggregator.sampling),))
             try:
-                found = await propose(layer, show, window, depth=depth, emit=emit)
+                found = await run_proposer_layer(layer, show, window, depth=depth, emit=emit)
             except QuorumNotMetError as error:
                 paid += error.charges
                 degraded.append(f"layer {depth}: {model.name} failed: {error.causes[0]}")
@@ -168,14 +182,14 @@ class Sequential(Composite):
                 degraded += (f"layer {depth}: {model.name}: {note}" for note in one.degraded)
                 return one
         degraded.append(f"layer {depth}: the text closest to the others stands in for it")
-        return window[closest(window)]
+        return window[medoid_position(window)]
 
-    def _shape(self) -> tuple[tuple[str, ...], ...]:
-        rows = [tuple(call.model.name for call in layer.calls) for layer in self.layers]
-        return (*rows, *[(self.aggregator.model.name,)] * (self.depth - len(rows)))
+    def _layer_model_names(self) -> tuple[tuple[str, ...], ...]:
+        rows = [tuple(call.model.name for call in layer.proposer_calls) for layer in self.layers]
+        return (*rows, *[(self.aggregator.model.name,)] * (self.layer_count - len(rows)))
 
 
-def windows(drafts: int, width: int, repeat: int = 1) -> list[range]:
+def draft_windows(drafts: int, width: int, repeat: int = 1) -> list[range]:
     """
     The drafts that are new in each step: *width* in the first, then as many as there is room
     for beside *repeat* copies of what the step before wrote.

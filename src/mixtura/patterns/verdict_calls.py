@@ -7,22 +7,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from mixtura.control_tokens import inert_text
-from mixtura.errors import MixturaError, bill
-from mixtura.events import Emit, Noticed, Restarted
-from mixtura.model import Model, Wrapper
-from mixtura.types import Charge, Completion, Message, Request
+from mixtura.core.errors import MixturaError, add_charges
+from mixtura.core.events import CallRestarted, Emit, Notice
+from mixtura.core.model import Model, Wrapper
+from mixtura.core.types import Charge, Completion, Message, Request
+from mixtura.prompts.control_tokens import neutralize_text
 
 T = TypeVar("T")
 
 REMINDER = """Your verdict is missing, or not in the form that was asked for. Write it now, in that
 form, and nothing else."""
-SILENCE = "(nothing)"
+EMPTY_REPLY_TEXT = "(nothing)"
 ASKED_AGAIN = "no verdict can be read: asked again"
 
 
 @dataclass(frozen=True, slots=True)
-class Said(Generic[T]):
+class JudgeReply(Generic[T]):
     """What a judge said in the end; *verdict* is None where nothing in it can be read as one."""
 
     verdict: T | None
@@ -30,7 +30,7 @@ class Said(Generic[T]):
     """Its last reply, with the charges of every attempt."""
 
     @property
-    def reply(self) -> str:
+    def reply_text(self) -> str:
         return self.completion.text
 
     @property
@@ -38,12 +38,12 @@ class Said(Generic[T]):
         return self.completion.charges
 
 
-async def verdict(
+async def ask_for_verdict(
     judge: Model,
     request: Request,
     read: Callable[[Completion], T | None],
     emit: Emit | None = None,
-) -> Said[T]:
+) -> JudgeReply[T]:
     """
     What *read* finds in the judge's reply; without a verdict the judge is reminded, once.
 
@@ -52,19 +52,22 @@ async def verdict(
     request = replace(request, draft=True)
     said = await judge.complete(request, emit)
     if (found := read(said)) is not None:
-        return Said(found, said)
+        return JudgeReply(found, said)
     if emit:
-        emit(Noticed(judge.name, ASKED_AGAIN))
-        emit(Restarted(judge.name, None))
+        emit(Notice(judge.name, ASKED_AGAIN))
+        emit(CallRestarted(judge.name, None))
     paid = tuple(charge._replace(outcome="retried") for charge in said.charges)
-    spoken = Message("assistant", inert_text(said.text) or SILENCE), Message("user", REMINDER)
+    spoken = (
+        Message("assistant", neutralize_text(said.text) or EMPTY_REPLY_TEXT),
+        Message("user", REMINDER),
+    )
     try:
         again = await judge.complete(replace(request, messages=(*request.messages, *spoken)), emit)
     except (MixturaError, CancelledError) as error:
-        bill(error, *paid)
+        add_charges(error, *paid)
         raise
     message = again.message if again.text else replace(again.message, content=said.text)
-    return Said(read(again), replace(again, message=message, charges=(*paid, *again.charges)))
+    return JudgeReply(read(again), replace(again, message=message, charges=(*paid, *again.charges)))
 
 
 class Judge(Wrapper, Generic[T]):
@@ -73,8 +76,8 @@ class Judge(Wrapper, Generic[T]):
     def __init__(self, model: Model, read: Callable[[Completion], T | None]) -> None:
         super().__init__(model)
         self._read = read
-        self.said: Said[T] | None = None
+        self.said: JudgeReply[T] | None = None
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
-        self.said = await verdict(self._model, request, self._read, emit)
+        self.said = await ask_for_verdict(self._model, request, self._read, emit)
         return self.said.completion

@@ -38,10 +38,10 @@ _HAN = re.compile(
 )
 
 
-def spelled(text: str) -> Fraction | None:
+def parse_spelled_number(text: str) -> Fraction | None:
     """The first number that *text* spells; None where it spells none."""
     words = _WORD.findall(text.lower())
-    start = next((at for at in range(len(words)) if _is_number(words, at)), None)
+    start = next((at for at in range(len(words)) if _is_number_word(words, at)), None)
     if start is None:
         share = _PART_ALONE.match(" ".join(words))
         return Fraction(1, _SHARES[share[1]]) if share else _in_han(text)
@@ -59,7 +59,7 @@ def spelled(text: str) -> Fraction | None:
         elif word == "and" and words[at + 1 : at + 2] == ["a"] and words[at + 2 : at + 3]:
             part = _PARTS.get(words[at + 2])
             return None if part is None else whole + group + part
-        elif word != "and" or not _is_number(words, at + 1):
+        elif word != "and" or not _is_number_word(words, at + 1):
             break
         elif (share := _share(words, at + 1)) is not None:
             return whole + group + share
@@ -93,6 +93,6 @@ def _in_han(text: str) -> Fraction | None:
     return Fraction(whole + group + digit)
 
 
-def _is_number(words: list[str], at: int) -> bool:
+def _is_number_word(words: list[str], at: int) -> bool:
     word = words[at] if at < len(words) else ""
     return word in _SMALL or word in _TENS or word in _LARGE or word == "hundred"

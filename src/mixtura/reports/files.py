@@ -10,42 +10,42 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mixtura.errors import ConfigError
+from mixtura.core.errors import ConfigError
 from mixtura.evals.alpaca_eval import read_outputs
-from mixtura.evals.diversity import vendi
-from mixtura.reports.likeness import Likeness, Vector
-from mixtura.reports.rows import DIFFERENCE, SHARE, Interval, Row, interval
+from mixtura.evals.statistics.diversity import vendi_score
+from mixtura.reports.rows import DIFFERENCE_RANGE, SHARE_RANGE, Interval, Row, mean_interval
+from mixtura.reports.text_similarity import TextSimilarity, Vector
 
 Question = tuple[str, int]
 """An instruction, and which one of those with the same words."""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
-class Answers(NamedTuple):
+class AnswerFile(NamedTuple):
     """What one model or mixture answered."""
 
     name: str
     texts: Mapping[Question, str]
 
 
-def read(paths: Iterable[Path]) -> list[Answers]:
+def read_answer_files(paths: Iterable[Path]) -> list[AnswerFile]:
     """
     Files of answers; each is called by its generator, by its file where two share one, and by
     its path where they share that, too.
     """
-    found = [(path, *_read(path)) for path in paths]
+    found = [(path, *_read_answer_file(path)) for path in paths]
     named = Counter(name for _, name, _ in found)
     stems = Counter(path.stem for path in {path for path, name, _ in found if named[name] > 1})
 
-    def called(path: Path, name: str) -> str:
+    def unique_name(path: Path, name: str) -> str:
         if named[name] == 1:
             return name
         return path.stem if stems[path.stem] == 1 else str(path)
 
-    return [Answers(called(path, name), texts) for path, name, texts in found]
+    return [AnswerFile(unique_name(path, name), texts) for path, name, texts in found]
 
 
-def _read(path: Path) -> tuple[str, Mapping[Question, str]]:
+def _read_answer_file(path: Path) -> tuple[str, Mapping[Question, str]]:
     rows = read_outputs(path)
     if not rows:
         raise ConfigError(f"{path}: there is no answer in it")
@@ -58,7 +58,7 @@ def _read(path: Path) -> tuple[str, Mapping[Question, str]]:
     return (names.pop() if len(names) == 1 else path.stem), texts
 
 
-def shared(answers: Sequence[Answers]) -> list[Question]:
+def shared_questions(answers: Sequence[AnswerFile]) -> list[Question]:
     """The questions that every one of them answers, in the first one's order."""
     first, *others = answers
     found = [key for key in first.texts if all(key in one.texts for one in others)]
@@ -71,7 +71,7 @@ def shared(answers: Sequence[Answers]) -> list[Question]:
 # ---- likeness
 
 
-class Alike(NamedTuple):
+class SimilarityResult(NamedTuple):
     """How alike an answer is to a proposal in one measure; and a control, which read none."""
 
     proposal: str
@@ -81,43 +81,48 @@ class Alike(NamedTuple):
     difference: Interval | None
 
 
-def similarity(
-    answers: Answers, proposals: Sequence[Answers], control: Answers | None
-) -> list[Alike]:
+def proposal_similarity(
+    answers: AnswerFile, proposals: Sequence[AnswerFile], control: AnswerFile | None
+) -> list[SimilarityResult]:
     """Every proposal in every measure, over the questions that all of them answer."""
     every = [answers, *proposals, *([control] if control else [])]
-    questions = shared(every)
+    questions = shared_questions(every)
     columns = [[one.texts[key] for key in questions] for one in every]
-    likeness = Likeness([text for column in columns for text in column])
-    found: list[Alike] = []
+    likeness = TextSimilarity([text for column in columns for text in column])
+    found: list[SimilarityResult] = []
     for proposal, texts in zip(proposals, columns[1:], strict=False):
-        ours = likeness.measured(texts, columns[0])
+        ours = likeness.all_measures(texts, columns[0])
         theirs: Mapping[str, Vector] = {}
         if control:
-            theirs = likeness.measured(texts, columns[-1])
+            theirs = likeness.all_measures(texts, columns[-1])
         found += [
-            _alike(proposal.name, measure, values, theirs.get(measure))
+            _similarity_result(proposal.name, measure, values, theirs.get(measure))
             for measure, values in ours.items()
         ]
     return found
 
 
-def _alike(proposal: str, measure: str, ours: Vector, theirs: Vector | None) -> Alike:
-    answer = interval(ours, SHARE)
+def _similarity_result(
+    proposal: str, measure: str, ours: Vector, theirs: Vector | None
+) -> SimilarityResult:
+    answer = mean_interval(ours, SHARE_RANGE)
     assert answer
     if theirs is None:
-        return Alike(proposal, measure, answer, None, None)
-    control, difference = interval(theirs, SHARE), interval(ours - theirs, DIFFERENCE)
-    return Alike(proposal, measure, answer, control, difference)
+        return SimilarityResult(proposal, measure, answer, None, None)
+    control, difference = (
+        mean_interval(theirs, SHARE_RANGE),
+        mean_interval(ours - theirs, DIFFERENCE_RANGE),
+    )
+    return SimilarityResult(proposal, measure, answer, control, difference)
 
 
-def similarity_json(found: Sequence[Alike]) -> dict[str, dict[str, Row]]:
+def similarity_json(found: Sequence[SimilarityResult]) -> dict[str, dict[str, Row]]:
     """By proposal, then by measure."""
     whole: dict[str, dict[str, Row]] = {}
     for one in found:
-        row = one.answer.bounds()
+        row = one.answer.to_json()
         if one.control and one.difference:
-            row |= {"control": one.control.bounds(), "minus_control": one.difference.bounds()}
+            row |= {"control": one.control.to_json(), "minus_control": one.difference.to_json()}
         whole.setdefault(one.proposal, {})[one.measure] = row
     return whole
 
@@ -125,55 +130,60 @@ def similarity_json(found: Sequence[Alike]) -> dict[str, dict[str, Row]]:
 # ---- diversity
 
 
-class Spread(NamedTuple):
+class ValueSpread(NamedTuple):
     """A mean with its interval, and how the single values lie."""
 
     mean: Interval
     quantiles: Mapping[float, float]
 
     @classmethod
-    def of(cls, values: Vector, per_question: Vector, reach: tuple[float, float]) -> Spread:
-        mean = interval(per_question, reach)
+    def from_values(
+        cls, values: Vector, per_question: Vector, reach: tuple[float, float]
+    ) -> ValueSpread:
+        mean = mean_interval(per_question, reach)
         assert mean
         return cls(mean, {q: float(np.quantile(values, q)) for q in QUANTILES})
 
-    def json(self) -> Row:
-        return self.mean.bounds() | {
+    def to_json(self) -> Row:
+        return self.mean.to_json() | {
             "median": self.quantiles[0.5],
             "quantiles": {f"{q:g}": value for q, value in self.quantiles.items()},
         }
 
 
-class Diversity(NamedTuple):
+class DiversityResult(NamedTuple):
     """How alike answers to the same questions are: each two, all pairs, and the Vendi score."""
 
-    pairs: Mapping[tuple[str, str], Spread]
-    pairwise: Spread
-    vendi: Spread
+    pairs: Mapping[tuple[str, str], ValueSpread]
+    pairwise: ValueSpread
+    vendi: ValueSpread
 
-    def json(self) -> Row:
-        pairs = [{"a": a, "b": b} | spread.json() for (a, b), spread in self.pairs.items()]
+    def to_json(self) -> Row:
+        pairs = [{"a": a, "b": b} | spread.to_json() for (a, b), spread in self.pairs.items()]
         return {
             "measure": "tfidf",
-            "pairwise": self.pairwise.json() | {"pairs": pairs},
-            "vendi": self.vendi.json(),
+            "pairwise": self.pairwise.to_json() | {"pairs": pairs},
+            "vendi": self.vendi.to_json(),
         }
 
 
-def diversity(answers: Sequence[Answers]) -> Diversity:
+def answer_diversity(answers: Sequence[AnswerFile]) -> DiversityResult:
     """TF-IDF cosines of the answers to each question; words weigh by all answers given."""
     if len(answers) < 2:
         raise ConfigError("diversity is between answers: give at least two files")
-    questions = shared(answers)
+    questions = shared_questions(answers)
     rows = [[one.texts[key] for one in answers] for key in questions]
-    likeness = Likeness([text for row in rows for text in row])
-    tables = np.array([likeness.table(row) for row in rows])
+    likeness = TextSimilarity([text for row in rows for text in row])
+    tables = np.array([likeness.cosine_matrix(row) for row in rows])
     upper = np.triu_indices(len(answers), 1)
     cosines = tables[:, upper[0], upper[1]]
     names = combinations([one.name for one in answers], 2)
-    scores = np.array([vendi(table) for table in tables])
-    return Diversity(
-        {pair: Spread.of(cosines[:, i], cosines[:, i], SHARE) for i, pair in enumerate(names)},
-        Spread.of(cosines.ravel(), cosines.mean(axis=1), SHARE),
-        Spread.of(scores, scores, (1.0, float(len(answers)))),
+    scores = np.array([vendi_score(table) for table in tables])
+    return DiversityResult(
+        {
+            pair: ValueSpread.from_values(cosines[:, i], cosines[:, i], SHARE_RANGE)
+            for i, pair in enumerate(names)
+        },
+        ValueSpread.from_values(cosines.ravel(), cosines.mean(axis=1), SHARE_RANGE),
+        ValueSpread.from_values(scores, scores, (1.0, float(len(answers)))),
     )

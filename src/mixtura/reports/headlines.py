@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mixtura.reports.expense import price_axis
+from mixtura.core.text import pluralize_count
 from mixtura.reports.rows import Row
-from mixtura.text import plural
+from mixtura.reports.run_costs import price_axis
 
 
-def _percent(value: float) -> str:
+def _format_percent(value: float) -> str:
     return f"{100 * value:.0f}\u00a0%"  # not to be parted at the end of a line
 
 
-def collaborativeness(rows: Sequence[Row]) -> str:
+def collaborativeness_headline(rows: Sequence[Row]) -> str:
     widest: dict[str, Row] = {}
     for row in rows:
         known = widest.get(row["model"])
@@ -21,43 +21,44 @@ def collaborativeness(rows: Sequence[Row]) -> str:
             widest[row["model"]] = row
     better = sum(row["gain"] > 0 for row in widest.values())
     sure = sum((row["gain_low"] or 0) > 0 for row in widest.values())
-    said = f"{better} of {plural(len(widest), 'model')} answered better after reading the others"
+    models = pluralize_count(len(widest), "model")
+    said = f"{better} of {models} answered better after reading the others"
     worse = [row for row in rows if row["others_are"] == "all worse"]
     helped = sum(row["gain"] > 0 for row in worse)
-    cases = plural(len(worse), "case")
+    cases = pluralize_count(len(worse), "case")
     tail = f"; from worse models alone, in {helped} of {cases}" if worse else ""
     return f"{said} ({sure} of them beyond doubt){tail}"
 
 
-def layers(rows: Sequence[Row]) -> str:
+def layers_headline(rows: Sequence[Row]) -> str:
     written = [row for row in rows if not row["picks"]]
     deepest = max(row["layer"] for row in written)
     last = [row for row in written if row["layer"] == deepest]
-    leaders = _leaders(last, "score", "aggregator")
+    leaders = _leader_names(last, "score", "aggregator")
     steps = [row for row in written if leaders and row["aggregator"] == leaders[0]]
-    said = ", ".join(map(_at, steps or last[:1]))
+    said = ", ".join(map(_score_at_layer, steps or last[:1]))
     picked = [row for row in rows if row["picks"]]
     tail = ""
     if picked:
         chosen = max(picked, key=lambda row: row["layer"])
-        tail = f"; picking one gets {_at(chosen)}"
+        tail = f"; picking one gets {_score_at_layer(chosen)}"
     if not leaders:
         return f"All write equally well: {said}{tail}"
     return f"Best to write: {' and '.join(leaders)}, with {said}{tail}"
 
 
-def _at(row: Row) -> str:
-    return f"{_percent(row['score'])} at {plural(row['layer'], 'layer')}"
+def _score_at_layer(row: Row) -> str:
+    return f"{_format_percent(row['score'])} at {pluralize_count(row['layer'], 'layer')}"
 
 
-def _leaders(rows: Sequence[Row], column: str, name: str) -> list[str]:
+def _leader_names(rows: Sequence[Row], column: str, name: str) -> list[str]:
     """Who has the most; nobody, where all have the same."""
     most = max(row[column] for row in rows)
     names = [str(row[name]) for row in rows if row[column] == most]
     return [] if 1 < len(names) == len(rows) else names
 
 
-def following(rows: Sequence[Row]) -> str:
+def influence_headline(rows: Sequence[Row]) -> str:
     one = next((row for row in rows if row["measure"] == "tfidf"), rows[0])
     difference, low, high = (one[f"difference{end}"] for end in ("", "_low", "_high"))
     if difference is None or low is None:
@@ -70,26 +71,26 @@ def following(rows: Sequence[Row]) -> str:
     return f"The answer follows the better proposals no more than one that read nothing: {beside}"
 
 
-def proposers(rows: Sequence[Row]) -> str:
+def proposers_headline(rows: Sequence[Row]) -> str:
     known = [row for row in rows if row["score"] is not None]
     most: dict[str, Row] = {}
     for row in sorted(known, key=lambda row: row["proposals"]):
         most[row["kind"]] = row
     parts = [
-        f"{plural(row['proposals'], 'proposal')}"
-        f"{f' of {kind}' if row['proposals'] > 1 else ''}: {_percent(row['score'])}"
+        f"{pluralize_count(row['proposals'], 'proposal')}"
+        f"{f' of {kind}' if row['proposals'] > 1 else ''}: {_format_percent(row['score'])}"
         for kind, row in most.items()
     ]
     return "; ".join(parts)
 
 
-def roles(rows: Sequence[Row]) -> str:
+def roles_headline(rows: Sequence[Row]) -> str:
     parts: list[str] = []
     for role, verb in (("as_aggregator", "write"), ("as_proposer", "propose")):
         known = [row for row in rows if row[role] is not None]
         if known:
-            most = _percent(max(row[role] for row in known))
-            leaders = _leaders(known, role, "model")
+            most = _format_percent(max(row[role] for row in known))
+            leaders = _leader_names(known, role, "model")
             said = (
                 f"best to {verb}: {' and '.join(leaders)}"
                 if leaders
@@ -100,38 +101,40 @@ def roles(rows: Sequence[Row]) -> str:
     return whole[0].upper() + whole[1:]
 
 
-def budget(rows: Sequence[Row]) -> str:
+def cost_headline(rows: Sequence[Row]) -> str:
     axis = price_axis(rows)
     front = sorted((row for row in rows if row["front"]), key=lambda row: row[axis])
     best = front[-1]
-    said = f"Best is {best['who']} with {_percent(best['score'])}"
+    said = f"Best is {best['who']} with {_format_percent(best['score'])}"
     if len(front) == 1:
         return f"{said}, and nothing is cheaper"
     cheap = max(front[:-1], key=lambda row: row["score"])
     if not cheap[axis]:
-        return f"{said}; {cheap['who']} gets {_percent(cheap['score'])} for nothing"
+        return f"{said}; {cheap['who']} gets {_format_percent(cheap['score'])} for nothing"
     times = best[axis] / cheap[axis]
     unit = "the price" if axis == "cost_usd" else "the tokens"
-    return f"{said}; {cheap['who']} gets {_percent(cheap['score'])} at 1/{times:.2g} of {unit}"
+    return (
+        f"{said}; {cheap['who']} gets {_format_percent(cheap['score'])} at 1/{times:.2g} of {unit}"
+    )
 
 
-def work(rows: Sequence[Row]) -> str:
+def work_headline(rows: Sequence[Row]) -> str:
     known = [row for row in rows if row["tflops_paper"]]
     most = max(known, key=lambda row: row["tflops_with_prefill"] / row["tflops_paper"])
     times = most["tflops_with_prefill"] / most["tflops_paper"]
     return f"Reading is most of the work: up to {times:.0f} times what is counted for writing alone"
 
 
-def tokens(rows: Sequence[Row]) -> str:
+def tokens_headline(rows: Sequence[Row]) -> str:
     totals: dict[str, float] = {}
     for row in rows:
         totals[row["who"]] = totals.get(row["who"], 0.0) + row["read"] + row["written"]
     most = max(rows, key=lambda row: row["read"] + row["written"])
     share = (most["read"] + most["written"]) / totals[most["who"]]
-    return f"Layer {most['layer']} of {most['who']} takes {_percent(share)} of its tokens"
+    return f"Layer {most['layer']} of {most['who']} takes {_format_percent(share)} of its tokens"
 
 
-def skills(rows: Sequence[Row]) -> str:
+def skills_headline(rows: Sequence[Row]) -> str:
     who = list(dict.fromkeys(row["who"] for row in rows))
     means = {
         one: [row["score"] for row in rows if row["who"] == one and row["score"] is not None]
@@ -143,10 +146,10 @@ def skills(rows: Sequence[Row]) -> str:
     for name in names:
         here = [row for row in rows if row["skill"] == name]
         firsts += max(here, key=lambda row: row["score"])["who"] == best
-    return f"{best} is ahead in {firsts} of {plural(len(names), 'skill')}"
+    return f"{best} is ahead in {firsts} of {pluralize_count(len(names), 'skill')}"
 
 
-def latency(rows: Sequence[Row]) -> str:
+def latency_headline(rows: Sequence[Row]) -> str:
     totals: dict[str, float] = {}
     for row in rows:
         totals[row["who"]] = totals.get(row["who"], 0.0) + row["seconds"]
@@ -157,4 +160,4 @@ def latency(rows: Sequence[Row]) -> str:
     if not waited:
         return said
     last = max(own, key=lambda row: row["straggler"] or 0.0)["slowest"]
-    return f"{said}; {_percent(waited / totals[slow])} of it is waiting, mostly for {last}"
+    return f"{said}; {_format_percent(waited / totals[slow])} of it is waiting, mostly for {last}"

@@ -9,20 +9,20 @@ from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
+from mixtura.core.text import pluralize_count, to_one_line
+from mixtura.reports.html import details_html, figure_html, html_page, table_html
 from mixtura.reports.rows import Row
-from mixtura.reports.runs import Runs
-from mixtura.reports.sections import Manner, Paper, Section, sections
-from mixtura.reports.sheet import figure, folded, grid, sheet
-from mixtura.text import one_line, plural
+from mixtura.reports.runs import TaskRuns
+from mixtura.reports.sections import PaperFindings, Section, ValueFormat, build_sections
 
 
-class Written(NamedTuple):
+class WrittenReport(NamedTuple):
     """The page, and what is on it, by task."""
 
     file: Path
     tasks: Mapping[str, Sequence[Section]]
 
-    def json(self) -> Row:
+    def to_json(self) -> Row:
         """The rows of every analysis, by task; an empty list where runs are missing."""
         return {
             task: {section.key: list(section.rows) for section in made}
@@ -30,22 +30,22 @@ class Written(NamedTuple):
         }
 
 
-def write(every: Sequence[Runs], folder: Path) -> Written:
+def write_report(every: Sequence[TaskRuns], folder: Path) -> WrittenReport:
     """
     ``report.html``, and beside it each figure as SVG and PNG, each table as CSV. Raises OSError.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = [(runs, sections(runs)) for runs in every]
+    drawn = [(runs, build_sections(runs)) for runs in every]
     for runs, made in drawn:
-        prefix = f"{_file(runs.task)}-" if len(every) > 1 else ""
+        prefix = f"{_safe_file_name(runs.task)}-" if len(every) > 1 else ""
         for section in made:
             _write_files(section, folder, prefix)
     page = folder / "report.html"
-    page.write_text(html(drawn), encoding="utf-8")
-    return Written(page, {runs.task: made for runs, made in drawn})
+    page.write_text(report_html(drawn), encoding="utf-8")
+    return WrittenReport(page, {runs.task: made for runs, made in drawn})
 
 
-def _file(name: str) -> str:
+def _safe_file_name(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name)
 
 
@@ -55,10 +55,10 @@ def _write_files(section: Section, folder: Path, prefix: str) -> None:
         (folder / f"{prefix}{name}.png").write_bytes(drawing.png)
     for name, rows in {section.key: section.rows, **section.more}.items():
         if rows:
-            (folder / f"{prefix}{name}.csv").write_text(_csv(rows), encoding="utf-8")
+            (folder / f"{prefix}{name}.csv").write_text(_to_csv(rows), encoding="utf-8")
 
 
-def _csv(rows: Sequence[Row]) -> str:
+def _to_csv(rows: Sequence[Row]) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row))
     out = io.StringIO()
     written = csv.DictWriter(out, names, lineterminator="\n")
@@ -70,29 +70,31 @@ def _csv(rows: Sequence[Row]) -> str:
 # ---- the page
 
 
-def html(drawn: Sequence[tuple[Runs, Sequence[Section]]]) -> str:
+def report_html(drawn: Sequence[tuple[TaskRuns, Sequence[Section]]]) -> str:
     """Every analysis on one page."""
     parts = [
         "<h1>What a mixture is worth</h1>",
-        *_opening(drawn),
-        *(_task(runs, made, named=len(drawn) > 1) for runs, made in drawn),
+        *_opening_parts(drawn),
+        *(_task_html(runs, made, named=len(drawn) > 1) for runs, made in drawn),
     ]
-    return sheet("What a mixture is worth: a report by Mixtura", parts)
+    return html_page("What a mixture is worth: a report by Mixtura", parts)
 
 
-def _opening(drawn: Sequence[tuple[Runs, Sequence[Section]]]) -> Iterator[str]:
+def _opening_parts(drawn: Sequence[tuple[TaskRuns, Sequence[Section]]]) -> Iterator[str]:
     for runs, _ in drawn:
-        models = ", ".join(escape(one_line(name)) for name in runs.alone) or "none"
+        models = ", ".join(escape(to_one_line(name)) for name in runs.single_models) or "none"
         asked = [{answer.sample for answer in one.answers} for one in runs.contenders]
         prompts = set[str]().union(*asked)
         notes = [f"{len(runs.contenders):,} mixtures and models. Asked alone: {models}."]
         if any(one != prompts for one in asked):
             notes.append(f"Only {len(prompts.intersection(*asked)):,} of the prompts went to all.")
         if runs.unscored:
-            notes.append(f"Without any score: {escape(', '.join(map(one_line, runs.unscored)))}.")
+            notes.append(
+                f"Without any score: {escape(', '.join(map(to_one_line, runs.unscored)))}."
+            )
         yield (
-            f'<p class="asked">Task <b>{escape(runs.task)}</b>: {plural(len(prompts), "prompt")},'
-            f" {' '.join(notes)}</p>"
+            f'<p class="asked">Task <b>{escape(runs.task)}</b>:'
+            f" {pluralize_count(len(prompts), 'prompt')}, {' '.join(notes)}</p>"
         )
     yield (
         "<p>In a mixture of agents several models (the proposers) answer side by side, and another"
@@ -101,70 +103,72 @@ def _opening(drawn: Sequence[tuple[Runs, Sequence[Section]]]) -> Iterator[str]:
         " numbers in brackets and the lines in the figures are where it lies with 95 % certainty,"
         " by a bootstrap over prompts.</p>"
     )
-    yield _contents(drawn)
+    yield _table_of_contents(drawn)
 
 
-def _contents(drawn: Sequence[tuple[Runs, Sequence[Section]]]) -> str:
+def _table_of_contents(drawn: Sequence[tuple[TaskRuns, Sequence[Section]]]) -> str:
     """Where every analysis stands, under the name of its task where there are several."""
     lines: list[str] = []
     for runs, made in drawn:
         if len(drawn) > 1:
             lines.append(f"<b>Task {escape(runs.task)}</b>")
         lines += [
-            f'<a href="#{_anchor(runs, section)}"{"" if section.rows else " class=dim"}>'
+            f'<a href="#{_section_anchor(runs, section)}"{"" if section.rows else " class=dim"}>'
             f"{escape(section.words.title)}{'' if section.rows else ' (no runs)'}</a>"
             for section in made
         ]
     return f'<nav aria-label="Analyses">{"".join(lines)}</nav>'
 
 
-def _anchor(runs: Runs, section: Section) -> str:
-    return f"{_file(runs.task)}-{section.key}"
+def _section_anchor(runs: TaskRuns, section: Section) -> str:
+    return f"{_safe_file_name(runs.task)}-{section.key}"
 
 
-def _task(runs: Runs, made: Iterable[Section], *, named: bool) -> str:
+def _task_html(runs: TaskRuns, made: Iterable[Section], *, named: bool) -> str:
     head = f'<h2 class="task">Task {escape(runs.task)}</h2>' if named else ""
-    return head + "".join(_section(_anchor(runs, section), section) for section in made)
+    return head + "".join(
+        _section_html(_section_anchor(runs, section), section) for section in made
+    )
 
 
-def _section(anchor: str, section: Section) -> str:
+def _section_html(anchor: str, section: Section) -> str:
     said = section.words
     parts = [f"<h2>{escape(said.title)}</h2>", f'<p class="asked">{escape(said.asked)}</p>']
     if section.rows:
-        parts += [figure(drawing) for drawing in section.figures.values()]
-        parts += [f"<p>{escape(said.reading)}</p>", _numbers(section)]
+        parts += [figure_html(drawing) for drawing in section.figures.values()]
+        parts += [f"<p>{escape(said.reading)}</p>", _numbers_table(section)]
     else:
         brings = f"This brings the runs: <code>{escape(said.command)}</code>"
         parts.append(f'<p class="none">{escape(said.missing)} {brings}</p>')
-    paper = _paper(said.paper) if said.paper else ""
+    paper = _paper_findings(said.paper) if said.paper else ""
     return f'<section id="{anchor}">{"".join(parts)}{paper}</section>'
 
 
-def _numbers(section: Section) -> str:
+def _numbers_table(section: Section) -> str:
     columns = [
         column
         for column in section.words.columns
         if any(row.get(column[0]) is not None for row in section.rows)
     ]
     heads = [(escape(called), manner == "text") for _, called, manner in columns]
-    rows = [[_cell(row, key, manner) for key, _, manner in columns] for row in section.rows]
-    return folded("The numbers", grid(heads, rows), opened=len(rows) <= 8)
+    rows = [[_format_cell(row, key, manner) for key, _, manner in columns] for row in section.rows]
+    return details_html("The numbers", table_html(heads, rows), opened=len(rows) <= 8)
 
 
-def _cell(row: Row, key: str, manner: Manner) -> str:
+def _format_cell(row: Row, key: str, manner: ValueFormat) -> str:
     value, low, high = (row.get(f"{key}{end}") for end in ("", "_low", "_high"))
     if value is None:
         return ""
     span = ""
     if low is not None and high is not None:
-        span = f" <small>({written(low, manner)} to {written(high, manner)})</small>"
-    return escape(written(value, manner)) + span
+        span = f" <small>({format_value(low, manner)} to {format_value(high, manner)})</small>"
+    return escape(format_value(value, manner)) + span
 
 
-def written(value: object, manner: Manner) -> str:
+def format_value(value: object, manner: ValueFormat) -> str:
     """A value of a table as a person reads it."""
     if not isinstance(value, int | float):
-        return one_line(value)
+        return to_one_line(value)
     match manner:
         case "percent":
             return f"{100 * value:.0f} %"
@@ -184,8 +188,8 @@ def written(value: object, manner: Manner) -> str:
             return f"{value:,.0f}"
 
 
-def _paper(paper: Paper) -> str:
+def _paper_findings(paper: PaperFindings) -> str:
     heads = [(escape(head), i == 0) for i, head in enumerate(paper.heads)]
     rows = [[escape(value) for value in row] for row in paper.rows]
-    said = f"<p>{escape(paper.said)}</p>{grid(heads, rows) if rows else ''}"
-    return folded(f"What the paper found ({escape(paper.source)})", said, opened=False)
+    said = f"<p>{escape(paper.said)}</p>{table_html(heads, rows) if rows else ''}"
+    return details_html(f"What the paper found ({escape(paper.source)})", said, opened=False)

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mixtura.evals import stats
+from mixtura.evals.statistics import intervals
 
 Row = dict[str, Any]
 Vector = NDArray[np.float64]
 
-SHARE = (0.0, 1.0)
-DIFFERENCE = (-1.0, 1.0)
+SHARE_RANGE = (0.0, 1.0)
+DIFFERENCE_RANGE = (-1.0, 1.0)
 
 
 class Interval(NamedTuple):
@@ -25,16 +25,16 @@ class Interval(NamedTuple):
     high: float | None
     prompts: int
 
-    def named(self, name: str) -> Row:
+    def to_columns(self, name: str) -> Row:
         """As columns of a row."""
         return {name: self.mean, f"{name}_low": self.low, f"{name}_high": self.high}
 
-    def bounds(self) -> Row:
+    def to_json(self) -> Row:
         """As the documented JSON."""
         return {"mean": self.mean, "low": self.low, "high": self.high}
 
 
-def interval(
+def mean_interval(
     values: Iterable[float | None] | Vector, reach: tuple[float, float] | None = None
 ) -> Interval | None:
     """
@@ -50,39 +50,39 @@ def interval(
     if len(known) < 2:
         return Interval(mean, None, None, 1)
     within = reach or (float(known.min()), float(known.max()))
-    low, high = stats.intervals(known[None], reach=within)
+    low, high = intervals.bootstrap_intervals(known[None], reach=within)
     return Interval(mean, float(low[0]), float(high[0]), len(known))
 
 
-def paired(
+def paired_difference(
     ours: Mapping[str, float],
     theirs: Mapping[str, float],
     *,
-    reach: tuple[float, float] = DIFFERENCE,
+    reach: tuple[float, float] = DIFFERENCE_RANGE,
 ) -> Interval | None:
     """How much more *ours* is than *theirs*, on the prompts that both have."""
     shared = [key for key in ours if key in theirs]
-    return interval([ours[key] - theirs[key] for key in shared], reach)
+    return mean_interval([ours[key] - theirs[key] for key in shared], reach)
 
 
-def named(name: str, found: Interval | None) -> Row:
+def interval_columns(name: str, found: Interval | None) -> Row:
     """The columns of an interval; empty ones where nothing is known."""
     empty: Row = dict.fromkeys((name, f"{name}_low", f"{name}_high"))
-    return empty if found is None else found.named(name)
+    return empty if found is None else found.to_columns(name)
 
 
 # ---- ranks
 
 
-def spearman(a: Sequence[float] | Vector, b: Sequence[float] | Vector) -> float | None:
+def spearman_correlation(a: Sequence[float] | Vector, b: Sequence[float] | Vector) -> float | None:
     """How alike two orders are, from -1 to 1; None where one side is all the same."""
-    left, right = _ranks(a), _ranks(b)
+    left, right = _average_ranks(a), _average_ranks(b)
     if np.ptp(left) == 0 or np.ptp(right) == 0:
         return None
     return float(np.corrcoef(left, right)[0, 1])
 
 
-def _ranks(values: Sequence[float] | Vector) -> Vector:
+def _average_ranks(values: Sequence[float] | Vector) -> Vector:
     """Places from 1; equals share the middle of theirs."""
     _, place, times = np.unique(
         np.asarray(values, dtype=np.float64), return_inverse=True, return_counts=True

@@ -9,19 +9,19 @@ from functools import cached_property
 from statistics import fmean
 from typing import NamedTuple
 
-from mixtura.evals.answers import ALONE, Answer, Call, Contender
-from mixtura.reports.rows import SHARE, Interval, interval
+from mixtura.evals.log_reader import SINGLE_MODEL, LoggedEvaluation, RecordedCall, SampleAnswer
+from mixtura.reports.rows import SHARE_RANGE, Interval, mean_interval
 
 MIXTURE, RANK = "mixture", "rank"
 Team = tuple[str, ...]
 
 
-def depth(contender: Contender) -> int:
+def layer_count(contender: LoggedEvaluation) -> int:
     """Layers in the paper's count."""
-    return 1 if contender.pattern == ALONE else len(contender.layers) + 1
+    return 1 if contender.pattern == SINGLE_MODEL else len(contender.layers) + 1
 
 
-def by_prompt(contender: Contender) -> dict[str, float]:
+def scores_by_prompt(contender: LoggedEvaluation) -> dict[str, float]:
     """The mean score of each prompt's answers, of those that have one."""
     found: dict[str, list[float]] = {}
     for answer in contender.answers:
@@ -30,24 +30,24 @@ def by_prompt(contender: Contender) -> dict[str, float]:
     return {sample: fmean(scores) for sample, scores in found.items()}
 
 
-def score(contender: Contender) -> Interval | None:
+def mean_score(contender: LoggedEvaluation) -> Interval | None:
     """The mean over prompts."""
-    return interval(by_prompt(contender).values(), SHARE)
+    return mean_interval(scores_by_prompt(contender).values(), SHARE_RANGE)
 
 
-def staged(answer: Answer) -> list[list[Call]]:
+def calls_by_layer(answer: SampleAnswer) -> list[list[RecordedCall]]:
     """The calls of one answer, layer by layer; mixtures inside it are opened."""
-    layers: dict[int, list[Call]] = {}
+    layers: dict[int, list[RecordedCall]] = {}
     for call in answer.calls:
-        layers.setdefault(call.layer, []).extend(call.leaves())
+        layers.setdefault(call.layer, []).extend(call.leaf_calls())
     return [layers[layer] for layer in sorted(layers)]
 
 
-def short(contender: Contender) -> str:
+def contender_label(contender: LoggedEvaluation) -> str:
     """What a contender is called in a figure: its model, or who proposes and who writes."""
-    if contender.pattern == ALONE:
+    if contender.pattern == SINGLE_MODEL:
         return contender.name
-    rows = [_counted(row) for row in contender.layers]
+    rows = [_count_names(row) for row in contender.layers]
     same = len(set(rows)) == 1 and len(rows) > 1
     team = f"({rows[0]}) × {len(rows)} layers" if same else " → ".join(rows)
     last = contender.aggregator or "all"
@@ -55,89 +55,96 @@ def short(contender: Contender) -> str:
     return f"{team} → {by}{last}"
 
 
-def _counted(row: Sequence[str]) -> str:
+def _count_names(row: Sequence[str]) -> str:
     times = Counter(row)
     return ", ".join(f"{name} × {n}" if n > 1 else name for name, n in times.items())
 
 
 @dataclass(frozen=True)
-class Runs:
+class TaskRuns:
     """The evaluations of one task; of those of the same shape, the one with the most scores."""
 
     task: str
-    contenders: tuple[Contender, ...]
+    contenders: tuple[LoggedEvaluation, ...]
     unscored: tuple[str, ...] = ()
     """Who answered and has no score."""
 
     @cached_property
-    def alone(self) -> Mapping[str, Contender]:
+    def single_models(self) -> Mapping[str, LoggedEvaluation]:
         """Models that were asked alone, by name."""
-        return {one.name: one for one in self.contenders if one.pattern == ALONE}
+        return {one.name: one for one in self.contenders if one.pattern == SINGLE_MODEL}
 
     @cached_property
-    def alone_scores(self) -> Mapping[str, float]:
+    def single_model_scores(self) -> Mapping[str, float]:
         """How good each is on average, of those that have a score."""
-        scores = {name: score(one) for name, one in self.alone.items()}
+        scores = {name: mean_score(one) for name, one in self.single_models.items()}
         return {name: found.mean for name, found in scores.items() if found}
 
-    def mixtures(self, pattern: str = MIXTURE) -> Iterator[Contender]:
+    def iter_mixtures(self, pattern: str = MIXTURE) -> Iterator[LoggedEvaluation]:
         return (one for one in self.contenders if one.pattern == pattern)
 
-    def team(self) -> Team | None:
+    def main_team(self) -> Team | None:
         """The proposers that most was tried with: several models, each layer the same."""
         tried = Counter(
-            team for one in self.mixtures() if (team := uniform(one)) and len(set(team)) > 1
+            team
+            for one in self.iter_mixtures()
+            if (team := uniform_team(one)) and len(set(team)) > 1
         )
         return max(tried, key=lambda team: (tried[team], len(team))) if tried else None
 
 
-def uniform(contender: Contender) -> Team | None:
+def uniform_team(contender: LoggedEvaluation) -> Team | None:
     """The proposers of a mixture whose layers are all the same, in one order for all."""
     rows = {tuple(sorted(row)) for row in contender.layers}
     return rows.pop() if len(rows) == 1 else None
 
 
-def by_task(contenders: Iterable[Contender]) -> list[Runs]:
+def group_by_task(contenders: Iterable[LoggedEvaluation]) -> list[TaskRuns]:
     """
     Contenders apart by task and by prompts, the task with the most of them first.
 
     Two files of the same task, which share no prompt, are two tasks. Who has no answer yet is
     left out; who has answers and not one score is only named.
     """
-    groups: list[_Group] = []
+    groups: list[_TaskGroup] = []
     for one in contenders:
         if not one.answers:
             continue
         prompts = {(answer.sample, answer.question) for answer in one.answers}
         found = next((g for g in groups if g.task == one.task and g.prompts & prompts), None)
         if found is None:
-            found = _Group(one.task, set(), [])
+            found = _TaskGroup(one.task, set(), [])
             groups.append(found)
         found.prompts.update(prompts)
         found.contenders.append(one)
     times: Counter[str] = Counter()
-    every: list[Runs] = []
+    every: list[TaskRuns] = []
     for group in sorted(groups, key=lambda group: -len(group.contenders)):
         times[group.task] += 1
         again = f" {times[group.task]}" if times[group.task] > 1 else ""
-        fullest = _fullest(group.contenders)
-        scored = tuple(one for one in fullest if by_prompt(one))
-        unscored = tuple(short(one) for one in fullest if not by_prompt(one))
-        every.append(Runs(f"{group.task}{again}", scored, unscored))
+        fullest = _most_scored(group.contenders)
+        scored = tuple(one for one in fullest if scores_by_prompt(one))
+        unscored = tuple(contender_label(one) for one in fullest if not scores_by_prompt(one))
+        every.append(TaskRuns(f"{group.task}{again}", scored, unscored))
     return every
 
 
-class _Group(NamedTuple):
+class _TaskGroup(NamedTuple):
     task: str
     prompts: set[tuple[str, str]]
-    contenders: list[Contender]
+    contenders: list[LoggedEvaluation]
 
 
-def _fullest(contenders: Iterable[Contender]) -> list[Contender]:
+def _most_scored(contenders: Iterable[LoggedEvaluation]) -> list[LoggedEvaluation]:
     """Of those of the same shape the one with the most scores."""
-    kept: dict[tuple[object, ...], Contender] = {}
+    kept: dict[tuple[object, ...], LoggedEvaluation] = {}
     for one in contenders:
-        shape = (one.layers, one.aggregator, one.pattern, one.name if one.pattern == ALONE else "")
-        if shape not in kept or len(by_prompt(one)) > len(by_prompt(kept[shape])):
+        shape = (
+            one.layers,
+            one.aggregator,
+            one.pattern,
+            one.name if one.pattern == SINGLE_MODEL else "",
+        )
+        if shape not in kept or len(scores_by_prompt(one)) > len(scores_by_prompt(kept[shape])):
             kept[shape] = one
     return list(kept.values())

@@ -11,21 +11,31 @@ from typing import Literal
 
 import msgspec
 
-from mixtura.reports import expense, figures, headlines, quality, reading
-from mixtura.reports.drawing import Drawing
-from mixtura.reports.figures import Chart
-from mixtura.reports.likeness import MEASURES
+from mixtura.reports import aggregator_influence as reading
+from mixtura.reports import (
+    bar_charts,
+    cost_chart,
+    dot_charts,
+    headlines,
+    line_charts,
+    quality,
+    radar_chart,
+    run_costs,
+)
+from mixtura.reports.chart_style import Chart
+from mixtura.reports.charts import RenderedChart
 from mixtura.reports.rows import Row
-from mixtura.reports.runs import Runs
+from mixtura.reports.runs import TaskRuns
+from mixtura.reports.text_similarity import MEASURES
 
-Manner = Literal[
+ValueFormat = Literal[
     "text", "percent", "points", "signed", "dollars", "count", "number", "decimal", "yes"
 ]
-CHECKED = ("gsm8k", "math", "ifeval", "humaneval")
+CHECKED_TASKS = ("gsm8k", "math", "ifeval", "humaneval")
 """Tasks that a program checks."""
 
 
-class Paper(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PaperFindings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the paper found, for comparison; its *source* there."""
 
     said: str
@@ -34,18 +44,18 @@ class Paper(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rows: tuple[tuple[str, ...], ...]
 
 
-class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SectionWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the report says of an analysis, whatever came of it."""
 
     title: str
     asked: str
     reading: str
     missing: str
-    columns: tuple[tuple[str, str, Manner], ...]
+    columns: tuple[tuple[str, str, ValueFormat], ...]
     """A column of the rows, what it is called, how it is written."""
     command: str = "mixtura report collect --models A B C --task gsm8k"
     """What would bring the runs that are missing."""
-    paper: Paper | None = None
+    paper: PaperFindings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +63,13 @@ class Section:
     """An analysis: the rows of its table, and its figures by name. Without rows it is missing."""
 
     key: str
-    words: Words
+    words: SectionWords
     rows: Sequence[Row]
-    figures: Mapping[str, Drawing]
+    figures: Mapping[str, RenderedChart]
     more: Mapping[str, Sequence[Row]]
     """Rows that only stand behind figures, by name."""
 
-    def titles(self) -> list[str]:
+    def figure_titles(self) -> list[str]:
         """What one sees, a sentence for each figure; the question, where there is none."""
         return [drawing.title for drawing in self.figures.values()] or (
             [self.words.title] if self.rows else []
@@ -67,39 +77,44 @@ class Section:
 
 
 @cache
-def words() -> Mapping[str, Words]:
+def load_section_words() -> Mapping[str, SectionWords]:
     text = (resources.files("mixtura") / "texts" / "report.toml").read_text("utf-8")
-    return msgspec.convert(tomllib.loads(text), dict[str, Words])
+    return msgspec.convert(tomllib.loads(text), dict[str, SectionWords])
 
 
-def sections(runs: Runs) -> list[Section]:
+def build_sections(runs: TaskRuns) -> list[Section]:
     """Every analysis, in the order of the page."""
-    return [_made(key, said, _ROWS[key](runs), runs) for key, said in words().items()]
+    return [
+        _build_section(key, said, _ROW_FUNCTIONS[key](runs), runs)
+        for key, said in load_section_words().items()
+    ]
 
 
-def _made(key: str, said: Words, rows: Sequence[Row], runs: Runs) -> Section:
-    charts = dict(_CHARTS[key](rows)) if rows and key in _CHARTS else {}
+def _build_section(key: str, said: SectionWords, rows: Sequence[Row], runs: TaskRuns) -> Section:
+    charts = dict(_CHART_FUNCTIONS[key](rows)) if rows and key in _CHART_FUNCTIONS else {}
     more: dict[str, Sequence[Row]] = {}
     if key == "budget" and rows:
-        more["tokens"] = expense.tokens_by_layer(runs)
-        charts["tokens"] = figures.tokens(more["tokens"], headlines.tokens(more["tokens"]))
-    drawn = {name: Drawing(chart) for name, chart in charts.items()}
+        more["tokens"] = run_costs.tokens_by_layer(runs)
+        charts["tokens"] = bar_charts.tokens_chart(
+            more["tokens"], headlines.tokens_headline(more["tokens"])
+        )
+    drawn = {name: RenderedChart(chart) for name, chart in charts.items()}
     return Section(key, said, rows, drawn, more)
 
 
 # ---- rows
 
 
-def _following(runs: Runs) -> list[Row]:
-    return [row | {"label": MEASURES[row["measure"]]} for row in reading.following(runs)]
+def _influence_rows(runs: TaskRuns) -> list[Row]:
+    return [row | {"label": MEASURES[row["measure"]]} for row in reading.influence_rows(runs)]
 
 
-def _accuracy(runs: Runs) -> list[Row]:
+def _accuracy_rows(runs: TaskRuns) -> list[Row]:
     """The layers as columns; only of what a program checks, and of whoever has a second one."""
-    if runs.task.partition(" ")[0] not in CHECKED:
+    if runs.task.partition(" ")[0] not in CHECKED_TASKS:
         return []
     table: dict[str, Row] = {}
-    for row in quality.layers(runs):
+    for row in quality.layer_rows(runs):
         one = table.setdefault(row["aggregator"], {"aggregator": row["aggregator"], "prompts": 0})
         one["prompts"] = max(one["prompts"], row["prompts"])
         for end in ("", "_low", "_high"):
@@ -107,31 +122,31 @@ def _accuracy(runs: Runs) -> list[Row]:
     return list(table.values())
 
 
-_ROWS: Mapping[str, Callable[[Runs], Sequence[Row]]] = {
-    "collaborativeness": quality.collaborativeness,
-    "layers": quality.layers,
-    "following": _following,
-    "proposers": quality.proposers,
-    "roles": quality.roles,
-    "budget": expense.budgets,
-    "skills": expense.skills,
-    "accuracy": _accuracy,
-    "latency": expense.latencies,
+_ROW_FUNCTIONS: Mapping[str, Callable[[TaskRuns], Sequence[Row]]] = {
+    "collaborativeness": quality.collaborativeness_rows,
+    "layers": quality.layer_rows,
+    "following": _influence_rows,
+    "proposers": quality.proposer_rows,
+    "roles": quality.role_rows,
+    "budget": run_costs.cost_rows,
+    "skills": run_costs.skill_rows,
+    "accuracy": _accuracy_rows,
+    "latency": run_costs.latency_rows,
 }
 
 
 # ---- figures
 
 
-def _budget(rows: Sequence[Row]) -> Mapping[str, Chart]:
-    axis = expense.price_axis(rows)
-    made = {"budget": figures.budget(rows, headlines.budget(rows), axis)}
+def _cost_charts(rows: Sequence[Row]) -> Mapping[str, Chart]:
+    axis = run_costs.price_axis(rows)
+    made = {"budget": cost_chart.cost_chart(rows, headlines.cost_headline(rows), axis)}
     if any(row["tflops_paper"] for row in rows):
-        made["work"] = figures.work(rows, headlines.work(rows))
+        made["work"] = dot_charts.work_chart(rows, headlines.work_headline(rows))
     return made
 
 
-def _one(
+def _single_chart(
     name: str,
     draw: Callable[[Sequence[Row], str], Chart],
     headline: Callable[[Sequence[Row]], str],
@@ -139,20 +154,24 @@ def _one(
     return lambda rows: {name: draw(rows, headline(rows))}
 
 
-def _widest(rows: Sequence[Row]) -> Mapping[str, Chart]:
-    shown = reading.widest(rows)
-    return {"following": figures.following(shown, headlines.following(shown))}
+def _influence_chart(rows: Sequence[Row]) -> Mapping[str, Chart]:
+    shown = reading.widest_mixture_rows(rows)
+    return {"following": dot_charts.influence_chart(shown, headlines.influence_headline(shown))}
 
 
-_CHARTS: Mapping[str, Callable[[Sequence[Row]], Mapping[str, Chart]]] = {
-    "collaborativeness": _one(
-        "collaborativeness", figures.collaborativeness, headlines.collaborativeness
+_CHART_FUNCTIONS: Mapping[str, Callable[[Sequence[Row]], Mapping[str, Chart]]] = {
+    "collaborativeness": _single_chart(
+        "collaborativeness",
+        dot_charts.collaborativeness_chart,
+        headlines.collaborativeness_headline,
     ),
-    "layers": _one("layers", figures.layers, headlines.layers),
-    "following": _widest,
-    "proposers": _one("proposers", figures.proposers, headlines.proposers),
-    "roles": _one("roles", figures.roles, headlines.roles),
-    "budget": _budget,
-    "skills": _one("skills", figures.skills, headlines.skills),
-    "latency": _one("latency", figures.latency, headlines.latency),
+    "layers": _single_chart("layers", line_charts.layers_chart, headlines.layers_headline),
+    "following": _influence_chart,
+    "proposers": _single_chart(
+        "proposers", line_charts.proposers_chart, headlines.proposers_headline
+    ),
+    "roles": _single_chart("roles", dot_charts.roles_chart, headlines.roles_headline),
+    "budget": _cost_charts,
+    "skills": _single_chart("skills", radar_chart.skills_chart, headlines.skills_headline),
+    "latency": _single_chart("latency", bar_charts.latency_chart, headlines.latency_headline),
 }

@@ -17,8 +17,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from mixtura.evals.diversity import kernel, vendi, weighted_vendi
-from mixtura.similarity import vectors
+from mixtura.core.similarity import tfidf_vectors
+from mixtura.evals.statistics.diversity import cosine_kernel, vendi_score, weighted_vendi_score
 
 Table = NDArray[np.float64]
 Texts = Mapping[str, Sequence[str | None]]
@@ -26,12 +26,12 @@ Texts = Mapping[str, Sequence[str | None]]
 Scores = Mapping[str, Sequence[float | None]]
 
 CONFIDENCE = 0.95
-RIGHT = 0.5
+RIGHT_THRESHOLD = 0.5
 """A score above this counts as right where only right and wrong are counted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Likeness:
+class PairSimilarity:
     """Two candidates: TF-IDF cosine of their answers, correlation of their errors."""
 
     a: str
@@ -42,7 +42,7 @@ class Likeness:
 
 
 @dataclass(frozen=True, slots=True)
-class Ceiling:
+class ChoiceCeiling:
     """What the best choice among the drafts could reach, 1 - β, and between which bounds."""
 
     value: float
@@ -52,74 +52,81 @@ class Ceiling:
 
 
 @dataclass(frozen=True, slots=True)
-class Diversity:
+class CandidateDiversity:
     """A set of candidates on the prompts that they all answered."""
 
-    pairs: tuple[Likeness, ...]
+    pairs: tuple[PairSimilarity, ...]
     vendi: float | None
     """As many answers as if they had nothing in common: 1 to the number of candidates."""
     weighted_vendi: float | None
     """The mean score times that."""
     oracle: float | None
     """The mean of the best score of each prompt."""
-    ceiling: Ceiling | None
+    ceiling: ChoiceCeiling | None
     entropy: float | None
     """Bits, of the final answers to a prompt; 0 where all agree."""
     agreement: float | None
     """The share of the most frequent final answer."""
 
 
-def diversity(
+def measure_diversity(
     texts: Texts, scores: Scores, final: Callable[[str], str | None] | None = None
-) -> Diversity:
+) -> CandidateDiversity:
     """
     How different the candidates of *texts* are. *final* takes the final answer out of a text,
     where there is one; *scores* are empty where nothing is scored.
     """
     names = list(texts)
-    kernels = _kernels(texts)
+    kernels = _similarity_kernels(texts)
     mean = np.mean(kernels, axis=0) if kernels else None
     pairs = [
-        Likeness(
-            a, b, None if mean is None else float(mean[i, j]), _errors(scores.get(a), scores.get(b))
+        PairSimilarity(
+            a,
+            b,
+            None if mean is None else float(mean[i, j]),
+            _error_correlation(scores.get(a), scores.get(b)),
         )
         for (i, a), (j, b) in combinations(enumerate(names), 2)
     ]
-    spread = [vendi(one) for one in kernels]
-    table = _table([scores[name] for name in names if name in scores])
+    spread = [vendi_score(one) for one in kernels]
+    table = _score_table([scores[name] for name in names if name in scores])
     known = table.shape[0] == len(names) and table.shape[1] > 0
     best = table.max(axis=0) if known else np.zeros(0)
-    counts = _counts(texts, final) if final else []
-    return Diversity(
+    counts = _final_answer_counts(texts, final) if final else []
+    return CandidateDiversity(
         tuple(pairs),
-        _mean(spread),
-        _mean([weighted_vendi(k, table.mean(axis=1).tolist()) for k in kernels] if known else []),
-        _mean(best.tolist()),
-        _ceiling(best) if known else None,
-        _mean([_entropy(count) for count in counts]),
-        _mean([max(count.values()) / count.total() for count in counts]),
+        _mean_or_none(spread),
+        _mean_or_none(
+            [weighted_vendi_score(k, table.mean(axis=1).tolist()) for k in kernels] if known else []
+        ),
+        _mean_or_none(best.tolist()),
+        _choice_ceiling(best) if known else None,
+        _mean_or_none([_answer_entropy(count) for count in counts]),
+        _mean_or_none([max(count.values()) / count.total() for count in counts]),
     )
 
 
-def _kernels(texts: Texts) -> list[Table]:
+def _similarity_kernels(texts: Texts) -> list[Table]:
     """For each prompt that all answered: the cosine of each two answers."""
     rows = [row for row in zip(*texts.values(), strict=True) if None not in row]
-    flat = vectors([text for row in rows for text in row if text is not None])
+    flat = tfidf_vectors([text for row in rows for text in row if text is not None])
     size = len(texts)
-    return [kernel(flat[start : start + size]) for start in range(0, len(flat), size)]
+    return [cosine_kernel(flat[start : start + size]) for start in range(0, len(flat), size)]
 
 
-def _table(rows: Sequence[Sequence[float | None]]) -> Table:
+def _score_table(rows: Sequence[Sequence[float | None]]) -> Table:
     """Scores by candidate and prompt, of the prompts that all have a score for."""
     whole = np.array([[math.nan if s is None else s for s in row] for row in rows], dtype=float)
     return whole[:, ~np.isnan(whole).any(axis=0)] if whole.size else np.zeros((len(rows), 0))
 
 
-def _errors(a: Sequence[float | None] | None, b: Sequence[float | None] | None) -> float | None:
+def _error_correlation(
+    a: Sequence[float | None] | None, b: Sequence[float | None] | None
+) -> float | None:
     """Pearson's correlation of what two miss of a full score."""
     if a is None or b is None:
         return None
-    table = _table([a, b])
+    table = _score_table([a, b])
     if table.shape[1] < 2 or (table.min(axis=1) == table.max(axis=1)).any():
         return None
     centred = table - table.mean(axis=1, keepdims=True)
@@ -127,13 +134,13 @@ def _errors(a: Sequence[float | None] | None, b: Sequence[float | None] | None) 
     return float(a_part @ b_part)
 
 
-def _ceiling(best: Table) -> Ceiling:
-    wrong = int((best <= RIGHT).sum())
+def _choice_ceiling(best: Table) -> ChoiceCeiling:
+    wrong = int((best <= RIGHT_THRESHOLD).sum())
     low, high = clopper_pearson(wrong, len(best))
-    return Ceiling(1 - wrong / len(best), 1 - high, 1 - low, len(best))
+    return ChoiceCeiling(1 - wrong / len(best), 1 - high, 1 - low, len(best))
 
 
-def _counts(texts: Texts, final: Callable[[str], str | None]) -> list[Counter[str]]:
+def _final_answer_counts(texts: Texts, final: Callable[[str], str | None]) -> list[Counter[str]]:
     """The final answers to each prompt, where any can be read."""
     rows = zip(*texts.values(), strict=True)
     counts = [
@@ -142,12 +149,12 @@ def _counts(texts: Texts, final: Callable[[str], str | None]) -> list[Counter[st
     return [count for count in counts if count]
 
 
-def _entropy(count: Counter[str]) -> float:
+def _answer_entropy(count: Counter[str]) -> float:
     shares = [n / count.total() for n in count.values()]
     return max(0.0, -math.fsum(share * math.log2(share) for share in shares))
 
 
-def _mean(values: Sequence[float]) -> float | None:
+def _mean_or_none(values: Sequence[float]) -> float | None:
     return math.fsum(values) / len(values) if values else None
 
 
@@ -158,12 +165,16 @@ def clopper_pearson(
     if not 0 <= hits <= count or not count:
         raise ValueError(f"a share needs 0 to n of n, not {hits} of {count}")
     tail = (1 - confidence) / 2
-    low = 0.0 if hits == 0 else _share(lambda p: _above(hits, count, p) < tail)
-    high = 1.0 if hits == count else _share(lambda p: 1 - _above(hits + 1, count, p) > tail)
+    low = 0.0 if hits == 0 else _bisect_share(lambda p: _binomial_tail(hits, count, p) < tail)
+    high = (
+        1.0
+        if hits == count
+        else _bisect_share(lambda p: 1 - _binomial_tail(hits + 1, count, p) > tail)
+    )
     return low, high
 
 
-def _share(below: Callable[[float], bool]) -> float:
+def _bisect_share(below: Callable[[float], bool]) -> float:
     """The share, between 0 and 1, up to which *below* holds, by halving."""
     low, high = 0.0, 1.0
     for _ in range(60):
@@ -172,7 +183,7 @@ def _share(below: Callable[[float], bool]) -> float:
     return (low + high) / 2
 
 
-def _above(hits: int, count: int, share: float) -> float:
+def _binomial_tail(hits: int, count: int, share: float) -> float:
     """The chance of *hits* or more of *count*."""
     if share in (0.0, 1.0):
         return float(share == 1.0 or hits == 0)

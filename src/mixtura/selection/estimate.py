@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from mixtura.budget import Expected, forecast, priced
-from mixtura.config import Config
-from mixtura.evals import pairwise, run
-from mixtura.evals.forecast import question
+from mixtura.billing.forecast import ExpectedCall, forecast_calls, worst_case_spend
+from mixtura.config.config import Config
+from mixtura.core.types import ask
+from mixtura.evals import prepare
+from mixtura.evals.forecast import sample_question
+from mixtura.evals.judges import pairwise
 from mixtura.selection import search
-from mixtura.selection.measuring import Terms, written
-from mixtura.selection.prompts import Sizes, sizes
-from mixtura.selection.run import check
-from mixtura.selection.search import FIXED, Measured, Search, Team, ladder
-from mixtura.types import ask
+from mixtura.selection.measurements import SelectionTerms, team_name
+from mixtura.selection.prompts import SplitSizes, split_sizes
+from mixtura.selection.run import check_selection
+from mixtura.selection.search import AGGREGATOR_RACE_DRAFTS, Measurement, Search, Team, slice_sizes
 
 
-class Estimate(NamedTuple):
+class SelectionEstimate(NamedTuple):
     """About how many calls, and the most dollars; None where a price is unknown."""
 
     prompts: int
@@ -27,7 +28,7 @@ class Estimate(NamedTuple):
     unknown_prices: tuple[str, ...]
 
 
-class _Count(NamedTuple):
+class _AnswerCounts(NamedTuple):
     """How many answers of each candidate and of teams, and how many pairs before a judge."""
 
     each: float
@@ -35,36 +36,40 @@ class _Count(NamedTuple):
     pairs: int
 
 
-def estimate(config: Config, names: Sequence[str], terms: Terms) -> Estimate:
+def estimate_selection(
+    config: Config, names: Sequence[str], terms: SelectionTerms
+) -> SelectionEstimate:
     """Raises ConfigError for what cannot be selected from. Asks no model."""
-    check(config, names, terms)
-    manner = terms.manner
-    asked = terms.asked(terms.data, manner)
-    ready = run.prepare(config, config.plan(names[0]), asked, fresh=True)
-    whole = [question(sample) for sample in ready.task.dataset]
-    prompts = sizes(terms.data, len(whole[: terms.limit]), terms.held_out)
-    count = _counted(names, terms, prompts, judged=manner == "win rate")
+    check_selection(config, names, terms)
+    manner = terms.scoring_mode
+    asked = terms.eval_request(terms.data, manner)
+    ready = prepare.prepare_eval(config, config.mixture_spec(names[0]), asked, fresh=True)
+    whole = [sample_question(sample) for sample in ready.task.dataset]
+    prompts = split_sizes(terms.data, len(whole[: terms.limit]), terms.held_out)
+    count = _count_answers(names, terms, prompts, judged=manner == "win rate")
     dollars, missing = 0.0, dict[str, None]()
-    for expected, times in _calls(config, names, terms, count, max(whole, key=len)):
-        amount, unknown = priced(expected, config.price)
+    for expected, times in _expected_calls(config, names, terms, count, max(whole, key=len)):
+        amount, unknown = worst_case_spend(expected, config.usage_cost)
         dollars += amount.dollars * times
         missing |= dict.fromkeys(unknown)
-    calls = round(count.each * len(names)) + count.teams + len(pairwise.BOTH) * count.pairs
-    return Estimate(*prompts, calls, None if missing else dollars, tuple(missing))
+    calls = round(count.each * len(names)) + count.teams + len(pairwise.BOTH_ORDERS) * count.pairs
+    return SelectionEstimate(*prompts, calls, None if missing else dollars, tuple(missing))
 
 
-def _counted(names: Sequence[str], terms: Terms, prompts: Sizes, *, judged: bool) -> _Count:
+def _count_answers(
+    names: Sequence[str], terms: SelectionTerms, prompts: SplitSizes, *, judged: bool
+) -> _AnswerCounts:
     searched, held = prompts
     own = terms.size * searched + 2 * held  # without each member; the winner and its rival
-    teams = _rehearsed(names, terms, searched) + own
-    each = terms.most_draws * (searched + (1 + terms.size) * held / len(names))
-    return _Count(each, teams, teams + len(names) * searched if judged else 0)
+    teams = _count_search_answers(names, terms, searched) + own
+    each = terms.draws_per_candidate * (searched + (1 + terms.size) * held / len(names))
+    return _AnswerCounts(each, teams, teams + len(names) * searched if judged else 0)
 
 
-def _rehearsed(names: Sequence[str], terms: Terms, prompts: int) -> int:
+def _count_search_answers(names: Sequence[str], terms: SelectionTerms, prompts: int) -> int:
     """The answers of teams that a search takes when all are as good as each other."""
-    slices = ladder(prompts)
-    state = search.begin(
+    slices = slice_sizes(prompts)
+    state = search.begin_search(
         Search(
             models=tuple(names),
             size=terms.size,
@@ -73,24 +78,26 @@ def _rehearsed(names: Sequence[str], terms: Terms, prompts: int) -> int:
             beam=terms.beam,
         )
     )
-    while trials := search.ask(state):
-        state = search.tell(state, {t.team: Measured((0.0,) * slices[t.slice]) for t in trials})
-    return state.answers
+    while trials := search.next_trials(state):
+        state = search.with_results(
+            state, {t.team: Measurement((0.0,) * slices[t.slice]) for t in trials}
+        )
+    return state.answer_count
 
 
-def _calls(
-    config: Config, names: Sequence[str], terms: Terms, count: _Count, question: str
-) -> Iterator[tuple[list[Expected], float]]:
+def _expected_calls(
+    config: Config, names: Sequence[str], terms: SelectionTerms, count: _AnswerCounts, question: str
+) -> Iterator[tuple[list[ExpectedCall], float]]:
     """Calls, and how often each is made; answers of teams as if the dearest always wrote them."""
 
-    def expected(name: str) -> list[Expected]:
-        return forecast(config.outline(config.plan(name)), ask(question))
+    def calls_of(name: str) -> list[ExpectedCall]:
+        return forecast_calls(config.build_outline(config.mixture_spec(name)), ask(question))
 
     for name in names:
-        yield expected(name), count.each
-    drafts = tuple(names[: max(FIXED, terms.size)])
+        yield calls_of(name), count.each
+    drafts = tuple(names[: max(AGGREGATOR_RACE_DRAFTS, terms.size)])
     writers = [terms.aggregator] if terms.aggregator else names
-    last = [expected(written(Team(drafts, name)))[-1:] for name in writers]
-    yield max(last, key=lambda calls: priced(calls, config.price)[0]), count.teams
-    if terms.judge and terms.manner == "win rate":
-        yield expected(terms.judge), len(pairwise.BOTH) * count.pairs
+    last = [calls_of(team_name(Team(drafts, name)))[-1:] for name in writers]
+    yield max(last, key=lambda calls: worst_case_spend(calls, config.usage_cost)[0]), count.teams
+    if terms.judge and terms.scoring_mode == "win rate":
+        yield calls_of(terms.judge), len(pairwise.BOTH_ORDERS) * count.pairs

@@ -9,17 +9,17 @@ from typing import Any, cast
 
 import msgspec
 
-from mixtura.evals.stats import Estimate, verdict
-from mixtura.selection import choice
-from mixtura.selection.diversity import Diversity
-from mixtura.selection.measuring import Manner, written
-from mixtura.selection.roles import Role, roles
-from mixtura.selection.search import Measured, Search, Team, pooled
-from mixtura.text import plural
+from mixtura.core.text import pluralize_count
+from mixtura.evals.statistics.intervals import IntervalEstimate, describe_difference
+from mixtura.selection import pick
+from mixtura.selection.diversity import CandidateDiversity
+from mixtura.selection.measurements import ScoringMode, team_name
+from mixtura.selection.roles import ModelRoles, model_roles
+from mixtura.selection.search import Measurement, Search, Team, pool_measurements
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class TriedTeam:
     """
     A team, or a model alone, on the prompts that were searched with. Bad ones were measured on
     few of them: *n*. *front*: no other one is as good in everything and better in something.
@@ -40,7 +40,7 @@ class Tried:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class MemberReport:
     """Why a model is in: what it does alone, as a proposer, and what the team loses without it."""
 
     model: str
@@ -58,7 +58,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Best:
+class ChosenTeam:
     """The team that was chosen. *score* and its bounds are of the held-out prompts."""
 
     name: str
@@ -72,11 +72,11 @@ class Best:
     """On the prompts that it was chosen by: the best of many, and so too high."""
     cost_usd: float | None
     seconds: float | None
-    why: tuple[Member, ...]
+    why: tuple[MemberReport, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Against:
+class HeldOutComparison:
     """The team and what is simpler, on the held-out prompts."""
 
     name: str
@@ -89,44 +89,46 @@ class Against:
 
 
 @dataclass(frozen=True, slots=True)
-class Prompts:
+class PromptCounts:
     search: int
     held_out: int
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class SelectionResult:
     """
     Everything that is said. Scores go from 0 to 1; a win rate of 0.5 is as good as *reference*.
     """
 
     task: str
-    measure: Manner
+    measure: ScoringMode
     judge: str | None
     reference: str | None
-    goal: choice.Goal
-    prompts: Prompts
-    best: Best
-    against: tuple[Against, ...]
+    goal: pick.Goal
+    prompts: PromptCounts
+    best: ChosenTeam
+    against: tuple[HeldOutComparison, ...]
     overfit: bool
-    tried: tuple[Tried, ...]
-    roles: tuple[Role, ...]
-    diversity: Diversity
+    tried: tuple[TriedTeam, ...]
+    roles: tuple[ModelRoles, ...]
+    diversity: CandidateDiversity
     calls: int
     exhaustive_calls: int
     spent_usd: float | None
     warnings: tuple[str, ...] = ()
 
     @property
-    def told(self) -> str:
+    def summary_line(self) -> str:
         """The choice in one line."""
         best = self.best
         score = "no score" if best.score is None else f"{self.measure} {best.score:.3f}"
         if best.low is not None and best.high is not None:
             score += f" ({best.low:.3f} to {best.high:.3f})"
-        return f"{score} on {plural(best.n, 'held-out prompt')}, of {len(self.tried):,} tried"
+        return (
+            f"{score} on {pluralize_count(best.n, 'held-out prompt')}, of {len(self.tried):,} tried"
+        )
 
-    def json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The same as plain data."""
         return cast(dict[str, Any], msgspec.to_builtins(self))
 
@@ -134,29 +136,31 @@ class Selection:
 # ---- what was tried
 
 
-def tried(search: Search, alone: Mapping[str, Measured]) -> tuple[Tried, ...]:
+def tried_teams(search: Search, alone: Mapping[str, Measurement]) -> tuple[TriedTeam, ...]:
     """Every model alone and every team, the best first of those that were measured longest."""
     rows = [
-        *(_row(name, (name,), None, found) for name, found in alone.items()),
+        *(_tried_team(name, (name,), None, found) for name, found in alone.items()),
         *(
-            _row(written(team), team.members, team.aggregator, search.found(team))
+            _tried_team(team_name(team), team.members, team.aggregator, search.measurement_of(team))
             for team in search.measured
         ),
     ]
     whole = sum(search.slices)
     points = {
-        row.name: choice.Point(row.score, row.cost_usd, row.seconds)
+        row.name: pick.TradeoffPoint(row.score, row.cost_usd, row.seconds)
         for row in rows
         if row.n == whole and len(row.members) <= search.size
     }
-    ahead = choice.front(points)
+    ahead = pick.pareto_front(points)
     rows.sort(key=lambda row: (-row.n, -(row.score if row.score is not None else -1.0)))
     return tuple(replace(row, front=row.name in ahead) for row in rows)
 
 
-def _row(name: str, members: tuple[str, ...], aggregator: str | None, found: Measured) -> Tried:
-    sure = choice.interval(found.scores)
-    return Tried(
+def _tried_team(
+    name: str, members: tuple[str, ...], aggregator: str | None, found: Measurement
+) -> TriedTeam:
+    sure = pick.mean_interval(found.scores)
+    return TriedTeam(
         name=name,
         members=members,
         aggregator=aggregator,
@@ -173,52 +177,56 @@ def _row(name: str, members: tuple[str, ...], aggregator: str | None, found: Mea
 # ---- the team, and why
 
 
-def best(
+def describe_best(
     search: Search,
     team: Team,
-    held_out: Measured,
-    alone: Mapping[str, Measured],
-    diversity: Diversity,
-) -> Best:
-    sure = choice.interval(held_out.scores)
-    searched = search.found(team)
-    both = pooled([searched, held_out])
-    return Best(
-        name=written(team),
+    held_out: Measurement,
+    alone: Mapping[str, Measurement],
+    diversity: CandidateDiversity,
+) -> ChosenTeam:
+    sure = pick.mean_interval(held_out.scores)
+    searched = search.measurement_of(team)
+    both = pool_measurements([searched, held_out])
+    return ChosenTeam(
+        name=team_name(team),
         members=team.members,
         aggregator=team.aggregator,
         score=held_out.score,
         low=sure.low if sure else None,
         high=sure.high if sure else None,
-        n=len(held_out.known),
+        n=len(held_out.known_scores),
         search_score=searched.score,
         cost_usd=both.dollars,
         seconds=both.seconds,
-        why=_members(search, team, alone, diversity),
+        why=_member_reports(search, team, alone, diversity),
     )
 
 
-def _members(
-    search: Search, team: Team, alone: Mapping[str, Measured], diversity: Diversity
-) -> tuple[Member, ...]:
-    table = {role.model: role for role in roles(search, alone)}
-    gains = choice.gains(search, team)
+def _member_reports(
+    search: Search, team: Team, alone: Mapping[str, Measurement], diversity: CandidateDiversity
+) -> tuple[MemberReport, ...]:
+    table = {role.model: role for role in model_roles(search, alone)}
+    gains = pick.member_gains(search, team)
     return tuple(
-        _member(name, team, table[name], gains.get(name), diversity)
+        _member_report(name, team, table[name], gains.get(name), diversity)
         for name in dict.fromkeys(team.members)
     )
 
 
-def _member(
-    name: str, team: Team, role: Role, gain: Estimate | None, diversity: Diversity
-) -> Member:
+def _member_report(
+    name: str,
+    team: Team,
+    role: ModelRoles,
+    gain: IntervalEstimate | None,
+    diversity: CandidateDiversity,
+) -> MemberReport:
     pairs = [
         pair
         for pair in diversity.pairs
         if name in (pair.a, pair.b) and {pair.a, pair.b} <= set(team.members)
     ]
     draws = team.members.count(name)
-    made = Member(
+    made = MemberReport(
         model=name,
         draws=draws,
         alone=role.alone.score,
@@ -226,17 +234,17 @@ def _member(
         gain=gain.value if gain else None,
         gain_low=gain.low if gain else None,
         gain_high=gain.high if gain else None,
-        cosine=_mean([pair.cosine for pair in pairs]),
-        errors=_mean([pair.errors for pair in pairs]),
+        cosine=_mean_known([pair.cosine for pair in pairs]),
+        errors=_mean_known([pair.errors for pair in pairs]),
         why="",
     )
-    return replace(made, why=_why(made, team))
+    return replace(made, why=_member_reason(made, team))
 
 
-def _why(member: Member, team: Team) -> str:
-    said = [f"{_points(member.alone)} alone"]
+def _member_reason(member: MemberReport, team: Team) -> str:
+    said = [f"{_format_points(member.alone)} alone"]
     if member.as_proposer is not None:
-        said.append(f"{_points(member.as_proposer)} as the only proposer")
+        said.append(f"{_format_points(member.as_proposer)} as the only proposer")
     if member.gain is not None:
         lost = "one draw" if member.draws > 1 else "it"
         assert member.gain_low is not None
@@ -250,11 +258,11 @@ def _why(member: Member, team: Team) -> str:
     return "; ".join(said)
 
 
-def _points(score: float | None) -> str:
+def _format_points(score: float | None) -> str:
     return "no score" if score is None else f"{100 * score:.1f}"
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def _mean_known(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return math.fsum(known) / len(known) if known else None
 
@@ -262,21 +270,23 @@ def _mean(values: Sequence[float | None]) -> float | None:
 # ---- the held-out prompts
 
 
-def against(name: str, kind: str, ours: Measured, theirs: Measured) -> Against:
-    found = choice.gain(ours.scores, theirs.scores)
+def compare_held_out(
+    name: str, kind: str, ours: Measurement, theirs: Measurement
+) -> HeldOutComparison:
+    found = pick.paired_gain(ours.scores, theirs.scores)
     price = ours.dollars / theirs.dollars if ours.dollars and theirs.dollars else None
-    return Against(
+    return HeldOutComparison(
         name=name,
         kind=kind,
         score=theirs.score,
         difference=found.value if found else None,
         low=found.low if found else None,
         high=found.high if found else None,
-        verdict=verdict(found, price=price) if found else "too few prompts to say",
+        verdict=describe_difference(found, price=price) if found else "too few prompts to say",
     )
 
 
-def overfit(found: Best) -> bool:
+def is_overfit(found: ChosenTeam) -> bool:
     """Whether the score that it was chosen by is above all that the held-out prompts allow."""
     if found.search_score is None or found.high is None:
         return False

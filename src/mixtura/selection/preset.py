@@ -10,36 +10,36 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mixtura import toml
-from mixtura.errors import ConfigError
-from mixtura.selection.measuring import DRAFTS
+from mixtura.config import toml_document
+from mixtura.core.errors import ConfigError
+from mixtura.selection.measurements import PROPOSER_SAMPLING
 
-MARK = "# chosen by mixtura select"
+TABLE_MARK = "# chosen by mixtura select"
 """Stands in a table that may be put in the place of: it is ours."""
-_HEADER = re.compile(r"^\s*\[")
-_ABOVE = re.compile(r"^\s*(#|$)")
+_TABLE_HEADER = re.compile(r"^\s*\[")
+_COMMENT_OR_BLANK = re.compile(r"^\s*(#|$)")
 """A line between two tables: it belongs to the one below."""
 
-Check = Callable[[Path], object]
+ConfigCheck = Callable[[Path], object]
 """Reads a file as a configuration. Raises ConfigError."""
 
 
-def table(name: str, members: Sequence[str], aggregator: str, said: str = "") -> str:
+def mixture_table(name: str, members: Sequence[str], aggregator: str, said: str = "") -> str:
     """A team as a table; *said*: why, behind the mark."""
     times = {member: members.count(member) for member in members}
     row = [member if count == 1 else f"{member}*{count}" for member, count in times.items()]
     lines = [
-        f"[mixtures.{_key(name)}]",
-        f"{MARK}{': ' if said else ''}{said}",
-        f"layers = [{_value(row)}]",
-        f"aggregator = {_value(aggregator)}",
-        f"sampling = {{ temperature = {DRAFTS.temperature} }}",
+        f"[mixtures.{_toml_key(name)}]",
+        f"{TABLE_MARK}{': ' if said else ''}{said}",
+        f"layers = [{_toml_value(row)}]",
+        f"aggregator = {_toml_value(aggregator)}",
+        f"sampling = {{ temperature = {PROPOSER_SAMPLING.temperature} }}",
     ]
     return "\n".join(lines) + "\n"
 
 
-def written_to(
-    file: Path, name: str, text: str, models: Mapping[str, Mapping[str, Any]], check: Check
+def write_preset(
+    file: Path, name: str, text: str, models: Mapping[str, Mapping[str, Any]], check: ConfigCheck
 ) -> None:
     """
     Put *text*, the table of the mixture *name*, into *file*, and the tables of those *models*
@@ -48,37 +48,37 @@ def written_to(
     Raises ConfigError where that would overwrite something else, and where *check* finds that
     the file would be no configuration.
     """
-    with _beside(file, name, text, models, check) as (part, whole):
+    with _staged_file(file, name, text, models, check) as (part, whole):
         part.replace(whole)
 
 
-def possible(
+def check_writable(
     file: Path,
     name: str,
     members: Sequence[str],
     models: Mapping[str, Mapping[str, Any]],
-    check: Check,
+    check: ConfigCheck,
 ) -> None:
     """Raises ConfigError where no team of *members* could be written into *file* as *name*."""
     if not file.resolve().parent.is_dir():
         raise ConfigError(f"{file}: there is no folder {file.resolve().parent}")
-    with _beside(file, name, table(name, members, members[0]), models, check):
+    with _staged_file(file, name, mixture_table(name, members, members[0]), models, check):
         pass
 
 
 @contextmanager
-def _beside(
-    file: Path, name: str, text: str, models: Mapping[str, Mapping[str, Any]], check: Check
+def _staged_file(
+    file: Path, name: str, text: str, models: Mapping[str, Mapping[str, Any]], check: ConfigCheck
 ) -> Generator[tuple[Path, Path]]:
     """The file as it would be, beside the one that it would be put in the place of."""
     file = file.resolve()
-    after = merged(_read(file), str(file), name, text, models)
+    after = merge_table(_read_text(file), str(file), name, text, models)
     part = file.with_name(f".{file.name}.part")
     try:
         part.touch()
         if file.exists():
             shutil.copymode(file, part)
-        part.write_text(after, encoding="utf-8", newline=_line_end(file))
+        part.write_text(after, encoding="utf-8", newline=_line_ending(file))
         check(part)
         yield part, file
     except OSError as error:
@@ -89,62 +89,68 @@ def _beside(
         part.unlink(missing_ok=True)
 
 
-def _read(file: Path) -> str:
+def _read_text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8-sig") if file.exists() else ""
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} cannot be read: {error}") from None
 
 
-def _line_end(file: Path) -> str:
+def _line_ending(file: Path) -> str:
     """How the file ends its lines."""
     return "\r\n" if file.exists() and b"\r\n" in file.read_bytes() else "\n"
 
 
-def merged(
+def merge_table(
     before: str, source: str, name: str, text: str, models: Mapping[str, Mapping[str, Any]]
 ) -> str:
     """The file's text with the table in it. Raises ConfigError."""
-    document = toml.Document(before, source)
+    document = toml_document.TomlDocument(before, source)
     for kind in ("mixtures", "models"):
         if not isinstance(document.data.get(kind, {}), Mapping):
-            raise document.error([kind], f"tables by name are expected, as in [{kind}.NAME]")
+            raise document.error_at([kind], f"tables by name are expected, as in [{kind}.NAME]")
     there = document.data.get("mixtures", {})
     kept = before
     if name in there:
-        kept = _cut(document, before, name)
+        kept = _remove_table(document, before, name)
     elif name in document.data.get("models", {}):
-        raise document.error(["models", name], f"'{name}' is a model here: --name another")
+        raise document.error_at(["models", name], f"'{name}' is a model here: --name another")
     lacking = {n: t for n, t in models.items() if n not in document.data.get("models", {})}
-    pieces = [kept.rstrip("\n"), *(_model(n, t) for n, t in lacking.items()), text]
+    pieces = [kept.rstrip("\n"), *(_model_table(n, t) for n, t in lacking.items()), text]
     after = "\n\n".join(piece.rstrip("\n") for piece in pieces if piece.strip()) + "\n"
-    _unharmed(document.data, toml.Document(after, source).data, name, source)
+    _check_others_unchanged(
+        document.data, toml_document.TomlDocument(after, source).data, name, source
+    )
     return after
 
 
-def _cut(document: toml.Document, before: str, name: str) -> str:
+def _remove_table(document: toml_document.TomlDocument, before: str, name: str) -> str:
     """The text without the table that an earlier selection wrote."""
     lines = before.splitlines(keepends=True)
-    start = document.line(["mixtures", name]) - 1
-    end = next((i for i in range(start + 1, len(lines)) if _HEADER.match(lines[i])), len(lines))
-    while _ABOVE.match(lines[end - 1]):
+    start = document.line_number(["mixtures", name]) - 1
+    end = next(
+        (i for i in range(start + 1, len(lines)) if _TABLE_HEADER.match(lines[i])), len(lines)
+    )
+    while _COMMENT_OR_BLANK.match(lines[end - 1]):
         end -= 1
-    if not any(line.startswith(MARK) for line in lines[start:end]):
+    if not any(line.startswith(TABLE_MARK) for line in lines[start:end]):
         said = f"'{name}' is there already and is none of select's: --name another"
-        raise document.error(["mixtures", name], said)
+        raise document.error_at(["mixtures", name], said)
     return "".join(lines[:start]).rstrip("\n") + "\n\n" + "".join(lines[end:]).lstrip("\n")
 
 
-def _unharmed(before: Mapping[str, Any], after: Mapping[str, Any], name: str, source: str) -> None:
+def _check_others_unchanged(
+    before: Mapping[str, Any], after: Mapping[str, Any], name: str, source: str
+) -> None:
     """Whatever was said of anything else is still said."""
 
-    def others(data: Mapping[str, Any]) -> dict[str, Any]:
+    def other_tables(data: Mapping[str, Any]) -> dict[str, Any]:
         mixtures = {n: t for n, t in data.get("mixtures", {}).items() if n != name}
         known = {n: t for n, t in data.get("models", {}).items() if n in before.get("models", {})}
         return {**data, "mixtures": mixtures, "models": known}
 
     empty: dict[str, Any] = {"mixtures": {}, "models": {}}
-    if others({**empty, **before}) != others({**empty, **after}):
+    if other_tables({**empty, **before}) != other_tables({**empty, **after}):
         raise ConfigError(
             f"{source}: the table of '{name}' cannot be replaced without touching others:"
             " take it out yourself, or --name another"
@@ -154,22 +160,22 @@ def _unharmed(before: Mapping[str, Any], after: Mapping[str, Any], name: str, so
 # ---- TOML
 
 
-def _model(name: str, said: Mapping[str, Any]) -> str:
-    lines = [f"{_key(key)} = {_value(value)}" for key, value in said.items()]
-    return "\n".join([f"[models.{_key(name)}]", *lines])
+def _model_table(name: str, said: Mapping[str, Any]) -> str:
+    lines = [f"{_toml_key(key)} = {_toml_value(value)}" for key, value in said.items()]
+    return "\n".join([f"[models.{_toml_key(name)}]", *lines])
 
 
-def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _value(name)
+def _toml_key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml_value(name)
 
 
-def _value(value: Any) -> str:
+def _toml_value(value: Any) -> str:
     """A value in one line."""
     if isinstance(value, Mapping):
-        inner = ", ".join(f"{_key(str(k))} = {_value(v)}" for k, v in value.items())  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        inner = ", ".join(f"{_toml_key(str(k))} = {_toml_value(v)}" for k, v in value.items())  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
         return f"{{ {inner} }}"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_value, value))}]"  # pyright: ignore[reportUnknownArgumentType]
+        return f"[{', '.join(map(_toml_value, value))}]"  # pyright: ignore[reportUnknownArgumentType]
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return json.dumps(value) if isinstance(value, bool) else str(value)

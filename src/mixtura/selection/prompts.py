@@ -9,82 +9,82 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mixtura.errors import ConfigError
-from mixtura.evals.tasks import source
-from mixtura.evals.tasks.source import Row
-from mixtura.selection.search import ladder
+from mixtura.core.errors import ConfigError
+from mixtura.evals.tasks import dataset
+from mixtura.evals.tasks.dataset import Row
+from mixtura.selection.search import slice_sizes
 
 HELD_OUT = 1 / 3
 """The share of the prompts that only the winner is judged on."""
-LEAST = 3
+MIN_PROMPTS = 3
 """Two to search on, one to judge: below that nothing can be said."""
 
 
-class Part(NamedTuple):
+class PromptPart(NamedTuple):
     """Some of the prompts, in a file of their own."""
 
     file: Path
     prompts: int
 
 
-class Split(NamedTuple):
+class PromptSplit(NamedTuple):
     """The same prompts are always split in the same way, into a folder of their own."""
 
     folder: Path
-    slices: tuple[Part, ...]
-    held_out: Part
+    slices: tuple[PromptPart, ...]
+    held_out: PromptPart
 
     @property
-    def searched(self) -> int:
+    def searched_count(self) -> int:
         return sum(part.prompts for part in self.slices)
 
 
-class Sizes(NamedTuple):
+class SplitSizes(NamedTuple):
     """How many prompts are searched with, and how many judge the winner."""
 
     searched: int
     held_out: int
 
 
-def sizes(data: str, prompts: int, share: float = HELD_OUT) -> Sizes:
+def split_sizes(data: str, prompts: int, share: float = HELD_OUT) -> SplitSizes:
     """Raises ConfigError, which names *data*, for too few prompts."""
-    if prompts < LEAST:
+    if prompts < MIN_PROMPTS:
         raise ConfigError(
-            f"{data}: {prompts} of at least {LEAST} prompts: a selection needs two to search with"
-            " and one that judges the winner, and says little with fewer than fifty"
+            f"{data}: {prompts} of at least {MIN_PROMPTS} prompts: a selection needs two to search"
+            " with and one that judges the winner, and says little with fewer than fifty"
         )
     held = min(max(1, round(share * prompts)), prompts - 2)
-    return Sizes(prompts - held, held)
+    return SplitSizes(prompts - held, held)
 
 
-def split(
+def split_prompts(
     data: str, folder: Path, *, limit: int | None = None, seed: int = 0, share: float = HELD_OUT
-) -> Split:
+) -> PromptSplit:
     """
     *share* of the prompts, drawn with *seed*, held out, the rest in slices.
 
     Raises ConfigError for a file that cannot be read, and for one with too few prompts.
     """
-    rows = source.rows(data)
+    rows = dataset.load_rows(data)
     random.Random(seed).shuffle(rows)
     rows = rows[:limit]
-    count = sizes(data, len(rows), share).held_out
+    count = split_sizes(data, len(rows), share).held_out
     searched, rest = rows[count:], rows[:count]
-    home = folder / f"select-{_digest([*searched, {}, *rest])}"
+    home = folder / f"select-{_rows_digest([*searched, {}, *rest])}"
     home.mkdir(parents=True, exist_ok=True)
-    parts: list[Part] = []
-    for number, size in enumerate(ladder(len(searched)), start=1):
+    parts: list[PromptPart] = []
+    for number, size in enumerate(slice_sizes(len(searched)), start=1):
         part, searched = searched[:size], searched[size:]
-        parts.append(_written(home / f"prompts-{number}.jsonl", part))
-    return Split(home, tuple(parts), _written(home / "held-out.jsonl", rest))
+        parts.append(_write_part(home / f"prompts-{number}.jsonl", part))
+    return PromptSplit(home, tuple(parts), _write_part(home / "held-out.jsonl", rest))
 
 
-def _digest(rows: Sequence[Row]) -> str:
+def _rows_digest(rows: Sequence[Row]) -> str:
     whole = json.dumps(rows, sort_keys=True)
     return hashlib.blake2b(whole.encode(), digest_size=5).hexdigest()
 
 
-def _written(file: Path, rows: Sequence[Row]) -> Part:
+def _write_part(file: Path, rows: Sequence[Row]) -> PromptPart:
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     file.write_text(text, encoding="utf-8")
-    return Part(file, len(rows))
+    return PromptPart(file, len(rows))

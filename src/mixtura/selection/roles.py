@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mixtura.selection.search import Measured, Search, Stage, Team
+from mixtura.selection.search import Measurement, Search, Stage, Team
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class RoleScore:
     """How well a model does in a role, on so many prompts: bad ones are measured on fewer."""
 
     score: float | None
@@ -22,39 +22,39 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Role:
+class ModelRoles:
     """One row of the table; None where a role was not measured."""
 
     model: str
-    alone: Part
-    as_proposer: Part | None
-    as_aggregator: Part | None
+    alone: RoleScore
+    as_proposer: RoleScore | None
+    as_aggregator: RoleScore | None
 
 
-def roles(search: Search, alone: Mapping[str, Measured]) -> tuple[Role, ...]:
+def model_roles(search: Search, alone: Mapping[str, Measurement]) -> tuple[ModelRoles, ...]:
     """A row for each model, the best by itself first."""
-    proposing = {team.members[0]: team for team in _entered(search, "single-proposer")}
-    aggregating = {team.aggregator: team for team in _entered(search, "aggregators")}
+    proposing = {team.members[0]: team for team in _race_entrants(search, "single-proposer")}
+    aggregating = {team.aggregator: team for team in _race_entrants(search, "aggregators")}
     return tuple(
-        Role(
+        ModelRoles(
             name,
-            _part(alone[name]),
-            _of(search, proposing.get(name)),
-            _of(search, aggregating.get(name)),
+            _role_score(alone[name]),
+            _team_role_score(search, proposing.get(name)),
+            _team_role_score(search, aggregating.get(name)),
         )
         for name in search.models
     )
 
 
-def _entered(search: Search, stage: Stage) -> tuple[Team, ...]:
+def _race_entrants(search: Search, stage: Stage) -> tuple[Team, ...]:
     """The teams that a race began with."""
     races = (*search.races, *([search.race] if search.race else []))
     return next((race.entered for race in races if race.stage == stage), ())
 
 
-def _of(search: Search, team: Team | None) -> Part | None:
-    return _part(search.found(team)) if team in search.measured and team else None
+def _team_role_score(search: Search, team: Team | None) -> RoleScore | None:
+    return _role_score(search.measurement_of(team)) if team in search.measured and team else None
 
 
-def _part(found: Measured) -> Part:
-    return Part(found.score, len(found.known))
+def _role_score(found: Measurement) -> RoleScore:
+    return RoleScore(found.score, len(found.known_scores))

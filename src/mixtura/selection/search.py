@@ -16,12 +16,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
-BEAM = 4
+BEAM_WIDTH = 4
 """So many teams of each size grow on."""
-SMALLEST = 10
+MIN_SLICE_PROMPTS = 10
 """Prompts in the first slice, at least: fewer say nothing."""
-HALVINGS = 3
-FIXED = 6
+MAX_HALVINGS = 3
+AGGREGATOR_RACE_DRAFTS = 6
 """Drafts that everyone aggregates to find out who does it best: the paper's table 4 has six."""
 
 Stage = Literal["aggregators", "single-proposer", "members", "swaps", "rewritten"]
@@ -34,16 +34,16 @@ class Team(NamedTuple):
     aggregator: str
 
     @property
-    def single(self) -> bool:
+    def is_single_proposer(self) -> bool:
         """Whether all its proposals are draws of one model."""
         return len(set(self.members)) == 1
 
     @property
-    def calls(self) -> int:
+    def call_count(self) -> int:
         return len(self.members) + 1
 
 
-class Measured(NamedTuple):
+class Measurement(NamedTuple):
     """A team on some prompts: a score for each, None where there is none; means of an answer."""
 
     scores: tuple[float | None, ...]
@@ -51,12 +51,12 @@ class Measured(NamedTuple):
     seconds: float | None = None
 
     @property
-    def known(self) -> tuple[float, ...]:
+    def known_scores(self) -> tuple[float, ...]:
         return tuple(score for score in self.scores if score is not None)
 
     @property
     def score(self) -> float | None:
-        return math.fsum(self.known) / len(self.known) if self.known else None
+        return math.fsum(self.known_scores) / len(self.known_scores) if self.known_scores else None
 
 
 class Bounds(NamedTuple):
@@ -65,7 +65,7 @@ class Bounds(NamedTuple):
     dollars: float = math.inf
     seconds: float = math.inf
 
-    def hold(self, found: Measured) -> bool:
+    def is_met_by(self, found: Measurement) -> bool:
         return (found.dollars or 0.0) <= self.dollars and (found.seconds or 0.0) <= self.seconds
 
 
@@ -103,49 +103,49 @@ class Search:
     slices: tuple[int, ...]
     aggregator: str | None = None
     bounds: Bounds = NO_BOUNDS
-    beam: int = BEAM
-    measured: Mapping[Team, tuple[Measured, ...]] = field(
-        default_factory=dict[Team, tuple[Measured, ...]]
+    beam: int = BEAM_WIDTH
+    measured: Mapping[Team, tuple[Measurement, ...]] = field(
+        default_factory=dict[Team, tuple[Measurement, ...]]
     )
     races: tuple[Race, ...] = ()
     """Those that are over, each as it ended: with the teams that reached the last slice."""
     race: Race | None = None
 
-    def found(self, team: Team) -> Measured:
+    def measurement_of(self, team: Team) -> Measurement:
         """A team over all the slices that it was measured on."""
-        return pooled(self.measured.get(team, ()))
+        return pool_measurements(self.measured.get(team, ()))
 
     @property
-    def answers(self) -> int:
+    def answer_count(self) -> int:
         """So many answers of teams were measured."""
         return sum(len(part.scores) for parts in self.measured.values() for part in parts)
 
-    def whole(self, team: Team) -> bool:
+    def is_fully_measured(self, team: Team) -> bool:
         """Whether a team was measured on every slice."""
         return len(self.measured.get(team, ())) == len(self.slices)
 
 
-def ladder(prompts: int) -> tuple[int, ...]:
+def slice_sizes(prompts: int) -> tuple[int, ...]:
     """
     The slices of so many prompts: the first two alike, then each as large as all before it.
 
     So the better half of a race is measured at the price of the whole before.
     """
-    halvings = min(HALVINGS, max(0, int(math.log2(max(prompts, 1) / SMALLEST))))
+    halvings = min(MAX_HALVINGS, max(0, int(math.log2(max(prompts, 1) / MIN_SLICE_PROMPTS))))
     ends = [round(prompts / 2**step) for step in range(halvings, -1, -1)]
     return tuple(end - start for start, end in zip([0, *ends], ends, strict=False))
 
 
-def pooled(parts: Sequence[Measured]) -> Measured:
+def pool_measurements(parts: Sequence[Measurement]) -> Measurement:
     """Several slices as one."""
-    return Measured(
+    return Measurement(
         tuple(score for part in parts for score in part.scores),
-        _mean([(part.dollars, len(part.scores)) for part in parts]),
-        _mean([(part.seconds, len(part.scores)) for part in parts]),
+        _weighted_mean([(part.dollars, len(part.scores)) for part in parts]),
+        _weighted_mean([(part.seconds, len(part.scores)) for part in parts]),
     )
 
 
-def _mean(rows: Sequence[tuple[float | None, int]]) -> float | None:
+def _weighted_mean(rows: Sequence[tuple[float | None, int]]) -> float | None:
     """Weighted; one unknown makes it unknown."""
     known = [(value, weight) for value, weight in rows if value is not None]
     weights = sum(weight for _, weight in known)
@@ -157,16 +157,18 @@ def _mean(rows: Sequence[tuple[float | None, int]]) -> float | None:
 # ---- ask and tell
 
 
-def begin(search: Search) -> Search:
+def begin_search(search: Search) -> Search:
     """The first race: who aggregates, unless that is settled."""
     if search.aggregator is not None:
-        return _settled(replace(search, race=_singles(search, search.aggregator)))
-    drafts = search.models[: max(FIXED, search.size)]
+        return _skip_known_trials(
+            replace(search, race=_single_proposer_race(search, search.aggregator))
+        )
+    drafts = search.models[: max(AGGREGATOR_RACE_DRAFTS, search.size)]
     teams = [Team(drafts, name) for name in search.models]
-    return _settled(replace(search, race=_race("aggregators", teams, 1)))
+    return _skip_known_trials(replace(search, race=_start_race("aggregators", teams, 1)))
 
 
-def ask(search: Search) -> tuple[Trial, ...]:
+def next_trials(search: Search) -> tuple[Trial, ...]:
     """What is to be measured next, all of it independent; nothing once the search is over."""
     race = search.race
     if race is None:
@@ -178,40 +180,40 @@ def ask(search: Search) -> tuple[Trial, ...]:
     )
 
 
-def tell(search: Search, results: Mapping[Team, Measured]) -> Search:
+def with_results(search: Search, results: Mapping[Team, Measurement]) -> Search:
     """The search with the results of what it asked, as far as the next thing to measure."""
     measured = dict(search.measured)
     for team, result in results.items():
         measured[team] = (*measured.get(team, ()), result)
-    return _settled(replace(search, measured=measured))
+    return _skip_known_trials(replace(search, measured=measured))
 
 
-def _settled(search: Search) -> Search:
+def _skip_known_trials(search: Search) -> Search:
     """Go on while everything that would be asked is known."""
-    while search.race is not None and not ask(search):
-        search = _halved(search, search.race)
+    while search.race is not None and not next_trials(search):
+        search = _halve_race(search, search.race)
     return search
 
 
-def _halved(search: Search, race: Race) -> Search:
+def _halve_race(search: Search, race: Race) -> Search:
     """After a slice: the better half goes on to the next one, or the race is over."""
-    ranked = rank(search, race.teams)
+    ranked = rank_teams(search, race.teams)
     if race.slice + 1 < len(search.slices):
         kept = ranked[: max(race.keep, math.ceil(len(ranked) / 2))]
         return replace(search, race=replace(race, teams=tuple(kept), slice=race.slice + 1))
     over = replace(race, teams=tuple(ranked))
     ended = replace(search, races=(*search.races, over))
-    return replace(ended, race=_following(ended, over))
+    return replace(ended, race=_next_race(ended, over))
 
 
-def rank(search: Search, teams: Iterable[Team]) -> list[Team]:
+def rank_teams(search: Search, teams: Iterable[Team]) -> list[Team]:
     """The best first; without those that break a bound, or lack a score on half of the prompts."""
     rows: list[tuple[float, Team]] = []
     for team in teams:
-        found = search.found(team)
+        found = search.measurement_of(team)
         score = found.score
-        scored = 2 * len(found.known) >= len(found.scores)
-        if score is not None and scored and search.bounds.hold(found):
+        scored = 2 * len(found.known_scores) >= len(found.scores)
+        if score is not None and scored and search.bounds.is_met_by(found):
             rows.append((score, team))
     return [team for _, team in sorted(rows, key=lambda row: -row[0])]
 
@@ -219,104 +221,104 @@ def rank(search: Search, teams: Iterable[Team]) -> list[Team]:
 # ---- the stages
 
 
-def _following(search: Search, over: Race) -> Race | None:
+def _next_race(search: Search, over: Race) -> Race | None:
     """The race after one that is over; None when there is none."""
     if not over.teams and over.stage in ("aggregators", "single-proposer"):
         return None
     match over.stage:
         case "aggregators":
-            return _singles(search, over.teams[0].aggregator)
+            return _single_proposer_race(search, over.teams[0].aggregator)
         case "single-proposer":
             starts = [Team(team.members[:1], team.aggregator) for team in over.teams]
-            return _grown(search, starts) or _rewritten(search)
+            return _growth_race(search, starts) or _rewrite_race(search)
         case "members":
             full = len(over.teams[0].members) if over.teams else search.size
-            grown = _grown(search, over.teams) if full < search.size else None
-            return grown or _swapped(search) or _rewritten(search)
+            grown = _growth_race(search, over.teams) if full < search.size else None
+            return grown or _swap_race(search) or _rewrite_race(search)
         case "swaps":
-            return _rewritten(search)
+            return _rewrite_race(search)
         case "rewritten":
             return None
 
 
-def _singles(search: Search, aggregator: str) -> Race:
+def _single_proposer_race(search: Search, aggregator: str) -> Race:
     teams = [Team((name,) * search.size, aggregator) for name in search.models]
-    return _race("single-proposer", teams, search.beam)
+    return _start_race("single-proposer", teams, search.beam)
 
 
-def _race(stage: Stage, teams: Iterable[Team], keep: int) -> Race:
+def _start_race(stage: Stage, teams: Iterable[Team], keep: int) -> Race:
     entered = tuple(teams)
     return Race(stage, entered, keep, entered=entered)
 
 
-def _grown(search: Search, parents: Sequence[Team]) -> Race | None:
+def _growth_race(search: Search, parents: Sequence[Team]) -> Race | None:
     """Every team that has one member more than one of the best *parents*."""
     grown = {
-        Team(_ordered(search, (*parent.members, name)), parent.aggregator): None
+        Team(_ordered_members(search, (*parent.members, name)), parent.aggregator): None
         for parent in parents[: search.beam]
         for name in search.models
         if name not in parent.members
     }
     if not grown or search.size < 2:
         return None
-    return _race("members", grown, search.beam)
+    return _start_race("members", grown, search.beam)
 
 
-def _swapped(search: Search) -> Race | None:
+def _swap_race(search: Search) -> Race | None:
     """Every team that differs from the best mixed one in a single member."""
     mixed = [team for team in search.measured if len(set(team.members)) == search.size > 1]
-    best = next((t for t in rank(search, mixed) if search.whole(t)), None)
+    best = next((t for t in rank_teams(search, mixed) if search.is_fully_measured(t)), None)
     if best is None:
         return None
     swapped = {
-        Team(_ordered(search, (set(best.members) - {gone}) | {name}), best.aggregator): None
+        Team(_ordered_members(search, (set(best.members) - {gone}) | {name}), best.aggregator): None
         for gone in best.members
         for name in search.models
         if name not in best.members
     }
-    return _race("swaps", (best, *swapped), 1) if swapped else None
+    return _start_race("swaps", (best, *swapped), 1) if swapped else None
 
 
-def _rewritten(search: Search) -> Race | None:
+def _rewrite_race(search: Search) -> Race | None:
     """The best team, written by each of those that aggregated well."""
     first = search.races[0]
-    best = leaders(search)[:1]
+    best = leading_teams(search)[:1]
     if first.stage != "aggregators" or not best:
         return None
     teams = [best[0]._replace(aggregator=team.aggregator) for team in first.teams]
-    return _race("rewritten", teams, 1)
+    return _start_race("rewritten", teams, 1)
 
 
-def _ordered(search: Search, members: Iterable[str]) -> tuple[str, ...]:
+def _ordered_members(search: Search, members: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(members, key=search.models.index))
 
 
 # ---- the end
 
 
-def leaders(search: Search, size: int | None = None) -> list[Team]:
+def leading_teams(search: Search, size: int | None = None) -> list[Team]:
     """The teams measured on every slice, the best first; of one *size* only, if it is given."""
     there = [
         team
         for team in search.measured
-        if search.whole(team)
+        if search.is_fully_measured(team)
         and len(team.members) <= search.size
         and size in (None, len(team.members))
     ]
-    return rank(search, there)
+    return rank_teams(search, there)
 
 
-def parts(search: Search, team: Team) -> tuple[Trial, ...]:
+def ablation_trials(search: Search, team: Team) -> tuple[Trial, ...]:
     """What is to be measured next of *team* without each of its members, to say what each adds."""
     trials: list[Trial] = []
-    for part in without(team).values():
+    for part in teams_without_member(team).values():
         done = len(search.measured.get(part, ()))
         if part.members and done < len(search.slices):
             trials.append(Trial(part, done))
     return tuple(trials)
 
 
-def without(team: Team) -> dict[str, Team]:
+def teams_without_member(team: Team) -> dict[str, Team]:
     """By member: the team that is left when one draft of it is missing."""
     left: dict[str, Team] = {}
     for name in dict.fromkeys(team.members):

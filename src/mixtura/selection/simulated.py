@@ -21,18 +21,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixtura.selection import search
-from mixtura.selection.search import Measured, Search, Team
+from mixtura.selection.search import Measurement, Search, Team
 
 Table = NDArray[np.float64]
 Rights = NDArray[np.bool_]
 
-KINDS = 1500
+KIND_COUNT = 1500
 """Kinds of prompts: enough that no one of them matters."""
-FAMILIES = (4, 3, 2, 1, 1, 1)
+FAMILY_SIZES = (4, 3, 2, 1, 1, 1)
 """Models of each family: siblings are alike in quality and err together."""
 
 
-class Setting(NamedTuple):
+class WorldSetting(NamedTuple):
     """How candidates differ, on the scale of the logistic function."""
 
     level: float = 0.8
@@ -50,11 +50,11 @@ class Setting(NamedTuple):
     """The spread of what aggregators can do themselves."""
 
 
-USUAL = Setting()
+USUAL_SETTING = WorldSetting()
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class SimulatedWorld:
     """So many candidates, by number. *chances*: of a right draft, by kind and candidate."""
 
     chances: Table
@@ -64,15 +64,15 @@ class World:
     writes: Table
 
     @classmethod
-    def drawn(cls, seed: int, setting: Setting = USUAL) -> World:
+    def random_world(cls, seed: int, setting: WorldSetting = USUAL_SETTING) -> SimulatedWorld:
         rng = np.random.default_rng(seed)
-        family = rng.permutation(np.repeat(np.arange(len(FAMILIES)), FAMILIES))
+        family = rng.permutation(np.repeat(np.arange(len(FAMILY_SIZES)), FAMILY_SIZES))
         count = len(family)
-        quality = setting.level + rng.normal(0, setting.apart, len(FAMILIES))[family]
+        quality = setting.level + rng.normal(0, setting.apart, len(FAMILY_SIZES))[family]
         quality = quality + rng.normal(0, setting.apart / 2, count)
-        ease = rng.normal(0, setting.common, KINDS)
-        hard = rng.normal(0, setting.family, (KINDS, len(FAMILIES)))[:, family]
-        hard = hard + rng.normal(0, setting.own, (KINDS, count))
+        ease = rng.normal(0, setting.common, KIND_COUNT)
+        hard = rng.normal(0, setting.family, (KIND_COUNT, len(FAMILY_SIZES)))[:, family]
+        hard = hard + rng.normal(0, setting.own, (KIND_COUNT, count))
         convincing = np.exp(rng.normal(0, setting.convincing, (2, count)))
         return cls(
             chances=_logistic(quality + ease[:, None] + hard),
@@ -83,19 +83,19 @@ class World:
         )
 
     @property
-    def count(self) -> int:
+    def candidate_count(self) -> int:
         return len(self.helps)
 
-    def names(self) -> tuple[str, ...]:
-        return tuple(f"m{number:02d}" for number in range(self.count))
+    def candidate_names(self) -> tuple[str, ...]:
+        return tuple(f"m{number:02d}" for number in range(self.candidate_count))
 
-    def alone(self) -> Table:
+    def solo_accuracies(self) -> Table:
         """How often each is right by itself."""
         return self.chances.mean(axis=0)
 
-    def value(self, team: Team) -> float:
+    def team_accuracy(self, team: Team) -> float:
         """How often a team is right, over every kind of prompt and every outcome of its drafts."""
-        members, aggregator = _numbers(team)
+        members, aggregator = _member_numbers(team)
         right = self.chances[:, members]
         whole = np.zeros(len(self.ease))
         for outcome in product((True, False), repeat=len(members)):
@@ -104,34 +104,36 @@ class World:
             whole += chance * _logistic(self.writes[aggregator] + self.ease + moved)
         return float(whole.mean())
 
-    def teams(self, size: int, aggregator: int) -> list[Team]:
+    def all_teams(self, size: int, aggregator: int) -> list[Team]:
         """All there are: different models, and each one by itself."""
-        names = self.names()
+        names = self.candidate_names()
         mixed = [Team(members, names[aggregator]) for members in combinations(names, size)]
         return [*mixed, *(Team((name,) * size, names[aggregator]) for name in names)]
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class PromptSample:
     """So many prompts of a world, and every candidate's drafts to them, the same for all teams."""
 
-    world: World
+    world: SimulatedWorld
     kinds: NDArray[np.int64]
     rights: Rights
     """By draw, prompt and candidate."""
     seed: int
 
     @classmethod
-    def of(cls, world: World, prompts: int, draws: int, seed: int) -> Sample:
+    def draw_sample(
+        cls, world: SimulatedWorld, prompts: int, draws: int, seed: int
+    ) -> PromptSample:
         rng = np.random.default_rng([seed, 1])
         kinds = rng.integers(0, len(world.ease), prompts)
         chances = world.chances[kinds]
         rights = rng.random((draws, *chances.shape)) < chances
         return cls(world, kinds, rights, seed)
 
-    def measured(self, team: Team, start: int, end: int) -> Measured:
+    def measure_team(self, team: Team, start: int, end: int) -> Measurement:
         """A team on some of the prompts; it answers the same whenever it is asked."""
-        members, aggregator = _numbers(team)
+        members, aggregator = _member_numbers(team)
         world = self.world
         moved: Table = np.zeros(end - start)
         for place, member in enumerate(members):
@@ -140,17 +142,17 @@ class Sample:
             moved = moved + right * world.helps[member] - (1 - right) * world.misleads[member]
         chance = _logistic(world.writes[aggregator] + world.ease[self.kinds[start:end]] + moved)
         rng = np.random.default_rng([self.seed, 2, start, aggregator, *members])
-        return Measured(tuple((rng.random(end - start) < chance).astype(float).tolist()))
+        return Measurement(tuple((rng.random(end - start) < chance).astype(float).tolist()))
 
 
-def searched(sample: Sample, size: int, aggregator: str | None) -> Search:
+def run_search(sample: PromptSample, size: int, aggregator: str | None) -> Search:
     """A whole search over a sample."""
     rights = sample.rights
-    slices = search.ladder(rights.shape[1])
+    slices = search.slice_sizes(rights.shape[1])
     ends = [0, *accumulate(slices)]
-    names = sample.world.names()
-    order: list[int] = np.argsort(-accuracies(rights), kind="stable").tolist()
-    state = search.begin(
+    names = sample.world.candidate_names()
+    order: list[int] = np.argsort(-draft_accuracies(rights), kind="stable").tolist()
+    state = search.begin_search(
         Search(
             models=tuple(names[i] for i in order),
             size=size,
@@ -158,15 +160,15 @@ def searched(sample: Sample, size: int, aggregator: str | None) -> Search:
             aggregator=aggregator,
         )
     )
-    while trials := search.ask(state):
-        state = search.tell(
+    while trials := search.next_trials(state):
+        state = search.with_results(
             state,
-            {t.team: sample.measured(t.team, ends[t.slice], ends[t.slice + 1]) for t in trials},
+            {t.team: sample.measure_team(t.team, ends[t.slice], ends[t.slice + 1]) for t in trials},
         )
     return state
 
 
-def _numbers(team: Team) -> tuple[list[int], int]:
+def _member_numbers(team: Team) -> tuple[list[int], int]:
     return [int(name[1:]) for name in team.members], int(team.aggregator[1:])
 
 
@@ -174,14 +176,14 @@ def _logistic(value: Table) -> Table:
     return 1 / (1 + np.exp(-value))
 
 
-def accuracies(rights: Rights) -> Table:
+def draft_accuracies(rights: Rights) -> Table:
     """Each candidate's share of right drafts."""
     return rights.mean(axis=(0, 1))
 
 
 def most_accurate(rights: Rights, size: int) -> Sequence[int]:
     """The first rule of thumb: the candidates that are right most often."""
-    return sorted(np.argsort(-accuracies(rights))[:size].tolist())
+    return sorted(np.argsort(-draft_accuracies(rights))[:size].tolist())
 
 
 def most_diverse(rights: Rights, size: int) -> Sequence[int]:

@@ -1,4 +1,4 @@
-"""The routes, and what stands before all of them."""
+"""The server as an ASGI application: its routes and the checks before them."""
 
 from __future__ import annotations
 
@@ -15,30 +15,36 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mixtura.config import Config
-from mixtura.logs import keep_secrets_out
-from mixtura.redaction import in_use
-from mixtura.server import metrics, openapi, pages
-from mixtura.server.access import Doors, header
-from mixtura.server.answering import Endpoint, json_response, refusal
-from mixtura.server.chat import Chat
-from mixtura.server.choice import DEFAULT, meant
-from mixtura.server.completions import Completions
-from mixtura.server.dialect import Dialect, Refused
-from mixtura.server.hosted_tools import LEFT_OUT
-from mixtura.server.messages import Messages
-from mixtura.server.models import listed, offered, one_listed, problem
-from mixtura.server.response_routes import input_items, one_response
-from mixtura.server.responses import Responses
+from mixtura.config.config import Config
+from mixtura.core.logs import install_log_redaction
+from mixtura.core.redaction import use_redactor
+from mixtura.server import metrics, openapi, web_api
+from mixtura.server.access import Authenticator, request_header
+from mixtura.server.apis.anthropic_messages import MessagesDialect
+from mixtura.server.apis.base import ApiError, Dialect
+from mixtura.server.apis.hosted_tools import LEFT_OUT_HEADER
+from mixtura.server.apis.openai_chat import ChatDialect
+from mixtura.server.apis.openai_completions import CompletionsDialect
+from mixtura.server.apis.openai_responses import ResponsesDialect
+from mixtura.server.endpoint import DialectEndpoint
+from mixtura.server.host_checks import SiteChecker
+from mixtura.server.json_responses import error_response, json_response
+from mixtura.server.model_choice import DEFAULT_NAME, resolve_default_name
+from mixtura.server.models import get_model, list_models, offered_models, unavailable_reason
+from mixtura.server.response_routes import handle_stored_response, list_input_items
 from mixtura.server.service import Service
-from mixtura.server.sites import Sites
-from mixtura.server.token_counts import count_messages, count_responses
-from mixtura.server.unserved import not_served, unserved
+from mixtura.server.token_counts import count_messages_tokens, count_responses_tokens
+from mixtura.server.unsupported_routes import not_found_message, unserved_feature
 
-DIALECTS: tuple[Dialect, ...] = (Chat(), Completions(), Responses(), Messages())
-_PATHS = (*(dialect.path for dialect in DIALECTS), "/v1/models")
-NO_SOCKETS = 1008
-"""What closes a WebSocket before it opens: there is none here."""
+DIALECTS: tuple[Dialect, ...] = (
+    ChatDialect(),
+    CompletionsDialect(),
+    ResponsesDialect(),
+    MessagesDialect(),
+)
+_SERVED_PATHS = (*(dialect.path for dialect in DIALECTS), "/v1/models")
+WEBSOCKET_REFUSED_CODE = 1008
+"""Code that a WebSocket is closed with before it opens: the server has none."""
 Handler = Callable[[Service, Request], Awaitable[Response]]
 
 
@@ -46,13 +52,19 @@ def make_app(
     config: Config, *, host: str, max_cost: float | None = None, deadline: float | None = None
 ) -> Starlette:
     """
-    The server as an ASGI application; *host* is the address that it will listen on, *max_cost*
-    the dollars and *deadline* the seconds that no answer passes.
+    The server as an ASGI application.
 
-    Raises ConfigError when that address may not be served as it is configured.
+    *host*: the address that it will listen on; *max_cost*: dollars, and *deadline*: seconds that
+    no answer passes. Raises ConfigError when the configuration does not allow that address.
     """
-    keep_secrets_out()
-    doors = Doors(config.serve, host, config.store, config.redactor, default=meant(config, DEFAULT))
+    install_log_redaction()
+    doors = Authenticator(
+        config.serve,
+        host,
+        config.store,
+        config.redactor,
+        default=resolve_default_name(config, DEFAULT_NAME),
+    )
     service = Service(config, doors, max_cost=max_cost, deadline=deadline)
 
     @asynccontextmanager
@@ -60,36 +72,47 @@ def make_app(
         yield
         await service.close()
 
-    def at(path: str, handler: Handler, *methods: str) -> Route:
-        return Route(path, partial(_guarded, service, handler), methods=list(methods or ("GET",)))
-
-    routes = [
-        *(Route(d.path, Endpoint(service, d), methods=["POST"]) for d in DIALECTS),
-        at("/v1/messages/count_tokens", count_messages, "POST"),
-        at("/v1/responses/input_tokens", count_responses, "POST"),
-        at("/v1/responses/{id}", one_response, "GET", "DELETE"),
-        at("/v1/responses/{id}/input_items", input_items),
-        at("/v1/models", listed),
-        at("/v1/models/{name:path}", one_listed),
-        at("/metrics", _metrics),
-        Route("/healthz", _alive),
-        Route("/readyz", partial(_ready, service)),
-        Route("/openapi.json", partial(_openapi, service)),
-        *pages.routes(at),
-    ]
     app = Starlette(
-        routes=routes,
+        routes=_build_routes(service),
         lifespan=lifespan,
-        middleware=_middleware(config),
-        exception_handlers={HTTPException: _http_error, Exception: _bug},
+        middleware=_cors_middleware(config),
+        exception_handlers={HTTPException: _handle_http_error, Exception: _handle_unexpected_error},
     )
-    sites = Sites(config.serve, host)
-    app.add_middleware(Front, service=service, sites=sites, straight=not config.serve.cors)
+    sites = SiteChecker(config.serve, host)
+    app.add_middleware(
+        HostCheckMiddleware, service=service, sites=sites, straight=not config.serve.cors
+    )
     app.state.service = service
     return app
 
 
-def _middleware(config: Config) -> list[Middleware]:
+def _build_routes(service: Service) -> list[Route]:
+    """Every route of the server; those of the dialects check keys themselves."""
+
+    def make_route(path: str, handler: Handler, *methods: str) -> Route:
+        return Route(
+            path,
+            partial(_handle_authenticated, service, handler),
+            methods=list(methods or ("GET",)),
+        )
+
+    return [
+        *(Route(d.path, DialectEndpoint(service, d), methods=["POST"]) for d in DIALECTS),
+        make_route("/v1/messages/count_tokens", count_messages_tokens, "POST"),
+        make_route("/v1/responses/input_tokens", count_responses_tokens, "POST"),
+        make_route("/v1/responses/{id}", handle_stored_response, "GET", "DELETE"),
+        make_route("/v1/responses/{id}/input_items", list_input_items),
+        make_route("/v1/models", list_models),
+        make_route("/v1/models/{name:path}", get_model),
+        make_route("/metrics", _handle_metrics),
+        Route("/healthz", _handle_health),
+        Route("/readyz", partial(_handle_readiness, service)),
+        Route("/openapi.json", partial(_handle_openapi, service)),
+        *web_api.page_routes(make_route),
+    ]
+
+
+def _cors_middleware(config: Config) -> list[Middleware]:
     if not config.serve.cors:
         return []
     return [
@@ -97,115 +120,130 @@ def _middleware(config: Config) -> list[Middleware]:
             CORSMiddleware,
             allow_origins=config.serve.cors,
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["*"],  # those asked for: official clients send many of their own
-            expose_headers=["x-mixtura-run", "x-mixtura-cost-usd", "x-mixtura-degraded", LEFT_OUT],
+            allow_headers=["*"],  # official clients send many of their own
+            expose_headers=[
+                "x-mixtura-run",
+                "x-mixtura-cost-usd",
+                "x-mixtura-degraded",
+                LEFT_OUT_HEADER,
+            ],
         )
     ]
 
 
-class Front:
+class HostCheckMiddleware:
     """
-    Before every route: the host's name is ours, and so is the page that asks, if one does. After
-    it: the answer is counted.
+    Refuses requests with a foreign ``Host`` or from a foreign web page; counts every response.
 
-    *straight*: calls in one of the dialects need nothing of what else stands before the routes.
+    *straight*: pass the dialects' requests straight to their endpoints, around other middleware.
     """
 
-    def __init__(self, app: ASGIApp, service: Service, sites: Sites, *, straight: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, service: Service, sites: SiteChecker, *, straight: bool
+    ) -> None:
         self._app = app
         self._service = service
         self._sites = sites
-        self._straight = {("POST", d.path): Endpoint(service, d) for d in DIALECTS if straight}
+        self._straight = {
+            ("POST", d.path): DialectEndpoint(service, d) for d in DIALECTS if straight
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
         if scope["type"] != "http":
-            await send({"type": "websocket.close", "code": NO_SOCKETS})
+            await send({"type": "websocket.close", "code": WEBSOCKET_REFUSED_CODE})
             return
 
         straight = self._straight.get((scope["method"], scope["path"]))
 
-        async def counted(message: Message) -> None:
+        async def send_counted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 route = scope.get("route")
                 path = route.path if isinstance(route, Route) else "other"
                 path = scope["path"] if straight else path
-                self._service.answered(scope, path, message["status"])
+                self._service.metrics.count_response(scope, path, message["status"])
             await send(message)
 
-        with in_use(self._service.doors.redactor(scope)):
+        with use_redactor(self._service.doors.redactor_for(scope)):
             try:
-                self._sites.check(scope)
-            except Refused as refused:
-                await refusal(_dialect(scope), refused)(scope, receive, counted)
+                self._sites.check_request(scope)
+            except ApiError as refused:
+                await error_response(_dialect_for(scope), refused)(scope, receive, send_counted)
                 return
-            await (straight or self._app)(scope, receive, counted)
+            await (straight or self._app)(scope, receive, send_counted)
 
 
-async def _guarded(service: Service, handler: Handler, request: Request) -> Response:
-    """A route that needs a key where there are keys."""
+async def _handle_authenticated(service: Service, handler: Handler, request: Request) -> Response:
+    """The response of *handler* to a client whose key is checked first."""
     try:
-        service.doors.client(request.scope)
+        service.doors.authenticate_request(request.scope)
         return await handler(service, request)
-    except Refused as refused:
-        return refusal(_dialect(request.scope), refused)
+    except ApiError as refused:
+        return error_response(_dialect_for(request.scope), refused)
 
 
-async def _alive(_: Request) -> Response:
+async def _handle_health(_: Request) -> Response:
     return json_response({"status": "ok"})
 
 
-async def _ready(service: Service, request: Request) -> Response:
-    """Whether the default mixture can answer; why not is for whoever may ask it."""
-    said = problem(service.config, service.config.default)
+async def _handle_readiness(service: Service, request: Request) -> Response:
+    """Whether the default mixture can answer; the reason is only for clients that may use it."""
+    said = unavailable_reason(service.config, service.config.default)
     if said is None:
-        return await _alive(request)
+        return await _handle_health(request)
     try:
-        told = service.doors.client(request.scope).may_use(DEFAULT)
-    except Refused:
+        told = service.doors.authenticate_request(request.scope).can_use_model(DEFAULT_NAME)
+    except ApiError:
         told = False
     if not told:
         said = "the default mixture cannot answer: a request with a key for it is told why"
-    refused = Refused(503, said, kind="api_error", code="model_not_ready")
-    return refusal(_dialect(request.scope), refused)
+    refused = ApiError(503, said, kind="api_error", code="model_not_ready")
+    return error_response(_dialect_for(request.scope), refused)
 
 
-async def _metrics(service: Service, request: Request) -> Response:
-    """Of the whole server; a key that may use some models sees its own requests only."""
-    service.settle()
-    seen = service.metrics_for(service.doors.client(request.scope))
-    return Response(seen.text(), media_type=metrics.CONTENT_TYPE)
+async def _handle_metrics(service: Service, request: Request) -> Response:
+    """Metrics of the whole server, or of the client's own requests if its key is restricted."""
+    service.recorder.record_finished_jobs()
+    seen = service.metrics.metrics_for(service.doors.authenticate_request(request.scope))
+    return Response(seen.render_text(), media_type=metrics.CONTENT_TYPE)
 
 
-async def _openapi(service: Service, request: Request) -> Response:
-    locked = service.doors.locked
-    names = ["default"] if locked else offered(service, service.doors.client(request.scope))
-    return json_response(openapi.document(names, locked=locked))
+async def _handle_openapi(service: Service, request: Request) -> Response:
+    locked = service.doors.is_key_required
+    names = (
+        ["default"]
+        if locked
+        else offered_models(service, service.doors.authenticate_request(request.scope))
+    )
+    return json_response(openapi.openapi_document(names, locked=locked))
 
 
-def _dialect(scope: Scope) -> Dialect:
-    """The one whose errors the client understands."""
+def _dialect_for(scope: Scope) -> Dialect:
+    """The dialect whose form of errors the client of a request understands."""
     path: str = scope["path"]
-    if header(scope, b"anthropic-version"):
+    if request_header(scope, b"anthropic-version"):
         return DIALECTS[-1]
     return next((d for d in DIALECTS if f"{path}/".startswith(f"{d.path}/")), DIALECTS[0])
 
 
-async def _http_error(request: Request, error: Exception) -> Response:
+async def _handle_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path = request.url.path
-    status = 404 if error.status_code == 405 and unserved(path) else error.status_code
-    said = {404: not_served(path, _PATHS), 405: f"{request.method} is no method of {path}"}
+    status = 404 if error.status_code == 405 and unserved_feature(path) else error.status_code
+    said = {
+        404: not_found_message(path, _SERVED_PATHS),
+        405: f"{request.method} is no method of {path}",
+    }
     code = {404: "not_found", 405: "method_not_allowed"}.get(status)
-    refused = Refused(status, said.get(status, error.detail), code=code)
-    response = refusal(_dialect(request.scope), refused)
+    refused = ApiError(status, said.get(status, error.detail), code=code)
+    response = error_response(_dialect_for(request.scope), refused)
     response.headers.update(error.headers or {})
     return response
 
 
-async def _bug(request: Request, _: Exception) -> Response:
+async def _handle_unexpected_error(request: Request, _: Exception) -> Response:
     said = "something in this server is wrong: its log has the trace"
-    refused = Refused(500, said, kind="server_error", code="internal_error")
-    return refusal(_dialect(request.scope), refused)
+    refused = ApiError(500, said, kind="server_error", code="internal_error")
+    return error_response(_dialect_for(request.scope), refused)

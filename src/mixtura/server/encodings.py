@@ -4,62 +4,65 @@ from __future__ import annotations
 
 import zlib
 
-from mixtura.server.dialect import Refused
+from mixtura.server.apis.base import ApiError
 
-TAKEN = "gzip, deflate"
-MOST_MEMBERS = 1_000
+ACCEPTED_ENCODINGS = "gzip, deflate"
+MAX_GZIP_MEMBERS = 1_000
 """Parts of a gzip body, each compressed for itself: clients send one."""
-_PIECE = 256 * 1024
-_SLICE = 16 * 1024
+_OUTPUT_CHUNK_BYTES = 256 * 1024
+_INPUT_CHUNK_BYTES = 16 * 1024
 """Bytes given to zlib at once: it copies what it has not used at the end of every member."""
-_WRAPPINGS = {
+_WINDOW_BITS = {
     "gzip": (zlib.MAX_WBITS | 16,),
     "x-gzip": (zlib.MAX_WBITS | 16,),
     "deflate": (zlib.MAX_WBITS, -zlib.MAX_WBITS),  # some clients send it without its head
 }
 
 
-def compression(header: str) -> str | None:
-    """How a body is compressed, after its ``Content-Encoding``. Raises Refused."""
+def parse_content_encoding(header: str) -> str | None:
+    """How a body is compressed, after its ``Content-Encoding``. Raises ApiError."""
     names = [name.strip().lower() for name in header.split(",")]
     names = [name for name in names if name not in ("", "identity")]
     if not names:
         return None
-    if len(names) > 1 or names[0] not in _WRAPPINGS:
-        said = f"`Content-Encoding: {', '.join(names)[:80]}` is not read here: send {TAKEN} or none"
-        raise Refused(415, said, code="unsupported_encoding")
+    if len(names) > 1 or names[0] not in _WINDOW_BITS:
+        said = (
+            f"`Content-Encoding: {', '.join(names)[:80]}` is not read here:"
+            f" send {ACCEPTED_ENCODINGS} or none"
+        )
+        raise ApiError(415, said, code="unsupported_encoding")
     return names[0]
 
 
-def decompress(data: bytes, name: str, most: int) -> bytes | None:
+def decompress_body(data: bytes, name: str, most: int) -> bytes | None:
     """
     A body without its compression; None where it would have more than *most* bytes: no more
-    than those are ever made. Raises Refused for what is cut off or no such data.
+    than those are ever made. Raises ApiError for what is cut off or no such data.
     """
-    for wrapping in _WRAPPINGS[name]:
+    for wrapping in _WINDOW_BITS[name]:
         try:
-            return _inflate(data, wrapping, most)
+            return _inflate_members(data, wrapping, most)
         except zlib.error:
             continue
-    raise Refused(400, f"the body is not whole {name} data, as its `Content-Encoding` says")
+    raise ApiError(400, f"the body is not whole {name} data, as its `Content-Encoding` says")
 
 
-def _inflate(data: bytes, wrapping: int, most: int) -> bytes | None:
+def _inflate_members(data: bytes, wrapping: int, most: int) -> bytes | None:
     pieces: list[bytes] = []
     view, at, members = memoryview(data), 0, 0
     while at < len(data):  # gzip data may have several members
         members += 1
-        if members > MOST_MEMBERS:
-            raise Refused(
-                400, f"the body has more than {MOST_MEMBERS:,} compressed members: send one"
+        if members > MAX_GZIP_MEMBERS:
+            raise ApiError(
+                400, f"the body has more than {MAX_GZIP_MEMBERS:,} compressed members: send one"
             )
         inflater = zlib.decompressobj(wrapping)
         while not inflater.eof:
             given = inflater.unconsumed_tail
             if not given:
-                given = view[at : at + _SLICE]
+                given = view[at : at + _INPUT_CHUNK_BYTES]
                 at += len(given)
-            piece = inflater.decompress(given, _PIECE)
+            piece = inflater.decompress(given, _OUTPUT_CHUNK_BYTES)
             most -= len(piece)
             if most < 0:
                 return None

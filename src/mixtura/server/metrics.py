@@ -8,30 +8,30 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, H
 from prometheus_client import generate_latest as _written
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from mixtura.price import Pricer
-from mixtura.server.turnstile import Turnstile
-from mixtura.store_writer import StoreWriter
-from mixtura.trace import Trace
+from mixtura.billing.price import Pricer
+from mixtura.engine.trace import Trace
+from mixtura.server.fair_queue import FairQueue
+from mixtura.storage.write_queue import StoreWriter
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
+LATENCY_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
 
 
-class _Crowd:
+class _QueueCollector:
     """How many run and wait, read when someone looks."""
 
-    def __init__(self, turnstile: Turnstile) -> None:
+    def __init__(self, turnstile: FairQueue) -> None:
         self._turnstile = turnstile
 
     def collect(self) -> list[GaugeMetricFamily]:
-        inside, waiting = self._turnstile.inside, self._turnstile.waiting
+        inside, waiting = self._turnstile.inside, self._turnstile.waiting_count
         return [
             GaugeMetricFamily("mixtura_runs_in_flight", "Runs under way", value=inside),
             GaugeMetricFamily("mixtura_runs_waiting", "Runs that wait for a turn", value=waiting),
         ]
 
 
-class _Writing:
+class _WriterCollector:
     """What waits to be kept and what was not, read when someone looks."""
 
     def __init__(self, what: str, writer: StoreWriter) -> None:
@@ -44,7 +44,7 @@ class _Writing:
         dropped = CounterMetricFamily(f"mixtura_{what}s_dropped", said, labels=["reason"])
         for reason, number in self._writer.dropped.items():
             dropped.add_metric([reason], number)
-        waiting, size = self._writer.waiting, self._writer.bytes
+        waiting, size = self._writer.waiting_count, self._writer.bytes
         said = f"{what.capitalize()}s that wait to be kept"
         return [
             dropped,
@@ -58,7 +58,7 @@ class Metrics:
 
     def __init__(
         self,
-        turnstile: Turnstile | None = None,
+        turnstile: FairQueue | None = None,
         writers: Mapping[str, StoreWriter] | None = None,
     ) -> None:
         """
@@ -67,9 +67,9 @@ class Metrics:
         """
         self._registry = own = CollectorRegistry()
         if turnstile:
-            own.register(_Crowd(turnstile))  # pyright: ignore[reportArgumentType]
+            own.register(_QueueCollector(turnstile))  # pyright: ignore[reportArgumentType]
         for what, writer in (writers or {}).items():
-            own.register(_Writing(what, writer))  # pyright: ignore[reportArgumentType]
+            own.register(_WriterCollector(what, writer))  # pyright: ignore[reportArgumentType]
         self._requests = Counter(
             "mixtura_requests", "Requests answered", ("path", "status"), registry=own
         )
@@ -83,17 +83,17 @@ class Metrics:
         )
         self._seconds = Histogram(
             "mixtura_run_seconds", "From the request to the whole answer", ("model",),
-            buckets=SECONDS, registry=own,
+            buckets=LATENCY_BUCKETS, registry=own,
         )  # fmt: skip
         self._first = Histogram(
             "mixtura_first_token_seconds", "From the request to the answer's first token",
-            ("model",), buckets=SECONDS, registry=own,
+            ("model",), buckets=LATENCY_BUCKETS, registry=own,
         )  # fmt: skip
 
-    def answered(self, path: str, status: int) -> None:
+    def count_response(self, path: str, status: int) -> None:
         self._requests.labels(path, status).inc()
 
-    def ran(
+    def record_run(
         self,
         model: str,
         trace: Trace,
@@ -104,7 +104,7 @@ class Metrics:
         """A run is over; *label*: what a member is called here, never a client's words."""
         self._runs.labels(model, outcome).inc()
         self._seconds.labels(model).observe(trace.elapsed)
-        for call in trace.leaves():
+        for call in trace.leaf_calls():
             if call.error is not None:
                 self._failures.labels(label(call.model), type(call.error).__name__).inc()
             if call.seat.role == "aggregator" and call.first_token is not None:
@@ -118,5 +118,5 @@ class Metrics:
             if dollars is not None:
                 self._dollars.labels(label(charge.model)).inc(dollars)
 
-    def text(self) -> bytes:
+    def render_text(self) -> bytes:
         return _written(self._registry)

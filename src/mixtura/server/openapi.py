@@ -8,29 +8,38 @@ from typing import Any
 
 import msgspec
 
-from mixtura.server.chat import ChatBody
-from mixtura.server.completions import CompletionsBody
-from mixtura.server.messages import Messages
-from mixtura.server.pages import Planned
-from mixtura.server.responses import Responses
+from mixtura.server.apis.anthropic_messages import MessagesDialect
+from mixtura.server.apis.openai_chat_body import ChatBody
+from mixtura.server.apis.openai_completions import CompletionsBody
+from mixtura.server.apis.openai_responses import ResponsesDialect
+from mixtura.server.web_api import PlanRequest
 
 JSON = "application/json"
-REF = "#/components/schemas/{name}"
+SCHEMA_REF = "#/components/schemas/{name}"
 
 
-def document(names: Sequence[str], *, locked: bool) -> dict[str, Any]:
+def openapi_document(names: Sequence[str], *, locked: bool) -> dict[str, Any]:
     """*names* of the models that are offered; *locked*: a key is needed."""
-    bodies = (ChatBody, CompletionsBody, Responses.BODY, Messages.BODY, Planned)
-    found, components = msgspec.json.schema_components(bodies, ref_template=REF)
+    bodies = (
+        ChatBody,
+        CompletionsBody,
+        ResponsesDialect.REQUEST_TYPE,
+        MessagesDialect.REQUEST_TYPE,
+        PlanRequest,
+    )
+    found, components = msgspec.json.schema_components(bodies, ref_template=SCHEMA_REF)
     known = {"anyOf": [{"enum": list(names)}, {"type": "string", "minLength": 1}]}
     for body in found:
         name = body["$ref"].rpartition("/")[2]
         components[name]["properties"]["model"] = known
     components |= {
-        "CountedMessages": _counted(components["MessagesBody"], ["model", "messages"]),
-        "CountedResponse": _counted(components["ResponsesBody"], []),
+        "CountedMessages": _count_body_schema(components["MessagesBody"], ["model", "messages"]),
+        "CountedResponse": _count_body_schema(components["ResponsesBody"], []),
     }
-    components |= {"Error": ERROR, "MessagesError": MESSAGES_ERROR} | _ANSWERS
+    components |= {
+        "Error": ERROR_SCHEMA,
+        "MessagesError": MESSAGES_ERROR_SCHEMA,
+    } | _RESPONSE_SCHEMAS
     body: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
@@ -38,7 +47,7 @@ def document(names: Sequence[str], *, locked: bool) -> dict[str, Any]:
             "version": version("mixtura"),
             "description": "Mixtures of models behind the APIs of OpenAI and Anthropic.",
         },
-        "paths": _paths(found, names),
+        "paths": _path_items(found, names),
         "components": {"schemas": components},
     }
     if locked:
@@ -47,64 +56,78 @@ def document(names: Sequence[str], *, locked: bool) -> dict[str, Any]:
     return body
 
 
-def _paths(bodies: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
+def _path_items(bodies: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
     """The addresses; *bodies* of their requests in the order of ``document``."""
     chat, completions, responses, messages, plan = bodies
     return {
-        "/v1/chat/completions": {"post": _call("Chat completions", chat, "ChatCompletion")},
-        "/v1/completions": {"post": _call("Completions", completions, "Completion")},
-        "/v1/responses": {"post": _call("Responses", responses, "Response")},
+        "/v1/chat/completions": {
+            "post": _post_operation("Chat completions", chat, "ChatCompletion")
+        },
+        "/v1/completions": {"post": _post_operation("Completions", completions, "Completion")},
+        "/v1/responses": {"post": _post_operation("Responses", responses, "Response")},
         "/v1/responses/{id}": {
-            "get": _read("A stored response", "Response", parameter="id", query=_STREAM),
-            "delete": _read("Delete it", "Deleted", parameter="id"),
+            "get": _bodyless_operation(
+                "A stored response", "Response", parameter="id", query=_STREAM_QUERY
+            ),
+            "delete": _bodyless_operation("Delete it", "Deleted", parameter="id"),
         },
         "/v1/responses/{id}/input_items": {
-            "get": _read("What it was made from", "ItemList", parameter="id", query=_ITEMS)
+            "get": _bodyless_operation(
+                "What it was made from", "ItemList", parameter="id", query=_ITEMS_QUERY
+            )
         },
         "/v1/responses/input_tokens": {
-            "post": _call(
+            "post": _post_operation(
                 "Tokens of a response's input",
-                _schema("CountedResponse"),
+                _schema_ref("CountedResponse"),
                 "InputTokens",
                 streams=False,
             )
         },
         "/v1/messages": {
-            "post": _call("Anthropic's messages", messages, "Message", error="MessagesError")
+            "post": _post_operation(
+                "Anthropic's messages", messages, "Message", error="MessagesError"
+            )
         },
         "/v1/messages/count_tokens": {
-            "post": _call(
+            "post": _post_operation(
                 "Tokens of messages",
-                _schema("CountedMessages"),
+                _schema_ref("CountedMessages"),
                 "CountedTokens",
                 error="MessagesError",
                 streams=False,
             )
         },
-        "/v1/models": {"get": _read("The mixtures and models", "ModelList")},
-        "/v1/models/{name}": {"get": _read("One of them", "Model", parameter="name", one_of=names)},
-        **_own(plan),
+        "/v1/models": {"get": _bodyless_operation("The mixtures and models", "ModelList")},
+        "/v1/models/{name}": {
+            "get": _bodyless_operation("One of them", "Model", parameter="name", one_of=names)
+        },
+        **_own_path_items(plan),
     }
 
 
-def _own(plan: Any) -> dict[str, Any]:
+def _own_path_items(plan: Any) -> dict[str, Any]:
     """What only the page asks, and whoever runs the server."""
     return {
-        "/api/setup": {"get": _read("What there is to choose from", "Object")},
+        "/api/setup": {"get": _bodyless_operation("What there is to choose from", "Object")},
         "/api/plan": {
-            "post": _call("Calls and worst-case price of a plan", plan, "Object", streams=False)
+            "post": _post_operation(
+                "Calls and worst-case price of a plan", plan, "Object", streams=False
+            )
         },
-        "/api/runs": {"get": _read("Past runs, the newest first", "Object", query=_RUNS)},
+        "/api/runs": {
+            "get": _bodyless_operation("Past runs, the newest first", "Object", query=_RUNS_QUERY)
+        },
         "/api/runs/{run}": {
-            "get": _read("A run as it went", "Object", parameter="run"),
-            "delete": _gone("Forget a run", parameter="run"),
+            "get": _bodyless_operation("A run as it went", "Object", parameter="run"),
+            "delete": _delete_operation("Forget a run", parameter="run"),
         },
-        "/healthz": {"get": _read("It lives", "Object", locked=False)},
-        "/readyz": {"get": _read("It is ready", "Object", locked=False)},
+        "/healthz": {"get": _bodyless_operation("It lives", "Object", locked=False)},
+        "/readyz": {"get": _bodyless_operation("It is ready", "Object", locked=False)},
     }
 
 
-def _counted(body: dict[str, Any], required: Sequence[str]) -> dict[str, Any]:
+def _count_body_schema(body: dict[str, Any], required: Sequence[str]) -> dict[str, Any]:
     """The schema of a body of which only the tokens are wanted, so that less of it is needed."""
     answering = ("max_tokens", "stream", "store")
     kept = {name: form for name, form in body["properties"].items() if name not in answering}
@@ -113,35 +136,35 @@ def _counted(body: dict[str, Any], required: Sequence[str]) -> dict[str, Any]:
     return {**body, "properties": kept, "required": list(required)}
 
 
-def _schema(name: str) -> dict[str, str]:
-    return {"$ref": REF.format(name=name)}
+def _schema_ref(name: str) -> dict[str, str]:
+    return {"$ref": SCHEMA_REF.format(name=name)}
 
 
-def _content(name: str) -> dict[str, Any]:
-    return {JSON: {"schema": _schema(name)}}
+def _json_content(name: str) -> dict[str, Any]:
+    return {JSON: {"schema": _schema_ref(name)}}
 
 
-def _answers(name: str, error: str, *, streams: bool = False) -> dict[str, Any]:
-    content = _content(name)
+def _response_specs(name: str, error: str, *, streams: bool = False) -> dict[str, Any]:
+    content = _json_content(name)
     if streams:
         content["text/event-stream"] = {"schema": {"type": "string"}}
     return {
         "200": {"description": "The answer", "content": content},
-        "default": {"description": "Why there is none", "content": _content(error)},
+        "default": {"description": "Why there is none", "content": _json_content(error)},
     }
 
 
-def _call(
+def _post_operation(
     summary: str, body: Any, answer: str, *, error: str = "Error", streams: bool = True
 ) -> dict[str, Any]:
     return {
         "summary": summary,
         "requestBody": {"required": True, "content": {JSON: {"schema": body}}},
-        "responses": _answers(answer, error, streams=streams),
+        "responses": _response_specs(answer, error, streams=streams),
     }
 
 
-def _read(
+def _bodyless_operation(
     summary: str,
     answer: str,
     *,
@@ -150,42 +173,42 @@ def _read(
     query: list[dict[str, Any]] | None = None,
     locked: bool = True,
 ) -> dict[str, Any]:
-    row: dict[str, Any] = {"summary": summary, "responses": _answers(answer, "Error")}
-    if parameters := [*(query or ()), *([_path(parameter, one_of)] if parameter else ())]:
+    row: dict[str, Any] = {"summary": summary, "responses": _response_specs(answer, "Error")}
+    if parameters := [*(query or ()), *([_path_parameter(parameter, one_of)] if parameter else ())]:
         row["parameters"] = parameters
     return row if locked else row | {"security": []}
 
 
-def _gone(summary: str, *, parameter: str) -> dict[str, Any]:
-    error = {"description": "Why not", "content": _content("Error")}
+def _delete_operation(summary: str, *, parameter: str) -> dict[str, Any]:
+    error = {"description": "Why not", "content": _json_content("Error")}
     responses = {"204": {"description": "Gone"}, "default": error}
-    return {"summary": summary, "parameters": [_path(parameter)], "responses": responses}
+    return {"summary": summary, "parameters": [_path_parameter(parameter)], "responses": responses}
 
 
-def _path(name: str, one_of: Sequence[str] = ()) -> dict[str, Any]:
+def _path_parameter(name: str, one_of: Sequence[str] = ()) -> dict[str, Any]:
     shape: dict[str, Any] = {"type": "string", "minLength": 1}
     if one_of:
         shape["examples"] = list(one_of)
     return {"name": name, "in": "path", "required": True, "schema": shape}
 
 
-_RUNS: list[dict[str, Any]] = [
+_RUNS_QUERY: list[dict[str, Any]] = [
     {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 200}},
     {"name": "before", "in": "query", "schema": {"type": "string"}},
     {"name": "q", "in": "query", "schema": {"type": "string"}},
 ]
 
-_STREAM: list[dict[str, Any]] = [
+_STREAM_QUERY: list[dict[str, Any]] = [
     {"name": "stream", "in": "query", "schema": {"enum": ["false"]}},
 ]
-_ITEMS: list[dict[str, Any]] = [
+_ITEMS_QUERY: list[dict[str, Any]] = [
     {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 100}},
     {"name": "order", "in": "query", "schema": {"enum": ["asc", "desc"]}},
     {"name": "after", "in": "query", "schema": {"type": "string"}},
 ]
 
-_NAME = {"type": ["string", "null"]}
-ERROR = {
+_NULLABLE_TEXT = {"type": ["string", "null"]}
+ERROR_SCHEMA = {
     "type": "object",
     "required": ["error"],
     "properties": {
@@ -194,12 +217,12 @@ ERROR = {
             "required": ["message", "type", "param", "code"],
             "properties": {
                 "message": {"type": "string"}, "type": {"type": "string"},
-                "param": _NAME, "code": _NAME,
+                "param": _NULLABLE_TEXT, "code": _NULLABLE_TEXT,
             },
         }
     },
 }  # fmt: skip
-MESSAGES_ERROR = {
+MESSAGES_ERROR_SCHEMA = {
     "type": "object",
     "required": ["type", "error"],
     "properties": {
@@ -213,54 +236,60 @@ MESSAGES_ERROR = {
 }
 
 
-def _object(required: dict[str, Any]) -> dict[str, Any]:
+def _object_schema(required: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "required": list(required), "properties": required}
 
 
-_COUNT = {"type": "integer", "minimum": 0}
-_ROWS = {"type": "array", "items": {"type": "object"}}
-_ANSWERS: dict[str, Any] = {
+_COUNT_SCHEMA = {"type": "integer", "minimum": 0}
+_ROWS_SCHEMA = {"type": "array", "items": {"type": "object"}}
+_RESPONSE_SCHEMAS: dict[str, Any] = {
     "Object": {"type": "object"},
-    "ChatCompletion": _object(
+    "ChatCompletion": _object_schema(
         {
             "id": {"type": "string"},
             "object": {"const": "chat.completion"},
             "created": {"type": "integer"},
             "model": {"type": "string"},
-            "choices": _ROWS | {"minItems": 1},
-            "usage": _object(
-                {"prompt_tokens": _COUNT, "completion_tokens": _COUNT, "total_tokens": _COUNT}
+            "choices": _ROWS_SCHEMA | {"minItems": 1},
+            "usage": _object_schema(
+                {
+                    "prompt_tokens": _COUNT_SCHEMA,
+                    "completion_tokens": _COUNT_SCHEMA,
+                    "total_tokens": _COUNT_SCHEMA,
+                }
             ),
             "mixtura": {"type": "object"},
         }
     ),
-    "Completion": _object(
+    "Completion": _object_schema(
         {
             "id": {"type": "string"},
             "object": {"const": "text_completion"},
             "created": {"type": "integer"},
             "model": {"type": "string"},
-            "choices": _ROWS | {"minItems": 1},
+            "choices": _ROWS_SCHEMA | {"minItems": 1},
             "usage": {"type": "object"},
             "mixtura": {"type": "object"},
         }
     ),
-    "Response": Responses.ANSWER,
-    "Deleted": _object(
+    "Response": ResponsesDialect.RESPONSE_SCHEMA,
+    "Deleted": _object_schema(
         {"id": {"type": "string"}, "object": {"const": "response"}, "deleted": {"const": True}}
     ),
-    "ItemList": _object(
+    "ItemList": _object_schema(
         {
             "object": {"const": "list"},
-            "data": _ROWS,
-            "first_id": _NAME,
-            "last_id": _NAME,
+            "data": _ROWS_SCHEMA,
+            "first_id": _NULLABLE_TEXT,
+            "last_id": _NULLABLE_TEXT,
             "has_more": {"type": "boolean"},
         }
     ),
-    "InputTokens": _object({"object": {"const": "response.input_tokens"}, "input_tokens": _COUNT}),
-    "CountedTokens": _object({"input_tokens": _COUNT}),
-    "Message": Messages.ANSWER,
-    "Model": _object({"id": {"type": "string"}, "object": {"const": "model"}}),
-    "ModelList": _object({"object": {"const": "list"}, "data": _ROWS}),
+    "InputTokens": _object_schema(
+        {"object": {"const": "response.input_tokens"}, "input_tokens": _COUNT_SCHEMA}
+    ),
+    "CountedTokens": _object_schema({"input_tokens": _COUNT_SCHEMA}),
+    "Message": MessagesDialect.RESPONSE_SCHEMA,
+    "Model": _object_schema({"id": {"type": "string"}, "object": {"const": "model"}}),
+    "ModelList": _object_schema({"object": {"const": "list"}, "data": _ROWS_SCHEMA}),
 }

@@ -5,41 +5,41 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mixtura.server.answering import json_response
-from mixtura.server.dialect import Refused
+from mixtura.server.apis.base import ApiError
+from mixtura.server.json_responses import json_response
 from mixtura.server.service import Service
 
-MOST_ITEMS = 100
+MAX_ITEMS_LISTED = 100
 
 
-async def one_response(service: Service, request: Request) -> Response:
+async def handle_stored_response(service: Service, request: Request) -> Response:
     """``GET`` and ``DELETE /v1/responses/ID``."""
-    client = service.doors.client(request.scope)
+    client = service.doors.authenticate_request(request.scope)
     name = request.path_params["id"]
     if request.method == "DELETE":
-        await service.responses.delete(name, client)
+        await service.responses.delete_response(name, client)
         return json_response({"id": name, "object": "response", "deleted": True})
     if request.query_params.get("stream", "false") != "false":
         said = "a stored response is whole: leave `stream` out"
-        raise Refused(400, said, param="stream", code="unsupported_parameter")
-    return json_response(await service.responses.response(name, client))
+        raise ApiError(400, said, param="stream", code="unsupported_parameter")
+    return json_response(await service.responses.get_response(name, client))
 
 
-async def input_items(service: Service, request: Request) -> Response:
+async def list_input_items(service: Service, request: Request) -> Response:
     """``GET /v1/responses/ID/input_items``: the newest first, a page at a time."""
-    client = service.doors.client(request.scope)
+    client = service.doors.authenticate_request(request.scope)
     asked = request.query_params
-    limit = _limit(asked.get("limit", "20"))
+    limit = _parse_limit(asked.get("limit", "20"))
     order = asked.get("order", "desc")
     if order not in ("asc", "desc"):
-        raise Refused(400, "`order` is asc or desc", param="order")
-    items = list(await service.responses.input_items(request.path_params["id"], client))
+        raise ApiError(400, "`order` is asc or desc", param="order")
+    items = list(await service.responses.get_input_items(request.path_params["id"], client))
     if order == "desc":
         items.reverse()
     if (after := asked.get("after")) is not None:
         places = [i for i, item in enumerate(items) if item["id"] == after]
         if not places:
-            raise Refused(400, "`after`: no item of this response has that id", param="after")
+            raise ApiError(400, "`after`: no item of this response has that id", param="after")
         items = items[places[-1] + 1 :]
     page = items[:limit]
     ends = {"first_id": page[0]["id"], "last_id": page[-1]["id"]} if page else {}
@@ -47,8 +47,8 @@ async def input_items(service: Service, request: Request) -> Response:
     return json_response({"object": "list", "data": page, **more})
 
 
-def _limit(text: str) -> int:
+def _parse_limit(text: str) -> int:
     limit = int(text) if text.isascii() and text.isdigit() and len(text) < 5 else 0
-    if not 1 <= limit <= MOST_ITEMS:
-        raise Refused(400, f"`limit` is a number from 1 to {MOST_ITEMS}", param="limit")
+    if not 1 <= limit <= MAX_ITEMS_LISTED:
+        raise ApiError(400, f"`limit` is a number from 1 to {MAX_ITEMS_LISTED}", param="limit")
     return limit

@@ -7,50 +7,59 @@ from typing import Any
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
-from mixtura.apart import apart, weight
-from mixtura.server import messages_asked, responses_asked
-from mixtura.server.answering import json_response, received
-from mixtura.server.bodies import decoded
-from mixtura.server.choice import DEFAULT
-from mixtura.server.dialect import Call, Referring
+from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
+from mixtura.protocols.usage_estimates import estimate_usage
+from mixtura.server.apis import anthropic_messages_request, openai_responses_request
+from mixtura.server.apis.base import ApiCall, UnresolvedCall
+from mixtura.server.apis.validation import decode_body
+from mixtura.server.json_responses import json_response
+from mixtura.server.model_choice import DEFAULT_NAME
+from mixtura.server.request_body import receive_body
 from mixtura.server.service import Service
-from mixtura.wire import estimate
 
-UNBOUND = 2**31 - 1
+UNLIMITED_TOKENS = 2**31 - 1
 """Stands for an answer's tokens where no answer is asked for."""
 
 
-async def count_messages(service: Service, request: HttpRequest) -> Response:
+async def count_messages_tokens(service: Service, request: HttpRequest) -> Response:
     """``POST /v1/messages/count_tokens``: a body of messages, of which no answer is made."""
-    raw, size = await _body(service, request)
-    read = await apart(size, messages_asked.from_data, raw | _UNANSWERED)
-    tokens = await _counted(service, request, read)
+    raw, size = await _read_body(service, request)
+    read = await run_in_thread_if_large(
+        size, anthropic_messages_request.call_from_data, raw | _COUNT_ONLY_FIELDS
+    )
+    tokens = await _count_tokens(service, request, read)
     return json_response({"input_tokens": tokens})
 
 
-async def count_responses(service: Service, request: HttpRequest) -> Response:
+async def count_responses_tokens(service: Service, request: HttpRequest) -> Response:
     """``POST /v1/responses/input_tokens``: a body of responses, all of it optional."""
-    raw, size = await _body(service, request)
+    raw, size = await _read_body(service, request)
     given = {name: value for name, value in raw.items() if value is not None}
-    body = {"model": DEFAULT, "input": ""} | given | {"stream": False, "store": False}
-    read = await apart(size, responses_asked.from_data, body)
-    tokens = await _counted(service, request, read)
+    body = {"model": DEFAULT_NAME, "input": ""} | given | {"stream": False, "store": False}
+    read = await run_in_thread_if_large(size, openai_responses_request.call_from_data, body)
+    tokens = await _count_tokens(service, request, read)
     return json_response({"object": "response.input_tokens", "input_tokens": tokens})
 
 
-_UNANSWERED = {"max_tokens": UNBOUND, "stream": False}
+_COUNT_ONLY_FIELDS = {"max_tokens": UNLIMITED_TOKENS, "stream": False}
 
 
-async def _body(service: Service, request: HttpRequest) -> tuple[dict[str, Any], int]:
+async def _read_body(service: Service, request: HttpRequest) -> tuple[dict[str, Any], int]:
     """What was sent, and its bytes."""
-    service.doors.client(request.scope).admit()
-    body = await received(request.scope, request.receive, service)
-    return await apart(len(body), decoded, body), len(body)
+    service.doors.authenticate_request(request.scope).admit_request()
+    body = await receive_body(request.scope, request.receive, service)
+    return await run_in_thread_if_large(len(body), decode_body, body), len(body)
 
 
-async def _counted(service: Service, request: HttpRequest, read: Call | Referring) -> int:
-    """The tokens of a call whose model its client may use. Raises Refused."""
-    client = service.doors.client(request.scope)
-    call = await service.responses.ready(read, client)
-    service.chooser.choose(call, client)
-    return (await apart(weight(call.request), estimate, call.request, "")).prompt_tokens
+async def _count_tokens(
+    service: Service, request: HttpRequest, read: ApiCall | UnresolvedCall
+) -> int:
+    """The tokens of a call whose model its client may use. Raises ApiError."""
+    client = service.doors.authenticate_request(request.scope)
+    call = await service.responses.resolve_call(read, client)
+    service.chooser.choose_mixture(call, client)
+    return (
+        await run_in_thread_if_large(
+            estimate_request_bytes(call.request), estimate_usage, call.request, ""
+        )
+    ).prompt_tokens

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mixtura.prompts import room_beside, tokens
-from mixtura.provider_data import provider_bytes
-from mixtura.request_size import message_tokens, request_tokens
-from mixtura.types import Request
+from mixtura.core.types import Request
+from mixtura.prompts.context_fitting import estimate_tokens, tokens_left_beside
+from mixtura.protocols.provider_data.messages import provider_data_bytes
+from mixtura.protocols.request_size import count_message_tokens, count_request_tokens
 
-_ALWAYS = ("system", "developer")
+_KEPT_ROLES = ("system", "developer")
 """Whose messages stay."""
 
 
-def truncated(request: Request, window: int) -> tuple[Request, int]:
+def truncate_request(request: Request, window: int) -> tuple[Request, int]:
     """
     The request without its oldest messages, so that it fits *window* tokens with its answer, and
     how many were left out.
@@ -23,18 +23,23 @@ def truncated(request: Request, window: int) -> tuple[Request, int]:
     much.
     """
     messages = request.messages
-    sizes = [(message_tokens(message, tokens), provider_bytes(message)) for message in messages]
-    asked = request_tokens(replace(request, messages=()), tokens) + sum(size for size, _ in sizes)
+    sizes = [
+        (count_message_tokens(message, estimate_tokens), provider_data_bytes(message))
+        for message in messages
+    ]
+    asked = count_request_tokens(replace(request, messages=()), estimate_tokens) + sum(
+        size for size, _ in sizes
+    )
     own = sum(data for _, data in sizes)
-    if room_beside(asked, own, request, window) >= 0:
+    if tokens_left_beside(asked, own, request, window) >= 0:
         return request, 0
     start = 0
     for place, (message, (size, data)) in enumerate(zip(messages, sizes, strict=True)):
         if message.role == "user":
             start = place
-            if room_beside(asked, own, request, window) >= 0:
+            if tokens_left_beside(asked, own, request, window) >= 0:
                 break
-        if message.role not in _ALWAYS:  # left out where a later message is the first
+        if message.role not in _KEPT_ROLES:  # left out where a later message is the first
             asked, own = asked - size, own - data
-    kept = tuple(m for i, m in enumerate(messages) if i >= start or m.role in _ALWAYS)
+    kept = tuple(m for i, m in enumerate(messages) if i >= start or m.role in _KEPT_ROLES)
     return replace(request, messages=kept), len(messages) - len(kept)

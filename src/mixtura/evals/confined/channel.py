@@ -6,11 +6,11 @@ import json
 import os
 from typing import Any
 
-MOST = 8 * 1024**2
+MAX_MESSAGE_BYTES = 8 * 1024**2
 """Bytes of a message."""
 
 
-class Channel:
+class PipeChannel:
     """One end; what the other end sends is JSON or raises, and is never run."""
 
     def __init__(self, reading: int, writing: int) -> None:
@@ -19,7 +19,7 @@ class Channel:
     def send(self, message: object) -> None:
         """Raises ValueError for a message that is too long, OSError where no one reads."""
         content = json.dumps(message).encode()
-        if len(content) > MOST:
+        if len(content) > MAX_MESSAGE_BYTES:
             raise ValueError("the message is too long")
         rest = memoryview(len(content).to_bytes(4, "big") + content)
         while rest:
@@ -27,15 +27,15 @@ class Channel:
 
     def receive(self) -> Any:
         """The next message. Raises EOFError where none comes, ValueError for what is none."""
-        length = int.from_bytes(self._exactly(4), "big")
-        if length > MOST:
+        length = int.from_bytes(self._read_exactly(4), "big")
+        if length > MAX_MESSAGE_BYTES:
             raise ValueError("the message is too long")
         try:
-            return json.loads(self._exactly(length))
+            return json.loads(self._read_exactly(length))
         except RecursionError:
             raise ValueError("the message is nested too deep") from None
 
-    def _exactly(self, length: int) -> bytes:
+    def _read_exactly(self, length: int) -> bytes:
         read = bytearray()
         while len(read) < length:
             more = os.read(self._reading, length - len(read))

@@ -47,29 +47,29 @@ class IsolationError(Exception):
     """This machine does not confine a process, so nothing may run in this one."""
 
 
-def isolate(seconds: float, memory: int, parent: int) -> Isolation:
+def isolate_process(seconds: float, memory: int, parent: int) -> Isolation:
     """
     Confine this process for good: *seconds* of the processor, *memory* in bytes, no files.
 
     It ends with *parent*, the number of the process that started it. Says by what. Raises
     IsolationError where the kernel does not confine it, or where that turns out not to hold.
     """
-    _limit(seconds, memory)
+    _set_resource_limits(seconds, memory)
     if sys.platform == "linux":
         _drop_root()
-        _end_with(parent)
-        _filter_calls()
+        _die_with_parent(parent)
+        _install_seccomp_filter()
         isolation: Isolation = "seccomp"
     elif sys.platform == "darwin":
-        _pure_computation()
+        _enter_seatbelt()
         isolation = "seatbelt"
     else:
         raise IsolationError(f"{sys.platform} has nothing that confines a process")
-    _verify()
+    _verify_isolation()
     return isolation
 
 
-def _limit(seconds: float, memory: int) -> None:
+def _set_resource_limits(seconds: float, memory: int) -> None:
     cpu = max(1, round(seconds))
     for what, most in (
         (resource.RLIMIT_CPU, cpu),
@@ -93,7 +93,7 @@ def _drop_root() -> None:
             os.setresuid(NOBODY, NOBODY, NOBODY)
 
 
-def _end_with(parent: int) -> None:
+def _die_with_parent(parent: int) -> None:
     libc = ctypes.CDLL(None)
     libc.prctl(_DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
     libc.prctl(_DUMPABLE, 0, 0, 0, 0)
@@ -101,17 +101,18 @@ def _end_with(parent: int) -> None:
         raise IsolationError("what started it has ended")
 
 
-def _filter_calls() -> None:
+def _install_seccomp_filter() -> None:
     machine = _MACHINES.get(os.uname().machine)
     if machine is None:
         raise IsolationError(f"its call numbers on {os.uname().machine} are not known here")
     column, architecture = machine
     allowed = [numbers[column] for numbers in _CALLS.values()]
     rows = [
-        _step(_LOAD, 4), _step(_EQUAL, architecture, 1), _step(_RETURN, _KILL), _step(_LOAD, 0),
+        _bpf_instruction(_LOAD, 4), _bpf_instruction(_EQUAL, architecture, 1),
+        _bpf_instruction(_RETURN, _KILL), _bpf_instruction(_LOAD, 0),
         *(row for number in allowed if number is not None
-          for row in (_step(_EQUAL, number, 0, 1), _step(_RETURN, _ALLOW))),
-        _step(_RETURN, _REFUSE),
+          for row in (_bpf_instruction(_EQUAL, number, 0, 1), _bpf_instruction(_RETURN, _ALLOW))),
+        _bpf_instruction(_RETURN, _REFUSE),
     ]  # fmt: skip
     code = b"".join(rows)
     held = ctypes.create_string_buffer(code, len(code))
@@ -121,11 +122,11 @@ def _filter_calls() -> None:
         raise IsolationError(f"seccomp: {os.strerror(ctypes.get_errno())}")
 
 
-def _step(what: int, value: int, then: int = 0, otherwise: int = 0) -> bytes:
+def _bpf_instruction(what: int, value: int, then: int = 0, otherwise: int = 0) -> bytes:
     return struct.pack("HBBI", what, then, otherwise, value)
 
 
-def _pure_computation() -> None:
+def _enter_seatbelt() -> None:
     libc = ctypes.CDLL(None)
     said = ctypes.c_char_p()
     named = 1
@@ -133,19 +134,19 @@ def _pure_computation() -> None:
         raise IsolationError(f"sandbox_init: {(said.value or b'').decode(errors='replace')}")
 
 
-def _fork() -> None:
+def _try_fork() -> None:
     if os.fork() == 0:
         os._exit(0)
 
 
-def _verify() -> None:
+def _verify_isolation() -> None:
     """Try what must be refused: a filter that is there and does not hold is none."""
     forbidden: dict[str, Callable[[], object]] = {
         "open a file": lambda: os.open("/dev/null", os.O_RDONLY),
         "list a folder": lambda: os.listdir("/"),
         "look at a file": lambda: os.stat("/"),
         "open a socket": lambda: _socket.socket(_socket.AF_UNIX).close(),
-        "start a process": _fork,
+        "start a process": _try_fork,
         "signal another process": lambda: os.kill(os.getppid(), 0),
     }
     for what, attempt in forbidden.items():

@@ -25,15 +25,15 @@ _LEFT_OUT = {
 }  # fmt: skip
 
 
-def pack(file: BinaryIO) -> None:
+def pack_stdlib(file: BinaryIO) -> None:
     """Write all modules of this Python's standard library; OSError where it is not in files."""
     import sysconfig
 
     index: dict[str, tuple[int, int, bool, bool]] = {}
     parts: list[bytes] = []
     end = 0
-    for name, package, path in _modules(sysconfig.get_path("stdlib"), ""):
-        compiled, content = _content(path)
+    for name, package, path in _list_modules(sysconfig.get_path("stdlib"), ""):
+        compiled, content = _module_content(path)
         parts.append(content)
         index[name] = (end, len(content), package, compiled)
         end += len(content)
@@ -44,7 +44,7 @@ def pack(file: BinaryIO) -> None:
     file.flush()
 
 
-def _modules(folder: str, prefix: str) -> Iterator[tuple[str, bool, str]]:
+def _list_modules(folder: str, prefix: str) -> Iterator[tuple[str, bool, str]]:
     """Name, whether it is a package, and file of every module below a folder."""
     for entry in list(os.scandir(folder)):
         name, suffix = os.path.splitext(entry.name)
@@ -54,10 +54,10 @@ def _modules(folder: str, prefix: str) -> Iterator[tuple[str, bool, str]]:
             inside = name == "__init__"
             yield (prefix[:-1] if inside else prefix + name), inside, entry.path
         elif os.path.isfile(f"{entry.path}/__init__.py"):
-            yield from _modules(entry.path, f"{prefix}{entry.name}.")
+            yield from _list_modules(entry.path, f"{prefix}{entry.name}.")
 
 
-def _content(path: str) -> tuple[bool, bytes]:
+def _module_content(path: str) -> tuple[bool, bytes]:
     """A module compiled, where that is kept and of the same source, else its source."""
     from importlib.util import MAGIC_NUMBER, cache_from_source
 
@@ -68,18 +68,18 @@ def _content(path: str) -> tuple[bool, bytes]:
     )
     kept = cache_from_source(path)
     if os.path.isfile(kept):
-        held = _read(kept)
+        held = _read_file(kept)
         if held[:16] == MAGIC_NUMBER + bytes(4) + source:
             return True, held[16:]
-    return False, _read(path)
+    return False, _read_file(path)
 
 
-def _read(path: str) -> bytes:
+def _read_file(path: str) -> bytes:
     with open(path, "rb") as file:
         return file.read()
 
 
-def install(descriptor: int) -> None:
+def install_finder(descriptor: int) -> None:
     """
     From here on import from what `pack` wrote, and from nowhere else; closes *descriptor*.
 
@@ -98,14 +98,14 @@ def install(descriptor: int) -> None:
             importlib.import_module(name)
         except ImportError:  # of another version of Python, or one built without it
             continue
-    _remember_system()
+    _cache_system_name()
     sys.meta_path[:] = [one for one in sys.meta_path if one is not PathFinder]
     sys.meta_path.append(_MemoryFinder(held))
     sys.path.clear()
     sys.path_importer_cache.clear()
 
 
-def _remember_system() -> None:
+def _cache_system_name() -> None:
     """Modules ask which system this is when they are imported; the machine's name is not told."""
     system, _, *rest = os.uname()
     told = os.uname_result((system, "localhost", *rest))

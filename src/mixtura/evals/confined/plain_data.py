@@ -15,7 +15,7 @@ from typing import Any, cast
 
 Message = dict[str, Any]
 Row = list[Any]
-ITEMS = 1_000_000
+MAX_ITERATOR_ITEMS = 1_000_000
 """Items of an iterator that are taken; one with more, such as one without end, is refused."""
 _SMALL = 2**62
 _PENDING = object()
@@ -25,15 +25,15 @@ class PlainDataError(ValueError):
     """A value that is not plain data, or a message that does not describe plain data."""
 
 
-def _keys(items: list[Any]) -> object:
+def _build_keys_view(items: list[Any]) -> object:
     return dict.fromkeys(items).keys()
 
 
-def _values(items: list[Any]) -> object:
+def _build_values_view(items: list[Any]) -> object:
     return dict(enumerate(items)).values()
 
 
-def _pairs(items: list[Any]) -> object:
+def _build_items_view(items: list[Any]) -> object:
     return dict(items).items()
 
 
@@ -41,7 +41,7 @@ _MUTABLE: dict[str, type] = {"list": list, "dict": dict, "set": set, "bytearray"
 _BUILT: dict[str, Callable[[list[Any]], object]] = {
     # made at once of parts that are there already
     "tuple": tuple, "frozenset": frozenset, "deque": deque, "iterator": iter,
-    "keys": _keys, "values": _values, "items": _pairs,
+    "keys": _build_keys_view, "values": _build_values_view, "items": _build_items_view,
 }  # fmt: skip
 _EMPTY: dict[object, object] = {}
 _VIEWS: dict[str, type] = {
@@ -57,7 +57,7 @@ def encode(roots: Sequence[object], known: Sequence[object] = ()) -> tuple[Messa
     now is sent again. Raises PlainDataError for what is not plain data.
     """
     encoder = _Encoder(known)
-    message = encoder.message(roots)
+    message = encoder.encode_message(roots)
     return message, encoder.objects
 
 
@@ -71,7 +71,7 @@ def decode(
     was *sent*. Raises PlainDataError and changes nothing for a message that cannot be read.
     """
     try:
-        return _Decoder(message, known).roots(sent)
+        return _Decoder(message, known).decode_roots(sent)
     except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, RecursionError) as error:
         raise PlainDataError("the message does not describe plain data") from error
 
@@ -84,15 +84,15 @@ class _Encoder:
         self._rows: list[Row | None] = []
         self._waiting: deque[int] = deque()
 
-    def message(self, roots: Sequence[object]) -> Message:
-        references = [self._reference(root) for root in roots]
-        again = [self._changeable(one) for one in self.objects[: self._known]]
+    def encode_message(self, roots: Sequence[object]) -> Message:
+        references = [self._encode_reference(root) for root in roots]
+        again = [self._mutable_row(one) for one in self.objects[: self._known]]
         while self._waiting:
             place = self._waiting.popleft()
-            self._rows[place - self._known] = self._changeable(self.objects[place])
+            self._rows[place - self._known] = self._mutable_row(self.objects[place])
         return {"roots": references, "rows": self._rows, "again": again}
 
-    def _reference(self, value: object) -> Any:
+    def _encode_reference(self, value: object) -> Any:
         """What stands for a value in a row: itself, a marked scalar, or the place of its row."""
         if value is None or type(value) in (bool, str, float):
             return value
@@ -100,26 +100,26 @@ class _Encoder:
             number = int(value)
             return number if -_SMALL < number < _SMALL else ["int", f"{number:x}"]
         if isinstance(value, (str, float, complex, bytes, range)):
-            return _scalar(value)
+            return _encode_scalar(value)
         place = self._place.get(id(value))
-        return ["at", self._add(value) if place is None else place]
+        return ["at", self._add_container(value) if place is None else place]
 
-    def _add(self, value: object) -> int:
+    def _add_container(self, value: object) -> int:
         if isinstance(value, tuple(_MUTABLE.values())):
             self._rows.append(None)
             self._waiting.append(self._known + len(self._rows) - 1)
         else:
-            tag, items = _parts(value)
+            tag, items = _container_parts(value)
             if not tag:
-                return self._number(value)
-            row = [tag, [self._reference(item) for item in items]]
+                return self._add_number(value)
+            row = [tag, [self._encode_reference(item) for item in items]]
             self._rows.append(row)
         place = self._known + len(self._rows) - 1
         self.objects.append(value)
         self._place[id(value)] = place
         return place
 
-    def _number(self, value: object) -> int:
+    def _add_number(self, value: object) -> int:
         """Decimals and fractions, which only a program that imported their modules has."""
         kind: Any = type(value)
         number: Any = value
@@ -133,22 +133,22 @@ class _Encoder:
         place = self._place[id(value)] = self._known + len(self._rows) - 1
         return place
 
-    def _changeable(self, value: object) -> Row | None:
+    def _mutable_row(self, value: object) -> Row | None:
         """The row of a container that can change; None for others."""
         if isinstance(value, bytearray):
             return ["bytearray", [bytes(value).hex()]]
         if isinstance(value, dict):
             pairs = cast("dict[object, object]", value)
             flat = [part for pair in list(pairs.items()) for part in pair]
-            return ["dict", [self._reference(part) for part in flat]]
+            return ["dict", [self._encode_reference(part) for part in flat]]
         for tag in ("list", "set"):
             if isinstance(value, _MUTABLE[tag]):
                 items = cast("Iterable[object]", value)
-                return [tag, [self._reference(item) for item in list(items)]]
+                return [tag, [self._encode_reference(item) for item in list(items)]]
         return None
 
 
-def _scalar(value: str | float | complex | bytes | range) -> Any:
+def _encode_scalar(value: str | float | complex | bytes | range) -> Any:
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, range):
@@ -160,7 +160,7 @@ def _scalar(value: str | float | complex | bytes | range) -> Any:
     return float(value)
 
 
-def _parts(value: object) -> tuple[str, list[object]]:
+def _container_parts(value: object) -> tuple[str, list[object]]:
     """The tag and the items of a container that is made at once; no tag for anything else."""
     for kind in (tuple, frozenset, deque):
         if isinstance(value, kind):
@@ -169,8 +169,8 @@ def _parts(value: object) -> tuple[str, list[object]]:
         if isinstance(value, view):
             return tag, list(cast("Iterable[object]", value))
     if isinstance(value, Iterator):
-        taken = list(islice(cast("Iterator[object]", value), ITEMS + 1))
-        if len(taken) > ITEMS:
+        taken = list(islice(cast("Iterator[object]", value), MAX_ITERATOR_ITEMS + 1))
+        if len(taken) > MAX_ITERATOR_ITEMS:
             raise PlainDataError("this iterator is too long")
         return "iterator", taken
     return "", []
@@ -181,31 +181,31 @@ class _Decoder:
         if not isinstance(message, dict):
             raise PlainDataError("this is no message")
         parts = cast("dict[str, list[Any]]", message)
-        self._references = _listed(parts["roots"])
-        self._rows = [_row(row) for row in _listed(parts["rows"])]
-        self._again = _listed(parts["again"])
+        self._references = _require_list(parts["roots"])
+        self._rows = [_require_row(row) for row in _require_list(parts["rows"])]
+        self._again = _require_list(parts["again"])
         self._known = len(known)
         self._objects: list[object] = [*known, *(_PENDING for _ in self._rows)]
 
-    def roots(self, sent: Sequence[Row | None]) -> tuple[list[Any], list[object]]:
+    def decode_roots(self, sent: Sequence[Row | None]) -> tuple[list[Any], list[object]]:
         for place, (tag, _) in enumerate(self._rows, self._known):
             if tag in _MUTABLE:
                 self._objects[place] = _MUTABLE[tag]()
         for place, (tag, items) in enumerate(self._rows, self._known):
             if tag not in _MUTABLE:
-                self._objects[place] = self._built(tag, items)
+                self._objects[place] = self._build_immutable(tag, items)
         filled = [
             (place, *row) for place, row in enumerate(self._rows, self._known) if row[0] in _MUTABLE
         ]
-        filled += self._changed(sent)
+        filled += self._changed_containers(sent)
         # All is read before anything is changed.
-        contents = [(place, self._content(tag, items)) for place, tag, items in filled]
-        roots = [self._value(one) for one in self._references]
+        contents = [(place, self._decode_content(tag, items)) for place, tag, items in filled]
+        roots = [self._decode_value(one) for one in self._references]
         for place, content in contents:
-            _fill(self._objects[place], content)
+            _fill_container(self._objects[place], content)
         return roots, self._objects
 
-    def _changed(self, sent: Sequence[Row | None]) -> list[tuple[int, str, list[Any]]]:
+    def _changed_containers(self, sent: Sequence[Row | None]) -> list[tuple[int, str, list[Any]]]:
         """The known containers that hold something else now."""
         if len(self._again) != self._known:
             raise PlainDataError("it speaks of other containers")
@@ -213,15 +213,15 @@ class _Decoder:
         for place, row in enumerate(self._again):
             if row is None or (place < len(sent) and repr(row) == repr(sent[place])):
                 continue
-            tag, items = _row(row)
+            tag, items = _require_row(row)
             if tag not in _MUTABLE or not isinstance(self._objects[place], _MUTABLE[tag]):
                 raise PlainDataError("a container does not change its type")
             changed.append((place, tag, items))
         return changed
 
-    def _built(self, tag: str, items: list[Any]) -> object:
+    def _build_immutable(self, tag: str, items: list[Any]) -> object:
         if tag in _BUILT:
-            return _BUILT[tag]([self._value(item) for item in items])
+            return _BUILT[tag]([self._decode_value(item) for item in items])
         if tag == "Decimal":
             from decimal import Decimal
 
@@ -234,19 +234,19 @@ class _Decoder:
             return Fraction(above, below)
         raise PlainDataError("this is no container")
 
-    def _content(self, tag: str, items: list[Any]) -> Any:
+    def _decode_content(self, tag: str, items: list[Any]) -> Any:
         if tag == "bytearray":
             (text,) = items
             return bytes.fromhex(text)
-        values = [self._value(item) for item in items]
+        values = [self._decode_value(item) for item in items]
         if tag == "dict":
             return dict(zip(values[::2], values[1::2], strict=True))
         return set(values) if tag == "set" else values
 
-    def _value(self, reference: Any) -> Any:
+    def _decode_value(self, reference: Any) -> Any:
         if reference is None or type(reference) in (bool, int, float, str):
             return reference
-        tag, *parts = _listed(reference)
+        tag, *parts = _require_list(reference)
         if tag == "at":
             (place,) = parts
             if type(place) is not int or place < 0 or self._objects[place] is _PENDING:
@@ -264,20 +264,20 @@ class _Decoder:
         raise PlainDataError("this is no value")
 
 
-def _listed(value: Any) -> list[Any]:
+def _require_list(value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise PlainDataError("this is no list")
     return cast("list[Any]", value)
 
 
-def _row(row: Any) -> tuple[str, list[Any]]:
-    tag, items = _listed(row)
+def _require_row(row: Any) -> tuple[str, list[Any]]:
+    tag, items = _require_list(row)
     if not isinstance(tag, str):
         raise PlainDataError("this is no row")
-    return tag, _listed(items)
+    return tag, _require_list(items)
 
 
-def _fill(container: Any, content: Any) -> None:
+def _fill_container(container: Any, content: Any) -> None:
     if isinstance(container, (list, bytearray)):
         container[:] = content
     else:

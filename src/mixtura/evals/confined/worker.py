@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any, NoReturn, cast
 
 from . import isolation, memory_import
-from .channel import Channel
+from .channel import PipeChannel
 from .plain_data import PlainDataError, decode, encode
 
 _EXCEPTIONS: dict[str, type[BaseException]] = {
@@ -39,39 +39,39 @@ def main() -> NoReturn:
     sys.argv[:] = [""]
     task = json.load(sys.stdin.buffer)
     # Its own copy of the library, then nothing but these pipes and three times nowhere.
-    memory_import.install(library)
+    memory_import.install_finder(library)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nowhere, descriptor)
     os.close(nowhere)
-    channel = Channel(reading, writing)
+    channel = PipeChannel(reading, writing)
     try:
-        how: str | None = isolation.isolate(task["seconds"], task["memory"], task["parent"])
+        how: str | None = isolation.isolate_process(task["seconds"], task["memory"], task["parent"])
         said = how
     except Exception as error:  # noqa: BLE001  (whatever it is, nothing is run)
         how, said = None, str(error)
     if verdicts < 0:
         channel.send({"isolation": how, "said": said})
         if how:
-            _be_candidate(channel, task)
+            _run_candidate(channel, task)
     else:
-        _tell(verdicts, {"isolation": how, "said": said})
+        _write_report(verdicts, {"isolation": how, "said": said})
         if how:
-            _tell(verdicts, _check(channel, task))
+            _write_report(verdicts, _run_checker(channel, task))
     os._exit(0)
 
 
 # ---- the candidate: nothing that it says is believed
 
 
-def _be_candidate(channel: Channel, task: dict[str, Any]) -> None:
-    module = _module("solution")
+def _run_candidate(channel: PipeChannel, task: dict[str, Any]) -> None:
+    module = _new_module("solution")
     try:
         for part in ("setup", "program"):
             exec(compile(task[part], f"<{part}>", "exec", dont_inherit=True), module.__dict__)  # noqa: S102
         function = module.__dict__.get(task["entry_point"])
     except BaseException as error:  # noqa: BLE001  (whatever it was, it is the program's)
-        return channel.send({"raised": _builtin(error)})
+        return channel.send({"raised": _builtin_exception_name(error)})
     if not callable(function):
         return channel.send({"missing": True})
     channel.send({"ready": True})
@@ -80,19 +80,19 @@ def _be_candidate(channel: Channel, task: dict[str, Any]) -> None:
             call = channel.receive()
         except EOFError:
             return None
-        reply = _called(function, call)
+        reply = _call_function(function, call)
         try:
             channel.send(reply)
         except ValueError:
             channel.send({"strange": True})
 
 
-def _called(function: Any, call: Any) -> dict[str, Any]:
+def _call_function(function: Any, call: Any) -> dict[str, Any]:
     (arguments, named), objects = decode(call)
     try:
         result = function(*arguments, **named)
     except BaseException as error:  # noqa: BLE001
-        return {"raised": _builtin(error), "said": _text(error)}
+        return {"raised": _builtin_exception_name(error), "said": _error_text(error)}
     try:
         reply, _ = encode([result], objects)
     except BaseException:  # noqa: BLE001  (an iterator of its own, say)
@@ -100,13 +100,13 @@ def _called(function: Any, call: Any) -> dict[str, Any]:
     return {"returned": reply}
 
 
-def _builtin(error: BaseException) -> str:
+def _builtin_exception_name(error: BaseException) -> str:
     """The closest of Python's own exceptions."""
     kinds = type(error).__mro__
     return next(kind.__name__ for kind in kinds if _EXCEPTIONS.get(kind.__name__) is kind)
 
 
-def _text(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     try:
         return str(error)[:1000]
     except Exception:  # noqa: BLE001
@@ -116,104 +116,107 @@ def _text(error: BaseException) -> str:
 # ---- the checker
 
 
-def _check(channel: Channel, task: dict[str, Any]) -> dict[str, Any]:
+def _run_checker(channel: PipeChannel, task: dict[str, Any]) -> dict[str, Any]:
     """The verdict: what becomes of the test's `check` when it is given the candidate."""
-    candidate = _Candidate(channel)
-    names, entry_point = _module("test").__dict__, task["entry_point"]
+    candidate = _RemoteCandidate(channel)
+    names, entry_point = _new_module("test").__dict__, task["entry_point"]
     try:
         exec(compile(task["setup"], "<setup>", "exec", dont_inherit=True), names)  # noqa: S102
         test = compile(task["test"], "<test>", "exec", dont_inherit=True)
     except BaseException as error:  # noqa: BLE001
-        return _verdict("unusable", f"it raised {type(error).__name__} before any call")
-    names[entry_point] = candidate.function(entry_point)
-    verdict = _verdict("passed", "its tests pass")
+        return _make_verdict("unusable", f"it raised {type(error).__name__} before any call")
+    names[entry_point] = candidate.make_proxy(entry_point)
+    verdict = _make_verdict("passed", "its tests pass")
     try:
-        candidate.start()
+        candidate.wait_until_ready()
         exec(test, names)  # noqa: S102
         if not callable(names.get("check")):
-            return _verdict("unusable", "it defines no check")
+            return _make_verdict("unusable", "it defines no check")
         names["check"](names[entry_point])
     except BaseException as error:  # noqa: BLE001  (an exit is no pass either)
         if "check" not in names and not candidate.calls:
-            verdict = _verdict("unusable", f"it raised {type(error).__name__} before any call")
+            verdict = _make_verdict("unusable", f"it raised {type(error).__name__} before any call")
         else:
-            verdict = _verdict("failed", _reason(error, task["test"]))
+            verdict = _make_verdict("failed", _failure_reason(error, task["test"]))
     return candidate.verdict or verdict
 
 
-class _Candidate:
+class _RemoteCandidate:
     """The function under test, in another process, whose every word may be a lie."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: PipeChannel) -> None:
         self._channel = channel
         self.calls = 0
         self.verdict: dict[str, Any] | None = None
         """What stands whatever the test makes of it, even where it caught the error."""
 
-    def function(self, name: str) -> Any:
+    def make_proxy(self, name: str) -> Any:
         """It as the test sees it."""
 
-        def function(*arguments: Any, **named: Any) -> Any:
-            return self._call(arguments, named)
+        def proxy(*arguments: Any, **named: Any) -> Any:
+            return self._call_remote(arguments, named)
 
-        function.__name__ = function.__qualname__ = name
-        return function
+        proxy.__name__ = proxy.__qualname__ = name
+        return proxy
 
-    def start(self) -> None:
+    def wait_until_ready(self) -> None:
         """Return when it is ready for calls; raises _StopError where it never will be."""
         try:
             first = self._channel.receive()
             if first["isolation"] is None:
-                self._stop("refused", str(first["said"]))
+                self._stop_with_verdict("refused", str(first["said"]))
         except (EOFError, OSError, ValueError):
-            self._stop("refused", "the process for the program did not start")
-        said = self._received()
+            self._stop_with_verdict("refused", "the process for the program did not start")
+        said = self._receive_reply()
         if said.get("missing") is True:
-            self._stop("failed", "it does not define the function")
+            self._stop_with_verdict("failed", "it does not define the function")
         if said.get("ready") is not True:
-            self._stop("failed", f"{_raised(_kind(said.get('raised')))} before any test")
+            self._stop_with_verdict(
+                "failed",
+                f"{_describe_exception(_exception_kind(said.get('raised')))} before any test",
+            )
 
-    def _call(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    def _call_remote(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
         self.calls += 1
         try:
             message, objects = encode([arguments, named])
             self._channel.send(message)
         except OSError:
-            self._stop("ended")
+            self._stop_with_verdict("ended")
         except (ValueError, RecursionError):  # not plain, or too much
-            self._stop("unusable", "it calls the function with what is no plain data")
-        reply = self._received()
+            self._stop_with_verdict("unusable", "it calls the function with what is no plain data")
+        reply = self._receive_reply()
         if "returned" in reply:
             try:
                 return decode(reply["returned"], objects, message["rows"])[0][0]
             except (PlainDataError, IndexError):
-                self._stop("failed", "its result cannot be read")
+                self._stop_with_verdict("failed", "its result cannot be read")
         if "raised" in reply:
-            raise _exception(_kind(reply["raised"]), reply.get("said"))
-        return self._stop("failed", "it returned what is no plain data")
+            raise _rebuild_exception(_exception_kind(reply["raised"]), reply.get("said"))
+        return self._stop_with_verdict("failed", "it returned what is no plain data")
 
-    def _received(self) -> dict[str, Any]:
+    def _receive_reply(self) -> dict[str, Any]:
         reply: object = None
         try:
             reply = self._channel.receive()
         except (EOFError, OSError):
-            self._stop("ended")
+            self._stop_with_verdict("ended")
         except ValueError:
-            self._stop("failed", "its reply cannot be read")
+            self._stop_with_verdict("failed", "its reply cannot be read")
         if not isinstance(reply, dict):
-            self._stop("failed", "its reply cannot be read")
+            self._stop_with_verdict("failed", "its reply cannot be read")
         return cast("dict[str, Any]", reply)
 
-    def _stop(self, outcome: str, reason: str = "") -> NoReturn:
-        self.verdict = self.verdict or _verdict(outcome, reason)
+    def _stop_with_verdict(self, outcome: str, reason: str = "") -> NoReturn:
+        self.verdict = self.verdict or _make_verdict(outcome, reason)
         raise _StopError
 
 
-def _kind(name: object) -> type[BaseException]:
+def _exception_kind(name: object) -> type[BaseException]:
     return _EXCEPTIONS.get(name, Exception) if isinstance(name, str) else Exception
 
 
-def _exception(kind: type[BaseException], said: object) -> BaseException:
+def _rebuild_exception(kind: type[BaseException], said: object) -> BaseException:
     """An exception such as the candidate's; some can only be made with more than a text."""
     for one in kind.__mro__:
         with suppress(TypeError):
@@ -221,25 +224,25 @@ def _exception(kind: type[BaseException], said: object) -> BaseException:
     return Exception()
 
 
-def _raised(kind: type[BaseException]) -> str:
+def _describe_exception(kind: type[BaseException]) -> str:
     return "it ran out of memory" if kind is MemoryError else f"it raised {kind.__name__}"
 
 
-def _reason(error: BaseException, test: str) -> str:
+def _failure_reason(error: BaseException, test: str) -> str:
     """What failed, in words of the test alone: no text of the program's, nor what it returned."""
     frame, line = error.__traceback__, 0
     while frame is not None:
         if frame.tb_frame.f_code.co_filename == "<test>":
             line = frame.tb_lineno
         frame = frame.tb_next
-    where = _statement(test, line)
+    where = _statement_at_line(test, line)
     if isinstance(error, AssertionError):
         return f"a test failed: {where}"
     kind = next(one for one in type(error).__mro__ if _EXCEPTIONS.get(one.__name__) is one)
-    return f"{_raised(kind)} in: {where}"
+    return f"{_describe_exception(kind)} in: {where}"
 
 
-def _statement(test: str, line: int) -> str:
+def _statement_at_line(test: str, line: int) -> str:
     """The smallest statement that stands on a line of the test, on one line."""
     import ast  # only a failed test takes the time
 
@@ -251,15 +254,15 @@ def _statement(test: str, line: int) -> str:
     return found if len(found) <= _SHOWN else found[:_SHOWN] + " ..."
 
 
-def _module(name: str) -> ModuleType:
+def _new_module(name: str) -> ModuleType:
     """A place for definitions that is no `__main__`, and that classes find themselves in."""
     module = sys.modules[name] = ModuleType(name)
     return module
 
 
-def _verdict(outcome: str, reason: str) -> dict[str, Any]:
+def _make_verdict(outcome: str, reason: str) -> dict[str, Any]:
     return {"outcome": outcome, "reason": reason}
 
 
-def _tell(descriptor: int, row: dict[str, Any]) -> None:
+def _write_report(descriptor: int, row: dict[str, Any]) -> None:
     os.write(descriptor, json.dumps(row).encode() + b"\n")

@@ -1,6 +1,6 @@
 """Benchmarks as ordinary tasks of Inspect: answers that can be checked, and answers for a judge."""
 
-NAMES = (
+TASK_NAMES = (
     "gsm8k", "math", "ifeval", "humaneval", "jsonl", "mt-bench", "flask", "alpaca-eval",
     "arena-hard",
 )  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from mixtura.thoughts import without_thoughts
+from mixtura.protocols.thoughts.parser import without_thoughts
 
 PYTHON = ("", "python", "python3", "py", "py3", "python2", "ipython", "ipython3", "pycon", "code")
 TRIES = 200
@@ -42,7 +42,7 @@ _FOR_SHOW = re.compile(
 _MARKDOWN = MarkdownIt("commonmark").disable("html_block")
 
 
-class Block(NamedTuple):
+class CodeBlock(NamedTuple):
     """A fenced block of Python."""
 
     text: str
@@ -53,7 +53,7 @@ class Block(NamedTuple):
     """
 
 
-def code(reply: str, prompt: str, entry_point: str) -> str:
+def extract_program(reply: str, prompt: str, entry_point: str) -> str:
     """
     The program in a reply to *prompt*: its block with the function *entry_point*, together with
     what other blocks define; else its text from the function's head on; else it is the
@@ -63,47 +63,49 @@ def code(reply: str, prompt: str, entry_point: str) -> str:
     """
     reply = reply.lstrip("\ufeff\u200b").replace("\r\n", "\n")
     reply = without_thoughts(reply)  # its programs are tries
-    reply = _plain(_MARKS.sub("", reply), entry_point)
-    blocks, before = _read(reply)
-    programs = [block for block in blocks if _defines(block.text, entry_point)]
+    reply = _unwrap_reply(_MARKS.sub("", reply), entry_point)
+    blocks, before = _read_blocks(reply)
+    programs = [block for block in blocks if _defines_name(block.text, entry_point)]
     if programs:
         chosen = next((one for one in reversed(programs) if not one.shown), programs[-1])
         others = [one for one in blocks if one not in programs]
-        return _joined(prompt, [*_helpers(others, chosen, blocks), chosen.text])
+        return _join_program(prompt, [*_helper_definitions(others, chosen, blocks), chosen.text])
     for text in (before, reply):
-        if found := _between_words(text, entry_point):
-            return _joined(prompt, [found])
+        if found := _program_between_words(text, entry_point):
+            return _join_program(prompt, [found])
     texts = [block.text for block in blocks]
     for body in (before, *texts[::-1], "\n".join(texts)):
-        if found := _completed(prompt, body):
+        if found := _complete_function(prompt, body):
             return found
-    if found := _between_words(_INDENT.sub("", reply), entry_point):  # a block without fences
-        return _joined(prompt, [found])
+    if found := _program_between_words(
+        _INDENT.sub("", reply), entry_point
+    ):  # a block without fences
+        return _join_program(prompt, [found])
     spans = [_LANGUAGE.sub("", found[2], count=1).strip() for found in _SPAN.finditer(reply)]
     for span in reversed(spans):
-        if _parsed(span) and _defines(span, entry_point):
-            return _joined(prompt, [span])
+        if _parse_or_none(span) and _defines_name(span, entry_point):
+            return _join_program(prompt, [span])
     rest = "\n".join(texts) or reply
     if re.search(rf"^[ \t]*(?:async )?def {re.escape(entry_point)}\b", rest, re.MULTILINE):
-        return _joined(prompt, [rest])
-    return prompt + _indented(rest)
+        return _join_program(prompt, [rest])
+    return prompt + _indent_body(rest)
 
 
 # ---- what a reply is wrapped in
 
 
-def _plain(reply: str, entry_point: str) -> str:
+def _unwrap_reply(reply: str, entry_point: str) -> str:
     """A reply out of its JSON or HTML, a session as the program it was."""
-    if (field := _field(reply, entry_point)) is not None:
+    if (field := _program_from_json(reply, entry_point)) is not None:
         reply = field
     if not re.search(r"^ {0,3}(?:```|~~~)", reply, re.MULTILINE):
-        reply = "".join(_out_of_html(reply, entry_point))
+        reply = "".join(_html_to_markdown(reply, entry_point))
         if re.search(rf"^>>> (?:async )?def {re.escape(entry_point)}\b", reply, re.MULTILINE):
-            reply = _entered(reply)
+            reply = _session_input(reply)
     return reply
 
 
-def _field(reply: str, entry_point: str) -> str | None:
+def _program_from_json(reply: str, entry_point: str) -> str | None:
     """The program in a reply that is one object of JSON."""
     fenced = re.fullmatch(r"\s*```(?:json)?[ \t]*\n(.*)\n```\s*", reply, re.DOTALL | re.IGNORECASE)
     text = (fenced[1] if fenced else reply).strip()
@@ -118,7 +120,7 @@ def _field(reply: str, entry_point: str) -> str | None:
     return programs[0] if len(programs) == 1 else None
 
 
-def _out_of_html(reply: str, entry_point: str) -> Iterator[str]:
+def _html_to_markdown(reply: str, entry_point: str) -> Iterator[str]:
     """A reply whose HTML with the function in it is a block of Markdown."""
     at = 0
     while opened := _PRE.search(reply, at):
@@ -136,7 +138,7 @@ def _out_of_html(reply: str, entry_point: str) -> Iterator[str]:
     yield reply[at:]
 
 
-def _entered(session: str) -> str:
+def _session_input(session: str) -> str:
     """What was typed in a session of the interpreter, without what it answered."""
     lines = [line for line in session.split("\n") if line.startswith((">>>", "..."))]
     return "\n".join(line[4:] for line in lines)
@@ -145,11 +147,11 @@ def _entered(session: str) -> str:
 # ---- blocks
 
 
-def _read(reply: str) -> tuple[list[Block], str]:
+def _read_blocks(reply: str) -> tuple[list[CodeBlock], str]:
     """The blocks of Python in a reply, and what stands before its first fence."""
-    lines = list(_fenced("\n".join(map(_opened_apart, reply.split("\n")))))
+    lines = list(_repair_fences("\n".join(map(_split_trailing_fence, reply.split("\n")))))
     tokens = _MARKDOWN.parse("\n".join(lines))
-    blocks: list[Block] = []
+    blocks: list[CodeBlock] = []
     words = ""
     for token in tokens:
         if token.type == "fence":
@@ -158,8 +160,8 @@ def _read(reply: str) -> tuple[list[Block], str]:
                 for_show = _FOR_SHOW.search(words) and not _FOR_GOOD.search(words)
                 text = re.sub(r"\A(?:python3?|py)\n", "", token.content, flags=re.IGNORECASE)
                 if re.match(r"\s*>>> ", text):
-                    text = _entered(text)
-                blocks.append(Block(text, bool(for_show) or _breaks_off(token, lines)))
+                    text = _session_input(text)
+                blocks.append(CodeBlock(text, bool(for_show) or _breaks_off(token, lines)))
             words = ""
         elif token.type == "inline":
             words = token.content
@@ -171,10 +173,10 @@ def _breaks_off(token: Token, lines: Sequence[str]) -> bool:
     """Whether a reply ends inside of a block, which is therefore no program."""
     begin, end = token.map or (0, len(lines))
     closed = end - begin > 1 and _FENCE.match(lines[end - 1].strip())
-    return not closed and end >= len(lines) and _parsed(token.content) is None
+    return not closed and end >= len(lines) and _parse_or_none(token.content) is None
 
 
-def _opened_apart(line: str) -> str:
+def _split_trailing_fence(line: str) -> str:
     """A line of words with a fence behind them as two lines."""
     found = _AT_THE_END.search(line) if "```" in line else None
     words = line[: found.start()] if found else ""
@@ -183,7 +185,7 @@ def _opened_apart(line: str) -> str:
     return f"{words}\n{found[0]}"
 
 
-def _fenced(text: str) -> Iterator[str]:
+def _repair_fences(text: str) -> Iterator[str]:
     """The lines, where a fence that closes has nothing behind it, and one that opens closes one."""
     opened = ""
     for line in text.split("\n"):
@@ -204,15 +206,19 @@ def _fenced(text: str) -> Iterator[str]:
                     yield rest
 
 
-def _helpers(others: Iterable[Block], chosen: Block, blocks: Sequence[Block]) -> Iterator[str]:
+def _helper_definitions(
+    others: Iterable[CodeBlock], chosen: CodeBlock, blocks: Sequence[CodeBlock]
+) -> Iterator[str]:
     """What other blocks define: all of it before the program, behind it what the program names."""
     at = blocks.index(chosen)
     for block in others:
-        tree = _parsed(block.text)
+        tree = _parse_or_none(block.text)
         for part in tree.body if tree else ():
             if not isinstance(part, _DEFINITIONS):
                 continue
-            if blocks.index(block) < at or any(name in chosen.text for name in _names(part)):
+            if blocks.index(block) < at or any(
+                name in chosen.text for name in _defined_names(part)
+            ):
                 yield ast.unparse(part)
 
 
@@ -222,7 +228,7 @@ _DEFINITIONS = (
 )  # fmt: skip
 
 
-def _names(part: ast.stmt) -> list[str]:
+def _defined_names(part: ast.stmt) -> list[str]:
     """What a statement at the top of a program gives a name to."""
     if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return [part.name]
@@ -235,22 +241,22 @@ def _names(part: ast.stmt) -> list[str]:
 # ---- programs
 
 
-def _parsed(text: str) -> ast.Module | None:
+def _parse_or_none(text: str) -> ast.Module | None:
     try:
         return ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 
 
-def _defines(text: str, name: str) -> bool:
+def _defines_name(text: str, name: str) -> bool:
     """Whether a program gives *name* a value at its top; of one that is broken, by its head."""
-    tree = _parsed(text)
+    tree = _parse_or_none(text)
     if tree is None:
         return bool(re.search(rf"^(?:async )?def {re.escape(name)}\b", text, re.MULTILINE))
-    return any(name in _names(part) for part in tree.body)
+    return any(name in _defined_names(part) for part in tree.body)
 
 
-def _between_words(text: str, entry_point: str) -> str | None:
+def _program_between_words(text: str, entry_point: str) -> str | None:
     """The longest program with the function between words that are no program."""
     if f"def {entry_point}" not in text:
         return None
@@ -261,20 +267,22 @@ def _between_words(text: str, entry_point: str) -> str | None:
     for start in starts[:8]:
         for end in [at for at in ends if at > start][: -most - 1 : -1]:
             found = "\n".join(lines[start:end])
-            if (tree := _parsed(found)) and any(entry_point in _names(p) for p in tree.body):
+            if (tree := _parse_or_none(found)) and any(
+                entry_point in _defined_names(p) for p in tree.body
+            ):
                 return found
     return None
 
 
-def _completed(prompt: str, body: str) -> str | None:
+def _complete_function(prompt: str, body: str) -> str | None:
     """The prompt's function with *body*, however that is indented; None where it is no body."""
     first, _, others = body.lstrip("\n").partition("\n")
     lines = body.split("\n")
     ended = next((at for at, line in enumerate(lines) if line[:1].strip()), len(lines))
-    forms = [body, _indented(body), f"    {first.lstrip()}\n{others}", "\n".join(lines[:ended])]
+    forms = [body, _indent_body(body), f"    {first.lstrip()}\n{others}", "\n".join(lines[:ended])]
     for tried in forms:
         whole = f"{prompt.rstrip()}\n{tried}"
-        tree = _parsed(whole)
+        tree = _parse_or_none(whole)
         last = tree.body[-1] if tree and tree.body else None
         ends = (ast.Return, ast.Raise, ast.Yield, ast.YieldFrom)
         function = isinstance(last, ast.FunctionDef | ast.AsyncFunctionDef)
@@ -283,17 +291,17 @@ def _completed(prompt: str, body: str) -> str | None:
     return None
 
 
-def _indented(body: str) -> str:
+def _indent_body(body: str) -> str:
     first = next((line for line in body.split("\n") if line.strip()), "")
     if first[:1].isspace():
         return body
     return "\n".join(f"    {line}" if line.strip() else line for line in body.split("\n"))
 
 
-def _joined(prompt: str, parts: Sequence[str]) -> str:
+def _join_program(prompt: str, parts: Sequence[str]) -> str:
     """What the prompt has before its function, and the parts; imports of the future first."""
-    whole = "\n".join([_imports(prompt), *parts])
-    tree = _parsed_loosely(whole)
+    whole = "\n".join([_prompt_preamble(prompt), *parts])
+    tree = _parse_statements(whole)
     lines = whole.split("\n")
     future: list[str] = []
     for part in tree:
@@ -304,15 +312,15 @@ def _joined(prompt: str, parts: Sequence[str]) -> str:
     return "\n".join([*future, *lines])
 
 
-def _parsed_loosely(text: str) -> Sequence[ast.stmt]:
+def _parse_statements(text: str) -> Sequence[ast.stmt]:
     """The statements; ``from __future__`` in a later line is no fault of grammar."""
-    tree = _parsed(text)
+    tree = _parse_or_none(text)
     return tree.body if tree else ()
 
 
-def _imports(prompt: str) -> str:
+def _prompt_preamble(prompt: str) -> str:
     """What the prompt brings along before its function: imports, helpers."""
-    tree = _parsed(prompt)
+    tree = _parse_or_none(prompt)
     if tree is None:
         return "\n".join(re.findall(r"^(?:from|import) .*", prompt, re.MULTILINE))
     return "\n".join(ast.unparse(part) for part in tree.body[:-1])

@@ -17,16 +17,16 @@ from inspect_ai.model import (
 )
 from inspect_ai.model import Model as InspectModel
 
-from mixtura.evals import provider
-from mixtura.evals.pairwise import Game
-from mixtura.events import Emit
-from mixtura.types import Completion, FinishReason, Json, Message, Request, Role
+from mixtura.core.events import Emit
+from mixtura.core.types import Completion, FinishReason, Json, Message, Request, Role
+from mixtura.evals import inspect_provider
+from mixtura.evals.judges.pairwise import JudgeCall
 
-JUDGE = "grader"
+JUDGE_ROLE = "grader"
 """The role that the judge has in Inspect: ``--model-role grader=mixtura/NAME``."""
-OTHER = "opponent"
+OPPONENT_ROLE = "opponent"
 """The role of the model whose answers stand beside."""
-JUDGED = "(judged)"
+JUDGED_MARK = "(judged)"
 """What is heard, in place of a model's name, once a sample was judged."""
 
 _SPOKEN = {
@@ -42,36 +42,36 @@ _ENDED: dict[str, FinishReason] = {
 }
 
 
-class Grader:
+class GraderModel:
     """
     The model in the judge's role. What it costs stands in Inspect's log, with the call; so the
     completions here bring no charges.
     """
 
     def __init__(self) -> None:
-        self._model: InspectModel = get_model(role=JUDGE, required=True)
+        self._model: InspectModel = get_model(role=JUDGE_ROLE, required=True)
 
     @property
     def name(self) -> str:
         return self._model.name
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:  # noqa: ARG002
-        said = [spoken(message) for message in request.messages]
-        output = await self._model.generate(said, config=_config(request))
-        return completion(output)
+        said = [to_inspect_message(message) for message in request.messages]
+        output = await self._model.generate(said, config=_generate_config(request))
+        return to_completion(output)
 
 
-def spoken(message: Message) -> ChatMessage:
+def to_inspect_message(message: Message) -> ChatMessage:
     """A message of ours as Inspect has it, its text alone."""
     return _SPOKEN[message.role](content=message.text)
 
 
-def heard(messages: list[ChatMessage]) -> tuple[Message, ...]:
+def from_inspect_messages(messages: list[ChatMessage]) -> tuple[Message, ...]:
     """A conversation of Inspect's as ours, its text alone."""
     return tuple(Message(cast(Role, message.role), message.text) for message in messages)
 
 
-def _config(request: Request) -> GenerateConfig:
+def _generate_config(request: Request) -> GenerateConfig:
     drawn = request.sampling
     return GenerateConfig(
         temperature=drawn.temperature,
@@ -82,7 +82,7 @@ def _config(request: Request) -> GenerateConfig:
     )
 
 
-def completion(output: ModelOutput) -> Completion:
+def to_completion(output: ModelOutput) -> Completion:
     choice = output.choices[0]
     rows: tuple[Json, ...] = ()
     if choice.logprobs:
@@ -92,17 +92,17 @@ def completion(output: ModelOutput) -> Completion:
 
 
 @contextmanager
-def judging() -> Generator[None]:
+def judging_scope() -> Generator[None]:
     """Around what a scorer asks of a judge: whoever counts samples hears when it is over."""
     failed = True
     try:
         yield
         failed = False
     finally:
-        provider.tell(JUDGED, failed=failed)
+        inspect_provider.notify_done(JUDGED_MARK, failed=failed)
 
 
-def played(games: tuple[Game, ...]) -> None:
+def raise_judge_errors(games: tuple[JudgeCall, ...]) -> None:
     """
     Raises what a judge raised: the sample has failed, and is asked again when the evaluation
     goes on. A judge that gave no verdict has answered; it is not asked again.

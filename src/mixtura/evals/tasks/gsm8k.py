@@ -9,9 +9,9 @@ from inspect_ai.dataset import Sample
 from inspect_ai.scorer import Score, Scorer, Target, accuracy, scorer
 from inspect_ai.solver import TaskState, generate, prompt_template
 
-from mixtura.evals.tasks.source import Row, samples, text_of
-from mixtura.patterns import extract
-from mixtura.patterns.numbers import is_number
+from mixtura.evals.tasks.dataset import Row, load_samples, text_field
+from mixtura.patterns import final_answer
+from mixtura.patterns.numbers import is_single_number
 
 HOME = (
     "https://raw.githubusercontent.com/openai/grade-school-math/master"
@@ -27,18 +27,18 @@ Answer: NUMBER"""
 def gsm8k(data: str | None = None, seed: int | None = None) -> Task:
     """Rows with `question` and `answer`; the target is the number behind `####`."""
     return Task(
-        dataset=samples("gsm8k", data or HOME, _sample, seed=seed),
+        dataset=load_samples("gsm8k", data or HOME, _row_to_sample, seed=seed),
         solver=[prompt_template(PROMPT), generate()],
         scorer=same_number(),
         version=2,
     )
 
 
-def _sample(row: Row) -> Sample:
-    question, answer = text_of(row, "question"), row.get("answer")
-    answer = str(answer) if type(answer) in (int, float) else text_of(row, "answer")
+def _row_to_sample(row: Row) -> Sample:
+    question, answer = text_field(row, "question"), row.get("answer")
+    answer = str(answer) if type(answer) in (int, float) else text_field(row, "answer")
     reasoning, mark, target = answer.rpartition("####")
-    if number(target) is None or not (mark or is_number(target)):
+    if extract_number(target) is None or not (mark or is_single_number(target)):
         raise ValueError("`answer` has no number after ####, and is none")
     return Sample(input=question, target=target.strip(), metadata={"reasoning": reasoning.strip()})
 
@@ -46,16 +46,16 @@ def _sample(row: Row) -> Sample:
 @scorer(metrics=[accuracy()])
 def same_number() -> Scorer:
     async def score(state: TaskState, target: Target) -> Score:
-        found = number(state.output.completion)
+        found = extract_number(state.output.completion)
         return Score(
-            value=1.0 if found is not None and found == number(target.text) else 0.0,
+            value=1.0 if found is not None and found == extract_number(target.text) else 0.0,
             answer=None if found is None else str(found),
         )
 
     return score
 
 
-def number(text: str) -> Fraction | None:
+def extract_number(text: str) -> Fraction | None:
     """The number that an answer comes to, found as a vote finds it (``extract.number``)."""
-    found = extract.number(text)
+    found = final_answer.extract_number(text)
     return None if found is None else Fraction(found)

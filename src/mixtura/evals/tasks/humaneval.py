@@ -13,9 +13,9 @@ from inspect_ai.dataset import Sample
 from inspect_ai.scorer import Score, Scorer, Target, accuracy, scorer
 from inspect_ai.solver import TaskState, generate, prompt_template
 
-from mixtura.errors import ConfigError
-from mixtura.evals.tasks.code_blocks import code
-from mixtura.evals.tasks.source import Row, samples, text_of
+from mixtura.core.errors import ConfigError
+from mixtura.evals.tasks.code_blocks import extract_program
+from mixtura.evals.tasks.dataset import Row, load_samples, text_field
 
 HOME = "https://raw.githubusercontent.com/openai/human-eval/master/data/HumanEval.jsonl.gz"
 PROMPT = """Write this Python function. Answer with one block of code that holds the whole function,
@@ -30,15 +30,15 @@ its imports included, ready to run as it is; no examples of its use.
 def humaneval(data: str | None = None, seed: int | None = None, seconds: float = 10.0) -> Task:
     """Rows with `prompt`, `test`, `entry_point`; *seconds* of the processor for each."""
     return Task(
-        dataset=samples("humaneval", data or HOME, _sample, seed=seed),
+        dataset=load_samples("humaneval", data or HOME, _row_to_sample, seed=seed),
         solver=[prompt_template(PROMPT), generate()],
         scorer=passing(seconds),
         version=2,
     )
 
 
-def _sample(row: Row) -> Sample:
-    about = {name: text_of(row, name) for name in ("prompt", "test", "entry_point")}
+def _row_to_sample(row: Row) -> Sample:
+    about = {name: text_field(row, name) for name in ("prompt", "test", "entry_point")}
     if not about["entry_point"].isidentifier() or keyword.iskeyword(about["entry_point"]):
         raise ValueError(f"`entry_point` is '{about['entry_point']}', which names no function")
     return Sample(
@@ -61,12 +61,12 @@ def passing(seconds: float = 10.0) -> Scorer:
         sandbox.ensure_available()
     except sandbox.SandboxError as error:
         raise ConfigError(f"humaneval: {error}") from None
-    limits = sandbox.Limits(seconds=seconds, patience=3 * seconds)
+    limits = sandbox.SandboxLimits(seconds=seconds, patience=3 * seconds)
 
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001
         prompt, test, name = (state.metadata[key] for key in ("prompt", "test", "entry_point"))
-        written = code(state.output.completion, prompt, name)
-        checked = partial(sandbox.check, setup=helpers(prompt, name), limits=limits)
+        written = extract_program(state.output.completion, prompt, name)
+        checked = partial(sandbox.check_program, setup=prompt_helpers(prompt, name), limits=limits)
         outcome = await anyio.to_thread.run_sync(checked, written, test, name)
         return Score(
             value=1.0 if outcome.passed else 0.0,
@@ -78,7 +78,7 @@ def passing(seconds: float = 10.0) -> Scorer:
     return score
 
 
-def helpers(prompt: str, entry_point: str) -> str:
+def prompt_helpers(prompt: str, entry_point: str) -> str:
     """What a prompt brings along beside its function: imports, other functions, constants."""
     try:
         body = ast.parse(f"{prompt}\n    pass\n").body

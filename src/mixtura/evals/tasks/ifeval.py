@@ -11,18 +11,18 @@ from inspect_ai.log import EvalSample
 from inspect_ai.scorer import SampleScore, Score, Scorer, Target, Value, metric, scorer
 from inspect_ai.solver import TaskState, generate
 
-from mixtura.evals.findings import Findings, Side, metadata
-from mixtura.evals.tasks.instructions import check_given, follows, loosely
-from mixtura.evals.tasks.source import Row, list_of, samples, text_of
+from mixtura.evals.findings import Findings, JudgeContext, score_metadata
+from mixtura.evals.tasks.dataset import Row, list_field, load_samples, text_field
+from mixtura.evals.tasks.ifeval_checks import check_arguments, follows_instruction, follows_loosely
 
 HOME = (
     "https://raw.githubusercontent.com/google-research/google-research/master"
     "/instruction_following_eval/data/input_data.jsonl"
 )
 STRICT, LOOSE = "strict", "loose"
-MANNERS: Mapping[str, Callable[[str, Mapping[str, Any], str], bool]] = {
-    STRICT: follows,
-    LOOSE: loosely,
+STRICTNESS_CHECKS: Mapping[str, Callable[[str, Mapping[str, Any], str], bool]] = {
+    STRICT: follows_instruction,
+    LOOSE: follows_loosely,
 }
 
 
@@ -30,25 +30,25 @@ MANNERS: Mapping[str, Callable[[str, Mapping[str, Any], str], bool]] = {
 def ifeval(data: str | None = None, seed: int | None = None) -> Task:
     """Rows with `prompt`, `instruction_id_list` and `kwargs`; the prompt is asked as it is."""
     return Task(
-        dataset=samples("ifeval", data or HOME, _sample, seed=seed),
+        dataset=load_samples("ifeval", data or HOME, _row_to_sample, seed=seed),
         solver=generate(),
         scorer=instructions_followed(),
         version=1,
     )
 
 
-def _sample(row: Row) -> Sample:
-    names = list_of(row, "instruction_id_list", str)
-    given = list_of(row, "kwargs", dict)
+def _row_to_sample(row: Row) -> Sample:
+    names = list_field(row, "instruction_id_list", str)
+    given = list_field(row, "kwargs", dict)
     if not names:
         raise ValueError("`instruction_id_list` is empty: there is nothing to check")
     if len(names) != len(given):
         raise ValueError("it has not as many `kwargs` as instructions")
     said = [{key: value for key, value in one.items() if value is not None} for one in given]
     for name, one in zip(names, said, strict=True):
-        check_given(name, one)
+        check_arguments(name, one)
     about = {"instructions": names, "given": said}
-    return Sample(input=text_of(row, "prompt"), id=row.get("key"), metadata=about)
+    return Sample(input=text_field(row, "prompt"), id=row.get("key"), metadata=about)
 
 
 @metric
@@ -77,11 +77,11 @@ def instruction_share(rows: Sequence[Mapping[str, Any]], manner: str) -> float:
     return sum(each) / len(each) if each else 0.0
 
 
-def found(samples: Sequence[EvalSample], side: Side) -> Findings:  # noqa: ARG001
+def collect_findings(samples: Sequence[EvalSample], side: JudgeContext) -> Findings:  # noqa: ARG001
     """The four scores of the paper: of prompts and of instructions, strictly and loosely."""
-    rows = [row for row in map(metadata, samples) if row]
+    rows = [row for row in map(score_metadata, samples) if row]
     shares: dict[str, float] = {}
-    for manner in MANNERS if rows else ():
+    for manner in STRICTNESS_CHECKS if rows else ():
         shares[f"prompt_{manner}"] = sum(all(row[manner]) for row in rows) / len(rows)
         shares[f"instruction_{manner}"] = instruction_share(rows, manner)
     return Findings(figures=shares)
@@ -103,7 +103,7 @@ def instructions_followed() -> Scorer:
         pairs = list(zip(state.metadata["instructions"], state.metadata["given"], strict=True))
         found = {
             manner: [check(name, given, answer) for name, given in pairs]
-            for manner, check in MANNERS.items()
+            for manner, check in STRICTNESS_CHECKS.items()
         }
         missed = [name for (name, _), done in zip(pairs, found[STRICT], strict=True) if not done]
         return Score(

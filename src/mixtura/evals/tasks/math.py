@@ -10,14 +10,14 @@ from inspect_ai.dataset import Sample
 from inspect_ai.scorer import Score, Scorer, Target, accuracy, scorer
 from inspect_ai.solver import TaskState, generate, prompt_template
 
-from mixtura.errors import ConfigError
-from mixtura.evals import algebra
-from mixtura.evals.exact import group
-from mixtura.evals.forms import same
-from mixtura.evals.tasks.source import Row, samples, text_of
-from mixtura.thoughts import without_thoughts
+from mixtura.core.errors import ConfigError
+from mixtura.evals.answers import symbolic_equality
+from mixtura.evals.answers.answer_equality import is_same_answer
+from mixtura.evals.answers.exact_value import brace_group
+from mixtura.evals.tasks.dataset import Row, load_samples, text_field
+from mixtura.protocols.thoughts.parser import without_thoughts
 
-__all__ = ["boxed", "compared", "math", "ready", "same"]
+__all__ = ["compare_answers", "is_same_answer", "last_boxed", "math", "require_math_verify"]
 
 HOME = "https://huggingface.co/datasets/HuggingFaceH4/MATH-500/resolve/main/test.jsonl"
 """The 500 problems of the test set that "Let's Verify Step by Step" (2305.20050) drew."""
@@ -29,21 +29,25 @@ Work it out step by step. Put the result, and nothing else, into \boxed{{}} at t
 @task
 def math(data: str | None = None, seed: int | None = None) -> Task:
     """Rows with `problem` and `answer`, or `problem` and a `solution` with a box."""
-    ready()
+    require_math_verify()
     return Task(
-        dataset=samples("math", data or HOME, _sample, seed=seed),
+        dataset=load_samples("math", data or HOME, _row_to_sample, seed=seed),
         solver=[prompt_template(PROMPT), generate()],
         scorer=same_answer(),
         version=2,
     )
 
 
-def _sample(row: Row) -> Sample:
-    problem, known = text_of(row, "problem"), row.get("answer")
+def _row_to_sample(row: Row) -> Sample:
+    problem, known = text_field(row, "problem"), row.get("answer")
     if type(known) in (int, float):
         target = str(known)
     else:
-        target = text_of(row, "answer") if known else boxed(text_of(row, "solution", "answer"))
+        target = (
+            text_field(row, "answer")
+            if known
+            else last_boxed(text_field(row, "solution", "answer"))
+        )
     if not target:
         raise ValueError("there is neither an `answer` nor a box in `solution`")
     about = {name: row[name] for name in ("subject", "type", "level") if name in row}
@@ -53,30 +57,30 @@ def _sample(row: Row) -> Sample:
 @scorer(metrics=[accuracy()])
 def same_answer() -> Scorer:
     async def score(state: TaskState, target: Target) -> Score:
-        found = boxed(state.output.completion)
+        found = last_boxed(state.output.completion)
         if found is None:
             return Score(value=0.0, answer=None, explanation="there is no box")
-        right, why = await compared(found, target.text)
+        right, why = await compare_answers(found, target.text)
         return Score(value=1.0 if right else 0.0, answer=found, explanation=why or None)
 
     return score
 
 
-def ready() -> None:
+def require_math_verify() -> None:
     """Raises ConfigError where math-verify is missing."""
-    if not algebra.there():
+    if not symbolic_equality.is_available():
         raise ConfigError('answers of mathematics need math-verify: pip install "mixtura[eval]"')
 
 
-async def compared(answer: str, target: str) -> tuple[bool, str]:
+async def compare_answers(answer: str, target: str) -> tuple[bool, str]:
     """Whether they are the same; what cannot be compared in time is not, and that is said."""
     try:
-        return await anyio.to_thread.run_sync(same, answer, target), ""
-    except algebra.UndecidedError as error:
+        return await anyio.to_thread.run_sync(is_same_answer, answer, target), ""
+    except symbolic_equality.UndecidedError as error:
         return False, f"counted as wrong: {error}"
 
 
-def boxed(text: str) -> str | None:
+def last_boxed(text: str) -> str | None:
     r"""What the last ``\boxed{...}`` behind all thoughts holds; None without a whole one."""
     text = without_thoughts(text)
     starts = list(re.finditer(r"\\f?box(?:ed)?\s*", text))
@@ -85,5 +89,5 @@ def boxed(text: str) -> str | None:
     rest = text[starts[-1].end() :]
     if not rest.startswith("{"):
         return re.split(r"[\s$.,]", rest, maxsplit=1)[0] or None
-    inside = group(rest, 0)
+    inside = brace_group(rest, 0)
     return None if inside is None else inside.strip()

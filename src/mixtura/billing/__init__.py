@@ -1,0 +1,1 @@
+"""What a call costs, and what may be spent."""

@@ -1,0 +1,126 @@
+"""The most that a request can cost: every call it leads to, with upper bounds of its tokens."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from mixtura.billing.price import Pricer
+from mixtura.billing.spending_caps import Spend
+from mixtura.core.model import Model, Wrapper, unwrap_model
+from mixtura.core.roles import Composite
+from mixtura.core.types import Request, Sampling, Usage
+from mixtura.protocols.provider_data.messages import provider_data_bytes
+from mixtura.protocols.request_size import count_request_tokens
+
+DEFAULT_ANSWER_TOKENS = 4096
+"""Tokens of an answer without max_tokens; under a spending cap this is sent as max_tokens."""
+
+
+IMAGE_TOKENS = 4096
+"""Tokens counted for an image."""
+
+
+DRAFT_OVERHEAD_TOKENS = 64
+
+
+ENVELOPE_OVERHEAD_TOKENS = 1536
+"""Tokens of the instruction text around proposals and of the repeated question."""
+
+
+class ExpectedCall(NamedTuple):
+    """A call that a run would make, with the most tokens that it can use."""
+
+    model: str
+    usage: Usage
+
+
+def forecast_calls(model: Model, request: Request) -> list[ExpectedCall]:
+    """Every call that an answer takes without retries, with its worst-case usage."""
+    return _forecast_member_calls(model, _max_prompt_tokens(request), request.sampling)
+
+
+def _forecast_member_calls(model: Model, prompt: int, sampling: Sampling) -> list[ExpectedCall]:
+    inner = unwrap_model(model)
+    if not isinstance(inner, Composite):
+        return [
+            ExpectedCall(model.name, Usage(prompt, sampling.max_tokens or DEFAULT_ANSWER_TOKENS))
+        ]
+    rows: list[ExpectedCall] = []
+    sizes: list[int] = []
+    for call in inner.planned_calls():
+        drawn = sampling.with_defaults(call.sampling) if call.answers else call.sampling
+        around = ENVELOPE_OVERHEAD_TOKENS if call.reads else 0
+        read = (
+            prompt
+            + token_upper_bound(call.persona or "")
+            + around
+            + sum(sizes[i] for i in call.reads)
+        )
+        rows += _forecast_member_calls(call.model, read, drawn)
+        sizes.append(_max_draft_tokens(drawn))
+    return rows
+
+
+def _max_draft_tokens(sampling: Sampling) -> int:
+    """The most tokens that an answer adds to another prompt, as ``token_upper_bound`` counts."""
+    return (sampling.max_tokens or DEFAULT_ANSWER_TOKENS) * 3 + DRAFT_OVERHEAD_TOKENS
+
+
+def _max_prompt_tokens(request: Request) -> int:
+    own = sum(map(provider_data_bytes, request.messages))
+    return (
+        count_request_tokens(request, token_upper_bound, picture=IMAGE_TOKENS, around=16) + own + 16
+    )
+
+
+def token_upper_bound(text: str) -> int:
+    """
+    An upper bound of the tokens that any tokenizer makes of *text*.
+
+    Two letters or spaces count as one token, every other byte as one: digits, punctuation and
+    the bytes of rare characters may each be a token.
+    """
+    data = text.encode("utf-8", "replace")
+    others = len(data.translate(None, _LETTERS_AND_SPACES))
+    return others + (len(data) - others) // 2 + 1
+
+
+_LETTERS_AND_SPACES = (string.ascii_letters + string.whitespace).encode()
+
+
+def fallback_model_names(model: Model) -> list[str]:
+    """
+    The names of models that are called only when others fail or are late.
+
+    A cap in dollars needs their prices, too.
+    """
+    found: list[Model] = []
+    while isinstance(model, Wrapper):
+        found += model.fallback_models
+        model = model.inner_model
+    names: list[str] = []
+    if isinstance(model, Composite):
+        found += model.fallback_models
+        names += [
+            name for call in model.planned_calls() for name in fallback_model_names(call.model)
+        ]
+    for spare in found:
+        names += [
+            row.model for row in _forecast_member_calls(spare, 0, Sampling())
+        ] + fallback_model_names(spare)
+    return names
+
+
+def worst_case_spend(
+    expected: Iterable[ExpectedCall], pricer: Pricer
+) -> tuple[Spend, tuple[str, ...]]:
+    """The most that *expected* calls can cost, and the models without a known price."""
+    whole, unknown = Spend(), dict[str, None]()
+    for row in expected:
+        dollars = pricer(row.model, row.usage)
+        if dollars is None:
+            unknown[row.model] = None
+        whole = whole.sum_with(Spend(dollars or 0.0, row.usage.total_tokens))
+    return whole, tuple(unknown)

@@ -1,0 +1,21 @@
+"""The log of requests sent to models, as a context variable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextvars import ContextVar
+from typing import Protocol
+
+from mixtura.core.types import Charge, Request
+
+
+class RequestLog(Protocol):
+    """Records every request that is sent to a model (``evals.call_journal``)."""
+
+    def record_request(self, model: str, request: Request) -> str: ...
+
+    def record_charges(self, call: str, charges: Sequence[Charge]) -> None: ...
+
+
+REQUEST_LOG: ContextVar[RequestLog | None] = ContextVar("requests", default=None)
+"""The log that records the requests of this task."""

@@ -1,0 +1,126 @@
+"""The budget of one run: what it reserved under its spending caps, and what its calls used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextvars import ContextVar
+
+from mixtura.billing.price import Pricer
+from mixtura.billing.spending_caps import Spend, SpendingCap
+from mixtura.core.errors import ConfigError, StoreError
+from mixtura.core.types import Charge, Usage
+
+
+class RunBudget:
+    """
+    What one run has reserved under its spending caps, and what its calls have used of that.
+
+    Every attempt at a call takes its worst case before it is sent and gives back the rest.
+    When a run needs more than it reserved (a retry, a hedged call), more is reserved first, or
+    the attempt is not made. The budget of a run inside another run takes from both.
+    """
+
+    def __init__(
+        self, caps: Sequence[SpendingCap], pricer: Pricer, parent: RunBudget | None = None
+    ) -> None:
+        self._parent = parent
+        self._caps = tuple(caps)
+        self._pricer = pricer
+        self._reservations: list[tuple[SpendingCap, int]] = []
+        self._free = Spend()
+        self.spent = Spend()
+
+    def reserve_spend(self, amount: Spend) -> str | None:
+        """Reserve *amount* under every cap; the name of the cap that it would pass, else None."""
+        taken: list[tuple[SpendingCap, int]] = []
+        for cap in self._caps:
+            try:
+                reservation = cap.reserve(amount)
+            except StoreError:
+                _release_reservations(taken)
+                raise
+            if reservation is None:
+                _release_reservations(taken)
+                return cap.name
+            taken.append((cap, reservation))
+        self._reservations += taken
+        self._free = self._free.sum_with(amount)
+        return None
+
+    def reserve_attempt(self, model: str, usage: Usage) -> Spend | str:
+        """Take the worst case of one attempt; the name of the cap that it would pass."""
+        above = self._parent.reserve_attempt(model, usage) if self._parent else None
+        if isinstance(above, str):
+            return above
+        amount = self.price_usage(model, usage)
+        short = Spend(
+            max(amount.dollars - self._free.dollars, 0.0),
+            max(amount.tokens - self._free.tokens, 0),
+        )
+        if short.dollars > 0 or short.tokens > 0:
+            try:
+                full = self.reserve_spend(short)
+            except StoreError:
+                if self._parent and above:
+                    self._parent.release_attempt(above, ())
+                raise
+            if full:
+                if self._parent and above:
+                    self._parent.release_attempt(above, ())
+                return full
+        self._free = Spend(self._free.dollars - amount.dollars, self._free.tokens - amount.tokens)
+        return amount
+
+    def release_attempt(self, drawn: Spend, charges: Sequence[Charge]) -> None:
+        """Settle an attempt that cost *charges*."""
+        if self._parent:
+            self._parent.release_attempt(drawn, charges)
+        spent = Spend()
+        for charge in charges:
+            spent = spent.sum_with(self.price_usage(charge.model, charge.usage))
+        self.spent = self.spent.sum_with(spent)
+        self._free = Spend(
+            self._free.dollars + drawn.dollars - spent.dollars,
+            self._free.tokens + drawn.tokens - spent.tokens,
+        )
+        if charges:
+            for cap, reservation in self._first_reservations().values():
+                cap.record_spend(reservation, self.spent)
+
+    def price_usage(self, model: str, usage: Usage) -> Spend:
+        """Raises ConfigError when a cap in dollars needs a price that is not known."""
+        dollars = self._pricer(model, usage)
+        if dollars is None and any(cap.has_dollar_cap for cap in self._caps):
+            raise ConfigError(_UNKNOWN_PRICE.format(model))
+        return Spend(dollars or 0.0, usage.total_tokens)
+
+    def close(self, charges: Sequence[Charge]) -> None:
+        """End a run that cost *charges*: that is booked as spent, the rest is free again."""
+        whole = Spend()
+        for charge in charges:  # calls that were not metered are charged all the same
+            dollars = self._pricer(charge.model, charge.usage)
+            whole = whole.sum_with(Spend(dollars or 0.0, charge.usage.total_tokens))
+        self.spent = max(self.spent, whole)
+        first = self._first_reservations()
+        for cap, reservation in self._reservations:
+            cap.settle(reservation, self.spent if first[cap.name][1] == reservation else Spend())
+        self._reservations.clear()
+
+    def _first_reservations(self) -> dict[str, tuple[SpendingCap, int]]:
+        """The first reservation under each cap: what is spent is booked on it."""
+        return {cap.name: (cap, reservation) for cap, reservation in reversed(self._reservations)}
+
+
+def _release_reservations(taken: Sequence[tuple[SpendingCap, int]]) -> None:
+    for cap, reservation in taken:
+        cap.settle(reservation, Spend())
+
+
+_UNKNOWN_PRICE = (
+    "a cap in dollars needs the price of every model, and that of {} is unknown:"
+    " give its `price` in the configuration, or cap tokens"
+)
+
+
+RUN_BUDGET: ContextVar[RunBudget | None] = ContextVar("account", default=None)
+"""The budget of the run that this task belongs to."""

@@ -1,0 +1,1 @@
+"""What is known by name: providers, models, prices, quirks, local files and their downloads."""

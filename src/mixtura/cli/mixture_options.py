@@ -1,0 +1,128 @@
+"""What answers: the options that say it, the plan they make, and why it was chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+import click
+
+from mixtura.cli.common import F, create_console, name_callback
+from mixtura.config.config import Config
+from mixtura.config.plan import AUTO, AUTO_TEAM, MixtureSpec, parse_member, uniform_layers
+from mixtura.core.errors import ConfigError
+from mixtura.core.text import to_one_line
+
+T = TypeVar("T")
+_AUTO_NAMES = {AUTO, AUTO_TEAM}
+
+
+def team_options(function: F) -> F:
+    """``-m``, ``-p``, ``-a``, ``--layers`` for a command that asks a mixture."""
+    for option in (
+        click.option(
+            "--layers", type=click.IntRange(min=1), metavar="N",
+            help="Layers in the paper's count, the aggregator's included (with -p; default 2).",
+        ),
+        click.option(
+            "-a",
+            "--aggregator",
+            metavar="MODEL",
+            callback=name_callback,
+            help="Who writes the answer.",
+        ),
+        click.option(
+            "-p", "--proposer", "proposers", multiple=True, metavar="MODEL", callback=name_callback,
+            help="A proposer, as often as you like; MODEL*3 asks it three times.",
+        ),
+        click.option(
+            "-m", "--mixture", metavar="NAME", callback=name_callback,
+            help="A mixture or a single model, by name.",
+        ),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+def spec_from_options(
+    config: Config,
+    mixture: str | None,
+    proposers: tuple[str, ...],
+    aggregator: str | None,
+    layers: int | None,
+) -> MixtureSpec:
+    """The plan that the options ask for. Raises ConfigError."""
+    if mixture and proposers:
+        raise ConfigError("-m names a whole mixture and -p makes one: give one or the other")
+    if layers is not None and not proposers:
+        raise ConfigError("--layers goes with -p: a named mixture has its own layers")
+    if not proposers:
+        name = mixture or config.default
+        plan = (
+            _read_option("-m", config.mixture_spec, name) if mixture else config.mixture_spec(name)
+        )
+        if aggregator is None:
+            return plan
+        _read_option("-a", config.mixture_spec, aggregator)
+        if not plan.layers:
+            said = f"-a takes the place of a mixture's aggregator, and {name} is a model alone"
+            raise ConfigError(f"{said}: use -p {name} -a {aggregator}")
+        return replace(plan, aggregator=aggregator)
+    seats = tuple(_read_option("-p", parse_member, name) for name in proposers)
+    for seat in seats:
+        _read_option("-p", config.mixture_spec, seat.model)
+    if aggregator:
+        _read_option("-a", config.mixture_spec, aggregator)
+    if layers == 1:
+        raise ConfigError("--layers 1 is the aggregator alone: leave out -p, or ask with -m")
+    rows = [",".join(proposers)] * ((layers or 2) - 1)
+    name = ">".join([*rows, aggregator or seats[0].model])
+    return uniform_layers(seats, aggregator, layers, name=name)
+
+
+def _read_option(option: str, read: Callable[[str], T], name: str) -> T:
+    """What *read* makes of an option's value; what is wrong with it names the option."""
+    try:
+        return read(name)
+    except ConfigError as error:
+        if error.located:
+            raise
+        raise ConfigError(f"{option}: {error}") from None
+
+
+def print_choice_reason(
+    config: Config,
+    plan: MixtureSpec,
+    mixture: str | None,
+    proposers: tuple[str, ...] = (),
+    aggregator: str | None = None,
+) -> None:
+    """One line on what was chosen, where we chose: where *plan* was asked for with `auto`."""
+    from mixtura.terminal import print_line
+
+    if not _given_names(config, mixture, proposers, aggregator) & _AUTO_NAMES:
+        return
+    auto = config.auto_defaults()
+
+    def format_member(name: str, times: int = 1) -> str:
+        name = to_one_line(auto.aggregator if name == AUTO else name)
+        return f"{name} × {times}" if times > 1 else name
+
+    rows = [", ".join(format_member(s.model, s.samples) for s in layer) for layer in plan.layers]
+    team = ", then ".join([*dict.fromkeys(rows), format_member(plan.aggregator)])
+    print_line(create_console(aside=True), f"Using {team}: {auto.why}.", "dim")
+
+
+def _given_names(
+    config: Config, mixture: str | None, proposers: tuple[str, ...], aggregator: str | None
+) -> set[str]:
+    """The names as they were written, before `auto` was filled in."""
+    if proposers:
+        return {parse_member(name).model for name in proposers} | {aggregator or ""}
+    name = mixture or config.default
+    raw = config.configured_mixtures().get(name)
+    if raw is None:
+        return {aggregator or name}
+    drafts = {seat.model for layer in raw.layers for seat in layer}
+    return drafts | {aggregator or raw.aggregator}

@@ -1,0 +1,1 @@
+"""From a file's text and the environment to models and mixtures."""

@@ -1,0 +1,154 @@
+"""Builds models and mixtures, as objects that can be called, from their names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+from mixtura.catalog import providers
+from mixtura.config import pattern_settings
+from mixtura.config.mixture_tables import KeyPath
+from mixtura.config.model_factory import ModelEndpoint, ModelFactory
+from mixtura.config.plan import AUTO, MemberSpec, MixtureSpec
+from mixtura.config.registry import ConfiguredModel, NameRegistry, add_location
+from mixtura.config.schema import ModelTable
+from mixtura.core.errors import ConfigError
+from mixtura.core.model import Model
+from mixtura.core.roles import Composite, Layer, Proposer
+from mixtura.models.fake import echo
+
+T = TypeVar("T")
+
+MAX_BUILT = 1000
+"""Models, and mixtures, that are kept for the next call: clients may name any number."""
+
+MemberBuilder = Callable[[MixtureSpec, KeyPath, str], Model]
+"""Builds the model called so at a place of a mixture."""
+
+
+class HostedAddress(NamedTuple):
+    """Where a hosted model is served, and as what."""
+
+    endpoint: ModelEndpoint
+    model: str
+    """What the endpoint calls it."""
+    headers: Mapping[str, str] = {}
+
+
+class MixtureBuilder:
+    """Builds each model and each mixture once, and keeps the latest."""
+
+    def __init__(self, registry: NameRegistry, factory: ModelFactory) -> None:
+        self._registry = registry
+        self._factory = factory
+        self.built_models: dict[str, Model] = {}
+        self.built_mixtures: dict[str, tuple[MixtureSpec, Composite]] = {}
+        self._models_being_built: list[str] = []
+
+    def model(self, name: str) -> Model:
+        """A model by name, the same object each time. Raises ConfigError."""
+        if name not in self.built_models:
+            _put_bounded(self.built_models, name, self._build_model(name))
+        return self.built_models[name]
+
+    def build_mixture(self, plan: MixtureSpec) -> Composite:
+        """
+        A mixture with its models, the same object each time for the same plan.
+
+        Raises ConfigError before any call is made.
+        """
+        built_from, mixture = self.built_mixtures.get(plan.name, (None, None))
+        if mixture is None or built_from is not plan:
+            mixture = _assemble_mixture(plan, self._build_member)
+            _put_bounded(self.built_mixtures, plan.name, (plan, mixture))
+        return mixture
+
+    def build_outline(self, plan: MixtureSpec) -> Composite:
+        """The same mixture of echoes, for counting calls: it needs no key and calls no model."""
+
+        def echo_member(_plan: MixtureSpec, _path: KeyPath, name: str) -> Model:
+            if name in self._registry.mixtures:
+                return self.build_outline(self._registry.mixture_spec(name))
+            return echo(name)
+
+        return _assemble_mixture(plan, echo_member)
+
+    def hosted_address(self, name: str) -> HostedAddress | None:
+        """Where a model is served over HTTP; None where it is not, or its key is missing."""
+        table = self._registry.models[name].table if name in self._registry.models else None
+        if table is None and (found := providers.split_model_name(name)):
+            table = ModelTable(provider=found[0], model=found[1])
+        hosted = table is not None and (table.provider is not None or table.base_url is not None)
+        if table is None or not hosted or providers.bridge_provider(table.provider):
+            return None
+        try:
+            endpoint = self._factory.resolve_endpoint(table)
+        except ConfigError:
+            return None
+        model = endpoint.upstream_model_name(table.model or "")
+        return HostedAddress(endpoint, model, table.headers)
+
+    def _build_member(self, plan: MixtureSpec, path: KeyPath, name: str) -> Model:
+        try:
+            return self.model(name)
+        except ConfigError as error:
+            if error.located:
+                raise
+            raise plan.error_at(path, str(error)) from None
+
+    def _build_model(self, name: str) -> Model:
+        if name in self._registry.models:
+            return self._build_configured(name, self._registry.models[name])
+        if name in self._registry.mixtures or name == AUTO:
+            return self.build_mixture(self._registry.mixture_spec(name))
+        if found := providers.split_model_name(name):
+            provider, model = found
+            return self._factory.build_hosted(name, ModelTable(model=model, provider=provider))
+        return self._factory.build_local(name, name, ModelTable())
+
+    def _build_configured(self, name: str, entry: ConfiguredModel) -> Model:
+        table = entry.table
+        with add_location(entry.document, "models", name):
+            if table.provider is None and table.base_url is None:
+                return self._factory.build_local(name, table.model or name, table)
+            elsewhere = table.hedge.elsewhere if table.hedge else None
+            if elsewhere in self._models_being_built:
+                said = f"hedge: {elsewhere} is asked in place of itself: name another model"
+                raise ConfigError(said, key="hedge")
+            self._models_being_built.append(name)
+            try:
+                other = self.model(elsewhere) if elsewhere and elsewhere != name else None
+            finally:
+                self._models_being_built.remove(name)
+            return self._factory.build_hosted(name, table, other)
+
+
+def _assemble_mixture(plan: MixtureSpec, build_member: MemberBuilder) -> Composite:
+    layers = tuple(_assemble_layer(plan, layer, build_member) for layer in plan.layers)
+    fallbacks = tuple(
+        build_member(plan, ("fallbacks", i), name) for i, name in enumerate(plan.fallbacks)
+    )
+    path = plan.final_model_path
+    last = None if plan.is_vote_only else build_member(plan, path, plan.aggregator)
+    return pattern_settings.build_composite(plan, layers, last, fallbacks)
+
+
+def _assemble_layer(
+    plan: MixtureSpec, members: Sequence[MemberSpec], build_member: MemberBuilder
+) -> Layer:
+    proposers = tuple(
+        Proposer(
+            build_member(plan, member.path, member.model),
+            member.sampling.with_defaults(plan.sampling),
+            member.samples,
+            member.persona,
+        )
+        for member in members
+    )
+    return Layer(proposers, plan.quorum, plan.patience, plan.deadline)
+
+
+def _put_bounded(table: dict[str, T], name: str, built: T) -> None:
+    if len(table) >= MAX_BUILT:
+        del table[next(iter(table))]
+    table[name] = built

@@ -1,0 +1,245 @@
+"""Builds models from their settings: adapter, rate limit, hedging, retries and cache."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from mixtura.catalog import downloads, local_models, providers
+from mixtura.config.ollama import ollama_url
+from mixtura.config.plan import Environment
+from mixtura.config.schema import ModelTable
+from mixtura.core.errors import ConfigError
+from mixtura.core.model import Model
+from mixtura.core.quantities import parse_context_window
+from mixtura.core.redaction import Redactor
+from mixtura.llama import gguf
+from mixtura.models.wrappers.cache import AnswerStore, Cached
+from mixtura.models.wrappers.hedge import Hedged
+from mixtura.models.wrappers.meter import Metered
+from mixtura.models.wrappers.rate_limit import Limited, RateLimiter, RateLimits
+from mixtura.models.wrappers.retry import Retrying
+from mixtura.transport.client import Secret
+
+_CONVENTIONAL_PATTERN = re.compile(r"(?!(?:.*\d){4})[A-Z]{1,12}(?:_[A-Z0-9]{1,16})*")
+"""The name of a variable that cannot be a key: it may be shown."""
+
+
+class ModelEndpoint(NamedTuple):
+    """Where a model is served, and with which API key."""
+
+    base_url: str
+    key: Secret | None = None
+    prefix: str = ""
+    """Stands before the names of its models."""
+    dialect: Literal["openai", "anthropic"] = "openai"
+    key_header: str | None = None
+
+    def upstream_model_name(self, model: str) -> str:
+        """The name of *model* at this endpoint."""
+        return model if "/" in model else self.prefix + model
+
+    def auth_headers(self) -> dict[str, str]:
+        """The headers that authorize a request which no adapter sends."""
+        if self.key is None:
+            return {}
+        key = self.key.reveal()
+        if self.dialect == "anthropic":
+            return {"x-api-key": key, "anthropic-version": "2023-06-01"}
+        return {self.key_header: key} if self.key_header else {"Authorization": f"Bearer {key}"}
+
+
+class ModelFactory:
+    """
+    Builds models from their settings.
+
+    *answers* caches what they answer, None for no cache; *redactor* hides secrets in it.
+    """
+
+    def __init__(
+        self,
+        environ: Environment,
+        models_folder: Path,
+        answers: AnswerStore | None = None,
+        redactor: Redactor | None = None,
+    ) -> None:
+        self._redactor = redactor
+        self._environ = environ
+        self._folder = models_folder
+        self._answers = answers
+        self._gates: dict[tuple[str, str | None], RateLimiter] = {}
+
+    def build_local(self, name: str, file: str, table: ModelTable) -> Model:
+        """A model of llama.cpp; *file*: a known name or a path. Raises ConfigError."""
+        from mixtura.models.llama_cpp import Local
+
+        try:
+            path = downloads.resolve_path(file, self._folder)
+        except ConfigError as error:
+            raise ConfigError(str(error), key="model") from None
+        known = local_models.known_models().get(file)
+        model = Local(
+            path,
+            name=name,
+            context=table.context,
+            threads=table.threads,
+            window=table.window or _local_context_window(path, known, table.context),
+            load_limit=table.timeouts.explicit_seconds("load"),
+            progress=table.timeouts.explicit_seconds("progress"),
+        )
+        limited = self._with_rate_limit(Metered(model), table, (str(path), None))
+        twice = Retrying(limited, attempts=2)  # small models say nothing at all now and then
+        return self._with_cache(twice, f"{path.name} {table.context}")
+
+    def build_hosted(self, name: str, table: ModelTable, elsewhere: Model | None = None) -> Model:
+        """A model at an endpoint; *elsewhere*: the model for hedged calls. Raises ConfigError."""
+        place = self.resolve_endpoint(table)
+        base_url = place.base_url
+        upstream = place.upstream_model_name(table.model or "")
+        model = _build_adapter(name, upstream, place, table, self._redactor)
+        key = place.key.reveal() if place.key else None
+        model = self._with_rate_limit(Metered(model), table, (base_url.rstrip("/"), key))
+        if hedge := table.hedge:
+            model = Hedged(
+                model,
+                elsewhere=elsewhere,
+                share=hedge.share,
+                quantile=hedge.quantile,
+                after=hedge.after,
+            )
+        if table.retries:
+            model = Retrying(model, attempts=table.retries + 1)
+        extra = msgspec.json.encode(table.extra, order="deterministic").decode()
+        return self._with_cache(model, f"{base_url} {upstream} {extra}")
+
+    def _with_rate_limit(
+        self, model: Model, table: ModelTable, place: tuple[str, str | None]
+    ) -> Model:
+        """Models at one address with one key share a rate limiter, as the endpoint counts them."""
+        limits = RateLimits(**msgspec.structs.asdict(table.limits))
+        gate = self._gates.get(place)
+        if gate is None or gate.limits == RateLimits():
+            gate = self._gates[place] = (
+                RateLimiter(limits) if gate is None else gate.set_limits(limits)
+            )
+        elif limits not in (RateLimits(), gate.limits):
+            raise ConfigError(_limits_conflict_message(limits, gate.limits), key="limits")
+        return Limited(model, gate)
+
+    def _with_cache(self, model: Model, identity: str) -> Model:
+        if self._answers is None:
+            return model
+        return Cached(model, self._answers, identity=identity, redactor=self._redactor)
+
+    def resolve_endpoint(self, table: ModelTable) -> ModelEndpoint:
+        """Where a table's model is served, from its provider or the file. Raises ConfigError."""
+        if table.provider is None:
+            return ModelEndpoint(table.base_url or "", self._read_key(table.api_key_env))
+        if providers.bridge_provider(table.provider):
+            url = table.base_url or table.provider
+            return ModelEndpoint(url, self._read_key(table.api_key_env))
+        provider = providers.providers()[table.provider]
+        url = table.base_url or self._provider_url(table.provider, provider)
+        place = ModelEndpoint(url, None, provider.prefix, provider.dialect, provider.key_header)
+        if table.api_key_env:
+            return place._replace(key=self._read_key(table.api_key_env))
+        for variable in provider.keys:
+            if self._environ.get(variable):
+                return place._replace(key=self._read_key(variable))
+        if provider.keys and not provider.local:
+            names = " or ".join(provider.keys)
+            raise ConfigError(
+                f"{table.provider} needs a key: {names} is not set in the environment",
+                key="provider",
+            )
+        return place
+
+    def _provider_url(self, name: str, provider: providers.Provider) -> str:
+        listens = self._environ.get(provider.address) if provider.address else None
+        if listens:
+            url = (ollama_url(listens) if provider.local else listens.rstrip("/")) or ""
+            if not url:
+                raise ConfigError(f"{provider.address} is no address of a server")
+            whole = "?" in url  # as Azure shows a deployment's: it goes on as it is
+            return url if whole else url.removesuffix(provider.path) + provider.path
+        if not provider.base_url:
+            raise ConfigError(f"{name} needs an address: {provider.address} is not set")
+        return provider.base_url
+
+    def _read_key(self, variable: str | None) -> Secret | None:
+        if variable is None:
+            return None
+        value = self._environ.get(variable)
+        if not value:
+            shown = (
+                variable
+                if _CONVENTIONAL_PATTERN.fullmatch(variable)
+                else "the variable that it names"
+            )
+            raise ConfigError(
+                f"the key is not there: set {shown} in the environment"
+                " (the file names the variable, never the key itself)",
+                key="api_key_env",
+            )
+        if not value.isprintable():
+            said = f"the key in {variable} holds a character that no key has (a line end?)"
+            raise ConfigError(said, key="api_key_env")
+        return Secret(value)
+
+
+def _local_context_window(
+    path: Path, known: local_models.KnownModel | None, context: int
+) -> int | None:
+    """Tokens of one conversation: what the model was trained for, at most *context*."""
+    if known is not None:
+        return min(known.context, context)
+    try:
+        trained = parse_context_window(gguf.read_header(path).architecture_value("context_length"))
+    except ConfigError:  # loading the file reports what is wrong with it
+        return None
+    return None if trained is None else min(trained, context)
+
+
+def _build_adapter(
+    name: str, model: str, place: ModelEndpoint, table: ModelTable, redactor: Redactor | None
+) -> Model:
+    """The adapter for an endpoint's dialect."""
+    clocks = table.timeouts.with_defaults(providers.default_timeouts(model))
+    headers, extra = table.headers, table.extra
+    largest = int(table.largest_megabytes * 1024**2)
+    if provider := providers.bridge_provider(table.provider):
+        from mixtura.models.pydantic_ai import PydanticAI
+
+        return PydanticAI(
+            provider, model, name=name, base_url=table.base_url, api_key=place.key,
+            clocks=clocks, headers=headers, extra=extra, redactor=redactor, largest=largest,
+        )  # fmt: skip
+    window = table.window or providers.context_window(table.provider or "", model)
+    sees = providers.supports_images(model) if table.vision is None else table.vision
+    if place.dialect == "anthropic":
+        from mixtura.models.anthropic import Anthropic
+
+        return Anthropic(
+            model, place.base_url, name=name, api_key=place.key, window=window, sees=sees,
+            clocks=clocks, headers=headers, extra=extra, redactor=redactor, largest=largest,
+        )  # fmt: skip
+    from mixtura.models.openai import OpenAI
+
+    return OpenAI(
+        model, place.base_url, name=name, api_key=place.key, key_header=place.key_header,
+        window=window, sees=sees, clocks=clocks, headers=headers, extra=extra, redactor=redactor,
+        largest=largest,
+    )  # fmt: skip
+
+
+def _limits_conflict_message(mine: RateLimits, other: RateLimits) -> str:
+    here, there = asdict(mine), asdict(other)
+    name = next(key for key in here if here[key] != there[key])
+    return (
+        f"limits: {name} is {here[name]} here and {there[name]} for another model at the same"
+        " address with the same key: they share one gate, so give both the same"
+    )

@@ -1,0 +1,52 @@
+"""Where a person's files are: the configuration, the store, the models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mixtura.config.plan import Environment
+from mixtura.core.errors import ConfigError
+
+
+def find_config_file(
+    file: str | None, *, environ: Environment, folder: Path, home: Path | None = None
+) -> Path | None:
+    """The configuration file that counts; None when there is none."""
+    named = file or environ.get("MIXTURA_CONFIG")
+    if named:
+        path = _expand_home(named)
+        if not path.is_file():
+            origin = "--config" if file else "MIXTURA_CONFIG"
+            raise ConfigError(f"{origin}: there is no file {path}")
+        return path
+    for path in (folder / "mixtura.toml", config_folder(environ, home) / "mixtura.toml"):
+        if path.is_file():
+            return path
+    return None
+
+
+def config_folder(environ: Environment, home: Path | None = None) -> Path:
+    """Where the configuration is that counts in every folder."""
+    base = environ.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else (home or Path.home()) / ".config") / "mixtura"
+
+
+def state_folder(environ: Environment, home: Path | None = None) -> Path:
+    """Where the store is."""
+    base = environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else (home or Path.home()) / ".local" / "state") / "mixtura"
+
+
+def models_folder(environ: Environment, home: Path | None = None) -> Path:
+    """Where models that come in packages are kept."""
+    base = environ.get("XDG_CACHE_HOME")
+    cache = (Path(base) if base else (home or Path.home()) / ".cache") / "mixtura"
+    return Path(environ["MIXTURA_CACHE"]) if environ.get("MIXTURA_CACHE") else cache / "models"
+
+
+def _expand_home(name: str) -> Path:
+    """With the home folder for a ~, where there is one."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)

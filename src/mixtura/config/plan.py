@@ -1,0 +1,228 @@
+"""A mixture by names: nothing loaded, nothing asked, no key needed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from mixtura.catalog import providers
+from mixtura.config import toml_document
+from mixtura.core.credentials import looks_like_key
+from mixtura.core.errors import ConfigError
+from mixtura.core.types import Sampling
+from mixtura.patterns.final_answer import Extract
+from mixtura.patterns.sequential import draft_windows
+from mixtura.prompts.synthesis import Synthesis, envelope
+
+VOTE = "vote"
+"""What stands in the last seat where no model does."""
+EMBEDDED_MODEL = "smollm2-135m"
+"""The model that needs nothing but this package: for a first look, not for good answers."""
+AUTO, AUTO_TEAM = "auto", "auto-team"
+INLINE_MARKS = "*,>"
+"""What makes mixtures of names, and so stands in none."""
+MAX_SAMPLES = 1000
+"""Draws of one member in one layer."""
+
+Environment = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class MemberSpec:
+    """A member as the file names it."""
+
+    model: str
+    samples: int = 1
+    persona: str | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    path: tuple[toml_document.Key, ...] = field(default=(), compare=False)
+    """Where it stands in its mixture's table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """What becomes of the proposals: the paper's mixture, or one of its relatives."""
+
+    kind: str = "mixture"
+    window: int = 6
+    repeat: int = 1
+    extract: Extract = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class MixtureSpec:
+    """A mixture by names: nothing loaded, nothing asked, no key needed."""
+
+    name: str
+    layers: tuple[tuple[MemberSpec, ...], ...]
+    aggregator: str
+    """Who has the last seat: writes the answer or chooses it; ``VOTE`` where no model does."""
+    fallbacks: tuple[str, ...] = ()
+    quorum: int = 1
+    patience: float | None = None
+    deadline: float | None = None
+    synthesis: Synthesis = envelope
+    sampling: Sampling = field(default_factory=Sampling)
+    answer: Sampling = field(default_factory=Sampling)
+    """The aggregator's own sampling, over that of the whole mixture."""
+    where: toml_document.TomlDocument | None = None
+    pattern: Pattern = field(default_factory=Pattern)
+
+    @property
+    def layer_count(self) -> int:
+        """Layers in the paper's count."""
+        if self.pattern.kind != "sequential":
+            return len(self.layers) + 1
+        draws = sum(seat.samples for layer in self.layers for seat in layer)
+        return 1 + len(draft_windows(draws, self.pattern.window, self.pattern.repeat))
+
+    @property
+    def is_vote_only(self) -> bool:
+        """Whether no model has the last seat."""
+        return self.pattern.kind == "vote" and self.aggregator == VOTE
+
+    @property
+    def final_model_path(self) -> tuple[toml_document.Key, ...]:
+        """Where the file names who has the last seat."""
+        judged = self.pattern.kind in ("rank", "best-of")
+        return ("judge" if judged else "aggregator", "model")
+
+    @property
+    def final_step_text(self) -> str:
+        """What the last seat does, in words."""
+        return _FINAL_STEP_TEXTS[self.pattern.kind].format(window=self.pattern.window)
+
+    def member_names(self) -> set[str]:
+        """Every name in it."""
+        return {name for name, _ in self.member_locations()}
+
+    def member_locations(self) -> list[tuple[str, tuple[toml_document.Key, ...]]]:
+        """Every name in it, in order, and where it stands."""
+        seats = [(seat.model, seat.path) for layer in self.layers for seat in layer]
+        last = [] if self.is_vote_only else [(self.aggregator, self.final_model_path)]
+        spares = [(name, ("fallbacks", i)) for i, name in enumerate(self.fallbacks)]
+        return [*seats, *last, *spares]
+
+    def error_at(self, path: Sequence[toml_document.Key], problem: str) -> ConfigError:
+        if self.where is None:
+            return ConfigError(problem)
+        return self.where.error_at(["mixtures", self.name, *path], problem)
+
+
+_FINAL_STEP_TEXTS = {
+    "mixture": "the aggregator",
+    "sequential": "the aggregator, at most {window} texts at a time",
+    "rank": "names the best proposal: that is the answer",
+    "vote": "the proposal with the most votes is the answer",
+    "best-of": "scores each proposal: the best is the answer",
+}
+
+
+def parse_member(text: str) -> MemberSpec:
+    """``NAME`` or ``NAME*3``. Raises ConfigError when what follows the star is no number."""
+    name, star, times = text.rpartition("*")
+    if not star:
+        return MemberSpec(text)
+    if not re.fullmatch("[0-9]{1,9}", times) or int(times) < 1 or not name:
+        raise ConfigError(f"'{text}': after the star stands how often, as in '{name or 'NAME'}*3'")
+    return MemberSpec(name, check_samples(int(times)))
+
+
+def check_samples(samples: int) -> int:
+    """So many draws, where that can be. Raises ConfigError."""
+    if not 1 <= samples <= MAX_SAMPLES:
+        raise ConfigError(f"samples must be 1 to {MAX_SAMPLES:,}, not {samples:,}")
+    return samples
+
+
+def check_name(name: str) -> None:
+    """A name that a person can use for a model or a mixture of theirs. Raises ConfigError."""
+    if looks_like_key(name):
+        raise ConfigError("a key or a login is no name: keys belong into the environment")
+    if name in (AUTO, AUTO_TEAM):
+        raise ConfigError(f"'{name}' stands for what this machine has: take another name")
+    if taken := next((mark for mark in INLINE_MARKS if mark in name), None):
+        raise ConfigError(f"'{name}': a name cannot hold '{taken}', which makes mixtures of names")
+
+
+def parse_inline(text: str) -> MixtureSpec | None:
+    """
+    A mixture written as one name, ``a,b*2>c``: proposers, then the aggregator.
+
+    Every ``>`` begins the next layer. None when there is none in it. Raises ConfigError.
+    """
+    if ">" not in text:
+        return None
+    *rows, last = ([name.strip() for name in row.split(",")] for row in text.split(">"))
+    if len(last) != 1 or not all(name for row in (*rows, last) for name in row):
+        raise ConfigError(
+            f"'{text}': a mixture in one word is PROPOSER,PROPOSER*2>AGGREGATOR, with one"
+            " aggregator at its end"
+        )
+    layers = tuple(tuple(parse_member(name) for name in row) for row in rows)
+    return MixtureSpec(text, layers, last[0], sampling=Sampling(temperature=0.7))
+
+
+def uniform_layers(
+    proposers: Sequence[MemberSpec], aggregator: str | None, layers: int | None, *, name: str
+) -> MixtureSpec:
+    """The same *proposers* in every layer but the last; *layers* in the paper's count, else 2."""
+    rows = (tuple(proposers),) * ((layers or 2) - 1)
+    return MixtureSpec(
+        name, rows, aggregator or proposers[0].model, sampling=Sampling(temperature=0.7)
+    )
+
+
+class AutoDefaults:
+    """What this machine has, when nothing is configured: a key, Ollama, or the embedded model."""
+
+    def __init__(
+        self,
+        team: Sequence[str],
+        aggregator: str,
+        why: str,
+        drafts: Sampling | None = None,
+        answer: Sampling | None = None,
+    ) -> None:
+        self.team = tuple(
+            replace(parse_member(name), sampling=drafts or Sampling()) for name in team
+        )
+        self.aggregator = aggregator
+        self.why = why
+        self.answer = answer or Sampling()
+
+    @property
+    def is_embedded(self) -> bool:
+        return self.aggregator == EMBEDDED_MODEL
+
+
+def detect_defaults(
+    environ: Environment, ollama: Sequence[str] | None, pulled: Sequence[str] = ()
+) -> AutoDefaults:
+    """
+    Choose: the first provider whose key is set, else Ollama's models, else the starter team
+    once it was pulled, else the embedded model.
+
+    *ollama* has the names of the models it serves, None when it does not answer; *pulled*
+    the members of the starter team that are here.
+    """
+    for name, provider in providers.providers().items():
+        key = next((key for key in provider.keys if environ.get(key)), None)
+        if key and provider.aggregator and not provider.local:
+            team = [f"{name}/{model}" for model in provider.usual]
+            return AutoDefaults(team, f"{name}/{provider.aggregator}", f"{key} is set")
+    if ollama:
+        team = [f"ollama/{model}" for model in ollama[:3]]
+        team = team if len(team) > 1 else [f"{team[0]}*3"]
+        return AutoDefaults(team, f"ollama/{ollama[0]}", "Ollama answers on its port")
+    if len(pulled) > 1:
+        why = "the starter team is on this machine"
+        return AutoDefaults(
+            pulled, pulled[0], why, Sampling(max_tokens=512), Sampling(max_tokens=1024)
+        )
+    silent = "does not answer" if ollama is None else "has no models"
+    why = f"no provider's key is set and Ollama {silent}"
+    # A model this small loses itself in long drafts and at a high temperature.
+    drafts, answer = Sampling(max_tokens=128), Sampling(temperature=0.2, max_tokens=256)
+    return AutoDefaults([f"{EMBEDDED_MODEL}*3"], EMBEDDED_MODEL, why, drafts, answer)

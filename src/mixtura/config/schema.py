@@ -1,0 +1,212 @@
+"""What may stand in a configuration file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Literal
+
+import msgspec
+
+from mixtura.core.quantities import (
+    Dollars,
+    PositiveSeconds,
+    PositiveSize,
+    Seconds,
+    Size,
+    Temperature,
+)
+from mixtura.core.types import Sampling
+from mixtura.transport.client import CallTimeouts
+
+AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
+class TimeoutsTable(msgspec.Struct, forbid_unknown_fields=True):
+    """Seconds; what is not said depends on the model, see ``providers.default_timeouts``."""
+
+    connect: Seconds | msgspec.UnsetType = msgspec.UNSET
+    first_token: Seconds | msgspec.UnsetType = msgspec.UNSET
+    progress: Seconds | msgspec.UnsetType = msgspec.UNSET
+    load: Seconds | msgspec.UnsetType = msgspec.UNSET
+    """Of a local model only: reading its file."""
+    total: Seconds | msgspec.UnsetType = msgspec.UNSET
+
+    def with_defaults(self, clocks: CallTimeouts) -> CallTimeouts:
+        """These where they say something, *clocks* elsewhere."""
+        said = msgspec.structs.asdict(self).items()
+        return replace(
+            clocks,
+            **{key: value for key, value in said if key != "load" and value is not msgspec.UNSET},
+        )
+
+    def explicit_seconds(self, key: str) -> float | None:
+        """What is said of one clock; None where nothing is."""
+        value = getattr(self, key)
+        return None if value is msgspec.UNSET else value
+
+
+class LimitsTable(msgspec.Struct, forbid_unknown_fields=True):
+    concurrency: AtLeastOne | None = None
+    requests_per_minute: AtLeastOne | None = None
+    tokens_per_minute: AtLeastOne | None = None
+    one_model: bool = False
+
+
+class HedgeTable(msgspec.Struct, forbid_unknown_fields=True):
+    """A second copy when the first token is late."""
+
+    elsewhere: str | None = None
+    share: Share = 0.05
+    quantile: Share = 0.95
+    after: Seconds | None = 10.0
+
+
+class PriceTable(msgspec.Struct, forbid_unknown_fields=True):
+    """Dollars per million tokens."""
+
+    input: Dollars
+    output: Dollars
+    cached: Dollars | None = None
+    cache_write: Dollars | None = None
+
+
+class SamplingTable(msgspec.Struct, forbid_unknown_fields=True):
+    temperature: Temperature | None = None
+    top_p: Share | None = None
+    max_tokens: AtLeastOne | None = None
+    stop: tuple[str, ...] | None = None
+    seed: int | None = None
+
+    def to_sampling(self) -> Sampling:
+        return Sampling(self.temperature, self.top_p, self.max_tokens, self.stop, self.seed)
+
+
+class ModelTable(msgspec.Struct, forbid_unknown_fields=True):
+    model: str | None = None
+    provider: str | None = None
+    base_url: str | None = None
+    api_key_env: str | None = None
+    timeouts: TimeoutsTable = msgspec.field(default_factory=TimeoutsTable)
+    limits: LimitsTable = msgspec.field(default_factory=LimitsTable)
+    hedge: HedgeTable | None = None
+    price: PriceTable | None = None
+    window: AtLeastOne | None = None
+    vision: bool | None = None
+    retries: Annotated[int, msgspec.Meta(ge=0)] = 2
+    largest_megabytes: Annotated[float, msgspec.Meta(gt=0)] = 64.0
+    headers: dict[str, str] = {}
+    extra: dict[str, object] = {}
+    context: AtLeastOne = 16384
+    threads: AtLeastOne | None = None
+
+
+class ProposerTable(msgspec.Struct, forbid_unknown_fields=True):
+    model: str
+    samples: int = 1
+    persona: str | None = None
+    sampling: SamplingTable = msgspec.field(default_factory=SamplingTable)
+
+
+class AggregatorTable(msgspec.Struct, forbid_unknown_fields=True):
+    model: str
+    sampling: SamplingTable = msgspec.field(default_factory=SamplingTable)
+
+
+class MixtureTable(msgspec.Struct, forbid_unknown_fields=True):
+    layers: list[list[str | ProposerTable]]
+    pattern: str = "mixture"
+    aggregator: str | AggregatorTable | None = None
+    judge: str | AggregatorTable | None = None
+    window: AtLeastOne = 6
+    repeat: AtLeastOne = 1
+    extract: str = "text"
+    fallbacks: list[str] = []
+    quorum: int = 1
+    patience: Seconds | None = None
+    deadline: Seconds | None = None
+    synthesis: str = "envelope"
+    sampling: SamplingTable = msgspec.field(default_factory=SamplingTable)
+
+
+class CacheTable(msgspec.Struct, forbid_unknown_fields=True):
+    """Answers kept, so that the same request is not paid for twice."""
+
+    use: bool = True
+    days: Size = 30.0
+    megabytes: Size = 256.0
+
+
+class RunsTable(msgspec.Struct, forbid_unknown_fields=True):
+    """Runs recorded, so that a person can look at them again."""
+
+    keep: bool = True
+    days: Size = 30.0
+    megabytes: Size = 512.0
+
+
+class DailyCapTable(msgspec.Struct, forbid_unknown_fields=True):
+    day_usd: Dollars | None = None
+    day_tokens: AtLeastOne | None = None
+
+
+class BudgetTable(msgspec.Struct, forbid_unknown_fields=True):
+    """Caps: of one run, of a day, of a day with one key (by its variable's name)."""
+
+    run_usd: Dollars | None = None
+    run_tokens: AtLeastOne | None = None
+    day_usd: Dollars | None = None
+    day_tokens: AtLeastOne | None = None
+    at_the_cap: Literal["refuse", "degrade"] = "refuse"
+    keys: dict[str, DailyCapTable] = {}
+
+
+class KeyTable(msgspec.Struct, forbid_unknown_fields=True):
+    """A client's key: the hash of it, and what whoever has it may use."""
+
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-fA-F]{64}$")]
+    models: list[str] | None = None
+    requests_per_minute: AtLeastOne | None = None
+    tokens_per_minute: AtLeastOne | None = None
+    day_usd: Dollars | None = None
+    day_tokens: AtLeastOne | None = None
+
+
+class ResponsesTable(msgspec.Struct, forbid_unknown_fields=True):
+    """Responses kept, so that a later call can refer to them."""
+
+    keep: bool | None = None
+    """Whether that is done; None: where runs are kept."""
+    days: Size = 30.0
+    megabytes: Size = 512.0
+
+
+class ServeTable(msgspec.Struct, forbid_unknown_fields=True):
+    """The server: where it listens, who may come in, how much it takes on."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 6498
+    hosts: list[str] = []
+    cors: list[str] = []
+    keys: dict[str, KeyTable] = {}
+    side: str | None = None
+    consult: Literal["turn", "always"] = "turn"
+    responses: ResponsesTable = msgspec.field(default_factory=ResponsesTable)
+    at_once: AtLeastOne = 512
+    most_calls: AtLeastOne = 256
+    waiting: Annotated[int, msgspec.Meta(ge=0)] = 1024
+    largest_megabytes: PositiveSize = 32.0
+    receive_seconds: PositiveSeconds = 30.0
+    keep_alive_seconds: PositiveSeconds = 10.0
+    drain_seconds: Seconds = 30.0
+
+
+class ConfigFile(msgspec.Struct, forbid_unknown_fields=True):
+    default: str | None = None
+    store: str | None = None
+    cache: CacheTable | None = None
+    runs: RunsTable | None = None
+    budget: BudgetTable | None = None
+    serve: ServeTable | None = None
+    models: dict[str, object] = {}
+    mixtures: dict[str, object] = {}

@@ -1,0 +1,149 @@
+"""What is a secret in an environment, a URL, headers, settings; what has the form of a key."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import cast
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+HIDDEN = "***"
+
+_TOO_PLAIN = re.compile(r"[A-Za-z]{0,7}|[0-9]{0,7}|.{0,3}|(.)\1*", re.DOTALL)
+"""Too little to be a key: what people write where one is asked for and none is needed."""
+_NO_KEYS = frozenset((
+    "anything", "dummykey", "lmstudio", "nokey", "nokeyneeded", "nokeyrequired", "noneneeded",
+    "notneeded", "notrequired", "notused", "placeholder", "sknokeyrequired", "unused",
+    "undefined", "yourapikey",
+))  # fmt: skip
+_SECRET_NAME = re.compile(
+    r"key|token|secret|passw|passphrase|auth(?!ors?$)|cookie|credential|signature|session|bearer|jwt",
+    re.IGNORECASE,
+)
+"""What is in the name of a header, a setting or a query's field that carries one."""
+_SECRET_SETTING = re.compile(
+    r"(?:^|api|access|secret|private|subscription)[-_]?key$|token$|secret$|passw|passphrase"
+    r"|^auth(?:orization)?$|cookie$|credential|bearer|jwt",
+    re.IGNORECASE,
+)
+"""How a setting is called that carries one."""
+_SECRET_VARIABLE = re.compile(
+    r"(?:key|token|secret|password|passwd|passphrase|auth|authorization|cookie|credentials?)"
+    r"(?:_?id|_?\d)?$",
+    re.IGNORECASE,
+)
+"""How an environment variable is called that carries one."""
+_PUBLIC_HEADER = re.compile(
+    r"accept.*|content-.*|user-agent|(?:http-)?referer|origin|host|x-title|anthropic-(?:version|beta)"
+    r"|openai-(?:beta|organization|project)|x-stainless-.*|idempotency-key",
+    re.IGNORECASE,
+)
+"""Headers whose values are no secrets."""
+_RANDOM = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[^\s,;]{12,}")
+
+
+def is_secret(value: str) -> bool:
+    """Whether a value is long and odd enough to be a secret."""
+    bare = re.sub(r"[^a-z0-9]", "", value.lower())
+    return not _TOO_PLAIN.fullmatch(value) and bare not in _NO_KEYS
+
+
+def environment_secrets(environ: Mapping[str, str], variables: Iterable[str] = ()) -> set[str]:
+    """The secrets in *environ*: of *variables*, of names that keys have, of URLs."""
+    names = {*variables, *filter(_SECRET_VARIABLE.search, environ)}
+    found = {environ.get(name, "") for name in names}
+    for value in environ.values():
+        if "@" in value or "?" in value:
+            found |= url_secrets(value)
+    return found
+
+
+def url_secrets(url: str) -> set[str]:
+    """The secrets in a URL: its password, or a user without one, and those in its query."""
+    found: set[str] = set()
+    rest = url.partition("://")[2] or url
+    login, at, _ = rest.rpartition("@")
+    user, colon, password = login.partition(":")
+    if at and not re.search(r"\s", login) and ("/" not in user):
+        plain = unquote(password if colon else user)
+        pair = f"{unquote(user)}:{unquote(password)}".encode()
+        found |= {plain, password or user, base64.b64encode(pair).decode()}
+    try:
+        query = urlsplit(url).query
+    except ValueError:
+        return found
+    for name, value in parse_qsl(query):
+        if _SECRET_NAME.search(name) or name.lower() in ("sig", "code"):
+            found.add(value)
+    return found
+
+
+def header_secrets(headers: Mapping[str, str]) -> set[str]:
+    """The secrets in a request's headers."""
+    found: set[str] = set()
+    for name, value in headers.items():
+        if _PUBLIC_HEADER.fullmatch(name):
+            continue
+        if _SECRET_NAME.search(name) or _RANDOM.fullmatch(value):
+            found |= _header_value_secrets(value)
+    return found
+
+
+def _header_value_secrets(value: str) -> set[str]:
+    """A header's value and what it bears: after a scheme, in a cookie, in a Basic login."""
+    scheme, _, rest = value.strip().partition(" ")
+    found = {value, rest}
+    for pair in value.split(";"):
+        found.add(pair.partition("=")[2].strip(' "'))
+    if scheme.lower() == "basic":
+        with suppress(ValueError):
+            found.add(base64.b64decode(rest, validate=True).decode().partition(":")[2])
+    return found
+
+
+def is_secret_setting(name: str) -> bool:
+    """Whether a setting of that name carries a secret."""
+    return bool(_SECRET_SETTING.search(name))
+
+
+def settings_secrets(data: object) -> set[str]:
+    """The secrets among settings: what stands under a name that carries one."""
+    found: set[str] = set()
+    if isinstance(data, dict):
+        for name, value in cast("dict[str, object]", data).items():
+            if isinstance(value, str):
+                found |= {value} if is_secret_setting(name) else url_secrets(value)
+            found |= settings_secrets(value)
+    elif isinstance(data, list | tuple):
+        for value in cast("Sequence[object]", data):
+            found |= settings_secrets(value)
+    return found
+
+
+# ---- what looks like a key, though no one said so
+
+_PREFIXED = re.compile(
+    r"(?<![A-Za-z0-9])(?:sk-[\w*-]{6,}|(?:sk|rk|pk)_(?:live|test)_\w{8,}|AIza[\w-]{16,}"
+    r"|(?:AKIA|ASIA)[A-Z0-9]{12,}|eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"
+    r"|(?:gsk|hf|gh[opsu]|github_pat|r8|tgp_v1|fw)_(?=\w*\d)\w{10,}"
+    r"|(?:glpat|xox[abprs]|nvapi|xai|csk|pplx|mx)-(?=[\w*-]*\d)[\w*-]{20,})"
+)
+_RANDOM_RUN = re.compile(
+    r"(?<![\w/.-])(?:(?=[a-zA-Z]*\d)(?=[a-z0-9]*[A-Z])(?=[A-Z0-9]*[a-z])[A-Za-z0-9]{24,}"
+    r"|(?<!sha256 )(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{32,})(?![\w/.-])"
+)
+_LOGIN = re.compile(r"(://)[^\s/@'\"]+@")
+_QUERY = re.compile(r"([?&][\w-]*(?:key|token|secret|sig|password)=)[^&\s'\"]+", re.IGNORECASE)
+
+
+def looks_like_key(word: str) -> bool:
+    """Whether a word that should be a name has the form of a key, or a login in it."""
+    return mask_keys(word, names=True) != word
+
+
+def mask_keys(text: str, *, names: bool = False) -> str:
+    """*text* without what has the form of a key or a login; *names*: or of no name."""
+    text = _QUERY.sub(rf"\1{HIDDEN}", _LOGIN.sub(rf"\1{HIDDEN}@", _PREFIXED.sub(HIDDEN, text)))
+    return _RANDOM_RUN.sub(HIDDEN, text) if names else text

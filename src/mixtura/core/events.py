@@ -1,0 +1,192 @@
+"""What happens during a run. The terminal, the trace, the server all read this one stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import msgspec
+
+from mixtura.core.errors import MixturaError
+from mixtura.core.redaction import redact_secrets
+from mixtura.core.types import Charge, Completion, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a mixture: *layer* from 1 in the paper's count, *index* from 0 in the layer."""
+
+    layer: int
+    index: int
+    role: Literal["proposer", "aggregator"]
+
+
+PositionPath = tuple[Position, ...]
+"""Where something happened: the seat in the outermost mixture first; empty for the run itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """A mixture was asked; *shape* has each layer's models, the aggregator's last."""
+
+    model: str
+    request: Request
+    shape: tuple[tuple[str, ...], ...]
+    at: PositionPath = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CallStarted:
+    """A member was asked; *request* is exactly what it was shown."""
+
+    model: str
+    request: Request
+    at: PositionPath = ()
+
+
+class Token(msgspec.Struct, frozen=True, gc=False):
+    """
+    A piece of an answer as it came; *reasoning* pieces are not part of the answer.
+
+    *pieces*: of how many of the upstream's, where some came together. Most servers send one
+    for every token.
+    """
+
+    text: str
+    at: PositionPath = ()
+    reasoning: bool = False
+    pieces: int = 1
+    refusal: bool = False
+    """The model says it in place of an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallChunk:
+    """
+    A piece of a tool call's arguments as it came, or the call's beginning (then it is empty).
+
+    *index* counts the calls of the answer. They come one after the other: no piece of a call
+    follows the first of the next.
+    """
+
+    index: int
+    id: str
+    name: str
+    arguments: str
+    at: PositionPath = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CallRestarted:
+    """A call begins anew, before anyone outside saw its answer; its tokens so far are void."""
+
+    model: str
+    error: MixturaError | None
+    wait: float = 0.0
+    at: PositionPath = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something a person should know that changes no answer (a dropped parameter, say)."""
+
+    model: str
+    notice: str
+    at: PositionPath = ()
+
+    def __post_init__(self) -> None:
+        """Whatever it quotes, no secret is told in it."""
+        object.__setattr__(self, "notice", redact_secrets(self.notice))
+
+
+@dataclass(frozen=True, slots=True)
+class CacheHit:
+    """
+    A cached answer stands in for a call: what that had cost, and the seconds it had taken,
+    when it was paid for. Nothing of it is paid now.
+    """
+
+    model: str
+    charges: tuple[Charge, ...]
+    seconds: float
+    first_token: float | None = None
+    at: PositionPath = ()
+
+    @property
+    def notice(self) -> str:
+        return "answered from the cache"
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A proposer answered."""
+
+    completion: Completion
+    at: PositionPath = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregation:
+    """The aggregator answered: its own call, before the mixture's sums."""
+
+    completion: Completion
+    at: PositionPath = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A member did not answer."""
+
+    model: str
+    error: MixturaError
+    at: PositionPath = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LayerFinished:
+    """A layer of proposers is done: so many answered of so many asked."""
+
+    layer: int
+    answered: int
+    asked: int
+    at: PositionPath = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunCompleted:
+    """The mixture answered; its completion carries the bill of the whole run."""
+
+    completion: Completion
+    at: PositionPath = ()
+
+
+Event = (
+    RunStarted
+    | CallStarted
+    | Token
+    | ToolCallChunk
+    | CallRestarted
+    | Notice
+    | CacheHit
+    | Proposal
+    | Aggregation
+    | Failure
+    | LayerFinished
+    | RunCompleted
+)
+Emit = Callable[[Event], None]
+
+
+def with_position(emit: Emit, seat: Position) -> Emit:
+    """Report from inside *seat*: every event's place gains it at the front."""
+    here: PositionPath = (seat,)
+
+    def report_event(event: Event) -> None:
+        if type(event) is Token:  # the hot path: no generic replace for a token
+            at = here + event.at
+            emit(Token(event.text, at, event.reasoning, event.pieces, event.refusal))
+        else:
+            emit(replace(event, at=here + event.at))
+
+    return report_event

@@ -1,0 +1,98 @@
+"""JSON from outside, whatever its depth and numbers: read, or mended so that it can be read."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeVar, overload
+
+import msgspec
+
+T = TypeVar("T")
+
+MAX_DEPTH = 100
+"""Levels of objects and lists that are read; what lies deeper is taken for null."""
+MAX_REPAIRED_BYTES = 128 * 1024
+"""Bytes: to mend more would hold up everyone else."""
+MAX_NUMBER_CHARS = 40
+"""Characters: a longer number is taken for one out of range."""
+MAX_REQUEST_DEPTH = 200
+"""Levels of a request: whoever looks through it has room on the stack for so many."""
+OUT_OF_RANGE = b"-1e999"
+"""JSON for a number that nothing can hold: whoever reads it as a number refuses it."""
+
+# A text without an end is one piece: else every later quote of it would be tried anew.
+_JSON_TOKEN = re.compile(
+    rb'"(?:[^"\\]++|\\.)*+"?|[\[{\]}]|-?(?:NaN|Infinity)|-?[0-9][0-9.eE+-]*+', re.DOTALL
+)
+
+
+def repair_json(data: bytes, number: bytes = OUT_OF_RANGE) -> bytes:
+    """
+    The same JSON without what lies too deep, and *number* in place of NaN, the infinite and
+    numbers without end, which some libraries write though JSON has none of them.
+    """
+    if len(data) > MAX_REPAIRED_BYTES:
+        return data
+    kept: list[bytes] = []
+    depth, start = 0, 0
+    for piece in _JSON_TOKEN.finditer(data):
+        text, begin = piece[0], piece.start()
+        first = text[:1]
+        if first in b"[{":
+            depth += 1
+            if depth == MAX_DEPTH + 1:
+                kept.append(data[start:begin])
+        elif first in b"]}":
+            if depth == MAX_DEPTH + 1:
+                kept.append(b"null")
+                start = piece.end()
+            depth -= 1
+        elif depth <= MAX_DEPTH and first != b'"' and not _is_plain_number(text):
+            kept += (data[start:begin], number)
+            start = piece.end()
+    if depth > MAX_DEPTH or not kept:  # no JSON at all, or nothing to mend
+        return data
+    return b"".join((*kept, data[start:]))
+
+
+def _is_plain_number(text: bytes) -> bool:
+    return len(text) <= MAX_NUMBER_CHARS and text[-1:] not in b"Ny"
+
+
+@overload
+def decode_json(data: bytes) -> Any: ...
+@overload
+def decode_json(data: bytes, kind: type[T]) -> T: ...
+def decode_json(data: bytes, kind: Any = Any) -> Any:
+    """
+    JSON as a *kind*; too deep a part and impossible numbers of it are null.
+
+    Raises msgspec.DecodeError for what is no JSON even so.
+    """
+    shallow = data.count(b"[") + data.count(b"{") <= MAX_DEPTH
+    try:
+        return msgspec.json.decode(data if shallow else repair_json(data, b"null"), type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        return msgspec.json.decode(repair_json(data, b"null"), type=kind)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(f"it cannot be read: {error}") from None
+
+
+def is_deeper_than(data: Any, most: int) -> bool:
+    """Whether objects and lists stand more than *most* levels in each other."""
+    level: list[Any] = [data] if type(data) in _CONTAINER_TYPES else []
+    for _ in range(most):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if type(outer) is dict else outer)  # pyright: ignore
+            if type(inner) in _CONTAINER_TYPES  # pyright: ignore
+        ]
+        if not level:
+            break
+    return bool(level)
+
+
+_CONTAINER_TYPES = frozenset((dict, list))

@@ -1,0 +1,167 @@
+"""Who does what in a mixture: proposers in layers, and whoever makes one answer of theirs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from mixtura.core.events import Emit
+from mixtura.core.model import Model, context_window, logprobs, unwrap_model
+from mixtura.core.types import Completion, Request, Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Proposer:
+    """A model that answers for others to read.
+
+    *samples* above 1 asks it that often, each its own draw (the paper's single-proposer
+    setting). *persona* is put in front of the conversation as a system message.
+    """
+
+    model: Model
+    sampling: Sampling = field(default_factory=Sampling)
+    samples: int = 1
+    persona: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise ValueError(f"samples must be at least 1, not {self.samples}")
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Proposers asked side by side; *quorum* of their answers are needed.
+
+    *patience*: seconds to wait for stragglers once the quorum has answered.
+    *deadline*: seconds after which the layer goes on with what it has.
+    ``None`` waits for all.
+    """
+
+    proposers: tuple[Proposer, ...]
+    quorum: int = 1
+    patience: float | None = None
+    deadline: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.proposers:
+            raise ValueError("a layer needs at least one proposer")
+        if not 1 <= self.quorum <= self.call_count:
+            raise ValueError(f"a quorum of {self.quorum} does not fit {self.call_count} proposals")
+
+    @property
+    def call_count(self) -> int:
+        """Calls this layer makes."""
+        return sum(proposer.samples for proposer in self.proposers)
+
+    @property
+    def proposer_calls(self) -> tuple[Proposer, ...]:
+        """One entry a call, in order: a proposer of three samples stands three times."""
+        return tuple(p for p in self.proposers for _ in range(p.samples))
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregator:
+    """The model that writes the answer; *fallbacks* are asked in order when it cannot."""
+
+    model: Model
+    sampling: Sampling = field(default_factory=Sampling)
+    fallbacks: tuple[Model, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCall:
+    """
+    A call that an answer takes: who is asked, and what it reads besides the conversation.
+
+    *reads*: the answers it is shown, by their positions among the planned calls. *answers*:
+    what it says may be what the caller gets, so the caller's sampling counts before its own.
+    """
+
+    model: Model
+    sampling: Sampling = field(default_factory=Sampling)
+    persona: str | None = None
+    reads: tuple[int, ...] = ()
+    answers: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Composite(ABC):
+    """
+    A Model made of models: a mixture, or one of its relatives under ``patterns``.
+
+    It says which calls one answer takes. Whoever counts them, caps them or hurries them asks
+    it that, and need not know what kind it is.
+    """
+
+    layers: tuple[Layer, ...]
+    name: str
+
+    @abstractmethod
+    async def complete(self, request: Request, emit: Emit | None = None) -> Completion: ...
+
+    @abstractmethod
+    def planned_calls(self) -> Sequence[PlannedCall]:
+        """Every call of one answer when nothing fails, each after those that it reads."""
+
+    @property
+    def call_count(self) -> int:
+        """Model calls that one answer takes when nothing fails, nested mixtures included."""
+        members = [unwrap_model(call.model) for call in self.planned_calls()]
+        return sum(m.call_count if isinstance(m, Composite) else 1 for m in members)
+
+    @property
+    def context_window(self) -> int | None:
+        """The smallest window among the members, as far as they say."""
+        sizes = [context_window(call.model) for call in self.planned_calls()]
+        return min((size for size in sizes if size is not None), default=None)
+
+    @property
+    def logprobs(self) -> bool | None:
+        """False where no one who may write the answer gives log-probabilities."""
+        writers = [call.model for call in self.planned_calls() if call.answers]
+        told = {logprobs(model) for model in (*writers, *self.fallback_models)}
+        return False if told == {False} else None
+
+    @property
+    def layer_count(self) -> int:
+        """Layers in the paper's count: whoever makes the answer is the last."""
+        return len(self.layers) + 1
+
+    @property
+    def fallback_models(self) -> tuple[Model, ...]:
+        """Models that are only asked when others fail."""
+        return ()
+
+    @property
+    def sole_answerer(self) -> Model | None:
+        """Who can answer without any proposer; None where the answer is one of the proposals."""
+        return None
+
+    def with_layers(self, layers: tuple[Layer, ...]) -> Self:
+        """The same with other proposers."""
+        return replace(self, layers=layers)
+
+
+def plan_layer_calls(layers: Sequence[Layer], *, answers: bool = False) -> list[PlannedCall]:
+    """
+    The calls of proposer layers, each reading the layer before it.
+
+    *answers*: the last layer's proposals are what an answer is chosen from.
+    """
+    rows: list[PlannedCall] = []
+    reads: tuple[int, ...] = ()
+    for depth, layer in enumerate(layers, start=1):
+        last = answers and depth == len(layers)
+        begun = len(rows)
+        rows += [
+            PlannedCall(c.model, c.sampling, c.persona, reads, last) for c in layer.proposer_calls
+        ]
+        reads = tuple(range(begun, len(rows)))
+    return rows
+
+
+def layers_from_models(*layers: Sequence[Model]) -> tuple[Layer, ...]:
+    """Plain layers from plain models: ``layers_of([a, b], [a, b])``."""
+    return tuple(Layer(tuple(Proposer(model) for model in layer)) for layer in layers)

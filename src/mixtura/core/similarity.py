@@ -1,0 +1,259 @@
+"""How alike texts are: in their words, in their order, and which sentence stands in which."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+# Scripts that put no space between words (Chinese, Japanese, Thai, Lao, Burmese, Khmer): there
+# every letter counts as a word.
+_UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3041-\u30ff"
+    "\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+)
+# Signs above and below letters, which Python does not take for parts of a word.
+_MARKS = "\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0963\u0966-\u0dff"
+_WORD = re.compile(rf"[{_UNSPACED}]|(?:[^\W_{_UNSPACED}]|[{_MARKS}])+")
+
+MAX_COMPARED_WORDS = 8000
+"""Edits are counted between so many words at the beginning of two texts: the work is a square."""
+
+
+def split_words(text: str) -> list[str]:
+    """The words of a text in any script, in small letters, without marks of any kind."""
+    return _WORD.findall(text.casefold())
+
+
+# ---- words, whatever their order
+
+
+def tfidf_vectors(texts: Sequence[str]) -> list[Mapping[str, float]]:
+    """TF-IDF vectors of unit length over the words of *texts* (smoothed, as scikit-learn's)."""
+    counts = [Counter(split_words(text)) for text in texts]
+    seen = Counter(word for count in counts for word in count)
+    weight = {word: math.log((1 + len(texts)) / (1 + n)) + 1 for word, n in seen.items()}
+    rows: list[Mapping[str, float]] = []
+    for count in counts:
+        row = {word: n * weight[word] for word, n in count.items()}
+        norm = math.sqrt(sum(value * value for value in row.values())) or 1.0
+        rows.append({word: value / norm for word, value in row.items()})
+    return rows
+
+
+def cosine_similarity(a: Mapping[str, float], b: Mapping[str, float]) -> float:
+    """Of two vectors of unit length: 0 nothing in common, 1 the same words."""
+    shorter, longer = (a, b) if len(a) <= len(b) else (b, a)
+    return sum(value * longer.get(word, 0.0) for word, value in shorter.items())
+
+
+def medoid_index(texts: Sequence[str]) -> int:
+    """The position of the text that is closest to all the others; the first of equals."""
+    rows = tfidf_vectors(texts)
+    closeness = [
+        sum(cosine_similarity(row, other) for other in rows if other is not row) for row in rows
+    ]
+    return closeness.index(max(closeness))
+
+
+# ---- words in their order
+
+
+def levenshtein_similarity(a: str, b: str) -> float:
+    """
+    1 the same words in the same order, 0 none of them: one less the words to put in, take
+    out or replace, over the words of the longer text.
+
+    Whole words are compared, not letters: as quick as a person's patience with long answers,
+    and a change of a word's ending is one edit, like that of the word.
+    """
+    left, right = split_words(a)[:MAX_COMPARED_WORDS], split_words(b)[:MAX_COMPARED_WORDS]
+    longest = max(len(left), len(right))
+    return 1 - _edit_distance(left, right) / longest if longest else 1.0
+
+
+def _edit_distance(a: Sequence[str], b: Sequence[str]) -> int:
+    """Levenshtein's distance; a column of its table is two whole numbers (Myers, Hyyrö)."""
+    if len(a) < len(b):
+        a, b = b, a
+    if not b:
+        return len(a)
+    places: dict[str, int] = {}
+    for i, word in enumerate(b):
+        places[word] = places.get(word, 0) | 1 << i
+    every = (1 << len(b)) - 1
+    last = 1 << (len(b) - 1)
+    up, down, edits = every, 0, len(b)  # where a step down the column adds one, takes one
+    for word in a:
+        here = places.get(word, 0) | down
+        same = (((here & up) + up) ^ up) | here
+        right = down | (every & ~(same | up))
+        left = up & same
+        edits += bool(right & last) - bool(left & last)
+        right = right << 1 | 1
+        up = (left << 1 | ~(same | right)) & every
+        down = right & same & every
+    return edits
+
+
+class NgramCounts(NamedTuple):
+    """A text's runs of words, counted, the single words first: what BLEU compares."""
+
+    length: int
+    counts: tuple[Counter[tuple[str, ...]], ...]
+
+    @classmethod
+    def from_tokens(cls, tokens: Sequence[str], longest: int) -> NgramCounts:
+        counts = (Counter(_word_ngrams(tokens, size)) for size in range(1, longest + 1))
+        return cls(len(tokens), tuple(counts))
+
+
+def bleu_scores(hypothesis: NgramCounts, reference: NgramCounts) -> list[float]:
+    """
+    How much of *hypothesis* stands in *reference*, in runs of up to 1, 2, … words; 0 to 1 each.
+
+    Papineni et al. 2002; a length without a match counts as half of a match, the next one as a
+    quarter (Chen and Cherry 2014, their third smoothing), one longer than the text not at all.
+    """
+    scores: list[float] = []
+    logs: list[float] = []
+    unmatched = 1.0
+    short = min(0.0, 1 - reference.length / hypothesis.length) if hypothesis.length else 0.0
+    for ours, theirs in zip(hypothesis.counts, reference.counts, strict=True):
+        matched = sum(min(n, theirs[gram]) for gram, n in ours.items() if gram in theirs)
+        if not (matched or logs):
+            return [0.0] * len(hypothesis.counts)
+        if ours:
+            unmatched /= 1 if matched else 2
+            logs.append(math.log((matched or unmatched) / ours.total()))
+        scores.append(math.exp(short + math.fsum(logs) / len(logs)))
+    return scores
+
+
+# ---- whose sentence it is
+
+
+class SentenceSource(NamedTuple):
+    """A text that a sentence stands in, more or less: its position, and 0 to 1."""
+
+    text: int
+    score: float
+
+
+_MARK = "[.!?…؟۔।॥]"
+_CLOSED = "[\"'”’»›)\\]*_`~]*"
+# A run of marks is tried from its first one only: from each, a line of them would take for ever.
+_SENTENCE_END = re.compile(
+    rf"(?<=\S)(?:(?<!{_MARK})|(?<=\s{_MARK})|(?<=^{_MARK})){_MARK}+{_CLOSED}(?=\s)|[。！？｡]+[”’」』）】]*"
+)
+_FENCE = re.compile(r"\s*(```|~~~)")
+_ABBREVIATION = re.compile(
+    r"(?:^[\s>#*+-]*\d+|\b(?:e\.g|i\.e|z\.b|cf|vs|etc|al|ca|approx|nr|fig|eq|sec|vol|pp?|dr|mr|mrs"
+    r"|ms|prof|st|bzw|usw)|\b[a-z])$",
+    re.IGNORECASE,
+)
+
+
+_LETTER = re.compile(r"\S")
+SENTENCE_END_CONTEXT = 80
+"""Letters before a full stop that tell whether it ends a sentence."""
+
+
+def split_sentences(text: str) -> list[str]:
+    """
+    The text cut behind its sentences and its lines; joined together they are the text again.
+
+    A line of code is a sentence. What has no word in it (a rule, a brace, a fence) belongs
+    to the sentence before it.
+    """
+    cut: list[list[str]] = []
+    code, says = False, False
+    for line in text.splitlines(keepends=True):
+        fence = bool(_FENCE.match(line))
+        code ^= fence
+        for piece in [line] if code or fence else _split_line(line):
+            worded = not fence and bool(_WORD.search(piece))
+            if cut and not (worded and says):
+                cut[-1].append(piece)
+                says |= worded
+            else:
+                cut.append([piece])
+                says = worded
+    return ["".join(pieces) for pieces in cut]
+
+
+def _split_line(line: str) -> list[str]:
+    pieces: list[str] = []
+    begun = 0
+    for end in _SENTENCE_END.finditer(line):
+        stop = len(line) if (letter := _LETTER.search(line, end.end())) is None else letter.start()
+        behind = line[stop : stop + 1]
+        near = max(begun, end.start() - SENTENCE_END_CONTEXT)
+        said = line[near : end.start()] if near == begun else f"…{line[near : end.start()]}"
+        full_stop = end[0].startswith(".") and not end[0].startswith("..")
+        if not behind or behind.islower() or (full_stop and _ABBREVIATION.search(said)):
+            continue
+        pieces.append(line[begun:stop])
+        begun = stop
+    return [*pieces, line[begun:]]
+
+
+MIN_SOURCE_SCORE = 0.5
+"""A sentence that stands in a text by less than this is not said to come from it."""
+
+
+def find_sources(sentence: str, texts: Sequence[ReferenceText]) -> list[SentenceSource]:
+    """The texts that *sentence* comes from, the closest first."""
+    said = _sentence_words(sentence)
+    scores = [
+        SentenceSource(i, round(known.containment_score(said), 3)) for i, known in enumerate(texts)
+    ]
+    return sorted((s for s in scores if s.score >= MIN_SOURCE_SCORE), key=lambda s: -s.score)
+
+
+class ReferenceText:
+    """A text that sentences are looked for in."""
+
+    def __init__(self, text: str) -> None:
+        said = split_words(text)
+        self._grams = {size: set(_word_ngrams(said, size)) for size in (1, 2, 3, 4)}
+        self._sentences = {tuple(_sentence_words(piece)) for piece in split_sentences(text)}
+
+    def containment_score(self, said: Sequence[str]) -> float:
+        """
+        How much of a sentence stands here: the shares of its words that stand here alone, in
+        pairs and in threes (of letters, where they are the words: in twos to fours),
+        the longer ones weighing more. One or two words count only as a sentence of their own.
+        """
+        if tuple(said) in self._sentences:
+            return 1.0 if said else 0.0
+        if len(said) < 3:
+            return 0.0
+        single = sum(len(word) == 1 and word >= "\u0e00" for word in said) * 2 > len(said)
+        sizes = (2, 3, 4) if single else (1, 2, 3)
+        weights = {size: weight for weight, size in enumerate(sizes, 1) if size <= len(said)}
+        shares = (weight * self._covered_share(said, size) for size, weight in weights.items())
+        return sum(shares) / sum(weights.values())
+
+    def _covered_share(self, said: Sequence[str], size: int) -> float:
+        """The share of the words that are in a run of *size* words that stands here, too."""
+        grams = self._grams[size]
+        covered = [False] * len(said)
+        for i, gram in enumerate(_word_ngrams(said, size)):
+            if gram in grams:
+                covered[i : i + size] = [True] * size
+        return sum(covered) / len(said)
+
+
+_NUMBER = re.compile(r"[\s>#*+-]*\d+[.)]\s+")
+
+
+def _sentence_words(sentence: str) -> list[str]:
+    """Its words, without the number that it has in a list."""
+    return split_words(_NUMBER.sub("", sentence, count=1) if _NUMBER.match(sentence) else sentence)
+
+
+def _word_ngrams(said: Sequence[str], size: int) -> list[tuple[str, ...]]:
+    return list(zip(*(said[i:] for i in range(size)), strict=False))

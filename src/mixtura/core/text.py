@@ -1,0 +1,63 @@
+"""Text that nobody trusts, made safe to show: to a model, to a terminal, in JSON."""
+
+from __future__ import annotations
+
+import re
+
+# Characters that a person does not see and a model does: controls, direction overrides, fillers,
+# and all that Unicode lets a font pass over, down to the tags and the selectors of variants that
+# can spell out whole texts. What emoji, Persian and Mongolian need stays: the joiners (U+200C,
+# U+200D), U+FE0E, U+FE0F, U+180B to U+180F; but not three of them together, which no one writes.
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u0080-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5"
+    "\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_JOINERS = re.compile("[\u200c\u200d\ufe0e\ufe0f\u180b-\u180f]{3,}")
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_LONE_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def strip_invisible(text: str) -> str:
+    """
+    The text without what a person who reads it would not see.
+
+    In this order nothing that was taken out forms anew: no escape is left after the controls,
+    and joiners are counted when all between them is gone.
+    """
+    if text.isascii():  # nearly all of it is: two of the three can only be elsewhere
+        return _INVISIBLE.sub("", _ANSI.sub("", text)) if _CONTROLS.search(text) else text
+    text = _LONE_SURROGATES.sub("\ufffd", text)
+    text = _INVISIBLE.sub("", _ANSI.sub("", text)) if _INVISIBLE.search(text) else text
+    return _JOINERS.sub("", text)
+
+
+def sanitize_chunk(piece: str) -> str:
+    """A piece of a stream that cannot steer a terminal, wherever it was cut."""
+    return _LONE_SURROGATES.sub(
+        "\ufffd", _JOINERS.sub("", _INVISIBLE.sub("", piece)).replace("\r", "")
+    )
+
+
+def to_one_line(text: object) -> str:
+    """A name or an error as a part of a line."""
+    return " ".join(sanitize_chunk(strip_invisible(str(text))).split())
+
+
+def escape_json(json: str, *, ascii_only: bool = False) -> str:
+    """JSON text with the same data, and nothing in it that steers a terminal."""
+
+    def unicode_escapes(match: re.Match[str]) -> str:
+        pairs = match[0].encode("utf-16-be", "surrogatepass").hex()
+        return "".join(f"\\u{pairs[i : i + 4]}" for i in range(0, len(pairs), 4))
+
+    safe = _LONE_SURROGATES.sub(
+        unicode_escapes, _JOINERS.sub(unicode_escapes, _INVISIBLE.sub(unicode_escapes, json))
+    )
+    return re.sub(r"[^\x00-\x7f]", unicode_escapes, safe) if ascii_only else safe
+
+
+def pluralize_count(number: int, word: str) -> str:
+    """``1 token``, ``1,234 tokens``."""
+    return f"{number:,} {word}{'' if number == 1 else 's'}"

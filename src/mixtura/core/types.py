@@ -1,0 +1,225 @@
+"""The words: what is asked, what is answered, what it took. Values, never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+Role = Literal["system", "developer", "user", "assistant", "tool"]
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    """
+    A piece of a message that is text; *extra* has what else its API said of it (a mark for a
+    cache, annotations), which goes to a target that takes it and never hides the text.
+    """
+
+    text: str
+    extra: Json = field(default_factory=dict[str, Any], hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePart:
+    """A picture in a message, by address or as a ``data:`` address; *extra* as for a text."""
+
+    url: str
+    detail: str | None = None
+    extra: Json = field(default_factory=dict[str, Any], hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class OtherPart:
+    """A piece we have no word for (audio, a file): carried as it came."""
+
+    raw: Json
+
+
+Part = TextPart | ImagePart | OtherPart
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """
+    A model's wish to have a tool called; *arguments* is JSON text, as the model wrote it.
+
+    *provider_fields* stand beside it for its message's ``ProviderData``: Gemini's signature.
+    """
+
+    id: str
+    name: str
+    arguments: str
+    provider_fields: Json = field(default_factory=dict[str, Any], compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderData:
+    """
+    What the endpoint that wrote a message wants to get back with it, in its own words.
+
+    *origin* tells which endpoint and model that was (see
+    ``provider_data.origin_fingerprint``); empty where no one knows. It is sent to no other.
+    *fields* stand beside the content of a chat message, *blocks* are the content of one of
+    Anthropic's, with its thinking blocks as they came; a text block or a tool's call in it
+    only marks a place.
+    """
+
+    origin: str = ""
+    fields: Json = field(default_factory=dict[str, Any])
+    blocks: tuple[Json, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str | tuple[Part, ...] = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+    provider_data: ProviderData | None = field(default=None, compare=False)
+    """What its provider wants back with it; the tool calls' own parts stand with them."""
+
+    @property
+    def text(self) -> str:
+        """The words of the message, without its pictures."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text for part in self.content if isinstance(part, TextPart))
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to draw an answer; ``None`` leaves a choice to whoever comes next."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] | None = None
+    seed: int | None = None
+
+    def with_defaults(self, other: Sampling) -> Sampling:
+        """This sampling where it says something, *other* elsewhere."""
+        return Sampling(  # by hand: a generic replace would take ten times as long
+            other.temperature if self.temperature is None else self.temperature,
+            other.top_p if self.top_p is None else self.top_p,
+            other.max_tokens if self.max_tokens is None else self.max_tokens,
+            other.stop if self.stop is None else self.stop,
+            other.seed if self.seed is None else self.seed,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a Model is asked: a conversation, and how to answer it.
+
+    *draw* numbers repeated samples of one model, so that a cache never collapses them.
+    *draft* says that only other models will read the answer: it may begin anew after its
+    first words, which an answer that a person watches may not. *extra* has further
+    parameters for whoever writes the answer, in the words of chat completions. One of *tools*
+    may have a ``native`` form beside its function's: the tool as Anthropic's API takes it.
+    """
+
+    messages: tuple[Message, ...]
+    sampling: Sampling = field(default_factory=Sampling)
+    tools: tuple[Json, ...] = ()
+    tool_choice: str | Json | None = None
+    response_format: Json | None = None
+    extra: Json = field(default_factory=dict[str, Any])
+    draw: int = 0
+    draft: bool = field(default=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of a call. *cached*, *cache_write* are in the prompt, *reasoning* in the completion.
+
+    *estimated* is true where an upstream did not say and we counted ourselves.
+    """
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    estimated: bool = False
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.estimated or other.estimated,
+        )
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+class Charge(NamedTuple):
+    """What one call to one model used: a line of the ledger.
+
+    *outcome* says what became of the call: an answer that was used, or money lost to a
+    failure, a retry or a race that another copy won.
+    """
+
+    model: str
+    usage: Usage
+    outcome: Literal["answer", "failed", "retried", "lost"] = "answer"
+
+
+def sum_usage(charges: Sequence[Charge]) -> Usage:
+    """The sum of a ledger."""
+    return sum((charge.usage for charge in charges), start=Usage())
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """An answer: the message, who wrote it, why it ended, and every call it took.
+
+    *reasoning* is what a reasoning model thought aloud; it is kept for the trace and
+    shown to no other model. *degraded* says what was left out to get this answer.
+    """
+
+    message: Message
+    model: str
+    finish_reason: FinishReason = "stop"
+    charges: tuple[Charge, ...] = ()
+    reasoning: str = ""
+    degraded: tuple[str, ...] = ()
+    logprobs: tuple[Json, ...] = ()
+    """The tokens' log-probabilities as chat completions has them, where they were asked for."""
+    refusal: bool = False
+    """The text is what the model said in place of an answer, in a field of its own."""
+
+    @property
+    def text(self) -> str:
+        return self.message.text
+
+    @property
+    def usage(self) -> Usage:
+        """The sum over every call of the run."""
+        return sum_usage(self.charges)
+
+    @property
+    def usage_by_model(self) -> dict[str, Usage]:
+        sums: dict[str, Usage] = {}
+        for charge in self.charges:
+            sums[charge.model] = sums.get(charge.model, Usage()) + charge.usage
+        return sums
+
+
+def ask(question: str, *, system: str | None = None, sampling: Sampling | None = None) -> Request:
+    """A request with one question in it. Raises TypeError where *question* is no text."""
+    if not isinstance(question, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        said = "ask(question): a question is a text, not"
+        raise TypeError(f"{said} {type(question).__name__}; a list of messages is a Request")
+    first = (Message("system", system),) if system else ()
+    return Request((*first, Message("user", question)), sampling or Sampling())

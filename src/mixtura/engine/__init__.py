@@ -1,0 +1,1 @@
+"""A mixture and how it runs: the only concurrency among models."""

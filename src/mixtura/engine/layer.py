@@ -1,0 +1,184 @@
+"""Runs layers of proposers: all calls of a layer at once, with quorum, patience and deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from mixtura.core.errors import (
+    ModelError,
+    QuorumNotMetError,
+    add_charges,
+    charges_of,
+)
+from mixtura.core.events import (
+    Emit,
+    LayerFinished,
+    Position,
+)
+from mixtura.core.roles import Layer, Proposer
+from mixtura.core.types import Charge, Completion, Request
+from mixtura.engine.call_context import (
+    LayerMembership,
+    deadline_scope,
+)
+from mixtura.engine.prompt_builder import (
+    PromptBuilder,
+    make_prompt_builder,
+)
+from mixtura.engine.proposer import DrawNumber, run_proposer
+from mixtura.prompts.synthesis import (
+    Synthesis,
+)
+
+
+class LayerResult(NamedTuple):
+    """The result of a layer: proposals in the order of its proposers, errors, all charges."""
+
+    proposals: tuple[Completion, ...]
+    lost: tuple[ModelError, ...]
+    charges: tuple[Charge, ...]
+
+
+class LayersResult(NamedTuple):
+    """The result of all layers: the last one's proposals, all charges, what degraded them."""
+
+    proposals: tuple[Completion, ...]
+    charges: tuple[Charge, ...]
+    degraded: tuple[str, ...]
+
+
+async def run_layers(
+    layers: Sequence[Layer],
+    synthesis: Synthesis,
+    request: Request,
+    emit: Emit | None,
+    *,
+    answers: bool = False,
+) -> LayersResult:
+    """Run the layers in order, each with the last one's proposals. *answers*: of the last layer."""
+    down = LayersResult((), (), ())
+    build_prompt = make_prompt_builder(synthesis, request)
+    try:
+        for depth, layer in enumerate(layers, start=1):
+            last = answers and depth == len(layers)
+            found = await run_proposer_layer(
+                layer, build_prompt, down.proposals, depth=depth, emit=emit, answers=last
+            )
+            less = [f"layer {depth}: {e.model} failed: {e}" for e in found.lost]
+            if not last:  # else the chosen proposal carries its own notices
+                drafts = found.proposals
+                less += [f"layer {depth}: {p.model}: {n}" for p in drafts for n in p.degraded]
+            down = LayersResult(
+                found.proposals, (*down.charges, *found.charges), (*down.degraded, *less)
+            )
+    except ModelError as error:
+        raise error.with_charges(*down.charges) from None
+    except asyncio.CancelledError as left:
+        add_charges(left, *down.charges)
+        raise
+    return down
+
+
+async def run_proposer_layer(
+    layer: Layer,
+    build_prompt: PromptBuilder,
+    before: Sequence[Completion],
+    *,
+    depth: int,
+    emit: Emit | None,
+    answers: bool = False,
+) -> LayerResult:
+    """
+    Ask every proposer at once; proposals keep the order of the proposers.
+
+    *answers*: one of the proposals will be the answer, so the caller's sampling, tools and
+    response format apply to each. Raises QuorumNotMetError, with every cause, when fewer than
+    the quorum answer.
+    """
+    cut: set[Position] = set()
+    tasks: dict[Position, _ProposerTask] = {}
+    membership = LayerMembership(layer.quorum)
+    try:
+        async with asyncio.TaskGroup() as group:
+            with deadline_scope(layer.deadline):
+                for index, (call, draw) in enumerate(_number_draws(layer.proposer_calls)):
+                    position = Position(depth, index, "proposer")
+                    membership.add_member(position)
+                    asked = run_proposer(
+                        call, build_prompt, before, draw, position, membership, cut, emit, answers
+                    )
+                    tasks[position] = group.create_task(asked)
+            await _wait_for_layer(tasks, layer, cut)
+    except asyncio.CancelledError as left:
+        add_charges(left, *(charge for task in tasks.values() for charge in _task_charges(task)))
+        raise
+    except BaseExceptionGroup as errors:  # not a failed call: wrong configuration, a cap, a bug
+        raise errors.exceptions[0] from None
+    outcomes = [task.result() for task in tasks.values()]
+    proposals = tuple(o for o in outcomes if isinstance(o, Completion))
+    lost = tuple(o for o in outcomes if isinstance(o, ModelError))
+    charges = tuple(charge for outcome in outcomes for charge in outcome.charges)
+    if emit:
+        emit(LayerFinished(depth, len(proposals), len(outcomes)))
+    if len(proposals) < layer.quorum:
+        raise QuorumNotMetError(depth, layer.quorum, len(proposals), lost, charges, late=bool(cut))
+    return LayerResult(proposals, lost, charges)
+
+
+def _number_draws(calls: Sequence[Proposer]) -> list[tuple[Proposer, DrawNumber]]:
+    """Number the calls to each model, also when it is listed more than once."""
+    times: dict[int, int] = {}
+    ordinals: list[int] = []
+    for call in calls:
+        ordinals.append(times.get(id(call.model), 0))
+        times[id(call.model)] = ordinals[-1] + 1
+    return [
+        (call, DrawNumber(ordinal, times[id(call.model)]))
+        for call, ordinal in zip(calls, ordinals, strict=True)
+    ]
+
+
+_ProposerTask = asyncio.Task[Completion | ModelError]
+
+
+def _task_charges(task: _ProposerTask) -> tuple[Charge, ...]:
+    """What a call cost, also when it was cancelled."""
+    try:
+        return task.result().charges
+    except asyncio.CancelledError as left:
+        return charges_of(left)
+
+
+async def _wait_for_layer(
+    tasks: dict[Position, _ProposerTask], layer: Layer, cut: set[Position]
+) -> None:
+    """Wait until all calls are done, patience after the quorum is over, or the deadline is."""
+    if layer.patience is None and layer.deadline is None:
+        await asyncio.wait(tasks.values())
+        return
+    await asyncio.sleep(0)  # all tasks start: one cancelled before its start could not report it
+    clock = asyncio.get_running_loop().time
+    end = None if layer.deadline is None else clock() + layer.deadline
+    patience = layer.patience
+    waiting = set(tasks.values())
+    while waiting and (end is None or clock() < end):
+        left = None if end is None else end - clock()
+        _, waiting = await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        if patience is not None and _count_answers(tasks.values()) >= layer.quorum:
+            soon = clock() + patience
+            end = soon if end is None else min(end, soon)
+            patience = None
+    for position, task in tasks.items():
+        if task in waiting:
+            cut.add(position)
+            task.cancel()
+
+
+def _count_answers(tasks: Iterable[_ProposerTask]) -> int:
+    done = [t for t in tasks if t.done() and not t.cancelled() and not t.exception()]
+    return sum(isinstance(task.result(), Completion) for task in done)
+
+
+# ---- the last layer

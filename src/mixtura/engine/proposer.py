@@ -1,0 +1,171 @@
+"""One proposer's call within a layer: its request, its retry, its proposal or error."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from mixtura.core.errors import (
+    ContextOverflowError,
+    ModelError,
+    TimedOutError,
+    UnavailableError,
+    charges_of,
+    partial_text,
+    set_partial_text,
+)
+from mixtura.core.events import (
+    CallRestarted,
+    CallStarted,
+    Emit,
+    Failure,
+    Notice,
+    Position,
+    Proposal,
+    with_position,
+)
+from mixtura.core.model import context_window
+from mixtura.core.roles import Proposer
+from mixtura.core.types import Charge, Completion, Message, Request
+from mixtura.engine.call_context import (
+    LAYER_POSITION,
+    LayerMembership,
+    allow_draft_truncation,
+)
+from mixtura.engine.prompt_builder import (
+    PromptBuilder,
+    image_notices,
+    should_truncate_and_retry,
+)
+from mixtura.prompts.synthesis import (
+    quote_draft,
+)
+from mixtura.protocols.provider_data.messages import strip_provider_data
+
+MIN_SALVAGED_CHARS = 400
+"""Characters from which on a proposal that broke off is used."""
+
+
+async def run_proposer(
+    proposer: Proposer,
+    build_prompt: PromptBuilder,
+    before: Sequence[Completion],
+    draw: DrawNumber,
+    position: Position,
+    membership: LayerMembership,
+    cut: set[Position],
+    emit: Emit | None,
+    answers: bool,
+) -> Completion | ModelError:
+    model = proposer.model
+    LAYER_POSITION.set((membership, position))  # of this task and those that it begins
+    try:
+        answer = await _complete_within_window(
+            proposer, build_prompt, before, draw, position, emit, answers
+        )
+    except ModelError as error:
+        failed = error
+    except asyncio.CancelledError as left:
+        task = asyncio.current_task()
+        if position not in cut or task is None or task.uncancel() > 0:
+            raise
+        lost = tuple(charge._replace(outcome="lost") for charge in charges_of(left))
+        failed = TimedOutError("cut off by the layer's patience or deadline", charges=lost)
+        set_partial_text(failed, partial_text(left))
+    else:
+        membership.add_member(position)  # also when it had withdrawn
+        if not answers:
+            quote_draft(answer.text)  # cached now, while others still write
+        if emit:
+            emit(Proposal(answer, (position,)))
+        return answer
+    failed.model = failed.model or model.name
+    membership.remove_member(position)
+    kept = None if answers else _salvage_partial(failed)
+    if emit and kept:
+        emit(Notice(model.name, kept.degraded[0], (position,)))
+        emit(Proposal(kept, (position,)))
+    elif emit:
+        emit(Failure(model.name, failed, (position,)))
+    return kept or failed
+
+
+async def _complete_within_window(
+    proposer: Proposer,
+    build_prompt: PromptBuilder,
+    before: Sequence[Completion],
+    draw: DrawNumber,
+    position: Position,
+    emit: Emit | None,
+    answers: bool,
+) -> Completion:
+    """One proposer's answer; repeated once when its window is smaller than was known."""
+    model = proposer.model
+    inner = with_position(emit, position) if emit else None
+    paid: tuple[Charge, ...] = ()
+    for attempt in (1, 2):
+        known = context_window(model)
+        whole = await build_prompt(model, before, proposer.persona)
+        asked = _build_proposer_request(proposer, whole, draw, answers)
+        if emit:
+            emit(
+                CallStarted(model.name, asked, (position,))
+                if attempt == 1
+                else CallRestarted(model.name, None, at=(position,))
+            )
+            for notice in image_notices(model, asked):
+                emit(Notice(model.name, notice, (position,)))
+        try:
+            with allow_draft_truncation(bool(before) and attempt == 1):
+                answer = await model.complete(asked, inner)
+        except ContextOverflowError as error:
+            if attempt == 2 or not should_truncate_and_retry(error, before, model, known):
+                raise error.with_charges(*paid) from None
+            paid += error.charges
+        else:
+            return replace(answer, charges=(*paid, *answer.charges)) if paid else answer
+    raise AssertionError("unreachable: the second attempt either answers or raises")
+
+
+def _salvage_partial(error: ModelError) -> Completion | None:
+    """What a proposer wrote before it stalled, broke off or was cut, as an incomplete proposal."""
+    if not isinstance(error, UnavailableError) or len(error.partial.strip()) < MIN_SALVAGED_CHARS:
+        return None
+    said = f"broke off ({error}): what it had written is used, marked as incomplete"
+    return Completion(
+        Message("assistant", error.partial),
+        error.model or "",
+        "length",
+        error.charges,
+        degraded=(said,),
+    )
+
+
+def _build_proposer_request(
+    proposer: Proposer, request: Request, draw: DrawNumber, answers: bool
+) -> Request:
+    """
+    The request for one proposer.
+
+    The caller's sampling, tools and response format apply where the proposal *answers*, not to
+    drafts. Only the seed applies to all, so that a run can be repeated. A mixture that is itself
+    sampled several times numbers its members' draws accordingly.
+    """
+    number = request.draw * draw.of + draw.ordinal
+    seed = proposer.sampling.seed if proposer.sampling.seed is not None else request.sampling.seed
+    seed = None if seed is None else seed + number
+    if answers:
+        request = strip_provider_data(request, unknown_only=True)
+        sampling = replace(request.sampling.with_defaults(proposer.sampling), seed=seed)
+        return replace(request, sampling=sampling, draw=number, draft=True)
+    sampling = proposer.sampling if seed is None else replace(proposer.sampling, seed=seed)
+    return Request(strip_provider_data(request).messages, sampling, draw=number, draft=True)
+
+
+class DrawNumber(NamedTuple):
+    """The *ordinal*-th call to a model that is called *of* times in this layer."""
+
+    ordinal: int
+    of: int

@@ -1,0 +1,73 @@
+"""A run watched from outside; leaving it cancels it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from mixtura.core.events import Emit, Event
+from mixtura.core.model import Model
+from mixtura.core.types import Completion, Request
+from mixtura.engine.trace import TimedEvent, Trace, TraceBuilder
+
+
+class Recorder:
+    """Keeps every event with the moment it came; *then* is told of each one too."""
+
+    def __init__(
+        self, then: Emit | None = None, *, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._then = then
+        self._clock = clock
+        self._start = clock()
+        self._fold = TraceBuilder()
+        self.events: list[TimedEvent] = []
+
+    def __call__(self, event: Event) -> None:
+        seconds = self._clock() - self._start
+        self.events.append(TimedEvent(seconds, event))
+        self._fold.add_event(seconds, event)
+        if self._then:
+            self._then(event)
+
+    def build_trace(self) -> Trace:
+        """What is known by now, also of a run that failed or was left."""
+        return self._fold.build_trace(self._clock() - self._start)
+
+
+class Run:
+    """A completion under way: iterate its events, then ask for its answer."""
+
+    def __init__(self, task: asyncio.Task[Completion], queue: asyncio.Queue[Event | None]) -> None:
+        self._task = task
+        self._queue = queue
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        while (event := await self._queue.get()) is not None:
+            yield event
+        await self._task  # a run that failed fails here too
+
+    async def wait_for_answer(self) -> Completion:
+        """The whole answer; raises what the run raised."""
+        return await self._task
+
+
+@asynccontextmanager
+async def streamed(model: Model, request: Request) -> AsyncGenerator[Run, None]:
+    """
+    Run *model* and watch: ``async with streamed(m, r) as run: async for event in run: ...``
+
+    Leaving the block early cancels every call in flight.
+    """
+    queue: asyncio.Queue[Event | None] = asyncio.Queue()
+    task = asyncio.create_task(model.complete(request, queue.put_nowait))
+    task.add_done_callback(lambda _: queue.put_nowait(None))
+    try:
+        yield Run(task, queue)
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # seen: asyncio need not complain that no one looked

@@ -1,0 +1,248 @@
+"""Events folded into a record: who said what, when, at what cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from mixtura.billing.price import Pricer, total_cost
+from mixtura.core.errors import MixturaError
+from mixtura.core.events import (
+    Aggregation,
+    CacheHit,
+    CallRestarted,
+    CallStarted,
+    Event,
+    Failure,
+    Notice,
+    Position,
+    PositionPath,
+    Proposal,
+    RunCompleted,
+    RunStarted,
+    Token,
+    ToolCallChunk,
+)
+from mixtura.core.types import Charge, Completion, Request, Usage, sum_usage
+from mixtura.protocols.openai.completion_json import completion_json, usage_json
+from mixtura.protocols.openai.request import request_json
+from mixtura.protocols.usage_estimates import estimate_usage
+
+
+class TimedEvent(NamedTuple):
+    """An event and the seconds since the run began."""
+
+    seconds: float
+    event: Event
+
+
+@dataclass(slots=True)
+class CallTrace:
+    """One member asked once: what it was shown, what it said, and when."""
+
+    seat: Position
+    model: str
+    request: Request
+    started: float
+    first_token: float | None = None
+    ended: float | None = None
+    pieces: list[str] = field(default_factory=list[str])
+    completion: Completion | None = None
+    error: MixturaError | None = None
+    restarts: int = 0
+    notices: list[str] = field(default_factory=list[str])
+    calls: list[CallTrace] = field(default_factory=list["CallTrace"])
+    """The calls of the mixture that sits in this seat, if one does."""
+    billed: tuple[Charge, ...] | None = None
+    """Its bill, where that is known from elsewhere: of a call that was read back."""
+    recalled: CacheHit | None = None
+    """Where its answer came from a cache: what it had cost and taken."""
+
+    @property
+    def text(self) -> str:
+        """The answer; while it is coming or when it broke off, what there is of it."""
+        return self.completion.text if self.completion else "".join(self.pieces)
+
+    @property
+    def charges(self) -> tuple[Charge, ...]:
+        if self.billed is not None:
+            return self.billed
+        if self.completion:
+            return self.completion.charges
+        billed = tuple(getattr(self.error, "charges", ()))
+        if billed or self.calls:
+            return billed or tuple(c for call in self.calls for c in call.charges)
+        if self.ended is not None:
+            return ()
+        # Cut off before its end: the upstream never said, so we count.
+        return (Charge(self.model, estimate_usage(self.request, self.text), "lost"),)
+
+    @property
+    def usage(self) -> Usage:
+        return sum_usage(self.charges)
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A whole run: the request, every call in the order asked, the answer or why there is none."""
+
+    request: Request | None
+    calls: tuple[CallTrace, ...]
+    completion: Completion | None
+    elapsed: float
+    model: str = ""
+    """What was asked: a mixture's name or a model's."""
+
+    @property
+    def charges(self) -> tuple[Charge, ...]:
+        if self.completion:
+            return self.completion.charges
+        return tuple(charge for call in self.calls for charge in call.charges)
+
+    @property
+    def usage(self) -> Usage:
+        return sum_usage(self.charges)
+
+    def leaf_calls(self) -> Iterator[CallTrace]:
+        """Every call to a model that is not itself a mixture."""
+        return _iter_leaf_calls(self.calls)
+
+
+class TraceBuilder:
+    """A record that grows with every event, so that it is there when the run ends."""
+
+    def __init__(self) -> None:
+        self._request: Request | None = None
+        self._completion: Completion | None = None
+        self._model = ""
+        self._open: dict[PositionPath, CallTrace] = {}
+        self._calls: list[CallTrace] = []
+
+    def add_event(self, seconds: float, event: Event) -> None:
+        match event:
+            case RunStarted(model, asked, at=()):
+                self._model, self._request = model, asked
+            case CallStarted(model, asked, at) if at:
+                above = self._open.get(at[:-1])
+                siblings = above.calls if above else self._calls
+                self._open[at] = CallTrace(at[-1], model, asked, seconds)
+                siblings.append(self._open[at])
+            case RunCompleted(answer, at=()):
+                self._completion = answer
+            case _:
+                if call := self._open.get(event.at):
+                    _update_call(call, event, seconds)
+
+    def build_trace(self, elapsed: float) -> Trace:
+        """What is known by now. The calls of a run that is not over still grow."""
+        return Trace(self._request, tuple(self._calls), self._completion, elapsed, self._model)
+
+
+def _update_call(call: CallTrace, event: Event, seconds: float) -> None:
+    match event:
+        case Token(text, _, reasoning):
+            if call.first_token is None:
+                call.first_token = seconds
+            if not reasoning:
+                call.pieces.append(text)
+        case ToolCallChunk():
+            if call.first_token is None:
+                call.first_token = seconds
+        case CallRestarted():
+            call.restarts += 1
+            call.pieces.clear()
+            call.first_token = None
+        case Notice(_, notice):
+            call.notices.append(notice)
+        case CacheHit():
+            call.recalled = event
+            call.notices.append(event.notice)
+        case Aggregation() if call.error:
+            pass  # the proposal that stands in is another call's answer
+        case Proposal(completion) | Aggregation(completion):
+            call.completion = completion
+            call.ended = seconds
+        case Failure(_, error):
+            call.error = error
+            call.ended = seconds
+        case _:
+            pass
+
+
+def _iter_leaf_calls(calls: Iterable[CallTrace]) -> Iterator[CallTrace]:
+    for call in calls:
+        if call.calls:
+            yield from _iter_leaf_calls(call.calls)
+        else:
+            yield call
+
+
+# ---- as plain data
+
+
+def trace_json(trace: Trace, pricer: Pricer) -> dict[str, Any]:
+    """The trace as one JSON object: the answer, every call, and what it took."""
+    answer = trace.completion
+    return {
+        "answer": answer.text if answer else None,
+        "model": answer.model if answer else None,
+        "finish_reason": answer.finish_reason if answer else None,
+        "degraded": bool(answer and answer.degraded),
+        "left_out": list(answer.degraded) if answer else [],
+        "seconds": trace.elapsed,
+        "cost_usd": total_cost(trace.charges, pricer),
+        "usage": usage_json(trace.usage),
+        "usage_by_model": _usage_by_model_json(trace.charges, pricer),
+        "calls": [_call_json(call, pricer) for call in trace.calls],
+        "request": request_json(trace.request, answer.model if answer else "")
+        if trace.request
+        else None,
+    }
+
+
+def _usage_by_model_json(charges: Sequence[Charge], pricer: Pricer) -> dict[str, Any]:
+    rows: dict[str, list[Charge]] = {}
+    for charge in charges:
+        rows.setdefault(charge.model, []).append(charge)
+    return {
+        model: usage_json(sum_usage(lines)) | {"cost_usd": total_cost(lines, pricer)}
+        for model, lines in rows.items()
+    }
+
+
+def _call_json(call: CallTrace, pricer: Pricer) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "role": call.seat.role,
+        "layer": call.seat.layer,
+        "index": call.seat.index,
+        "model": call.model,
+        "text": call.text,
+        "error": str(call.error) if call.error else None,
+        "error_type": type(call.error).__name__ if call.error else None,
+        "started_seconds": call.started,
+        "first_token_seconds": None
+        if call.first_token is None
+        else call.first_token - call.started,
+        "seconds": None if call.ended is None else call.ended - call.started,
+        "usage": usage_json(call.usage),
+        "cost_usd": total_cost(call.charges, pricer),
+        "recalled": _cache_hit_json(call.recalled, pricer) if call.recalled else None,
+        "restarts": call.restarts,
+        "notices": list(call.notices),
+        "request": request_json(call.request, call.model) | {"draw": call.request.draw},
+        "completion": completion_json(call.completion) if call.completion else None,
+        "pieces": list(call.pieces),
+    }
+    if call.calls:
+        row["calls"] = [_call_json(inner, pricer) for inner in call.calls]
+    return row
+
+
+def _cache_hit_json(was: CacheHit, pricer: Pricer) -> dict[str, Any]:
+    return {
+        "usage": usage_json(sum_usage(was.charges)),
+        "cost_usd": total_cost(was.charges, pricer),
+        "seconds": was.seconds,
+        "first_token_seconds": was.first_token,
+    }

@@ -1,0 +1,181 @@
+"""A mathematical answer written one way: TeX, Unicode, units and words tidied up."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from mixtura.evals.answers.exact_value import brace_group
+
+_ORDINAL = (
+    r"(?<=\d)\s*(?:\^\s*{?\s*(?:\\(?:text|mathrm|textrm|mbox|rm)\s*{?)?"
+    r"|\\(?:text|mathrm|textrm|mbox)\s*{)\s*(?:st|nd|rd|th)\s*}{0,2}(?![a-zA-Z])"
+)
+"""The ending of an ordinal number: ``12^{th}``, ``2^{\\text{nd}}``."""
+_OF_DEGREES = re.compile(
+    r"\\(sin|cos|tan|cot|sec|csc)\s*([({]?)\s*(\d{1,6})\s*(?:\^\s*{?\s*\\circ\s*}?|\\degree(?![a-z])|°)"
+    r"\s*([)}]?)"
+)
+_MIXED = re.compile(r"(^|[,(\[])(\s*-?\d+)\s+(\d+)/(\d+)(?=\s*(?:$|[,)\]]))")
+_ONE_SIGN = r"\\(?:pi|theta|phi|alpha|beta)(?![a-z])|[0-9a-zA-Z]"
+"""What may follow TeX's ``\\frac`` without braces."""
+_TIDY = (
+    (r"\{,\}", ","), (r"(?<=\d)\\[,;:! ](?=\d{3}(?!\d))", ""), (r"\\!", ""),
+    (r"\\[dtc]frac", r"\\frac"), (r"\\left(?![a-z])|\\right(?![a-z])|\\[bB]ig+[lr]?(?![a-z])", ""),
+    (rf"\\frac\s*({_ONE_SIGN})", r"\\frac{\1}"),
+    (rf"(\\frac{{[^{{}}]*}})\s*({_ONE_SIGN})", r"\1{\2}"),
+    (r"\\lbrace(?![a-z])", r"\\{"), (r"\\rbrace(?![a-z])", r"\\}"),
+    (r"\\(?:display|text|script)style(?![a-z])", ""), (r"\\[()\[\]]|\\?\$", " "),
+    (r"(?<!\\)\\[,;:> ]|\\q?quad(?![a-z])|~", " "),
+    (_ORDINAL, ""), (r"\^\s*{?\s*\\circ\s*}?|\\degree(?![a-z])|°", ""), (r"\\%|%", ""),
+    (r"\\le(?:q|qslant)?(?![a-z])|⩽", "≤"), (r"\\ge(?:q|qslant)?(?![a-z])|⩾", "≥"),
+    (r"\\neq?(?![a-z])", "≠"), (r"\\lt(?![a-z])", "<"), (r"\\gt(?![a-z])", ">"),
+    (r"÷", "/"), (r"π", r"\\pi "), (r"∞", r"\\infty "), (r"√", r"\\sqrt "), (r"±", r"\\pm "),
+    (r"[×·]", r"\\cdot "), (r"∪", r"\\cup "), (r"∈", r"\\in "),
+    (r"∅|\\varnothing", r"\\emptyset "), (r"\\(?:dots|ldots|cdots)(?![a-z])", "..."),
+    (r"\\(?:mathbf|boldsymbol|mathit|bm)\s*{([^{}]*)}", r"\1"),
+    (r"\\begin{[bpBvV]?matrix}", r"\\begin{pmatrix}"),
+    (r"\\end{[bpBvV]?matrix}", r"\\end{pmatrix}"),
+)  # fmt: skip
+TEXT_COMMAND = re.compile(
+    r"\\(?:text(?:bf|it|rm|sf|tt|up|normal)?|mathrm|mbox|operatorname|textrm)\s*{([^{}]*)}"
+)
+_JOINED = re.compile(r"^[\s,;]*(?:and|or)[\s,;]*(?:x\s*=)?\s*$", re.IGNORECASE)
+_MODULUS = re.compile(
+    r"\\text{\s*\(mod\s*}\s*\d+\s*\)|\\text{\s*\(mod \d+\)\s*}|\\p?mod\s*{?\s*\d+\s*}?"
+    r"|\(\s*mod\s*\d+\s*\)"
+)
+_UNITS = re.compile(
+    r"(?<=[\d}) ])(?:degrees?|cents?|dollars?|units?|square\s?\w*|cubic\s?\w*|sq\.?\s?\w+"
+    r"|inch(?:es)?|in\.|feet|foot|ft\.?|cm|mm|km|meters?|metres?|miles?|mph|hours?|hrs?|minutes?"
+    r"|mins?|seconds?|secs?|days?|weeks?|months?|years?|points?|percent|students?|people|ways|radians?)(?:\s*\^\s*{?\d}?)?\s*$",
+    re.IGNORECASE,
+)
+_NOTHING = re.compile(
+    r"(?:there\s+(?:is|are)\s+)?(?:no(?:ne)?|empty)\s*(?:real|integer)?\s*(?:solutions?|set|roots?)?|\\emptyset|\\{\s*\\}",
+    re.IGNORECASE,
+)
+
+
+def normalize_formula(answer: str) -> str:
+    """A formula without spaces and braces that do not change its meaning."""
+    answer = re.sub(r"\s+", "", answer.replace(r"\cdot", "*").replace(r"\times", "*"))
+    answer = (
+        re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", answer) if has_thousands_commas(answer) else answer
+    )
+    answer = re.sub(r"\\frac(\d)(\d)", r"\\frac{\1}{\2}", answer)
+    answer = re.sub(r"\\frac(\d)(?={)", r"\\frac{\1}", answer)
+    answer = re.sub(r"(\\frac{[^{}]*})(\d)", r"\1{\2}", answer)
+    answer = re.sub(r"\\sqrt(\w)", r"\\sqrt{\1}", answer)
+    answer = re.sub(r"\\binom(\d)(\d)", r"\\binom{\1}{\2}", answer)
+    answer = re.sub(r"([_^]){(\w)}", r"\1\2", answer)
+    return re.sub(r"^{([^{}]*)}$", r"\1", answer).lstrip("+")
+
+
+def has_thousands_commas(answer: str) -> bool:
+    """Whether commas only group digits: `1,000` is one number, `(1,000)` and `1,2` are not."""
+    return bool(re.fullmatch(r"[^(){}\[\]]*?-?\d{1,3}(,\d{3})+(\.\d+)?\D*", answer))
+
+
+def clean_answer(answer: str) -> str:
+    """An answer as a plain formula: no box, fonts, spaces of TeX, degrees, units."""
+    answer = _ascii_signs(answer).strip()
+    if found := re.fullmatch(r"\$*\s*\\f?box(?:ed)?\s*({.*})\s*\$*", answer, re.DOTALL):
+        inside = brace_group(found[1], 0)
+        answer = (
+            found[1][1:-1] if inside is not None and len(inside) + 2 == len(found[1]) else answer
+        )
+    if _NOTHING.fullmatch(TEXT_COMMAND.sub(r"\1", answer).strip(" .$")):
+        return r"\emptyset"
+    answer = _OF_DEGREES.sub(_degrees_to_radians, answer)
+    for pattern, instead in _TIDY:
+        answer = re.sub(pattern, instead, answer)
+    answer = _MODULUS.sub("", answer)
+    answer = re.sub(r"(?<=\d)\.0+(?!\d)", "", answer)
+    answer = re.sub(r"(?<![\d.\w])1\s*(?=[a-z](?![a-z]))", "", answer)
+    answer = re.sub(r"(\d*)\.(\d*)\\overline\s*{(\d+)}", _repeating_to_fraction, answer)
+    answer = _strip_text_commands(answer)
+    answer = re.sub(r"^\s*\\approx\s*", "", answer).strip().rstrip(".").strip()
+    answer = _UNITS.sub("", answer).strip() or answer
+    return _MIXED.sub(_mixed_to_fraction, answer)
+
+
+_DASHES = re.compile("[−﹣－‐‑‒–]")
+_RAISED = re.compile("[⁺⁻⁰¹²³⁴-⁹ⁿ]+")
+_LOWERED = re.compile("[₊₋₀-₉]+")
+
+
+def _ascii_signs(answer: str) -> str:
+    """Powers, indices, fractions, digits and minus signs of Unicode as TeX has them."""
+    if answer.isascii():
+        return answer
+    for pattern, mark in ((_RAISED, "^"), (_LOWERED, "_")):
+        answer = pattern.sub(lambda run, mark=mark: f"{mark}{{{_plain(run[0])}}}", answer)
+    return _DASHES.sub("-", "".join(map(_ascii_sign, answer)))
+
+
+def _plain(run: str) -> str:
+    return _DASHES.sub("-", unicodedata.normalize("NFKC", run))
+
+
+def _ascii_sign(one: str) -> str:
+    if one.isdecimal():
+        return str(unicodedata.decimal(one))
+    if not unicodedata.decomposition(one).startswith("<fraction>"):
+        return one
+    top, _, bottom = unicodedata.normalize("NFKC", one).partition("⁄")
+    return rf"\frac{{{top}}}{{{bottom}}}" if bottom else one
+
+
+def _degrees_to_radians(found: re.Match[str]) -> str:
+    """An angle in degrees inside a trigonometric function, in radians."""
+    if {"(": ")", "{": "}", "": ""}[found[2]] != found[4]:
+        return found[0]
+    return rf"\{found[1]}{{\frac{{{found[3]}\pi}}{{180}}}}"
+
+
+def _mixed_to_fraction(found: re.Match[str]) -> str:
+    """A mixed number such as ``1 1/2`` as TeX."""
+    if int(found[3]) >= int(found[4]):
+        return found[0]
+    return rf"{found[1]}{found[2]}\frac{{{found[3]}}}{{{found[4]}}}"
+
+
+def _repeating_to_fraction(found: re.Match[str]) -> str:
+    whole, first, again = found[1] or "0", found[2], found[3]
+    bottom = int("9" * len(again) + "0" * len(first))
+    top = int(first + again) - int(first or "0")
+    return rf"\frac{{{int(whole) * bottom + top}}}{{{bottom}}}"
+
+
+def _strip_text_commands(answer: str) -> str:
+    """Replace text commands: conjunctions by commas, units by nothing; pure text stays."""
+
+    def replace_text(found: re.Match[str]) -> str:
+        inside = found[1]
+        before, after = answer[: found.start()].strip(), answer[found.end() :].strip()
+        if _JOINED.match(inside):
+            return " , "
+        if re.match(r"\s*(?:[=≤≥<>]|\\in\b)", after) or not (before or after):
+            return f" {inside.strip()} "
+        if before and re.search(r"[\d})\w]$", before) and re.match(r"[\s\w./()^%-]*$", inside):
+            return "" if len(inside.strip()) > 1 or inside != inside.strip() else inside
+        if not before and re.match(r"[-+\\\d(]", after) and not re.match(r"\s*\(?[A-J]\)?", inside):
+            return ""
+        return f" {inside.strip()} "
+
+    found = re.sub(
+        r"(?<=[\s}\d])(?:or|and)(?=[\s\\])", " , ", TEXT_COMMAND.sub(replace_text, answer)
+    )
+    found = re.sub(r",(?:\s*,)+", ",", found)  # "1, 2, and 3"
+    return re.sub(r"^\s*\^\s*{?\d}?|(?<=[\w})])\s*\^\s*{?\d}?\s*$", _power_replacer(answer), found)
+
+
+def _power_replacer(answer: str):
+    """A replacement for a power at the end: dropped where it belongs to a unit."""
+    unit = re.search(r"\\(?:text|mathrm|mbox)\s*{[^{}]*[a-z]}\s*\^\s*{?\d}?\s*$", answer)
+
+    def replace_power(found: re.Match[str]) -> str:
+        return "" if unit else found[0]
+
+    return replace_power

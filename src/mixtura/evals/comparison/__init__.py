@@ -1,0 +1,1 @@
+"""Whether a mixture is better than what is simpler."""

@@ -1,0 +1,257 @@
+"""
+Is a mixture better than what is simpler, by how much, at what price: paired, on the same prompts.
+
+Everyone answers the same prompts with the same seed. Scores of a task are compared as they are;
+without a task a judge reads the mixture's answer beside each opponent's, in both orders.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+from mixtura.billing.price import Pricer, total_cost
+from mixtura.billing.spending_caps import RunCap, Spend
+from mixtura.config.config import Config
+from mixtura.config.plan import MixtureSpec
+from mixtura.core.events import CacheHit, Emit, Event
+from mixtura.core.model import Model, Wrapper
+from mixtura.core.types import Completion, Request
+from mixtura.evals import budget_wait, call_journal, forecast, log_reader, run, sample_progress
+from mixtura.evals.comparison import baselines
+from mixtura.evals.comparison.answers import ComparisonData, Key, Matchup
+from mixtura.evals.comparison.baselines import Participant
+from mixtura.evals.comparison.outcome import build_comparison
+from mixtura.evals.comparison.result import Comparison
+from mixtura.evals.comparison.settings import ComparisonSettings, resolve_plans
+from mixtura.evals.identity import judging_identity
+from mixtura.evals.judges import families, pairwise
+from mixtura.evals.sample_progress import EvalProgress
+
+JUDGE_PROGRESS_NAME = "the judge"
+"""The name under which the judge's progress is reported."""
+OnComparisonProgress = Callable[[str, EvalProgress], None]
+"""Called with a contender's name and its progress."""
+
+
+# ---- the run
+
+
+def run_comparison(
+    config: Config,
+    names: Sequence[str],
+    terms: ComparisonSettings,
+    *,
+    watch: OnComparisonProgress | None = None,
+) -> Comparison:
+    """
+    Have all contenders answer, and compare them. An earlier run's answers are used again.
+
+    Raises ConfigError before anything is asked; what else is raised, see ``run.evaluate``.
+    """
+    plans = resolve_plans(config, names)
+    if terms.max_cost is not None:
+        judge = [config.mixture_spec(terms.judge)] if terms.judge else []
+        forecast.check_priced(config, (*plans, *judge))
+    referee = _ComparisonRunner(config, terms, watch, plans)
+    for plan in plans:
+        referee.evaluate_participant(Participant(plan, "mixture" if plan.layers else "member"))
+    matches: list[Matchup] = []
+    for plan in plans:
+        if plan.layers:
+            matches += _compare_with_baselines(config, plan, referee)
+    first, *others = (plan.name for plan in plans)
+    known = {frozenset(match) for match in matches}
+    others = [name for name in others if frozenset((first, name)) not in known]
+    matches += referee.judge_matches(first, others)
+    warnings = [*_family_warnings(config, plans, terms), *referee.notes]
+    return build_comparison(referee.field, matches, spent=referee.spent_usd, warnings=warnings)
+
+
+def _family_warnings(
+    config: Config, plans: Sequence[MixtureSpec], terms: ComparisonSettings
+) -> Sequence[str]:
+    """Warnings where the judge is of a contender's family."""
+    if terms.judge is None:
+        return ()
+    ours = {name for plan in plans for name in families.plan_model_names(config, plan)}
+    return families.find_family_overlap(
+        families.plan_model_names(config, config.mixture_spec(terms.judge)), ours, ()
+    ).warnings
+
+
+def _compare_with_baselines(
+    config: Config, plan: MixtureSpec, referee: _ComparisonRunner
+) -> list[Matchup]:
+    """The matches of a mixture with its members and baselines, its best member first."""
+    alone = baselines.member_baselines(config, plan)
+    for one in alone:
+        referee.evaluate_participant(one)
+    matches = referee.judge_matches(plan.name, [one.name for one in alone if one.name != plan.name])
+    best = referee.field.best_member(plan.name, [match.theirs for match in matches])
+    times, _ = referee.field.cost_ratio(plan.name, best)
+    later = [
+        baselines.self_moa_baseline(plan, best),
+        *baselines.choice_baselines(plan, referee.terms.vote_extract),
+        baselines.equal_cost_baseline(
+            plan, best, times or 0.0, referee.terms.vote_extract, referee.field.written_share(best)
+        ),
+    ]
+    entrants = [one for one in later if one is not None]
+    for one in entrants:
+        referee.evaluate_participant(one)
+    matches.sort(key=lambda match: match.theirs != best)
+    return matches + referee.judge_matches(plan.name, [one.name for one in entrants])
+
+
+class _ComparisonRunner:
+    """Collects answers and judgements, within the cap that all share."""
+
+    def __init__(
+        self,
+        config: Config,
+        terms: ComparisonSettings,
+        watch: OnComparisonProgress | None,
+        plans: Sequence[MixtureSpec],
+    ) -> None:
+        self.terms = terms
+        judge = config.mixture_spec(terms.judge) if terms.judge else None
+        identity = judging_identity(config, plans, judge, terms.asked)
+        path = call_journal.journal_path(terms.logs, f"judge-{identity}")
+        self._verdict_calls = call_journal.JournaledCalls(
+            path, config.usage_cost, fresh=terms.fresh
+        )
+        self._priced = judge is None or not forecast.unpriced_models(config, (judge,))
+        self.field = ComparisonData(terms.asked.task, terms.judge)
+        self._config = config
+        self._watch = watch
+        self._bills: list[float | None] = []
+        self._said: dict[pairwise.AnswerPair, pairwise.PairJudgement] = {}
+
+    @property
+    def spent_usd(self) -> float | None:
+        """Dollars paid; None where a price is unknown."""
+        judged = self._verdict_calls.tally
+        if None in self._bills or not (self._priced or judged == call_journal.RequestTally()):
+            return None
+        return self._paid
+
+    @property
+    def _paid(self) -> float:
+        """The known costs in dollars, the judge's calls of earlier runs included."""
+        return math.fsum((*(b for b in self._bills if b), self._verdict_calls.tally.cost_usd))
+
+    @property
+    def notes(self) -> list[str]:
+        """Notes on the judge's calls that were not finished."""
+        return call_journal.unfinished_notes(self._verdict_calls.tally)
+
+    @property
+    def _remaining_usd(self) -> float | None:
+        """Dollars left under the cap; None without one."""
+        most = self.terms.max_cost
+        return None if most is None else max(most - self._paid, 0.0)
+
+    def evaluate_participant(self, entrant: Participant) -> None:
+        """Have a participant answer every prompt; does nothing if it has."""
+        if entrant.name in self.field.entrants:
+            return
+        terms = self.terms
+        result = run.evaluate(
+            self._config,
+            entrant.plan,
+            terms.asked,
+            logs=terms.logs,
+            max_cost=self._remaining_usd,
+            deadline=terms.deadline,
+            connections=terms.connections,
+            fresh=terms.fresh,
+            watch=self._progress_callback(entrant.name),
+        )
+        self._bills.append(result.cost_usd)
+        self.field.add_participant(entrant, log_reader.load_evaluation(result.log))
+
+    def judge_matches(self, ours: str, others: Iterable[str]) -> list[Matchup]:
+        """The matches of *ours* against *others*, read by the judge where there is one."""
+        matches = [Matchup(ours, other) for other in others]
+        if self.terms.judge is None:
+            return matches
+        rows = [
+            (match, key, pair)
+            for match in matches
+            if match not in self.field.judged
+            for key, pair in self._answer_pairs(match)
+        ]
+        for match in matches:
+            self.field.judged.setdefault(match, {})
+        pairs = list(dict.fromkeys(pair for _, _, pair in rows if pair not in self._said))
+        self._said.update(zip(pairs, self._judge_pairs(pairs) if pairs else [], strict=True))
+        for match, key, pair in rows:
+            self.field.judged[match][key] = self._said[pair]
+        return matches
+
+    def _answer_pairs(self, match: Matchup) -> Iterable[tuple[Key, pairwise.AnswerPair]]:
+        """The pairs of answers to the prompts that both answered."""
+        ours, theirs = (self.field.answers[name] for name in match)
+        for key, mine in ours.items():
+            other = theirs.get(key)
+            if other and mine.has_answer and other.has_answer:
+                yield key, pairwise.AnswerPair(mine.question, mine.text, other.text, mine.target)
+
+    def _judge_pairs(self, pairs: Sequence[pairwise.AnswerPair]) -> list[pairwise.PairJudgement]:
+        terms = self.terms
+        pocket = RunCap("this comparison", self._remaining_usd)
+        plan = self._config.mixture_spec(terms.judge or "")
+        runnable = self._config.build_runnable(plan, deadline=terms.deadline, purses=[pocket])
+        patient = budget_wait.WaitForBudget(runnable, budget_wait.InFlight())
+        watch = self._progress_callback(JUDGE_PROGRESS_NAME)
+
+        def report_done(count: int) -> None:
+            if watch:
+                watch(EvalProgress(count, len(pairs), 0))
+
+        at_once = terms.connections
+        with self._verdict_calls.keeping() as requests:
+            recounted = _EarlierCostCounter(patient, pocket, self._config.usage_cost, requests)
+            judge = patient if self._verdict_calls.begun else recounted
+            return asyncio.run(
+                pairwise.judge_pairs(judge, pairs, at_once=at_once, watch=report_done)
+            )
+
+    def _progress_callback(self, name: str) -> sample_progress.OnProgress | None:
+        watch = self._watch
+        return (lambda progress: watch(name, progress)) if watch else None
+
+
+class _EarlierCostCounter(Wrapper):
+    """
+    Counts an earlier run's cost of a cached verdict where no journal has it: the cap is for all
+    runs together.
+    """
+
+    def __init__(
+        self, model: Model, pocket: RunCap, pricer: Pricer, requests: call_journal.RequestJournal
+    ) -> None:
+        super().__init__(model)
+        self._requests = requests
+        self._pocket = pocket
+        self._pricer = pricer
+
+    async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
+        def record_event(event: Event) -> None:
+            if type(event) is CacheHit:
+                paid = total_cost(event.charges, self._pricer) or 0.0
+                self._pocket.spent = self._pocket.spent.sum_with(Spend(paid))
+                usage = [charge.usage for charge in event.charges]
+                told = call_journal.RequestTally(
+                    paid,
+                    sum(one.prompt_tokens for one in usage),
+                    sum(one.completion_tokens for one in usage),
+                    len(usage),
+                )
+                self._requests.carry_over(told)
+            if emit:
+                emit(event)
+
+        return await self._model.complete(request, record_event)

@@ -1,0 +1,61 @@
+"""A digest that is the same for the same evaluation: task, rows, models, settings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, fields, is_dataclass, replace
+from typing import Any
+
+import msgspec
+
+from mixtura.config.config import Config
+from mixtura.config.plan import MixtureSpec
+from mixtura.evals.eval_request import FILE_FIELDS, EvalRequest, names_file
+from mixtura.evals.forecast import EvalModels
+from mixtura.evals.tasks import dataset
+
+_SCORING_ONLY = ("labels", "difficulty", "gamed")
+"""Fields of `EvalRequest` that change the scoring alone, not the requests."""
+
+
+def eval_identity(config: Config, players: EvalModels, asked: EvalRequest) -> str:
+    """A digest of the task, its files' contents and the settings of all models."""
+    words = {name: value for name, value in asdict(asked).items() if name not in _SCORING_ONLY}
+    for name in FILE_FIELDS:
+        if (file := words.get(name)) and names_file(file):
+            words[name] = dataset.content_digest(file)
+    for role, plan in zip(EvalModels._fields, players, strict=True):
+        words[f"the {role}"] = _plan_settings(config, plan) if plan else None
+    whole = json.dumps(words, sort_keys=True, default=_json_default)
+    return hashlib.blake2b(whole.encode(), digest_size=16).hexdigest()
+
+
+def judging_identity(
+    config: Config, plans: Sequence[MixtureSpec], judge: MixtureSpec | None, asked: EvalRequest
+) -> str:
+    """A digest of the judge, the judged mixtures and the rows that they answer."""
+    each = [eval_identity(config, EvalModels(plan, judge, None), asked) for plan in plans]
+    return hashlib.blake2b("".join(each).encode(), digest_size=16).hexdigest()
+
+
+def _json_default(value: object) -> object:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {one.name: getattr(value, one.name) for one in fields(value)}
+    return getattr(value, "__qualname__", None) or str(value)
+
+
+def _plan_settings(config: Config, plan: MixtureSpec) -> dict[str, Any]:
+    """The settings of a mixture and of all its members, as JSON data."""
+    members: dict[str, Any] = {}
+    for name in sorted(plan.member_names()):
+        if name in config.configured_mixtures():
+            members[name] = _plan_settings(config, config.mixture_spec(name))
+        elif table := config.model_tables().get(name):
+            members[name] = msgspec.to_builtins(table)
+    own = [str(cell.cell_contents) for cell in getattr(plan.synthesis, "__closure__", None) or ()]
+    words = {one.name: getattr(plan, one.name) for one in fields(plan) if one.name != "where"}
+    words["layers"] = [[replace(seat, path=()) for seat in layer] for layer in plan.layers]
+    words["synthesis"] = [getattr(plan.synthesis, "__qualname__", ""), *own]
+    return words | {"members": members}

@@ -1,0 +1,1 @@
+"""Judges, what they compare, and how they err."""

@@ -1,0 +1,262 @@
+"""What evaluations left in their logs: every answer, its score, and each call behind it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any, cast
+from zipfile import BadZipFile
+
+from inspect_ai.event import ModelEvent
+from inspect_ai.log import EvalLog, EvalSample, list_eval_logs, read_eval_log
+
+from mixtura.config.plan import MixtureSpec
+from mixtura.core.errors import ConfigError
+from mixtura.core.text import pluralize_count, to_one_line
+
+SINGLE_MODEL = "model"
+"""The pattern of a model that is asked alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedCall:
+    """
+    One member asked once. Tokens, dollars and seconds are what it takes when it is paid for:
+    where a cache answered, what the call had taken then.
+    """
+
+    role: str
+    layer: int
+    """From 1, in the paper's count."""
+    index: int
+    model: str
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+    seconds: float
+    first_token_seconds: float | None
+    failed: bool
+    inner: tuple[RecordedCall, ...] = ()
+    """The calls of the mixture, or of the choice, that is made in this seat."""
+
+    def leaf_calls(self) -> Iterator[RecordedCall]:
+        """The calls to models that are no mixtures: itself, or those inside."""
+        if not self.inner:
+            yield self
+        for call in self.inner:
+            yield from call.leaf_calls()
+
+
+@dataclass(frozen=True, slots=True)
+class SampleAnswer:
+    """One sample answered once. *score* 0 to 1, None where there is none."""
+
+    sample: str
+    epoch: int
+    question: str
+    target: str
+    text: str
+    score: float | None
+    missing: str
+    """Why it has no score."""
+    calls: tuple[RecordedCall, ...]
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What the task knows of the sample: a category, its skills."""
+    graded: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What the scorer wrote beside the score: FLASK's grade of each skill."""
+    cut: bool = False
+    """The limit of tokens ended it."""
+
+    def leaf_calls(self) -> Iterator[RecordedCall]:
+        for call in self.calls:
+            yield from call.leaf_calls()
+
+    @property
+    def has_answer(self) -> bool:
+        return bool(self.calls) and not self.calls[-1].failed
+
+    @property
+    def cost_usd(self) -> float | None:
+        """As if no answer had come from a cache; None where a price is unknown."""
+        dollars = [call.cost_usd for call in self.leaf_calls()]
+        return None if None in dollars else math.fsum(d for d in dollars if d is not None)
+
+    @property
+    def total_tokens(self) -> int:
+        return sum(call.prompt_tokens + call.completion_tokens for call in self.leaf_calls())
+
+    @property
+    def duration_seconds(self) -> float:
+        """The critical path: of every layer its slowest call."""
+        return critical_path_seconds(self.calls)
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEvaluation:
+    """A mixture or a model, and all that it answered in one evaluation."""
+
+    name: str
+    task: str
+    layers: tuple[tuple[str, ...], ...]
+    """The proposer layers, by the models' names, one for each call."""
+    aggregator: str | None
+    """Who has the last seat; None for a model alone, and where no model has it."""
+    pattern: str
+    answers: tuple[SampleAnswer, ...]
+    log: str = ""
+    seed: int | None = None
+
+
+def critical_path_seconds(calls: Sequence[RecordedCall]) -> float:
+    """Seconds that calls take when those of a layer run at once and layers follow each other."""
+    layers = groupby(sorted(calls, key=lambda call: call.layer), key=lambda call: call.layer)
+    return sum(max(_call_duration(call) for call in layer) for _, layer in layers)
+
+
+def _call_duration(call: RecordedCall) -> float:
+    return critical_path_seconds(call.inner) if call.inner else call.seconds
+
+
+# ---- written down with an evaluation, and read back
+
+
+def describe_plan(plan: MixtureSpec) -> dict[str, Any]:
+    """What a log says of who answered."""
+    layers = [[seat.model for seat in row for _ in range(seat.samples)] for row in plan.layers]
+    alone = not plan.layers
+    return {
+        "name": plan.name,
+        "layers": layers,
+        "aggregator": None if alone or plan.is_vote_only else plan.aggregator,
+        "pattern": SINGLE_MODEL if alone else plan.pattern.kind,
+    }
+
+
+def read_logs(folder: Path) -> list[LoggedEvaluation]:
+    """Every evaluation of ours in a folder of logs; of the same one only the newest log."""
+    found: dict[str, LoggedEvaluation] = {}
+    for info in list_eval_logs(str(folder)) if folder.is_dir() else []:
+        head = open_log(info.name, header_only=True)
+        identity = (head.eval.metadata or {}).get("identity")
+        if identity and identity not in found:  # the newest come first
+            found[identity] = parse_log(open_log(info.name))
+    return list(found.values())
+
+
+def open_log(location: str, *, header_only: bool = False) -> EvalLog:
+    """Raises ConfigError for a file that is no log, or only a part of one."""
+    try:
+        return read_eval_log(location, header_only=header_only)
+    except (ValueError, LookupError, OSError, BadZipFile) as error:
+        file = location.removeprefix("file://")
+        raise ConfigError(f"{file} is no whole log of an evaluation: take it away") from error
+
+
+def load_evaluation(location: str) -> LoggedEvaluation:
+    """What the log at an address says."""
+    return parse_log(read_eval_log(location))
+
+
+def parse_log(log: EvalLog) -> LoggedEvaluation:
+    """What one log of ours says."""
+    about: Mapping[str, Any] = (log.eval.metadata or {})["contender"]
+    return LoggedEvaluation(
+        name=about["name"],
+        task=log.eval.task.rpartition("/")[2],
+        layers=tuple(tuple(row) for row in about["layers"]),
+        aggregator=about["aggregator"],
+        pattern=about["pattern"],
+        answers=tuple(map(_parse_sample, log.samples or ())),
+        log=log.location.removeprefix("file://"),
+        seed=log.eval.model_generate_config.seed,
+    )
+
+
+def _parse_sample(sample: EvalSample) -> SampleAnswer:
+    value, why = score_or_reason(sample)
+    score = next(iter((sample.scores or {}).values()), None)
+    return SampleAnswer(
+        sample=str(sample.id),
+        epoch=sample.epoch,
+        question=_question_text(sample),
+        target=sample.target if isinstance(sample.target, str) else " | ".join(sample.target),
+        text=sample.output.completion,
+        score=value,
+        missing=why,
+        calls=tuple(_parse_call(row) for run in _answer_runs(sample) for row in run["calls"]),
+        metadata=sample.metadata,
+        graded=(score.metadata if score else None) or {},
+        cut=is_truncated(sample),
+    )
+
+
+def is_truncated(sample: EvalSample) -> bool:
+    """Whether the limit of tokens ended the answer."""
+    return bool(sample.output.choices) and sample.output.stop_reason in TRUNCATED_REASONS
+
+
+TRUNCATED_REASONS = ("max_tokens", "model_length")
+
+
+def truncation_note(cut: int, total: int, whose: str = "") -> str:
+    """What is to be said of answers that the limit of tokens cut off."""
+    of = f" of {whose}" if whose else ""
+    return (
+        f"{cut:,} of {pluralize_count(total, 'answer')}{of} were cut off by the limit of tokens,"
+        " and are scored as far as they go: is max_tokens too low?"
+    )
+
+
+def score_or_reason(sample: EvalSample) -> tuple[float | None, str]:
+    """The sample's score; None and the reason where it has none."""
+    if sample.error is not None:
+        return None, _format_error(sample.error.message)
+    score = next(iter((sample.scores or {}).values()), None)
+    if score is None:
+        return None, "it was not scored"
+    value = score.as_float()
+    return (None, score.explanation or "") if math.isnan(value) else (value, "")
+
+
+def _format_error(error: str) -> str:
+    """An exception as Inspect writes it down, in a line a person can read."""
+    written = re.fullmatch(r"(\w+)\((['\"])(.*)\2\)", error, re.DOTALL)
+    return to_one_line(f"{written[1]}: {written[3]}" if written else error)
+
+
+def _question_text(sample: EvalSample) -> str:
+    if isinstance(sample.input, str):
+        return sample.input
+    return "\n\n".join(message.text for message in sample.input)
+
+
+def _answer_runs(sample: EvalSample) -> Iterable[Mapping[str, Any]]:
+    """The records of the runs that made the answer; a judge's runs have a role."""
+    for event in sample.events:
+        if isinstance(event, ModelEvent) and event.role is None and event.call:
+            response = cast(Mapping[str, Any], event.call.response)
+            yield from response.get("runs", ())
+
+
+def _parse_call(row: Mapping[str, Any]) -> RecordedCall:
+    took: Mapping[str, Any] = row.get("recalled") or row
+    usage = took["usage"]
+    return RecordedCall(
+        role=row["role"],
+        layer=row["layer"],
+        index=row["index"],
+        model=row["model"],
+        text=row["text"],
+        prompt_tokens=usage["prompt_tokens"],
+        completion_tokens=usage["completion_tokens"],
+        cost_usd=took["cost_usd"],
+        seconds=took["seconds"] or 0.0,
+        first_token_seconds=took["first_token_seconds"],
+        failed=row["error"] is not None,
+        inner=tuple(map(_parse_call, row.get("calls", ()))),
+    )

@@ -1,0 +1,184 @@
+"""An evaluation checked before a model is asked: files, models, task, earlier log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inspect_ai.log import EvalLog, list_eval_logs
+
+from mixtura.config.config import Config
+from mixtura.config.plan import MixtureSpec
+from mixtura.core.errors import ConfigError
+from mixtura.evals import call_journal, forecast, log_reader
+from mixtura.evals.eval_request import FILE_FIELDS, EvalRequest, absolute_path, names_file
+from mixtura.evals.findings import JudgeContext
+from mixtura.evals.forecast import CostForecast, EvalModels
+from mixtura.evals.identity import eval_identity
+from mixtura.evals.judges import families
+from mixtura.evals.registry import TASK_SPECS, TaskSpec
+from mixtura.evals.tasks import alpaca_eval, baseline_answers, jsonl
+
+if TYPE_CHECKING:
+    from inspect_ai import Task
+
+SampleKey = tuple[str, int]
+"""A sample's id and epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedEval:
+    """A checked evaluation, before a model is asked."""
+
+    config: Config
+    asked: EvalRequest
+    players: EvalModels
+    name: str
+    """The name of the evaluated mixture or model."""
+    task: Task
+    identity: str
+    logs: Path
+    earlier: EvalLog | None
+    """The log of an earlier run of the same evaluation."""
+    kept: frozenset[SampleKey]
+    """Samples that the earlier log has an answer to."""
+    total: int
+    kinship: families.FamilyOverlap
+    """Evaluated models of the judge's own family."""
+    fresh: bool = False
+    """Whether earlier runs are ignored."""
+
+    @property
+    def task_spec(self) -> TaskSpec:
+        return TASK_SPECS[self.asked.task]
+
+    @property
+    def judge_context(self) -> JudgeContext:
+        """What the task's findings need to know of this evaluation."""
+        return JudgeContext(
+            self.kinship.side, self.name, self.asked.judge or "", self.asked.labels,
+            self.asked.difficulty, self.asked.gamed,
+        )  # fmt: skip
+
+    @property
+    def journal_path(self) -> Path:
+        """The file that its calls are recorded in."""
+        return call_journal.journal_path(self.logs, self.identity)
+
+    def forecast_remaining(self) -> CostForecast:
+        """The calls still to be made and their highest cost."""
+        left = self.total - len(self.kept)
+        judged = (
+            self.task_spec.verdicts.against if self.asked.against else self.task_spec.verdicts.alone
+        )
+        rounds = forecast.CallsPerSample(self.task_spec.turns, judged if self.players.judge else 0)
+        return forecast.forecast_cost(self.config, self.players, self.task.dataset, left, rounds)
+
+
+def prepare_eval(
+    config: Config,
+    plan: MixtureSpec | None,
+    asked: EvalRequest,
+    *,
+    logs: Path = Path("logs"),
+    capped: bool = False,
+    fresh: bool = False,
+) -> PreparedEval:
+    """Check *asked* and look for an earlier run's log; asks no model. Raises ConfigError."""
+    asked = _resolve_request(asked, plan)
+    players = _resolve_models(config, plan, asked)
+    if capped:
+        forecast.check_priced(config, players.all_plans)
+    task = _build_task(asked)
+    identity = eval_identity(config, players, asked)
+    earlier = None if fresh else _find_earlier_log(logs, identity)
+    total = min(len(task.dataset), asked.limit or len(task.dataset)) * asked.epochs
+    name = plan.name if plan else alpaca_eval.output_generator(asked.outputs or "")
+    ready = PreparedEval(
+        config, asked, players, name, task, identity, logs, earlier, _answered_samples(earlier),
+        total, _find_family_overlap(config, players, asked, name), fresh,
+    )  # fmt: skip
+    ready.task_spec.found((), ready.judge_context)  # reads the files of labels, which may be wrong
+    return ready
+
+
+def _resolve_request(asked: EvalRequest, plan: MixtureSpec | None) -> EvalRequest:
+    """*asked* with its data filled in and absolute paths. Raises ConfigError."""
+    if asked.task not in TASK_SPECS:
+        raise ConfigError(f"no task is called '{asked.task}'; there is: {', '.join(TASK_SPECS)}")
+    kind = TASK_SPECS[asked.task]
+    for name in _OPTIONAL:
+        if getattr(asked, name) is not None and name not in kind.takes:
+            known = ", ".join(task for task, one in TASK_SPECS.items() if name in one.takes)
+            raise ConfigError(f"--{name} is for {known}, not for {asked.task}")
+    if (plan is None) != (asked.outputs is not None):
+        raise ConfigError("either a model answers (--model NAME) or its answers are there already")
+    beside = asked.against if kind.rows_beside and names_file(asked.against) else None
+    data = asked.data or beside or kind.home
+    if data is None:
+        raise ConfigError(f"{asked.task} needs a file: --data FILE")
+    asked = replace(asked, data=data)
+    asked = replace(asked, **{name: absolute_path(getattr(asked, name)) for name in FILE_FIELDS})
+    if asked.judge is None and kind.judged:
+        raise ConfigError(f"{asked.task} needs a judge: --judge MODEL")
+    if asked.task == "jsonl" and asked.judge is None and asked.scoring != jsonl.UNSCORED:
+        assert asked.data
+        if jsonl.needs_judge(asked.data, asked.rubric):
+            raise ConfigError("rows with a rubric are graded by a judge: --judge MODEL")
+    return asked
+
+
+_OPTIONAL = (
+    "judge", "rubric", "scoring", "against", "outputs", "references", "skills", "template",
+    "labels", "difficulty", "gamed",
+)  # fmt: skip
+
+
+def _resolve_models(config: Config, plan: MixtureSpec | None, asked: EvalRequest) -> EvalModels:
+    judge = config.mixture_spec(asked.judge) if asked.judge else None
+    other = None if asked.against is None or names_file(asked.against) else asked.against
+    return EvalModels(plan, judge, config.mixture_spec(other) if other else None)
+
+
+def _build_task(asked: EvalRequest) -> Task:
+    kind = TASK_SPECS[asked.task]
+    words = {name: getattr(asked, name) for name in kind.given}
+    if asked.against is not None:
+        words |= {"against": asked.against} if names_file(asked.against) else {"compare": True}
+    given = {name: value for name, value in words.items() if value is not None}
+    return kind.made(data=asked.data, seed=asked.seed, **given)
+
+
+def _find_family_overlap(
+    config: Config, players: EvalModels, asked: EvalRequest, name: str
+) -> families.FamilyOverlap:
+    """The evaluated and compared models that are of the judge's family."""
+    if players.judge is None:
+        return families.FamilyOverlap()
+    ours = families.plan_model_names(config, players.candidate) if players.candidate else {name}
+    if players.other:
+        theirs = families.plan_model_names(config, players.other)
+    elif asked.against:
+        theirs = {baseline_answers.read_answers(asked.against).author}
+    else:
+        theirs = set(TASK_SPECS[asked.task].beside)
+    return families.find_family_overlap(
+        families.plan_model_names(config, players.judge), ours, theirs
+    )
+
+
+def _find_earlier_log(logs: Path, identity: str) -> EvalLog | None:
+    """The log of the last run with this *identity*; None where there is none."""
+    if not logs.is_dir():
+        return None
+    for info in list_eval_logs(str(logs)):  # the newest come first
+        head = log_reader.open_log(info.name, header_only=True)
+        if (head.eval.metadata or {}).get("identity") == identity:
+            return log_reader.open_log(info.name)
+    return None
+
+
+def _answered_samples(log: EvalLog | None) -> frozenset[SampleKey]:
+    samples = (log.samples if log else None) or []
+    return frozenset((str(one.id), one.epoch) for one in samples if one.error is None)

@@ -1,0 +1,1 @@
+"""Intervals, style and length control, diversity (need numpy)."""

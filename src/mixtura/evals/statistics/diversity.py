@@ -1,0 +1,44 @@
+"""
+How diverse a set of texts is, as one number: the Vendi score of a table of their likenesses.
+
+Friedman and Dieng 2023 (arXiv 2210.02410); weighted by quality, Nguyen and Dieng 2024 (arXiv
+2405.02449). The table says for each two texts how alike they are, from 0 to 1, and 1 of each and
+itself; cosines make one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixtura.core.similarity import cosine_similarity
+
+Kernel = NDArray[np.float64] | Sequence[Sequence[float]]
+
+
+def cosine_kernel(vectors: Sequence[Mapping[str, float]]) -> NDArray[np.float64]:
+    """The cosine of each two of *vectors*, which are of unit length; 1 of each and itself."""
+    table = np.eye(len(vectors))
+    for i, j in combinations(range(len(vectors)), 2):
+        table[i, j] = table[j, i] = min(1.0, cosine_similarity(vectors[i], vectors[j]))
+    return table
+
+
+def vendi_score(kernel: Kernel) -> float:
+    """How many texts with nothing in common would be as diverse: 1 (all the same) to n."""
+    table = np.asarray(kernel, dtype=np.float64)
+    if table.ndim != 2 or table.shape[0] != table.shape[1] or not len(table):
+        raise ValueError(f"a kernel is a square of likenesses, not {table.shape}")
+    shares = np.linalg.eigvalsh(table / len(table))
+    there = shares[shares > 1e-12]
+    return float(np.exp(-(there * np.log(there)).sum()))
+
+
+def weighted_vendi_score(kernel: Kernel, quality: Sequence[float]) -> float:
+    """The mean *quality* times the Vendi score: a diverse set of bad texts is worth little."""
+    if len(quality) != len(kernel):
+        raise ValueError(f"{len(kernel)} texts need as many qualities, not {len(quality)}")
+    return float(np.mean(quality)) * vendi_score(kernel)

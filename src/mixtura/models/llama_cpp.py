@@ -1,0 +1,185 @@
+"""A model file on this machine, run by llama.cpp in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mixtura.catalog.providers import model_quirks
+from mixtura.core.errors import (
+    ContextOverflowError,
+    ModelError,
+    RejectedError,
+    UnavailableError,
+)
+from mixtura.core.events import Emit
+from mixtura.core.types import Completion, Part, Request, TextPart
+from mixtura.llama.control_vocabulary import control_vocabulary
+from mixtura.llama.engine import LlamaEngine, get_engine
+from mixtura.models.call_reporting import attribute_errors, emit_answer_delta, emit_notices
+from mixtura.models.parameter_support import ParameterSupport
+from mixtura.prompts.control_tokens import neutralize_request
+from mixtura.protocols.content_parts import replace_unsupported_parts
+from mixtura.protocols.openai.chunks import decode_chunk
+from mixtura.protocols.openai.request import request_json
+from mixtura.protocols.openai.stream import ChatStreamAccumulator
+from mixtura.protocols.request_size import count_request_tokens
+from mixtura.protocols.sampling_options import (
+    translate_for_llama_cpp,
+    unsupported_parameter_notices,
+)
+
+DEFAULT_CONTEXT_TOKENS = 16384
+"""Tokens that all conversations with one file share."""
+REPEAT_PENALTY = 1.1
+"""What Ollama takes for the same models: small ones fall into loops without it."""
+_NEEDED_PARAMETERS = frozenset({"max_tokens", "stream", "stream_options"})
+DEFAULT_MAX_TOKENS = 2048
+"""Tokens of an answer when no one says: a small model may never stop by itself."""
+
+
+class Local:
+    """
+    A ``.gguf`` file as a Model. It is loaded at the first call, by a process of its own that
+    every Local of the same file and *context* in this one shares, so that proposers of one
+    layer decode together (continuous batching). What ends that process fails its calls and
+    nothing else; the next call starts another.
+
+    *context*: tokens that all conversations share, prompts and answers; one conversation
+    gets at most the model's own window of them. *threads*: cores to use; all by default.
+    *window*: the model's own, where it is known before the file is loaded. *load_limit* and
+    *progress*: seconds that loading may take, and that a call may be without a sign of life;
+    by default 60, and one more for every 50 MB of the file.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        context: int = DEFAULT_CONTEXT_TOKENS,
+        threads: int | None = None,
+        window: int | None = None,
+        load_limit: float | None = None,
+        progress: float | None = None,
+    ) -> None:
+        self._path = Path(path)
+        self.context_window = window
+        self.supports_images = False
+        self.logprobs = False
+        self._name = name or self._path.stem
+        self._context = context
+        self._threads = threads or _available_cores()
+        self._load_limit = load_limit
+        self._progress = progress
+        self._manners = ParameterSupport(
+            self._name, model_quirks(self._path.stem), needed=_NEEDED_PARAMETERS
+        )
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    async def load(self) -> None:
+        """Load the file now, not at the first call. Raises ConfigError, UnavailableError."""
+        await self._get_engine().load(self._load_limit)
+
+    def close(self) -> None:
+        """
+        Free its memory: end the process that has the file loaded, for every Local that shares
+        it. Their calls fail; a later call loads the file anew.
+        """
+        self._get_engine().close()
+
+    async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
+        # llama.cpp reads control tokens also in what people and other models wrote.
+        vocabulary = await asyncio.to_thread(control_vocabulary, self._path)
+        request, notices = replace_unsupported_parts(request, _supports_part)
+        words, unknown = translate_for_llama_cpp(request.extra)
+        emit_notices(self._name, [*notices, *unsupported_parameter_notices(unknown)], emit)
+        request = replace(request, extra=words)
+        request = neutralize_request(request, vocabulary)
+
+        async def send_body(body: dict[str, Any]) -> Completion:
+            so_far = ChatStreamAccumulator(inside=self._manners.inside)
+            with attribute_errors(self._name, request, so_far, emit):
+                await self._read_answer(body, request, so_far, emit)
+                emit_answer_delta(so_far, so_far.take_rest(), emit)
+                return so_far.build_completion(self._name, request)
+
+        return await self._manners.send_supported(self._build_body(request), send_body, emit)
+
+    def _get_engine(self) -> LlamaEngine:
+        return get_engine(self._path, self._context, self._threads)
+
+    def _build_body(self, request: Request) -> dict[str, Any]:
+        return (
+            {"max_tokens": DEFAULT_MAX_TOKENS, "repeat_penalty": REPEAT_PENALTY}
+            | request_json(request, self._name)
+            | {
+                "stream": True,
+                "stream_options": {"include_usage": True},
+                "return_progress": True,  # a sign of life a batch, so that a cancelled call stops
+            }
+        )
+
+    async def _read_answer(
+        self,
+        body: dict[str, Any],
+        request: Request,
+        so_far: ChatStreamAccumulator,
+        emit: Emit | None,
+    ) -> None:
+        wanted = _tokens_needed(request, self._context)
+        async with self._get_engine().open_call(
+            body, wanted, load_limit=self._load_limit, limit=self._progress
+        ) as call:
+            while (data := await call.next_chunk()) is not None:
+                piece = decode_chunk(data)
+                if piece.error is not None:
+                    raise _convert_error(piece.error)
+                so_far.add_chunk(piece)
+                emit_answer_delta(so_far, so_far.take_new(), emit)
+        if so_far.finish_reason is None:
+            raise UnavailableError("llama.cpp stopped without a finish reason")
+
+
+def _supports_part(part: Part) -> bool:
+    return isinstance(part, TextPart)
+
+
+def _available_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _tokens_needed(request: Request, context: int) -> int:
+    """An upper bound of the tokens that a request and its answer take."""
+    prompt = count_request_tokens(request, lambda text: len(text.encode()) // 2 + 1, around=16) + 64
+    answer = request.sampling.max_tokens or DEFAULT_MAX_TOKENS
+    return min(prompt + answer, context)
+
+
+class _ErrorFields(msgspec.Struct):
+    message: str = "llama.cpp failed"
+    type: str = ""
+    n_prompt_tokens: int | None = None
+    n_ctx: int | None = None
+
+
+def _convert_error(error: object) -> ModelError:
+    fault = msgspec.convert(error, _ErrorFields)
+    if fault.type == "exceed_context_size_error":
+        return ContextOverflowError(
+            f"the conversation has {fault.n_prompt_tokens} tokens and the model's window"
+            f" {fault.n_ctx}"
+        )
+    if fault.type == "invalid_request_error":
+        refused = RejectedError(f"llama.cpp refused the request: {fault.message}")
+        refused.status = 400
+        return refused
+    return UnavailableError(f"llama.cpp: {fault.message}")

@@ -1,0 +1,212 @@
+"""What a model behind HTTP does not support: known by its name, and learned from its refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TypeVar
+
+import msgspec
+
+from mixtura.catalog.providers import Quirks
+from mixtura.core.errors import ModelError, QuotaError, RejectedError
+from mixtura.core.events import Emit, Notice
+from mixtura.core.quantities import MIN_OUTPUT_TOKENS, parse_context_window
+from mixtura.models.parameter_refusals import is_out_of_range, refused_parameter
+from mixtura.models.refused_message_forms import (
+    BEGUN_ANSWER,
+    LATER_INSTRUCTIONS,
+    MESSAGE_CHANGES,
+    MESSAGE_FORM_NOTICES,
+    may_refuse_later_instructions,
+    refused_message_form,
+    reshape_messages,
+)
+from mixtura.models.request_limits import OUTPUT_LIMIT_NAMES, RequestTokenCap
+from mixtura.protocols.assistant_prefill import is_prefill_refused
+from mixtura.protocols.openai.chunks import JsonObject
+from mixtura.protocols.provider_data import fields
+from mixtura.protocols.provider_data import messages as provider_data
+from mixtura.protocols.provider_data.missing import MissingDataFallback
+from mixtura.transport.timeouts import call_scope
+
+T = TypeVar("T")
+
+_ALTERNATIVE_NAMES = {
+    "max_tokens": "max_completion_tokens",
+    "max_completion_tokens": "max_tokens",
+}
+_LEARNABLE_STATUSES = (400, 422, 500)
+"""HTTP statuses of refusals to learn from; 500 is what errors of a chat template come with."""
+MAX_LEARNING_TRIES = 16
+"""Refusals that one call learns from at most; the next call starts with what was learned."""
+
+_MESSAGE_QUIRKS = (*MESSAGE_CHANGES, *fields.MESSAGE_FIELDS)
+_NOTICES = MESSAGE_FORM_NOTICES | {
+    "stream_options": "tells no usage while it streams: tokens are counted here",
+    "stream": "does not stream: its answers come in one piece",
+}
+
+
+class ParameterSupport:
+    """
+    What one model supports: leaves out or renames what it refuses, with a notice the first time.
+
+    *quirks* are known from the model's name. The rest is learned from refusals with a status of
+    400 or 422, after which the request is sent again at once. *needed* are the parameters that
+    the API requires. *window*: the context window in tokens, if known.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        quirks: Quirks,
+        *,
+        needed: frozenset[str] = frozenset(),
+        window: int | None = None,
+    ) -> None:
+        self.window = window
+        """Tokens of the context window: the fewest that anyone stated."""
+        self._model = model
+        self._refused = set(quirks.refuses) - needed
+        # a name that is known beforehand leads to no notice
+        self._said = self._refused & _ALTERNATIVE_NAMES.keys()
+        self._most = quirks.most_tokens
+        self._needed = needed
+        self.inside = quirks.inside
+        """Whether its answers begin inside a thought."""
+
+    async def send_supported(
+        self, body: JsonObject, send: Callable[[JsonObject], Awaitable[T]], emit: Emit | None
+    ) -> T:
+        """Call *send* with the body as this model supports it. Raises what *send* raises."""
+        with call_scope(self._model):
+            return await self._send_and_learn(body, send, emit)
+
+    async def _send_and_learn(
+        self, body: JsonObject, send: Callable[[JsonObject], Awaitable[T]], emit: Emit | None
+    ) -> T:
+        bound, missing = RequestTokenCap(), MissingDataFallback()
+        guess: str | None = None
+
+        def supported_body() -> JsonObject:
+            return missing.apply_to_body(bound.apply_to_body(self.strip_unsupported(body)))
+
+        for _ in range(MAX_LEARNING_TRIES):
+            fitting = supported_body()
+            self._emit_new_notices(body, fitting, emit)
+            try:
+                return await send(fitting)
+            except (RejectedError, QuotaError) as error:
+                self._learn_window(error.limits.window, fitting, emit)
+                other = next(
+                    n
+                    for n in OUTPUT_LIMIT_NAMES
+                    if n not in self._refused or n == OUTPUT_LIMIT_NAMES[-1]
+                )
+                said = bound.learn_from_error(
+                    error, fitting, name=other
+                ) or missing.learn_from_error(error, fitting)
+                if said is not None:
+                    if emit:
+                        emit(Notice(self._model, said))
+                    continue
+                if guess == str(error):  # the same again: moving them was no help
+                    self._refused.discard(LATER_INSTRUCTIONS)
+                known = LATER_INSTRUCTIONS in self._refused
+                self._learn_from_error(error, fitting)
+                if supported_body() == fitting:
+                    raise
+                guess = None if known or LATER_INSTRUCTIONS not in self._refused else str(error)
+        return await send(supported_body())
+
+    def strip_unsupported(self, body: JsonObject) -> JsonObject:
+        """*body* without what this model is known to refuse."""
+        fitting: JsonObject = {}
+        for name, value in body.items():
+            taken = name if name not in self._refused else _ALTERNATIVE_NAMES.get(name, name)
+            if taken in self._refused:
+                continue
+            bounded = taken in _ALTERNATIVE_NAMES and self._most is not None
+            fitting[taken] = min(value, self._most) if bounded else value
+        if "stream" not in fitting:
+            fitting.pop("stream_options", None)
+        if "messages" in fitting and self._refused & MESSAGE_CHANGES.keys():
+            fitting["messages"] = reshape_messages(fitting["messages"], self._refused)
+        if own := self._refused.intersection(fields.MESSAGE_FIELDS):
+            fitting["messages"] = provider_data.without_fields(fitting["messages"], own)
+        return fitting
+
+    # ---- learning
+
+    def _learn_window(self, told: int | None, sent: JsonObject, emit: Emit | None) -> None:
+        """Keep a context window that a refusal states, unless what was *sent* fits in anyway."""
+        told = parse_context_window(told)
+        if told is None or (self.window is not None and told >= self.window):
+            return
+        messages = sent.get("messages", [])
+        most = len(msgspec.json.encode(messages)) + (sent.get("max_tokens") or 0)
+        if most < told and not any(map(_has_media, messages)):
+            return
+        self.window = told
+        if emit:
+            emit(Notice(self._model, f"its window has {told} tokens: drafts are cut to it"))
+
+    def _learn_from_error(self, error: ModelError, sent: JsonObject) -> None:
+        if (
+            type(error) is not RejectedError
+            or error.status not in _LEARNABLE_STATUSES
+            or error.charges
+        ):
+            return
+        said, messages = str(error), sent.get("messages", ())
+        if (most := error.limits.output) is not None:
+            asked = next((sent[name] for name in OUTPUT_LIMIT_NAMES if name in sent), 0)
+            self._most = most if MIN_OUTPUT_TOKENS <= most < asked else self._most
+        elif is_prefill_refused(said, messages):
+            self._refused.add(BEGUN_ANSWER)
+        elif field := provider_data.refused_field(said, messages):
+            self._refused.add(field)
+        elif form := refused_message_form(error, messages):
+            self._refused.add(form)
+        elif (name := refused_parameter(error, sent)) is None:
+            if may_refuse_later_instructions(error, messages):
+                self._refused.add(LATER_INSTRUCTIONS)
+        elif name not in self._needed and not is_out_of_range(error):
+            self._refused.add(name)
+
+    # ---- notices
+
+    def _emit_new_notices(self, body: JsonObject, fitting: JsonObject, emit: Emit | None) -> None:
+        if emit is None:
+            return
+        for notice in self._new_notices(body, fitting):
+            emit(Notice(self._model, notice))
+
+    def _new_notices(self, body: JsonObject, fitting: JsonObject) -> Iterator[str]:
+        for name in sorted(self._refused - self._said):
+            other = _ALTERNATIVE_NAMES.get(name)
+            if name in body or other in body or name in _MESSAGE_QUIRKS:
+                self._said.add(name)
+                yield (
+                    f"takes {other} instead of {name}"
+                    if other in fitting
+                    else _NOTICES.get(name, f"takes no {name}: left out")
+                )
+        asked = next((body[name] for name in _ALTERNATIVE_NAMES if name in body), None)
+        if self._most is not None and asked is not None and asked > self._most:
+            bound = f"writes at most {self._most} tokens, not {asked}"
+            if bound not in self._said:
+                self._said.add(bound)
+                yield bound
+
+
+_MEDIA_TYPES = ("image", "image_url", "document", "file", "input_audio", "video_url")
+
+
+def _has_media(message: JsonObject) -> bool:
+    """Whether a part of *message* is media, whose tokens its bytes do not tell."""
+    content = message.get("content")
+    return isinstance(content, list) and any(
+        isinstance(part, dict) and part.get("type") in _MEDIA_TYPES  # pyright: ignore
+        for part in content  # pyright: ignore
+    )

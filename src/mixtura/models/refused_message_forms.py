@@ -1,0 +1,130 @@
+"""Forms of messages that some models refuse: how a refusal shows it, and how to do without."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+
+from mixtura.core.errors import RejectedError
+from mixtura.prompts.proposer_view import NO_IMAGES_NOTICE
+from mixtura.protocols import message_layout
+from mixtura.protocols.assistant_prefill import with_continue_request
+from mixtura.protocols.content_parts import CACHE_MARK
+from mixtura.protocols.openai.chunks import JsonObject
+
+LATER_INSTRUCTIONS = "later instructions"
+BEGUN_ANSWER = "a begun answer"
+_SYSTEM, _DEVELOPER = "the role system", "the role developer"
+_CACHE_MARKS, _LISTS, _NULLS = "cache marks", "texts in parts", "empty contents"
+
+
+def _developer_as_system(messages: Sequence[JsonObject]) -> list[JsonObject]:
+    return [m | {"role": "system"} if m["role"] == "developer" else m for m in messages]
+
+
+MESSAGE_CHANGES: Mapping[str, Callable[[list[JsonObject]], list[JsonObject]]] = {
+    _DEVELOPER: _developer_as_system,
+    LATER_INSTRUCTIONS: message_layout.gather_instructions,
+    _SYSTEM: message_layout.move_instructions_to_user,
+    **{k: partial(message_layout.without_part_kind, kind=k) for k in message_layout.PART_KINDS},
+    _CACHE_MARKS: message_layout.without_cache_marks,
+    BEGUN_ANSWER: with_continue_request,
+    _LISTS: message_layout.with_plain_texts,
+    _NULLS: message_layout.with_empty_texts,
+}
+"""The forms, each with the change of messages that avoids it; in the order of applying them."""
+MESSAGE_FORM_NOTICES = {
+    _SYSTEM: "takes no system message: its text goes in front of the first user message",
+    _DEVELOPER: "takes no developer message: it is sent as a system message",
+    LATER_INSTRUCTIONS: "takes instructions in one message in front: later ones are moved",
+    "pictures": NO_IMAGES_NOTICE,
+    **{
+        kind: f"takes no {kind}: a line of text stands in for each"
+        for kind in message_layout.PART_KINDS
+        if kind != "pictures"
+    },
+    _CACHE_MARKS: "takes no marks for a cache: left out",
+    _LISTS: "takes no texts in parts: they are joined",
+    _NULLS: "takes no message without a text: an empty one is sent beside its calls",
+    BEGUN_ANSWER: "begins no answer with given words: it is asked to go on behind them",
+}
+
+_NO_ROLE = re.compile(
+    r"(system|developer)['\"` ]*(?:role|message|instruction|prompt)?s?\b.{0,40}"
+    r"\bnot (?:be )?(?:supported|enabled|allowed|permitted)"
+    r"|(?:not|n't) support ['\"`]?(system|developer)|roles must alternate user/assistant"
+    r"|only user and assistant roles|should be '(?:user|assistant)' or '(?:user|assistant)'"
+    r"|(?:first message|conversation|messages) must (?:be|have|start|begin)\b.{0,30}\buser"
+    r"|only user,? (?:and )?assistant(?:,? and tool)? roles"
+    r"|(?:unknown|invalid|unexpected|unsupported|bad|illegal) (?:message )?role[ :='\"`]+system"
+    r"|roles? .{0,40}\bgot[ '\"`]+system",
+    re.IGNORECASE | re.DOTALL,
+)
+_NO_DEVELOPER = re.compile(
+    r"\bdeveloper\b|(?:unknown|invalid|unexpected|unsupported|bad|illegal) (?:message )?role",
+    re.IGNORECASE,
+)
+"""The role is newer than the others: a refusal of any role is first taken for one of this role."""
+_NO_LISTS = re.compile(
+    r"content\b.{0,60}\b(?:a |valid )?string|invalid type: sequence, expected a string"
+    r"|messages\b.{0,40}\b(?:value )?(?:must|should) be a (?:valid )?string",
+    re.IGNORECASE | re.DOTALL,
+)
+_NO_NULLS = re.compile(
+    r"\bcontent\b.{0,60}(?:\bnull\b|<?\bnil\b|\bNone\b|\brequired\b|\bmissing\b|\bempty\b)"
+    r"|(?:\bnull\b|<?\bnil\b|\bNone\b).{0,40}\bcontent\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_ABOUT_ROLES = re.compile(
+    r"\b(?:system|developer|roles?|instructions?)\b|alternat|\b(?:first|last) message\b"
+    r"|\border of (?:the )?messages|\bmessage order|系统(?:消息|提示|指令)|角色",
+    re.IGNORECASE | re.ASCII,  # so that a Chinese character ends a word
+)
+
+
+def reshape_messages(messages: list[JsonObject], refused: Collection[str]) -> list[JsonObject]:
+    """*messages* without the forms in *refused*."""
+    for name, change in MESSAGE_CHANGES.items():
+        if name in refused:
+            messages = change(messages)
+    return messages
+
+
+def refused_message_form(error: RejectedError, messages: Sequence[JsonObject]) -> str | None:
+    """The form that *messages* have and *error* refuses, else None."""
+    said = str(error)
+    if kind := message_layout.refused_part_kind(said, messages):
+        return kind
+    if CACHE_MARK in said and message_layout.has_cache_marks(messages):
+        return _CACHE_MARKS
+    if message_layout.has_null_content(messages) and (
+        _NO_NULLS.search(said) or _NO_LISTS.search(said)
+    ):
+        return _NULLS
+    if _NO_LISTS.search(said) and message_layout.has_text_lists(messages):
+        return _LISTS
+    return _refused_role(error, messages)
+
+
+def _refused_role(error: RejectedError, messages: Sequence[JsonObject]) -> str | None:
+    said = str(error)
+    about_role = error.parameter is not None and error.parameter.endswith("role")
+    roles = {m["role"] for m in messages}
+    if "developer" in roles and _NO_DEVELOPER.search(said):
+        return _DEVELOPER
+    if not _NO_ROLE.search(said) and not about_role:
+        return None
+    if message_layout.has_scattered_instructions(messages):
+        return LATER_INSTRUCTIONS
+    return _SYSTEM if roles & set(message_layout.SYSTEM_ROLES) else None
+
+
+def may_refuse_later_instructions(error: RejectedError, messages: Sequence[JsonObject]) -> bool:
+    """
+    Whether *error* mentions instructions or roles in any words, and *messages* have instructions
+    elsewhere than in front: it is worth a try to move them.
+    """
+    return bool(_ABOUT_ROLES.search(str(error))) and message_layout.has_scattered_instructions(
+        messages
+    )

@@ -1,0 +1,1 @@
+"""Models that add one behaviour to another model."""

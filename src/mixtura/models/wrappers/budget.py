@@ -1,0 +1,115 @@
+"""Budgeted: a Mixture that is not begun when it might cost more than it may."""
+
+from __future__ import annotations
+
+from asyncio import CancelledError
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Literal
+
+from mixtura.billing.cheaper_mixtures import cheaper_variants
+from mixtura.billing.forecast import fallback_model_names, forecast_calls, worst_case_spend
+from mixtura.billing.price import Pricer
+from mixtura.billing.run_budget import RUN_BUDGET, RunBudget
+from mixtura.billing.spending_caps import SpendingCap, retry_while_busy
+from mixtura.core.errors import (
+    BudgetExceededError,
+    BudgetExhaustedError,
+    ConfigError,
+    MixturaError,
+    QuorumNotMetError,
+    charges_of,
+)
+from mixtura.core.events import Emit, Notice
+from mixtura.core.model import Wrapper
+from mixtura.core.roles import Composite
+from mixtura.core.types import Charge, Completion, Request, Usage
+from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
+
+CapPolicy = Literal["refuse", "degrade"]
+
+
+class Budgeted(Wrapper):
+    """
+    Sets the worst case of a run aside in every purse before the first call.
+
+    *purses* is called for each run, so that a run may have one of its own. Without room,
+    *at_the_cap* decides: refuse (BudgetExceededError, nothing was asked), or degrade: fewer
+    proposers, then the aggregator alone, then refuse; the result says what was left out.
+    A purse whose store is busy is waited for; one whose store is broken raises StoreError.
+    """
+
+    def __init__(
+        self,
+        mixture: Composite,
+        purses: Callable[[], Sequence[SpendingCap]],
+        pricer: Pricer,
+        *,
+        at_the_cap: CapPolicy = "refuse",
+    ) -> None:
+        super().__init__(mixture)
+        self._mixture = mixture
+        self._purses = purses
+        self._pricer = pricer
+        self._at_the_cap = at_the_cap
+
+    async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
+        purses = self._purses()
+        account = RunBudget(purses, self._pricer, RUN_BUDGET.get())
+        mixture, left_out = await self._reserve_budget(account, purses, request)
+        if left_out and emit:
+            emit(Notice(self.name, left_out))
+        token = RUN_BUDGET.set(account)
+        charges: tuple[Charge, ...] = ()
+        try:
+            answer = await mixture.complete(request, emit)
+            charges = answer.charges
+        except (MixturaError, CancelledError) as error:
+            charges = charges_of(error)
+            if _is_budget_exhausted(error):
+                raise BudgetExceededError(str(error), charges=charges) from None
+            raise
+        finally:
+            RUN_BUDGET.reset(token)
+            account.close(charges)
+        return replace(answer, degraded=(left_out, *answer.degraded)) if left_out else answer
+
+    async def _reserve_budget(
+        self, account: RunBudget, purses: Sequence[SpendingCap], request: Request
+    ) -> tuple[Composite, str]:
+        """The mixture, or the richest form of it for which there is room."""
+        forms = [(self._mixture, "")]
+        if self._at_the_cap == "degrade":
+            forms += cheaper_variants(self._mixture)
+        said = ""
+        for mixture, left_out in forms:
+            calls = await run_in_thread_if_large(
+                estimate_request_bytes(request), forecast_calls, mixture, request
+            )
+            worst, unknown = worst_case_spend(calls, self._pricer)
+            once = Usage(1, 1)
+            unknown += tuple(
+                n for n in fallback_model_names(mixture) if self._pricer(n, once) is None
+            )
+            if unknown and any(purse.has_dollar_cap for purse in purses):
+                names = ", ".join(dict.fromkeys(unknown))
+                raise ConfigError(
+                    f"a cap in dollars needs the price of every model, and that of {names} is"
+                    " unknown: give its `price` in the configuration, or cap tokens"
+                )
+            full = await retry_while_busy(partial(account.reserve_spend, worst))
+            if full is None:
+                return mixture, left_out
+            said = said or (
+                f"the budget of {full} has no room: at worst this takes"
+                f" ${worst.dollars:.4f} and {worst.tokens:,} tokens"
+            )
+        raise BudgetExceededError(f"{said}; nothing was asked")
+
+
+def _is_budget_exhausted(error: BaseException) -> bool:
+    """Whether it is the cap that ended a run, not what its models did."""
+    if isinstance(error, QuorumNotMetError):
+        return all(map(_is_budget_exhausted, error.causes))
+    return isinstance(error, BudgetExhaustedError)

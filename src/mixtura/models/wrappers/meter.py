@@ -1,0 +1,59 @@
+"""Metered: a Model whose every attempt is paid for out of the run's account before it is sent."""
+
+from __future__ import annotations
+
+from asyncio import CancelledError
+from dataclasses import replace
+from functools import partial
+
+from mixtura.billing.forecast import DEFAULT_ANSWER_TOKENS, ExpectedCall, forecast_calls
+from mixtura.billing.run_budget import RUN_BUDGET
+from mixtura.billing.spending_caps import retry_while_busy
+from mixtura.core.errors import BudgetExhaustedError, ModelError, StoreError, charges_of
+from mixtura.core.events import Emit
+from mixtura.core.model import Wrapper
+from mixtura.core.types import Charge, Completion, Request
+from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
+
+BUSY_STORE_SECONDS = 5.0
+"""Seconds that an attempt waits for a busy store when it needs more than was set aside."""
+
+
+class Metered(Wrapper):
+    """
+    Stands directly around a model that costs money, inside retries and hedges.
+
+    Without an account it only passes on. With one, an answer has at most
+    ``DEFAULT_ANSWER_TOKENS`` tokens where no one says, so that a worst case exists.
+    """
+
+    async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
+        account = RUN_BUDGET.get()
+        if account is None:
+            return await self._model.complete(request, emit)
+        most = request.sampling.max_tokens or DEFAULT_ANSWER_TOKENS
+        request = replace(request, sampling=replace(request.sampling, max_tokens=most))
+        worst: ExpectedCall = (
+            await run_in_thread_if_large(
+                estimate_request_bytes(request), forecast_calls, self._model, request
+            )
+        )[0]
+        try:
+            drawn = await retry_while_busy(
+                partial(account.reserve_attempt, self.name, worst.usage), BUSY_STORE_SECONDS
+            )
+        except StoreError as error:  # no one knows whether there is room: then there is none
+            raise BudgetExhaustedError(str(error), model=self.name) from None
+        if isinstance(drawn, str):
+            said = f"no room for this attempt in the budget of {drawn}"
+            raise BudgetExhaustedError(said, model=self.name)
+        charges: tuple[Charge, ...] = ()
+        try:
+            answer = await self._model.complete(request, emit)
+            charges = answer.charges
+            return answer
+        except (ModelError, CancelledError) as error:
+            charges = charges_of(error)
+            raise
+        finally:
+            account.release_attempt(drawn, charges)

@@ -1,0 +1,343 @@
+"""Limited: a Model that waits its turn at a RateLimiter it shares with others."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
+
+from mixtura.core.errors import CircuitOpenError, QuotaError, RateLimitedError, UnavailableError
+from mixtura.core.events import Emit
+from mixtura.core.model import Model, Wrapper
+from mixtura.core.quantities import clamp_wait
+from mixtura.core.types import Completion, Request
+from mixtura.engine.call_context import remaining_seconds, withdraw_draft
+from mixtura.prompts.context_fitting import BYTES_A_TOKEN, estimate_tokens
+from mixtura.protocols.provider_data.messages import provider_data_bytes
+from mixtura.protocols.request_size import PICTURE_TOKENS, count_request_tokens
+
+T = TypeVar("T")
+
+MINUTE = 60.0
+CONCURRENCY_DECREASE = 0.7
+"""What a 429 leaves of the calls at once (inspect takes 0.8, TCP 0.5)."""
+FAILURE_WINDOW_SECONDS = 1.0
+"""Seconds in which further failures say nothing new: they were sent before the first was heard."""
+MAX_CLOSED_SECONDS = 60.0
+"""Seconds: when an upstream wants to be left alone for longer, no one waits for it."""
+MAX_OTHER_MODEL_WAIT = 60.0
+"""Seconds that a call to another model waits at most while one model is served after another."""
+SPENT_QUOTA_SECONDS = 300.0
+"""Seconds in which a model whose quota is spent is not asked again, where no one says when."""
+FAILURES_BEFORE_REST = 5
+"""Failures in a row after which a model rests (Envoy's outlier detection takes as many)."""
+FIRST_REST, LONGEST_REST = 30.0, 300.0
+"""Seconds of a model's rest: twice as many each time that it fails again right after one."""
+MAX_REMEMBERED_MODELS = 1000
+"""Models of one endpoint whose failures are remembered."""
+DEFAULT_ANSWER_TOKENS = 1024
+"""Tokens that an answer is taken for when no one says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimits:
+    """
+    What an endpoint takes with one key. ``None`` is no limit.
+
+    *one_model*: serve one model after another, for a single GPU that would otherwise load
+    one model in place of the other at every call.
+    """
+
+    concurrency: int | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    one_model: bool = False
+
+    @property
+    def has_minute_limits(self) -> bool:
+        """What was asked in the last minute has to be known."""
+        return self.requests_per_minute is not None or self.tokens_per_minute is not None
+
+    def __post_init__(self) -> None:
+        for name in ("concurrency", "requests_per_minute", "tokens_per_minute"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+
+
+class RateLimiter:
+    """
+    Lets calls in, for every model that is given this gate, in this process.
+
+    A 429 lowers the calls at once and holds everyone back for as long as the upstream
+    asks (``quantities.MAX_WAIT_SECONDS`` at most); answers raise them again, slowly, by one for
+    every round of answers. A model whose quota is spent is left alone for a while; one that
+    keeps failing rests, where others can do without it.
+    """
+
+    def __init__(self, limits: RateLimits, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.limits = limits
+        self._clock = clock
+        # asyncio's futures belong to one event loop; a library user may run several.
+        self._doors: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopState] = WeakKeyDictionary()
+
+    def set_limits(self, limits: RateLimits) -> RateLimiter:
+        """This gate with limits, as long as no one has passed it."""
+        self.limits = limits
+        return self
+
+    def loop_state(self) -> _LoopState:
+        """This event loop's side of the gate."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._doors:
+            self._doors[loop] = _LoopState(self.limits, self._clock)
+        return self._doors[loop]
+
+
+@dataclass(slots=True)
+class _QueuedCall:
+    model: str
+    tokens: int
+    since: float
+    patience: float
+    """Seconds from *since*: after them no one wants its answer any more."""
+    place: asyncio.Future[None]
+    inside: bool = False
+
+
+@dataclass(slots=True)
+class _FailureStreak:
+    """
+    A model's failures in a row, and its rests after them. Those of one breath count as one:
+    many runs at once may meet the same short fault.
+    """
+
+    failures: int = 0
+    last: float = float("-inf")
+    rest: float = 0.0
+    until: float = float("-inf")
+
+    def record_failure(self, now: float) -> None:
+        if now - self.last < FAILURE_WINDOW_SECONDS:
+            return
+        self.last = now
+        self.failures += 1
+        if now >= self.until and (self.failures >= FAILURES_BEFORE_REST or self.rest):
+            self.rest = min(2 * self.rest or FIRST_REST, LONGEST_REST)
+            self.until = now + self.rest
+
+
+class _SpentQuota(NamedTuple):
+    """A quota that was *found* spent at a time of the clock, and the seconds of its *rest*."""
+
+    found: float
+    rest: float
+
+
+@dataclass(slots=True)
+class _LoopState:
+    limits: RateLimits
+    clock: Callable[[], float]
+    inside: int = 0
+    serving: str | None = None
+    allowed: float = field(init=False)
+    closed_until: float = 0.0
+    last_decrease: float = float("-inf")
+    spent: dict[str, _SpentQuota] = field(default_factory=dict[str, _SpentQuota])
+    """Models whose quotas were found spent."""
+    failing: dict[str, _FailureStreak] = field(default_factory=dict[str, _FailureStreak])
+    """Models whose last calls all failed."""
+    waiting: deque[_QueuedCall] = field(default_factory=deque[_QueuedCall])
+    recent: deque[tuple[float, int]] = field(default_factory=deque[tuple[float, int]])
+    alarm: asyncio.TimerHandle | None = None
+
+    def __post_init__(self) -> None:
+        self.allowed = float(self.limits.concurrency or "inf")
+
+    async def enter_queue(self, model: str, needed: int) -> None:
+        """
+        Wait for a place. Raises RateLimitedError when the upstream closed for too long,
+        QuotaError when the model's quota was spent a while ago.
+        """
+        self._check_quota(model)
+        if self._is_unrestricted():
+            self._admit_call(model, needed)
+            return
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        ticket = _QueuedCall(model, needed, self.clock(), remaining_seconds(), place)
+        if error := self._hopeless_wait_error(ticket):
+            raise error
+        self.waiting.append(ticket)
+        self.admit_waiting()
+        try:
+            await place
+        except asyncio.CancelledError:
+            if ticket in self.waiting:
+                self.waiting.remove(ticket)
+            elif ticket.inside:  # let in and cancelled in the same moment
+                self.release_place()
+            raise
+
+    def release_place(self) -> None:
+        self.inside -= 1
+        self.admit_waiting()
+
+    def _check_quota(self, model: str) -> None:
+        if (spent := self.spent.get(model)) is None:
+            return
+        ago = self.clock() - spent.found
+        if ago < spent.rest:
+            said = f"its quota was spent {ago:.0f} s ago: not asked again before {spent.rest:.0f} s"
+            raise QuotaError(said).with_retry_after(spent.rest - ago)
+
+    def _hopeless_wait_error(self, ticket: _QueuedCall) -> RateLimitedError | None:
+        """Why it is no use to wait until the upstream opens again."""
+        now = self.clock()
+        rest = self.closed_until - now
+        if rest <= min(MAX_CLOSED_SECONDS, ticket.since + ticket.patience - now) or rest <= 0:
+            return None
+        return RateLimitedError(
+            f"the endpoint asked for {rest:.0f} s without calls"
+        ).with_retry_after(rest)
+
+    def admit_waiting(self) -> None:
+        """Let in whoever may go, in the order they came."""
+        while self.waiting and self.inside + 1 <= self.allowed:
+            ticket = self._next_in_queue()
+            if ticket is None or not self._fits_rate(ticket):
+                return
+            self.waiting.remove(ticket)
+            ticket.inside = True
+            self._admit_call(ticket.model, ticket.tokens)
+            if not ticket.place.done():
+                ticket.place.set_result(None)
+
+    def _is_unrestricted(self) -> bool:
+        """No one waits, and nothing says that anyone should."""
+        return (
+            not self.waiting
+            and self.inside + 1 <= self.allowed
+            and not self.limits.one_model
+            and not self.limits.has_minute_limits
+            and self.closed_until <= self.clock()
+        )
+
+    def _admit_call(self, model: str, needed: int) -> None:
+        self.inside += 1
+        self.serving = model
+        if self.limits.has_minute_limits:
+            self.recent.append((self.clock(), needed))
+
+    def _next_in_queue(self) -> _QueuedCall | None:
+        """The first in the queue; with one model at a time, the first for that model."""
+        first = self.waiting[0]
+        if not self.limits.one_model or not self.inside or first.model == self.serving:
+            return first
+        if self.clock() - first.since > MAX_OTHER_MODEL_WAIT:
+            return None  # its turn comes when the calls inside are done
+        return next((t for t in self.waiting if t.model == self.serving), None)
+
+    def _fits_rate(self, ticket: _QueuedCall) -> bool:
+        """Whether the minute has room for it; if not, look again when it has."""
+        now = self.clock()
+        if now < self.closed_until:
+            self._schedule_admission(self.closed_until - now)
+            return False
+        while self.recent and self.recent[0][0] <= now - MINUTE:
+            self.recent.popleft()
+        requests, most = self.limits.requests_per_minute, self.limits.tokens_per_minute
+        full = requests is not None and len(self.recent) >= requests
+        if most is not None and self.recent:
+            full = full or sum(n for _, n in self.recent) + ticket.tokens > most
+        if full:
+            self._schedule_admission(self.recent[0][0] + MINUTE - now)
+        return not full
+
+    def _schedule_admission(self, seconds: float) -> None:
+        if self.alarm is not None:
+            self.alarm.cancel()
+        self.alarm = asyncio.get_running_loop().call_later(max(seconds, 0.001), self.admit_waiting)
+
+    def record_rate_limit(self, retry_after: float | None) -> None:
+        """A 429: fewer at once, and no one before the upstream's time."""
+        now = self.clock()
+        self.closed_until = max(self.closed_until, now + (clamp_wait(retry_after) or 0.0))
+        for ticket in tuple(self.waiting):
+            if error := self._hopeless_wait_error(ticket):
+                self.waiting.remove(ticket)
+                if not ticket.place.done():
+                    ticket.place.set_exception(error)
+        if now - self.last_decrease >= FAILURE_WINDOW_SECONDS:
+            at_once = min(self.allowed, float(max(self.inside, 1)))
+            self.allowed = max(1.0, at_once * CONCURRENCY_DECREASE)
+            self.last_decrease = now
+
+    def check_resting(self, model: str, request: Request) -> None:
+        """Raises CircuitOpenError while it rests and others can do without it."""
+        failing = self.failing.get(model)
+        if failing is None or (rest := failing.until - self.clock()) <= 0:
+            return
+        if withdraw_draft(request):
+            said = f"failed {failing.failures} times in a row: not asked for {rest:.0f} s more"
+            raise CircuitOpenError(said)
+
+    def record_failure(self, model: str) -> None:
+        """It was unavailable."""
+        if model not in self.failing:
+            _evict_oldest(self.failing)
+            self.failing[model] = _FailureStreak()
+        self.failing[model].record_failure(self.clock())
+
+    def record_success(self, model: str) -> None:
+        self.failing.pop(model, None)
+        most = float(self.limits.concurrency or "inf")
+        if self.allowed < most:
+            self.allowed = min(most, self.allowed + 1.0 / self.allowed)
+
+
+class Limited(Wrapper):
+    """Asks *model* only when *gate* lets it."""
+
+    def __init__(self, model: Model, gate: RateLimiter) -> None:
+        super().__init__(model)
+        self._gate = gate
+
+    async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
+        door = self._gate.loop_state()
+        door.check_resting(self.name, request)
+        counts = self._gate.limits.tokens_per_minute is not None
+        await door.enter_queue(self.name, _estimate_tokens(request) if counts else 0)
+        try:
+            answer = await self._model.complete(request, emit)
+        except RateLimitedError as error:
+            if isinstance(error, QuotaError):
+                _evict_oldest(door.spent)
+                rest = clamp_wait(error.retry_after) or SPENT_QUOTA_SECONDS
+                door.spent[self.name] = _SpentQuota(door.clock(), rest)
+            else:
+                door.record_rate_limit(error.retry_after)
+            raise
+        except UnavailableError:
+            door.record_failure(self.name)
+            raise
+        else:
+            door.record_success(self.name)
+            return answer
+        finally:
+            door.release_place()
+
+
+def _evict_oldest(table: dict[str, T]) -> None:
+    """What is known longest of a model goes: clients may name any number of them."""
+    if len(table) >= MAX_REMEMBERED_MODELS:
+        del table[next(iter(table))]
+
+
+def _estimate_tokens(request: Request) -> int:
+    own = sum(provider_data_bytes(message) for message in request.messages) // BYTES_A_TOKEN
+    asked = count_request_tokens(request, estimate_tokens, picture=PICTURE_TOKENS) + own
+    return asked + (request.sampling.max_tokens or DEFAULT_ANSWER_TOKENS)

@@ -1,0 +1,185 @@
+"""Final answers taken out of texts and written alike, so that they can be counted."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from fractions import Fraction
+from typing import Any, Literal, cast
+
+from mixtura.patterns import numbers, plain_characters, plain_formulas
+from mixtura.patterns.arithmetic import MAX_NUMBER_CHARS
+from mixtura.protocols.thoughts.parser import without_thoughts
+
+Extract = Literal["number", "choice", "boxed", "last-line", "text"]
+
+MAX_ANSWER_MARKS = 8
+"""Marks of an answer that are looked at, from the end."""
+
+_WORDS = (
+    "answer|antwort|respuesta|réponse|resposta|risposta|antwoord|svar|cevap|odpowiedź|ответ|відповідь|jawaban"
+    "|đáp án|trả lời|답|정답|उत्तर|উত্তর|الجواب|الإجابة|คำตอบ"
+)
+_TAG = "(?:(?:final[_ -]?)?answer|final|result)"
+_HAN = "答案|答え|答"
+_ANSWER_LINE = re.compile(
+    rf"(?:\b(?:{_WORDS})[*_ ]{{0,3}}[:=：][*_}}]{{0,3}}|(?:{_HAN})\s?(?:是|为|為|は|:)"
+    rf"|<{_TAG}>|\[{_TAG}\])",
+    re.IGNORECASE,
+)
+_CLOSING_TAG = re.compile(rf"<\s?/{_TAG}>|\[/{_TAG}\]", re.IGNORECASE)
+_ANSWER = re.compile(r"\banswer\b(?:\s+to\b[^.\n:=]{0,80}?)?[*_]*\s*(?:\bis\b|:|=)?", re.IGNORECASE)
+_ANSWER_IS = re.compile(
+    r"\banswer\b(?:\s+to\b[^.\n:=]{0,80}?)?[*_]*\s*(?:\bis\b|:|=)([^\n]{0,200})", re.IGNORECASE
+)
+# "A" may be an article, "I" a person, a small letter anything: they need an end behind them.
+_LETTER = re.compile(
+    r"""[\s*_`"'($\[]*(?:\\(?:text|mathrm|textbf|mathbf)\{\s*)?\(?"""
+    r"""(?:([B-HJ])(?![\w'’])|([A-Ja-j])(?=[)\]}*.:]|[ \t]*(?:\n|$)|\s+(?:because|since|as)\b))"""
+)
+_ENCLOSED = re.compile(r"\(([A-J])\)|\*\*\(?([A-J])[).:]?\*\*")
+_LEADING_LETTER = re.compile(r"\s*\(?([A-J])[).:](?=\s|$)")
+_LONE_LETTER = re.compile(r"[\s*_`#>(\[{]*([A-J])[\s*_`)\]}.:]*", re.IGNORECASE)
+_WRAPPING = re.compile(r"\\(?:text|mathrm|textbf|mathbf|mathit|operatorname|mbox)\s*\{([^{}]*)\}")
+_FRACTION = re.compile(r"\\[dt]?frac\s*\{?\s*(-?[0-9]+)\s*\}?\s*\{?\s*([0-9]+)\s*\}?")
+_SPACING = re.compile(r"\\[!,;: ]|\\left|\\right|\\displaystyle|~|\$|\s+")
+
+
+def extract_number(text: str) -> str | None:
+    """
+    The number that a text comes to: behind the last of its marks (``\\boxed{}``, ``####``,
+    ``<answer>``, a line "Answer:"), else behind its last "answer is", else its last one.
+
+    1,234.50 is 1234.5, 2½ is 5/2, 3/4 is 0.75, 16 - 3 is 13. None for "18 or 20".
+    """
+    text = _normalize_text(text)
+    try:
+        for part in _answer_parts(text):
+            found = numbers.parse_answer_value(part)
+            if (found := numbers.find_spelled_number(part) if found is None else found) is not None:
+                return _format_number(found)
+        return _format_number(numbers.find_last_number(text))
+    except numbers.UnclearError:
+        return None
+
+
+def _format_number(found: Fraction | None) -> str | None:
+    """A number as it is counted: the shortest exact way to write it."""
+    return None if found is None or len(said := str(found)) > MAX_NUMBER_CHARS else said
+
+
+def _answer_parts(text: str) -> Iterator[str]:
+    """What stands behind the marks of an answer: the last one first, plain talk of it after."""
+    marks = [(m.end(), m.end()) for m in re.finditer("####", text)]
+    marks += [(m.end(), m.end()) for m in _ANSWER_LINE.finditer(text)]
+    found = {start: _text_after(text, end) for start, end in marks[-MAX_ANSWER_MARKS:]}
+    found |= dict(_find_boxes(text))
+    found |= dict(_json_answer_fields(text))
+    for start in sorted(found, reverse=True):
+        yield found[start]
+    for mark in list(_ANSWER_IS.finditer(text))[: -MAX_ANSWER_MARKS - 1 : -1]:
+        yield re.split(r"(?<!\bNo)\.(?:\s|$)", mark[1], maxsplit=1)[0]
+
+
+_OBJECT = re.compile(r"\{\s*\"")
+_FIELD = re.compile(r"(?:final[ _]?)?answer", re.IGNORECASE)
+
+
+def _json_answer_fields(text: str) -> Iterator[tuple[int, str]]:
+    """Where an object of JSON ends, and the answer among its own fields."""
+    at = 0
+    for _ in range(MAX_ANSWER_MARKS):
+        if not (opened := _OBJECT.search(text, at)):
+            return
+        at = opened.end()
+        try:
+            read: Any
+            read, at = json.JSONDecoder().raw_decode(text, opened.start())
+        except (ValueError, RecursionError):
+            continue
+        for name, said in cast(dict[str, Any], read).items():
+            if _FIELD.fullmatch(name) and type(said) in (str, int, float):
+                yield at, str(said)
+
+
+def _text_after(text: str, start: int) -> str:
+    """The rest of the line, else the next lines that say something."""
+    rest = text[start : start + numbers.MAX_PART_CHARS]
+    lines = [line for line in rest.split("\n") if line.strip(" \t\r*_`#>$\\[](){}")]
+    first = rest.partition("\n")[0]
+    said = first if first.strip(" \t\r*_`#>$\\[](){}") else (lines or [""])[0]
+    return _CLOSING_TAG.split(said, maxsplit=1)[0]
+
+
+def extract_choice(text: str) -> str | None:
+    """
+    The letter, A to J, that a text settles on: boxed, behind "answer", alone in the last line,
+    in brackets or bold, or at the very beginning as in "B) …". None where none is plain.
+    """
+    text = _normalize_text(text)
+    boxed = _last_box(text)
+    if boxed and (found := _LETTER.match(boxed)):
+        return (found[1] or found[2]).upper()
+    for mark in reversed(list(_ANSWER.finditer(text))):
+        if found := _LETTER.match(text, mark.end()):
+            return (found[1] or found[2]).upper()
+    lines = _nonempty_lines(text)
+    if lines and (found := _LONE_LETTER.fullmatch(lines[-1])):
+        return found[1].upper()
+    if every := list(_ENCLOSED.finditer(text)):
+        return (every[-1][1] or every[-1][2]).upper()
+    return found[1].upper() if (found := _LEADING_LETTER.match(text)) else None
+
+
+def extract_boxed(text: str) -> str | None:
+    """What stands in the last ``\\boxed{}``, spacing and fonts left out; a number as a number."""
+    inside = _last_box(_normalize_text(text))
+    if inside is None:
+        return None
+    said = plain_formulas.simplify_formula(inside)
+    if numbers.is_single_number(inside):
+        return extract_number(rf"\boxed{{{inside}}}")
+    return _SPACING.sub("", said).rstrip(".") or None
+
+
+def extract_last_line(text: str) -> str | None:
+    """The last line that says something, in small letters, without marks around it."""
+    lines = _nonempty_lines(_normalize_text(text))
+    return " ".join(lines[-1].casefold().split()).strip(" *_`#>\"'.!:$") or None if lines else None
+
+
+EXTRACTORS: Mapping[str, Callable[[str], str | None]] = {
+    "number": extract_number,
+    "choice": extract_choice,
+    "boxed": extract_boxed,
+    "last-line": extract_last_line,
+}
+"""What a configuration can name, besides ``text``."""
+
+
+def _normalize_text(text: str) -> str:
+    """The end of a text without its thoughts, wide letters and the like as on a keyboard."""
+    return plain_characters.normalize_characters(without_thoughts(text))
+
+
+def _nonempty_lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip(" \t*_`#>-=")]
+
+
+def _last_box(text: str) -> str | None:
+    r"""The inside of the last ``\boxed{…}`` that is closed."""
+    return next((inside for _, inside in _find_boxes(text)), None)
+
+
+def _find_boxes(text: str) -> Iterator[tuple[int, str]]:
+    r"""Where the last closed ``\boxed{…}`` stands, and its inside."""
+    for start in [m.end() for m in re.finditer(r"\\f?boxed\s*\{", text)][
+        : -MAX_ANSWER_MARKS - 1 : -1
+    ]:
+        depth = 1
+        for at in range(start, len(text)):
+            depth += {"{": 1, "}": -1}.get(text[at], 0)
+            if depth == 0:
+                yield start, text[start:at]
+                break

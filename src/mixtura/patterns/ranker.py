@@ -1,0 +1,85 @@
+"""Ranker: a model reads all proposals and names the best one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from mixtura.core.errors import QuorumNotMetError
+from mixtura.core.events import Emit
+from mixtura.core.model import Model
+from mixtura.core.roles import Layer, PlannedCall, Proposer
+from mixtura.core.types import Completion, Request, Sampling
+from mixtura.engine.layer import run_proposer_layer
+from mixtura.engine.prompt_builder import make_prompt_builder
+from mixtura.patterns.selection import Verdict, fallback_verdict, with_tool_calls_as_text
+from mixtura.patterns.verdict_calls import Judge
+from mixtura.patterns.verdict_parsing import parse_named_number
+from mixtura.prompts.synthesis import ranking_prompt
+
+GREEDY_SAMPLING = Sampling(temperature=0.0)
+"""How a choice is drawn where no one says: the likeliest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranker:
+    """
+    The LLM-ranker that Wang et al. 2024 (arXiv 2406.04692, section 3.3 and figure 4a) compare
+    with: it reads every proposal, and its choice is the answer, to the letter.
+
+    The proposals stand before it without names, in an order of the run's own: judges favour
+    places (Zheng et al. 2023, arXiv 2306.05685, section 3.3). A verdict that cannot be read is
+    asked for again, once. Without one, or when the ranker fails, the choice is left to the
+    proposals: the closest to the others is taken, and the answer is marked as degraded.
+    """
+
+    model: Model
+    sampling: Sampling = field(default=GREEDY_SAMPLING)
+
+    @property
+    def name(self) -> str:
+        return self.model.name
+
+    def planned_calls(self, proposals: int) -> Sequence[PlannedCall]:
+        return [PlannedCall(self.model, self.sampling, reads=tuple(range(proposals)))]
+
+    async def choose(
+        self, request: Request, proposals: Sequence[Completion], emit: Emit | None
+    ) -> Verdict:
+        order = shuffled_positions(request, proposals)
+        shown = [with_tool_calls_as_text(proposals[i]) for i in order]
+        judge = Judge(self.model, lambda reply: _parse_slot(reply, len(order)))
+        seat = Layer((Proposer(judge, self.sampling),))
+        try:
+            found = await run_proposer_layer(
+                seat, make_prompt_builder(ranking_prompt, request), shown, depth=1, emit=emit
+            )
+        except QuorumNotMetError as error:
+            problem = f"the ranker {self.name} failed: {error.causes[0]}"
+            return fallback_verdict(proposals, problem, error.charges)
+        slot = judge.said.verdict if judge.said else None
+        if slot is None:
+            problem = f"the ranker {self.name} named none of the {len(order)} proposals"
+            return fallback_verdict(proposals, problem, found.charges)
+        return Verdict(order[slot - 1], f"the best for {self.name}", found.charges)
+
+
+def _parse_slot(reply: Completion, proposals: int) -> int | None:
+    """The number of the proposal that is named."""
+    slot = parse_named_number(reply, "best")
+    return int(slot) if slot is not None and slot in range(1, proposals + 1) else None
+
+
+def shuffled_positions(request: Request, proposals: Sequence[Completion]) -> list[int]:
+    """
+    The positions of the proposals in an order that none of them can know.
+
+    It hangs on the conversation, its seed and all the proposals, so the same run shows the
+    same order: caches and replays hold.
+    """
+    said = [f"{m.role}: {m.text}" for m in request.messages]
+    run = repr((request.sampling.seed, request.draw, said, [p.text for p in proposals]))
+    key = blake2b(run.encode("utf-8", "replace"), digest_size=32).digest()
+    lots = [blake2b(b"%d" % i, key=key).digest() for i in range(len(proposals))]
+    return sorted(range(len(proposals)), key=lots.__getitem__)

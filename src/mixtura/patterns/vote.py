@@ -1,0 +1,72 @@
+"""Vote: what most proposals say; for open text, the one closest to the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from mixtura.core.events import Emit
+from mixtura.core.roles import PlannedCall
+from mixtura.core.text import pluralize_count, to_one_line
+from mixtura.core.types import Completion, Request
+from mixtura.patterns.final_answer import EXTRACTORS, Extract
+from mixtura.patterns.selection import (
+    Verdict,
+    fallback_verdict,
+    finished_positions,
+    medoid_position,
+    with_tool_calls_as_text,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """
+    Self-consistency (Wang et al. 2022, arXiv 2203.11171, section 2): the final answers are
+    taken out of the proposals, written alike, and counted; for one model's draws or several's.
+
+    *extract* says what a final answer looks like, by name or as a function of one's own from
+    a text to what is counted (None: none in it). ``text`` counts nothing: the proposal most
+    like the others is taken, as in Li et al. 2024 (arXiv 2402.05120, section 3), by TF-IDF.
+
+    Of equal counts the first proposal's answer wins, and of those who gave it the first is the
+    answer. Proposals that were cut off vote only where all were.
+    """
+
+    extract: Extract | Callable[[str], str | None] = "text"
+
+    @property
+    def name(self) -> str:
+        return "vote"
+
+    def planned_calls(self, proposals: int) -> Sequence[PlannedCall]:  # noqa: ARG002
+        return ()
+
+    async def choose(
+        self,
+        request: Request,  # noqa: ARG002
+        proposals: Sequence[Completion],
+        emit: Emit | None,  # noqa: ARG002
+    ) -> Verdict:
+        if self.extract == "text":
+            return Verdict(medoid_position(proposals), "the closest to the others")
+        read = EXTRACTORS[self.extract] if isinstance(self.extract, str) else self.extract
+        ballots: dict[str, list[int]] = {}
+        for i in finished_positions(proposals):
+            answer = read(with_tool_calls_as_text(proposals[i]).text)
+            if answer is not None:
+                ballots.setdefault(answer, []).append(i)
+        wanted = self.extract if isinstance(self.extract, str) else "answer"
+        if not ballots:
+            return fallback_verdict(proposals, f"the vote found no {wanted} in any proposal")
+        winner = max(ballots, key=lambda answer: len(ballots[answer]))
+        voters = ballots[winner]
+        silent = len(proposals) - sum(map(len, ballots.values()))
+        lost = (
+            (f"the vote found no {wanted} in {pluralize_count(silent, 'proposal')}",)
+            if silent
+            else ()
+        )
+        votes = pluralize_count(len(proposals), "vote")
+        why = f"{len(voters)} of {votes} for {to_one_line(winner)[:80]}"
+        return Verdict(voters[0], why, (), lost)

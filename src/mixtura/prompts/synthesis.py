@@ -1,0 +1,199 @@
+"""Prompt layouts that show proposals to the next model: pure functions from request to request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from hashlib import blake2b
+
+from mixtura.core.types import Completion, Request
+from mixtura.prompts.control_tokens import neutralize_text, neutralized_json
+from mixtura.prompts.conversation_turns import split_turn
+from mixtura.prompts.instructions import (
+    PLACEHOLDER,
+    append_system_text,
+    append_user_text,
+    fill_placeholders,
+    load_text,
+)
+from mixtura.prompts.proposer_view import for_proposer
+
+Synthesis = Callable[[Request, Sequence[Completion]], Request]
+"""A prompt layout: takes a request and proposals, returns the request with the proposals in it."""
+
+MAX_REPEATED_CHARS = 1000
+"""Characters of the longest question that is repeated after the proposals."""
+
+
+def envelope(request: Request, proposals: Sequence[Completion]) -> Request:
+    """
+    Show the proposals as fenced JSON data after the conversation.
+
+    The history stays as it was, byte for byte, so that prompt caches hold; proposals
+    never enter the system message and carry no model names. Beside tools, a call may be the
+    best reply, and the text says so.
+    """
+    name = "envelope_tools.md" if can_call_tools(request) else "envelope.md"
+    return _envelope_layout(load_text(name))(request, proposals)
+
+
+def can_call_tools(request: Request) -> bool:
+    """Whether an answer to *request* can call a tool."""
+    return bool(request.tools) and request.tool_choice != "none"
+
+
+def paper(request: Request, proposals: Sequence[Completion]) -> Request:
+    """
+    Show the proposals as the paper does: a numbered list in the system message.
+
+    Wang et al. 2024 (arXiv 2406.04692), table 1 and section 2.2, in our own words. It has
+    no trust boundary: for comparison with published results, not for untrusted members.
+    """
+    if not proposals:
+        return request
+    numbered = "\n".join(
+        f"{i}. {neutralize_text(p.text)}" for i, p in enumerate(proposals, start=1)
+    )
+    text = fill_placeholders(
+        load_text("paper.md"), {"proposals": numbered, "count": str(len(proposals))}
+    )
+    return append_system_text(request, text.rstrip("\n") + _tool_use_note(request))
+
+
+def _tool_use_note(request: Request) -> str:
+    """The note on tools for an instruction text without one; empty where no tool can be called."""
+    return "\n\n" + load_text("beside_tools.md").rstrip("\n") if can_call_tools(request) else ""
+
+
+def ranking_prompt(request: Request, proposals: Sequence[Completion]) -> Request:
+    """Ask which proposal is the best; the proposals are shown as data, as in the envelope."""
+    return template(load_text("rank.md"))(_without_tools(request), proposals)
+
+
+def judging_prompt(request: Request, proposals: Sequence[Completion]) -> Request:
+    """Ask for the score of a proposal, which is shown as data, as in the envelope."""
+    return template(load_text("judge.md"))(_without_tools(request), proposals)
+
+
+def _without_tools(request: Request) -> Request:
+    """The conversation without tools; tool calls and results as text."""
+    return for_proposer(replace(request, tools=(), tool_choice=None))
+
+
+def template(text: str) -> Synthesis:
+    """
+    The envelope layout with a custom instruction text.
+
+    *text* must hold ``{{proposals}}``, with ``{{fence}}`` on a line before and after it;
+    ``{{count}}`` is their number, ``{{question}}`` the message to answer (repeated when it is
+    short, named when it is long: small models lose sight of it). Raises ValueError.
+    """
+    names = set(PLACEHOLDER.findall(text))
+    for needed, why in (("proposals", "the place of the drafts"), ("fence", "what holds them")):
+        if needed not in names:
+            raise ValueError(f"the text must contain {{{{{needed}}}}}: {why}")
+    if unknown := names - {"proposals", "fence", "count", "question"}:
+        raise ValueError(
+            f"unknown placeholder {{{{{min(unknown)}}}}}:"
+            " only proposals, fence, count and question exist"
+        )
+
+    layout = _envelope_layout(text)
+
+    def show(request: Request, proposals: Sequence[Completion]) -> Request:
+        shown = layout(request, proposals)
+        return (
+            append_user_text(shown, note)
+            if proposals and (note := _tool_use_note(request).strip())
+            else shown
+        )
+
+    return show
+
+
+def _envelope_layout(text: str) -> Synthesis:
+    """The envelope layout with an instruction text that was checked."""
+
+    def render_envelope(request: Request, proposals: Sequence[Completion]) -> Request:
+        if not proposals:
+            return request
+        listed = _proposals_json(proposals)
+        values = {
+            "proposals": listed,
+            "fence": _fence_mark(request, listed),
+            "count": str(len(proposals)),
+            "question": _question_reference(request),
+        }
+        return append_user_text(request, fill_placeholders(text, values).rstrip("\n"))
+
+    return render_envelope
+
+
+def keep_turn_order(synthesis: Synthesis) -> Synthesis:
+    """Have *synthesis* add proposals to the user's question, before the tool calls made since."""
+
+    def render_within_turn(request: Request, proposals: Sequence[Completion]) -> Request:
+        asked, since = split_turn(request)
+        whole = synthesis(asked, proposals)
+        return replace(whole, messages=(*whole.messages, *since)) if since else whole
+
+    return render_within_turn
+
+
+def _proposals_json(proposals: Sequence[Completion]) -> str:
+    rows = [
+        f'{{"slot": {slot}, "complete": {json.dumps(p.finish_reason == "stop")},'
+        f' "text": {quote_draft(p.text)}}}'
+        for slot, p in enumerate(proposals, start=1)
+    ]
+    return "[\n" + ",\n".join(rows) + "\n]"
+
+
+MAX_CACHED_QUOTE_CHARS = 16 * 1024
+"""Characters of the longest text whose quoted form is cached, to bound the cache's memory."""
+
+
+def quote_draft(text: str) -> str:
+    """
+    *text* as a JSON string with control tokens neutralized.
+
+    Cached: a proposal quoted on arrival costs nothing more when the last proposal arrives.
+    """
+    return _cached_quote(text) if len(text) <= MAX_CACHED_QUOTE_CHARS else neutralized_json(text)
+
+
+_cached_quote = lru_cache(maxsize=128)(neutralized_json)
+
+
+def _question_reference(request: Request) -> str:
+    """The question to answer, or where in the conversation it is."""
+    last = request.messages[-1] if request.messages else None
+    if last is None or last.role != "user" or not last.text.strip():
+        return "the conversation above."
+    if len(last.text) > MAX_REPEATED_CHARS:
+        return "the message above, the one that these notes were added to."
+    return f"this message:\n\n{neutralize_text(last.text)}"
+
+
+def _fence_mark(request: Request, listed: str) -> str:
+    """
+    A 128-bit delimiter that no proposal can contain.
+
+    It is a hash over the proposals, so that none of them can predict it and yet the same run
+    gives the same prompt (for caches, replays and prompt caches).
+    """
+    said = "\n".join(f"{m.role}: {m.text}" for m in request.messages)
+    seed = f"{len(said)}\n{said}\n{listed}"
+    turn = 0
+    while True:
+        digest = blake2b(f"{turn}\n{seed}".encode("utf-8", "replace"), digest_size=16).hexdigest()
+        fence = f"=====drafts-{digest}====="
+        if digest not in listed:
+            return fence
+        turn += 1
+
+
+LAYOUTS: Mapping[str, Synthesis] = {"envelope": envelope, "paper": paper}
+"""The layouts a configuration can name."""

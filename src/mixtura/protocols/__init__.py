@@ -1,0 +1,1 @@
+"""The bytes of other people's APIs, to our words and back; pure."""

@@ -1,0 +1,235 @@
+"""An answer put together while it streams in: what every API's stream has in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mixtura.core.errors import (
+    ContentFilterError,
+    ContextOverflowError,
+    EmptyAnswerError,
+    MalformedError,
+    ModelError,
+    RejectedError,
+    UnavailableError,
+)
+from mixtura.core.events import ToolCallChunk
+from mixtura.core.redaction import current_redactor
+from mixtura.core.types import (
+    Charge,
+    Completion,
+    FinishReason,
+    Message,
+    ProviderData,
+    Request,
+    ToolCall,
+    Usage,
+)
+from mixtura.protocols.answer_text import AnswerDelta, AnswerTextStream
+from mixtura.protocols.finish_reasons import classify_finish_reason
+from mixtura.protocols.tool_calls.assembly import ToolCallAccumulator
+from mixtura.protocols.tool_calls.redaction import CallStreams
+from mixtura.protocols.usage_estimates import (
+    estimate_stream_usage,
+    fill_missing_counts,
+    implausible_counts,
+)
+
+
+class AnswerAccumulator:
+    """
+    The answer so far, and in the end a Completion; each API's stream adds its pieces.
+
+    ``take_new`` returns what came since it was last called: pieces that arrive together are
+    looked at as one. *inside*: this model's answers begin in the middle of its thoughts.
+    *origin*: the endpoint that gets its provider data back; None keeps none. No secret that the
+    call knows comes out of it.
+    """
+
+    __slots__ = (
+        "_calls", "_finished", "_has_new_calls", "_left_out", "_logprobs", "_origin", "_redactor",
+        "_safe_calls", "_text", "doubts", "finish_reason", "shown", "usage",
+    )  # fmt: skip
+
+    def __init__(self, *, inside: bool = False, origin: str | None = None) -> None:
+        self.finish_reason: str | None = None
+        self.usage: Usage | None = None
+        """As the upstream reports it."""
+        self.doubts: list[str] = []
+        """Counts in the reported usage that make no sense."""
+        self.shown = False
+        """A part of the answer has been reported as tokens."""
+        self._origin = origin
+        self._redactor = current_redactor()
+        self._text = AnswerTextStream(self._redactor, inside=inside)
+        self._calls = ToolCallAccumulator()
+        self._safe_calls = CallStreams(self._redactor)
+        self._has_new_calls = False
+        self._left_out: set[str] = set()
+        """Kinds of parts that are no text, and are not taken."""
+        self._logprobs: list[dict[str, Any]] = []
+        self._finished = False
+
+    @property
+    def answer_parts(self) -> list[str]:
+        return self._text.answer_parts
+
+    @property
+    def thought_parts(self) -> list[str]:
+        return self._text.thought_parts
+
+    @property
+    def turned(self) -> bool:
+        """What had been taken for the answer turned out to be reasoning."""
+        return self._text.turned
+
+    @property
+    def turned_now(self) -> bool:
+        """It did so with what was added last."""
+        return self._text.turned_now
+
+    @property
+    def has_started(self) -> bool:
+        text = self._text
+        return bool(
+            self.usage
+            or text.answer_parts
+            or text.thought_parts
+            or self._calls
+            or text.refusal_parts
+        )
+
+    # ---- while it streams
+
+    def take_new(self) -> AnswerDelta | None:
+        """What was added since the last time, thought and answer apart; None for nothing."""
+        if not (self._has_new_calls or self._text.has_new):
+            return None
+        fresh = self._text.take_new()
+        if self._has_new_calls and self._calls:
+            fresh.calls = self._take_new_calls()
+        self._has_new_calls = False
+        return fresh
+
+    def _take_new_calls(self, *, ended: bool = False) -> list[ToolCallChunk]:
+        """Pieces of calls without a secret in them."""
+        return self._safe_calls.pieces(self._calls.take_updates(ended=ended), ended=ended)
+
+    def take_rest(self) -> AnswerDelta | None:
+        """
+        What is left at the end, also what was held back because a tag might have begun there.
+        """
+        if self._finished:
+            return None
+        self._finished = True
+        fresh = self.take_new() or AnswerDelta()
+        calls = [*fresh.calls, *self._take_new_calls(ended=True)]
+        stopped = classify_finish_reason(self.finish_reason) != "length"
+        more_thought, more_text = self._text.take_rest(stopped=stopped)
+        thought, text = fresh.thought + more_thought, fresh.text + more_text
+        if not (thought or text or calls):
+            return None
+        return AnswerDelta(text, thought, fresh.pieces, calls, bool(self._text.refusal_parts))
+
+    # ---- what it used
+
+    def build_charge(self, model: str, prompt: Request, *, failed: bool = False) -> Charge:
+        """What this call used by now: as the upstream says, else as we count."""
+        return Charge(model, self._choose_usage(prompt), "failed" if failed else "answer")
+
+    def _choose_usage(self, prompt: Request) -> Usage:
+        if self.usage is not None:
+            implausible = implausible_counts(self.usage, prompt, self._generated_texts)
+            self.doubts += implausible
+            self.usage = None if implausible else self.usage
+        reported = self.usage
+        wrote = self._calls or any(map(str.strip, (*self.answer_parts, *self.thought_parts)))
+        if reported and reported.prompt_tokens and (reported.completion_tokens or not wrote):
+            return reported
+        generated = "".join(self._generated_texts())
+        return fill_missing_counts(
+            reported, estimate_stream_usage(prompt, generated, self._text.pieces)
+        )
+
+    def _generated_texts(self) -> list[str]:
+        calls = [call.name + call.arguments for call in self._calls.tool_calls()]
+        return [*self.thought_parts, *self.answer_parts, *calls]
+
+    # ---- when it is over
+
+    def build_completion(self, model: str, prompt: Request) -> Completion:
+        """
+        The whole answer.
+
+        Raises ContentFilterError, UnavailableError when the model gave up; and when there is
+        nothing in it EmptyAnswerError, or
+        RejectedError or ContextOverflowError where asking again cannot help.
+        """
+        self.take_rest()
+        text = "".join(self.answer_parts)
+        charge = self.build_charge(model, prompt)
+        failed = charge._replace(outcome="failed")
+        ended = classify_finish_reason(self.finish_reason)
+        if ended == "content_filter":
+            raise ContentFilterError("the provider's filter cut the answer", charges=[failed])
+        if ended == "failed":
+            raise UnavailableError(f"the model gave up: {self.finish_reason}", charges=[failed])
+        hide = self._redactor
+        calls = self._redacted_calls()
+        refused = not text and bool(self._text.refusal_parts)
+        if refused:
+            text = "".join(self._text.refusal_parts)
+        if not text.strip() and not calls:
+            raise self._empty_answer_error([failed])
+        if not all(call.name for call in calls):
+            raise MalformedError("a tool call has no name", charges=[failed])
+        data = self._build_provider_data(prompt)
+        left_out = [
+            hide.redact_text(f"a part of the type {kind}") for kind in sorted(self._left_out)
+        ]
+        return Completion(
+            message=Message("assistant", text, calls, provider_data=data),
+            model=model,
+            finish_reason=_match_calls(ended, calls),
+            charges=(charge,),
+            reasoning="".join(self.thought_parts),
+            degraded=tuple(left_out),
+            logprobs=tuple(hide.redact_logprobs(self._logprobs)) if self._logprobs else (),
+            refusal=refused,
+        )
+
+    def _redacted_calls(self) -> tuple[ToolCall, ...]:
+        """The calls without secrets, also without those that are cut over several of them."""
+        hide, calls = self._redactor, self._calls.tool_calls()
+        inputs = hide.redact_inputs([call.arguments for call in calls])
+        fields = hide.redact_rows([call.provider_fields for call in calls])
+        return tuple(
+            ToolCall(hide.redact_text(call.id), hide.redact_text(call.name), given, own)
+            for call, given, own in zip(calls, inputs, fields, strict=True)
+        )
+
+    def _build_provider_data(self, prompt: Request) -> ProviderData | None:  # noqa: ARG002
+        """What the upstream will want to get back with this answer."""
+        return None
+
+    def _empty_answer_error(self, charges: list[Charge]) -> ModelError:
+        if self._left_out:
+            kinds = ", ".join(sorted(self._left_out))
+            said = f"the answer has no text, only parts that are not taken here: {kinds}"
+            return RejectedError(current_redactor().redact_text(said), charges=charges)
+        if classify_finish_reason(self.finish_reason) != "length":
+            return EmptyAnswerError("an empty answer", charges=charges)
+        if self.thought_parts:
+            said = "the whole of max_tokens went into reasoning: allow more"
+            return RejectedError(said, charges=charges)
+        said = "the prompt left no room for an answer in the model's window"
+        return ContextOverflowError(said, charges=charges)
+
+
+def _match_calls(reason: FinishReason, calls: tuple[ToolCall, ...]) -> FinishReason:
+    """The finish reason as it must be beside these calls."""
+    if calls and reason == "stop":  # some servers call a turn that ends with calls stopped
+        return "tool_calls"
+    if not calls and reason == "tool_calls":  # they are lost: what is here is not all
+        return "length"
+    return reason

@@ -1,0 +1,1 @@
+"""Anthropic's messages: requests, events and answers."""

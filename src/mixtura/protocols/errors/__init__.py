@@ -1,0 +1,1 @@
+"""What an error's body says: words, codes, waits."""

@@ -1,0 +1,244 @@
+"""Chunks of a streamed chat completion: their fields, and lenient decoding."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, cast
+
+import msgspec
+
+from mixtura.core.errors import MalformedError
+from mixtura.core.json_text import decode_json, repair_json
+from mixtura.core.quantities import is_null, redacted_excerpt
+from mixtura.core.redaction import redact_secrets
+from mixtura.protocols.errors.bodies import has_error_content, is_error_json
+from mixtura.protocols.lenient_json import decode_lenient
+from mixtura.protocols.openai.content import flatten_content, thought_text
+from mixtura.protocols.provider_data.fields import (
+    CALL_FIELDS,
+    PLAIN_THOUGHT_FIELDS,
+    SIGNED_THOUGHT_FIELDS,
+    tool_call_fields,
+)
+from mixtura.protocols.tool_calls.deltas import ToolCallDelta
+
+JsonObject = dict[str, Any]
+
+
+class WireFunction(msgspec.Struct, gc=False):
+    """The function of a tool call, or a piece of one."""
+
+    name: str | None = None
+    arguments: Any = None
+    parameters: Any = None
+    """The name of arguments on some servers."""
+
+
+class WireToolCall(msgspec.Struct, gc=False):
+    """A tool call, or a piece of one, in any of the forms that servers use."""
+
+    index: int | None = None
+    id: str | None = None
+    function: WireFunction | None = None
+    extra_content: Any = None
+    provider_specific_fields: Any = None
+    thought_signature: Any = None
+    name: str | None = None
+    arguments: Any = None
+    input: Any = None
+    """Some servers put these beside the function, or use Anthropic's name."""
+
+    def to_call_delta(self) -> ToolCallDelta:
+        """The piece with its arguments under whichever name they have."""
+        function = self.function or WireFunction()
+        named = (function.arguments, function.parameters, self.arguments, self.input)
+        arguments = next((given for given in named if given is not None), None)
+        name = function.name or self.name or ""
+        piece = ToolCallDelta(self.index, self.id or "", name, arguments)
+        if self.extra_content or self.provider_specific_fields or self.thought_signature:
+            given = {name: getattr(self, name) for name in CALL_FIELDS}
+            piece.provider_fields.update(tool_call_fields(given))
+        return piece
+
+
+class MessageDelta(msgspec.Struct, gc=False):
+    """A piece of an answer's message, or a whole one."""
+
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: list[WireToolCall] | None = None
+    function_call: WireFunction | None = None
+    images: Any = None
+    audio: Any = None
+    left_out: list[str] | None = None
+    """Types of the parts in its content that are no text; set here, servers do not send it."""
+    reasoning_text: Any = None
+    thinking: Any = None
+    reasoning_details: Any = None
+    reasoning_opaque: Any = None
+    extra_content: Any = None
+    thinking_blocks: Any = None
+
+    @property
+    def has_provider_fields(self) -> bool:
+        """Whether it may have fields that the provider wants back with the next request."""
+        return (
+            self.reasoning_content is not None
+            or self.reasoning is not None
+            or self.reasoning_text is not None
+            or self.reasoning_details is not None
+            or self.reasoning_opaque is not None
+            or self.extra_content is not None
+            or self.thinking_blocks is not None
+        )
+
+    @property
+    def has_more_than_text(self) -> bool:
+        """Whether there may be thoughts, calls or parts of other kinds."""
+        return bool(
+            self.reasoning_content
+            or self.reasoning
+            or self.refusal
+            or self.tool_calls
+            or self.function_call
+            or self.left_out
+            or self.images
+            or self.audio
+            or self.thinking
+            or self.reasoning_text
+            or self.reasoning_details
+            or self.thinking_blocks
+        )
+
+    @property
+    def thought(self) -> str:
+        """Reasoning text, from the first of the plain fields that has any."""
+        said = self.reasoning_content or self.reasoning
+        return said or thought_text(self.reasoning_text) or thought_text(self.thinking)
+
+    @property
+    def thought_in_rows(self) -> str:
+        """Reasoning text from the lists of objects that many send beside the plain field."""
+        rows = self.reasoning_details or self.thinking_blocks
+        return thought_text(rows) if isinstance(rows, list) else ""
+
+    def provider_fields(self) -> Iterator[tuple[str, Any]]:
+        """Fields that the provider may want back: name and value."""
+        for name in (*PLAIN_THOUGHT_FIELDS, *SIGNED_THOUGHT_FIELDS):
+            ours = name == "reasoning_content" and self.left_out is not None  # made of parts
+            if (value := getattr(self, name)) is not None and not ours:
+                yield name, value
+
+
+class StreamChoice(msgspec.Struct, gc=False):
+    """One of the answers in a chunk; only index 0 is used."""
+
+    index: int = 0
+    delta: MessageDelta | None = None
+    message: MessageDelta | None = None
+    finish_reason: Any = None
+    logprobs: msgspec.Raw = msgspec.Raw()
+    usage: msgspec.Raw = msgspec.Raw()
+    error: Any = None
+
+
+class _GroqFields(msgspec.Struct, gc=False):
+    """Usage and error in the field ``x_groq``, which only Groq sends."""
+
+    usage: msgspec.Raw = msgspec.Raw()
+    error: Any = None
+
+
+class Chunk(msgspec.Struct, gc=False):
+    """One event of a stream, or a whole answer (then its choices have a message)."""
+
+    choices: list[StreamChoice] | None = None
+    usage: msgspec.Raw = msgspec.Raw()
+    error: Any = None
+    x_groq: _GroqFields | None = None
+
+    def find_usage(self) -> msgspec.Raw | None:
+        """Its usage: at the top, in a choice (Moonshot) or in ``x_groq``; None for none."""
+        if self.usage and not is_null(self.usage):
+            return self.usage
+        for choice in self.choices or ():
+            if choice.usage and choice.index == 0 and not is_null(choice.usage):
+                return choice.usage
+        if self.x_groq is not None and not is_null(self.x_groq.usage):
+            return self.x_groq.usage
+        return None
+
+    def find_error(self) -> Any:
+        """Its error: at the top, in a choice or in ``x_groq``; None where it is empty."""
+        found = [self.error, *(choice.error for choice in self.choices or () if choice.index == 0)]
+        if self.x_groq is not None:
+            found.append(self.x_groq.error)
+        return next(filter(has_error_content, found), None)
+
+
+_decoder = msgspec.json.Decoder(Chunk)
+
+
+def decode_chunk(data: bytes, *, as_it_is: bool = False) -> Chunk:
+    """
+    The chunk in one event's data; broken JSON is repaired unless *as_it_is*.
+
+    Fields of the wrong type are left out; what is no JSON object gives an empty chunk. Raises
+    MalformedError when it is cut off or garbled.
+    """
+    try:
+        piece = _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        whole = repair_json(_LONE_SURROGATE.sub(rb"\\ufffd", data))
+        if whole != data and not as_it_is:
+            return decode_chunk(whole, as_it_is=True)
+        piece = _decode_lenient_chunk(data, error)
+    if piece.choices and piece.error is piece.choices[0].error is piece.x_groq is None:
+        return piece  # nearly always
+    piece.error = piece.find_error()
+    if piece.error is None and not piece.choices and is_error_json(data):
+        piece.error = {}  # vLLM's form, and those of others: it has no field of its own
+    return piece
+
+
+def _decode_lenient_chunk(data: bytes, error: Exception) -> Chunk:
+    """A chunk whose fields have other types than in the protocol. Raises MalformedError."""
+    if not data.lstrip().startswith((b"{", b"[")):  # a comment that stands in data
+        return Chunk()
+    if not isinstance(error, msgspec.ValidationError):
+        raise unreadable_event_error("a chat completion chunk", data, error) from None
+    try:
+        found = decode_json(data)
+        if isinstance(found, list) and found:
+            found = found[0]  # pyright: ignore[reportUnknownVariableType]
+            if not isinstance(found, dict):
+                raise error
+        if not isinstance(found, dict):
+            return Chunk()
+        row = cast("JsonObject", found)
+        choices = row.get("choices")
+        for choice in cast("list[Any]", choices) if isinstance(choices, list) else ():
+            for key in ("delta", "message"):
+                if isinstance(choice, dict) and isinstance(choice.get(key), dict):  # pyright: ignore
+                    flatten_content(choice[key])  # pyright: ignore
+        return decode_lenient(row, _decoder)
+    except msgspec.DecodeError as odd:
+        raise unreadable_event_error("a chat completion chunk", data, odd) from None
+
+
+_LONE_SURROGATE = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+)
+"""Half of a pair that stands for one character: some servers cut an emoji in two."""
+
+
+def unreadable_event_error(what: str, data: bytes, error: Exception) -> MalformedError:
+    """The MalformedError for *data* that is not *what* it should be, because of *error*."""
+    deep = isinstance(error, RecursionError)
+    why = "it is nested too deeply" if deep else redacted_excerpt(str(error), 200)
+    start = redact_secrets(data[:4096].decode("utf-8", "replace"))[:80]
+    return MalformedError(f"not {what}: {why} (it begins {start!r})")

@@ -1,0 +1,1 @@
+"""Data that an endpoint wants back with a message that it wrote."""

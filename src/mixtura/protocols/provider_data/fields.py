@@ -1,0 +1,67 @@
+"""Names and types of provider-specific fields of messages, tool calls and thinking blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, cast
+
+from mixtura.core.json_text import MAX_DEPTH, is_deeper_than
+
+JsonObject = dict[str, Any]
+
+PLAIN_THOUGHT_FIELDS = ("reasoning_content", "reasoning", "reasoning_text")
+"""Fields of a chat message with plain thoughts (DeepSeek, vLLM; OpenRouter, Groq; Copilot):
+wanted back while tools are called, and by some refused elsewhere."""
+SIGNED_THOUGHT_FIELDS = (
+    "reasoning_details",
+    "reasoning_opaque",
+    "extra_content",
+    "thinking_blocks",
+)
+"""Fields of a chat message with signed or encrypted thoughts (OpenRouter, Copilot, Google,
+LiteLLM): sent back with every message that has them."""
+CALL_FIELDS = ("extra_content", "provider_specific_fields", "thought_signature")
+"""Fields of a tool call with its signature (Google, LiteLLM, other gateways)."""
+MESSAGE_FIELDS = (*PLAIN_THOUGHT_FIELDS, *SIGNED_THOUGHT_FIELDS)
+_TEXT_FIELDS = (*PLAIN_THOUGHT_FIELDS, "reasoning_opaque", "thought_signature")
+LIST_FIELDS = ("reasoning_details", "thinking_blocks")
+"""Fields of a message that are lists of objects."""
+THINKING_BLOCK_TYPES = ("thinking", "redacted_thinking")
+"""Types of content blocks in Anthropic's messages that hold thinking."""
+_BLOCK_FIELDS = {
+    "thinking": ("thinking", "signature"), "redacted_thinking": ("data",), "tool_use": ("id",),
+    "text": (),
+}  # fmt: skip
+"""Types of the blocks in ``ProviderData.blocks``, and the text fields of each."""
+
+
+def _has_expected_type(name: str, value: object) -> bool:
+    """Whether *value* has the type that the provider field *name* has."""
+    if name in _TEXT_FIELDS:
+        return isinstance(value, str)
+    if name in LIST_FIELDS:
+        rows = cast("list[object]", value) if isinstance(value, list) else [None]
+        fits = all(isinstance(row, dict) for row in rows)
+    else:
+        fits = isinstance(value, dict)
+    return fits and not is_deeper_than(value, MAX_DEPTH)
+
+
+def select_known_fields(names: Iterable[str], row: Mapping[str, Any]) -> JsonObject:
+    """Those fields of *row* that are in *names* and have the expected type."""
+    return {
+        name: row[name] for name in names if row.get(name) and _has_expected_type(name, row[name])
+    }  # fmt: skip
+
+
+def known_blocks(blocks: Iterable[Mapping[str, Any]]) -> Iterator[JsonObject]:
+    """Thinking blocks and place markers of *blocks*, with their known text fields only."""
+    for block in blocks:
+        if isinstance(kind := block.get("type"), str) and kind in _BLOCK_FIELDS:
+            texts = {k: block[k] for k in _BLOCK_FIELDS[kind] if isinstance(block.get(k), str)}
+            yield {"type": kind, **texts}
+
+
+def tool_call_fields(row: Mapping[str, Any]) -> JsonObject:
+    """The provider-specific fields of a tool call."""
+    return select_known_fields(CALL_FIELDS, row)

@@ -1,0 +1,78 @@
+"""A request that is refused for what its maker wants back and no one has: one further try."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from mixtura.core.errors import ModelError, RejectedError
+
+JsonObject = dict[str, Any]
+
+_PLACEHOLDER_SIGNATURE = "skip_thought_signature_validator"
+"""What Google's documentation gives as the signature of a call that another model made."""
+
+_MISSING_SIGNATURE = re.compile(r"missing a `?'?thought_?signature", re.IGNORECASE)
+_MISSING_REASONING = re.compile(
+    r"reasoning_content\b.{0,80}(?:must be passed back|missing|is required)"
+    r"|missing .{0,10}reasoning_content",
+    re.IGNORECASE | re.DOTALL,
+)
+_MISSING_THINKING = re.compile(
+    r"expected .{0,3}thinking.{0,30}but found|must start with a thinking block"
+    r"|thinking\b.{0,40} must be passed back",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+class MissingDataFallback:
+    """
+    What stands in, for one request, for provider data that is lost: another model made the
+    call, or whoever remembered it began anew.
+    """
+
+    def __init__(self) -> None:
+        self._kind = ""
+
+    def learn_from_error(self, error: ModelError, sent: JsonObject) -> str | None:
+        """What is to be said of a further try; None where *error* leads to none."""
+        if self._kind or not isinstance(error, RejectedError) or error.charges:
+            return None
+        said = str(error)
+        if _MISSING_SIGNATURE.search(said):
+            self._kind = "signature"
+        elif "thinking" in sent and _MISSING_THINKING.search(said):
+            self._kind = "blocks"
+        elif _MISSING_REASONING.search(said):
+            self._kind = "thoughts"
+        if not self._kind or self.apply_to_body(sent) == sent:
+            return None
+        if self._kind == "blocks":
+            return "its thinking of this turn is lost: asked without thinking"
+        return "its thoughts of this turn are lost: a stand-in is sent"
+
+    def apply_to_body(self, body: JsonObject) -> JsonObject:
+        match self._kind:
+            case "signature":
+                return body | {"messages": [_add_signature(m) for m in body["messages"]]}
+            case "thoughts":
+                return body | {"messages": [_add_empty_reasoning(m) for m in body["messages"]]}
+            case "blocks":
+                return {name: value for name, value in body.items() if name != "thinking"}
+            case _:
+                return body
+
+
+def _add_signature(message: JsonObject) -> JsonObject:
+    """The first of a message's calls bears the signature of all."""
+    calls = message.get("tool_calls")
+    if not calls or calls[0].get("extra_content"):
+        return message
+    first = calls[0] | {"extra_content": {"google": {"thought_signature": _PLACEHOLDER_SIGNATURE}}}
+    return message | {"tool_calls": [first, *calls[1:]]}
+
+
+def _add_empty_reasoning(message: JsonObject) -> JsonObject:
+    if message.get("role") != "assistant" or "reasoning_content" in message:
+        return message
+    return message | {"reasoning_content": ""}

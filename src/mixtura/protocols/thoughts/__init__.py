@@ -1,0 +1,1 @@
+"""A model's thoughts told apart from its answer."""

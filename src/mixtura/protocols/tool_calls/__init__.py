@@ -1,0 +1,1 @@
+"""Tool calls put together from the pieces in which they stream in."""

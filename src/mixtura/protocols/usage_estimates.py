@@ -1,0 +1,65 @@
+"""Tokens counted here, where an upstream does not report them or reports what cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import msgspec
+
+from mixtura.core.quantities import MAX_HIDDEN_TOKENS
+from mixtura.core.types import Request, Usage
+from mixtura.protocols.openai.request import request_json
+from mixtura.protocols.provider_data.messages import provider_data_bytes
+from mixtura.protocols.request_size import PICTURE_TOKENS, count_request_tokens
+
+
+def estimate_usage(request: Request, answer: str) -> Usage:
+    """Tokens of a request and its answer, estimated at four bytes each."""
+    own = sum(map(provider_data_bytes, request.messages))
+    asked = count_request_tokens(request, _byte_length, picture=4 * PICTURE_TOKENS) + own
+    return Usage(asked // 4 + 1, _byte_length(answer) // 4 + 1 if answer else 0, estimated=True)
+
+
+def estimate_stream_usage(request: Request, answer: str, pieces: int) -> Usage:
+    """The same for an answer that came in *pieces*: a token each, unless they are large."""
+    guess = estimate_usage(request, answer)
+    small = guess.completion_tokens <= 3 * pieces
+    return replace(guess, completion_tokens=pieces) if small else guess
+
+
+def implausible_counts(
+    usage: Usage, request: Request, answer_texts: Callable[[], Sequence[str]]
+) -> list[str]:
+    """
+    The counts of *usage* that are more than the bytes sent or generated, and what a provider
+    adds or hides, can account for: a description each.
+    """
+    if max(usage.prompt_tokens, usage.completion_tokens) <= MAX_HIDDEN_TOKENS:
+        return []
+    sent = len(msgspec.json.encode(request_json(request, "")))
+    generated = sum(len(text.encode()) for text in answer_texts())
+    return [
+        f"{name} {count} for {size} bytes"
+        for name, count, size in (
+            ("prompt_tokens", usage.prompt_tokens, sent),
+            ("completion_tokens", usage.completion_tokens, generated),
+        )
+        if count > size + MAX_HIDDEN_TOKENS
+    ]
+
+
+def fill_missing_counts(reported: Usage | None, estimate: Usage) -> Usage:
+    """The usage that was reported, with the estimate for each count that it leaves out."""
+    if reported is None:
+        return estimate
+    return replace(
+        reported,
+        prompt_tokens=reported.prompt_tokens or estimate.prompt_tokens,
+        completion_tokens=reported.completion_tokens or estimate.completion_tokens,
+        estimated=True,
+    )
+
+
+def _byte_length(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))

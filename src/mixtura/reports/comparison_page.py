@@ -1,0 +1,167 @@
+"""A comparison as one page: the verdict, how much better, at what price, and where it was won."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from html import escape
+
+from mixtura.core.text import pluralize_count, to_one_line
+from mixtura.evals.comparison.result import Comparison, ContenderRow, DecidedPrompt, PairedResult
+from mixtura.reports import chart_style, cost_chart, dot_charts
+from mixtura.reports.charts import RenderedChart
+from mixtura.reports.html import details_html, figure_html, html_page, table_html
+from mixtura.reports.rows import Row as Plain
+from mixtura.reports.run_costs import pareto_front, price_axis
+from mixtura.terminal.comparison import ROLE_LABELS, judge_trust_text
+from mixtura.terminal.phrases import format_dollars
+
+METHOD_TEXT = (
+    "Everyone answered the same prompts with the same seed; what is the same call was made once."
+    " Intervals hold with 95 %: a bootstrap of the paired differences over prompts. Cost, seconds"
+    " and tokens are those of one answer, as each would have them by itself; seconds are the"
+    " critical path. The best member was chosen by its score on these very prompts, which favours"
+    " it a little. An answer that failed is missing, not zero."
+)
+
+
+def comparison_page(found: Comparison, command: str) -> str:
+    """*command*: what made it, so that someone else can."""
+    return html_page(
+        f"{to_one_line(found.verdict)}: a comparison by Mixtura", _page_parts(found, command)
+    )
+
+
+def _page_parts(found: Comparison, command: str) -> Iterator[str]:
+    how = f"{found.judge} reads both answers, in both orders" if found.judge else found.task
+    yield f"<h1>{escape(_capitalize_first(to_one_line(found.verdict)))}.</h1>"
+    prompts = pluralize_count(found.prompts, "prompt")
+    yield f'<p class="asked">{prompts}: {escape(to_one_line(how))}.</p>'
+    yield f"<p>Made by <code>{escape(to_one_line(command))}</code></p>"
+    for ours in dict.fromkeys(pair.ours for pair in found.pairs):
+        own = [pair for pair in found.pairs if pair.ours == ours]
+        yield figure_html(RenderedChart(_differences_chart(own)))
+    if chart := _cost_chart(found):
+        yield figure_html(RenderedChart(chart))
+    yield "<h2>The numbers</h2>" + _contenders_table(found) + f"<p>{METHOD_TEXT}</p>"
+    if found.bias:
+        yield f"<h2>The judge</h2><p>{escape(judge_trust_text(found.bias))}</p>"
+    if found.warnings:
+        yield "<h2>What to know</h2>"
+        yield from (f'<p class="none">{escape(to_one_line(said))}</p>' for said in found.warnings)
+    for pair in found.pairs:
+        told = [one for one in found.told if (one.ours, one.theirs) == (pair.ours, pair.theirs)]
+        if told:
+            yield _examples_section(pair, told)
+
+
+def _capitalize_first(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+# ---- figures
+
+
+def _differences_chart(pairs: Sequence[PairedResult]) -> chart_style.Chart:
+    rows: list[Plain] = [
+        {
+            "label": f"{to_one_line(pair.theirs)} ({ROLE_LABELS[pair.kind] or 'mixture'})",
+            "difference": 100 * pair.difference,
+            "difference_low": 100 * pair.low,
+            "difference_high": 100 * pair.high,
+        }
+        for pair in pairs
+    ]
+    beaten = sum(pair.low > 0 for pair in pairs)
+    lost = sum(pair.high < 0 for pair in pairs)
+    ours = to_one_line(pairs[0].ours)
+    said = f"{ours} is better than {beaten} of {len(pairs)}" if beaten else f"{ours} beats no one"
+    worse = f", worse than {lost}" if lost else ""
+    open_ = len(pairs) - beaten - lost
+    rest = f"; of {open_} no difference can be told" if open_ else ""
+    return dot_charts.differences_chart(rows, f"{said}{worse}{rest}")
+
+
+def _cost_chart(found: Comparison) -> chart_style.Chart | None:
+    """Quality against what an answer takes; None where that is not known of two."""
+    rows: list[Plain] = [
+        {
+            "who": to_one_line(row.name),
+            "score": row.score,
+            "score_low": row.low,
+            "score_high": row.high,
+            "cost_usd": row.cost_usd,
+            "tokens": row.tokens,
+        }
+        for row in found.contenders
+        if row.score is not None and row.low is not None and row.tokens
+    ]
+    if len(rows) < 2:
+        return None
+    axis = price_axis(rows)
+    front = [row["who"] for row in pareto_front(rows, axis)]
+    drawn = [row | {"front": row["who"] in front} for row in rows]
+    named = ", ".join(front)
+    return cost_chart.cost_chart(drawn, f"Nothing cheaper is as good as {named}", axis)
+
+
+# ---- tables
+
+
+def _contenders_table(found: Comparison) -> str:
+    pairs = {pair.theirs: pair for pair in reversed(found.pairs)}
+    heads = [
+        ("", True), (found.measure, False), ("mixture better by", False), ("won, lost", False),
+        ("cost", False), ("seconds", False), ("tokens", False), ("calls", False),
+    ]  # fmt: skip
+    return table_html(heads, [_contender_row(row, pairs.get(row.name)) for row in found.contenders])
+
+
+def _contender_row(row: ContenderRow, pair: PairedResult | None) -> list[str]:
+    role = ROLE_LABELS[row.kind]
+    who = escape(to_one_line(row.name)) + (f"<br><small>{role}</small>" if role else "")
+    return [
+        who,
+        _format_score(row.score, row.low, row.high, ""),
+        _format_score(pair.difference, pair.low, pair.high, "+") if pair else "",
+        f"{pair.wins}, {pair.losses}" if pair else "",
+        format_dollars(row.cost_usd),
+        _format_number(row.seconds, 1),
+        _format_number(row.tokens, 0),
+        _format_number(row.calls, 1),
+    ]
+
+
+def _format_score(value: float | None, low: float | None, high: float | None, sign: str) -> str:
+    if value is None:
+        return "none"
+    span = ""
+    if low is not None and high is not None:
+        span = f" <small>({100 * low:{sign}.0f} to {100 * high:{sign}.0f})</small>"
+    return f"{100 * value:{sign}.1f}{span}"
+
+
+def _format_number(value: float | None, digits: int) -> str:
+    return "unknown" if value is None else f"{value:,.{digits}f}"
+
+
+# ---- where it was won and lost
+
+
+def _examples_section(pair: PairedResult, told: Sequence[DecidedPrompt]) -> str:
+    body = "".join(map(_example_block, told))
+    head = f"Won and lost by most against {escape(to_one_line(pair.theirs))}"
+    return f"<h2>{head}</h2>{body}"
+
+
+def _example_block(told: DecidedPrompt) -> str:
+    target = f"<p>Right: <b>{escape(told.target)}</b></p>" if told.target else ""
+    answers = "".join(
+        f"<div><h3>{escape(to_one_line(name))}</h3><pre>{escape(text)}</pre></div>"
+        for name, text in ((told.ours, told.our_answer), (told.theirs, told.their_answer))
+    )
+    asked = to_one_line(told.question)
+    head = f"{100 * told.by:+.0f} &nbsp; {escape(asked[:110])}{'…' if len(asked) > 110 else ''}"
+    body = (
+        f'<p class="asked">{escape(told.question)}</p>{target}<div class="beside">{answers}</div>'
+    )
+    return details_html(head, body, opened=False)

@@ -1,0 +1,227 @@
+"""What the server's three APIs have in common: a call read, an answer written, a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
+
+import msgspec
+
+from mixtura.core.events import ToolCallChunk
+from mixtura.core.quantities import Dollars, PositiveSeconds
+from mixtura.core.types import Completion, Json, Request
+from mixtura.server.apis.tool_names import Toolbox
+
+
+class MixtureOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The ``mixtura`` field of a request's body: what only a mixture can be asked."""
+
+    proposals: bool = False
+    """Send what happens inside as extra frames."""
+    mixture: str | None = None
+    """Another mixture than the model's name says."""
+    proposers: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=64)] | None = None
+    """Other proposers, ``NAME`` or ``NAME*3``, in every layer."""
+    aggregator: str | None = None
+    layers: Annotated[int, msgspec.Meta(ge=1, le=16)] | None = None
+    """Layers in the paper's count."""
+    max_cost: Dollars | None = None
+    """Dollars that this answer may cost at most."""
+    deadline: PositiveSeconds | None = None
+    """Seconds that it may take at most."""
+    consult: Literal["turn", "always"] | None = None
+    """Ask the proposers once for a user's turn, or again after every tool's result."""
+
+    @property
+    def has_member_overrides(self) -> bool:
+        """It asks for other members than those of a mixture by name."""
+        return (self.proposers, self.aggregator, self.layers) != (None, None, None)
+
+
+class CannedResponse(NamedTuple):
+    """An answer that no model is asked for, whole and as the frames of a stream."""
+
+    body: Json
+    frames: bytes
+    headers: Mapping[str, str]
+
+
+class StorageOptions(NamedTuple):
+    """What is stored of a call beside its answer, so that a later call can refer to it."""
+
+    items: Sequence[Json]
+    """Its own input, as items."""
+    previous: str | None
+    """The response that it goes on from."""
+    demanded: bool
+    """Its client says that it must be stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiCall:
+    """What a client asked for, in our words."""
+
+    model: str
+    request: Request
+    stream: bool = False
+    n: int = 1
+    """Answers wanted, each a run of its own."""
+    usage_in_stream: bool = False
+    wish: MixtureOptions = field(default_factory=MixtureOptions)
+    notices: tuple[str, ...] = ()
+    """What of it is left out, in words."""
+    body: Json = field(default_factory=dict[str, Any])
+    """What was sent, for an API that repeats it in its answer."""
+    toolbox: Toolbox = field(default_factory=Toolbox)
+    """The client's tools, by the names under which models are offered them."""
+    left_out: tuple[str, ...] = ()
+    """What of the request reaches no model, in words."""
+    reply: CannedResponse | None = None
+    """The answer, where it is known without a model."""
+    more: tuple[Request, ...] = ()
+    """Further requests of one call with several prompts; ``n`` counts the answers to all."""
+    store: StorageOptions | None = None
+    """Its answer is stored; None where it is not."""
+    truncate: bool = False
+    """The oldest messages may be left out where all of them do not fit."""
+
+    def request_for_choice(self, choice: int) -> Request:
+        """What one of its answers is an answer to: those to one prompt are neighbours."""
+        requests = (self.request, *self.more)
+        return requests[choice * len(requests) // self.n]
+
+
+class ResolvedReferences(NamedTuple):
+    """What a call refers to, looked up."""
+
+    context: Sequence[Json] = ()
+    """The items of the conversation that it goes on from."""
+    items: Mapping[str, Json] = {}
+    """Items by their ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnresolvedCall:
+    """A call that refers to what was answered before, until that is looked up."""
+
+    previous: str | None
+    """The id of a response."""
+    items: tuple[str, ...]
+    """Ids of items."""
+    read: Callable[[ResolvedReferences], ApiCall]
+    """The call. Raises ApiError."""
+
+
+class ApiError(Exception):
+    """A request that is answered with an error: its HTTP status and the parts of its body."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        kind: str = "invalid_request_error",
+        code: str | None = None,
+        param: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.kind = kind
+        self.code = code
+        self.param = param
+        self.retry_after = retry_after
+
+
+class ResponseMeta(NamedTuple):
+    """What an answer says of itself: the number that its id is made of, and when it began."""
+
+    number: str
+    created: int
+
+
+class EventStreamWriter(Protocol):
+    """
+    Writes one streamed answer as Server-Sent Events, each method the bytes of some frames.
+
+    *choice* counts the answers of a call with ``n``. Called in this order: ``write_start``;
+    then ``write_text``, ``write_tool_call`` and ``write_mixtura_event`` as they come;
+    ``write_finish`` for each choice; ``write_close``. Or ``write_error`` in place of whatever
+    would come next, and nothing after it.
+    """
+
+    def write_start(self) -> bytes:
+        """The first frames, before any token."""
+        ...
+
+    def write_text(self, choice: int, text: str) -> bytes:
+        """A piece of the answer."""
+        ...
+
+    def write_refusal(self, choice: int, text: str) -> bytes:
+        """What the model says in place of an answer, all of it."""
+        ...
+
+    def write_tool_call(self, choice: int, piece: ToolCallChunk) -> bytes:
+        """A tool call's beginning, or a piece of its arguments."""
+        ...
+
+    def write_mixtura_event(self, data: Json) -> bytes:
+        """A frame for clients of ours, which others pass over: its ``mixtura`` object."""
+        ...
+
+    def write_finish(self, choice: int, answer: Completion) -> bytes:
+        """
+        What was not sent of the tools that it calls, and why the answer ended. Its text has been
+        sent as tokens.
+        """
+        ...
+
+    def write_close(self, answers: Sequence[Completion], summary: Json) -> bytes:
+        """Usage, where it is wanted, the ``mixtura`` summary, and the stream's end."""
+        ...
+
+    def write_error(self, refused: ApiError) -> bytes:
+        """The error that ends a stream which had begun."""
+        ...
+
+    def write_keepalive(self) -> bytes:
+        """A sign of life that is no part of the answer."""
+        ...
+
+
+class Dialect(Protocol):
+    """One API: pure functions between its JSON and our words."""
+
+    path: str
+
+    def parse_request(self, body: bytes) -> ApiCall | UnresolvedCall:
+        """A request's body. Raises ApiError: what is wrong with it, and what would be right."""
+        ...
+
+    def response_body(
+        self, call: ApiCall, answers: Sequence[Completion], about: ResponseMeta, summary: Json
+    ) -> Mapping[str, Any]:
+        """
+        An answer that is not streamed; *summary* is its ``mixtura`` object.
+
+        Raises ApiError where the API has no form for it.
+        """
+        ...
+
+    def create_writer(self, call: ApiCall, about: ResponseMeta) -> EventStreamWriter: ...
+
+    def error_body(self, refused: ApiError) -> Mapping[str, Any]:
+        """The body of an error."""
+        ...
+
+
+def event_frame(data: Any, *, event: str | None = None) -> bytes:
+    """One Server-Sent Event."""
+    body = b"data: " + msgspec.json.encode(data) + b"\n\n"
+    return b"event: " + event.encode() + b"\n" + body if event else body
+
+
+KEEPALIVE_FRAME = b": keep-alive\n\n"

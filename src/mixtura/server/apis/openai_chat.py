@@ -1,0 +1,122 @@
+"""OpenAI's Chat Completions API, as the server speaks it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mixtura.core.errors import MalformedError
+from mixtura.core.types import Completion, Json, Request, Sampling
+from mixtura.protocols.openai.messages import message_from_json
+from mixtura.protocols.sampling_options import blocked_parameter_notices, extra_parameters
+from mixtura.server.apis import hosted_tools
+from mixtura.server.apis.base import (
+    ApiCall,
+    ApiError,
+    MixtureOptions,
+    ResponseMeta,
+)
+from mixtura.server.apis.openai_chat_body import ALLOWED_VALUES, ChatBody
+from mixtura.server.apis.openai_chat_checks import (
+    check_call_bodies,
+    check_messages,
+    check_stop_count,
+)
+from mixtura.server.apis.openai_chat_output import (
+    chat_usage_json,
+    choice_json,
+    openai_error_body,
+)
+from mixtura.server.apis.openai_chat_stream import ChatWriter
+from mixtura.server.apis.openai_chat_tools import (
+    ChatToolOffer,
+    normalize_messages,
+    read_tool_offer,
+    with_dropped_calls,
+)
+from mixtura.server.apis.validation import (
+    check_unsupported_parameters,
+    convert_struct,
+    decode_body,
+    parse_stop_sequences,
+)
+
+_UNSUPPORTED_PARAMETERS = {
+    "audio": "answers are text",
+}
+
+
+class ChatDialect:
+    """``POST /v1/chat/completions``."""
+
+    path = "/v1/chat/completions"
+
+    def parse_request(self, body: bytes) -> ApiCall:
+        raw = decode_body(body)
+        check_unsupported_parameters(raw, _UNSUPPORTED_PARAMETERS)
+        parsed = convert_struct(raw, ChatBody, ALLOWED_VALUES)
+        if parsed.modalities not in (None, [], ["text"]):
+            said = 'answers are text: `modalities` can only be ["text"]'
+            raise ApiError(400, said, param="modalities", code="unsupported_value")
+        if parsed.top_logprobs and not parsed.logprobs:
+            said = "`top_logprobs` goes with `logprobs`: true"
+            raise ApiError(400, said, param="top_logprobs")
+        check_stop_count(parse_stop_sequences(parsed.stop) or ())
+        offer = read_tool_offer(raw)
+        return ApiCall(
+            model=parsed.model,
+            request=_build_request(raw, parsed, offer),
+            stream=bool(parsed.stream),
+            n=parsed.n or 1,
+            usage_in_stream=bool(parsed.stream_options and parsed.stream_options.include_usage),
+            wish=parsed.mixtura or MixtureOptions(),
+            notices=tuple(blocked_parameter_notices(raw)),
+            body=raw,
+            toolbox=offer.toolbox,
+            left_out=tuple(hosted_tools.describe_left_out(offer.toolbox.left_out)),
+        )
+
+    def response_body(
+        self, call: ApiCall, answers: Sequence[Completion], about: ResponseMeta, summary: Json
+    ) -> Mapping[str, Any]:
+        return {
+            "id": f"chatcmpl-{about.number}",
+            "object": "chat.completion",
+            "created": about.created,
+            "model": call.model,
+            "choices": [choice_json(index, answer, call) for index, answer in enumerate(answers)],
+            "usage": chat_usage_json(answers),
+            "system_fingerprint": None,
+            "mixtura": with_dropped_calls(summary, answers, call),
+        }
+
+    def create_writer(self, call: ApiCall, about: ResponseMeta) -> ChatWriter:
+        return ChatWriter(call, about)
+
+    def error_body(self, refused: ApiError) -> Mapping[str, Any]:
+        return openai_error_body(refused)
+
+
+def _build_request(raw: Mapping[str, Any], parsed: ChatBody, offer: ChatToolOffer) -> Request:
+    check_call_bodies(parsed.messages)
+    plain = normalize_messages(raw["messages"], offer.toolbox)
+    try:
+        messages = tuple(map(message_from_json, plain))
+    except MalformedError as error:
+        raise ApiError(400, str(error), param="messages") from None
+    check_messages(parsed.messages)
+    form = parsed.response_format
+    if form is not None and form.type == "json_schema" and form.json_schema is None:
+        where = "response_format.json_schema"
+        raise ApiError(400, f"`{where}` is missing", param=where, code="missing_required_parameter")
+    wanted = parsed.max_completion_tokens or parsed.max_tokens
+    return Request(
+        messages,
+        Sampling(
+            parsed.temperature, parsed.top_p, wanted, parse_stop_sequences(parsed.stop), parsed.seed
+        ),
+        tools=offer.toolbox.as_functions(),
+        tool_choice=offer.choice,
+        response_format=raw.get("response_format"),
+        extra={**extra_parameters(raw, ("parallel_tool_calls",)), **offer.extra},
+    )

@@ -1,0 +1,61 @@
+"""Runs the work of a request until its client disconnects."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from starlette.types import Receive
+
+T = TypeVar("T")
+
+
+def call_after_current_step(then: Callable[[], None]) -> None:
+    """Call *then* behind the first steps of the tasks that are about to begin."""
+    loop = asyncio.get_running_loop()
+    loop.call_soon(loop.call_soon, then)
+
+
+async def run_until_disconnect(run: Coroutine[Any, Any, T], receive: Receive) -> T | None:
+    """
+    The result of *run*; None when the client disconnected, and then *run* is cancelled.
+
+    Watching begins after the first step of *run*: its calls to models go out before that.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    watch: asyncio.Future[None] | None = None
+    left = over = False
+
+    def on_disconnect(_: asyncio.Future[None]) -> None:
+        nonlocal left
+        if not over:
+            left = True
+            task.cancel()
+
+    def start_watching() -> None:
+        nonlocal watch
+        if over:
+            return
+        watch = asyncio.ensure_future(_wait_for_disconnect(receive))
+        watch.add_done_callback(on_disconnect)
+
+    call_after_current_step(start_watching)
+    try:
+        return await run
+    except asyncio.CancelledError:
+        if not left:
+            raise
+        task.uncancel()
+        return None  # even if something else cancelled it too
+    finally:
+        over = True
+        if watch is not None:
+            watch.cancel()
+
+
+async def _wait_for_disconnect(receive: Receive) -> None:
+    """Until the client hangs up."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

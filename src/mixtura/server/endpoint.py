@@ -1,0 +1,86 @@
+"""Handles a request to one of the APIs: receives it, runs it and returns the response."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
+from mixtura.protocols.usage_estimates import estimate_usage
+from mixtura.server.apis.base import ApiCall, ApiError, CannedResponse, Dialect
+from mixtura.server.disconnects import run_until_disconnect
+from mixtura.server.job import Job
+from mixtura.server.json_responses import JSON, error_response, json_response
+from mixtura.server.request_body import receive_body
+from mixtura.server.run_headers import failure_headers, run_headers
+from mixtura.server.service import Service
+from mixtura.server.streaming_answer import STREAM_HEADERS, StreamingAnswer
+
+
+class DialectEndpoint:
+    """The route of a dialect's calls, as an ASGI application."""
+
+    def __init__(self, service: Service, dialect: Dialect) -> None:
+        self._service = service
+        self._dialect = dialect
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await handle_request(self._service, self._dialect, scope, receive)
+        await response(scope, receive, send)
+
+
+async def handle_request(
+    service: Service, dialect: Dialect, scope: Scope, receive: Receive
+) -> Response:
+    """The response to a call in one of the dialects; errors have the form of that dialect."""
+    job: Job | None = None
+    try:
+        client = service.doors.authenticate_request(scope)
+        client.admit_request()
+        body = await receive_body(scope, receive, service)
+        read = await run_in_thread_if_large(len(body), dialect.parse_request, body)
+        call = await service.responses.resolve_call(read, client)
+        if call.reply is not None:  # a model that the client may not use is still refused
+            service.chooser.choose_mixture(call, client)
+            return _canned_http_response(call, call.reply)
+        tokens = 0
+        if client.has_token_limit:
+            # a short body may refer to a stored conversation
+            size = max(len(body), estimate_request_bytes(call.request))
+            tokens = await run_in_thread_if_large(size, _longest_prompt_tokens, call)
+        job = service.create_job(call, client, tokens=tokens, size=len(body))
+        await service.fit_to_window(job)
+        if job.call.stream:
+            return StreamingAnswer(service, dialect, job)
+        answers = await run_until_disconnect(service.runner.run_job(job), receive)
+        if answers is None:
+            return Response(status_code=499)  # the client has disconnected
+        summary = service.run_summary(job)
+        # a response may repeat the request, with its tools and instructions
+        size = job.size + sum(len(answer.text) for answer in answers)
+        encoded = await run_in_thread_if_large(
+            size, _encode_response, dialect, job.call, answers, job.response_meta, summary
+        )
+        service.store_answer(dialect, job, answers, summary)
+    except ApiError as refused:
+        return error_response(dialect, refused, failure_headers(service, job))
+    return Response(encoded, 200, run_headers(job, summary), JSON)
+
+
+def _canned_http_response(call: ApiCall, reply: CannedResponse) -> Response:
+    """The response to a call that needs no model."""
+    if call.stream:
+        return Response(reply.frames, 200, {**STREAM_HEADERS, **reply.headers})
+    return json_response(reply.body, headers=reply.headers)
+
+
+def _encode_response(dialect: Dialect, *answer: Any) -> bytes:
+    return msgspec.json.encode(dialect.response_body(*answer))
+
+
+def _longest_prompt_tokens(call: ApiCall) -> int:
+    """Estimated tokens of the longest of a call's prompts."""
+    return max(estimate_usage(request, "").prompt_tokens for request in (call.request, *call.more))

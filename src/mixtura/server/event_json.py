@@ -1,0 +1,120 @@
+"""What happens inside a run as JSON frames for whoever watches, and the summary at its end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mixtura.billing.price import Pricer, total_cost
+from mixtura.core.events import (
+    Aggregation,
+    CacheHit,
+    CallRestarted,
+    CallStarted,
+    Event,
+    Failure,
+    LayerFinished,
+    Notice,
+    PositionPath,
+    Proposal,
+    RunCompleted,
+    RunStarted,
+    Token,
+    ToolCallChunk,
+)
+from mixtura.core.text import to_one_line
+from mixtura.core.types import Completion
+from mixtura.engine.trace import Trace
+from mixtura.protocols.openai.completion_json import usage_json
+
+
+def event_json(event: Event, pricer: Pricer) -> dict[str, Any] | None:
+    """One event; None for what the summary says."""
+    match event:
+        case Token(text, at, reasoning):
+            more = {"reasoning": True} if reasoning else {}
+            more |= {"pieces": event.pieces} if event.pieces > 1 else {}
+            return {"event": "token", "at": _place_json(at), "text": text, **more}
+        case RunStarted(model, _, shape, at):
+            return {"event": "run_started", "at": _place_json(at), "model": model, "shape": shape}
+        case CallStarted(model, _, at):
+            return {"event": "asked", "at": _place_json(at), "model": model}
+        case CallRestarted(model, error, wait, at):
+            said = to_one_line(error) if error else None
+            row = {"event": "restarted", "at": _place_json(at), "model": model}
+            return row | {"error": said, "wait": wait}
+        case Notice() | CacheHit():
+            said = {"model": event.model, "notice": to_one_line(event.notice)}
+            return {"event": "noticed", "at": _place_json(event.at), **said}
+        case Proposal(completion, at):
+            return {
+                "event": "proposal",
+                "at": _place_json(at),
+                **_completion_json(completion, pricer),
+            }
+        case Aggregation(completion, at):
+            return {
+                "event": "aggregated",
+                "at": _place_json(at),
+                **_completion_json(completion, pricer),
+            }
+        case Failure(model, error, at):
+            row = {"event": "failure", "at": _place_json(at), "model": model}
+            return row | {"error": to_one_line(error), "error_type": type(error).__name__}
+        case LayerFinished(layer, answered, asked, at):
+            row = {"event": "layer_finished", "at": _place_json(at), "layer": layer}
+            return row | {"answered": answered, "asked": asked}
+        case RunCompleted() | ToolCallChunk():
+            return None
+
+
+def _place_json(place: PositionPath) -> list[dict[str, Any]]:
+    return [{"layer": s.layer, "index": s.index, "role": s.role} for s in place]
+
+
+def _completion_json(completion: Completion, pricer: Pricer) -> dict[str, Any]:
+    return {
+        "model": completion.model,
+        "text": completion.text,
+        "finish_reason": completion.finish_reason,
+        "reasoning": completion.reasoning,
+        "usage": usage_json(completion.usage),
+        "cost_usd": total_cost(completion.charges, pricer),
+    }
+
+
+def summary_json(runs: list[tuple[str, Trace]], pricer: Pricer) -> dict[str, Any]:
+    """The ``mixtura`` object of an answer, over all the runs that it took."""
+    completions = [trace.completion for _, trace in runs if trace.completion]
+    left_out = [said for completion in completions for said in completion.degraded]
+    body: dict[str, Any] = {
+        "run": runs[0][0],
+        "cost_usd": total_cost([charge for _, trace in runs for charge in trace.charges], pricer),
+        "degraded": bool(left_out),
+        "failures": [row for _, trace in runs for row in _collect_failures(trace)],
+        "left_out": [to_one_line(said) for said in left_out],
+        "notices": _collect_notices(runs),
+        "seconds": round(max((trace.elapsed for _, trace in runs), default=0.0), 6),
+    }
+    return body if len(runs) == 1 else body | {"runs": [number for number, _ in runs]}
+
+
+MAX_NOTICES = 20
+
+
+def _collect_notices(runs: list[tuple[str, Trace]]) -> list[str]:
+    """What members said that they go without, each once."""
+    said = (
+        f"{call.model}: {to_one_line(notice)}"
+        for _, trace in runs
+        for call in trace.leaf_calls()
+        for notice in call.notices
+    )
+    return list(dict.fromkeys(said))[:MAX_NOTICES]
+
+
+def _collect_failures(trace: Trace) -> list[dict[str, Any]]:
+    return [
+        {"model": call.model, "layer": call.seat.layer, "error": to_one_line(call.error)}
+        for call in trace.leaf_calls()
+        if call.error is not None
+    ]

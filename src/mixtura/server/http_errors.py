@@ -1,0 +1,88 @@
+"""Our errors as HTTP refusals: the only place where statuses are chosen."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from mixtura.core.errors import (
+    BudgetExceededError,
+    ConfigError,
+    ContentFilterError,
+    ContextOverflowError,
+    DeadlineExceededError,
+    MalformedError,
+    MixturaError,
+    QuorumNotMetError,
+    QuotaError,
+    RateLimitedError,
+    RejectedError,
+    StoreError,
+    TimedOutError,
+    UnavailableError,
+)
+from mixtura.core.text import to_one_line
+from mixtura.server.apis.base import ApiError
+
+MIN_RETRY_SECONDS = 1.0
+"""Seconds that a client is asked to wait where no upstream says how long."""
+
+
+class _ErrorKind(NamedTuple):
+    status: int
+    kind: str
+    code: str
+    param: str | None = None
+    later: bool = False
+    """It may work after a while."""
+
+
+_WRONG, _API = "invalid_request_error", "api_error"
+_ERROR_KINDS: tuple[tuple[type[MixturaError], _ErrorKind], ...] = (  # the first that fits
+    (StoreError, _ErrorKind(503, _API, "store_unavailable", later=True)),
+    (ConfigError, _ErrorKind(400, _WRONG, "not_possible")),
+    (DeadlineExceededError, _ErrorKind(504, "timeout_error", "timeout")),
+    (BudgetExceededError, _ErrorKind(402, "billing_error", "budget_exceeded")),
+    (QuotaError, _ErrorKind(429, "insufficient_quota", "insufficient_quota", later=True)),
+    (RateLimitedError, _ErrorKind(429, "rate_limit_error", "rate_limit_exceeded", later=True)),
+    (TimedOutError, _ErrorKind(504, "timeout_error", "timeout")),
+    (UnavailableError, _ErrorKind(503, _API, "upstream_unavailable", later=True)),
+    (ContextOverflowError, _ErrorKind(400, _WRONG, "context_length_exceeded", "messages")),
+    (ContentFilterError, _ErrorKind(400, _WRONG, "content_filter")),
+    (RejectedError, _ErrorKind(400, _WRONG, "rejected_by_the_model")),
+    (MalformedError, _ErrorKind(502, _API, "upstream_malformed")),
+    (MixturaError, _ErrorKind(502, _API, "upstream_failed")),
+)
+
+
+def api_error_for(error: MixturaError | ApiError) -> ApiError:
+    """What a client is told of *error*."""
+    if isinstance(error, ApiError):
+        return error
+    said = to_one_line(error)
+    if isinstance(error, QuorumNotMetError):
+        return _quorum_error(error, said)
+    known = next(kind for family, kind in _ERROR_KINDS if isinstance(error, family))
+    if isinstance(error, RejectedError) and error.status in (401, 403, 404):
+        known = _ErrorKind(502, _API, "upstream_refused")  # our key, our model's name
+    wait = (getattr(error, "retry_after", None) or MIN_RETRY_SECONDS) if known.later else None
+    param = getattr(error, "parameter", None) or known.param
+    return ApiError(
+        known.status, said, kind=known.kind, code=known.code, param=param, retry_after=wait
+    )
+
+
+def _quorum_error(error: QuorumNotMetError, said: str) -> ApiError:
+    """Too few of a layer: as its failures were, where they were all of one kind."""
+    causes = [api_error_for(cause) for cause in error.causes]
+    if len({cause.status for cause in causes}) != 1:
+        return ApiError(503, said, kind=_API, code="quorum_not_met", retry_after=MIN_RETRY_SECONDS)
+    first = causes[0]
+    waits = [cause.retry_after for cause in causes if cause.retry_after is not None]
+    if first.code == "rate_limit_exceeded":  # ours to wait for, not this client's
+        return ApiError(
+            503, said, kind=_API, code="upstream_rate_limited", retry_after=min(waits, default=None)
+        )  # fmt: skip
+    return ApiError(
+        first.status, said, kind=first.kind, code=first.code, param=first.param,
+        retry_after=min(waits, default=None),
+    )  # fmt: skip

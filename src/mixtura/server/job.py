@@ -1,0 +1,63 @@
+"""A call to the server on its way from the request to the answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mixtura.core.errors import MixturaError
+from mixtura.core.model import Model
+from mixtura.core.redaction import Redactor, current_redactor
+from mixtura.engine.streaming import Recorder
+from mixtura.engine.trace import Trace
+from mixtura.server.access import ApiClient
+from mixtura.server.apis.base import ApiCall, ApiError, ResponseMeta
+from mixtura.server.model_choice import MixtureChoice
+
+
+@dataclass(slots=True)
+class Job:
+    """A call that is being answered: the model that answers it, and its runs so far."""
+
+    call: ApiCall
+    client: ApiClient
+    choice: MixtureChoice
+    model: Model
+    deadline: float | None
+    """Seconds that the whole call may take; None for no limit."""
+    new_id: Callable[[], str]
+    reserved: int
+    """Tokens that were charged beforehand to the client's limit for this minute."""
+    size: int = 0
+    """Bytes of the body of its HTTP request."""
+    redactor: Redactor = field(default_factory=current_redactor)
+    """Removes the secrets that its client may not see, and the client's own key."""
+    started: float = field(default_factory=time.time)
+    """Seconds since the epoch."""
+    recorders: dict[int, Recorder] = field(default_factory=dict[int, Recorder])
+    """Those of the runs that have begun, by the number of the answer."""
+    over: list[tuple[str, Trace]] | None = None
+    """The ids and traces of its runs, once all of them have ended."""
+    failed: MixturaError | ApiError | None = None
+    """The error that it ended with, if it did."""
+    left_out: list[str] = field(default_factory=list[str])
+    """Notes to its client on what was left out, beside those of the models."""
+    _run_ids: list[str] = field(default_factory=list[str])
+
+    @property
+    def run_ids(self) -> list[str]:
+        """In the order of the answers; made on first use, so that no call waits for it."""
+        if not self._run_ids:
+            self._run_ids = [self.new_id() for _ in range(self.call.n)]
+        return self._run_ids
+
+    def run_traces(self) -> list[tuple[str, Trace]]:
+        """The runs that have begun: the id and the trace of each."""
+        if self.over is not None:
+            return self.over
+        return [(self.run_ids[i], self.recorders[i].build_trace()) for i in sorted(self.recorders)]
+
+    @property
+    def response_meta(self) -> ResponseMeta:
+        return ResponseMeta(self.run_ids[0].replace("-", ""), int(self.started))

@@ -1,0 +1,146 @@
+"""Runs the answers of calls in the order of the queue, within their deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from mixtura.core.errors import DeadlineExceededError, MixturaError
+from mixtura.core.events import Event
+from mixtura.core.types import Completion
+from mixtura.engine.provider_data_cache import TurnMemory
+from mixtura.engine.streaming import Recorder
+from mixtura.server.apis.base import ApiError
+from mixtura.server.apis.validation import calls_with_ids
+from mixtura.server.fair_queue import FairQueue
+from mixtura.server.http_errors import api_error_for
+from mixtura.server.job import Job
+from mixtura.server.job_recorder import JobRecorder
+
+SHUTDOWN_TIMEOUT = 5.0
+"""Seconds that runs have to end once they are cancelled."""
+NO_LOGPROBS = "the model that writes the answer gives no log-probabilities"
+
+OnAnswerEvent = Callable[[int, Event], None]
+"""Called with the number of the answer and each event of its run."""
+
+
+class JobRunner:
+    """The calls under way, which take turns in *queue*."""
+
+    def __init__(self, queue: FairQueue, recorder: JobRecorder) -> None:
+        self._queue = queue
+        self._recorder = recorder
+        self._memory = TurnMemory()
+        self._running: set[asyncio.Task[Any]] = set()
+        self._ending = False
+
+    async def run_job(self, job: Job, watch: OnAnswerEvent | None = None) -> list[Completion]:
+        """Every answer that the call asked for. Raises ApiError."""
+        failed: MixturaError | ApiError | None = None
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        try:
+            answers = await self._run_within_deadline(job, watch)
+            if job.call.request.extra.get("logprobs") and not all(a.logprobs for a in answers):
+                if not job.call.stream:
+                    raise no_logprobs_error()
+                job.left_out.append(NO_LOGPROBS)  # the answer is out already
+            return answers
+        except (MixturaError, ApiError) as error:
+            failed = error
+            raise api_error_for(error) from None
+        except asyncio.CancelledError:
+            if not self._ending or task.uncancel() > 0:
+                raise
+            failed = _server_ending_error()
+            raise failed from None
+        finally:
+            self._running.discard(task)
+            self._recorder.finish_job(job, failed)
+
+    def cancel_runs(self) -> None:
+        """Cancel the calls under way: their clients get an error that says that the server ends."""
+        self._ending = True
+        for task in tuple(self._running):
+            task.cancel()
+
+    async def end_runs(self) -> None:
+        """Cancel the calls under way, and wait until they have ended."""
+        self.cancel_runs()
+        if self._running:
+            await asyncio.wait(tuple(self._running), timeout=SHUTDOWN_TIMEOUT)
+
+    @property
+    def running_count(self) -> int:
+        """Calls under way."""
+        return len(self._running)
+
+    async def _run_within_deadline(self, job: Job, watch: OnAnswerEvent | None) -> list[Completion]:
+        """The answers; waiting for a turn counts, too. Raises DeadlineExceededError."""
+        if job.deadline is None:
+            return await self._run_all_choices(job, watch)
+        clock = asyncio.timeout(job.deadline)
+        try:
+            async with clock:
+                return await self._run_all_choices(job, watch)
+        except TimeoutError:
+            if not clock.expired():
+                raise
+            raise DeadlineExceededError(f"no answer within {job.deadline:g} s") from None
+
+    async def _run_all_choices(self, job: Job, watch: OnAnswerEvent | None) -> list[Completion]:
+        if job.call.n == 1:
+            return [await self._run_in_turn(job, 0, watch)]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self._run_in_turn(job, i, watch)) for i in range(job.call.n)
+                ]
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        return [task.result() for task in tasks]
+
+    async def _run_in_turn(self, job: Job, choice: int, watch: OnAnswerEvent | None) -> Completion:
+        async with self._queue.hold_slot(job.client.name):
+            return await self._run_choice(job, choice, watch)
+
+    async def _run_choice(self, job: Job, choice: int, watch: OnAnswerEvent | None) -> Completion:
+        recorder = Recorder(partial(watch, choice) if watch else None)
+        job.recorders[choice] = recorder
+        if self._recorder.stores_runs:
+            loop = asyncio.get_running_loop()
+            loop.call_soon(  # the calls go out first
+                loop.call_soon, self._recorder.record_start, job, choice
+            )
+        request = job.call.request_for_choice(choice)
+        if choice:
+            seed = request.sampling.seed
+            sampling = replace(request.sampling, seed=None if seed is None else seed + choice)
+            request = replace(request, draw=choice, sampling=sampling)
+        request = self._memory.restore_request(job.client.name, request)
+        answer = _with_call_ids(await job.model.complete(request, recorder), job.run_ids[choice])
+        self._memory.remember_answer(job.client.name, request, answer.message)
+        return answer
+
+
+def no_logprobs_error() -> ApiError:
+    return ApiError(400, NO_LOGPROBS, param="logprobs", code="unsupported_value")
+
+
+def _with_call_ids(answer: Completion, number: str) -> Completion:
+    """*answer* with a unique id for each tool call: not every model gives one."""
+    calls = answer.message.tool_calls
+    if len({call.id for call in calls if call.id}) == len(calls):
+        return answer
+    named = calls_with_ids(answer, f"call_{number.replace('-', '')}_")
+    return replace(answer, message=replace(answer.message, tool_calls=tuple(named)))
+
+
+def _server_ending_error() -> ApiError:
+    said = "the server is ending: ask again in a moment"
+    return ApiError(503, said, kind="api_error", code="server_ending", retry_after=1)

@@ -1,0 +1,252 @@
+"""What answers a call: the names in it made into a plan, and whether its client may use that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple, TypeVar
+
+from mixtura.catalog import local_models
+from mixtura.config.config import PRESETS_SOURCE, Config
+from mixtura.config.plan import MemberSpec, MixtureSpec, parse_inline, parse_member
+from mixtura.core.errors import ConfigError
+from mixtura.server.access import ApiClient
+from mixtura.server.apis.base import ApiCall, ApiError, MixtureOptions
+from mixtura.server.background_requests import is_frontend_request
+
+T = TypeVar("T")
+
+MAX_NAME_CHARS = 2000
+"""Letters of a model's name: a mixture may be written as one."""
+DEFAULT_NAME = "default"
+BASE, PROPOSERS, AGGREGATOR = "mixtura.mixture", "mixtura.proposers", "mixtura.aggregator"
+
+
+class MixtureChoice(NamedTuple):
+    """What answers a call."""
+
+    name: str
+    plan: MixtureSpec
+    calls: int
+    label: str
+    """What metrics call it."""
+    inside: frozenset[str] = frozenset()
+    """Members that nobody named: they come along with a configured mixture that was."""
+    whole: bool = False
+    """It is one of ours, as it is configured."""
+    side: bool = False
+    """A front end's small request that went to the model for those."""
+
+
+class _RequestedNames(NamedTuple):
+    """The names in a call, read by the grammar of names; nothing is looked up yet."""
+
+    base: str
+    """A name, or a mixture written as one."""
+    param: str
+    """The field that has it."""
+    inline: MixtureSpec | None
+    """The base as a plan, where it is written as one."""
+    proposers: tuple[MemberSpec, ...]
+    names: Mapping[str, str]
+    """Every name that the client chose, with its field."""
+    nested: str | None
+    """The field that has a whole mixture where one member belongs."""
+
+
+class MixtureChooser:
+    """Makes choices, the same one each time for the same configured name."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._usual: dict[str, MixtureChoice] = {}
+        """Choices by name, of ours only; none of them says who may use it."""
+        plans = (config.mixture_spec(name) for name in config.configured_mixtures())
+        self._ours = frozenset(name for plan in plans for name in plan.member_names()) | set(
+            local_models.known_models()
+        )
+
+    def choose_mixture(self, call: ApiCall, client: ApiClient) -> MixtureChoice:
+        """
+        The plan that a call names or describes.
+
+        Raises ApiError: 400 for what is no name, 403 for what the client may not use, 404 for
+        what is unknown. A key's rights are looked at twice: for the names in the call, before
+        anything is looked up, so that no one learns what else there is; and for the members of
+        the plan that came of it, so that nothing gets in that nobody named.
+        """
+        asked = _parse_names(call)
+        client.require_model_access(asked.names)
+        if asked.nested:
+            said = f"`{asked.nested}` takes names: a mixture written as one goes into `model`"
+            raise ApiError(400, said, param=asked.nested)
+        side = self._config.serve.side
+        if side and call.wish == MixtureOptions() and is_frontend_request(call.request):
+            return self._check_call_limit(
+                self._choose_by_name(side, "model")._replace(side=True), call
+            )
+        choice = self._choose_by_name(asked.base, asked.param, asked.inline)
+        if call.wish.has_member_overrides:
+            choice = self._with_changed_members(choice, asked, call.wish)
+        if client.models is not None:
+            added = choice.plan.member_names() - choice.inside - self._resolved_names(asked.names)
+            client.require_model_access(dict.fromkeys(sorted(added), "mixtura"))
+        return self._check_call_limit(choice, call)
+
+    def metrics_label(self, name: str) -> str:
+        """What metrics call a model: a name of ours, never a client's words."""
+        known = name in self._config.configured_mixtures() or name in self._config.model_tables()
+        return name if known or name in self._ours else "other"
+
+    def metrics_label_for(self, label: str, client: ApiClient) -> str:
+        """The same for the metrics of a client that may use some models only."""
+        if client.has_listed_model(label):
+            return label
+        default = client.can_use_model(DEFAULT_NAME) and label == resolve_default_name(
+            self._config, DEFAULT_NAME
+        )
+        return DEFAULT_NAME if default else "other"
+
+    def _check_call_limit(self, choice: MixtureChoice, call: ApiCall) -> MixtureChoice:
+        calls, most = choice.calls * call.n, self._config.serve.most_calls
+        if calls > most:
+            said = f"that takes {calls} calls, and one request may make {most}"
+            raise ApiError(400, said, code="too_many_calls", param="model")
+        return choice
+
+    def _choose_by_name(
+        self, base: str, param: str, inline: MixtureSpec | None = None
+    ) -> MixtureChoice:
+        """What a name, or a mixture written as one, stands for."""
+        name = resolve_default_name(self._config, base)
+        if found := self._usual.get(name):
+            return found
+        for member in sorted(inline.member_names()) if inline else ():
+            self._look_up_plan(member, param)
+        plan = self._resolve_default(self._look_up_plan(name, param))
+        inside = frozenset(() if inline else plan.member_names())
+        label = self.metrics_label(name)
+        choice = MixtureChoice(name, plan, self._config.count_calls(plan), label, inside)
+        if label == name and not inline:
+            choice = self._usual[name] = choice._replace(whole=True)
+        return choice
+
+    def _with_changed_members(
+        self, choice: MixtureChoice, asked: _RequestedNames, wish: MixtureOptions
+    ) -> MixtureChoice:
+        """A mixture with other members or another depth; all else in it stays as it was."""
+        plan = choice.plan
+        if wish.aggregator is not None:
+            self._look_up_plan(wish.aggregator, AGGREGATOR)
+        if wish.proposers is not None:
+            row = self._seat_proposers(plan, asked.proposers)
+            plan = replace(plan, layers=(row,) * max(len(plan.layers), 1))
+        elif not plan.layers:
+            said = f"{plan.name} is a model alone: name `mixtura.proposers`, too"
+            raise ApiError(400, said, param="mixtura")
+        if wish.layers is not None:
+            if wish.layers < 2 and wish.proposers is not None:
+                said = "`mixtura.layers` counts the aggregator's: with proposers it is at least 2"
+                raise ApiError(400, said, param="mixtura.layers")
+            rows = plan.layers[: wish.layers - 1]
+            rows += (plan.layers[-1],) * (wish.layers - 1 - len(rows))
+            plan = replace(plan, layers=rows)
+        smallest = min((sum(s.samples for s in row) for row in plan.layers), default=1)
+        plan = replace(plan, quorum=min(plan.quorum, smallest))
+        inside = choice.inside & _unchanged_members(plan, wish)
+        plan = self._resolve_default(replace(plan, aggregator=wish.aggregator or plan.aggregator))
+        return choice._replace(
+            plan=plan, calls=self._config.count_calls(plan), inside=inside, whole=False
+        )
+
+    def _seat_proposers(
+        self, plan: MixtureSpec, seats: Sequence[MemberSpec]
+    ) -> tuple[MemberSpec, ...]:
+        """New proposers; one that sat there already keeps its persona and its sampling."""
+        before = {seat.model: seat for row in reversed(plan.layers) for seat in row}
+        for seat in seats:
+            self._look_up_plan(seat.model, PROPOSERS)
+        return tuple(replace(before.get(seat.model, seat), samples=seat.samples) for seat in seats)
+
+    def _resolve_default(self, plan: MixtureSpec) -> MixtureSpec:
+        """A plan in which `default` stands for what it means here."""
+        if DEFAULT_NAME not in plan.member_names():
+            return plan
+        layers = tuple(
+            tuple(
+                replace(seat, model=resolve_default_name(self._config, seat.model)) for seat in row
+            )
+            for row in plan.layers
+        )
+        return replace(
+            plan, layers=layers, aggregator=resolve_default_name(self._config, plan.aggregator)
+        )
+
+    def _resolved_names(self, names: Iterable[str]) -> set[str]:
+        """What *names* stand for in a plan: themselves, and `default` its meaning, too."""
+        return {*names, *(resolve_default_name(self._config, name) for name in names)}
+
+    def _look_up_plan(self, name: str, param: str) -> MixtureSpec:
+        """What a name means. A file on this machine has none unless it is configured."""
+        if self._config.is_model_path(name):
+            raise _unknown_model_error(f"the model `{name}` does not exist", param)
+        try:
+            return self._config.mixture_spec(name)
+        except ConfigError as error:
+            raise _unknown_model_error(str(error), param) from None
+
+
+def resolve_default_name(config: Config, name: str) -> str:
+    """`default` is the configured default, unless someone made a mixture of that name."""
+    own = config.configured_mixtures().get(name)
+    ours = own is None or own.where is None or own.where.source == PRESETS_SOURCE
+    return config.default if name == DEFAULT_NAME and ours else name
+
+
+def _parse_names(call: ApiCall) -> _RequestedNames:
+    """The names in a call. Raises ApiError (400) for what follows no grammar of names."""
+    wish = call.wish
+    base, param = (wish.mixture, BASE) if wish.mixture else (call.model, "model")
+    inline = _parse_name(parse_inline, base, param)
+    names = dict.fromkeys(sorted(inline.member_names()) if inline else [base], param)
+    proposers: list[MemberSpec] = []
+    nested: str | None = None
+    for text, field in (
+        *((text, PROPOSERS) for text in wish.proposers or ()),
+        *([(wish.aggregator, AGGREGATOR)] if wish.aggregator is not None else ()),
+    ):
+        if plan := _parse_name(parse_inline, text, field):
+            nested = field
+            names |= dict.fromkeys(sorted(plan.member_names()), field)
+        elif field == PROPOSERS:
+            proposers.append(_parse_name(parse_member, text, field))
+            names[proposers[-1].model] = field
+        else:
+            names[text] = field
+    return _RequestedNames(base, param, inline, tuple(proposers), names, nested)
+
+
+def _parse_name(read: Callable[[str], T], text: str, param: str) -> T:
+    if len(text) > MAX_NAME_CHARS:
+        raise ApiError(400, f"`{param}` is longer than {MAX_NAME_CHARS} letters", param=param)
+    try:
+        return read(text)
+    except ConfigError as error:
+        raise ApiError(400, str(error), param=param) from None
+
+
+def _unchanged_members(plan: MixtureSpec, wish: MixtureOptions) -> set[str]:
+    """
+    Members that stand where their mixture has them, and that *wish* does not name.
+
+    An aggregator with no proposers before it is no longer a part of the mixture.
+    """
+    if not plan.layers:
+        return set()
+    rows = plan.layers if wish.proposers is None else ()
+    kept = {seat.model for row in rows for seat in row} | set(plan.fallbacks)
+    return kept if wish.aggregator is not None else kept | {plan.aggregator}
+
+
+def _unknown_model_error(said: str, param: str) -> ApiError:
+    return ApiError(404, said, code="model_not_found", param=param)

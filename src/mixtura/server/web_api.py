@@ -1,0 +1,296 @@
+"""The page, and what only it asks for: what there is to choose from, plans, past runs."""
+
+from __future__ import annotations
+
+import gzip
+from asyncio import to_thread
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from functools import cache, partial
+from importlib.metadata import version
+from typing import Any, cast
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from mixtura.billing.forecast import forecast_calls, worst_case_spend
+from mixtura.config.plan import AUTO, AUTO_TEAM, MixtureSpec
+from mixtura.core import large_json
+from mixtura.core import types as words
+from mixtura.core.errors import ConfigError, MixturaError
+from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
+from mixtura.protocols.openai.messages import message_from_json
+from mixtura.server.access import ApiClient
+from mixtura.server.apis.base import ApiCall, ApiError, MixtureOptions
+from mixtura.server.apis.openai_chat_body import MessageBody
+from mixtura.server.apis.openai_chat_checks import check_call_bodies
+from mixtura.server.apis.openai_chat_tools import normalize_messages
+from mixtura.server.apis.tool_names import Toolbox
+from mixtura.server.http_errors import api_error_for
+from mixtura.server.json_responses import JSON, json_response
+from mixtura.server.model_choice import resolve_default_name
+from mixtura.server.models import single_models, unavailable_reason
+from mixtura.server.request_body import receive_body
+from mixtura.server.service import Service
+from mixtura.web import assets
+
+RouteFactory = Callable[..., Route]
+SECURITY_HEADERS = {
+    "content-security-policy": assets.PAGE_CSP,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+MAX_RUNS_LISTED = 200
+
+
+class PlanRequest(msgspec.Struct):
+    """The body of ``POST /api/plan``."""
+
+    model: str = "default"
+    mixtura: MixtureOptions = MixtureOptions()
+    messages: list[MessageBody] = []
+
+
+def page_routes(at: RouteFactory) -> list[Route]:
+    """The page's own routes. The files themselves need no key: there is nothing in them."""
+    return [
+        *(
+            Route(f"/{name}" if name else "/", partial(_serve_asset, name))
+            for name in _asset_names()
+        ),
+        at("/api/setup", _handle_setup),
+        at("/api/plan", _handle_plan, "POST"),
+        at("/api/runs", _list_runs),
+        at("/api/runs/{run}", _handle_run, "GET", "DELETE"),
+        at("/api/runs/{run}/html", _export_run_html),
+    ]
+
+
+def _asset_names() -> list[str]:
+    return ["", *(name for name in assets.page_assets() if name != "index.html")]
+
+
+async def _serve_asset(name: str, request: Request) -> Response:
+    found = assets.page_assets()[name or "index.html"]
+    packs = "gzip" in request.headers.get("accept-encoding", "")
+    etag = f'"{found.etag.strip(chr(34))}{"-gzip" if packs else ""}"'
+    headers = SECURITY_HEADERS | {
+        "etag": etag,
+        "cache-control": "no-cache",
+        "vary": "accept-encoding",
+    }
+    if request.headers.get("if-none-match") == etag:
+        return Response(status_code=304, headers=headers)
+    if packs:
+        headers["content-encoding"] = "gzip"
+    body = _gzipped_asset(name or "index.html") if packs else found.body
+    return Response(body, headers=headers, media_type=found.content_type)
+
+
+@cache
+def _gzipped_asset(name: str) -> bytes:
+    return gzip.compress(assets.page_assets()[name].body, 9, mtime=0)
+
+
+async def _handle_setup(service: Service, request: Request) -> Response:
+    config = service.config
+    client = service.doors.authenticate_request(request.scope)
+    mixtures = [
+        _mixture_json(service, name)
+        for name in config.configured_mixtures()
+        if _is_offered(service, name, client)
+    ]
+    models = [
+        {
+            "name": name,
+            "where": _model_origin(service, name),
+            "problem": unavailable_reason(config, name),
+        }
+        for name in single_models(config)
+        if client.has_listed_model(name)
+    ]
+    return json_response(
+        {
+            "version": version("mixtura"),
+            "default": _default_name(service, client),
+            "keys": service.doors.is_key_required,
+            "runs": config.runs.keeps,
+            "mixtures": mixtures,
+            "models": models,
+        }
+    )
+
+
+def _is_offered(service: Service, name: str, client: ApiClient) -> bool:
+    """Not the packaged `default` where another is the default, unless that is all it may use."""
+    meaning = resolve_default_name(service.config, name)
+    return client.has_listed_model(name) and (
+        meaning == name or not client.has_listed_model(meaning)
+    )
+
+
+def _default_name(service: Service, client: ApiClient) -> str | None:
+    named = (service.config.default, "default")
+    return next((name for name in named if client.has_listed_model(name)), None)
+
+
+def _mixture_json(service: Service, name: str) -> dict[str, Any]:
+    config = service.config
+    plan = config.mixture_spec(resolve_default_name(service.config, name))
+    kind = plan.pattern.kind
+    auto = config.configured_mixtures()[name].member_names() & {AUTO, AUTO_TEAM}
+    return {
+        "name": name,
+        "pattern": kind,
+        "layers": [[{"model": s.model, "samples": s.samples} for s in row] for row in plan.layers],
+        "aggregator": plan.aggregator,
+        "calls": config.count_calls(plan),
+        "auto": config.auto_defaults().why if auto else None,
+        "problem": unavailable_reason(config, resolve_default_name(service.config, name)),
+    }
+
+
+def _model_origin(service: Service, name: str) -> str:
+    if name in service.config.model_tables():
+        return "configured"
+    return "hosted" if "/" in name else "local"
+
+
+async def _handle_plan(service: Service, request: Request) -> Response:
+    client = service.doors.authenticate_request(request.scope)
+    try:
+        asked = msgspec.json.decode(
+            await receive_body(request.scope, request.receive, service), type=PlanRequest
+        )
+        check_call_bodies(asked.messages)
+        plain = normalize_messages(msgspec.to_builtins(asked.messages), Toolbox())
+        said = list(map(message_from_json, plain))
+    except (msgspec.DecodeError, MixturaError, UnicodeDecodeError) as error:
+        raise ApiError(400, f"the body is no plan: {error}") from None
+    wanted = words.Request(tuple(said) or words.ask("").messages)
+    plan = service.chooser.choose_mixture(
+        ApiCall(asked.model, wanted, wish=asked.mixtura), client
+    ).plan
+    try:
+        return json_response(
+            await run_in_thread_if_large(
+                estimate_request_bytes(wanted), _plan_json, service, plan, wanted
+            )
+        )
+    except ConfigError as error:
+        raise ApiError(400, str(error)) from None
+
+
+def _plan_json(service: Service, plan: MixtureSpec, request: words.Request) -> dict[str, Any]:
+    config = service.config
+    calls = forecast_calls(config.build_outline(plan), request)
+    worst, unknown = worst_case_spend(calls, config.usage_cost)
+    return {
+        "name": plan.name,
+        "pattern": plan.pattern.kind,
+        "layers": [[s.model for s in row for _ in range(s.samples)] for row in plan.layers],
+        "aggregator": plan.aggregator,
+        "calls": len(calls),
+        "max_cost_usd": None if unknown else worst.dollars,
+        "max_tokens": worst.tokens,
+        "unknown_prices": list(unknown),
+    }
+
+
+# ---- runs
+
+
+@contextmanager
+def _translate_store_errors() -> Generator[None, None, None]:
+    """A store that cannot be read is said to the client."""
+    try:
+        yield
+    except MixturaError as error:
+        raise api_error_for(error) from None
+
+
+async def _list_runs(service: Service, request: Request) -> Response:
+    asked = request.query_params
+    try:
+        limit = int(asked.get("limit", "50"))
+    except ValueError:
+        limit = 0
+    if not 1 <= limit <= MAX_RUNS_LISTED:
+        raise ApiError(400, f"`limit` is a number from 1 to {MAX_RUNS_LISTED}", param="limit")
+    runs, who = service.config.runs, _owner_filter(service, request)
+    await service.wait_until_written()
+    with _translate_store_errors():
+        rows = await to_thread(
+            runs.list_runs, limit + 1, asked.get("before"), asked.get("q"), who=who
+        )
+    return json_response({"runs": rows[:limit], "more": len(rows) > limit})
+
+
+async def _handle_run(service: Service, request: Request) -> Response:
+    run = await _load_run(service, request)
+    if request.method != "DELETE":
+        return Response(await to_thread(_encode_run, run), media_type=JSON)
+    with _translate_store_errors():
+        await to_thread(service.config.runs.delete_run, run["id"])
+    return Response(status_code=204)
+
+
+async def _export_run_html(service: Service, request: Request) -> Response:
+    run = await _load_run(service, request)
+    name = f"mixtura-{run['id']}.html"
+    headers = {"content-disposition": f'attachment; filename="{name}"'}
+    whole = await to_thread(_render_run_html, run)
+    return Response(whole, headers=headers, media_type="text/html; charset=utf-8")
+
+
+async def _load_run(service: Service, request: Request) -> dict[str, Any]:
+    """A run by its whole id, for whom it belongs to."""
+    name = request.path_params["run"]
+    await service.wait_until_written()
+    with _translate_store_errors():
+        run = await to_thread(service.config.runs.get_run, name)
+    who = _owner_filter(service, request)
+    if run is None or run["id"] != name or (who is not None and run["who"] != who):
+        raise ApiError(404, f"there is no run {name}", code="run_not_found")
+    return run
+
+
+MAX_SHOWN_CHARS = 500_000
+"""Letters of a text that the page is given; `mixtura show RUN --json` has all of them."""
+
+
+def _encode_run(run: dict[str, Any]) -> bytes:
+    return large_json.encode(_shorten_texts(run))
+
+
+def _render_run_html(run: dict[str, Any]) -> str:
+    return assets.export_run(_shorten_texts(run))
+
+
+def _shorten_texts(data: Any) -> Any:
+    """A run as a browser can show it: what is longer than a person reads is cut, and says so."""
+    if isinstance(data, str):
+        more = len(data) - MAX_SHOWN_CHARS
+        return data if more <= 0 else f"{data[:MAX_SHOWN_CHARS]}\n\n[… {more:,} letters more …]"
+    if isinstance(data, list):
+        rows = cast("list[Any]", data)
+        if rows and isinstance(rows[0], str):  # the pieces that a text came in
+            return rows if sum(map(len, rows)) <= MAX_SHOWN_CHARS else []
+        return [_shorten_texts(row) for row in rows]
+    if isinstance(data, dict):
+        return {key: _shorten_texts(value) for key, value in cast("dict[str, Any]", data).items()}
+    return data
+
+
+def _owner_filter(service: Service, request: Request) -> str | None:
+    """Whose runs a client sees: its own where there are keys, else all that are on the machine."""
+    return (
+        service.doors.authenticate_request(request.scope).name
+        if service.doors.is_key_required
+        else None
+    )

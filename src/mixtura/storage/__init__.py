@@ -1,0 +1,1 @@
+"""SQLite: cached answers, spending, runs, responses."""

@@ -1,0 +1,215 @@
+"""Responses in the store: kept for the client that got them, and found again by their ids."""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from mixtura.core import large_json
+from mixtura.core.errors import ConfigError, StoreError
+from mixtura.core.redaction import NO_SECRETS, Redactor
+from mixtura.storage.run_record import Record
+from mixtura.storage.sqlite import DAY_SECONDS, Store
+
+MAX_RESPONSES = 100_000
+"""Responses that are kept at most, however small."""
+MAX_CHAIN = 10_000
+"""Responses, each the previous one of the next, that are read for one conversation."""
+
+
+class PackedResponse(NamedTuple):
+    """A response as it is written."""
+
+    id: str
+    who: str
+    previous: str | None
+    size: int
+    """Bytes of it as JSON."""
+    body: bytes
+
+
+class ResponseNotFoundError(Exception):
+    """A response of a conversation is not there: deleted, too old, or another client's."""
+
+    def __init__(self, id: str) -> None:  # noqa: A002
+        super().__init__(id)
+        self.id = id
+
+
+class ConversationTooLongError(Exception):
+    """A conversation is larger than whoever asks for it takes."""
+
+
+class ResponseStore:
+    """
+    Stored responses, each a record with ``id``, ``who`` (whose it is), ``previous`` (the id of the
+    response before it), ``items`` (its own input) and ``response`` (as it was answered).
+
+    *days* since one was last used and *megabytes* in all: how long and how much is kept, the
+    longest unused go first. What is in *hidden* is never written. *notice* is told, once, why a
+    response could not be kept. Threads may share it.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        keep: bool = True,
+        days: float = 30.0,
+        megabytes: float = 512.0,
+        hidden: Redactor | Collection[str] = (),
+    ) -> None:
+        self.keeps = keep and days > 0 and megabytes > 0
+        self.notice: Callable[[str], None] | None = None
+        self._store = store
+        self._age = days * DAY_SECONDS
+        self._size = int(megabytes * 1024**2)
+        self._redactor = hidden if isinstance(hidden, Redactor) else Redactor(hidden)
+        self._unmeasured = self._size
+        """Bytes written since all that is kept was last measured."""
+
+    # ---- writing
+
+    def pack_record(self, record: Record, redactor: Redactor = NO_SECRETS) -> PackedResponse | None:
+        """The response as it is written, without secrets; None, and that is told, if too large."""
+        safe = self._redactor.with_values(redactor.values).redact_data(record)
+        body = large_json.encode({"items": safe["items"], "response": safe["response"]})
+        packed = zlib.compress(body)
+        if len(packed) > self._size:
+            self.report_problem("it is larger than all that is kept ([serve.responses] megabytes)")
+            return None
+        return PackedResponse(record["id"], record["who"], record["previous"], len(body), packed)
+
+    def write_batch(self, packed: Sequence[PackedResponse], /) -> bool:
+        """Write them in one transaction; whether that was done, and if not, it is told."""
+        try:
+            with self._store.transaction() as db:
+                now = self._store.current_time()
+                db.executemany(
+                    "INSERT OR REPLACE INTO responses (id, who, previous, size, body, used)"
+                    " VALUES (?, ?, ?, ?, ?, ?)",
+                    [(*row, now) for row in packed],
+                )
+                db.execute("DELETE FROM responses WHERE used < ?", (now - self._age,))
+                self._unmeasured += sum(len(row.body) for row in packed)
+                if self._unmeasured > self._size // 64:  # it looks at every row
+                    _delete_least_used(db, self._size)
+            self._unmeasured %= self._size // 64 + 1
+        except ConfigError as error:
+            self.report_problem(str(error))
+            return False
+        return True
+
+    def report_problem(self, problem: str) -> None:
+        """Say, once, why a response could not be kept."""
+        notice, self.notice = self.notice, None
+        if notice:
+            notice(f"this response is not kept: {problem}")
+
+    # ---- reading
+
+    def get_response(self, id: str, who: str) -> Record | None:  # noqa: A002
+        """The response of that id, if it is *who*'s. Raises StoreError."""
+        with self._store.transaction() as db:
+            row = self._read_row(db, id, who)
+        return None if row is None else _unpack_response(self._store, id, *row)
+
+    def find_responses(self, ids: Collection[str], who: str, most: int) -> dict[str, Record]:
+        """
+        Those of the responses that are there and *who*'s, by id; they count as used now.
+
+        *most*: bytes that they may have as JSON. Raises ConversationTooLongError,
+        StoreError.
+        """
+        rows: list[tuple[str, str | None, int, bytes]] = []
+        with self._store.transaction() as db:
+            for name in ids:
+                if (row := self._read_row(db, name, who)) is None:
+                    continue
+                most -= row[1]
+                if most < 0:
+                    raise ConversationTooLongError
+                rows.append((name, *row))
+            self._mark_used(db, [row[0] for row in rows])
+        return {row[0]: _unpack_response(self._store, *row) for row in rows}
+
+    def load_conversation(self, id: str, who: str, most: int) -> list[Record]:  # noqa: A002
+        """
+        The response and those before it, the first one first; they count as used now.
+
+        *most*: bytes that they may have as JSON. Raises ResponseNotFoundError,
+        ConversationTooLongError, StoreError.
+        """
+        rows: list[tuple[str, str | None, int, bytes]] = []
+        seen: set[str] = set()
+        wanted: str | None = id
+        with self._store.transaction() as db:
+            while wanted is not None:
+                row = self._read_row(db, wanted, who)
+                if row is None or wanted in seen:
+                    raise ResponseNotFoundError(wanted)
+                most -= row[1]
+                if most < 0 or len(rows) == MAX_CHAIN:
+                    raise ConversationTooLongError
+                seen.add(wanted)
+                rows.append((wanted, *row))
+                wanted = row[0]
+            self._mark_used(db, seen)
+        return [_unpack_response(self._store, *row) for row in reversed(rows)]
+
+    def delete_response(self, id: str, who: str) -> bool:  # noqa: A002
+        """Whether there was one of that id that is *who*'s. Raises StoreError."""
+        with self._store.transaction() as db:
+            query = "DELETE FROM responses WHERE id = ? AND who = ?"
+            return db.execute(query, (id, who)).rowcount > 0
+
+    def close(self) -> None:
+        self._store.close()
+
+    def _read_row(self, db: sqlite3.Connection, id: str, who: str) -> Any:  # noqa: A002
+        """What comes before it, its size and its body; None where it is not there, or too old."""
+        return db.execute(
+            "SELECT previous, size, body FROM responses WHERE id = ? AND who = ? AND used >= ?",
+            (id, who, self._store.current_time() - self._age),
+        ).fetchone()
+
+    def _mark_used(self, db: sqlite3.Connection, ids: Collection[str]) -> None:
+        now = self._store.current_time()
+        db.executemany("UPDATE responses SET used = ? WHERE id = ?", [(now, id_) for id_ in ids])
+
+
+def _delete_least_used(db: sqlite3.Connection, most: int) -> None:
+    """Delete the longest unused until there are no more than so many bytes, and responses."""
+    (count, size) = db.execute("SELECT count(*), sum(length(body)) FROM responses").fetchone()
+    while size is not None and (size > most or count > MAX_RESPONSES):
+        oldest = "SELECT rowid, length(body) FROM responses ORDER BY used, rowid LIMIT 1"
+        (number, length) = db.execute(oldest).fetchone()
+        db.execute("DELETE FROM responses WHERE rowid = ?", (number,))
+        size -= length
+        count -= 1
+
+
+def _unpack_response(store: Store, id: str, previous: str | None, size: int, body: Any) -> Record:  # noqa: A002
+    """A response as it was kept. Raises StoreError where it is damaged."""
+    try:
+        unzip = zlib.decompressobj()
+        data: Any = large_json.decode(unzip.decompress(body, size + 1))
+        if data["response"]["id"] != id or not isinstance(data["items"], list):
+            raise ValueError("it is another response's")
+    except (
+        zlib.error,
+        msgspec.DecodeError,
+        UnicodeDecodeError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise StoreError(
+            f"the response {id} in the store {store.path} is damaged ({type(error).__name__}):"
+            " delete it, or send the whole conversation"
+        ) from None
+    return {"id": id, "previous": previous, **data}

@@ -1,0 +1,223 @@
+"""The SQLite file that keeps everything: its schema, transactions and errors."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mixtura.core.errors import StoreBusyError, StoreError
+from mixtura.storage.process_locks import StoreOwners
+from mixtura.storage.settlements import SettlementQueue
+
+MIGRATIONS = (
+    """
+    CREATE TABLE answers (
+      key TEXT PRIMARY KEY, body BLOB NOT NULL, written REAL NOT NULL, used REAL NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX answers_by_use ON answers (used);
+    CREATE TABLE spent (
+      purse TEXT NOT NULL, day TEXT NOT NULL, dollars REAL NOT NULL, tokens INTEGER NOT NULL,
+      PRIMARY KEY (purse, day)
+    ) WITHOUT ROWID;
+    CREATE TABLE held (
+      id INTEGER PRIMARY KEY, purse TEXT NOT NULL, day TEXT NOT NULL,
+      dollars REAL NOT NULL, tokens INTEGER NOT NULL, until REAL NOT NULL
+    );
+    """,
+    """
+    CREATE TABLE runs (
+      id TEXT PRIMARY KEY, started REAL NOT NULL, via TEXT NOT NULL, model TEXT NOT NULL,
+      question TEXT NOT NULL, state TEXT NOT NULL, seconds REAL NOT NULL, cost REAL,
+      calls INTEGER NOT NULL, tokens INTEGER NOT NULL, who TEXT NOT NULL, body BLOB NOT NULL
+    );
+    CREATE INDEX runs_by_start ON runs (started, id);
+    """,
+    """
+    DROP TABLE held;
+    CREATE TABLE held (
+      id INTEGER PRIMARY KEY AUTOINCREMENT, purse TEXT NOT NULL, day TEXT NOT NULL,
+      dollars REAL NOT NULL, tokens INTEGER NOT NULL
+    );
+    """,
+    """
+    ALTER TABLE held ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+    ALTER TABLE held ADD COLUMN spent REAL NOT NULL DEFAULT 0;
+    ALTER TABLE held ADD COLUMN spent_tokens INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE runs ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+    """,
+    """
+    CREATE TABLE responses (
+      id TEXT PRIMARY KEY, who TEXT NOT NULL, previous TEXT, used REAL NOT NULL,
+      size INTEGER NOT NULL, body BLOB NOT NULL
+    );
+    CREATE INDEX responses_by_use ON responses (used);
+    """,
+)
+"""Each step brings a file from its number to the next; never edited, only added to."""
+
+DAY_SECONDS = 86400.0
+
+
+class Store:
+    """
+    One SQLite file, opened at the first use; threads share the object, processes the file.
+
+    *patience*: seconds to wait for whoever else writes to the file.
+    """
+
+    def __init__(
+        self, path: Path, *, clock: Callable[[], float] = time.time, patience: float = 30.0
+    ) -> None:
+        self._path = path
+        self._clock = clock
+        self._patience = patience
+        self._connection: sqlite3.Connection | None = None
+        self._lock = threading.RLock()
+        self.settlements = SettlementQueue(self.transaction)
+        self.owners = StoreOwners(path)
+        """The processes that use the file, and which of them are alive."""
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    def current_time(self) -> float:
+        """Seconds since the epoch."""
+        return self._clock()
+
+    def check_usable(self) -> None:
+        """Open the file now rather than in the middle of a run. Raises StoreError."""
+        with self._lock:
+            self._open_connection(self._patience)
+
+    def close(self) -> None:
+        """Close the file; the next use opens it again."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+            self.owners.close()
+
+    @contextmanager
+    def transaction(
+        self, patience: float | None = None
+    ) -> Generator[sqlite3.Connection, None, None]:
+        """
+        A write transaction, begun at once so that it never fails half-way for a lock.
+
+        *patience*: seconds to wait for others, threads of this process too; with 0 an event
+        loop may call it. Raises StoreError; StoreBusyError where waiting longer may help.
+        """
+        patience = self._patience if patience is None else patience
+        until = time.monotonic() + patience
+        if not self._lock.acquire(timeout=patience):
+            raise self._store_error("it is locked by another thread", busy=True)
+        try:
+            left = max(until - time.monotonic(), 0.0)
+            connection = self._open_connection(left)
+            connection.execute(f"PRAGMA busy_timeout = {int(left * 1000)}")
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):  # a full disk may have ended it already
+                    connection.execute("ROLLBACK")
+                raise
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter: in SQLite's own messages
+            raise self._store_error(error, busy=is_lock_error(error)) from None
+        finally:
+            self._lock.release()
+
+    def _store_error(self, error: object, *, busy: bool) -> StoreError:
+        if busy:
+            return StoreBusyError(f"the store {self._path} is in use elsewhere: {error}")
+        if is_corruption_error(error):
+            return self._unusable_error(error)
+        return StoreError(f"the store {self._path} cannot be written: {error}")
+
+    def _unusable_error(self, error: object) -> StoreError:
+        said = "it is damaged: " if is_corruption_error(error) else ""
+        error = "its text is not UTF-8" if isinstance(error, UnicodeDecodeError) else error
+        return StoreError(
+            f"the store {self._path} cannot be used ({said}{error}): move it away or"
+            " choose another with `store` in the configuration"
+        )
+
+    def _open_connection(self, patience: float) -> sqlite3.Connection:
+        if self._connection is not None:
+            return self._connection
+        connection: sqlite3.Connection | None = None
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not self._path.exists():
+                self._path.touch(mode=0o600)  # it holds people's questions
+            connection = sqlite3.connect(
+                self._path, timeout=patience, isolation_level=None, check_same_thread=False
+            )
+            connection.text_factory = _decode_text
+            _enable_wal(connection, patience)
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute("PRAGMA secure_delete=ON")
+            self._migrate_schema(connection)
+        except (OSError, sqlite3.Error, StoreError, UnicodeDecodeError) as error:
+            if connection is not None:
+                connection.close()
+            if isinstance(error, StoreError):
+                raise
+            if is_lock_error(error):
+                raise self._store_error(error, busy=True) from None
+            raise self._unusable_error(error) from None
+        self._connection = connection
+        return connection
+
+    def _migrate_schema(self, connection: sqlite3.Connection) -> None:
+        if connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),):
+            return
+        connection.execute("BEGIN IMMEDIATE")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > len(MIGRATIONS):
+            connection.execute("ROLLBACK")
+            raise StoreError(f"the store {self._path} was written by a newer Mixtura")
+        for step in MIGRATIONS[version:]:
+            for statement in step.split(";"):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        connection.execute("COMMIT")
+
+
+def is_lock_error(error: Exception) -> bool:
+    """Whether SQLite failed because the file is locked by another connection."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def is_corruption_error(error: object) -> bool:
+    """Whether the file is damaged, or no SQLite file."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return isinstance(error, UnicodeDecodeError) or code in (
+        sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB,
+    )  # fmt: skip
+
+
+def _decode_text(data: bytes) -> str:
+    """A text of the file, also where it is damaged."""
+    return data.decode("utf-8", "replace")
+
+
+def _enable_wal(connection: sqlite3.Connection, patience: float) -> None:
+    """Switch to WAL: SQLite does not wait for a lock there, so two that open at once must."""
+    until = time.monotonic() + patience
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if not is_lock_error(error) or time.monotonic() >= until:
+                raise
+            time.sleep(0.02)
+        else:
+            return

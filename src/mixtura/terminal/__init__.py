@@ -1,0 +1,25 @@
+"""What a person sees at a terminal: a run while it goes on, and once it is over."""
+
+from mixtura.terminal.compact import AnswerAndErrorsView, CompactView, answer_sources, two_columns
+from mixtura.terminal.live import AnswerView, LiveView, PlainLogView
+from mixtura.terminal.past_runs import format_when, replay_run, runs_table
+from mixtura.terminal.phrases import format_dollars, print_line
+from mixtura.terminal.tables import answer_notes, mixture_diagram, trace_summary
+
+__all__ = [
+    "AnswerAndErrorsView",
+    "AnswerView",
+    "CompactView",
+    "LiveView",
+    "PlainLogView",
+    "answer_notes",
+    "answer_sources",
+    "format_dollars",
+    "format_when",
+    "mixture_diagram",
+    "print_line",
+    "replay_run",
+    "runs_table",
+    "trace_summary",
+    "two_columns",
+]

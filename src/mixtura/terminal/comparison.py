@@ -1,0 +1,147 @@
+"""A comparison at a terminal: the verdict, who scored what at what price, where it was won."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from mixtura.core.text import pluralize_count, to_one_line
+from mixtura.terminal.phrases import format_dollars
+
+if TYPE_CHECKING:
+    from mixtura.evals.comparison.result import (
+        Comparison,
+        ContenderRow,
+        DecidedPrompt,
+        PairedResult,
+        PairwiseBias,
+    )
+
+ROLE_LABELS = {
+    "mixture": "",
+    "member": "member, alone",
+    "self": "best member, same draws",
+    "rank": "same proposals, one named",
+    "vote": "same proposals, voted",
+    "money": "best member, same money",
+}
+_WIDE_COLUMNS = 100
+_NARROW_COLUMNS = 80
+"""Columns of a terminal below which an interval stands under its figure."""
+_MIN_NAME_WIDTH = 14
+_MAX_QUESTION = 90
+
+
+def render_comparison(found: Comparison, width: int) -> RenderableType:
+    """All of it, the verdict first."""
+    how = f"{found.judge} judging in both orders" if found.judge else found.task
+    parts: list[RenderableType] = [
+        Text(f"{to_one_line(found.verdict)}.", "bold"),
+        Text(f"{pluralize_count(found.prompts, 'prompt')}, {to_one_line(how)}", "dim"),
+        Text(),
+        _results_table(found, width),
+    ]
+    if found.bias:
+        parts.append(Text(f"\n{judge_trust_text(found.bias)}", "dim"))
+    parts += [Text(f"\n{to_one_line(said)}", "yellow") for said in found.warnings]
+    if found.pairs:
+        first = found.pairs[0]
+        told = [t for t in found.told if (t.ours, t.theirs) == (first.ours, first.theirs)]
+        theirs = to_one_line(first.theirs)
+        parts += _example_lines([t for t in told if t.by > 0], f"\nWon by most against {theirs}")
+        parts += _example_lines([t for t in told if t.by < 0], f"\nLost by most to {theirs}")
+    if found.spent_usd:
+        parts.append(Text(f"\nPaid for all of it: {format_dollars(found.spent_usd)}.", "dim"))
+    return Group(*parts)
+
+
+def _results_table(found: Comparison, width: int) -> Table:
+    wide = width >= _WIDE_COLUMNS
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    narrow = width < _NARROW_COLUMNS
+    table.add_column("", overflow="fold", min_width=_MIN_NAME_WIDTH)
+    table.add_column(found.measure, justify="right", no_wrap=True)
+    mixtures = {pair.ours for pair in found.pairs}
+    beats = f"{to_one_line(min(mixtures))} better by" if len(mixtures) == 1 else "mixture better by"
+    table.add_column("better by" if narrow else beats, justify="right", no_wrap=not wide)
+    if wide:
+        table.add_column("won, lost", justify="right", no_wrap=True)
+    for heading in ("cost", "tokens") if narrow else ("cost", "seconds", "tokens"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    pairs = {pair.theirs: pair for pair in reversed(found.pairs)}
+    for row in found.contenders:
+        pair = pairs.get(row.name)
+        between = "\n" if narrow else " "
+        cells = [_name_cell(row), _score_cell(row, between), _difference_cell(pair, between)]
+        cells += [_wins_and_losses(pair)] if wide else []
+        cells += [
+            format_dollars(row.cost_usd),
+            *([] if narrow else [_format_number(row.seconds, 1)]),
+        ]
+        table.add_row(*cells, _format_number(row.tokens))
+    return table
+
+
+def _name_cell(row: ContenderRow) -> Text:
+    role = ROLE_LABELS[row.kind]
+    named = Text(to_one_line(row.name), "bold" if row.kind == "mixture" else "")
+    return named if not role else named.append(f"  {role}", "dim not bold")
+
+
+def _score_cell(row: ContenderRow, between: str) -> Text:
+    if row.score is None:
+        return Text("none", "red")
+    bounds = (
+        ""
+        if row.low is None or row.high is None
+        else f"{between}{_format_range(row.low, row.high)}"
+    )
+    return Text(f"{100 * row.score:.1f}").append(bounds, "dim")
+
+
+def _format_range(low: float, high: float) -> str:
+    return f"({100 * low:.0f} to {100 * high:.0f})"
+
+
+def _difference_cell(pair: PairedResult | None, between: str) -> Text:
+    if pair is None:
+        return Text("")
+    style = "green" if pair.low > 0 else "red" if pair.high < 0 else ""
+    return Text(f"{100 * pair.difference:+.1f}", style).append(
+        f"{between}({100 * pair.low:+.0f} to {100 * pair.high:+.0f})", "dim"
+    )
+
+
+def _wins_and_losses(pair: PairedResult | None) -> str:
+    return "" if pair is None else f"{pair.wins}, {pair.losses}"
+
+
+def _format_number(value: float | None, digits: int = 0) -> str:
+    return "unknown" if value is None else f"{value:,.{digits}f}"
+
+
+def _example_lines(told: list[DecidedPrompt], heading: str) -> Iterator[RenderableType]:
+    if told:
+        yield Text(heading, "bold")
+    for one in told:
+        asked = to_one_line(one.question)
+        cut = asked if len(asked) <= _MAX_QUESTION else f"{asked[: _MAX_QUESTION - 1]}…"
+        yield Text(f"  {100 * one.by:+.0f}  {to_one_line(one.sample)}: {cut}")
+
+
+def judge_trust_text(bias: PairwiseBias) -> str:
+    """How far a judge can be trusted, in words."""
+    said = (
+        f"The judge said the same in both orders of {100 * bias.consistent:.0f} % of the pairs;"
+        f" {100 * bias.first:.0f} % went to whichever stood first, {100 * bias.second:.0f} % to the"
+        " second."
+    )
+    if bias.length_correlation is None:
+        return said
+    longer = f"{bias.length_correlation:+.2f}"
+    return f"{said} Its preference and the length of answers correlate by {longer}."

@@ -1,0 +1,163 @@
+"""What came of an evaluation, for a person: the score, how sure, what is missing, what it took."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from mixtura.core.text import pluralize_count, to_one_line
+from mixtura.terminal.phrases import format_dollars, print_line
+
+if TYPE_CHECKING:
+    from mixtura.evals.findings import JudgeBias, TableRow
+    from mixtura.evals.result import EvalResult
+    from mixtura.evals.statistics.intervals import IntervalEstimate
+
+MAX_REASONS = 5
+
+
+def print_result(console: Console, result: EvalResult) -> None:
+    """Print all of it."""
+    judge = f", judged by {to_one_line(result.judge)}" if result.judge else ""
+    print_line(console, f"{result.task}: {to_one_line(result.model)}{judge}", "bold")
+    console.print(_score_table(result))
+    for name, lines in result.tables.items():
+        console.print()
+        console.print(_breakdown_table(name, lines))
+    if result.bias and (said := list(_judge_bias_lines(result.bias))):
+        console.print()
+        print_line(console, "The judge", "bold")
+        for line in said:
+            print_line(console, line)
+    if result.missing:
+        console.print()
+        _print_missing(console, result)
+    for note in result.notes:
+        print_line(console, f"Note: {to_one_line(note)}.", "yellow")
+    console.print()
+    print_line(console, _usage_line(result), "dim")
+    print_line(console, f"Log: {result.log}", "dim")
+
+
+def _score_table(result: EvalResult) -> Table:
+    table = _borderless_table()
+    of = f"{result.n:,} of {pluralize_count(result.samples, 'sample')}"
+    between = ""
+    if result.low is not None and result.high is not None:
+        between = (
+            f"{_format_score(result.low, result)} to {_format_score(result.high, result)} (95 %)"
+        )
+    score = "none" if result.score is None else _format_score(result.score, result)
+    name = "score" if result.most in (1, 100) else f"score (of {result.most:g})"
+    table.add_row(name, score, between, of)
+    for name, figure in result.figures.items():
+        table.add_row(name.replace("_", " "), _format_figure(figure, result), "", "")
+    return table
+
+
+def _format_figure(figure: float, result: EvalResult) -> str:
+    if isinstance(figure, int):  # a count
+        return f"{figure:,}"
+    return f"{figure if result.most != 1 else 100 * figure:,.{_decimal_places(result)}f}"
+
+
+def _format_score(share: float, result: EvalResult) -> str:
+    """A score in the task's own scale; in percent where it has none."""
+    if result.most in (1, 100):
+        return f"{100 * share:.1f} %"
+    return f"{share * result.most:.2f}"
+
+
+def _decimal_places(result: EvalResult) -> int:
+    return 1 if result.most in (1, 100) else 2
+
+
+def _breakdown_table(name: str, lines: Sequence[TableRow]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column(name)
+    table.add_column("score", justify="right")
+    table.add_column("samples", justify="right")
+    for line in lines:
+        value = "none" if line.value is None else f"{line.value:.2f}"
+        table.add_row(to_one_line(line.name), value, f"{line.n:,}")
+    return table
+
+
+def _borderless_table() -> Table:
+    table = Table(box=box.SIMPLE, show_header=False, show_edge=False, pad_edge=False)
+    for justify in ("left", "right", "left", "left"):
+        table.add_column(justify=justify)
+    return table
+
+
+# ---- how far the judge can be trusted
+
+
+def _judge_bias_lines(bias: JudgeBias) -> Iterator[str]:
+    if found := bias.position:
+        yield (
+            f"the same verdict in both orders: {_format_percent(found.consistent)}; leans to what"
+            f" stands first: {_format_percent(found.first)},"
+            f" second: {_format_percent(found.second)}"
+        )
+    if found := bias.first_place:
+        yield f"prefers what stands first: {_format_share_interval(found)} (50 % is fair)"
+    if (found := bias.length) and found.slope:
+        yield f"gives for far greater length: {_format_points(found.slope)}"
+    if found := bias.own_family:
+        yield f"gives its own family: {_format_points(found)}"
+    if found := bias.agreement:
+        kappa = f", kappa {found.kappa.value:.2f}" if found.kappa else ""
+        yield f"says what people say: {_format_share_interval(found.accuracy)}{kappa}"
+
+
+def _format_percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _format_share_interval(found: IntervalEstimate) -> str:
+    return f"{100 * found.value:.0f} % ({100 * found.low:.0f} to {100 * found.high:.0f})"
+
+
+def _format_points(found: IntervalEstimate) -> str:
+    value, low, high = (f"{round(100 * one):+d}" for one in found[:3])
+    return f"{value} points ({low} to {high})"
+
+
+# ---- what is missing, and what it took
+
+
+def _print_missing(console: Console, result: EvalResult) -> None:
+    reasons: Mapping[str, int] = Counter(to_one_line(one.error)[:200] for one in result.missing)
+    print_line(
+        console, f"{pluralize_count(len(result.missing), 'sample')} without a score:", "yellow"
+    )
+    ranked = sorted(reasons.items(), key=lambda item: -item[1])
+    for reason, count in ranked[:MAX_REASONS]:
+        print_line(console, f"  {count:,} × {reason}", "yellow")
+    if len(ranked) > MAX_REASONS:
+        print_line(
+            console,
+            f"  and {pluralize_count(len(ranked) - MAX_REASONS, 'more reason')}: --json",
+            "yellow",
+        )
+
+
+def _usage_line(result: EvalResult) -> str:
+    parts = [
+        format_dollars(result.cost_usd) if result.cost_usd is not None else "cost unknown",
+        f"{result.prompt_tokens:,} tokens read, {result.completion_tokens:,} written",
+        pluralize_count(result.calls, "call")
+        + (f" and {result.refused} refused" if result.refused else ""),
+        f"{result.seconds:,.1f} s",
+    ]
+    if result.reused:
+        parts.append(f"{pluralize_count(result.reused, 'sample')} answered before")
+    if result.degraded:
+        parts.append(f"{pluralize_count(result.degraded, 'answer')} of less than the whole mixture")
+    return "; ".join(parts) + "."

@@ -1,0 +1,1 @@
+"""HTTP to upstreams; knows nothing of language models."""

@@ -1,0 +1,112 @@
+"""Where a request goes: servers and the proxies before them, and a request's first lines."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import SplitResult, quote, unquote, urlsplit
+
+from mixtura.core.errors import RejectedError
+
+_HOST_PATTERN = re.compile(r"[\w.:%~-]+", re.ASCII)
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_LINE_BREAK = re.compile(r"[\r\n\0]")
+_SAFE_CHARACTERS = "/?:@!$&'()*+,;=%~"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an address leads: a server, and the proxy before it."""
+
+    secure: bool
+    host: str
+    port: int
+    proxy: Origin | None = None
+    login: str | None = field(default=None, repr=False)
+    """What the address says of a user, as a Basic authorization."""
+
+    @property
+    def host_and_port(self) -> str:
+        """Host and port."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def authority(self) -> str:
+        """Host and port, as a Host header has them."""
+        return self.host_and_port.removesuffix(":443" if self.secure else ":80")
+
+    @property
+    def is_tunnelled(self) -> bool:
+        """The proxy does not see what goes through it."""
+        return self.secure and self.proxy is not None
+
+
+def parse_origin(parts: SplitResult, proxy: Origin | None = None) -> Origin:
+    """Where an address leads. Raises RejectedError for one that is none of HTTP."""
+    secure, host, port = parts.scheme == "https", parts.hostname or "", 0
+    try:
+        port = parts.port or (443 if secure else 80)
+        host = host if host.isascii() else host.encode("idna").decode()
+    except ValueError:
+        pass
+    if parts.scheme not in ("http", "https") or not port or not _HOST_PATTERN.fullmatch(host):
+        raise RejectedError(f"no address of a server over HTTP: {parts.scheme}://{host}")
+    login = None
+    if parts.username is not None:
+        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        login = f"Basic {base64.b64encode(user.encode()).decode()}"
+    return Origin(secure, host, port, proxy, login)
+
+
+def join_url(base_url: str, path: str) -> str:
+    """*path* below an address, whose query stays behind it; one that ends in *path* has it."""
+    start, mark, query = base_url.partition("?")
+    return f"{start.rstrip('/').removesuffix(path)}{path}{mark}{query}"
+
+
+class EnvironmentProxies:
+    """The proxies that the environment names, read once."""
+
+    def __init__(self) -> None:
+        from urllib.request import getproxies
+
+        self._named = getproxies()
+
+    def proxy_for(self, parts: SplitResult) -> Origin | None:
+        """The proxy on the way to an address."""
+        from urllib.request import proxy_bypass
+
+        named = self._named.get(parts.scheme) or self._named.get("all")
+        if not named or proxy_bypass(parts.netloc.rpartition("@")[2]):
+            return None
+        proxy = urlsplit(named if "://" in named else f"http://{named}")
+        if proxy.scheme not in ("http", "https"):
+            said = "SOCKS" if proxy.scheme.startswith("socks") else f"'{proxy.scheme}'"
+            own = parts.scheme in self._named
+            variable = f"{parts.scheme}_proxy" if own else "all_proxy"
+            raise RejectedError(
+                f"the proxy {proxy.scheme}://{proxy.hostname or ''} in {variable.upper()} speaks"
+                f" {said}, and Mixtura goes through HTTP proxies alone: name one in"
+                f" {parts.scheme.upper()}_PROXY, or leave {parts.hostname} out of it:"
+                f" NO_PROXY={parts.hostname}"
+            )
+        return parse_origin(proxy)
+
+
+def build_request_head(
+    method: str, url: SplitResult, place: Origin, fields: Mapping[str, str]
+) -> bytes:
+    """The request's first lines. Raises RejectedError for a field that would be two."""
+    where = quote(url.path or "/", safe=_SAFE_CHARACTERS)
+    if url.query:
+        where = f"{where}?{quote(url.query, safe=_SAFE_CHARACTERS)}"
+    if place.proxy is not None and not place.secure:
+        where = f"http://{place.authority}{where}"
+    lines = [f"{method} {where} HTTP/1.1", f"Host: {place.authority}"]
+    for name, value in fields.items():
+        if not _HEADER_NAME.fullmatch(name) or _LINE_BREAK.search(value):
+            raise RejectedError(f"the header {name!r} is not one line of a name and a value")
+        lines.append(f"{name}: {value}")
+    return "\r\n".join([*lines, "", ""]).encode()

@@ -1,0 +1,281 @@
+"""The one HTTP client: posts JSON, reads events, minds timeouts; ``http_errors`` names errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from mixtura.core.credentials import header_secrets, settings_secrets, url_secrets
+from mixtura.core.errors import MalformedError, TimedOutError
+from mixtura.core.json_text import decode_json
+from mixtura.core.redaction import Redactor, register_secrets
+from mixtura.engine.background_work import run_in_thread_if_large
+from mixtura.protocols.errors.retry_after import parse_retry_after
+from mixtura.protocols.sse import EventTooLargeError, SseParser
+from mixtura.transport.http_errors import error_from_response, error_from_stream
+from mixtura.transport.timeouts import CallTimeouts, RequestTimer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from mixtura.transport.http1 import Http1Connection
+
+__all__ = [
+    "CallTimeouts",
+    "RequestTimer",
+    "Secret",
+    "UpstreamResponse",
+    "answer_too_large_error",
+    "error_from_response",
+    "error_from_stream",
+    "get_json",
+    "parse_retry_after",
+    "post_stream",
+    "probe_json",
+]  # fmt: skip
+
+T = TypeVar("T")
+
+LARGEST_ANSWER = 64 * 1024 * 1024
+"""Bytes of an answer as it comes, comments and frames included, unless a model has a bound of its
+own; more is an attack or a bug: it is four bytes for each of 16 million tokens, or frames of 250
+bytes for each of 256,000."""
+LARGEST_ERROR = 64 * 1024
+BATCH_SECONDS = 0.1
+"""Seconds of a draft that are handed on together; a terminal is drawn ten times a second, too."""
+
+
+class Secret:
+    """A key that does not print itself."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> str:
+        raise TypeError("a secret is not pickled")
+
+
+def build_redactor(
+    base_url: str | None,
+    key: Secret | None,
+    headers: Mapping[str, str],
+    extra: Mapping[str, Any],
+    known: Redactor | None,
+) -> Redactor:
+    """What knows the secrets that go to an upstream and to its proxy, beside those *known*."""
+    from urllib.request import getproxies
+
+    own = url_secrets(base_url or "") | header_secrets(headers) | settings_secrets(extra)
+    if key is not None:
+        own.add(key.reveal())
+    if known is None:
+        for proxy in getproxies().values():
+            own |= url_secrets(proxy)
+        known, own = Redactor(own), set[str]()
+    redactor = known.with_values(own)
+    register_secrets(redactor.values)
+    return redactor
+
+
+_LEADING_BLANKS = b"\xef\xbb\xbf \t\r\n"
+_EVENT_STREAM_TYPES = ("text/event-stream", "text/plain", "application/octet-stream", "")
+
+
+class UpstreamResponse:
+    """An upstream's answer under way."""
+
+    def __init__(
+        self, line: Http1Connection, timer: RequestTimer, frame: float | None, largest: int
+    ) -> None:
+        self._line = line
+        self._timer = timer
+        self._frame = frame
+        self._largest = largest
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """By their names in lower case."""
+        return self._line.response.headers
+
+    async def read_events(self, take: Callable[[list[bytes]], bool]) -> bytes:
+        """
+        Give *take* the data of the events as they come, until it says that the answer is over.
+
+        Returns at the stream's end, too; an answer that is no stream is returned whole. Raises
+        what *take* raises, and ModelError; that is MalformedError where more comes than an
+        answer may have.
+        """
+        parser = SseParser()
+        left = self._largest
+        streams: bool | None = None
+        whole: list[bytes] = []
+
+        def feed_parser(piece: bytes) -> bool:
+            nonlocal left, streams
+            left -= len(piece)
+            if left < 0 or self._line.response.received > 2 * self._largest:  # with what frames it
+                raise answer_too_large_error(self._largest)
+            if streams is None and (begun := piece.lstrip(_LEADING_BLANKS)):
+                streams = self._is_event_stream(begun)
+            if not streams:
+                whole.append(piece)
+                if streams is False:
+                    return False
+            found = parser.feed(piece) if piece else parser.flush()
+            return bool(found) and take(found)
+
+        try:
+            await self._line.read_body(feed_parser, frame=self._frame)
+        except EventTooLargeError as error:
+            raise MalformedError(str(error)) from None
+        return b"" if streams else b"".join(whole)
+
+    def _is_event_stream(self, begun: bytes) -> bool:
+        """Whether a body is events: some servers call them JSON or text, and JSON events."""
+        if begun.startswith((b"{", b"[")):
+            return False
+        kind = self._line.response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return kind in _EVENT_STREAM_TYPES or begun.startswith(
+            (b":", b"data", b"event", b"id", b"retry")
+        )
+
+    def note_progress(self) -> None:
+        """A piece of the answer came: the clock between pieces starts anew."""
+        self._timer.note_progress()
+
+
+@asynccontextmanager
+async def post_stream(
+    url: str,
+    body: Any,
+    *,
+    headers: Mapping[str, str],
+    clocks: CallTimeouts,
+    draft: bool = False,
+    largest: int = LARGEST_ANSWER,
+) -> AsyncGenerator[UpstreamResponse, None]:
+    """
+    POST *body* as JSON, or bytes that are JSON already. Raises the ModelError that a refusal,
+    a broken line or a clock means.
+
+    *largest*: bytes of the answer; more of them are a MalformedError.
+
+    The connection is closed when the block is left before the answer's end. The pieces of
+    a *draft* come a few at a time, its end at once.
+    """
+    from mixtura.transport.pool import get_connection_pool
+
+    frame = BATCH_SECONDS if draft else None
+    timer = RequestTimer(clocks)
+    scope = asyncio.timeout(None)
+    try:
+        async with scope:
+            timer.start(scope)
+            lines = await get_connection_pool()
+            line = await lines.send_request(
+                "POST",
+                url,
+                {"Content-Type": "application/json", **headers},
+                body if isinstance(body, bytes) else msgspec.json.encode(body),
+                connect=clocks.connect,
+            )
+            try:
+                if line.response.status != 200:
+                    said = await _read_body(line, LARGEST_ERROR, cut=True)
+                    raise error_from_response(line.response.status, line.response.headers, said)
+                yield UpstreamResponse(line, timer, frame, largest)
+            finally:
+                lines.release_connection(line)
+    except TimeoutError:
+        if not scope.expired():
+            raise
+        raise TimedOutError(timer.timeout_reason()) from None
+    finally:
+        timer.stop()
+
+
+async def get_json(
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    seconds: float,
+    most: int = LARGEST_ANSWER,
+    read: Callable[[bytes], Any] = decode_json,
+) -> Any:
+    """
+    GET a JSON document of at most so many bytes (a list of models, a health check), as *read*
+    gives it: a large one in a thread. Raises ModelError.
+    """
+    from mixtura.transport.pool import get_connection_pool
+
+    lines = await get_connection_pool()
+    scope = asyncio.timeout(seconds)
+    try:
+        async with scope:
+            line = await lines.send_request("GET", url, headers, b"", connect=None)
+            try:
+                body = await _read_body(line, most)
+                if line.response.status != 200:
+                    raise error_from_response(line.response.status, line.response.headers, body)
+            finally:
+                lines.release_connection(line)
+        return await run_in_thread_if_large(len(body), read, body)
+    except TimeoutError:
+        if not scope.expired():
+            raise
+        raise TimedOutError(f"no answer within {seconds} s") from None
+    except msgspec.DecodeError:
+        raise MalformedError("the answer is not JSON") from None
+
+
+def probe_json(url: str, kind: type[T], *, seconds: float) -> T | None:
+    """
+    A quick look at a local server, before any event loop runs; None when it does not answer.
+
+    For asking whether Ollama is there: no proxies, no retries, no errors.
+    """
+    from http.client import HTTPException
+    from urllib.request import ProxyHandler, build_opener
+
+    opener = build_opener(ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=seconds) as reply:
+            return decode_json(reply.read(LARGEST_ERROR * 16), kind)
+    except (HTTPException, OSError, ValueError):
+        return None
+
+
+async def _read_body(line: Http1Connection, limit: int, *, cut: bool = False) -> bytes:
+    """A whole body. Raises MalformedError when it is larger; with *cut* its beginning is enough."""
+    pieces: list[bytes] = []
+    size = 0
+
+    def take_piece(piece: bytes) -> bool:
+        nonlocal size
+        size += len(piece)
+        pieces.append(piece)
+        if size > limit and not cut:
+            raise answer_too_large_error(limit)
+        return size > limit
+
+    await line.read_body(take_piece)
+    return b"".join(pieces)[:limit] if cut else b"".join(pieces)
+
+
+def answer_too_large_error(limit: int) -> MalformedError:
+    """The error for an answer of more than *limit* bytes."""
+    return MalformedError(f"an answer of more than {limit} bytes")

@@ -1,0 +1,279 @@
+"""Reads the answer of one HTTP/1.1 exchange: its head, its body as it comes, its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextvars import Context, copy_context
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from mixtura.core.errors import UnavailableError
+from mixtura.transport.batch_timer import BatchTimer
+from mixtura.transport.decompression import BROKE_OFF, BodyFeed, Sink
+
+LARGEST_HEAD = 64 * 1024
+"""Bytes in a row that are no body: a head, what is between chunks, what follows them."""
+LARGEST_HELD, MOST_HELD = 4096, 8
+"""
+A piece of more bytes, or more pieces than these, end a batch early: what is held back is read when
+the draft ends, and everyone waits for that.
+"""
+LAST_CHUNK = b"0\r\n\r\n"
+LAST_EVENTS = (b"[DONE]", b"message_stop")
+"""What the last event of a stream contains, in both dialects."""
+LONGEST_END_MARKER = max(len(sign) for sign in (LAST_CHUNK, *LAST_EVENTS))
+
+
+class ResponseReader:
+    """
+    Reads the answers that come over one connection, one after the other.
+
+    The body is handed to its sink straight from the event loop's callback: a task that woke
+    up for every piece of a stream would cost more than all that is done with the piece.
+
+    *closed* is called when the other side closed, with the error if there was one; *refuse*
+    when data comes that no one asked for.
+    """
+
+    def __init__(
+        self,
+        timer: BatchTimer,
+        *,
+        closed: Callable[[Exception | None], None],
+        refuse: Callable[[], None],
+    ) -> None:
+        self.keep_alive = False
+        """The connection may serve another exchange, once this one is complete."""
+        self.pieces: list[bytes] = []
+        """Pieces of the body that were not handed on yet."""
+        self.on_body = self.pieces.append
+        self._closed = closed
+        self._refuse = refuse
+        self._loop = asyncio.get_running_loop()
+        self._timer = timer
+        self._waiter: asyncio.Future[None] | None = None
+        self._held: list[bytes] = []
+        self.restart_parser()
+        self.reset()
+
+    def reset(self) -> None:
+        """Make ready for the next exchange."""
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        """By their names in lower case."""
+        self.complete = False
+        self.enough = False
+        """The sink needs no more, though the body may go on."""
+        self.error: BaseException | None = None
+        self.received = 0
+        """Bytes that came, heads and chunk frames included."""
+        self.idle = False
+        """No exchange is under way."""
+        self.head_suffices = False
+        """Whoever waits for the body waits for the head only."""
+        self.drained: Callable[[], None] | None = None
+        """Called at the answer's end, when its body is read by no one."""
+        self._other = 0
+        self._feed: BodyFeed | None = None
+        self._context: Context | None = None
+        self._batch_seconds: float | None = None
+        self._tail = b""
+        self._holding = False
+        self._going_on = False
+        self.pieces.clear()
+
+    def restart_parser(self) -> None:
+        """What comes from now on is the beginning of an answer."""
+        self._parser = HttpResponseParser(self)
+
+    # ---- waiting
+
+    @property
+    def has_data(self) -> bool:
+        """Anything of an answer came."""
+        return bool(self._other or self.status)
+
+    @property
+    def has_body_begun(self) -> bool:
+        return bool(
+            self.pieces or self.complete or self.error or (self.head_suffices and self.status)
+        )
+
+    async def wait_for_data(self) -> None:
+        """Wait until ``has_body_begun`` may have changed, or the connection takes more data."""
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def wake_waiter(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def read_body(self, sink: Sink, *, batch_seconds: float | None = None) -> None:
+        """
+        Hand the body to *sink* until it has enough or the body ends.
+
+        What comes within *batch_seconds* after the last piece is held back until they are over,
+        unless it looks like the answer's end. Raises what *sink* raises, and UnavailableError
+        when the connection breaks before the end.
+        """
+        feed = BodyFeed(sink, self.pieces, self.headers.get("content-encoding", ""))
+        if "content-length" in self.headers:  # its end has no sign of its own
+            batch_seconds = None
+        self._feed, self._context, self._batch_seconds = feed, copy_context(), batch_seconds
+        self._waiter = waiter = self._loop.create_future()
+        try:
+            if self.pieces or self.complete or self.error:
+                self._deliver_body()
+            await waiter
+        finally:
+            self._waiter = self._feed = None
+        if self.error and not self.enough:
+            raise self.error
+
+    # ---- what the connection receives
+
+    def handle_data(self, data: bytes) -> None:
+        """Parse a piece of data, or hold it back until its batch ends."""
+        if self._batch_seconds is None:
+            self._parse_data(data)
+            return
+        seen = self._tail + data  # the sign of the end may be cut in two
+        self._tail = seen[1 - LONGEST_END_MARKER :]
+        if not self._holding:
+            self._parse_data(data)
+            return
+        self._held.append(data)
+        if seen.endswith(LAST_CHUNK) or any(sign in seen for sign in LAST_EVENTS):
+            self._batch_seconds = None
+        elif len(data) <= LARGEST_HELD and len(self._held) < MOST_HELD:
+            return
+        self.flush_batch()
+
+    def flush_batch(self) -> None:
+        """Parse what was held back."""
+        self._holding = False
+        if self._held:
+            data = b"".join(self._held)
+            self._held.clear()
+            self._parse_data(data)
+
+    def discard_batch(self) -> None:
+        self._held.clear()
+
+    def handle_close(self, error: OSError | None) -> None:
+        self._closed(error)
+
+    def handle_end(self, error: Exception | None) -> None:
+        """No more data comes: the other side closed, or the connection broke with *error*."""
+        if self._held:
+            self.flush_batch()
+        if self.complete or self.error:
+            return
+        if error is None and self.status and not self._has_known_length:
+            self.complete = True  # without a length, a body ends with its connection
+        else:
+            self.error = _broken_connection_error(error, midway=bool(self.status))
+        self._notify_reader()
+
+    # ---- what the parser calls
+
+    def on_message_begin(self) -> None:
+        if self.complete:
+            raise HttpParserError("a second answer to one request")
+        self.status, self.headers = 0, {}
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.status:  # a trailer
+            return
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status >= 200:  # else it is not yet the answer
+            self.status = status
+            self.keep_alive = self._parser.should_keep_alive()
+
+    def on_message_complete(self) -> None:
+        self.complete = bool(self.status)
+
+    @property
+    def _has_known_length(self) -> bool:
+        chunked = "chunked" in self.headers.get("transfer-encoding", "").lower()
+        return chunked or "content-length" in self.headers
+
+    # ---- handing on
+
+    def _parse_data(self, data: bytes) -> None:
+        if self.idle or self.complete:  # no one asked
+            self._refuse()
+            return
+        self._other += len(data)
+        self.received += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade):
+            self.keep_alive = False
+            if not self.complete:
+                said = "the answer is not HTTP" if self.status else "what came is not HTTP"
+                self.error = UnavailableError(f"the connection broke: {said}")
+        else:
+            if self.pieces:
+                self._other = 0
+            elif self._other > LARGEST_HEAD and not self.complete:
+                self.error = UnavailableError(
+                    f"the connection broke: more than {LARGEST_HEAD} bytes of headers"
+                )
+        self._notify_reader()
+
+    def _notify_reader(self) -> None:
+        """Something came, or the end: hand it to whoever waits for it."""
+        if self._feed is not None:
+            if self.pieces or self.complete or self.error:
+                self._deliver_body()
+        elif self.drained is not None:
+            self.pieces.clear()
+            if self.complete:
+                self.drained()
+        elif self.has_body_begun:
+            self.wake_waiter()
+
+    def _deliver_body(self) -> None:
+        waiter, feed = self._waiter, self._feed
+        if waiter is None or waiter.done():  # cancelled
+            return
+        assert self._context is not None
+        assert feed is not None
+        try:
+            self.enough = self._context.run(feed.feed_step, self.complete)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - raised in `read_body`
+            self.error = error
+        more = feed.steps is not None or bool(self.pieces)
+        if self.enough or self.error or (self.complete and not more):
+            self._feed = None
+            waiter.set_result(None)
+        elif more:  # few bytes may decompress to many: others have a turn in between
+            if not self._going_on:
+                self._going_on = True
+                self._loop.call_soon(self._continue_delivery)
+        elif self._batch_seconds is not None:
+            self._holding = True
+            self._timer.schedule_flush(self._batch_seconds, self)
+
+    def _continue_delivery(self) -> None:
+        self._going_on = False
+        if self._feed is not None:
+            self._deliver_body()
+
+
+def _broken_connection_error(error: Exception | None, *, midway: bool) -> UnavailableError:
+    if midway:
+        return UnavailableError(BROKE_OFF)
+    if error is None:
+        return UnavailableError("the connection broke: the server hung up")
+    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return UnavailableError(f"the connection broke: {said}")

@@ -1,0 +1,1 @@
+"""The page: plain files without a build step."""
