@@ -450,7 +450,7 @@ def test_anthropic_and_azure_are_providers_like_the_others(tmp_path):
     assert claude._url == "https://api.anthropic.com/v1/messages"
     assert isinstance(azure, OpenAI)
     assert azure._url == "https://us.openai.azure.com/openai/v1/chat/completions"
-    assert azure._request_headers() == {"api-key": "k2"}
+    assert azure._request_headers({}) == {"api-key": "k2"}
 
 
 DEPLOYED = "https://us.openai.azure.com/openai/deployments/ours"

@@ -34,6 +34,9 @@ STREAM = OK + b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\
 FOR_EVER = 1000.0
 """A frame that no test sees the end of: what comes within it, came at once."""
 
+LAST_EVENTS = (b"[DONE]", b"message_stop")
+"""What a model's adapter says is near the end of its answers."""
+
 
 # ---- a server, byte by byte
 
@@ -187,7 +190,7 @@ async def got(
 
     try:
         answer.status, answer.headers = line.response.status, line.response.headers
-        await line.read_body(take, frame=frame)
+        await line.read_body(take, batch_seconds=frame, end_markers=LAST_EVENTS)
     finally:
         lines.release_connection(line)
     return answer

@@ -94,7 +94,7 @@ def test_an_attempt_after_another_has_only_what_is_left_of_the_total(upstream):
     with pytest.raises(TimedOutError):
         asyncio.run(model.complete(ask("Why?")))
 
-    assert len(upstream.of("m")) == 2
+    assert 1 <= len(upstream.of("m")) <= 2  # each with a time of its own would be nine
 
 
 async def streams(wire, piece, **how):

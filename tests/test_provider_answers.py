@@ -463,6 +463,17 @@ def test_calls_come_through_however_their_arguments_are_cut(names, data):
     assert [(c.name, json.loads(c.arguments)) for c in found.tool_calls()] == wanted
 
 
+def test_a_piece_that_only_begins_like_what_came_before_it_does_not_replace_that():
+    found, told = ToolCallAccumulator(), ""
+    for piece in ('{"a": ', '{"a": ""}}'):
+        found.add_deltas([ToolCallDelta(0, "a", "f", piece)])
+        told += "".join(row.arguments for row in found.take_updates())
+    told += "".join(row.arguments for row in found.take_updates(ended=True))
+
+    (call,) = found.tool_calls()
+    assert told == call.arguments == '{"a": {"a": ""}}'
+
+
 @given(
     st.recursive(
         st.text(max_size=2),

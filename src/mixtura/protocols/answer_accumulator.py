@@ -48,11 +48,13 @@ class AnswerAccumulator:
 
     __slots__ = (
         "_calls", "_finished", "_has_new_calls", "_left_out", "_logprobs", "_origin", "_redactor",
-        "_safe_calls", "_text", "doubts", "finish_reason", "shown", "usage",
+        "_safe_calls", "_text", "doubts", "ended", "finish_reason", "shown", "usage",
     )  # fmt: skip
 
     def __init__(self, *, inside: bool = False, origin: str | None = None) -> None:
         self.finish_reason: str | None = None
+        self.ended = False
+        """The stream said that nothing more comes."""
         self.usage: Usage | None = None
         """As the upstream reports it."""
         self.doubts: list[str] = []
@@ -69,6 +71,13 @@ class AnswerAccumulator:
         """Kinds of parts that are no text, and are not taken."""
         self._logprobs: list[dict[str, Any]] = []
         self._finished = False
+
+    def add_chunk(self, event: Any) -> None:
+        """Add one event of the stream, or a whole answer."""
+        raise NotImplementedError
+
+    def end_stream(self) -> None:
+        """The stream says that it is over."""
 
     @property
     def answer_parts(self) -> list[str]:

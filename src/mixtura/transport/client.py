@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -99,11 +99,17 @@ class UpstreamResponse:
     """An upstream's answer under way."""
 
     def __init__(
-        self, line: Http1Connection, timer: RequestTimer, frame: float | None, largest: int
+        self,
+        line: Http1Connection,
+        timer: RequestTimer,
+        largest: int,
+        batch_seconds: float | None,
+        last_events: Sequence[bytes],
     ) -> None:
         self._line = line
         self._timer = timer
-        self._frame = frame
+        self._batch_seconds = batch_seconds
+        self._last_events = last_events
         self._largest = largest
 
     @property
@@ -139,7 +145,9 @@ class UpstreamResponse:
             return bool(found) and take(found)
 
         try:
-            await self._line.read_body(feed_parser, frame=self._frame)
+            await self._line.read_body(
+                feed_parser, batch_seconds=self._batch_seconds, end_markers=self._last_events
+            )
         except EventTooLargeError as error:
             raise MalformedError(str(error)) from None
         return b"" if streams else b"".join(whole)
@@ -167,6 +175,7 @@ async def post_stream(
     clocks: CallTimeouts,
     draft: bool = False,
     largest: int = LARGEST_ANSWER,
+    last_events: Sequence[bytes] = (),
 ) -> AsyncGenerator[UpstreamResponse, None]:
     """
     POST *body* as JSON, or bytes that are JSON already. Raises the ModelError that a refusal,
@@ -175,11 +184,11 @@ async def post_stream(
     *largest*: bytes of the answer; more of them are a MalformedError.
 
     The connection is closed when the block is left before the answer's end. The pieces of
-    a *draft* come a few at a time, its end at once.
+    a *draft* come a few at a time; its end comes at once, when it contains one of *last_events*.
     """
     from mixtura.transport.pool import get_connection_pool
 
-    frame = BATCH_SECONDS if draft else None
+    batch_seconds = BATCH_SECONDS if draft else None
     timer = RequestTimer(clocks)
     scope = asyncio.timeout(None)
     try:
@@ -197,7 +206,7 @@ async def post_stream(
                 if line.response.status != 200:
                     said = await _read_body(line, LARGEST_ERROR, cut=True)
                     raise error_from_response(line.response.status, line.response.headers, said)
-                yield UpstreamResponse(line, timer, frame, largest)
+                yield UpstreamResponse(line, timer, largest, batch_seconds, last_events)
             finally:
                 lines.release_connection(line)
     except TimeoutError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from mixtura.core.errors import UnavailableError
@@ -89,14 +89,21 @@ class Http1Connection(asyncio.BufferedProtocol):
         response.keep_alive = response.keep_alive and not rest
         response.head_suffices = False
 
-    async def read_body(self, sink: Sink, *, frame: float | None = None) -> None:
+    async def read_body(
+        self,
+        sink: Sink,
+        *,
+        batch_seconds: float | None = None,
+        end_markers: Sequence[bytes] = (),
+    ) -> None:
         """
         Hand the body to *sink* until it has enough or the body ends.
 
-        What comes within *frame* seconds after the last piece is handed on together. Raises what
+        What comes within *batch_seconds* after the last piece is handed on together, unless it
+        contains one of *end_markers*. Raises what
         *sink* raises, and UnavailableError when the connection breaks before the end.
         """
-        await self.response.read_body(sink, batch_seconds=frame)
+        await self.response.read_body(sink, batch_seconds=batch_seconds, end_markers=end_markers)
 
     # ---- what the transport calls
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import Context, copy_context
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -20,9 +20,6 @@ A piece of more bytes, or more pieces than these, end a batch early: what is hel
 the draft ends, and everyone waits for that.
 """
 LAST_CHUNK = b"0\r\n\r\n"
-LAST_EVENTS = (b"[DONE]", b"message_stop")
-"""What the last event of a stream contains, in both dialects."""
-LONGEST_END_MARKER = max(len(sign) for sign in (LAST_CHUNK, *LAST_EVENTS))
 
 
 class ResponseReader:
@@ -79,6 +76,8 @@ class ResponseReader:
         self._context: Context | None = None
         self._batch_seconds: float | None = None
         self._tail = b""
+        self._end_markers: Sequence[bytes] = ()
+        self._longest_marker = len(LAST_CHUNK)
         self._holding = False
         self._going_on = False
         self.pieces.clear()
@@ -112,18 +111,26 @@ class ResponseReader:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def read_body(self, sink: Sink, *, batch_seconds: float | None = None) -> None:
+    async def read_body(
+        self,
+        sink: Sink,
+        *,
+        batch_seconds: float | None = None,
+        end_markers: Sequence[bytes] = (),
+    ) -> None:
         """
         Hand the body to *sink* until it has enough or the body ends.
 
         What comes within *batch_seconds* after the last piece is held back until they are over,
-        unless it looks like the answer's end. Raises what *sink* raises, and UnavailableError
-        when the connection breaks before the end.
+        unless it contains one of *end_markers* or ends the body. Raises what *sink* raises, and
+        UnavailableError when the connection breaks before the end.
         """
         feed = BodyFeed(sink, self.pieces, self.headers.get("content-encoding", ""))
         if "content-length" in self.headers:  # its end has no sign of its own
             batch_seconds = None
         self._feed, self._context, self._batch_seconds = feed, copy_context(), batch_seconds
+        self._end_markers = end_markers
+        self._longest_marker = max(map(len, (LAST_CHUNK, *end_markers)))
         self._waiter = waiter = self._loop.create_future()
         try:
             if self.pieces or self.complete or self.error:
@@ -142,12 +149,12 @@ class ResponseReader:
             self._parse_data(data)
             return
         seen = self._tail + data  # the sign of the end may be cut in two
-        self._tail = seen[1 - LONGEST_END_MARKER :]
+        self._tail = seen[1 - self._longest_marker :]
         if not self._holding:
             self._parse_data(data)
             return
         self._held.append(data)
-        if seen.endswith(LAST_CHUNK) or any(sign in seen for sign in LAST_EVENTS):
+        if seen.endswith(LAST_CHUNK) or any(mark in seen for mark in self._end_markers):
             self._batch_seconds = None
         elif len(data) <= LARGEST_HELD and len(self._held) < MOST_HELD:
             return

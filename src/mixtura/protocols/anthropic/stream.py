@@ -47,7 +47,7 @@ class _AnswerBlock:
 class MessagesStreamAccumulator(AnswerAccumulator):
     """Puts the events of a stream together to an answer; errors are those of chat completions."""
 
-    __slots__ = ("_counts", "_declined", "_open", "_places", "ended")
+    __slots__ = ("_counts", "_declined", "_open", "_places")
 
     def __init__(self, *, origin: str | None = None) -> None:
         super().__init__(origin=origin)
@@ -58,7 +58,6 @@ class MessagesStreamAccumulator(AnswerAccumulator):
         """All blocks of the answer in order."""
         self._open: dict[int, _AnswerBlock] = {}
         """The block that began last at each index."""
-        self.ended = False
         """Whether the event that ends the stream came."""
 
     def add_chunk(self, event: MessagesEvent) -> None:

@@ -32,11 +32,11 @@ class ChatStreamAccumulator(AnswerAccumulator):
         self._has_vague_end = False
         """A finish reason came that may be none."""
 
-    def add_chunk(self, piece: Chunk) -> None:
-        """Take one chunk in."""
-        if (usage := piece.find_usage()) is not None:
+    def add_chunk(self, event: Chunk) -> None:
+        """Add one chunk, or a whole answer."""
+        if (usage := event.find_usage()) is not None:
             self._take_usage(usage)
-        for choice in piece.choices or ():
+        for choice in event.choices or ():
             if choice.index != 0:
                 continue
             if choice.finish_reason is not None:

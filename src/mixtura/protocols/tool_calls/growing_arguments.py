@@ -55,7 +55,7 @@ class GrowingArguments:
     def current_text(self) -> str:
         """The arguments as they came; an empty object does not stand against a full one."""
         if self._cumulative is not None:
-            return self._cumulative
+            return self._join_held() if self._are_held_pieces_apart() else self._cumulative
         if len(self._pieces) > 1:  # joined once, however often it is looked at
             self._pieces = ["".join(self._pieces)]
         if self._pieces and not (self.whole and is_empty_arguments(self._scan.begin)):
@@ -73,10 +73,7 @@ class GrowingArguments:
         if self.whole:
             return True
         if self._cumulative is not None:
-            if self._cumulative is not self._checked[0]:
-                ends = self._cumulative.rstrip().endswith("}")
-                self._checked = self._cumulative, ends and is_complete_json(self._cumulative)
-            return self._checked[1]
+            return self._is_cumulative_complete(self._cumulative)
         if not self._scan.closed:
             return self._scan.begin.strip() == "null"
         if self._verdict is None:
@@ -117,7 +114,8 @@ class GrowingArguments:
         elif is_final or (self._streams and can_stream):
             text = "".join(self._untaken)
             if is_final and self._cumulative is not None:
-                text += self._cumulative[self._length :]
+                apart = self._are_held_pieces_apart()
+                text += "".join(self._held) if apart else self._cumulative[self._length :]
         else:
             return ""
         self._untaken.clear()
@@ -131,6 +129,23 @@ class GrowingArguments:
         if not 0 < self._length <= len(text) or not text.startswith("{"):
             return False
         return not self.is_placeholder and text.startswith(self.current_text)
+
+    def _is_cumulative_complete(self, text: str) -> bool:
+        if text is not self._checked[0]:
+            self._checked = text, text.rstrip().endswith("}") and is_complete_json(text)
+        return self._checked[1]
+
+    def _join_held(self) -> str:
+        return "".join((*self._pieces, *self._held))
+
+    def _are_held_pieces_apart(self) -> bool:
+        """
+        The last piece only began like all before it: ``{"a": `` and ``{"a": 1}}`` are one object.
+        """
+        last = self._cumulative
+        if last is None or self._is_cumulative_complete(last):
+            return False
+        return last.rstrip().endswith("}") and is_complete_json(self._join_held())
 
     def _append(self, text: str) -> None:
         begins = not self.begun and text.lstrip().startswith("{")

@@ -1,0 +1,218 @@
+"""A model behind HTTP: what every API's adapter has in common, from a request to its answer."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import msgspec
+
+from mixtura.catalog.providers import Quirks, model_quirks
+from mixtura.core.errors import MalformedError, UnavailableError
+from mixtura.core.events import Emit
+from mixtura.core.redaction import Redactor
+from mixtura.core.types import Completion, Request
+from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
+from mixtura.models.call_reporting import attribute_errors, emit_answer_delta
+from mixtura.models.parameter_support import ParameterSupport
+from mixtura.protocols.answer_accumulator import AnswerAccumulator
+from mixtura.protocols.provider_data.messages import origin_fingerprint
+from mixtura.transport.address import join_url
+from mixtura.transport.client import (
+    LARGEST_ANSWER,
+    CallTimeouts,
+    Secret,
+    UpstreamResponse,
+    build_redactor,
+    error_from_stream,
+    post_stream,
+)
+
+DONE = b"[DONE]"
+"""The end of a stream of chat completions; vLLM also sends it after Anthropic's messages."""
+
+
+class HostedModel(ABC):
+    """
+    A model behind *base_url* (what stands before the API's own path).
+
+    *name* is what Mixtura calls it, *model* what the endpoint calls it. Always streams, so
+    that a hung upstream is noticed and an answer that breaks off is not taken for whole.
+    *extra* is put into every request's body as it is. *key_header* takes the key where that is
+    not the API's own header; *known* is what the model's name tells. What *redactor* knows as
+    secrets, those given here, and a proxy's login come back in no answer. *largest*: bytes of an
+    answer.
+    """
+
+    path: ClassVar[str]
+    """The API's path behind the base URL."""
+    required_parameters: ClassVar[frozenset[str]] = frozenset()
+    """Parameters that the API wants in every request."""
+    last_events: ClassVar[tuple[bytes, ...]] = (DONE,)
+    """What the last events of a stream contain: near them, nothing is held back."""
+    missing_end: ClassVar[str]
+    """What an answer lacks that ends without saying so."""
+
+    def __init__(
+        self,
+        model: str,
+        base_url: str,
+        *,
+        name: str | None = None,
+        api_key: Secret | None = None,
+        clocks: CallTimeouts | None = None,
+        headers: Mapping[str, str] | None = None,
+        extra: Mapping[str, Any] | None = None,
+        key_header: str | None = None,
+        largest: int = LARGEST_ANSWER,
+        window: int | None = None,
+        sees: bool | None = None,
+        known: Quirks | None = None,
+        redactor: Redactor | None = None,
+    ) -> None:
+        self._model = model
+        self._name = name or model
+        self._url = join_url(base_url, self.path)
+        self._key = api_key
+        self._key_header = key_header
+        self._clocks = clocks or CallTimeouts()
+        self._origin = origin_fingerprint(base_url, model)
+        self._headers = dict(headers or {})
+        self._extra = dict(extra or {})
+        self._redactor = build_redactor(base_url, api_key, self._headers, self._extra, redactor)
+        self._largest = largest
+        self.supports_images = sees
+        self.logprobs: bool | None = None
+        """Whether it gives log-probabilities, as its answers tell."""
+        self._manners = ParameterSupport(
+            self._name,
+            known or model_quirks(model),
+            needed=self.required_parameters,
+            window=window,
+        )
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def context_window(self) -> int | None:
+        """Tokens of its context: as given, or as its refusals state it."""
+        return self._manners.window
+
+    @abstractmethod
+    async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
+        """Answer *request*; see `Model.complete`."""
+
+    @abstractmethod
+    def _request_headers(self, body: dict[str, Any]) -> dict[str, str]:
+        """The headers of a request with this *body*, the key among them."""
+
+    @abstractmethod
+    def _create_accumulator(self) -> AnswerAccumulator:
+        """What puts one answer together."""
+
+    @abstractmethod
+    def _decode_event(self, data: bytes) -> Any:
+        """One event of a stream. Raises MalformedError."""
+
+    @abstractmethod
+    def _is_error(self, event: Any, data: bytes) -> bool:
+        """Whether an *event* is an error."""
+
+    @abstractmethod
+    def _check_whole_answer(self, event: Any) -> None:
+        """Raise MalformedError where an answer that did not stream is none."""
+
+    def _report_thoughts(
+        self,
+        so_far: AnswerAccumulator,  # noqa: ARG002
+        request: Request,  # noqa: ARG002
+        emit: Emit | None,  # noqa: ARG002
+    ) -> None:
+        """Report that the model thinks, where that was not known and is learned from its text."""
+        return
+
+    async def _send_body(
+        self, body: dict[str, Any], request: Request, emit: Emit | None
+    ) -> Completion:
+        body = body | self._extra
+        clocks = self._clocks
+        if not body.get("stream"):  # the first token is the last one, too
+            clocks = replace(clocks, first_token=clocks.total)
+        so_far = self._create_accumulator()
+        data = await run_in_thread_if_large(
+            estimate_request_bytes(request), msgspec.json.encode, body
+        )
+        with attribute_errors(self._name, request, so_far, emit):
+            async with post_stream(
+                self._url,
+                data,
+                headers=self._request_headers(body),
+                clocks=clocks,
+                draft=request.draft,
+                largest=self._largest,
+                last_events=self.last_events,
+            ) as reply:
+                await self._read_answer(reply, so_far, request, emit)
+            emit_answer_delta(so_far, so_far.take_rest(), emit)
+            return so_far.build_completion(self._name, request)
+
+    async def _read_answer(
+        self,
+        reply: UpstreamResponse,
+        so_far: AnswerAccumulator,
+        request: Request,
+        emit: Emit | None,
+    ) -> None:
+        """Read the answer to its end. Raises UnavailableError when it ends without saying so."""
+
+        def take_events(batch: list[bytes]) -> bool:
+            try:
+                return self._add_events(batch, so_far, reply)
+            finally:  # what came before an error came all the same
+                if (fresh := so_far.take_new()) is not None:
+                    reply.note_progress()
+                    self._report_thoughts(so_far, request, emit)
+                    emit_answer_delta(so_far, fresh, emit)
+
+        if body := await reply.read_events(take_events):
+            so_far.add_chunk(
+                await run_in_thread_if_large(len(body), self._decode_whole_answer, body, reply)
+            )
+            if so_far.finish_reason is None:
+                raise MalformedError(f"the answer has no {self.missing_end}")
+            emit_answer_delta(so_far, so_far.take_new(), emit)
+        elif so_far.finish_reason is None:
+            raise UnavailableError(
+                f"the stream ended without a {self.missing_end}: the answer is cut off"
+            )
+
+    def _add_events(
+        self, batch: list[bytes], so_far: AnswerAccumulator, reply: UpstreamResponse
+    ) -> bool:
+        """Add a *batch* of events to the answer; true when it is over."""
+        decode: Callable[[bytes], Any] = self._decode_event
+        for data in batch:
+            if len(data) == len(DONE) and data.upper() == DONE:
+                so_far.end_stream()
+                return True
+            try:
+                event = decode(data)
+            except MalformedError:
+                if so_far.finish_reason is None:
+                    raise
+                continue  # the answer is whole
+            if self._is_error(event, data):
+                raise error_from_stream(data, reply.headers)
+            so_far.add_chunk(event)
+        return so_far.ended
+
+    def _decode_whole_answer(self, body: bytes, reply: UpstreamResponse) -> Any:
+        event = self._decode_event(body)
+        if self._is_error(event, body):
+            raise error_from_stream(body, reply.headers)
+        self._check_whole_answer(event)
+        return event
