@@ -8,8 +8,7 @@ override Q := $(value Q)
 export Q
 
 # Inspect changes asyncio for its whole process: its tests have one of their own.
-INSPECT := $(addprefix tests/test_,$(addsuffix .py,answer_checks answers compare diversity eval_command \
-  eval_journal evals files humaneval judge_journal judged pairwise report report_files search selection verdicts))
+INSPECT := tests/evals tests/selection tests/reports
 
 .PHONY: ask test check soak bench lock help clean
 

@@ -23,8 +23,8 @@ from urllib.parse import urlsplit
 sys.path.insert(0, str(Path(__file__).parents[1]))
 os.environ["NO_PROXY"] = "*"
 
-from tests.serving import serving, team
-from tests.upstream import Script, running
+from tests.support.serving import serving, team
+from tests.support.upstream import Script, running
 
 TARGET_MS = 100.0
 QUICK = "--quick" in sys.argv

@@ -14,6 +14,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mixtura.core.call_ledger import CallLedger, open_ledger, record_charge
 from mixtura.core.errors import (
     BudgetExceededError,
     BudgetExhaustedError,
@@ -53,7 +54,7 @@ from mixtura.core.events import (
     ToolCallChunk,
 )
 from mixtura.core.model import Model, Wrapper
-from mixtura.core.roles import Aggregator, Composite, Layer, Proposer
+from mixtura.core.roles import Aggregator, Composite, Layer, PlannedCall, Proposer
 from mixtura.core.types import (
     Charge,
     Completion,
@@ -67,7 +68,9 @@ from mixtura.core.types import (
     Usage,
     ask,
 )
+from mixtura.engine.final_step import FinalStep
 from mixtura.engine.mixture import Mixture, set_model_resolver
+from mixtura.engine.pattern import Pattern
 from mixtura.engine.streaming import Recorder, Run, streamed
 from mixtura.engine.trace import Trace
 
@@ -88,6 +91,7 @@ if TYPE_CHECKING:
     from mixtura.patterns.selection import Chosen
     from mixtura.patterns.self_moa import self_moa
     from mixtura.patterns.sequential import Sequential
+    from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
     from mixtura.patterns.vote import Vote
 
 _LOADED_WHEN_USED = {
@@ -97,11 +101,14 @@ _LOADED_WHEN_USED = {
     "Cached": "models.wrappers.cache",
     "Chosen": "patterns.selection",
     "Deadlined": "models.wrappers.deadline",
+    "FinalModel": "patterns.spec",
     "Hedged": "models.wrappers.hedge",
     "Limited": "models.wrappers.rate_limit",
     "Local": "models.llama_cpp",
     "Metered": "models.wrappers.meter",
     "OpenAI": "config.library",
+    "PatternParts": "patterns.spec",
+    "PatternSpec": "patterns.spec",
     "PydanticAI": "models.pydantic_ai",
     "Ranker": "patterns.ranker",
     "RateLimiter": "models.wrappers.rate_limit",
@@ -127,6 +134,7 @@ __all__ = [
     "Budgeted",
     "CacheHit",
     "Cached",
+    "CallLedger",
     "CallRestarted",
     "CallStarted",
     "Charge",
@@ -143,6 +151,8 @@ __all__ = [
     "EmptyAnswerError",
     "Event",
     "Failure",
+    "FinalModel",
+    "FinalStep",
     "Hedged",
     "ImagePart",
     "Layer",
@@ -159,6 +169,10 @@ __all__ = [
     "Notice",
     "OpenAI",
     "OtherPart",
+    "Pattern",
+    "PatternParts",
+    "PatternSpec",
+    "PlannedCall",
     "Position",
     "PositionPath",
     "Proposal",
@@ -195,6 +209,8 @@ __all__ = [
     "ask",
     "load",
     "model",
+    "open_ledger",
+    "record_charge",
     "self_moa",
     "streamed",
 ]

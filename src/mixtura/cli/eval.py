@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from mixtura.catalog.entry_points import find_entry_points
 from mixtura.cli.common import F, cap_options, config_option, name_callback
 from mixtura.core.text import to_one_line
 from mixtura.evals.tasks import TASK_NAMES
@@ -16,9 +17,10 @@ ALPACA = "alpaca-eval"
 
 
 def _parse_task(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    if value in TASK_NAMES:
+    others = sorted(name for name in find_entry_points("mixtura.tasks") if name not in TASK_NAMES)
+    if value in (*TASK_NAMES, *others):
         return value
-    exist = f"there is: {', '.join(TASK_NAMES)}."
+    exist = f"there is: {', '.join((*TASK_NAMES, *others))}."
     raise click.BadParameter(f"no task is called '{to_one_line(value)}'; {exist}", ctx, param)
 
 

@@ -6,8 +6,8 @@ import click
 
 from mixtura.catalog import local_models
 from mixtura.cli.common import config_option, download_with_progress, read_config
-from mixtura.config import toml_document
 from mixtura.core.errors import ConfigError
+from mixtura.core.text import unknown_name_message
 
 
 @click.command(name="pull")
@@ -23,9 +23,7 @@ def command(names: tuple[str, ...], config_file: str | None) -> None:
     wanted = [member for name in names for member in groups.get(name, (name,))]
     for name in wanted:
         if name not in known:
-            raise ConfigError(
-                toml_document.unknown_name_message("local model", name, [*known, *groups])
-            )
+            raise ConfigError(unknown_name_message("local model", name, [*known, *groups]))
     for name in dict.fromkeys(wanted):
         path = download_with_progress(name, config)
         click.echo(f"{name} is here: {path}")

@@ -24,13 +24,21 @@ from mixtura.storage.run_record import Record
     "--html", "file", metavar="FILE", callback=name_callback,
     help="Write the run into one file that any browser shows; - for standard output.",
 )  # fmt: skip
+@click.option("--patterns", is_flag=True, help="List what may stand behind `pattern =`.")
 @config_option
-def command(name: str | None, as_json: bool, file: str | None, config_file: str | None) -> None:
+def command(
+    name: str | None, as_json: bool, file: str | None, patterns: bool, config_file: str | None
+) -> None:
     """Draw a mixture: its layers, its aggregator, the calls that one answer takes.
 
     Or show a run that was kept, as it was when it ran: NAME is its id, the beginning of it,
     or `last`. Without a NAME, list the mixtures there are.
     """
+    if patterns:
+        if name is not None or file is not None:
+            raise click.UsageError("--patterns stands alone.")
+        _list_patterns(as_json)
+        return
     config = read_config(config_file)
     if name is None:
         if file is not None:
@@ -42,6 +50,20 @@ def command(name: str | None, as_json: bool, file: str | None, config_file: str 
         _show_mixture(config, name, as_json=as_json)
     else:
         _show_run(find_run(config, name), as_json=as_json, file=file)
+
+
+def _list_patterns(as_json: bool) -> None:
+    from mixtura.catalog.patterns import all_patterns
+    from mixtura.config.pattern_settings import own_keys
+
+    specs = all_patterns()
+    if as_json:
+        echo_json([{"pattern": s.name, "help": s.help, "keys": own_keys(s)} for s in specs])
+        return
+    longest = max(len(to_one_line(spec.name)) for spec in specs)
+    for spec in specs:
+        keys = f" ({', '.join(own_keys(spec))})" if own_keys(spec) else ""
+        click.echo(f"{to_one_line(spec.name):<{longest}}  {to_one_line(spec.help + keys)}")
 
 
 def _show_run(run: Record, *, as_json: bool, file: str | None) -> None:

@@ -14,7 +14,8 @@ from mixtura.config.registry import ConfiguredModel, NameRegistry, add_location
 from mixtura.config.schema import ModelTable
 from mixtura.core.errors import ConfigError
 from mixtura.core.model import Model
-from mixtura.core.roles import Composite, Layer, Proposer
+from mixtura.core.roles import Layer, Proposer
+from mixtura.engine.pattern import Pattern
 from mixtura.models.fake import echo
 
 T = TypeVar("T")
@@ -42,7 +43,7 @@ class MixtureBuilder:
         self._registry = registry
         self._factory = factory
         self.built_models: dict[str, Model] = {}
-        self.built_mixtures: dict[str, tuple[MixtureSpec, Composite]] = {}
+        self.built_mixtures: dict[str, tuple[MixtureSpec, Pattern]] = {}
         self._models_being_built: list[str] = []
 
     def model(self, name: str) -> Model:
@@ -51,7 +52,7 @@ class MixtureBuilder:
             _put_bounded(self.built_models, name, self._build_model(name))
         return self.built_models[name]
 
-    def build_mixture(self, plan: MixtureSpec) -> Composite:
+    def build_mixture(self, plan: MixtureSpec) -> Pattern:
         """
         A mixture with its models, the same object each time for the same plan.
 
@@ -63,7 +64,7 @@ class MixtureBuilder:
             _put_bounded(self.built_mixtures, plan.name, (plan, mixture))
         return mixture
 
-    def build_outline(self, plan: MixtureSpec) -> Composite:
+    def build_outline(self, plan: MixtureSpec) -> Pattern:
         """The same mixture of echoes, for counting calls: it needs no key and calls no model."""
 
         def echo_member(_plan: MixtureSpec, _path: KeyPath, name: str) -> Model:
@@ -123,14 +124,14 @@ class MixtureBuilder:
             return self._factory.build_hosted(name, table, other)
 
 
-def _assemble_mixture(plan: MixtureSpec, build_member: MemberBuilder) -> Composite:
+def _assemble_mixture(plan: MixtureSpec, build_member: MemberBuilder) -> Pattern:
     layers = tuple(_assemble_layer(plan, layer, build_member) for layer in plan.layers)
     fallbacks = tuple(
         build_member(plan, ("fallbacks", i), name) for i, name in enumerate(plan.fallbacks)
     )
     path = plan.final_model_path
-    last = None if plan.is_vote_only else build_member(plan, path, plan.aggregator)
-    return pattern_settings.build_composite(plan, layers, last, fallbacks)
+    last = build_member(plan, path, plan.aggregator) if plan.has_final_model else None
+    return pattern_settings.build_pattern(plan, layers, last, fallbacks)
 
 
 def _assemble_layer(

@@ -21,12 +21,10 @@ from mixtura.config.toml_document import TomlDocument
 from mixtura.core.errors import ConfigError
 from mixtura.core.model import Model
 from mixtura.core.redaction import register_secrets
-from mixtura.core.roles import Composite
 from mixtura.core.types import Usage
-from mixtura.engine.mixture import Mixture
+from mixtura.engine.pattern import Pattern
 from mixtura.engine.proposal_cache import ProposalCache
 from mixtura.models.wrappers.deadline import Deadlined, with_layer_deadlines
-from mixtura.patterns import Sequential
 from mixtura.storage.answer_cache import AnswerCache
 from mixtura.storage.responses import ResponseStore
 from mixtura.storage.runs import RunStore
@@ -163,7 +161,7 @@ class Config:
         """A model by name, the same object each time. Raises ConfigError."""
         return self.builder.model(name)
 
-    def build_mixture(self, plan: MixtureSpec) -> Composite:
+    def build_mixture(self, plan: MixtureSpec) -> Pattern:
         """
         A mixture with its models, the same object each time for the same plan.
 
@@ -171,7 +169,7 @@ class Config:
         """
         return self.builder.build_mixture(plan)
 
-    def build_outline(self, plan: MixtureSpec) -> Composite:
+    def build_outline(self, plan: MixtureSpec) -> Pattern:
         """The same mixture of echoes, for counting calls: it needs no key and calls no model."""
         return self.builder.build_outline(plan)
 
@@ -198,14 +196,12 @@ class Config:
     ) -> Model:
         """
         A mixture under the configured caps, those of *purses*, and for each run under
-        *max_cost* dollars and *deadline* seconds. *turns*: see ``Mixture``.
+        *max_cost* dollars and *deadline* seconds. *turns*: see ``Pattern``.
 
         Raises ConfigError, also for caps that are negative, infinite or not a number.
         """
         check_caps(max_cost, deadline)
-        mixture = self.build_mixture(plan)
-        if isinstance(mixture, Mixture | Sequential):
-            mixture = replace(mixture, turns=turns)
+        mixture = replace(self.build_mixture(plan), turns=turns)
         if deadline is not None:
             mixture = with_layer_deadlines(mixture, deadline)
         capped = self._caps.apply_caps(

@@ -16,22 +16,22 @@ from mixtura.config.plan import (
     check_samples,
     parse_member,
 )
-from mixtura.config.schema import MixtureTable, ProposerTable
+from mixtura.config.schema import ProposerTable
 from mixtura.core.errors import ConfigError
 from mixtura.prompts.synthesis import LAYOUTS, Synthesis, template
 
 KeyPath = tuple[toml_document.Key, ...]
 
 
-def read_mixture_spec(
-    name: str, table: MixtureTable, document: toml_document.TomlDocument
-) -> MixtureSpec:
+def read_mixture_spec(name: str, document: toml_document.TomlDocument) -> MixtureSpec:
+    """The mixture *name* of a file. Raises ConfigError with the line of what is wrong."""
+    spec, table = pattern_settings.read_mixture_table(name, document)
     path = ["mixtures", name]
     for number, layer in enumerate(table.layers):
         if not layer:
             problem = f"layer {number + 1} is empty: a layer is a list of model names"
             raise document.error_at([*path, "layers", number], f"mixtures.{name}: {problem}")
-    pattern, last, answer = pattern_settings.read_pattern(name, table, document)
+    pattern, last, answer = pattern_settings.read_pattern(name, spec, table, document)
     plan = MixtureSpec(
         name,
         tuple(
@@ -42,7 +42,7 @@ def read_mixture_spec(
             for i, row in enumerate(table.layers)
         ),
         last,
-        tuple(table.fallbacks),
+        tuple(getattr(table, "fallbacks", ())),
         table.quorum,
         table.patience,
         table.deadline,

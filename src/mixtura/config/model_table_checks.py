@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from mixtura.catalog import providers
-from mixtura.config import toml_document
 from mixtura.config.schema import ModelTable
 from mixtura.core.credentials import looks_like_key
 from mixtura.core.errors import ConfigError
+from mixtura.core.text import unknown_name_message
 
 _LOCAL_ONLY = ("context", "threads")
 _HOSTED_TIMEOUTS = ("connect", "first_token", "total")
@@ -60,9 +60,7 @@ def check_model_table(table: ModelTable) -> None:
     if table.provider is not None and not (
         providers.bridge_provider(table.provider) or table.provider in known
     ):
-        raise ConfigError(
-            toml_document.unknown_name_message("provider", table.provider, known), key="provider"
-        )
+        raise ConfigError(unknown_name_message("provider", table.provider, known), key="provider")
     _refuse_settings(table, _LOCAL_ONLY, "is for local models: it says nothing here")
     if table.timeouts.explicit_seconds("load") is not None:
         raise ConfigError(

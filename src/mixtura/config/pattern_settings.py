@@ -2,141 +2,151 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import cast
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, cast
 
-from mixtura.config import toml_document
-from mixtura.config.plan import VOTE, MixtureSpec, Pattern
-from mixtura.config.schema import MixtureTable
+import msgspec
+
+from mixtura.catalog.patterns import all_patterns, find_pattern, pattern_names
+from mixtura.config.plan import MixtureSpec, PatternChoice
+from mixtura.config.schema import AggregatorTable, MixtureTable
+from mixtura.config.toml_document import TomlDocument
 from mixtura.core.errors import ConfigError
 from mixtura.core.model import Model
-from mixtura.core.roles import Aggregator, Composite, Layer
+from mixtura.core.roles import Layer
+from mixtura.core.text import unknown_name_message
 from mixtura.core.types import Sampling
-from mixtura.engine.mixture import Mixture
-from mixtura.patterns import BestOf, Chosen, Ranker, Sequential, Vote
-from mixtura.patterns.final_answer import EXTRACTORS, Extract
-from mixtura.patterns.ranker import GREEDY_SAMPLING
-from mixtura.patterns.selection import Chooser
+from mixtura.engine.pattern import Pattern
+from mixtura.patterns.spec import PatternParts, PatternSpec
 
-PATTERN_KEYS: Mapping[str, Collection[str]] = {
-    "mixture": ("aggregator", "fallbacks"),
-    "sequential": ("aggregator", "fallbacks", "window", "repeat"),
-    "rank": ("judge",),
-    "vote": ("extract",),
-    "best-of": ("judge",),
-}
-"""The patterns, and the keys that each has besides those of all."""
-REQUIRED_KEYS: Mapping[str, tuple[str, str]] = {
-    "mixture": ("aggregator", "who writes the answer"),
-    "sequential": ("aggregator", "who brings the draws together"),
-    "rank": ("judge", "who names the best proposal"),
-    "best-of": ("judge", "who gives every proposal its score"),
-}
-EXTRACT_NAMES = (*EXTRACTORS, "text")
+
+def read_mixture_table(name: str, document: TomlDocument) -> tuple[PatternSpec, MixtureTable]:
+    """
+    The pattern of the mixture *name*, and its table, which has that pattern's keys.
+
+    Raises ConfigError with the line of what does not fit.
+    """
+    path, part = ["mixtures", name], document.data["mixtures"][name]
+    said: Mapping[str, Any] = cast("dict[str, Any]", part) if isinstance(part, dict) else {}
+    kind = said.get("pattern", "mixture")
+    if not isinstance(kind, str):
+        document.convert_part(path, MixtureTable)
+        raise AssertionError(kind)
+    try:
+        spec = find_pattern(kind)
+    except ConfigError as error:
+        raise document.error_at([*path, "pattern"], f"pattern: {error}") from None
+    if spec is None:
+        said_so = unknown_name_message("pattern", kind, pattern_names())
+        raise document.error_at([*path, "pattern"], said_so)
+    _check_keys(spec, path, said, document)
+    table = document.convert_part(path, table_type(spec))
+    if spec.final_model and spec.final_model.key not in said:
+        key, why, _ = spec.final_model
+        raise document.error_at(path, f"mixtures.{name}: `{key}` is missing: {why}")
+    return spec, table
+
+
+def own_keys(spec: PatternSpec) -> list[str]:
+    """The keys that a pattern has besides those of all."""
+    keys = [spec.final_model.key] if spec.final_model else []
+    keys += ["fallbacks"] if spec.takes_fallbacks else []
+    return [*keys, *(one.encode_name for one in msgspec.structs.fields(spec.settings))]
+
+
+@cache
+def table_type(spec: PatternSpec) -> type[MixtureTable]:
+    """The table of a mixture of that pattern."""
+    fields: list[tuple[str, Any, Any]] = []
+    if spec.final_model:
+        fields.append((spec.final_model.key, str | AggregatorTable | None, None))
+    if spec.takes_fallbacks:
+        fields.append(("fallbacks", tuple[str, ...], ()))
+    for one in msgspec.structs.fields(spec.settings):
+        default: Any = one.default
+        if one.default_factory is not msgspec.NODEFAULT:
+            default = msgspec.field(default_factory=one.default_factory)
+        fields.append((one.encode_name, one.type, default))
+    made = msgspec.defstruct(
+        "MixtureTable", fields, bases=(MixtureTable,), forbid_unknown_fields=True, kw_only=True
+    )
+    return cast("type[MixtureTable]", made)
+
+
+def _check_keys(
+    spec: PatternSpec, path: list[str], said: Mapping[str, Any], document: TomlDocument
+) -> None:
+    """Raises ConfigError for a key that only other patterns have."""
+    known = {one.encode_name for one in msgspec.structs.fields(table_type(spec))}
+    if not (foreign := sorted(set(said) - known)):
+        return
+    keys = {one.name: own_keys(one) for one in all_patterns()}
+    for key in foreign:
+        if others := " or ".join(f"'{name}'" for name, own in keys.items() if key in own):
+            problem = f"{key}: the pattern '{spec.name}' has none; it goes with {others}"
+            raise document.error_at([*path, key], problem)
 
 
 def read_pattern(
-    name: str, table: MixtureTable, document: toml_document.TomlDocument
-) -> tuple[Pattern, str, Sampling]:
+    name: str, spec: PatternSpec, table: MixtureTable, document: TomlDocument
+) -> tuple[PatternChoice, str, Sampling]:
     """
     What follows the proposer layers: the pattern, who sits in the last seat, how it is asked.
 
     Raises ConfigError with the line of what does not fit.
     """
     path = ["mixtures", name]
-    kind = table.pattern
-    if kind not in PATTERN_KEYS:
-        raise document.error_at(
-            [*path, "pattern"], toml_document.unknown_name_message("pattern", kind, PATTERN_KEYS)
-        )
     said = document.data["mixtures"][name]
-    for key in sorted(
-        {key for keys in PATTERN_KEYS.values() for key in keys} - set(PATTERN_KEYS[kind])
-    ):
-        if key in said:
-            others = " or ".join(f"'{k}'" for k, keys in PATTERN_KEYS.items() if key in keys)
-            problem = f"{key}: the pattern '{kind}' has none; it goes with {others}"
-            raise document.error_at([*path, key], problem)
-    if kind in REQUIRED_KEYS and REQUIRED_KEYS[kind][0] not in said:
-        key, why = REQUIRED_KEYS[kind]
-        raise document.error_at(path, f"mixtures.{name}: `{key}` is missing: {why}")
-    _check_pattern(kind, path, table, document)
-    last = table.judge or table.aggregator
-    model, sampling = (VOTE, Sampling())
-    if last is not None:
-        plain = isinstance(last, str)
-        model, sampling = (last, sampling) if plain else (last.model, last.sampling.to_sampling())
-    return (
-        Pattern(kind, table.window, table.repeat, cast("Extract", table.extract)),
-        model,
-        sampling,
-    )
+    settings = _read_settings(spec, path, table, document)
+    if spec.kind.proposals_answer:
+        if not table.layers:
+            problem = f"layers: '{spec.name}' needs proposers: one of their proposals is the answer"
+            raise document.error_at([*path, "layers"], problem)
+        if "synthesis" in said and len(table.layers) == 1:
+            problem = f"synthesis: with one layer '{spec.name}' shows no proposals to a proposer"
+            raise document.error_at([*path, "synthesis"], problem)
+    choice = PatternChoice(spec.name, settings)
+    if spec.final_model is None:
+        return choice, spec.name, Sampling()
+    last: str | AggregatorTable = getattr(table, spec.final_model.key)
+    if isinstance(last, str):
+        return choice, last, Sampling()
+    return choice, last.model, last.sampling.to_sampling()
 
 
-def _check_pattern(
-    kind: str, path: list[str], table: MixtureTable, document: toml_document.TomlDocument
-) -> None:
-    said = document.data["mixtures"][path[1]]
-    if kind == "sequential" and len(table.layers) != 1:
-        problem = f"layers: '{kind}' has one layer, of draws, not {len(table.layers)}"
-        raise document.error_at([*path, "layers"], problem)
-    if not 1 <= table.repeat < table.window:
-        key = "repeat" if "repeat" in said else "window"
-        problem = f"{key}: {table.repeat} of {table.window} texts leave no room for a new draw"
-        raise document.error_at([*path, key], problem)
-    if table.extract not in EXTRACT_NAMES:
-        problem = toml_document.unknown_name_message("kind of answer", table.extract, EXTRACT_NAMES)
-        raise document.error_at([*path, "extract"], f"extract: {problem}")
-    if kind in ("mixture", "sequential"):
-        return
-    if not table.layers:
-        problem = f"layers: '{kind}' needs proposers: one of their proposals is the answer"
-        raise document.error_at([*path, "layers"], problem)
-    if "synthesis" in said and len(table.layers) == 1:
-        problem = f"synthesis: with one layer '{kind}' shows no proposals to a proposer"
-        raise document.error_at([*path, "synthesis"], problem)
+def _read_settings(
+    spec: PatternSpec, path: list[str], table: MixtureTable, document: TomlDocument
+) -> msgspec.Struct:
+    values = {
+        one.name: getattr(table, one.encode_name) for one in msgspec.structs.fields(spec.settings)
+    }
+    try:
+        settings = spec.settings(**values)
+        spec.check(settings, len(table.layers))
+    except (ConfigError, ValueError) as error:
+        key = error.key if isinstance(error, ConfigError) else None
+        raise document.error_at([*path, *([key] if key else [])], str(error)) from None
+    return settings
 
 
-def build_composite(
+def build_pattern(
     plan: MixtureSpec, layers: tuple[Layer, ...], last: Model | None, fallbacks: tuple[Model, ...]
-) -> Composite:
+) -> Pattern:
     """
     The mixture or its relative that a plan describes, of models. *last* writes or chooses.
 
     Raises ConfigError for a plan that was changed into one that cannot be.
     """
-    kind, name, synthesis = plan.pattern.kind, plan.name, plan.synthesis
-    own = plan.answer
-    if kind == "vote" and last is not None:
-        raise ConfigError(f"{name}: a vote has no aggregator: nobody writes its answer")
-    if kind == "mixture":
-        writer = _build_aggregator(last, own.with_defaults(plan.sampling), fallbacks)
-        return Mixture(layers=layers, aggregator=writer, name=name, synthesis=synthesis)
-    if kind == "sequential":
-        if len(layers) != 1:
-            raise ConfigError(f"{name}: '{kind}' has one layer, of draws, not {len(layers)}")
-        return Sequential(
-            layers=layers,
-            aggregator=_build_aggregator(last, own.with_defaults(plan.sampling), fallbacks),
-            width=plan.pattern.window,
-            repeat=plan.pattern.repeat,
-            name=name,
-            synthesis=synthesis,
-        )
-    chooser = _build_chooser(
-        plan, last, own.with_defaults(GREEDY_SAMPLING).with_defaults(plan.sampling)
+    spec, settings = plan.pattern.spec, plan.pattern.settings
+    if layers:
+        try:
+            spec.check(settings, len(layers))
+        except ConfigError as error:
+            said = str(error).removeprefix(f"{error.key}: ")
+            raise ConfigError(f"{plan.name}: {said}") from None
+    default = spec.final_model.sampling if spec.final_model else Sampling()
+    sampling = plan.answer.with_defaults(default).with_defaults(plan.sampling)
+    return spec.build(
+        PatternParts(plan.name, layers, settings, plan.synthesis, last, sampling, fallbacks)
     )
-    return Chosen(layers=layers, chooser=chooser, name=name, synthesis=synthesis)
-
-
-def _build_aggregator(
-    last: Model | None, sampling: Sampling, fallbacks: tuple[Model, ...]
-) -> Aggregator:
-    assert last is not None
-    return Aggregator(last, sampling, fallbacks)
-
-
-def _build_chooser(plan: MixtureSpec, last: Model | None, sampling: Sampling) -> Chooser:
-    if last is None:
-        return Vote(plan.pattern.extract)
-    return Ranker(last, sampling) if plan.pattern.kind == "rank" else BestOf(last, sampling)

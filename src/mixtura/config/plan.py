@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
+
+import msgspec
 
 from mixtura.catalog import providers
+from mixtura.catalog.patterns import find_pattern, pattern_names
 from mixtura.config import toml_document
 from mixtura.core.credentials import looks_like_key
 from mixtura.core.errors import ConfigError
+from mixtura.core.text import unknown_name_message
 from mixtura.core.types import Sampling
-from mixtura.patterns.final_answer import Extract
-from mixtura.patterns.sequential import draft_windows
+from mixtura.patterns.spec import NoSettings, PatternSpec
 from mixtura.prompts.synthesis import Synthesis, envelope
 
-VOTE = "vote"
-"""What stands in the last seat where no model does."""
 EMBEDDED_MODEL = "smollm2-135m"
 """The model that needs nothing but this package: for a first look, not for good answers."""
 AUTO, AUTO_TEAM = "auto", "auto-team"
@@ -41,13 +43,23 @@ class MemberSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Pattern:
-    """What becomes of the proposals: the paper's mixture, or one of its relatives."""
+class PatternChoice:
+    """What becomes of the proposals: a pattern by its name, and its own settings."""
 
     kind: str = "mixture"
-    window: int = 6
-    repeat: int = 1
-    extract: Extract = "text"
+    settings: msgspec.Struct = field(default_factory=NoSettings)
+
+    @classmethod
+    def of(cls, kind: str, **settings: object) -> Self:
+        """The pattern *kind* with these of its settings. Raises ConfigError for none."""
+        return cls(kind, cls(kind).spec.settings(**settings))
+
+    @property
+    def spec(self) -> PatternSpec:
+        """What the pattern says of itself. Raises ConfigError where there is none."""
+        if (spec := find_pattern(self.kind)) is None:
+            raise ConfigError(unknown_name_message("pattern", self.kind, pattern_names()))
+        return spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +69,7 @@ class MixtureSpec:
     name: str
     layers: tuple[tuple[MemberSpec, ...], ...]
     aggregator: str
-    """Who has the last seat: writes the answer or chooses it; ``VOTE`` where no model does."""
+    """Who has the last seat; the pattern's name where no model does."""
     fallbacks: tuple[str, ...] = ()
     quorum: int = 1
     patience: float | None = None
@@ -67,31 +79,31 @@ class MixtureSpec:
     answer: Sampling = field(default_factory=Sampling)
     """The aggregator's own sampling, over that of the whole mixture."""
     where: toml_document.TomlDocument | None = None
-    pattern: Pattern = field(default_factory=Pattern)
+    pattern: PatternChoice = field(default_factory=PatternChoice)
 
     @property
     def layer_count(self) -> int:
         """Layers in the paper's count."""
-        if self.pattern.kind != "sequential":
-            return len(self.layers) + 1
-        draws = sum(seat.samples for layer in self.layers for seat in layer)
-        return 1 + len(draft_windows(draws, self.pattern.window, self.pattern.repeat))
+        proposals = sum(seat.samples for seat in self.layers[-1]) if self.layers else 0
+        choice = self.pattern
+        return len(self.layers) + choice.spec.count_final_layers(choice.settings, proposals)
 
     @property
-    def is_vote_only(self) -> bool:
-        """Whether no model has the last seat."""
-        return self.pattern.kind == "vote" and self.aggregator == VOTE
+    def has_final_model(self) -> bool:
+        """Whether a model has the last seat."""
+        return self.pattern.spec.final_model is not None or self.aggregator != self.pattern.kind
 
     @property
     def final_model_path(self) -> tuple[toml_document.Key, ...]:
         """Where the file names who has the last seat."""
-        judged = self.pattern.kind in ("rank", "best-of")
-        return ("judge" if judged else "aggregator", "model")
+        final = self.pattern.spec.final_model
+        return (final.key if final else "aggregator", "model")
 
     @property
     def final_step_text(self) -> str:
         """What the last seat does, in words."""
-        return _FINAL_STEP_TEXTS[self.pattern.kind].format(window=self.pattern.window)
+        choice = self.pattern
+        return choice.spec.final_step.format(**msgspec.structs.asdict(choice.settings))
 
     def member_names(self) -> set[str]:
         """Every name in it."""
@@ -100,7 +112,7 @@ class MixtureSpec:
     def member_locations(self) -> list[tuple[str, tuple[toml_document.Key, ...]]]:
         """Every name in it, in order, and where it stands."""
         seats = [(seat.model, seat.path) for layer in self.layers for seat in layer]
-        last = [] if self.is_vote_only else [(self.aggregator, self.final_model_path)]
+        last = [(self.aggregator, self.final_model_path)] if self.has_final_model else []
         spares = [(name, ("fallbacks", i)) for i, name in enumerate(self.fallbacks)]
         return [*seats, *last, *spares]
 
@@ -108,15 +120,6 @@ class MixtureSpec:
         if self.where is None:
             return ConfigError(problem)
         return self.where.error_at(["mixtures", self.name, *path], problem)
-
-
-_FINAL_STEP_TEXTS = {
-    "mixture": "the aggregator",
-    "sequential": "the aggregator, at most {window} texts at a time",
-    "rank": "names the best proposal: that is the answer",
-    "vote": "the proposal with the most votes is the answer",
-    "best-of": "scores each proposal: the best is the answer",
-}
 
 
 def parse_member(text: str) -> MemberSpec:

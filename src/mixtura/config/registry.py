@@ -27,10 +27,11 @@ from mixtura.config.plan import (
     detect_defaults,
     parse_inline,
 )
-from mixtura.config.schema import ConfigFile, MixtureTable, ModelTable
+from mixtura.config.schema import ConfigFile, ModelTable
 from mixtura.core.credentials import looks_like_key
 from mixtura.core.errors import ConfigError
 from mixtura.core.redaction import Redactor
+from mixtura.core.text import unknown_name_message
 
 _NAMING_ADVICE = (
     "A model goes by its own name, as `provider/model`, such as openai/gpt-5.4, or by the path of a"
@@ -74,11 +75,11 @@ class NameRegistry:
             self.mixtures.pop(name, None)
             self.models[name] = ConfiguredModel(document, table)
         for name in file.mixtures:
-            table = document.convert_part(["mixtures", name], MixtureTable)
+            plan = read_mixture_spec(name, document)
             with add_location(document, "mixtures", name):
                 check_name(name)
             self.models.pop(name, None)
-            self.mixtures[name] = read_mixture_spec(name, table, document)
+            self.mixtures[name] = plan
         for name in file.mixtures:
             self._check_members(self.mixtures[name])
 
@@ -159,10 +160,10 @@ class NameRegistry:
         elif slash:
             if near := difflib.get_close_matches(provider, known, n=1):
                 return f"unknown model '{name}': did you mean '{near[0]}/{model}'?"
-            unknown = toml_document.unknown_name_message("provider", provider, known)
+            unknown = unknown_name_message("provider", provider, known)
             said = f"'{name}': {unknown}"
         else:
-            said = toml_document.unknown_name_message("model", name, self.known_names())
+            said = unknown_name_message("model", name, self.known_names())
         return f"{said}{'' if said.endswith('?') else '.'} {_NAMING_ADVICE}"
 
     # ---- mixtures

@@ -114,14 +114,10 @@ class AggregatorTable(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class MixtureTable(msgspec.Struct, forbid_unknown_fields=True):
+    """What every mixture may say; `pattern_settings.table_type` adds the keys of its pattern."""
+
     layers: list[list[str | ProposerTable]]
     pattern: str = "mixture"
-    aggregator: str | AggregatorTable | None = None
-    judge: str | AggregatorTable | None = None
-    window: AtLeastOne = 6
-    repeat: AtLeastOne = 1
-    extract: str = "text"
-    fallbacks: list[str] = []
     quorum: int = 1
     patience: Seconds | None = None
     deadline: Seconds | None = None

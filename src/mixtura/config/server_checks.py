@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from mixtura.config import toml_document
 from mixtura.config.schema import ConfigFile, DailyCapTable, KeyTable, ServeTable
+from mixtura.core.text import unknown_name_message
 
 _ORIGIN_PATTERN = re.compile(r"([a-z][a-z0-9+.-]*)://([^\s/?#@:*\[\]]+|\[[0-9a-f:.]+\])(:\d{1,5})?")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
@@ -42,7 +43,7 @@ def check_settings(
     """
     for variable in file.budget.keys if file.budget else ():
         if variable not in variables:
-            said = toml_document.unknown_name_message("key in [budget]", variable, variables)
+            said = unknown_name_message("key in [budget]", variable, variables)
             said = f"{said} A key goes by its environment variable."
             raise document.error_at(["budget", "keys", variable], said)
     if file.serve:

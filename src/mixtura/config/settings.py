@@ -7,7 +7,8 @@ from pathlib import Path
 from mixtura.config import server_checks
 from mixtura.config.registry import NameRegistry
 from mixtura.config.schema import BudgetTable, CacheTable, ConfigFile, RunsTable, ServeTable
-from mixtura.config.toml_document import TomlDocument, unknown_name_message
+from mixtura.config.toml_document import TomlDocument
+from mixtura.core.text import unknown_name_message
 
 
 class Settings:

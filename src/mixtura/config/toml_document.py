@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +13,7 @@ from mixtura.core.credentials import is_secret_setting, settings_secrets
 from mixtura.core.errors import ConfigError
 from mixtura.core.quantities import is_unrepresentable
 from mixtura.core.redaction import register_secrets
+from mixtura.core.text import unknown_name_message
 
 T = TypeVar("T")
 Key = str | int
@@ -112,18 +112,6 @@ def _non_finite_paths(value: Any, path: list[Key]) -> Iterator[list[Key]]:
             yield from _non_finite_paths(inner, [*path, index])
     elif is_unrepresentable(value):
         yield path
-
-
-def unknown_name_message(what: str, name: str, known: Iterable[str]) -> str:
-    """«unknown key 'layer': did you mean 'layers'?», or all that would be right."""
-    choices = sorted(known)
-    near = difflib.get_close_matches(name, choices, n=3, cutoff=0.6)
-    if near:
-        hint = " or ".join(f"'{n}'" for n in near)
-        return f"unknown {what} '{name}': did you mean {hint}?"
-    if not choices:
-        return f"unknown {what} '{name}'"
-    return f"unknown {what} '{name}': known are {', '.join(choices)}"
 
 
 def dotted_path(path: Iterable[Key]) -> str:

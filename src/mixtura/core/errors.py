@@ -21,22 +21,18 @@ Everything that can go wrong, drawn once:
       BudgetExceededError     stopped on purpose
         DeadlineExceededError  its time is over
 
-A failure is one of these or a Failure event, never text. Every ModelError carries
-the charges that the failed call still has to pay.
+A failure is one of these or a Failure event, never text. No error carries money: what a
+failed call cost stands in the ledger of its run (``core.call_ledger``).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from mixtura.core.credentials import mask_keys
 from mixtura.core.redaction import redact_secrets
 from mixtura.core.stated_limits import NO_LIMITS
-
-if TYPE_CHECKING:
-    from mixtura.core.types import Charge
 
 
 class MixturaError(Exception):
@@ -76,34 +72,19 @@ class ModelError(MixturaError):
         message: str,
         *,
         model: str | None = None,
-        charges: Sequence[Charge] = (),
         status: int | None = None,
     ) -> None:
         super().__init__(message)
         self.model = model
-        self.charges = tuple(charges)
         self.status = status
+        self.answer_began = False
+        """True when the upstream had begun to answer: the call is charged for."""
         self.shown = False
         """True when a part of the answer had already been reported as tokens."""
         self.partial = ""
         """What the model had written of its answer when it broke off."""
         self.limits = NO_LIMITS
         """The limits that the upstream stated."""
-
-    def with_charges(self, *charges: Charge) -> ModelError:
-        """The same error, with more on its bill."""
-        self.charges = (*charges, *self.charges)
-        return self
-
-
-def charges_of(error: object) -> tuple[Charge, ...]:
-    """What the call that ended with *error* still costs; a cancelled call has a bill, too."""
-    return getattr(error, "charges", ())
-
-
-def add_charges(error: BaseException, *charges: Charge) -> None:
-    """Put *charges* in front of what *error* says is to be paid."""
-    error.charges = (*charges, *charges_of(error))  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def set_partial_text(error: BaseException, partial: str) -> None:
@@ -183,15 +164,13 @@ class QuorumNotMetError(ModelError):
         quorum: int,
         answered: int,
         causes: Sequence[ModelError],
-        charges: Sequence[Charge] = (),
         *,
         late: bool = False,
     ) -> None:
         said = Counter(f"{cause.model or 'a model'}: {cause}" for cause in causes)
         reasons = "; ".join(f"{n} × {why}" if n > 1 else why for why, n in said.items())
         super().__init__(
-            f"layer {layer}: {answered} answered, the quorum is {quorum} ({reasons or 'no cause'})",
-            charges=charges,
+            f"layer {layer}: {answered} answered, the quorum is {quorum} ({reasons or 'no cause'})"
         )
         self.layer = layer
         self.quorum = quorum
@@ -201,11 +180,7 @@ class QuorumNotMetError(ModelError):
 
 
 class BudgetExceededError(MixturaError):
-    """Stopped on purpose, before more was spent than allowed; carries what was spent."""
-
-    def __init__(self, message: str, *, charges: Sequence[Charge] = ()) -> None:
-        super().__init__(message)
-        self.charges = tuple(charges)
+    """Stopped on purpose, before more was spent than allowed."""
 
 
 class DeadlineExceededError(BudgetExceededError):

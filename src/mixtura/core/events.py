@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import msgspec
 
+from mixtura.core.call_ledger import CallLedger
 from mixtura.core.errors import MixturaError
 from mixtura.core.redaction import redact_secrets
 from mixtura.core.types import Charge, Completion, Request
@@ -38,11 +39,14 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class CallStarted:
-    """A member was asked; *request* is exactly what it was shown."""
+    """
+    A member was asked; *request* is exactly what it was shown, *ledger* what its attempts enter.
+    """
 
     model: str
     request: Request
     at: PositionPath = ()
+    ledger: CallLedger | None = field(default=None, compare=False, repr=False)
 
 
 class Token(msgspec.Struct, frozen=True, gc=False):
@@ -136,11 +140,12 @@ class Aggregation:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A member did not answer."""
+    """A member did not answer; *charges* are what it cost all the same."""
 
     model: str
     error: MixturaError
     at: PositionPath = ()
+    charges: tuple[Charge, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

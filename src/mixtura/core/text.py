@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 
 # Characters that a person does not see and a model does: controls, direction overrides, fillers,
 # and all that Unicode lets a font pass over, down to the tags and the selectors of variants that
@@ -61,3 +63,15 @@ def escape_json(json: str, *, ascii_only: bool = False) -> str:
 def pluralize_count(number: int, word: str) -> str:
     """``1 token``, ``1,234 tokens``."""
     return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def unknown_name_message(what: str, name: str, known: Iterable[str]) -> str:
+    """«unknown key 'layer': did you mean 'layers'?», or all that would be right."""
+    choices = sorted(known)
+    near = difflib.get_close_matches(name, choices, n=3, cutoff=0.6)
+    if near:
+        hint = " or ".join(f"'{n}'" for n in near)
+        return f"unknown {what} '{name}': did you mean {hint}?"
+    if not choices:
+        return f"unknown {what} '{name}'"
+    return f"unknown {what} '{name}': known are {', '.join(choices)}"

@@ -163,6 +163,9 @@ class Usage:
         return self.prompt_tokens + self.completion_tokens
 
 
+ChargeOutcome = Literal["answer", "failed", "retried", "lost"]
+
+
 class Charge(NamedTuple):
     """What one call to one model used: a line of the ledger.
 
@@ -172,7 +175,7 @@ class Charge(NamedTuple):
 
     model: str
     usage: Usage
-    outcome: Literal["answer", "failed", "retried", "lost"] = "answer"
+    outcome: ChargeOutcome = "answer"
 
 
 def sum_usage(charges: Sequence[Charge]) -> Usage:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
+from mixtura.core.call_ledger import CallLedger, open_ledger
 from mixtura.core.errors import (
     ContentFilterError,
     ModelError,
     RejectedError,
-    add_charges,
 )
 from mixtura.core.events import (
     Aggregation,
@@ -26,7 +25,7 @@ from mixtura.core.events import (
 from mixtura.core.model import Model, context_window
 from mixtura.core.roles import Aggregator
 from mixtura.core.similarity import medoid_index
-from mixtura.core.types import Charge, Completion, Request
+from mixtura.core.types import Completion, Request
 from mixtura.engine.call_context import (
     allow_draft_truncation,
 )
@@ -71,7 +70,7 @@ async def run_aggregator(
 
 
 class _AggregatorRun:
-    """The attempts at an answer: their charges, their errors, and what degraded the answer."""
+    """The attempts at an answer: their errors, and what degraded the answer."""
 
     def __init__(
         self, aggregator: Aggregator, build_prompt: PromptBuilder, depth: int, emit: Emit | None
@@ -80,7 +79,6 @@ class _AggregatorRun:
         self._build_prompt = build_prompt
         self._emit = with_position(emit, Position(depth, 0, "aggregator")) if emit else None
         self._error: ModelError | None = None
-        self._paid: tuple[Charge, ...] = ()
         self._degraded: tuple[str, ...] = ()
         self._replaceable = True
 
@@ -112,51 +110,45 @@ class _AggregatorRun:
         if self._error is not None and self._emit:
             self._emit(CallRestarted(model.name, self._error))
         draft = False
-        try:
-            request = await self._build_prompt(model, proposals, None)
-            if model is not self._aggregator.model:  # data of an unknown provider is not its own
-                request = strip_provider_data(request, unknown_only=True)
-            self._replaceable = _is_free_text(request)
-            draft = request.draft
-            sampling = request.sampling.with_defaults(self._aggregator.sampling)
-            request = replace(request, sampling=sampling)
-            if self._emit:
-                self._emit(CallStarted(model.name, request))
-                for notice in image_notices(model, request):
-                    self._emit(Notice(model.name, notice))
-            with allow_draft_truncation(bool(proposals) and not again):
-                answer = await model.complete(request, self._emit)
-        except asyncio.CancelledError as left:
-            add_charges(left, *self._paid)
-            raise
-        except ModelError as error:
-            self._record_failure(model, error)
-            if error.shown and not draft:
-                raise error.with_charges(
-                    *self._paid[: len(self._paid) - len(error.charges)]
-                ) from None
-            return None
+        with open_ledger() as ledger:
+            try:
+                request = await self._build_request(model, proposals)
+                draft = request.draft
+                if self._emit:
+                    self._emit(CallStarted(model.name, request, ledger=ledger))
+                    for notice in image_notices(model, request):
+                        self._emit(Notice(model.name, notice))
+                with allow_draft_truncation(bool(proposals) and not again):
+                    answer = ledger.bill_answer(await model.complete(request, self._emit))
+            except ModelError as error:
+                self._record_failure(model, error, ledger)
+                if error.shown and not draft:
+                    raise
+                return None
         if without:
             said = f"a content filter: {without} of the proposals were left out"
             self._degraded = (*self._degraded, said)
         return self._finish_answer(answer)
 
-    def _record_failure(self, model: Model, error: ModelError) -> None:
+    async def _build_request(self, model: Model, proposals: Sequence[Completion]) -> Request:
+        request = await self._build_prompt(model, proposals, None)
+        if model is not self._aggregator.model:  # data of an unknown provider is not its own
+            request = strip_provider_data(request, unknown_only=True)
+        self._replaceable = _is_free_text(request)
+        sampling = request.sampling.with_defaults(self._aggregator.sampling)
+        return replace(request, sampling=sampling)
+
+    def _record_failure(self, model: Model, error: ModelError, ledger: CallLedger) -> None:
         error.model = error.model or model.name
         self._error = error
-        self._paid = (*self._paid, *error.charges)
         self._degraded = (*self._degraded, f"the aggregator {model.name} failed: {error}")
         if self._emit:
-            self._emit(Failure(model.name, error))
+            self._emit(Failure(model.name, error, charges=ledger.charges))
 
     def _finish_answer(self, answer: Completion) -> Completion:
         if self._emit:
             self._emit(Aggregation(answer))
-        return replace(
-            answer,
-            charges=(*self._paid, *answer.charges),
-            degraded=(*self._degraded, *answer.degraded),
-        )
+        return replace(answer, degraded=(*self._degraded, *answer.degraded))
 
     def fallback_to_medoid(self, proposals: Sequence[Completion]) -> Completion:
         """The proposal closest to the others, as no aggregator answered. Raises the last error."""
@@ -164,7 +156,6 @@ class _AggregatorRun:
         whole = [p for p in proposals if p.finish_reason == "stop"] or list(proposals)
         wrong = isinstance(self._error, RejectedError) and self._error.parameter is not None
         if not whole or wrong or not self._replaceable:
-            self._error.charges = self._paid
             raise self._error
         best = whole[medoid_index([p.text for p in whole])]
         if self._emit:

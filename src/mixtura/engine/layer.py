@@ -9,8 +9,6 @@ from typing import NamedTuple
 from mixtura.core.errors import (
     ModelError,
     QuorumNotMetError,
-    add_charges,
-    charges_of,
 )
 from mixtura.core.events import (
     Emit,
@@ -18,7 +16,7 @@ from mixtura.core.events import (
     Position,
 )
 from mixtura.core.roles import Layer, Proposer
-from mixtura.core.types import Charge, Completion, Request
+from mixtura.core.types import Completion, Request
 from mixtura.engine.call_context import (
     LayerMembership,
     deadline_scope,
@@ -34,18 +32,16 @@ from mixtura.prompts.synthesis import (
 
 
 class LayerResult(NamedTuple):
-    """The result of a layer: proposals in the order of its proposers, errors, all charges."""
+    """The result of a layer: proposals in the order of its proposers, errors."""
 
     proposals: tuple[Completion, ...]
     lost: tuple[ModelError, ...]
-    charges: tuple[Charge, ...]
 
 
 class LayersResult(NamedTuple):
-    """The result of all layers: the last one's proposals, all charges, what degraded them."""
+    """The result of all layers: the last one's proposals, what degraded them."""
 
     proposals: tuple[Completion, ...]
-    charges: tuple[Charge, ...]
     degraded: tuple[str, ...]
 
 
@@ -58,26 +54,18 @@ async def run_layers(
     answers: bool = False,
 ) -> LayersResult:
     """Run the layers in order, each with the last one's proposals. *answers*: of the last layer."""
-    down = LayersResult((), (), ())
+    down = LayersResult((), ())
     build_prompt = make_prompt_builder(synthesis, request)
-    try:
-        for depth, layer in enumerate(layers, start=1):
-            last = answers and depth == len(layers)
-            found = await run_proposer_layer(
-                layer, build_prompt, down.proposals, depth=depth, emit=emit, answers=last
-            )
-            less = [f"layer {depth}: {e.model} failed: {e}" for e in found.lost]
-            if not last:  # else the chosen proposal carries its own notices
-                drafts = found.proposals
-                less += [f"layer {depth}: {p.model}: {n}" for p in drafts for n in p.degraded]
-            down = LayersResult(
-                found.proposals, (*down.charges, *found.charges), (*down.degraded, *less)
-            )
-    except ModelError as error:
-        raise error.with_charges(*down.charges) from None
-    except asyncio.CancelledError as left:
-        add_charges(left, *down.charges)
-        raise
+    for depth, layer in enumerate(layers, start=1):
+        last = answers and depth == len(layers)
+        found = await run_proposer_layer(
+            layer, build_prompt, down.proposals, depth=depth, emit=emit, answers=last
+        )
+        less = [f"layer {depth}: {e.model} failed: {e}" for e in found.lost]
+        if not last:  # else the chosen proposal carries its own notices
+            drafts = found.proposals
+            less += [f"layer {depth}: {p.model}: {n}" for p in drafts for n in p.degraded]
+        down = LayersResult(found.proposals, (*down.degraded, *less))
     return down
 
 
@@ -111,20 +99,16 @@ async def run_proposer_layer(
                     )
                     tasks[position] = group.create_task(asked)
             await _wait_for_layer(tasks, layer, cut)
-    except asyncio.CancelledError as left:
-        add_charges(left, *(charge for task in tasks.values() for charge in _task_charges(task)))
-        raise
     except BaseExceptionGroup as errors:  # not a failed call: wrong configuration, a cap, a bug
         raise errors.exceptions[0] from None
     outcomes = [task.result() for task in tasks.values()]
     proposals = tuple(o for o in outcomes if isinstance(o, Completion))
     lost = tuple(o for o in outcomes if isinstance(o, ModelError))
-    charges = tuple(charge for outcome in outcomes for charge in outcome.charges)
     if emit:
         emit(LayerFinished(depth, len(proposals), len(outcomes)))
     if len(proposals) < layer.quorum:
-        raise QuorumNotMetError(depth, layer.quorum, len(proposals), lost, charges, late=bool(cut))
-    return LayerResult(proposals, lost, charges)
+        raise QuorumNotMetError(depth, layer.quorum, len(proposals), lost, late=bool(cut))
+    return LayerResult(proposals, lost)
 
 
 def _number_draws(calls: Sequence[Proposer]) -> list[tuple[Proposer, DrawNumber]]:
@@ -141,14 +125,6 @@ def _number_draws(calls: Sequence[Proposer]) -> list[tuple[Proposer, DrawNumber]
 
 
 _ProposerTask = asyncio.Task[Completion | ModelError]
-
-
-def _task_charges(task: _ProposerTask) -> tuple[Charge, ...]:
-    """What a call cost, also when it was cancelled."""
-    try:
-        return task.result().charges
-    except asyncio.CancelledError as left:
-        return charges_of(left)
 
 
 async def _wait_for_layer(

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from asyncio import CancelledError
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Self
 
-from mixtura.core.errors import ModelError, add_charges
-from mixtura.core.events import Emit, RunCompleted, RunStarted
 from mixtura.core.model import Model
-from mixtura.core.roles import Aggregator, Composite, Layer, PlannedCall, Proposer, plan_layer_calls
-from mixtura.core.types import Charge, Completion, Request
-from mixtura.engine.aggregator import run_aggregator
-from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
-from mixtura.engine.layer import run_layers
-from mixtura.engine.prompt_builder import make_prompt_builder
-from mixtura.engine.proposal_cache import ProposalCache, find_turn_proposals, store_turn_proposals
-from mixtura.prompts.proposer_view import for_proposer
-from mixtura.prompts.synthesis import Synthesis, envelope, keep_turn_order
+from mixtura.core.roles import Aggregator, Layer, PlannedCall, Proposer
+from mixtura.core.types import Completion
+from mixtura.engine.final_step import FinalStep
+from mixtura.engine.pattern import Pattern
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mixture(Composite):
+class Mixture(Pattern):
     """
     A Model made of models, so it can be served, evaluated and nested like one.
 
@@ -33,9 +25,6 @@ class Mixture(Composite):
 
     aggregator: Aggregator
     name: str = "mixture"
-    synthesis: Synthesis = envelope
-    turns: ProposalCache | None = field(default=None, compare=False)
-    """Where proposals are kept while an agent calls tools; None asks for them every time."""
 
     @classmethod
     def of(
@@ -73,53 +62,19 @@ class Mixture(Composite):
     def sole_answerer(self) -> Model:
         return self.aggregator.model
 
-    def planned_calls(self) -> Sequence[PlannedCall]:
-        rows = plan_layer_calls(self.layers)
-        size = self.layers[-1].call_count if self.layers else 0
-        reads = tuple(range(len(rows) - size, len(rows)))
+    @property
+    def final_layers(self) -> tuple[str, ...]:
+        return (self.aggregator.model.name,)
+
+    def final_calls(self, reads: tuple[int, ...]) -> Sequence[PlannedCall]:
         last = self.aggregator
-        return [*rows, PlannedCall(last.model, last.sampling, reads=reads, answers=True)]
+        return [PlannedCall(last.model, last.sampling, reads=reads, answers=True)]
 
-    async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
-        shape = self._layer_model_names()
-        if emit:
-            emit(RunStarted(self.name, request, shape))
-        charges: tuple[Charge, ...] = ()
-        degraded: tuple[str, ...] = ()
-        try:
-            size = estimate_request_bytes(request)
-            proposals = await run_in_thread_if_large(
-                size, find_turn_proposals, self.turns, request, shape
-            )
-            if proposals is None:
-                told = await run_in_thread_if_large(size, for_proposer, request)
-                down = await run_layers(self.layers, self.synthesis, told, emit)
-                proposals, charges, degraded = down
-                if self.layers:
-                    await run_in_thread_if_large(
-                        size, store_turn_proposals, self.turns, request, shape, proposals
-                    )
-            show = make_prompt_builder(keep_turn_order(self.synthesis), request)
-            last = self.aggregator
-            answer = await run_aggregator(last, show, proposals, depth=self.layer_count, emit=emit)
-        except ModelError as error:
-            raise error.with_charges(*charges) from None
-        except CancelledError as left:
-            add_charges(left, *charges)
-            raise
-        whole = replace(
-            answer,
-            model=self.name,
-            charges=charges + answer.charges,
-            degraded=degraded + answer.degraded,
+    async def write_answer(self, step: FinalStep) -> Completion:
+        last = self.aggregator
+        return await step.ask(
+            last.model, step.proposals, sampling=last.sampling, fallbacks=last.fallbacks
         )
-        if emit:
-            emit(RunCompleted(whole))
-        return whole
-
-    def _layer_model_names(self) -> tuple[tuple[str, ...], ...]:
-        rows = [tuple(call.model.name for call in layer.proposer_calls) for layer in self.layers]
-        return (*rows, (self.aggregator.model.name,))
 
 
 def _check_model(value: Model | str, place: str) -> Model:

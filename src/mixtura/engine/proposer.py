@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from mixtura.core.call_ledger import CallLedger, open_ledger
 from mixtura.core.errors import (
     ContextOverflowError,
     ModelError,
     TimedOutError,
     UnavailableError,
-    charges_of,
     partial_text,
     set_partial_text,
 )
@@ -28,7 +28,7 @@ from mixtura.core.events import (
 )
 from mixtura.core.model import context_window
 from mixtura.core.roles import Proposer
-from mixtura.core.types import Charge, Completion, Message, Request
+from mixtura.core.types import Completion, Message, Request
 from mixtura.engine.call_context import (
     LAYER_POSITION,
     LayerMembership,
@@ -61,34 +61,36 @@ async def run_proposer(
 ) -> Completion | ModelError:
     model = proposer.model
     LAYER_POSITION.set((membership, position))  # of this task and those that it begins
-    try:
-        answer = await _complete_within_window(
-            proposer, build_prompt, before, draw, position, emit, answers
-        )
-    except ModelError as error:
-        failed = error
-    except asyncio.CancelledError as left:
-        task = asyncio.current_task()
-        if position not in cut or task is None or task.uncancel() > 0:
-            raise
-        lost = tuple(charge._replace(outcome="lost") for charge in charges_of(left))
-        failed = TimedOutError("cut off by the layer's patience or deadline", charges=lost)
-        set_partial_text(failed, partial_text(left))
-    else:
-        membership.add_member(position)  # also when it had withdrawn
-        if not answers:
-            quote_draft(answer.text)  # cached now, while others still write
-        if emit:
-            emit(Proposal(answer, (position,)))
-        return answer
+    with open_ledger() as ledger:
+        try:
+            asked = _complete_within_window(
+                proposer, build_prompt, before, draw, position, emit, answers, ledger
+            )
+            answer = ledger.bill_answer(await asked)
+        except ModelError as error:
+            failed = error
+        except asyncio.CancelledError as left:
+            task = asyncio.current_task()
+            if position not in cut or task is None or task.uncancel() > 0:
+                raise
+            ledger.mark_outcome("lost")
+            failed = TimedOutError("cut off by the layer's patience or deadline")
+            set_partial_text(failed, partial_text(left))
+        else:
+            membership.add_member(position)  # also when it had withdrawn
+            if not answers:
+                quote_draft(answer.text)  # cached now, while others still write
+            if emit:
+                emit(Proposal(answer, (position,)))
+            return answer
     failed.model = failed.model or model.name
     membership.remove_member(position)
-    kept = None if answers else _salvage_partial(failed)
+    kept = None if answers else _salvage_partial(failed, ledger)
     if emit and kept:
         emit(Notice(model.name, kept.degraded[0], (position,)))
         emit(Proposal(kept, (position,)))
     elif emit:
-        emit(Failure(model.name, failed, (position,)))
+        emit(Failure(model.name, failed, (position,), ledger.charges))
     return kept or failed
 
 
@@ -100,18 +102,18 @@ async def _complete_within_window(
     position: Position,
     emit: Emit | None,
     answers: bool,
+    ledger: CallLedger,
 ) -> Completion:
     """One proposer's answer; repeated once when its window is smaller than was known."""
     model = proposer.model
     inner = with_position(emit, position) if emit else None
-    paid: tuple[Charge, ...] = ()
     for attempt in (1, 2):
         known = context_window(model)
         whole = await build_prompt(model, before, proposer.persona)
         asked = _build_proposer_request(proposer, whole, draw, answers)
         if emit:
             emit(
-                CallStarted(model.name, asked, (position,))
+                CallStarted(model.name, asked, (position,), ledger)
                 if attempt == 1
                 else CallRestarted(model.name, None, at=(position,))
             )
@@ -119,17 +121,14 @@ async def _complete_within_window(
                 emit(Notice(model.name, notice, (position,)))
         try:
             with allow_draft_truncation(bool(before) and attempt == 1):
-                answer = await model.complete(asked, inner)
+                return await model.complete(asked, inner)
         except ContextOverflowError as error:
             if attempt == 2 or not should_truncate_and_retry(error, before, model, known):
-                raise error.with_charges(*paid) from None
-            paid += error.charges
-        else:
-            return replace(answer, charges=(*paid, *answer.charges)) if paid else answer
+                raise
     raise AssertionError("unreachable: the second attempt either answers or raises")
 
 
-def _salvage_partial(error: ModelError) -> Completion | None:
+def _salvage_partial(error: ModelError, ledger: CallLedger) -> Completion | None:
     """What a proposer wrote before it stalled, broke off or was cut, as an incomplete proposal."""
     if not isinstance(error, UnavailableError) or len(error.partial.strip()) < MIN_SALVAGED_CHARS:
         return None
@@ -138,7 +137,7 @@ def _salvage_partial(error: ModelError) -> Completion | None:
         Message("assistant", error.partial),
         error.model or "",
         "length",
-        error.charges,
+        ledger.charges,
         degraded=(said,),
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from mixtura.billing.price import Pricer, total_cost
+from mixtura.core.call_ledger import CallLedger
 from mixtura.core.errors import MixturaError
 from mixtura.core.events import (
     Aggregation,
@@ -56,6 +57,8 @@ class CallTrace:
     """The calls of the mixture that sits in this seat, if one does."""
     billed: tuple[Charge, ...] | None = None
     """Its bill, where that is known from elsewhere: of a call that was read back."""
+    ledger: CallLedger | None = None
+    """What its attempts enter, where the run is this process's own."""
     recalled: CacheHit | None = None
     """Where its answer came from a cache: what it had cost and taken."""
 
@@ -70,12 +73,24 @@ class CallTrace:
             return self.billed
         if self.completion:
             return self.completion.charges
-        billed = tuple(getattr(self.error, "charges", ()))
-        if billed or self.calls:
-            return billed or tuple(c for call in self.calls for c in call.charges)
-        if self.ended is not None:
+        if self.ledger is None and self.calls:
+            return tuple(charge for call in self.calls for charge in call.charges)
+        entered = self.ledger.charges if self.ledger else ()
+        return (*entered, *self.estimate_unentered(above=bool(entered)))
+
+    def estimate_unentered(self, *, above: bool) -> tuple[Charge, ...]:
+        """
+        What was cut off before its end, of models that know no ledger: nobody ever said what it
+        took, so we count. *above*: the call around it has entries, which may be its own.
+        """
+        if self.billed is not None or self.completion:
             return ()
-        # Cut off before its end: the upstream never said, so we count.
+        if self.calls:
+            inner = [call.estimate_unentered(above=above) for call in self.calls]
+            return tuple(charge for charges in inner for charge in charges)
+        entered = above if self.ledger is None else bool(self.ledger.charges)
+        if self.ended is not None or entered:
+            return ()
         return (Charge(self.model, estimate_usage(self.request, self.text), "lost"),)
 
     @property
@@ -123,10 +138,10 @@ class TraceBuilder:
         match event:
             case RunStarted(model, asked, at=()):
                 self._model, self._request = model, asked
-            case CallStarted(model, asked, at) if at:
+            case CallStarted(model, asked, at, ledger) if at:
                 above = self._open.get(at[:-1])
                 siblings = above.calls if above else self._calls
-                self._open[at] = CallTrace(at[-1], model, asked, seconds)
+                self._open[at] = CallTrace(at[-1], model, asked, seconds, ledger=ledger)
                 siblings.append(self._open[at])
             case RunCompleted(answer, at=()):
                 self._completion = answer
@@ -163,11 +178,20 @@ def _update_call(call: CallTrace, event: Event, seconds: float) -> None:
         case Proposal(completion) | Aggregation(completion):
             call.completion = completion
             call.ended = seconds
-        case Failure(_, error):
+        case Failure(_, error, _, charges):
             call.error = error
+            call.ledger = call.ledger or _ledger_of(charges)
             call.ended = seconds
         case _:
             pass
+
+
+def _ledger_of(charges: Iterable[Charge]) -> CallLedger:
+    """What a failed call says of itself, where it was not seen to enter a ledger."""
+    ledger = CallLedger()
+    for charge in charges:
+        ledger.record_charge(charge)
+    return ledger
 
 
 def _iter_leaf_calls(calls: Iterable[CallTrace]) -> Iterator[CallTrace]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from mixtura.core.errors import BudgetExceededError, charges_of
+from mixtura.core.call_ledger import open_ledger
+from mixtura.core.errors import BudgetExceededError
 from mixtura.core.events import Emit
 from mixtura.core.model import Model, Wrapper
 from mixtura.core.types import Completion, Request
@@ -48,12 +49,13 @@ class WaitForBudget(Wrapper):
         while True:
             self._turns.under_way += 1
             waits = False
-            try:
-                return await self._model.complete(request, emit)
-            except BudgetExceededError as error:
-                waits = not charges_of(error) and self._turns.under_way > 1
-                if not waits:
-                    raise
-            finally:
-                self._turns.mark_ended(made_room=not waits)
+            with open_ledger() as ledger:
+                try:
+                    return await self._model.complete(request, emit)
+                except BudgetExceededError:
+                    waits = not ledger.charges and self._turns.under_way > 1
+                    if not waits:
+                        raise
+                finally:
+                    self._turns.mark_ended(made_room=not waits)
             await self._turns.wait_for_end()

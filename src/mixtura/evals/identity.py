@@ -19,6 +19,9 @@ from mixtura.evals.tasks import dataset
 _SCORING_ONLY = ("labels", "difficulty", "gamed")
 """Fields of `EvalRequest` that change the scoring alone, not the requests."""
 
+_SETTINGS_ONCE_SHARED = {"window": 6, "repeat": 1, "extract": "text"}
+"""Settings that every pattern had once: so the digests of earlier evaluations hold."""
+
 
 def eval_identity(config: Config, players: EvalModels, asked: EvalRequest) -> str:
     """A digest of the task, its files' contents and the settings of all models."""
@@ -57,5 +60,7 @@ def _plan_settings(config: Config, plan: MixtureSpec) -> dict[str, Any]:
     own = [str(cell.cell_contents) for cell in getattr(plan.synthesis, "__closure__", None) or ()]
     words = {one.name: getattr(plan, one.name) for one in fields(plan) if one.name != "where"}
     words["layers"] = [[replace(seat, path=()) for seat in layer] for layer in plan.layers]
+    settings = msgspec.structs.asdict(plan.pattern.settings)
+    words["pattern"] = {"kind": plan.pattern.kind} | _SETTINGS_ONCE_SHARED | settings
     words["synthesis"] = [getattr(plan.synthesis, "__qualname__", ""), *own]
     return words | {"members": members}

@@ -26,7 +26,8 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 
 from mixtura.billing.price import Pricer
 from mixtura.config.config import Config, load
-from mixtura.core.errors import ConfigError, MixturaError, charges_of
+from mixtura.core.call_ledger import open_ledger
+from mixtura.core.errors import ConfigError, MixturaError
 from mixtura.core.model import Model
 from mixtura.core.types import (
     Completion,
@@ -143,12 +144,13 @@ class MixturaModelAPI(ModelAPI):
         )  # fmt: skip
         recorder = Recorder()
         model, pricer = self._current_model
-        try:
-            answer = await model.complete(drawn, recorder)
-        except (MixturaError, anyio.get_cancelled_exc_class()) as error:
-            if charges := charges_of(error):
-                transcript().info(charge_summary(charges, pricer), source=LOG_SOURCE)
-            raise
+        with open_ledger() as ledger:
+            try:
+                answer = ledger.bill_answer(await model.complete(drawn, recorder))
+            except (MixturaError, anyio.get_cancelled_exc_class()):
+                if charges := ledger.charges:
+                    transcript().info(charge_summary(charges, pricer), source=LOG_SOURCE)
+                raise
         record = trace_json(recorder.build_trace(), pricer)
         return answer, {key: value for key, value in record.items() if key != "request"}
 

@@ -132,7 +132,7 @@ def describe_plan(plan: MixtureSpec) -> dict[str, Any]:
     return {
         "name": plan.name,
         "layers": layers,
-        "aggregator": None if alone or plan.is_vote_only else plan.aggregator,
+        "aggregator": plan.aggregator if plan.has_final_model and not alone else None,
         "pattern": SINGLE_MODEL if alone else plan.pattern.kind,
     }
 

@@ -17,7 +17,7 @@ from mixtura.evals.findings import JudgeContext
 from mixtura.evals.forecast import CostForecast, EvalModels
 from mixtura.evals.identity import eval_identity
 from mixtura.evals.judges import families
-from mixtura.evals.registry import TASK_SPECS, TaskSpec
+from mixtura.evals.registry import TASK_SPECS, TaskSpec, task_spec
 from mixtura.evals.tasks import alpaca_eval, baseline_answers, jsonl
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class PreparedEval:
 
     @property
     def task_spec(self) -> TaskSpec:
-        return TASK_SPECS[self.asked.task]
+        return task_spec(self.asked.task)
 
     @property
     def judge_context(self) -> JudgeContext:
@@ -105,9 +105,7 @@ def prepare_eval(
 
 def _resolve_request(asked: EvalRequest, plan: MixtureSpec | None) -> EvalRequest:
     """*asked* with its data filled in and absolute paths. Raises ConfigError."""
-    if asked.task not in TASK_SPECS:
-        raise ConfigError(f"no task is called '{asked.task}'; there is: {', '.join(TASK_SPECS)}")
-    kind = TASK_SPECS[asked.task]
+    kind = task_spec(asked.task)
     for name in _OPTIONAL:
         if getattr(asked, name) is not None and name not in kind.takes:
             known = ", ".join(task for task, one in TASK_SPECS.items() if name in one.takes)
@@ -142,7 +140,7 @@ def _resolve_models(config: Config, plan: MixtureSpec | None, asked: EvalRequest
 
 
 def _build_task(asked: EvalRequest) -> Task:
-    kind = TASK_SPECS[asked.task]
+    kind = task_spec(asked.task)
     words = {name: getattr(asked, name) for name in kind.given}
     if asked.against is not None:
         words |= {"against": asked.against} if names_file(asked.against) else {"compare": True}
@@ -162,7 +160,7 @@ def _find_family_overlap(
     elif asked.against:
         theirs = {baseline_answers.read_answers(asked.against).author}
     else:
-        theirs = set(TASK_SPECS[asked.task].beside)
+        theirs = set(task_spec(asked.task).beside)
     return families.find_family_overlap(
         families.plan_model_names(config, players.judge), ours, theirs
     )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from inspect_ai.log import EvalSample
 
+from mixtura.catalog.entry_points import find_entry_points, load_entry_point
+from mixtura.core.errors import ConfigError
 from mixtura.evals.findings import Findings, JudgeContext
 from mixtura.evals.tasks import (
     alpaca_eval,
@@ -115,3 +117,21 @@ TASK_SPECS: Mapping[str, TaskSpec] = {
         found=arena_hard.collect_findings,
     ),
 }
+ENTRY_POINT_GROUP = "mixtura.tasks"
+"""Other packages add a task by an entry point of this group that names its `TaskSpec`."""
+
+
+def find_task(name: str) -> TaskSpec | None:
+    """The task of that name; None where there is none. Raises ConfigError: a broken package."""
+    return TASK_SPECS.get(name) or load_entry_point(ENTRY_POINT_GROUP, name, TaskSpec)
+
+
+def task_spec(name: str) -> TaskSpec:
+    """The task of that name. Raises ConfigError where there is none."""
+    if (found := find_task(name)) is None:
+        others = [
+            other for other in find_entry_points(ENTRY_POINT_GROUP) if other not in TASK_SPECS
+        ]
+        names = ", ".join((*TASK_SPECS, *sorted(others)))
+        raise ConfigError(f"no task is called '{name}'; there is: {names}")
+    return found

@@ -104,4 +104,4 @@ class Anthropic(HostedModel):
 def _names_native_tool(error: RejectedError, tools: Sequence[str]) -> bool:
     """Whether a refusal is about a tool of one of these types."""
     said = str(error)
-    return error.status in (400, 422) and not error.charges and any(t in said for t in tools)
+    return error.status in (400, 422) and not error.answer_began and any(t in said for t in tools)

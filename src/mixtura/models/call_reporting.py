@@ -1,13 +1,13 @@
-"""What a call to a model reports: notices, pieces of the answer, and errors with their charges."""
+"""What a call to a model reports: notices, pieces of the answer, errors, and what it cost."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 
 from mixtura.billing.request_log import REQUEST_LOG
-from mixtura.core.errors import MalformedError, ModelError, add_charges, set_partial_text
+from mixtura.core.call_ledger import open_entry
+from mixtura.core.errors import MalformedError, ModelError, set_partial_text
 from mixtura.core.events import CallRestarted, Emit, Notice, Token
 from mixtura.core.quantities import redacted_excerpt
 from mixtura.core.redaction import current_redactor
@@ -57,47 +57,55 @@ def attribute_errors(
     model: str, request: Request, so_far: AnswerAccumulator, emit: Emit | None = None
 ) -> Generator[None]:
     """
-    Surrounds one request to an upstream. An error that ends it gets the model's name, the partial
-    answer and the charges, and loses its secrets. The request and its charges are recorded in
-    ``REQUEST_LOG`` where that is set, and implausible usage of the upstream leads to a notice.
+    Surrounds one request to an upstream: it enters the run's ledger before it is sent, and what it
+    cost stands there however it ends. An error that ends it gets the model's name and the partial
+    answer, and loses its secrets. The request and its charge are recorded in ``REQUEST_LOG`` too
+    where that is set, and implausible usage of the upstream leads to a notice.
     """
     requests = REQUEST_LOG.get()
     call = requests.record_request(model, request) if requests else ""
-    charges: Sequence[Charge] = ()
+    entry = open_entry(lambda: _failed_charge(model, request, so_far))
+    charge: Charge | None = None
     try:
         yield
-        charges = (so_far.build_charge(model, request),) if requests else ()
+        charge = so_far.final_charge or so_far.build_charge(model, request)
     except (RecursionError, ArithmeticError) as error:  # raised while reading what it sent
         odd = MalformedError(f"its answer cannot be read: {redacted_excerpt(str(error), 200)}")
-        charges = _annotate_error(odd, model, request, so_far).charges
+        _annotate_error(odd, model, so_far)
+        charge = _failed_charge(model, request, so_far)
         raise odd from error
     except ModelError as error:
-        charges = _annotate_error(error, model, request, so_far).charges
-        raise
-    except asyncio.CancelledError as error:
-        # The request was sent, and the provider may charge for it: count an estimate.
-        charges = (so_far.build_charge(model, request, failed=True),)
-        add_charges(error, *charges)
-        set_partial_text(error, "".join(so_far.answer_parts))
+        _annotate_error(error, model, so_far)
+        charge = _failed_charge(model, request, so_far)
         raise
     except Exception as error:
         current_redactor().redact_error(error)
+        charge = _failed_charge(model, request, so_far)
+        raise
+    except BaseException as error:
+        # The request was sent, and the provider may charge for it: count an estimate.
+        charge = so_far.build_charge(model, request, failed=True)
+        set_partial_text(error, "".join(so_far.answer_parts))
         raise
     finally:
+        entry.close(charge)
         if requests:
-            requests.record_charges(call, charges)
+            requests.record_charges(call, (charge,) if charge else ())
         if so_far.doubts and emit is not None:
             told = ", ".join(dict.fromkeys(so_far.doubts[:MAX_NAMED_DOUBTS]))
             emit(Notice(model, f"its usage makes no sense ({told}): that is not taken over"))
 
 
-def _annotate_error(
-    error: ModelError, model: str, request: Request, so_far: AnswerAccumulator
-) -> ModelError:
+def _failed_charge(model: str, request: Request, so_far: AnswerAccumulator) -> Charge | None:
+    """What a call without an answer cost: nothing where the upstream had not begun."""
+    if so_far.final_charge:
+        return so_far.final_charge._replace(outcome="failed")
+    return so_far.build_charge(model, request, failed=True) if so_far.has_started else None
+
+
+def _annotate_error(error: ModelError, model: str, so_far: AnswerAccumulator) -> None:
     current_redactor().redact_error(error)
     error.model = error.model or model
     error.shown = so_far.shown
     set_partial_text(error, "".join(so_far.answer_parts))
-    if so_far.has_started and not error.charges:
-        error.with_charges(so_far.build_charge(model, request, failed=True))
-    return error
+    error.answer_began = so_far.has_started or so_far.final_charge is not None

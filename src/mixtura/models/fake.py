@@ -6,7 +6,9 @@ import asyncio
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import NamedTuple
 
+from mixtura.core.call_ledger import record_charge
 from mixtura.core.errors import ModelError
 from mixtura.core.events import Emit, Token
 from mixtura.core.types import Charge, Completion, Message, Request, Usage
@@ -14,13 +16,21 @@ from mixtura.protocols.usage_estimates import estimate_usage
 
 _WORD = re.compile(r"\s*\S+\s*")
 
-ScriptStep = str | Completion | BaseException | Callable[[Request], str]
+
+class FailedCall(NamedTuple):
+    """A step of a script: the call fails with *error* after it has cost *charges*."""
+
+    error: BaseException
+    charges: tuple[Charge, ...] = ()
+
+
+ScriptStep = str | Completion | BaseException | FailedCall | Callable[[Request], str]
 
 
 class Scripted:
     """
     Answers with the next step of its script: a text, a Completion, an exception to raise,
-    or a function of the request. *asked* keeps every request.
+    a failed call that costs something, or a function of the request. *asked* keeps every request.
 
     *delay*: seconds before the first token; *pace*: seconds between tokens.
     A script that has run out raises AssertionError: the test asked more than it planned.
@@ -60,6 +70,10 @@ class Scripted:
         step = next(self._script, None)
         if step is None:
             raise AssertionError(f"{self._name} was asked {len(self.asked)} times: no more script")
+        if isinstance(step, FailedCall):
+            for charge in step.charges:
+                record_charge(charge)
+            return step.error
         return step(request) if callable(step) else step
 
     async def _play_step(
@@ -76,6 +90,8 @@ class Scripted:
                 await asyncio.sleep(self._pace)
             if emit:
                 emit(Token(word))
+        for charge in answer.charges:
+            record_charge(charge)
         return answer
 
     def _build_completion(self, text: str, request: Request) -> Completion:
@@ -95,7 +111,9 @@ def echo(name: str = "echo", *, delay: float = 0.0) -> Scripted:
     return Scripted(name, endless_steps(), delay=delay)
 
 
-def failing_model(error: ModelError, name: str = "failing", *, delay: float = 0.0) -> Scripted:
+def failing_model(
+    error: ModelError | FailedCall, name: str = "failing", *, delay: float = 0.0
+) -> Scripted:
     """A model that raises *error* whenever it is asked."""
 
     def endless_steps() -> Iterable[ScriptStep]:

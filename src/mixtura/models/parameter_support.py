@@ -155,7 +155,7 @@ class ParameterSupport:
         if (
             type(error) is not RejectedError
             or error.status not in _LEARNABLE_STATUSES
-            or error.charges
+            or error.answer_began
         ):
             return
         said, messages = str(error), sent.get("messages", ())

@@ -28,7 +28,7 @@ class RequestTokenCap:
         bound where the request *sent* had none.
         """
         most = error.limits.request_output_limit
-        if self._most is not None or most is None or error.charges:
+        if self._most is not None or most is None or error.answer_began:
             return None
         overflow = isinstance(error, ContextOverflowError)
         if overflow and can_truncate_drafts():  # better than a short answer

@@ -14,11 +14,18 @@ from mixtura.core.events import Emit
 from mixtura.core.model import Model
 from mixtura.core.roles import Layer, PlannedCall, Proposer
 from mixtura.core.text import pluralize_count
-from mixtura.core.types import Charge, Completion, Request, Sampling
+from mixtura.core.types import Completion, Request, Sampling
 from mixtura.engine.layer import run_proposer_layer
 from mixtura.engine.prompt_builder import make_prompt_builder
 from mixtura.patterns.ranker import GREEDY_SAMPLING
-from mixtura.patterns.selection import Verdict, fallback_verdict, with_tool_calls_as_text
+from mixtura.patterns.selection import (
+    Chosen,
+    Verdict,
+    build_chosen,
+    fallback_verdict,
+    with_tool_calls_as_text,
+)
+from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
 from mixtura.patterns.verdict_calls import Judge, JudgeReply
 from mixtura.patterns.verdict_parsing import parse_named_number
 from mixtura.prompts.synthesis import judging_prompt
@@ -62,16 +69,15 @@ class BestOf:
             marks = await self._score_with_judge(self.by, request, proposals, emit)
         else:
             marks = await _run_verifier(self.by, request, proposals)
-        charges = tuple(charge for mark in marks for charge in mark.charges)
         there = [i for i, mark in enumerate(marks) if mark.score is not None]
         problem = next((mark.problem for mark in marks if mark.score is None), "")
         if not there:
-            return fallback_verdict(proposals, f"no proposal has a score: {problem}", charges)
+            return fallback_verdict(proposals, f"no proposal has a score: {problem}")
         best = max(there, key=lambda i: marks[i].score or 0.0)
         missing = len(marks) - len(there)
         said = f"{pluralize_count(missing, 'proposal')} without a score: {problem}"
         why = f"a score of {marks[best].score:g}, the highest"
-        return Verdict(best, why, charges, (said,) if missing else ())
+        return Verdict(best, why, (said,) if missing else ())
 
     async def _score_with_judge(
         self, judge: Model, request: Request, proposals: Sequence[Completion], emit: Emit | None
@@ -92,14 +98,10 @@ class BestOf:
         layer = Layer(seats, quorum=len(seats))  # no score stands in for another
         lost = ""
         try:
-            charges = (
-                await run_proposer_layer(layer, build_judge_prompt, (), depth=1, emit=emit)
-            ).charges
+            await run_proposer_layer(layer, build_judge_prompt, (), depth=1, emit=emit)
         except QuorumNotMetError as error:  # then some are without
-            charges = error.charges
             lost = f"the judge {judge.name} failed: {error.causes[0]}"
-        marks = [_score_from_reply(judge, reader.said, lost) for reader in readers]
-        return [marks[0]._replace(charges=charges), *marks[1:]]
+        return [_score_from_reply(judge, reader.said, lost) for reader in readers]
 
 
 class _ScoringJudge(Judge[float]):
@@ -116,11 +118,10 @@ def _parse_score(reply: Completion) -> float | None:
 
 
 class _ProposalScore(NamedTuple):
-    """A proposal's score, or why it has none; and what it cost to say."""
+    """A proposal's score, or why it has none."""
 
     score: float | None
     problem: str = ""
-    charges: tuple[Charge, ...] = ()
 
 
 def _score_from_reply(judge: Model, said: JudgeReply[float] | None, lost: str) -> _ProposalScore:
@@ -150,9 +151,26 @@ async def _verify_proposal(
         said = verifier(request, proposal)
         score = float(await said if isawaitable(said) else said)
     except ModelError as error:
-        return _ProposalScore(None, f"the verifier failed: {error}", error.charges)
+        return _ProposalScore(None, f"the verifier failed: {error}")
     return (
         _ProposalScore(None, "the verifier gave no number")
         if math.isnan(score)
         else _ProposalScore(score)
     )
+
+
+def _build(parts: PatternParts) -> Chosen:
+    assert parts.final_model is not None
+    return build_chosen(parts, BestOf(parts.final_model, parts.sampling))
+
+
+PATTERN = PatternSpec(
+    name="best-of",
+    help="the proposal that a judge gives the highest score",
+    kind=Chosen,
+    build=_build,
+    final_model=FinalModel("judge", "who gives every proposal its score", GREEDY_SAMPLING),
+    final_step="scores each proposal: the best is the answer",
+    role="judges",
+    action="judges the drafts",
+)

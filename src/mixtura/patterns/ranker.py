@@ -13,7 +13,14 @@ from mixtura.core.roles import Layer, PlannedCall, Proposer
 from mixtura.core.types import Completion, Request, Sampling
 from mixtura.engine.layer import run_proposer_layer
 from mixtura.engine.prompt_builder import make_prompt_builder
-from mixtura.patterns.selection import Verdict, fallback_verdict, with_tool_calls_as_text
+from mixtura.patterns.selection import (
+    Chosen,
+    Verdict,
+    build_chosen,
+    fallback_verdict,
+    with_tool_calls_as_text,
+)
+from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
 from mixtura.patterns.verdict_calls import Judge
 from mixtura.patterns.verdict_parsing import parse_named_number
 from mixtura.prompts.synthesis import ranking_prompt
@@ -52,17 +59,17 @@ class Ranker:
         judge = Judge(self.model, lambda reply: _parse_slot(reply, len(order)))
         seat = Layer((Proposer(judge, self.sampling),))
         try:
-            found = await run_proposer_layer(
+            await run_proposer_layer(
                 seat, make_prompt_builder(ranking_prompt, request), shown, depth=1, emit=emit
             )
         except QuorumNotMetError as error:
             problem = f"the ranker {self.name} failed: {error.causes[0]}"
-            return fallback_verdict(proposals, problem, error.charges)
+            return fallback_verdict(proposals, problem)
         slot = judge.said.verdict if judge.said else None
         if slot is None:
             problem = f"the ranker {self.name} named none of the {len(order)} proposals"
-            return fallback_verdict(proposals, problem, found.charges)
-        return Verdict(order[slot - 1], f"the best for {self.name}", found.charges)
+            return fallback_verdict(proposals, problem)
+        return Verdict(order[slot - 1], f"the best for {self.name}")
 
 
 def _parse_slot(reply: Completion, proposals: int) -> int | None:
@@ -83,3 +90,20 @@ def shuffled_positions(request: Request, proposals: Sequence[Completion]) -> lis
     key = blake2b(run.encode("utf-8", "replace"), digest_size=32).digest()
     lots = [blake2b(b"%d" % i, key=key).digest() for i in range(len(proposals))]
     return sorted(range(len(proposals)), key=lots.__getitem__)
+
+
+def _build(parts: PatternParts) -> Chosen:
+    assert parts.final_model is not None
+    return build_chosen(parts, Ranker(parts.final_model, parts.sampling))
+
+
+PATTERN = PatternSpec(
+    name="rank",
+    help="the proposal that a model names as the best",
+    kind=Chosen,
+    build=_build,
+    final_model=FinalModel("judge", "who names the best proposal", GREEDY_SAMPLING),
+    final_step="names the best proposal: that is the answer",
+    role="picks",
+    action="picks the answer",
+)

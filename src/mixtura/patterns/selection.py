@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-from asyncio import CancelledError
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, Self
 
-from mixtura.core.errors import ModelError, add_charges
-from mixtura.core.events import (
-    Aggregation,
-    CallStarted,
-    Emit,
-    Notice,
-    Position,
-    RunCompleted,
-    RunStarted,
-    Token,
-    with_position,
-)
+from mixtura.core.events import Emit
 from mixtura.core.model import Model
-from mixtura.core.roles import Composite, Layer, PlannedCall, Proposer, plan_layer_calls
+from mixtura.core.roles import Layer, PlannedCall, Proposer
 from mixtura.core.similarity import medoid_index
-from mixtura.core.types import Charge, Completion, Request
-from mixtura.engine.layer import run_layers
-from mixtura.prompts.synthesis import Synthesis, envelope, keep_turn_order
+from mixtura.core.types import Completion, Request
+from mixtura.engine.final_step import FinalStep
+from mixtura.engine.pattern import Pattern
+from mixtura.patterns.spec import PatternParts
 
 
 class Verdict(NamedTuple):
-    """Which proposal is the answer, why, what it took to say so, and what went wrong with it."""
+    """Which proposal is the answer, why, and what went wrong with the choice."""
 
     which: int
     why: str
-    charges: tuple[Charge, ...] = ()
     degraded: tuple[str, ...] = ()
 
 
@@ -54,18 +42,18 @@ class Chooser(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen(Composite):
+class Chosen(Pattern):
     """
     A Model that answers with one of its last layer's proposals, to the letter.
 
     The selection that Wang et al. 2024 (arXiv 2406.04692, section 3.3) compare synthesis with.
     Since a proposal becomes the answer, the caller's sampling, tools and response format
-    reach the proposers of the last layer. *synthesis* shows proposals to a further layer.
+    reach the proposers of the last layer.
     """
 
     chooser: Chooser
     name: str = "choice"
-    synthesis: Synthesis = envelope
+    proposals_answer = True
 
     def __post_init__(self) -> None:
         if not self.layers:
@@ -83,64 +71,29 @@ class Chosen(Composite):
         seats = tuple(p if isinstance(p, Proposer) else Proposer(p) for p in proposers)
         return cls(layers=(Layer(seats),), chooser=chooser, name=name or chooser.name)
 
-    def planned_calls(self) -> Sequence[PlannedCall]:
-        rows = plan_layer_calls(self.layers, answers=True)
-        size = self.layers[-1].call_count
-        begun = len(rows) - size
-        choosing = self.chooser.planned_calls(size) if size > 1 else ()
-        return [*rows, *(replace(c, reads=tuple(begun + i for i in c.reads)) for c in choosing)]
+    @property
+    def final_layers(self) -> tuple[str, ...]:
+        return (self.chooser.name,)
 
-    async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
-        if emit:
-            emit(RunStarted(self.name, request, self._layer_model_names()))
-        charges: tuple[Charge, ...] = ()
-        try:
-            show = keep_turn_order(self.synthesis)
-            down = await run_layers(self.layers, show, request, emit, answers=True)
-            charges = down.charges
-            verdict, chosen = await self._select_answer(request, down.proposals, emit)
-        except ModelError as error:
-            raise error.with_charges(*charges) from None
-        except CancelledError as left:
-            add_charges(left, *charges)
-            raise
-        whole = replace(
-            chosen,
-            model=self.name,
-            charges=(*charges, *verdict.charges),
-            degraded=(*down.degraded, *verdict.degraded, *chosen.degraded),
-        )
-        if emit:
-            emit(RunCompleted(whole))
-        return whole
+    def final_calls(self, reads: tuple[int, ...]) -> Sequence[PlannedCall]:
+        calls = self.chooser.planned_calls(len(reads)) if len(reads) > 1 else ()
+        return [replace(call, reads=tuple(reads[i] for i in call.reads)) for call in calls]
 
-    async def _select_answer(
-        self, request: Request, proposals: Sequence[Completion], emit: Emit | None
-    ) -> tuple[Verdict, Completion]:
+    async def write_answer(self, step: FinalStep) -> Completion:
         """The choice, told as what happens in the last seat; its text is the answer's tokens."""
-        inner = with_position(emit, Position(self.layer_count, 0, "aggregator")) if emit else None
-        asks = bool(self.chooser.planned_calls(len(proposals)))
-        asked = CallStarted(self.chooser.name, request)
-        if inner and asks:
-            inner(asked)
+        proposals, name = step.proposals, self.chooser.name
+        if self.chooser.planned_calls(len(proposals)):
+            step.announce(name)  # what calls no model costs nothing, also when it is left half way
         if len(proposals) > 1:
-            verdict = await self.chooser.choose(request, proposals, inner)
+            verdict = await self.chooser.choose(step.request, proposals, step.emit_inside)
         else:
             verdict = Verdict(0, "the only one")
-        chosen = proposals[verdict.which]
-        if inner:
-            if not asks:  # what calls no model costs nothing, also when it is left half way
-                inner(asked)
-            place = f"proposal {verdict.which + 1} of {len(proposals)}"
-            inner(Notice(self.chooser.name, f"{place}, by {chosen.model}: {verdict.why}"))
-            if chosen.text:
-                inner(Token(chosen.text, refusal=chosen.refusal))
-            inner(Aggregation(replace(chosen, charges=verdict.charges, degraded=verdict.degraded)))
-        return verdict, chosen
+        return step.choose(verdict.which, verdict.why, by=name, degraded=verdict.degraded)
 
-    def _layer_model_names(self) -> tuple[tuple[str, ...], ...]:
-        rows = [tuple(call.model.name for call in layer.proposer_calls) for layer in self.layers]
-        return (*rows, (self.chooser.name,))
+
+def build_chosen(parts: PatternParts, chooser: Chooser) -> Chosen:
+    """What a configuration file says, with *chooser* in the last seat."""
+    return Chosen(layers=parts.layers, chooser=chooser, name=parts.name, synthesis=parts.synthesis)
 
 
 # ---- what choosers have in common
@@ -167,10 +120,8 @@ def medoid_position(proposals: Sequence[Completion]) -> int:
     return there[medoid_index([with_tool_calls_as_text(proposals[i]).text for i in there])]
 
 
-def fallback_verdict(
-    proposals: Sequence[Completion], problem: str, charges: Sequence[Charge] = ()
-) -> Verdict:
+def fallback_verdict(proposals: Sequence[Completion], problem: str) -> Verdict:
     """The verdict when there was none: the proposal closest to the others, and the reason why."""
     index = medoid_position(proposals)
     said = f"this is the proposal of {proposals[index].model}, the closest to the others"
-    return Verdict(index, "the closest to the others", tuple(charges), (problem, said))
+    return Verdict(index, "the closest to the others", (problem, said))

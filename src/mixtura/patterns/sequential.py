@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from asyncio import CancelledError
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Self
+from dataclasses import dataclass
+from typing import Annotated, Self
 
-from mixtura.core.errors import ModelError, QuorumNotMetError, add_charges
-from mixtura.core.events import Emit, RunCompleted, RunStarted
+import msgspec
+
+from mixtura.core.errors import ConfigError, QuorumNotMetError
 from mixtura.core.model import Model
-from mixtura.core.roles import Aggregator, Composite, Layer, PlannedCall, Proposer, plan_layer_calls
-from mixtura.core.types import Charge, Completion, Request, Sampling
-from mixtura.engine.aggregator import run_aggregator
-from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
-from mixtura.engine.layer import run_layers, run_proposer_layer
-from mixtura.engine.prompt_builder import make_prompt_builder
-from mixtura.engine.proposal_cache import ProposalCache, find_turn_proposals, store_turn_proposals
+from mixtura.core.roles import Aggregator, Layer, PlannedCall, Proposer
+from mixtura.core.types import Completion, Sampling
+from mixtura.engine.final_step import FinalStep
+from mixtura.engine.pattern import Pattern
 from mixtura.patterns.selection import medoid_position
-from mixtura.prompts.proposer_view import for_proposer
-from mixtura.prompts.synthesis import Synthesis, envelope, keep_turn_order
+from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sequential(Composite):
+class Sequential(Pattern):
     """
     Self-MoA-Seq (Li et al. 2025, arXiv 2502.00674, section 5 and figure 1).
 
@@ -40,9 +36,6 @@ class Sequential(Composite):
     width: int = 6
     repeat: int = 1
     name: str = "sequential"
-    synthesis: Synthesis = envelope
-    turns: ProposalCache | None = field(default=None, compare=False)
-    """See ``Mixture.turns``."""
 
     def __post_init__(self) -> None:
         if len(self.layers) > 1:
@@ -67,10 +60,6 @@ class Sequential(Composite):
         return cls(layers=(Layer((drawn,)),), aggregator=last, width=width, name=name)
 
     @property
-    def layer_count(self) -> int:
-        return len(self.layers) + len(self._draft_windows(self._draw_count))
-
-    @property
     def fallback_models(self) -> tuple[Model, ...]:
         return self.aggregator.fallbacks
 
@@ -85,108 +74,53 @@ class Sequential(Composite):
     def _draft_windows(self, drafts: int) -> list[range]:
         return draft_windows(drafts, self.width, self.repeat)
 
-    def planned_calls(self) -> Sequence[PlannedCall]:
-        rows = plan_layer_calls(self.layers)
-        steps = self._draft_windows(self._draw_count)
+    @property
+    def final_layers(self) -> tuple[str, ...]:
+        return (self.aggregator.model.name,) * len(self._draft_windows(self._draw_count))
+
+    def final_calls(self, reads: tuple[int, ...]) -> Sequence[PlannedCall]:
+        last, steps = self.aggregator, self._draft_windows(len(reads))
+        calls: list[PlannedCall] = []
         before: tuple[int, ...] = ()
-        for number, fresh in enumerate(steps, start=1):
-            last = self.aggregator
-            reads = (*before, *fresh)
-            answers = number == len(steps)
-            rows.append(PlannedCall(last.model, last.sampling, reads=reads, answers=answers))
-            before = (len(rows) - 1,) * self.repeat
-        return rows
+        for number, fresh in enumerate(steps):
+            shown = (*before, *(reads[i] for i in fresh))
+            answers = number == len(steps) - 1
+            calls.append(PlannedCall(last.model, last.sampling, reads=shown, answers=answers))
+            before = (len(reads) + number,) * self.repeat
+        return calls
 
-    async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
-        shape = self._layer_model_names()
-        if emit:
-            emit(RunStarted(self.name, request, shape))
-        paid: list[Charge] = []
-        degraded: list[str] = []
-        try:
-            window = await run_in_thread_if_large(
-                estimate_request_bytes(request), find_turn_proposals, self.turns, request, shape
-            )
-            if window is None:
-                advice = await run_in_thread_if_large(
-                    estimate_request_bytes(request), for_proposer, request
-                )
-                down = await run_layers(self.layers, self.synthesis, advice, emit)
-                paid += down.charges
-                degraded += down.degraded
-                window = await self._run_early_steps(down.proposals, advice, emit, paid, degraded)
-                await run_in_thread_if_large(
-                    estimate_request_bytes(request),
-                    store_turn_proposals,
-                    self.turns,
-                    request,
-                    shape,
-                    window,
-                )
-            show = make_prompt_builder(keep_turn_order(self.synthesis), request)
-            last = self.aggregator
-            answer = await run_aggregator(last, show, window, depth=self.layer_count, emit=emit)
-        except ModelError as error:
-            raise error.with_charges(*paid) from None
-        except CancelledError as left:
-            add_charges(left, *paid)
-            raise
-        whole = replace(
-            answer,
-            model=self.name,
-            charges=(*paid, *answer.charges),
-            degraded=(*degraded, *answer.degraded),
-        )
-        if emit:
-            emit(RunCompleted(whole))
-        return whole
-
-    async def _run_early_steps(
-        self,
-        drafts: Sequence[Completion],
-        request: Request,
-        emit: Emit | None,
-        paid: list[Charge],
-        degraded: list[str],
-    ) -> tuple[Completion, ...]:
+    async def condense_proposals(self, step: FinalStep) -> Sequence[Completion]:
         """Every step but the last, whose window is what comes back."""
+        drafts = step.proposals
         *steps, last = self._draft_windows(len(drafts))
         best: tuple[Completion, ...] = ()
         for depth, fresh in enumerate(steps, start=self.layer_count - len(steps)):
             window = (*best, *(drafts[i] for i in fresh))
-            one = await self._merge_window(window, request, depth, emit, paid, degraded)
-            best = (one,) * self.repeat
+            best = (await self._merge_window(step, window, depth),) * self.repeat
         return (*best, *(drafts[i] for i in last))
 
+    async def write_answer(self, step: FinalStep) -> Completion:
+        last = self.aggregator
+        return await step.ask(
+            last.model, step.proposals, sampling=last.sampling, fallbacks=last.fallbacks
+        )
+
     async def _merge_window(
-        self,
-        window: Sequence[Completion],
-        request: Request,
-        depth: int,
-        emit: Emit | None,
-        paid: list[Charge],
-        degraded: list[str],
+        self, step: FinalStep, window: Sequence[Completion], depth: int
     ) -> Completion:
         """One window brought together: by the aggregator, else by a fallback, else not at all."""
-        show = make_prompt_builder(self.synthesis, request)
         for model in (self.aggregator.model, *self.aggregator.fallbacks):
             layer = Layer((Proposer(model, self.aggregator.sampling),))
             try:
-                found = await run_proposer_layer(layer, show, window, depth=depth, emit=emit)
+                found = await step.ask_layer(layer, window, depth=depth)
             except QuorumNotMetError as error:
-                paid += error.charges
-                degraded.append(f"layer {depth}: {model.name} failed: {error.causes[0]}")
+                step.add_notices(f"layer {depth}: {model.name} failed: {error.causes[0]}")
             else:
-                paid += found.charges
                 (one,) = found.proposals
-                degraded += (f"layer {depth}: {model.name}: {note}" for note in one.degraded)
+                step.add_notices(*(f"layer {depth}: {model.name}: {n}" for n in one.degraded))
                 return one
-        degraded.append(f"layer {depth}: the text closest to the others stands in for it")
+        step.add_notices(f"layer {depth}: the text closest to the others stands in for it")
         return window[medoid_position(window)]
-
-    def _layer_model_names(self) -> tuple[tuple[str, ...], ...]:
-        rows = [tuple(call.model.name for call in layer.proposer_calls) for layer in self.layers]
-        return (*rows, *[(self.aggregator.model.name,)] * (self.layer_count - len(rows)))
 
 
 def draft_windows(drafts: int, width: int, repeat: int = 1) -> list[range]:
@@ -198,3 +132,49 @@ def draft_windows(drafts: int, width: int, repeat: int = 1) -> list[range]:
     while ends[-1] < drafts:
         ends.append(min(ends[-1] + width - repeat, drafts))
     return [range(begun, end) for begun, end in zip([0, *ends], ends, strict=False)]
+
+
+class SequentialSettings(msgspec.Struct, frozen=True):
+    """See `Sequential`: *window* is its width."""
+
+    window: Annotated[int, msgspec.Meta(ge=1)] = 6
+    repeat: Annotated[int, msgspec.Meta(ge=1)] = 1
+
+
+def _check_settings(settings: SequentialSettings, layers: int) -> None:
+    if layers != 1:
+        said = f"layers: 'sequential' has one layer, of draws, not {layers}"
+        raise ConfigError(said, key="layers")
+    if settings.repeat >= settings.window:
+        key = "repeat" if settings.repeat > 1 else "window"
+        said = f"{settings.repeat} of {settings.window} texts leave no room for a new draw"
+        raise ConfigError(f"{key}: {said}", key=key)
+
+
+def _count_steps(settings: SequentialSettings, draws: int) -> int:
+    return len(draft_windows(draws, settings.window, settings.repeat))
+
+
+def _build(parts: PatternParts) -> Sequential:
+    return Sequential(
+        layers=parts.layers,
+        aggregator=parts.aggregator(),
+        width=parts.settings.window,
+        repeat=parts.settings.repeat,
+        name=parts.name,
+        synthesis=parts.synthesis,
+    )
+
+
+PATTERN = PatternSpec(
+    name="sequential",
+    help="a synthesis of any number of draws, at most `window` texts at a time",
+    kind=Sequential,
+    build=_build,
+    settings=SequentialSettings,
+    final_model=FinalModel("aggregator", "who brings the draws together"),
+    takes_fallbacks=True,
+    final_step="the aggregator, at most {window} texts at a time",
+    check=_check_settings,
+    count_final_layers=_count_steps,
+)

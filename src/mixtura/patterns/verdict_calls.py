@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from asyncio import CancelledError
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from mixtura.core.errors import MixturaError, add_charges
+from mixtura.core.call_ledger import open_ledger
 from mixtura.core.events import CallRestarted, Emit, Notice
 from mixtura.core.model import Model, Wrapper
 from mixtura.core.types import Charge, Completion, Message, Request
@@ -47,27 +46,33 @@ async def ask_for_verdict(
     """
     What *read* finds in the judge's reply; without a verdict the judge is reminded, once.
 
-    What the judge raises is raised, with the charges of both attempts.
+    What the judge raises is raised.
     """
-    request = replace(request, draft=True)
-    said = await judge.complete(request, emit)
+    with open_ledger() as ledger:
+        found = await _ask_twice_at_most(judge, replace(request, draft=True), read, emit)
+        return replace(found, completion=ledger.bill_answer(found.completion))
+
+
+async def _ask_twice_at_most(
+    judge: Model, request: Request, read: Callable[[Completion], T | None], emit: Emit | None
+) -> JudgeReply[T]:
+    with open_ledger() as first:
+        said = first.bill_answer(await judge.complete(request, emit))
     if (found := read(said)) is not None:
         return JudgeReply(found, said)
+    first.mark_outcome("retried")
     if emit:
         emit(Notice(judge.name, ASKED_AGAIN))
         emit(CallRestarted(judge.name, None))
-    paid = tuple(charge._replace(outcome="retried") for charge in said.charges)
     spoken = (
         Message("assistant", neutralize_text(said.text) or EMPTY_REPLY_TEXT),
         Message("user", REMINDER),
     )
-    try:
-        again = await judge.complete(replace(request, messages=(*request.messages, *spoken)), emit)
-    except (MixturaError, CancelledError) as error:
-        add_charges(error, *paid)
-        raise
+    request = replace(request, messages=(*request.messages, *spoken))
+    with open_ledger() as second:
+        again = second.bill_answer(await judge.complete(request, emit))
     message = again.message if again.text else replace(again.message, content=said.text)
-    return JudgeReply(read(again), replace(again, message=message, charges=(*paid, *again.charges)))
+    return JudgeReply(read(again), replace(again, message=message))
 
 
 class Judge(Wrapper, Generic[T]):

@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
+from mixtura.core.errors import ConfigError
 from mixtura.core.events import Emit
 from mixtura.core.roles import PlannedCall
-from mixtura.core.text import pluralize_count, to_one_line
+from mixtura.core.text import pluralize_count, to_one_line, unknown_name_message
 from mixtura.core.types import Completion, Request
 from mixtura.patterns.final_answer import EXTRACTORS, Extract
 from mixtura.patterns.selection import (
+    Chosen,
     Verdict,
+    build_chosen,
     fallback_verdict,
     finished_positions,
     medoid_position,
     with_tool_calls_as_text,
 )
+from mixtura.patterns.spec import PatternParts, PatternSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,4 +75,36 @@ class Vote:
         )
         votes = pluralize_count(len(proposals), "vote")
         why = f"{len(voters)} of {votes} for {to_one_line(winner)[:80]}"
-        return Verdict(voters[0], why, (), lost)
+        return Verdict(voters[0], why, lost)
+
+
+class VoteSettings(msgspec.Struct, frozen=True):
+    """See `Vote`."""
+
+    extract: str = "text"
+
+
+def _check_settings(settings: VoteSettings, layers: int) -> None:  # noqa: ARG001
+    known = (*EXTRACTORS, "text")
+    if settings.extract not in known:
+        said = unknown_name_message("kind of answer", settings.extract, known)
+        raise ConfigError(f"extract: {said}", key="extract")
+
+
+def _build(parts: PatternParts) -> Chosen:
+    if parts.final_model is not None:
+        raise ConfigError(f"{parts.name}: a vote has no aggregator: nobody writes its answer")
+    return build_chosen(parts, Vote(parts.settings.extract))
+
+
+PATTERN = PatternSpec(
+    name="vote",
+    help="the proposal that most agree with",
+    kind=Chosen,
+    build=_build,
+    settings=VoteSettings,
+    final_step="the proposal with the most votes is the answer",
+    role="votes",
+    action="votes on the drafts",
+    check=_check_settings,
+)

@@ -48,7 +48,8 @@ class AnswerAccumulator:
 
     __slots__ = (
         "_calls", "_finished", "_has_new_calls", "_left_out", "_logprobs", "_origin", "_redactor",
-        "_safe_calls", "_text", "doubts", "ended", "finish_reason", "shown", "usage",
+        "_safe_calls", "_text", "doubts", "ended", "final_charge", "finish_reason", "shown",
+        "usage",
     )  # fmt: skip
 
     def __init__(self, *, inside: bool = False, origin: str | None = None) -> None:
@@ -59,6 +60,8 @@ class AnswerAccumulator:
         """As the upstream reports it."""
         self.doubts: list[str] = []
         """Counts in the reported usage that make no sense."""
+        self.final_charge: Charge | None = None
+        """Of a call that came to its end, whatever its answer is worth."""
         self.shown = False
         """A part of the answer has been reported as tokens."""
         self._origin = origin
@@ -176,22 +179,21 @@ class AnswerAccumulator:
         """
         self.take_rest()
         text = "".join(self.answer_parts)
-        charge = self.build_charge(model, prompt)
-        failed = charge._replace(outcome="failed")
+        charge = self.final_charge = self.build_charge(model, prompt)
         ended = classify_finish_reason(self.finish_reason)
         if ended == "content_filter":
-            raise ContentFilterError("the provider's filter cut the answer", charges=[failed])
+            raise ContentFilterError("the provider's filter cut the answer")
         if ended == "failed":
-            raise UnavailableError(f"the model gave up: {self.finish_reason}", charges=[failed])
+            raise UnavailableError(f"the model gave up: {self.finish_reason}")
         hide = self._redactor
         calls = self._redacted_calls()
         refused = not text and bool(self._text.refusal_parts)
         if refused:
             text = "".join(self._text.refusal_parts)
         if not text.strip() and not calls:
-            raise self._empty_answer_error([failed])
+            raise self._empty_answer_error()
         if not all(call.name for call in calls):
-            raise MalformedError("a tool call has no name", charges=[failed])
+            raise MalformedError("a tool call has no name")
         data = self._build_provider_data(prompt)
         left_out = [
             hide.redact_text(f"a part of the type {kind}") for kind in sorted(self._left_out)
@@ -221,18 +223,18 @@ class AnswerAccumulator:
         """What the upstream will want to get back with this answer."""
         return None
 
-    def _empty_answer_error(self, charges: list[Charge]) -> ModelError:
+    def _empty_answer_error(self) -> ModelError:
         if self._left_out:
             kinds = ", ".join(sorted(self._left_out))
             said = f"the answer has no text, only parts that are not taken here: {kinds}"
-            return RejectedError(current_redactor().redact_text(said), charges=charges)
+            return RejectedError(current_redactor().redact_text(said))
         if classify_finish_reason(self.finish_reason) != "length":
-            return EmptyAnswerError("an empty answer", charges=charges)
+            return EmptyAnswerError("an empty answer")
         if self.thought_parts:
             said = "the whole of max_tokens went into reasoning: allow more"
-            return RejectedError(said, charges=charges)
+            return RejectedError(said)
         said = "the prompt left no room for an answer in the model's window"
-        return ContextOverflowError(said, charges=charges)
+        return ContextOverflowError(said)
 
 
 def _match_calls(reason: FinishReason, calls: tuple[ToolCall, ...]) -> FinishReason:

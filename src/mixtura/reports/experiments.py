@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from mixtura.config.config import Config
-from mixtura.config.plan import MemberSpec, MixtureSpec, Pattern
+from mixtura.config.plan import MemberSpec, MixtureSpec, PatternChoice
 from mixtura.core.errors import ConfigError
 from mixtura.core.types import Sampling
 from mixtura.evals.eval_request import EvalRequest
@@ -80,7 +80,7 @@ def _build_mixture(
     layers = [",".join(_member_notation(seat) for seat in row) for row in rows]
     last = aggregator if kind == "mixture" else f"{kind}:{aggregator}"
     name = ">".join([*layers, last])
-    return MixtureSpec(name, tuple(rows), aggregator, pattern=Pattern(kind))
+    return MixtureSpec(name, tuple(rows), aggregator, pattern=PatternChoice(kind))
 
 
 def _member_notation(seat: MemberSpec) -> str:

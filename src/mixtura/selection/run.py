@@ -293,9 +293,7 @@ def _stage_label(state: Search) -> str:
 
 
 def _budget_exceeded_error(error: BudgetExceededError, what: str) -> BudgetExceededError:
-    return BudgetExceededError(
-        f"{error} before {what}: a higher --max-cost goes on from there", charges=error.charges
-    )
+    return BudgetExceededError(f"{error} before {what}: a higher --max-cost goes on from there")
 
 
 def _join_notes(said: Sequence[str]) -> str:

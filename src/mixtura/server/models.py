@@ -124,9 +124,9 @@ def _size_fields(service: Service, name: str) -> dict[str, Any]:
 def _max_answer_tokens(service: Service, plan: MixtureSpec) -> int | None:
     """Tokens of an answer at most, as far as is known of the model that writes it."""
     config = service.config
-    while not plan.is_vote_only and plan.aggregator in config.configured_mixtures():
+    while plan.has_final_model and plan.aggregator in config.configured_mixtures():
         plan = config.mixture_spec(plan.aggregator)
-    if plan.is_vote_only:
+    if not plan.has_final_model:
         return None
     name = plan.aggregator
     listed, place = service.lists.listed_model(name), config.hosted_address(name)

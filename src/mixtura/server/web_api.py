@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from mixtura.billing.forecast import forecast_calls, worst_case_spend
+from mixtura.config.config import Config
 from mixtura.config.plan import AUTO, AUTO_TEAM, MixtureSpec
 from mixtura.core import large_json
 from mixtura.core import types as words
@@ -121,9 +122,19 @@ async def _handle_setup(service: Service, request: Request) -> Response:
             "keys": service.doors.is_key_required,
             "runs": config.runs.keeps,
             "mixtures": mixtures,
+            "patterns": _patterns_json(config),
             "models": models,
         }
     )
+
+
+def _patterns_json(config: Config) -> dict[str, Any]:
+    """What the patterns of all mixtures say of themselves, for the page."""
+    specs = [plan.pattern.spec for plan in config.configured_mixtures().values()]
+    return {
+        spec.name: {"does": spec.role, "said": spec.action, "help": f"The answer is {spec.help}."}
+        for spec in specs
+    }
 
 
 def _is_offered(service: Service, name: str, client: ApiClient) -> bool:

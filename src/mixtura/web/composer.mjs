@@ -62,7 +62,7 @@ function Preset() {
       <optgroup label="Mixtures">${known?.mixtures.filter((one) => !one.problem).map((one) => html`<option value=${one.name}>${one.name} · ${count(one.calls, "call")}</option>`)}</optgroup>
       ${known?.mixtures.some((one) => one.problem) && html`<optgroup label="Mixtures that cannot run here">${known.mixtures.filter((one) => one.problem).map((one) => html`<option value=${one.name} title=${one.problem}>${one.name}</option>`)}</optgroup>`}
       <optgroup label="One model alone">${known?.models.filter((one) => !one.problem).map((one) => html`<option value=${one.name}>${one.name}</option>`)}</optgroup>
-    </select>${pattern.value && html`<span id="pattern" class="pattern" title="How it comes to its answer">${pattern.value}</span>`}<${Icon} name="chevron" /></span>`;
+    </select>${pattern.value && html`<span id="pattern" class="pattern" title=${ending(pattern.value).help || "How it comes to its answer"}>${pattern.value}</span>`}<${Icon} name="chevron" /></span>`;
 }
 
 function Against() {

@@ -35,15 +35,15 @@ export function short(model) {
   return (model ?? "").split("/").pop() || model || "–";
 }
 
-// What the last seat of a mixture does, by the mixture's pattern.
-const ends = {
-  rank: { does: "picks", said: "picks the answer" },
-  vote: { does: "votes", said: "votes on the drafts" },
-  "best-of": { does: "judges", said: "judges the drafts" },
-};
+// What the last seat of a mixture does, by the mixture's pattern, as the server says it.
+const endings = {};
+
+export function learnEndings(patterns) {
+  Object.assign(endings, patterns);
+}
 
 export function ending(pattern) {
-  return ends[pattern] ?? { does: "aggregator", said: "writes the answer" };
+  return endings[pattern] ?? { does: "aggregator", said: "writes the answer", help: "" };
 }
 
 export function times(value) {

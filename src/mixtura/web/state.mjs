@@ -1,6 +1,6 @@
 // What the page knows: who may ask, what there is to ask, the conversation, past runs.
 import { batch, computed, dialog, say, signal, tell } from "./base.mjs";
-import { count, dollars, ending, seconds, short } from "./format.mjs";
+import { count, dollars, ending, learnEndings, seconds, short } from "./format.mjs";
 import { Run, said } from "./run.mjs";
 import { headers, play, Refused, refused } from "./stream.mjs";
 
@@ -41,7 +41,9 @@ export async function call(path, { method = "GET", body, signal: stop } = {}) {
 export async function enter(text) {
   key.value = text || null;
   try {
-    setup.value = await (await call("/api/setup")).json();
+    const known = await (await call("/api/setup")).json();
+    learnEndings(known.patterns);
+    setup.value = known;
     kept.set("mixtura.key", key.value);
     batch(() => {
       locked.value = false;

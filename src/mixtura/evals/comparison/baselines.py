@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from mixtura.config.config import Config
-from mixtura.config.plan import VOTE, MemberSpec, MixtureSpec, Pattern
+from mixtura.config.plan import MemberSpec, MixtureSpec, PatternChoice
 from mixtura.core.types import Sampling
 from mixtura.patterns.final_answer import Extract
 
+VOTE = "vote"
+"""The pattern that has no model in its last seat."""
 ParticipantKind = Literal["mixture", "member", "self", "rank", "vote", "money"]
 """
 - mixture: what is compared.
@@ -61,7 +63,7 @@ def member_baselines(config: Config, plan: MixtureSpec) -> list[Participant]:
 def _leaf_models(config: Config, plan: MixtureSpec) -> list[str]:
     seats = [seat.model for layer in plan.layers for seat in layer]
     found: list[str] = []
-    for name in (*seats, *([] if plan.is_vote_only else [plan.aggregator])):
+    for name in (*seats, *([plan.aggregator] if plan.has_final_model else [])):
         inner = config.mixture_spec(name)
         found += _leaf_models(config, inner) if inner.layers else [name]
     return found
@@ -82,13 +84,10 @@ def choice_baselines(plan: MixtureSpec, extract: Extract) -> list[Participant]:
     """The same proposals, chosen from: nobody writes a new answer."""
     if not plan.layers or plan.pattern.kind != "mixture":
         return []
-    ranked = replace(
-        plan, name=f"{plan.name}/rank", pattern=Pattern("rank"), fallbacks=(), answer=Sampling()
-    )
-    voted = replace(
-        plan, name=f"{plan.name}/vote", pattern=Pattern("vote", extract=extract), fallbacks=(),
-        aggregator=VOTE, answer=Sampling(),
-    )  # fmt: skip
+    shared = replace(plan, fallbacks=(), answer=Sampling())
+    ranked = replace(shared, name=f"{plan.name}/rank", pattern=PatternChoice.of("rank"))
+    counting = PatternChoice.of(VOTE, extract=extract)
+    voted = replace(shared, name=f"{plan.name}/vote", pattern=counting, aggregator=VOTE)
     return [Participant(ranked, "rank", plan.name), Participant(voted, "vote", plan.name)]
 
 
@@ -99,7 +98,7 @@ def self_moa_baseline(plan: MixtureSpec, best: str) -> Participant | None:
     )
     drawn = replace(
         plan, name=f"{plan.name}/self", layers=layers, aggregator=best, fallbacks=(),
-        pattern=Pattern(), where=None,
+        pattern=PatternChoice(), where=None,
     )  # fmt: skip
     itself = all(seat.model == best for layer in plan.layers for seat in layer)
     return None if itself and plan.aggregator == best else Participant(drawn, "self", plan.name)
@@ -126,7 +125,7 @@ def equal_cost_baseline(
             ((MemberSpec(best, draws, sampling=_member_sampling(plan, best)),),),
             VOTE if counted else best,
             sampling=plan.sampling,
-            pattern=Pattern("vote", extract=extract) if counted else Pattern(),
+            pattern=PatternChoice.of(VOTE, extract=extract) if counted else PatternChoice(),
         ),
         "money",
         plan.name,

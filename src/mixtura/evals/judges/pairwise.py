@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
-from mixtura.core.errors import BudgetExceededError, MixturaError, ModelError, charges_of
+from mixtura.core.call_ledger import open_ledger
+from mixtura.core.errors import BudgetExceededError, MixturaError, ModelError
 from mixtura.core.model import Model
 from mixtura.core.text import to_one_line
 from mixtura.core.types import Charge, Completion, Json, Message, Request, Sampling, ask
@@ -178,10 +179,11 @@ async def _judge_in_order(
     judge: Model, pair: AnswerPair, swapped: bool, manner: JudgeFormat
 ) -> JudgeCall:
     request = manner.show(pair.swapped_pair if swapped else pair)
-    try:
-        said = await judging.ask_for_verdict(judge, request, manner.read)
-    except (ModelError, BudgetExceededError) as error:
-        return JudgeCall(swapped, None, error=error, charges=charges_of(error))
+    with open_ledger() as ledger:
+        try:
+            said = await judging.ask_for_verdict(judge, request, manner.read)
+        except (ModelError, BudgetExceededError) as error:
+            return JudgeCall(swapped, None, error=error, charges=ledger.charges)
     preference = said.verdict
     if swapped and preference is not None:
         preference = 1 - preference

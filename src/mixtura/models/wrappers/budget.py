@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from asyncio import CancelledError
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,18 +12,18 @@ from mixtura.billing.forecast import fallback_model_names, forecast_calls, worst
 from mixtura.billing.price import Pricer
 from mixtura.billing.run_budget import RUN_BUDGET, RunBudget
 from mixtura.billing.spending_caps import SpendingCap, retry_while_busy
+from mixtura.core.call_ledger import open_ledger
 from mixtura.core.errors import (
     BudgetExceededError,
     BudgetExhaustedError,
     ConfigError,
     MixturaError,
     QuorumNotMetError,
-    charges_of,
 )
 from mixtura.core.events import Emit, Notice
 from mixtura.core.model import Wrapper
 from mixtura.core.roles import Composite
-from mixtura.core.types import Charge, Completion, Request, Usage
+from mixtura.core.types import Completion, Request, Usage
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
 
 CapPolicy = Literal["refuse", "degrade"]
@@ -61,18 +60,16 @@ class Budgeted(Wrapper):
         if left_out and emit:
             emit(Notice(self.name, left_out))
         token = RUN_BUDGET.set(account)
-        charges: tuple[Charge, ...] = ()
-        try:
-            answer = await mixture.complete(request, emit)
-            charges = answer.charges
-        except (MixturaError, CancelledError) as error:
-            charges = charges_of(error)
-            if _is_budget_exhausted(error):
-                raise BudgetExceededError(str(error), charges=charges) from None
-            raise
-        finally:
-            RUN_BUDGET.reset(token)
-            account.close(charges)
+        with open_ledger() as ledger:
+            try:
+                answer = ledger.bill_answer(await mixture.complete(request, emit))
+            except MixturaError as error:
+                if _is_budget_exhausted(error):
+                    raise BudgetExceededError(str(error)) from None
+                raise
+            finally:
+                RUN_BUDGET.reset(token)
+                account.close(ledger.charges)
         return replace(answer, degraded=(left_out, *answer.degraded)) if left_out else answer
 
     async def _reserve_budget(

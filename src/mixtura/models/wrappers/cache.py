@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from asyncio import CancelledError, to_thread
+from asyncio import to_thread
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import msgspec
 
-from mixtura.core.errors import MalformedError, StoreError, add_charges
+from mixtura.core.call_ledger import open_ledger
+from mixtura.core.errors import MalformedError, StoreError
 from mixtura.core.events import CacheHit, Emit, Event, Notice, Token
 from mixtura.core.model import Model, Wrapper
 from mixtura.core.redaction import Redactor
@@ -57,17 +58,14 @@ class Cached(Wrapper):
             except _DAMAGE_ERRORS:  # what is damaged in the store is asked again, and replaced
                 pass
         clock = _CallStopwatch(emit)
-        answer = await self._model.complete(request, clock if emit else None)
+        with open_ledger() as ledger:
+            asked = self._model.complete(request, clock if emit else None)
+            answer = ledger.bill_answer(await asked)
         cut = answer.finish_reason == "length" and request.sampling.max_tokens is None
         if not cut:  # a cap on the run may have cut it: without one it would be another answer
             took = {"seconds": clock.elapsed_seconds, "first_token_seconds": clock.first_token}
-            try:
-                await self._store_answer(
-                    key, msgspec.json.encode(completion_json(answer) | took), emit
-                )
-            except CancelledError as left:
-                add_charges(left, *answer.charges)
-                raise
+            body = msgspec.json.encode(completion_json(answer) | took)
+            await self._store_answer(key, body, emit)
         return answer
 
     def _replay_answer(self, body: bytes, emit: Emit | None) -> Completion:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from mixtura.core.errors import DeadlineExceededError, QuorumNotMetError, charges_of
+from mixtura.core.errors import DeadlineExceededError, QuorumNotMetError
 from mixtura.core.events import Emit
 from mixtura.core.model import Model, Wrapper
 from mixtura.core.roles import Composite, Layer
@@ -29,17 +29,15 @@ class Deadlined(Wrapper):
             async with clock:
                 with deadline_scope(self._seconds):
                     return await self._model.complete(request, emit)
-        except TimeoutError as error:
+        except TimeoutError:
             if not clock.expired():
                 raise
-            said = f"no answer within {self._seconds:g} s"
-            left = error.__cause__ or error  # the cancelled call, which knows its bill
-            raise DeadlineExceededError(said, charges=charges_of(left)) from None
+            raise DeadlineExceededError(f"no answer within {self._seconds:g} s") from None
         except QuorumNotMetError as error:
             if not error.late:
                 raise
             said = f"no answer within {self._seconds:g} s: layer {error.layer} had no time left"
-            raise DeadlineExceededError(said, charges=error.charges) from error
+            raise DeadlineExceededError(said) from error
 
 
 def with_layer_deadlines(mixture: Composite, seconds: float) -> Composite:

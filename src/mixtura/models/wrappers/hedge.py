@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
-from mixtura.core.errors import ModelError, add_charges, charges_of, partial_text, set_partial_text
+from mixtura.core.call_ledger import CallLedger, open_ledger
+from mixtura.core.errors import ModelError, partial_text, set_partial_text
 from mixtura.core.events import Emit, Event, Notice, Token, ToolCallChunk
 from mixtura.core.model import Model, Wrapper
-from mixtura.core.types import Charge, Completion, Request
+from mixtura.core.types import Completion, Request
 
 MIN_OBSERVATIONS = 20
 """First tokens seen before a quantile of them is trusted."""
@@ -64,6 +65,10 @@ class Hedged(Wrapper):
         return max(learned, self._after or 0.0)
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
+        with open_ledger() as ledger:
+            return ledger.bill_answer(await self._race_copies(request, emit))
+
+    async def _race_copies(self, request: Request, emit: Emit | None) -> Completion:
         self.calls += 1
         late = self.hedge_delay()
         race = _HedgeRace(emit, self._clock)
@@ -80,8 +85,6 @@ class Hedged(Wrapper):
             answer = await race.wait_for_answer()
         except asyncio.CancelledError as left:
             await race.cancel_attempts()
-            left.charges = ()  # pyright: ignore[reportAttributeAccessIssue]
-            add_charges(left, *race.all_charges())
             set_partial_text(left, race.partial_answer())
             raise
         finally:
@@ -101,6 +104,7 @@ class _Attempt:
     spoke: float | None = None
     beaten: bool = False
     outcome: Completion | BaseException | None = None
+    ledger: CallLedger = field(default_factory=CallLedger)
 
     def final_outcome(self) -> Completion | BaseException:
         """Its answer, or what ended it: of a cancelled task, asyncio tells that only once."""
@@ -110,11 +114,6 @@ class _Attempt:
             except (ModelError, asyncio.CancelledError) as error:
                 self.outcome = error
         return self.outcome
-
-    @property
-    def charges(self) -> tuple[Charge, ...]:
-        """What it cost, once it is over: a copy that was called off has a bill, too."""
-        return charges_of(self.final_outcome())
 
 
 class _HedgeRace:
@@ -135,7 +134,11 @@ class _HedgeRace:
         def emit(event: Event) -> None:
             self._forward_event(runner, event)
 
-        task = asyncio.create_task(model.complete(request, emit))
+        async def complete() -> Completion:
+            with open_ledger() as runner.ledger:
+                return runner.ledger.bill_answer(await model.complete(request, emit))
+
+        task = asyncio.create_task(complete())
         runner = _Attempt(task, self._clock())
         self._runners.append(runner)
         task.add_done_callback(lambda _: self._changed.set())
@@ -167,7 +170,7 @@ class _HedgeRace:
         self._changed.clear()
 
     async def wait_for_answer(self) -> Completion:
-        """The winner's answer with the losers' charges on it; raises when all have failed."""
+        """The winner's answer; raises when all have failed."""
         while True:
             running = {r.task for r in self._runners if not r.task.done()}
             answered = [r for r in self._runners if r.task.done() and not r.beaten]
@@ -176,42 +179,30 @@ class _HedgeRace:
                     if self._winner is None:
                         self._set_winner(runner)
                     await self._wait_for_cancelled()
-                    return self._with_lost_charges(runner)
+                    self._mark_lost(runner)
+                    return runner.task.result()
             if not running:
                 break
             await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         await self._wait_for_cancelled()
         raise self._build_failure()
 
-    def _with_lost_charges(self, winner: _Attempt) -> Completion:
-        answer = winner.task.result()
-        lost = tuple(
-            charge._replace(outcome="lost")
-            for runner in self._runners
-            if runner is not winner
-            for charge in runner.charges
-        )
-        return replace(answer, charges=(*lost, *answer.charges)) if lost else answer
+    def _mark_lost(self, winner: _Attempt) -> None:
+        for runner in self._runners:
+            if runner is not winner:
+                runner.ledger.mark_outcome("lost")
 
     def _build_failure(self) -> BaseException:
-        """The winner's own failure, else the first one's, with everyone's charges."""
+        """The winner's own failure, else the first one's."""
         chosen = self._winner or self._runners[0]
         error = chosen.task.exception()
         assert error is not None
-        if isinstance(error, ModelError):
-            for runner in self._runners:
-                if runner is not chosen:
-                    error.with_charges(*runner.charges)
         return error
 
     async def _wait_for_cancelled(self) -> None:
         beaten = [r.task for r in self._runners if r.beaten]
         if beaten:
             await asyncio.wait(beaten)
-
-    def all_charges(self) -> tuple[Charge, ...]:
-        """What all copies cost, once none of them runs."""
-        return tuple(charge for runner in self._runners for charge in runner.charges)
 
     def partial_answer(self) -> str:
         """What the winner had written of its answer, once no copy runs."""
@@ -224,7 +215,7 @@ class _HedgeRace:
         for task in tasks:
             task.cancel()
         if running := [task for task in tasks if not task.done()]:  # else it must not pause:
-            await asyncio.wait(running)  # whoever is called off here has lost the bill
+            await asyncio.wait(running)  # whoever is called off here is called off twice
         for task in tasks:
             if not task.cancelled():
                 task.exception()  # seen: asyncio need not complain that no one looked

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from asyncio import CancelledError
 from dataclasses import replace
 from functools import partial
 
 from mixtura.billing.forecast import DEFAULT_ANSWER_TOKENS, ExpectedCall, forecast_calls
 from mixtura.billing.run_budget import RUN_BUDGET
 from mixtura.billing.spending_caps import retry_while_busy
-from mixtura.core.errors import BudgetExhaustedError, ModelError, StoreError, charges_of
+from mixtura.core.call_ledger import open_ledger
+from mixtura.core.errors import BudgetExhaustedError, StoreError
 from mixtura.core.events import Emit
 from mixtura.core.model import Wrapper
-from mixtura.core.types import Charge, Completion, Request
+from mixtura.core.types import Completion, Request
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
 
 BUSY_STORE_SECONDS = 5.0
@@ -47,13 +47,8 @@ class Metered(Wrapper):
         if isinstance(drawn, str):
             said = f"no room for this attempt in the budget of {drawn}"
             raise BudgetExhaustedError(said, model=self.name)
-        charges: tuple[Charge, ...] = ()
-        try:
-            answer = await self._model.complete(request, emit)
-            charges = answer.charges
-            return answer
-        except (ModelError, CancelledError) as error:
-            charges = charges_of(error)
-            raise
-        finally:
-            account.release_attempt(drawn, charges)
+        with open_ledger() as ledger:
+            try:
+                return ledger.bill_answer(await self._model.complete(request, emit))
+            finally:
+                account.release_attempt(drawn, ledger.charges)

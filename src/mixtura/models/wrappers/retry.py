@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
+from mixtura.core.call_ledger import open_ledger
 from mixtura.core.errors import (
     CircuitOpenError,
     EmptyAnswerError,
@@ -15,12 +15,10 @@ from mixtura.core.errors import (
     RateLimitedError,
     TimedOutError,
     UnavailableError,
-    add_charges,
-    charges_of,
 )
 from mixtura.core.events import CallRestarted, Emit
 from mixtura.core.model import Model, Wrapper
-from mixtura.core.types import Charge, Completion, Request
+from mixtura.core.types import Completion, Request
 from mixtura.engine.call_context import is_dispensable, remaining_seconds
 from mixtura.transport.timeouts import CallDeadline, call_scope
 
@@ -57,33 +55,25 @@ class Retrying(Wrapper):
         self._sleep = sleep
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
-        with call_scope(self.name, anew=True) as clock:
-            return await self._complete_with_retries(request, emit, clock)
+        with open_ledger() as ledger, call_scope(self.name, anew=True) as clock:
+            return ledger.bill_answer(await self._complete_with_retries(request, emit, clock))
 
     async def _complete_with_retries(
         self, request: Request, emit: Emit | None, clock: CallDeadline
     ) -> Completion:
-        paid: tuple[Charge, ...] = ()
         for attempt in range(1, self._attempts + 1):
-            try:
-                answer = await self._attempt_once(request, emit, clock if attempt > 1 else None)
-            except ModelError as error:
-                wait = self._retry_wait(error, attempt, request)
-                if wait is None or clock.is_over_after(wait):
-                    raise error.with_charges(*paid) from None
-                paid += tuple(c._replace(outcome="retried") for c in error.charges)
-                if emit:
-                    emit(CallRestarted(self.name, error, wait))
+            with open_ledger() as ledger:
                 try:
-                    await self._sleep(wait)
-                except asyncio.CancelledError as left:
-                    add_charges(left, *paid)
-                    raise
-            except asyncio.CancelledError as left:
-                add_charges(left, *paid)
-                raise
-            else:
-                return replace(answer, charges=paid + answer.charges) if paid else answer
+                    left = clock if attempt > 1 else None
+                    return ledger.bill_answer(await self._attempt_once(request, emit, left))
+                except ModelError as error:
+                    wait = self._retry_wait(error, attempt, request)
+                    if wait is None or clock.is_over_after(wait):
+                        raise
+                    ledger.mark_outcome("retried")
+                    if emit:
+                        emit(CallRestarted(self.name, error, wait))
+            await self._sleep(wait)
         raise AssertionError("unreachable: the last attempt either answers or raises")
 
     async def _attempt_once(
@@ -96,11 +86,10 @@ class Retrying(Wrapper):
         try:
             async with scope:
                 return await self._model.complete(request, emit)
-        except TimeoutError as error:
+        except TimeoutError:
             if not scope.expired():
                 raise
-            left = error.__cause__ or error  # the cancelled call, which knows its bill
-            raise TimedOutError(TOTAL_TIMEOUT_MESSAGE, charges=charges_of(left)) from None
+            raise TimedOutError(TOTAL_TIMEOUT_MESSAGE) from None
 
     def _retry_wait(self, error: ModelError, attempt: int, request: Request) -> float | None:
         """Seconds until the next attempt; None when there is none."""

@@ -150,8 +150,8 @@ class MessagesStreamAccumulator(AnswerAccumulator):
         """The whole answer. Raises as for chat completions; a refusal names its category."""
         try:
             return super().build_completion(model, prompt)
-        except ContentFilterError as error:
-            raise ContentFilterError(self._refusal_message(), charges=error.charges) from None
+        except ContentFilterError:
+            raise ContentFilterError(self._refusal_message()) from None
 
     def _build_provider_data(self, prompt: Request) -> ProviderData | None:  # noqa: ARG002
         if self._origin is None or not any(

@@ -36,7 +36,7 @@ class MissingDataFallback:
 
     def learn_from_error(self, error: ModelError, sent: JsonObject) -> str | None:
         """What is to be said of a further try; None where *error* leads to none."""
-        if self._kind or not isinstance(error, RejectedError) or error.charges:
+        if self._kind or not isinstance(error, RejectedError) or error.answer_began:
             return None
         said = str(error)
         if _MISSING_SIGNATURE.search(said):

@@ -1,0 +1,119 @@
+"""The ledger of a run: every attempt at a call enters it before it is sent, however it ends."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+
+from mixtura.core.types import Charge, ChargeOutcome, Completion
+
+
+class CallEntry:
+    """One attempt at a call. As long as it is open, it counts with what *estimate* says."""
+
+    __slots__ = ("_charge", "_estimate")
+
+    def __init__(self, estimate: Callable[[], Charge | None]) -> None:
+        self._estimate: Callable[[], Charge | None] | None = estimate
+        self._charge: Charge | None = None
+
+    def close(self, charge: Charge | None) -> None:
+        """The attempt is over and cost *charge*; None where it cost nothing."""
+        self._charge, self._estimate = charge, None
+
+    @property
+    def charges(self) -> tuple[Charge, ...]:
+        charge = self._estimate() if self._estimate else self._charge
+        return (charge,) if charge else ()
+
+
+class CallLedger:
+    """What a run, or a part of one, has cost by now; its parts in the order in which they began."""
+
+    __slots__ = ("_outcome", "_parts")
+
+    def __init__(self) -> None:
+        self._parts: list[CallEntry | CallLedger] = []
+        self._outcome: ChargeOutcome | None = None
+
+    def open_entry(self, estimate: Callable[[], Charge | None]) -> CallEntry:
+        entry = CallEntry(estimate)
+        self._parts.append(entry)
+        return entry
+
+    def open_part(self) -> CallLedger:
+        part = CallLedger()
+        self._parts.append(part)
+        return part
+
+    def record_charge(self, charge: Charge) -> None:
+        """Enter an attempt that is over."""
+        self.open_entry(lambda: None).close(charge)
+
+    def mark_outcome(self, outcome: ChargeOutcome) -> None:
+        """Say what became of all calls in here, also of those that are not over yet."""
+        self._outcome = outcome
+
+    @property
+    def charges(self) -> tuple[Charge, ...]:
+        found = tuple(self._iter_charges())
+        outcome = self._outcome
+        return found if outcome is None else tuple(c._replace(outcome=outcome) for c in found)
+
+    def _iter_charges(self) -> Iterator[Charge]:
+        for part in self._parts:
+            yield from part.charges
+
+    def bill_answer(self, answer: Completion) -> Completion:
+        """
+        *answer* with everything that it took. Charges on it that nobody entered, of a model that
+        knows no ledger, are entered here.
+        """
+        charges = self.charges
+        if charges == answer.charges:
+            return answer
+        known = Counter((charge.model, charge.usage) for charge in charges)
+        for charge in answer.charges:
+            known.subtract([(charge.model, charge.usage)])
+            if known[charge.model, charge.usage] < 0:
+                self.record_charge(charge)
+        return replace(answer, charges=self.charges)
+
+
+_LEDGER: ContextVar[CallLedger | None] = ContextVar("ledger", default=None)
+"""The ledger of the run that this task belongs to; tasks inherit it from whoever begins them."""
+
+
+def current_ledger() -> CallLedger | None:
+    """The ledger that calls made here enter; None outside of every run."""
+    return _LEDGER.get()
+
+
+@contextmanager
+def open_ledger() -> Generator[CallLedger]:
+    """
+    In this block, and in the tasks begun there, every attempt at a call enters the ledger that
+    is given. Inside another one it is a part of that: what is entered here counts there too.
+    """
+    above = _LEDGER.get()
+    ledger = above.open_part() if above else CallLedger()
+    token = _LEDGER.set(ledger)
+    try:
+        yield ledger
+    finally:
+        _LEDGER.reset(token)
+
+
+def open_entry(estimate: Callable[[], Charge | None]) -> CallEntry:
+    """Enter an attempt that is about to be sent; whoever does closes it, however it ends."""
+    ledger = _LEDGER.get()
+    return ledger.open_entry(estimate) if ledger else CallEntry(estimate)
+
+
+def record_charge(charge: Charge) -> None:
+    """Enter what an attempt cost that is over: for models that keep no entry open."""
+    if ledger := _LEDGER.get():
+        ledger.record_charge(charge)

@@ -1,0 +1,150 @@
+"""FinalStep: what the last step of a pattern works with, and who keeps its bill."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mixtura.core.call_ledger import CallLedger
+from mixtura.core.errors import ModelError
+from mixtura.core.events import (
+    Aggregation,
+    CallRestarted,
+    CallStarted,
+    Emit,
+    Notice,
+    Position,
+    Token,
+    with_position,
+)
+from mixtura.core.model import Model
+from mixtura.core.roles import Aggregator, Layer
+from mixtura.core.types import Completion, Request, Sampling
+from mixtura.engine.aggregator import run_aggregator
+from mixtura.engine.layer import LayerResult, run_proposer_layer
+from mixtura.engine.prompt_builder import make_prompt_builder
+from mixtura.prompts.synthesis import Synthesis, keep_turn_order
+
+
+class FinalStep:
+    """
+    The last step of one run: the request, the proposals, and the ways to an answer.
+
+    `ask` has a model write the answer, `choose` takes a proposal as it is: one of them, once.
+    `ask_layer` asks for texts that are not the answer. What they cost enters the run's ledger,
+    also where they fail.
+    """
+
+    def __init__(
+        self, request: Request, name: str, synthesis: Synthesis, depth: int, emit: Emit | None
+    ) -> None:
+        self.request = request
+        """What the caller asks."""
+        self.advice_request = request
+        """The same as proposers see it."""
+        self.proposals: tuple[Completion, ...] = ()
+        """The last layer's, in the order of its proposers."""
+        self.emit = emit
+        """Events of the run, from outside its last seat; None where no one listens."""
+        self.depth = depth
+        """The number of the last layer, from 1."""
+        self.ledger = CallLedger()
+        """What the calls of the last step enter."""
+        self.degraded: tuple[str, ...] = ()
+        self._name = name
+        self._synthesis = synthesis
+        self._announced = False
+        self._error: ModelError | None = None
+
+    @property
+    def emit_inside(self) -> Emit | None:
+        """Events from inside the last seat."""
+        position = Position(self.depth, 0, "aggregator")
+        return with_position(self.emit, position) if self.emit else None
+
+    def add_notices(self, *degraded: str) -> None:
+        """Say what made the answer worse than it could have been."""
+        self.degraded = (*self.degraded, *degraded)
+
+    async def ask(
+        self,
+        model: Model,
+        proposals: Sequence[Completion] = (),
+        *,
+        sampling: Sampling | None = None,
+        fallbacks: tuple[Model, ...] = (),
+    ) -> Completion:
+        """
+        Have *model* write the answer, else one of *fallbacks*; it reads *proposals*.
+
+        Where no one can, the proposal closest to the others is the answer. Raises ModelError
+        without proposals; then another model may be asked, unless a part was shown already.
+        """
+        self._begin_again(model.name)
+        show = make_prompt_builder(keep_turn_order(self._synthesis), self.request)
+        writer = Aggregator(model, sampling or Sampling(), fallbacks)
+        self._announced = True
+        try:
+            return await run_aggregator(writer, show, proposals, depth=self.depth, emit=self.emit)
+        except ModelError as error:
+            self._error = error
+            raise
+
+    def announce(self, name: str | None = None) -> None:
+        """Report that the last seat is at work, by default under the pattern's name."""
+        if not self._announced and (emit := self.emit_inside):
+            emit(CallStarted(name or self._name, self.request, ledger=self.ledger))
+        self._announced = True
+
+    def choose(
+        self,
+        index: int,
+        why: str,
+        *,
+        by: str | None = None,
+        degraded: tuple[str, ...] = (),
+    ) -> Completion:
+        """
+        The proposal at *index* as the answer; its text is shown as the answer's.
+
+        *why* and *by* (the pattern's name) are told to whoever watches. *degraded*: what made
+        the choice worse than it could have been.
+        """
+        name = by or self._name
+        self._begin_again(name)
+        chosen = self.proposals[index]
+        self.announce(name)
+        if emit := self.emit_inside:
+            place = f"proposal {index + 1} of {len(self.proposals)}"
+            emit(Notice(name, f"{place}, by {chosen.model}: {why}"))
+            if chosen.text:
+                emit(Token(chosen.text, refusal=chosen.refusal))
+            emit(Aggregation(replace(chosen, charges=self.ledger.charges, degraded=degraded)))
+        self.add_notices(*degraded)
+        return replace(chosen, charges=())
+
+    async def ask_layer(
+        self,
+        layer: Layer,
+        shown: Sequence[Completion],
+        *,
+        depth: int,
+    ) -> LayerResult:
+        """
+        Ask *layer* for texts that are not the answer, as layer *depth* of the run.
+
+        Each reads *shown* and what proposers see of the request. Raises QuorumNotMetError.
+        """
+        show = make_prompt_builder(self._synthesis, self.advice_request)
+        return await run_proposer_layer(layer, show, shown, depth=depth, emit=self.emit)
+
+    def _begin_again(self, name: str) -> None:
+        """After an attempt at the answer that failed. Raises its error where a part was shown."""
+        if self._error is None:
+            return
+        if self._error.shown and not self.request.draft:
+            raise self._error
+        self.add_notices(f"{self._error.model} failed: {self._error}")
+        if emit := self.emit_inside:
+            emit(CallRestarted(name, self._error))
+        self._error = None

@@ -1,0 +1,117 @@
+"""Pattern: layers of proposers and a last step, run, billed and reported in one place."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+from mixtura.core.call_ledger import open_ledger
+from mixtura.core.events import Emit, RunCompleted, RunStarted
+from mixtura.core.roles import Composite, PlannedCall, plan_layer_calls
+from mixtura.core.types import Completion, Request
+from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
+from mixtura.engine.final_step import FinalStep
+from mixtura.engine.layer import run_layers
+from mixtura.engine.proposal_cache import ProposalCache, find_turn_proposals, store_turn_proposals
+from mixtura.prompts.proposer_view import for_proposer
+from mixtura.prompts.synthesis import Synthesis, envelope, keep_turn_order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pattern(Composite):
+    """
+    A Model of layers of proposers and a last step, which is all that a pattern has to give.
+
+    A pattern is a frozen dataclass with a `name`. It says which calls its last step makes
+    (`final_calls`) and makes them (`write_answer`), through the `FinalStep` that it is given.
+    Layers, events, bill, notices of what failed and the proposals of a turn are taken care of
+    here. *synthesis* shows proposals to the next model.
+    """
+
+    synthesis: Synthesis = envelope
+    turns: ProposalCache | None = field(default=None, compare=False)
+    """Where proposals are kept while an agent calls tools; None asks for them every time."""
+    proposals_answer: ClassVar[bool] = False
+    """
+    Whether one of the last layer's proposals may be the answer, as it is. Then the caller's
+    sampling, tools and response format reach those proposers, and no proposals are kept.
+    """
+
+    @abstractmethod
+    def final_calls(self, reads: tuple[int, ...]) -> Sequence[PlannedCall]:
+        """
+        The calls of the last step, at most; one that writes the answer is marked `answers`.
+
+        *reads*: the positions of the last layer's proposals; a call of the last step may also
+        read those before it, which are counted on from there.
+        """
+
+    @abstractmethod
+    async def write_answer(self, step: FinalStep) -> Completion:
+        """The answer: of `step.ask` or `step.choose`. Raises ModelError where there is none."""
+
+    async def condense_proposals(self, step: FinalStep) -> Sequence[Completion]:
+        """What the last step reads, where that is not the proposals as they are."""
+        return step.proposals
+
+    @property
+    def final_layers(self) -> tuple[str, ...]:
+        """Who comes after the proposers, one name for each layer."""
+        calls = self.final_calls(tuple(range(self.layers[-1].call_count if self.layers else 0)))
+        return (calls[-1].model.name if calls else self.name,)
+
+    @property
+    def layer_count(self) -> int:
+        return len(self.layers) + len(self.final_layers)
+
+    def planned_calls(self) -> Sequence[PlannedCall]:
+        rows = plan_layer_calls(self.layers, answers=self.proposals_answer)
+        size = self.layers[-1].call_count if self.layers else 0
+        return [*rows, *self.final_calls(tuple(range(len(rows) - size, len(rows))))]
+
+    async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
+        if emit:
+            emit(RunStarted(self.name, request, self._layer_model_names()))
+        step = FinalStep(request, self.name, self.synthesis, self.layer_count, emit)
+        with open_ledger() as ledger:
+            await self._collect_proposals(step)
+            with open_ledger() as step.ledger:
+                answer = await self.write_answer(step)
+            whole = replace(
+                ledger.bill_answer(answer),
+                model=self.name,
+                degraded=(*step.degraded, *answer.degraded),
+            )
+        if emit:
+            emit(RunCompleted(whole))
+        return whole
+
+    async def _collect_proposals(self, step: FinalStep) -> None:
+        """The proposals of this turn: those that were kept, else those of the layers."""
+        size, names = estimate_request_bytes(step.request), self._layer_model_names()
+        turns = None if self.proposals_answer else self.turns
+        kept = await run_in_thread_if_large(size, find_turn_proposals, turns, step.request, names)
+        if kept is not None:
+            step.proposals = tuple(kept)
+            return
+        synthesis = self.synthesis
+        if self.proposals_answer:
+            synthesis = keep_turn_order(synthesis)
+        else:
+            step.advice_request = await run_in_thread_if_large(size, for_proposer, step.request)
+        down = await run_layers(
+            self.layers, synthesis, step.advice_request, step.emit, answers=self.proposals_answer
+        )
+        step.add_notices(*down.degraded)
+        step.proposals = down.proposals
+        step.proposals = tuple(await self.condense_proposals(step))
+        if self.layers:
+            await run_in_thread_if_large(
+                size, store_turn_proposals, turns, step.request, names, step.proposals
+            )
+
+    def _layer_model_names(self) -> tuple[tuple[str, ...], ...]:
+        rows = [tuple(call.model.name for call in layer.proposer_calls) for layer in self.layers]
+        return (*rows, *((name,) for name in self.final_layers))

@@ -1,0 +1,93 @@
+"""What a pattern says of itself, so that a configuration file can name it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import msgspec
+
+from mixtura.core.errors import ConfigError
+from mixtura.core.model import Model
+from mixtura.core.roles import Aggregator, Layer
+from mixtura.core.types import Sampling
+from mixtura.engine.pattern import Pattern
+from mixtura.prompts.synthesis import Synthesis
+
+
+class NoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A pattern has none of its own."""
+
+
+class FinalModel(NamedTuple):
+    """The setting that names the model of the last step."""
+
+    key: str
+    why: str
+    """What that model does, for whoever left it out."""
+    sampling: Sampling = Sampling()
+    """How it is asked where the file says nothing."""
+
+
+class PatternParts(NamedTuple):
+    """What a pattern is built of: its table in a file, with models in place of names."""
+
+    name: str
+    layers: tuple[Layer, ...]
+    settings: Any
+    """A struct of the pattern's own settings."""
+    synthesis: Synthesis
+    final_model: Model | None
+    sampling: Sampling
+    """Of the last step's model."""
+    fallbacks: tuple[Model, ...]
+
+    def aggregator(self) -> Aggregator:
+        """The last step's model where it writes the answer. Raises ConfigError without one."""
+        if self.final_model is None:
+            raise ConfigError(f"{self.name}: nobody writes its answer")
+        return Aggregator(self.final_model, self.sampling, self.fallbacks)
+
+
+def _accept_settings(settings: Any, layers: int) -> None:
+    """Any settings go with any number of layers."""
+
+
+def _count_one_layer(settings: Any, proposals: int) -> int:  # noqa: ARG001
+    return 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatternSpec:
+    """
+    A pattern, for configuration files, `mixtura show`, the page and the docs.
+
+    Another package adds one by an entry point of the group `mixtura.patterns` that names it.
+    """
+
+    name: str
+    """What stands behind `pattern =` in a file."""
+    help: str
+    """One line on what the answer is."""
+    kind: type[Pattern]
+    build: Callable[[PatternParts], Pattern]
+    settings: type[msgspec.Struct] = NoSettings
+    """The keys of its own that a mixture's table may have."""
+    final_model: FinalModel | None = None
+    """The key that names the last step's model; None where no model is asked."""
+    takes_fallbacks: bool = False
+    """Whether `fallbacks` may be named for the last step's model."""
+    final_step: str = "the aggregator"
+    """What the last step does, for `mixtura show`; ``{window}`` is the setting of that name."""
+    role: str = "aggregator"
+    """A word or two for the last seat, on the page."""
+    action: str = "writes the answer"
+    """What the last seat does, behind a model's name."""
+    check: Callable[[Any, int], None] = _accept_settings
+    """
+    Given the settings and the number of proposer layers: raises ConfigError, with the *key*
+    that is wrong, where they do not go together.
+    """
+    count_final_layers: Callable[[Any, int], int] = _count_one_layer
+    """Layers after the proposers', of the settings and the number of proposals."""

@@ -1,0 +1,295 @@
+"""What answers where nothing is configured, and the mixtures that come with the package."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from genai_prices.data import providers as priced
+
+from mixtura import Sampling, Usage, ask
+from mixtura.catalog import providers
+from mixtura.config.config import load
+from mixtura.config.plan import EMBEDDED_MODEL, detect_defaults, parse_member
+from mixtura.prompts.synthesis import paper
+from tests.conftest import run
+from tests.support import config_files
+from tests.support.config_files import built, marked, read, refused, team
+from tests.support.loopback import babble, loopback, nobody
+from tests.support.paths import ROOT
+
+folder = config_files.folder
+
+
+# ---------------------------------------------------------------- what `auto` stands for
+
+
+def chosen(environ: Mapping[str, str], folder: Path):
+    config = load(None, environ=environ, folder=folder, home=folder)
+    return config.auto_defaults(), config.mixture_spec("default")
+
+
+def test_a_key_in_the_environment_comes_first(folder):
+    with loopback() as ollama:
+        ollama.tags = [{"name": "llama3.2:3b", "size": 2}]
+        environ = {"GROQ_API_KEY": "k", "OLLAMA_HOST": ollama.host}
+
+        auto, plan = chosen(environ, folder)
+
+    assert auto.why == "GROQ_API_KEY is set"
+    assert plan.aggregator.startswith("groq/")
+    assert all(seat.model.startswith("groq/") for seat in plan.layers[0])
+    assert sum(seat.samples for seat in plan.layers[0]) >= 3
+
+
+def test_an_empty_key_is_no_key(folder):
+    auto, _ = chosen({"OPENAI_API_KEY": "", "OLLAMA_HOST": nobody()}, folder)
+
+    assert auto.is_embedded
+
+
+@pytest.mark.parametrize("form", ["{}", "http://{}", "http://{}/", "0.0.0.0:{port}", ":{port}"])
+def test_ollama_comes_next_with_its_largest_models(form, folder):
+    with loopback() as ollama:
+        ollama.tags = [
+            {"name": "small:1b", "size": 1},
+            {"name": "nomic-embed-text", "size": 9},
+            {"name": "large:8b", "size": 8},
+            {"name": "middle:3b", "size": 3},
+            {"name": "tiny:0.5b", "size": 0},
+        ]
+        host = form.format(ollama.host, port=ollama.host.rpartition(":")[2])
+
+        auto, plan = chosen({"OLLAMA_HOST": host}, folder)
+
+    assert "Ollama" in auto.why
+    assert [seat.model for seat in plan.layers[0]] == [
+        "ollama/large:8b",
+        "ollama/middle:3b",
+        "ollama/small:1b",
+    ]
+    assert plan.aggregator == "ollama/large:8b"
+
+
+def test_ollama_with_one_model_is_asked_three_times(folder):
+    with loopback() as ollama:
+        ollama.tags = [{"name": "only:3b", "size": 3}]
+        environ = {"OLLAMA_HOST": ollama.host}
+        config = load(None, environ=environ, folder=folder, home=folder)
+        mixture = config.build_mixture(config.mixture_spec("default"))
+
+        run(mixture.complete(ask("Why?")))
+
+    assert [request["model"] for request in ollama.requests] == ["only:3b"] * 4
+
+
+def test_ollama_without_a_model_is_not_chosen_and_not_said_to_be_silent(folder):
+    with loopback() as ollama:
+        ollama.tags = []
+        auto, _ = chosen({"OLLAMA_HOST": ollama.host}, folder)
+
+    assert auto.is_embedded
+    assert "does not answer" not in auto.why
+    assert "Ollama" in auto.why
+
+
+@pytest.mark.parametrize("host", ["not a host", "http://", "[::1", "127.0.0.1:none", "\x00"])
+def test_an_address_of_ollama_that_makes_no_sense_is_no_ollama(host, folder):
+    auto, _ = chosen({"OLLAMA_HOST": host}, folder)
+
+    assert auto.is_embedded
+
+
+def test_what_answers_at_ollamas_port_and_is_no_ollama_is_not_chosen(folder):
+    with babble() as host:
+        auto, _ = chosen({"OLLAMA_HOST": host}, folder)
+    assert auto.is_embedded
+
+    with loopback() as other:
+        auto, _ = chosen({"OLLAMA_HOST": other.host}, folder)
+    assert auto.is_embedded
+
+
+def test_the_pulled_starter_team_comes_before_the_embedded_model():
+    auto = detect_defaults({}, None, ("qwen2.5-1.5b", "llama-3.2-1b"))
+
+    assert "starter" in auto.why
+    assert [seat.model for seat in auto.team] == ["qwen2.5-1.5b", "llama-3.2-1b"]
+    assert auto.aggregator == "qwen2.5-1.5b"
+
+
+def test_with_nothing_at_all_the_embedded_model_answers_and_says_why(folder):
+    auto, plan = chosen({"OLLAMA_HOST": nobody()}, folder)
+
+    assert auto.is_embedded
+    assert "key" in auto.why
+    assert "Ollama" in auto.why
+    assert [(seat.model, seat.samples) for seat in plan.layers[0]] == [(EMBEDDED_MODEL, 3)]
+
+
+def test_auto_can_stand_wherever_a_model_can(folder):
+    """As a name of its own, as an aggregator's fallback, in a team, with draws of its own."""
+    environ = {"OPENAI_API_KEY": "k", "OLLAMA_HOST": nobody()}
+    config = read(
+        team('layers = [["auto*2", "quick"]]\naggregator = "quick"\nfallbacks = ["auto"]'),
+        folder,
+        environ,
+    )
+    mixture = config.build_mixture(config.mixture_spec("team"))
+
+    assert mixture.layers[0].proposers[0].model.name.startswith("openai/")
+    assert mixture.layers[0].proposers[0].samples == 2
+    assert mixture.aggregator.fallbacks[0].name.startswith("openai/")
+    assert config.mixture_spec("auto").aggregator.startswith("openai/")
+
+
+def test_a_quorum_fits_the_team_that_auto_team_stands_for(folder):
+    environ = {"OPENAI_API_KEY": "k", "OLLAMA_HOST": nobody()}
+
+    mixture = built(
+        team('layers = [["auto-team"]]\naggregator = "auto"\nquorum = 2'), folder, environ
+    )
+
+    assert mixture.layers[0].quorum == 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        'layers = [["quick"]]\naggregator = "auto-team"  # <-',
+        'layers = [["auto-team*2"]]  # <-\naggregator = "auto"',
+    ],
+)
+def test_a_team_where_one_model_belongs_is_refused_with_its_line(body, folder):
+    environ = {"OPENAI_API_KEY": "k", "OLLAMA_HOST": nobody()}
+
+    said = refused(team(body), folder, environ)
+
+    assert said.startswith(f", line {marked(team(body))}: ")
+    assert "auto-team" in said
+
+
+# ---------------------------------------------------------------- the presets
+
+
+ALL_KEYS = {p.keys[0]: "k" for p in providers.providers().values() if p.keys}
+PAPER = [
+    "Qwen/Qwen1.5-110B-Chat",
+    "Qwen/Qwen1.5-72B-Chat",
+    "microsoft/WizardLM-2-8x22B",
+    "meta-llama/Llama-3-70b-chat-hf",
+    "mistralai/Mixtral-8x22B-Instruct-v0.1",
+    "databricks/dbrx-instruct",
+]
+
+
+@pytest.fixture
+def presets(folder):
+    environ = {**ALL_KEYS, "OLLAMA_HOST": nobody()}
+    return load(None, environ=environ, folder=folder, home=folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "depth", "calls", "aggregator"),
+    [
+        ("paper", 3, 13, "together/Qwen/Qwen1.5-110B-Chat"),
+        ("paper-gpt-4o", 3, 13, "openai/gpt-4o"),
+        ("lite", 2, 7, "together/Qwen/Qwen1.5-72B-Chat"),
+    ],
+)
+def test_the_papers_mixtures_are_the_papers(name, depth, calls, aggregator, presets):
+    plan = presets.mixture_spec(name)
+    mixture = presets.build_mixture(plan)
+
+    assert (mixture.layer_count, mixture.call_count) == (depth, calls)
+    assert presets.count_calls(plan) == calls
+    assert mixture.aggregator.model.name == aggregator
+    for layer in mixture.layers:
+        assert [p.model.name for p in layer.proposers] == [f"together/{m}" for m in PAPER]
+        assert all(p.sampling == Sampling(0.7, max_tokens=2048) for p in layer.proposers)
+    assert mixture.synthesis is paper
+
+
+def test_paper_today_has_the_papers_shape_with_six_families(presets):
+    plan = presets.mixture_spec("paper-today")
+    mixture = presets.build_mixture(plan)
+
+    assert (mixture.layer_count, mixture.call_count) == (3, 13)
+    assert mixture.synthesis is paper
+    for layer in mixture.layers:
+        makers = {p.model.name.split("/")[1].lower() for p in layer.proposers}
+        assert len(makers) == 6
+
+
+def test_self_draws_one_model_several_times(presets):
+    mixture = presets.build_mixture(presets.mixture_spec("self"))
+    (layer,) = mixture.layers
+
+    assert [p.model for p in layer.proposers] == [mixture.aggregator.model]
+    assert mixture.call_count == 7
+
+
+@pytest.mark.parametrize("variable", [*ALL_KEYS, "nothing"])
+def test_default_can_be_built_with_whichever_key_is_there(variable, folder):
+    environ = {variable: "k", "OLLAMA_HOST": nobody()}
+    plan = load(None, environ=environ, folder=folder, home=folder).mixture_spec("default")
+
+    assert plan.layer_count == 2
+    assert sum(seat.samples for seat in plan.layers[0]) >= 2
+
+
+def hosted() -> list[str]:
+    """Every served model that the package itself names, the paper's retired ones left out."""
+    names = {
+        f"{provider}/{model.split('*')[0]}"
+        for provider, known in providers.providers().items()
+        for model in (*known.usual, *filter(None, [known.aggregator]))
+    }
+    nowhere = Path("nowhere")
+    config = load(None, environ={}, folder=nowhere, home=nowhere)
+    for name, plan in config.configured_mixtures().items():
+        if name not in ("paper", "paper-gpt-4o", "lite"):
+            members = [seat.model for layer in plan.layers for seat in layer]
+            names |= {m for m in (*members, plan.aggregator) if providers.split_model_name(m)}
+    return sorted(names)
+
+
+def written() -> list[str]:
+    """Every served model that the docs and the help of commands name."""
+    files = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("src/mixtura/cli/*.py")]
+    # These name packages, and models as other people's clients write them.
+    files = [file for file in files if file.name not in ("clients.md", "reports.md")]
+    text = "\n".join(file.read_text("utf-8") for file in files)
+    known = [name for name, provider in providers.providers().items() if provider.prices]
+    named = re.findall(rf"\b((?:{'|'.join(known)})/[\w./:-]*\w)", text)
+    return sorted({name for name in named if not name.endswith("/model")})
+
+
+@pytest.mark.parametrize("name", [*hosted(), *written()])
+def test_a_model_that_the_package_names_is_served_today_at_a_known_price(name):
+    provider, model = name.split("/", 1)
+    known = providers.providers()[provider]
+    (prices,) = [p for p in priced if p.id == known.prices]
+
+    found = prices.find_model(model) or prices.find_model(known.prefix + model)
+
+    assert found is not None, f"{prices.id} has no {model}"
+    assert not found.deprecated, f"{name} is deprecated"
+    assert providers.list_price(provider, model, Usage(1000, 1000)), f"{name} has no price"
+
+
+def test_every_team_of_a_provider_holds_more_than_one_draw():
+    for name, provider in providers.providers().items():
+        if provider.usual:
+            assert sum(parse_member(member).samples for member in provider.usual) >= 3, name
+            assert provider.aggregator, name
+
+
+def test_the_presets_read_as_any_file_of_ones_own_would(folder):
+    from importlib import resources
+
+    text = (resources.files("mixtura") / "presets" / "mixtures.toml").read_text("utf-8")
+
+    assert set(read(text, folder).configured_mixtures()) >= {"paper", "default"}

@@ -1,0 +1,132 @@
+"""A person at the page: a real Chromium, and a record of all that the page asked for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.paths import SUPPORT
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator, Page
+
+MISSING = (
+    "the page's tests need Chromium: `apt-get install chromium`, or"
+    " `python -m playwright install chromium`, or its path in MIXTURA_CHROMIUM"
+)
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A browser without windows. Fails the test, and says how to get one, where there is none."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        pytest.fail("the page's tests need playwright: `pip install playwright`")
+    with sync_playwright() as playwright:
+        own = playwright.chromium.executable_path
+        here = next(filter(None, map(shutil.which, NAMES)), own)
+        found = os.environ.get("MIXTURA_CHROMIUM") or here
+        if not Path(found).exists():
+            pytest.fail(MISSING)
+        root = hasattr(os, "geteuid") and os.geteuid() == 0
+        browser = playwright.chromium.launch(
+            executable_path=found, args=["--no-sandbox"] if root else []
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class Visit:
+    """One window, what it was told to do, and everything that it asked for or complained of."""
+
+    def __init__(self, browser: Browser, url: str, **window: Any) -> None:
+        self.url = url
+        window = {"viewport": {"width": 1280, "height": 860}} | window
+        self.context = browser.new_context(**window)
+        self.context.set_default_timeout(20_000)
+        self.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        self.page: Page = self.context.new_page()
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
+        self.page.on(
+            "console",
+            lambda message: (
+                self.complaints.append(f"{message.type}: {message.text}")
+                if message.type in ("error", "warning")
+                else None
+            ),
+        )
+        self.page.add_init_script(
+            "window.violations = [];"
+            "addEventListener('securitypolicyviolation', e => violations.push(e.violatedDirective))"
+        )
+
+    def open(self, path: str = "/") -> Visit:
+        self.page.goto(self.url + path)
+        return self
+
+    def ready(self, path: str = "/") -> Visit:
+        """Open it and wait until the plan of the default mixture is there."""
+        self.open(path)
+        self.page.wait_for_selector("#plan.ready")
+        return self
+
+    def find(self, selector: str, **how: Any) -> Locator:
+        return self.page.locator(selector, **how)
+
+    def button(self, name: str, exact: bool = False) -> Locator:
+        return self.page.get_by_role("button", name=name, exact=exact)
+
+    def ask(self, question: str = "Why?") -> Visit:
+        """Write a question and send it off."""
+        self.find("#question").fill(question)
+        self.find("#question").press("Enter")
+        return self
+
+    def answered(self) -> Visit:
+        """Wait for the end of the last question, and for its record."""
+        last = self.find(".turn").last
+        last.locator(".totals").wait_for()
+        last.get_by_role("button", name="Share").wait_for()
+        return self
+
+    def text(self, selector: str) -> str:
+        return self.find(selector).first.inner_text()
+
+    def card(self, number: int) -> Locator:
+        """A proposer's card, from 0, layer by layer."""
+        return self.find(".card").nth(number)
+
+    def wait(self, expression: str) -> None:
+        """Until a JavaScript expression is true; asked from outside, as the page allows no eval."""
+        end = time.monotonic() + 20
+        while not self.page.evaluate(expression):
+            assert time.monotonic() < end, f"never true: {expression}"
+            self.page.wait_for_timeout(20)
+
+    def was_quiet(self, *, origin: str | None = None) -> None:
+        """Nothing was asked of anybody else, nothing was complained of, nothing was forbidden."""
+        home = origin or self.url
+        assert [url for url in self.requests if not url.startswith((home, "blob:"))] == []
+        assert self.complaints == [], self.complaints
+        assert self.page.evaluate("window.violations") == []
+
+    def close(self) -> None:
+        self.context.close()
+
+
+CONTRAST = (SUPPORT / "page_contrast.js").read_text()
+"""Every text on the page whose contrast is less than WCAG's AA asks for."""

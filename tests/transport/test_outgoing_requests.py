@@ -1,0 +1,153 @@
+"""What the HTTP client sends, and what it refuses to send."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from mixtura.core.errors import RejectedError
+from mixtura.transport.http1 import WRITE_SLICE_BYTES
+from mixtura.transport.pool import get_connection_pool
+from tests.conftest import run
+from tests.support.byte_server import (
+    STREAM,
+    Got,
+    Peer,
+    Server,
+    answering,
+    asked,
+    chunk,
+    got,
+    serving,
+    sized,
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Authorization", "Bearer a-secret\r\nX-Evil: 1"),
+        ("X-A", "a-secret\nHost: evil"),
+        ("X-A", "a-secret\r"),
+        ("X-A", "a-secret\0"),
+        ("X-A: 1\r\nX-B", "a-secret"),
+        ("", "a-secret"),
+        ("X A", "a-secret"),
+    ],
+)
+def test_a_header_cannot_become_two_and_is_refused_before_anything_is_sent(name, value):
+    servers = []
+
+    async def ask() -> None:
+        async with serving(answering(sized(b""))) as server:
+            servers.append(server)
+            with pytest.raises(RejectedError, match="not one line") as error:
+                await got(server.url, headers={name: value})
+            assert "a-secret" not in str(error.value)
+
+    run(ask())
+    assert not servers[0].peers
+
+
+@pytest.mark.parametrize(
+    "path", ["/a b", "/a\r\nX-Evil: 1", "/a HTTP/1.1\r\n\r\nGET /", "/ä?q=ö ü"]
+)
+def test_an_address_stays_in_its_line(path):
+    async def ask() -> Server:
+        async with serving(answering(sized(b""))) as server:
+            await got(f"http://{server.host}{path}")
+            return server
+
+    ((first, headers, _),) = run(ask()).requests
+    assert first.count(" ") == 2
+    assert "x-evil" not in headers
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://a/b", "http://", "http://a:99999/", "http://a b/", "nonsense"]
+)
+def test_an_address_that_is_none_is_refused(url):
+    async def ask() -> None:
+        with pytest.raises(RejectedError, match="no address"):
+            await got(url)
+
+    run(ask())
+
+
+def test_the_framing_of_a_request_is_not_the_callers_to_choose():
+    given = {"content-length": "7", "Transfer-Encoding": "chunked", "Host": "evil", "ACCEPT": "x/y"}
+    _, server = asked(answering(sized(b"")), headers=given, body=b"{}")
+
+    ((_, headers, _),) = server.requests
+    assert headers["content-length"] == "2"
+    assert headers["host"] == server.host
+    assert headers["accept"] == "x/y"
+    assert "transfer-encoding" not in headers
+
+
+def test_a_large_request_waits_for_a_slow_server_and_does_not_pile_up():
+    body = bytes(range(256)) * 4 * 20 * 1024
+    begin, waiting = asyncio.Event(), []
+
+    async def slow(peer: Peer) -> None:
+        await begin.wait()
+        assert await peer.request() == body
+        await peer.send(sized(b"all of it"))
+
+    async def ask() -> None:
+        async with serving(slow) as server:
+            lines = await get_connection_pool()
+            task = asyncio.create_task(got(server.url, body))
+            while not lines._open or next(iter(lines._open))._full is False:
+                await asyncio.sleep(0.005)
+            await asyncio.sleep(0.05)
+            waiting.append(next(iter(lines._open)).transport.get_write_buffer_size())
+            begin.set()
+            assert (await task).body == b"all of it"
+
+    run(ask())
+    assert waiting[0] <= 2 * WRITE_SLICE_BYTES
+
+
+def test_a_server_may_refuse_a_large_request_before_its_end():
+    refused = b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno"
+
+    async def play(peer: Peer) -> None:
+        await peer.reader.readuntil(b"\r\n\r\n")
+        await peer.send(refused)
+        await asyncio.sleep(0.2)
+
+    async def ask() -> tuple[Got, Server]:
+        async with serving(play) as server:
+            answer = await got(server.url, bytes(20 * 1024 * 1024))
+            assert not (await get_connection_pool())._idle, (
+                "half a request is still on its way there"
+            )
+            return answer, server
+
+    answer, _ = run(ask())
+    assert (answer.status, answer.body) == (413, b"no")
+
+
+@pytest.mark.parametrize("said", [b"", STREAM, STREAM + chunk(b"data: x\n\n")])
+def test_a_call_that_is_called_off_closes_its_connection(said):
+    arrived, closed = asyncio.Event(), asyncio.Event()
+
+    async def play(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(said)
+        arrived.set()
+        await peer.left()
+        closed.set()
+
+    async def ask() -> None:
+        async with serving(play) as server:
+            task = asyncio.create_task(got(server.url))
+            await arrived.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await closed.wait()
+
+    run(ask())
