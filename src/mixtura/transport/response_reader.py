@@ -112,11 +112,7 @@ class ResponseReader:
             self._waiter.set_result(None)
 
     async def read_body(
-        self,
-        sink: Sink,
-        *,
-        batch_seconds: float | None = None,
-        end_markers: Sequence[bytes] = (),
+        self, sink: Sink, *, batch_seconds: float | None = None, end_markers: Sequence[bytes] = ()
     ) -> None:
         """
         Hand the body to *sink* until it has enough or the body ends.

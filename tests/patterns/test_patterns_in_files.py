@@ -1,0 +1,217 @@
+"""Patterns in configuration files, and over real connections."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+
+from mixtura import (
+    Recorder,
+    Sampling,
+)
+from mixtura.billing.forecast import forecast_calls
+from mixtura.config.config import load
+from mixtura.core.errors import ConfigError
+from mixtura.core.roles import Composite
+from mixtura.patterns import BestOf, Chosen, Ranker, Vote
+from tests.conftest import run
+from tests.support.loopback import Answer, loopback
+from tests.support.pattern_models import ASK, read, written
+from tests.support.serving import serving
+
+
+def built(body, folder):
+    config = read(body, folder)
+    return config.build_mixture(config.mixture_spec("t"))
+
+
+def test_a_file_says_which_pattern_and_its_settings_reach_it(tmp_path):
+    rank = built(
+        'pattern = "rank"\nlayers = [["quick*3"]]\n'
+        "sampling = { temperature = 0.7, max_tokens = 99 }\n"
+        'judge = { model = "steady", sampling = { max_tokens = 7 } }',
+        tmp_path,
+    )
+    assert isinstance(rank, Chosen)
+    assert isinstance(rank.chooser, Ranker)
+    assert rank.chooser.name == "steady"
+    assert rank.chooser.sampling == Sampling(temperature=0.0, max_tokens=7)
+    assert rank.layers[0].proposers[0].sampling == Sampling(temperature=0.7, max_tokens=99)
+
+    vote = built(
+        'pattern = "vote"\nlayers = [["quick*3"]]\nextract = "choice"\nquorum = 2', tmp_path
+    )
+    assert vote.chooser == Vote("choice")
+    assert vote.layers[0].quorum == 2
+
+    best = built('pattern = "best-of"\nlayers = [["quick*3"]]\njudge = "steady"', tmp_path)
+    assert isinstance(best.chooser, BestOf)
+
+    sequence = built(
+        'pattern = "sequential"\nlayers = [["quick*9"]]\naggregator = "steady"\n'
+        'window = 4\nrepeat = 2\nfallbacks = ["quick"]',
+        tmp_path,
+    )
+    assert (sequence.width, sequence.repeat, sequence.layer_count) == (4, 2, 5)
+    assert [m.name for m in sequence.aggregator.fallbacks] == ["quick"]
+    assert all(isinstance(m, Composite) for m in (rank, vote, best, sequence))
+
+
+WRONG = {
+    "a pattern that does not exist": (
+        'layers = [["quick"]]\npattern = "ranks"  # <-\njudge = "quick"',
+        ("'ranks'", "'rank'"),
+    ),
+    "a ranker without a judge": ('pattern = "rank"\nlayers = [["quick"]]', ("judge", "missing")),
+    "best-of without a judge": ('pattern = "best-of"\nlayers = [["quick"]]', ("judge", "missing")),
+    "a sequence without an aggregator": (
+        'pattern = "sequential"\nlayers = [["quick"]]',
+        ("aggregator", "missing"),
+    ),
+    "a judge of a mixture": (
+        'layers = [["quick"]]\naggregator = "quick"\njudge = "quick"  # <-',
+        ("judge", "'rank' or 'best-of'"),
+    ),
+    "an aggregator of a ranker": (
+        'pattern = "rank"\nlayers = [["quick"]]\njudge = "quick"\naggregator = "quick"  # <-',
+        ("aggregator", "'rank'"),
+    ),
+    "an aggregator of a vote": (
+        'pattern = "vote"\nlayers = [["quick"]]\naggregator = "quick"  # <-',
+        ("aggregator", "'vote'"),
+    ),
+    "fallbacks of a ranker": (
+        'pattern = "rank"\nlayers = [["quick"]]\njudge = "quick"\nfallbacks = ["steady"]  # <-',
+        ("fallbacks", "'rank'"),
+    ),
+    "a window of a vote": (
+        'pattern = "vote"\nlayers = [["quick"]]\nwindow = 3  # <-',
+        ("window", "'vote'"),
+    ),
+    "an extract of a sequence": (
+        'pattern = "sequential"\nlayers = [["q"]]\naggregator = "quick"\nextract = "text"  # <-',
+        ("extract", "'vote'"),
+    ),
+    "an extract that does not exist": (
+        'pattern = "vote"\nlayers = [["quick"]]\nextract = "numbers"  # <-',
+        ("extract", "'number'"),
+    ),
+    "a window without room": (
+        'pattern = "sequential"\nlayers = [["quick"]]\naggregator = "quick"\nwindow = 1  # <-',
+        ("window", "room"),
+    ),
+    "copies that leave no room": (
+        'pattern = "sequential"\nlayers = [["quick"]]\naggregator = "quick"\nrepeat = 6  # <-',
+        ("repeat", "room"),
+    ),
+    "a sequence of two layers": (
+        'pattern = "sequential"\naggregator = "quick"\nlayers = [["quick"], ["quick"]]  # <-',
+        ("layers", "one layer"),
+    ),
+    "a choice of nothing": ('pattern = "vote"\nlayers = []  # <-', ("layers", "proposers")),
+    "a synthesis that nothing is shown with": (
+        'pattern = "vote"\nlayers = [["quick"]]\nsynthesis = "paper"  # <-',
+        ("synthesis", "one layer"),
+    ),
+    "a misspelt judge": (
+        'pattern = "rank"\nlayers = [["quick"]]\njudge = "qick"  # <-',
+        ("judge", "'qick'", "'quick'"),
+    ),
+    "a team as a judge": (
+        'pattern = "rank"\nlayers = [["quick"]]\njudge = "auto-team"  # <-',
+        ("judge", "'auto'"),
+    ),
+    "a key of the judge": (
+        'pattern = "rank"\nlayers = [["quick"]]\njudge = { model = "quick", persona = "x" }  # <-',
+        ("'persona'",),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_does_not_fit_a_pattern_is_said_with_its_line(case, tmp_path):
+    body, words = WRONG[case]
+
+    with pytest.raises(ConfigError) as caught:
+        built(body, tmp_path)
+
+    text = (tmp_path / "mixtura.toml").read_text().splitlines()
+    line = next(
+        (n for n, row in enumerate(text, 1) if "# <-" in row), text.index("[mixtures.t]") + 1
+    )
+    said = str(caught.value)
+    assert said.startswith(f"{tmp_path / 'mixtura.toml'}, line {line}:"), said
+    assert all(word in said for word in words), said
+
+
+@pytest.mark.parametrize(
+    ("name", "calls", "depth"),
+    [("sequential", 19, 4), ("rank", 4, 2), ("vote", 6, 2), ("best-of", 8, 2)],
+)
+def test_the_presets_can_be_drawn_and_counted(name, calls, depth, tmp_path):
+    config = load(None, environ={}, folder=tmp_path, home=tmp_path)
+    plan = config.mixture_spec(name)
+
+    assert config.count_calls(plan) == calls == len(forecast_calls(config.build_outline(plan), ASK))
+    assert plan.layer_count == depth == config.build_outline(plan).layer_count
+
+
+def test_the_aggregator_of_a_vote_cannot_be_changed(tmp_path):
+    config = read('pattern = "vote"\nlayers = [["quick*3"]]', tmp_path)
+    plan = replace(config.mixture_spec("t"), aggregator="steady")
+
+    with pytest.raises(ConfigError, match="a vote has no aggregator"):
+        config.build_mixture(plan)
+
+
+def ranks_b(body):
+    shown = body["messages"][-1]["content"]
+    slot = re.search(r'"slot": (\d+), "complete": true, "text": "from b', shown)
+    return Answer.text(f'Slot 1 is tempting.\n{{"best": {slot[1]}}}')
+
+
+@pytest.fixture
+def upstream():
+    with loopback() as server:
+        server.answers |= {name: Answer.text(f"from {name}: 7") for name in "abc"}
+        server.answers["judge"] = ranks_b
+        yield server
+
+
+def test_a_ranked_run_over_http_is_answered_kept_and_billed(upstream, tmp_path):
+    (tmp_path / "mixtura.toml").write_text(
+        written(upstream, 'pattern = "rank"\nlayers = [["a", "b", "c"]]\njudge = "judge"')
+    )
+    config = load(None, environ={}, folder=tmp_path, home=tmp_path)
+    recorder = Recorder()
+
+    answer = run(
+        config.build_runnable(config.mixture_spec("t"), max_cost=1.0).complete(ASK, recorder)
+    )
+
+    assert answer.text == "from b: 7"
+    assert len(upstream.requests) == 4
+    assert answer.usage.prompt_tokens == 40
+    assert upstream.asked("judge")[0]["temperature"] == 0.0
+    assert answer.degraded == ()
+
+
+def test_the_server_streams_a_choice_as_it_streams_a_mixture(upstream, tmp_path):
+    configuration = written(
+        upstream, 'pattern = "rank"\nlayers = [["a", "b", "c"]]\njudge = "judge"'
+    )
+    with serving(tmp_path / "served", configuration) as server:
+        whole = server.chat(model="t")
+        pieces = server.chat(model="t", stream=True)
+
+    assert whole.json["choices"][0]["message"]["content"] == "from b: 7"
+    assert whole.json["usage"]["prompt_tokens"] == 40
+    chunks = [json.loads(line[6:]) for line in pieces.body.decode().splitlines()
+              if line.startswith("data: {")]  # fmt: skip
+    text = "".join(
+        c["choices"][0]["delta"].get("content") or "" for c in chunks if c.get("choices")
+    )
+    assert text == "from b: 7"

@@ -1,0 +1,92 @@
+"""Models, judges and drafts for the tests of patterns."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from mixtura import (
+    Charge,
+    Completion,
+    Message,
+    Usage,
+    ask,
+)
+from mixtura.config.config import load
+from mixtura.models.fake import Scripted
+from tests.conftest import run
+
+ASK = ask("Why is the sky blue?")
+
+
+TOOL = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object"}}}
+
+
+def said(text, model="m", finish="stop", **more):
+    return Completion(
+        Message("assistant", text, **more), model, finish, (Charge(model, Usage(3, 2)),)
+    )
+
+
+def team(*texts):
+    """One model for each text; they answer once."""
+    return [Scripted(f"m{i}", [said(text, f"m{i}")]) for i, text in enumerate(texts, 1)]
+
+
+def drafts_in(request):
+    """The proposals as a reader finds them: the JSON between the marks."""
+    text = "\n".join(message.text for message in request.messages)
+    found = re.search(r"^(=====drafts-\w+=====)\n(\[.*?\])\n\1$", text, re.MULTILINE | re.DOTALL)
+    return [row["text"] for row in json.loads(found[2])] if found else []
+
+
+def picks(text, name="judge"):
+    """A ranker that finds *text* wherever it stands and names its slot."""
+
+    def step(request):
+        return json.dumps({"best": drafts_in(request).index(text) + 1})
+
+    return Scripted(name, [step])
+
+
+def scores(marks, name="judge"):
+    """A judge with a score for every text."""
+
+    def script():
+        while True:
+            yield lambda request: f'Well.\n{{"score": {marks[drafts_in(request)[0]]}}}'
+
+    return Scripted(name, script())
+
+
+def watched(model, request=ASK):
+    events = []
+    answer = run(model.complete(request, events.append))
+    return answer, events
+
+
+AGREE = ("The sky scatters blue light.", "Blue light is scattered by the sky.", "Bananas.")
+
+
+MODELS = """
+[models.quick]
+base_url = "http://127.0.0.1:9/v1"
+model = "quick-1"
+[models.steady]
+base_url = "http://127.0.0.1:9/v1"
+model = "steady-1"
+"""
+
+
+def read(body, folder):
+    (folder / "mixtura.toml").write_text(f'default = "t"\n{MODELS}\n[mixtures.t]\n{body}')
+    return load(None, environ={}, folder=folder, home=folder / "home")
+
+
+def written(server, body):
+    tables = "\n".join(
+        f'[models.{name}]\nbase_url = "{server.base_url}"\nmodel = "{name}"\nretries = 0\n'
+        f"price = {{ input = 1.0, output = 2.0 }}\n"
+        for name in ("a", "b", "c", "judge")
+    )
+    return f'default = "t"\n{tables}\n[mixtures.t]\n{body}\n'
