@@ -17,7 +17,7 @@ ask: $(VENV)/.use ## Ask a question: make ask Q="..."
 
 test: $(VENV)/.test $(VENV)/.clients ## Run the whole test suite
 	@$(BIN)/mixtura pull smollm2-135m
-	@$(BIN)/python -m pytest -m "not soak" $(INSPECT) > $(VENV)/evals.log 2>&1 & evals=$$!; \
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak" $(INSPECT) > $(VENV)/evals.log 2>&1 & evals=$$!; \
 	trap 'kill $$evals 2> /dev/null' EXIT; \
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak" $(addprefix --ignore=,$(INSPECT)); rest=$$?; \
 	echo "The tests of evaluations, which ran beside these:"; \

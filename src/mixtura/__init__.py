@@ -87,8 +87,8 @@ if TYPE_CHECKING:
     from mixtura.models.wrappers.rate_limit import Limited, RateLimiter, RateLimits
     from mixtura.models.wrappers.retry import Retrying
     from mixtura.patterns.best_of import BestOf
+    from mixtura.patterns.choosing import Chosen
     from mixtura.patterns.ranker import Ranker
-    from mixtura.patterns.selection import Chosen
     from mixtura.patterns.self_moa import self_moa
     from mixtura.patterns.sequential import Sequential
     from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
@@ -99,7 +99,7 @@ _LOADED_WHEN_USED = {
     "BestOf": "patterns.best_of",
     "Budgeted": "models.wrappers.budget",
     "Cached": "models.wrappers.cache",
-    "Chosen": "patterns.selection",
+    "Chosen": "patterns.choosing",
     "Deadlined": "models.wrappers.deadline",
     "FinalModel": "patterns.spec",
     "Hedged": "models.wrappers.hedge",

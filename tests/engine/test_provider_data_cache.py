@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mixtura import Message, ToolCall
 from mixtura.core.types import ProviderData
-from mixtura.engine.provider_data_cache import TurnMemory
+from mixtura.engine.provider_data_cache import ProviderDataCache
 from tests.support.strict_upstream import asked, second
 
 
@@ -21,7 +21,7 @@ def recalled(memory, client="me", call="t1", arguments="{}"):
 
 
 def test_a_turn_is_remembered_for_its_client_alone():
-    memory = TurnMemory()
+    memory = ProviderDataCache()
     remembered(memory)
 
     assert recalled(memory) == "x"
@@ -30,7 +30,7 @@ def test_a_turn_is_remembered_for_its_client_alone():
 
 
 def test_calls_with_the_same_id_are_told_apart_by_what_they_say():
-    memory = TurnMemory()
+    memory = ProviderDataCache()
     for number in range(3):
         remembered(memory, call="call_0", arguments=f'{{"at": {number}}}', text=str(number))
 
@@ -41,12 +41,12 @@ def test_calls_with_the_same_id_are_told_apart_by_what_they_say():
 
 def test_the_memory_is_bounded_in_number_size_and_age():
     now = [0.0]
-    few = TurnMemory(most=10, clock=lambda: now[0])
-    small = TurnMemory(most_bytes=10_000, clock=lambda: now[0])
+    few = ProviderDataCache(most=10, clock=lambda: now[0])
+    small = ProviderDataCache(most_bytes=10_000, clock=lambda: now[0])
     for number in range(50):
         remembered(few, call=f"t{number}")
         remembered(small, call=f"t{number}", text="y" * 1000)
-    same = TurnMemory(most=10)
+    same = ProviderDataCache(most=10)
     for number in range(50):
         remembered(same, call="call_0", arguments=f"[{number}]")
 

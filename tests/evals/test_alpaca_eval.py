@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mixtura.core.errors import ConfigError
-from mixtura.evals import alpaca_eval
-from mixtura.evals.alpaca_eval import Annotation, OutputRow
+from mixtura.evals import alpaca_leaderboard
+from mixtura.evals.alpaca_leaderboard import Annotation, OutputRow
 from mixtura.evals.statistics import length_control
 from mixtura.evals.statistics.length_control import RegularizationSet
 from tests.support import command_line, paths
@@ -42,15 +42,15 @@ def _data():
 
 
 def annotated(model):
-    return alpaca_eval.read_annotations(DATA / "annotations" / f"{model}.json")
+    return alpaca_leaderboard.read_annotations(DATA / "annotations" / f"{model}.json")
 
 
 def difficulties():
-    return alpaca_eval.read_difficulties(DATA / "instruction_difficulty_estimate.csv")
+    return alpaca_leaderboard.read_difficulties(DATA / "instruction_difficulty_estimate.csv")
 
 
 def weights():
-    return alpaca_eval.read_weights(DATA / "glm_weights.csv")
+    return alpaca_leaderboard.read_weights(DATA / "glm_weights.csv")
 
 
 def leaderboard():
@@ -74,7 +74,7 @@ def row(preference=1.5, **fields):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_raw_figure_is_the_leaderboards(model):
-    ours, published = alpaca_eval.score_annotations(annotated(model)), leaderboard()[model]
+    ours, published = alpaca_leaderboard.score_annotations(annotated(model)), leaderboard()[model]
 
     for figure in ("win_rate", "standard_error", "discrete_win_rate"):
         assert getattr(ours, figure) == pytest.approx(float(published[figure]), abs=1e-6)
@@ -84,7 +84,7 @@ def test_every_raw_figure_is_the_leaderboards(model):
 
 def test_the_published_weights_give_the_published_length_controlled_win_rates():
     published = leaderboard()
-    ours = alpaca_eval.published_rates(weights(), difficulties())
+    ours = alpaca_leaderboard.published_rates(weights(), difficulties())
 
     off = {
         name: abs(found.win_rate - float(published[name]["length_controlled_winrate"]))
@@ -101,7 +101,7 @@ def test_the_published_weights_give_the_published_length_controlled_win_rates():
 
 
 def test_the_standard_error_of_the_length_controlled_win_rate_is_the_leaderboards():
-    published, ours = leaderboard(), alpaca_eval.published_rates(weights(), difficulties())
+    published, ours = leaderboard(), alpaca_leaderboard.published_rates(weights(), difficulties())
     there = [name for name in ours if published.get(name, {}).get("lc_standard_error")]
 
     assert len(there) == 37
@@ -113,7 +113,7 @@ def test_the_standard_error_of_the_length_controlled_win_rate_is_the_leaderboard
 def test_without_the_regularisation_set_the_fit_stays_within_a_point():
     off = []
     for model in MODELS:
-        ours = alpaca_eval.score_annotations(annotated(model), difficulties=difficulties())
+        ours = alpaca_leaderboard.score_annotations(annotated(model), difficulties=difficulties())
         assert ours.lc_method == "prior-fit"
         known = float(leaderboard()[model]["length_controlled_winrate"])
         off.append(abs(ours.length_controlled_winrate - known))
@@ -125,7 +125,7 @@ def test_without_the_regularisation_set_the_fit_stays_within_a_point():
 def test_annotations_alone_come_much_closer_than_the_raw_win_rate():
     off, raw = [], []
     for model in MODELS:
-        ours = alpaca_eval.score_annotations(annotated(model))
+        ours = alpaca_leaderboard.score_annotations(annotated(model))
         assert ours.lc_method == "average-weights"
         known = float(leaderboard()[model]["length_controlled_winrate"])
         off.append(abs(ours.length_controlled_winrate - known))
@@ -182,7 +182,7 @@ def stand_in():
 
 @pytest.mark.parametrize("model", SKLEARN)
 def test_the_official_procedure_gives_what_scikit_learn_gives(model):
-    found = alpaca_eval.length_controlled_rate(
+    found = alpaca_leaderboard.length_controlled_rate(
         annotated(model), difficulties=difficulties(), gamed=stand_in()
     )
 
@@ -212,7 +212,7 @@ def test_the_regularisation_set_is_read_with_its_difficulties(tmp_path):
         "long,0,0.9,-0.5,1.5,False\nlong,1,,-0.25,-2,False\nshort,0,0.125,2,1.5,False\n"
     )
 
-    gamed, known = alpaca_eval.read_regularization_set(file)
+    gamed, known = alpaca_leaderboard.read_regularization_set(file)
 
     assert known == {0: 1.5, 1: -2.0}
     assert gamed.lengths.tolist() == [-0.5, -0.25, 2.0]
@@ -226,16 +226,16 @@ def test_two_models_compared_at_equal_length_are_each_others_complement():
     known, hard = weights(), difficulties()
     moa, lite = known["Together-MoA"], known["Together-MoA-Lite"]
 
-    there = alpaca_eval.head_to_head(moa, lite, hard).win_rate
-    back = alpaca_eval.head_to_head(lite, moa, hard).win_rate
+    there = alpaca_leaderboard.head_to_head(moa, lite, hard).win_rate
+    back = alpaca_leaderboard.head_to_head(lite, moa, hard).win_rate
 
     assert there > 50
     assert there + back == pytest.approx(100)
-    assert alpaca_eval.head_to_head(moa, moa, hard).win_rate == 50
+    assert alpaca_leaderboard.head_to_head(moa, moa, hard).win_rate == 50
 
 
 def test_zero_is_a_draw_and_a_missing_verdict_counts_nowhere():
-    ours = alpaca_eval.score_annotations([row(0), row(1.5), row(2.0), row(None), row(1.0)])
+    ours = alpaca_leaderboard.score_annotations([row(0), row(1.5), row(2.0), row(None), row(1.0)])
 
     assert (ours.n_wins, ours.n_draws, ours.n_wins_base, ours.n_total) == (1, 2, 1, 4)
     assert ours.win_rate == 50
@@ -243,7 +243,7 @@ def test_zero_is_a_draw_and_a_missing_verdict_counts_nowhere():
 
 
 def test_the_baseline_against_itself_has_fifty_percent():
-    ours = alpaca_eval.score_annotations(
+    ours = alpaca_leaderboard.score_annotations(
         [row(1.2, generator_2="base"), row(1.9, generator_2="base")]
     )
 
@@ -252,7 +252,7 @@ def test_the_baseline_against_itself_has_fifty_percent():
 
 def test_answers_of_one_length_are_controlled_without_a_division_by_nothing():
     rows = [row(p, output_2="same", output_1="size") for p in (1.1, 1.9, 1.6)]
-    ours = alpaca_eval.score_annotations(rows)
+    ours = alpaca_leaderboard.score_annotations(rows)
 
     assert ours.length_controlled_winrate == pytest.approx(ours.win_rate, abs=0.01)
 
@@ -262,13 +262,14 @@ def test_rows_find_their_difficulty_by_index_where_only_a_part_was_judged():
     named = [Annotation(**{**_fields(one), "index": 5 + i}) for i, one in enumerate(some)]
 
     assert (
-        alpaca_eval.score_annotations(named, difficulties=difficulties()).lc_method == "prior-fit"
+        alpaca_leaderboard.score_annotations(named, difficulties=difficulties()).lc_method
+        == "prior-fit"
     )
     with pytest.raises(ConfigError, match="each row needs its index"):
-        alpaca_eval.score_annotations(some, difficulties=difficulties())
+        alpaca_leaderboard.score_annotations(some, difficulties=difficulties())
     far = [Annotation(**{**_fields(some[0]), "index": 900})]
     with pytest.raises(ConfigError, match="no difficulty has the index 900"):
-        alpaca_eval.score_annotations(far, difficulties=difficulties())
+        alpaca_leaderboard.score_annotations(far, difficulties=difficulties())
 
 
 def _fields(one):
@@ -288,8 +289,8 @@ def test_a_length_controlled_win_rate_far_from_the_raw_one_is_called_extreme(raw
 
 @pytest.mark.parametrize("name", ["Together-MoA", "gpt4_1106_preview", "MoA-Qwen72B-round-1"])
 def test_published_outputs_are_read_and_written_back(name, tmp_path):
-    outputs = alpaca_eval.read_outputs(DATA / "model_outputs" / f"{name}.json")
-    alpaca_eval.write_outputs(tmp_path / "model_outputs.json", outputs)
+    outputs = alpaca_leaderboard.read_outputs(DATA / "model_outputs" / f"{name}.json")
+    alpaca_leaderboard.write_outputs(tmp_path / "model_outputs.json", outputs)
 
     published = json.loads((DATA / "model_outputs" / f"{name}.json").read_text())
     assert json.loads((tmp_path / "model_outputs.json").read_text()) == published
@@ -298,7 +299,7 @@ def test_published_outputs_are_read_and_written_back(name, tmp_path):
 
 def test_published_annotations_are_read_and_written_back(tmp_path):
     rows = annotated("gemma-2b-it")
-    alpaca_eval.write_annotations(tmp_path / "annotations.json", rows)
+    alpaca_leaderboard.write_annotations(tmp_path / "annotations.json", rows)
 
     published = json.loads((DATA / "annotations" / "gemma-2b-it.json").read_text())
     assert json.loads((tmp_path / "annotations.json").read_text()) == published
@@ -322,7 +323,7 @@ def test_a_bad_row_of_outputs_is_named_with_its_file(text, said, tmp_path):
     file.write_text(text)
 
     with pytest.raises(ConfigError) as raised:
-        alpaca_eval.read_outputs(file)
+        alpaca_leaderboard.read_outputs(file)
     assert str(raised.value).startswith(str(file))
     assert said in str(raised.value)
 
@@ -339,7 +340,7 @@ def test_a_bad_row_of_outputs_is_named_with_its_file(text, said, tmp_path):
 )
 def test_annotations_that_no_one_could_read_are_not_written(rows, said, tmp_path):
     with pytest.raises(ConfigError, match=said):
-        alpaca_eval.write_annotations(tmp_path / "annotations.json", rows)
+        alpaca_leaderboard.write_annotations(tmp_path / "annotations.json", rows)
     assert not list(tmp_path.iterdir())
 
 
@@ -357,20 +358,20 @@ def test_a_bad_table_of_difficulties_is_named_with_its_line(text, said, tmp_path
     file.write_text(text)
 
     with pytest.raises(ConfigError, match=said):
-        alpaca_eval.read_difficulties(file)
+        alpaca_leaderboard.read_difficulties(file)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
     for read in (
-        alpaca_eval.read_outputs,
-        alpaca_eval.read_annotations,
-        alpaca_eval.read_weights,
-        alpaca_eval.read_regularization_set,
+        alpaca_leaderboard.read_outputs,
+        alpaca_leaderboard.read_annotations,
+        alpaca_leaderboard.read_weights,
+        alpaca_leaderboard.read_regularization_set,
     ):
         with pytest.raises(ConfigError, match=r"nowhere( cannot be read)?: No such file"):
             read(tmp_path / "nowhere")
     with pytest.raises(ConfigError, match="No such file"):
-        alpaca_eval.write_outputs(
+        alpaca_leaderboard.write_outputs(
             tmp_path / "no" / "where",
             [OutputRow(instruction="a", output="b", generator="c")],
         )

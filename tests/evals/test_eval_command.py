@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from mixtura import cli
-from mixtura.evals import alpaca_eval
+from mixtura.evals import alpaca_leaderboard
 from tests.support import command_line
 from tests.support.command_line import Ran
 from tests.support.loopback import Answer
@@ -138,9 +138,9 @@ def test_a_judged_task_shows_how_far_the_judge_can_be_trusted_and_writes_the_off
     assert "length controlled winrate" in told.out
     assert "prefers what stands first" in told.out
     assert "our own words" in told.out
-    rows = alpaca_eval.read_annotations(desk.folder / "mine" / "annotations.json")
+    rows = alpaca_leaderboard.read_annotations(desk.folder / "mine" / "annotations.json")
     assert [(row.preference, row.generator_2) for row in rows] == [(2.0, "ann")] * 3
-    assert len(alpaca_eval.read_outputs(desk.folder / "mine" / "model_outputs.json")) == 3
+    assert len(alpaca_leaderboard.read_outputs(desk.folder / "mine" / "model_outputs.json")) == 3
     scored = run("eval", "alpaca-eval", "--annotations", "mine/annotations.json", "--json")
     assert scored.json["n_wins"] == 3
 

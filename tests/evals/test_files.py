@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from mixtura import terminal
 from mixtura.core.errors import ConfigError
-from mixtura.evals import alpaca_eval
+from mixtura.evals import alpaca_leaderboard
 from mixtura.evals.rows import read_rows
 from mixtura.evals.tasks import gsm8k, ifeval, jsonl
 from tests.support import paths
@@ -230,7 +230,7 @@ def test_annotations_and_difficulties_that_repeat_are_refused_with_both_places(t
     assert code == 2
     assert "the instruction of line 2 (row 1) once more" in " ".join(err.split())
     with pytest.raises(ConfigError, match="line 4: the index 0 has a difficulty in line 2"):
-        alpaca_eval.read_difficulties(Path(hard))
+        alpaca_leaderboard.read_difficulties(Path(hard))
 
 
 def test_a_name_with_a_dot_is_told_to_be_quoted(tmp_path):

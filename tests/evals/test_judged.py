@@ -21,11 +21,11 @@ from mixtura import Message, RejectedError
 from mixtura.catalog.providers import model_family
 from mixtura.core.errors import ConfigError
 from mixtura.core.types import Completion, Sampling, ask
-from mixtura.evals import alpaca_eval as official
+from mixtura.evals import alpaca_leaderboard as official
 from mixtura.evals import inspect_provider
 from mixtura.evals.eval_request import EvalRequest
 from mixtura.evals.judges import families
-from mixtura.evals.judges.judging import REMINDER, ask_for_verdict
+from mixtura.evals.judges.judge_material import REMINDER, ask_for_verdict
 from mixtura.evals.judges.pairwise import AnswerPair
 from mixtura.evals.prepare import prepare_eval
 from mixtura.evals.registry import TASK_SPECS

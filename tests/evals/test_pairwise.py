@@ -11,7 +11,7 @@ from mixtura import Message, RejectedError
 from mixtura.core.errors import BudgetExceededError
 from mixtura.core.types import Charge, Completion, Usage
 from mixtura.evals.judges import bias as judges
-from mixtura.evals.judges import judging, pairwise
+from mixtura.evals.judges import judge_material, pairwise
 from mixtura.evals.judges.pairwise import AnswerPair
 from mixtura.models.fake import FailedCall, Scripted
 
@@ -92,7 +92,7 @@ def test_a_second_attempt_reminds_the_judge_of_what_it_said_and_what_is_missing(
 
     first, again, swapped = asked.asked
     assert again.messages[: len(first.messages)] == first.messages
-    assert [m.text for m in again.messages[1:]] == ["A, I think.", judging.REMINDER]
+    assert [m.text for m in again.messages[1:]] == ["A, I think.", judge_material.REMINDER]
     assert len(swapped.messages) == 1
     assert {request.sampling.temperature for request in asked.asked} == {0.0}
     assert all(request.draft for request in asked.asked)

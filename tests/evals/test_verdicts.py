@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from mixtura.core.types import Completion, Message, ask
-from mixtura.evals.judges import judging, pairwise
+from mixtura.evals.judges import judge_material, pairwise
 from mixtura.evals.judges.pairwise import AnswerPair
 from mixtura.evals.tasks import alpaca_eval, arena_hard, flask, jsonl, mt_bench
 from mixtura.models.fake import Scripted
@@ -368,7 +368,7 @@ def test_a_judge_of_pairs_is_asked_again_once_and_what_it_quoted_first_is_no_ver
 
     assert [game.preference for game in found.games] == [0.0, 0.0]
     assert [charge.outcome for charge in found.all_charges] == ["retried", "answer", "answer"]
-    assert judge.asked[1].messages[-1].text == judging.REMINDER
+    assert judge.asked[1].messages[-1].text == judge_material.REMINDER
 
 
 def test_a_judge_that_quotes_a_control_token_does_not_read_it_again_as_one():

@@ -24,7 +24,7 @@ from mixtura.core.errors import MalformedError, TimedOutError
 from mixtura.core.similarity import split_sentences
 from mixtura.core.types import Completion, ProviderData, ToolCall
 from mixtura.engine.proposal_cache import ProposalCache
-from mixtura.engine.provider_data_cache import TurnMemory
+from mixtura.engine.provider_data_cache import ProviderDataCache
 from mixtura.engine.streaming import Recorder
 from mixtura.models.fake import Scripted, echo
 from mixtura.models.openai import OpenAI
@@ -524,7 +524,7 @@ def test_recording_five_thousand_streamed_mixtures_keeps_memory_flat(upstream, t
 
 
 def test_what_is_remembered_of_turns_stays_within_its_bound_however_long_ids_are():
-    memory = TurnMemory(most_bytes=1_000_000)
+    memory = ProviderDataCache(most_bytes=1_000_000)
     asked_for = ask("Where?")
     tracemalloc.start()
     for number in range(30):
@@ -540,7 +540,7 @@ def test_what_is_remembered_of_turns_stays_within_its_bound_however_long_ids_are
 
 
 def test_a_long_conversation_is_looked_through_once_for_what_is_remembered():
-    memory = TurnMemory()
+    memory = ProviderDataCache()
     call = ToolCall("c", "look", "{}")
     data = ProviderData("somewhere", {"reasoning_content": "hm"})
     memory.remember_answer(

@@ -11,7 +11,7 @@ from mixtura.cli.common import create_console, echo_json, require_extra
 from mixtura.core.text import to_one_line
 
 if TYPE_CHECKING:
-    from mixtura.evals.alpaca_eval import Annotation, LeaderboardRow
+    from mixtura.evals.alpaca_leaderboard import Annotation, LeaderboardRow
     from mixtura.evals.statistics.length_control import ControlledWinRate
 
 
@@ -36,22 +36,24 @@ def print_scores(given: AnnotationOptions) -> None:
             "alpaca-eval needs --annotations FILE, or --model NAME and --judge NAME."
         )
     with require_extra("eval", "evaluation"):
-        from mixtura.evals import alpaca_eval
-    weights = alpaca_eval.read_weights(given.weights) if given.weights else None
-    difficulties = alpaca_eval.read_difficulties(given.difficulty) if given.difficulty else None
+        from mixtura.evals import alpaca_leaderboard
+    weights = alpaca_leaderboard.read_weights(given.weights) if given.weights else None
+    difficulties = (
+        alpaca_leaderboard.read_difficulties(given.difficulty) if given.difficulty else None
+    )
     gamed = None
     if given.gamed:
-        gamed, known = alpaca_eval.read_regularization_set(given.gamed)
+        gamed, known = alpaca_leaderboard.read_regularization_set(given.gamed)
         difficulties = difficulties or known
     if given.annotations is None:
         assert weights
         assert difficulties
         _print_leaderboard(
-            alpaca_eval.published_rates(weights, difficulties), as_json=given.as_json
+            alpaca_leaderboard.published_rates(weights, difficulties), as_json=given.as_json
         )
         return
-    rows = alpaca_eval.read_annotations(given.annotations)
-    score = alpaca_eval.score_annotations(
+    rows = alpaca_leaderboard.read_annotations(given.annotations)
+    score = alpaca_leaderboard.score_annotations(
         rows,
         difficulties=difficulties,
         weights=weights,

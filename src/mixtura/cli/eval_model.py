@@ -199,11 +199,11 @@ def _write_files(result: EvalResult, ready: PreparedEval, given: EvalOptions) ->
     if given.write:
         from inspect_ai.log import read_eval_log
 
-        from mixtura.evals import alpaca_eval
+        from mixtura.evals import alpaca_leaderboard
         from mixtura.evals.tasks import alpaca_eval as task
 
         told = read_eval_log(result.log).samples or []
         if answers := task.model_outputs(told, ready.judge_context):
-            alpaca_eval.write_outputs(given.write / "model_outputs.json", answers)
+            alpaca_leaderboard.write_outputs(given.write / "model_outputs.json", answers)
         if verdicts := task.verdict_annotations(told, ready.judge_context):
-            alpaca_eval.write_annotations(given.write / "annotations.json", verdicts)
+            alpaca_leaderboard.write_annotations(given.write / "annotations.json", verdicts)

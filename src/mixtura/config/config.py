@@ -14,9 +14,9 @@ from mixtura.config.model_factory import ModelFactory
 from mixtura.config.paths import find_config_file, models_folder, state_folder
 from mixtura.config.plan import AutoDefaults, Environment, MixtureSpec
 from mixtura.config.registry import NameRegistry
-from mixtura.config.run_caps import ConfiguredCaps, check_caps
 from mixtura.config.schema import ModelTable
 from mixtura.config.settings import Settings
+from mixtura.config.spending_caps import ConfiguredCaps, check_caps
 from mixtura.config.toml_document import TomlDocument
 from mixtura.core.errors import ConfigError
 from mixtura.core.model import Model

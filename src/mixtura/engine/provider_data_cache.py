@@ -38,7 +38,7 @@ _Key = tuple[str, bytes]
 """A client, and a digest of ids: they are as long as an upstream or a client makes them."""
 
 
-class TurnMemory:
+class ProviderDataCache:
     """
     What upstreams want back with messages that clients were given, by the client and the ids
     of the tool calls: bounded in number, size and age. No client gets another's.

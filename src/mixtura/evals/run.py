@@ -8,7 +8,7 @@ from pathlib import Path
 from mixtura.billing.spending_caps import RunCap, Spend
 from mixtura.config.config import Config
 from mixtura.config.plan import MixtureSpec
-from mixtura.config.run_caps import check_caps
+from mixtura.config.spending_caps import check_caps
 from mixtura.core.errors import ConfigError, MixturaError
 from mixtura.evals.budget_wait import InFlight, WaitForBudget
 from mixtura.evals.eval_request import EvalRequest

@@ -1,8 +1,8 @@
 """A mixture's relatives, each a Model behind the same seam: what to compare a mixture with."""
 
 from mixtura.patterns.best_of import BestOf, Verifier
+from mixtura.patterns.choosing import Chooser, Chosen, Verdict
 from mixtura.patterns.ranker import Ranker
-from mixtura.patterns.selection import Chooser, Chosen, Verdict
 from mixtura.patterns.self_moa import self_moa
 from mixtura.patterns.sequential import Sequential
 from mixtura.patterns.vote import Vote

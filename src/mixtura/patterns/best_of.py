@@ -17,14 +17,14 @@ from mixtura.core.text import pluralize_count
 from mixtura.core.types import Completion, Request, Sampling
 from mixtura.engine.layer import run_proposer_layer
 from mixtura.engine.prompt_builder import make_prompt_builder
-from mixtura.patterns.ranker import GREEDY_SAMPLING
-from mixtura.patterns.selection import (
+from mixtura.patterns.choosing import (
     Chosen,
     Verdict,
     build_chosen,
     fallback_verdict,
     with_tool_calls_as_text,
 )
+from mixtura.patterns.ranker import GREEDY_SAMPLING
 from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
 from mixtura.patterns.verdict_calls import Judge, JudgeReply
 from mixtura.patterns.verdict_parsing import parse_named_number

@@ -13,7 +13,7 @@ from mixtura.core.roles import Layer, PlannedCall, Proposer
 from mixtura.core.types import Completion, Request, Sampling
 from mixtura.engine.layer import run_proposer_layer
 from mixtura.engine.prompt_builder import make_prompt_builder
-from mixtura.patterns.selection import (
+from mixtura.patterns.choosing import (
     Chosen,
     Verdict,
     build_chosen,

@@ -14,7 +14,7 @@ from mixtura.core.roles import Aggregator, Layer, PlannedCall, Proposer
 from mixtura.core.types import Completion, Sampling
 from mixtura.engine.final_step import FinalStep
 from mixtura.engine.pattern import Pattern
-from mixtura.patterns.selection import medoid_position
+from mixtura.patterns.choosing import medoid_position
 from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
 
 

@@ -84,7 +84,7 @@ class VerdictForm(Protocol[T_co]):
 
 
 @dataclass(frozen=True, slots=True)
-class PatternForm(Generic[T]):
+class RegexVerdictForm(Generic[T]):
     """
     How one kind of verdict is written.
 
@@ -340,7 +340,9 @@ def _parse_json_fields(rows: Iterable[tuple[str, Any]], form: VerdictForm[T]) ->
 # ---- numbers
 
 
-def number_form(keys: str, most: float | None = None, *, named: bool = False) -> PatternForm[float]:
+def number_form(
+    keys: str, most: float | None = None, *, named: bool = False
+) -> RegexVerdictForm[float]:
     """
     A number behind a name or alone, out of *most* where it says of how many.
 
@@ -354,7 +356,7 @@ def number_form(keys: str, most: float | None = None, *, named: bool = False) ->
             return None
         return float(found["number"])
 
-    return PatternForm(
+    return RegexVerdictForm(
         keys=keys,
         value=r"(?P<number>[+-]?[0-9]{1,9}(?:\.[0-9]{1,9})?)(?![0-9])"
         r"(?:[\"')\]}\s]*(?:/|\b(?:out )?of\b)\s*(?P<of>[0-9]{1,3}(?:\.0)?|ten)(?![0-9/]|\.[0-9]))?"

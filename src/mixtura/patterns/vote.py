@@ -12,8 +12,7 @@ from mixtura.core.events import Emit
 from mixtura.core.roles import PlannedCall
 from mixtura.core.text import pluralize_count, to_one_line, unknown_name_message
 from mixtura.core.types import Completion, Request
-from mixtura.patterns.final_answer import EXTRACTORS, Extract
-from mixtura.patterns.selection import (
+from mixtura.patterns.choosing import (
     Chosen,
     Verdict,
     build_chosen,
@@ -22,6 +21,7 @@ from mixtura.patterns.selection import (
     medoid_position,
     with_tool_calls_as_text,
 )
+from mixtura.patterns.final_answer import EXTRACTORS, Extract
 from mixtura.patterns.spec import PatternParts, PatternSpec
 
 

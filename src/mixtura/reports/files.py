@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mixtura.core.errors import ConfigError
-from mixtura.evals.alpaca_eval import read_outputs
+from mixtura.evals.alpaca_leaderboard import read_outputs
 from mixtura.evals.statistics.diversity import vendi_score
 from mixtura.reports.rows import DIFFERENCE_RANGE, SHARE_RANGE, Interval, Row, mean_interval
 from mixtura.reports.text_similarity import TextSimilarity, Vector

@@ -11,12 +11,12 @@ from typing import Any
 from mixtura.core.errors import DeadlineExceededError, MixturaError
 from mixtura.core.events import Event
 from mixtura.core.types import Completion
-from mixtura.engine.provider_data_cache import TurnMemory
+from mixtura.engine.provider_data_cache import ProviderDataCache
 from mixtura.engine.streaming import Recorder
 from mixtura.server.apis.base import ApiError
 from mixtura.server.apis.validation import calls_with_ids
+from mixtura.server.error_statuses import api_error_for
 from mixtura.server.fair_queue import FairQueue
-from mixtura.server.http_errors import api_error_for
 from mixtura.server.job import Job
 from mixtura.server.job_recorder import JobRecorder
 
@@ -34,7 +34,7 @@ class JobRunner:
     def __init__(self, queue: FairQueue, recorder: JobRecorder) -> None:
         self._queue = queue
         self._recorder = recorder
-        self._memory = TurnMemory()
+        self._memory = ProviderDataCache()
         self._running: set[asyncio.Task[Any]] = set()
         self._ending = False
 

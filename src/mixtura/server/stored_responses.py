@@ -16,7 +16,7 @@ from mixtura.core.types import Json
 from mixtura.engine.background_work import LARGE_BYTES, collection_paused, run_in_thread_if_large
 from mixtura.server.access import ApiClient
 from mixtura.server.apis.base import ApiCall, ApiError, ResolvedReferences, UnresolvedCall
-from mixtura.server.http_errors import api_error_for
+from mixtura.server.error_statuses import api_error_for
 from mixtura.storage.responses import ConversationTooLongError, ResponseNotFoundError, ResponseStore
 from mixtura.storage.run_record import Record
 from mixtura.storage.write_queue import StoreWriter

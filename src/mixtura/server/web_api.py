@@ -29,7 +29,7 @@ from mixtura.server.apis.openai_chat_body import MessageBody
 from mixtura.server.apis.openai_chat_checks import check_call_bodies
 from mixtura.server.apis.openai_chat_tools import normalize_messages
 from mixtura.server.apis.tool_names import Toolbox
-from mixtura.server.http_errors import api_error_for
+from mixtura.server.error_statuses import api_error_for
 from mixtura.server.json_responses import JSON, json_response
 from mixtura.server.model_choice import resolve_default_name
 from mixtura.server.models import single_models, unavailable_reason

@@ -1,4 +1,4 @@
-"""The one HTTP client: posts JSON, reads events, minds timeouts; ``http_errors`` names errors."""
+"""The one HTTP client: posts JSON, reads events, minds timeouts (errors: ``upstream_errors``)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from mixtura.core.redaction import Redactor, register_secrets
 from mixtura.engine.background_work import run_in_thread_if_large
 from mixtura.protocols.errors.retry_after import parse_retry_after
 from mixtura.protocols.sse import EventTooLargeError, SseParser
-from mixtura.transport.http_errors import error_from_response, error_from_stream
 from mixtura.transport.timeouts import CallTimeouts, RequestTimer
+from mixtura.transport.upstream_errors import error_from_response, error_from_stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable

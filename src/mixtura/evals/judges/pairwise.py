@@ -12,9 +12,9 @@ from mixtura.core.errors import BudgetExceededError, MixturaError, ModelError
 from mixtura.core.model import Model
 from mixtura.core.text import to_one_line
 from mixtura.core.types import Charge, Completion, Json, Message, Request, Sampling, ask
-from mixtura.evals.judges import judging
+from mixtura.evals.judges import judge_material
 from mixtura.patterns.ranker import GREEDY_SAMPLING
-from mixtura.patterns.verdict_parsing import PatternForm, read_verdict
+from mixtura.patterns.verdict_parsing import RegexVerdictForm, read_verdict
 
 Verdict = Literal["first", "second", "tie"]
 
@@ -46,7 +46,7 @@ _BETTER = (
 )
 _ANY = r"\b(?:A|B|b|[Tt]ie|TIE|both|equal\w*|neither)\b"
 _ONE = r"\b(?:A|B|b)\b"  # "tie (both are right)" has no rival in its remark
-_VERDICT = PatternForm(
+_VERDICT = RegexVerdictForm(
     keys="verdict|winner|choice|preference|decision",
     value=rf"(?:(?:it(?:'s|\s+is)\s+)?a\s+(?=tie))?{_WHO}[\"'(\[{{]*(?P<which>tie|a|b)\b",
     parse=lambda found: _WORTH[found["which"].lower()],
@@ -136,7 +136,7 @@ def judge_request(pair: AnswerPair, sampling: Sampling = GREEDY_SAMPLING) -> Req
         "B": pair.second or EMPTY_ANSWER,
     }
     beside = ", a reference answer" if pair.reference else ""
-    text = JUDGE_PROMPT.format(reference=beside, material=judging.material_json(rows))
+    text = JUDGE_PROMPT.format(reference=beside, material=judge_material.material_json(rows))
     return ask(text, sampling=sampling)
 
 
@@ -181,7 +181,7 @@ async def _judge_in_order(
     request = manner.show(pair.swapped_pair if swapped else pair)
     with open_ledger() as ledger:
         try:
-            said = await judging.ask_for_verdict(judge, request, manner.read)
+            said = await judge_material.ask_for_verdict(judge, request, manner.read)
         except (ModelError, BudgetExceededError) as error:
             return JudgeCall(swapped, None, error=error, charges=ledger.charges)
     preference = said.verdict

@@ -17,7 +17,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from mixtura.core.types import Completion, Request, ask
 from mixtura.evals.findings import Findings, JudgeContext, mean_table, score_value
 from mixtura.evals.judges import pairwise
-from mixtura.evals.judges.judging import material_json
+from mixtura.evals.judges.judge_material import material_json
 from mixtura.evals.judges.pairwise import (
     EMPTY_ANSWER,
     AnswerPair,

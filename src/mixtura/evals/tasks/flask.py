@@ -25,13 +25,13 @@ from mixtura.evals.findings import (
     score_metadata,
     score_value,
 )
-from mixtura.evals.judges.judging import ask_for_verdict, material_json
+from mixtura.evals.judges.judge_material import ask_for_verdict, material_json
 from mixtura.evals.statistics.intervals import OptionalScore
 from mixtura.evals.tasks.dataset import Row, list_field, load_rows, load_samples, text_field
 from mixtura.evals.tasks.grader import GraderModel, judging_scope
 from mixtura.patterns.ranker import GREEDY_SAMPLING
 from mixtura.patterns.verdict_parsing import (
-    PatternForm,
+    RegexVerdictForm,
     ReplyLine,
     read_named_verdicts,
     split_reply_lines,
@@ -155,8 +155,8 @@ def parse_grades(reply: Completion, names: Iterable[str]) -> dict[str, OptionalS
     return {name: None if it == NOT_APPLICABLE else float(it[0]) for name, it in said.items()}
 
 
-def _skill_form(name: str) -> PatternForm[str]:
-    return PatternForm(
+def _skill_form(name: str) -> RegexVerdictForm[str]:
+    return RegexVerdictForm(
         keys=re.escape(name),
         value=_GRADE,
         parse=lambda found: found["grade"] if found["grade"][0].isdigit() else NOT_APPLICABLE,

@@ -18,8 +18,8 @@ from inspect_ai.solver import TaskState, generate
 
 from mixtura.core.errors import ConfigError
 from mixtura.core.types import Completion, Message, ask
-from mixtura.evals.judges.judging import ask_for_verdict as verdict_of
-from mixtura.evals.judges.judging import material_json
+from mixtura.evals.judges.judge_material import ask_for_verdict as verdict_of
+from mixtura.evals.judges.judge_material import material_json
 from mixtura.evals.tasks import math
 from mixtura.evals.tasks.dataset import (
     Row,

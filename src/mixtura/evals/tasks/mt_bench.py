@@ -28,7 +28,7 @@ from mixtura.evals.findings import (
     score_value,
 )
 from mixtura.evals.judges import pairwise
-from mixtura.evals.judges.judging import ask_for_verdict, material_json
+from mixtura.evals.judges.judge_material import ask_for_verdict, material_json
 from mixtura.evals.judges.pairwise import AnswerPair
 from mixtura.evals.statistics.intervals import OptionalScore
 from mixtura.evals.tasks import baseline_answers, judged_pairs
