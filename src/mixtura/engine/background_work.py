@@ -36,11 +36,11 @@ async def run_in_thread_if_large(
     """
     if size < LARGE_BYTES:
         return work(*args, **kwargs)
-    call = partial(copy_context().run, partial(_uncollected, work, *args, **kwargs))
+    call = partial(copy_context().run, partial(_run_with_collection_paused, work, *args, **kwargs))
     return await asyncio.get_running_loop().run_in_executor(_worker, call)
 
 
-def _uncollected(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+def _run_with_collection_paused(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     with collection_paused():
         return work(*args, **kwargs)
 

@@ -254,7 +254,7 @@ class LlamaEngine:
         """The process for new calls; a new one where there is none. From any thread."""
         with self._lock:
             child = self._apart if apart else self._main
-            if child is None or child.retired or child.death.done():
+            if child is None or child.is_retired or child.death.done():
                 if child is not None and not child.death.done():
                     self._old.add(child)
                 if not apart:

@@ -105,7 +105,7 @@ class LlamaProcess:
         return self._process.pid if self._process else None
 
     @property
-    def retired(self) -> bool:
+    def is_retired(self) -> bool:
         """Whether it takes no more calls."""
         return self._channels.retired
 

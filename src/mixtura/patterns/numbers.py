@@ -101,7 +101,7 @@ def parse_answer_value(part: str, *, last: bool = False) -> Fraction | None:
 
 def _strip_asides(part: str) -> str:
     """A part without parentheses, negated numbers and reasons beside the answer."""
-    part = _MIXED.sub(_mixed, _CLOCK.sub("", simplify_formula(part)))
+    part = _MIXED.sub(_rewrite_mixed_number, _CLOCK.sub("", simplify_formula(part)))
     part = _NEGATIVE.sub("-", _NEGATED_NUMBER.sub(" ", part))
     part = _RETRACTED_NUMBER.sub(" ", part)
     if not _ADJACENT_PARENTHESIS.search(part):
@@ -114,7 +114,7 @@ def _strip_asides(part: str) -> str:
     return bare if _all_numbers(bare) else part
 
 
-def _mixed(found: re.Match[str]) -> str:
+def _rewrite_mixed_number(found: re.Match[str]) -> str:
     whole, top, bottom = found.groups()
     return f"{whole} {top}/{bottom}" if int(top) < int(bottom) else found[0]
 
