@@ -47,17 +47,17 @@ def run(coroutine: Coroutine[None, None, T]) -> T:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _forgiven(request: pytest.FixtureRequest):
+def _collect_garbage(request: pytest.FixtureRequest):
     """
-    What libraries leave to the garbage collector in a module whose warnings are ignored is
-    collected there: no later test is to answer for it.
+    What a module leaves to the garbage collector is collected at its end: a leak is that module's
+    failure, not a later one's. In modules that ignore warnings, libraries are allowed theirs.
     """
     yield
     marks = getattr(request.module, "pytestmark", None)
-    if getattr(marks, "name", None) == "filterwarnings":
-        with warnings.catch_warnings():
+    with warnings.catch_warnings():
+        if getattr(marks, "name", None) == "filterwarnings":
             warnings.simplefilter("ignore")
-            gc.collect()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

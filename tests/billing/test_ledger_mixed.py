@@ -25,9 +25,6 @@ NAMES = ("500", "503_html", "429_milliseconds", "529", "empty", "content_filter"
          "end_unfinished", "hang_up_mid_stream")  # fmt: skip
 DIALECTS = {"openai": OpenAI, "anthropic": Anthropic}
 
-# A connection that is called off while it is made is closed by the garbage collector: here.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 
 async def nowait(_: float) -> None:
     """A retry that does not wait."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, cast
 
 import msgspec
@@ -15,6 +17,7 @@ MAX_SPLIT_DEPTH = 5
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 _any = msgspec.json.Decoder()
+_text = msgspec.json.Decoder(str)
 
 
 def decode(data: bytes | msgspec.Raw) -> Any:
@@ -23,8 +26,13 @@ def decode(data: bytes | msgspec.Raw) -> Any:
 
 
 def _decode_level(data: bytes | msgspec.Raw, level: int) -> Any:
-    if len(data) > STEP_BYTES and level < MAX_SPLIT_DEPTH:
+    if len(data) > STEP_BYTES:
         match bytes(memoryview(data)[:64]).lstrip()[:1]:
+            case b'"':
+                with suppress(msgspec.DecodeError):  # whose position would be that in a step
+                    return _decode_text(bytes(data).strip())
+            case _ if level >= MAX_SPLIT_DEPTH:
+                pass
             case b"{":
                 return {k: _decode_level(v, level + 1) for k, v in _object.decode(data).items()}
             case b"[":
@@ -32,6 +40,27 @@ def _decode_level(data: bytes | msgspec.Raw, level: int) -> Any:
             case _:
                 pass
     return _any.decode(data)
+
+
+_SAFE_CUT = re.compile(rb"[ -!#-\[\]-~]{13}")
+"""
+Plain characters before none of which an escape can be unfinished: the longest one is a pair of
+surrogates, twelve bytes.
+"""
+
+
+def _decode_text(data: bytes) -> str:
+    """A JSON text with its quotation marks, decoded in steps."""
+    pieces: list[str] = []
+    at, end = 1, len(data) - 1
+    while end - at > STEP_BYTES:
+        found = _SAFE_CUT.search(data, at + STEP_BYTES, min(at + 2 * STEP_BYTES, end))
+        if found is None:
+            break
+        pieces.append(_text.decode(b'"%b"' % data[at : found.end()]))
+        at = found.end()
+    pieces.append(_text.decode(b'"%b' % data[at:]))
+    return "".join(pieces)
 
 
 def encode(data: Any) -> bytes:
@@ -58,5 +87,10 @@ def _encode_level(data: Any, level: int) -> Iterator[bytes]:
             yield b"]"
         else:
             yield msgspec.json.encode(rows)
+    elif isinstance(data, str) and len(data) > STEP_BYTES:
+        yield b'"'
+        for at in range(0, len(data), STEP_BYTES):
+            yield msgspec.json.encode(data[at : at + STEP_BYTES])[1:-1]
+        yield b'"'
     else:
         yield msgspec.json.encode(data)

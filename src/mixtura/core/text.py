@@ -47,6 +47,34 @@ def to_one_line(text: object) -> str:
     return " ".join(sanitize_chunk(strip_invisible(str(text))).split())
 
 
+_STEP_CHARS = 64 * 1024
+"""Characters that are taken apart at once: a thread that does it stops no other for long."""
+
+
+def collapse_whitespace(text: str, most: int | None = None) -> str:
+    """
+    The text with one space between its words, and none around them.
+
+    *most*: characters after which no more is looked at; what comes back may be a little longer.
+    """
+    if len(text) <= _STEP_CHARS:
+        return " ".join(text.split())
+    kept: list[str] = []
+    size = 0
+    open_word = False  # the step before ended within a word
+    for at in range(0, len(text), _STEP_CHARS):
+        step = text[at : at + _STEP_CHARS]
+        words = " ".join(step.split())
+        if words:
+            glued = not kept or (open_word and not step[0].isspace())
+            kept.append(words if glued else f" {words}")
+            size += len(kept[-1])
+        open_word = not step[-1].isspace()
+        if most is not None and size > most:
+            break
+    return "".join(kept)
+
+
 def escape_json(json: str, *, ascii_only: bool = False) -> str:
     """JSON text with the same data, and nothing in it that steers a terminal."""
 

@@ -26,6 +26,7 @@ from mixtura.core.model import Model, context_window
 from mixtura.core.roles import Aggregator
 from mixtura.core.similarity import medoid_index
 from mixtura.core.types import Completion, Request
+from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
 from mixtura.engine.call_context import (
     allow_draft_truncation,
 )
@@ -133,7 +134,9 @@ class _AggregatorRun:
     async def _build_request(self, model: Model, proposals: Sequence[Completion]) -> Request:
         request = await self._build_prompt(model, proposals, None)
         if model is not self._aggregator.model:  # data of an unknown provider is not its own
-            request = strip_provider_data(request, unknown_only=True)
+            request = await run_in_thread_if_large(
+                estimate_request_bytes(request), strip_provider_data, request, unknown_only=True
+            )
         self._replaceable = _is_free_text(request)
         sampling = request.sampling.with_defaults(self._aggregator.sampling)
         return replace(request, sampling=sampling)

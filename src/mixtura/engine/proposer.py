@@ -29,6 +29,7 @@ from mixtura.core.events import (
 from mixtura.core.model import context_window
 from mixtura.core.roles import Proposer
 from mixtura.core.types import Completion, Message, Request
+from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
 from mixtura.engine.call_context import (
     LAYER_POSITION,
     LayerMembership,
@@ -110,7 +111,9 @@ async def _complete_within_window(
     for attempt in (1, 2):
         known = context_window(model)
         whole = await build_prompt(model, before, proposer.persona)
-        asked = _build_proposer_request(proposer, whole, draw, answers)
+        asked = await run_in_thread_if_large(
+            estimate_request_bytes(whole), _build_proposer_request, proposer, whole, draw, answers
+        )
         if emit:
             emit(
                 CallStarted(model.name, asked, (position,), ledger)

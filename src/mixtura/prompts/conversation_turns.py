@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from mixtura.core.text import collapse_whitespace
 from mixtura.core.types import ImagePart, Message, OtherPart, Request
 from mixtura.protocols.content_parts import message_parts
 from mixtura.protocols.openai.request_fingerprints import body_fingerprint
@@ -55,7 +56,7 @@ def _question_index(messages: Sequence[Message]) -> int:
         if message.role in _SYSTEM_ROLES:
             continue
         tells = message.role == "user" and not (
-            _message_words(message) or _message_attachments(message)
+            _has_words(message) or _message_attachments(message)
         )
         if message.role == "user" and before != "tool":
             asked, reminded = (asked, place) if tells else (place, reminded)
@@ -104,10 +105,22 @@ def _message_key(message: Message) -> list[Any]:
 
 
 def _message_words(message: Message) -> str:
-    text = "\n".join(
+    text = _message_text(message)
+    if message.role == "user":
+        return collapse_whitespace(_strip_reminders(text))
+    return text.strip()
+
+
+def _has_words(message: Message) -> bool:
+    """Whether a user's message says anything beside a front end's reminders."""
+    text = _strip_reminders(_message_text(message))
+    return bool(text) and not text.isspace()
+
+
+def _message_text(message: Message) -> str:
+    return "\n".join(
         p.text for p in message_parts(message) if not isinstance(p, ImagePart | OtherPart)
     )
-    return " ".join(_strip_reminders(text).split()) if message.role == "user" else text.strip()
 
 
 def _message_attachments(message: Message) -> list[Any]:
@@ -117,6 +130,8 @@ def _message_attachments(message: Message) -> list[Any]:
 
 
 def _strip_reminders(text: str) -> str:
+    if "<" not in text:
+        return text
     kept: list[str] = []
     at = 0
     folded = ""

@@ -177,6 +177,9 @@ def _question_reference(request: Request) -> str:
     return f"this message:\n\n{neutralize_text(last.text)}"
 
 
+_HASHED_CHARS = 1024 * 1024
+
+
 def _fence_mark(request: Request, listed: str) -> str:
     """
     A 128-bit delimiter that no proposal can contain.
@@ -184,11 +187,17 @@ def _fence_mark(request: Request, listed: str) -> str:
     It is a hash over the proposals, so that none of them can predict it and yet the same run
     gives the same prompt (for caches, replays and prompt caches).
     """
-    said = "\n".join(f"{m.role}: {m.text}" for m in request.messages)
-    seed = f"{len(said)}\n{said}\n{listed}"
+    texts = [(f"{m.role}: ", m.text) for m in request.messages]
+    length = sum(len(role) + len(text) + 1 for role, text in texts) - 1 if texts else 0
     turn = 0
     while True:
-        digest = blake2b(f"{turn}\n{seed}".encode("utf-8", "replace"), digest_size=16).hexdigest()
+        seed = blake2b(f"{turn}\n{length}\n".encode(), digest_size=16)
+        for number, (role, text) in enumerate(texts):
+            seed.update((f"\n{role}" if number else role).encode())
+            for at in range(0, len(text), _HASHED_CHARS):  # a copy of a long text takes its time
+                seed.update(text[at : at + _HASHED_CHARS].encode("utf-8", "replace"))
+        seed.update(f"\n{listed}".encode("utf-8", "replace"))
+        digest = seed.hexdigest()
         fence = f"=====drafts-{digest}====="
         if digest not in listed:
             return fence

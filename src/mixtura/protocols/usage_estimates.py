@@ -37,6 +37,9 @@ def implausible_counts(
     """
     if max(usage.prompt_tokens, usage.completion_tokens) <= MAX_HIDDEN_TOKENS:
         return []
+    at_least = count_request_tokens(request, len, around=0)
+    if usage.prompt_tokens <= at_least + MAX_HIDDEN_TOKENS >= usage.completion_tokens:
+        return []  # found without encoding what may be very large
     sent = len(msgspec.json.encode(request_json(request, "")))
     generated = sum(len(text.encode()) for text in answer_texts())
     return [

@@ -16,6 +16,7 @@ from mixtura.core import large_json
 from mixtura.core.errors import ConfigError, MixturaError, StoreError
 from mixtura.core.quantities import clamp_ledger_tokens
 from mixtura.core.redaction import NO_SECRETS, Redactor
+from mixtura.core.text import collapse_whitespace
 from mixtura.storage.run_record import (
     MAX_QUESTION_CHARS,
     Record,
@@ -293,7 +294,7 @@ def _readable_rows(db: sqlite3.Connection, limit: int, who: str | None) -> list[
 
 
 def _run_row(run: Record) -> tuple[object, ...]:
-    asked = " ".join(last_user_question(run).split())
+    asked = collapse_whitespace(last_user_question(run), MAX_QUESTION_CHARS)
     return (
         run["id"],
         parse_timestamp(run["started"]).timestamp(),

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import ssl
 from collections.abc import AsyncGenerator, Mapping
 from functools import cached_property
-from typing import Any
 from urllib.parse import SplitResult, urlsplit
 from weakref import WeakKeyDictionary
 
@@ -16,6 +14,7 @@ from mixtura.core.errors import RejectedError, TimedOutError, UnavailableError
 from mixtura.transport.address import EnvironmentProxies, Origin, build_request_head, parse_origin
 from mixtura.transport.batch_timer import BatchTimer
 from mixtura.transport.http1 import Http1Connection
+from mixtura.transport.socket_connect import connect_to_host, describe_connect_error
 from mixtura.transport.socket_poller import SocketPoller
 
 READ_BUFFER_BYTES = 64 * 1024
@@ -147,15 +146,13 @@ class ConnectionPool:
     async def _create_connection(self, place: Origin) -> Http1Connection:
         to = place.proxy or place
         ear = None if place.secure or to.secure else self._ear
-        # uvloop tries one address after the other: it has no such option
-        races = isinstance(self._loop, asyncio.BaseEventLoop)
-        race: dict[str, Any] = {"happy_eyeballs_delay": 0.25} if races else {}
+        opened = await connect_to_host(to.host, to.port)
+        # the loop closes the socket if this fails or is cancelled
         _, line = await self._loop.create_connection(
             lambda: Http1Connection(place, self._view, ear, self._pulse, self._open.discard),
-            to.host,
-            to.port,
+            sock=opened,
             ssl=self._tls_context if to.secure else None,
-            **race,
+            server_hostname=to.host if to.secure else None,
         )
         self._open.add(line)
         return line
@@ -250,17 +247,11 @@ async def _send_or_abort(
         raise
 
 
-# asyncio's own words name every address that was tried, as a tuple, and no reason.
-_CONNECT_FAILED = re.compile(r"\[Errno (\d+)\] Connect call failed")
-
-
 def _connect_error_text(error: Exception) -> str:
     """What went wrong on the way to a server, in its own words."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
-    if numbers := _CONNECT_FAILED.findall(str(error)):
-        return ", ".join(dict.fromkeys(os.strerror(int(number)) for number in numbers))
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return describe_connect_error(error)
 
 
 _pools: WeakKeyDictionary[asyncio.AbstractEventLoop, ConnectionPool] = WeakKeyDictionary()
