@@ -94,7 +94,7 @@ def compared(task, row, reply):
         yield found is not None and same(found, row["answer"]), math_official(reply, row["answer"])
     elif task == "humaneval":
         code = humaneval.extract_program(reply, row["prompt"], row["entry_point"])
-        name, limits = row["entry_point"], sandbox.SandboxLimits(seconds=5, patience=60)
+        name, limits = row["entry_point"], sandbox.SandboxLimits(seconds=5, wall_seconds=60)
         setup = humaneval.prompt_helpers(row["prompt"], name)
         found = sandbox.check_program(code, row["test"], name, setup=setup, limits=limits)
         yield found.passed, humaneval_official(reply, row)

@@ -139,13 +139,13 @@ def kept_run(folder: Path) -> None:
     from mixtura.models.fake import Scripted
     from mixtura.storage.run_record import build_run_record
     from mixtura.storage.runs import RunStore
-    from mixtura.storage.sqlite import Store
+    from mixtura.storage.sqlite import SqliteStore
 
     said = "It is so, and here is why. " * int(110_000 * FACTOR)
     mixture = Mixture.of([Scripted("a", [said]), Scripted("b", [said])], Scripted("c", [said]))
     recorder = Recorder()
     asyncio.run(mixture.complete(ask("Why?"), recorder))
-    book = RunStore(Store(next(folder.rglob("mixtura.sqlite"))), megabytes=2048)
+    book = RunStore(SqliteStore(next(folder.rglob("mixtura.sqlite"))), megabytes=2048)
     whole = build_run_record(
         recorder.build_trace(), lambda *_: 0.0, id="20260101-aaaaaaaa", started=time.time(),
         via="ask", state="answered",

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import os
 import signal
-import warnings
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +16,7 @@ from hypothesis import settings
 from mixtura.catalog import downloads
 from mixtura.config.paths import models_folder
 from mixtura.config.plan import EMBEDDED_MODEL
+from tests.support.stores import postgres, stores  # noqa: F401 - fixtures of any test
 
 T = TypeVar("T")
 
@@ -46,18 +46,26 @@ def run(coroutine: Coroutine[None, None, T]) -> T:
     return asyncio.run(alone())
 
 
+INSPECT_FOLDERS = {"evals", "reports", "selection"}
+"""Whose tests run in a process with Inspect (``INSPECT`` in the Makefile)."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Inspect leaves event loops and their sockets to the garbage collector: no test's failure."""
+    ignore = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+    for item in items:
+        if INSPECT_FOLDERS.intersection(item.path.parent.parts):
+            item.add_marker(ignore)
+
+
 @pytest.fixture(autouse=True, scope="module")
-def _collect_garbage(request: pytest.FixtureRequest):
+def _collect_garbage():
     """
     What a module leaves to the garbage collector is collected at its end: a leak is that module's
-    failure, not a later one's. In modules that ignore warnings, libraries are allowed theirs.
+    failure, not a later one's.
     """
     yield
-    marks = getattr(request.module, "pytestmark", None)
-    with warnings.catch_warnings():
-        if getattr(marks, "name", None) == "filterwarnings":
-            warnings.simplefilter("ignore")
-        gc.collect()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -14,10 +14,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mixtura.billing.answer_cost import answer_cost
+from mixtura.billing.price import Price
+from mixtura.billing.spending_caps import RunCap
 from mixtura.core.call_ledger import CallLedger, open_ledger, record_charge
 from mixtura.core.errors import (
     BudgetExceededError,
-    BudgetExhaustedError,
+    CallOverBudgetError,
     CircuitOpenError,
     ConfigError,
     ContentFilterError,
@@ -53,7 +56,8 @@ from mixtura.core.events import (
     Token,
     ToolCallChunk,
 )
-from mixtura.core.model import Model, Wrapper
+from mixtura.core.model import Model, Wrapper, get_model_info
+from mixtura.core.model_info import ModelInfo
 from mixtura.core.roles import Aggregator, Composite, Layer, PlannedCall, Proposer
 from mixtura.core.types import (
     Charge,
@@ -93,8 +97,12 @@ if TYPE_CHECKING:
     from mixtura.patterns.sequential import Sequential
     from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
     from mixtura.patterns.vote import Vote
+    from mixtura.transport.aiohttp_transport import AiohttpTransport
+    from mixtura.transport.base import Transport, TransportResponse
+    from mixtura.transport.http1_transport import Http1Transport
 
 _LOADED_WHEN_USED = {
+    "AiohttpTransport": "transport.aiohttp_transport",
     "Anthropic": "config.library",
     "BestOf": "patterns.best_of",
     "Budgeted": "models.wrappers.budget",
@@ -103,6 +111,7 @@ _LOADED_WHEN_USED = {
     "Deadlined": "models.wrappers.deadline",
     "FinalModel": "patterns.spec",
     "Hedged": "models.wrappers.hedge",
+    "Http1Transport": "transport.http1_transport",
     "Limited": "models.wrappers.rate_limit",
     "Local": "models.llama_cpp",
     "Metered": "models.wrappers.meter",
@@ -116,6 +125,8 @@ _LOADED_WHEN_USED = {
     "Replay": "models.replay",
     "Retrying": "models.wrappers.retry",
     "Sequential": "patterns.sequential",
+    "Transport": "transport.base",
+    "TransportResponse": "transport.base",
     "Vote": "patterns.vote",
     "answer_sync": "config.library",
     "load": "config.library",
@@ -127,14 +138,15 @@ _LOADED_WHEN_USED = {
 __all__ = [
     "Aggregation",
     "Aggregator",
+    "AiohttpTransport",
     "Anthropic",
     "BestOf",
     "BudgetExceededError",
-    "BudgetExhaustedError",
     "Budgeted",
     "CacheHit",
     "Cached",
     "CallLedger",
+    "CallOverBudgetError",
     "CallRestarted",
     "CallStarted",
     "Charge",
@@ -154,6 +166,7 @@ __all__ = [
     "FinalModel",
     "FinalStep",
     "Hedged",
+    "Http1Transport",
     "ImagePart",
     "Layer",
     "LayerFinished",
@@ -166,6 +179,7 @@ __all__ = [
     "Mixture",
     "Model",
     "ModelError",
+    "ModelInfo",
     "Notice",
     "OpenAI",
     "OtherPart",
@@ -175,6 +189,7 @@ __all__ = [
     "PlannedCall",
     "Position",
     "PositionPath",
+    "Price",
     "Proposal",
     "Proposer",
     "PydanticAI",
@@ -190,6 +205,7 @@ __all__ = [
     "Request",
     "Retrying",
     "Run",
+    "RunCap",
     "RunCompleted",
     "RunStarted",
     "Sampling",
@@ -201,12 +217,16 @@ __all__ = [
     "ToolCall",
     "ToolCallChunk",
     "Trace",
+    "Transport",
+    "TransportResponse",
     "UnavailableError",
     "Usage",
     "Vote",
     "Wrapper",
+    "answer_cost",
     "answer_sync",
     "ask",
+    "get_model_info",
     "load",
     "model",
     "open_ledger",

@@ -24,7 +24,7 @@ from mixtura.core.types import Charge, Completion, Message, Usage, ask
 from mixtura.engine.streaming import Recorder
 from mixtura.storage.runs import RunStore
 from mixtura.storage.spending import DailySpendLedger
-from mixtura.storage.sqlite import Store
+from mixtura.storage.sqlite import SqliteStore
 from mixtura.terminal import PlainLogView, answer_notes
 from tests.support import command_line
 from tests.support.command_line import ANSWER, Ran, last_message
@@ -374,7 +374,9 @@ def test_what_a_run_spent_that_was_told_to_end_is_written_down(number, desk):
     out, _ = process.communicate(timeout=20)
 
     assert (process.returncode, out) == (-number, b"")
-    store = Store(desk.folder.parent / "home" / ".local" / "state" / "mixtura" / "mixtura.sqlite")
+    store = SqliteStore(
+        desk.folder.parent / "home" / ".local" / "state" / "mixtura" / "mixtura.sqlite"
+    )
     spent, tokens = DailySpendLedger(store, "day").used_today()
     assert spent < 0.01
     if number == signal.SIGKILL:  # what its finished calls cost counts, the rest is free again

@@ -454,7 +454,7 @@ def test_without_any_file_there_are_the_presets(folder):
     config = load(None, environ=NOTHING, folder=folder, home=folder)
 
     assert config.default == "default"
-    assert set(config.configured_mixtures()) >= {
+    assert set(config.registry.mixtures) >= {
         "paper",
         "paper-gpt-4o",
         "lite",

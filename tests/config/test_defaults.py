@@ -28,7 +28,7 @@ folder = config_files.folder
 
 def chosen(environ: Mapping[str, str], folder: Path):
     config = load(None, environ=environ, folder=folder, home=folder)
-    return config.auto_defaults(), config.mixture_spec("default")
+    return config.registry.auto_defaults(), config.mixture_spec("default")
 
 
 def test_a_key_in_the_environment_comes_first(folder):
@@ -249,7 +249,7 @@ def hosted() -> list[str]:
     }
     nowhere = Path("nowhere")
     config = load(None, environ={}, folder=nowhere, home=nowhere)
-    for name, plan in config.configured_mixtures().items():
+    for name, plan in config.registry.mixtures.items():
         if name not in ("paper", "paper-gpt-4o", "lite"):
             members = [seat.model for layer in plan.layers for seat in layer]
             names |= {m for m in (*members, plan.aggregator) if providers.split_model_name(m)}
@@ -292,4 +292,4 @@ def test_the_presets_read_as_any_file_of_ones_own_would(folder):
 
     text = (resources.files("mixtura") / "presets" / "mixtures.toml").read_text("utf-8")
 
-    assert set(read(text, folder).configured_mixtures()) >= {"paper", "default"}
+    assert set(read(text, folder).registry.mixtures) >= {"paper", "default"}

@@ -29,7 +29,7 @@ from mixtura.protocols.anthropic.stream import MessagesStreamAccumulator
 from mixtura.protocols.openai import chunks
 from mixtura.protocols.openai.stream import ChatStreamAccumulator
 from mixtura.storage.spending import DailySpendLedger
-from mixtura.storage.sqlite import Store
+from mixtura.storage.sqlite import SqliteStore
 from mixtura.transport.client import CallTimeouts, error_from_response, parse_retry_after
 from tests.conftest import run
 from tests.support.serving import serving
@@ -402,8 +402,9 @@ def test_a_bound_beyond_sense_in_a_refusal_is_not_learned(bound):
         (-1.0, 1), (1e308, 2**62),
     ],
 )  # fmt: skip
-def test_no_number_poisons_the_ledger_of_the_day(tmp_path, dollars, tokens):
-    store = Store(tmp_path / "store.sqlite")
+def test_no_number_poisons_the_ledger_of_the_day(stores, dollars, tokens):
+    store = stores.open()
+    store.check_usable()
     mine, others = DailySpendLedger(store, "mine"), DailySpendLedger(store, "others")
     for _ in range(3):
         hold = mine.reserve(0.0, 0, None, None)
@@ -415,12 +416,11 @@ def test_no_number_poisons_the_ledger_of_the_day(tmp_path, dollars, tokens):
     assert 0 <= used < float("inf")
     assert used_tokens >= 0
     assert mine.reserve(0.0, 1, None, 10) is None or used_tokens < 10
-    store.close()
 
 
 def test_a_ledger_that_version_0_1_left_with_impossible_sums_refuses_no_one(tmp_path):
     path = tmp_path / "store.sqlite"
-    store = Store(path)
+    store = SqliteStore(path)
     book = DailySpendLedger(store, "day")
     book.used_today()
     day = book._current_day()

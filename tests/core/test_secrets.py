@@ -385,7 +385,7 @@ def _refused(text: str, folder: Path) -> str:
     (folder / "mixtura.toml").write_text(text, encoding="utf-8")
     try:
         config = load(None, environ={"HOME": str(folder)}, folder=folder, home=folder)
-        for name in config.configured_models():
+        for name in config.registry.models:
             config.model(name)
     except MixturaError as error:
         chain = repr(error.__cause__) + repr(vars(error))

@@ -13,15 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixtura import Message, Mixture, Request, ToolCall, ask
-from mixtura.billing.forecast import (
-    DEFAULT_ANSWER_TOKENS,
-    DRAFT_OVERHEAD_TOKENS,
-    ENVELOPE_OVERHEAD_TOKENS,
-)
+from mixtura import Message, Mixture, ModelInfo, Request, ToolCall, ask
+from mixtura.billing.forecast import DRAFT_OVERHEAD_TOKENS, ENVELOPE_OVERHEAD_TOKENS
 from mixtura.config.model_lists import parse_model_list
-from mixtura.core.model import record_listed_window
 from mixtura.core.roles import Aggregator, Layer, Proposer
+from mixtura.core.token_estimate import DEFAULT_ANSWER_TOKENS
 from mixtura.core.types import Sampling
 from mixtura.engine.context_windows import conversation_window
 from mixtura.models.fake import Scripted, echo
@@ -77,9 +73,7 @@ def test_what_is_no_list_is_none():
 
 
 def sized(name, window):
-    model = Scripted(name, ["x"])
-    model.context_window = window
-    return model
+    return Scripted(name, ["x"], info=ModelInfo(name, context_window=window))
 
 
 @given(
@@ -117,16 +111,16 @@ def test_a_size_that_an_endpoint_tells_is_learned_where_none_was_known():
     model = OpenAI("m", "http://127.0.0.1:9/v1")
     wrapped = Retrying(model, attempts=2)
     assert conversation_window(wrapped) is None
-    record_listed_window(wrapped, 4)
-    record_listed_window(wrapped, 8192)  # a later list
+    model.set_listed_sizes(4, None)
+    model.set_listed_sizes(8192, None)  # a later list
 
     team = Mixture.of([echo("a")], wrapped)
     assert conversation_window(wrapped) == 8192
     assert conversation_window(team) == 8192 - min(
         4096, ENVELOPE_OVERHEAD_TOKENS + 64 + DEFAULT_ANSWER_TOKENS
     )
-    known = OpenAI("m", "http://127.0.0.1:9/v1", window=100)
-    record_listed_window(known, 8192)
+    known = OpenAI("m", "http://127.0.0.1:9/v1", context_window=100)
+    known.set_listed_sizes(8192, None)
     assert conversation_window(known) == 100
     assert conversation_window(OpenAI("m", "http://127.0.0.1:9/v1")) is None
 

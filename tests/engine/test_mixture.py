@@ -25,6 +25,7 @@ from mixtura import (
     Message,
     Mixture,
     ModelError,
+    ModelInfo,
     Position,
     Proposal,
     Proposer,
@@ -44,8 +45,9 @@ from mixtura import (
     streamed,
 )
 from mixtura.core.call_ledger import open_ledger
+from mixtura.core.token_estimate import estimate_tokens
 from mixtura.models.fake import FailedCall, Scripted, echo, failing_model, slow_model
-from mixtura.prompts.context_fitting import estimate_tokens, truncate_proposals
+from mixtura.prompts.context_fitting import truncate_proposals
 from mixtura.prompts.synthesis import envelope, paper
 from tests.conftest import run
 
@@ -587,15 +589,13 @@ def test_a_trace_of_a_run_that_was_left_counts_what_it_saw():
 # ---- windows
 
 
-class Narrow(Scripted):
-    """A double with a window."""
-
-    context_window = 700
+def narrow_model(name, script):
+    return Scripted(name, script, info=ModelInfo(name, context_window=700))
 
 
 def test_drafts_are_cut_to_each_readers_own_window_and_marked():
     long, short = "word " * 2000, "a short draft"
-    narrow, chief = Narrow("narrow", ["one", "two"]), Scripted("chief", ["done"])
+    narrow, chief = narrow_model("narrow", ["one", "two"]), Scripted("chief", ["done"])
     first = Layer((Proposer(Scripted("a", [long])), Proposer(Scripted("b", [short]))))
     second = Layer((Proposer(narrow), Proposer(Scripted("wide", ["x"]))))
     wide = second.proposers[1].model
@@ -610,7 +610,7 @@ def test_drafts_are_cut_to_each_readers_own_window_and_marked():
 
 
 def test_a_conversation_that_does_not_fit_fails_before_it_is_sent():
-    narrow = Narrow("narrow", ["never"])
+    narrow = narrow_model("narrow", ["never"])
     chief = Scripted("chief", ["done"])
     events = []
 

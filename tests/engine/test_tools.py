@@ -14,6 +14,7 @@ from mixtura import (
     Layer,
     Message,
     Mixture,
+    ModelInfo,
     Proposer,
     RejectedError,
     Request,
@@ -22,7 +23,7 @@ from mixtura import (
     UnavailableError,
     ask,
 )
-from mixtura.catalog.providers import Quirks, supports_images
+from mixtura.catalog.providers import Quirks, default_image_support
 from mixtura.engine.proposal_cache import ProposalCache
 from mixtura.models.fake import Scripted, echo, failing_model
 from mixtura.models.parameter_support import ParameterSupport
@@ -159,17 +160,14 @@ PICTURE = ImagePart("data:image/png;base64,AAAA")
 SEEN = Request((Message("user", (TextPart("What is this?"), PICTURE)),))
 
 
-class Blind(Scripted):
-    supports_images = False
-
-
 def pictures(request):
     parts = [p for m in request.messages if isinstance(m.content, tuple) for p in m.content]
     return [part for part in parts if isinstance(part, ImagePart)]
 
 
 def test_pictures_reach_who_sees_and_the_blind_are_told_that_one_is_there():
-    blind, seeing = Blind("blind", ["a cat?"]), Scripted("seeing", ["a dog"])
+    blind = Scripted("blind", ["a cat?"], info=ModelInfo("blind", supports_images=False))
+    seeing = Scripted("seeing", ["a dog"])
     layer = Layer((Proposer(blind), Proposer(seeing)))
     chief = Scripted("chief", ["a dog"])
     run(Mixture(layers=(layer,), aggregator=Aggregator(chief)).complete(SEEN))
@@ -192,7 +190,7 @@ def test_pictures_reach_who_sees_and_the_blind_are_told_that_one_is_there():
     ],
 )
 def test_a_name_may_tell_that_a_model_is_blind(name, told):
-    assert supports_images(name) is told
+    assert default_image_support(name) is told
 
 
 @pytest.mark.parametrize(

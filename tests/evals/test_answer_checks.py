@@ -24,9 +24,9 @@ def cases(name):
 
 @pytest.mark.parametrize("case", cases("answers/gsm8k.jsonl"), ids=lambda case: case["id"])
 def test_a_reply_with_a_number_is_judged_as_a_careful_reader_judges_it(case):
-    found = gsm8k.extract_number(case["reply"])
+    found = gsm8k.extract_fraction(case["reply"])
 
-    assert (found is not None and found == gsm8k.extract_number(case["target"])) == case["right"]
+    assert (found is not None and found == gsm8k.extract_fraction(case["target"])) == case["right"]
 
 
 NUMBERS = [
@@ -83,7 +83,7 @@ NUMBERS = [
 
 @pytest.mark.parametrize(("reply", "number"), NUMBERS)
 def test_numbers_are_read_in_every_way_that_people_write_them(reply, number):
-    assert gsm8k.extract_number(reply) == (None if number is None else Fraction(number))
+    assert gsm8k.extract_fraction(reply) == (None if number is None else Fraction(number))
 
 
 @pytest.mark.parametrize("piece", ["½", "²", "1 000 ", "not 1 ", "Answer: 1 ", "1.234.", "x=1 "])
@@ -167,7 +167,7 @@ REPLIES = [case for case in cases("answers/humaneval.jsonl") if case["task"] in 
 def test_the_program_in_a_reply_is_found_and_run(case):
     row = ROWS[case["task"]]
     written = humaneval.extract_program(case["reply"], row["prompt"], row["entry_point"])
-    name, limits = row["entry_point"], sandbox.SandboxLimits(seconds=5, patience=60)
+    name, limits = row["entry_point"], sandbox.SandboxLimits(seconds=5, wall_seconds=60)
     setup = humaneval.prompt_helpers(row["prompt"], name)
     found = sandbox.check_program(written, row["test"], name, setup=setup, limits=limits)
 

@@ -13,13 +13,13 @@ import pytest
 from rich.console import Console
 
 from mixtura import cli
-from mixtura.billing.forecast import DEFAULT_ANSWER_TOKENS
 from mixtura.config.config import load
 from mixtura.core.errors import ConfigError
+from mixtura.core.token_estimate import DEFAULT_ANSWER_TOKENS
 from mixtura.core.types import Sampling
 from mixtura.evals.comparison import baselines
 from mixtura.evals.comparison.baselines import VOTE
-from mixtura.evals.comparison.estimate import estimate_comparison
+from mixtura.evals.comparison.forecast import forecast_comparison
 from mixtura.evals.comparison.run import JUDGE_PROGRESS_NAME, run_comparison
 from mixtura.evals.comparison.settings import ComparisonSettings
 from mixtura.evals.eval_request import EvalRequest
@@ -435,7 +435,7 @@ def test_the_estimate_bounds_what_it_takes_and_asks_no_one(tmp_path):
     with running(together) as upstream:
         config = plan_of(tmp_path, CONFIG.replace("{url}", upstream.base_url()))
         asked = EvalRequest(task="gsm8k", data=written(tmp_path / "rows.jsonl", SUMS))
-        before = estimate_comparison(config, ["team"], ComparisonSettings(asked=asked))
+        before = forecast_comparison(config, ["team"], ComparisonSettings(asked=asked))
         assert upstream.records == []
     with comparing(tmp_path, together) as (upstream, compared):
         found = compared()
@@ -455,7 +455,7 @@ def test_the_estimate_knows_how_much_of_a_cheap_member_a_dear_mixture_buys(tmp_p
     config = plan_of(tmp_path, text)
     asked = EvalRequest(task="gsm8k", data=written(tmp_path / "rows.jsonl", SUMS))
 
-    assert estimate_comparison(
+    assert forecast_comparison(
         config, ["team"], ComparisonSettings(asked=asked)
     ).calls > baselines.MOST_DRAWS * len(SUMS)
 
@@ -463,8 +463,8 @@ def test_the_estimate_knows_how_much_of_a_cheap_member_a_dear_mixture_buys(tmp_p
 def test_the_estimate_has_the_judge_of_models_and_all_that_it_reads(tmp_path):
     config = plan_of(tmp_path, CONFIG)
     asked = EvalRequest(task="jsonl", scoring="none", data=written(tmp_path / "rows.jsonl", OPEN))
-    alone = estimate_comparison(config, ["a", "b"], ComparisonSettings(asked=asked))
-    judged = estimate_comparison(config, ["a", "b"], ComparisonSettings(asked=asked, judge="judge"))
+    alone = forecast_comparison(config, ["a", "b"], ComparisonSettings(asked=asked))
+    judged = forecast_comparison(config, ["a", "b"], ComparisonSettings(asked=asked, judge="judge"))
 
     readings = judged.calls - alone.calls
     assert readings >= 2 * len(OPEN)
@@ -478,9 +478,9 @@ def test_what_cannot_be_compared_is_said_at_once(tmp_path):
     )
 
     with pytest.raises(ConfigError, match="a is a model alone"):
-        estimate_comparison(config, ["a"], terms)
+        forecast_comparison(config, ["a"], terms)
     with pytest.raises(ConfigError, match="unknown"):
-        estimate_comparison(config, ["teem"], terms)
+        forecast_comparison(config, ["teem"], terms)
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_the_cap_holds_for_the_whole_evaluation_and_a_higher_one_goes_on(tmp_pat
         calls = len(upstream.records)
         question = ask(gsm8k.PROMPT.format(prompt=rows[0]["question"]))
         worst, _ = worst_case_spend(
-            forecast_calls(config.build_outline(config.mixture_spec("team")), question),
+            forecast_calls(config.builder.build_outline(config.mixture_spec("team")), question),
             config.usage_cost,
         )
         cap = worst.dollars + 1.5 * free.cost_usd / 5  # room for two answers: one after the other

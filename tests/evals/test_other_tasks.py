@@ -6,9 +6,8 @@ import json
 
 import pytest
 
-from tests.patterns.test_other_patterns import program
 from tests.support.loopback import Answer, loopback
-from tests.support.other_packages import install_package
+from tests.support.other_packages import install_package, program
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -36,7 +35,8 @@ def capitals(data=None, seed=None):
     return Task(dataset=rows, solver=generate(), scorer=named())
 
 
-TASK = TaskSpec(made=capitals)
+TASK = TaskSpec(create_task=capitals)
+JUDGED = TaskSpec(create_task=capitals, needs_judge=True)
 """
 
 
@@ -62,3 +62,14 @@ def test_a_task_of_another_package_is_run_from_the_command_line_and_scored(tmp_p
     assert json.loads(again.stdout)["score"] == 0.5
     assert len(server.requests) == 2  # the second time nothing is asked
     assert "arena-hard, capitals" in wrong.stderr
+
+
+def test_compare_sends_a_judged_task_of_another_package_to_eval_as_it_does_ours(tmp_path):
+    names = {"praise": "capital_task:JUDGED"}
+    site = install_package(tmp_path / "site", "capital_task", CODE, "mixtura.tasks", **names)
+
+    for task in ("praise", "flask"):
+        refused = program(tmp_path, site, "compare", "a", "--task", task, "--on", "rows.jsonl")
+
+        assert refused.returncode == 2
+        assert f"{task} is for mixtura eval: --judge NAME compares open answers" in refused.stderr

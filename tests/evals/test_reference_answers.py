@@ -31,7 +31,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
     ],
 )  # fmt: skip
 def test_the_number_that_an_answer_ends_in_is_found(text, value):
-    assert gsm8k.extract_number(text) == value
+    assert gsm8k.extract_fraction(text) == value
 
 
 SAME = [
@@ -69,8 +69,8 @@ def test_answers_that_look_different_and_are_the_same_are_the_same():
 def test_gsm8ks_own_reference_answers_are_all_right():
     wrong = [
         row for row in rows_of("gsm8k/test_first900.jsonl")
-        if gsm8k.extract_number(row["answer"])
-        != gsm8k.extract_number(row["answer"].rpartition("####")[2])
+        if gsm8k.extract_fraction(row["answer"])
+        != gsm8k.extract_fraction(row["answer"].rpartition("####")[2])
     ]  # fmt: skip
 
     assert wrong == []

@@ -26,7 +26,7 @@ from tests.support.paths import ROOT
 
 SOURCE = ROOT / "src"
 LINUX = sys.platform == "linux"
-QUICK = SandboxLimits(seconds=1, patience=2, memory=256 * 1024**2)
+QUICK = SandboxLimits(seconds=1, wall_seconds=2, memory=256 * 1024**2)
 SEVEN = "def check(candidate):\n    assert candidate(3) == 7\n"
 
 
@@ -192,7 +192,7 @@ def test_a_program_that_does_harm_fails_in_time_and_leaves_nothing_behind(tmp_pa
 
 
 def test_the_processor_time_is_limited_whatever_the_clock_says():
-    outcome = outcome_of("while True: pass", limits=SandboxLimits(seconds=1, patience=300))
+    outcome = outcome_of("while True: pass", limits=SandboxLimits(seconds=1, wall_seconds=300))
 
     assert outcome.reason == "it used more than 1 s of the processor"
 

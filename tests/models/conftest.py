@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from mixtura.storage.sqlite import Store
+from mixtura.storage.sqlite import SqliteStore
 
 
 @pytest.fixture
 def store(tmp_path):
-    found = Store(tmp_path / "deep" / "mixtura.sqlite")
+    found = SqliteStore(tmp_path / "deep" / "mixtura.sqlite")
     yield found
     found.close()

@@ -38,7 +38,6 @@ from mixtura.models.wrappers.rate_limit import Limited, RateLimiter, RateLimits
 from mixtura.models.wrappers.retry import Retrying
 from mixtura.storage.answer_cache import AnswerCache
 from mixtura.storage.spending import DailySpendLedger
-from mixtura.storage.sqlite import Store
 from tests.conftest import run
 from tests.support.call_models import ASK, Clock, dear
 
@@ -188,10 +187,12 @@ def test_a_failed_run_gives_back_what_it_did_not_spend():
     assert purse.committed_spend == Spend(4.0, 4)
 
 
-def test_a_days_purse_is_shared_by_processes_and_filled_anew_the_next_day(tmp_path):
+def test_a_days_purse_is_shared_by_processes_and_filled_anew_the_next_day(stores):
     clock = Clock()
-    stores = [Store(tmp_path / "s.sqlite", clock=clock) for _ in range(2)]
-    one, two = (DailyCap("the day", DailySpendLedger(s, "day"), dollars=10.0) for s in stores)
+    pair = [stores.open(clock=clock) for _ in range(2)]
+    one, two = (DailyCap("the day", DailySpendLedger(s, "day"), dollars=10.0) for s in pair)
+    for s in pair:
+        s.check_usable()
 
     hold = one.reserve(Spend(7.0, 1))
     assert two.reserve(Spend(4.0, 1)) is None
@@ -202,15 +203,14 @@ def test_a_days_purse_is_shared_by_processes_and_filled_anew_the_next_day(tmp_pa
     assert one.reserve(Spend(1.0, 1)) is None
     clock.now += 86400
     assert two.reserve(Spend(10.0, 1)) is not None
-    for s in stores:
-        s.close()
 
 
 @pytest.mark.parametrize("jump", [120, -40 * 86400, 86400])
-def test_a_run_over_midnight_or_a_jump_of_the_clock_passes_no_days_cap(tmp_path, jump):
+def test_a_run_over_midnight_or_a_jump_of_the_clock_passes_no_days_cap(stores, jump):
     clock = Clock()
     clock.now = 86400 * 20000 - 60.0  # a minute before midnight
-    store = Store(tmp_path / "s.sqlite", clock=clock)
+    store = stores.open(clock=clock)
+    store.check_usable()
     purse = DailyCap("the day", DailySpendLedger(store, "day"), dollars=10.0)
 
     first = purse.reserve(Spend(8.0, 1))
@@ -223,7 +223,6 @@ def test_a_run_over_midnight_or_a_jump_of_the_clock_passes_no_days_cap(tmp_path,
     assert purse.book.used_today() == (4.0, 1)
     clock.now -= jump
     assert purse.book.used_today() == (8.0, 1)
-    store.close()
 
 
 # ---- deadline

@@ -28,7 +28,7 @@ from mixtura.models.wrappers.cache import Cached
 from mixtura.models.wrappers.hedge import Hedged
 from mixtura.models.wrappers.rate_limit import Limited, RateLimiter, RateLimits
 from mixtura.storage.answer_cache import AnswerCache
-from mixtura.storage.sqlite import Store
+from mixtura.storage.sqlite import SqliteStore
 from tests.conftest import run
 from tests.support.call_models import ASK, Clock
 
@@ -294,9 +294,9 @@ def test_a_failure_is_never_kept(store):
     assert run(kept.complete(ASK)).text == "up"
 
 
-def test_answers_grow_old_and_the_longest_unused_make_room(tmp_path):
+def test_answers_grow_old_and_the_longest_unused_make_room(stores):
     clock = Clock()
-    store = Store(tmp_path / "s.sqlite", clock=clock)
+    store = stores.open(clock=clock)
     answers = AnswerCache(store, age=100, size=25)
 
     answers.put("a", b"0123456789")
@@ -309,24 +309,24 @@ def test_answers_grow_old_and_the_longest_unused_make_room(tmp_path):
     assert [answers.get(k) is not None for k in "abc"] == [True, False, True]
     clock.now += 101
     assert answers.get("a") is None
-    store.close()
 
 
 WRITER = """
 import sys
 from pathlib import Path
 from mixtura.storage.answer_cache import AnswerCache
-from mixtura.storage.sqlite import Store
-answers = AnswerCache(Store(Path(sys.argv[1])))
+from mixtura.storage.store_address import open_store, parse_store_address
+answers = AnswerCache(open_store(parse_store_address(sys.argv[1], Path())))
 for i in range(400):
     answers.put(f"{sys.argv[2]}-{i}", b"x" * 100)
     answers.get(f"{sys.argv[3]}-{i}")
 """
 
 
-def test_two_processes_share_the_cache(tmp_path, store):
+def test_two_processes_share_the_cache(stores):
+    store = stores.open()
     pair = [
-        subprocess.Popen([sys.executable, "-c", WRITER, str(store.path), *names])
+        subprocess.Popen([sys.executable, "-c", WRITER, stores.address, *names])
         for names in (("p", "q"), ("q", "p"))
     ]
     assert [p.wait(60) for p in pair] == [0, 0]
@@ -350,7 +350,7 @@ def test_a_file_that_is_no_store_is_a_clear_error(tmp_path):
     path.write_bytes(b"no database at all, but long enough to look at" * 40)
 
     with pytest.raises(ConfigError, match="cannot be used"):
-        AnswerCache(Store(path)).get("x")
+        AnswerCache(SqliteStore(path)).get("x")
 
 
 def test_a_store_of_a_newer_version_is_not_touched(tmp_path):
@@ -360,4 +360,4 @@ def test_a_store_of_a_newer_version_is_not_touched(tmp_path):
     db.close()
 
     with pytest.raises(ConfigError, match="newer"):
-        AnswerCache(Store(path)).get("x")
+        AnswerCache(SqliteStore(path)).get("x")

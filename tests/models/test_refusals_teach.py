@@ -110,7 +110,7 @@ def test_no_other_refusal_changes_what_is_asked_for():
                 model = OpenAI(f"m{number}", upstream.base_url("openai"))
                 with pytest.raises(ModelError):
                     await model.complete(LONG, events.append)
-                assert model.context_window is None
+                assert model.info.context_window is None
 
         run(each())
         asked = [
@@ -148,7 +148,7 @@ def test_what_a_window_leaves_leads_to_one_further_try_that_is_no_model_s_limit(
         asked = bounds(upstream.records)
 
     assert asked == [HUGE, row["room"], HUGE]
-    assert model.context_window == row["window"]
+    assert model.info.context_window == row["window"]
     assert [e for e in events if isinstance(e, Notice)]
 
 
@@ -179,11 +179,11 @@ def test_llama_cpp_s_counts_are_read_from_fields_of_their_own():
 
 def test_drafts_are_cut_to_a_window_that_only_a_refusal_tells():
     window = 6000
-    drafts = ["draft " * 1500, "other " * 1500]
+    drafts = ["draft " * 2500, "other " * 2500]
     lengths = []
 
     async def play(wire: Wire) -> None:
-        size = len(json.dumps(wire.voice.body["messages"])) // 3
+        size = len(json.dumps(wire.voice.body["messages"])) // 4
         lengths.append(size)
         said = (
             f"This model's maximum context length is {window} tokens. However, you requested"
@@ -214,7 +214,7 @@ def test_drafts_are_cut_to_a_window_that_only_a_refusal_tells():
 
 def test_drafts_are_cut_rather_than_the_answer_shortened():
     async def play(wire: Wire) -> None:
-        size = len(json.dumps(wire.voice.body["messages"])) // 3
+        size = len(json.dumps(wire.voice.body["messages"])) // 4
         said = (
             f"This model's maximum context length is {size + 100} tokens. However, you requested"
             f" {size + 500} tokens ({size} in the messages, 500 in the completion)."
@@ -260,7 +260,7 @@ def test_a_window_is_not_believed_where_what_was_sent_fits_in_anyway():
         with pytest.raises(ContextOverflowError):
             run(model.complete(ask("Why?", sampling=Sampling(max_tokens=10))))
 
-    assert model.context_window is None
+    assert model.info.context_window is None
 
 
 def test_a_window_that_the_file_gives_only_becomes_smaller():
@@ -269,10 +269,10 @@ def test_a_window_that_the_file_gives_only_becomes_smaller():
     for told, kept in ((8000, 8000), (64_000, 32_000)):
         with running() as upstream:
             upstream.scripts["m"] = bounded(0, said.format(told))
-            model = OpenAI("m", upstream.base_url("openai"), window=32_000)
+            model = OpenAI("m", upstream.base_url("openai"), context_window=32_000)
             with pytest.raises(ContextOverflowError):
                 run(model.complete(long))
-        assert model.context_window == kept
+        assert model.info.context_window == kept
 
 
 # ---- what an account can pay

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-import os
 import subprocess
 import sys
 import types
@@ -39,7 +38,7 @@ from mixtura.models.fake import FailedCall, Scripted, slow_model
 from mixtura.models.wrappers.budget import Budgeted
 from tests.conftest import run
 from tests.support.loopback import Answer, loopback
-from tests.support.other_packages import ROOT, docs_block, install_package
+from tests.support.other_packages import ROOT, docs_block, install_package, program
 from tests.support.serving import serving
 
 CODE = docs_block("patterns.md", "class Cascade")
@@ -181,18 +180,6 @@ def world(tmp_path):
         )
         (tmp_path / "mixtura.toml").write_text(file)
         yield tmp_path, site, server, file
-
-
-def program(folder, site, *words):
-    keep = {k: v for k, v in os.environ.items() if not k.upper().endswith("_KEY")}
-    env = keep | {
-        "PYTHONPATH": str(site), "XDG_STATE_HOME": str(folder / "state"), "NO_PROXY": "*",
-        "OLLAMA_HOST": "127.0.0.1:9", "XDG_CONFIG_HOME": str(folder / "config"), "COLUMNS": "100",
-    }  # fmt: skip
-    return subprocess.run(
-        [sys.executable, "-m", "mixtura", *words], cwd=folder, env=env, text=True,
-        capture_output=True, timeout=120, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
 
 
 def test_a_file_names_a_pattern_of_another_package_and_it_is_asked_and_shown(world):

@@ -155,8 +155,12 @@ def test_the_presets_can_be_drawn_and_counted(name, calls, depth, tmp_path):
     config = load(None, environ={}, folder=tmp_path, home=tmp_path)
     plan = config.mixture_spec(name)
 
-    assert config.count_calls(plan) == calls == len(forecast_calls(config.build_outline(plan), ASK))
-    assert plan.layer_count == depth == config.build_outline(plan).layer_count
+    assert (
+        config.count_calls(plan)
+        == calls
+        == len(forecast_calls(config.builder.build_outline(plan), ASK))
+    )
+    assert plan.layer_count == depth == config.builder.build_outline(plan).layer_count
 
 
 def test_the_aggregator_of_a_vote_cannot_be_changed(tmp_path):

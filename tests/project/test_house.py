@@ -31,6 +31,7 @@ def loaded(statement):
 def test_importing_mixtura_loads_nothing_heavy():
     heavy = {
         "httptools",
+        "aiohttp",
         "rich",
         "click",
         "xllamacpp",
@@ -73,6 +74,42 @@ def test_every_module_says_what_it_knows_and_stays_small(path):
         elif isinstance(node, ast.ClassDef):
             length = node.end_lineno - node.lineno + 1
             assert length <= LONGEST_CLASS, f"{path.name}: {node.name} has {length} lines"
+
+
+SAYS_WHAT_IT_RAISES = (
+    "core/", "prompts/", "protocols/", "billing/", "engine/", "patterns/", "server/",
+)  # fmt: skip
+
+
+def own_nodes(function):
+    """The nodes of a function, without those of functions inside it."""
+    for node in ast.iter_child_nodes(function):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield node
+            yield from own_nodes(node)
+
+
+def unannounced_errors(body, said=""):
+    """Public functions with a ``raise`` of an error that no docstring of theirs names."""
+    for node in body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield from unannounced_errors(node.body, ast.get_docstring(node) or "")
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if node.name.startswith("_") and node.name not in ("__init__", "__post_init__"):
+            continue
+        text = f"{said} {ast.get_docstring(node) or ''}"
+        for raised in own_nodes(node):
+            if isinstance(raised, ast.Raise) and isinstance(raised.exc, ast.Call):
+                error = ast.unparse(raised.exc.func)
+                if error.endswith("Error") and error != "AssertionError" and error not in text:
+                    yield f"{node.name}: {error}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_public_functions_say_what_they_raise(path):
+    if path.relative_to(ROOT / "src" / "mixtura").as_posix().startswith(SAYS_WHAT_IT_RAISES):
+        assert not list(unannounced_errors(ast.parse(path.read_text()).body))
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -13,6 +13,7 @@ from mixtura import (
     ImagePart,
     Message,
     Mixture,
+    ModelInfo,
     Notice,
     OtherPart,
     Request,
@@ -292,8 +293,7 @@ def test_a_stand_in_is_said_once_for_each_kind_and_thoughts_of_others_leave():
 
 
 def test_the_person_is_told_of_a_picture_that_a_known_model_cannot_see():
-    blind = echo("blind")
-    blind.supports_images = False  # pyright: ignore[reportAttributeAccessIssue]
+    blind = echo("blind", info=ModelInfo("blind", supports_images=False))
     events: list[Any] = []
     picture = Message("user", (TextPart("What is this?"), ImagePart("data:,")))
     run(Mixture.of([blind], blind).complete(Request((picture,)), events.append))

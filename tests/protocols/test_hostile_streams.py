@@ -112,11 +112,11 @@ def test_an_object_is_closed_at_its_end_and_nowhere_before(value: Any, data: Any
     text = json.dumps(text) if quoted else text
     scan, at = JsonScan(), 0
     while at < len(text):
-        assert not scan.closed
+        assert not scan.is_closed
         size = data.draw(st.integers(1, 5))
         scan.add(text[at : at + size])
         at += size
-    assert scan.closed
+    assert scan.is_closed
 
 
 # ---- secrets

@@ -131,7 +131,7 @@ def split(pieces, *, inside=False, stopped=True):
     for piece in pieces:
         splitter.feed(piece)
     splitter.finish_parsing(stopped=stopped)
-    return "".join(splitter.thought), "".join(splitter.answer)
+    return "".join(splitter.thought_parts), "".join(splitter.answer_parts)
 
 
 def cuts(text):
@@ -178,8 +178,8 @@ def test_what_comes_live_is_what_is_kept_unless_it_turned(text, data):
         thought, answer = splitter.feed(text[a:b])
         live = [live[0] + thought, live[1] + answer]
     thought, answer = splitter.finish_parsing(stopped=True)
-    kept = ["".join(splitter.thought), "".join(splitter.answer)]
-    assert [live[0] + thought, live[1] + answer] == kept or splitter.turned
+    kept = ["".join(splitter.thought_parts), "".join(splitter.answer_parts)]
+    assert [live[0] + thought, live[1] + answer] == kept or splitter.reversals
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,10 @@ def test_marks_at_the_start_of_what_an_upstream_calls_answer_are_no_answer(text,
         for piece in pieces:
             splitter.feed(piece)
         splitter.finish_parsing(stopped=True)
-        assert ("".join(splitter.thought), "".join(splitter.answer)) == (thought, answer), pieces
+        assert ("".join(splitter.thought_parts), "".join(splitter.answer_parts)) == (
+            thought,
+            answer,
+        ), pieces
 
 
 def test_pieces_that_come_together_are_one_token_that_knows_how_many_they_were():
@@ -245,7 +248,7 @@ def test_pieces_that_come_together_are_one_token_that_knows_how_many_they_were()
         so_far.add_chunk(decode_chunk(json.dumps({"choices": [{"delta": delta}]}).encode()))
     told = so_far.take_new()
 
-    assert (told.thought, told.text, told.pieces) == ("hm", "Because.", 3)
+    assert (told.thought_text, told.text, told.pieces) == ("hm", "Because.", 3)
     assert so_far.take_new() is None
     assert so_far.build_charge("m", ASK).usage.completion_tokens == 3, "each of them is a token"
 

@@ -91,7 +91,7 @@ def test_a_message_with_its_sampling_is_read():
         extra={"top_k": 40},
     )
     assert (call.model, call.stream, call.n, call.body) == ("m", True, 1, body)
-    assert call.wish == MixtureOptions(proposals=True, layers=3)
+    assert call.options == MixtureOptions(proposals=True, layers=3)
 
 
 def test_system_blocks_become_one_text_and_their_marks_for_a_cache_are_passed_over():

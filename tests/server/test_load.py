@@ -33,7 +33,7 @@ from mixtura.protocols.thoughts.parser import ThinkTagParser
 from mixtura.storage.run_record import build_run_record, build_started_record
 from mixtura.storage.runs import RunStore
 from mixtura.storage.spending import DailySpendLedger
-from mixtura.storage.sqlite import Store
+from mixtura.storage.sqlite import SqliteStore
 from mixtura.storage.write_queue import StoreWriter
 from mixtura.transport.client import CallTimeouts
 from tests.support.serving import serving, team
@@ -277,7 +277,7 @@ DAMAGES = {
 
 
 def kept(path, *ids):
-    book = RunStore(Store(path))
+    book = RunStore(SqliteStore(path))
     for number, id in enumerate(ids):  # noqa: A001
         recorder = Recorder()
         asyncio.run(
@@ -378,14 +378,16 @@ def test_a_run_that_was_killed_is_unfinished_and_its_money_is_free_again(upstrea
     again = command(tmp_path, "ask", "--no-cache", "Why is the sky blue?")
     _, err = again.communicate(timeout=60)
     assert again.returncode == 0, err
-    book = DailySpendLedger(Store(tmp_path / "state" / "mixtura" / "mixtura.sqlite"), "day")
+    book = DailySpendLedger(SqliteStore(tmp_path / "state" / "mixtura" / "mixtura.sqlite"), "day")
     assert book.used_today()[1] == sum(
         upstream.ledger().numbers[:2]
     )  # what is known to be spent is
 
 
-def test_what_a_living_process_holds_is_never_given_back(tmp_path):
-    mine, other = (DailySpendLedger(Store(tmp_path / "s.sqlite"), "day") for _ in range(2))
+def test_what_a_living_process_holds_is_never_given_back(stores):
+    mine, other = (DailySpendLedger(stores.open(), "day") for _ in range(2))
+    for book in (mine, other):
+        book.store.check_usable()
     assert mine.reserve(7.0, 1, 10.0, None)
     assert other.reserve(7.0, 1, 10.0, None) is None
     mine.store.close()  # as a process that ends does
@@ -415,7 +417,7 @@ def test_runs_that_wait_are_bounded_in_number_and_bytes_and_what_is_dropped_is_c
         return make
 
     done = trace()
-    book = RunStore(Store(tmp_path / "s.sqlite"))
+    book = RunStore(SqliteStore(tmp_path / "s.sqlite"))
     writer = StoreWriter(book, most_records=10, most_bytes=1000, pause=0.0)
     assert writer.queue_finish("20260101-00000000", 0, made("20260101-00000000"))
     assert holding.wait(20)
@@ -438,11 +440,13 @@ def test_runs_that_wait_are_bounded_in_number_and_bytes_and_what_is_dropped_is_c
 
 def test_runs_that_come_together_are_one_transaction(tmp_path):
     path = tmp_path / "s.sqlite"
-    store = Store(path)
+    store = SqliteStore(path)
     book, done = RunStore(store), trace()
     commits = []
     with store.transaction() as db:
-        db.set_trace_callback(lambda said: commits.append(said) if said == "COMMIT" else None)
+        db._connection.set_trace_callback(
+            lambda said: commits.append(said) if said == "COMMIT" else None
+        )
     commits.clear()
     writer = StoreWriter(book, pause=30.0)
     writer._last = time.monotonic()

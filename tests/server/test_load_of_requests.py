@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from mixtura import Message, Request
+from mixtura import Message, Request, get_model_info
 from mixtura.config import model_lists
 from mixtura.config.config import load
-from mixtura.core.model import context_window
 from mixtura.prompts import conversation_turns
 from mixtura.prompts.conversation_turns import strip_volatile_words
 from mixtura.server import encodings, truncation
@@ -240,7 +239,7 @@ def test_a_list_of_more_than_four_megabytes_is_none(
         async def learned() -> tuple[Any, Any]:
             lists = model_lists.ModelLists(config)
             await lists.learn_context_windows(["one"], patience=20)
-            return lists.listed_model("one"), context_window(config.model("one"))
+            return lists.listed_model("one"), get_model_info(config.model("one")).context_window
 
         found = run(learned())
     assert found == ((None, None) if letters else (("m", 8192, None), 8192))

@@ -182,3 +182,14 @@ def test_official_browser_clients_of_a_configured_origin_may_send_their_headers(
                 assert allowed == (origin if status == 200 else None)
                 if status == 200:
                     assert answer.headers["access-control-allow-headers"] == wanted
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/plan"])
+def test_a_functions_result_that_also_calls_a_tool_is_no_error_of_the_server(server, path):
+    called = {"role": "assistant", "function_call": {"name": "f", "arguments": "{}"}}
+    tool = {"id": "1", "type": "custom", "custom": {"name": "c", "input": "x"}, "function": None}
+    result = {"role": "function", "name": "f", "content": "3", "tool_calls": [tool]}
+
+    answer = server.post(path, {"model": "team", "messages": [*QUESTION, called, result]})
+
+    assert answer.status == 200, answer.json

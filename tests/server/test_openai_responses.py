@@ -75,7 +75,7 @@ def test_a_text_with_its_sampling_is_read():
         (Message("system", "Be brief."), Message("user", "Why?")), Sampling(1.5, 0.9, 64)
     )
     assert (call.model, call.stream, call.n, call.body) == ("m", True, 1, body)
-    assert call.wish == MixtureOptions(max_cost=0.5)
+    assert call.options == MixtureOptions(max_cost=0.5)
 
 
 def test_items_are_messages_with_their_parts():

@@ -20,8 +20,9 @@ from mixtura.core.errors import StoreError
 from mixtura.server.apis.base import ResolvedReferences, UnresolvedCall
 from mixtura.server.apis.openai_responses import ResponsesDialect
 from mixtura.server.app import make_app
+from mixtura.storage.interfaces import DAY_SECONDS
 from mixtura.storage.responses import ConversationTooLongError, ResponseNotFoundError, ResponseStore
-from mixtura.storage.sqlite import DAY_SECONDS, MIGRATIONS, Store
+from mixtura.storage.sqlite import MIGRATIONS, SqliteStore
 from tests.support.paths import CASES
 from tests.support.serving import serving, team
 from tests.support.upstream import Script, running
@@ -353,10 +354,8 @@ def clock():
 
 
 @pytest.fixture
-def store(tmp_path, clock):
-    found = Store(tmp_path / "s.sqlite", clock=lambda: clock[0])
-    yield found
-    found.close()
+def store(stores, clock):
+    return stores.open(clock=lambda: clock[0])
 
 
 def kept(book, *records):
@@ -376,7 +375,7 @@ def test_what_no_one_used_for_so_long_is_gone_and_a_conversation_that_goes_on_st
         book.load_conversation("r2", "", 10**6)
     kept(book, record("r4"))
     with store.transaction() as db:
-        assert db.execute("SELECT id FROM responses").fetchall() == [("r4",)]
+        assert db.fetch_all("SELECT id FROM responses") == [("r4",)]
 
 
 def test_no_more_is_kept_than_was_said_and_the_longest_unused_go_first(store, clock):
@@ -390,7 +389,7 @@ def test_no_more_is_kept_than_was_said_and_the_longest_unused_go_first(store, cl
     assert book.get_response("r19", "")
     assert not book.get_response("r0", "")
     with store.transaction() as db:
-        (size,) = db.execute("SELECT sum(length(body)) FROM responses").fetchone()
+        (size,) = db.fetch_one("SELECT sum(length(body)) FROM responses")
     assert 0 < size <= 0.12 * 1024**2
     said = []
     book.notice = said.append
@@ -435,12 +434,12 @@ def test_a_store_of_an_older_version_is_taken_over(tmp_path):
     old.execute("INSERT INTO spent VALUES ('day', '2026-11-28', 1.5, 10)")
     old.commit()
     old.close()
-    store = Store(path)
+    store = SqliteStore(path)
 
     kept(ResponseStore(store), record("r1"))
 
     with store.transaction() as db:
-        assert db.execute("SELECT dollars FROM spent").fetchone() == (1.5,)
+        assert db.fetch_one("SELECT dollars FROM spent") == (1.5,)
     assert ResponseStore(store).get_response("r1", "")["response"] == {"id": "r1", "output": []}
     store.close()
 

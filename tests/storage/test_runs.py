@@ -33,7 +33,7 @@ from mixtura.storage.run_record import (
     run_outcome,
 )
 from mixtura.storage.runs import RunStore
-from mixtura.storage.sqlite import MIGRATIONS, Store
+from mixtura.storage.sqlite import MIGRATIONS, SqliteStore
 from mixtura.terminal import answer_notes, trace_summary
 from tests.conftest import run
 from tests.support.recorded_runs import KEY, SEA, SKY
@@ -67,10 +67,8 @@ def recorded(model=None, request=None, *, named="20261123-00000000", started=179
 
 
 @pytest.fixture
-def store(tmp_path):
-    found = Store(tmp_path / "mixtura.sqlite", clock=lambda: 1795400100.0)
-    yield found
-    found.close()
+def store(stores):
+    return stores.open(clock=lambda: 1795400100.0)
 
 
 @pytest.fixture
@@ -275,7 +273,7 @@ def test_the_keys_of_the_environment_and_of_headers_are_known(tmp_path):
     config = load(None, environ=environ, folder=tmp_path, home=tmp_path)
 
     bearer = {"Bearer of-good-news-1", "of-good-news-1"}
-    assert config.known_secrets() == {KEY, "hush-hush", "t0k3n!"} | bearer
+    assert config.registry.known_secrets() == {KEY, "hush-hush", "t0k3n!"} | bearer
 
 
 @pytest.mark.parametrize("placeholder", ["", "none", "ollama", "EMPTY", "x-1"])
@@ -383,7 +381,7 @@ def test_a_run_is_found_by_its_id_its_beginning_its_end_or_as_the_last(book):
 
 def test_ids_are_different_and_sort_by_time(tmp_path):
     moments = iter(1795400000 + i * 0.1 for i in range(2000))
-    book = RunStore(Store(tmp_path / "s", clock=lambda: next(moments)))
+    book = RunStore(SqliteStore(tmp_path / "s", clock=lambda: next(moments)))
     ids = [book.new_run_id() for _ in range(2000)]
 
     assert ids == sorted(set(ids))
@@ -405,7 +403,7 @@ def test_the_oldest_go_when_there_are_too_many(store):
     wide = RunStore(store)
     ids = many(wide, 10)
     with store.transaction() as db:
-        (size,) = db.execute("SELECT max(length(body)) FROM runs").fetchone()
+        (size,) = db.fetch_one("SELECT max(length(body)) FROM runs")
     narrow = RunStore(store, megabytes=4.5 * size / 1024**2)
 
     assert narrow.save_run(recorded(named="20261123-99999999", started=store.current_time()))
@@ -426,28 +424,24 @@ def test_one_that_is_larger_than_all_that_is_kept_drives_nothing_out(store):
 
 
 def test_nothing_is_kept_and_no_file_made_where_that_is_off(tmp_path):
-    book = RunStore(Store(tmp_path / "s"), keep=False)
+    book = RunStore(SqliteStore(tmp_path / "s"), keep=False)
 
     assert not book.save_run(recorded())
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_store_that_is_locked_loses_the_run_and_says_so_once(tmp_path):
-    path = tmp_path / "s"
-    store = Store(path, patience=0.05)
+def test_a_store_that_is_locked_loses_the_run_and_says_so_once(stores):
+    store = stores.open(patience=0.05)
     store.check_usable()
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
     told = []
     book = RunStore(store)
     book.notice = told.append
 
-    assert [book.save_run(recorded()) for _ in range(2)] == [False, False]
-    other.execute("ROLLBACK")
-    other.close()
+    with stores.locked():
+        assert [book.save_run(recorded()) for _ in range(2)] == [False, False]
 
     assert len(told) == 1
-    assert "locked" in told[0]
+    assert "is in use elsewhere" in told[0]
     assert book.save_run(recorded())
 
 
@@ -456,14 +450,16 @@ def test_a_store_that_cannot_be_used_loses_the_run_and_nothing_else(broken, tmp_
     path = tmp_path / "s"
     path.write_text(broken) if broken else path.mkdir()
     told = []
-    book = RunStore(Store(path))
+    book = RunStore(SqliteStore(path))
     book.notice = told.append
 
     assert not book.save_run(recorded())
     assert "cannot be used" in told[0]
 
 
-def test_what_was_deleted_is_gone_from_the_file(store, book):
+def test_what_was_deleted_is_gone_from_the_file(tmp_path):
+    store = SqliteStore(tmp_path / "s")
+    book = RunStore(store)
     assert book.save_run(recorded(request=ask("Where is the elephant?")))
     assert book.delete_run(book.list_runs()[0]["id"])
     assert not book.delete_run("20261123-00000000")
@@ -472,8 +468,10 @@ def test_what_was_deleted_is_gone_from_the_file(store, book):
     assert b"elephant" not in b"".join(p.read_bytes() for p in store.path.parent.iterdir())
 
 
-def test_the_file_is_for_its_owners_eyes_only(store, book):
-    assert book.save_run(recorded())
+def test_the_file_is_for_its_owners_eyes_only(tmp_path):
+    store = SqliteStore(tmp_path / "s")
+    assert RunStore(store).save_run(recorded())
+    store.close()
 
     assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
 
@@ -486,7 +484,7 @@ def test_a_file_of_an_older_version_gains_the_runs_and_keeps_the_rest(tmp_path):
     old.execute("INSERT INTO answers VALUES ('k', x'aa', 1795400000, 1795400000)")
     old.commit()
     old.close()
-    store = Store(path, clock=lambda: 1795400001.0)
+    store = SqliteStore(path, clock=lambda: 1795400001.0)
 
     assert AnswerCache(store).get("k") == b"\xaa"
     assert RunStore(store).save_run(recorded())
@@ -497,8 +495,8 @@ KEEPER = """
 import json, sys
 from pathlib import Path
 from mixtura.storage.runs import RunStore
-from mixtura.storage.sqlite import Store
-book = RunStore(Store(Path(sys.argv[1])))
+from mixtura.storage.store_address import open_store, parse_store_address
+book = RunStore(open_store(parse_store_address(sys.argv[1], Path())))
 whole = json.loads(sys.stdin.read())
 for i in range(40):
     new = {"id": f"{sys.argv[2]}{i:02d}", "started": "2100-01-01T00:00:00.000Z"}
@@ -506,8 +504,8 @@ for i in range(40):
 """
 
 
-def test_two_processes_keep_their_runs_in_one_file(tmp_path):
-    path, whole = str(tmp_path / "s"), json.dumps(recorded()).encode()
+def test_two_processes_keep_their_runs_in_one_store(stores):
+    path, whole = stores.address, json.dumps(recorded()).encode()
     keepers = [
         subprocess.Popen([sys.executable, "-c", KEEPER, path, name], stdin=subprocess.PIPE)
         for name in "pq"
@@ -517,7 +515,7 @@ def test_two_processes_keep_their_runs_in_one_file(tmp_path):
         keeper.stdin.close()
 
     assert [keeper.wait(60) for keeper in keepers] == [0, 0]
-    assert len(RunStore(Store(tmp_path / "s")).list_runs(100)) == 80
+    assert len(RunStore(stores.open()).list_runs(100)) == 80
 
 
 def test_threads_keep_their_runs_in_one_book(book):

@@ -1,4 +1,4 @@
-"""A server that says byte by byte what it is told, and a call to it through our HTTP client."""
+"""A server that says byte by byte what it is told, and a call to it through a transport."""
 
 from __future__ import annotations
 
@@ -8,15 +8,20 @@ import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 
 import pytest
 
 from mixtura.core.errors import MalformedError, UnavailableError
-from mixtura.transport.pool import get_connection_pool
+from mixtura.transport.base import Transport
+from mixtura.transport.http1_transport import BUILT_IN
 from tests.conftest import run
 
 OK = b"HTTP/1.1 200 OK\r\n"
 STREAM = OK + b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+TRANSPORT: ContextVar[Transport] = ContextVar("transport", default=BUILT_IN)
+"""What sends the requests of a test: `tests/transport` runs the same tests over several."""
 
 LAST_EVENTS = (b"[DONE]", b"message_stop")
 """What a model's adapter says is near the end of its answers."""
@@ -133,6 +138,33 @@ def chunk(data: bytes) -> bytes:
 
 END = chunk(b"")
 
+FOR_EVER = 1000.0
+"""A frame that no test sees the end of: what comes within it, came at once."""
+
+
+def events(*words: str) -> list[bytes]:
+    return [chunk(f"data: {word}\n\n".encode()) for word in words]
+
+
+def quick(then: Callable[[Peer, Callable[[bytes], Awaitable[None]]], Awaitable[None]]):
+    """A play of a draft so quick that it is read a few pieces at a time; *then* it goes on."""
+    seen: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def told(peer: Peer, *pieces: bytes) -> None:
+        """Send these, and return when the last was handed on."""
+        await peer.send(*pieces)
+        while pieces[-1].split(b"\r\n")[1] not in await seen.get():
+            pass
+
+    async def play(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(STREAM)
+        for number in range(4):
+            await told(peer, *events(*(f"{number}-{i}" for i in range(9))))
+        await then(peer, lambda *pieces: told(peer, *pieces))
+
+    return play, seen.put_nowait
+
 
 class Got:
     """An answer, and the pieces in which it was handed on."""
@@ -158,8 +190,8 @@ async def got(
     into: Got | None = None,
 ) -> Got:
     """Ask, and read to the end, or until something has come."""
-    lines, answer = await get_connection_pool(), into or Got()
-    line = await lines.send_request("POST", url, headers or {}, body, connect=5.0)
+    answer = into or Got()
+    response = await TRANSPORT.get().send_request("POST", url, headers or {}, body, connect=5.0)
 
     def take(piece: bytes) -> bool:
         answer.pieces.append(piece)
@@ -167,10 +199,10 @@ async def got(
         return until is not None and until in answer.body
 
     try:
-        answer.status, answer.headers = line.response.status, line.response.headers
-        await line.read_body(take, batch_seconds=frame, end_markers=LAST_EVENTS)
+        answer.status, answer.headers = response.status, dict(response.headers)
+        await response.read_body(take, batch_seconds=frame, end_markers=LAST_EVENTS)
     finally:
-        lines.release_connection(line)
+        response.close()
     return answer
 
 

@@ -1,4 +1,4 @@
-"""What the HTTP client sends, and what it refuses to send."""
+"""What every transport sends, and what it refuses to send."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import asyncio
 import pytest
 
 from mixtura.core.errors import RejectedError
-from mixtura.transport.http1 import WRITE_SLICE_BYTES
-from mixtura.transport.pool import get_connection_pool
 from tests.conftest import run
 from tests.support.byte_server import (
     STREAM,
@@ -22,6 +20,8 @@ from tests.support.byte_server import (
     serving,
     sized,
 )
+
+pytestmark = pytest.mark.usefixtures("each_transport")
 
 
 @pytest.mark.parametrize(
@@ -86,48 +86,23 @@ def test_the_framing_of_a_request_is_not_the_callers_to_choose():
     assert "transfer-encoding" not in headers
 
 
-def test_a_large_request_waits_for_a_slow_server_and_does_not_pile_up():
-    body = bytes(range(256)) * 4 * 20 * 1024
-    begin, waiting = asyncio.Event(), []
-
-    async def slow(peer: Peer) -> None:
-        await begin.wait()
-        assert await peer.request() == body
-        await peer.send(sized(b"all of it"))
-
-    async def ask() -> None:
-        async with serving(slow) as server:
-            lines = await get_connection_pool()
-            task = asyncio.create_task(got(server.url, body))
-            while not lines._open or next(iter(lines._open))._full is False:
-                await asyncio.sleep(0.005)
-            await asyncio.sleep(0.05)
-            waiting.append(next(iter(lines._open)).transport.get_write_buffer_size())
-            begin.set()
-            assert (await task).body == b"all of it"
-
-    run(ask())
-    assert waiting[0] <= 2 * WRITE_SLICE_BYTES
-
-
 def test_a_server_may_refuse_a_large_request_before_its_end():
-    refused = b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno"
+    reply = b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno"
 
     async def play(peer: Peer) -> None:
         await peer.reader.readuntil(b"\r\n\r\n")
-        await peer.send(refused)
+        await peer.send(reply)
         await asyncio.sleep(0.2)
 
-    async def ask() -> tuple[Got, Server]:
-        async with serving(play) as server:
-            answer = await got(server.url, bytes(20 * 1024 * 1024))
-            assert not (await get_connection_pool())._idle, (
-                "half a request is still on its way there"
-            )
-            return answer, server
+    async def ask() -> tuple[list[Got], Server]:
+        async with serving(play, answering(sized(b"yes"))) as server:
+            bodies = (bytes(20 * 1024 * 1024), b"{}")
+            return [await got(server.url, body) for body in bodies], server
 
-    answer, _ = run(ask())
-    assert (answer.status, answer.body) == (413, b"no")
+    (refused, taken), server = run(ask())
+    assert (refused.status, refused.body) == (413, b"no")
+    assert taken.body == b"yes"
+    assert len(server.peers) == 2, "half a request is still on its way over the first"
 
 
 @pytest.mark.parametrize("said", [b"", STREAM, STREAM + chunk(b"data: x\n\n")])

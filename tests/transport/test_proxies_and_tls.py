@@ -1,27 +1,22 @@
-"""Proxies and TLS, and servers that are not there."""
+"""Proxies and TLS over every transport, and servers that are not there."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import shutil
+import re
 import socket
-import ssl
-import subprocess
-from collections.abc import Callable
-from contextlib import suppress
 
 import pytest
 
 from mixtura.core.errors import RejectedError, TimedOutError, UnavailableError
-from mixtura.transport.pool import get_connection_pool
 from tests.conftest import run
 from tests.support.byte_server import (
     END,
     STREAM,
+    TRANSPORT,
     Got,
     Peer,
-    Play,
     Server,
     answering,
     asked,
@@ -30,15 +25,9 @@ from tests.support.byte_server import (
     serving,
     sized,
 )
+from tests.support.tls import over_tls, speaking_tls, tunnel
 
-
-@pytest.fixture
-def alone(monkeypatch):
-    """An environment without proxies of its own."""
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    return monkeypatch
+pytestmark = pytest.mark.usefixtures("each_transport")
 
 
 def test_plain_requests_name_their_server_to_the_proxy(alone):
@@ -92,33 +81,6 @@ def test_a_netrc_is_nobodys_business(alone, tmp_path):
     assert "authorization" not in server.requests[0][1]
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """A certificate for «localhost» that nobody has signed, and its key."""
-    if not (openssl := shutil.which("openssl")):
-        pytest.fail("this test wants the openssl command: apt-get install openssl")
-    folder = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        [
-            openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-            "-keyout", folder / "key.pem", "-out", folder / "cert.pem", "-subj", "/CN=localhost",
-            "-addext", "subjectAltName=DNS:localhost",
-        ],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return folder
-
-
-def speaking_tls(folder) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
-    return context
-
-
-def over_tls(server: Server, host: str = "localhost") -> str:
-    return f"https://{host}:{server.host.split(':')[1]}/v1"
-
-
 def test_tls_with_a_trusted_certificate_works_like_any_other_line(alone, certificate):
     alone.setenv("SSL_CERT_FILE", str(certificate / "cert.pem"))
 
@@ -147,29 +109,6 @@ def test_a_certificate_of_somebody_else_ends_the_call(trusted, host, alone, cert
             await asyncio.sleep(0.05)  # the server's half of the handshake ends, too
 
     run(ask())
-
-
-def tunnel(to: Callable[[], str], seen: list[str]) -> Play:
-    """A proxy that connects and hands bytes on, both ways."""
-
-    async def play(peer: Peer) -> None:
-        seen.append((await peer.reader.readuntil(b"\r\n\r\n")).decode())
-        host, port = to().split(":")
-        reader, writer = await asyncio.open_connection(host, int(port))
-        await peer.send(b"HTTP/1.1 200 Connection established\r\nVia: us\r\n\r\n")
-
-        async def carried(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-            with suppress(ConnectionError):
-                while data := await source.read(65536):
-                    sink.write(data)
-            sink.close()
-
-        try:
-            await asyncio.gather(carried(peer.reader, writer), carried(reader, peer.writer))
-        finally:
-            writer.close()
-
-    return play
 
 
 def test_tls_goes_through_a_tunnel_and_the_proxy_sees_nothing_of_it(alone, certificate):
@@ -230,8 +169,22 @@ def test_a_server_that_is_not_there_is_named_with_the_systems_reason(name):
 def test_a_server_that_does_not_take_the_call_is_not_waited_for():
     async def ask() -> None:
         async with serving(lambda peer: peer.left()) as server:
-            lines = await get_connection_pool()
+            transport = TRANSPORT.get()
             with pytest.raises(TimedOutError, match=r"no connection within 0.05 s"):
-                await lines.send_request("GET", over_tls(server), {}, b"", connect=0.05)
+                await transport.send_request("GET", over_tls(server), {}, b"", connect=0.05)
 
     run(ask())
+
+
+def test_a_server_that_speaks_no_tls_is_told_in_the_words_of_tls(alone):
+    async def plain(peer: Peer) -> None:
+        await peer.send(b"SSH-2.0-nothing of yours\r\n")
+        await peer.left()
+
+    async def ask() -> str:
+        async with serving(plain) as server:
+            with pytest.raises(UnavailableError) as error:
+                await got(over_tls(server))
+            return str(error.value)
+
+    assert re.search(r"no connection to localhost:\d+ \(\[SSL: \w+\]", run(ask()))

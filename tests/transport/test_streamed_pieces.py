@@ -1,45 +1,40 @@
-"""How the pieces of an answer are handed on as they come, one stream or many at once."""
+"""How every transport hands on the pieces of an answer: one stream, or many at once."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import socket
-from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 
 import pytest
 
 from mixtura.core.errors import TimedOutError
-from mixtura.transport.batch_timer import BatchTimer
 from mixtura.transport.client import CallTimeouts, UpstreamResponse, post_stream
-from mixtura.transport.pool import ConnectionPool, get_connection_pool
 from mixtura.transport.socket_poller import MIN_BATCHED_CONNECTIONS
 from tests.conftest import run
 from tests.support.byte_server import (
     END,
+    FOR_EVER,
     STREAM,
+    TRANSPORT,
     Got,
     Peer,
     Server,
     answering,
     asked,
     chunk,
+    events,
     fails,
     got,
+    quick,
     serving,
     sized,
 )
 
-FOR_EVER = 1000.0
-"""A frame that no test sees the end of: what comes within it, came at once."""
-
+pytestmark = pytest.mark.usefixtures("each_transport")
 
 # ---- how pieces are handed on
-
-
-def events(*words: str) -> list[bytes]:
-    return [chunk(f"data: {word}\n\n".encode()) for word in words]
 
 
 def test_every_piece_of_an_answer_that_is_no_draft_is_handed_on_at_once():
@@ -56,23 +51,6 @@ def test_every_piece_of_an_answer_that_is_no_draft_is_handed_on_at_once():
     (answer,), _ = asked(play, heard=seen.put_nowait)
 
     assert len(answer.pieces) == 8 + 1
-
-
-def test_the_first_piece_of_a_draft_and_its_end_are_handed_on_at_once_the_rest_together():
-    began = asyncio.Event()
-
-    async def play(peer: Peer) -> None:
-        await peer.request()
-        await peer.send(STREAM, events("first")[0])
-        await began.wait()
-        await peer.send(*events(*"abcdef"), *events("[DONE]"))
-        await peer.left()  # the body's end never comes
-
-    (answer,), _ = asked(play, heard=lambda _: began.set(), frame=FOR_EVER, until=b"[DONE]")
-
-    words = answer.body.decode().replace("data: ", "").split()
-    assert words == ["first", *"abcdef", "[DONE]"]
-    assert len(answer.pieces) < 5
 
 
 @pytest.mark.parametrize(
@@ -130,26 +108,6 @@ def test_a_frame_ends_though_nothing_more_comes():
     assert answer.body == b"data: a\n\ndata: b\n\n"
 
 
-def quick(then: Callable[[Peer, Callable[[bytes], Awaitable[None]]], Awaitable[None]]):
-    """A play of a draft so quick that it is read a few pieces at a time; *then* it goes on."""
-    seen: asyncio.Queue[bytes] = asyncio.Queue()
-
-    async def told(peer: Peer, *pieces: bytes) -> None:
-        """Send these, and return when the last was handed on."""
-        await peer.send(*pieces)
-        while pieces[-1].split(b"\r\n")[1] not in await seen.get():
-            pass
-
-    async def play(peer: Peer) -> None:
-        await peer.request()
-        await peer.send(STREAM)
-        for number in range(4):
-            await told(peer, *events(*(f"{number}-{i}" for i in range(9))))
-        await then(peer, lambda *pieces: told(peer, *pieces))
-
-    return play, seen.put_nowait
-
-
 @pytest.mark.parametrize("last", [[END], [*events("[DONE]"), END]])
 def test_a_quick_draft_that_slows_down_keeps_nothing_back(last):
     async def then(peer: Peer, told) -> None:
@@ -165,21 +123,6 @@ def test_a_quick_draft_that_slows_down_keeps_nothing_back(last):
 
     words = answer.body.decode().replace("data: ", "").split()
     assert [w for w in words if len(w) == 1] == [*"xyz"]
-
-
-def test_the_end_of_a_quick_draft_is_read_at_once_however_small_it_is(monkeypatch):
-    async def then(peer: Peer, told) -> None:
-        monkeypatch.setattr(
-            BatchTimer, "schedule_flush", lambda *_: None
-        )  # the frame under way is the last
-        await told(*events(*(f"4-{i}" for i in range(9))))
-        await peer.send(*events("[DONE]"))
-        await peer.left()  # the body's end never comes
-
-    play, heard = quick(then)
-    (answer,), _ = asked(play, frame=0.02, heard=heard, until=b"[DONE]")
-
-    assert answer.body.endswith(b"data: [DONE]\n\n")
 
 
 @pytest.mark.parametrize("sign", [chunk(b"data: [DONE]\n\n"), chunk(b"message_stop\n\n"), END])
@@ -288,7 +231,12 @@ def test_a_stall_is_seen_also_in_a_draft_and_comments_do_not_hide_it(draft, more
         async with serving(play) as server:
             with pytest.raises(TimedOutError, match="stalled"):
                 async with post_stream(
-                    server.url, {}, headers={}, clocks=clocks, draft=draft
+                    server.url,
+                    {},
+                    headers={},
+                    clocks=clocks,
+                    draft=draft,
+                    transport=TRANSPORT.get(),
                 ) as reply:
                     await taken(reply)
 
@@ -296,7 +244,7 @@ def test_a_stall_is_seen_also_in_a_draft_and_comments_do_not_hide_it(draft, more
 
 
 def test_an_answer_that_is_over_gives_its_connection_back_when_the_body_ends_a_little_later():
-    later = asyncio.Event()
+    later, over = asyncio.Event(), asyncio.Event()
 
     async def play(peer: Peer) -> None:
         for _ in range(2):
@@ -304,15 +252,15 @@ def test_an_answer_that_is_over_gives_its_connection_back_when_the_body_ends_a_l
             await peer.send(STREAM, *events("a", "[DONE]"))
             await later.wait()
             await peer.send(END)
+            over.set()
         await peer.left()
 
     async def ask() -> Server:
         async with serving(play) as server:
             await got(server.url, until=b"[DONE]")
             later.set()
-            lines = await get_connection_pool()
-            while not lines._idle:
-                await asyncio.sleep(0.001)
+            await over.wait()
+            await asyncio.sleep(0.01)  # the end lies there: it is read in the next round
             await got(server.url, until=b"[DONE]")
             return server
 
@@ -386,8 +334,6 @@ def test_when_many_speak_at_once_everyone_is_heard_to_the_end(frame):
                 *(got(server.url, str(i).encode(), frame=frame) for i in range(many))
             )
             again = await got(server.url, b'"again"')  # and few are heard afterwards, too
-            lines = await get_connection_pool()
-            assert lines._ear is None or lines._ear.speaking == 0
             return [*found, again]
 
     for i, answer in enumerate(run(ask())):
@@ -424,14 +370,13 @@ def test_connections_close_with_their_loop():
         url = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
 
         async def ask() -> socket.socket:
-            lines: ConnectionPool = await get_connection_pool()
-            asking = asyncio.create_task(lines.send_request("GET", url, {}, b"", connect=5.0))
-            await asyncio.sleep(0.02)
-            served, _ = server.accept()
+            transport = TRANSPORT.get()
+            asking = asyncio.create_task(transport.send_request("GET", url, {}, b"", connect=5.0))
+            served, _ = await asyncio.to_thread(server.accept)
             served.sendall(sized(b"x"))
-            line = await asking
-            await line.read_body(lambda _: False)
-            lines.release_connection(line)
+            answer = await asking
+            await answer.read_body(lambda _: False)
+            answer.close()
             return served
 
         with run(ask()) as served:

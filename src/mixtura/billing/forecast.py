@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -10,21 +9,16 @@ from mixtura.billing.price import Pricer
 from mixtura.billing.spending_caps import Spend
 from mixtura.core.model import Model, Wrapper, unwrap_model
 from mixtura.core.roles import Composite
+from mixtura.core.token_estimate import (
+    DEFAULT_ANSWER_TOKENS,
+    UPPER_BOUND,
+    count_request_tokens,
+    token_upper_bound,
+)
 from mixtura.core.types import Request, Sampling, Usage
-from mixtura.protocols.provider_data.messages import provider_data_bytes
-from mixtura.protocols.request_size import count_request_tokens
-
-DEFAULT_ANSWER_TOKENS = 4096
-"""Tokens of an answer without max_tokens; under a spending cap this is sent as max_tokens."""
-
-
-IMAGE_TOKENS = 4096
-"""Tokens counted for an image."""
-
 
 DRAFT_OVERHEAD_TOKENS = 64
-
-
+"""Tokens around a proposal, at most."""
 ENVELOPE_OVERHEAD_TOKENS = 1536
 """Tokens of the instruction text around proposals and of the repeated question."""
 
@@ -38,7 +32,9 @@ class ExpectedCall(NamedTuple):
 
 def forecast_calls(model: Model, request: Request) -> list[ExpectedCall]:
     """Every call that an answer takes without retries, with its worst-case usage."""
-    return _forecast_member_calls(model, _max_prompt_tokens(request), request.sampling)
+    return _forecast_member_calls(
+        model, count_request_tokens(request, UPPER_BOUND), request.sampling
+    )
 
 
 def _forecast_member_calls(model: Model, prompt: int, sampling: Sampling) -> list[ExpectedCall]:
@@ -68,28 +64,6 @@ def _max_draft_tokens(sampling: Sampling) -> int:
     return (sampling.max_tokens or DEFAULT_ANSWER_TOKENS) * 3 + DRAFT_OVERHEAD_TOKENS
 
 
-def _max_prompt_tokens(request: Request) -> int:
-    own = sum(map(provider_data_bytes, request.messages))
-    return (
-        count_request_tokens(request, token_upper_bound, picture=IMAGE_TOKENS, around=16) + own + 16
-    )
-
-
-def token_upper_bound(text: str) -> int:
-    """
-    An upper bound of the tokens that any tokenizer makes of *text*.
-
-    Two letters or spaces count as one token, every other byte as one: digits, punctuation and
-    the bytes of rare characters may each be a token.
-    """
-    data = text.encode("utf-8", "replace")
-    others = len(data.translate(None, _LETTERS_AND_SPACES))
-    return others + (len(data) - others) // 2 + 1
-
-
-_LETTERS_AND_SPACES = (string.ascii_letters + string.whitespace).encode()
-
-
 def fallback_model_names(model: Model) -> list[str]:
     """
     The names of models that are called only when others fail or are late.
@@ -116,7 +90,10 @@ def fallback_model_names(model: Model) -> list[str]:
 def worst_case_spend(
     expected: Iterable[ExpectedCall], pricer: Pricer
 ) -> tuple[Spend, tuple[str, ...]]:
-    """The most that *expected* calls can cost, and the models without a known price."""
+    """
+    The most that *expected* calls can cost, and the models without a known price (whose calls
+    count with their tokens and no dollars).
+    """
     whole, unknown = Spend(), dict[str, None]()
     for row in expected:
         dollars = pricer(row.model, row.usage)

@@ -1,4 +1,4 @@
-"""Tokens to dollars, and to work."""
+"""Prices: tokens to dollars, and to the work that they are for the hardware."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ class Price:
         written = self.input if self.cache_write is None else self.cache_write
         plain = usage.prompt_tokens - usage.cached_tokens - usage.cache_write_tokens
         dollars = (
+            # An upstream's counts may contradict each other: no part of a price is negative.
             max(plain, 0) * self.input
             + usage.cached_tokens * cached
             + usage.cache_write_tokens * written
@@ -56,6 +57,7 @@ def total_cost(charges: Iterable[Charge], pricer: Pricer) -> float | None:
     dollars = 0.0
     for charge in charges:
         part = pricer(charge.model, charge.usage)
+        # A sum without one part would pass for the price of the whole.
         if part is None:
             return None
         dollars += part
@@ -77,8 +79,9 @@ def tflops(layers: Iterable[Sequence[CallWork]], *, prefill: bool) -> float:
     """
     Trillions of operations one after another: of every layer, the most that one member takes.
 
-    Two for each parameter and token. The paper counts the tokens that are written; with
-    *prefill*, those that are read, too, which a long list of proposals makes the larger part.
+    Two for each active parameter and token (Wang et al. 2024, arXiv 2406.04692, figure 5). The
+    paper counts the tokens that are written; with *prefill*, those that are read, too, which a
+    long list of proposals makes the larger part.
     """
     return sum(max(_call_tflops(call, prefill) for call in calls) for calls in layers if calls)
 

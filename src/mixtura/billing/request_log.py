@@ -12,9 +12,13 @@ from mixtura.core.types import Charge, Request
 class RequestLog(Protocol):
     """Records every request that is sent to a model (``evals.call_journal``)."""
 
-    def record_request(self, model: str, request: Request) -> str: ...
+    def record_request(self, model: str, request: Request) -> str:
+        """Record *request* before it is sent; returns the id of the call."""
+        ...
 
-    def record_charges(self, call: str, charges: Sequence[Charge]) -> None: ...
+    def record_charges(self, call: str, charges: Sequence[Charge]) -> None:
+        """Record what the call of that id has cost."""
+        ...
 
 
 REQUEST_LOG: ContextVar[RequestLog | None] = ContextVar("requests", default=None)

@@ -31,7 +31,10 @@ class RunBudget:
         self.spent = Spend()
 
     def reserve_spend(self, amount: Spend) -> str | None:
-        """Reserve *amount* under every cap; the name of the cap that it would pass, else None."""
+        """
+        Reserve *amount* under every cap; the name of the cap that it would pass, else None. Raises
+        StoreError when a cap's store cannot be read or written.
+        """
         taken: list[tuple[SpendingCap, int]] = []
         for cap in self._caps:
             try:
@@ -48,11 +51,17 @@ class RunBudget:
         return None
 
     def reserve_attempt(self, model: str, usage: Usage) -> Spend | str:
-        """Take the worst case of one attempt; the name of the cap that it would pass."""
+        """
+        Take the worst case of one attempt; the name of the cap that it would pass. Raises
+        ConfigError when a cap in dollars needs a price that is not known, StoreError as
+        ``reserve_spend`` does.
+        """
+        # The outer run first: what it refuses needs no reservation here.
         above = self._parent.reserve_attempt(model, usage) if self._parent else None
         if isinstance(above, str):
             return above
         amount = self.price_usage(model, usage)
+        # Only what goes beyond the run's first reservation: a cap in a store is a transaction.
         short = Spend(
             max(amount.dollars - self._free.dollars, 0.0),
             max(amount.tokens - self._free.tokens, 0),
@@ -72,7 +81,10 @@ class RunBudget:
         return amount
 
     def release_attempt(self, drawn: Spend, charges: Sequence[Charge]) -> None:
-        """Settle an attempt that cost *charges*."""
+        """
+        Settle an attempt that cost *charges*, of which *drawn* was taken. Raises ConfigError when a
+        cap in dollars needs a price that is not known, StoreError when it cannot be recorded.
+        """
         if self._parent:
             self._parent.release_attempt(drawn, charges)
         spent = Spend()
@@ -85,22 +97,30 @@ class RunBudget:
         )
         if charges:
             for cap, reservation in self._first_reservations().values():
+                # A process that is killed leaves no bill: the next one finds what was spent by now.
                 cap.record_spend(reservation, self.spent)
 
     def price_usage(self, model: str, usage: Usage) -> Spend:
-        """Raises ConfigError when a cap in dollars needs a price that is not known."""
+        """
+        Dollars and tokens of *usage*. Raises ConfigError when a cap in dollars needs a price that
+        is not known.
+        """
         dollars = self._pricer(model, usage)
         if dollars is None and any(cap.has_dollar_cap for cap in self._caps):
             raise ConfigError(_UNKNOWN_PRICE.format(model))
         return Spend(dollars or 0.0, usage.total_tokens)
 
     def close(self, charges: Sequence[Charge]) -> None:
-        """End a run that cost *charges*: that is booked as spent, the rest is free again."""
+        """
+        End a run that cost *charges*: that is booked as spent, the rest is free again. Raises
+        StoreError when it cannot be booked.
+        """
         whole = Spend()
         for charge in charges:  # calls that were not metered are charged all the same
             dollars = self._pricer(charge.model, charge.usage)
             whole = whole.sum_with(Spend(dollars or 0.0, charge.usage.total_tokens))
         self.spent = max(self.spent, whole)
+        # What was spent is booked once under each cap, however often the run reserved.
         first = self._first_reservations()
         for cap, reservation in self._reservations:
             cap.settle(reservation, self.spent if first[cap.name][1] == reservation else Spend())
@@ -118,7 +138,7 @@ def _release_reservations(taken: Sequence[tuple[SpendingCap, int]]) -> None:
 
 _UNKNOWN_PRICE = (
     "a cap in dollars needs the price of every model, and that of {} is unknown:"
-    " give its `price` in the configuration, or cap tokens"
+    " give its `price` in the configuration or in its info, or cap tokens"
 )
 
 

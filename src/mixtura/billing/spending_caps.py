@@ -43,7 +43,8 @@ class SpendingCap(Protocol):
         """
         Reserve *amount*; the number of the reservation, or None when it would pass the cap.
 
-        Does not wait. Raises StoreBusyError: try again, as ``retry_while_busy`` does.
+        Does not wait. Raises StoreBusyError when another process writes to the store: try again, as
+        ``retry_while_busy`` does.
         """
         ...
 
@@ -68,8 +69,8 @@ class RunCap:
     dollars: float | None = None
     tokens: int | None = None
     spent: Spend = field(default_factory=Spend)
-    _held: dict[int, Spend] = field(default_factory=dict[int, Spend])
-    _count: int = 0
+    _held: dict[int, Spend] = field(default_factory=dict[int, Spend], init=False)
+    _count: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         DOLLARS.check_value("dollars", self.dollars)
@@ -87,7 +88,9 @@ class RunCap:
         return whole
 
     def reserve(self, amount: Spend) -> int | None:
+        """The number of the reservation, or None when *amount* would pass the cap."""
         after = self.committed_spend.sum_with(amount)
+        # Sums of floats: a budget must not be exceeded by a rounding error.
         if self.dollars is not None and after.dollars > self.dollars + 1e-12:
             return None
         if self.tokens is not None and after.tokens > self.tokens:
@@ -101,6 +104,7 @@ class RunCap:
 
     def settle(self, hold: int, spent: Spend) -> None:
         del self._held[hold]
+        # Also beyond the reservation: what was really spent counts.
         self.spent = self.spent.sum_with(spent)
 
 
@@ -130,6 +134,10 @@ class DailyCap:
         return self.dollars is not None
 
     def reserve(self, amount: Spend) -> int | None:
+        """
+        The number of the reservation, or None when *amount* would pass the cap. Raises StoreError,
+        StoreBusyError among them.
+        """
         return self.book.reserve(amount.dollars, amount.tokens, self.dollars, self.tokens)
 
     def record_spend(self, hold: int, spent: Spend) -> None:
@@ -141,7 +149,7 @@ class DailyCap:
 
 async def retry_while_busy(attempt: Callable[[], T], seconds: float = BUSY_STORE_SECONDS) -> T:
     """
-    Repeat *attempt* while the store is busy, without blocking the event loop.
+    What *attempt* returns; it is repeated while the store is busy, without blocking the event loop.
 
     Raises StoreBusyError when it is still busy after *seconds*.
     """
@@ -153,4 +161,5 @@ async def retry_while_busy(attempt: Callable[[], T], seconds: float = BUSY_STORE
             if time.monotonic() >= until:
                 raise
         await asyncio.sleep(pause)
+        # Soon at first, for a writer that is nearly done; later seldom, since many may wait.
         pause = min(pause * 2, 0.1)

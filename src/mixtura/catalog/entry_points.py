@@ -1,4 +1,4 @@
-"""What other packages add, by entry points: patterns and evaluation tasks."""
+"""What other packages add, by entry points: patterns, tasks, providers, APIs on either side."""
 
 from __future__ import annotations
 

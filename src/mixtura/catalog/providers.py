@@ -1,4 +1,8 @@
-"""What is known of providers and models by name: addresses, keys, prices, windows, sizes."""
+"""
+What is known of providers and models by name: addresses, keys, prices, windows, sizes.
+
+These are defaults. What counts for one model object, its ``ModelInfo`` says.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,12 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib import resources
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from mixtura.billing.price import Price
+from mixtura.catalog.entry_points import find_entry_points, load_entry_point
 from mixtura.core.types import Usage
 from mixtura.transport.client import CallTimeouts
 
@@ -21,7 +26,8 @@ class Provider(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A place that serves models."""
 
     base_url: str = ""
-    dialect: Literal["openai", "anthropic"] = "openai"
+    dialect: str = "openai"
+    """The API that it speaks: the name of an adapter."""
     keys: tuple[str, ...] = ()
     key_header: str | None = None
     """The header that the key goes into; by default the dialect's own."""
@@ -55,6 +61,7 @@ class Quirks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Tokens of its longest answer."""
 
 
+ENTRY_POINT_GROUP = "mixtura.providers"
 BRIDGE_PREFIX = "bridge:"
 """Before the name of a provider that is not ours but of the bridge's library."""
 
@@ -64,9 +71,18 @@ REASONING_TIMEOUTS = CallTimeouts(first_token=300.0, progress=300.0, total=1800.
 
 @cache
 def providers() -> Mapping[str, Provider]:
-    """Every provider that `provider/model` may name."""
+    """
+    Every provider that `provider/model` may name: ours, and those that other packages add.
+
+    Raises ConfigError for a package that cannot be loaded: with its provider, it would not be
+    known which variables hold secrets.
+    """
     text = (resources.files("mixtura") / "presets" / "providers.toml").read_text("utf-8")
-    return msgspec.convert(tomllib.loads(text), dict[str, Provider])
+    known = msgspec.convert(tomllib.loads(text), dict[str, Provider])
+    for name in sorted(find_entry_points(ENTRY_POINT_GROUP)):
+        if found := load_entry_point(ENTRY_POINT_GROUP, name, Provider):
+            known.setdefault(name, found)
+    return known
 
 
 @cache
@@ -90,7 +106,7 @@ def _text_only_patterns() -> tuple[str, ...]:
     return tuple(tomllib.loads(text)["blind"])
 
 
-def supports_images(model: str) -> bool | None:
+def default_image_support(model: str) -> bool | None:
     """False for a model that is known to take no pictures; None where its name does not tell."""
     name = model.rpartition("/")[2].lower()
     return False if any(fnmatchcase(name, pattern) for pattern in _text_only_patterns()) else None
@@ -177,8 +193,8 @@ def list_price(provider: str, model: str, usage: Usage) -> float | None:
     return float(found.total_price)
 
 
-def context_window(provider: str, model: str) -> int | None:
-    """Tokens of the model's context; None where it is not known."""
+def default_context_window(provider: str, model: str) -> int | None:
+    """Tokens of the context that the price list gives for a model; None where it has none."""
     if (listed := _price_list_names(provider, model)) is None:
         return None
     from genai_prices import Usage as Priced

@@ -46,14 +46,14 @@ class OutputLostError(Exception):
 
     def __init__(self, error: OSError) -> None:
         super().__init__(f"the output cannot be written: {error.strerror}")
-        self.left = error.errno == errno.EPIPE
-        """The reader has what it wanted: nothing is wrong."""
+        self.reader_left = error.errno == errno.EPIPE
+        """Whether the reader closed its end, as `head` does: nothing is wrong then."""
 
 
 class _StandardStream(io.FileIO):
-    """
-    A standard stream that fails by its own name and only once, or never where that matters
-    to no one: an OSError could be taken for a network's.
+    """A standard stream whose failure is an OutputLostError, raised once, or never.
+
+    Never where a loss matters to no one. An OSError could be taken for a network's.
     """
 
     def __init__(self, descriptor: int, *, fails: bool) -> None:
@@ -67,6 +67,7 @@ class _StandardStream(io.FileIO):
             if self._fails:
                 self._fails = False
                 raise OutputLostError(error) from None
+        # Said once. What follows is dropped: a second error would hide the first.
         return memoryview(data).nbytes
 
 
@@ -92,6 +93,7 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        # Only a mistyped command needs it; --help and all the others start without.
         import difflib
 
         name = args[0]
@@ -146,16 +148,18 @@ def group() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and end the process with its exit code; no traceback for a user's mistake."""
+    # First of all: whatever is printed from here on has no secret in it.
     _open_streams()
     register_secrets(environment_secrets(os.environ))
     install_log_redaction()
     try:
         status = _run_command(arguments)
+        # A full disk is noticed when the last block is written: it must still count as a failure.
         sys.stdout.flush()
     except OutputLostError as lost:
-        if not lost.left:
+        if not lost.reader_left:
             _print_error(lost)
-        status = ANSWERED if lost.left else NOT_WRITTEN
+        status = ANSWERED if lost.reader_left else NOT_WRITTEN
     _exit_process(status)
 
 
@@ -185,13 +189,14 @@ def _print_error(error: Exception) -> None:
 
 def _print_usage_error(error: click.ClickException) -> None:
     """A wrong use, as click says it; it may repeat a key that was pasted into the command."""
-    said = io.StringIO()
-    error.show(said)
-    click.echo(mask_keys(redact_secrets(said.getvalue()), names=True), err=True, nl=False)
+    text = io.StringIO()
+    error.show(text)
+    click.echo(mask_keys(redact_secrets(text.getvalue()), names=True), err=True, nl=False)
 
 
 def _open_streams() -> None:
     """Every standard stream is there, says what it can in its encoding, and fails by name."""
+    # Python has None for a stream that its parent closed; a library that reads it would crash.
     if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]
         sys.stdin = os.fdopen(os.open(os.devnull, os.O_RDONLY))
     sys.stdout = _open_stream(sys.stdout, 1, fails=True)
@@ -205,12 +210,14 @@ def _open_stream(stream: TextIO | None, number: int, *, fails: bool) -> TextIO:
     raw = getattr(binary, "raw", binary)
     if stream not in (sys.__stdout__, sys.__stderr__) or type(raw) is not io.FileIO:
         return stream  # a caller's own, or Windows' console
+    # Errors are read by people who look for the cause: an escaped character is better than a ?.
     errors = "replace" if number == 1 else "backslashreplace"
     return _text_stream(number, stream.encoding, errors, fails=fails)
 
 
 def _text_stream(descriptor: int, encoding: str, errors: str, *, fails: bool) -> TextIO:
     outlet = _StandardStream(descriptor, fails=fails)
+    # A pipe takes blocks; who watches a terminal, or waits for an error, wants each line.
     lines = not fails or outlet.isatty()
     return _RedactingStream(io.BufferedWriter(outlet), encoding, errors, line_buffering=lines)
 

@@ -1,4 +1,4 @@
-"""mixtura ask"""
+"""The command mixtura ask: one question, typed or piped in, and its answer."""
 
 from __future__ import annotations
 
@@ -106,14 +106,15 @@ def command(
 
 def _read_question(words: tuple[str, ...], *, note: bool) -> str:
     """What was asked: the arguments, what is piped in, or both."""
+    # A dash asks for standard input by hand: then it is waited for, terminal or not.
     dash = "-" in (words[:1] + words[-1:])
     if dash:
         words = words[1:] if words[0] == "-" else words[:-1]
-    given = " ".join(words).strip()
-    if not given and not dash and sys.stdin.isatty():
+    typed = " ".join(words).strip()
+    if not typed and not dash and sys.stdin.isatty():
         raise click.UsageError('What is the question? As in: mixtura ask "Why is the sky blue?"')
-    piped = _read_stdin() if dash or not given or _is_piped(note=note) else ""
-    text = "\n\n".join(part for part in (piped, given) if part)
+    piped = _read_stdin() if dash or not typed or _is_piped(note=note) else ""
+    text = "\n\n".join(part for part in (piped, typed) if part)
     if not text:
         raise click.UsageError("The question is empty.")
     return text
@@ -137,17 +138,18 @@ def _is_piped(*, note: bool) -> bool:
     stays silent for a moment is left alone.
     """
     with suppress(OSError, ValueError):
+        # A file ends by itself; only a pipe may stay open and silent for good.
         mode = os.fstat(sys.stdin.fileno()).st_mode
         if not stat.S_ISFIFO(mode):
             return stat.S_ISREG(mode)
         if select.select([sys.stdin], [], [], PIPE_WAIT_SECONDS)[0]:
             return True
         if note:
-            said = (
+            notice = (
                 f"Standard input said nothing for {PIPE_WAIT_SECONDS} s: left alone"
                 " (`-` waits for it)."
             )
-            click.echo(said, err=True)
+            click.echo(notice, err=True)
     return False
 
 
@@ -156,10 +158,11 @@ def _is_piped(*, note: bool) -> bool:
 
 def _print_forecast(config: Config, plan: MixtureSpec, request: Request, *, as_json: bool) -> int:
     """Ask nothing: say which calls it would take and what they may cost at most."""
-    from mixtura.billing.forecast import DEFAULT_ANSWER_TOKENS, forecast_calls, worst_case_spend
+    from mixtura.billing.forecast import forecast_calls, worst_case_spend
+    from mixtura.core.token_estimate import DEFAULT_ANSWER_TOKENS
     from mixtura.terminal import format_dollars
 
-    calls = forecast_calls(config.build_outline(plan), request)
+    calls = forecast_calls(config.builder.build_outline(plan), request)
     worst, unknown = worst_case_spend(calls, config.usage_cost)
     most = None if unknown else worst.dollars
     if as_json:
@@ -182,6 +185,8 @@ def _run_and_report(asking: RunContext, request: Request, *, as_json: bool, quie
     """Run it, show it, and say how it ended."""
     with asyncio.Runner() as runner:
         run = run_and_show(runner, asking, request, _create_view(as_json=as_json, quiet=quiet))
+    # Found out while running, as a model file that has gone: still a configuration to be mended,
+    # and its exit code says so.
     if isinstance(run.failure, ConfigError):
         raise run.failure
     if as_json:
@@ -218,8 +223,8 @@ def _print_summary(run: FinishedRun, config: Config, *, table: bool) -> None:
     if table and trace.calls:
         aside.print()
         aside.print(trace_summary(trace, config.usage_cost, aside.width, run=run.run))
-    for said in answer_notes(trace) if table else ():
-        print_line(aside, said, "yellow")
+    for answer_note in answer_notes(trace) if table else ():
+        print_line(aside, answer_note, "yellow")
     if failure:
         print_line(aside, f"No answer: {to_one_line(failure)}", "bold red")
     elif table and any(
@@ -229,6 +234,7 @@ def _print_summary(run: FinishedRun, config: Config, *, table: bool) -> None:
 
 
 def _exit_interrupted(trace: Trace, config: Config) -> NoReturn:
+    # Imported late, like all of rich: a plain answer in a pipe is there without it.
     from mixtura.terminal import print_line
 
     print_line(

@@ -136,10 +136,14 @@ class ChatSession:
         self._plan = plan
 
     def run_until_exit(self) -> int:
-        """Until the person leaves; the exit code."""
+        """Take turns until the person leaves; returns the exit code.
+
+        Raises KeyboardInterrupt for Ctrl-C in a pipe, OutputLostError where no one reads any more.
+        """
         self._print_greeting()
         while (line := self._read_line()) is not None:
             self._handle_line(line)
+        # A person has seen what failed. A script has the exit code alone: that of the last failure.
         return cli.ANSWERED if self._prompt.person else self._code
 
     def _read_line(self) -> str | None:
@@ -179,14 +183,14 @@ class ChatSession:
             if line.strip():
                 self._ask_question(line.strip())
             return
-        do = self._commands.get(name)
-        if do is None:
+        run_command = self._commands.get(name)
+        if run_command is None:
             near = difflib.get_close_matches(name, self._commands, n=1)
             hint = f"did you mean {near[0]}?" if near else "/help lists them."
             self._print_notice(f"There is no command {to_one_line(name)}: {hint}", "red")
             return
         try:
-            do(rest.strip())
+            run_command(rest.strip())
         except MixturaError as error:
             self._print_notice(to_one_line(error), "red")
 
@@ -200,6 +204,7 @@ class ChatSession:
         self._last = run
         self._print_outcome(run)
         completion = run.trace.completion
+        # Half an answer is no turn: the next question would be asked as if it had been read.
         if completion is None or run.interrupted or run.failure:
             self._code = run.exit_code
         else:
@@ -222,6 +227,7 @@ class ChatSession:
             self._print_notice(
                 f"Stopped. Spent on it: {format_spent(run.trace, self._config)}.", "yellow"
             )
+            # A script cannot type the next line: stopping an answer stops it.
             if not self._prompt.person:
                 raise KeyboardInterrupt
         elif run.failure:
@@ -276,7 +282,7 @@ class ChatSession:
         if not before.strip():
             names = [*self._commands, "/quit"] if word.startswith("/") else []
         else:
-            names = self._config.known_names() if before.strip() == "/model" else []
+            names = self._config.registry.known_names() if before.strip() == "/model" else []
         return [f"{name} " for name in names if name.startswith(word)]
 
     def _print_notice(self, text: str, style: str = "") -> None:

@@ -12,8 +12,8 @@ from mixtura.core.text import pluralize_count, to_one_line
 
 
 def answerer_line(config: Config, plan: MixtureSpec) -> str:
-    """Who answers, and in how many calls."""
-    name = config.auto_defaults().aggregator if plan.name == AUTO else plan.name
+    """Who answers, and in how many calls. Raises ConfigError for a plan that cannot be built."""
+    name = config.registry.auto_defaults().aggregator if plan.name == AUTO else plan.name
     if not plan.layers:
         return f"{to_one_line(name)} answers alone"
     layers = pluralize_count(plan.layer_count, "layer")
@@ -23,7 +23,7 @@ def answerer_line(config: Config, plan: MixtureSpec) -> str:
 
 def mixture_lines(config: Config, current: str) -> Iterator[str]:
     """The configured mixtures, with a star at the *current* one, and the models."""
-    plans = config.configured_mixtures()
+    plans = config.registry.mixtures
     longest = max(map(len, plans))
     for name, plan in plans.items():
         calls = pluralize_count(config.count_calls(config.mixture_spec(name)), "call")
@@ -32,11 +32,13 @@ def mixture_lines(config: Config, current: str) -> Iterator[str]:
     if current not in plans:
         yield f"* {to_one_line(current)}"
     here = [
+        # Models of providers are too many to list, and local ones that are not here would be
+        # fetched.
         name
         for name in downloads.known_models()
         if downloads.cached_path(name, config.models_folder)
     ]
-    models = ", ".join(map(to_one_line, [*config.configured_models(), *here])) or "none here"
+    models = ", ".join(map(to_one_line, [*config.registry.models, *here])) or "none here"
     yield f"Models: {models}; or provider/model, or a,b*2>c."
 
 

@@ -45,8 +45,8 @@ class NumberType(click.ParamType[float]):
             number = float(value)
         except ValueError:
             self.fail(f"'{to_one_line(str(value))}' is not a number.", param, ctx)
-        if said := self._range.range_error(number):
-            self.fail(f"{said}.", param, ctx)
+        if problem := self._range.range_error(number):
+            self.fail(f"{problem}.", param, ctx)
         return number
 
 
@@ -69,6 +69,7 @@ def config_option(function: F) -> F:
 
 def cap_options(function: F) -> F:
     """``--max-cost``, ``--deadline``, ``--cache/--no-cache`` for a command that calls models."""
+    # Decorators apply from the bottom up: the help lists these in reverse.
     for option in (
         click.option("--cache/--no-cache", default=None, help="Keep answers, or ask anew."),
         click.option(
@@ -86,12 +87,12 @@ def cap_options(function: F) -> F:
 
 def keep_option(function: F) -> F:
     """``--keep/--no-keep`` for a command whose runs are recorded."""
-    said = "Record runs for `mixtura runs`, and a server's responses, or do not."
-    return click.option("--keep/--no-keep", default=None, help=said)(function)
+    help_text = "Record runs for `mixtura runs`, and a server's responses, or do not."
+    return click.option("--keep/--no-keep", default=None, help=help_text)(function)
 
 
 def read_config(file: str | None, *, cache: bool | None = None, keep: bool | None = None) -> Config:
-    """The configuration as this process sees it: its folder, its environment."""
+    """The configuration for this process's folder and environment. Raises ConfigError."""
     config = load(file, environ=os.environ, folder=Path.cwd(), cache=cache, keep=keep)
     config.runs.notice = _print_warning
     config.responses.notice = _print_warning
@@ -105,7 +106,7 @@ def _print_warning(text: str) -> None:
 
 
 def text_callback(ctx: click.Context, param: click.Parameter, value: TypedText) -> TypedText:
-    """A text as a person typed it, for click: what is no text is refused, not passed on."""
+    """A text as a person typed it, for click. Raises click.BadParameter for what is no text."""
     try:
         if isinstance(value, tuple):
             return tuple(map(decode_utf8, value))
@@ -115,7 +116,7 @@ def text_callback(ctx: click.Context, param: click.Parameter, value: TypedText) 
 
 
 def name_callback(ctx: click.Context, param: click.Parameter, value: TypedText) -> TypedText:
-    """What a model or a mixture is called, for click: never nothing."""
+    """The name of a model or a mixture, for click. Raises click.BadParameter for an empty one."""
     names = value if isinstance(value, tuple) else () if value is None else (value,)
     if not all(name.strip() for name in names):
         raise click.BadParameter("a name cannot be empty.", ctx, param)
@@ -135,19 +136,24 @@ def decode_utf8(word: str) -> str:
 
 @contextmanager
 def require_extra(extra: str, what: str) -> Generator[None]:
-    """In this block *what* imports the packages of *extra*: one that is missing is one line."""
+    """In this block *what* imports the packages of *extra*.
+
+    Raises ConfigError, with the command that installs them, where one is missing.
+    """
     try:
         yield
     except ModuleNotFoundError as error:
+        # A module of ours that is missing is a bug, and needs its traceback.
         if error.name is None or error.name.startswith("mixtura"):
             raise
         missing = error.name.partition(".")[0]
-        said = f'{what} needs {missing}, which is not there: pip install "mixtura[{extra}]"'
-        raise ConfigError(said) from None
+        problem = f'{what} needs {missing}, which is not there: pip install "mixtura[{extra}]"'
+        raise ConfigError(problem) from None
 
 
 def echo_json(data: object, *, indent: int | None = None) -> None:
     """JSON on standard output: readable, and nothing in it that steers a terminal."""
+    # Escaped where the output has another encoding: all of JSON can be said in ASCII.
     encoding = (sys.stdout.encoding or "").lower().replace("-", "")
     whole = json.dumps(process_redactor().redact_data(data), ensure_ascii=False, indent=indent)
     click.echo(escape_json(whole, ascii_only=encoding != "utf8"))
@@ -164,13 +170,14 @@ def create_console(*, aside: bool = False) -> Console:
     made = Console(stderr=aside, highlight=False, markup=False, emoji=False)
     if made.is_dumb_terminal:  # rich takes every one for 80 columns wide
         made.width, made.height = shutil.get_terminal_size()
+    # Wide enough for our widest table; a log has no width that lines could break at.
     if not made.is_terminal and "COLUMNS" not in os.environ:
         made.width = 110
     return made
 
 
 def download_with_progress(name: str, config: Config) -> Path:
-    """Bring a local model, with a bar where someone looks."""
+    """Download a local model, with a bar where someone looks. Raises ConfigError."""
     from rich.progress import (
         BarColumn,
         DownloadColumn,
@@ -180,7 +187,7 @@ def download_with_progress(name: str, config: Config) -> Path:
         TransferSpeedColumn,
     )
 
-    shown = create_console(aside=True)
+    console = create_console(aside=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -188,10 +195,11 @@ def download_with_progress(name: str, config: Config) -> Path:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    if not shown.is_terminal:
-        shown.print(f"bringing {name} …")
+    # A bar that is redrawn fills a log with copies of itself.
+    if not console.is_terminal:
+        console.print(f"bringing {name} …")
         return downloads.download_model(name, config.models_folder)
-    with Progress(*columns, console=shown, transient=False) as bars:
+    with Progress(*columns, console=console, transient=False) as bars:
         bar = bars.add_task(name, total=None)
 
         def update_progress(done: int, whole: int | None) -> None:
@@ -209,10 +217,9 @@ EMBEDDED_NOTE = (
 
 
 def download_embedded(config: Config, plan: MixtureSpec) -> None:
-    """
-    The embedded model comes by itself; others are only brought when asked for.
+    """The embedded model comes by itself; others are only downloaded when asked for.
 
-    Whatever else is wrong with the plan is said before so much is fetched.
+    Raises ConfigError for whatever else is wrong with the plan, before so much is fetched.
     """
     members = list(_needed_models(config, plan))
     if not any(is_embedded(config, name) for _, _, name in members):
@@ -230,14 +237,15 @@ def _needed_models(
 ) -> Iterator[tuple[MixtureSpec, tuple[Key, ...], str]]:
     """Every model that a plan needs, those of mixtures inside it too, and where it is named."""
     for name, path in plan.member_locations():
-        if name in config.configured_mixtures() or name == AUTO:
+        if name in config.registry.mixtures or name == AUTO:
             yield from _needed_models(config, config.mixture_spec(name))
         else:
             yield plan, path, name
 
 
 def is_embedded(config: Config, name: str) -> bool:
-    table = config.model_tables().get(name)
+    """Whether *name* is the small model that comes along, by its own name or by a table's."""
+    table = config.registry.model_tables().get(name)
     if table is None:
         return name == EMBEDDED_MODEL
     return not (table.provider or table.base_url) and (table.model or name) == EMBEDDED_MODEL
@@ -248,6 +256,7 @@ def _check_buildable(config: Config, plan: MixtureSpec, path: tuple[Key, ...], n
     try:
         config.model(name)
     except ConfigError as error:
+        # A location of its own is more exact than the place where the mixture names it.
         if error.located:
             raise
         raise plan.error_at(path, str(error)) from None

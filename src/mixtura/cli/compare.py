@@ -1,4 +1,4 @@
-"""mixtura compare"""
+"""The command mixtura compare: whether a mixture is worth it, on one's own prompts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import click
 from mixtura import cli
 from mixtura.cli.common import (
     DOLLARS,
-    POSITIVE_SECONDS,
     config_option,
     create_console,
     download_embedded,
@@ -21,7 +20,15 @@ from mixtura.cli.common import (
     name_callback,
     read_config,
     require_extra,
-    text_callback,
+)
+from mixtura.cli.evaluation_options import (
+    connections_option,
+    deadline_option,
+    json_option,
+    limit_option,
+    logs_option,
+    name_option,
+    prompts_option,
 )
 from mixtura.cli.progress import show_progress
 from mixtura.core.errors import ConfigError
@@ -29,50 +36,38 @@ from mixtura.core.text import pluralize_count, to_one_line
 
 if TYPE_CHECKING:
     from mixtura.config.config import Config
-    from mixtura.evals.comparison.estimate import ComparisonEstimate
+    from mixtura.evals.comparison.forecast import ComparisonForecast
     from mixtura.evals.comparison.result import Comparison
     from mixtura.evals.comparison.settings import ComparisonSettings
 
+# The word of `evals.tasks.jsonl`, which brings Inspect: that takes longer to import than a mistyped
+# command should take to be refused.
 NO_SCORING = "none"
 """How rows are scored that a judge compares."""
 
 
 @click.command(name="compare")
 @click.argument("names", nargs=-1, metavar="MIXTURE…", callback=name_callback)
-@click.option(
-    "--on", "data", metavar="FILE", callback=text_callback, help="The prompts: JSON lines."
+@prompts_option
+@name_option("--task", "TASK", "What they are: gsm8k, math, ifeval, …")
+@name_option(
+    "--judge", "NAME", "Who says which of two answers is better, where no task checks them."
 )
-@click.option(
-    "--task", metavar="TASK", callback=name_callback, help="What they are: gsm8k, math, ifeval, …"
-)
-@click.option(
-    "--judge",
-    metavar="NAME",
-    callback=name_callback,
-    help="Who says which of two answers is better, where no task checks them.",
-)
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="So many prompts at most.")
+@limit_option
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Of the draws and the prompts."
 )
 @click.option("--epochs", type=click.IntRange(min=1), default=1, help="Answers to each prompt.")
-@click.option(
-    "--scoring", metavar="HOW", callback=name_callback, help="Of the task jsonl: exact, number, …"
-)
-@click.option(
-    "--html", metavar="FILE", callback=name_callback, help="Also one page with all of it."
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@name_option("--scoring", "HOW", "Of the task jsonl: exact, number, …")
+@name_option("--html", "FILE", "Also one page with all of it.")
+@json_option
 @click.option("--dry-run", is_flag=True, help="Say what it would take and could show; ask no one.")
-@click.option("--logs", type=click.Path(file_okay=False, path_type=Path), default=Path("logs"),
-              metavar="DIR", show_default=True, help="Where answers are kept.")  # fmt: skip
+@logs_option
 @click.option("--fresh", is_flag=True, help="Begin anew; with --no-cache everything is asked anew.")
-@click.option("--connections", type=click.IntRange(min=1), default=10, show_default=True,
-              help="Prompts under way at once.")  # fmt: skip
+@connections_option
 @click.option("--max-cost", type=DOLLARS, metavar="DOLLARS",
               help="For everything, earlier runs included.")  # fmt: skip
-@click.option("--deadline", type=POSITIVE_SECONDS, metavar="SECONDS",
-              help="No answer takes longer.")  # fmt: skip
+@deadline_option
 @click.option("--cache/--no-cache", default=True, help="Share answers among contenders, or not.")
 @config_option
 def command(
@@ -82,7 +77,7 @@ def command(
     dry_run: bool,
     cache: bool,
     config_file: str | None,
-    **given: Any,
+    **options: Any,
 ) -> int:
     """Say whether a mixture is worth it, on your own prompts.
 
@@ -101,30 +96,32 @@ def command(
     if not names:
         raise click.UsageError("Which mixture? As in: mixtura compare team --on prompts.jsonl")
     config = read_config(config_file, cache=cache)
-    terms = _build_terms(given)
+    terms = _build_terms(options)
     return _run_comparison(config, names, terms, as_json=as_json, dry_run=dry_run, html=html)
 
 
-def _build_terms(given: dict[str, Any]) -> ComparisonSettings:
-    """What was asked for. Raises ConfigError for what does not go together."""
+def _build_terms(options: dict[str, Any]) -> ComparisonSettings:
+    """The settings of a comparison. Raises click.UsageError for what does not go together."""
     with require_extra("eval", "comparing"):
         from mixtura.evals.comparison.settings import ComparisonSettings
         from mixtura.evals.eval_request import EvalRequest
-        from mixtura.evals.registry import TASK_SPECS
-    judge, task, scoring, data = (given.pop(name) for name in ("judge", "task", "scoring", "data"))
+        from mixtura.evals.registry import find_task
+    judge, task, scoring, data = (
+        options.pop(name) for name in ("judge", "task", "scoring", "data")
+    )
     if judge and (task or scoring):
         raise click.UsageError("--task checks answers, --judge compares them: give one of the two.")
     if scoring == NO_SCORING and not judge:
         raise click.UsageError("--scoring none scores nothing: give --judge NAME instead.")
-    if task in TASK_SPECS and TASK_SPECS[task].judged:
+    if task and (kind := find_task(task)) and kind.needs_judge:
         raise click.UsageError(f"{task} is for mixtura eval: --judge NAME compares open answers.")
     if data is None and task in (None, "jsonl"):
         raise click.UsageError("--on is missing: the file with the prompts.")
-    asked = EvalRequest(
+    request = EvalRequest(
         task=task or "jsonl", data=data, scoring=NO_SCORING if judge else scoring,
-        **{name: given.pop(name) for name in ("limit", "seed", "epochs")},
+        **{name: options.pop(name) for name in ("limit", "seed", "epochs")},
     )  # fmt: skip
-    return ComparisonSettings(asked=asked, judge=judge, **given)
+    return ComparisonSettings(asked=request, judge=judge, **options)
 
 
 def _run_comparison(
@@ -136,37 +133,39 @@ def _run_comparison(
     dry_run: bool,
     html: str | None,
 ) -> int:
-    from mixtura.evals.comparison.estimate import estimate_comparison
+    from mixtura.evals.comparison.forecast import forecast_comparison
     from mixtura.evals.comparison.run import run_comparison
 
     write = _create_page_writer(html) if html else None
 
+    # The download is neither timed nor counted: it must not come in the middle of a comparison.
     for name in (*names, *([terms.judge] if terms.judge else [])):
         if not dry_run:
             download_embedded(config, config.mixture_spec(name))
-    before = estimate_comparison(config, names, terms)
+    before = forecast_comparison(config, names, terms)
     if dry_run and as_json:
         echo_json(before._asdict())
         return cli.ANSWERED
     if not as_json:
-        _print_estimate(before, dry_run=dry_run)
+        _print_forecast(before, dry_run=dry_run)
     if dry_run:
         return cli.ANSWERED
     aside = create_console(aside=True)
-    with show_progress(aside, quiet=as_json) as shown:
-        found = run_comparison(config, names, terms, watch=shown)
+    with show_progress(aside, quiet=as_json) as progress:
+        comparison = run_comparison(config, names, terms, watch=progress)
     if write:
-        write(found)
+        write(comparison)
     if as_json:
-        echo_json(found.to_json())
+        echo_json(comparison.to_json())
     else:
         from mixtura.terminal.comparison import render_comparison
 
-        create_console().print(render_comparison(found, create_console().width))
-    return cli.ANSWERED if found.pairs else cli.NO_ANSWER
+        create_console().print(render_comparison(comparison, create_console().width))
+    # Nothing to compare with is no success: a script must not read an empty result as a tie.
+    return cli.ANSWERED if comparison.pairs else cli.NO_ANSWER
 
 
-def _print_estimate(before: ComparisonEstimate, *, dry_run: bool) -> None:
+def _print_forecast(before: ComparisonForecast, *, dry_run: bool) -> None:
     """What it is going to take, and what it can show, before anything is paid for."""
     from mixtura.terminal import format_dollars, print_line
 
@@ -187,7 +186,7 @@ def _print_estimate(before: ComparisonEstimate, *, dry_run: bool) -> None:
 
 
 def _create_page_writer(html: str) -> Callable[[Comparison], None]:
-    """Writes the page; what it needs is found missing before anything is asked."""
+    """A function that writes the page. Raises ConfigError now for what it would lack then."""
     with require_extra("report", "a page"):
         from mixtura.reports.comparison_page import comparison_page
     file = Path(html)
@@ -196,9 +195,9 @@ def _create_page_writer(html: str) -> Callable[[Comparison], None]:
     if file.is_dir():
         raise ConfigError(f"--html: {file} is a folder: name the file for the page")
 
-    def write_page(found: Comparison) -> None:
+    def write_page(comparison: Comparison) -> None:
         try:
-            file.write_text(comparison_page(found, _typed_command()), encoding="utf-8")
+            file.write_text(comparison_page(comparison, _typed_command()), encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"{file} cannot be written: {error.strerror}") from None
 

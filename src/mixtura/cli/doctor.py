@@ -1,4 +1,4 @@
-"""mixtura doctor"""
+"""The command mixtura doctor: what works here, of keys, endpoints and models."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NEARBY, FAR = 1.5, 10.0
 MAX_CALL_SECONDS = 60.0
 MAX_NAMES_SHOWN = 12
 """Models of one endpoint that a person can read at a glance; ``--json`` has all."""
-ONE, THINKING = 1, 512
+ANSWER_TOKENS, THINKING_TOKENS = 1, 512
 """Tokens of a call; a model that thinks first may need more for its first word."""
 
 
@@ -96,6 +96,7 @@ def command(
     Exit code 3 when a model that is configured, or called, does not answer. Keys are named,
     never shown.
     """
+    # An answer out of the cache would say nothing about the endpoint.
     config = read_config(config_file, cache=cache or False)
     report = asyncio.run(_build_report(config, config_file, called, max_cost, deadline))
     report = _redact_report(report, config)
@@ -115,6 +116,7 @@ async def _build_report(
 ) -> DoctorReport:
     deadline = deadline or MAX_CALL_SECONDS
     places = _find_endpoints(config)
+    # All at once: a machine that is switched off takes its whole timeout.
     async with asyncio.TaskGroup() as group:
         lists = [
             group.create_task(_check_endpoint(name, place, config.redactor))
@@ -129,7 +131,7 @@ async def _build_report(
     return DoctorReport(
         ok=all(call.works for call in made),
         config=str(used) if used else None,
-        keys={key: bool(os.environ.get(key)) for key in config.key_variables()},
+        keys={key: bool(os.environ.get(key)) for key in config.registry.key_variables()},
         endpoints=[task.result() for task in lists],
         calls=made,
         local=[
@@ -145,29 +147,34 @@ async def _build_report(
 
 def _configured_model_names(config: Config) -> list[str]:
     """The models that the user's own file names, and those of its mixtures."""
-    names = dict.fromkeys(config.configured_models())
-    for plan in config.configured_mixtures().values():
+    names = dict.fromkeys(config.registry.models)
+    for plan in config.registry.mixtures.values():
         if plan.where is not None and plan.where.source != PRESETS_SOURCE:
+            # The presets name models that no one here asked for.
             names.update(dict.fromkeys(sorted(plan.member_names())))
-    mixtures = [*config.configured_mixtures(), "auto", "auto-team"]
-    return [name for name in names if name not in mixtures or name in config.configured_models()]
+    mixtures = [*config.registry.mixtures, "auto", "auto-team"]
+    return [name for name in names if name not in mixtures or name in config.registry.models]
 
 
 def _find_endpoints(config: Config) -> Mapping[str, ModelEndpoint]:
     """Every endpoint with a key here, those on this machine, those of the file; each once."""
-    workshop = ModelFactory(os.environ, config.models_folder)
+    factory = ModelFactory(os.environ, config.models_folder, transport=config.settings.transport)
     tables = [(name, ModelTable(provider=name)) for name in providers.providers()]
-    own = [(name, table) for name, table in config.model_tables().items() if table.base_url]
-    found: dict[str, ModelEndpoint] = {}
+    own = [
+        (name, table) for name, table in config.registry.model_tables().items() if table.base_url
+    ]
+    endpoints: dict[str, ModelEndpoint] = {}
     for name, table in [*tables, *own]:
         try:
-            place = workshop.resolve_endpoint(table)
+            place = factory.resolve_endpoint(table)
         except ConfigError:  # no key or no address: there is nothing to examine
             continue
-        known = {p.base_url for p in found.values()}
+        known = {p.base_url for p in endpoints.values()}
+        # One server under two names is looked at once. What comes by the bridge has no address of
+        # ours.
         if place.base_url not in known and not providers.bridge_provider(table.provider):
-            found[name] = place
-    return found
+            endpoints[name] = place
+    return endpoints
 
 
 # ---- examining it
@@ -180,12 +187,12 @@ async def _check_endpoint(name: str, place: ModelEndpoint, redactor: Redactor) -
     began = time.perf_counter()
     try:
         with use_redactor(redactor):
-            found = await fetch_model_list(place, seconds=seconds)
+            models = await fetch_model_list(place, seconds=seconds)
     except ModelError as error:
         answer.error = str(error)
         return answer
     answer.answers = True
-    answer.models = None if found is None else [model.id for model in found]
+    answer.models = None if models is None else [model.id for model in models]
     answer.seconds = round(time.perf_counter() - began, 3)
     return answer
 
@@ -201,7 +208,7 @@ async def _check_model(
     except MixturaError as error:
         call.error = str(error)
         return call
-    most = THINKING if _is_reasoning_model(config, name) else ONE
+    most = THINKING_TOKENS if _is_reasoning_model(config, name) else ANSWER_TOKENS
     await _time_call(call, model, ask("Say yes.", sampling=Sampling(max_tokens=most)))
     return call
 
@@ -224,21 +231,23 @@ async def _time_call(call: ModelCheck, model: Model, request: Request) -> None:
 
 
 def _is_out_of_tokens(error: ModelError) -> bool:
-    said = str(error)
-    return "max_tokens" in said and ("reasoning" in said or "output limit" in said)
+    message = str(error)
+    return "max_tokens" in message and ("reasoning" in message or "output limit" in message)
 
 
 def _is_reasoning_model(config: Config, name: str) -> bool:
-    table = config.model_tables().get(name)
+    table = config.registry.model_tables().get(name)
     return providers.model_quirks((table.model if table else None) or name).reasoning
 
 
-# ---- telling it
+# ---- printing it
 
 
 def _redact_report(report: DoctorReport, config: Config) -> DoctorReport:
     """The report without anything that is or looks like a key, whoever said it."""
 
+    # Models, endpoints and errors are other people's texts: out go known secrets, what looks like a
+    # key, and what steers a terminal.
     def redact_text(text: str) -> str:
         return strip_invisible(mask_keys(config.redactor.redact_text(text)))
 
@@ -303,6 +312,7 @@ def _status_text(works: bool, error: str | None) -> Text:
 
     if works:
         return Text("works", "green")
+    # That a machine runs no server of its own is the usual case, and no fault.
     if error and error.startswith("no connection to 127.0.0.1"):
         return Text("not running", "dim")
     return Text(error or "no answer", "yellow")

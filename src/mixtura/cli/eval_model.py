@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvalOptions:
-    """What was said on the command line."""
+    """The options of the command."""
 
     task: str
     model: str | None
@@ -62,25 +62,33 @@ class EvalOptions:
     cache: bool | None
 
 
-def run_evaluation(given: EvalOptions) -> int:
-    """Run it, print what came of it, and give the exit code. Raises ConfigError."""
+def run_evaluation(options: EvalOptions) -> int:
+    """Run it, print what came of it, and return the exit code.
+
+    Raises click.UsageError and ConfigError for wrong options, and what `execute` raises.
+    """
     with require_extra("eval", "evaluation"):
         from mixtura.evals.prepare import prepare_eval
 
-    _check_options(given)
-    config = read_config(given.config_file, cache=given.cache)
-    plan = config.mixture_spec(given.model) if given.model else None
+    _check_options(options)
+    config = read_config(options.config_file, cache=options.cache)
+    plan = config.mixture_spec(options.model) if options.model else None
     ready = prepare_eval(
-        config, plan, _build_request(given), logs=given.logs, capped=given.max_cost is not None,
-        fresh=given.fresh,
-    )  # fmt: skip
-    if given.dry_run:
-        return _print_expected(ready, as_json=given.as_json)
+        config,
+        plan,
+        _build_request(options),
+        logs=options.logs,
+        capped=options.max_cost is not None,
+        fresh=options.fresh,
+    )
+    if options.dry_run:
+        return _print_expected(ready, as_json=options.as_json)
     _print_price(ready)
+    # After the price: who reads it may stop the command before a large file is fetched.
     _download_models(config, ready.players.all_plans)
-    result = _run_with_progress(ready, given)
-    _write_files(result, ready, given)
-    if given.as_json:
+    result = _run_with_progress(ready, options)
+    _write_files(result, ready, options)
+    if options.as_json:
         echo_json(result.to_json())
     else:
         from mixtura.terminal.scores import print_result
@@ -89,28 +97,29 @@ def run_evaluation(given: EvalOptions) -> int:
     return _exit_code(result)
 
 
-def _check_options(given: EvalOptions) -> None:
-    """What no evaluation could make up for, before it is begun."""
-    if given.model is None and given.outputs is None:
-        raise click.UsageError(f"{given.task} needs --model NAME.")
+def _check_options(options: EvalOptions) -> None:
+    """Refuse what no evaluation could make up for, before it is begun."""
+    if options.model is None and options.outputs is None:
+        raise click.UsageError(f"{options.task} needs --model NAME.")
     for option, task in (("write", "alpaca-eval"), ("figure", "flask")):
-        where: Path | None = getattr(given, option)
+        where: Path | None = getattr(options, option)
         if where is None:
             continue
-        if given.task != task:
-            raise click.UsageError(f"--{option} is for {task}, not for {given.task}.")
+        if options.task != task:
+            raise click.UsageError(f"--{option} is for {task}, not for {options.task}.")
         folder = where if option == "write" else where.parent
         try:
+            # Made now: a folder that cannot be written must not be noticed after all is paid.
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"--{option}: {folder}: {error.strerror}") from None
 
 
-def _build_request(given: EvalOptions) -> EvalRequest:
+def _build_request(options: EvalOptions) -> EvalRequest:
     from mixtura.evals.eval_request import EvalRequest
 
     words: dict[str, Any] = {
-        field.name: str(value) if isinstance(value := getattr(given, field.name), Path) else value
+        field.name: str(value) if isinstance(value := getattr(options, field.name), Path) else value
         for field in fields(EvalRequest)
     }
     return EvalRequest(**words)
@@ -118,6 +127,7 @@ def _build_request(given: EvalOptions) -> EvalRequest:
 
 def _exit_code(result: EvalResult) -> int:
     if result.capped:
+        # A capped run has results, too, but whoever reads the exit code must not take them for all.
         return cli.CAPPED
     return cli.ANSWERED if result.n else cli.NO_ANSWER
 
@@ -132,10 +142,10 @@ def _download_models(config: Config, plans: tuple[MixtureSpec, ...]) -> None:
 
 def _print_expected(ready: PreparedEval, *, as_json: bool) -> int:
     if as_json:
-        found = ready.forecast_remaining()
+        forecast = ready.forecast_remaining()
         echo_json({
-            "samples": found.samples, "calls": found.calls, "max_cost_usd": found.dollars,
-            "max_tokens": found.tokens, "unknown_prices": list(found.unknown),
+            "samples": forecast.samples, "calls": forecast.calls, "max_cost_usd": forecast.dollars,
+            "max_tokens": forecast.tokens, "unknown_prices": list(forecast.unknown),
         })  # fmt: skip
     else:
         click.echo(_price_line(ready))
@@ -155,28 +165,27 @@ def _price_line(ready: PreparedEval) -> str:
     """What is still to be asked and its price at most, in a line."""
     from mixtura.terminal import format_dollars
 
-    found = ready.forecast_remaining()
+    forecast = ready.forecast_remaining()
     kept = f" ({len(ready.kept):,} answered before)" if ready.kept else ""
-    said = (
-        f"{pluralize_count(found.samples, 'sample')}{kept}, {pluralize_count(found.calls, 'call')}"
-    )
-    if found.unknown:
-        names = ", ".join(map(to_one_line, found.unknown))
-        return f"{said}; no price is known for {names}."
-    return f"{said}, at most {format_dollars(found.dollars)}."
+    samples = pluralize_count(forecast.samples, "sample")
+    summary = f"{samples}{kept}, {pluralize_count(forecast.calls, 'call')}"
+    if forecast.unknown:
+        names = ", ".join(map(to_one_line, forecast.unknown))
+        return f"{summary}; no price is known for {names}."
+    return f"{summary}, at most {format_dollars(forecast.dollars)}."
 
 
 # ---- the run
 
 
-def _run_with_progress(ready: PreparedEval, given: EvalOptions) -> EvalResult:
+def _run_with_progress(ready: PreparedEval, options: EvalOptions) -> EvalResult:
     from mixtura.evals.run import execute
 
     aside = create_console(aside=True)
     try:
-        with show_progress(aside, quiet=given.as_json) as shown:
-            watch = partial(shown, ready.name) if shown else None
-            return execute(ready, max_cost=given.max_cost, deadline=given.deadline, watch=watch)
+        with show_progress(aside, quiet=options.as_json) as progress:
+            watch = partial(progress, ready.name) if progress else None
+            return execute(ready, max_cost=options.max_cost, deadline=options.deadline, watch=watch)
     except KeyboardInterrupt:
         from mixtura.terminal import print_line
 
@@ -189,21 +198,21 @@ def _run_with_progress(ready: PreparedEval, given: EvalOptions) -> EvalResult:
 # ---- what is written besides
 
 
-def _write_files(result: EvalResult, ready: PreparedEval, given: EvalOptions) -> None:
+def _write_files(result: EvalResult, ready: PreparedEval, options: EvalOptions) -> None:
     """The files that were asked for."""
-    if given.figure:
+    if options.figure:
         from mixtura.evals.radar import radar_svg
 
         title = f"{result.model}: FLASK, judged by {result.judge}"
-        given.figure.write_text(radar_svg(title, result.tables["skill"], 1, 5), encoding="utf-8")
-    if given.write:
+        options.figure.write_text(radar_svg(title, result.tables["skill"], 1, 5), encoding="utf-8")
+    if options.write:
         from inspect_ai.log import read_eval_log
 
         from mixtura.evals import alpaca_leaderboard
         from mixtura.evals.tasks import alpaca_eval as task
 
-        told = read_eval_log(result.log).samples or []
-        if answers := task.model_outputs(told, ready.judge_context):
-            alpaca_leaderboard.write_outputs(given.write / "model_outputs.json", answers)
-        if verdicts := task.verdict_annotations(told, ready.judge_context):
-            alpaca_leaderboard.write_annotations(given.write / "annotations.json", verdicts)
+        samples = read_eval_log(result.log).samples or []
+        if answers := task.model_outputs(samples, ready.judge_context):
+            alpaca_leaderboard.write_outputs(options.write / "model_outputs.json", answers)
+        if verdicts := task.verdict_annotations(samples, ready.judge_context):
+            alpaca_leaderboard.write_annotations(options.write / "annotations.json", verdicts)

@@ -31,9 +31,9 @@ class ChatTurn:
 
 
 def save_turns(turns: Sequence[ChatTurn], file: Path) -> None:
-    """
-    Write it in the form that the file's name asks for: what the runs have, in which no key
-    is. Raises OSError.
+    """Write the turns in the form that the file's name asks for; no key is in what runs recorded.
+
+    Raises OSError.
     """
     form = {".json": _to_json, ".html": _to_html, ".htm": _to_html}.get(
         file.suffix.lower(), _to_markdown
@@ -54,11 +54,11 @@ def _to_markdown(runs: Sequence[Record]) -> str:
 
 def _to_json(runs: Sequence[Record]) -> str:
     """The messages as chat completions has them, and every run that made one."""
-    said = _system_messages(runs)
+    messages = _system_messages(runs)
     for run in runs:
-        said.append({"role": "user", "content": last_user_question(run)})
-        said.append({"role": "assistant", "content": run["answer"]})
-    return json.dumps({"messages": said, "runs": runs}, ensure_ascii=False, indent=1) + "\n"
+        messages.append({"role": "user", "content": last_user_question(run)})
+        messages.append({"role": "assistant", "content": run["answer"]})
+    return json.dumps({"messages": messages, "runs": runs}, ensure_ascii=False, indent=1) + "\n"
 
 
 def _to_html(runs: Sequence[Record]) -> str:

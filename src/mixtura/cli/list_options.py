@@ -25,13 +25,16 @@ class ListOptionsGroup(ListOptionsCommand, click.Group):
 
 
 def expand_list_options(words: Sequence[str], repeatable: Collection[str]) -> list[str]:
-    """``--models A B`` as ``--models A --models B``."""
+    """Write ``--models A B`` as ``--models A --models B``, which click reads."""
     spelt: list[str] = []
     option, filled = "", False
     for i, word in enumerate(words):
+        # Behind it nothing is an option, as everywhere.
         if word == "--":
             return [*spelt, *words[i:]]
+        # A dash alone is a value: standard input.
         if word.startswith("-") and word != "-":
+            # `--models=A B` begins a list, too: its first value stands in the same word.
             option, filled = word.partition("=")[0], "=" in word
             spelt.append(word)
         elif option in repeatable and filled:

@@ -52,22 +52,28 @@ def spec_from_options(
     aggregator: str | None,
     layers: int | None,
 ) -> MixtureSpec:
-    """The plan that the options ask for. Raises ConfigError."""
+    """The plan that the options ask for.
+
+    Raises ConfigError for options that contradict each other and names that mean nothing.
+    """
     if mixture and proposers:
         raise ConfigError("-m names a whole mixture and -p makes one: give one or the other")
     if layers is not None and not proposers:
         raise ConfigError("--layers goes with -p: a named mixture has its own layers")
     if not proposers:
         name = mixture or config.default
+        # Only a name that stands behind -m is blamed on -m; the default is from a file, which says
+        # so.
         plan = (
             _read_option("-m", config.mixture_spec, name) if mixture else config.mixture_spec(name)
         )
         if aggregator is None:
             return plan
+        # Looked up before it is put in: the message is to name the option, not the mixture.
         _read_option("-a", config.mixture_spec, aggregator)
         if not plan.layers:
-            said = f"-a takes the place of a mixture's aggregator, and {name} is a model alone"
-            raise ConfigError(f"{said}: use -p {name} -a {aggregator}")
+            problem = f"-a takes the place of a mixture's aggregator, and {name} is a model alone"
+            raise ConfigError(f"{problem}: use -p {name} -a {aggregator}")
         return replace(plan, aggregator=aggregator)
     seats = tuple(_read_option("-p", parse_member, name) for name in proposers)
     for seat in seats:
@@ -76,6 +82,7 @@ def spec_from_options(
         _read_option("-a", config.mixture_spec, aggregator)
     if layers == 1:
         raise ConfigError("--layers 1 is the aggregator alone: leave out -p, or ask with -m")
+    # The same notation as `a,b>c`: what is shown can be typed behind -m.
     rows = [",".join(proposers)] * ((layers or 2) - 1)
     name = ">".join([*rows, aggregator or seats[0].model])
     return uniform_layers(seats, aggregator, layers, name=name)
@@ -101,9 +108,10 @@ def print_choice_reason(
     """One line on what was chosen, where we chose: where *plan* was asked for with `auto`."""
     from mixtura.terminal import print_line
 
+    # Who named a model knows it: a reason is owed only where we chose.
     if not _given_names(config, mixture, proposers, aggregator) & _AUTO_NAMES:
         return
-    auto = config.auto_defaults()
+    auto = config.registry.auto_defaults()
 
     def format_member(name: str, times: int = 1) -> str:
         name = to_one_line(auto.aggregator if name == AUTO else name)
@@ -121,7 +129,7 @@ def _given_names(
     if proposers:
         return {parse_member(name).model for name in proposers} | {aggregator or ""}
     name = mixture or config.default
-    raw = config.configured_mixtures().get(name)
+    raw = config.registry.mixtures.get(name)
     if raw is None:
         return {aggregator or name}
     drafts = {seat.model for layer in raw.layers for seat in layer}

@@ -1,4 +1,4 @@
-"""mixtura models"""
+"""The command mixtura models: the models that are known, and which of them are here."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def command(as_json: bool, config_file: str | None) -> None:
         _local_model_row(model, config.models_folder)
         for model in local_models.known_models().values()
     ]
-    configured = [*config.configured_models()]
+    configured = [*config.registry.models]
     sizes = {name: _model_context(config, name) for name in configured}
     if as_json:
         whole = {
@@ -70,8 +70,8 @@ def _print_models(rows: list[dict[str, object]], configured: Mapping[str, int | 
     from rich.table import Table
     from rich.text import Text
 
-    shown = create_console()
-    roomy, wide = shown.width >= 60, shown.width >= 80
+    console = create_console()
+    roomy, wide = console.width >= 60, console.width >= 80
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("local model", no_wrap=True)
     if roomy:
@@ -89,15 +89,15 @@ def _print_models(rows: list[dict[str, object]], configured: Mapping[str, int | 
         terms = (str(row["license"]),) if wide else ()
         here = Text("yes", "green") if row["path"] else Text("no", "dim")
         table.add_row(*map(Text, map(str, (*words, *terms))), here)
-    shown.print(table)
-    shown.print("\nTo bring one: mixtura pull NAME")
+    console.print(table)
+    console.print("\nTo bring one: mixtura pull NAME")
     for name, members in local_models.model_groups().items():
-        shown.print(f"To bring {len(members)}: mixtura pull {name} ({', '.join(members)})")
+        console.print(f"To bring {len(members)}: mixtura pull {name} ({', '.join(members)})")
     if configured:
         named = [
             to_one_line(name) + (f" ({size:,} tokens)" if size else "")
             for name, size in configured.items()
         ]
-        shown.print(f"\nConfigured: {', '.join(named)}")
-    shown.print(f"\nServed, as provider/model: {', '.join(providers.providers())}")
-    shown.print("The path of any .gguf file works as a name, too.")
+        console.print(f"\nConfigured: {', '.join(named)}")
+    console.print(f"\nServed, as provider/model: {', '.join(providers.providers())}")
+    console.print("The path of any .gguf file works as a name, too.")

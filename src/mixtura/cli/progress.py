@@ -26,7 +26,7 @@ class ProgressCounts(Protocol):
 
 
 class ProgressDisplay:
-    """Told of progress by name; at a terminal it draws, in a log it says when someone is done."""
+    """Shows progress by name: bars at a terminal, in a log a line when someone is done."""
 
     def __init__(self, console: Console, bars: Bars | None) -> None:
         self._console = console
@@ -37,6 +37,7 @@ class ProgressDisplay:
     def __call__(self, name: str, progress: ProgressCounts) -> None:
         name = to_one_line(name)
         if self._bars is None:
+            # A log cannot be redrawn: one line each, at the end.
             if progress.done >= progress.total and name not in self._said:
                 self._said.add(name)
                 self._console.print(
@@ -69,5 +70,6 @@ def show_progress(console: Console, *, quiet: bool = False) -> Generator[Progres
         TimeElapsedColumn(),
         TextColumn("{task.fields[failed]}", style="red", markup=False),
     )
+    # Gone at the end: the result that follows says the same.
     with Progress(*columns, console=console, transient=True) as bars:
         yield ProgressDisplay(console, bars)

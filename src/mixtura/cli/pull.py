@@ -1,4 +1,4 @@
-"""mixtura pull"""
+"""The command mixtura pull: local models, downloaded by name."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def command(names: tuple[str, ...], config_file: str | None) -> None:
     config = read_config(config_file)
     groups, known = local_models.model_groups(), local_models.known_models()
     wanted = [member for name in names for member in groups.get(name, (name,))]
+    # All names before the first download: a typing error must not be found an hour later.
     for name in wanted:
         if name not in known:
             raise ConfigError(unknown_name_message("local model", name, [*known, *groups]))

@@ -1,4 +1,4 @@
-"""mixtura report"""
+"""The command mixtura report: the paper's analyses on one's own runs and files."""
 
 from __future__ import annotations
 
@@ -15,13 +15,19 @@ from mixtura.cli.common import (
     create_console,
     download_embedded,
     echo_json,
-    name_callback,
     read_config,
     require_extra,
 )
+from mixtura.cli.evaluation_options import (
+    connections_option,
+    json_option,
+    limit_option,
+    name_option,
+    prompts_option,
+)
 from mixtura.cli.list_options import ListOptionsCommand, ListOptionsGroup
 from mixtura.cli.progress import show_progress
-from mixtura.cli.report_files import budget, diversity, json_option, print_table, similarity
+from mixtura.cli.report_files import budget, diversity, print_table, similarity
 from mixtura.config.config import Config
 from mixtura.core.errors import ConfigError
 from mixtura.core.text import to_one_line
@@ -33,13 +39,13 @@ if TYPE_CHECKING:
 
 
 @click.group(name="report", cls=ListOptionsGroup, invoke_without_command=True)
-@click.option(
-    "--from", "folder", metavar="RUNS", callback=name_callback,
-    help="A folder of evaluations: what `mixtura eval` and its like have logged.",
+@name_option(
+    "--from", "RUNS", "A folder of evaluations: what `mixtura eval` and its like have logged.",
+    "folder",
 )  # fmt: skip
-@click.option(
-    "--out", metavar="DIR", default="report", show_default=True, callback=name_callback,
-    help="Where report.html, the figures and the tables go.",
+@name_option(
+    "--out", "DIR", "Where report.html, the figures and the tables go.",
+    default="report", show_default=True,
 )  # fmt: skip
 @json_option
 @click.pass_context
@@ -71,6 +77,7 @@ def _write_report(folder: Path, out: Path, *, as_json: bool) -> None:
     try:
         written = page.write_report(every, out)
     except OSError as error:
+        # The exit code for an output that cannot be written, whichever output it is.
         raise cli.OutputLostError(error) from None
     if as_json:
         echo_json({"page": str(written.file), "tasks": written.to_json()})
@@ -81,13 +88,13 @@ def _write_report(folder: Path, out: Path, *, as_json: bool) -> None:
 def _print_sections(written: WrittenReport) -> None:
     from mixtura.terminal import print_line
 
-    shown = create_console()
+    console = create_console()
     for task, made in written.tasks.items():
-        print_line(shown, f"Task {to_one_line(task)}", "bold")
+        print_line(console, f"Task {to_one_line(task)}", "bold")
         for section in made:
             for title in section.figure_titles() or [f"not there: {section.words.missing}"]:
-                print_line(shown, f"  {title}", "" if section.rows else "dim")
-    print_line(shown, f"\n{written.file}", "bold")
+                print_line(console, f"  {title}", "" if section.rows else "dim")
+    print_line(console, f"\n{written.file}", "bold")
 
 
 for one in (similarity, diversity, budget):
@@ -98,28 +105,21 @@ for one in (similarity, diversity, budget):
 
 
 @command.command(cls=ListOptionsCommand)
-@click.option(
-    "--models", metavar="MODEL…", required=True, multiple=True, callback=name_callback,
-    help="Who is compared; the first is the fixed aggregator.",
+@name_option(
+    "--models", "MODEL…", "Who is compared; the first is the fixed aggregator.",
+    required=True, multiple=True,
 )  # fmt: skip
-@click.option(
-    "--on", "data", metavar="FILE", callback=name_callback, help="The prompts: JSON lines."
-)
-@click.option(
-    "--task", metavar="TASK", callback=name_callback, help="What they are: gsm8k, math, …"
-)
-@click.option(
-    "--judge", metavar="NAME", callback=name_callback, help="Who grades what no task checks."
-)
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="So many prompts at most.")
+@prompts_option
+@name_option("--task", "TASK", "What they are: gsm8k, math, …")
+@name_option("--judge", "NAME", "Who grades what no task checks.")
+@limit_option
 @click.option("--seed", type=int, metavar="N", help="Draws the prompts that a limit takes.")
-@click.option("--from", "folder", metavar="RUNS", default="logs", show_default=True,
-              callback=name_callback,
-              help="Where evaluations are kept: what is there is not asked again.")  # fmt: skip
-@click.option("--out", metavar="DIR", default="report", show_default=True, callback=name_callback,
-              help="Where the report goes.")  # fmt: skip
-@click.option("--connections", type=click.IntRange(min=1), default=10, show_default=True,
-              help="Prompts under way at once.")  # fmt: skip
+@name_option(
+    "--from", "RUNS", "Where evaluations are kept: what is there is not asked again.", "folder",
+    default="logs", show_default=True,
+)  # fmt: skip
+@name_option("--out", "DIR", "Where the report goes.", default="report", show_default=True)
+@connections_option
 @click.option("--max-tokens", type=click.IntRange(min=1), metavar="N",
               help="Of every answer of every model.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="List the mixtures and their calls; ask no one.")
@@ -150,24 +150,26 @@ def collect(
     ranker; each model as the only proposer; 1, 2, 3 and 6 proposals, of several models and of
     one. Drafts are shared among them. A run that was stopped goes on where it was.
     """
+    # On unless refused: the mixtures share their drafts, which is most of the price.
     config = read_config(config_file, cache=True if cache is None else cache)
     with require_extra("report", "the report"):
         from mixtura.evals.eval_request import EvalRequest
         from mixtura.reports.experiments import experiment_mixtures
 
         plans = experiment_mixtures(models, max_tokens)
+        # Refuses an unknown name before any of the others is asked.
         for model in models:
             config.mixture_spec(model)
         if dry_run:
             return _print_plans(config, plans)
         for model in models:
             download_embedded(config, config.mixture_spec(model))
-        asked = EvalRequest(
+        request = EvalRequest(
             task=task or ("jsonl" if data else "gsm8k"), data=data, judge=judge, limit=limit,
             seed=seed,
         )  # fmt: skip
         _run_collection(
-            config, plans, asked, Path(folder), connections=connections, max_cost=max_cost,
+            config, plans, request, Path(folder), connections=connections, max_cost=max_cost,
             deadline=deadline, quiet=as_json,
         )  # fmt: skip
         return _write_report(Path(folder), Path(out), as_json=as_json)
@@ -181,7 +183,7 @@ def _print_plans(config: Config, plans: Iterable[MixtureSpec]) -> None:
 def _run_collection(
     config: Config,
     plans: Sequence[MixtureSpec],
-    asked: EvalRequest,
+    request: EvalRequest,
     folder: Path,
     *,
     connections: int,
@@ -191,8 +193,8 @@ def _run_collection(
 ) -> None:
     from mixtura.reports.experiments import run_experiments
 
-    with show_progress(create_console(aside=True), quiet=quiet) as shown:
+    with show_progress(create_console(aside=True), quiet=quiet) as progress:
         run_experiments(
-            config, plans, asked, logs=folder, max_cost=max_cost, deadline=deadline,
-            connections=connections, watch=shown,
+            config, plans, request, logs=folder, max_cost=max_cost, deadline=deadline,
+            connections=connections, watch=progress,
         )  # fmt: skip

@@ -16,6 +16,7 @@ from mixtura.cli.common import (
     read_config,
     require_extra,
 )
+from mixtura.cli.evaluation_options import json_option, name_option
 from mixtura.cli.list_options import ListOptionsCommand
 from mixtura.config.config import Config
 from mixtura.core.errors import ConfigError
@@ -28,23 +29,18 @@ if TYPE_CHECKING:
     from mixtura.reports.rows import Interval
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-
-
-# ---- likeness
+# ---- similarity
 
 
 @click.command(cls=ListOptionsCommand)
-@click.option(
-    "--answers", metavar="FILE", required=True, callback=name_callback, help="Whose likeness."
-)
-@click.option(
-    "--proposals", metavar="FILE…", required=True, multiple=True, callback=name_callback,
-    help="What they were made of, a file for each proposer.",
+@name_option("--answers", "FILE", "Whose likeness.", required=True)
+@name_option(
+    "--proposals", "FILE…", "What they were made of, a file for each proposer.",
+    required=True, multiple=True,
 )  # fmt: skip
-@click.option(
-    "--control", metavar="FILE", callback=name_callback,
-    help="Answers of a model that read no proposal: likeness that is no sign of reading.",
+@name_option(
+    "--control", "FILE",
+    "Answers of a model that read no proposal: likeness that is no sign of reading.",
 )  # fmt: skip
 @json_option
 def similarity(
@@ -60,18 +56,18 @@ def similarity(
         _print_shared_count(every)
         ours, *rest = every
         theirs = rest[: len(proposals)]
-        found = files.proposal_similarity(ours, theirs, rest[-1] if control else None)
+        results = files.proposal_similarity(ours, theirs, rest[-1] if control else None)
     if as_json:
-        echo_json(files.similarity_json(found))
+        echo_json(files.similarity_json(results))
     else:
-        _print_similarity(found, ours)
+        _print_similarity(results, ours)
 
 
-def _print_similarity(found: Iterable[SimilarityResult], answers: AnswerFile) -> None:
+def _print_similarity(results: Iterable[SimilarityResult], answers: AnswerFile) -> None:
     from mixtura.reports.text_similarity import MEASURES
 
     rows: list[list[str]] = []
-    for one in found:
+    for one in results:
         again = any(row[0] == to_one_line(one.proposal) for row in rows)
         name = "" if again else to_one_line(one.proposal)
         spans = map(_format_interval, (one.answer, one.control, one.difference))
@@ -97,27 +93,31 @@ def diversity(answers: tuple[str, ...], as_json: bool) -> None:
 
         every = files.read_answer_files(map(Path, answers))
         _print_shared_count(every)
-        found = files.answer_diversity(every)
+        result = files.answer_diversity(every)
     if as_json:
-        echo_json(found.to_json())
+        echo_json(result.to_json())
     else:
-        _print_diversity(found)
+        _print_diversity(result)
 
 
-def _print_diversity(found: DiversityResult) -> None:
+def _print_diversity(result: DiversityResult) -> None:
     rows = [
         [
             f"{to_one_line(a)}, {to_one_line(b)}",
             _format_interval(spread.mean),
             f"{spread.quantiles[0.5]:.3f}",
         ]
-        for (a, b), spread in found.pairs.items()
+        for (a, b), spread in result.pairs.items()
     ]
     rows.append(
-        ["all pairs", _format_interval(found.pairwise.mean), f"{found.pairwise.quantiles[0.5]:.3f}"]
+        [
+            "all pairs",
+            _format_interval(result.pairwise.mean),
+            f"{result.pairwise.quantiles[0.5]:.3f}",
+        ]
     )
     rows.append(
-        ["Vendi score", _format_interval(found.vendi.mean), f"{found.vendi.quantiles[0.5]:.3f}"]
+        ["Vendi score", _format_interval(result.vendi.mean), f"{result.vendi.quantiles[0.5]:.3f}"]
     )
     print_table(["TF-IDF cosine", "mean", "median"], rows)
 
@@ -128,15 +128,15 @@ def _print_diversity(found: DiversityResult) -> None:
 def _parse_named_files(
     ctx: click.Context, param: click.Parameter, value: Any
 ) -> Mapping[str, Path]:
-    given: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for word in name_callback(ctx, param, value) or ():
         name, equals, file = word.partition("=")
         if not (name and equals and file):
             raise click.BadParameter(f"'{to_one_line(word)}' is not NAME=FILE.", ctx, param)
-        if name in given:
+        if name in files:
             raise click.BadParameter(f"{to_one_line(name)} is given twice.", ctx, param)
-        given[name] = Path(file)
-    return given
+        files[name] = Path(file)
+    return files
 
 
 @click.command(cls=ListOptionsCommand)
@@ -168,18 +168,21 @@ def budget(
         from mixtura.catalog.providers import paper_costs
         from mixtura.reports import file_costs, files
 
-        teller = file_costs.CostCalculator(config.usage_cost, paper_costs())
-        heard = dict(zip(proposals, files.read_answer_files(proposals.values()), strict=True))
-        if idle := teller.unused_proposals(plans.values(), proposals):
+        calculator = file_costs.CostCalculator(config.usage_cost, paper_costs())
+        proposal_files = dict(
+            zip(proposals, files.read_answer_files(proposals.values()), strict=True)
+        )
+        # More likely a misspelt name than a file too many: said, not refused.
+        if idle := calculator.unused_proposals(plans.values(), proposals):
             _print_note(f"None of the mixtures has a proposer {', '.join(map(to_one_line, idle))}.")
-        found = [
-            teller.answer_cost(one._replace(name=name), plans[name], heard)
+        costs = [
+            calculator.answer_cost(one._replace(name=name), plans[name], proposal_files)
             for name, one in zip(outputs, files.read_answer_files(outputs.values()), strict=True)
         ]
     if as_json:
-        echo_json({one.name: one.to_json() for one in found})
+        echo_json({one.name: one.to_json() for one in costs})
     else:
-        _print_budget(found)
+        _print_budget(costs)
 
 
 def _find_mixture(config: Config, name: str) -> MixtureSpec | None:
@@ -189,18 +192,19 @@ def _find_mixture(config: Config, name: str) -> MixtureSpec | None:
     if paper_costs().paper_name(name):
         return None
     plan = config.mixture_spec(name)
+    # A pattern that picks or votes writes no answer of its own, whose tokens could be counted.
     if plan.pattern.kind != "mixture":
         raise ConfigError(f"{name} is no mixture that writes its answer: {plan.final_step_text}")
     return plan if plan.layers else None
 
 
-def _print_budget(found: Iterable[AnswerCost]) -> None:
+def _print_budget(costs: Iterable[AnswerCost]) -> None:
     rows = [
         [to_one_line(one.name), _format_dollars(one), *(
             "unknown" if work is None else f"{work.mean:,.0f}"
             for work in (one.tflops_paper, one.tflops_with_prefill)
         )]
-        for one in found
+        for one in costs
     ]  # fmt: skip
     print_table(["", "dollars", "TFLOPs, written only", "TFLOPs, read and written"], rows)
 
@@ -221,19 +225,19 @@ def _print_shared_count(every: Sequence[AnswerFile]) -> None:
         _print_note(f"Only {count:,} of {most:,} questions are answered in every file and count.")
 
 
-def _print_note(said: str) -> None:
+def _print_note(note: str) -> None:
     from mixtura.terminal import print_line
 
-    print_line(create_console(aside=True), said, "yellow")
+    print_line(create_console(aside=True), note, "yellow")
 
 
 # ---- tables
 
 
-def _format_interval(found: Interval | None) -> str:
-    if found is None or found.low is None or found.high is None:
-        return "" if found is None else f"{found.mean:.3f}"
-    return f"{found.mean:.3f} ± {(found.high - found.low) / 2:.3f}"
+def _format_interval(interval: Interval | None) -> str:
+    if interval is None or interval.low is None or interval.high is None:
+        return "" if interval is None else f"{interval.mean:.3f}"
+    return f"{interval.mean:.3f} ± {(interval.high - interval.low) / 2:.3f}"
 
 
 def print_table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> None:

@@ -61,7 +61,7 @@ class FinishedRun:
 
     @property
     def exit_code(self) -> int:
-        """The exit code that tells of it."""
+        """The exit code of the command that ran it."""
         if self.interrupted:
             return cli.INTERRUPTED
         if self.failure is None:
@@ -79,6 +79,7 @@ def run_and_show(
     """
     config = asking.config
     id, started = config.runs.new_run_id(), time.time()  # noqa: A001
+    # Recorded before it begins: a process that is killed leaves a run that can be seen unfinished.
     if config.runs.keeps:
         first = build_started_record(
             request, config.usage_cost, id=id, started=started, via=asking.via, model=asking.name
@@ -104,8 +105,9 @@ def run_and_show(
     )  # fmt: skip
     whole = config.runs.redact_run(whole)
     kept = config.runs.save_run(whole)
-    if watched.told_to_end:
-        signal.raise_signal(watched.told_to_end)
+    # Only now, with all of it written down: whoever sent the signal sees the process end by it.
+    if watched.end_signal:
+        signal.raise_signal(watched.end_signal)
     if watched.lost:
         raise watched.lost
     return FinishedRun(trace, failure, interrupted, id if kept else None, whole)
@@ -123,13 +125,13 @@ def format_spent(trace: Trace, config: Config) -> str:
 
 
 class _WatchedRun:
-    """A run that *view* is told of; when no one can read that any more, the run ends."""
+    """A run whose events *view* shows; when no one can read them any more, the run ends."""
 
     def __init__(self, view: AnswerView | None) -> None:
         self._view = view
         self._task: asyncio.Task[Completion] | None = None
         self.lost: cli.OutputLostError | None = None
-        self.told_to_end: signal.Signals | None = None
+        self.end_signal: signal.Signals | None = None
 
     def __call__(self, event: Event) -> None:
         if self._view is None or self.lost:
@@ -138,6 +140,7 @@ class _WatchedRun:
             self._view(event)
         except cli.OutputLostError as error:
             self.lost = error
+            # What no one reads is not worth its price.
             if self._task:
                 self._task.cancel()
 
@@ -146,18 +149,19 @@ class _WatchedRun:
         try:
             with _handle_signals(self._cancel_on_signal):
                 await self._task
+        # Cancelled by us: the run ends with what it has. A cancellation by anyone else is theirs.
         except asyncio.CancelledError:
-            if self.lost is None and self.told_to_end is None:
+            if self.lost is None and self.end_signal is None:
                 raise
 
     def _cancel_on_signal(self, number: signal.Signals) -> None:
-        """The process is to end; what this run spent is still written down."""
-        self.told_to_end = number
+        """End the run as the process is to end; what it spent is still recorded."""
+        self.end_signal = number
         if self._task:
             self._task.cancel()
 
     def close(self) -> None:
-        """Nothing that goes wrong here hides what went wrong before."""
+        """Close the view; what goes wrong here does not hide what went wrong before."""
         try:
             if self._view and not self.lost:
                 self._view.close()
@@ -169,6 +173,7 @@ class _WatchedRun:
 def _handle_signals(end: Callable[[signal.Signals], None]) -> Generator[None]:
     """In this block *end* is called in place of ending at once; what is ignored stays so."""
     loop = asyncio.get_running_loop()
+    # `nohup` has SIGHUP ignored for us: that is the person's wish.
     usual = [number for number in END_SIGNALS if signal.getsignal(number) == signal.SIG_DFL]
     with suppress(NotImplementedError):  # Windows
         for number in usual:

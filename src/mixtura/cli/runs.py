@@ -1,4 +1,4 @@
-"""mixtura runs"""
+"""The command mixtura runs: what was asked, listed, searched and deleted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mixtura.storage.runs import LAST_RUN
     help="At most so many.",
 )  # fmt: skip
 @click.option(
-    "--delete", "gone", multiple=True, metavar="RUN", callback=text_callback,
+    "--delete", "delete", multiple=True, metavar="RUN", callback=text_callback,
     help="Delete this run, by its id or the beginning of it; nothing is listed.",
 )  # fmt: skip
 @config_option
@@ -29,7 +29,7 @@ def command(
     search: tuple[str, ...],
     as_json: bool,
     limit: int,
-    gone: tuple[str, ...],
+    delete: tuple[str, ...],
     config_file: str | None,
 ) -> None:
     """List what was asked, the newest first; with SEARCH only what has all of its words.
@@ -38,12 +38,15 @@ def command(
     how long and how much). `mixtura show RUN` shows one; `last` is the newest.
     """
     config = read_config(config_file)
-    if gone:
-        for id in [resolve_run_id(config, name) for name in gone]:  # noqa: A001
+    if delete:
+        # All ids before the first deletion: one that is ambiguous deletes nothing.
+        for id in [resolve_run_id(config, name) for name in delete]:  # noqa: A001
             config.runs.delete_run(id)
             click.echo(f"deleted: {id}")
+        # Deleting is a thread's work: the process waits until it is done.
         config.runs.close()
         return
+    # One more than is shown says whether there are more.
     rows = config.runs.list_runs(limit + 1, query=" ".join(search))
     rows, more = rows[:limit], len(rows) > limit
     if as_json:
@@ -54,11 +57,11 @@ def command(
 
 def resolve_run_id(config: Config, name: str) -> str:
     """The id that a person means. Raises ConfigError where that is none or several."""
-    found = config.runs.find_run_ids(name)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise ConfigError(f"'{name}' may be {', '.join(found)} or more: say more of its id")
+    ids = config.runs.find_run_ids(name)
+    if len(ids) == 1:
+        return ids[0]
+    if ids:
+        raise ConfigError(f"'{name}' may be {', '.join(ids)} or more: say more of its id")
     if name == LAST_RUN:
         raise ConfigError("no run is kept yet")
     raise ConfigError(f"no run is called '{name}': `mixtura runs` lists them")
@@ -66,9 +69,9 @@ def resolve_run_id(config: Config, name: str) -> str:
 
 def find_run(config: Config, name: str) -> Record:
     """The run that *name* stands for, where no mixture has that name. Raises ConfigError."""
-    found = config.runs.find_run_ids(name)
-    if not found and name != LAST_RUN:
-        near = difflib.get_close_matches(name, [*config.known_names(), LAST_RUN], n=1)
+    ids = config.runs.find_run_ids(name)
+    if not ids and name != LAST_RUN:
+        near = difflib.get_close_matches(name, [*config.registry.known_names(), LAST_RUN], n=1)
         hint = "`mixtura show` lists mixtures, `mixtura runs` runs"
         hint = f"did you mean '{near[0]}'?" if near else hint
         raise ConfigError(f"no mixture and no run is called '{name}': {hint}")
@@ -81,9 +84,9 @@ def find_run(config: Config, name: str) -> Record:
 def _print_runs(rows: list[Record], config: Config, *, searched: bool, more: bool) -> None:
     from mixtura.terminal import print_line, runs_table
 
-    shown, aside = create_console(), create_console(aside=True)
+    console, aside = create_console(), create_console(aside=True)
     if rows:
-        shown.print(runs_table(rows, shown.width))
+        console.print(runs_table(rows, console.width))
     if more:
         print_line(aside, "There are more: --limit, or a word to search for.", "dim")
     elif not rows and searched:

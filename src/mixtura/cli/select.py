@@ -1,4 +1,4 @@
-"""mixtura select"""
+"""The command mixtura select: the team of one's models that answers one's prompts best."""
 
 from __future__ import annotations
 
@@ -22,7 +22,15 @@ from mixtura.cli.common import (
     name_callback,
     read_config,
     require_extra,
-    text_callback,
+)
+from mixtura.cli.evaluation_options import (
+    connections_option,
+    deadline_option,
+    json_option,
+    limit_option,
+    logs_option,
+    name_option,
+    prompts_option,
 )
 from mixtura.cli.list_options import ListOptionsCommand
 from mixtura.cli.progress import show_progress
@@ -30,31 +38,17 @@ from mixtura.core.text import pluralize_count, strip_invisible, to_one_line
 
 if TYPE_CHECKING:
     from mixtura.config.config import Config
-    from mixtura.selection.estimate import SelectionEstimate
+    from mixtura.selection.forecast import SelectionForecast
     from mixtura.selection.measurements import SelectionTerms
 
 
 @click.command(name="select", cls=ListOptionsCommand)
-@click.option(
-    "--models", multiple=True, metavar="A B C…", callback=name_callback, help="The candidates."
-)
-@click.option(
-    "--on", "data", metavar="FILE", callback=text_callback, help="The prompts: JSON lines."
-)
-@click.option(
-    "--task", metavar="TASK", callback=name_callback, help="What they are: gsm8k, math, …"
-)
-@click.option(
-    "--scoring",
-    metavar="HOW",
-    callback=name_callback,
-    help="How answers are compared with a row's target: exact, number, …",
-)
-@click.option(
-    "--judge",
-    metavar="NAME",
-    callback=name_callback,
-    help="Who says which of two answers is better, where nothing checks them.",
+@name_option("--models", "A B C…", "The candidates.", multiple=True)
+@prompts_option
+@name_option("--task", "TASK", "What they are: gsm8k, math, …")
+@name_option("--scoring", "HOW", "How answers are compared with a row's target: exact, number, …")
+@name_option(
+    "--judge", "NAME", "Who says which of two answers is better, where nothing checks them."
 )
 @click.option(
     "--goal",
@@ -71,12 +65,7 @@ if TYPE_CHECKING:
     metavar="N",
     help="Members at most.",
 )
-@click.option(
-    "--aggregator",
-    metavar="NAME",
-    callback=name_callback,
-    help="Who aggregates; otherwise that is found out, too.",
-)
+@name_option("--aggregator", "NAME", "Who aggregates; otherwise that is found out, too.")
 @click.option(
     "--answer-cost",
     type=POSITIVE_DOLLARS,
@@ -95,7 +84,7 @@ if TYPE_CHECKING:
     metavar="DOLLARS",
     help="For the whole selection, earlier runs of it included.",
 )
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="So many prompts at most.")
+@limit_option
 @click.option(
     "--held-out",
     type=SHARE,
@@ -123,26 +112,11 @@ if TYPE_CHECKING:
     callback=name_callback,
     help="What the team is called there.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@json_option
 @click.option("--dry-run", is_flag=True, help="Say what it would take; ask no one.")
-@click.option(
-    "--logs",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("logs"),
-    metavar="DIR",
-    show_default=True,
-    help="Where answers are kept.",
-)
-@click.option(
-    "--connections",
-    type=click.IntRange(min=1),
-    default=10,
-    show_default=True,
-    help="Prompts under way at once.",
-)
-@click.option(
-    "--deadline", type=POSITIVE_SECONDS, metavar="SECONDS", help="No answer takes longer."
-)
+@logs_option
+@connections_option
+@deadline_option
 @click.option(
     "--cache/--no-cache", default=True, help="Share drafts among teams, or draw anew for each."
 )
@@ -156,7 +130,7 @@ def command(
     dry_run: bool,
     cache: bool,
     config_file: str | None,
-    **given: Any,
+    **options: Any,
 ) -> int:
     """Find the team that answers your prompts best.
 
@@ -174,7 +148,7 @@ def command(
     if data is None:
         raise click.UsageError("--on is missing: the file with the prompts.")
     config = read_config(config_file, cache=cache)
-    terms = _build_terms(data, given)
+    terms = _build_terms(data, options)
     for one in (*models, *([terms.judge] if terms.judge else [])):
         if not dry_run:
             download_embedded(config, config.mixture_spec(one))
@@ -183,15 +157,15 @@ def command(
     )
 
 
-def _build_terms(data: str, given: dict[str, Any]) -> SelectionTerms:
+def _build_terms(data: str, options: dict[str, Any]) -> SelectionTerms:
     with require_extra("eval", "selection"):
         from mixtura.selection.measurements import SelectionTerms
         from mixtura.selection.search import NO_BOUNDS
     bounds = NO_BOUNDS._replace(
-        dollars=given.pop("answer_cost") or NO_BOUNDS.dollars,
-        seconds=given.pop("answer_seconds") or NO_BOUNDS.seconds,
+        dollars=options.pop("answer_cost") or NO_BOUNDS.dollars,
+        seconds=options.pop("answer_seconds") or NO_BOUNDS.seconds,
     )
-    return SelectionTerms(data=data, bounds=bounds, **given)
+    return SelectionTerms(data=data, bounds=bounds, **options)
 
 
 def _run_selection(
@@ -205,30 +179,31 @@ def _run_selection(
     dry_run: bool,
 ) -> int:
     from mixtura.selection import preset
-    from mixtura.selection.estimate import estimate_selection
+    from mixtura.selection.forecast import forecast_selection
     from mixtura.selection.run import select_team
 
-    before = estimate_selection(config, models, terms)
+    before = forecast_selection(config, models, terms)
     if dry_run and as_json:
         echo_json(before._asdict())
         return cli.ANSWERED
-    _print_estimate(before)
+    _print_forecast(before)
     if dry_run:
         return cli.ANSWERED
     if out:
+        # A file that cannot take the team is found before the search is paid.
         preset.check_writable(out, name, models, _redacted_tables(config, models), _load_written)
-    with show_progress(create_console(aside=True), quiet=as_json) as shown:
-        found = select_team(config, models, terms, watch=shown)
-    best = found.best
-    table = preset.mixture_table(name, best.members, best.aggregator, found.summary_line)
+    with show_progress(create_console(aside=True), quiet=as_json) as progress:
+        selection = select_team(config, models, terms, watch=progress)
+    best = selection.best
+    table = preset.mixture_table(name, best.members, best.aggregator, selection.summary_line)
     if out:
         _write_team(config, out, name, table, {*best.members, best.aggregator})
     if as_json:
-        echo_json(found.to_json() | {"preset": table})
+        echo_json(selection.to_json() | {"preset": table})
         return cli.ANSWERED
     from mixtura.terminal.selections import render_selection
 
-    create_console().print(render_selection(found, create_console().width))
+    create_console().print(render_selection(selection, create_console().width))
     if out:
         click.echo(f"Written to {to_one_line(out)}: mixtura ask -m {to_one_line(name)} …", err=True)
     else:
@@ -236,7 +211,7 @@ def _run_selection(
     return cli.ANSWERED
 
 
-def _print_estimate(before: SelectionEstimate) -> None:
+def _print_forecast(before: SelectionForecast) -> None:
     """What it takes, before anything is paid."""
     from mixtura.terminal import format_dollars
 
@@ -260,17 +235,17 @@ def _write_team(config: Config, out: Path, name: str, table: str, members: set[s
 
 def _redacted_tables(config: Config, names: Iterable[str]) -> dict[str, Mapping[str, object]]:
     """The tables of those that have one; a secret in them does not go into another file."""
-    tables = {one: said for one in names if (said := config.raw_table(one)) is not None}
-    safe = {one: config.redactor.redact_data(said) for one, said in tables.items()}
-    for one, said in tables.items():
-        if safe[one] != said:
+    tables = {one: table for one in names if (table := config.registry.raw_table(one)) is not None}
+    safe = {one: config.redactor.redact_data(table) for one, table in tables.items()}
+    for one, table in tables.items():
+        if safe[one] != table:
             note = f"The table of {to_one_line(one)} holds a secret: the new file has *** for it."
             click.echo(note, err=True)
     return safe
 
 
 def _load_written(file: Path) -> object:
-    """The file as a configuration. Raises ConfigError."""
+    """Read the file as a configuration. Raises ConfigError."""
     from mixtura.config.config import load
 
     return load(str(file), environ=os.environ, folder=Path.cwd())

@@ -1,4 +1,4 @@
-"""mixtura serve"""
+"""The command mixtura serve: mixtures behind the APIs that other tools speak, and the page."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from mixtura.config.config import Config
 from mixtura.core.errors import ConfigError
 from mixtura.core.text import pluralize_count, to_one_line
 
+# Python's own is 0.005: a thread that computes would hold every stream up for that long.
 SWITCH_INTERVAL_SECONDS = 0.001
 """Seconds that a thread with much to do may keep the event loop waiting for its turn."""
 GRACE_SECONDS = 5
@@ -68,8 +69,8 @@ def command(
         package = (error.name or "").partition(".")[0]
         if package not in PACKAGES:
             raise
-        said = f'the server needs {package.replace("_", "-")}: pip install "mixtura[serve]"'
-        raise ConfigError(said) from None
+        problem = f'the server needs {package.replace("_", "-")}: pip install "mixtura[serve]"'
+        raise ConfigError(problem) from None
     table = config.serve
     where = host or table.host
     app = make_app(config, host=where, max_cost=max_cost, deadline=deadline)
@@ -82,6 +83,7 @@ def command(
 
 
 def _create_client_key(name: str) -> None:
+    # 256 random bits: no one finds them by trying, so their hash needs no salt.
     key = f"mx-{secrets.token_urlsafe(32)}"
     click.echo(f"The key for {to_one_line(name)}, shown this once:\n\n  {key}\n", err=True)
     click.echo("In mixtura.toml:\n", err=True)
@@ -93,19 +95,21 @@ def _create_client_key(name: str) -> None:
 def _listening_socket(host: str, port: int) -> socket.socket:
     """Listening before anything is printed, so that the address is true. Raises ConfigError."""
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
         raise ConfigError(f"--host {host}: no such address ({error.strerror})") from None
-    family, kind, number, _, address = found[0]
+    family, kind, number, _, address = addresses[0]
     listening = socket.socket(family, kind, number)
+    # A server that is started again must not wait until the last connections are forgotten.
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind(address)
+        # As many as uvicorn asks for by itself; the queue of calls is ours, behind it.
         listening.listen(2048)
     except OSError as error:
         listening.close()
-        said = f"{host}:{port} cannot be listened on ({error.strerror})"
-        raise ConfigError(f"{said}: choose another with --port, 0 takes a free one") from None
+        problem = f"{host}:{port} cannot be listened on ({error.strerror})"
+        raise ConfigError(f"{problem}: choose another with --port, 0 takes a free one") from None
     listening.setblocking(False)
     return listening
 
@@ -124,17 +128,16 @@ def _prepare_first_answer(config: Config) -> None:
         download_embedded(config, plan)
         config.build_mixture(plan)
     except ConfigError as error:
-        said = to_one_line(str(error))
-        click.echo(f"{config.default} cannot answer yet (/readyz says so, too): {said}", err=True)
+        reason = to_one_line(str(error))
+        click.echo(f"{config.default} cannot answer yet (/readyz says so, too): {reason}", err=True)
         return
+    # The first price loads the list of all of them; the first client should not wait for that.
     for name in plan.member_names():
         config.usage_cost(name, Usage(1, 1))
 
 
 def _run_server(app: Any, listening: socket.socket, host: str, config: Config) -> int:
     import uvicorn
-
-    from mixtura.server.uvicorn_protocol import BoundedHttpProtocol
 
     job_runner = app.state.service.runner
 
@@ -154,6 +157,7 @@ def _run_server(app: Any, listening: socket.socket, host: str, config: Config) -
         def drain_requests(self, loop: asyncio.AbstractEventLoop) -> None:
             """Runs under way may end; asked a second time, or when their time is over: now."""
             if self.should_exit:
+                # The second time: whoever asks again does not want to wait any longer.
                 job_runner.cancel_runs()
                 return
             self.should_exit = True
@@ -163,10 +167,24 @@ def _run_server(app: Any, listening: socket.socket, host: str, config: Config) -
                 waits = f"Waiting for {answers}, Ctrl-C again ends them."
                 click.echo(waits, err=True)
 
-    settings = uvicorn.Config(
+    settings = _server_settings(app, config)
+    server = GracefulServer(settings)
+    factory = settings.get_loop_factory()
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(server.serve(sockets=[listening]))
+    return 0
+
+
+def _server_settings(app: Any, config: Config) -> Any:
+    import uvicorn
+
+    from mixtura.server.uvicorn_protocol import BoundedHttpProtocol
+
+    return uvicorn.Config(
         app,
         loop="asyncio",
         http=BoundedHttpProtocol.with_head_timeout(config.serve.receive_seconds),
+        # Not "auto", under which uvicorn goes on without what failed to start.
         lifespan="on",
         ws="none",  # whatever else is installed
         log_level="warning",
@@ -174,13 +192,9 @@ def _run_server(app: Any, listening: socket.socket, host: str, config: Config) -
         server_header=False,
         proxy_headers=False,  # nothing here depends on a client's address
         timeout_keep_alive=75,
+        # Later than our own end of the runs: each answer says that it was cut off.
         timeout_graceful_shutdown=int(config.serve.drain_seconds) + GRACE_SECONDS,
     )
-    server = GracefulServer(settings)
-    factory = settings.get_loop_factory()
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(server.serve(sockets=[listening]))
-    return 0
 
 
 def _handle_signals(loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> None:
@@ -193,6 +207,8 @@ def _handle_signals(loop: asyncio.AbstractEventLoop, end: Callable[[], None]) ->
         try:
             loop.add_signal_handler(number, end)
         except NotImplementedError:  # Windows
+            # From a handler of Python's, which may run between any two steps: the loop is only
+            # woken.
             signal.signal(number, call_from_handler)
 
 

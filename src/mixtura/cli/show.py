@@ -1,4 +1,4 @@
-"""mixtura show"""
+"""The command mixtura show: a mixture drawn, or a run as it was when it ran."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def command(
         if file is not None:
             raise click.UsageError("--html goes with a run: mixtura show last --html FILE")
         _list_mixtures(config, as_json)
-    elif config.is_known_name(name):
+    elif config.registry.is_known_name(name):
         if file is not None:
             raise click.UsageError(f"--html goes with a run, and {name} is none.")
         _show_mixture(config, name, as_json=as_json)
@@ -97,11 +97,12 @@ def _show_mixture(config: Config, name: str, *, as_json: bool) -> None:
         return
     from mixtura.terminal import mixture_diagram, print_line
 
-    shown = create_console()
-    shown.print(mixture_diagram(plan, config.count_calls(plan), shown.width))
-    if name == AUTO or plan != config.configured_mixtures().get(name, plan):
-        auto = config.auto_defaults()
-        print_line(shown, f"\nauto is {to_one_line(auto.aggregator)} here: {auto.why}", "dim")
+    console = create_console()
+    console.print(mixture_diagram(plan, config.count_calls(plan), console.width))
+    # Only where the machine chose: what a file says in full needs no reason.
+    if name == AUTO or plan != config.registry.mixtures.get(name, plan):
+        auto = config.registry.auto_defaults()
+        print_line(console, f"\nauto is {to_one_line(auto.aggregator)} here: {auto.why}", "dim")
 
 
 def mixture_json(plan: MixtureSpec, config: Config) -> dict[str, Any]:
@@ -117,11 +118,11 @@ def mixture_json(plan: MixtureSpec, config: Config) -> dict[str, Any]:
 
 
 def _list_mixtures(config: Config, as_json: bool) -> None:
-    plans = [config.mixture_spec(name) for name in config.configured_mixtures()]
+    plans = [config.mixture_spec(name) for name in config.registry.mixtures]
     if as_json:
         echo_json([mixture_json(plan, config) for plan in plans])
         return
-    shown = create_console()
+    console = create_console()
     names = [to_one_line(plan.name) for plan in plans]
     longest = max(map(len, names))
     for name, plan in zip(names, plans, strict=True):
@@ -130,11 +131,11 @@ def _list_mixtures(config: Config, as_json: bool) -> None:
         size = f"{pluralize_count(plan.layer_count, 'layer')}, {calls}"
         team = f"{pluralize_count(proposers, 'proposal')}, then {to_one_line(plan.aggregator)}"
         line = f"{name:<{longest}}  {size}: {team}"
-        if shown.is_terminal:
-            indent = " " * min(longest + 2, shown.width // 2)
+        if console.is_terminal:
+            indent = " " * min(longest + 2, console.width // 2)
             line = textwrap.fill(
                 line,
-                shown.width,
+                console.width,
                 subsequent_indent=indent,
                 break_on_hyphens=False,
                 break_long_words=False,

@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from mixtura.config.paths import find_config_file
 from mixtura.config.plan import INLINE_MARKS
 from mixtura.config.schema import ModelTable
 from mixtura.core.errors import ConfigError
-from mixtura.core.model import Model
+from mixtura.core.model import Model, get_model_info
 from mixtura.core.types import Completion, Request, ask
 from mixtura.models import anthropic, openai
 from mixtura.transport.client import Secret
@@ -41,7 +41,9 @@ class OpenAI(openai.OpenAI):
         **settings: Any,
     ) -> None:
         url, key = _resolve_address("openai", "OpenAI", model, base_url, api_key)
-        super().__init__(model, url, api_key=key, **_model_settings("openai", model, settings))
+        super().__init__(
+            model, url, api_key=key, **_model_settings("openai", model, base_url, settings)
+        )
 
 
 class Anthropic(anthropic.Anthropic):
@@ -62,7 +64,9 @@ class Anthropic(anthropic.Anthropic):
         **settings: Any,
     ) -> None:
         url, key = _resolve_address("anthropic", "Anthropic", model, base_url, api_key)
-        super().__init__(model, url, api_key=key, **_model_settings("anthropic", model, settings))
+        super().__init__(
+            model, url, api_key=key, **_model_settings("anthropic", model, base_url, settings)
+        )
 
 
 def _resolve_address(
@@ -90,14 +94,20 @@ def _resolve_address(
     return place.base_url, place.key
 
 
-def _model_settings(provider: str, model: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What the model's name tells, under what was set."""
-    known: dict[str, Any] = {"clocks": providers.default_timeouts(model)}
-    if settings.get("window") is None:
-        known["window"] = providers.context_window(provider, model)
-    if settings.get("sees") is None:
-        known["sees"] = providers.supports_images(model)
-    return {**settings, **known} if settings.get("clocks") is None else {**known, **settings}
+def _model_settings(
+    provider: str, model: str, base_url: str | None, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What was set, and the catalogue's defaults for the model's name where nothing was."""
+    whole = {name: value for name, value in settings.items() if value is not None}
+    if "clocks" not in whole:
+        whole["clocks"] = providers.default_timeouts(model)
+    if "context_window" not in whole:
+        whole["context_window"] = providers.default_context_window(provider, model)
+    if "supports_images" not in whole:
+        whole["supports_images"] = providers.default_image_support(model)
+    if "price" not in whole and base_url is None:  # elsewhere, its list price says nothing
+        whole["price"] = partial(providers.list_price, provider, model)
+    return whole
 
 
 def load(
@@ -135,7 +145,7 @@ def model(name: str) -> Model:
     file = find_config_file(None, environ=os.environ, folder=folder)
     state = (str(file), file.stat().st_mtime_ns) if file else None
     config = _load_shared(folder, state, frozenset(os.environ.items()))
-    if config.is_known_name(name) and not any(mark in name for mark in INLINE_MARKS):
+    if config.registry.is_known_name(name) and not any(mark in name for mark in INLINE_MARKS):
         return config.model(name)
     return config.build_mixture(config.mixture_spec(name))
 
@@ -172,10 +182,14 @@ async def _complete(model: Model, request: Request) -> Completion:
 
 
 def resolve_model(value: Model | str, place: str) -> Model:
-    """*value* where it is a model, the model of that name where it is a text."""
+    """
+    *value* where it is a model, the model of that name where it is a text. Raises TypeError for
+    anything else, and for a model whose ``info`` is none.
+    """
     if isinstance(value, str):
         return model(value)
     if isinstance(value, Model):  # pyright: ignore[reportUnnecessaryIsInstance]
+        get_model_info(value)
         return value
     raise TypeError(
         f"{place} wants a model or a model's name, not {type(value).__name__}: a model has a"

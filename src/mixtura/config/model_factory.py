@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from mixtura.catalog import downloads, local_models, providers
+from mixtura.catalog.transports import DEFAULT_TRANSPORT, create_transport
+from mixtura.config.adapters import find_adapter
+from mixtura.config.model_prices import table_price
 from mixtura.config.ollama import ollama_url
 from mixtura.config.plan import Environment
 from mixtura.config.schema import ModelTable
@@ -23,6 +26,7 @@ from mixtura.models.wrappers.hedge import Hedged
 from mixtura.models.wrappers.meter import Metered
 from mixtura.models.wrappers.rate_limit import Limited, RateLimiter, RateLimits
 from mixtura.models.wrappers.retry import Retrying
+from mixtura.transport.base import Transport
 from mixtura.transport.client import Secret
 
 _CONVENTIONAL_PATTERN = re.compile(r"(?!(?:.*\d){4})[A-Z]{1,12}(?:_[A-Z0-9]{1,16})*")
@@ -36,8 +40,10 @@ class ModelEndpoint(NamedTuple):
     key: Secret | None = None
     prefix: str = ""
     """Stands before the names of its models."""
-    dialect: Literal["openai", "anthropic"] = "openai"
+    dialect: str = "openai"
     key_header: str | None = None
+    transport: Transport | None = None
+    """What sends requests to it; None for our own client."""
 
     def upstream_model_name(self, model: str) -> str:
         """The name of *model* at this endpoint."""
@@ -58,6 +64,7 @@ class ModelFactory:
     Builds models from their settings.
 
     *answers* caches what they answer, None for no cache; *redactor* hides secrets in it.
+    *transport*: the name of the HTTP client of the models whose settings name none.
     """
 
     def __init__(
@@ -66,12 +73,14 @@ class ModelFactory:
         models_folder: Path,
         answers: AnswerStore | None = None,
         redactor: Redactor | None = None,
+        transport: str = DEFAULT_TRANSPORT,
     ) -> None:
         self._redactor = redactor
+        self._transport = transport
         self._environ = environ
         self._folder = models_folder
         self._answers = answers
-        self._gates: dict[tuple[str, str | None], RateLimiter] = {}
+        self._limiters: dict[tuple[str, str | None], RateLimiter] = {}
 
     def build_local(self, name: str, file: str, table: ModelTable) -> Model:
         """A model of llama.cpp; *file*: a known name or a path. Raises ConfigError."""
@@ -87,7 +96,7 @@ class ModelFactory:
             name=name,
             context=table.context,
             threads=table.threads,
-            window=table.window or _local_context_window(path, known, table.context),
+            context_window=table.window or _local_context_window(path, known, table.context),
             load_limit=table.timeouts.explicit_seconds("load"),
             progress=table.timeouts.explicit_seconds("progress"),
         )
@@ -121,14 +130,14 @@ class ModelFactory:
     ) -> Model:
         """Models at one address with one key share a rate limiter, as the endpoint counts them."""
         limits = RateLimits(**msgspec.structs.asdict(table.limits))
-        gate = self._gates.get(place)
-        if gate is None or gate.limits == RateLimits():
-            gate = self._gates[place] = (
-                RateLimiter(limits) if gate is None else gate.set_limits(limits)
+        limiter = self._limiters.get(place)
+        if limiter is None or limiter.limits == RateLimits():
+            limiter = self._limiters[place] = (
+                RateLimiter(limits) if limiter is None else limiter.set_limits(limits)
             )
-        elif limits not in (RateLimits(), gate.limits):
-            raise ConfigError(_limits_conflict_message(limits, gate.limits), key="limits")
-        return Limited(model, gate)
+        elif limits not in (RateLimits(), limiter.limits):
+            raise ConfigError(_limits_conflict_message(limits, limiter.limits), key="limits")
+        return Limited(model, limiter)
 
     def _with_cache(self, model: Model, identity: str) -> Model:
         if self._answers is None:
@@ -136,7 +145,20 @@ class ModelFactory:
         return Cached(model, self._answers, identity=identity, redactor=self._redactor)
 
     def resolve_endpoint(self, table: ModelTable) -> ModelEndpoint:
-        """Where a table's model is served, from its provider or the file. Raises ConfigError."""
+        """Where a table's model is served, and what sends to it. Raises ConfigError."""
+        place = self._resolve_address(table)
+        if providers.bridge_provider(table.provider):
+            return place
+        certificate, key = table.client_certificate, table.client_key
+        transport = create_transport(
+            table.transport or self._transport,
+            Path(certificate) if certificate else None,
+            Path(key) if key else None,
+        )
+        return place._replace(transport=transport)
+
+    def _resolve_address(self, table: ModelTable) -> ModelEndpoint:
+        """Where a table's model is served, from its provider or the file."""
         if table.provider is None:
             return ModelEndpoint(table.base_url or "", self._read_key(table.api_key_env))
         if providers.bridge_provider(table.provider):
@@ -208,32 +230,34 @@ def _build_adapter(
     name: str, model: str, place: ModelEndpoint, table: ModelTable, redactor: Redactor | None
 ) -> Model:
     """The adapter for an endpoint's dialect."""
-    clocks = table.timeouts.with_defaults(providers.default_timeouts(model))
-    headers, extra = table.headers, table.extra
-    largest = int(table.largest_megabytes * 1024**2)
+    settings: dict[str, Any] = {
+        "name": name,
+        "api_key": place.key,
+        "clocks": table.timeouts.with_defaults(providers.default_timeouts(model)),
+        "headers": table.headers,
+        "extra": table.extra,
+        "redactor": redactor,
+        "largest": int(table.largest_megabytes * 1024**2),
+        "context_window": (
+            table.window or providers.default_context_window(table.provider or "", model)
+        ),
+        "supports_images": (
+            providers.default_image_support(model) if table.vision is None else table.vision
+        ),
+        "price": table_price(table),
+    }
     if provider := providers.bridge_provider(table.provider):
         from mixtura.models.pydantic_ai import PydanticAI
 
-        return PydanticAI(
-            provider, model, name=name, base_url=table.base_url, api_key=place.key,
-            clocks=clocks, headers=headers, extra=extra, redactor=redactor, largest=largest,
-        )  # fmt: skip
-    window = table.window or providers.context_window(table.provider or "", model)
-    sees = providers.supports_images(model) if table.vision is None else table.vision
-    if place.dialect == "anthropic":
-        from mixtura.models.anthropic import Anthropic
-
-        return Anthropic(
-            model, place.base_url, name=name, api_key=place.key, window=window, sees=sees,
-            clocks=clocks, headers=headers, extra=extra, redactor=redactor, largest=largest,
-        )  # fmt: skip
-    from mixtura.models.openai import OpenAI
-
-    return OpenAI(
-        model, place.base_url, name=name, api_key=place.key, key_header=place.key_header,
-        window=window, sees=sees, clocks=clocks, headers=headers, extra=extra, redactor=redactor,
-        largest=largest,
-    )  # fmt: skip
+        return PydanticAI(provider, model, base_url=table.base_url, **settings)
+    adapter = find_adapter(place.dialect)
+    return adapter(
+        model,
+        place.base_url,
+        key_header=place.key_header,
+        transport=place.transport,
+        **settings,
+    )
 
 
 def _limits_conflict_message(mine: RateLimits, other: RateLimits) -> str:

@@ -12,9 +12,10 @@ from mixtura.config.config import Config
 from mixtura.config.model_factory import ModelEndpoint
 from mixtura.core.errors import ConfigError, ModelError
 from mixtura.core.json_text import decode_json
-from mixtura.core.model import context_window, record_listed_window
+from mixtura.core.model import unwrap_model
 from mixtura.core.quantities import parse_context_window, parse_max_output
 from mixtura.core.redaction import use_redactor
+from mixtura.models.hosted import HostedModel
 from mixtura.transport.address import join_url
 from mixtura.transport.client import get_json
 
@@ -104,7 +105,14 @@ async def fetch_model_list(
         return parse_model_list(decode_json(body), wanted)
 
     sent = {**place.auth_headers(), **(headers or {})}
-    return await get_json(url, headers=sent, seconds=seconds, most=MAX_LIST_BYTES, read=parse_body)
+    return await get_json(
+        url,
+        headers=sent,
+        seconds=seconds,
+        most=MAX_LIST_BYTES,
+        read=parse_body,
+        transport=place.transport,
+    )
 
 
 class _CachedList(NamedTuple):
@@ -130,21 +138,29 @@ class ModelLists:
         Learn the windows of the models and of the members of the mixtures called *names*, as far
         as their endpoints tell them within *patience* seconds.
         """
-        unknown = dict.fromkeys(
-            name for name in self._single_models(names) if self._is_window_unknown(name)
-        )
+        hosted = {
+            name: model
+            for name in self._single_models(names)
+            if (model := self._hosted_model(name))
+        }
+        unknown = [
+            name
+            for name, model in hosted.items()
+            if name in self._listed or model.info.context_window is None
+        ]
         begun = [task for name in unknown if (task := self._start_fetch(name))]
         if begun:
             await asyncio.wait(begun, timeout=patience)
-        for name in unknown:
-            listed = self.listed_model(name)
-            if listed is not None and listed.window is not None:
-                record_listed_window(self._config.model(name), listed.window)
+        for name, model in hosted.items():
+            if (listed := self.listed_model(name)) is None:
+                continue
+            model.set_listed_sizes(listed.window, listed.longest_answer)
+            if listed.window is not None and name in unknown:
                 self._listed.add(name)
 
     def listed_model(self, name: str) -> ListedModel | None:
         """What is known by now of how an endpoint lists a model."""
-        if (place := self._config.hosted_address(name)) is None:
+        if (place := self._config.builder.hosted_address(name)) is None:
             return None
         answer = self._answers.get(_endpoint_key(place.endpoint))
         return answer.models.get(place.model) if answer and answer.models else None
@@ -171,17 +187,19 @@ class ModelLists:
             else:
                 todo += plan.member_names()
 
-    def _is_window_unknown(self, name: str) -> bool:
-        if self._config.hosted_address(name) is None:
-            return False
+    def _hosted_model(self, name: str) -> HostedModel | None:
+        """The model called so, where its endpoint may list it."""
+        if self._config.builder.hosted_address(name) is None:
+            return None
         try:
-            return name in self._listed or context_window(self._config.model(name)) is None
+            model = unwrap_model(self._config.model(name))
         except ConfigError:
-            return False
+            return None
+        return model if isinstance(model, HostedModel) else None
 
     def _start_fetch(self, name: str) -> asyncio.Task[None] | None:
         """Ask the endpoint of a model for its list, unless that was done lately."""
-        place = self._config.hosted_address(name)
+        place = self._config.builder.hosted_address(name)
         if place is None:
             return None
         key = _endpoint_key(place.endpoint)
@@ -212,7 +230,7 @@ class ModelLists:
 
     def _configured_names(self, key: tuple[str, str]) -> set[str]:
         """What the configured models of an endpoint are called there."""
-        places = map(self._config.hosted_address, self._config.configured_models())
+        places = map(self._config.builder.hosted_address, self._config.registry.models)
         return {place.model for place in places if place and _endpoint_key(place.endpoint) == key}
 
 

@@ -1,35 +1,42 @@
-"""What usage of a model costs, by the model's name."""
+"""What usage of a model costs, by the model's name or its table."""
 
 from __future__ import annotations
+
+from functools import partial
 
 from mixtura.billing.price import FREE_PRICE, Price
 from mixtura.catalog import local_models, providers
 from mixtura.config.registry import NameRegistry
 from mixtura.config.schema import ModelTable
+from mixtura.core.model_info import UsagePrice
 from mixtura.core.types import Usage
 
 
 def usage_cost(registry: NameRegistry, name: str, usage: Usage) -> float | None:
     """Dollars for *usage* of the model called *name*; None where its price is unknown."""
+    price = _named_price(registry, name)
+    return price(usage) if price else None
+
+
+def _named_price(registry: NameRegistry, name: str) -> UsagePrice | None:
     if name in registry.models:
-        return _configured_cost(registry.models[name].table, usage)
+        return table_price(registry.models[name].table)
     if found := providers.split_model_name(name):
-        return providers.list_price(*found, usage)
+        provider, model = found
+        return table_price(ModelTable(provider=provider, model=model))
     is_local = name in local_models.known_models() or name.lower().endswith(".gguf")
-    return FREE_PRICE(usage) if is_local else None
+    return FREE_PRICE if is_local else None
 
 
-def _configured_cost(table: ModelTable, usage: Usage) -> float | None:
+def table_price(table: ModelTable) -> UsagePrice | None:
+    """The price of the model of a table: its own, its provider's, or none on this machine."""
     if (given := table.price) is not None:
-        price = Price(
+        return Price(
             input=given.input,
             output=given.output,
             cached=given.cached,
             cache_write=given.cache_write,
         )
-        return price(usage)
     if table.provider is not None:
-        return providers.list_price(table.provider, table.model or "", usage)
-    if table.base_url is not None:
-        return None
-    return FREE_PRICE(usage)
+        return partial(providers.list_price, table.provider, table.model or "")
+    return None if table.base_url is not None else FREE_PRICE

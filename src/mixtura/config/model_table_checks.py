@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from mixtura.catalog import providers
+from mixtura.catalog.transports import check_transport_name
 from mixtura.config.schema import ModelTable
 from mixtura.core.credentials import looks_like_key
 from mixtura.core.errors import ConfigError
@@ -22,7 +23,11 @@ _HOSTED_ONLY = (
     "retries",
     "api_key_env",
     "vision",
+    "transport",
+    "client_certificate",
+    "client_key",
 )
+_TRANSPORT_SETTINGS = ("transport", "client_certificate", "client_key")
 _RESERVED_FIELDS = ("model", "messages", "stream", "n", "max_tokens", "max_completion_tokens")
 _DEFAULT_TABLE = ModelTable()
 _VARIABLE_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -61,6 +66,7 @@ def check_model_table(table: ModelTable) -> None:
         providers.bridge_provider(table.provider) or table.provider in known
     ):
         raise ConfigError(unknown_name_message("provider", table.provider, known), key="provider")
+    _check_transport(table)
     _refuse_settings(table, _LOCAL_ONLY, "is for local models: it says nothing here")
     if table.timeouts.explicit_seconds("load") is not None:
         raise ConfigError(
@@ -82,6 +88,17 @@ def _refuse_settings(table: ModelTable, keys: tuple[str, ...], why: str) -> None
     for key in keys:
         if getattr(table, key) != getattr(_DEFAULT_TABLE, key):
             raise ConfigError(f"{key} {why}", key=key)
+
+
+def _check_transport(table: ModelTable) -> None:
+    if providers.bridge_provider(table.provider):
+        why = "says nothing here: what is called bridge:… is asked by its provider's own library"
+        _refuse_settings(table, _TRANSPORT_SETTINGS, why)
+    if table.transport is not None:
+        check_transport_name(table.transport)
+    if table.client_key is not None and table.client_certificate is None:
+        said = "client_key: the key of which certificate? client_certificate names it"
+        raise ConfigError(said, key="client_key")
 
 
 def _check_extra(extra: Mapping[str, object]) -> None:

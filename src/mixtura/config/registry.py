@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from mixtura.catalog import downloads, local_models, providers
 from mixtura.config import toml_document
 from mixtura.config.api_keys import collect_secrets, list_key_variables
@@ -73,7 +75,7 @@ class NameRegistry:
                 check_name(name)
                 check_model_table(table)
             self.mixtures.pop(name, None)
-            self.models[name] = ConfiguredModel(document, table)
+            self.models[name] = ConfiguredModel(document, _with_found_files(table, document))
         for name in file.mixtures:
             plan = read_mixture_spec(name, document)
             with add_location(document, "mixtures", name):
@@ -96,6 +98,11 @@ class NameRegistry:
     def model_tables(self) -> Mapping[str, ModelTable]:
         """The settings of every configured model."""
         return {name: entry.table for name, entry in self.models.items()}
+
+    def raw_table(self, name: str) -> Mapping[str, object] | None:
+        """A model's table as it stands in its file; None for a model of no file."""
+        entry = self.models.get(name)
+        return entry.document.data["models"][name] if entry else None
 
     def key_variables(self) -> list[str]:
         """The environment variables that may hold an API key."""
@@ -234,6 +241,20 @@ class NameRegistry:
                 raise plan.error_at(path, said)
             if name in self.mixtures:
                 self._check_no_cycle(self.mixtures[name], (*above, name))
+
+
+def _with_found_files(table: ModelTable, document: toml_document.TomlDocument) -> ModelTable:
+    """The table with its certificate's files beside the configuration, where a path is relative."""
+    folder = Path(document.source).parent
+
+    def find_file(path: str | None) -> str | None:
+        return None if path is None else str(folder / Path(path).expanduser())
+
+    return msgspec.structs.replace(
+        table,
+        client_certificate=find_file(table.client_certificate),
+        client_key=find_file(table.client_key),
+    )
 
 
 @contextmanager

@@ -97,6 +97,10 @@ class ModelTable(msgspec.Struct, forbid_unknown_fields=True):
     largest_megabytes: Annotated[float, msgspec.Meta(gt=0)] = 64.0
     headers: dict[str, str] = {}
     extra: dict[str, object] = {}
+    transport: str | None = None
+    """The HTTP client that asks it; None for the file's `transport`."""
+    client_certificate: str | None = None
+    client_key: str | None = None
     context: AtLeastOne = 16384
     threads: AtLeastOne | None = None
 
@@ -199,6 +203,7 @@ class ServeTable(msgspec.Struct, forbid_unknown_fields=True):
 
 class ConfigFile(msgspec.Struct, forbid_unknown_fields=True):
     default: str | None = None
+    transport: str | None = None
     store: str | None = None
     cache: CacheTable | None = None
     runs: RunsTable | None = None

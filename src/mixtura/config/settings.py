@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mixtura.catalog.transports import DEFAULT_TRANSPORT, check_transport_name
 from mixtura.config import server_checks
 from mixtura.config.registry import NameRegistry
 from mixtura.config.schema import BudgetTable, CacheTable, ConfigFile, RunsTable, ServeTable
 from mixtura.config.toml_document import TomlDocument
+from mixtura.core.errors import ConfigError
 from mixtura.core.text import unknown_name_message
+from mixtura.storage.store_address import StoreAddress, parse_store_address
 
 
 class Settings:
     """The tables of the last file that has each of them."""
 
-    def __init__(self, store_path: Path) -> None:
-        self.store_path = store_path
+    def __init__(self, store_address: StoreAddress) -> None:
+        self.store_address = store_address
         self.default = "default"
         """The name of the model or mixture that answers where no one names another."""
+        self.transport = DEFAULT_TRANSPORT
+        """The name of the HTTP client of the models that name no other."""
         self.cache = CacheTable(use=False)
         self.runs = RunsTable()
         self.budget = BudgetTable()
@@ -36,8 +41,18 @@ class Settings:
         self.runs = file.runs or self.runs
         self.budget = file.budget or self.budget
         self.serve = file.serve or self.serve
+        if file.transport is not None:
+            try:
+                check_transport_name(file.transport)
+            except ConfigError as error:
+                raise document.error_at(["transport"], str(error)) from None
+            self.transport = file.transport
         if file.store is not None:
-            self.store_path = Path(document.source).parent / Path(file.store).expanduser()
+            folder = Path(document.source).parent
+            try:
+                self.store_address = parse_store_address(file.store, folder)
+            except ConfigError as error:
+                raise document.error_at(["store"], f"store: {error}") from None
         if file.default is not None:
             if not registry.name_exists(file.default):
                 problem = unknown_name_message(

@@ -15,8 +15,8 @@ from mixtura.core.model import Model
 from mixtura.core.quantities import DOLLARS, POSITIVE_SECONDS
 from mixtura.core.roles import Composite
 from mixtura.models.wrappers.budget import Budgeted
+from mixtura.storage.interfaces import Store
 from mixtura.storage.spending import DailySpendLedger
-from mixtura.storage.sqlite import Store
 
 
 def check_caps(max_cost: float | None, deadline: float | None) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import msgspec
 
+from mixtura.config.toml_lines import MAX_DEPTH, Key, find_line_numbers
 from mixtura.core.credentials import is_secret_setting, settings_secrets
 from mixtura.core.errors import ConfigError
 from mixtura.core.quantities import is_unrepresentable
@@ -16,14 +18,7 @@ from mixtura.core.redaction import register_secrets
 from mixtura.core.text import unknown_name_message
 
 T = TypeVar("T")
-Key = str | int
-
-_TOKEN_PATTERN = re.compile(
-    r'"""(?:\\[\s\S]|[^\\])*?"""|' + r"'''[\s\S]*?'''"
-    r'|"(?:\\.|[^"\\\n])*"' + r"|'[^'\n]*'"
-    r"|#[^\n]*|\n|[\[\]{},=]|[^\s\[\]{},=#\"']+"
-)
-_KEY_PATTERN = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""")
+TOO_DEEP = "tables and lists are nested too deeply"
 
 
 class TomlDocument:
@@ -31,12 +26,15 @@ class TomlDocument:
 
     def __init__(self, text: str, source: str) -> None:
         self.source = source
-        self._text = text
-        self._places: dict[tuple[Key, ...], int] | None = None
+        self._text = text = text.removeprefix("\ufeff")  # Windows' editors begin with a mark
+        self._lines: dict[tuple[Key, ...], int] | None = None
         try:
             self.data: dict[str, Any] = tomllib.loads(text)
         except (ValueError, RecursionError) as error:  # TOMLDecodeError is one
-            raise ConfigError(f"{source}: not valid TOML: {error}") from None
+            said = _explain_syntax_error(text, error)
+            raise ConfigError(f"{source}: not valid TOML: {said}") from None
+        if path := _too_deep_path(self.data):
+            raise self.error_at(path, TOO_DEEP)
         register_secrets(settings_secrets(self.data))  # so that no error shows one
         for path in _non_finite_paths(self.data, []):
             raise self.error_at(path, f"{dotted_path(path)}: that must be a number with an end")
@@ -94,23 +92,59 @@ class TomlDocument:
 
     def line_number(self, path: Sequence[Key]) -> int:
         """The line, from 1, where *path* stands; that of the nearest thing around it."""
-        if self._places is None:
-            self._places = _find_line_numbers(self._text)
+        if self._lines is None:
+            self._lines = find_line_numbers(self._text)
         for length in range(len(path), 0, -1):
-            if (line := self._places.get(tuple(path[:length]))) is not None:
+            if (line := self._lines.get(tuple(path[:length]))) is not None:
                 return line
         return 1
 
 
+def _explain_syntax_error(text: str, error: ValueError | RecursionError) -> str:
+    """What is wrong in *text*, which tomllib refused, with its line and column."""
+    if isinstance(error, tomllib.TOMLDecodeError):
+        end = f"(at {_describe_position(text, len(text))}, the end of the file)"
+        return str(error).replace("(at end of document)", end)
+    # an error of Python's own says no place: the shortest beginning that has it ends there
+    place = bisect_left(range(len(text)), True, key=lambda n: _fails_alike(text[: n + 1], error))
+    problem = TOO_DEEP if isinstance(error, RecursionError) else "a number has too many digits"
+    return f"{problem} (at {_describe_position(text, place)})"
+
+
+def _fails_alike(text: str, error: Exception) -> bool:
+    try:
+        tomllib.loads(text)
+    except (ValueError, RecursionError) as found:
+        return type(found) is type(error)
+    return False
+
+
+def _describe_position(text: str, at: int) -> str:
+    """The words of tomllib for a place: ``line 2, column 1``."""
+    return f"line {text.count(chr(10), 0, at) + 1}, column {at - text.rfind(chr(10), 0, at)}"
+
+
+def _too_deep_path(data: Mapping[str, Any]) -> list[Key] | None:
+    """Where more is nested than any configuration has, and than recursion could read."""
+    level: list[tuple[list[Key], Any]] = [([], data)]
+    for _ in range(MAX_DEPTH):
+        level = [
+            ([*path, key], inner) for path, value in level for key, inner in _items_inside(value)
+        ]
+    return level[0][0] if level else None
+
+
+def _items_inside(value: Any) -> Iterable[tuple[Key, Any]]:
+    if isinstance(value, dict):
+        return cast("dict[Key, Any]", value).items()
+    return enumerate(cast("list[Any]", value)) if isinstance(value, list) else ()
+
+
 def _non_finite_paths(value: Any, path: list[Key]) -> Iterator[list[Key]]:
     """Where numbers are that are none, or have no end: TOML has words for both."""
-    if isinstance(value, dict):
-        for key, inner in cast("dict[str, Any]", value).items():
-            yield from _non_finite_paths(inner, [*path, key])
-    elif isinstance(value, list):
-        for index, inner in enumerate(cast("list[Any]", value)):
-            yield from _non_finite_paths(inner, [*path, index])
-    elif is_unrepresentable(value):
+    for key, inner in _items_inside(value):
+        yield from _non_finite_paths(inner, [*path, key])
+    if is_unrepresentable(value):
         yield path
 
 
@@ -166,10 +200,6 @@ def _struct_type_info(info: Any) -> Any:
     return None
 
 
-def _split_dotted_key(text: str) -> tuple[str, ...]:
-    return tuple(name.strip("\"'") for name in _KEY_PATTERN.findall(text))
-
-
 _PLAIN_TYPES = {
     "str": "a text", "int": "a whole number", "float": "a number", "bool": "true or false",
     "array": "a list", "object": "a table",
@@ -187,78 +217,3 @@ def _plain_message(problem: str) -> str:
 
     said = re.sub(r"`([a-z |]+)`", plain_type_names, problem)
     return said[:1].lower() + said[1:]
-
-
-# ---- where things stand: a walk over the tokens of a file that tomllib has accepted
-
-
-def _find_line_numbers(text: str) -> dict[tuple[Key, ...], int]:
-    """The line of every table, key and element, by its path."""
-    walk = _LineScanner(text)
-    walk.scan_file()
-    return walk.found
-
-
-class _LineScanner:
-    def __init__(self, text: str) -> None:
-        self.found: dict[tuple[Key, ...], int] = {}
-        self._tokens: list[tuple[str, int]] = []
-        line = 1
-        for match in _TOKEN_PATTERN.finditer(text):
-            if not match[0].startswith("#"):
-                self._tokens.append((match[0], line))
-            line += match[0].count("\n")
-        self._at = 0
-
-    def scan_file(self) -> None:
-        table: tuple[Key, ...] = ()
-        while self._at < len(self._tokens):
-            piece, line = self._next_token()
-            if piece == "[":
-                table = self._scan_header()
-                self.found.setdefault(table, line)
-            elif piece != "\n":
-                self._at -= 1
-                self._scan_assignment(table)
-
-    def _next_token(self) -> tuple[str, int]:
-        piece = self._tokens[self._at]
-        self._at += 1
-        return piece
-
-    def _scan_header(self) -> tuple[Key, ...]:
-        """After an opening bracket: the table's path; ``[[x]]`` counts as ``[x]``."""
-        words: list[str] = []
-        while self._at < len(self._tokens) and (piece := self._next_token()[0]) != "\n":
-            words += [piece] if piece not in "[]" else []
-        return _split_dotted_key("".join(words))
-
-    def _scan_assignment(self, inside: tuple[Key, ...]) -> None:
-        words: list[str] = []
-        line = self._tokens[self._at][1]
-        while (piece := self._next_token()[0]) != "=":
-            words.append(piece)
-        names = _split_dotted_key("".join(words))
-        for length in range(1, len(names) + 1):
-            self.found.setdefault(inside + names[:length], line)
-        self._scan_value(inside + names)
-
-    def _scan_value(self, path: tuple[Key, ...]) -> None:
-        piece, _ = self._next_token()
-        if piece == "[":
-            self._scan_array(path)
-        elif piece == "{":
-            while (piece := self._next_token()[0]) != "}":
-                if piece not in (",", "\n"):
-                    self._at -= 1
-                    self._scan_assignment(path)
-
-    def _scan_array(self, path: tuple[Key, ...]) -> None:
-        index = 0
-        while (piece := self._next_token())[0] != "]":
-            if piece[0] == ",":
-                index += 1
-            elif piece[0] != "\n":
-                self.found[(*path, index)] = piece[1]
-                self._at -= 1
-                self._scan_value((*path, index))

@@ -12,7 +12,7 @@ from mixtura.core.types import Charge, ChargeOutcome, Completion
 
 
 class CallEntry:
-    """One attempt at a call. As long as it is open, it counts with what *estimate* says."""
+    """One attempt at a call. While it is open, it counts with what *estimate* says."""
 
     __slots__ = ("_charge", "_estimate")
 
@@ -26,6 +26,8 @@ class CallEntry:
 
     @property
     def charges(self) -> tuple[Charge, ...]:
+        """What the attempt cost, or by now is estimated to: none or one."""
+        # Caps, traces and runs that are cut off ask while an attempt is still under way.
         charge = self._estimate() if self._estimate else self._charge
         return (charge,) if charge else ()
 
@@ -40,11 +42,13 @@ class CallLedger:
         self._outcome: ChargeOutcome | None = None
 
     def open_entry(self, estimate: Callable[[], Charge | None]) -> CallEntry:
+        """Enter an attempt that is about to be sent."""
         entry = CallEntry(estimate)
         self._parts.append(entry)
         return entry
 
     def open_part(self) -> CallLedger:
+        """A ledger inside this one: what it holds counts here, too."""
         part = CallLedger()
         self._parts.append(part)
         return part
@@ -59,9 +63,10 @@ class CallLedger:
 
     @property
     def charges(self) -> tuple[Charge, ...]:
-        found = tuple(self._iter_charges())
+        """The charges of every attempt by now, in the order in which they were entered."""
+        charges = tuple(self._iter_charges())
         outcome = self._outcome
-        return found if outcome is None else tuple(c._replace(outcome=outcome) for c in found)
+        return charges if outcome is None else tuple(c._replace(outcome=outcome) for c in charges)
 
     def _iter_charges(self) -> Iterator[Charge]:
         for part in self._parts:
@@ -75,6 +80,7 @@ class CallLedger:
         charges = self.charges
         if charges == answer.charges:
             return answer
+        # A model that knows the ledger hands its charges back, too: those must not count twice.
         known = Counter((charge.model, charge.usage) for charge in charges)
         for charge in answer.charges:
             known.subtract([(charge.model, charge.usage)])
@@ -83,8 +89,10 @@ class CallLedger:
         return replace(answer, charges=self.charges)
 
 
+# A context variable and no argument: other people's wrappers run their model in a task of
+# their own, and a task inherits it.
 _LEDGER: ContextVar[CallLedger | None] = ContextVar("ledger", default=None)
-"""The ledger of the run that this task belongs to; tasks inherit it from whoever begins them."""
+"""The ledger of the run that this task belongs to; a task inherits it from its creator."""
 
 
 def current_ledger() -> CallLedger | None:
@@ -108,7 +116,7 @@ def open_ledger() -> Generator[CallLedger]:
 
 
 def open_entry(estimate: Callable[[], Charge | None]) -> CallEntry:
-    """Enter an attempt that is about to be sent; whoever does closes it, however it ends."""
+    """Enter an attempt that is about to be sent; the sender closes it, however the attempt ends."""
     ledger = _LEDGER.get()
     return ledger.open_entry(estimate) if ledger else CallEntry(estimate)
 

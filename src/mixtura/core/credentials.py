@@ -12,17 +12,20 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 HIDDEN = "***"
 
 _TOO_PLAIN = re.compile(r"[A-Za-z]{0,7}|[0-9]{0,7}|.{0,3}|(.)\1*", re.DOTALL)
-"""Too little to be a key: what people write where one is asked for and none is needed."""
+"""Too short or too plain to be a key: what people write where none is needed."""
+# What people write where a client insists on a key and a local server wants none.
 _NO_KEYS = frozenset((
     "anything", "dummykey", "lmstudio", "nokey", "nokeyneeded", "nokeyrequired", "noneneeded",
     "notneeded", "notrequired", "notused", "placeholder", "sknokeyrequired", "unused",
     "undefined", "yourapikey",
 ))  # fmt: skip
 _SECRET_NAME = re.compile(
+    # "author" is no login.
     r"key|token|secret|passw|passphrase|auth(?!ors?$)|cookie|credential|signature|session|bearer|jwt",
     re.IGNORECASE,
 )
 """What is in the name of a header, a setting or a query's field that carries one."""
+# Anchored, unlike the names of headers: `max_tokens` is a setting without a secret.
 _SECRET_SETTING = re.compile(
     r"(?:^|api|access|secret|private|subscription)[-_]?key$|token$|secret$|passw|passphrase"
     r"|^auth(?:orization)?$|cookie$|credential|bearer|jwt",
@@ -53,54 +56,57 @@ def is_secret(value: str) -> bool:
 def environment_secrets(environ: Mapping[str, str], variables: Iterable[str] = ()) -> set[str]:
     """The secrets in *environ*: of *variables*, of names that keys have, of URLs."""
     names = {*variables, *filter(_SECRET_VARIABLE.search, environ)}
-    found = {environ.get(name, "") for name in names}
+    secrets = {environ.get(name, "") for name in names}
     for value in environ.values():
         if "@" in value or "?" in value:
-            found |= url_secrets(value)
-    return found
+            secrets |= url_secrets(value)
+    return secrets
 
 
 def url_secrets(url: str) -> set[str]:
     """The secrets in a URL: its password, or a user without one, and those in its query."""
-    found: set[str] = set()
+    secrets: set[str] = set()
     rest = url.partition("://")[2] or url
     login, at, _ = rest.rpartition("@")
     user, colon, password = login.partition(":")
+    # An @ behind a slash stands in the path (`/@scope/name`), not behind a login.
     if at and not re.search(r"\s", login) and ("/" not in user):
         plain = unquote(password if colon else user)
+        # Clients send a login as a Basic header, and an upstream may repeat that.
         pair = f"{unquote(user)}:{unquote(password)}".encode()
-        found |= {plain, password or user, base64.b64encode(pair).decode()}
+        secrets |= {plain, password or user, base64.b64encode(pair).decode()}
     try:
         query = urlsplit(url).query
     except ValueError:
-        return found
+        return secrets
     for name, value in parse_qsl(query):
         if _SECRET_NAME.search(name) or name.lower() in ("sig", "code"):
-            found.add(value)
-    return found
+            secrets.add(value)
+    return secrets
 
 
 def header_secrets(headers: Mapping[str, str]) -> set[str]:
     """The secrets in a request's headers."""
-    found: set[str] = set()
+    secrets: set[str] = set()
     for name, value in headers.items():
         if _PUBLIC_HEADER.fullmatch(name):
             continue
+        # A header that nobody here knows by name may carry a key all the same.
         if _SECRET_NAME.search(name) or _RANDOM.fullmatch(value):
-            found |= _header_value_secrets(value)
-    return found
+            secrets |= _header_value_secrets(value)
+    return secrets
 
 
 def _header_value_secrets(value: str) -> set[str]:
-    """A header's value and what it bears: after a scheme, in a cookie, in a Basic login."""
+    """The secrets in a header's value: the whole, after a scheme, in a cookie, in a Basic login."""
     scheme, _, rest = value.strip().partition(" ")
-    found = {value, rest}
+    secrets = {value, rest}
     for pair in value.split(";"):
-        found.add(pair.partition("=")[2].strip(' "'))
+        secrets.add(pair.partition("=")[2].strip(' "'))
     if scheme.lower() == "basic":
         with suppress(ValueError):
-            found.add(base64.b64decode(rest, validate=True).decode().partition(":")[2])
-    return found
+            secrets.add(base64.b64decode(rest, validate=True).decode().partition(":")[2])
+    return secrets
 
 
 def is_secret_setting(name: str) -> bool:
@@ -110,20 +116,22 @@ def is_secret_setting(name: str) -> bool:
 
 def settings_secrets(data: object) -> set[str]:
     """The secrets among settings: what stands under a name that carries one."""
-    found: set[str] = set()
+    secrets: set[str] = set()
     if isinstance(data, dict):
         for name, value in cast("dict[str, object]", data).items():
             if isinstance(value, str):
-                found |= {value} if is_secret_setting(name) else url_secrets(value)
-            found |= settings_secrets(value)
+                secrets |= {value} if is_secret_setting(name) else url_secrets(value)
+            secrets |= settings_secrets(value)
     elif isinstance(data, list | tuple):
         for value in cast("Sequence[object]", data):
-            found |= settings_secrets(value)
-    return found
+            secrets |= settings_secrets(value)
+    return secrets
 
 
 # ---- what looks like a key, though no one said so
 
+# The prefixes that providers give their keys, and JSON web tokens; a digit is asked for where
+# the prefix alone could begin an ordinary word.
 _PREFIXED = re.compile(
     r"(?<![A-Za-z0-9])(?:sk-[\w*-]{6,}|(?:sk|rk|pk)_(?:live|test)_\w{8,}|AIza[\w-]{16,}"
     r"|(?:AKIA|ASIA)[A-Z0-9]{12,}|eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"
@@ -132,6 +140,7 @@ _PREFIXED = re.compile(
 )
 _RANDOM_RUN = re.compile(
     r"(?<![\w/.-])(?:(?=[a-zA-Z]*\d)(?=[a-z0-9]*[A-Z])(?=[A-Z0-9]*[a-z])[A-Za-z0-9]{24,}"
+    # a digest that is said to be one is no key
     r"|(?<!sha256 )(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{32,})(?![\w/.-])"
 )
 _LOGIN = re.compile(r"(://)[^\s/@'\"]+@")
@@ -144,6 +153,9 @@ def looks_like_key(word: str) -> bool:
 
 
 def mask_keys(text: str, *, names: bool = False) -> str:
-    """*text* without what has the form of a key or a login; *names*: or of no name."""
+    """
+    *text* without what has the form of a key or a login; with *names* also without long random
+    runs of letters and digits, which no name has.
+    """
     text = _QUERY.sub(rf"\1{HIDDEN}", _LOGIN.sub(rf"\1{HIDDEN}@", _PREFIXED.sub(HIDDEN, text)))
     return _RANDOM_RUN.sub(HIDDEN, text) if names else text

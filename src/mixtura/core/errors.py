@@ -1,24 +1,25 @@
 """
-Everything that can go wrong, drawn once:
+The tree of all errors:
 
     MixturaError
       ConfigError             the mixture cannot be built; found before any call
         StoreError            the store cannot be read or written
           StoreBusyError      someone else writes to it: may work in a moment
+          StoreDamagedError   part of it cannot be read
       ModelError              one call to one model failed
         RateLimitedError      may work later
           QuotaError          the money or the quota is spent: will not work soon
         UnavailableError      network, 5xx, a stream that broke: may work later
-          TimedOutError       one of the clocks ran out
-          CircuitOpenError    it failed too often just now: it was not asked
+          TimedOutError       one of the timeouts passed
+          CircuitOpenError    it failed too often just now: it was not called
         RejectedError         4xx: will not work, never retried
           ContextOverflowError
           ContentFilterError
-          BudgetExhaustedError  the run's budget has nothing left for this attempt
+          CallOverBudgetError  this attempt would pass a cap: not sent
         MalformedError        the upstream broke its own protocol
-          EmptyAnswerError    it said it was done and had said nothing
+          EmptyAnswerError    it ended its answer properly, with nothing in it
         QuorumNotMetError     too few of a layer answered
-      BudgetExceededError     stopped on purpose
+      BudgetExceededError     the run ends: it would pass a cap
         DeadlineExceededError  its time is over
 
 A failure is one of these or a Failure event, never text. No error carries money: what a
@@ -39,6 +40,7 @@ class MixturaError(Exception):
     """Any failure that Mixtura knows by name. No secret stands in its message."""
 
     def __init__(self, message: str = "") -> None:
+        # An upstream's words are quoted in errors, and errors reach logs, answers and kept runs.
         super().__init__(mask_keys(redact_secrets(str(message))))
 
 
@@ -46,11 +48,12 @@ class ConfigError(MixturaError):
     """
     The mixture cannot be built: says where, what is wrong and what would be right.
 
-    *key* is the setting it is about, for whoever knows where that stands; *located* is
+    *key* is the setting it is about, from which its line can be found; *located* is
     true when the message begins with the file and the line.
     """
 
     def __init__(self, message: str, *, key: str | None = None, located: bool = False) -> None:
+        # A key may have been typed in the place of a name, and the message quotes it.
         super().__init__(mask_keys(message, names=True))
         self.key = key
         self.located = located
@@ -62,6 +65,10 @@ class StoreError(ConfigError):
 
 class StoreBusyError(StoreError):
     """Someone else writes to the store: it may work in a moment."""
+
+
+class StoreDamagedError(StoreError):
+    """Part of the store cannot be read; the rest can."""
 
 
 class ModelError(MixturaError):
@@ -78,7 +85,7 @@ class ModelError(MixturaError):
         self.model = model
         self.status = status
         self.answer_began = False
-        """True when the upstream had begun to answer: the call is charged for."""
+        """True when the upstream had begun to answer, so that it charges for the call."""
         self.shown = False
         """True when a part of the answer had already been reported as tokens."""
         self.partial = ""
@@ -89,6 +96,7 @@ class ModelError(MixturaError):
 
 def set_partial_text(error: BaseException, partial: str) -> None:
     """Note on *error* what the call that it ends had written of its answer by then."""
+    # Also on CancelledError, which is not ours: what a cancelled draft had written may be used.
     error.partial = partial  # pyright: ignore[reportAttributeAccessIssue]
 
 
@@ -103,6 +111,7 @@ class RateLimitedError(ModelError):
     retry_after: float | None = None
 
     def with_retry_after(self, seconds: float | None) -> RateLimitedError:
+        """This error, with the seconds to wait; None where the upstream said none."""
         self.retry_after = seconds
         return self
 
@@ -118,7 +127,7 @@ class UnavailableError(ModelError):
 
 
 class TimedOutError(UnavailableError):
-    """A clock ran out: connect, first token, progress, total, or a layer's deadline."""
+    """A timeout passed: connect, first token, progress, total, or a layer's deadline."""
 
 
 class CircuitOpenError(UnavailableError):
@@ -139,8 +148,12 @@ class ContentFilterError(RejectedError):
     """The upstream's filter refused the request or the answer."""
 
 
-class BudgetExhaustedError(RejectedError):
-    """The run's budget has nothing left for this attempt: it was not sent."""
+class CallOverBudgetError(RejectedError):
+    """
+    One attempt at a call would pass a cap and was not sent; the run may go on without it.
+
+    Where every call of a layer ends so, or the aggregator's, the run raises BudgetExceededError.
+    """
 
 
 class MalformedError(ModelError):
@@ -167,8 +180,8 @@ class QuorumNotMetError(ModelError):
         *,
         late: bool = False,
     ) -> None:
-        said = Counter(f"{cause.model or 'a model'}: {cause}" for cause in causes)
-        reasons = "; ".join(f"{n} × {why}" if n > 1 else why for why, n in said.items())
+        reports = Counter(f"{cause.model or 'a model'}: {cause}" for cause in causes)
+        reasons = "; ".join(f"{n} × {why}" if n > 1 else why for why, n in reports.items())
         super().__init__(
             f"layer {layer}: {answered} answered, the quorum is {quorum} ({reasons or 'no cause'})"
         )
@@ -180,7 +193,11 @@ class QuorumNotMetError(ModelError):
 
 
 class BudgetExceededError(MixturaError):
-    """Stopped on purpose, before more was spent than allowed."""
+    """
+    A run was refused or ended, before more was spent than its caps allow.
+
+    Of a single call within a run: CallOverBudgetError.
+    """
 
 
 class DeadlineExceededError(BudgetExceededError):

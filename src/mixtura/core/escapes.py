@@ -8,7 +8,7 @@ from functools import cache, cached_property
 from typing import NamedTuple
 
 _LEAST_BASE64 = 8
-"""Characters of base64 that are enough to tell a text by."""
+"""Characters of base64 that are enough to recognize a text."""
 _NAMED = {"&": ("&amp;",), "<": ("&lt;",), ">": ("&gt;",), '"': ("&quot;",), "'": ("&apos;",)}
 _MAX_JSON_NESTING = 4
 """How often JSON in JSON is escaped."""
@@ -82,7 +82,7 @@ class Spelling:
         return len(text) - at < longest or pattern.match(text, at) is not None
 
     def match_at(self, text: str, at: int) -> SpellingMatch:
-        """Compare *text* from *at* on."""
+        """How far *text* from *at* on goes along with this spelling."""
         ways, size = self._ways, len(text)
         best, reached, end, is_open = 0, at, None, False
         todo = [(at, 0)]
@@ -103,6 +103,7 @@ class Spelling:
                     if step not in seen:
                         seen.add(step)
                         todo.append(step)
+                # The text ends within an escape: the next piece may complete it.
                 elif size - here < len(way) and way.startswith(text[here:]):
                     is_open, reached = True, max(reached, size if number == best else reached)
         return SpellingMatch(len(ways), best, reached, end, is_open)
@@ -119,53 +120,63 @@ def spelling_of(text: str) -> Spelling:
 
 
 def base64_spellings(text: str) -> list[Spelling]:
-    """What base64 of anything with *text* in it has in it, by where *text* begins there."""
+    """
+    The parts of base64 that *text* determines wherever it stands in the encoded data: one for
+    each of the three offsets.
+    """
     data = text.encode()
-    found: dict[str, None] = {}
+    cores: dict[str, None] = {}
     for before in range(3):
         # the characters at both ends depend on what stands beside it
         bits = 8 * (before + len(data))
         whole = base64.b64encode(bytes(before) + data).decode()
         core = whole[-(-8 * before // 6) : bits // 6]
         if len(core) >= _LEAST_BASE64:
-            found[core] = None
-    return [Spelling(tuple(map(_base64_character_spellings, core))) for core in found]
+            cores[core] = None
+    return [Spelling(tuple(map(_base64_character_spellings, core))) for core in cores]
 
 
 @cache
 def _character_spellings(character: str) -> tuple[str, ...]:
     cases = dict.fromkeys((character, character.lower(), character.upper()))
-    found: dict[str, None] = {}
+    spellings: dict[str, None] = {}
+    # Some letters have no case of one letter: upper() of ß is SS.
     for each in (case for case in cases if len(case) == 1):
-        found |= dict.fromkeys((each, *_character_escapes(each)))
-    return tuple(found)
+        spellings |= dict.fromkeys((each, *_character_escapes(each)))
+    return tuple(spellings)
 
 
 def _character_escapes(character: str) -> list[str]:
     number = ord(character)
     octets = [f"%{octet:02x}" for octet in character.encode("utf-8", "surrogatepass")]
     percents = "".join(octets)
-    found = [percents, percents.upper(), percents.replace("%", "%25")]
+    spellings = [percents, percents.upper(), percents.replace("%", "%25")]
     units = character.encode("utf-16-be", "surrogatepass").hex()
     for digits in (units, units.upper()):
+        # JSON's escapes are UTF-16: a character beyond it is a pair.
         pairs = "".join(f"\\u{digits[i : i + 4]}" for i in range(0, len(digits), 4))
-        found += [pairs.replace("\\", "\\" * 2**depth) for depth in range(_MAX_JSON_NESTING)]
+        spellings += [pairs.replace("\\", "\\" * 2**depth) for depth in range(_MAX_JSON_NESTING)]
     entities = [f"&#{digits};" for digits in (f"{number}", f"{number:03}", f"x{number:x}")]
     for entity in (*entities, f"&#x{number:X};", *_NAMED.get(character, ())):
-        found += [entity, entity.replace("&", "&amp;")]
+        spellings += [entity, entity.replace("&", "&amp;")]
     if character == " ":
-        found.append("+")
+        spellings.append("+")
     if character in _SHORT_ESCAPES:
-        found += ["\\" * 2**depth + _SHORT_ESCAPES[character] for depth in range(_MAX_JSON_NESTING)]
+        spellings += [
+            "\\" * 2**depth + _SHORT_ESCAPES[character] for depth in range(_MAX_JSON_NESTING)
+        ]
     elif character == "\\":
-        found += ["\\" * 2**depth for depth in range(1, _MAX_JSON_NESTING + 1)]
+        spellings += ["\\" * 2**depth for depth in range(1, _MAX_JSON_NESTING + 1)]
     elif not character.isalnum():  # JSON, once and in JSON again; Markdown; a shell
-        found += ["\\" * (2**depth - 1) + character for depth in range(1, _MAX_JSON_NESTING + 1)]
-    return found
+        spellings += [
+            "\\" * (2**depth - 1) + character for depth in range(1, _MAX_JSON_NESTING + 1)
+        ]
+    return spellings
 
 
 @cache
 def _base64_character_spellings(character: str) -> tuple[str, ...]:
+    # The URL-safe alphabet, and what a URL's query makes of these two.
     others = {"+": "-", "/": "_"}.get(character, "")
     if not others:
         return (character,)

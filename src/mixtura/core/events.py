@@ -24,12 +24,12 @@ class Position:
 
 
 PositionPath = tuple[Position, ...]
-"""Where something happened: the seat in the outermost mixture first; empty for the run itself."""
+"""Where something happened, from the outermost mixture inwards; empty for the run itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """A mixture was asked; *shape* has each layer's models, the aggregator's last."""
+    """A mixture was called; *shape* has each layer's models, the aggregator's last."""
 
     model: str
     request: Request
@@ -40,7 +40,7 @@ class RunStarted:
 @dataclass(frozen=True, slots=True)
 class CallStarted:
     """
-    A member was asked; *request* is exactly what it was shown, *ledger* what its attempts enter.
+    A member was called; *request* is exactly what it was shown, *ledger* what its attempts enter.
     """
 
     model: str
@@ -49,6 +49,8 @@ class CallStarted:
     ledger: CallLedger | None = field(default=None, compare=False, repr=False)
 
 
+# No dataclass: there is one for every piece of every draft, and the garbage collector need not
+# look at them.
 class Token(msgspec.Struct, frozen=True, gc=False):
     """
     A piece of an answer as it came; *reasoning* pieces are not part of the answer.
@@ -100,7 +102,8 @@ class Notice:
     at: PositionPath = ()
 
     def __post_init__(self) -> None:
-        """Whatever it quotes, no secret is told in it."""
+        """Remove secrets, whatever it quotes."""
+        # A notice may quote an upstream; it reaches the terminal, the page and kept runs.
         object.__setattr__(self, "notice", redact_secrets(self.notice))
 
 
@@ -150,7 +153,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class LayerFinished:
-    """A layer of proposers is done: so many answered of so many asked."""
+    """A layer of proposers is done: *answered* of the *asked* calls gave a proposal."""
 
     layer: int
     answered: int
@@ -183,9 +186,9 @@ Event = (
 Emit = Callable[[Event], None]
 
 
-def with_position(emit: Emit, seat: Position) -> Emit:
-    """Report from inside *seat*: every event's place gains it at the front."""
-    here: PositionPath = (seat,)
+def with_position(emit: Emit, position: Position) -> Emit:
+    """Report from inside *position*: every event's path gains it at the front."""
+    here: PositionPath = (position,)
 
     def report_event(event: Event) -> None:
         if type(event) is Token:  # the hot path: no generic replace for a token

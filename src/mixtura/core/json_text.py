@@ -16,9 +16,9 @@ MAX_REPAIRED_BYTES = 128 * 1024
 MAX_NUMBER_CHARS = 40
 """Characters: a longer number is taken for one out of range."""
 MAX_REQUEST_DEPTH = 200
-"""Levels of a request: whoever looks through it has room on the stack for so many."""
+"""Levels of a request: functions that walk it recursively have a stack for so many."""
 OUT_OF_RANGE = b"-1e999"
-"""JSON for a number that nothing can hold: whoever reads it as a number refuses it."""
+"""JSON for a number that no type can hold: decoding it as a number fails."""
 
 # A text without an end is one piece: else every later quote of it would be tried anew.
 _JSON_TOKEN = re.compile(
@@ -31,6 +31,7 @@ def repair_json(data: bytes, number: bytes = OUT_OF_RANGE) -> bytes:
     The same JSON without what lies too deep, and *number* in place of NaN, the infinite and
     numbers without end, which some libraries write though JSON has none of them.
     """
+    # A regular expression holds Python's lock: a large body is left to fail as it is.
     if len(data) > MAX_REPAIRED_BYTES:
         return data
     kept: list[bytes] = []
@@ -69,12 +70,15 @@ def decode_json(data: bytes, kind: Any = Any) -> Any:
 
     Raises msgspec.DecodeError for what is no JSON even so.
     """
+    # Counting brackets is cheaper than a decoder that runs into the limit of recursion; brackets
+    # in texts only make it cautious.
     shallow = data.count(b"[") + data.count(b"{") <= MAX_DEPTH
     try:
         return msgspec.json.decode(data if shallow else repair_json(data, b"null"), type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:
+        # Only what failed is mended: nearly no body has NaN or a number without an end.
         return msgspec.json.decode(repair_json(data, b"null"), type=kind)
     except (UnicodeDecodeError, RecursionError) as error:
         raise msgspec.DecodeError(f"it cannot be read: {error}") from None
@@ -82,6 +86,7 @@ def decode_json(data: bytes, kind: Any = Any) -> Any:
 
 def is_deeper_than(data: Any, most: int) -> bool:
     """Whether objects and lists stand more than *most* levels in each other."""
+    # Level by level, since a recursion over such data could itself exhaust the stack.
     level: list[Any] = [data] if type(data) in _CONTAINER_TYPES else []
     for _ in range(most):
         level = [

@@ -21,7 +21,9 @@ _text = msgspec.json.Decoder(str)
 
 
 def decode(data: bytes | msgspec.Raw) -> Any:
-    """What *data* says. Raises what msgspec's decoder raises."""
+    """
+    *data* as Python objects, decoded in steps. Raises msgspec.DecodeError for what is no JSON.
+    """
     return _decode_level(data, 0)
 
 
@@ -78,6 +80,7 @@ def _encode_level(data: Any, level: int) -> Iterator[bytes]:
         yield b"}"
     elif level < MAX_SPLIT_DEPTH and isinstance(data, list) and len(cast("list[Any]", data)) > 0:
         rows = cast("list[Any]", data)
+        # Only rows of objects can be large each; numbers and texts are encoded in one go.
         if isinstance(rows[0], dict):
             opening = b"["
             for value in rows:

@@ -11,10 +11,11 @@ from mixtura.core.redaction import redact_secrets
 
 def install_log_redaction() -> None:
     """From now on no record of Python's logging has a secret in it that this process knows."""
-    made = logging.getLogRecordFactory()
-    if made is _make_redacted_record:
+    factory = logging.getLogRecordFactory()
+    # Installed again (two servers in one process, tests), it would wrap itself.
+    if factory is _make_redacted_record:
         return
-    _previous_factories.append(made)
+    _previous_factories.append(factory)
     logging.setLogRecordFactory(_make_redacted_record)
 
 
@@ -25,11 +26,12 @@ _previous_factories: list[Callable[..., logging.LogRecord]] = []
 def _make_redacted_record(*args: Any, **named: Any) -> logging.LogRecord:
     record = _previous_factories[-1](*args, **named)
     try:
-        said = record.getMessage()
+        message = record.getMessage()
     except Exception:  # noqa: BLE001 - whoever writes it complains of its arguments
         return record
-    if (shown := redact_secrets(said)) != said:
+    if (shown := redact_secrets(message)) != message:
         record.msg, record.args = shown, None
     if record.exc_info:
+        # Formatters reuse this text; left to themselves they would write the traceback unredacted.
         record.exc_text = redact_secrets(logging.Formatter().formatException(record.exc_info))
     return record

@@ -1,4 +1,4 @@
-"""The sane range of every number that comes from outside: from upstreams, files and people."""
+"""The range of every number that comes from outside: from upstreams, files and people."""
 
 from __future__ import annotations
 
@@ -31,51 +31,55 @@ MAX_LEDGER_VALUE = 2**53
 _WHOLE = re.compile(rb"[0-9]{1,18}")
 
 
-def parse_token_count(told: object) -> int | None:
+def parse_token_count(value: object) -> int | None:
     """
-    A count of tokens that an upstream tells, as Python's number or as JSON (``msgspec.Raw``).
+    A count of tokens that an upstream states, as Python's number or as JSON (``msgspec.Raw``).
 
     None for anything else: a fraction, a text, true, less than none, more than ``MAX_TOKENS``.
     """
-    if isinstance(told, msgspec.Raw):
-        told = int(told) if _WHOLE.fullmatch(told) else None
-    if isinstance(told, bool) or not isinstance(told, int):
+    if isinstance(value, msgspec.Raw):
+        value = int(value) if _WHOLE.fullmatch(value) else None
+    # In Python true is an int.
+    if isinstance(value, bool) or not isinstance(value, int):
         return None
-    return told if 0 <= told <= MAX_TOKENS else None
+    return value if 0 <= value <= MAX_TOKENS else None
 
 
-def parse_context_window(told: object) -> int | None:
-    """Tokens that a model takes in, as a list, a refusal or a file tells; None for what is none."""
-    size = parse_token_count(told)
+def parse_context_window(value: object) -> int | None:
+    """
+    Tokens that a model takes in, as a list, a refusal or a file states; None for what is none.
+    """
+    size = parse_token_count(value)
     return size if size is not None and size >= MIN_CONTEXT_WINDOW else None
 
 
-def parse_max_output(told: object) -> int | None:
-    """Tokens of a model's longest answer, as a list tells it; None for what can be none."""
-    size = parse_token_count(told)
+def parse_max_output(value: object) -> int | None:
+    """Tokens of a model's longest answer, as a list states it; None for what can be none."""
+    size = parse_token_count(value)
     return size if size is not None and size >= MIN_OUTPUT_TOKENS else None
 
 
-def is_null(told: object) -> bool:
-    """Whether nothing is told."""
-    return told is None or (isinstance(told, msgspec.Raw) and bytes(told) in (b"", b"null"))
+def is_null(value: object) -> bool:
+    """Whether *value* is no value: None, empty JSON or null."""
+    return value is None or (isinstance(value, msgspec.Raw) and bytes(value) in (b"", b"null"))
 
 
 _MAX_EXCERPT_SOURCE = 4096
 """Characters of which an excerpt is made."""
 
 
-def redacted_excerpt(told: object, most: int = 40) -> str:
-    """What was told, without a secret and short enough for a message."""
-    if isinstance(told, msgspec.Raw):
-        text = bytes(told)[:_MAX_EXCERPT_SOURCE].decode("utf-8", "replace")
-    elif isinstance(told, int) and abs(told) >= 10**most:
-        text = f"a number of {int(told.bit_length() * math.log10(2))} digits"
+def redacted_excerpt(value: object, most: int = 40) -> str:
+    """*value* as text for a message: without secrets, at most *most* characters."""
+    if isinstance(value, msgspec.Raw):
+        text = bytes(value)[:_MAX_EXCERPT_SOURCE].decode("utf-8", "replace")
+    elif isinstance(value, int) and abs(value) >= 10**most:
+        # Python refuses to print an int of more than 4,300 digits, and takes long below that.
+        text = f"a number of {int(value.bit_length() * math.log10(2))} digits"
     else:
         text = (
-            str(told)[:_MAX_EXCERPT_SOURCE]
-            if isinstance(told, str | int | float)
-            else type(told).__name__
+            str(value)[:_MAX_EXCERPT_SOURCE]
+            if isinstance(value, str | int | float)
+            else type(value).__name__
         )
     text = redact_secrets(text)  # before it is cut: the beginning of a secret might pass for none
     return text if len(text) <= most else f"{text[: most - 1]}…"
@@ -122,22 +126,21 @@ _MAX_WAIT_CHARS = 100
 """Characters of a wait: what is longer says nothing that anyone can wait for."""
 
 
-def parse_wait(told: str | None, now: datetime) -> float | None:
+def parse_wait(stated: str | None, now: datetime) -> float | None:
     """
     Seconds to wait, from a number of them, a duration such as 1m30s or 2 minutes 3 seconds, a
     Unix time, an ISO time or an HTTP date; at most ``MAX_WAIT_SECONDS``. None for what is none of
     them or makes no sense.
     """
-    if not told or not (text := told.strip()) or len(text) > _MAX_WAIT_CHARS:
+    if not stated or not (text := stated.strip()) or len(text) > _MAX_WAIT_CHARS:
         return None
     try:
         seconds = float(text)
     except ValueError:
         seconds = _parse_duration(text)
         return _seconds_until(text, now) if seconds is None else clamp_wait(seconds)
-    if (
-        math.isfinite(seconds) and seconds > _MIN_UNIX_SECONDS
-    ):  # in seconds or (OpenRouter) milliseconds
+    if math.isfinite(seconds) and seconds > _MIN_UNIX_SECONDS:
+        # A Unix time: OpenRouter states it in milliseconds, others in seconds.
         seconds = (
             seconds if seconds < _MIN_UNIX_MILLISECONDS else seconds / 1000
         ) - now.timestamp()
@@ -145,10 +148,10 @@ def parse_wait(told: str | None, now: datetime) -> float | None:
     return clamp_wait(seconds)
 
 
-def parse_wait_ms(told: str | None) -> float | None:
+def parse_wait_ms(text: str | None) -> float | None:
     """Seconds to wait, from a number of milliseconds."""
     try:
-        return clamp_wait(float(told) / 1000) if told and len(told) <= _MAX_WAIT_CHARS else None
+        return clamp_wait(float(text) / 1000) if text and len(text) <= _MAX_WAIT_CHARS else None
     except ValueError:
         return None
 
@@ -160,10 +163,10 @@ def clamp_wait(seconds: float | None) -> float | None:
     return min(seconds, MAX_WAIT_SECONDS)
 
 
-def parse_http_date(told: str | None) -> datetime | None:
+def parse_http_date(text: str | None) -> datetime | None:
     """A date as HTTP's headers have it; None for anything else."""
     try:
-        when = parsedate_to_datetime(told) if told and len(told) <= _MAX_WAIT_CHARS else None
+        when = parsedate_to_datetime(text) if text and len(text) <= _MAX_WAIT_CHARS else None
     except (ValueError, TypeError, ArithmeticError, LookupError):
         return None
     return when if when is None or when.tzinfo else when.replace(tzinfo=UTC)
@@ -223,9 +226,9 @@ class Range(NamedTuple):
         return f"{redacted_excerpt(value)} is not in the range: {low} and {high}"
 
     def check_value(self, name: str, value: float | None) -> None:
-        """Raises ValueError where *name* is set to what is not in range."""
-        if value is not None and (said := self.range_error(value)):
-            raise ValueError(f"{name}: {said}")
+        """Raises ValueError where *name* is set to a *value* that is not in range."""
+        if value is not None and (problem := self.range_error(value)):
+            raise ValueError(f"{name}: {problem}")
 
     @property
     def msgspec_meta(self) -> msgspec.Meta:

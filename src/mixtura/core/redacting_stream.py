@@ -34,11 +34,13 @@ class RedactingStream:
             return piece
         if self._held:
             return self._release_decided(piece, ended=False)
+        # A secret may begin at the end of what was already returned: that is looked at again.
         seen = self._shown + piece
         for search in self._head_searches:
             if search(seen):
                 return self._release_decided(piece, ended=False)
-        escaped = "%" in seen or "\\" in seen or "&" in seen  # nearly always: no secret here
+        # Nearly every piece comes here: no secret in it. Of escaped text more has to be remembered.
+        escaped = "%" in seen or "\\" in seen or "&" in seen
         self._shown = seen[-MAX_ESCAPED_HEAD:] if escaped else seen[1 - MIN_HELD_CHARS :]
         return piece
 
@@ -62,13 +64,13 @@ class RedactingStream:
     def _release_decided(self, piece: str, *, ended: bool) -> str:
         text = self._shown + self._held + piece
         out = len(self._shown)
-        found = self._search.find_secrets(text, ended=ended)
-        spans = [(max(begin, out), end) for begin, end in found.spans]
+        result = self._search.find_secrets(text, ended=ended)
+        spans = [(max(begin, out), end) for begin, end in result.spans]
         after = max((end for _, end in spans), default=0)
-        if found.held is None:
+        if result.held is None:
             self._held = ""
             self._shown = text[max(after, len(text) - MAX_ESCAPED_HEAD) :]
             return replace_spans(text, out, spans)
-        until = max(found.held, out)
-        self._shown, self._held = text[found.held : until], text[until:]
+        until = max(result.held, out)
+        self._shown, self._held = text[result.held : until], text[until:]
         return replace_spans(text[:until], out, spans)

@@ -45,6 +45,7 @@ class Redactor:
         if more <= self.values:
             return self
         if more not in self._larger:
+            # A server meets ever more values: one redactor for each of them would grow without end.
             if len(self._larger) >= _MAX_DERIVED:
                 self._larger.clear()
             self._larger[more] = Redactor(more - self.values, within=self)
@@ -52,7 +53,8 @@ class Redactor:
 
     def redact_text(self, text: str, *, ended: bool = True) -> str:
         """*text* without secrets; *ended*: also without one that is cut off at its end."""
-        if len(text) > SCAN_CHUNK_CHARS and ended:  # other threads run between the parts
+        # A regular expression holds the interpreter: other threads run between the parts.
+        if len(text) > SCAN_CHUNK_CHARS and ended:
             parts = self.create_stream()
             rows = [
                 parts.feed_text(text[at : at + SCAN_CHUNK_CHARS])
@@ -90,11 +92,12 @@ class Redactor:
             return safe
         places: dict[tuple[str, ...], list[tuple[Any, Any]]] = {}
         _collect_text_places(safe, (), places)
-        every = [place for found in places.values() for place in found]
-        for found in (row for row in (*places.values(), every) if len(row) > 1):
-            texts = [holder[key] for holder, key in found]
+        # A client puts the strings of several rows together again; so does this search.
+        every = [place for group in places.values() for place in group]
+        for group in (row for row in (*places.values(), every) if len(row) > 1):
+            texts = [holder[key] for holder, key in group]
             spans = self.search.find_secrets("".join(texts), ended=True).spans
-            for (holder, key), begin, end in zip(found, *_text_bounds(texts), strict=True):
+            for (holder, key), begin, end in zip(group, *_text_bounds(texts), strict=True):
                 if any(start < end and begin < stop for start, stop in spans):
                     holder[key] = HIDDEN
         return safe
@@ -130,6 +133,7 @@ class Redactor:
             return kept
         tokens = [str(row.get("token", "")) for row in kept]
         spans = self.search.find_secrets("".join(tokens), ended=True).spans
+        # A token's bytes may spell what its text, with replacement characters, does not show.
         spelled = self._has_secret_in_bytes(kept)
         at = 0
         for row, token in zip(kept, tokens, strict=True):
@@ -157,7 +161,9 @@ class Redactor:
                 if other is None:
                     continue
                 self._redact_exception(other)
-                if self.redact_text(said := str(other)) != said:  # another library's text: drop it
+                message = str(other)
+                if self.redact_text(message) != message:
+                    # Another library composes its text anew each time: it has to go as a whole.
                     setattr(this, link, None)
                 else:
                     todo.append(other)
@@ -178,8 +184,8 @@ class Redactor:
             whole = b"".join(bytes(row.get("bytes") or ()) for row in rows)
         except (TypeError, ValueError):
             return True
-        said = whole.decode("utf-8", "replace")
-        return self.redact_text(said) != said and self.redact_text(
+        text = whole.decode("utf-8", "replace")
+        return self.redact_text(text) != text and self.redact_text(
             joined := "".join(str(row.get("token", "")) for row in rows)
         ) == joined  # fmt: skip
 
@@ -189,7 +195,7 @@ _MAX_DERIVED = 256
 
 
 def _collect_text_places(
-    holder: Any, path: tuple[str, ...], found: dict[tuple[str, ...], list[tuple[Any, Any]]]
+    holder: Any, path: tuple[str, ...], places: dict[tuple[str, ...], list[tuple[Any, Any]]]
 ) -> None:
     """The strings in *holder*, by the keys that lead to them; positions in lists do not count."""
     named = isinstance(holder, dict)
@@ -198,9 +204,9 @@ def _collect_text_places(
         inner = (*path, str(key)) if named else path
         if isinstance(value, str):
             if value:
-                found.setdefault(inner, []).append((holder, key))
+                places.setdefault(inner, []).append((holder, key))
         elif isinstance(value, dict | list):
-            _collect_text_places(value, inner, found)
+            _collect_text_places(value, inner, places)
 
 
 def _text_bounds(texts: Iterable[str]) -> tuple[list[int], list[int]]:
@@ -250,4 +256,5 @@ def use_redactor(redactor: Redactor) -> Generator[Redactor]:
 
 def redact_secrets(text: str) -> str:
     """*text* without the secrets of the current call and of this process."""
+    # A call's redactor need not know what another call of this process registered.
     return _process_redactor.redact_text(current_redactor().redact_text(text))

@@ -1,23 +1,26 @@
-"""Who does what in a mixture: proposers in layers, and whoever makes one answer of theirs."""
+"""The roles in a mixture: proposers, layers, the aggregator, and what all composites share."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
 from mixtura.core.events import Emit
-from mixtura.core.model import Model, context_window, logprobs, unwrap_model
+from mixtura.core.model import Model, Wrapper, get_model_info, unwrap_model
+from mixtura.core.model_info import ModelInfo
 from mixtura.core.types import Completion, Request, Sampling
 
 
 @dataclass(frozen=True, slots=True)
 class Proposer:
-    """A model that answers for others to read.
+    """
+    A model that answers for others to read.
 
-    *samples* above 1 asks it that often, each its own draw (the paper's single-proposer
-    setting). *persona* is put in front of the conversation as a system message.
+    *samples* above 1 calls it that often, each its own draw (the paper's single-proposer
+    setting). *persona* is put in front of the conversation as a system message. Raises
+    ValueError for fewer samples than 1.
     """
 
     model: Model
@@ -32,11 +35,13 @@ class Proposer:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Proposers asked side by side; *quorum* of their answers are needed.
+    """
+    Proposers called side by side; *quorum* of their answers are needed.
 
     *patience*: seconds to wait for stragglers once the quorum has answered.
     *deadline*: seconds after which the layer goes on with what it has.
-    ``None`` waits for all.
+    ``None`` waits for all. Raises ValueError without proposers, or where the quorum does not
+    fit their number.
     """
 
     proposers: tuple[Proposer, ...]
@@ -63,7 +68,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Aggregator:
-    """The model that writes the answer; *fallbacks* are asked in order when it cannot."""
+    """The model that writes the answer; *fallbacks* are called in order when it cannot."""
 
     model: Model
     sampling: Sampling = field(default_factory=Sampling)
@@ -73,10 +78,10 @@ class Aggregator:
 @dataclass(frozen=True, slots=True)
 class PlannedCall:
     """
-    A call that an answer takes: who is asked, and what it reads besides the conversation.
+    A call that an answer takes: which model, and what it reads besides the conversation.
 
     *reads*: the answers it is shown, by their positions among the planned calls. *answers*:
-    what it says may be what the caller gets, so the caller's sampling counts before its own.
+    what it writes may be what the caller gets, so the caller's sampling counts before its own.
     """
 
     model: Model
@@ -91,8 +96,8 @@ class Composite(ABC):
     """
     A Model made of models: a mixture, or one of its relatives under ``patterns``.
 
-    It says which calls one answer takes. Whoever counts them, caps them or hurries them asks
-    it that, and need not know what kind it is.
+    It lists the calls that one answer takes (`planned_calls`), which is all that forecasts, caps
+    and deadlines need to know of it.
     """
 
     layers: tuple[Layer, ...]
@@ -112,31 +117,40 @@ class Composite(ABC):
         return sum(m.call_count if isinstance(m, Composite) else 1 for m in members)
 
     @property
-    def context_window(self) -> int | None:
-        """The smallest window among the members, as far as they say."""
-        sizes = [context_window(call.model) for call in self.planned_calls()]
-        return min((size for size in sizes if size is not None), default=None)
-
-    @property
-    def logprobs(self) -> bool | None:
-        """False where no one who may write the answer gives log-probabilities."""
-        writers = [call.model for call in self.planned_calls() if call.answers]
-        told = {logprobs(model) for model in (*writers, *self.fallback_models)}
-        return False if told == {False} else None
+    def info(self) -> ModelInfo:
+        """
+        What is known of its members: the smallest of their windows, and the parameters that no
+        one follows who may write the answer. Each member is shown what it can see, and charges
+        its own price.
+        """
+        calls = self.planned_calls()
+        sizes = [get_model_info(call.model).context_window for call in calls]
+        writers = [call.model for call in calls if call.answers]
+        refused = [
+            get_model_info(model).refused_parameters for model in (*writers, *self.fallback_models)
+        ]
+        return ModelInfo(
+            self.name,
+            context_window=min((size for size in sizes if size is not None), default=None),
+            refused_parameters=refused[0].intersection(*refused[1:]) if refused else frozenset(),
+        )
 
     @property
     def layer_count(self) -> int:
-        """Layers in the paper's count: whoever makes the answer is the last."""
+        """Layers in the paper's count: the step that makes the answer is the last."""
         return len(self.layers) + 1
 
     @property
     def fallback_models(self) -> tuple[Model, ...]:
-        """Models that are only asked when others fail."""
+        """Models that are only called when others fail."""
         return ()
 
     @property
     def sole_answerer(self) -> Model | None:
-        """Who can answer without any proposer; None where the answer is one of the proposals."""
+        """
+        The model that can answer without any proposer; None where the answer is one of the
+        proposals.
+        """
         return None
 
     def with_layers(self, layers: tuple[Layer, ...]) -> Self:
@@ -162,6 +176,18 @@ def plan_layer_calls(layers: Sequence[Layer], *, answers: bool = False) -> list[
     return rows
 
 
+def iterate_models(model: Model) -> Iterator[Model]:
+    """*model* and every model inside it: in its wrappers, among its members, as a fallback."""
+    yield model
+    inner: list[Model] = []
+    if isinstance(model, Wrapper):
+        inner = [model.inner_model, *model.fallback_models]
+    elif isinstance(model, Composite):
+        inner = [*(call.model for call in model.planned_calls()), *model.fallback_models]
+    for one in inner:
+        yield from iterate_models(one)
+
+
 def layers_from_models(*layers: Sequence[Model]) -> tuple[Layer, ...]:
-    """Plain layers from plain models: ``layers_of([a, b], [a, b])``."""
+    """Plain layers from plain models: ``layers_from_models([a, b], [a, b])``."""
     return tuple(Layer(tuple(Proposer(model) for model in layer)) for layer in layers)

@@ -37,12 +37,12 @@ class SecretGroup:
     @cached_property
     def spellings_by_first(self) -> dict[str, list[Spelling]]:
         """The spellings of all secrets, by their first character."""
-        found: dict[str, list[Spelling]] = {}
+        spellings: dict[str, list[Spelling]] = {}
         for value in sorted(self._values):
             for one in (spelling_of(value), *base64_spellings(value)):
                 for first in one.first_characters:
-                    found.setdefault(first, []).append(one)
-        return found
+                    spellings.setdefault(first, []).append(one)
+        return spellings
 
     @cached_property
     def head_pattern(self) -> re.Pattern[str]:
@@ -71,8 +71,8 @@ class _HeadPositions:
     def next(self, at: int) -> int:
         """The first place from *at* on."""
         if self._at < at:
-            found = self._pattern.search(self._text, at)
-            self._at = found.start() if found else _NONE
+            match = self._pattern.search(self._text, at)
+            self._at = match.start() if match else _NONE
         return self._at
 
 
@@ -84,6 +84,7 @@ class SecretSearch:
 
     def may_contain_secret(self, text: str) -> bool:
         """Whether a secret may begin anywhere in *text*; False is certain, and fast."""
+        # Nearly no text has one: this search is all that it costs.
         return any(group.head_pattern.search(text) for group in self.groups)
 
     def find_secrets(self, text: str, *, ended: bool) -> SecretSpans:
@@ -93,6 +94,7 @@ class SecretSearch:
         heads = [_HeadPositions(group.head_pattern, text) for group in self.groups]
         while (begin := min((head.next(at) for head in heads), default=_NONE)) != _NONE:
             walks = self._match_spellings(text, begin)
+            # To hold back from the first character would stall every stream that has that letter.
             if not ended and any(walk.open and walk.matched >= MIN_HELD_CHARS for walk in walks):
                 return SecretSpans(spans, begin)
             end = max(
@@ -106,13 +108,13 @@ class SecretSearch:
 
     def find_whole_secrets(self, text: str) -> list[tuple[int, int]]:
         """The complete secrets in *text*, without one that may be cut off at its end."""
-        found = self.find_secrets(text, ended=False)
-        if found.held is None:
-            return found.spans
+        result = self.find_secrets(text, ended=False)
+        if result.held is None:
+            return result.spans
         ends = [
-            walk.end for walk in self._match_spellings(text, found.held) if walk.end is not None
+            walk.end for walk in self._match_spellings(text, result.held) if walk.end is not None
         ]
-        return [*found.spans, (found.held, max(ends))] if ends else found.spans
+        return [*result.spans, (result.held, max(ends))] if ends else result.spans
 
     def _match_spellings(self, text: str, at: int) -> list[SpellingMatch]:
         first = text[at]

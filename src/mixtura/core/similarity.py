@@ -23,7 +23,7 @@ MAX_COMPARED_WORDS = 8000
 
 
 def split_words(text: str) -> list[str]:
-    """The words of a text in any script, in small letters, without marks of any kind."""
+    """The words of a text in any script, casefolded, without punctuation."""
     return _WORD.findall(text.casefold())
 
 
@@ -31,7 +31,10 @@ def split_words(text: str) -> list[str]:
 
 
 def tfidf_vectors(texts: Sequence[str]) -> list[Mapping[str, float]]:
-    """TF-IDF vectors of unit length over the words of *texts* (smoothed, as scikit-learn's)."""
+    """
+    TF-IDF vectors of unit length over the words of *texts*, smoothed as scikit-learn's
+    (``smooth_idf=True``): ln((1 + n) / (1 + df)) + 1.
+    """
     counts = [Counter(split_words(text)) for text in texts]
     seen = Counter(word for count in counts for word in count)
     weight = {word: math.log((1 + len(texts)) / (1 + n)) + 1 for word, n in seen.items()}
@@ -63,11 +66,11 @@ def medoid_index(texts: Sequence[str]) -> int:
 
 def levenshtein_similarity(a: str, b: str) -> float:
     """
-    1 the same words in the same order, 0 none of them: one less the words to put in, take
-    out or replace, over the words of the longer text.
+    One less the words to insert, delete or replace, over the words of the longer text: 1 the same
+    words in the same order, 0 none of them.
 
-    Whole words are compared, not letters: as quick as a person's patience with long answers,
-    and a change of a word's ending is one edit, like that of the word.
+    Whole words are compared, not letters: the work grows with the square of the length, and a
+    change of a word's ending is one edit, like that of the word.
     """
     left, right = split_words(a)[:MAX_COMPARED_WORDS], split_words(b)[:MAX_COMPARED_WORDS]
     longest = max(len(left), len(right))
@@ -75,7 +78,7 @@ def levenshtein_similarity(a: str, b: str) -> float:
 
 
 def _edit_distance(a: Sequence[str], b: Sequence[str]) -> int:
-    """Levenshtein's distance; a column of its table is two whole numbers (Myers, Hyyrö)."""
+    """Levenshtein's distance; a column of its table is two integers (Myers 1999, as Hyyrö 2003)."""
     if len(a) < len(b):
         a, b = b, a
     if not b:
@@ -158,7 +161,7 @@ _ABBREVIATION = re.compile(
 
 _LETTER = re.compile(r"\S")
 SENTENCE_END_CONTEXT = 80
-"""Letters before a full stop that tell whether it ends a sentence."""
+"""Characters before a full stop that decide whether it ends a sentence."""
 
 
 def split_sentences(text: str) -> list[str]:
@@ -190,10 +193,11 @@ def _split_line(line: str) -> list[str]:
     for end in _SENTENCE_END.finditer(line):
         stop = len(line) if (letter := _LETTER.search(line, end.end())) is None else letter.start()
         behind = line[stop : stop + 1]
+        # Only a few letters: from the line's beginning on, each stop would cost the whole line.
         near = max(begun, end.start() - SENTENCE_END_CONTEXT)
-        said = line[near : end.start()] if near == begun else f"…{line[near : end.start()]}"
+        before = line[near : end.start()] if near == begun else f"…{line[near : end.start()]}"
         full_stop = end[0].startswith(".") and not end[0].startswith("..")
-        if not behind or behind.islower() or (full_stop and _ABBREVIATION.search(said)):
+        if not behind or behind.islower() or (full_stop and _ABBREVIATION.search(before)):
             continue
         pieces.append(line[begun:stop])
         begun = stop
@@ -205,10 +209,10 @@ MIN_SOURCE_SCORE = 0.5
 
 
 def find_sources(sentence: str, texts: Sequence[ReferenceText]) -> list[SentenceSource]:
-    """The texts that *sentence* comes from, the closest first."""
-    said = _sentence_words(sentence)
+    """The texts that *sentence* comes from, the closest first, with scores from 0 to 1."""
+    words = _sentence_words(sentence)
     scores = [
-        SentenceSource(i, round(known.containment_score(said), 3)) for i, known in enumerate(texts)
+        SentenceSource(i, round(known.containment_score(words), 3)) for i, known in enumerate(texts)
     ]
     return sorted((s for s in scores if s.score >= MIN_SOURCE_SCORE), key=lambda s: -s.score)
 
@@ -217,34 +221,36 @@ class ReferenceText:
     """A text that sentences are looked for in."""
 
     def __init__(self, text: str) -> None:
-        said = split_words(text)
-        self._grams = {size: set(_word_ngrams(said, size)) for size in (1, 2, 3, 4)}
+        words = split_words(text)
+        self._grams = {size: set(_word_ngrams(words, size)) for size in (1, 2, 3, 4)}
         self._sentences = {tuple(_sentence_words(piece)) for piece in split_sentences(text)}
 
-    def containment_score(self, said: Sequence[str]) -> float:
+    def containment_score(self, words: Sequence[str]) -> float:
         """
         How much of a sentence stands here: the shares of its words that stand here alone, in
         pairs and in threes (of letters, where they are the words: in twos to fours),
         the longer ones weighing more. One or two words count only as a sentence of their own.
         """
-        if tuple(said) in self._sentences:
-            return 1.0 if said else 0.0
-        if len(said) < 3:
+        if tuple(words) in self._sentences:
+            return 1.0 if words else 0.0
+        # "Yes, of course" stands in any text.
+        if len(words) < 3:
             return 0.0
-        single = sum(len(word) == 1 and word >= "\u0e00" for word in said) * 2 > len(said)
+        # In scripts without spaces a letter counts as a word, and two of them meet by chance.
+        single = sum(len(word) == 1 and word >= "\u0e00" for word in words) * 2 > len(words)
         sizes = (2, 3, 4) if single else (1, 2, 3)
-        weights = {size: weight for weight, size in enumerate(sizes, 1) if size <= len(said)}
-        shares = (weight * self._covered_share(said, size) for size, weight in weights.items())
+        weights = {size: weight for weight, size in enumerate(sizes, 1) if size <= len(words)}
+        shares = (weight * self._covered_share(words, size) for size, weight in weights.items())
         return sum(shares) / sum(weights.values())
 
-    def _covered_share(self, said: Sequence[str], size: int) -> float:
+    def _covered_share(self, words: Sequence[str], size: int) -> float:
         """The share of the words that are in a run of *size* words that stands here, too."""
         grams = self._grams[size]
-        covered = [False] * len(said)
-        for i, gram in enumerate(_word_ngrams(said, size)):
+        covered = [False] * len(words)
+        for i, gram in enumerate(_word_ngrams(words, size)):
             if gram in grams:
                 covered[i : i + size] = [True] * size
-        return sum(covered) / len(said)
+        return sum(covered) / len(words)
 
 
 _NUMBER = re.compile(r"[\s>#*+-]*\d+[.)]\s+")
@@ -255,5 +261,5 @@ def _sentence_words(sentence: str) -> list[str]:
     return split_words(_NUMBER.sub("", sentence, count=1) if _NUMBER.match(sentence) else sentence)
 
 
-def _word_ngrams(said: Sequence[str], size: int) -> list[tuple[str, ...]]:
-    return list(zip(*(said[i:] for i in range(size)), strict=False))
+def _word_ngrams(words: Sequence[str], size: int) -> list[tuple[str, ...]]:
+    return list(zip(*(words[i:] for i in range(size)), strict=False))

@@ -47,11 +47,12 @@ def parse_stated_limits(text: str, parameter: str | None = None) -> StatedLimits
     Nothing is read from a number that stands in no sentence about such a limit.
     """
     text = " ".join(text[:_MAX_REFUSAL_CHARS].split()).replace("(2013)", "")  # a code of MiniMax's
+    # OpenRouter's refusal for too little credit names max_tokens, too: it is no limit of the model.
     affordable = _first_token_count(_AFFORDABLE, text)
     if affordable is not None:
         return StatedLimits(affordable=affordable if affordable >= MIN_OUTPUT_TOKENS else None)
-    if (found := _parse_window(text)) is not None:
-        return found
+    if (limits := _parse_window(text)) is not None:
+        return limits
     return StatedLimits(output=_parse_output_limit(text, parameter))
 
 
@@ -66,8 +67,8 @@ def _parse_tokens(number: str, unit: str | None) -> int | None:
 
 
 def _first_token_count(pattern: re.Pattern[str], text: str) -> int | None:
-    found = pattern.search(text)
-    return _parse_tokens(found[1], found[2]) if found else None
+    match = pattern.search(text)
+    return _parse_tokens(match[1], match[2]) if match else None
 
 
 _AFFORDABLE = re.compile(
@@ -164,7 +165,7 @@ def _parse_window(text: str) -> StatedLimits | None:
         window = _parse_loose_window(text)
     if window is None:
         return None
-    if re.search(r"request too large", text, re.IGNORECASE):  # of a minute: asked for is the sum
+    if re.search(r"request too large", text, re.IGNORECASE):  # tokens a minute
         return StatedLimits(window=window)
     prompt = _parse_prompt_tokens(text)
     if prompt is None or prompt >= window:
@@ -208,18 +209,19 @@ def _parse_loose_window(text: str) -> int | None:
         return None
     if not re.search(r"token|context", text, re.IGNORECASE):
         return None
-    found = [*_LOOSE_WINDOW.finditer(text), *_LOOSE_WINDOW_BEFORE.finditer(text)]
-    counts = (_parse_tokens(one[1], one[2]) for one in found)
+    matches = [*_LOOSE_WINDOW.finditer(text), *_LOOSE_WINDOW_BEFORE.finditer(text)]
+    counts = (_parse_tokens(one[1], one[2]) for one in matches)
+    # Of "you sent 9000, at most 8192 tokens" the smaller one is the limit.
     return min((n for n in map(parse_context_window, counts) if n is not None), default=None)
 
 
 def _parse_prompt_tokens(text: str) -> int | None:
-    """The tokens of the prompt: what was asked for without the answer, else as they are told."""
+    """The tokens of the prompt: the total that was requested less the answer, else as stated."""
     total, completion = _first_token_count(_TOTAL, text), _first_token_count(_COMPLETION, text)
     if total is not None and completion is not None and total > completion:
         return total - completion
-    found = (_first_token_count(pattern, text) for pattern in _PROMPT)
-    return next((n for n in found if n is not None), None)
+    counts = (_first_token_count(pattern, text) for pattern in _PROMPT)
+    return next((n for n in counts if n is not None), None)
 
 
 # ---- an answer's length
@@ -289,6 +291,7 @@ def _parse_output_limit(text: str, parameter: str | None) -> int | None:
         if not about or (named and other and other.start() < named.start()):
             continue
         bounds += _output_bounds(sentence)
+    # Too large a bound leads to one more refusal, too small a one to answers cut short.
     return max(bounds, default=None)
 
 
@@ -302,18 +305,18 @@ def _output_bounds(sentence: str) -> Iterator[int]:
         sentence,
         flags=re.IGNORECASE,
     )
-    for found in _RANGE.finditer(sentence):
-        numbers = [(found[i], found[i + 1]) for i in (1, 3, 5) if found[i]]
+    for match in _RANGE.finditer(sentence):
+        numbers = [(match[i], match[i + 1]) for i in (1, 3, 5) if match[i]]
         for number, unit in numbers:
             value = _parse_tokens(number, unit)
             if value is not None:
-                yield value - 1 if found[7] else value
+                yield value - 1 if match[7] else value
     for pattern, less in (
         (_UPPER_BOUND, 0),
         (_TRAILING_UPPER_BOUND, 0),
         (_EXCLUSIVE_UPPER_BOUND, 1),
     ):
-        for found in pattern.finditer(sentence):
-            value = _parse_tokens(found[1], found[2])
+        for match in pattern.finditer(sentence):
+            value = _parse_tokens(match[1], match[2])
             if value is not None:
                 yield value - less

@@ -1,4 +1,4 @@
-"""Text that nobody trusts, made safe to show: to a model, to a terminal, in JSON."""
+"""Untrusted text, made safe to show: to a model, to a terminal, in JSON."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def strip_invisible(text: str) -> str:
     In this order nothing that was taken out forms anew: no escape is left after the controls,
     and joiners are counted when all between them is gone.
     """
-    if text.isascii():  # nearly all of it is: two of the three can only be elsewhere
+    if text.isascii():  # nearly all text is, and joiners and lone surrogates never are
         return _INVISIBLE.sub("", _ANSI.sub("", text)) if _CONTROLS.search(text) else text
     text = _LONE_SURROGATES.sub("\ufffd", text)
     text = _INVISIBLE.sub("", _ANSI.sub("", text)) if _INVISIBLE.search(text) else text
@@ -37,9 +37,9 @@ def strip_invisible(text: str) -> str:
 
 def sanitize_chunk(piece: str) -> str:
     """A piece of a stream that cannot steer a terminal, wherever it was cut."""
-    return _LONE_SURROGATES.sub(
-        "\ufffd", _JOINERS.sub("", _INVISIBLE.sub("", piece)).replace("\r", "")
-    )
+    visible = _JOINERS.sub("", _INVISIBLE.sub("", piece))
+    # A carriage return overwrites the line that stands in a terminal.
+    return _LONE_SURROGATES.sub("\ufffd", visible.replace("\r", ""))
 
 
 def to_one_line(text: object) -> str:

@@ -1,4 +1,4 @@
-"""The words: what is asked, what is answered, what it took. Values, never changed."""
+"""Requests, messages, answers and usage, as immutable values."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Any, Literal, NamedTuple
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 Json = Mapping[str, Any]
+"""JSON that is only read."""
+JsonObject = dict[str, Any]
+"""JSON that is being built, or was decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class ImagePart:
 
 @dataclass(frozen=True, slots=True)
 class OtherPart:
-    """A piece we have no word for (audio, a file): carried as it came."""
+    """A part that is neither text nor a picture (audio, a file): carried as it came."""
 
     raw: Json
 
@@ -44,7 +47,7 @@ Part = TextPart | ImagePart | OtherPart
 @dataclass(frozen=True, slots=True)
 class ToolCall:
     """
-    A model's wish to have a tool called; *arguments* is JSON text, as the model wrote it.
+    A call of a tool that a model asks for; *arguments* is JSON text, as the model wrote it.
 
     *provider_fields* stand beside it for its message's ``ProviderData``: Gemini's signature.
     """
@@ -81,6 +84,7 @@ class Message:
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     name: str | None = None
+    # Messages with the same words are equal, whatever their endpoints want back with them.
     provider_data: ProviderData | None = field(default=None, compare=False)
     """What its provider wants back with it; the tool calls' own parts stand with them."""
 
@@ -115,12 +119,12 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a Model is asked: a conversation, and how to answer it.
+    """A request to a Model: a conversation, and how to answer it.
 
     *draw* numbers repeated samples of one model, so that a cache never collapses them.
     *draft* says that only other models will read the answer: it may begin anew after its
-    first words, which an answer that a person watches may not. *extra* has further
-    parameters for whoever writes the answer, in the words of chat completions. One of *tools*
+    first words, which an answer that a person watches may not. *extra* has further parameters
+    for the model that writes the answer, under their names in chat completions. One of *tools*
     may have a ``native`` form beside its function's: the tool as Anthropic's API takes it.
     """
 
@@ -136,7 +140,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of a call. *cached*, *cache_write* are in the prompt, *reasoning* in the completion.
+    """Tokens of a call: cached and cache-write ones are in the prompt, reasoning in the completion.
 
     *estimated* is true where an upstream did not say and we counted ourselves.
     """
@@ -169,8 +173,8 @@ ChargeOutcome = Literal["answer", "failed", "retried", "lost"]
 class Charge(NamedTuple):
     """What one call to one model used: a line of the ledger.
 
-    *outcome* says what became of the call: an answer that was used, or money lost to a
-    failure, a retry or a race that another copy won.
+    *outcome* says what became of the call: an answer that was used, or money spent on a
+    failure, a retry or a hedged call that another copy answered first.
     """
 
     model: str
@@ -179,7 +183,7 @@ class Charge(NamedTuple):
 
 
 def sum_usage(charges: Sequence[Charge]) -> Usage:
-    """The sum of a ledger."""
+    """The tokens of all *charges* together."""
     return sum((charge.usage for charge in charges), start=Usage())
 
 
@@ -187,8 +191,8 @@ def sum_usage(charges: Sequence[Charge]) -> Usage:
 class Completion:
     """An answer: the message, who wrote it, why it ended, and every call it took.
 
-    *reasoning* is what a reasoning model thought aloud; it is kept for the trace and
-    shown to no other model. *degraded* says what was left out to get this answer.
+    *reasoning* is what a reasoning model wrote before its answer; it is kept for the trace
+    and shown to no other model. *degraded* says what was left out to get this answer.
     """
 
     message: Message
@@ -200,7 +204,7 @@ class Completion:
     logprobs: tuple[Json, ...] = ()
     """The tokens' log-probabilities as chat completions has them, where they were asked for."""
     refusal: bool = False
-    """The text is what the model said in place of an answer, in a field of its own."""
+    """Whether the text stands in place of an answer, in the API's field for refusals."""
 
     @property
     def text(self) -> str:
@@ -222,7 +226,7 @@ class Completion:
 def ask(question: str, *, system: str | None = None, sampling: Sampling | None = None) -> Request:
     """A request with one question in it. Raises TypeError where *question* is no text."""
     if not isinstance(question, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        said = "ask(question): a question is a text, not"
-        raise TypeError(f"{said} {type(question).__name__}; a list of messages is a Request")
+        rule = "ask(question): a question is a text, not"
+        raise TypeError(f"{rule} {type(question).__name__}; a list of messages is a Request")
     first = (Message("system", system),) if system else ()
     return Request((*first, Message("user", question)), sampling or Sampling())

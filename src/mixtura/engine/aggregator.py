@@ -22,7 +22,7 @@ from mixtura.core.events import (
     Token,
     with_position,
 )
-from mixtura.core.model import Model, context_window
+from mixtura.core.model import Model, get_model_info
 from mixtura.core.roles import Aggregator
 from mixtura.core.similarity import medoid_index
 from mixtura.core.types import Completion, Request
@@ -50,21 +50,23 @@ async def run_aggregator(
     """
     Have the aggregator write the answer, or its fallbacks in order.
 
-    When a content filter stops it, it is asked again without half of the proposals. When no
+    When a content filter stops it, it is called again without half of the proposals. When no
     model answers, the proposal closest to the others is the answer, marked as degraded; but not
     where tools or a response format were asked for, which no proposal has. An answer that was
-    shown in part is not restarted: the error is raised.
+    shown in part is not restarted. Raises the last ModelError where none of that helps.
     """
     last = _AggregatorRun(aggregator, build_prompt, depth, emit)
     models = (aggregator.model, *aggregator.fallbacks)
     for model in models:
         for kept in _proposal_subsets(proposals):
-            without, known = len(proposals) - len(kept), context_window(model)
+            without = len(proposals) - len(kept)
+            known = get_model_info(model).context_window
             answer = await last.attempt_answer(model, kept, without=without)
             if answer is None and should_truncate_and_retry(last.last_error, kept, model, known):
                 answer = await last.attempt_answer(model, kept, without=without, again=True)
             if answer is not None:
                 return answer
+            # Only a filter objects to some of the proposals: any other failure would come again.
             if not last.was_filtered:
                 break
     return last.fallback_to_medoid(proposals)
@@ -107,12 +109,14 @@ class _AggregatorRun:
         stated.
         """
         if again:
+            # The repeated attempt replaces the last one, so its failure is not reported.
             self._degraded = self._degraded[:-1]
         if self._error is not None and self._emit:
             self._emit(CallRestarted(model.name, self._error))
         draft = False
         with open_ledger() as ledger:
             try:
+                # In the attempt: a prompt that does not fit fails like a call; a fallback may do.
                 request = await self._build_request(model, proposals)
                 draft = request.draft
                 if self._emit:
@@ -123,12 +127,13 @@ class _AggregatorRun:
                     answer = ledger.bill_answer(await model.complete(request, self._emit))
             except ModelError as error:
                 self._record_failure(model, error, ledger)
+                # A person has read the beginning: another answer cannot begin behind it.
                 if error.shown and not draft:
                     raise
                 return None
         if without:
-            said = f"a content filter: {without} of the proposals were left out"
-            self._degraded = (*self._degraded, said)
+            notice = f"a content filter: {without} of the proposals were left out"
+            self._degraded = (*self._degraded, notice)
         return self._finish_answer(answer)
 
     async def _build_request(self, model: Model, proposals: Sequence[Completion]) -> Request:
@@ -156,15 +161,17 @@ class _AggregatorRun:
     def fallback_to_medoid(self, proposals: Sequence[Completion]) -> Completion:
         """The proposal closest to the others, as no aggregator answered. Raises the last error."""
         assert self._error is not None
+        # A proposal that was cut off is no answer while a whole one is there.
         whole = [p for p in proposals if p.finish_reason == "stop"] or list(proposals)
+        # A refused parameter is the caller's mistake: an answer in its place would hide it.
         wrong = isinstance(self._error, RejectedError) and self._error.parameter is not None
         if not whole or wrong or not self._replaceable:
             raise self._error
         best = whole[medoid_index([p.text for p in whole])]
         if self._emit:
             self._emit(Token(best.text, refusal=best.refusal))
-        said = f"this is the proposal of {best.model}, the closest to the others"
-        self._degraded = (*self._degraded, said)
+        notice = f"this is the proposal of {best.model}, the closest to the others"
+        self._degraded = (*self._degraded, notice)
         return self._finish_answer(replace(best, charges=(), degraded=()))
 
 

@@ -1,4 +1,4 @@
-"""Work on large data beside the event loop, so that no one else waits for it."""
+"""Work on large data in a thread, so that the event loop goes on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 LARGE_BYTES = 128 * 1024
 """Bytes from which on work is worth another thread."""
 MAX_INSPECTED = 256
-"""Messages, parts or calls that are looked at to find out; more of them are large in any case."""
+"""Messages, parts or calls that are measured; more of them are large in any case."""
 
 # One thread: several would take turns with the loop, and it would come last each time.
 _worker = ThreadPoolExecutor(1, thread_name_prefix="mixtura-apart")
@@ -31,11 +31,12 @@ async def run_in_thread_if_large(
     size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
     """
-    What *work* returns or raises: at once where *size* (in bytes, about) is small, else from a
-    thread. It must touch nothing that belongs to the loop.
+    What *work* returns: at once where *size* (in bytes, about) is small, else from a thread. It
+    must touch nothing that belongs to the loop. Raises what *work* raises.
     """
     if size < LARGE_BYTES:
         return work(*args, **kwargs)
+    # The redactor of the call is a context variable, which a thread does not inherit.
     call = partial(copy_context().run, partial(_run_with_collection_paused, work, *args, **kwargs))
     return await asyncio.get_running_loop().run_in_executor(_worker, call)
 
@@ -55,7 +56,7 @@ _collects = True
 def collection_paused() -> Generator[None]:
     """
     In this block the garbage collector does not run: while a great many objects are made it would
-    look at all of them again and again, and it stops every thread.
+    visit all of them again and again, and it stops every thread.
     """
     global _collects, _paused  # noqa: PLW0603 - there is one collector
     with _pausing:
@@ -67,12 +68,16 @@ def collection_paused() -> Generator[None]:
     finally:
         with _pausing:
             _paused -= 1
+            # A program that runs without the collector keeps it off.
             if not _paused and _collects:
                 gc.enable()
 
 
 def estimate_request_bytes(request: Request) -> int:
-    """About how many bytes a request has, found in a moment: LARGE_BYTES stands for more, too."""
+    """
+    About how many bytes a request has, without looking at all of it; LARGE_BYTES stands for any
+    larger size.
+    """
     messages = request.messages
     if len(messages) > MAX_INSPECTED or len(request.tools) > MAX_INSPECTED:
         return LARGE_BYTES
@@ -86,6 +91,7 @@ def estimate_request_bytes(request: Request) -> int:
         else:
             size += sum(
                 LARGE_BYTES
+                # A file or sound in base64: nearly always large, and its size is deep inside.
                 if isinstance(part, OtherPart)
                 else len(part.text if isinstance(part, TextPart) else part.url)
                 for part in content

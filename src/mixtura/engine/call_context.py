@@ -22,6 +22,7 @@ def deadline_scope(seconds: float | None) -> Generator[None]:
         yield
         return
     ends = asyncio.get_running_loop().time() + seconds
+    # A mixture within a layer has no more time than that layer.
     token = _DEADLINE.set(min(ends, _DEADLINE.get()))
     try:
         yield
@@ -40,6 +41,7 @@ _DRAFTS_TRUNCATABLE: ContextVar[bool] = ContextVar("cuttable", default=False)
 @contextmanager
 def allow_draft_truncation(drafts: bool) -> Generator[None]:
     """In this block, a call that does not fit is repeated with truncated drafts, if *drafts*."""
+    # A context variable: the model's interface has no argument for what its caller could do.
     token = _DRAFTS_TRUNCATABLE.set(drafts)
     try:
         yield
@@ -62,9 +64,11 @@ class LayerMembership:
         self._alive: set[Position] = set()
 
     def add_member(self, position: Position) -> None:
+        """Count the call at *position* among those that may answer."""
         self._alive.add(position)
 
     def remove_member(self, position: Position) -> None:
+        """The call at *position* failed, or gave up."""
         self._alive.discard(position)
 
     def has_quorum_without(self, position: Position) -> bool:
@@ -80,15 +84,15 @@ LAYER_POSITION: ContextVar[tuple[LayerMembership, Position] | None] = ContextVar
 
 def is_dispensable(request: Request) -> bool:
     """Whether *request* is a draft that its layer does not need to reach its quorum."""
-    found = LAYER_POSITION.get()
-    return request.draft and found is not None and found[0].has_quorum_without(found[1])
+    place = LAYER_POSITION.get()
+    return request.draft and place is not None and place[0].has_quorum_without(place[1])
 
 
 def withdraw_draft(request: Request) -> bool:
     """``is_dispensable``; if so, the layer no longer counts on this call."""
-    found = LAYER_POSITION.get()
-    if found is None or not is_dispensable(request):
+    place = LAYER_POSITION.get()
+    if place is None or not is_dispensable(request):
         return False
-    membership, position = found
+    membership, position = place
     membership.remove_member(position)
     return True

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mixtura.billing.forecast import (
-    DEFAULT_ANSWER_TOKENS,
-    DRAFT_OVERHEAD_TOKENS,
-    ENVELOPE_OVERHEAD_TOKENS,
-)
-from mixtura.core.model import Model, context_window, unwrap_model
+from mixtura.billing.forecast import DRAFT_OVERHEAD_TOKENS, ENVELOPE_OVERHEAD_TOKENS
+from mixtura.core.model import Model, get_model_info, unwrap_model
 from mixtura.core.roles import Composite, PlannedCall
-from mixtura.prompts.context_fitting import estimate_tokens
+from mixtura.core.token_estimate import DEFAULT_ANSWER_TOKENS, estimate_tokens
 
 
 def conversation_window(model: Model) -> int | None:
@@ -24,7 +20,7 @@ def conversation_window(model: Model) -> int | None:
     """
     inner = unwrap_model(model)
     if not isinstance(inner, Composite):
-        return context_window(model)
+        return get_model_info(model).context_window
     calls = inner.planned_calls()
     sizes = [
         size - min(_tokens_beside_conversation(call, calls), size // 2)

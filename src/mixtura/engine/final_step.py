@@ -31,8 +31,8 @@ class FinalStep:
     The last step of one run: the request, the proposals, and the ways to an answer.
 
     `ask` has a model write the answer, `choose` takes a proposal as it is: one of them, once.
-    `ask_layer` asks for texts that are not the answer. What they cost enters the run's ledger,
-    also where they fail.
+    `ask_layer` calls models for texts that are not the answer. What they cost enters the run's
+    ledger, also where they fail.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class FinalStep:
         self.proposals: tuple[Completion, ...] = ()
         """The last layer's, in the order of its proposers."""
         self.emit = emit
-        """Events of the run, from outside its last seat; None where no one listens."""
+        """Reports events at their position in the run; None where no one listens."""
         self.depth = depth
         """The number of the last layer, from 1."""
         self.ledger = CallLedger()
@@ -58,7 +58,7 @@ class FinalStep:
 
     @property
     def emit_inside(self) -> Emit | None:
-        """Events from inside the last seat."""
+        """Reports events as those of the last step's position."""
         position = Position(self.depth, 0, "aggregator")
         return with_position(self.emit, position) if self.emit else None
 
@@ -77,12 +77,13 @@ class FinalStep:
         """
         Have *model* write the answer, else one of *fallbacks*; it reads *proposals*.
 
-        Where no one can, the proposal closest to the others is the answer. Raises ModelError
-        without proposals; then another model may be asked, unless a part was shown already.
+        Where none can, the proposal closest to the others is the answer. Raises ModelError without
+        proposals; then another model may be called, unless a part was shown already.
         """
         self._begin_again(model.name)
         show = make_prompt_builder(keep_turn_order(self._synthesis), self.request)
         writer = Aggregator(model, sampling or Sampling(), fallbacks)
+        # run_aggregator reports its own calls.
         self._announced = True
         try:
             return await run_aggregator(writer, show, proposals, depth=self.depth, emit=self.emit)
@@ -91,7 +92,7 @@ class FinalStep:
             raise
 
     def announce(self, name: str | None = None) -> None:
-        """Report that the last seat is at work, by default under the pattern's name."""
+        """Report that the last step is at work, by default under the pattern's name."""
         if not self._announced and (emit := self.emit_inside):
             emit(CallStarted(name or self._name, self.request, ledger=self.ledger))
         self._announced = True
@@ -107,8 +108,9 @@ class FinalStep:
         """
         The proposal at *index* as the answer; its text is shown as the answer's.
 
-        *why* and *by* (the pattern's name) are told to whoever watches. *degraded*: what made
-        the choice worse than it could have been.
+        *why* and *by* (by default the pattern's name) stand in the notice of the choice;
+        *degraded*: what made the choice worse than it could have been. Raises the ModelError of an
+        earlier answer that was shown in part.
         """
         name = by or self._name
         self._begin_again(name)
@@ -121,6 +123,7 @@ class FinalStep:
                 emit(Token(chosen.text, refusal=chosen.refusal))
             emit(Aggregation(replace(chosen, charges=self.ledger.charges, degraded=degraded)))
         self.add_notices(*degraded)
+        # The proposal's own charges are in the run's ledger already.
         return replace(chosen, charges=())
 
     async def ask_layer(
@@ -131,9 +134,10 @@ class FinalStep:
         depth: int,
     ) -> LayerResult:
         """
-        Ask *layer* for texts that are not the answer, as layer *depth* of the run.
+        Call *layer* for texts that are not the answer, as layer *depth* of the run.
 
-        Each reads *shown* and what proposers see of the request. Raises QuorumNotMetError.
+        Each reads *shown* and what proposers see of the request. Raises QuorumNotMetError when too
+        few of them answer.
         """
         show = make_prompt_builder(self._synthesis, self.advice_request)
         return await run_proposer_layer(layer, show, shown, depth=depth, emit=self.emit)

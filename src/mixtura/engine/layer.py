@@ -53,19 +53,22 @@ async def run_layers(
     *,
     answers: bool = False,
 ) -> LayersResult:
-    """Run the layers in order, each with the last one's proposals. *answers*: of the last layer."""
+    """
+    Run the layers in order, each with the last one's proposals. *answers*: the last layer's may
+    be the answer. Raises QuorumNotMetError when too few of a layer answer.
+    """
     down = LayersResult((), ())
     build_prompt = make_prompt_builder(synthesis, request)
     for depth, layer in enumerate(layers, start=1):
         last = answers and depth == len(layers)
-        found = await run_proposer_layer(
+        result = await run_proposer_layer(
             layer, build_prompt, down.proposals, depth=depth, emit=emit, answers=last
         )
-        less = [f"layer {depth}: {e.model} failed: {e}" for e in found.lost]
+        less = [f"layer {depth}: {e.model} failed: {e}" for e in result.lost]
         if not last:  # else the chosen proposal carries its own notices
-            drafts = found.proposals
+            drafts = result.proposals
             less += [f"layer {depth}: {p.model}: {n}" for p in drafts for n in p.degraded]
-        down = LayersResult(found.proposals, (*down.degraded, *less))
+        down = LayersResult(result.proposals, (*down.degraded, *less))
     return down
 
 
@@ -79,7 +82,7 @@ async def run_proposer_layer(
     answers: bool = False,
 ) -> LayerResult:
     """
-    Ask every proposer at once; proposals keep the order of the proposers.
+    Call every proposer at once; proposals keep the order of the proposers.
 
     *answers*: one of the proposals will be the answer, so the caller's sampling, tools and
     response format apply to each. Raises QuorumNotMetError, with every cause, when fewer than
@@ -90,14 +93,15 @@ async def run_proposer_layer(
     membership = LayerMembership(layer.quorum)
     try:
         async with asyncio.TaskGroup() as group:
+            # Tasks inherit the deadline as a context variable: retries inside need to know it.
             with deadline_scope(layer.deadline):
                 for index, (call, draw) in enumerate(_number_draws(layer.proposer_calls)):
                     position = Position(depth, index, "proposer")
                     membership.add_member(position)
-                    asked = run_proposer(
+                    call_run = run_proposer(
                         call, build_prompt, before, draw, position, membership, cut, emit, answers
                     )
-                    tasks[position] = group.create_task(asked)
+                    tasks[position] = group.create_task(call_run)
             await _wait_for_layer(tasks, layer, cut)
     except BaseExceptionGroup as errors:  # not a failed call: wrong configuration, a cap, a bug
         raise errors.exceptions[0] from None
@@ -116,6 +120,7 @@ def _number_draws(calls: Sequence[Proposer]) -> list[tuple[Proposer, DrawNumber]
     times: dict[int, int] = {}
     ordinals: list[int] = []
     for call in calls:
+        # By identity: two configured models may share a name.
         ordinals.append(times.get(id(call.model), 0))
         times[id(call.model)] = ordinals[-1] + 1
     return [
@@ -143,6 +148,7 @@ async def _wait_for_layer(
         left = None if end is None else end - clock()
         _, waiting = await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         if patience is not None and _count_answers(tasks.values()) >= layer.quorum:
+            # Patience begins once, at the quorum: later answers do not prolong it.
             soon = clock() + patience
             end = soon if end is None else min(end, soon)
             patience = None
@@ -155,6 +161,3 @@ async def _wait_for_layer(
 def _count_answers(tasks: Iterable[_ProposerTask]) -> int:
     done = [t for t in tasks if t.done() and not t.cancelled() and not t.exception()]
     return sum(isinstance(task.result(), Completion) for task in done)
-
-
-# ---- the last layer

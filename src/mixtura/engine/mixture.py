@@ -1,4 +1,4 @@
-"""Mixture: the paper in ten lines. Layers of proposers, then one aggregator."""
+"""Mixture: layers of proposers, then one aggregator, as Wang et al. 2024 define it."""
 
 from __future__ import annotations
 
@@ -6,24 +6,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from mixtura.core.model import Model
+from mixtura.core.model import Model, get_model_info
 from mixtura.core.roles import Aggregator, Layer, PlannedCall, Proposer
-from mixtura.core.types import Completion
-from mixtura.engine.final_step import FinalStep
-from mixtura.engine.pattern import Pattern
+from mixtura.engine.aggregated_pattern import AggregatedPattern
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mixture(Pattern):
+class Mixture(AggregatedPattern):
     """
     A Model made of models, so it can be served, evaluated and nested like one.
 
     y_i = concat_j[A_ij(x_i)] + x_1 and x_{i+1} = y_i (Wang et al. 2024, section 2.2,
     equation 1). ``layers`` are the proposer layers; the paper counts the aggregator as
-    the last layer, so its number of layers is ``len(layers) + 1`` (``depth``).
+    the last layer, so its number of layers is ``len(layers) + 1`` (``layer_count``).
     """
 
-    aggregator: Aggregator
     name: str = "mixture"
 
     @classmethod
@@ -39,12 +36,14 @@ class Mixture(Pattern):
         The common case: the same *proposers* in every layer but the last; *depth* layers.
 
         Models, or names of models as the command line takes them (``openai/gpt-5.4``).
-        Raises ConfigError for a name that means nothing, TypeError for what is no model.
+        Raises ConfigError for a name that means nothing, TypeError for what is no model,
+        ValueError for fewer layers than 2 or no proposers.
         """
         if depth < 2:
             raise ValueError(
                 "a mixture of proposers has at least 2 layers, the aggregator's included"
             )
+        # A string is a sequence, too: each of its letters would pass for a name.
         if isinstance(proposers, str) or not isinstance(proposers, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError("proposers is a list of models or of models' names")
         members = tuple(
@@ -55,14 +54,6 @@ class Mixture(Pattern):
         return cls(layers=(Layer(members),) * (depth - 1), aggregator=last, name=name)
 
     @property
-    def fallback_models(self) -> tuple[Model, ...]:
-        return self.aggregator.fallbacks
-
-    @property
-    def sole_answerer(self) -> Model:
-        return self.aggregator.model
-
-    @property
     def final_layers(self) -> tuple[str, ...]:
         return (self.aggregator.model.name,)
 
@@ -70,20 +61,19 @@ class Mixture(Pattern):
         last = self.aggregator
         return [PlannedCall(last.model, last.sampling, reads=reads, answers=True)]
 
-    async def write_answer(self, step: FinalStep) -> Completion:
-        last = self.aggregator
-        return await step.ask(
-            last.model, step.proposals, sampling=last.sampling, fallbacks=last.fallbacks
-        )
-
 
 def _check_model(value: Model | str, place: str) -> Model:
-    """*value*, where no one is there who knows models by name."""
+    """
+    *value*, while nothing that knows models by name is loaded. Raises TypeError for what is no
+    model.
+    """
     if isinstance(value, Model):
+        get_model_info(value)
         return value
     raise TypeError(f"{place} is no model: a model has a `name` and an `async complete(request)`")
 
 
+# Set by the root package: the engine stands below the configuration, which knows the names.
 _resolvers: list[Callable[[Model | str, str], Model]] = [_check_model]
 
 
@@ -92,5 +82,9 @@ def _resolve_model(value: Model | str, place: str) -> Model:
 
 
 def set_model_resolver(resolver: Callable[[Model | str, str], Model]) -> None:
-    """Let `Mixture.of` take whatever *resolver* makes a model of; the engine reads no settings."""
+    """
+    Let `Mixture.of` take whatever *resolver* makes a model of; the engine reads no settings.
+
+    It is given the value and its place in the call, and raises TypeError for what is no model.
+    """
     _resolvers[:] = [resolver]

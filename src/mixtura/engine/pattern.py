@@ -26,8 +26,8 @@ class Pattern(Composite):
 
     A pattern is a frozen dataclass with a `name`. It says which calls its last step makes
     (`final_calls`) and makes them (`write_answer`), through the `FinalStep` that it is given.
-    Layers, events, bill, notices of what failed and the proposals of a turn are taken care of
-    here. *synthesis* shows proposals to the next model.
+    Layers, events, bill, notices of what failed and the proposals of a turn are handled here.
+    *synthesis* shows proposals to the next model.
     """
 
     synthesis: Synthesis = envelope
@@ -50,15 +50,18 @@ class Pattern(Composite):
 
     @abstractmethod
     async def write_answer(self, step: FinalStep) -> Completion:
-        """The answer: of `step.ask` or `step.choose`. Raises ModelError where there is none."""
+        """The answer, from `step.ask` or `step.choose`. Raises ModelError where there is none."""
 
     async def condense_proposals(self, step: FinalStep) -> Sequence[Completion]:
-        """What the last step reads, where that is not the proposals as they are."""
+        """
+        What the last step reads, where that is not the proposals as they are. Raises ModelError
+        where they cannot be condensed.
+        """
         return step.proposals
 
     @property
     def final_layers(self) -> tuple[str, ...]:
-        """Who comes after the proposers, one name for each layer."""
+        """The names of the models after the proposers, one for each layer."""
         calls = self.final_calls(tuple(range(self.layers[-1].call_count if self.layers else 0)))
         return (calls[-1].model.name if calls else self.name,)
 
@@ -72,11 +75,16 @@ class Pattern(Composite):
         return [*rows, *self.final_calls(tuple(range(len(rows) - size, len(rows))))]
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
+        """
+        The pattern's answer, with the charges of all its calls. Raises QuorumNotMetError when too
+        few of a layer answer, any ModelError that the last step raises.
+        """
         if emit:
             emit(RunStarted(self.name, request, self._layer_model_names()))
         step = FinalStep(request, self.name, self.synthesis, self.layer_count, emit)
         with open_ledger() as ledger:
             await self._collect_proposals(step)
+            # A ledger of its own within the run's: a chosen proposal shows what choosing it cost.
             with open_ledger() as step.ledger:
                 answer = await self.write_answer(step)
             whole = replace(
@@ -90,7 +98,7 @@ class Pattern(Composite):
 
     async def _collect_proposals(self, step: FinalStep) -> None:
         """The proposals of this turn: those that were kept, else those of the layers."""
-        size, names = estimate_request_bytes(step.request), self._layer_model_names()
+        names, size = self._layer_model_names(), estimate_request_bytes(step.request)
         turns = None if self.proposals_answer else self.turns
         kept = await run_in_thread_if_large(size, find_turn_proposals, turns, step.request, names)
         if kept is not None:
@@ -98,6 +106,7 @@ class Pattern(Composite):
             return
         synthesis = self.synthesis
         if self.proposals_answer:
+            # These proposers see the tool calls of the turn: drafts belong before those.
             synthesis = keep_turn_order(synthesis)
         else:
             step.advice_request = await run_in_thread_if_large(size, for_proposer, step.request)
@@ -106,6 +115,7 @@ class Pattern(Composite):
         )
         step.add_notices(*down.degraded)
         step.proposals = down.proposals
+        # Condensed before they are kept: a step further in the turn does not pay for it again.
         step.proposals = tuple(await self.condense_proposals(step))
         if self.layers:
             await run_in_thread_if_large(

@@ -8,7 +8,7 @@ from mixtura.core.errors import (
     ContextOverflowError,
     ModelError,
 )
-from mixtura.core.model import Model, context_window, supports_images
+from mixtura.core.model import Model, get_model_info
 from mixtura.core.types import Completion, Request
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
 from mixtura.prompts.context_fitting import fit_and_render
@@ -21,12 +21,15 @@ PromptBuilder = Callable[[Model, Sequence[Completion], str | None], Awaitable[Re
 """
 Builds the request for a model, with proposals and the persona, if it has one.
 
-Raises ModelError when it cannot fit.
+Raises ContextOverflowError when it cannot fit.
 """
 
 
 def make_prompt_builder(synthesis: Synthesis, request: Request) -> PromptBuilder:
-    """A builder of prompts from *request*: images as text for models without vision, fitted."""
+    """
+    A builder of prompts from *request*: images as text for models without vision, fitted to each
+    model's window.
+    """
 
     size = estimate_request_bytes(request)
 
@@ -39,10 +42,11 @@ def make_prompt_builder(synthesis: Synthesis, request: Request) -> PromptBuilder
     def render_prompt(
         model: Model, proposals: Sequence[Completion], persona: str | None
     ) -> Request:
-        read = without_images(request) if supports_images(model) is False else request
+        info = get_model_info(model)
+        read = without_images(request) if info.supports_images is False else request
         # Before the proposals are in it: behind them it would pass for the end of the last.
         read = append_system_text(read, neutralize_text(persona)) if persona else read
-        return fit_and_render(synthesis, read, proposals, context_window(model))
+        return fit_and_render(synthesis, read, proposals, info.context_window)
 
     return build_prompt
 
@@ -51,7 +55,7 @@ def image_notices(model: Model, asked: Request) -> tuple[str, ...]:
     """The notices on a request in which text replaces the images that *model* cannot see."""
     return (
         (NO_IMAGES_NOTICE,)
-        if supports_images(model) is False and has_image_stand_ins(asked)
+        if get_model_info(model).supports_images is False and has_image_stand_ins(asked)
         else ()
     )
 
@@ -65,4 +69,4 @@ def should_truncate_and_retry(
     """
     if not isinstance(error, ContextOverflowError) or not drafts or error.shown:
         return False
-    return context_window(model) != known or error.limits.room is not None
+    return get_model_info(model).context_window != known or error.limits.room is not None

@@ -10,7 +10,7 @@ from mixtura.prompts.conversation_turns import Shape, has_tool_results, split_tu
 
 
 class _ProposalStore:
-    """What any conversations keep, the oldest first."""
+    """The proposals of all conversations, the oldest first."""
 
     def __init__(self, most: int, letters: int) -> None:
         self.most = most
@@ -20,8 +20,8 @@ class _ProposalStore:
 
 class ProposalCache:
     """
-    The last *most* turns of any conversations, by what had been said when they began; *letters*:
-    of all their proposals together.
+    Proposals of the last *most* turns of any conversations, by the turn's key; *letters*: the most
+    characters of all of them together.
     """
 
     def __init__(self, most: int = 256, letters: int = 16_000_000) -> None:
@@ -29,18 +29,20 @@ class ProposalCache:
         self._owner = ""
 
     def for_owner(self, owner: str) -> ProposalCache:
-        """The same turns, of which *owner* finds those that it put there itself."""
+        """The same store for one *owner*, who finds only what was put there for them."""
         own = ProposalCache()
         own._store, own._owner = self._store, f"{owner}\n"
         return own
 
     def get(self, key: str) -> Sequence[Completion] | None:
+        """The proposals of the turn *key*; None where none are kept."""
         kept, key = self._store.kept, self._owner + key
         if key in kept:
             kept.move_to_end(key)
         return kept.get(key)
 
     def put(self, key: str, proposals: Sequence[Completion]) -> None:
+        """Keep *proposals* for the turn *key*; the turns used longest ago make room."""
         store, key = self._store, self._owner + key
         store.letters -= _count_characters(proposals) - _count_characters(store.kept.get(key, ()))
         store.kept[key] = proposals
@@ -60,6 +62,7 @@ def find_turn_proposals(
     turns: ProposalCache | None, request: Request, shape: Shape
 ) -> Sequence[Completion] | None:
     """This turn's proposals, when tools were called since they were made."""
+    # Without a tool's result this is a new question, even in the same words.
     if turns is None or not has_tool_results(split_turn(request)[1]):
         return None
     return turns.get(turn_key(request, shape))
@@ -71,6 +74,3 @@ def store_turn_proposals(
     """Proposals for the rest of the turn, where there may be one: where tools can be called."""
     if turns is not None and request.tools:
         turns.put(turn_key(request, shape), proposals)
-
-
-# ---- the key of a turn

@@ -26,7 +26,7 @@ from mixtura.core.events import (
     Proposal,
     with_position,
 )
-from mixtura.core.model import context_window
+from mixtura.core.model import get_model_info
 from mixtura.core.roles import Proposer
 from mixtura.core.types import Completion, Message, Request
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
@@ -60,23 +60,28 @@ async def run_proposer(
     emit: Emit | None,
     answers: bool,
 ) -> Completion | ModelError:
+    """
+    One proposer's proposal, or its ModelError; cancelled by other than the layer (*cut*), it
+    raises.
+    """
     model = proposer.model
     LAYER_POSITION.set((membership, position))  # of this task and those that it begins
     with open_ledger() as ledger:
         try:
-            asked = _complete_within_window(
+            attempt = _complete_within_window(
                 proposer, build_prompt, before, draw, position, emit, answers, ledger
             )
-            answer = ledger.bill_answer(await asked)
+            answer = ledger.bill_answer(await attempt)
         except ModelError as error:
             failed = error
-        except asyncio.CancelledError as left:
+        except asyncio.CancelledError as cancelled:
             task = asyncio.current_task()
+            # Cancelled by the layer, or from outside as well: then the whole run ends.
             if position not in cut or task is None or task.uncancel() > 0:
                 raise
             ledger.mark_outcome("lost")
             failed = TimedOutError("cut off by the layer's patience or deadline")
-            set_partial_text(failed, partial_text(left))
+            set_partial_text(failed, partial_text(cancelled))
         else:
             membership.add_member(position)  # also when it had withdrawn
             if not answers:
@@ -84,6 +89,7 @@ async def run_proposer(
             if emit:
                 emit(Proposal(answer, (position,)))
             return answer
+    # A nested mixture names its own member already.
     failed.model = failed.model or model.name
     membership.remove_member(position)
     kept = None if answers else _salvage_partial(failed, ledger)
@@ -109,7 +115,7 @@ async def _complete_within_window(
     model = proposer.model
     inner = with_position(emit, position) if emit else None
     for attempt in (1, 2):
-        known = context_window(model)
+        known = get_model_info(model).context_window
         whole = await build_prompt(model, before, proposer.persona)
         asked = await run_in_thread_if_large(
             estimate_request_bytes(whole), _build_proposer_request, proposer, whole, draw, answers
@@ -135,13 +141,13 @@ def _salvage_partial(error: ModelError, ledger: CallLedger) -> Completion | None
     """What a proposer wrote before it stalled, broke off or was cut, as an incomplete proposal."""
     if not isinstance(error, UnavailableError) or len(error.partial.strip()) < MIN_SALVAGED_CHARS:
         return None
-    said = f"broke off ({error}): what it had written is used, marked as incomplete"
+    notice = f"broke off ({error}): what it had written is used, marked as incomplete"
     return Completion(
         Message("assistant", error.partial),
         error.model or "",
         "length",
         ledger.charges,
-        degraded=(said,),
+        degraded=(notice,),
     )
 
 
@@ -157,6 +163,7 @@ def _build_proposer_request(
     """
     number = request.draw * draw.of + draw.ordinal
     seed = proposer.sampling.seed if proposer.sampling.seed is not None else request.sampling.seed
+    # One seed for all draws would draw the same answer each time.
     seed = None if seed is None else seed + number
     if answers:
         request = strip_provider_data(request, unknown_only=True)

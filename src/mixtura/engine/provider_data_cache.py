@@ -71,6 +71,7 @@ class ProviderDataCache:
             provider_data.provider_data_bytes(answer) + 256, self._clock(),
         )  # fmt: skip
         key = (client, ids)
+        # A repeated answer replaces itself: it would else push others out.
         others = [one for one in self._pop_entries(key) if one.exact != kept.exact]
         self._put_entries(key, (*others[-(MAX_PER_ID - 1) :], kept))
         while self._kept and (self._count > self._most or self._bytes > self._most_bytes):
@@ -87,17 +88,17 @@ class ProviderDataCache:
     def _restore_messages(self, client: str, messages: tuple[Message, ...]) -> Iterator[Message]:
         before: Message | None = None
         for message in messages:
-            last, before, found = before, message, None
+            last, before, entry = before, message, None
             if message.role == "assistant" and (ids := _hash_message_ids(last, message)):
-                found = self._find_entry((client, ids), message)
-            if found is None:
+                entry = self._find_entry((client, ids), message)
+            if entry is None:
                 yield message
                 continue
             calls = tuple(
                 replace(call, provider_fields=fields)
-                for call, fields in zip(message.tool_calls, found.calls, strict=True)
+                for call, fields in zip(message.tool_calls, entry.calls, strict=True)
             )
-            yield replace(message, provider_data=found.data, tool_calls=calls)
+            yield replace(message, provider_data=entry.data, tool_calls=calls)
 
     def _find_entry(self, key: _Key, message: Message) -> _RememberedMessage | None:
         """The message of these ids; of several the one that says the same."""
@@ -107,6 +108,7 @@ class ProviderDataCache:
         for one in alike:
             if one.exact == exact:
                 return one
+        # A client may have rewritten arguments; with several of the same ids no one can tell which.
         return alike[0] if len(alike) == 1 and message.tool_calls else None
 
     def _put_entries(self, key: _Key, kept: tuple[_RememberedMessage, ...]) -> None:
@@ -136,8 +138,8 @@ def _hash_strings(ids: Sequence[str]) -> bytes:
 
 def _hash_content(message: Message) -> bytes:
     calls = [(call.name, _parse_arguments(call)) for call in message.tool_calls]
-    said = calls or message.text.strip()
-    return blake2b(msgspec.json.encode(said, order="deterministic"), digest_size=16).digest()
+    content = calls or message.text.strip()
+    return blake2b(msgspec.json.encode(content, order="deterministic"), digest_size=16).digest()
 
 
 def _parse_arguments(call: ToolCall) -> object:

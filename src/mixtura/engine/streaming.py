@@ -1,4 +1,4 @@
-"""A run watched from outside; leaving it cancels it."""
+"""A run with its events as they happen; leaving its block cancels it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mixtura.engine.trace import TimedEvent, Trace, TraceBuilder
 
 
 class Recorder:
-    """Keeps every event with the moment it came; *then* is told of each one too."""
+    """Keeps every event with the seconds since the start; *then* is called with each, too."""
 
     def __init__(
         self, then: Emit | None = None, *, clock: Callable[[], float] = time.perf_counter
@@ -38,7 +38,10 @@ class Recorder:
 
 
 class Run:
-    """A completion under way: iterate its events, then ask for its answer."""
+    """
+    A completion under way: iterate its events, then wait for its answer. Either raises what the
+    run raised.
+    """
 
     def __init__(self, task: asyncio.Task[Completion], queue: asyncio.Queue[Event | None]) -> None:
         self._task = task
@@ -50,7 +53,7 @@ class Run:
         await self._task  # a run that failed fails here too
 
     async def wait_for_answer(self) -> Completion:
-        """The whole answer; raises what the run raised."""
+        """The whole answer. Raises what the run raised."""
         return await self._task
 
 
@@ -59,15 +62,18 @@ async def streamed(model: Model, request: Request) -> AsyncGenerator[Run, None]:
     """
     Run *model* and watch: ``async with streamed(m, r) as run: async for event in run: ...``
 
-    Leaving the block early cancels every call in flight.
+    Leaving the block early cancels every call in flight. Raises what the run raises, where its
+    events or its answer are read.
     """
     queue: asyncio.Queue[Event | None] = asyncio.Queue()
     task = asyncio.create_task(model.complete(request, queue.put_nowait))
+    # Also when it fails: whoever iterates must not wait for ever.
     task.add_done_callback(lambda _: queue.put_nowait(None))
     try:
         yield Run(task, queue)
     finally:
         task.cancel()
+        # Until its calls have really ended: none may outlive the block.
         await asyncio.wait([task])
         if not task.cancelled():
-            task.exception()  # seen: asyncio need not complain that no one looked
+            task.exception()  # retrieved: asyncio would else log that no one did

@@ -1,4 +1,4 @@
-"""Events folded into a record: who said what, when, at what cost."""
+"""Builds a trace from events: what each model wrote, when, at what cost."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TimedEvent(NamedTuple):
 
 @dataclass(slots=True)
 class CallTrace:
-    """One member asked once: what it was shown, what it said, and when."""
+    """One call of a member: what it was shown, what it answered, and when."""
 
     seat: Position
     model: str
@@ -54,12 +54,12 @@ class CallTrace:
     restarts: int = 0
     notices: list[str] = field(default_factory=list[str])
     calls: list[CallTrace] = field(default_factory=list["CallTrace"])
-    """The calls of the mixture that sits in this seat, if one does."""
-    billed: tuple[Charge, ...] | None = None
+    """The calls of the mixture at this position, if it is one."""
+    known_charges: tuple[Charge, ...] | None = None
     """Its bill, where that is known from elsewhere: of a call that was read back."""
     ledger: CallLedger | None = None
     """What its attempts enter, where the run is this process's own."""
-    recalled: CacheHit | None = None
+    cache_hit: CacheHit | None = None
     """Where its answer came from a cache: what it had cost and taken."""
 
     @property
@@ -69,8 +69,9 @@ class CallTrace:
 
     @property
     def charges(self) -> tuple[Charge, ...]:
-        if self.billed is not None:
-            return self.billed
+        """What the call cost by now."""
+        if self.known_charges is not None:
+            return self.known_charges
         if self.completion:
             return self.completion.charges
         if self.ledger is None and self.calls:
@@ -80,10 +81,10 @@ class CallTrace:
 
     def estimate_unentered(self, *, above: bool) -> tuple[Charge, ...]:
         """
-        What was cut off before its end, of models that know no ledger: nobody ever said what it
-        took, so we count. *above*: the call around it has entries, which may be its own.
+        Estimated charges of what was cut off before its end, of models that know no ledger and so
+        never said what it took. *above*: the call around it has entries, which may be its own.
         """
-        if self.billed is not None or self.completion:
+        if self.known_charges is not None or self.completion:
             return ()
         if self.calls:
             inner = [call.estimate_unentered(above=above) for call in self.calls]
@@ -100,14 +101,14 @@ class CallTrace:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A whole run: the request, every call in the order asked, the answer or why there is none."""
+    """A whole run: the request, every call in the order of their beginnings, the answer if any."""
 
     request: Request | None
     calls: tuple[CallTrace, ...]
     completion: Completion | None
     elapsed: float
     model: str = ""
-    """What was asked: a mixture's name or a model's."""
+    """The name of the mixture or model that was called."""
 
     @property
     def charges(self) -> tuple[Charge, ...]:
@@ -125,7 +126,7 @@ class Trace:
 
 
 class TraceBuilder:
-    """A record that grows with every event, so that it is there when the run ends."""
+    """Builds a trace event by event, so that it is there whenever the run ends."""
 
     def __init__(self) -> None:
         self._request: Request | None = None
@@ -135,13 +136,14 @@ class TraceBuilder:
         self._calls: list[CallTrace] = []
 
     def add_event(self, seconds: float, event: Event) -> None:
+        """Take in an *event* that came *seconds* after the run began."""
         match event:
-            case RunStarted(model, asked, at=()):
-                self._model, self._request = model, asked
-            case CallStarted(model, asked, at, ledger) if at:
+            case RunStarted(model, request, at=()):
+                self._model, self._request = model, request
+            case CallStarted(model, request, at, ledger) if at:
                 above = self._open.get(at[:-1])
                 siblings = above.calls if above else self._calls
-                self._open[at] = CallTrace(at[-1], model, asked, seconds, ledger=ledger)
+                self._open[at] = CallTrace(at[-1], model, request, seconds, ledger=ledger)
                 siblings.append(self._open[at])
             case RunCompleted(answer, at=()):
                 self._completion = answer
@@ -166,12 +168,13 @@ def _update_call(call: CallTrace, event: Event, seconds: float) -> None:
                 call.first_token = seconds
         case CallRestarted():
             call.restarts += 1
+            # What was shown of the attempt before is void.
             call.pieces.clear()
             call.first_token = None
         case Notice(_, notice):
             call.notices.append(notice)
         case CacheHit():
-            call.recalled = event
+            call.cache_hit = event
             call.notices.append(event.notice)
         case Aggregation() if call.error:
             pass  # the proposal that stands in is another call's answer
@@ -251,7 +254,7 @@ def _call_json(call: CallTrace, pricer: Pricer) -> dict[str, Any]:
         "seconds": None if call.ended is None else call.ended - call.started,
         "usage": usage_json(call.usage),
         "cost_usd": total_cost(call.charges, pricer),
-        "recalled": _cache_hit_json(call.recalled, pricer) if call.recalled else None,
+        "recalled": _cache_hit_json(call.cache_hit, pricer) if call.cache_hit else None,
         "restarts": call.restarts,
         "notices": list(call.notices),
         "request": request_json(call.request, call.model) | {"draw": call.request.draw},

@@ -81,7 +81,8 @@ def score_annotations(
     The leaderboard's figures for the model that *annotations* are about.
 
     The length-controlled win rate comes from *weights* where they are given, else from a fit,
-    as good as *difficulties* and *gamed* allow. Raises ConfigError, which names *source*.
+    as good as *difficulties* and *gamed* allow. Raises ConfigError, which names *source*, for rows
+    that are no annotations of one model, and for weights or difficulties that do not fit them.
     """
     _check_annotations(annotations, source)
     preferences = _preference_values(annotations)
@@ -117,8 +118,12 @@ def length_controlled_rate(
     gamed: RegularizationSet | None = None,
     source: str = "annotations",
 ) -> ControlledWinRate:
-    """The length-controlled win rate, by the best way that what is given allows."""
+    """The length-controlled win rate, by the best way that what is given allows.
+
+    Raises ConfigError, which names *source*, for weights or difficulties that do not fit.
+    """
     first = annotations[0]
+    # A model beside itself: nothing varies that a fit could go by.
     if first.generator_1 == first.generator_2:
         return ControlledWinRate(50.0, 0.0, "baseline", GlmWeights(0.0, 0.0, 0.0))
     if weights is not None:
@@ -158,7 +163,11 @@ def published_rates(
 def head_to_head(
     model: GlmWeights, other: GlmWeights, difficulties: Mapping[int, float]
 ) -> ControlledWinRate:
-    """How often *model* beats *other* at equal length, neither of them the baseline."""
+    """How often *model* beats *other* at equal length, neither of them the baseline.
+
+    The difference of their weights, less the baseline, which drops out (Dubois et al. 2024, arXiv
+    2404.04475, section 3).
+    """
     apart = GlmWeights(*(a - b for a, b in zip(model, other, strict=True)))
     return length_control.published_win_rate(apart, _ordered_difficulties(difficulties))
 
@@ -175,10 +184,10 @@ def _check_annotations(
     first = annotations[0]
     seen: dict[object, str] = {}
     for place, row in zip(places, annotations, strict=True):
-        said = row.preference
-        if said is not None and said != 0 and not 1 <= said <= 2:
+        preference = row.preference
+        if preference is not None and preference != 0 and not 1 <= preference <= 2:
             raise ConfigError(
-                f"{source}, {place}: preference: {said} is none; it goes from 1 (the"
+                f"{source}, {place}: preference: {preference} is none; it goes from 1 (the"
                 " baseline) to 2 (the model), 0 is a draw, null is no verdict"
             )
         for field in ("generator_1", "generator_2"):
@@ -199,8 +208,8 @@ def _check_annotations(
 
 def _preference_values(annotations: Sequence[Annotation]) -> Vector:
     """From 0 to 1, not a number where the judge gave no verdict."""
-    said = [row.preference for row in annotations]
-    return np.array([math.nan if p is None else (p or DRAW_PREFERENCE) - 1 for p in said])
+    preferences = [row.preference for row in annotations]
+    return np.array([math.nan if p is None else (p or DRAW_PREFERENCE) - 1 for p in preferences])
 
 
 def _text_lengths(texts: Sequence[str | None]) -> Vector:
@@ -215,7 +224,7 @@ def _row_difficulties(
     annotations: Sequence[Annotation], difficulties: Mapping[int, float], source: str
 ) -> Vector:
     whole = len(annotations) == len(difficulties)
-    found: list[float] = []
+    values: list[float] = []
     for number, row in enumerate(annotations):
         index = number if row.index is None and whole else row.index
         if index is None:
@@ -225,8 +234,8 @@ def _row_difficulties(
             )
         if index not in difficulties:
             raise ConfigError(f"{source}, row {number + 1}: no difficulty has the index {index}")
-        found.append(difficulties[index])
-    return np.array(found)
+        values.append(difficulties[index])
+    return np.array(values)
 
 
 # ---- JSON, as the leaderboard's own files
@@ -238,6 +247,7 @@ def read_outputs(path: Path) -> list[OutputRow]:
 
 
 def write_outputs(path: Path, outputs: Sequence[OutputRow]) -> None:
+    """Write a ``model_outputs.json``. Raises ConfigError where it cannot be written."""
     _write_json(path, outputs)
 
 
@@ -250,13 +260,17 @@ def read_annotations(path: Path) -> list[Annotation]:
 
 
 def write_annotations(path: Path, annotations: Sequence[Annotation]) -> None:
-    """Raises ConfigError for what `read_annotations` would refuse."""
+    """Write an ``annotations.json``.
+
+    Raises ConfigError for what `read_annotations` would refuse, and where it cannot be written.
+    """
     _check_annotations(annotations, str(path))
     _write_json(path, annotations)
 
 
 def _write_json(path: Path, rows: Sequence[OutputRow] | Sequence[Annotation]) -> None:
     whole = msgspec.json.format(msgspec.json.encode(list(rows)), indent=2) + b"\n"
+    # In one step: whoever stops us finds the old file or the new one, not half of it.
     part = path.with_name(f".{path.name}.part")
     try:
         part.write_bytes(whole)
@@ -277,45 +291,57 @@ GAMED_COLUMNS = ("index", "preference", "std_delta_len", "instruction_difficulty
 
 
 def read_weights(path: Path) -> dict[str, GlmWeights]:
-    """The weights of every model on the leaderboard: a name, then φ, ψ, θ."""
+    """The weights of every model on the leaderboard: a name, then φ, ψ, θ.
+
+    Raises ConfigError, which names the file and the line.
+    """
     heading, rows = _read_table(path)
-    found: dict[str, GlmWeights] = {}
+    weights: dict[str, GlmWeights] = {}
     for line, row in rows:
         values = [_parse_number(path, line, row, name) for name in WEIGHT_COLUMNS]
-        if row[heading[0]] in found:
+        if row[heading[0]] in weights:
             raise ConfigError(f"{path}, line {line}: {row[heading[0]]} has weights already")
-        found[row[heading[0]]] = GlmWeights(*values)
-    return found
+        weights[row[heading[0]]] = GlmWeights(*values)
+    return weights
 
 
 def read_difficulties(path: Path) -> dict[int, float]:
-    """The difficulty of every instruction: its index, then ``instruction_difficulty``."""
+    """The difficulty of every instruction: its index, then ``instruction_difficulty``.
+
+    Raises ConfigError, which names the file and the line.
+    """
     heading, rows = _read_table(path)
-    found: dict[int, float] = {}
+    difficulties: dict[int, float] = {}
     lines: dict[int, int] = {}
     for line, row in rows:
         index = _parse_index(path, line, row, heading[0])
         if index in lines:
-            said = f"the index {index} has a difficulty in line {lines[index]} already"
-            raise ConfigError(f"{path}, line {line}: {said}")
-        found[index], lines[index] = _parse_number(path, line, row, WEIGHT_COLUMNS[1]), line
-    return found
+            problem = f"the index {index} has a difficulty in line {lines[index]} already"
+            raise ConfigError(f"{path}, line {line}: {problem}")
+        difficulties[index], lines[index] = _parse_number(path, line, row, WEIGHT_COLUMNS[1]), line
+    return difficulties
 
 
 def read_regularization_set(path: Path) -> tuple[RegularizationSet, dict[int, float]]:
-    """The regularisation set (``df_gamed.csv``), and the difficulties that stand in it."""
+    """The regularisation set (``df_gamed.csv``), and the difficulties that stand in it.
+
+    Raises ConfigError, which names the file and the line.
+    """
     _, rows = _read_table(path)
     difficulties: dict[int, float] = {}
     values: list[list[float]] = []
     for line, row in rows:
+        # An empty cell is a row that the judge gave no verdict on.
         there = {**row, "preference": row.get("preference") or "nan"}
         preference, length, hardness = [
             _parse_number(path, line, there, name) for name in GAMED_COLUMNS[1:]
         ]
         index = _parse_index(path, line, row, GAMED_COLUMNS[0])
+        # A difficulty stands in each row of its instruction: printed floats may differ in the last
+        # digit.
         if not math.isclose(difficulties.setdefault(index, hardness), hardness, abs_tol=1e-9):
-            said = f"the index {index} had another difficulty before, {difficulties[index]:g}"
-            raise ConfigError(f"{path}, line {line}: {said}")
+            problem = f"the index {index} had another difficulty before, {difficulties[index]:g}"
+            raise ConfigError(f"{path}, line {line}: {problem}")
         if not (math.isnan(preference) or 0 <= preference <= 1):
             raise ConfigError(f"{path}, line {line}: preference: {preference} is not from 0 to 1")
         values.append([preference, length, hardness])

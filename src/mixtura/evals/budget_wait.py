@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from mixtura.core.call_ledger import open_ledger
 from mixtura.core.errors import BudgetExceededError
 from mixtura.core.events import Emit
 from mixtura.core.model import Model, Wrapper
 from mixtura.core.types import Completion, Request
+from mixtura.engine.wait_queue import WaitQueue
 
 
 class InFlight:
@@ -16,23 +15,21 @@ class InFlight:
 
     def __init__(self) -> None:
         self.under_way = 0
-        self._waiting: list[asyncio.Future[None]] = []
+        self._queue = WaitQueue[None](_give_nothing_back)
 
     async def wait_for_end(self) -> None:
         """Return once an answer has ended that made room."""
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(place)
-        await place
+        await self._queue.wait(self._queue.join("", None))
 
     def mark_ended(self, *, made_room: bool) -> None:
         """An answer is over; the waiting try again if it *made_room* under the cap."""
         self.under_way -= 1
-        if not made_room:
-            return
-        for place in self._waiting:
-            if not place.done():
-                place.set_result(None)
-        self._waiting.clear()
+        if made_room:
+            self._queue.let_all_in()
+
+
+def _give_nothing_back(_: None) -> None:
+    """All are woken at once, so that none that leaves takes the room of another with it."""
 
 
 class WaitForBudget(Wrapper):
@@ -41,21 +38,23 @@ class WaitForBudget(Wrapper):
     takes far less than its worst case. It is refused once no other is under way.
     """
 
-    def __init__(self, model: Model, turns: InFlight) -> None:
+    def __init__(self, model: Model, in_flight: InFlight) -> None:
         super().__init__(model)
-        self._turns = turns
+        self._in_flight = in_flight
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
+        """The answer. Raises BudgetExceededError where no other under way could make room."""
         while True:
-            self._turns.under_way += 1
+            self._in_flight.under_way += 1
             waits = False
             with open_ledger() as ledger:
                 try:
                     return await self._model.complete(request, emit)
                 except BudgetExceededError:
-                    waits = not ledger.charges and self._turns.under_way > 1
+                    # What has begun is paid: only an attempt that cost nothing may be made again.
+                    waits = not ledger.charges and self._in_flight.under_way > 1
                     if not waits:
                         raise
                 finally:
-                    self._turns.mark_ended(made_room=not waits)
-            await self._turns.wait_for_end()
+                    self._in_flight.mark_ended(made_room=not waits)
+            await self._in_flight.wait_for_end()

@@ -15,8 +15,8 @@ from mixtura.billing.price import Pricer
 from mixtura.billing.request_log import REQUEST_LOG
 from mixtura.core.errors import ConfigError
 from mixtura.core.text import pluralize_count
+from mixtura.core.token_estimate import count_request_tokens
 from mixtura.core.types import Charge, Request, Usage
-from mixtura.protocols.usage_estimates import estimate_usage
 
 
 class RequestTally(NamedTuple):
@@ -37,7 +37,7 @@ class RequestTally(NamedTuple):
 
 
 EARLIER = "earlier"
-"""The name of what an older log tells."""
+"""The call of a line that stands for all of an older log."""
 
 
 class _JournalLine(msgspec.Struct, omit_defaults=True):
@@ -71,6 +71,7 @@ class RequestJournal:
     def __init__(self, path: Path, pricer: Pricer) -> None:
         self._path = path
         self._pricer = pricer
+        # Processes follow each other in one file: their calls must not have the same names.
         self._run = os.urandom(4).hex()
         self._count = 0
         self._file = -1
@@ -78,6 +79,7 @@ class RequestJournal:
     def __enter__(self) -> RequestJournal:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            # Appended in one write each: lines of several threads do not run into each other.
             self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
             size = os.fstat(self._file).st_size
             if size and os.pread(self._file, 1, size - 1) != b"\n":  # a killed process's last line
@@ -98,17 +100,22 @@ class RequestJournal:
         finally:
             REQUEST_LOG.reset(token)
 
-    def carry_over(self, told: RequestTally) -> None:
-        """What a log tells that was written before there were journals."""
-        line = _JournalLine(EARLIER, "", told.prompt_tokens, told.completion_tokens, told.cost_usd)
-        line.over, line.carried = True, told.calls
+    def carry_over(self, tally: RequestTally) -> None:
+        """Record what a log says of calls that are older than journals. Raises ConfigError."""
+        line = _JournalLine(
+            EARLIER, "", tally.prompt_tokens, tally.completion_tokens, tally.cost_usd
+        )
+        line.over, line.carried = True, tally.calls
         self._write_line(line)
 
     def record_request(self, model: str, request: Request) -> str:
-        """A request is about to be sent; a name for it."""
+        """Record a request that is about to be sent; returns a name for it.
+
+        Raises ConfigError where it cannot be written: what is not recorded is not sent.
+        """
         self._count += 1
         call = f"{self._run}-{self._count}"
-        expected = estimate_usage(request, "").prompt_tokens
+        expected = count_request_tokens(request)
         dollars = self._pricer(model, Usage(expected, 0)) or 0.0
         self._write_line(_JournalLine(call, model, expected, 0, dollars))
         return call
@@ -125,6 +132,7 @@ class RequestJournal:
             math.fsum(dollars),
             over=True,
         )
+        # The answer is there and paid: to lose it for a full disk would make it dearer still.
         with suppress(ConfigError):
             self._write_line(line)
 
@@ -150,9 +158,9 @@ class JournaledCalls:
             path.unlink(missing_ok=True)
         self._path = path
         self._pricer = pricer
-        found = read_tally(path, pricer)
-        self.begun = found is not None
-        self.tally = found or RequestTally()
+        tally = read_tally(path, pricer)
+        self.begun = tally is not None
+        self.tally = tally or RequestTally()
 
     @contextmanager
     def keeping(self) -> Generator[RequestJournal]:
@@ -183,6 +191,8 @@ def read_tally(path: Path, pricer: Pricer) -> RequestTally | None:
     for text in lines:
         with suppress(msgspec.DecodeError, UnicodeDecodeError):
             line = _decoder.decode(text)
+            # An end without a beginning counts, too: the beginning may be the half of a line that
+            # was lost.
             if line.over:
                 begun.pop(line.call, None)
                 over.append(line)
@@ -190,6 +200,7 @@ def read_tally(path: Path, pricer: Pricer) -> RequestTally | None:
                 begun[line.call] = line
     lost = [_estimate_unfinished(line, over, pricer) for line in begun.values()]
     every = [*over, *lost]
+    # A line without a model is over and cost nothing: it was refused.
     paid = [line for line in every if line.model]
     return RequestTally(
         math.fsum(line.cost_usd for line in every),

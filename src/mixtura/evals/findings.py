@@ -86,12 +86,14 @@ def mean_table(
     pairs: Iterable[tuple[str, OptionalScore]], most: float = 1.0
 ) -> tuple[TableRow, ...]:
     """The mean under each name, times *most*; the names in the order in which they come."""
-    found: dict[str, list[float]] = {}
+    scores_by_name: dict[str, list[float]] = {}
     for name, score in pairs:
-        found.setdefault(name, [])
+        scores_by_name.setdefault(name, [])
         if score is not None:
-            found[name].append(score * most)
-    return tuple(TableRow(name, mean_or_none(row), len(row)) for name, row in found.items())
+            scores_by_name[name].append(score * most)
+    return tuple(
+        TableRow(name, mean_or_none(row), len(row)) for name, row in scores_by_name.items()
+    )
 
 
 def mean_or_none(row: Sequence[float]) -> float | None:
@@ -106,9 +108,10 @@ def estimate_known_mean(scores: Sequence[OptionalScore]) -> IntervalEstimate | N
 
 def grade_length_bias(grades: Sequence[OptionalScore], lengths: Sequence[int]) -> LengthBias | None:
     """How grades of single answers go with length, beside an answer of mean length."""
+    # A grade has no answer beside it: a usual one stands for that.
     usual = mean_or_none(lengths) or 0.0
-    found = judges.length_bias(grades, lengths, [usual] * len(lengths))
-    return None if found.slope is None else found
+    bias = judges.length_bias(grades, lengths, [usual] * len(lengths))
+    return None if bias.slope is None else bias
 
 
 # ---- people's labels
@@ -119,9 +122,9 @@ def read_labels(path: str | None, names: Sequence[str] = ()) -> dict[str, str]:
     People's labels, by sample and turn (``7/1``): ``{"id": …, "turn": 1, "label": …}`` a line.
 
     *names* are the labels there are; without them it is a number. No file has none. Raises
-    ConfigError.
+    ConfigError, with the line, for a row without an id or a label, and for one that stands twice.
     """
-    found: dict[str, str] = {}
+    labels: dict[str, str] = {}
     lines: dict[str, int] = {}
     for line, row in read_rows(path) if path else ():
         place = source_location(path or "", line)
@@ -129,20 +132,24 @@ def read_labels(path: str | None, names: Sequence[str] = ()) -> dict[str, str]:
             label = str(row["label"]) if names else f"{float(row['label']):g}"
             key = f"{row['id']}/{row.get('turn', 1)}"
         except (KeyError, ValueError, TypeError):
-            said = "it has no `id`, or no `label` that can be read"
-            raise ConfigError(f"{place}: {said}") from None
+            problem = "it has no `id`, or no `label` that can be read"
+            raise ConfigError(f"{place}: {problem}") from None
         if names and label not in names:
             raise ConfigError(f"{place}: the label '{label}' is none of {', '.join(names)}")
-        if key in found:
-            said = f"sample {row['id']} has a label in line {lines[key]} already"
-            raise ConfigError(f"{place}: {said}")
-        found[key], lines[key] = label, line
-    return found
+        if key in labels:
+            problem = f"sample {row['id']} has a label in line {lines[key]} already"
+            raise ConfigError(f"{place}: {problem}")
+        labels[key], lines[key] = label, line
+    return labels
 
 
-def label_agreement(said: Mapping[str, str | None], people: Mapping[str, str]) -> Agreement | None:
+def label_agreement(
+    verdicts: Mapping[str, str | None], people: Mapping[str, str]
+) -> Agreement | None:
     """Judge and people on the samples that both labelled; None below two."""
-    both = [(said[name], people[name]) for name in said if said[name] and name in people]
+    both = [
+        (verdicts[name], people[name]) for name in verdicts if verdicts[name] and name in people
+    ]
     if len(both) < 2:
         return None
     return judges.rate_agreement([a for a, _ in both], [b for _, b in both])

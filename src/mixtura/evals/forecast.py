@@ -7,22 +7,23 @@ from typing import NamedTuple
 
 from inspect_ai.dataset import Sample
 
-from mixtura.billing.forecast import DEFAULT_ANSWER_TOKENS, ExpectedCall, worst_case_spend
+from mixtura.billing.forecast import ExpectedCall, worst_case_spend
 from mixtura.billing.forecast import forecast_calls as calls_of
 from mixtura.config.config import Config
 from mixtura.config.plan import MixtureSpec
 from mixtura.core.errors import ConfigError
 from mixtura.core.roles import Composite
+from mixtura.core.token_estimate import DEFAULT_ANSWER_TOKENS, text_of_tokens
 from mixtura.core.types import Request, ask
 
 INSTRUCTIONS_LENGTH = 2000
 """Characters of a judge's instructions."""
-_LONGEST = "x" * (2 * DEFAULT_ANSWER_TOKENS)
+_LONGEST = text_of_tokens(DEFAULT_ANSWER_TOKENS)
 """A text that is taken for the longest answer."""
 
 
 class EvalModels(NamedTuple):
-    """Who is asked in an evaluation: no candidate where its answers are there already."""
+    """The plans of an evaluation's models; no candidate where its answers are there already."""
 
     candidate: MixtureSpec | None
     judge: MixtureSpec | None = None
@@ -60,12 +61,15 @@ class CostForecast(NamedTuple):
 
 def unpriced_models(config: Config, plans: Iterable[MixtureSpec]) -> tuple[str, ...]:
     """The models whose price no one knows."""
-    calls = [call for plan in plans for call in calls_of(config.build_outline(plan), ask("?"))]
+    # Any question will do: a price is that of a model, not of what it is asked.
+    calls = [
+        call for plan in plans for call in calls_of(config.builder.build_outline(plan), ask("?"))
+    ]
     return worst_case_spend(calls, config.usage_cost)[1]
 
 
 def check_priced(config: Config, plans: Iterable[MixtureSpec]) -> None:
-    """Raises ConfigError where no cap in dollars can be kept."""
+    """Check that a cap in dollars can be kept. Raises ConfigError where a price is unknown."""
     if unknown := unpriced_models(config, plans):
         raise ConfigError(
             f"a cap in dollars needs the price of every model, and that of {', '.join(unknown)}"
@@ -82,9 +86,9 @@ def forecast_cost(
 ) -> CostForecast:
     """The calls for *count* answered samples, as if the dearest of *samples* came first."""
     rows = sorted((sample_question(sample) for sample in samples), key=len, reverse=True)
-    asked = [rows[number % len(rows)] for number in range(count)]
-    outlines = ModelOutlines(*(plan and config.build_outline(plan) for plan in players))
-    whole = [call for text in asked for call in _sample_calls(outlines, text, rounds)]
+    questions = [rows[number % len(rows)] for number in range(count)]
+    outlines = ModelOutlines(*(plan and config.builder.build_outline(plan) for plan in players))
+    whole = [call for text in questions for call in _sample_calls(outlines, text, rounds)]
     worst, unknown = worst_case_spend(whole, config.usage_cost)
     dollars = None if unknown else worst.dollars
     return CostForecast(count, len(whole), dollars, worst.tokens, unknown)

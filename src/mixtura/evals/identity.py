@@ -23,11 +23,15 @@ _SETTINGS_ONCE_SHARED = {"window": 6, "repeat": 1, "extract": "text"}
 """Settings that every pattern had once: so the digests of earlier evaluations hold."""
 
 
-def eval_identity(config: Config, players: EvalModels, asked: EvalRequest) -> str:
-    """A digest of the task, its files' contents and the settings of all models."""
-    words = {name: value for name, value in asdict(asked).items() if name not in _SCORING_ONLY}
+def eval_identity(config: Config, players: EvalModels, request: EvalRequest) -> str:
+    """A digest of the task, its files' contents and the settings of all models.
+
+    Raises ConfigError for a file that cannot be read.
+    """
+    words = {name: value for name, value in asdict(request).items() if name not in _SCORING_ONLY}
     for name in FILE_FIELDS:
         if (file := words.get(name)) and names_file(file):
+            # By what is in it: a file that was moved is the same, one that was changed is another.
             words[name] = dataset.content_digest(file)
     for role, plan in zip(EvalModels._fields, players, strict=True):
         words[f"the {role}"] = _plan_settings(config, plan) if plan else None
@@ -36,16 +40,20 @@ def eval_identity(config: Config, players: EvalModels, asked: EvalRequest) -> st
 
 
 def judging_identity(
-    config: Config, plans: Sequence[MixtureSpec], judge: MixtureSpec | None, asked: EvalRequest
+    config: Config, plans: Sequence[MixtureSpec], judge: MixtureSpec | None, request: EvalRequest
 ) -> str:
-    """A digest of the judge, the judged mixtures and the rows that they answer."""
-    each = [eval_identity(config, EvalModels(plan, judge, None), asked) for plan in plans]
+    """A digest of the judge, the judged mixtures and the rows that they answer.
+
+    Raises ConfigError for a file that cannot be read.
+    """
+    each = [eval_identity(config, EvalModels(plan, judge, None), request) for plan in plans]
     return hashlib.blake2b("".join(each).encode(), digest_size=16).hexdigest()
 
 
 def _json_default(value: object) -> object:
     if is_dataclass(value) and not isinstance(value, type):
         return {one.name: getattr(value, one.name) for one in fields(value)}
+    # By its name: the text of a function has its address, which changes from run to run.
     return getattr(value, "__qualname__", None) or str(value)
 
 
@@ -53,11 +61,13 @@ def _plan_settings(config: Config, plan: MixtureSpec) -> dict[str, Any]:
     """The settings of a mixture and of all its members, as JSON data."""
     members: dict[str, Any] = {}
     for name in sorted(plan.member_names()):
-        if name in config.configured_mixtures():
+        if name in config.registry.mixtures:
             members[name] = _plan_settings(config, config.mixture_spec(name))
-        elif table := config.model_tables().get(name):
+        elif table := config.registry.model_tables().get(name):
             members[name] = msgspec.to_builtins(table)
+    # A synthesis is a function over its texts: other texts make another evaluation.
     own = [str(cell.cell_contents) for cell in getattr(plan.synthesis, "__closure__", None) or ()]
+    # But for its line in the file: a comment above it changes nothing.
     words = {one.name: getattr(plan, one.name) for one in fields(plan) if one.name != "where"}
     words["layers"] = [[replace(seat, path=()) for seat in layer] for layer in plan.layers]
     settings = msgspec.structs.asdict(plan.pattern.settings)

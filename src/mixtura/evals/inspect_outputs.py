@@ -27,7 +27,7 @@ from mixtura.core.types import (
     FinishReason,
     sum_usage,
 )
-from mixtura.core.types import ToolCall as Wish
+from mixtura.core.types import ToolCall as MixturaToolCall
 
 _STOPPED: Mapping[FinishReason, StopReason] = {
     "stop": "stop",
@@ -40,6 +40,7 @@ _STOPPED: Mapping[FinishReason, StopReason] = {
 def build_output(
     answers: Sequence[Completion], tools: list[ToolInfo], pricer: Pricer
 ) -> ModelOutput:
+    """One output of Inspect with a choice for each of *answers*; the metadata has the costs."""
     charges = [charge for answer in answers for charge in answer.charges]
     first = answers[0]
     return ModelOutput(
@@ -57,7 +58,7 @@ def _build_choice(answer: Completion, tools: Sequence[ToolInfo]) -> ChatCompleti
     known = {tool.name for tool in tools}
     message = ChatMessageAssistant(
         content=content,
-        tool_calls=[_parse_tool_call(wish, known) for wish in answer.message.tool_calls] or None,
+        tool_calls=[_parse_tool_call(call, known) for call in answer.message.tool_calls] or None,
         model=answer.model,
         source="generate",
     )
@@ -69,17 +70,17 @@ def _build_choice(answer: Completion, tools: Sequence[ToolInfo]) -> ChatCompleti
     )
 
 
-def _parse_tool_call(wish: Wish, known: set[str]) -> ToolCall:
+def _parse_tool_call(call: MixturaToolCall, known: set[str]) -> ToolCall:
     """A tool call; what is wrong with it becomes its parse error, as Inspect does."""
     arguments: Any = {}
-    problem = None if wish.name in known else f"there is no tool called {wish.name}"
+    problem = None if call.name in known else f"there is no tool called {call.name}"
     try:
-        arguments = json.loads(wish.arguments or "{}")
+        arguments = json.loads(call.arguments or "{}")
     except ValueError as error:
         problem = f"the arguments are not JSON: {error}"
     if not isinstance(arguments, dict):
         arguments, problem = {}, "the arguments are not a JSON object"
-    return ToolCall(wish.id, wish.name, arguments, parse_error=problem)  # pyright: ignore[reportUnknownArgumentType]
+    return ToolCall(call.id, call.name, arguments, parse_error=problem)  # pyright: ignore[reportUnknownArgumentType]
 
 
 def _build_usage(charges: Sequence[Charge], pricer: Pricer) -> ModelUsage:

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from inspect_ai._util.error import PrerequisiteError
 from inspect_ai.log import transcript
-from inspect_ai.log._samples import sample_active
 from inspect_ai.model import (
     ChatMessage,
     GenerateConfig,
@@ -29,6 +27,7 @@ from mixtura.config.config import Config, load
 from mixtura.core.call_ledger import open_ledger
 from mixtura.core.errors import ConfigError, MixturaError
 from mixtura.core.model import Model
+from mixtura.core.token_estimate import estimate_tokens
 from mixtura.core.types import (
     Completion,
     Request,
@@ -36,9 +35,9 @@ from mixtura.core.types import (
 from mixtura.engine.streaming import Recorder
 from mixtura.engine.trace import trace_json
 from mixtura.evals.inspect_outputs import build_output, charge_summary
+from mixtura.evals.inspect_private import PrerequisiteError, sample_active
 from mixtura.evals.inspect_requests import build_request, convert_message
 from mixtura.protocols.openai.request import request_json
-from mixtura.protocols.usage_estimates import estimate_usage
 
 LOG_SOURCE = "mixtura"
 """The source of our entries in Inspect's logs."""
@@ -47,15 +46,15 @@ DEFAULT_CONNECTIONS = 10
 OnCallDone = Callable[[str, str, int, bool], None]
 """Called after every call with the model's name, the sample's id and epoch, whether it failed."""
 ProviderContext = tuple[Config, Mapping[str, Model], OnCallDone | None]
-_CONTEXT: ContextVar[ProviderContext | None] = ContextVar("given", default=None)
+_CONTEXT: ContextVar[ProviderContext | None] = ContextVar("provider_context", default=None)
 
 
 @contextmanager
 def use_models(
-    config: Config, models: Mapping[str, Model], heard: OnCallDone | None = None
+    config: Config, models: Mapping[str, Model], on_done: OnCallDone | None = None
 ) -> Generator[None]:
     """In this block ``mixtura/NAME`` is looked up in *models*, then in *config*."""
-    token = _CONTEXT.set((config, models, heard))
+    token = _CONTEXT.set((config, models, on_done))
     try:
         yield
     finally:
@@ -64,9 +63,9 @@ def use_models(
 
 def notify_done(model: str, *, failed: bool) -> None:
     """Report that a call of *model* for the current sample is over."""
-    given, active = _CONTEXT.get(), sample_active()
-    if given and given[2] and active:
-        given[2](model, str(active.sample.id), active.epoch, failed)
+    context, active = _CONTEXT.get(), sample_active()
+    if context and context[2] and active:
+        context[2](model, str(active.sample.id), active.epoch, failed)
 
 
 @modelapi(name="mixtura")
@@ -87,6 +86,7 @@ class MixturaModelAPI(ModelAPI):
         config_file: str | None = None,
         **unknown: Any,
     ) -> None:
+        """Raises PrerequisiteError, shown without a traceback, for a wrong set-up."""
         super().__init__(model_name, base_url, api_key, [], config)
         if base_url or api_key:
             raise PrerequisiteError(
@@ -112,6 +112,7 @@ class MixturaModelAPI(ModelAPI):
         tool_choice: ToolChoice,
         config: GenerateConfig,
     ) -> tuple[ModelOutput | Exception, ModelCall]:
+        """One output for *input*, a draw for each choice. Raises what the model raises."""
         messages = tuple([await convert_message(message) for message in input])
         request = build_request(messages, tools, tool_choice, config)
         wanted = config.num_choices or 1
@@ -122,8 +123,8 @@ class MixturaModelAPI(ModelAPI):
             ]
         output = build_output([answer for answer, _ in answers], tools, self._current_model[1])
         output.time = time.monotonic() - started
-        asked = request_json(request, self.model_name)
-        return output, ModelCall.create(asked, {"runs": [run for _, run in answers]})
+        sent = request_json(request, self.model_name)
+        return output, ModelCall.create(sent, {"runs": [run for _, run in answers]})
 
     @contextmanager
     def _notify_when_done(self) -> Generator[None]:
@@ -138,6 +139,7 @@ class MixturaModelAPI(ModelAPI):
         self, request: Request, draw: int
     ) -> tuple[Completion, dict[str, Any]]:
         """One answer and the record of its run. A failed one's cost is written to the log."""
+        # A draft: no one watches it being written, so it may begin anew after its first token.
         drawn = Request(
             request.messages, request.sampling, request.tools, request.tool_choice,
             request.response_format, request.extra, draw, draft=True,
@@ -148,9 +150,11 @@ class MixturaModelAPI(ModelAPI):
             try:
                 answer = ledger.bill_answer(await model.complete(drawn, recorder))
             except (MixturaError, anyio.get_cancelled_exc_class()):
+                # Inspect keeps only what answers cost; what a failed call cost would be lost.
                 if charges := ledger.charges:
                     transcript().info(charge_summary(charges, pricer), source=LOG_SOURCE)
                 raise
+        # The request is in Inspect's own part of the log.
         record = trace_json(recorder.build_trace(), pricer)
         return answer, {key: value for key, value in record.items() if key != "request"}
 
@@ -164,15 +168,15 @@ class MixturaModelAPI(ModelAPI):
         return True
 
     async def count_text_tokens(self, text: str) -> int:
-        return estimate_usage(Request(()), text).completion_tokens
+        return estimate_tokens(text)
 
 
 def _resolve_model(name: str, config_file: str | None) -> tuple[Model, Pricer]:
-    given = _CONTEXT.get()
-    if given is None:
+    context = _CONTEXT.get()
+    if context is None:
         config = load(config_file, environ=os.environ, folder=Path.cwd())
         return config.build_runnable(config.mixture_spec(name)), config.usage_cost
-    config, models, _ = given
+    config, models, _ = context
     return models.get(name) or config.build_runnable(config.mixture_spec(name)), config.usage_cost
 
 

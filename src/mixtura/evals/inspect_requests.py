@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from inspect_ai._util.images import file_as_data_uri
 from inspect_ai.model import (
     ChatMessage,
     ChatMessageAssistant,
@@ -19,6 +18,7 @@ from inspect_ai.model import (
     GenerateConfig,
 )
 from inspect_ai.tool import ToolChoice, ToolInfo
+from inspect_ai.util import materialize_media
 
 from mixtura.core.errors import RejectedError
 from mixtura.core.types import (
@@ -30,26 +30,30 @@ from mixtura.core.types import (
     Sampling,
     TextPart,
 )
-from mixtura.core.types import ToolCall as Wish
+from mixtura.core.types import ToolCall as MixturaToolCall
 
 
 async def convert_message(message: ChatMessage) -> Message:
+    """A message of ours. Raises RejectedError for content that is no text, picture or sound."""
     if isinstance(message, ChatMessageTool):
-        said = message.error.message if message.error else await _convert_content(message.content)
-        return Message("tool", said, tool_call_id=message.tool_call_id)
+        content = (
+            message.error.message if message.error else await _convert_content(message.content)
+        )
+        return Message("tool", content, tool_call_id=message.tool_call_id)
     content = await _convert_content(message.content)
     if not isinstance(message, ChatMessageAssistant):
         return Message(message.role, content)
-    wishes = [
-        Wish(call.id, call.function, json.dumps(call.arguments))
+    calls = [
+        MixturaToolCall(call.id, call.function, json.dumps(call.arguments))
         for call in message.tool_calls or ()
     ]
-    return Message("assistant", content, tuple(wishes))
+    return Message("assistant", content, tuple(calls))
 
 
 async def _convert_content(content: str | list[Content]) -> str | tuple[Part, ...]:
     if isinstance(content, str):
         return content
+    # What a model thought in an earlier turn is no part of what it said.
     parts = [
         await _convert_part(item) for item in content if not isinstance(item, ContentReasoning)
     ]
@@ -64,11 +68,12 @@ async def _convert_part(item: Content) -> Part:
             return TextPart(item.text)
         case ContentImage():
             url = item.image
+            # A file of this machine means nothing to a provider.
             if not url.startswith(("http://", "https://")):
-                url = await file_as_data_uri(url)
+                url = await materialize_media(url)
             return ImagePart(url, None if item.detail == "auto" else item.detail)
         case ContentAudio():
-            address = await file_as_data_uri(item.audio)
+            address = await materialize_media(item.audio)
             sound = {"data": address.partition(",")[2], "format": item.format}
             return OtherPart({"type": "input_audio", "input_audio": sound})
         case _:
@@ -81,6 +86,7 @@ def build_request(
     tool_choice: ToolChoice,
     config: GenerateConfig,
 ) -> Request:
+    """A request of ours with Inspect's tools and settings."""
     sampling = Sampling(
         temperature=config.temperature,
         top_p=config.top_p,
@@ -106,6 +112,7 @@ def _tool_schema(tool: ToolInfo) -> dict[str, Any]:
 
 def _convert_tool_choice(choice: ToolChoice) -> str | dict[str, Any]:
     if isinstance(choice, str):
+        # Inspect's word for what OpenAI calls "required".
         return "required" if choice == "any" else choice
     return {"type": "function", "function": {"name": choice.name}}
 
@@ -120,8 +127,8 @@ def _response_format(config: GenerateConfig) -> dict[str, Any] | None:
         "description": wanted.description,
         "strict": wanted.strict,
     }
-    given = {key: value for key, value in schema.items() if value is not None}
-    return {"type": "json_schema", "json_schema": given}
+    set_fields = {key: value for key, value in schema.items() if value is not None}
+    return {"type": "json_schema", "json_schema": set_fields}
 
 
 _PASSED_ON = (
@@ -132,6 +139,6 @@ _PASSED_ON = (
 
 def _extra_params(config: GenerateConfig) -> dict[str, Any]:
     """Parameters that chat completions and Inspect call the same."""
-    given = {name: getattr(config, name) for name in _PASSED_ON}
-    said = {name: value for name, value in given.items() if value is not None}
-    return said | (config.extra_body or {})
+    values = {name: getattr(config, name) for name in _PASSED_ON}
+    set_values = {name: value for name, value in values.items() if value is not None}
+    return set_values | (config.extra_body or {})

@@ -138,20 +138,24 @@ def describe_plan(plan: MixtureSpec) -> dict[str, Any]:
 
 
 def read_logs(folder: Path) -> list[LoggedEvaluation]:
-    """Every evaluation of ours in a folder of logs; of the same one only the newest log."""
-    found: dict[str, LoggedEvaluation] = {}
+    """Every evaluation of ours in a folder of logs; of the same one only the newest log.
+
+    Raises ConfigError for a damaged log.
+    """
+    evaluations: dict[str, LoggedEvaluation] = {}
     for info in list_eval_logs(str(folder)) if folder.is_dir() else []:
         head = open_log(info.name, header_only=True)
         identity = (head.eval.metadata or {}).get("identity")
-        if identity and identity not in found:  # the newest come first
-            found[identity] = parse_log(open_log(info.name))
-    return list(found.values())
+        if identity and identity not in evaluations:  # the newest come first
+            evaluations[identity] = parse_log(open_log(info.name))
+    return list(evaluations.values())
 
 
 def open_log(location: str, *, header_only: bool = False) -> EvalLog:
-    """Raises ConfigError for a file that is no log, or only a part of one."""
+    """The log of an evaluation. Raises ConfigError for what is no log, or only a part of one."""
     try:
         return read_eval_log(location, header_only=header_only)
+    # Inspect has no error of its own for a damaged log: these come from zip, JSON and pydantic.
     except (ValueError, LookupError, OSError, BadZipFile) as error:
         file = location.removeprefix("file://")
         raise ConfigError(f"{file} is no whole log of an evaluation: take it away") from error
@@ -244,6 +248,7 @@ def _answer_runs(sample: EvalSample) -> Iterable[Mapping[str, Any]]:
 
 
 def _parse_call(row: Mapping[str, Any]) -> RecordedCall:
+    # Out of a cache the call took nothing; what it took when it was paid is what compares.
     took: Mapping[str, Any] = row.get("recalled") or row
     usage = took["usage"]
     return RecordedCall(

@@ -99,32 +99,37 @@ def prepare_eval(
         config, asked, players, name, task, identity, logs, earlier, _answered_samples(earlier),
         total, _find_family_overlap(config, players, asked, name), fresh,
     )  # fmt: skip
-    ready.task_spec.found((), ready.judge_context)  # reads the files of labels, which may be wrong
+    ready.task_spec.collect_findings(
+        (), ready.judge_context
+    )  # reads the files of labels, which may be wrong
     return ready
 
 
-def _resolve_request(asked: EvalRequest, plan: MixtureSpec | None) -> EvalRequest:
-    """*asked* with its data filled in and absolute paths. Raises ConfigError."""
-    kind = task_spec(asked.task)
+def _resolve_request(request: EvalRequest, plan: MixtureSpec | None) -> EvalRequest:
+    """*request* with its data filled in and absolute paths. Raises ConfigError."""
+    kind = task_spec(request.task)
     for name in _OPTIONAL:
-        if getattr(asked, name) is not None and name not in kind.takes:
-            known = ", ".join(task for task, one in TASK_SPECS.items() if name in one.takes)
-            raise ConfigError(f"--{name} is for {known}, not for {asked.task}")
-    if (plan is None) != (asked.outputs is not None):
+        if getattr(request, name) is not None and name not in kind.options:
+            known = ", ".join(task for task, one in TASK_SPECS.items() if name in one.options)
+            raise ConfigError(f"--{name} is for {known}, not for {request.task}")
+    if (plan is None) != (request.outputs is not None):
         raise ConfigError("either a model answers (--model NAME) or its answers are there already")
-    beside = asked.against if kind.rows_beside and names_file(asked.against) else None
-    data = asked.data or beside or kind.home
+    beside = request.against if kind.baseline_has_rows and names_file(request.against) else None
+    data = request.data or beside or kind.default_data
     if data is None:
-        raise ConfigError(f"{asked.task} needs a file: --data FILE")
-    asked = replace(asked, data=data)
-    asked = replace(asked, **{name: absolute_path(getattr(asked, name)) for name in FILE_FIELDS})
-    if asked.judge is None and kind.judged:
-        raise ConfigError(f"{asked.task} needs a judge: --judge MODEL")
-    if asked.task == "jsonl" and asked.judge is None and asked.scoring != jsonl.UNSCORED:
-        assert asked.data
-        if jsonl.needs_judge(asked.data, asked.rubric):
+        raise ConfigError(f"{request.task} needs a file: --data FILE")
+    request = replace(request, data=data)
+    # A run that goes on later may do so from another folder.
+    request = replace(
+        request, **{name: absolute_path(getattr(request, name)) for name in FILE_FIELDS}
+    )
+    if request.judge is None and kind.needs_judge:
+        raise ConfigError(f"{request.task} needs a judge: --judge MODEL")
+    if request.task == "jsonl" and request.judge is None and request.scoring != jsonl.UNSCORED:
+        assert request.data
+        if jsonl.needs_judge(request.data, request.rubric):
             raise ConfigError("rows with a rubric are graded by a judge: --judge MODEL")
-    return asked
+    return request
 
 
 _OPTIONAL = (
@@ -133,23 +138,23 @@ _OPTIONAL = (
 )  # fmt: skip
 
 
-def _resolve_models(config: Config, plan: MixtureSpec | None, asked: EvalRequest) -> EvalModels:
-    judge = config.mixture_spec(asked.judge) if asked.judge else None
-    other = None if asked.against is None or names_file(asked.against) else asked.against
+def _resolve_models(config: Config, plan: MixtureSpec | None, request: EvalRequest) -> EvalModels:
+    judge = config.mixture_spec(request.judge) if request.judge else None
+    other = None if request.against is None or names_file(request.against) else request.against
     return EvalModels(plan, judge, config.mixture_spec(other) if other else None)
 
 
-def _build_task(asked: EvalRequest) -> Task:
-    kind = task_spec(asked.task)
-    words = {name: getattr(asked, name) for name in kind.given}
-    if asked.against is not None:
-        words |= {"against": asked.against} if names_file(asked.against) else {"compare": True}
-    given = {name: value for name, value in words.items() if value is not None}
-    return kind.made(data=asked.data, seed=asked.seed, **given)
+def _build_task(request: EvalRequest) -> Task:
+    kind = task_spec(request.task)
+    words = {name: getattr(request, name) for name in kind.arguments}
+    if request.against is not None:
+        words |= {"against": request.against} if names_file(request.against) else {"compare": True}
+    settings = {name: value for name, value in words.items() if value is not None}
+    return kind.create_task(data=request.data, seed=request.seed, **settings)
 
 
 def _find_family_overlap(
-    config: Config, players: EvalModels, asked: EvalRequest, name: str
+    config: Config, players: EvalModels, request: EvalRequest, name: str
 ) -> families.FamilyOverlap:
     """The evaluated and compared models that are of the judge's family."""
     if players.judge is None:
@@ -157,10 +162,10 @@ def _find_family_overlap(
     ours = families.plan_model_names(config, players.candidate) if players.candidate else {name}
     if players.other:
         theirs = families.plan_model_names(config, players.other)
-    elif asked.against:
-        theirs = {baseline_answers.read_answers(asked.against).author}
+    elif request.against:
+        theirs = {baseline_answers.read_answers(request.against).author}
     else:
-        theirs = set(task_spec(asked.task).beside)
+        theirs = set(task_spec(request.task).baselines)
     return families.find_family_overlap(
         families.plan_model_names(config, players.judge), ours, theirs
     )
@@ -179,4 +184,5 @@ def _find_earlier_log(logs: Path, identity: str) -> EvalLog | None:
 
 def _answered_samples(log: EvalLog | None) -> frozenset[SampleKey]:
     samples = (log.samples if log else None) or []
+    # A sample that failed is asked again: its error may have been the network's.
     return frozenset((str(one.id), one.epoch) for one in samples if one.error is None)

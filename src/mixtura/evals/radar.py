@@ -55,8 +55,8 @@ def _format_points(spots: Iterable[tuple[float, float]]) -> str:
 def _axis_label(number: int, around: int, line: TableRow) -> str:
     x, y = _axis_point(number, around, 1.09)
     anchor = "middle" if abs(x) < 30 else "start" if x > 0 else "end"
-    said = "none" if line.value is None else f"{line.value:.2f}"
+    score = "none" if line.value is None else f"{line.value:.2f}"
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(line.name)}'
-        f'<tspan class="n" x="{x:.1f}" dy="14">{said} of {line.n}</tspan></text>'
+        f'<tspan class="n" x="{x:.1f}" dy="14">{score} of {line.n}</tspan></text>'
     )

@@ -45,76 +45,80 @@ def _no_findings(samples: Sequence[EvalSample], side: JudgeContext) -> Findings:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSpec:
     """
-    A task: *made* by that function, with rows from *home* where no one names a file.
+    A task: *create_task* makes it, with rows from *default_data* where no one names a file.
 
-    *takes*: the words of ``EvalRequest`` that it knows; *given*: those of them that its function
-    takes, under the same names. *judged*: no score without a judge. *turns*: answers to one
-    sample. *found*: what its answers say besides the score.
+    *options*: the fields of ``EvalRequest`` that it knows; *arguments*: those of them that
+    *create_task* takes, under the same names. *needs_judge*: no score without a judge. *turns*:
+    answers to one sample. *collect_findings*: what its answers say besides the score.
     """
 
-    made: Callable[..., Task]
-    home: str | None = None
-    takes: tuple[str, ...] = ()
-    given: tuple[str, ...] = ()
-    judged: bool = False
+    create_task: Callable[..., Task]
+    default_data: str | None = None
+    options: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    needs_judge: bool = False
     turns: int = 1
     verdicts: VerdictCounts = NO_VERDICTS
-    beside: tuple[str, ...] = ()
-    """Whose answers stand beside where no one says."""
-    rows_beside: bool = False
-    """Whether a file of answers that stand beside has the questions, too."""
-    found: Callable[[Sequence[EvalSample], JudgeContext], Findings] = _no_findings
+    baselines: tuple[str, ...] = ()
+    """Whose answers the model's are compared with where no one says."""
+    baseline_has_rows: bool = False
+    """Whether a file of the baseline's answers has the questions, too."""
+    collect_findings: Callable[[Sequence[EvalSample], JudgeContext], Findings] = _no_findings
 
 
 TASK_SPECS: Mapping[str, TaskSpec] = {
-    "gsm8k": TaskSpec(made=gsm8k.gsm8k, home=gsm8k.HOME),
-    "math": TaskSpec(made=mathematics.math, home=mathematics.HOME),
-    "ifeval": TaskSpec(made=ifeval.ifeval, home=ifeval.HOME, found=ifeval.collect_findings),
-    "humaneval": TaskSpec(made=humaneval.humaneval, home=humaneval.HOME),
+    "gsm8k": TaskSpec(create_task=gsm8k.gsm8k, default_data=gsm8k.HOME),
+    "math": TaskSpec(create_task=mathematics.math, default_data=mathematics.HOME),
+    "ifeval": TaskSpec(
+        create_task=ifeval.ifeval,
+        default_data=ifeval.HOME,
+        collect_findings=ifeval.collect_findings,
+    ),
+    "humaneval": TaskSpec(create_task=humaneval.humaneval, default_data=humaneval.HOME),
     "jsonl": TaskSpec(
-        made=jsonl.jsonl,
-        takes=("judge", "rubric", "scoring"),
-        given=("rubric", "scoring"),
+        create_task=jsonl.jsonl,
+        options=("judge", "rubric", "scoring"),
+        arguments=("rubric", "scoring"),
         verdicts=VerdictCounts(alone=1),
     ),
     "mt-bench": TaskSpec(
-        made=mt_bench.mt_bench,
-        home=mt_bench.HOME,
-        takes=("judge", "references", "against", "labels"),
-        given=("references",),
-        judged=True,
+        create_task=mt_bench.mt_bench,
+        default_data=mt_bench.HOME,
+        options=("judge", "references", "against", "labels"),
+        arguments=("references",),
+        needs_judge=True,
         turns=2,
         verdicts=VerdictCounts(alone=2, against=4),
-        found=mt_bench.collect_findings,
+        collect_findings=mt_bench.collect_findings,
     ),
     "flask": TaskSpec(
-        made=flask.flask,
-        home=flask.HOME,
-        takes=("judge", "skills", "labels"),
-        given=("skills",),
-        judged=True,
+        create_task=flask.flask,
+        default_data=flask.HOME,
+        options=("judge", "skills", "labels"),
+        arguments=("skills",),
+        needs_judge=True,
         verdicts=VerdictCounts(alone=1),
-        found=flask.collect_findings,
+        collect_findings=flask.collect_findings,
     ),
     "alpaca-eval": TaskSpec(
-        made=alpaca_eval.alpaca_eval,
-        home=alpaca_eval.HOME,
-        takes=("judge", "against", "outputs", "template", "difficulty", "gamed", "labels"),
-        given=("outputs", "template"),
-        judged=True,
+        create_task=alpaca_eval.alpaca_eval,
+        default_data=alpaca_eval.HOME,
+        options=("judge", "against", "outputs", "template", "difficulty", "gamed", "labels"),
+        arguments=("outputs", "template"),
+        needs_judge=True,
         verdicts=VerdictCounts(1, 1),
-        beside=(alpaca_eval.BASELINE,),
-        rows_beside=True,
-        found=alpaca_eval.collect_findings,
+        baselines=(alpaca_eval.BASELINE,),
+        baseline_has_rows=True,
+        collect_findings=alpaca_eval.collect_findings,
     ),
     "arena-hard": TaskSpec(
-        made=arena_hard.arena_hard,
-        home=arena_hard.HOME,
-        takes=("judge", "against", "labels"),
-        judged=True,
+        create_task=arena_hard.arena_hard,
+        default_data=arena_hard.HOME,
+        options=("judge", "against", "labels"),
+        needs_judge=True,
         verdicts=VerdictCounts(2, 2),
-        beside=tuple(arena_hard.BASELINES.values()),
-        found=arena_hard.collect_findings,
+        baselines=tuple(arena_hard.BASELINES.values()),
+        collect_findings=arena_hard.collect_findings,
     ),
 }
 ENTRY_POINT_GROUP = "mixtura.tasks"
@@ -128,10 +132,10 @@ def find_task(name: str) -> TaskSpec | None:
 
 def task_spec(name: str) -> TaskSpec:
     """The task of that name. Raises ConfigError where there is none."""
-    if (found := find_task(name)) is None:
+    if (spec := find_task(name)) is None:
         others = [
             other for other in find_entry_points(ENTRY_POINT_GROUP) if other not in TASK_SPECS
         ]
         names = ", ".join((*TASK_SPECS, *sorted(others)))
         raise ConfigError(f"no task is called '{name}'; there is: {names}")
-    return found
+    return spec

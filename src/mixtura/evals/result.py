@@ -112,11 +112,12 @@ class EvalContext(NamedTuple):
 
 def build_result(
     log: EvalLog,
-    asking: EvalContext,
+    context: EvalContext,
     findings: Findings,
-    bill: RequestTally,
+    tally: RequestTally,
     notes: Iterable[str] = (),
 ) -> EvalResult:
+    """The result that a log, its findings and the tally of its calls come to."""
     samples = log.samples or []
     rows: dict[str, list[float | None]] = {}
     missing: list[MissingScore] = []
@@ -127,15 +128,16 @@ def build_result(
             missing.append(MissingScore(str(sample.id), why))
     low, value, high = intervals.mean_interval(list(rows.values()))
     return EvalResult(
-        task=asking.task,
-        model=asking.model,
-        judge=asking.judge,
+        task=context.task,
+        model=context.model,
+        judge=context.judge,
         score=value,
         low=low,
         high=high,
         n=len(samples) - len(missing),
-        samples=asking.total,
+        samples=context.total,
         missing=tuple(missing),
+        # A log has errors as texts: their names are all there is to know them by.
         capped=sum(one.error.startswith(_BUDGET_ERROR) for one in missing),
         figures=findings.figures,
         most=findings.most,
@@ -144,16 +146,16 @@ def build_result(
         notes=(
             *notes,
             *findings.notes,
-            *unfinished_notes(bill),
-            *_score_warnings(samples, value, asking.total),
+            *unfinished_notes(tally),
+            *_score_warnings(samples, value, context.total),
         ),
-        cost_usd=bill.cost_usd if asking.priced else None,
-        prompt_tokens=bill.prompt_tokens,
-        completion_tokens=bill.completion_tokens,
-        calls=bill.calls,
-        refused=bill.refused,
-        seconds=asking.seconds,
-        reused=asking.reused,
+        cost_usd=tally.cost_usd if context.priced else None,
+        prompt_tokens=tally.prompt_tokens,
+        completion_tokens=tally.completion_tokens,
+        calls=tally.calls,
+        refused=tally.refused,
+        seconds=context.seconds,
+        reused=context.reused,
         degraded=sum(bool((one.output.metadata or {}).get("left_out")) for one in samples),
         log=log.location.removeprefix("file://"),
     )
@@ -161,15 +163,15 @@ def build_result(
 
 def _score_warnings(samples: Sequence[EvalSample], score: float | None, total: int) -> list[str]:
     """What makes a score doubtful: answers that were cut off, and that no one has any."""
-    said: list[str] = []
+    warnings: list[str] = []
     if cut := sum(map(log_reader.is_truncated, samples)):
-        said.append(log_reader.truncation_note(cut, len(samples)))
+        warnings.append(log_reader.truncation_note(cut, len(samples)))
     if score == 0 and total > 1:
-        said.append(
+        warnings.append(
             "no answer scored at all: is that the models, or do the targets, the scoring or the"
             " prompts not fit? Look at an answer (inspect view) before you believe it"
         )
-    return said
+    return warnings
 
 
 # ---- what it took
@@ -190,6 +192,7 @@ def log_usage(samples: Sequence[EvalSample]) -> LogUsage:
 
 def _failed_call_charges(sample: EvalSample) -> list[dict[str, Any]]:
     """The bills of calls that failed, of earlier attempts, too."""
+    # What an attempt cost that was made again is paid, too.
     retries = [event for retry in sample.error_retries or () for event in retry.events or ()]
     return [
         cast(dict[str, Any], event.data)

@@ -1,5 +1,4 @@
-"""
-The rows of a file, each with its line: JSON lines, one JSON list, or objects one after another.
+"""The rows of a file, each with its line: JSON lines, one JSON list, or objects one after another.
 
 Every command reads its rows here. What JSON does not allow is refused with the file and the line.
 """
@@ -29,6 +28,7 @@ URL_PREFIXES = ("http://", "https://")
 SPACE = " \t\r\n"
 """What JSON counts as space. A row ends at a line feed and at nothing else."""
 
+# UTF-32 before UTF-16: the mark of the one begins with that of the other.
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -51,10 +51,10 @@ class NumberedRow(NamedTuple):
 def read_rows(data: str) -> list[NumberedRow]:
     """The rows of a file or an address, compressed or not. Raises ConfigError, with the line."""
     reading = _RowParser(data, read_text(data))
-    found = list(reading.parse_rows())
-    if not found:
+    rows = list(reading.parse_rows())
+    if not rows:
         raise ConfigError(f"{data}: there are no rows in it")
-    return found
+    return rows
 
 
 def source_location(data: str, line: int) -> str:
@@ -79,7 +79,8 @@ def read_text(data: str) -> str:
     """
     The file's text, without a byte order mark; UTF-8, or what its mark says.
 
-    What comes from an address is kept, and not fetched again. Raises ConfigError.
+    What comes from an address is kept, and not fetched again. Raises ConfigError for what cannot be
+    read or fetched, is damaged, or is no text.
     """
     raw = _fetch_cached(data) if data.startswith(URL_PREFIXES) else _read_file(data)
     try:
@@ -93,6 +94,7 @@ def read_text(data: str) -> str:
         return raw.decode(coding)
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
+        # Text has no zero bytes: a line number would only lead astray.
         if b"\0" in raw[:4096]:
             raise ConfigError(f"{data} cannot be read: it is no text in UTF-8") from None
         wrong = raw[error.start : error.start + 1].hex()
@@ -116,14 +118,15 @@ def _fetch_cached(data: str) -> bytes:
     kept = {"cache_storage": str(folder)}
     try:
         opened = cast(
+            # Two runs on one address must see the same rows, whatever happens to it between them.
             AbstractContextManager[BinaryIO],
             fsspec.open(f"filecache::{data}", "rb", filecache=kept),  # pyright: ignore
         )
         with opened as file:
             return file.read()
     except Exception as error:  # noqa: BLE001  (aiohttp has errors of its own)
-        said = f"{data} cannot be fetched: {type(error).__name__}: {error}"
-        raise ConfigError(f"{said}. Give a file: --data FILE") from None
+        problem = f"{data} cannot be fetched: {type(error).__name__}: {error}"
+        raise ConfigError(f"{problem}. Give a file: --data FILE") from None
 
 
 # ---- from a text to its rows
@@ -134,12 +137,13 @@ class _NotJsonError(ValueError):
 
 
 def _object_from_pairs(pairs: list[tuple[str, Any]]) -> Row:
-    found: Row = {}
+    row: Row = {}
     for name, value in pairs:
-        if name in found:
+        # Python would keep the last one, and no one would know that the first is gone.
+        if name in row:
             raise _NotJsonError(f"the key '{name}' stands twice in one object")
-        found[name] = value
-    return found
+        row[name] = value
+    return row
 
 
 def _reject_constant(name: str) -> Any:
@@ -147,9 +151,9 @@ def _reject_constant(name: str) -> Any:
 
 
 def _parse_finite_float(written: str) -> float:
-    if not math.isfinite(found := float(written)):
+    if not math.isfinite(number := float(written)):
         raise _NotJsonError(f"the number {written} is too large")
-    return found
+    return number
 
 
 _DECODER = json.JSONDecoder(
@@ -197,6 +201,7 @@ class _RowParser:
             return _DECODER.raw_decode(self._text, start)
         except json.JSONDecodeError as error:
             following = self._text[end : end + 200].strip(SPACE)
+            # An error beyond the line: either the row goes on there, or the next one has begun.
             continued = error.pos >= end and following[:1] not in ("{", "[", "")
             place = error.pos if continued else start
             if error.pos >= end and not continued:
@@ -211,8 +216,10 @@ class _RowParser:
 
     def _describe_error(self, error: json.JSONDecodeError) -> str:
         column = error.pos - self._text.rfind("\n", 0, error.pos)
-        if found := _CONTROL.match(self._text, error.pos):
-            return f"a text may not have the bare character U+{ord(found[0]):04X} (column {column})"
+        if control := _CONTROL.match(self._text, error.pos):
+            return (
+                f"a text may not have the bare character U+{ord(control[0]):04X} (column {column})"
+            )
         return f"{error.msg} (column {column})"
 
     # ---- one list
@@ -265,6 +272,8 @@ class _RowParser:
         return NumberedRow(self._line_number(at), found)
 
     def _line_number(self, at: int) -> int:
+        # From the last place on: from the beginning each time, the lines of n rows would take n²
+        # steps.
         since, line = self._counted if self._counted[0] <= at else (0, 1)
         self._counted = (at, line + self._text.count("\n", since, at))
         return self._counted[1]
@@ -273,8 +282,8 @@ class _RowParser:
         return ConfigError(f"{source_location(self._data, self._line_number(place))}: {problem}")
 
     def _line_end(self, start: int) -> int:
-        found = self._text.find("\n", start)
-        return len(self._text) if found < 0 else found
+        end = self._text.find("\n", start)
+        return len(self._text) if end < 0 else end
 
     def _skip_space(self, start: int) -> int:
         while start < len(self._text) and self._text[start] in SPACE:
@@ -285,8 +294,8 @@ class _RowParser:
 def _find_lone_surrogate(value: object) -> str | None:
     """A surrogate without its other half in any text; no protocol can send it."""
     if isinstance(value, str):
-        found = _HALF.search(value)
-        return found[0] if found else None
+        half_match = _HALF.search(value)
+        return half_match[0] if half_match else None
     if isinstance(value, dict):
         parts = [part for item in cast(Row, value).items() for part in item]
     else:

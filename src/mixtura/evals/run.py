@@ -15,7 +15,6 @@ from mixtura.evals.eval_request import EvalRequest
 
 try:
     import inspect_ai
-    from inspect_ai._util.error import PrerequisiteError
     from inspect_ai.log import EvalLog
     from inspect_ai.model import GenerateConfig, get_model
     from inspect_ai.model import Model as InspectModel
@@ -23,6 +22,7 @@ try:
     from mixtura.evals import forecast, inspect_provider, log_reader
     from mixtura.evals.call_journal import RequestJournal, RequestTally, read_tally
     from mixtura.evals.forecast import EvalModels
+    from mixtura.evals.inspect_private import PrerequisiteError
     from mixtura.evals.prepare import PreparedEval, prepare_eval
     from mixtura.evals.result import EvalContext, EvalResult, build_result, log_usage
     from mixtura.evals.sample_progress import OnProgress, SampleCounter
@@ -68,17 +68,17 @@ def execute(
     connections: int = inspect_provider.DEFAULT_CONNECTIONS,
     watch: OnProgress | None = None,
 ) -> EvalResult:
-    """Ask what no earlier run answered. Options and errors: see `evaluate`."""
+    """Ask what no earlier run answered. Options and errors are those of `evaluate`."""
     check_caps(max_cost, deadline)
     began = time.monotonic()
     config, asked = ready.config, ready.asked
     already = _earlier_tally(ready)
     spent = Spend(already.cost_usd)
-    purses = [RunCap("this evaluation", max_cost, spent=spent)] if max_cost is not None else []
-    turns = InFlight()
+    caps = [RunCap("this evaluation", max_cost, spent=spent)] if max_cost is not None else []
+    in_flight = InFlight()
     models = {
         plan.name: WaitForBudget(
-            config.build_runnable(plan, deadline=deadline, purses=purses), turns
+            config.build_runnable(plan, deadline=deadline, caps=caps), in_flight
         )
         for plan in ready.players.all_plans
     }
@@ -91,7 +91,7 @@ def execute(
             inspect_provider.use_models(config, models, count.record_call),
         ):
             log = _run_inspect(ready, connections)
-    asking = EvalContext(
+    context = EvalContext(
         task=asked.task,
         model=ready.name,
         judge=asked.judge,
@@ -100,26 +100,27 @@ def execute(
         total=ready.total,
         priced=not forecast.unpriced_models(config, ready.players.all_plans),
     )
-    findings = ready.task_spec.found(log.samples or [], ready.judge_context)
-    bill = read_tally(ready.journal_path, config.usage_cost) or already
-    return build_result(log, asking, findings, bill, ready.kinship.warnings)
+    findings = ready.task_spec.collect_findings(log.samples or [], ready.judge_context)
+    tally = read_tally(ready.journal_path, config.usage_cost) or already
+    return build_result(log, context, findings, tally, ready.kinship.warnings)
 
 
 def _earlier_tally(ready: PreparedEval) -> RequestTally:
     """What earlier runs asked and paid; read from the log where they left no journal."""
+    # Begun anew, the calls of earlier runs are no part of what this one took.
     if ready.fresh:
         ready.journal_path.unlink(missing_ok=True)
-    if (found := read_tally(ready.journal_path, ready.config.usage_cost)) is not None:
-        return found
+    if (tally := read_tally(ready.journal_path, ready.config.usage_cost)) is not None:
+        return tally
     if ready.earlier is None:
         return RequestTally()
-    told = log_usage(ready.earlier.samples or ())
-    found = RequestTally(
-        told.cost_usd or 0.0, told.prompt_tokens, told.completion_tokens, told.calls
+    usage = log_usage(ready.earlier.samples or ())
+    tally = RequestTally(
+        usage.cost_usd or 0.0, usage.prompt_tokens, usage.completion_tokens, usage.calls
     )
-    with RequestJournal(ready.journal_path, ready.config.usage_cost) as begun:
-        begun.carry_over(found)
-    return found
+    with RequestJournal(ready.journal_path, ready.config.usage_cost) as journal:
+        journal.carry_over(tally)
+    return tally
 
 
 def _run_inspect(ready: PreparedEval, connections: int) -> EvalLog:
@@ -127,15 +128,16 @@ def _run_inspect(ready: PreparedEval, connections: int) -> EvalLog:
     logs, asked, players = str(ready.logs), ready.asked, ready.players
     try:
         if ready.earlier is not None:
-            found = inspect_ai.eval_retry(  # pyright: ignore[reportUnknownMemberType]
+            logged = inspect_ai.eval_retry(  # pyright: ignore[reportUnknownMemberType]
                 ready.earlier, log_dir=logs, display="none", max_samples=connections,
                 max_connections=connections, ctl_server=False, log_level="critical",
             )  # fmt: skip
         else:
             about = players.candidate and log_reader.describe_plan(players.candidate)
-            found = inspect_ai.eval(  # pyright: ignore[reportUnknownMemberType]
+            logged = inspect_ai.eval(  # pyright: ignore[reportUnknownMemberType]
                 ready.task, model=_inspect_model(players.candidate, asked.seed),
                 model_roles=_model_roles(players),
+                # Each sample is on disk as soon as it is done, and one that fails ends no other.
                 display="none", log_dir=logs, log_format="eval", log_buffer=1,
                 limit=asked.limit, epochs=asked.epochs, fail_on_error=False,
                 max_samples=connections, max_connections=connections, ctl_server=False,
@@ -144,9 +146,9 @@ def _run_inspect(ready: PreparedEval, connections: int) -> EvalLog:
             )  # fmt: skip
     except PrerequisiteError as error:
         raise ConfigError(str(error.message)) from None
-    if not found or found[0].status == "cancelled":
+    if not logged or logged[0].status == "cancelled":
         raise KeyboardInterrupt  # Inspect has written down what there is
-    log = found[0]
+    log = logged[0]
     if log.status == "error":
         raise MixturaError(log.error.message if log.error else "the evaluation broke off")
     return log
@@ -154,13 +156,14 @@ def _run_inspect(ready: PreparedEval, connections: int) -> EvalLog:
 
 def _inspect_model(plan: MixtureSpec | None, seed: int | None = None) -> InspectModel | None:
     config = GenerateConfig(seed=seed)
+    # Not kept by its name: in one process two evaluations may mean different models by it.
     return get_model(f"mixtura/{plan.name}", config=config, memoize=False) if plan else None
 
 
 def _model_roles(players: EvalModels) -> dict[str, str | InspectModel] | None:
     """Inspect's models by role."""
-    found = {
+    models = {
         grader.JUDGE_ROLE: _inspect_model(players.judge),
         grader.OPPONENT_ROLE: _inspect_model(players.other),
     }
-    return {role: model for role, model in found.items() if model} or None
+    return {role: model for role, model in models.items() if model} or None

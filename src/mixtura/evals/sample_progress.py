@@ -27,7 +27,7 @@ class SampleCounter:
     """
 
     def __init__(self, ready: PreparedEval, watch: OnProgress | None) -> None:
-        self._last = grader.JUDGED_MARK if ready.task_spec.judged else ready.name
+        self._last = grader.JUDGED_MARK if ready.task_spec.needs_judge else ready.name
         self._model = ready.name
         self._watch = watch
         self._done = set(ready.kept)
@@ -37,6 +37,7 @@ class SampleCounter:
 
     def record_call(self, model: str, sample: str, epoch: int, failed: bool) -> None:
         """A call of *model* for a sample is over."""
+        # A model that failed has given nothing that a judge could read.
         over = model == self._last or (failed and model == self._model)
         if over and (sample, epoch) not in self._done:
             self._done.add((sample, epoch))

@@ -1,5 +1,4 @@
-"""
-Functions that a model wrote, tested where they can reach nothing and cannot give the verdict.
+"""Functions that a model wrote, tested where they can reach nothing and cannot give the verdict.
 
 Two processes that the kernel confines (`confined.isolation`) talk over two pipes: one runs the
 program, the other the test. Each call of the test is a message, its result is read as plain
@@ -30,6 +29,7 @@ from mixtura.evals.confined.memory_import import pack_stdlib
 MEGABYTE = 1024**2
 _REPORT_BYTES = 64 * 1024
 """Bytes of a checker's report that are read."""
+# More at once would share the processors and run into the limit of the clock.
 _AT_ONCE = threading.BoundedSemaphore(max(1, os.cpu_count() or 1))
 _WORKER_COMMAND = (
     "import sys; sys.path.insert(0, sys.argv[1]); from confined.worker import main; main()"
@@ -45,7 +45,7 @@ class SandboxLimits:
     """What each process may take: seconds of the processor, of the clock; bytes of memory."""
 
     seconds: float = 10.0
-    patience: float = 30.0
+    wall_seconds: float = 30.0
     memory: int = 1024 * MEGABYTE
 
 
@@ -98,7 +98,7 @@ _UNCONFINED_MESSAGE = (
 
 @cache
 def ensure_available() -> None:
-    """Raises SandboxError, in a sentence, where this machine cannot confine a program."""
+    """Check that this machine confines programs. Raises SandboxError, in a sentence, where not."""
     check_program("def one():\n    return 1", "def check(f):\n    assert f() == 1", "one")
 
 
@@ -112,12 +112,18 @@ class _ProcessPair(ExitStack):
     def __enter__(self) -> _ProcessPair:
         super().__enter__()
         try:
+            # Our copies of their ends are closed again: an end of file comes only when no one holds
+            # the other.
             with ExitStack() as theirs:
-                asked, asking = _open_pipe(theirs, theirs)
-                answered, answering = _open_pipe(theirs, theirs)
-                self._verdicts, judging = _open_pipe(self, theirs)
-                self._candidate = self._start_process({"program": self._program}, asked, answering)
-                self._checker = self._start_process({"test": self._test}, answered, asking, judging)
+                calls_in, calls_out = _open_pipe(theirs, theirs)
+                replies_in, replies_out = _open_pipe(theirs, theirs)
+                self._verdicts, verdicts_out = _open_pipe(self, theirs)
+                self._candidate = self._start_process(
+                    {"program": self._program}, calls_in, replies_out
+                )
+                self._checker = self._start_process(
+                    {"test": self._test}, replies_in, calls_out, verdicts_out
+                )
         except BaseException:
             self.close()
             raise
@@ -125,6 +131,8 @@ class _ProcessPair(ExitStack):
 
     def _start_process(self, part: dict[str, str], *descriptors: int) -> subprocess.Popen[bytes]:
         words = [*descriptors, -1][:3]
+        # A file, not a pipe: a pipe would have to be read while it is written, and no one reads it
+        # yet.
         with tempfile.TemporaryFile() as stdin:
             stdin.write(json.dumps(self._task | part).encode())
             stdin.seek(0)
@@ -141,25 +149,28 @@ class _ProcessPair(ExitStack):
         return process
 
     def wait_for_outcome(self, limits: SandboxLimits) -> SandboxOutcome:
-        said, late = self._read_report(time.monotonic() + limits.patience)
-        isolation, verdict = said.get("isolation"), said.get("outcome")
+        report, late = self._read_report(time.monotonic() + limits.wall_seconds)
+        isolation, verdict = report.get("isolation"), report.get("outcome")
         if isolation is None:
-            late_words = f"nothing came within {limits.patience:g} s" if late else ""
+            late_reason = f"nothing came within {limits.wall_seconds:g} s" if late else ""
             raise SandboxError(
-                f"{_UNCONFINED_MESSAGE}: {said.get('said') or late_words or 'no process starts'}"
+                f"{_UNCONFINED_MESSAGE}: {report.get('said') or late_reason or 'no process starts'}"
             )
         if verdict == "refused":
-            raise SandboxError(f"{_UNCONFINED_MESSAGE}: {said['reason']}")
+            raise SandboxError(f"{_UNCONFINED_MESSAGE}: {report['reason']}")
         if verdict == "unusable":
-            raise SandboxError(f"the test cannot be used: {said['reason']}")
+            raise SandboxError(f"the test cannot be used: {report['reason']}")
         if verdict in ("passed", "failed"):
-            return SandboxOutcome(verdict == "passed", said["reason"], isolation)
+            return SandboxOutcome(verdict == "passed", report["reason"], isolation)
         if late:
-            return SandboxOutcome(False, f"it was not done after {limits.patience:g} s", isolation)
+            return SandboxOutcome(
+                False, f"it was not done after {limits.wall_seconds:g} s", isolation
+            )
         return SandboxOutcome(False, self._exit_reason(verdict, limits), isolation)
 
     def _read_report(self, deadline: float) -> tuple[dict[str, Any], bool]:
         """All that the checker reports, and whether the deadline came first."""
+        # Not select(), which takes no descriptor above 1,023: a server may have that many.
         waiting = select.poll()
         waiting.register(self._verdicts, select.POLLIN)
         read = b""
@@ -175,11 +186,12 @@ class _ProcessPair(ExitStack):
 
     def _exit_reason(self, verdict: object, limits: SandboxLimits) -> str:
         """Why one of them ended before the verdict, as the kernel has it."""
-        gone = self._candidate if verdict == "ended" else self._checker
+        ended = self._candidate if verdict == "ended" else self._checker
+        # The pipe is closed a moment before the kernel says how the process ended.
         with suppress(subprocess.TimeoutExpired):
-            if gone.wait(1) in (-signal.SIGXCPU, -signal.SIGKILL):
+            if ended.wait(1) in (-signal.SIGXCPU, -signal.SIGKILL):
                 return f"it used more than {limits.seconds:g} s of the processor"
-        if gone is self._checker:
+        if ended is self._checker:
             return "its result broke the test's process off"
         return "it ended its process, or broke off the talk with the test"
 
@@ -199,11 +211,11 @@ def _kill_process(process: subprocess.Popen[bytes]) -> None:
 
 def _merge_report_rows(read: bytes) -> dict[str, Any]:
     """The rows of a report as one; the checker's own, so only the last can be cut off."""
-    found: dict[str, Any] = {}
+    merged: dict[str, Any] = {}
     for line in read.splitlines():
         with suppress(ValueError):
-            found |= cast("dict[str, Any]", json.loads(line))
-    return found
+            merged |= cast("dict[str, Any]", json.loads(line))
+    return merged
 
 
 @cache

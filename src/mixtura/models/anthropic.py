@@ -38,7 +38,7 @@ class Anthropic(HostedModel):
 
     def __init__(self, model: str, base_url: str, **settings: Any) -> None:
         super().__init__(model, base_url, **settings)
-        self.logprobs = False  # its API has no word for them
+        self._set_gives_logprobs(False)  # its API has no word for them
         self._native = True
         """It takes tools of the API's own types; learned from a refusal."""
 
@@ -62,7 +62,7 @@ class Anthropic(HostedModel):
         body = await self._build_body(request)
         with use_redactor(self._redactor):
             try:
-                return await self._manners.send_supported(body, send_body, emit)
+                return await self._parameter_support.send_supported(body, send_body, emit)
             except RejectedError as error:
                 if not _names_native_tool(error, native_tool_types(body)):
                     raise
@@ -70,7 +70,7 @@ class Anthropic(HostedModel):
                 said = "takes no tools of the API's own type: they are sent as functions"
                 if emit is not None:
                     emit(Notice(self._name, said))
-            return await self._manners.send_supported(
+            return await self._parameter_support.send_supported(
                 await self._build_body(request), send_body, emit
             )
 

@@ -32,8 +32,8 @@ def emit_answer_delta(
     """Emit the *fresh* part of an answer; ``so_far.shown`` tells whether any of it was visible."""
     if fresh is None or emit is None:
         return
-    if fresh.thought:
-        emit(Token(fresh.thought, reasoning=True, pieces=fresh.pieces))
+    if fresh.thought_text:
+        emit(Token(fresh.thought_text, reasoning=True, pieces=fresh.pieces))
     if fresh.text:
         so_far.shown = so_far.shown or not fresh.text.isspace()
         emit(Token(fresh.text, pieces=fresh.pieces, refusal=fresh.refusal))

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from mixtura.core.call_ledger import record_charge
 from mixtura.core.errors import ModelError
 from mixtura.core.events import Emit, Token
+from mixtura.core.model_info import ModelInfo
 from mixtura.core.types import Charge, Completion, Message, Request, Usage
 from mixtura.protocols.usage_estimates import estimate_usage
 
@@ -32,7 +33,8 @@ class Scripted:
     Answers with the next step of its script: a text, a Completion, an exception to raise,
     a failed call that costs something, or a function of the request. *asked* keeps every request.
 
-    *delay*: seconds before the first token; *pace*: seconds between tokens.
+    *delay*: seconds before the first token; *pace*: seconds between tokens. *info*: what it says
+    of itself, only its name by default.
     A script that has run out raises AssertionError: the test asked more than it planned.
     """
 
@@ -44,8 +46,10 @@ class Scripted:
         delay: float = 0.0,
         pace: float = 0.0,
         usage: Usage | None = None,
+        info: ModelInfo | None = None,
     ) -> None:
         self._name = name
+        self.info = info or ModelInfo(name)
         self._script = iter(script)
         self._delay = delay
         self._pace = pace
@@ -101,14 +105,14 @@ class Scripted:
         )
 
 
-def echo(name: str = "echo", *, delay: float = 0.0) -> Scripted:
+def echo(name: str = "echo", *, delay: float = 0.0, info: ModelInfo | None = None) -> Scripted:
     """A model that answers with the last message it was shown, as often as it is asked."""
 
     def endless_steps() -> Iterable[ScriptStep]:
         while True:
             yield lambda request: request.messages[-1].text
 
-    return Scripted(name, endless_steps(), delay=delay)
+    return Scripted(name, endless_steps(), delay=delay, info=info)
 
 
 def failing_model(

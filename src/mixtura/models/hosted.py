@@ -12,6 +12,7 @@ import msgspec
 from mixtura.catalog.providers import Quirks, model_quirks
 from mixtura.core.errors import MalformedError, UnavailableError
 from mixtura.core.events import Emit
+from mixtura.core.model_info import ModelInfo, UsagePrice
 from mixtura.core.redaction import Redactor
 from mixtura.core.types import Completion, Request
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
@@ -20,6 +21,7 @@ from mixtura.models.parameter_support import ParameterSupport
 from mixtura.protocols.answer_accumulator import AnswerAccumulator
 from mixtura.protocols.provider_data.messages import origin_fingerprint
 from mixtura.transport.address import join_url
+from mixtura.transport.base import Transport
 from mixtura.transport.client import (
     LARGEST_ANSWER,
     CallTimeouts,
@@ -41,9 +43,10 @@ class HostedModel(ABC):
     *name* is what Mixtura calls it, *model* what the endpoint calls it. Always streams, so
     that a hung upstream is noticed and an answer that breaks off is not taken for whole.
     *extra* is put into every request's body as it is. *key_header* takes the key where that is
-    not the API's own header; *known* is what the model's name tells. What *redactor* knows as
+    not the API's own header; *quirks* is what the model's name tells. What *redactor* knows as
     secrets, those given here, and a proxy's login come back in no answer. *largest*: bytes of an
-    answer.
+    answer. *context_window*, *supports_images* and *price* are what ``info`` says of it.
+    *transport*: the HTTP client that asks it, by default our own.
     """
 
     path: ClassVar[str]
@@ -67,11 +70,18 @@ class HostedModel(ABC):
         extra: Mapping[str, Any] | None = None,
         key_header: str | None = None,
         largest: int = LARGEST_ANSWER,
-        window: int | None = None,
-        sees: bool | None = None,
-        known: Quirks | None = None,
+        context_window: int | None = None,
+        supports_images: bool | None = None,
+        price: UsagePrice | None = None,
+        quirks: Quirks | None = None,
         redactor: Redactor | None = None,
+        transport: Transport | None = None,
     ) -> None:
+        if transport is not None and not isinstance(transport, Transport):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(
+                f"transport is no {type(transport).__name__}: it has an `async send_request` and an"
+                " `async close`, as Http1Transport and AiohttpTransport do"
+            )
         self._model = model
         self._name = name or model
         self._url = join_url(base_url, self.path)
@@ -83,24 +93,59 @@ class HostedModel(ABC):
         self._extra = dict(extra or {})
         self._redactor = build_redactor(base_url, api_key, self._headers, self._extra, redactor)
         self._largest = largest
-        self.supports_images = sees
-        self.logprobs: bool | None = None
+        self._transport = transport
+        self._supports_images = supports_images
+        self._price = price
+        self._listed_window: int | None = None
+        self._listed_max_answer: int | None = None
+        self._gives_logprobs: bool | None = None
         """Whether it gives log-probabilities, as its answers tell."""
-        self._manners = ParameterSupport(
+        self._parameter_support = ParameterSupport(
             self._name,
-            known or model_quirks(model),
+            quirks or model_quirks(model),
             needed=self.required_parameters,
-            window=window,
+            context_window=context_window,
+            on_learned=self._update_info,
         )
+        self._update_info()
 
     @property
     def name(self) -> str:
         return self._name
 
     @property
-    def context_window(self) -> int | None:
-        """Tokens of its context: as given, or as its refusals state it."""
-        return self._manners.window
+    def info(self) -> ModelInfo:
+        """What is known of it by now: as given, stated by its refusals, shown by its answers."""
+        return self._info
+
+    def _update_info(self) -> None:
+        """Build the info anew: once for each thing learned, because every prompt reads it."""
+        learned = self._parameter_support
+        refused = learned.refused_parameters
+        stated, longest = learned.context_window, learned.max_answer_tokens
+        self._info = ModelInfo(
+            self._name,
+            context_window=self._listed_window if stated is None else stated,
+            max_answer_tokens=self._listed_max_answer or longest,
+            supports_images=self._supports_images,
+            refused_parameters=(
+                refused | {"logprobs"} if self._gives_logprobs is False else refused
+            ),
+            price=self._price,
+        )
+
+    def set_listed_sizes(self, context_window: int | None, max_answer_tokens: int | None) -> None:
+        """
+        Note the tokens that its endpoint lists for it; a later list replaces an earlier one. A
+        window that was given, or that a refusal stated, counts before a list's.
+        """
+        self._listed_window = context_window
+        self._listed_max_answer = max_answer_tokens
+        self._update_info()
+
+    def _set_gives_logprobs(self, gives: bool) -> None:
+        self._gives_logprobs = gives
+        self._update_info()
 
     @abstractmethod
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
@@ -155,6 +200,7 @@ class HostedModel(ABC):
                 draft=request.draft,
                 largest=self._largest,
                 last_events=self.last_events,
+                transport=self._transport,
             ) as reply:
                 await self._read_answer(reply, so_far, request, emit)
             emit_answer_delta(so_far, so_far.take_rest(), emit)

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from mixtura.billing.price import FREE_PRICE
 from mixtura.catalog.providers import model_quirks
 from mixtura.core.errors import (
     ContextOverflowError,
@@ -18,6 +19,8 @@ from mixtura.core.errors import (
     UnavailableError,
 )
 from mixtura.core.events import Emit
+from mixtura.core.model_info import ModelInfo
+from mixtura.core.token_estimate import UPPER_BOUND, count_request_tokens
 from mixtura.core.types import Completion, Part, Request, TextPart
 from mixtura.llama.control_vocabulary import control_vocabulary
 from mixtura.llama.engine import LlamaEngine, get_engine
@@ -28,7 +31,6 @@ from mixtura.protocols.content_parts import replace_unsupported_parts
 from mixtura.protocols.openai.chunks import decode_chunk
 from mixtura.protocols.openai.request import request_json
 from mixtura.protocols.openai.stream import ChatStreamAccumulator
-from mixtura.protocols.request_size import count_request_tokens
 from mixtura.protocols.sampling_options import (
     translate_for_llama_cpp,
     unsupported_parameter_notices,
@@ -41,6 +43,8 @@ REPEAT_PENALTY = 1.1
 _NEEDED_PARAMETERS = frozenset({"max_tokens", "stream", "stream_options"})
 DEFAULT_MAX_TOKENS = 2048
 """Tokens of an answer when no one says: a small model may never stop by itself."""
+TEMPLATE_TOKENS = 64
+"""Tokens that a file's chat template adds to a conversation, at most."""
 
 
 class Local:
@@ -52,7 +56,7 @@ class Local:
 
     *context*: tokens that all conversations share, prompts and answers; one conversation
     gets at most the model's own window of them. *threads*: cores to use; all by default.
-    *window*: the model's own, where it is known before the file is loaded. *load_limit* and
+    *context_window*: the model's own, where it is known before the file is loaded. *load_limit* and
     *progress*: seconds that loading may take, and that a call may be without a sign of life;
     by default 60, and one more for every 50 MB of the file.
     """
@@ -64,26 +68,43 @@ class Local:
         name: str | None = None,
         context: int = DEFAULT_CONTEXT_TOKENS,
         threads: int | None = None,
-        window: int | None = None,
+        context_window: int | None = None,
         load_limit: float | None = None,
         progress: float | None = None,
     ) -> None:
         self._path = Path(path)
-        self.context_window = window
-        self.supports_images = False
-        self.logprobs = False
+        self._context_window = context_window
         self._name = name or self._path.stem
         self._context = context
         self._threads = threads or _available_cores()
         self._load_limit = load_limit
         self._progress = progress
-        self._manners = ParameterSupport(
-            self._name, model_quirks(self._path.stem), needed=_NEEDED_PARAMETERS
+        self._parameter_support = ParameterSupport(
+            self._name,
+            model_quirks(self._path.stem),
+            needed=_NEEDED_PARAMETERS,
+            on_learned=self._update_info,
         )
+        self._update_info()
 
     @property
     def name(self) -> str:
         return self._name
+
+    @property
+    def info(self) -> ModelInfo:
+        """What is known of it: it sees no images, gives no log-probabilities and costs nothing."""
+        return self._info
+
+    def _update_info(self) -> None:
+        self._info = ModelInfo(
+            self._name,
+            context_window=self._context_window,
+            max_answer_tokens=self._parameter_support.max_answer_tokens,
+            supports_images=False,
+            refused_parameters=self._parameter_support.refused_parameters | {"logprobs"},
+            price=FREE_PRICE,
+        )
 
     async def load(self) -> None:
         """Load the file now, not at the first call. Raises ConfigError, UnavailableError."""
@@ -106,13 +127,15 @@ class Local:
         request = neutralize_request(request, vocabulary)
 
         async def send_body(body: dict[str, Any]) -> Completion:
-            so_far = ChatStreamAccumulator(inside=self._manners.inside)
+            so_far = ChatStreamAccumulator(inside=self._parameter_support.inside)
             with attribute_errors(self._name, request, so_far, emit):
                 await self._read_answer(body, request, so_far, emit)
                 emit_answer_delta(so_far, so_far.take_rest(), emit)
                 return so_far.build_completion(self._name, request)
 
-        return await self._manners.send_supported(self._build_body(request), send_body, emit)
+        return await self._parameter_support.send_supported(
+            self._build_body(request), send_body, emit
+        )
 
     def _get_engine(self) -> LlamaEngine:
         return get_engine(self._path, self._context, self._threads)
@@ -159,7 +182,7 @@ def _available_cores() -> int:
 
 def _tokens_needed(request: Request, context: int) -> int:
     """An upper bound of the tokens that a request and its answer take."""
-    prompt = count_request_tokens(request, lambda text: len(text.encode()) // 2 + 1, around=16) + 64
+    prompt = count_request_tokens(request, UPPER_BOUND) + TEMPLATE_TOKENS
     answer = request.sampling.max_tokens or DEFAULT_MAX_TOKENS
     return min(prompt + answer, context)
 

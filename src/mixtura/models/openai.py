@@ -46,9 +46,9 @@ class OpenAI(HostedModel):
         )
         body |= {"stream": True, "stream_options": {"include_usage": True}}
         with use_redactor(self._redactor):
-            answer = await self._manners.send_supported(body, send_body, emit)
+            answer = await self._parameter_support.send_supported(body, send_body, emit)
         if request.extra.get("logprobs") and answer.text:
-            self.logprobs = bool(answer.logprobs or self.logprobs)
+            self._set_gives_logprobs(bool(answer.logprobs or self._gives_logprobs))
         return answer
 
     def _request_headers(self, body: dict[str, Any]) -> dict[str, str]:  # noqa: ARG002
@@ -60,7 +60,7 @@ class OpenAI(HostedModel):
         return {"Authorization": f"Bearer {key}", **self._headers}
 
     def _create_accumulator(self) -> ChatStreamAccumulator:
-        return ChatStreamAccumulator(inside=self._manners.inside, origin=self._origin)
+        return ChatStreamAccumulator(inside=self._parameter_support.inside, origin=self._origin)
 
     def _decode_event(self, data: bytes) -> Chunk:
         return decode_chunk(data)
@@ -75,7 +75,7 @@ class OpenAI(HostedModel):
     def _report_thoughts(
         self, so_far: AnswerAccumulator, request: Request, emit: Emit | None
     ) -> None:
-        unforeseen = so_far.turned and not self._manners.inside
-        if unforeseen or (so_far.turned_now and so_far.shown):
-            self._manners.inside = True
+        unforeseen = so_far.answer_became_thought and not self._parameter_support.inside
+        if unforeseen or (so_far.answer_just_became_thought and so_far.shown):
+            self._parameter_support.inside = True
             emit_reasoning_notice(self._name, request, emit)

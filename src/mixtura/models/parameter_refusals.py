@@ -6,7 +6,7 @@ import re
 from functools import cache
 
 from mixtura.core.errors import RejectedError
-from mixtura.protocols.openai.chunks import JsonObject
+from mixtura.core.types import JsonObject
 from mixtura.protocols.sampling_options import OPTIONAL_PARAMETERS
 
 _DROPPABLE_PARAMETERS = (

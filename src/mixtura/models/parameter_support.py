@@ -11,6 +11,7 @@ from mixtura.catalog.providers import Quirks
 from mixtura.core.errors import ModelError, QuotaError, RejectedError
 from mixtura.core.events import Emit, Notice
 from mixtura.core.quantities import MIN_OUTPUT_TOKENS, parse_context_window
+from mixtura.core.types import JsonObject
 from mixtura.models.parameter_refusals import is_out_of_range, refused_parameter
 from mixtura.models.refused_message_forms import (
     BEGUN_ANSWER,
@@ -23,7 +24,6 @@ from mixtura.models.refused_message_forms import (
 )
 from mixtura.models.request_limits import OUTPUT_LIMIT_NAMES, RequestTokenCap
 from mixtura.protocols.assistant_prefill import is_prefill_refused
-from mixtura.protocols.openai.chunks import JsonObject
 from mixtura.protocols.provider_data import fields
 from mixtura.protocols.provider_data import messages as provider_data
 from mixtura.protocols.provider_data.missing import MissingDataFallback
@@ -53,7 +53,8 @@ class ParameterSupport:
 
     *quirks* are known from the model's name. The rest is learned from refusals with a status of
     400 or 422, after which the request is sent again at once. *needed* are the parameters that
-    the API requires. *window*: the context window in tokens, if known.
+    the API requires. *context_window*: in tokens, if known. *on_learned* is called when anything
+    that a ModelInfo has was learned.
     """
 
     def __init__(
@@ -62,18 +63,30 @@ class ParameterSupport:
         quirks: Quirks,
         *,
         needed: frozenset[str] = frozenset(),
-        window: int | None = None,
+        context_window: int | None = None,
+        on_learned: Callable[[], None] | None = None,
     ) -> None:
-        self.window = window
+        self.context_window = context_window
         """Tokens of the context window: the fewest that anyone stated."""
         self._model = model
         self._refused = set(quirks.refuses) - needed
         # a name that is known beforehand leads to no notice
         self._said = self._refused & _ALTERNATIVE_NAMES.keys()
-        self._most = quirks.most_tokens
+        self.max_answer_tokens = quirks.most_tokens
+        """Tokens of its longest answer, where that is known."""
         self._needed = needed
+        self._on_learned = on_learned or (lambda: None)
         self.inside = quirks.inside
         """Whether its answers begin inside a thought."""
+
+    @property
+    def refused_parameters(self) -> frozenset[str]:
+        """Parameters that it refuses under each of their names."""
+        return frozenset(
+            name
+            for name in self._refused.difference(_MESSAGE_QUIRKS)
+            if _ALTERNATIVE_NAMES.get(name, name) in self._refused
+        )
 
     async def send_supported(
         self, body: JsonObject, send: Callable[[JsonObject], Awaitable[T]], emit: Emit | None
@@ -114,6 +127,7 @@ class ParameterSupport:
                     self._refused.discard(LATER_INSTRUCTIONS)
                 known = LATER_INSTRUCTIONS in self._refused
                 self._learn_from_error(error, fitting)
+                self._on_learned()
                 if supported_body() == fitting:
                     raise
                 guess = None if known or LATER_INSTRUCTIONS not in self._refused else str(error)
@@ -126,8 +140,8 @@ class ParameterSupport:
             taken = name if name not in self._refused else _ALTERNATIVE_NAMES.get(name, name)
             if taken in self._refused:
                 continue
-            bounded = taken in _ALTERNATIVE_NAMES and self._most is not None
-            fitting[taken] = min(value, self._most) if bounded else value
+            bounded = taken in _ALTERNATIVE_NAMES and self.max_answer_tokens is not None
+            fitting[taken] = min(value, self.max_answer_tokens) if bounded else value
         if "stream" not in fitting:
             fitting.pop("stream_options", None)
         if "messages" in fitting and self._refused & MESSAGE_CHANGES.keys():
@@ -141,13 +155,14 @@ class ParameterSupport:
     def _learn_window(self, told: int | None, sent: JsonObject, emit: Emit | None) -> None:
         """Keep a context window that a refusal states, unless what was *sent* fits in anyway."""
         told = parse_context_window(told)
-        if told is None or (self.window is not None and told >= self.window):
+        if told is None or (self.context_window is not None and told >= self.context_window):
             return
         messages = sent.get("messages", [])
         most = len(msgspec.json.encode(messages)) + (sent.get("max_tokens") or 0)
         if most < told and not any(map(_has_media, messages)):
             return
-        self.window = told
+        self.context_window = told
+        self._on_learned()
         if emit:
             emit(Notice(self._model, f"its window has {told} tokens: drafts are cut to it"))
 
@@ -161,7 +176,9 @@ class ParameterSupport:
         said, messages = str(error), sent.get("messages", ())
         if (most := error.limits.output) is not None:
             asked = next((sent[name] for name in OUTPUT_LIMIT_NAMES if name in sent), 0)
-            self._most = most if MIN_OUTPUT_TOKENS <= most < asked else self._most
+            self.max_answer_tokens = (
+                most if MIN_OUTPUT_TOKENS <= most < asked else self.max_answer_tokens
+            )
         elif is_prefill_refused(said, messages):
             self._refused.add(BEGUN_ANSWER)
         elif field := provider_data.refused_field(said, messages):
@@ -193,8 +210,12 @@ class ParameterSupport:
                     else _NOTICES.get(name, f"takes no {name}: left out")
                 )
         asked = next((body[name] for name in _ALTERNATIVE_NAMES if name in body), None)
-        if self._most is not None and asked is not None and asked > self._most:
-            bound = f"writes at most {self._most} tokens, not {asked}"
+        if (
+            self.max_answer_tokens is not None
+            and asked is not None
+            and asked > self.max_answer_tokens
+        ):
+            bound = f"writes at most {self.max_answer_tokens} tokens, not {asked}"
             if bound not in self._said:
                 self._said.add(bound)
                 yield bound

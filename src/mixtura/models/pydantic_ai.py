@@ -10,6 +10,7 @@ from typing import Any
 from mixtura.core.errors import ModelError, TimedOutError, UnavailableError
 from mixtura.core.events import Emit
 from mixtura.core.logs import install_log_redaction
+from mixtura.core.model_info import ModelInfo, UsagePrice
 from mixtura.core.redaction import Redactor, register_secrets, use_redactor
 from mixtura.core.types import Completion, Request
 from mixtura.models.call_reporting import attribute_errors, emit_answer_delta, emit_notices
@@ -52,8 +53,9 @@ class PydanticAI:
 
     Names, timeouts, errors and charges are those of other models here. *base_url* is given to
     providers that take one; *extra* goes into the request's body where the provider's library
-    allows that. *largest*: bytes of an answer's text, thoughts and calls. Raises ConfigError where
-    the library is missing or lacks a setting.
+    allows that. *largest*: bytes of an answer's text, thoughts and calls. *context_window*,
+    *supports_images* and *price* are what ``info`` says of it. Raises ConfigError where the library
+    is missing or lacks a setting.
     """
 
     def __init__(
@@ -68,7 +70,9 @@ class PydanticAI:
         headers: Mapping[str, str] | None = None,
         extra: Mapping[str, Any] | None = None,
         largest: int = LARGEST_ANSWER,
-        window: int | None = None,
+        context_window: int | None = None,
+        supports_images: bool | None = None,
+        price: UsagePrice | None = None,
         redactor: Redactor | None = None,
     ) -> None:
         self._name = name or f"bridge:{provider}/{model}"
@@ -77,7 +81,12 @@ class PydanticAI:
         self._extra = dict(extra or {})
         self._largest = largest
         self._redactor = build_redactor(base_url, api_key, self._headers, self._extra, redactor)
-        self.context_window = window
+        self._info = ModelInfo(
+            self._name,
+            context_window=context_window,
+            supports_images=supports_images,
+            price=price,
+        )
         given = {"base_url": base_url, "api_key": api_key.reveal() if api_key else None}
         install_log_redaction()  # the libraries log what they send
         with use_redactor(self._redactor):
@@ -90,6 +99,11 @@ class PydanticAI:
     @property
     def name(self) -> str:
         return self._name
+
+    @property
+    def info(self) -> ModelInfo:
+        """What is known of it: as given."""
+        return self._info
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         with use_redactor(self._redactor):

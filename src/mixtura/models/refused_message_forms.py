@@ -7,11 +7,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 from mixtura.core.errors import RejectedError
+from mixtura.core.types import JsonObject
 from mixtura.prompts.proposer_view import NO_IMAGES_NOTICE
 from mixtura.protocols import message_layout
 from mixtura.protocols.assistant_prefill import with_continue_request
 from mixtura.protocols.content_parts import CACHE_MARK
-from mixtura.protocols.openai.chunks import JsonObject
 
 LATER_INSTRUCTIONS = "later instructions"
 BEGUN_ANSWER = "a begun answer"

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from mixtura.core.errors import ContextOverflowError, ModelError
+from mixtura.core.types import JsonObject
 from mixtura.engine.call_context import can_truncate_drafts
-
-JsonObject = dict[str, Any]
 
 OUTPUT_LIMIT_NAMES = ("max_tokens", "max_completion_tokens")
 

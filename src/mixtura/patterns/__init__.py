@@ -1,4 +1,4 @@
-"""A mixture's relatives, each a Model behind the same seam: what to compare a mixture with."""
+"""A mixture's relatives, each a Model, too: what to compare a mixture with."""
 
 from mixtura.patterns.best_of import BestOf, Verifier
 from mixtura.patterns.choosing import Chooser, Chosen, Verdict

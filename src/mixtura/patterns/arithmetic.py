@@ -34,22 +34,25 @@ NUMBER_PATTERN = re.compile(rf"(?<![0-9A-Za-z_.,]){_BARE}")
 _NEXT_NUMBER = re.compile(rf"\s*{_BARE}")
 
 
-def parse_match(found: re.Match[str]) -> Fraction:
-    """The value of a match of ``NUMBER_PATTERN``, without a sign. Raises ValueError."""
-    digits, rest = found["digits"], found["rest"] or ""
-    if len(found[0]) > MAX_NUMBER_CHARS:
+def parse_match(match: re.Match[str]) -> Fraction:
+    """
+    The value of a match of ``NUMBER_PATTERN``, without a sign. Raises ValueError where it is too
+    long or no proper mixed number.
+    """
+    digits, rest = match["digits"], match["rest"] or ""
+    if len(match[0]) > MAX_NUMBER_CHARS:
         raise ValueError("too long")
     if re.fullmatch(r"[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]{1,2}|[0-9]{1,3}(?:\.[0-9]{3}){2,}", digits):
         digits = digits.replace(".", "").replace(",", ".")
     elif re.fullmatch(r"[0-9]+(?:['\u202f ][0-9]{3})*,[0-9]{1,2}|0,[0-9]{3,}", digits):
         digits = digits.replace(",", ".")
-    value = Fraction(re.sub("[,'\u202f ]", "", digits) + rest + (found["exponent"] or ""))
-    if mixed := found["mixed"]:
+    value = Fraction(re.sub("[,'\u202f ]", "", digits) + rest + (match["exponent"] or ""))
+    if mixed := match["mixed"]:
         top, bottom = map(int, mixed.split("/"))
         if not bottom or top >= bottom or rest:
             raise ValueError("no mixed number")
         value += Fraction(top, bottom)
-    size = next((one for one in found.groups()[-3:] if one), None)
+    size = next((one for one in match.groups()[-3:] if one), None)
     return value * _SIZES[size] if size else value
 
 
@@ -65,51 +68,54 @@ class ArithmeticParser:
         self.numbers = 0
 
     def parse_value(self) -> Fraction:
-        found = self._parse_sum()
+        """The value of the whole text. Raises ValueError where it is not one sum."""
+        value = self._parse_sum()
         if self._text[self._at :].strip():
             raise ValueError("more than a sum")
-        return found
+        return value
 
     def _take_operator(self, choices: str) -> str:
-        found = _STEP.match(self._text, self._at)
-        if found and (found["operator"] or "?") in choices:
-            self._at = found.end()
-            return found["operator"]
+        match = _STEP.match(self._text, self._at)
+        if match and (match["operator"] or "?") in choices:
+            self._at = match.end()
+            return match["operator"]
         return ""
 
     def _parse_sum(self) -> Fraction:
-        found = self._parse_product()
+        value = self._parse_product()
         while sign := self._take_operator("+-"):
             more = self._parse_product()
-            found = found + more if sign == "+" else found - more
-        return found
+            value = value + more if sign == "+" else value - more
+        return value
 
     def _parse_product(self) -> Fraction:
-        found = self._parse_power()
+        value = self._parse_power()
         while sign := self._take_operator("*x×/"):
             other = self._parse_power()
             if sign == "/" and not other:
                 raise ValueError("a division by zero")
-            found = found / other if sign == "/" else found * other
-        return found
+            value = value / other if sign == "/" else value * other
+        return value
 
     def _parse_power(self) -> Fraction:
         if sign := self._take_operator("+-"):
+            # A sign binds looser than a power, as in mathematics: -2^2 is -4.
             return -self._parse_power() if sign == "-" else self._parse_power()
         base = self._parse_atom()
         if not self._take_operator("^"):
             return base
         exponent = self._parse_power()
+        # An exact power grows with its exponent: 9^9^9 would fill the memory.
         if exponent.denominator != 1 or abs(exponent) > 64 or (not base and exponent < 0):
             raise ValueError("a power too far")
         return base ** int(exponent)
 
     def _parse_atom(self) -> Fraction:
         if self._take_operator("("):
-            found = self._parse_sum()
+            value = self._parse_sum()
             if not self._take_operator(")"):
                 raise ValueError("a bracket stays open")
-            return found
+            return value
         number = _NEXT_NUMBER.match(self._text, self._at)
         if not number or not (number["digits"] or number["rest"]):
             raise ValueError("no number")

@@ -20,12 +20,12 @@ from mixtura.engine.prompt_builder import make_prompt_builder
 from mixtura.patterns.choosing import (
     Chosen,
     Verdict,
-    build_chosen,
+    build_judged,
     fallback_verdict,
     with_tool_calls_as_text,
 )
 from mixtura.patterns.ranker import GREEDY_SAMPLING
-from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
+from mixtura.patterns.spec import FinalModel, PatternSpec
 from mixtura.patterns.verdict_calls import Judge, JudgeReply
 from mixtura.patterns.verdict_parsing import parse_named_number
 from mixtura.prompts.synthesis import judging_prompt
@@ -44,9 +44,10 @@ class BestOf:
     score, the first of equals.
 
     *by* is a function that scores, or a model that is asked for a score of 0 to 10 for each
-    proposal by itself, so that no place among others can help one. A proposal without a score
-    (the judge failed, or gave none when it was asked twice; the function raised ModelError or gave
-    no number) is out; where none has one, the closest to the others is taken. Either is said.
+    proposal by itself, so that the order of the proposals has no influence. A proposal without a
+    score (the judge failed, or gave none when it was asked twice; the function raised ModelError
+    or gave no number) is out; where none has one, the closest to the others is taken. Either is
+    reported in ``degraded``.
     """
 
     by: Verifier | Model
@@ -55,9 +56,11 @@ class BestOf:
 
     @property
     def name(self) -> str:
+        """The judge's name; "best-of" for a function."""
         return self.by.name if isinstance(self.by, Model) else "best-of"
 
     def planned_calls(self, proposals: int) -> Sequence[PlannedCall]:
+        """A call of the judge for each proposal; none for a function."""
         if not isinstance(self.by, Model):
             return ()
         return [PlannedCall(self.by, self.sampling, reads=(i,)) for i in range(proposals)]
@@ -65,6 +68,9 @@ class BestOf:
     async def choose(
         self, request: Request, proposals: Sequence[Completion], emit: Emit | None
     ) -> Verdict:
+        """
+        The proposal with the highest score. Raises what the function raises besides ModelError.
+        """
         if isinstance(self.by, Model):
             marks = await self._score_with_judge(self.by, request, proposals, emit)
         else:
@@ -75,9 +81,9 @@ class BestOf:
             return fallback_verdict(proposals, f"no proposal has a score: {problem}")
         best = max(there, key=lambda i: marks[i].score or 0.0)
         missing = len(marks) - len(there)
-        said = f"{pluralize_count(missing, 'proposal')} without a score: {problem}"
+        notice = f"{pluralize_count(missing, 'proposal')} without a score: {problem}"
         why = f"a score of {marks[best].score:g}, the highest"
-        return Verdict(best, why, (said,) if missing else ())
+        return Verdict(best, why, (notice,) if missing else ())
 
     async def _score_with_judge(
         self, judge: Model, request: Request, proposals: Sequence[Completion], emit: Emit | None
@@ -94,18 +100,18 @@ class BestOf:
             assert isinstance(model, _ScoringJudge)
             return await show(model, [model.proposal], persona)
 
-        seats = tuple(Proposer(reader, self.sampling) for reader in readers)
-        layer = Layer(seats, quorum=len(seats))  # no score stands in for another
+        judges = tuple(Proposer(reader, self.sampling) for reader in readers)
+        layer = Layer(judges, quorum=len(judges))  # no score stands in for another
         lost = ""
         try:
             await run_proposer_layer(layer, build_judge_prompt, (), depth=1, emit=emit)
-        except QuorumNotMetError as error:  # then some are without
+        except QuorumNotMetError as error:  # the others have their scores all the same
             lost = f"the judge {judge.name} failed: {error.causes[0]}"
-        return [_score_from_reply(judge, reader.said, lost) for reader in readers]
+        return [_score_from_reply(judge, reader.reply, lost) for reader in readers]
 
 
 class _ScoringJudge(Judge[float]):
-    """The judge with one proposal before it."""
+    """The judge, with the one proposal that it reads."""
 
     def __init__(self, judge: Model, proposal: Completion) -> None:
         super().__init__(judge, _parse_score)
@@ -124,12 +130,12 @@ class _ProposalScore(NamedTuple):
     problem: str = ""
 
 
-def _score_from_reply(judge: Model, said: JudgeReply[float] | None, lost: str) -> _ProposalScore:
-    if said is None:
+def _score_from_reply(judge: Model, reply: JudgeReply[float] | None, lost: str) -> _ProposalScore:
+    if reply is None:
         return _ProposalScore(None, lost)
-    if said.verdict is None:
+    if reply.verdict is None:
         return _ProposalScore(None, f"the judge {judge.name} gave none from 0 to {MAX_SCORE}")
-    return _ProposalScore(said.verdict)
+    return _ProposalScore(reply.verdict)
 
 
 async def _run_verifier(
@@ -140,6 +146,7 @@ async def _run_verifier(
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_verify_proposal(verifier, request, p)) for p in proposals]
     except BaseExceptionGroup as errors:
+        # A bug in the function is raised as it is, not in a group.
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
 
@@ -148,8 +155,9 @@ async def _verify_proposal(
     verifier: Verifier, request: Request, proposal: Completion
 ) -> _ProposalScore:
     try:
-        said = verifier(request, proposal)
-        score = float(await said if isawaitable(said) else said)
+        result = verifier(request, proposal)
+        score = float(await result if isawaitable(result) else result)
+    # A verifier may call a model: its failure costs this proposal its score, not the run.
     except ModelError as error:
         return _ProposalScore(None, f"the verifier failed: {error}")
     return (
@@ -159,16 +167,11 @@ async def _verify_proposal(
     )
 
 
-def _build(parts: PatternParts) -> Chosen:
-    assert parts.final_model is not None
-    return build_chosen(parts, BestOf(parts.final_model, parts.sampling))
-
-
 PATTERN = PatternSpec(
     name="best-of",
     help="the proposal that a judge gives the highest score",
     kind=Chosen,
-    build=_build,
+    build=build_judged(BestOf),
     final_model=FinalModel("judge", "who gives every proposal its score", GREEDY_SAMPLING),
     final_step="scores each proposal: the best is the answer",
     role="judges",

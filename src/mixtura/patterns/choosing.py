@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, Self
 
@@ -10,7 +10,7 @@ from mixtura.core.events import Emit
 from mixtura.core.model import Model
 from mixtura.core.roles import Layer, PlannedCall, Proposer
 from mixtura.core.similarity import medoid_index
-from mixtura.core.types import Completion, Request
+from mixtura.core.types import Completion, Request, Sampling
 from mixtura.engine.final_step import FinalStep
 from mixtura.engine.pattern import Pattern
 from mixtura.patterns.spec import PatternParts
@@ -25,7 +25,7 @@ class Verdict(NamedTuple):
 
 
 class Chooser(Protocol):
-    """Says which of several proposals is the answer."""
+    """Chooses which of several proposals is the answer."""
 
     @property
     def name(self) -> str: ...
@@ -37,7 +37,9 @@ class Chooser(Protocol):
     async def choose(
         self, request: Request, proposals: Sequence[Completion], emit: Emit | None
     ) -> Verdict:
-        """Choose from two proposals or more. Its own calls sit in the places of a first layer."""
+        """
+        Choose from two proposals or more. *emit* reports its own calls as those of a first layer.
+        """
         ...
 
 
@@ -48,7 +50,7 @@ class Chosen(Pattern):
 
     The selection that Wang et al. 2024 (arXiv 2406.04692, section 3.3) compare synthesis with.
     Since a proposal becomes the answer, the caller's sampling, tools and response format
-    reach the proposers of the last layer.
+    reach the proposers of the last layer. Raises ValueError without layers.
     """
 
     chooser: Chooser
@@ -67,9 +69,12 @@ class Chosen(Pattern):
         *,
         name: str | None = None,
     ) -> Self:
-        """The common case: one layer of *proposers*; it goes by the chooser's name."""
-        seats = tuple(p if isinstance(p, Proposer) else Proposer(p) for p in proposers)
-        return cls(layers=(Layer(seats),), chooser=chooser, name=name or chooser.name)
+        """
+        The common case: one layer of *proposers*; it goes by the chooser's name. Raises ValueError
+        without proposers.
+        """
+        members = tuple(p if isinstance(p, Proposer) else Proposer(p) for p in proposers)
+        return cls(layers=(Layer(members),), chooser=chooser, name=name or chooser.name)
 
     @property
     def final_layers(self) -> tuple[str, ...]:
@@ -80,10 +85,14 @@ class Chosen(Pattern):
         return [replace(call, reads=tuple(reads[i] for i in call.reads)) for call in calls]
 
     async def write_answer(self, step: FinalStep) -> Completion:
-        """The choice, told as what happens in the last seat; its text is the answer's tokens."""
+        """
+        The chosen proposal; the choice is reported as the last step's call. Raises what the chooser
+        raises.
+        """
         proposals, name = step.proposals, self.chooser.name
         if self.chooser.planned_calls(len(proposals)):
             step.announce(name)  # what calls no model costs nothing, also when it is left half way
+        # With one proposal no call is made to choose it.
         if len(proposals) > 1:
             verdict = await self.chooser.choose(step.request, proposals, step.emit_inside)
         else:
@@ -92,20 +101,33 @@ class Chosen(Pattern):
 
 
 def build_chosen(parts: PatternParts, chooser: Chooser) -> Chosen:
-    """What a configuration file says, with *chooser* in the last seat."""
+    """
+    The pattern of a configuration file, with *chooser* as its last step. Raises ValueError without
+    layers.
+    """
     return Chosen(layers=parts.layers, chooser=chooser, name=parts.name, synthesis=parts.synthesis)
+
+
+def build_judged(make: Callable[[Model, Sampling], Chooser]) -> Callable[[PatternParts], Chosen]:
+    """The builder of a pattern whose chooser *make* makes of its judge and how that is asked."""
+
+    def build(parts: PatternParts) -> Chosen:
+        assert parts.final_model is not None
+        return build_chosen(parts, make(parts.final_model, parts.sampling))
+
+    return build
 
 
 # ---- what choosers have in common
 
 
 def with_tool_calls_as_text(proposal: Completion) -> Completion:
-    """The proposal with its wishes for tools told as text, for who only compares words."""
-    wishes = [f"[calls {c.name} with {c.arguments}]" for c in proposal.message.tool_calls]
-    if not wishes:
+    """The proposal with its tool calls as text, for choosers that only compare words."""
+    calls = [f"[calls {c.name} with {c.arguments}]" for c in proposal.message.tool_calls]
+    if not calls:
         return proposal
-    said = "\n".join((proposal.text, *wishes)).strip()
-    return replace(proposal, message=replace(proposal.message, content=said, tool_calls=()))
+    content = "\n".join((proposal.text, *calls)).strip()
+    return replace(proposal, message=replace(proposal.message, content=content, tool_calls=()))
 
 
 def finished_positions(proposals: Sequence[Completion]) -> list[int]:
@@ -123,5 +145,5 @@ def medoid_position(proposals: Sequence[Completion]) -> int:
 def fallback_verdict(proposals: Sequence[Completion], problem: str) -> Verdict:
     """The verdict when there was none: the proposal closest to the others, and the reason why."""
     index = medoid_position(proposals)
-    said = f"this is the proposal of {proposals[index].model}, the closest to the others"
-    return Verdict(index, "the closest to the others", (problem, said))
+    notice = f"this is the proposal of {proposals[index].model}, the closest to the others"
+    return Verdict(index, "the closest to the others", (problem, notice))

@@ -15,7 +15,7 @@ from mixtura.protocols.thoughts.parser import without_thoughts
 Extract = Literal["number", "choice", "boxed", "last-line", "text"]
 
 MAX_ANSWER_MARKS = 8
-"""Marks of an answer that are looked at, from the end."""
+"""Marks of an answer that are examined, from the end."""
 
 _WORDS = (
     "answer|antwort|respuesta|réponse|resposta|risposta|antwoord|svar|cevap|odpowiedź|ответ|відповідь|jawaban"
@@ -55,29 +55,30 @@ def extract_number(text: str) -> str | None:
     """
     text = _normalize_text(text)
     try:
+        # Marks first: what a text computes on the way is no answer of it.
         for part in _answer_parts(text):
-            found = numbers.parse_answer_value(part)
-            if (found := numbers.find_spelled_number(part) if found is None else found) is not None:
-                return _format_number(found)
+            value = numbers.parse_answer_value(part)
+            if (value := numbers.find_spelled_number(part) if value is None else value) is not None:
+                return _format_number(value)
         return _format_number(numbers.find_last_number(text))
     except numbers.UnclearError:
         return None
 
 
-def _format_number(found: Fraction | None) -> str | None:
+def _format_number(value: Fraction | None) -> str | None:
     """A number as it is counted: the shortest exact way to write it."""
-    return None if found is None or len(said := str(found)) > MAX_NUMBER_CHARS else said
+    return None if value is None or len(text := str(value)) > MAX_NUMBER_CHARS else text
 
 
 def _answer_parts(text: str) -> Iterator[str]:
     """What stands behind the marks of an answer: the last one first, plain talk of it after."""
     marks = [(m.end(), m.end()) for m in re.finditer("####", text)]
     marks += [(m.end(), m.end()) for m in _ANSWER_LINE.finditer(text)]
-    found = {start: _text_after(text, end) for start, end in marks[-MAX_ANSWER_MARKS:]}
-    found |= dict(_find_boxes(text))
-    found |= dict(_json_answer_fields(text))
-    for start in sorted(found, reverse=True):
-        yield found[start]
+    parts = {start: _text_after(text, end) for start, end in marks[-MAX_ANSWER_MARKS:]}
+    parts |= dict(_find_boxes(text))
+    parts |= dict(_json_answer_fields(text))
+    for start in sorted(parts, reverse=True):
+        yield parts[start]
     for mark in list(_ANSWER_IS.finditer(text))[: -MAX_ANSWER_MARKS - 1 : -1]:
         yield re.split(r"(?<!\bNo)\.(?:\s|$)", mark[1], maxsplit=1)[0]
 
@@ -98,18 +99,19 @@ def _json_answer_fields(text: str) -> Iterator[tuple[int, str]]:
             read, at = json.JSONDecoder().raw_decode(text, opened.start())
         except (ValueError, RecursionError):
             continue
-        for name, said in cast(dict[str, Any], read).items():
-            if _FIELD.fullmatch(name) and type(said) in (str, int, float):
-                yield at, str(said)
+        for name, value in cast(dict[str, Any], read).items():
+            if _FIELD.fullmatch(name) and type(value) in (str, int, float):
+                yield at, str(value)
 
 
 def _text_after(text: str, start: int) -> str:
     """The rest of the line, else the next lines that say something."""
+    # Some models write the mark on a line of its own, the answer below it.
     rest = text[start : start + numbers.MAX_PART_CHARS]
     lines = [line for line in rest.split("\n") if line.strip(" \t\r*_`#>$\\[](){}")]
     first = rest.partition("\n")[0]
-    said = first if first.strip(" \t\r*_`#>$\\[](){}") else (lines or [""])[0]
-    return _CLOSING_TAG.split(said, maxsplit=1)[0]
+    answer = first if first.strip(" \t\r*_`#>$\\[](){}") else (lines or [""])[0]
+    return _CLOSING_TAG.split(answer, maxsplit=1)[0]
 
 
 def extract_choice(text: str) -> str | None:
@@ -119,17 +121,17 @@ def extract_choice(text: str) -> str | None:
     """
     text = _normalize_text(text)
     boxed = _last_box(text)
-    if boxed and (found := _LETTER.match(boxed)):
-        return (found[1] or found[2]).upper()
+    if boxed and (match := _LETTER.match(boxed)):
+        return (match[1] or match[2]).upper()
     for mark in reversed(list(_ANSWER.finditer(text))):
-        if found := _LETTER.match(text, mark.end()):
-            return (found[1] or found[2]).upper()
+        if match := _LETTER.match(text, mark.end()):
+            return (match[1] or match[2]).upper()
     lines = _nonempty_lines(text)
-    if lines and (found := _LONE_LETTER.fullmatch(lines[-1])):
-        return found[1].upper()
+    if lines and (match := _LONE_LETTER.fullmatch(lines[-1])):
+        return match[1].upper()
     if every := list(_ENCLOSED.finditer(text)):
         return (every[-1][1] or every[-1][2]).upper()
-    return found[1].upper() if (found := _LEADING_LETTER.match(text)) else None
+    return match[1].upper() if (match := _LEADING_LETTER.match(text)) else None
 
 
 def extract_boxed(text: str) -> str | None:
@@ -137,14 +139,17 @@ def extract_boxed(text: str) -> str | None:
     inside = _last_box(_normalize_text(text))
     if inside is None:
         return None
-    said = plain_formulas.simplify_formula(inside)
+    formula = plain_formulas.simplify_formula(inside)
     if numbers.is_single_number(inside):
         return extract_number(rf"\boxed{{{inside}}}")
-    return _SPACING.sub("", said).rstrip(".") or None
+    return _SPACING.sub("", formula).rstrip(".") or None
 
 
 def extract_last_line(text: str) -> str | None:
-    """The last line that says something, in small letters, without marks around it."""
+    """
+    The last line that says something, casefolded, without punctuation around it; None where there
+    is none.
+    """
     lines = _nonempty_lines(_normalize_text(text))
     return " ".join(lines[-1].casefold().split()).strip(" *_`#>\"'.!:$") or None if lines else None
 
@@ -160,6 +165,7 @@ EXTRACTORS: Mapping[str, Callable[[str], str | None]] = {
 
 def _normalize_text(text: str) -> str:
     """The end of a text without its thoughts, wide letters and the like as on a keyboard."""
+    # A thought may settle on another answer first.
     return plain_characters.normalize_characters(without_thoughts(text))
 
 

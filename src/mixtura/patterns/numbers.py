@@ -69,29 +69,30 @@ def parse_answer_value(part: str, *, last: bool = False) -> Fraction | None:
     """
     What a short text of an answer comes to: of several numbers the first, or the *last*.
 
-    None where there is no number. Raises UnclearError where it names several on purpose.
+    None where there is no number. Raises UnclearError where it names several as alternatives.
     """
     part = _strip_asides(part[:MAX_PART_CHARS])
-    if found := _MONEY.search(part):
-        return Fraction(found[1].replace(",", "")) + Fraction(int(found[2]), 100)
+    if match := _MONEY.search(part):
+        return Fraction(match[1].replace(",", "")) + Fraction(int(match[2]), 100)
     names = _NAMED.findall(part)
     if len(set(names)) > 1 and not last:
         raise UnclearError(part)
+    # Of "16 - 3 = 13" the number behind the last sign is the answer.
     behind = part.rpartition("=")[2]
-    said = behind if "=" in part and _all_numbers(behind) else part
-    if (whole := _evaluate_text(said)) is not None:
+    answer = behind if "=" in part and _all_numbers(behind) else part
+    if (whole := _evaluate_text(answer)) is not None:
         return whole
     if (
-        ":" in said
-        and _all_numbers(said.rpartition(":")[2])
-        and not re.search(r"[0-9]:[0-9]", said)
+        ":" in answer
+        and _all_numbers(answer.rpartition(":")[2])
+        and not re.search(r"[0-9]:[0-9]", answer)
     ):
-        return parse_answer_value(said.rpartition(":")[2], last=last)
-    every = _all_numbers(said)
+        return parse_answer_value(answer.rpartition(":")[2], last=last)
+    every = _all_numbers(answer)
     if not last and (
-        _has_number_continuation(said)
-        or "√" in said
-        or (_RANGE.search(said) and len({*every}) != 1)
+        _has_number_continuation(answer)
+        or "√" in answer
+        or (_RANGE.search(answer) and len({*every}) != 1)
     ):
         raise UnclearError(part)
     if not every:
@@ -104,7 +105,9 @@ def _strip_asides(part: str) -> str:
     part = _MIXED.sub(_rewrite_mixed_number, _CLOCK.sub("", simplify_formula(part)))
     part = _NEGATIVE.sub("-", _NEGATED_NUMBER.sub(" ", part))
     part = _RETRACTED_NUMBER.sub(" ", part)
+    # "4(3)" multiplies, "13 (16 - 3)" explains: only the latter is left out.
     if not _ADJACENT_PARENTHESIS.search(part):
+        # Parentheses within others go from the inside out.
         for _ in range(3):
             bare = _PARENTHESIS.sub(" ", part)
             if not _all_numbers(bare):
@@ -114,75 +117,80 @@ def _strip_asides(part: str) -> str:
     return bare if _all_numbers(bare) else part
 
 
-def _rewrite_mixed_number(found: re.Match[str]) -> str:
-    whole, top, bottom = found.groups()
-    return f"{whole} {top}/{bottom}" if int(top) < int(bottom) else found[0]
+def _rewrite_mixed_number(match: re.Match[str]) -> str:
+    whole, top, bottom = match.groups()
+    return f"{whole} {top}/{bottom}" if int(top) < int(bottom) else match[0]
 
 
-def _evaluate_text(said: str) -> Fraction | None:
+def _evaluate_text(text: str) -> Fraction | None:
     """The value of a text that is one number or one sum, units left out."""
     bare = re.sub(
         rf"(?<=[0-9%)kKMB万亿億])\s*(?!x\s*[0-9(]|[eE][-+]?[0-9]|{LARGE_SIZE_PATTERN})[^\W\d_]{{1,30}}(?:/[a-z]{{1,12}})?(?:\^-?[0-9])?(?!\w)",
         " ",
-        said,
+        text,
     )
     bare = bare.strip(" \t,;:!?*#~°<>\"'{}|\\").rstrip(". ")
     bare = _WORDS_BEFORE.sub("", bare)
     reading = ArithmeticParser(bare)
     try:
-        found = reading.parse_value()
+        value = reading.parse_value()
     except ValueError:
         return None
     two = re.fullmatch(r"\s*[0-9.,]+\s*-\s*[0-9.,]+\s*%?\s*", bare)
-    if two and found < 0:
-        raise UnclearError(said)
-    return found
+    # "18-20" is a range of answers, not a difference.
+    if two and value < 0:
+        raise UnclearError(text)
+    return value
 
 
-def _has_number_continuation(said: str) -> bool:
+def _has_number_continuation(text: str) -> bool:
     """Whether a text has a list of numbers, or one that goes on as in 1,2,3 or 4:30."""
-    if _LIST.fullmatch(said) and len({*_all_numbers(said)}) > 1:
+    if _LIST.fullmatch(text) and len({*_all_numbers(text)}) > 1:
         return True
     return any(
-        _NUMBER_CONTINUATION.match(said, found.end()) for found in NUMBER_PATTERN.finditer(said)
+        _NUMBER_CONTINUATION.match(text, match.end()) for match in NUMBER_PATTERN.finditer(text)
     )
 
 
-def _all_numbers(said: str) -> list[Fraction]:
+def _all_numbers(text: str) -> list[Fraction]:
     """Every number of a text, with its sign, fraction and power."""
-    return list(_iter_numbers(said))
+    return list(_iter_numbers(text))
 
 
-def _iter_numbers(said: str) -> Iterator[Fraction]:
+def _iter_numbers(text: str) -> Iterator[Fraction]:
     end = 0
-    for found in NUMBER_PATTERN.finditer(said):
-        if found.start() < end or not (found["digits"] or found["rest"]):
+    for match in NUMBER_PATTERN.finditer(text):
+        if match.start() < end or not (match["digits"] or match["rest"]):
             continue
-        end = found.end()
+        end = match.end()
         try:
-            number = parse_match(found)
-            if over := re.compile(r"\s*/\s*([0-9]+)(?![\w.]*[0-9])").match(said, end):
+            number = parse_match(match)
+            if over := re.compile(r"\s*/\s*([0-9]+)(?![\w.]*[0-9])").match(text, end):
                 end = over.end()
                 number /= int(over[1])
-            elif raised := re.compile(r"\s*\^\s*(-?[0-9]{1,2})(?![0-9])").match(said, end):
+            elif raised := re.compile(r"\s*\^\s*(-?[0-9]{1,2})(?![0-9])").match(text, end):
                 number, end = number ** int(raised[1]), raised.end()
-                if times := re.search(r"([0-9.]+)\s*\*\s*$", said[: found.start()]):
+                if times := re.search(r"([0-9.]+)\s*\*\s*$", text[: match.start()]):
                     number *= Fraction(times[1].strip(".") or "1")
         except (ValueError, ZeroDivisionError):
             continue
-        yield -number if _SIGN.search(said[max(0, found.start() - 12) : found.start()]) else number
+        yield -number if _SIGN.search(text[max(0, match.start() - 12) : match.start()]) else number
 
 
 def find_last_number(text: str) -> Fraction | None:
-    """The number that a text without a mark ends in: the last of its last sentence with one."""
+    """
+    The number that a text without a mark ends in: the last of its last sentence with one; None
+    where there is none.
+    """
     for line in reversed(text.splitlines()):
         if not re.search(r"[0-9]", line):
             continue
+        # A line may be the whole text: only its end can hold the answer.
         for sentence in reversed(re.split(r"(?<=[.!?])\s+(?=\S)", line[-2000:])):
             if not re.search(r"[0-9]", sentence):
                 continue
-            if (found := parse_answer_value(sentence[-MAX_PART_CHARS:], last=True)) is not None:
-                return found
+            if (value := parse_answer_value(sentence[-MAX_PART_CHARS:], last=True)) is not None:
+                return value
     return None
 
 

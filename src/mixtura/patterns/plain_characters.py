@@ -27,11 +27,14 @@ def normalize_characters(text: str) -> str:
     """The end of a text with digits, signs, fractions and powers as on a keyboard."""
     text = text[-LAST_LETTERS:]
     if not text.isascii():
+        # Joiners and direction marks stand within numbers of Arabic and Persian text.
         text = "".join(one for one in text if unicodedata.category(one) != "Cf")
         text = _SMALL_FRACTION.sub(_expand_small_fraction, text)
         text = "".join(map(_expand_fraction, text))
         text = _POWER.sub(_expand_power, text)
         text = _RAISED.sub("", text).translate(_SIGNS)
+        # NFKC would make a plain space of it, which groups no digits here: it is put aside
+        # meanwhile.
         text = unicodedata.normalize("NFKC", text.replace("\u202f", "\ue000")).replace(
             "\ue000", "\u202f"
         )
@@ -39,21 +42,21 @@ def normalize_characters(text: str) -> str:
     return re.sub(r"<\|[a-z_]{1,30}\|>", " ", _STRIKETHROUGH.sub(" ", text))
 
 
-def _expand_small_fraction(found: re.Match[str]) -> str:
-    return f" {found[1].translate(_SUPERSCRIPTS)}/{found[2].translate(_SUBSCRIPTS)} "
+def _expand_small_fraction(match: re.Match[str]) -> str:
+    return f" {match[1].translate(_SUPERSCRIPTS)}/{match[2].translate(_SUBSCRIPTS)} "
 
 
 def _expand_fraction(one: str) -> str:
     """``½`` as `` 1/2 ``."""
-    said = unicodedata.decomposition(one) if one > "\x7f" else ""
-    if not said.startswith("<fraction>"):
+    decomposition = unicodedata.decomposition(one) if one > "\x7f" else ""
+    if not decomposition.startswith("<fraction>"):
         return one
     whole = unicodedata.normalize("NFKC", one).replace("⁄", "/")
     return f" {whole} " if not whole.endswith("/") else one
 
 
-def _expand_power(found: re.Match[str]) -> str:
-    return "^" + found[0].strip().translate(_SUPERSCRIPTS)
+def _expand_power(match: re.Match[str]) -> str:
+    return "^" + match[0].strip().translate(_SUPERSCRIPTS)
 
 
 def _ascii_digit(one: str) -> str:

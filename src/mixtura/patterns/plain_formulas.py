@@ -30,6 +30,7 @@ def simplify_formula(text: str) -> str:
     text = re.sub(r"(?<=[0-9])(?:\{,\}|\\,|\\:|\\;|\\ |~|\\!,?)(?=[0-9]{3})", "\u202f", text)
     text = re.sub(r"\\[()\[\],;:! ]|\\left|\\right|\\displaystyle", " ", text)
     text = _POWER_OPERATOR.sub("^", text.replace(r"\%", "%").replace(r"\$", " "))
+    # Bold in Markdown, unless two numbers stand beside it: then it multiplies.
     text = text.replace("**", "*" if re.search(r"\d\*\*\d", text) else " ")
     text = re.sub(
         r"[$€£¥₹₽₩]|\bUS\s*(?=[$0-9])|\b(?:USD|EUR|GBP|INR|Rs\.?|CHF)(?=\s*-?[0-9])", " ", text
@@ -37,9 +38,10 @@ def simplify_formula(text: str) -> str:
     return text.replace("`", " ").replace("_", "" if re.search(r"\d_\d{3}", text) else " ")
 
 
-def _evaluate_root(found: re.Match[str]) -> str:
+def _evaluate_root(match: re.Match[str]) -> str:
     """The value of an integer root; any other root as ``√``, which is no number."""
-    index, of = int(found["index"] or 2), int(found["a"] or found["b"] or found["c"])
+    index, of = int(match["index"] or 2), int(match["a"] or match["b"] or match["c"])
+    # A float may be off by one at most here: the exact power below decides.
     root = round(of ** (1 / index))
-    times = "*" if found["times"] is not None else ""
+    times = "*" if match["times"] is not None else ""
     return f"{times}{root} " if root**index == of else " √ "

@@ -16,17 +16,17 @@ from mixtura.engine.prompt_builder import make_prompt_builder
 from mixtura.patterns.choosing import (
     Chosen,
     Verdict,
-    build_chosen,
+    build_judged,
     fallback_verdict,
     with_tool_calls_as_text,
 )
-from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
+from mixtura.patterns.spec import FinalModel, PatternSpec
 from mixtura.patterns.verdict_calls import Judge
 from mixtura.patterns.verdict_parsing import parse_named_number
 from mixtura.prompts.synthesis import ranking_prompt
 
 GREEDY_SAMPLING = Sampling(temperature=0.0)
-"""How a choice is drawn where no one says: the likeliest."""
+"""The sampling of choices by default: the likeliest token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,10 @@ class Ranker:
     The LLM-ranker that Wang et al. 2024 (arXiv 2406.04692, section 3.3 and figure 4a) compare
     with: it reads every proposal, and its choice is the answer, to the letter.
 
-    The proposals stand before it without names, in an order of the run's own: judges favour
-    places (Zheng et al. 2023, arXiv 2306.05685, section 3.3). A verdict that cannot be read is
-    asked for again, once. Without one, or when the ranker fails, the choice is left to the
-    proposals: the closest to the others is taken, and the answer is marked as degraded.
+    It is shown the proposals without names, in an order that differs from run to run: judges
+    favour positions (Zheng et al. 2023, arXiv 2306.05685, section 3.3). A verdict that cannot be
+    read is asked for again, once. Without one, or when the ranker fails, the proposal closest to
+    the others is taken, and the answer is marked as degraded.
     """
 
     model: Model
@@ -49,23 +49,25 @@ class Ranker:
         return self.model.name
 
     def planned_calls(self, proposals: int) -> Sequence[PlannedCall]:
+        """One call, which reads every proposal."""
         return [PlannedCall(self.model, self.sampling, reads=tuple(range(proposals)))]
 
     async def choose(
         self, request: Request, proposals: Sequence[Completion], emit: Emit | None
     ) -> Verdict:
+        """The proposal that the model names, or the one closest to the others."""
         order = shuffled_positions(request, proposals)
         shown = [with_tool_calls_as_text(proposals[i]) for i in order]
         judge = Judge(self.model, lambda reply: _parse_slot(reply, len(order)))
-        seat = Layer((Proposer(judge, self.sampling),))
+        layer = Layer((Proposer(judge, self.sampling),))
         try:
             await run_proposer_layer(
-                seat, make_prompt_builder(ranking_prompt, request), shown, depth=1, emit=emit
+                layer, make_prompt_builder(ranking_prompt, request), shown, depth=1, emit=emit
             )
         except QuorumNotMetError as error:
             problem = f"the ranker {self.name} failed: {error.causes[0]}"
             return fallback_verdict(proposals, problem)
-        slot = judge.said.verdict if judge.said else None
+        slot = judge.reply.verdict if judge.reply else None
         if slot is None:
             problem = f"the ranker {self.name} named none of the {len(order)} proposals"
             return fallback_verdict(proposals, problem)
@@ -80,28 +82,24 @@ def _parse_slot(reply: Completion, proposals: int) -> int | None:
 
 def shuffled_positions(request: Request, proposals: Sequence[Completion]) -> list[int]:
     """
-    The positions of the proposals in an order that none of them can know.
+    The positions of the proposals in an order that none of them can predict.
 
-    It hangs on the conversation, its seed and all the proposals, so the same run shows the
+    It is a hash of the conversation, its seed and all the proposals, so the same run shows the
     same order: caches and replays hold.
     """
-    said = [f"{m.role}: {m.text}" for m in request.messages]
-    run = repr((request.sampling.seed, request.draw, said, [p.text for p in proposals]))
+    conversation = [f"{m.role}: {m.text}" for m in request.messages]
+    # The proposals are hashed, too: one that knew the rest could choose its place.
+    run = repr((request.sampling.seed, request.draw, conversation, [p.text for p in proposals]))
     key = blake2b(run.encode("utf-8", "replace"), digest_size=32).digest()
-    lots = [blake2b(b"%d" % i, key=key).digest() for i in range(len(proposals))]
-    return sorted(range(len(proposals)), key=lots.__getitem__)
-
-
-def _build(parts: PatternParts) -> Chosen:
-    assert parts.final_model is not None
-    return build_chosen(parts, Ranker(parts.final_model, parts.sampling))
+    digests = [blake2b(b"%d" % i, key=key).digest() for i in range(len(proposals))]
+    return sorted(range(len(proposals)), key=digests.__getitem__)
 
 
 PATTERN = PatternSpec(
     name="rank",
     help="the proposal that a model names as the best",
     kind=Chosen,
-    build=_build,
+    build=build_judged(Ranker),
     final_model=FinalModel("judge", "who names the best proposal", GREEDY_SAMPLING),
     final_step="names the best proposal: that is the answer",
     role="picks",

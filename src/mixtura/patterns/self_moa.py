@@ -1,4 +1,4 @@
-"""Self-MoA: several draws of one model, brought together."""
+"""Self-MoA: several draws of one model, which then merges them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def self_moa(
     name: str = "self",
 ) -> Mixture:
     """
-    A Mixture of *draws* of one model, which brings them together itself where no one else does.
+    A Mixture of *draws* of one model; *aggregator*, by default the same model, merges them.
 
     Li et al. 2025 (arXiv 2502.00674, section 3): six draws and one call more, as many as the
     mixture of six models of two layers that it is compared with; the single-proposer setting
-    of Wang et al. 2024 (arXiv 2406.04692, section 3.3).
+    of Wang et al. 2024 (arXiv 2406.04692, section 3.3). Raises ValueError for fewer draws than 1.
     """
     drawn = Proposer(model, Sampling(temperature=temperature), draws)
     last = Aggregator(aggregator or model)

@@ -1,4 +1,4 @@
-"""Sequential: any number of draws, brought together a window at a time."""
+"""Sequential: any number of draws, merged a window at a time."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from mixtura.core.errors import ConfigError, QuorumNotMetError
 from mixtura.core.model import Model
 from mixtura.core.roles import Aggregator, Layer, PlannedCall, Proposer
 from mixtura.core.types import Completion, Sampling
+from mixtura.engine.aggregated_pattern import AggregatedPattern
 from mixtura.engine.final_step import FinalStep
-from mixtura.engine.pattern import Pattern
 from mixtura.patterns.choosing import medoid_position
 from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sequential(Pattern):
+class Sequential(AggregatedPattern):
     """
     Self-MoA-Seq (Li et al. 2025, arXiv 2502.00674, section 5 and figure 1).
 
@@ -29,10 +29,10 @@ class Sequential(Pattern):
     *repeat*: how often its last text stands among them, to weigh more than a draw does.
 
     A step that fails leaves the text closest to the others of its window in its place, and
-    the answer says so in ``degraded``.
+    the answer says so in ``degraded``. Raises ValueError for more layers than one, or where
+    *repeat* leaves no place for a new draw.
     """
 
-    aggregator: Aggregator
     width: int = 6
     repeat: int = 1
     name: str = "sequential"
@@ -54,18 +54,13 @@ class Sequential(Pattern):
         temperature: float | None = 0.7,
         name: str = "sequential",
     ) -> Self:
-        """The common case: *draws* of one model, which brings them together itself."""
+        """
+        The common case: *draws* of one model; *aggregator*, by default the same model, merges them.
+        Raises ValueError for fewer draws than 1 or fewer places than 2.
+        """
         drawn = Proposer(model, Sampling(temperature=temperature), draws)
         last = Aggregator(aggregator or model)
         return cls(layers=(Layer((drawn,)),), aggregator=last, width=width, name=name)
-
-    @property
-    def fallback_models(self) -> tuple[Model, ...]:
-        return self.aggregator.fallbacks
-
-    @property
-    def sole_answerer(self) -> Model:
-        return self.aggregator.model
 
     @property
     def _draw_count(self) -> int:
@@ -90,35 +85,33 @@ class Sequential(Pattern):
         return calls
 
     async def condense_proposals(self, step: FinalStep) -> Sequence[Completion]:
-        """Every step but the last, whose window is what comes back."""
+        """The texts of the last window, after every step but the last."""
         drafts = step.proposals
         *steps, last = self._draft_windows(len(drafts))
         best: tuple[Completion, ...] = ()
+        # Each step is a layer in the paper's count: the answer's own is the last.
         for depth, fresh in enumerate(steps, start=self.layer_count - len(steps)):
             window = (*best, *(drafts[i] for i in fresh))
             best = (await self._merge_window(step, window, depth),) * self.repeat
         return (*best, *(drafts[i] for i in last))
 
-    async def write_answer(self, step: FinalStep) -> Completion:
-        last = self.aggregator
-        return await step.ask(
-            last.model, step.proposals, sampling=last.sampling, fallbacks=last.fallbacks
-        )
-
     async def _merge_window(
         self, step: FinalStep, window: Sequence[Completion], depth: int
     ) -> Completion:
-        """One window brought together: by the aggregator, else by a fallback, else not at all."""
+        """
+        One window merged: by the aggregator, else by a fallback; else the text closest to the
+        others.
+        """
         for model in (self.aggregator.model, *self.aggregator.fallbacks):
             layer = Layer((Proposer(model, self.aggregator.sampling),))
             try:
-                found = await step.ask_layer(layer, window, depth=depth)
+                result = await step.ask_layer(layer, window, depth=depth)
             except QuorumNotMetError as error:
                 step.add_notices(f"layer {depth}: {model.name} failed: {error.causes[0]}")
             else:
-                (one,) = found.proposals
-                step.add_notices(*(f"layer {depth}: {model.name}: {n}" for n in one.degraded))
-                return one
+                (text,) = result.proposals
+                step.add_notices(*(f"layer {depth}: {model.name}: {n}" for n in text.degraded))
+                return text
         step.add_notices(f"layer {depth}: the text closest to the others stands in for it")
         return window[medoid_position(window)]
 
@@ -135,7 +128,7 @@ def draft_windows(drafts: int, width: int, repeat: int = 1) -> list[range]:
 
 
 class SequentialSettings(msgspec.Struct, frozen=True):
-    """See `Sequential`: *window* is its width."""
+    """The settings of `Sequential` in a file: *window* is its width."""
 
     window: Annotated[int, msgspec.Meta(ge=1)] = 6
     repeat: Annotated[int, msgspec.Meta(ge=1)] = 1
@@ -143,12 +136,12 @@ class SequentialSettings(msgspec.Struct, frozen=True):
 
 def _check_settings(settings: SequentialSettings, layers: int) -> None:
     if layers != 1:
-        said = f"layers: 'sequential' has one layer, of draws, not {layers}"
-        raise ConfigError(said, key="layers")
+        problem = f"layers: 'sequential' has one layer, of draws, not {layers}"
+        raise ConfigError(problem, key="layers")
     if settings.repeat >= settings.window:
         key = "repeat" if settings.repeat > 1 else "window"
-        said = f"{settings.repeat} of {settings.window} texts leave no room for a new draw"
-        raise ConfigError(f"{key}: {said}", key=key)
+        problem = f"{settings.repeat} of {settings.window} texts leave no room for a new draw"
+        raise ConfigError(f"{key}: {problem}", key=key)
 
 
 def _count_steps(settings: SequentialSettings, draws: int) -> int:

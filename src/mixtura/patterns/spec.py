@@ -1,4 +1,4 @@
-"""What a pattern says of itself, so that a configuration file can name it."""
+"""The description of a pattern, by which configuration files, the page and the docs know it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mixtura.prompts.synthesis import Synthesis
 
 
 class NoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A pattern has none of its own."""
+    """The settings of a pattern that has none of its own."""
 
 
 class FinalModel(NamedTuple):
@@ -25,13 +25,13 @@ class FinalModel(NamedTuple):
 
     key: str
     why: str
-    """What that model does, for whoever left it out."""
+    """What that model does, for the message when it is left out."""
     sampling: Sampling = Sampling()
-    """How it is asked where the file says nothing."""
+    """Its sampling where the file says nothing."""
 
 
 class PatternParts(NamedTuple):
-    """What a pattern is built of: its table in a file, with models in place of names."""
+    """What a pattern is built from: its table in a file, with models in place of names."""
 
     name: str
     layers: tuple[Layer, ...]
@@ -67,7 +67,7 @@ class PatternSpec:
     """
 
     name: str
-    """What stands behind `pattern =` in a file."""
+    """The value of `pattern =` in a file."""
     help: str
     """One line on what the answer is."""
     kind: type[Pattern]
@@ -75,19 +75,19 @@ class PatternSpec:
     settings: type[msgspec.Struct] = NoSettings
     """The keys of its own that a mixture's table may have."""
     final_model: FinalModel | None = None
-    """The key that names the last step's model; None where no model is asked."""
+    """The key that names the last step's model; None where it calls no model."""
     takes_fallbacks: bool = False
     """Whether `fallbacks` may be named for the last step's model."""
     final_step: str = "the aggregator"
     """What the last step does, for `mixtura show`; ``{window}`` is the setting of that name."""
     role: str = "aggregator"
-    """A word or two for the last seat, on the page."""
+    """A word or two for the last step's model, on the page."""
     action: str = "writes the answer"
-    """What the last seat does, behind a model's name."""
+    """What the last step's model does, behind its name."""
     check: Callable[[Any, int], None] = _accept_settings
     """
-    Given the settings and the number of proposer layers: raises ConfigError, with the *key*
-    that is wrong, where they do not go together.
+    Called with the settings and the number of proposer layers. Raises ConfigError, with the
+    *key* that is wrong, where they do not go together.
     """
     count_final_layers: Callable[[Any, int], int] = _count_one_layer
     """Layers after the proposers', of the settings and the number of proposals."""

@@ -1,4 +1,4 @@
-"""A judge is asked for a verdict; where none can be read it is asked again, once."""
+"""Calls of a judge: where no verdict can be read it is asked again, once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ASKED_AGAIN = "no verdict can be read: asked again"
 
 @dataclass(frozen=True, slots=True)
 class JudgeReply(Generic[T]):
-    """What a judge said in the end; *verdict* is None where nothing in it can be read as one."""
+    """A judge's last reply; *verdict* is None where nothing in it can be read as one."""
 
     verdict: T | None
     completion: Completion
@@ -44,45 +44,51 @@ async def ask_for_verdict(
     emit: Emit | None = None,
 ) -> JudgeReply[T]:
     """
-    What *read* finds in the judge's reply; without a verdict the judge is reminded, once.
+    What *read* makes of the judge's reply; without a verdict the judge is reminded, once.
 
-    What the judge raises is raised.
+    Raises ModelError when the judge fails.
     """
     with open_ledger() as ledger:
-        found = await _ask_twice_at_most(judge, replace(request, draft=True), read, emit)
-        return replace(found, completion=ledger.bill_answer(found.completion))
+        reply = await _ask_twice_at_most(judge, replace(request, draft=True), read, emit)
+        return replace(reply, completion=ledger.bill_answer(reply.completion))
 
 
 async def _ask_twice_at_most(
     judge: Model, request: Request, read: Callable[[Completion], T | None], emit: Emit | None
 ) -> JudgeReply[T]:
     with open_ledger() as first:
-        said = first.bill_answer(await judge.complete(request, emit))
-    if (found := read(said)) is not None:
-        return JudgeReply(found, said)
+        answer = first.bill_answer(await judge.complete(request, emit))
+    if (verdict := read(answer)) is not None:
+        return JudgeReply(verdict, answer)
+    # The reply was paid for and led to nothing: the bill shows it as a retry.
     first.mark_outcome("retried")
     if emit:
         emit(Notice(judge.name, ASKED_AGAIN))
         emit(CallRestarted(judge.name, None))
-    spoken = (
-        Message("assistant", neutralize_text(said.text) or EMPTY_REPLY_TEXT),
+    reminder = (
+        # Some endpoints refuse an assistant's message without a text.
+        Message("assistant", neutralize_text(answer.text) or EMPTY_REPLY_TEXT),
         Message("user", REMINDER),
     )
-    request = replace(request, messages=(*request.messages, *spoken))
+    request = replace(request, messages=(*request.messages, *reminder))
     with open_ledger() as second:
         again = second.bill_answer(await judge.complete(request, emit))
-    message = again.message if again.text else replace(again.message, content=said.text)
+    # Nothing on the second call: a person still sees what it had said at first.
+    message = again.message if again.text else replace(again.message, content=answer.text)
     return JudgeReply(read(again), replace(again, message=message))
 
 
 class Judge(Wrapper, Generic[T]):
-    """A Model that is asked for a verdict: *said* is what it said, once it was asked."""
+    """A Model that is asked for a verdict; *reply* has it once it was called."""
 
     def __init__(self, model: Model, read: Callable[[Completion], T | None]) -> None:
         super().__init__(model)
         self._read = read
-        self.said: JudgeReply[T] | None = None
+        self.reply: JudgeReply[T] | None = None
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
-        self.said = await ask_for_verdict(self._model, request, self._read, emit)
-        return self.said.completion
+        """
+        The judge's last reply, with the charges of both calls. Raises ModelError when it fails.
+        """
+        self.reply = await ask_for_verdict(self._model, request, self._read, emit)
+        return self.reply.completion

@@ -1,8 +1,8 @@
 """
-What a ranker, a judge or a grader says in the end: its last line, or nothing.
+Verdicts of rankers, judges and graders, read from the last line of their replies.
 
-What it quotes, tells or explains before that is no verdict. A reply with two different verdicts,
-each on a line of its own, has none.
+What a reply quotes or explains before that is no verdict: a proposal may contain one. A reply with
+two different verdicts, each on a line of its own, has none.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 LONGEST_LINE = 400
-"""Characters of a line that can be a verdict: what is longer tells something."""
+"""Characters of a line that can be a verdict: a longer one is prose."""
 
 # Words that may lead to a verdict in its line: others may belong to a quotation.
 LEADING = frozenset(
@@ -89,7 +89,7 @@ class RegexVerdictForm(Generic[T]):
     How one kind of verdict is written.
 
     *keys* and *value* are patterns: what stands before it (``Grade:``), and what it is;
-    *rivals* finds in a remark what could be another. *parse* gives its worth, None for none.
+    *rivals* finds in a remark what could be another. *parse* gives its value, None for none.
     """
 
     keys: str
@@ -109,27 +109,27 @@ class RegexVerdictForm(Generic[T]):
         """The verdict of a line that is nothing but one, with its name."""
         if tagged := re.fullmatch(rf"<({self.keys})>(.*)</\1>", line, re.IGNORECASE):
             line = f"{tagged[1]}: {tagged[2].strip()}"
-        found = re.fullmatch(
+        match = re.fullmatch(
             rf"(?P<lead>.*?)(?P<quote>[\"']?)\b(?:{self.keys})\b[\"')\]]*\s*{self.scale}"
             rf"(?:{self.between})\s*"
             rf"[\"'(\[{{]*{self.value}(?P<tail>.*)",
             line,
             re.IGNORECASE,
         )
-        if found is None or not self._is_valid_lead(found["lead"], found["quote"]):
+        if match is None or not self._is_valid_lead(match["lead"], match["quote"]):
             return None
-        return self.parse(found) if self._is_valid_tail(found) else None
+        return self.parse(match) if self._is_valid_tail(match) else None
 
     def parse_bare(self, line: str) -> T | None:
         """The verdict of a line that is nothing but its value."""
-        found = re.fullmatch(
+        match = re.fullmatch(
             rf"[\"'(\[{{]*{self.value}[\"')\]}}]*[.!]*(?P<tail>\s*\([^()]*\))?[.!]*",
             line,
             re.IGNORECASE,
         )
-        if not self.alone or found is None or self._is_doubted(found["tail"] or "", found):
+        if not self.alone or match is None or self._is_doubted(match["tail"] or "", match):
             return None
-        return self.parse(found)
+        return self.parse(match)
 
     def _is_valid_lead(self, lead: str, quote: str) -> bool:
         words = re.findall(r"[^\W_]+", lead.casefold())
@@ -139,41 +139,42 @@ class RegexVerdictForm(Generic[T]):
             word in LEADING or re.fullmatch(self.keys, word, re.IGNORECASE) for word in words
         )
 
-    def _is_valid_tail(self, found: re.Match[str]) -> bool:
-        tail: str = found["tail"]
+    def _is_valid_tail(self, match: re.Match[str]) -> bool:
+        tail: str = match["tail"]
         tail = (
             tail.lstrip("\"')]}").rstrip(" .!\"')]}") if not tail.lstrip().startswith("(") else tail
         )
         if not tail.strip(" .!") or re.fullmatch(self.remark, tail, re.IGNORECASE):
             return True
-        told = re.fullmatch(
+        remark = re.fullmatch(
             r"\s*(?:\(.*\)[\s.!]*|[,;:.!]\s+.*|-\s+.*|\s(?:because|since)\b.*)", tail
         )
-        return told is not None and not self._is_doubted(tail, found)
+        return remark is not None and not self._is_doubted(tail, match)
 
-    def _is_doubted(self, remark: str, found: re.Match[str]) -> bool:
-        rivals = self.rivals if isinstance(self.rivals, str) else self.rivals(found)
+    def _is_doubted(self, remark: str, match: re.Match[str]) -> bool:
+        rivals = self.rivals if isinstance(self.rivals, str) else self.rivals(match)
         return bool(_DOUBT.search(remark) or re.search(rivals, remark))
 
 
-def read_verdict(said: Completion, form: VerdictForm[T]) -> T | None:
+def read_verdict(reply: Completion, form: VerdictForm[T]) -> T | None:
     """
     The verdict in the last line of a reply that came to its end.
 
     None where there is none, or where the reply gives two that differ, each on its own line.
     """
-    if said.finish_reason != "stop":
+    # "Grade: 1" may be the beginning of 10.
+    if reply.finish_reason != "stop":
         return None
-    lines = split_reply_lines(said.text)
+    lines = split_reply_lines(reply.text)
     return read_verdict_lines(lines, form) if lines else None
 
 
 def read_verdict_lines(lines: Sequence[ReplyLine], form: VerdictForm[T]) -> T | None:
     """The verdict in the last of *lines*; None as in ``read_verdict``."""
     *before, last = lines
-    told = next((line for line in reversed(before) if line.quoted < last.quoted), None)
+    introduction = next((line for line in reversed(before) if line.quoted < last.quoted), None)
     if (before and _is_quote_introduction(before[-1])) or (
-        last.quoted and told and _TELLING.search(told.text)
+        last.quoted and introduction and _TELLING.search(introduction.text)
     ):
         return None
     verdict = _parse_line(last, form)
@@ -191,25 +192,25 @@ def read_named_verdicts(
 
     None where one has none there, or anywhere in the reply another one.
     """
-    found: dict[str, T] = {}
+    verdicts: dict[str, T] = {}
     at = len(lines)
-    while at and len(found) < len(forms):
+    while at and len(verdicts) < len(forms):
         at -= 1
         here = {name: _parse_line(lines[at], form) for name, form in forms.items()}
         there = {name: value for name, value in here.items() if value is not None}
-        if not there or found.keys() & there.keys():
+        if not there or verdicts.keys() & there.keys():
             return None
-        found |= there
-    if (at and _is_quote_introduction(lines[at - 1])) or len(found) < len(forms):
+        verdicts |= there
+    if (at and _is_quote_introduction(lines[at - 1])) or len(verdicts) < len(forms):
         return None
     before = unquoted_lines(lines[:at])
     others = [
         name
         for name, form in forms.items()
         for line in before
-        if form.parse_named(line.text) not in (None, found[name])
+        if form.parse_named(line.text) not in (None, verdicts[name])
     ]
-    return None if others else {name: found[name] for name in forms}
+    return None if others else {name: verdicts[name] for name in forms}
 
 
 def unquoted_lines(lines: Sequence[ReplyLine]) -> list[ReplyLine]:
@@ -235,8 +236,8 @@ def _parse_line(line: ReplyLine, form: VerdictForm[T]) -> T | None:
 
 def _is_quote_introduction(line: ReplyLine) -> bool:
     """Whether what comes next is another's words."""
-    told = line.text
-    return told.endswith(":") and bool(_TELLING.search(told)) and not _OWN_WORDS.match(told)
+    text = line.text
+    return text.endswith(":") and bool(_TELLING.search(text)) and not _OWN_WORDS.match(text)
 
 
 class ReplyLine(NamedTuple):
@@ -253,6 +254,7 @@ def split_reply_lines(reply: str) -> list[ReplyLine]:
     text = strip_invisible(text.translate(_SIGNS))
     while opened := _THOUGHT.match(text):
         text = text[opened.end() :]
+    # Some templates write the opening mark themselves: only the closing comes.
     text = plain_characters(text.rpartition("</think>")[2])
     lines: list[ReplyLine] = []
     fenced = False
@@ -268,6 +270,7 @@ def split_reply_lines(reply: str) -> list[ReplyLine]:
         line = _ESCAPE.sub(r"\1", line).replace("$", "")
         line = re.sub(r"\*+|`+|__+|~~", "", _strip_list_marker(line)).strip()
         line = _PRAISE.sub("", line)
+        # Such a line still counts as one: what stands before it is not the last.
         if len(raw) > LONGEST_LINE:
             line = "…"
         if re.search(r"[^\W_]", line) or line == "…":
@@ -310,6 +313,7 @@ def _plain_character(character: str, before: str) -> str:
     # 10² is not 102.
     if unicodedata.decomposition(character).startswith(("<super>", "<sub>", "<fraction>")):
         return "?"
+    # Digits of every script: a grade of an Arabic or Hindi judge counts.
     digit = unicodedata.decimal(character, None)
     plain = str(digit) if digit is not None else unicodedata.normalize("NFKC", character)
     return plain.translate(_SIGNS)
@@ -321,6 +325,7 @@ def _parse_json_line(line: ReplyLine, form: VerdictForm[T]) -> T | None:
     if start < 0 or line.raw[:start].strip(" `*>"):
         return None
     try:
+        # As pairs: a name that stands twice must not hide another verdict.
         rows: Any = json.loads(line.raw[start:].strip(" `*"), object_pairs_hook=list)
     except (ValueError, RecursionError):
         return None
@@ -329,12 +334,12 @@ def _parse_json_line(line: ReplyLine, form: VerdictForm[T]) -> T | None:
 
 def _parse_json_fields(rows: Iterable[tuple[str, Any]], form: VerdictForm[T]) -> T | None:
     """The verdict among the fields of an object; None where two of its names differ."""
-    found: set[T | None] = set()
+    verdicts: set[T | None] = set()
     for name, value in rows:
         if re.fullmatch(form.keys, name.strip(), re.IGNORECASE):
             written = isinstance(value, str | int | float) and not isinstance(value, bool)
-            found.add(form.parse_named(f"{name}: {value}") if written else None)
-    return found.pop() if len(found) == 1 else None
+            verdicts.add(form.parse_named(f"{name}: {value}") if written else None)
+    return verdicts.pop() if len(verdicts) == 1 else None
 
 
 # ---- numbers
@@ -349,12 +354,13 @@ def number_form(
     *named*: only ``:`` and ``=`` stand between.
     """
 
-    def parse_number(found: re.Match[str]) -> float | None:
-        said: list[str | None] = [found["of"], found.groupdict().get("most")]
-        bounds = {10.0 if one.lower() == "ten" else float(one) for one in said if one}
+    def parse_number(match: re.Match[str]) -> float | None:
+        scales: list[str | None] = [match["of"], match.groupdict().get("most")]
+        bounds = {10.0 if one.lower() == "ten" else float(one) for one in scales if one}
+        # "8 of 5" or "80/100" is on another scale than the one that was asked for.
         if bounds - {most}:
             return None
-        return float(found["number"])
+        return float(match["number"])
 
     return RegexVerdictForm(
         keys=keys,
@@ -369,14 +375,14 @@ def number_form(
     )
 
 
-def parse_named_number(said: Completion, key: str) -> float | None:
+def parse_named_number(reply: Completion, key: str) -> float | None:
     """
     The number of the last line, named *key* or alone.
 
     An answer that was cut off counts only where the number is all of it.
     """
     form = number_form(key, 10 if key == "score" else None, named=True)
-    if said.finish_reason == "stop":
-        return read_verdict(said, form)
-    lines = split_reply_lines(said.text)
+    if reply.finish_reason == "stop":
+        return read_verdict(reply, form)
+    lines = split_reply_lines(reply.text)
     return form.parse_bare(lines[0].text) if len(lines) == 1 else None

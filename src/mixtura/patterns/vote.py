@@ -29,11 +29,11 @@ from mixtura.patterns.spec import PatternParts, PatternSpec
 class Vote:
     """
     Self-consistency (Wang et al. 2022, arXiv 2203.11171, section 2): the final answers are
-    taken out of the proposals, written alike, and counted; for one model's draws or several's.
+    taken out of the proposals, normalized, and counted; for one model's draws or several's.
 
-    *extract* says what a final answer looks like, by name or as a function of one's own from
-    a text to what is counted (None: none in it). ``text`` counts nothing: the proposal most
-    like the others is taken, as in Li et al. 2024 (arXiv 2402.05120, section 3), by TF-IDF.
+    *extract* names the kind of final answer, or is a function from a text to what is counted
+    (None: no answer in it). ``text`` counts nothing: the proposal most like the others is taken,
+    as in Li et al. 2024 (arXiv 2402.05120, section 3), by TF-IDF in place of BLEU.
 
     Of equal counts the first proposal's answer wins, and of those who gave it the first is the
     answer. Proposals that were cut off vote only where all were.
@@ -46,6 +46,7 @@ class Vote:
         return "vote"
 
     def planned_calls(self, proposals: int) -> Sequence[PlannedCall]:  # noqa: ARG002
+        """None: a vote calls no model."""
         return ()
 
     async def choose(
@@ -54,6 +55,9 @@ class Vote:
         proposals: Sequence[Completion],
         emit: Emit | None,  # noqa: ARG002
     ) -> Verdict:
+        """
+        The first proposal with the answer that most give. Raises what a function *extract* raises.
+        """
         if self.extract == "text":
             return Verdict(medoid_position(proposals), "the closest to the others")
         read = EXTRACTORS[self.extract] if isinstance(self.extract, str) else self.extract
@@ -65,6 +69,7 @@ class Vote:
         wanted = self.extract if isinstance(self.extract, str) else "answer"
         if not ballots:
             return fallback_verdict(proposals, f"the vote found no {wanted} in any proposal")
+        # max keeps the first of equals, and a dict its order.
         winner = max(ballots, key=lambda answer: len(ballots[answer]))
         voters = ballots[winner]
         silent = len(proposals) - sum(map(len, ballots.values()))
@@ -79,7 +84,7 @@ class Vote:
 
 
 class VoteSettings(msgspec.Struct, frozen=True):
-    """See `Vote`."""
+    """The settings of `Vote` in a file."""
 
     extract: str = "text"
 
@@ -87,8 +92,8 @@ class VoteSettings(msgspec.Struct, frozen=True):
 def _check_settings(settings: VoteSettings, layers: int) -> None:  # noqa: ARG001
     known = (*EXTRACTORS, "text")
     if settings.extract not in known:
-        said = unknown_name_message("kind of answer", settings.extract, known)
-        raise ConfigError(f"extract: {said}", key="extract")
+        problem = unknown_name_message("kind of answer", settings.extract, known)
+        raise ConfigError(f"extract: {problem}", key="extract")
 
 
 def _build(parts: PatternParts) -> Chosen:

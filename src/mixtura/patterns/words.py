@@ -77,11 +77,11 @@ def _share(words: list[str], at: int) -> Fraction | None:
 
 def _in_han(text: str) -> Fraction | None:
     """The number that *text* begins with in Chinese or Japanese: 十八, 两百零五, 三万."""
-    found = _HAN.match(text)
-    if not found:
+    match = _HAN.match(text)
+    if not match:
         return None
     whole, group, digit = 0, 0, 0
-    for one in found[1]:
+    for one in match[1]:
         if one in _HAN_DIGITS:
             digit = digit * 10 + _HAN_DIGITS[one]  # 二〇二六 is written digit by digit
         elif size := _HAN_SIZES.get(one):

@@ -6,17 +6,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mixtura.core.errors import ContextOverflowError
+from mixtura.core.token_estimate import (
+    DEFAULT_ANSWER_TOKENS,
+    count_request_tokens,
+    estimate_tokens,
+)
 from mixtura.core.types import Completion, Request
 from mixtura.prompts.synthesis import Synthesis
-from mixtura.protocols.provider_data.messages import provider_data_bytes
-from mixtura.protocols.request_size import count_request_tokens
 
-BYTES_A_TOKEN = 3
-"""Bytes taken for one token: few texts have fewer bytes per token."""
 TRUNCATION_MARK = "\n[… a part of this draft is left out here …]\n"
 """Replaces the middle of a truncated proposal."""
 MIN_ANSWER_TOKENS = 256
 """Tokens that are always left free for the answer."""
+PROPOSAL_OVERHEAD_TOKENS = 24
+"""Tokens around a proposal."""
+MIN_PROPOSAL_TOKENS = 16
+"""Tokens that are left of a proposal at least."""
 
 
 def tokens_left(request: Request, window: int) -> int:
@@ -27,22 +32,15 @@ def tokens_left(request: Request, window: int) -> int:
     to 4,096; half of what the conversation leaves where that is less). Negative when the
     conversation alone does not fit.
     """
-    own = sum(provider_data_bytes(message) for message in request.messages)
-    return tokens_left_beside(count_request_tokens(request, estimate_tokens), own, request, window)
+    return tokens_left_beside(count_request_tokens(request), request, window)
 
 
-def tokens_left_beside(asked: int, own: int, request: Request, window: int) -> int:
-    """``tokens_left`` for a conversation of *asked* tokens and *own* bytes of provider data."""
-    asked += own // BYTES_A_TOKEN
-    most = request.sampling.max_tokens or min(window // 4, 4096)
+def tokens_left_beside(asked: int, request: Request, window: int) -> int:
+    """``tokens_left`` for a conversation that is known to have *asked* tokens."""
+    most = request.sampling.max_tokens or min(window // 4, DEFAULT_ANSWER_TOKENS)
     left = window - asked
     answer = most if most <= left else left // 2
     return left - max(answer, MIN_ANSWER_TOKENS)
-
-
-def estimate_tokens(text: str) -> int:
-    """Estimate the tokens of a text, rather too many than too few."""
-    return len(text.encode("utf-8", "replace")) // BYTES_A_TOKEN + 1
 
 
 def fit_and_render(
@@ -74,12 +72,14 @@ def truncate_proposals(proposals: Sequence[Completion], space: int) -> Sequence[
     Each has an equal share; what short ones leave over goes to the longer ones. A proposal
     longer than its share loses its middle and gets the finish reason "length".
     """
-    sizes = [estimate_tokens(p.text) + 24 for p in proposals]
+    sizes = [estimate_tokens(p.text) + PROPOSAL_OVERHEAD_TOKENS for p in proposals]
     if sum(sizes) <= space:
         return proposals
     share = _fair_share(sizes, space)
     return [
-        p if size <= share else _truncate_proposal(p, max(share - 24, 16))
+        p
+        if size <= share
+        else _truncate_proposal(p, max(share - PROPOSAL_OVERHEAD_TOKENS, MIN_PROPOSAL_TOKENS))
         for p, size in zip(proposals, sizes, strict=True)
     ]
 
@@ -97,10 +97,18 @@ def _fair_share(sizes: Sequence[int], space: int) -> int:
 
 
 def _truncate_proposal(proposal: Completion, most: int) -> Completion:
-    keep = max((most - estimate_tokens(TRUNCATION_MARK)) * BYTES_A_TOKEN, 0)
-    raw = proposal.text.encode("utf-8", "replace")
-    head, tail = raw[: keep * 2 // 3], raw[len(raw) - keep // 3 :]
-    text = head.decode("utf-8", "ignore") + TRUNCATION_MARK + tail.decode("utf-8", "ignore")
+    text = proposal.text
+    room = most - estimate_tokens(TRUNCATION_MARK)
+    keep = max(len(text) * room // estimate_tokens(text), 0)
+    shortened = _without_middle(text, keep)
+    while keep and estimate_tokens(shortened) > most:  # what is kept may be denser than the rest
+        keep = keep * 9 // 10
+        shortened = _without_middle(text, keep)
     return replace(
-        proposal, message=replace(proposal.message, content=text), finish_reason="length"
+        proposal, message=replace(proposal.message, content=shortened), finish_reason="length"
     )
+
+
+def _without_middle(text: str, keep: int) -> str:
+    """*keep* characters of a text, two thirds of them from its beginning."""
+    return text[: keep * 2 // 3] + TRUNCATION_MARK + text[len(text) - keep // 3 :]

@@ -1,4 +1,4 @@
-"""Text pasted into a prompt: cleaned in one order, and nothing in it is read as a control token."""
+"""Text that is pasted into a prompt: nothing in it is invisible, or read as a control token."""
 
 from __future__ import annotations
 
@@ -112,8 +112,8 @@ def _find_control_tokens(text: str) -> list[tuple[int, int]]:
     """
     read, places = _fold_text(text)
     firsts = (match.start() for match in _OPENING_CHARACTER.finditer(read))
-    found = [(at, at + 1) for at in firsts if _TOKEN_OPENING.match(read, at)]
-    return found if places is None else [(places[a], places[b]) for a, b in found]
+    tokens = [(at, at + 1) for at in firsts if _TOKEN_OPENING.match(read, at)]
+    return tokens if places is None else [(places[a], places[b]) for a, b in tokens]
 
 
 def _fold_text(text: str) -> tuple[str, list[int] | None]:

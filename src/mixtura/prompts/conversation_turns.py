@@ -29,8 +29,8 @@ _REMINDER = re.compile(
 
 def split_turn(request: Request) -> tuple[Request, tuple[Message, ...]]:
     """
-    The request up to its turn's question, and what has come since: what tools brought, and what
-    the front end told the model about.
+    The request up to its turn's question, and what has come since: results of tools, and what
+    the front end added for the model.
 
     The second is empty where an assistant's words are the last. What a user says right after a
     tool's result belongs to that: front ends put their reminders there.
@@ -49,7 +49,7 @@ def split_turn(request: Request) -> tuple[Request, tuple[Message, ...]]:
 
 def _question_index(messages: Sequence[Message]) -> int:
     """Where the user's newest question stands; the last message where there is none."""
-    asked: int | None = None
+    question: int | None = None
     reminded: int | None = None
     before = ""
     for place, message in enumerate(messages):
@@ -59,14 +59,15 @@ def _question_index(messages: Sequence[Message]) -> int:
             _has_words(message) or _message_attachments(message)
         )
         if message.role == "user" and before != "tool":
-            asked, reminded = (asked, place) if tells else (place, reminded)
+            question, reminded = (question, place) if tells else (place, reminded)
         if not (tells and before == "tool"):
             before = message.role
-    found = reminded if asked is None else asked
-    return len(messages) - 1 if found is None else found
+    place_of_question = reminded if question is None else question
+    return len(messages) - 1 if place_of_question is None else place_of_question
 
 
 def has_tool_results(rest: Sequence[Message]) -> bool:
+    """Whether a result of a tool is among *rest*."""
     return any(message.role == "tool" for message in rest)
 
 
@@ -78,20 +79,20 @@ def turn_key(request: Request, shape: Shape) -> str:
     """
     The same text for every call of one turn to mixtures of one shape.
 
-    It rests on what people, models and tools had said when the question was asked, and on the
+    It depends on what people, models and tools had said when the question was put, and on the
     instructions in front of it, but for what changes in those from call to call: times, counts,
     random marks. How to answer (sampling, tools, marks for a cache) is no part of it.
     """
     messages = request.messages[: _question_index(request.messages) + 1]
     first = next((i for i, m in enumerate(messages) if m.role not in _SYSTEM_ROLES), len(messages))
     instructions = "\n\n".join(message.text for message in messages[:first])
-    said = [
+    rows = [
         _message_key(message) for message in messages[first:] if message.role not in _SYSTEM_ROLES
     ]
     return body_fingerprint(
         {
             "instructions": strip_volatile_words(instructions),
-            "said": [row for row in said if any(row[1:])],
+            "said": [row for row in rows if any(row[1:])],
             "shape": repr(shape),
             "seed": request.sampling.seed,
             "draw": request.draw,
@@ -138,6 +139,7 @@ def _strip_reminders(text: str) -> str:
     unclosed: set[str] = set()
     for opening in _REMINDER.finditer(text):
         closing = f"</{opening[1].lower()}>"
+        # A text full of openings without an end is searched to its end once, not for each.
         if opening.start() < at or closing in unclosed:
             continue
         folded = folded or _lowercase_ascii(text)
@@ -207,6 +209,7 @@ _MARKS = re.compile("#(?:[ ,:]*#)+")
 _DIGIT = re.compile("[0-9]")
 
 
+# No word of a language has six in a row; y counts as a vowel.
 _CONSONANTS = re.compile("[bcdfghjklmnpqrstvwxz]{6}")
 
 

@@ -49,5 +49,8 @@ def fill_placeholders(text: str, values: Mapping[str, str]) -> str:
 
 @cache
 def load_text(name: str) -> str:
-    """Read a file of mixtura/texts, once."""
+    """
+    The text of a file of mixtura/texts, read once. Raises OSError where the package has no such
+    file.
+    """
     return (resources.files("mixtura") / "texts" / name).read_text(encoding="utf-8")

@@ -46,20 +46,20 @@ def _describe_tool(tool: Json) -> str:
     parameters: Json = function.get("parameters") or {}
     arguments: Json = parameters.get("properties") or {}
     about = " ".join(str(function.get("description") or "").split())
-    told = f"- {name}({', '.join(arguments)})" + (f": {about}" if about else "")
-    return neutralize_text(told)
+    line = f"- {name}({', '.join(arguments)})" + (f": {about}" if about else "")
+    return neutralize_text(line)
 
 
 def _tool_calls_as_text(messages: Sequence[Message]) -> tuple[Message, ...]:
     """Write tool calls and results as text; adjacent messages of one role are merged."""
     names = {call.id: call.name for m in messages for call in m.tool_calls}
-    told: list[list[Message]] = []
+    groups: list[list[Message]] = []
     for message in messages:
         if message.role == "tool":
             name = names.get(message.tool_call_id or "", "a tool")
-            said = TextPart(neutralize_text(f"[{name} returned]\n{message.text}"))
+            result = TextPart(neutralize_text(f"[{name} returned]\n{message.text}"))
             others = _non_text_parts(message)
-            content = (said, *others) if others else said.text
+            content = (result, *others) if others else result.text
             message = Message("user", content)  # noqa: PLW2901
         elif message.tool_calls:
             calls = "\n".join(
@@ -69,11 +69,12 @@ def _tool_calls_as_text(messages: Sequence[Message]) -> tuple[Message, ...]:
             others = _non_text_parts(message)
             content = (*others, TextPart(text)) if others else text
             message = replace(message, content=content, tool_calls=())  # noqa: PLW2901
-        if told and told[-1][0].role == message.role != "system":
-            told[-1].append(message)
+        # Many chat templates refuse two messages of one role in a row.
+        if groups and groups[-1][0].role == message.role != "system":
+            groups[-1].append(message)
         else:
-            told.append([message])
-    return tuple(map(_merge_messages, told))
+            groups.append([message])
+    return tuple(map(_merge_messages, groups))
 
 
 def _merge_messages(messages: Sequence[Message]) -> Message:

@@ -68,12 +68,18 @@ def _tool_use_note(request: Request) -> str:
 
 
 def ranking_prompt(request: Request, proposals: Sequence[Completion]) -> Request:
-    """Ask which proposal is the best; the proposals are shown as data, as in the envelope."""
+    """
+    Ask which proposal is the best, as the LLM-ranker of Wang et al. 2024 (arXiv 2406.04692,
+    section 3.3) does; the proposals are shown as data, as in the envelope.
+    """
     return template(load_text("rank.md"))(_without_tools(request), proposals)
 
 
 def judging_prompt(request: Request, proposals: Sequence[Completion]) -> Request:
-    """Ask for the score of a proposal, which is shown as data, as in the envelope."""
+    """
+    Ask for the score of one proposal from 0 to 10 (Cobbe et al. 2021, arXiv 2110.14168, let a
+    verifier give it); it is shown as data, as in the envelope.
+    """
     return template(load_text("judge.md"))(_without_tools(request), proposals)
 
 
@@ -88,7 +94,8 @@ def template(text: str) -> Synthesis:
 
     *text* must hold ``{{proposals}}``, with ``{{fence}}`` on a line before and after it;
     ``{{count}}`` is their number, ``{{question}}`` the message to answer (repeated when it is
-    short, named when it is long: small models lose sight of it). Raises ValueError.
+    short, referred to when it is long: small models lose sight of it). Raises ValueError where
+    one of the two is missing, or for any other placeholder.
     """
     names = set(PLACEHOLDER.findall(text))
     for needed, why in (("proposals", "the place of the drafts"), ("fence", "what holds them")):
@@ -135,8 +142,8 @@ def keep_turn_order(synthesis: Synthesis) -> Synthesis:
     """Have *synthesis* add proposals to the user's question, before the tool calls made since."""
 
     def render_within_turn(request: Request, proposals: Sequence[Completion]) -> Request:
-        asked, since = split_turn(request)
-        whole = synthesis(asked, proposals)
+        question, since = split_turn(request)
+        whole = synthesis(question, proposals)
         return replace(whole, messages=(*whole.messages, *since)) if since else whole
 
     return render_within_turn
@@ -144,6 +151,7 @@ def keep_turn_order(synthesis: Synthesis) -> Synthesis:
 
 def _proposals_json(proposals: Sequence[Completion]) -> str:
     rows = [
+        # A draft that was cut off must not pass for one whose author meant to end there.
         f'{{"slot": {slot}, "complete": {json.dumps(p.finish_reason == "stop")},'
         f' "text": {quote_draft(p.text)}}}'
         for slot, p in enumerate(proposals, start=1)

@@ -1,1 +1,1 @@
-"""The bytes of other people's APIs, to our words and back; pure."""
+"""Other people's APIs: from their bytes to our values and back, without any I/O."""

@@ -76,32 +76,38 @@ class AnswerAccumulator:
         self._finished = False
 
     def add_chunk(self, event: Any) -> None:
-        """Add one event of the stream, or a whole answer."""
+        """
+        Add one event of the stream, or a whole answer. Raises MalformedError for a tool call's name
+        without an end, NotImplementedError here: each API's class has its own.
+        """
         raise NotImplementedError
 
     def end_stream(self) -> None:
-        """The stream says that it is over."""
+        """The stream says that it is over. Some APIs read more from that."""
 
     @property
     def answer_parts(self) -> list[str]:
+        """The pieces of the answer by now."""
         return self._text.answer_parts
 
     @property
     def thought_parts(self) -> list[str]:
+        """The pieces of the reasoning by now."""
         return self._text.thought_parts
 
     @property
-    def turned(self) -> bool:
+    def answer_became_thought(self) -> bool:
         """What had been taken for the answer turned out to be reasoning."""
-        return self._text.turned
+        return self._text.answer_became_thought
 
     @property
-    def turned_now(self) -> bool:
+    def answer_just_became_thought(self) -> bool:
         """It did so with what was added last."""
-        return self._text.turned_now
+        return self._text.answer_just_became_thought
 
     @property
     def has_started(self) -> bool:
+        """Whether anything of an answer came: text, thought, a call, a refusal or a usage."""
         text = self._text
         return bool(
             self.usage
@@ -131,14 +137,16 @@ class AnswerAccumulator:
         """
         What is left at the end, also what was held back because a tag might have begun there.
         """
+        # Both the end of the stream and the completion ask for it.
         if self._finished:
             return None
         self._finished = True
         fresh = self.take_new() or AnswerDelta()
         calls = [*fresh.calls, *self._take_new_calls(ended=True)]
+        # Cut off within a thought: what is held back is no answer then.
         stopped = classify_finish_reason(self.finish_reason) != "length"
         more_thought, more_text = self._text.take_rest(stopped=stopped)
-        thought, text = fresh.thought + more_thought, fresh.text + more_text
+        thought, text = fresh.thought_text + more_thought, fresh.text + more_text
         if not (thought or text or calls):
             return None
         return AnswerDelta(text, thought, fresh.pieces, calls, bool(self._text.refusal_parts))
@@ -152,9 +160,11 @@ class AnswerAccumulator:
     def _choose_usage(self, prompt: Request) -> Usage:
         if self.usage is not None:
             implausible = implausible_counts(self.usage, prompt, self._generated_texts)
+            # Our own count then: an absurd one would empty a budget.
             self.doubts += implausible
             self.usage = None if implausible else self.usage
         reported = self.usage
+        # A server that reports no tokens for what it wrote did not count it.
         wrote = self._calls or any(map(str.strip, (*self.answer_parts, *self.thought_parts)))
         if reported and reported.prompt_tokens and (reported.completion_tokens or not wrote):
             return reported
@@ -173,20 +183,23 @@ class AnswerAccumulator:
         """
         The whole answer.
 
-        Raises ContentFilterError, UnavailableError when the model gave up; and when there is
-        nothing in it EmptyAnswerError, or
-        RejectedError or ContextOverflowError where asking again cannot help.
+        Raises ContentFilterError when the provider's filter cut it, UnavailableError when the model
+        gave up, MalformedError for a tool call without a name; and when there is nothing in it
+        EmptyAnswerError, or RejectedError or ContextOverflowError where another try cannot help:
+        each a ModelError.
         """
         self.take_rest()
         text = "".join(self.answer_parts)
         charge = self.final_charge = self.build_charge(model, prompt)
         ended = classify_finish_reason(self.finish_reason)
+        # The charge comes first: what was generated is paid for, also when it is refused.
         if ended == "content_filter":
             raise ContentFilterError("the provider's filter cut the answer")
         if ended == "failed":
             raise UnavailableError(f"the model gave up: {self.finish_reason}")
         hide = self._redactor
         calls = self._redacted_calls()
+        # A refusal has a field of its own; beside an answer it is none.
         refused = not text and bool(self._text.refusal_parts)
         if refused:
             text = "".join(self._text.refusal_parts)
@@ -226,15 +239,13 @@ class AnswerAccumulator:
     def _empty_answer_error(self) -> ModelError:
         if self._left_out:
             kinds = ", ".join(sorted(self._left_out))
-            said = f"the answer has no text, only parts that are not taken here: {kinds}"
-            return RejectedError(current_redactor().redact_text(said))
+            message = f"the answer has no text, only parts that are not taken here: {kinds}"
+            return RejectedError(current_redactor().redact_text(message))
         if classify_finish_reason(self.finish_reason) != "length":
             return EmptyAnswerError("an empty answer")
         if self.thought_parts:
-            said = "the whole of max_tokens went into reasoning: allow more"
-            return RejectedError(said)
-        said = "the prompt left no room for an answer in the model's window"
-        return ContextOverflowError(said)
+            return RejectedError("the whole of max_tokens went into reasoning: allow more")
+        return ContextOverflowError("the prompt left no room for an answer in the model's window")
 
 
 def _match_calls(reason: FinishReason, calls: tuple[ToolCall, ...]) -> FinishReason:

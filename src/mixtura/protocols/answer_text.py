@@ -1,4 +1,4 @@
-"""An answer's text and thought as they stream in: told apart, and without secrets."""
+"""An answer's text and thought as they stream in: separated, and without secrets."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class AnswerDelta(msgspec.Struct, gc=False):
     """What an answer gained since it was last looked at."""
 
     text: str = ""
-    thought: str = ""
+    thought_text: str = ""
     pieces: int = 1
     """How many pieces of the stream it came in."""
     calls: list[ToolCallChunk] = []
     refusal: bool = False
-    """The text is said in place of an answer."""
+    """Whether the text stands in place of an answer."""
 
 
 class AnswerTextStream:
@@ -30,8 +30,16 @@ class AnswerTextStream:
     """
 
     __slots__ = (
-        "_parser", "_safe_text", "_safe_thought", "new_refusals", "new_texts", "new_thoughts",
-        "pieces", "refusal_parts", "turned", "turned_now",
+        "_parser",
+        "_safe_text",
+        "_safe_thought",
+        "answer_became_thought",
+        "answer_just_became_thought",
+        "new_refusals",
+        "new_texts",
+        "new_thoughts",
+        "pieces",
+        "refusal_parts",
     )  # fmt: skip
 
     def __init__(self, redactor: Redactor, *, inside: bool) -> None:
@@ -42,9 +50,9 @@ class AnswerTextStream:
         """The refusal so far, where there is no answer beside it."""
         self.pieces = 0
         """Pieces of text and thought that were taken."""
-        self.turned = False
+        self.answer_became_thought = False
         """What had been taken for the answer turned out to be reasoning."""
-        self.turned_now = False
+        self.answer_just_became_thought = False
         """It did so in the batch that was taken last."""
         self._safe_text = redactor.create_stream()
         self._safe_thought = redactor.create_stream()
@@ -52,11 +60,11 @@ class AnswerTextStream:
 
     @property
     def answer_parts(self) -> list[str]:
-        return self._parser.answer
+        return self._parser.answer_parts
 
     @property
     def thought_parts(self) -> list[str]:
-        return self._parser.thought
+        return self._parser.thought_parts
 
     @property
     def has_new(self) -> bool:
@@ -71,7 +79,7 @@ class AnswerTextStream:
         return bool(self.new_refusals or self.refusal_parts)
 
     def limit_to_leading_marks(self) -> None:
-        """The upstream tells thought and answer apart: marks count only at the answer's start."""
+        """The upstream separates thought and answer: marks count only at the answer's start."""
         self._parser.limit_to_leading_marks()
 
     def take_new(self) -> AnswerDelta:
@@ -80,8 +88,9 @@ class AnswerTextStream:
         pieces = len(texts) + len(thoughts)
         self.pieces += pieces
         thought, text = "", ""
-        self.turned_now = False
+        self.answer_just_became_thought = False
         if thoughts:
+            # Two streams: a secret cannot begin in a thought and end in the answer.
             thought = self._safe_thought.feed_text("".join(thoughts))
             thoughts.clear()
             if thought:
@@ -90,11 +99,11 @@ class AnswerTextStream:
             safe = self._safe_text.feed_text(texts[0] if len(texts) == 1 else "".join(texts))
             texts.clear()
             if safe:
-                turns = self._parser.turns
+                reversals = self._parser.reversals
                 more, text = self._parser.feed(safe)
                 thought += more
-                self.turned = self._parser.turned
-                self.turned_now = self._parser.turns > turns
+                self.answer_became_thought = self._parser.reversals > 0
+                self.answer_just_became_thought = self._parser.reversals > reversals
         if self.new_refusals and not self.answer_parts:  # then it is the answer
             text = self._safe_text.feed_text("".join(self.new_refusals))
             self.refusal_parts.append(text)

@@ -1,4 +1,4 @@
-"""A conversation that ends with an assistant's words, for models that take no begun answer."""
+"""Conversations that end with an assistant's words, for models that refuse a begun answer."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-JsonObject = dict[str, Any]
+from mixtura.core.types import JsonObject
 
 CONTINUE_REQUEST = "Go on with your last message exactly where it ends. Do not repeat any of it."
-"""Asked in a message of the user's where a begun answer may not stand at the end."""
+"""The user's message behind a begun answer, for models that refuse one at the end."""
 
 _ASSISTANT = (
     r"(?:[`'\"]*assistant\b[`'\"]*|[`'\"]+model\b[`'\"]+|\bmodel(?= (?:message|turn|role))"
     r"|(?<=role )model\b)"
 )
 _ROLE = r"(?:the )?(?:role )?[`'\"(]*(?:of )?(?:a |an )?(?:user|human|tool)"
+# No API has a code for this refusal: it is known by its words only, at many providers.
 _REFUSED = re.compile(
     r"pre[- ]?fill(?:ing|ed)?\b"
     r"|(?:must|should|has to|needs? to|ensure that .{0,60}requests?)"
@@ -43,18 +44,22 @@ _REFUSED = re.compile(
 )
 
 
-def is_prefill_refused(said: str, messages: Sequence[JsonObject]) -> bool:
-    """Whether a refusal is about the assistant's words that *messages* end with."""
-    return ends_with_assistant(messages) and bool(_REFUSED.search(said))
+def is_prefill_refused(message: str, messages: Sequence[JsonObject]) -> bool:
+    """Whether a refusal's *message* is about the assistant's words that *messages* end with."""
+    return ends_with_assistant(messages) and bool(_REFUSED.search(message))
 
 
 def ends_with_assistant(messages: Sequence[JsonObject]) -> bool:
+    """Whether *messages* end with an assistant's words, and not with calls of tools."""
     last = messages[-1] if messages else {}
     return last.get("role") == "assistant" and not last.get("tool_calls")
 
 
 def with_continue_request(messages: list[JsonObject]) -> list[JsonObject]:
-    """*messages* with a word of the user's behind such an end; the same where there is none."""
+    """
+    *messages* with a request of the user's to go on behind such an end; unchanged where there is
+    none.
+    """
     if not ends_with_assistant(messages):
         return messages
     parts = isinstance(messages[-1].get("content"), list)

@@ -22,7 +22,10 @@ _PDF = "application/pdf"
 
 
 def part_from_json(part: Any) -> Part:
-    """A part of a chat message, also in the words of responses. Raises MalformedError."""
+    """
+    A part of a chat message, also in the words of responses. Raises MalformedError for what is no
+    object.
+    """
     match part:
         case {"type": "text" | "input_text" | "output_text", "text": str(text), **rest}:
             return TextPart(text, rest)
@@ -33,6 +36,7 @@ def part_from_json(part: Any) -> Part:
         ):
             return ImagePart(url, more.get("detail"), rest)
         case {"type": "image_url" | "input_image", "image_url": str(url), **rest}:
+            # The Responses API has it beside the address, not in an object with it.
             detail = rest.pop("detail", None)
             return ImagePart(url, detail if isinstance(detail, str) else None, rest)
         case dict():
@@ -70,7 +74,7 @@ def document_to_file(raw: Json, source: Json) -> dict[str, Any] | None:
         case _:
             return None
     title, context = raw.get("title"), raw.get("context")
-    name = " - ".join(str(said) for said in (title, context) if said) or "document.pdf"
+    name = " - ".join(str(text) for text in (title, context) if text) or "document.pdf"
     return {"type": "file", "file": {"filename": name, "file_data": address}}
 
 
@@ -78,7 +82,10 @@ def document_to_file(raw: Json, source: Json) -> dict[str, Any] | None:
 
 
 def file_to_document(raw: Json) -> dict[str, Any] | None:
-    """A file of chat completions as Anthropic's document; None for any other part."""
+    """
+    A file of chat completions as Anthropic's document; None for any other part. Raises
+    RejectedError for a file without its data, or a text file that is not base64 of UTF-8.
+    """
     match raw:
         case {"type": "file", "file": {"file_data": str(data), **more}}:
             named = {"title": more["filename"]} if isinstance(more.get("filename"), str) else {}
@@ -99,7 +106,9 @@ def _document_source(data: str) -> dict[str, Any]:
         return {"type": "url", "url": data}
     kind, comma, content = data.removeprefix("data:").partition(";base64,")
     if not comma:
+        # Some clients send bare base64, without the head of a data: address.
         kind, content = _PDF, data
+    # Anthropic takes base64 of PDF only; text has a source of its own.
     if kind.startswith("text/"):
         try:
             text = b64decode(content, validate=True).decode()
@@ -154,7 +163,7 @@ def _file_name(raw: Json) -> str:
 
 
 def message_parts(message: Message) -> Sequence[Part]:
-    """Its parts; a text is one."""
+    """The parts of a message; a text is one part."""
     content = message.content
     return content if isinstance(content, tuple) else (TextPart(content),) if content else ()
 
@@ -163,8 +172,8 @@ def replace_unsupported_parts(
     request: Request, takes: Callable[[Part], bool]
 ) -> tuple[Request, tuple[str, ...]]:
     """
-    The request with a line of text for each part that is not taken, and what is to be said of
-    that. Thoughts of other models leave without a line.
+    The request with a line of text for each part that *takes* refuses, and a notice for each kind.
+    Thoughts of other models are removed without a line.
     """
     if all(isinstance(m.content, str) or all(map(takes, m.content)) for m in request.messages):
         return request, ()
@@ -188,4 +197,5 @@ def replace_unsupported_parts(
 
 
 def is_thought_part(part: Part) -> bool:
+    """Whether a part is a model's own thought."""
     return isinstance(part, OtherPart) and part.raw.get("type") in THOUGHT_PART_TYPES

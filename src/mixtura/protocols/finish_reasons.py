@@ -64,4 +64,5 @@ def read_finish_reason(value: object) -> str | None:
 
 def classify_finish_reason(reason: str | None) -> Ending:
     """What a finish reason means. An unknown one does not say that the answer is whole."""
+    # "length" keeps an answer that may be cut off from passing for a whole one.
     return _ENDINGS.get(reason or "", "length")

@@ -1,16 +1,23 @@
-"""JSON of other people's servers as structs: an optional field that is odd is passed over."""
+"""JSON of other people's servers as structs: an optional field of a wrong type is ignored."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import msgspec
 
+from mixtura.core.errors import MalformedError
+from mixtura.core.json_text import decode_json
+from mixtura.core.quantities import redacted_excerpt
+from mixtura.core.redaction import redact_secrets
+from mixtura.core.types import JsonObject
+
 T = TypeVar("T")
 
 MAX_INVALID_FIELDS = 64
-"""Fields of one piece that are passed over at most."""
+"""Fields of one piece that are ignored at most."""
 _PATH_STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]|\[\.\.\.\]")
 
 
@@ -30,9 +37,12 @@ def decode_lenient(data: Any, decoder: msgspec.json.Decoder[T]) -> T:
     return decoder.decode(msgspec.json.encode(data))
 
 
-def _remove_invalid_field(data: Any, said: str) -> bool:
-    """Take what an error is about out of *data*; false when that is all of it."""
-    _, _, where = said.partition(" - at `$")
+def _remove_invalid_field(data: Any, message: str) -> bool:
+    """
+    Remove the field that an error's *message* is about from *data*; false when that is all of it.
+    """
+    # msgspec says where it failed only in the words of its error.
+    _, _, where = message.partition(" - at `$")
     steps = [name or index for name, index in _PATH_STEP.findall(where.rstrip("`"))]
     if not steps or "" in steps:
         return False
@@ -48,3 +58,45 @@ def _remove_invalid_field(data: Any, said: str) -> bool:
 
 def _as_list(data: Any) -> list[Any]:
     return cast("list[Any]", data)
+
+
+def decode_odd_event(
+    data: bytes,
+    error: Exception,
+    decoder: msgspec.json.Decoder[T],
+    what: str,
+    *,
+    straighten: Callable[[JsonObject], None],
+    first_of_list: bool = False,
+) -> T | None:
+    """
+    An event that *decoder* refused with *error*; None for one that says nothing.
+
+    *straighten* changes what an object has in a form of its own; *first_of_list*: in a list, the
+    first item counts. Raises MalformedError, which says that it is not *what* it should be.
+    """
+    if not data.lstrip().startswith((b"{", b"[")):  # a comment that stands in data
+        return None
+    if not isinstance(error, msgspec.ValidationError):
+        raise _unreadable_event_error(what, data, error) from None
+    try:
+        found = decode_json(data)
+        if isinstance(found, list) and found:
+            found = _as_list(found)[0] if first_of_list else None
+            if not isinstance(found, dict):
+                raise error
+        if not isinstance(found, dict):
+            return None
+        row = cast("JsonObject", found)
+        straighten(row)
+        return decode_lenient(row, decoder)
+    except msgspec.DecodeError as odd:
+        raise _unreadable_event_error(what, data, odd) from None
+
+
+def _unreadable_event_error(what: str, data: bytes, error: Exception) -> MalformedError:
+    """The MalformedError for *data* that is not *what* it should be, because of *error*."""
+    deep = isinstance(error, RecursionError)
+    why = "it is nested too deeply" if deep else redacted_excerpt(str(error), 200)
+    start = redact_secrets(data[:4096].decode("utf-8", "replace"))[:80]
+    return MalformedError(f"not {what}: {why} (it begins {start!r})")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, cast
 
-from mixtura.core.types import Part
+from mixtura.core.types import JsonObject, Part
 from mixtura.protocols.content_parts import (
     CACHE_MARK,
     PICTURE_STAND_IN,
@@ -14,7 +14,6 @@ from mixtura.protocols.content_parts import (
     part_kind,
     stand_in_text,
 )
-from mixtura.protocols.openai.chunks import JsonObject
 
 SYSTEM_ROLES = ("system", "developer")
 
@@ -47,6 +46,7 @@ def gather_instructions(messages: Sequence[JsonObject]) -> list[JsonObject]:
         elif not rows:
             front.append(message)
         elif last is not None and last["role"] == "user":
+            # In the user's message beside it: the prefix that a cache knows stays as it was.
             rows[-1] = last | {"content": join_contents(last["content"], message["content"])}
         else:
             waiting.append(message["content"])
@@ -128,15 +128,18 @@ def _refusal_pattern(kind: str, words: str) -> re.Pattern[str]:
 _REFUSAL_PATTERNS = {kind: _refusal_pattern(kind, words) for kind, words in _KIND_PATTERNS.items()}
 
 
-def refused_part_kind(said: str, messages: Sequence[JsonObject]) -> str | None:
-    """Which kind of part that *messages* have an error's text says is not taken."""
+def refused_part_kind(error_text: str, messages: Sequence[JsonObject]) -> str | None:
+    """Which kind of part that *messages* have an *error_text* refuses; None for none."""
     kinds = {part_kind(part) for message in messages for part in _content_parts(message)}
-    found = (kind for kind, name in PART_KINDS.items() if name in kinds)
-    return next((kind for kind in found if _REFUSAL_PATTERNS[kind].search(said)), None)
+    sent = (kind for kind, name in PART_KINDS.items() if name in kinds)
+    return next((kind for kind in sent if _REFUSAL_PATTERNS[kind].search(error_text)), None)
 
 
 def without_part_kind(messages: Sequence[JsonObject], kind: str) -> list[JsonObject]:
-    """A line of text in place of each part of a kind."""
+    """
+    *messages* with a line of text in place of each part of a kind. Raises MalformedError for a part
+    that is no object.
+    """
     name = PART_KINDS[kind]
 
     def replace_part(row: JsonObject) -> JsonObject:
@@ -164,6 +167,7 @@ def _content_parts(message: JsonObject) -> list[Part]:
 
 
 def has_cache_marks(messages: Sequence[JsonObject]) -> bool:
+    """Whether a part has a mark of where a prompt cache may cut."""
     return any(CACHE_MARK in row for message in messages for row in _listed_rows(message))
 
 
@@ -182,6 +186,7 @@ def _without_cache_mark(row: JsonObject) -> JsonObject:
 
 
 def has_text_lists(messages: Sequence[JsonObject]) -> bool:
+    """Whether a content is a list of nothing but texts."""
     return any(_is_all_text(message) for message in messages)
 
 

@@ -1,4 +1,4 @@
-"""Further words for how to answer that open servers take, and what each API makes of them."""
+"""Further parameters of requests that open servers take, and what each API makes of them."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ OPTIONAL_PARAMETERS = frozenset({
     "safe_prompt", "verbosity",
     "parallel_tool_calls", "service_tier",
 })  # fmt: skip
-"""An answer is as good as asked for without them: where they are not taken they are left out."""
+"""Parameters that an answer is possible without: where they are not supported they are left out."""
 
 FORMAT_PARAMETERS = frozenset({
     "guided_json", "guided_regex", "guided_choice", "guided_grammar", "guided_whitespace_pattern",
     "guided_decoding_backend", "structured_outputs", "structural_tag", "grammar", "json_schema",
     "regex", "ebnf", "logprobs", "top_logprobs",
 })  # fmt: skip
-"""What an answer must have: an API that has no word for it cannot give the answer."""
+"""Parameters that an answer must follow: an API without them cannot give the answer."""
 
 BLOCKED_PARAMETERS: Mapping[str, str] = {
     "models": "other models are named in the `model` field",
@@ -53,11 +53,11 @@ BLOCKED_PARAMETERS: Mapping[str, str] = {
     "max_new_tokens": "that is `max_tokens`",
     "chat_template": "a model's template stands in its configuration",
 }
-"""What would reach models or cost that no cap knows of, and what to do instead."""
+"""Parameters that would reach models, or cost what no cap knows of; what to do instead."""
 
 
 def extra_parameters(raw: Json, own: Iterable[str]) -> dict[str, Any]:
-    """The further words in a request's body; *own*: fields that its API reads itself."""
+    """The further parameters in a request's body; *own*: fields that its API reads itself."""
     taken = (OPTIONAL_PARAMETERS | FORMAT_PARAMETERS) - set(own)
     words = {name: value for name, value in raw.items() if name in taken and value is not None}
     if words.get("service_tier") in ("auto", "default"):  # what there is without a word
@@ -66,18 +66,18 @@ def extra_parameters(raw: Json, own: Iterable[str]) -> dict[str, Any]:
 
 
 def blocked_parameter_notices(raw: Json) -> list[str]:
-    """What is to be said of words that are not handed on."""
-    found = (name for name in BLOCKED_PARAMETERS if raw.get(name) is not None)
-    return [f"`{name}` is left out: {BLOCKED_PARAMETERS[name]}" for name in found]
+    """Notices of the parameters in a body that are not passed on."""
+    names = (name for name in BLOCKED_PARAMETERS if raw.get(name) is not None)
+    return [f"`{name}` is left out: {BLOCKED_PARAMETERS[name]}" for name in names]
 
 
 def unsupported_optional_parameters(extra: Json, taken: Iterable[str]) -> list[str]:
-    """Words that an answer is possible without, and that are not among those *taken*."""
+    """Optional parameters in *extra* that are not among those *taken*, sorted."""
     return sorted(OPTIONAL_PARAMETERS & extra.keys() - set(taken))
 
 
 def unsupported_parameter_notices(names: Iterable[str]) -> list[str]:
-    """What is to be said of words that are not taken."""
+    """Notices of parameters that a model does not take."""
     return [f"takes no {name}: left out" for name in names]
 
 
@@ -89,7 +89,10 @@ def _as_mapping(value: object) -> Json:
 
 
 def wants_thinking(extra: Json) -> bool | None:
-    """Whether the words ask for thinking or for none, whichever of them say it."""
+    """
+    Whether the parameters ask for thinking or for none, whichever of them say it; None where none
+    does.
+    """
     settings = extra.get("chat_template_kwargs") or extra.get("chat_template_args")
     inner = _as_mapping(settings)
     for table in (extra, inner):
@@ -111,7 +114,7 @@ LLAMA_CPP_NAMES: Mapping[str, str] = {
     "repetition_penalty": "repeat_penalty", "typical": "typical_p", "tfs": "tfs_z",
     "mirostat_mode": "mirostat", "penalty_last_n": "repeat_last_n", "num_keep": "n_keep",
 }  # fmt: skip
-"""Words of other servers that llama.cpp has under another name."""
+"""Parameters of other servers that llama.cpp has under another name."""
 LLAMA_CPP_PARAMETERS = frozenset({
     "top_k", "min_p", "typical_p", "repeat_penalty", "repeat_last_n", "presence_penalty",
     "frequency_penalty", "logit_bias", "mirostat", "mirostat_tau", "mirostat_eta",
@@ -123,7 +126,7 @@ LLAMA_CPP_PARAMETERS = frozenset({
 
 
 def translate_for_llama_cpp(extra: Json) -> tuple[dict[str, Any], list[str]]:
-    """Words in llama.cpp's spelling, and those that it does not have."""
+    """Parameters in llama.cpp's spelling, and the names of those that it does not have."""
     spelled = {LLAMA_CPP_NAMES.get(name, name): value for name, value in extra.items()}
     unknown = unsupported_optional_parameters(spelled, LLAMA_CPP_PARAMETERS)
     body = {name: value for name, value in spelled.items() if name not in unknown}
@@ -136,5 +139,5 @@ def translate_for_llama_cpp(extra: Json) -> tuple[dict[str, Any], list[str]]:
 
 
 def is_thinking_switch(name: str) -> bool:
-    """Whether a word says whether to think, and not how much."""
+    """Whether a parameter says whether to think, and not how much."""
     return name in ("thinking", "enable_thinking", "think", "reasoning", "chat_template_args")

@@ -10,16 +10,16 @@ BOM = b"\xef\xbb\xbf"
 
 
 class EventTooLargeError(ValueError):
-    """An event outgrew the limit: no model's answer needs that, so it is an attack or a bug."""
+    """An event exceeds the limit: no model's answer is that long, so it is an attack or a bug."""
 
 
 class SseParser:
     """
     Feed bytes as they come; get the data of every event that is complete.
 
-    Names, ids and retry fields are passed over: both dialects repeat the type inside
-    their data. Lines end in LF, CR or CRLF, wherever the network cut them. Beyond the standard,
-    events that only one line end parts are told apart, and a line that is an error is one.
+    Names, ids and retry fields are ignored: both APIs repeat the type inside their data. Lines
+    end in LF, CR or CRLF, wherever the network cut them. Beyond the standard, events that are
+    separated by a single line end are recognized, and so is a line that is an error.
     """
 
     __slots__ = ("_after_cr", "_limit", "_rest", "_size", "_started")
@@ -32,7 +32,10 @@ class SseParser:
         self._started = False
 
     def feed(self, piece: bytes) -> list[bytes]:
-        """The data of the events that *piece* completes. Raises EventTooLargeError."""
+        """
+        The data of the events that *piece* completes. Raises EventTooLargeError when an event is
+        larger than the limit.
+        """
         if self._after_cr or b"\r" in piece:
             piece = self._normalize_line_ends(piece)
         if not piece:
@@ -57,7 +60,7 @@ class SseParser:
         return _parse_events(blocks)
 
     def flush(self) -> list[bytes]:
-        """What stands at the end without its blank line: many servers forget it after [DONE]."""
+        """The event at the end that lacks its blank line: many servers forget it after [DONE]."""
         rest = b"".join(self._rest)
         self._rest, self._size = [], 0
         return _parse_events([rest if self._started else rest.removeprefix(BOM)])
@@ -86,13 +89,13 @@ class SseParser:
 
 def _parse_events(blocks: list[bytes]) -> list[bytes]:
     """The data of those events that have some."""
-    found: list[bytes] = []
+    events: list[bytes] = []
     for block in blocks:
         if block.startswith(b"data: {") and b"\n" not in block:  # nearly all of them
-            found.append(block[6:])
+            events.append(block[6:])
         else:
-            found += _parse_event(block)
-    return found
+            events += _parse_event(block)
+    return events
 
 
 _DONE = b"[DONE]"
@@ -116,26 +119,27 @@ def _parse_event(block: bytes) -> list[bytes]:
             errors.append(encode_error_event(value))
         elif bare or line.startswith(b"{"):
             bare.append(line)
-    found = [_strip_error_prefix(data, failed=failed) for data in _split_joined_events(lines)]
+    events = [_strip_error_prefix(data, failed=failed) for data in _split_joined_events(lines)]
     if bare and is_error_json(b"\n".join(bare)):  # a server that forgets that it streams
         errors.append(b"\n".join(bare).strip())
-    return [data for data in (*found, *errors) if data]
+    return [data for data in (*events, *errors) if data]
 
 
 def _strip_error_prefix(data: bytes, *, failed: bool) -> bytes:
     """Data, or the error that it is where its event or it itself begins by saying so."""
-    word, colon, said = data.partition(b":")
+    word, colon, text = data.partition(b":")
     if colon and word.strip().lower() == b"error":
-        return encode_error_event(said)
+        return encode_error_event(text)
     return encode_error_event(data) if failed and data != _DONE else data
 
 
 def _split_joined_events(lines: list[bytes]) -> list[bytes]:
     """
     The lines of one event joined. Where each is a whole object, the joined text would be no
-    JSON: then a server has parted its events by one line end, and each line is one.
+    JSON: then a server has separated its events by one line end, and each line is one.
     """
     full = [line for line in lines if line]
+    # JSON over several lines is legal, whole objects on each are not one JSON.
     if len(full) > 1 and all(line == _DONE or _is_json_object(line) for line in full):
         return full
     return [b"\n".join(lines)]

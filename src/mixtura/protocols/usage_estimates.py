@@ -8,21 +8,19 @@ from dataclasses import replace
 import msgspec
 
 from mixtura.core.quantities import MAX_HIDDEN_TOKENS
+from mixtura.core.token_estimate import count_request_tokens, estimate_tokens
 from mixtura.core.types import Request, Usage
 from mixtura.protocols.openai.request import request_json
-from mixtura.protocols.provider_data.messages import provider_data_bytes
-from mixtura.protocols.request_size import PICTURE_TOKENS, count_request_tokens
 
 
 def estimate_usage(request: Request, answer: str) -> Usage:
-    """Tokens of a request and its answer, estimated at four bytes each."""
-    own = sum(map(provider_data_bytes, request.messages))
-    asked = count_request_tokens(request, _byte_length, picture=4 * PICTURE_TOKENS) + own
-    return Usage(asked // 4 + 1, _byte_length(answer) // 4 + 1 if answer else 0, estimated=True)
+    """The likely tokens of a request and its answer; none for an answer that is empty."""
+    wrote = estimate_tokens(answer) if answer else 0
+    return Usage(count_request_tokens(request), wrote, estimated=True)
 
 
 def estimate_stream_usage(request: Request, answer: str, pieces: int) -> Usage:
-    """The same for an answer that came in *pieces*: a token each, unless they are large."""
+    """The usage of an answer that came in *pieces*: a token each, unless they are large."""
     guess = estimate_usage(request, answer)
     small = guess.completion_tokens <= 3 * pieces
     return replace(guess, completion_tokens=pieces) if small else guess
@@ -37,7 +35,7 @@ def implausible_counts(
     """
     if max(usage.prompt_tokens, usage.completion_tokens) <= MAX_HIDDEN_TOKENS:
         return []
-    at_least = count_request_tokens(request, len, around=0)
+    at_least = sum(len(message.text) for message in request.messages)
     if usage.prompt_tokens <= at_least + MAX_HIDDEN_TOKENS >= usage.completion_tokens:
         return []  # found without encoding what may be very large
     sent = len(msgspec.json.encode(request_json(request, "")))
@@ -62,7 +60,3 @@ def fill_missing_counts(reported: Usage | None, estimate: Usage) -> Usage:
         completion_tokens=reported.completion_tokens or estimate.completion_tokens,
         estimated=True,
     )
-
-
-def _byte_length(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))

@@ -1,4 +1,7 @@
-"""Does the aggregator follow the better proposals? Likeness of the answer against their scores."""
+"""Does the aggregator follow the better proposals? Similarity of its answer against their scores.
+
+As figures 4b and 6 of Wang et al. 2024 (arXiv 2406.04692), with a control that they do not have.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +25,15 @@ from mixtura.reports.text_similarity import TextSimilarity
 ProposalGrader = Callable[[str, str, str], float | None]
 """The score of a proposal: of that sample, by that model, with that text."""
 RankCorrelations = dict[str, dict[str, float]]
-"""By measure, then by prompt: how likeness and score go together."""
+"""By measure, then by prompt: how similarity and score go together."""
 
 
 def influence_rows(runs: TaskRuns) -> list[Row]:
-    """
-    Spearman of likeness and score over the proposals of each prompt, averaged; the same of a
-    control that read no proposal; and their difference, which is what reading them explains.
+    """Spearman of similarity and score over the proposals of each prompt, averaged.
 
-    Of mixtures of two layers: what a later layer proposes was never scored alone. The control's
-    own proposals are left out.
+    Beside it the same of a control that read no proposal, and their difference, which is what
+    reading them explains. Of mixtures of two layers: what a later layer proposes was never scored
+    alone. The control's own proposals are left out.
     """
     return [
         row
@@ -46,15 +48,20 @@ def _mixture_influence_rows(runs: TaskRuns, mixture: LoggedEvaluation) -> Iterat
     if control is None:
         return
     read = [(answer, _first_layer_proposals(answer, control.name)) for answer in mixture.answers]
-    heard = {answer.sample: answer.text for answer in control.answers}
+    control_texts = {answer.sample: answer.text for answer in control.answers}
     proposed = [text for _, proposals in read for _, text in proposals]
-    likeness = TextSimilarity([*proposed, *(answer.text for answer, _ in read), *heard.values()])
+    similarity = TextSimilarity(
+        [*proposed, *(answer.text for answer, _ in read), *control_texts.values()]
+    )
     grade = create_grader(runs)
-    ours = _rank_correlations(likeness, grade, [(a.sample, a.text, ps) for a, ps in read])
+    ours = _rank_correlations(similarity, grade, [(a.sample, a.text, ps) for a, ps in read])
     theirs = _rank_correlations(
-        likeness, grade, [(a.sample, heard[a.sample], ps) for a, ps in read if a.sample in heard]
+        similarity,
+        grade,
+        [(a.sample, control_texts[a.sample], ps) for a, ps in read if a.sample in control_texts],
     )
     for measure, orders in ours.items():
+        # Two correlations between -1 and 1 differ by 2 at most.
         difference = paired_difference(orders, theirs.get(measure, {}), reach=(-2.0, 2.0))
         yield {
             "aggregator": mixture.aggregator,
@@ -73,9 +80,9 @@ def _mixture_influence_rows(runs: TaskRuns, mixture: LoggedEvaluation) -> Iterat
 def _control_model(runs: TaskRuns, mixture: LoggedEvaluation) -> LoggedEvaluation | None:
     """A model that answered alone: none of the proposers where there is one, else any."""
     proposers = {name for layer in mixture.layers for name in layer}
-    strangers = [one for name, one in runs.single_models.items() if name not in proposers]
+    outsiders = [one for name, one in runs.single_models.items() if name not in proposers]
     own = [one for name, one in runs.single_models.items() if name == mixture.aggregator]
-    return next(iter([*strangers, *own, *runs.single_models.values()]), None)
+    return next(iter([*outsiders, *own, *runs.single_models.values()]), None)
 
 
 def _first_layer_proposals(answer: SampleAnswer, but: str) -> list[tuple[str, str]]:
@@ -92,6 +99,7 @@ def create_grader(runs: TaskRuns) -> ProposalGrader:
     A proposal's score: that of the same text where its model gave it alone, else the mean of
     the model's answers to the same prompt.
     """
+    # A draft out of the cache has its own score; a fresh one is worth what its model usually is.
     exact: dict[tuple[str, str, str], float] = {}
     usual: dict[tuple[str, str], float] = {}
     for name, one in runs.single_models.items():
@@ -107,21 +115,23 @@ def create_grader(runs: TaskRuns) -> ProposalGrader:
 
 
 def _rank_correlations(
-    likeness: TextSimilarity,
+    similarity: TextSimilarity,
     grade: ProposalGrader,
     answers: Sequence[tuple[str, str, Sequence[tuple[str, str]]]],
 ) -> RankCorrelations:
-    found: dict[str, dict[str, list[float]]] = {}
+    correlations: dict[str, dict[str, list[float]]] = {}
     for sample, text, proposals in answers:
         known = [(p, g) for m, p in proposals if (g := grade(sample, m, p)) is not None]
+        # One proposal has no order.
         if len(known) < 2:
             continue
-        measured = likeness.all_measures([p for p, _ in known], [text] * len(known))
+        measured = similarity.all_measures([p for p, _ in known], [text] * len(known))
         for measure, values in measured.items():
             rho = spearman_correlation(values, np.array([g for _, g in known]))
             if rho is not None:
-                found.setdefault(measure, {}).setdefault(sample, []).append(rho)
-    return {m: {s: fmean(v) for s, v in rows.items()} for m, rows in found.items()}
+                # A list: with several epochs a prompt has an answer, and so an order, for each.
+                correlations.setdefault(measure, {}).setdefault(sample, []).append(rho)
+    return {m: {s: fmean(v) for s, v in rows.items()} for m, rows in correlations.items()}
 
 
 def widest_mixture_rows(rows: Sequence[Row]) -> Sequence[Row]:

@@ -42,6 +42,7 @@ def latency_chart(rows: Sequence[Row], headline: str) -> Chart:
         name = f"layer {row['layer']}"
         hues[name] = HUES[(row["layer"] - 1) % len(HUES)]
         waited = row["straggler"] or 0.0
+        # Twice the layer: the wait for its last member has the place behind it.
         parts.append(
             {"label": row["who"], "part": name, "order": 2 * row["layer"],
              "value": row["seconds"] - waited}
@@ -62,7 +63,11 @@ _WAIT_LABEL = "waiting for its slowest"
 
 
 def _bar_chart(
-    parts: Sequence[Row], hues: Mapping[str, str], headline: str, said: str, form: str
+    parts: Sequence[Row],
+    hues: Mapping[str, str],
+    headline: str,
+    axis_title: str,
+    number_format: str,
 ) -> Chart:
     totals: dict[str, float] = {}
     for part in parts:
@@ -71,7 +76,7 @@ def _bar_chart(
     shown = [part for part in parts if part["label"] in order]
     bars = alt.Chart(alt.Data(values=shown)).mark_bar(height=14, yOffset=6)
     made = bars.encode(
-        x=alt.X("value:Q", title=said, axis=alt.Axis(format=form, tickCount=5)),
+        x=alt.X("value:Q", title=axis_title, axis=alt.Axis(format=number_format, tickCount=5)),
         y=alt.Y("label:N", sort=order, axis=None),
         color=alt.Color("part:N", scale=color_scale(hues), legend=top_legend(4)),
         order=alt.Order("order:Q"),

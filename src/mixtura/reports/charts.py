@@ -44,6 +44,7 @@ class RenderedChart:
     def svg(self) -> str:
         """A picture of its own, on white."""
         spec = self.chart.to_dict() | {"config": _THEME, "padding": 8}
+        # In this process: a chart needs neither a browser nor the network.
         return vl_convert.vegalite_to_svg(spec)
 
     @property
@@ -54,6 +55,7 @@ class RenderedChart:
     @property
     def inline_svg(self) -> str:
         """For a page that has the house's colours: it follows its light and dark."""
+        # Once: the first white is the background, any other belongs to a mark.
         drawn = self.svg.replace(f'fill="{_PAPER}"', 'fill="none"', 1)
         for colour, variable in _COLOR_VARIABLES.items():
             drawn = drawn.replace(f'"{colour}"', f'"var({variable})"')

@@ -24,34 +24,43 @@ METHOD_TEXT = (
 )
 
 
-def comparison_page(found: Comparison, command: str) -> str:
-    """*command*: what made it, so that someone else can."""
+def comparison_page(comparison: Comparison, command: str) -> str:
+    """A comparison as one page of HTML; *command*: how someone else can make it again."""
     return html_page(
-        f"{to_one_line(found.verdict)}: a comparison by Mixtura", _page_parts(found, command)
+        f"{to_one_line(comparison.verdict)}: a comparison by Mixtura",
+        _page_parts(comparison, command),
     )
 
 
-def _page_parts(found: Comparison, command: str) -> Iterator[str]:
-    how = f"{found.judge} reads both answers, in both orders" if found.judge else found.task
-    yield f"<h1>{escape(_capitalize_first(to_one_line(found.verdict)))}.</h1>"
-    prompts = pluralize_count(found.prompts, "prompt")
+def _page_parts(comparison: Comparison, command: str) -> Iterator[str]:
+    how = (
+        f"{comparison.judge} reads both answers, in both orders"
+        if comparison.judge
+        else comparison.task
+    )
+    yield f"<h1>{escape(_capitalize_first(to_one_line(comparison.verdict)))}.</h1>"
+    prompts = pluralize_count(comparison.prompts, "prompt")
     yield f'<p class="asked">{prompts}: {escape(to_one_line(how))}.</p>'
     yield f"<p>Made by <code>{escape(to_one_line(command))}</code></p>"
-    for ours in dict.fromkeys(pair.ours for pair in found.pairs):
-        own = [pair for pair in found.pairs if pair.ours == ours]
+    for ours in dict.fromkeys(pair.ours for pair in comparison.pairs):
+        own = [pair for pair in comparison.pairs if pair.ours == ours]
         yield figure_html(RenderedChart(_differences_chart(own)))
-    if chart := _cost_chart(found):
+    if chart := _cost_chart(comparison):
         yield figure_html(RenderedChart(chart))
-    yield "<h2>The numbers</h2>" + _contenders_table(found) + f"<p>{METHOD_TEXT}</p>"
-    if found.bias:
-        yield f"<h2>The judge</h2><p>{escape(judge_trust_text(found.bias))}</p>"
-    if found.warnings:
+    yield "<h2>The numbers</h2>" + _contenders_table(comparison) + f"<p>{METHOD_TEXT}</p>"
+    if comparison.bias:
+        yield f"<h2>The judge</h2><p>{escape(judge_trust_text(comparison.bias))}</p>"
+    if comparison.warnings:
         yield "<h2>What to know</h2>"
-        yield from (f'<p class="none">{escape(to_one_line(said))}</p>' for said in found.warnings)
-    for pair in found.pairs:
-        told = [one for one in found.told if (one.ours, one.theirs) == (pair.ours, pair.theirs)]
-        if told:
-            yield _examples_section(pair, told)
+        yield from (
+            f'<p class="none">{escape(to_one_line(warning))}</p>' for warning in comparison.warnings
+        )
+    for pair in comparison.pairs:
+        examples = [
+            one for one in comparison.told if (one.ours, one.theirs) == (pair.ours, pair.theirs)
+        ]
+        if examples:
+            yield _examples_section(pair, examples)
 
 
 def _capitalize_first(text: str) -> str:
@@ -74,14 +83,16 @@ def _differences_chart(pairs: Sequence[PairedResult]) -> chart_style.Chart:
     beaten = sum(pair.low > 0 for pair in pairs)
     lost = sum(pair.high < 0 for pair in pairs)
     ours = to_one_line(pairs[0].ours)
-    said = f"{ours} is better than {beaten} of {len(pairs)}" if beaten else f"{ours} beats no one"
+    headline = (
+        f"{ours} is better than {beaten} of {len(pairs)}" if beaten else f"{ours} beats no one"
+    )
     worse = f", worse than {lost}" if lost else ""
-    open_ = len(pairs) - beaten - lost
-    rest = f"; of {open_} no difference can be told" if open_ else ""
-    return dot_charts.differences_chart(rows, f"{said}{worse}{rest}")
+    undecided = len(pairs) - beaten - lost
+    rest = f"; of {undecided} no difference can be told" if undecided else ""
+    return dot_charts.differences_chart(rows, f"{headline}{worse}{rest}")
 
 
-def _cost_chart(found: Comparison) -> chart_style.Chart | None:
+def _cost_chart(comparison: Comparison) -> chart_style.Chart | None:
     """Quality against what an answer takes; None where that is not known of two."""
     rows: list[Plain] = [
         {
@@ -92,7 +103,7 @@ def _cost_chart(found: Comparison) -> chart_style.Chart | None:
             "cost_usd": row.cost_usd,
             "tokens": row.tokens,
         }
-        for row in found.contenders
+        for row in comparison.contenders
         if row.score is not None and row.low is not None and row.tokens
     ]
     if len(rows) < 2:
@@ -107,13 +118,16 @@ def _cost_chart(found: Comparison) -> chart_style.Chart | None:
 # ---- tables
 
 
-def _contenders_table(found: Comparison) -> str:
-    pairs = {pair.theirs: pair for pair in reversed(found.pairs)}
+def _contenders_table(comparison: Comparison) -> str:
+    # Backwards, so that the first mixture's figures stay: the verdict is about it.
+    pairs = {pair.theirs: pair for pair in reversed(comparison.pairs)}
     heads = [
-        ("", True), (found.measure, False), ("mixture better by", False), ("won, lost", False),
+        ("", True), (comparison.measure, False), ("mixture better by", False), ("won, lost", False),
         ("cost", False), ("seconds", False), ("tokens", False), ("calls", False),
     ]  # fmt: skip
-    return table_html(heads, [_contender_row(row, pairs.get(row.name)) for row in found.contenders])
+    return table_html(
+        heads, [_contender_row(row, pairs.get(row.name)) for row in comparison.contenders]
+    )
 
 
 def _contender_row(row: ContenderRow, pair: PairedResult | None) -> list[str]:
@@ -147,21 +161,24 @@ def _format_number(value: float | None, digits: int) -> str:
 # ---- where it was won and lost
 
 
-def _examples_section(pair: PairedResult, told: Sequence[DecidedPrompt]) -> str:
-    body = "".join(map(_example_block, told))
+def _examples_section(pair: PairedResult, examples: Sequence[DecidedPrompt]) -> str:
+    body = "".join(map(_example_block, examples))
     head = f"Won and lost by most against {escape(to_one_line(pair.theirs))}"
     return f"<h2>{head}</h2>{body}"
 
 
-def _example_block(told: DecidedPrompt) -> str:
-    target = f"<p>Right: <b>{escape(told.target)}</b></p>" if told.target else ""
+def _example_block(decided: DecidedPrompt) -> str:
+    target = f"<p>Right: <b>{escape(decided.target)}</b></p>" if decided.target else ""
     answers = "".join(
         f"<div><h3>{escape(to_one_line(name))}</h3><pre>{escape(text)}</pre></div>"
-        for name, text in ((told.ours, told.our_answer), (told.theirs, told.their_answer))
+        for name, text in (
+            (decided.ours, decided.our_answer),
+            (decided.theirs, decided.their_answer),
+        )
     )
-    asked = to_one_line(told.question)
-    head = f"{100 * told.by:+.0f} &nbsp; {escape(asked[:110])}{'…' if len(asked) > 110 else ''}"
-    body = (
-        f'<p class="asked">{escape(told.question)}</p>{target}<div class="beside">{answers}</div>'
-    )
+    question_line = to_one_line(decided.question)
+    ellipsis = "…" if len(question_line) > 110 else ""
+    head = f"{100 * decided.by:+.0f} &nbsp; {escape(question_line[:110])}{ellipsis}"
+    question = f'<p class="asked">{escape(decided.question)}</p>'
+    body = f'{question}{target}<div class="beside">{answers}</div>'
     return details_html(head, body, opened=False)

@@ -24,12 +24,12 @@ ColumnStyles = Sequence[tuple[str, str, str, str]]
 
 def collaborativeness_chart(rows: Sequence[Row], headline: str) -> Chart:
     """Each model alone and after reading the others."""
-    named_ = [row | {"label": f"{row['model']} reads {row['others']}"} for row in rows]
+    labelled = [row | {"label": f"{row['model']} reads {row['others']}"} for row in rows]
     choice = (
         ("alone", "alone", DIM, SHAPES[0]),
         ("with_others", "after reading the others", HUES[0], SHAPES[1]),
     )
-    return _dot_chart(named_, choice, headline, "score", ".0%")
+    return _dot_chart(labelled, choice, headline, "score", ".0%")
 
 
 def roles_chart(rows: Sequence[Row], headline: str) -> Chart:
@@ -63,30 +63,32 @@ def _dot_chart(
     rows: Sequence[Row],
     choice: ColumnStyles,
     headline: str,
-    said: str,
-    form: str,
+    axis_title: str,
+    number_format: str,
     *,
     zero: bool = False,
 ) -> Chart:
     long = [
-        {"label": row["label"], "which": called, "value": row[column], "low": row[f"{column}_low"],
+        {"label": row["label"], "which": label, "value": row[column], "low": row[f"{column}_low"],
          "high": row[f"{column}_high"]}
         for row in rows
-        for column, called, _, _ in choice
+        for column, label, _, _ in choice
         if row.get(column) is not None
     ]  # fmt: skip
     order = [row["label"] for row in rows]
     names, colours, shapes = ([one[i] for one in choice] for i in (1, 2, 3))
     base = alt.Chart(alt.Data(values=long))
     y = alt.Y("label:N", sort=order, axis=None)
+    # Both within a row of ROW_HEIGHT, below its label.
     offset = alt.YOffset("which:N", sort=names, scale=alt.Scale(range=[14, 42]))
     colour = alt.Color(
         "which:N",
         scale=alt.Scale(domain=names, range=colours),
         legend=top_legend(1 if len("".join(names)) > 45 else 3) if len(names) > 1 else None,
     )
-    axis = alt.Axis(format=form, tickCount=5)
-    x = alt.X("low:Q", title=said, axis=axis, scale=alt.Scale(zero=False, nice=True))
+    axis = alt.Axis(format=number_format, tickCount=5)
+    # Differences are read, not lengths: an axis from zero would push them together.
+    x = alt.X("low:Q", title=axis_title, axis=axis, scale=alt.Scale(zero=False, nice=True))
     spans = base.mark_rule(strokeWidth=2, opacity=0.45).encode(
         x=x, x2="high:Q", y=y, yOffset=offset, color=colour
     )

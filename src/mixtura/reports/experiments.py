@@ -27,7 +27,7 @@ DRAFT_SAMPLING = Sampling(temperature=0.7)
 """As the paper draws; alone and as a proposer alike, so that one answer serves both."""
 
 OnProgress = Callable[[str, EvalProgress], None]
-"""Told of every evaluation's progress, by the plan's name."""
+"""Called with a plan's name and the progress of its evaluation."""
 
 
 def experiment_mixtures(models: Sequence[str], max_tokens: int | None = None) -> list[MixtureSpec]:
@@ -41,25 +41,28 @@ def experiment_mixtures(models: Sequence[str], max_tokens: int | None = None) ->
     if len(models) < 2 or len(set(models)) < len(models):
         raise ConfigError("a report compares models: name at least two, each once")
     drawn = replace(DRAFT_SAMPLING, max_tokens=max_tokens)
+    # By their shape: two analyses may need the same mixture, and it is run once.
     plans = {
         _shape_key(plan): replace(plan, sampling=drawn) for plan in _candidate_mixtures(models)
     }
+    # Cheap ones first: what a cap leaves out is then the least, and their answers are drafts of
+    # others.
     return sorted(plans.values(), key=_proposal_count)
 
 
 def _candidate_mixtures(models: Sequence[str]) -> Iterator[MixtureSpec]:
-    chief, team = models[0], _one_draw_each(models)
+    aggregator, team = models[0], _one_draw_each(models)
     yield from (MixtureSpec(model, (), model) for model in models)
     for depth in LAYER_COUNTS:
         rows = [team] * (depth - 1)
         yield from (_build_mixture(rows, model) for model in models)
-        yield _build_mixture(rows, chief, "rank")
+        yield _build_mixture(rows, aggregator, "rank")
     for model in models:
-        yield _build_mixture([(MemberSpec(model, DRAWS_PER_MODEL),)], chief)
+        yield _build_mixture([(MemberSpec(model, DRAWS_PER_MODEL),)], aggregator)
     for count in PROPOSAL_COUNTS:
-        yield _build_mixture([(MemberSpec(chief, count),)], chief)
+        yield _build_mixture([(MemberSpec(aggregator, count),)], aggregator)
         if several := _team_of_size(models, count):
-            yield _build_mixture([several], chief)
+            yield _build_mixture([several], aggregator)
 
 
 def _one_draw_each(models: Sequence[str]) -> tuple[MemberSpec, ...]:
@@ -88,6 +91,7 @@ def _member_notation(seat: MemberSpec) -> str:
 
 
 def _shape_key(plan: MixtureSpec) -> object:
+    # Not by name: `a*2` and `a,a` are the same mixture.
     rows = [[seat.model for seat in row for _ in range(seat.samples)] for row in plan.layers]
     return (str(rows), plan.aggregator, plan.pattern.kind)
 
@@ -99,7 +103,7 @@ def _proposal_count(plan: MixtureSpec) -> int:
 def run_experiments(
     config: Config,
     plans: Sequence[MixtureSpec],
-    asked: EvalRequest,
+    request: EvalRequest,
     *,
     logs: Path,
     max_cost: float | None = None,
@@ -110,15 +114,18 @@ def run_experiments(
     """
     Evaluate every plan, each on the same rows. What is in *logs* is not asked again.
 
-    *max_cost* dollars are for all of them together. Raises what `evaluate` raises.
+    *max_cost* dollars are for all of them together. Raises ConfigError, MixturaError and
+    KeyboardInterrupt as `evaluate` does.
     """
     results: list[EvalResult] = []
     for plan in plans:
+        # The cap is for all of them: `evaluate` refuses a cap where a price is unknown, so none is
+        # missing.
         spent = sum(result.cost_usd or 0.0 for result in results)
         result = evaluate(
             config,
             plan,
-            asked,
+            request,
             logs=logs,
             max_cost=None if max_cost is None else max(max_cost - spent, 0.0),
             deadline=deadline,

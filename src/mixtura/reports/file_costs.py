@@ -1,4 +1,4 @@
-"""What answers in files cost, in dollars and in work, as the paper's figure of budgets reckons."""
+"""What answers in files cost, in dollars and in work, as figure 5 of the paper counts them."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class AnswerCost(NamedTuple):
     def to_json(self) -> Row:
         figures = self._asdict()
         del figures["name"]
-        return {name: found and found.mean for name, found in figures.items()} | {
-            f"{name}_{end}": getattr(found, end)
-            for name, found in figures.items()
+        return {name: interval and interval.mean for name, interval in figures.items()} | {
+            f"{name}_{end}": getattr(interval, end)
+            for name, interval in figures.items()
             for end in ("low", "high")
-            if found
+            if interval
         }
 
 
@@ -51,32 +51,33 @@ class CostCalculator:
     """
     Counts what answers take: lengths of texts to tokens, tokens to dollars and to work.
 
-    Prices and sizes are the paper's where it has the model, else *pricer*'s, and what the
-    model's name says.
+    Prices and sizes are the paper's (Wang et al. 2024, arXiv 2406.04692, section 3.4) where it has
+    the model, else *pricer*'s, and what the model's name says.
     """
 
     pricer: Pricer
-    reckoning: PaperCosts
+    paper_costs: PaperCosts
 
     def answer_cost(
         self, answers: AnswerFile, plan: MixtureSpec | None, proposals: Mapping[str, AnswerFile]
     ) -> AnswerCost:
         """
-        Of one mixture or, without a *plan*, of a model alone.
+        Of one mixture or, without a *plan*, of a model alone; proposals by model.
 
-        A proposer without a file wrote as much as the others did on average.
+        A proposer without a file wrote as much as the others did on average. Raises ConfigError
+        where no proposer has a file, or the files share fewer than two questions.
         """
         members = self._member_names(plan) if plan else set[str]()
         every = {self.paper_name(name): one for name, one in proposals.items()}
-        heard = {name: one for name, one in every.items() if name in members}
-        if members and not heard:
+        drafts = {name: one for name, one in every.items() if name in members}
+        if members and not drafts:
             raise ConfigError(
                 f"{answers.name} is a mixture: --proposals MODEL=FILE says what its proposers"
                 f" wrote, of at least one of {', '.join(sorted(members))}"
             )
         runs = [
-            list(self._layer_calls(answers, plan, heard, question))
-            for question in shared_questions([answers, *heard.values()])
+            list(self._layer_calls(answers, plan, drafts, question))
+            for question in shared_questions([answers, *drafts.values()])
         ]
         return AnswerCost(
             answers.name,
@@ -98,7 +99,7 @@ class CostCalculator:
 
     def paper_name(self, model: str) -> str:
         """A model by the paper's name for it; by its own where the paper has it not."""
-        return self.reckoning.paper_name(model) or model.rpartition("/")[2]
+        return self.paper_costs.paper_name(model) or model.rpartition("/")[2]
 
     def _member_names(self, plan: MixtureSpec) -> set[str]:
         return {self.paper_name(seat.model) for layer in plan.layers for seat in layer}
@@ -107,40 +108,51 @@ class CostCalculator:
         self,
         answers: AnswerFile,
         plan: MixtureSpec | None,
-        heard: Mapping[str, AnswerFile],
+        drafts: Mapping[str, AnswerFile],
         question: Question,
     ) -> Iterator[Sequence[CallTokens]]:
         """The calls of one answer, layer by layer."""
-        asked = self._estimate_tokens(question[0])
-        lengths = {name: self._estimate_tokens(one.texts[question]) for name, one in heard.items()}
-        usual = round(fmean(lengths.values())) if lengths else 0
+        question_tokens = self._estimate_tokens(question[0])
+        written = {name: self._estimate_tokens(one.texts[question]) for name, one in drafts.items()}
+        usual = round(fmean(written.values())) if written else 0
         before = 0
         for layer in plan.layers if plan else ():
             names = [seat.model for seat in layer for _ in range(seat.samples)]
             calls = [
-                CallTokens(name, asked + before, lengths.get(self.paper_name(name), usual))
+                CallTokens(
+                    name, question_tokens + before, written.get(self.paper_name(name), usual)
+                )
                 for name in names
             ]
-            before = self.reckoning.instruction_tokens + sum(call.written for call in calls)
+            # Each layer reads the question, the instructions and all that the layer before it
+            # wrote.
+            before = self.paper_costs.instruction_tokens + sum(call.written for call in calls)
             yield calls
         last = plan.aggregator if plan else answers.name
-        yield [CallTokens(last, asked + before, self._estimate_tokens(answers.texts[question]))]
+        yield [
+            CallTokens(
+                last, question_tokens + before, self._estimate_tokens(answers.texts[question])
+            )
+        ]
 
     def _estimate_tokens(self, text: str) -> int:
-        return round(len(text) / self.reckoning.characters_per_token)
+        return round(len(text) / self.paper_costs.characters_per_token)
 
     def _run_dollars(self, run: Sequence[Sequence[CallTokens]]) -> float | None:
-        paid = [self._call_dollars(call) for layer in run for call in layer]
-        return None if None in paid else sum(dollars for dollars in paid if dollars)
+        amounts = [self._call_dollars(call) for layer in run for call in layer]
+        return None if None in amounts else sum(amount for amount in amounts if amount)
 
     def _call_dollars(self, call: CallTokens) -> float | None:
         usage = Usage(call.read, call.written)
-        published = self.reckoning.find_model(call.model)
+        published = self.paper_costs.find_model(call.model)
         return published.price(usage) if published else self.pricer(call.model, usage)
 
 
 def answer_tflops(run: Sequence[Sequence[CallTokens]], *, prefill: bool) -> float | None:
-    """TFLOPs of an answer's calls, layer by layer; None where a model's size is unknown."""
+    """TFLOPs of an answer: the largest call of each layer, summed over layers (figure 5b).
+
+    None where a model's size is unknown; *prefill* counts the tokens that are read, too.
+    """
     layers: list[list[CallWork]] = []
     for layer in run:
         sizes = [providers.active_parameters(call.model) for call in layer]
@@ -160,6 +172,7 @@ def _complete_interval(values: Sequence[float | None]) -> Interval | None:
 
 
 def _required_interval(values: Sequence[int]) -> Interval:
-    found = mean_interval(values)
-    assert found
-    return found
+    interval = mean_interval(values)
+    # The caller has shared questions, of which there are two at least.
+    assert interval
+    return interval

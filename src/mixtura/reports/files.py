@@ -1,4 +1,4 @@
-"""Likeness, diversity and cost of answers in files: AlpacaEval's ``model_outputs.json``."""
+"""Similarity, diversity and cost of answers in files: AlpacaEval's ``model_outputs.json``."""
 
 from __future__ import annotations
 
@@ -30,19 +30,21 @@ class AnswerFile(NamedTuple):
 
 def read_answer_files(paths: Iterable[Path]) -> list[AnswerFile]:
     """
-    Files of answers; each is called by its generator, by its file where two share one, and by
-    its path where they share that, too.
+    Files of answers, each named after its generator; where two share one, after its file.
+
+    After its path where they share that, too. Raises ConfigError for a file that cannot be read
+    or has no answer.
     """
-    found = [(path, *_read_answer_file(path)) for path in paths]
-    named = Counter(name for _, name, _ in found)
-    stems = Counter(path.stem for path in {path for path, name, _ in found if named[name] > 1})
+    read = [(path, *_read_answer_file(path)) for path in paths]
+    named = Counter(name for _, name, _ in read)
+    stems = Counter(path.stem for path in {path for path, name, _ in read if named[name] > 1})
 
     def unique_name(path: Path, name: str) -> str:
         if named[name] == 1:
             return name
         return path.stem if stems[path.stem] == 1 else str(path)
 
-    return [AnswerFile(unique_name(path, name), texts) for path, name, texts in found]
+    return [AnswerFile(unique_name(path, name), texts) for path, name, texts in read]
 
 
 def _read_answer_file(path: Path) -> tuple[str, Mapping[Question, str]]:
@@ -51,6 +53,7 @@ def _read_answer_file(path: Path) -> tuple[str, Mapping[Question, str]]:
         raise ConfigError(f"{path}: there is no answer in it")
     seen: Counter[str] = Counter()
     texts: dict[Question, str] = {}
+    # AlpacaEval asks a few instructions more than once: the second is another question.
     for row in rows:
         texts[row.instruction, seen[row.instruction]] = row.output
         seen[row.instruction] += 1
@@ -59,16 +62,19 @@ def _read_answer_file(path: Path) -> tuple[str, Mapping[Question, str]]:
 
 
 def shared_questions(answers: Sequence[AnswerFile]) -> list[Question]:
-    """The questions that every one of them answers, in the first one's order."""
+    """The questions that every one of them answers, in the first one's order.
+
+    Raises ConfigError for fewer than two.
+    """
     first, *others = answers
-    found = [key for key in first.texts if all(key in one.texts for one in others)]
-    if len(found) < 2:
+    shared = [key for key in first.texts if all(key in one.texts for one in others)]
+    if len(shared) < 2:
         names = ", ".join(one.name for one in answers)
-        raise ConfigError(f"an interval takes two questions, and {names} share {len(found)}")
-    return found
+        raise ConfigError(f"an interval takes two questions, and {names} share {len(shared)}")
+    return shared
 
 
-# ---- likeness
+# ---- similarity
 
 
 class SimilarityResult(NamedTuple):
@@ -84,22 +90,25 @@ class SimilarityResult(NamedTuple):
 def proposal_similarity(
     answers: AnswerFile, proposals: Sequence[AnswerFile], control: AnswerFile | None
 ) -> list[SimilarityResult]:
-    """Every proposal in every measure, over the questions that all of them answer."""
+    """Every proposal in every measure, over the questions that all of them answer.
+
+    Raises ConfigError where these are fewer than two.
+    """
     every = [answers, *proposals, *([control] if control else [])]
     questions = shared_questions(every)
     columns = [[one.texts[key] for key in questions] for one in every]
-    likeness = TextSimilarity([text for column in columns for text in column])
-    found: list[SimilarityResult] = []
+    similarity = TextSimilarity([text for column in columns for text in column])
+    results: list[SimilarityResult] = []
     for proposal, texts in zip(proposals, columns[1:], strict=False):
-        ours = likeness.all_measures(texts, columns[0])
+        ours = similarity.all_measures(texts, columns[0])
         theirs: Mapping[str, Vector] = {}
         if control:
-            theirs = likeness.all_measures(texts, columns[-1])
-        found += [
+            theirs = similarity.all_measures(texts, columns[-1])
+        results += [
             _similarity_result(proposal.name, measure, values, theirs.get(measure))
             for measure, values in ours.items()
         ]
-    return found
+    return results
 
 
 def _similarity_result(
@@ -116,10 +125,10 @@ def _similarity_result(
     return SimilarityResult(proposal, measure, answer, control, difference)
 
 
-def similarity_json(found: Sequence[SimilarityResult]) -> dict[str, dict[str, Row]]:
+def similarity_json(results: Sequence[SimilarityResult]) -> dict[str, dict[str, Row]]:
     """By proposal, then by measure."""
     whole: dict[str, dict[str, Row]] = {}
-    for one in found:
+    for one in results:
         row = one.answer.to_json()
         if one.control and one.difference:
             row |= {"control": one.control.to_json(), "minus_control": one.difference.to_json()}
@@ -138,8 +147,13 @@ class ValueSpread(NamedTuple):
 
     @classmethod
     def from_values(
-        cls, values: Vector, per_question: Vector, reach: tuple[float, float]
+        cls,
+        values: Vector,
+        per_question: Vector,
+        reach: tuple[float, float],
     ) -> ValueSpread:
+        # Pairs of one question are not independent: the interval is over questions, the quantiles
+        # are over pairs.
         mean = mean_interval(per_question, reach)
         assert mean
         return cls(mean, {q: float(np.quantile(values, q)) for q in QUANTILES})
@@ -168,13 +182,16 @@ class DiversityResult(NamedTuple):
 
 
 def answer_diversity(answers: Sequence[AnswerFile]) -> DiversityResult:
-    """TF-IDF cosines of the answers to each question; words weigh by all answers given."""
+    """TF-IDF cosines of the answers to each question; words weigh by all answers given.
+
+    Raises ConfigError for fewer than two files, or fewer than two shared questions.
+    """
     if len(answers) < 2:
         raise ConfigError("diversity is between answers: give at least two files")
     questions = shared_questions(answers)
     rows = [[one.texts[key] for one in answers] for key in questions]
-    likeness = TextSimilarity([text for row in rows for text in row])
-    tables = np.array([likeness.cosine_matrix(row) for row in rows])
+    similarity = TextSimilarity([text for row in rows for text in row])
+    tables = np.array([similarity.cosine_matrix(row) for row in rows])
     upper = np.triu_indices(len(answers), 1)
     cosines = tables[:, upper[0], upper[1]]
     names = combinations([one.name for one in answers], 2)

@@ -14,6 +14,8 @@ def _format_percent(value: float) -> str:
 
 
 def collaborativeness_headline(rows: Sequence[Row]) -> str:
+    """How many models gain by reading others, and whether by reading worse ones alone."""
+    # A model may have read several sets of others; one sentence is about the largest.
     widest: dict[str, Row] = {}
     for row in rows:
         known = widest.get(row["model"])
@@ -22,29 +24,30 @@ def collaborativeness_headline(rows: Sequence[Row]) -> str:
     better = sum(row["gain"] > 0 for row in widest.values())
     sure = sum((row["gain_low"] or 0) > 0 for row in widest.values())
     models = pluralize_count(len(widest), "model")
-    said = f"{better} of {models} answered better after reading the others"
+    summary = f"{better} of {models} answered better after reading the others"
     worse = [row for row in rows if row["others_are"] == "all worse"]
     helped = sum(row["gain"] > 0 for row in worse)
     cases = pluralize_count(len(worse), "case")
     tail = f"; from worse models alone, in {helped} of {cases}" if worse else ""
-    return f"{said} ({sure} of them beyond doubt){tail}"
+    return f"{summary} ({sure} of them beyond doubt){tail}"
 
 
 def layers_headline(rows: Sequence[Row]) -> str:
+    """Who writes best, and how its score grows layer by layer."""
     written = [row for row in rows if not row["picks"]]
     deepest = max(row["layer"] for row in written)
     last = [row for row in written if row["layer"] == deepest]
     leaders = _leader_names(last, "score", "aggregator")
     steps = [row for row in written if leaders and row["aggregator"] == leaders[0]]
-    said = ", ".join(map(_score_at_layer, steps or last[:1]))
+    scores = ", ".join(map(_score_at_layer, steps or last[:1]))
     picked = [row for row in rows if row["picks"]]
     tail = ""
     if picked:
         chosen = max(picked, key=lambda row: row["layer"])
         tail = f"; picking one gets {_score_at_layer(chosen)}"
     if not leaders:
-        return f"All write equally well: {said}{tail}"
-    return f"Best to write: {' and '.join(leaders)}, with {said}{tail}"
+        return f"All write equally well: {scores}{tail}"
+    return f"Best to write: {' and '.join(leaders)}, with {scores}{tail}"
 
 
 def _score_at_layer(row: Row) -> str:
@@ -59,6 +62,8 @@ def _leader_names(rows: Sequence[Row], column: str, name: str) -> list[str]:
 
 
 def influence_headline(rows: Sequence[Row]) -> str:
+    """Whether the answer follows the better proposals more than an answer that read none."""
+    # One measure for the sentence; the figure has all of them.
     one = next((row for row in rows if row["measure"] == "tfidf"), rows[0])
     difference, low, high = (one[f"difference{end}"] for end in ("", "_low", "_high"))
     if difference is None or low is None:
@@ -72,6 +77,7 @@ def influence_headline(rows: Sequence[Row]) -> str:
 
 
 def proposers_headline(rows: Sequence[Row]) -> str:
+    """The score with the most proposals, of several models and of one."""
     known = [row for row in rows if row["score"] is not None]
     most: dict[str, Row] = {}
     for row in sorted(known, key=lambda row: row["proposals"]):
@@ -85,40 +91,43 @@ def proposers_headline(rows: Sequence[Row]) -> str:
 
 
 def roles_headline(rows: Sequence[Row]) -> str:
+    """Who writes best, and who proposes best."""
     parts: list[str] = []
     for role, verb in (("as_aggregator", "write"), ("as_proposer", "propose")):
         known = [row for row in rows if row[role] is not None]
         if known:
             most = _format_percent(max(row[role] for row in known))
             leaders = _leader_names(known, role, "model")
-            said = (
+            summary = (
                 f"best to {verb}: {' and '.join(leaders)}"
                 if leaders
                 else f"all {verb} equally well"
             )
-            parts.append(f"{said} ({most})")
+            parts.append(f"{summary} ({most})")
     whole = "; ".join(parts)
     return whole[0].upper() + whole[1:]
 
 
 def cost_headline(rows: Sequence[Row]) -> str:
+    """What the best costs, and what the next cheaper one on the front reaches."""
     axis = price_axis(rows)
     front = sorted((row for row in rows if row["front"]), key=lambda row: row[axis])
     best = front[-1]
-    said = f"Best is {best['who']} with {_format_percent(best['score'])}"
+    summary = f"Best is {best['who']} with {_format_percent(best['score'])}"
     if len(front) == 1:
-        return f"{said}, and nothing is cheaper"
+        return f"{summary}, and nothing is cheaper"
     cheap = max(front[:-1], key=lambda row: row["score"])
+    # A local model costs nothing, and no price is a multiple of that.
     if not cheap[axis]:
-        return f"{said}; {cheap['who']} gets {_format_percent(cheap['score'])} for nothing"
+        return f"{summary}; {cheap['who']} gets {_format_percent(cheap['score'])} for nothing"
     times = best[axis] / cheap[axis]
     unit = "the price" if axis == "cost_usd" else "the tokens"
-    return (
-        f"{said}; {cheap['who']} gets {_format_percent(cheap['score'])} at 1/{times:.2g} of {unit}"
-    )
+    reached = f"{cheap['who']} gets {_format_percent(cheap['score'])}"
+    return f"{summary}; {reached} at 1/{times:.2g} of {unit}"
 
 
 def work_headline(rows: Sequence[Row]) -> str:
+    """How much of the work is reading, which the paper does not count."""
     known = [row for row in rows if row["tflops_paper"]]
     most = max(known, key=lambda row: row["tflops_with_prefill"] / row["tflops_paper"])
     times = most["tflops_with_prefill"] / most["tflops_paper"]
@@ -126,6 +135,7 @@ def work_headline(rows: Sequence[Row]) -> str:
 
 
 def tokens_headline(rows: Sequence[Row]) -> str:
+    """Which layer takes the largest share of a mixture's tokens."""
     totals: dict[str, float] = {}
     for row in rows:
         totals[row["who"]] = totals.get(row["who"], 0.0) + row["read"] + row["written"]
@@ -135,6 +145,7 @@ def tokens_headline(rows: Sequence[Row]) -> str:
 
 
 def skills_headline(rows: Sequence[Row]) -> str:
+    """Who is ahead on average, and in how many skills."""
     who = list(dict.fromkeys(row["who"] for row in rows))
     means = {
         one: [row["score"] for row in rows if row["who"] == one and row["score"] is not None]
@@ -150,14 +161,17 @@ def skills_headline(rows: Sequence[Row]) -> str:
 
 
 def latency_headline(rows: Sequence[Row]) -> str:
+    """Who takes longest, and for whom it waits."""
     totals: dict[str, float] = {}
     for row in rows:
         totals[row["who"]] = totals.get(row["who"], 0.0) + row["seconds"]
     slow = max(totals, key=lambda who: totals[who])
     own = [row for row in rows if row["who"] == slow]
     waited = sum(row["straggler"] or 0.0 for row in own)
-    said = f"{slow} takes longest, {totals[slow]:.1f} s"
+    summary = f"{slow} takes longest, {totals[slow]:.1f} s"
     if not waited:
-        return said
+        return summary
     last = max(own, key=lambda row: row["straggler"] or 0.0)["slowest"]
-    return f"{said}; {_format_percent(waited / totals[slow])} of it is waiting, mostly for {last}"
+    return (
+        f"{summary}; {_format_percent(waited / totals[slow])} of it is waiting, mostly for {last}"
+    )

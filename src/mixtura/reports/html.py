@@ -1,4 +1,4 @@
-"""One file of HTML that asks nobody anything, and what stands on it: figures, tables, folds."""
+"""One file of HTML that makes no request, and what stands on it: figures, tables, folds."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from mixtura.web.assets import page_style
 def html_page(title: str, parts: Iterable[str]) -> str:
     """A whole page: no script, no request, its own policy forbids both."""
     whole = page_style() + (files("mixtura.reports") / "report.css").read_text("utf-8")
+    # The hash lets in this one style and no other; there is no source for scripts, so none runs.
     digest = base64.b64encode(hashlib.sha256(whole.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; font-src data:; base-uri 'none'"
     return f"""<!doctype html>
@@ -52,7 +53,7 @@ def table_html(heads: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]])
         pairs = zip(sides, cells, strict=True)
         return f"<tr>{''.join(f'<{tag}{side}>{cell}</{tag}>' for side, cell in pairs)}</tr>"
 
-    head = table_row("th", [said for said, _ in heads])
+    head = table_row("th", [text for text, _ in heads])
     body = "".join(table_row("td", row) for row in rows)
     table = f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
     return f'<div class="scroll">{table}</div>'

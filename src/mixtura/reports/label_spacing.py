@@ -13,6 +13,8 @@ def space_apart(values: Sequence[float], gap: float) -> list[float]:
     groups: list[list[float]] = []
     for value in values:
         groups.append([value])
+        # Whoever overlaps the group above joins it, and the group is centred on its members' mean:
+        # pooling of neighbours, as in isotonic regression.
         while (
             len(groups) > 1
             and _lowest_position(groups[-1], gap) - _highest_position(groups[-2], gap) < gap

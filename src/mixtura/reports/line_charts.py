@@ -33,15 +33,18 @@ def proposers_chart(rows: Sequence[Row], headline: str) -> Chart:
     return _line_chart(points, headline, "proposals", {f"of {ONE}"})
 
 
-def _line_chart(rows: Sequence[Row], headline: str, said: str, dashed: Iterable[str]) -> Chart:
+def _line_chart(
+    rows: Sequence[Row], headline: str, axis_title: str, dashed: Iterable[str]
+) -> Chart:
     series = list(dict.fromkeys(row["series"] for row in rows))
     hues = dict(zip(series, cycle_values(HUES, len(series)), strict=True))
+    # Dashes, too, since eight colours are not enough and some readers do not see them.
     dashes = {name: [5, 4] if name in dashed else [1, 0] for name in series}
     known = [row for row in rows if row["score"] is not None]
     base = alt.Chart(alt.Data(values=list(known)))
     x = alt.X(
         "x:Q",
-        title=said,
+        title=axis_title,
         axis=alt.Axis(values=sorted({row["x"] for row in known}), format="d", grid=False),
         scale=alt.Scale(zero=False, nice=False, padding=16),
     )
@@ -61,7 +64,11 @@ def _line_chart(rows: Sequence[Row], headline: str, said: str, dashed: Iterable[
         x=x, y=y, color=colour, shape=shape
     )
     return with_title(
-        [spans, line, points, _line_end_labels(known, hues)], headline, 280, WIDTH - 170
+        # The rest of the width is for the names at the ends of the lines.
+        [spans, line, points, _line_end_labels(known, hues)],
+        headline,
+        280,
+        WIDTH - 170,
     )
 
 
@@ -70,6 +77,7 @@ def _line_end_labels(rows: Sequence[Row], hues: Mapping[str, str]) -> alt.Chart:
     last: dict[str, Row] = {row["series"]: row for row in sorted(rows, key=lambda row: row["x"])}
     bounds = [row[key] for row in rows for key in ("score_low", "score_high", "score")]
     seen = [value for value in bounds if value is not None]
+    # Where all scores are equal there is no unit, and any distance will do.
     pixel = (max(seen) - min(seen) or 1.0) / 280
     ordered = sorted(last.values(), key=lambda row: row["score"])
     places = space_apart([row["score"] for row in ordered], LABEL_GAP * pixel)

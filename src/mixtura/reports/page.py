@@ -1,4 +1,4 @@
-"""The report as one file of HTML that asks nobody anything, and as files of figures and numbers."""
+"""The report as one file of HTML that makes no request, and as files of figures and numbers."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ def write_report(every: Sequence[TaskRuns], folder: Path) -> WrittenReport:
     folder.mkdir(parents=True, exist_ok=True)
     drawn = [(runs, build_sections(runs)) for runs in every]
     for runs, made in drawn:
+        # Two tasks have the same analyses: without a prefix one would overwrite the other's files.
         prefix = f"{_safe_file_name(runs.task)}-" if len(every) > 1 else ""
         for section in made:
             _write_files(section, folder, prefix)
@@ -83,11 +84,13 @@ def report_html(drawn: Sequence[tuple[TaskRuns, Sequence[Section]]]) -> str:
 def _opening_parts(drawn: Sequence[tuple[TaskRuns, Sequence[Section]]]) -> Iterator[str]:
     for runs, _ in drawn:
         models = ", ".join(escape(to_one_line(name)) for name in runs.single_models) or "none"
-        asked = [{answer.sample for answer in one.answers} for one in runs.contenders]
-        prompts = set[str]().union(*asked)
+        prompts_of_each = [{answer.sample for answer in one.answers} for one in runs.contenders]
+        prompts = set[str]().union(*prompts_of_each)
         notes = [f"{len(runs.contenders):,} mixtures and models. Asked alone: {models}."]
-        if any(one != prompts for one in asked):
-            notes.append(f"Only {len(prompts.intersection(*asked)):,} of the prompts went to all.")
+        if any(one != prompts for one in prompts_of_each):
+            notes.append(
+                f"Only {len(prompts.intersection(*prompts_of_each)):,} of the prompts went to all."
+            )
         if runs.unscored:
             notes.append(
                 f"Without any score: {escape(', '.join(map(to_one_line, runs.unscored)))}."
@@ -132,15 +135,15 @@ def _task_html(runs: TaskRuns, made: Iterable[Section], *, named: bool) -> str:
 
 
 def _section_html(anchor: str, section: Section) -> str:
-    said = section.words
-    parts = [f"<h2>{escape(said.title)}</h2>", f'<p class="asked">{escape(said.asked)}</p>']
+    words = section.words
+    parts = [f"<h2>{escape(words.title)}</h2>", f'<p class="asked">{escape(words.asked)}</p>']
     if section.rows:
         parts += [figure_html(drawing) for drawing in section.figures.values()]
-        parts += [f"<p>{escape(said.reading)}</p>", _numbers_table(section)]
+        parts += [f"<p>{escape(words.reading)}</p>", _numbers_table(section)]
     else:
-        brings = f"This brings the runs: <code>{escape(said.command)}</code>"
-        parts.append(f'<p class="none">{escape(said.missing)} {brings}</p>')
-    paper = _paper_findings(said.paper) if said.paper else ""
+        brings = f"This brings the runs: <code>{escape(words.command)}</code>"
+        parts.append(f'<p class="none">{escape(words.missing)} {brings}</p>')
+    paper = _paper_findings(words.paper) if words.paper else ""
     return f'<section id="{anchor}">{"".join(parts)}{paper}</section>'
 
 
@@ -150,26 +153,31 @@ def _numbers_table(section: Section) -> str:
         for column in section.words.columns
         if any(row.get(column[0]) is not None for row in section.rows)
     ]
-    heads = [(escape(called), manner == "text") for _, called, manner in columns]
-    rows = [[_format_cell(row, key, manner) for key, _, manner in columns] for row in section.rows]
+    heads = [(escape(heading), value_format == "text") for _, heading, value_format in columns]
+    rows = [
+        [_format_cell(row, key, value_format) for key, _, value_format in columns]
+        for row in section.rows
+    ]
+    # A long table is folded away: the figures come first.
     return details_html("The numbers", table_html(heads, rows), opened=len(rows) <= 8)
 
 
-def _format_cell(row: Row, key: str, manner: ValueFormat) -> str:
+def _format_cell(row: Row, key: str, value_format: ValueFormat) -> str:
     value, low, high = (row.get(f"{key}{end}") for end in ("", "_low", "_high"))
     if value is None:
         return ""
     span = ""
     if low is not None and high is not None:
-        span = f" <small>({format_value(low, manner)} to {format_value(high, manner)})</small>"
-    return escape(format_value(value, manner)) + span
+        bounds = (format_value(bound, value_format) for bound in (low, high))
+        span = f" <small>({' to '.join(bounds)})</small>"
+    return escape(format_value(value, value_format)) + span
 
 
-def format_value(value: object, manner: ValueFormat) -> str:
+def format_value(value: object, value_format: ValueFormat) -> str:
     """A value of a table as a person reads it."""
     if not isinstance(value, int | float):
         return to_one_line(value)
-    match manner:
+    match value_format:
         case "percent":
             return f"{100 * value:.0f} %"
         case "points":
@@ -191,5 +199,5 @@ def format_value(value: object, manner: ValueFormat) -> str:
 def _paper_findings(paper: PaperFindings) -> str:
     heads = [(escape(head), i == 0) for i, head in enumerate(paper.heads)]
     rows = [[escape(value) for value in row] for row in paper.rows]
-    said = f"<p>{escape(paper.said)}</p>{table_html(heads, rows) if rows else ''}"
-    return details_html(f"What the paper found ({escape(paper.source)})", said, opened=False)
+    body = f"<p>{escape(paper.said)}</p>{table_html(heads, rows) if rows else ''}"
+    return details_html(f"What the paper found ({escape(paper.source)})", body, opened=False)

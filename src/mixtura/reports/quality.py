@@ -1,4 +1,7 @@
-"""The paper's questions of quality: whether, in which layers, how many and in what role."""
+"""The paper's questions of quality: whether, in which layers, how many and in what role.
+
+Wang et al. 2024 (arXiv 2406.04692), sections 2.1 and 3.3.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +28,17 @@ SEVERAL, ONE = "several models", "one model"
 
 def collaborativeness_rows(runs: TaskRuns) -> list[Row]:
     """
-    Each model alone, and as the aggregator of answers that others wrote, once for each set of
-    others: the run with the fewest proposals.
+    Each model alone, and as the aggregator of answers that others wrote (figure 1).
+
+    Once for each set of others: the run with the fewest proposals.
     """
     rows = {
         (row["model"], row["others"]): row
         for model in sorted(
             runs.single_models, key=lambda name: -runs.single_model_scores.get(name, 0.0)
         )
+        # The fewest proposals last, so that they stay: the effect of reading others at all is asked
+        # for, not of reading many.
         for one in sorted(runs.iter_mixtures(), key=lambda one: len(one.layers[0]), reverse=True)
         if one.aggregator == model
         and layer_count(one) == 2
@@ -74,7 +80,7 @@ def _compare_standing(scores: Mapping[str, float], model: str, others: Iterable[
 
 
 def layer_rows(runs: TaskRuns) -> list[Row]:
-    """The score after each layer, for each aggregator of the same team, and for the ranker."""
+    """The score after each layer, for each aggregator of one team and the ranker (figure 4a)."""
     team = runs.main_team()
     return [] if team is None else [*_aggregator_rows(runs, team), *_ranker_rows(runs, team)]
 
@@ -82,6 +88,7 @@ def layer_rows(runs: TaskRuns) -> list[Row]:
 def _aggregator_rows(runs: TaskRuns, team: Team) -> Iterator[Row]:
     deeper = [one for one in runs.iter_mixtures() if uniform_team(one) == team]
     for name in dict.fromkeys(one.aggregator or "" for one in deeper):
+        # A model alone is its own first layer, from which the others are counted.
         first = [runs.single_models[name]] if name in runs.single_models else []
         own = [one for one in deeper if one.aggregator == name]
         yield from (_layer_row(name, one) for one in sorted([*first, *own], key=layer_count))
@@ -94,13 +101,13 @@ def _ranker_rows(runs: TaskRuns, team: Team) -> Iterator[Row]:
 
 
 def _layer_row(name: str, contender: LoggedEvaluation) -> Row:
-    found = mean_score(contender)
+    score = mean_score(contender)
     return {
         "aggregator": name,
         "picks": contender.pattern == RANK,
         "layer": layer_count(contender),
-        **interval_columns("score", found),
-        "prompts": found.prompts if found else 0,
+        **interval_columns("score", score),
+        "prompts": score.prompts if score else 0,
     }
 
 
@@ -108,11 +115,12 @@ def _layer_row(name: str, contender: LoggedEvaluation) -> Row:
 
 
 def proposer_rows(runs: TaskRuns) -> list[Row]:
-    """Two layers with 1, 2, 3, … proposals: of as many models, or all of one."""
+    """Two layers with 1, 2, 3, … proposals: of as many models, or all of one (table 3)."""
     two = [one for one in runs.iter_mixtures() if layer_count(one) == 2]
     by_aggregator = Counter(one.aggregator for one in two)
     if not two:
         return []
+    # One aggregator for all: otherwise the number of proposals is not all that differs.
     own = [one for one in two if one.aggregator == by_aggregator.most_common(1)[0][0]]
     singles = [one for one in own if len(set(one.layers[0])) == 1]
     usual = Counter(one.layers[0][0] for one in singles).most_common(1)
@@ -130,21 +138,21 @@ def _is_even_team(contender: LoggedEvaluation) -> bool:
 
 def _rows_by_count(kind: str, contenders: Iterable[LoggedEvaluation]) -> list[Row]:
     """One for each number of proposals, the first that was tried."""
-    found: dict[int, Row] = {}
+    rows: dict[int, Row] = {}
     for one in contenders:
-        found.setdefault(len(one.layers[0]), _proposal_count_row(kind, one))
-    return [found[number] for number in sorted(found)]
+        rows.setdefault(len(one.layers[0]), _proposal_count_row(kind, one))
+    return [rows[number] for number in sorted(rows)]
 
 
 def _proposal_count_row(kind: str, contender: LoggedEvaluation) -> Row:
-    found = mean_score(contender)
+    score = mean_score(contender)
     return {
         "kind": kind,
         "proposals": len(contender.layers[0]),
         "proposers": ", ".join(dict.fromkeys(contender.layers[0])),
         "aggregator": contender.aggregator,
-        **interval_columns("score", found),
-        "prompts": found.prompts if found else 0,
+        **interval_columns("score", score),
+        "prompts": score.prompts if score else 0,
     }
 
 
@@ -152,10 +160,12 @@ def _proposal_count_row(kind: str, contender: LoggedEvaluation) -> Row:
 
 
 def role_rows(runs: TaskRuns) -> list[Row]:
-    """Each model alone, as the only proposer, and as the aggregator of the whole team."""
+    """Each model alone, as the only proposer, and as the aggregator of the whole team (table 4)."""
     team = runs.main_team()
     two = [one for one in runs.iter_mixtures() if layer_count(one) == 2]
     proposed = [one for one in two if len(set(one.layers[0])) == 1]
+    # As a proposer only under the aggregator that most were tried with: else the aggregators
+    # differ, too.
     fixed = Counter(one.aggregator for one in proposed).most_common(1)
     writing = {one.aggregator: one for one in two if team and uniform_team(one) == team}
     proposing = _most_draws_by_model(
@@ -177,10 +187,10 @@ def role_rows(runs: TaskRuns) -> list[Row]:
 
 def _most_draws_by_model(contenders: Iterable[LoggedEvaluation]) -> dict[str, LoggedEvaluation]:
     """By the only proposer, the one with the most draws of it."""
-    found: dict[str, LoggedEvaluation] = {}
+    widest: dict[str, LoggedEvaluation] = {}
     for one in sorted(contenders, key=lambda one: len(one.layers[0])):
-        found[one.layers[0][0]] = one
-    return found
+        widest[one.layers[0][0]] = one
+    return widest
 
 
 def _role_columns(name: str, contender: LoggedEvaluation | None) -> Row:

@@ -30,12 +30,15 @@ def skills_chart(rows: Sequence[Row], headline: str) -> Chart:
     known = {(row["who"], row["skill"]): row["score"] for row in rows}
     drawn = [
         {"who": one, "order": i}
+        # One more than there are skills: the line comes back to where it began. A grade of 1 is the
+        # centre.
         | _polar_point(turn[names[i % len(names)]], known[one, names[i % len(names)]] - 1)
         for one in who
         for i in range(len(names) + 1)
         if (one, names[i % len(names)]) in known
     ]
     hues = dict(zip(who, cycle_values(HUES, len(who)), strict=True))
+    # Beyond 5 for the names around the outermost ring.
     scale = alt.Scale(domain=[-5.6, 5.6])
     x, y = alt.X("x:Q", scale=scale, axis=None), alt.Y("y:Q", scale=scale, axis=None)
     line = alt.Chart(alt.Data(values=drawn)).mark_line(strokeWidth=2, point=True)
@@ -59,6 +62,7 @@ def _radar_grid(turn: Mapping[str, float], x: alt.X, y: alt.Y) -> list[alt.Chart
         for i, angle in enumerate(around)
     ]
     made = alt.Chart(alt.Data(values=rings)).mark_line(color=LINE, strokeWidth=1)
+    # Outside of the ring of the full grade.
     names = [{"skill": name} | _polar_point(angle, 4.7) for name, angle in turn.items()]
     text = alt.Chart(alt.Data(values=names)).mark_text(fontSize=13, color=SOFT)
     marks = [{"said": str(ring + 1)} | _polar_point(0.0, float(ring)) for ring in range(5)]

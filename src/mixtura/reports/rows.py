@@ -47,8 +47,10 @@ def mean_interval(
     if not len(known):
         return None
     mean = float(known.mean())
+    # One value has a mean, but nothing says how far the next one would lie from it.
     if len(known) < 2:
         return Interval(mean, None, None, 1)
+    # Dollars and seconds have no upper end of their own.
     within = reach or (float(known.min()), float(known.max()))
     low, high = intervals.bootstrap_intervals(known[None], reach=within)
     return Interval(mean, float(low[0]), float(high[0]), len(known))
@@ -65,17 +67,17 @@ def paired_difference(
     return mean_interval([ours[key] - theirs[key] for key in shared], reach)
 
 
-def interval_columns(name: str, found: Interval | None) -> Row:
+def interval_columns(name: str, interval: Interval | None) -> Row:
     """The columns of an interval; empty ones where nothing is known."""
     empty: Row = dict.fromkeys((name, f"{name}_low", f"{name}_high"))
-    return empty if found is None else found.to_columns(name)
+    return empty if interval is None else interval.to_columns(name)
 
 
 # ---- ranks
 
 
 def spearman_correlation(a: Sequence[float] | Vector, b: Sequence[float] | Vector) -> float | None:
-    """How alike two orders are, from -1 to 1; None where one side is all the same."""
+    """Spearman's rank correlation, -1 to 1; None where one side is all the same."""
     left, right = _average_ranks(a), _average_ranks(b)
     if np.ptp(left) == 0 or np.ptp(right) == 0:
         return None
@@ -83,7 +85,7 @@ def spearman_correlation(a: Sequence[float] | Vector, b: Sequence[float] | Vecto
 
 
 def _average_ranks(values: Sequence[float] | Vector) -> Vector:
-    """Places from 1; equals share the middle of theirs."""
+    """Ranks from 1; ties share the mean of theirs, as Spearman's correlation has it."""
     _, place, times = np.unique(
         np.asarray(values, dtype=np.float64), return_inverse=True, return_counts=True
     )

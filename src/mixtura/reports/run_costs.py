@@ -15,9 +15,10 @@ from mixtura.reports.runs import TaskRuns, calls_by_layer, contender_label, laye
 
 
 def cost_rows(runs: TaskRuns) -> list[Row]:
-    """Quality and what it takes, of everything tried; the cheapest first."""
+    """Quality and what it takes, of everything tried; the cheapest first (figure 5)."""
     rows = [_cost_row(one) for one in runs.contenders if mean_score(one)]
     axis = price_axis(rows)
+    # By identity: rows are dicts, and two contenders may have the same figures.
     front = {id(row) for row in pareto_front(rows, axis)}
     ordered = sorted(rows, key=lambda row: row[axis] if row[axis] is not None else float("inf"))
     return [row | {"front": id(row) in front} for row in ordered]
@@ -31,6 +32,7 @@ def _cost_row(contender: LoggedEvaluation) -> Row:
         "pattern": contender.pattern,
         "layers": layer_count(contender),
         **interval_columns("score", mean_score(contender)),
+        # Only answers that are there: a failed one costs, too, but no one gets anything for it.
         **interval_columns("cost_usd", _complete_interval(answer.cost_usd for answer in answered)),
         **interval_columns("tokens", mean_interval(answer.total_tokens for answer in answered)),
         **interval_columns(
@@ -58,16 +60,18 @@ def _complete_interval(values: Iterable[float | None]) -> Interval | None:
 
 
 def price_axis(rows: Sequence[Row]) -> str:
-    """Dollars where every price is known and one is above nothing, else tokens."""
+    """The column of costs: dollars where every price is known and one is not zero, else tokens."""
     dollars = [row["cost_usd"] for row in rows]
     return "cost_usd" if None not in dollars and any(dollars) else "tokens"
 
 
 def pareto_front(rows: Sequence[Row], axis: str) -> list[Row]:
-    """Those that nothing both as cheap and better, or cheaper and as good, stands beside."""
+    """The rows that no other dominates: none is better at the same cost, or as good at less."""
     known = [row for row in rows if row[axis] is not None and row["score"] is not None]
     best = float("-inf")
     front: list[Row] = []
+    # Cheapest first, and of equals the best: then whatever is no better than the best so far is
+    # dominated.
     for row in sorted(known, key=lambda row: (row[axis], -row["score"])):
         if row["score"] > best:
             front.append(row)
@@ -85,14 +89,14 @@ def tokens_by_layer(runs: TaskRuns) -> list[Row]:
 
 
 def _mean_tokens_by_layer(contender: LoggedEvaluation) -> Mapping[int, tuple[float, float]]:
-    found: dict[int, list[tuple[int, int]]] = {}
+    tokens: dict[int, list[tuple[int, int]]] = {}
     for answer in contender.answers:
         for layer, calls in enumerate(calls_by_layer(answer), 1):
             read = sum(call.prompt_tokens for call in calls)
-            found.setdefault(layer, []).append((read, sum(c.completion_tokens for c in calls)))
+            tokens.setdefault(layer, []).append((read, sum(c.completion_tokens for c in calls)))
     return {
         layer: (fmean(r for r, _ in pairs), fmean(w for _, w in pairs))
-        for layer, pairs in sorted(found.items())
+        for layer, pairs in sorted(tokens.items())
     }
 
 
@@ -120,6 +124,7 @@ def _latency_by_layer(answers: Iterable[SampleAnswer]) -> Mapping[int, Row]:
         for layer, calls in enumerate(calls_by_layer(answer), 1):
             times = sorted(calls, key=lambda call: call.seconds)
             slowest.setdefault(layer, []).append(times[-1].seconds)
+            # Alone in its layer, a call is waited for by no other.
             before = times[-2].seconds if len(times) > 1 else times[-1].seconds
             waited.setdefault(layer, []).append(times[-1].seconds - before)
             last.setdefault(layer, []).append(times[-1].model)
@@ -139,7 +144,7 @@ def _latency_by_layer(answers: Iterable[SampleAnswer]) -> Mapping[int, Row]:
 
 
 def skill_rows(runs: TaskRuns) -> list[Row]:
-    """FLASK: the mean score from 1 to 5 in each skill, of every model and mixture."""
+    """FLASK: the mean score from 1 to 5 in each skill, of every model and mixture (figure 3)."""
     rows: list[Row] = []
     for one in runs.contenders:
         by_skill: dict[str, list[float]] = {}
@@ -155,9 +160,9 @@ def skill_rows(runs: TaskRuns) -> list[Row]:
     return rows
 
 
-def _skill_points(given: object) -> Mapping[str, float]:
+def _skill_points(grades: object) -> Mapping[str, float]:
     """Points by skill; what is no such table (only the names of skills) has none."""
-    if not isinstance(given, Mapping):
+    if not isinstance(grades, Mapping):
         return {}
-    points = cast(Mapping[str, object], given)
+    points = cast(Mapping[str, object], grades)
     return {name: float(n) for name, n in points.items() if isinstance(n, int | float)}

@@ -23,11 +23,11 @@ def layer_count(contender: LoggedEvaluation) -> int:
 
 def scores_by_prompt(contender: LoggedEvaluation) -> dict[str, float]:
     """The mean score of each prompt's answers, of those that have one."""
-    found: dict[str, list[float]] = {}
+    scores_of: dict[str, list[float]] = {}
     for answer in contender.answers:
         if answer.score is not None:
-            found.setdefault(answer.sample, []).append(answer.score)
-    return {sample: fmean(scores) for sample, scores in found.items()}
+            scores_of.setdefault(answer.sample, []).append(answer.score)
+    return {sample: fmean(scores) for sample, scores in scores_of.items()}
 
 
 def mean_score(contender: LoggedEvaluation) -> Interval | None:
@@ -78,7 +78,7 @@ class TaskRuns:
     def single_model_scores(self) -> Mapping[str, float]:
         """How good each is on average, of those that have a score."""
         scores = {name: mean_score(one) for name, one in self.single_models.items()}
-        return {name: found.mean for name, found in scores.items() if found}
+        return {name: interval.mean for name, interval in scores.items() if interval}
 
     def iter_mixtures(self, pattern: str = MIXTURE) -> Iterator[LoggedEvaluation]:
         return (one for one in self.contenders if one.pattern == pattern)
@@ -90,11 +90,12 @@ class TaskRuns:
             for one in self.iter_mixtures()
             if (team := uniform_team(one)) and len(set(team)) > 1
         )
+        # Of equals the larger team: the paper's figures are of the whole one.
         return max(tried, key=lambda team: (tried[team], len(team))) if tried else None
 
 
 def uniform_team(contender: LoggedEvaluation) -> Team | None:
-    """The proposers of a mixture whose layers are all the same, in one order for all."""
+    """The proposers of a mixture whose layers are all the same, in one order for all; else None."""
     rows = {tuple(sorted(row)) for row in contender.layers}
     return rows.pop() if len(rows) == 1 else None
 
@@ -110,13 +111,16 @@ def group_by_task(contenders: Iterable[LoggedEvaluation]) -> list[TaskRuns]:
     for one in contenders:
         if not one.answers:
             continue
+        # The id alone does not do: rows without one are numbered, so two files have the same ids.
         prompts = {(answer.sample, answer.question) for answer in one.answers}
-        found = next((g for g in groups if g.task == one.task and g.prompts & prompts), None)
-        if found is None:
-            found = _TaskGroup(one.task, set(), [])
-            groups.append(found)
-        found.prompts.update(prompts)
-        found.contenders.append(one)
+        matching_group = next(
+            (g for g in groups if g.task == one.task and g.prompts & prompts), None
+        )
+        if matching_group is None:
+            matching_group = _TaskGroup(one.task, set(), [])
+            groups.append(matching_group)
+        matching_group.prompts.update(prompts)
+        matching_group.contenders.append(one)
     times: Counter[str] = Counter()
     every: list[TaskRuns] = []
     for group in sorted(groups, key=lambda group: -len(group.contenders)):
@@ -139,6 +143,7 @@ def _most_scored(contenders: Iterable[LoggedEvaluation]) -> list[LoggedEvaluatio
     """Of those of the same shape the one with the most scores."""
     kept: dict[tuple[object, ...], LoggedEvaluation] = {}
     for one in contenders:
+        # Not by name: that of a mixture is the user's, and may mean another team in another file.
         shape = (
             one.layers,
             one.aggregator,

@@ -11,8 +11,8 @@ from typing import Literal
 
 import msgspec
 
-from mixtura.reports import aggregator_influence as reading
 from mixtura.reports import (
+    aggregator_influence,
     bar_charts,
     cost_chart,
     dot_charts,
@@ -78,6 +78,7 @@ class Section:
 
 @cache
 def load_section_words() -> Mapping[str, SectionWords]:
+    """The words of every analysis, in the order of the page, from ``texts/report.toml``."""
     text = (resources.files("mixtura") / "texts" / "report.toml").read_text("utf-8")
     return msgspec.convert(tomllib.loads(text), dict[str, SectionWords])
 
@@ -85,12 +86,12 @@ def load_section_words() -> Mapping[str, SectionWords]:
 def build_sections(runs: TaskRuns) -> list[Section]:
     """Every analysis, in the order of the page."""
     return [
-        _build_section(key, said, _ROW_FUNCTIONS[key](runs), runs)
-        for key, said in load_section_words().items()
+        _build_section(key, words, _ROW_FUNCTIONS[key](runs), runs)
+        for key, words in load_section_words().items()
     ]
 
 
-def _build_section(key: str, said: SectionWords, rows: Sequence[Row], runs: TaskRuns) -> Section:
+def _build_section(key: str, words: SectionWords, rows: Sequence[Row], runs: TaskRuns) -> Section:
     charts = dict(_CHART_FUNCTIONS[key](rows)) if rows and key in _CHART_FUNCTIONS else {}
     more: dict[str, Sequence[Row]] = {}
     if key == "budget" and rows:
@@ -99,18 +100,22 @@ def _build_section(key: str, said: SectionWords, rows: Sequence[Row], runs: Task
             more["tokens"], headlines.tokens_headline(more["tokens"])
         )
     drawn = {name: RenderedChart(chart) for name, chart in charts.items()}
-    return Section(key, said, rows, drawn, more)
+    return Section(key, words, rows, drawn, more)
 
 
 # ---- rows
 
 
 def _influence_rows(runs: TaskRuns) -> list[Row]:
-    return [row | {"label": MEASURES[row["measure"]]} for row in reading.influence_rows(runs)]
+    return [
+        row | {"label": MEASURES[row["measure"]]}
+        for row in aggregator_influence.influence_rows(runs)
+    ]
 
 
 def _accuracy_rows(runs: TaskRuns) -> list[Row]:
     """The layers as columns; only of what a program checks, and of whoever has a second one."""
+    # A task of which there are two files is numbered: "gsm8k 2".
     if runs.task.partition(" ")[0] not in CHECKED_TASKS:
         return []
     table: dict[str, Row] = {}
@@ -155,7 +160,7 @@ def _single_chart(
 
 
 def _influence_chart(rows: Sequence[Row]) -> Mapping[str, Chart]:
-    shown = reading.widest_mixture_rows(rows)
+    shown = aggregator_influence.widest_mixture_rows(rows)
     return {"following": dot_charts.influence_chart(shown, headlines.influence_headline(shown))}
 
 

@@ -38,6 +38,7 @@ class TextSimilarity:
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
+        # By text: a draft that several models wrote alike has one vector.
         self._vectors = dict(zip(texts, tfidf_vectors(texts), strict=True))
 
     def all_measures(
@@ -55,6 +56,7 @@ class TextSimilarity:
         }
 
     def cosine_similarity(self, a: str, b: str) -> float:
+        # Rounding can lift the cosine of a text with itself above 1.
         return min(1.0, cosine_similarity(self._vectors[a], self._vectors[b]))
 
     def cosine_matrix(self, texts: Sequence[str]) -> Vector:
@@ -62,6 +64,7 @@ class TextSimilarity:
         return cosine_kernel([self._vectors[text] for text in texts])
 
 
+# A proposal is compared in every measure, and once more with the control's answer.
 @lru_cache(4096)
 def _text_ngrams(text: str) -> NgramCounts:
     return NgramCounts.from_tokens(_tokenize(text).split(), _MAX_NGRAM)

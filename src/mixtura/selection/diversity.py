@@ -1,5 +1,4 @@
-"""
-How different candidates are: in what they write, and in what they get wrong.
+"""How different candidates are: in what they write, and in what they get wrong.
 
 Only the second says what a team can gain: whatever is chosen from drafts is right no more often
 than some draft is (1 - β, β the share of prompts on which all are wrong; arXiv 2606.27288, June
@@ -108,7 +107,9 @@ def measure_diversity(
 
 def _similarity_kernels(texts: Texts) -> list[Table]:
     """For each prompt that all answered: the cosine of each two answers."""
+    # A Vendi score grows with the number of texts, so only kernels of one size can be averaged.
     rows = [row for row in zip(*texts.values(), strict=True) if None not in row]
+    # All at once: a word's weight is how rare it is among all the answers, not among one prompt's.
     flat = tfidf_vectors([text for row in rows for text in row if text is not None])
     size = len(texts)
     return [cosine_kernel(flat[start : start + size]) for start in range(0, len(flat), size)]
@@ -127,6 +128,7 @@ def _error_correlation(
     if a is None or b is None:
         return None
     table = _score_table([a, b])
+    # Who is always right, or always wrong, varies with nothing: 0/0 is not a correlation of 0.
     if table.shape[1] < 2 or (table.min(axis=1) == table.max(axis=1)).any():
         return None
     centred = table - table.mean(axis=1, keepdims=True)
@@ -144,13 +146,15 @@ def _final_answer_counts(texts: Texts, final: Callable[[str], str | None]) -> li
     """The final answers to each prompt, where any can be read."""
     rows = zip(*texts.values(), strict=True)
     counts = [
-        Counter(said for text in row if text is not None and (said := final(text))) for row in rows
+        Counter(answer for text in row if text is not None and (answer := final(text)))
+        for row in rows
     ]
     return [count for count in counts if count]
 
 
 def _answer_entropy(count: Counter[str]) -> float:
     shares = [n / count.total() for n in count.values()]
+    # A sum of nothing but zeros comes out as -0.0, which prints as such.
     return max(0.0, -math.fsum(share * math.log2(share) for share in shares))
 
 
@@ -161,7 +165,10 @@ def _mean_or_none(values: Sequence[float]) -> float | None:
 def clopper_pearson(
     hits: int, count: int, *, confidence: float = CONFIDENCE
 ) -> tuple[float, float]:
-    """The bounds of a share of which *hits* of *count* were seen (Clopper and Pearson 1934)."""
+    """The bounds of a share of which *hits* of *count* were seen (Clopper and Pearson 1934).
+
+    Raises ValueError where *hits* is no number from 0 to *count*, or *count* is 0.
+    """
     if not 0 <= hits <= count or not count:
         raise ValueError(f"a share needs 0 to n of n, not {hits} of {count}")
     tail = (1 - confidence) / 2
@@ -177,6 +184,7 @@ def clopper_pearson(
 def _bisect_share(below: Callable[[float], bool]) -> float:
     """The share, between 0 and 1, up to which *below* holds, by halving."""
     low, high = 0.0, 1.0
+    # Sixty halvings go beyond the 53 bits of a double: no tolerance has to be chosen.
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if below(middle) else (low, middle)
@@ -187,6 +195,7 @@ def _binomial_tail(hits: int, count: int, share: float) -> float:
     """The chance of *hits* or more of *count*."""
     if share in (0.0, 1.0):
         return float(share == 1.0 or hits == 0)
+    # In logarithms: from about a thousand prompts on, a binomial coefficient overflows a double.
     logs = [
         math.lgamma(count + 1) - math.lgamma(k + 1) - math.lgamma(count - k + 1)
         + k * math.log(share) + (count - k) * math.log1p(-share)

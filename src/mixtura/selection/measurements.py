@@ -68,7 +68,10 @@ class SelectionTerms:
 
     @property
     def scoring_mode(self) -> ScoringMode:
-        """Raises ConfigError where rows with and without a rubric are mixed."""
+        """How answers are scored.
+
+        Raises ConfigError where some rows have a rubric and some have none.
+        """
         if self.judge is None:
             return "score"
         if self.task is not None:
@@ -78,13 +81,13 @@ class SelectionTerms:
             raise ConfigError(f"{self.data}: some rows have a rubric and some have none")
         return "grade" if any(ruled) else "win rate"
 
-    def eval_request(self, data: str, manner: ScoringMode, epochs: int = 1) -> EvalRequest:
+    def eval_request(self, data: str, scoring_mode: ScoringMode, epochs: int = 1) -> EvalRequest:
         """An evaluation on some prompts. No seed: draws are to differ by themselves."""
         return EvalRequest(
             task=self.task or "jsonl",
             data=data,
-            judge=self.judge if manner == "grade" else None,
-            scoring=jsonl.UNSCORED if manner == "win rate" else self.scoring,
+            judge=self.judge if scoring_mode == "grade" else None,
+            scoring=jsonl.UNSCORED if scoring_mode == "win rate" else self.scoring,
             epochs=epochs,
         )
 
@@ -100,7 +103,7 @@ class Evaluator:
         self, config: Config, terms: SelectionTerms, folder: Path, names: Sequence[str]
     ) -> None:
         self.calls = 0
-        self.manner: ScoringMode = terms.scoring_mode
+        self.scoring_mode: ScoringMode = terms.scoring_mode
         self.reference: str | None = None
         """The candidate whose first answers all others are judged beside."""
         self.reserve = 0.0
@@ -109,22 +112,25 @@ class Evaluator:
         self._terms = terms
         self._folder = folder
         self._bills: list[float | None] = []
+        # Answers by plan, file and epochs: the ablations and the held-out comparisons ask for some
+        # again.
         self._found: dict[tuple[str, Path, int], LoggedEvaluation] = {}
         judge = config.mixture_spec(terms.judge) if terms.judge else None
         plans = [config.mixture_spec(name) for name in names]
         identity = judging_identity(
-            config, plans, judge, terms.eval_request(terms.data, self.manner)
+            config, plans, judge, terms.eval_request(terms.data, self.scoring_mode)
         )
         path = call_journal.journal_path(folder, f"judge-{identity}")
         self._verdict_calls = call_journal.JournaledCalls(path, config.usage_cost)
         self._priced = judge is None or not forecast.unpriced_models(config, (judge,))
-        self._told = call_journal.RequestTally()
-        self._tell_verdicts()
+        self._reported = call_journal.RequestTally()
+        self._count_verdict_calls()
 
-    def _tell_verdicts(self) -> None:
+    def _count_verdict_calls(self) -> None:
         """Count the judge's calls that were not told by now, those of earlier runs first."""
-        before, now = self._told, self._verdict_calls.tally
-        self._told = now
+        before, now = self._reported, self._verdict_calls.tally
+        self._reported = now
+        # A judge without a known price makes the sum unknown: that amount is not zero.
         if now != before:
             self.calls += now.calls - before.calls
             self._bills.append(now.cost_usd - before.cost_usd if self._priced else None)
@@ -132,7 +138,7 @@ class Evaluator:
     @property
     def notes(self) -> list[str]:
         """What is to be said of the judge's calls."""
-        return call_journal.unfinished_notes(self._told)
+        return call_journal.unfinished_notes(self._reported)
 
     @property
     def spent_usd(self) -> float | None:
@@ -144,25 +150,34 @@ class Evaluator:
         return math.fsum(bill for bill in self._bills if bill)
 
     def evaluate_alone(
-        self, name: str, part: PromptPart, told: OnProgress | None = None
+        self, name: str, part: PromptPart, watch: OnProgress | None = None
     ) -> LoggedEvaluation:
-        """A candidate by itself, asked as a proposer is: its answers are a team's proposals."""
+        """A candidate by itself, asked as a proposer is: its answers are a team's proposals.
+
+        Raises SelectionCapError where the cap has no room left.
+        """
         plan = self._config.mixture_spec(name)
-        asked = replace(plan, sampling=plan.sampling.with_defaults(PROPOSER_SAMPLING))
-        return self._collect_answers(asked, part, self._terms.draws_per_candidate, told)
+        # The same request as in a team, sampling and all: then the answer cache gives these draws
+        # to every team that the candidate is in, and they are paid for once.
+        as_proposer = replace(plan, sampling=plan.sampling.with_defaults(PROPOSER_SAMPLING))
+        return self._collect_answers(as_proposer, part, self._terms.draws_per_candidate, watch)
 
     def evaluate_team(
-        self, team: Team, part: PromptPart, told: OnProgress | None = None
+        self, team: Team, part: PromptPart, watch: OnProgress | None = None
     ) -> LoggedEvaluation:
-        return self._collect_answers(self._config.mixture_spec(team_name(team)), part, 1, told)
+        # No draws: the proposals of a team differ already, and its answer is what is compared.
+        return self._collect_answers(self._config.mixture_spec(team_name(team)), part, 1, watch)
 
-    def measure_answers(self, found: LoggedEvaluation, part: PromptPart) -> Measurement:
-        """The scores in the order of the prompts; what an answer takes, as if none was kept."""
+    def measure_answers(self, evaluation: LoggedEvaluation, part: PromptPart) -> Measurement:
+        """The scores in the order of the prompts; what an answer takes, as if none was kept.
+
+        Raises SelectionCapError where a judge is needed and the cap has no room left.
+        """
         rows: dict[str, list[SampleAnswer]] = {}
-        for one in sorted(found.answers, key=lambda one: (one.sample, one.epoch)):
+        for one in sorted(evaluation.answers, key=lambda one: (one.sample, one.epoch)):
             rows.setdefault(one.sample, []).append(one)
-        scores = self._score_answers(found, rows, part)
-        there = [one for one in found.answers if one.has_answer]
+        scores = self._score_answers(evaluation, rows, part)
+        there = [one for one in evaluation.answers if one.has_answer]
         return Measurement(
             tuple(scores),
             _mean_if_all_known([one.cost_usd for one in there]),
@@ -172,22 +187,23 @@ class Evaluator:
     # ---- answers
 
     def _collect_answers(
-        self, plan: MixtureSpec, part: PromptPart, epochs: int, told: OnProgress | None
+        self, plan: MixtureSpec, part: PromptPart, epochs: int, watch: OnProgress | None
     ) -> LoggedEvaluation:
         key = plan.name, part.file, epochs
         if key not in self._found:
             result = run.evaluate(
                 self._config,
                 plan,
-                self._terms.eval_request(str(part.file), self.manner, epochs),
+                self._terms.eval_request(str(part.file), self.scoring_mode, epochs),
                 logs=self._folder / _folder_name(plan.name),
                 max_cost=self._budget_left,
                 deadline=self._terms.deadline,
                 connections=self._terms.connections,
-                watch=told,
+                watch=watch,
             )
             self.calls += result.calls
             self._bills.append(result.cost_usd)
+            # Half an evaluation is none: its scores are of other prompts than those of its rivals.
             if result.capped:
                 raise SelectionCapError(f"the cap of ${self._terms.max_cost:g} has no room left")
             self._found[key] = log_reader.load_evaluation(result.log)
@@ -201,8 +217,8 @@ class Evaluator:
     def cut_answer_notes(self) -> list[str]:
         """Whose answers the limit of tokens cut off, in words."""
         rows: dict[str, list[bool]] = {}
-        for found in self._found.values():
-            rows.setdefault(found.name, []).extend(one.cut for one in found.answers)
+        for evaluation in self._found.values():
+            rows.setdefault(evaluation.name, []).extend(one.cut for one in evaluation.answers)
         return [
             log_reader.truncation_note(sum(row), len(row), to_one_line(name))
             for name, row in rows.items()
@@ -212,12 +228,17 @@ class Evaluator:
     # ---- scores
 
     def _score_answers(
-        self, found: LoggedEvaluation, rows: Mapping[str, Sequence[SampleAnswer]], part: PromptPart
+        self,
+        evaluation: LoggedEvaluation,
+        rows: Mapping[str, Sequence[SampleAnswer]],
+        part: PromptPart,
     ) -> list[float | None]:
-        if self.manner != "win rate":
+        if self.scoring_mode != "win rate":
             return [_mean_known([one.score for one in row]) for row in rows.values()]
         assert self.reference is not None
-        if found.name == self.reference:
+        # Next to itself a judge could only show which place it prefers: a tie by definition, no
+        # call.
+        if evaluation.name == self.reference:
             return [0.5 if row[0].has_answer else None for row in rows.values()]
         others = {
             one.sample: one
@@ -236,16 +257,21 @@ class Evaluator:
             if other is not None and ours.has_answer and other.has_answer
         }
         left = self._budget_left
-        purses = [] if left is None else [RunCap("this selection", left)]
+        caps = [] if left is None else [RunCap("this selection", left)]
         plan = self._config.mixture_spec(self._terms.judge or "")
-        judge = self._config.build_runnable(plan, deadline=self._terms.deadline, purses=purses)
+        judge = self._config.build_runnable(plan, deadline=self._terms.deadline, caps=caps)
         at_once = self._terms.connections
         with self._verdict_calls.keeping():
-            said = asyncio.run(pairwise.judge_pairs(judge, list(pairs.values()), at_once=at_once))
-        self._tell_verdicts()
-        if any(isinstance(game.error, BudgetExceededError) for one in said for game in one.games):
+            judgements = asyncio.run(
+                pairwise.judge_pairs(judge, list(pairs.values()), at_once=at_once)
+            )
+        self._count_verdict_calls()
+        # A verdict that the cap refused is no tie. What was judged by now is in the journal.
+        if any(
+            isinstance(game.error, BudgetExceededError) for one in judgements for game in one.games
+        ):
             raise SelectionCapError(f"the cap of ${self._terms.max_cost:g} has no room left")
-        preferences = dict(zip(pairs, (one.mean_preference for one in said), strict=True))
+        preferences = dict(zip(pairs, (one.mean_preference for one in judgements), strict=True))
         return [preferences.get(place) for place in range(len(rows))]
 
 
@@ -259,6 +285,7 @@ def team_name(team: Team) -> str:
 def _folder_name(name: str) -> str:
     """A folder's name."""
     plain = "".join(letter if letter.isalnum() else "-" for letter in name)[:60]
+    # Two names may have the same letters and digits, and a file's name has a limit.
     return f"{plain}-{hashlib.blake2b(name.encode(), digest_size=3).hexdigest()}"
 
 

@@ -97,7 +97,8 @@ class PromptCounts:
 @dataclass(frozen=True, slots=True)
 class SelectionResult:
     """
-    Everything that is said. Scores go from 0 to 1; a win rate of 0.5 is as good as *reference*.
+    Everything that a selection says. Scores go from 0 to 1; a win rate of 0.5 is as good as
+    *reference*.
     """
 
     task: str
@@ -139,7 +140,7 @@ class SelectionResult:
 def tried_teams(search: Search, alone: Mapping[str, Measurement]) -> tuple[TriedTeam, ...]:
     """Every model alone and every team, the best first of those that were measured longest."""
     rows = [
-        *(_tried_team(name, (name,), None, found) for name, found in alone.items()),
+        *(_tried_team(name, (name,), None, measurement) for name, measurement in alone.items()),
         *(
             _tried_team(team_name(team), team.members, team.aggregator, search.measurement_of(team))
             for team in search.measured
@@ -149,6 +150,9 @@ def tried_teams(search: Search, alone: Mapping[str, Measurement]) -> tuple[Tried
     points = {
         row.name: pick.TradeoffPoint(row.score, row.cost_usd, row.seconds)
         for row in rows
+        # On the front only what had every prompt: a team that fell out early was measured on the
+        # first slices alone. The aggregators' race has teams larger than the one that is looked
+        # for.
         if row.n == whole and len(row.members) <= search.size
     }
     ahead = pick.pareto_front(points)
@@ -157,19 +161,19 @@ def tried_teams(search: Search, alone: Mapping[str, Measurement]) -> tuple[Tried
 
 
 def _tried_team(
-    name: str, members: tuple[str, ...], aggregator: str | None, found: Measurement
+    name: str, members: tuple[str, ...], aggregator: str | None, measurement: Measurement
 ) -> TriedTeam:
-    sure = pick.mean_interval(found.scores)
+    sure = pick.mean_interval(measurement.scores)
     return TriedTeam(
         name=name,
         members=members,
         aggregator=aggregator,
-        score=found.score,
+        score=measurement.score,
         low=sure.low if sure else None,
         high=sure.high if sure else None,
-        n=len(found.scores),
-        cost_usd=found.dollars,
-        seconds=found.seconds,
+        n=len(measurement.scores),
+        cost_usd=measurement.dollars,
+        seconds=measurement.seconds,
         front=False,
     )
 
@@ -184,8 +188,10 @@ def describe_best(
     alone: Mapping[str, Measurement],
     diversity: CandidateDiversity,
 ) -> ChosenTeam:
+    """*team* with its scores on the held-out prompts, and why each member is in."""
     sure = pick.mean_interval(held_out.scores)
     searched = search.measurement_of(team)
+    # What an answer takes does not depend on which prompts chose the team: both parts count.
     both = pool_measurements([searched, held_out])
     return ChosenTeam(
         name=team_name(team),
@@ -242,20 +248,20 @@ def _member_report(
 
 
 def _member_reason(member: MemberReport, team: Team) -> str:
-    said = [f"{_format_points(member.alone)} alone"]
+    reasons = [f"{_format_points(member.alone)} alone"]
     if member.as_proposer is not None:
-        said.append(f"{_format_points(member.as_proposer)} as the only proposer")
+        reasons.append(f"{_format_points(member.as_proposer)} as the only proposer")
     if member.gain is not None:
         lost = "one draw" if member.draws > 1 else "it"
         assert member.gain_low is not None
         assert member.gain_high is not None
         seen = "" if member.gain_low > 0 or member.gain_high < 0 else ", which may be chance"
-        said.append(f"{100 * member.gain:+.1f} points over the team without {lost}{seen}")
+        reasons.append(f"{100 * member.gain:+.1f} points over the team without {lost}{seen}")
     if member.errors is not None:
-        said.append(f"errors go with the others' by {member.errors:.2f}")
+        reasons.append(f"errors go with the others' by {member.errors:.2f}")
     if team.aggregator == member.model:
-        said.append("also the aggregator")
-    return "; ".join(said)
+        reasons.append("also the aggregator")
+    return "; ".join(reasons)
 
 
 def _format_points(score: float | None) -> str:
@@ -273,21 +279,22 @@ def _mean_known(values: Sequence[float | None]) -> float | None:
 def compare_held_out(
     name: str, kind: str, ours: Measurement, theirs: Measurement
 ) -> HeldOutComparison:
-    found = pick.paired_gain(ours.scores, theirs.scores)
+    """How much better *ours* is than *theirs* on the held-out prompts, and at what price."""
+    gain = pick.paired_gain(ours.scores, theirs.scores)
     price = ours.dollars / theirs.dollars if ours.dollars and theirs.dollars else None
     return HeldOutComparison(
         name=name,
         kind=kind,
         score=theirs.score,
-        difference=found.value if found else None,
-        low=found.low if found else None,
-        high=found.high if found else None,
-        verdict=describe_difference(found, price=price) if found else "too few prompts to say",
+        difference=gain.value if gain else None,
+        low=gain.low if gain else None,
+        high=gain.high if gain else None,
+        verdict=describe_difference(gain, price=price) if gain else "too few prompts to say",
     )
 
 
-def is_overfit(found: ChosenTeam) -> bool:
+def is_overfit(team: ChosenTeam) -> bool:
     """Whether the score that it was chosen by is above all that the held-out prompts allow."""
-    if found.search_score is None or found.high is None:
+    if team.search_score is None or team.high is None:
         return False
-    return found.search_score > found.high
+    return team.search_score > team.high

@@ -35,9 +35,9 @@ def choose_team(search: Search, goal: Goal) -> Team | None:
 
 def _cost_key(search: Search, team: Team, goal: Goal) -> tuple[float, float, int]:
     """What a team takes, what matters most first; the unknown counts as much."""
-    found = search.measurement_of(team)
-    dollars = math.inf if found.dollars is None else found.dollars
-    seconds = math.inf if found.seconds is None else found.seconds
+    measurement = search.measurement_of(team)
+    dollars = math.inf if measurement.dollars is None else measurement.dollars
+    seconds = math.inf if measurement.seconds is None else measurement.seconds
     first, second = (seconds, dollars) if goal == "latency" else (dollars, seconds)
     return first, second, team.call_count
 
@@ -45,6 +45,7 @@ def _cost_key(search: Search, team: Team, goal: Goal) -> tuple[float, float, int
 def _is_as_good(ours: Measurement, best: Measurement) -> bool:
     by = intervals.prompt_scores(best.scores) - intervals.prompt_scores(ours.scores)
     by = by[~np.isnan(by)]
+    # At least two prompts: one alone has no standard error.
     return len(by) > 1 and float(by.mean()) <= float(by.std(ddof=1)) / math.sqrt(len(by))
 
 
@@ -100,6 +101,8 @@ def paired_gain(
     ours: tuple[float | None, ...], theirs: tuple[float | None, ...]
 ) -> IntervalEstimate | None:
     """The paired difference; None below two prompts that both have a score for."""
+    # The cap may have ended the measuring of one of them: its scores are then of fewer prompts, and
+    # there is nothing to pair them by.
     if len(ours) != len(theirs):
         return None
     both = sum(a is not None and b is not None for a, b in zip(ours, theirs, strict=True))

@@ -24,13 +24,13 @@ ConfigCheck = Callable[[Path], object]
 """Reads a file as a configuration. Raises ConfigError."""
 
 
-def mixture_table(name: str, members: Sequence[str], aggregator: str, said: str = "") -> str:
-    """A team as a table; *said*: why, behind the mark."""
+def mixture_table(name: str, members: Sequence[str], aggregator: str, reason: str = "") -> str:
+    """A team as a table; *reason*: why, behind the mark."""
     times = {member: members.count(member) for member in members}
     row = [member if count == 1 else f"{member}*{count}" for member, count in times.items()]
     lines = [
         f"[mixtures.{_toml_key(name)}]",
-        f"{TABLE_MARK}{': ' if said else ''}{said}",
+        f"{TABLE_MARK}{': ' if reason else ''}{reason}",
         f"layers = [{_toml_value(row)}]",
         f"aggregator = {_toml_value(aggregator)}",
         f"sampling = {{ temperature = {PROPOSER_SAMPLING.temperature} }}",
@@ -62,6 +62,7 @@ def check_writable(
     """Raises ConfigError where no team of *members* could be written into *file* as *name*."""
     if not file.resolve().parent.is_dir():
         raise ConfigError(f"{file}: there is no folder {file.resolve().parent}")
+    # All steps but the last: what would fail at the end is found before any model is paid for.
     with _staged_file(file, name, mixture_table(name, members, members[0]), models, check):
         pass
 
@@ -71,12 +72,16 @@ def _staged_file(
     file: Path, name: str, text: str, models: Mapping[str, Mapping[str, Any]], check: ConfigCheck
 ) -> Generator[tuple[Path, Path]]:
     """The file as it would be, beside the one that it would be put in the place of."""
+    # A link stays a link: what it points to is replaced.
     file = file.resolve()
     after = merge_table(_read_text(file), str(file), name, text, models)
+    # In the same folder: only there is the replacement one step, and only there do the relative
+    # paths of a configuration mean what they mean in the file.
     part = file.with_name(f".{file.name}.part")
     try:
         part.touch()
         if file.exists():
+            # A configuration may have keys in it: the new file is as private as the old one.
             shutil.copymode(file, part)
         part.write_text(after, encoding="utf-8", newline=_line_ending(file))
         check(part)
@@ -84,6 +89,7 @@ def _staged_file(
     except OSError as error:
         raise ConfigError(f"{file} cannot be written: {error.strerror}") from None
     except ConfigError as error:
+        # The person knows their own file, not the part that was checked.
         raise ConfigError(str(error).replace(str(part), str(file))) from None
     finally:
         part.unlink(missing_ok=True)
@@ -91,6 +97,7 @@ def _staged_file(
 
 def _read_text(file: Path) -> str:
     try:
+        # Editors of Windows begin a file with a byte order mark, which TOML does not know.
         return file.read_text(encoding="utf-8-sig") if file.exists() else ""
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} cannot be read: {error}") from None
@@ -104,7 +111,11 @@ def _line_ending(file: Path) -> str:
 def merge_table(
     before: str, source: str, name: str, text: str, models: Mapping[str, Mapping[str, Any]]
 ) -> str:
-    """The file's text with the table in it. Raises ConfigError."""
+    """The file's text with the table in it.
+
+    Raises ConfigError where *before* is no such TOML, where *name* is someone else's table or a
+    model, and where other tables would change.
+    """
     document = toml_document.TomlDocument(before, source)
     for kind in ("mixtures", "models"):
         if not isinstance(document.data.get(kind, {}), Mapping):
@@ -118,6 +129,7 @@ def merge_table(
     lacking = {n: t for n, t in models.items() if n not in document.data.get("models", {})}
     pieces = [kept.rstrip("\n"), *(_model_table(n, t) for n, t in lacking.items()), text]
     after = "\n\n".join(piece.rstrip("\n") for piece in pieces if piece.strip()) + "\n"
+    # Editing text by lines can go wrong in more ways than TOML has: the result is read again.
     _check_others_unchanged(
         document.data, toml_document.TomlDocument(after, source).data, name, source
     )
@@ -126,16 +138,17 @@ def merge_table(
 
 def _remove_table(document: toml_document.TomlDocument, before: str, name: str) -> str:
     """The text without the table that an earlier selection wrote."""
-    lines = before.splitlines(keepends=True)
+    lines = re.findall(r"[^\n]*\n|[^\n]+$", before)  # TOML has fewer line ends than splitlines()
     start = document.line_number(["mixtures", name]) - 1
     end = next(
         (i for i in range(start + 1, len(lines)) if _TABLE_HEADER.match(lines[i])), len(lines)
     )
+    # Comments above a header belong to the table below it, which stays.
     while _COMMENT_OR_BLANK.match(lines[end - 1]):
         end -= 1
     if not any(line.startswith(TABLE_MARK) for line in lines[start:end]):
-        said = f"'{name}' is there already and is none of select's: --name another"
-        raise document.error_at(["mixtures", name], said)
+        problem = f"'{name}' is there already and is none of select's: --name another"
+        raise document.error_at(["mixtures", name], problem)
     return "".join(lines[:start]).rstrip("\n") + "\n\n" + "".join(lines[end:]).lstrip("\n")
 
 
@@ -160,8 +173,8 @@ def _check_others_unchanged(
 # ---- TOML
 
 
-def _model_table(name: str, said: Mapping[str, Any]) -> str:
-    lines = [f"{_toml_key(key)} = {_toml_value(value)}" for key, value in said.items()]
+def _model_table(name: str, settings: Mapping[str, Any]) -> str:
+    lines = [f"{_toml_key(key)} = {_toml_value(value)}" for key, value in settings.items()]
     return "\n".join([f"[models.{_toml_key(name)}]", *lines])
 
 
@@ -177,5 +190,6 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_toml_value, value))}]"  # pyright: ignore[reportUnknownArgumentType]
     if isinstance(value, str):
+        # A string of JSON is one of TOML, but for DEL, which TOML wants escaped.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return json.dumps(value) if isinstance(value, bool) else str(value)

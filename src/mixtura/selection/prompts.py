@@ -47,7 +47,10 @@ class SplitSizes(NamedTuple):
 
 
 def split_sizes(data: str, prompts: int, share: float = HELD_OUT) -> SplitSizes:
-    """Raises ConfigError, which names *data*, for too few prompts."""
+    """How many of *prompts* to search with and to hold out.
+
+    Raises ConfigError, which names *data*, where they are too few.
+    """
     if prompts < MIN_PROMPTS:
         raise ConfigError(
             f"{data}: {prompts} of at least {MIN_PROMPTS} prompts: a selection needs two to search"
@@ -66,10 +69,12 @@ def split_prompts(
     Raises ConfigError for a file that cannot be read, and for one with too few prompts.
     """
     rows = dataset.load_rows(data)
+    # Shuffled before it is cut: a file may be sorted, and then its beginning is no sample.
     random.Random(seed).shuffle(rows)
     rows = rows[:limit]
     count = split_sizes(data, len(rows), share).held_out
     searched, rest = rows[count:], rows[:count]
+    # The {} marks where the held-out prompts begin: the same rows split otherwise are other files.
     home = folder / f"select-{_rows_digest([*searched, {}, *rest])}"
     home.mkdir(parents=True, exist_ok=True)
     parts: list[PromptPart] = []

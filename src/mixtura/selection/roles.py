@@ -1,5 +1,4 @@
-"""
-Who proposes well and who aggregates well, as in table 4 of Wang et al. 2024 (arXiv 2406.04692).
+"""Who proposes well and who aggregates well, as in table 4 of Wang et al. 2024 (arXiv 2406.04692).
 
 As a proposer: the single-proposer team of a model under the one aggregator. As an aggregator: the
 model over the same drafts as every other one. Some do the one well and the other badly.
@@ -56,5 +55,5 @@ def _team_role_score(search: Search, team: Team | None) -> RoleScore | None:
     return _role_score(search.measurement_of(team)) if team in search.measured and team else None
 
 
-def _role_score(found: Measurement) -> RoleScore:
-    return RoleScore(found.score, len(found.known_scores))
+def _role_score(measurement: Measurement) -> RoleScore:
+    return RoleScore(measurement.score, len(measurement.known_scores))

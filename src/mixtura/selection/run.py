@@ -36,18 +36,18 @@ def select_team(
     watch: OnStageProgress | None = None,
 ) -> SelectionResult:
     """
-    The best team of the candidates *names*. What an earlier run was told is not asked again.
+    The best team of the candidates *names*. What an earlier run asked is not asked again.
 
     Raises ConfigError before anything is asked, BudgetExceededError where the cap leaves nothing
-    to choose from, MixturaError where fewer than two candidates answer.
+    to choose from, MixturaError where fewer than two candidates answer or no team scores.
     """
     check_selection(config, names, terms)
     prompts = split_prompts(
         terms.data, terms.logs, limit=terms.limit, seed=terms.seed, share=terms.held_out
     )
-    laboratory = Evaluator(config, terms, prompts.folder, names)
+    evaluator = Evaluator(config, terms, prompts.folder, names)
     warnings = list(_kinship_warnings(config, names, terms.judge))
-    return _SelectionRun(laboratory, terms, prompts, watch, warnings).run_selection(list(names))
+    return _SelectionRun(evaluator, terms, prompts, watch, warnings).run_selection(list(names))
 
 
 def _kinship_warnings(config: Config, names: Sequence[str], judge: str | None) -> Sequence[str]:
@@ -72,8 +72,12 @@ def check_selection(config: Config, names: Sequence[str], terms: SelectionTerms)
     if twice is not None:
         raise ConfigError(f"--models: {twice} stands there twice: the search draws by itself")
     for name in (*names, *([terms.judge] if terms.judge else [])):
+        # These three letters make teams out of names: whatever a race composed would be read
+        # otherwise.
         if any(letter in name for letter in ",>*"):
             raise ConfigError(f"--models: '{name}' is no name of one model: , > and * make teams")
+        # Asks nothing: an unknown name or a missing key is found before the other candidates are
+        # paid.
         config.build_mixture(config.mixture_spec(name))
     if terms.aggregator is not None and terms.aggregator not in names:
         raise ConfigError(f"--aggregator: {terms.aggregator} is none of the candidates")
@@ -89,7 +93,7 @@ def check_selection(config: Config, names: Sequence[str], terms: SelectionTerms)
 class _SelectionRun:
     """One selection under way."""
 
-    laboratory: Evaluator
+    evaluator: Evaluator
     terms: SelectionTerms
     prompts: PromptSplit
     watch: OnStageProgress | None
@@ -97,37 +101,42 @@ class _SelectionRun:
 
     def run_selection(self, names: list[str]) -> SelectionResult:
         cap = self.terms.max_cost
-        self.laboratory.reserve = 0.0 if cap is None else cap * HELD_OUT_RESERVE
+        # The search would spend the whole cap and leave nothing to judge its winner with.
+        self.evaluator.reserve = 0.0 if cap is None else cap * HELD_OUT_RESERVE
         try:
             candidates = CandidateCollector(
-                self.laboratory, self.prompts, self.terms.draws_per_candidate, self.watch,
+                self.evaluator, self.prompts, self.terms.draws_per_candidate, self.watch,
                 self.warnings,
             ).collect_answers(names)  # fmt: skip
         except SelectionCapError as error:
             raise _budget_exceeded_error(
                 error, "every candidate had answered every prompt"
             ) from None
-        found = self._run_search(self._begin_search(candidates.alone))
-        team = choose_team(found, self.terms.goal)
-        while team is not None and (trials := search.ablation_trials(found, team)):
+        state = self._run_search(self._begin_search(candidates.alone))
+        team = choose_team(state, self.terms.goal)
+        # Without one of its members a team may turn out better: then that one is chosen, and its
+        # own members are to be explained.
+        while team is not None and (trials := search.ablation_trials(state, team)):
             try:
-                found = self._measure_trials(found, trials, "what each member adds")
+                state = self._measure_trials(state, trials, "what each member adds")
+            # Only the explanation is cut short: the team itself was measured on every slice.
             except SelectionCapError:
                 self._warn_ended_early()
                 break
-            team = choose_team(found, self.terms.goal)
+            team = choose_team(state, self.terms.goal)
         if team is None:
-            raise self._no_team_error(found)
-        if not found.measurement_of(team).score:
+            raise self._no_team_error(state)
+        # Zero for everyone chooses no one, and it may be the scoring that is wrong, not the models.
+        if not state.measurement_of(team).score:
             raise MixturaError(
                 "no team scored at all, so there is none to choose: is that the models, or do the"
                 " targets, the scoring or the prompts not fit? Look at an answer (inspect view"
                 f" --log-dir {self.prompts.folder})"
-                f"{_join_notes(self.laboratory.cut_answer_notes())}"
+                f"{_join_notes(self.evaluator.cut_answer_notes())}"
             )
-        self.laboratory.reserve = 0.0
+        self.evaluator.reserve = 0.0
         try:
-            return self._judge_winner(found, team, candidates)
+            return self._judge_winner(state, team, candidates)
         except SelectionCapError as error:
             raise _budget_exceeded_error(
                 error, "the held-out prompts had judged the winner"
@@ -167,23 +176,23 @@ class _SelectionRun:
         before = 0
         for team, number in trials:
             part = self.prompts.slices[number]
-            told = stage_reporter(self.watch, label, before, total)
-            results[team] = self.laboratory.measure_answers(
-                self.laboratory.evaluate_team(team, part, told), part
+            report = stage_reporter(self.watch, label, before, total)
+            results[team] = self.evaluator.measure_answers(
+                self.evaluator.evaluate_team(team, part, report), part
             )
             before += part.prompts
         return search.with_results(state, results)
 
     def _warn_ended_early(self) -> None:
-        said = "the cap ended the search early: a higher --max-cost goes on from there"
-        if said not in self.warnings:
-            self.warnings.append(said)
+        warning = "the cap ended the search early: a higher --max-cost goes on from there"
+        if warning not in self.warnings:
+            self.warnings.append(warning)
 
-    def _no_team_error(self, found: Search) -> MixturaError:
+    def _no_team_error(self, state: Search) -> MixturaError:
         if self.warnings and "cap" in self.warnings[-1]:
             error = BudgetExceededError("the cap has no room left")
             return _budget_exceeded_error(error, "any team was measured on all the prompts")
-        if any(search.pool_measurements(parts).known_scores for parts in found.measured.values()):
+        if any(search.pool_measurements(parts).known_scores for parts in state.measured.values()):
             return ConfigError("no team keeps within --answer-cost and --answer-seconds")
         return MixturaError("no team has a score: see the logs in " + str(self.prompts.folder))
 
@@ -191,11 +200,11 @@ class _SelectionRun:
 
     def _judge_winner(
         self,
-        found: Search,
+        state: Search,
         team: Team,
         candidates: CandidateAnswers,
     ) -> SelectionResult:
-        terms, laboratory = self.terms, self.laboratory
+        terms, evaluator = self.terms, self.evaluator
         whole = {name: pool_measurements(parts) for name, parts in candidates.alone.items()}
         different = measure_diversity(
             candidates.texts,
@@ -203,61 +212,63 @@ class _SelectionRun:
             self._answer_extractor(),
         )
         held = self._measure_held_out(team)
-        best = outcome.describe_best(found, team, held, whole, different)
-        against = self._compare_held_out(found, team, held)
+        best = outcome.describe_best(state, team, held, whole, different)
+        against = self._compare_held_out(state, team, held)
         return SelectionResult(
             task=terms.task or "jsonl",
-            measure=laboratory.manner,
+            measure=evaluator.scoring_mode,
             judge=terms.judge,
-            reference=laboratory.reference,
+            reference=evaluator.reference,
             goal=terms.goal,
             prompts=PromptCounts(self.prompts.searched_count, self.prompts.held_out.prompts),
             best=best,
             against=against,
             overfit=outcome.is_overfit(best),
-            tried=outcome.tried_teams(found, whole),
-            roles=model_roles(found, whole),
+            tried=outcome.tried_teams(state, whole),
+            roles=model_roles(state, whole),
             diversity=different,
-            calls=laboratory.calls,
+            calls=evaluator.calls,
             exhaustive_calls=self._exhaustive_calls(len(candidates.alone)),
-            spent_usd=laboratory.spent_usd,
+            spent_usd=evaluator.spent_usd,
             warnings=(
                 *self.warnings,
-                *laboratory.cut_answer_notes(),
-                *laboratory.notes,
+                *evaluator.cut_answer_notes(),
+                *evaluator.notes,
                 *_doubtful_comparisons(against),
             ),
         )
 
     def _measure_held_out(self, team: Team) -> Measurement:
         part = self.prompts.held_out
-        told = stage_reporter(self.watch, "the winner, on the held-out prompts")
-        return self.laboratory.measure_answers(
-            self.laboratory.evaluate_team(team, part, told), part
+        report = stage_reporter(self.watch, "the winner, on the held-out prompts")
+        return self.evaluator.measure_answers(
+            self.evaluator.evaluate_team(team, part, report), part
         )
 
     def _compare_held_out(
-        self, found: Search, team: Team, held: Measurement
+        self, state: Search, team: Team, held: Measurement
     ) -> tuple[HeldOutComparison, ...]:
         """The best model alone, and the best single-proposer team, on the held-out prompts."""
         part = self.prompts.held_out
-        single = found.models[0]
-        told = stage_reporter(self.watch, "the best model alone, on the held-out prompts")
-        theirs = self.laboratory.measure_answers(
-            self.laboratory.evaluate_alone(single, part, told), part
+        single = state.models[0]
+        report = stage_reporter(self.watch, "the best model alone, on the held-out prompts")
+        theirs = self.evaluator.measure_answers(
+            self.evaluator.evaluate_alone(single, part, report), part
         )
         rows = [outcome.compare_held_out(single, "alone", held, theirs)]
         ranked = [
             one
-            for one in search.leading_teams(found)
+            for one in search.leading_teams(state)
             if one.is_single_proposer and len(one.members) > 1
+            # Draws of one model are the rival that many mixed teams lose to (Li et al. 2025, arXiv
+            # 2502.00674).
         ]
         if ranked and ranked[0] != team:
-            told = stage_reporter(
+            report = stage_reporter(
                 self.watch, "the best single-proposer team, on the held-out prompts"
             )
-            drawn = self.laboratory.evaluate_team(ranked[0], part, told)
-            theirs = self.laboratory.measure_answers(drawn, part)
+            drawn = self.evaluator.evaluate_team(ranked[0], part, report)
+            theirs = self.evaluator.measure_answers(drawn, part)
             name = outcome.team_name(ranked[0])
             rows.append(outcome.compare_held_out(name, "single-proposer", held, theirs))
         return tuple(rows)
@@ -265,13 +276,14 @@ class _SelectionRun:
     def _answer_extractor(self) -> Callable[[str], str | None] | None:
         """The extractor of the task's final answer; None where it has none."""
         terms = self.terms
-        if self.laboratory.manner != "score":
+        if self.evaluator.scoring_mode != "score":
             return None
         kind = VOTE_EXTRACTS.get(terms.task or jsonl.default_scoring(terms.data, terms.scoring))
         return EXTRACTORS.get(kind) if kind else None
 
     def _exhaustive_calls(self, count: int) -> int:
         """Calls of an exhaustive search: every team of the full size under every aggregator."""
+        # The single-proposer teams, one for each candidate, come on top of the mixed ones.
         teams = math.comb(count, self.terms.size) + count
         aggregators = 1 if self.terms.aggregator else count
         drafts = count * self.terms.draws_per_candidate
@@ -296,8 +308,8 @@ def _budget_exceeded_error(error: BudgetExceededError, what: str) -> BudgetExcee
     return BudgetExceededError(f"{error} before {what}: a higher --max-cost goes on from there")
 
 
-def _join_notes(said: Sequence[str]) -> str:
-    return "".join(f"; {one}" for one in said)
+def _join_notes(notes: Sequence[str]) -> str:
+    return "".join(f"; {one}" for one in notes)
 
 
 def _doubtful_comparisons(rows: Sequence[HeldOutComparison]) -> list[str]:

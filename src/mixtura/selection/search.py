@@ -1,12 +1,11 @@
-"""
-Which team is best: a search that asks what to measure, is told, and performs no call itself.
+"""Which team is best: a search that says what to measure next and is given the results.
 
-A team is different models, or one model drawn several times, under an aggregator. It grows by
-the marginal gain of what its aggregator makes of the drafts (arXiv 2605.24048, May 2026: neither
-the most accurate models nor the most diverse ones are the best team); the single-proposer teams
-are always measured (Li et al. 2025, arXiv 2502.00674). Every stage is a race by successive halving
-(Jamieson and Talwalkar 2016, arXiv 1502.07943): all on the first slice of the prompts, then the
-better half on the next.
+It performs no call itself. A team is different models, or one model drawn several times, under an
+aggregator. It grows by the marginal gain of what its aggregator makes of the drafts (arXiv
+2605.24048, May 2026: neither the most accurate models nor the most diverse ones are the best team);
+the single-proposer teams are always measured (Li et al. 2025, arXiv 2502.00674). Every stage is a
+race by successive halving (Jamieson and Talwalkar 2016, arXiv 1502.07943): all on the first slice
+of the prompts, then the better half on the next.
 """
 
 from __future__ import annotations
@@ -56,6 +55,7 @@ class Measurement(NamedTuple):
 
     @property
     def score(self) -> float | None:
+        """The mean of the known scores; None without one."""
         return math.fsum(self.known_scores) / len(self.known_scores) if self.known_scores else None
 
 
@@ -65,8 +65,10 @@ class Bounds(NamedTuple):
     dollars: float = math.inf
     seconds: float = math.inf
 
-    def is_met_by(self, found: Measurement) -> bool:
-        return (found.dollars or 0.0) <= self.dollars and (found.seconds or 0.0) <= self.seconds
+    def is_met_by(self, measurement: Measurement) -> bool:
+        return (measurement.dollars or 0.0) <= self.dollars and (
+            measurement.seconds or 0.0
+        ) <= self.seconds
 
 
 NO_BOUNDS = Bounds()
@@ -163,6 +165,7 @@ def begin_search(search: Search) -> Search:
         return _skip_known_trials(
             replace(search, race=_single_proposer_race(search, search.aggregator))
         )
+    # Drafts of the best models by themselves: over poor drafts no aggregator shows what it can do.
     drafts = search.models[: max(AGGREGATOR_RACE_DRAFTS, search.size)]
     teams = [Team(drafts, name) for name in search.models]
     return _skip_known_trials(replace(search, race=_start_race("aggregators", teams, 1)))
@@ -199,6 +202,7 @@ def _halve_race(search: Search, race: Race) -> Search:
     """After a slice: the better half goes on to the next one, or the race is over."""
     ranked = rank_teams(search, race.teams)
     if race.slice + 1 < len(search.slices):
+        # Rounded up: among few teams the smallest slice is not to drop more than half.
         kept = ranked[: max(race.keep, math.ceil(len(ranked) / 2))]
         return replace(search, race=replace(race, teams=tuple(kept), slice=race.slice + 1))
     over = replace(race, teams=tuple(ranked))
@@ -210,10 +214,11 @@ def rank_teams(search: Search, teams: Iterable[Team]) -> list[Team]:
     """The best first; without those that break a bound, or lack a score on half of the prompts."""
     rows: list[tuple[float, Team]] = []
     for team in teams:
-        found = search.measurement_of(team)
-        score = found.score
-        scored = 2 * len(found.known_scores) >= len(found.scores)
-        if score is not None and scored and search.bounds.is_met_by(found):
+        measurement = search.measurement_of(team)
+        score = measurement.score
+        # A mean over a few of the prompts may be one over the easy ones.
+        scored = 2 * len(measurement.known_scores) >= len(measurement.scores)
+        if score is not None and scored and search.bounds.is_met_by(measurement):
             rows.append((score, team))
     return [team for _, team in sorted(rows, key=lambda row: -row[0])]
 
@@ -229,6 +234,8 @@ def _next_race(search: Search, over: Race) -> Race | None:
         case "aggregators":
             return _single_proposer_race(search, over.teams[0].aggregator)
         case "single-proposer":
+            # A team grows from models that do well under this aggregator, which is not who does
+            # well alone.
             starts = [Team(team.members[:1], team.aggregator) for team in over.teams]
             return _growth_race(search, starts) or _rewrite_race(search)
         case "members":
@@ -281,6 +288,7 @@ def _swap_race(search: Search) -> Race | None:
 
 def _rewrite_race(search: Search) -> Race | None:
     """The best team, written by each of those that aggregated well."""
+    # The aggregator was chosen over the drafts of the best models; these drafts are others.
     first = search.races[0]
     best = leading_teams(search)[:1]
     if first.stage != "aggregators" or not best:

@@ -1,5 +1,4 @@
-"""
-Candidates whose quality and correlation are known, to try a selection on: nothing is asked.
+"""Candidates whose quality and correlation are known, to try a selection on: nothing is asked.
 
 A prompt is of one of many kinds. A kind is easier or harder for all models, for each family and
 for each model; given the kind, every draft is right or wrong by a chance of its own, so that two
@@ -66,6 +65,7 @@ class SimulatedWorld:
     @classmethod
     def random_world(cls, seed: int, setting: WorldSetting = USUAL_SETTING) -> SimulatedWorld:
         rng = np.random.default_rng(seed)
+        # Shuffled: a search that favours early names must not find a family by it.
         family = rng.permutation(np.repeat(np.arange(len(FAMILY_SIZES)), FAMILY_SIZES))
         count = len(family)
         quality = setting.level + rng.normal(0, setting.apart, len(FAMILY_SIZES))[family]
@@ -125,6 +125,7 @@ class PromptSample:
     def draw_sample(
         cls, world: SimulatedWorld, prompts: int, draws: int, seed: int
     ) -> PromptSample:
+        # A stream of its own: a draft's luck says nothing about an aggregator's.
         rng = np.random.default_rng([seed, 1])
         kinds = rng.integers(0, len(world.ease), prompts)
         chances = world.chances[kinds]
@@ -141,6 +142,7 @@ class PromptSample:
             right = self.rights[draw, start:end, member].astype(float)
             moved = moved + right * world.helps[member] - (1 - right) * world.misleads[member]
         chance = _logistic(world.writes[aggregator] + world.ease[self.kinds[start:end]] + moved)
+        # Seeded by the team and the slice: the order in which a search asks changes no measurement.
         rng = np.random.default_rng([self.seed, 2, start, aggregator, *members])
         return Measurement(tuple((rng.random(end - start) < chance).astype(float).tolist()))
 

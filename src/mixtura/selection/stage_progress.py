@@ -13,8 +13,7 @@ OnStageProgress = Callable[[str, EvalProgress], None]
 def stage_reporter(
     watch: OnStageProgress | None, label: str, before: int = 0, total: int | None = None
 ) -> OnProgress | None:
-    """
-    A callback for one of the evaluations of a stage: *before* it came so many answers, of *total*.
+    """A callback for one evaluation of a stage, where *before* answers of *total* came earlier.
 
     None where no one watches; without *total* the evaluation is the whole stage.
     """

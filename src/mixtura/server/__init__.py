@@ -1,1 +1,1 @@
-"""Mixtures behind the APIs that every tool speaks, and the page where one sees them think."""
+"""Mixtures behind the APIs that every tool speaks, and the page that shows their runs."""

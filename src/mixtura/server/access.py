@@ -1,4 +1,4 @@
-"""Keys: whose a request is, what it may use, and how often."""
+"""API keys: which client a request comes from, what it may use, and how often."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from mixtura.core.errors import ConfigError
 from mixtura.core.redaction import NO_SECRETS, Redactor
 from mixtura.server.apis.base import ApiError
 from mixtura.server.host_checks import is_loopback
+from mixtura.storage.interfaces import Store
 from mixtura.storage.spending import DailySpendLedger
-from mixtura.storage.sqlite import Store
 
 MINUTE = 60.0
 CLIENT_SCOPE_KEY = "mixtura.client"
-"""In a request's scope: whose it is, once that was looked up."""
+"""In a request's scope: its client, once that was looked up."""
 
 
 class MinuteQuota:
@@ -40,17 +40,21 @@ class MinuteQuota:
         return 0.0 if self._left >= 1 else (1 - self._left) * MINUTE / self._most
 
     def consume_amount(self, amount: float) -> None:
+        """Take *amount*, also where it is more than is left."""
+        # What an answer used is known when it is over: the next request waits for what is missing.
         self._left -= amount
 
 
 class ApiClient:
-    """Whoever asks: the holder of a key, or anyone on this machine where none are needed."""
+    """
+    The client of a request: the holder of a key, or anyone on this machine where none are needed.
+    """
 
     def __init__(
         self,
         name: str,
         table: KeyTable | None,
-        purses: Sequence[SpendingCap] = (),
+        caps: Sequence[SpendingCap] = (),
         clock: Callable[[], float] = time.monotonic,
         *,
         default: str = "default",
@@ -58,7 +62,7 @@ class ApiClient:
         self.name = name
         self.models = None if table is None or table.models is None else frozenset(table.models)
         self._default = default
-        self.purses = purses
+        self.caps = caps
         requests = table.requests_per_minute if table else None
         tokens = table.tokens_per_minute if table else None
         self._requests = MinuteQuota(requests, clock) if requests else None
@@ -66,7 +70,7 @@ class ApiClient:
 
     @property
     def has_token_limit(self) -> bool:
-        """Its tokens are limited."""
+        """Whether its tokens a minute are limited."""
         return self._tokens is not None
 
     def has_listed_model(self, name: str) -> bool:
@@ -74,7 +78,7 @@ class ApiClient:
         return self.models is None or name in self.models
 
     def can_use_model(self, name: str) -> bool:
-        """`default` may be used by whoever may use what it stands for; not the other way round."""
+        """Whether it may use a model; `default` also where it may use what that stands for."""
         return self.has_listed_model(name) or (
             name == "default" and self.has_listed_model(self._default)
         )
@@ -88,19 +92,27 @@ class ApiClient:
         """
         for name, param in names.items():
             if not self.can_use_model(name):
-                said = f"the key {self.name} may not use `{name}`"
+                message = f"the key {self.name} may not use `{name}`"
                 raise ApiError(
-                    403, said, kind="permission_error", code="model_not_allowed", param=param
+                    403, message, kind="permission_error", code="model_not_allowed", param=param
                 )
 
     def admit_request(self) -> None:
-        """Count a request. Raises ApiError (429) when the key has had its share."""
+        """
+        Count a request. Raises ApiError (429) when the key's requests or tokens of the minute are
+        used up.
+        """
         for meter, what in ((self._requests, "requests"), (self._tokens, "tokens")):
             if meter and (wait := meter.seconds_until_available()):
-                said = f"this key's {what} for the minute are used up"
+                message = f"this key's {what} for the minute are used up"
                 raise ApiError(
-                    429, said, kind="rate_limit_error", code="rate_limit_exceeded", retry_after=wait
+                    429,
+                    message,
+                    kind="rate_limit_error",
+                    code="rate_limit_exceeded",
+                    retry_after=wait,
                 )
+        # Counted only once it is admitted: a refused request takes nothing.
         if self._requests:
             self._requests.consume_amount(1)
 
@@ -115,7 +127,11 @@ class ApiClient:
 
 
 class Authenticator:
-    """Checks a request's key before anything that only a key may see."""
+    """
+    Finds the client of a request by its key.
+
+    Raises ConfigError when there are no keys and other machines can reach the address.
+    """
 
     def __init__(
         self,
@@ -129,6 +145,7 @@ class Authenticator:
         """*default*: the mixture that `default` stands for."""
         self._redactor = redactor
         self._keys = {
+            # Only digests are configured: whoever reads the file has no key.
             key.sha256.lower(): ApiClient(name, key, _daily_caps(name, key, store), default=default)
             for name, key in table.keys.items()
         }
@@ -142,16 +159,19 @@ class Authenticator:
 
     @property
     def is_key_required(self) -> bool:
-        """A key is needed."""
+        """Whether a key is needed."""
         return bool(self._keys)
 
     def redactor_for(self, scope: Scope) -> Redactor:
-        """Knows the secrets of the configuration, and the key that a request presents."""
+        """The redactor of the configuration's secrets and of the key that a request presents."""
         given = _presented_key(scope)
         return self._redactor.with_values([given]) if given else self._redactor
 
     def authenticate_request(self, scope: Scope) -> ApiClient:
-        """Whose key it is. Raises ApiError (401)."""
+        """
+        The client of a request, looked up once. Raises ApiError (401) for a key that is missing or
+        unknown.
+        """
         known: ApiClient | None = scope.get(CLIENT_SCOPE_KEY)
         if known is None:
             known = scope[CLIENT_SCOPE_KEY] = (
@@ -162,17 +182,17 @@ class Authenticator:
     def _find_client(self, scope: Scope) -> ApiClient:
         given = _presented_key(scope)
         digest = sha256(given.encode()).hexdigest()
-        found: ApiClient | None = None
-        for known, client in self._keys.items():  # all of them, so that time tells nothing
+        client_of_key: ApiClient | None = None
+        for known, client in self._keys.items():  # all of them, so that the time reveals nothing
             if hmac.compare_digest(known, digest):
-                found = client
-        if found is None or not given:
-            said = "this is no key of this server" if given else "a key is needed"
+                client_of_key = client
+        if client_of_key is None or not given:
+            problem = "this is no key of this server" if given else "a key is needed"
             raise ApiError(
-                401, f"{said}: send `Authorization: Bearer KEY`", kind="authentication_error",
+                401, f"{problem}: send `Authorization: Bearer KEY`", kind="authentication_error",
                 code="invalid_api_key",
             )  # fmt: skip
-        return found
+        return client_of_key
 
 
 def request_header(scope: Scope, name: bytes) -> str:
@@ -185,6 +205,7 @@ def request_header(scope: Scope, name: bytes) -> str:
 
 def _presented_key(scope: Scope) -> str:
     scheme, _, key = request_header(scope, b"authorization").partition(" ")
+    # OpenAI's clients send a bearer token, Anthropic's the header x-api-key.
     return key.strip() if scheme.lower() == "bearer" else request_header(scope, b"x-api-key")
 
 

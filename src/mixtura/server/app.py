@@ -20,12 +20,14 @@ from mixtura.core.logs import install_log_redaction
 from mixtura.core.redaction import use_redactor
 from mixtura.server import metrics, openapi, web_api
 from mixtura.server.access import Authenticator, request_header
-from mixtura.server.apis.anthropic_messages import MessagesDialect
 from mixtura.server.apis.base import ApiError, Dialect
 from mixtura.server.apis.hosted_tools import LEFT_OUT_HEADER
-from mixtura.server.apis.openai_chat import ChatDialect
-from mixtura.server.apis.openai_completions import CompletionsDialect
-from mixtura.server.apis.openai_responses import ResponsesDialect
+from mixtura.server.dialects import (
+    ANTHROPIC_MESSAGES,
+    BUILT_IN,
+    served_dialects,
+    served_paths,
+)
 from mixtura.server.endpoint import DialectEndpoint
 from mixtura.server.host_checks import SiteChecker
 from mixtura.server.json_responses import error_response, json_response
@@ -36,13 +38,6 @@ from mixtura.server.service import Service
 from mixtura.server.token_counts import count_messages_tokens, count_responses_tokens
 from mixtura.server.unsupported_routes import not_found_message, unserved_feature
 
-DIALECTS: tuple[Dialect, ...] = (
-    ChatDialect(),
-    CompletionsDialect(),
-    ResponsesDialect(),
-    MessagesDialect(),
-)
-_SERVED_PATHS = (*(dialect.path for dialect in DIALECTS), "/v1/models")
 WEBSOCKET_REFUSED_CODE = 1008
 """Code that a WebSocket is closed with before it opens: the server has none."""
 Handler = Callable[[Service, Request], Awaitable[Response]]
@@ -55,17 +50,19 @@ def make_app(
     The server as an ASGI application.
 
     *host*: the address that it will listen on; *max_cost*: dollars, and *deadline*: seconds that
-    no answer passes. Raises ConfigError when the configuration does not allow that address.
+    no answer passes. Raises ConfigError when the configuration does not allow that address, or an
+    API of another package cannot be served.
     """
+    # Before anything can write a log.
     install_log_redaction()
-    doors = Authenticator(
+    authenticator = Authenticator(
         config.serve,
         host,
         config.store,
         config.redactor,
         default=resolve_default_name(config, DEFAULT_NAME),
     )
-    service = Service(config, doors, max_cost=max_cost, deadline=deadline)
+    service = Service(config, authenticator, max_cost=max_cost, deadline=deadline)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None, None]:
@@ -97,7 +94,7 @@ def _build_routes(service: Service) -> list[Route]:
         )
 
     return [
-        *(Route(d.path, DialectEndpoint(service, d), methods=["POST"]) for d in DIALECTS),
+        *(Route(d.path, DialectEndpoint(service, d), methods=["POST"]) for d in served_dialects()),
         make_route("/v1/messages/count_tokens", count_messages_tokens, "POST"),
         make_route("/v1/responses/input_tokens", count_responses_tokens, "POST"),
         make_route("/v1/responses/{id}", handle_stored_response, "GET", "DELETE"),
@@ -121,6 +118,7 @@ def _cors_middleware(config: Config) -> list[Middleware]:
             allow_origins=config.serve.cors,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],  # official clients send many of their own
+            # A page of another origin reads no other headers of ours.
             expose_headers=[
                 "x-mixtura-run",
                 "x-mixtura-cost-usd",
@@ -135,7 +133,7 @@ class HostCheckMiddleware:
     """
     Refuses requests with a foreign ``Host`` or from a foreign web page; counts every response.
 
-    *straight*: pass the dialects' requests straight to their endpoints, around other middleware.
+    *straight*: pass the dialects' requests to their endpoints directly, without other middleware.
     """
 
     def __init__(
@@ -145,7 +143,7 @@ class HostCheckMiddleware:
         self._service = service
         self._sites = sites
         self._straight = {
-            ("POST", d.path): DialectEndpoint(service, d) for d in DIALECTS if straight
+            ("POST", d.path): DialectEndpoint(service, d) for d in served_dialects() if straight
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -153,6 +151,7 @@ class HostCheckMiddleware:
             await self._app(scope, receive, send)
             return
         if scope["type"] != "http":
+            # Closed before it opens: accepting first would tell a client that there is one.
             await send({"type": "websocket.close", "code": WEBSOCKET_REFUSED_CODE})
             return
 
@@ -166,7 +165,7 @@ class HostCheckMiddleware:
                 self._service.metrics.count_response(scope, path, message["status"])
             await send(message)
 
-        with use_redactor(self._service.doors.redactor_for(scope)):
+        with use_redactor(self._service.authenticator.redactor_for(scope)):
             try:
                 self._sites.check_request(scope)
             except ApiError as refused:
@@ -178,7 +177,7 @@ class HostCheckMiddleware:
 async def _handle_authenticated(service: Service, handler: Handler, request: Request) -> Response:
     """The response of *handler* to a client whose key is checked first."""
     try:
-        service.doors.authenticate_request(request.scope)
+        service.authenticator.authenticate_request(request.scope)
         return await handler(service, request)
     except ApiError as refused:
         return error_response(_dialect_for(request.scope), refused)
@@ -190,42 +189,46 @@ async def _handle_health(_: Request) -> Response:
 
 async def _handle_readiness(service: Service, request: Request) -> Response:
     """Whether the default mixture can answer; the reason is only for clients that may use it."""
-    said = unavailable_reason(service.config, service.config.default)
-    if said is None:
+    reason = unavailable_reason(service.config, service.config.default)
+    if reason is None:
         return await _handle_health(request)
     try:
-        told = service.doors.authenticate_request(request.scope).can_use_model(DEFAULT_NAME)
+        may_know = service.authenticator.authenticate_request(request.scope).can_use_model(
+            DEFAULT_NAME
+        )
     except ApiError:
-        told = False
-    if not told:
-        said = "the default mixture cannot answer: a request with a key for it is told why"
-    refused = ApiError(503, said, kind="api_error", code="model_not_ready")
+        may_know = False
+    if not may_know:
+        reason = "the default mixture cannot answer: a request with a key for it is told why"
+    refused = ApiError(503, reason, kind="api_error", code="model_not_ready")
     return error_response(_dialect_for(request.scope), refused)
 
 
 async def _handle_metrics(service: Service, request: Request) -> Response:
     """Metrics of the whole server, or of the client's own requests if its key is restricted."""
     service.recorder.record_finished_jobs()
-    seen = service.metrics.metrics_for(service.doors.authenticate_request(request.scope))
+    seen = service.metrics.metrics_for(service.authenticator.authenticate_request(request.scope))
     return Response(seen.render_text(), media_type=metrics.CONTENT_TYPE)
 
 
 async def _handle_openapi(service: Service, request: Request) -> Response:
-    locked = service.doors.is_key_required
+    """The OpenAPI document. It is served without a key: where keys are needed it names no model."""
+    locked = service.authenticator.is_key_required
     names = (
         ["default"]
         if locked
-        else offered_models(service, service.doors.authenticate_request(request.scope))
+        else offered_models(service, service.authenticator.authenticate_request(request.scope))
     )
-    return json_response(openapi.openapi_document(names, locked=locked))
+    return json_response(openapi.openapi_document(names, served_paths(), locked=locked))
 
 
 def _dialect_for(scope: Scope) -> Dialect:
     """The dialect whose form of errors the client of a request understands."""
     path: str = scope["path"]
+    # Anthropic's clients send it with every request, whatever its path.
     if request_header(scope, b"anthropic-version"):
-        return DIALECTS[-1]
-    return next((d for d in DIALECTS if f"{path}/".startswith(f"{d.path}/")), DIALECTS[0])
+        return ANTHROPIC_MESSAGES
+    return next((d for d in served_dialects() if f"{path}/".startswith(f"{d.path}/")), BUILT_IN[0])
 
 
 async def _handle_http_error(request: Request, error: Exception) -> Response:
@@ -233,7 +236,7 @@ async def _handle_http_error(request: Request, error: Exception) -> Response:
     path = request.url.path
     status = 404 if error.status_code == 405 and unserved_feature(path) else error.status_code
     said = {
-        404: not_found_message(path, _SERVED_PATHS),
+        404: not_found_message(path, served_paths()),
         405: f"{request.method} is no method of {path}",
     }
     code = {404: "not_found", 405: "method_not_allowed"}.get(status)
@@ -244,6 +247,6 @@ async def _handle_http_error(request: Request, error: Exception) -> Response:
 
 
 async def _handle_unexpected_error(request: Request, _: Exception) -> Response:
-    said = "something in this server is wrong: its log has the trace"
-    refused = ApiError(500, said, kind="server_error", code="internal_error")
+    message = "something in this server is wrong: its log has the trace"
+    refused = ApiError(500, message, kind="server_error", code="internal_error")
     return error_response(_dialect_for(request.scope), refused)

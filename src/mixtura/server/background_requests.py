@@ -1,4 +1,4 @@
-"""The small requests that chat front ends make on the side: titles, tags, follow-ups."""
+"""Recognizes the small requests that chat front ends make: titles, tags, follow-ups."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ def is_frontend_request(request: Request) -> bool:
 
     All signs of a form must be there: a person who asks for a title is a person.
     """
+    # Front ends offer no tools with these.
     if request.tools or not request.messages:
         return False
     last = request.messages[-1]
@@ -56,12 +57,12 @@ def is_frontend_request(request: Request) -> bool:
 
 
 def _is_title_instruction(request: Request) -> bool:
-    """Whether the instructions ask for nothing but a title, and the first message begs for one."""
-    told = [m.text for m in request.messages if m.role in ("system", "developer")]
-    asked = [m.text.strip() for m in request.messages if m.role == "user"]
-    if not told or any(m.role in ("assistant", "tool") for m in request.messages):
+    """Whether the instructions ask for nothing but a title, and the first message asks for one."""
+    instructions = [m.text for m in request.messages if m.role in ("system", "developer")]
+    questions = [m.text.strip() for m in request.messages if m.role == "user"]
+    if not instructions or any(m.role in ("assistant", "tool") for m in request.messages):
         return False
-    system = "\n".join(told)[:MAX_FRONTEND_CHARS]
+    system = "\n".join(instructions)[:MAX_FRONTEND_CHARS]
     return all(sign.search(system) for sign in _TITLE_SIGNS) and bool(
-        _TITLE_REQUEST.match(asked[0])
+        _TITLE_REQUEST.match(questions[0])
     )

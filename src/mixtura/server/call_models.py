@@ -33,7 +33,8 @@ class CallModels:
         """
         The model that answers, and the seconds that it may take.
 
-        Raises ApiError when it cannot be built.
+        Raises ApiError when it cannot be built: 400 where the call's own options are at fault, else
+        503.
         """
         deadline = self._deadline
         if wish.deadline is not None:
@@ -44,15 +45,15 @@ class CallModels:
         )
         if usual and key in self._models:
             return self._models[key], deadline
-        purses = [*client.purses]
+        caps = [*client.caps]
         if wish.max_cost is not None:  # of all its answers together
-            purses.append(RunCap("this request", wish.max_cost))
+            caps.append(RunCap("this request", wish.max_cost))
         try:
             model = self._config.build_runnable(
                 choice.plan,
                 max_cost=self._max_cost,
                 deadline=deadline,
-                purses=purses,
+                caps=caps,
                 turns=self._turns.for_owner(client.name) if key[1] == "turn" else None,
             )
         except ConfigError as error:

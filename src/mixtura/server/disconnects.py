@@ -12,8 +12,9 @@ T = TypeVar("T")
 
 
 def call_after_current_step(then: Callable[[], None]) -> None:
-    """Call *then* behind the first steps of the tasks that are about to begin."""
+    """Call *then* after the first step of every task that is about to begin."""
     loop = asyncio.get_running_loop()
+    # Twice: the first round of the loop starts those tasks, the second is behind them.
     loop.call_soon(loop.call_soon, then)
 
 
@@ -30,6 +31,7 @@ async def run_until_disconnect(run: Coroutine[Any, Any, T], receive: Receive) ->
 
     def on_disconnect(_: asyncio.Future[None]) -> None:
         nonlocal left
+        # The run may have ended in the same step of the loop.
         if not over:
             left = True
             task.cancel()
@@ -47,6 +49,7 @@ async def run_until_disconnect(run: Coroutine[Any, Any, T], receive: Receive) ->
     except asyncio.CancelledError:
         if not left:
             raise
+        # The cancellation was ours, and ends here: the caller goes on.
         task.uncancel()
         return None  # even if something else cancelled it too
     finally:
@@ -56,6 +59,6 @@ async def run_until_disconnect(run: Coroutine[Any, Any, T], receive: Receive) ->
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:
-    """Until the client hangs up."""
+    """Return when the client disconnects."""
     while (await receive())["type"] != "http.disconnect":
         pass

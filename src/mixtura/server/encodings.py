@@ -12,6 +12,7 @@ MAX_GZIP_MEMBERS = 1_000
 _OUTPUT_CHUNK_BYTES = 256 * 1024
 _INPUT_CHUNK_BYTES = 16 * 1024
 """Bytes given to zlib at once: it copies what it has not used at the end of every member."""
+# zlib tells the two formats apart by this argument.
 _WINDOW_BITS = {
     "gzip": (zlib.MAX_WBITS | 16,),
     "x-gzip": (zlib.MAX_WBITS | 16,),
@@ -20,17 +21,20 @@ _WINDOW_BITS = {
 
 
 def parse_content_encoding(header: str) -> str | None:
-    """How a body is compressed, after its ``Content-Encoding``. Raises ApiError."""
+    """
+    The compression of a body by its ``Content-Encoding``; None for none. Raises ApiError (415) for
+    one that is not supported.
+    """
     names = [name.strip().lower() for name in header.split(",")]
     names = [name for name in names if name not in ("", "identity")]
     if not names:
         return None
     if len(names) > 1 or names[0] not in _WINDOW_BITS:
-        said = (
+        message = (
             f"`Content-Encoding: {', '.join(names)[:80]}` is not read here:"
             f" send {ACCEPTED_ENCODINGS} or none"
         )
-        raise ApiError(415, said, code="unsupported_encoding")
+        raise ApiError(415, message, code="unsupported_encoding")
     return names[0]
 
 
@@ -62,6 +66,7 @@ def _inflate_members(data: bytes, wrapping: int, most: int) -> bytes | None:
             if not given:
                 given = view[at : at + _INPUT_CHUNK_BYTES]
                 at += len(given)
+            # In bounded steps: a few bytes may stand for gigabytes.
             piece = inflater.decompress(given, _OUTPUT_CHUNK_BYTES)
             most -= len(piece)
             if most < 0:

@@ -8,8 +8,8 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from mixtura.core.token_estimate import count_request_tokens
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
-from mixtura.protocols.usage_estimates import estimate_usage
 from mixtura.server.apis.base import ApiCall, ApiError, CannedResponse, Dialect
 from mixtura.server.disconnects import run_until_disconnect
 from mixtura.server.job import Job
@@ -38,7 +38,7 @@ async def handle_request(
     """The response to a call in one of the dialects; errors have the form of that dialect."""
     job: Job | None = None
     try:
-        client = service.doors.authenticate_request(scope)
+        client = service.authenticator.authenticate_request(scope)
         client.admit_request()
         body = await receive_body(scope, receive, service)
         read = await run_in_thread_if_large(len(body), dialect.parse_request, body)
@@ -57,7 +57,8 @@ async def handle_request(
             return StreamingAnswer(service, dialect, job)
         answers = await run_until_disconnect(service.runner.run_job(job), receive)
         if answers is None:
-            return Response(status_code=499)  # the client has disconnected
+            # nginx's code for it: no one reads the response, but logs and metrics do.
+            return Response(status_code=499)
         summary = service.run_summary(job)
         # a response may repeat the request, with its tools and instructions
         size = job.size + sum(len(answer.text) for answer in answers)
@@ -83,4 +84,4 @@ def _encode_response(dialect: Dialect, *answer: Any) -> bytes:
 
 def _longest_prompt_tokens(call: ApiCall) -> int:
     """Estimated tokens of the longest of a call's prompts."""
-    return max(estimate_usage(request, "").prompt_tokens for request in (call.request, *call.more))
+    return max(map(count_request_tokens, (call.request, *call.more)))

@@ -1,4 +1,4 @@
-"""What happens inside a run as JSON frames for whoever watches, and the summary at its end."""
+"""Events of a run as JSON for clients that watch it, and the summary at its end."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from mixtura.protocols.openai.completion_json import usage_json
 
 
 def event_json(event: Event, pricer: Pricer) -> dict[str, Any] | None:
-    """One event; None for what the summary says."""
+    """One event as JSON; None for what stands in the summary."""
     match event:
         case Token(text, at, reasoning):
             more = {"reasoning": True} if reasoning else {}
@@ -39,12 +39,12 @@ def event_json(event: Event, pricer: Pricer) -> dict[str, Any] | None:
         case CallStarted(model, _, at):
             return {"event": "asked", "at": _place_json(at), "model": model}
         case CallRestarted(model, error, wait, at):
-            said = to_one_line(error) if error else None
+            message = to_one_line(error) if error else None
             row = {"event": "restarted", "at": _place_json(at), "model": model}
-            return row | {"error": said, "wait": wait}
+            return row | {"error": message, "wait": wait}
         case Notice() | CacheHit():
-            said = {"model": event.model, "notice": to_one_line(event.notice)}
-            return {"event": "noticed", "at": _place_json(event.at), **said}
+            message = {"model": event.model, "notice": to_one_line(event.notice)}
+            return {"event": "noticed", "at": _place_json(event.at), **message}
         case Proposal(completion, at):
             return {
                 "event": "proposal",
@@ -60,9 +60,9 @@ def event_json(event: Event, pricer: Pricer) -> dict[str, Any] | None:
         case Failure(model, error, at):
             row = {"event": "failure", "at": _place_json(at), "model": model}
             return row | {"error": to_one_line(error), "error_type": type(error).__name__}
-        case LayerFinished(layer, answered, asked, at):
+        case LayerFinished(layer, answered, called, at):
             row = {"event": "layer_finished", "at": _place_json(at), "layer": layer}
-            return row | {"answered": answered, "asked": asked}
+            return row | {"answered": answered, "asked": called}
         case RunCompleted() | ToolCallChunk():
             return None
 
@@ -85,13 +85,13 @@ def _completion_json(completion: Completion, pricer: Pricer) -> dict[str, Any]:
 def summary_json(runs: list[tuple[str, Trace]], pricer: Pricer) -> dict[str, Any]:
     """The ``mixtura`` object of an answer, over all the runs that it took."""
     completions = [trace.completion for _, trace in runs if trace.completion]
-    left_out = [said for completion in completions for said in completion.degraded]
+    left_out = [notice for completion in completions for notice in completion.degraded]
     body: dict[str, Any] = {
         "run": runs[0][0],
         "cost_usd": total_cost([charge for _, trace in runs for charge in trace.charges], pricer),
         "degraded": bool(left_out),
         "failures": [row for _, trace in runs for row in _collect_failures(trace)],
-        "left_out": [to_one_line(said) for said in left_out],
+        "left_out": [to_one_line(notice) for notice in left_out],
         "notices": _collect_notices(runs),
         "seconds": round(max((trace.elapsed for _, trace in runs), default=0.0), 6),
     }
@@ -102,14 +102,15 @@ MAX_NOTICES = 20
 
 
 def _collect_notices(runs: list[tuple[str, Trace]]) -> list[str]:
-    """What members said that they go without, each once."""
-    said = (
+    """The notices of all members, each once."""
+    notices = (
         f"{call.model}: {to_one_line(notice)}"
         for _, trace in runs
         for call in trace.leaf_calls()
         for notice in call.notices
     )
-    return list(dict.fromkeys(said))[:MAX_NOTICES]
+    # Draws of one model all say the same.
+    return list(dict.fromkeys(notices))[:MAX_NOTICES]
 
 
 def _collect_failures(trace: Trace) -> list[dict[str, Any]]:

@@ -1,10 +1,8 @@
-"""So many runs at once; those that wait go in turn by client, not by who asks most."""
+"""A queue that runs so many calls at once and serves its clients in turn."""
 
 from __future__ import annotations
 
-import asyncio
-from collections import OrderedDict, deque
-
+from mixtura.engine.wait_queue import WaitQueue
 from mixtura.server.apis.base import ApiError
 
 RETRY_SECONDS = 5.0
@@ -13,94 +11,65 @@ RETRY_SECONDS = 5.0
 
 class FairQueue:
     """
-    *at_once* runs go on together, *waiting* more may stand in line.
+    A queue of runs: *at_once* go on together, *waiting* more may wait.
 
-    When the line is full, whoever has most in it makes room for who has fewer.
+    Turns go round by client, not by who asks most. When the queue is full, the client with the
+    most in it makes room for one with fewer.
     """
 
     def __init__(self, at_once: int, waiting: int) -> None:
-        self._free = at_once
+        self._at_once = at_once
         self._room = waiting
-        self._lines: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        self._queue = WaitQueue[None](lambda _: self.release_slot())
         self.inside = 0
 
     @property
     def waiting_count(self) -> int:
-        return sum(len(line) for line in self._lines.values())
+        return len(self._queue)
 
     def hold_slot(self, who: str) -> Slot:
-        """Wait for a turn and hold it. Raises ApiError (503) when too many wait already."""
+        """
+        Wait for a turn and hold it in a block. Raises ApiError (503) when too many wait already.
+        """
         return Slot(self, who)
 
     async def acquire_slot(self, who: str) -> None:
         """Return when it is *who*'s turn. Raises ApiError (503) when too many wait already."""
-        await self._wait_for_slot(who)
-        self.inside += 1
-
-    def release_slot(self) -> None:
-        self.inside -= 1
-        self._pass_on_slot()
-
-    async def _wait_for_slot(self, who: str) -> None:
-        if self._free:
-            self._free -= 1
+        if self.inside < self._at_once:
+            self.inside += 1
             return
         if self.waiting_count >= self._room:
             self._make_room(who)
-        place = asyncio.get_running_loop().create_future()
-        self._lines.setdefault(who, deque()).append(place)
-        try:
-            await place
-        except asyncio.CancelledError:
-            if place.done() and not place.cancelled() and place.exception() is None:
-                self._pass_on_slot()  # the turn had come just then: the next one has it
-            else:
-                self._remove_waiter(who, place)
-            raise
+        await self._queue.wait(self._queue.join(who, None))
+
+    def release_slot(self) -> None:
+        """Hand the turn to the client that has waited longest since its last one."""
+        if (one := self._queue.next_in_turn()) is not None:
+            self._queue.let_in(one)
+        else:
+            self.inside -= 1
 
     def _make_room(self, who: str) -> None:
         """The last in the longest line goes, if that is not *who*'s own. Raises ApiError."""
-        mine = len(self._lines.get(who, ()))
-        longest = max(self._lines, key=lambda name: len(self._lines[name]), default=who)
-        if longest == who or len(self._lines[longest]) <= mine + 1:
+        lengths = self._queue.count_per_key()
+        longest = max(lengths, key=lambda name: lengths[name], default=who)
+        if longest == who or lengths[longest] <= lengths.get(who, 0) + 1:
             raise _queue_full_error()
-        place = self._lines[longest][-1]
-        self._remove_waiter(longest, place)
-        if not place.done():
-            place.set_exception(_queue_full_error())
-
-    def _pass_on_slot(self) -> None:
-        """Hand the turn to the client that has waited longest since its last one."""
-        while self._lines:
-            who, line = self._lines.popitem(last=False)
-            place = line.popleft()
-            if line:
-                self._lines[who] = line  # at the end: others are served before it is again
-            if not place.done():  # else its client left in this very moment
-                place.set_result(None)
-                return
-        self._free += 1
-
-    def _remove_waiter(self, who: str, place: asyncio.Future[None]) -> None:
-        line = self._lines.get(who)
-        if line is not None and place in line:
-            line.remove(place)
-            if not line:
-                del self._lines[who]
+        self._queue.refuse(self._queue.last_of(longest), _queue_full_error())
 
 
 class Slot:
     """A turn that is held in a block."""
 
-    def __init__(self, turnstile: FairQueue, who: str) -> None:
-        self._turnstile = turnstile
+    def __init__(self, queue: FairQueue, who: str) -> None:
+        self._queue = queue
         self._who = who
 
     async def __aenter__(self) -> None:
-        await self._turnstile.acquire_slot(self._who)
+        await self._queue.acquire_slot(self._who)
 
     async def __aexit__(self, *_: object) -> None:
-        self._turnstile.release_slot()
+        self._queue.release_slot()
 
 
 def _queue_full_error() -> ApiError:

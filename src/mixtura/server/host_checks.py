@@ -1,4 +1,4 @@
-"""The names that this server goes by, and the sites whose pages may ask it."""
+"""Checks the host that a request names and the web page that sends it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TARGET_HOST_KEY = "mixtura.target"
 MAX_KNOWN_HOSTS = 64
 """Host headers whose meaning is remembered."""
 MAX_SHOWN_CHARS = 100
-"""Letters of an origin that an error repeats."""
+"""Characters of an origin that an error repeats."""
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~-]+)(?::([0-9]{0,5}))?")
@@ -46,12 +46,13 @@ def is_loopback(host: str) -> bool:
 
 def parse_host(text: str) -> Host | None:
     """``NAME`` or ``NAME:PORT``, in one spelling for each address; None for anything else."""
-    found = _AUTHORITY.fullmatch(text)
-    if found is None:
+    match = _AUTHORITY.fullmatch(text)
+    if match is None:
         return None
-    name, port = found[1].lower(), int(found[2]) if found[2] else None
+    name, port = match[1].lower(), int(match[2]) if match[2] else None
     if name.startswith("["):
         try:
+            # An IPv6 address has many spellings.
             name = f"[{IPv6Address(name[1:-1])}]"
         except AddressValueError:
             return None
@@ -60,9 +61,9 @@ def parse_host(text: str) -> Host | None:
 
 def parse_origin(text: str) -> tuple[str, Host] | None:
     """The scheme and the host of a page's origin; None where it has none, as in ``null``."""
-    found = _ORIGIN.fullmatch(text)
-    host = parse_host(found[2]) if found else None
-    return (found[1], host) if found and host else None
+    match = _ORIGIN.fullmatch(text)
+    host = parse_host(match[2]) if match else None
+    return (match[1], host) if match and host else None
 
 
 class SiteChecker:
@@ -75,7 +76,7 @@ class SiteChecker:
         """Host headers that were found to be ours."""
 
     def check_request(self, scope: Scope) -> None:
-        """Raises ApiError for a host that is not ours, or a page that may not ask."""
+        """Raises ApiError for a host that is not ours, or a page that may not send requests."""
         hosts: list[bytes] = []
         origins: list[bytes] = []
         sites: list[bytes] = []
@@ -94,10 +95,10 @@ class SiteChecker:
 
     def _request_host(self, scope: Scope, given: list[bytes]) -> Host | None:
         """
-        The host that is meant; None where an old client names none and any will do.
+        The host that a request names; None where an old client names none and any will do.
 
-        A page elsewhere may point its own name at this address: that name is not ours. Of two
-        names, who is between us may have read the other. Raises ApiError.
+        A page elsewhere may point its own name at this address (DNS rebinding): that name is not
+        ours. Of two names, a proxy between us may have read the other. Raises ApiError (400, 421).
         """
         if len(given) > 1:
             raise ApiError(400, "a request has one Host header", code="unknown_host")
@@ -105,6 +106,7 @@ class SiteChecker:
         if target is None and given and (known := self._known.get(given[0])):
             return known
         if not given:
+            # Only HTTP/1.0 may leave the header out.
             if scope.get("http_version") != "1.0":
                 raise ApiError(400, "a request has a Host header", code="unknown_host")
             if target is not None or self._names is not None:
@@ -112,21 +114,24 @@ class SiteChecker:
             return None
         host = self._own_host(given[0], "Host header")
         if target is not None and self._own_host(target, "request line") != host:
-            said = "the request line and the Host header name two hosts"
-            raise ApiError(400, said, code="unknown_host")
+            message = "the request line and the Host header name two hosts"
+            raise ApiError(400, message, code="unknown_host")
+        # Bounded: without keys any name is accepted, and clients choose them.
         if len(self._known) < MAX_KNOWN_HOSTS:
             self._known[given[0]] = host
         return host
 
     def _own_host(self, given: bytes, where: str) -> Host:
-        """Raises ApiError (400) for what is no host, (421) for one that is not ours."""
+        """
+        *given* as a host. Raises ApiError: 400 for what is no host, 421 for one that is not ours.
+        """
         text = given.decode("latin-1")
         host = parse_host(text)
         if host is None:
-            said = (
+            message = (
                 f"the {where} names no host: it is NAME or NAME:PORT, not {_quote_shortened(text)}"
             )
-            raise ApiError(400, said, code="unknown_host")
+            raise ApiError(400, message, code="unknown_host")
         if self._names is not None and host.name not in self._names:
             raise _unknown_host_error(host.name)
         return host
@@ -137,12 +142,12 @@ class SiteChecker:
         self, scope: Scope, host: Host | None, origins: list[bytes], sites: list[bytes]
     ) -> None:
         """
-        Only pages of this server, and those that `cors` lists, may ask. Raises ApiError (403).
+        Raises ApiError (403) for a page that is neither this server's nor one that `cors` lists.
 
-        A browser says who asks in Origin or in Sec-Fetch-Site: either is enough for a refusal.
+        A browser says who sends in Origin or in Sec-Fetch-Site: either is enough for a refusal.
         Another port of the same machine is another site.
         """
-        if scope["method"] == "OPTIONS":  # it asks whether it may ask: CORS answers that
+        if scope["method"] == "OPTIONS":  # a preflight request: the CORS middleware answers it
             return
         if "*" in self._allowed:
             return
@@ -155,18 +160,19 @@ class SiteChecker:
         if not named and _is_page_navigation(scope):
             return
         who = f"a page of {_quote_shortened(foreign[0])}" if foreign else "a page of another site"
-        said = f"{who} sent this: only origins that `cors` under [serve] lists may ask"
-        raise ApiError(403, said, kind="permission_error", code="foreign_page")
+        message = f"{who} sent this: only origins that `cors` under [serve] lists may ask"
+        raise ApiError(403, message, kind="permission_error", code="foreign_page")
 
 
 def _server_names(table: ServeTable, host: str) -> frozenset[str] | None:
-    """The names that this server goes by; None where any will do, because keys are needed."""
+    """The names of this server; None where any is accepted, because keys are needed."""
     if table.hosts:
         own = table.hosts
     elif is_loopback(host):
         own = [host]
     else:
         return None
+    # Whoever is on this machine may always use its own names.
     return frozenset((*map(_normalize_name, own), *LOOPBACK_NAMES))
 
 
@@ -183,24 +189,25 @@ def _is_same_site(origin: str, host: Host | None) -> bool:
     if parsed is None or host is None:
         return False
     scheme, page = parsed
+    # Origin leaves the usual port out, Host may have it.
     usual = _DEFAULT_PORTS[scheme]
     return page.name == host.name and (page.port or usual) == (host.port or usual)
 
 
 def _is_page_navigation(scope: Scope) -> bool:
     """Whether a person follows a link to our page: nothing happens, and no other page can read."""
-    said = {name: value for name, value in scope["headers"] if name.startswith(b"sec-fetch-")}
+    headers = {name: value for name, value in scope["headers"] if name.startswith(b"sec-fetch-")}
     return (
         scope["method"] == "GET"
         and scope["path"] == "/"
-        and said.get(b"sec-fetch-mode") == b"navigate"
-        and said.get(b"sec-fetch-dest", b"document") == b"document"
+        and headers.get(b"sec-fetch-mode") == b"navigate"
+        and headers.get(b"sec-fetch-dest", b"document") == b"document"
     )
 
 
 def _unknown_host_error(name: str) -> ApiError:
-    said = f"this server is not called {name!r}: add it to `hosts` under [serve]"
-    return ApiError(421, said, code="unknown_host")
+    message = f"this server is not called {name!r}: add it to `hosts` under [serve]"
+    return ApiError(421, message, code="unknown_host")
 
 
 def _quote_shortened(text: str) -> str:

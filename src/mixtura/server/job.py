@@ -18,7 +18,7 @@ from mixtura.server.model_choice import MixtureChoice
 
 @dataclass(slots=True)
 class Job:
-    """A call that is being answered: the model that answers it, and its runs so far."""
+    """A call under way: the model that answers it, and its runs so far."""
 
     call: ApiCall
     client: ApiClient
@@ -47,7 +47,9 @@ class Job:
 
     @property
     def run_ids(self) -> list[str]:
-        """In the order of the answers; made on first use, so that no call waits for it."""
+        """
+        The ids of its runs, in the order of the answers; made on first use, so that no call waits.
+        """
         if not self._run_ids:
             self._run_ids = [self.new_id() for _ in range(self.call.n)]
         return self._run_ids
@@ -56,8 +58,10 @@ class Job:
         """The runs that have begun: the id and the trace of each."""
         if self.over is not None:
             return self.over
+        # Built anew: a run that is not over still grows.
         return [(self.run_ids[i], self.recorders[i].build_trace()) for i in sorted(self.recorders)]
 
     @property
     def response_meta(self) -> ResponseMeta:
+        """The number and the time that its answer states."""
         return ResponseMeta(self.run_ids[0].replace("-", ""), int(self.started))

@@ -43,6 +43,7 @@ class JobRecorder:
 
     @property
     def stores_runs(self) -> bool:
+        """Whether runs are stored."""
         return self._config.runs.keeps
 
     def close(self) -> None:
@@ -53,8 +54,10 @@ class JobRecorder:
         """Charge the client now; count and store the runs shortly after, behind the answer."""
         job.over, job.failed = job.run_traces(), failed
         used = sum(trace.usage.total_tokens for _, trace in job.over)
+        # At once: the next request of this client must find its limit used up.
         job.client.record_token_usage(used - job.reserved)
         self._finished.append(job)
+        # Behind the answer: counting and encoding would delay its last frames.
         asyncio.get_running_loop().call_later(RECORD_DELAY, self.record_finished_jobs)
 
     def record_finished_jobs(self) -> None:
@@ -78,6 +81,9 @@ class JobRecorder:
             await asyncio.to_thread(self._writer.flush, FLUSH_TIMEOUT)
 
     def record_start(self, job: Job, choice: int) -> None:
+        """
+        Store that a run has begun, unless the call is over: a killed process leaves it unfinished.
+        """
         if job.over is None:
             number = job.run_ids[choice]
             make = partial(
@@ -99,7 +105,7 @@ class JobRecorder:
         state: State,
         reason: str | None,
     ) -> Record:
-        """Called in the writer's thread, as it may take a while."""
+        """The record of a run; made in the writer's thread, as it may take a while."""
         return build_run_record(
             trace,
             self._config.usage_cost,

@@ -34,12 +34,16 @@ class JobRunner:
     def __init__(self, queue: FairQueue, recorder: JobRecorder) -> None:
         self._queue = queue
         self._recorder = recorder
+        # Many clients do not send back what upstreams want back.
         self._memory = ProviderDataCache()
         self._running: set[asyncio.Task[Any]] = set()
         self._ending = False
 
     async def run_job(self, job: Job, watch: OnAnswerEvent | None = None) -> list[Completion]:
-        """Every answer that the call asked for. Raises ApiError."""
+        """
+        Every answer that the call asks for, its events given to *watch*. Raises ApiError for every
+        error of a run.
+        """
         failed: MixturaError | ApiError | None = None
         task = asyncio.current_task()
         assert task is not None
@@ -55,6 +59,7 @@ class JobRunner:
             failed = error
             raise api_error_for(error) from None
         except asyncio.CancelledError:
+            # Cancelled by the server's end alone: then the client still gets an error.
             if not self._ending or task.uncancel() > 0:
                 raise
             failed = _server_ending_error()
@@ -81,7 +86,9 @@ class JobRunner:
         return len(self._running)
 
     async def _run_within_deadline(self, job: Job, watch: OnAnswerEvent | None) -> list[Completion]:
-        """The answers; waiting for a turn counts, too. Raises DeadlineExceededError."""
+        """
+        The answers. Raises DeadlineExceededError when they take longer; waiting for a turn counts.
+        """
         if job.deadline is None:
             return await self._run_all_choices(job, watch)
         clock = asyncio.timeout(job.deadline)
@@ -106,6 +113,7 @@ class JobRunner:
         return [task.result() for task in tasks]
 
     async def _run_in_turn(self, job: Job, choice: int, watch: OnAnswerEvent | None) -> Completion:
+        # Each answer of a call waits for itself: `n` gives a client no more than its turn.
         async with self._queue.hold_slot(job.client.name):
             return await self._run_choice(job, choice, watch)
 
@@ -120,6 +128,7 @@ class JobRunner:
         request = job.call.request_for_choice(choice)
         if choice:
             seed = request.sampling.seed
+            # One seed for all would give the same answer n times.
             sampling = replace(request.sampling, seed=None if seed is None else seed + choice)
             request = replace(request, draw=choice, sampling=sampling)
         request = self._memory.restore_request(job.client.name, request)
@@ -129,6 +138,7 @@ class JobRunner:
 
 
 def no_logprobs_error() -> ApiError:
+    """The error for a call that wants log-probabilities of a model that gives none."""
     return ApiError(400, NO_LOGPROBS, param="logprobs", code="unsupported_value")
 
 
@@ -142,5 +152,5 @@ def _with_call_ids(answer: Completion, number: str) -> Completion:
 
 
 def _server_ending_error() -> ApiError:
-    said = "the server is ending: ask again in a moment"
-    return ApiError(503, said, kind="api_error", code="server_ending", retry_after=1)
+    message = "the server is ending: ask again in a moment"
+    return ApiError(503, message, kind="api_error", code="server_ending", retry_after=1)

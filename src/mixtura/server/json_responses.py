@@ -20,19 +20,23 @@ JSON = "application/json"
 def json_response(
     data: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
+    """*data* as a JSON response."""
     return Response(msgspec.json.encode(data), status, headers, JSON)
 
 
 def error_response(
     dialect: Dialect, refused: ApiError, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """An error as a response of its own; *headers*: those of the run that failed."""
+    """An error as a response; *headers*: those of the run that failed."""
     headers = dict(headers or {})
     refused = redact_error(refused)
     if refused.retry_after is not None:
+        # The header has whole seconds, and with 0 clients would try again at once.
         headers["retry-after"] = str(max(math.ceil(refused.retry_after), 1))
+    # HTTP wants this header with a 401 (RFC 9110, section 15.5.2).
     if refused.status == 401:
         headers["www-authenticate"] = "Bearer"
+    # RFC 9110, section 15.5.16: it says which encodings would be taken.
     if refused.status == 415:
         headers["accept-encoding"] = ACCEPTED_ENCODINGS
     if refused.status == 413:

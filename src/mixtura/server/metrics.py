@@ -1,4 +1,4 @@
-"""What Prometheus is told: requests, runs, tokens, dollars, failures."""
+"""The metrics for Prometheus: requests, runs, tokens, dollars, failures."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from mixtura.server.fair_queue import FairQueue
 from mixtura.storage.write_queue import StoreWriter
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+# Seconds, doubling: from one small model's token to a slow mixture's answer.
 LATENCY_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
 
 
 class _QueueCollector:
-    """How many run and wait, read when someone looks."""
+    """How many run and wait, read when the metrics are collected."""
 
-    def __init__(self, turnstile: FairQueue) -> None:
-        self._turnstile = turnstile
+    def __init__(self, queue: FairQueue) -> None:
+        self._queue = queue
 
     def collect(self) -> list[GaugeMetricFamily]:
-        inside, waiting = self._turnstile.inside, self._turnstile.waiting_count
+        inside, waiting = self._queue.inside, self._queue.waiting_count
         return [
             GaugeMetricFamily("mixtura_runs_in_flight", "Runs under way", value=inside),
             GaugeMetricFamily("mixtura_runs_waiting", "Runs that wait for a turn", value=waiting),
@@ -32,7 +33,7 @@ class _QueueCollector:
 
 
 class _WriterCollector:
-    """What waits to be kept and what was not, read when someone looks."""
+    """Records that wait to be stored or were dropped, read when the metrics are collected."""
 
     def __init__(self, what: str, writer: StoreWriter) -> None:
         self._what = what
@@ -40,34 +41,35 @@ class _WriterCollector:
 
     def collect(self) -> list[Metric]:
         what = self._what
-        said = f"{what.capitalize()}s that were answered and not kept"
-        dropped = CounterMetricFamily(f"mixtura_{what}s_dropped", said, labels=["reason"])
+        help_text = f"{what.capitalize()}s that were answered and not kept"
+        dropped = CounterMetricFamily(f"mixtura_{what}s_dropped", help_text, labels=["reason"])
         for reason, number in self._writer.dropped.items():
             dropped.add_metric([reason], number)
         waiting, size = self._writer.waiting_count, self._writer.bytes
-        said = f"{what.capitalize()}s that wait to be kept"
+        help_text = f"{what.capitalize()}s that wait to be kept"
         return [
             dropped,
-            GaugeMetricFamily(f"mixtura_{what}s_to_write", said, value=waiting),
+            GaugeMetricFamily(f"mixtura_{what}s_to_write", help_text, value=waiting),
             GaugeMetricFamily(f"mixtura_{what}_bytes_to_write", "Bytes of those", value=size),
         ]
 
 
 class Metrics:
-    """One registry of its own for each server, or for one client of it."""
+    """The metrics of a server, or of one client of it, in a registry of their own."""
 
     def __init__(
         self,
-        turnstile: FairQueue | None = None,
+        queue: FairQueue | None = None,
         writers: Mapping[str, StoreWriter] | None = None,
     ) -> None:
         """
-        *turnstile*, *writers* (by what they write): also tell how many run, wait and are kept,
-        whoever they are.
+        *queue*, *writers* (by what they write): also report how many run, wait and are stored,
+        of all clients.
         """
+        # Not the library's global one: several servers may run in one process.
         self._registry = own = CollectorRegistry()
-        if turnstile:
-            own.register(_QueueCollector(turnstile))  # pyright: ignore[reportArgumentType]
+        if queue:
+            own.register(_QueueCollector(queue))  # pyright: ignore[reportArgumentType]
         for what, writer in (writers or {}).items():
             own.register(_WriterCollector(what, writer))  # pyright: ignore[reportArgumentType]
         self._requests = Counter(
@@ -91,6 +93,7 @@ class Metrics:
         )  # fmt: skip
 
     def count_response(self, path: str, status: int) -> None:
+        """Count the response to any request."""
         self._requests.labels(path, status).inc()
 
     def record_run(
@@ -101,7 +104,7 @@ class Metrics:
         pricer: Pricer,
         label: Callable[[str], str],
     ) -> None:
-        """A run is over; *label*: what a member is called here, never a client's words."""
+        """Count a run that is over; *label*: the name of a member here, never a client's words."""
         self._runs.labels(model, outcome).inc()
         self._seconds.labels(model).observe(trace.elapsed)
         for call in trace.leaf_calls():
@@ -119,4 +122,5 @@ class Metrics:
                 self._dollars.labels(label(charge.model)).inc(dollars)
 
     def render_text(self) -> bytes:
+        """All metrics in the format of Prometheus."""
         return _written(self._registry)

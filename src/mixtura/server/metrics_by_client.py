@@ -29,16 +29,20 @@ class MetricsByClient:
             metrics.count_response(path, status)
 
     def record_run(self, job: Job, trace: Trace, state: State) -> None:
+        """Count a run for the whole server, and for its client where that sees only its own."""
         label, price = self._chooser.metrics_label, self._pricer
         whole, *own = self._metrics_to_update(job.client)
         whole.record_run(job.choice.label, trace, state, price, label)
         for metrics in own:
-            asked = self._chooser.metrics_label_for(job.choice.label, job.client)
+            own_label = self._chooser.metrics_label_for(job.choice.label, job.client)
 
-            def visible_label(name: str, asked: str = asked) -> str:
-                return name if job.client.has_listed_model(name) and label(name) == name else asked
+            # The client's key may not use every member: their names are not shown to it.
+            def visible_label(name: str, own_label: str = own_label) -> str:
+                return (
+                    name if job.client.has_listed_model(name) and label(name) == name else own_label
+                )
 
-            metrics.record_run(asked, trace, state, price, visible_label)
+            metrics.record_run(own_label, trace, state, price, visible_label)
 
     def _metrics_to_update(self, client: ApiClient | None) -> list[Metrics]:
         """The whole server's metrics, and those of a client that may not see them."""

@@ -1,4 +1,4 @@
-"""What answers a call: the names in it made into a plan, and whether its client may use that."""
+"""From the names in a call to the mixture that answers it, if its client may use that."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from mixtura.server.background_requests import is_frontend_request
 T = TypeVar("T")
 
 MAX_NAME_CHARS = 2000
-"""Letters of a model's name: a mixture may be written as one."""
+"""Characters of a model's name: a mixture may be written as one."""
 DEFAULT_NAME = "default"
 BASE, PROPOSERS, AGGREGATOR = "mixtura.mixture", "mixtura.proposers", "mixtura.aggregator"
 
 
 class MixtureChoice(NamedTuple):
-    """What answers a call."""
+    """The mixture that answers a call."""
 
     name: str
     plan: MixtureSpec
     calls: int
     label: str
-    """What metrics call it."""
+    """Its name in metrics."""
     inside: frozenset[str] = frozenset()
-    """Members that nobody named: they come along with a configured mixture that was."""
+    """Members that come with a configured mixture, and that the client did not name."""
     whole: bool = False
-    """It is one of ours, as it is configured."""
+    """Whether it is a configured mixture, unchanged."""
     side: bool = False
-    """A front end's small request that went to the model for those."""
+    """Whether it is the model for front ends' small requests."""
 
 
 class _RequestedNames(NamedTuple):
@@ -55,51 +55,59 @@ class _RequestedNames(NamedTuple):
 
 
 class MixtureChooser:
-    """Makes choices, the same one each time for the same configured name."""
+    """Chooses mixtures, the same one each time for the same configured name."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
         self._usual: dict[str, MixtureChoice] = {}
         """Choices by name, of ours only; none of them says who may use it."""
-        plans = (config.mixture_spec(name) for name in config.configured_mixtures())
+        plans = (config.mixture_spec(name) for name in config.registry.mixtures)
         self._ours = frozenset(name for plan in plans for name in plan.member_names()) | set(
             local_models.known_models()
         )
 
     def choose_mixture(self, call: ApiCall, client: ApiClient) -> MixtureChoice:
         """
-        The plan that a call names or describes.
+        The mixture that a call names or describes.
 
-        Raises ApiError: 400 for what is no name, 403 for what the client may not use, 404 for
-        what is unknown. A key's rights are looked at twice: for the names in the call, before
-        anything is looked up, so that no one learns what else there is; and for the members of
-        the plan that came of it, so that nothing gets in that nobody named.
+        Raises ApiError: 400 for what is no name, 403 for what the client may not use, 404 for what
+        is unknown. A key's rights are checked twice: for the names in the call, before anything is
+        looked up, so that no one learns what else there is; and for the members of the resulting
+        plan, so that it has none that nobody named.
         """
-        asked = _parse_names(call)
-        client.require_model_access(asked.names)
-        if asked.nested:
-            said = f"`{asked.nested}` takes names: a mixture written as one goes into `model`"
-            raise ApiError(400, said, param=asked.nested)
+        requested = _parse_names(call)
+        client.require_model_access(requested.names)
+        if requested.nested:
+            message = (
+                f"`{requested.nested}` takes names: a mixture written as one goes into `model`"
+            )
+            raise ApiError(400, message, param=requested.nested)
         side = self._config.serve.side
-        if side and call.wish == MixtureOptions() and is_frontend_request(call.request):
+        # A request with options of ours was not made by a front end.
+        if side and call.options == MixtureOptions() and is_frontend_request(call.request):
             return self._check_call_limit(
                 self._choose_by_name(side, "model")._replace(side=True), call
             )
-        choice = self._choose_by_name(asked.base, asked.param, asked.inline)
-        if call.wish.has_member_overrides:
-            choice = self._with_changed_members(choice, asked, call.wish)
+        choice = self._choose_by_name(requested.base, requested.param, requested.inline)
+        if call.options.has_member_overrides:
+            choice = self._with_changed_members(choice, requested, call.options)
+        # A key without a list of models may use all of them.
         if client.models is not None:
-            added = choice.plan.member_names() - choice.inside - self._resolved_names(asked.names)
+            added = (
+                # A mixture's own members come with it; each one that the call adds needs its own
+                # right.
+                choice.plan.member_names() - choice.inside - self._resolved_names(requested.names)
+            )
             client.require_model_access(dict.fromkeys(sorted(added), "mixtura"))
         return self._check_call_limit(choice, call)
 
     def metrics_label(self, name: str) -> str:
         """What metrics call a model: a name of ours, never a client's words."""
-        known = name in self._config.configured_mixtures() or name in self._config.model_tables()
+        known = name in self._config.registry.mixtures or name in self._config.registry.models
         return name if known or name in self._ours else "other"
 
     def metrics_label_for(self, label: str, client: ApiClient) -> str:
-        """The same for the metrics of a client that may use some models only."""
+        """Its name in the metrics of a client that may use some models only."""
         if client.has_listed_model(label):
             return label
         default = client.can_use_model(DEFAULT_NAME) and label == resolve_default_name(
@@ -110,8 +118,8 @@ class MixtureChooser:
     def _check_call_limit(self, choice: MixtureChoice, call: ApiCall) -> MixtureChoice:
         calls, most = choice.calls * call.n, self._config.serve.most_calls
         if calls > most:
-            said = f"that takes {calls} calls, and one request may make {most}"
-            raise ApiError(400, said, code="too_many_calls", param="model")
+            message = f"that takes {calls} calls, and one request may make {most}"
+            raise ApiError(400, message, code="too_many_calls", param="model")
         return choice
 
     def _choose_by_name(
@@ -119,54 +127,63 @@ class MixtureChooser:
     ) -> MixtureChoice:
         """What a name, or a mixture written as one, stands for."""
         name = resolve_default_name(self._config, base)
-        if found := self._usual.get(name):
-            return found
+        if known := self._usual.get(name):
+            return known
         for member in sorted(inline.member_names()) if inline else ():
             self._look_up_plan(member, param)
         plan = self._resolve_default(self._look_up_plan(name, param))
         inside = frozenset(() if inline else plan.member_names())
         label = self.metrics_label(name)
         choice = MixtureChoice(name, plan, self._config.count_calls(plan), label, inside)
+        # Only configured names are kept: what clients make up is without bound.
         if label == name and not inline:
             choice = self._usual[name] = choice._replace(whole=True)
         return choice
 
     def _with_changed_members(
-        self, choice: MixtureChoice, asked: _RequestedNames, wish: MixtureOptions
+        self, choice: MixtureChoice, requested: _RequestedNames, options: MixtureOptions
     ) -> MixtureChoice:
         """A mixture with other members or another depth; all else in it stays as it was."""
         plan = choice.plan
-        if wish.aggregator is not None:
-            self._look_up_plan(wish.aggregator, AGGREGATOR)
-        if wish.proposers is not None:
-            row = self._seat_proposers(plan, asked.proposers)
+        if options.aggregator is not None:
+            self._look_up_plan(options.aggregator, AGGREGATOR)
+        if options.proposers is not None:
+            row = self._replace_proposers(plan, requested.proposers)
             plan = replace(plan, layers=(row,) * max(len(plan.layers), 1))
         elif not plan.layers:
-            said = f"{plan.name} is a model alone: name `mixtura.proposers`, too"
-            raise ApiError(400, said, param="mixtura")
-        if wish.layers is not None:
-            if wish.layers < 2 and wish.proposers is not None:
-                said = "`mixtura.layers` counts the aggregator's: with proposers it is at least 2"
-                raise ApiError(400, said, param="mixtura.layers")
-            rows = plan.layers[: wish.layers - 1]
-            rows += (plan.layers[-1],) * (wish.layers - 1 - len(rows))
+            message = f"{plan.name} is a model alone: name `mixtura.proposers`, too"
+            raise ApiError(400, message, param="mixtura")
+        if options.layers is not None:
+            if options.layers < 2 and options.proposers is not None:
+                message = (
+                    "`mixtura.layers` counts the aggregator's: with proposers it is at least 2"
+                )
+                raise ApiError(400, message, param="mixtura.layers")
+            rows = plan.layers[: options.layers - 1]
+            # More layers repeat the last one, as the paper's do.
+            rows += (plan.layers[-1],) * (options.layers - 1 - len(rows))
             plan = replace(plan, layers=rows)
         smallest = min((sum(s.samples for s in row) for row in plan.layers), default=1)
+        # Fewer proposers could not reach the configured quorum.
         plan = replace(plan, quorum=min(plan.quorum, smallest))
-        inside = choice.inside & _unchanged_members(plan, wish)
-        plan = self._resolve_default(replace(plan, aggregator=wish.aggregator or plan.aggregator))
+        inside = choice.inside & _unchanged_members(plan, options)
+        plan = self._resolve_default(
+            replace(plan, aggregator=options.aggregator or plan.aggregator)
+        )
         return choice._replace(
             plan=plan, calls=self._config.count_calls(plan), inside=inside, whole=False
         )
 
-    def _seat_proposers(
-        self, plan: MixtureSpec, seats: Sequence[MemberSpec]
+    def _replace_proposers(
+        self, plan: MixtureSpec, members: Sequence[MemberSpec]
     ) -> tuple[MemberSpec, ...]:
-        """New proposers; one that sat there already keeps its persona and its sampling."""
-        before = {seat.model: seat for row in reversed(plan.layers) for seat in row}
-        for seat in seats:
-            self._look_up_plan(seat.model, PROPOSERS)
-        return tuple(replace(before.get(seat.model, seat), samples=seat.samples) for seat in seats)
+        """New proposers; one that was there already keeps its persona and its sampling."""
+        before = {member.model: member for row in reversed(plan.layers) for member in row}
+        for member in members:
+            self._look_up_plan(member.model, PROPOSERS)
+        return tuple(
+            replace(before.get(member.model, member), samples=member.samples) for member in members
+        )
 
     def _resolve_default(self, plan: MixtureSpec) -> MixtureSpec:
         """A plan in which `default` stands for what it means here."""
@@ -174,7 +191,8 @@ class MixtureChooser:
             return plan
         layers = tuple(
             tuple(
-                replace(seat, model=resolve_default_name(self._config, seat.model)) for seat in row
+                replace(member, model=resolve_default_name(self._config, member.model))
+                for member in row
             )
             for row in plan.layers
         )
@@ -188,7 +206,7 @@ class MixtureChooser:
 
     def _look_up_plan(self, name: str, param: str) -> MixtureSpec:
         """What a name means. A file on this machine has none unless it is configured."""
-        if self._config.is_model_path(name):
+        if self._config.registry.is_model_path(name):
             raise _unknown_model_error(f"the model `{name}` does not exist", param)
         try:
             return self._config.mixture_spec(name)
@@ -198,22 +216,22 @@ class MixtureChooser:
 
 def resolve_default_name(config: Config, name: str) -> str:
     """`default` is the configured default, unless someone made a mixture of that name."""
-    own = config.configured_mixtures().get(name)
+    own = config.registry.mixtures.get(name)
     ours = own is None or own.where is None or own.where.source == PRESETS_SOURCE
     return config.default if name == DEFAULT_NAME and ours else name
 
 
 def _parse_names(call: ApiCall) -> _RequestedNames:
     """The names in a call. Raises ApiError (400) for what follows no grammar of names."""
-    wish = call.wish
-    base, param = (wish.mixture, BASE) if wish.mixture else (call.model, "model")
+    options = call.options
+    base, param = (options.mixture, BASE) if options.mixture else (call.model, "model")
     inline = _parse_name(parse_inline, base, param)
     names = dict.fromkeys(sorted(inline.member_names()) if inline else [base], param)
     proposers: list[MemberSpec] = []
     nested: str | None = None
     for text, field in (
-        *((text, PROPOSERS) for text in wish.proposers or ()),
-        *([(wish.aggregator, AGGREGATOR)] if wish.aggregator is not None else ()),
+        *((text, PROPOSERS) for text in options.proposers or ()),
+        *([(options.aggregator, AGGREGATOR)] if options.aggregator is not None else ()),
     ):
         if plan := _parse_name(parse_inline, text, field):
             nested = field
@@ -235,18 +253,18 @@ def _parse_name(read: Callable[[str], T], text: str, param: str) -> T:
         raise ApiError(400, str(error), param=param) from None
 
 
-def _unchanged_members(plan: MixtureSpec, wish: MixtureOptions) -> set[str]:
+def _unchanged_members(plan: MixtureSpec, options: MixtureOptions) -> set[str]:
     """
-    Members that stand where their mixture has them, and that *wish* does not name.
+    Members that stand where their mixture has them, and that *options* does not name.
 
     An aggregator with no proposers before it is no longer a part of the mixture.
     """
     if not plan.layers:
         return set()
-    rows = plan.layers if wish.proposers is None else ()
-    kept = {seat.model for row in rows for seat in row} | set(plan.fallbacks)
-    return kept if wish.aggregator is not None else kept | {plan.aggregator}
+    rows = plan.layers if options.proposers is None else ()
+    kept = {member.model for row in rows for member in row} | set(plan.fallbacks)
+    return kept if options.aggregator is not None else kept | {plan.aggregator}
 
 
-def _unknown_model_error(said: str, param: str) -> ApiError:
-    return ApiError(404, said, code="model_not_found", param=param)
+def _unknown_model_error(message: str, param: str) -> ApiError:
+    return ApiError(404, message, code="model_not_found", param=param)

@@ -10,10 +10,11 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mixtura.catalog import downloads, local_models, providers
+from mixtura.catalog import downloads, local_models
 from mixtura.config.config import Config
 from mixtura.config.plan import MixtureSpec
 from mixtura.core.errors import ConfigError
+from mixtura.core.model import get_model_info
 from mixtura.engine.context_windows import conversation_window
 from mixtura.server.access import ApiClient
 from mixtura.server.apis.base import ApiError
@@ -22,6 +23,7 @@ from mixtura.server.model_choice import resolve_default_name
 from mixtura.server.service import MODEL_LIST_TIMEOUT, Service
 
 STARTED_AT = int(time.time())
+# No standard has a field for it: each client reads another of these.
 _WINDOW_FIELDS = (
     "context_length", "max_model_len", "context_window", "max_context_length", "max_input_tokens",
 )  # fmt: skip
@@ -29,7 +31,7 @@ _ANSWER_FIELDS = ("max_output_tokens", "max_completion_tokens", "max_tokens")
 
 
 def unavailable_reason(config: Config, name: str) -> str | None:
-    """Why a mixture or a model cannot answer here; None when nothing speaks against it."""
+    """Why a mixture or a model cannot answer here; None when it can."""
     try:
         config.build_mixture(config.mixture_spec(name))
     except ConfigError as error:
@@ -39,11 +41,11 @@ def unavailable_reason(config: Config, name: str) -> str | None:
 
 def single_models(config: Config) -> Sequence[str]:
     """Every single model: the configured ones, the members of what can answer, those here."""
-    names = dict.fromkeys(config.configured_models())
-    for mixture in config.configured_mixtures():
+    names = dict.fromkeys(config.registry.models)
+    for mixture in config.registry.mixtures:
         if unavailable_reason(config, mixture) is None:
             members = sorted(config.mixture_spec(mixture).member_names())
-            names.update(dict.fromkeys(n for n in members if n not in config.configured_mixtures()))
+            names.update(dict.fromkeys(n for n in members if n not in config.registry.mixtures))
     pulled = [
         n
         for n in local_models.known_models()
@@ -53,11 +55,9 @@ def single_models(config: Config) -> Sequence[str]:
 
 
 def offered_models(service: Service, client: ApiClient) -> list[str]:
-    """What *client* may ask: mixtures first, then single models."""
+    """The names that *client* may use: mixtures first, then single models."""
     config = service.config
-    names = [
-        name for name in config.configured_mixtures() if unavailable_reason(config, name) is None
-    ]
+    names = [name for name in config.registry.mixtures if unavailable_reason(config, name) is None]
     names += [name for name in single_models(config) if unavailable_reason(config, name) is None]
     if "default" not in names:
         names.insert(0, "default")
@@ -65,8 +65,8 @@ def offered_models(service: Service, client: ApiClient) -> list[str]:
 
 
 async def list_models(service: Service, request: Request) -> Response:
-    """``GET /v1/models``."""
-    client = service.doors.authenticate_request(request.scope)
+    """``GET /v1/models``. Raises ApiError (401) without a key where one is needed."""
+    client = service.authenticator.authenticate_request(request.scope)
     names = offered_models(service, client)
     await service.lists.learn_context_windows(names, patience=MODEL_LIST_TIMEOUT)
     body = {"object": "list", "data": [_model_json(service, name) for name in names]}
@@ -76,9 +76,12 @@ async def list_models(service: Service, request: Request) -> Response:
 
 
 async def get_model(service: Service, request: Request) -> Response:
-    """``GET /v1/models/NAME``."""
+    """
+    ``GET /v1/models/NAME``. Raises ApiError (404) for a model that its client is not offered, (401)
+    without a key where one is needed.
+    """
     name = request.path_params["name"]
-    client = service.doors.authenticate_request(request.scope)
+    client = service.authenticator.authenticate_request(request.scope)
     if name not in offered_models(service, client):
         raise ApiError(404, f"there is no model `{name}`", code="model_not_found", param="model")
     await service.lists.learn_context_windows([name], patience=MODEL_LIST_TIMEOUT)
@@ -87,7 +90,7 @@ async def get_model(service: Service, request: Request) -> Response:
 
 def _model_json(service: Service, name: str) -> dict[str, Any]:
     config = service.config
-    owner = "mixtura" if name in config.configured_mixtures() else name.partition("/")[0]
+    owner = "mixtura" if name in config.registry.mixtures else name.partition("/")[0]
     return {
         "id": name,
         "object": "model",
@@ -111,7 +114,7 @@ def _size_fields(service: Service, name: str) -> dict[str, Any]:
         window = conversation_window(config.build_mixture(plan))
     except ConfigError:  # it cannot answer at all
         return {}
-    longest = _max_answer_tokens(service, plan)
+    longest = _max_answer_tokens(config, plan)
     if longest is not None and window is not None:
         longest = min(longest, window)
     sizes = dict.fromkeys(_WINDOW_FIELDS, window) | dict.fromkeys(_ANSWER_FIELDS, longest)
@@ -121,14 +124,10 @@ def _size_fields(service: Service, name: str) -> dict[str, Any]:
     return known
 
 
-def _max_answer_tokens(service: Service, plan: MixtureSpec) -> int | None:
+def _max_answer_tokens(config: Config, plan: MixtureSpec) -> int | None:
     """Tokens of an answer at most, as far as is known of the model that writes it."""
-    config = service.config
-    while plan.has_final_model and plan.aggregator in config.configured_mixtures():
+    while plan.has_final_model and plan.aggregator in config.registry.mixtures:
         plan = config.mixture_spec(plan.aggregator)
     if not plan.has_final_model:
         return None
-    name = plan.aggregator
-    listed, place = service.lists.listed_model(name), config.hosted_address(name)
-    told = listed.longest_answer if listed else None
-    return told or providers.model_quirks(place.model if place else name).most_tokens
+    return get_model_info(config.model(plan.aggregator)).max_answer_tokens

@@ -1,4 +1,4 @@
-"""What the server offers, as an OpenAPI document made from the very types that read it."""
+"""The OpenAPI document, made from the types that decode the requests."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ JSON = "application/json"
 SCHEMA_REF = "#/components/schemas/{name}"
 
 
-def openapi_document(names: Sequence[str], *, locked: bool) -> dict[str, Any]:
-    """*names* of the models that are offered; *locked*: a key is needed."""
+def openapi_document(names: Sequence[str], paths: Sequence[str], *, locked: bool) -> dict[str, Any]:
+    """
+    *names* of the models that are offered; *paths* of the APIs that are served; *locked*: a key
+    is needed.
+    """
     bodies = (
         ChatBody,
         CompletionsBody,
@@ -47,7 +50,7 @@ def openapi_document(names: Sequence[str], *, locked: bool) -> dict[str, Any]:
             "version": version("mixtura"),
             "description": "Mixtures of models behind the APIs of OpenAI and Anthropic.",
         },
-        "paths": _path_items(found, names),
+        "paths": dict.fromkeys(paths, _UNKNOWN_API) | _path_items(found, names),
         "components": {"schemas": components},
     }
     if locked:
@@ -57,7 +60,7 @@ def openapi_document(names: Sequence[str], *, locked: bool) -> dict[str, Any]:
 
 
 def _path_items(bodies: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
-    """The addresses; *bodies* of their requests in the order of ``document``."""
+    """The paths; *bodies* of their requests in the order of ``openapi_document``."""
     chat, completions, responses, messages, plan = bodies
     return {
         "/v1/chat/completions": {
@@ -107,7 +110,7 @@ def _path_items(bodies: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
 
 
 def _own_path_items(plan: Any) -> dict[str, Any]:
-    """What only the page asks, and whoever runs the server."""
+    """The paths for the page, and for monitoring."""
     return {
         "/api/setup": {"get": _bodyless_operation("What there is to choose from", "Object")},
         "/api/plan": {
@@ -192,6 +195,9 @@ def _path_parameter(name: str, one_of: Sequence[str] = ()) -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "schema": shape}
 
 
+_UNKNOWN_API: dict[str, Any] = {
+    "post": _post_operation("An API of another package", {"type": "object"}, "Object")
+}
 _RUNS_QUERY: list[dict[str, Any]] = [
     {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 200}},
     {"name": "before", "in": "query", "schema": {"type": "string"}},
@@ -242,36 +248,31 @@ def _object_schema(required: dict[str, Any]) -> dict[str, Any]:
 
 _COUNT_SCHEMA = {"type": "integer", "minimum": 0}
 _ROWS_SCHEMA = {"type": "array", "items": {"type": "object"}}
+
+
+def _completion_schema(kind: str, usage: dict[str, Any]) -> dict[str, Any]:
+    return _object_schema(
+        {
+            "id": {"type": "string"},
+            "object": {"const": kind},
+            "created": {"type": "integer"},
+            "model": {"type": "string"},
+            "choices": _ROWS_SCHEMA | {"minItems": 1},
+            "usage": usage,
+            "mixtura": {"type": "object"},
+        }
+    )
+
+
 _RESPONSE_SCHEMAS: dict[str, Any] = {
     "Object": {"type": "object"},
-    "ChatCompletion": _object_schema(
-        {
-            "id": {"type": "string"},
-            "object": {"const": "chat.completion"},
-            "created": {"type": "integer"},
-            "model": {"type": "string"},
-            "choices": _ROWS_SCHEMA | {"minItems": 1},
-            "usage": _object_schema(
-                {
-                    "prompt_tokens": _COUNT_SCHEMA,
-                    "completion_tokens": _COUNT_SCHEMA,
-                    "total_tokens": _COUNT_SCHEMA,
-                }
-            ),
-            "mixtura": {"type": "object"},
-        }
+    "ChatCompletion": _completion_schema(
+        "chat.completion",
+        _object_schema(
+            dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), _COUNT_SCHEMA)
+        ),
     ),
-    "Completion": _object_schema(
-        {
-            "id": {"type": "string"},
-            "object": {"const": "text_completion"},
-            "created": {"type": "integer"},
-            "model": {"type": "string"},
-            "choices": _ROWS_SCHEMA | {"minItems": 1},
-            "usage": {"type": "object"},
-            "mixtura": {"type": "object"},
-        }
-    ),
+    "Completion": _completion_schema("text_completion", {"type": "object"}),
     "Response": ResponsesDialect.RESPONSE_SCHEMA,
     "Deleted": _object_schema(
         {"id": {"type": "string"}, "object": {"const": "response"}, "deleted": {"const": True}}

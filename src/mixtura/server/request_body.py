@@ -14,19 +14,22 @@ from mixtura.server.json_responses import JSON
 from mixtura.server.service import Service
 
 BODY_RECEIVED_KEY = "mixtura.whole"
-"""Key in a request's scope: its whole body had been received before its turn began."""
+"""Key in a request's scope: true when its whole body was received before its handler began."""
 
 
 async def receive_body(scope: Scope, receive: Receive, service: Service) -> bytes:
     """The body, decompressed. Raises ApiError when it is not JSON, too large, or does not come."""
     table = service.config.serve
-    kind = request_header(scope, b"content-type").partition(";")[0].strip().lower()
+    kind, encodings, told = (
+        request_header(scope, name)
+        for name in (b"content-type", b"content-encoding", b"content-length")
+    )
+    kind = kind.partition(";")[0].strip().lower()
     if kind != JSON:
         said = f"the body must be sent as `Content-Type: {JSON}`"
         raise ApiError(415, said, code="unsupported_media_type")
-    packed = parse_content_encoding(request_header(scope, b"content-encoding"))
+    packed = parse_content_encoding(encodings)
     most = int(table.largest_megabytes * 1024**2)
-    told = request_header(scope, b"content-length")
     if told.isdigit() and int(told[:20]) > most:
         raise _body_too_large_error(table.largest_megabytes)
     try:
@@ -56,6 +59,7 @@ async def _read_body(receive: Receive, megabytes: float) -> bytes:
         pieces.append(message.get("body", b""))
         most -= len(pieces[-1])
         if most < 0:
+            # The error is raised with these pieces in its frames: they are freed first.
             pieces.clear()
             raise _body_too_large_error(megabytes)
         if not message.get("more_body", False):
@@ -63,5 +67,5 @@ async def _read_body(receive: Receive, megabytes: float) -> bytes:
 
 
 def _body_too_large_error(megabytes: float) -> ApiError:
-    said = f"the body is larger than {megabytes:g} MB"
-    return ApiError(413, said, kind="request_too_large", code="request_too_large")
+    message = f"the body is larger than {megabytes:g} MB"
+    return ApiError(413, message, kind="request_too_large", code="request_too_large")

@@ -13,30 +13,36 @@ MAX_ITEMS_LISTED = 100
 
 
 async def handle_stored_response(service: Service, request: Request) -> Response:
-    """``GET`` and ``DELETE /v1/responses/ID``."""
-    client = service.doors.authenticate_request(request.scope)
+    """
+    ``GET`` and ``DELETE /v1/responses/ID``. Raises ApiError where there is no such response, or
+    ``stream`` is asked for.
+    """
+    client = service.authenticator.authenticate_request(request.scope)
     name = request.path_params["id"]
     if request.method == "DELETE":
         await service.responses.delete_response(name, client)
         return json_response({"id": name, "object": "response", "deleted": True})
     if request.query_params.get("stream", "false") != "false":
-        said = "a stored response is whole: leave `stream` out"
-        raise ApiError(400, said, param="stream", code="unsupported_parameter")
+        message = "a stored response is whole: leave `stream` out"
+        raise ApiError(400, message, param="stream", code="unsupported_parameter")
     return json_response(await service.responses.get_response(name, client))
 
 
 async def list_input_items(service: Service, request: Request) -> Response:
-    """``GET /v1/responses/ID/input_items``: the newest first, a page at a time."""
-    client = service.doors.authenticate_request(request.scope)
-    asked = request.query_params
-    limit = _parse_limit(asked.get("limit", "20"))
-    order = asked.get("order", "desc")
+    """
+    ``GET /v1/responses/ID/input_items``: the newest first, a page at a time. Raises ApiError naming
+    the parameter that is wrong, or where there is no such response.
+    """
+    client = service.authenticator.authenticate_request(request.scope)
+    query = request.query_params
+    limit = _parse_limit(query.get("limit", "20"))
+    order = query.get("order", "desc")
     if order not in ("asc", "desc"):
         raise ApiError(400, "`order` is asc or desc", param="order")
     items = list(await service.responses.get_input_items(request.path_params["id"], client))
     if order == "desc":
         items.reverse()
-    if (after := asked.get("after")) is not None:
+    if (after := query.get("after")) is not None:
         places = [i for i, item in enumerate(items) if item["id"] == after]
         if not places:
             raise ApiError(400, "`after`: no item of this response has that id", param="after")

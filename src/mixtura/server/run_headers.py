@@ -11,6 +11,7 @@ from mixtura.server.service import Service
 
 
 def run_id_headers(job: Job) -> dict[str, str]:
+    """The headers that name the run."""
     run = job.run_ids[0]
     return {
         "request-id": run,  # where Anthropic's client looks for it

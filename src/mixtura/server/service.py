@@ -10,7 +10,7 @@ from typing import Any
 
 from mixtura.config.config import Config
 from mixtura.config.model_lists import ModelLists
-from mixtura.core.model import logprobs
+from mixtura.core.model import get_model_info
 from mixtura.core.text import to_one_line
 from mixtura.core.types import Completion, Json, Request
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
@@ -35,32 +35,37 @@ MODEL_LIST_TIMEOUT = 0.5
 
 
 class Service:
-    """Makes jobs of calls; its attributes run, count and store them."""
+    """Creates jobs for calls; its attributes run, count and store them."""
 
     def __init__(
         self,
         config: Config,
-        doors: Authenticator,
+        authenticator: Authenticator,
         *,
         max_cost: float | None = None,
         deadline: float | None = None,
     ) -> None:
         self.config = config
-        self.doors = doors
+        self.authenticator = authenticator
         self.chooser = MixtureChooser(config)
         self.lists = ModelLists(config)
         most = int(config.serve.largest_megabytes * 1024**2)
-        self.responses = StoredResponses(config.responses, most=most, locked=doors.is_key_required)
+        self.responses = StoredResponses(
+            config.responses, most=most, locked=authenticator.is_key_required
+        )
         queue = FairQueue(config.serve.at_once, config.serve.waiting)
         writer = StoreWriter(config.runs)
         whole = Metrics(queue, {"run": writer, "response": self.responses.writer})
         self.metrics = MetricsByClient(whole, self.chooser, config.usage_cost)
         self._models = CallModels(config, max_cost, deadline)
-        self.recorder = JobRecorder(config, writer, self.metrics, has_keys=doors.is_key_required)
+        self.recorder = JobRecorder(
+            config, writer, self.metrics, has_keys=authenticator.is_key_required
+        )
         self.runner = JobRunner(queue, self.recorder)
 
     async def close(self) -> None:
         """Return when every run has ended and is on the disk."""
+        # In this order: what ends here still has to be recorded and written.
         await self.runner.end_runs()
         self.recorder.record_finished_jobs()
         self.lists.close()
@@ -73,17 +78,20 @@ class Service:
 
     def create_job(self, call: ApiCall, client: ApiClient, *, tokens: int, size: int) -> Job:
         """
-        *tokens*: of the longest prompt, where the client has a token limit; *size*: bytes of the
-        body.
+        The job of a call. *tokens*: of the longest prompt, where the client has a token limit;
+        *size*: bytes of the body.
 
-        Raises ApiError when there is no such mixture, or the client may not use it.
+        Raises ApiError when there is no such mixture, the client may not use it, or it cannot
+        answer so.
         """
         choice = self.chooser.choose_mixture(call, client)
-        model, deadline = self._models.build_model(choice, call.wish, client)
-        if call.request.extra.get("logprobs") and logprobs(model) is False:
+        model, deadline = self._models.build_model(choice, call.options, client)
+        wants_logprobs = call.request.extra.get("logprobs")
+        if wants_logprobs and "logprobs" in get_model_info(model).refused_parameters:
             raise no_logprobs_error()
         expected = 0
         if client.has_token_limit:
+            # Every member reads the prompt, for every answer.
             expected = tokens * choice.calls * call.n
             client.reserve_tokens(expected)
         new_id = self.config.runs.new_run_id
@@ -99,9 +107,9 @@ class Service:
         )
         if (window := conversation_window(self.config.build_mixture(plan))) is None:
             return
-        asked = job.call.request
+        whole = job.call.request
         request, gone = await run_in_thread_if_large(
-            estimate_request_bytes(asked), truncate_request, asked, window
+            estimate_request_bytes(whole), truncate_request, whole, window
         )
         if gone:
             job.call = replace(job.call, request=request)
@@ -112,11 +120,11 @@ class Service:
 
     def run_summary(self, job: Job) -> dict[str, Any]:
         """The ``mixtura`` object of the answer."""
-        told = summary_json(job.run_traces(), self.config.usage_cost)
-        told["notices"] = [*job.call.notices, *told["notices"]]
+        summary = summary_json(job.run_traces(), self.config.usage_cost)
+        summary["notices"] = [*job.call.notices, *summary["notices"]]
         left_out = map(to_one_line, (*job.call.left_out, *job.left_out))
-        told["left_out"] = [*told["left_out"], *left_out]
-        return told | {"routed_to": job.choice.name} if job.choice.side else told
+        summary["left_out"] = [*summary["left_out"], *left_out]
+        return summary | {"routed_to": job.choice.name} if job.choice.side else summary
 
     def store_answer(
         self, dialect: Dialect, job: Job, answers: Sequence[Completion], summary: Json

@@ -1,4 +1,4 @@
-"""An answer that is streamed to its client while its run goes on."""
+"""Streams an answer to its client while its run goes on."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from mixtura.server.service import Service
 STREAM_HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-cache",
+    # nginx would else hold frames back until its buffer is full.
     "x-accel-buffering": "no",
 }
 
@@ -33,7 +34,7 @@ class StreamingAnswer(Response):
         self._service = service
         self._dialect = dialect
         self._job = job
-        self._sends_events = job.call.wish.proposals
+        self._sends_events = job.call.options.proposals
         self._frames: list[bytes] = []
         self._has_frames = asyncio.Event()
         self._started = self._sending = self._over = False
@@ -73,7 +74,7 @@ class StreamingAnswer(Response):
         return self._dialect.create_writer(self._job.call, self._job.response_meta)
 
     async def _run_job(self) -> ApiError | None:
-        """The run, its frames queued; returns the error that it failed with."""
+        """The run, its frames queued; returns the error that it failed with, if it did."""
         size = self._job.size
         if size >= LARGE_BYTES:  # it may repeat the whole request
             self._opening = await run_in_thread_if_large(size, self._write_opening)
@@ -111,6 +112,7 @@ class StreamingAnswer(Response):
             if event.refusal:  # a refusal is sent whole, at the end
                 return
             self._write_start_once()
+            # What no event brought is sent at the end.
             self._sent[choice] += len(event.text)
             self._queue_frame(self._stream_writer.write_text(choice, event.text))
         elif type(event) is ToolCallChunk and _is_part_of_answer(event.at):
@@ -137,6 +139,7 @@ class StreamingAnswer(Response):
         while True:
             await self._wait_for_frames()
             over, refused = self._over, self._error
+            # Nothing was sent: the error can still have its own status.
             if refused is not None and not started and not self._frames:
                 await self._send_error(refused, send)
                 return
@@ -154,6 +157,7 @@ class StreamingAnswer(Response):
                         )
                     )
                 self._frames.append(self._stream_writer.write_error(refused))
+            # Frames that came together go out in one write.
             body = b"".join(self._frames)
             self._frames.clear()
             await send({"type": "http.response.body", "body": body, "more_body": not over})
@@ -171,8 +175,9 @@ class StreamingAnswer(Response):
         self._has_frames.clear()
 
     def _write_keepalive(self) -> None:
+        # The first frames repeat a large request and are still being encoded.
         if self._opening is None and self._job.size >= LARGE_BYTES:
-            return  # the first frames are being encoded
+            return
         self._write_start_once()
         self._frames.append(self._stream_writer.write_keepalive())
 
@@ -184,5 +189,5 @@ class StreamingAnswer(Response):
 
 
 def _is_part_of_answer(at: PositionPath) -> bool:
-    """Whether a token is part of the answer: every seat on its path is an aggregator's."""
-    return all(seat.role == "aggregator" for seat in at)
+    """Whether a token is part of the answer: every position on its path is an aggregator's."""
+    return all(position.role == "aggregator" for position in at)

@@ -1,8 +1,8 @@
-"""What other servers have under the same addresses and this one has not, said in words."""
+"""Messages for addresses that other servers have and this one has not."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 
 UNSERVED_FEATURES = {
     "assistants": "assistants",
@@ -38,13 +38,12 @@ UNSERVED_FEATURES = {
     "videos": "the making of videos",
 }
 """By what follows ``/v1/``."""
-SERVED_TEXT = (
-    "POST /v1/chat/completions, /v1/completions, /v1/responses and /v1/messages, and GET /v1/models"
-)
 
 
 def unserved_feature(path: str) -> str | None:
-    """What is missing, where *path* is one that other servers have."""
+    """
+    The feature that other servers have at *path* and this one has not; None for any other path.
+    """
     known = path.removeprefix("/v1/") if path.startswith("/v1/") else ""
     if known.startswith("responses/") and known.endswith("/cancel"):
         return "background responses"
@@ -54,12 +53,14 @@ def unserved_feature(path: str) -> str | None:
     return None
 
 
-def not_found_message(path: str, served: Collection[str]) -> str:
-    """Why there is nothing at *path*; *served*: the addresses that there are."""
+def not_found_message(path: str, served: Sequence[str]) -> str:
+    """Why there is nothing at *path*; *served*: the addresses of the APIs."""
+    there = f"there are POST {', '.join(served[:-1])} and {served[-1]}, and GET /v1/models"
+    served = (*served, "/v1/models")
     if what := unserved_feature(path):
-        return f"{what} cannot be had here; there are {SERVED_TEXT}"
+        return f"{what} cannot be had here; {there}"
     if f"/v1{path}" in served:
         return f"there is nothing at {path}: did you mean /v1{path}? The base URL ends with /v1"
     if path.startswith("/v1/v1/") and path.removeprefix("/v1") in served:
         return f"there is nothing at {path}: the base URL is without /v1 for this client"
-    return f"there is nothing at {path}; there are {SERVED_TEXT}"
+    return f"there is nothing at {path}; {there}"

@@ -1,4 +1,12 @@
-"""HTTP as uvicorn speaks it, with bounds on what comes before a request's body."""
+"""
+uvicorn's HTTP protocol, with bounds on the size and time of a request's head.
+
+uvicorn documents that its ``http`` setting takes a protocol class, and not what such a class may
+touch: this is the one module that builds on the names of uvicorn's own (`UVICORN_NAMES`), none of
+which begins with an underscore. Its timeouts begin with a whole head, it has no limit for the size
+of one, and it closes at once; a protocol from nothing would be its 600 lines again. A version of
+uvicorn that has other names fails the test of this list before it serves anyone.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +20,24 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from mixtura.server.host_checks import TARGET_HOST_KEY
 from mixtura.server.request_body import BODY_RECEIVED_KEY
 
+UVICORN_NAMES = (
+    "connection_made", "connection_lost", "data_received", "on_message_begin",
+    "on_headers_complete", "on_response_complete", "on_message_complete", "send_400_response",
+    "cycle", "flow", "headers", "loop", "scope", "transport", "url",
+)  # fmt: skip
+"""What is used or replaced of ``HttpToolsProtocol``."""
 BODY_HEADERS = (b"content-length", b"transfer-encoding")
 """Headers of a request that has a body."""
 MAX_HEAD_BYTES = 64 * 1024
-"""Bytes of a request before its body, beyond which it is not heard to its end."""
+"""Bytes of a request's head, beyond which it is refused."""
 LINGER_SECONDS = 5.0
-"""Seconds in which the rest of a request that was answered before its end is thrown away."""
+"""Seconds in which the rest of a request that was answered early is read and discarded."""
 
 
 class _LingeringTransport:
     """
-    A connection whose end waits for the rest of a request: closed at once, the system would
-    tell a client that still sends of a broken line, and the answer would be lost.
+    A connection that is closed only after the rest of a request was read: closed at once, the
+    system would reset it for a client that still sends, and the answer would be lost.
     """
 
     def __init__(self, transport: Any, close: Callable[[], None]) -> None:
@@ -35,7 +49,7 @@ class _LingeringTransport:
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """A request's head must come within *patience* seconds and be of a decent size."""
+    """A request's head must come within *patience* seconds and have at most ``MAX_HEAD_BYTES``."""
 
     patience = 30.0
     _alarm: asyncio.TimerHandle | None = None
@@ -49,6 +63,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     @classmethod
     def with_head_timeout(cls, seconds: float) -> type[BoundedHttpProtocol]:
+        """
+        A protocol whose *patience* is *seconds*: uvicorn takes a class, and no arguments for it.
+        """
         return type("Protocol", (cls,), {"patience": seconds})
 
     def connection_made(self, transport: Any) -> None:
@@ -99,7 +116,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._rest = self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
     def _close_gracefully(self) -> None:
-        """Close, once what is under way of the request has come or its time is over."""
+        """Close once the rest of the request has come, or its time is over."""
         if not self.cycle.more_body or not self.transport.can_write_eof():
             self.transport.close()
             return

@@ -1,11 +1,10 @@
-"""The page, and what only it asks for: what there is to choose from, plans, past runs."""
+"""The page and its own API: what there is to choose from, plans, past runs."""
 
 from __future__ import annotations
 
 import gzip
 from asyncio import to_thread
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache, partial
 from importlib.metadata import version
 from typing import Any, cast
@@ -29,7 +28,7 @@ from mixtura.server.apis.openai_chat_body import MessageBody
 from mixtura.server.apis.openai_chat_checks import check_call_bodies
 from mixtura.server.apis.openai_chat_tools import normalize_messages
 from mixtura.server.apis.tool_names import Toolbox
-from mixtura.server.error_statuses import api_error_for
+from mixtura.server.error_statuses import translate_store_errors
 from mixtura.server.json_responses import JSON, json_response
 from mixtura.server.model_choice import resolve_default_name
 from mixtura.server.models import single_models, unavailable_reason
@@ -38,6 +37,7 @@ from mixtura.server.service import Service
 from mixtura.web import assets
 
 RouteFactory = Callable[..., Route]
+# The page shows what models write: nothing in it may run, or load from elsewhere.
 SECURITY_HEADERS = {
     "content-security-policy": assets.PAGE_CSP,
     "x-content-type-options": "nosniff",
@@ -58,7 +58,7 @@ class PlanRequest(msgspec.Struct):
 
 
 def page_routes(at: RouteFactory) -> list[Route]:
-    """The page's own routes. The files themselves need no key: there is nothing in them."""
+    """The page's own routes. Its files need no key: there is nothing secret in them."""
     return [
         *(
             Route(f"/{name}" if name else "/", partial(_serve_asset, name))
@@ -77,9 +77,9 @@ def _asset_names() -> list[str]:
 
 
 async def _serve_asset(name: str, request: Request) -> Response:
-    found = assets.page_assets()[name or "index.html"]
+    asset = assets.page_assets()[name or "index.html"]
     packs = "gzip" in request.headers.get("accept-encoding", "")
-    etag = f'"{found.etag.strip(chr(34))}{"-gzip" if packs else ""}"'
+    etag = f'"{asset.etag.strip(chr(34))}{"-gzip" if packs else ""}"'
     headers = SECURITY_HEADERS | {
         "etag": etag,
         "cache-control": "no-cache",
@@ -89,21 +89,22 @@ async def _serve_asset(name: str, request: Request) -> Response:
         return Response(status_code=304, headers=headers)
     if packs:
         headers["content-encoding"] = "gzip"
-    body = _gzipped_asset(name or "index.html") if packs else found.body
-    return Response(body, headers=headers, media_type=found.content_type)
+    body = _gzipped_asset(name or "index.html") if packs else asset.body
+    return Response(body, headers=headers, media_type=asset.content_type)
 
 
 @cache
 def _gzipped_asset(name: str) -> bytes:
+    # A fixed time: one etag must stand for the same bytes in every process.
     return gzip.compress(assets.page_assets()[name].body, 9, mtime=0)
 
 
 async def _handle_setup(service: Service, request: Request) -> Response:
     config = service.config
-    client = service.doors.authenticate_request(request.scope)
+    client = service.authenticator.authenticate_request(request.scope)
     mixtures = [
         _mixture_json(service, name)
-        for name in config.configured_mixtures()
+        for name in config.registry.mixtures
         if _is_offered(service, name, client)
     ]
     models = [
@@ -119,7 +120,7 @@ async def _handle_setup(service: Service, request: Request) -> Response:
         {
             "version": version("mixtura"),
             "default": _default_name(service, client),
-            "keys": service.doors.is_key_required,
+            "keys": service.authenticator.is_key_required,
             "runs": config.runs.keeps,
             "mixtures": mixtures,
             "patterns": _patterns_json(config),
@@ -130,7 +131,7 @@ async def _handle_setup(service: Service, request: Request) -> Response:
 
 def _patterns_json(config: Config) -> dict[str, Any]:
     """What the patterns of all mixtures say of themselves, for the page."""
-    specs = [plan.pattern.spec for plan in config.configured_mixtures().values()]
+    specs = [plan.pattern.spec for plan in config.registry.mixtures.values()]
     return {
         spec.name: {"does": spec.role, "said": spec.action, "help": f"The answer is {spec.help}."}
         for spec in specs
@@ -154,38 +155,39 @@ def _mixture_json(service: Service, name: str) -> dict[str, Any]:
     config = service.config
     plan = config.mixture_spec(resolve_default_name(service.config, name))
     kind = plan.pattern.kind
-    auto = config.configured_mixtures()[name].member_names() & {AUTO, AUTO_TEAM}
+    auto = config.registry.mixtures[name].member_names() & {AUTO, AUTO_TEAM}
     return {
         "name": name,
         "pattern": kind,
         "layers": [[{"model": s.model, "samples": s.samples} for s in row] for row in plan.layers],
         "aggregator": plan.aggregator,
         "calls": config.count_calls(plan),
-        "auto": config.auto_defaults().why if auto else None,
+        "auto": config.registry.auto_defaults().why if auto else None,
         "problem": unavailable_reason(config, resolve_default_name(service.config, name)),
     }
 
 
 def _model_origin(service: Service, name: str) -> str:
-    if name in service.config.model_tables():
+    if name in service.config.registry.model_tables():
         return "configured"
     return "hosted" if "/" in name else "local"
 
 
 async def _handle_plan(service: Service, request: Request) -> Response:
-    client = service.doors.authenticate_request(request.scope)
+    client = service.authenticator.authenticate_request(request.scope)
     try:
-        asked = msgspec.json.decode(
+        body = msgspec.json.decode(
             await receive_body(request.scope, request.receive, service), type=PlanRequest
         )
-        check_call_bodies(asked.messages)
-        plain = normalize_messages(msgspec.to_builtins(asked.messages), Toolbox())
-        said = list(map(message_from_json, plain))
+        check_call_bodies(body.messages)
+        plain = normalize_messages(msgspec.to_builtins(body.messages), Toolbox())
+        messages = list(map(message_from_json, plain))
     except (msgspec.DecodeError, MixturaError, UnicodeDecodeError) as error:
         raise ApiError(400, f"the body is no plan: {error}") from None
-    wanted = words.Request(tuple(said) or words.ask("").messages)
+    # Without messages it is the plan of the shortest question.
+    wanted = words.Request(tuple(messages) or words.ask("").messages)
     plan = service.chooser.choose_mixture(
-        ApiCall(asked.model, wanted, wish=asked.mixtura), client
+        ApiCall(body.model, wanted, options=body.mixtura), client
     ).plan
     try:
         return json_response(
@@ -199,7 +201,7 @@ async def _handle_plan(service: Service, request: Request) -> Response:
 
 def _plan_json(service: Service, plan: MixtureSpec, request: words.Request) -> dict[str, Any]:
     config = service.config
-    calls = forecast_calls(config.build_outline(plan), request)
+    calls = forecast_calls(config.builder.build_outline(plan), request)
     worst, unknown = worst_case_spend(calls, config.usage_cost)
     return {
         "name": plan.name,
@@ -216,28 +218,24 @@ def _plan_json(service: Service, plan: MixtureSpec, request: words.Request) -> d
 # ---- runs
 
 
-@contextmanager
-def _translate_store_errors() -> Generator[None, None, None]:
-    """A store that cannot be read is said to the client."""
-    try:
-        yield
-    except MixturaError as error:
-        raise api_error_for(error) from None
-
-
 async def _list_runs(service: Service, request: Request) -> Response:
-    asked = request.query_params
+    query = request.query_params
     try:
-        limit = int(asked.get("limit", "50"))
+        limit = int(query.get("limit", "50"))
     except ValueError:
         limit = 0
     if not 1 <= limit <= MAX_RUNS_LISTED:
         raise ApiError(400, f"`limit` is a number from 1 to {MAX_RUNS_LISTED}", param="limit")
     runs, who = service.config.runs, _owner_filter(service, request)
     await service.wait_until_written()
-    with _translate_store_errors():
+    with translate_store_errors():
         rows = await to_thread(
-            runs.list_runs, limit + 1, asked.get("before"), asked.get("q"), who=who
+            # One more than asked for, to know whether there are more.
+            runs.list_runs,
+            limit + 1,
+            query.get("before"),
+            query.get("q"),
+            who=who,
         )
     return json_response({"runs": rows[:limit], "more": len(rows) > limit})
 
@@ -246,7 +244,7 @@ async def _handle_run(service: Service, request: Request) -> Response:
     run = await _load_run(service, request)
     if request.method != "DELETE":
         return Response(await to_thread(_encode_run, run), media_type=JSON)
-    with _translate_store_errors():
+    with translate_store_errors():
         await to_thread(service.config.runs.delete_run, run["id"])
     return Response(status_code=204)
 
@@ -260,10 +258,10 @@ async def _export_run_html(service: Service, request: Request) -> Response:
 
 
 async def _load_run(service: Service, request: Request) -> dict[str, Any]:
-    """A run by its whole id, for whom it belongs to."""
+    """A run by its whole id. Raises ApiError (404) where its client has no such run."""
     name = request.path_params["run"]
     await service.wait_until_written()
-    with _translate_store_errors():
+    with translate_store_errors():
         run = await to_thread(service.config.runs.get_run, name)
     who = _owner_filter(service, request)
     if run is None or run["id"] != name or (who is not None and run["who"] != who):
@@ -272,7 +270,7 @@ async def _load_run(service: Service, request: Request) -> dict[str, Any]:
 
 
 MAX_SHOWN_CHARS = 500_000
-"""Letters of a text that the page is given; `mixtura show RUN --json` has all of them."""
+"""Characters of a text that the page gets; `mixtura show RUN --json` has all of them."""
 
 
 def _encode_run(run: dict[str, Any]) -> bytes:
@@ -284,7 +282,7 @@ def _render_run_html(run: dict[str, Any]) -> str:
 
 
 def _shorten_texts(data: Any) -> Any:
-    """A run as a browser can show it: what is longer than a person reads is cut, and says so."""
+    """A run as a browser can show it: a text that is too long is cut, and says so."""
     if isinstance(data, str):
         more = len(data) - MAX_SHOWN_CHARS
         return data if more <= 0 else f"{data[:MAX_SHOWN_CHARS]}\n\n[… {more:,} letters more …]"
@@ -301,7 +299,7 @@ def _shorten_texts(data: Any) -> Any:
 def _owner_filter(service: Service, request: Request) -> str | None:
     """Whose runs a client sees: its own where there are keys, else all that are on the machine."""
     return (
-        service.doors.authenticate_request(request.scope).name
-        if service.doors.is_key_required
+        service.authenticator.authenticate_request(request.scope).name
+        if service.authenticator.is_key_required
         else None
     )

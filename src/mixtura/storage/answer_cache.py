@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Generator
 from contextlib import contextmanager
 
 from mixtura.core.errors import StoreBusyError, StoreError
-from mixtura.storage.sqlite import DAY_SECONDS, Store
+from mixtura.storage.eviction import delete_excess
+from mixtura.storage.interfaces import DAY_SECONDS, Store
 
 CACHE_LOCK_SECONDS = 0.25
 """Seconds that a cached answer is worth waiting for."""
@@ -57,7 +57,7 @@ class AnswerCache:
     def _read_answer(self, key: str) -> bytes | None:
         now = self._store.current_time()
         with self._store.transaction(CACHE_LOCK_SECONDS) as db:
-            row = db.execute("SELECT body, written FROM answers WHERE key = ?", (key,)).fetchone()
+            row = db.fetch_one("SELECT body, written FROM answers WHERE key = ?", (key,))
             if row is None or row[1] < now - self._age:
                 return None
             db.execute("UPDATE answers SET used = ? WHERE key = ?", (now, key))
@@ -66,15 +66,11 @@ class AnswerCache:
     def _write_answer(self, key: str, body: bytes) -> None:
         now = self._store.current_time()
         with self._store.transaction(CACHE_LOCK_SECONDS) as db:
-            db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", (key, body, now, now))
+            db.execute(
+                "INSERT INTO answers (key, body, written, used) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (key) DO UPDATE SET body = excluded.body,"
+                " written = excluded.written, used = excluded.used",
+                (key, body, now, now),
+            )
             db.execute("DELETE FROM answers WHERE written < ?", (now - self._age,))
-            self._trim_to_size(db)
-
-    def _trim_to_size(self, db: sqlite3.Connection) -> None:
-        (size,) = db.execute("SELECT coalesce(sum(length(body)), 0) FROM answers").fetchone()
-        while size > self._size:
-            row = db.execute(
-                "SELECT key, length(body) FROM answers ORDER BY used LIMIT 1"
-            ).fetchone()
-            db.execute("DELETE FROM answers WHERE key = ?", (row[0],))
-            size -= row[1]
+            delete_excess(db, "answers", self._size)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import zlib
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
@@ -12,8 +11,9 @@ import msgspec
 from mixtura.core import large_json
 from mixtura.core.errors import ConfigError, StoreError
 from mixtura.core.redaction import NO_SECRETS, Redactor
+from mixtura.storage.eviction import delete_excess
+from mixtura.storage.interfaces import DAY_SECONDS, Store, Transaction
 from mixtura.storage.run_record import Record
-from mixtura.storage.sqlite import DAY_SECONDS, Store
 
 MAX_RESPONSES = 100_000
 """Responses that are kept at most, however small."""
@@ -87,17 +87,19 @@ class ResponseStore:
     def write_batch(self, packed: Sequence[PackedResponse], /) -> bool:
         """Write them in one transaction; whether that was done, and if not, it is told."""
         try:
-            with self._store.transaction() as db:
+            with self._store.transaction(alone="responses") as db:
                 now = self._store.current_time()
-                db.executemany(
-                    "INSERT OR REPLACE INTO responses (id, who, previous, size, body, used)"
-                    " VALUES (?, ?, ?, ?, ?, ?)",
+                db.execute_many(
+                    "INSERT INTO responses (id, who, previous, size, body, used)"
+                    " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET who = excluded.who,"
+                    " previous = excluded.previous, size = excluded.size, body = excluded.body,"
+                    " used = excluded.used",
                     [(*row, now) for row in packed],
                 )
                 db.execute("DELETE FROM responses WHERE used < ?", (now - self._age,))
                 self._unmeasured += sum(len(row.body) for row in packed)
                 if self._unmeasured > self._size // 64:  # it looks at every row
-                    _delete_least_used(db, self._size)
+                    delete_excess(db, "responses", self._size, MAX_RESPONSES)
             self._unmeasured %= self._size // 64 + 1
         except ConfigError as error:
             self.report_problem(str(error))
@@ -126,7 +128,7 @@ class ResponseStore:
         StoreError.
         """
         rows: list[tuple[str, str | None, int, bytes]] = []
-        with self._store.transaction() as db:
+        with self._store.transaction(alone="responses") as db:
             for name in ids:
                 if (row := self._read_row(db, name, who)) is None:
                     continue
@@ -147,7 +149,7 @@ class ResponseStore:
         rows: list[tuple[str, str | None, int, bytes]] = []
         seen: set[str] = set()
         wanted: str | None = id
-        with self._store.transaction() as db:
+        with self._store.transaction(alone="responses") as db:
             while wanted is not None:
                 row = self._read_row(db, wanted, who)
                 if row is None or wanted in seen:
@@ -165,32 +167,21 @@ class ResponseStore:
         """Whether there was one of that id that is *who*'s. Raises StoreError."""
         with self._store.transaction() as db:
             query = "DELETE FROM responses WHERE id = ? AND who = ?"
-            return db.execute(query, (id, who)).rowcount > 0
+            return db.execute(query, (id, who)) > 0
 
     def close(self) -> None:
         self._store.close()
 
-    def _read_row(self, db: sqlite3.Connection, id: str, who: str) -> Any:  # noqa: A002
+    def _read_row(self, db: Transaction, id: str, who: str) -> Any:  # noqa: A002
         """What comes before it, its size and its body; None where it is not there, or too old."""
-        return db.execute(
+        return db.fetch_one(
             "SELECT previous, size, body FROM responses WHERE id = ? AND who = ? AND used >= ?",
             (id, who, self._store.current_time() - self._age),
-        ).fetchone()
+        )
 
-    def _mark_used(self, db: sqlite3.Connection, ids: Collection[str]) -> None:
+    def _mark_used(self, db: Transaction, ids: Collection[str]) -> None:
         now = self._store.current_time()
-        db.executemany("UPDATE responses SET used = ? WHERE id = ?", [(now, id_) for id_ in ids])
-
-
-def _delete_least_used(db: sqlite3.Connection, most: int) -> None:
-    """Delete the longest unused until there are no more than so many bytes, and responses."""
-    (count, size) = db.execute("SELECT count(*), sum(length(body)) FROM responses").fetchone()
-    while size is not None and (size > most or count > MAX_RESPONSES):
-        oldest = "SELECT rowid, length(body) FROM responses ORDER BY used, rowid LIMIT 1"
-        (number, length) = db.execute(oldest).fetchone()
-        db.execute("DELETE FROM responses WHERE rowid = ?", (number,))
-        size -= length
-        count -= 1
+        db.execute_many("UPDATE responses SET used = ? WHERE id = ?", [(now, id_) for id_ in ids])
 
 
 def _unpack_response(store: Store, id: str, previous: str | None, size: int, body: Any) -> Record:  # noqa: A002
@@ -209,7 +200,7 @@ def _unpack_response(store: Store, id: str, previous: str | None, size: int, bod
         ValueError,
     ) as error:
         raise StoreError(
-            f"the response {id} in the store {store.path} is damaged ({type(error).__name__}):"
+            f"the response {id} in the store {store.name} is damaged ({type(error).__name__}):"
             " delete it, or send the whole conversation"
         ) from None
     return {"id": id, "previous": previous, **data}

@@ -34,7 +34,8 @@ State = Literal["answered", "degraded", "failed", "stopped", "running"]
 """Of a run whose process ended first, what is kept says running, and who reads it unfinished."""
 Via = Literal["ask", "chat", "serve"]
 _RENAMED_ERRORS = {
-    "NoRoomError": "BudgetExhaustedError",
+    "NoRoomError": "CallOverBudgetError",
+    "BudgetExhaustedError": "CallOverBudgetError",
     "OutOfTimeError": "DeadlineExceededError",
     "RestingError": "CircuitOpenError",
 }

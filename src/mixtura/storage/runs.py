@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
 import zlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Any, NamedTuple
 
 import msgspec
 
 from mixtura.core import large_json
-from mixtura.core.errors import ConfigError, MixturaError, StoreError
+from mixtura.core.errors import ConfigError, MixturaError, StoreDamagedError, StoreError
 from mixtura.core.quantities import clamp_ledger_tokens
 from mixtura.core.redaction import NO_SECRETS, Redactor
 from mixtura.core.text import collapse_whitespace
+from mixtura.storage.eviction import delete_excess
+from mixtura.storage.interfaces import DAY_SECONDS, Store, Transaction
 from mixtura.storage.run_record import (
     MAX_QUESTION_CHARS,
     Record,
@@ -28,12 +30,13 @@ from mixtura.storage.run_record import (
     redact_record,
     restore_trace,
 )
-from mixtura.storage.sqlite import DAY_SECONDS, Store, is_corruption_error
 
 _ID_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford's 32: in order, and none is taken for another."""
 START_LOCK_SECONDS = 1.0
 """Seconds that the note of a run's beginning is worth waiting for."""
+SEARCH_PAGE = 500
+"""Runs that are read at a time where words are searched for."""
 LAST_RUN = "last"
 """What a person may call the newest run."""
 
@@ -108,7 +111,7 @@ class RunStore:
             self._write_runs(runs)
         except ConfigError as error:
             self.report_problem(str(error))
-            with suppress(StoreError), self._store.transaction(0.0) as db:
+            with suppress(StoreError), self._store.transaction(0.0, alone="runs") as db:
                 for row, _ in runs:  # it is over: what was noted of its beginning goes
                     db.execute("DELETE FROM runs WHERE id = ? AND state = 'running'", row[:1])
             return False
@@ -127,44 +130,31 @@ class RunStore:
         model or id; those of *who* only, where that is said. Ask for one more to know
         whether there are more.
         """
-        conditions, values = ["1"], list[object]()
-        if who is not None:
-            conditions.append("who = ?")
-            values.append(who)
+        words = (query or "").casefold().split()
         with self._store.transaction() as db:
-            db.create_function("folded", 1, str.casefold, deterministic=True)
-            if before is not None:
-                row = db.execute("SELECT started FROM runs WHERE id = ?", (before,)).fetchone()
-                conditions.append("(started, id) < (?, ?)" if row else "id < ?")
-                values += [*(row or ()), before]
-            for word in (query or "").casefold().split():
-                conditions.append("instr(folded(question || ' ' || model || ' ' || id), ?)")
-                values.append(word)
             try:
-                rows = db.execute(
-                    f"SELECT {_COLUMNS} FROM runs WHERE {' AND '.join(conditions)}"  # noqa: S608
-                    " ORDER BY started DESC, id DESC LIMIT ?",
-                    (*values, limit),
-                ).fetchall()
-            except sqlite3.DatabaseError as error:
-                if not is_corruption_error(error):
-                    raise
+                found = _iter_rows(db, before, who, SEARCH_PAGE if words else limit)
+                rows = list(islice((row for row in found if _has_words(row, words)), limit))
+            except StoreDamagedError:
                 rows = _readable_rows(db, limit, who)
-        alive = self._store.owners.is_alive
-        return [_run_list_entry(row, alive) for row in rows]
+            owners = {
+                row[-1] for row in rows if row[_STATE_COLUMN : _STATE_COLUMN + 1] == ("running",)
+            }
+            dead = db.find_dead_processes(owners)
+        return [_run_list_entry(row, dead) for row in rows]
 
     def find_run_ids(self, name: str, most: int = 5) -> list[str]:
         """The ids that *name* may mean: an id, the beginning of one or of its end, ``last``."""
         if name == LAST_RUN:
             return [row["id"] for row in self.list_runs(1)]
         with self._store.transaction() as db:
-            if db.execute("SELECT 1 FROM runs WHERE id = ?", (name,)).fetchone():
+            if db.fetch_one("SELECT 1 FROM runs WHERE id = ?", (name,)):
                 return [name]
-            rows = db.execute(
-                "SELECT id FROM runs WHERE instr(id, ?) = 1 OR instr(substr(id, 10), ?) = 1"
+            rows = db.fetch_all(
+                "SELECT id FROM runs WHERE substr(id, 1, ?) = ? OR substr(id, 10, ?) = ?"
                 " ORDER BY id DESC LIMIT ?",
-                (name, name, most),
-            ).fetchall()
+                (len(name), name, len(name), name, most),
+            )
         return [row[0] for row in rows] if name else []
 
     def get_run(self, name: str) -> Record | None:
@@ -177,7 +167,8 @@ class RunStore:
             return None
         with self._store.transaction() as db:
             query = "SELECT body, state, owner FROM runs WHERE id = ?"
-            row = db.execute(query, found).fetchone()
+            row = db.fetch_one(query, found)
+            dead = db.find_dead_processes({row[2]} if row else ())
         if row is None:
             return None
         try:
@@ -185,24 +176,24 @@ class RunStore:
         except _UNPACK_ERRORS as error:
             said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             raise StoreError(
-                f"the run {found[0]} in the store {self._store.path} is damaged ({said[:200]}):"
+                f"the run {found[0]} in the store {self._store.name} is damaged ({said[:200]}):"
                 f" `mixtura runs --delete {found[0]}` removes it"
             ) from None
-        if run["state"] == "running" and not self._store.owners.is_alive(row[2]):
+        if run["state"] == "running" and row[2] in dead:
             run |= {"state": "unfinished", "error": UNFINISHED_ERROR}
         return run
 
     def delete_run(self, id: str) -> bool:  # noqa: A002
         """Whether there was one of that id."""
         with self._store.transaction() as db:
-            return db.execute("DELETE FROM runs WHERE id = ?", (id,)).rowcount > 0
+            return db.execute("DELETE FROM runs WHERE id = ?", (id,)) > 0
 
     def close(self) -> None:
         self._store.close()
 
     def _write_runs(self, runs: Sequence[PackedRun], patience: float | None = None) -> None:
-        with self._store.transaction(patience) as db:
-            owner = self._store.owners.own_name()
+        with self._store.transaction(patience, alone="runs") as db:
+            owner = db.own_name()
             for row, body in runs:
                 _insert_run(db, row, body, owner)
             db.execute(
@@ -211,7 +202,7 @@ class RunStore:
             # A look at every row: not for each of thousands of runs.
             self._unmeasured += sum(len(body) for _, body in runs)
             if self._unmeasured > self._size // 64:
-                _delete_oldest_runs(db, self._size)
+                delete_excess(db, "runs", self._size)
         self._unmeasured %= self._size // 64 + 1
 
     def report_problem(self, problem: str) -> None:
@@ -228,27 +219,23 @@ class PackedRun(NamedTuple):
     body: bytes
 
 
-def _insert_run(db: sqlite3.Connection, row: tuple[object, ...], body: bytes, owner: str) -> None:
+def _insert_run(db: Transaction, row: tuple[object, ...], body: bytes, owner: str) -> None:
     """A run in place of what was noted when it began; never the beginning in place of a run."""
     begins = row[_STATE_COLUMN] == "running"
-    marks = ", ".join("?" * (len(row) + 2))
+    replace = ", ".join(f"{name} = excluded.{name}" for name in _WRITTEN_COLUMNS[1:])
     db.execute(
-        f"INSERT OR {'IGNORE' if begins else 'REPLACE'} INTO runs VALUES ({marks})",  # noqa: S608
+        f"INSERT INTO runs ({', '.join(_WRITTEN_COLUMNS)})"  # noqa: S608
+        f" VALUES ({', '.join('?' * len(_WRITTEN_COLUMNS))})"
+        f" ON CONFLICT (id) DO {'NOTHING' if begins else f'UPDATE SET {replace}'}",
         (*row, body, owner if begins else ""),
     )
 
 
-def _delete_oldest_runs(db: sqlite3.Connection, most: int) -> None:
-    """Delete the oldest until there are no more than so many bytes."""
-    (size,) = db.execute("SELECT sum(length(body)) FROM runs").fetchone()
-    while size is not None and size > most:
-        oldest = "SELECT rowid, length(body) FROM runs ORDER BY started, id LIMIT 1"
-        (number, length) = db.execute(oldest).fetchone()
-        db.execute("DELETE FROM runs WHERE rowid = ?", (number,))
-        size -= length
-
-
 _COLUMNS = "id, started, via, model, question, state, seconds, cost, calls, tokens, owner"
+_WRITTEN_COLUMNS = (
+    "id", "started", "via", "model", "question", "state", "seconds", "cost", "calls", "tokens",
+    "who", "body", "owner",
+)  # fmt: skip
 _STATE_COLUMN = 5
 """Where a run's state stands in its row."""
 DAMAGED_TEXT = "(this run is damaged)"
@@ -271,18 +258,53 @@ def _unpack_run(body: Any, id: str) -> Record:  # noqa: A002
     return add_text_comparison(run)
 
 
-def _readable_rows(db: sqlite3.Connection, limit: int, who: str | None) -> list[tuple[Any, ...]]:
+def _iter_rows(
+    db: Transaction, before: str | None, who: str | None, page: int
+) -> Iterator[tuple[Any, ...]]:
     """
-    The newest runs of a damaged file, one by one, whatever was searched for; of one that cannot
+    The rows of the runs that began before the run *before*, the newest first, *page* at a time.
+
+    Raises StoreDamagedError.
+    """
+    conditions, values = ["1 = 1"], list[object]()
+    if who is not None:
+        conditions.append("who = ?")
+        values.append(who)
+    start: tuple[object, ...] = ()
+    if before is not None:
+        row = db.fetch_one("SELECT started FROM runs WHERE id = ?", (before,))
+        start = (*row, before) if row else (before,)
+    while True:
+        after = ("1 = 1", "id < ?", "(started, id) < (?, ?)")[len(start)]
+        rows = db.fetch_all(
+            f"SELECT {_COLUMNS} FROM runs WHERE {' AND '.join([*conditions, after])}"  # noqa: S608
+            " ORDER BY started DESC, id DESC LIMIT ?",
+            (*values, *start, page),
+        )
+        yield from rows
+        if len(rows) < page or page < 1:
+            return
+        start = (rows[-1][1], rows[-1][0])
+
+
+def _has_words(row: tuple[Any, ...], words: Sequence[str]) -> bool:
+    """Whether every word, case folded, is in the question, the model or the id of a row."""
+    text = f"{row[4]} {row[3]} {row[0]}".casefold() if words else ""
+    return all(word in text for word in words)
+
+
+def _readable_rows(db: Transaction, limit: int, who: str | None) -> list[tuple[Any, ...]]:
+    """
+    The newest runs of a damaged store, one by one, whatever was searched for; of one that cannot
     be read only the id, where no one's own runs are asked for.
     """
     rows: list[tuple[Any, ...]] = []
-    ids = db.execute("SELECT id FROM runs INDEXED BY runs_by_start ORDER BY started DESC, id DESC")
-    for (id,) in ids:  # noqa: A001
+    # The index alone answers the first query.
+    for (id,) in db.fetch_all("SELECT id FROM runs ORDER BY started DESC, id DESC"):  # noqa: A001
         try:
             query = f"SELECT who, {_COLUMNS} FROM runs WHERE id = ?"  # noqa: S608
-            row = db.execute(query, (id,)).fetchone()
-        except sqlite3.DatabaseError:
+            row = db.fetch_one(query, (id,))
+        except StoreDamagedError:
             row = None
         if row and who in (None, row[0]):
             rows.append(row[1:])
@@ -310,11 +332,11 @@ def _run_row(run: Record) -> tuple[object, ...]:
     )
 
 
-def _run_list_entry(row: tuple[Any, ...], alive: Callable[[str], bool]) -> Record:
+def _run_list_entry(row: tuple[Any, ...], dead: Collection[str]) -> Record:
     """A row as lists have it; what is damaged in it hides no other."""
     try:
         id, started, via, model, asked, state, seconds, cost, calls, tokens, owner = row  # noqa: A001
-        if state == "running" and not alive(owner):
+        if state == "running" and owner in dead:
             state = "unfinished"
         return {
             "id": id + "",

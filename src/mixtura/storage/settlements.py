@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mixtura.core.errors import StoreError
 from mixtura.core.quantities import MAX_LEDGER_VALUE
 
-OpenTransaction = Callable[[float | None], AbstractContextManager[sqlite3.Connection]]
+if TYPE_CHECKING:
+    from mixtura.storage.interfaces import Transaction
+
+OpenTransaction = Callable[[float | None], AbstractContextManager["Transaction"]]
 """Begins a write transaction; waits at most the given seconds, None for the store's usual time."""
 
 
@@ -40,9 +42,7 @@ class SettlementQueue:
         self._is_thread_running = False
 
     @contextmanager
-    def transaction(
-        self, patience: float | None = None
-    ) -> Generator[sqlite3.Connection, None, None]:
+    def transaction(self, patience: float | None = None) -> Generator[Transaction, None, None]:
         """
         A write transaction that writes every pending settlement first; *patience*: seconds.
 
@@ -81,18 +81,20 @@ class SettlementQueue:
                     return
 
 
-def write_settlement(db: sqlite3.Connection, settlement: Settlement) -> None:
+def write_settlement(db: Transaction, settlement: Settlement) -> None:
     """Replace a reservation by what was spent of it, booked on the day of the reservation."""
-    held = db.execute("SELECT day FROM held WHERE id = ?", (settlement.hold,)).fetchone()
+    held = db.fetch_one("SELECT day FROM held WHERE id = ?", (settlement.hold,))
     db.execute("DELETE FROM held WHERE id = ?", (settlement.hold,))
     db.execute(
-        "INSERT INTO spent VALUES (?, ?, ?, ?) ON CONFLICT (purse, day) DO UPDATE"
-        " SET dollars = dollars + excluded.dollars, tokens = min(tokens, ?) + excluded.tokens",
+        "INSERT INTO spent (purse, day, dollars, tokens) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (purse, day) DO UPDATE SET dollars = spent.dollars + excluded.dollars,"
+        " tokens = CASE WHEN spent.tokens < ? THEN spent.tokens ELSE ? END + excluded.tokens",
         (
             settlement.purse,
             held[0] if held else settlement.day,
             settlement.dollars,
             settlement.tokens,
+            MAX_LEDGER_VALUE,
             MAX_LEDGER_VALUE,
         ),
     )

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 
 from mixtura.core.errors import StoreBusyError, StoreError
 from mixtura.core.quantities import clamp_ledger_dollars, clamp_ledger_tokens
-from mixtura.storage.settlements import Settlement, write_settlement
-from mixtura.storage.sqlite import Store
+from mixtura.storage.interfaces import DAY_SECONDS, Store, Transaction
+from mixtura.storage.settlements import Settlement
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +44,16 @@ class DailySpendLedger:
         day = self._current_day()
         dollars, tokens = clamp_ledger_dollars(dollars), clamp_ledger_tokens(tokens)
         with self.store.settlements.transaction(0.0) as db:
-            db.execute("DELETE FROM held WHERE day < date(?, '-2 days')", (day,))
-            self._settle_dead_owners(db)
+            db.execute("DELETE FROM held WHERE day < ?", (self._current_day(days_ago=2),))
+            _release_dead_owners(db)
             used, used_tokens = self._used_on_day(db, day)
             over = most is not None and used + dollars > most + 1e-12
             if over or (most_tokens is not None and used_tokens + tokens > most_tokens):
                 return None
-            row = (self.purse, day, dollars, tokens, self.store.owners.own_name())
-            cursor = db.execute(
+            row = (self.purse, day, dollars, tokens, db.own_name())
+            return db.insert(
                 "INSERT INTO held (purse, day, dollars, tokens, owner) VALUES (?, ?, ?, ?, ?)", row
             )
-            return cursor.lastrowid
 
     def record_spend(self, hold: int, dollars: float, tokens: int) -> None:
         """What of a reservation is spent so far: it stays spent if this process dies."""
@@ -85,29 +83,32 @@ class DailySpendLedger:
     def used_today(self) -> tuple[float, int]:
         """Dollars and tokens spent and reserved today. Raises StoreError."""
         with self.store.settlements.transaction() as db:
-            self._settle_dead_owners(db)
+            _release_dead_owners(db)
             return self._used_on_day(db, self._current_day())
 
-    def _settle_dead_owners(self, db: sqlite3.Connection) -> None:
-        mine = self.store.owners.own_name()
-        owners = db.execute("SELECT DISTINCT owner FROM held WHERE owner NOT IN ('', ?)", (mine,))
-        for (owner,) in owners.fetchall():
-            if self.store.owners.is_alive(owner):
-                continue
-            rows = "SELECT id, purse, day, spent, spent_tokens FROM held WHERE owner = ?"
-            for row in db.execute(rows, (owner,)).fetchall():
-                write_settlement(db, Settlement(*row))
+    def _used_on_day(self, db: Transaction, day: str) -> tuple[float, int]:
+        dollars, tokens = db.fetch_one(
+            "SELECT coalesce(sum(dollars), 0.0), coalesce(sum(tokens * 1.0), 0.0) FROM"
+            " (SELECT dollars, tokens FROM spent WHERE purse = ? AND day = ?"
+            " UNION ALL SELECT dollars, tokens FROM held WHERE purse = ? AND day = ?) AS used",
+            (self.purse, day) * 2,
+        )
+        return float(dollars), int(tokens)
 
-    def _used_on_day(self, db: sqlite3.Connection, day: str) -> tuple[float, int]:
-        rows = [
-            db.execute(
-                f"SELECT total(dollars), total(tokens) FROM {table}"  # noqa: S608
-                " WHERE purse = ? AND day = ?",
-                (self.purse, day),
-            ).fetchone()
-            for table in ("spent", "held")
-        ]
-        return sum(row[0] for row in rows), int(sum(row[1] for row in rows))
+    def _current_day(self, days_ago: int = 0) -> str:
+        moment = self.store.current_time() - days_ago * DAY_SECONDS
+        return time.strftime("%Y-%m-%d", time.gmtime(moment))
 
-    def _current_day(self) -> str:
-        return time.strftime("%Y-%m-%d", time.gmtime(self.store.current_time()))
+
+def _release_dead_owners(db: Transaction) -> None:
+    """
+    Of the reservations of processes that died, only what was spent counts from now on.
+
+    The rows stay: a process that was only taken for dead settles its own as ever.
+    """
+    owners = {name for (name,) in db.fetch_all("SELECT DISTINCT owner FROM held") if name}
+    for owner in db.find_dead_processes(owners - {db.own_name()}):
+        db.execute(
+            "UPDATE held SET dollars = spent, tokens = spent_tokens, owner = '' WHERE owner = ?",
+            (owner,),
+        )

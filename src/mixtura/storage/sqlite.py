@@ -5,11 +5,14 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from mixtura.core.errors import StoreBusyError, StoreError
+from mixtura.core.errors import StoreBusyError, StoreDamagedError, StoreError
+from mixtura.storage.interfaces import Subject
 from mixtura.storage.process_locks import StoreOwners
 from mixtura.storage.settlements import SettlementQueue
 
@@ -59,10 +62,42 @@ MIGRATIONS = (
 )
 """Each step brings a file from its number to the next; never edited, only added to."""
 
-DAY_SECONDS = 86400.0
+
+class SqliteTransaction:
+    """A ``Transaction`` of a SQLite file."""
+
+    def __init__(self, connection: sqlite3.Connection, store: SqliteStore) -> None:
+        self._connection = connection
+        self._store = store
+
+    def execute(self, statement: str, values: Sequence[object] = ()) -> int:
+        with self._store.translate_errors():
+            return self._connection.execute(statement, values).rowcount
+
+    def execute_many(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
+        with self._store.translate_errors():
+            self._connection.executemany(statement, rows)
+
+    def insert(self, statement: str, values: Sequence[object]) -> int:
+        with self._store.translate_errors():
+            return self._connection.execute(statement, values).lastrowid or 0
+
+    def fetch_one(self, query: str, values: Sequence[object] = ()) -> Any:
+        with self._store.translate_errors():
+            return self._connection.execute(query, values).fetchone()
+
+    def fetch_all(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        with self._store.translate_errors():
+            return self._connection.execute(query, values).fetchall()
+
+    def own_name(self) -> str:
+        return self._store.owners.own_name()
+
+    def find_dead_processes(self, names: Collection[str]) -> set[str]:
+        return {name for name in names if not self._store.owners.is_alive(name)}
 
 
-class Store:
+class SqliteStore:
     """
     One SQLite file, opened at the first use; threads share the object, processes the file.
 
@@ -77,13 +112,17 @@ class Store:
         self._patience = patience
         self._connection: sqlite3.Connection | None = None
         self._lock = threading.RLock()
-        self.settlements = SettlementQueue(self.transaction)
+        self.settlements = SettlementQueue(partial(self.transaction, alone="spending"))
         self.owners = StoreOwners(path)
         """The processes that use the file, and which of them are alive."""
 
     @property
     def path(self) -> Path:
         return self._path
+
+    @property
+    def name(self) -> str:
+        return str(self._path)
 
     def current_time(self) -> float:
         """Seconds since the epoch."""
@@ -104,8 +143,11 @@ class Store:
 
     @contextmanager
     def transaction(
-        self, patience: float | None = None
-    ) -> Generator[sqlite3.Connection, None, None]:
+        self,
+        patience: float | None = None,
+        *,
+        alone: Subject | None = None,  # noqa: ARG002 - the lock of a file is for all subjects
+    ) -> Generator[SqliteTransaction, None, None]:
         """
         A write transaction, begun at once so that it never fails half-way for a lock.
 
@@ -119,19 +161,26 @@ class Store:
         try:
             left = max(until - time.monotonic(), 0.0)
             connection = self._open_connection(left)
-            connection.execute(f"PRAGMA busy_timeout = {int(left * 1000)}")
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):  # a full disk may have ended it already
-                    connection.execute("ROLLBACK")
-                raise
-        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter: in SQLite's own messages
-            raise self._store_error(error, busy=is_lock_error(error)) from None
+            with self.translate_errors():
+                connection.execute(f"PRAGMA busy_timeout = {int(left * 1000)}")
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield SqliteTransaction(connection, self)
+                    connection.execute("COMMIT")
+                except BaseException:
+                    with suppress(sqlite3.Error):  # a full disk may have ended it already
+                        connection.execute("ROLLBACK")
+                    raise
         finally:
             self._lock.release()
+
+    @contextmanager
+    def translate_errors(self) -> Generator[None, None, None]:
+        """SQLite's errors are raised as StoreError."""
+        try:
+            yield
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter: in SQLite's own messages
+            raise self._store_error(error, busy=is_lock_error(error)) from None
 
     def _store_error(self, error: object, *, busy: bool) -> StoreError:
         if busy:
@@ -141,9 +190,10 @@ class Store:
         return StoreError(f"the store {self._path} cannot be written: {error}")
 
     def _unusable_error(self, error: object) -> StoreError:
-        said = "it is damaged: " if is_corruption_error(error) else ""
+        damaged = is_corruption_error(error)
+        said = "it is damaged: " if damaged else ""
         error = "its text is not UTF-8" if isinstance(error, UnicodeDecodeError) else error
-        return StoreError(
+        return (StoreDamagedError if damaged else StoreError)(
             f"the store {self._path} cannot be used ({said}{error}): move it away or"
             " choose another with `store` in the configuration"
         )

@@ -46,6 +46,7 @@ class AnswerAndErrorsView(NoticesView):
     """The answer, and only what goes wrong on the way to it: for a pipe."""
 
     def __call__(self, event: Event) -> None:
+        # The mixture is the same at every turn: its layers were named once, when the chat began.
         if not isinstance(event, RunStarted):
             super().__call__(event)
 
@@ -58,6 +59,7 @@ class CompactView(LiveView):
 
     def __call__(self, event: Event) -> None:
         match event:
+            # As above; the greeting has named it.
             case RunStarted(at=()):
                 return
             case CallStarted(model, _, (Position(role="aggregator") as seat,)):
@@ -122,22 +124,24 @@ def _card_line(card: ProposerCard, model: int, width: int) -> Text:
 
 
 def _tokens_per_second(card: ProposerCard, lasted: float | None, now: float) -> str:
+    # The first token ends the waiting, so it counts for no rate of writing: that takes two.
     if card.begun is None or card.tokens < 2:
         return ""
     until = now if lasted is None else card.started + lasted
     seconds = until - card.begun
+    # Pieces that arrive in one packet would show a rate that no model has.
     return f"{(card.tokens - 1) / seconds:.0f}/s" if seconds > 0.05 else ""
 
 
 def _tail_text(text: str, room: int) -> str:
     """The end of a text in one line: whole words where one fits."""
-    said = to_one_line(text[-_TAIL_CHARACTERS:])
-    if cell_len(said) <= room and len(text) <= _TAIL_CHARACTERS:
-        return said
-    while said and cell_len(said) >= room:
-        _, space, rest = said.partition(" ")
-        said = rest if space and cell_len(rest) > room // 2 else said[1:]
-    return f"…{said}" if room > 1 else ""
+    tail = to_one_line(text[-_TAIL_CHARACTERS:])
+    if cell_len(tail) <= room and len(text) <= _TAIL_CHARACTERS:
+        return tail
+    while tail and cell_len(tail) >= room:
+        _, space, rest = tail.partition(" ")
+        tail = rest if space and cell_len(rest) > room // 2 else tail[1:]
+    return f"…{tail}" if room > 1 else ""
 
 
 def two_columns(rows: Mapping[str, str]) -> RenderableType:
@@ -163,6 +167,7 @@ def answer_sources(run: Mapping[str, Any]) -> RenderableType:
     table.add_column()
     own = 0
     shares = [0.0] * len(rows)
+    # Only the closest proposal is credited, so that the shares add up to the whole.
     for origin, text in _merge_by_origin(run["sentences"]):
         count = len(split_words(text))
         for call in origin[:1]:
@@ -173,15 +178,15 @@ def answer_sources(run: Mapping[str, Any]) -> RenderableType:
     whole = sum(shares) + own
     if not whole:
         return table
-    told = [
+    shares_by_name = [
         f"{name} {to_one_line(row['model'])} {share / whole:.0%}"
         for name, row, share in zip(names, rows, shares, strict=True)
         if share
     ]
     if own:
-        told.append(f"in no proposal {own / whole:.0%}")
-    said = f"By the words they share: {', '.join(told)}."
-    return Group(table, Text(""), Text(said, "dim"))
+        shares_by_name.append(f"in no proposal {own / whole:.0%}")
+    summary = f"By the words they share: {', '.join(shares_by_name)}."
+    return Group(table, Text(""), Text(summary, "dim"))
 
 
 def _merge_by_origin(sentences: Sequence[Mapping[str, Any]]) -> list[tuple[tuple[int, ...], str]]:

@@ -37,44 +37,47 @@ _MIN_NAME_WIDTH = 14
 _MAX_QUESTION = 90
 
 
-def render_comparison(found: Comparison, width: int) -> RenderableType:
+def render_comparison(comparison: Comparison, width: int) -> RenderableType:
     """All of it, the verdict first."""
-    how = f"{found.judge} judging in both orders" if found.judge else found.task
+    how = f"{comparison.judge} judging in both orders" if comparison.judge else comparison.task
     parts: list[RenderableType] = [
-        Text(f"{to_one_line(found.verdict)}.", "bold"),
-        Text(f"{pluralize_count(found.prompts, 'prompt')}, {to_one_line(how)}", "dim"),
+        Text(f"{to_one_line(comparison.verdict)}.", "bold"),
+        Text(f"{pluralize_count(comparison.prompts, 'prompt')}, {to_one_line(how)}", "dim"),
         Text(),
-        _results_table(found, width),
+        _results_table(comparison, width),
     ]
-    if found.bias:
-        parts.append(Text(f"\n{judge_trust_text(found.bias)}", "dim"))
-    parts += [Text(f"\n{to_one_line(said)}", "yellow") for said in found.warnings]
-    if found.pairs:
-        first = found.pairs[0]
-        told = [t for t in found.told if (t.ours, t.theirs) == (first.ours, first.theirs)]
+    if comparison.bias:
+        parts.append(Text(f"\n{judge_trust_text(comparison.bias)}", "dim"))
+    parts += [Text(f"\n{to_one_line(warning)}", "yellow") for warning in comparison.warnings]
+    if comparison.pairs:
+        first = comparison.pairs[0]
+        examples = [t for t in comparison.told if (t.ours, t.theirs) == (first.ours, first.theirs)]
         theirs = to_one_line(first.theirs)
-        parts += _example_lines([t for t in told if t.by > 0], f"\nWon by most against {theirs}")
-        parts += _example_lines([t for t in told if t.by < 0], f"\nLost by most to {theirs}")
-    if found.spent_usd:
-        parts.append(Text(f"\nPaid for all of it: {format_dollars(found.spent_usd)}.", "dim"))
+        parts += _example_lines(
+            [t for t in examples if t.by > 0], f"\nWon by most against {theirs}"
+        )
+        parts += _example_lines([t for t in examples if t.by < 0], f"\nLost by most to {theirs}")
+    if comparison.spent_usd:
+        parts.append(Text(f"\nPaid for all of it: {format_dollars(comparison.spent_usd)}.", "dim"))
     return Group(*parts)
 
 
-def _results_table(found: Comparison, width: int) -> Table:
+def _results_table(comparison: Comparison, width: int) -> Table:
     wide = width >= _WIDE_COLUMNS
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     narrow = width < _NARROW_COLUMNS
     table.add_column("", overflow="fold", min_width=_MIN_NAME_WIDTH)
-    table.add_column(found.measure, justify="right", no_wrap=True)
-    mixtures = {pair.ours for pair in found.pairs}
+    table.add_column(comparison.measure, justify="right", no_wrap=True)
+    mixtures = {pair.ours for pair in comparison.pairs}
     beats = f"{to_one_line(min(mixtures))} better by" if len(mixtures) == 1 else "mixture better by"
     table.add_column("better by" if narrow else beats, justify="right", no_wrap=not wide)
     if wide:
         table.add_column("won, lost", justify="right", no_wrap=True)
     for heading in ("cost", "tokens") if narrow else ("cost", "seconds", "tokens"):
         table.add_column(heading, justify="right", no_wrap=True)
-    pairs = {pair.theirs: pair for pair in reversed(found.pairs)}
-    for row in found.contenders:
+    # Backwards, so that the first one stays: the verdict is about the first mixture.
+    pairs = {pair.theirs: pair for pair in reversed(comparison.pairs)}
+    for row in comparison.contenders:
         pair = pairs.get(row.name)
         between = "\n" if narrow else " "
         cells = [_name_cell(row), _score_cell(row, between), _difference_cell(pair, between)]
@@ -125,23 +128,23 @@ def _format_number(value: float | None, digits: int = 0) -> str:
     return "unknown" if value is None else f"{value:,.{digits}f}"
 
 
-def _example_lines(told: list[DecidedPrompt], heading: str) -> Iterator[RenderableType]:
-    if told:
+def _example_lines(examples: list[DecidedPrompt], heading: str) -> Iterator[RenderableType]:
+    if examples:
         yield Text(heading, "bold")
-    for one in told:
-        asked = to_one_line(one.question)
-        cut = asked if len(asked) <= _MAX_QUESTION else f"{asked[: _MAX_QUESTION - 1]}…"
+    for one in examples:
+        question = to_one_line(one.question)
+        cut = question if len(question) <= _MAX_QUESTION else f"{question[: _MAX_QUESTION - 1]}…"
         yield Text(f"  {100 * one.by:+.0f}  {to_one_line(one.sample)}: {cut}")
 
 
 def judge_trust_text(bias: PairwiseBias) -> str:
     """How far a judge can be trusted, in words."""
-    said = (
+    text = (
         f"The judge said the same in both orders of {100 * bias.consistent:.0f} % of the pairs;"
         f" {100 * bias.first:.0f} % went to whichever stood first, {100 * bias.second:.0f} % to the"
         " second."
     )
     if bias.length_correlation is None:
-        return said
+        return text
     longer = f"{bias.length_correlation:+.2f}"
-    return f"{said} Its preference and the length of answers correlate by {longer}."
+    return f"{text} Its preference and the length of answers correlate by {longer}."

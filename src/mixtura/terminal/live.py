@@ -66,8 +66,10 @@ class ProposerCard:
     tokens: int = 0
 
     def wrapped_lines(self, width: int) -> Lines:
-        said, style = (self.note, "red") if self.state == "failed" else (self.text, "")
-        return Text(strip_invisible(said).strip() or " ", style).wrap(_MEASURING_CONSOLE, width - 4)
+        content, style = (self.note, "red") if self.state == "failed" else (self.text, "")
+        return Text(strip_invisible(content).strip() or " ", style).wrap(
+            _MEASURING_CONSOLE, width - 4
+        )
 
     def to_panel(self, width: int, height: int) -> Panel:
         """*height* lines of text: the newest while it writes, the first once it is done."""
@@ -98,6 +100,7 @@ class ProposerCard:
         return whole if cell_len(whole) <= room else note
 
 
+# Measures how lines break without touching the terminal; each card wraps to its own width.
 _MEASURING_CONSOLE = Console(width=200, file=io.StringIO())
 
 
@@ -138,20 +141,22 @@ class NoticesView(AnswerView):
     def __init__(self, out: TextIO, aside: Console) -> None:
         super().__init__(out)
         self._aside = aside
-        self._told: MixturaError | None = None
+        self._last_failure: MixturaError | None = None
 
     def __call__(self, event: Event) -> None:
         match event:
             case RunStarted(shape=shape, at=()):
                 self._write_notice(describe_layers(shape), "bold")
             case Failure(model, error, at):
-                if error is not self._told:
+                # A call that failed and begins again reports one error twice: as a failure, then as
+                # a reason.
+                if error is not self._last_failure:
                     self._write_notice(
                         f"{model_with_seat(model, at)} failed: {error_text(error)}", "red"
                     )
-                self._told = error
+                self._last_failure = error
             case CallRestarted(model, error, wait, at):
-                if error is None or error is not self._told:
+                if error is None or error is not self._last_failure:
                     self._write_notice(
                         restart_text(model_with_seat(model, at), error, wait), "yellow"
                     )
@@ -227,11 +232,13 @@ class LiveView(NoticesView):
     def _update_card(self, card: ProposerCard, event: Event) -> None:
         match event:
             case Token(text, (_, *inner), False):
+                # A proposer may be a mixture, whose own proposers write no part of its proposal.
                 if all(seat.role == "aggregator" for seat in inner):
                     card.text += text
                     card.tokens += event.pieces
                     card.begun = card.begun or time.perf_counter()
             case CallRestarted(_, error):
+                # The card must not go on from words that the new attempt may not repeat.
                 card.text, card.note = "", f"again: {to_one_line(error)}" if error else "again"
                 card.tokens, card.begun = 0, None
             case Proposal(completion):
@@ -250,6 +257,7 @@ class LiveView(NoticesView):
                 get_renderable=self._render_cards,
                 console=self._aside,
                 refresh_per_second=10,
+                # What does not fit is cut: a line that has scrolled away cannot be drawn anew.
                 vertical_overflow="crop",
                 transient=transient,
             )
@@ -267,6 +275,7 @@ class LiveView(NoticesView):
         width, height = self._aside.width, self._aside.height
         cards = list(self._cards.values())
         rows = -(-len(cards) // _cards_per_row(cards, width)) or 1
+        # Two lines of a card are its border.
         return card_panels(cards, width, max(2, min(MAX_CARD_LINES, (height - 4) // rows - 2)))
 
 
@@ -276,13 +285,13 @@ def card_panels(
     """Cards side by side, those of a row equally high; *most*: lines of text in one."""
     across = _cards_per_row(cards, width)
     width //= across
-    shown: list[Panel] = []
+    panels: list[Panel] = []
     for i in range(0, len(cards), across):
         row = cards[i : i + across]
         longest = max(len(card.wrapped_lines(width)) for card in row)
         height = longest if most is None else min(most, longest)
-        shown.extend(card.to_panel(width, height) for card in row)
-    return Columns(shown, padding=(0, 0))
+        panels.extend(card.to_panel(width, height) for card in row)
+    return Columns(panels, padding=(0, 0))
 
 
 def _cards_per_row(cards: Sequence[ProposerCard], width: int) -> int:
@@ -325,6 +334,7 @@ class WordWrapper:
         space, self._space = self._space, ""
         line = space.rpartition("\n")[2]
         column = (0 if "\n" in space else self._column) + cell_len(line)
+        # Below twenty columns most words would stand alone: there the terminal breaks them.
         full = column + cell_len(word) > self._width > 20
         if full and "\n" not in space and self._column and (space or breaks):
             space, column = "\n", 0
@@ -332,5 +342,6 @@ class WordWrapper:
         return space + word
 
 
+# Scripts without spaces between words: a line may break before any of these characters.
 _WIDE_CHARACTER = re.compile("[\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff00-\uff60]")
 _WORD_OR_SPACE = re.compile(rf"\s+|{_WIDE_CHARACTER.pattern}|(?:(?!{_WIDE_CHARACTER.pattern})\S)+")

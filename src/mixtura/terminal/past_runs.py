@@ -55,11 +55,11 @@ def runs_table(runs: Sequence[Record], width: int) -> Table:
             "seconds": f"{run['seconds']:.1f}",
             "cost": format_dollars(run["cost_usd"]),
         }
-        asked = Text(to_one_line(run["question"]))
+        question = Text(to_one_line(run["question"]))
         if run["state"] in STATE_STYLES:
-            asked = Text.assemble((f"{run['state']}: ", STATE_STYLES[run["state"]]), asked)
+            question = Text.assemble((f"{run['state']}: ", STATE_STYLES[run["state"]]), question)
         row = [Text(cells[heading]) for heading in headings]
-        table.add_row(*row, *([asked] if questions else []))
+        table.add_row(*row, *([question] if questions else []))
     return table
 
 
@@ -78,10 +78,10 @@ def _truncate_text(text: str, room: int) -> str:
 def replay_run(run: Mapping[str, Any], out: Console) -> None:
     """The run as it was seen: what was asked, its proposals, the answer, the table, the notes."""
     trace, pricer = restore_trace(run)
-    said = (
+    heading = (
         f"run {run['id']}: {format_when(run['started'])}, {run['via']}, {to_one_line(run['model'])}"
     )
-    print_line(out, f"{said}, {run['state']}", STATE_STYLES.get(run["state"], "dim"))
+    print_line(out, f"{heading}, {run['state']}", STATE_STYLES.get(run["state"], "dim"))
     out.print()
     _print_text(out, last_user_question(run), "bold")
     proposers = [call for call in trace.calls if call.seat.role == "proposer"]
@@ -91,6 +91,7 @@ def replay_run(run: Mapping[str, Any], out: Console) -> None:
         out, [call for call in trace.calls if call.seat.role == "aggregator"], run["answer"]
     )
     out.print()
+    # A run that was stopped before its first call has no table.
     if trace.calls:
         out.print(trace_summary(trace, pricer, out.width))
     for note in answer_notes(trace):
@@ -106,6 +107,7 @@ def _print_layer(out: Console, calls: Sequence[CallTrace]) -> None:
             _print_text(out, call.text)
             _print_notices(out, call)
         return
+    # In columns a notice would widen one card or be cut: they stand below, each with its place.
     out.print()
     out.print(card_panels([_recorded_card(call) for call in calls], out.width))
     for call in calls:
@@ -144,8 +146,9 @@ def _print_answer(out: Console, calls: Sequence[CallTrace], answer: str | None) 
     for call in calls:
         name = to_one_line(call.model)
         together = f"{name} brings them together" if call.seat.layer > 1 else name
-        said = together if out.is_terminal else f"[answer] {name}"
-        print_line(out, f"\n{said}", "bold cyan")
+        heading = together if out.is_terminal else f"[answer] {name}"
+        print_line(out, f"\n{heading}", "bold cyan")
+        # The last one's text is the answer, which the record has as it was given out.
         if call is not calls[-1] or answer is None:
             _print_text(out, call.text)
             _print_notices(out, call)

@@ -46,7 +46,7 @@ def model_with_seat(model: str, at: PositionPath) -> str:
 
 
 def error_text(error: MixturaError) -> str:
-    if isinstance(error, QuorumNotMetError):  # its causes have been told
+    if isinstance(error, QuorumNotMetError):  # its causes were shown as they happened
         return f"layer {error.layer}: {error.answered} answered, the quorum is {error.quorum}"
     return to_one_line(error)
 
@@ -59,7 +59,7 @@ def restart_text(who: str, error: object, wait: float) -> str:
 def length_text(completion: Completion) -> str:
     tokens = completion.usage.completion_tokens
     if completion.finish_reason == "length":
-        if completion.charges:  # the last is the call that was cut; others may be on its bill
+        if completion.charges:  # the last is the call that was cut; fallbacks before it count, too
             tokens = completion.charges[-1].usage.completion_tokens
         return f"cut off at {tokens} token{'' if tokens == 1 else 's'}"
     return pluralize_count(tokens, "token")
@@ -68,6 +68,7 @@ def length_text(completion: Completion) -> str:
 def shorten_model(model: str, room: int) -> str:
     """A name for a card: without its provider, without its end, as room demands."""
     if cell_len(model) > room:
+        # What stands before the last slash is the provider, which a reader can do without.
         model = model.rpartition("/")[2] or model
     return model if cell_len(model) <= room else f"{model[: max(room - 1, 0)]}…"
 

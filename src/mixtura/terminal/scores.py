@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mixtura.evals.statistics.intervals import IntervalEstimate
 
 MAX_REASONS = 5
+"""Reasons shown; the JSON has them all."""
 
 
 def print_result(console: Console, result: EvalResult) -> None:
@@ -29,10 +30,11 @@ def print_result(console: Console, result: EvalResult) -> None:
     for name, lines in result.tables.items():
         console.print()
         console.print(_breakdown_table(name, lines))
-    if result.bias and (said := list(_judge_bias_lines(result.bias))):
+    # A judge in both orders has these figures only where some pair was judged twice.
+    if result.bias and (lines_of_bias := list(_judge_bias_lines(result.bias))):
         console.print()
         print_line(console, "The judge", "bold")
-        for line in said:
+        for line in lines_of_bias:
             print_line(console, line)
     if result.missing:
         console.print()
@@ -99,33 +101,34 @@ def _borderless_table() -> Table:
 
 
 def _judge_bias_lines(bias: JudgeBias) -> Iterator[str]:
-    if found := bias.position:
+    if figure := bias.position:
         yield (
-            f"the same verdict in both orders: {_format_percent(found.consistent)}; leans to what"
-            f" stands first: {_format_percent(found.first)},"
-            f" second: {_format_percent(found.second)}"
+            f"the same verdict in both orders: {_format_percent(figure.consistent)}; leans to what"
+            f" stands first: {_format_percent(figure.first)},"
+            f" second: {_format_percent(figure.second)}"
         )
-    if found := bias.first_place:
-        yield f"prefers what stands first: {_format_share_interval(found)} (50 % is fair)"
-    if (found := bias.length) and found.slope:
-        yield f"gives for far greater length: {_format_points(found.slope)}"
-    if found := bias.own_family:
-        yield f"gives its own family: {_format_points(found)}"
-    if found := bias.agreement:
-        kappa = f", kappa {found.kappa.value:.2f}" if found.kappa else ""
-        yield f"says what people say: {_format_share_interval(found.accuracy)}{kappa}"
+    if figure := bias.first_place:
+        yield f"prefers what stands first: {_format_share_interval(figure)} (50 % is fair)"
+    # Answers of one length say nothing about length: then there is no slope.
+    if (figure := bias.length) and figure.slope:
+        yield f"gives for far greater length: {_format_points(figure.slope)}"
+    if figure := bias.own_family:
+        yield f"gives its own family: {_format_points(figure)}"
+    if figure := bias.agreement:
+        kappa = f", kappa {figure.kappa.value:.2f}" if figure.kappa else ""
+        yield f"says what people say: {_format_share_interval(figure.accuracy)}{kappa}"
 
 
 def _format_percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def _format_share_interval(found: IntervalEstimate) -> str:
-    return f"{100 * found.value:.0f} % ({100 * found.low:.0f} to {100 * found.high:.0f})"
+def _format_share_interval(interval: IntervalEstimate) -> str:
+    return f"{100 * interval.value:.0f} % ({100 * interval.low:.0f} to {100 * interval.high:.0f})"
 
 
-def _format_points(found: IntervalEstimate) -> str:
-    value, low, high = (f"{round(100 * one):+d}" for one in found[:3])
+def _format_points(interval: IntervalEstimate) -> str:
+    value, low, high = (f"{round(100 * one):+d}" for one in interval[:3])
     return f"{value} points ({low} to {high})"
 
 

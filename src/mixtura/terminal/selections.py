@@ -22,41 +22,44 @@ MAX_ROWS = 15
 _WIDE_COLUMNS = 100
 
 
-def render_selection(found: SelectionResult, width: int) -> RenderableType:
+def render_selection(selection: SelectionResult, width: int) -> RenderableType:
     """All of it, the team first."""
     parts: list[RenderableType] = [
-        _team_text(found),
-        *_warning_texts(found),
+        _team_text(selection),
+        *_warning_texts(selection),
         Text("\nWhy each is in", "bold"),
     ]
-    parts += [Text(f"  {to_one_line(one.model)}: {to_one_line(one.why)}") for one in found.best.why]
-    parts += [Text("\nOn the held-out prompts", "bold"), *map(_baseline_text, found.against)]
-    parts += [Text("\nRoles", "bold"), _roles_table(found.roles)]
-    parts += [Text("\nDifferent from each other", "bold"), *_diversity_texts(found)]
+    parts += [
+        Text(f"  {to_one_line(one.model)}: {to_one_line(one.why)}") for one in selection.best.why
+    ]
+    parts += [Text("\nOn the held-out prompts", "bold"), *map(_baseline_text, selection.against)]
+    parts += [Text("\nRoles", "bold"), _roles_table(selection.roles)]
+    parts += [Text("\nDifferent from each other", "bold"), *_diversity_texts(selection)]
     parts += [
         Text("\nTried, the front first", "bold"),
-        _candidates_table(found.tried, width),
-        _cost_text(found),
+        _candidates_table(selection.tried, width),
+        _cost_text(selection),
     ]
     return Group(*parts)
 
 
-def _team_text(found: SelectionResult) -> Text:
-    best = found.best
-    said = Text(to_one_line(best.name), "bold")
-    said.append(f"\n{found.summary_line}. ", "not bold")
-    said.append(
-        f"On the {pluralize_count(found.prompts.search, 'prompt')} that it was chosen by:"
+def _team_text(selection: SelectionResult) -> Text:
+    best = selection.best
+    text = Text(to_one_line(best.name), "bold")
+    text.append(f"\n{selection.summary_line}. ", "not bold")
+    text.append(
+        f"On the {pluralize_count(selection.prompts.search, 'prompt')} that it was chosen by:"
         f" {_format_score(best.search_score)}.", "not bold",
     )  # fmt: skip
-    return said
+    return text
 
 
-def _warning_texts(found: SelectionResult) -> list[Text]:
-    said = [to_one_line(one) for one in found.warnings]
-    if found.overfit:
-        said.insert(0, _overfit_warning(found.best))
-    return [Text(f"{one}.", "yellow") for one in said]
+def _warning_texts(selection: SelectionResult) -> list[Text]:
+    warnings = [to_one_line(one) for one in selection.warnings]
+    # First of all: the score below is too high if this holds.
+    if selection.overfit:
+        warnings.insert(0, _overfit_warning(selection.best))
+    return [Text(f"{one}.", "yellow") for one in warnings]
 
 
 def _overfit_warning(best: ChosenTeam) -> str:
@@ -87,22 +90,22 @@ def _format_part(part: RoleScore | None) -> str:
     return "" if part is None else f"{_format_score(part.score)} ({part.prompts:,})"
 
 
-def _diversity_texts(found: SelectionResult) -> list[Text]:
-    known = found.diversity
-    said: list[str] = []
+def _diversity_texts(selection: SelectionResult) -> list[Text]:
+    known = selection.diversity
+    lines: list[str] = []
     if known.vendi is not None:
-        said.append(f"as different as {known.vendi:.1f} answers with nothing in common (Vendi)")
+        lines.append(f"as different as {known.vendi:.1f} answers with nothing in common (Vendi)")
     if known.agreement is not None and known.entropy is not None:
-        said.append(f"{known.agreement:.0%} agree on the answer, entropy {known.entropy:.2f} bits")
+        lines.append(f"{known.agreement:.0%} agree on the answer, entropy {known.entropy:.2f} bits")
     if known.oracle is not None:
-        said.append(f"the best draft of each prompt scores {_format_score(known.oracle)}")
+        lines.append(f"the best draft of each prompt scores {_format_score(known.oracle)}")
     if known.ceiling is not None:
         top = known.ceiling
-        said.append(
+        lines.append(
             f"some candidate is right on {top.value:.0%} ({top.low:.0%} to {top.high:.0%}):"
             " no choice among drafts does better"
         )
-    return [Text(f"  {one}") for one in said]
+    return [Text(f"  {one}") for one in lines]
 
 
 def _candidates_table(rows: Sequence[TriedTeam], width: int) -> Table:
@@ -110,6 +113,7 @@ def _candidates_table(rows: Sequence[TriedTeam], width: int) -> Table:
     ahead = [row for row in rows if row.front]
     others = [row for row in rows if not row.front]
     wide = width >= _WIDE_COLUMNS
+    # The front is shown whole, however long: cutting it would hide a choice.
     for row in (*ahead, *others)[: max(MAX_ROWS, len(ahead))]:
         sure = "" if row.low is None or row.high is None or not wide else _format_bounds(row)
         name = to_one_line(row.name) + ("  alone" if row.aggregator is None else "")
@@ -134,13 +138,13 @@ def _plain_table(*headings: str) -> Table:
     return table
 
 
-def _cost_text(found: SelectionResult) -> Text:
-    hidden = len(found.tried) - MAX_ROWS
+def _cost_text(selection: SelectionResult) -> Text:
+    hidden = len(selection.tried) - MAX_ROWS
     more = f"{pluralize_count(hidden, 'row')} more with --json. " if hidden > 0 else ""
-    paid = f", paid {format_dollars(found.spent_usd)}" if found.spent_usd else ""
-    every = found.exhaustive_calls
-    saved = f"; every team on every prompt takes {every:,}" if every > found.calls else ""
-    return Text(f"\n{more}{pluralize_count(found.calls, 'call')}{paid}{saved}.", "dim")
+    paid = f", paid {format_dollars(selection.spent_usd)}" if selection.spent_usd else ""
+    every = selection.exhaustive_calls
+    saved = f"; every team on every prompt takes {every:,}" if every > selection.calls else ""
+    return Text(f"\n{more}{pluralize_count(selection.calls, 'call')}{paid}{saved}.", "dim")
 
 
 def _format_score(value: float | None) -> str:

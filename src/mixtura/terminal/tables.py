@@ -26,7 +26,7 @@ _HEADINGS = ("", "model", "read", "wrote", "first token", "seconds", "tokens/s",
 _MODEL_COLUMN = _HEADINGS.index("model")
 _DROP_ORDER = ("tokens/s", "first token", "read")
 _NARROW_WIDTH = 60
-"""From here on a table has room between its columns, and for all of them."""
+"""Columns of a terminal from which on a table has room between its columns, and for all of them."""
 _WIDE_WIDTH = 100
 _MIN_NAME_WIDTH = 12
 
@@ -84,6 +84,7 @@ def _fit_columns(rows: Sequence[Sequence[str]], width: int) -> tuple[list[int], 
     ]
     gap = 2 if width >= _NARROW_WIDTH else 1
     kept, room, most = list(range(len(_HEADINGS))), 0, 0
+    # In a narrow terminal two columns go in any case: one cell between columns is hard to read.
     for dropped in range(0 if width >= _NARROW_WIDTH else 2, len(_DROP_ORDER) + 1):
         gone = _DROP_ORDER[:dropped]
         kept = [c for c, heading in enumerate(_HEADINGS) if heading not in gone]
@@ -123,8 +124,10 @@ def _call_row(at: PositionPath, call: CallTrace, pricer: Pricer) -> tuple[str, .
     pace = ""
     if seconds is not None and first is not None and usage.completion_tokens > 1:
         writing = seconds - first
+        # The first token ended the waiting: the rate is of those after it.
         pace = f"{(usage.completion_tokens - 1) / writing:.1f}" if writing > 0.001 else ""
     ended = " failed" if call.error else " not done" if call.ended is None else ""
+    # What was never sent read nothing: a 0 would look like a measurement.
     counts = (usage.prompt_tokens, usage.completion_tokens) if call.charges else ()
     read, wrote = [format_tokens(n, usage.estimated) for n in counts] or ("", "")
     return (
@@ -158,14 +161,16 @@ def answer_notes(trace: Trace) -> list[str]:
     answer = trace.completion
     if answer is None:
         return []
+    # A degraded answer repeats the failures that were shown when they happened.
     failed = [f"failed: {call.error}" for call in _all_calls(trace.calls) if call.error]
-    said = [note for note in answer.degraded if not note.endswith(tuple(failed))]
-    told = [f"Degraded: {to_one_line(note)}" for note in said]
+    degradations = [note for note in answer.degraded if not note.endswith(tuple(failed))]
+    notes = [f"Degraded: {to_one_line(note)}" for note in degradations]
     if answer.finish_reason == "length":
         calls = [call.completion for _, call in _leaf_calls(trace.calls) if call.completion]
+        # The answer may stand in for another model's: the count is of the call that was cut.
         own = (c for c in calls if c.finish_reason == "length" and c.text == answer.text)
-        told.append(f"The answer was {length_text(next(own, answer))}.")
-    return told
+        notes.append(f"The answer was {length_text(next(own, answer))}.")
+    return notes
 
 
 def _all_calls(calls: Sequence[CallTrace]) -> Iterator[CallTrace]:

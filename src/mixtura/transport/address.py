@@ -13,6 +13,7 @@ from mixtura.core.errors import RejectedError
 _HOST_PATTERN = re.compile(r"[\w.:%~-]+", re.ASCII)
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _LINE_BREAK = re.compile(r"[\r\n\0]")
+_MANAGED_HEADERS = ("content-length", "transfer-encoding", "connection", "host")
 _SAFE_CHARACTERS = "/?:@!$&'()*+,;=%~"
 
 
@@ -95,18 +96,42 @@ class EnvironmentProxies:
         return parse_origin(proxy)
 
 
+def request_headers(place: Origin, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
+    """
+    The fields of a request: the caller's *headers*, and what is ours to say.
+
+    Raises RejectedError for a field that would be two.
+    """
+    fields = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "mixtura"}
+    if place.login is not None:
+        fields["Authorization"] = place.login
+    if place.proxy is not None and place.proxy.login and not place.secure:
+        fields["Proxy-Authorization"] = place.proxy.login
+    given = {name.lower() for name in headers}
+    fields = {name: value for name, value in fields.items() if name.lower() not in given}
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name) or _LINE_BREAK.search(value):
+            raise RejectedError(f"the header {name!r} is not one line of a name and a value")
+        if name.lower() not in _MANAGED_HEADERS:
+            fields[name] = value
+    if body:
+        fields["Content-Length"] = str(len(body))
+    return fields
+
+
+def request_path(url: SplitResult) -> str:
+    """An address's path and query, as they stand in a request's first line."""
+    where = quote(url.path or "/", safe=_SAFE_CHARACTERS)
+    return f"{where}?{quote(url.query, safe=_SAFE_CHARACTERS)}" if url.query else where
+
+
 def build_request_head(
     method: str, url: SplitResult, place: Origin, fields: Mapping[str, str]
 ) -> bytes:
-    """The request's first lines. Raises RejectedError for a field that would be two."""
-    where = quote(url.path or "/", safe=_SAFE_CHARACTERS)
-    if url.query:
-        where = f"{where}?{quote(url.query, safe=_SAFE_CHARACTERS)}"
+    """The request's first lines; *fields* are those of ``request_headers``."""
+    where = request_path(url)
     if place.proxy is not None and not place.secure:
         where = f"http://{place.authority}{where}"
     lines = [f"{method} {where} HTTP/1.1", f"Host: {place.authority}"]
-    for name, value in fields.items():
-        if not _HEADER_NAME.fullmatch(name) or _LINE_BREAK.search(value):
-            raise RejectedError(f"the header {name!r} is not one line of a name and a value")
-        lines.append(f"{name}: {value}")
+    lines += [f"{name}: {value}" for name, value in fields.items()]
     return "\r\n".join([*lines, "", ""]).encode()

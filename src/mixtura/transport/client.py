@@ -22,7 +22,7 @@ from mixtura.transport.upstream_errors import error_from_response, error_from_st
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from mixtura.transport.http1 import Http1Connection
+    from mixtura.transport.base import Transport, TransportResponse
 
 __all__ = [
     "CallTimeouts",
@@ -100,13 +100,13 @@ class UpstreamResponse:
 
     def __init__(
         self,
-        line: Http1Connection,
+        response: TransportResponse,
         timer: RequestTimer,
         largest: int,
         batch_seconds: float | None,
         last_events: Sequence[bytes],
     ) -> None:
-        self._line = line
+        self._response = response
         self._timer = timer
         self._batch_seconds = batch_seconds
         self._last_events = last_events
@@ -115,7 +115,7 @@ class UpstreamResponse:
     @property
     def headers(self) -> Mapping[str, str]:
         """By their names in lower case."""
-        return self._line.response.headers
+        return self._response.headers
 
     async def read_events(self, take: Callable[[list[bytes]], bool]) -> bytes:
         """
@@ -133,7 +133,7 @@ class UpstreamResponse:
         def feed_parser(piece: bytes) -> bool:
             nonlocal left, streams
             left -= len(piece)
-            if left < 0 or self._line.response.received > 2 * self._largest:  # with what frames it
+            if left < 0 or self._response.received > 2 * self._largest:  # with what frames it
                 raise answer_too_large_error(self._largest)
             if streams is None and (begun := piece.lstrip(_LEADING_BLANKS)):
                 streams = self._is_event_stream(begun)
@@ -145,7 +145,7 @@ class UpstreamResponse:
             return bool(found) and take(found)
 
         try:
-            await self._line.read_body(
+            await self._response.read_body(
                 feed_parser, batch_seconds=self._batch_seconds, end_markers=self._last_events
             )
         except EventTooLargeError as error:
@@ -156,7 +156,7 @@ class UpstreamResponse:
         """Whether a body is events: some servers call them JSON or text, and JSON events."""
         if begun.startswith((b"{", b"[")):
             return False
-        kind = self._line.response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        kind = self._response.headers.get("content-type", "").partition(";")[0].strip().lower()
         return kind in _EVENT_STREAM_TYPES or begun.startswith(
             (b":", b"data", b"event", b"id", b"retry")
         )
@@ -176,26 +176,25 @@ async def post_stream(
     draft: bool = False,
     largest: int = LARGEST_ANSWER,
     last_events: Sequence[bytes] = (),
+    transport: Transport | None = None,
 ) -> AsyncGenerator[UpstreamResponse, None]:
     """
     POST *body* as JSON, or bytes that are JSON already. Raises the ModelError that a refusal,
     a broken line or a clock means.
 
-    *largest*: bytes of the answer; more of them are a MalformedError.
+    *largest*: bytes of the answer; more of them are a MalformedError. *transport*: what sends it,
+    None for our own client.
 
     The connection is closed when the block is left before the answer's end. The pieces of
     a *draft* come a few at a time; its end comes at once, when it contains one of *last_events*.
     """
-    from mixtura.transport.pool import get_connection_pool
-
     batch_seconds = BATCH_SECONDS if draft else None
     timer = RequestTimer(clocks)
     scope = asyncio.timeout(None)
     try:
         async with scope:
             timer.start(scope)
-            lines = await get_connection_pool()
-            line = await lines.send_request(
+            response = await (transport or _built_in_transport()).send_request(
                 "POST",
                 url,
                 {"Content-Type": "application/json", **headers},
@@ -203,12 +202,12 @@ async def post_stream(
                 connect=clocks.connect,
             )
             try:
-                if line.response.status != 200:
-                    said = await _read_body(line, LARGEST_ERROR, cut=True)
-                    raise error_from_response(line.response.status, line.response.headers, said)
-                yield UpstreamResponse(line, timer, largest, batch_seconds, last_events)
+                if response.status != 200:
+                    said = await _read_body(response, LARGEST_ERROR, cut=True)
+                    raise error_from_response(response.status, response.headers, said)
+                yield UpstreamResponse(response, timer, largest, batch_seconds, last_events)
             finally:
-                lines.release_connection(line)
+                response.close()
     except TimeoutError:
         if not scope.expired():
             raise
@@ -224,24 +223,24 @@ async def get_json(
     seconds: float,
     most: int = LARGEST_ANSWER,
     read: Callable[[bytes], Any] = decode_json,
+    transport: Transport | None = None,
 ) -> Any:
     """
     GET a JSON document of at most so many bytes (a list of models, a health check), as *read*
     gives it: a large one in a thread. Raises ModelError.
     """
-    from mixtura.transport.pool import get_connection_pool
-
-    lines = await get_connection_pool()
     scope = asyncio.timeout(seconds)
     try:
         async with scope:
-            line = await lines.send_request("GET", url, headers, b"", connect=None)
+            response = await (transport or _built_in_transport()).send_request(
+                "GET", url, headers, b"", connect=None
+            )
             try:
-                body = await _read_body(line, most)
-                if line.response.status != 200:
-                    raise error_from_response(line.response.status, line.response.headers, body)
+                body = await _read_body(response, most)
+                if response.status != 200:
+                    raise error_from_response(response.status, response.headers, body)
             finally:
-                lines.release_connection(line)
+                response.close()
         return await run_in_thread_if_large(len(body), read, body)
     except TimeoutError:
         if not scope.expired():
@@ -268,7 +267,13 @@ def probe_json(url: str, kind: type[T], *, seconds: float) -> T | None:
         return None
 
 
-async def _read_body(line: Http1Connection, limit: int, *, cut: bool = False) -> bytes:
+def _built_in_transport() -> Transport:
+    from mixtura.transport.http1_transport import BUILT_IN  # loads ssl and the parser
+
+    return BUILT_IN
+
+
+async def _read_body(response: TransportResponse, limit: int, *, cut: bool = False) -> bytes:
     """A whole body. Raises MalformedError when it is larger; with *cut* its beginning is enough."""
     pieces: list[bytes] = []
     size = 0
@@ -281,7 +286,7 @@ async def _read_body(line: Http1Connection, limit: int, *, cut: bool = False) ->
             raise answer_too_large_error(limit)
         return size > limit
 
-    await line.read_body(take_piece)
+    await response.read_body(take_piece)
     return b"".join(pieces)[:limit] if cut else b"".join(pieces)
 
 

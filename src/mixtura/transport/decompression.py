@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from mixtura.core.errors import MalformedError, UnavailableError
 from mixtura.core.redaction import redact_secrets
+from mixtura.transport.base import Sink
+from mixtura.transport.connection_errors import BROKE_OFF
 
 DECOMPRESS_STEP_BYTES = 256 * 1024
 """Bytes that one step of decompression may yield, however few they come from."""
-BROKE_OFF = "the answer broke off before its end"
-
-Sink = Callable[[bytes], bool]
-"""Is given every piece of a body, then ``b""``; true: it needs no more."""
 
 
 class BodyFeed:

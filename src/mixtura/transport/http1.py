@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import cast
 
 from mixtura.core.errors import UnavailableError
 from mixtura.transport.address import Origin
-from mixtura.transport.batch_timer import BatchTimer
-from mixtura.transport.decompression import Sink
+from mixtura.transport.batched_reads import BatchedReads
 from mixtura.transport.response_reader import ResponseReader
-from mixtura.transport.socket_poller import SocketPoller
 
 WRITE_SLICE_BYTES = 256 * 1024
 """Bytes of a request that are handed to the system at once."""
@@ -23,25 +21,32 @@ class Http1Connection(asyncio.BufferedProtocol):
     """
     One connection and the exchange under way on it.
 
-    *view*: the buffer that is read into. *poller*: reads the socket instead of the event loop.
-    *gone* is called when the connection is closed.
+    *view*: the buffer that is read into. *batched*: reads drafts in batches, None to read every
+    piece by itself; its poller reads the socket instead of the event loop, unless TLS does.
+    *release* is called when no one reads on, *gone* when the connection is closed.
     """
 
     def __init__(
         self,
         place: Origin,
         view: memoryview,
-        poller: SocketPoller | None,
-        timer: BatchTimer,
+        batched: BatchedReads | None,
+        release: Callable[[Http1Connection], None],
         gone: Callable[[Http1Connection], object],
     ) -> None:
         self.place = place
         self.transport: asyncio.Transport
         self.expires = self.rested = 0.0
-        self.response = ResponseReader(timer, closed=self._handle_close, refuse=self.abort)
+        self.response = ResponseReader(
+            batched.timer if batched else None,
+            closed=self._handle_close,
+            refuse=self.abort,
+            release=lambda: release(self),
+        )
         self._loop = asyncio.get_running_loop()
         self._view = view
-        self._poller = poller
+        over_tls = place.secure or (place.proxy is not None and place.proxy.secure)
+        self._poller = batched.poller if batched and not over_tls else None
         self._fd = -1
         self._gone = gone
         self._full = False
@@ -88,22 +93,6 @@ class Http1Connection(asyncio.BufferedProtocol):
                 await response.wait_for_data()
         response.keep_alive = response.keep_alive and not rest
         response.head_suffices = False
-
-    async def read_body(
-        self,
-        sink: Sink,
-        *,
-        batch_seconds: float | None = None,
-        end_markers: Sequence[bytes] = (),
-    ) -> None:
-        """
-        Hand the body to *sink* until it has enough or the body ends.
-
-        What comes within *batch_seconds* after the last piece is handed on together, unless it
-        contains one of *end_markers*. Raises what
-        *sink* raises, and UnavailableError when the connection breaks before the end.
-        """
-        await self.response.read_body(sink, batch_seconds=batch_seconds, end_markers=end_markers)
 
     # ---- what the transport calls
 

@@ -5,17 +5,28 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from urllib.parse import SplitResult, urlsplit
-from weakref import WeakKeyDictionary
 
-from mixtura.core.errors import RejectedError, TimedOutError, UnavailableError
-from mixtura.transport.address import EnvironmentProxies, Origin, build_request_head, parse_origin
-from mixtura.transport.batch_timer import BatchTimer
+from mixtura.core.errors import UnavailableError
+from mixtura.transport.address import (
+    EnvironmentProxies,
+    Origin,
+    build_request_head,
+    parse_origin,
+    request_headers,
+)
+from mixtura.transport.batched_reads import BatchedReads
+from mixtura.transport.connection_errors import (
+    connect_timeout_error,
+    no_connection_error,
+    proxy_refusal_error,
+)
 from mixtura.transport.http1 import Http1Connection
-from mixtura.transport.socket_connect import connect_to_host, describe_connect_error
-from mixtura.transport.socket_poller import SocketPoller
+from mixtura.transport.response_reader import ResponseReader
+from mixtura.transport.socket_connect import connect_to_host
+from mixtura.transport.tls import ClientCertificate, create_tls_context
 
 READ_BUFFER_BYTES = 64 * 1024
 MAX_IDLE_SECONDS = 30.0
@@ -23,14 +34,20 @@ MAX_IDLE_SECONDS = 30.0
 STALE_SECONDS = 1.0
 """Seconds without use after which a server may well have closed a connection unseen."""
 
-_MANAGED_HEADERS = ("content-length", "transfer-encoding", "connection", "host")
 _KEEP_ALIVE_TIMEOUT = re.compile(r"timeout\s*=\s*(\d{1,6})", re.IGNORECASE)
 
 
 class ConnectionPool:
-    """The connections of one event loop: made when they are needed, kept for the next request."""
+    """
+    The connections of one event loop: made when they are needed, kept for the next request.
 
-    def __init__(self) -> None:
+    *shown*: the certificate for servers that ask for one; a proxy is shown none. *batched_reads*:
+    whether drafts are read in batches, and many connections as one.
+    """
+
+    def __init__(
+        self, shown: ClientCertificate | None = None, *, batched_reads: bool = True
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._view = memoryview(
             bytearray(READ_BUFFER_BYTES)
@@ -39,8 +56,9 @@ class ConnectionPool:
         self._open: set[Http1Connection] = set()
         self._places: dict[str, tuple[SplitResult, Origin]] = {}
         self._sweeping = False
-        self._pulse = BatchTimer(self._loop)
-        self._ear = SocketPoller(self._loop) if SocketPoller.is_supported(self._loop) else None
+        self._shown = shown
+        self._batched = BatchedReads(self._loop) if batched_reads else None
+        self._poller = self._batched.poller if self._batched else None
 
     @cached_property
     def _environment_proxies(self) -> EnvironmentProxies:
@@ -48,9 +66,11 @@ class ConnectionPool:
 
     @cached_property
     def _tls_context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        context.set_alpn_protocols(["http/1.1"])
-        return context
+        return create_tls_context(self._shown)
+
+    @cached_property
+    def _proxy_tls_context(self) -> ssl.SSLContext:
+        return self._tls_context if self._shown is None else create_tls_context()
 
     async def send_request(
         self,
@@ -60,19 +80,19 @@ class ConnectionPool:
         body: bytes,
         *,
         connect: float | None,
-    ) -> Http1Connection:
+    ) -> ResponseReader:
         """
-        Send a request; the line over which its answer has begun to come. Then it must be ``left``.
+        Send a request; its answer, which has begun to come, and must be closed.
 
         Raises ModelError. A connection that had been kept for long and turns out to be closed is
         the one thing tried again: no server has read what it refuses to hear.
         """
         parts, place = self._resolve_origin(url)
-        lead = build_request_head(method, parts, place, _request_headers(place, headers, body))
+        lead = build_request_head(method, parts, place, request_headers(place, headers, body))
         line = await self._send_over_connection(place, lead, body, connect)
-        if self._ear is not None:
-            self._ear.speaking += 1
-        return line
+        if self._poller is not None:
+            self._poller.speaking += 1
+        return line.response
 
     async def _send_over_connection(
         self, place: Origin, lead: bytes, body: bytes, connect: float | None
@@ -91,10 +111,10 @@ class ConnectionPool:
         await _send_or_abort(line, lead, body)
         return line
 
-    def release_connection(self, line: Http1Connection) -> None:
+    def _release_connection(self, line: Http1Connection) -> None:
         """No one reads on: keep the line for the next request, or close it."""
-        if self._ear is not None:
-            self._ear.speaking -= 1
+        if self._poller is not None:
+            self._poller.speaking -= 1
         if line.keeps and line.response.complete:
             self._keep_idle(line)
         elif line.keeps and line.response.enough:
@@ -105,8 +125,8 @@ class ConnectionPool:
     async def close(self) -> None:
         for line in list(self._open):
             line.abort()
-        if self._ear is not None:
-            self._ear.close()
+        if self._poller is not None:
+            self._poller.close()
         await asyncio.sleep(0)  # the sockets are closed in the loop's next round
 
     def _resolve_origin(self, url: str) -> tuple[SplitResult, Origin]:
@@ -122,9 +142,7 @@ class ConnectionPool:
     # ---- making them
 
     async def _open_connection(self, place: Origin, seconds: float | None) -> Http1Connection:
-        to, scope = place.host_and_port, asyncio.timeout(seconds)
-        if place.proxy is not None:
-            to = f"{to} through the proxy {place.proxy.host_and_port}"
+        scope = asyncio.timeout(seconds)
         try:
             async with scope:
                 return await (
@@ -134,24 +152,22 @@ class ConnectionPool:
                 )
         except TimeoutError as error:
             if scope.expired():
-                raise TimedOutError(f"no connection within {seconds} s") from None
-            raise UnavailableError(
-                f"no connection to {to} ({_connect_error_text(error)})"
-            ) from None
+                raise connect_timeout_error(seconds) from None
+            raise no_connection_error(place, error) from None
         except (OSError, UnicodeError) as error:
-            raise UnavailableError(
-                f"no connection to {to} ({_connect_error_text(error)})"
-            ) from None
+            raise no_connection_error(place, error) from None
 
     async def _create_connection(self, place: Origin) -> Http1Connection:
         to = place.proxy or place
-        ear = None if place.secure or to.secure else self._ear
+        context = self._proxy_tls_context if place.proxy else self._tls_context
         opened = await connect_to_host(to.host, to.port)
         # the loop closes the socket if this fails or is cancelled
         _, line = await self._loop.create_connection(
-            lambda: Http1Connection(place, self._view, ear, self._pulse, self._open.discard),
+            lambda: Http1Connection(
+                place, self._view, self._batched, self._release_connection, self._open.discard
+            ),
             sock=opened,
-            ssl=self._tls_context if to.secure else None,
+            ssl=context if to.secure else None,
             server_hostname=to.host if to.secure else None,
         )
         self._open.add(line)
@@ -168,8 +184,7 @@ class ConnectionPool:
         await _send_or_abort(line, "\r\n".join([*lines, "", ""]).encode(), b"", early=True)
         try:
             if line.response.status // 100 != 2:
-                error = RejectedError if line.response.status // 100 == 4 else UnavailableError
-                raise error(f"the proxy refused to connect to {to} (HTTP {line.response.status})")
+                raise proxy_refusal_error(place, line.response.status)
             secured = await self._loop.start_tls(
                 line.transport, line, self._tls_context, server_hostname=place.host
             )
@@ -221,22 +236,6 @@ class ConnectionPool:
             self._loop.call_later(MAX_IDLE_SECONDS, self._evict_idle)
 
 
-def _request_headers(place: Origin, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
-    fields = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "mixtura"}
-    if place.login is not None:
-        fields["Authorization"] = place.login
-    if place.proxy is not None and place.proxy.login and not place.secure:
-        fields["Proxy-Authorization"] = place.proxy.login
-    given = {name.lower() for name in headers}
-    fields = {name: value for name, value in fields.items() if name.lower() not in given}
-    fields |= {
-        name: value for name, value in headers.items() if name.lower() not in _MANAGED_HEADERS
-    }
-    if body:
-        fields["Content-Length"] = str(len(body))
-    return fields
-
-
 async def _send_or_abort(
     line: Http1Connection, lead: bytes, body: bytes, *, early: bool = False
 ) -> None:
@@ -245,37 +244,3 @@ async def _send_or_abort(
     except BaseException:
         line.abort()
         raise
-
-
-def _connect_error_text(error: Exception) -> str:
-    """What went wrong on the way to a server, in its own words."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {error.verify_message}"
-    return describe_connect_error(error)
-
-
-_pools: WeakKeyDictionary[asyncio.AbstractEventLoop, ConnectionPool] = WeakKeyDictionary()
-_pool_holders: WeakKeyDictionary[
-    asyncio.AbstractEventLoop, AsyncGenerator[ConnectionPool, None]
-] = WeakKeyDictionary()
-
-
-async def get_connection_pool() -> ConnectionPool:
-    """This event loop's connections; they close when the loop does."""
-    loop = asyncio.get_running_loop()
-    if (found := _pools.get(loop)) is None:
-        # asyncio.run closes the async generators of its loop: this one holds the connections.
-        holder = _hold_pool(loop)
-        found = await anext(holder)
-        _pool_holders[loop] = holder
-    return found
-
-
-async def _hold_pool(loop: asyncio.AbstractEventLoop) -> AsyncGenerator[ConnectionPool, None]:
-    lines = _pools[loop] = ConnectionPool()
-    try:
-        yield lines
-    finally:
-        _pools.pop(loop, None)
-        _pool_holders.pop(loop, None)
-        await lines.close()

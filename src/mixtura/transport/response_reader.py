@@ -9,17 +9,13 @@ from contextvars import Context, copy_context
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from mixtura.core.errors import UnavailableError
-from mixtura.transport.batch_timer import BatchTimer
-from mixtura.transport.decompression import BROKE_OFF, BodyFeed, Sink
+from mixtura.transport.base import Sink
+from mixtura.transport.batched_reads import BatchTimer, HeldPieces
+from mixtura.transport.connection_errors import broken_connection_error
+from mixtura.transport.decompression import BodyFeed
 
 LARGEST_HEAD = 64 * 1024
 """Bytes in a row that are no body: a head, what is between chunks, what follows them."""
-LARGEST_HELD, MOST_HELD = 4096, 8
-"""
-A piece of more bytes, or more pieces than these, end a batch early: what is held back is read when
-the draft ends, and everyone waits for that.
-"""
-LAST_CHUNK = b"0\r\n\r\n"
 
 
 class ResponseReader:
@@ -29,16 +25,20 @@ class ResponseReader:
     The body is handed to its sink straight from the event loop's callback: a task that woke
     up for every piece of a stream would cost more than all that is done with the piece.
 
-    *closed* is called when the other side closed, with the error if there was one; *refuse*
-    when data comes that no one asked for.
+    Each is a `TransportResponse` while its exchange lasts.
+
+    *timer*: ends the batches of drafts; None reads no batches. *closed* is called when the other
+    side closed, with the error if there was one; *refuse* when data comes that no one asked for;
+    *release* when no one reads on.
     """
 
     def __init__(
         self,
-        timer: BatchTimer,
+        timer: BatchTimer | None,
         *,
         closed: Callable[[Exception | None], None],
         refuse: Callable[[], None],
+        release: Callable[[], None],
     ) -> None:
         self.keep_alive = False
         """The connection may serve another exchange, once this one is complete."""
@@ -47,10 +47,12 @@ class ResponseReader:
         self.on_body = self.pieces.append
         self._closed = closed
         self._refuse = refuse
+        self.close = release
+        """No one reads on: the connection is kept for the next request, or closed."""
         self._loop = asyncio.get_running_loop()
         self._timer = timer
         self._waiter: asyncio.Future[None] | None = None
-        self._held: list[bytes] = []
+        self._batch: HeldPieces | None = None
         self.restart_parser()
         self.reset()
 
@@ -74,11 +76,8 @@ class ResponseReader:
         self._other = 0
         self._feed: BodyFeed | None = None
         self._context: Context | None = None
-        self._batch_seconds: float | None = None
-        self._tail = b""
-        self._end_markers: Sequence[bytes] = ()
-        self._longest_marker = len(LAST_CHUNK)
-        self._holding = False
+        self.discard_batch()
+        self._batch = None
         self._going_on = False
         self.pieces.clear()
 
@@ -122,11 +121,10 @@ class ResponseReader:
         UnavailableError when the connection breaks before the end.
         """
         feed = BodyFeed(sink, self.pieces, self.headers.get("content-encoding", ""))
-        if "content-length" in self.headers:  # its end has no sign of its own
-            batch_seconds = None
-        self._feed, self._context, self._batch_seconds = feed, copy_context(), batch_seconds
-        self._end_markers = end_markers
-        self._longest_marker = max(map(len, (LAST_CHUNK, *end_markers)))
+        self._feed, self._context = feed, copy_context()
+        # without a chunked body's last chunk, an end has no sign of its own
+        if batch_seconds is not None and self._timer and "content-length" not in self.headers:
+            self._batch = HeldPieces(batch_seconds, end_markers, self._timer, self._parse_data)
         self._waiter = waiter = self._loop.create_future()
         try:
             if self.pieces or self.complete or self.error:
@@ -141,45 +139,28 @@ class ResponseReader:
 
     def handle_data(self, data: bytes) -> None:
         """Parse a piece of data, or hold it back until its batch ends."""
-        if self._batch_seconds is None:
+        if self._batch is None:
             self._parse_data(data)
-            return
-        seen = self._tail + data  # the sign of the end may be cut in two
-        self._tail = seen[1 - self._longest_marker :]
-        if not self._holding:
-            self._parse_data(data)
-            return
-        self._held.append(data)
-        if seen.endswith(LAST_CHUNK) or any(mark in seen for mark in self._end_markers):
-            self._batch_seconds = None
-        elif len(data) <= LARGEST_HELD and len(self._held) < MOST_HELD:
-            return
-        self.flush_batch()
-
-    def flush_batch(self) -> None:
-        """Parse what was held back."""
-        self._holding = False
-        if self._held:
-            data = b"".join(self._held)
-            self._held.clear()
-            self._parse_data(data)
+        else:
+            self._batch.add_piece(data)
 
     def discard_batch(self) -> None:
-        self._held.clear()
+        if self._batch is not None:
+            self._batch.discard()
 
     def handle_close(self, error: OSError | None) -> None:
         self._closed(error)
 
     def handle_end(self, error: Exception | None) -> None:
         """No more data comes: the other side closed, or the connection broke with *error*."""
-        if self._held:
-            self.flush_batch()
+        if self._batch is not None:
+            self._batch.flush_batch()
         if self.complete or self.error:
             return
         if error is None and self.status and not self._has_known_length:
             self.complete = True  # without a length, a body ends with its connection
         else:
-            self.error = _broken_connection_error(error, midway=bool(self.status))
+            self.error = broken_connection_error(error, midway=bool(self.status))
         self._notify_reader()
 
     # ---- what the parser calls
@@ -263,20 +244,10 @@ class ResponseReader:
             if not self._going_on:
                 self._going_on = True
                 self._loop.call_soon(self._continue_delivery)
-        elif self._batch_seconds is not None:
-            self._holding = True
-            self._timer.schedule_flush(self._batch_seconds, self)
+        elif self._batch is not None:
+            self._batch.start_batch()
 
     def _continue_delivery(self) -> None:
         self._going_on = False
         if self._feed is not None:
             self._deliver_body()
-
-
-def _broken_connection_error(error: Exception | None, *, midway: bool) -> UnavailableError:
-    if midway:
-        return UnavailableError(BROKE_OFF)
-    if error is None:
-        return UnavailableError("the connection broke: the server hung up")
-    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return UnavailableError(f"the connection broke: {said}")

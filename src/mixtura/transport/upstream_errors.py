@@ -76,7 +76,7 @@ def error_from_response(status: int, headers: Mapping[str, str], body: bytes) ->
     """The error that an HTTP refusal means."""
     found = parse_error_body(body)
     status = _effective_status(status, found)
-    what = f"HTTP {status}: {found.said}" if found.said else f"HTTP {status}"
+    what = f"HTTP {status}: {found.message}" if found.message else f"HTTP {status}"
     limits = _stated_limits(found)
     error = _error_class(status, found, body, limits)(what)
     if isinstance(error, RateLimitedError | UnavailableError):
@@ -89,7 +89,7 @@ def error_from_response(status: int, headers: Mapping[str, str], body: bytes) ->
 
 
 def _stated_limits(found: ErrorBody) -> StatedLimits:
-    text = " ".join(filter(None, (found.said, found.kind, found.numbers)))
+    text = " ".join(filter(None, (found.message, found.kind, found.numbers)))
     return parse_stated_limits(text, found.parameter)
 
 
@@ -97,7 +97,7 @@ def _error_class(
     status: int, found: ErrorBody, body: bytes, limits: StatedLimits
 ) -> type[ModelError]:
     """The kind of failure."""
-    said, kind = found.said, found.kind
+    said, kind = found.message, found.kind
     text = f"{said} {kind}"
     if status in (413, 429) and limits.window and _TOO_LARGE_FOR_A_MINUTE.search(text):
         return ContextOverflowError  # it never fits into a minute: waiting does not help
@@ -184,7 +184,7 @@ def _status_from_codes(found: ErrorBody) -> int | None:
 
 
 def _status_from_words(found: ErrorBody) -> int:
-    text = f"{found.said} {found.kind}"
+    text = f"{found.message} {found.kind}"
     limits = _stated_limits(found)
     if _TOO_FAST.search(text):
         return 429

@@ -64,6 +64,7 @@ _IMPORT_MAP = json.dumps(
 PAGE_CSP = "; ".join(
     (
         "default-src 'none'",
+        # The only inline script of the page is its import map, which browsers take from no file.
         f"script-src 'self' {_csp_hash(_IMPORT_MAP)}",
         "style-src 'self'",
         "img-src 'self' data:",
@@ -73,6 +74,7 @@ PAGE_CSP = "; ".join(
         "form-action 'none'",
         "frame-ancestors 'none'",
         "require-trusted-types-for 'script'",
+        # Text of models becomes HTML in DOMPurify or not at all: the browser itself sees to it.
         "trusted-types dompurify",
     )
 )
@@ -91,8 +93,8 @@ class Asset:
 @cache
 def page_assets() -> Mapping[str, Asset]:
     """Every file of the page by its path; ``index.html`` is the page itself."""
-    found = {name: _make_asset(name, body) for name, body in _find_files(files("mixtura.web"), "")}
-    return MappingProxyType(found)
+    assets = {name: _make_asset(name, body) for name, body in _find_files(files("mixtura.web"), "")}
+    return MappingProxyType(assets)
 
 
 def _find_files(folder: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:
@@ -105,6 +107,7 @@ def _find_files(folder: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]
 
 def _make_asset(name: str, body: bytes) -> Asset:
     if name == "index.html":
+        # Put in here, so that the text and its hash in the policy cannot differ.
         body = body.replace(b"{{importmap}}", _IMPORT_MAP.encode())
     etag = f'"{hashlib.sha256(body).hexdigest()[:24]}"'
     return Asset(body, _CONTENT_TYPES[name.rpartition(".")[2]], etag)
@@ -114,12 +117,12 @@ def _make_asset(name: str, body: bytes) -> Asset:
 
 
 def export_run(run: Mapping[str, Any]) -> str:
-    """
-    A recorded run as one file of HTML that needs nothing else: what the page shows, to read.
+    """A recorded run as one file of HTML that needs nothing else: what the page shows, to read.
 
     Its own policy forbids it every request, and every script but the one that it brings.
     """
     data = _escape_html_json(large_json.encode(run).decode())
+    # Formulas take 340 kB of 600: a run without any does without them.
     maths = _may_have_maths(data)
     script, look = _bundle_script(with_maths=maths), page_style(with_maths=maths)
     policy = "; ".join(
@@ -163,6 +166,7 @@ def _escape_html_json(data: str) -> str:
 
 
 def _may_have_maths(data: str) -> bool:
+    # A backslash of the text is two in JSON.
     return "$" in data or "\\\\(" in data or "\\\\[" in data
 
 
@@ -175,8 +179,8 @@ def page_style(*, with_maths: bool = False) -> str:
     """The page's look as one text, its fonts in it; that of formulas where there are some."""
     look = _asset_text("style.css")
     for font in ("geist", "stix-two-math") if with_maths else ("geist",):
-        packed = base64.b64encode(page_assets()[f"vendor/{font}.woff2"].body).decode()
-        look = look.replace(f"./vendor/{font}.woff2", f"data:font/woff2;base64,{packed}")
+        encoded = base64.b64encode(page_assets()[f"vendor/{font}.woff2"].body).decode()
+        look = look.replace(f"./vendor/{font}.woff2", f"data:font/woff2;base64,{encoded}")
     return look if with_maths else _MATHS_FONT.sub("", look)
 
 
@@ -194,6 +198,7 @@ def _bundle_script(*, with_maths: bool) -> str:
         _wrap_module(name, _asset_text(path)) for name, path in (names | ours).items()
     )
     code = f'(() => {{\n"use strict";\nconst modules = {{}};\n{joined}\n}})();\n'
+    # An element ends at the first thing that looks like its end tag, in a string, too.
     return re.sub(r"<(?=!--|/?script)", r"\\x3C", code, flags=re.IGNORECASE)
 
 
@@ -207,34 +212,34 @@ _NAMED_EXPORT = re.compile(r"^export ((?:async )?function\*?|const|let|class) (\
 
 def _wrap_module(name: str, source: str) -> str:
     """A module as an entry of `modules`. Knows the forms that these files have, no others."""
-    given: list[str] = []
+    exports: list[str] = []
 
-    def replace_reexport(found: re.Match[str]) -> str:
-        given.extend(f"{new}: modules[{found[2]!r}].{old}" for old, new in _name_pairs(found[1]))
+    def replace_reexport(match: re.Match[str]) -> str:
+        exports.extend(f"{new}: modules[{match[2]!r}].{old}" for old, new in _name_pairs(match[1]))
         return ""
 
-    def replace_import(found: re.Match[str]) -> str:
-        if found[1]:
-            return f"const {found[1]} = modules[{found[3]!r}].default;"
-        taken = ", ".join(f"{old}: {new}" for old, new in _name_pairs(found[2]))
-        return f"const {{{taken}}} = modules[{found[3]!r}];"
+    def replace_import(match: re.Match[str]) -> str:
+        if match[1]:
+            return f"const {match[1]} = modules[{match[3]!r}].default;"
+        bindings = ", ".join(f"{old}: {new}" for old, new in _name_pairs(match[2]))
+        return f"const {{{bindings}}} = modules[{match[3]!r}];"
 
-    def replace_export_list(found: re.Match[str]) -> str:
-        given.extend(f"{new}: {old}" for old, new in _name_pairs(found[1]))
+    def replace_export_list(match: re.Match[str]) -> str:
+        exports.extend(f"{new}: {old}" for old, new in _name_pairs(match[1]))
         return ""
 
-    def replace_declaration(found: re.Match[str]) -> str:
-        given.append(f"{found[2]}: {found[2]}")
-        return f"{found[1]} {found[2]}"
+    def replace_declaration(match: re.Match[str]) -> str:
+        exports.append(f"{match[2]}: {match[2]}")
+        return f"{match[1]} {match[2]}"
 
     source = _REEXPORT.sub(replace_reexport, source)
     source = _IMPORT.sub(replace_import, source)
-    source = _DYNAMIC_IMPORT.sub(lambda found: f"Promise.resolve(modules[{found[1]!r}])", source)
+    source = _DYNAMIC_IMPORT.sub(lambda match: f"Promise.resolve(modules[{match[1]!r}])", source)
     source = _EXPORT_LIST.sub(replace_export_list, source)
     source, defaults = _DEFAULT_EXPORT.subn("const default_ = ", source)
     source = _NAMED_EXPORT.sub(replace_declaration, source)
-    given += ["default: default_"] * defaults
-    return f"modules[{name!r}] = (() => {{\n{source}\nreturn {{ {', '.join(given)} }};\n}})();"
+    exports += ["default: default_"] * defaults
+    return f"modules[{name!r}] = (() => {{\n{source}\nreturn {{ {', '.join(exports)} }};\n}})();"
 
 
 def _name_pairs(names: str) -> Iterator[tuple[str, str]]:

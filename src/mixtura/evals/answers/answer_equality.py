@@ -32,6 +32,7 @@ def is_same_answer(one: str, other: str) -> bool:
 
 
 def _same_content(a: str, b: str) -> bool:
+    # Before anything is parsed: what is written alike is alike, whatever it means.
     if normalize_formula(a) == normalize_formula(b) or _plain_words(a) == _plain_words(b) != "":
         return True
     left, right = parse_form(a), parse_form(b)
@@ -75,9 +76,11 @@ def _equal_items(a: str, b: str) -> bool:
     )
     if x is not None and y is not None:
         return x == y
+    # math-verify takes a base for an index: to it 12_8 is 12_{10}.
     based = r"\d+_\w{1,2}"
     if re.fullmatch(based, normalize_formula(a)) and re.fullmatch(based, normalize_formula(b)):
         return False
+    # To math-verify a word is the product of its letters: "even" would be "neve".
     if "..." in a + b or _is_word(a) or _is_word(b):
         return False
     return symbolic_equality.are_equal(a, b)
@@ -99,6 +102,7 @@ def _strip_surroundings(one: str, other: str) -> TextPair:
         said = re.match(r"[\s$*(]*([A-J])(?:[).:\s]|$)", TEXT_COMMAND.sub(r" \1", one))
         return (said[1] if said else clean_answer(one)), choice[1]
     a, b = clean_answer(one), clean_answer(other)
+    # A target of the clock says nothing of morning or evening, so an answer may.
     if re.fullmatch(r"\d{1,2}:\d{2}", b):
         a = re.sub(r"\s*[ap]\.?\s?m\.?$", "", a, flags=re.IGNORECASE)
     if (based := re.fullmatch(r"(\w+)_{?(\w{1,2})}?", normalize_formula(b))) and normalize_formula(
@@ -116,16 +120,16 @@ def _strip_surroundings(one: str, other: str) -> TextPair:
     return a, b
 
 
-def _strip_name(said: str) -> str:
+def _strip_name(answer: str) -> str:
     """An answer, or each part of a list, without the leading ``name =``."""
-    parts = split_at_commas(said)
+    parts = split_at_commas(answer)
     if parts is not None and len(parts) > 1:
         return ",".join(_NAMED.sub("", part) for part in parts)
-    return _NAMED.sub("", said)
+    return _NAMED.sub("", answer)
 
 
-def _is_numeric_equation(said: str) -> bool:
+def _is_numeric_equation(answer: str) -> bool:
     return (
-        "=" in said
-        and exact_value.exact_value(normalize_formula(said.partition("=")[0])) is not None
+        "=" in answer
+        and exact_value.exact_value(normalize_formula(answer.partition("=")[0])) is not None
     )

@@ -17,7 +17,7 @@ def exact_value(text: str) -> Fraction | None:
     """The value of *text*, a formula without spaces; None where it has none, or no exact one."""
     try:
         return _ExactParser(text).parse()
-    except (ValueError, ArithmeticError, RecursionError):
+    except (ValueError, ArithmeticError, RecursionError):  # whatever it is, math-verify may know it
         return None
 
 
@@ -29,10 +29,10 @@ class _ExactParser:
         self._at = 0
 
     def parse(self) -> Fraction:
-        found = self._parse_sum()
+        value = self._parse_sum()
         if self._at < len(self._text):
             raise ValueError(self._text[self._at :])
-        return found
+        return value
 
     def _accept(self, *choices: str) -> str:
         for choice in choices:
@@ -42,19 +42,21 @@ class _ExactParser:
         return ""
 
     def _parse_sum(self) -> Fraction:
-        found = self._parse_product()
+        total = self._parse_product()
         while sign := self._accept("+", "-"):
             more = self._parse_product()
-            found = found + more if sign == "+" else found - more
-        return found
+            total = total + more if sign == "+" else total - more
+        return total
 
     def _parse_product(self) -> Fraction:
-        found = self._parse_power()
+        product = self._parse_power()
         while self._at < len(self._text) and self._text[self._at] not in "+-)}":
-            found = (
-                found / self._parse_power() if self._accept("/") else found * self._parse_factor()
+            product = (
+                product / self._parse_power()
+                if self._accept("/")
+                else product * self._parse_factor()
             )
-        return _check_size(found)
+        return _check_size(product)
 
     def _parse_factor(self) -> Fraction:
         self._accept("*")
@@ -71,6 +73,7 @@ class _ExactParser:
         if not self._accept("^"):
             return base
         exponent = -self._parse_atom() if self._accept("-") else self._parse_atom()
+        # Asked before it is worked out: 9^9^9 has 370 million digits.
         bits = max(base.numerator.bit_length(), base.denominator.bit_length())
         if exponent.denominator != 1 or bits * abs(exponent) > MAX_BITS:
             raise ValueError("a power too far")
@@ -92,10 +95,10 @@ class _ExactParser:
         if self._text.startswith("{", self._at):
             return self._parse_braced()
         if self._accept("("):
-            found = self._parse_sum()
+            inner = self._parse_sum()
             if not self._accept(")"):
                 raise ValueError("a bracket stays open")
-            return found
+            return inner
         raise ValueError(self._text[self._at :])
 
     def _parse_number(self, number: re.Match[str]) -> Fraction:
@@ -103,18 +106,18 @@ class _ExactParser:
         if len(number[0]) > MAX_BITS // 4:
             raise ValueError("too long")
         self._at = number.end()
-        found = Fraction(number[0])
+        whole = Fraction(number[0])
         if "." not in number[0] and _MIXED.match(self._text, self._at):
             self._accept("\\frac")
-            return found + self._parse_braced() / self._parse_braced()
-        return found
+            return whole + self._parse_braced() / self._parse_braced()
+        return whole
 
     def _parse_root_index(self) -> int:
-        found = re.compile(r"\[(\d{1,2})\]").match(self._text, self._at)
-        if not found:
+        index = re.compile(r"\[(\d{1,2})\]").match(self._text, self._at)
+        if not index:
             return 2
-        self._at = found.end()
-        return int(found[1])
+        self._at = index.end()
+        return int(index[1])
 
     def _parse_braced(self) -> Fraction:
         inside = brace_group(self._text, self._at)
@@ -124,10 +127,10 @@ class _ExactParser:
         return _ExactParser(inside).parse()
 
 
-def _check_size(found: Fraction) -> Fraction:
-    if max(found.numerator.bit_length(), found.denominator.bit_length()) > 2 * MAX_BITS:
+def _check_size(value: Fraction) -> Fraction:
+    if max(value.numerator.bit_length(), value.denominator.bit_length()) > 2 * MAX_BITS:
         raise ValueError("too large")
-    return found
+    return value
 
 
 def _rational_root(of: Fraction, index: int) -> Fraction:
@@ -140,16 +143,16 @@ def _rational_root(of: Fraction, index: int) -> Fraction:
 
 def _integer_root(of: int, index: int) -> int:
     if index == 2:
-        found = isqrt(of)
+        root = isqrt(of)
     else:
         low, high = 0, 1 << (of.bit_length() // index + 1)
         while low < high:
             middle = (low + high + 1) // 2
             low, high = (middle, high) if middle**index <= of else (low, middle - 1)
-        found = low
-    if found**index != of:
+        root = low
+    if root**index != of:
         raise ValueError("the root does not come out")
-    return found
+    return root
 
 
 def brace_group(text: str, start: int) -> str | None:

@@ -1,4 +1,4 @@
-"""Whether two answers of mathematics are the same: numbers exactly, lists and so on by parts."""
+"""The form of a mathematical answer: one thing, a list, a tuple, a set, an interval, a matrix."""
 
 from __future__ import annotations
 
@@ -31,10 +31,12 @@ def parse_form(answer: str) -> AnswerForm:
     """The parts of a tuple, an interval, a set, a list, a matrix, a union; else one thing."""
     bare = answer.strip()
     if _REALS.fullmatch(bare):
+        # The real numbers and (-∞, ∞) are one answer in two ways of writing.
         return AnswerForm("tuple", (r"-\infty", r"\infty"))
-    if found := re.fullmatch(r"\\begin{pmatrix}(.*)\\end{pmatrix}", bare, re.DOTALL):
-        rows = [row for row in found[1].split(r"\\") if row.strip()]
+    if matrix := re.fullmatch(r"\\begin{pmatrix}(.*)\\end{pmatrix}", bare, re.DOTALL):
+        rows = [row for row in matrix[1].split(r"\\") if row.strip()]
         return AnswerForm("matrix", tuple(f"({','.join(row.split('&'))})" for row in rows))
+    # So are x > 5 and (5, ∞).
     if (reach := _parse_inequality(bare)) is not None:
         return reach
     if r"\cup" in bare:
@@ -52,6 +54,7 @@ def parse_form(answer: str) -> AnswerForm:
             return AnswerForm(
                 "tuple" if bare[0] + bare[-1] == "()" else bare[0] + bare[-1], tuple(inner)
             )
+    # Before commas part anything: 1,000 is one number, 1,2 are two.
     whole = normalize_formula(bare) if has_thousands_commas(re.sub(r"\s+", "", bare)) else bare
     parts = split_at_commas(whole)
     signed = [one for part in parts or [whole] for one in _expand_plus_minus(part)]
@@ -72,11 +75,11 @@ def _expand_plus_minus(part: str) -> tuple[str, ...]:
     return (plus.strip().removeprefix("+").strip(), minus)
 
 
-def _parse_inequality(said: str) -> AnswerForm | None:
+def _parse_inequality(answer: str) -> AnswerForm | None:
     r"""An inequality of one letter as an interval: ``-2 ≤ x < 7``, ``x > 5``, ``≤ 5``."""
-    if not any(one in said for one in _RELATIONS) or "=" in said:
+    if not any(one in answer for one in _RELATIONS) or "=" in answer:
         return None
-    parts = [part.strip() for part in re.split(f"([{_RELATIONS}])", said)]
+    parts = [part.strip() for part in re.split(f"([{_RELATIONS}])", answer)]
     if len(parts) == 5 and _VARIABLE.fullmatch(parts[2]):
         low, first, _, second, high = parts
         if first in ">≥" and second in ">≥":

@@ -80,13 +80,12 @@ def has_thousands_commas(answer: str) -> bool:
 def clean_answer(answer: str) -> str:
     """An answer as a plain formula: no box, fonts, spaces of TeX, degrees, units."""
     answer = _ascii_signs(answer).strip()
-    if found := re.fullmatch(r"\$*\s*\\f?box(?:ed)?\s*({.*})\s*\$*", answer, re.DOTALL):
-        inside = brace_group(found[1], 0)
-        answer = (
-            found[1][1:-1] if inside is not None and len(inside) + 2 == len(found[1]) else answer
-        )
+    if box := re.fullmatch(r"\$*\s*\\f?box(?:ed)?\s*({.*})\s*\$*", answer, re.DOTALL):
+        inside = brace_group(box[1], 0)
+        answer = box[1][1:-1] if inside is not None and len(inside) + 2 == len(box[1]) else answer
     if _NOTHING.fullmatch(TEXT_COMMAND.sub(r"\1", answer).strip(" .$")):
         return r"\emptyset"
+    # Before the signs of degrees go: sin 30° is not sin 30.
     answer = _OF_DEGREES.sub(_degrees_to_radians, answer)
     for pattern, instead in _TIDY:
         answer = re.sub(pattern, instead, answer)
@@ -96,7 +95,7 @@ def clean_answer(answer: str) -> str:
     answer = re.sub(r"(\d*)\.(\d*)\\overline\s*{(\d+)}", _repeating_to_fraction, answer)
     answer = _strip_text_commands(answer)
     answer = re.sub(r"^\s*\\approx\s*", "", answer).strip().rstrip(".").strip()
-    answer = _UNITS.sub("", answer).strip() or answer
+    answer = _UNITS.sub("", answer).strip() or answer  # a unit alone is the answer
     return _MIXED.sub(_mixed_to_fraction, answer)
 
 
@@ -127,22 +126,24 @@ def _ascii_sign(one: str) -> str:
     return rf"\frac{{{top}}}{{{bottom}}}" if bottom else one
 
 
-def _degrees_to_radians(found: re.Match[str]) -> str:
+def _degrees_to_radians(match: re.Match[str]) -> str:
     """An angle in degrees inside a trigonometric function, in radians."""
-    if {"(": ")", "{": "}", "": ""}[found[2]] != found[4]:
-        return found[0]
-    return rf"\{found[1]}{{\frac{{{found[3]}\pi}}{{180}}}}"
+    if {"(": ")", "{": "}", "": ""}[match[2]] != match[4]:
+        return match[0]
+    return rf"\{match[1]}{{\frac{{{match[3]}\pi}}{{180}}}}"
 
 
-def _mixed_to_fraction(found: re.Match[str]) -> str:
+def _mixed_to_fraction(match: re.Match[str]) -> str:
     """A mixed number such as ``1 1/2`` as TeX."""
-    if int(found[3]) >= int(found[4]):
-        return found[0]
-    return rf"{found[1]}{found[2]}\frac{{{found[3]}}}{{{found[4]}}}"
+    # 1 7/2 is no mixed number, and what else it may be is not for us to say.
+    if int(match[3]) >= int(match[4]):
+        return match[0]
+    return rf"{match[1]}{match[2]}\frac{{{match[3]}}}{{{match[4]}}}"
 
 
-def _repeating_to_fraction(found: re.Match[str]) -> str:
-    whole, first, again = found[1] or "0", found[2], found[3]
+def _repeating_to_fraction(match: re.Match[str]) -> str:
+    # A period of k digits behind n others: x·10ⁿ·(10ᵏ - 1) is whole.
+    whole, first, again = match[1] or "0", match[2], match[3]
     bottom = int("9" * len(again) + "0" * len(first))
     top = int(first + again) - int(first or "0")
     return rf"\frac{{{int(whole) * bottom + top}}}{{{bottom}}}"
@@ -151,9 +152,9 @@ def _repeating_to_fraction(found: re.Match[str]) -> str:
 def _strip_text_commands(answer: str) -> str:
     """Replace text commands: conjunctions by commas, units by nothing; pure text stays."""
 
-    def replace_text(found: re.Match[str]) -> str:
-        inside = found[1]
-        before, after = answer[: found.start()].strip(), answer[found.end() :].strip()
+    def replace_text(match: re.Match[str]) -> str:
+        inside = match[1]
+        before, after = answer[: match.start()].strip(), answer[match.end() :].strip()
         if _JOINED.match(inside):
             return " , "
         if re.match(r"\s*(?:[=≤≥<>]|\\in\b)", after) or not (before or after):
@@ -164,18 +165,20 @@ def _strip_text_commands(answer: str) -> str:
             return ""
         return f" {inside.strip()} "
 
-    found = re.sub(
+    replaced = re.sub(
         r"(?<=[\s}\d])(?:or|and)(?=[\s\\])", " , ", TEXT_COMMAND.sub(replace_text, answer)
     )
-    found = re.sub(r",(?:\s*,)+", ",", found)  # "1, 2, and 3"
-    return re.sub(r"^\s*\^\s*{?\d}?|(?<=[\w})])\s*\^\s*{?\d}?\s*$", _power_replacer(answer), found)
+    replaced = re.sub(r",(?:\s*,)+", ",", replaced)  # "1, 2, and 3"
+    return re.sub(
+        r"^\s*\^\s*{?\d}?|(?<=[\w})])\s*\^\s*{?\d}?\s*$", _power_replacer(answer), replaced
+    )
 
 
 def _power_replacer(answer: str):
     """A replacement for a power at the end: dropped where it belongs to a unit."""
     unit = re.search(r"\\(?:text|mathrm|mbox)\s*{[^{}]*[a-z]}\s*\^\s*{?\d}?\s*$", answer)
 
-    def replace_power(found: re.Match[str]) -> str:
-        return "" if unit else found[0]
+    def replace_power(match: re.Match[str]) -> str:
+        return "" if unit else match[0]
 
     return replace_power

@@ -1,8 +1,8 @@
-"""
-Whether two expressions are equal, as math-verify says: in a process of its own that may be ended.
+"""Whether two expressions are equal, as math-verify says: in a process of its own.
 
-This file is that process's program, too: a line with two expressions in, a line with a verdict
-out. It has no keys in its environment, a limit on memory, and one on time for each pair.
+Some expressions take it for ever, and only a process can be ended. This file is that process's
+program, too: a line with two expressions in, a line with a verdict out. It has no keys in its
+environment, a limit on memory, and one on time for each pair.
 """
 
 from __future__ import annotations
@@ -37,20 +37,24 @@ class UndecidedError(Exception):
 
 
 class _CompareProcess:
-    """The one that compares; started when it is first asked, and anew after it was ended."""
+    """The process that compares; started at the first question, and anew after it was ended."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: subprocess.Popen[bytes] | None = None
 
     def are_equal(self, one: str, other: str) -> bool:
-        """Raises UndecidedError."""
+        """Whether two expressions are equal.
+
+        Raises UndecidedError where that takes too long, or more memory than there may be.
+        """
+        # One question at a time: a verdict says nothing of which question it belongs to.
         with self._lock:
             line = self._exchange_line(json.dumps([one, other]).encode() + b"\n")
-        said = json.loads(line) if line else None
-        if not isinstance(said, bool):
+        verdict = json.loads(line) if line else None
+        if not isinstance(verdict, bool):
             raise UndecidedError("the two could not be compared in time")
-        return said
+        return verdict
 
     def _exchange_line(self, line: bytes) -> bytes:
         running = (
@@ -59,6 +63,8 @@ class _CompareProcess:
         self._running = running
         assert running.stdin
         assert running.stdout
+        # The process keeps its own time by the processor; one that sleeps or hangs has only this
+        # clock.
         clock = threading.Timer(WALL_SECONDS, running.kill)
         clock.daemon = True
         clock.start()
@@ -72,7 +78,7 @@ class _CompareProcess:
             clock.cancel()
 
     def terminate(self) -> None:
-        """The process ends; the next question starts another."""
+        """End the process; the next question starts another."""
         running, self._running = self._running, None
         if running is None:
             return
@@ -85,8 +91,10 @@ class _CompareProcess:
 
 
 def _start_process() -> subprocess.Popen[bytes]:
+    # The rest of our environment has keys in it, and this process reads what models wrote.
     kept = ("PATH", "PYTHONPATH", "PYTHONHOME", "SYSTEMROOT", "LANG")
     return subprocess.Popen(  # noqa: S603 - every argument is ours
+        # -P: the folder of this file must not hide a package from the program.
         [sys.executable, "-P", str(Path(__file__))],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -113,19 +121,21 @@ class _TimeLimitError(BaseException):
 
 
 def _limit_resources() -> Callable[[float], object]:
-    """Bounds this process; gives the function that sets the clock, where there is one."""
+    """Bound this process; returns the function that sets the clock, where there is one."""
     try:
         import resource
         import signal
-    except ImportError:  # Windows: only the parent's patience holds
+    except ImportError:  # Windows: only the parent's clock holds
         return _ignore_clock
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
 
     def raise_time_limit(*_: object) -> None:
         raise _TimeLimitError
 
+    # Ctrl-C goes to the parent's whole group; it is the parent who ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGVTALRM, raise_time_limit)
+    # Time of the processor: on a busy machine a verdict must not become undecided.
     return partial(signal.setitimer, signal.ITIMER_VIRTUAL)
 
 
@@ -136,13 +146,15 @@ def _ignore_clock(seconds: float) -> None:
 def _verify_equal(one: str, other: str) -> bool:
     import math_verify  # pyright: ignore
 
+    # Its own limit is an alarm on the clock, which a busy machine would ring early.
     read: Any = partial(math_verify.parse, parsing_timeout=None)  # pyright: ignore
-    found: Any = [read(rf"\boxed{{{said}}}") for said in (other, one)]
-    if not all(found):
+    # The target first: math-verify's comparison is not symmetric, and expects it there.
+    parsed: Any = [read(rf"\boxed{{{text}}}") for text in (other, one)]
+    if not all(parsed):
         return False
-    if not math_verify.verify(*found, timeout_seconds=None):  # pyright: ignore
-        return _equal_as_complex(found[0][0], found[1][0])
-    target, answer = found[0][0], found[1][0]
+    if not math_verify.verify(*parsed, timeout_seconds=None):  # pyright: ignore
+        return _equal_as_complex(parsed[0][0], parsed[1][0])
+    target, answer = parsed[0][0], parsed[1][0]
     numbers = [getattr(part, "is_number", False) for part in (target, answer)]
     return not all(numbers) or _nearly_equal(target, answer)
 
@@ -158,9 +170,9 @@ def _equal_as_complex(one: Any, other: Any) -> bool:
     if any(letter.name != "i" for letter in letters):
         return False
     unit: Any = sympy.I  # pyright: ignore
-    meant: list[Any] = [x.subs(dict.fromkeys(letters, unit)) for x in both]  # pyright: ignore
-    sizes: list[Any] = [sympy.N(sympy.Abs(x), 60) for x in (meant[0] - meant[1], *meant)]  # pyright: ignore
-    complex_one = bool(letters) or any(x.has(unit) for x in meant)
+    values: list[Any] = [x.subs(dict.fromkeys(letters, unit)) for x in both]  # pyright: ignore
+    sizes: list[Any] = [sympy.N(sympy.Abs(x), 60) for x in (values[0] - values[1], *values)]  # pyright: ignore
+    complex_one = bool(letters) or any(x.has(unit) for x in values)
     return complex_one and bool(sizes[0] <= EXACT_TOLERANCE * max(sizes[1:]))
 
 

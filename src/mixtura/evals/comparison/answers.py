@@ -35,24 +35,28 @@ class ComparisonData:
     answers: dict[str, dict[Key, SampleAnswer]] = field(
         default_factory=dict[str, dict[Key, SampleAnswer]]
     )
-    judged: dict[tuple[str, str], dict[Key, pairwise.PairJudgement]] = field(
+    judgements: dict[tuple[str, str], dict[Key, pairwise.PairJudgement]] = field(
         default_factory=dict[tuple[str, str], dict[Key, pairwise.PairJudgement]]
     )
-    """By mixture and opponent: the judge's preference for the mixture's answers."""
+    """By mixture and opponent: what the judge says of each pair of answers."""
 
-    def add_participant(self, entrant: Participant, found: LoggedEvaluation) -> None:
+    def add_participant(self, entrant: Participant, evaluation: LoggedEvaluation) -> None:
         self.entrants[entrant.name] = entrant
-        self.answers[entrant.name] = {(one.sample, one.epoch): one for one in found.answers}
+        self.answers[entrant.name] = {(one.sample, one.epoch): one for one in evaluation.answers}
 
     def participant_scores(self, mixture: str, name: str) -> dict[Key, float]:
         """The scores of *name*; where a judge says them, against *mixture*."""
         if self.judge is None:
             rows = self.answers[name]
             return {key: one.score for key, one in rows.items() if one.score is not None}
+        # Beside itself, by definition.
         if name == mixture:
             return {key: 0.5 for key, one in self.answers[name].items() if one.has_answer}
-        said = {key: one.mean_preference for key, one in self.judged[mixture, name].items()}
-        return {key: 1 - value for key, value in said.items() if value is not None}
+        preferences = {
+            key: one.mean_preference for key, one in self.judgements[mixture, name].items()
+        }
+        # The preference is for the mixture's answer, which stood first in the pair.
+        return {key: 1 - value for key, value in preferences.items() if value is not None}
 
     def best_member(self, mixture: str, names: Sequence[str]) -> str:
         """
@@ -64,6 +68,7 @@ class ComparisonData:
             values = self.participant_scores(mixture, name).values()
             mean = sum(values) / len(values) if values else -1.0
             dollars = self.mean_dollars(name)
+            # A mean over few prompts may be one over the easy ones.
             there = 2 * len(values) >= len(self.answers[name])
             return there, mean, -math.inf if dollars is None else -dollars
 
@@ -84,6 +89,7 @@ class ComparisonData:
         """The share of completion tokens in all the tokens of an answer of *name*."""
         calls = [call for one in self.given_answers(name) for call in one.leaf_calls()]
         wrote = sum(call.completion_tokens for call in calls)
+        # No tokens at all: a share of nothing, whatever it is divided by.
         return wrote / (sum(call.prompt_tokens for call in calls) + wrote or 1)
 
     def cost_ratio(self, ours: str, theirs: str) -> tuple[float | None, Unit]:

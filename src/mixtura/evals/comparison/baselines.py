@@ -48,7 +48,10 @@ class Participant:
 
 
 def member_baselines(config: Config, plan: MixtureSpec) -> list[Participant]:
-    """Every model in *plan*, those of mixtures inside it too, each alone."""
+    """Every model in *plan*, those of mixtures inside it too, each alone.
+
+    Raises ConfigError for a name that means nothing.
+    """
     names = dict.fromkeys(_leaf_models(config, plan))
     return [
         Participant(
@@ -62,15 +65,16 @@ def member_baselines(config: Config, plan: MixtureSpec) -> list[Participant]:
 
 def _leaf_models(config: Config, plan: MixtureSpec) -> list[str]:
     seats = [seat.model for layer in plan.layers for seat in layer]
-    found: list[str] = []
+    names: list[str] = []
     for name in (*seats, *([plan.aggregator] if plan.has_final_model else [])):
         inner = config.mixture_spec(name)
-        found += _leaf_models(config, inner) if inner.layers else [name]
-    return found
+        names += _leaf_models(config, inner) if inner.layers else [name]
+    return names
 
 
 def _member_sampling(plan: MixtureSpec, name: str) -> Sampling:
     """How *plan* draws *name*, in the first seat that it has."""
+    # A model may have several seats; alone it is drawn as in the first.
     seats = [seat.sampling for layer in plan.layers for seat in layer if seat.model == name]
     last = plan.answer if plan.aggregator == name else Sampling()
     return (seats[0] if seats else last).with_defaults(plan.sampling)
@@ -84,6 +88,7 @@ def choice_baselines(plan: MixtureSpec, extract: Extract) -> list[Participant]:
     """The same proposals, chosen from: nobody writes a new answer."""
     if not plan.layers or plan.pattern.kind != "mixture":
         return []
+    # No fallbacks: a fallback would write an answer, and this contender only chooses.
     shared = replace(plan, fallbacks=(), answer=Sampling())
     ranked = replace(shared, name=f"{plan.name}/rank", pattern=PatternChoice.of("rank"))
     counting = PatternChoice.of(VOTE, extract=extract)
@@ -94,7 +99,9 @@ def choice_baselines(plan: MixtureSpec, extract: Extract) -> list[Participant]:
 def self_moa_baseline(plan: MixtureSpec, best: str) -> Participant | None:
     """As many calls in the same layers, all of them *best*'s; None where that is *plan* itself."""
     layers = tuple(
-        tuple(replace(seat, model=best, path=()) for seat in layer) for layer in plan.layers
+        # No path: an error there would point at a line of the file that names someone else.
+        tuple(replace(seat, model=best, path=()) for seat in layer)
+        for layer in plan.layers
     )
     drawn = replace(
         plan, name=f"{plan.name}/self", layers=layers, aggregator=best, fallbacks=(),
@@ -115,6 +122,8 @@ def equal_cost_baseline(
     share that it wrote. None where the money buys but one draw.
     """
     counted = extract != "text"
+    # Counting takes no call, so half a draw more is rounded up; writing takes one, and reads all
+    # draws.
     bought = times + 0.5 if counted else (times - 1) / (1 + written)
     draws = min(int(bought), MOST_DRAWS)
     if draws < 2:

@@ -40,7 +40,8 @@ def build_comparison(
 ) -> Comparison:
     """The comparison of *matches*, in their order; the first gives the verdict."""
     pairs = [pair for match in matches if (pair := _build_pair(field, match))]
-    told = [one for match in matches for one in _most_decided_prompts(field, match)]
+    examples = [one for match in matches for one in _most_decided_prompts(field, match)]
+    # Backwards, so that the first mixture stays where several have the same opponent.
     against = {theirs: ours for ours, theirs in reversed(matches)}
     return Comparison(
         task=field.task,
@@ -52,7 +53,7 @@ def build_comparison(
             for one in field.entrants.values()
         ),
         pairs=tuple(pairs),
-        told=tuple(told),
+        told=tuple(examples),
         verdict=_overall_verdict(pairs, matches),
         bias=_judge_bias(field),
         warnings=(
@@ -67,10 +68,12 @@ def build_comparison(
 
 def _truncation_warnings(field: ComparisonData) -> list[str]:
     """A warning for each contender with answers cut off at the limit of tokens."""
-    found = {name: sum(one.cut for one in field.answers[name].values()) for name in field.entrants}
+    cut_counts = {
+        name: sum(one.cut for one in field.answers[name].values()) for name in field.entrants
+    }
     return [
         truncation_note(cut, len(field.answers[name]), to_one_line(name))
-        for name, cut in found.items()
+        for name, cut in cut_counts.items()
         if cut
     ]
 
@@ -84,10 +87,10 @@ def _zero_score_warnings(field: ComparisonData) -> list[str]:
     ]
     if len(scores) < 2 or any(scores):
         return []
-    said = (
+    doubt = (
         "No answer of anyone scored at all: is that the models, or do the targets, the scoring or"
     )
-    return [f"{said} the prompts not fit? Look at an answer (inspect view) before you believe it."]
+    return [f"{doubt} the prompts not fit? Look at an answer (inspect view) before you believe it."]
 
 
 def _build_row(field: ComparisonData, entrant: Participant, mixture: str) -> ContenderRow:
@@ -119,7 +122,7 @@ def _build_pair(field: ComparisonData, match: Matchup) -> PairedResult | None:
     if len({sample for sample, _ in keys}) < 2:
         return None
     reach = (-0.5, 0.5) if field.judge else (-1.0, 1.0)  # a win rate is held against one half
-    found = intervals.paired_difference(
+    estimate = intervals.paired_difference(
         _scores_by_prompt(ours, keys), _scores_by_prompt(theirs, keys), reach=reach
     )
     by = [ours[key] - theirs[key] for key in keys]
@@ -128,17 +131,17 @@ def _build_pair(field: ComparisonData, match: Matchup) -> PairedResult | None:
         ours=match.ours,
         theirs=match.theirs,
         kind=field.entrants[match.theirs].kind,
-        difference=found.value,
-        low=found.low,
-        high=found.high,
-        n=found.prompts,
+        difference=estimate.value,
+        low=estimate.low,
+        high=estimate.high,
+        n=estimate.prompts,
         wins=sum(one > 0 for one in by),
         losses=sum(one < 0 for one in by),
         draws=sum(one == 0 for one in by),
         times=times,
         times_the=unit,
         lc_win_rate=_length_controlled_rate(field, match),
-        verdict=intervals.describe_difference(found, price=times, unit=unit),
+        verdict=intervals.describe_difference(estimate, price=times, unit=unit),
     )
 
 
@@ -146,6 +149,7 @@ def _scores_by_prompt(scores: dict[Key, float], keys: Sequence[Key]) -> list[lis
     """Scores by prompt, its epochs together; where one is missing, not a number."""
     epochs = max((epoch for _, epoch in keys), default=0)
     there = set(keys)
+    # Epochs of one prompt are no prompts of their own: together they are one row of the bootstrap.
     return [
         [
             scores[key] if key in there else math.nan
@@ -167,6 +171,7 @@ def _length_controlled_rate(field: ComparisonData, match: Matchup) -> float | No
         np.array([float(len(other[key].text)) for key in theirs]),
         np.array([float(len(mine[key].text)) for key in theirs]),
     )
+    # The scores are the opponent's; its win is the mixture's loss.
     wins = np.array([1 - value for value in theirs.values()])
     return length_control.average_fit(wins, lengths).win_rate / 100
 
@@ -210,8 +215,8 @@ def _judge_bias(field: ComparisonData) -> PairwiseBias | None:
     """The judge's bias over every pair that it read in both orders."""
     read = [
         (one, len(field.answers[ours][key].text), len(field.answers[theirs][key].text))
-        for (ours, theirs), said in field.judged.items()
-        for key, one in said.items()
+        for (ours, theirs), judgements in field.judgements.items()
+        for key, one in judgements.items()
     ]
     first, second = pairwise.preferences_by_position([one for one, _, _ in read])
     if sum(a is not None and b is not None for a, b in zip(first, second, strict=True)) < 2:
@@ -234,21 +239,23 @@ def _judge_bias(field: ComparisonData) -> PairwiseBias | None:
 
 def _missing_warnings(field: ComparisonData) -> list[str]:
     """For each contender how many scores are missing, and the reason of the first."""
-    said: list[str] = []
+    warnings: list[str] = []
     for name, rows in field.answers.items():
         lost = [
             one.missing for one in rows.values() if not one.has_answer or _is_unscored(field, one)
         ]
         if lost:
             why = to_one_line(lost[0]) or "no reason was given"
-            said.append(
+            warnings.append(
                 f"{name}: {len(lost)} of {pluralize_count(len(rows), 'answer')} missing: {why}"
             )
-    for (ours, theirs), found in field.judged.items():
-        lost = [one.missing_reason for one in found.values() if one.mean_preference is None]
+    for (ours, theirs), judgements in field.judgements.items():
+        lost = [one.missing_reason for one in judgements.values() if one.mean_preference is None]
         if lost:
-            said.append(f"{ours} and {theirs}: {len(lost)} of {len(found)} unjudged: {lost[0]}")
-    return said
+            warnings.append(
+                f"{ours} and {theirs}: {len(lost)} of {len(judgements)} unjudged: {lost[0]}"
+            )
+    return warnings
 
 
 def _is_unscored(field: ComparisonData, one: SampleAnswer) -> bool:

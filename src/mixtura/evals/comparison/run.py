@@ -1,5 +1,4 @@
-"""
-Is a mixture better than what is simpler, by how much, at what price: paired, on the same prompts.
+"""Is a mixture better than what is simpler, by how much, at what price: on the same prompts.
 
 Everyone answers the same prompts with the same seed. Scores of a task are compared as they are;
 without a task a judge reads the mixture's answer beside each opponent's, in both orders.
@@ -48,25 +47,27 @@ def run_comparison(
     """
     Have all contenders answer, and compare them. An earlier run's answers are used again.
 
-    Raises ConfigError before anything is asked; what else is raised, see ``run.evaluate``.
+    Raises ConfigError before anything is asked, and what ``run.evaluate`` raises.
     """
     plans = resolve_plans(config, names)
+    # All prices at once: a cap that cannot be kept is refused before the first contender is paid.
     if terms.max_cost is not None:
         judge = [config.mixture_spec(terms.judge)] if terms.judge else []
         forecast.check_priced(config, (*plans, *judge))
-    referee = _ComparisonRunner(config, terms, watch, plans)
+    runner = _ComparisonRunner(config, terms, watch, plans)
     for plan in plans:
-        referee.evaluate_participant(Participant(plan, "mixture" if plan.layers else "member"))
+        runner.evaluate_participant(Participant(plan, "mixture" if plan.layers else "member"))
     matches: list[Matchup] = []
     for plan in plans:
         if plan.layers:
-            matches += _compare_with_baselines(config, plan, referee)
+            matches += _compare_with_baselines(config, plan, runner)
     first, *others = (plan.name for plan in plans)
+    # A mixture may have met another one as its member already.
     known = {frozenset(match) for match in matches}
     others = [name for name in others if frozenset((first, name)) not in known]
-    matches += referee.judge_matches(first, others)
-    warnings = [*_family_warnings(config, plans, terms), *referee.notes]
-    return build_comparison(referee.field, matches, spent=referee.spent_usd, warnings=warnings)
+    matches += runner.judge_matches(first, others)
+    warnings = [*_family_warnings(config, plans, terms), *runner.notes]
+    return build_comparison(runner.field, matches, spent=runner.spent_usd, warnings=warnings)
 
 
 def _family_warnings(
@@ -82,27 +83,29 @@ def _family_warnings(
 
 
 def _compare_with_baselines(
-    config: Config, plan: MixtureSpec, referee: _ComparisonRunner
+    config: Config, plan: MixtureSpec, runner: _ComparisonRunner
 ) -> list[Matchup]:
     """The matches of a mixture with its members and baselines, its best member first."""
     alone = baselines.member_baselines(config, plan)
+    # The members first: which of them is the best decides what the other opponents are.
     for one in alone:
-        referee.evaluate_participant(one)
-    matches = referee.judge_matches(plan.name, [one.name for one in alone if one.name != plan.name])
-    best = referee.field.best_member(plan.name, [match.theirs for match in matches])
-    times, _ = referee.field.cost_ratio(plan.name, best)
+        runner.evaluate_participant(one)
+    matches = runner.judge_matches(plan.name, [one.name for one in alone if one.name != plan.name])
+    best = runner.field.best_member(plan.name, [match.theirs for match in matches])
+    times, _ = runner.field.cost_ratio(plan.name, best)
     later = [
         baselines.self_moa_baseline(plan, best),
-        *baselines.choice_baselines(plan, referee.terms.vote_extract),
+        *baselines.choice_baselines(plan, runner.terms.vote_extract),
         baselines.equal_cost_baseline(
-            plan, best, times or 0.0, referee.terms.vote_extract, referee.field.written_share(best)
+            plan, best, times or 0.0, runner.terms.vote_extract, runner.field.written_share(best)
         ),
     ]
     entrants = [one for one in later if one is not None]
     for one in entrants:
-        referee.evaluate_participant(one)
+        runner.evaluate_participant(one)
+    # The first match gives the verdict, and the best member is what a mixture has to beat.
     matches.sort(key=lambda match: match.theirs != best)
-    return matches + referee.judge_matches(plan.name, [one.name for one in entrants])
+    return matches + runner.judge_matches(plan.name, [one.name for one in entrants])
 
 
 class _ComparisonRunner:
@@ -127,12 +130,13 @@ class _ComparisonRunner:
         self._config = config
         self._watch = watch
         self._bills: list[float | None] = []
-        self._said: dict[pairwise.AnswerPair, pairwise.PairJudgement] = {}
+        self._judgements: dict[pairwise.AnswerPair, pairwise.PairJudgement] = {}
 
     @property
     def spent_usd(self) -> float | None:
         """Dollars paid; None where a price is unknown."""
         judged = self._verdict_calls.tally
+        # No call of the judge's at all is known to cost nothing, whatever its price.
         if None in self._bills or not (self._priced or judged == call_journal.RequestTally()):
             return None
         return self._paid
@@ -180,15 +184,16 @@ class _ComparisonRunner:
         rows = [
             (match, key, pair)
             for match in matches
-            if match not in self.field.judged
+            if match not in self.field.judgements
             for key, pair in self._answer_pairs(match)
         ]
         for match in matches:
-            self.field.judged.setdefault(match, {})
-        pairs = list(dict.fromkeys(pair for _, _, pair in rows if pair not in self._said))
-        self._said.update(zip(pairs, self._judge_pairs(pairs) if pairs else [], strict=True))
+            self.field.judgements.setdefault(match, {})
+        # Opponents that answered alike make the same pair: it is judged and paid once.
+        pairs = list(dict.fromkeys(pair for _, _, pair in rows if pair not in self._judgements))
+        self._judgements.update(zip(pairs, self._judge_pairs(pairs) if pairs else [], strict=True))
         for match, key, pair in rows:
-            self.field.judged[match][key] = self._said[pair]
+            self.field.judgements[match][key] = self._judgements[pair]
         return matches
 
     def _answer_pairs(self, match: Matchup) -> Iterable[tuple[Key, pairwise.AnswerPair]]:
@@ -201,10 +206,10 @@ class _ComparisonRunner:
 
     def _judge_pairs(self, pairs: Sequence[pairwise.AnswerPair]) -> list[pairwise.PairJudgement]:
         terms = self.terms
-        pocket = RunCap("this comparison", self._remaining_usd)
+        cap = RunCap("this comparison", self._remaining_usd)
         plan = self._config.mixture_spec(terms.judge or "")
-        runnable = self._config.build_runnable(plan, deadline=terms.deadline, purses=[pocket])
-        patient = budget_wait.WaitForBudget(runnable, budget_wait.InFlight())
+        runnable = self._config.build_runnable(plan, deadline=terms.deadline, caps=[cap])
+        waiting = budget_wait.WaitForBudget(runnable, budget_wait.InFlight())
         watch = self._progress_callback(JUDGE_PROGRESS_NAME)
 
         def report_done(count: int) -> None:
@@ -213,8 +218,9 @@ class _ComparisonRunner:
 
         at_once = terms.connections
         with self._verdict_calls.keeping() as requests:
-            recounted = _EarlierCostCounter(patient, pocket, self._config.usage_cost, requests)
-            judge = patient if self._verdict_calls.begun else recounted
+            # Without a journal of an earlier run only the cache knows what its verdicts cost.
+            recounted = _EarlierCostCounter(waiting, cap, self._config.usage_cost, requests)
+            judge = waiting if self._verdict_calls.begun else recounted
             return asyncio.run(
                 pairwise.judge_pairs(judge, pairs, at_once=at_once, watch=report_done)
             )
@@ -231,26 +237,28 @@ class _EarlierCostCounter(Wrapper):
     """
 
     def __init__(
-        self, model: Model, pocket: RunCap, pricer: Pricer, requests: call_journal.RequestJournal
+        self, model: Model, cap: RunCap, pricer: Pricer, requests: call_journal.RequestJournal
     ) -> None:
         super().__init__(model)
         self._requests = requests
-        self._pocket = pocket
+        self._cap = cap
         self._pricer = pricer
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
+        """The model's answer. Raises what it raises, and ConfigError for a journal not written."""
+
         def record_event(event: Event) -> None:
             if type(event) is CacheHit:
                 paid = total_cost(event.charges, self._pricer) or 0.0
-                self._pocket.spent = self._pocket.spent.sum_with(Spend(paid))
+                self._cap.spent = self._cap.spent.sum_with(Spend(paid))
                 usage = [charge.usage for charge in event.charges]
-                told = call_journal.RequestTally(
+                tally = call_journal.RequestTally(
                     paid,
                     sum(one.prompt_tokens for one in usage),
                     sum(one.completion_tokens for one in usage),
                     len(usage),
                 )
-                self._requests.carry_over(told)
+                self._requests.carry_over(tally)
             if emit:
                 emit(event)
 

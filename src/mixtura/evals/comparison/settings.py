@@ -34,7 +34,10 @@ class ComparisonSettings:
 
     @property
     def vote_extract(self) -> Extract:
-        """What a vote compares for this task; ``text`` where there is no final answer."""
+        """What a vote compares for this task; ``text`` where there is no final answer.
+
+        Raises ConfigError for rows that cannot be read.
+        """
         if self.judge or self.asked.rubric:
             return "text"
         task, data = self.asked.task, self.asked.data
@@ -48,6 +51,6 @@ def resolve_plans(config: Config, names: Sequence[str]) -> list[MixtureSpec]:
     if not plans:
         raise ConfigError("there is no one to compare: name a mixture")
     if len(plans) == 1 and not plans[0].layers:
-        said = f"{plans[0].name} is a model alone, with no one to compare it with"
-        raise ConfigError(f"{said}: name a mixture, or several models")
+        problem = f"{plans[0].name} is a model alone, with no one to compare it with"
+        raise ConfigError(f"{problem}: name a mixture, or several models")
     return plans

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import _socket
+import _socket  # not `socket`, whose many imports a program would find in its process
 import ctypes
 import os
 import resource
@@ -39,6 +39,7 @@ _CALLS = {
 """All that a program may ask of the kernel. None of it reaches beyond the process's own pipes."""
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7), "arm64": (1, 0xC00000B7)}
 _LOAD, _EQUAL, _RETURN = 0x20, 0x15, 0x06
+# Refused with EPERM, which a program can report, rather than killed.
 _ALLOW, _REFUSE, _KILL = 0x7FFF0000, 0x00050000 | 1, 0x80000000
 _DIE_WITH_PARENT, _DUMPABLE, _SECCOMP, _NO_NEW_PRIVILEGES = 1, 4, 22, 38
 
@@ -70,10 +71,12 @@ def isolate_process(seconds: float, memory: int, parent: int) -> Isolation:
 
 
 def _set_resource_limits(seconds: float, memory: int) -> None:
+    # The kernel counts whole seconds.
     cpu = max(1, round(seconds))
     for what, most in (
         (resource.RLIMIT_CPU, cpu),
         (resource.RLIMIT_AS, memory),
+        # No file may grow, not even one that is open; no core dump writes the memory to one.
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
     ):
@@ -94,9 +97,12 @@ def _drop_root() -> None:
 
 
 def _die_with_parent(parent: int) -> None:
+    # Both ends: the parent's end takes this process along, and no process of the same user may look
+    # into it.
     libc = ctypes.CDLL(None)
     libc.prctl(_DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
     libc.prctl(_DUMPABLE, 0, 0, 0, 0)
+    # It may have ended before the kernel was asked to watch it.
     if os.getppid() != parent:
         raise IsolationError("what started it has ended")
 
@@ -107,6 +113,7 @@ def _install_seccomp_filter() -> None:
         raise IsolationError(f"its call numbers on {os.uname().machine} are not known here")
     column, architecture = machine
     allowed = [numbers[column] for numbers in _CALLS.values()]
+    # First the architecture: a 32-bit call has a number that means another call here.
     rows = [
         _bpf_instruction(_LOAD, 4), _bpf_instruction(_EQUAL, architecture, 1),
         _bpf_instruction(_RETURN, _KILL), _bpf_instruction(_LOAD, 0),
@@ -115,9 +122,11 @@ def _install_seccomp_filter() -> None:
         _bpf_instruction(_RETURN, _REFUSE),
     ]  # fmt: skip
     code = b"".join(rows)
+    # Held until the kernel has copied it: the program below has only its address.
     held = ctypes.create_string_buffer(code, len(code))
     program = struct.pack("HxxxxxxP", len(rows), ctypes.addressof(held))
     libc = ctypes.CDLL(None, use_errno=True)
+    # The kernel takes a filter from an ordinary user only if nothing it starts can gain rights.
     if libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0) or libc.prctl(_SECCOMP, 2, program, 0, 0):
         raise IsolationError(f"seccomp: {os.strerror(ctypes.get_errno())}")
 
@@ -128,10 +137,10 @@ def _bpf_instruction(what: int, value: int, then: int = 0, otherwise: int = 0) -
 
 def _enter_seatbelt() -> None:
     libc = ctypes.CDLL(None)
-    said = ctypes.c_char_p()
+    message = ctypes.c_char_p()
     named = 1
-    if libc.sandbox_init(b"pure-computation", ctypes.c_uint64(named), ctypes.byref(said)):
-        raise IsolationError(f"sandbox_init: {(said.value or b'').decode(errors='replace')}")
+    if libc.sandbox_init(b"pure-computation", ctypes.c_uint64(named), ctypes.byref(message)):
+        raise IsolationError(f"sandbox_init: {(message.value or b'').decode(errors='replace')}")
 
 
 def _try_fork() -> None:

@@ -26,7 +26,10 @@ _LEFT_OUT = {
 
 
 def pack_stdlib(file: BinaryIO) -> None:
-    """Write all modules of this Python's standard library; OSError where it is not in files."""
+    """Write all modules of this Python's standard library.
+
+    Raises OSError (FileNotFoundError where the library is not in files, as in a zip).
+    """
     import sysconfig
 
     index: dict[str, tuple[int, int, bool, bool]] = {}
@@ -69,6 +72,8 @@ def _module_content(path: str) -> tuple[bool, bytes]:
     kept = cache_from_source(path)
     if os.path.isfile(kept):
         held = _read_file(kept)
+        # The head of a compiled module (PEP 552): its version, no flags, its source's time and
+        # size.
         if held[:16] == MAGIC_NUMBER + bytes(4) + source:
             return True, held[16:]
     return False, _read_file(path)
@@ -81,17 +86,19 @@ def _read_file(path: str) -> bytes:
 
 def install_finder(descriptor: int) -> None:
     """
-    From here on import from what `pack` wrote, and from nowhere else; closes *descriptor*.
+    From here on import from what `pack_stdlib` wrote, and from nowhere else; closes *descriptor*.
 
-    It is read, not mapped: a mapping would keep a descriptor of the file that all share.
+    It is read, not mapped: a mapping would keep a descriptor of the file that all share. Raises
+    EOFError where the copy is cut off.
     """
     size = os.fstat(descriptor).st_size
-    held = b""
-    while len(held) < size:
-        more = os.pread(descriptor, size - len(held), len(held))
+    content = b""
+    while len(content) < size:
+        # With a position of its own: that of the descriptor is shared by all who inherited it.
+        more = os.pread(descriptor, size - len(content), len(content))
         if not more:
             raise EOFError("the copy of the standard library was cut off")
-        held = held + more if held else more
+        content = content + more if content else more
     os.close(descriptor)
     for name in EXTENSIONS:
         try:
@@ -100,25 +107,25 @@ def install_finder(descriptor: int) -> None:
             continue
     _cache_system_name()
     sys.meta_path[:] = [one for one in sys.meta_path if one is not PathFinder]
-    sys.meta_path.append(_MemoryFinder(held))
+    sys.meta_path.append(_MemoryFinder(content))
     sys.path.clear()
     sys.path_importer_cache.clear()
 
 
 def _cache_system_name() -> None:
-    """Modules ask which system this is when they are imported; the machine's name is not told."""
+    """Keep what modules ask of the system when they are imported, without the machine's name."""
     system, _, *rest = os.uname()
-    told = os.uname_result((system, "localhost", *rest))
-    os.uname = lambda: told
+    answer = os.uname_result((system, "localhost", *rest))
+    os.uname = lambda: answer
 
 
 class _MemoryFinder:
     """A finder and loader; without its abstract classes, which take as long as all else to load."""
 
-    def __init__(self, held: bytes) -> None:
-        start = 8 + int.from_bytes(held[:8], "big")
-        self._index: dict[str, tuple[int, int, bool, bool]] = marshal.loads(held[8:start])  # noqa: S302
-        self._held = memoryview(held)[start:]
+    def __init__(self, content: bytes) -> None:
+        start = 8 + int.from_bytes(content[:8], "big")
+        self._index: dict[str, tuple[int, int, bool, bool]] = marshal.loads(content[8:start])  # noqa: S302
+        self._held = memoryview(content)[start:]
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:  # noqa: ARG002
         if fullname not in self._index:

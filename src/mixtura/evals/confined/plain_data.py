@@ -1,5 +1,4 @@
-"""
-Python values as JSON and back: how calls cross the line between a test and an untrusted program.
+"""Python values as JSON and back: how calls cross the line between a test and an untrusted program.
 
 Numbers, texts, bytes and the containers of the language keep their exact types; a subclass
 crosses as the type it is made of. Objects that occur twice, or hold themselves, stay one object.
@@ -98,6 +97,7 @@ class _Encoder:
             return value
         if isinstance(value, int):
             number = int(value)
+            # In hexadecimal: Python writes no whole number of more than 4,300 digits in decimals.
             return number if -_SMALL < number < _SMALL else ["int", f"{number:x}"]
         if isinstance(value, (str, float, complex, bytes, range)):
             return _encode_scalar(value)
@@ -106,6 +106,7 @@ class _Encoder:
 
     def _add_container(self, value: object) -> int:
         if isinstance(value, tuple(_MUTABLE.values())):
+            # Its row is filled later: it may hold itself, and then has to have a place first.
             self._rows.append(None)
             self._waiting.append(self._known + len(self._rows) - 1)
         else:
@@ -188,6 +189,7 @@ class _Decoder:
         self._objects: list[object] = [*known, *(_PENDING for _ in self._rows)]
 
     def decode_roots(self, sent: Sequence[Row | None]) -> tuple[list[Any], list[object]]:
+        # The mutable ones first, and empty: whatever refers to one finds it, even itself.
         for place, (tag, _) in enumerate(self._rows, self._known):
             if tag in _MUTABLE:
                 self._objects[place] = _MUTABLE[tag]()
@@ -211,6 +213,7 @@ class _Decoder:
             raise PlainDataError("it speaks of other containers")
         changed: list[tuple[int, str, list[Any]]] = []
         for place, row in enumerate(self._again):
+            # By their texts: to Python 1, 1.0 and True are equal, and a test may tell them apart.
             if row is None or (place < len(sent) and repr(row) == repr(sent[place])):
                 continue
             tag, items = _require_row(row)

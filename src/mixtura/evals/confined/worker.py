@@ -1,5 +1,4 @@
-"""
-What runs in the sandbox's two processes.
+"""What runs in the sandbox's two processes.
 
 The candidate runs the untrusted program and answers calls of its function. The checker runs
 the test, in another process: each call that the test makes is a message to the candidate, and
@@ -34,8 +33,9 @@ class _StopError(BaseException):
 
 
 def main() -> NoReturn:
-    """As what, and on which descriptors, says the command line; the task stands on stdin."""
+    """Run as candidate or checker, as the command line says; the task is JSON on stdin."""
     library, reading, writing, verdicts = (int(word) for word in sys.argv[2:6])
+    # Our own arguments are none of the program's business.
     sys.argv[:] = [""]
     task = json.load(sys.stdin.buffer)
     # Its own copy of the library, then nothing but these pipes and three times nowhere.
@@ -47,15 +47,15 @@ def main() -> NoReturn:
     channel = PipeChannel(reading, writing)
     try:
         how: str | None = isolation.isolate_process(task["seconds"], task["memory"], task["parent"])
-        said = how
+        reason = how
     except Exception as error:  # noqa: BLE001  (whatever it is, nothing is run)
-        how, said = None, str(error)
+        how, reason = None, str(error)
     if verdicts < 0:
-        channel.send({"isolation": how, "said": said})
+        channel.send({"isolation": how, "said": reason})
         if how:
             _run_candidate(channel, task)
     else:
-        _write_report(verdicts, {"isolation": how, "said": said})
+        _write_report(verdicts, {"isolation": how, "said": reason})
         if how:
             _write_report(verdicts, _run_checker(channel, task))
     os._exit(0)
@@ -142,7 +142,7 @@ def _run_checker(channel: PipeChannel, task: dict[str, Any]) -> dict[str, Any]:
 
 
 class _RemoteCandidate:
-    """The function under test, in another process, whose every word may be a lie."""
+    """The function under test, in another process; nothing that it sends is trusted."""
 
     def __init__(self, channel: PipeChannel) -> None:
         self._channel = channel
@@ -151,7 +151,7 @@ class _RemoteCandidate:
         """What stands whatever the test makes of it, even where it caught the error."""
 
     def make_proxy(self, name: str) -> Any:
-        """It as the test sees it."""
+        """The function as the test sees it."""
 
         def proxy(*arguments: Any, **named: Any) -> Any:
             return self._call_remote(arguments, named)
@@ -167,13 +167,13 @@ class _RemoteCandidate:
                 self._stop_with_verdict("refused", str(first["said"]))
         except (EOFError, OSError, ValueError):
             self._stop_with_verdict("refused", "the process for the program did not start")
-        said = self._receive_reply()
-        if said.get("missing") is True:
+        reply = self._receive_reply()
+        if reply.get("missing") is True:
             self._stop_with_verdict("failed", "it does not define the function")
-        if said.get("ready") is not True:
+        if reply.get("ready") is not True:
             self._stop_with_verdict(
                 "failed",
-                f"{_describe_exception(_exception_kind(said.get('raised')))} before any test",
+                f"{_describe_exception(_exception_kind(reply.get('raised')))} before any test",
             )
 
     def _call_remote(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
@@ -216,11 +216,11 @@ def _exception_kind(name: object) -> type[BaseException]:
     return _EXCEPTIONS.get(name, Exception) if isinstance(name, str) else Exception
 
 
-def _rebuild_exception(kind: type[BaseException], said: object) -> BaseException:
+def _rebuild_exception(kind: type[BaseException], message: object) -> BaseException:
     """An exception such as the candidate's; some can only be made with more than a text."""
     for one in kind.__mro__:
         with suppress(TypeError):
-            return one(said if isinstance(said, str) else "")
+            return one(message if isinstance(message, str) else "")
     return Exception()
 
 
@@ -246,16 +246,16 @@ def _statement_at_line(test: str, line: int) -> str:
     """The smallest statement that stands on a line of the test, on one line."""
     import ast  # only a failed test takes the time
 
-    found = ""
+    statement = ""
     for node in ast.walk(ast.parse(test)):
         if isinstance(node, ast.stmt) and node.lineno <= line <= (node.end_lineno or line):
-            found = ast.get_source_segment(test, node) or found
-    found = " ".join(found.split())
-    return found if len(found) <= _SHOWN else found[:_SHOWN] + " ..."
+            statement = ast.get_source_segment(test, node) or statement
+    statement = " ".join(statement.split())
+    return statement if len(statement) <= _SHOWN else statement[:_SHOWN] + " ..."
 
 
 def _new_module(name: str) -> ModuleType:
-    """A place for definitions that is no `__main__`, and that classes find themselves in."""
+    """A module for definitions that is not `__main__`; classes in it find their own names there."""
     module = sys.modules[name] = ModuleType(name)
     return module
 

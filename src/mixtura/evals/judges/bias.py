@@ -55,7 +55,10 @@ class Agreement(NamedTuple):
 def position_bias(
     first: Sequence[OptionalScore], second: Sequence[OptionalScore], *, seed: int = 0
 ) -> PositionBias:
-    """The preferences for one side's answers, 0 to 1, where they stood *first* and *second*."""
+    """The preferences for one side's answers, 0 to 1, where they stood *first* and *second*.
+
+    Raises ValueError for fewer than two pairs with both, or lists of different lengths.
+    """
     shift = paired_difference(first, second, seed=seed)
     a, b = prompt_scores(first), prompt_scores(second)
     there = ~np.isnan(a - b)
@@ -74,6 +77,7 @@ def self_preference(
     *own*: its preferences for them, 0 to 1; *others*: those of people or of foreign judges for
     the same pairs (Zheng et al. 2023, arXiv 2306.05685, section 3.3). Without others, answers
     are taken for equally good, and 0.5 for neutral (Panickssery et al. 2024, arXiv 2404.13076).
+    Raises ValueError for fewer than two pairs, or lists of different lengths.
     """
     return paired_difference(own, [0.5] * len(own) if others is None else others, seed=seed)
 
@@ -92,16 +96,18 @@ def length_bias(
 
     With a *reference*, people's preferences for the same pairs, only what the judge says beyond
     it counts. Length is the tanh of the difference in standard deviations, as in the
-    length-controlled win rate (Dubois et al. 2024, arXiv 2404.04475, section 3).
+    length-controlled win rate (Dubois et al. 2024, arXiv 2404.04475, section 3). Raises ValueError
+    for lists of different lengths.
     """
-    said = prompt_scores(preferences)
+    preference = prompt_scores(preferences)
     if reference is not None:
-        said = said - prompt_scores(reference)
+        preference = preference - prompt_scores(reference)
     longer = np.array(lengths, dtype=np.float64) - np.array(other_lengths, dtype=np.float64)
-    if len(longer) != len(said):
-        raise ValueError(f"there are {len(said)} preferences and {len(longer)} lengths")
-    there = ~np.isnan(said) & ~np.isnan(longer)
-    y, apart = said[there], longer[there]
+    if len(longer) != len(preference):
+        raise ValueError(f"there are {len(preference)} preferences and {len(longer)} lengths")
+    there = ~np.isnan(preference) & ~np.isnan(longer)
+    y, apart = preference[there], longer[there]
+    # Two points have a line through them whatever they are.
     if len(y) < 3 or np.ptp(apart) == 0:
         return LengthBias(None, None)
     x = np.tanh(apart / apart.std(ddof=1))
@@ -111,7 +117,7 @@ def length_bias(
     )
     whole = np.full((1, len(y)), 1 / len(y))
     slope = _resampled_estimate(
-        float(_slope_values(whole, x, y)[0]), figures, len(y), len(said) - len(y), y
+        float(_slope_values(whole, x, y)[0]), figures, len(y), len(preference) - len(y), y
     )
     return LengthBias(rank, slope)
 
@@ -126,7 +132,8 @@ def rate_agreement(
     """
     How often a judge gives the label that people give, and beyond chance (Cohen 1960).
 
-    An item without a label on one side is left out.
+    An item without a label on one side is left out. Raises ValueError for lists of different
+    lengths, and for fewer than two items with both labels.
     """
     if len(judge) != len(people):
         raise ValueError(f"there are {len(judge)} labels and {len(people)}")
@@ -147,6 +154,7 @@ def rate_agreement(
             for w in resample_weights(len(pairs), resamples, seed)
         ]
     )
+    # A resample in which one label is all there is has no kappa: it takes that of the whole.
     figures = np.where(np.isnan(figures), value, figures)
     return Agreement(accuracy, _resampled_estimate(value, figures, len(pairs), missing, same))
 

@@ -11,7 +11,7 @@ from mixtura.config.plan import MixtureSpec
 
 
 class FamilyOverlap(NamedTuple):
-    """*side*: 1 where the judge is kin of the answers, -1 of those beside them, else 0."""
+    """*side*: 1 where the judge is of the answers' family, -1 of the other answers', else 0."""
 
     side: int = 0
     warnings: tuple[str, ...] = ()
@@ -19,31 +19,32 @@ class FamilyOverlap(NamedTuple):
 
 def plan_model_names(config: Config, plan: MixtureSpec) -> set[str]:
     """The models of a plan, those of mixtures inside it too, as their makers call them."""
-    found: set[str] = set()
+    names: set[str] = set()
     for name in plan.member_names():
-        if name in config.configured_mixtures():
-            found |= plan_model_names(config, config.mixture_spec(name))
+        if name in config.registry.mixtures:
+            names |= plan_model_names(config, config.mixture_spec(name))
             continue
-        table = config.model_tables().get(name)
-        found.add(f"{table.provider or ''}/{table.model or name}" if table else name)
-    return found
+        table = config.registry.model_tables().get(name)
+        # By their makers' names: a family is read from these, not from what a file calls a model.
+        names.add(f"{table.provider or ''}/{table.model or name}" if table else name)
+    return names
 
 
 def find_family_overlap(
     judge: Collection[str], ours: Collection[str], theirs: Collection[str]
 ) -> FamilyOverlap:
-    """Who of *ours* and *theirs* is kin of the *judge*, all of them names of models."""
+    """The models of *ours* and *theirs* that are of the *judge*'s family."""
     warnings: list[str] = []
-    kin = [_first_related_pair(judge, side) for side in (ours, theirs)]
-    for shared, whose in zip(kin, ("the answers", "the answers beside them"), strict=True):
+    related = [_first_related_pair(judge, side) for side in (ours, theirs)]
+    for shared, whose in zip(related, ("the answers", "the answers beside them"), strict=True):
         if shared:
-            one, other, made = shared
-            by = "itself" if one == other else f"{_short_name(one)}, of its own family ({made})"
+            one, other, family = shared
+            by = "itself" if one == other else f"{_short_name(one)}, of its own family ({family})"
             warnings.append(
                 f"the judge {_short_name(other)} takes part: {whose}, or a part of them, are by"
                 f" {by}; judges favour their own"
             )
-    side = bool(kin[0]) - bool(kin[1])
+    side = bool(related[0]) - bool(related[1])
     return FamilyOverlap(side, tuple(warnings))
 
 
@@ -52,9 +53,9 @@ def _first_related_pair(
 ) -> tuple[str, str, str] | None:
     for one in sorted(side):
         for other in sorted(judge):
-            made = model_family(one)
-            if one == other or (made is not None and made == model_family(other)):
-                return one, other, made or ""
+            family = model_family(one)
+            if one == other or (family is not None and family == model_family(other)):
+                return one, other, family or ""
     return None
 
 

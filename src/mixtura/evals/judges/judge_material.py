@@ -1,4 +1,4 @@
-"""A judge is asked: what it judges is data, its reply is read strictly, or there is no verdict."""
+"""What a judge is shown, as data, and its reply, read strictly: without a verdict there is none."""
 
 from __future__ import annotations
 

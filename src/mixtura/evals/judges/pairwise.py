@@ -115,8 +115,12 @@ class PairJudgement:
     @property
     def mean_preference(self) -> float | None:
         """For the first answer, 0 to 1, the mean of the orders; None where one is missing."""
-        said = [game.preference for game in self.games if game.preference is not None]
-        return sum(said) / len(said) if said and len(said) == len(self.games) else None
+        preferences = [game.preference for game in self.games if game.preference is not None]
+        return (
+            sum(preferences) / len(preferences)
+            if preferences and len(preferences) == len(self.games)
+            else None
+        )
 
     @property
     def all_charges(self) -> tuple[Charge, ...]:
@@ -128,7 +132,7 @@ class PairJudgement:
 
 
 def judge_request(pair: AnswerPair, sampling: Sampling = GREEDY_SAMPLING) -> Request:
-    """What a judge is asked, in our own words."""
+    """The request to a judge, in our own words."""
     rows = {
         "question": conversation_content(pair.question),
         "reference": pair.reference,
@@ -140,13 +144,13 @@ def judge_request(pair: AnswerPair, sampling: Sampling = GREEDY_SAMPLING) -> Req
     return ask(text, sampling=sampling)
 
 
-def conversation_content(said: str | tuple[Message, ...]) -> str | list[Json]:
-    """A question, or who said what, as a judge is shown it."""
-    if isinstance(said, str):
-        return said
-    if len(said) == 1:
-        return said[0].text
-    return [{"role": message.role, "text": message.text} for message in said]
+def conversation_content(question: str | tuple[Message, ...]) -> str | list[Json]:
+    """A question, or a conversation turn by turn, as a judge is shown it."""
+    if isinstance(question, str):
+        return question
+    if len(question) == 1:
+        return question[0].text
+    return [{"role": message.role, "text": message.text} for message in question]
 
 
 def parse_preference(reply: Completion) -> float | None:
@@ -162,7 +166,7 @@ async def judge_pair(
     pair: AnswerPair,
     *,
     orders: Sequence[bool] = BOTH_ORDERS,
-    manner: JudgeFormat = DEFAULT_JUDGE_FORMAT,
+    judge_format: JudgeFormat = DEFAULT_JUDGE_FORMAT,
 ) -> PairJudgement:
     """
     What *judge* says of *pair* in each of *orders*.
@@ -171,23 +175,24 @@ async def judge_pair(
     twice leaves a game without one, which says why; nothing takes its place.
     """
     return PairJudgement(
-        tuple([await _judge_in_order(judge, pair, swapped, manner) for swapped in orders])
+        tuple([await _judge_in_order(judge, pair, swapped, judge_format) for swapped in orders])
     )
 
 
 async def _judge_in_order(
-    judge: Model, pair: AnswerPair, swapped: bool, manner: JudgeFormat
+    judge: Model, pair: AnswerPair, swapped: bool, judge_format: JudgeFormat
 ) -> JudgeCall:
-    request = manner.show(pair.swapped_pair if swapped else pair)
+    request = judge_format.show(pair.swapped_pair if swapped else pair)
     with open_ledger() as ledger:
         try:
-            said = await judge_material.ask_for_verdict(judge, request, manner.read)
+            reply = await judge_material.ask_for_verdict(judge, request, judge_format.read)
         except (ModelError, BudgetExceededError) as error:
             return JudgeCall(swapped, None, error=error, charges=ledger.charges)
-    preference = said.verdict
+    preference = reply.verdict
+    # The judge prefers what stood first, which was the other answer.
     if swapped and preference is not None:
         preference = 1 - preference
-    return JudgeCall(swapped, preference, said.reply_text, charges=said.charges)
+    return JudgeCall(swapped, preference, reply.reply_text, charges=reply.charges)
 
 
 async def judge_pairs(
@@ -195,24 +200,28 @@ async def judge_pairs(
     pairs: Sequence[AnswerPair],
     *,
     orders: Sequence[bool] = BOTH_ORDERS,
-    manner: JudgeFormat = DEFAULT_JUDGE_FORMAT,
+    judge_format: JudgeFormat = DEFAULT_JUDGE_FORMAT,
     at_once: int = DEFAULT_CONCURRENCY,
     watch: Callable[[int], None] | None = None,
 ) -> list[PairJudgement]:
-    """Every pair, in the order of *pairs*; *watch* is told how many are done."""
+    """Every pair, in the order of *pairs*; *watch* is called with how many are done.
+
+    Raises what *judge* raises besides a failed call, such as ConfigError, with no group around it.
+    """
     places = asyncio.Semaphore(at_once)
     count = _PairCounter(watch)
 
     async def judge_one(pair: AnswerPair) -> PairJudgement:
         async with places:
-            found = await judge_pair(judge, pair, orders=orders, manner=manner)
+            judgement = await judge_pair(judge, pair, orders=orders, judge_format=judge_format)
         count.increment_done()
-        return found
+        return judgement
 
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(judge_one(pair)) for pair in pairs]
     except BaseExceptionGroup as errors:
+        # One of them as itself: a caller who expects a ConfigError catches no group of them.
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
 
@@ -235,8 +244,8 @@ class PositionPreferences(NamedTuple):
     second: list[float | None]
 
 
-def preferences_by_position(found: Sequence[PairJudgement]) -> PositionPreferences:
+def preferences_by_position(judgements: Sequence[PairJudgement]) -> PositionPreferences:
     """The pairs that were judged in both orders, as ``judges.position_bias`` takes them."""
-    rows = [{game.swapped: game.preference for game in one.games} for one in found]
+    rows = [{game.swapped: game.preference for game in one.games} for one in judgements]
     both = [row for row in rows if len(row) == len(BOTH_ORDERS)]
     return PositionPreferences([row[AS_GIVEN] for row in both], [row[SWAPPED] for row in both])

@@ -1,5 +1,4 @@
-"""
-How sure a figure is: intervals for means and paired differences, how many prompts it takes.
+"""How sure a figure is: intervals for means and paired differences, how many prompts it takes.
 
 Scores are 0 to 1, one a prompt; several answers to one prompt are a row of scores and count as
 one prompt. What is missing (None, not a number) is left out on both sides, and counted.
@@ -81,14 +80,15 @@ def mean_interval(
     The lower bound, the mean over prompts and the upper bound; None where there is none.
 
     *rows* has each prompt's answers, of which some may be missing. Two prompts are the least that
-    have bounds, and one answer the least that has a mean.
+    have bounds, and one answer the least that has a mean. Raises ValueError for scores outside of
+    0 to 1.
     """
     known = [value for row in rows for value in row if value is not None and not math.isnan(value)]
     whole = prompt_scores(rows)
     if (~np.isnan(whole)).sum() < 2:
         return None, (known[0] if len(known) == 1 else None), None
-    found = estimate_mean(whole)
-    return found.low, found.value, found.high
+    estimate = estimate_mean(whole)
+    return estimate.low, estimate.value, estimate.high
 
 
 def paired_difference(
@@ -104,7 +104,8 @@ def paired_difference(
     How much better *ours* is than *theirs* on the same prompts, in the same order.
 
     *reach*: the bounds between which a difference lies. A prompt without a score on one side is
-    left out. Raises ValueError below two.
+    left out. Raises ValueError below two prompts, for lists of different lengths and for scores
+    outside of 0 to 1.
     """
     a, b = prompt_scores(ours), prompt_scores(theirs)
     if len(a) != len(b):
@@ -113,7 +114,10 @@ def paired_difference(
 
 
 def prompt_scores(scores: Scores) -> Vector:
-    """One score a prompt: the mean of its answers, of those that have one."""
+    """One score a prompt: the mean of its answers, of those that have one.
+
+    Raises ValueError for scores outside of 0 to 1.
+    """
     rows = np.array([_mean_of_answers(row) for row in scores], dtype=np.float64)
     known = rows[~np.isnan(rows)]
     if len(known) and not 0 <= float(known.min()) <= float(known.max()) <= 1:
@@ -159,9 +163,11 @@ def bootstrap_intervals(
     The bounds of every row's mean; all rows are resampled alike.
 
     A row of one value says nothing of its spread: there, the share of prompts that may differ
-    unseen (Clopper and Pearson 1934, none in n) may lie at either end of *reach*.
+    unseen (Clopper and Pearson 1934, none in n) may lie at either end of *reach*. Raises ValueError
+    for fewer than two values in a row.
     """
     count = rows.shape[1]
+    # The same resamples for all rows: their figures stay comparable, and are drawn once.
     means = np.hstack([rows @ weights.T for weights in resample_weights(count, resamples, seed)])
     low, high = percentile_bounds(means, count, confidence)
     same = rows.min(axis=1) == rows.max(axis=1)
@@ -173,20 +179,28 @@ def bootstrap_intervals(
 
 
 def resample_weights(count: int, resamples: int, seed: int) -> Iterator[Vector]:
-    """What each prompt weighs in each resample, a block of resamples at a time."""
+    """What each prompt weighs in each resample, a block of resamples at a time.
+
+    A block is a table, resamples by *count* prompts, whose rows sum to 1. Raises ValueError below
+    two prompts.
+    """
     if count < 2:
         raise ValueError(f"an interval needs two prompts with a score; there are {count}")
     rng = np.random.default_rng(seed)
     size = max(1, BLOCK_SIZE // count)
     for start in range(0, resamples, size):
         here = min(size, resamples - start)
+        # Resamples are numbered apart, so that one count does for the whole block.
         drawn = rng.integers(0, count, (here, count)) + np.arange(here)[:, None] * count
         counts = np.bincount(drawn.ravel(), minlength=here * count)
         yield counts.reshape(here, count) / count
 
 
 def percentile_bounds(figures: Vector, count: int, confidence: float) -> tuple[Vector, Vector]:
-    """The expanded percentiles of each row of resampled figures, of *count* prompts."""
+    """The expanded percentiles of each row of resampled figures, of *count* prompts.
+
+    Hesterberg 2015 (arXiv 1411.5279): the tail is Φ(-√(n/(n-1))·t), t of n-1 degrees of freedom.
+    """
     tail = (1 - confidence) / 2
     t = student_t_quantile(1 - tail, count - 1)
     tail = _NORMAL.cdf(-math.sqrt(count / (count - 1)) * t)
@@ -194,6 +208,7 @@ def percentile_bounds(figures: Vector, count: int, confidence: float) -> tuple[V
     return low, high
 
 
+# Kept: every row of a table has the same number of prompts, and so the same quantile.
 @lru_cache
 def student_t_quantile(probability: float, freedom: int) -> float:
     """The quantile above one half of Student's t, by halving."""
@@ -223,7 +238,10 @@ def _student_t_coverage(t: float, freedom: int) -> float:
 
 
 def prompts_for_margin(spread: float, margin: float, *, confidence: float = CONFIDENCE) -> int:
-    """How many prompts give an interval of ± *margin*: (z·s/m)²."""
+    """How many prompts give an interval of ± *margin*: (z·s/m)².
+
+    Raises ValueError for a spread or a margin that is not above zero.
+    """
     z = _NORMAL.inv_cdf((1 + confidence) / 2)
     return _required_prompts(z, spread, margin)
 
@@ -231,7 +249,10 @@ def prompts_for_margin(spread: float, margin: float, *, confidence: float = CONF
 def prompts_for_difference(
     spread: float, wanted: float, *, power: float = POWER, confidence: float = CONFIDENCE
 ) -> int:
-    """How many prompts show a true difference of *wanted* with *power*: ((z_c + z_p)·s/d)²."""
+    """How many prompts show a true difference of *wanted* with *power*: ((z_c + z_p)·s/d)².
+
+    Raises ValueError for a spread or a difference that is not above zero.
+    """
     z = _NORMAL.inv_cdf((1 + confidence) / 2) + _NORMAL.inv_cdf(power)
     return _required_prompts(z, spread, wanted)
 
@@ -239,7 +260,10 @@ def prompts_for_difference(
 def detectable_difference(
     spread: float, prompts: int, *, power: float = POWER, confidence: float = CONFIDENCE
 ) -> float:
-    """The true difference that so many prompts show with *power*: (z_c + z_p)·s/√n."""
+    """The true difference that so many prompts show with *power*: (z_c + z_p)·s/√n.
+
+    Raises ValueError without a prompt.
+    """
     if prompts < 1:
         raise ValueError("a difference needs prompts")
     z = _NORMAL.inv_cdf((1 + confidence) / 2) + _NORMAL.inv_cdf(power)
@@ -256,7 +280,7 @@ def _required_prompts(z: float, spread: float, wanted: float) -> int:
 
 
 def describe_difference(
-    found: IntervalEstimate,
+    difference: IntervalEstimate,
     *,
     price: float | None = None,
     unit: str = "price",
@@ -269,17 +293,20 @@ def describe_difference(
     Where none is seen: how many prompts would show *wanted*.
     """
     cost = _cost_phrase(price, unit)
-    if found.excludes_zero:
-        digits = _decimal_places(found.margin)
-        size = f"{100 * abs(found.value):.{digits}f} ± {100 * found.margin:.{digits}f} points"
-        return f"{'better' if found.value > 0 else 'worse'} by {size}{cost and ' ' + cost}"
-    seen = f"no difference seen with {found.prompts:,} prompts{cost and ', ' + cost}"
-    if found.spread == 0:
-        same = found.value == 0
+    if difference.excludes_zero:
+        digits = _decimal_places(difference.margin)
+        value, margin = 100 * abs(difference.value), 100 * difference.margin
+        size = f"{value:.{digits}f} ± {margin:.{digits}f} points"
+        return f"{'better' if difference.value > 0 else 'worse'} by {size}{cost and ' ' + cost}"
+    seen = f"no difference seen with {difference.prompts:,} prompts{cost and ', ' + cost}"
+    if difference.spread == 0:
+        same = difference.value == 0
         return f"{seen}: {'each was scored the same on both sides' if same else 'too few'}"
-    needed = _round_up(prompts_for_difference(found.spread, wanted))
+    needed = _round_up(prompts_for_difference(difference.spread, wanted))
     least = f"{100 * wanted:g} point{'' if wanted == 0.01 else 's'}"
-    if needed <= found.prompts:
+    # By chance it was not seen with a study that was large enough to see it: no more prompts are
+    # advised.
+    if needed <= difference.prompts:
         return f"{seen}; one of {least} would have shown"
     return f"{seen}; {needed:,} would show {least}"
 

@@ -1,5 +1,4 @@
-"""
-The length-controlled win rate of AlpacaEval 2.0: who would win if answers were equally long.
+"""The length-controlled win rate of AlpacaEval 2.0: who would win if answers were equally long.
 
 The model (Dubois et al. 2024, arXiv 2404.04475, section 3; `length_controlled_v1` of
 tatsu-lab/alpaca_eval), with t_i = tanh of the baseline's length less the model's, in standard
@@ -85,6 +84,7 @@ class ControlledWinRate(NamedTuple):
 
 
 def sigmoid(x: Vector) -> Vector:
+    # logaddexp, since exp overflows where a weight has grown large.
     return np.exp(-np.logaddexp(0, -x))
 
 
@@ -93,6 +93,7 @@ def length_differences(baseline: Vector, model: Vector) -> Vector:
     delta = baseline - model
     known = delta[~np.isnan(delta)]
     spread = float(known.std(ddof=1)) if len(known) > 1 else 0.0
+    # Everyone equally long: no difference, rather than 0/0.
     return delta / spread if spread else delta * 0.0
 
 
@@ -113,10 +114,11 @@ def official_fit(
     own = _feature_matrix(lengths, difficulties, 1.0)
     features = np.vstack([guided, own])
     wanted = np.concatenate([gamed.preferences, preferences])
+    # The two models of the set together weigh λ, whichever row belongs to which.
     importance = np.where(features[:, 2] > 0, 1.0, GAMED_WEIGHT / 2)
     there = ~np.isnan(wanted) & ~np.isnan(features).any(axis=1)
-    found = cross_validate(features[there], wanted[there], importance[there])
-    return _predict_win_rate(GlmWeights(*map(float, found)), difficulties, "official-fit")
+    weights = cross_validate(features[there], wanted[there], importance[there])
+    return _predict_win_rate(GlmWeights(*map(float, weights)), difficulties, "official-fit")
 
 
 def prior_fit(preferences: Vector, lengths: Vector, difficulties: Vector) -> ControlledWinRate:
@@ -140,6 +142,7 @@ def fit_with_prior(
         slope = x.T @ (importance * (chance - wanted)) + firmness * (weights - centre)
         curve = importance * chance * (1 - chance)
         step = np.linalg.solve((x * curve[:, None]).T @ x + np.diag(firmness), slope)
+        # Far from the optimum a whole step may overshoot: no weight moves by more than 2 at once.
         weights = weights - step * min(1.0, 2.0 / float(np.abs(step).max() + 1e-300))
         if np.abs(step).max() < 1e-10:
             break
@@ -149,11 +152,14 @@ def fit_with_prior(
 def average_fit(preferences: Vector, lengths: Vector) -> ControlledWinRate:
     """θ alone, so that the mean of the predictions is the raw win rate; γ is a normal variable."""
     there = ~np.isnan(preferences) & ~np.isnan(lengths)
+    # The mean over a normal γ by Gauss-Hermite quadrature: 21 points are exact to polynomials of
+    # degree 41.
     points, mass = np.polynomial.hermite_e.hermegauss(21)
     mass = mass / mass.sum()
     hardness = USUAL_DIFFICULTY * DIFFICULTY_DEVIATION * points
     known = USUAL_LENGTH * np.tanh(lengths[there])[:, None] + hardness[None]
     wanted = float(preferences[there].mean())
+    # The mean chance rises with θ: halving cannot miss it.
     low, high = -30.0, 30.0
     while high - low > 1e-12:
         middle = (low + high) / 2
@@ -163,6 +169,7 @@ def average_fit(preferences: Vector, lengths: Vector) -> ControlledWinRate:
     mean = float(chances @ mass)
     spread = math.sqrt(max(float((chances - mean) ** 2 @ mass), 0.0))
     count = len(preferences)
+    # The spread is that of a population: n - 1 makes of it the standard error of a sample.
     error = 100 * spread / math.sqrt(count - 1) if count > 1 else None
     weights = GlmWeights(USUAL_LENGTH, USUAL_DIFFICULTY, low)
     return ControlledWinRate(100 * mean, error, "average-weights", weights)
@@ -186,6 +193,7 @@ def cross_validate(x: Vector, wanted: Vector, importance: Vector) -> Vector:
         test = fold == left_out
         kept = ~test
         weights = np.zeros(x.shape[1])
+        # Each strength begins where the one before ended, since their weights differ little.
         for number, strength in enumerate(STRENGTHS):
             weights = fit_sparse_weights(
                 x[kept], wanted[kept], importance[kept], float(strength), weights
@@ -215,9 +223,11 @@ def fit_sparse_weights(
         chance = sigmoid(x @ weights)
         slope = strength * (x.T @ (importance * (chance - wanted)))
         curve = importance * chance * (1 - chance)
+        # A little on the diagonal: where every chance is 0 or 1, there is no curvature left.
         bend = strength * ((x * curve[:, None]).T @ x) + 1e-12 * np.eye(x.shape[1])
         step = _newton_direction(weights, slope, bend)
         size, reached = 1.0, math.inf
+        # Halved until the loss falls: the quadratic is only a model of it.
         while size > 1e-12:
             reached = _penalized_loss(weights + size * step, x, wanted, importance, strength)
             if reached <= goal:
@@ -240,6 +250,8 @@ def _newton_direction(weights: Vector, slope: Vector, bend: Vector) -> Vector:
         for j in range(len(weights)):
             pull = float(slope[j] + bend[j] @ step - bend[j, j] * step[j])
             target = float(bend[j, j] * weights[j]) - pull
+            # The penalty has a corner at zero, on which small weights come to lie: the soft
+            # threshold.
             shrunk = math.copysign(max(abs(target) - 1.0, 0.0), target) / float(bend[j, j])
             step[j] = shrunk - weights[j]
         if float(np.abs(step - before).max()) < 1e-14:

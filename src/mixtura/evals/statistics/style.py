@@ -1,6 +1,6 @@
-"""
-Who would win if answers were as long and as adorned as each other: a Bradley-Terry model in which
-style has weights of its own (Arena-Hard-Auto v2; Li et al. 2024, arXiv 2406.11939).
+"""Who would win if answers were as long and as adorned as each other, by a Bradley-Terry model.
+
+Style has weights of its own in it (Arena-Hard-Auto v2; Li et al. 2024, arXiv 2406.11939).
 
     P(the model wins | i) = σ(θ + β · s_i)
 
@@ -24,6 +24,7 @@ from mixtura.evals.statistics.length_control import BROAD_PRIOR_SPREAD, fit_with
 Vector = NDArray[np.float64]
 
 RESAMPLES = 1000
+"""Fewer than for a mean: each of them is a fit."""
 _BLOCK = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 _HEADING = re.compile(r"^#{1,6}\s", re.MULTILINE)
 _LISTED = re.compile(r"^\s*(?:[-*+]|\d+\.)\s", re.MULTILINE)
@@ -57,6 +58,7 @@ class Battles(NamedTuple):
 
 
 def measure_style(text: str) -> AnswerStyle:
+    """The style of a Markdown text, in characters and counts."""
     bare = _BLOCK.sub("", text)
     counts = (len(pattern.findall(bare)) for pattern in (_HEADING, _LISTED, _BOLD))
     return AnswerStyle(len(text), *counts)
@@ -68,6 +70,7 @@ def style_difference(ours: AnswerStyle, theirs: AnswerStyle) -> list[float]:
     row = [(ours.length - theirs.length) / whole if whole else 0.0]
     for mine, other in zip(ours[1:], theirs[1:], strict=True):
         a, b = mine / max(ours.length, 1), other / max(theirs.length, 1)
+        # One more below: where neither has any, there is nothing to divide by.
         row.append((a - b) / (a + b + 1))
     return row
 
@@ -85,14 +88,16 @@ def raw_win_rate(battles: Battles) -> WinRate:
 def style_controlled_rate(battles: Battles) -> WinRate:
     """The win rate at equal style."""
     spread = battles.styles.std(axis=0)
+    # A style in which no two answers differ has no weight to be found.
     known = battles.styles[:, spread > 0] / spread[spread > 0]
     x = np.column_stack([np.ones(len(known)), known])
+    # Nearly flat: it only keeps the fit finite where one side won every game.
     nothing, barely = np.zeros(x.shape[1]), np.full(x.shape[1], BROAD_PRIOR_SPREAD**-2)
 
     def rate_at_equal_style(drawn: Vector) -> float:
         weight = battles.weights * drawn[battles.prompts]
-        found = fit_with_prior(x, battles.outcomes, weight, nothing, barely)
-        return float(sigmoid(found[:1])[0])
+        fitted = fit_with_prior(x, battles.outcomes, weight, nothing, barely)
+        return float(sigmoid(fitted[:1])[0])
 
     return _rate_with_interval(battles, rate_at_equal_style)
 
@@ -102,6 +107,7 @@ def _rate_with_interval(battles: Battles, figure: Callable[[Vector], float]) -> 
     value = figure(np.ones(count))
     if count < 2:
         return WinRate(value, None, None)
+    # Prompts are drawn, with all their games: two games of one prompt are not independent.
     drawn = np.concatenate(list(resample_weights(count, RESAMPLES, seed=0))) * count
     figures = np.array([[figure(row) for row in drawn]])
     low, high = percentile_bounds(figures, count, CONFIDENCE)

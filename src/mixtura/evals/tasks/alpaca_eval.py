@@ -62,6 +62,7 @@ _LETTER = RegexVerdictForm(
     parse=lambda found: found["letter"],
     rivals=r"\b[mM]\b",
 )
+# As the published annotator asks: one token, whose log-probabilities are the preference.
 _WEIGHED = Sampling(temperature=1.0, max_tokens=1)
 _LOGPROBS: Mapping[str, Any] = {"logprobs": True, "top_logprobs": 5}
 _PLACE = re.compile(r"\{(instruction|output_1|output_2)\}")
@@ -90,7 +91,8 @@ def alpaca_eval(
     """
     Rows with `instruction`. *against*: the baseline's answers, a `model_outputs.json`; *compare*
     takes those of the model in the role `opponent`. *outputs*: answers that are there already.
-    *template*: the judge's words, else those of the published package, else our own.
+    *template*: the judge's words, else those of the published package, else our own. Raises
+    ConfigError, with the file and the line, for rows, answers or a template that cannot be read.
     """
     return Task(
         dataset=load_samples("alpaca-eval", data or against or HOME, _row_to_sample, seed=seed),
@@ -106,13 +108,16 @@ def _row_to_sample(row: Row) -> Sample:
 
 
 def output_generator(outputs: str) -> str:
-    """Who wrote a `model_outputs.json`."""
+    """Who wrote a `model_outputs.json`. Raises ConfigError for a file that is none."""
     return official.read_outputs(Path(outputs))[0].generator
 
 
 @solver
 def answered(against: str | None, outputs: str | None = None) -> Solver:
-    """Asks for an answer, or takes it from *outputs*; the baseline's stands beside."""
+    """Asks for an answer, or takes it from *outputs*; the baseline's stands beside.
+
+    Raises ConfigError for files that cannot be read.
+    """
     known = baseline_answers.read_answers(against) if against else None
     mine = baseline_answers.read_answers(outputs) if outputs else None
 
@@ -136,7 +141,10 @@ def answered(against: str | None, outputs: str | None = None) -> Solver:
 
 @scorer(metrics=[mean()])
 def preferred(template: str | None = None, seed: int = 0) -> Scorer:
-    """How far the judge prefers the answer to the baseline's, 0 to 1."""
+    """How far the judge prefers the answer to the baseline's, 0 to 1.
+
+    Raises ConfigError for a template that cannot be read.
+    """
     words, whose = _load_template(template)
 
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001
@@ -144,23 +152,24 @@ def preferred(template: str | None = None, seed: int = 0) -> Scorer:
         swapped = _is_swapped(state.input_text, seed)
         request = judge_request(pair.swapped_pair if swapped else pair, words)
         with judging_scope():
-            said = await ask_preference(GraderModel(), request)
-        first = said.first
+            reply = await ask_preference(GraderModel(), request)
+        first = reply.first
         ours = 1 - first if swapped and first is not None else first
-        game = JudgeCall(swapped, ours, said.reply)
+        game = JudgeCall(swapped, ours, reply.reply)
         turn = JudgedTurn(PairJudgement((game,)), len(pair.first), len(pair.second))
-        about = {"turns": judged_pairs.turns_to_dicts([turn]), "how": said.how, "template": whose}
+        about = {"turns": judged_pairs.turns_to_dicts([turn]), "how": reply.how, "template": whose}
         if ours is None:
             return Score.unscored(
                 explanation=game.missing_reason, answer=pair.first, metadata=about
             )
-        return Score(value=ours, answer=pair.first, explanation=said.reply, metadata=about)
+        return Score(value=ours, answer=pair.first, explanation=reply.reply, metadata=about)
 
     return score
 
 
 def _is_swapped(instruction: str, seed: int) -> bool:
     """Whether the baseline's answer stands first: drawn by the seed, the same in every run."""
+    # "replace" for the half of a character, which UTF-8 does not have.
     return bool(blake2b(f"{seed}\n{instruction}".encode("utf-8", "replace")).digest()[0] & 1)
 
 
@@ -182,7 +191,7 @@ def _load_template(template: str | None) -> tuple[str | None, str]:
 
 
 def judge_request(pair: AnswerPair, words: str | None = None) -> Request:
-    """What the judge is asked: by a template, else in our own words, the material as data."""
+    """The request to the judge: by a template, else in our own words, the material as data."""
     if words is None:
         rows = {
             "instruction": pair.question,
@@ -190,49 +199,52 @@ def judge_request(pair: AnswerPair, words: str | None = None) -> Request:
             SECOND: pair.second or EMPTY_ANSWER,
         }
         return ask(JUDGE_PROMPT.format(material=material_json(rows)))
-    given = {"instruction": str(pair.question), "output_1": pair.first, "output_2": pair.second}
-    spoken = _SPOKEN.findall(words) or [("user", words)]
+    values = {"instruction": str(pair.question), "output_1": pair.first, "output_2": pair.second}
+    turns = _SPOKEN.findall(words) or [("user", words)]
     messages = [
-        Message(role, _PLACE.sub(lambda found: neutralize_text(given[found[1]]), text).strip())
-        for role, text in spoken
+        # Neutralized: no text of a model may close the turn that it stands in.
+        Message(role, _PLACE.sub(lambda found: neutralize_text(values[found[1]]), text).strip())
+        for role, text in turns
     ]
     return Request(tuple(messages))
 
 
 async def ask_preference(judge: Model, request: Request) -> JudgePreference:
     """
-    How far the judge prefers what stands first: by the probabilities of its first token, else by
-    that token; where it is neither letter, by the verdict that it writes when it is asked anew.
+    How far the judge prefers what stands first, by the probabilities of its first token.
+
+    Else by that token; where it is neither letter, by the verdict that it writes when it is asked
+    anew. Raises ModelError and BudgetExceededError as *judge* does.
     """
     try:
         weighed = replace(request, sampling=_WEIGHED, extra=_LOGPROBS)
-        said = await judge.complete(weighed)
+        reply = await judge.complete(weighed)
     except RejectedError:  # it has no log-probabilities to give, or no answer of one token
         pass
     else:
-        if (chance := _first_token_probability(said)) is not None:
-            return JudgePreference(chance, WEIGHED, said.text)
-        if (letter := said.text.strip()) in (FIRST, SECOND):
-            return JudgePreference(float(letter == FIRST), TOKEN, said.text)
+        if (chance := _first_token_probability(reply)) is not None:
+            return JudgePreference(chance, WEIGHED, reply.text)
+        if (letter := reply.text.strip()) in (FIRST, SECOND):
+            return JudgePreference(float(letter == FIRST), TOKEN, reply.text)
         return _written_preference(await judge.complete(replace(request, sampling=GREEDY_SAMPLING)))
     # It was not asked yet: so it is asked again where it gives no letter.
-    answered = await ask_for_verdict(
+    verdict = await ask_for_verdict(
         judge, replace(request, sampling=GREEDY_SAMPLING), _parse_letter
     )
-    return _written_preference(answered.completion)
+    return _written_preference(verdict.completion)
 
 
-def _written_preference(said: Completion) -> JudgePreference:
-    letter = _parse_letter(said)
-    return JudgePreference(None if letter is None else float(letter == FIRST), WRITTEN, said.text)
+def _written_preference(reply: Completion) -> JudgePreference:
+    letter = _parse_letter(reply)
+    return JudgePreference(None if letter is None else float(letter == FIRST), WRITTEN, reply.text)
 
 
-def _first_token_probability(said: Completion) -> float | None:
+def _first_token_probability(reply: Completion) -> float | None:
     """P(m) / (P(m) + P(M)) of the first token; None where neither is among the likeliest."""
-    if not said.logprobs:
+    if not reply.logprobs:
         return None
     mass = {FIRST: 0.0, SECOND: 0.0}
-    for row in said.logprobs[0].get("top_logprobs") or ():
+    for row in reply.logprobs[0].get("top_logprobs") or ():
         letter = str(row["token"]).strip()
         if letter in mass:
             mass[letter] += math.exp(row["logprob"])
@@ -240,19 +252,22 @@ def _first_token_probability(said: Completion) -> float | None:
     return mass[FIRST] / whole if whole > 0 else None
 
 
-def _parse_letter(said: Completion) -> str | None:
+def _parse_letter(reply: Completion) -> str | None:
     """The letter in a reply's last line."""
-    return read_verdict(said, _LETTER)
+    return read_verdict(reply, _LETTER)
 
 
 # ---- what the answers say besides the score
 
 
-def collect_findings(told: Sequence[EvalSample], side: JudgeContext) -> Findings:
-    """The leaderboard's figures, in percent, and how the verdicts were read."""
-    rows = verdict_annotations(told, side)
+def collect_findings(samples: Sequence[EvalSample], side: JudgeContext) -> Findings:
+    """The leaderboard's figures, in percent, and how the verdicts were read.
+
+    Raises ConfigError for files of difficulties, regularisation or labels that cannot be read.
+    """
+    rows = verdict_annotations(samples, side)
     figures: dict[str, float] = {}
-    notes = list(_judge_notes(told))
+    notes = list(_judge_notes(samples))
     hard = official.read_difficulties(Path(side.difficulty)) if side.difficulty else None
     gamed = None
     if side.gamed:
@@ -264,13 +279,13 @@ def collect_findings(told: Sequence[EvalSample], side: JudgeContext) -> Findings
         figures = {k: v for k, v in whole.items() if isinstance(v, int | float)}
         notes.append(f"length-controlled win rate: {length_control.METHOD_NOTES[score.lc_method]}")
     return Findings(
-        most=100.0, figures=figures, bias=judged_pairs.judge_bias(told, side), notes=tuple(notes)
+        most=100.0, figures=figures, bias=judged_pairs.judge_bias(samples, side), notes=tuple(notes)
     )
 
 
-def _judge_notes(told: Sequence[EvalSample]) -> list[str]:
+def _judge_notes(samples: Sequence[EvalSample]) -> list[str]:
     """Whose words the judge was asked with, and how its verdicts were read."""
-    rows = [row for row in map(score_metadata, told) if row]
+    rows = [row for row in map(score_metadata, samples) if row]
     whose = sorted({str(row["template"]) for row in rows})
     counts = {how: sum(row["how"] == how for row in rows) for how in (WEIGHED, TOKEN, WRITTEN)}
     read = ", ".join(f"{how} in {count}" for how, count in counts.items() if count)
@@ -279,7 +294,7 @@ def _judge_notes(told: Sequence[EvalSample]) -> list[str]:
     )
 
 
-def model_outputs(told: Sequence[EvalSample], side: JudgeContext) -> list[OutputRow]:
+def model_outputs(samples: Sequence[EvalSample], side: JudgeContext) -> list[OutputRow]:
     """The answers as a `model_outputs.json` has them; what was not answered is not among them."""
     return [
         OutputRow(
@@ -288,12 +303,13 @@ def model_outputs(told: Sequence[EvalSample], side: JudgeContext) -> list[Output
             output=sample.output.completion,
             generator=side.model,
         )
-        for sample in told
+        for sample in samples
+        # The first answer alone: the leaderboard has one for each instruction.
         if sample.epoch == 1 and sample.error is None
     ]
 
 
-def verdict_annotations(told: Sequence[EvalSample], side: JudgeContext) -> list[Annotation]:
+def verdict_annotations(samples: Sequence[EvalSample], side: JudgeContext) -> list[Annotation]:
     """The verdicts as an `annotations.json` has them: 1 is the baseline's win, 2 the model's."""
     return [
         Annotation(
@@ -304,9 +320,9 @@ def verdict_annotations(told: Sequence[EvalSample], side: JudgeContext) -> list[
             output_2=sample.output.completion,
             generator_2=side.model,
             annotator=side.judge or None,
-            preference=None if (said := score_value(sample)) is None else 1 + said,
+            preference=None if (score := score_value(sample)) is None else 1 + score,
             index=int(sample.metadata.get("index", int(sample.id) - 1)),
         )
-        for sample in told
+        for sample in samples
         if sample.epoch == 1 and "beside" in sample.metadata
     ]

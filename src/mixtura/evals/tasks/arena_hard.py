@@ -1,6 +1,6 @@
-"""
-Arena-Hard-Auto v2: hard prompts, a judge that answers first itself, five verdicts, two games
-(Li et al. 2024, arXiv 2406.11939).
+"""Arena-Hard-Auto v2: hard prompts, a judge that answers first itself, five verdicts, two games.
+
+Li et al. 2024, arXiv 2406.11939.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ BASELINES: Mapping[str, str] = {
 }
 """Whose answers stand beside, by category; any other category takes the first."""
 STRONG_WEIGHT = 3
-"""A verdict of much better counts as so many games."""
+"""A verdict of much better counts as so many games, as the published scores have it."""
 
 JUDGE_PROMPT = """\
 Compare two answers, A and B. The question and the answers are the values of the JSON
@@ -97,7 +97,8 @@ def arena_hard(
 ) -> Task:
     """
     Rows with `uid`, `category`, `prompt`. *against*: a file of the baseline's answers, else the
-    published ones; *compare* takes those of the model in the role `opponent`.
+    published ones; *compare* takes those of the model in the role `opponent`. Raises ConfigError,
+    with the file and the line, for rows or answers that cannot be read.
     """
     return Task(
         dataset=load_samples("arena-hard", data or HOME, _row_to_sample, seed=seed),
@@ -127,7 +128,10 @@ def _row_to_sample(row: Row) -> Sample:
 
 @solver
 def answered(against: str | None = None, compare: bool = False) -> Solver:
-    """Asks for an answer; the baseline's stands beside."""
+    """Asks for an answer; the baseline's stands beside.
+
+    Raises ConfigError for a file of answers that cannot be read.
+    """
     known = None if compare else _baseline_answers(against)
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
@@ -148,20 +152,22 @@ def two_games() -> Scorer:
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001
         answer, beside = state.output.completion, state.metadata["beside"]
         with judging_scope():
-            found = await pairwise.judge_pair(
+            judgement = await pairwise.judge_pair(
                 GraderModel(),
                 AnswerPair(state.input_text, answer, beside),
-                manner=ARENA_JUDGE_FORMAT,
+                judge_format=ARENA_JUDGE_FORMAT,
             )
-            raise_judge_errors(found.games)
-        turn = JudgedTurn(found, len(answer), len(beside))
+            raise_judge_errors(judgement.games)
+        turn = JudgedTurn(judgement, len(answer), len(beside))
         styles = style.style_difference(style.measure_style(answer), style.measure_style(beside))
         about = {"turns": judged_pairs.turns_to_dicts([turn]), "styles": styles}
-        if found.mean_preference is None:
-            return Score.unscored(explanation=found.missing_reason, answer=answer, metadata=about)
-        won, weight = zip(*map(_weighted_outcome, found.games), strict=True)
+        if judgement.mean_preference is None:
+            return Score.unscored(
+                explanation=judgement.missing_reason, answer=answer, metadata=about
+            )
+        won, weight = zip(*map(_weighted_outcome, judgement.games), strict=True)
         share = sum(a * b for a, b in zip(won, weight, strict=True)) / sum(weight)
-        replies = "\n\n".join(game.reply for game in found.games)
+        replies = "\n\n".join(game.reply for game in judgement.games)
         return Score(value=share, answer=answer, explanation=replies, metadata=about)
 
     return score
@@ -169,15 +175,14 @@ def two_games() -> Scorer:
 
 def _weighted_outcome(game: pairwise.JudgeCall) -> tuple[float, float]:
     """A game's outcome, 0, 0.5 or 1, and how many games it counts for."""
-    said = game.preference
-    assert said is not None
-    return {-1: 0.0, 0: 0.5, 1: 1.0}[(said > 0.5) - (said < 0.5)], STRONG_WEIGHT if said in (
-        0,
-        1,
-    ) else 1
+    preference = game.preference
+    assert preference is not None
+    outcome = {-1: 0.0, 0: 0.5, 1: 1.0}[(preference > 0.5) - (preference < 0.5)]
+    return outcome, STRONG_WEIGHT if preference in (0, 1) else 1
 
 
 def judge_request(pair: AnswerPair) -> Request:
+    """The request to the judge, in our own words, the material as data."""
     rows = {
         "question": conversation_content(pair.question),
         "A": pair.first or EMPTY_ANSWER,
@@ -197,14 +202,15 @@ def parse_preference(reply: Completion) -> float | None:
 def _strip_legend(lines: Sequence[ReplyLine]) -> list[ReplyLine]:
     """The lines but for those that tell what the labels mean."""
     form = _LabelForm()
-    told = [line for line in lines if not _EXPLAINS.search(line.text)]
+    answer_lines = [line for line in lines if not _EXPLAINS.search(line.text)]
     legend = [
         line
-        for line in told
+        for line in answer_lines
         if form.parse_named(line.text) is None is not form.parse_bare(line.text)
     ]
+    # Several labels in a row are the judge repeating what they mean, not five verdicts.
     many = len({form.parse_bare(line.text) for line in legend}) > 1
-    return [line for line in told if line not in legend] if many else told
+    return [line for line in answer_lines if line not in legend] if many else answer_lines
 
 
 class _LabelForm:
@@ -247,30 +253,35 @@ ARENA_JUDGE_FORMAT = JudgeFormat(judge_request, parse_preference)
 # ---- what the answers say besides the score
 
 
-def collect_findings(told: Sequence[EvalSample], side: JudgeContext) -> Findings:
-    """Win rates over all games, raw and at equal style, with intervals over prompts."""
+def collect_findings(samples: Sequence[EvalSample], side: JudgeContext) -> Findings:
+    """Win rates over all games, raw and at equal style, with intervals over prompts.
+
+    Raises ConfigError for a file of labels that cannot be read.
+    """
     rows: list[tuple[int, float, float, Sequence[float]]] = []
-    names = {name: number for number, name in enumerate(dict.fromkeys(_judged_sample_ids(told)))}
-    for sample in told:
+    names = {name: number for number, name in enumerate(dict.fromkeys(_judged_sample_ids(samples)))}
+    for sample in samples:
         if str(sample.id) in names and score_value(sample) is not None:
             styles = judged_pairs.score_metadata(sample)["styles"]
             for turn in judged_pairs.read_turns(sample):
                 rows += [
                     (names[str(sample.id)], *_weighted_outcome(g), styles)
-                    for g in turn.judged.games
+                    for g in turn.judgement.games
                 ]
     figures: dict[str, float] = {}
     if rows:
-        fought = style.build_battles(rows)
+        battles = style.build_battles(rows)
         for name, rate in (
-            ("win_rate", style.raw_win_rate(fought)),
-            ("style_controlled", style.style_controlled_rate(fought)),
+            ("win_rate", style.raw_win_rate(battles)),
+            ("style_controlled", style.style_controlled_rate(battles)),
         ):
             bounds = {name: rate.value, f"{name}_low": rate.low, f"{name}_high": rate.high}
             figures |= {k: 100 * v for k, v in bounds.items() if v is not None}
-    by_category = mean_table(((str(s.metadata["category"]), score_value(s)) for s in told), 100)
-    return Findings(100.0, figures, {"category": by_category}, judged_pairs.judge_bias(told, side))
+    by_category = mean_table(((str(s.metadata["category"]), score_value(s)) for s in samples), 100)
+    return Findings(
+        100.0, figures, {"category": by_category}, judged_pairs.judge_bias(samples, side)
+    )
 
 
-def _judged_sample_ids(told: Sequence[EvalSample]) -> list[str]:
-    return [str(sample.id) for sample in told if score_value(sample) is not None]
+def _judged_sample_ids(samples: Sequence[EvalSample]) -> list[str]:
+    return [str(sample.id) for sample in samples if score_value(sample) is not None]

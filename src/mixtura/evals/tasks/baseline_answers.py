@@ -34,9 +34,10 @@ def read_answers(*files: str) -> BaselineAnswers:
     """
     Files of answers as FastChat, Arena-Hard or AlpacaEval have them, or ``id`` and ``answer``.
 
-    Raises ConfigError with the file and the row.
+    Raises ConfigError with the file and the row, for one without an id or an answer, and for a
+    second answer to one question.
     """
-    found: dict[str, tuple[str, ...]] = {}
+    answers: dict[str, tuple[str, ...]] = {}
     author = ""
     for file in files:
         lines: dict[str, int] = {}
@@ -44,13 +45,16 @@ def read_answers(*files: str) -> BaselineAnswers:
             key, turns = _answer_key(row), _turns_or_empty(row)
             if key is None or not turns:
                 raise ConfigError(f"{source_location(file, line)}: it has no id, or no answer")
-            if found.get(key, turns) != turns:
-                said = f"another answer to {to_one_line(key)[:60]!r} than in line {lines.get(key)}"
-                raise ConfigError(f"{source_location(file, line)}: {said}")
-            found[key] = turns
+            # The same answer twice does no harm; of two different ones no one knows which is meant.
+            if answers.get(key, turns) != turns:
+                problem = (
+                    f"another answer to {to_one_line(key)[:60]!r} than in line {lines.get(key)}"
+                )
+                raise ConfigError(f"{source_location(file, line)}: {problem}")
+            answers[key] = turns
             lines[key] = line
             author = author or next((str(row[n]) for n in _AUTHORS if row.get(n)), "")
-    return BaselineAnswers(author, found)
+    return BaselineAnswers(author, answers)
 
 
 def _answer_key(row: Row) -> str | None:
@@ -72,30 +76,30 @@ def _turn_texts(row: Row) -> tuple[str, ...]:
         return tuple(turn_text(turn) for turn in choices[0]["turns"])
     if messages := row.get("messages"):
         return tuple(turn_text(one) for one in messages if one.get("role") == "assistant")
-    said = next((row[name] for name in ("output", "answer") if row.get(name) is not None), None)
-    if said is None:
+    content = next((row[name] for name in ("output", "answer") if row.get(name) is not None), None)
+    if content is None:
         return ()
-    turns = cast(Sequence[Any], said if isinstance(said, list) else [said])
+    turns = cast(Sequence[Any], content if isinstance(content, list) else [content])
     return tuple(map(turn_text, turns))
 
 
-def turn_text(said: Any) -> str:
+def turn_text(turn: Any) -> str:
     """A turn as text, ``{"content": …}`` or ``{"content": {"answer": …}}``."""
-    while isinstance(said, dict):
-        inner = cast(Mapping[str, Any], said)
-        said = inner["content"] if "content" in inner else inner.get("answer", "")
-    return str(said)
+    while isinstance(turn, dict):
+        inner = cast(Mapping[str, Any], turn)
+        turn = inner["content"] if "content" in inner else inner.get("answer", "")
+    return str(turn)
 
 
 async def ask_opponent(questions: Sequence[str], temperature: float | None = None) -> list[str]:
-    """What the model in the opponent's role answers, turn by turn."""
+    """The answers of the model in the opponent's role, turn by turn. Raises what Inspect raises."""
     model = get_model(role=OPPONENT_ROLE, required=True)
-    said: list[ChatMessage] = []
+    messages: list[ChatMessage] = []
     answers: list[str] = []
     for question in questions:
-        said.append(ChatMessageUser(content=question))
-        output = await model.generate(said, config=GenerateConfig(temperature=temperature))
-        said.append(output.message)
+        messages.append(ChatMessageUser(content=question))
+        output = await model.generate(messages, config=GenerateConfig(temperature=temperature))
+        messages.append(output.message)
         answers.append(output.completion)
     return answers
 
@@ -113,5 +117,5 @@ async def opponent_answers(
 
 
 def opponent_name() -> str:
-    """What the model in the opponent's role is called."""
+    """The name of the model in the opponent's role."""
     return get_model(role=OPPONENT_ROLE, required=True).name

@@ -132,6 +132,7 @@ def _html_to_markdown(reply: str, entry_point: str) -> Iterator[str]:
         at = end + len("</pre>")
         if f"def {entry_point}" in inside:
             program = html.unescape(inside.strip().removesuffix("</code>"))
+            # Four marks: the program itself may have three in a text of its own.
             yield f"\n````\n{program.strip()}\n````\n"
         else:
             yield reply[opened.start() : at]
@@ -178,26 +179,26 @@ def _breaks_off(token: Token, lines: Sequence[str]) -> bool:
 
 def _split_trailing_fence(line: str) -> str:
     """A line of words with a fence behind them as two lines."""
-    found = _AT_THE_END.search(line) if "```" in line else None
-    words = line[: found.start()] if found else ""
-    if not found or "`" in words or not any(map(str.isalpha, words)):
+    fence = _AT_THE_END.search(line) if "```" in line else None
+    words = line[: fence.start()] if fence else ""
+    if not fence or "`" in words or not any(map(str.isalpha, words)):
         return line
-    return f"{words}\n{found[0]}"
+    return f"{words}\n{fence[0]}"
 
 
 def _repair_fences(text: str) -> Iterator[str]:
     """The lines, where a fence that closes has nothing behind it, and one that opens closes one."""
     opened = ""
     for line in text.split("\n"):
-        found = _FENCE.match(line)
-        if not found or (opened and not found[2].startswith(opened)):
+        fence = _FENCE.match(line)
+        if not fence or (opened and not fence[2].startswith(opened)):
             yield line
         elif not opened:
-            opened = found[2]
+            opened = fence[2]
             yield line
         else:
-            yield f"{found[1]}{found[2]}"
-            rest = found[3].strip()
+            yield f"{fence[1]}{fence[2]}"
+            rest = fence[3].strip()
             if re.fullmatch(r"(?:python3?|py|bash|sh|text)", rest, re.IGNORECASE):
                 yield line
             else:
@@ -264,13 +265,14 @@ def _program_between_words(text: str, entry_point: str) -> str | None:
     starts = [at for at, line in enumerate(lines) if _BEGINS.match(line)]
     ends = [at for at, line in enumerate(lines) if line[:1].strip()] + [len(lines)]
     most = max(1, min(TRIES, LETTERS_TRIED // len(text)))
+    # Each start costs up to TRIES parses.
     for start in starts[:8]:
         for end in [at for at in ends if at > start][: -most - 1 : -1]:
-            found = "\n".join(lines[start:end])
-            if (tree := _parse_or_none(found)) and any(
+            program = "\n".join(lines[start:end])
+            if (tree := _parse_or_none(program)) and any(
                 entry_point in _defined_names(p) for p in tree.body
             ):
-                return found
+                return program
     return None
 
 
@@ -284,6 +286,7 @@ def _complete_function(prompt: str, body: str) -> str | None:
         whole = f"{prompt.rstrip()}\n{tried}"
         tree = _parse_or_none(whole)
         last = tree.body[-1] if tree and tree.body else None
+        # Words alone may be Python, too ("pass"): a body that never ends in something is none.
         ends = (ast.Return, ast.Raise, ast.Yield, ast.YieldFrom)
         function = isinstance(last, ast.FunctionDef | ast.AsyncFunctionDef)
         if function and any(isinstance(one, ends) for one in ast.walk(last)):
@@ -308,6 +311,7 @@ def _join_program(prompt: str, parts: Sequence[str]) -> str:
         if isinstance(part, ast.ImportFrom) and part.module == "__future__":
             end = part.end_lineno or part.lineno
             future.append(ast.unparse(part))
+            # Blanked, not cut: the lines below keep the numbers that the tree has for them.
             lines[part.lineno - 1 : end] = [""] * (end - part.lineno + 1)
     return "\n".join([*future, *lines])
 

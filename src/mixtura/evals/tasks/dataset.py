@@ -26,46 +26,47 @@ __all__ = [
 
 
 def load_samples(
-    name: str, data: str, made: Callable[[Row], Sample], *, seed: int | None = None
+    name: str, data: str, to_sample: Callable[[Row], Sample], *, seed: int | None = None
 ) -> MemoryDataset:
     """
     The rows of *data* as samples, in the file's order or, given a *seed*, in one drawn from it.
 
     A row is numbered from 1 where it has no id, before anything is drawn: a sample keeps its
-    id whatever the seed. Raises ConfigError with the file and the line for a row that *made*
+    id whatever the seed. Raises ConfigError with the file and the line for a row that *to_sample*
     refuses, and for an id that another row has.
     """
-    made_samples: list[Sample] = []
+    samples: list[Sample] = []
     lines: dict[str, int] = {}
     for number, placed in enumerate(read_rows(data), 1):
-        sample = _build_sample(name, data, placed, made)
+        sample = _build_sample(name, data, placed, to_sample)
         sample.id = str(number) if sample.id is None else sample.id
         if (before := lines.get(str(sample.id))) is not None:
-            said = f"the id {sample.id} is that of line {before}, too: each row needs its own"
-            raise ConfigError(f"{source_location(data, placed.line)}: {said}")
+            problem = f"the id {sample.id} is that of line {before}, too: each row needs its own"
+            raise ConfigError(f"{source_location(data, placed.line)}: {problem}")
         lines[str(sample.id)] = placed.line
-        made_samples.append(sample)
+        samples.append(sample)
     if seed is not None:
-        random.Random(seed).shuffle(made_samples)
-    return MemoryDataset(made_samples, name=name, location=data)
+        random.Random(seed).shuffle(samples)
+    return MemoryDataset(samples, name=name, location=data)
 
 
 def _build_sample(
-    name: str, data: str, placed: NumberedRow, made: Callable[[Row], Sample]
+    name: str, data: str, placed: NumberedRow, to_sample: Callable[[Row], Sample]
 ) -> Sample:
     try:
-        sample = made(placed.row)
+        sample = to_sample(placed.row)
         own = placed.row.get("id")
         if own is not None and not _is_valid_id(own):
             raise ValueError(f"an id is a text or a whole number, and not {describe_kind(own)}")
     except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
-        said = f"`{error.args[0]}` is missing" if isinstance(error, KeyError) else str(error)
-        asked = f" (read as a row of {name})"
-        raise ConfigError(f"{source_location(data, placed.line)}: {said}{asked}") from None
+        problem = f"`{error.args[0]}` is missing" if isinstance(error, KeyError) else str(error)
+        reading = f" (read as a row of {name})"
+        raise ConfigError(f"{source_location(data, placed.line)}: {problem}{reading}") from None
     return sample
 
 
 def _is_valid_id(value: object) -> bool:
+    # A bool is an int to Python, and no id to anyone.
     return value != "" and isinstance(value, str | int) and not isinstance(value, bool)
 
 
@@ -75,7 +76,7 @@ def load_rows(data: str) -> list[Row]:
 
 
 def content_digest(data: str) -> str:
-    """The same for the same rows, wherever they are."""
+    """The same digest for the same text, wherever it is. Raises ConfigError if unreadable."""
     return hashlib.blake2b(read_text(data).encode(), digest_size=16).hexdigest()
 
 
@@ -96,17 +97,20 @@ def text_field(row: Mapping[str, Any], *names: str) -> str:
 
 
 def instruction_text(row: Mapping[str, Any], name: str = "instruction") -> str:
-    """An instruction and, below it, the `input` of Alpaca's rows or the `context` of Dolly's."""
-    said = text_field(row, name)
+    """An instruction and, below it, the `input` of Alpaca's rows or the `context` of Dolly's.
+
+    Raises ValueError where there is none, or both and they differ.
+    """
+    instruction = text_field(row, name)
     there = [one for one in ("input", "context") if _is_filled(row.get(one))]
     if len(there) > 1 and row["input"] != row["context"]:
         raise ValueError("`input` and `context` could both belong to it: leave one of them out")
-    return f"{said}\n\n{text_field(row, there[0])}" if there else said
+    return f"{instruction}\n\n{text_field(row, there[0])}" if there else instruction
 
 
 def _is_filled(beside: object) -> bool:
     if isinstance(beside, str):
-        return beside.strip() not in ("", "<noinput>")
+        return beside.strip() not in ("", "<noinput>")  # Alpaca's word for none
     return beside is not None
 
 
@@ -121,6 +125,7 @@ def list_field(row: Mapping[str, Any], name: str, kind: type) -> list[Any]:
 
 
 def describe_kind(value: object) -> str:
+    """What a value of JSON is, in words for an error."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     kinds: dict[type[object], str] = {str: "a text", list: "a list", dict: "an object"}

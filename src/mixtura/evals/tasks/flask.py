@@ -64,7 +64,8 @@ def flask(data: str | None = None, seed: int | None = None, skills: str | None =
     """
     Rows with `instruction`, `answer`, `skill`, `domain`, `difficulty`.
 
-    *skills*: the rubrics, a list of `Skill`, `Criteria` and `Scoring`.
+    *skills*: the rubrics, a list of `Skill`, `Criteria` and `Scoring`. Raises ConfigError, with
+    the file and the line, for rows or rubrics that cannot be read.
     """
     rubrics = {str(row["Skill"]): row for row in _read_rubrics(skills or SKILLS)}
 
@@ -80,10 +81,10 @@ def flask(data: str | None = None, seed: int | None = None, skills: str | None =
 
 
 def _read_rubrics(file: str) -> list[Row]:
-    found = load_rows(file)
-    if not all({"Skill", "Criteria", "Scoring"} <= set(row) for row in found):
+    rubrics = load_rows(file)
+    if not all({"Skill", "Criteria", "Scoring"} <= set(row) for row in rubrics):
         raise ConfigError(f"{file}: each row needs `Skill`, `Criteria` and `Scoring`")
-    return found
+    return rubrics
 
 
 def _row_to_sample(row: Row, rubrics: Mapping[str, Row]) -> Sample:
@@ -114,28 +115,29 @@ def graded_skills() -> Scorer:
             grading_prompt(state.input_text, target.text, answer, rubrics), sampling=GREEDY_SAMPLING
         )
         with judging_scope():
-            said = await ask_for_verdict(
+            reply = await ask_for_verdict(
                 GraderModel(), request, lambda reply: parse_grades(reply, rubrics)
             )
-        about = {"skills": said.verdict, "length": len(answer)}
-        if said.verdict is None:
-            missing = f"the judge gave no grades: {said.reply_text}"
+        about = {"skills": reply.verdict, "length": len(answer)}
+        if reply.verdict is None:
+            missing = f"the judge gave no grades: {reply.reply_text}"
             return Score.unscored(explanation=missing, answer=answer, metadata=about)
-        known = [grade for grade in said.verdict.values() if grade is not None]
+        # Skills that do not apply are no zeros: the mean is over the others (Ye et al. 2023).
+        known = [grade for grade in reply.verdict.values() if grade is not None]
         if not known:
-            missing = f"for the judge no skill applies: {said.reply_text}"
+            missing = f"for the judge no skill applies: {reply.reply_text}"
             return Score.unscored(explanation=missing, answer=answer, metadata=about)
         share = sum(known) / len(known) / MAX_GRADE
-        return Score(value=share, answer=answer, explanation=said.reply_text, metadata=about)
+        return Score(value=share, answer=answer, explanation=reply.reply_text, metadata=about)
 
     return score
 
 
 def grading_prompt(question: str, reference: str, answer: str, rubrics: Mapping[str, Any]) -> str:
-    """What the judge is asked."""
-    shown = {"question": question, "reference": reference, "answer": answer, "skills": rubrics}
+    """The text of the request to the judge."""
+    material = {"question": question, "reference": reference, "answer": answer, "skills": rubrics}
     names = "\n".join(f"{neutralize_text(name)}: GRADE" for name in rubrics)
-    return GRADING_PROMPT.format(material=material_json(shown), names=names)
+    return GRADING_PROMPT.format(material=material_json(material), names=names)
 
 
 def parse_grades(reply: Completion, names: Iterable[str]) -> dict[str, OptionalScore] | None:
@@ -149,17 +151,19 @@ def parse_grades(reply: Completion, names: Iterable[str]) -> dict[str, OptionalS
         return None
     forms = {name: _skill_form(name) for name in names}
     lines = [line for one in split_reply_lines(reply.text) for line in _split_grades(one, forms)]
-    said = read_named_verdicts(lines, forms)
-    if said is None:
+    grades = read_named_verdicts(lines, forms)
+    if grades is None:
         return None
-    return {name: None if it == NOT_APPLICABLE else float(it[0]) for name, it in said.items()}
+    return {
+        name: None if grade == NOT_APPLICABLE else float(grade[0]) for name, grade in grades.items()
+    }
 
 
 def _skill_form(name: str) -> RegexVerdictForm[str]:
     return RegexVerdictForm(
         keys=re.escape(name),
         value=_GRADE,
-        parse=lambda found: found["grade"] if found["grade"][0].isdigit() else NOT_APPLICABLE,
+        parse=lambda match: match["grade"] if match["grade"][0].isdigit() else NOT_APPLICABLE,
         rivals=r"[0-9]",
         between=":|=",
         alone=False,
@@ -172,6 +176,7 @@ def _split_grades(line: ReplyLine, names: Iterable[str]) -> list[ReplyLine]:
     parts = re.split(rf"[,;|]\s+(?=[\"'*]*(?:{either})\b)", line.text, flags=re.IGNORECASE)
     return (
         [line]
+        # A reply in JSON is read as that, whatever stands between its commas.
         if len(parts) == 1 or line.text.startswith("{")
         else [line._replace(text=part) for part in parts]
     )
@@ -180,34 +185,37 @@ def _split_grades(line: ReplyLine, names: Iterable[str]) -> list[ReplyLine]:
 # ---- what the answers say besides the score
 
 
-def collect_findings(told: Sequence[EvalSample], side: JudgeContext) -> Findings:
-    """The grades by skill (a radar's axes), by domain and by difficulty."""
+def collect_findings(samples: Sequence[EvalSample], side: JudgeContext) -> Findings:
+    """The grades by skill (a radar's axes), by domain and by difficulty.
+
+    Raises ConfigError for a file of labels that cannot be read.
+    """
     tables = {
-        "skill": mean_table(_skill_scores(told)),
+        "skill": mean_table(_skill_scores(samples)),
         "domain": mean_table(
-            ((d, score_value(s)) for s in told for d in s.metadata["domain"]), MAX_GRADE
+            ((d, score_value(s)) for s in samples for d in s.metadata["domain"]), MAX_GRADE
         ),
         "difficulty": mean_table(
-            ((s.metadata["difficulty"], score_value(s)) for s in told), MAX_GRADE
+            ((s.metadata["difficulty"], score_value(s)) for s in samples), MAX_GRADE
         ),
     }
-    return Findings(most=float(MAX_GRADE), tables=tables, bias=_grade_bias(told, side))
+    return Findings(most=float(MAX_GRADE), tables=tables, bias=_grade_bias(samples, side))
 
 
-def _skill_scores(told: Sequence[EvalSample]) -> Iterator[tuple[str, OptionalScore]]:
-    for sample in told:
-        given: Mapping[str, OptionalScore] = score_metadata(sample).get("skills") or {}
+def _skill_scores(samples: Sequence[EvalSample]) -> Iterator[tuple[str, OptionalScore]]:
+    for sample in samples:
+        grades: Mapping[str, OptionalScore] = score_metadata(sample).get("skills") or {}
         for name in sample.metadata["rubrics"]:
-            yield name, given.get(name)
+            yield name, grades.get(name)
 
 
-def _grade_bias(told: Sequence[EvalSample], side: JudgeContext) -> JudgeBias:
-    judged = [sample for sample in told if score_metadata(sample)]
+def _grade_bias(samples: Sequence[EvalSample], side: JudgeContext) -> JudgeBias:
+    judged = [sample for sample in samples if score_metadata(sample)]
     lengths = [score_metadata(sample)["length"] for sample in judged]
-    said = {f"{s.id}/1": _grade_label(score_value(s)) for s in judged}
+    labels = {f"{s.id}/1": _grade_label(score_value(s)) for s in judged}
     return JudgeBias(
         length=grade_length_bias(list(map(score_value, judged)), lengths),
-        agreement=label_agreement(said, read_labels(side.labels)),
+        agreement=label_agreement(labels, read_labels(side.labels)),
     )
 
 

@@ -27,7 +27,7 @@ JUDGE_ROLE = "grader"
 OPPONENT_ROLE = "opponent"
 """The role of the model whose answers stand beside."""
 JUDGED_MARK = "(judged)"
-"""What is heard, in place of a model's name, once a sample was judged."""
+"""Reported in place of a model's name once a sample was judged."""
 
 _SPOKEN = {
     "system": ChatMessageSystem,
@@ -56,8 +56,9 @@ class GraderModel:
         return self._model.name
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:  # noqa: ARG002
-        said = [to_inspect_message(message) for message in request.messages]
-        output = await self._model.generate(said, config=_generate_config(request))
+        """The judge's reply. Raises what the judge raises."""
+        messages = [to_inspect_message(message) for message in request.messages]
+        output = await self._model.generate(messages, config=_generate_config(request))
         return to_completion(output)
 
 
@@ -83,17 +84,19 @@ def _generate_config(request: Request) -> GenerateConfig:
 
 
 def to_completion(output: ModelOutput) -> Completion:
+    """A completion of ours, without charges: Inspect's log has them."""
     choice = output.choices[0]
     rows: tuple[Json, ...] = ()
     if choice.logprobs:
         rows = tuple(row.model_dump() for row in choice.logprobs.content)
+    # Whatever ended it otherwise, it is no whole reply, and only a whole one has a verdict.
     reason: FinishReason = _ENDED.get(choice.stop_reason, "length")
     return Completion(Message("assistant", output.completion), output.model, reason, logprobs=rows)
 
 
 @contextmanager
 def judging_scope() -> Generator[None]:
-    """Around what a scorer asks of a judge: whoever counts samples hears when it is over."""
+    """A block in which a scorer asks a judge; its end is reported to whoever counts samples."""
     failed = True
     try:
         yield
@@ -104,8 +107,10 @@ def judging_scope() -> Generator[None]:
 
 def raise_judge_errors(games: tuple[JudgeCall, ...]) -> None:
     """
-    Raises what a judge raised: the sample has failed, and is asked again when the evaluation
-    goes on. A judge that gave no verdict has answered; it is not asked again.
+    Raises MixturaError where a judge's call failed.
+
+    The sample has failed with it, and is asked again when the evaluation goes on. A judge that gave
+    no verdict has answered; it is not asked again.
     """
     for game in games:
         if game.error is not None:

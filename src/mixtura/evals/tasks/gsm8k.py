@@ -25,7 +25,10 @@ Answer: NUMBER"""
 
 @task
 def gsm8k(data: str | None = None, seed: int | None = None) -> Task:
-    """Rows with `question` and `answer`; the target is the number behind `####`."""
+    """Rows with `question` and `answer`; the target is the number behind `####`.
+
+    Raises ConfigError, with the file and the line, for rows that cannot be read.
+    """
     return Task(
         dataset=load_samples("gsm8k", data or HOME, _row_to_sample, seed=seed),
         solver=[prompt_template(PROMPT), generate()],
@@ -38,24 +41,26 @@ def _row_to_sample(row: Row) -> Sample:
     question, answer = text_field(row, "question"), row.get("answer")
     answer = str(answer) if type(answer) in (int, float) else text_field(row, "answer")
     reasoning, mark, target = answer.rpartition("####")
-    if extract_number(target) is None or not (mark or is_single_number(target)):
+    if extract_fraction(target) is None or not (mark or is_single_number(target)):
         raise ValueError("`answer` has no number after ####, and is none")
     return Sample(input=question, target=target.strip(), metadata={"reasoning": reasoning.strip()})
 
 
 @scorer(metrics=[accuracy()])
 def same_number() -> Scorer:
+    """1 where the answer comes to the target's number, else 0."""
+
     async def score(state: TaskState, target: Target) -> Score:
-        found = extract_number(state.output.completion)
+        number = extract_fraction(state.output.completion)
         return Score(
-            value=1.0 if found is not None and found == extract_number(target.text) else 0.0,
-            answer=None if found is None else str(found),
+            value=1.0 if number is not None and number == extract_fraction(target.text) else 0.0,
+            answer=None if number is None else str(number),
         )
 
     return score
 
 
-def extract_number(text: str) -> Fraction | None:
-    """The number that an answer comes to, found as a vote finds it (``extract.number``)."""
-    found = final_answer.extract_number(text)
-    return None if found is None else Fraction(found)
+def extract_fraction(text: str) -> Fraction | None:
+    """The number that an answer comes to, found as a vote finds it (`patterns.final_answer`)."""
+    number = final_answer.extract_number(text)
+    return None if number is None else Fraction(number)

@@ -28,7 +28,10 @@ its imports included, ready to run as it is; no examples of its use.
 
 @task
 def humaneval(data: str | None = None, seed: int | None = None, seconds: float = 10.0) -> Task:
-    """Rows with `prompt`, `test`, `entry_point`; *seconds* of the processor for each."""
+    """Rows with `prompt`, `test`, `entry_point`; *seconds* of the processor for each.
+
+    Raises ConfigError for rows that cannot be read, and where programs cannot be confined.
+    """
     return Task(
         dataset=load_samples("humaneval", data or HOME, _row_to_sample, seed=seed),
         solver=[prompt_template(PROMPT), generate()],
@@ -51,17 +54,21 @@ def _row_to_sample(row: Row) -> Sample:
 
 @scorer(metrics=[accuracy()])
 def passing(seconds: float = 10.0) -> Scorer:
-    """Raises ConfigError where no program could be run: before a model is asked and paid."""
+    """1 where the program passes its test, else 0.
+
+    Raises ConfigError where no program could be run: before a model is asked and paid.
+    """
     try:
         from mixtura.evals import sandbox
     except ModuleNotFoundError:  # it stands on what only these have
-        said = "humaneval runs code confined by Linux or macOS; on Windows use WSL"
-        raise ConfigError(said) from None
+        problem = "humaneval runs code confined by Linux or macOS; on Windows use WSL"
+        raise ConfigError(problem) from None
     try:
         sandbox.ensure_available()
     except sandbox.SandboxError as error:
         raise ConfigError(f"humaneval: {error}") from None
-    limits = sandbox.SandboxLimits(seconds=seconds, patience=3 * seconds)
+    # By the clock three times as long: on a busy machine a right program must not fail for it.
+    limits = sandbox.SandboxLimits(seconds=seconds, wall_seconds=3 * seconds)
 
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001
         prompt, test, name = (state.metadata[key] for key in ("prompt", "test", "entry_point"))

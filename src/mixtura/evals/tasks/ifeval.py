@@ -28,7 +28,10 @@ STRICTNESS_CHECKS: Mapping[str, Callable[[str, Mapping[str, Any], str], bool]] =
 
 @task
 def ifeval(data: str | None = None, seed: int | None = None) -> Task:
-    """Rows with `prompt`, `instruction_id_list` and `kwargs`; the prompt is asked as it is."""
+    """Rows with `prompt`, `instruction_id_list` and `kwargs`; the prompt is asked as it is.
+
+    Raises ConfigError, with the file and the line, for rows that cannot be read.
+    """
     return Task(
         dataset=load_samples("ifeval", data or HOME, _row_to_sample, seed=seed),
         solver=generate(),
@@ -39,15 +42,17 @@ def ifeval(data: str | None = None, seed: int | None = None) -> Task:
 
 def _row_to_sample(row: Row) -> Sample:
     names = list_field(row, "instruction_id_list", str)
-    given = list_field(row, "kwargs", dict)
+    arguments = list_field(row, "kwargs", dict)
     if not names:
         raise ValueError("`instruction_id_list` is empty: there is nothing to check")
-    if len(names) != len(given):
+    if len(names) != len(arguments):
         raise ValueError("it has not as many `kwargs` as instructions")
-    said = [{key: value for key, value in one.items() if value is not None} for one in given]
-    for name, one in zip(names, said, strict=True):
+    stated = [{key: value for key, value in one.items() if value is not None} for one in arguments]
+    # Before a model is asked: an instruction that cannot be checked would be found after it is
+    # paid.
+    for name, one in zip(names, stated, strict=True):
         check_arguments(name, one)
-    about = {"instructions": names, "given": said}
+    about = {"instructions": names, "given": stated}
     return Sample(input=text_field(row, "prompt"), id=row.get("key"), metadata=about)
 
 
@@ -73,6 +78,7 @@ def prompt_accuracy(manner: str):
 
 
 def instruction_share(rows: Sequence[Mapping[str, Any]], manner: str) -> float:
+    """The share of all instructions of *rows* that are followed, *manner* being strict or loose."""
     each = [followed for row in rows for followed in row[manner]]
     return sum(each) / len(each) if each else 0.0
 
@@ -101,15 +107,15 @@ def instructions_followed() -> Scorer:
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001
         answer = state.output.completion
         pairs = list(zip(state.metadata["instructions"], state.metadata["given"], strict=True))
-        found = {
-            manner: [check(name, given, answer) for name, given in pairs]
+        followed = {
+            manner: [check(name, arguments, answer) for name, arguments in pairs]
             for manner, check in STRICTNESS_CHECKS.items()
         }
-        missed = [name for (name, _), done in zip(pairs, found[STRICT], strict=True) if not done]
+        missed = [name for (name, _), done in zip(pairs, followed[STRICT], strict=True) if not done]
         return Score(
-            value=1.0 if all(found[STRICT]) else 0.0,
+            value=1.0 if all(followed[STRICT]) else 0.0,
             explanation=f"not followed: {', '.join(missed)}" if missed else "all followed",
-            metadata=found,
+            metadata=followed,
         )
 
     return score

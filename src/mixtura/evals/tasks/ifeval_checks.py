@@ -19,14 +19,21 @@ CHOICES = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
 
 
 def follows_instruction(instruction: str, given: InstructionArguments, answer: str) -> bool:
-    """Whether *answer* does what the instruction called *instruction* asks, to the letter."""
+    """Whether *answer* does what the instruction called *instruction* asks, to the letter.
+
+    Raises ConfigError for an unknown instruction, and where langdetect is needed and missing.
+    """
     if instruction not in CHECKS:
         raise ConfigError(f"IFEval has no instruction called '{instruction}'")
+    # An empty answer follows nothing, not even "no comma", as in the published checks.
     return bool(answer.strip()) and CHECKS[instruction](answer, given)
 
 
 def follows_loosely(instruction: str, given: InstructionArguments, answer: str) -> bool:
-    """The same, for the answer or one of its forms without stars, first line or last line."""
+    """The same, for the answer or one of its forms without stars, first line or last line.
+
+    Raises ConfigError as `follows_instruction` does.
+    """
     return any(follows_instruction(instruction, given, form) for form in loose_variants(answer))
 
 
@@ -83,13 +90,17 @@ def _has_letter_frequency(answer: str, given: InstructionArguments) -> bool:
 
 
 def detect_language(text: str) -> str | None:
-    """The language of *text* as langdetect names it, always the same; None when it cannot say."""
+    """The language of *text* as langdetect names it, always the same; None when it cannot say.
+
+    Raises ConfigError where langdetect is not installed.
+    """
     try:
         from langdetect import DetectorFactory, LangDetectException, detect  # pyright: ignore
     except ModuleNotFoundError as error:
         if error.name != "langdetect":
             raise
         raise ConfigError(MISSING) from None
+    # langdetect draws at random: with its seed one text has one language.
     DetectorFactory.seed = 0
     try:
         return str(detect(text))  # pyright: ignore
@@ -98,6 +109,7 @@ def detect_language(text: str) -> str | None:
 
 
 def _is_in_language(answer: str, given: InstructionArguments) -> bool:
+    # Where no language can be told the instruction counts as followed, as in the published checks.
     return detect_language(answer) in (given["language"], None)
 
 
@@ -128,6 +140,7 @@ def _has_sentence_count(answer: str, given: InstructionArguments) -> bool:
     return _compare_count(count_sentences(answer), given["relation"], given["num_sentences"])
 
 
+# An abbreviation's full stop ends no sentence.
 _SHORT = re.compile(
     r"\b(?:mr|mrs|ms|dr|prof|sr|jr|st|vs|etc|vol|fig|inc|ltd|co|corp|dept|est|approx|gen|rev"
     r"|hon|capt|sgt|col|jan|feb|mar|apr|jun|jul|aug|sep|sept|oct|nov|dec|ph\.d|a\.m|p\.m|e\.g"
@@ -203,6 +216,7 @@ def _has_sections(answer: str, given: InstructionArguments) -> bool:
 
 
 def _is_json(answer: str, given: InstructionArguments) -> bool:  # noqa: ARG001
+    # JSON in a block of code is JSON, as in the published checks.
     text = re.sub(r"^```(?:json)?|```$", "", answer.strip(), flags=re.IGNORECASE)
     try:
         json.loads(text)
@@ -217,8 +231,8 @@ def _has_title(answer: str, given: InstructionArguments) -> bool:  # noqa: ARG00
 
 def _has_two_responses(answer: str, given: InstructionArguments) -> bool:  # noqa: ARG001
     parts = answer.split("******")
-    said = [part.strip() for part in parts if part.strip()]
-    return _count_parts(parts) == 2 and said[0] != said[1]
+    responses = [part.strip() for part in parts if part.strip()]
+    return _count_parts(parts) == 2 and responses[0] != responses[1]
 
 
 def _repeats_prompt(answer: str, given: InstructionArguments) -> bool:
@@ -345,7 +359,11 @@ ARGUMENT_CHECKS: Mapping[str, Mapping[str, _ArgumentCheck]] = {
 
 
 def check_arguments(name: str, given: InstructionArguments) -> None:
-    """Raises ValueError for an instruction that is unknown, or that *given* does not make whole."""
+    """Check a row's arguments of the instruction *name*.
+
+    Raises ValueError for an unknown instruction, and for arguments that are missing, wrong or none
+    of its own.
+    """
     if name not in CHECKS:
         near = difflib.get_close_matches(name, CHECKS, n=1)
         hint = f": did you mean '{near[0]}'?" if near else ""
@@ -354,8 +372,8 @@ def check_arguments(name: str, given: InstructionArguments) -> None:
     for key, wrong in needed.items():
         if key not in given:
             raise ValueError(f"`kwargs` of {name}: `{key}` is missing")
-        if said := wrong(given[key]):
-            raise ValueError(f"`kwargs` of {name}: `{key}` {said}, and is {given[key]!r}")
+        if problem := wrong(given[key]):
+            raise ValueError(f"`kwargs` of {name}: `{key}` {problem}, and is {given[key]!r}")
     if unknown := [key for key in given if key not in needed]:
         takes = f"; it takes {', '.join(needed)}" if needed else "; it takes none"
         raise ValueError(f"`kwargs` of {name}: `{unknown[0]}` is none of its words{takes}")

@@ -30,7 +30,7 @@ from mixtura.evals.tasks.dataset import (
     text_field,
 )
 from mixtura.evals.tasks.grader import GraderModel
-from mixtura.evals.tasks.gsm8k import extract_number
+from mixtura.evals.tasks.gsm8k import extract_fraction
 from mixtura.patterns.verdict_parsing import number_form, read_verdict
 
 QUESTIONS = ("input", "question", "prompt", "instruction", "problem", "text", "messages")
@@ -70,11 +70,14 @@ def jsonl(
     *scoring* compares with the target: exact (but for case, space and a last full stop),
     includes, number, math; none gives no score, and needs no target. Without one it is exact,
     and number for rows of GSM8K's form, whose target stands behind `####`. *rubric* is for the rows
-    that have none of their own and makes the judge grade every row.
+    that have none of their own and makes the judge grade every row. Raises ConfigError, with the
+    file and the line, for rows that cannot be read; for an unknown *scoring*; and for math without
+    math-verify.
     """
     if scoring not in (None, *SCORING_METHODS):
         raise ConfigError(f"scoring: '{scoring}' is none of {', '.join(SCORING_METHODS)}")
     if scoring == "math":
+        # Now: missing, it would be found only when the first answer is there and paid.
         math.require_math_verify()
 
     def build_sample(row: Row) -> Sample:
@@ -89,26 +92,26 @@ def jsonl(
 
 
 def needs_judge(data: str, rubric: str | None) -> bool:
-    """Whether a row of *data* is graded by a judge."""
+    """Whether a judge grades a row of *data*. Raises ConfigError for rows that cannot be read."""
     return rubric is not None or any(row.get("rubric") for row in load_rows(data))
 
 
 def _row_to_sample(
     row: Row, rubric: str | None, system: str | None, *, scoring: str | None
 ) -> Sample:
-    asked = _question_messages(row)
-    _check_choices(row, asked)
-    ruled = text_field(row, "rubric") if row.get("rubric") else rubric
-    targets = _read_targets(row, needed=not ruled and scoring != UNSCORED)
+    messages = _question_messages(row)
+    _check_choices(row, messages)
+    own_rubric = text_field(row, "rubric") if row.get("rubric") else rubric
+    targets = _read_targets(row, needed=not own_rubric and scoring != UNSCORED)
     behind = None if "target" in row else _gsm8k_number(row)
     if behind is not None:
         targets = [behind]
-    elif scoring == "number" and not ruled:
+    elif scoring == "number" and not own_rubric:
         _check_numbers(targets)
     first: list[ChatMessage] = [ChatMessageSystem(content=system)] if system else []
-    about: Row = {"rubric": ruled} if ruled else {NUMERIC: True} if behind else {}
+    about: Row = {"rubric": own_rubric} if own_rubric else {NUMERIC: True} if behind else {}
     target = targets if len(targets) > 1 else "".join(targets)
-    return Sample(input=[*first, *asked], target=target, id=row.get("id"), metadata=about)
+    return Sample(input=[*first, *messages], target=target, id=row.get("id"), metadata=about)
 
 
 # ---- what is asked
@@ -137,14 +140,14 @@ def _question_messages(row: Row) -> list[ChatMessage]:
     return _parse_messages(name, there[name])
 
 
-def _parse_messages(name: str, said: Any) -> list[ChatMessage]:
-    if isinstance(said, str) and name != "messages":
-        return [ChatMessageUser(content=text_field({name: said}, name))]
-    if not isinstance(said, list):
+def _parse_messages(name: str, content: Any) -> list[ChatMessage]:
+    if isinstance(content, str) and name != "messages":
+        return [ChatMessageUser(content=text_field({name: content}, name))]
+    if not isinstance(content, list):
         raise ValueError(
-            f"`{name}` must be a text or a list of messages, and is {describe_kind(said)}"
+            f"`{name}` must be a text or a list of messages, and is {describe_kind(content)}"
         )
-    messages = [_parse_message(one) for one in cast(list[object], said)]
+    messages = [_parse_message(one) for one in cast(list[object], content)]
     if not isinstance(messages[-1], ChatMessageUser):
         raise ValueError(
             f"the last of its `{name}` is not the user's, so nothing is asked: an answer that is"
@@ -153,18 +156,18 @@ def _parse_messages(name: str, said: Any) -> list[ChatMessage]:
     return messages
 
 
-def _check_choices(row: Row, asked: Sequence[ChatMessage]) -> None:
+def _check_choices(row: Row, messages: Sequence[ChatMessage]) -> None:
     """Raises ValueError for answers to choose from that the question does not show."""
-    told = "\n".join(message.text for message in asked)
+    shown = "\n".join(message.text for message in messages)
     for name in CHOICES:
-        said: Any = row.get(name)
-        inner: Any = list(cast(Row, said).values()) if isinstance(said, dict) else said
+        options: Any = row.get(name)
+        inner: Any = list(cast(Row, options).values()) if isinstance(options, dict) else options
         if not isinstance(inner, list) or len(cast(list[object], inner)) < 2:
             continue
         each = cast(list[object], inner)
         plain = all(isinstance(one, str) for one in each)
-        labelled = isinstance(said, dict) and {"text", "label"} <= set(cast(Row, said))
-        if labelled or (plain and not all(str(one) in told for one in each)):
+        labelled = isinstance(options, dict) and {"text", "label"} <= set(cast(Row, options))
+        if labelled or (plain and not all(str(one) in shown for one in each)):
             raise ValueError(
                 f"it has `{name}`, which no task shows to a model: write them into the question,"
                 " and what is to be answered into the `target`"
@@ -174,12 +177,12 @@ def _check_choices(row: Row, asked: Sequence[ChatMessage]) -> None:
 _ROLES = {"system": ChatMessageSystem, "user": ChatMessageUser, "assistant": ChatMessageAssistant}
 
 
-def _parse_message(said: object) -> ChatMessage:
+def _parse_message(row: object) -> ChatMessage:
     """A message as chat completions have it, of text alone. Raises ValueError for any other."""
     form = 'a message has a role (system, user or assistant) and a text: {"role", "content"}'
-    if not isinstance(said, dict):
+    if not isinstance(row, dict):
         raise ValueError(form)
-    message = cast(Row, said)
+    message = cast(Row, row)
     role, content = message.get("role"), message.get("content")
     if isinstance(content, list):
         parts = cast(list[object], content)
@@ -233,55 +236,58 @@ def _read_targets(row: Row, *, needed: bool) -> list[str]:
         raise ValueError(f"`{name}` and `{other}` differ: leave the one that is right in the row")
     if name != TARGETS[0] and _gsm8k_number(row) is not None:
         return []
-    said = cast(object, row[name])
-    found = [
+    value = cast(object, row[name])
+    targets = [
         _target_text(name, one)
-        for one in (cast(list[object], said) if isinstance(said, list) else [said])
+        for one in (cast(list[object], value) if isinstance(value, list) else [value])
     ]
-    if not found:
+    if not targets:
         raise ValueError(f"`{name}` is an empty list: no answer could be right")
-    return found
+    return targets
 
 
 def _targets_agree(row: Row, one: str, other: str) -> bool:
     """Whether two of a row's targets are the same, or one of them names more that are right."""
-    said: list[Any] = [row[name] for name in (one, other)]
-    first, second = ({*map(str, part if isinstance(part, list) else [part])} for part in said)  # pyright: ignore[reportUnknownVariableType,reportUnknownArgumentType]
+    values: list[Any] = [row[name] for name in (one, other)]
+    first, second = ({*map(str, part if isinstance(part, list) else [part])} for part in values)  # pyright: ignore[reportUnknownVariableType,reportUnknownArgumentType]
     if not first or not second or first <= second or second <= first:
         return True
-    numbers = [extract_number(part) if isinstance(part, str) else part for part in said]
+    numbers = [extract_fraction(part) if isinstance(part, str) else part for part in values]
     return _gsm8k_number(row) is not None and numbers[0] == numbers[1]
 
 
-def _target_text(name: str, said: object) -> str:
-    if isinstance(said, bool):
-        shown = str(said).lower()
+def _target_text(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        shown = str(value).lower()
         raise ValueError(f'`{name}` is {shown}: write the text that is right, as in "{shown}"')
-    if isinstance(said, int | float):
-        return str(said)
-    if not isinstance(said, str):
+    if isinstance(value, int | float):
+        return str(value)
+    if not isinstance(value, str):
         raise ValueError(
-            f"`{name}` must be a text, a number or a list of them, not {describe_kind(said)}"
+            f"`{name}` must be a text, a number or a list of them, not {describe_kind(value)}"
         )
-    if not said.strip():
+    if not value.strip():
         raise ValueError(f"`{name}` is empty: no answer could be right")
-    return said
+    return value
 
 
 def _gsm8k_number(row: Row) -> str | None:
     """The number behind `####` that GSM8K's answers end in, as it is written."""
-    said = row.get("answer")
-    _, mark, behind = said.rpartition("####") if isinstance(said, str) else ("", "", "")
-    return behind.strip() if mark and extract_number(behind) is not None else None
+    answer = row.get("answer")
+    _, mark, behind = answer.rpartition("####") if isinstance(answer, str) else ("", "", "")
+    return behind.strip() if mark and extract_fraction(behind) is not None else None
 
 
 def _check_numbers(targets: Sequence[str]) -> None:
-    if odd := next((one for one in targets if extract_number(one) is None), None):
+    if odd := next((one for one in targets if extract_fraction(one) is None), None):
         raise ValueError(f"its target '{odd}' has no number, and answers are compared as numbers")
 
 
 def default_scoring(data: str, scoring: str | None = None) -> str:
-    """How answers to *data* are compared where no one says: as numbers for rows of GSM8K's form."""
+    """How answers to *data* are compared where no one says: as numbers for rows of GSM8K's form.
+
+    Raises ConfigError for rows that cannot be read.
+    """
     if scoring is None:
         numbers = any(
             "target" not in row and _gsm8k_number(row) is not None for row in load_rows(data)
@@ -302,8 +308,8 @@ def graded(scoring: str | None = None) -> Scorer:
             return await _judge_score(state.input_text, answer, target.text, rubric)
         how = scoring or ("number" if state.metadata.get(NUMERIC) else "exact")
         if how == "math":
-            found = math.last_boxed(answer) or answer
-            right = any([(await math.compare_answers(found, one))[0] for one in target])
+            final = math.last_boxed(answer) or answer
+            right = any([(await math.compare_answers(final, one))[0] for one in target])
         else:
             right = any(matches_target(answer, one, how) for one in target)
         return Score(value=1.0 if right else 0.0, answer=answer)
@@ -312,11 +318,12 @@ def graded(scoring: str | None = None) -> Scorer:
 
 
 def matches_target(answer: str, target: str, scoring: str) -> bool:
+    """Whether *answer* is *target* by that way of comparing."""
     if scoring == "includes":
         return _normalize_text(target) in _normalize_text(answer)
     if scoring == "number":
-        found = extract_number(answer)
-        return found is not None and found == extract_number(target)
+        number = extract_fraction(answer)
+        return number is not None and number == extract_fraction(target)
     return _normalize_text(answer) == _normalize_text(target)
 
 
@@ -327,16 +334,16 @@ def _normalize_text(text: str) -> str:
 async def _judge_score(question: str, answer: str, reference: str, rubric: str) -> Score:
     """What the judge gives, as a share of the most; no verdict, asked twice, is no score."""
     request = ask(grading_prompt(question, answer, reference, rubric))
-    said = await verdict_of(GraderModel(), request, parse_grade)
-    if said.verdict is None:
+    reply = await verdict_of(GraderModel(), request, parse_grade)
+    if reply.verdict is None:
         return Score.unscored(
-            explanation=f"the judge gave no grade: {said.reply_text}", answer=answer
+            explanation=f"the judge gave no grade: {reply.reply_text}", answer=answer
         )
-    return Score(value=said.verdict / MAX_GRADE, answer=answer, explanation=said.reply_text)
+    return Score(value=reply.verdict / MAX_GRADE, answer=answer, explanation=reply.reply_text)
 
 
 def grading_prompt(question: str, answer: str, reference: str, rubric: str) -> str:
-    """What a judge is asked."""
+    """The text of the request to the judge."""
     rows = {"question": question, "answer": answer, "reference": reference, "rubric": rubric}
     beside = ", a reference answer" if reference else ""
     return GRADING_PROMPT.format(reference=beside, material=material_json(rows))
@@ -344,8 +351,8 @@ def grading_prompt(question: str, answer: str, reference: str, rubric: str) -> s
 
 def parse_grade(reply: Completion) -> int | None:
     """The grade in the last line of a reply that came to its end: a whole number in bounds."""
-    said = read_verdict(reply, _GRADE)
-    return int(said) if said is not None and said in range(MAX_GRADE + 1) else None
+    grade = read_verdict(reply, _GRADE)
+    return int(grade) if grade is not None and grade in range(MAX_GRADE + 1) else None
 
 
 def parse_grade_text(reply: str) -> int | None:

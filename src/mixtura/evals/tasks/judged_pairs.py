@@ -33,14 +33,14 @@ _WORTH = {"first": 1.0, "second": 0.0, "tie": 0.5, None: None}
 class JudgedTurn(NamedTuple):
     """One pair: the model's answer first, the other's second."""
 
-    judged: PairJudgement
+    judgement: PairJudgement
     length: int
     other_length: int
 
     @property
     def consistent_verdict(self) -> float | None:
         """The verdict that all orders share, 1, 0 or 0.5; those that differ are a tie."""
-        verdicts = {game.verdict for game in self.judged.games}
+        verdicts = {game.verdict for game in self.judgement.games}
         if None in verdicts:
             return None
         return _WORTH[verdicts.pop()] if len(verdicts) == 1 else 0.5
@@ -52,7 +52,7 @@ def turns_to_dicts(turns: Sequence[JudgedTurn]) -> list[dict[str, Any]]:
         {
             "games": [
                 {"swapped": game.swapped, "preference": game.preference, "reply": game.reply}
-                for game in turn.judged.games
+                for game in turn.judgement.games
             ],
             "lengths": [turn.length, turn.other_length],
         }
@@ -71,20 +71,23 @@ def read_turns(sample: EvalSample) -> list[JudgedTurn]:
 
 
 def judge_bias(samples: Sequence[EvalSample], side: JudgeContext) -> JudgeBias:
-    """How far the judge can be trusted, by what it said of these pairs."""
+    """How far the judge can be trusted, by its verdicts on these pairs.
+
+    Raises ConfigError for a file of labels that cannot be read.
+    """
     turns = [turn for sample in samples for turn in read_turns(sample)]
-    said = [turn.judged.mean_preference for turn in turns]
+    preferences = [turn.judgement.mean_preference for turn in turns]
     return JudgeBias(
         position=_position_bias(turns),
         first_place=estimate_known_mean(list(_first_place_preferences(turns))),
-        length=_length_bias(turns, said),
-        own_family=_own_family_bias(said, side),
+        length=_length_bias(turns, preferences),
+        own_family=_own_family_bias(preferences, side),
         agreement=label_agreement(_judge_labels(samples), read_labels(side.labels, LABELS)),
     )
 
 
 def _position_bias(turns: Sequence[JudgedTurn]) -> bias.PositionBias | None:
-    first, second = preferences_by_position([turn.judged for turn in turns])
+    first, second = preferences_by_position([turn.judgement for turn in turns])
     known = [pair for pair in zip(first, second, strict=True) if None not in pair]
     return bias.position_bias(first, second) if len(known) > 1 else None
 
@@ -92,35 +95,35 @@ def _position_bias(turns: Sequence[JudgedTurn]) -> bias.PositionBias | None:
 def _first_place_preferences(turns: Sequence[JudgedTurn]) -> Iterator[OptionalScore]:
     """The preference for whatever stood first, of pairs that were judged in one order."""
     for turn in turns:
-        if len(turn.judged.games) == 1:
-            (game,) = turn.judged.games
-            said = game.preference
-            yield said if said is None or not game.swapped else 1 - said
+        if len(turn.judgement.games) == 1:
+            (game,) = turn.judgement.games
+            preference = game.preference
+            yield preference if preference is None or not game.swapped else 1 - preference
 
 
 def _length_bias(
-    turns: Sequence[JudgedTurn], said: Sequence[OptionalScore]
+    turns: Sequence[JudgedTurn], preferences: Sequence[OptionalScore]
 ) -> bias.LengthBias | None:
-    found = bias.length_bias(
-        said, [turn.length for turn in turns], [turn.other_length for turn in turns]
+    measured = bias.length_bias(
+        preferences, [turn.length for turn in turns], [turn.other_length for turn in turns]
     )
-    return None if found.slope is None else found
+    return None if measured.slope is None else measured
 
 
 def _own_family_bias(
-    said: Sequence[OptionalScore], side: JudgeContext
+    preferences: Sequence[OptionalScore], side: JudgeContext
 ) -> bias.IntervalEstimate | None:
-    known = [score for score in said if score is not None]
+    known = [score for score in preferences if score is not None]
     if not side.own or len(known) < 2:
         return None
     return bias.self_preference(known if side.own > 0 else [1 - score for score in known])
 
 
 def _judge_labels(samples: Sequence[EvalSample]) -> dict[str, str | None]:
-    found: dict[str, str | None] = {}
+    labels: dict[str, str | None] = {}
     for sample in samples:
         for number, turn in enumerate(read_turns(sample), 1):
-            said = turn.judged.mean_preference
-            game = JudgeCall(AS_GIVEN, said)
-            found.setdefault(f"{sample.id}/{number}", _LABEL[game.verdict])
-    return found
+            preference = turn.judgement.mean_preference
+            game = JudgeCall(AS_GIVEN, preference)
+            labels.setdefault(f"{sample.id}/{number}", _LABEL[game.verdict])
+    return labels

@@ -28,7 +28,11 @@ Work it out step by step. Put the result, and nothing else, into \boxed{{}} at t
 
 @task
 def math(data: str | None = None, seed: int | None = None) -> Task:
-    """Rows with `problem` and `answer`, or `problem` and a `solution` with a box."""
+    """Rows with `problem` and `answer`, or `problem` and a `solution` with a box.
+
+    Raises ConfigError, with the file and the line, for rows that cannot be read, and without
+    math-verify.
+    """
     require_math_verify()
     return Task(
         dataset=load_samples("math", data or HOME, _row_to_sample, seed=seed),
@@ -56,24 +60,27 @@ def _row_to_sample(row: Row) -> Sample:
 
 @scorer(metrics=[accuracy()])
 def same_answer() -> Scorer:
+    """1 where the answer in the box equals the target, else 0."""
+
     async def score(state: TaskState, target: Target) -> Score:
-        found = last_boxed(state.output.completion)
-        if found is None:
+        boxed = last_boxed(state.output.completion)
+        if boxed is None:
             return Score(value=0.0, answer=None, explanation="there is no box")
-        right, why = await compare_answers(found, target.text)
-        return Score(value=1.0 if right else 0.0, answer=found, explanation=why or None)
+        right, why = await compare_answers(boxed, target.text)
+        return Score(value=1.0 if right else 0.0, answer=boxed, explanation=why or None)
 
     return score
 
 
 def require_math_verify() -> None:
-    """Raises ConfigError where math-verify is missing."""
+    """Check that math-verify is installed. Raises ConfigError where it is not."""
     if not symbolic_equality.is_available():
         raise ConfigError('answers of mathematics need math-verify: pip install "mixtura[eval]"')
 
 
 async def compare_answers(answer: str, target: str) -> tuple[bool, str]:
     """Whether they are the same; what cannot be compared in time is not, and that is said."""
+    # In a thread: it waits for another process, and the loop has other samples.
     try:
         return await anyio.to_thread.run_sync(is_same_answer, answer, target), ""
     except symbolic_equality.UndecidedError as error:

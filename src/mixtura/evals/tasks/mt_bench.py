@@ -1,6 +1,6 @@
-"""
-MT-Bench: questions in two turns, each answer graded from 1 to 10, or compared with another's
-(Zheng et al. 2023, arXiv 2306.05685, section 2.2).
+"""MT-Bench: questions in two turns, each answer graded from 1 to 10, or compared with another's.
+
+Zheng et al. 2023, arXiv 2306.05685, section 2.2.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ TEMPERATURES: Mapping[str, float] = {
     "writing": 0.7, "roleplay": 0.7, "extraction": 0.0, "math": 0.0, "coding": 0.0,
     "reasoning": 0.0, "stem": 0.1, "humanities": 0.1,
 }  # fmt: skip
-"""How answers are drawn, by category; any other is asked as the model has it."""
+"""How answers are drawn, by category, as FastChat draws them; any other as the model has it."""
 REFERENCE_CATEGORIES = ("math", "reasoning", "coding")
 """Categories in which the judge is shown a reference answer."""
 LEAST, MOST = 1, 10
@@ -79,8 +79,10 @@ def mt_bench(
     Rows with `question_id`, `category`, `turns` and, where there is one, `reference`.
 
     *references*: a file of reference answers. *against*: a file of another's answers, with
-    which each is compared; *compare* does so with those of the model in the role `opponent`.
+    which each is compared; *compare* does so with those of the model in the role `opponent`. Raises
+    ConfigError, with the file and the line, for rows or answers that cannot be read.
     """
+    # The published references belong to the published questions: other rows may have the same ids.
     known = (
         baseline_answers.read_answers(references or REFERENCES) if references or not data else None
     )
@@ -113,7 +115,10 @@ def _row_to_sample(row: Row, known: baseline_answers.BaselineAnswers | None) -> 
 
 @solver
 def conversation(against: str | None = None, compare: bool = False) -> Solver:
-    """Asks turn after turn, as the category wants it drawn; the other side is asked the same."""
+    """Asks turn after turn, as the category wants it drawn; the other side is asked the same.
+
+    Raises ConfigError for a file of answers that cannot be read.
+    """
     known = baseline_answers.read_answers(against) if against else None
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
@@ -147,33 +152,34 @@ def graded_turns() -> Scorer:
         with judging_scope():
             for number in range(len(about["answers"])):
                 request = ask(grading_prompt(about, number), sampling=GREEDY_SAMPLING)
-                said = await ask_for_verdict(GraderModel(), request, parse_rating)
-                ratings.append(said.verdict)
-                replies.append(said.reply_text)
+                reply = await ask_for_verdict(GraderModel(), request, parse_rating)
+                ratings.append(reply.verdict)
+                replies.append(reply.reply_text)
         lengths = [len(answer) for answer in about["answers"]]
-        found = {"ratings": ratings, "lengths": lengths, "category": about["category"]}
-        return _score_ratings(ratings, replies, found, MOST)
+        metadata = {"ratings": ratings, "lengths": lengths, "category": about["category"]}
+        return _score_ratings(ratings, replies, metadata, MOST)
 
     return score
 
 
 def _score_ratings(
-    rated: Sequence[OptionalScore], replies: Sequence[str], found: Row, most: float
+    rated: Sequence[OptionalScore], replies: Sequence[str], metadata: Row, most: float
 ) -> Score:
     known = [one for one in rated if one is not None]
+    # Without one of its turns the mean would be over easier or harder questions than others'.
     if len(known) < len(rated) or not known:
         number = rated.index(None) if None in rated else 0
-        said = f"turn {number + 1}: the judge gave no verdict: {replies[number]}"
-        return Score.unscored(explanation=said, metadata=found)
+        reason = f"turn {number + 1}: the judge gave no verdict: {replies[number]}"
+        return Score.unscored(explanation=reason, metadata=metadata)
     return Score(
         value=sum(known) / len(known) / most,
         explanation="\n\n".join(replies),
-        metadata=found,
+        metadata=metadata,
     )
 
 
 def grading_prompt(about: Mapping[str, Any], turn: int) -> str:
-    """What the judge is asked about one turn."""
+    """The text of the request to the judge about one turn."""
     reference = about["reference"][: turn + 1]
     rows = {"conversation": _conversation_rows(about, turn), "reference": reference}
     beside = " and a reference answer to each question" if reference else ""
@@ -190,8 +196,8 @@ def _conversation_rows(about: Mapping[str, Any], turn: int) -> list[dict[str, st
 
 def parse_rating(reply: Completion) -> float | None:
     """The rating in the last line of a reply that came to its end; None outside of the bounds."""
-    said = read_verdict(reply, _RATING)
-    return said if said is not None and LEAST <= said <= MOST else None
+    rating = read_verdict(reply, _RATING)
+    return rating if rating is not None and LEAST <= rating <= MOST else None
 
 
 # ---- comparisons
@@ -206,19 +212,21 @@ def compared_turns() -> Scorer:
         turns: list[JudgedTurn] = []
         with judging_scope():
             for number in range(len(about["answers"])):
-                found = await pairwise.judge_pair(GraderModel(), _turn_pair(about, number))
-                raise_judge_errors(found.games)
+                judgement = await pairwise.judge_pair(GraderModel(), _turn_pair(about, number))
+                raise_judge_errors(judgement.games)
                 lengths = (len(about[side][number]) for side in ("answers", "beside"))
-                turns.append(JudgedTurn(found, *lengths))
-        told = {"turns": judged_pairs.turns_to_dicts(turns), "category": about["category"]}
+                turns.append(JudgedTurn(judgement, *lengths))
+        about_turns = {"turns": judged_pairs.turns_to_dicts(turns), "category": about["category"]}
         won = [turn.consistent_verdict for turn in turns]
-        return _score_ratings(won, [turn.judged.missing_reason for turn in turns], told, 1.0)
+        return _score_ratings(
+            won, [turn.judgement.missing_reason for turn in turns], about_turns, 1.0
+        )
 
     return score
 
 
 def _turn_pair(about: Mapping[str, Any], turn: int) -> AnswerPair:
-    questions = tuple(Message("user", said) for said in about["turns"][: turn + 1])
+    questions = tuple(Message("user", text) for text in about["turns"][: turn + 1])
     ours, theirs = (_join_answers(about[side][: turn + 1]) for side in ("answers", "beside"))
     reference = _join_answers(about["reference"][: turn + 1])
     return AnswerPair(questions, ours, theirs, reference)
@@ -228,26 +236,29 @@ def _join_answers(answers: Sequence[str]) -> str:
     """What one side said, turn by turn."""
     if len(answers) < 2:
         return "".join(answers)
-    return "\n\n".join(f"To question {n}:\n{said}" for n, said in enumerate(answers, 1))
+    return "\n\n".join(f"To question {n}:\n{answer}" for n, answer in enumerate(answers, 1))
 
 
 # ---- what the answers say besides the score
 
 
-def collect_findings(told: Sequence[EvalSample], side: JudgeContext) -> Findings:
-    """The score by turn and by category; how far the judge goes by length, and with people."""
-    pairs = any("turns" in score_metadata(sample) for sample in told)
+def collect_findings(samples: Sequence[EvalSample], side: JudgeContext) -> Findings:
+    """The score by turn and by category; how far the judge goes by length, and with people.
+
+    Raises ConfigError for a file of labels that cannot be read.
+    """
+    pairs = any("turns" in score_metadata(sample) for sample in samples)
     most = 1.0 if pairs else float(MOST)
     by_turn = mean_table(
-        ((f"turn_{n}", one) for sample in told for n, one in _turn_scores(sample)), most
+        ((f"turn_{n}", one) for sample in samples for n, one in _turn_scores(sample)), most
     )
-    by_category = mean_table(((str(s.metadata["category"]), score_value(s)) for s in told), most)
+    by_category = mean_table(((str(s.metadata["category"]), score_value(s)) for s in samples), most)
     return Findings(
         most,
         {line.name: line.value for line in by_turn if line.value is not None},
         {"category": by_category},
-        judged_pairs.judge_bias(told, side) if pairs else _rating_bias(told, side),
-        () if pairs else _missing_reference_notes(told),
+        judged_pairs.judge_bias(samples, side) if pairs else _rating_bias(samples, side),
+        () if pairs else _missing_reference_notes(samples),
     )
 
 
@@ -258,27 +269,27 @@ def _turn_scores(sample: EvalSample) -> Iterator[tuple[int, OptionalScore]]:
     yield from enumerate(rated or won, 1)
 
 
-def _missing_reference_notes(told: Sequence[EvalSample]) -> tuple[str, ...]:
+def _missing_reference_notes(samples: Sequence[EvalSample]) -> tuple[str, ...]:
     without = [
         s
-        for s in told
+        for s in samples
         if s.metadata["category"] in REFERENCE_CATEGORIES and not s.metadata["reference"]
     ]
     if not without:
         return ()
-    said = f"{len(without)} questions of {', '.join(REFERENCE_CATEGORIES)} were graded without"
-    return (f"{said} a reference answer: --references FILE",)
+    note = f"{len(without)} questions of {', '.join(REFERENCE_CATEGORIES)} were graded without"
+    return (f"{note} a reference answer: --references FILE",)
 
 
-def _rating_bias(told: Sequence[EvalSample], side: JudgeContext) -> JudgeBias:
-    grades = [one for sample in told for _, one in _turn_scores(sample)]
-    lengths = [n for sample in told for n in score_metadata(sample).get("lengths", ())]
-    said = {
+def _rating_bias(samples: Sequence[EvalSample], side: JudgeContext) -> JudgeBias:
+    grades = [one for sample in samples for _, one in _turn_scores(sample)]
+    lengths = [n for sample in samples for n in score_metadata(sample).get("lengths", ())]
+    labels = {
         f"{sample.id}/{n}": None if one is None else f"{round(one * MOST)}"
-        for sample in told
+        for sample in samples
         for n, one in _turn_scores(sample)
     }
     return JudgeBias(
         length=grade_length_bias(grades, lengths),
-        agreement=label_agreement(said, read_labels(side.labels)),
+        agreement=label_agreement(labels, read_labels(side.labels)),
     )

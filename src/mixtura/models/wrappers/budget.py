@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Literal
 
+from mixtura.billing.answer_cost import price_models
 from mixtura.billing.cheaper_mixtures import cheaper_variants
 from mixtura.billing.forecast import fallback_model_names, forecast_calls, worst_case_spend
 from mixtura.billing.price import Pricer
@@ -15,7 +16,7 @@ from mixtura.billing.spending_caps import SpendingCap, retry_while_busy
 from mixtura.core.call_ledger import open_ledger
 from mixtura.core.errors import (
     BudgetExceededError,
-    BudgetExhaustedError,
+    CallOverBudgetError,
     ConfigError,
     MixturaError,
     QuorumNotMetError,
@@ -31,32 +32,33 @@ CapPolicy = Literal["refuse", "degrade"]
 
 class Budgeted(Wrapper):
     """
-    Sets the worst case of a run aside in every purse before the first call.
+    Sets the worst case of a run aside under every cap before the first call.
 
-    *purses* is called for each run, so that a run may have one of its own. Without room,
+    *caps* is called for each run, so that a run may have one of its own. Without room,
     *at_the_cap* decides: refuse (BudgetExceededError, nothing was asked), or degrade: fewer
     proposers, then the aggregator alone, then refuse; the result says what was left out.
-    A purse whose store is busy is waited for; one whose store is broken raises StoreError.
+    *pricer* says what each model's usage costs: by default what its ``info`` says.
+    A cap whose store is busy is waited for; one whose store is broken raises StoreError.
     """
 
     def __init__(
         self,
         mixture: Composite,
-        purses: Callable[[], Sequence[SpendingCap]],
-        pricer: Pricer,
+        caps: Callable[[], Sequence[SpendingCap]],
+        pricer: Pricer | None = None,
         *,
         at_the_cap: CapPolicy = "refuse",
     ) -> None:
         super().__init__(mixture)
         self._mixture = mixture
-        self._purses = purses
-        self._pricer = pricer
+        self._caps = caps
+        self._pricer = pricer or price_models(mixture)
         self._at_the_cap = at_the_cap
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
-        purses = self._purses()
-        account = RunBudget(purses, self._pricer, RUN_BUDGET.get())
-        mixture, left_out = await self._reserve_budget(account, purses, request)
+        caps = self._caps()
+        account = RunBudget(caps, self._pricer, RUN_BUDGET.get())
+        mixture, left_out = await self._reserve_budget(account, caps, request)
         if left_out and emit:
             emit(Notice(self.name, left_out))
         token = RUN_BUDGET.set(account)
@@ -64,7 +66,7 @@ class Budgeted(Wrapper):
             try:
                 answer = ledger.bill_answer(await mixture.complete(request, emit))
             except MixturaError as error:
-                if _is_budget_exhausted(error):
+                if _is_over_budget(error):
                     raise BudgetExceededError(str(error)) from None
                 raise
             finally:
@@ -73,7 +75,7 @@ class Budgeted(Wrapper):
         return replace(answer, degraded=(left_out, *answer.degraded)) if left_out else answer
 
     async def _reserve_budget(
-        self, account: RunBudget, purses: Sequence[SpendingCap], request: Request
+        self, account: RunBudget, caps: Sequence[SpendingCap], request: Request
     ) -> tuple[Composite, str]:
         """The mixture, or the richest form of it for which there is room."""
         forms = [(self._mixture, "")]
@@ -89,11 +91,11 @@ class Budgeted(Wrapper):
             unknown += tuple(
                 n for n in fallback_model_names(mixture) if self._pricer(n, once) is None
             )
-            if unknown and any(purse.has_dollar_cap for purse in purses):
+            if unknown and any(cap.has_dollar_cap for cap in caps):
                 names = ", ".join(dict.fromkeys(unknown))
                 raise ConfigError(
                     f"a cap in dollars needs the price of every model, and that of {names} is"
-                    " unknown: give its `price` in the configuration, or cap tokens"
+                    " unknown: give its `price` in the configuration or in its info, or cap tokens"
                 )
             full = await retry_while_busy(partial(account.reserve_spend, worst))
             if full is None:
@@ -105,8 +107,8 @@ class Budgeted(Wrapper):
         raise BudgetExceededError(f"{said}; nothing was asked")
 
 
-def _is_budget_exhausted(error: BaseException) -> bool:
+def _is_over_budget(error: BaseException) -> bool:
     """Whether it is the cap that ended a run, not what its models did."""
     if isinstance(error, QuorumNotMetError):
-        return all(map(_is_budget_exhausted, error.causes))
-    return isinstance(error, BudgetExhaustedError)
+        return all(map(_is_over_budget, error.causes))
+    return isinstance(error, CallOverBudgetError)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from mixtura.billing.forecast import DEFAULT_ANSWER_TOKENS, ExpectedCall, forecast_calls
+from mixtura.billing.forecast import ExpectedCall, forecast_calls
 from mixtura.billing.run_budget import RUN_BUDGET
 from mixtura.billing.spending_caps import retry_while_busy
 from mixtura.core.call_ledger import open_ledger
-from mixtura.core.errors import BudgetExhaustedError, StoreError
+from mixtura.core.errors import CallOverBudgetError, StoreError
 from mixtura.core.events import Emit
 from mixtura.core.model import Wrapper
+from mixtura.core.token_estimate import DEFAULT_ANSWER_TOKENS
 from mixtura.core.types import Completion, Request
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
 
@@ -43,10 +44,10 @@ class Metered(Wrapper):
                 partial(account.reserve_attempt, self.name, worst.usage), BUSY_STORE_SECONDS
             )
         except StoreError as error:  # no one knows whether there is room: then there is none
-            raise BudgetExhaustedError(str(error), model=self.name) from None
+            raise CallOverBudgetError(str(error), model=self.name) from None
         if isinstance(drawn, str):
             said = f"no room for this attempt in the budget of {drawn}"
-            raise BudgetExhaustedError(said, model=self.name)
+            raise CallOverBudgetError(said, model=self.name)
         with open_ledger() as ledger:
             try:
                 return ledger.bill_answer(await self._model.complete(request, emit))

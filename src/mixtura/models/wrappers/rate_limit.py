@@ -14,11 +14,10 @@ from mixtura.core.errors import CircuitOpenError, QuotaError, RateLimitedError, 
 from mixtura.core.events import Emit
 from mixtura.core.model import Model, Wrapper
 from mixtura.core.quantities import clamp_wait
+from mixtura.core.token_estimate import USUAL_ANSWER_TOKENS, count_request_tokens
 from mixtura.core.types import Completion, Request
 from mixtura.engine.call_context import remaining_seconds, withdraw_draft
-from mixtura.prompts.context_fitting import BYTES_A_TOKEN, estimate_tokens
-from mixtura.protocols.provider_data.messages import provider_data_bytes
-from mixtura.protocols.request_size import PICTURE_TOKENS, count_request_tokens
+from mixtura.engine.wait_queue import Waiter, WaitQueue
 
 T = TypeVar("T")
 
@@ -39,8 +38,6 @@ FIRST_REST, LONGEST_REST = 30.0, 300.0
 """Seconds of a model's rest: twice as many each time that it fails again right after one."""
 MAX_REMEMBERED_MODELS = 1000
 """Models of one endpoint whose failures are remembered."""
-DEFAULT_ANSWER_TOKENS = 1024
-"""Tokens that an answer is taken for when no one says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +68,7 @@ class RateLimits:
 
 class RateLimiter:
     """
-    Lets calls in, for every model that is given this gate, in this process.
+    Lets calls in, for every model that is given this limiter, in this process.
 
     A 429 lowers the calls at once and holds everyone back for as long as the upstream
     asks (``quantities.MAX_WAIT_SECONDS`` at most); answers raise them again, slowly, by one for
@@ -83,19 +80,19 @@ class RateLimiter:
         self.limits = limits
         self._clock = clock
         # asyncio's futures belong to one event loop; a library user may run several.
-        self._doors: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopState] = WeakKeyDictionary()
+        self._states: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopState] = WeakKeyDictionary()
 
     def set_limits(self, limits: RateLimits) -> RateLimiter:
-        """This gate with limits, as long as no one has passed it."""
+        """This limiter with limits, as long as no one has passed it."""
         self.limits = limits
         return self
 
     def loop_state(self) -> _LoopState:
-        """This event loop's side of the gate."""
+        """This event loop's side of the limiter."""
         loop = asyncio.get_running_loop()
-        if loop not in self._doors:
-            self._doors[loop] = _LoopState(self.limits, self._clock)
-        return self._doors[loop]
+        if loop not in self._states:
+            self._states[loop] = _LoopState(self.limits, self._clock)
+        return self._states[loop]
 
 
 @dataclass(slots=True)
@@ -105,8 +102,6 @@ class _QueuedCall:
     since: float
     patience: float
     """Seconds from *since*: after them no one wants its answer any more."""
-    place: asyncio.Future[None]
-    inside: bool = False
 
 
 @dataclass(slots=True)
@@ -151,12 +146,14 @@ class _LoopState:
     """Models whose quotas were found spent."""
     failing: dict[str, _FailureStreak] = field(default_factory=dict[str, _FailureStreak])
     """Models whose last calls all failed."""
-    waiting: deque[_QueuedCall] = field(default_factory=deque[_QueuedCall])
+    waiting: WaitQueue[_QueuedCall] = field(init=False)
+    """All models' calls in one line, under one key."""
     recent: deque[tuple[float, int]] = field(default_factory=deque[tuple[float, int]])
     alarm: asyncio.TimerHandle | None = None
 
     def __post_init__(self) -> None:
         self.allowed = float(self.limits.concurrency or "inf")
+        self.waiting = WaitQueue(lambda _: self.release_place())
 
     async def enter_queue(self, model: str, needed: int) -> None:
         """
@@ -167,19 +164,15 @@ class _LoopState:
         if self._is_unrestricted():
             self._admit_call(model, needed)
             return
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        ticket = _QueuedCall(model, needed, self.clock(), remaining_seconds(), place)
-        if error := self._hopeless_wait_error(ticket):
+        call = _QueuedCall(model, needed, self.clock(), remaining_seconds())
+        if error := self._hopeless_wait_error(call):
             raise error
-        self.waiting.append(ticket)
+        waiter = self.waiting.join("", call)
         self.admit_waiting()
         try:
-            await place
+            await self.waiting.wait(waiter)
         except asyncio.CancelledError:
-            if ticket in self.waiting:
-                self.waiting.remove(ticket)
-            elif ticket.inside:  # let in and cancelled in the same moment
-                self.release_place()
+            self.admit_waiting()  # who stood behind it may fit where it did not
             raise
 
     def release_place(self) -> None:
@@ -194,11 +187,11 @@ class _LoopState:
             said = f"its quota was spent {ago:.0f} s ago: not asked again before {spent.rest:.0f} s"
             raise QuotaError(said).with_retry_after(spent.rest - ago)
 
-    def _hopeless_wait_error(self, ticket: _QueuedCall) -> RateLimitedError | None:
+    def _hopeless_wait_error(self, call: _QueuedCall) -> RateLimitedError | None:
         """Why it is no use to wait until the upstream opens again."""
         now = self.clock()
         rest = self.closed_until - now
-        if rest <= min(MAX_CLOSED_SECONDS, ticket.since + ticket.patience - now) or rest <= 0:
+        if rest <= min(MAX_CLOSED_SECONDS, call.since + call.patience - now) or rest <= 0:
             return None
         return RateLimitedError(
             f"the endpoint asked for {rest:.0f} s without calls"
@@ -206,15 +199,12 @@ class _LoopState:
 
     def admit_waiting(self) -> None:
         """Let in whoever may go, in the order they came."""
-        while self.waiting and self.inside + 1 <= self.allowed:
-            ticket = self._next_in_queue()
-            if ticket is None or not self._fits_rate(ticket):
+        while self.inside + 1 <= self.allowed:
+            waiter = self._next_in_queue()
+            if waiter is None or not self._fits_rate(waiter.about):
                 return
-            self.waiting.remove(ticket)
-            ticket.inside = True
-            self._admit_call(ticket.model, ticket.tokens)
-            if not ticket.place.done():
-                ticket.place.set_result(None)
+            self._admit_call(waiter.about.model, waiter.about.tokens)
+            self.waiting.let_in(waiter)
 
     def _is_unrestricted(self) -> bool:
         """No one waits, and nothing says that anyone should."""
@@ -232,16 +222,18 @@ class _LoopState:
         if self.limits.has_minute_limits:
             self.recent.append((self.clock(), needed))
 
-    def _next_in_queue(self) -> _QueuedCall | None:
+    def _next_in_queue(self) -> Waiter[_QueuedCall] | None:
         """The first in the queue; with one model at a time, the first for that model."""
-        first = self.waiting[0]
-        if not self.limits.one_model or not self.inside or first.model == self.serving:
+        first = self.waiting.next_in_turn()
+        if first is None or not self.limits.one_model or not self.inside:
             return first
-        if self.clock() - first.since > MAX_OTHER_MODEL_WAIT:
+        if first.about.model == self.serving:
+            return first
+        if self.clock() - first.about.since > MAX_OTHER_MODEL_WAIT:
             return None  # its turn comes when the calls inside are done
-        return next((t for t in self.waiting if t.model == self.serving), None)
+        return next((one for one in self.waiting if one.about.model == self.serving), None)
 
-    def _fits_rate(self, ticket: _QueuedCall) -> bool:
+    def _fits_rate(self, call: _QueuedCall) -> bool:
         """Whether the minute has room for it; if not, look again when it has."""
         now = self.clock()
         if now < self.closed_until:
@@ -252,7 +244,7 @@ class _LoopState:
         requests, most = self.limits.requests_per_minute, self.limits.tokens_per_minute
         full = requests is not None and len(self.recent) >= requests
         if most is not None and self.recent:
-            full = full or sum(n for _, n in self.recent) + ticket.tokens > most
+            full = full or sum(n for _, n in self.recent) + call.tokens > most
         if full:
             self._schedule_admission(self.recent[0][0] + MINUTE - now)
         return not full
@@ -266,11 +258,9 @@ class _LoopState:
         """A 429: fewer at once, and no one before the upstream's time."""
         now = self.clock()
         self.closed_until = max(self.closed_until, now + (clamp_wait(retry_after) or 0.0))
-        for ticket in tuple(self.waiting):
-            if error := self._hopeless_wait_error(ticket):
-                self.waiting.remove(ticket)
-                if not ticket.place.done():
-                    ticket.place.set_exception(error)
+        for waiter in tuple(self.waiting):
+            if error := self._hopeless_wait_error(waiter.about):
+                self.waiting.refuse(waiter, error)
         if now - self.last_decrease >= FAILURE_WINDOW_SECONDS:
             at_once = min(self.allowed, float(max(self.inside, 1)))
             self.allowed = max(1.0, at_once * CONCURRENCY_DECREASE)
@@ -300,35 +290,35 @@ class _LoopState:
 
 
 class Limited(Wrapper):
-    """Asks *model* only when *gate* lets it."""
+    """Asks *model* only when *limiter* lets it."""
 
-    def __init__(self, model: Model, gate: RateLimiter) -> None:
+    def __init__(self, model: Model, limiter: RateLimiter) -> None:
         super().__init__(model)
-        self._gate = gate
+        self._limiter = limiter
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
-        door = self._gate.loop_state()
-        door.check_resting(self.name, request)
-        counts = self._gate.limits.tokens_per_minute is not None
-        await door.enter_queue(self.name, _estimate_tokens(request) if counts else 0)
+        state = self._limiter.loop_state()
+        state.check_resting(self.name, request)
+        counts = self._limiter.limits.tokens_per_minute is not None
+        await state.enter_queue(self.name, _tokens_of_minute(request) if counts else 0)
         try:
             answer = await self._model.complete(request, emit)
         except RateLimitedError as error:
             if isinstance(error, QuotaError):
-                _evict_oldest(door.spent)
+                _evict_oldest(state.spent)
                 rest = clamp_wait(error.retry_after) or SPENT_QUOTA_SECONDS
-                door.spent[self.name] = _SpentQuota(door.clock(), rest)
+                state.spent[self.name] = _SpentQuota(state.clock(), rest)
             else:
-                door.record_rate_limit(error.retry_after)
+                state.record_rate_limit(error.retry_after)
             raise
         except UnavailableError:
-            door.record_failure(self.name)
+            state.record_failure(self.name)
             raise
         else:
-            door.record_success(self.name)
+            state.record_success(self.name)
             return answer
         finally:
-            door.release_place()
+            state.release_place()
 
 
 def _evict_oldest(table: dict[str, T]) -> None:
@@ -337,7 +327,6 @@ def _evict_oldest(table: dict[str, T]) -> None:
         del table[next(iter(table))]
 
 
-def _estimate_tokens(request: Request) -> int:
-    own = sum(provider_data_bytes(message) for message in request.messages) // BYTES_A_TOKEN
-    asked = count_request_tokens(request, estimate_tokens, picture=PICTURE_TOKENS) + own
-    return asked + (request.sampling.max_tokens or DEFAULT_ANSWER_TOKENS)
+def _tokens_of_minute(request: Request) -> int:
+    """Tokens that a request takes of a minute's: what it asks, and what it may answer."""
+    return count_request_tokens(request) + (request.sampling.max_tokens or USUAL_ANSWER_TOKENS)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import msgspec
 
+from mixtura.core.token_estimate import estimate_tokens
+from mixtura.core.types import JsonObject
 from mixtura.protocols.content_parts import CACHE_MARK
-from mixtura.protocols.openai.chunks import JsonObject
 from mixtura.protocols.provider_data import fields
 
 MIN_CACHED_TOKENS = 1024
@@ -30,9 +31,10 @@ def set_cache_marks(
         del block[CACHE_MARK]
     if marked:
         return
-    before = _estimate_tokens(tools) + _estimate_tokens(system)
+    before = _count_tokens(tools) + _count_tokens(system)
     if before >= MIN_CACHED_TOKENS and system:
         system[-1]["cache_control"] = _EPHEMERAL_CACHE
+    # Drafts are in the newest message: what changes with every call is not worth caching.
     newest = max((i for i, m in enumerate(messages) if m["role"] == "user"), default=0)
     history = [
         block
@@ -40,10 +42,11 @@ def set_cache_marks(
         for block in message["content"]
         if block["type"] not in fields.THINKING_BLOCK_TYPES  # which takes no mark
     ]
-    if history and before + _estimate_tokens(history) >= MIN_CACHED_TOKENS:
+    if history and before + _count_tokens(history) >= MIN_CACHED_TOKENS:
         history[-1]["cache_control"] = _EPHEMERAL_CACHE
 
 
-def _estimate_tokens(blocks: Sequence[JsonObject]) -> int:
-    """Tokens of *blocks*, at four bytes a token; pictures are not counted."""
-    return sum(len(msgspec.json.encode(b)) for b in blocks if b.get("type") != "image") // 4
+def _count_tokens(blocks: Sequence[JsonObject]) -> int:
+    """About the tokens of *blocks* as JSON; pictures are not counted."""
+    told = (msgspec.json.encode(block) for block in blocks if block.get("type") != "image")
+    return sum(estimate_tokens(text.decode()) for text in told)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
-from mixtura.core.json_text import decode_json, repair_json
+from mixtura.core.json_text import repair_json
+from mixtura.core.types import JsonObject
 from mixtura.protocols.errors.bodies import is_error_json
-from mixtura.protocols.lenient_json import decode_lenient
-from mixtura.protocols.openai.chunks import JsonObject, unreadable_event_error
+from mixtura.protocols.lenient_json import decode_odd_event
 
 
 class ContentBlock(msgspec.Struct, gc=False):
@@ -66,14 +66,20 @@ _decoder = msgspec.json.Decoder(MessagesEvent)
 
 
 def decode_event(data: bytes, *, as_it_is: bool = False) -> MessagesEvent:
-    """One event's data; invalid JSON is repaired unless *as_it_is*. Raises MalformedError."""
+    """
+    One event's data; invalid JSON is repaired unless *as_it_is*. Raises MalformedError for what is
+    cut off or garbled.
+    """
     try:
         return _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         whole = repair_json(data)
+        # Repaired only when it failed: nearly every event is plain JSON.
         if whole != data and not as_it_is:
             return decode_event(whole, as_it_is=True)
-        return _decode_lenient_event(data, error)
+        what = "a messages event"
+        odd = decode_odd_event(data, error, _decoder, what, straighten=_put_in_block)
+        return odd or MessagesEvent()
 
 
 def is_error_event(piece: MessagesEvent, data: bytes) -> bool:
@@ -81,21 +87,7 @@ def is_error_event(piece: MessagesEvent, data: bytes) -> bool:
     return bool(piece.error) or piece.type == "error" or (not piece.type and is_error_json(data))
 
 
-def _decode_lenient_event(data: bytes, error: Exception) -> MessagesEvent:
-    """An event some of whose fields have unexpected types. Raises MalformedError."""
-    if not data.lstrip().startswith((b"{", b"[")):  # a comment that stands in data
-        return MessagesEvent()
-    if not isinstance(error, msgspec.ValidationError):
-        raise unreadable_event_error("a messages event", data, error) from None
-    try:
-        found = decode_json(data)
-        if isinstance(found, list) and found:
-            raise error
-        if not isinstance(found, dict):
-            return MessagesEvent()
-        row = cast("JsonObject", found)
-        if isinstance(text := row.get("content"), str):  # a whole answer's, not in blocks
-            row["content"] = [{"type": "text", "text": text}]
-        return decode_lenient(row, _decoder)
-    except msgspec.DecodeError as odd:
-        raise unreadable_event_error("a messages event", data, odd) from None
+def _put_in_block(row: JsonObject) -> None:
+    """The content of a whole answer that is a text, as a block."""
+    if isinstance(text := row.get("content"), str):
+        row["content"] = [{"type": "text", "text": text}]

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mixtura.core.errors import RejectedError
-from mixtura.core.types import Json, Request
-from mixtura.protocols.openai.chunks import JsonObject
+from mixtura.core.types import Json, JsonObject, Request
 from mixtura.protocols.sampling_options import (
     OPTIONAL_PARAMETERS,
     is_thinking_switch,
@@ -27,6 +26,7 @@ def unsupported_parameters(extra: Json) -> list[str]:
     names = unsupported_optional_parameters(extra, (*_SHARED_PARAMETERS, *_TRANSLATED_PARAMETERS))
     if _is_foreign_service_tier(extra.get("service_tier")):
         names.append("service_tier")
+    # A switch of another server is translated, so it is not left out.
     known = wants_thinking(extra) is not None
     return [name for name in names if not (known and is_thinking_switch(name))]
 
@@ -66,6 +66,7 @@ def _thinking_setting(extra: Json, most: int) -> Json | None:
         "budget_tokens" in own or own.get("type") not in ("enabled", "auto", None)  # pyright: ignore
     ):
         return own  # pyright: ignore[reportUnknownVariableType]
+    # The API wants the budget below max_tokens: half of it leaves room for the answer.
     if wants_thinking(extra) is not True or most // 2 < MIN_THINKING_TOKENS:
         return None
     return {"type": "enabled", "budget_tokens": most // 2}
@@ -76,7 +77,10 @@ _EFFORTS = {"none": "low", "minimal": "low", "xhigh": "max"}
 
 
 def output_config_json(request: Request) -> JsonObject | None:
-    """The ``output_config``: response format and effort. Raises RejectedError without a schema."""
+    """
+    The ``output_config``: response format and effort. Raises RejectedError for a format that is no
+    JSON schema.
+    """
     form = _json_schema_format(request.response_format)
     if effort := request.extra.get("reasoning_effort"):
         return (form or {}) | {"effort": _EFFORTS.get(str(effort), str(effort))}

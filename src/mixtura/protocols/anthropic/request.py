@@ -9,7 +9,16 @@ from typing import Any
 import msgspec
 
 from mixtura.core.errors import RejectedError
-from mixtura.core.types import ImagePart, Json, Message, OtherPart, Part, Request, TextPart
+from mixtura.core.types import (
+    ImagePart,
+    Json,
+    JsonObject,
+    Message,
+    OtherPart,
+    Part,
+    Request,
+    TextPart,
+)
 from mixtura.protocols.anthropic.cache_marks import set_cache_marks
 from mixtura.protocols.anthropic.parameters import extra_parameters, output_config_json
 from mixtura.protocols.anthropic.tools import tool_choice_json, tool_json
@@ -19,7 +28,6 @@ from mixtura.protocols.content_parts import (
     is_thought_part,
     message_parts,
 )
-from mixtura.protocols.openai.chunks import JsonObject
 from mixtura.protocols.provider_data import messages as provider_data
 from mixtura.protocols.provider_data import thinking_blocks
 
@@ -41,10 +49,9 @@ def request_json(
 
     *origin*: the fingerprint of the endpoint; messages that it wrote get their thinking back.
     *native*: tools that have a form of this API's own are sent in it, not as functions.
-    The seed has no counterpart and stays behind: it is best effort everywhere. Marks for
+    The seed has no counterpart and is left out: it is best effort everywhere. Marks for
     the prompt cache stand after the instructions and after the history, never in the newest
-    message, which is where drafts are. Raises RejectedError for what
-    this API cannot express.
+    message, which is where drafts are. Raises RejectedError for what this API cannot express.
     """
     sampling = request.sampling
     temperature = sampling.temperature
@@ -117,6 +124,7 @@ def _merge_turns(messages: Sequence[Message], origin: str | None) -> list[JsonOb
             turns[-1]["content"].extend(blocks)
         else:
             turns.append({"role": role, "content": blocks})
+        # The API wants the results of tools in front of all else in their message.
         turns[-1]["content"].sort(key=_is_not_tool_result)
     if turns and turns[-1]["role"] == "assistant" and turns[-1]["content"][-1]["type"] == "text":
         last = turns[-1]["content"][-1]
@@ -135,6 +143,7 @@ def _content_blocks(message: Message) -> list[JsonObject]:
     blocks = [
         _part_json(part)
         for part in parts
+        # The API refuses text blocks that are empty or white space.
         if not is_thought_part(part) and not (isinstance(part, TextPart) and not part.text.strip())
     ]
     if message.role == "tool":

@@ -8,13 +8,12 @@ import msgspec
 
 from mixtura.core.errors import ContentFilterError
 from mixtura.core.quantities import is_null
-from mixtura.core.types import Charge, Completion, ProviderData, Request
+from mixtura.core.types import Charge, Completion, JsonObject, ProviderData, Request
 from mixtura.protocols import usage_estimates
 from mixtura.protocols.answer_accumulator import AnswerAccumulator
 from mixtura.protocols.anthropic.events import ContentBlock, EventDelta, MessagesEvent, StopDetails
 from mixtura.protocols.anthropic.usage import MessagesUsage
 from mixtura.protocols.finish_reasons import read_finish_reason
-from mixtura.protocols.openai.chunks import JsonObject
 from mixtura.protocols.provider_data import fields
 
 _EMPTY_INPUTS = (b"", b"null", b"{}")
@@ -45,7 +44,10 @@ class _AnswerBlock:
 
 
 class MessagesStreamAccumulator(AnswerAccumulator):
-    """Puts the events of a stream together to an answer; errors are those of chat completions."""
+    """
+    Puts the events of a stream together to an answer. Raises as the accumulator of chat completions
+    does.
+    """
 
     __slots__ = ("_counts", "_declined", "_open", "_places")
 
@@ -58,10 +60,12 @@ class MessagesStreamAccumulator(AnswerAccumulator):
         """All blocks of the answer in order."""
         self._open: dict[int, _AnswerBlock] = {}
         """The block that began last at each index."""
-        """Whether the event that ends the stream came."""
 
     def add_chunk(self, event: MessagesEvent) -> None:
-        """Add one event of the stream, or a whole answer."""
+        """
+        Add one event of the stream, or a whole answer. Raises MalformedError for a tool call's name
+        without an end.
+        """
         match event.type:
             case "content_block_delta" if event.delta is not None:
                 self._take_delta(event.index, event.delta)
@@ -138,6 +142,7 @@ class MessagesStreamAccumulator(AnswerAccumulator):
     def build_charge(self, model: str, prompt: Request, *, failed: bool = False) -> Charge:
         """The charge so far; after a break, output that was not counted yet is estimated."""
         charge = super().build_charge(model, prompt, failed=failed)
+        # The output is counted in the last events only: a stream that broke has no such count.
         if self.usage is None or not self.usage.estimated:
             return charge
         guess = usage_estimates.estimate_usage(
@@ -147,7 +152,10 @@ class MessagesStreamAccumulator(AnswerAccumulator):
         return charge._replace(usage=replace(self.usage, completion_tokens=wrote))
 
     def build_completion(self, model: str, prompt: Request) -> Completion:
-        """The whole answer. Raises as for chat completions; a refusal names its category."""
+        """
+        The whole answer. Raises as ``AnswerAccumulator.build_completion``; a ContentFilterError
+        names the category of the refusal.
+        """
         try:
             return super().build_completion(model, prompt)
         except ContentFilterError:

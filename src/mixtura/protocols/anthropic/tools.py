@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mixtura.core.errors import RejectedError
-from mixtura.core.types import Json, Request
-from mixtura.protocols.openai.chunks import JsonObject
+from mixtura.core.types import Json, JsonObject, Request
 
 
 def tool_json(tool: Json, *, native: bool) -> JsonObject:

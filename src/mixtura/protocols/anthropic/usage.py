@@ -31,9 +31,9 @@ class MessagesUsage:
         fields = decode_object_fields(usage, "usage", self._doubts)
         details = fields.get("output_tokens_details")
         inner = decode_object_fields(details, "output_tokens_details", self._doubts)
-        told = {name: fields.get(name) for name in _COUNT_FIELDS}
-        told["thinking_tokens"] = inner.get("thinking_tokens")
-        for name, value in told.items():
+        stated = {name: fields.get(name) for name in _COUNT_FIELDS}
+        stated["thinking_tokens"] = inner.get("thinking_tokens")
+        for name, value in stated.items():
             if not is_null(value):
                 self._counts[name] = parse_token_count(value)
                 if self._counts[name] is None:
@@ -41,8 +41,8 @@ class MessagesUsage:
 
     def sum_counts(self, *, final: bool) -> Usage | None:
         """The usage so far; None where a count makes no sense, so that it must be estimated."""
-        found = {name: self._counts.get(name, 0) for name in _COUNT_FIELDS}
-        counts = {name: count for name, count in found.items() if count is not None}
+        stated = {name: self._counts.get(name, 0) for name in _COUNT_FIELDS}
+        counts = {name: count for name, count in stated.items() if count is not None}
         if len(counts) < len(_COUNT_FIELDS):
             return None
         read, wrote = counts["cache_read_input_tokens"], counts["output_tokens"]

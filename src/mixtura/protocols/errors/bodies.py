@@ -25,14 +25,14 @@ _CODE_FIELDS = (
     "reason",
 )  # fmt: skip
 _COUNT_FIELDS = ("n_prompt_tokens", "n_ctx")
-"""Counts that llama.cpp tells apart from its words."""
+"""Counts that llama.cpp states in fields beside its message."""
 
 
 class ErrorBody(NamedTuple):
-    """An error as far as its body tells."""
+    """What can be read from an error's body."""
 
-    said: str = ""
-    """Its words, without a secret, cut to ``MAX_MESSAGE_LENGTH``."""
+    message: str = ""
+    """Its text, without a secret, cut to ``MAX_MESSAGE_LENGTH``."""
     kind: str = ""
     """Its type, code and parameter, in one text."""
     codes: tuple[object, ...] = ()
@@ -44,17 +44,17 @@ class ErrorBody(NamedTuple):
 
 
 def parse_error_body(body: bytes) -> ErrorBody:
-    """Raises nothing: what is no JSON is text."""
-    found = _decode_body(body)
-    if found is None:
+    """What an error's body says. What is no JSON is taken as text."""
+    value = _decode_body(body)
+    if value is None:
         return ErrorBody(_plain_text(body))
-    if isinstance(found, list) and found:
-        found = cast("list[Any]", found)[0]
-    if isinstance(found, str):
-        return ErrorBody(redact_secrets(found)[:MAX_MESSAGE_LENGTH])
-    if not isinstance(found, dict):
+    if isinstance(value, list) and value:
+        value = cast("list[Any]", value)[0]
+    if isinstance(value, str):
+        return ErrorBody(redact_secrets(value)[:MAX_MESSAGE_LENGTH])
+    if not isinstance(value, dict):
         return ErrorBody()
-    row = cast("dict[str, Any]", found)
+    row = cast("dict[str, Any]", value)
     inner = _inner_error(row)
     if isinstance(inner, str):
         return ErrorBody(
@@ -116,21 +116,21 @@ def has_error_content(error: object) -> bool:
     return bool(error)
 
 
-def encode_error_event(said: bytes) -> bytes:
-    """What a stream calls an error, JSON or text, as an object that is one; nothing for nothing."""
-    said = said.strip()
-    found = _decode_body(said)
-    if isinstance(found, dict) and is_error_object(cast("dict[str, Any]", found)):
-        return said
-    if found is None:
-        found = _plain_text(said.removesuffix(b"null"))
-    return msgspec.json.encode({"error": found}) if found else b""
+def encode_error_event(data: bytes) -> bytes:
+    """What a stream calls an error, JSON or text, as an object that is one; empty for nothing."""
+    data = data.strip()
+    value = _decode_body(data)
+    if isinstance(value, dict) and is_error_object(cast("dict[str, Any]", value)):
+        return data
+    if value is None:
+        value = _plain_text(data.removesuffix(b"null"))
+    return msgspec.json.encode({"error": value}) if value else b""
 
 
 def is_error_json(data: bytes) -> bool:
-    """The same for JSON."""
-    found = _decode_body(data)
-    return isinstance(found, dict) and is_error_object(cast("dict[str, Any]", found))
+    """Whether *data* is the JSON of an error, as ``is_error_object`` says."""
+    value = _decode_body(data)
+    return isinstance(value, dict) and is_error_object(cast("dict[str, Any]", value))
 
 
 def iterate_objects(body: bytes) -> Iterator[dict[str, Any]]:
@@ -147,6 +147,7 @@ def _walk_objects(data: Any, depth: int) -> Iterator[dict[str, Any]]:
         for value in row.values():
             yield from _walk_objects(value, depth - 1)
     elif isinstance(data, list):
+        # An error may quote the whole request: its rows are not looked through.
         for value in cast("list[Any]", data)[:64]:
             yield from _walk_objects(value, depth - 1)
     elif isinstance(data, str) and data.lstrip()[:1] in ("{", "["):
@@ -163,6 +164,7 @@ def _decode_body(body: bytes) -> Any:
 
 def _inner_error(row: Mapping[str, Any]) -> Any:
     """The object or text that is the error: the body itself, or what stands in it."""
+    # Some servers send an error field of nulls with every answer.
     if not has_error_content(row.get("error")):
         choices = row.get("choices")
         first = cast("list[Any]", choices)[0] if isinstance(choices, list) and choices else None
@@ -170,11 +172,11 @@ def _inner_error(row: Mapping[str, Any]) -> Any:
             if isinstance(place, dict) and has_error_content(place.get("error")):  # pyright: ignore
                 return _inner_error(cast("dict[str, Any]", place))
     for name in ("error", "errors", "base_resp", "fault"):
-        found = row.get(name)
-        if isinstance(found, list) and found:
-            found = cast("list[Any]", found)[0]
-        if isinstance(found, dict) or (isinstance(found, str) and found and name == "error"):
-            inner: Any = cast("Any", found)
+        value = row.get(name)
+        if isinstance(value, list) and value:
+            value = cast("list[Any]", value)[0]
+        if isinstance(value, dict) or (isinstance(value, str) and value and name == "error"):
+            inner: Any = cast("Any", value)
             if isinstance(inner, str) and inner.strip().isidentifier() and _error_words(row):
                 return row  # {"error": "invalid_request", "message": …}
             return inner
@@ -182,16 +184,16 @@ def _inner_error(row: Mapping[str, Any]) -> Any:
 
 
 def _error_words(inner: Mapping[str, Any]) -> str:
-    said = next((inner[name] for name in _MESSAGE_FIELDS if inner.get(name)), "")
-    if isinstance(said, dict):  # {"message": {"detail": …}}
-        said = _error_words(cast("dict[str, Any]", said)) or cast("object", said)
-    whole = str(said)
+    message = next((inner[name] for name in _MESSAGE_FIELDS if inner.get(name)), "")
+    if isinstance(message, dict):  # {"message": {"detail": …}}
+        message = _error_words(cast("dict[str, Any]", message)) or cast("object", message)
+    whole = str(message)
     metadata: Any = inner.get("metadata")
     raw: Any = cast("dict[str, Any]", metadata).get("raw") if isinstance(metadata, dict) else None
-    if raw:  # OpenRouter: what the provider behind it said
+    if raw:  # OpenRouter: the error of the provider behind it
         text = raw if isinstance(raw, str) else msgspec.json.encode(raw).decode()
         behind = parse_error_body(text.encode("utf-8", "replace"))
-        more = " ".join(filter(None, (behind.said, behind.kind, behind.numbers))) or text
+        more = " ".join(filter(None, (behind.message, behind.kind, behind.numbers))) or text
         whole = f"{whole}: {more}" if whole else more
     return whole
 
@@ -220,5 +222,6 @@ def _error_parameter(row: Mapping[str, Any]) -> str | None:
 
 
 def _plain_text(body: bytes) -> str:
+    # A proxy answers in HTML.
     text = re.sub(r"<[^>]*>", " ", body[:2000].decode("utf-8", "replace"))
     return redact_secrets(" ".join(text.split()))[:200]

@@ -24,14 +24,14 @@ _FIELDS = re.compile(
     r"|next[_-]?available[_-]?at",
     re.IGNORECASE,
 )
-_TOLD_WAIT = re.compile(
+_STATED_WAIT = re.compile(
     r"(?:(?:try|retry|wait|again|available|resets?|resume|back)\b[^.;\n]{0,40}?\b(?:in|after|for)"
     r"|please wait|retry_delay *\{\s*seconds:|retryDelay[\\\"':]+)"
     rf"(?: about| approximately| another)?[ :\\\"]*({DURATION}|\d+(?:\.\d+)?(?=[\s.,}}\\\"]|$))",
     re.IGNORECASE,
 )
 _WAITS = (
-    _TOLD_WAIT,
+    _STATED_WAIT,
     re.compile(
         r"\b(?:try|retry|again|available|resets?)\b[^.;\n]{0,40}?\bin (\d+:\d\d:\d\d)\b",
         re.IGNORECASE,
@@ -62,13 +62,13 @@ def parse_retry_after(
     ``x-ratelimit-reset-*`` ("1m30s", a Unix time) and ``anthropic-ratelimit-*-reset`` (a time)
     for what is used up, the same headers inside an error (OpenRouter), fields such as
     ``retryDelay``, and words ("try again in 2.4s"). Times are by the upstream's clock, where it
-    tells the time, whatever ours says; none is longer than ``quantities.MAX_WAIT_SECONDS``.
+    states the time, whatever ours says; none is longer than ``quantities.MAX_WAIT_SECONDS``.
     """
     now = now or parse_http_date(headers.get("date")) or datetime.now(UTC)
-    found = [*_waits_in_headers(headers, now), parse_wait(wait_in_text(body), now)]
+    waits = [*_waits_in_headers(headers, now), parse_wait(wait_in_text(body), now)]
     for row in iterate_objects(body):
-        found += _waits_in_fields(row, now)
-    return max((seconds for seconds in found if seconds is not None), default=None)
+        waits += _waits_in_fields(row, now)
+    return max((seconds for seconds in waits if seconds is not None), default=None)
 
 
 def _waits_in_headers(headers: Mapping[str, str], now: datetime) -> Iterator[float | None]:
@@ -79,6 +79,7 @@ def _waits_in_headers(headers: Mapping[str, str], now: datetime) -> Iterator[flo
         yield parse_wait(combined[1], now)
     for name, value in lower.items():
         if _RESET.match(name):
+            # Every answer carries these headers: a reset counts only where nothing remains.
             left = lower.get(name.replace("reset", "remaining"), "0")
             if left.strip() in ("0", "0.0", ""):
                 yield parse_wait(value, now)
@@ -88,8 +89,8 @@ def _waits_in_fields(row: Mapping[str, Any], now: datetime) -> Iterator[float | 
     headers = row.get("headers")
     if isinstance(headers, dict):
         rows = cast("dict[Any, Any]", headers).items()
-        told = {str(k): str(v) for k, v in rows if isinstance(v, str | int | float)}
-        yield from _waits_in_headers(told, now)
+        texts = {str(k): str(v) for k, v in rows if isinstance(v, str | int | float)}
+        yield from _waits_in_headers(texts, now)
     for name, value in row.items():
         if isinstance(value, dict) and _FIELDS.fullmatch(name):
             yield _protobuf_seconds(cast("dict[str, Any]", value))
@@ -101,10 +102,10 @@ def _waits_in_fields(row: Mapping[str, Any], now: datetime) -> Iterator[float | 
             yield parse_wait(str(value), now)
 
 
-def _protobuf_seconds(told: Mapping[str, Any]) -> float | None:
+def _protobuf_seconds(duration: Mapping[str, Any]) -> float | None:
     """Seconds of a duration in two whole numbers, as protocol buffers have it."""
-    parts = [str(told.get(name) or 0) for name in ("seconds", "nanos")]
-    if not any(name in told for name in ("seconds", "nanos")):
+    parts = [str(duration.get(name) or 0) for name in ("seconds", "nanos")]
+    if not any(name in duration for name in ("seconds", "nanos")):
         return None
     if not all(part.isascii() and part.isdigit() and len(part) <= 18 for part in parts):
         return None
@@ -112,8 +113,12 @@ def _protobuf_seconds(told: Mapping[str, Any]) -> float | None:
 
 
 def wait_in_text(body: bytes) -> str | None:
-    """The wait that an error names in its words."""
+    """The wait that an error names in its words, as text; None where it names none."""
+    # A refusal may quote the prompt, and each pattern reads all of the text.
     whole = body[:20_000].decode("utf-8", "replace")
-    texts = (whole, parse_error_body(body).said if "\\u" in whole else "")  # letters may be escaped
-    found = (pattern.search(text) for text in texts for pattern in (*_WAITS, _RETRY_AT))
-    return next((one[1] for one in found if one), None)
+    texts = (
+        whole,
+        parse_error_body(body).message if "\\u" in whole else "",
+    )  # letters may be escaped
+    matches = (pattern.search(text) for text in texts for pattern in (*_WAITS, _RETRY_AT))
+    return next((one[1] for one in matches if one), None)

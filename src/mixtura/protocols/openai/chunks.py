@@ -8,12 +8,11 @@ from typing import Any, cast
 
 import msgspec
 
-from mixtura.core.errors import MalformedError
-from mixtura.core.json_text import decode_json, repair_json
-from mixtura.core.quantities import is_null, redacted_excerpt
-from mixtura.core.redaction import redact_secrets
+from mixtura.core.json_text import repair_json
+from mixtura.core.quantities import is_null
+from mixtura.core.types import JsonObject
 from mixtura.protocols.errors.bodies import has_error_content, is_error_json
-from mixtura.protocols.lenient_json import decode_lenient
+from mixtura.protocols.lenient_json import decode_odd_event
 from mixtura.protocols.openai.content import flatten_content, thought_text
 from mixtura.protocols.provider_data.fields import (
     CALL_FIELDS,
@@ -23,9 +22,9 @@ from mixtura.protocols.provider_data.fields import (
 )
 from mixtura.protocols.tool_calls.deltas import ToolCallDelta
 
-JsonObject = dict[str, Any]
 
-
+# gc=False throughout: chunks come by the thousand and hold no cycles, so the garbage collector
+# need not visit them.
 class WireFunction(msgspec.Struct, gc=False):
     """The function of a tool call, or a piece of one."""
 
@@ -114,13 +113,13 @@ class MessageDelta(msgspec.Struct, gc=False):
         )
 
     @property
-    def thought(self) -> str:
+    def thought_text(self) -> str:
         """Reasoning text, from the first of the plain fields that has any."""
-        said = self.reasoning_content or self.reasoning
-        return said or thought_text(self.reasoning_text) or thought_text(self.thinking)
+        text = self.reasoning_content or self.reasoning
+        return text or thought_text(self.reasoning_text) or thought_text(self.thinking)
 
     @property
-    def thought_in_rows(self) -> str:
+    def listed_thought_text(self) -> str:
         """Reasoning text from the lists of objects that many send beside the plain field."""
         rows = self.reasoning_details or self.thinking_blocks
         return thought_text(rows) if isinstance(rows, list) else ""
@@ -173,10 +172,10 @@ class Chunk(msgspec.Struct, gc=False):
 
     def find_error(self) -> Any:
         """Its error: at the top, in a choice or in ``x_groq``; None where it is empty."""
-        found = [self.error, *(choice.error for choice in self.choices or () if choice.index == 0)]
+        errors = [self.error, *(choice.error for choice in self.choices or () if choice.index == 0)]
         if self.x_groq is not None:
-            found.append(self.x_groq.error)
-        return next(filter(has_error_content, found), None)
+            errors.append(self.x_groq.error)
+        return next(filter(has_error_content, errors), None)
 
 
 _decoder = msgspec.json.Decoder(Chunk)
@@ -195,7 +194,11 @@ def decode_chunk(data: bytes, *, as_it_is: bool = False) -> Chunk:
         whole = repair_json(_LONE_SURROGATE.sub(rb"\\ufffd", data))
         if whole != data and not as_it_is:
             return decode_chunk(whole, as_it_is=True)
-        piece = _decode_lenient_chunk(data, error)
+        what = "a chat completion chunk"
+        odd = decode_odd_event(
+            data, error, _decoder, what, straighten=_flatten_contents, first_of_list=True
+        )
+        piece = odd or Chunk()
     if piece.choices and piece.error is piece.choices[0].error is piece.x_groq is None:
         return piece  # nearly always
     piece.error = piece.find_error()
@@ -204,29 +207,13 @@ def decode_chunk(data: bytes, *, as_it_is: bool = False) -> Chunk:
     return piece
 
 
-def _decode_lenient_chunk(data: bytes, error: Exception) -> Chunk:
-    """A chunk whose fields have other types than in the protocol. Raises MalformedError."""
-    if not data.lstrip().startswith((b"{", b"[")):  # a comment that stands in data
-        return Chunk()
-    if not isinstance(error, msgspec.ValidationError):
-        raise unreadable_event_error("a chat completion chunk", data, error) from None
-    try:
-        found = decode_json(data)
-        if isinstance(found, list) and found:
-            found = found[0]  # pyright: ignore[reportUnknownVariableType]
-            if not isinstance(found, dict):
-                raise error
-        if not isinstance(found, dict):
-            return Chunk()
-        row = cast("JsonObject", found)
-        choices = row.get("choices")
-        for choice in cast("list[Any]", choices) if isinstance(choices, list) else ():
-            for key in ("delta", "message"):
-                if isinstance(choice, dict) and isinstance(choice.get(key), dict):  # pyright: ignore
-                    flatten_content(choice[key])  # pyright: ignore
-        return decode_lenient(row, _decoder)
-    except msgspec.DecodeError as odd:
-        raise unreadable_event_error("a chat completion chunk", data, odd) from None
+def _flatten_contents(row: JsonObject) -> None:
+    """Contents that come as lists of parts, as texts."""
+    choices = row.get("choices")
+    for choice in cast("list[Any]", choices) if isinstance(choices, list) else ():
+        for key in ("delta", "message"):
+            if isinstance(choice, dict) and isinstance(choice.get(key), dict):  # pyright: ignore
+                flatten_content(choice[key])  # pyright: ignore
 
 
 _LONE_SURROGATE = re.compile(
@@ -234,11 +221,3 @@ _LONE_SURROGATE = re.compile(
     rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 )
 """Half of a pair that stands for one character: some servers cut an emoji in two."""
-
-
-def unreadable_event_error(what: str, data: bytes, error: Exception) -> MalformedError:
-    """The MalformedError for *data* that is not *what* it should be, because of *error*."""
-    deep = isinstance(error, RecursionError)
-    why = "it is nested too deeply" if deep else redacted_excerpt(str(error), 200)
-    start = redact_secrets(data[:4096].decode("utf-8", "replace"))[:80]
-    return MalformedError(f"not {what}: {why} (it begins {start!r})")

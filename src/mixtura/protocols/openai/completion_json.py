@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mixtura.core.types import Charge, Completion, Usage
-from mixtura.protocols.openai.chunks import JsonObject
+from mixtura.core.types import Charge, Completion, JsonObject, Usage
 from mixtura.protocols.openai.messages import message_from_json, message_json
 from mixtura.protocols.provider_data import messages
 
@@ -44,7 +43,10 @@ def completion_json(completion: Completion) -> JsonObject:
 
 
 def completion_from_json(data: Mapping[str, Any]) -> Completion:
-    """The completion that ``completion_json`` wrote."""
+    """
+    The completion that ``completion_json`` wrote. Raises KeyError or MalformedError for what it did
+    not write.
+    """
     message = message_from_json(data["message"])
     return Completion(
         message=messages.restore_provider_data(message, data.get("provider_data")),

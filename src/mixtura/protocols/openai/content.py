@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 from mixtura.core.errors import MalformedError
-from mixtura.protocols.provider_data.fields import JsonObject
+from mixtura.core.types import JsonObject
 
 
 def flatten_content(delta: JsonObject) -> None:
@@ -27,6 +27,7 @@ def flatten_content(delta: JsonObject) -> None:
     for part in cast("list[Any]", content if isinstance(content, list) else [content]):
         parts.add_part(part)
     delta["content"], delta["left_out"] = "".join(parts.texts), parts.others
+    # Some servers send a call as a part and as a field.
     if parts.calls and not delta.get("tool_calls"):
         delta["tool_calls"] = parts.calls
     if parts.thoughts:
@@ -76,7 +77,7 @@ _THOUGHT_NAMES = ("thinking", "reasoning", "text", "summary", "content")
 
 def _thinking_part_text(part: Mapping[str, Any]) -> str:
     """The text of a thinking part: under one of several names, as text or as parts again."""
-    found = next((part[k] for k in _THOUGHT_NAMES if k in part), "")
-    rows = cast("list[Any]", found if isinstance(found, list) else [found])
+    value = next((part[k] for k in _THOUGHT_NAMES if k in part), "")
+    rows = cast("list[Any]", value if isinstance(value, list) else [value])
     texts: list[Any] = [row.get("text") if isinstance(row, dict) else row for row in rows]  # pyright: ignore
     return "".join(text for text in texts if isinstance(text, str))

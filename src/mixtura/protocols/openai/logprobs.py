@@ -6,13 +6,15 @@ from typing import Annotated
 
 import msgspec
 
-from mixtura.protocols.openai.chunks import JsonObject
+from mixtura.core.types import JsonObject
 
 Logprob = Annotated[float, msgspec.Meta(le=0.5)]
 """At most 0, with some room for rounding; never infinite, as JSON has no such number."""
 
 
 class TopToken(msgspec.Struct, omit_defaults=True, gc=False):
+    """A token and its log-probability; *bytes* of its UTF-8, where the server has them."""
+
     token: str
     logprob: Logprob
     bytes: list[Annotated[int, msgspec.Meta(ge=0, le=255)]] | msgspec.UnsetType | None = (
@@ -21,10 +23,14 @@ class TopToken(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 class TokenLogprob(TopToken, gc=False):
+    """A token of the answer, with the likeliest ones in its place."""
+
     top_logprobs: list[TopToken] | msgspec.UnsetType = msgspec.UNSET
 
 
 class WireLogprobs(msgspec.Struct):
+    """The ``logprobs`` of a choice."""
+
     content: list[TokenLogprob] | None = None
 
 
@@ -34,7 +40,7 @@ _logprobs_decoder = msgspec.json.Decoder(WireLogprobs)
 def decode_logprobs(data: msgspec.Raw) -> list[JsonObject]:
     """Log-probabilities of a choice's tokens; empty where they are malformed."""
     try:
-        found = _logprobs_decoder.decode(data).content or []
+        tokens = _logprobs_decoder.decode(data).content or []
     except (msgspec.DecodeError, RecursionError):
         return []
-    return [msgspec.to_builtins(token) for token in found]
+    return [msgspec.to_builtins(token) for token in tokens]

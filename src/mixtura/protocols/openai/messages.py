@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mixtura.core.errors import MalformedError
-from mixtura.core.types import ImagePart, Message, Part, TextPart, ToolCall
+from mixtura.core.types import ImagePart, JsonObject, Message, Part, TextPart, ToolCall
 from mixtura.protocols.content_parts import is_thought_part, part_from_json, part_json
-from mixtura.protocols.openai.chunks import JsonObject
 from mixtura.protocols.provider_data import fields
 from mixtura.protocols.provider_data import messages as provider_data
 from mixtura.protocols.tool_calls.arguments import EMPTY_ARGUMENTS
@@ -26,9 +25,10 @@ def results_behind_calls(messages: Sequence[Message]) -> Sequence[Message]:
     groups: list[list[Message]] = []
     waiting: dict[str, list[Message]] = {}
     for message in messages:
-        if message.role == "tool" and (found := waiting.pop(message.tool_call_id or "", None)):
-            found.append(message)
+        if message.role == "tool" and (call_group := waiting.pop(message.tool_call_id or "", None)):
+            call_group.append(message)
             continue
+        # A result without its call stays where it is: the endpoint says what is wrong.
         groups.append([message])
         waiting |= {call.id: groups[-1] for call in message.tool_calls}
     return [message for group in groups for message in group]
@@ -45,6 +45,7 @@ def messages_json(messages: Sequence[Message], origin: str | None) -> list[JsonO
     messages = results_behind_calls(messages)
     back = provider_data.fields_per_message(origin, messages)
     for message, own in zip(messages, back, strict=True):
+        # Behind the last result of the turn: no message may stand between the results.
         if message.role != "tool" and below:
             rows.append({"role": "user", "content": below})
             below = []
@@ -53,8 +54,8 @@ def messages_json(messages: Sequence[Message], origin: str | None) -> list[JsonO
             others = [p for p in message.content if not isinstance(p, TextPart)]
             below += [part_json(part) for part in others if not is_thought_part(part)]
             pictures = all(isinstance(part, ImagePart) for part in others)
-            said = PICTURE_FOLLOWS_NOTE if pictures else FILE_FOLLOWS_NOTE
-            row["content"] = message.text + (said if others else "")
+            note = PICTURE_FOLLOWS_NOTE if pictures else FILE_FOLLOWS_NOTE
+            row["content"] = message.text + (note if others else "")
         if own is not None:
             _restore_provider_fields(row, message, own)
         rows.append(row)
@@ -64,8 +65,8 @@ def messages_json(messages: Sequence[Message], origin: str | None) -> list[JsonO
 def _restore_provider_fields(row: JsonObject, message: Message, own: JsonObject) -> None:
     """Add the provider's own fields to a message and to its calls."""
     row |= {name: own[name] for name in fields.MESSAGE_FIELDS if name in own}
-    for call, told in zip(message.tool_calls, row.get("tool_calls", ()), strict=True):
-        told.update(fields.tool_call_fields(call.provider_fields))
+    for call, row_of_call in zip(message.tool_calls, row.get("tool_calls", ()), strict=True):
+        row_of_call.update(fields.tool_call_fields(call.provider_fields))
 
 
 def message_json(message: Message) -> JsonObject:
@@ -87,6 +88,7 @@ def message_json(message: Message) -> JsonObject:
             }
             for call in message.tool_calls
         ]
+        # The protocol writes null beside calls without a text.
         body["content"] = body["content"] or None
     return body
 
@@ -98,24 +100,29 @@ def _content_json(content: str | tuple[Part, ...]) -> str | list[JsonObject]:
 
 
 def message_from_json(data: Mapping[str, Any]) -> Message:
-    """One message of a chat request or answer. Raises MalformedError."""
+    """
+    One message of a chat request or answer. Raises MalformedError for an unknown role or a content
+    that is neither text nor parts.
+    """
     role = data.get("role", "assistant")
     if role not in ("system", "developer", "user", "assistant", "tool"):
         raise MalformedError(f"a message has the unknown role {role!r}")
-    told = provider_data.parse_chat_fields(data) if role == "assistant" else None
+    data_of_provider = provider_data.parse_chat_fields(data) if role == "assistant" else None
     calls = tuple(
         ToolCall(
             call.get("id") or "",
             call["function"]["name"],
             call["function"].get("arguments") or "",
-            fields.tool_call_fields(call) if told else {},
+            fields.tool_call_fields(call) if data_of_provider else {},
         )
         for call in data.get("tool_calls") or ()
     )
     content = _content_from_json(data.get("content"))
     if not content and role == "assistant" and isinstance(data.get("refusal"), str):
         content = data["refusal"]  # what it said instead
-    return Message(role, content, calls, data.get("tool_call_id"), data.get("name"), told)
+    return Message(
+        role, content, calls, data.get("tool_call_id"), data.get("name"), data_of_provider
+    )
 
 
 def _content_from_json(content: Any) -> str | tuple[Part, ...]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-from mixtura.core.types import Request
-from mixtura.protocols.openai.chunks import JsonObject
+from mixtura.core.types import JsonObject, Request
 from mixtura.protocols.openai.messages import messages_json
 
 
@@ -32,6 +30,7 @@ def request_json(request: Request, model: str, origin: str | None = None) -> Jso
     }
     body.update({key: value for key, value in optional.items() if value is not None})
     body.update(request.extra)
+    # A budget of Anthropic's is unknown elsewhere, and servers refuse what they do not know.
     if _is_anthropic_thinking(body.get("thinking")):
         del body["thinking"]
     if body.get("service_tier") == "standard_only":  # Anthropic's word for it
@@ -56,6 +55,5 @@ def _is_anthropic_thinking(thinking: Any) -> bool:
 
 
 def unsupported_parameters(request: Request) -> list[str]:
-    """Names of extra parameters that a chat completion cannot express, sorted."""
-    body = request_json(replace(request, messages=()), "")
-    return sorted(name for name in request.extra if name not in body)
+    """Names of extra parameters that a chat completion cannot express."""
+    return ["thinking"] if _is_anthropic_thinking(request.extra.get("thinking")) else []

@@ -20,5 +20,6 @@ def request_fingerprint(request: Request, model: str) -> str:
 
 def body_fingerprint(body: Mapping[str, Any]) -> str:
     """The fingerprint of a request body that has its model and draw in it."""
+    # Clients write the same fields in any order.
     canonical = msgspec.json.encode(dict(body), order="deterministic")
     return blake2b(canonical, digest_size=20).hexdigest()

@@ -33,10 +33,14 @@ class ChatStreamAccumulator(AnswerAccumulator):
         """A finish reason came that may be none."""
 
     def add_chunk(self, event: Chunk) -> None:
-        """Add one chunk, or a whole answer."""
+        """
+        Add one chunk, or a whole answer. Raises MalformedError for a tool call's name without an
+        end.
+        """
         if (usage := event.find_usage()) is not None:
             self._take_usage(usage)
         for choice in event.choices or ():
+            # One answer was asked for; what comes for another is none of ours.
             if choice.index != 0:
                 continue
             if choice.finish_reason is not None:
@@ -65,8 +69,8 @@ class ChatStreamAccumulator(AnswerAccumulator):
     def _take_usage(self, usage: msgspec.Raw) -> None:
         """The last usage of a stream counts; after one that makes no sense, our own count does."""
         before = len(self.doubts)
-        found = parse_usage(usage, self.doubts)
-        self.usage = found if found or len(self.doubts) > before else self.usage
+        reported = parse_usage(usage, self.doubts)
+        self.usage = reported if reported or len(self.doubts) > before else self.usage
 
     def _take_finish_reason(self, choice: StreamChoice) -> None:
         """A finish reason; what is no text and false may say that the answer goes on."""
@@ -102,10 +106,10 @@ class ChatStreamAccumulator(AnswerAccumulator):
 
     def _take_other_parts(self, delta: MessageDelta) -> None:
         """What is not simply text."""
-        thought = delta.thought
+        thought = delta.thought_text
         self._plain_thought = self._plain_thought or bool(thought)
         if not self._plain_thought:  # else the lists have the same once more
-            thought = delta.thought_in_rows
+            thought = delta.listed_thought_text
         if thought:
             self._text.limit_to_leading_marks()
             self._text.new_thoughts.append(thought)
@@ -126,10 +130,10 @@ class ChatStreamAccumulator(AnswerAccumulator):
             return None
         calls = self._calls.tool_calls()
         turn = bool(calls) or any(message.role == "tool" for message in prompt.messages[-2:])
-        found = self._fields.collect_fields(in_tool_turn=turn)
+        collected = self._fields.collect_fields(in_tool_turn=turn)
         fields = {
             name: self._redactor.redact_rows(value) if name in LIST_FIELDS else value
-            for name, value in self._redactor.redact_data(found).items()
+            for name, value in self._redactor.redact_data(collected).items()
         }
         signed = any(call.provider_fields for call in calls)
         return ProviderData(self._origin, fields) if fields or signed else None

@@ -74,6 +74,7 @@ class _PlainUsage(msgspec.Struct, gc=False):
     total_tokens: _Count
     prompt_tokens_details: _PromptDetails | None = None
     completion_tokens_details: _CompletionDetails | None = None
+    # DeepSeek's name: a value here is not the usual form, and fails the decoding.
     prompt_cache_hit_tokens: None = None
 
 
@@ -86,15 +87,13 @@ def _parse_plain_usage(data: msgspec.Raw) -> Usage | None:
         reported = _plain_usage.decode(data)
     except (msgspec.DecodeError, RecursionError):
         return None
-    asked, wrote = reported.prompt_tokens, reported.completion_tokens
+    read, wrote = reported.prompt_tokens, reported.completion_tokens
     prompt, completion = reported.prompt_tokens_details, reported.completion_tokens_details
     cached = prompt.cached_tokens if prompt else 0
     written = prompt.cache_write_tokens if prompt else 0
     thought = completion.reasoning_tokens if completion else 0
-    agree = (
-        asked + wrote == reported.total_tokens and cached + written <= asked and thought <= wrote
-    )
-    return Usage(asked, wrote, cached, written, thought) if agree and asked else None
+    agree = read + wrote == reported.total_tokens and cached + written <= read and thought <= wrote
+    return Usage(read, wrote, cached, written, thought) if agree and read else None
 
 
 def parse_usage(data: msgspec.Raw, doubts: list[str]) -> Usage | None:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 from mixtura.core.json_text import MAX_DEPTH, is_deeper_than
-from mixtura.core.types import Json
-from mixtura.protocols.provider_data.fields import PLAIN_THOUGHT_FIELDS, JsonObject
+from mixtura.core.types import Json, JsonObject
+from mixtura.protocols.provider_data.fields import PLAIN_THOUGHT_FIELDS
 
 
 class ProviderFieldAccumulator:
@@ -62,15 +62,15 @@ class ProviderFieldAccumulator:
 
     def collect_fields(self, *, in_tool_turn: bool) -> JsonObject:
         """The fields to keep; plain thoughts only *in_tool_turn*, a turn that calls tools."""
-        found: JsonObject = {name: "".join(texts) for name, texts in self._texts.items()}
+        fields: JsonObject = {name: "".join(texts) for name, texts in self._texts.items()}
         if self._details:
-            found["reasoning_details"] = _joined(self._details)
-        found |= {
+            fields["reasoning_details"] = _joined(self._details)
+        fields |= {
             name: _joined(cast("list[JsonObject]", value)) if name == "thinking_blocks" else value
             for name, value in self._values.items()
             if value
         }
-        return {k: v for k, v in found.items() if in_tool_turn or k not in PLAIN_THOUGHT_FIELDS}
+        return {k: v for k, v in fields.items() if in_tool_turn or k not in PLAIN_THOUGHT_FIELDS}
 
 
 class _Pieces(list[str]):
@@ -95,6 +95,7 @@ def _joined(rows: Iterable[JsonObject]) -> list[JsonObject]:
 def _continues_detail(last: JsonObject, row: JsonObject) -> bool:
     if row.get("type") != last.get("type") or row.get("index") != last.get("index"):
         return False
+    # Encrypted data comes whole: two pieces of it are two details.
     if row.get("type") == "reasoning.encrypted":
         return False
     return row.get("id") in (None, last.get("id")) or last.get("id") is None
@@ -113,6 +114,7 @@ def merge_into(whole: JsonObject, more: Json) -> None:
 
 
 def object_rows(value: Any) -> Iterator[JsonObject]:
+    """The objects of a list; none for anything else."""
     rows = cast("list[Any]", value) if isinstance(value, list) else []
     return (cast("JsonObject", row) for row in rows if isinstance(row, dict))
 

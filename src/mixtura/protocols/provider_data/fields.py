@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from mixtura.core.json_text import MAX_DEPTH, is_deeper_than
-
-JsonObject = dict[str, Any]
+from mixtura.core.types import JsonObject
 
 PLAIN_THOUGHT_FIELDS = ("reasoning_content", "reasoning", "reasoning_text")
 """Fields of a chat message with plain thoughts (DeepSeek, vLLM; OpenRouter, Groq; Copilot):
@@ -58,6 +57,7 @@ def known_blocks(blocks: Iterable[Mapping[str, Any]]) -> Iterator[JsonObject]:
     """Thinking blocks and place markers of *blocks*, with their known text fields only."""
     for block in blocks:
         if isinstance(kind := block.get("type"), str) and kind in _BLOCK_FIELDS:
+            # Only these: a client may have put anything into such a block.
             texts = {k: block[k] for k in _BLOCK_FIELDS[kind] if isinstance(block.get(k), str)}
             yield {"type": kind, **texts}
 

@@ -9,14 +9,13 @@ from hashlib import blake2b
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from mixtura.core.types import Json, Message, ProviderData, Request, ToolCall
+from mixtura.core.types import Json, JsonObject, Message, ProviderData, Request, ToolCall
 from mixtura.protocols.provider_data.accumulator import ProviderFieldAccumulator, object_rows
 from mixtura.protocols.provider_data.fields import (
     MESSAGE_FIELDS,
     PLAIN_THOUGHT_FIELDS,
     SIGNED_THOUGHT_FIELDS,
     THINKING_BLOCK_TYPES,
-    JsonObject,
     tool_call_fields,
 )
 
@@ -24,6 +23,7 @@ from mixtura.protocols.provider_data.fields import (
 def origin_fingerprint(url: str, model: str) -> str:
     """A hash of the address *url* and *model*, the same on any machine."""
     parts = urlsplit(url)
+    # Without the login: a new key is still the same endpoint, and no secret is hashed.
     place = f"{parts.scheme}://{(parts.netloc).rpartition('@')[2]}{parts.path}\n{model}"
     return blake2b(place.encode("utf-8", "replace"), digest_size=12).hexdigest()
 
@@ -86,6 +86,7 @@ def fields_per_message(origin: str | None, messages: Sequence[Message]) -> list[
     rows: list[JsonObject | None] = []
     calling = False
     for before, message in zip((None, *messages), messages, strict=False):
+        # Front ends put reminders right behind a tool's result: the turn goes on there.
         if message.role == "user" and not (before and before.role == "tool"):
             calling = False
         calling = calling or message.role == "tool" or bool(message.tool_calls)
@@ -107,13 +108,13 @@ _REFUSAL_PATTERN = re.compile(
 )
 
 
-def refused_field(said: str, messages: Sequence[Json]) -> str | None:
-    """The provider field of *messages* that an error which *said* this refuses, else None."""
-    if not _REFUSAL_PATTERN.search(said):
+def refused_field(message: str, messages: Sequence[Json]) -> str | None:
+    """The provider field of *messages* that an error with this *message* refuses, else None."""
+    if not _REFUSAL_PATTERN.search(message):
         return None
     for name in MESSAGE_FIELDS:
         there = any(name in row or _is_on_tool_call(name, row) for row in messages)
-        if there and re.search(rf"(?<![a-z_]){name}(?![a-z_])", said):
+        if there and re.search(rf"(?<![a-z_]){name}(?![a-z_])", message):
             return name
     return None
 
@@ -150,11 +151,11 @@ def client_chat_fields(message: Message) -> JsonObject:
 
 def parse_chat_fields(row: Mapping[str, Any]) -> ProviderData | None:
     """Provider data that a client gives back on an assistant message; None where there is none."""
-    found = ProviderFieldAccumulator()
+    accumulator = ProviderFieldAccumulator()
     for name in (*PLAIN_THOUGHT_FIELDS, *SIGNED_THOUGHT_FIELDS):
         if row.get(name) is not None:
-            found.add_field(name, row[name])
-    fields = found.collect_fields(in_tool_turn=True)
+            accumulator.add_field(name, row[name])
+    fields = accumulator.collect_fields(in_tool_turn=True)
     blocks = tuple(fields.get("thinking_blocks", ()))
     calls = any(tool_call_fields(call) for call in object_rows(row.get("tool_calls")))
     return ProviderData("", fields, blocks) if fields or blocks or calls else None

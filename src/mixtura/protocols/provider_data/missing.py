@@ -1,13 +1,11 @@
-"""A request that is refused for what its maker wants back and no one has: one further try."""
+"""A further try of a request that was refused for provider data which no one has any more."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from mixtura.core.errors import ModelError, RejectedError
-
-JsonObject = dict[str, Any]
+from mixtura.core.types import JsonObject
 
 _PLACEHOLDER_SIGNATURE = "skip_thought_signature_validator"
 """What Google's documentation gives as the signature of a call that another model made."""
@@ -27,23 +25,23 @@ _MISSING_THINKING = re.compile(
 
 class MissingDataFallback:
     """
-    What stands in, for one request, for provider data that is lost: another model made the
-    call, or whoever remembered it began anew.
+    The stand-in, for one request, for provider data that is lost: another model made the call, or
+    the server that remembered it was started anew.
     """
 
     def __init__(self) -> None:
         self._kind = ""
 
     def learn_from_error(self, error: ModelError, sent: JsonObject) -> str | None:
-        """What is to be said of a further try; None where *error* leads to none."""
+        """The notice of a further try; None where *error* leads to none."""
         if self._kind or not isinstance(error, RejectedError) or error.answer_began:
             return None
-        said = str(error)
-        if _MISSING_SIGNATURE.search(said):
+        message = str(error)
+        if _MISSING_SIGNATURE.search(message):
             self._kind = "signature"
-        elif "thinking" in sent and _MISSING_THINKING.search(said):
+        elif "thinking" in sent and _MISSING_THINKING.search(message):
             self._kind = "blocks"
-        elif _MISSING_REASONING.search(said):
+        elif _MISSING_REASONING.search(message):
             self._kind = "thoughts"
         if not self._kind or self.apply_to_body(sent) == sent:
             return None
@@ -52,6 +50,7 @@ class MissingDataFallback:
         return "its thoughts of this turn are lost: a stand-in is sent"
 
     def apply_to_body(self, body: JsonObject) -> JsonObject:
+        """*body* with the stand-in, if one is needed."""
         match self._kind:
             case "signature":
                 return body | {"messages": [_add_signature(m) for m in body["messages"]]}
@@ -64,7 +63,7 @@ class MissingDataFallback:
 
 
 def _add_signature(message: JsonObject) -> JsonObject:
-    """The first of a message's calls bears the signature of all."""
+    """The message with a stand-in signature on its first call, which counts for all of them."""
     calls = message.get("tool_calls")
     if not calls or calls[0].get("extra_content"):
         return message

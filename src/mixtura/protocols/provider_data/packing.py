@@ -47,14 +47,14 @@ def unpack_provider_data(text: object, calls: Iterable[ToolCall]) -> Message | N
     if not isinstance(text, str) or not text.startswith(PACKED_PREFIX):
         return None
     try:
-        found = msgspec.json.decode(
+        packed = msgspec.json.decode(
             base64.urlsafe_b64decode(text[len(PACKED_PREFIX) :]), type=_PackedData
         )
     except (msgspec.DecodeError, binascii.Error, ValueError, RecursionError):
         return None
     # A client can forge such a text: only fields that a request could also give are taken over.
-    own = {id_: tool_call_fields(fields) for id_, fields in found.calls.items()}
+    own = {id_: tool_call_fields(fields) for id_, fields in packed.calls.items()}
     given = tuple(replace(call, provider_fields=own.get(call.id, {})) for call in calls)
-    fields = select_known_fields(MESSAGE_FIELDS, found.fields)
-    data = ProviderData(found.origin, fields, tuple(known_blocks(found.blocks)))
+    fields = select_known_fields(MESSAGE_FIELDS, packed.fields)
+    data = ProviderData(packed.origin, fields, tuple(known_blocks(packed.blocks)))
     return Message("assistant", "", given, provider_data=data)

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mixtura.core.types import Json, Message, ProviderData, ToolCall
-from mixtura.protocols.provider_data.fields import (
-    PLAIN_THOUGHT_FIELDS,
-    THINKING_BLOCK_TYPES,
-    JsonObject,
-)
+from mixtura.core.types import Json, JsonObject, Message, ProviderData, ToolCall
+from mixtura.protocols.provider_data.fields import PLAIN_THOUGHT_FIELDS, THINKING_BLOCK_TYPES
 from mixtura.protocols.provider_data.packing import (
     PACKED_PREFIX,
     pack_provider_data,
@@ -28,6 +24,7 @@ def insert_thinking_blocks(
     """
     ids = [str(block.get("id")) for block in blocks if block.get("type") == "tool_use"]
     thinking = [dict(block) for block in blocks if block.get("type") in THINKING_BLOCK_TYPES]
+    # The client changed the calls: the places are of no use, but the thinking is still wanted.
     if ids != [str(call.get("id")) for call in calls]:
         return [*thinking, *map(dict, texts), *map(dict, calls)]
     rows: list[JsonObject] = []
@@ -91,14 +88,14 @@ def parse_anthropic_blocks(blocks: Sequence[Json], calls: Sequence[ToolCall]) ->
     The provider data that a client gives back, on a message without text but with its *calls*;
     None where there is none. *blocks*: all of its content, of which only thinking is read.
     """
-    told = [block for block in blocks if block.get("type") in THINKING_BLOCK_TYPES]
-    if not told:
+    thinking = [block for block in blocks if block.get("type") in THINKING_BLOCK_TYPES]
+    if not thinking:
         return None
-    for block in told:
-        if found := unpack_provider_data(block.get("signature") or block.get("data"), calls):
-            return found
+    for block in thinking:
+        if message := unpack_provider_data(block.get("signature") or block.get("data"), calls):
+            return message
     places = (
-        block if block in told else {"type": block.get("type"), "id": block.get("id")}
+        block if block in thinking else {"type": block.get("type"), "id": block.get("id")}
         for block in blocks
     )
     rows = tuple({k: v for k, v in place.items() if v is not None} for place in places)

@@ -1,1 +1,1 @@
-"""A model's thoughts told apart from its answer."""
+"""Separates a model's thoughts from its answer."""

@@ -1,4 +1,4 @@
-"""Text that was taken for thought and is the answer after all if no other one comes."""
+"""Text that was taken for thought, and is the answer after all if no other one comes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from __future__ import annotations
 class AnswerCandidates:
     """Remembers such text; what it gives back it removes from the list of thoughts."""
 
-    __slots__ = ("_last_turned", "_marked", "_raw")
+    __slots__ = ("_marked", "_raw", "_reversal_index")
 
     def __init__(self) -> None:
         self._raw: list[str] = []
         self._marked: list[str] = []
-        self._last_turned: int | None = None
+        self._reversal_index: int | None = None
 
     def add_piece(self, piece: str) -> None:
         """A *piece* of the stream before the answer, marks included."""
@@ -21,22 +21,25 @@ class AnswerCandidates:
         """A *thought* that was found in these pieces by its marks."""
         self._marked.append(thought)
 
-    def set_turned(self, at: int) -> None:
+    def set_reversal(self, at: int) -> None:
         """At index *at* of the thoughts stands text that was the answer until a closing came."""
-        self._last_turned = at
+        self._reversal_index = at
 
     def take_pieces(self, thoughts: list[str]) -> str:
-        """All the pieces, marks included."""
+        """All the pieces of the stream, marks included; empty where there are none."""
         raw = "".join(self._raw)
         if raw:
             marked = set(map(id, self._marked))
             thoughts[:] = [text for text in thoughts if id(text) not in marked]
         return raw
 
-    def take_turned(self, thoughts: list[str]) -> str | None:
-        """What turned last, and the thoughts after it; None where nothing did."""
-        if self._last_turned is None:
+    def take_reversed(self, thoughts: list[str]) -> str | None:
+        """
+        The text that was the answer until a closing came, with the thoughts after it; None where
+        there is none.
+        """
+        if self._reversal_index is None:
             return None
-        said = "".join(thoughts[self._last_turned :])
-        del thoughts[self._last_turned :]
-        return said
+        text = "".join(thoughts[self._reversal_index :])
+        del thoughts[self._reversal_index :]
+        return text

@@ -34,10 +34,11 @@ class ExpectedMarks:
         """Whether a mark that counts may stand or begin in *piece*."""
         return self.are_any() and may_contain_mark(piece)
 
-    def closing_turns(self, context: PiecesContext) -> bool:
+    def closing_reverses_answer(self, context: PiecesContext) -> bool:
         """Whether a closing behind the answer whose *context* this is makes all of it thought."""
         if self.stray:
             return context.accepts_mark()
+        # Its template leaves every opening out: but by now a mark in a sentence may be a quotation.
         return self.unopened and context.accepts_mark() and context.is_at_line_start()
 
     def add_frame(self) -> None:
@@ -54,6 +55,7 @@ class ExpectedMarks:
         """*mark* is part of the answer's text."""
         if mark.kind == "open":  # a closing may be its other half
             self.stray = False
+        # An answer about such marks quotes many of them.
         self._few -= 1
         if not self._few:
             self.stray = self.thinks = self.unopened = False

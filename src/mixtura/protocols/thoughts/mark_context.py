@@ -25,13 +25,15 @@ class MarkContext:
         """The last character of the line, with one space if white space follows it."""
 
     def add_text(self, text: str) -> None:
+        """Read on behind the text so far."""
         if not text:
             return
         whole = self._carried + text
         end = 0
-        for found in _CODE_FENCE.finditer(whole):
+        for fence in _CODE_FENCE.finditer(whole):
             self._fenced = not self._fenced
-            end = found.end()
+            end = fence.end()
+        # A fence may be cut between two pieces.
         begun = _PARTIAL_FENCE.search(whole, end)
         self._carried = begun[0] if begun else ""
         line = text[text.rfind("\n") + 1 :]
@@ -53,6 +55,7 @@ class MarkContext:
             return False
         if not self._line:
             return True
+        # Within `code` of one line it is quoted.
         if self._ticks % 2:
             return False
         last = self._last
@@ -68,7 +71,7 @@ class MarkContext:
 
 
 class PiecesContext:
-    """The same for a list of *pieces* of text that grows."""
+    """The context behind a growing list of *pieces* of text."""
 
     __slots__ = ("_context", "_pieces", "_read")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 _WORD = "(?:think(?:ing)?|thoughts?|reasoning|reflections?)"
 _CAPITALS = _WORD.upper()
 _NAME = rf"(?!(?:begin|start|end|no)[_-])(?:[a-z][a-z0-9_.-]{{0,20}}[:_-]|ant)?{_WORD}"
-"""``<think>``, ``<mm:think>``, ``<longcat_think>``: a rule, for models that come."""
+"""``<think>``, ``<mm:think>``, ``<longcat_think>``: a rule, to cover models to come."""
 _ATTRIBUTE = r"""\s[a-z][a-z0-9_:.-]{0,19}=(?:"[^"<>\[◁]{0,40}"|'[^'<>\[◁]{0,40}')"""
 _OF = r"(?:[_▁]of)?[_▁]"
 _SAID = "(?:response|solution|answer)"
@@ -62,6 +62,8 @@ _TAG_NAME = re.compile(_NAME)
 @dataclass(frozen=True, slots=True)
 class ThinkMark:
     """
+    A mark around thoughts or answers.
+
     *kind*: ``open``, ``close``, ``end`` of one channel, ``final`` (the answer's own channel), or
     ``frame`` around an answer. *call*: what it opens is a call of a tool.
     """
@@ -75,14 +77,14 @@ class ThinkMark:
 def find_mark(text: str, start: int) -> re.Match[str] | None:
     """The first mark at or behind *start*; much faster than a search for the marks themselves."""
     for first in _FIRST_CHARACTER.finditer(text, start):
-        if found := MARK_PATTERN.match(text, first.start()):
-            return found
+        if match := MARK_PATTERN.match(text, first.start()):
+            return match
     return None
 
 
-def mark_from_match(found: re.Match[str]) -> ThinkMark:
-    """What a match of ``MARK`` is."""
-    return _build_mark(str(found.lastgroup), found[0].lower())
+def mark_from_match(match: re.Match[str]) -> ThinkMark:
+    """The mark that a match of ``MARK_PATTERN`` is."""
+    return _build_mark(str(match.lastgroup), match[0].lower())
 
 
 def _build_mark(group: str, text: str) -> ThinkMark:
@@ -97,9 +99,9 @@ def _build_mark(group: str, text: str) -> ThinkMark:
 
 def partial_mark_start(text: str, start: int = 0) -> int:
     """Where the end of *text* begins that may be the beginning of a mark."""
-    for found in _FIRST_CHARACTER.finditer(text, max(len(text) - _MAX_MARK_LENGTH, start)):
-        if _PARTIAL_MARK.fullmatch(text, found.start()):
-            return found.start()
+    for first in _FIRST_CHARACTER.finditer(text, max(len(text) - _MAX_MARK_LENGTH, start)):
+        if _PARTIAL_MARK.fullmatch(text, first.start()):
+            return first.start()
     return len(text)
 
 

@@ -32,6 +32,7 @@ class OpenThought:
 
     @property
     def depth(self) -> int:
+        """How many thoughts of the same name are open inside this one."""
         return self._depth
 
     def add_text(self, text: str) -> None:
@@ -68,11 +69,11 @@ class OpenThought:
         if self.resumes is None:
             return ""
         at, before = self.resumes
-        said = "".join((before, *thoughts[at:], held))
-        said = said.lstrip() if is_first else said
-        if said:
+        answer = "".join((before, *thoughts[at:], held))
+        answer = answer.lstrip() if is_first else answer
+        if answer:
             del thoughts[at:]
-        return said
+        return answer
 
     def _open_inside(self, mark: ThinkMark) -> None:
         if mark.name != self._opening.name:

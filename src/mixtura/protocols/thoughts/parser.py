@@ -27,23 +27,21 @@ class ThinkTagParser:
 
     Feed it pieces, cut anywhere. Some chat templates write the opening themselves, so that
     only the closing comes: unless it is quoted, it turns all before it into thought, and
-    *turned* says so; *inside* says that this model is known for it. A model that has thought
+    *reversals* counts that; *inside* says that this model is known for it. A model that has thought
     may do so again, where a line or a sentence has ended. Other marks are text. A tool call
     that is written as text is put with the thoughts: it is no part of the answer.
     """
 
     __slots__ = (
         "_apart", "_at", "_blank", "_called", "_candidates", "_context", "_expected", "_guess",
-        "_held", "_open", "_state", "answer", "thought", "turned", "turns",
+        "_held", "_open", "_state", "answer_parts", "reversals", "thought_parts",
     )  # fmt: skip
 
     def __init__(self, *, inside: bool = False) -> None:
-        self.thought: list[str] = []
-        self.answer: list[str] = []
-        self.turned = False
-        """Whether text that was given as the answer became thought."""
-        self.turns = 0
-        """How often that happened."""
+        self.thought_parts: list[str] = []
+        self.answer_parts: list[str] = []
+        self.reversals = 0
+        """How often text that was given as the answer became thought."""
         self._state = _START
         self._guess = inside
         """Whether the text may begin inside a thought; until a mark decides."""
@@ -54,7 +52,7 @@ class ThinkTagParser:
         self._called = False
         """Whether a thought was a tool call."""
         self._open = OpenThought(UNSEEN_OPENING)
-        self._context = PiecesContext(self.answer)
+        self._context = PiecesContext(self.answer_parts)
         self._held: str = ""
         """Text from *_at* on may be the beginning of a mark."""
         self._at = 0
@@ -69,9 +67,10 @@ class ThinkTagParser:
 
     def feed(self, piece: str) -> tuple[str, str]:
         """The thought and the answer that *piece* adds."""
+        # Nearly every piece of an answer: it is not looked through.
         if self._state == _ANSWER and not self._held and not self._expected.may_be_in(piece):
             return "", self._append_answer(piece)
-        if self._apart and not self.answer:
+        if self._apart and not self.answer_parts:
             self._candidates.add_piece(piece)
         if self._state == _START and not self._held and not piece.strip():
             self._blank.append(piece)
@@ -81,13 +80,13 @@ class ThinkTagParser:
         thoughts: list[str] = []
         answers: list[str] = []
         while self._at < len(self._held):
-            before = self._state, self._at, self.turns
+            before = self._state, self._at, self.reversals
             more, text = self._take_step()
-            if self.turns > before[2]:  # what came with this piece was thought, too
+            if self.reversals > before[2]:  # what came with this piece was thought, too
                 answers.clear()
             thoughts.append(more)
             answers.append(text)
-            if (self._state, self._at, self.turns) == before:
+            if (self._state, self._at, self.reversals) == before:
                 break
         self._held, self._at = self._held[self._at :], 0
         return "".join(thoughts), "".join(answers)
@@ -100,36 +99,38 @@ class ThinkTagParser:
         held = "".join((*self._blank, self._held))
         self._blank.clear()
         self._held = ""
-        unanswered = stopped and self._apart and not self._called and not self.answer
-        if unanswered and (raw := self._candidates.take_pieces(self.thought)):
-            self.answer.append(raw)
+        unanswered = stopped and self._apart and not self._called and not self.answer_parts
+        if unanswered and (raw := self._candidates.take_pieces(self.thought_parts)):
+            self.answer_parts.append(raw)
             return "", raw
         if self._state == _INSIDE:
             return self._finish_unclosed(held, stopped=stopped)
-        answered = held.strip() or any(map(str.strip, self.answer))
+        answered = held.strip() or any(map(str.strip, self.answer_parts))
         if stopped and not (answered or self._apart):
-            said = self._candidates.take_turned(self.thought)
-            if said is not None:
-                self.answer.append(said)
-                return "", said
+            answer = self._candidates.take_reversed(self.thought_parts)
+            if answer is not None:
+                self.answer_parts.append(answer)
+                return "", answer
         if held:
-            self.answer.append(held)
+            self.answer_parts.append(held)
         return "", held
 
     def _finish_unclosed(self, held: str, *, stopped: bool) -> tuple[str, str]:
         """The thought and the answer in *held* at an end inside a thought."""
-        said = ""
+        answer = ""
         if stopped and self._guess:  # the model did not think this time
-            said = "".join((*self.thought, held))
-            self.thought.clear()
+            answer = "".join((*self.thought_parts, held))
+            self.thought_parts.clear()
         elif stopped and not self._apart:
-            said = self._open.take_answer(self.thought, held, is_first=not self.answer)
-        if said:
+            answer = self._open.take_answer(
+                self.thought_parts, held, is_first=not self.answer_parts
+            )
+        if answer:
             self._state = _ANSWER
-            self.answer.append(said)
-            return "", said
+            self.answer_parts.append(answer)
+            return "", answer
         if held:
-            self.thought.append(held)
+            self.thought_parts.append(held)
         return held, ""
 
     # ---- one step: each takes some of the held text, or leaves it until more comes
@@ -144,24 +145,24 @@ class ThinkTagParser:
         return self._parse_answer()
 
     def _skip_spaces(self) -> int:
-        found = _WHITE_SPACE.match(self._held, self._at)
-        return found.end() if found else self._at
+        spaces = _WHITE_SPACE.match(self._held, self._at)
+        return spaces.end() if spaces else self._at
 
     def _parse_start(self) -> tuple[str, str]:
         text, at = self._held, self._skip_spaces()
-        found = MARK_PATTERN.match(text, at)
-        mark = mark_from_match(found) if found else None
-        if found and mark and mark.kind == "open":
-            self._open_thought(mark, found.end())
-        elif found and mark and mark.kind in ("close", "final"):
+        match = MARK_PATTERN.match(text, at)
+        mark = mark_from_match(match) if match else None
+        if match and mark and mark.kind == "open":
+            self._open_thought(mark, match.end())
+        elif match and mark and mark.kind in ("close", "final"):
             if not self._apart:
-                self.turned, self._expected.unopened = True, mark.kind == "close"
-                self.turns += 1
-            self._close_thought(mark, found.end())
-        elif found and mark and mark.kind == "frame":
+                self._expected.unopened = mark.kind == "close"
+                self.reversals += 1
+            self._close_thought(mark, match.end())
+        elif match and mark and mark.kind == "frame":
             self._expected.add_frame()
             self._guess = False
-            self._state, self._at = _AFTER, found.end()
+            self._state, self._at = _AFTER, match.end()
         elif at == len(text) or may_begin_mark(text, at):
             pass
         elif self._guess:
@@ -180,26 +181,26 @@ class ThinkTagParser:
 
     def _parse_thought(self) -> tuple[str, str]:
         text, start = self._held, self._at
-        found = find_mark(text, start)
-        if found is None:
+        match = find_mark(text, start)
+        if match is None:
             return self._append_thought(text, start, partial_mark_start(text, start)), ""
-        self._open.add_text(text[start : found.start()])
-        mark, depth = mark_from_match(found), self._open.depth
+        self._open.add_text(text[start : match.start()])
+        mark, depth = mark_from_match(match), self._open.depth
         if self._open.is_closed_by(mark):
-            thought = self._append_thought(text, start, found.start())
-            self._close_thought(mark, found.end())
+            thought = self._append_thought(text, start, match.start())
+            self._close_thought(mark, match.end())
             return thought, ""
-        self._open.add_text(found[0])
-        thought = self._append_thought(text, start, found.end(), read=True)
+        self._open.add_text(match[0])
+        thought = self._append_thought(text, start, match.end(), read=True)
         if self._open.depth < depth:  # perhaps the opening in between was only quoted
-            self._open.resumes = len(self.thought), ""
+            self._open.resumes = len(self.thought_parts), ""
         return thought, ""
 
     def _append_thought(self, text: str, start: int, end: int, *, read: bool = False) -> str:
         thought = text[start:end]
         self._at = end
         if thought:
-            self.thought.append(thought)
+            self.thought_parts.append(thought)
             self._candidates.add_thought(thought)
             if not read:
                 self._open.add_text(thought)
@@ -213,56 +214,58 @@ class ThinkTagParser:
 
     def _parse_after_thought(self) -> tuple[str, str]:
         """Right after a thought: white space and further marks are no part of the answer."""
-        said = self.answer[-1] if self.answer else ""
-        if not said or said[-1].isspace():
+        last = self.answer_parts[-1] if self.answer_parts else ""
+        if not last or last[-1].isspace():
             self._at = self._skip_spaces()
-        found = MARK_PATTERN.match(self._held, self._at)
-        if found and (mark := mark_from_match(found)).kind == "open":
-            self._open_thought(mark, found.end())
-        elif found:
-            self._at = found.end()
+        match = MARK_PATTERN.match(self._held, self._at)
+        if match and (mark := mark_from_match(match)).kind == "open":
+            self._open_thought(mark, match.end())
+        elif match:
+            self._at = match.end()
         elif self._at < len(self._held) and not may_begin_mark(self._held, self._at):
             self._state = _ANSWER
         return "", ""
 
     def _parse_answer(self) -> tuple[str, str]:
         text, start = self._held, self._at
-        found = find_mark(text, start) if self._expected.are_any() else None
-        if found is None:
+        match = find_mark(text, start) if self._expected.are_any() else None
+        if match is None:
             self._at = partial_mark_start(text, start) if self._expected.are_any() else len(text)
             return "", self._append_answer(text[start : self._at])
-        before = self._append_answer(text[start : found.start()])
-        mark, self._at = mark_from_match(found), found.end()
+        before = self._append_answer(text[start : match.start()])
+        mark, self._at = mark_from_match(match), match.end()
         if self._expected.is_answer_frame(mark):
             return "", before
-        if mark.kind in ("close", "final") and self._expected.closing_turns(self._context):
+        if mark.kind in ("close", "final") and self._expected.closing_reverses_answer(
+            self._context
+        ):
             return self._turn_answer_to_thought(mark), ""
         thinks = self._expected.thinks and mark.kind == "open"
         if thinks and self._context.accepts_mark(spaced=True):
             spaced = not self._context.accepts_mark()
             self._open_thought(mark, self._at)
-            self._open.resumes = (len(self.thought), found[0]) if spaced else None
+            self._open.resumes = (len(self.thought_parts), match[0]) if spaced else None
             return "", before
         self._expected.add_quoted_mark(mark)
-        return "", before + self._append_answer(found[0])
+        return "", before + self._append_answer(match[0])
 
     def _append_answer(self, text: str) -> str:
         if text:
-            self.answer.append(text)
+            self.answer_parts.append(text)
         return text
 
     def _turn_answer_to_thought(self, mark: ThinkMark) -> str:
         """Only the closing came: what looked like the answer was thought."""
-        thought = "".join(self.answer).removesuffix("\n")
-        self.answer.clear()
-        self._context = PiecesContext(self.answer)
+        thought = "".join(self.answer_parts).removesuffix("\n")
+        self.answer_parts.clear()
+        self._context = PiecesContext(self.answer_parts)
         if self._expected.unopened:
-            self._candidates.set_turned(len(self.thought))
-        self.turned, self._expected.unopened = True, mark.kind == "close"
-        self.turns += 1
+            self._candidates.set_reversal(len(self.thought_parts))
+        self._expected.unopened = mark.kind == "close"
+        self.reversals += 1
         self._close_thought(mark, self._at)
         if thought:
-            self.thought.append(thought)
+            self.thought_parts.append(thought)
         return thought
 
 
@@ -271,4 +274,4 @@ def without_thoughts(text: str) -> str:
     splitter = ThinkTagParser()
     splitter.feed(text)
     splitter.finish_parsing(stopped=True)
-    return "".join(splitter.answer)
+    return "".join(splitter.answer_parts)

@@ -25,6 +25,7 @@ def normalize_arguments(text: str) -> str:
     """
     if text.strip() in ("", "null"):
         return EMPTY_ARGUMENTS
+    # Some servers encode the object twice.
     if not text.lstrip().startswith('"'):
         return text
     try:

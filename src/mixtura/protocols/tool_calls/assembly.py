@@ -15,7 +15,7 @@ from mixtura.protocols.tool_calls.partial_call import PartialToolCall
 
 class ToolCallAccumulator:
     """
-    Tells the calls of one answer apart: by their index, else by their id, else by position.
+    Assigns the pieces of one answer's calls: by their index, else by their id, else by position.
 
     Servers leave the index out, give all calls the index 0, repeat a call's name or id in
     every piece, or send a whole call at once.
@@ -44,7 +44,10 @@ class ToolCallAccumulator:
         return bool(self._calls)
 
     def add_deltas(self, pieces: Sequence[ToolCallDelta]) -> None:
-        """Take in the pieces of one delta: each belongs to another call."""
+        """
+        Take in the pieces of one delta: each belongs to another call. Raises MalformedError for a
+        name without an end.
+        """
         self._deltas += 1
         if len(pieces) > len(self._calls):  # else an empty one keeps the others in their places
             pieces = [piece for piece in pieces if not piece.is_empty]
@@ -65,6 +68,7 @@ class ToolCallAccumulator:
         call = self._find_call(piece, position, together)
         if call is not None and call.is_name_repeated_by(piece):
             call.delta = self._deltas
+            # It may be the end of this call or the beginning of another: the next piece decides.
             call.repetition = piece
             return
         if call is None:
@@ -113,7 +117,7 @@ class ToolCallAccumulator:
         Add arguments to the call at *index*; false when there is none.
 
         Of several at one index the first gets them until its arguments are complete, then the
-        next one.
+        next one. Raises MalformedError for a name without an end.
         """
         among = self._unfinished.get(index, ())
         while among and (among[0].is_closed or among[0].arguments.is_complete):
@@ -139,7 +143,7 @@ class ToolCallAccumulator:
 
         A call waits until the one before it is complete, since servers may go back to that.
         """
-        found: list[ToolCallUpdate] = []
+        updates: list[ToolCallUpdate] = []
         for index in tuple(self._shared) if ended else ():
             self._close_shared(index)
         while self._place < len(self._calls):
@@ -147,15 +151,16 @@ class ToolCallAccumulator:
             followed = self._place + 1 < len(self._calls)
             over = ended or (followed and (call.is_closed or call.is_settled))
             if call.name and ((text := call.take_new_arguments(is_final=over)) or over):
-                found.append(ToolCallUpdate(self._place, call.id, call.name, text, over))
+                updates.append(ToolCallUpdate(self._place, call.id, call.name, text, over))
             if not over:
                 break
             self._place += 1
-        return found
+        return updates
 
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """The calls by now, ordered by index where each has its own; without arguments: ``{}``."""
         indexes = [call.index for call in self._calls]
+        # Indexes that are shared or missing say nothing of the order.
         distinct = None not in indexes and len(set(indexes)) == len(indexes)
         rows = sorted(self._calls, key=lambda call: call.index or 0) if distinct else self._calls
         return tuple(call.to_tool_call() for call in rows)
@@ -196,6 +201,7 @@ class ToolCallAccumulator:
             return known
         if piece.id and piece.name:
             return None
+        # More pieces at once than there are calls: these begin calls of their own.
         if together > len(self._calls):
             return None
         return self._calls[position - together]

@@ -74,7 +74,7 @@ class GrowingArguments:
             return True
         if self._cumulative is not None:
             return self._is_cumulative_complete(self._cumulative)
-        if not self._scan.closed:
+        if not self._scan.is_closed:
             return self._scan.begin.strip() == "null"
         if self._verdict is None:
             self._verdict = is_complete_json(self.current_text)
@@ -126,6 +126,7 @@ class GrowingArguments:
         """Whether *text* begins with all that came before it."""
         if self._cumulative is not None:
             return text.startswith(self._cumulative)
+        # Only whole objects can be repetitions, and comparing costs as much as they are long.
         if not 0 < self._length <= len(text) or not text.startswith("{"):
             return False
         return not self.is_placeholder and text.startswith(self.current_text)
@@ -163,6 +164,7 @@ class GrowingArguments:
         if self._streams is None:
             begin = self._scan.begin.lstrip()
             inner = begin[1:].lstrip()
+            # A JSON string that holds the object has to be decoded as a whole.
             if begin and not begin.startswith("{"):
                 self._streams = False
             elif inner and not inner.startswith("}"):

@@ -14,7 +14,7 @@ class JsonScan:
     """
     Follows the strings and brackets of a JSON text as it grows.
 
-    *begin*: its first characters, white space as one space. *closed*: everything that was opened
+    *begin*: its first characters, white space as one space. *is_closed*: everything that was opened
     is closed again; a text that is not JSON then will never be, whatever follows.
     """
 
@@ -30,6 +30,7 @@ class JsonScan:
         """It has a string in it."""
 
     def add(self, piece: str) -> None:
+        """Read on; *piece* is looked at once."""
         if len(self.begin) <= _SHORT:
             # enough of it for the longest text that says nothing, with its white space
             self.begin = _SPACES.sub(" ", self.begin + piece)[: _SHORT + 1]
@@ -38,6 +39,7 @@ class JsonScan:
             self._escape = "\\" if piece.endswith("\\") else ""
         if '"' in piece:
             self._quotes = True
+            # What stands in strings is skipped: its brackets do not count.
             parts = piece.split('"')
             piece = "".join(parts[self._quoted :: 2])
             self._quoted ^= len(parts) % 2 == 0
@@ -49,7 +51,7 @@ class JsonScan:
             self._depth -= piece.count(bracket)
 
     @property
-    def closed(self) -> bool:
-        """A value has begun and is over; of numbers and words no one can say that."""
+    def is_closed(self) -> bool:
+        """Whether a value has begun and is over; of numbers and words that cannot be known."""
         begun = self._quotes or "{" in self.begin or "[" in self.begin
         return begun and self._depth <= 0 and not self._quoted

@@ -1,4 +1,4 @@
-"""Calls as they stream, without a secret, one that is cut over several strings or calls neither."""
+"""Tool calls as they stream, without secrets, even those cut over several strings or calls."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ArgumentsStream:
         self._queue: list[tuple[int, str, bool]] = []
         """Of which call, what, and whether it stands in a string."""
         self._safe: list[str] = []
-        """What of the strings in the queue may be told."""
+        """What of the strings in the queue may be passed on."""
         self._place = -1
         self._quoted = False
         self._escape = False
@@ -49,26 +49,28 @@ class ArgumentsStream:
         """It is no name of a field."""
 
     def feed(self, place: int, text: str) -> list[tuple[int, str]]:
-        """More of a call's arguments; what can be told now, and of which call."""
+        """Take in more of a call's arguments; what can be passed on now, by its call's place."""
         if place != self._place:
             self._place, self._quoted, self._escape, self._between = place, False, False, ""
         parts = self._split(text)
         if not self._queue and len(parts) > _MANY:
             values = _KEY.sub("", text).split('"')
+            # One look at all of its strings: a piece of many strings is nearly always without a
+            # secret.
             if self._stream.passes("".join(values[not self._quoted :: 2])):
                 self._quoted ^= len(parts) % 2 == 0
                 return [(place, text)]
-        told: list[tuple[int, str]] = []
+        released: list[tuple[int, str]] = []
         for number, part in enumerate(parts):
             if number:
-                self._turn()
-                told += self._take(place, '"', value=False)
+                self._toggle_string()
+                released += self._take(place, '"', value=False)
             if not self._quoted:
                 self._between = _structure(self._between + part)
-            told += self._take(place, part, value=self._quoted and self._value)
-        return told
+            released += self._take(place, part, value=self._quoted and self._value)
+        return released
 
-    def _turn(self) -> None:
+    def _toggle_string(self) -> None:
         """A string begins or ends."""
         self._quoted = not self._quoted
         if self._quoted:
@@ -80,7 +82,7 @@ class ArgumentsStream:
     def finish(self) -> list[tuple[int, str]]:
         """What is left at the answer's end."""
         self._safe.append(self._stream.finish())
-        return self._let_go()
+        return self._release_queue()
 
     def _split(self, text: str) -> list[str]:
         """*text* at the quotes that begin and end strings."""
@@ -101,22 +103,22 @@ class ArgumentsStream:
         self._queue.append((place, text, value))
         if value:
             self._safe.append(self._stream.feed_text(text))
-        return [] if self._stream.waits else self._let_go()
+        return [] if self._stream.waits else self._release_queue()
 
-    def _let_go(self) -> list[tuple[int, str]]:
+    def _release_queue(self) -> list[tuple[int, str]]:
         safe = "".join(self._safe)
         whole = "".join(text for _, text, value in self._queue if value)
         hidden = safe != whole
-        told: list[tuple[int, str]] = []
+        released: list[tuple[int, str]] = []
         for place, text, value in self._queue:
             if hidden and value:
-                told.append((place, safe))
+                released.append((place, safe))
                 safe = ""
             else:
-                told.append((place, text))
+                released.append((place, text))
         self._queue.clear()
         self._safe.clear()
-        return told
+        return released
 
 
 def _structure(text: str) -> str:
@@ -132,7 +134,7 @@ class _SafeCall:
     def __init__(self, arguments: RedactingStream) -> None:
         self.arguments = arguments
         self.begun = False
-        """A piece of it was told."""
+        """Whether a piece of it was passed on."""
         self.head: tuple[str, str] = ("", "")
         self._seen = self._safe = self.head
 
@@ -145,7 +147,7 @@ class _SafeCall:
 
 
 class CallStreams:
-    """The calls of one answer as they go out."""
+    """The tool calls of one answer on their way to the client, without secrets."""
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
@@ -153,18 +155,18 @@ class CallStreams:
         self._arguments = ArgumentsStream(redactor)
 
     def pieces(self, fresh: Iterable[ToolCallUpdate], *, ended: bool) -> list[ToolCallChunk]:
-        """What can be told of what came; *ended*: nothing more comes."""
-        told: list[tuple[int, str]] = []
+        """What can be passed on of the updates *fresh*; *ended*: nothing more comes."""
+        released: list[tuple[int, str]] = []
         for call in fresh:
             safe = self._calls.setdefault(call.place, _SafeCall(self._redactor.create_stream()))
             text = safe.arguments.feed_text(call.arguments)
             text += safe.arguments.finish() if call.over else ""
             safe.head = (call.id, call.name)
-            told += self._arguments.feed(call.place, text)
+            released += self._arguments.feed(call.place, text)
         if ended:
-            told += self._arguments.finish()
+            released += self._arguments.finish()
         texts: dict[int, list[str]] = {}
-        for place, text in told:
+        for place, text in released:
             texts.setdefault(place, []).append(text)
         return [piece for place in texts if (piece := self._piece(place, "".join(texts[place])))]
 

@@ -1,4 +1,4 @@
-"""Anthropic's messages, from the side that answers."""
+"""Anthropic's Messages API, as the server speaks it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mixtura.server.apis.anthropic_messages_request import (
     THREAD_UNSUPPORTED_CODE,
     parse_messages_request,
 )
-from mixtura.server.apis.base import ApiCall, ApiError, ResponseMeta, event_frame
+from mixtura.server.apis.base import ApiCall, ApiError, EventStreamWriter, ResponseMeta, event_frame
 from mixtura.server.apis.streamed_calls import StreamedCalls
 from mixtura.server.apis.tool_names import Toolbox
 from mixtura.server.apis.validation import calls_with_ids, total_usage
@@ -25,13 +25,14 @@ from mixtura.server.apis.validation import calls_with_ids, total_usage
 _STOP_REASONS = {
     "stop": "end_turn",
     "length": "max_tokens",
+    # "tool_use" only beside a call that the message really has.
     "tool_calls": "end_turn",
     "content_filter": "refusal",
 }
 
 
 def _content_blocks(call: ApiCall, answer: Completion, number: str) -> list[dict[str, Any]]:
-    """Raises ApiError when a call cannot be said: its input must be an object here."""
+    """The blocks of an answer. Raises ApiError (502) for a call whose arguments are no object."""
     text = [{"type": "text", "text": answer.text}] if answer.text else []
     calls = [
         _tool_use_block(made, data)
@@ -42,11 +43,11 @@ def _content_blocks(call: ApiCall, answer: Completion, number: str) -> list[dict
 
 def _thinking_blocks(call: ApiCall, answer: Completion) -> list[dict[str, Any]]:
     """
-    What the upstream wants back: for clients that asked for thinking, or that have to come
+    Thinking that the upstream wants back: for clients that asked for thinking, or that have to come
     back with a tool's result. Others read the first block as the answer.
     """
-    asked: Json = call.request.extra.get("thinking") or {"type": "disabled"}
-    if asked["type"] == "disabled" and not answer.message.tool_calls:
+    thinking: Json = call.request.extra.get("thinking") or {"type": "disabled"}
+    if thinking["type"] == "disabled" and not answer.message.tool_calls:
         return []
     return anthropic_blocks(answer.message)
 
@@ -61,8 +62,8 @@ def _calls_with_input(
         except (msgspec.DecodeError, RecursionError):
             if answer.finish_reason == "length":  # cut off in its middle: `max_tokens` says so
                 continue
-            said = f"the model called {call.name} with arguments that are no JSON object"
-            raise ApiError(502, said, kind="api_error", code="upstream_malformed") from None
+            message = f"the model called {call.name} with arguments that are no JSON object"
+            raise ApiError(502, message, kind="api_error", code="upstream_malformed") from None
         yield call, data
 
 
@@ -77,7 +78,7 @@ def _stop_fields(answer: Completion) -> dict[str, Any]:
     refusal = {"type": "refusal", "category": None, "explanation": None}
     return {
         "stop_reason": reason,
-        "stop_sequence": None,  # which one it was, if any, no model's words tell
+        "stop_sequence": None,  # upstreams do not say which one it was
         "stop_details": refusal if reason == "refusal" else None,
     }
 
@@ -143,11 +144,15 @@ class MessagesDialect:
     }
 
     def parse_request(self, body: bytes) -> ApiCall:
+        """The call that a body makes. Raises ApiError naming the parameter that is wrong."""
         return parse_messages_request(body)
 
     def response_body(
         self, call: ApiCall, answers: Sequence[Completion], about: ResponseMeta, summary: Json
     ) -> Mapping[str, Any]:
+        """
+        The answer as a message. Raises ApiError (502) for a call whose arguments are no object.
+        """
         answer = answers[0]
         return {
             "id": f"msg_{about.number}",
@@ -177,13 +182,12 @@ _TEXT_DELTA_FRAME = (
 )
 
 
-class MessagesWriter:
+class MessagesWriter(EventStreamWriter):
     """
-    The events of a stream.
+    Writes one streamed answer as the API's events.
 
-    What is for clients of ours is a ``ping`` with a ``mixtura`` field: a ping is what every
-    client passes over, while an event of another name reaches the callers of some and breaks
-    others.
+    Events for Mixtura's own clients are a ``ping`` with a ``mixtura`` field: every client ignores
+    a ping, while an event of another name reaches the callers of some and breaks others.
     """
 
     def __init__(self, call: ApiCall, about: ResponseMeta) -> None:
@@ -193,9 +197,9 @@ class MessagesWriter:
         self._number = about.number
         self._calls = StreamedCalls(f"toolu_{about.number}")
         self._blocks = 0
-        """Blocks that were begun."""
+        """How many blocks have begun."""
         self._text: int | None = None
-        """The text's block, once it was begun and until it is over."""
+        """The index of the text's block, from its beginning to its end."""
         self._late: list[str] = []
         """Text that came behind a call: it follows in a block of its own."""
         self._over = False
@@ -218,6 +222,7 @@ class MessagesWriter:
     def write_text(self, choice: int, text: str) -> bytes:  # noqa: ARG002 - there is one
         if not text:
             return b""
+        # The API has one open block at a time: text behind a call waits.
         if self._calls.sent:
             self._late.append(text)
             return b""
@@ -227,14 +232,12 @@ class MessagesWriter:
             self._text = self._blocks - 1
         return begin + _TEXT_DELTA_FRAME % (self._text, msgspec.json.encode(text))
 
-    def write_refusal(self, choice: int, text: str) -> bytes:
-        return self.write_text(choice, text)
-
     def write_tool_call(self, choice: int, piece: ToolCallChunk) -> bytes:  # noqa: ARG002 - there is one
         out = b""
         if not self._calls.can_stream(piece, self._toolbox):
             return out
         if self._calls.is_new_call(piece):
+            # A block ends before the next one begins.
             out += self._write_text_end() + self._write_call_end()
             name = self._toolbox.find_by_flat_name(piece.name).name
             call = self._calls.add_piece(replace(piece, name=name))
@@ -256,6 +259,7 @@ class MessagesWriter:
         if call is None:
             return b""
         call.over = True
+        # Clients join the pieces and decode them: no arguments must still be JSON.
         return self._write_arguments("" if call.arguments else "{}") + self._write_block_end(
             self._blocks - 1
         )
@@ -277,6 +281,7 @@ class MessagesWriter:
         for sent, rest in missing:
             sent.extend(rest)
             out += self._write_arguments(rest) + self._write_call_end()
+        # Behind the text, which was sent already.
         for block in _thinking_blocks(self._call, answer):
             if block["type"] in THINKING_BLOCK_TYPES:
                 out += self._write_thinking(block)
@@ -308,6 +313,7 @@ class MessagesWriter:
 
     def write_close(self, answers: Sequence[Completion], summary: Json) -> bytes:
         if self._over:
+            # An error event has ended the stream: nothing may follow it.
             return b""
         return (
             self.write_mixtura_event(summary)

@@ -104,6 +104,7 @@ Block = (
 
 class MessagesTurn(msgspec.Struct):
     role: Literal["user", "assistant", "system"]
+    # null: of an assistant without a text.
     content: str | list[Block] | None
 
     @property
@@ -130,6 +131,7 @@ class NoneChoice(msgspec.Struct, tag="none"):
 
 
 class ThinkingEnabled(msgspec.Struct, tag="enabled"):
+    # The official minimum.
     budget_tokens: Annotated[int, msgspec.Meta(ge=1024)]
 
 
@@ -176,6 +178,7 @@ class MessagesBody(msgspec.Struct):
     system: str | list[TextBlock] | None = None
     stop_sequences: list[str] | None = None
     stream: bool | None = None
+    # 0 to 1 in this API, not to 2 as in OpenAI's.
     temperature: Share | None = None
     top_p: Share | None = None
     top_k: Annotated[int, msgspec.Meta(ge=0)] | None = None

@@ -42,16 +42,21 @@ from mixtura.server.apis.validation import (
 
 
 def system_messages(system: str | list[TextBlock] | None) -> Iterator[Message]:
+    """The instructions as a system message; none where there is no text."""
     texts = [system] if isinstance(system, str) else [block.text for block in system or ()]
     if text := "\n\n".join(filter(None, texts)):
         yield Message("system", text)
 
 
 def build_messages(turns: Sequence[MessagesTurn], toolbox: Toolbox) -> Iterator[Message]:
-    """Consecutive turns of one role are joined; tool results come first in them."""
+    """
+    The messages of a conversation: consecutive turns of one role are joined, tool results come
+    first.
+    """
     for role, neighbours in groupby(turns, key=lambda turn: turn.role):
         blocks = [block for turn in neighbours for block in turn.content_blocks]
         if role == "user":
+            # Chat completions wants results right behind their calls, before the user's text.
             yield from (_tool_result_message(b) for b in blocks if isinstance(b, ToolResultBlock))
         parts = [part for block in blocks for part in _block_parts(block)]
         calls = tuple(
@@ -60,6 +65,7 @@ def build_messages(turns: Sequence[MessagesTurn], toolbox: Toolbox) -> Iterator[
             if isinstance(b, ToolUseBlock)
         )
         one = len(parts) == 1
+        # Only a user's message may have several parts at most servers.
         content = join_text_parts(parts, "") if one or role != "user" else tuple(parts)
         if content or calls:
             message = Message(cast("Role", role), content, calls)
@@ -71,8 +77,8 @@ def _attach_thinking(message: Message, blocks: Sequence[Block]) -> Message:
     if not any(isinstance(b, ThinkingBlock | RedactedThinkingBlock) for b in blocks):
         return message
     rows = [msgspec.to_builtins(block) for block in blocks]
-    found = parse_anthropic_blocks(rows, message.tool_calls)
-    return message if found is None else replace(found, content=message.content)
+    restored = parse_anthropic_blocks(rows, message.tool_calls)
+    return message if restored is None else replace(restored, content=message.content)
 
 
 def _block_parts(block: Block) -> list[Part]:
@@ -117,5 +123,6 @@ def _tool_result_message(block: ToolResultBlock) -> Message:
     else:
         parts = [part for piece in block.content or () for part in _block_parts(piece)]
     if block.is_error:
+        # Chat completions has no field for it, and the model has to know.
         parts.insert(0, TextPart(TOOL_FAILED_TEXT))
     return Message("tool", join_text_parts(parts, "\n"), tool_call_id=block.tool_use_id)

@@ -42,16 +42,16 @@ THREAD_UNSUPPORTED_CODE = "thread_unsupported_request"
 
 
 def parse_messages_request(body: bytes) -> ApiCall:
-    """The call that a body makes. Raises ApiError."""
+    """The call that a body makes. Raises ApiError naming the parameter that is wrong."""
     return call_from_data(decode_body(body))
 
 
 def call_from_data(raw: dict[str, Any]) -> ApiCall:
-    """The call that a decoded body makes. Raises ApiError."""
+    """The call that a decoded body makes. Raises ApiError naming the parameter that is wrong."""
     check_unsupported_parameters(raw, _UNSUPPORTED_PARAMETERS)
     if raw.get("thread"):
-        said = "no conversations are kept here, send the whole one: leave `thread` out"
-        raise ApiError(400, said, param="thread", code=THREAD_UNSUPPORTED_CODE)
+        message = "no conversations are kept here, send the whole one: leave `thread` out"
+        raise ApiError(400, message, param="thread", code=THREAD_UNSUPPORTED_CODE)
     try:
         parsed = convert_struct(normalize_messages(raw), MessagesBody, ALLOWED_VALUES)
         offer = read_tool_offer(raw)
@@ -64,7 +64,7 @@ def call_from_data(raw: dict[str, Any]) -> ApiCall:
         request=request,
         stream=bool(parsed.stream),
         usage_in_stream=True,
-        wish=parsed.mixtura or MixtureOptions(),
+        options=parsed.mixtura or MixtureOptions(),
         notices=tuple(blocked_parameter_notices(raw)),
         body=raw,
         toolbox=offer.toolbox,
@@ -77,13 +77,14 @@ def call_from_data(raw: dict[str, Any]) -> ApiCall:
 
 
 def _build_request(raw: Mapping[str, Any], body: MessagesBody, offer: MessagesToolOffer) -> Request:
-    asked = body.output_config or OutputConfig()
+    output = body.output_config or OutputConfig()
     extra: dict[str, Any] = {
         "top_k": body.top_k,
         "thinking": raw.get("thinking"),
-        "reasoning_effort": asked.effort,
+        "reasoning_effort": output.effort,
     }
     alone = body.tool_choice and body.tool_choice.disable_parallel_tool_use
+    # Some servers refuse the parameter where there are no tools.
     if alone and offer.toolbox.tools:
         extra["parallel_tool_calls"] = False
     return Request(
@@ -93,19 +94,20 @@ def _build_request(raw: Mapping[str, Any], body: MessagesBody, offer: MessagesTo
         ),
         tools=offer.toolbox.as_functions(),
         tool_choice=offer.choice,
-        response_format=_response_format(asked.format or body.output_format),
+        response_format=_response_format(output.format or body.output_format),
         extra=extra_parameters(raw, (*extra, "parallel_tool_calls"))
         | {name: value for name, value in extra.items() if value is not None},
     )
 
 
-def _response_format(asked: SchemaFormat | None) -> Json | None:
-    if asked is None:
+def _response_format(form: SchemaFormat | None) -> Json | None:
+    if form is None:
         return None
-    strict = {"strict": True} if _is_strict_schema(asked.schema) else {}
+    # Anthropic always follows a schema; OpenAI does so in strict mode only.
+    strict = {"strict": True} if _is_strict_schema(form.schema) else {}
     return {
         "type": "json_schema",
-        "json_schema": {"name": "answer", "schema": asked.schema, **strict},
+        "json_schema": {"name": "answer", "schema": form.schema, **strict},
     }
 
 

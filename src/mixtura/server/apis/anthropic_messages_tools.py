@@ -22,7 +22,7 @@ from mixtura.server.apis.validation import (
 
 
 class MessagesToolBody(msgspec.Struct):
-    """Any tool: of a type that is not known here, nothing else is looked at."""
+    """Any tool; of an unknown type only the type is checked."""
 
     type: NotEmpty | None = None
 
@@ -36,33 +36,33 @@ class _MessagesCustomTool(msgspec.Struct):
 
 
 class MessagesToolOffer(NamedTuple):
-    """What models are offered, and how they are told to choose."""
+    """The tools that models are offered, and the choice among them."""
 
     toolbox: Toolbox
     choice: str | Json | None
     reply: CannedResponse | None = None
-    """The answer, where a tool is wanted that cannot be had and the API has a form for that."""
+    """The answer, where a tool is wanted that is unavailable and the API has a form for that."""
 
 
 def read_tool_offer(raw: Mapping[str, Any]) -> MessagesToolOffer:
-    """Of a body whose types are right. Raises ApiError naming the field that is wrong."""
+    """The tools of a body whose types are right. Raises ApiError naming the field that is wrong."""
     declared: Sequence[Json] = raw.get("tools") or ()
     given = _apply_tool_changes(declared, raw.get("messages"))
-    found: list[Tool] = []
+    own_tools: list[Tool] = []
     hosted: list[Json] = []
     for number, tool in enumerate(given):
         if (own := _read_caller_tool(tool, f"tools[{number}]")) is not None:
-            found.append(own)
+            own_tools.append(own)
         else:
             hosted.append(tool)
-    check_tool_names([tool.name for tool in found], [], where="tools")
+    check_tool_names([tool.name for tool in own_tools], [], where="tools")
     servers = as_list(raw.get("mcp_servers"))
     labels = [hosted_tools.tool_label(tool) for tool in hosted]
     labels += [
         hosted_tools.tool_label({"type": "mcp", "server_label": as_dict(server).get("name")})
         for server in servers
     ]
-    toolbox = Toolbox(found, labels)
+    toolbox = Toolbox(own_tools, labels)
     chosen: dict[str, Any] = raw.get("tool_choice") or {}
     query = hosted_tools.web_search_query(raw, hosted) if hosted else None
     if query is not None:
@@ -74,22 +74,23 @@ def read_tool_offer(raw: Mapping[str, Any]) -> MessagesToolOffer:
 
 
 def _apply_tool_changes(tools: Sequence[Json], messages: Any) -> list[Json]:
-    """*tools* as the conversation's last words on each leave them: added to, or taken away."""
-    found = list(tools)
+    """*tools* as the conversation leaves them: each added or removed by its last mention."""
+    current = list(tools)
     gone: set[str] = set()
     for message in map(as_dict, as_list(messages)):
         for block in map(as_dict, as_list(message.get("content"))):
             tool = as_dict(block.get("tool"))
             if block.get("type") == "tool_addition":
                 if definition := as_dict(tool.get("definition")):
-                    found = [
-                        other for other in found if _tool_name(other) != _tool_name(definition)
+                    current = [
+                        other for other in current if _tool_name(other) != _tool_name(definition)
                     ]
-                    found.append(definition)
+                    current.append(definition)
                 gone.discard(_changed_tool_name(tool))
             elif block.get("type") == "tool_removal":
                 gone.add(_changed_tool_name(tool))
-    return [tool for tool in found if _tool_name(tool) not in gone - {""}]
+    # A tool without a name cannot be removed by one.
+    return [tool for tool in current if _tool_name(tool) not in gone - {""}]
 
 
 def _tool_name(tool: Json) -> str:
@@ -99,18 +100,22 @@ def _tool_name(tool: Json) -> str:
 
 def _changed_tool_name(tool: Json) -> str:
     """The name of a tool that a block refers to or defines."""
-    told = tool.get("tool_name")
+    reference = tool.get("tool_name")
     known = _tool_name(as_dict(tool.get("definition"))) or _tool_name(tool)
-    return known or (told if isinstance(told, str) else "")
+    return known or (reference if isinstance(reference, str) else "")
 
 
 def _read_caller_tool(given: Json, where: str) -> Tool | None:
-    """A tool that the caller runs; None for one of a provider's. Raises ApiError."""
+    """
+    A tool that the caller runs; None for one of a provider's. Raises ApiError naming the field that
+    is wrong.
+    """
     if given.get("type") not in (None, "custom") and "input_schema" not in given:
         return parse_anthropic_tool(given)
     tool = convert_struct(given, _MessagesCustomTool, {}, where)
     described = tool.description
     if tool.input_examples:
+        # Other APIs have no field for examples: they go into the description.
         rows = "\n".join(msgspec.json.encode(row).decode() for row in tool.input_examples)
         described = "\n\n".join(filter(None, (described, f"Examples of its input:\n{rows}")))
     return Tool(tool.name, "function", None, described, tool.input_schema, tool.strict)
@@ -146,8 +151,8 @@ def _choose_by_name(
         return _unavailable_tool_offer(toolbox, wanted, model)
     if not toolbox.tools and not hosted:
         raise ApiError(400, "`tool_choice` goes with `tools`", param="tool_choice")
-    said = f"`tool_choice.name`: there is no tool {name!r} in `tools`"
-    raise ApiError(400, said, param="tool_choice.name")
+    message = f"`tool_choice.name`: there is no tool {name!r} in `tools`"
+    raise ApiError(400, message, param="tool_choice.name")
 
 
 def _unavailable_tool_offer(toolbox: Toolbox, tool: Json, model: str) -> MessagesToolOffer:
@@ -161,7 +166,7 @@ def _unavailable_tool_offer(toolbox: Toolbox, tool: Json, model: str) -> Message
 
 
 def normalize_messages(raw: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The body with what a provider's tools did earlier told as text."""
+    """The body with earlier calls of a provider's tools as text."""
     if not isinstance(raw.get("messages"), list):
         return raw
     return {**raw, "messages": [_normalize_message(row) for row in raw["messages"]]}
@@ -188,7 +193,7 @@ _ENCRYPTED_FIELDS = (
     "caller",
     "cache_control",
 )
-"""What only the provider can read, or what is not about the result."""
+"""Fields that only the provider can read, or that are not about the result."""
 
 
 def _hosted_block_text(block: Any) -> Any:
@@ -196,15 +201,16 @@ def _hosted_block_text(block: Any) -> Any:
     table = as_dict(block)
     kind = table.get("type")
     if kind in ("server_tool_use", "mcp_tool_use"):
-        said = f"[called {table.get('name')} with {_encode_json(table.get('input'))}]"
+        text = f"[called {table.get('name')} with {_encode_json(table.get('input'))}]"
     elif kind in _RESULT_TYPES:
         name = str(kind).removesuffix("_tool_result")
-        said = f"[{name} brought {_encode_json(_without_encrypted_fields(table.get('content')))}]"
+        text = f"[{name} brought {_encode_json(_without_encrypted_fields(table.get('content')))}]"
     elif kind == "compaction" and isinstance(table.get("content"), str):
-        said = f"[What was said before, in short: {table['content']}]"
+        text = f"[What was said before, in short: {table['content']}]"
     else:
         return block
-    return {"type": "text", "text": said}
+    # As text it reaches every model; the block itself only its provider.
+    return {"type": "text", "text": text}
 
 
 def _without_encrypted_fields(data: Any) -> Any:
@@ -234,13 +240,13 @@ def _tool_change_text(block: Any) -> Any:
     rows = as_list(table.get("content"))
     if table.get("type") != "tool_result" or not any(map(_referenced_tool_name, rows)):
         return block
-    told = [
+    content = [
         {"type": "text", "text": f"The tool {name} can be called now."}
         if (name := _referenced_tool_name(row))
         else row
         for row in rows
     ]
-    return {**table, "content": told}
+    return {**table, "content": content}
 
 
 def _referenced_tool_name(block: Any) -> str | None:

@@ -1,10 +1,11 @@
-"""What the server's three APIs have in common: a call read, an answer written, a refusal."""
+"""What all APIs of the server share: the call that is read, the writer of answers, the error."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NamedTuple, Protocol
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -15,12 +16,13 @@ from mixtura.server.apis.tool_names import Toolbox
 
 
 class MixtureOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The ``mixtura`` field of a request's body: what only a mixture can be asked."""
+    """The ``mixtura`` field of a request's body: options that only mixtures have."""
 
     proposals: bool = False
     """Send what happens inside as extra frames."""
     mixture: str | None = None
     """Another mixture than the model's name says."""
+    # Bounds on the calls that one request can start, before any name is looked up.
     proposers: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=64)] | None = None
     """Other proposers, ``NAME`` or ``NAME*3``, in every layer."""
     aggregator: str | None = None
@@ -31,16 +33,16 @@ class MixtureOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
     deadline: PositiveSeconds | None = None
     """Seconds that it may take at most."""
     consult: Literal["turn", "always"] | None = None
-    """Ask the proposers once for a user's turn, or again after every tool's result."""
+    """Whether proposers are called once in a user's turn, or again after every tool's result."""
 
     @property
     def has_member_overrides(self) -> bool:
-        """It asks for other members than those of a mixture by name."""
+        """Whether it names other members than the mixture's own."""
         return (self.proposers, self.aggregator, self.layers) != (None, None, None)
 
 
 class CannedResponse(NamedTuple):
-    """An answer that no model is asked for, whole and as the frames of a stream."""
+    """An answer without a model, whole and as the frames of a stream."""
 
     body: Json
     frames: bytes
@@ -55,12 +57,12 @@ class StorageOptions(NamedTuple):
     previous: str | None
     """The response that it goes on from."""
     demanded: bool
-    """Its client says that it must be stored."""
+    """Whether its client says that it must be stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiCall:
-    """What a client asked for, in our words."""
+    """What a client asks for, as our values."""
 
     model: str
     request: Request
@@ -68,15 +70,15 @@ class ApiCall:
     n: int = 1
     """Answers wanted, each a run of its own."""
     usage_in_stream: bool = False
-    wish: MixtureOptions = field(default_factory=MixtureOptions)
+    options: MixtureOptions = field(default_factory=MixtureOptions)
     notices: tuple[str, ...] = ()
-    """What of it is left out, in words."""
+    """Notes on parameters that are left out."""
     body: Json = field(default_factory=dict[str, Any])
     """What was sent, for an API that repeats it in its answer."""
     toolbox: Toolbox = field(default_factory=Toolbox)
     """The client's tools, by the names under which models are offered them."""
     left_out: tuple[str, ...] = ()
-    """What of the request reaches no model, in words."""
+    """Notes on parts of the request that reach no model."""
     reply: CannedResponse | None = None
     """The answer, where it is known without a model."""
     more: tuple[Request, ...] = ()
@@ -87,13 +89,13 @@ class ApiCall:
     """The oldest messages may be left out where all of them do not fit."""
 
     def request_for_choice(self, choice: int) -> Request:
-        """What one of its answers is an answer to: those to one prompt are neighbours."""
+        """The request that the answer *choice* is for: those to one prompt are neighbours."""
         requests = (self.request, *self.more)
         return requests[choice * len(requests) // self.n]
 
 
 class ResolvedReferences(NamedTuple):
-    """What a call refers to, looked up."""
+    """The stored items that a call refers to."""
 
     context: Sequence[Json] = ()
     """The items of the conversation that it goes on from."""
@@ -110,11 +112,11 @@ class UnresolvedCall:
     items: tuple[str, ...]
     """Ids of items."""
     read: Callable[[ResolvedReferences], ApiCall]
-    """The call. Raises ApiError."""
+    """Builds the call from them. Raises ApiError naming the parameter that is wrong."""
 
 
 class ApiError(Exception):
-    """A request that is answered with an error: its HTTP status and the parts of its body."""
+    """A request that is refused: the HTTP status and the parts of the error's body."""
 
     def __init__(
         self,
@@ -136,69 +138,75 @@ class ApiError(Exception):
 
 
 class ResponseMeta(NamedTuple):
-    """What an answer says of itself: the number that its id is made of, and when it began."""
+    """
+    The number that an answer's ids are made of, and when it began, in seconds since the epoch.
+    """
 
     number: str
     created: int
 
 
-class EventStreamWriter(Protocol):
+class EventStreamWriter(ABC):
     """
     Writes one streamed answer as Server-Sent Events, each method the bytes of some frames.
 
     *choice* counts the answers of a call with ``n``. Called in this order: ``write_start``;
     then ``write_text``, ``write_tool_call`` and ``write_mixtura_event`` as they come;
     ``write_finish`` for each choice; ``write_close``. Or ``write_error`` in place of whatever
-    would come next, and nothing after it.
+    would come next, and nothing after it. What an API has no form for is left out.
     """
 
     def write_start(self) -> bytes:
         """The first frames, before any token."""
-        ...
+        return b""
 
+    @abstractmethod
     def write_text(self, choice: int, text: str) -> bytes:
         """A piece of the answer."""
-        ...
 
     def write_refusal(self, choice: int, text: str) -> bytes:
         """What the model says in place of an answer, all of it."""
-        ...
+        return self.write_text(choice, text)
 
-    def write_tool_call(self, choice: int, piece: ToolCallChunk) -> bytes:
+    def write_tool_call(self, choice: int, piece: ToolCallChunk) -> bytes:  # noqa: ARG002
         """A tool call's beginning, or a piece of its arguments."""
-        ...
+        return b""
 
-    def write_mixtura_event(self, data: Json) -> bytes:
+    def write_mixtura_event(self, data: Json) -> bytes:  # noqa: ARG002
         """A frame for clients of ours, which others pass over: its ``mixtura`` object."""
-        ...
+        return b""
 
-    def write_finish(self, choice: int, answer: Completion) -> bytes:
+    def write_finish(self, choice: int, answer: Completion) -> bytes:  # noqa: ARG002
         """
         What was not sent of the tools that it calls, and why the answer ended. Its text has been
         sent as tokens.
         """
-        ...
+        return b""
 
+    @abstractmethod
     def write_close(self, answers: Sequence[Completion], summary: Json) -> bytes:
         """Usage, where it is wanted, the ``mixtura`` summary, and the stream's end."""
-        ...
 
+    @abstractmethod
     def write_error(self, refused: ApiError) -> bytes:
         """The error that ends a stream which had begun."""
-        ...
 
     def write_keepalive(self) -> bytes:
         """A sign of life that is no part of the answer."""
-        ...
+        return b": keep-alive\n\n"
 
 
+@runtime_checkable
 class Dialect(Protocol):
-    """One API: pure functions between its JSON and our words."""
+    """One API: pure functions between its JSON and our values."""
 
     path: str
 
     def parse_request(self, body: bytes) -> ApiCall | UnresolvedCall:
-        """A request's body. Raises ApiError: what is wrong with it, and what would be right."""
+        """
+        The call in a request's body. Raises ApiError: what is wrong with it, and what would be
+        right.
+        """
         ...
 
     def response_body(
@@ -211,7 +219,9 @@ class Dialect(Protocol):
         """
         ...
 
-    def create_writer(self, call: ApiCall, about: ResponseMeta) -> EventStreamWriter: ...
+    def create_writer(self, call: ApiCall, about: ResponseMeta) -> EventStreamWriter:
+        """A writer of one streamed answer to *call*."""
+        ...
 
     def error_body(self, refused: ApiError) -> Mapping[str, Any]:
         """The body of an error."""
@@ -222,6 +232,3 @@ def event_frame(data: Any, *, event: str | None = None) -> bytes:
     """One Server-Sent Event."""
     body = b"data: " + msgspec.json.encode(data) + b"\n\n"
     return b"event: " + event.encode() + b"\n" + body if event else body
-
-
-KEEPALIVE_FRAME = b": keep-alive\n\n"

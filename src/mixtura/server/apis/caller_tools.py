@@ -21,6 +21,7 @@ def _object_schema(required: Mapping[str, Any], **optional: Any) -> Json:
         "type": "object",
         "properties": {**required, **optional},
         "required": list(required),
+        # OpenAI's strict mode wants every object closed.
         "additionalProperties": False,
     }
 
@@ -53,12 +54,13 @@ def custom_arguments(given: str) -> str:
 
 
 def custom_input(arguments: str) -> str:
-    """The text that a model wrote for a custom tool, in whatever form."""
+    """The text that a model wrote for a custom tool, whatever form it gave it."""
     data = parse_json_object(arguments)
     if data is None:
         return arguments
     if isinstance(text := data.get("input"), str):
         return text
+    # Models rename the field, or write the bare text: what cannot be a call is taken as it is.
     texts = [value for value in data.values() if isinstance(value, str)]
     if len(texts) == len(data) <= 1:
         return texts[0] if texts else ""
@@ -87,36 +89,36 @@ def parse_openai_tool(given: Json) -> Tool | None:
     kind = given.get("type")
     match kind:
         case "local_shell":
-            said = "Run a command on the user's machine."
+            description = "Run a command on the user's machine."
             shape = _object_schema(
                 {"command": TEXT_LIST_SCHEMA}, working_directory=TEXT_SCHEMA,
                 timeout_ms=INTEGER_SCHEMA,
                 env={"type": "object", "additionalProperties": TEXT_SCHEMA},
             )  # fmt: skip
-            return Tool(kind, kind, None, said, shape)
+            return Tool(kind, kind, None, description, shape)
         case "shell" if _is_local_shell(given.get("environment")):
-            said = "Run shell commands on the user's machine."
+            description = "Run shell commands on the user's machine."
             shape = _object_schema(
                 {"commands": TEXT_LIST_SCHEMA},
                 timeout_ms=INTEGER_SCHEMA,
                 max_output_length=INTEGER_SCHEMA,
             )
-            return Tool(kind, kind, None, said, shape)
+            return Tool(kind, kind, None, description, shape)
         case "apply_patch":
-            said = (
+            description = (
                 "Create, update or delete one file. `diff` is in the V4A format: lines that begin "
                 "with +, - or a space, behind @@ where a section begins; delete_file has none."
             )
             shape = _object_schema(
                 {"type": _enum_schema(*_PATCH_OPERATIONS), "path": TEXT_SCHEMA}, diff=TEXT_SCHEMA
             )
-            return Tool(kind, kind, None, said, shape)
+            return Tool(kind, kind, None, description, shape)
         case "computer" | "computer_use_preview":
             return Tool("computer", kind, None, _describe_computer(given), _COMPUTER_ACTION_SCHEMA)
         case "tool_search" if given.get("execution") == "client":
             shape = given.get("parameters") or _object_schema({"query": TEXT_SCHEMA})
-            said = given.get("description") or "Search for further tools."
-            return Tool(kind, kind, None, str(said), cast("Json", shape))
+            description = given.get("description") or "Search for further tools."
+            return Tool(kind, kind, None, str(description), cast("Json", shape))
         case _:
             return None
 
@@ -138,8 +140,8 @@ def _is_local_shell(environment: Any) -> bool:
 
 def _describe_computer(given: Json) -> str:
     size = [given.get(name) for name in ("display_width", "display_height")]
-    told = f" Its screen is {size[0]} x {size[1]} points." if all(size) else ""
-    return f"Do one action on the user's computer; a screenshot comes back.{told}"
+    screen = f" Its screen is {size[0]} x {size[1]} points." if all(size) else ""
+    return f"Do one action on the user's computer; a screenshot comes back.{screen}"
 
 
 CALL_ID_PREFIXES = {
@@ -150,7 +152,10 @@ CALL_ID_PREFIXES = {
 
 
 def openai_call_item(tool: Tool, call: ToolCall, status: str) -> dict[str, Any]:
-    """A call as an item of OpenAI's responses, without its id. Raises ApiError."""
+    """
+    A call as an item of OpenAI's responses, without its id. Raises ApiError (502) for arguments
+    that the tool cannot have.
+    """
     item: dict[str, Any] = {"status": status, "call_id": call.id}
     named: dict[str, Any] = {"name": tool.name}
     if tool.namespace:
@@ -163,13 +168,13 @@ def openai_call_item(tool: Tool, call: ToolCall, status: str) -> dict[str, Any]:
     data = parse_json_object(call.arguments)
     made = _builtin_call_item(tool.kind, data) if data is not None else None
     if made is None:
-        said = f"the model called {tool.name} with arguments that it cannot have"
-        raise ApiError(502, said, kind="api_error", code="upstream_malformed")
+        message = f"the model called {tool.name} with arguments that it cannot have"
+        raise ApiError(502, message, kind="api_error", code="upstream_malformed")
     return made | item
 
 
 def _builtin_call_item(kind: str, data: dict[str, Any]) -> dict[str, Any] | None:
-    """What only this type of call has; None for arguments that are not its own."""
+    """The fields of this type of call; None for arguments that it cannot have."""
     match kind:
         case "local_shell":
             action = _local_shell_action(data)
@@ -192,12 +197,13 @@ def _builtin_call_item(kind: str, data: dict[str, Any]) -> dict[str, Any] | None
             action = _nested_object(data, "action")
             if action.get("type") not in _COMPUTER_ACTIONS:
                 return None
-            told = {"actions": [action]} if kind == "computer" else {"action": action}
-            return {"type": "computer_call", **told, "pending_safety_checks": []}
+            fields = {"actions": [action]} if kind == "computer" else {"action": action}
+            return {"type": "computer_call", **fields, "pending_safety_checks": []}
 
 
 def _local_shell_action(data: dict[str, Any]) -> dict[str, Any] | None:
     command = data.get("command")
+    # Models write one line for a shell where the API wants the words of a command.
     texts = ["bash", "-lc", command] if isinstance(command, str) else _text_list(command)
     folder = data.get("working_directory", data.get("workdir"))
     env: Any = data.get("env")
@@ -225,6 +231,7 @@ def _patch_operation(data: dict[str, Any]) -> dict[str, Any] | None:
 
 def _nested_object(data: dict[str, Any], name: str) -> dict[str, Any]:
     """The object under *name*, where a model wrote it so, else all of it."""
+    # Models nest the arguments as the API's own items do, or leave that level out.
     inner = data.get(name)
     return cast("dict[str, Any]", inner) if isinstance(inner, dict) else data
 
@@ -240,6 +247,7 @@ def _text_list(value: Any) -> list[str] | None:
 
 
 def _integer_or_none(value: Any) -> int | None:
+    # In Python true is an int.
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
@@ -292,7 +300,7 @@ _ANTHROPIC_TOOLS: Mapping[str, tuple[str, Json]] = {
     ),
 }  # fmt: skip
 _CLIENT_ONLY_FIELDS = ("cache_control", "allowed_callers", "defer_loading")
-"""Of a tool that is passed on: what is about the client's own cache or about hosted tools."""
+"""Fields of a tool that are about the client's cache or hosted tools, and are not passed on."""
 
 
 def parse_anthropic_tool(given: Json) -> Tool | None:
@@ -300,10 +308,10 @@ def parse_anthropic_tool(given: Json) -> Tool | None:
     kind, name = given.get("type"), given.get("name")
     if not isinstance(kind, str) or not isinstance(name, str) or not name:
         return None
-    for prefix, (said, shape) in _ANTHROPIC_TOOLS.items():
+    for prefix, (description, shape) in _ANTHROPIC_TOOLS.items():
         if kind.startswith(prefix):
             size = [given.get(f"display_{side}_px") for side in ("width", "height")]
-            told = f" Its screen is {size[0]} x {size[1]} points." if all(size) else ""
+            screen = f" Its screen is {size[0]} x {size[1]} points." if all(size) else ""
             native = {key: value for key, value in given.items() if key not in _CLIENT_ONLY_FIELDS}
-            return Tool(name, "function", None, said + told, shape, native=native)
+            return Tool(name, "function", None, description + screen, shape, native=native)
     return None

@@ -18,29 +18,31 @@ LEFT_OUT_HEADER = "x-mixtura-tools-left-out"
 
 
 def tool_label(tool: Json) -> str:
-    """What such a tool is called in answers: its type, and whose it is where it has a name."""
+    """The name of such a tool in answers: its type, and its server's name where it has one."""
     whose = tool.get("server_label") or tool.get("mcp_server_name")
     words = [str(word) for word in (tool.get("type") or "a tool", whose) if word]
+    # A client wrote it, and it becomes a header's value.
     return re.sub(r"[^\w.:-]+", "_", ":".join(words), flags=re.ASCII)[:100]
 
 
 def describe_left_out(labels: Sequence[str]) -> list[str]:
-    """What is said of such tools in the answer."""
+    """Notes on such tools for the answer."""
     return [f"the tool {name}: no tool of a provider's runs here" for name in labels]
 
 
 def left_out_header(labels: Sequence[str]) -> dict[str, str]:
+    """The header that names such tools; none where there are none."""
     return {LEFT_OUT_HEADER: ", ".join(labels)} if labels else {}
 
 
 def unavailable_tool_error(labels: Sequence[str], param: str = "tool_choice") -> ApiError:
     """The error for a call that cannot do without such a tool."""
     names = ", ".join(labels)
-    said = (
+    message = (
         f"`{param}` wants {names}, and no tool of a provider's runs here: "
         "leave it out, or bring a function of your own"
     )
-    return ApiError(400, said, param=param, code="unsupported_value")
+    return ApiError(400, message, param=param, code="unsupported_value")
 
 
 # ---- Anthropic's messages have a form for a tool that is not to be had
@@ -60,11 +62,12 @@ _SEARCH_PROMPT_START = "Perform a web search for the query: "
 
 def web_search_query(body: Mapping[str, Any], hosted: Sequence[Json]) -> str | None:
     """
-    What a request is to search the web for, and nothing else; None for any other request.
+    The query of a request that is for a web search and nothing else; None for any other request.
 
-    Its client takes whatever text comes back for what was found, a model's inventions, too.
+    Its client takes whatever text comes back for what was found, even a model's inventions.
     """
     messages = as_list(body.get("messages"))
+    # Anything more than that one search is a request for an answer.
     if len(hosted) != 1 or len(body["tools"]) != 1 or len(messages) != 1:
         return None
     if not str(hosted[0].get("type")).startswith("web_search_"):
@@ -84,7 +87,7 @@ def unavailable_tool_response(
     The answer to a request that wants *tool* used: it was tried and is not available.
 
     Clients that make a request for each use of such a tool, as Claude Code does for a search,
-    take the text of an error for what was found. None for a tool without such a form.
+    take the text of an error for a result. None for a tool without such a form.
     """
     kind = str(tool.get("type"))
     family = next((row for prefix, row in _TOOL_FAMILIES.items() if kind.startswith(prefix)), None)
@@ -95,13 +98,14 @@ def unavailable_tool_response(
     used = f"srvtoolu_{number}"
     error: dict[str, Any] = {"type": f"{result}_error", "error_code": "unavailable"}
     if result == "tool_search_tool_result":
+        # The tool search's error has this field, the others have not.
         error["error_message"] = None
     given = {} if query is None else {"query": query}
-    said = f"{name} is not available on this server: nothing was looked up or run."
+    text = f"{name} is not available on this server: nothing was looked up or run."
     blocks: list[dict[str, Any]] = [
         {"type": "server_tool_use", "id": used, "name": name, "input": given},
         {"type": result, "tool_use_id": used, "content": error},
-        {"type": "text", "text": said},
+        {"type": "text", "text": text},
     ]
     message: dict[str, Any] = {
         "id": f"msg_{number}",

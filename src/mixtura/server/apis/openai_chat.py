@@ -52,24 +52,26 @@ class ChatDialect:
     path = "/v1/chat/completions"
 
     def parse_request(self, body: bytes) -> ApiCall:
+        """The call that a body makes. Raises ApiError naming the parameter that is wrong."""
         raw = decode_body(body)
         check_unsupported_parameters(raw, _UNSUPPORTED_PARAMETERS)
         parsed = convert_struct(raw, ChatBody, ALLOWED_VALUES)
         if parsed.modalities not in (None, [], ["text"]):
-            said = 'answers are text: `modalities` can only be ["text"]'
-            raise ApiError(400, said, param="modalities", code="unsupported_value")
+            message = 'answers are text: `modalities` can only be ["text"]'
+            raise ApiError(400, message, param="modalities", code="unsupported_value")
         if parsed.top_logprobs and not parsed.logprobs:
             said = "`top_logprobs` goes with `logprobs`: true"
             raise ApiError(400, said, param="top_logprobs")
-        check_stop_count(parse_stop_sequences(parsed.stop) or ())
+        stop = parse_stop_sequences(parsed.stop)
+        check_stop_count(stop or ())
         offer = read_tool_offer(raw)
         return ApiCall(
             model=parsed.model,
-            request=_build_request(raw, parsed, offer),
+            request=_build_request(raw, parsed, offer, stop),
             stream=bool(parsed.stream),
             n=parsed.n or 1,
             usage_in_stream=bool(parsed.stream_options and parsed.stream_options.include_usage),
-            wish=parsed.mixtura or MixtureOptions(),
+            options=parsed.mixtura or MixtureOptions(),
             notices=tuple(blocked_parameter_notices(raw)),
             body=raw,
             toolbox=offer.toolbox,
@@ -79,6 +81,7 @@ class ChatDialect:
     def response_body(
         self, call: ApiCall, answers: Sequence[Completion], about: ResponseMeta, summary: Json
     ) -> Mapping[str, Any]:
+        """The answers as one chat completion."""
         return {
             "id": f"chatcmpl-{about.number}",
             "object": "chat.completion",
@@ -97,7 +100,9 @@ class ChatDialect:
         return openai_error_body(refused)
 
 
-def _build_request(raw: Mapping[str, Any], parsed: ChatBody, offer: ChatToolOffer) -> Request:
+def _build_request(
+    raw: Mapping[str, Any], parsed: ChatBody, offer: ChatToolOffer, stop: tuple[str, ...] | None
+) -> Request:
     check_call_bodies(parsed.messages)
     plain = normalize_messages(raw["messages"], offer.toolbox)
     try:
@@ -109,12 +114,11 @@ def _build_request(raw: Mapping[str, Any], parsed: ChatBody, offer: ChatToolOffe
     if form is not None and form.type == "json_schema" and form.json_schema is None:
         where = "response_format.json_schema"
         raise ApiError(400, f"`{where}` is missing", param=where, code="missing_required_parameter")
+    # Some clients send both: the newer name counts.
     wanted = parsed.max_completion_tokens or parsed.max_tokens
     return Request(
         messages,
-        Sampling(
-            parsed.temperature, parsed.top_p, wanted, parse_stop_sequences(parsed.stop), parsed.seed
-        ),
+        Sampling(parsed.temperature, parsed.top_p, wanted, stop, parsed.seed),
         tools=offer.toolbox.as_functions(),
         tool_choice=offer.choice,
         response_format=raw.get("response_format"),

@@ -29,6 +29,7 @@ Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
 
 class CalledFunction(msgspec.Struct):
     name: str
+    # Some clients leave empty arguments out.
     arguments: str = ""
 
 
@@ -55,6 +56,7 @@ class MessageBody(msgspec.Struct):
     content: str | list[PartBody] | None = None
     name: str | None = None
     tool_calls: list[ToolCallBody] | None = None
+    # The older form of calls, which some clients still send.
     function_call: CalledFunction | None = None
     tool_call_id: str | None = None
 
@@ -73,20 +75,34 @@ class FormatBody(msgspec.Struct):
     json_schema: JsonSchema | None = None
 
 
-class ChatBody(msgspec.Struct):
+class AnswerOptions(msgspec.Struct, kw_only=True):
+    """What all of OpenAI's APIs take under the same names."""
+
+    stream: bool | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
+    top_p: Share | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    mixtura: MixtureOptions | None = None
+
+
+class CompletionOptions(AnswerOptions, kw_only=True):
+    """What both of the older ones take besides."""
+
+    stream_options: StreamOptions | None = None
+    max_tokens: Positive | None = None
+    stop: str | list[str] | None = None
+    seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    logit_bias: dict[str, float] | None = None
+
+
+class ChatBody(CompletionOptions, kw_only=True):
     """The whole body. Fields that are not listed are ignored."""
 
     model: NotEmpty
     messages: Annotated[list[MessageBody], msgspec.Meta(min_length=1)]
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
     n: Annotated[int, msgspec.Meta(ge=1, le=MAX_ANSWERS)] | None = None
-    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
-    top_p: Share | None = None
-    max_tokens: Positive | None = None
     max_completion_tokens: Positive | None = None
-    stop: str | list[str] | None = None
-    seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     tools: list[ChatToolBody] | None = None
     tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
     functions: list[FunctionBody] | None = None
@@ -96,14 +112,10 @@ class ChatBody(msgspec.Struct):
     response_format: FormatBody | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
-    logit_bias: dict[str, float] | None = None
     reasoning_effort: str | None = None
     verbosity: str | None = None
     service_tier: str | None = None
     modalities: list[str] | None = None
-    mixtura: MixtureOptions | None = None
 
 
 ALLOWED_VALUES = {

@@ -15,27 +15,30 @@ MAX_STOP_SEQUENCES = 4
 
 
 def check_call_bodies(messages: Sequence[MessageBody]) -> None:
-    """Every tool call has the field of its type. Raises ApiError naming the missing field."""
+    """Raises ApiError naming the field that a tool call of its type lacks."""
     for number, message in enumerate(messages):
         for place, call in enumerate(message.tool_calls or ()):
             if (call.custom if call.type == "custom" else call.function) is None:
                 param = f"messages[{number}].tool_calls[{place}].{call.type}"
-                said, code = f"`{param}` is missing", "missing_required_parameter"
-                raise ApiError(400, said, param=param, code=code)
+                problem, code = f"`{param}` is missing", "missing_required_parameter"
+                raise ApiError(400, problem, param=param, code=code)
 
 
 def check_stop_count(stop: Sequence[str]) -> None:
     """Raises ApiError when there are too many stop sequences."""
     if len(stop) > MAX_STOP_SEQUENCES:
-        said = f"`stop`: there are {len(stop)} texts, it can have {MAX_STOP_SEQUENCES}"
-        raise ApiError(400, said, param="stop")
+        message = f"`stop`: there are {len(stop)} texts, it can have {MAX_STOP_SEQUENCES}"
+        raise ApiError(400, message, param="stop")
 
 
 def check_messages(messages: Sequence[MessageBody]) -> None:
-    """Results answer earlier calls, and content is present. Raises ApiError naming the message."""
+    """
+    Raises ApiError naming the message for a result without an earlier call, or a missing content.
+    """
     called: set[str] = set()
     legacy = False
     for number, message in enumerate(messages):
+        # Calls of the older form have no ids: any earlier one will do.
         legacy = legacy or message.function_call is not None
         plain = message.role not in ("function", "tool") and not message.tool_calls
         if plain and (isinstance(message.content, str) or message.function_call):
@@ -43,11 +46,13 @@ def check_messages(messages: Sequence[MessageBody]) -> None:
         where = f"messages[{number}]"
         called |= {call.id for call in message.tool_calls or ()}
         if message.role == "tool" and message.tool_call_id not in called:
-            said = f"`{where}`: a tool's message answers a `tool_calls` entry before it, by its id"
-            raise ApiError(400, said, param=f"{where}.tool_call_id")
+            problem = (
+                f"`{where}`: a tool's message answers a `tool_calls` entry before it, by its id"
+            )
+            raise ApiError(400, problem, param=f"{where}.tool_call_id")
         if message.role == "function" and not legacy:
-            said = f"`{where}`: a function's message answers a `function_call` before it"
-            raise ApiError(400, said, param=where)
+            problem = f"`{where}`: a function's message answers a `function_call` before it"
+            raise ApiError(400, problem, param=where)
         if message.content is None and message.role not in ("assistant", "tool", "function"):
             raise ApiError(400, f"`{where}.content` is missing", param=f"{where}.content")
         for place, part in enumerate(message.content if isinstance(message.content, list) else ()):
@@ -60,5 +65,5 @@ def _check_content_part(where: str, part: PartBody) -> None:
     if part.type == "image_url":
         address = part.image_url.get("url") if part.image_url else None
         if not isinstance(address, str) or not address.startswith(("http://", "https://", "data:")):
-            said = f"`{where}.image_url.url` must be an http, https or data: address"
-            raise ApiError(400, said, param=f"{where}.image_url.url")
+            message = f"`{where}.image_url.url` must be an http, https or data: address"
+            raise ApiError(400, message, param=f"{where}.image_url.url")

@@ -31,7 +31,7 @@ class FunctionBody(msgspec.Struct):
 
 
 class ChatToolBody(msgspec.Struct):
-    """Any tool: of a type that is not known here, nothing else is looked at."""
+    """Any tool; of an unknown type only the type is checked."""
 
     type: NotEmpty = "function"
 
@@ -88,7 +88,7 @@ _ALLOWED_VALUES = {
 
 
 class ChatToolOffer(NamedTuple):
-    """What models are offered, and how they are told to choose."""
+    """The tools that models are offered, and the choice among them."""
 
     toolbox: Toolbox
     choice: str | Json | None
@@ -102,20 +102,21 @@ def has_legacy_functions(body: Mapping[str, Any]) -> bool:
 
 
 def read_tool_offer(body: Mapping[str, Any]) -> ChatToolOffer:
-    """Of a body whose types are right. Raises ApiError naming the field that is wrong."""
+    """The tools of a body whose types are right. Raises ApiError naming the field that is wrong."""
     if has_legacy_functions(body):
         return _read_legacy_offer(body)
-    found: list[Tool] = []
+    own_tools: list[Tool] = []
     hosted: list[str] = []
     for number, given in enumerate(as_list(body.get("tools"))):
         if (own := _read_caller_tool(given, f"tools[{number}]")) is not None:
-            found.append(own)
+            own_tools.append(own)
         else:
             hosted.append(hosted_tools.tool_label(given))
     if body.get("web_search_options") is not None:
         hosted.append("web_search_options")
-    check_tool_names([tool.name for tool in found], [], where="tools")
-    toolbox, choice = _apply_tool_choice(Toolbox(found, hosted), body.get("tool_choice"))
+    check_tool_names([tool.name for tool in own_tools], [], where="tools")
+    toolbox, choice = _apply_tool_choice(Toolbox(own_tools, hosted), body.get("tool_choice"))
+    # OpenAI refuses this parameter where there are no tools.
     parallel = body.get("parallel_tool_calls") if toolbox.tools else None
     return ChatToolOffer(
         toolbox, choice, {} if parallel is None else {"parallel_tool_calls": parallel}
@@ -123,7 +124,10 @@ def read_tool_offer(body: Mapping[str, Any]) -> ChatToolOffer:
 
 
 def _read_caller_tool(given: Json, where: str) -> Tool | None:
-    """A tool that the caller runs; None for one of a provider's. Raises ApiError."""
+    """
+    A tool that the caller runs; None for one of a provider's. Raises ApiError naming the field that
+    is wrong.
+    """
     match given.get("type", "function"):
         case "function":
             own = convert_struct(given, _FunctionTool, _ALLOWED_VALUES, where).function
@@ -149,8 +153,8 @@ def _read_legacy_offer(body: Mapping[str, Any]) -> ChatToolOffer:
     if isinstance(choice, dict):
         name = str(as_dict(choice).get("name"))
         if toolbox.find_tool(name) is None:
-            said = f"`function_call.name`: there is no function {name!r} in `functions`"
-            raise ApiError(400, said, param="function_call.name")
+            message = f"`function_call.name`: there is no function {name!r} in `functions`"
+            raise ApiError(400, message, param="function_call.name")
         choice = {"type": "function", "function": {"name": toolbox.flat_name(name)}}
     return ChatToolOffer(
         toolbox, choice, {"parallel_tool_calls": False}
@@ -177,16 +181,16 @@ def _missing_tools_error() -> ApiError:
 
 
 def _choose_allowed(toolbox: Toolbox, choice: Json) -> tuple[Toolbox, str | None]:
-    asked = convert_struct(choice, _AllowedChoice, _ALLOWED_VALUES, "tool_choice").allowed_tools
+    allowed = convert_struct(choice, _AllowedChoice, _ALLOWED_VALUES, "tool_choice").allowed_tools
     rows: Sequence[Json] = choice["allowed_tools"]["tools"]
     shown = [
         _find_chosen_tool(toolbox, row, f"tool_choice.allowed_tools.tools[{i}]")
         for i, row in enumerate(rows)
     ]
     tools = [tool for tool in shown if tool is not None]
-    if not tools and asked.mode == "required":
+    if not tools and allowed.mode == "required":
         raise hosted_tools.unavailable_tool_error([hosted_tools.tool_label(row) for row in rows])
-    return toolbox.keep_only(tools), asked.mode if tools else None
+    return toolbox.keep_only(tools), allowed.mode if tools else None
 
 
 def _choose_by_name(toolbox: Toolbox, choice: Json) -> Json:
@@ -197,14 +201,16 @@ def _choose_by_name(toolbox: Toolbox, choice: Json) -> Json:
 
 
 def _find_chosen_tool(toolbox: Toolbox, chosen: Json, where: str) -> Tool | None:
-    """The tool that a choice names; None for one of a provider's. Raises ApiError."""
+    """
+    The tool that a choice names; None for one of a provider's. Raises ApiError for an unknown tool.
+    """
     kind = chosen.get("type", "function")
     if kind not in ("function", "custom"):
         wanted = hosted_tools.tool_label(chosen)
         if any(name == wanted or name.startswith(f"{kind}:") for name in toolbox.left_out):
             return None
-        said = f"`{where}`: it can be none, auto, required or one of `tools`"
-        raise ApiError(400, said, param=where)
+        message = f"`{where}`: it can be none, auto, required or one of `tools`"
+        raise ApiError(400, message, param=where)
     if kind == "custom":
         name = convert_struct(chosen, _CustomChoice, _ALLOWED_VALUES, where).custom.name
     else:
@@ -229,9 +235,11 @@ def normalize_messages(messages: Sequence[Json], toolbox: Toolbox) -> list[Json]
     plain: list[Json] = []
     for number, message in enumerate(messages):
         if message["role"] == "function":
-            brought = {key: value for key, value in message.items() if key != "name"}
+            left_out = ("name", "tool_calls")  # a result calls nothing
+            brought = {key: value for key, value in message.items() if key not in left_out}
             plain.append({**brought, "role": "tool", "tool_call_id": called})
         elif function := as_dict(message.get("function_call")):
+            # The older form has no ids: a result belongs to the call before it.
             called = f"call_{number}"
             rest = {key: value for key, value in message.items() if key != "function_call"}
             rows = [_function_call_row({"id": called, "function": function}, toolbox)]
@@ -252,6 +260,7 @@ def _function_call_row(row: Json, toolbox: Toolbox) -> Json:
         function = {"name": name, "arguments": custom_arguments(custom["input"])}
     else:
         function = {**row["function"], "name": toolbox.flat_name(row["function"]["name"])}
+    # A provider's own fields on the call stay: it wants them back.
     kept = {key: value for key, value in row.items() if key != "custom"}
     return {**kept, "type": "function", "function": function}
 
@@ -281,6 +290,7 @@ def _write_call(made: ToolCall, toolbox: Toolbox) -> dict[str, Any]:
 
 
 def chat_finish_reason(answer: Completion, call: ApiCall) -> str:
+    """The finish reason of a choice, in the older form's word where the request has that form."""
     legacy = answer.finish_reason == "tool_calls" and has_legacy_functions(call.body)
     return "function_call" if legacy else answer.finish_reason
 
@@ -290,5 +300,5 @@ def with_dropped_calls(summary: Json, answers: Sequence[Completion], call: ApiCa
     more = [len(answer.message.tool_calls) - 1 for answer in answers]
     if not has_legacy_functions(call.body) or max(more) < 1:
         return summary
-    said = f"{sum(max(n, 0) for n in more)} further calls: a message has one `function_call`"
-    return {**summary, "left_out": [*summary.get("left_out", ()), said]}
+    notice = f"{sum(max(n, 0) for n in more)} further calls: a message has one `function_call`"
+    return {**summary, "left_out": [*summary.get("left_out", ()), notice]}

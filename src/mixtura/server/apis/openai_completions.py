@@ -1,4 +1,4 @@
-"""OpenAI's completions, from the side that answers: a prompt is a user's only message."""
+"""OpenAI's Completions API, as the server speaks it: a prompt is a user's only message."""
 
 from __future__ import annotations
 
@@ -8,24 +8,21 @@ from typing import Annotated, Any
 
 import msgspec
 
-from mixtura.core.events import ToolCallChunk
 from mixtura.core.types import Completion, Json, Message, Request, Sampling
 from mixtura.protocols.sampling_options import extra_parameters
 from mixtura.server.apis.base import (
-    KEEPALIVE_FRAME,
     ApiCall,
     ApiError,
     MixtureOptions,
     ResponseMeta,
     event_frame,
 )
-from mixtura.server.apis.openai_chat_body import Penalty, StreamOptions
+from mixtura.server.apis.openai_chat_body import CompletionOptions
 from mixtura.server.apis.openai_chat_checks import check_stop_count
 from mixtura.server.apis.openai_chat_output import chat_usage_json, openai_error_body
+from mixtura.server.apis.openai_chunks import ChunkWriter
 from mixtura.server.apis.validation import (
     NotEmpty,
-    Positive,
-    Share,
     check_unsupported_parameters,
     convert_struct,
     decode_body,
@@ -36,27 +33,16 @@ MAX_ANSWERS = 128
 """Answers of one call, those to all of its prompts: each is a whole run."""
 
 
-class CompletionsBody(msgspec.Struct):
+class CompletionsBody(CompletionOptions, kw_only=True):
     """A request. Fields that are not listed are passed over."""
 
     model: NotEmpty
     prompt: NotEmpty | Annotated[list[NotEmpty], msgspec.Meta(min_length=1, max_length=128)]
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
     n: Annotated[int, msgspec.Meta(ge=1, le=MAX_ANSWERS)] | None = None
     best_of: Annotated[int, msgspec.Meta(ge=1, le=20)] | None = None
     echo: bool | None = None
     suffix: str | None = None
     logprobs: Annotated[int, msgspec.Meta(ge=0, le=5)] | None = None
-    max_tokens: Positive | None = None
-    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
-    top_p: Share | None = None
-    stop: str | list[str] | None = None
-    seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
-    logit_bias: dict[str, float] | None = None
-    mixtura: MixtureOptions | None = None
 
 
 ALLOWED_VALUES = {
@@ -66,7 +52,7 @@ ALLOWED_VALUES = {
     "mixtura.consult": "turn or always",
 }
 _FINISH_REASONS = {"tool_calls": "stop"}
-"""Of ours those that this API has no word for."""
+"""Our finish reasons that this API has no word for."""
 
 
 class CompletionsDialect:
@@ -78,6 +64,7 @@ class CompletionsDialect:
     path = "/v1/completions"
 
     def parse_request(self, body: bytes) -> ApiCall:
+        """The call that a body makes. Raises ApiError naming the parameter that is wrong."""
         _check_prompt_texts(body)
         raw = decode_body(body)
         check_unsupported_parameters(raw, {})
@@ -98,7 +85,7 @@ class CompletionsDialect:
             stream=bool(parsed.stream),
             n=answers,
             usage_in_stream=bool(parsed.stream_options and parsed.stream_options.include_usage),
-            wish=parsed.mixtura or MixtureOptions(),
+            options=parsed.mixtura or MixtureOptions(),
             body=raw,
             more=tuple(more),
         )
@@ -106,12 +93,13 @@ class CompletionsDialect:
     def response_body(
         self, call: ApiCall, answers: Sequence[Completion], about: ResponseMeta, summary: Json
     ) -> Mapping[str, Any]:
+        """The answers as one completion, each behind its prompt where ``echo`` asks for that."""
         choices = [
             choice_json(index, _echoed_prompt(call, index) + answer.text, answer)
             for index, answer in enumerate(answers)
         ]
-        told = {"choices": choices, "usage": chat_usage_json(answers), "mixtura": summary}
-        return _response_head(call, about) | told
+        body = {"choices": choices, "usage": chat_usage_json(answers), "mixtura": summary}
+        return _response_head(call, about) | body
 
     def create_writer(self, call: ApiCall, about: ResponseMeta) -> CompletionsWriter:
         return CompletionsWriter(call, about)
@@ -128,21 +116,26 @@ _TOKEN_LIST = re.compile(rb"\s*\[\s*([-0-9\[])")
 
 
 def _check_prompt_texts(body: bytes) -> None:
-    """Refuse a list of tokens by its first, before all of them are read. Raises ApiError."""
+    """
+    Refuse a list of tokens by its first one, before all are decoded. Raises ApiError for such a
+    list.
+    """
     try:
         prompt = msgspec.json.decode(body, type=_PromptBody).prompt
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return  # what is wrong is said by whoever reads all of it
-    if found := _TOKEN_LIST.match(prompt):
-        first: Any = [] if found[1] == b"[" else 0
+        return  # the error comes from the decoder of the whole body
+    if tokens := _TOKEN_LIST.match(prompt):
+        # One token is enough for the error that the whole list would give.
+        first: Any = [] if tokens[1] == b"[" else 0
         convert_struct({"model": "any", "prompt": [first]}, CompletionsBody, ALLOWED_VALUES)
 
 
 def _check_supported(body: CompletionsBody, answers: int) -> None:
-    """What cannot be honoured. Raises ApiError naming the parameter."""
+    """Raises ApiError naming a parameter that is not supported."""
+    # `n` and the prompts multiply.
     if answers > MAX_ANSWERS:
-        said = f"`n`: {answers} answers to all prompts, there can be {MAX_ANSWERS}"
-        raise ApiError(400, said, param="n")
+        message = f"`n`: {answers} answers to all prompts, there can be {MAX_ANSWERS}"
+        raise ApiError(400, message, param="n")
     refused = {
         "suffix": ("no text is filled in before another", bool(body.suffix)),
         "logprobs": (
@@ -151,10 +144,10 @@ def _check_supported(body: CompletionsBody, answers: int) -> None:
         ),
         "best_of": ("it is as many as `n` here", body.best_of not in (None, body.n or 1)),
     }
-    for param, (why, asked) in refused.items():
-        if asked:
-            said = f"`{param}`: {why}: leave it out"
-            raise ApiError(400, said, param=param, code="unsupported_parameter")
+    for param, (why, is_set) in refused.items():
+        if is_set:
+            message = f"`{param}`: {why}: leave it out"
+            raise ApiError(400, message, param=param, code="unsupported_parameter")
 
 
 def _response_head(call: ApiCall, about: ResponseMeta) -> dict[str, Any]:
@@ -168,6 +161,7 @@ def _response_head(call: ApiCall, about: ResponseMeta) -> dict[str, Any]:
 
 
 def choice_json(index: int, text: str, answer: Completion | None = None) -> dict[str, Any]:
+    """One answer, or a piece of it, as a choice of a completion."""
     reason = _FINISH_REASONS.get(answer.finish_reason, answer.finish_reason) if answer else None
     return {"text": text, "index": index, "logprobs": None, "finish_reason": reason}
 
@@ -177,59 +171,20 @@ def _echoed_prompt(call: ApiCall, choice: int) -> str:
     return call.request_for_choice(choice).messages[0].text if call.body.get("echo") else ""
 
 
-class CompletionsWriter:
-    """The chunks of a stream. The last of them also carries the summary."""
+class CompletionsWriter(ChunkWriter):
+    """Writes one streamed answer; no tools are offered."""
 
     def __init__(self, call: ApiCall, about: ResponseMeta) -> None:
-        self._call = call
-        self._head = _response_head(call, about)
-        self._held: dict[str, Any] | None = None
-        """A last chunk, until it is known whether the summary goes into it."""
+        super().__init__(call, _response_head(call, about))
 
     def write_start(self) -> bytes:
         echoed = ((index, _echoed_prompt(self._call, index)) for index in range(self._call.n))
-        chunks = (self._chunk_body(choice_json(index, text)) for index, text in echoed if text)
-        return b"".join(map(event_frame, chunks))
+        return b"".join(self.write_text(index, text) for index, text in echoed if text)
 
     def write_text(self, choice: int, text: str) -> bytes:
         return event_frame(self._chunk_body(choice_json(choice, text)))
-
-    def write_refusal(self, choice: int, text: str) -> bytes:
-        return self.write_text(choice, text)
-
-    def write_tool_call(self, choice: int, piece: ToolCallChunk) -> bytes:  # noqa: ARG002 - no tools are offered
-        return b""
-
-    def write_mixtura_event(self, data: Json) -> bytes:
-        return event_frame(self._head | {"object": "mixtura.event", "mixtura": data})
 
     def write_finish(self, choice: int, answer: Completion) -> bytes:
         out = self._flush_last_chunk()
         self._held = self._chunk_body(choice_json(choice, "", answer))
         return out
-
-    def write_close(self, answers: Sequence[Completion], summary: Json) -> bytes:
-        last = self._held or self._head
-        self._held = None
-        if not self._call.usage_in_stream:
-            return event_frame(last | {"mixtura": summary}) + b"data: [DONE]\n\n"
-        told: dict[str, Any] = {
-            "choices": [],
-            "usage": chat_usage_json(answers),
-            "mixtura": summary,
-        }
-        return event_frame(last) + event_frame(self._head | told) + b"data: [DONE]\n\n"
-
-    def write_error(self, refused: ApiError) -> bytes:
-        return self._flush_last_chunk() + event_frame(openai_error_body(refused))
-
-    def write_keepalive(self) -> bytes:
-        return KEEPALIVE_FRAME
-
-    def _flush_last_chunk(self) -> bytes:
-        held, self._held = self._held, None
-        return event_frame(held) if held else b""
-
-    def _chunk_body(self, row: Json) -> dict[str, Any]:
-        more = {"usage": None} if self._call.usage_in_stream else {}
-        return self._head | {"choices": [row]} | more

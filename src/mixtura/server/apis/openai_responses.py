@@ -46,11 +46,16 @@ class ResponsesDialect:
     }
 
     def parse_request(self, body: bytes) -> ApiCall | UnresolvedCall:
+        """The call that a body makes. Raises ApiError naming the parameter that is wrong."""
         return parse_responses_request(body)
 
     def response_body(
         self, call: ApiCall, answers: Sequence[Completion], about: ResponseMeta, summary: Json
     ) -> Mapping[str, Any]:
+        """
+        The answer as a response. Raises ApiError (502) for a call with arguments that its tool
+        cannot have.
+        """
         items = output_items(call, answers[0], about.number)
         return finished_response(started_response(call, about), items, answers, summary)
 

@@ -9,6 +9,7 @@ import msgspec
 from mixtura.server.apis.base import (
     MixtureOptions,
 )
+from mixtura.server.apis.openai_chat_body import AnswerOptions
 from mixtura.server.apis.openai_responses_tools import (
     ChoiceBody,
     ResponsesToolBody,
@@ -16,7 +17,6 @@ from mixtura.server.apis.openai_responses_tools import (
 from mixtura.server.apis.validation import (
     NotEmpty,
     Positive,
-    Share,
 )
 
 
@@ -112,28 +112,20 @@ IncludeOption = Literal[
 ]
 
 
-Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
-
-
 Key = Annotated[str, msgspec.Meta(max_length=64)]
 
 
 Value = Annotated[str, msgspec.Meta(max_length=512)]
 
 
-class ResponsesBody(msgspec.Struct):
+class ResponsesBody(AnswerOptions, kw_only=True):
     """The whole body. Fields that are not listed, like cache keys, are ignored."""
 
     model: NotEmpty
     input: str | Annotated[list[Item], msgspec.Meta(min_length=1)]
     instructions: str | None = None
-    stream: bool | None = None
     max_output_tokens: Positive | None = None
-    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
-    top_p: Share | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
     tools: list[ResponsesToolBody] | None = None
     tool_choice: Literal["none", "auto", "required"] | ChoiceBody | None = None
     parallel_tool_calls: bool | None = None
@@ -145,7 +137,6 @@ class ResponsesBody(msgspec.Struct):
     include: list[IncludeOption] | None = None
     service_tier: str | None = None
     context_management: list[ContextEdit] | None = None
-    mixtura: MixtureOptions | None = None
 
 
 _CONTENT_TYPES = "input_text, input_image, input_file, output_text or refusal"

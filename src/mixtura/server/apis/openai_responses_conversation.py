@@ -47,17 +47,18 @@ class _AssistantTurn:
         return not (self.content or self.calls)
 
     def to_message(self) -> Message:
+        """The message, with provider data where its reasoning is ours."""
         content = self.content
         if isinstance(content, str):
             if self.more_text:
                 content = "\n\n".join(filter(None, (content, *self.more_text)))
         else:
-            content = (*content, *(TextPart(said) for said in self.more_text))
+            content = (*content, *(TextPart(text) for text in self.more_text))
         calls = tuple(self.calls)
         for reasoning in self.reasoning:
-            found = unpack_provider_data(reasoning, calls)
-            if found is not None:  # otherwise it is from another server
-                return replace(found, content=content)
+            restored = unpack_provider_data(reasoning, calls)
+            if restored is not None:  # otherwise it is from another server
+                return replace(restored, content=content)
         return Message("assistant", content, calls)
 
 
@@ -68,13 +69,14 @@ def build_messages(items: Sequence[Item]) -> list[Message]:
         last = messages[-1] if messages else None
         match item:
             case MessageItem("assistant", content):
-                said = join_text_parts(_content_parts(content or ""), "")
-                if isinstance(last, _AssistantTurn) and last.calls and isinstance(said, str):
-                    last.more_text.append(said)
+                text = join_text_parts(_content_parts(content or ""), "")
+                # Text behind calls joins their message: chat completions has one for both.
+                if isinstance(last, _AssistantTurn) and last.calls and isinstance(text, str):
+                    last.more_text.append(text)
                 elif isinstance(last, _AssistantTurn) and last.is_empty:
-                    last.content = said
+                    last.content = text
                 else:
-                    messages.append(_AssistantTurn(said))
+                    messages.append(_AssistantTurn(text))
             case MessageItem(role, content):
                 messages.append(Message(role, _message_content(content or "")))
             case FunctionCallItem(called, name, arguments):
@@ -93,6 +95,7 @@ def build_messages(items: Sequence[Item]) -> list[Message]:
     return [
         m.to_message() if isinstance(m, _AssistantTurn) else m
         for m in messages
+        # Reasoning alone is no message.
         if not (isinstance(m, _AssistantTurn) and m.is_empty)
     ]
 
@@ -113,6 +116,7 @@ def _content_part(piece: Content) -> Part:
         case InputText(text) | OutputText(text) | RefusalText(text):
             return TextPart(text)
         case InputImage(url, detail):
+            # Chat completions has no "original", and "auto" is its default.
             known = {"low": "low", "high": "high", "original": "high"}
             return ImagePart(url, known.get(detail or ""))
         case InputFile(data, name):

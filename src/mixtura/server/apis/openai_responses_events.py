@@ -28,10 +28,12 @@ class ResponseEvents:
         self._count = 0
 
     def next_sequence_number(self) -> int:
+        """The number of the next event, from 0."""
         self._count += 1
         return self._count - 1
 
     def write_event(self, kind: str, **data: Any) -> bytes:
+        """One event of the type *kind*, numbered."""
         body = {"type": kind, "sequence_number": self.next_sequence_number()} | data
         return event_frame(body, event=kind)
 
@@ -49,6 +51,7 @@ class ResponseEvents:
     # ---- messages
 
     def write_message_start(self, index: int) -> bytes:
+        """The events that begin the message."""
         item = message_item(self._number, [], "in_progress")
         place = {"item_id": item["id"], "output_index": index, "content_index": 0}
         return self._write_item_added(index, item) + self.write_event(
@@ -56,7 +59,7 @@ class ResponseEvents:
         )
 
     def write_message_end(self, index: int, item: Json, unsent: str) -> bytes:
-        """*unsent*: text of the message for which no delta was sent yet."""
+        """The events that end the message; *unsent*: text of it for which no delta was sent yet."""
         part = item["content"][0]
         place = {"item_id": item["id"], "output_index": index, "content_index": 0}
         out = b""
@@ -98,19 +101,23 @@ class ResponseEvents:
         return out + self.write_call_end(index, item)
 
     def write_call_start(self, index: int, item: Json) -> bytes:
+        """The event that begins a call, without its arguments."""
         field, _ = _DELTA_EVENTS.get(item["type"], ("", ""))
         begun = {**item, "status": "in_progress"} | ({field: ""} if field else {})
         return self._write_item_added(index, begun)
 
     def write_arguments_delta(self, index: int, item_id: str, text: str) -> bytes:
+        """A piece of a function call's arguments."""
         place = {"item_id": item_id, "output_index": index}
         return self.write_event("response.function_call_arguments.delta", **place, delta=text)
 
     def write_call_end(self, index: int, item: Json) -> bytes:
+        """The events that end a call, with all of its arguments."""
         out = b""
         field, kind = _DELTA_EVENTS.get(item["type"], ("", ""))
         if field:
             place = {"item_id": item["id"], "output_index": index}
+            # Only the event of a function's arguments has its name.
             named = {"name": item["name"]} if field == "arguments" else {}
             out += self.write_event(f"{kind}.done", **place, **named, **{field: item[field]})
         return out + self._write_item_done(index, item)

@@ -21,6 +21,7 @@ INCOMPLETE_REASONS = {"length": "max_output_tokens", "content_filter": "content_
 
 
 def message_item(number: str, parts: list[dict[str, Any]], status: str) -> dict[str, Any]:
+    """The item of the answer's message."""
     return {
         "id": f"msg_{number}",
         "type": "message",
@@ -31,6 +32,7 @@ def message_item(number: str, parts: list[dict[str, Any]], status: str) -> dict[
 
 
 def text_part(text: str, logprobs: Sequence[Json] = ()) -> dict[str, Any]:
+    """A content part with the answer's text and its log-probabilities."""
     rows = [
         _logprob_json(row)
         | {"top_logprobs": [_logprob_json(best) for best in row.get("top_logprobs") or ()]}
@@ -49,8 +51,8 @@ def answer_part(answer: Completion) -> dict[str, Any]:
 def _logprob_json(row: Json) -> dict[str, Any]:
     """A token's log-probability, with the ``bytes`` that this API requires."""
     token = str(row.get("token", ""))
-    told: Any = row.get("bytes")
-    return {**row, "token": token, "bytes": list(token.encode()) if told is None else told}
+    octets: Any = row.get("bytes")
+    return {**row, "token": token, "bytes": list(token.encode()) if octets is None else octets}
 
 
 def reasoning_items(call: ApiCall, answer: Completion, number: str) -> list[dict[str, Any]]:
@@ -68,7 +70,7 @@ def call_items(
 ) -> list[dict[str, Any]]:
     """
     The item of a call in its client's form; none for a call that was cut off before its arguments
-    were complete. Raises ApiError for a call that the API has no form for.
+    were complete. Raises ApiError (502) for arguments that its tool cannot have.
     """
     tool = toolbox.find_by_flat_name(call.name)
     if (
@@ -82,10 +84,14 @@ def call_items(
 
 
 def output_items(call: ApiCall, answer: Completion, number: str) -> list[dict[str, Any]]:
-    """The items of an answer: its reasoning, its text, then its calls. Raises ApiError."""
+    """
+    The items of an answer: its reasoning, its text, then its calls. Raises ApiError (502) for a
+    call with arguments that its tool cannot have.
+    """
     status = "incomplete" if answer.finish_reason in INCOMPLETE_REASONS else "completed"
     calls = list(calls_with_ids(answer, f"call_{number}"))
     items = reasoning_items(call, answer, number)
+    # A response without any item would be no answer.
     if answer.text or not calls:
         items.append(message_item(number, [answer_part(answer)], status))
     for place, called in enumerate(calls, start=1):
@@ -146,17 +152,18 @@ _REPEATED_TYPES: Mapping[str, type] = {
 
 def _repeated_parameters(body: Json) -> dict[str, Any]:
     """The parameters of a request as its response repeats them."""
-    told = {name: body.get(name) for name in _REPEATED_TYPES}
-    for name, value in told.items():
+    repeated = {name: body.get(name) for name in _REPEATED_TYPES}
+    for name, value in repeated.items():
         if not isinstance(value, _REPEATED_TYPES[name]):
-            told[name] = None
+            repeated[name] = None
     usual = {
         name: value if body.get(name) is None else body[name]
         for name, value in _DEFAULT_PARAMETERS.items()
     }
+    # A response names the tier that was used, and "auto" is none.
     if usual["service_tier"] == "auto":
         usual["service_tier"] = "default"
-    return told | usual
+    return repeated | usual
 
 
 def started_response(call: ApiCall, about: ResponseMeta) -> dict[str, Any]:
@@ -188,6 +195,7 @@ def started_response(call: ApiCall, about: ResponseMeta) -> dict[str, Any]:
         "usage": None,
         **_repeated_parameters(body),
     }
+    # A response repeats its request, in which a key may stand.
     return current_redactor().redact_data(response)
 
 
@@ -204,11 +212,12 @@ def finished_response(
         how = {"status": "completed", "completed_at": done}
     else:
         how = {"status": "incomplete", "incomplete_details": {"reason": reason}}
-    told = {"output": list(items), "usage": _usage_json(answers), "mixtura": summary}
-    return {**begun, **how, **told}
+    results = {"output": list(items), "usage": _usage_json(answers), "mixtura": summary}
+    return {**begun, **how, **results}
 
 
 def error_json(refused: ApiError) -> dict[str, Any]:
+    """An error as the API writes it."""
     return {
         "message": refused.message,
         "type": refused.kind,

@@ -67,12 +67,18 @@ CONVERSION_CHUNK_SIZE = 1000
 
 
 def parse_responses_request(body: bytes) -> ApiCall | UnresolvedCall:
-    """The call that a body makes. Raises ApiError."""
+    """
+    The call that a body makes, or one that refers to stored responses. Raises ApiError naming the
+    parameter that is wrong.
+    """
     return call_from_data(decode_body(body))
 
 
 def call_from_data(raw: dict[str, Any]) -> ApiCall | UnresolvedCall:
-    """The call that a decoded body makes. Raises ApiError."""
+    """
+    The call that a decoded body makes, or one that refers to stored responses. Raises ApiError
+    naming the parameter that is wrong.
+    """
     check_unsupported_parameters(raw, _UNSUPPORTED_PARAMETERS)
     previous = raw.get("previous_response_id")
     if previous is not None and not (isinstance(previous, str) and previous):
@@ -83,20 +89,23 @@ def call_from_data(raw: dict[str, Any]) -> ApiCall | UnresolvedCall:
     return _build_call(raw, ResolvedReferences())
 
 
-def _build_call(raw: dict[str, Any], found: ResolvedReferences) -> ApiCall:
-    """The call, with everything that it refers to put in its place. Raises ApiError."""
-    given = _resolve_items(raw.get("input"), found)
+def _build_call(raw: dict[str, Any], references: ResolvedReferences) -> ApiCall:
+    """
+    The call, with stored items in place of the references. Raises ApiError naming the parameter
+    that is wrong.
+    """
+    given = _resolve_items(raw.get("input"), references)
     convert_struct(raw, _ToolsBody, ALLOWED_VALUES)
-    within = [*tools_in_items(list(found.context)), *tools_in_items(given)]
+    within = [*tools_in_items(list(references.context)), *tools_in_items(given)]
     toolbox = read_tools(raw.get("tools") or (), within)
-    own, left_out = normalize_items(given, toolbox, found.context)
+    own, left_out = normalize_items(given, toolbox, references.context)
     own = _with_message_types(own)
     check_no_file_ids(own)
     parsed = convert_struct(
         raw | {"input": own} if "input" in raw else raw, ResponsesBody, ALLOWED_VALUES
     )
     chosen = read_tool_choice(toolbox, raw.get("tool_choice"))
-    before = _context_items(found.context, toolbox)
+    before = _context_items(references.context, toolbox)
     check_body(parsed, before)
     items = (
         [{"role": "user", "content": given}]
@@ -109,7 +118,7 @@ def _build_call(raw: dict[str, Any], found: ResolvedReferences) -> ApiCall:
         request=_build_request(raw, parsed, chosen, before),
         stream=bool(parsed.stream),
         usage_in_stream=True,
-        wish=parsed.mixtura or MixtureOptions(),
+        options=parsed.mixtura or MixtureOptions(),
         notices=tuple(blocked_parameter_notices(raw)),
         body=raw,
         toolbox=chosen.toolbox,
@@ -127,7 +136,7 @@ def _build_call(raw: dict[str, Any], found: ResolvedReferences) -> ApiCall:
 
 
 def _referenced_ids(items: Any) -> Iterator[str]:
-    """The ids of the items that refer to stored ones. Raises ApiError."""
+    """The ids of the items that refer to stored ones. Raises ApiError for an id that is no text."""
     for number, item in enumerate(cast("list[Any]", items) if isinstance(items, list) else ()):
         if not _is_reference(item):
             continue
@@ -148,7 +157,10 @@ def _is_reference(item: Any) -> bool:
 
 
 def _context_items(items: Sequence[Json], toolbox: Toolbox) -> list[Item]:
-    """The items of the stored conversation that the call continues. Raises ApiError."""
+    """
+    The items of the stored conversation that the call continues. Raises ApiError when they cannot
+    be read.
+    """
     try:
         rows = _with_message_types(normalize_items(list(items), toolbox).items)
         return [
@@ -157,19 +169,19 @@ def _context_items(items: Sequence[Json], toolbox: Toolbox) -> list[Item]:
             for item in msgspec.convert(rows[at : at + CONVERSION_CHUNK_SIZE], list[Item])
         ]
     except msgspec.ValidationError as error:
-        said = f"the stored conversation cannot be read: {error}: send it as `input`"
-        raise ApiError(400, said, param="previous_response_id") from None
+        message = f"the stored conversation cannot be read: {error}: send it as `input`"
+        raise ApiError(400, message, param="previous_response_id") from None
 
 
-def _resolve_items(items: Any, found: ResolvedReferences) -> Any:
+def _resolve_items(items: Any, references: ResolvedReferences) -> Any:
     """The items of an input, each reference replaced by the stored item."""
     if not isinstance(items, list):
         return items
-    return [found.items[i["id"]] if _is_reference(i) else i for i in cast("list[Any]", items)]
+    return [references.items[i["id"]] if _is_reference(i) else i for i in cast("list[Any]", items)]
 
 
 def _with_message_types(items: Any) -> Any:
-    """Add the type to messages that left it out: items are told apart by their type."""
+    """Add the type to messages that left it out: items are distinguished by their type."""
     if not isinstance(items, list):
         return items
     return [
@@ -207,6 +219,7 @@ def _extra_parameters(raw: Json, body: ResponsesBody, *, tools: bool = False) ->
         "frequency_penalty": body.frequency_penalty,
         "logprobs": True if logprobs else None,
         "top_logprobs": body.top_logprobs or None,
+        # Both mean what there is without the parameter.
         "service_tier": None if tier in ("auto", "default") else tier,
     }
     own = ("reasoning", "parallel_tool_calls", *extra)
@@ -215,9 +228,9 @@ def _extra_parameters(raw: Json, body: ResponsesBody, *, tools: bool = False) ->
 
 
 def _response_format(
-    asked: PlainFormat | ObjectFormat | NamedSchemaFormat | None,
+    form: PlainFormat | ObjectFormat | NamedSchemaFormat | None,
 ) -> Json | None:
-    match asked:
+    match form:
         case None | PlainFormat():
             return None
         case ObjectFormat():

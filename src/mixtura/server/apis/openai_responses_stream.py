@@ -11,9 +11,9 @@ import msgspec
 from mixtura.core.events import ToolCallChunk
 from mixtura.core.types import Completion, Json, ToolCall
 from mixtura.server.apis.base import (
-    KEEPALIVE_FRAME,
     ApiCall,
     ApiError,
+    EventStreamWriter,
     ResponseMeta,
 )
 from mixtura.server.apis.openai_responses_events import ResponseEvents
@@ -34,7 +34,7 @@ MIXTURA_EVENT_TYPE = "mixtura:event"
 """The type of the events for Mixtura's own clients: no event of OpenAI's begins with "mixtura:"."""
 
 
-class ResponsesWriter:
+class ResponsesWriter(EventStreamWriter):
     """
     Writes one streamed response. Text goes out as it comes until the first call; text behind a
     call is held back, and its message follows the calls.
@@ -84,6 +84,7 @@ class ResponsesWriter:
         return b""
 
     def write_tool_call(self, choice: int, piece: ToolCallChunk) -> bytes:  # noqa: ARG002 - there is one
+        """A call's beginning, or a piece of its arguments."""
         out = b""
         if not self._calls.can_stream(piece, self._call.toolbox):
             return out
@@ -103,8 +104,8 @@ class ResponsesWriter:
     def _call_item_json(
         self, call: SentCall, status: str, arguments: str | None = None
     ) -> dict[str, Any]:
-        said = call.arguments if arguments is None else arguments
-        whole = ToolCall(call.id, call.name, said)
+        text = call.arguments if arguments is None else arguments
+        whole = ToolCall(call.id, call.name, text)
         return call_items(self._call.toolbox, self._number, call.place + 1, whole, status)[0]
 
     def _write_arguments(self, call: SentCall, text: str) -> bytes:
@@ -122,6 +123,10 @@ class ResponsesWriter:
         return self._events.write_event(MIXTURA_EVENT_TYPE, mixtura=data)
 
     def write_finish(self, choice: int, answer: Completion) -> bytes:  # noqa: ARG002 - there is one
+        """
+        The rest of the items; an error's events where a call has arguments that its tool cannot
+        have.
+        """
         try:
             return self._write_remaining_items(answer)
         except ApiError as refused:
@@ -130,17 +135,19 @@ class ResponsesWriter:
     def _write_remaining_items(self, answer: Completion) -> bytes:
         status = "incomplete" if answer.finish_reason in INCOMPLETE_REASONS else "completed"
         missing, left = self._calls.remaining_calls(answer)
-        spoken = replace(answer, refusal=answer.refusal and not self._message_started)
-        said = message_item(self._number, [answer_part(spoken)], status)
+        # Parts of it went out as text already, so it ends as text.
+        shown = replace(answer, refusal=answer.refusal and not self._message_started)
+        message = message_item(self._number, [answer_part(shown)], status)
         calls = bool(self._calls.sent or left)
         first = self._message_started or not calls or bool(answer.text and not self._held_text)
         items: list[dict[str, Any]] = []
         thought = reasoning_items(self._call, answer, self._number)
+        # The API has reasoning in front, unless something was sent before it was known.
         begun = self._message_started or bool(self._calls.sent)
         out = b"" if begun else self._write_reasoning_items(items, thought)
         if first:
-            out += self._write_message_end(len(items), said)
-            items.append(said)
+            out += self._write_message_end(len(items), message)
+            items.append(message)
         for place, (sent, rest) in enumerate(missing, start=1):
             last = place == len(missing) and not left
             sent.extend(rest)
@@ -156,8 +163,8 @@ class ResponsesWriter:
                 out += self._events.write_whole_call(len(items), item)
                 items.append(item)
         if self._held_text and not first:
-            out += self._write_message_end(len(items), said)
-            items.append(said)
+            out += self._write_message_end(len(items), message)
+            items.append(message)
         self._items = items
         return out
 
@@ -169,15 +176,12 @@ class ResponsesWriter:
 
     def write_error(self, refused: ApiError) -> bytes:
         self._failed = True
-        said = error_json(refused)
-        flat = {"message": said["message"], "param": said["param"], "code": said["code"]}
+        error = error_json(refused)
+        flat = {"message": error["message"], "param": error["param"], "code": error["code"]}
         failed = {"status": "failed", "error": failed_response_error(refused)}
-        return self._events.write_event("error", **flat, error=said) + self._events.write_event(
+        return self._events.write_event("error", **flat, error=error) + self._events.write_event(
             "response.failed", response=self._response | failed
         )
-
-    def write_keepalive(self) -> bytes:
-        return KEEPALIVE_FRAME
 
     def _write_message_start(self, index: int) -> bytes:
         """The beginning of the message at that output index, unless it was sent before."""

@@ -22,7 +22,7 @@ from mixtura.server.apis.validation import (
 
 
 class ResponsesToolBody(msgspec.Struct):
-    """Any tool: of a type that is not known here, nothing else is looked at."""
+    """Any tool; of an unknown type only the type is checked."""
 
     type: NotEmpty
 
@@ -86,74 +86,84 @@ _ALLOWED_VALUES = {
 
 def read_tools(tools: Sequence[Json], more: Sequence[Json] = ()) -> Toolbox:
     """
-    The tools of a request; *more*: those that its conversation brought, perhaps once again.
+    The tools of a request; *more*: those that its conversation brought, perhaps the same again.
 
     Raises ApiError naming the field that is wrong.
     """
-    found, hosted = _read_tool_list(tools, "tools", None)
-    check_tool_names([" ".join(filter(None, tool.unique_key)) for tool in found], [], where="tools")
-    known = {tool.unique_key for tool in found}
+    own_tools, hosted = _read_tool_list(tools, "tools", None)
+    check_tool_names(
+        [" ".join(filter(None, tool.unique_key)) for tool in own_tools], [], where="tools"
+    )
+    known = {tool.unique_key for tool in own_tools}
     added, also = _read_tool_list(more, "input", None)
     for tool in added:
         if tool.unique_key not in known:
             known.add(tool.unique_key)
-            found.append(tool)
-    return Toolbox(found, hosted + also)
+            own_tools.append(tool)
+    return Toolbox(own_tools, hosted + also)
 
 
 def _read_tool_list(
     tools: Sequence[Json], at: str, namespace: str | None
 ) -> tuple[list[Tool], list[str]]:
-    found: list[Tool] = []
+    own_tools: list[Tool] = []
     hosted: list[str] = []
     for number, given in enumerate(tools):
         where = f"{at}[{number}]"
         match given["type"]:
             case "function":
                 own = convert_struct(given, _ResponsesFunctionTool, _ALLOWED_VALUES, where)
-                said, shape = own.description, own.parameters
-                found.append(Tool(own.name, "function", namespace, said, shape, own.strict))
+                description, shape = own.description, own.parameters
+                own_tools.append(
+                    Tool(own.name, "function", namespace, description, shape, own.strict)
+                )
             case "custom":
                 own = convert_struct(given, _ResponsesCustomTool, _ALLOWED_VALUES, where)
                 form = own.format
                 grammar = (
                     (form.syntax, form.definition) if isinstance(form, _ResponsesGrammar) else None
                 )
-                found.append(custom_tool(own.name, own.description, grammar, namespace))
+                own_tools.append(custom_tool(own.name, own.description, grammar, namespace))
             case "namespace":
                 group = convert_struct(given, _NamespaceTool, _ALLOWED_VALUES, where)
                 inner, also = _read_tool_list(given["tools"], f"{where}.tools", group.name)
-                found += _with_group_description(inner, group)
+                own_tools += _with_group_description(inner, group)
                 hosted += also
             case _ if tool := parse_openai_tool(given):
-                found.append(tool)
+                own_tools.append(tool)
             case _:
                 hosted.append(hosted_tools.tool_label(given))
-    return found, hosted
+    return own_tools, hosted
 
 
 def _with_group_description(tools: Sequence[Tool], group: _NamespaceTool) -> list[Tool]:
-    """A namespace's tools; what is said of all of them stands with the first."""
+    """A namespace's tools; the description of the namespace is added to the first."""
     if not group.description or not tools:
         return list(tools)
     first = tools[0]
-    said = "\n\n".join(filter(None, (first.description, f"{group.name}: {group.description}")))
-    told = Tool(first.name, first.kind, first.namespace, said, first.parameters, first.strict)
-    return [told, *tools[1:]]
+    description = "\n\n".join(
+        filter(None, (first.description, f"{group.name}: {group.description}"))
+    )
+    described = Tool(
+        first.name, first.kind, first.namespace, description, first.parameters, first.strict
+    )
+    return [described, *tools[1:]]
 
 
 # ---- the choice among them
 
 
 class ToolSelection(NamedTuple):
-    """What models are offered, and how they are told to choose."""
+    """The tools that models are offered, and the choice among them."""
 
     toolbox: Toolbox
     choice: str | Json | None
 
 
 def read_tool_choice(toolbox: Toolbox, choice: str | Json | None) -> ToolSelection:
-    """Raises ApiError for a choice of what cannot be had."""
+    """
+    The tools after the choice among them. Raises ApiError for a choice of an unavailable tool.
+    """
     if isinstance(choice, Mapping):
         if choice["type"] == "allowed_tools":
             return _choose_allowed(toolbox, choice)
@@ -172,16 +182,16 @@ def _missing_tools_error(toolbox: Toolbox) -> ApiError:
 
 
 def _choose_allowed(toolbox: Toolbox, choice: Json) -> ToolSelection:
-    asked = convert_struct(choice, _AllowedToolsChoice, _ALLOWED_VALUES, "tool_choice")
+    allowed = convert_struct(choice, _AllowedToolsChoice, _ALLOWED_VALUES, "tool_choice")
     shown = [_find_chosen_tool(toolbox, row, "tool_choice.tools") for row in choice["tools"]]
     tools = [tool for tool in shown if tool is not None]
     if not tools:
-        if asked.mode == "required":
+        if allowed.mode == "required":
             raise hosted_tools.unavailable_tool_error(
                 [hosted_tools.tool_label(row) for row in choice["tools"]]
             )
         return ToolSelection(toolbox.keep_only([]), None)
-    return ToolSelection(toolbox.keep_only(tools), asked.mode)
+    return ToolSelection(toolbox.keep_only(tools), allowed.mode)
 
 
 def _choose_by_name(toolbox: Toolbox, choice: Json) -> Json:
@@ -193,15 +203,18 @@ def _choose_by_name(toolbox: Toolbox, choice: Json) -> Json:
 
 
 def _find_chosen_tool(toolbox: Toolbox, chosen: Json, where: str) -> Tool | None:
-    """The tool that a choice names; None for one of a provider's. Raises ApiError."""
+    """
+    The tool that a choice names; None for one of a provider's. Raises ApiError for an unknown tool.
+    """
     kind = chosen["type"]
     if kind in ("function", "custom"):
         named = convert_struct(chosen, _NamedChoice, _ALLOWED_VALUES, where.rpartition(".")[0])
         tool = toolbox.find_tool(named.name, named.namespace, kind)
         if tool is None:
-            said = f"`{where}`: there is no tool {named.name!r} in `tools`"
-            raise ApiError(400, said, param=where)
+            message = f"`{where}`: there is no tool {named.name!r} in `tools`"
+            raise ApiError(400, message, param=where)
         return tool
+    # Three names of one tool, by the age of the client.
     computers = ("computer", "computer_use", "computer_use_preview")
     kinds = computers if kind in computers else (kind,)
     return toolbox.first_of_kinds(kinds)
@@ -211,7 +224,7 @@ def _find_chosen_tool(toolbox: Toolbox, chosen: Json, where: str) -> Tool | None
 
 
 class NormalizedItems(NamedTuple):
-    """Items as the rest of the server knows them, and what of them reaches no model."""
+    """Items with function calls only, and notes on those that reach no model."""
 
     items: Any
     left_out: list[str]
@@ -219,13 +232,13 @@ class NormalizedItems(NamedTuple):
 
 def tools_in_items(items: Any) -> list[Json]:
     """Tools that came in a conversation: found by a search of the client's, or added to it."""
-    found: list[Json] = []
+    brought: list[Json] = []
     for row in as_list(items):
         item = as_dict(row)
         if item.get("type") in ("tool_search_output", "additional_tools"):
             tools = map(as_dict, as_list(item.get("tools")))
-            found += [tool for tool in tools if isinstance(tool.get("type"), str)]
-    return found
+            brought += [tool for tool in tools if isinstance(tool.get("type"), str)]
+    return brought
 
 
 def normalize_items(items: Any, toolbox: Toolbox, before: Sequence[Json] = ()) -> NormalizedItems:
@@ -250,14 +263,14 @@ def normalize_items(items: Any, toolbox: Toolbox, before: Sequence[Json] = ()) -
         if (made := _call_as_function(table, toolbox, ids)) is None:
             made = _output_as_function(table, ids)
         if made is None:
-            made, said = _hosted_item_text(table)
-            left_out += [f"input[{number}]: {said}"] if said else []
+            made, notice = _hosted_item_text(table)
+            left_out += [f"input[{number}]: {notice}"] if notice else []
         out.append(made)
     return NormalizedItems(out, left_out)
 
 
 _EMPTY_ITEM = {"type": "reasoning"}
-"""Stands where an item is that no model is shown."""
+"""Replaces an item that no model is shown, so that the others keep their places."""
 _META_FIELDS = ("type", "id", "status", "call_id", "created_by", "caller")
 
 
@@ -285,15 +298,16 @@ def _call_as_function(
         case _:
             return None
     if item.get("call_id") is None:
+        # Older forms of these calls have an id and no call_id.
         item = item | {"call_id": item.get("id")}
     if isinstance(item.get("id"), str):
         ids[item["id"]] = item["call_id"]
     arguments = as_dict(given)
     if kind == "local_shell_call":
         arguments = {key: value for key, value in arguments.items() if key != "type"}
-    told = {key: value for key, value in arguments.items() if value is not None}
+    present = {key: value for key, value in arguments.items() if value is not None}
     return _function_call_item(
-        item, _builtin_tool_name(toolbox, kind), msgspec.json.encode(told).decode()
+        item, _builtin_tool_name(toolbox, kind), msgspec.json.encode(present).decode()
     )
 
 
@@ -321,8 +335,9 @@ def _output_as_function(item: dict[str, Any], ids: Mapping[str, Any]) -> dict[st
         case "shell_call_output":
             pass
         case "apply_patch_call_output":
-            output = "\n".join(str(said) for said in (item.get("status"), output) if said)
+            output = "\n".join(str(text) for text in (item.get("status"), output) if text)
         case "computer_call_output":
+            # A screenshot: a picture to every model that sees.
             output = [{**as_dict(output), "type": "input_image"}]
         case "tool_search_output" if item.get("execution") == "client":
             names = [str(tool.get("name") or tool["type"]) for tool in tools_in_items([item])]
@@ -339,10 +354,10 @@ def _shell_output_text(row: Any) -> str:
     """What one command of a shell wrote, and how it ended."""
     table = as_dict(row)
     ended = as_dict(table.get("outcome"))
-    told = "[timed out]" if ended.get("type") == "timeout" else ""
+    outcome = "[timed out]" if ended.get("type") == "timeout" else ""
     if ended.get("exit_code") is not None:
-        told = f"[exit code {ended['exit_code']}]"
-    texts = (table.get("stdout"), table.get("stderr"), told)
+        outcome = f"[exit code {ended['exit_code']}]"
+    texts = (table.get("stdout"), table.get("stderr"), outcome)
     return "\n".join(text.rstrip("\n") for text in texts if isinstance(text, str) and text)
 
 
@@ -355,9 +370,10 @@ _DROPPED_ITEM_TYPES = (
 
 
 def _hosted_item_text(item: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """An item of a provider's tool: as text, or nothing and what is said of that."""
+    """An item of a provider's tool: as text, or an empty item and a note on it."""
     kind = item["type"]
     if kind in _TEXT_ITEM_TYPES:
+        # What the tool did helps a model; ids and states do not.
         did = {k: v for k, v in item.items() if k not in _META_FIELDS and v is not None}
         text = f"[{kind} {msgspec.json.encode(did).decode()}]"
         return {"type": "message", "role": "assistant", "content": text}, ""

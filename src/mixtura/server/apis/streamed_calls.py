@@ -1,4 +1,4 @@
-"""The tool calls of one streamed answer: what went out of them, and what is left in the end."""
+"""The tool calls of one streamed answer: what was sent of them, and what remains at the end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mixtura.server.apis.validation import calls_with_ids
 
 @dataclass(slots=True)
 class SentCall:
-    """A call of which a part went out; its *place* among the calls."""
+    """A call of which a part was sent; its *place* among the calls."""
 
     place: int
     id: str
@@ -23,24 +23,25 @@ class SentCall:
 
     @property
     def arguments(self) -> str:
-        """What went out of its arguments; joined when it is looked at, not with every piece."""
+        """The arguments that were sent; joined when they are read, not with every piece."""
         if len(self._pieces) > 1:
             self._pieces = ["".join(self._pieces)]
         return self._pieces[0] if self._pieces else ""
 
     def extend(self, text: str) -> None:
+        """Note *text* as sent."""
         self._pieces.append(text)
 
 
 class StreamedCalls:
-    """Calls as they go out, one after the other; *prefix*: of the ids of those without one."""
+    """Calls as they are sent, one after the other; *prefix*: of the ids of those without one."""
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
         self._ids: set[str] = set()
         self.sent: list[SentCall] = []
         self._whole = False
-        """What comes now goes out in the end, in one piece."""
+        """Whether further calls are sent at the end, in one piece."""
 
     @property
     def open_call(self) -> SentCall | None:
@@ -49,20 +50,22 @@ class StreamedCalls:
 
     def can_stream(self, piece: ToolCallChunk, toolbox: Toolbox) -> bool:
         """
-        Whether *piece* goes out as it comes: calls of functions do. A call in another form is
-        made of all its arguments, and those behind it come behind it.
+        Whether *piece* is sent as it comes: calls of functions are. A call in another form is made
+        of all its arguments, and those behind it are sent after it.
         """
         if self.is_new_call(piece) and toolbox.find_by_flat_name(piece.name).kind != "function":
             self._whole = True
         return not self._whole
 
     def is_new_call(self, piece: ToolCallChunk) -> bool:
+        """Whether *piece* begins a call."""
         return piece.index >= len(self.sent)
 
     def add_piece(self, piece: ToolCallChunk) -> SentCall:
         """Note a piece as sent."""
         if self.is_new_call(piece):
             place = len(self.sent)
+            # Some models give no id, or one to several calls.
             new = piece.id and piece.id not in self._ids
             self._ids.add(piece.id)
             self.sent.append(
@@ -78,15 +81,16 @@ class StreamedCalls:
         """
         What is missing of the calls that were begun, and the calls that were not.
 
-        *calls*: those of the answer that its API can say; all by default.
+        *calls*: those of the answer that its API has a form for; all by default.
         """
         left = list(calls_with_ids(answer, self._prefix) if calls is None else calls)
         missing: list[tuple[SentCall, str]] = []
         for sent in self.sent:
+            # By what was sent of it: ids may have been made up here, and names repeat.
             whole = next((c for c in left if _is_continued_by(sent, c)), None)
-            found = whole or next((c for c in left if c.name == sent.name), None)
-            if found is not None:
-                left.remove(found)
+            same_call = whole or next((c for c in left if c.name == sent.name), None)
+            if same_call is not None:
+                left.remove(same_call)
             if not sent.over:
                 missing.append((sent, whole.arguments[len(sent.arguments) :] if whole else ""))
         return missing, [replace(c, id=self._unique_id(c, i)) for i, c in enumerate(left)]

@@ -1,4 +1,4 @@
-"""A client's tools: how models are offered them, and which of them a model's call is for."""
+"""A client's tools under names that every model takes, and the tool that a model's call is for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from mixtura.core.types import Json
 
 MAX_NAME_CHARS = 64
-"""Letters of a function's name that every provider takes."""
+"""Characters of a function's name that every provider takes."""
 _VALID_NAME = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_NAME_CHARS}}}")
 _NAMESPACE_SEPARATOR = "__"
 """Stands between a namespace and a name where both are one."""
@@ -22,7 +22,7 @@ _DIGEST_CHARS = 8
 @dataclass(frozen=True, slots=True)
 class Tool:
     """
-    A tool that the caller runs, in the caller's own words.
+    A tool that the caller runs, as the caller describes it.
 
     *kind* says what form its calls have there: ``function``, ``custom`` (free text) or a type of
     the API's own, such as ``local_shell``. *native* is the tool as Anthropic's API takes it.
@@ -38,7 +38,7 @@ class Tool:
 
     @property
     def unique_key(self) -> tuple[str, str, str]:
-        """What tells it from all other tools of a request."""
+        """Its kind, namespace and name, which no other tool of a request shares."""
         named = self.kind in ("function", "custom")
         return ("" if named else self.kind, self.namespace or "", self.name)
 
@@ -95,6 +95,7 @@ class Toolbox:
         """
         if (tool := self._tools.get(flat)) is not None:
             return tool
+        # Models leave a namespace out, or write it with a dot.
         return self._meant.get(flat) or Tool(flat)
 
     def first_of_kinds(self, kinds: Sequence[str]) -> Tool | None:
@@ -103,13 +104,14 @@ class Toolbox:
 
     def keep_only(self, tools: Sequence[Tool]) -> Toolbox:
         """The same names, and *tools* alone are offered."""
+        # Names stay as they are: the conversation has calls of tools that are not offered now.
         fewer = copy(self)
         keys = {tool.unique_key for tool in tools}
         fewer.offer_tools([tool for tool in self.tools if tool.unique_key in keys])
         return fewer
 
     def as_functions(self) -> tuple[Json, ...]:
-        """The tools in the words of chat completions."""
+        """The tools as functions of chat completions."""
         return tuple(_function_json(self._flat[tool.unique_key], tool) for tool in self.tools)
 
 
@@ -139,5 +141,6 @@ def _join_name(tool: Tool) -> str:
 
 def _shorten_name(tool: Tool, name: str) -> str:
     """*name* cut, with letters of its own for this tool."""
+    # A hash, not a counter: the name must not depend on which other tools a request has.
     own = blake2b(repr(tool.unique_key).encode(), digest_size=_DIGEST_CHARS // 2).hexdigest()
     return f"{name[: MAX_NAME_CHARS - _DIGEST_CHARS - 1]}_{own}"

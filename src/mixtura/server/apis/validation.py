@@ -1,4 +1,4 @@
-"""What reading requests and writing answers has in common in several APIs."""
+"""Steps of reading requests and writing answers that several APIs share."""
 
 from __future__ import annotations
 
@@ -27,20 +27,19 @@ _decoder = msgspec.json.Decoder(dict[str, Any])
 
 
 def decode_body(body: bytes) -> dict[str, Any]:
-    """A body as plain data. Raises ApiError."""
+    """A body as plain data. Raises ApiError for what is no JSON object, or nested too deeply."""
     try:
         raw = large_json.decode(body)
-        found = _decoder.decode(body) if not isinstance(raw, dict) else cast("dict[str, Any]", raw)
+        data = _decoder.decode(body) if not isinstance(raw, dict) else cast("dict[str, Any]", raw)
     except RecursionError:
         raise ApiError(400, _TOO_DEEP_TEXT) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ApiError(400, f"the body is not a JSON object: {error}") from None
-    flat = (
-        body.count(b"{") + body.count(b"[") <= MAX_REQUEST_DEPTH
-    )  # most are: nothing to look through
-    if not flat and is_deeper_than(found, MAX_REQUEST_DEPTH):
+    # Nearly no body has so many brackets: then there is nothing to look through.
+    flat = body.count(b"{") + body.count(b"[") <= MAX_REQUEST_DEPTH
+    if not flat and is_deeper_than(data, MAX_REQUEST_DEPTH):
         raise ApiError(400, _TOO_DEEP_TEXT)
-    return found
+    return data
 
 
 _TOO_DEEP_TEXT = (
@@ -59,15 +58,16 @@ def convert_struct(raw: Any, to: type[T], right: Mapping[str, str], at: str = ""
     try:
         return _convert_leniently(raw, to)
     except msgspec.ValidationError as error:
-        said, _, where = str(error).partition(" - at `")
+        problem, _, where = str(error).partition(" - at `")
     where = at + where.rpartition("$")[2].rstrip("`")
     where = where.removeprefix(".")
-    said = said[:1].lower() + said[1:]
-    if missing := re.fullmatch(r"object missing required field `(\w+)`", said):
+    # msgspec's messages begin with a capital; ours put the parameter in front.
+    problem = problem[:1].lower() + problem[1:]
+    if missing := re.fullmatch(r"object missing required field `(\w+)`", problem):
         param = f"{where}.{missing[1]}" if where else missing[1]
         raise ApiError(400, f"`{param}` is missing", param=param, code="missing_required_parameter")
     hint = right.get(re.sub(r"\[[^]]*\]", "[]", where))
-    what = said + (f"; it can be {hint}" if hint else "")
+    what = problem + (f"; it can be {hint}" if hint else "")
     raise ApiError(400, f"`{where}`: {what}" if where else what, param=where or None)
 
 
@@ -84,6 +84,7 @@ def _convert_leniently(raw: Mapping[str, Any], to: type[T]) -> T:
     return msgspec.convert(raw, to)
 
 
+# Each fix converts the whole body again.
 MAX_NUMBER_FIXES = 32
 _FLOAT_FOR_INTEGER = re.compile(r"^Expected `int\b[^`]*`, got `float` - at `\$\.([^`]+)`$")
 _PATH_STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
@@ -117,21 +118,24 @@ def as_list(value: Any) -> list[Any]:
 
 
 def as_dict(value: Any) -> dict[str, Any]:
-    """The same for an object."""
+    """An object of a body that no type has been checked of; empty for anything else."""
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def check_unsupported_parameters(raw: Mapping[str, Any], cannot: Mapping[str, str]) -> None:
-    """Raises ApiError for a parameter that we know and cannot honour; an empty one asks nothing."""
-    for name, said in cannot.items():
+    """
+    Raises ApiError for a parameter that is known and not supported, unless its value is empty.
+    """
+    for name, why in cannot.items():
+        # Some clients send every parameter, empty where it is unused.
         if raw.get(name) not in (None, False, "", [], {}):
             raise ApiError(
-                400, f"{said}: leave `{name}` out", param=name, code="unsupported_parameter"
+                400, f"{why}: leave `{name}` out", param=name, code="unsupported_parameter"
             )
 
 
 def check_tool_names(tools: Sequence[str], chosen: Iterable[str], *, where: str) -> None:
-    """Tools by name, and those that a choice names. Raises ApiError."""
+    """Raises ApiError where two of *tools* have one name, or *chosen* has an unknown one."""
     known: set[str] = set()
     for number, name in enumerate(tools):
         if name in known:
@@ -146,7 +150,7 @@ def check_tool_names(tools: Sequence[str], chosen: Iterable[str], *, where: str)
 def function_tool(
     name: str, description: str | None, parameters: Any, strict: bool | None
 ) -> dict[str, Any]:
-    """A tool in the words of chat completions."""
+    """A tool as a function of chat completions."""
     optional = {"description": description, "parameters": parameters, "strict": strict}
     given = {key: value for key, value in optional.items() if value is not None}
     return {"type": "function", "function": {"name": name} | given}
@@ -172,4 +176,5 @@ def calls_with_ids(answer: Completion, prefix: str) -> Iterator[ToolCall]:
     for index, call in enumerate(answer.message.tool_calls):
         new = call.id and call.id not in seen
         seen.add(call.id)
+        # Clients answer a call by its id: two of one id could not be told apart.
         yield call if new else replace(call, id=f"{prefix}{index}")

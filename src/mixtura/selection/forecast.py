@@ -18,7 +18,7 @@ from mixtura.selection.run import check_selection
 from mixtura.selection.search import AGGREGATOR_RACE_DRAFTS, Measurement, Search, Team, slice_sizes
 
 
-class SelectionEstimate(NamedTuple):
+class SelectionForecast(NamedTuple):
     """About how many calls, and the most dollars; None where a price is unknown."""
 
     prompts: int
@@ -36,24 +36,28 @@ class _AnswerCounts(NamedTuple):
     pairs: int
 
 
-def estimate_selection(
+def forecast_selection(
     config: Config, names: Sequence[str], terms: SelectionTerms
-) -> SelectionEstimate:
-    """Raises ConfigError for what cannot be selected from. Asks no model."""
+) -> SelectionForecast:
+    """About how many calls it takes, and the most dollars; asks no model.
+
+    Raises ConfigError for what cannot be selected from.
+    """
     check_selection(config, names, terms)
-    manner = terms.scoring_mode
-    asked = terms.eval_request(terms.data, manner)
-    ready = prepare.prepare_eval(config, config.mixture_spec(names[0]), asked, fresh=True)
+    scoring_mode = terms.scoring_mode
+    request = terms.eval_request(terms.data, scoring_mode)
+    ready = prepare.prepare_eval(config, config.mixture_spec(names[0]), request, fresh=True)
     whole = [sample_question(sample) for sample in ready.task.dataset]
     prompts = split_sizes(terms.data, len(whole[: terms.limit]), terms.held_out)
-    count = _count_answers(names, terms, prompts, judged=manner == "win rate")
+    count = _count_answers(names, terms, prompts, judged=scoring_mode == "win rate")
+    # The longest question stands for all of them: what is promised is a maximum.
     dollars, missing = 0.0, dict[str, None]()
     for expected, times in _expected_calls(config, names, terms, count, max(whole, key=len)):
         amount, unknown = worst_case_spend(expected, config.usage_cost)
         dollars += amount.dollars * times
         missing |= dict.fromkeys(unknown)
     calls = round(count.each * len(names)) + count.teams + len(pairwise.BOTH_ORDERS) * count.pairs
-    return SelectionEstimate(*prompts, calls, None if missing else dollars, tuple(missing))
+    return SelectionForecast(*prompts, calls, None if missing else dollars, tuple(missing))
 
 
 def _count_answers(
@@ -62,6 +66,8 @@ def _count_answers(
     searched, held = prompts
     own = terms.size * searched + 2 * held  # without each member; the winner and its rival
     teams = _count_search_answers(names, terms, searched) + own
+    # Of the held-out prompts the best candidate alone and the members of one team draw; which these
+    # will be is not known yet, so that share is spread over all candidates.
     each = terms.draws_per_candidate * (searched + (1 + terms.size) * held / len(names))
     return _AnswerCounts(each, teams, teams + len(names) * searched if judged else 0)
 
@@ -69,6 +75,7 @@ def _count_answers(
 def _count_search_answers(names: Sequence[str], terms: SelectionTerms, prompts: int) -> int:
     """The answers of teams that a search takes when all are as good as each other."""
     slices = slice_sizes(prompts)
+    # A search performs no call, so the estimate runs it: what it counts is what will be measured.
     state = search.begin_search(
         Search(
             models=tuple(names),
@@ -79,6 +86,8 @@ def _count_search_answers(names: Sequence[str], terms: SelectionTerms, prompts: 
         )
     )
     while trials := search.next_trials(state):
+        # Equal scores, no price, no time: no team falls out for breaking a bound or lacking a
+        # score, which is when a search asks most.
         state = search.with_results(
             state, {t.team: Measurement((0.0,) * slices[t.slice]) for t in trials}
         )
@@ -91,10 +100,13 @@ def _expected_calls(
     """Calls, and how often each is made; answers of teams as if the dearest always wrote them."""
 
     def calls_of(name: str) -> list[ExpectedCall]:
-        return forecast_calls(config.build_outline(config.mixture_spec(name)), ask(question))
+        return forecast_calls(
+            config.builder.build_outline(config.mixture_spec(name)), ask(question)
+        )
 
     for name in names:
         yield calls_of(name), count.each
+    # The race for the aggregator has the longest prompts: its teams have the most drafts.
     drafts = tuple(names[: max(AGGREGATOR_RACE_DRAFTS, terms.size)])
     writers = [terms.aggregator] if terms.aggregator else names
     last = [calls_of(team_name(Team(drafts, name)))[-1:] for name in writers]

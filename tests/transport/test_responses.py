@@ -1,15 +1,16 @@
-"""The HTTP client on real sockets: framings, connections kept, answers that go wrong or packed."""
+"""Answers over every transport, on real sockets: how they are framed, go wrong, are packed."""
 
 from __future__ import annotations
 
 import asyncio
 import gzip
+import re
 import zlib
+from functools import cache
 
 import pytest
 
 from mixtura.core.errors import MalformedError, UnavailableError
-from mixtura.transport import pool
 from mixtura.transport.client import CallTimeouts, get_json, post_stream
 from mixtura.transport.decompression import DECOMPRESS_STEP_BYTES
 from mixtura.transport.response_reader import LARGEST_HEAD
@@ -17,18 +18,18 @@ from tests.conftest import run
 from tests.support.byte_server import (
     END,
     OK,
+    TRANSPORT,
     Got,
     Peer,
-    Play,
-    Server,
     answering,
     asked,
     chunk,
     fails,
-    got,
     serving,
     sized,
 )
+
+pytestmark = pytest.mark.usefixtures("each_transport")
 
 # ---- framings
 
@@ -89,134 +90,6 @@ def test_headers_are_found_by_their_names_in_lower_case_and_repeated_ones_are_jo
     assert answer.headers["retry-after"] == "3"
 
 
-# ---- connections kept
-
-
-@pytest.mark.parametrize(
-    ("reply", "connected"),
-    [
-        (sized(b"x"), 1),
-        (OK + b"Transfer-Encoding: chunked\r\n\r\n" + chunk(b"x") + END, 1),
-        (sized(b"x", b"Keep-Alive: timeout=5, max=9"), 1),
-        (sized(b"x", b"Keep-Alive: timeout=1"), 3),
-        (sized(b"x", b"Connection: close"), 3),
-        (b"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nx", 3),
-        (OK + b"\r\nx", 3),
-    ],
-)
-def test_a_connection_serves_the_next_request_where_the_server_lets_it(reply, connected):
-    closes = b"Length" not in reply and b"chunked" not in reply
-
-    answers, server = asked(answering(reply, close=closes), times=3)
-
-    assert [answer.body for answer in answers] == [b"x"] * 3
-    assert len(server.peers) == connected
-
-
-def test_a_connection_without_use_is_closed(monkeypatch):
-    monkeypatch.setattr(pool, "MAX_IDLE_SECONDS", 0.01)
-    closed = asyncio.Event()
-
-    async def play(peer: Peer) -> None:
-        await peer.request()
-        await peer.send(sized(b"x"))
-        await peer.left()
-        closed.set()
-
-    async def ask() -> None:
-        async with serving(play) as server:
-            await got(server.url)
-            await closed.wait()
-
-    run(ask())
-
-
-def test_a_connection_that_the_server_closed_meanwhile_is_not_used():
-    async def ask() -> Server:
-        async with serving(answering(sized(b"x"), close=True)) as server:
-            for _ in range(3):
-                await got(server.url)
-                await asyncio.sleep(0.02)
-            return server
-
-    assert len(run(ask()).peers) == 3
-
-
-@pytest.mark.parametrize(
-    "said", [(sized(b"first") + sized(b"unasked"),), (sized(b"first"), sized(b"unasked"))]
-)
-def test_what_a_server_says_unasked_is_nobodys_answer(said):
-    async def play(peer: Peer) -> None:
-        await peer.request()
-        await peer.send(*said)
-        await peer.left()
-
-    async def ask() -> Server:
-        async with serving(play) as server:
-            for _ in range(2):
-                assert (await got(server.url)).body == b"first"
-                await asyncio.sleep(0.02)
-            return server
-
-    assert len(run(ask()).peers) == 2
-
-
-def closing_on_the_second(*some: bytes) -> Play:
-    """Answer one request, hear the next, and hang up."""
-
-    async def play(peer: Peer) -> None:
-        await peer.request()
-        await peer.send(sized(b"x"))
-        await peer.request()
-        await peer.send(*some)
-
-    return play
-
-
-def test_a_connection_that_died_while_it_was_kept_is_replaced_once(monkeypatch):
-    monkeypatch.setattr(pool, "STALE_SECONDS", 0.0)
-
-    answers, server = asked(closing_on_the_second(), answering(sized(b"y")), times=2)
-
-    assert [answer.body for answer in answers] == [b"x", b"y"]
-    assert [len(peer.requests) for peer in server.peers] == [2, 1]
-
-
-@pytest.mark.parametrize(
-    ("stale", "some"), [(1.0, ()), (0.0, (b"HTTP/1.1 20",)), (0.0, (OK,))], ids=str
-)
-def test_a_request_that_may_have_been_read_is_never_sent_twice(stale, some, monkeypatch):
-    monkeypatch.setattr(pool, "STALE_SECONDS", stale)
-    servers = []
-
-    async def ask() -> None:
-        async with serving(closing_on_the_second(*some), answering(sized(b"y"))) as server:
-            servers.append(server)
-            await got(server.url)
-            with pytest.raises(UnavailableError, match="broke"):
-                await got(server.url)
-
-    run(ask())
-    assert [len(peer.requests) for peer in servers[0].peers] == [2]
-
-
-def test_a_request_over_a_new_connection_is_never_sent_twice(monkeypatch):
-    monkeypatch.setattr(pool, "STALE_SECONDS", 0.0)
-    servers = []
-
-    async def hang_up(peer: Peer) -> None:
-        await peer.request()
-
-    async def ask() -> None:
-        async with serving(hang_up) as server:
-            servers.append(server)
-            with pytest.raises(UnavailableError, match="the server hung up"):
-                await got(server.url)
-
-    run(ask())
-    assert len(servers[0].requests) == 1
-
-
 # ---- answers that go wrong
 
 
@@ -238,25 +111,14 @@ def test_a_body_that_ends_early_is_an_error_and_what_came_of_it_was_handed_on(re
     assert half.body.startswith(b"half") or b"gzip" in reply
 
 
-def test_a_body_without_a_length_that_is_reset_is_not_whole():
-    async def play(peer: Peer) -> None:
-        await peer.request()
-        await peer.send(OK + b"\r\nhalf")
-        peer.reset()
-
-    assert str(fails(play)) == "the answer broke off before its end"
-
-
 @pytest.mark.parametrize(
     "flood",
     [
         OK + b"X-A: " + b"p" * (2 * LARGEST_HEAD),
         OK + b"X-A: y\r\n" * (LARGEST_HEAD // 4),
-        b"HTTP/1.1 100 Continue\r\n\r\n" * (LARGEST_HEAD // 12),
-        OK + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n1;" + b"e" * (3 * LARGEST_HEAD),
         OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"X-A: y\r\n" * (LARGEST_HEAD // 3),
     ],
-    ids=["a long header", "many headers", "many 100s", "a chunk's name", "trailers"],
+    ids=["a long header", "many headers", "trailers"],
 )  # fmt: skip
 def test_a_flood_of_what_is_no_body_ends_the_call(flood):
     async def play(peer: Peer) -> None:
@@ -264,7 +126,7 @@ def test_a_flood_of_what_is_no_body_ends_the_call(flood):
         await peer.send(flood)
         await peer.left()
 
-    assert "bytes of headers" in str(fails(play))
+    assert re.search("more .*headers", str(fails(play)))
 
 
 @pytest.mark.parametrize(
@@ -295,7 +157,9 @@ def test_an_answer_that_is_too_large_is_not_read_to_its_end():
     async def ask() -> None:
         async with serving(endless) as server:
             with pytest.raises(UnavailableError, match="HTTP 500: xxx"):
-                async with post_stream(server.url, {}, headers={}, clocks=CallTimeouts()):
+                async with post_stream(
+                    server.url, {}, headers={}, clocks=CallTimeouts(), transport=TRANSPORT.get()
+                ):
                     pass
 
     run(ask())
@@ -361,13 +225,17 @@ def test_a_little_that_unpacks_to_much_is_handed_on_little_by_little():
     assert max(map(len, answer.pieces)) <= DECOMPRESS_STEP_BYTES
 
 
+@cache
+def bomb() -> bytes:
+    return gzip.compress(bytes(400 * 1024 * 1024), 1)
+
+
 def test_a_little_that_unpacks_to_very_much_is_given_up_early():
-    bomb = gzip.compress(bytes(400 * 1024 * 1024), 9)
-    reply = sized(bomb, b"Content-Type: application/json", b"Content-Encoding: gzip")
+    reply = sized(bomb(), b"Content-Type: application/json", b"Content-Encoding: gzip")
 
     async def ask() -> None:
         async with serving(answering(reply)) as server:
             with pytest.raises(MalformedError, match="more than 67108864 bytes"):
-                await get_json(server.url, headers={}, seconds=20.0)
+                await get_json(server.url, headers={}, seconds=20.0, transport=TRANSPORT.get())
 
     run(ask())

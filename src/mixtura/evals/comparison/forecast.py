@@ -29,7 +29,7 @@ models of which only one is right on every fourth prompt.
 """
 
 
-class ComparisonEstimate(NamedTuple):
+class ComparisonForecast(NamedTuple):
     """The size and highest cost of a comparison, and the differences that it can detect."""
 
     prompts: int
@@ -42,9 +42,9 @@ class ComparisonEstimate(NamedTuple):
     """Prompts needed to detect a difference of two points."""
 
 
-def estimate_comparison(
+def forecast_comparison(
     config: Config, names: Sequence[str], terms: ComparisonSettings
-) -> ComparisonEstimate:
+) -> ComparisonForecast:
     """
     What ``compare`` would take at most, and what it could show. Asks no model.
 
@@ -59,7 +59,7 @@ def estimate_comparison(
         for call in _expected_calls(config, plan, question, terms)
     ]
     amount, unknown = worst_case_spend(calls, config.usage_cost)
-    return ComparisonEstimate(
+    return ComparisonForecast(
         len(questions),
         len(calls),
         None if unknown else amount.dollars,
@@ -69,10 +69,11 @@ def estimate_comparison(
     )
 
 
-def _list_questions(config: Config, plan: MixtureSpec, asked: EvalRequest) -> list[str]:
+def _list_questions(config: Config, plan: MixtureSpec, request: EvalRequest) -> list[str]:
     """The samples' prompts, one for each answer. Raises ConfigError."""
     samples = (
-        list(prepare.prepare_eval(config, plan, asked).task.dataset)[: asked.limit] * asked.epochs
+        list(prepare.prepare_eval(config, plan, request).task.dataset)[: request.limit]
+        * request.epochs
     )
     return [forecast.sample_question(one) for one in samples]
 
@@ -83,7 +84,7 @@ def _expected_calls(
     """The calls for one prompt; the proposals that several contenders share are made once."""
 
     def plan_calls(one: MixtureSpec) -> list[ExpectedCall]:
-        return calls_for(config.build_outline(one), ask(question))
+        return calls_for(config.builder.build_outline(one), ask(question))
 
     rows = plan_calls(plan)
     matches = 1
@@ -91,7 +92,7 @@ def _expected_calls(
         rows += _opponent_calls(config, plan, plan_calls, terms.vote_extract)
         matches += len(baselines.member_baselines(config, plan)) + DERIVED_BASELINES
     if terms.judge:
-        judge = config.build_outline(config.mixture_spec(terms.judge))
+        judge = config.builder.build_outline(config.mixture_spec(terms.judge))
         verdicts = matches * len(pairwise.BOTH_ORDERS)
         rows += calls_for(judge, forecast.largest_judge_request(question)) * verdicts
     return rows
@@ -109,6 +110,7 @@ def _opponent_calls(
         return worst_case_spend(calls, config.usage_cost)[0]
 
     shared = sum(seat.samples for layer in plan.layers for seat in layer)
+    # The proposals come from the cache: only the choice is paid for.
     choosers = [calls_of(one.plan)[shared:] for one in baselines.choice_baselines(plan, extract)]
     whole = calls_price(calls_of(plan))
     alone = {one.name: calls_of(one.plan) for one in baselines.member_baselines(config, plan)}
@@ -116,10 +118,17 @@ def _opponent_calls(
     drawn = [baselines.self_moa_baseline(plan, name) for name in alone]
     bought = [
         baselines.equal_cost_baseline(
-            plan, name, _cost_ratio(whole, calls_price(calls)), extract, 0.0
+            # How much of its tokens a model writes is not known yet: 0 gives the most draws, and so
+            # the most cost.
+            plan,
+            name,
+            _cost_ratio(whole, calls_price(calls)),
+            extract,
+            0.0,
         )
         for name, calls in alone.items()
     ]
+    # Which member is the best is not known yet either: the dearest stands for it.
     draws = max((calls_of(one.plan) for one in drawn if one), key=calls_price, default=none)
     money = max((calls_of(one.plan) for one in bought if one), key=len, default=none)
     return list(chain(*alone.values(), *choosers, draws, money))

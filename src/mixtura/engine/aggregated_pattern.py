@@ -1,0 +1,32 @@
+"""A pattern whose answer an aggregator writes: the part that mixtures of any shape share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mixtura.core.model import Model
+from mixtura.core.roles import Aggregator
+from mixtura.core.types import Completion
+from mixtura.engine.final_step import FinalStep
+from mixtura.engine.pattern import Pattern
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AggregatedPattern(Pattern):
+    """A pattern with an *aggregator*, which writes the answer of what the last step reads."""
+
+    aggregator: Aggregator
+
+    @property
+    def fallback_models(self) -> tuple[Model, ...]:
+        return self.aggregator.fallbacks
+
+    @property
+    def sole_answerer(self) -> Model:
+        return self.aggregator.model
+
+    async def write_answer(self, step: FinalStep) -> Completion:
+        last = self.aggregator
+        return await step.ask(
+            last.model, step.proposals, sampling=last.sampling, fallbacks=last.fallbacks
+        )

@@ -1,0 +1,68 @@
+"""Where a store is: the path of a SQLite file, or the address of a PostgreSQL database."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import unquote
+
+from mixtura.core.errors import ConfigError
+from mixtura.storage.interfaces import Store
+from mixtura.storage.sqlite import SqliteStore
+
+StoreAddress = Path | str
+"""A path, or an address that begins with ``postgresql://``."""
+
+LOGIN_HINT = "the password belongs into the environment variable PGPASSWORD, or into ~/.pgpass"
+"""What is said of a password that is missing, or stands where everyone may read it."""
+_PASSWORD_FIELD = re.compile(r"[?&](?:ssl)?password=", re.IGNORECASE)
+
+
+def parse_store_address(text: str, folder: Path) -> StoreAddress:
+    """
+    The path (from *folder*), or the address, that *text* is.
+
+    Raises ConfigError for the address of another database, and for one with a password in it.
+    """
+    scheme, mark, rest = text.partition("://")
+    if not mark:
+        return folder / Path(text).expanduser()
+    if scheme not in ("postgresql", "postgres"):
+        raise ConfigError(
+            f"{scheme[:20]}:// is no database that Mixtura knows: give the path of a"
+            " SQLite file, or postgresql://host/database"
+        )
+    login, at, _ = rest.rpartition("@")
+    if (at and ":" in unquote(login)) or _PASSWORD_FIELD.search(unquote(rest)):
+        raise ConfigError(f"no password stands in an address: {LOGIN_HINT}")
+    return text
+
+
+def display_address(address: str) -> str:
+    """An address as it may be shown: the host and the database, no user, no settings."""
+    scheme, _, rest = address.partition("://")
+    place = rest.rpartition("@")[2].partition("?")[0]
+    return f"{scheme}://{place}"
+
+
+def open_store(
+    address: StoreAddress,
+    *,
+    password: str | None = None,
+    patience: float = 30.0,
+    clock: Callable[[], float] | None = None,
+) -> Store:
+    """
+    The store at an address; it is opened at its first use.
+
+    *password*: PostgreSQL's, None where libpq is to find one. *patience*: seconds to wait for
+    whoever else writes to it. Raises ConfigError where an extra is missing.
+    """
+    more = {} if clock is None else {"clock": clock}
+    if isinstance(address, Path):
+        return SqliteStore(address, patience=patience, **more)
+    # It needs an extra, which only those install who have such a store.
+    from mixtura.storage.postgres import PostgresStore
+
+    return PostgresStore(address, password=password, patience=patience, **more)

@@ -1,0 +1,67 @@
+"""Words for a connection that could not be made, and for one that broke."""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+
+from mixtura.core.errors import RejectedError, TimedOutError, UnavailableError
+from mixtura.transport.address import Origin
+from mixtura.transport.socket_connect import describe_connect_error
+
+BROKE_OFF = "the answer broke off before its end"
+
+# The words of others than `socket_connect` name every address that was tried, as a tuple.
+_CONNECT_FAILED = re.compile(r"\[Errno (\d+)\] Connect call failed")
+_ALERTS = {
+    "CERTIFICATE_REQUIRED": "the server wants a client certificate",
+    "HANDSHAKE_FAILURE": "the server refused the handshake, maybe for want of a client certificate",
+}
+"""What a server says that was shown no certificate, by TLS 1.3 and before."""
+
+
+def no_connection_error(place: Origin, error: Exception) -> UnavailableError:
+    """The error for a server, or its proxy, that cannot be reached."""
+    to = place.host_and_port
+    if place.proxy is not None:
+        to = f"{to} through the proxy {place.proxy.host_and_port}"
+    return UnavailableError(f"no connection to {to} ({_connect_error_text(error)})")
+
+
+def connect_timeout_error(seconds: float | None) -> TimedOutError:
+    """The error for a connection that was not there in time."""
+    return TimedOutError(f"no connection within {seconds} s")
+
+
+def proxy_refusal_error(place: Origin, status: int) -> RejectedError | UnavailableError:
+    """The error for a proxy that does not connect to the server."""
+    error = RejectedError if status // 100 == 4 else UnavailableError
+    return error(f"the proxy refused to connect to {place.host_and_port} (HTTP {status})")
+
+
+def broken_connection_error(error: Exception | None, *, midway: bool) -> UnavailableError:
+    """The error for a connection that broke with *error*, or ended; *midway* in an answer."""
+    if midway:
+        return UnavailableError(BROKE_OFF)
+    if error is None:
+        return UnavailableError("the connection broke: the server hung up")
+    return UnavailableError(f"the connection broke: {_system_error_text(error)}")
+
+
+def _connect_error_text(error: Exception) -> str:
+    """What went wrong on the way to a server, in its own words."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message}"
+    if numbers := _CONNECT_FAILED.findall(str(error)):
+        return ", ".join(dict.fromkeys(os.strerror(int(number)) for number in numbers))
+    return _system_error_text(error)
+
+
+def _system_error_text(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        for alert, meaning in _ALERTS.items():
+            if alert in (error.reason or ""):
+                return f"{meaning} ({error.reason})"
+        return error.strerror or error.reason or "TLS failed"  # its number is none of the system's
+    return describe_connect_error(error)
