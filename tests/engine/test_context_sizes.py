@@ -206,9 +206,22 @@ aggregator = "said"
             yield server, lists, silent, upstream
 
 
-def test_every_model_tells_its_context_size_under_the_names_that_clients_read(served):
-    server, lists, silent, _ = served
-    client = openai.OpenAI(base_url=server.base_url, api_key="none", max_retries=0)
+@pytest.fixture
+def client(served):
+    with openai.OpenAI(base_url=served[0].base_url, api_key="none", max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+def theirs(served):
+    with anthropic.Anthropic(base_url=served[0].url, api_key="none", max_retries=0) as client:
+        yield client
+
+
+def test_every_model_tells_its_context_size_under_the_names_that_clients_read(
+    served, client, theirs
+):
+    _, lists, silent, _ = served
     rows = {row.id: row.to_dict() for row in client.models.list()}
 
     def size(name):
@@ -227,7 +240,6 @@ def test_every_model_tells_its_context_size_under_the_names_that_clients_read(se
     for name in ("silent", "shy"):  # unknown is neither a guess nor a zero
         assert not {*NAMES, "top_provider", "max_tokens"} & rows[name].keys()
     assert client.models.retrieve("team").to_dict() == rows["team"]
-    theirs = anthropic.Anthropic(base_url=server.url, api_key="none", max_retries=0)
     infos = {info.id: info for info in theirs.models.list()}
     assert (infos["listed"].max_input_tokens, infos["listed"].max_tokens) == (20000, 1000)
     assert infos["listed"].created_at.year >= 2026
@@ -235,9 +247,10 @@ def test_every_model_tells_its_context_size_under_the_names_that_clients_read(se
     assert (lists.asked, silent.asked) == (1, 1)  # once, however often someone looks
 
 
-def test_a_conversation_that_is_too_long_loses_its_oldest_messages_where_that_is_wanted(served):
-    server, _, _, upstream = served
-    client = openai.OpenAI(base_url=server.base_url, api_key="none", max_retries=0)
+def test_a_conversation_that_is_too_long_loses_its_oldest_messages_where_that_is_wanted(
+    served, client
+):
+    upstream = served[3]
     turns = [
         {"role": role, "content": f"{role} {i}: " + "word " * 150}
         for i in range(10)

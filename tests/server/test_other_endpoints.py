@@ -65,12 +65,14 @@ def served(upstream, tmp_path_factory):
 
 @pytest.fixture
 def gpt(served):
-    return openai.OpenAI(base_url=served.base_url, api_key=KEY, max_retries=0)
+    with openai.OpenAI(base_url=served.base_url, api_key=KEY, max_retries=0) as client:
+        yield client
 
 
 @pytest.fixture
 def claude(served):
-    return anthropic.Anthropic(base_url=served.url, api_key=KEY, max_retries=0)
+    with anthropic.Anthropic(base_url=served.url, api_key=KEY, max_retries=0) as client:
+        yield client
 
 
 # ---- tokens

@@ -74,12 +74,14 @@ def served(upstream, tmp_path_factory):
 
 @pytest.fixture
 def alice(served):
-    return openai.OpenAI(base_url=served[0].base_url, api_key=ALICE, max_retries=0)
+    with openai.OpenAI(base_url=served[0].base_url, api_key=ALICE, max_retries=0) as client:
+        yield client
 
 
 @pytest.fixture
 def bob(served):
-    return openai.OpenAI(base_url=served[0].base_url, api_key=BOB, max_retries=0)
+    with openai.OpenAI(base_url=served[0].base_url, api_key=BOB, max_retries=0) as client:
+        yield client
 
 
 def told(upstream, model="chief"):
@@ -206,9 +208,8 @@ def test_another_key_finds_nothing_of_it(alice, bob):
         model="team", input="And?", previous_response_id=first.id
     )
     refused(again, 400, "previous_response_not_found")
-    refused(lambda: openai.OpenAI(
-        base_url=bob.base_url, api_key="no one's", max_retries=0
-    ).responses.retrieve(first.id), 401)  # fmt: skip
+    with openai.OpenAI(base_url=bob.base_url, api_key="no one's", max_retries=0) as stranger:
+        refused(lambda: stranger.responses.retrieve(first.id), 401)
     assert alice.responses.retrieve(first.id).id == first.id
 
 
@@ -250,8 +251,10 @@ def test_another_process_with_the_same_store_goes_on_with_the_conversation(serve
     _, folder = served
     first = alice.responses.create(model="team", input="Why is it blue?")
     environ = {"XDG_STATE_HOME": str(folder / "state")}
-    with serving(folder / "other", configured(upstream, KEYS), environ=environ) as other:
-        there = openai.OpenAI(base_url=other.base_url, api_key=ALICE, max_retries=0)
+    with (
+        serving(folder / "other", configured(upstream, KEYS), environ=environ) as other,
+        openai.OpenAI(base_url=other.base_url, api_key=ALICE, max_retries=0) as there,
+    ):
         second = there.responses.create(
             model="team", input="And red?", previous_response_id=first.id
         )
