@@ -185,7 +185,7 @@ class _Response:
             self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
 
     @property
-    def received(self) -> int:
+    def received_bytes(self) -> int:
         """Bytes of the body alone: aiohttp does not tell what framed it."""
         return self._content.total_raw_bytes
 

@@ -23,7 +23,7 @@ class TransportResponse(Protocol):
         ...
 
     @property
-    def received(self) -> int:
+    def received_bytes(self) -> int:
         """Bytes that came by now, with what frames the body as far as the transport sees it."""
         ...
 

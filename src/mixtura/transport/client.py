@@ -133,7 +133,7 @@ class UpstreamResponse:
         def feed_parser(piece: bytes) -> bool:
             nonlocal left, streams
             left -= len(piece)
-            if left < 0 or self._response.received > 2 * self._largest:  # with what frames it
+            if left < 0 or self._response.received_bytes > 2 * self._largest:  # with what frames it
                 raise answer_too_large_error(self._largest)
             if streams is None and (begun := piece.lstrip(_LEADING_BLANKS)):
                 streams = self._is_event_stream(begun)

@@ -65,7 +65,7 @@ class ResponseReader:
         self.enough = False
         """The sink needs no more, though the body may go on."""
         self.error: BaseException | None = None
-        self.received = 0
+        self.received_bytes = 0
         """Bytes that came, heads and chunk frames included."""
         self.idle = False
         """No exchange is under way."""
@@ -197,7 +197,7 @@ class ResponseReader:
             self._refuse()
             return
         self._other += len(data)
-        self.received += len(data)
+        self.received_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
