@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.forked_program import run_mixtura
 from tests.support.loopback import nobody
 from tests.support.upstream import Script, Wire, running
 
@@ -39,11 +39,9 @@ class Doctor:
         (self._folder / "mixtura.toml").write_text(text)
 
     def __call__(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "mixtura", "doctor", *arguments],
-            capture_output=True, text=True, cwd=self._folder, timeout=60,
-            env=self.environ | environ,
-        )  # fmt: skip
+        return run_mixtura(
+            ["doctor", *arguments], text=True, cwd=self._folder, env=self.environ | environ
+        )
 
     def report(self, *arguments: str, **environ: str) -> dict:
         return json.loads(self("--json", *arguments, **environ).stdout)

@@ -7,8 +7,6 @@ import json
 import logging
 import os
 import sqlite3
-import subprocess
-import sys
 import traceback
 import zlib
 from pathlib import Path
@@ -25,6 +23,7 @@ from mixtura.transport.client import Secret
 from tests.conftest import run
 from tests.support import canaries
 from tests.support.canaries import PLAYS
+from tests.support.forked_program import run_mixtura
 from tests.support.serving import serving
 from tests.support.upstream import Script, Wire, running
 
@@ -216,10 +215,7 @@ def desk(upstream, tmp_path_factory):
     env |= {"OLLAMA_HOST": "127.0.0.1:9"}
 
     def mixtura(*words: str, stdin: str | None = None) -> tuple[int, str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "mixtura", *words], cwd=folder, env=env, capture_output=True,
-            text=True, timeout=120, check=False, input=stdin or "",
-        )  # fmt: skip
+        done = run_mixtura(words, cwd=folder, env=env, text=True, input=stdin or "")
         return done.returncode, f"{done.stdout}\n{done.stderr}"
 
     mixtura.folder = folder

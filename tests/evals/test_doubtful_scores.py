@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
+from tests.support.forked_program import run_mixtura
 from tests.support.upstream import Script, running
 
 CUT, NOTHING = "were cut off by the limit of tokens", "scored at all"
@@ -36,10 +35,7 @@ def place(tmp_path_factory):
 
 def mixtura(folder, *words):
     environ = os.environ | {"XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
-    done = subprocess.run(
-        [sys.executable, "-m", "mixtura", *words], cwd=folder, env=environ, text=True,
-        capture_output=True, stdin=subprocess.DEVNULL, check=False,
-    )  # fmt: skip
+    done = run_mixtura(words, cwd=folder, env=environ, text=True)
     return done.returncode, " ".join((done.stdout + done.stderr).split())
 
 

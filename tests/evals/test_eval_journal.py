@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 
@@ -14,6 +13,7 @@ import pytest
 
 from mixtura.core.types import Charge, Usage, ask
 from mixtura.evals.call_journal import RequestJournal, journal_path, read_tally
+from tests.support.forked_program import MixturaProcess
 from tests.support.upstream import Script, running
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -40,9 +40,8 @@ WORDS = ("eval", "gsm8k", "--model", "team", "--data", "rows.jsonl", "--json")
 
 def command(folder, *words):
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("INSPECT_", "MIXTURA_"))}
-    return subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "mixtura", *words],
-        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    return MixturaProcess(
+        words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=environ | {"HOME": str(folder), "XDG_STATE_HOME": str(folder), "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
 

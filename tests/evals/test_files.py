@@ -6,8 +6,6 @@ import gzip
 import io
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +18,7 @@ from mixtura.evals import alpaca_leaderboard
 from mixtura.evals.rows import read_rows
 from mixtura.evals.tasks import gsm8k, ifeval, jsonl
 from tests.support import paths
+from tests.support.forked_program import run_mixtura
 from tests.support.loopback import Answer, loopback
 
 CASES = paths.CASES / "data"
@@ -38,9 +37,8 @@ def lines(*rows):
 
 
 def mixtura(*words, folder, **environ):
-    said = subprocess.run(
-        [sys.executable, "-m", "mixtura", *map(str, words)],
-        cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+    said = run_mixtura(
+        [str(word) for word in words], cwd=folder, text=True,
         env=os.environ | {"XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder)} | environ,
     )  # fmt: skip
     return said.returncode, said.stdout, said.stderr

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 from mixtura import ConfigError, Request, Sampling, ask
 from mixtura.models.llama_cpp import Local
 from tests.conftest import run
 from tests.support import tiny_gguf
+from tests.support.forked_program import run_mixtura
 
 SHORT = Request(ask("hello").messages, Sampling(temperature=0.0, max_tokens=6))
 
@@ -46,10 +44,10 @@ def test_a_model_of_one_part_answers(tmp_path):
 
 def test_a_command_takes_any_part_and_says_which_one_is_missing(tmp_path):
     parts = tiny_gguf.split(tmp_path)
-    asked = [sys.executable, "-m", "mixtura", "ask", "--quiet", "-m", str(parts[2]), "Hello"]
-    good = subprocess.run(asked, capture_output=True, text=True, cwd=tmp_path, check=False)
+    asked = ["ask", "--quiet", "-m", str(parts[2]), "Hello"]
+    good = run_mixtura(asked, text=True, cwd=tmp_path)
     parts[1].unlink()
-    bad = subprocess.run(asked, capture_output=True, text=True, cwd=tmp_path, check=False)
+    bad = run_mixtura(asked, text=True, cwd=tmp_path)
 
     assert (good.returncode, bool(good.stdout.strip())) == (0, True), good.stderr
     assert bad.returncode != 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-import subprocess
 import sys
 import types
 
@@ -37,6 +36,7 @@ from mixtura.core.call_ledger import open_ledger
 from mixtura.models.fake import FailedCall, Scripted, slow_model
 from mixtura.models.wrappers.budget import Budgeted
 from tests.conftest import run
+from tests.support.forked_program import run_mixtura
 from tests.support.loopback import Answer, loopback
 from tests.support.other_packages import ROOT, docs_block, install_package, program
 from tests.support.serving import serving
@@ -294,10 +294,7 @@ def test_a_package_that_is_broken_is_named_and_hurts_no_one_else(tmp_path, code,
 
 
 def test_the_docs_list_every_pattern_as_the_registry_does():
-    listed = subprocess.run(
-        [sys.executable, "-m", "mixtura", "show", "--patterns"],
-        capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
+    listed = run_mixtura(["show", "--patterns"], text=True, check=True).stdout
     table = (ROOT / "docs" / "configuration.md").read_text()
 
     assert listed in (ROOT / "docs" / "patterns.md").read_text()

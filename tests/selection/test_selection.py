@@ -6,8 +6,6 @@ import asyncio
 import gc
 import json
 import re
-import subprocess
-import sys
 import time
 import tomllib
 from contextlib import contextmanager, suppress
@@ -23,6 +21,7 @@ from mixtura.selection import preset
 from mixtura.selection.measurements import SelectionTerms
 from mixtura.selection.run import select_team
 from tests.support.evaluations import REFUSED, written
+from tests.support.forked_program import MixturaProcess
 from tests.support.upstream import Script, running
 
 # Inspect and what it stands on warn of their own affairs.
@@ -211,7 +210,7 @@ def test_a_killed_command_goes_on_and_writes_the_team_into_the_configuration(tmp
     with running(answered) as upstream:
         text = "# mine\n" + CONFIG.format(url=upstream.base_url())
         (tmp_path / "mixtura.toml").write_text(text)
-        process = subprocess.Popen([sys.executable, "-m", "mixtura", *command], cwd=tmp_path)
+        process = MixturaProcess(command, cwd=tmp_path)
         while len(upstream.records) < 20 and process.poll() is None:
             time.sleep(0.02)
         process.kill()

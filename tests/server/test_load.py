@@ -9,7 +9,6 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 import tracemalloc
@@ -36,6 +35,7 @@ from mixtura.storage.spending import DailySpendLedger
 from mixtura.storage.sqlite import SqliteStore
 from mixtura.storage.write_queue import StoreWriter
 from mixtura.transport.client import CallTimeouts
+from tests.support.forked_program import NOT_FORKED, MixturaProcess
 from tests.support.serving import serving, team
 from tests.support.upstream import Script, running
 
@@ -298,8 +298,8 @@ def kept(path, *ids):
 def command(folder, *words, **how):
     env = {k: v for k, v in os.environ.items() if not k.endswith("_KEY")}
     env |= {"XDG_STATE_HOME": str(folder / "state"), "NO_PROXY": "*", "OLLAMA_HOST": "127.0.0.1:9"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "mixtura", *words], cwd=folder, env=env, text=True,
+    return MixturaProcess(
+        words, cwd=folder, env=env, text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how,
     )  # fmt: skip
 
@@ -518,7 +518,7 @@ def test_recording_five_thousand_streamed_mixtures_keeps_memory_flat(upstream, t
             assert server.chat(stream=True).status == 200
         server.get("/api/runs")
 
-    with serving(tmp_path, team(upstream, "a", "b", "chief")) as server:
+    with serving(tmp_path, team(upstream, "a", "b", "chief"), environ=NOT_FORKED) as server:
         some(2500)  # every buffer has grown to its size
         before = megabytes()
         some(5000)

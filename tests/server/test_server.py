@@ -8,8 +8,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from hashlib import sha256
@@ -21,6 +19,7 @@ from mixtura import ask
 from mixtura.server.background_requests import is_frontend_request
 from tests.support import chat_server, served_team
 from tests.support.chat_server import QUESTION, seen
+from tests.support.forked_program import run_mixtura
 from tests.support.serving import serving, team
 from tests.support.upstream import Script, running
 from tests.support.upstream.faults import FAULTS
@@ -465,11 +464,9 @@ def test_a_run_that_does_not_end_is_told_so_when_the_drain_is_over_and_kept(tmp_
     assert answer.status == (200 if stream else 503)
     assert "Waiting for 1 answer" in log
     assert "Traceback" not in log
-    command = [sys.executable, "-m", "mixtura", "runs", "--json"]
+    command = ["runs", "--json"]
     env = dict(os.environ) | {"XDG_STATE_HOME": str(tmp_path / "state")}
-    listed = subprocess.run(
-        command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True
-    )
+    listed = run_mixtura(command, cwd=tmp_path, env=env, text=True, check=True)
     assert [run["state"] for run in json.loads(listed.stdout)["runs"]] == ["stopped"]
 
 

@@ -11,22 +11,23 @@ from hashlib import sha256
 import pytest
 
 from tests.support import chat_server
+from tests.support.forked_program import run_mixtura
 from tests.support.serving import serving, team
 
 upstream = chat_server.upstream
 
 
 def test_it_does_not_begin_on_an_open_address_without_keys(tmp_path):
-    command = [sys.executable, "-m", "mixtura", "serve", "--host", "0.0.0.0", "--port", "0"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    command = ["serve", "--host", "0.0.0.0", "--port", "0"]
+    done = run_mixtura(command, cwd=tmp_path, text=True)
     assert done.returncode == 2
     assert "keys" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_a_new_key_is_shown_once_and_its_hash_is_what_the_file_gets(tmp_path):
-    command = [sys.executable, "-m", "mixtura", "serve", "--new-key", "my phone"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    command = ["serve", "--new-key", "my phone"]
+    done = run_mixtura(command, cwd=tmp_path, text=True, check=True)
     key = re.search(r"mx-[\w-]{40,}", done.stderr)[0]
     assert done.stdout == (
         f'[serve.keys."my phone"]\nsha256 = "{sha256(key.encode()).hexdigest()}"\n'
@@ -38,8 +39,8 @@ def test_a_port_that_is_taken_is_said(tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        command = [sys.executable, "-m", "mixtura", "serve", "--port", port]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        command = ["serve", "--port", port]
+        done = run_mixtura(command, cwd=tmp_path, text=True)
     assert done.returncode == 2
     assert "--port" in done.stderr
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
-import sys
 from contextlib import ExitStack
 
 import pytest
@@ -35,6 +33,7 @@ from mixtura.storage.runs import RunStore
 from mixtura.storage.spending import DailySpendLedger
 from mixtura.storage.sqlite import SqliteStore
 from tests.conftest import run
+from tests.support.forked_program import run_mixtura
 from tests.support.serving import serving, team
 from tests.support.stores import wait_until_settled
 from tests.support.upstream import running
@@ -280,12 +279,9 @@ def test_a_server_with_a_wrong_state_path_answers_and_says_what_is_wrong(tmp_pat
             assert "a cap for the day needs it" in reply.json["error"]["message"]
         assert "Traceback" not in (tmp_path / "log").read_text()
 
-        command = [sys.executable, "-m", "mixtura", "ask", "Why?"]
+        command = ["ask", "Why?"]
         env = os.environ | {"XDG_STATE_HOME": str(tmp_path / "state"), "NO_PROXY": "*"}
-        asked = subprocess.run(
-            command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60,
-            stdin=subprocess.DEVNULL, check=False,
-        )  # fmt: skip
+        asked = run_mixtura(command, cwd=tmp_path, env=env, text=True)
     assert asked.returncode == 2
     assert "a cap for the day needs it" in asked.stderr
     assert "Traceback" not in asked.stderr

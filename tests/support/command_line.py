@@ -9,7 +9,6 @@ import pty
 import re
 import struct
 import subprocess
-import sys
 import termios
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -18,9 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.forked_program import MixturaProcess
 from tests.support.loopback import Answer, Json, Loopback, loopback, nobody
-
-MIXTURA = (sys.executable, "-m", "mixtura")
 
 
 @dataclass
@@ -49,7 +47,7 @@ class Desk:
             "cwd": self.folder,
             "env": self.env,
         }
-        process = subprocess.Popen([*MIXTURA, *words], **{**usual, **streams})
+        process = MixturaProcess(words, **{**usual, **streams})
         self.started.enter_context(process)
         self.started.callback(process.kill)  # a test that failed may have left it running
         return process
@@ -175,10 +173,7 @@ def terminal(
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
     desk.env["TERM"] = kind
-    process = desk.start(
-        *words, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that ^C is a signal
-    )  # fmt: skip
+    process = desk.start(*words, stdin=slave, stdout=slave, stderr=slave, controlling_terminal=True)
     os.close(slave)
     desk.started.callback(os.close, master)
     return Terminal(process, master)

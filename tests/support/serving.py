@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests.support.forked_program import MixturaProcess
 
 READY = re.compile(r"http://\S+:\d+")
 
@@ -85,10 +86,10 @@ def serving(
     (folder / "mixtura.toml").write_text(configuration, encoding="utf-8")
     env = {k: v for k, v in os.environ.items() if not k.upper().endswith("_KEY")}
     env |= {"XDG_STATE_HOME": str(folder / "state"), "NO_PROXY": "*", "OLLAMA_HOST": "127.0.0.1:9"}
-    command = [sys.executable, "-m", "mixtura", "serve", "--port", "0", *options]
+    words = ["serve", "--port", "0", *options]
     with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            command, cwd=folder, env=env | dict(environ or {}), text=True,
+        process = MixturaProcess(
+            words, cwd=folder, env=env | dict(environ or {}), text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
         )  # fmt: skip
     try:
