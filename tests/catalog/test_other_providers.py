@@ -56,7 +56,7 @@ def test_a_provider_of_another_package_is_asked_by_its_name(tmp_path, upstream):
     ("code", "words"),
     [
         ("raise RuntimeError('no licence')", "RuntimeError: no licence"),
-        ("PROVIDER = 7", "is no Provider: example_provider:PROVIDER"),
+        ("PROVIDER = 7", "is not a Provider: example_provider:PROVIDER"),
     ],
 )
 def test_a_package_that_is_broken_is_named_without_a_traceback(tmp_path, code, words):

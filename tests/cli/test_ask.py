@@ -47,6 +47,29 @@ def test_ask_answers_on_standard_output_and_tells_the_rest_on_standard_error(des
     assert "embedded" not in ran.err
 
 
+def test_with_nothing_set_up_it_says_before_the_answer_that_it_is_not_to_be_relied_on(
+    desk, embedded
+):
+    desk.write("")
+    here = {"XDG_CACHE_HOME": str(embedded.parents[2])}
+    ran = desk.run("ask", "--max-tokens", "4", "What is the capital of Australia?", env=here)
+    quiet = desk.run("ask", "--max-tokens", "4", "--quiet", "Why?", env=here)
+
+    first, *rest = ran.err.splitlines()
+    assert ran.code == 0
+    assert first.startswith("No API key is set and Ollama does not answer, so a very small model")
+    assert first.endswith("do not rely on what it says. Better answers: mixtura pull starter")
+    assert "rely" not in "".join(rest)
+    assert (quiet.code, "rely" in quiet.err) == (0, False)
+
+
+def test_the_embedded_model_by_name_says_the_same(desk, embedded):
+    here = {"XDG_CACHE_HOME": str(embedded.parents[2])}
+    ran = desk.run("ask", "-m", "smollm2-135m", "--max-tokens", "4", "Why?", env=here)
+
+    assert ran.err.startswith("smollm2-135m is a very small model: it shows how Mixtura works;")
+
+
 def test_every_proposal_reaches_the_aggregator_once_with_the_question(desk):
     desk.run("ask", "--quiet", "Why is the sky blue?")
     (shown,) = desk.server.asked("chief")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -76,7 +77,7 @@ def test_a_wrong_file_is_refused_by_every_command_with_its_line(desk):
     desk.write("[models.m]\nbase_ulr = 1\n")
 
     for words in (("ask", "Why?"), ("show",), ("show", "lite"), ("models",), ("pull", "qwen3-4b")):
-        assert "mixtura.toml, line 2: unknown key 'base_ulr'" in desk.run(*words).complaint
+        assert "mixtura.toml:2: models.m: unknown key 'base_ulr'" in desk.run(*words).complaint
 
 
 def test_what_is_wrong_is_said_before_a_model_is_brought(desk):
@@ -85,7 +86,7 @@ def test_what_is_wrong_is_said_before_a_model_is_brought(desk):
     ran = desk.run("ask", "-p", "smollm2-135m", "-a", "openai/gpt-5.4", "Why?", env=away)
 
     assert "OPENAI_API_KEY" in ran.complaint
-    assert "bringing" not in ran.err
+    assert "Downloading" not in ran.err
 
 
 def test_a_model_that_is_not_here_says_how_to_bring_it(desk):
@@ -242,7 +243,6 @@ def test_a_stream_that_is_closed_from_the_start_is_no_crash(closed, desk):
         ("lite", [6], 7),
         ("paper-today", [6, 6], 13),
         ("self", [6], 7),
-        ("default", [3], 4),
     ],
 )
 def test_show_draws_a_preset_and_counts_its_calls(name, shape, calls, desk):
@@ -259,6 +259,18 @@ def test_show_draws_a_preset_and_counts_its_calls(name, shape, calls, desk):
         assert model in drawn.out
 
 
+def test_without_anything_set_up_the_default_is_a_vote_of_the_embedded_model(desk):
+    desk.write("")
+    told = desk.run("show", "default", "--json").json
+
+    assert (told["calls"], len(told["layers"][0])) == (3, 3)
+
+
+def test_default_means_the_configured_default_by_its_name_too(desk):
+    assert desk.run("show", "default", "--json").json["name"] == "team"
+    assert desk.run("ask", "-m", "default", "--json", "Why?").json["model"] == "team"
+
+
 def test_show_lists_the_mixtures_there_are(desk):
     ran = desk.run("show")
     told = {row["name"]: row["calls"] for row in desk.run("show", "--json").json}
@@ -270,6 +282,7 @@ def test_show_lists_the_mixtures_there_are(desk):
 
 @pytest.mark.parametrize("name", ["default", "self"])
 def test_show_says_what_auto_is_here_and_why(name, desk):
+    desk.write("")
     desk.server.tags = [{"name": "llama3.2:3b", "size": 3}, {"name": "qwen3:8b", "size": 8}]
     ran = desk.run("show", name, env={"OLLAMA_HOST": desk.server.host})
 
@@ -279,6 +292,7 @@ def test_show_says_what_auto_is_here_and_why(name, desk):
 
 def test_show_uses_the_starter_team_once_it_was_pulled(desk):
     """A hub's cache as huggingface_hub lays it out; the models themselves are not needed here."""
+    desk.write("")
     for name in local_models.model_groups()["starter"]:
         source = local_models.known_models()[name].source
         assert isinstance(source, local_models.HubSource)
@@ -308,6 +322,55 @@ def test_ask_says_which_it_chose_and_why_where_it_chose(desk):
     assert "ollama/llama3.2:3b" in first
     assert "ollama/qwen3:8b" in first
     assert "Ollama answers" in first
+
+
+def test_ask_says_in_its_last_line_that_ollama_is_not_running(desk):
+    desk.write("")
+    place = nobody()
+    ran = desk.run("ask", "-m", "ollama/llama3.2", "Why?", env={"OLLAMA_HOST": place})
+
+    assert ran.code == 3
+    said = f"Ollama is not running at {place}: start it with `ollama serve`."
+    assert ran.err.splitlines()[-1] == said
+
+
+def test_a_port_in_use_is_told_with_what_to_do(desk):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ran = desk.run("serve", "--port", str(port))
+
+    assert ran.code == 2
+    said = f"port {port} is in use: choose another with --port; --port 0 picks a free one"
+    assert said in ran.err
+
+
+def test_show_says_how_a_vote_chooses(desk):
+    vote = '[mixtures.{0}]\nlayers = [["ann*3"]]\npattern = "vote"\nextract = "{0}"\n'
+    desk.write(desk.model("ann") + vote.format("text") + vote.format("number"))
+
+    assert "(the proposal most like the others is the answer)" in desk.run("show", "text").out
+    assert "(the proposal with the most votes is the answer)" in desk.run("show", "number").out
+
+
+def test_an_option_of_a_command_in_front_of_it_is_told_its_place(desk):
+    ran = desk.run("--config", "mine.toml", "ask", "Why?")
+
+    assert ran.code == 2
+    assert "--config goes after the command: mixtura ask --config FILE" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("openai", "openai is a provider: name a model of it, such as openai/gpt-5.4"),
+        ("openai/", "'openai/': the model's name is missing after the slash"),
+    ],
+)
+def test_a_providers_name_alone_is_told_what_is_missing(desk, name, said):
+    ran = desk.run("ask", "-p", name, "Why?")
+
+    assert ran.code == 2
+    assert said in ran.err
 
 
 def test_ask_claims_no_choice_that_was_not_its_own(desk):

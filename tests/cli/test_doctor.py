@@ -77,7 +77,7 @@ def test_with_nothing_configured_it_says_so_and_all_is_well(doctor):
     done = doctor()
 
     assert done.returncode == 0, done.stderr
-    assert "none, the presets only" in done.stdout
+    assert "no file; built-in mixtures only" in done.stdout
     assert "not running" in done.stdout
 
 

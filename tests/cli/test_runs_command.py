@@ -207,7 +207,7 @@ def test_show_at_a_terminal_puts_the_proposals_side_by_side(desk):
     assert "the end" in screen.text
     assert "more line" not in screen.text
     assert "Because air scatters blue light most." in screen.text
-    assert "chief brings them together" in screen.text
+    assert "Answer by chief" in screen.text
 
 
 def test_a_hostile_run_shown_again_stays_text(desk):

@@ -11,7 +11,9 @@ from genai_prices.data import providers as priced
 
 from mixtura import Sampling, Usage, ask
 from mixtura.catalog import providers
+from mixtura.catalog.model_strength import find_strength, sort_by_strength
 from mixtura.config.config import load
+from mixtura.config.embedded_model import embedded_settings
 from mixtura.config.plan import EMBEDDED_MODEL, detect_defaults, parse_member
 from mixtura.prompts.synthesis import paper
 from tests.conftest import run
@@ -42,6 +44,44 @@ def test_a_key_in_the_environment_comes_first(folder):
     assert plan.aggregator.startswith("groq/")
     assert all(seat.model.startswith("groq/") for seat in plan.layers[0])
     assert sum(seat.samples for seat in plan.layers[0]) >= 3
+
+
+def test_keys_of_several_providers_make_a_team_whose_strongest_model_answers(folder):
+    environ = dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY"), "k")
+
+    auto, plan = chosen(environ, folder)
+
+    makers = [seat.model.split("/")[0] for seat in plan.layers[0]]
+    assert sorted(makers) == ["anthropic", "google", "openai"]
+    assert plan.aggregator == "anthropic/claude-opus-5-5"
+    assert auto.why.startswith("OPENAI_API_KEY, ANTHROPIC_API_KEY and GEMINI_API_KEY are set; ")
+    known = find_strength(plan.aggregator)
+    assert "claude-opus-5-5 is ranked first by list price" in auto.why
+    assert f"(prices of {known.date})" in auto.why
+
+
+def test_two_keys_make_three_proposals_and_many_keys_no_more_than_four(folder):
+    _, two = chosen({"MISTRAL_API_KEY": "k", "DEEPSEEK_API_KEY": "k"}, folder)
+    _, many = chosen(ALL_KEYS, folder)
+
+    assert len(two.layers[0]) == 3
+    assert two.aggregator == "mistral/mistral-medium-latest"
+    assert len(many.layers[0]) == 4
+
+
+def test_the_table_of_strengths_knows_every_model_that_could_write_the_answer():
+    for name, provider in providers.providers().items():
+        if provider.aggregator:
+            row = find_strength(f"{name}/{provider.aggregator}")
+            assert row is not None, name
+            assert row.source
+            assert row.date
+
+
+def test_a_model_that_is_not_in_the_table_comes_last():
+    names = ["x/unheard-of", "openai/gpt-5.4-mini", "together/moonshotai/Kimi-K3"]
+
+    assert sort_by_strength(names) == [names[2], names[1], names[0]]
 
 
 def test_an_empty_key_is_no_key(folder):
@@ -129,6 +169,40 @@ def test_with_nothing_at_all_the_embedded_model_answers_and_says_why(folder):
     assert [(seat.model, seat.samples) for seat in plan.layers[0]] == [(EMBEDDED_MODEL, 3)]
 
 
+def test_the_embedded_models_settings_are_those_of_one_file(folder):
+    _, plan = chosen({"OLLAMA_HOST": nobody()}, folder)
+    settings = embedded_settings()
+    (seat,) = plan.layers[0]
+
+    assert settings.model == EMBEDDED_MODEL
+    assert plan.pattern.kind == settings.pattern
+    assert (seat.samples, seat.persona, seat.sampling) == (
+        settings.samples,
+        settings.persona,
+        settings.draft,
+    )
+    assert plan.answering_models == {EMBEDDED_MODEL}
+
+
+def test_an_aggregator_that_someone_names_writes_the_answer_from_its_drafts(folder):
+    _, plan = chosen({"OLLAMA_HOST": nobody()}, folder)
+
+    named = plan.with_aggregator("openai/gpt-5.4")
+
+    assert (named.pattern.kind, named.aggregator) == ("mixture", "openai/gpt-5.4")
+    assert named.layers == plan.layers
+    assert named.answering_models == {"openai/gpt-5.4"}
+
+
+def test_a_default_of_ones_own_is_left_as_it_is_written(folder):
+    body = '[mixtures.default]\nlayers = [["auto-team"]]\naggregator = "auto"\n'
+    config = read(body, folder, {"OLLAMA_HOST": nobody()})
+
+    plan = config.mixture_spec("default")
+
+    assert (plan.pattern.kind, plan.aggregator) == ("mixture", EMBEDDED_MODEL)
+
+
 def test_auto_can_stand_wherever_a_model_can(folder):
     """As a name of its own, as an aggregator's fallback, in a team, with draws of its own."""
     environ = {"OPENAI_API_KEY": "k", "OLLAMA_HOST": nobody()}
@@ -167,7 +241,7 @@ def test_a_team_where_one_model_belongs_is_refused_with_its_line(body, folder):
 
     said = refused(team(body), folder, environ)
 
-    assert said.startswith(f", line {marked(team(body))}: ")
+    assert said.startswith(f":{marked(team(body))}: ")
     assert "auto-team" in said
 
 
@@ -258,9 +332,9 @@ def hosted() -> list[str]:
 
 def written() -> list[str]:
     """Every served model that the docs and the help of commands name."""
-    files = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("src/mixtura/cli/*.py")]
+    files = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("src/mixtura/cli/*.py")]
     # These name packages, and models as other people's clients write them.
-    files = [file for file in files if file.name not in ("clients.md", "reports.md")]
+    files = [file for file in files if file.name not in ("clients.md", "public-reports.md")]
     text = "\n".join(file.read_text("utf-8") for file in files)
     known = [name for name, provider in providers.providers().items() if provider.prices]
     named = re.findall(rf"\b((?:{'|'.join(known)})/[\w./:-]*\w)", text)

@@ -23,8 +23,6 @@ from mixtura import (
     model,
 )
 from mixtura.models.fake import Scripted, echo
-from tests.support import api_reference
-from tests.support.paths import ROOT
 from tests.support.upstream import Script, running
 
 KEY = "sk-test-0123456789abcdefgh"
@@ -165,10 +163,3 @@ def test_answers_come_without_await_also_inside_a_running_loop():
 
     assert answer_sync(team, "2 + 2?").text == "Four."
     assert asyncio.run(inside()).text == "Four."
-
-
-def test_the_api_reference_is_that_of_the_code():
-    written = (ROOT / "docs" / "api.md").read_text("utf-8")
-
-    again = "run: python -m tests.support.api_reference > docs/api.md"
-    assert written == api_reference.render(), again

@@ -41,15 +41,15 @@ def test_everything_in_a_valid_file_has_its_line(file):
 
 @MANY
 @given(broken_files())
-def test_a_broken_file_is_refused_with_line_and_column_and_nothing_else_happens(text):
+def test_a_broken_file_is_refused_with_its_line_and_nothing_else_happens(text):
     try:
         document = TomlDocument(text, "a file")
     except ConfigError as error:
         said = str(error)
     else:
         inside = [document.line_number(path) for path in paths_inside(document.data)]
-        said = f"line {max(inside, default=1)}, column 1"
-    where = re.search(r"line (\d+)(, column \d+|: that must be a number)", said)
+        said = f"a file:{max(inside, default=1)}: "
+    where = re.match(r"a file:(\d+): ", said)
     assert where, said
     assert 1 <= int(where[1]) <= text.count("\n") + 1
 
@@ -57,11 +57,11 @@ def test_a_broken_file_is_refused_with_line_and_column_and_nothing_else_happens(
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ("x = 1\ny = " + "[" * 5000, "line 2, column"),
-        ("x = '" + "1" * 5000 + "'\ny = " + "1" * 5000, "line 2, column"),
-        ("x = 1\ny = ", "line 2, column 5"),
-        ("x = 1\n" + "a." * 3000 + "b = 1", "line 2"),
-        ("x = 1\n[" + "a." * 3000 + "b]\ny = 1", "line 2"),
+        ("x = 1\ny = " + "[" * 5000, "a file:2: "),
+        ("x = '" + "1" * 5000 + "'\ny = " + "1" * 5000, "a file:2: "),
+        ("x = 1\ny = ", "a file:2: "),
+        ("x = 1\n" + "a." * 3000 + "b = 1", "a file:2: "),
+        ("x = 1\n[" + "a." * 3000 + "b]\ny = 1", "a file:2: "),
     ],
     ids=["lists", "digits", "the end", "dotted key", "header"],
 )
@@ -76,7 +76,7 @@ def test_what_is_too_deep_too_long_or_breaks_off_is_refused_with_its_line(text, 
 @pytest.mark.parametrize(
     "body",
     [
-        '[mixtures.team]\nlayers = [["quick"]]\nquorum = 1979-05-27 07:32:00 # <-\nfallbacks = []',
+        '[mixtures.team]\nlayers = [["quick"]]\ndeadline = 1979-05-27 07:32:00\nfalbacks = [] # <-',
         '[mixtures.team]\nlayers = [["quick"]]\nquorun = 1 # <-\ndeadline = 1979-05-27 07:32:00',
         '[mixtures."te\\u0061m"]\nlayers = [["quick"]]\nquorun = 1  # <-',
         'mixtures."team" . quorun = 1  # <-',
@@ -87,4 +87,4 @@ def test_what_is_too_deep_too_long_or_breaks_off_is_refused_with_its_line(text, 
 def test_a_misspelt_key_is_found_behind_any_spelling(body, folder):
     text = f'default = "team"\n{body}\n{MODELS}'
 
-    assert refused(text, folder).startswith(f", line {marked(text)}: ")
+    assert re.search(rf":{marked(text)}: [\w.]+: unknown key", refused(text, folder))

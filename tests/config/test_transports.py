@@ -72,23 +72,23 @@ def test_a_file_names_the_client_of_all_models_or_of_one(above, folder):
             "transport: unknown transport 'aihttp': did you mean",
         ),
         (TOP + 'transport = "aihttp" # <-', "transport: unknown transport 'aihttp': did you mean"),
-        (TOP + 'transport = "curl" # <-', "known are aiohttp, built-in"),
-        (TOP + "transport = 3 # <-", "expected a text"),
-        (TOP + 'client_key = "us.key" # <-', "client_key: the key of which certificate?"),
+        (TOP + 'transport = "curl" # <-', "choose one of aiohttp, built-in"),
+        (TOP + "transport = 3 # <-", "expected a string"),
+        (TOP + 'client_key = "us.key" # <-', "client_key: its certificate is missing"),
         (
             '[models.a]\nmodel = "smollm2-135m"\ntransport = "aiohttp" # <-',
             "transport is for hosted models",
         ),
         (
             '[models.a]\nprovider = "bridge:cohere"\nmodel = "m"\ntransport = "aiohttp" # <-',
-            "transport says nothing here",
+            "transport has no effect here",
         ),
     ],
 )
 def test_a_wrong_setting_is_told_with_its_line(text, words, folder):
     said = refused(text.format(url="http://127.0.0.1:9/v1"), folder)
 
-    assert said.startswith(f", line {marked(text)}: ")
+    assert said.startswith(f":{marked(text)}: ")
     assert words in said
 
 
@@ -99,7 +99,7 @@ def test_files_that_are_missing_are_told_before_any_call(above, folder):
 
     said = refused(('transport = "aiohttp"\n' if above else "") + text, folder)
 
-    assert said.startswith(f", line {6 + above}: models.a: client_certificate: ")
+    assert said.startswith(f":{6 + above}: models.a: client_certificate: ")
     assert f"{folder / 'us.pem'} cannot be read: No such file or directory" in said
 
 
@@ -149,9 +149,9 @@ def test_another_package_offers_a_client_and_lists_and_calls_go_through_it(tmp_p
 BROKEN = {
     "announced": "cannot be made with a client certificate: ",
     "model": "'model' cannot be made: ",
-    "text": "'text' is none: it needs `send_request` and `close`",
+    "text": "'text' is not a transport: it needs `send_request` and `close`",
     "nothing": "'nothing' of the package spoken cannot be loaded",
-    "three": "'three' of the package spoken is no type",
+    "three": "'three' of the package spoken is not a type",
 }
 
 
@@ -187,7 +187,7 @@ def test_a_package_whose_client_is_none_is_told_in_words(tmp_path):
 
     for line, words in zip(done.stdout.splitlines(), BROKEN.values(), strict=True):
         assert words in line
-        assert ".toml, line " in line
+        assert ".toml:" in line
 
 
 def test_without_aiohttp_the_error_says_what_to_install(tmp_path):
@@ -201,5 +201,5 @@ def test_without_aiohttp_the_error_says_what_to_install(tmp_path):
 
     done = program(tmp_path, tmp_path, code)
 
-    assert 'line 5: models.a: the transport "aiohttp" needs aiohttp' in done.stdout, done.stderr
-    assert 'pip install "mixtura[aiohttp]"' in done.stdout
+    assert ':5: models.a: the transport "aiohttp" needs aiohttp' in done.stdout, done.stderr
+    assert "-m pip install 'aiohttp<" in done.stdout

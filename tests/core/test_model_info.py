@@ -168,7 +168,7 @@ def test_a_cap_in_dollars_holds_a_stranger_s_model_to_its_own_price():
     run(Budgeted(team, lambda: [cap]).complete(ask("Why?"), events.append))
 
     assert cap.spent.dollars == pytest.approx(2 * DOLLARS)
-    with pytest.raises(BudgetExceededError, match="nothing was asked"):
+    with pytest.raises(BudgetExceededError, match="Nothing was sent"):
         run(Budgeted(team, lambda: [RunCap("this run", 0.001)]).complete(ask("Why?")))
     unpriced = Mixture.of([theirs], Bare("chief"))
     with pytest.raises(ConfigError, match=r"that of chief is unknown: .* in its info"):

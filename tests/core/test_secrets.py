@@ -353,7 +353,7 @@ def test_a_key_anywhere_else_in_a_file_is_refused_and_not_shown(text, tmp_path):
 def test_a_file_is_told_where_a_key_belongs(tmp_path):
     url = 'base_url = "http://127.0.0.1:9/v1"\nmodel = "m"'
     said = _refused(f'[models.m]\n{url}\napi_key_env = "sk-{WRONG}"', tmp_path)
-    assert "line 4" in said
+    assert "mixtura.toml:4: " in said
     assert "OPENAI_API_KEY" in said
     assert "api_key_env" in _refused(f'[models.m]\n{url}\napi_key = "{WRONG}"', tmp_path)
     missing = _refused(f'[models.m]\n{url}\napi_key_env = "TEAM_KEY"', tmp_path)

@@ -7,10 +7,10 @@ from fractions import Fraction
 
 import pytest
 
-from mixtura.evals import sandbox
 from mixtura.evals.answers import symbolic_equality
 from mixtura.evals.tasks import gsm8k, humaneval, math
 from mixtura.patterns import final_answer
+from mixtura.programs import sandbox
 from tests.support.paths import CASES
 
 # Inspect and what it stands on warn of their own affairs.

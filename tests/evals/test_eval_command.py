@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 
 import pytest
 
@@ -100,6 +101,38 @@ def test_a_cap_stops_with_four_and_names_what_was_not_asked(sums, run):
     assert told.code == 4
     assert "no room" in told.out
     assert sums.server.requests == []
+
+
+def test_as_many_prompts_are_in_flight_as_were_asked_for(desk, run, monkeypatch):
+    """By the option, else by the variable that Inspect itself reads."""
+    rows = [{"question": f"{n} + {n}?", "answer": f"#### {2 * n}"} for n in range(6)]
+    desk.write("\n".join(map(json.dumps, rows)), "sums.jsonl")
+    words = ("eval", "gsm8k", "--model", "ann", "--data", "sums.jsonl", "--no-cache")
+    lock, in_flight, most = threading.Lock(), 0, 0
+
+    def counted(together=None):
+        def answer(request):
+            nonlocal in_flight, most
+            with lock:
+                in_flight += 1
+                most = max(most, in_flight)
+            if together:
+                together.wait()  # no answer comes before so many are waited for
+            with lock:
+                in_flight -= 1
+            return adds(request)
+
+        return answer
+
+    desk.server.answers["ann"] = counted()
+    assert run(*words, "--connections", "1", "--logs", "one").code == 0
+    assert most == 1
+    desk.server.answers["ann"] = counted(threading.Barrier(2, timeout=20))
+    monkeypatch.setenv("INSPECT_EVAL_MAX_CONNECTIONS", "2")
+    assert run(*words, "--logs", "two").code == 0
+    assert most == 2
+    monkeypatch.setenv("INSPECT_EVAL_MAX_CONNECTIONS", "many")
+    assert "INSPECT_EVAL_MAX_CONNECTIONS" in run(*words).complaint
 
 
 def test_an_interrupt_keeps_what_was_answered_and_the_same_command_goes_on(sums):

@@ -235,7 +235,9 @@ def test_a_name_with_a_dot_is_told_to_be_quoted(tmp_path):
     code, _, err = mixtura("ask", "x", "--config", CASES / "dotname.toml", folder=tmp_path)
 
     assert code == 2
-    assert 'line 1: a name with a dot is quoted: [models."gpt-4.1"]' in " ".join(err.split())
+    assert ':1: put a name with a dot in quotation marks: [models."gpt-4.1"]' in " ".join(
+        err.split()
+    )
 
 
 def test_a_socks_proxy_is_told_as_what_it_is_without_its_password(tmp_path):
@@ -284,7 +286,7 @@ def test_a_selection_writes_no_team_that_never_scored(tmp_path):
         )
 
     assert code == 3, err
-    assert "no team scored at all" in " ".join(err.split())
+    assert "no team scored a point" in " ".join(err.split())
     assert not (tmp_path / "team.toml").exists()
     assert scored == 0
-    assert "no answer scored at all" in " ".join(out.split())
+    assert "No answer scored a point" in " ".join(out.split())

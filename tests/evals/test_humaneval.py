@@ -14,8 +14,8 @@ from inspect_ai.log import read_eval_log
 
 import mixtura
 from mixtura.core.errors import ConfigError
-from mixtura.evals import sandbox
 from mixtura.evals.tasks import dataset, humaneval
+from mixtura.programs import sandbox
 from tests.evals import test_eval_command
 from tests.support import command_line
 from tests.support.hostile_programs import FORGED, reading, telling

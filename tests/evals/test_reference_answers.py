@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mixtura.evals import sandbox
 from mixtura.evals.tasks import gsm8k, humaneval, math
+from mixtura.programs import sandbox
 from tests.support import evaluations
 from tests.support.evaluations import evaluated, evaluating, rows_of
 from tests.support.upstream import Script

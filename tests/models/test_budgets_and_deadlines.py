@@ -67,7 +67,7 @@ def test_a_run_that_might_pass_its_cap_is_refused_before_anything_is_asked():
     cap = worst_of(mixture).dollars - 0.01
     capped = Budgeted(mixture, lambda: [RunCap("this run", cap)], dear)
 
-    with pytest.raises(BudgetExceededError, match="this run has no room"):
+    with pytest.raises(BudgetExceededError, match="over its cap of"):
         run(capped.complete(ASK))
     assert asked_of(mixture) == 0
 
@@ -262,7 +262,7 @@ def test_a_layer_that_fails_in_time_fails_as_ever():
     bad = failing_model(UnavailableError("down"), "bad")
     mixture = Mixture.of([Proposer(bad, samples=2), bad], echo("chief"))
 
-    with pytest.raises(QuorumNotMetError, match=r"\(3 × bad: down\)"):
+    with pytest.raises(QuorumNotMetError, match="3 × bad: down"):
         run(Deadlined(with_layer_deadlines(mixture, 30), 30).complete(ASK))
 
 

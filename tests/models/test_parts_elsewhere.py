@@ -58,7 +58,7 @@ def test_texts_and_pictures_go_through_the_bridge_and_the_rest_is_said():
     assert [e.notice for e in events if isinstance(e, Notice)] == [
         "cannot take a file: a line of text stands in for it",
         "cannot take a sound recording: a line of text stands in for it",
-        "takes no min_p: left out",
+        "does not accept min_p: it was left out",
     ]
 
 
@@ -79,5 +79,5 @@ def test_a_local_model_reads_every_text_and_is_told_of_the_rest(embedded: Any):
         "cannot take a file: a line of text stands in for it",
         "cannot take a sound recording: a line of text stands in for it",
         "cannot take a picture: a line of text stands in for it",
-        "takes no top_a: left out",
+        "does not accept top_a: it was left out",
     ]

@@ -221,8 +221,10 @@ def test_openais_reasoning_models_are_known_by_name(model):
     assert not bodies[0].keys() & {"temperature", "top_p", "stop", "max_tokens"}
     assert bodies[0]["max_completion_tokens"] == 100
     assert notices == [
-        "takes no stop: left out", "takes no temperature: left out", "takes no top_p: left out",
-    ]  # fmt: skip
+        "does not accept stop: it was left out",
+        "does not accept temperature: it was left out",
+        "does not accept top_p: it was left out",
+    ]
 
 
 def test_those_that_reason_only_when_told_to_keep_their_temperature():

@@ -496,7 +496,7 @@ def test_a_tier_that_a_model_does_not_have_is_left_out_and_named(adapter, tries)
 
     assert len(upstream.records) == tries
     assert [e.notice for e in events if isinstance(e, Notice)] == [
-        "takes no service_tier: left out"
+        "does not accept service_tier: it was left out"
     ]
 
 

@@ -283,7 +283,7 @@ def test_a_pattern_that_might_pass_its_cap_is_refused_before_anything_is_asked(n
     model = capped(name)
     worst = worst_case_spend(forecast_calls(model, ASK), dear)[0].dollars
 
-    with pytest.raises(BudgetExceededError, match="nothing was asked"):
+    with pytest.raises(BudgetExceededError, match="Nothing was sent"):
         run(Budgeted(model, lambda: [RunCap("this run", worst - 0.001)], dear).complete(ASK))
     assert all(p.model.asked == [] for p in model.layers[0].proposers)
 

@@ -41,7 +41,7 @@ from tests.support.loopback import Answer, loopback
 from tests.support.other_packages import ROOT, docs_block, install_package, program
 from tests.support.serving import serving
 
-CODE = docs_block("patterns.md", "class Cascade")
+CODE = docs_block("explanation/patterns.md", "class Cascade")
 ASK = ask("6 x 7?")
 
 
@@ -141,7 +141,7 @@ def test_it_is_capped_before_anything_is_asked_by_what_it_may_take_at_most(stran
     assert [call.model.name for call in team.planned_calls()] == ["cheap", "strong"]
     assert len(forecast_calls(team, ASK)) == team.call_count == 2
     capped = Budgeted(team, lambda: [RunCap("this run", 0.0001)], lambda model, usage: price(usage))
-    with pytest.raises(BudgetExceededError, match="nothing was asked"):
+    with pytest.raises(BudgetExceededError, match="Nothing was sent"):
         run(capped.complete(ASK))
     assert (cheap.asked, strong.asked) == ([], [])
 
@@ -194,7 +194,7 @@ def test_a_file_names_a_pattern_of_another_package_and_it_is_asked_and_shown(wor
     assert json.loads(asked.stdout)["answer"] == "It is 42."
     assert [body["model"] for body in server.requests] == ["small", "big"]
     assert "asked where no '42' is in the answer" in shown.stdout
-    assert "2 layers, 2 calls an answer" in shown.stdout
+    assert "2 layers, 2 calls per answer" in shown.stdout
     assert "It is 42." in kept.stdout
     assert "cascade     a cheap model's, or a strong one's" in listed.stdout
 
@@ -206,7 +206,7 @@ def test_its_cap_and_its_dry_run_count_the_strong_model(world):
     dry = program(folder, site, "ask", "--dry-run", "--json", "6 x 7?")
 
     assert tight.returncode != 0
-    assert "nothing was asked" in tight.stderr
+    assert "Nothing was sent" in tight.stderr
     assert json.loads(dry.stdout)["calls"] == 2
     assert server.requests == []
 
@@ -241,15 +241,15 @@ def test_the_server_streams_it_and_tells_the_page_what_its_last_seat_does(world)
         (
             'pattern = "cascade"\nlayers = [["small"]]\nstrong = "big"\ncontains = 7',
             5,
-            "expected a text",
+            "expected a string",
         ),
         ('pattern = "cascade"\nlayers = []\nstrong = "big"\ncontains = "x"', 3, "needs proposers"),
         (
             'pattern = "cascade"\nlayers = [["small"]]\njudge = "big"\nstrong = "big"',
             4,
-            "goes with 'rank' or 'best-of'",
+            "belongs to 'guard', 'rank', 'knockout', 'best-of' or 'weighted'",
         ),
-        ('layers = [["small"]]\naggregator = "big"\nstrong = "big"', 4, "goes with 'cascade'"),
+        ('layers = [["small"]]\naggregator = "big"\nstrong = "big"', 4, "belongs to 'cascade'"),
         ('pattern = "cascades"\nlayers = [["small"]]', 2, "did you mean 'cascade'"),
         ('pattern = "cascade"\nlayers = [["small"]]\nstrong = "bog"\ncontains = "x"', 4, "'big'"),
     ],
@@ -264,14 +264,14 @@ def test_what_is_wrong_in_its_table_is_said_with_the_line(world, body, line, wor
     assert done.returncode != 0
     told = " ".join(done.stderr.split())
     assert words in told
-    assert f"line {head.count(chr(10)) + line}:" in told
+    assert f":{head.count(chr(10)) + line}:" in told
 
 
 @pytest.mark.parametrize(
     ("code", "words"),
     [
         ("raise RuntimeError('no licence')", "RuntimeError: no licence"),
-        ("PATTERN = 7", "is no PatternSpec"),
+        ("PATTERN = 7", "is not a PatternSpec"),
     ],
 )
 def test_a_package_that_is_broken_is_named_and_hurts_no_one_else(tmp_path, code, words):
@@ -284,7 +284,7 @@ def test_a_package_that_is_broken_is_named_and_hurts_no_one_else(tmp_path, code,
     (tmp_path / "mixtura.toml").write_text("")
     unused = program(tmp_path, site, "show", "rank")
 
-    assert "line 2" in used.stderr
+    assert "mixtura.toml:2: pattern: " in used.stderr
     assert "broken-team" in used.stderr
     assert words in used.stderr
     assert unused.returncode == 0
@@ -295,9 +295,9 @@ def test_a_package_that_is_broken_is_named_and_hurts_no_one_else(tmp_path, code,
 
 def test_the_docs_list_every_pattern_as_the_registry_does():
     listed = run_mixtura(["show", "--patterns"], text=True, check=True).stdout
-    table = (ROOT / "docs" / "configuration.md").read_text()
+    table = (ROOT / "docs" / "reference" / "configuration.md").read_text()
 
-    assert listed in (ROOT / "docs" / "patterns.md").read_text()
+    assert listed in (ROOT / "docs" / "explanation" / "patterns.md").read_text()
     assert all(f"`{spec.name}`" in table for spec in all_patterns())
 
 

@@ -73,7 +73,7 @@ WRONG = {
     ),
     "a judge of a mixture": (
         'layers = [["quick"]]\naggregator = "quick"\njudge = "quick"  # <-',
-        ("judge", "'rank' or 'best-of'"),
+        ("judge", "it belongs to 'guard', 'rank', 'knockout', 'best-of' or 'weighted'"),
     ),
     "an aggregator of a ranker": (
         'pattern = "rank"\nlayers = [["quick"]]\njudge = "quick"\naggregator = "quick"  # <-',
@@ -92,7 +92,7 @@ WRONG = {
         ("window", "'vote'"),
     ),
     "an extract of a sequence": (
-        'pattern = "sequential"\nlayers = [["q"]]\naggregator = "quick"\nextract = "text"  # <-',
+        'pattern = "sequential"\nlayers = [["quick"]]\naggregator = "quick"\nextract = "text" # <-',
         ("extract", "'vote'"),
     ),
     "an extract that does not exist": (
@@ -143,7 +143,7 @@ def test_what_does_not_fit_a_pattern_is_said_with_its_line(case, tmp_path):
         (n for n, row in enumerate(text, 1) if "# <-" in row), text.index("[mixtures.t]") + 1
     )
     said = str(caught.value)
-    assert said.startswith(f"{tmp_path / 'mixtura.toml'}, line {line}:"), said
+    assert said.startswith(f"{tmp_path / 'mixtura.toml'}:{line}:"), said
     assert all(word in said for word in words), said
 
 

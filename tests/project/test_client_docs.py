@@ -1,4 +1,4 @@
-"""docs/clients.md lists what `make soak` installs, and has a code block for each client."""
+"""docs/guides/clients.md lists what `make soak` installs, and has a code block for each client."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def test_the_llm_command_works_with_the_server(base_url, tmp_path):
 
 
 def test_the_example_in_the_docs_works(base_url, tmp_path):
-    text = (ROOT / "docs" / "server.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "reference" / "http.md").read_text(encoding="utf-8")
     code = text.partition("```py\n")[2].partition("```")[0]
     assert "http://127.0.0.1:6498/v1" in code
     script = tmp_path / "example.py"

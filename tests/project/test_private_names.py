@@ -22,10 +22,10 @@ ALLOWED = {
     ("server/uvicorn_protocol.py", "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol"): (
         "see there"
     ),
-    ("evals/confined/isolation.py", "_socket"): "see there",
+    ("programs/confined/isolation.py", "_socket"): "see there",
     ("cli/__init__.py", "_typeshed.ReadableBuffer"): "read by type checkers alone",
-    ("evals/confined/isolation.py", "os._exit"): "documented, for children after a fork",
-    ("evals/confined/worker.py", "os._exit"): "documented, for children after a fork",
+    ("programs/confined/isolation.py", "os._exit"): "documented, for children after a fork",
+    ("programs/confined/worker.py", "os._exit"): "documented, for children after a fork",
     ("llama/child.py", "os._exit"): "documented: llama.cpp's threads are not waited for",
     ("cli/__init__.py", "os._exit"): "documented: a second Ctrl-C waits for nothing",
 }

@@ -1,4 +1,4 @@
-"""Other projects' public bug reports, each tried here: docs/reports.md lists them."""
+"""Other projects' public bug reports, tried: docs/explanation/public-reports.md lists them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.upstream import Script, running
 
 # Inspect and what it stands on warn of their own affairs.
 pytestmark = pytest.mark.filterwarnings("ignore")
-DOCS = ROOT / "docs" / "reports.md"
+DOCS = ROOT / "docs" / "explanation" / "public-reports.md"
 
 
 # ---- what providers send

@@ -1,6 +1,6 @@
 """
-Other people's clients as their makers ship them, with the lines of docs/clients.md, against the
-server: each asks, has a tool run, and asks a second time.
+Other people's clients as their makers ship them, with the lines of docs/guides/clients.md, against
+the server: each asks, has a tool run, and asks a second time.
 """
 
 from __future__ import annotations

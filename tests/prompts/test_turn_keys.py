@@ -275,7 +275,7 @@ def test_a_refusal_of_later_instructions_is_learned_from_in_any_words(said: str,
         {"role": "assistant", "content": "So."},
         {"role": "user", "content": "Three?\n\nSing."},
     ]  # fmt: skip
-    assert notices == ["takes instructions in one message in front: later ones are moved"]
+    assert notices == ["accepts instructions in one message in front: later ones are moved"]
 
 
 def test_a_template_that_refuses_later_instructions_with_a_500_is_learned_from_too():
@@ -317,7 +317,7 @@ def test_a_refusal_of_the_role_developer_is_learned_from_in_any_words(said: str)
     bodies, notices = asked_of(never, (Message("developer", "Be brief."), Message("user", "One?")))
 
     assert [body[0] for body in bodies[1:]] == [{"role": "system", "content": "Be brief."}] * 2
-    assert notices == ["takes no developer message: it is sent as a system message"]
+    assert notices == ["does not accept a developer message: it is sent as a system message"]
 
 
 def test_words_about_the_role_of_another_message_do_not_move_the_instructions():

@@ -148,7 +148,9 @@ def test_an_upstream_that_refuses_marks_for_a_cache_gets_the_text_without(served
     served.script("o", Script())
     assert answer.status == 200, answer.body
     assert WORD in texts(served.sent()[-1])
-    assert answer.json["mixtura"]["notices"] == ["o: takes no marks for a cache: left out"]
+    assert answer.json["mixtura"]["notices"] == [
+        "o: does not accept cache marks: they were left out"
+    ]
 
 
 # ---- pictures, files, sound

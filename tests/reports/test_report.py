@@ -230,16 +230,16 @@ def test_a_headline_names_everyone_who_leads_and_nobody_where_all_are_the_same()
         ]
         return roles_headline(rows)
 
-    assert said(0.2, 0.1) == "Best to write: a (20\u00a0%)"
-    assert said(0.2, 0.2) == "Best to write: a and b (20\u00a0%)"
-    assert said(0.1, 0.1) == "All write equally well (10\u00a0%)"
+    assert said(0.2, 0.1) == "Best aggregator: a (20\u00a0%)"
+    assert said(0.2, 0.2) == "Best aggregators: a and b (20\u00a0%)"
+    assert said(0.1, 0.1) == "All aggregators are equally good (10\u00a0%)"
 
     rows = [
         {"aggregator": name, "layer": layer, "score": score, "picks": False}
         for name, alone in (("a", 0.2), ("b", 0.3))
         for layer, score in ((1, alone), (2, 0.5))
     ]
-    assert layers_headline(rows) == "All write equally well: 50\u00a0% at 2 layers"
+    assert layers_headline(rows) == "All aggregators are equally good: 50\u00a0% at 2 layers"
 
 
 def test_skills_are_the_means_of_what_the_judge_gave_and_what_does_not_apply_is_left_out():
@@ -440,9 +440,9 @@ def test_a_missing_library_is_one_line_that_names_the_extra(monkeypatch, tmp_pat
     done = CliRunner().invoke(group, ["report", "--from", str(tmp_path)], standalone_mode=False)
 
     assert isinstance(done.exception, ConfigError)
-    assert str(done.exception) == (
-        'the report needs vl_convert, which is not there: pip install "mixtura[report]"'
-    )
+    said = str(done.exception)
+    assert said.startswith("the report needs vl_convert, which is not installed. To install it: ")
+    assert "-m pip install 'altair<" in said
 
 
 @pytest.fixture
@@ -482,8 +482,8 @@ def test_collecting_shares_drafts_among_mixtures_and_the_report_reads_what_it_le
     assert len(results) == 4
     drafts = Counter(record.model for record in adding.records if len(record.prompt) < 10)
     assert drafts == {"a": 2, "b": 2 * 3}  # alone, in the team and drawn again: each asked once
-    assert "Best to write: a-1b" in done.stdout
-    assert "not there: No evaluation of the task flask" in done.stdout
+    assert "Best aggregator: a-1b" in done.stdout
+    assert "not included: No evaluation of the task flask" in done.stdout
     with Path("report", "roles.csv").open(newline="") as file:
         found = {row["model"]: row["alone"] for row in csv.DictReader(file)}
     assert found == {"a-1b": "1.0", "b-1b": "0.0"}

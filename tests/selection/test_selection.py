@@ -166,7 +166,7 @@ def test_who_answers_nothing_is_left_out_and_named(tmp_path):
     ("names", "words", "said"),
     [
         (["a"], {}, "two candidates or more"),
-        (["a", "b"], {}, "unknown model 'b'"),
+        (["a", "b"], {}, "unknown model or mixture 'b'"),
         (["a", "twin", "a"], {}, "a stands there twice"),
         (["a*2", "twin"], {}, "no name of one model"),
         (["a", "twin"], {"rows": SUMS[:2]}, "2 of at least 3 prompts"),
@@ -268,7 +268,7 @@ def test_a_dry_run_says_what_it_takes_and_a_wrong_out_file_is_said_before_anythi
         code, _, err = typed(*command, "--out", "other.toml")
         assert (code, "none of select's" in err) == (2, True)
         code, _, err = typed(*command, "--out", "new.toml", "--name", "a,b")
-        assert (code, "a name cannot hold ','" in err) == (2, True)
+        assert (code, "a name cannot contain ','" in err) == (2, True)
         assert not (tmp_path / "new.toml").exists()
         command[2] = "selected"
         with (tmp_path / "mixtura.toml").open("a") as file:

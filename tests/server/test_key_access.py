@@ -391,7 +391,7 @@ def test_a_member_is_one_name_also_for_a_key_that_may_use_all(line, upstream):
 
 @pytest.mark.parametrize(
     ("aggregator", "said"),
-    [("ollama/x>ollama/y", "one model stands here"), ("ollama/x*3", "one model stands here")],
+    [(name, "expected the name of one model") for name in ("ollama/x>ollama/y", "ollama/x*3")],
 )
 def test_a_file_with_a_mixture_where_one_model_belongs_is_refused(aggregator, said, tmp_path):
     (tmp_path / "mixtura.toml").write_text(
@@ -403,5 +403,5 @@ def test_a_file_with_a_mixture_where_one_model_belongs_is_refused(aggregator, sa
 
 def test_a_key_without_a_name_is_refused_since_runs_are_kept_under_it(tmp_path):
     (tmp_path / "mixtura.toml").write_text(f'[serve.keys.""]\nsha256 = "{"0" * 64}"\n')
-    with pytest.raises(ConfigError, match="a key has a name"):
+    with pytest.raises(ConfigError, match="the key's name is empty"):
         load(None, environ={"XDG_STATE_HOME": str(tmp_path)}, folder=tmp_path, home=tmp_path)

@@ -67,9 +67,9 @@ def test_the_words_of_an_open_server_reach_its_api_and_are_said_where_one_has_no
         "top_k": 5, "thinking": {"type": "disabled"},
     }  # fmt: skip
     assert answer.json["mixtura"]["notices"] == [
-        "c: takes no chat_template_kwargs: left out",
-        "c: takes no min_p: left out",
-        "c: takes no repetition_penalty: left out",
+        "c: does not accept chat_template_kwargs: it was left out",
+        "c: does not accept min_p: it was left out",
+        "c: does not accept repetition_penalty: it was left out",
     ]
 
 
@@ -100,7 +100,7 @@ def test_a_tier_is_handed_on_and_named_where_an_api_has_no_such(
     answer = served.ask(dialect, ASK[dialect] | {"model": "team-c", "service_tier": tier})
     assert answer.status == 200, answer.body
     assert "service_tier" not in served.sent("c")[0]
-    assert answer.json["mixtura"]["notices"] == ["c: takes no service_tier: left out"]
+    assert answer.json["mixtura"]["notices"] == ["c: does not accept service_tier: it was left out"]
 
 
 @pytest.mark.parametrize("tier", ["auto", "default", None])
@@ -250,7 +250,8 @@ def test_a_word_that_an_upstream_refuses_is_left_out_from_then_on_and_said(serve
     assert len(served.sent()) == 4
     assert served.sent()[-1]["top_k"] == 4
     assert answer.json["mixtura"]["notices"] == [
-        f"o: takes no {name}: left out" for name in ("min_p", "repetition_penalty", "thinking")
+        f"o: does not accept {name}: it was left out"
+        for name in ("min_p", "repetition_penalty", "thinking")
     ]
 
 

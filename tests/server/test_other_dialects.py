@@ -130,7 +130,7 @@ def installed(tmp_path, monkeypatch):
     [
         (('path = "/say"', 'path = "/v1/messages"'), "'/v1/messages', which is taken already"),
         (('path = "/say"', 'path = "say"'), "it must begin with /"),
-        (("DIALECT = SayDialect()", "DIALECT = 7"), "say-served is no Dialect"),
+        (("DIALECT = SayDialect()", "DIALECT = 7"), "say-served is not a Dialect"),
     ],
     ids=["taken", "relative", "no dialect"],
 )

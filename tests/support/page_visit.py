@@ -3,48 +3,49 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
+from tests.support.browser import MISSING, find_browser, is_required
 from tests.support.paths import SUPPORT
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
-MISSING = (
-    "the page's tests need Chromium: `apt-get install chromium`, or"
-    " `python -m playwright install chromium`, or its path in MIXTURA_CHROMIUM"
-)
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A browser without windows. Fails the test, and says how to get one, where there is none."""
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        pytest.fail("the page's tests need playwright: `pip install playwright`")
+    """A browser without windows. Where there is none, or none that starts, the test is skipped.
+
+    It fails instead where MIXTURA_REQUIRE names ``chromium``.
+    """
+    from playwright.sync_api import Error, sync_playwright
+
     with sync_playwright() as playwright:
-        own = playwright.chromium.executable_path
-        here = next(filter(None, map(shutil.which, NAMES)), own)
-        found = os.environ.get("MIXTURA_CHROMIUM") or here
-        if not Path(found).exists():
-            pytest.fail(MISSING)
+        found = find_browser(playwright.chromium.executable_path)
+        if found is None:
+            _leave_out(MISSING)
         root = hasattr(os, "geteuid") and os.geteuid() == 0
-        browser = playwright.chromium.launch(
-            executable_path=found, args=["--no-sandbox"] if root else []
-        )
+        try:
+            browser = playwright.chromium.launch(
+                executable_path=found, args=["--no-sandbox"] if root else []
+            )
+        except Error as error:  # libraries that it needs are missing, for example
+            _leave_out(f"{found} does not start: {str(error).strip().splitlines()[-1]}; {MISSING}")
         try:
             yield browser
         finally:
             browser.close()
+
+
+def _leave_out(why: str) -> NoReturn:
+    if is_required():
+        pytest.fail(why)
+    pytest.skip(why)
 
 
 class Visit:

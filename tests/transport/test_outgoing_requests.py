@@ -69,7 +69,7 @@ def test_an_address_stays_in_its_line(path):
 )
 def test_an_address_that_is_none_is_refused(url):
     async def ask() -> None:
-        with pytest.raises(RejectedError, match="no address"):
+        with pytest.raises(RejectedError, match="not the address"):
             await got(url)
 
     run(ask())

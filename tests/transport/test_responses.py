@@ -213,7 +213,7 @@ def test_what_cannot_be_unpacked_is_malformed(name):
     error = fails(answering(sized(b"no such packing", b"Content-Encoding: " + name)))
 
     assert isinstance(error, MalformedError)
-    assert "packed" in str(error)
+    assert "compressed" in str(error)
 
 
 def test_a_little_that_unpacks_to_much_is_handed_on_little_by_little():

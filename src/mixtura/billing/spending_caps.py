@@ -35,6 +35,16 @@ class SpendingCap(Protocol):
     def name(self) -> str: ...
 
     @property
+    def dollars(self) -> float | None:
+        """The cap in dollars, if it has one."""
+        ...
+
+    @property
+    def tokens(self) -> int | None:
+        """The cap in tokens, if it has one."""
+        ...
+
+    @property
     def has_dollar_cap(self) -> bool:
         """Whether it caps dollars, so that every price must be known."""
         ...

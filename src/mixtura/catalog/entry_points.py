@@ -33,5 +33,7 @@ def load_entry_point(group: str, name: str, kind: type[T]) -> T | None:
         said = f"{type(error).__name__}: {error}"
         raise ConfigError(f"'{name}' of the package {package} cannot be loaded: {said}") from error
     if not isinstance(value, kind):
-        raise ConfigError(f"'{name}' of the package {package} is no {kind.__name__}: {point.value}")
+        raise ConfigError(
+            f"'{name}' of the package {package} is not a {kind.__name__}: {point.value}"
+        )
     return value

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mixtura.catalog.hub_blob import damaged_download_error, download_blob
 from mixtura.catalog.local_models import (
     PATH_ADVICE,
     HubSource,
@@ -21,6 +23,7 @@ from mixtura.catalog.model_files import (
     verify_or_discard,
 )
 from mixtura.core.errors import ConfigError
+from mixtura.core.missing_packages import missing_package_text
 
 
 def hub_cache_path(source: HubSource) -> Path | None:
@@ -41,16 +44,15 @@ def download_from_hub(model: KnownModel, source: HubSource, progress: DownloadPr
         if here is not None and verify_or_discard(here, linked_sha256(here)):
             return here
         with _hub_errors_as_config(model, source):
-            path, declared = _fetch_hub_file(source, progress)
+            path, declared = _fetch_hub_file(model, source, progress)
         if verify_or_discard(path, declared):
             return path
-        raise ConfigError(
-            f"{source.repo}/{source.file} arrived damaged and was removed: run"
-            f" `mixtura pull {model.name}` again; if HF_ENDPOINT names a mirror, try without it"
-        )
+        raise damaged_download_error(model, source)
 
 
-def _fetch_hub_file(source: HubSource, progress: DownloadProgress) -> tuple[Path, str | None]:
+def _fetch_hub_file(
+    model: KnownModel, source: HubSource, progress: DownloadProgress
+) -> tuple[Path, str | None]:
     """The file, and the sha256 that the hub declares for it where it declares one."""
     from huggingface_hub import (
         get_hf_file_metadata,  # pyright: ignore[reportUnknownVariableType]
@@ -62,6 +64,7 @@ def _fetch_hub_file(source: HubSource, progress: DownloadProgress) -> tuple[Path
     # hf_hub_download first tries for half a minute and then hides what it met.
     about = get_hf_file_metadata(hf_hub_url(source.repo, source.file, revision=source.revision))
     meter: Any = _progress_class(progress, about.size)
+    download_blob(model, source, about, meter)
     path = Path(
         hf_hub_download(source.repo, source.file, revision=source.revision, tqdm_class=meter)
     )
@@ -104,9 +107,9 @@ def _hub_errors_as_config(model: KnownModel, source: HubSource) -> Generator[Non
     try:
         from huggingface_hub import errors
     except ImportError as error:
-        raise ConfigError(
-            f'{model.name} comes from the hub: pip install "mixtura[local]" first, or {PATH_ADVICE}'
-        ) from error
+        what = f"{model.name} comes from the Hugging Face Hub: the download"
+        problem = missing_package_text(what, "huggingface_hub", "local")
+        raise ConfigError(f"{problem} (or {PATH_ADVICE})") from error
     # Two transports: plain HTTP, and Xet, whose failures are of Python's own types.
     transport = errors.HTTPError  # pyright: ignore[reportPrivateImportUsage]
     try:
@@ -133,7 +136,7 @@ def _hub_error_message(model: KnownModel, source: HubSource, error: BaseExceptio
                 f" account, and {again}"
             )
         case errors.RepositoryNotFoundError():
-            wrong = f"the hub has no {source.repo}, or hides it from you"
+            wrong = f"the hub has no {source.repo}, or you have no access to it"
             right = (
                 f"set HF_TOKEN if it is private, check HF_ENDPOINT if it is set, or {PATH_ADVICE}"
             )
@@ -147,15 +150,16 @@ def _hub_error_message(model: KnownModel, source: HubSource, error: BaseExceptio
             wrong = f"the hub answered {error.response.status_code} for {source.repo}"
             right = f"{again} in some minutes, or {PATH_ADVICE}"
         case errors.FileMetadataError():
-            wrong = f"what answers for {source.repo} is not a hub"
+            wrong = f"the server that answered for {source.repo} is not a model hub"
             right = f"check HF_ENDPOINT and the proxy, and {again}"
         case OSError() if error.errno is not None and not isinstance(error, ConnectionError):
             return disk_error_message(model, error)
         case _:
-            wrong = f"no connection to the hub, or it broke ({_shorten_error(error)})"
-            right = f"{again} where there is one, set HF_ENDPOINT to a mirror, or {PATH_ADVICE}"
+            wrong = f"no connection to the hub, or it was interrupted ({_shorten_error(error)})"
+            right = f"{again} when you are online, set HF_ENDPOINT to a mirror, or {PATH_ADVICE}"
     return f"{wrong}: {right}"
 
 
 def _shorten_error(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    said = re.sub(r"\[Errno -?\d+\] ", "", " ".join(str(error).split()))
+    return said[:200] or "no reason given"

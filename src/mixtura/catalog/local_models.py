@@ -43,7 +43,8 @@ class KnownModel:
     """
     A row of the table of local models.
 
-    *parameters* in billions, *context* in tokens, *size* of the file in bytes.
+    *parameters* in billions, *context* in tokens, *size* of the file in bytes,
+    *memory_per_token* of its context in bytes.
     """
 
     name: str
@@ -53,6 +54,7 @@ class KnownModel:
     license: str
     context: int
     size: int
+    memory_per_token: int
     source: PackageSource | HubSource
 
     @property
@@ -102,10 +104,9 @@ def unknown_model_error(name: str) -> ConfigError:
     """The error for a name that no local model has, with close names."""
     if name in model_groups():
         return ConfigError(
-            f"{name} is several models: name one of {', '.join(model_groups()[name])}"
+            f"{name} is a group of models: choose one of {', '.join(model_groups()[name])}"
         )
     close = difflib.get_close_matches(name, known_models(), n=3, cutoff=0.5)
-    offer = (
-        f"close to it are {', '.join(close)}" if close else f"there are {', '.join(known_models())}"
-    )
+    near = f"did you mean {' or '.join(close)}"
+    offer = near if close else f"choose one of {', '.join(known_models())}"
     return ConfigError(f"no local model is called {name}: {offer}; or {PATH_ADVICE}")

@@ -39,8 +39,8 @@ def disk_error_message(model: KnownModel, error: OSError) -> str:
     where = f" ({error.filename})" if error.filename else ""
     reason = error.strerror or error
     variable = "MIXTURA_CACHE" if isinstance(model.source, PackageSource) else "HF_HOME"
-    wrong = f"{model.name} cannot be kept in the cache folder{where}: {reason}"
-    return f"{wrong}; {variable} names another"
+    wrong = f"{model.name} cannot be saved in the cache folder{where}: {reason}"
+    return f"{wrong}; set {variable} to another folder"
 
 
 def _size_in_megabytes(model: KnownModel) -> str:

@@ -6,12 +6,43 @@ from collections.abc import Mapping
 
 from mixtura.catalog.entry_points import find_entry_points, load_entry_point
 from mixtura.core.errors import ConfigError
-from mixtura.patterns import best_of, mixture, ranker, sequential, vote
+from mixtura.patterns import (
+    analyse,
+    best_of,
+    checked,
+    gate,
+    guard,
+    knockout,
+    mixture,
+    mux,
+    ranker,
+    recursive,
+    sequential,
+    switch,
+    vote,
+    weighted,
+)
 from mixtura.patterns.spec import PatternSpec
 
 ENTRY_POINT_GROUP = "mixtura.patterns"
 BUILT_IN: Mapping[str, PatternSpec] = {
-    module.PATTERN.name: module.PATTERN for module in (mixture, sequential, ranker, vote, best_of)
+    module.PATTERN.name: module.PATTERN
+    for module in (
+        mixture,
+        sequential,
+        recursive,
+        analyse,
+        gate,
+        guard,
+        ranker,
+        knockout,
+        best_of,
+        checked,
+        vote,
+        weighted,
+        mux,
+        switch,
+    )
 }
 """No other package can take the place of one of these."""
 

@@ -10,7 +10,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
@@ -41,6 +41,10 @@ class Provider(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prefix: str = ""
     usual: tuple[str, ...] = ()
     aggregator: str | None = None
+    also: tuple[str, ...] = ()
+    """What other tools call it."""
+    bare: tuple[str, ...] = ()
+    """Patterns of the models that only it serves: their names need no provider before them."""
 
     def upstream_model_name(self, model: str) -> str:
         """What the provider itself calls *model*."""
@@ -138,12 +142,66 @@ def default_timeouts(model: str) -> CallTimeouts:
 
 
 def split_model_name(name: str) -> tuple[str, str] | None:
-    """``provider/model`` to its two parts; None when the first is no provider's name."""
+    """
+    ``provider/model`` to its two parts; None for what names no provider's model.
+
+    Spellings of other tools and bare names that mean one model only are understood, too:
+    ``openai:gpt-5.4``, ``gemini/gemini-3.8-flash``, ``models/gemini-3.8-flash``, ``GPT-5.4``.
+    """
     provider, _, model = name.partition("/")
     served = provider in providers() or (
         provider.startswith(BRIDGE_PREFIX) and provider != BRIDGE_PREFIX
     )
-    return (provider, model) if model and served else None
+    return (provider, model) if model and served else _split_familiar_name(name)
+
+
+_OTHER_SPELLING = re.compile(r"([A-Za-z][\w.-]*)[:/]([^\s*,>]+)")
+_BARE_NAME = re.compile(r"(?:models/)?([A-Za-z][\w.-]*(?::[\w.-]+)?)")
+
+
+@cache
+def _provider_spellings() -> Mapping[str, str]:
+    known = providers()
+    spellings = {other: name for name, provider in known.items() for other in provider.also}
+    return spellings | {name: name for name in known}
+
+
+@lru_cache(maxsize=1024)
+def _split_familiar_name(name: str) -> tuple[str, str] | None:
+    """The provider and the model of a name that other tools would understand."""
+    if name.lower().endswith(".gguf"):
+        return None
+    if found := _OTHER_SPELLING.fullmatch(name):
+        provider = _provider_spellings().get(found[1].lower())
+        if provider is not None:
+            bare = find_bare_model(found[2])
+            return bare if bare and bare[0] == provider else (provider, found[2])
+    return find_bare_model(name)
+
+
+def find_bare_model(name: str) -> tuple[str, str] | None:
+    """The one provider of a model that is named without one, and its own spelling of it."""
+    if not (found := _BARE_NAME.fullmatch(name)):
+        return None
+    model = found[1].lower()
+    for provider, known in providers().items():
+        if any(fnmatchcase(model, pattern) for pattern in known.bare):
+            listed = {one.partition("*")[0] for one in (*known.usual, known.aggregator or "")}
+            dashes = model.replace(".", "-")  # claude-haiku-5.5, as its maker's pages say
+            return provider, dashes if dashes in listed else model
+    return None
+
+
+def find_served_names(model: str) -> list[str]:
+    """``provider/model`` for each provider that is known to serve a model of that bare name."""
+    return [
+        f"{name}/{one}"
+        for name, provider in providers().items()
+        for one in dict.fromkeys(
+            each.partition("*")[0] for each in (*provider.usual, provider.aggregator or "")
+        )
+        if one.rpartition("/")[2].lower() == model.lower()
+    ]
 
 
 def bridge_provider(provider: str | None) -> str | None:

@@ -59,6 +59,6 @@ def create_transport(
         said = f"transport: '{name}' cannot be made{takes}: {error}"
         raise ConfigError(said, key="transport") from None
     if not isinstance(made, Transport):
-        said = f"transport: '{name}' is none: it needs `send_request` and `close`"
+        said = f"transport: '{name}' is not a transport: it needs `send_request` and `close`"
         raise ConfigError(said, key="transport")
     return made

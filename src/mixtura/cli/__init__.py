@@ -6,6 +6,7 @@ import errno
 import importlib
 import io
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from mixtura.cli.help_layout import MixturaGroup
+from mixtura.cli.logging_options import add_logging_options, logging_options
 from mixtura.core.credentials import environment_secrets, mask_keys
 from mixtura.core.errors import BudgetExceededError, ConfigError, MixturaError
 from mixtura.core.logs import install_log_redaction
@@ -21,24 +24,36 @@ from mixtura.core.text import strip_invisible
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
+    from click.shell_completion import CompletionItem
 
 COMMANDS = {
-    "ask": "Ask a question; a mixture of models answers.",
-    "chat": "Talk with a mixture, turn by turn.",
-    "serve": "Serve mixtures to other tools, and a page to watch them.",
-    "runs": "List what was asked, the newest first.",
-    "show": "Draw a mixture, or show a run that was kept.",
-    "models": "List the models that are known, and which are here.",
-    "eval": "Say how good a model is, by published benchmarks.",
-    "select": "Find the team of your models that answers your prompts best.",
-    "compare": "Say whether a mixture is worth it, on your own prompts.",
-    "report": "Redo the paper's analyses on your own runs or files.",
-    "pull": "Bring a local model to this machine.",
-    "doctor": "Say what works here: keys, endpoints, models.",
+    "ask": "Ask a question and get the answer of a mixture of models.",
+    "chat": "Hold a conversation with a mixture.",
+    "serve": "Serve mixtures over HTTP: OpenAI and Anthropic APIs, and a web page.",
+    "runs": "List, search and delete past runs.",
+    "show": "Draw a mixture, or show a past run.",
+    "models": "List local models, configured models and providers.",
+    "pull": "Download a local model.",
+    "init": "Write a mixtura.toml for the keys, servers and models found here.",
+    "config": "Check, show, edit or locate the configuration file.",
+    "doctor": "Check keys, endpoints and models.",
+    "eval": "Score a model or mixture on a benchmark.",
+    "compare": "Test whether a mixture beats its members, on your own prompts.",
+    "select": "Find the best team of your models for your prompts.",
+    "report": "Run the paper's analyses on your own results.",
+    "completion": "Set up Tab completion for bash, zsh or fish.",
 }
 
 ANSWERED, NOT_WRITTEN, WRONG_USE, NO_ANSWER, CAPPED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 """Exit codes."""
+
+
+_PLAIN_USAGE = (
+    (re.compile(r"is not in the range x>=(\S+)\.$", re.MULTILINE), r"is too small: at least \1."),
+    (re.compile(r"is not in the range (\S+)<=x<=(\S+)\.$", re.MULTILINE), r"is not from \1 to \2."),
+    (re.compile(r"is not a valid integer(?: range)?\.$", re.MULTILINE), "is not a whole number."),
+)
+"""What click says of numbers, and the same in plain words."""
 
 
 class OutputLostError(Exception):
@@ -79,7 +94,7 @@ class _RedactingStream(io.TextIOWrapper):
         return len(text)
 
 
-class _Commands(click.Group):
+class _Commands(MixturaGroup):
     """A group that imports a command's file only when that command is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -88,7 +103,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        return importlib.import_module(f"mixtura.cli.{cmd_name}").command
+        return add_logging_options(importlib.import_module(f"mixtura.cli.{cmd_name}").command)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -99,11 +114,43 @@ class _Commands(click.Group):
         name = args[0]
         if name not in COMMANDS and not ctx.resilient_parsing:
             near = difflib.get_close_matches(name, COMMANDS, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(COMMANDS)}."
+            hint = f"did you mean '{near[0]}'?" if near else f"choose one of {', '.join(COMMANDS)}."
             if " " in name:
                 hint = f'to ask a question: mixtura ask "{name}"'
             raise click.UsageError(f"No such command '{name}': {hint}", ctx)
         return super().resolve_command(ctx, args)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        words = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if said := self._misplaced_option_text(ctx, words, error.option_name):
+                raise click.UsageError(said, ctx) from None
+            raise
+
+    def _misplaced_option_text(
+        self, ctx: click.Context, words: Sequence[str], option: str
+    ) -> str | None:
+        """What to write for an option of a command that stands before the command's name."""
+        name = next((word for word in words if word in COMMANDS), None)
+        command = self.get_command(ctx, name) if name else None
+        for param in command.params if command else ():
+            if option in param.opts:
+                value = f" {param.metavar}" if param.metavar else ""
+                return f"{option} goes after the command: mixtura {name} {option}{value}"
+        return None
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        # Without importing every command for a line of its help.
+        commands = [
+            CompletionItem(name, help=text)
+            for name, text in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return commands + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -125,8 +172,15 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
 @click.command(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 answered, 1 the output could not be written, 2 wrong usage or"
-    " configuration, 3 no answer, 4 stopped by a cap, 130 interrupted.",
+    examples=(
+        'mixtura ask "Why is the sky blue?"',
+        'mixtura ask -p "openai/gpt-5.4-mini*2" -p ollama/llama3.2 -a openai/gpt-5.4 "..."',
+        "mixtura chat -m team",
+        "mixtura doctor",
+    ),
+    epilog="Exit codes: 0 success, 1 the output could not be written, 2 wrong usage or"
+    " configuration, 3 no answer (or none that matches --schema), 4 stopped by a cap,"
+    " 130 interrupted.",
 )
 @click.option(
     "--version",
@@ -134,16 +188,17 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
     expose_value=False,
     is_eager=True,
     callback=_print_version,
-    help="Show the version.",
+    help="Print the version.",
 )
 def group() -> None:
-    """Several language models together answer better than the best of them alone.
+    """Ask several language models at once and combine their answers into one.
 
-    \b
-      mixtura ask "Why is the sky blue?"
-      mixtura ask -p openai/gpt-5.4-mini*2 -p ollama/llama3.2 -a openai/gpt-5.4 "..."
-      mixtura show paper
+    A mixture has proposers, which answer independently, and an aggregator, which reads their
+    answers and writes the final one. `mixtura COMMAND --help` explains each command.
     """
+
+
+group.params += logging_options()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -184,14 +239,23 @@ def _run_command(arguments: Sequence[str] | None) -> int:
 
 
 def _print_error(error: Exception) -> None:
-    click.echo(f"mixtura: {strip_invisible(redact_secrets(str(error)))}", err=True)
+    lines = [str(one) for one in getattr(error, "mistakes", ())]
+    if lines:  # each begins with its file and line, as editors and scripts read them
+        lines.insert(0, f"mixtura: {len(lines)} mistakes:")
+    else:
+        lines = [f"mixtura: {error}"]
+    for line in lines:
+        click.echo(strip_invisible(redact_secrets(line)), err=True)
 
 
 def _print_usage_error(error: click.ClickException) -> None:
     """A wrong use, as click says it; it may repeat a key that was pasted into the command."""
     text = io.StringIO()
     error.show(text)
-    click.echo(mask_keys(redact_secrets(text.getvalue()), names=True), err=True, nl=False)
+    said = text.getvalue()
+    for words, plain in _PLAIN_USAGE:
+        said = words.sub(plain, said)
+    click.echo(mask_keys(redact_secrets(said), names=True), err=True, nl=False)
 
 
 def _open_streams() -> None:

@@ -3,220 +3,312 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import select
-import stat
+import io
 import sys
-from contextlib import suppress
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
 from mixtura import cli
+from mixtura.catalog.user_files import expand_home
+from mixtura.cli.answer_output import (
+    PreparedQuestion,
+    checked_data,
+    prepared_json,
+    write_answer,
+    write_json,
+)
+from mixtura.cli.answer_schema import AnswerSchema, read_schema
+from mixtura.cli.attachments import (
+    Attachment,
+    attachment_options,
+    message_content,
+    read_attachments,
+)
 from mixtura.cli.common import (
-    EMBEDDED_NOTE,
+    PROBABILITY,
     TEMPERATURE,
     cap_options,
     config_option,
     create_console,
     download_embedded,
     echo_json,
-    is_embedded,
     keep_option,
+    name_callback,
     read_config,
     text_callback,
 )
+from mixtura.cli.completed_values import complete_file, complete_run
+from mixtura.cli.continued_run import (
+    ContinueCommand,
+    EarlierConversation,
+    continued_line,
+    find_conversation,
+)
 from mixtura.cli.mixture_options import print_choice_reason, spec_from_options, team_options
+from mixtura.cli.output_file import check_writable
+from mixtura.cli.question import read_question, system_option
 from mixtura.cli.run import FinishedRun, RunContext, format_spent, run_and_show
 from mixtura.config.config import Config
 from mixtura.config.plan import MixtureSpec
-from mixtura.core.errors import ConfigError
+from mixtura.core.errors import AnswerMismatchError, ConfigError
 from mixtura.core.text import pluralize_count, to_one_line
-from mixtura.core.types import Request, Sampling
-from mixtura.core.types import ask as one_question
+from mixtura.core.types import Message, Request, Sampling
 from mixtura.engine.trace import Trace, trace_json
 
 if TYPE_CHECKING:
     from mixtura.terminal import AnswerView
 
-PIPE_WAIT_SECONDS = 0.5
-"""Seconds that a pipe has to say something when the question stands in the command already."""
 
-
-@click.command(name="ask")
+@click.command(
+    name="ask",
+    cls=ContinueCommand,
+    examples=(
+        'mixtura ask "Why is the sky blue?"',
+        'mixtura ask --attach report.pdf "What are the three main findings?"',
+        'mixtura ask --continue "And the fourth?"',
+        'mixtura ask --schema person.json --output ada.json "Who was Ada Lovelace?"',
+        'git diff | mixtura ask "Write a commit message."',
+    ),
+)
 @click.argument("question", nargs=-1, callback=text_callback)
+@attachment_options
+@system_option
+@click.option(
+    "-c", "--continue", "continued", metavar="[RUN]", callback=text_callback,
+    shell_complete=complete_run,
+    help="Continue your last conversation, or the run with this id.",
+)  # fmt: skip
 @team_options
 @click.option(
-    "--system", metavar="TEXT", callback=text_callback, help="A system prompt: every model sees it."
+    "--temperature", type=TEMPERATURE, metavar="NUMBER", help="Randomness of the answer, 0 to 5."
 )
-@click.option("--temperature", type=TEMPERATURE, help="Of the answer.")
-@click.option("--max-tokens", type=click.IntRange(min=1), help="Of the answer.")
-@click.option("--seed", type=int, help="Makes draws repeatable, where models can.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object: answer, calls, usage.")
-@click.option("--quiet", is_flag=True, help="Only the answer.")
-@click.option("--dry-run", is_flag=True, help="Say what would be called and at most spent.")
+@click.option(
+    "--top-p", type=PROBABILITY, metavar="NUMBER", help="Nucleus sampling of the answer, 0 to 1."
+)
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Length limit of the answer, in tokens.",
+)
+@click.option(
+    "--seed", type=int, metavar="N", help="Seed for repeatable answers, where models support it."
+)
+@click.option(
+    "--schema", metavar="FILE", callback=name_callback, shell_complete=complete_file,
+    help="Ask for JSON that matches this JSON schema; exit code 3 if the answer does not match.",
+)  # fmt: skip
+@click.option(
+    "--output", metavar="FILE", callback=name_callback, shell_complete=complete_file,
+    help="Write the answer to a file, instead of standard output.",
+)  # fmt: skip
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object: answer, calls, usage."
+)
+@click.option("--quiet", is_flag=True, help="Print the answer only.")
+@click.option(
+    "--dry-run", is_flag=True, help="Show the calls and their maximum cost, and send nothing."
+)
 @keep_option
 @cap_options
 @config_option
-def command(
-    question: tuple[str, ...],
-    mixture: str | None,
-    proposers: tuple[str, ...],
-    aggregator: str | None,
-    layers: int | None,
-    system: str | None,
-    temperature: float | None,
-    max_tokens: int | None,
-    seed: int | None,
-    as_json: bool,
-    quiet: bool,
-    dry_run: bool,
-    max_cost: float | None,
-    deadline: float | None,
-    cache: bool | None,
-    keep: bool | None,
-    config_file: str | None,
-) -> int:
-    """Ask a question; a mixture of models answers.
+def command(question: tuple[str, ...], **options: Any) -> int:
+    """Ask a question and get the answer of a mixture of models.
 
-    With nothing configured it uses what this machine has: a provider's key in the
-    environment, else Ollama, else a very small model that comes along.
+    Without a configuration file it uses, in this order: a team of the providers whose API keys
+    are set; Ollama; the downloaded starter models; a very small built-in model.
 
-    Text that is piped in comes before the QUESTION, or is the question. `-` as the first or
-    the last word waits for it. In a loop that reads its own lines from standard input, put
-    `< /dev/null` behind the command, or the first question takes them all.
+    Text that is piped in is put before QUESTION, or is the question. `-` as the first or last
+    word waits for it. In a shell loop that reads lines from standard input, add `< /dev/null`,
+    or the first question takes all of them.
+
+    The answer goes to standard output, everything else to standard error.
     """
-    text = _read_question(question, note=not (as_json or quiet))
-    config = read_config(config_file, cache=cache, keep=keep)
-    plan = spec_from_options(config, mixture, proposers, aggregator, layers)
-    sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)
-    request = one_question(text, system=system, sampling=sampling)
-    if not (as_json or quiet):
-        print_choice_reason(config, plan, mixture, proposers, aggregator)
-    if dry_run:
-        return _print_forecast(config, plan, request, as_json=as_json)
+    return _ask_question(question, AskOptions(**options))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskOptions:
+    """The options as they were typed; None where one was not."""
+
+    mixture: str | None
+    proposers: tuple[str, ...]
+    aggregator: str | None
+    layers: int | None
+    files: tuple[str, ...]
+    images: tuple[str, ...]
+    system: str | None
+    continued: str | None
+    temperature: float | None
+    top_p: float | None
+    max_tokens: int | None
+    seed: int | None
+    schema: str | None
+    output: str | None
+    as_json: bool
+    quiet: bool
+    dry_run: bool
+    max_cost: float | None
+    deadline: float | None
+    cache: bool | None
+    keep: bool | None
+    config_file: str | None
+
+    @property
+    def talks(self) -> bool:
+        """Whether a person is told more than the answer."""
+        return not (self.as_json or self.quiet)
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(self.temperature, self.top_p, self.max_tokens, seed=self.seed)
+
+
+def _ask_question(words: tuple[str, ...], options: AskOptions) -> int:
+    attached = read_attachments(options.files, options.images)
+    schema = read_schema(options.schema) if options.schema else None
+    output = expand_home(options.output) if options.output else None
+    if output:
+        check_writable(output, "--output")
+    text = read_question(words, note=options.talks, attached=bool(attached))
+    config = read_config(options.config_file, cache=options.cache, keep=options.keep)
+    earlier = find_conversation(config, options.continued) if options.continued else None
+    mixture = options.mixture
+    if earlier and not (mixture or options.proposers):
+        mixture = earlier.model
+    plan = spec_from_options(config, mixture, options.proposers, options.aggregator, options.layers)
+    request = _build_request(text, attached, earlier, schema, options)
+    if options.talks:
+        _print_preparation(config, plan, mixture, earlier, attached, options)
+    prepared = PreparedQuestion(request, attached, earlier and earlier.run, schema, output)
+    if options.dry_run:
+        return _print_forecast(config, plan, prepared, as_json=options.as_json)
     download_embedded(config, plan)
-    model = config.build_runnable(plan, max_cost=max_cost, deadline=deadline)
+    model = config.build_runnable(plan, max_cost=options.max_cost, deadline=options.deadline)
     asking = RunContext(config, model, plan.name, "ask")
-    return _run_and_report(asking, request, as_json=as_json, quiet=quiet)
+    return _run_and_report(asking, prepared, options)
 
 
-# ---- the question
+def _build_request(
+    text: str,
+    attached: Sequence[Attachment],
+    earlier: EarlierConversation | None,
+    schema: AnswerSchema | None,
+    options: AskOptions,
+) -> Request:
+    question = Message("user", message_content(text, attached))
+    if earlier:
+        messages = earlier.with_question(question, options.system)
+    else:
+        opening = (Message("system", options.system),) if options.system else ()
+        messages = (*opening, question)
+    form = schema.response_format if schema else None
+    return Request(messages, options.sampling, response_format=form)
 
 
-def _read_question(words: tuple[str, ...], *, note: bool) -> str:
-    """What was asked: the arguments, what is piped in, or both."""
-    # A dash asks for standard input by hand: then it is waited for, terminal or not.
-    dash = "-" in (words[:1] + words[-1:])
-    if dash:
-        words = words[1:] if words[0] == "-" else words[:-1]
-    typed = " ".join(words).strip()
-    if not typed and not dash and sys.stdin.isatty():
-        raise click.UsageError('What is the question? As in: mixtura ask "Why is the sky blue?"')
-    piped = _read_stdin() if dash or not typed or _is_piped(note=note) else ""
-    text = "\n\n".join(part for part in (piped, typed) if part)
-    if not text:
-        raise click.UsageError("The question is empty.")
-    return text
+def _print_preparation(
+    config: Config,
+    plan: MixtureSpec,
+    mixture: str | None,
+    earlier: EarlierConversation | None,
+    attached: Sequence[Attachment],
+    options: AskOptions,
+) -> None:
+    """What was chosen, found and read for the person, a line each."""
+    from mixtura.terminal import print_line
 
-
-def _read_stdin() -> str:
-    """Standard input to its end, whatever the locale: UTF-8."""
-    try:
-        return sys.stdin.buffer.read().decode("utf-8-sig").strip()
-    except UnicodeDecodeError:
-        raise click.UsageError("What was piped in is not text (UTF-8).") from None
-    except OSError as error:
-        raise click.UsageError(f"Standard input cannot be read: {error.strerror}.") from None
-
-
-def _is_piped(*, note: bool) -> bool:
-    """
-    Whether someone sends text along with a question that stands in the command.
-
-    A pipe from a parent that never writes and never closes it must not stop us: one that
-    stays silent for a moment is left alone.
-    """
-    with suppress(OSError, ValueError):
-        # A file ends by itself; only a pipe may stay open and silent for good.
-        mode = os.fstat(sys.stdin.fileno()).st_mode
-        if not stat.S_ISFIFO(mode):
-            return stat.S_ISREG(mode)
-        if select.select([sys.stdin], [], [], PIPE_WAIT_SECONDS)[0]:
-            return True
-        if note:
-            notice = (
-                f"Standard input said nothing for {PIPE_WAIT_SECONDS} s: left alone"
-                " (`-` waits for it)."
-            )
-            click.echo(notice, err=True)
-    return False
+    aside = create_console(aside=True)
+    if earlier:
+        print_line(aside, continued_line(earlier), "dim")
+    for one in attached:
+        print_line(aside, f"Attached {one.name} ({one.description}).", "dim")
+    print_choice_reason(config, plan, mixture, options.proposers, options.aggregator)
 
 
 # ---- the run
 
 
-def _print_forecast(config: Config, plan: MixtureSpec, request: Request, *, as_json: bool) -> int:
+def _print_forecast(
+    config: Config, plan: MixtureSpec, prepared: PreparedQuestion, *, as_json: bool
+) -> int:
     """Ask nothing: say which calls it would take and what they may cost at most."""
     from mixtura.billing.forecast import forecast_calls, worst_case_spend
     from mixtura.core.token_estimate import DEFAULT_ANSWER_TOKENS
     from mixtura.terminal import format_dollars
 
-    calls = forecast_calls(config.builder.build_outline(plan), request)
+    calls = forecast_calls(config.builder.build_outline(plan), prepared.request)
     worst, unknown = worst_case_spend(calls, config.usage_cost)
     most = None if unknown else worst.dollars
     if as_json:
-        echo_json({"calls": len(calls), "max_cost_usd": most, "unknown_prices": list(unknown)})
+        whole = {"calls": len(calls), "max_cost_usd": most, "unknown_prices": list(unknown)}
+        echo_json(whole | prepared_json(prepared))
         return cli.ANSWERED
     tokens = pluralize_count(worst.tokens, "token")
     click.echo(
         f"{pluralize_count(len(calls), 'call')}, at most {tokens}, at most {format_dollars(most)}."
     )
     click.echo(
-        f"Where no one says how long an answer may be, {DEFAULT_ANSWER_TOKENS:,} tokens are taken:"
-        " under a cap that is sent as the limit. Retries, fallbacks and second copies come on top."
+        f"Without max_tokens, {DEFAULT_ANSWER_TOKENS:,} tokens per answer are assumed."
+        " Retries, fallbacks and hedged calls are not included."
     )
     if unknown:
         click.echo(f"No price is known for {', '.join(map(to_one_line, unknown))}.")
+    if prepared.schema:
+        click.echo(f"The answer would be checked against {to_one_line(prepared.schema.file)}.")
+    if prepared.output:
+        click.echo(f"It would be written to {to_one_line(prepared.output)}.")
     return cli.ANSWERED
 
 
-def _run_and_report(asking: RunContext, request: Request, *, as_json: bool, quiet: bool) -> int:
+def _run_and_report(asking: RunContext, prepared: PreparedQuestion, options: AskOptions) -> int:
     """Run it, show it, and say how it ended."""
+    schema = prepared.schema
+    # What must be whole, or has to match, is not shown before it is.
+    held = io.StringIO() if schema or prepared.output else None
+    view = _create_view(held or sys.stdout, as_json=options.as_json, quiet=options.quiet)
     with asyncio.Runner() as runner:
-        run = run_and_show(runner, asking, request, _create_view(as_json=as_json, quiet=quiet))
+        run = run_and_show(
+            runner, asking, prepared.request, view, check=schema and schema.answer_error
+        )
     # Found out while running, as a model file that has gone: still a configuration to be mended,
     # and its exit code says so.
     if isinstance(run.failure, ConfigError):
         raise run.failure
-    if as_json:
-        reason = run.record["error"]
-        echo_json(
-            trace_json(run.trace, asking.config.usage_cost) | {"error": reason, "run": run.run}
-        )
+    if options.as_json:
+        whole = trace_json(run.trace, asking.config.usage_cost) | prepared_json(prepared)
+        whole |= {"error": run.record["error"], "run": run.run}
+        if schema:
+            whole["data"] = checked_data(schema, run)
+        write_json(whole, prepared.output)
     else:
-        _print_summary(run, asking.config, table=not quiet)
+        if held is not None and run.exit_code == cli.ANSWERED:
+            write_answer(run, prepared, note=options.talks)
+        _print_summary(run, asking.config, table=not options.quiet)
     if run.interrupted:
         _exit_interrupted(run.trace, asking.config)
     return run.exit_code
 
 
-def _create_view(*, as_json: bool, quiet: bool) -> AnswerView | None:
+def _create_view(out: TextIO, *, as_json: bool, quiet: bool) -> AnswerView | None:
     if as_json:
         return None
     from mixtura.terminal import AnswerView, LiveView, PlainLogView
 
     if quiet:
-        return AnswerView(sys.stdout)
+        return AnswerView(out)
     aside = create_console(aside=True)
-    if aside.is_terminal and sys.stdout.isatty() and not aside.is_dumb_terminal:
-        return LiveView(sys.stdout, aside)
-    return PlainLogView(sys.stdout, aside)
+    watched = out is not sys.stdout or sys.stdout.isatty()
+    if aside.is_terminal and watched and not aside.is_dumb_terminal:
+        return LiveView(out, aside)
+    return PlainLogView(out, aside)
 
 
 def _print_summary(run: FinishedRun, config: Config, *, table: bool) -> None:
     """The table and what is left to say, below the answer; all of it to standard error."""
-    from mixtura.terminal import answer_notes, print_line, trace_summary
+    from mixtura.terminal import answer_notes, ollama_advice, print_line, trace_summary
 
     aside = create_console(aside=True)
     trace, failure = run.trace, run.failure
@@ -225,12 +317,14 @@ def _print_summary(run: FinishedRun, config: Config, *, table: bool) -> None:
         aside.print(trace_summary(trace, config.usage_cost, aside.width, run=run.run))
     for answer_note in answer_notes(trace) if table else ():
         print_line(aside, answer_note, "yellow")
-    if failure:
+    if isinstance(failure, AnswerMismatchError):
+        print_line(aside, f"T{to_one_line(failure)[1:]}.", "bold red")
+        if run.run:
+            print_line(aside, f"The answer as it came: mixtura show {run.run}", "dim")
+    elif failure:
         print_line(aside, f"No answer: {to_one_line(failure)}", "bold red")
-    elif table and any(
-        c.seat.role == "aggregator" and is_embedded(config, c.model) for c in trace.leaf_calls()
-    ):
-        print_line(aside, EMBEDDED_NOTE, "dim")
+    if advice := ollama_advice(trace):
+        print_line(aside, advice, "yellow")
 
 
 def _exit_interrupted(trace: Trace, config: Config) -> NoReturn:

@@ -13,40 +13,49 @@ from typing import TYPE_CHECKING
 import click
 
 from mixtura import cli
+from mixtura.cli.attachments import (
+    Attachment,
+    attachment_options,
+    complete_path,
+    read_attachment,
+    read_attachments,
+)
 from mixtura.cli.chat_lines import answerer_line, mixture_lines, turn_footer
 from mixtura.cli.common import (
-    EMBEDDED_NOTE,
     cap_options,
     config_option,
     create_console,
     download_embedded,
-    is_embedded,
+    embedded_note,
     keep_option,
     read_config,
-    text_callback,
 )
 from mixtura.cli.conversation import Conversation
+from mixtura.cli.help_layout import MixturaCommand
 from mixtura.cli.mixture_options import print_choice_reason, spec_from_options, team_options
 from mixtura.cli.prompt import LinePrompt
+from mixtura.cli.question import system_option
 from mixtura.cli.run import FinishedRun, RunContext, format_spent, run_and_show
 from mixtura.config.config import Config
 from mixtura.config.plan import MixtureSpec
 from mixtura.core.errors import ConfigError, MixturaError, StoreError
 from mixtura.core.model import Model
 from mixtura.core.text import pluralize_count, to_one_line
+from mixtura.core.types import Request
 from mixtura.storage.run_record import Record
 
 if TYPE_CHECKING:
     from mixtura.terminal import AnswerView
 
 HELP_TEXTS = {
-    "/model [NAME]": "ask another mixture or model from now on; without NAME, list them",
-    "/why": "who said what in the last answer, and what it took",
+    "/model [NAME]": "switch to another mixture or model; without NAME, list them",
+    "/why": "show who said what in the last answer, and what it took",
     "/retry": "ask the last question again",
-    "/save [FILE]": "write the conversation: Markdown, or .json or .html by the file's name",
-    "/clear": "begin anew: nothing said so far is sent any more",
+    "/attach FILE": "send a file with the next question: text, a PDF or a picture",
+    "/save [FILE]": "save the conversation as Markdown, or as .json or .html by the file's name",
+    "/clear": "start over: nothing said so far is sent again",
     "/quit": "leave, as Ctrl-D does",
-    "\\": "at the end of a line: it goes on in the next",
+    "\\": "at the end of a line: continue on the next line",
     "Ctrl-C": "stop an answer; at the prompt, leave",
 }
 """What there is beside questions. One may begin with a slash if a space stands before it."""
@@ -54,11 +63,18 @@ MAX_HISTORY = 200
 """Questions of earlier conversations in the history of the prompt."""
 
 
-@click.command(name="chat")
-@team_options
-@click.option(
-    "--system", metavar="TEXT", callback=text_callback, help="A system prompt: every model sees it."
+@click.command(
+    name="chat",
+    cls=MixturaCommand,
+    examples=(
+        "mixtura chat",
+        "mixtura chat -m team --attach notes.md",
+        "mixtura chat < questions.txt",
+    ),
 )
+@team_options
+@attachment_options
+@system_option
 @keep_option
 @cap_options
 @config_option
@@ -67,6 +83,8 @@ def command(
     proposers: tuple[str, ...],
     aggregator: str | None,
     layers: int | None,
+    files: tuple[str, ...],
+    images: tuple[str, ...],
     system: str | None,
     max_cost: float | None,
     deadline: float | None,
@@ -74,11 +92,13 @@ def command(
     keep: bool | None,
     config_file: str | None,
 ) -> int:
-    """Talk with a mixture of models, turn by turn; caps are for each turn.
+    """Hold a conversation with a mixture of models.
 
-    /help says what there is beside questions: another model, who said what, saving. In a
-    pipe every line is a turn, and the answers go to standard output.
+    /help lists the commands at the prompt: switch the model, see who said what, attach a file,
+    save. Limits apply to each turn. In a pipe every line is a turn, and the answers go to
+    standard output.
     """
+    attached = read_attachments(files, images)
     config = read_config(config_file, cache=cache, keep=keep)
     plan = spec_from_options(config, mixture, proposers, aggregator, layers)
     prompt = LinePrompt()
@@ -87,6 +107,8 @@ def command(
     with asyncio.Runner() as runner:
         chat = ChatSession(config, runner, prompt, TurnCaps(max_cost, deadline), system)
         chat.use_mixture(plan)
+        for one in attached:
+            chat.attach(one)
         return chat.run_until_exit()
 
 
@@ -121,6 +143,7 @@ class ChatSession:
             "/model": self._switch_model,
             "/why": self._show_sources,
             "/retry": self._retry_question,
+            "/attach": self._attach_file,
             "/save": self._save_chat,
             "/clear": self._clear_history,
             "/help": self._print_help,
@@ -134,6 +157,10 @@ class ChatSession:
             plan, max_cost=caps.max_cost, deadline=caps.deadline
         )
         self._plan = plan
+
+    def attach(self, one: Attachment) -> None:
+        """Send a file with the next question."""
+        self._conversation.attach(one)
 
     def run_until_exit(self) -> int:
         """Take turns until the person leaves; returns the exit code.
@@ -173,15 +200,15 @@ class ChatSession:
         self._prompt.enable_completion(self._complete_word)
         answerer = answerer_line(self._config, self._plan)
         self._print_notice(f"{answerer}. /help says what else there is, Ctrl-D leaves.", "dim")
-        if is_embedded(self._config, self._plan.aggregator):
-            self._print_notice(EMBEDDED_NOTE, "dim")
+        if note := embedded_note(self._config, self._plan, chosen=False):
+            self._print_notice(note, "yellow")
 
     def _handle_line(self, line: str) -> None:
         """A turn or a command; what goes wrong is said, and the conversation goes on."""
         name, _, rest = line.partition(" ")
         if not name.startswith("/"):
             if line.strip():
-                self._ask_question(line.strip())
+                self._answer(self._conversation.ask(line.strip()))
             return
         run_command = self._commands.get(name)
         if run_command is None:
@@ -196,8 +223,7 @@ class ChatSession:
 
     # ---- a turn
 
-    def _ask_question(self, question: str) -> None:
-        request = self._conversation.next_request(question)
+    def _answer(self, request: Request) -> None:
         asking = RunContext(self._config, self._answers, self._plan.name, "chat")
         with self._prompt.suppress_echo():
             run = run_and_show(self._runner, asking, request, self._create_view())
@@ -208,7 +234,7 @@ class ChatSession:
         if completion is None or run.interrupted or run.failure:
             self._code = run.exit_code
         else:
-            self._conversation.add_turn(question, completion.text, run.record)
+            self._conversation.add_answer(completion.text, run.record)
 
     def _create_view(self) -> AnswerView:
         from mixtura.terminal import AnswerAndErrorsView, CompactView
@@ -219,7 +245,7 @@ class ChatSession:
 
     def _print_outcome(self, run: FinishedRun) -> None:
         """How it ended, in a line or two."""
-        from mixtura.terminal import answer_notes
+        from mixtura.terminal import answer_notes, ollama_advice
 
         for note in answer_notes(run.trace):
             self._print_notice(note, "yellow")
@@ -232,6 +258,8 @@ class ChatSession:
                 raise KeyboardInterrupt
         elif run.failure:
             self._print_notice(f"No answer: {to_one_line(run.failure)}", "bold red")
+        if advice := ollama_advice(run.trace):
+            self._print_notice(advice, "yellow")
         if self._prompt.person:
             self._print_notice(turn_footer(run), "dim")
             click.echo()
@@ -261,7 +289,15 @@ class ChatSession:
         self._aside.print()
 
     def _retry_question(self, _: str) -> None:
-        self._ask_question(self._conversation.withdraw_question())
+        self._conversation.withdraw_answer()
+        self._answer(self._conversation.last_request())
+
+    def _attach_file(self, name: str) -> None:
+        if not name:
+            raise ConfigError("which file? As in: /attach notes.txt")
+        one = read_attachment(name)
+        self._conversation.attach(one)
+        self._print_notice(f"{one.name} ({one.description}) goes with the next question.", "dim")
 
     def _save_chat(self, name: str) -> None:
         file = self._conversation.save_file(name)
@@ -279,6 +315,8 @@ class ChatSession:
         self._aside.print(two_columns(HELP_TEXTS))
 
     def _complete_word(self, before: str, word: str) -> list[str]:
+        if before.strip() == "/attach":
+            return complete_path(word)
         if not before.strip():
             names = [*self._commands, "/quit"] if word.startswith("/") else []
         else:

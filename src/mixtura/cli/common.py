@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import sys
@@ -13,20 +14,25 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mixtura.catalog import downloads
+from mixtura.catalog import downloads, local_models
+from mixtura.catalog.model_needs import bytes_to_download, check_disk_space
+from mixtura.cli.completed_values import complete_file
 from mixtura.config.config import Config, load
+from mixtura.config.paths import find_config_file
 from mixtura.config.plan import AUTO, EMBEDDED_MODEL, MixtureSpec
 from mixtura.config.toml_document import Key
 from mixtura.core import quantities
 from mixtura.core.errors import ConfigError
+from mixtura.core.missing_packages import missing_package_text
 from mixtura.core.quantities import Range
 from mixtura.core.redaction import process_redactor
-from mixtura.core.text import escape_json, to_one_line
+from mixtura.core.text import escape_json, format_bytes, to_one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 F = TypeVar("F", bound=Callable[..., object])
+_log = logging.getLogger("mixtura.config")
 TypedText = str | tuple[str, ...] | None
 
 
@@ -55,6 +61,7 @@ POSITIVE_DOLLARS = NumberType(quantities.POSITIVE_DOLLARS)
 POSITIVE_SECONDS = NumberType(quantities.POSITIVE_SECONDS)
 SHARE = NumberType(quantities.OPEN_SHARE)
 TEMPERATURE = NumberType(quantities.TEMPERATURE)
+PROBABILITY = NumberType(quantities.SHARE)
 
 
 def config_option(function: F) -> F:
@@ -63,22 +70,37 @@ def config_option(function: F) -> F:
         "--config",
         "config_file",
         metavar="FILE",
-        help="A configuration file, instead of ./mixtura.toml or the user's.",
+        shell_complete=complete_file,
+        help="Configuration file, instead of ./mixtura.toml or your user's.",
     )(function)
 
 
 def cap_options(function: F) -> F:
     """``--max-cost``, ``--deadline``, ``--cache/--no-cache`` for a command that calls models."""
+    return _add_cap_options(function, "Cost limit: a call that could exceed it is not made.")
+
+
+def evaluation_cap_options(function: F) -> F:
+    """The same, where the limit is that of a whole evaluation."""
+    return _add_cap_options(
+        function, "Cost limit of the whole evaluation, earlier runs of it included."
+    )
+
+
+def _add_cap_options(function: F, cost_help: str) -> F:
     # Decorators apply from the bottom up: the help lists these in reverse.
     for option in (
-        click.option("--cache/--no-cache", default=None, help="Keep answers, or ask anew."),
+        click.option(
+            "--cache/--no-cache", default=None,
+            help="Reuse stored answers to the same request, or ask again.",
+        ),
         click.option(
             "--deadline", type=POSITIVE_SECONDS, metavar="SECONDS",
-            help="No answer takes longer.",
+            help="Time limit for each answer.",
         ),
         click.option(
             "--max-cost", type=DOLLARS, metavar="DOLLARS",
-            help="Nothing is asked that could cost more.",
+            help=cost_help,
         ),
     ):  # fmt: skip
         function = option(function)
@@ -87,13 +109,16 @@ def cap_options(function: F) -> F:
 
 def keep_option(function: F) -> F:
     """``--keep/--no-keep`` for a command whose runs are recorded."""
-    help_text = "Record runs for `mixtura runs`, and a server's responses, or do not."
+    help_text = "Record the run for `mixtura runs`, or not."
     return click.option("--keep/--no-keep", default=None, help=help_text)(function)
 
 
 def read_config(file: str | None, *, cache: bool | None = None, keep: bool | None = None) -> Config:
     """The configuration for this process's folder and environment. Raises ConfigError."""
     config = load(file, environ=os.environ, folder=Path.cwd(), cache=cache, keep=keep)
+    used = find_config_file(file, environ=os.environ, folder=Path.cwd())
+    _log.info("configuration: %s", used or "no file; built-in mixtures only")
+    _log.info("store: %s", config.store.name)
     config.runs.notice = _print_warning
     config.responses.notice = _print_warning
     return config
@@ -147,8 +172,7 @@ def require_extra(extra: str, what: str) -> Generator[None]:
         if error.name is None or error.name.startswith("mixtura"):
             raise
         missing = error.name.partition(".")[0]
-        problem = f'{what} needs {missing}, which is not there: pip install "mixtura[{extra}]"'
-        raise ConfigError(problem) from None
+        raise ConfigError(missing_package_text(what, missing, extra)) from None
 
 
 def echo_json(data: object, *, indent: int | None = None) -> None:
@@ -176,44 +200,25 @@ def create_console(*, aside: bool = False) -> Console:
     return made
 
 
-def download_with_progress(name: str, config: Config) -> Path:
-    """Download a local model, with a bar where someone looks. Raises ConfigError."""
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    console = create_console(aside=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    # A bar that is redrawn fills a log with copies of itself.
-    if not console.is_terminal:
-        console.print(f"bringing {name} …")
-        return downloads.download_model(name, config.models_folder)
-    with Progress(*columns, console=console, transient=False) as bars:
-        bar = bars.add_task(name, total=None)
-
-        def update_progress(done: int, whole: int | None) -> None:
-            bars.update(bar, completed=done, total=whole)
-
-        return downloads.download_model(name, config.models_folder, update_progress)
-
-
 # ---- the embedded model
 
 EMBEDDED_NOTE = (
-    "This is the embedded model of 135 million parameters: a first look, not answers worth having."
-    " For those: `mixtura pull starter`, a provider's key (OPENAI_API_KEY, …) or Ollama."
+    "it shows how Mixtura works; do not rely on what it says. Better answers: mixtura pull starter"
 )
+
+
+def embedded_note(config: Config, plan: MixtureSpec, *, chosen: bool) -> str | None:
+    """
+    What is to be known before the embedded model answers; None where another one does.
+
+    *chosen*: we chose it, and say why.
+    """
+    if not any(is_embedded(config, name) for name in plan.answering_models):
+        return None
+    if chosen:
+        why = config.registry.auto_defaults().why
+        return f"{why[0].upper()}{why[1:]}, so a very small model answers: {EMBEDDED_NOTE}"
+    return f"{EMBEDDED_MODEL} is a very small model: {EMBEDDED_NOTE}"
 
 
 def download_embedded(config: Config, plan: MixtureSpec) -> None:
@@ -229,7 +234,15 @@ def download_embedded(config: Config, plan: MixtureSpec) -> None:
     for where, path, name in members:
         if not is_embedded(config, name):
             _check_buildable(config, where, path, name)
-    download_with_progress(EMBEDDED_MODEL, config)
+    from mixtura.cli.downloads import download_each
+
+    model = local_models.known_models()[EMBEDDED_MODEL]
+    check_disk_space([model], config.models_folder)
+    console = create_console(aside=True)
+    size = format_bytes(bytes_to_download(model, config.models_folder))
+    console.print(f"Downloading {EMBEDDED_MODEL} ({size}, once) …", soft_wrap=True)
+    for _ in download_each([model], config.models_folder, console):
+        pass
 
 
 def _needed_models(
@@ -253,10 +266,5 @@ def is_embedded(config: Config, name: str) -> bool:
 
 def _check_buildable(config: Config, plan: MixtureSpec, path: tuple[Key, ...], name: str) -> None:
     """Raises ConfigError when a member cannot be made."""
-    try:
+    with plan.located(path):
         config.model(name)
-    except ConfigError as error:
-        # A location of its own is more exact than the place where the mixture names it.
-        if error.located:
-            raise
-        raise plan.error_at(path, str(error)) from None

@@ -21,6 +21,7 @@ from mixtura.cli.common import (
     read_config,
     require_extra,
 )
+from mixtura.cli.completed_values import complete_name
 from mixtura.cli.evaluation_options import (
     connections_option,
     deadline_option,
@@ -30,6 +31,7 @@ from mixtura.cli.evaluation_options import (
     name_option,
     prompts_option,
 )
+from mixtura.cli.help_layout import MixturaCommand
 from mixtura.cli.progress import show_progress
 from mixtura.core.errors import ConfigError
 from mixtura.core.text import pluralize_count, to_one_line
@@ -46,29 +48,51 @@ NO_SCORING = "none"
 """How rows are scored that a judge compares."""
 
 
-@click.command(name="compare")
-@click.argument("names", nargs=-1, metavar="MIXTURE…", callback=name_callback)
-@prompts_option
-@name_option("--task", "TASK", "What they are: gsm8k, math, ifeval, …")
-@name_option(
-    "--judge", "NAME", "Who says which of two answers is better, where no task checks them."
+@click.command(
+    name="compare",
+    cls=MixturaCommand,
+    examples=(
+        "mixtura compare team --on prompts.jsonl --judge openai/gpt-5.4",
+        "mixtura compare team --on test.jsonl --task gsm8k --limit 100 --html team.html",
+    ),
 )
+@click.argument(
+    "names", nargs=-1, metavar="MIXTURE…", callback=name_callback, shell_complete=complete_name
+)
+@prompts_option
+@name_option("--task", "TASK", "Check answers as this benchmark does: gsm8k, math, ifeval, …")
+@name_option("--judge", "NAME", "Model that decides which of two answers is better.")
 @limit_option
 @click.option(
-    "--seed", type=int, default=0, show_default=True, help="Of the draws and the prompts."
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Seed of the answers and of the choice of prompts.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), default=1, help="Answers to each prompt.")
-@name_option("--scoring", "HOW", "Of the task jsonl: exact, number, …")
-@name_option("--html", "FILE", "Also one page with all of it.")
+@click.option(
+    "--epochs", type=click.IntRange(min=1), default=1, metavar="N", help="Answers to each prompt."
+)
+@name_option("--scoring", "HOW", "How answers are compared with a row's target: exact, number, …")
+@name_option("--html", "FILE", "Write the result as an HTML page, too.")
 @json_option
-@click.option("--dry-run", is_flag=True, help="Say what it would take and could show; ask no one.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Show the calls, their maximum cost and what could be shown; send nothing.",
+)
 @logs_option
-@click.option("--fresh", is_flag=True, help="Begin anew; with --no-cache everything is asked anew.")
+@click.option(
+    "--fresh", is_flag=True, help="Start over; with --no-cache every model is asked again."
+)
 @connections_option
 @click.option("--max-cost", type=DOLLARS, metavar="DOLLARS",
-              help="For everything, earlier runs included.")  # fmt: skip
+              help="Cost limit of the whole comparison, earlier runs included.")  # fmt: skip
 @deadline_option
-@click.option("--cache/--no-cache", default=True, help="Share answers among contenders, or not.")
+@click.option(
+    "--cache/--no-cache", default=True, help="Share answers among contenders, or ask for each."
+)
 @config_option
 def command(
     names: tuple[str, ...],
@@ -79,19 +103,15 @@ def command(
     config_file: str | None,
     **options: Any,
 ) -> int:
-    """Say whether a mixture is worth it, on your own prompts.
+    """Test whether a mixture beats its members, on your own prompts.
 
-    Each MIXTURE answers every prompt, and so does what it has to beat: each of its members
-    alone, its best member drawn as often (self), its own proposals merely chosen from (rank,
-    vote), and its best member for the same money (money). The prompts, the seed and the
-    proposals are the same for all.
+    Each MIXTURE answers every prompt, and so do its baselines: each of its members alone, its
+    best member sampled as often (self), a choice among its own proposals (rank, vote), and its
+    best member for the same money (money). The prompts, the seed and the proposals are the
+    same for all.
 
-    With --task, or with rows that have a `target`, answers are checked. With --judge a model
-    reads two answers at a time, in both orders. A run that was stopped goes on where it was.
-
-    \b
-      mixtura compare team --on prompts.jsonl --judge openai/gpt-5.4
-      mixtura compare team --on test.jsonl --task gsm8k --limit 100 --html team.html
+    With --task, or with rows that have a `target`, answers are checked. With --judge, a model
+    reads two answers at a time, in both orders. A run that was stopped resumes where it was.
     """
     if not names:
         raise click.UsageError("Which mixture? As in: mixtura compare team --on prompts.jsonl")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mixtura.catalog.user_files import expand_home
+from mixtura.cli.attachments import Attachment, message_content
 from mixtura.cli.export import ChatTurn, save_turns
 from mixtura.core.errors import ConfigError
 from mixtura.core.types import Message, Request
@@ -16,29 +18,43 @@ class Conversation:
     def __init__(self, system: str | None) -> None:
         self.turns: list[ChatTurn] = []
         self._opening = (Message("system", system),) if system else ()
-        self._last_question: str | None = None
+        self._last_question: Message | None = None
+        self._attached: list[Attachment] = []
         self._draw = 0
         self._own_files: set[Path] = set()
 
-    def next_request(self, question: str) -> Request:
-        """The request for *question*, after all the turns so far."""
-        if question != self._last_question:
-            self._last_question, self._draw = question, 0
+    def attach(self, one: Attachment) -> None:
+        """Put a file beside the next question."""
+        self._attached.append(one)
+
+    def ask(self, question: str) -> Request:
+        """The request for a new *question* with the files that wait for it."""
+        message = Message("user", message_content(question, self._attached))
+        self._attached.clear()
+        if message != self._last_question:
+            self._last_question, self._draw = message, 0
+        return self.last_request()
+
+    def last_request(self) -> Request:
+        """The request for the question asked last, after all the turns so far."""
+        if self._last_question is None:
+            raise ConfigError("nothing was asked yet")
         earlier = [message for turn in self.turns for message in turn.messages]
-        return Request((*self._opening, *earlier, Message("user", question)), draw=self._draw)
+        return Request((*self._opening, *earlier, self._last_question), draw=self._draw)
 
-    def add_turn(self, question: str, answer: str, run: Record) -> None:
-        """Keep a question that was answered, its answer and its run."""
-        self.turns.append(ChatTurn(question, answer, run))
+    def add_answer(self, answer: str, run: Record) -> None:
+        """Keep the question asked last with its answer and its run. Raises ConfigError."""
+        if self._last_question is None:
+            raise ConfigError("nothing was asked yet")
+        self.turns.append(ChatTurn(self._last_question, answer, run))
 
-    def withdraw_question(self) -> str:
-        """The question asked last, its turn taken back. Raises ConfigError where there is none."""
+    def withdraw_answer(self) -> None:
+        """Take back the turn of the question asked last. Raises ConfigError where there is none."""
         if self._last_question is None:
             raise ConfigError("nothing was asked yet")
         if self.turns and self.turns[-1].question == self._last_question:
             self.turns.pop()
         self._draw += 1  # a fresh draw: not the answer that a cache has
-        return self._last_question
 
     def save_file(self, name: str) -> Path:
         """Write the turns to the file *name*, or one named after the first run; returns its path.
@@ -48,7 +64,7 @@ class Conversation:
         """
         if not self.turns:
             raise ConfigError("nothing was said yet that could be saved")
-        file = Path(name or f"mixtura-chat-{self.turns[0].run['id']}.md").expanduser()
+        file = expand_home(name or f"mixtura-chat-{self.turns[0].run['id']}.md")
         # Its own file it may write again, with more turns; any other is someone's work.
         if file.exists() and file.absolute() not in self._own_files:
             raise ConfigError(f"{file} is there already: name another")
@@ -60,6 +76,7 @@ class Conversation:
         return file
 
     def clear_turns(self) -> None:
-        """Forget all turns and the last question."""
+        """Forget all turns, the last question and the files that wait for the next one."""
         self.turns.clear()
+        self._attached.clear()
         self._last_question = None

@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 import click
@@ -17,10 +16,14 @@ import msgspec
 from mixtura import cli
 from mixtura.catalog import downloads, local_models, providers
 from mixtura.cli.common import cap_options, config_option, read_config
+from mixtura.cli.completed_values import complete_name
+from mixtura.cli.environment import VariableStatus, list_variables
+from mixtura.cli.help_layout import MixturaCommand
 from mixtura.config.config import PRESETS_SOURCE, Config
 from mixtura.config.model_factory import ModelEndpoint, ModelFactory
 from mixtura.config.model_lists import fetch_model_list
 from mixtura.config.paths import find_config_file
+from mixtura.config.registry import DEFAULT
 from mixtura.config.schema import ModelTable
 from mixtura.core.credentials import mask_keys
 from mixtura.core.errors import ConfigError, MixturaError, ModelError
@@ -29,9 +32,6 @@ from mixtura.core.model import Model
 from mixtura.core.redaction import Redactor, use_redactor
 from mixtura.core.text import strip_invisible
 from mixtura.core.types import Request, Sampling, ask
-
-if TYPE_CHECKING:
-    from rich.text import Text
 
 NEARBY, FAR = 1.5, 10.0
 """Seconds that an endpoint on this machine, or elsewhere, may take to list its models."""
@@ -73,14 +73,22 @@ class DoctorReport(msgspec.Struct):
     endpoints: list[EndpointCheck]
     calls: list[ModelCheck]
     local: list[str]
+    environment: list[VariableStatus]
+    default: str = ""
+    """What answers where nothing is named and configured, and why."""
 
 
-@click.command(name="doctor")
+@click.command(
+    name="doctor",
+    cls=MixturaCommand,
+    examples=("mixtura doctor", "mixtura doctor --call openai/gpt-5.4-mini"),
+)
 @click.option(
     "--call", "called", multiple=True, metavar="MODEL",
-    help="Ask this model for a word; without it, every model that your file names.",
+    shell_complete=complete_name,
+    help="Test this model; repeatable. Default: every model in your configuration.",
 )  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @cap_options
 @config_option
 def command(
@@ -91,10 +99,10 @@ def command(
     cache: bool | None,
     config_file: str | None,
 ) -> int:
-    """Say what works here: keys, endpoints, models, and what a call of one token takes.
+    """Check keys, endpoints and models, and time a call of one token to each model.
 
-    Exit code 3 when a model that is configured, or called, does not answer. Keys are named,
-    never shown.
+    Exit code 3 if a configured model, or one given with --call, does not answer. Environment
+    variables are listed by name; no value is ever shown.
     """
     # An answer out of the cache would say nothing about the endpoint.
     config = read_config(config_file, cache=cache or False)
@@ -103,7 +111,9 @@ def command(
     if as_json:
         click.echo(json.dumps(msgspec.to_builtins(report), indent=2))
     else:
-        _print_report(report)
+        from mixtura.cli.doctor_report import print_report
+
+        print_report(report, MAX_NAMES_SHOWN)
     return cli.ANSWERED if report.ok else cli.NO_ANSWER
 
 
@@ -139,7 +149,17 @@ async def _build_report(
             for name in local_models.known_models()
             if downloads.cached_path(name, config.models_folder)
         ],
+        environment=list_variables(os.environ, config.registry.key_variables()),
+        default=_describe_default(config),
     )
+
+
+def _describe_default(config: Config) -> str:
+    if config.default and config.default != DEFAULT:
+        return f"{config.default}, from the configuration"
+    auto = config.registry.auto_defaults()
+    team = ", ".join(seat.model for seat in auto.team)
+    return f"{team}, then {auto.aggregator}: {auto.why}"
 
 
 # ---- what there is to examine
@@ -260,6 +280,7 @@ def _redact_report(report: DoctorReport, config: Config) -> DoctorReport:
         ]
     for call in report.calls:
         call.model = redact_text(call.model)
+    report.default = redact_text(report.default)
     return report
 
 
@@ -267,56 +288,3 @@ def _strip_credentials(url: str) -> str:
     """An address without a name, a password or a query in it."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
-def _print_report(report: DoctorReport) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    console.print(Text(f"Configuration: {report.config or 'none, the presets only'}"))
-    there = [key for key, is_set in report.keys.items() if is_set]
-    console.print(Text(f"Keys that are set: {', '.join(there) or 'none'}"))
-    console.print(Text(f"Local models here: {', '.join(report.local) or 'none'}"))
-    table = Table(box=box.SIMPLE_HEAD, title="Endpoints", title_justify="left")
-    for heading in ("name", "address", "models", "seconds", ""):
-        table.add_column(heading, justify="right" if heading in ("models", "seconds") else "left")
-    for row in report.endpoints:
-        count = "" if row.models is None else str(len(row.models))
-        table.add_row(
-            Text(row.name), Text(row.address), count, _format_seconds(row.seconds),
-            _status_text(row.answers, row.error),
-        )  # fmt: skip
-    console.print(table)
-    for row in report.endpoints:
-        if row.models and len(row.models) <= MAX_NAMES_SHOWN:
-            console.print(Text(f"{row.name} lists {', '.join(row.models)}"))
-    if not report.calls:
-        console.print("No model is configured: try one with --call openai/gpt-5.4-mini.")
-        return
-    table = Table(box=box.SIMPLE_HEAD, title="Calls of one token", title_justify="left")
-    for heading in ("model", "first token", "seconds", ""):
-        table.add_column(heading, justify="left" if heading in ("model", "") else "right")
-    for call in report.calls:
-        table.add_row(
-            Text(call.model), _format_seconds(call.first_token), _format_seconds(call.seconds),
-            _status_text(call.works, call.error),
-        )  # fmt: skip
-    console.print(table)
-
-
-def _status_text(works: bool, error: str | None) -> Text:
-    from rich.text import Text
-
-    if works:
-        return Text("works", "green")
-    # That a machine runs no server of its own is the usual case, and no fault.
-    if error and error.startswith("no connection to 127.0.0.1"):
-        return Text("not running", "dim")
-    return Text(error or "no answer", "yellow")
-
-
-def _format_seconds(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"

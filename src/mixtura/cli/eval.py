@@ -8,8 +8,16 @@ from typing import Any
 import click
 
 from mixtura.catalog.entry_points import find_entry_points
-from mixtura.cli.common import cap_options, config_option
-from mixtura.cli.evaluation_options import combine_options, file_option, json_option, name_option
+from mixtura.cli.common import config_option, evaluation_cap_options
+from mixtura.cli.completed_values import complete_task
+from mixtura.cli.evaluation_options import (
+    combine_options,
+    connections_option,
+    file_option,
+    json_option,
+    name_option,
+)
+from mixtura.cli.help_layout import MixturaCommand
 from mixtura.core.text import to_one_line
 from mixtura.evals.tasks import TASK_NAMES
 
@@ -26,67 +34,88 @@ def _parse_task(ctx: click.Context, param: click.Parameter, value: str) -> str:
 
 
 _model_options = combine_options(
-    name_option("--model", "NAME", "Who answers: a mixture or a model."),
-    name_option("--judge", "NAME", "Who judges: a mixture or a model that takes no part."),
-    name_option(
-        "--against", "NAME|FILE", "Whose answers stand beside: a model, or a file of them."
-    ),
-    name_option("--outputs", "FILE", "alpaca-eval: answers that are there (model_outputs.json)."),
+    name_option("--model", "NAME", "Mixture or model to score."),
+    name_option("--judge", "NAME", "Model that judges; it should not take part itself."),
+    name_option("--against", "NAME|FILE", "Answers to compare with: a model's, or a file of them."),
+    name_option("--outputs", "FILE", "alpaca-eval: existing answers (model_outputs.json)."),
 )
 _data_options = combine_options(
-    name_option("--data", "FILE", "Rows, or their address, instead of the task's public home."),
-    click.option("--limit", type=click.IntRange(min=1), help="So many samples."),
-    click.option("--seed", type=int, help="Draws the samples; goes to the models, too."),
-    click.option("--epochs", type=click.IntRange(min=1), default=1, help="Answers to each."),
+    name_option("--data", "FILE", "Data set, as a file or web address, instead of the public one."),
+    click.option(
+        "--limit", type=click.IntRange(min=1), metavar="N", help="Number of samples to use."
+    ),
+    click.option(
+        "--seed", type=int, metavar="N", help="Seed for the choice of samples and for the models."
+    ),
+    click.option(
+        "--epochs",
+        type=click.IntRange(min=1),
+        default=1,
+        metavar="N",
+        help="Answers to each sample.",
+    ),
 )
 _scoring_options = combine_options(
-    name_option("--rubric", "TEXT", "jsonl: what the judge goes by, for rows without one."),
-    name_option("--scoring", "HOW", "jsonl: exact, includes, number or math."),
+    name_option("--rubric", "TEXT", "jsonl: the judge's criteria, for rows without their own."),
+    name_option(
+        "--scoring", "HOW", "jsonl: how answers are checked: exact, includes, number or math."
+    ),
     name_option("--references", "FILE", "mt-bench: reference answers."),
-    name_option("--skills", "FILE", "flask: the rubrics of the skills."),
-    name_option("--template", "FILE", "alpaca-eval: the judge's words."),
-    name_option("--labels", "FILE", "What people said of the same samples: agreement is measured."),
+    name_option("--skills", "FILE", "flask: rubrics of the skills."),
+    name_option("--template", "FILE", "alpaca-eval: the judge's prompt."),
+    name_option("--labels", "FILE", "Human labels of the same samples, to measure agreement."),
 )
 _alpaca_options = combine_options(
     file_option(
-        "--annotations", "alpaca-eval: a judge's preferences that are there; no one is asked."
+        "--annotations", "alpaca-eval: existing preferences of a judge; no model is asked."
     ),
-    file_option("--difficulty", "alpaca-eval: how hard each instruction is, for length control."),
-    file_option("--weights", "alpaca-eval: the leaderboard's weights; none are fitted then."),
-    file_option("--gamed", "alpaca-eval: the official regularisation set (df_gamed.csv)."),
+    file_option("--difficulty", "alpaca-eval: difficulty of each instruction, for length control."),
+    file_option("--weights", "alpaca-eval: the leaderboard's weights, instead of fitting them."),
+    file_option("--gamed", "alpaca-eval: official regularisation set (df_gamed.csv)."),
 )
 _log_options = combine_options(
-    click.option("--logs", type=Path, default=Path("logs"), metavar="DIR", help="Inspect's logs."),
-    click.option("--fresh", is_flag=True, help="Ask anew what an earlier run has answered."),
-    file_option("--write", "alpaca-eval: where model_outputs.json and annotations.json go.", "DIR"),
-    file_option("--figure", "flask: a radar of the skills (SVG)."),
-    click.option("--dry-run", is_flag=True, help="Say what it would take; ask nothing."),
+    click.option(
+        "--logs", type=Path, default=Path("logs"), metavar="DIR", help="Folder of the Inspect logs."
+    ),
+    connections_option,
+    click.option("--fresh", is_flag=True, help="Ask again what an earlier run has answered."),
+    file_option(
+        "--write", "alpaca-eval: folder for model_outputs.json and annotations.json.", "DIR"
+    ),
+    file_option("--figure", "flask: write a radar chart of the skills (SVG)."),
+    click.option(
+        "--dry-run", is_flag=True, help="Show the calls and their maximum cost, and send nothing."
+    ),
     json_option,
 )
 
 
-@click.command(name="eval")
-@click.argument("task", callback=_parse_task)
+@click.command(
+    name="eval",
+    cls=MixturaCommand,
+    examples=(
+        "mixtura eval gsm8k --model team --limit 100",
+        "mixtura eval mt-bench --model team --judge openai/gpt-5.4",
+        "mixtura eval jsonl --data my-prompts.jsonl --scoring number --model team",
+        "mixtura eval alpaca-eval --annotations annotations.json",
+    ),
+)
+@click.argument("task", callback=_parse_task, shell_complete=complete_task)
 @_model_options
 @_data_options
 @_scoring_options
 @_alpaca_options
 @_log_options
 @config_option
-@cap_options
+@evaluation_cap_options
 def command(task: str, as_json: bool, **options: Any) -> int | None:
-    """Say how good a model is.
+    """Score a model or mixture on a benchmark.
 
-    TASK: gsm8k, math, ifeval, humaneval, jsonl, mt-bench, flask, alpaca-eval, arena-hard.
+    TASK is gsm8k, math, ifeval, humaneval, jsonl, mt-bench, flask, alpaca-eval or arena-hard.
 
-    \b
-      mixtura eval gsm8k --model team --limit 100
-      mixtura eval mt-bench --model team --judge openai/gpt-5.4
-      mixtura eval alpaca-eval --annotations annotations.json
-
-    What was answered is kept: the same command goes on where it was stopped. alpaca-eval with
-    --annotations scores what is there, as its leaderboard does; with --weights and --difficulty
-    alone, it lists every model that has weights.
+    Answers are kept: the same command resumes where it was stopped. alpaca-eval with
+    --annotations scores existing annotations, as its leaderboard does; with --weights and
+    --difficulty alone, it lists every model that has weights.
     """
     calls_models = options["model"] or options["outputs"] or options["judge"]
     if task == ALPACA and not calls_models:

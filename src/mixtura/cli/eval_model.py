@@ -51,6 +51,7 @@ class EvalOptions:
     difficulty: Path | None
     gamed: Path | None
     logs: Path
+    connections: int
     fresh: bool
     write: Path | None
     figure: Path | None
@@ -185,7 +186,10 @@ def _run_with_progress(ready: PreparedEval, options: EvalOptions) -> EvalResult:
     try:
         with show_progress(aside, quiet=options.as_json) as progress:
             watch = partial(progress, ready.name) if progress else None
-            return execute(ready, max_cost=options.max_cost, deadline=options.deadline, watch=watch)
+            return execute(
+                ready, max_cost=options.max_cost, deadline=options.deadline,
+                connections=options.connections, watch=watch,
+            )  # fmt: skip
     except KeyboardInterrupt:
         from mixtura.terminal import print_line
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from mixtura.cli.common import POSITIVE_SECONDS, F, name_callback, text_callback
+from mixtura.cli.completed_values import complete_file, complete_name, complete_task
 
 Option = Callable[[F], F]
 
@@ -28,14 +29,20 @@ def name_option(
     option: str, metavar: str, said: str, *parameter: str, **settings: Any
 ) -> Callable[[F], F]:
     """An option whose value is a name; *parameter*: where it does not go by the option's."""
+    completer = complete_file if "FILE" in metavar or metavar == "DIR" else complete_name
+    if metavar in ("TASK", "HOW", "TEXT"):
+        completer = complete_task if metavar == "TASK" else None
     return click.option(
-        option, *parameter, callback=name_callback, metavar=metavar, help=said, **settings
-    )
+        option, *parameter, callback=name_callback, metavar=metavar, help=said,
+        shell_complete=completer, **settings,
+    )  # fmt: skip
 
 
 def file_option(option: str, said: str, metavar: str = "FILE") -> Callable[[F], F]:
     """An option whose value is a path."""
-    return click.option(option, callback=_parse_path, metavar=metavar, help=said)
+    return click.option(
+        option, callback=_parse_path, metavar=metavar, shell_complete=complete_file, help=said
+    )
 
 
 def _parse_path(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
@@ -44,20 +51,27 @@ def _parse_path(ctx: click.Context, param: click.Parameter, value: str | None) -
 
 
 prompts_option = click.option(
-    "--on", "data", metavar="FILE", callback=text_callback, help="The prompts: JSON lines."
+    "--on",
+    "data",
+    metavar="FILE",
+    callback=text_callback,
+    shell_complete=complete_file,
+    help="Prompts, as JSON lines.",
 )
 limit_option = click.option(
-    "--limit", type=click.IntRange(min=1), metavar="N", help="So many prompts at most."
+    "--limit", type=click.IntRange(min=1), metavar="N", help="Number of prompts to use."
 )
 connections_option = click.option(
-    "--connections", type=click.IntRange(min=1), default=10, show_default=True,
-    help="Prompts under way at once.",
+    "--connections", type=click.IntRange(min=1), default=10, metavar="N", show_default=True,
+    # Inspect's own variable: who has set it for `inspect eval` need not say it again.
+    envvar="INSPECT_EVAL_MAX_CONNECTIONS", show_envvar=True,
+    help="Prompts in flight at once.",
 )  # fmt: skip
 deadline_option = click.option(
-    "--deadline", type=POSITIVE_SECONDS, metavar="SECONDS", help="No answer takes longer."
+    "--deadline", type=POSITIVE_SECONDS, metavar="SECONDS", help="Time limit for each answer."
 )
 logs_option = click.option(
     "--logs", type=click.Path(file_okay=False, path_type=Path), default=Path("logs"),
-    metavar="DIR", show_default=True, help="Where answers are kept.",
+    metavar="DIR", show_default=True, help="Folder where answers are kept.",
 )  # fmt: skip
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -21,13 +21,14 @@ from mixtura.storage.run_record import (
 class ChatTurn:
     """A question that was answered, and its run."""
 
-    question: str
+    question: Message
+    """With the files that went with it."""
     answer: str
     run: Record
 
     @property
     def messages(self) -> tuple[Message, Message]:
-        return Message("user", self.question), Message("assistant", self.answer)
+        return self.question, Message("assistant", self.answer)
 
 
 def save_turns(turns: Sequence[ChatTurn], file: Path) -> None:
@@ -56,7 +57,8 @@ def _to_json(runs: Sequence[Record]) -> str:
     """The messages as chat completions has them, and every run that made one."""
     messages = _system_messages(runs)
     for run in runs:
-        messages.append({"role": "user", "content": last_user_question(run)})
+        said = [m for m in run["request"]["messages"] if m["role"] == "user"]
+        messages.append({"role": "user", "content": said[-1]["content"]})
         messages.append({"role": "assistant", "content": run["answer"]})
     return json.dumps({"messages": messages, "runs": runs}, ensure_ascii=False, indent=1) + "\n"
 

@@ -6,8 +6,10 @@ from collections.abc import Collection, Sequence
 
 import click
 
+from mixtura.cli.help_layout import MixturaCommand, MixturaGroup
 
-class ListOptionsCommand(click.Command):
+
+class ListOptionsCommand(MixturaCommand):
     """A command whose repeatable options take everything up to the next option."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -20,7 +22,7 @@ class ListOptionsCommand(click.Command):
         return super().parse_args(ctx, expand_list_options(args, repeatable))
 
 
-class ListOptionsGroup(ListOptionsCommand, click.Group):
+class ListOptionsGroup(ListOptionsCommand, MixturaGroup):
     """The same of a command that has commands of its own."""
 
 

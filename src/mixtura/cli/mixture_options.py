@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TypeVar
 
 import click
 
-from mixtura.cli.common import F, create_console, name_callback
+from mixtura.cli.common import F, create_console, embedded_note, name_callback
+from mixtura.cli.completed_values import complete_name
 from mixtura.config.config import Config
 from mixtura.config.plan import AUTO, AUTO_TEAM, MixtureSpec, parse_member, uniform_layers
 from mixtura.core.errors import ConfigError
@@ -23,22 +23,25 @@ def team_options(function: F) -> F:
     for option in (
         click.option(
             "--layers", type=click.IntRange(min=1), metavar="N",
-            help="Layers in the paper's count, the aggregator's included (with -p; default 2).",
+            help="Number of layers, the aggregator's included (with -p; default 2).",
         ),
         click.option(
             "-a",
             "--aggregator",
             metavar="MODEL",
             callback=name_callback,
-            help="Who writes the answer.",
+            shell_complete=complete_name,
+            help="Model that writes the answer; by default the first -p.",
         ),
         click.option(
             "-p", "--proposer", "proposers", multiple=True, metavar="MODEL", callback=name_callback,
-            help="A proposer, as often as you like; MODEL*3 asks it three times.",
+            shell_complete=complete_name,
+            help="Add a proposer; repeatable. 'MODEL*3' (in quotes) asks it three times.",
         ),
         click.option(
             "-m", "--mixture", metavar="NAME", callback=name_callback,
-            help="A mixture or a single model, by name.",
+            shell_complete=complete_name,
+            help="Mixture or single model that answers.",
         ),
     ):  # fmt: skip
         function = option(function)
@@ -61,7 +64,7 @@ def spec_from_options(
     if layers is not None and not proposers:
         raise ConfigError("--layers goes with -p: a named mixture has its own layers")
     if not proposers:
-        name = mixture or config.default
+        name = config.resolve_default_name(mixture) if mixture else config.default
         # Only a name that stands behind -m is blamed on -m; the default is from a file, which says
         # so.
         plan = (
@@ -74,7 +77,7 @@ def spec_from_options(
         if not plan.layers:
             problem = f"-a takes the place of a mixture's aggregator, and {name} is a model alone"
             raise ConfigError(f"{problem}: use -p {name} -a {aggregator}")
-        return replace(plan, aggregator=aggregator)
+        return plan.with_aggregator(aggregator)
     seats = tuple(_read_option("-p", parse_member, name) for name in proposers)
     for seat in seats:
         _read_option("-p", config.mixture_spec, seat.model)
@@ -105,11 +108,18 @@ def print_choice_reason(
     proposers: tuple[str, ...] = (),
     aggregator: str | None = None,
 ) -> None:
-    """One line on what was chosen, where we chose: where *plan* was asked for with `auto`."""
+    """
+    One line on what was chosen, where we chose: where *plan* was asked for with `auto`; and that
+    the answer is not to be relied on, where the embedded model gives it.
+    """
     from mixtura.terminal import print_line
 
+    chosen = bool(_given_names(config, mixture, proposers, aggregator) & _AUTO_NAMES)
+    if note := embedded_note(config, plan, chosen=chosen):
+        print_line(create_console(aside=True), note, "yellow")
+        return
     # Who named a model knows it: a reason is owed only where we chose.
-    if not _given_names(config, mixture, proposers, aggregator) & _AUTO_NAMES:
+    if not chosen:
         return
     auto = config.registry.auto_defaults()
 

@@ -8,17 +8,24 @@ import click
 
 from mixtura.catalog import downloads, local_models, providers
 from mixtura.cli.common import config_option, create_console, echo_json, read_config
+from mixtura.cli.help_layout import MixturaCommand
 from mixtura.config.config import Config
 from mixtura.core.errors import ConfigError
 from mixtura.core.text import to_one_line
 from mixtura.engine.context_windows import conversation_window
 
 
-@click.command(name="models")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.command(
+    name="models", cls=MixturaCommand, examples=("mixtura models", "mixtura models --json")
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @config_option
 def command(as_json: bool, config_file: str | None) -> None:
-    """List the models that are known, and which are here."""
+    """List local models, configured models and providers.
+
+    `mixtura pull NAME` downloads a local model. A model of a provider is named
+    provider/model, such as openai/gpt-5.4; the path of a .gguf file is a name, too.
+    """
     config = read_config(config_file)
     rows = [
         _local_model_row(model, config.models_folder)
@@ -66,38 +73,35 @@ def _local_model_row(model: local_models.KnownModel, folder: object) -> dict[str
 
 
 def _print_models(rows: list[dict[str, object]], configured: Mapping[str, int | None]) -> None:
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
+    from mixtura.terminal import print_line, print_list, print_table
+
     console = create_console()
-    roomy, wide = console.width >= 60, console.width >= 80
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("local model", no_wrap=True)
-    if roomy:
-        table.add_column("family")
-        table.add_column("parameters", justify="right", no_wrap=True)
-    table.add_column("size", justify="right", no_wrap=True)
-    if wide:
-        table.add_column("licence")
-    table.add_column("here", no_wrap=True)
+    table: list[tuple[str | Text, ...]] = []
     for row in rows:
-        size = row["bytes"]
-        assert isinstance(size, int)
-        details = (row["family"], f"{row['parameters']} B") if roomy else ()
-        words = (row["name"], *details, f"{size / 1e9:.1f} GB")
-        terms = (str(row["license"]),) if wide else ()
         here = Text("yes", "green") if row["path"] else Text("no", "dim")
-        table.add_row(*map(Text, map(str, (*words, *terms))), here)
-    console.print(table)
-    console.print("\nTo bring one: mixtura pull NAME")
+        size, context = row["bytes"], row["context"]
+        assert isinstance(size, int)
+        assert isinstance(context, int)
+        figures = (f"{row['parameters']} B", f"{size / 1e9:.1f} GB", f"{context // 1024:,} k")
+        table.append((str(row["name"]), here, *figures, str(row["license"])))
+    headings = ("local model", "here", "parameters", "size", "context", "licence")
+    # Where a licence would stand in a column of single letters, it is left out.
+    shown = 6 if console.width >= 72 else 4
+    right = headings[2:5]
+    print_table(console, headings[:shown], [row[:shown] for row in table], right=right)
+    console.print()
+    print_line(console, "mixtura pull NAME downloads one of them.")
     for name, members in local_models.model_groups().items():
-        console.print(f"To bring {len(members)}: mixtura pull {name} ({', '.join(members)})")
+        print_list(console, f"mixtura pull {name} downloads {len(members)}:", members)
     if configured:
         named = [
             to_one_line(name) + (f" ({size:,} tokens)" if size else "")
             for name, size in configured.items()
         ]
-        console.print(f"\nConfigured: {', '.join(named)}")
-    console.print(f"\nServed, as provider/model: {', '.join(providers.providers())}")
-    console.print("The path of any .gguf file works as a name, too.")
+        console.print()
+        print_list(console, "Configured models:", named)
+    console.print()
+    print_list(console, "Providers, named as provider/model:", providers.providers())
+    print_line(console, "The path of a .gguf file is a model's name, too.")

@@ -38,23 +38,33 @@ if TYPE_CHECKING:
     from mixtura.reports.page import WrittenReport
 
 
-@click.group(name="report", cls=ListOptionsGroup, invoke_without_command=True)
+@click.group(
+    name="report",
+    cls=ListOptionsGroup,
+    invoke_without_command=True,
+    examples=(
+        "mixtura report --from logs --out report",
+        "mixtura report collect --models a b c --on prompts.jsonl --judge openai/gpt-5.4",
+        "mixtura report diversity --answers a.json b.json",
+    ),
+)
 @name_option(
-    "--from", "RUNS", "A folder of evaluations: what `mixtura eval` and its like have logged.",
+    "--from", "RUNS", "Folder of evaluations, as `mixtura eval` writes them.",
     "folder",
 )  # fmt: skip
 @name_option(
-    "--out", "DIR", "Where report.html, the figures and the tables go.",
+    "--out", "DIR", "Folder for report.html, the figures and the tables.",
     default="report", show_default=True,
 )  # fmt: skip
 @json_option
 @click.pass_context
 def command(ctx: click.Context, folder: str | None, out: str, as_json: bool) -> None:
-    """Redo the paper's analyses on your own data.
+    """Run the paper's analyses on your own results.
 
-    With --from, all eight of them on recorded evaluations, as one page with its figures (SVG,
-    PNG) and tables (CSV) beside it. The commands below work on files: FILE is a list of answers
-    as AlpacaEval's model_outputs.json has it. Lists of files end at the next option.
+    With --from, run all eight on recorded evaluations and write one page, with its figures
+    (SVG, PNG) and tables (CSV) beside it. `collect` runs the evaluations they need. The other
+    commands work on files of answers, in the format of AlpacaEval's model_outputs.json. A list
+    of files ends at the next option.
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -92,7 +102,7 @@ def _print_sections(written: WrittenReport) -> None:
     for task, made in written.tasks.items():
         print_line(console, f"Task {to_one_line(task)}", "bold")
         for section in made:
-            for title in section.figure_titles() or [f"not there: {section.words.missing}"]:
+            for title in section.figure_titles() or [f"not included: {section.words.missing}"]:
                 print_line(console, f"  {title}", "" if section.rows else "dim")
     print_line(console, f"\n{written.file}", "bold")
 
@@ -104,25 +114,30 @@ for one in (similarity, diversity, budget):
 # ---- the runs that it takes
 
 
-@command.command(cls=ListOptionsCommand)
+@command.command(
+    cls=ListOptionsCommand,
+    examples=("mixtura report collect --models a b c --on prompts.jsonl --judge openai/gpt-5.4",),
+)
 @name_option(
-    "--models", "MODEL…", "Who is compared; the first is the fixed aggregator.",
+    "--models", "MODEL…", "Models to compare; the first is the fixed aggregator.",
     required=True, multiple=True,
 )  # fmt: skip
 @prompts_option
-@name_option("--task", "TASK", "What they are: gsm8k, math, …")
-@name_option("--judge", "NAME", "Who grades what no task checks.")
+@name_option("--task", "TASK", "Check answers as this benchmark does: gsm8k, math, …")
+@name_option("--judge", "NAME", "Model that grades answers that no task checks.")
 @limit_option
-@click.option("--seed", type=int, metavar="N", help="Draws the prompts that a limit takes.")
+@click.option("--seed", type=int, metavar="N", help="Seed of the choice of prompts.")
 @name_option(
-    "--from", "RUNS", "Where evaluations are kept: what is there is not asked again.", "folder",
+    "--from", "RUNS", "Folder of evaluations; what is there is not asked again.", "folder",
     default="logs", show_default=True,
 )  # fmt: skip
-@name_option("--out", "DIR", "Where the report goes.", default="report", show_default=True)
+@name_option("--out", "DIR", "Folder for the report.", default="report", show_default=True)
 @connections_option
 @click.option("--max-tokens", type=click.IntRange(min=1), metavar="N",
-              help="Of every answer of every model.")  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="List the mixtures and their calls; ask no one.")
+              help="Length limit of every answer, in tokens.")  # fmt: skip
+@click.option(
+    "--dry-run", is_flag=True, help="List the mixtures and their calls, and send nothing."
+)
 @cap_options
 @config_option
 @json_option
@@ -144,11 +159,11 @@ def collect(
     config_file: str | None,
     as_json: bool,
 ) -> None:
-    """Run what the analyses need, then report.
+    """Run the evaluations that the analyses need, then write the report.
 
     Each model alone; every model as the aggregator of all of them, at two and three layers; the
-    ranker; each model as the only proposer; 1, 2, 3 and 6 proposals, of several models and of
-    one. Drafts are shared among them. A run that was stopped goes on where it was.
+    ranker; each model as the only proposer; 1, 2, 3 and 6 proposals, from several models and
+    from one. Proposals are shared among them. A run that was stopped resumes where it was.
     """
     # On unless refused: the mixtures share their drafts, which is most of the price.
     config = read_config(config_file, cache=True if cache is None else cache)

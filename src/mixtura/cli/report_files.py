@@ -32,21 +32,24 @@ if TYPE_CHECKING:
 # ---- similarity
 
 
-@click.command(cls=ListOptionsCommand)
-@name_option("--answers", "FILE", "Whose likeness.", required=True)
+@click.command(
+    cls=ListOptionsCommand,
+    examples=("mixtura report similarity --answers team.json --proposals a.json b.json",),
+)
+@name_option("--answers", "FILE", "Answers to examine.", required=True)
 @name_option(
-    "--proposals", "FILE…", "What they were made of, a file for each proposer.",
+    "--proposals", "FILE…", "Proposals they were made from, a file for each proposer.",
     required=True, multiple=True,
 )  # fmt: skip
 @name_option(
     "--control", "FILE",
-    "Answers of a model that read no proposal: likeness that is no sign of reading.",
+    "Answers of a model that read no proposal, as a control.",
 )  # fmt: skip
 @json_option
 def similarity(
     answers: str, proposals: tuple[str, ...], control: str | None, as_json: bool
 ) -> None:
-    """How alike answers are to proposals: BLEU, TF-IDF, Levenshtein."""
+    """Measure how similar answers are to proposals: BLEU, TF-IDF, Levenshtein."""
     with require_extra("report", "the report"):
         from mixtura.reports import files
 
@@ -80,14 +83,16 @@ def _print_similarity(results: Iterable[SimilarityResult], answers: AnswerFile) 
 # ---- diversity
 
 
-@click.command(cls=ListOptionsCommand)
+@click.command(
+    cls=ListOptionsCommand, examples=("mixtura report diversity --answers a.json b.json",)
+)
 @click.option(
     "--answers", metavar="FILE…", required=True, multiple=True, callback=name_callback,
     help="A file for each model.",
 )  # fmt: skip
 @json_option
 def diversity(answers: tuple[str, ...], as_json: bool) -> None:
-    """How diverse answers to the same questions are."""
+    """Measure how diverse answers to the same questions are."""
     with require_extra("report", "the report"):
         from mixtura.reports import files
 
@@ -139,14 +144,17 @@ def _parse_named_files(
     return files
 
 
-@click.command(cls=ListOptionsCommand)
+@click.command(
+    cls=ListOptionsCommand,
+    examples=("mixtura report budget --outputs paper=team.json gpt-4o=gpt.json",),
+)
 @click.option(
     "--outputs", metavar="NAME=FILE…", required=True, multiple=True, callback=_parse_named_files,
-    help="What mixtures and models answered, by name: paper=FILE gpt-4o=FILE.",
+    help="Answers of mixtures and models, by name: paper=FILE gpt-4o=FILE.",
 )  # fmt: skip
 @click.option(
     "--proposals", metavar="MODEL=FILE…", multiple=True, callback=_parse_named_files,
-    help="What proposers answered; one without a file wrote as much as the others on average.",
+    help="Answers of proposers; one without a file counts as long as the others on average.",
 )  # fmt: skip
 @config_option
 @json_option
@@ -156,11 +164,11 @@ def budget(
     config_file: str | None,
     as_json: bool,
 ) -> None:
-    """What answers cost, in dollars and in work.
+    """Calculate what answers cost, in dollars and in computation.
 
-    From their real lengths; prices and sizes are the paper's where it has the model. TFLOPs are
-    of the largest member of each layer, summed over layers: as the paper counts, of what is
-    written; honestly, of what is read, too.
+    Costs follow the real lengths of the answers; prices and model sizes are the paper's where
+    it has the model. TFLOPs are those of the largest member of each layer, summed over layers:
+    once as the paper counts, for written tokens only, and once with the tokens read.
     """
     config = read_config(config_file)
     plans = {name: _find_mixture(config, name) for name in outputs}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from mixtura import cli
 from mixtura.billing.price import total_cost
+from mixtura.cli.run_log import log_event
 from mixtura.config.config import Config
 from mixtura.core.errors import BudgetExceededError, MixturaError
 from mixtura.core.events import Emit, Event
@@ -70,10 +71,17 @@ class FinishedRun:
 
 
 def run_and_show(
-    runner: asyncio.Runner, asking: RunContext, request: Request, view: AnswerView | None
+    runner: asyncio.Runner,
+    asking: RunContext,
+    request: Request,
+    view: AnswerView | None,
+    *,
+    check: Callable[[Completion], MixturaError | None] | None = None,
 ) -> FinishedRun:
     """
     Run it and show it. A failure and a person's Ctrl-C are in what comes back.
+
+    *check* says what is wrong with an answer that came, which fails the run.
 
     Raises OutputLostError when no one can read the answer any more: then the run ends.
     """
@@ -87,8 +95,7 @@ def run_and_show(
         config.runs.record_start(first)
     watched = _WatchedRun(view)
     recorder = Recorder(watched)
-    failure: MixturaError | None = None
-    interrupted = False
+    failure, interrupted = None, False
     try:
         runner.run(watched.run_model(asking.model, request, recorder))
     except KeyboardInterrupt:
@@ -98,6 +105,8 @@ def run_and_show(
     finally:
         watched.close()
     trace = recorder.build_trace()
+    if check and trace.completion and not failure:
+        failure = check(trace.completion)
     state, error = run_outcome(trace, failure)
     whole = build_run_record(
         trace, config.usage_cost, id=id, started=started, via=asking.via, state=state, error=error,
@@ -134,6 +143,7 @@ class _WatchedRun:
         self.end_signal: signal.Signals | None = None
 
     def __call__(self, event: Event) -> None:
+        log_event(event)
         if self._view is None or self.lost:
             return
         try:

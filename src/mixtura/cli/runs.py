@@ -7,22 +7,29 @@ import difflib
 import click
 
 from mixtura.cli.common import config_option, create_console, echo_json, read_config, text_callback
+from mixtura.cli.completed_values import complete_run
+from mixtura.cli.help_layout import MixturaCommand
 from mixtura.config.config import Config
 from mixtura.core.errors import ConfigError
 from mixtura.storage.run_record import Record
 from mixtura.storage.runs import LAST_RUN
 
 
-@click.command(name="runs")
+@click.command(
+    name="runs",
+    cls=MixturaCommand,
+    examples=("mixtura runs", "mixtura runs sky blue", "mixtura runs --delete 20261128-s5893ew3"),
+)
 @click.argument("search", nargs=-1, callback=text_callback)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object: runs, more.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: runs, more.")
 @click.option(
     "--limit", type=click.IntRange(min=1), default=20, show_default=True, metavar="N",
-    help="At most so many.",
+    help="Number of runs to list.",
 )  # fmt: skip
 @click.option(
     "--delete", "delete", multiple=True, metavar="RUN", callback=text_callback,
-    help="Delete this run, by its id or the beginning of it; nothing is listed.",
+    shell_complete=complete_run,
+    help="Delete this run, by its id or the start of it; repeatable.",
 )  # fmt: skip
 @config_option
 def command(
@@ -32,10 +39,11 @@ def command(
     delete: tuple[str, ...],
     config_file: str | None,
 ) -> None:
-    """List what was asked, the newest first; with SEARCH only what has all of its words.
+    """List past runs, newest first; with SEARCH, only those that contain all of its words.
 
-    `ask`, `chat` and `serve` record their runs (`[runs]` in the configuration says whether,
-    how long and how much). `mixtura show RUN` shows one; `last` is the newest.
+    `ask`, `chat` and `serve` record their runs; `[runs]` in the configuration sets whether,
+    how long and how many megabytes. `mixtura show RUN` shows one, `mixtura show last` the
+    newest, and `mixtura ask --continue RUN` continues it.
     """
     config = read_config(config_file)
     if delete:

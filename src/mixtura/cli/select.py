@@ -23,6 +23,7 @@ from mixtura.cli.common import (
     read_config,
     require_extra,
 )
+from mixtura.cli.completed_values import complete_file
 from mixtura.cli.evaluation_options import (
     connections_option,
     deadline_option,
@@ -42,20 +43,25 @@ if TYPE_CHECKING:
     from mixtura.selection.measurements import SelectionTerms
 
 
-@click.command(name="select", cls=ListOptionsCommand)
-@name_option("--models", "A B C…", "The candidates.", multiple=True)
-@prompts_option
-@name_option("--task", "TASK", "What they are: gsm8k, math, …")
-@name_option("--scoring", "HOW", "How answers are compared with a row's target: exact, number, …")
-@name_option(
-    "--judge", "NAME", "Who says which of two answers is better, where nothing checks them."
+@click.command(
+    name="select",
+    cls=ListOptionsCommand,
+    examples=(
+        "mixtura select --models small big other --on test.jsonl --task gsm8k --out mixtura.toml",
+        "mixtura select --models a b c --on prompts.jsonl --judge openai/gpt-5.4 --goal cost",
+    ),
 )
+@name_option("--models", "A B C…", "Candidates: a list, up to the next option.", multiple=True)
+@prompts_option
+@name_option("--task", "TASK", "Check answers as this benchmark does: gsm8k, math, …")
+@name_option("--scoring", "HOW", "How answers are compared with a row's target: exact, number, …")
+@name_option("--judge", "NAME", "Model that decides which of two answers is better.")
 @click.option(
     "--goal",
     type=click.Choice(["quality", "cost", "latency"]),
     default="quality",
     show_default=True,
-    help="The best team; or the cheapest, or the fastest, that is as good.",
+    help="Best answers; or the cheapest, or the fastest, team that is as good.",
 )
 @click.option(
     "--size",
@@ -63,26 +69,26 @@ if TYPE_CHECKING:
     default=3,
     show_default=True,
     metavar="N",
-    help="Members at most.",
+    help="Members of a team at most.",
 )
-@name_option("--aggregator", "NAME", "Who aggregates; otherwise that is found out, too.")
+@name_option("--aggregator", "NAME", "Model that aggregates; otherwise the search finds one.")
 @click.option(
     "--answer-cost",
     type=POSITIVE_DOLLARS,
     metavar="DOLLARS",
-    help="What an answer of it costs at most.",
+    help="Cost limit for each answer of the team.",
 )
 @click.option(
     "--answer-seconds",
     type=POSITIVE_SECONDS,
     metavar="SECONDS",
-    help="What it takes at most, on average.",
+    help="Time limit for each answer of the team, on average.",
 )
 @click.option(
     "--max-cost",
     type=DOLLARS,
     metavar="DOLLARS",
-    help="For the whole selection, earlier runs of it included.",
+    help="Cost limit of the whole selection, earlier runs included.",
 )
 @limit_option
 @click.option(
@@ -90,35 +96,40 @@ if TYPE_CHECKING:
     type=SHARE,
     default=1 / 3,
     metavar="SHARE",
-    help="Of the prompts, for the winner alone (default: a third).",
+    help="Share of the prompts kept for the final test (default: a third).",
 )
 @click.option(
     "--draws",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Answers of each candidate to each prompt; the size at least.",
+    help="Answers of each candidate to each prompt; at least the size.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="How the prompts are split.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of the split."
+)
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE.toml",
-    help="Write the team into this configuration.",
+    shell_complete=complete_file,
+    help="Write the team into this configuration file.",
 )
 @click.option(
     "--name",
     default="selected",
     show_default=True,
     callback=name_callback,
-    help="What the team is called there.",
+    help="Name of the team there.",
 )
 @json_option
-@click.option("--dry-run", is_flag=True, help="Say what it would take; ask no one.")
+@click.option(
+    "--dry-run", is_flag=True, help="Show the calls and their maximum cost, and send nothing."
+)
 @logs_option
 @connections_option
 @deadline_option
 @click.option(
-    "--cache/--no-cache", default=True, help="Share drafts among teams, or draw anew for each."
+    "--cache/--no-cache", default=True, help="Share proposals among teams, or ask for each."
 )
 @config_option
 def command(
@@ -134,14 +145,11 @@ def command(
 ) -> int:
     """Find the team that answers your prompts best.
 
-    Every candidate answers every prompt a few times; teams of them share those answers. A search
-    measures what the aggregator makes of them: who aggregates, draws of one model, teams that
-    grow by whoever adds most. Prompts that the search never saw judge the winner, beside the
-    best model alone and the best single-proposer team. A run that was stopped goes on where it was.
-
-    \b
-      mixtura select --models small big other --on test.jsonl --task gsm8k --out mixtura.toml
-      mixtura select --models a b c --on prompts.jsonl --judge openai/gpt-5.4 --goal cost
+    Every candidate answers every prompt a few times, and teams share those answers. The search
+    measures what an aggregator makes of them: it tries aggregators, several samples of one
+    model, and teams that grow by the model that adds most. Prompts that the search never saw
+    then compare the winner with the best single model and the best single-proposer team. A run
+    that was stopped resumes where it was.
     """
     if not models:
         raise click.UsageError("Which candidates? As in: --models A B C --on prompts.jsonl")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
+import logging
 import secrets
 import signal
 import socket
@@ -19,8 +21,11 @@ from typing import Any
 import click
 
 from mixtura.cli.common import cap_options, config_option, name_callback, read_config
+from mixtura.cli.help_layout import MixturaCommand
+from mixtura.cli.logging_options import ROOT, log_level, set_log_level
 from mixtura.config.config import Config
 from mixtura.core.errors import ConfigError
+from mixtura.core.missing_packages import missing_package_text
 from mixtura.core.text import pluralize_count, to_one_line
 
 # Python's own is 0.005: a thread that computes would hold every stream up for that long.
@@ -32,15 +37,31 @@ PACKAGES = ("prometheus_client", "starlette", "uvicorn")
 """What the server needs beyond the rest, by the names that Python imports."""
 
 
-@click.command(name="serve")
-@click.option("--host", metavar="HOST", help="Where to listen; 127.0.0.1 by default.")
+@click.command(
+    name="serve",
+    cls=MixturaCommand,
+    examples=(
+        "mixtura serve",
+        "mixtura serve --port 8080 --max-cost 0.10",
+        "mixtura serve --new-key alice",
+    ),
+)
+@click.option("--host", metavar="HOST", help="Address to listen on; default 127.0.0.1.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), metavar="PORT",
-    help="6498 by default; 0 takes a free one.",
+    help="Port; default 6498. 0 picks a free one.",
 )  # fmt: skip
 @click.option(
     "--new-key", metavar="NAME", callback=name_callback,
-    help="Make a key for a client, say what to put into the file, and end.",
+    help="Create a key for a client, print its configuration, and exit.",
+)  # fmt: skip
+@click.option(
+    "--access-log/--no-access-log", default=True, show_default=True,
+    help="Log a line for each request: method, path, status, time, model.",
+)  # fmt: skip
+@click.option(
+    "--log-content", is_flag=True,
+    help="Log questions and answers as well. Keys are never logged.",
 )  # fmt: skip
 @cap_options
 @config_option
@@ -48,15 +69,18 @@ def command(
     host: str | None,
     port: int | None,
     new_key: str | None,
+    access_log: bool,
+    log_content: bool,
     max_cost: float | None,
     deadline: float | None,
     cache: bool | None,
     config_file: str | None,
 ) -> int | None:
-    """Serve every mixture behind the APIs that other tools speak, and a page to watch them.
+    """Serve every mixture over HTTP.
 
-    OpenAI's chat completions and responses and Anthropic's messages are at /v1, the page is
-    at /. On any other address than this machine's own it needs keys.
+    OpenAI's chat completions and responses and Anthropic's messages are under /v1, a web page
+    to watch the models is at /. To listen on an address that other machines reach, create
+    keys first (--new-key).
     """
     if new_key is not None:
         _create_client_key(new_key)
@@ -69,17 +93,28 @@ def command(
         package = (error.name or "").partition(".")[0]
         if package not in PACKAGES:
             raise
-        problem = f'the server needs {package.replace("_", "-")}: pip install "mixtura[serve]"'
-        raise ConfigError(problem) from None
+        name = package.replace("_", "-")
+        raise ConfigError(missing_package_text("the server", name, "serve")) from None
     table = config.serve
     where = host or table.host
-    app = make_app(config, host=where, max_cost=max_cost, deadline=deadline)
+    app = make_app(
+        config, host=where, max_cost=max_cost, deadline=deadline, access_log=access_log,
+        log_content=log_content,
+    )  # fmt: skip
+    _start_logging()
     listening = _listening_socket(where, table.port if port is None else port)
     _prepare_first_answer(config)
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     gc.collect()
     gc.freeze()  # what is here now stays: no collection need look at it again
     return _run_server(app, listening, where, config)
+
+
+def _start_logging() -> None:
+    """A server tells what it does unless it was asked for less; the rest keeps its level."""
+    chosen = logging.getLogger(ROOT).level
+    if not chosen:
+        set_log_level(logging.INFO)
 
 
 def _create_client_key(name: str) -> None:
@@ -100,16 +135,24 @@ def _listening_socket(host: str, port: int) -> socket.socket:
         raise ConfigError(f"--host {host}: no such address ({error.strerror})") from None
     family, kind, number, _, address = addresses[0]
     listening = socket.socket(family, kind, number)
-    # A server that is started again must not wait until the last connections are forgotten.
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if sys.platform == "win32":
+        # There, reuse would let another program take over a port that is in use.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+    else:
+        # A server that is started again must not wait until the last connections are forgotten.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind(address)
         # As many as uvicorn asks for by itself; the queue of calls is ours, behind it.
         listening.listen(2048)
     except OSError as error:
         listening.close()
-        problem = f"{host}:{port} cannot be listened on ({error.strerror})"
-        raise ConfigError(f"{problem}: choose another with --port, 0 takes a free one") from None
+        if error.errno == errno.EADDRINUSE:
+            problem = f"port {port} is in use"
+        else:
+            problem = f"cannot listen on {host}:{port} ({error.strerror})"
+        said = f"{problem}: choose another with --port; --port 0 picks a free one"
+        raise ConfigError(said) from None
     listening.setblocking(False)
     return listening
 
@@ -187,7 +230,9 @@ def _server_settings(app: Any, config: Config) -> Any:
         # Not "auto", under which uvicorn goes on without what failed to start.
         lifespan="on",
         ws="none",  # whatever else is installed
-        log_level="warning",
+        # Ours write the lines: uvicorn's own would say each request twice.
+        log_config=None,
+        log_level=logging.getLogger(ROOT).level if log_level() < logging.INFO else "warning",
         access_log=False,
         server_header=False,
         proxy_headers=False,  # nothing here depends on a client's address

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -10,29 +9,36 @@ import click
 
 from mixtura import cli
 from mixtura.cli.common import config_option, create_console, echo_json, name_callback, read_config
+from mixtura.cli.completed_values import complete_file, complete_name_or_run
+from mixtura.cli.help_layout import MixturaCommand
 from mixtura.cli.runs import find_run
 from mixtura.config.config import Config
 from mixtura.config.plan import AUTO, MixtureSpec
-from mixtura.core.text import pluralize_count, to_one_line
+from mixtura.core.text import to_one_line
 from mixtura.storage.run_record import Record
 
 
-@click.command(name="show")
-@click.argument("name", required=False, callback=name_callback)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.command(
+    name="show",
+    cls=MixturaCommand,
+    examples=("mixtura show", "mixtura show paper", "mixtura show last --html run.html"),
+)
+@click.argument("name", required=False, callback=name_callback, shell_complete=complete_name_or_run)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
-    "--html", "file", metavar="FILE", callback=name_callback,
-    help="Write the run into one file that any browser shows; - for standard output.",
+    "--html", "file", metavar="FILE", callback=name_callback, shell_complete=complete_file,
+    help="Write the run as a single HTML file; - for standard output.",
 )  # fmt: skip
-@click.option("--patterns", is_flag=True, help="List what may stand behind `pattern =`.")
+@click.option("--patterns", is_flag=True, help="List the patterns that `pattern =` may name.")
 @config_option
 def command(
     name: str | None, as_json: bool, file: str | None, patterns: bool, config_file: str | None
 ) -> None:
-    """Draw a mixture: its layers, its aggregator, the calls that one answer takes.
+    """Draw a mixture, or show a past run.
 
-    Or show a run that was kept, as it was when it ran: NAME is its id, the beginning of it,
-    or `last`. Without a NAME, list the mixtures there are.
+    NAME is a mixture, or the id of a run, the start of one, or `last`. Of a mixture it shows
+    the layers, the aggregator and the number of calls for an answer; of a run, what every
+    model said. Without NAME, list the mixtures.
     """
     if patterns:
         if name is not None or file is not None:
@@ -91,7 +97,7 @@ def _write_html(run: Record, file: str) -> None:
 
 
 def _show_mixture(config: Config, name: str, *, as_json: bool) -> None:
-    plan = config.mixture_spec(name)
+    plan = config.mixture_spec(config.resolve_default_name(name))
     if as_json:
         echo_json(mixture_json(plan, config))
         return
@@ -102,7 +108,7 @@ def _show_mixture(config: Config, name: str, *, as_json: bool) -> None:
     # Only where the machine chose: what a file says in full needs no reason.
     if name == AUTO or plan != config.registry.mixtures.get(name, plan):
         auto = config.registry.auto_defaults()
-        print_line(console, f"\nauto is {to_one_line(auto.aggregator)} here: {auto.why}", "dim")
+        print_line(console, f"\nThe models were chosen automatically: {auto.why}.", "dim")
 
 
 def mixture_json(plan: MixtureSpec, config: Config) -> dict[str, Any]:
@@ -122,22 +128,15 @@ def _list_mixtures(config: Config, as_json: bool) -> None:
     if as_json:
         echo_json([mixture_json(plan, config) for plan in plans])
         return
-    console = create_console()
-    names = [to_one_line(plan.name) for plan in plans]
-    longest = max(map(len, names))
-    for name, plan in zip(names, plans, strict=True):
-        proposers = sum(s.samples for layer in plan.layers for s in layer)
-        calls = pluralize_count(config.count_calls(plan), "call")
-        size = f"{pluralize_count(plan.layer_count, 'layer')}, {calls}"
-        team = f"{pluralize_count(proposers, 'proposal')}, then {to_one_line(plan.aggregator)}"
-        line = f"{name:<{longest}}  {size}: {team}"
-        if console.is_terminal:
-            indent = " " * min(longest + 2, console.width // 2)
-            line = textwrap.fill(
-                line,
-                console.width,
-                subsequent_indent=indent,
-                break_on_hyphens=False,
-                break_long_words=False,
-            )
-        click.echo(line)
+    rows = [
+        (
+            to_one_line(plan.name), str(plan.layer_count), str(config.count_calls(plan)),
+            str(sum(seat.samples for layer in plan.layers for seat in layer)),
+            to_one_line(plan.aggregator),
+        )
+        for plan in plans
+    ]  # fmt: skip
+    from mixtura.terminal import print_table
+
+    headings = ("mixture", "layers", "calls", "proposals", "answer by")
+    print_table(create_console(), headings, rows, right=headings[1:4])

@@ -40,5 +40,5 @@ def find_adapter(dialect: str) -> type[HostedModel]:
         known = [*BUILT_IN, *sorted(find_entry_points(ENTRY_POINT_GROUP))]
         raise ConfigError(unknown_name_message("dialect", dialect, known), key="provider")
     if not issubclass(adapter, HostedModel):
-        raise ConfigError(f"the adapter '{dialect}' is no HostedModel", key="provider")
+        raise ConfigError(f"the adapter '{dialect}' is not a HostedModel", key="provider")
     return adapter

@@ -90,12 +90,8 @@ class MixtureBuilder:
         return HostedAddress(endpoint, model, table.headers)
 
     def _build_member(self, plan: MixtureSpec, path: KeyPath, name: str) -> Model:
-        try:
+        with plan.located(path):
             return self.model(name)
-        except ConfigError as error:
-            if error.located:
-                raise
-            raise plan.error_at(path, str(error)) from None
 
     def _build_model(self, name: str) -> Model:
         if name in self._registry.models:
@@ -114,14 +110,17 @@ class MixtureBuilder:
                 return self._factory.build_local(name, table.model or name, table)
             elsewhere = table.hedge.elsewhere if table.hedge else None
             if elsewhere in self._models_being_built:
-                said = f"hedge: {elsewhere} is asked in place of itself: name another model"
+                said = f"hedge: {elsewhere} would stand in for itself: name another model"
                 raise ConfigError(said, key="hedge")
             self._models_being_built.append(name)
             try:
                 other = self.model(elsewhere) if elsewhere and elsewhere != name else None
             finally:
                 self._models_being_built.remove(name)
-            return self._factory.build_hosted(name, table, other)
+            headers = entry.document.line_number(["models", name, "headers"])
+            return self._factory.build_hosted(
+                name, table, other, headers_at=f"{entry.document.source}:{headers}"
+            )
 
 
 def _assemble_mixture(plan: MixtureSpec, build_member: MemberBuilder) -> Pattern:
@@ -131,7 +130,8 @@ def _assemble_mixture(plan: MixtureSpec, build_member: MemberBuilder) -> Pattern
     )
     path = plan.final_model_path
     last = build_member(plan, path, plan.aggregator) if plan.has_final_model else None
-    return pattern_settings.build_pattern(plan, layers, last, fallbacks)
+    named = {key: build_member(plan, (key,), name) for key, name in plan.setting_models().items()}
+    return pattern_settings.build_pattern(plan, layers, last, fallbacks, named)
 
 
 def _assemble_layer(

@@ -13,7 +13,7 @@ from mixtura.config.builder import MixtureBuilder
 from mixtura.config.model_factory import ModelFactory
 from mixtura.config.paths import find_config_file, models_folder, state_folder
 from mixtura.config.plan import Environment, MixtureSpec
-from mixtura.config.registry import NameRegistry
+from mixtura.config.registry import DEFAULT, PRESETS_SOURCE, NameRegistry
 from mixtura.config.settings import Settings
 from mixtura.config.spending_caps import ConfiguredCaps, check_caps
 from mixtura.config.toml_document import TomlDocument
@@ -30,8 +30,6 @@ from mixtura.storage.responses import ResponseStore
 from mixtura.storage.runs import RunStore
 from mixtura.storage.store_address import open_store
 
-PRESETS_SOURCE = "the presets"
-"""What errors call the mixtures that come with the package."""
 STORE_PATIENCE_SECONDS = 30.0
 """That the ledger of a day and the cache wait, where they say nothing else."""
 LONG_STORE_PATIENCE_SECONDS = 5.0
@@ -56,6 +54,7 @@ class Config:
         cache: bool | None = None,
         keep: bool | None = None,
     ) -> None:
+        self.documents = tuple(documents)
         self.models_folder = models_folder
         self.registry = NameRegistry(environ, models_folder)
         self.settings = Settings(store_folder / "mixtura.sqlite")
@@ -112,6 +111,12 @@ class Config:
             megabytes=table.megabytes,
             hidden=self.redactor,
         )
+
+    def resolve_default_name(self, name: str) -> str:
+        """`default` is the configured default, unless someone made a mixture of that name."""
+        own = self.registry.mixtures.get(name)
+        ours = own is None or own.where is None or own.where.source == PRESETS_SOURCE
+        return self.default if name == DEFAULT and ours else name
 
     def mixture_spec(self, name: str) -> MixtureSpec:
         """
@@ -183,8 +188,7 @@ def load(
     the file says.
     Raises ConfigError with the file and the line.
     """
-    presets = (resources.files("mixtura") / "presets" / "mixtures.toml").read_text("utf-8")
-    documents = [TomlDocument(presets, PRESETS_SOURCE)]
+    documents = [read_presets()]
     if path := find_config_file(file, environ=environ, folder=folder, home=home):
         documents.append(TomlDocument(_read_text_file(path), str(path)))
     return Config(
@@ -197,8 +201,15 @@ def load(
     )
 
 
+def read_presets() -> TomlDocument:
+    """The mixtures that come with the package."""
+    text = (resources.files("mixtura") / "presets" / "mixtures.toml").read_text("utf-8")
+    return TomlDocument(text, PRESETS_SOURCE, packaged=True)
+
+
 def _read_text_file(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")  # Windows' editors begin with a mark
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
+        reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror
+        raise ConfigError(f"{path} cannot be read: {reason}") from None

@@ -77,7 +77,7 @@ def _resolve_address(
         raise ConfigError(f'{name}(model): a model\'s name is a text, as in {name}("some-model")')
     if api_key is not None and not isinstance(api_key, str | Secret):
         raise ConfigError(f"{name}(api_key=…): a key is a text, not {type(api_key).__name__}")
-    key = Secret(api_key.strip()) if isinstance(api_key, str) else api_key
+    key = Secret(api_key.strip(), "the argument api_key") if isinstance(api_key, str) else api_key
     if key is not None and not key.reveal():
         raise ConfigError(f"{name}(api_key=…): the key is empty")
     if base_url is not None:

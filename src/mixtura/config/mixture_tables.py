@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mixtura.config import pattern_settings, toml_document
+from mixtura.config.mistakes import Mistakes
 from mixtura.config.plan import (
     AUTO,
     AUTO_TEAM,
@@ -18,50 +19,78 @@ from mixtura.config.plan import (
 )
 from mixtura.config.schema import ProposerTable
 from mixtura.core.errors import ConfigError
+from mixtura.core.text import pluralize_count
 from mixtura.prompts.synthesis import LAYOUTS, Synthesis, template
 
 KeyPath = tuple[toml_document.Key, ...]
 
 
-def read_mixture_spec(name: str, document: toml_document.TomlDocument) -> MixtureSpec:
-    """The mixture *name* of a file. Raises ConfigError with the line of what is wrong."""
-    spec, table = pattern_settings.read_mixture_table(name, document)
-    path = ["mixtures", name]
+def read_mixture_spec(
+    name: str, document: toml_document.TomlDocument, mistakes: Mistakes
+) -> MixtureSpec:
+    """
+    The mixture *name* of a file, of what is right in it; the rest goes into *mistakes*.
+
+    After a mistake the plan is only good for finding more of them.
+    """
+    before = len(mistakes)
+    found = pattern_settings.read_mixture_table(name, document, mistakes)
+    if found is None:
+        return MixtureSpec(name, (), AUTO, where=document)
+    spec, table = found
     for number, layer in enumerate(table.layers):
         if not layer:
             problem = f"layer {number + 1} is empty: a layer is a list of model names"
-            raise document.error_at([*path, "layers", number], f"mixtures.{name}: {problem}")
-    pattern, last, answer = pattern_settings.read_pattern(name, spec, table, document)
+            path = ["mixtures", name, "layers", number]
+            mistakes.add(document.error_at(path, f"mixtures.{name}: {problem}"))
+    last = pattern_settings.LastSeat(AUTO)
+    with mistakes.collect():
+        last = pattern_settings.read_pattern(name, spec, table, document)
     plan = MixtureSpec(
         name,
-        tuple(
-            tuple(
-                _read_member(member, ("layers", i, j), document, path)
-                for j, member in enumerate(row)
-            )
-            for i, row in enumerate(table.layers)
-        ),
-        last,
+        _read_layers(name, table.layers, document, mistakes),
+        last.name,
         tuple(getattr(table, "fallbacks", ())),
         table.quorum,
         table.patience,
         table.deadline,
-        _read_synthesis(name, table.synthesis, document),
-        table.sampling.to_sampling(),
-        answer,
-        document,
-        pattern,
+        sampling=table.sampling.to_sampling(),
+        answer=last.sampling,
+        where=document,
+        pattern=last.pattern,
     )
-    if AUTO_TEAM not in plan.member_names():
-        check_quorum(plan)
+    with mistakes.collect():
+        plan = replace(plan, synthesis=_read_synthesis(name, table.synthesis, document))
+    if AUTO_TEAM not in plan.member_names() and len(mistakes) == before:
+        with mistakes.collect():
+            check_quorum(plan)
     return plan
+
+
+def _read_layers(
+    name: str,
+    rows: Sequence[Sequence[str | ProposerTable]],
+    document: toml_document.TomlDocument,
+    mistakes: Mistakes,
+) -> tuple[tuple[MemberSpec, ...], ...]:
+    layers: list[tuple[MemberSpec, ...]] = []
+    for i, row in enumerate(rows):
+        members: list[MemberSpec] = []
+        for j, member in enumerate(row):
+            at = ("layers", i, j)
+            with mistakes.collect():
+                members.append(_read_member(member, at, document, ["mixtures", name]))
+        layers.append(tuple(members))
+    return tuple(layers)
 
 
 def check_quorum(plan: MixtureSpec) -> None:
     sizes = [sum(seat.samples for seat in layer) for layer in plan.layers]
     smallest = min(sizes, default=plan.quorum)
     if not 1 <= plan.quorum <= smallest:
-        said = f"quorum: {plan.quorum} does not fit a layer of {smallest}: 1 to {smallest} would"
+        right = "1" if smallest == 1 else f"1 to {smallest}"
+        proposals = pluralize_count(smallest, "proposal")
+        said = f"quorum: {plan.quorum} is impossible, a layer has {proposals}: use {right}"
         raise plan.error_at(["quorum"], said)
 
 
@@ -95,7 +124,14 @@ def _read_synthesis(name: str, value: str, document: toml_document.TomlDocument)
     try:
         return template(file.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        raise document.error_at(path, f"synthesis: {file}: {error}") from None
+        raise document.error_at(path, f"synthesis: {_file_error(file, error)}") from None
+
+
+def _file_error(file: Path, error: Exception) -> str:
+    reason = error.strerror if isinstance(error, OSError) else error
+    if isinstance(error, UnicodeDecodeError):
+        reason = "it is not UTF-8 text"
+    return f"{file}: {reason}"
 
 
 def expand_auto(layer: Sequence[MemberSpec], auto: AutoDefaults) -> tuple[MemberSpec, ...]:
@@ -105,7 +141,8 @@ def expand_auto(layer: Sequence[MemberSpec], auto: AutoDefaults) -> tuple[Member
             seats.extend(auto.team)
         elif seat.model == AUTO:
             drafts = seat.sampling.with_defaults(auto.team[0].sampling)
-            seats.append(MemberSpec(auto.aggregator, seat.samples, seat.persona, drafts))
+            persona = seat.persona or auto.team[0].persona
+            seats.append(MemberSpec(auto.aggregator, seat.samples, persona, drafts))
         else:
             seats.append(seat)
     return tuple(seats)

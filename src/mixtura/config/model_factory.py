@@ -12,15 +12,18 @@ import msgspec
 from mixtura.catalog import downloads, local_models, providers
 from mixtura.catalog.transports import DEFAULT_TRANSPORT, create_transport
 from mixtura.config.adapters import find_adapter
+from mixtura.config.embedded_model import embedded_settings
 from mixtura.config.model_prices import table_price
 from mixtura.config.ollama import ollama_url
 from mixtura.config.plan import Environment
 from mixtura.config.schema import ModelTable
-from mixtura.core.errors import ConfigError
+from mixtura.core.credentials import header_secrets
+from mixtura.core.errors import ConfigError, NotAvailableHereError
 from mixtura.core.model import Model
 from mixtura.core.quantities import parse_context_window
 from mixtura.core.redaction import Redactor
 from mixtura.llama import gguf
+from mixtura.models.hosted import HostedModel
 from mixtura.models.wrappers.cache import AnswerStore, Cached
 from mixtura.models.wrappers.hedge import Hedged
 from mixtura.models.wrappers.meter import Metered
@@ -89,8 +92,8 @@ class ModelFactory:
         try:
             path = downloads.resolve_path(file, self._folder)
         except ConfigError as error:
-            raise ConfigError(str(error), key="model") from None
-        known = local_models.known_models().get(file)
+            raise type(error)(str(error), key="model") from None
+        known, own = local_models.known_models().get(file), embedded_settings()
         model = Local(
             path,
             name=name,
@@ -99,17 +102,30 @@ class ModelFactory:
             context_window=table.window or _local_context_window(path, known, table.context),
             load_limit=table.timeouts.explicit_seconds("load"),
             progress=table.timeouts.explicit_seconds("progress"),
+            **({"repeat_penalty": own.repeat_penalty} if file == own.model else {}),
         )
         limited = self._with_rate_limit(Metered(model), table, (str(path), None))
         twice = Retrying(limited, attempts=2)  # small models say nothing at all now and then
         return self._with_cache(twice, f"{path.name} {table.context}")
 
-    def build_hosted(self, name: str, table: ModelTable, elsewhere: Model | None = None) -> Model:
-        """A model at an endpoint; *elsewhere*: the model for hedged calls. Raises ConfigError."""
+    def build_hosted(
+        self,
+        name: str,
+        table: ModelTable,
+        elsewhere: Model | None = None,
+        *,
+        headers_at: str | None = None,
+    ) -> Model:
+        """
+        A model at an endpoint; *elsewhere*: the model for hedged calls; *headers_at*: file and
+        line of its headers. Raises ConfigError.
+        """
         place = self.resolve_endpoint(table)
         base_url = place.base_url
         upstream = place.upstream_model_name(table.model or "")
         model = _build_adapter(name, upstream, place, table, self._redactor)
+        if isinstance(model, HostedModel) and headers_at and header_secrets(table.headers):
+            model.key_origin = f"the API key came from `headers` in {headers_at}"
         key = place.key.reveal() if place.key else None
         model = self._with_rate_limit(Metered(model), table, (base_url.rstrip("/"), key))
         if hedge := table.hedge:
@@ -174,8 +190,8 @@ class ModelFactory:
                 return place._replace(key=self._read_key(variable))
         if provider.keys and not provider.local:
             names = " or ".join(provider.keys)
-            raise ConfigError(
-                f"{table.provider} needs a key: {names} is not set in the environment",
+            raise NotAvailableHereError(
+                f"{table.provider} needs an API key: {names} is not set in the environment",
                 key="provider",
             )
         return place
@@ -185,11 +201,13 @@ class ModelFactory:
         if listens:
             url = (ollama_url(listens) if provider.local else listens.rstrip("/")) or ""
             if not url:
-                raise ConfigError(f"{provider.address} is no address of a server")
+                raise ConfigError(f"{provider.address} is not the address of a server")
             whole = "?" in url  # as Azure shows a deployment's: it goes on as it is
             return url if whole else url.removesuffix(provider.path) + provider.path
         if not provider.base_url:
-            raise ConfigError(f"{name} needs an address: {provider.address} is not set")
+            raise NotAvailableHereError(
+                f"{name} needs an address: {provider.address} is not set in the environment"
+            )
         return provider.base_url
 
     def _read_key(self, variable: str | None) -> Secret | None:
@@ -202,15 +220,15 @@ class ModelFactory:
                 if _CONVENTIONAL_PATTERN.fullmatch(variable)
                 else "the variable that it names"
             )
-            raise ConfigError(
-                f"the key is not there: set {shown} in the environment"
+            raise NotAvailableHereError(
+                f"the API key is missing: set {shown} in the environment"
                 " (the file names the variable, never the key itself)",
                 key="api_key_env",
             )
         if not value.isprintable():
-            said = f"the key in {variable} holds a character that no key has (a line end?)"
+            said = f"the key in {variable} holds a line end or another character that no key has"
             raise ConfigError(said, key="api_key_env")
-        return Secret(value)
+        return Secret(value, variable)
 
 
 def _local_context_window(
@@ -265,5 +283,5 @@ def _limits_conflict_message(mine: RateLimits, other: RateLimits) -> str:
     name = next(key for key in here if here[key] != there[key])
     return (
         f"limits: {name} is {here[name]} here and {there[name]} for another model at the same"
-        " address with the same key: they share one gate, so give both the same"
+        " address with the same key: they share one limit, so give both the same value"
     )

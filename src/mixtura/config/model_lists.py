@@ -17,7 +17,7 @@ from mixtura.core.quantities import parse_context_window, parse_max_output
 from mixtura.core.redaction import use_redactor
 from mixtura.models.hosted import HostedModel
 from mixtura.transport.address import join_url
-from mixtura.transport.client import get_json
+from mixtura.transport.client import add_key_origin, describe_key_origin, get_json
 
 LIST_TIMEOUT_SECONDS = 5.0
 """That an endpoint may take to list its models."""
@@ -105,14 +105,18 @@ async def fetch_model_list(
         return parse_model_list(decode_json(body), wanted)
 
     sent = {**place.auth_headers(), **(headers or {})}
-    return await get_json(
-        url,
-        headers=sent,
-        seconds=seconds,
-        most=MAX_LIST_BYTES,
-        read=parse_body,
-        transport=place.transport,
-    )
+    try:
+        return await get_json(
+            url,
+            headers=sent,
+            seconds=seconds,
+            most=MAX_LIST_BYTES,
+            read=parse_body,
+            transport=place.transport,
+        )
+    except ModelError as error:
+        add_key_origin(error, describe_key_origin(place.key))
+        raise
 
 
 class _CachedList(NamedTuple):

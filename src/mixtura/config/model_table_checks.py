@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 from mixtura.catalog import providers
@@ -39,41 +39,48 @@ _PLAIN_HOST_PATTERN = re.compile(
 _HEADER_PATTERN = re.compile(r"[A-Za-z]+(?:-[A-Za-z]+)*")
 
 
-def check_model_table(table: ModelTable) -> None:
-    """Raises ConfigError, with the setting's name, for what is wrong on every machine."""
+def find_model_mistakes(table: ModelTable) -> Iterator[ConfigError]:
+    """What is wrong on every machine, each with its setting's name."""
     if table.provider is None and table.base_url is None:
-        why = "is for hosted models: it says nothing of a local one"
-        _refuse_settings(table, _HOSTED_ONLY, why)
+        why = "is for hosted models and has no effect on a local one"
+        yield from _useless_settings(table, _HOSTED_ONLY, why)
         for clock in _HOSTED_TIMEOUTS:
             if table.timeouts.explicit_seconds(clock) is not None:
-                raise ConfigError(f"timeouts: {clock} {why}", key="timeouts")
+                yield ConfigError(f"timeouts: {clock} {why}", key="timeouts")
         return
     if not table.model:
-        raise ConfigError("`model` is missing: what the endpoint calls the model")
-    if looks_like_key(table.model):
-        raise ConfigError("model: that is a key, not what the endpoint calls a model", key="model")
+        yield ConfigError("`model` is missing: the name that the endpoint gives the model")
+    elif looks_like_key(table.model):
+        yield ConfigError(
+            "model: this is an API key, not the name that the endpoint gives the model", key="model"
+        )
     if table.api_key_env is not None:
-        _check_variable(table.api_key_env)
-    url = table.base_url
-    if url is not None and not url.startswith(("http://", "https://")):
-        shown = f"'{url}'" if _PLAIN_HOST_PATTERN.fullmatch(url) else "that"
-        said = f"base_url: {shown} must begin with http:// or https://"
-        raise ConfigError(said, key="base_url")
-    if url is not None and not _is_url_with_host(url):
-        raise ConfigError("base_url: that is no address of a server", key="base_url")
+        yield from _variable_mistakes(table.api_key_env)
+    if table.base_url is not None:
+        yield from _address_mistakes(table.base_url)
     known = providers.providers()
     if table.provider is not None and not (
         providers.bridge_provider(table.provider) or table.provider in known
     ):
-        raise ConfigError(unknown_name_message("provider", table.provider, known), key="provider")
-    _check_transport(table)
-    _refuse_settings(table, _LOCAL_ONLY, "is for local models: it says nothing here")
+        yield ConfigError(unknown_name_message("provider", table.provider, known), key="provider")
+    yield from _transport_mistakes(table)
+    why = "is for local models and has no effect here"
+    yield from _useless_settings(table, _LOCAL_ONLY, why)
     if table.timeouts.explicit_seconds("load") is not None:
-        raise ConfigError(
-            "timeouts: load is for local models: it says nothing here", key="timeouts"
-        )
-    _check_headers(table.headers)
-    _check_extra(table.extra)
+        yield ConfigError(f"timeouts: load {why}", key="timeouts")
+    yield from _header_mistakes(table.headers)
+    yield from _extra_mistakes(table.extra)
+
+
+def _address_mistakes(url: str) -> Iterator[ConfigError]:
+    if not url.startswith(("http://", "https://")):
+        shown = f"'{url}'" if _PLAIN_HOST_PATTERN.fullmatch(url) else "the address"
+        right = f", as in 'http://{url}'" if _PLAIN_HOST_PATTERN.fullmatch(url) else ""
+        said = f"base_url: {shown} must begin with http:// or https://{right}"
+        yield ConfigError(said, key="base_url")
+    elif not _is_url_with_host(url):
+        said = "base_url: this is not the address of a server, such as http://127.0.0.1:8000/v1"
+        yield ConfigError(said, key="base_url")
 
 
 def _is_url_with_host(url: str) -> bool:
@@ -83,43 +90,46 @@ def _is_url_with_host(url: str) -> bool:
         return False
 
 
-def _refuse_settings(table: ModelTable, keys: tuple[str, ...], why: str) -> None:
-    """Raises ConfigError for a setting that this kind of model would ignore."""
+def _useless_settings(table: ModelTable, keys: tuple[str, ...], why: str) -> Iterator[ConfigError]:
+    """Settings that this kind of model would ignore."""
     for key in keys:
         if getattr(table, key) != getattr(_DEFAULT_TABLE, key):
-            raise ConfigError(f"{key} {why}", key=key)
+            yield ConfigError(f"{key} {why}", key=key)
 
 
-def _check_transport(table: ModelTable) -> None:
+def _transport_mistakes(table: ModelTable) -> Iterator[ConfigError]:
     if providers.bridge_provider(table.provider):
-        why = "says nothing here: what is called bridge:… is asked by its provider's own library"
-        _refuse_settings(table, _TRANSPORT_SETTINGS, why)
+        why = "has no effect here: a bridge: model is called through its provider's own library"
+        yield from _useless_settings(table, _TRANSPORT_SETTINGS, why)
     if table.transport is not None:
-        check_transport_name(table.transport)
+        try:
+            check_transport_name(table.transport)
+        except ConfigError as error:
+            yield error
     if table.client_key is not None and table.client_certificate is None:
-        said = "client_key: the key of which certificate? client_certificate names it"
-        raise ConfigError(said, key="client_key")
+        said = "client_key: its certificate is missing: set client_certificate, too"
+        yield ConfigError(said, key="client_key")
 
 
-def _check_extra(extra: Mapping[str, object]) -> None:
+def _extra_mistakes(extra: Mapping[str, object]) -> Iterator[ConfigError]:
     for name in _RESERVED_FIELDS:
         if name in extra:
-            said = f"extra: '{name}' is Mixtura's own to say: budgets and the protocol need it"
-            raise ConfigError(said, key="extra")
+            said = f"extra: '{name}' is set by Mixtura: budgets and the protocol depend on it"
+            yield ConfigError(said, key="extra")
 
 
-def _check_variable(name: str) -> None:
+def _variable_mistakes(name: str) -> Iterator[ConfigError]:
     if not _VARIABLE_PATTERN.fullmatch(name) or looks_like_key(name):
-        raise ConfigError(
-            "api_key_env: that is no name of an environment variable, such as OPENAI_API_KEY:"
-            " the key itself belongs into the environment, never into this file",
+        yield ConfigError(
+            "api_key_env: this is not the name of an environment variable, such as OPENAI_API_KEY:"
+            " the key itself goes into the environment, never into this file",
             key="api_key_env",
         )
 
 
-def _check_headers(headers: Mapping[str, str]) -> None:
+def _header_mistakes(headers: Mapping[str, str]) -> Iterator[ConfigError]:
     for name, value in headers.items():
         if not (name + value).isprintable():
             shown = repr(name) if _HEADER_PATTERN.fullmatch(name) else "one"
-            said = f"headers: {shown} holds a line end or another character no header has"
-            raise ConfigError(said, key="headers")
+            said = f"headers: {shown} holds a line end or a character that no header may have"
+            yield ConfigError(said, key="headers")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mixtura.catalog.user_files import expand_home, file_problem
 from mixtura.config.plan import Environment
 from mixtura.core.errors import ConfigError
 
@@ -14,10 +15,10 @@ def find_config_file(
     """The configuration file that counts; None when there is none."""
     named = file or environ.get("MIXTURA_CONFIG")
     if named:
-        path = _expand_home(named)
-        if not path.is_file():
+        path = expand_home(named)
+        if problem := file_problem(path):
             origin = "--config" if file else "MIXTURA_CONFIG"
-            raise ConfigError(f"{origin}: there is no file {path}")
+            raise ConfigError(f"{origin}: {problem}")
         return path
     for path in (folder / "mixtura.toml", config_folder(environ, home) / "mixtura.toml"):
         if path.is_file():
@@ -42,11 +43,3 @@ def models_folder(environ: Environment, home: Path | None = None) -> Path:
     base = environ.get("XDG_CACHE_HOME")
     cache = (Path(base) if base else (home or Path.home()) / ".cache") / "mixtura"
     return Path(environ["MIXTURA_CACHE"]) if environ.get("MIXTURA_CACHE") else cache / "models"
-
-
-def _expand_home(name: str) -> Path:
-    """With the home folder for a ~, where there is one."""
-    try:
-        return Path(name).expanduser()
-    except RuntimeError:
-        return Path(name)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
 from mixtura.catalog.patterns import all_patterns, find_pattern, pattern_names
-from mixtura.config.plan import MixtureSpec, PatternChoice
+from mixtura.config.mistakes import Mistakes
+from mixtura.config.plan import AUTO, MixtureSpec, PatternChoice
 from mixtura.config.schema import AggregatorTable, MixtureTable
 from mixtura.config.toml_document import TomlDocument
 from mixtura.core.errors import ConfigError
@@ -21,31 +23,51 @@ from mixtura.engine.pattern import Pattern
 from mixtura.patterns.spec import PatternParts, PatternSpec
 
 
-def read_mixture_table(name: str, document: TomlDocument) -> tuple[PatternSpec, MixtureTable]:
+class LastSeat(NamedTuple):
+    """Who has the last seat of a mixture: the pattern, a name, how it is asked."""
+
+    name: str
+    pattern: PatternChoice = PatternChoice()
+    sampling: Sampling = Sampling()
+
+
+def read_mixture_table(
+    name: str, document: TomlDocument, mistakes: Mistakes
+) -> tuple[PatternSpec, MixtureTable] | None:
     """
     The pattern of the mixture *name*, and its table, which has that pattern's keys.
 
-    Raises ConfigError with the line of what does not fit.
+    What does not fit goes into *mistakes*; None where nothing can be read.
     """
     path, part = ["mixtures", name], document.data["mixtures"][name]
     said: Mapping[str, Any] = cast("dict[str, Any]", part) if isinstance(part, dict) else {}
     kind = said.get("pattern", "mixture")
     if not isinstance(kind, str):
-        document.convert_part(path, MixtureTable)
-        raise AssertionError(kind)
+        document.convert_valid_part(path, MixtureTable, mistakes)
+        return None
     try:
-        spec = find_pattern(kind)
+        with document.located([*path, "pattern"], "pattern: "):
+            if (spec := find_pattern(kind)) is None:
+                raise ConfigError(unknown_name_message("pattern", kind, pattern_names()))
     except ConfigError as error:
-        raise document.error_at([*path, "pattern"], f"pattern: {error}") from None
-    if spec is None:
-        said_so = unknown_name_message("pattern", kind, pattern_names())
-        raise document.error_at([*path, "pattern"], said_so)
-    _check_keys(spec, path, said, document)
-    table = document.convert_part(path, table_type(spec))
-    if spec.final_model and spec.final_model.key not in said:
+        mistakes.add(error)
+        return None
+    foreign = _foreign_keys(spec, said)
+    for key, problem in foreign.items():
+        mistakes.add(document.error_at([*path, key], problem))
+    table = document.convert_valid_part(path, table_type(spec), mistakes, without=foreign)
+    if spec.final_model and not _has_key(said, spec.final_model.key, spec):
         key, why, _ = spec.final_model
-        raise document.error_at(path, f"mixtures.{name}: `{key}` is missing: {why}")
-    return spec, table
+        mistakes.add(document.error_at(path, f"mixtures.{name}: `{key}` is missing: {why}"))
+    return None if table is None else (spec, table)
+
+
+def _has_key(said: Mapping[str, Any], key: str, spec: PatternSpec) -> bool:
+    """Whether *key* is there, or a misspelt one that stands for it and is told as such."""
+    known = {one.encode_name for one in msgspec.structs.fields(table_type(spec))}
+    return key in said or any(
+        difflib.get_close_matches(other, (key,)) for other in said if other not in known
+    )
 
 
 def own_keys(spec: PatternSpec) -> list[str]:
@@ -74,23 +96,23 @@ def table_type(spec: PatternSpec) -> type[MixtureTable]:
     return cast("type[MixtureTable]", made)
 
 
-def _check_keys(
-    spec: PatternSpec, path: list[str], said: Mapping[str, Any], document: TomlDocument
-) -> None:
-    """Raises ConfigError for a key that only other patterns have."""
+def _foreign_keys(spec: PatternSpec, said: Mapping[str, Any]) -> dict[str, str]:
+    """Keys that only other patterns have, and what to say of each."""
     known = {one.encode_name for one in msgspec.structs.fields(table_type(spec))}
     if not (foreign := sorted(set(said) - known)):
-        return
+        return {}  # other packages' patterns are loaded only where they help
     keys = {one.name: own_keys(one) for one in all_patterns()}
+    found: dict[str, str] = {}
     for key in foreign:
-        if others := " or ".join(f"'{name}'" for name, own in keys.items() if key in own):
-            problem = f"{key}: the pattern '{spec.name}' has none; it goes with {others}"
-            raise document.error_at([*path, key], problem)
+        if others := [f"'{name}'" for name, own in keys.items() if key in own]:
+            listed = " or ".join([", ".join(others[:-1]), others[-1]] if others[1:] else others)
+            found[key] = f"{key}: the pattern '{spec.name}' has no such key; it belongs to {listed}"
+    return found
 
 
 def read_pattern(
     name: str, spec: PatternSpec, table: MixtureTable, document: TomlDocument
-) -> tuple[PatternChoice, str, Sampling]:
+) -> LastSeat:
     """
     What follows the proposer layers: the pattern, who sits in the last seat, how it is asked.
 
@@ -108,11 +130,13 @@ def read_pattern(
             raise document.error_at([*path, "synthesis"], problem)
     choice = PatternChoice(spec.name, settings)
     if spec.final_model is None:
-        return choice, spec.name, Sampling()
-    last: str | AggregatorTable = getattr(table, spec.final_model.key)
+        return LastSeat(spec.name, choice)
+    last: str | AggregatorTable | None = getattr(table, spec.final_model.key)
+    if last is None:  # it is missing or wrong, which was said
+        return LastSeat(AUTO, choice)
     if isinstance(last, str):
-        return choice, last, Sampling()
-    return choice, last.model, last.sampling.to_sampling()
+        return LastSeat(last, choice)
+    return LastSeat(last.model, choice, last.sampling.to_sampling())
 
 
 def _read_settings(
@@ -131,10 +155,15 @@ def _read_settings(
 
 
 def build_pattern(
-    plan: MixtureSpec, layers: tuple[Layer, ...], last: Model | None, fallbacks: tuple[Model, ...]
+    plan: MixtureSpec,
+    layers: tuple[Layer, ...],
+    last: Model | None,
+    fallbacks: tuple[Model, ...],
+    named: Mapping[str, Model],
 ) -> Pattern:
     """
-    The mixture or its relative that a plan describes, of models. *last* writes or chooses.
+    The mixture or its relative that a plan describes, of models. *last* writes or chooses, *named*
+    are those of the pattern's own settings.
 
     Raises ConfigError for a plan that was changed into one that cannot be.
     """
@@ -148,5 +177,5 @@ def build_pattern(
     default = spec.final_model.sampling if spec.final_model else Sampling()
     sampling = plan.answer.with_defaults(default).with_defaults(plan.sampling)
     return spec.build(
-        PatternParts(plan.name, layers, settings, plan.synthesis, last, sampling, fallbacks)
+        PatternParts(plan.name, layers, settings, plan.synthesis, last, sampling, fallbacks, named)
     )

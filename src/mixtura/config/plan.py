@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import Self
 
 import msgspec
 
 from mixtura.catalog import providers
+from mixtura.catalog.model_strength import find_strength, sort_by_strength
 from mixtura.catalog.patterns import find_pattern, pattern_names
 from mixtura.config import toml_document
+from mixtura.config.embedded_model import embedded_settings
 from mixtura.core.credentials import looks_like_key
 from mixtura.core.errors import ConfigError
 from mixtura.core.text import unknown_name_message
@@ -80,6 +84,20 @@ class MixtureSpec:
     """The aggregator's own sampling, over that of the whole mixture."""
     where: toml_document.TomlDocument | None = None
     pattern: PatternChoice = field(default_factory=PatternChoice)
+    pattern_with_aggregator: PatternChoice | None = None
+    """The pattern where someone names an aggregator for a plan that has none by itself."""
+
+    def with_aggregator(self, model: str) -> MixtureSpec:
+        """The same proposers, with *model* in the last seat."""
+        pattern = self.pattern_with_aggregator or self.pattern
+        return replace(self, aggregator=model, pattern=pattern, pattern_with_aggregator=None)
+
+    @property
+    def answering_models(self) -> set[str]:
+        """Those whose words are the answer: the aggregator, or proposers that are chosen from."""
+        if self.has_final_model and not self.pattern.spec.kind.proposals_answer:
+            return {self.aggregator}
+        return {seat.model for seat in self.layers[-1]}
 
     @property
     def layer_count(self) -> int:
@@ -103,6 +121,8 @@ class MixtureSpec:
     def final_step_text(self) -> str:
         """What the last seat does, in words."""
         choice = self.pattern
+        if describe := choice.spec.describe_final_step:
+            return describe(choice.settings)
         return choice.spec.final_step.format(**msgspec.structs.asdict(choice.settings))
 
     def member_names(self) -> set[str]:
@@ -114,12 +134,25 @@ class MixtureSpec:
         seats = [(seat.model, seat.path) for layer in self.layers for seat in layer]
         last = [(self.aggregator, self.final_model_path)] if self.has_final_model else []
         spares = [(name, ("fallbacks", i)) for i, name in enumerate(self.fallbacks)]
-        return [*seats, *last, *spares]
+        named = [(name, (key,)) for key, name in self.setting_models().items()]
+        return [*seats, *last, *spares, *named]
+
+    def setting_models(self) -> dict[str, str]:
+        """The models that the pattern's own settings name, by the settings' keys."""
+        choice = self.pattern
+        found = {key: getattr(choice.settings, key) for key in choice.spec.model_settings}
+        return {key: name for key, name in found.items() if name}
 
     def error_at(self, path: Sequence[toml_document.Key], problem: str) -> ConfigError:
         if self.where is None:
             return ConfigError(problem)
         return self.where.error_at(["mixtures", self.name, *path], problem)
+
+    def located(self, path: Sequence[toml_document.Key]) -> AbstractContextManager[None]:
+        """A block whose ConfigErrors get the line of *path*, where the mixture is in a file."""
+        if self.where is None:
+            return nullcontext()
+        return self.where.located(["mixtures", self.name, *path])
 
 
 def parse_member(text: str) -> MemberSpec:
@@ -128,7 +161,7 @@ def parse_member(text: str) -> MemberSpec:
     if not star:
         return MemberSpec(text)
     if not re.fullmatch("[0-9]{1,9}", times) or int(times) < 1 or not name:
-        raise ConfigError(f"'{text}': after the star stands how often, as in '{name or 'NAME'}*3'")
+        raise ConfigError(f"'{text}': write a number after the star, as in '{name or 'NAME'}*3'")
     return MemberSpec(name, check_samples(int(times)))
 
 
@@ -142,11 +175,12 @@ def check_samples(samples: int) -> int:
 def check_name(name: str) -> None:
     """A name that a person can use for a model or a mixture of theirs. Raises ConfigError."""
     if looks_like_key(name):
-        raise ConfigError("a key or a login is no name: keys belong into the environment")
+        raise ConfigError("this is an API key or a login, not a name: keys go into the environment")
     if name in (AUTO, AUTO_TEAM):
-        raise ConfigError(f"'{name}' stands for what this machine has: take another name")
+        raise ConfigError(f"'{name}' stands for the models of this machine: choose another name")
     if taken := next((mark for mark in INLINE_MARKS if mark in name), None):
-        raise ConfigError(f"'{name}': a name cannot hold '{taken}', which makes mixtures of names")
+        said = f"'{name}': a name cannot contain '{taken}', which combines names into mixtures"
+        raise ConfigError(said)
 
 
 def parse_inline(text: str) -> MixtureSpec | None:
@@ -160,7 +194,7 @@ def parse_inline(text: str) -> MixtureSpec | None:
     *rows, last = ([name.strip() for name in row.split(",")] for row in text.split(">"))
     if len(last) != 1 or not all(name for row in (*rows, last) for name in row):
         raise ConfigError(
-            f"'{text}': a mixture in one word is PROPOSER,PROPOSER*2>AGGREGATOR, with one"
+            f"'{text}': a mixture in one word is written PROPOSER,PROPOSER*2>AGGREGATOR, with one"
             " aggregator at its end"
         )
     layers = tuple(tuple(parse_member(name) for name in row) for row in rows)
@@ -187,34 +221,92 @@ class AutoDefaults:
         why: str,
         drafts: Sampling | None = None,
         answer: Sampling | None = None,
+        *,
+        persona: str | None = None,
+        pattern: str | None = None,
+        is_across: bool = False,
     ) -> None:
         self.team = tuple(
-            replace(parse_member(name), sampling=drafts or Sampling()) for name in team
+            replace(parse_member(name), sampling=drafts or Sampling(), persona=persona)
+            for name in team
         )
+        self.pattern = pattern
+        """What makes the answer of the mixture `default`, where that is no aggregator."""
         self.aggregator = aggregator
         self.why = why
         self.answer = answer or Sampling()
+        self.is_across = is_across
+        """Whether it is a team of several providers' models, so that one had to be chosen."""
 
     @property
     def is_embedded(self) -> bool:
         return self.aggregator == EMBEDDED_MODEL
 
 
+MAX_TEAM = 4
+"""Proposers of a team across providers: more cost more and wait for the slowest."""
+
+
+def find_provider_keys(environ: Environment) -> dict[str, str]:
+    """Hosted providers that models can be chosen from, and the variable with the key of each."""
+    return {
+        name: key
+        for name, provider in providers.providers().items()
+        if provider.aggregator and not provider.local
+        if (key := next((key for key in provider.keys if environ.get(key)), None))
+    }
+
+
+def choose_team_across(keys: Mapping[str, str]) -> AutoDefaults:
+    """
+    A team of the models of several providers: the strongest known one writes the answer.
+
+    *keys*: the variable with the key of each provider. Each proposes with its first usual model,
+    in the order of their strongest ones; with two providers, one of them proposes twice.
+    """
+    known = providers.providers()
+    ranked = sort_by_strength([f"{name}/{known[name].aggregator}" for name in keys])
+    order = [name.partition("/")[0] for name in ranked]
+    rounds = zip_longest(*(known[name].usual for name in order))
+    pairs = [
+        f"{name}/{model.partition('*')[0]}"
+        for models in rounds
+        for name, model in zip(order, models, strict=True)
+        if model
+    ]
+    team = pairs[: max(3, min(len(order), MAX_TEAM))]
+    aggregator = ranked[0]
+    why = f"{_join_words(list(keys.values()))} are set"
+    if (found := find_strength(aggregator)) is not None:
+        why += (
+            f"; {aggregator} is ranked first by list price, a rough guide to strength"
+            f" (prices of {found.date})"
+        )
+    return AutoDefaults(team, aggregator, why, is_across=True)
+
+
+def _join_words(words: Sequence[str]) -> str:
+    """``a, b and c``."""
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]
+
+
 def detect_defaults(
     environ: Environment, ollama: Sequence[str] | None, pulled: Sequence[str] = ()
 ) -> AutoDefaults:
     """
-    Choose: the first provider whose key is set, else Ollama's models, else the starter team
-    once it was pulled, else the embedded model.
+    Choose: the provider whose key is set, a team across several of them, else Ollama's models,
+    else the starter team once it was pulled, else the embedded model.
 
     *ollama* has the names of the models it serves, None when it does not answer; *pulled*
     the members of the starter team that are here.
     """
-    for name, provider in providers.providers().items():
-        key = next((key for key in provider.keys if environ.get(key)), None)
-        if key and provider.aggregator and not provider.local:
-            team = [f"{name}/{model}" for model in provider.usual]
-            return AutoDefaults(team, f"{name}/{provider.aggregator}", f"{key} is set")
+    keys = find_provider_keys(environ)
+    if len(keys) > 1:
+        return choose_team_across(keys)
+    for name, key in keys.items():
+        provider = providers.providers()[name]
+        team = [f"{name}/{model}" for model in provider.usual]
+        return AutoDefaults(team, f"{name}/{provider.aggregator}", f"{key} is set")
     if ollama:
         team = [f"ollama/{model}" for model in ollama[:3]]
         team = team if len(team) > 1 else [f"{team[0]}*3"]
@@ -225,7 +317,9 @@ def detect_defaults(
             pulled, pulled[0], why, Sampling(max_tokens=512), Sampling(max_tokens=1024)
         )
     silent = "does not answer" if ollama is None else "has no models"
-    why = f"no provider's key is set and Ollama {silent}"
-    # A model this small loses itself in long drafts and at a high temperature.
-    drafts, answer = Sampling(max_tokens=128), Sampling(temperature=0.2, max_tokens=256)
-    return AutoDefaults([f"{EMBEDDED_MODEL}*3"], EMBEDDED_MODEL, why, drafts, answer)
+    why = f"no API key is set and Ollama {silent}"
+    use = embedded_settings()
+    return AutoDefaults(
+        [f"{use.model}*{use.samples}"], use.model, why, use.draft, use.answer,
+        persona=use.persona, pattern=use.pattern,
+    )  # fmt: skip

@@ -7,15 +7,17 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import msgspec
 
 from mixtura.catalog import downloads, local_models, providers
+from mixtura.catalog.user_files import expand_home
 from mixtura.config import toml_document
 from mixtura.config.api_keys import collect_secrets, list_key_variables
+from mixtura.config.mistakes import Mistakes
 from mixtura.config.mixture_tables import KeyPath, check_quorum, expand_auto, read_mixture_spec
-from mixtura.config.model_table_checks import check_model_table
+from mixtura.config.model_table_checks import find_model_mistakes
 from mixtura.config.ollama import ollama_models
 from mixtura.config.plan import (
     AUTO,
@@ -25,6 +27,7 @@ from mixtura.config.plan import (
     Environment,
     MemberSpec,
     MixtureSpec,
+    PatternChoice,
     check_name,
     detect_defaults,
     parse_inline,
@@ -33,11 +36,15 @@ from mixtura.config.schema import ConfigFile, ModelTable
 from mixtura.core.credentials import looks_like_key
 from mixtura.core.errors import ConfigError
 from mixtura.core.redaction import Redactor
-from mixtura.core.text import unknown_name_message
+from mixtura.core.text import unknown_name_message as unknown_name
 
+PRESETS_SOURCE = "the presets"
+"""What errors call the mixtures that come with the package."""
+DEFAULT = "default"
+"""The mixture that is asked where no one says which."""
 _NAMING_ADVICE = (
-    "A model goes by its own name, as `provider/model`, such as openai/gpt-5.4, or by the path of a"
-    " .gguf file."
+    "A hosted model is written provider/model, such as openai/gpt-5.4; a model file by its path,"
+    " which ends in .gguf."
 )
 
 
@@ -46,6 +53,16 @@ class ConfiguredModel(NamedTuple):
 
     document: toml_document.TomlDocument
     table: ModelTable
+
+
+def _missing_model_text(provider: str, name: str) -> str:
+    """What is missing where *name* is a provider alone, with or without its slash."""
+    if name != provider:
+        return f"'{name}': the model's name is missing after the slash"
+    known = providers.providers()[provider]
+    strong = known.aggregator or next(iter(known.usual), None)
+    such = f", such as {name}/{strong}" if strong else f", as {name}/MODEL"
+    return f"{name} is a provider: name a model of it{such}"
 
 
 class NameRegistry:
@@ -59,31 +76,57 @@ class NameRegistry:
         self.redactor = Redactor(self.known_secrets())
         """Knows keys in the environment, and what ``learn_secrets`` found in the tables."""
         self._auto: AutoDefaults | None = None
+        self._misplaced: set[str] = set()
+        self._circles: set[frozenset[str]] = set()
+        """Mixtures that are members of each other, once it was said."""
 
-    def add_tables(self, document: toml_document.TomlDocument, file: ConfigFile) -> None:
+    def add_tables(
+        self, document: toml_document.TomlDocument, file: ConfigFile, mistakes: Mistakes
+    ) -> None:
         """
-        Add the models and mixtures of a file; they replace earlier ones of the same name.
-
-        Raises ConfigError with the file and the line.
+        Add the models and mixtures of a file; they replace earlier ones of the same name. What is
+        wrong goes into *mistakes*, and a name whose table cannot be read is known all the same.
         """
+        self._note_misplaced_tables(document, file)
         for name in file.models:
-            if name in file.mixtures:
-                problem = f"'{name}' is a model here and a mixture: one name, one thing"
-                raise document.error_at(["mixtures", name], problem)
-            table = document.convert_part(["models", name], ModelTable)
-            with add_location(document, "models", name):
-                check_name(name)
-                check_model_table(table)
-            self.mixtures.pop(name, None)
-            self.models[name] = ConfiguredModel(document, _with_found_files(table, document))
+            with mistakes.collect():
+                if name in file.mixtures:
+                    problem = f"'{name}' is the name of a model too: a name stands for one thing"
+                    raise document.error_at(["mixtures", name], problem)
+            self._add_model(name, document, mistakes)
         for name in file.mixtures:
-            plan = read_mixture_spec(name, document)
-            with add_location(document, "mixtures", name):
+            plan = read_mixture_spec(name, document, mistakes)
+            with mistakes.collect(), add_location(document, "mixtures", name):
                 check_name(name)
             self.models.pop(name, None)
             self.mixtures[name] = plan
         for name in file.mixtures:
-            self._check_members(self.mixtures[name])
+            self._check_members(self.mixtures[name], mistakes)
+
+    def _add_model(
+        self, name: str, document: toml_document.TomlDocument, mistakes: Mistakes
+    ) -> None:
+        before = len(mistakes)
+        table = document.convert_valid_part(["models", name], ModelTable, mistakes)
+        with mistakes.collect(), add_location(document, "models", name):
+            check_name(name)
+        # Of a table with a wrong key, what is left could be taken for another kind of model.
+        if table is not None and len(mistakes) == before:
+            for error in find_model_mistakes(table):
+                with mistakes.collect(), add_location(document, "models", name):
+                    raise error
+        self.mixtures.pop(name, None)
+        table = _with_found_files(table or ModelTable(), document)
+        self.models[name] = ConfiguredModel(document, table)
+
+    def _note_misplaced_tables(
+        self, document: toml_document.TomlDocument, file: ConfigFile
+    ) -> None:
+        """Know the names in `[mixture.x]` and the like: that they are unknown is one mistake."""
+        for key, table in document.data.items():
+            if isinstance(table, dict) and difflib.get_close_matches(key, ("models", "mixtures")):
+                self._misplaced.update(cast("dict[str, object]", table))
+        self._misplaced -= {*file.models, *file.mixtures}
 
     def learn_secrets(self) -> None:
         """Let the redactor know the secrets in the tables that were added."""
@@ -118,6 +161,7 @@ class NameRegistry:
             name in self.models
             or name in self.mixtures
             or name in (AUTO, AUTO_TEAM)
+            or name in self._misplaced
             or name in local_models.known_models()
             or name.lower().endswith(".gguf")
             or (
@@ -147,31 +191,28 @@ class NameRegistry:
             return f"'{AUTO_TEAM}' is several models: write '{AUTO}' for one"
         try:
             if plan := parse_inline(name):
-                self._check_members(plan)
+                self._check_inline(plan)
                 return None
         except ConfigError as error:
             return str(error)
         if self.is_model_path(name):
             return f"'{name}' is a file: give it a name under [models]"
-        return None if self.name_exists(name) else self._unknown_name_message(name)
+        return None if self.name_exists(name) else self.unknown_name_message(name)
 
-    def _unknown_name_message(self, name: str) -> str:
+    def unknown_name_message(self, name: str) -> str:
         """The error message for a name that means nothing; shows no secret."""
         if looks_like_key(name) or self.redactor.redact_text(name) != name:
-            return "a key or a login is no model's name: keys belong into the environment"
-        provider, slash, model = name.partition("/")
-        known = providers.providers()
-        if slash and provider in known:
-            marks = " ".join(INLINE_MARKS)
-            said = f"'{name}': one model stands here, and no name holds any of {marks}"
-        elif slash:
-            if near := difflib.get_close_matches(provider, known, n=1):
-                return f"unknown model '{name}': did you mean '{near[0]}/{model}'?"
-            unknown = unknown_name_message("provider", provider, known)
-            said = f"'{name}': {unknown}"
-        else:
-            said = unknown_name_message("model", name, self.known_names())
-        return f"{said}{'' if said.endswith('?') else '.'} {_NAMING_ADVICE}"
+            said = "this is an API key or a login, not the name of a model"
+            return f"{said}: keys go into the environment"
+        if problem := _hosted_name_problem(name):
+            return problem
+        if served := providers.find_served_names(name):
+            hosts = " or ".join(f"'{each}'" for each in served)
+            return f"'{name}' needs its provider before it: write {hosts}"
+        said = unknown_name(
+            "model or mixture", name, self.known_names(), [*self.models, *self.mixtures]
+        )
+        return _with_naming_advice(said)
 
     # ---- mixtures
 
@@ -189,11 +230,11 @@ class NameRegistry:
         if name == AUTO_TEAM:
             raise ConfigError(f"'{AUTO_TEAM}' is several models, for the layers of a mixture")
         if plan := parse_inline(name):
-            self._check_members(plan)
+            self._check_inline(plan)
             return self._resolve_auto(plan)
         if self.name_exists(name):
             return MixtureSpec(name, (), name)
-        raise ConfigError(self._unknown_name_message(name))
+        raise ConfigError(self.unknown_name_message(name))
 
     def auto_defaults(self) -> AutoDefaults:
         """The models that `auto` stands for on this machine, and why; detected once."""
@@ -211,31 +252,54 @@ class NameRegistry:
         aggregator = auto.aggregator if plan.aggregator == AUTO else plan.aggregator
         fallbacks = tuple(auto.aggregator if n == AUTO else n for n in plan.fallbacks)
         answer = plan.answer.with_defaults(auto.answer) if plan.aggregator == AUTO else plan.answer
+        named = {key: auto.aggregator for key, n in plan.setting_models().items() if n == AUTO}
+        settings = msgspec.structs.replace(plan.pattern.settings, **named)
         filled = replace(
-            plan, layers=layers, aggregator=aggregator, fallbacks=fallbacks, answer=answer
-        )
+            plan, layers=layers, aggregator=aggregator, fallbacks=fallbacks, answer=answer,
+            pattern=replace(plan.pattern, settings=settings),
+        )  # fmt: skip
+        ours = plan.where is not None and plan.where.source == PRESETS_SOURCE
+        if auto.pattern and ours and plan.name == DEFAULT:
+            filled = replace(
+                filled,
+                aggregator=auto.pattern,
+                pattern=PatternChoice.of(auto.pattern),
+                pattern_with_aggregator=plan.pattern,
+            )
         check_quorum(filled)
         return filled
 
-    def _check_members(self, plan: MixtureSpec) -> None:
-        """Raises ConfigError, with its line, for a member that means nothing or is misplaced."""
+    def _check_members(self, plan: MixtureSpec, mistakes: Mistakes) -> None:
+        """Note, with its line, each member that means nothing or is misplaced."""
         for name, path in plan.member_locations():
             part = _mixture_part(path)
             if not self.name_exists(name):
-                raise plan.error_at(path, f"{part}: {self._unknown_name_message(name)}")
-            if name == AUTO_TEAM and part != "layers":
+                said = f"{part}: {self.unknown_name_message(name)}"
+                mistakes.add(plan.error_at(path, said))
+            elif name == AUTO_TEAM and part != "layers":
                 said = f"{part}: '{AUTO_TEAM}' is several models: write '{AUTO}' for one"
-                raise plan.error_at(path, said)
+                mistakes.add(plan.error_at(path, said))
         for layer in plan.layers:
             for seat in layer:
                 if seat.model == AUTO_TEAM and seat != MemberSpec(AUTO_TEAM):
                     said = f"layers: '{AUTO_TEAM}' stands alone, without a number or settings"
-                    raise plan.error_at(seat.path, said)
-        self._check_no_cycle(plan, (plan.name,))
+                    mistakes.add(plan.error_at(seat.path, said))
+        with mistakes.collect():
+            self._check_no_cycle(plan, (plan.name,))
+
+    def _check_inline(self, plan: MixtureSpec) -> None:
+        """Raises ConfigError for members of ``a,b>c`` that mean nothing or are misplaced."""
+        mistakes = Mistakes()
+        self._check_members(plan, mistakes)
+        mistakes.raise_found()
 
     def _check_no_cycle(self, plan: MixtureSpec, above: tuple[str, ...]) -> None:
         for name, path in plan.member_locations():
             if name in above:
+                around = frozenset(above[above.index(name) :])
+                if around in self._circles:
+                    continue
+                self._circles.add(around)
                 circle = " in ".join((name, *reversed(above)))
                 said = f"{_mixture_part(path)}: a mixture cannot be a member of itself: {circle}"
                 raise plan.error_at(path, said)
@@ -243,12 +307,33 @@ class NameRegistry:
                 self._check_no_cycle(self.mixtures[name], (*above, name))
 
 
+def _hosted_name_problem(name: str) -> str | None:
+    """What is wrong with a name that has a provider or a slash in it; None for any other."""
+    provider, slash, model = name.partition("/")
+    known = providers.providers()
+    if provider in known and not model:
+        return _missing_model_text(provider, name)
+    if provider in known:
+        marks = " ".join(INLINE_MARKS)
+        said = f"'{name}': expected the name of one model, and no name contains any of {marks}"
+        return _with_naming_advice(said)
+    if not slash:
+        return None
+    if near := difflib.get_close_matches(provider, known, n=1):
+        return f"unknown model '{name}': did you mean '{near[0]}/{model}'?"
+    return _with_naming_advice(f"'{name}': {unknown_name('provider', provider, known)}")
+
+
+def _with_naming_advice(said: str) -> str:
+    return f"{said}{'' if said.endswith('?') else '.'} {_NAMING_ADVICE}"
+
+
 def _with_found_files(table: ModelTable, document: toml_document.TomlDocument) -> ModelTable:
     """The table with its certificate's files beside the configuration, where a path is relative."""
     folder = Path(document.source).parent
 
     def find_file(path: str | None) -> str | None:
-        return None if path is None else str(folder / Path(path).expanduser())
+        return None if path is None else str(folder / expand_home(path))
 
     return msgspec.structs.replace(
         table,
@@ -268,7 +353,8 @@ def add_location(
         if error.located:
             raise
         path = [kind, name, *([error.key] if error.key else [])]
-        raise document.error_at(path, f"{kind}.{name}: {error}") from None
+        with document.located(path, f"{kind}.{name}: "):
+            raise
 
 
 def _mixture_part(path: KeyPath) -> toml_document.Key:

@@ -6,11 +6,10 @@ from pathlib import Path
 
 from mixtura.catalog.transports import DEFAULT_TRANSPORT, check_transport_name
 from mixtura.config import server_checks
+from mixtura.config.mistakes import Mistakes
 from mixtura.config.registry import NameRegistry
 from mixtura.config.schema import BudgetTable, CacheTable, ConfigFile, RunsTable, ServeTable
 from mixtura.config.toml_document import TomlDocument
-from mixtura.core.errors import ConfigError
-from mixtura.core.text import unknown_name_message
 from mixtura.storage.store_address import StoreAddress, parse_store_address
 
 
@@ -32,34 +31,28 @@ class Settings:
         """
         Read one file over the files before it; its models and mixtures go into *registry*.
 
-        Raises ConfigError with the file and the line.
+        Raises ConfigError with all that is wrong, each with the file and the line.
         """
-        server_checks.check_key_tables(document)
-        file = document.convert_part([], ConfigFile)
-        registry.add_tables(document, file)
+        mistakes = Mistakes()
+        file = document.convert_valid_part([], ConfigFile, mistakes) or ConfigFile()
+        registry.add_tables(document, file, mistakes)
         self.cache = file.cache or self.cache
         self.runs = file.runs or self.runs
         self.budget = file.budget or self.budget
         self.serve = file.serve or self.serve
         if file.transport is not None:
-            try:
+            with mistakes.collect(), document.located(["transport"]):
                 check_transport_name(file.transport)
-            except ConfigError as error:
-                raise document.error_at(["transport"], str(error)) from None
             self.transport = file.transport
         if file.store is not None:
-            folder = Path(document.source).parent
-            try:
-                self.store_address = parse_store_address(file.store, folder)
-            except ConfigError as error:
-                raise document.error_at(["store"], f"store: {error}") from None
+            with mistakes.collect(), document.located(["store"], "store: "):
+                self.store_address = parse_store_address(file.store, Path(document.source).parent)
         if file.default is not None:
             if not registry.name_exists(file.default):
-                problem = unknown_name_message(
-                    "mixture or model", file.default, registry.known_names()
-                )
-                raise document.error_at(["default"], f"default: {problem}")
+                problem = registry.unknown_name_message(file.default)
+                mistakes.add(document.error_at(["default"], f"default: {problem}"))
             self.default = file.default
         server_checks.check_settings(
-            document, file, registry.unservable_reason, registry.key_variables()
+            document, file, registry.unservable_reason, registry.key_variables(), mistakes
         )
+        mistakes.raise_found()

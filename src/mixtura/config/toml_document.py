@@ -4,72 +4,148 @@ from __future__ import annotations
 
 import re
 import tomllib
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import msgspec
 
+from mixtura.config.mistakes import Mistakes
+from mixtura.config.table_checks import TableMistake, find_table_mistakes, remove_mistakes
 from mixtura.config.toml_lines import MAX_DEPTH, Key, find_line_numbers
+from mixtura.config.toml_messages import TOO_DEEP, explain_syntax_error, plain_message, shorten
 from mixtura.core.credentials import is_secret_setting, settings_secrets
-from mixtura.core.errors import ConfigError
+from mixtura.core.errors import ConfigError, NotAvailableHereError
 from mixtura.core.quantities import is_unrepresentable
 from mixtura.core.redaction import register_secrets
 from mixtura.core.text import unknown_name_message
 
 T = TypeVar("T")
-TOO_DEEP = "tables and lists are nested too deeply"
 
 
 class TomlDocument:
-    """A TOML file as read, and where its parts stand."""
+    """
+    A TOML file as read, and where its parts stand.
 
-    def __init__(self, text: str, source: str) -> None:
+    Where *packaged*, it is a file that comes with the program: errors quote its line, because
+    the person who reads them has no such file open.
+    """
+
+    def __init__(self, text: str, source: str, *, packaged: bool = False) -> None:
         self.source = source
+        self.packaged = packaged
         self._text = text = text.removeprefix("\ufeff")  # Windows' editors begin with a mark
         self._lines: dict[tuple[Key, ...], int] | None = None
         try:
             self.data: dict[str, Any] = tomllib.loads(text)
         except (ValueError, RecursionError) as error:  # TOMLDecodeError is one
-            said = _explain_syntax_error(text, error)
-            raise ConfigError(f"{source}: not valid TOML: {said}") from None
+            line, said = explain_syntax_error(text, error)
+            raise ConfigError(f"{source}:{line}: not valid TOML: {said}", line=line) from None
         if path := _too_deep_path(self.data):
             raise self.error_at(path, TOO_DEEP)
         register_secrets(settings_secrets(self.data))  # so that no error shows one
-        for path in _non_finite_paths(self.data, []):
-            raise self.error_at(path, f"{dotted_path(path)}: that must be a number with an end")
+        endless = [
+            self.error_at(path, f"{dotted_path(path)}: write a finite number, not inf or nan")
+            for path in _non_finite_paths(self.data, [])
+        ]
+        if endless:
+            raise ConfigError.combine(endless)
 
     def error_at(self, path: Sequence[Key], problem: str) -> ConfigError:
         """An error that begins with the file and the line of *path*."""
-        said = f"{self.source}, line {self.line_number(path)}: {problem}"
-        return ConfigError(said, located=True)
+        line = self.line_number(path)
+        if self.packaged:
+            shown = shorten(self._text.splitlines()[line - 1].strip())
+            return ConfigError(f"{self.source}, line {line} ({shown}): {problem}", line=line)
+        return ConfigError(f"{self.source}:{line}: {problem}", line=line)
 
-    def convert_part(self, path: Sequence[Key], kind: type[T]) -> T:
-        """The part at *path* as a *kind*. Raises ConfigError with what is wrong in it."""
+    @contextmanager
+    def located(self, path: Sequence[Key], before: str = "") -> Generator[None]:
+        """Add the file, the line of *path* and *before* to a ConfigError of this block."""
+        try:
+            yield
+        except ConfigError as error:
+            if error.located:
+                raise
+            found = self.error_at(path, f"{before}{error}")
+            if type(error) is NotAvailableHereError:
+                found = NotAvailableHereError(str(found), line=found.line)
+            raise found from None
+
+    def has(self, path: Sequence[Key]) -> bool:
+        """Whether the file says something at *path*."""
+        part: Any = self.data
+        for key in path:
+            if not isinstance(part, dict) or key not in part:
+                return False
+            part = cast("dict[Key, Any]", part)[key]
+        return True
+
+    def part_at(self, path: Sequence[Key]) -> Any:
+        """What stands at *path*. Raises KeyError where nothing does."""
         part: Any = self.data
         for key in path:
             part = part[key]
+        return part
+
+    def convert_part(self, path: Sequence[Key], kind: type[T]) -> T:
+        """The part at *path* as a *kind*. Raises ConfigError with all that is wrong in it."""
+        mistakes = Mistakes()
+        found = self.convert_valid_part(path, kind, mistakes)
+        mistakes.raise_found()
+        assert found is not None
+        return found
+
+    def convert_valid_part(
+        self,
+        path: Sequence[Key],
+        kind: type[T],
+        mistakes: Mistakes,
+        *,
+        without: Collection[str] = (),
+    ) -> T | None:
+        """
+        What of the part at *path* is right, as a *kind*; what is wrong goes into *mistakes*.
+
+        Keys that *without* names are left out, because what is wrong with them was said.
+        """
+        part = self.part_at(path)
+        if without:
+            part = {key: value for key, value in part.items() if key not in without}
+        wrong = list(find_table_mistakes(kind, part))
+        for one in wrong:
+            mistakes.add(self._explain_mistake(path, one))
+        while wrong:  # what is taken out may be missed by what is around it
+            if (part := remove_mistakes(part, wrong)) is None:
+                return None
+            wrong = list(find_table_mistakes(kind, part))
         try:
             return msgspec.convert(part, kind)
         except msgspec.ValidationError as error:
-            raise self._explain_error(path, kind, str(error)) from None
+            said = plain_message(str(error).partition(" - at `$")[0])
+            mistakes.add(self.error_at(path, f"{dotted_path(path)}: {said}"))
+            return None
 
-    def _explain_error(self, path: Sequence[Key], kind: type, said: str) -> ConfigError:
-        problem, _, where = said.partition(" - at `$")
-        inner = [*path, *_parse_error_path(where.rstrip("`"))]
-        if found := re.fullmatch(r"Object contains unknown field `(.+)`", problem):
-            key = found[1]
-            known = _field_names(kind, inner[len(path) :])
-            if name := self._quoted_name_advice(inner, key, known):
-                return self.error_at([*inner, key], name)
-            said = unknown_name_message("key", key, known)
+    def _explain_mistake(self, path: Sequence[Key], mistake: TableMistake) -> ConfigError:
+        inner = [*path, *mistake.path]
+        if not mistake.problem:
+            key = str(inner[-1])
+            if name := self._quoted_name_advice(inner[:-1], key, mistake.allowed):
+                return self.error_at(inner, name)
+            said = unknown_name_message("key", key, mistake.allowed)
+            if len(inner) > 1:
+                said = f"{dotted_path(inner[:-1])}: {said}"
             if is_secret_setting(key):
-                said += " A key never stands in this file: `api_key_env` names its variable."
-            return self.error_at([*inner, key], said)
-        if found := re.fullmatch(r"Invalid enum value '(.*)'", problem):
-            right = " or ".join(f"'{word}'" for word in _allowed_values(kind, inner[len(path) :]))
+                said += (
+                    " A key never goes into this file: set it in the environment and name"
+                    " the variable with `api_key_env`."
+                )
+            return self.error_at(inner, said)
+        if found := re.fullmatch(r"Invalid enum value '(.*)'", mistake.problem):
+            right = " or ".join(f"'{word}'" for word in mistake.allowed)
             return self.error_at(inner, f"{dotted_path(inner)}: expected {right}, got '{found[1]}'")
-        return self.error_at(inner, f"{dotted_path(inner)}: {_plain_message(problem)}")
+        where = f"{dotted_path(inner)}: " if inner else ""
+        return self.error_at(inner, f"{where}{plain_message(mistake.problem)}")
 
     def _quoted_name_advice(
         self, path: Sequence[Key], key: str, known: Sequence[str]
@@ -80,6 +156,10 @@ class TomlDocument:
             part = part[step]
         if len(path) != 2 or not isinstance(part, dict):
             return None
+        # An inline table under a misspelt key is no name with a dot.
+        dotted = rf"{re.escape(str(path[1]))}\s*\.\s*{re.escape(key)}\b"
+        if not re.search(dotted, self._text):
+            return None
         names = [str(path[1]), key]
         while len(inner := cast(dict[str, Any], part)) == 1:
             following, part = next(iter(inner.items()))
@@ -88,7 +168,7 @@ class TomlDocument:
             names.append(following)
         name = ".".join(names)
         quoted = f'[{path[0]}."{name}"]'
-        return f"a name with a dot is quoted: {quoted}, where '{name}' is one name"
+        return f"put a name with a dot in quotation marks: {quoted}"
 
     def line_number(self, path: Sequence[Key]) -> int:
         """The line, from 1, where *path* stands; that of the nearest thing around it."""
@@ -98,30 +178,6 @@ class TomlDocument:
             if (line := self._lines.get(tuple(path[:length]))) is not None:
                 return line
         return 1
-
-
-def _explain_syntax_error(text: str, error: ValueError | RecursionError) -> str:
-    """What is wrong in *text*, which tomllib refused, with its line and column."""
-    if isinstance(error, tomllib.TOMLDecodeError):
-        end = f"(at {_describe_position(text, len(text))}, the end of the file)"
-        return str(error).replace("(at end of document)", end)
-    # an error of Python's own says no place: the shortest beginning that has it ends there
-    place = bisect_left(range(len(text)), True, key=lambda n: _fails_alike(text[: n + 1], error))
-    problem = TOO_DEEP if isinstance(error, RecursionError) else "a number has too many digits"
-    return f"{problem} (at {_describe_position(text, place)})"
-
-
-def _fails_alike(text: str, error: Exception) -> bool:
-    try:
-        tomllib.loads(text)
-    except (ValueError, RecursionError) as found:
-        return type(found) is type(error)
-    return False
-
-
-def _describe_position(text: str, at: int) -> str:
-    """The words of tomllib for a place: ``line 2, column 1``."""
-    return f"line {text.count(chr(10), 0, at) + 1}, column {at - text.rfind(chr(10), 0, at)}"
 
 
 def _too_deep_path(data: Mapping[str, Any]) -> list[Key] | None:
@@ -154,66 +210,3 @@ def dotted_path(path: Iterable[Key]) -> str:
     for key in path:
         text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else key
     return text
-
-
-def _parse_error_path(where: str) -> list[Key]:
-    """msgspec's path (``.limits[0]``) as keys; ``[...]`` names no one place."""
-    found = re.findall(r"\.([^.\[\]]+)|\[(\d+)\]", where)
-    return [name or int(number) for name, number in found]
-
-
-def _field_names(kind: type, path: Sequence[Key]) -> tuple[str, ...]:
-    """The names that msgspec would have taken at *path* inside *kind*."""
-    info = _struct_type_info(_type_info_at(kind, path))
-    return tuple(f.encode_name for f in info.fields) if info is not None else ()
-
-
-def _allowed_values(kind: type, path: Sequence[Key]) -> tuple[str, ...]:
-    """The words that may stand at *path* inside *kind*, where only some may."""
-    return getattr(_type_info_at(kind, path), "values", ())
-
-
-def _type_info_at(kind: type, path: Sequence[Key]) -> Any:
-    """What msgspec knows of the place at *path* inside *kind*."""
-    info: Any = msgspec.inspect.type_info(kind)
-    for key in path:
-        info = _child_type_info(info, key)
-    return info
-
-
-def _child_type_info(info: Any, key: Key) -> Any:
-    struct = _struct_type_info(info)
-    if struct is not None:
-        return next((f.type for f in struct.fields if f.encode_name == key), None)
-    for option in getattr(info, "types", (info,)):
-        if hasattr(option, "value_type"):
-            return option.value_type
-        if hasattr(option, "item_type"):
-            return option.item_type
-    return None
-
-
-def _struct_type_info(info: Any) -> Any:
-    for option in getattr(info, "types", (info,)):
-        if isinstance(option, msgspec.inspect.StructType):
-            return option
-    return None
-
-
-_PLAIN_TYPES = {
-    "str": "a text", "int": "a whole number", "float": "a number", "bool": "true or false",
-    "array": "a list", "object": "a table",
-}  # fmt: skip
-
-
-def _plain_message(problem: str) -> str:
-    """msgspec's complaint in the words of whoever writes the file."""
-    if found := re.fullmatch(r"Object missing required field (`.+`)", problem):
-        return f"{found[1]} is missing"
-
-    def plain_type_names(match: re.Match[str]) -> str:
-        kinds = [kind for kind in match[1].split(" | ") if kind != "null"]
-        return " or ".join(_PLAIN_TYPES.get(kind, kind) for kind in kinds)
-
-    said = re.sub(r"`([a-z |]+)`", plain_type_names, problem)
-    return said[:1].lower() + said[1:]

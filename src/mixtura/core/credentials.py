@@ -137,6 +137,8 @@ _PREFIXED = re.compile(
     r"|(?:AKIA|ASIA)[A-Z0-9]{12,}|eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"
     r"|(?:gsk|hf|gh[opsu]|github_pat|r8|tgp_v1|fw)_(?=\w*\d)\w{10,}"
     r"|(?:glpat|xox[abprs]|nvapi|xai|csk|pplx|mx)-(?=[\w*-]*\d)[\w*-]{20,})"
+    # Also within a word, as where a key is pasted right behind an option: no word has these.
+    r"|sk-(?:proj|ant|or)-[\w*-]{8,}|AIza[\w-]{30,}|(?:gsk|ghp)_(?=\w*\d)\w{20,}"
 )
 _RANDOM_RUN = re.compile(
     r"(?<![\w/.-])(?:(?=[a-zA-Z]*\d)(?=[a-z0-9]*[A-Z])(?=[A-Z0-9]*[a-z])[A-Za-z0-9]{24,}"

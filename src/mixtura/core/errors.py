@@ -3,6 +3,7 @@ The tree of all errors:
 
     MixturaError
       ConfigError             the mixture cannot be built; found before any call
+        NotAvailableHereError   a key, an address or a download is not on this machine
         StoreError            the store cannot be read or written
           StoreBusyError      someone else writes to it: may work in a moment
           StoreDamagedError   part of it cannot be read
@@ -21,6 +22,7 @@ The tree of all errors:
         QuorumNotMetError     too few of a layer answered
       BudgetExceededError     the run ends: it would pass a cap
         DeadlineExceededError  its time is over
+      AnswerMismatchError     the answer is there, and is not of the form that was asked for
 
 A failure is one of these or a Failure event, never text. No error carries money: what a
 failed call cost stands in the ledger of its run (``core.call_ledger``).
@@ -48,15 +50,42 @@ class ConfigError(MixturaError):
     """
     The mixture cannot be built: says where, what is wrong and what would be right.
 
-    *key* is the setting it is about, from which its line can be found; *located* is
-    true when the message begins with the file and the line.
+    *key* is the setting it is about, from which its line can be found; *line* is its line where
+    the message begins with the file and the line. *mistakes* has one error for each line of
+    the message where several were found together, else nothing.
     """
 
-    def __init__(self, message: str, *, key: str | None = None, located: bool = False) -> None:
+    def __init__(self, message: str, *, key: str | None = None, line: int | None = None) -> None:
         # A key may have been typed in the place of a name, and the message quotes it.
         super().__init__(mask_keys(message, names=True))
         self.key = key
-        self.located = located
+        self.line = line
+        self.mistakes: tuple[ConfigError, ...] = ()
+
+    @property
+    def located(self) -> bool:
+        """Whether the message begins with the file and the line."""
+        return self.line is not None
+
+    @classmethod
+    def combine(cls, errors: Sequence[ConfigError]) -> ConfigError:
+        """One error that says all of *errors* by their lines; the error itself where it is one."""
+        found: dict[str, ConfigError] = {}
+        for error in errors:
+            found |= {str(one): one for one in error.mistakes or (error,)}
+        mistakes = sorted(found.values(), key=lambda one: one.line or 0)
+        if len(mistakes) == 1:
+            return mistakes[0]
+        combined = cls("\n".join(map(str, mistakes)), line=mistakes[0].line)
+        combined.mistakes = tuple(mistakes)
+        return combined
+
+
+class NotAvailableHereError(ConfigError):
+    """
+    What a right configuration needs is not on this machine: an API key or an address in the
+    environment, a download.
+    """
 
 
 class StoreError(ConfigError):
@@ -103,6 +132,10 @@ def set_partial_text(error: BaseException, partial: str) -> None:
 def partial_text(error: object) -> str:
     """What a call had written when *error* ended it; a cancelled call may have, too."""
     return getattr(error, "partial", "")
+
+
+class AnswerMismatchError(MixturaError):
+    """An answer came that is not of the form that was asked for: it does not match a schema."""
 
 
 class RateLimitedError(ModelError):
@@ -182,9 +215,15 @@ class QuorumNotMetError(ModelError):
     ) -> None:
         reports = Counter(f"{cause.model or 'a model'}: {cause}" for cause in causes)
         reasons = "; ".join(f"{n} × {why}" if n > 1 else why for why, n in reports.items())
-        super().__init__(
-            f"layer {layer}: {answered} answered, the quorum is {quorum} ({reasons or 'no cause'})"
-        )
+        asked = answered + len(causes)
+        if asked == 1:
+            said = f"the only proposer of layer {layer} did not answer"
+        else:
+            some = f"only {answered}" if answered else "none"
+            said = f"{some} of the {asked} proposers of layer {layer} answered"
+        self.summary = f"{said} (at least {quorum} {'is' if quorum == 1 else 'are'} needed)"
+        """What happened, without the causes."""
+        super().__init__(f"{self.summary}: {reasons or 'no cause'}")
         self.layer = layer
         self.quorum = quorum
         self.answered = answered

@@ -221,9 +221,13 @@ class Range(NamedTuple):
         little = value < self.most if self.below else value <= self.most
         if enough and little:  # both false for NaN
             return None
-        low = f"{'more than' if self.above else 'at least'} {self.least:,.0f}"
-        high = f"{'less than' if self.below else 'at most'} {self.most:,.0f}"
-        return f"{redacted_excerpt(value)} is not in the range: {low} and {high}"
+        low, high = f"{self.least:,.0f}", f"{self.most:,.0f}"
+        right = f"{low} to {high}"
+        if self.above or self.below:
+            more = "more than" if self.above else "at least"
+            right = f"{more} {low} and {'less than' if self.below else 'at most'} {high}"
+        shown = int(value) if math.isfinite(value) and value == int(value) else value
+        return f"{redacted_excerpt(shown)} is out of range: use {right}"
 
     def check_value(self, name: str, value: float | None) -> None:
         """Raises ValueError where *name* is set to a *value* that is not in range."""
@@ -243,6 +247,7 @@ POSITIVE_DOLLARS = Range(0, 1e9, above=True)
 SECONDS = Range(0, 1e9)
 POSITIVE_SECONDS = Range(0, 1e9, above=True)
 OPEN_SHARE = Range(0, 1, above=True, below=True)
+SHARE = Range(0, 1)
 TEMPERATURE = Range(0, 5)
 SIZE = Range(0, 1e9)
 POSITIVE_SIZE = Range(0, 1e9, above=True)

@@ -93,13 +93,41 @@ def pluralize_count(number: int, word: str) -> str:
     return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
-def unknown_name_message(what: str, name: str, known: Iterable[str]) -> str:
-    """«unknown key 'layer': did you mean 'layers'?», or all that would be right."""
+def format_bytes(size: float) -> str:
+    """``93 MB``, ``4.5 GB``: in powers of ten, as disks and downloads are sold."""
+    return f"{size / 1e9:.1f} GB" if size >= 999.5e6 else f"{size / 1e6:.0f} MB"
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds as a person reads them: ``8 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    whole = max(round(seconds), 0)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+MAX_CHOICES = 24
+"""Names that an error lists; providers, the longest list that is useful, are fewer."""
+
+
+def unknown_name_message(
+    what: str, name: str, known: Iterable[str], listed: Iterable[str] | None = None
+) -> str:
+    """
+    «unknown key 'layer': did you mean 'layers'?», or all that would be right.
+
+    *listed*: the names to list where none is close, if not all that are *known*.
+    """
     choices = sorted(known)
     near = difflib.get_close_matches(name, choices, n=3, cutoff=0.6)
     if near:
         hint = " or ".join(f"'{n}'" for n in near)
         return f"unknown {what} '{name}': did you mean {hint}?"
+    choices = choices if listed is None else sorted(listed)
     if not choices:
         return f"unknown {what} '{name}'"
-    return f"unknown {what} '{name}': known are {', '.join(choices)}"
+    shown, more = choices[:MAX_CHOICES], len(choices) - MAX_CHOICES
+    rest = f" and {more} more" if more > 0 else ""
+    return f"unknown {what} '{name}': choose one of {', '.join(shown)}{rest}"

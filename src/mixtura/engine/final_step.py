@@ -17,13 +17,30 @@ from mixtura.core.events import (
     Token,
     with_position,
 )
-from mixtura.core.model import Model
-from mixtura.core.roles import Aggregator, Layer
+from mixtura.core.model import Model, Wrapper
+from mixtura.core.roles import Aggregator, Layer, Proposer
 from mixtura.core.types import Completion, Request, Sampling
 from mixtura.engine.aggregator import run_aggregator
 from mixtura.engine.layer import LayerResult, run_proposer_layer
 from mixtura.engine.prompt_builder import make_prompt_builder
 from mixtura.prompts.synthesis import Synthesis, keep_turn_order
+
+
+class Reader(Wrapper):
+    """One call of a Model with the texts that it is shown; the *number*th draw of *calls*."""
+
+    def __init__(self, model: Model, shown: Sequence[Completion], number: int, calls: int) -> None:
+        super().__init__(model)
+        self.shown = tuple(shown)
+        self._number, self._calls = number, calls
+
+    async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
+        """What the model answers. Raises what it raises."""
+        draw = request.draw * self._calls + self._number
+        sampling = request.sampling
+        if sampling.seed is not None:  # one seed for all draws would draw the same answer
+            sampling = replace(sampling, seed=sampling.seed - request.draw + draw)
+        return await self._model.complete(replace(request, sampling=sampling, draw=draw), emit)
 
 
 class FinalStep:
@@ -73,15 +90,17 @@ class FinalStep:
         *,
         sampling: Sampling | None = None,
         fallbacks: tuple[Model, ...] = (),
+        layout: Synthesis | None = None,
     ) -> Completion:
         """
-        Have *model* write the answer, else one of *fallbacks*; it reads *proposals*.
+        Have *model* write the answer, else one of *fallbacks*; it reads *proposals*, as *layout*
+        shows them, by default the pattern's.
 
         Where none can, the proposal closest to the others is the answer. Raises ModelError without
         proposals; then another model may be called, unless a part was shown already.
         """
         self._begin_again(model.name)
-        show = make_prompt_builder(keep_turn_order(self._synthesis), self.request)
+        show = make_prompt_builder(keep_turn_order(layout or self._synthesis), self.request)
         writer = Aggregator(model, sampling or Sampling(), fallbacks)
         # run_aggregator reports its own calls.
         self._announced = True
@@ -132,15 +151,49 @@ class FinalStep:
         shown: Sequence[Completion],
         *,
         depth: int,
+        answers: bool = False,
     ) -> LayerResult:
         """
         Call *layer* for texts that are not the answer, as layer *depth* of the run.
 
-        Each reads *shown* and what proposers see of the request. Raises QuorumNotMetError when too
-        few of them answer.
+        Each reads *shown* and what proposers see of the request. *answers*: one of the texts may
+        be chosen as the answer, so the caller's sampling, tools and response format apply to each.
+        Raises QuorumNotMetError when too few of them answer.
         """
-        show = make_prompt_builder(self._synthesis, self.advice_request)
-        return await run_proposer_layer(layer, show, shown, depth=depth, emit=self.emit)
+        synthesis = keep_turn_order(self._synthesis) if answers else self._synthesis
+        show = make_prompt_builder(synthesis, self.request if answers else self.advice_request)
+        return await run_proposer_layer(
+            layer, show, shown, depth=depth, emit=self.emit, answers=answers
+        )
+
+    async def ask_readers(
+        self,
+        model: Model,
+        shown: Sequence[Sequence[Completion]],
+        sampling: Sampling,
+        *,
+        depth: int,
+        answers: bool = False,
+    ) -> LayerResult:
+        """
+        Call *model* once for each of *shown*, all at once, as layer *depth*; each reads its own.
+
+        *answers* as in `ask_layer`. Raises QuorumNotMetError where none of them answers.
+        """
+        synthesis = keep_turn_order(self._synthesis) if answers else self._synthesis
+        show = make_prompt_builder(synthesis, self.request if answers else self.advice_request)
+        readers = [Reader(model, one, number, len(shown)) for number, one in enumerate(shown)]
+
+        async def build_prompt(
+            reader: Model, _: Sequence[Completion], persona: str | None
+        ) -> Request:
+            assert isinstance(reader, Reader)
+            return await show(reader, reader.shown, persona)
+
+        layer = Layer(tuple(Proposer(reader, sampling) for reader in readers))
+        return await run_proposer_layer(
+            layer, build_prompt, (), depth=depth, emit=self.emit, answers=answers
+        )
 
     def _begin_again(self, name: str) -> None:
         """After an attempt at the answer that failed. Raises its error where a part was shown."""

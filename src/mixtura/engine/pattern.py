@@ -13,7 +13,7 @@ from mixtura.core.roles import Composite, PlannedCall, plan_layer_calls
 from mixtura.core.types import Completion, Request
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
 from mixtura.engine.final_step import FinalStep
-from mixtura.engine.layer import run_layers
+from mixtura.engine.layer import LayersResult, run_layers
 from mixtura.engine.proposal_cache import ProposalCache, find_turn_proposals, store_turn_proposals
 from mixtura.prompts.proposer_view import for_proposer
 from mixtura.prompts.synthesis import Synthesis, envelope, keep_turn_order
@@ -51,6 +51,15 @@ class Pattern(Composite):
     @abstractmethod
     async def write_answer(self, step: FinalStep) -> Completion:
         """The answer, from `step.ask` or `step.choose`. Raises ModelError where there is none."""
+
+    async def run_proposers(self, step: FinalStep, synthesis: Synthesis) -> LayersResult:
+        """
+        The proposals, by default those of the last layer, each layer reading the one before it.
+        Raises QuorumNotMetError when too few of a layer answer.
+        """
+        return await run_layers(
+            self.layers, synthesis, step.advice_request, step.emit, answers=self.proposals_answer
+        )
 
     async def condense_proposals(self, step: FinalStep) -> Sequence[Completion]:
         """
@@ -110,9 +119,7 @@ class Pattern(Composite):
             synthesis = keep_turn_order(synthesis)
         else:
             step.advice_request = await run_in_thread_if_large(size, for_proposer, step.request)
-        down = await run_layers(
-            self.layers, synthesis, step.advice_request, step.emit, answers=self.proposals_answer
-        )
+        down = await self.run_proposers(step, synthesis)
         step.add_notices(*down.degraded)
         step.proposals = down.proposals
         # Condensed before they are kept: a step further in the turn does not pay for it again.

@@ -36,6 +36,8 @@ class RequestTally(NamedTuple):
     unfinished: int = 0
 
 
+# Bytes as they are: Windows would write each line's end as two.
+_OPEN_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
 EARLIER = "earlier"
 """The call of a line that stands for all of an older log."""
 
@@ -80,10 +82,12 @@ class RequestJournal:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             # Appended in one write each: lines of several threads do not run into each other.
-            self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+            self._file = os.open(self._path, _OPEN_FLAGS, 0o600)
             size = os.fstat(self._file).st_size
-            if size and os.pread(self._file, 1, size - 1) != b"\n":  # a killed process's last line
-                os.write(self._file, b"\n")
+            if size:
+                os.lseek(self._file, -1, os.SEEK_END)
+                if os.read(self._file, 1) != b"\n":  # a killed process's last line
+                    os.write(self._file, b"\n")
         except OSError as error:
             raise self._write_error(error) from None
         return self

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
+from mixtura.catalog.user_files import expand_home
 from mixtura.evals.rows import URL_PREFIXES
 
 FILE_FIELDS = (
@@ -53,7 +53,7 @@ def names_file(name: str | None) -> bool:
     """Whether *name* is a file's or an address, existing or not, rather than a model's."""
     if name is None:
         return False
-    path = Path(name).expanduser()
+    path = expand_home(name)
     if path.suffix.lower() == ".gguf":  # a local model's name
         return False
     return name.startswith(URL_PREFIXES) or path.suffix in _SUFFIXES or path.is_file()
@@ -63,4 +63,4 @@ def absolute_path(name: str | None) -> str | None:
     """The absolute path of a file name; an address or a model's name unchanged."""
     if name is None or not names_file(name) or name.startswith(URL_PREFIXES):
         return name
-    return str(Path(name).expanduser().resolve())
+    return str(expand_home(name).resolve())

@@ -207,6 +207,13 @@ def is_truncated(sample: EvalSample) -> bool:
 TRUNCATED_REASONS = ("max_tokens", "model_length")
 
 
+NOTHING_SCORED = (
+    "No answer scored a point. Check the targets, --scoring and the prompts before you trust this"
+    " result"
+)
+"""The warning of a score of 0 for everyone: the file may be wrong, not the models."""
+
+
 def truncation_note(cut: int, total: int, whose: str = "") -> str:
     """What is to be said of answers that the limit of tokens cut off."""
     of = f" of {whose}" if whose else ""

@@ -167,10 +167,7 @@ def _score_warnings(samples: Sequence[EvalSample], score: float | None, total: i
     if cut := sum(map(log_reader.is_truncated, samples)):
         warnings.append(log_reader.truncation_note(cut, len(samples)))
     if score == 0 and total > 1:
-        warnings.append(
-            "no answer scored at all: is that the models, or do the targets, the scoring or the"
-            " prompts not fit? Look at an answer (inspect view) before you believe it"
-        )
+        warnings.append(log_reader.NOTHING_SCORED)
     return warnings
 
 

@@ -12,15 +12,19 @@ import json
 import lzma
 import math
 import re
+import socket
 import zlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar, cast
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import msgspec
 
+from mixtura.catalog.user_files import expand_home
 from mixtura.core.errors import ConfigError
+from mixtura.transport.connection_errors import describe_network_error
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -105,7 +109,7 @@ def read_text(data: str) -> str:
 
 def _read_file(data: str) -> bytes:
     try:
-        return Path(data).expanduser().read_bytes()
+        return expand_home(data).read_bytes()
     except OSError as error:
         raise ConfigError(f"{data} cannot be read: {error.strerror}") from None
 
@@ -125,8 +129,22 @@ def _fetch_cached(data: str) -> bytes:
         with opened as file:
             return file.read()
     except Exception as error:  # noqa: BLE001  (aiohttp has errors of its own)
-        problem = f"{data} cannot be fetched: {type(error).__name__}: {error}"
+        problem = f"{data} cannot be fetched: {_describe_fetch_error(data, error)}"
         raise ConfigError(f"{problem}. Give a file: --data FILE") from None
+
+
+def _describe_fetch_error(data: str, error: Exception) -> str:
+    """Why an address gave nothing: fsspec calls every failure a file that was not found."""
+    parts = urlsplit(data)
+    if not {"http", "https", "all"} & set(getproxies()) and parts.hostname:
+        usual = 443 if parts.scheme == "https" else 80
+        try:
+            socket.create_connection((parts.hostname, parts.port or usual), timeout=5).close()
+        except (OSError, ValueError) as network:
+            return describe_network_error(network)
+    if isinstance(error, FileNotFoundError):
+        return "the server has no such file, or does not answer"
+    return str(error) or "the transfer failed"
 
 
 # ---- from a text to its rows

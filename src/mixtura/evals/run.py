@@ -10,6 +10,7 @@ from mixtura.config.config import Config
 from mixtura.config.plan import MixtureSpec
 from mixtura.config.spending_caps import check_caps
 from mixtura.core.errors import ConfigError, MixturaError
+from mixtura.core.missing_packages import missing_package_text
 from mixtura.evals.budget_wait import InFlight, WaitForBudget
 from mixtura.evals.eval_request import EvalRequest
 
@@ -30,8 +31,7 @@ try:
 except ModuleNotFoundError as error:
     if error.name is None or error.name.startswith("mixtura"):
         raise
-    said = f'evaluation needs {error.name}, which is not there: pip install "mixtura[eval]"'
-    raise ConfigError(said) from None
+    raise ConfigError(missing_package_text("evaluation", error.name, "eval")) from None
 
 
 def evaluate(

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from mixtura.core.errors import ConfigError, MixturaError, TimedOutError, UnavailableError
+from mixtura.core.missing_packages import missing_package_text
 from mixtura.core.text import to_one_line
 from mixtura.llama import gguf
 from mixtura.llama.process_exit import ProcessExit
@@ -67,7 +68,7 @@ class ModelLoad:
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise UnavailableError("the process for llama.cpp broke its protocol") from None
         if said.missing is not None:
-            raise ConfigError('local models need llama.cpp: pip install "mixtura[local]"')
+            raise ConfigError(_import_failure_text(said.missing))
         if said.refused is not None:
             self._output.read_available()
             why = self._output.log.cause_of_refusal() or to_one_line(said.refused)[:200]
@@ -98,3 +99,15 @@ class ModelLoad:
             f"llama.cpp cannot load {self._path}: it is damaged, or of a kind unknown to it;"
             f" {gguf.PULL_ADVICE} ({why})"
         )
+
+
+def _import_failure_text(reason: str) -> str:
+    """Why llama.cpp cannot be imported: it is not there, or a library of the system is not."""
+    library = reason.partition(":")[0]
+    if reason.startswith("No module named") or "cannot open shared object" not in reason:
+        return missing_package_text("a model on this machine", "xllamacpp", "local")
+    package = {"libgomp.so.1": "libgomp1", "libstdc++.so.6": "libstdc++6"}.get(library, library)
+    return (
+        f"llama.cpp, which runs models on this machine, needs the system library {library}."
+        f" On Debian and Ubuntu: sudo apt install {package}"
+    )

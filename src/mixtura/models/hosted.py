@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import msgspec
 
 from mixtura.catalog.providers import Quirks, model_quirks
-from mixtura.core.errors import MalformedError, UnavailableError
+from mixtura.core.errors import MalformedError, ModelError, UnavailableError
 from mixtura.core.events import Emit
 from mixtura.core.model_info import ModelInfo, UsagePrice
 from mixtura.core.redaction import Redactor
@@ -27,7 +28,9 @@ from mixtura.transport.client import (
     CallTimeouts,
     Secret,
     UpstreamResponse,
+    add_key_origin,
     build_redactor,
+    describe_key_origin,
     error_from_stream,
     post_stream,
 )
@@ -55,6 +58,8 @@ class HostedModel(ABC):
     """Parameters that the API wants in every request."""
     last_events: ClassVar[tuple[bytes, ...]] = (DONE,)
     """What the last events of a stream contain: near them, nothing is held back."""
+    key_origin: str | None = None
+    """In words, where the key came from if it is no *api_key* but stands in a header."""
     missing_end: ClassVar[str]
     """What an answer lacks that ends without saying so."""
 
@@ -191,7 +196,7 @@ class HostedModel(ABC):
         data = await run_in_thread_if_large(
             estimate_request_bytes(request), msgspec.json.encode, body
         )
-        with attribute_errors(self._name, request, so_far, emit):
+        with self._name_key_in_errors(), attribute_errors(self._name, request, so_far, emit):
             async with post_stream(
                 self._url,
                 data,
@@ -205,6 +210,15 @@ class HostedModel(ABC):
                 await self._read_answer(reply, so_far, request, emit)
             emit_answer_delta(so_far, so_far.take_rest(), emit)
             return so_far.build_completion(self._name, request)
+
+    @contextmanager
+    def _name_key_in_errors(self) -> Generator[None]:
+        """An error of this block that refuses the key says where the key came from."""
+        try:
+            yield
+        except ModelError as error:
+            add_key_origin(error, self.key_origin or describe_key_origin(self._key))
+            raise
 
     async def _read_answer(
         self,

@@ -58,7 +58,8 @@ class Local:
     gets at most the model's own window of them. *threads*: cores to use; all by default.
     *context_window*: the model's own, where it is known before the file is loaded. *load_limit* and
     *progress*: seconds that loading may take, and that a call may be without a sign of life;
-    by default 60, and one more for every 50 MB of the file.
+    by default 60, and one more for every 50 MB of the file. *repeat_penalty*: where a request says
+    nothing of it; above 1, what was said before is less likely.
     """
 
     def __init__(
@@ -71,8 +72,10 @@ class Local:
         context_window: int | None = None,
         load_limit: float | None = None,
         progress: float | None = None,
+        repeat_penalty: float = REPEAT_PENALTY,
     ) -> None:
         self._path = Path(path)
+        self._repeat_penalty = repeat_penalty
         self._context_window = context_window
         self._name = name or self._path.stem
         self._context = context
@@ -142,7 +145,7 @@ class Local:
 
     def _build_body(self, request: Request) -> dict[str, Any]:
         return (
-            {"max_tokens": DEFAULT_MAX_TOKENS, "repeat_penalty": REPEAT_PENALTY}
+            {"max_tokens": DEFAULT_MAX_TOKENS, "repeat_penalty": self._repeat_penalty}
             | request_json(request, self._name)
             | {
                 "stream": True,

@@ -207,7 +207,7 @@ class ParameterSupport:
                 yield (
                     f"takes {other} instead of {name}"
                     if other in fitting
-                    else _NOTICES.get(name, f"takes no {name}: left out")
+                    else _NOTICES.get(name, f"does not accept {name}: it was left out")
                 )
         asked = next((body[name] for name in _ALTERNATIVE_NAMES if name in body), None)
         if (

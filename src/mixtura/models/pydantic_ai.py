@@ -41,8 +41,10 @@ from mixtura.transport.client import (
     CallTimeouts,
     RequestTimer,
     Secret,
+    add_key_origin,
     answer_too_large_error,
     build_redactor,
+    describe_key_origin,
 )
 from mixtura.transport.timeouts import call_scope
 
@@ -81,6 +83,8 @@ class PydanticAI:
         self._extra = dict(extra or {})
         self._largest = largest
         self._redactor = build_redactor(base_url, api_key, self._headers, self._extra, redactor)
+        # Without a key of ours, the library reads one: its variable is not known here.
+        self._key_origin = describe_key_origin(api_key) if api_key else None
         self._info = ModelInfo(
             self._name,
             context_window=context_window,
@@ -118,7 +122,10 @@ class PydanticAI:
             except ModelError:
                 raise
             except Exception as error:
-                raise translate_error(error) from error
+                translated = translate_error(error)
+                if isinstance(translated, ModelError) and self._key_origin:
+                    add_key_origin(translated, self._key_origin)
+                raise translated from error
             emit_answer_delta(so_far, so_far.take_rest(), emit)
             if so_far.finish_reason is None:
                 raise UnavailableError("the answer ended without a finish reason: it is cut off")

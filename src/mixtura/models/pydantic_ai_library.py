@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from mixtura.core.errors import ConfigError
+from mixtura.core.missing_packages import install_prefix, missing_package_text
 
 
 def import_pydantic_ai(module: str) -> Any:
@@ -14,8 +15,8 @@ def import_pydantic_ai(module: str) -> Any:
     try:
         return import_module(f"pydantic_ai.{module}")
     except ImportError:
-        said = 'models named bridge:… need pydantic-ai: pip install "mixtura[providers]"'
-        raise ConfigError(said) from None
+        what = "a model named bridge:…"
+        raise ConfigError(missing_package_text(what, "pydantic-ai", "providers")) from None
 
 
 def create_model(provider: str, model: str, given: Mapping[str, Any]) -> Any:
@@ -31,6 +32,7 @@ def create_model(provider: str, model: str, given: Mapping[str, Any]) -> Any:
     try:
         return import_pydantic_ai("models").infer_model(f"{provider}:{model}", create_provider)
     except ImportError as error:  # the error names the provider's library to install
-        raise ConfigError(f"bridge:{provider}: {error}") from None
+        said = str(error).replace("pip install", install_prefix())
+        raise ConfigError(f"bridge:{provider}: {said}") from None
     except (user_error, ValueError, TypeError) as error:
         raise ConfigError(f"bridge:{provider}/{model}: {error}") from None

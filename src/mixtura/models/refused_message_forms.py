@@ -35,18 +35,18 @@ MESSAGE_CHANGES: Mapping[str, Callable[[list[JsonObject]], list[JsonObject]]] = 
 }
 """The forms, each with the change of messages that avoids it; in the order of applying them."""
 MESSAGE_FORM_NOTICES = {
-    _SYSTEM: "takes no system message: its text goes in front of the first user message",
-    _DEVELOPER: "takes no developer message: it is sent as a system message",
-    LATER_INSTRUCTIONS: "takes instructions in one message in front: later ones are moved",
+    _SYSTEM: "does not accept a system message: its text goes in front of the first user message",
+    _DEVELOPER: "does not accept a developer message: it is sent as a system message",
+    LATER_INSTRUCTIONS: "accepts instructions in one message in front: later ones are moved",
     "pictures": NO_IMAGES_NOTICE,
     **{
-        kind: f"takes no {kind}: a line of text stands in for each"
+        kind: f"does not accept {kind}: a line of text stands in for each"
         for kind in message_layout.PART_KINDS
         if kind != "pictures"
     },
-    _CACHE_MARKS: "takes no marks for a cache: left out",
-    _LISTS: "takes no texts in parts: they are joined",
-    _NULLS: "takes no message without a text: an empty one is sent beside its calls",
+    _CACHE_MARKS: "does not accept cache marks: they were left out",
+    _LISTS: "does not accept texts in parts: they are joined",
+    _NULLS: "does not accept a message without a text: an empty one is sent beside its calls",
     BEGUN_ANSWER: "begins no answer with given words: it is asked to go on behind them",
 }
 

@@ -1,20 +1,38 @@
 """A mixture's relatives, each a Model, too: what to compare a mixture with."""
 
+from mixtura.patterns.analyse import Analyse
 from mixtura.patterns.best_of import BestOf, Verifier
+from mixtura.patterns.checked import Checked
 from mixtura.patterns.choosing import Chooser, Chosen, Verdict
+from mixtura.patterns.gate import Gate
+from mixtura.patterns.guard import Guard
+from mixtura.patterns.knockout import Knockout
+from mixtura.patterns.mux import Mux
 from mixtura.patterns.ranker import Ranker
+from mixtura.patterns.recursive import Recursive
 from mixtura.patterns.self_moa import self_moa
 from mixtura.patterns.sequential import Sequential
+from mixtura.patterns.switch import Switch
 from mixtura.patterns.vote import Vote
+from mixtura.patterns.weighted import Weighted
 
 __all__ = [
+    "Analyse",
     "BestOf",
+    "Checked",
     "Chooser",
     "Chosen",
+    "Gate",
+    "Guard",
+    "Knockout",
+    "Mux",
     "Ranker",
+    "Recursive",
     "Sequential",
+    "Switch",
     "Verdict",
     "Verifier",
     "Vote",
+    "Weighted",
     "self_moa",
 ]

@@ -9,14 +9,12 @@ from dataclasses import dataclass, field
 from inspect import isawaitable
 from typing import NamedTuple
 
-from mixtura.core.errors import ModelError, QuorumNotMetError
+from mixtura.core.errors import ModelError
 from mixtura.core.events import Emit
 from mixtura.core.model import Model
-from mixtura.core.roles import Layer, PlannedCall, Proposer
+from mixtura.core.roles import PlannedCall
 from mixtura.core.text import pluralize_count
 from mixtura.core.types import Completion, Request, Sampling
-from mixtura.engine.layer import run_proposer_layer
-from mixtura.engine.prompt_builder import make_prompt_builder
 from mixtura.patterns.choosing import (
     Chosen,
     Verdict,
@@ -26,7 +24,7 @@ from mixtura.patterns.choosing import (
 )
 from mixtura.patterns.ranker import GREEDY_SAMPLING
 from mixtura.patterns.spec import FinalModel, PatternSpec
-from mixtura.patterns.verdict_calls import Judge, JudgeReply
+from mixtura.patterns.verdict_calls import Judge, JudgeReply, ask_judges
 from mixtura.patterns.verdict_parsing import parse_named_number
 from mixtura.prompts.synthesis import judging_prompt
 
@@ -89,33 +87,13 @@ class BestOf:
         self, judge: Model, request: Request, proposals: Sequence[Completion], emit: Emit | None
     ) -> list[_ProposalScore]:
         """A call for each proposal, all at once."""
-        readers = [
-            _ScoringJudge(judge, with_tool_calls_as_text(proposal)) for proposal in proposals
+        judges = [
+            Judge(judge, _parse_score, [with_tool_calls_as_text(proposal)])
+            for proposal in proposals
         ]
-        show = make_prompt_builder(judging_prompt, request)
-
-        async def build_judge_prompt(
-            model: Model, _: Sequence[Completion], persona: str | None
-        ) -> Request:
-            assert isinstance(model, _ScoringJudge)
-            return await show(model, [model.proposal], persona)
-
-        judges = tuple(Proposer(reader, self.sampling) for reader in readers)
-        layer = Layer(judges, quorum=len(judges))  # no score stands in for another
-        lost = ""
-        try:
-            await run_proposer_layer(layer, build_judge_prompt, (), depth=1, emit=emit)
-        except QuorumNotMetError as error:  # the others have their scores all the same
-            lost = f"the judge {judge.name} failed: {error.causes[0]}"
-        return [_score_from_reply(judge, reader.reply, lost) for reader in readers]
-
-
-class _ScoringJudge(Judge[float]):
-    """The judge, with the one proposal that it reads."""
-
-    def __init__(self, judge: Model, proposal: Completion) -> None:
-        super().__init__(judge, _parse_score)
-        self.proposal = proposal
+        error = await ask_judges(judges, judging_prompt, request, self.sampling, emit)
+        lost = f"the judge {judge.name} failed: {error}" if error else ""
+        return [_score_from_reply(judge, one.reply, lost) for one in judges]
 
 
 def _parse_score(reply: Completion) -> float | None:

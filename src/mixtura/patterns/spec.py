@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -42,6 +43,8 @@ class PatternParts(NamedTuple):
     sampling: Sampling
     """Of the last step's model."""
     fallbacks: tuple[Model, ...]
+    models: Mapping[str, Model] = MappingProxyType({})
+    """Those that settings name, under the settings' keys."""
 
     def aggregator(self) -> Aggregator:
         """The last step's model where it writes the answer. Raises ConfigError without one."""
@@ -76,10 +79,14 @@ class PatternSpec:
     """The keys of its own that a mixture's table may have."""
     final_model: FinalModel | None = None
     """The key that names the last step's model; None where it calls no model."""
+    model_settings: tuple[str, ...] = ()
+    """The keys of its own whose values are names of models; an empty one names none."""
     takes_fallbacks: bool = False
     """Whether `fallbacks` may be named for the last step's model."""
     final_step: str = "the aggregator"
     """What the last step does, for `mixtura show`; ``{window}`` is the setting of that name."""
+    describe_final_step: Callable[[Any], str] | None = None
+    """The same of these settings, where the words differ from setting to setting."""
     role: str = "aggregator"
     """A word or two for the last step's model, on the page."""
     action: str = "writes the answer"

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from mixtura.core.call_ledger import open_ledger
+from mixtura.core.errors import ModelError, QuorumNotMetError
 from mixtura.core.events import CallRestarted, Emit, Notice
 from mixtura.core.model import Model, Wrapper
-from mixtura.core.types import Charge, Completion, Message, Request
+from mixtura.core.roles import Layer, Proposer
+from mixtura.core.types import Charge, Completion, Message, Request, Sampling
+from mixtura.engine.layer import run_proposer_layer
+from mixtura.engine.prompt_builder import make_prompt_builder
 from mixtura.prompts.control_tokens import neutralize_text
+from mixtura.prompts.synthesis import Synthesis
 
 T = TypeVar("T")
 
@@ -79,11 +84,17 @@ async def _ask_twice_at_most(
 
 
 class Judge(Wrapper, Generic[T]):
-    """A Model that is asked for a verdict; *reply* has it once it was called."""
+    """A Model that is asked for a verdict on *shown*; *reply* has it once it was called."""
 
-    def __init__(self, model: Model, read: Callable[[Completion], T | None]) -> None:
+    def __init__(
+        self,
+        model: Model,
+        read: Callable[[Completion], T | None],
+        shown: Sequence[Completion] = (),
+    ) -> None:
         super().__init__(model)
         self._read = read
+        self.shown = tuple(shown)
         self.reply: JudgeReply[T] | None = None
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
@@ -92,3 +103,37 @@ class Judge(Wrapper, Generic[T]):
         """
         self.reply = await ask_for_verdict(self._model, request, self._read, emit)
         return self.reply.completion
+
+    @property
+    def verdict(self) -> T | None:
+        """What its reply says; None before it was called, and where nothing can be read."""
+        return self.reply.verdict if self.reply else None
+
+
+async def ask_judges(
+    judges: Sequence[Judge[T]],
+    layout: Synthesis,
+    request: Request,
+    sampling: Sampling,
+    emit: Emit | None,
+    *,
+    depth: int = 1,
+) -> ModelError | None:
+    """
+    Ask all *judges* at once, each about what it is shown; the error of the first that failed.
+
+    The others have their replies all the same. *emit* reports the calls as layer *depth*.
+    """
+    show = make_prompt_builder(layout, request)
+
+    async def build_prompt(model: Model, _: Sequence[Completion], persona: str | None) -> Request:
+        shown = next(judge.shown for judge in judges if judge is model)
+        return await show(model, shown, persona)
+
+    seats = tuple(Proposer(judge, sampling) for judge in judges)
+    layer = Layer(seats, quorum=len(seats))  # no verdict stands in for another
+    try:
+        await run_proposer_layer(layer, build_prompt, (), depth=depth, emit=emit)
+    except QuorumNotMetError as error:
+        return error.causes[0]
+    return None

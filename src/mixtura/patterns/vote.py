@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -12,14 +12,13 @@ from mixtura.core.events import Emit
 from mixtura.core.roles import PlannedCall
 from mixtura.core.text import pluralize_count, to_one_line, unknown_name_message
 from mixtura.core.types import Completion, Request
+from mixtura.patterns.answer_groups import AnswerReader, group_by_answer, largest_group
 from mixtura.patterns.choosing import (
     Chosen,
     Verdict,
     build_chosen,
     fallback_verdict,
-    finished_positions,
     medoid_position,
-    with_tool_calls_as_text,
 )
 from mixtura.patterns.final_answer import EXTRACTORS, Extract
 from mixtura.patterns.spec import PatternParts, PatternSpec
@@ -39,7 +38,7 @@ class Vote:
     answer. Proposals that were cut off vote only where all were.
     """
 
-    extract: Extract | Callable[[str], str | None] = "text"
+    extract: Extract | AnswerReader = "text"
 
     @property
     def name(self) -> str:
@@ -60,27 +59,20 @@ class Vote:
         """
         if self.extract == "text":
             return Verdict(medoid_position(proposals), "the closest to the others")
-        read = EXTRACTORS[self.extract] if isinstance(self.extract, str) else self.extract
-        ballots: dict[str, list[int]] = {}
-        for i in finished_positions(proposals):
-            answer = read(with_tool_calls_as_text(proposals[i]).text)
-            if answer is not None:
-                ballots.setdefault(answer, []).append(i)
+        groups = group_by_answer(proposals, self.extract)
         wanted = self.extract if isinstance(self.extract, str) else "answer"
-        if not ballots:
+        if not groups:
             return fallback_verdict(proposals, f"the vote found no {wanted} in any proposal")
-        # max keeps the first of equals, and a dict its order.
-        winner = max(ballots, key=lambda answer: len(ballots[answer]))
-        voters = ballots[winner]
-        silent = len(proposals) - sum(map(len, ballots.values()))
+        winner = largest_group(groups)
+        silent = len(proposals) - sum(len(group.positions) for group in groups)
         lost = (
             (f"the vote found no {wanted} in {pluralize_count(silent, 'proposal')}",)
             if silent
             else ()
         )
         votes = pluralize_count(len(proposals), "vote")
-        why = f"{len(voters)} of {votes} for {to_one_line(winner)[:80]}"
-        return Verdict(voters[0], why, lost)
+        why = f"{len(winner.positions)} of {votes} for {to_one_line(winner.answer)[:80]}"
+        return Verdict(winner.positions[0], why, lost)
 
 
 class VoteSettings(msgspec.Struct, frozen=True):
@@ -89,10 +81,20 @@ class VoteSettings(msgspec.Struct, frozen=True):
     extract: str = "text"
 
 
+def _describe_final_step(settings: VoteSettings) -> str:
+    chosen = "most like the others" if settings.extract == "text" else "with the most votes"
+    return f"the proposal {chosen} is the answer"
+
+
 def _check_settings(settings: VoteSettings, layers: int) -> None:  # noqa: ARG001
+    check_extract(settings.extract)
+
+
+def check_extract(extract: str) -> None:
+    """Raises ConfigError where *extract* names no kind of answer."""
     known = (*EXTRACTORS, "text")
-    if settings.extract not in known:
-        problem = unknown_name_message("kind of answer", settings.extract, known)
+    if extract not in known:
+        problem = unknown_name_message("kind of answer", extract, known)
         raise ConfigError(f"extract: {problem}", key="extract")
 
 
@@ -108,7 +110,7 @@ PATTERN = PatternSpec(
     kind=Chosen,
     build=_build,
     settings=VoteSettings,
-    final_step="the proposal with the most votes is the answer",
+    describe_final_step=_describe_final_step,
     role="votes",
     action="votes on the drafts",
     check=_check_settings,

@@ -83,6 +83,52 @@ def judging_prompt(request: Request, proposals: Sequence[Completion]) -> Request
     return template(load_text("judge.md"))(_without_tools(request), proposals)
 
 
+def comparison_prompt(request: Request, proposals: Sequence[Completion]) -> Request:
+    """
+    Ask which of two proposals is the better answer (Chen et al. 2024, arXiv 2411.19477, let a
+    model compare pairs); they are shown as data, as in the envelope.
+    """
+    return template(load_text("compare.md"))(_without_tools(request), proposals)
+
+
+def sameness_prompt(request: Request, proposals: Sequence[Completion]) -> Request:
+    """Ask whether two proposals give the same answer in substance; they are shown as data."""
+    return template(load_text("same.md"))(_without_tools(request), proposals)
+
+
+def truth_prompt(request: Request, proposals: Sequence[Completion]) -> Request:
+    """
+    Ask whether a proposal is correct, for one token: P(True) of Kadavath et al. 2022 (arXiv
+    2207.05221, section 4); it is shown as data.
+    """
+    return template(load_text("true.md"))(_without_tools(request), proposals)
+
+
+def analysis_prompt(request: Request, proposals: Sequence[Completion]) -> Request:
+    """Ask for a JSON report of where the proposals agree and differ; they are shown as data."""
+    return template(load_text("analysis.md"))(_without_tools(request), proposals)
+
+
+def make_tests_prompt(function: str) -> Synthesis:
+    """A layout that asks for tests of *function*, before anyone's proposals are seen."""
+
+    def ask_for_tests(request: Request, proposals: Sequence[Completion]) -> Request:  # noqa: ARG001
+        text = fill_placeholders(load_text("tests.md"), {"function": function})
+        return append_user_text(_without_tools(request), text.rstrip("\n"))
+
+    return ask_for_tests
+
+
+def show_with_analysis(analysis: Completion) -> Synthesis:
+    """The envelope layout with *analysis*, a report on the proposals, as the last of them."""
+    layout = template(load_text("analysed.md"))
+
+    def show(request: Request, proposals: Sequence[Completion]) -> Request:
+        return layout(request, (*proposals, analysis)) if proposals else request
+
+    return show
+
+
 def _without_tools(request: Request) -> Request:
     """The conversation without tools; tool calls and results as text."""
     return for_proposer(replace(request, tools=(), tool_choice=None))

@@ -78,7 +78,7 @@ def unsupported_optional_parameters(extra: Json, taken: Iterable[str]) -> list[s
 
 def unsupported_parameter_notices(names: Iterable[str]) -> list[str]:
     """Notices of parameters that a model does not take."""
-    return [f"takes no {name}: left out" for name in names]
+    return [f"does not accept {name}: it was left out" for name in names]
 
 
 # ---- whether to think

@@ -46,8 +46,12 @@ def layers_headline(rows: Sequence[Row]) -> str:
         chosen = max(picked, key=lambda row: row["layer"])
         tail = f"; picking one gets {_score_at_layer(chosen)}"
     if not leaders:
-        return f"All write equally well: {scores}{tail}"
-    return f"Best to write: {' and '.join(leaders)}, with {scores}{tail}"
+        return f"All aggregators are equally good: {scores}{tail}"
+    return f"Best {_counted('aggregator', leaders)}: {' and '.join(leaders)}, with {scores}{tail}"
+
+
+def _counted(noun: str, leaders: Sequence[str]) -> str:
+    return noun if len(leaders) == 1 else f"{noun}s"
 
 
 def _score_at_layer(row: Row) -> str:
@@ -93,15 +97,15 @@ def proposers_headline(rows: Sequence[Row]) -> str:
 def roles_headline(rows: Sequence[Row]) -> str:
     """Who writes best, and who proposes best."""
     parts: list[str] = []
-    for role, verb in (("as_aggregator", "write"), ("as_proposer", "propose")):
+    for role, noun in (("as_aggregator", "aggregator"), ("as_proposer", "proposer")):
         known = [row for row in rows if row[role] is not None]
         if known:
             most = _format_percent(max(row[role] for row in known))
             leaders = _leader_names(known, role, "model")
             summary = (
-                f"best to {verb}: {' and '.join(leaders)}"
+                f"best {_counted(noun, leaders)}: {' and '.join(leaders)}"
                 if leaders
-                else f"all {verb} equally well"
+                else f"all {noun}s are equally good"
             )
             parts.append(f"{summary} ({most})")
     whole = "; ".join(parts)

@@ -129,9 +129,8 @@ class _SelectionRun:
         # Zero for everyone chooses no one, and it may be the scoring that is wrong, not the models.
         if not state.measurement_of(team).score:
             raise MixturaError(
-                "no team scored at all, so there is none to choose: is that the models, or do the"
-                " targets, the scoring or the prompts not fit? Look at an answer (inspect view"
-                f" --log-dir {self.prompts.folder})"
+                "no team scored a point, so there is none to choose: check the targets, --scoring"
+                f" and the prompts (inspect view --log-dir {self.prompts.folder} shows the answers)"
                 f"{_join_notes(self.evaluator.cut_answer_notes())}"
             )
         self.evaluator.reserve = 0.0

@@ -45,6 +45,10 @@ class MinuteQuota:
         self._left -= amount
 
 
+ANYONE = "anyone"
+"""The name of the client of a server without keys."""
+
+
 class ApiClient:
     """
     The client of a request: the holder of a key, or anyone on this machine where none are needed.
@@ -149,7 +153,7 @@ class Authenticator:
             key.sha256.lower(): ApiClient(name, key, _daily_caps(name, key, store), default=default)
             for name, key in table.keys.items()
         }
-        self._anyone = ApiClient("anyone", None)
+        self._anyone = ApiClient(ANYONE, None)
         if not self._keys and not is_loopback(host):
             raise ConfigError(
                 f"{host} can be reached from other machines, and there are no keys: make one with"

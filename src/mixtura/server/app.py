@@ -20,6 +20,7 @@ from mixtura.core.logs import install_log_redaction
 from mixtura.core.redaction import use_redactor
 from mixtura.server import metrics, openapi, web_api
 from mixtura.server.access import Authenticator, request_header
+from mixtura.server.access_log import AccessLogMiddleware
 from mixtura.server.apis.base import ApiError, Dialect
 from mixtura.server.apis.hosted_tools import LEFT_OUT_HEADER
 from mixtura.server.dialects import (
@@ -31,7 +32,7 @@ from mixtura.server.dialects import (
 from mixtura.server.endpoint import DialectEndpoint
 from mixtura.server.host_checks import SiteChecker
 from mixtura.server.json_responses import error_response, json_response
-from mixtura.server.model_choice import DEFAULT_NAME, resolve_default_name
+from mixtura.server.model_choice import DEFAULT_NAME
 from mixtura.server.models import get_model, list_models, offered_models, unavailable_reason
 from mixtura.server.response_routes import handle_stored_response, list_input_items
 from mixtura.server.service import Service
@@ -44,13 +45,20 @@ Handler = Callable[[Service, Request], Awaitable[Response]]
 
 
 def make_app(
-    config: Config, *, host: str, max_cost: float | None = None, deadline: float | None = None
+    config: Config,
+    *,
+    host: str,
+    max_cost: float | None = None,
+    deadline: float | None = None,
+    access_log: bool = False,
+    log_content: bool = False,
 ) -> Starlette:
     """
     The server as an ASGI application.
 
     *host*: the address that it will listen on; *max_cost*: dollars, and *deadline*: seconds that
-    no answer passes. Raises ConfigError when the configuration does not allow that address, or an
+    no answer passes; *access_log*: log a line for each request, *log_content*: and what was said.
+    Raises ConfigError when the configuration does not allow that address, or an
     API of another package cannot be served.
     """
     # Before anything can write a log.
@@ -60,7 +68,7 @@ def make_app(
         host,
         config.store,
         config.redactor,
-        default=resolve_default_name(config, DEFAULT_NAME),
+        default=config.resolve_default_name(DEFAULT_NAME),
     )
     service = Service(config, authenticator, max_cost=max_cost, deadline=deadline)
 
@@ -79,6 +87,9 @@ def make_app(
     app.add_middleware(
         HostCheckMiddleware, service=service, sites=sites, straight=not config.serve.cors
     )
+    # Outside of all else: it times what a client waits for, refusals included.
+    if access_log or log_content:
+        app.add_middleware(AccessLogMiddleware, content=log_content)
     app.state.service = service
     return app
 

@@ -15,6 +15,9 @@ from mixtura.server.access import ApiClient
 from mixtura.server.apis.base import ApiCall, ApiError, ResponseMeta
 from mixtura.server.model_choice import MixtureChoice
 
+JOB_KEY = "mixtura.job"
+"""Where the scope of a request has its job, once there is one."""
+
 
 @dataclass(slots=True)
 class Job:

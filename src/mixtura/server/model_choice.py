@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 from mixtura.catalog import local_models
-from mixtura.config.config import PRESETS_SOURCE, Config
+from mixtura.config.config import Config
 from mixtura.config.plan import MemberSpec, MixtureSpec, parse_inline, parse_member
 from mixtura.core.errors import ConfigError
 from mixtura.server.access import ApiClient
@@ -110,8 +110,8 @@ class MixtureChooser:
         """Its name in the metrics of a client that may use some models only."""
         if client.has_listed_model(label):
             return label
-        default = client.can_use_model(DEFAULT_NAME) and label == resolve_default_name(
-            self._config, DEFAULT_NAME
+        default = client.can_use_model(DEFAULT_NAME) and label == self._config.resolve_default_name(
+            DEFAULT_NAME
         )
         return DEFAULT_NAME if default else "other"
 
@@ -126,7 +126,7 @@ class MixtureChooser:
         self, base: str, param: str, inline: MixtureSpec | None = None
     ) -> MixtureChoice:
         """What a name, or a mixture written as one, stands for."""
-        name = resolve_default_name(self._config, base)
+        name = self._config.resolve_default_name(base)
         if known := self._usual.get(name):
             return known
         for member in sorted(inline.member_names()) if inline else ():
@@ -167,9 +167,9 @@ class MixtureChooser:
         # Fewer proposers could not reach the configured quorum.
         plan = replace(plan, quorum=min(plan.quorum, smallest))
         inside = choice.inside & _unchanged_members(plan, options)
-        plan = self._resolve_default(
-            replace(plan, aggregator=options.aggregator or plan.aggregator)
-        )
+        if options.aggregator is not None:
+            plan = plan.with_aggregator(options.aggregator)
+        plan = self._resolve_default(plan)
         return choice._replace(
             plan=plan, calls=self._config.count_calls(plan), inside=inside, whole=False
         )
@@ -191,18 +191,18 @@ class MixtureChooser:
             return plan
         layers = tuple(
             tuple(
-                replace(member, model=resolve_default_name(self._config, member.model))
+                replace(member, model=self._config.resolve_default_name(member.model))
                 for member in row
             )
             for row in plan.layers
         )
         return replace(
-            plan, layers=layers, aggregator=resolve_default_name(self._config, plan.aggregator)
+            plan, layers=layers, aggregator=self._config.resolve_default_name(plan.aggregator)
         )
 
     def _resolved_names(self, names: Iterable[str]) -> set[str]:
         """What *names* stand for in a plan: themselves, and `default` its meaning, too."""
-        return {*names, *(resolve_default_name(self._config, name) for name in names)}
+        return {*names, *(self._config.resolve_default_name(name) for name in names)}
 
     def _look_up_plan(self, name: str, param: str) -> MixtureSpec:
         """What a name means. A file on this machine has none unless it is configured."""
@@ -212,13 +212,6 @@ class MixtureChooser:
             return self._config.mixture_spec(name)
         except ConfigError as error:
             raise _unknown_model_error(str(error), param) from None
-
-
-def resolve_default_name(config: Config, name: str) -> str:
-    """`default` is the configured default, unless someone made a mixture of that name."""
-    own = config.registry.mixtures.get(name)
-    ours = own is None or own.where is None or own.where.source == PRESETS_SOURCE
-    return config.default if name == DEFAULT_NAME and ours else name
 
 
 def _parse_names(call: ApiCall) -> _RequestedNames:

@@ -19,7 +19,6 @@ from mixtura.engine.context_windows import conversation_window
 from mixtura.server.access import ApiClient
 from mixtura.server.apis.base import ApiError
 from mixtura.server.json_responses import json_response
-from mixtura.server.model_choice import resolve_default_name
 from mixtura.server.service import MODEL_LIST_TIMEOUT, Service
 
 STARTED_AT = int(time.time())
@@ -110,7 +109,7 @@ def _size_fields(service: Service, name: str) -> dict[str, Any]:
     """
     config = service.config
     try:
-        plan = config.mixture_spec(resolve_default_name(config, name))
+        plan = config.mixture_spec(config.resolve_default_name(name))
         window = conversation_window(config.build_mixture(plan))
     except ConfigError:  # it cannot answer at all
         return {}

@@ -30,7 +30,6 @@ from mixtura.server.apis.openai_chat_tools import normalize_messages
 from mixtura.server.apis.tool_names import Toolbox
 from mixtura.server.error_statuses import translate_store_errors
 from mixtura.server.json_responses import JSON, json_response
-from mixtura.server.model_choice import resolve_default_name
 from mixtura.server.models import single_models, unavailable_reason
 from mixtura.server.request_body import receive_body
 from mixtura.server.service import Service
@@ -140,7 +139,7 @@ def _patterns_json(config: Config) -> dict[str, Any]:
 
 def _is_offered(service: Service, name: str, client: ApiClient) -> bool:
     """Not the packaged `default` where another is the default, unless that is all it may use."""
-    meaning = resolve_default_name(service.config, name)
+    meaning = service.config.resolve_default_name(name)
     return client.has_listed_model(name) and (
         meaning == name or not client.has_listed_model(meaning)
     )
@@ -153,7 +152,7 @@ def _default_name(service: Service, client: ApiClient) -> str | None:
 
 def _mixture_json(service: Service, name: str) -> dict[str, Any]:
     config = service.config
-    plan = config.mixture_spec(resolve_default_name(service.config, name))
+    plan = config.mixture_spec(service.config.resolve_default_name(name))
     kind = plan.pattern.kind
     auto = config.registry.mixtures[name].member_names() & {AUTO, AUTO_TEAM}
     return {
@@ -163,7 +162,7 @@ def _mixture_json(service: Service, name: str) -> dict[str, Any]:
         "aggregator": plan.aggregator,
         "calls": config.count_calls(plan),
         "auto": config.registry.auto_defaults().why if auto else None,
-        "problem": unavailable_reason(config, resolve_default_name(service.config, name)),
+        "problem": unavailable_reason(config, service.config.resolve_default_name(name)),
     }
 
 

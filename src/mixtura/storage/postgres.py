@@ -11,6 +11,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from mixtura.core.errors import ConfigError, StoreBusyError, StoreError
+from mixtura.core.missing_packages import missing_package_text
 from mixtura.storage.interfaces import Subject
 from mixtura.storage.postgres_schema import MIGRATIONS, SCHEMA
 from mixtura.storage.settlements import SettlementQueue
@@ -21,7 +22,7 @@ try:
     from psycopg import conninfo, errors
 except ImportError:
     raise ConfigError(
-        'a store in PostgreSQL needs psycopg: pip install "mixtura[postgres]"'
+        missing_package_text("a store in PostgreSQL", "psycopg", "postgres")
     ) from None
 
 Connection = psycopg.Connection[tuple[Any, ...]]

@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 
 from mixtura.billing.price import Pricer
 from mixtura.core import errors
+from mixtura.core.attached_files import name_attached_files
 from mixtura.core.credentials import environment_secrets, header_secrets, is_secret
 from mixtura.core.errors import BudgetExceededError, MixturaError, ModelError
 from mixtura.core.events import Position
@@ -180,11 +181,11 @@ def iter_leaf_calls(rows: Sequence[Record]) -> Iterator[Record]:
 
 
 def last_user_question(run: Mapping[str, Any]) -> str:
-    """The last thing that a person said in it."""
+    """The last thing that a person said in it; attached files by their names."""
     messages: list[Record] = run["request"]["messages"] if run["request"] else []
     for message in reversed(messages):
         if message["role"] == "user":
-            return message_from_json(message).text
+            return name_attached_files(message_from_json(message).text)
     return ""
 
 

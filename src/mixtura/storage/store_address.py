@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
 
+from mixtura.catalog.user_files import expand_home
 from mixtura.core.errors import ConfigError
 from mixtura.storage.interfaces import Store
 from mixtura.storage.sqlite import SqliteStore
@@ -14,7 +15,7 @@ from mixtura.storage.sqlite import SqliteStore
 StoreAddress = Path | str
 """A path, or an address that begins with ``postgresql://``."""
 
-LOGIN_HINT = "the password belongs into the environment variable PGPASSWORD, or into ~/.pgpass"
+LOGIN_HINT = "put the password into the environment variable PGPASSWORD or into ~/.pgpass"
 """What is said of a password that is missing, or stands where everyone may read it."""
 _PASSWORD_FIELD = re.compile(r"[?&](?:ssl)?password=", re.IGNORECASE)
 
@@ -27,15 +28,15 @@ def parse_store_address(text: str, folder: Path) -> StoreAddress:
     """
     scheme, mark, rest = text.partition("://")
     if not mark:
-        return folder / Path(text).expanduser()
+        return folder / expand_home(text)
     if scheme not in ("postgresql", "postgres"):
         raise ConfigError(
-            f"{scheme[:20]}:// is no database that Mixtura knows: give the path of a"
+            f"{scheme[:20]}:// is not a database that Mixtura can use: give the path of a"
             " SQLite file, or postgresql://host/database"
         )
     login, at, _ = rest.rpartition("@")
     if (at and ":" in unquote(login)) or _PASSWORD_FIELD.search(unquote(rest)):
-        raise ConfigError(f"no password stands in an address: {LOGIN_HINT}")
+        raise ConfigError(f"an address must not hold a password: {LOGIN_HINT}")
     return text
 
 

@@ -148,7 +148,7 @@ class NoticesView(AnswerView):
             case RunStarted(shape=shape, at=()):
                 self._write_notice(describe_layers(shape), "bold")
             case Failure(model, error, at):
-                # A call that failed and begins again reports one error twice: as a failure, then as
+                # A call that failed and is retried reports one error twice: as a failure, then as
                 # a reason.
                 if error is not self._last_failure:
                     self._write_notice(
@@ -208,7 +208,7 @@ class LiveView(NoticesView):
                 self._cards[seat] = ProposerCard(seat, to_one_line(model), time.perf_counter())
                 self._start_live()
             case CallStarted(model, _, (Position(role="aggregator"),)):
-                heading = f"{model} brings them together" if self._seen else model
+                heading = f"Answer by {model}" if self._seen else model
                 self._write_notice(f"\n{to_one_line(heading)}", "bold cyan")
             case LayerFinished(at=()):
                 self._stop_live()

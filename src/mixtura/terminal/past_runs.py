@@ -24,43 +24,67 @@ STATE_STYLES = {
     "unfinished": "yellow", "damaged": "red",
 }  # fmt: skip
 """How a run is drawn that did not simply answer."""
-_ROOMY_WIDTH = 96
 _MIN_QUESTION = 10
 """Columns that a question takes at least: where there are fewer, it is not shown."""
+_MIN_WITH_QUESTION = 24
+"""Columns that a question should have before how long a run took, and its cost, are shown, too."""
+_GAP = 2
+_MAX_MODEL = (14, 32)
+"""Columns of a model's name, where there is little room and where there is much."""
 
 
 def runs_table(runs: Sequence[Record], width: int) -> Table:
-    """One line a run: its id, when, what was asked of whom, how it ended if not well."""
-    roomy = width >= _ROOMY_WIDTH
-    room = max((cell_len(run["id"]) for run in runs), default=0)
+    """One line a run: its id, when, what was asked of whom, how it ended if not well.
+
+    An id is never cut. As the width shrinks, the cost and the seconds go, then the model and
+    the time, then the question.
+    """
+    cells = [_run_cells(run, _MAX_MODEL[width >= 120]) for run in runs]
+    widths = {name: max(map(cell_len, (name, *(row[name] for row in cells)))) for name in cells[0]}
+    headings = next(
+        names for names, question in _LAYOUTS
+        if _needed_width(widths, names) + (question and _GAP + question) <= width or len(names) == 1
+    )  # fmt: skip
+    room = width - _needed_width(widths, headings) - _GAP
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    headings = ("run", "when", "model", "seconds", "cost") if roomy else ("run", "when", "model")
-    if width < 60:
-        headings = ("run",)
-    questions = width >= room + _MIN_QUESTION
     for heading in headings:
         side = "right" if heading in ("seconds", "cost") else "left"
-        if heading == "run":  # an id is of use whole, or not at all
-            least = min(room, width)
-            table.add_column(heading, no_wrap=questions, overflow="fold", min_width=least)
-        else:
-            table.add_column(heading, no_wrap=True, justify=side)
-    if questions:
-        table.add_column("question", no_wrap=True, overflow="ellipsis", ratio=1)
-    for run in runs:
-        cells = {
-            "run": run["id"],
-            "when": format_when(run["started"]),
-            "model": _truncate_text(to_one_line(run["model"]), 24 if roomy else 14),
-            "seconds": f"{run['seconds']:.1f}",
-            "cost": format_dollars(run["cost_usd"]),
-        }
+        table.add_column(
+            heading, no_wrap=widths[heading] <= width, overflow="fold", justify=side,
+            width=min(widths[heading], width),
+        )  # fmt: skip
+    if room >= _MIN_QUESTION:
+        table.add_column("question", no_wrap=True, overflow="ellipsis", width=room)
+    for run, row in zip(runs, cells, strict=True):
         question = Text(to_one_line(run["question"]))
         if run["state"] in STATE_STYLES:
             question = Text.assemble((f"{run['state']}: ", STATE_STYLES[run["state"]]), question)
-        row = [Text(cells[heading]) for heading in headings]
-        table.add_row(*row, *([question] if questions else []))
+        last = [question] if room >= _MIN_QUESTION else []
+        table.add_row(*(Text(row[heading]) for heading in headings), *last)
     return table
+
+
+_LAYOUTS = (
+    (("run", "when", "model", "seconds", "cost"), _MIN_WITH_QUESTION),
+    (("run", "when", "model"), _MIN_QUESTION),
+    (("run", "when"), _MIN_QUESTION),
+    (("run",), 0),
+)
+"""Columns from the most to the fewest, and what a question needs beside them."""
+
+
+def _run_cells(run: Record, model_width: int) -> dict[str, str]:
+    return {
+        "run": run["id"],
+        "when": format_when(run["started"]),
+        "model": _truncate_text(to_one_line(run["model"]), model_width),
+        "seconds": f"{run['seconds']:.1f}",
+        "cost": format_dollars(run["cost_usd"]),
+    }
+
+
+def _needed_width(widths: Mapping[str, int], headings: Sequence[str]) -> int:
+    return sum(widths[name] for name in headings) + _GAP * (len(headings) - 1)
 
 
 def format_when(started: str) -> str:
@@ -145,7 +169,7 @@ def _recorded_card(call: CallTrace) -> ProposerCard:
 def _print_answer(out: Console, calls: Sequence[CallTrace], answer: str | None) -> None:
     for call in calls:
         name = to_one_line(call.model)
-        together = f"{name} brings them together" if call.seat.layer > 1 else name
+        together = f"Answer by {name}" if call.seat.layer > 1 else name
         heading = together if out.is_terminal else f"[answer] {name}"
         print_line(out, f"\n{heading}", "bold cyan")
         # The last one's text is the answer, which the record has as it was given out.

@@ -47,13 +47,13 @@ def model_with_seat(model: str, at: PositionPath) -> str:
 
 def error_text(error: MixturaError) -> str:
     if isinstance(error, QuorumNotMetError):  # its causes were shown as they happened
-        return f"layer {error.layer}: {error.answered} answered, the quorum is {error.quorum}"
+        return error.summary
     return to_one_line(error)
 
 
 def restart_text(who: str, error: object, wait: float) -> str:
     when = f" in {wait:.1f} s" if wait >= 0.1 else ""
-    return f"{who} begins again{when}" + (f": {to_one_line(error)}" if error else "")
+    return f"{who}: retrying{when}" + (f": {to_one_line(error)}" if error else "")
 
 
 def length_text(completion: Completion) -> str:

@@ -173,6 +173,18 @@ def answer_notes(trace: Trace) -> list[str]:
     return notes
 
 
+_NO_CONNECTION = re.compile(r"no connection to (\S+) \(Connection refused\)")
+
+
+def ollama_advice(trace: Trace) -> str | None:
+    """What to do where a model of Ollama's could not be reached; None where that is not so."""
+    for call in _all_calls(trace.calls):
+        refused = _NO_CONNECTION.search(str(call.error)) if call.error else None
+        if refused and call.model.startswith("ollama/"):
+            return f"Ollama is not running at {refused[1]}: start it with `ollama serve`."
+    return None
+
+
 def _all_calls(calls: Sequence[CallTrace]) -> Iterator[CallTrace]:
     for call in calls:
         yield call
@@ -199,7 +211,7 @@ def mixture_diagram(plan: MixtureSpec, calls: int, width: int) -> RenderableType
     rows.append(
         Text(
             f"{pluralize_count(plan.layer_count, 'layer')},"
-            f" {pluralize_count(calls, 'call')} an answer",
+            f" {pluralize_count(calls, 'call')} per answer",
             "bold",
         )
     )

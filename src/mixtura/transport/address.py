@@ -53,7 +53,7 @@ def parse_origin(parts: SplitResult, proxy: Origin | None = None) -> Origin:
     except ValueError:
         pass
     if parts.scheme not in ("http", "https") or not port or not _HOST_PATTERN.fullmatch(host):
-        raise RejectedError(f"no address of a server over HTTP: {parts.scheme}://{host}")
+        raise RejectedError(f"not the address of an HTTP server: {parts.scheme}://{host}")
     login = None
     if parts.username is not None:
         user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mixtura.core.errors import ConfigError, ModelError, RejectedError, UnavailableError
+from mixtura.core.missing_packages import missing_package_text
 from mixtura.transport.address import (
     EnvironmentProxies,
     Origin,
@@ -64,7 +65,7 @@ class AiohttpTransport:
         client_key: str | Path | None = None,
     ) -> None:
         if find_spec("aiohttp") is None:
-            said = 'the transport "aiohttp" needs aiohttp: pip install "mixtura[aiohttp]"'
+            said = missing_package_text('the transport "aiohttp"', "aiohttp", "aiohttp")
             raise ConfigError(said, key="transport")
         shown = read_client_certificate(client_certificate, client_key)
         self._sessions = PerLoop(lambda: _Session(shown), _Session.close)
@@ -262,7 +263,7 @@ def _request_error(place: Origin, error: Exception) -> ModelError:
             what = "more headers than are taken in" if flood else "what came is not HTTP"
             return UnavailableError(f"the connection broke: {what}")
         case aiohttp.InvalidURL():
-            return RejectedError(f"no address of a server over HTTP: {place.host_and_port}")
+            return RejectedError(f"not the address of an HTTP server: {place.host_and_port}")
         case aiohttp.ServerDisconnectedError():
             return broken_connection_error(None, midway=False)
         case _:

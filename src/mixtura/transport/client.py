@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from mixtura.core.credentials import header_secrets, settings_secrets, url_secrets
-from mixtura.core.errors import MalformedError, TimedOutError
+from mixtura.core.errors import MalformedError, ModelError, RejectedError, TimedOutError
 from mixtura.core.json_text import decode_json
 from mixtura.core.redaction import Redactor, register_secrets
 from mixtura.engine.background_work import run_in_thread_if_large
@@ -29,7 +29,9 @@ __all__ = [
     "RequestTimer",
     "Secret",
     "UpstreamResponse",
+    "add_key_origin",
     "answer_too_large_error",
+    "describe_key_origin",
     "error_from_response",
     "error_from_stream",
     "get_json",
@@ -50,12 +52,13 @@ BATCH_SECONDS = 0.1
 
 
 class Secret:
-    """A key that does not print itself."""
+    """A key that does not print itself; *origin*: where it came from, such as a variable's name."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_value", "origin")
 
-    def __init__(self, value: str) -> None:
+    def __init__(self, value: str, origin: str | None = None) -> None:
         self._value = value
+        self.origin = origin
 
     def reveal(self) -> str:
         return self._value
@@ -89,6 +92,19 @@ def build_redactor(
     redactor = known.with_values(own)
     register_secrets(redactor.values)
     return redactor
+
+
+def add_key_origin(error: ModelError, origin: str) -> None:
+    """Say in an *error* that refuses a key where that key came from; other errors stay."""
+    if type(error) is RejectedError and error.status in (401, 403):
+        error.args = (f"{error}; {origin}",)
+
+
+def describe_key_origin(key: Secret | None) -> str:
+    """Where the key of a call came from, in words."""
+    if key is None:
+        return "no API key was sent: `api_key_env` names the variable that holds it"
+    return f"the API key came from {key.origin or 'the program that made the call'}"
 
 
 _LEADING_BLANKS = b"\xef\xbb\xbf \t\r\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import ssl
 
 from mixtura.core.errors import RejectedError, TimedOutError, UnavailableError
@@ -14,6 +15,7 @@ BROKE_OFF = "the answer broke off before its end"
 
 # The words of others than `socket_connect` name every address that was tried, as a tuple.
 _CONNECT_FAILED = re.compile(r"\[Errno (\d+)\] Connect call failed")
+_UNKNOWN_HOST = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
 _ALERTS = {
     "CERTIFICATE_REQUIRED": "the server wants a client certificate",
     "HANDSHAKE_FAILURE": "the server refused the handshake, maybe for want of a client certificate",
@@ -31,7 +33,7 @@ def no_connection_error(place: Origin, error: Exception) -> UnavailableError:
 
 def connect_timeout_error(seconds: float | None) -> TimedOutError:
     """The error for a connection that was not there in time."""
-    return TimedOutError(f"no connection within {seconds} s")
+    return TimedOutError(f"no connection within {seconds} s (timed out)")
 
 
 def proxy_refusal_error(place: Origin, status: int) -> RejectedError | UnavailableError:
@@ -46,7 +48,7 @@ def broken_connection_error(error: Exception | None, *, midway: bool) -> Unavail
         return UnavailableError(BROKE_OFF)
     if error is None:
         return UnavailableError("the connection broke: the server hung up")
-    return UnavailableError(f"the connection broke: {_system_error_text(error)}")
+    return UnavailableError(f"the connection broke: {describe_network_error(error)}")
 
 
 def _connect_error_text(error: Exception) -> str:
@@ -55,13 +57,25 @@ def _connect_error_text(error: Exception) -> str:
         return f"its certificate is not trusted: {error.verify_message}"
     if numbers := _CONNECT_FAILED.findall(str(error)):
         return ", ".join(dict.fromkeys(os.strerror(int(number)) for number in numbers))
-    return _system_error_text(error)
+    return describe_network_error(error)
 
 
-def _system_error_text(error: Exception) -> str:
+def describe_network_error(error: Exception) -> str:
+    """Why a connection failed, in words without an error's number or class."""
     if isinstance(error, ssl.SSLError):
         for alert, meaning in _ALERTS.items():
             if alert in (error.reason or ""):
                 return f"{meaning} ({error.reason})"
-        return error.strerror or error.reason or "TLS failed"  # its number is none of the system's
+        if "WRONG_VERSION_NUMBER" in (error.reason or ""):
+            return "TLS: the server does not speak it on this port; is it http:// and not https://?"
+        # its number is none of the system's
+        return f"TLS: {error.reason or error.strerror or 'the handshake failed'}"
+    if isinstance(error, socket.gaierror):
+        return (
+            "host not found"
+            if error.errno in _UNKNOWN_HOST
+            else f"host not found: {error.strerror}"
+        )
+    if isinstance(error, UnicodeError):
+        return "not a valid host name"
     return describe_connect_error(error)

@@ -74,7 +74,7 @@ class BodyDecompressor:
             try:
                 plain = self._stream.decompress(data, DECOMPRESS_STEP_BYTES)
             except zlib.error:
-                raise MalformedError("the answer is not packed as it says") from None
+                raise MalformedError("the answer is not compressed as its header says") from None
             if plain:
                 yield plain
             data = self._stream.unconsumed_tail
@@ -91,4 +91,4 @@ def create_decompressor(encoding: str) -> BodyDecompressor | None:
             return BodyDecompressor(zlib.MAX_WBITS)
         case other:
             shown = redact_secrets(other)[:40]
-            raise MalformedError(f"the answer is packed as {shown!r}, which no one asked for")
+            raise MalformedError(f"the answer is compressed as {shown!r}, which was not requested")

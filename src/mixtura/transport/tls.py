@@ -32,7 +32,9 @@ class ClientCertificate:
         setting = "client_certificate" if self.key is None else "client_key"
 
         def refuse_locked_key() -> str:
-            said = f"{setting}: the key is locked by a passphrase: Mixtura asks for none"
+            said = (
+                f"{setting}: the key is protected by a passphrase, which Mixtura does not ask for"
+            )
             raise ConfigError(f"{said} (openssl pkey -in FILE -out OPEN)", key=setting)
 
         try:
@@ -43,7 +45,7 @@ class ClientCertificate:
     def _unusable_error(self, error: ssl.SSLError) -> ConfigError:
         if "MISMATCH" in (error.reason or ""):
             return ConfigError(
-                "client_key: that is not the key of client_certificate", key="client_key"
+                "client_key: this is not the key of client_certificate", key="client_key"
             )
         if self.key is None:
             said = f"{self.certificate} holds no certificate with its key in PEM form"
@@ -51,7 +53,7 @@ class ClientCertificate:
                 f"client_certificate: {said} (a key in another file is client_key)",
                 key="client_certificate",
             )
-        said = f"{self.certificate} and {self.key} are no certificate and key in PEM form"
+        said = f"{self.certificate} and {self.key} are not a certificate and a key in PEM form"
         return ConfigError(f"client_certificate: {said}", key="client_certificate")
 
 
@@ -61,7 +63,7 @@ def read_client_certificate(
     """The certificate in these files; None for none. Raises ConfigError."""
     if certificate is None:
         if key is not None:
-            said = "client_key: the key of which certificate? client_certificate names it"
+            said = "client_key: its certificate is missing: set client_certificate, too"
             raise ConfigError(said, key="client_key")
         return None
     return ClientCertificate(Path(certificate), None if key is None else Path(key))

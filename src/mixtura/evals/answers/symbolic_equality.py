@@ -127,7 +127,10 @@ def _limit_resources() -> Callable[[float], object]:
         import signal
     except ImportError:  # Windows: only the parent's clock holds
         return _ignore_clock
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    with contextlib.suppress(
+        ValueError, OSError
+    ):  # macOS takes no such limit; the clocks hold there
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
 
     def raise_time_limit(*_: object) -> None:
         raise _TimeLimitError

@@ -19,7 +19,7 @@ from mixtura.evals.comparison.result import (
 )
 from mixtura.evals.judges import bias as judges
 from mixtura.evals.judges import pairwise
-from mixtura.evals.log_reader import SampleAnswer, truncation_note
+from mixtura.evals.log_reader import NOTHING_SCORED, SampleAnswer, truncation_note
 from mixtura.evals.statistics import intervals, length_control
 
 PROMPTS_SHOWN = 5
@@ -87,10 +87,7 @@ def _zero_score_warnings(field: ComparisonData) -> list[str]:
     ]
     if len(scores) < 2 or any(scores):
         return []
-    doubt = (
-        "No answer of anyone scored at all: is that the models, or do the targets, the scoring or"
-    )
-    return [f"{doubt} the prompts not fit? Look at an answer (inspect view) before you believe it."]
+    return [f"{NOTHING_SCORED}."]
 
 
 def _build_row(field: ComparisonData, entrant: Participant, mixture: str) -> ContenderRow:
@@ -205,7 +202,7 @@ def _decided_prompt(field: ComparisonData, match: Matchup, key: Key, by: float) 
 def _overall_verdict(pairs: Sequence[PairedResult], matches: Sequence[Matchup]) -> str:
     """One sentence on the first pair: a mixture against its best member, where it has members."""
     if not pairs or not matches or (pairs[0].ours, pairs[0].theirs) != matches[0]:
-        return "nothing can be said: fewer than two prompts have a score on both sides"
+        return "No result: fewer than two prompts have a score on both sides"
     first = pairs[0]
     role = ", its best member" if first.kind == "member" else ""
     return f"{first.ours} against {first.theirs}{role}: {first.verdict}"

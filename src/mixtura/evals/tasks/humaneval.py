@@ -14,8 +14,8 @@ from inspect_ai.scorer import Score, Scorer, Target, accuracy, scorer
 from inspect_ai.solver import TaskState, generate, prompt_template
 
 from mixtura.core.errors import ConfigError
-from mixtura.evals.tasks.code_blocks import extract_program
 from mixtura.evals.tasks.dataset import Row, load_samples, text_field
+from mixtura.programs.code_blocks import extract_program
 
 HOME = "https://raw.githubusercontent.com/openai/human-eval/master/data/HumanEval.jsonl.gz"
 PROMPT = """Write this Python function. Answer with one block of code that holds the whole function,
@@ -59,7 +59,7 @@ def passing(seconds: float = 10.0) -> Scorer:
     Raises ConfigError where no program could be run: before a model is asked and paid.
     """
     try:
-        from mixtura.evals import sandbox
+        from mixtura.programs import sandbox
     except ModuleNotFoundError:  # it stands on what only these have
         problem = "humaneval runs code confined by Linux or macOS; on Windows use WSL"
         raise ConfigError(problem) from None

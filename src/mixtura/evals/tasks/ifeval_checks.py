@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from mixtura.core.errors import ConfigError
+from mixtura.core.missing_packages import missing_package_text
 
 InstructionArguments = Mapping[str, Any]
 """What a row says of one instruction: how many words, which keyword."""
 Check = Callable[[str, InstructionArguments], bool]
 
-MISSING = 'IFEval needs langdetect: pip install "mixtura[eval]"'
 CHOICES = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
 
 
@@ -99,7 +99,7 @@ def detect_language(text: str) -> str | None:
     except ModuleNotFoundError as error:
         if error.name != "langdetect":
             raise
-        raise ConfigError(MISSING) from None
+        raise ConfigError(missing_package_text("IFEval", "langdetect", "eval")) from None
     # langdetect draws at random: with its seed one text has one language.
     DetectorFactory.seed = 0
     try:

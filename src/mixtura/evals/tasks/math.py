@@ -11,6 +11,7 @@ from inspect_ai.scorer import Score, Scorer, Target, accuracy, scorer
 from inspect_ai.solver import TaskState, generate, prompt_template
 
 from mixtura.core.errors import ConfigError
+from mixtura.core.missing_packages import missing_package_text
 from mixtura.evals.answers import symbolic_equality
 from mixtura.evals.answers.answer_equality import is_same_answer
 from mixtura.evals.answers.exact_value import brace_group
@@ -75,7 +76,8 @@ def same_answer() -> Scorer:
 def require_math_verify() -> None:
     """Check that math-verify is installed. Raises ConfigError where it is not."""
     if not symbolic_equality.is_available():
-        raise ConfigError('answers of mathematics need math-verify: pip install "mixtura[eval]"')
+        what = "checking answers of mathematics"
+        raise ConfigError(missing_package_text(what, "math-verify", "eval"))
 
 
 async def compare_answers(answer: str, target: str) -> tuple[bool, str]:

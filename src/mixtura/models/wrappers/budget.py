@@ -12,7 +12,7 @@ from mixtura.billing.cheaper_mixtures import cheaper_variants
 from mixtura.billing.forecast import fallback_model_names, forecast_calls, worst_case_spend
 from mixtura.billing.price import Pricer
 from mixtura.billing.run_budget import RUN_BUDGET, RunBudget
-from mixtura.billing.spending_caps import SpendingCap, retry_while_busy
+from mixtura.billing.spending_caps import Spend, SpendingCap, retry_while_busy
 from mixtura.core.call_ledger import open_ledger
 from mixtura.core.errors import (
     BudgetExceededError,
@@ -35,7 +35,7 @@ class Budgeted(Wrapper):
     Sets the worst case of a run aside under every cap before the first call.
 
     *caps* is called for each run, so that a run may have one of its own. Without room,
-    *at_the_cap* decides: refuse (BudgetExceededError, nothing was asked), or degrade: fewer
+    *at_the_cap* decides: refuse (BudgetExceededError, nothing is sent), or degrade: fewer
     proposers, then the aggregator alone, then refuse; the result says what was left out.
     *pricer* says what each model's usage costs: by default what its ``info`` says.
     A cap whose store is busy is waited for; one whose store is broken raises StoreError.
@@ -100,11 +100,23 @@ class Budgeted(Wrapper):
             full = await retry_while_busy(partial(account.reserve_spend, worst))
             if full is None:
                 return mixture, left_out
-            said = said or (
-                f"the budget of {full} has no room: at worst this takes"
-                f" ${worst.dollars:.4f} and {worst.tokens:,} tokens"
-            )
-        raise BudgetExceededError(f"{said}; nothing was asked")
+            said = said or _refusal_text(next(cap for cap in caps if cap.name == full), worst)
+        raise BudgetExceededError(f"{said}. Nothing was sent.")
+
+
+def _refusal_text(cap: SpendingCap, worst: Spend) -> str:
+    """What a run could take at worst, and the cap that leaves less than that."""
+    whose = "its cap" if cap.name == "this run" else f"the cap of {cap.name}"
+    if cap.dollars is not None and worst.dollars > cap.dollars:
+        limit = f"{cap.dollars:,.10f}".rstrip("0").rstrip(".")
+        return f"this run could cost up to ${worst.dollars:,.4f}, over {whose} of ${limit}"
+    if cap.tokens is not None and worst.tokens > cap.tokens:
+        limit = f"{cap.tokens:,} tokens"
+        return f"this run could take up to {worst.tokens:,} tokens, over {whose} of {limit}"
+    return (
+        f"this run could cost up to ${worst.dollars:,.4f} and {worst.tokens:,} tokens, more than"
+        f" is left of {whose}"
+    )
 
 
 def _is_over_budget(error: BaseException) -> bool:

@@ -1,0 +1,108 @@
+"""An earlier conversation that is gone on with: the kept run that a person means, as messages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import click
+
+from mixtura.cli.help_layout import MixturaCommand
+from mixtura.cli.runs import resolve_run_id
+from mixtura.config.config import Config
+from mixtura.core.errors import ConfigError
+from mixtura.core.text import to_one_line
+from mixtura.core.types import ImagePart, Message, Part, TextPart
+from mixtura.protocols.openai.messages import message_from_json
+from mixtura.storage.runs import LAST_RUN
+
+RUN_ID = re.compile(r"\d{8}-[0-9a-z]{1,8}")
+"""A run's id, or as much of its beginning that no word is taken for one."""
+_CONTINUE = ("-c", "--continue")
+_SEARCHED_RUNS = 50
+"""Runs among which the last conversation is looked for: a server may have kept many since."""
+LOST_PICTURE = "[There was a picture here. It was not kept.]"
+
+
+class EarlierConversation(NamedTuple):
+    """What was said before the next question, and who answered."""
+
+    run: str
+    model: str
+    messages: tuple[Message, ...]
+
+    def with_question(self, question: Message, system: str | None) -> tuple[Message, ...]:
+        """All of it and the next *question*; *system* takes the place of an earlier one."""
+        messages = self.messages
+        if system is not None:
+            rest = tuple(one for one in messages if one.role not in ("system", "developer"))
+            messages = (Message("system", system), *rest)
+        return (*messages, question)
+
+
+class ContinueCommand(MixturaCommand):
+    """A command whose ``--continue`` may stand alone: a question behind it is no run's id."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, name_continued_run(args))
+
+
+def name_continued_run(words: Sequence[str]) -> list[str]:
+    """Write ``--continue`` as ``--continue=last``, and ``--continue ID`` as one word."""
+    spelt: list[str] = []
+    for i, word in enumerate(words):
+        before = words[i - 1] if i else ""
+        if word == "--":
+            return [*spelt, *words[i:]]
+        if before in _CONTINUE and (word == LAST_RUN or RUN_ID.fullmatch(word)):
+            spelt[-1] = f"--continue={word}"
+        else:
+            spelt.append(f"--continue={LAST_RUN}" if word in _CONTINUE else word)
+    return spelt
+
+
+def find_conversation(config: Config, name: str) -> EarlierConversation:
+    """The conversation in the run that *name* stands for. Raises ConfigError."""
+    id = _last_conversation(config) if name == LAST_RUN else resolve_run_id(config, name)  # noqa: A001
+    run = config.runs.get_run(id)
+    if run is None:  # another process has deleted it meanwhile
+        raise ConfigError(f"the run '{id}' is no longer kept")
+    if run["answer"] is None:
+        raise ConfigError(f"the run {id} has no answer to go on from: ask again without --continue")
+    messages = [message_from_json(one) for one in run["request"]["messages"]]
+    if any(one.role == "tool" or one.tool_calls for one in messages):
+        raise ConfigError(f"the run {id} used its caller's tools, which are not here")
+    answer = Message("assistant", run["answer"])
+    return EarlierConversation(id, run["model"], (*map(_without_lost_pictures, messages), answer))
+
+
+def _last_conversation(config: Config) -> str:
+    """The newest run of a person's, with an answer; what a server kept is someone else's."""
+    for row in config.runs.list_runs(_SEARCHED_RUNS):
+        if row["via"] in ("ask", "chat") and row["state"] in ("answered", "degraded"):
+            return row["id"]
+    kept = "" if config.runs.keeps else " (the configuration keeps no runs: [runs] keep)"
+    raise ConfigError(f"there is no conversation to continue{kept}: ask without --continue first")
+
+
+def _without_lost_pictures(message: Message) -> Message:
+    """The message with a note for each picture: its bytes are not kept."""
+    if isinstance(message.content, str):
+        return message
+    parts = [_note_for_picture(part) for part in message.content]
+    if all(isinstance(part, TextPart) for part in parts):
+        text = "\n".join(part.text for part in parts if isinstance(part, TextPart))
+        return replace(message, content=text)
+    return replace(message, content=tuple(parts))
+
+
+def _note_for_picture(part: Part) -> Part:
+    lost = isinstance(part, ImagePart) and part.url.startswith("data:")
+    return TextPart(LOST_PICTURE) if lost else part
+
+
+def continued_line(earlier: EarlierConversation) -> str:
+    """What is said of it before it goes on."""
+    return f"Continuing run {earlier.run} with {to_one_line(earlier.model)}."

@@ -1,0 +1,22 @@
+"""Files that were put into a question: how a model reads them, and how they are named in lists."""
+
+from __future__ import annotations
+
+import re
+
+_ATTACHED = re.compile(r'\A<file name="([^"\n]*)">\n.*?\n</file>\n\n', re.DOTALL)
+
+
+def attach_text(name: str, text: str) -> str:
+    """A file's text as it stands before a question: between marks that bear its name."""
+    shown = name.replace('"', "'").replace("\n", " ")
+    return f'<file name="{shown}">\n{text.rstrip()}\n</file>\n\n'
+
+
+def name_attached_files(text: str) -> str:
+    """The question with its files' names in place of their texts: ``[notes.txt] Sum this up.``"""
+    names: list[str] = []
+    while found := _ATTACHED.match(text):
+        names.append(f"[{found[1]}]")
+        text = text[found.end() :]
+    return " ".join([*names, text]) if names else text

@@ -1,0 +1,281 @@
+"""Checked: every proposal is checked by running it, and the best one is the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from inspect import isawaitable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from mixtura.core.errors import ConfigError, ModelError
+from mixtura.core.events import Emit
+from mixtura.core.json_schema import find_mismatches, read_json_answer
+from mixtura.core.model import Model
+from mixtura.core.roles import PlannedCall
+from mixtura.core.text import pluralize_count
+from mixtura.core.types import Completion, Request, Sampling
+from mixtura.patterns.best_of import Verifier
+from mixtura.patterns.choosing import (
+    Chosen,
+    Verdict,
+    build_chosen,
+    fallback_verdict,
+    with_tool_calls_as_text,
+)
+from mixtura.patterns.mux import Mux
+from mixtura.patterns.ranker import GREEDY_SAMPLING
+from mixtura.patterns.spec import PatternParts, PatternSpec
+from mixtura.patterns.verdict_calls import Judge, ask_judges
+from mixtura.programs.code_blocks import extract_program
+from mixtura.programs.examples import (
+    Example,
+    find_function,
+    make_test,
+    read_assertions,
+    read_examples,
+)
+from mixtura.prompts.synthesis import make_tests_prompt
+
+RunProgram = Callable[[str, str, str], Sequence[bool]]
+"""Runs a program with a test for its function: whether each example holds."""
+
+
+class CheckedScore(NamedTuple):
+    """What a proposal passed: examples of the question first, then the class's score."""
+
+    examples: int
+    agreement: int
+    """Proposals that pass the same of the model's tests, times the tests that they pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """
+    Chooses by checks that are run, not by opinion.
+
+    A question that asks for a Python function: each proposal's program runs in the sandbox, with
+    the examples of the question, and with tests that *tester* writes; a class of programs that
+    pass the same tests scores its size times the tests (CodeT: Chen et al. 2022, arXiv
+    2207.10397, section 2). Most examples first, then the highest score; ties by `Mux`.
+
+    A request for JSON with a schema: proposals that do not fit it are out. *check*, a function of
+    the request and a proposal, gives a score in place of either. Where nothing can be checked the
+    choice is `Mux`'s, and the answer says so in ``degraded``.
+    """
+
+    check: Verifier | None = None
+    tester: Model | None = None
+    sampling: Sampling = field(default=GREEDY_SAMPLING)
+    """Of the tests."""
+    run_program: RunProgram | None = None
+    """By default the sandbox of `mixtura.programs`."""
+
+    @property
+    def name(self) -> str:
+        return "checked"
+
+    def planned_calls(self, proposals: int) -> Sequence[PlannedCall]:  # noqa: ARG002
+        """One call of the tester, where there is one."""
+        return [PlannedCall(self.tester, self.sampling)] if self.tester else ()
+
+    async def choose(
+        self, request: Request, proposals: Sequence[Completion], emit: Emit | None
+    ) -> Verdict:
+        """The proposal that passes most. Raises what a function *check* raises."""
+        if self.check is not None:
+            return await self._choose_by_function(self.check, request, proposals)
+        if schema := _response_schema(request):
+            return await self._choose_by_schema(schema, request, proposals)
+        question = next((m.text for m in reversed(request.messages) if m.role == "user"), "")
+        function = find_function(question)
+        if function is None:
+            return await _choose_by_count(
+                request, proposals, range(len(proposals)),
+                "nothing to run: the question has no function's head",
+            )  # fmt: skip
+        return await self._choose_by_running(request, proposals, emit, question, function)
+
+    async def _choose_by_running(
+        self,
+        request: Request,
+        proposals: Sequence[Completion],
+        emit: Emit | None,
+        question: str,
+        function: str,
+    ) -> Verdict:
+        examples = read_examples(question, function)
+        tests, problem = await self._write_tests(request, emit, function)
+        tests = [test for test in tests if test not in examples]
+        if not examples and not tests:
+            said = problem or "nothing to run: the question has no examples"
+            return await _choose_by_count(request, proposals, range(len(proposals)), said)
+        test = make_test([*examples, *tests])
+        try:
+            results = await self._run_all(proposals, question, function, test)
+        except ProgramsNotRunError as error:
+            every = range(len(proposals))
+            return await _choose_by_count(request, proposals, every, str(error))
+        scores = score_results(results, len(examples))
+        best = max(scores)
+        tied = [i for i, score in enumerate(scores) if score == best]
+        passed = sum(results[tied[0]])
+        count = pluralize_count(len(examples) + len(tests), "check")
+        why = f"it passes {passed} of {count}"
+        notices = [problem] if problem else []
+        if not passed:
+            notices.append("no proposal passes any check")
+        verdict = await _choose_by_count(request, proposals, tied, "")
+        return Verdict(verdict.which, why, tuple(notices))
+
+    async def _run_all(
+        self, proposals: Sequence[Completion], question: str, function: str, test: str
+    ) -> list[tuple[bool, ...]]:
+        run = self.run_program or run_in_sandbox
+        texts = [with_tool_calls_as_text(proposal).text for proposal in proposals]
+        programs = [extract_program(text, question, function) for text in texts]
+        jobs = {program: partial(run, program, test, function) for program in programs}
+        ended = await asyncio.gather(
+            *(asyncio.to_thread(job) for job in jobs.values()), return_exceptions=True
+        )
+        if errors := [one for one in ended if isinstance(one, BaseException)]:
+            raise errors[0]
+        results = [one for one in ended if not isinstance(one, BaseException)]
+        found = dict(zip(jobs, results, strict=True))
+        width = max(map(len, results), default=0)
+        # A program that broke off gives no list: it passes none.
+        return [(*found[one], *(False,) * (width - len(found[one]))) for one in programs]
+
+    async def _write_tests(
+        self, request: Request, emit: Emit | None, function: str
+    ) -> tuple[list[Example], str]:
+        """The tests that the tester writes, and why there are none."""
+        if self.tester is None:
+            return [], ""
+
+        def read(reply: Completion) -> list[Example] | None:
+            return read_assertions(reply.text, function) or None
+
+        judge = Judge(self.tester, read)
+        layout = make_tests_prompt(function)
+        error = await ask_judges([judge], layout, request, self.sampling, emit)
+        if error:
+            return [], f"the tester {self.tester.name} failed: {error}"
+        if judge.verdict is None:
+            return [], f"the tester {self.tester.name} wrote no test that can be used"
+        return judge.verdict, ""
+
+    async def _choose_by_function(
+        self, check: Verifier, request: Request, proposals: Sequence[Completion]
+    ) -> Verdict:
+        scores: list[float] = []
+        problems: list[str] = []
+        for proposal in proposals:
+            try:
+                result = check(request, proposal)
+                scores.append(float(await result if isawaitable(result) else result))
+            except ModelError as error:
+                scores.append(float("-inf"))
+                problems.append(f"the check failed: {error}")
+        best = max(scores)
+        if best == float("-inf"):
+            return fallback_verdict(proposals, problems[0])
+        tied = [i for i, score in enumerate(scores) if score == best]
+        verdict = await _choose_by_count(request, proposals, tied, "")
+        return Verdict(verdict.which, f"a score of {best:g}, the highest", tuple(problems))
+
+    async def _choose_by_schema(
+        self, schema: dict[str, Any], request: Request, proposals: Sequence[Completion]
+    ) -> Verdict:
+        fits = [i for i, one in enumerate(proposals) if fits_schema(one.text, schema)]
+        if not fits:
+            every = range(len(proposals))
+            said = "no proposal fits the schema"
+            return await _choose_by_count(request, proposals, every, said)
+        verdict = await _choose_by_count(request, proposals, fits, "")
+        return Verdict(verdict.which, f"{len(fits)} of {len(proposals)} fit the schema")
+
+
+async def _choose_by_count(
+    request: Request, proposals: Sequence[Completion], among: Sequence[int], problem: str
+) -> Verdict:
+    """The choice of `Mux` *among* some proposals; *problem* is why nothing else decides."""
+    verdict = await Mux().choose(request, [proposals[i] for i in among], None)
+    notices = (problem, *verdict.degraded) if problem else ()
+    return Verdict(among[verdict.which], verdict.why, notices)
+
+
+def score_results(results: Sequence[Sequence[bool]], examples: int) -> list[CheckedScore]:
+    """Each proposal's score, of what it passed: *examples* of the question, then tests."""
+    scores: list[CheckedScore] = []
+    for row in results:
+        tests = tuple(row[examples:])
+        size = sum(tuple(other[examples:]) == tests for other in results)
+        scores.append(CheckedScore(sum(row[:examples]), size * sum(tests)))
+    return scores
+
+
+def fits_schema(text: str, schema: dict[str, Any]) -> bool:
+    """Whether *text* is JSON that fits *schema*."""
+    try:
+        return not find_mismatches(schema, read_json_answer(text))
+    except (ValueError, RecursionError):
+        return False
+
+
+class ProgramsNotRunError(RuntimeError):
+    """No program can be run here; the message says why."""
+
+
+def run_in_sandbox(program: str, test: str, function: str) -> Sequence[bool]:
+    """
+    Whether each example of *test* holds for *function* of *program*, run where it can reach
+    nothing. Raises ProgramsNotRunError where this machine confines no programs.
+    """
+    try:
+        from mixtura.programs.sandbox import SandboxError, check_program, ensure_available
+    except ModuleNotFoundError:  # it stands on what only Linux and macOS have
+        raise ProgramsNotRunError("programs are only run on Linux and macOS") from None
+    try:
+        ensure_available()
+    except SandboxError as error:
+        raise ProgramsNotRunError(str(error)) from None
+    try:
+        return check_program(program, test, function).results
+    except SandboxError:  # this program or its test cannot be used: it passes nothing
+        return ()
+
+
+def _response_schema(request: Request) -> dict[str, Any] | None:
+    """The JSON schema that the answer must fit, where the request has one."""
+    wanted = request.response_format or {}
+    given: dict[str, Any] = wanted.get("json_schema") or {}
+    return given.get("schema") if wanted.get("type") == "json_schema" else None
+
+
+class CheckedSettings(msgspec.Struct, frozen=True):
+    """The settings of `Checked` in a file: *tester* is a model that writes tests."""
+
+    tester: str = ""
+
+
+def _build(parts: PatternParts) -> Chosen:
+    if parts.final_model is not None:
+        raise ConfigError(f"{parts.name}: checked has no aggregator: nobody writes its answer")
+    return build_chosen(parts, Checked(tester=parts.models.get("tester")))
+
+
+PATTERN = PatternSpec(
+    name="checked",
+    help="the proposal that passes most checks: programs are run, JSON is held to its schema",
+    kind=Chosen,
+    build=_build,
+    settings=CheckedSettings,
+    model_settings=("tester",),
+    final_step="runs the proposals: the one that passes most checks is the answer",
+    role="checks",
+    action="runs the drafts",
+)

@@ -1,0 +1,136 @@
+"""Mux: the answer of the member whose own draws agree most."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, NamedTuple
+
+import msgspec
+
+from mixtura.core.errors import ConfigError
+from mixtura.core.events import Emit
+from mixtura.core.roles import PlannedCall
+from mixtura.core.text import to_one_line
+from mixtura.core.types import Completion, Request
+from mixtura.patterns.answer_groups import (
+    AnswerGroup,
+    AnswerReader,
+    group_by_answer,
+    largest_group,
+)
+from mixtura.patterns.choosing import Chosen, Verdict, build_chosen, fallback_verdict
+from mixtura.patterns.final_answer import Extract
+from mixtura.patterns.spec import PatternParts, PatternSpec
+from mixtura.patterns.vote import check_extract
+
+
+@dataclass(frozen=True, slots=True)
+class Mux:
+    """
+    SLM-MUX (Wang et al. 2025, arXiv 2510.05077, algorithm 1): no model reads another's answer.
+
+    Each member answers k times; its confidence is the share of its draws that give its most
+    frequent answer. The member with the highest confidence answers, with its first draw that
+    gave that answer. Of equals, the one with the higher *accuracy* (on prompts with known
+    answers, by model name; 1 where nothing is known) is taken, then the one whose answer more
+    proposals give, then the first.
+    """
+
+    extract: Extract | AnswerReader = "text"
+    accuracy: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    @property
+    def name(self) -> str:
+        return "mux"
+
+    def planned_calls(self, proposals: int) -> Sequence[PlannedCall]:  # noqa: ARG002
+        """None: counting calls no model."""
+        return ()
+
+    async def choose(
+        self,
+        request: Request,  # noqa: ARG002
+        proposals: Sequence[Completion],
+        emit: Emit | None,  # noqa: ARG002
+    ) -> Verdict:
+        """The proposal of the most confident member. Raises what a function *extract* raises."""
+        groups = group_by_answer(proposals, self.extract)
+        members = rate_members(proposals, groups)
+        if not members:
+            return fallback_verdict(proposals, "mux found no answer in any proposal")
+
+        def rank(member: MemberConfidence) -> tuple[float, float, int]:
+            known = self.accuracy.get(member.model, 1.0)
+            return member.share, known, len(member.group.positions)
+
+        best = max(members, key=rank)
+        answer = to_one_line(best.group.answer)[:80]
+        why = f"{best.agreeing} of {best.draws} draws of {best.model} say {answer}"
+        return Verdict(best.position, why)
+
+
+class MemberConfidence(NamedTuple):
+    """How sure a member is of its most frequent answer."""
+
+    model: str
+    agreeing: int
+    """Draws of this member that give that answer."""
+    draws: int
+    position: int
+    """Of its first draw that gives it."""
+    group: AnswerGroup
+    """All proposals, of any member, that give it."""
+
+    @property
+    def share(self) -> float:
+        return self.agreeing / self.draws
+
+
+def rate_members(
+    proposals: Sequence[Completion], groups: Sequence[AnswerGroup]
+) -> list[MemberConfidence]:
+    """The confidence of each member that gave an answer, in the order of their first draws."""
+    rated: list[MemberConfidence] = []
+    for model in dict.fromkeys(proposal.model for proposal in proposals):
+        mine = {i for i, proposal in enumerate(proposals) if proposal.model == model}
+        own = [
+            AnswerGroup(group.answer, tuple(i for i in group.positions if i in mine))
+            for group in groups
+        ]
+        modal = largest_group(own) if own else None
+        if modal and modal.positions:
+            whole = groups[own.index(modal)]
+            agreeing = len(modal.positions)
+            rated.append(MemberConfidence(model, agreeing, len(mine), modal.positions[0], whole))
+    return rated
+
+
+class MuxSettings(msgspec.Struct, frozen=True):
+    """The settings of `Mux` in a file."""
+
+    extract: str = "text"
+    accuracy: dict[str, Annotated[float, msgspec.Meta(ge=0, le=1)]] = {}
+
+
+def _check_settings(settings: MuxSettings, layers: int) -> None:  # noqa: ARG001
+    check_extract(settings.extract)
+
+
+def _build(parts: PatternParts) -> Chosen:
+    if parts.final_model is not None:
+        raise ConfigError(f"{parts.name}: mux has no aggregator: it counts")
+    return build_chosen(parts, Mux(parts.settings.extract, parts.settings.accuracy))
+
+
+PATTERN = PatternSpec(
+    name="mux",
+    help="the answer of the member whose own draws agree most",
+    kind=Chosen,
+    build=_build,
+    settings=MuxSettings,
+    final_step="the member whose draws agree most answers",
+    role="counts",
+    action="counts each member's draws",
+    check=_check_settings,
+)

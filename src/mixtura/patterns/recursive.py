@@ -1,0 +1,134 @@
+"""Recursive: a population of answers, each made anew from a few others, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from random import Random
+from typing import Annotated
+
+import msgspec
+
+from mixtura.core.errors import ConfigError
+from mixtura.core.roles import Aggregator, PlannedCall
+from mixtura.core.types import Completion, Request
+from mixtura.engine.final_step import FinalStep
+from mixtura.engine.pattern import Pattern
+from mixtura.patterns.answer_groups import AnswerReader
+from mixtura.patterns.final_answer import Extract
+from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
+from mixtura.patterns.vote import Vote, check_extract
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recursive(Pattern):
+    """
+    Recursive self-aggregation (Venkatraman et al. 2025, arXiv 2509.26626, section 3).
+
+    The proposals are a population of N. In each of *steps* steps the aggregator writes N new ones,
+    each from *subset* of them, drawn without replacement; a vote (*extract*) over the last
+    population names the answer. N(T + 1) calls, T + 1 deep. The draw is a hash of the
+    conversation and its seed, so that a run repeats. A call that fails leaves the population
+    smaller, and the answer says so in ``degraded``. Raises ValueError without layers, or for a
+    *subset* below 1.
+    """
+
+    aggregator: Aggregator
+    subset: int = 4
+    steps: int = 2
+    extract: Extract | AnswerReader = "text"
+    name: str = "recursive"
+    proposals_answer = True
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise ValueError("without proposers there is no population")
+        if self.subset < 1 or self.steps < 1:
+            raise ValueError("a step reads at least one proposal, and there is at least one step")
+
+    @property
+    def final_layers(self) -> tuple[str, ...]:
+        return (*(self.aggregator.model.name,) * self.steps, "vote")
+
+    def final_calls(self, reads: tuple[int, ...]) -> Sequence[PlannedCall]:
+        last, calls = self.aggregator, list[PlannedCall]()
+        population = reads
+        for step in range(self.steps):
+            shown = population[: self.subset]
+            call = PlannedCall(
+                last.model, last.sampling, reads=shown, answers=step == self.steps - 1
+            )
+            begun = (reads[-1] + 1 if reads else 0) + len(calls)
+            calls += [call] * len(reads)
+            population = tuple(range(begun, begun + len(reads)))
+        return calls
+
+    async def write_answer(self, step: FinalStep) -> Completion:
+        """
+        One of the last population. Raises QuorumNotMetError where a whole step fails, and what a
+        function *extract* raises.
+        """
+        size = len(step.proposals)
+        random = Random(_seed(step.request))
+        for number in range(1, self.steps + 1):
+            subsets = [self._draw_subset(step.proposals, random) for _ in range(size)]
+            result = await step.ask_readers(
+                self.aggregator.model, subsets, self.aggregator.sampling,
+                depth=len(self.layers) + number, answers=number == self.steps,
+            )  # fmt: skip
+            step.add_notices(*(f"step {number}: {e.model} failed: {e}" for e in result.lost))
+            step.proposals = result.proposals
+        vote = Vote(self.extract)
+        if len(step.proposals) == 1:
+            return step.choose(0, "the only one")
+        verdict = await vote.choose(step.request, step.proposals, None)
+        return step.choose(verdict.which, verdict.why, degraded=verdict.degraded)
+
+    def _draw_subset(
+        self, proposals: Sequence[Completion], random: Random
+    ) -> tuple[Completion, ...]:
+        return tuple(random.sample(proposals, min(self.subset, len(proposals))))
+
+
+def _seed(request: Request) -> int:
+    """The same for the same conversation, seed and draw."""
+    said = repr((request.sampling.seed, request.draw, [(m.role, m.text) for m in request.messages]))
+    return int.from_bytes(blake2b(said.encode("utf-8", "replace"), digest_size=8).digest(), "big")
+
+
+class RecursiveSettings(msgspec.Struct, frozen=True):
+    """The settings of `Recursive` in a file."""
+
+    subset: Annotated[int, msgspec.Meta(ge=1, le=100)] = 4
+    steps: Annotated[int, msgspec.Meta(ge=1, le=100)] = 2
+    extract: str = "text"
+
+
+def _check_settings(settings: RecursiveSettings, layers: int) -> None:
+    if not layers:
+        raise ConfigError("layers: 'recursive' needs proposers: the population", key="layers")
+    check_extract(settings.extract)
+
+
+def _build(parts: PatternParts) -> Recursive:
+    return Recursive(
+        layers=parts.layers, aggregator=parts.aggregator(), name=parts.name,
+        subset=parts.settings.subset, steps=parts.settings.steps, extract=parts.settings.extract,
+        synthesis=parts.synthesis,
+    )  # fmt: skip
+
+
+PATTERN = PatternSpec(
+    name="recursive",
+    help="a population of answers, each made anew from a few others, then a vote",
+    kind=Recursive,
+    build=_build,
+    settings=RecursiveSettings,
+    final_model=FinalModel("aggregator", "who writes each new answer of the population"),
+    final_step="{steps} steps of as many new answers, each from {subset} others; then a vote",
+    role="aggregator",
+    action="writes the population anew",
+    check=_check_settings,
+    count_final_layers=lambda settings, proposals: settings.steps + 1,  # noqa: ARG005
+)

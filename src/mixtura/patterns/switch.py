@@ -1,0 +1,171 @@
+"""Switch: members are asked one after another, until one agrees with itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import msgspec
+
+from mixtura.core.errors import ConfigError, QuorumNotMetError
+from mixtura.core.roles import Layer, PlannedCall, Proposer, plan_layer_calls
+from mixtura.core.types import Completion
+from mixtura.engine.final_step import FinalStep
+from mixtura.engine.layer import LayersResult
+from mixtura.engine.pattern import Pattern
+from mixtura.patterns.answer_groups import AnswerGroup, AnswerReader, group_by_answer
+from mixtura.patterns.choosing import fallback_verdict
+from mixtura.patterns.final_answer import Extract
+from mixtura.patterns.mux import rate_members
+from mixtura.patterns.spec import PatternParts, PatternSpec
+from mixtura.patterns.vote import check_extract
+from mixtura.prompts.synthesis import Synthesis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switch(Pattern):
+    """
+    ModelSwitch (Chen et al. 2025, arXiv 2504.00762, section 3): a member is asked k times; where
+    the share of its most frequent answer reaches *threshold*, that is the answer, and no further
+    member is called. Else the next one is. After the last one the answer is the one with the
+    highest sum over members of p (1 - H / log k) f: p the member's *accuracy* (by model name, 1
+    where nothing is known), f the share of its draws that give the answer, H their entropy.
+
+    Each layer is one member with its draws, in the order of *accuracy*, the first as given. A
+    member that fails is left out, and the answer says so in ``degraded``. Raises ValueError
+    without layers.
+    """
+
+    threshold: float = 1.0
+    extract: Extract | AnswerReader = "text"
+    accuracy: Mapping[str, float] = field(default_factory=dict[str, float])
+    name: str = "switch"
+    proposals_answer = True
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise ValueError("without proposers there is no member to ask")
+
+    def final_calls(self, reads: tuple[int, ...]) -> Sequence[PlannedCall]:  # noqa: ARG002
+        """None: counting calls no model."""
+        return ()
+
+    def planned_calls(self) -> Sequence[PlannedCall]:
+        """Every member's draws, at most; none reads another's."""
+        return [call for layer in self.layers for call in plan_layer_calls([layer], answers=True)]
+
+    async def run_proposers(self, step: FinalStep, synthesis: Synthesis) -> LayersResult:  # noqa: ARG002
+        """
+        The draws of every member that was asked. Raises QuorumNotMetError where all failed.
+        """
+        proposals: tuple[Completion, ...] = ()
+        notices: list[str] = []
+        for depth, layer in enumerate(self.layers, start=1):
+            try:
+                result = await step.ask_layer(layer, (), depth=depth, answers=True)
+            except QuorumNotMetError as error:
+                if depth == len(self.layers) and not proposals:
+                    raise
+                notices.append(f"layer {depth}: {error.causes[0].model} failed: {error.causes[0]}")
+                continue
+            notices += [f"layer {depth}: {e.model} failed: {e}" for e in result.lost]
+            proposals += result.proposals
+            if self._agrees(result.proposals, layer.call_count):
+                break
+        return LayersResult(proposals, tuple(notices))
+
+    def _agrees(self, draws: Sequence[Completion], asked: int) -> bool:
+        # A single draw always agrees with itself: it says nothing.
+        groups = group_by_answer(draws, self.extract)
+        most = max((len(group.positions) for group in groups), default=0)
+        return asked > 1 and most / asked >= self.threshold
+
+    async def write_answer(self, step: FinalStep) -> Completion:
+        """The answer of whom it stopped at, else the weighted one. Raises what *extract* raises."""
+        proposals = step.proposals
+        groups = group_by_answer(proposals, self.extract)
+        if not groups:
+            verdict = fallback_verdict(proposals, "switch found no answer in any proposal")
+            return step.choose(verdict.which, verdict.why, degraded=verdict.degraded)
+        last = rate_members(proposals, groups)[-1]
+        asked = {layer.proposers[0].model.name: layer.call_count for layer in self.layers}
+        # As when it stopped: a draw that was lost agrees with nothing.
+        draws = max(last.draws, asked.get(last.model, 0))
+        is_last = last.model == proposals[-1].model
+        if is_last and draws > 1 and last.agreeing / draws >= self.threshold:
+            why = f"{last.agreeing} of {draws} draws of {last.model} agree"
+            return step.choose(last.position, why)
+        weights = weigh_answers(proposals, groups, self.accuracy)
+        best = max(range(len(groups)), key=weights.__getitem__)
+        why = f"a weight of {weights[best]:.2f}, the highest of {len(groups)} answers"
+        return step.choose(groups[best].positions[0], why)
+
+
+def weigh_answers(
+    proposals: Sequence[Completion], groups: Sequence[AnswerGroup], accuracy: Mapping[str, float]
+) -> list[float]:
+    """
+    The weight of each group's answer: the sum over members of p (1 - H / log k) f. A member of one
+    draw has no entropy and counts as half sure, so that it neither decides nor is ignored.
+    """
+    weights = [0.0] * len(groups)
+    for model in dict.fromkeys(proposal.model for proposal in proposals):
+        mine = {i for i, proposal in enumerate(proposals) if proposal.model == model}
+        shares = [len(mine.intersection(group.positions)) / len(mine) for group in groups]
+        if len(mine) > 1:
+            entropy = -sum(share * math.log(share) for share in shares if share)
+            sure = max(0.0, 1 - entropy / math.log(len(mine)))
+        else:
+            sure = 0.5
+        for number, share in enumerate(shares):
+            weights[number] += accuracy.get(model, 1.0) * sure * share
+    return weights
+
+
+class SwitchSettings(msgspec.Struct, frozen=True):
+    """The settings of `Switch` in a file."""
+
+    threshold: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
+    extract: str = "text"
+    accuracy: dict[str, Annotated[float, msgspec.Meta(ge=0, le=1)]] = {}
+
+
+def _check_settings(settings: SwitchSettings, layers: int) -> None:
+    if layers != 1:
+        problem = f"layers: 'switch' has one layer, of members in their order, not {layers}"
+        raise ConfigError(problem, key="layers")
+    check_extract(settings.extract)
+
+
+def _build(parts: PatternParts) -> Switch:
+    if parts.final_model is not None:
+        raise ConfigError(f"{parts.name}: switch has no aggregator: it counts")
+    known: Mapping[str, float] = parts.settings.accuracy
+    (layer,) = parts.layers
+    draws: dict[str, list[Proposer]] = {}
+    for one in layer.proposers:
+        draws.setdefault(one.model.name, []).append(one)
+    members = [
+        Layer(tuple(draws[name]), 1, layer.patience, layer.deadline)
+        for name in sorted(draws, key=lambda name: -known.get(name, 1.0))
+    ]
+    return Switch(
+        layers=tuple(members),
+        threshold=parts.settings.threshold, extract=parts.settings.extract, accuracy=known,
+        name=parts.name, synthesis=parts.synthesis,
+    )  # fmt: skip
+
+
+PATTERN = PatternSpec(
+    name="switch",
+    help="members asked one after another until the draws of one agree",
+    kind=Switch,
+    build=_build,
+    settings=SwitchSettings,
+    final_step="the next member is asked where a member's draws differ",
+    role="counts",
+    action="counts each member's draws",
+    check=_check_settings,
+)

@@ -1,0 +1,158 @@
+"""Weighted: a vote in which each proposal counts by the probability that it is right."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated
+
+import msgspec
+
+from mixtura.core.events import Emit
+from mixtura.core.model import Model
+from mixtura.core.roles import PlannedCall
+from mixtura.core.text import pluralize_count, to_one_line
+from mixtura.core.types import Completion, Json, Request, Sampling
+from mixtura.patterns.answer_groups import AnswerReader, group_by_answer
+from mixtura.patterns.choosing import (
+    Chosen,
+    Verdict,
+    build_chosen,
+    fallback_verdict,
+    with_tool_calls_as_text,
+)
+from mixtura.patterns.final_answer import Extract
+from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
+from mixtura.patterns.verdict_calls import Judge, ask_judges
+from mixtura.patterns.vote import check_extract
+from mixtura.prompts.synthesis import truth_prompt
+
+ONE_TOKEN = Sampling(temperature=0.0, max_tokens=8)
+"""The sampling of a verdict of one digit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weighted:
+    """
+    Confidence-informed self-consistency (Taubenfeld et al. 2025, arXiv 2502.06233, section 3): a
+    vote in which a proposal weighs softmax(c / T). c is P(True): the probability of the one token
+    with which *model* says that the proposal is correct, where its endpoint gives
+    log-probabilities; elsewhere 1 or 0, as it says. n calls more.
+
+    A proposal without a verdict has the mean weight of the others; that is said in ``degraded``.
+    Of equal sums the first answer is taken, and of those who give it the most probable.
+    """
+
+    model: Model
+    extract: Extract | AnswerReader = "text"
+    temperature: float = 0.5
+    sampling: Sampling = field(default=ONE_TOKEN)
+
+    @property
+    def name(self) -> str:
+        return self.model.name
+
+    def planned_calls(self, proposals: int) -> Sequence[PlannedCall]:
+        """A call for each proposal."""
+        return [PlannedCall(self.model, self.sampling, reads=(i,)) for i in range(proposals)]
+
+    async def choose(
+        self, request: Request, proposals: Sequence[Completion], emit: Emit | None
+    ) -> Verdict:
+        """The proposal with the weightiest answer. Raises what a function *extract* raises."""
+        groups = group_by_answer(proposals, self.extract)
+        if not groups:
+            return fallback_verdict(proposals, "the vote found no answer in any proposal")
+        judges = [
+            _TruthJudge(self.model, _parse_truth, [with_tool_calls_as_text(proposal)])
+            for proposal in proposals
+        ]
+        error = await ask_judges(judges, truth_prompt, request, self.sampling, emit)
+        truths = [judge.verdict for judge in judges]
+        known = [truth for truth in truths if truth is not None]
+        missing = len(truths) - len(known)
+        problem = f"{self.name} gave no verdict on {pluralize_count(missing, 'proposal')}"
+        problem += f": {error}" if error else ""
+        if not known:
+            return fallback_verdict(proposals, problem)
+        mean = sum(known) / len(known)
+        scores = [mean if truth is None else truth for truth in truths]
+        weights = softmax(scores, self.temperature)
+        best = max(groups, key=lambda group: sum(weights[i] for i in group.positions))
+        chosen = max(best.positions, key=scores.__getitem__)
+        share = sum(weights[i] for i in best.positions)
+        why = f"{share:.0%} of the weight for {to_one_line(best.answer)[:80]}"
+        return Verdict(chosen, why, (problem,) if missing else ())
+
+
+class _TruthJudge(Judge[float]):
+    """A judge that is asked for the probabilities of its tokens, too."""
+
+    async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
+        asked = {"logprobs": True, "top_logprobs": 20, **request.extra}
+        return await super().complete(replace(request, extra=asked), emit)
+
+
+def _parse_truth(reply: Completion) -> float | None:
+    """P(True) of a reply of one digit; 1 or 0 without log-probabilities; None for another reply."""
+    said = reply.text.strip().strip(" .\"'`*")
+    if said not in ("0", "1"):
+        return None
+    for token in reply.logprobs:
+        if str(token.get("token", "")).strip() in ("0", "1"):
+            probability = {"0": 0.0, "1": 0.0}
+            for row in _alternatives(token):
+                digit = str(row.get("token", "")).strip()
+                if digit in probability:
+                    probability[digit] += math.exp(min(0.0, float(row["logprob"])))
+            total = sum(probability.values())
+            return probability["1"] / total if total > 0 else float(said)
+    return float(said)
+
+
+def _alternatives(token: Json) -> list[Json]:
+    """What the model could have said in this place, with what it said."""
+    rows: list[Json] = list(token.get("top_logprobs") or ())
+    if not any(row.get("token") == token.get("token") for row in rows):
+        rows.append(token)
+    return rows
+
+
+def softmax(scores: Sequence[float], temperature: float) -> list[float]:
+    """The softmax of scores / *temperature*: weights that add up to 1."""
+    top = max(scores)
+    powers = [math.exp((score - top) / temperature) for score in scores]
+    return [power / sum(powers) for power in powers]
+
+
+class WeightedSettings(msgspec.Struct, frozen=True):
+    """The settings of `Weighted` in a file: *softness* is the softmax's temperature."""
+
+    extract: str = "text"
+    softness: Annotated[float, msgspec.Meta(gt=0, le=100)] = 0.5
+
+
+def _check_settings(settings: WeightedSettings, layers: int) -> None:  # noqa: ARG001
+    check_extract(settings.extract)
+
+
+def _build(parts: PatternParts) -> Chosen:
+    assert parts.final_model is not None
+    settings = parts.settings
+    chooser = Weighted(parts.final_model, settings.extract, settings.softness, parts.sampling)
+    return build_chosen(parts, chooser)
+
+
+PATTERN = PatternSpec(
+    name="weighted",
+    help="a vote in which proposals count by the probability that they are right",
+    kind=Chosen,
+    build=_build,
+    settings=WeightedSettings,
+    final_model=FinalModel("judge", "who says how probably a proposal is right", ONE_TOKEN),
+    final_step="weighs each proposal by the probability that it is right: the most weight wins",
+    role="weighs",
+    action="weighs the drafts",
+    check=_check_settings,
+)

@@ -1,0 +1,68 @@
+"""Tables and paragraphs of lists, which fit the width there is."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+Cell = str | Text
+_GAP = 2
+"""Columns between two cells of a row."""
+
+
+def print_table(
+    console: Console,
+    headings: Sequence[str],
+    rows: Iterable[Sequence[Cell]],
+    *,
+    right: Iterable[str] = (),
+    folds: str | None = None,
+    indent: int = 0,
+) -> None:
+    """
+    Rows under their headings: every column as wide as it must be, none of them cut.
+
+    *right*: headings of columns of numbers; *folds*: the one whose cells go on in another line
+    where the width does not do, otherwise the last.
+    """
+    cells = [[one if isinstance(one, Text) else Text(one) for one in row] for row in rows]
+    widths = [
+        max([cell_len(heading), *(row[i].cell_len for row in cells)])
+        for i, heading in enumerate(headings)
+    ]
+    folded = headings.index(folds) if folds is not None else len(headings) - 1
+    others = sum(widths) - widths[folded] + _GAP * (len(headings) - 1) + indent
+    widths[folded] = max(min(widths[folded], console.width - others), 8)
+    table = Table(
+        box=box.SIMPLE_HEAD if any(headings) else None, show_edge=False, pad_edge=False,
+        padding=(0, 1, 0, 0), show_header=any(headings),
+    )  # fmt: skip
+    for i, heading in enumerate(headings):
+        table.add_column(
+            heading, justify="right" if heading in right else "left", width=widths[i],
+            overflow="fold", no_wrap=i != folded,
+        )  # fmt: skip
+    for row in cells:
+        table.add_row(*row)
+    with console.capture() as drawn:
+        console.print(table)
+    for line in drawn.get().splitlines():
+        # What stands at the end of a line is not seen, and troubles who compares two outputs.
+        console.out(f"{' ' * indent}{line.rstrip()}", highlight=False)
+
+
+def print_list(console: Console, label: str, words: Iterable[str], separator: str = ", ") -> None:
+    """``label a, b, c``, broken between its words, the lines after the first under its first."""
+    # A space inside a word is no place to break at.
+    whole = [word.replace(" ", "\xa0") for word in words]
+    lines = textwrap.wrap(
+        f"{label} {separator.join(whole)}", max(console.width, 20), subsequent_indent="  ",
+        break_on_hyphens=False, break_long_words=False,
+    )  # fmt: skip
+    console.print(Text("\n".join(lines).replace("\xa0", " ")), soft_wrap=True)

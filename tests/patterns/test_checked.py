@@ -1,0 +1,205 @@
+"""Checked: proposals are run, and the one that passes most is the answer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from mixtura import ModelError, UnavailableError, ask
+from mixtura.billing.forecast import forecast_calls
+from mixtura.models.fake import failing_model
+from mixtura.patterns import Chosen
+from mixtura.patterns.checked import (
+    Checked,
+    CheckedScore,
+    ProgramsNotRunError,
+    fits_schema,
+    score_results,
+)
+from mixtura.programs.sandbox import SandboxError, ensure_available
+from tests.conftest import run
+from tests.support.pattern_models import drafts_in, repeats, team, watched
+
+QUESTION = ask(
+    'Write this function:\n\ndef double(n):\n    """Twice n.\n    >>> double(2)\n    4\n    """\n'
+)
+
+
+def program(body, words="Here it is:"):
+    return f"{words}\n```python\ndef double(n):\n    {body}\n```"
+
+
+WRONG, RIGHT, SQUARE = program("return n + 1"), program("return 2 * n"), program("return n * n")
+
+
+@pytest.fixture
+def confined():
+    try:
+        ensure_available()
+    except SandboxError as error:
+        pytest.skip(str(error))
+
+
+def test_the_program_that_passes_the_questions_examples_is_the_answer(confined):
+    model = Chosen.of(team(WRONG, RIGHT, "No."), Checked())
+
+    answer, events = watched(model, QUESTION)
+
+    assert answer.text == RIGHT
+    assert "it passes 1 of 1 check" in str(events)
+    assert not answer.degraded
+
+
+def test_tests_that_a_model_wrote_decide_among_those_that_pass_the_examples(confined):
+    tester = repeats(
+        "tester", "assert double(3) == 6\nassert double(2) == 4\nassert double(0) == 0"
+    )
+    model = Chosen.of(team(SQUARE, RIGHT), Checked(tester=tester))
+
+    answer, events = watched(model, QUESTION)
+
+    assert answer.text == RIGHT
+    assert "it passes 3 of 3 checks" in str(events)
+    assert not drafts_in(tester.asked[0])
+    assert "assert double(ARGUMENTS)" in tester.asked[0].messages[-1].text
+    assert model.call_count == len(answer.charges) == len(forecast_calls(model, QUESTION)) == 3
+
+
+def test_a_wrong_test_does_not_outweigh_the_questions_own_examples(confined):
+    tester = repeats("tester", "assert double(3) == 9\nassert double(1) == 1")
+    wrong = program("return {2: 5}.get(n, n * n)")
+
+    answer, _ = watched(Chosen.of(team(wrong, RIGHT), Checked(tester=tester)), QUESTION)
+
+    assert answer.text == RIGHT
+
+
+def test_a_program_that_never_ends_or_breaks_off_passes_nothing():
+    def run_program(text, test, function):
+        return () if "while" in text else (True,)
+
+    loop = program("while True: pass")
+
+    answer, _ = watched(Chosen.of(team(loop, RIGHT), Checked(run_program=run_program)), QUESTION)
+
+    assert answer.text == RIGHT
+
+
+def test_a_class_of_programs_scores_its_size_times_the_tests_it_passes():
+    results = [(True, True, False), (True, False, True), (True, False, True), (False, True, True)]
+
+    scores = score_results(results, examples=1)
+
+    assert scores == [
+        CheckedScore(1, 1), CheckedScore(1, 2), CheckedScore(1, 2), CheckedScore(0, 2),
+    ]  # fmt: skip
+    assert max(scores) == scores[1]
+
+
+def test_the_same_program_is_run_once_and_with_all_examples():
+    runs = []
+
+    def run_program(text, test, function):
+        runs.append((text, function))
+        return (True,)
+
+    watched(Chosen.of(team(RIGHT, RIGHT, SQUARE), Checked(run_program=run_program)), QUESTION)
+
+    assert [function for _, function in runs] == ["double", "double"]
+    assert len({text for text, _ in runs}) == 2
+
+
+@pytest.mark.parametrize("question", ["Why is the sky blue?", "def double(n): ..."])
+def test_where_nothing_can_be_run_the_proposals_are_counted_and_that_is_said(question):
+    model = Chosen.of(team("blue", "blue!", "red"), Checked())
+
+    answer, _ = watched(model, ask(question))
+
+    assert answer.text == "blue"
+    assert answer.degraded[0].startswith("nothing to run: ")
+
+
+def test_where_programs_cannot_be_confined_none_is_run_and_that_is_said():
+    def run_program(text, test, function):
+        raise ProgramsNotRunError("programs are only run on Linux and macOS")
+
+    answer, _ = watched(Chosen.of(team(WRONG, RIGHT), Checked(run_program=run_program)), QUESTION)
+
+    assert answer.text in (WRONG, RIGHT)
+    assert "programs are only run on Linux and macOS" in answer.degraded
+
+
+@pytest.mark.parametrize(
+    ("tester", "said"),
+    [
+        (repeats("tester", "I cannot."), "the tester tester wrote no test that can be used"),
+        (failing_model(UnavailableError("away"), "tester"), "the tester tester failed: "),
+    ],
+)
+def test_without_usable_tests_the_examples_decide_and_that_is_said(tester, said, confined):
+    answer, _ = watched(Chosen.of(team(WRONG, RIGHT), Checked(tester=tester)), QUESTION)
+
+    assert answer.text == RIGHT
+    assert any(said in notice for notice in answer.degraded)
+
+
+def test_that_no_proposal_passes_anything_is_said(confined):
+    answer, _ = watched(Chosen.of(team(WRONG, SQUARE.replace("n * n", "0")), Checked()), QUESTION)
+
+    assert "no proposal passes any check" in answer.degraded
+
+
+# ---- JSON
+
+
+SCHEMA = {
+    "type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"],
+}  # fmt: skip
+
+
+def test_an_answer_with_a_schema_is_one_that_fits_it():
+    wanted = {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}
+    request = replace(ask("A number?"), response_format=wanted)
+
+    model = Chosen.of(team("seven", json.dumps({"n": "7"}), json.dumps({"n": 7})), Checked())
+
+    answer, events = watched(model, request)
+    assert answer.text == '{"n": 7}'
+    assert "1 of 3 fit the schema" in str(events)
+
+
+@pytest.mark.parametrize(
+    ("bad", "good"), [("[" * 5000 + "]" * 5000, "{}"), ("NaN", "1"), ("{", "```json\n{}\n```")]
+)
+def test_hostile_json_fits_nothing_and_a_fence_is_no_fault(bad, good):
+    assert not fits_schema(bad, {})
+    assert fits_schema(good, {})
+
+
+def test_that_no_proposal_fits_the_schema_is_said():
+    wanted = {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}
+    request = replace(ask("A number?"), response_format=wanted)
+
+    answer, _ = watched(Chosen.of(team("seven", "eight"), Checked()), request)
+
+    assert "no proposal fits the schema" in answer.degraded
+
+
+# ---- a function
+
+
+def test_a_function_of_ones_own_scores_and_ties_are_counted():
+    model = Chosen.of(team("a b", "c", "a b!"), Checked(lambda _, proposal: "a" in proposal.text))
+
+    assert run(model.complete(ask("Q"))).text == "a b"
+
+
+def test_a_function_that_fails_everywhere_leaves_the_closest_to_the_others():
+    async def fails(request, proposal):
+        raise ModelError("no")
+
+    answer = run(Chosen.of(team("a", "b"), Checked(fails)).complete(ask("Q")))
+
+    assert answer.degraded[0] == "the check failed: no"

@@ -1,0 +1,252 @@
+"""Patterns that count: mux, switch and weighted votes."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mixtura import Layer, Proposer, QuorumNotMetError, UnavailableError
+from mixtura.core.types import Completion, Message
+from mixtura.models.fake import Scripted, failing_model
+from mixtura.patterns import Chosen
+from mixtura.patterns.answer_groups import group_by_answer, largest_group
+from mixtura.patterns.mux import Mux
+from mixtura.patterns.switch import Switch, weigh_answers
+from mixtura.patterns.weighted import Weighted, softmax
+from tests.conftest import run
+from tests.support.pattern_models import ASK, repeats, said, watched
+
+
+def draws(name, *answers):
+    """A proposer that is drawn once for each answer."""
+    return Proposer(repeats(name, *(f"Answer: {one}" for one in answers)), samples=len(answers))
+
+
+def layers(*members):
+    return tuple(Layer((member,)) for member in members)
+
+
+# ---- groups
+
+
+def test_proposals_with_the_same_final_answer_are_one_group_in_the_order_of_the_first():
+    proposals = [said(f"… so the answer is {n}.") for n in ("7", "4", "7.0", "nothing")]
+
+    groups = group_by_answer(proposals, "number")
+
+    assert [group.positions for group in groups] == [(0, 2), (1,)]
+    assert largest_group(groups).answer == "7"
+
+
+def test_open_texts_that_are_alike_are_one_group():
+    proposals = [said("The sky is blue."), said("Bananas."), said("the sky is blue")]
+
+    assert [g.positions for g in group_by_answer(proposals, "text")] == [(0, 2), (1,)]
+
+
+def test_a_draft_that_was_cut_off_is_counted_only_where_all_were():
+    cut, whole = said("Answer: 3", finish="length"), said("Answer: 4")
+
+    assert [g.answer for g in group_by_answer([cut, whole], "number")] == ["4"]
+    assert [g.answer for g in group_by_answer([cut, cut], "number")] == ["3"]
+
+
+# ---- mux
+
+
+def test_the_member_whose_draws_agree_most_answers_with_its_first_such_draw():
+    model = Chosen.of([draws("unsure", 4, 5, 5), draws("sure", 9, 7, 7, 7)], Mux("number"))
+
+    answer, events = watched(model)
+
+    assert (answer.text, answer.model) == ("Answer: 7", "mux")
+    assert len(answer.charges) == model.call_count == 7
+    assert "3 of 4 draws of sure say 7" in str(events)
+
+
+def test_of_equally_sure_members_the_more_accurate_one_answers():
+    members = [draws("weak", 1, 1), draws("strong", 2, 2)]
+
+    known = Chosen.of(members, Mux("number", {"weak": 0.4, "strong": 0.8}))
+
+    assert run(known.complete(ASK)).text == "Answer: 2"
+
+
+def test_of_equals_in_both_the_answer_that_more_proposals_give_is_taken():
+    members = [draws("a", 1, 1), draws("b", 2, 2), draws("c", 2, 3)]
+
+    assert run(Chosen.of(members, Mux("number")).complete(ASK)).text == "Answer: 2"
+
+
+def test_draws_without_an_answer_count_as_draws():
+    half = Proposer(repeats("half", "Answer: 1", "I do not know."), samples=2)
+
+    answer = run(Chosen.of([half, draws("most", 2, 2, 3)], Mux("number")).complete(ASK))
+
+    assert answer.text == "Answer: 2"
+
+
+def test_without_any_answer_the_closest_to_the_others_is_taken_and_that_is_said():
+    members = [Proposer(repeats("a", "blue sky")), Proposer(repeats("b", "a blue sky"))]
+
+    answer = run(Chosen.of(members, Mux("number")).complete(ASK))
+
+    assert "mux found no answer in any proposal" in answer.degraded
+
+
+@given(st.lists(st.lists(st.sampled_from("123"), min_size=1, max_size=4), min_size=1, max_size=4))
+def test_mux_takes_the_highest_share_whatever_the_draws(members):
+    proposals = [
+        Completion(Message("assistant", f"Answer: {n}"), f"m{i}")
+        for i, own in enumerate(members)
+        for n in own
+    ]
+
+    verdict = run(Mux("number").choose(ASK, proposals, None))
+
+    shares = [max(own.count(n) for n in own) / len(own) for own in members]
+    chosen = members[int(proposals[verdict.which].model[1:])]
+    assert max(chosen.count(n) for n in chosen) / len(chosen) == max(shares)
+
+
+# ---- switch
+
+
+def test_a_member_whose_draws_agree_ends_the_run():
+    second = draws("second", 9, 9)
+    model = Switch(layers=layers(draws("first", 7, 7), second), extract="number")
+
+    answer, _ = watched(model)
+
+    assert (answer.text, len(answer.charges)) == ("Answer: 7", 2)
+    assert not second.model.asked
+    assert model.call_count == 4
+
+
+def test_a_member_whose_draws_differ_hands_over_and_no_member_reads_another():
+    first, second = draws("first", 7, 8), draws("second", 9, 9)
+
+    answer, _ = watched(Switch(layers=layers(first, second), extract="number"))
+
+    assert (answer.text, len(answer.charges)) == ("Answer: 9", 4)
+    assert all(request.messages == ASK.messages for request in second.model.asked)
+
+
+def test_where_nobody_agrees_the_weights_of_all_members_decide():
+    members = layers(draws("a", 1, 2, 1), draws("b", 2, 2, 3), draws("c", 2, 4, 1))
+
+    answer, events = watched(Switch(layers=members, extract="number"))
+
+    assert answer.text == "Answer: 2"
+    assert "the highest of 4 answers" in str(events)
+
+
+def test_the_weight_of_an_answer_is_the_papers_sum():
+    proposals = [said(f"Answer: {n}", "m") for n in (1, 1, 2, 2)]
+    groups = group_by_answer(proposals, "number")
+
+    weights = weigh_answers(proposals, groups, {"m": 0.5})
+
+    entropy = -2 * 0.5 * math.log(0.5)
+    assert weights == pytest.approx([0.5 * (1 - entropy / math.log(4)) * 0.5] * 2)
+
+
+def test_a_threshold_below_one_is_enough_where_so_many_draws_agree():
+    model = Switch(
+        layers=layers(draws("a", 1, 1, 2), draws("b", 5)), extract="number", threshold=0.6
+    )
+
+    assert len(run(model.complete(ASK)).charges) == 3
+
+
+def test_a_member_that_fails_is_left_out_and_named():
+    down = Proposer(failing_model(UnavailableError("away"), "down"), samples=2)
+
+    answer = run(Switch(layers=layers(down, draws("up", 3, 3)), extract="number").complete(ASK))
+
+    assert answer.text == "Answer: 3"
+    assert any("down" in notice for notice in answer.degraded)
+
+
+def test_where_every_member_fails_that_is_the_error():
+    down = Proposer(failing_model(UnavailableError("away"), "down"))
+
+    with pytest.raises(QuorumNotMetError):
+        run(Switch(layers=layers(down), extract="number").complete(ASK))
+
+
+def test_a_draw_that_was_lost_agrees_with_nothing_also_in_the_end():
+    texts = iter(["Answer: 9", UnavailableError("away")])
+    half = Proposer(Scripted("half", [lambda _: next(texts)] * 2), samples=2)
+
+    answer, events = watched(Switch(layers=layers(draws("a", 1, 2), half), extract="number"))
+
+    assert "the highest of" in str(events)
+    assert answer.degraded
+
+
+def test_switch_without_members_is_refused():
+    with pytest.raises(ValueError, match="no member"):
+        Switch(layers=())
+
+
+# ---- weighted
+
+
+def with_probability(digit, probability):
+    other = {"token": "0" if digit == "1" else "1", "logprob": math.log(1 - probability)}
+    row = {"token": digit, "logprob": math.log(probability)}
+    return Completion(
+        Message("assistant", digit), "judge", logprobs=({**row, "top_logprobs": [row, other]},)
+    )
+
+
+def test_proposals_count_by_the_probability_of_the_one_token_that_says_they_are_right():
+    judge = Scripted(
+        "judge",
+        [with_probability("1", 0.9), with_probability("0", 0.9), with_probability("0", 0.8)],
+    )
+    members = [draws("a", 1), draws("b", 2), draws("c", 2)]
+
+    answer, events = watched(Chosen.of(members, Weighted(judge, "number", temperature=0.2)))
+
+    first, second, third = softmax([0.9, 0.1, 0.2], 0.2)
+    assert first > second + third
+    assert answer.text == "Answer: 1"
+    assert f"{first:.0%} of the weight" in str(events)
+    assert all(request.extra == {"logprobs": True, "top_logprobs": 20} for request in judge.asked)
+    assert len(answer.charges) == 3
+
+
+def test_without_log_probabilities_the_digit_itself_counts():
+    members = [draws("a", 1), draws("b", 2), draws("c", 2)]
+
+    answer = run(Chosen.of(members, Weighted(repeats("j", "0", "1", "1"), "number")).complete(ASK))
+
+    assert answer.text == "Answer: 2"
+
+
+def test_a_proposal_without_a_verdict_weighs_as_the_others_on_average_and_that_is_said():
+    judge = repeats("j", "1", "perhaps", "perhaps")
+    members = [draws("a", 1), draws("b", 2)]
+
+    answer = run(Chosen.of(members, Weighted(judge, "number")).complete(ASK))
+
+    assert answer.degraded == ("j gave no verdict on 1 proposal",)
+
+
+def test_where_the_judge_fails_the_closest_to_the_others_is_taken_and_why_is_said():
+    judge = failing_model(UnavailableError("away"), "j")
+
+    answer = run(Chosen.of([draws("a", 1), draws("b", 1)], Weighted(judge, "number")).complete(ASK))
+
+    assert "j gave no verdict on 2 proposals: " in answer.degraded[0]
+    assert "away" in answer.degraded[0]
+
+
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=8), st.floats(0.01, 10))
+def test_weights_add_up_to_one(scores, temperature):
+    assert sum(softmax(scores, temperature)) == pytest.approx(1)

@@ -1,0 +1,119 @@
+"""Examples of a function, read from questions and from tests that a model wrote."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mixtura.programs.examples import (
+    MAX_EXAMPLES,
+    Example,
+    find_function,
+    make_test,
+    read_assertions,
+    read_examples,
+)
+
+PROMPT = '''Write this function:
+
+def add(a, b):
+    """Add two numbers.
+    >>> add(1, 2)
+    3
+    >>> add([1], [2])
+    [1, 2]
+    >>> print(add(1, 2))
+    3
+    """
+'''
+
+
+def test_doctests_with_plain_values_are_examples():
+    assert find_function(PROMPT) == "add"
+    assert read_examples(PROMPT, "add") == [
+        Example("(1, 2, )", "3"), Example("([1], [2], )", "[1, 2]"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "result"),
+    [
+        ("f(2) == 4", "4"),
+        ("For example, f(2) returns 4.", "4"),
+        ("f(2) -> 4", "4"),
+        ("f(2) ➞ [1, 2], as it should", "[1, 2]"),
+        ("`f(2)` should return `'a b'`", "'a b'"),
+        ("f(2) should be -1.5", "-1.5"),
+        ("f(2) => {'a': (1, None)}", "{'a': (1, None)}"),
+        ("f(2) = 4", None),
+        ("f(x) == 4", None),
+        ("g(2) == 4", None),
+        ("my.f(2) == 4", None),
+        ("f(2) == g(3)", None),
+        ("f(2, key=3) == 4", None),
+    ],
+)
+def test_lines_with_a_call_and_its_result_are_examples(line, result):
+    expected = [] if result is None else [Example("(2, )", result)]
+
+    assert read_examples(line, "f") == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "example"),
+    [
+        ("assert f(1, 'a') == [1]", Example("(1, 'a', )", "[1]")),
+        ("  assert f(1) is None", Example("(1, )", "None")),
+        ("assert f(1)", Example("(1, )", "True")),
+        ("assert not f(1)", Example("(1, )", "False")),
+        ("assert f(f(1)) == 2", None),
+        ("assert f(open('x')) == 2", None),
+        ("assert __import__('os').system('true') == 0", None),
+        ("f(1) == 2", None),
+        ("assert f(1) != 2", None),
+    ],
+)
+def test_assertions_of_a_model_are_read_as_values_and_never_as_code(line, example):
+    found = read_assertions(line, "f")
+
+    if line.endswith("!= 2"):  # a comparison of another kind has no result to hold it to
+        assert found in ([], [Example("(1, )", "True")])
+        return
+    assert found == ([] if example is None else [example])
+
+
+def test_no_more_examples_are_read_than_are_used():
+    lines = "\n".join(f"assert f({n}) == {n}" for n in range(200))
+
+    assert len(read_assertions(lines, "f")) == MAX_EXAMPLES
+
+
+@given(st.text(max_size=300))
+def test_any_text_can_be_read(text):
+    read_examples(text + "\nf(1) == 2", "f")
+    read_assertions(text, "f")
+    find_function(text)
+
+
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | FLOATS | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(PLAIN)
+def test_a_test_that_is_made_of_examples_says_of_each_whether_it_holds(value):
+    names: dict = {}
+    exec(make_test([Example("(1, )", repr(value)), Example("(2, )", "'something else'")]), names)
+
+    assert names["check"](lambda number: value) == [True, value == "something else"]
+
+
+def test_a_call_that_raises_is_an_example_that_does_not_hold():
+    names: dict = {}
+    exec(make_test([Example("(0, )", "1"), Example("(2, )", "0.5")]), names)
+
+    assert names["check"](lambda n: 1 / n) == [False, True]
