@@ -115,7 +115,7 @@ def test_the_cap_holds_for_the_whole_evaluation_and_a_higher_one_goes_on(tmp_pat
 
         assert (tight.n, tight.capped) == (2, 3)
         assert len(upstream.records) - calls == 3 * 2
-        assert "no room" in tight.missing[0].error
+        assert "more than is left of the cap of this evaluation" in tight.missing[0].error
         assert tight.cost_usd <= cap
         assert evaluated(tmp_path, config, **again).n == 2
         assert len(upstream.records) - calls == 3 * 2
