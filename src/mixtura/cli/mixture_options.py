@@ -64,7 +64,7 @@ def spec_from_options(
     if layers is not None and not proposers:
         raise ConfigError("--layers goes with -p: a named mixture has its own layers")
     if not proposers:
-        name = config.resolve_default_name(mixture) if mixture else config.default
+        name = config.default_names.get(mixture, mixture) if mixture else config.default
         # Only a name that stands behind -m is blamed on -m; the default is from a file, which says
         # so.
         plan = (

@@ -97,7 +97,7 @@ def _write_html(run: Record, file: str) -> None:
 
 
 def _show_mixture(config: Config, name: str, *, as_json: bool) -> None:
-    plan = config.mixture_spec(config.resolve_default_name(name))
+    plan = config.mixture_spec(config.default_names.get(name, name))
     if as_json:
         echo_json(mixture_json(plan, config))
         return

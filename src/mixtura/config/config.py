@@ -66,6 +66,10 @@ class Config:
         register_secrets(self.redactor.values)
         self.serve = self.settings.serve
         self.default = self.settings.default
+        own = self.registry.mixtures.get(DEFAULT)
+        ours = own is None or own.where is None or own.where.source == PRESETS_SOURCE
+        self.default_names = {DEFAULT: self.default} if ours else {}
+        """What `default` means: the configured default, unless someone made a mixture of it."""
         self.store = self._open_store()
         answers = self._open_answer_cache(cache)
         factory = ModelFactory(
@@ -111,12 +115,6 @@ class Config:
             megabytes=table.megabytes,
             hidden=self.redactor,
         )
-
-    def resolve_default_name(self, name: str) -> str:
-        """`default` is the configured default, unless someone made a mixture of that name."""
-        own = self.registry.mixtures.get(name)
-        ours = own is None or own.where is None or own.where.source == PRESETS_SOURCE
-        return self.default if name == DEFAULT and ours else name
 
     def mixture_spec(self, name: str) -> MixtureSpec:
         """

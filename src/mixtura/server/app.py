@@ -68,7 +68,7 @@ def make_app(
         host,
         config.store,
         config.redactor,
-        default=config.resolve_default_name(DEFAULT_NAME),
+        default=config.default_names.get(DEFAULT_NAME, DEFAULT_NAME),
     )
     service = Service(config, authenticator, max_cost=max_cost, deadline=deadline)
 

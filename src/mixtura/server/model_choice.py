@@ -110,8 +110,8 @@ class MixtureChooser:
         """Its name in the metrics of a client that may use some models only."""
         if client.has_listed_model(label):
             return label
-        default = client.can_use_model(DEFAULT_NAME) and label == self._config.resolve_default_name(
-            DEFAULT_NAME
+        default = client.can_use_model(DEFAULT_NAME) and label == self._config.default_names.get(
+            DEFAULT_NAME, DEFAULT_NAME
         )
         return DEFAULT_NAME if default else "other"
 
@@ -126,7 +126,7 @@ class MixtureChooser:
         self, base: str, param: str, inline: MixtureSpec | None = None
     ) -> MixtureChoice:
         """What a name, or a mixture written as one, stands for."""
-        name = self._config.resolve_default_name(base)
+        name = self._config.default_names.get(base, base)
         if known := self._usual.get(name):
             return known
         for member in sorted(inline.member_names()) if inline else ():
@@ -191,18 +191,20 @@ class MixtureChooser:
             return plan
         layers = tuple(
             tuple(
-                replace(member, model=self._config.resolve_default_name(member.model))
+                replace(member, model=self._config.default_names.get(member.model, member.model))
                 for member in row
             )
             for row in plan.layers
         )
         return replace(
-            plan, layers=layers, aggregator=self._config.resolve_default_name(plan.aggregator)
+            plan,
+            layers=layers,
+            aggregator=self._config.default_names.get(plan.aggregator, plan.aggregator),
         )
 
     def _resolved_names(self, names: Iterable[str]) -> set[str]:
         """What *names* stand for in a plan: themselves, and `default` its meaning, too."""
-        return {*names, *(self._config.resolve_default_name(name) for name in names)}
+        return {*names, *(self._config.default_names.get(name, name) for name in names)}
 
     def _look_up_plan(self, name: str, param: str) -> MixtureSpec:
         """What a name means. A file on this machine has none unless it is configured."""

@@ -109,7 +109,7 @@ def _size_fields(service: Service, name: str) -> dict[str, Any]:
     """
     config = service.config
     try:
-        plan = config.mixture_spec(config.resolve_default_name(name))
+        plan = config.mixture_spec(config.default_names.get(name, name))
         window = conversation_window(config.build_mixture(plan))
     except ConfigError:  # it cannot answer at all
         return {}

@@ -139,7 +139,7 @@ def _patterns_json(config: Config) -> dict[str, Any]:
 
 def _is_offered(service: Service, name: str, client: ApiClient) -> bool:
     """Not the packaged `default` where another is the default, unless that is all it may use."""
-    meaning = service.config.resolve_default_name(name)
+    meaning = service.config.default_names.get(name, name)
     return client.has_listed_model(name) and (
         meaning == name or not client.has_listed_model(meaning)
     )
@@ -152,7 +152,7 @@ def _default_name(service: Service, client: ApiClient) -> str | None:
 
 def _mixture_json(service: Service, name: str) -> dict[str, Any]:
     config = service.config
-    plan = config.mixture_spec(service.config.resolve_default_name(name))
+    plan = config.mixture_spec(service.config.default_names.get(name, name))
     kind = plan.pattern.kind
     auto = config.registry.mixtures[name].member_names() & {AUTO, AUTO_TEAM}
     return {
@@ -162,7 +162,7 @@ def _mixture_json(service: Service, name: str) -> dict[str, Any]:
         "aggregator": plan.aggregator,
         "calls": config.count_calls(plan),
         "auto": config.registry.auto_defaults().why if auto else None,
-        "problem": unavailable_reason(config, service.config.resolve_default_name(name)),
+        "problem": unavailable_reason(config, service.config.default_names.get(name, name)),
     }
 
 
