@@ -266,5 +266,5 @@ def is_embedded(config: Config, name: str) -> bool:
 
 def _check_buildable(config: Config, plan: MixtureSpec, path: tuple[Key, ...], name: str) -> None:
     """Raises ConfigError when a member cannot be made."""
-    with plan.located(path):
+    with plan.add_location(path):
         config.model(name)

@@ -96,7 +96,7 @@ def _read_option(option: str, read: Callable[[str], T], name: str) -> T:
     try:
         return read(name)
     except ConfigError as error:
-        if error.located:
+        if error.has_location:
             raise
         raise ConfigError(f"{option}: {error}") from None
 

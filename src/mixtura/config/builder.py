@@ -90,7 +90,7 @@ class MixtureBuilder:
         return HostedAddress(endpoint, model, table.headers)
 
     def _build_member(self, plan: MixtureSpec, path: KeyPath, name: str) -> Model:
-        with plan.located(path):
+        with plan.add_location(path):
             return self.model(name)
 
     def _build_model(self, name: str) -> Model:

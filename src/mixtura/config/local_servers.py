@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from mixtura.catalog import providers
-from mixtura.config.ollama import ollama_url
+from mixtura.config.ollama import OllamaTags, ollama_url
 from mixtura.config.plan import Environment
 from mixtura.transport.client import probe_json
 
@@ -62,7 +62,7 @@ def _identify_server(root: str, provider: str | None) -> FoundServer | None:
         rows = [one for one in studio.data if one.type != "embeddings"]
         rows.sort(key=lambda one: one.state != "loaded")
         return FoundServer("LM Studio", base_url, tuple(one.id for one in rows), provider)
-    if tags := probe_json(f"{root}/api/tags", _OllamaList, seconds=PROBE_SECONDS):
+    if tags := probe_json(f"{root}/api/tags", OllamaTags, seconds=PROBE_SECONDS):
         ranked = sorted(tags.models, key=lambda one: one.size, reverse=True)
         names = _without_embeddings(one.name for one in ranked)
         return FoundServer("Ollama", base_url, names, provider)
@@ -86,15 +86,6 @@ class _LmStudioModel(msgspec.Struct):
 
 class _LmStudioList(msgspec.Struct):
     data: list[_LmStudioModel]
-
-
-class _OllamaModel(msgspec.Struct):
-    name: str
-    size: int = 0
-
-
-class _OllamaList(msgspec.Struct):
-    models: list[_OllamaModel]
 
 
 class _ListedModel(msgspec.Struct):

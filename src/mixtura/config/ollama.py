@@ -39,17 +39,21 @@ def ollama_models(environ: Environment) -> list[str] | None:
     url = ollama_url(listens) if listens else provider.base_url.removesuffix("/v1")
     if url is None:
         return None
-    found = probe_json(f"{url}/api/tags", _OllamaTags, seconds=0.5)
+    found = probe_json(f"{url}/api/tags", OllamaTags, seconds=0.5)
     if found is None:
         return None
     ranked = sorted(found.models, key=lambda m: m.size, reverse=True)
     return [m.name for m in ranked if "embed" not in m.name]
 
 
-class _OllamaModel(msgspec.Struct):
+class OllamaModel(msgspec.Struct):
+    """A model that Ollama has, and its bytes."""
+
     name: str
     size: int = 0
 
 
-class _OllamaTags(msgspec.Struct):
-    models: list[_OllamaModel] = []
+class OllamaTags(msgspec.Struct):
+    """What Ollama answers at ``/api/tags``."""
+
+    models: list[OllamaModel]

@@ -46,7 +46,7 @@ def read_mixture_table(
         document.convert_valid_part(path, MixtureTable, mistakes)
         return None
     try:
-        with document.located([*path, "pattern"], "pattern: "):
+        with document.add_location([*path, "pattern"], "pattern: "):
             if (spec := find_pattern(kind)) is None:
                 raise ConfigError(unknown_name_message("pattern", kind, pattern_names()))
     except ConfigError as error:

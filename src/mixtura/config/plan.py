@@ -148,11 +148,11 @@ class MixtureSpec:
             return ConfigError(problem)
         return self.where.error_at(["mixtures", self.name, *path], problem)
 
-    def located(self, path: Sequence[toml_document.Key]) -> AbstractContextManager[None]:
+    def add_location(self, path: Sequence[toml_document.Key]) -> AbstractContextManager[None]:
         """A block whose ConfigErrors get the line of *path*, where the mixture is in a file."""
         if self.where is None:
             return nullcontext()
-        return self.where.located(["mixtures", self.name, *path])
+        return self.where.add_location(["mixtures", self.name, *path])
 
 
 def parse_member(text: str) -> MemberSpec:

@@ -350,10 +350,10 @@ def add_location(
     try:
         yield
     except ConfigError as error:
-        if error.located:
+        if error.has_location:
             raise
         path = [kind, name, *([error.key] if error.key else [])]
-        with document.located(path, f"{kind}.{name}: "):
+        with document.add_location(path, f"{kind}.{name}: "):
             raise
 
 

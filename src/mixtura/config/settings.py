@@ -41,11 +41,11 @@ class Settings:
         self.budget = file.budget or self.budget
         self.serve = file.serve or self.serve
         if file.transport is not None:
-            with mistakes.collect(), document.located(["transport"]):
+            with mistakes.collect(), document.add_location(["transport"]):
                 check_transport_name(file.transport)
             self.transport = file.transport
         if file.store is not None:
-            with mistakes.collect(), document.located(["store"], "store: "):
+            with mistakes.collect(), document.add_location(["store"], "store: "):
                 self.store_address = parse_store_address(file.store, Path(document.source).parent)
         if file.default is not None:
             if not registry.name_exists(file.default):

@@ -60,12 +60,12 @@ class TomlDocument:
         return ConfigError(f"{self.source}:{line}: {problem}", line=line)
 
     @contextmanager
-    def located(self, path: Sequence[Key], before: str = "") -> Generator[None]:
+    def add_location(self, path: Sequence[Key], before: str = "") -> Generator[None]:
         """Add the file, the line of *path* and *before* to a ConfigError of this block."""
         try:
             yield
         except ConfigError as error:
-            if error.located:
+            if error.has_location:
                 raise
             found = self.error_at(path, f"{before}{error}")
             if type(error) is NotAvailableHereError:

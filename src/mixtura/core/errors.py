@@ -63,7 +63,7 @@ class ConfigError(MixturaError):
         self.mistakes: tuple[ConfigError, ...] = ()
 
     @property
-    def located(self) -> bool:
+    def has_location(self) -> bool:
         """Whether the message begins with the file and the line."""
         return self.line is not None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
@@ -68,8 +68,3 @@ def parse_analysis(reply: Completion, answers: int) -> AnalysisReport | None:
     except (msgspec.DecodeError, ValueError, RecursionError):
         return None
     return report if report.slots() <= set(range(1, answers + 1)) else None
-
-
-def report_json(report: AnalysisReport) -> dict[str, Any]:
-    """The report as JSON, with its number under ``number``."""
-    return {"number": report.agreement, "report": msgspec.to_builtins(report)}

@@ -30,7 +30,6 @@ from mixtura.patterns.mux import Mux
 from mixtura.patterns.ranker import GREEDY_SAMPLING
 from mixtura.patterns.spec import PatternParts, PatternSpec
 from mixtura.patterns.verdict_calls import Judge, ask_judges
-from mixtura.programs.code_blocks import extract_program
 from mixtura.programs.examples import (
     Example,
     find_function,
@@ -135,6 +134,9 @@ class Checked:
         self, proposals: Sequence[Completion], question: str, function: str, test: str
     ) -> list[tuple[bool, ...]]:
         run = self.run_program or run_in_sandbox
+        # It brings a parser of Markdown along, for which no other pattern has a use.
+        from mixtura.programs.code_blocks import extract_program
+
         texts = [with_tool_calls_as_text(proposal).text for proposal in proposals]
         programs = [extract_program(text, question, function) for text in texts]
         jobs = {program: partial(run, program, test, function) for program in programs}

@@ -16,7 +16,7 @@ from mixtura.prompts.synthesis import comparison_prompt
 Pair = tuple[Completion, Completion]
 
 
-class Comparison(NamedTuple):
+class PairPreferences(NamedTuple):
     """How often each of two answers was preferred."""
 
     first: int
@@ -28,7 +28,7 @@ class Comparison(NamedTuple):
 class Comparisons(NamedTuple):
     """The outcome for each pair, and what went wrong."""
 
-    results: tuple[Comparison, ...]
+    results: tuple[PairPreferences, ...]
     problem: str
 
 
@@ -55,12 +55,12 @@ async def compare_pairs(
         for number in range(times)
     ]
     error = await ask_judges(judges, comparison_prompt, request, sampling, emit, depth=depth)
-    results: list[Comparison] = []
+    results: list[PairPreferences] = []
     for place in range(len(pairs)):
         verdicts = [one.verdict for one in judges[place * times : (place + 1) * times]]
         first = sum(v == 1 + number % 2 for number, v in enumerate(verdicts) if v is not None)
         read = sum(verdict is not None for verdict in verdicts)
-        results.append(Comparison(first, read - first, times - read))
+        results.append(PairPreferences(first, read - first, times - read))
     unread = sum(result.unread for result in results)
     problem = ""
     if unread:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import doctest
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -75,6 +74,8 @@ def make_test(examples: Sequence[Example]) -> str:
 
 
 def _read_doctests(question: str, function: str) -> Iterator[Example]:
+    import doctest  # with a debugger and a test runner: only where a question is checked
+
     try:
         examples = doctest.DocTestParser().get_examples(question)
     except ValueError:  # prompts that are not followed by a space

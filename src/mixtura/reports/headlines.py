@@ -47,10 +47,11 @@ def layers_headline(rows: Sequence[Row]) -> str:
         tail = f"; picking one gets {_score_at_layer(chosen)}"
     if not leaders:
         return f"All aggregators are equally good: {scores}{tail}"
-    return f"Best {_counted('aggregator', leaders)}: {' and '.join(leaders)}, with {scores}{tail}"
+    best = f"Best {_pluralize_noun('aggregator', leaders)}: {' and '.join(leaders)}"
+    return f"{best}, with {scores}{tail}"
 
 
-def _counted(noun: str, leaders: Sequence[str]) -> str:
+def _pluralize_noun(noun: str, leaders: Sequence[str]) -> str:
     return noun if len(leaders) == 1 else f"{noun}s"
 
 
@@ -103,7 +104,7 @@ def roles_headline(rows: Sequence[Row]) -> str:
             most = _format_percent(max(row[role] for row in known))
             leaders = _leader_names(known, role, "model")
             summary = (
-                f"best {_counted(noun, leaders)}: {' and '.join(leaders)}"
+                f"best {_pluralize_noun(noun, leaders)}: {' and '.join(leaders)}"
                 if leaders
                 else f"all {noun}s are equally good"
             )

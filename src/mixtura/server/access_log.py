@@ -70,14 +70,14 @@ class AccessLogMiddleware:
         address = quote(path, safe="/:@!$&'()*+,;=~")[:MAX_PATH_CHARS]
         parts = [scope["method"], address, str(response.status or "-"), f"{1000 * seconds:.0f}ms"]
         if job:
-            parts.append(f"model={_quoted(job.call.model)}")
+            parts.append(f"model={_quote_value(job.call.model)}")
             if job.client.name != ANYONE:
-                parts.append(f"client={_quoted(job.client.name)}")
+                parts.append(f"client={_quote_value(job.client.name)}")
             parts.append(f"run={job.run_ids[0]}")
         parts += response.reason_parts(in_words=bool(trouble) or self._content)
         if failed and response.status < 400:
-            parts.append(f"error={_quoted(failed)}")
-        log.log(level, "%s", _redacted(" ".join(parts), job))
+            parts.append(f"error={_quote_value(failed)}")
+        log.log(level, "%s", _redact_line(" ".join(parts), job))
         if self._content and job:
             _log_content(job)
 
@@ -104,17 +104,17 @@ class _SentResponse:
             code, words = error.get("code") or error.get("type"), error.get("message")
         except (msgspec.DecodeError, AttributeError):
             return []
-        parts = [f"code={_quoted(code)}"] if code else []
-        return parts + ([f"error={_quoted(words)}"] if words and in_words else [])
+        parts = [f"code={_quote_value(code)}"] if code else []
+        return parts + ([f"error={_quote_value(words)}"] if words and in_words else [])
 
 
-def _quoted(value: object) -> str:
+def _quote_value(value: object) -> str:
     """A value in a line: in quotation marks where a space stands in it."""
     text = to_one_line(value)
     return f'"{text}"' if " " in text or '"' in text else text
 
 
-def _redacted(line: str, job: Job | None) -> str:
+def _redact_line(line: str, job: Job | None) -> str:
     """The line without what this request's client may not see; the rest is core.logs' work."""
     return mask_keys(job.redactor.redact_text(line) if job else line)
 
@@ -131,5 +131,5 @@ def _log_content(job: Job) -> None:
         answer = trace.completion.text if trace.completion else None
         for word, text in (("question", asked and asked.text), ("answer", answer)):
             if text is not None:
-                line = _redacted(to_one_line(text), job)[:MAX_CONTENT_CHARS]
+                line = _redact_line(to_one_line(text), job)[:MAX_CONTENT_CHARS]
                 log.info("run=%s %s: %s", number, word, line)

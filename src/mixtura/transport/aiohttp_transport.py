@@ -29,7 +29,7 @@ from mixtura.transport.connection_errors import (
 )
 from mixtura.transport.decompression import BodyFeed
 from mixtura.transport.per_loop import PerLoop
-from mixtura.transport.tls import ClientCertificate, create_tls_context, read_client_certificate
+from mixtura.transport.tls import ClientCertificate, TlsContexts, read_client_certificate
 
 if TYPE_CHECKING or find_spec("aiohttp") is not None:
     import aiohttp
@@ -92,7 +92,7 @@ class _Session:
     """aiohttp's session of one event loop, without what a `Transport` does not do."""
 
     def __init__(self, shown: ClientCertificate | None) -> None:
-        self._shown = shown
+        self._tls = TlsContexts(shown)
         self._draining: set[aiohttp.ClientResponse] = set()
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=MAX_IDLE_SECONDS),
@@ -153,20 +153,12 @@ class _Session:
 
     def _context_for(self, place: Origin) -> ssl.SSLContext | bool:
         if place.secure:
-            return self._tls_context
-        return self._proxy_tls_context if place.proxy and place.proxy.secure else True
+            return self._tls.server
+        return self._tls.proxy if place.proxy and place.proxy.secure else True
 
     @cached_property
     def _environment_proxies(self) -> EnvironmentProxies:
         return EnvironmentProxies()
-
-    @cached_property
-    def _tls_context(self) -> ssl.SSLContext:
-        return create_tls_context(self._shown)
-
-    @cached_property
-    def _proxy_tls_context(self) -> ssl.SSLContext:
-        return create_tls_context()
 
 
 class _Response:

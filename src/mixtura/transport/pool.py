@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import ssl
 from collections.abc import Mapping
 from functools import cached_property
 from urllib.parse import SplitResult, urlsplit
@@ -26,7 +25,7 @@ from mixtura.transport.connection_errors import (
 from mixtura.transport.http1 import Http1Connection
 from mixtura.transport.response_reader import ResponseReader
 from mixtura.transport.socket_connect import connect_to_host
-from mixtura.transport.tls import ClientCertificate, create_tls_context
+from mixtura.transport.tls import ClientCertificate, TlsContexts
 
 READ_BUFFER_BYTES = 64 * 1024
 MAX_IDLE_SECONDS = 30.0
@@ -56,21 +55,13 @@ class ConnectionPool:
         self._open: set[Http1Connection] = set()
         self._places: dict[str, tuple[SplitResult, Origin]] = {}
         self._sweeping = False
-        self._shown = shown
+        self._tls = TlsContexts(shown)
         self._batched = BatchedReads(self._loop) if batched_reads else None
         self._poller = self._batched.poller if self._batched else None
 
     @cached_property
     def _environment_proxies(self) -> EnvironmentProxies:
         return EnvironmentProxies()
-
-    @cached_property
-    def _tls_context(self) -> ssl.SSLContext:
-        return create_tls_context(self._shown)
-
-    @cached_property
-    def _proxy_tls_context(self) -> ssl.SSLContext:
-        return self._tls_context if self._shown is None else create_tls_context()
 
     async def send_request(
         self,
@@ -159,7 +150,7 @@ class ConnectionPool:
 
     async def _create_connection(self, place: Origin) -> Http1Connection:
         to = place.proxy or place
-        context = self._proxy_tls_context if place.proxy else self._tls_context
+        context = self._tls.proxy if place.proxy else self._tls.server
         opened = await connect_to_host(to.host, to.port)
         # the loop closes the socket if this fails or is cancelled
         _, line = await self._loop.create_connection(
@@ -186,7 +177,7 @@ class ConnectionPool:
             if line.response.status // 100 != 2:
                 raise proxy_refusal_error(place, line.response.status)
             secured = await self._loop.start_tls(
-                line.transport, line, self._tls_context, server_hostname=place.host
+                line.transport, line, self._tls.server, server_hostname=place.host
             )
             if secured is None:
                 raise ConnectionResetError("the proxy hung up")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from mixtura.core.errors import ConfigError
@@ -76,6 +77,23 @@ def create_tls_context(shown: ClientCertificate | None = None) -> ssl.SSLContext
     if shown is not None:
         shown.load_into(context)
     return context
+
+
+class TlsContexts:
+    """What connections over TLS need, made when one does: to servers, and to proxies."""
+
+    def __init__(self, shown: ClientCertificate | None) -> None:
+        self._shown = shown
+
+    @cached_property
+    def server(self) -> ssl.SSLContext:
+        """Of servers, which are shown the client's certificate. Raises ConfigError."""
+        return create_tls_context(self._shown)
+
+    @cached_property
+    def proxy(self) -> ssl.SSLContext:
+        """Of proxies, which are not shown it."""
+        return self.server if self._shown is None else create_tls_context()
 
 
 def _check_readable(setting: str, file: Path) -> None:
