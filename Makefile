@@ -37,9 +37,9 @@ ask: $(VENV)/.use ## Ask a question: make ask Q="..."
 test: $(VENV)/.test $(VENV)/.clients ## Run the whole test suite
 	@$(BIN)/mixtura pull smollm2-135m
 	@$(BIN)/python -m tests.support.browser
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak" $(INSPECT) > $(VENV)/evals.log 2>&1 & evals=$$!; \
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not soak" $(INSPECT) > $(VENV)/evals.log 2>&1 & evals=$$!; \
 	trap 'kill $$evals 2> /dev/null' EXIT; \
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak" $(addprefix --ignore=,$(INSPECT)); rest=$$?; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not soak" $(addprefix --ignore=,$(INSPECT)); rest=$$?; \
 	echo "The tests of evaluations, which ran beside these:"; \
 	wait $$evals; status=$$?; cat $(VENV)/evals.log; exit $$((rest + status > 0))
 

@@ -94,7 +94,7 @@ class Ours:
 
     def __init__(self, base_url: str, *, watched: bool = True) -> None:
         proposers = [OpenAI(name, base_url) for name in PROPOSERS]
-        self.mixture = Mixture.of(proposers, OpenAI(AGGREGATOR, base_url))
+        self.mixture = Mixture.of(proposers, OpenAI(AGGREGATOR, base_url), patience=None)
         self.watched = watched
         self.pad = 0
 

@@ -55,7 +55,10 @@ class Plan(NamedTuple):
 
 
 def plan(profile: dict[str, Any], seed: int, model: str, run: str, prompt_tokens: int) -> Plan:
-    """What will be answered, and when; the same for ever for the same words."""
+    """
+    What will be answered, and when; the same for ever for the same words. *run* says, too,
+    how often the model was asked before in it: a second copy is an answer of its own.
+    """
     digest = blake2b(f"{seed} {model} {run}".encode(), digest_size=16).digest()
     draw = random.Random(int.from_bytes(digest))
     role = profile.get("aggregator" if "aggregator" in model else "proposer", {})
@@ -64,13 +67,20 @@ def plan(profile: dict[str, Any], seed: int, model: str, run: str, prompt_tokens
         first *= profile["late_by"]
     between = profile.get("tpot", 0.0) * draw.lognormvariate(0, profile.get("tpot_spread", 0.0))
     tokens = draw.randint(*profile["tokens"])
+    is_proposer = "aggregator" not in model
     stalls = draw.random() < profile.get("stalls", 0.0)
+    start = draw.randrange(VARIANTS)
+    stall_at = draw.randrange(tokens)
+    if is_proposer and draw.random() < profile.get("proposer_stalls", 0.0):
+        stalls = True
+    if is_proposer and draw.random() < profile.get("slow", 0.0):
+        first, between = first * profile["slow_by"], between * profile["slow_by"]
     return Plan(
         first + profile.get("prefill", 0.0) * prompt_tokens,
         between,
         tokens,
-        draw.randrange(VARIANTS),
-        draw.randrange(tokens) if stalls else tokens + 1,
+        start,
+        stall_at if stalls else tokens + 1,
         profile.get("stall", 0.0),
     )
 
@@ -317,6 +327,8 @@ class Fake:
         self.seed = 1
         self.profile: dict[str, Any] = PROFILES["hello"]
         self.connections: dict[str, int] = {}
+        self.asked: dict[tuple[str, str, str], int] = {}
+        """How often a model was asked in one run of an arm; emptied with the log."""
         self._dialects: dict[tuple[str, bool], Dialect] = {}
 
     def dialect(self, model: str, *, messages: bool) -> Dialect:
@@ -337,7 +349,7 @@ class Fake:
             "cpu": time.process_time(),
         }
         body = msgspec.msgpack.encode(log)
-        self.rows, self.connections = [], {}
+        self.rows, self.connections, self.asked = [], {}, {}
         gc.collect()  # now, and not while something is measured
         return body
 
@@ -383,7 +395,10 @@ class Line(asyncio.Protocol):
             self._counted = True
             self.fake.connections[arm] = self.fake.connections.get(arm, 0) + 1
         run = found[1].decode() if found else ""
-        planned = plan(self.fake.profile, self.fake.seed, asked.model, run, len(body) // 4)
+        key = (arm, run, asked.model)
+        before = self.fake.asked[key] = self.fake.asked.get(key, -1) + 1
+        draw = f"{run} again {before}" if before and run else run
+        planned = plan(self.fake.profile, self.fake.seed, asked.model, draw, len(body) // 4)
         dialect = self.fake.dialect(asked.model, messages=path.endswith("/messages"))
         row = Row(arm, run, asked.model, now, len(body), planned)
         answer = Answer(self, row, dialect, streams=asked.stream)

@@ -79,7 +79,19 @@ def install(tool: str | None) -> None:
 
 def uninstall() -> None:
     """Remove what `install` installed, whichever tool it used. Files of the user's stay."""
-    removed = [tool.label for tool in INSTALLERS.values() if tool.uninstall()]
+    removed: list[str] = []
+    problems: list[str] = []
+    for tool in INSTALLERS.values():
+        # What one tool cannot remove keeps no other from it.
+        try:
+            if tool.uninstall():
+                removed.append(tool.label)
+        except (InstallError, OSError) as error:
+            problems.append(f"{tool.label}: {error}")
+    if problems:
+        if removed:
+            print(f"Removed mixtura ({', '.join(removed)}).")
+        raise InstallError("; ".join(problems))
     if not removed:
         print("mixtura is not installed; nothing to remove.")
         return
@@ -109,15 +121,19 @@ def report_installed(folder: Path) -> None:
 def path_command(folder: Path) -> str:
     """The command that adds *folder* to the PATH of this user's shell for good."""
     if WINDOWS:
+        quoted = str(folder).replace("'", "''")
         return (
             "powershell -c \"[Environment]::SetEnvironmentVariable('PATH',"
-            f" [Environment]::GetEnvironmentVariable('PATH', 'User') + ';{folder}', 'User')\""
+            " [Environment]::GetEnvironmentVariable('PATH', 'User')"
+            f" + ';{quoted}', 'User')\""
         )
     shell = Path(os.environ.get("SHELL", "sh")).name
     if shell == "fish":
         return f"fish_add_path {shlex.quote(str(folder))}"
     start = {"zsh": "~/.zshrc", "bash": "~/.bashrc"}.get(shell, "~/.profile")
-    line = f'export PATH="{folder}:$PATH"'
+    # Between double quotes these four go on to mean something.
+    escaped = re.sub(r'([\\"$`])', r"\\\1", str(folder))
+    line = f'export PATH="{escaped}:$PATH"'
     return f"echo {shlex.quote(line)} >> {start}"
 
 
@@ -248,7 +264,10 @@ class OwnEnvironment:
     def _is_ours(self) -> bool:
         if WINDOWS:
             return self._link.is_file() and str(self._folder) in self._link.read_text()
-        return self._link.is_symlink() and self._folder in self._link.readlink().parents
+        # The home may be a link itself, and was spelt otherwise when the command was installed.
+        folders = {self._folder, self._folder.resolve()}
+        points_to = (self._link.readlink(), self._link.resolve()) if self._link.is_symlink() else ()
+        return any(folders.intersection(target.parents) for target in points_to)
 
     def _remove_empty_folders(self) -> None:
         for folder in (self._folder, self._folder.parent):
@@ -285,7 +304,10 @@ def run(command: Sequence[str], problem: str, *, watched: bool = False) -> str:
     Raises InstallError, with what it says, where it fails.
     """
     pipe = None if watched and sys.stdout.isatty() else subprocess.PIPE
-    done = subprocess.run(command, stdout=pipe, text=True, check=False)
+    try:
+        done = subprocess.run(command, stdout=pipe, text=True, check=False)
+    except OSError as error:
+        raise InstallError(f"{problem}: {command[0]}: {error.strerror}") from None
     if done.returncode:
         print(done.stdout or "", file=sys.stderr, end="")
         raise InstallError(problem)

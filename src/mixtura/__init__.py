@@ -58,6 +58,7 @@ from mixtura.core.events import (
 )
 from mixtura.core.model import Model, Wrapper, get_model_info
 from mixtura.core.model_info import ModelInfo
+from mixtura.core.patience import LearnedPatience
 from mixtura.core.roles import Aggregator, Composite, Layer, PlannedCall, Proposer
 from mixtura.core.types import (
     Charge,
@@ -170,6 +171,7 @@ __all__ = [
     "ImagePart",
     "Layer",
     "LayerFinished",
+    "LearnedPatience",
     "Limited",
     "Local",
     "MalformedError",

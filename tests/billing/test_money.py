@@ -24,6 +24,10 @@ OPTIONS = {
     "init": ("--day-limit",),
     "eval": ("--max-cost", "--deadline"),
     "compare": ("--max-cost", "--deadline"),
+    "show": ("--max-cost",),
+    "review": ("--max-cost", "--deadline"),
+    "batch": ("--max-cost", "--deadline", "--temperature"),
+    "tune": ("--max-cost", "--deadline", "--held-out"),
     "select": ("--max-cost", "--deadline", "--answer-cost", "--answer-seconds", "--held-out"),
 }
 

@@ -213,6 +213,21 @@ def test_a_price_that_no_one_knows_is_null_not_zero(desk):
     assert told["calls"][0]["cost_usd"] is None
 
 
+def test_a_reason_for_which_several_fail_is_said_once(desk):
+    for name in ("ann", "ben", "chief"):
+        desk.server.answers[name] = Answer.refused(401, "the key is wrong")
+    ran = desk.run("ask", "-m", "ann,ben,chief,ann*2>chief", "Why?")
+
+    assert ran.code == 3
+    lines = [line for line in ran.err.splitlines() if re.match(r"1\.\d \w+ failed", line)]
+    assert [("HTTP 401" in line, "for the same reason" in line) for line in lines] == [
+        (number < 1, number >= 1) for number in range(len(lines))
+    ]
+    (last,) = (line for line in ran.err.splitlines() if line.startswith("No answer: "))
+    assert last.count("HTTP 401") == 1
+    assert "3 × ann, ben, chief: HTTP 401" in last
+
+
 def test_a_proposer_that_fails_is_left_out_and_named(desk):
     desk.server.answers["ann"] = Answer.refused(401, "the key is wrong")
     told = desk.run("ask", "--json", "Why?").json
@@ -341,7 +356,7 @@ def test_a_fallback_answers_where_the_aggregator_cannot(desk):
 def test_a_dry_run_asks_no_one_and_tells_calls_and_the_most_they_may_cost(desk):
     ran = desk.run("ask", "--dry-run", "--json", "--max-tokens", "100", "Why?")
 
-    assert set(ran.json) == {"calls", "max_cost_usd", "unknown_prices"}
+    assert set(ran.json) == {"calls", "max_cost_usd", "unknown_prices", "missing", "over_cap"}
     assert (ran.code, ran.json["calls"], ran.json["unknown_prices"]) == (0, 3, [])
     assert 0.08 < ran.json["max_cost_usd"] < 0.2  # two drafts of 4,096 at $10 a million, read again
     assert desk.server.requests == []
@@ -352,7 +367,7 @@ def test_a_dry_run_with_an_unknown_price_knows_no_most(desk):
     file.write_text(file.read_text().replace("price", "# price", 1))
     ran = desk.run("ask", "--dry-run", "--json", "Why?")
 
-    assert ran.json == {"calls": 3, "max_cost_usd": None, "unknown_prices": ["ann"]}
+    assert (ran.json["max_cost_usd"], ran.json["unknown_prices"]) == (None, ["ann"])
     assert "No price is known for ann." in desk.run("ask", "--dry-run", "Why?").out
 
 

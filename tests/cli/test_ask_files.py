@@ -313,6 +313,30 @@ def test_a_file_that_cannot_be_written_is_told_before_anyone_is_asked(name, said
 # ---------------------------------------------------------------- going on
 
 
+@pytest.mark.parametrize(
+    ("words", "mistyped"),
+    [
+        (("And?", "--continue", "20261128x5893ew3"), "20261128x5893ew3"),
+        (("And?", "-c", "nosuchrun"), "nosuchrun"),
+        (("--continue", "20261128_s589", "And?"), "20261128_s589"),
+        (("-m", "ann", "And", "so?", "-c", "2026112-s58"), "2026112-s58"),
+    ],
+)
+def test_a_mistyped_run_to_go_on_with_is_no_part_of_the_question(words, mistyped, shell):
+    ran = shell.run("ask", *words)
+
+    assert f"no run is called '{mistyped}'" in ran.complaint
+    assert shell.desk.server.requests == []
+
+
+@pytest.mark.parametrize("words", [("--continue", "latest", "And?"), ("And?", "-c", "Last")])
+def test_the_last_run_is_meant_by_its_usual_names(words, shell):
+    shell.run("ask", "-m", "ann", "Why blue?")
+
+    assert shell.run("ask", *words).code == 0
+    assert last_message(shell.desk.server.requests[-1]) == "And?"
+
+
 def test_a_conversation_goes_on_with_who_answered_and_all_that_was_said(shell):
     shell.run("ask", "-m", "ann", "--system", "Be brief.", "Why blue?")
     ran = shell.run("ask", "--continue", "And", "at", "night?")

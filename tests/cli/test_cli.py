@@ -251,7 +251,8 @@ def test_show_draws_a_preset_and_counts_its_calls(name, shape, calls, desk):
     assert drawn.code == 0
     assert f"{len(shape) + 1} layers, {calls} calls" in drawn.out
     assert f"layer {len(shape) + 1} (the aggregator)" in drawn.out
-    assert set(told) == {"name", "layers", "aggregator", "calls"}
+    # Rules of thumb advise against a synthesis by the small model that stands in here.
+    assert set(told) - {"warnings"} == {"name", "layers", "aggregator", "calls", "typical"}
     assert told["name"] == name
     assert [len(layer) for layer in told["layers"]] == shape
     assert told["calls"] == calls

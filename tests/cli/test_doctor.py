@@ -81,6 +81,22 @@ def test_with_nothing_configured_it_says_so_and_all_is_well(doctor):
     assert "not running" in done.stdout
 
 
+def test_an_endpoint_whose_key_is_set_and_that_is_down_is_a_failure(doctor):
+    # No host has a name in this domain.
+    there = {"AZURE_OPENAI_ENDPOINT": "http://no.such.host.invalid"}
+    bare = doctor("--json", **there)
+    keyed = doctor("--json", AZURE_OPENAI_API_KEY=SECRET, **there)
+    report = json.loads(keyed.stdout)
+
+    assert (bare.returncode, keyed.returncode) == (0, 3)
+    assert [one["name"] for one in report["endpoints"] if not one["usable"]] == ["azure"]
+    assert report["ok"] is False
+
+
+def test_a_server_of_one_s_own_that_is_not_running_is_no_failure(doctor):
+    assert doctor("--json", VLLM_API_KEY=SECRET).returncode == 0
+
+
 def test_a_configured_model_is_asked_for_a_word(doctor, upstream):
     doctor.configure(file(upstream, "good"))
     done = doctor("--json", HOUSE_KEY=SECRET)
@@ -190,3 +206,17 @@ def test_a_cap_of_nothing_calls_nothing(doctor, upstream):
 
     assert not report["ok"]
     assert not upstream.records
+
+
+def test_a_team_that_the_rules_advise_against_is_told_and_unknown_strengths_are_not(doctor):
+    doctor.configure(
+        '[mixtures.weak]\nlayers = [["openai/gpt-5.4"]]\naggregator = "openai/gpt-4.1-mini"\n'
+        '[mixtures.unknown]\nlayers = [["openai/x"]]\naggregator = "openai/gpt-4.1-mini"\n'
+    )
+
+    (told,) = doctor.report("--call", "openai/x")["warnings"]
+
+    assert told.startswith("weak: openai/gpt-4.1-mini writes the answer")
+    assert "Let openai/gpt-5.4 aggregate." in doctor("--call", "openai/x").stdout.replace("\n", " ")
+    shown = run_mixtura(["show", "weak"], text=True, cwd=doctor._folder, env=doctor.environ).stdout
+    assert "Warning: openai/gpt-4.1-mini writes the answer" in shown

@@ -151,6 +151,59 @@ def test_a_team_that_means_nothing_leaves_no_file(empty):
     assert list(empty.folder.iterdir()) == []
 
 
+def test_a_mistyped_name_is_told_by_its_option_and_not_by_a_line_of_a_file_that_is_not_there(empty):
+    said = empty.run(
+        "init", "--yes", "--no-scan", "-p", "openia/gpt-5.4", "-p", "openia/gpt-5.4*2",
+        "-a", "gtp-9",
+    ).complaint  # fmt: skip
+
+    assert "-p: unknown model 'openia/gpt-5.4': did you mean 'openai/gpt-5.4'?" in said
+    assert said.count("openia") == 1
+    assert "-a: unknown model or mixture 'gtp-9'" in said
+    assert "mixtura.toml" not in said
+
+
+def test_a_key_that_the_team_lacks_is_told_before_the_first_question(empty):
+    ran = empty.run("init", "--yes", "--no-scan", "-p", "openai/gpt-5.4")
+    whole = empty.run("init", "--yes", "--no-scan", "--force", "-p", "openai/gpt-5.4", env=KEYS)
+
+    assert (ran.code, whole.code) == (0, 0)
+    lack = "Before the first question: openai needs an API key: OPENAI_API_KEY is not set"
+    assert lack in ran.err
+    assert lack not in whole.err
+
+
+@pytest.mark.parametrize(
+    ("member", "warm"), [("openai/gpt-5.4", True), ("claude-opus-5-5", False), ("o3", False)]
+)
+def test_no_temperature_is_written_for_a_team_that_refuses_one(member, warm, empty):
+    ran = empty.run("init", "--yes", "--no-scan", "-p", member, "-p", "gpt-5.4-mini", env=KEYS)
+
+    assert ran.code == 0, ran.err
+    assert ("sampling" in team(empty)) is warm
+
+
+def test_no_one_who_wrote_no_auto_is_shown_any(empty):
+    ran = empty.run("init", "--no-scan", stdin=b"n\n\n\n\ny\n")
+
+    assert ran.code == 0, ran.err
+    assert "Proposers:   smollm2-135m*3" in ran.err
+    shown = [line for line in ran.err.splitlines() if not line.startswith("Write ")]
+    assert "auto" not in " ".join(shown)
+    assert team(empty)["layers"] == [["auto-team"]]
+
+
+def test_a_conversation_in_a_pipe_has_its_questions_on_lines_of_their_own(empty):
+    ran = empty.run("init", "--no-scan", stdin=b"y\n\ny\n", env=KEYS)
+    lines = ran.err.splitlines()
+
+    questions = ("Use this team?", "Daily limit in dollars", "Write ")
+    assert [sum(line.startswith(one) for line in lines) for one in questions] == [1, 1, 1]
+    assert (
+        empty.run("init", "--force", stdin=b"").err.splitlines()[-1].startswith("Error: Standard")
+    )
+
+
 def test_a_folder_that_cannot_be_made_is_told(empty):
     (empty.folder / "file").write_text("x")
 

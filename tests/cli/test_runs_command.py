@@ -257,7 +257,10 @@ def test_a_run_is_written_as_one_file_of_html(desk):
         (("show", "2"), "'2' may be 2"),
         (("show", "team", "--html", "x"), "--html goes with a run"),
         (("show", "--html", "x"), "--html goes with a run"),
-        (("runs", "--delete", "zzzz"), "no run is called 'zzzz': `mixtura runs` lists them"),
+        (
+            ("runs", "--delete", "zzzz"),
+            "no run is called 'zzzz': `mixtura runs` lists them, 'last' is the newest",
+        ),
         (("runs", "--limit", "0"), "--limit"),
     ],
 )

@@ -221,7 +221,7 @@ def test_the_table_of_wrappers_has_each_of_them():
     import mixtura.models.wrappers
 
     there = {path.stem for path in Path(mixtura.models.wrappers.__path__[0]).glob("[!_]*.py")}
-    assert there - {"budget"} == WRAPPERS.keys() - {"a stranger's"}
+    assert there - {"budget", "budget_wait"} == WRAPPERS.keys() - {"a stranger's"}
 
 
 def test_a_mixture_says_what_holds_for_all_of_its_members():

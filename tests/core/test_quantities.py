@@ -32,6 +32,7 @@ from mixtura.storage.spending import DailySpendLedger
 from mixtura.storage.sqlite import SqliteStore
 from mixtura.transport.client import CallTimeouts, error_from_response, parse_retry_after
 from tests.conftest import run
+from tests.support.config_files import priced_model
 from tests.support.serving import serving
 from tests.support.upstream import Script, running
 
@@ -441,20 +442,11 @@ CONFIG = """
 cache = {{ use = false }}
 runs = {{ keep = true }}
 budget = {{ day_usd = 50.0, day_tokens = 5000000 }}
-[models.good]
-base_url = "{url}"
-model = "good"
-price = {{ input = 1.0, output = 2.0 }}
-retries = 0
-[models.bad]
-base_url = "{other}"
-model = "bad"
-price = {{ input = 1.0, output = 2.0 }}
-retries = 0
 [mixtures.both]
 layers = [["good", "bad"]]
 aggregator = "good"
 """
+CONFIG += priced_model("good") + priced_model("bad", "{other}")
 
 
 def bad_plays():

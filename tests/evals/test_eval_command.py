@@ -62,7 +62,7 @@ def test_the_price_is_said_first_then_the_score_and_a_second_run_pays_nothing(su
     told = run("eval", "gsm8k", "--model", "ann", "--data", "sums.jsonl")
 
     assert told.code == 0, told.err
-    assert told.err.startswith("3 samples, 3 calls, at most $")
+    assert told.err.startswith("Preparing the evaluation …\n3 samples, 3 calls, at most $")
     assert "gsm8k: ann" in told.out
     assert "score   100.0 %" in told.out
     assert "3 of 3 samples" in told.out

@@ -13,27 +13,14 @@ import pytest
 
 from mixtura.core.types import Charge, Usage, ask
 from mixtura.evals.call_journal import RequestJournal, journal_path, read_tally
+from tests.support.config_files import priced_model
 from tests.support.forked_program import MixturaProcess
 from tests.support.upstream import Script, running
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-CONFIG = """
-cache = {{ use = false }}
-[models.a]
-base_url = "{url}"
-model = "a"
-price = {{ input = 1.0, output = 2.0 }}
-retries = 0
-[models.b]
-base_url = "{url}"
-model = "b"
-price = {{ input = 1.0, output = 2.0 }}
-retries = 0
-[mixtures.team]
-layers = [["a", "a"]]
-aggregator = "b"
-"""
+TEAM = '[mixtures.team]\nlayers = [["a", "a"]]\naggregator = "b"\n'
+CONFIG = f"cache = {{{{ use = false }}}}\n{priced_model('a')}{priced_model('b')}{TEAM}"
 SUMS = [{"question": f"What is {n} plus {n}?", "answer": f"#### {2 * n}"} for n in range(10, 18)]
 WORDS = ("eval", "gsm8k", "--model", "team", "--data", "rows.jsonl", "--json")
 

@@ -23,11 +23,11 @@ import pytest
 from mixtura.billing.forecast import forecast_calls, worst_case_spend
 from mixtura.core.errors import BudgetExceededError, ConfigError
 from mixtura.core.types import ask
-from mixtura.evals.budget_wait import InFlight, WaitForBudget
 from mixtura.evals.eval_request import EvalRequest
 from mixtura.evals.run import evaluate
 from mixtura.evals.tasks import dataset, gsm8k, jsonl
 from mixtura.models.fake import echo
+from mixtura.models.wrappers.budget_wait import InFlight, WaitForBudget
 from tests.support import evaluations
 from tests.support.evaluations import REFUSED, SUMS, evaluated, evaluating, known, written
 from tests.support.upstream import Script

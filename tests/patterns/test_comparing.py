@@ -345,6 +345,8 @@ def test_draws_of_one_step_have_numbers_and_seeds_of_their_own():
     assert [request.sampling.seed for request in writer.asked] == [5, 6, 7, 8]
 
 
-def test_a_step_in_which_every_call_fails_is_the_error():
-    with pytest.raises(QuorumNotMetError):
-        run(recursive(down(), 3).complete(ASK))
+def test_where_a_whole_step_fails_the_vote_is_over_the_texts_before_it():
+    answer = run(recursive(down(), 3).complete(ASK))
+
+    assert answer.text == "p0"
+    assert answer.degraded[0].endswith("the vote is over the texts before it")

@@ -73,7 +73,10 @@ WRONG = {
     ),
     "a judge of a mixture": (
         'layers = [["quick"]]\naggregator = "quick"\njudge = "quick"  # <-',
-        ("judge", "it belongs to 'guard', 'rank', 'knockout', 'best-of' or 'weighted'"),
+        (
+            "judge",
+            "it belongs to 'sparse', 'adaptive', 'guard', 'rank', 'knockout', 'best-of' or",
+        ),
     ),
     "an aggregator of a ranker": (
         'pattern = "rank"\nlayers = [["quick"]]\njudge = "quick"\naggregator = "quick"  # <-',
@@ -127,6 +130,38 @@ WRONG = {
     "a key of the judge": (
         'pattern = "rank"\nlayers = [["quick"]]\njudge = { model = "quick", persona = "x" }  # <-',
         ("'persona'",),
+    ),
+    "an accuracy of no member": (
+        'pattern = "mux"\nlayers = [["quick*3"]]\naccuracy = { qick = 0.5 }  # <-',
+        ("accuracy", "'qick'", "'quick'"),
+    ),
+    "an accuracy of no member of a switch": (
+        'pattern = "switch"\nlayers = [["quick*3"]]\naccuracy = { steady = 0.5 }  # <-',
+        ("accuracy", "'steady'"),
+    ),
+    "a switch of single draws": (
+        'pattern = "switch"\nlayers = [["quick", "steady"]]  # <-',
+        ("layers", "each is asked once", "'quick*3'"),
+    ),
+    "a mux of single draws": (
+        'pattern = "mux"\nlayers = [["quick", "steady"]]  # <-',
+        ("layers", "each is asked once", "'quick*3'"),
+    ),
+    "an analysis of nothing": (
+        'pattern = "analyse"\naggregator = "quick"\nlayers = []  # <-',
+        ("layers", "needs proposers"),
+    ),
+    "a population too large": (
+        'pattern = "recursive"\nlayers = [["quick*900"]]\naggregator = "quick"\nsteps = 90  # <-',
+        ("steps", "81,900 calls", "at most 10,000"),
+    ),
+    "a window too large": (
+        'pattern = "sequential"\nlayers = [["quick"]]\naggregator = "quick"\nwindow = 5000  # <-',
+        ("window", "<= 1000"),
+    ),
+    "a guarded member that is none": (
+        'pattern = "guard"\nlayers = [["quick"]]\naggregator = "quick"\nmember = "steady"  # <-',
+        ("member", "'steady' is no proposer"),
     ),
 }
 

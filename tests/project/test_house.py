@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import mixtura
+from tests.conftest import LONG_FILES
 from tests.support.paths import ROOT, TESTS
 
 SOURCES = sorted((ROOT / "src" / "mixtura").rglob("*.py"))
@@ -141,7 +142,7 @@ def test_tests_lie_in_the_folders_of_the_code_that_they_try():
 PRINTS = ("cli/", "terminal/")
 READS_ENVIRONMENT = (
     "cli/", "catalog/wheel_source.py", "config/library.py", "llama/process.py",
-    "evals/inspect_provider.py", "evals/answers/symbolic_equality.py",
+    "evals/inspect_provider.py", "evals/answers/symbolic_equality.py", "programs/commands.py",
 )  # fmt: skip
 
 
@@ -227,6 +228,10 @@ def test_every_command_in_the_docs_exists_with_its_options(path, line):
     known = {option for p in command.params for option in (*p.opts, *p.secondary_opts)}
     used = {word.split("=")[0] for word in words if re.match(r"--?[a-z]", word)}
     assert used <= known, f"{path.name}: {line}"
+
+
+def test_the_files_that_are_started_early_are_there():
+    assert [name for name in LONG_FILES if not (TESTS / name).is_file()] == []
 
 
 def test_make_asks_a_question_as_it_was_written(tmp_path):

@@ -125,6 +125,49 @@ def test_without_uv_and_pipx_there_is_an_environment_and_a_link_and_both_go_agai
     assert person.files - FOLDERS == EMPTY
 
 
+def test_a_home_that_is_a_link_is_the_same_home(person, tmp_path):
+    linked = tmp_path / "link to a home"
+    linked.symlink_to(person.home)
+    assert person.runs("install", HOME=str(linked)).returncode == 0
+    assert person.runs("install").returncode == 0
+    assert person.runs("install", HOME=str(linked)).returncode == 0
+
+    done = person.runs("uninstall")
+
+    assert done.returncode == 0, done.stderr
+    assert person.files - FOLDERS == EMPTY
+
+
+def test_a_tool_that_cannot_uninstall_keeps_no_other_from_it(person):
+    person.runs("install")
+    person.has("uv", "#!/bin/sh\nexit 3\n")
+
+    done = person.runs("uninstall")
+
+    assert done.returncode == 1
+    assert done.stdout.startswith("Removed mixtura (an environment of its own)")
+    assert "make uninstall: uv: uv cannot list its tools" in done.stderr
+    assert person.files - FOLDERS == EMPTY
+
+
+@pytest.mark.parametrize("name", ['say "hi"', "five $HOME", "a `tick`", "back\\slash", "it's"])
+def test_the_command_that_adds_a_folder_to_the_path_adds_that_one(name, person, tmp_path):
+    folder = tmp_path / name
+    said = subprocess.run(
+        [sys.executable, "-c", (f"import runpy; m = runpy.run_path({str(SCRIPT)!r});"
+         f"from pathlib import Path; print(m['path_command'](Path({str(folder)!r})))")],
+        env={"HOME": str(person.home), "SHELL": "/bin/bash"}, capture_output=True, text=True,
+        check=True,
+    ).stdout  # fmt: skip
+    subprocess.run(["/bin/sh", "-c", said], env={"HOME": str(person.home)}, check=True)
+    shown = subprocess.run(
+        ["/bin/sh", "-c", '. "$HOME/.bashrc"; printf %s "$PATH"'],
+        env={"HOME": str(person.home), "PATH": "/bin"}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+    assert shown.stdout == f"{folder}:/bin"
+
+
 def test_installing_twice_leaves_one_environment(person):
     person.runs("install")
     first = (person.home / ".local" / "bin" / "mixtura").readlink()

@@ -352,8 +352,8 @@ def test_what_is_missing_says_which_command_brings_it_and_draws_nothing(report):
     (made,) = report.tasks.values()
     missing = {section.key: section for section in made if not section.rows}
 
-    assert list(missing) == ["skills"]
-    assert missing["skills"].figures == {}
+    assert list(missing) == ["skills", "confidence"]
+    assert all(section.figures == {} for section in missing.values())
     assert "mixtura eval flask --model NAME --judge NAME" in report.file.read_text()
 
 

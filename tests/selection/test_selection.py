@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import re
 import time
@@ -36,7 +35,6 @@ def _own_folders(tmp_path, monkeypatch):
     with suppress(RuntimeError):
         asyncio.get_event_loop().close()
     asyncio.set_event_loop(None)
-    gc.collect()  # Inspect leaves event loops open: here they are forgiven, not in later tests
 
 
 # ---- whole selections
@@ -165,7 +163,7 @@ def test_who_answers_nothing_is_left_out_and_named(tmp_path):
 @pytest.mark.parametrize(
     ("names", "words", "said"),
     [
-        (["a"], {}, "two candidates or more"),
+        (["a"], {}, "two models or more"),
         (["a", "b"], {}, "unknown model or mixture 'b'"),
         (["a", "twin", "a"], {}, "a stands there twice"),
         (["a*2", "twin"], {}, "no name of one model"),
@@ -173,7 +171,7 @@ def test_who_answers_nothing_is_left_out_and_named(tmp_path):
         (["a", "twin"], {"rows": [{"x": 1}] * 4}, "line 1: `question` is missing"),
         (["a", "twin"], {"task": "gsm9k"}, "no task is called 'gsm9k'"),
         (["a", "twin"], {"aggregator": "writer"}, "none of the candidates"),
-        (["a", "judge"], {"judge": "judge", "rows": OPEN}, "no one judges their own answers"),
+        (["a", "judge"], {"judge": "judge", "rows": OPEN}, "name another judge"),
         (["a", "twin"], {"judge": "judge", "scoring": "exact"}, "--scoring is for"),
     ],
 )

@@ -62,3 +62,11 @@ def top(body: str) -> str:
 def team(body: str) -> str:
     """A file with two models and one mixture, of which *body* is all."""
     return top(f"[mixtures.team]\n{body}")
+
+
+def priced_model(name: str, address: str = "{url}") -> str:
+    """The table of a model with a price, for a text that `str.format` completes."""
+    return (
+        f'[models.{name}]\nbase_url = "{address}"\nmodel = "{name}"\n'
+        "price = {{ input = 1.0, output = 2.0 }}\nretries = 0\n"
+    )

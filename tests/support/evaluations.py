@@ -11,6 +11,7 @@ from mixtura.config.config import load
 from mixtura.evals.eval_request import EvalRequest
 from mixtura.evals.run import evaluate
 from mixtura.evals.tasks import dataset
+from tests.support.config_files import priced_model
 from tests.support.paths import DATA
 from tests.support.upstream import Script, running
 from tests.support.upstream.faults import BY_NAME
@@ -43,25 +44,9 @@ def config_of(tmp_path, text=""):
     return load(str(file), environ={}, folder=tmp_path, home=tmp_path)
 
 
-CONFIG = """
-[models.a]
-base_url = "{url}"
-model = "a"
-price = {{ input = 1.0, output = 2.0 }}
-retries = 0
-
-[models.b]
-base_url = "{url}"
-model = "b"
-price = {{ input = 1.0, output = 2.0 }}
-retries = 0
-
-[models.c]
-base_url = "{url}"
-model = "c"
-price = {{ input = 1.0, output = 2.0 }}
-retries = 0
-
+CONFIG = (
+    "".join(map(priced_model, "abc"))
+    + """
 [models.judge]
 base_url = "{url}"
 model = "judge"
@@ -72,6 +57,7 @@ layers = [["a", "c"]]
 aggregator = "b"
 quorum = 2
 """
+)
 SUMS = [{"question": f"What is {n} plus {n}?", "answer": f"#### {2 * n}"} for n in range(10, 16)]
 
 

@@ -13,13 +13,14 @@ import threading
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from tests.support.loopback import QuietServer
 from tests.support.paths import ROOT
 
 PROVIDERS = ROOT / "src" / "mixtura" / "presets" / "providers.toml"
@@ -41,7 +42,7 @@ class HostedProviders:
         self._certificate = _make_certificate(folder, sorted(hosts))
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._tls.load_cert_chain(self._certificate, folder / "key.pem")
-        self.http = _Server(self)
+        self.http = QuietServer(self, _Handler)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -95,19 +96,8 @@ def _make_certificate(folder: Path, hosts: list[str]) -> Path:
     return folder / "cert.pem"
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(self, front: HostedProviders) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.front = front
-
-    def handle_error(self, request: Any, client_address: Any) -> None: ...
-
-
 class _Handler(BaseHTTPRequestHandler):
-    server: _Server
+    server: QuietServer
 
     def log_message(self, format: str, *args: Any) -> None: ...  # noqa: A002
 

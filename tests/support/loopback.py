@@ -65,7 +65,7 @@ class Loopback:
         self.most_at_once = 0
         self._lock = threading.Lock()
         self._open = 0
-        self._http = _Server(self)
+        self._http = QuietServer(self, _Handler)
 
     @property
     def host(self) -> str:
@@ -143,19 +143,21 @@ def nobody() -> str:
         return f"127.0.0.1:{taken.getsockname()[1]}"
 
 
-class _Server(ThreadingHTTPServer):
+class QuietServer(ThreadingHTTPServer):
+    """A server of *front*'s on a free port, which says nothing of what goes wrong in it."""
+
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, front: Loopback) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, front: Any, handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(("127.0.0.1", 0), handler)
         self.front = front
 
     def handle_error(self, request: Any, client_address: Any) -> None: ...
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: _Server
+    server: QuietServer
 
     def log_message(self, format: str, *args: Any) -> None: ...  # noqa: A002
 

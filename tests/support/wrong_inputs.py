@@ -105,6 +105,13 @@ FILES = {
     "a list for a table": _checked("models = []\n", ":1: models: expected a table, got a list"),
     "a share above one": _model("hedge = { share = 2 }", ":5: models.m.hedge.share", "<= 1"),
     "half a retry": _model("window = 1.5", ":5: models.m.window: expected a whole number"),
+    "a seed of more than 64 bits": _team(
+        'layers = [["m"]]\naggregator = "m"\nsampling = { seed = 9223372036854775808 }', ":8:"
+    ),
+    "more tokens than anyone writes": _team(
+        'layers = [["m"]]\naggregator = "m"\nsampling = { max_tokens = 10000001 }',
+        ":8:", "<= 10000000"
+    ),
     "a temperature below zero": _team(
         'layers = [["m"]]\naggregator = "m"\nsampling = { temperature = -1 }', ":8:", ">= 0"
     ),
@@ -115,6 +122,13 @@ FILES = {
     ),
     "no host": _checked(
         '[models.m]\nmodel = "x"\nbase_url = "http:///v1"\n', ":3:", "not the address of a server"
+    ),
+    "a port of an address that is none": _checked(
+        '[models.m]\nmodel = "x"\nbase_url = "http://h:99999/v1"\n',
+        ":3:", "not the address of a server"
+    ),
+    "a space behind an address": _checked(
+        '[models.m]\nmodel = "x"\nbase_url = "http://h/v1 "\n', ":3:", "not the address"
     ),
     "no model": _checked('[models.m]\nbase_url = "http://h"\n', ":1:", "`model` is missing"),
     "a provider that none is": _checked(
@@ -165,7 +179,7 @@ FILES = {
     "a mixture in itself": _team('layers = [["team"]]\naggregator = "m"', ":6:", "itself"),
     "a pattern that none is": _team('pattern = "votes"\nlayers = [["m"]]', ":6:", "'vote'"),
     "a setting of another pattern": _team(
-        'layers = [["m"]]\naggregator = "m"\nextract = "number"', ":8:", "belongs to 'recursive'"
+        'layers = [["m"]]\naggregator = "m"\nextract = "number"', ":8:", "belongs to 'adaptive'"
     ),
     "a synthesis that none is": _team(
         'layers = [["m"]]\naggregator = "m"\nsynthesis = "papr"', ":8:", "'paper'"
@@ -223,6 +237,7 @@ UNUSABLE = {
 
 WORDS = {
     "a command that none is": Row(("aks", "Why?"), ("No such command 'aks'", "'ask'")),
+    "help as a command": Row(("help",), ("it is an option: mixtura --help",)),
     "a question for a command": Row(("Why is it?",), ('mixtura ask "Why is it?"',)),
     "no question": Row(("ask", ""), ("question is empty",)),
     "an option that none is": Row(("ask", "--modle", "m", "Why?"), ("No such option", "--modle")),
@@ -252,6 +267,27 @@ WORDS = {
     "a temperature below zero": Row(("ask", "--temperature", "-1", "Why?"), ("--temperature", "0")),
     "no tokens": Row(("ask", "--max-tokens", "0", "Why?"), ("0 is too small: at least 1",)),
     "a seed that is a word": Row(("ask", "--seed", "x", "Why?"), ("'x' is not a whole number",)),
+    "an option as another tool has it": Row(
+        ("ask", "--model", "m", "Why?"), ("No such option '--model'. Did you mean '--mixture'?",)
+    ),
+    "a limit as another tool has it": Row(
+        ("ask", "--budget", "1", "Why?"), ("Did you mean '--max-cost'?",)
+    ),
+    "a test call of no one": Row(("doctor", "--call", ""), ("a name cannot be empty",)),
+    "a star with spaces": Row(("ask", "-p", "m * 2", "Why?"), ("-p:", "'m*3'")),
+    "a seed of more than 64 bits": Row(
+        ("ask", "--seed", "9223372036854775808", "Why?"), ("too large", "9,223,372,036,854,775,807")
+    ),
+    "a seed with a line below": Row(("ask", "--seed", "1_0", "Why?"), ("not a whole number",)),
+    "more tokens than anyone writes": Row(
+        ("ask", "--max-tokens", "10000001", "Why?"), ("too large: at most 10,000,000",)
+    ),
+    "more layers than anyone asks": Row(
+        ("ask", "-p", "m", "--layers", "101", "Why?"), ("too large: at most 100",)
+    ),
+    "a slash too many": Row(
+        ("ask", "-p", "openai//x", "Why?"), ("-p:", "did you mean 'openai/x'?")
+    ),
     "a cost below zero": Row(("ask", "--max-cost", "-1", "Why?"), ("--max-cost",)),
     "a cost that is no number": Row(("ask", "--max-cost", "nan", "Why?"), ("--max-cost",)),
     "no time": Row(("ask", "--deadline", "0", "Why?"), ("--deadline",)),

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import re
 import socket
+import ssl
 
 import pytest
 
@@ -79,6 +80,19 @@ def test_a_netrc_is_nobodys_business(alone, tmp_path):
     _, server = asked(answering(sized(b"x")))
 
     assert "authorization" not in server.requests[0][1]
+
+
+def test_a_plain_request_loads_no_certificates(alone):
+    def load_certificates() -> ssl.SSLContext:
+        raise AssertionError("certificates are loaded for a connection without TLS")
+
+    alone.setattr(ssl, "create_default_context", load_certificates)
+
+    async def ask() -> Got:
+        async with serving(answering(sized(b"plain"))) as server:
+            return await got(f"http://{server.host}/v1")
+
+    assert run(ask()).body == b"plain"
 
 
 def test_tls_with_a_trusted_certificate_works_like_any_other_line(alone, certificate):

@@ -172,7 +172,7 @@ def test_nothing_is_wider_than_the_window(width, upstream, visit):
     assert person.page.get_by_role("dialog").bounding_box()["width"] < width + 0.1
     assert person.page.get_by_role("dialog").is_visible()
     person.page.keyboard.press("Escape")
-    person.find(".dock .pick").click()
+    person.find(".dock .pick[aria-controls=tuner]").click()
     assert not person.page.evaluate(wider)
     person.find("#question").focus()
 

@@ -31,6 +31,20 @@ def find_strength(model: str) -> ModelStrength | None:
     return model_strengths().get(model.rpartition("/")[2].lower())
 
 
+def find_strongest(models: Mapping[str, str], otherwise: str | None) -> str | None:
+    """
+    Which of a team is the strongest, as far as it can be said without asking.
+
+    *models*: by the names of the team, what each model is called where it is served. Where the
+    table has all of them, it is the first of the strongest; else the member *otherwise*, which
+    someone chose to write the answer; else the strongest of those that the table has; else None.
+    """
+    known = {name: found.strength for name in models if (found := find_strength(models[name]))}
+    if len(known) < len(models) and otherwise in models:
+        return otherwise
+    return max(known, key=known.__getitem__, default=None)
+
+
 def sort_by_strength(names: Sequence[str]) -> list[str]:
     """The strongest first; models that are not in the table last, equals in their order."""
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from mixtura.catalog.entry_points import find_entry_points, load_entry_point
 from mixtura.core.errors import ConfigError
 from mixtura.patterns import (
+    adaptive,
     analyse,
     best_of,
     checked,
@@ -14,11 +15,17 @@ from mixtura.patterns import (
     guard,
     knockout,
     mixture,
+    modes,
     mux,
     ranker,
     recursive,
+    residual,
+    review,
+    robust,
     sequential,
+    sparse,
     switch,
+    tree,
     vote,
     weighted,
 )
@@ -30,18 +37,25 @@ BUILT_IN: Mapping[str, PatternSpec] = {
     for module in (
         mixture,
         sequential,
+        tree,
+        sparse,
+        adaptive,
+        residual,
         recursive,
         analyse,
         gate,
         guard,
+        robust,
         ranker,
         knockout,
         best_of,
         checked,
+        modes,
         vote,
         weighted,
         mux,
         switch,
+        review,
     )
 }
 """No other package can take the place of one of these."""

@@ -152,7 +152,14 @@ def split_model_name(name: str) -> tuple[str, str] | None:
     served = provider in providers() or (
         provider.startswith(BRIDGE_PREFIX) and provider != BRIDGE_PREFIX
     )
-    return (provider, model) if model and served else _split_familiar_name(name)
+    if model and served:
+        return None if has_stray_slash(model) else (provider, model)
+    return _split_familiar_name(name)
+
+
+def has_stray_slash(model: str) -> bool:
+    """Whether a model's name has a slash with nothing before or behind it: no provider's has."""
+    return not all(model.split("/"))
 
 
 _OTHER_SPELLING = re.compile(r"([A-Za-z][\w.-]*)[:/]([^\s*,>]+)")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "ask": "Ask a question and get the answer of a mixture of models.",
+    "batch": "Answer every row of a file or data set; a killed batch goes on where it was.",
     "chat": "Hold a conversation with a mixture.",
     "serve": "Serve mixtures over HTTP: OpenAI and Anthropic APIs, and a web page.",
     "runs": "List, search and delete past runs.",
@@ -40,7 +41,10 @@ COMMANDS = {
     "eval": "Score a model or mixture on a benchmark.",
     "compare": "Test whether a mixture beats its members, on your own prompts.",
     "select": "Find the best team of your models for your prompts.",
+    "tune": "Choose a mixture on your prompts, and test that it is not worse.",
     "report": "Run the paper's analyses on your own results.",
+    "calibrate": "Learn from evaluations how sure an answer is.",
+    "review": "Review a diff or a text: findings, and how many members found each.",
     "completion": "Set up Tab completion for bash, zsh or fish.",
 }
 
@@ -115,6 +119,8 @@ class _Commands(MixturaGroup):
         if name not in COMMANDS and not ctx.resilient_parsing:
             near = difflib.get_close_matches(name, COMMANDS, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"choose one of {', '.join(COMMANDS)}."
+            if name in ("help", "version"):
+                hint = f"it is an option: mixtura --{name}"
             if " " in name:
                 hint = f'to ask a question: mixtura ask "{name}"'
             raise click.UsageError(f"No such command '{name}': {hint}", ctx)

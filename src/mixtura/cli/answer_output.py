@@ -9,14 +9,13 @@ from typing import Any, NamedTuple
 
 import click
 
-from mixtura import cli
 from mixtura.cli.answer_schema import AnswerSchema
 from mixtura.cli.attachments import Attachment
 from mixtura.cli.common import echo_json
-from mixtura.cli.output_file import write_whole
+from mixtura.cli.output_file import write_output
 from mixtura.cli.run import FinishedRun
 from mixtura.core.redaction import process_redactor
-from mixtura.core.text import escape_json, strip_invisible, to_one_line
+from mixtura.core.text import escape_json, strip_invisible
 from mixtura.core.types import Request
 
 
@@ -66,23 +65,13 @@ def write_answer(run: FinishedRun, prepared: PreparedQuestion, *, note: bool) ->
     if prepared.output is None:
         click.echo(strip_invisible(text), nl=False)
         return
-    _write_output(prepared.output, text)
-    if note:
-        click.echo(f"Written to {to_one_line(prepared.output)}.", err=True)
+    write_output(prepared.output, text, note=note)
 
 
-def write_json(whole: dict[str, Any], output: Path | None) -> None:
+def write_json(whole: dict[str, Any], output: Path | None, *, note: bool) -> None:
     """One JSON object to *output*, else to standard output. Raises OutputLostError."""
     if output is None:
         echo_json(whole)
     else:
         text = json.dumps(process_redactor().redact_data(whole), ensure_ascii=False)
-        _write_output(output, f"{escape_json(text)}\n")
-
-
-def _write_output(file: Path, text: str) -> None:
-    try:
-        # Half a character in an answer must not lose the answer.
-        write_whole(file, text.encode("utf-8", "replace"))
-    except OSError as error:
-        raise cli.OutputLostError(error) from None
+        write_output(output, f"{escape_json(text)}\n", note=note)

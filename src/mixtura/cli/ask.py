@@ -28,7 +28,9 @@ from mixtura.cli.attachments import (
     read_attachments,
 )
 from mixtura.cli.common import (
+    ANSWER_TOKENS,
     PROBABILITY,
+    SEED,
     TEMPERATURE,
     cap_options,
     config_option,
@@ -47,12 +49,14 @@ from mixtura.cli.continued_run import (
     continued_line,
     find_conversation,
 )
+from mixtura.cli.dry_run import check_question
 from mixtura.cli.mixture_options import print_choice_reason, spec_from_options, team_options
 from mixtura.cli.output_file import check_writable
 from mixtura.cli.question import read_question, system_option
 from mixtura.cli.run import FinishedRun, RunContext, format_spent, run_and_show
 from mixtura.config.config import Config
 from mixtura.config.plan import MixtureSpec
+from mixtura.core.agreement import Agreement
 from mixtura.core.errors import AnswerMismatchError, ConfigError
 from mixtura.core.text import pluralize_count, to_one_line
 from mixtura.core.types import Message, Request, Sampling
@@ -69,6 +73,7 @@ if TYPE_CHECKING:
         'mixtura ask "Why is the sky blue?"',
         'mixtura ask --attach report.pdf "What are the three main findings?"',
         'mixtura ask --continue "And the fourth?"',
+        'mixtura ask -m analyse --agreement "Is it safe to eat raw eggs?"',
         'mixtura ask --schema person.json --output ada.json "Who was Ada Lovelace?"',
         'git diff | mixtura ask "Write a commit message."',
     ),
@@ -90,12 +95,12 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--max-tokens",
-    type=click.IntRange(min=1),
+    type=ANSWER_TOKENS,
     metavar="N",
     help="Length limit of the answer, in tokens.",
 )
 @click.option(
-    "--seed", type=int, metavar="N", help="Seed for repeatable answers, where models support it."
+    "--seed", type=SEED, metavar="N", help="Seed for repeatable answers, where models support it."
 )
 @click.option(
     "--schema", metavar="FILE", callback=name_callback, shell_complete=complete_file,
@@ -105,6 +110,11 @@ if TYPE_CHECKING:
     "--output", metavar="FILE", callback=name_callback, shell_complete=complete_file,
     help="Write the answer to a file, instead of standard output.",
 )  # fmt: skip
+@click.option(
+    "--agreement",
+    is_flag=True,
+    help="Report where the proposals agree and differ: one call more, two if it is unreadable.",
+)
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object: answer, calls, usage."
 )
@@ -148,6 +158,7 @@ class AskOptions:
     seed: int | None
     schema: str | None
     output: str | None
+    agreement: bool
     as_json: bool
     quiet: bool
     dry_run: bool
@@ -185,9 +196,11 @@ def _ask_question(words: tuple[str, ...], options: AskOptions) -> int:
         _print_preparation(config, plan, mixture, earlier, attached, options)
     prepared = PreparedQuestion(request, attached, earlier and earlier.run, schema, output)
     if options.dry_run:
-        return _print_forecast(config, plan, prepared, as_json=options.as_json)
+        return _print_forecast(config, plan, prepared, options)
     download_embedded(config, plan)
-    model = config.build_runnable(plan, max_cost=options.max_cost, deadline=options.deadline)
+    model = config.build_runnable(
+        plan, max_cost=options.max_cost, deadline=options.deadline, agreement=options.agreement
+    )
     asking = RunContext(config, model, plan.name, "ask")
     return _run_and_report(asking, prepared, options)
 
@@ -232,24 +245,25 @@ def _print_preparation(
 
 
 def _print_forecast(
-    config: Config, plan: MixtureSpec, prepared: PreparedQuestion, *, as_json: bool
+    config: Config, plan: MixtureSpec, prepared: PreparedQuestion, options: AskOptions
 ) -> int:
-    """Ask nothing: say which calls it would take and what they may cost at most."""
+    """Ask nothing: say which calls it would take, what they may cost, and what it would lack."""
     from mixtura.billing.forecast import forecast_calls, worst_case_spend
     from mixtura.core.token_estimate import DEFAULT_ANSWER_TOKENS
     from mixtura.terminal import format_dollars
 
-    calls = forecast_calls(config.builder.build_outline(plan), prepared.request)
+    outline = config.build_outline(plan, agreement=options.agreement)
+    calls = forecast_calls(outline, prepared.request)
     worst, unknown = worst_case_spend(calls, config.usage_cost)
     most = None if unknown else worst.dollars
-    if as_json:
+    found = check_question(config, plan, prepared.request, options.max_cost)
+    if options.as_json:
         whole = {"calls": len(calls), "max_cost_usd": most, "unknown_prices": list(unknown)}
-        echo_json(whole | prepared_json(prepared))
-        return cli.ANSWERED
+        echo_json(whole | found.to_json() | prepared_json(prepared))
+        return found.exit_code
+    price = f"at most {format_dollars(most)}" if most is not None else "of unknown price"
     tokens = pluralize_count(worst.tokens, "token")
-    click.echo(
-        f"{pluralize_count(len(calls), 'call')}, at most {tokens}, at most {format_dollars(most)}."
-    )
+    click.echo(f"{pluralize_count(len(calls), 'call')}, at most {tokens}, {price}.")
     click.echo(
         f"Without max_tokens, {DEFAULT_ANSWER_TOKENS:,} tokens per answer are assumed."
         " Retries, fallbacks and hedged calls are not included."
@@ -260,7 +274,8 @@ def _print_forecast(
         click.echo(f"The answer would be checked against {to_one_line(prepared.schema.file)}.")
     if prepared.output:
         click.echo(f"It would be written to {to_one_line(prepared.output)}.")
-    return cli.ANSWERED
+    found.print_lines()
+    return found.exit_code
 
 
 def _run_and_report(asking: RunContext, prepared: PreparedQuestion, options: AskOptions) -> int:
@@ -280,13 +295,17 @@ def _run_and_report(asking: RunContext, prepared: PreparedQuestion, options: Ask
     if options.as_json:
         whole = trace_json(run.trace, asking.config.usage_cost) | prepared_json(prepared)
         whole |= {"error": run.record["error"], "run": run.run}
+        if options.agreement and not run.trace.completion:
+            whole["agreement"] = Agreement(None, None, "there is no answer").to_json()
         if schema:
             whole["data"] = checked_data(schema, run)
-        write_json(whole, prepared.output)
+        write_json(whole, prepared.output, note=not options.quiet)
     else:
         if held is not None and run.exit_code == cli.ANSWERED:
             write_answer(run, prepared, note=options.talks)
         _print_summary(run, asking.config, table=not options.quiet)
+        if options.agreement and not options.quiet:
+            _print_support(run, asking)
     if run.interrupted:
         _exit_interrupted(run.trace, asking.config)
     return run.exit_code
@@ -325,6 +344,18 @@ def _print_summary(run: FinishedRun, config: Config, *, table: bool) -> None:
         print_line(aside, f"No answer: {to_one_line(failure)}", "bold red")
     if advice := ollama_advice(trace):
         print_line(aside, advice, "yellow")
+
+
+def _print_support(run: FinishedRun, asking: RunContext) -> None:
+    """Where the proposals agree, and how sure the answer is, below the table."""
+    from mixtura.terminal import print_agreement, print_confidence
+
+    answer, aside = run.trace.completion, create_console(aside=True)
+    if answer is None or answer.agreement is None:
+        return
+    print_agreement(aside, answer.agreement)
+    missing = asking.config.missing_calibration_reason(asking.name)
+    print_confidence(aside, answer.confidence, answer.support, missing)
 
 
 def _exit_interrupted(trace: Trace, config: Config) -> NoReturn:

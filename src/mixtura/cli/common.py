@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -18,13 +19,14 @@ from mixtura.catalog import downloads, local_models
 from mixtura.catalog.model_needs import bytes_to_download, check_disk_space
 from mixtura.cli.completed_values import complete_file
 from mixtura.config.config import Config, load
+from mixtura.config.model_factory import AnswerKeeper
 from mixtura.config.paths import find_config_file
 from mixtura.config.plan import AUTO, EMBEDDED_MODEL, MixtureSpec
 from mixtura.config.toml_document import Key
 from mixtura.core import quantities
 from mixtura.core.errors import ConfigError
 from mixtura.core.missing_packages import missing_package_text
-from mixtura.core.quantities import Range
+from mixtura.core.quantities import Range, redacted_excerpt
 from mixtura.core.redaction import process_redactor
 from mixtura.core.text import escape_json, format_bytes, to_one_line
 
@@ -56,6 +58,31 @@ class NumberType(click.ParamType[float]):
         return number
 
 
+class WholeNumberType(click.ParamType[int]):
+    """A whole number in a range, for an option."""
+
+    name = "integer"
+
+    def __init__(self, within: Range) -> None:
+        self._range = within
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = to_one_line(str(value))
+        # Python would read thousands of digits, and 1_000, and digits of any script.
+        if not re.fullmatch(r"[+-]?[0-9]{1,30}", text):
+            self.fail(f"'{redacted_excerpt(text)}' is not a whole number.", param, ctx)
+        number = int(text)
+        if number < self._range.least:
+            self.fail(f"{number} is too small: at least {self._range.least:,}.", param, ctx)
+        if number > self._range.most:
+            self.fail(f"{number} is too large: at most {self._range.most:,}.", param, ctx)
+        return number
+
+
+SEED = WholeNumberType(quantities.SEED)
+ANSWER_TOKENS = WholeNumberType(quantities.ANSWER_TOKENS)
+COUNT = WholeNumberType(quantities.COUNT)
+LAYERS = WholeNumberType(quantities.LAYERS)
 DOLLARS = NumberType(quantities.DOLLARS)
 POSITIVE_DOLLARS = NumberType(quantities.POSITIVE_DOLLARS)
 POSITIVE_SECONDS = NumberType(quantities.POSITIVE_SECONDS)
@@ -87,13 +114,20 @@ def evaluation_cap_options(function: F) -> F:
     )
 
 
-def _add_cap_options(function: F, cost_help: str) -> F:
+def batch_cap_options(function: F) -> F:
+    """The same for a batch, whose journal takes the place of the cache."""
+    cost_help = "Cost limit of the whole batch, earlier runs of it included."
+    return _add_cap_options(function, cost_help, cache=False)
+
+
+def _add_cap_options(function: F, cost_help: str, *, cache: bool = True) -> F:
     # Decorators apply from the bottom up: the help lists these in reverse.
+    cache_option = click.option(
+        "--cache/--no-cache", default=None,
+        help="Reuse stored answers to the same request, or ask again.",
+    )  # fmt: skip
     for option in (
-        click.option(
-            "--cache/--no-cache", default=None,
-            help="Reuse stored answers to the same request, or ask again.",
-        ),
+        *([cache_option] if cache else []),
         click.option(
             "--deadline", type=POSITIVE_SECONDS, metavar="SECONDS",
             help="Time limit for each answer.",
@@ -113,9 +147,22 @@ def keep_option(function: F) -> F:
     return click.option("--keep/--no-keep", default=None, help=help_text)(function)
 
 
-def read_config(file: str | None, *, cache: bool | None = None, keep: bool | None = None) -> Config:
-    """The configuration for this process's folder and environment. Raises ConfigError."""
-    config = load(file, environ=os.environ, folder=Path.cwd(), cache=cache, keep=keep)
+def read_config(
+    file: str | None,
+    *,
+    cache: bool | None = None,
+    keep: bool | None = None,
+    keep_answers: AnswerKeeper | None = None,
+    waits_for_all: bool = False,
+) -> Config:
+    """
+    The configuration for this process's folder and environment; *keep_answers* takes the place
+    of the cache; *waits_for_all* as `load` has it. Raises ConfigError.
+    """
+    config = load(
+        file, environ=os.environ, folder=Path.cwd(), cache=cache, keep=keep,
+        keep_answers=keep_answers, waits_for_all=waits_for_all,
+    )  # fmt: skip
     used = find_config_file(file, environ=os.environ, folder=Path.cwd())
     _log.info("configuration: %s", used or "no file; built-in mixtures only")
     _log.info("store: %s", config.store.name)
@@ -226,7 +273,7 @@ def download_embedded(config: Config, plan: MixtureSpec) -> None:
 
     Raises ConfigError for whatever else is wrong with the plan, before so much is fetched.
     """
-    members = list(_needed_models(config, plan))
+    members = list(needed_models(config, plan))
     if not any(is_embedded(config, name) for _, _, name in members):
         return
     if downloads.cached_path(EMBEDDED_MODEL, config.models_folder) is not None:
@@ -245,13 +292,13 @@ def download_embedded(config: Config, plan: MixtureSpec) -> None:
         pass
 
 
-def _needed_models(
+def needed_models(
     config: Config, plan: MixtureSpec
 ) -> Iterator[tuple[MixtureSpec, tuple[Key, ...], str]]:
     """Every model that a plan needs, those of mixtures inside it too, and where it is named."""
     for name, path in plan.member_locations():
         if name in config.registry.mixtures or name == AUTO:
-            yield from _needed_models(config, config.mixture_spec(name))
+            yield from needed_models(config, config.mixture_spec(name))
         else:
             yield plan, path, name
 

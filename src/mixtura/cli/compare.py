@@ -5,14 +5,16 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mixtura import cli
+from mixtura.catalog.user_files import expand_home
 from mixtura.cli.common import (
+    COUNT,
     DOLLARS,
+    SEED,
     config_option,
     create_console,
     download_embedded,
@@ -22,7 +24,9 @@ from mixtura.cli.common import (
     require_extra,
 )
 from mixtura.cli.completed_values import complete_name
+from mixtura.cli.dry_run import check_evaluation, plans_of
 from mixtura.cli.evaluation_options import (
+    announce_preparation,
     connections_option,
     deadline_option,
     json_option,
@@ -32,8 +36,8 @@ from mixtura.cli.evaluation_options import (
     prompts_option,
 )
 from mixtura.cli.help_layout import MixturaCommand
+from mixtura.cli.output_file import check_writable, write_output
 from mixtura.cli.progress import show_progress
-from mixtura.core.errors import ConfigError
 from mixtura.core.text import pluralize_count, to_one_line
 
 if TYPE_CHECKING:
@@ -65,15 +69,13 @@ NO_SCORING = "none"
 @limit_option
 @click.option(
     "--seed",
-    type=int,
+    type=SEED,
     default=0,
     show_default=True,
     metavar="N",
     help="Seed of the answers and of the choice of prompts.",
 )
-@click.option(
-    "--epochs", type=click.IntRange(min=1), default=1, metavar="N", help="Answers to each prompt."
-)
+@click.option("--epochs", type=COUNT, default=1, metavar="N", help="Answers to each prompt.")
 @name_option("--scoring", "HOW", "How answers are compared with a row's target: exact, number, …")
 @name_option("--html", "FILE", "Write the result as an HTML page, too.")
 @json_option
@@ -115,7 +117,8 @@ def command(
     """
     if not names:
         raise click.UsageError("Which mixture? As in: mixtura compare team --on prompts.jsonl")
-    config = read_config(config_file, cache=cache)
+    config = read_config(config_file, cache=cache, waits_for_all=True)
+    announce_preparation("comparison", quiet=as_json)
     terms = _build_terms(options)
     return _run_comparison(config, names, terms, as_json=as_json, dry_run=dry_run, html=html)
 
@@ -163,13 +166,15 @@ def _run_comparison(
         if not dry_run:
             download_embedded(config, config.mixture_spec(name))
     before = forecast_comparison(config, names, terms)
-    if dry_run and as_json:
-        echo_json(before._asdict())
-        return cli.ANSWERED
     if not as_json:
         _print_forecast(before, dry_run=dry_run)
     if dry_run:
-        return cli.ANSWERED
+        plans = plans_of(config, names, terms.judge)
+        found = check_evaluation(config, plans, before.max_cost_usd, terms.max_cost)
+        if as_json:
+            echo_json(before._asdict() | found.to_json())
+        found.print_lines(quiet=as_json)
+        return found.exit_code
     aside = create_console(aside=True)
     with show_progress(aside, quiet=as_json) as progress:
         comparison = run_comparison(config, names, terms, watch=progress)
@@ -181,6 +186,8 @@ def _run_comparison(
         from mixtura.terminal.comparison import render_comparison
 
         create_console().print(render_comparison(comparison, create_console().width))
+    if comparison.capped:
+        return cli.CAPPED
     # Nothing to compare with is no success: a script must not read an empty result as a tie.
     return cli.ANSWERED if comparison.pairs else cli.NO_ANSWER
 
@@ -209,17 +216,11 @@ def _create_page_writer(html: str) -> Callable[[Comparison], None]:
     """A function that writes the page. Raises ConfigError now for what it would lack then."""
     with require_extra("report", "a page"):
         from mixtura.reports.comparison_page import comparison_page
-    file = Path(html)
-    if not file.parent.is_dir():
-        raise ConfigError(f"--html: there is no folder {file.parent}")
-    if file.is_dir():
-        raise ConfigError(f"--html: {file} is a folder: name the file for the page")
+    file = expand_home(html)
+    check_writable(file, "--html")
 
     def write_page(comparison: Comparison) -> None:
-        try:
-            file.write_text(comparison_page(comparison, _typed_command()), encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"{file} cannot be written: {error.strerror}") from None
+        write_output(file, comparison_page(comparison, _typed_command()))
 
     return write_page
 

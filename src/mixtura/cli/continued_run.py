@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import click
@@ -18,8 +19,9 @@ from mixtura.core.types import ImagePart, Message, Part, TextPart
 from mixtura.protocols.openai.messages import message_from_json
 from mixtura.storage.runs import LAST_RUN
 
-RUN_ID = re.compile(r"\d{8}-[0-9a-z]{1,8}")
-"""A run's id, or as much of its beginning that no word is taken for one."""
+RUN_ID = re.compile(r"\d{7,9}[-_.]?[0-9a-z]{0,9}", re.IGNORECASE)
+"""What is meant as a run's id or its beginning, mistyped or not, and is no word of a question."""
+_MEANT_AS_LAST = {LAST_RUN, "latest", "lats", "lst", "las", "lastest", "newest", "previous"}
 _CONTINUE = ("-c", "--continue")
 _SEARCHED_RUNS = 50
 """Runs among which the last conversation is looked for: a server may have kept many since."""
@@ -46,18 +48,43 @@ class ContinueCommand(MixturaCommand):
     """A command whose ``--continue`` may stand alone: a question behind it is no run's id."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, name_continued_run(args))
+        return super().parse_args(ctx, name_continued_run(args, partial(self._has_question, ctx)))
+
+    def _has_question(self, ctx: click.Context, words: Sequence[str]) -> bool:
+        """Whether a question stands among *words*, between options and their values."""
+        named = name_continued_run(words, lambda _: False)
+        try:
+            question: object = self.make_parser(ctx).parse_args(named)[0].get("question")
+        except click.UsageError:  # said when all the words are read
+            return False
+        return isinstance(question, tuple) and question != ()  # click has its own word for none
 
 
-def name_continued_run(words: Sequence[str]) -> list[str]:
-    """Write ``--continue`` as ``--continue=last``, and ``--continue ID`` as one word."""
+def name_continued_run(
+    words: Sequence[str], has_question: Callable[[Sequence[str]], bool]
+) -> list[str]:
+    """
+    Write ``--continue`` as ``--continue=last``, and ``--continue ID`` as one word.
+
+    A word behind it is an id where it looks like one, and where *has_question* says that the
+    question stands before it.
+    """
     spelt: list[str] = []
     for i, word in enumerate(words):
         before = words[i - 1] if i else ""
         if word == "--":
             return [*spelt, *words[i:]]
-        if before in _CONTINUE and (word == LAST_RUN or RUN_ID.fullmatch(word)):
-            spelt[-1] = f"--continue={word}"
+        if (
+            before in _CONTINUE
+            and not word.startswith("-")
+            and (
+                word.lower() in _MEANT_AS_LAST
+                or RUN_ID.fullmatch(word)
+                or (not re.search(r"\s", word) and has_question(words[: i - 1]))
+            )
+        ):
+            id = LAST_RUN if word.lower() in _MEANT_AS_LAST else word  # noqa: A001
+            spelt[-1] = f"--continue={id}"
         else:
             spelt.append(f"--continue={LAST_RUN}" if word in _CONTINUE else word)
     return spelt

@@ -15,7 +15,7 @@ import msgspec
 
 from mixtura import cli
 from mixtura.catalog import downloads, local_models, providers
-from mixtura.cli.common import cap_options, config_option, read_config
+from mixtura.cli.common import cap_options, config_option, name_callback, read_config
 from mixtura.cli.completed_values import complete_name
 from mixtura.cli.environment import VariableStatus, list_variables
 from mixtura.cli.help_layout import MixturaCommand
@@ -30,7 +30,7 @@ from mixtura.core.errors import ConfigError, MixturaError, ModelError
 from mixtura.core.events import Event, Token
 from mixtura.core.model import Model
 from mixtura.core.redaction import Redactor, use_redactor
-from mixtura.core.text import strip_invisible
+from mixtura.core.text import strip_invisible, to_one_line
 from mixtura.core.types import Request, Sampling, ask
 
 NEARBY, FAR = 1.5, 10.0
@@ -52,6 +52,8 @@ class EndpointCheck(msgspec.Struct):
     """What it lists; None where it gives no list."""
     seconds: float | None = None
     error: str | None = None
+    usable: bool = True
+    """False where a key for it is set here, and it is down or refuses that key."""
 
 
 class ModelCheck(msgspec.Struct):
@@ -76,6 +78,8 @@ class DoctorReport(msgspec.Struct):
     environment: list[VariableStatus]
     default: str = ""
     """What answers where nothing is named and configured, and why."""
+    warnings: list[str] = []
+    """Of the mixtures of the user's own file: what the rules of thumb advise against."""
 
 
 @click.command(
@@ -84,7 +88,7 @@ class DoctorReport(msgspec.Struct):
     examples=("mixtura doctor", "mixtura doctor --call openai/gpt-5.4-mini"),
 )
 @click.option(
-    "--call", "called", multiple=True, metavar="MODEL",
+    "--call", "called", multiple=True, metavar="MODEL", callback=name_callback,
     shell_complete=complete_name,
     help="Test this model; repeatable. Default: every model in your configuration.",
 )  # fmt: skip
@@ -101,8 +105,8 @@ def command(
 ) -> int:
     """Check keys, endpoints and models, and time a call of one token to each model.
 
-    Exit code 3 if a configured model, or one given with --call, does not answer. Environment
-    variables are listed by name; no value is ever shown.
+    Exit code 3 if a configured model, one given with --call, or an endpoint whose key is set
+    does not answer. Environment variables are listed by name; no value is ever shown.
     """
     # An answer out of the cache would say nothing about the endpoint.
     config = read_config(config_file, cache=cache or False)
@@ -137,12 +141,12 @@ async def _build_report(
             for name in called or _configured_model_names(config)
         ]
     used = find_config_file(config_file, environ=os.environ, folder=Path.cwd())
-    made = [call.result() for call in calls]
+    made, endpoints = [call.result() for call in calls], [task.result() for task in lists]
     return DoctorReport(
-        ok=all(call.works for call in made),
+        ok=all(call.works for call in made) and all(one.usable for one in endpoints),
         config=str(used) if used else None,
         keys={key: bool(os.environ.get(key)) for key in config.registry.key_variables()},
-        endpoints=[task.result() for task in lists],
+        endpoints=endpoints,
         calls=made,
         local=[
             name
@@ -151,7 +155,17 @@ async def _build_report(
         ],
         environment=list_variables(os.environ, config.registry.key_variables()),
         default=_describe_default(config),
+        warnings=_team_warnings(config),
     )
+
+
+def _team_warnings(config: Config) -> list[str]:
+    return [
+        f"{to_one_line(name)}: {problem}"
+        for name, plan in config.registry.mixtures.items()
+        if plan.where is not None and plan.where.source != PRESETS_SOURCE
+        for problem in config.team_problems(plan)
+    ]
 
 
 def _describe_default(config: Config) -> str:
@@ -210,6 +224,9 @@ async def _check_endpoint(name: str, place: ModelEndpoint, redactor: Redactor) -
             models = await fetch_model_list(place, seconds=seconds)
     except ModelError as error:
         answer.error = str(error)
+        # Some give no list; and that a machine runs no server of its own is no fault.
+        lists_nothing = error.status in (404, 405)
+        answer.usable = place.key is None or lists_nothing or seconds == NEARBY
         return answer
     answer.answers = True
     answer.models = None if models is None else [model.id for model in models]
@@ -281,6 +298,7 @@ def _redact_report(report: DoctorReport, config: Config) -> DoctorReport:
     for call in report.calls:
         call.model = redact_text(call.model)
     report.default = redact_text(report.default)
+    report.warnings = [redact_text(one) for one in report.warnings]
     return report
 
 

@@ -34,6 +34,10 @@ def print_report(report: DoctorReport, max_names: int) -> None:
         if row.models and len(row.models) <= max_names:
             print_list(console, f"{row.name} lists", row.models)
     _print_calls(console, report)
+    if report.warnings:
+        _print_heading(console, "Teams")
+        for one in report.warnings:
+            print_line(console, f"{one}.", "yellow")
     _print_heading(console, "Environment variables (values are never shown)")
     names = [
         (one.name, Text("set", "green") if one.set else Text("not set", "dim"), one.purpose)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from mixtura.catalog.entry_points import find_entry_points
-from mixtura.cli.common import config_option, evaluation_cap_options
+from mixtura.cli.common import COUNT, SEED, config_option, evaluation_cap_options
 from mixtura.cli.completed_values import complete_task
 from mixtura.cli.evaluation_options import (
     combine_options,
@@ -41,15 +41,13 @@ _model_options = combine_options(
 )
 _data_options = combine_options(
     name_option("--data", "FILE", "Data set, as a file or web address, instead of the public one."),
+    click.option("--limit", type=COUNT, metavar="N", help="Number of samples to use."),
     click.option(
-        "--limit", type=click.IntRange(min=1), metavar="N", help="Number of samples to use."
-    ),
-    click.option(
-        "--seed", type=int, metavar="N", help="Seed for the choice of samples and for the models."
+        "--seed", type=SEED, metavar="N", help="Seed for the choice of samples and for the models."
     ),
     click.option(
         "--epochs",
-        type=click.IntRange(min=1),
+        type=COUNT,
         default=1,
         metavar="N",
         help="Answers to each sample.",

@@ -17,6 +17,9 @@ from mixtura.cli.common import (
     read_config,
     require_extra,
 )
+from mixtura.cli.dry_run import check_evaluation
+from mixtura.cli.evaluation_options import announce_preparation
+from mixtura.cli.output_file import write_output
 from mixtura.cli.progress import show_progress
 from mixtura.config.config import Config
 from mixtura.config.plan import MixtureSpec
@@ -68,11 +71,12 @@ def run_evaluation(options: EvalOptions) -> int:
 
     Raises click.UsageError and ConfigError for wrong options, and what `execute` raises.
     """
+    _check_options(options)
+    announce_preparation("evaluation", quiet=options.as_json)
     with require_extra("eval", "evaluation"):
         from mixtura.evals.prepare import prepare_eval
 
-    _check_options(options)
-    config = read_config(options.config_file, cache=options.cache)
+    config = read_config(options.config_file, cache=options.cache, waits_for_all=True)
     plan = config.mixture_spec(options.model) if options.model else None
     ready = prepare_eval(
         config,
@@ -83,7 +87,7 @@ def run_evaluation(options: EvalOptions) -> int:
         fresh=options.fresh,
     )
     if options.dry_run:
-        return _print_expected(ready, as_json=options.as_json)
+        return _print_expected(ready, options)
     _print_price(ready)
     # After the price: who reads it may stop the command before a large file is fetched.
     _download_models(config, ready.players.all_plans)
@@ -141,16 +145,21 @@ def _download_models(config: Config, plans: tuple[MixtureSpec, ...]) -> None:
 # ---- the price
 
 
-def _print_expected(ready: PreparedEval, *, as_json: bool) -> int:
-    if as_json:
-        forecast = ready.forecast_remaining()
+def _print_expected(ready: PreparedEval, options: EvalOptions) -> int:
+    forecast = ready.forecast_remaining()
+    # The cap is for earlier runs, too.
+    whole = None if forecast.dollars is None else forecast.dollars + ready.earlier_cost_usd
+    found = check_evaluation(ready.config, ready.players.all_plans, whole, options.max_cost)
+    if options.as_json:
         echo_json({
             "samples": forecast.samples, "calls": forecast.calls, "max_cost_usd": forecast.dollars,
             "max_tokens": forecast.tokens, "unknown_prices": list(forecast.unknown),
+            **found.to_json(),
         })  # fmt: skip
     else:
         click.echo(_price_line(ready))
-    return cli.ANSWERED
+        found.print_lines()
+    return found.exit_code
 
 
 def _print_price(ready: PreparedEval) -> None:
@@ -208,7 +217,7 @@ def _write_files(result: EvalResult, ready: PreparedEval, options: EvalOptions) 
         from mixtura.evals.radar import radar_svg
 
         title = f"{result.model}: FLASK, judged by {result.judge}"
-        options.figure.write_text(radar_svg(title, result.tables["skill"], 1, 5), encoding="utf-8")
+        write_output(options.figure, radar_svg(title, result.tables["skill"], 1, 5))
     if options.write:
         from inspect_ai.log import read_eval_log
 
@@ -218,5 +227,7 @@ def _write_files(result: EvalResult, ready: PreparedEval, options: EvalOptions) 
         samples = read_eval_log(result.log).samples or []
         if answers := task.model_outputs(samples, ready.judge_context):
             alpaca_leaderboard.write_outputs(options.write / "model_outputs.json", answers)
+            click.echo(f"Written to {to_one_line(options.write / 'model_outputs.json')}.", err=True)
         if verdicts := task.verdict_annotations(samples, ready.judge_context):
             alpaca_leaderboard.write_annotations(options.write / "annotations.json", verdicts)
+            click.echo(f"Written to {to_one_line(options.write / 'annotations.json')}.", err=True)

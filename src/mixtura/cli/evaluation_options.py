@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mixtura.cli.common import POSITIVE_SECONDS, F, name_callback, text_callback
+from mixtura.cli.common import COUNT, POSITIVE_SECONDS, F, name_callback, text_callback
 from mixtura.cli.completed_values import complete_file, complete_name, complete_task
 
 Option = Callable[[F], F]
@@ -23,6 +23,12 @@ def combine_options(*options: Option[F]) -> Option[F]:
         return function
 
     return add_options
+
+
+def announce_preparation(what: str, *, quiet: bool) -> None:
+    """A sign of life before Inspect is imported and the rows are read: seconds, here and there."""
+    if not quiet:
+        click.echo(f"Preparing the {what} …", err=True)
 
 
 def name_option(
@@ -58,11 +64,9 @@ prompts_option = click.option(
     shell_complete=complete_file,
     help="Prompts, as JSON lines.",
 )
-limit_option = click.option(
-    "--limit", type=click.IntRange(min=1), metavar="N", help="Number of prompts to use."
-)
+limit_option = click.option("--limit", type=COUNT, metavar="N", help="Number of prompts to use.")
 connections_option = click.option(
-    "--connections", type=click.IntRange(min=1), default=10, metavar="N", show_default=True,
+    "--connections", type=COUNT, default=10, metavar="N", show_default=True,
     # Inspect's own variable: who has set it for `inspect eval` need not say it again.
     envvar="INSPECT_EVAL_MAX_CONNECTIONS", show_envvar=True,
     help="Prompts in flight at once.",

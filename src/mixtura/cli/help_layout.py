@@ -19,15 +19,18 @@ OPTION_GROUPS: dict[str, tuple[str, ...]] = {
         "skills", "template", "labels", "outputs", "annotations", "difficulty", "weights", "gamed",
         "held_out", "draws",
     ),
+    "Rows and prompts": (
+        "format", "split", "subset", "column", "image_column", "sample", "dedupe",
+    ),
     "Sampling": ("temperature", "top_p", "max_tokens", "seed"),
-    "Search": ("goal", "size", "answer_cost", "answer_seconds"),
+    "Search": ("goal", "tried_patterns", "size", "answer_cost", "answer_seconds"),
     "Network": ("host", "port"),
-    "Limits": ("max_cost", "deadline", "connections"),
+    "Limits": ("max_cost", "deadline", "connections", "concurrency"),
     "Output": (
         "schema", "output", "as_json", "quiet", "dry_run", "html", "file", "out", "name", "write",
-        "figure", "folder", "patterns",
+        "figure", "folder", "patterns", "overwrite", "agreement",
     ),
-    "What is kept": ("cache", "keep", "logs", "fresh"),
+    "What is kept": ("cache", "keep", "logs", "fresh", "journal", "retry_failed"),
     "Configuration and logging": (
         "config_file", "access_log", "log_content", "verbose", "log_level", "version", "help",
     ),
@@ -38,12 +41,35 @@ MIN_GROUPED = 8
 """Options from which on they are grouped: a few are found without."""
 
 
+FAMILIAR_OPTIONS = {
+    "--model": "mixture", "--models": "proposers", "--members": "proposers", "-f": "files",
+    "--file": "files", "--files": "files", "-o": "output", "--out": "output", "-s": "system",
+    "--prompt": "system", "-t": "temperature", "--temp": "temperature", "--budget": "max_cost",
+    "--cost": "max_cost", "--timeout": "deadline", "--tokens": "max_tokens",
+    "--max_tokens": "max_tokens", "--resume": "continued", "--last": "continued",
+    "--data": "data", "--prompts": "data", "--key": "new_key", "-n": "limit",
+}  # fmt: skip
+"""Options as other tools spell them, and the parameters of ours that they mean."""
+
+
 class MixturaCommand(click.Command):
     """A command whose help has examples, and groups of options."""
 
     def __init__(self, *args: Any, examples: Sequence[str] = (), **settings: Any) -> None:
         super().__init__(*args, **settings)
         self.examples = examples
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            meant = FAMILIAR_OPTIONS.get(error.option_name)
+            ours = [one.opts[-1] for one in self.params if meant and one.name == meant]
+            # click finds `--help` near to any short word.
+            near = ours or [one for one in error.possibilities or () if one != "--help"]
+            hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+            said = f"No such option '{error.option_name}'.{hint}"
+            raise click.NoSuchOption(error.option_name, said, ctx=error.ctx) from None
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_help_text(ctx, formatter)

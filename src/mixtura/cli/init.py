@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,25 +11,21 @@ import click
 
 from mixtura.catalog.user_files import expand_home
 from mixtura.cli.common import POSITIVE_DOLLARS, name_callback
+from mixtura.cli.dry_run import find_missing
 from mixtura.cli.help_layout import MixturaCommand
+from mixtura.cli.init_conversation import converse, print_team, read_back, say
 from mixtura.cli.output_file import write_whole
-from mixtura.config.config import Config, read_presets
 from mixtura.config.first_file import (
-    ANSWER_TOKENS,
-    QUESTION_TOKENS,
     FoundModels,
-    ProposedTeam,
-    estimate_question_cost,
+    check_member_names,
     find_model_files,
     propose_team,
     write_configuration,
 )
 from mixtura.config.local_servers import FoundServer, find_local_servers
-from mixtura.config.paths import config_folder, models_folder, state_folder
-from mixtura.config.plan import EMBEDDED_MODEL, find_provider_keys
-from mixtura.config.toml_document import TomlDocument
+from mixtura.config.paths import config_folder, models_folder
+from mixtura.config.plan import find_provider_keys
 from mixtura.core.errors import ConfigError
-from mixtura.core.text import strip_invisible
 
 MAX_SHOWN_MODELS = 4
 
@@ -105,18 +100,22 @@ def command(
     _print_found(found, servers)
     team = propose_team(found)
     if proposers or aggregator:
+        named = {"-p": proposers, "-a": (aggregator,) if aggregator else ()}
+        check_member_names(read_back(write_configuration(team), path), named)
         members = proposers or team.proposers
         why = _choice_reason(proposers, aggregator)
         first = members[0].partition("*")[0]
         team = replace(team, proposers=members, aggregator=aggregator or first, why=why)
-    _print_team(team, path)
+    print_team(team, path)
     if not yes:
-        team, day_limit = _converse(team, day_limit, path)
+        team, day_limit = converse(team, day_limit, path)
     text = write_configuration(team, day_usd=day_limit)
-    _read_back(text, path)  # what is wrong with it is said before anything is written
+    config = read_back(text, path)  # what is wrong with it is said before anything is written
     _check_target(path, force=force)  # someone else may have been quicker
     _write_file(path, text)
     click.echo(f"Wrote {path}")
+    for need in find_missing(config, [config.mixture_spec("team")]):
+        say(f"Before the first question: {need}.")
     click.echo('Next: mixtura ask "Why is the sky blue?"')
 
 
@@ -182,17 +181,17 @@ def _find_models(servers: tuple[str, ...], *, scan: bool) -> FoundModels:
 
 def _print_found(found: FoundModels, servers: tuple[str, ...]) -> None:
     for provider, variable in found.keys.items():
-        _say(f"Found {variable}: models of {provider}")
+        say(f"Found {variable}: models of {provider}")
     for server in found.servers:
-        _say(f"Found {server.title} at {server.base_url}: {_describe_models(server)}")
+        say(f"Found {server.title} at {server.base_url}: {_describe_models(server)}")
     for name in found.files:
-        _say(f"Found the model file {name}")
+        say(f"Found the model file {name}")
     answered = {server.base_url for server in found.servers}
     for address in servers:
         if f"{address.rstrip('/').removesuffix('/v1')}/v1" not in answered:
-            _say(f"No list of models at {address}: is the server running?")
+            say(f"No list of models at {address}: is the server running?")
     if not (found.keys or found.servers or found.files):
-        _say("Found no API key, no model server and no model file.")
+        say("Found no API key, no model server and no model file.")
 
 
 def _describe_models(server: FoundServer) -> str:
@@ -203,96 +202,7 @@ def _describe_models(server: FoundServer) -> str:
     return f"{shown} and {more} more" if more > 0 else shown
 
 
-def _print_team(team: ProposedTeam, path: Path) -> None:
-    config = _read_back(write_configuration(team), path)
-    _say("")
-    _say(f"Proposers:   {', '.join(team.proposers)}")
-    _say(f"Aggregator:  {team.aggregator} ({team.why})")
-    cost = estimate_question_cost(config, "team")
-    size = f"{QUESTION_TOKENS} tokens, with an answer of {ANSWER_TOKENS}"
-    if cost is None:
-        _say("Cost:        unknown, because the price of a model is not known")
-    elif cost == 0:
-        _say("Cost:        none (local models)")
-    else:
-        _say(f"Cost:        about ${cost:.4f} for a question of {size}")
-    if config.mixture_spec("team").aggregator == EMBEDDED_MODEL:
-        _say(
-            "This very small model only shows how Mixtura works. Set a provider's API key, start"
-            " Ollama, or run `mixtura pull starter`, then run `mixtura init --force`."
-        )
-
-
-def _say(text: str) -> None:
-    click.echo(strip_invisible(text), err=True)
-
-
-# ---- the conversation
-
-
-def _converse(
-    team: ProposedTeam, day_limit: float | None, path: Path
-) -> tuple[ProposedTeam, float | None]:
-    """The team and the limit that a person wants."""
-    try:
-        _say("")
-        if not click.confirm("Use this team?", default=True, err=True):
-            team = _ask_for_team(team, path)
-            _print_team(team, path)
-        if day_limit is None:
-            day_limit = _ask_for_limit()
-        if not click.confirm(f"Write {path}?", default=True, err=True):
-            raise click.UsageError("Nothing was written.")
-    except click.Abort:
-        if sys.stdin.isatty():  # Ctrl-C
-            raise
-        said = (
-            "Standard input ended before the last question; --yes asks none. Nothing was written."
-        )
-        raise click.UsageError(said) from None
-    return team, day_limit
-
-
-def _ask_for_team(team: ProposedTeam, path: Path) -> ProposedTeam:
-    """A team by its names, asked for again while a name means nothing."""
-    while True:
-        words = click.prompt("Proposers, with commas", default=",".join(team.proposers), err=True)
-        proposers = tuple(name.strip() for name in words.split(",") if name.strip())
-        aggregator = click.prompt("Aggregator", default=team.aggregator, err=True).strip()
-        chosen = replace(team, proposers=proposers, aggregator=aggregator, why="Chosen by you")
-        try:
-            _read_back(write_configuration(chosen), path)
-        except ConfigError as error:
-            for one in error.mistakes or (error,):
-                _say(str(one).partition(": ")[2] or str(one))
-            continue
-        return chosen
-
-
-def _ask_for_limit() -> float | None:
-    while True:
-        words = click.prompt(
-            "Daily limit in dollars (Enter for none)", "", err=True, show_default=False
-        )
-        if not words.strip():
-            return None
-        try:
-            return POSITIVE_DOLLARS.convert(words, None, None)
-        except click.BadParameter as error:
-            _say(str(error.message))
-
-
 # ---- the file
-
-
-def _read_back(text: str, path: Path) -> Config:
-    """The configuration that *text* would be in the file *path*. Raises ConfigError."""
-    return Config(
-        [read_presets(), TomlDocument(text, str(path))],
-        environ=os.environ,
-        models_folder=models_folder(os.environ),
-        store_folder=state_folder(os.environ),
-    )
 
 
 def _write_file(path: Path, text: str) -> None:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import click
 
-from mixtura.cli.common import F, create_console, embedded_note, name_callback
+from mixtura.cli.common import LAYERS, F, create_console, embedded_note, name_callback
 from mixtura.cli.completed_values import complete_name
 from mixtura.config.config import Config
 from mixtura.config.plan import AUTO, AUTO_TEAM, MixtureSpec, parse_member, uniform_layers
@@ -22,7 +22,7 @@ def team_options(function: F) -> F:
     """``-m``, ``-p``, ``-a``, ``--layers`` for a command that asks a mixture."""
     for option in (
         click.option(
-            "--layers", type=click.IntRange(min=1), metavar="N",
+            "--layers", type=LAYERS, metavar="N",
             help="Number of layers, the aggregator's included (with -p; default 2).",
         ),
         click.option(

@@ -7,7 +7,11 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+import click
+
+from mixtura import cli
 from mixtura.core.errors import ConfigError
+from mixtura.core.text import to_one_line
 
 
 def check_writable(file: Path, option: str) -> None:
@@ -46,6 +50,20 @@ def write_whole(file: Path, text: str | bytes) -> None:
         with suppress(OSError):
             Path(name).unlink()
         raise
+
+
+def write_output(file: Path, text: str, *, note: bool = True) -> None:
+    """Write an output of a command, whole or not at all; *note*: say where it is, aside.
+
+    Raises OutputLostError.
+    """
+    try:
+        # Half a character in an answer must not lose the answer.
+        write_whole(file, text.encode("utf-8", "replace"))
+    except OSError as error:
+        raise cli.OutputLostError(error) from None
+    if note:
+        click.echo(f"Written to {to_one_line(file)}.", err=True)
 
 
 def _current_umask() -> int:

@@ -26,7 +26,7 @@ PIPE_WAIT_SECONDS = 0.5
 def system_option(function: F) -> F:
     """``--system TEXT`` or ``--system @FILE`` for a command that asks a mixture."""
     return click.option(
-        "--system", metavar="TEXT|@FILE", callback=_read_system,
+        "--system", metavar="TEXT|@FILE", callback=text_or_file_callback,
         help="System prompt for every model; @FILE reads it from a file.",
     )(function)  # fmt: skip
 
@@ -34,7 +34,10 @@ def system_option(function: F) -> F:
 MAX_SYSTEM_BYTES = 1_000_000
 
 
-def _read_system(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+def text_or_file_callback(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> str | None:
+    """A text, or that of the file behind an @, for click. Raises click.BadParameter."""
     text = text_callback(ctx, param, value)
     if not isinstance(text, str) or not text.startswith("@"):
         return text if isinstance(text, str) else None

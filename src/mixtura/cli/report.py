@@ -10,6 +10,8 @@ import click
 
 from mixtura import cli
 from mixtura.cli.common import (
+    ANSWER_TOKENS,
+    SEED,
     cap_options,
     config_option,
     create_console,
@@ -18,7 +20,9 @@ from mixtura.cli.common import (
     read_config,
     require_extra,
 )
+from mixtura.cli.dry_run import DryRunFindings, find_missing
 from mixtura.cli.evaluation_options import (
+    announce_preparation,
     connections_option,
     json_option,
     limit_option,
@@ -126,14 +130,14 @@ for one in (similarity, diversity, budget):
 @name_option("--task", "TASK", "Check answers as this benchmark does: gsm8k, math, …")
 @name_option("--judge", "NAME", "Model that grades answers that no task checks.")
 @limit_option
-@click.option("--seed", type=int, metavar="N", help="Seed of the choice of prompts.")
+@click.option("--seed", type=SEED, metavar="N", help="Seed of the choice of prompts.")
 @name_option(
     "--from", "RUNS", "Folder of evaluations; what is there is not asked again.", "folder",
     default="logs", show_default=True,
 )  # fmt: skip
 @name_option("--out", "DIR", "Folder for the report.", default="report", show_default=True)
 @connections_option
-@click.option("--max-tokens", type=click.IntRange(min=1), metavar="N",
+@click.option("--max-tokens", type=ANSWER_TOKENS, metavar="N",
               help="Length limit of every answer, in tokens.")  # fmt: skip
 @click.option(
     "--dry-run", is_flag=True, help="List the mixtures and their calls, and send nothing."
@@ -158,7 +162,7 @@ def collect(
     cache: bool | None,
     config_file: str | None,
     as_json: bool,
-) -> None:
+) -> int:
     """Run the evaluations that the analyses need, then write the report.
 
     Each model alone; every model as the aggregator of all of them, at two and three layers; the
@@ -166,7 +170,8 @@ def collect(
     from one. Proposals are shared among them. A run that was stopped resumes where it was.
     """
     # On unless refused: the mixtures share their drafts, which is most of the price.
-    config = read_config(config_file, cache=True if cache is None else cache)
+    config = read_config(config_file, cache=True if cache is None else cache, waits_for_all=True)
+    announce_preparation("evaluations", quiet=as_json)
     with require_extra("report", "the report"):
         from mixtura.evals.eval_request import EvalRequest
         from mixtura.reports.experiments import experiment_mixtures
@@ -176,23 +181,27 @@ def collect(
         for model in models:
             config.mixture_spec(model)
         if dry_run:
-            return _print_plans(config, plans)
+            return _print_plans(config, plans, [*models, *([judge] if judge else [])])
         for model in models:
             download_embedded(config, config.mixture_spec(model))
         request = EvalRequest(
             task=task or ("jsonl" if data else "gsm8k"), data=data, judge=judge, limit=limit,
             seed=seed,
         )  # fmt: skip
-        _run_collection(
+        capped = _run_collection(
             config, plans, request, Path(folder), connections=connections, max_cost=max_cost,
             deadline=deadline, quiet=as_json,
         )  # fmt: skip
-        return _write_report(Path(folder), Path(out), as_json=as_json)
+        _write_report(Path(folder), Path(out), as_json=as_json)
+        return cli.CAPPED if capped else cli.ANSWERED
 
 
-def _print_plans(config: Config, plans: Iterable[MixtureSpec]) -> None:
+def _print_plans(config: Config, plans: Iterable[MixtureSpec], models: Sequence[str]) -> int:
     rows = [[to_one_line(plan.name), str(config.count_calls(plan))] for plan in plans]
     print_table(["mixture or model", "calls of an answer"], rows)
+    found = DryRunFindings(find_missing(config, map(config.mixture_spec, models)))
+    found.print_lines()
+    return found.exit_code
 
 
 def _run_collection(
@@ -205,11 +214,13 @@ def _run_collection(
     max_cost: float | None,
     deadline: float | None,
     quiet: bool,
-) -> None:
+) -> bool:
+    """Whether the cap left something out."""
     from mixtura.reports.experiments import run_experiments
 
     with show_progress(create_console(aside=True), quiet=quiet) as progress:
-        run_experiments(
+        results = run_experiments(
             config, plans, request, logs=folder, max_cost=max_cost, deadline=deadline,
             connections=connections, watch=progress,
         )  # fmt: skip
+    return any(result.capped for result in results)

@@ -6,7 +6,14 @@ import difflib
 
 import click
 
-from mixtura.cli.common import config_option, create_console, echo_json, read_config, text_callback
+from mixtura.cli.common import (
+    COUNT,
+    config_option,
+    create_console,
+    echo_json,
+    read_config,
+    text_callback,
+)
 from mixtura.cli.completed_values import complete_run
 from mixtura.cli.help_layout import MixturaCommand
 from mixtura.config.config import Config
@@ -23,7 +30,7 @@ from mixtura.storage.runs import LAST_RUN
 @click.argument("search", nargs=-1, callback=text_callback)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: runs, more.")
 @click.option(
-    "--limit", type=click.IntRange(min=1), default=20, show_default=True, metavar="N",
+    "--limit", type=COUNT, default=20, show_default=True, metavar="N",
     help="Number of runs to list.",
 )  # fmt: skip
 @click.option(
@@ -72,7 +79,8 @@ def resolve_run_id(config: Config, name: str) -> str:
         raise ConfigError(f"'{name}' may be {', '.join(ids)} or more: say more of its id")
     if name == LAST_RUN:
         raise ConfigError("no run is kept yet")
-    raise ConfigError(f"no run is called '{name}': `mixtura runs` lists them")
+    hint = f"`mixtura runs` lists them, '{LAST_RUN}' is the newest"
+    raise ConfigError(f"no run is called '{name}': {hint}")
 
 
 def find_run(config: Config, name: str) -> Record:

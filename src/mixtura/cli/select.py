@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +9,11 @@ import click
 
 from mixtura import cli
 from mixtura.cli.common import (
+    COUNT,
     DOLLARS,
     POSITIVE_DOLLARS,
     POSITIVE_SECONDS,
+    SEED,
     SHARE,
     config_option,
     create_console,
@@ -25,6 +25,7 @@ from mixtura.cli.common import (
 )
 from mixtura.cli.completed_values import complete_file
 from mixtura.cli.evaluation_options import (
+    announce_preparation,
     connections_option,
     deadline_option,
     json_option,
@@ -34,12 +35,12 @@ from mixtura.cli.evaluation_options import (
     prompts_option,
 )
 from mixtura.cli.list_options import ListOptionsCommand
+from mixtura.cli.preset_file import check_file, print_dry_run, print_forecast, write_table
 from mixtura.cli.progress import show_progress
-from mixtura.core.text import pluralize_count, strip_invisible, to_one_line
+from mixtura.core.text import strip_invisible, to_one_line
 
 if TYPE_CHECKING:
     from mixtura.config.config import Config
-    from mixtura.selection.forecast import SelectionForecast
     from mixtura.selection.measurements import SelectionTerms
 
 
@@ -100,12 +101,12 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--draws",
-    type=click.IntRange(min=1),
+    type=COUNT,
     metavar="N",
     help="Answers of each candidate to each prompt; at least the size.",
 )
 @click.option(
-    "--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of the split."
+    "--seed", type=SEED, default=0, show_default=True, metavar="N", help="Seed of the split."
 )
 @click.option(
     "--out",
@@ -155,7 +156,8 @@ def command(
         raise click.UsageError("Which candidates? As in: --models A B C --on prompts.jsonl")
     if data is None:
         raise click.UsageError("--on is missing: the file with the prompts.")
-    config = read_config(config_file, cache=cache)
+    config = read_config(config_file, cache=cache, waits_for_all=True)
+    announce_preparation("selection", quiet=as_json)
     terms = _build_terms(data, options)
     for one in (*models, *([terms.judge] if terms.judge else [])):
         if not dry_run:
@@ -191,24 +193,23 @@ def _run_selection(
     from mixtura.selection.run import select_team
 
     before = forecast_selection(config, models, terms)
-    if dry_run and as_json:
-        echo_json(before._asdict())
-        return cli.ANSWERED
-    _print_forecast(before)
     if dry_run:
-        return cli.ANSWERED
+        return print_dry_run(config, models, terms, before, as_json=as_json)
+    print_forecast(before)
     if out:
         # A file that cannot take the team is found before the search is paid.
-        preset.check_writable(out, name, models, _redacted_tables(config, models), _load_written)
+        check_file(config, out, name, models)
     with show_progress(create_console(aside=True), quiet=as_json) as progress:
         selection = select_team(config, models, terms, watch=progress)
+    # A capped search still has a team; the exit code says that it tried less than it would.
+    ended = cli.CAPPED if selection.capped else cli.ANSWERED
     best = selection.best
     table = preset.mixture_table(name, best.members, best.aggregator, selection.summary_line)
     if out:
-        _write_team(config, out, name, table, {*best.members, best.aggregator})
+        write_table(config, out, name, table, {*best.members, best.aggregator})
     if as_json:
         echo_json(selection.to_json() | {"preset": table})
-        return cli.ANSWERED
+        return ended
     from mixtura.terminal.selections import render_selection
 
     create_console().print(render_selection(selection, create_console().width))
@@ -216,44 +217,4 @@ def _run_selection(
         click.echo(f"Written to {to_one_line(out)}: mixtura ask -m {to_one_line(name)} …", err=True)
     else:
         click.echo(f"\n{strip_invisible(table)}", nl=False)
-    return cli.ANSWERED
-
-
-def _print_forecast(before: SelectionForecast) -> None:
-    """What it takes, before anything is paid."""
-    from mixtura.terminal import format_dollars
-
-    most = "" if before.max_cost_usd is None else f", at most {format_dollars(before.max_cost_usd)}"
-    click.echo(
-        f"{pluralize_count(before.prompts, 'prompt')} to search with, {before.held_out:,} held out;"
-        f" about {pluralize_count(before.calls, 'call')}{most}.",
-        err=True,
-    )
-    if before.unknown_prices:
-        names = ", ".join(map(to_one_line, before.unknown_prices))
-        click.echo(f"No price is known for {names}.", err=True)
-
-
-def _write_team(config: Config, out: Path, name: str, table: str, members: set[str]) -> None:
-    """Write the team down, and the tables of its models where the file lacks them."""
-    from mixtura.selection import preset
-
-    preset.write_preset(out, name, table, _redacted_tables(config, sorted(members)), _load_written)
-
-
-def _redacted_tables(config: Config, names: Iterable[str]) -> dict[str, Mapping[str, object]]:
-    """The tables of those that have one; a secret in them does not go into another file."""
-    tables = {one: table for one in names if (table := config.registry.raw_table(one)) is not None}
-    safe = {one: config.redactor.redact_data(table) for one, table in tables.items()}
-    for one, table in tables.items():
-        if safe[one] != table:
-            note = f"The table of {to_one_line(one)} holds a secret: the new file has *** for it."
-            click.echo(note, err=True)
-    return safe
-
-
-def _load_written(file: Path) -> object:
-    """Read the file as a configuration. Raises ConfigError."""
-    from mixtura.config.config import load
-
-    return load(str(file), environ=os.environ, folder=Path.cwd())
+    return ended

@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from mixtura import cli
-from mixtura.cli.common import config_option, create_console, echo_json, name_callback, read_config
+from mixtura.billing.typical_answer import (
+    ANSWER_TOKENS,
+    QUESTION_TOKENS,
+    VERDICT_TOKENS,
+    TypicalAnswer,
+    estimate_typical_answer,
+    price_calls,
+)
+from mixtura.catalog.patterns import find_pattern
+from mixtura.catalog.user_files import expand_home
+from mixtura.cli.common import (
+    DOLLARS,
+    config_option,
+    create_console,
+    echo_json,
+    name_callback,
+    read_config,
+)
 from mixtura.cli.completed_values import complete_file, complete_name_or_run
 from mixtura.cli.help_layout import MixturaCommand
+from mixtura.cli.output_file import write_output
+from mixtura.cli.run_agreement import add_agreement
 from mixtura.cli.runs import find_run
 from mixtura.config.config import Config
+from mixtura.config.pattern_settings import own_keys
 from mixtura.config.plan import AUTO, MixtureSpec
-from mixtura.core.text import to_one_line
+from mixtura.core.text import pluralize_count, to_one_line
+from mixtura.patterns.spec import PatternSpec
 from mixtura.storage.run_record import Record
 
 
 @click.command(
     name="show",
     cls=MixturaCommand,
-    examples=("mixtura show", "mixtura show paper", "mixtura show last --html run.html"),
+    examples=(
+        "mixtura show",
+        "mixtura show paper",
+        "mixtura show mux --json",
+        "mixtura show last --html run.html",
+        "mixtura show last --agreement",
+    ),
 )
 @click.argument("name", required=False, callback=name_callback, shell_complete=complete_name_or_run)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -29,38 +54,78 @@ from mixtura.storage.run_record import Record
     "--html", "file", metavar="FILE", callback=name_callback, shell_complete=complete_file,
     help="Write the run as a single HTML file; - for standard output.",
 )  # fmt: skip
+@click.option(
+    "--agreement",
+    is_flag=True,
+    help="For a run: say the price of an agreement report, make it (one call) and keep it.",
+)
+@click.option(
+    "--max-cost",
+    type=DOLLARS,
+    metavar="DOLLARS",
+    help="Cost limit of the --agreement report: a call that could exceed it is not made.",
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Show the price of the --agreement report, and send nothing."
+)
 @click.option("--patterns", is_flag=True, help="List the patterns that `pattern =` may name.")
 @config_option
 def command(
-    name: str | None, as_json: bool, file: str | None, patterns: bool, config_file: str | None
+    name: str | None,
+    as_json: bool,
+    file: str | None,
+    agreement: bool,
+    max_cost: float | None,
+    dry_run: bool,
+    patterns: bool,
+    config_file: str | None,
 ) -> None:
     """Draw a mixture, or show a past run.
 
-    NAME is a mixture, or the id of a run, the start of one, or `last`. Of a mixture it shows
-    the layers, the aggregator and the number of calls for an answer; of a run, what every
-    model said. Without NAME, list the mixtures.
+    NAME is a mixture or a pattern, or the id of a run, the start of one, or `last`. Of a mixture
+    it shows the layers, who answers, and what an answer to a typical question takes: calls, how
+    many wait for one another, tokens and price. Of a pattern it shows the first mixture that has
+    it; of a run, what every model said. Without NAME, list the mixtures.
     """
     if patterns:
         if name is not None or file is not None:
             raise click.UsageError("--patterns stands alone.")
         _list_patterns(as_json)
         return
+    if not agreement and (dry_run or max_cost is not None):
+        raise click.UsageError("--max-cost and --dry-run go with --agreement.")
     config = read_config(config_file)
+    spec = find_pattern(name) if name is not None else None
+    is_mixture = name is not None and config.registry.is_known_name(name)
+    if name is None or is_mixture or spec is not None:
+        _refuse_options_of_runs(name, file, agreement)
     if name is None:
-        if file is not None:
-            raise click.UsageError("--html goes with a run: mixtura show last --html FILE")
         _list_mixtures(config, as_json)
-    elif config.registry.is_known_name(name):
-        if file is not None:
-            raise click.UsageError(f"--html goes with a run, and {name} is none.")
+    elif is_mixture:
         _show_mixture(config, name, as_json=as_json)
+    elif spec is not None:
+        _show_pattern(config, spec, as_json=as_json)
     else:
-        _show_run(find_run(config, name), as_json=as_json, file=file)
+        run = find_run(config, name)
+        if agreement:
+            run = add_agreement(config, run, max_cost=max_cost, dry_run=dry_run)
+        if not dry_run:
+            _show_run(run, as_json=as_json, file=file)
+
+
+def _refuse_options_of_runs(name: str | None, file: str | None, agreement: bool) -> None:
+    if file is not None:
+        said = ": mixtura show last --html FILE" if name is None else f", and {name} is none."
+        raise click.UsageError(f"--html goes with a run{said}")
+    if agreement:
+        raise click.UsageError(
+            "--agreement goes with a run: mixtura show last --agreement; for a new question:"
+            " mixtura ask --agreement"
+        )
 
 
 def _list_patterns(as_json: bool) -> None:
     from mixtura.catalog.patterns import all_patterns
-    from mixtura.config.pattern_settings import own_keys
 
     specs = all_patterns()
     if as_json:
@@ -90,10 +155,7 @@ def _write_html(run: Record, file: str) -> None:
     if file == "-":
         click.echo(whole)
         return
-    try:
-        Path(file).write_text(whole, encoding="utf-8")
-    except OSError as error:
-        raise cli.OutputLostError(error) from None
+    write_output(expand_home(file), whole)
 
 
 def _show_mixture(config: Config, name: str, *, as_json: bool) -> None:
@@ -104,22 +166,101 @@ def _show_mixture(config: Config, name: str, *, as_json: bool) -> None:
     from mixtura.terminal import mixture_diagram, print_line
 
     console = create_console()
-    console.print(mixture_diagram(plan, config.count_calls(plan), console.width))
+    outline = config.builder.build_outline(plan)
+    console.print(mixture_diagram(plan, outline, console.width))
+    typical, most = estimate_typical_answer(outline), plan.pattern.spec.may_stop_early
+    for label, words in _describe_typical(typical, config, at_most=most):
+        print_line(console, f"{label:<{_LABEL_WIDTH}}{words}")
+    print_line(
+        console,
+        f"For a question of {QUESTION_TOKENS} tokens, answers of {ANSWER_TOKENS} and verdicts of"
+        f" {VERDICT_TOKENS}, without thoughts, retries and fallbacks.",
+        "dim",
+    )
     # Only where the machine chose: what a file says in full needs no reason.
     if name == AUTO or plan != config.registry.mixtures.get(name, plan):
         auto = config.registry.auto_defaults()
         print_line(console, f"\nThe models were chosen automatically: {auto.why}.", "dim")
+    for problem in config.team_problems(plan):
+        print_line(console, f"\nWarning: {problem}.", "yellow")
+
+
+_LABEL_WIDTH = len("critical path") + 2
+
+
+def _describe_typical(
+    typical: TypicalAnswer, config: Config, *, at_most: bool
+) -> list[tuple[str, str]]:
+    """What an answer to a typical question takes: labels, and the words behind them."""
+    from mixtura.terminal import format_dollars
+
+    usage, price = typical.usage, price_calls(typical.calls, config.usage_cost)
+    most = "at most " if at_most else ""
+    cost = (most if price.dollars else "") + format_dollars(price.dollars)
+    if price.unknown:
+        cost = f"unknown: no price is known for {', '.join(map(to_one_line, price.unknown))}"
+    chain = pluralize_count(typical.calls_in_chain, "call")
+    if typical.calls_in_chain > 1:
+        chain = f"{most}{chain} one after another"
+    return [
+        ("tokens", f"{most}{usage.prompt_tokens:,} read, {usage.completion_tokens:,} written"),
+        ("critical path", f"{chain}, {typical.chain_tokens:,} tokens written"),
+        ("price", cost),
+    ]
+
+
+def typical_json(typical: TypicalAnswer, config: Config) -> dict[str, Any]:
+    """The same as JSON; *price_usd* is null where a price is unknown."""
+    usage, price = typical.usage, price_calls(typical.calls, config.usage_cost)
+    return {
+        "question_tokens": QUESTION_TOKENS, "answer_tokens": ANSWER_TOKENS,
+        "verdict_tokens": VERDICT_TOKENS, "tokens_read": usage.prompt_tokens,
+        "tokens_written": usage.completion_tokens, "calls_in_chain": typical.calls_in_chain,
+        "chain_tokens": typical.chain_tokens, "price_usd": price.dollars,
+        "unknown_prices": list(price.unknown),
+    }  # fmt: skip
+
+
+def _show_pattern(config: Config, spec: PatternSpec, *, as_json: bool) -> None:
+    """The first mixture of a pattern that is no mixture's name."""
+    from mixtura.terminal import print_line
+
+    mixtures = config.registry.mixtures
+    names = [name for name in mixtures if mixtures[name].pattern.kind == spec.name]
+    if as_json and names:
+        _show_mixture(config, names[0], as_json=True)
+        return
+    if as_json:
+        echo_json({"pattern": spec.name, "help": spec.help, "keys": own_keys(spec)})
+        return
+    console = create_console()
+    print_line(console, f"{to_one_line(spec.name)}: {to_one_line(spec.help)}")
+    if not names:
+        keys = f" Its keys: {', '.join(own_keys(spec))}." if own_keys(spec) else ""
+        print_line(console, f"No mixture here has this pattern.{keys}")
+        return
+    known = "The mixtures of this pattern" if len(names) > 1 else "The mixture of this pattern"
+    print_line(console, f"{known}: {', '.join(map(to_one_line, names))}\n")
+    _show_mixture(config, names[0], as_json=False)
 
 
 def mixture_json(plan: MixtureSpec, config: Config) -> dict[str, Any]:
-    """A plan as the documented JSON; *pattern* is there where it is not the paper's mixture."""
+    """
+    A plan as the documented JSON; *pattern* is there where it is not the paper's mixture, and
+    *warnings* where the rules of thumb advise against its team.
+    """
     kind = plan.pattern.kind
     row: dict[str, Any] = {} if kind == "mixture" else {"pattern": kind}
+    if problems := config.team_problems(plan):
+        row["warnings"] = problems
     return row | {
         "name": plan.name,
         "layers": [[s.model for s in layer for _ in range(s.samples)] for layer in plan.layers],
         "aggregator": plan.aggregator,
         "calls": config.count_calls(plan),
+        "typical": typical_json(
+            estimate_typical_answer(config.builder.build_outline(plan)), config
+        ),
     }
 
 

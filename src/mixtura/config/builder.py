@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 from mixtura.catalog import providers
+from mixtura.catalog.model_strength import find_strongest
 from mixtura.config import pattern_settings
 from mixtura.config.mixture_tables import KeyPath
 from mixtura.config.model_factory import ModelEndpoint, ModelFactory
@@ -14,6 +16,7 @@ from mixtura.config.registry import ConfiguredModel, NameRegistry, add_location
 from mixtura.config.schema import ModelTable
 from mixtura.core.errors import ConfigError
 from mixtura.core.model import Model
+from mixtura.core.patience import LearnedPatience, ResponseTimes
 from mixtura.core.roles import Layer, Proposer
 from mixtura.engine.pattern import Pattern
 from mixtura.models.fake import echo
@@ -25,6 +28,10 @@ MAX_BUILT = 1000
 
 MemberBuilder = Callable[[MixtureSpec, KeyPath, str], Model]
 """Builds the model called so at a place of a mixture."""
+
+
+PatienceBuilder = Callable[[MixtureSpec, Sequence[MemberSpec]], LearnedPatience | None]
+"""How long a layer of these members of a mixture waits for stragglers, if it is learned."""
 
 
 class HostedAddress(NamedTuple):
@@ -39,12 +46,16 @@ class HostedAddress(NamedTuple):
 class MixtureBuilder:
     """Builds each model and each mixture once, and keeps the latest."""
 
-    def __init__(self, registry: NameRegistry, factory: ModelFactory) -> None:
+    def __init__(
+        self, registry: NameRegistry, factory: ModelFactory, *, learns_patience: bool = True
+    ) -> None:
         self._registry = registry
         self._factory = factory
         self.built_models: dict[str, Model] = {}
         self.built_mixtures: dict[str, tuple[MixtureSpec, Pattern]] = {}
         self._models_being_built: list[str] = []
+        self._times = ResponseTimes()
+        self._learns_patience = learns_patience
 
     def model(self, name: str) -> Model:
         """A model by name, the same object each time. Raises ConfigError."""
@@ -60,7 +71,7 @@ class MixtureBuilder:
         """
         built_from, mixture = self.built_mixtures.get(plan.name, (None, None))
         if mixture is None or built_from is not plan:
-            mixture = _assemble_mixture(plan, self._build_member)
+            mixture = _assemble_mixture(plan, self._build_member, self._learn_patience)
             _put_bounded(self.built_mixtures, plan.name, (plan, mixture))
         return mixture
 
@@ -68,11 +79,15 @@ class MixtureBuilder:
         """The same mixture of echoes, for counting calls: it needs no key and calls no model."""
 
         def echo_member(_plan: MixtureSpec, _path: KeyPath, name: str) -> Model:
-            if name in self._registry.mixtures:
-                return self.build_outline(self._registry.mixture_spec(name))
-            return echo(name)
+            return self.outline_member(name)
 
-        return _assemble_mixture(plan, echo_member)
+        return _assemble_mixture(plan, echo_member, lambda _plan, _members: None)
+
+    def outline_member(self, name: str) -> Model:
+        """An echo in place of the model, or the outline of the mixture, that is called so."""
+        if name in self._registry.mixtures:
+            return self.build_outline(self._registry.mixture_spec(name))
+        return echo(name)
 
     def hosted_address(self, name: str) -> HostedAddress | None:
         """Where a model is served over HTTP; None where it is not, or its key is missing."""
@@ -88,6 +103,31 @@ class MixtureBuilder:
             return None
         model = endpoint.upstream_model_name(table.model or "")
         return HostedAddress(endpoint, model, table.headers)
+
+    def _learn_patience(
+        self, plan: MixtureSpec, members: Sequence[MemberSpec]
+    ) -> LearnedPatience | None:
+        """How long a layer of *members* waits for stragglers; None where the plan says it."""
+        learns = plan.learns_patience
+        if not (self._learns_patience if learns is None else learns):
+            return None
+        served = {member.model: self._served_name(member.model) for member in members}
+        strongest = find_strongest(served, plan.aggregator if plan.has_final_model else None)
+        return LearnedPatience(
+            self._times,
+            strongest,
+            # A second call of a model that works on this machine would slow down the first.
+            asks_again=strongest is not None and self._is_hosted(strongest),
+        )
+
+    def _served_name(self, name: str) -> str:
+        entry = self._registry.models.get(name)
+        return entry.table.model or name if entry else name
+
+    def _is_hosted(self, name: str) -> bool:
+        if entry := self._registry.models.get(name):
+            return entry.table.provider is not None or entry.table.base_url is not None
+        return name not in self._registry.mixtures and bool(providers.split_model_name(name))
 
     def _build_member(self, plan: MixtureSpec, path: KeyPath, name: str) -> Model:
         with plan.add_location(path):
@@ -123,8 +163,13 @@ class MixtureBuilder:
             )
 
 
-def _assemble_mixture(plan: MixtureSpec, build_member: MemberBuilder) -> Pattern:
-    layers = tuple(_assemble_layer(plan, layer, build_member) for layer in plan.layers)
+def _assemble_mixture(
+    plan: MixtureSpec, build_member: MemberBuilder, learn_patience: PatienceBuilder
+) -> Pattern:
+    layers = tuple(
+        replace(_assemble_layer(plan, layer, build_member), learned=learn_patience(plan, layer))
+        for layer in plan.layers
+    )
     fallbacks = tuple(
         build_member(plan, ("fallbacks", i), name) for i, name in enumerate(plan.fallbacks)
     )
@@ -141,10 +186,11 @@ def _assemble_layer(
         Proposer(
             build_member(plan, member.path, member.model),
             member.sampling.with_defaults(plan.sampling),
-            member.samples,
-            member.persona,
+            samples,
+            persona,
         )
         for member in members
+        for persona, samples in member.draws()
     )
     return Layer(proposers, plan.quorum, plan.patience, plan.deadline)
 

@@ -8,9 +8,9 @@ from importlib import resources
 from pathlib import Path
 
 from mixtura.billing.spending_caps import SpendingCap
-from mixtura.config import model_prices
+from mixtura.config import calibrations, model_prices, team_advice
 from mixtura.config.builder import MixtureBuilder
-from mixtura.config.model_factory import ModelFactory
+from mixtura.config.model_factory import AnswerKeeper, ModelFactory
 from mixtura.config.paths import find_config_file, models_folder, state_folder
 from mixtura.config.plan import Environment, MixtureSpec
 from mixtura.config.registry import DEFAULT, PRESETS_SOURCE, NameRegistry
@@ -20,10 +20,14 @@ from mixtura.config.toml_document import TomlDocument
 from mixtura.core.errors import ConfigError
 from mixtura.core.model import Model
 from mixtura.core.redaction import register_secrets
-from mixtura.core.types import Usage
+from mixtura.core.roles import Composite
+from mixtura.core.types import Completion, Request, Usage
 from mixtura.engine.pattern import Pattern
 from mixtura.engine.proposal_cache import ProposalCache
+from mixtura.models.wrappers.budget import Budgeted
+from mixtura.models.wrappers.cache import Cached
 from mixtura.models.wrappers.deadline import Deadlined, with_layer_deadlines
+from mixtura.patterns.agreement import AgreementReported, AgreementReporter
 from mixtura.storage.answer_cache import AnswerCache
 from mixtura.storage.interfaces import DAY_SECONDS, Store
 from mixtura.storage.responses import ResponseStore
@@ -53,9 +57,12 @@ class Config:
         store_folder: Path,
         cache: bool | None = None,
         keep: bool | None = None,
+        keep_answers: AnswerKeeper | None = None,
+        waits_for_all: bool = False,
     ) -> None:
         self.documents = tuple(documents)
         self.models_folder = models_folder
+        self.calibration_folder = store_folder / "calibrations"
         self.registry = NameRegistry(environ, models_folder)
         self.settings = Settings(store_folder / "mixtura.sqlite")
         for document in documents:
@@ -71,11 +78,11 @@ class Config:
         self.default_names = {DEFAULT: self.default} if ours else {}
         """What `default` means: the configured default, unless someone made a mixture of it."""
         self.store = self._open_store()
-        answers = self._open_answer_cache(cache)
+        keep_answers = keep_answers or self._cache_answers(cache)
         factory = ModelFactory(
-            environ, models_folder, answers, self.redactor, self.settings.transport
+            environ, models_folder, keep_answers, self.redactor, self.settings.transport
         )
-        self.builder = MixtureBuilder(self.registry, factory)
+        self.builder = MixtureBuilder(self.registry, factory, learns_patience=not waits_for_all)
         self._caps = ConfiguredCaps(self.settings.budget, self.store, self.registry)
         self.runs = self._open_run_store(keep)
         self.responses = self._open_response_store(keep)
@@ -85,13 +92,16 @@ class Config:
         password = self.registry.environ.get("PGPASSWORD")
         return open_store(self.settings.store_address, password=password, patience=patience)
 
-    def _open_answer_cache(self, cache: bool | None) -> AnswerCache | None:
-        """The cache of answers; *cache*: whether there is one, None for what the files say."""
+    def _cache_answers(self, cache: bool | None) -> AnswerKeeper | None:
+        """What caches answers; *cache*: whether they are, None for what the files say."""
         table = self.settings.cache
         if not (table.use if cache is None else cache):
             return None
-        return AnswerCache(
+        answers = AnswerCache(
             self.store, age=table.days * DAY_SECONDS, size=int(table.megabytes * 1024**2)
+        )
+        return lambda model, identity: Cached(
+            model, answers, identity=identity, redactor=self.redactor
         )
 
     def _open_run_store(self, keep: bool | None) -> RunStore:
@@ -140,9 +150,53 @@ class Config:
         """Model calls of one answer when nothing fails, those of mixtures inside it included."""
         return self.builder.build_outline(plan).call_count
 
+    def missing_calibration_reason(self, name: str) -> str:
+        """Why answers of the mixture *name* have no confidence. Raises ConfigError."""
+        plan = self.mixture_spec(name)
+        return calibrations.missing_calibration_reason(self.calibration_folder, plan)
+
+    def build_outline(self, plan: MixtureSpec, *, agreement: bool = False) -> Composite:
+        """
+        A mixture of echoes for counting calls, with the report of *agreement* where it is wanted.
+        """
+        outline = self.builder.build_outline(plan)
+        if not agreement:
+            return outline
+        reporter = self.builder.outline_member(self.reporter_name(plan))
+        return AgreementReported.of(outline, reporter)
+
+    def team_problems(self, plan: MixtureSpec) -> list[str]:
+        """What the rules of thumb advise against in a plan's team, by known strengths."""
+        tables = self.registry.model_tables()
+
+        def model_name(name: str) -> str:
+            table = tables.get(name)
+            return (table.model or name) if table else name
+
+        return team_advice.find_team_problems(plan, model_name)
+
     def usage_cost(self, name: str, usage: Usage) -> float | None:
         """Dollars for *usage* of the model called *name*; None where its price is unknown."""
         return model_prices.usage_cost(self.registry, name, usage)
+
+    def reporter_name(self, plan: MixtureSpec) -> str:
+        """Who reports where a mixture's proposals agree: as configured, else its last model."""
+        if self.settings.agreement.model is not None:
+            return self.settings.agreement.model
+        return plan.aggregator if plan.has_final_model else plan.layers[-1][0].model
+
+    def build_reporter(
+        self, name: str, proposals: Sequence[Completion], *, max_cost: float | None = None
+    ) -> tuple[AgreementReporter, Model]:
+        """
+        The model *name* as a reporter on *proposals* of a run that is over; the second under the
+        configured caps. Raises ConfigError.
+        """
+        check_caps(max_cost, None)
+        reporter = AgreementReporter.of(self.model(name), proposals)
+        plan = self.mixture_spec(name)
+        capped = self._caps.apply_caps(reporter, plan, self.usage_cost, max_cost=max_cost)
+        return reporter, capped
 
     def build_runnable(
         self,
@@ -152,21 +206,40 @@ class Config:
         deadline: float | None = None,
         caps: Sequence[SpendingCap] = (),
         turns: ProposalCache | None = None,
+        agreement: bool = False,
     ) -> Model:
         """
         A mixture under the configured caps, those of *caps*, and for each run under
-        *max_cost* dollars and *deadline* seconds. *turns*: see ``Pattern``.
+        *max_cost* dollars and *deadline* seconds. *turns*: see ``Pattern``. *agreement*: a report
+        of where the proposals agree comes with the answer.
 
         Raises ConfigError, also for caps that are negative, infinite or not a number.
         """
         check_caps(max_cost, deadline)
-        mixture = replace(self.build_mixture(plan), turns=turns)
+        known = calibrations.find_calibration(self.calibration_folder, plan)
+        pattern = replace(self.build_mixture(plan), turns=turns, calibration=known)
+        reporters = [self.reporter_name(plan)] if agreement else []
+        mixture: Composite = pattern
+        for name in reporters:
+            mixture = AgreementReported.of(pattern, self.model(name))
         if deadline is not None:
             mixture = with_layer_deadlines(mixture, deadline)
         capped = self._caps.apply_caps(
-            mixture, plan, self.usage_cost, max_cost=max_cost, more_caps=caps
+            mixture, plan, self.usage_cost, max_cost=max_cost, more_caps=caps, also=reporters
         )
         return capped if deadline is None else Deadlined(capped, deadline)
+
+    async def check_affordable(
+        self, plan: MixtureSpec, request: Request, *, max_cost: float | None = None
+    ) -> str:
+        """
+        What an answer would leave out under the caps of ``build_runnable``; no model is needed.
+
+        Raises BudgetExceededError where it would be refused, ConfigError for an unknown price.
+        """
+        outline = self.builder.build_outline(plan)
+        capped = self._caps.apply_caps(outline, plan, self.usage_cost, max_cost=max_cost)
+        return await capped.check_caps(request) if isinstance(capped, Budgeted) else ""
 
 
 def load(
@@ -177,13 +250,17 @@ def load(
     home: Path | None = None,
     cache: bool | None = None,
     keep: bool | None = None,
+    keep_answers: AnswerKeeper | None = None,
+    waits_for_all: bool = False,
 ) -> Config:
     """
     The presets, and the user's file over them.
 
     *file*, else ``MIXTURA_CONFIG``, else ``mixtura.toml`` in *folder*, else the one in the
     user's configuration folder. *cache*, *keep*: whether answers, and runs, are kept, whatever
-    the file says.
+    the file says. *keep_answers* takes the place of the cache. *waits_for_all*: mixtures whose
+    table says nothing of patience wait for all proposers, so that no answer depends on a
+    machine's load.
     Raises ConfigError with the file and the line.
     """
     documents = [read_presets()]
@@ -196,6 +273,8 @@ def load(
         store_folder=state_folder(environ, home),
         cache=cache,
         keep=keep,
+        keep_answers=keep_answers,
+        waits_for_all=waits_for_all,
     )
 
 

@@ -10,10 +10,19 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mixtura.catalog import downloads, local_models
+from mixtura.catalog.providers import model_quirks
 from mixtura.config.config import Config
 from mixtura.config.local_servers import FoundServer
-from mixtura.config.plan import AUTO, AUTO_TEAM, EMBEDDED_MODEL, choose_team_across, detect_defaults
+from mixtura.config.plan import (
+    AUTO,
+    AUTO_TEAM,
+    EMBEDDED_MODEL,
+    choose_team_across,
+    detect_defaults,
+    parse_member,
+)
 from mixtura.config.toml_text import key_to_toml, value_to_toml
+from mixtura.core.errors import ConfigError
 from mixtura.core.types import Usage
 
 QUESTION_TOKENS, PROPOSAL_TOKENS, ANSWER_TOKENS = 300, 500, 600
@@ -134,11 +143,39 @@ def write_configuration(team: ProposedTeam, *, day_usd: float | None = None) -> 
         "[mixtures.team]",
         f"layers = [{value_to_toml(team.proposers)}]",
         f"aggregator = {value_to_toml(team.aggregator)}",
-        "sampling = { temperature = 0.7 }",
     ]
+    if not any(_refuses_temperature(team, name) for name in (*team.proposers, team.aggregator)):
+        lines.append("sampling = { temperature = 0.7 }")
     if day_usd is not None:
         lines += ["", "[budget]", f"day_usd = {value_to_toml(day_usd)}"]
     return "\n".join(lines) + "\n"
+
+
+def _refuses_temperature(team: ProposedTeam, member: str) -> bool:
+    """Whether a member answers a temperature with an error; yes where no one knows who it is."""
+    name = parse_member(member).model
+    if name in (AUTO, AUTO_TEAM):
+        return True
+    model = str(team.models.get(name, {}).get("model", name))
+    return "temperature" in model_quirks(model).refuses
+
+
+def check_member_names(config: Config, seats: Mapping[str, Sequence[str]]) -> None:
+    """
+    Raises ConfigError for the names in *seats* that mean nothing, one line for each; *seats* are
+    under the words that name them to a person.
+    """
+    wrong: dict[str, ConfigError] = {}
+    for seat, members in seats.items():
+        for member in members:
+            try:
+                name = parse_member(member).model
+                if name not in (AUTO, AUTO_TEAM):
+                    config.mixture_spec(name)
+            except ConfigError as error:
+                wrong.setdefault(str(error), ConfigError(f"{seat}: {error}"))
+    if wrong:
+        raise ConfigError.combine(list(wrong.values()))
 
 
 def estimate_question_cost(config: Config, name: str) -> float | None:

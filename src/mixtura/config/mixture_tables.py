@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +17,12 @@ from mixtura.config.plan import (
     check_samples,
     parse_member,
 )
-from mixtura.config.schema import ProposerTable
+from mixtura.config.schema import MixtureTable, ProposerTable
 from mixtura.core.errors import ConfigError
 from mixtura.core.text import pluralize_count
-from mixtura.prompts.synthesis import LAYOUTS, Synthesis, template
+from mixtura.patterns.spec import PatternSpec
+from mixtura.prompts.instructions import prompt_variants
+from mixtura.prompts.synthesis import LAYOUTS, Synthesis, limit_length, template
 
 KeyPath = tuple[toml_document.Key, ...]
 
@@ -52,7 +54,8 @@ def read_mixture_spec(
         last.name,
         tuple(getattr(table, "fallbacks", ())),
         table.quorum,
-        table.patience,
+        table.patience if isinstance(table.patience, float) else None,
+        _learns_patience(table, document.data["mixtures"][name]),
         table.deadline,
         sampling=table.sampling.to_sampling(),
         answer=last.sampling,
@@ -60,7 +63,8 @@ def read_mixture_spec(
         pattern=last.pattern,
     )
     with mistakes.collect():
-        plan = replace(plan, synthesis=_read_synthesis(name, table.synthesis, document))
+        layout = _read_synthesis(name, table.synthesis, document)
+        plan = replace(plan, synthesis=_limit_synthesis(name, spec, table, layout, document))
     if AUTO_TEAM not in plan.member_names() and len(mistakes) == before:
         with mistakes.collect():
             check_quorum(plan)
@@ -82,6 +86,13 @@ def _read_layers(
                 members.append(_read_member(member, at, document, ["mixtures", name]))
         layers.append(tuple(members))
     return tuple(layers)
+
+
+def _learns_patience(table: MixtureTable, said: Mapping[str, object]) -> bool | None:
+    """Whoever sets a quorum or seconds means to decide how long stragglers are waited for."""
+    if table.patience is None:
+        return False if "quorum" in said or "patience" in said else None
+    return table.patience == "learned"
 
 
 def check_quorum(plan: MixtureSpec) -> None:
@@ -107,7 +118,16 @@ def _read_member(
     except ConfigError as error:
         raise document.error_at([*path, *at], f"layers: {error}") from None
     sampling = member.sampling.to_sampling()
-    return MemberSpec(member.model, member.samples, member.persona, sampling, (*at, "model"))
+    variants = prompt_variants() if member.variants is True else tuple(member.variants or ())
+    if variants and member.model == AUTO_TEAM:
+        said = "layers: variants belong to one model, and 'auto-team' stands for several"
+        raise document.error_at([*path, *at, "variants"], said)
+    if any(not text.strip() for text in variants):
+        said = "layers: a variant is a text; for a draw without one, leave `variants` out"
+        raise document.error_at([*path, *at, "variants"], said)
+    return MemberSpec(
+        member.model, member.samples, member.persona, sampling, (*at, "model"), variants
+    )
 
 
 def _read_synthesis(name: str, value: str, document: toml_document.TomlDocument) -> Synthesis:
@@ -127,6 +147,23 @@ def _read_synthesis(name: str, value: str, document: toml_document.TomlDocument)
         raise document.error_at(path, f"synthesis: {_file_error(file, error)}") from None
 
 
+def _limit_synthesis(
+    name: str,
+    spec: PatternSpec,
+    table: MixtureTable,
+    layout: Synthesis,
+    document: toml_document.TomlDocument,
+) -> Synthesis:
+    """*layout* with the length that the table asks for."""
+    if table.length is None:
+        return layout
+    writes = spec.final_model is not None and spec.final_model.key == "aggregator"
+    if not writes and len(table.layers) == 1:
+        said = f"length: with one layer '{spec.name}' writes nothing from proposals"
+        raise document.error_at(["mixtures", name, "length"], said)
+    return limit_length(layout, None if table.length == "longest" else table.length)
+
+
 def _file_error(file: Path, error: Exception) -> str:
     reason = error.strerror if isinstance(error, OSError) else error
     if isinstance(error, UnicodeDecodeError):
@@ -142,7 +179,9 @@ def expand_auto(layer: Sequence[MemberSpec], auto: AutoDefaults) -> tuple[Member
         elif seat.model == AUTO:
             drafts = seat.sampling.with_defaults(auto.team[0].sampling)
             persona = seat.persona or auto.team[0].persona
-            seats.append(MemberSpec(auto.aggregator, seat.samples, persona, drafts))
+            seats.append(
+                replace(seat, model=auto.aggregator, persona=persona, sampling=drafts, path=())
+            )
         else:
             seats.append(seat)
     return tuple(seats)

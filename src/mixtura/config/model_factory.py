@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,13 +25,16 @@ from mixtura.core.quantities import parse_context_window
 from mixtura.core.redaction import Redactor
 from mixtura.llama import gguf
 from mixtura.models.hosted import HostedModel
-from mixtura.models.wrappers.cache import AnswerStore, Cached
 from mixtura.models.wrappers.hedge import Hedged
 from mixtura.models.wrappers.meter import Metered
 from mixtura.models.wrappers.rate_limit import Limited, RateLimiter, RateLimits
 from mixtura.models.wrappers.retry import Retrying
 from mixtura.transport.base import Transport
 from mixtura.transport.client import Secret
+
+AnswerKeeper = Callable[[Model, str], Model]
+"""Wraps a model so that its answers are kept. The text is what the model is, wherever it is called
+something else: its address, its name there, its settings."""
 
 _CONVENTIONAL_PATTERN = re.compile(r"(?!(?:.*\d){4})[A-Z]{1,12}(?:_[A-Z0-9]{1,16})*")
 """The name of a variable that cannot be a key: it may be shown."""
@@ -66,7 +70,8 @@ class ModelFactory:
     """
     Builds models from their settings.
 
-    *answers* caches what they answer, None for no cache; *redactor* hides secrets in it.
+    *keep_answers* wraps each of them, outermost, None where no answers are kept; *redactor* hides
+    secrets in what they answer.
     *transport*: the name of the HTTP client of the models whose settings name none.
     """
 
@@ -74,7 +79,7 @@ class ModelFactory:
         self,
         environ: Environment,
         models_folder: Path,
-        answers: AnswerStore | None = None,
+        keep_answers: AnswerKeeper | None = None,
         redactor: Redactor | None = None,
         transport: str = DEFAULT_TRANSPORT,
     ) -> None:
@@ -82,7 +87,7 @@ class ModelFactory:
         self._transport = transport
         self._environ = environ
         self._folder = models_folder
-        self._answers = answers
+        self._keep_answers = keep_answers
         self._limiters: dict[tuple[str, str | None], RateLimiter] = {}
 
     def build_local(self, name: str, file: str, table: ModelTable) -> Model:
@@ -106,7 +111,7 @@ class ModelFactory:
         )
         limited = self._with_rate_limit(Metered(model), table, (str(path), None))
         twice = Retrying(limited, attempts=2)  # small models say nothing at all now and then
-        return self._with_cache(twice, f"{path.name} {table.context}")
+        return self._with_kept_answers(twice, f"{path.name} {table.context}")
 
     def build_hosted(
         self,
@@ -139,7 +144,7 @@ class ModelFactory:
         if table.retries:
             model = Retrying(model, attempts=table.retries + 1)
         extra = msgspec.json.encode(table.extra, order="deterministic").decode()
-        return self._with_cache(model, f"{base_url} {upstream} {extra}")
+        return self._with_kept_answers(model, f"{base_url} {upstream} {extra}")
 
     def _with_rate_limit(
         self, model: Model, table: ModelTable, place: tuple[str, str | None]
@@ -155,10 +160,8 @@ class ModelFactory:
             raise ConfigError(_limits_conflict_message(limits, limiter.limits), key="limits")
         return Limited(model, limiter)
 
-    def _with_cache(self, model: Model, identity: str) -> Model:
-        if self._answers is None:
-            return model
-        return Cached(model, self._answers, identity=identity, redactor=self._redactor)
+    def _with_kept_answers(self, model: Model, identity: str) -> Model:
+        return self._keep_answers(model, identity) if self._keep_answers else model
 
     def resolve_endpoint(self, table: ModelTable) -> ModelEndpoint:
         """Where a table's model is served, and what sends to it. Raises ConfigError."""

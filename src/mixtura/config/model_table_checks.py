@@ -85,7 +85,10 @@ def _address_mistakes(url: str) -> Iterator[ConfigError]:
 
 def _is_url_with_host(url: str) -> bool:
     try:
-        return bool(urlsplit(url).netloc)
+        parts = urlsplit(url)
+        # The port is read here, which raises for one that is none. A space is a slip of the hand,
+        # which urlsplit drops in some places and keeps in others.
+        return bool(parts.netloc) and parts.port != 0 and not re.search(r"\s", url)
     except ValueError:
         return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, NamedTuple, cast
@@ -11,7 +12,7 @@ import msgspec
 
 from mixtura.catalog.patterns import all_patterns, find_pattern, pattern_names
 from mixtura.config.mistakes import Mistakes
-from mixtura.config.plan import AUTO, MixtureSpec, PatternChoice
+from mixtura.config.plan import AUTO, AUTO_TEAM, MixtureSpec, PatternChoice
 from mixtura.config.schema import AggregatorTable, MixtureTable
 from mixtura.config.toml_document import TomlDocument
 from mixtura.core.errors import ConfigError
@@ -152,6 +153,20 @@ def _read_settings(
         key = error.key if isinstance(error, ConfigError) else None
         raise document.error_at([*path, *([key] if key else [])], str(error)) from None
     return settings
+
+
+def check_draws(plan: MixtureSpec) -> None:
+    """Raises ConfigError, with its line, where the pattern's settings do not fit the members."""
+    draws: Counter[str] = Counter()
+    for seat in plan.layers[-1] if plan.layers else ():
+        draws[seat.model] += seat.samples
+    # Which models `auto` stands for is known on the machine where it is asked.
+    if not draws or draws.keys() & {AUTO, AUTO_TEAM}:
+        return
+    try:
+        plan.pattern.spec.check_draws(plan.pattern.settings, draws)
+    except ConfigError as error:
+        raise plan.error_at([error.key] if error.key else [], str(error)) from None
 
 
 def build_pattern(

@@ -44,6 +44,15 @@ class MemberSpec:
     sampling: Sampling = field(default_factory=Sampling)
     path: tuple[toml_document.Key, ...] = field(default=(), compare=False)
     """Where it stands in its mixture's table."""
+    variants: tuple[str, ...] = ()
+    """Instructions that its draws take in turn, each beside the persona."""
+
+    def draws(self) -> list[tuple[str | None, int]]:
+        """The system prompts of its draws and how many have each, in the order of the draws."""
+        if not self.variants:
+            return [(self.persona, self.samples)]
+        texts = (self.variants[i % len(self.variants)] for i in range(self.samples))
+        return [(f"{self.persona}\n\n{text}" if self.persona else text, 1) for text in texts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +86,11 @@ class MixtureSpec:
     fallbacks: tuple[str, ...] = ()
     quorum: int = 1
     patience: float | None = None
+    learns_patience: bool | None = None
+    """
+    Whether the times of its models' last answers say how long stragglers are waited for; None: as
+    `Config` has it.
+    """
     deadline: float | None = None
     synthesis: Synthesis = envelope
     sampling: Sampling = field(default_factory=Sampling)
@@ -161,7 +175,9 @@ def parse_member(text: str) -> MemberSpec:
     if not star:
         return MemberSpec(text)
     if not re.fullmatch("[0-9]{1,9}", times) or int(times) < 1 or not name:
-        raise ConfigError(f"'{text}': write a number after the star, as in '{name or 'NAME'}*3'")
+        raise ConfigError(
+            f"'{text}': write a number after the star, as in '{name.strip() or 'NAME'}*3'"
+        )
     return MemberSpec(name, check_samples(int(times)))
 
 

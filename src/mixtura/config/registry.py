@@ -19,6 +19,7 @@ from mixtura.config.mistakes import Mistakes
 from mixtura.config.mixture_tables import KeyPath, check_quorum, expand_auto, read_mixture_spec
 from mixtura.config.model_table_checks import find_model_mistakes
 from mixtura.config.ollama import ollama_models
+from mixtura.config.pattern_settings import check_draws
 from mixtura.config.plan import (
     AUTO,
     AUTO_TEAM,
@@ -286,6 +287,8 @@ class NameRegistry:
                     mistakes.add(plan.error_at(seat.path, said))
         with mistakes.collect():
             self._check_no_cycle(plan, (plan.name,))
+        with mistakes.collect():
+            check_draws(plan)
 
     def _check_inline(self, plan: MixtureSpec) -> None:
         """Raises ConfigError for members of ``a,b>c`` that mean nothing or are misplaced."""
@@ -313,6 +316,9 @@ def _hosted_name_problem(name: str) -> str | None:
     known = providers.providers()
     if provider in known and not model:
         return _missing_model_text(provider, name)
+    if provider in known and providers.has_stray_slash(model):
+        right = "/".join((provider, *filter(None, model.split("/"))))
+        return f"'{name}' has a slash too many: did you mean '{right}'?"
     if provider in known:
         marks = " ".join(INLINE_MARKS)
         said = f"'{name}': expected the name of one model, and no name contains any of {marks}"

@@ -8,10 +8,12 @@ from typing import Annotated, Literal
 import msgspec
 
 from mixtura.core.quantities import (
+    AnswerTokens,
     Dollars,
     PositiveSeconds,
     PositiveSize,
     Seconds,
+    Seed,
     Size,
     Temperature,
 )
@@ -74,9 +76,9 @@ class PriceTable(msgspec.Struct, forbid_unknown_fields=True):
 class SamplingTable(msgspec.Struct, forbid_unknown_fields=True):
     temperature: Temperature | None = None
     top_p: Share | None = None
-    max_tokens: AtLeastOne | None = None
+    max_tokens: AnswerTokens | None = None
     stop: tuple[str, ...] | None = None
-    seed: int | None = None
+    seed: Seed | None = None
 
     def to_sampling(self) -> Sampling:
         return Sampling(self.temperature, self.top_p, self.max_tokens, self.stop, self.seed)
@@ -109,6 +111,8 @@ class ProposerTable(msgspec.Struct, forbid_unknown_fields=True):
     model: str
     samples: int = 1
     persona: str | None = None
+    variants: bool | tuple[str, ...] = False
+    """Instructions that its draws take in turn; true for those that come along."""
     sampling: SamplingTable = msgspec.field(default_factory=SamplingTable)
 
 
@@ -123,9 +127,11 @@ class MixtureTable(msgspec.Struct, forbid_unknown_fields=True):
     layers: list[list[str | ProposerTable]]
     pattern: str = "mixture"
     quorum: int = 1
-    patience: Seconds | None = None
+    patience: Seconds | Literal["learned", "unlimited"] | None = None
     deadline: Seconds | None = None
     synthesis: str = "envelope"
+    length: AtLeastOne | Literal["longest"] | None = None
+    """The most words of a synthesis: a number, or those of the longest proposal."""
     sampling: SamplingTable = msgspec.field(default_factory=SamplingTable)
 
 
@@ -135,6 +141,13 @@ class CacheTable(msgspec.Struct, forbid_unknown_fields=True):
     use: bool = True
     days: Size = 30.0
     megabytes: Size = 256.0
+
+
+class AgreementTable(msgspec.Struct, forbid_unknown_fields=True):
+    """The report of where the proposals agree, where one is asked for."""
+
+    model: str | None = None
+    """Who writes it; None: who writes the mixture's answer."""
 
 
 class RunsTable(msgspec.Struct, forbid_unknown_fields=True):
@@ -207,6 +220,7 @@ class ConfigFile(msgspec.Struct, forbid_unknown_fields=True):
     store: str | None = None
     cache: CacheTable | None = None
     runs: RunsTable | None = None
+    agreement: AgreementTable | None = None
     budget: BudgetTable | None = None
     serve: ServeTable | None = None
     models: dict[str, object] = {}

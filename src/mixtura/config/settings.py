@@ -8,7 +8,14 @@ from mixtura.catalog.transports import DEFAULT_TRANSPORT, check_transport_name
 from mixtura.config import server_checks
 from mixtura.config.mistakes import Mistakes
 from mixtura.config.registry import NameRegistry
-from mixtura.config.schema import BudgetTable, CacheTable, ConfigFile, RunsTable, ServeTable
+from mixtura.config.schema import (
+    AgreementTable,
+    BudgetTable,
+    CacheTable,
+    ConfigFile,
+    RunsTable,
+    ServeTable,
+)
 from mixtura.config.toml_document import TomlDocument
 from mixtura.storage.store_address import StoreAddress, parse_store_address
 
@@ -24,6 +31,7 @@ class Settings:
         """The name of the HTTP client of the models that name no other."""
         self.cache = CacheTable(use=False)
         self.runs = RunsTable()
+        self.agreement = AgreementTable()
         self.budget = BudgetTable()
         self.serve = ServeTable()
 
@@ -38,6 +46,7 @@ class Settings:
         registry.add_tables(document, file, mistakes)
         self.cache = file.cache or self.cache
         self.runs = file.runs or self.runs
+        self.agreement = file.agreement or self.agreement
         self.budget = file.budget or self.budget
         self.serve = file.serve or self.serve
         if file.transport is not None:
@@ -52,6 +61,10 @@ class Settings:
                 problem = registry.unknown_name_message(file.default)
                 mistakes.add(document.error_at(["default"], f"default: {problem}"))
             self.default = file.default
+        reporter = file.agreement.model if file.agreement else None
+        if reporter is not None and not registry.name_exists(reporter):
+            problem = registry.unknown_name_message(reporter)
+            mistakes.add(document.error_at(["agreement", "model"], f"agreement.model: {problem}"))
         server_checks.check_settings(
             document, file, registry.unservable_reason, registry.key_variables(), mistakes
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from mixtura.billing.price import Pricer
 from mixtura.billing.spending_caps import DailyCap, RunCap, SpendingCap
@@ -44,15 +44,17 @@ class ConfiguredCaps:
         *,
         max_cost: float | None = None,
         more_caps: Sequence[SpendingCap] = (),
+        also: Sequence[str] = (),
     ) -> Model:
         """
         *mixture*, which *plan* describes, under the configured caps and *more_caps*.
 
-        *max_cost*: dollars of one run, in place of the configured ones.
+        *max_cost*: dollars of one run, in place of the configured ones. *also*: models that it
+        calls and *plan* does not name.
         """
         table = self._table
         run_usd = table.run_usd if max_cost is None else max_cost
-        lasting_caps = [*self._daily_caps(plan), *more_caps]
+        lasting_caps = [*self._daily_caps(plan, also), *more_caps]
         if run_usd is None and table.run_tokens is None and not lasting_caps:
             return mixture
 
@@ -61,14 +63,14 @@ class ConfiguredCaps:
 
         return Budgeted(mixture, caps_of_one_run, price, at_the_cap=table.at_the_cap)
 
-    def _daily_caps(self, plan: MixtureSpec) -> list[SpendingCap]:
+    def _daily_caps(self, plan: MixtureSpec, also: Sequence[str]) -> list[SpendingCap]:
         """The cap of the day, and those of the API keys that the plan's models use."""
         table = self._table
         caps: list[SpendingCap] = []
         if table.day_usd is not None or table.day_tokens is not None:
             ledger = DailySpendLedger(self._store, "day")
             caps.append(DailyCap("the day", ledger, table.day_usd, table.day_tokens))
-        used = self._mixture_key_variables(plan) if table.keys else ()
+        used = self._key_variables(plan.member_names() | set(also)) if table.keys else ()
         for variable, key_caps in table.keys.items():
             if variable in used:
                 ledger = DailySpendLedger(self._store, f"key {variable}")
@@ -76,12 +78,12 @@ class ConfiguredCaps:
                 caps.append(DailyCap(name, ledger, key_caps.day_usd, key_caps.day_tokens))
         return caps
 
-    def _mixture_key_variables(self, plan: MixtureSpec) -> set[str]:
-        """The environment variables with the keys that a plan's models are called with."""
+    def _key_variables(self, names: Iterable[str]) -> set[str]:
+        """The variables with the keys of models, and of the members of mixtures, called so."""
         variables: set[str] = set()
-        for name in plan.member_names():
+        for name in names:
             if name in self._registry.mixtures:
-                variables |= self._mixture_key_variables(self._registry.mixture_spec(name))
+                variables |= self._key_variables(self._registry.mixture_spec(name).member_names())
             else:
                 variables |= self._model_key_variables(name)
         return variables

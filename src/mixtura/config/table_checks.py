@@ -24,6 +24,8 @@ class TableMistake(NamedTuple):
     """In msgspec's words; of a key that does not exist, nothing."""
     allowed: tuple[str, ...] = ()
     """The keys, or the words, that may stand there."""
+    takes_number: bool = False
+    """Whether a number may stand there, too."""
 
 
 def find_table_mistakes(kind: Any, value: object, path: Path = ()) -> Iterator[TableMistake]:
@@ -49,7 +51,7 @@ def find_table_mistakes(kind: Any, value: object, path: Path = ()) -> Iterator[T
         msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         problem = str(error).partition(" - at `$")[0]
-        yield TableMistake(path, problem, _allowed_words(kind))
+        yield TableMistake(path, problem, _allowed_words(kind), float in _options(kind))
 
 
 def _find_struct_mistakes(

@@ -142,7 +142,8 @@ class TomlDocument:
                 )
             return self.error_at(inner, said)
         if found := re.fullmatch(r"Invalid enum value '(.*)'", mistake.problem):
-            right = " or ".join(f"'{word}'" for word in mistake.allowed)
+            number = ["a number"] if mistake.takes_number else []
+            right = " or ".join([*number, *(f"'{word}'" for word in mistake.allowed)])
             return self.error_at(inner, f"{dotted_path(inner)}: expected {right}, got '{found[1]}'")
         where = f"{dotted_path(inner)}: " if inner else ""
         return self.error_at(inner, f"{where}{plain_message(mistake.problem)}")

@@ -213,8 +213,7 @@ class QuorumNotMetError(ModelError):
         *,
         late: bool = False,
     ) -> None:
-        reports = Counter(f"{cause.model or 'a model'}: {cause}" for cause in causes)
-        reasons = "; ".join(f"{n} × {why}" if n > 1 else why for why, n in reports.items())
+        reasons = _join_causes(causes)
         asked = answered + len(causes)
         if asked == 1:
             said = f"the only proposer of layer {layer} did not answer"
@@ -229,6 +228,24 @@ class QuorumNotMetError(ModelError):
         self.answered = answered
         self.causes = tuple(causes)
         self.late = late
+
+
+_MAX_NAMED = 3
+"""Models that are named as failed for one reason; more are counted."""
+
+
+def _join_causes(causes: Sequence[ModelError]) -> str:
+    """Each reason once, behind the models that failed for it: ``2 × a, b: no connection``."""
+    models: dict[str, Counter[str]] = {}
+    for cause in causes:
+        models.setdefault(str(cause), Counter())[cause.model or "a model"] += 1
+    reasons: list[str] = []
+    for reason, counts in models.items():
+        names = [f"{n} × {model}" if n > 1 else model for model, n in counts.items()]
+        more = len(names) - _MAX_NAMED
+        shown = f"{', '.join(names[:_MAX_NAMED])} and {more} more" if more > 0 else ", ".join(names)
+        reasons.append(f"{shown}: {reason}")
+    return "; ".join(reasons)
 
 
 class BudgetExceededError(MixturaError):

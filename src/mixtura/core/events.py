@@ -16,11 +16,15 @@ from mixtura.core.types import Charge, Completion, Request
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in a mixture: *layer* from 1 in the paper's count, *index* from 0 in the layer."""
+    """
+    A place in a mixture: *layer* from 1 in the paper's count, *index* from 0 in the layer.
+
+    A *reporter* stands behind the answer: it says where the proposals agree and differ.
+    """
 
     layer: int
     index: int
-    role: Literal["proposer", "aggregator"]
+    role: Literal["proposer", "aggregator", "reporter"]
 
 
 PositionPath = tuple[Position, ...]

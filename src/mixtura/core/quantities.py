@@ -221,7 +221,10 @@ class Range(NamedTuple):
         little = value < self.most if self.below else value <= self.most
         if enough and little:  # both false for NaN
             return None
-        low, high = f"{self.least:,.0f}", f"{self.most:,.0f}"
+        low, high = (
+            f"{one:,}" if isinstance(one, int) else f"{one:,.0f}"  # a float has 53 bits
+            for one in (self.least, self.most)
+        )
         right = f"{low} to {high}"
         if self.above or self.below:
             more = "more than" if self.above else "at least"
@@ -242,6 +245,12 @@ class Range(NamedTuple):
         return msgspec.Meta(ge=self.least, le=self.most)
 
 
+SEED = Range(-(2**63), 2**63 - 1)
+"""Whole numbers of 64 bits: what providers and servers take."""
+ANSWER_TOKENS = Range(1, MAX_TOKENS)
+COUNT = Range(1, 1_000_000)
+"""Prompts, answers to each, prompts in flight, rows of a list."""
+LAYERS = Range(1, 100)
 DOLLARS = Range(0, 1e9)
 POSITIVE_DOLLARS = Range(0, 1e9, above=True)
 SECONDS = Range(0, 1e9)
@@ -252,6 +261,8 @@ TEMPERATURE = Range(0, 5)
 SIZE = Range(0, 1e9)
 POSITIVE_SIZE = Range(0, 1e9, above=True)
 
+Seed = Annotated[int, SEED.msgspec_meta]
+AnswerTokens = Annotated[int, ANSWER_TOKENS.msgspec_meta]
 Dollars = Annotated[float, DOLLARS.msgspec_meta]
 Seconds = Annotated[float, SECONDS.msgspec_meta]
 PositiveSeconds = Annotated[float, POSITIVE_SECONDS.msgspec_meta]

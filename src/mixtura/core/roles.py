@@ -10,6 +10,7 @@ from typing import Self
 from mixtura.core.events import Emit
 from mixtura.core.model import Model, Wrapper, get_model_info, unwrap_model
 from mixtura.core.model_info import ModelInfo
+from mixtura.core.patience import LearnedPatience
 from mixtura.core.types import Completion, Request, Sampling
 
 
@@ -40,7 +41,8 @@ class Layer:
 
     *patience*: seconds to wait for stragglers once the quorum has answered.
     *deadline*: seconds after which the layer goes on with what it has.
-    ``None`` waits for all. Raises ValueError without proposers, or where the quorum does not
+    ``None`` waits for all. *learned*: in place of *patience*, for as long as the models' own
+    last answers suggest. Raises ValueError without proposers, or where the quorum does not
     fit their number.
     """
 
@@ -48,6 +50,7 @@ class Layer:
     quorum: int = 1
     patience: float | None = None
     deadline: float | None = None
+    learned: LearnedPatience | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.proposers:
@@ -82,6 +85,7 @@ class PlannedCall:
 
     *reads*: the answers it is shown, by their positions among the planned calls. *answers*:
     what it writes may be what the caller gets, so the caller's sampling counts before its own.
+    *after*: positions of further calls that it waits for without reading them.
     """
 
     model: Model
@@ -89,6 +93,7 @@ class PlannedCall:
     persona: str | None = None
     reads: tuple[int, ...] = ()
     answers: bool = False
+    after: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +179,17 @@ def plan_layer_calls(layers: Sequence[Layer], *, answers: bool = False) -> list[
         ]
         reads = tuple(range(begun, len(rows)))
     return rows
+
+
+def plan_layers_in_turn(layers: Sequence[Layer]) -> list[PlannedCall]:
+    """The calls of layers of which none reads another, but waits for it; each may answer."""
+    calls: list[PlannedCall] = []
+    before: tuple[int, ...] = ()
+    for layer in layers:
+        begun = len(calls)
+        calls += [replace(call, after=before) for call in plan_layer_calls([layer], answers=True)]
+        before = tuple(range(begun, len(calls)))
+    return calls
 
 
 def iterate_models(model: Model) -> Iterator[Model]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from mixtura.core.agreement import Agreement, Support
+
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 Json = Mapping[str, Any]
@@ -205,6 +207,12 @@ class Completion:
     """The tokens' log-probabilities as chat completions has them, where they were asked for."""
     refusal: bool = False
     """Whether the text stands in place of an answer, in the API's field for refusals."""
+    support: Support | None = None
+    """How much of what a pattern counted stands behind the answer; None where it counts nothing."""
+    confidence: float | None = None
+    """The probability that it is right, as calibrated on recorded answers; None without that."""
+    agreement: Agreement | None = None
+    """Where the proposals behind it agree and differ, where that was asked for."""
 
     @property
     def text(self) -> str:

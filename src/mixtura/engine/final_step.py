@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from mixtura.core.agreement import Agreement, Support
 from mixtura.core.call_ledger import CallLedger
 from mixtura.core.errors import ModelError
 from mixtura.core.events import (
@@ -61,6 +62,8 @@ class FinalStep:
         """The same as proposers see it."""
         self.proposals: tuple[Completion, ...] = ()
         """The last layer's, in the order of its proposers."""
+        self.report: Completion | None = None
+        """A report on the proposals, for whoever reads them next; set by patterns that have one."""
         self.emit = emit
         """Reports events at their position in the run; None where no one listens."""
         self.depth = depth
@@ -68,6 +71,10 @@ class FinalStep:
         self.ledger = CallLedger()
         """What the calls of the last step enter."""
         self.degraded: tuple[str, ...] = ()
+        self.support: Support | None = None
+        """How much of what was counted stands behind the answer."""
+        self.agreement: Agreement | None = None
+        """Where the proposals agree and differ, where that was found out."""
         self._name = name
         self._synthesis = synthesis
         self._announced = False
@@ -123,27 +130,40 @@ class FinalStep:
         *,
         by: str | None = None,
         degraded: tuple[str, ...] = (),
+        support: Support | None = None,
     ) -> Completion:
         """
         The proposal at *index* as the answer; its text is shown as the answer's.
 
         *why* and *by* (by default the pattern's name) stand in the notice of the choice;
-        *degraded*: what made the choice worse than it could have been. Raises the ModelError of an
-        earlier answer that was shown in part.
+        *degraded*: what made the choice worse than it could have been; *support*: how much of what
+        was counted speaks for it. Raises the ModelError of an earlier answer that was shown in
+        part.
         """
         name = by or self._name
         self._begin_again(name)
         chosen = self.proposals[index]
-        self.announce(name)
-        if emit := self.emit_inside:
-            place = f"proposal {index + 1} of {len(self.proposals)}"
-            emit(Notice(name, f"{place}, by {chosen.model}: {why}"))
-            if chosen.text:
-                emit(Token(chosen.text, refusal=chosen.refusal))
-            emit(Aggregation(replace(chosen, charges=self.ledger.charges, degraded=degraded)))
+        place = f"proposal {index + 1} of {len(self.proposals)}"
+        self._report_answer(chosen, f"{place}, by {chosen.model}: {why}", name, degraded)
         self.add_notices(*degraded)
+        self.support = support
         # The proposal's own charges are in the run's ledger already.
         return replace(chosen, charges=())
+
+    def give(self, answer: Completion, why: str) -> Completion:
+        """*answer*, made of the proposals without a model, as the answer; *why* is its notice."""
+        self._report_answer(answer, why, self._name, ())
+        return answer
+
+    def _report_answer(
+        self, answer: Completion, why: str, name: str, degraded: tuple[str, ...]
+    ) -> None:
+        self.announce(name)
+        if emit := self.emit_inside:
+            emit(Notice(name, why))
+            if answer.text:
+                emit(Token(answer.text, refusal=answer.refusal))
+            emit(Aggregation(replace(answer, charges=self.ledger.charges, degraded=degraded)))
 
     async def ask_layer(
         self,
@@ -152,15 +172,17 @@ class FinalStep:
         *,
         depth: int,
         answers: bool = False,
+        layout: Synthesis | None = None,
     ) -> LayerResult:
         """
         Call *layer* for texts that are not the answer, as layer *depth* of the run.
 
         Each reads *shown* and what proposers see of the request. *answers*: one of the texts may
         be chosen as the answer, so the caller's sampling, tools and response format apply to each.
-        Raises QuorumNotMetError when too few of them answer.
+        *layout*: as in `ask`. Raises QuorumNotMetError when too few of them answer.
         """
-        synthesis = keep_turn_order(self._synthesis) if answers else self._synthesis
+        synthesis = layout or self._synthesis
+        synthesis = keep_turn_order(synthesis) if answers else synthesis
         show = make_prompt_builder(synthesis, self.request if answers else self.advice_request)
         return await run_proposer_layer(
             layer, show, shown, depth=depth, emit=self.emit, answers=answers

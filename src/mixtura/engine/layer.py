@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from mixtura.core.errors import (
@@ -26,6 +26,12 @@ from mixtura.engine.prompt_builder import (
     make_prompt_builder,
 )
 from mixtura.engine.proposer import DrawNumber, run_proposer
+from mixtura.engine.stragglers import (
+    LateCalls,
+    ProposerTask,
+    calls_to_ask_again,
+    wait_for_layer,
+)
 from mixtura.prompts.synthesis import (
     Synthesis,
 )
@@ -36,6 +42,15 @@ class LayerResult(NamedTuple):
 
     proposals: tuple[Completion, ...]
     lost: tuple[ModelError, ...]
+    places: tuple[int, ...] = ()
+    """Which of the layer's calls the proposals are of."""
+
+    def notices(self, depth: int, *, drafts: bool = True) -> list[str]:
+        """What was lost of layer *depth*; of *drafts* also what their authors say was lacking."""
+        less = [f"layer {depth}: {error.model} failed: {error}" for error in self.lost]
+        if drafts:
+            less += [f"layer {depth}: {p.model}: {n}" for p in self.proposals for n in p.degraded]
+        return less
 
 
 class LayersResult(NamedTuple):
@@ -64,10 +79,8 @@ async def run_layers(
         result = await run_proposer_layer(
             layer, build_prompt, down.proposals, depth=depth, emit=emit, answers=last
         )
-        less = [f"layer {depth}: {e.model} failed: {e}" for e in result.lost]
-        if not last:  # else the chosen proposal carries its own notices
-            drafts = result.proposals
-            less += [f"layer {depth}: {p.model}: {n}" for p in drafts for n in p.degraded]
+        # The chosen proposal carries its own notices.
+        less = result.notices(depth, drafts=not last)
         down = LayersResult(result.proposals, (*down.degraded, *less))
     return down
 
@@ -88,31 +101,34 @@ async def run_proposer_layer(
     response format apply to each. Raises QuorumNotMetError, with every cause, when fewer than
     the quorum answer.
     """
-    cut: set[Position] = set()
-    tasks: dict[Position, _ProposerTask] = {}
+    calls = layer.proposer_calls
+    positions = [Position(depth, index, "proposer") for index in range(len(calls))]
+    again = calls_to_ask_again(layer, dict(zip(positions, calls, strict=True)))
+    late = LateCalls(asked_again={position: asyncio.Event() for position in again})
+    tasks: dict[Position, ProposerTask] = {}
     membership = LayerMembership(layer.quorum)
     try:
         async with asyncio.TaskGroup() as group:
             # Tasks inherit the deadline as a context variable: retries inside need to know it.
             with deadline_scope(layer.deadline):
-                for index, (call, draw) in enumerate(_number_draws(layer.proposer_calls)):
-                    position = Position(depth, index, "proposer")
+                for position, (call, draw) in zip(positions, _number_draws(calls), strict=True):
                     membership.add_member(position)
                     call_run = run_proposer(
-                        call, build_prompt, before, draw, position, membership, cut, emit, answers
+                        call, build_prompt, before, draw, position, membership, late, emit, answers
                     )
                     tasks[position] = group.create_task(call_run)
-            await _wait_for_layer(tasks, layer, cut)
+            await wait_for_layer(tasks, calls, layer, late)
     except BaseExceptionGroup as errors:  # not a failed call: wrong configuration, a cap, a bug
         raise errors.exceptions[0] from None
     outcomes = [task.result() for task in tasks.values()]
     proposals = tuple(o for o in outcomes if isinstance(o, Completion))
+    places = tuple(i for i, o in enumerate(outcomes) if isinstance(o, Completion))
     lost = tuple(o for o in outcomes if isinstance(o, ModelError))
     if emit:
         emit(LayerFinished(depth, len(proposals), len(outcomes)))
     if len(proposals) < layer.quorum:
-        raise QuorumNotMetError(depth, layer.quorum, len(proposals), lost, late=bool(cut))
-    return LayerResult(proposals, lost)
+        raise QuorumNotMetError(depth, layer.quorum, len(proposals), lost, late=bool(late.cut))
+    return LayerResult(proposals, lost, places)
 
 
 def _number_draws(calls: Sequence[Proposer]) -> list[tuple[Proposer, DrawNumber]]:
@@ -127,37 +143,3 @@ def _number_draws(calls: Sequence[Proposer]) -> list[tuple[Proposer, DrawNumber]
         (call, DrawNumber(ordinal, times[id(call.model)]))
         for call, ordinal in zip(calls, ordinals, strict=True)
     ]
-
-
-_ProposerTask = asyncio.Task[Completion | ModelError]
-
-
-async def _wait_for_layer(
-    tasks: dict[Position, _ProposerTask], layer: Layer, cut: set[Position]
-) -> None:
-    """Wait until all calls are done, patience after the quorum is over, or the deadline is."""
-    if layer.patience is None and layer.deadline is None:
-        await asyncio.wait(tasks.values())
-        return
-    await asyncio.sleep(0)  # all tasks start: one cancelled before its start could not report it
-    clock = asyncio.get_running_loop().time
-    end = None if layer.deadline is None else clock() + layer.deadline
-    patience = layer.patience
-    waiting = set(tasks.values())
-    while waiting and (end is None or clock() < end):
-        left = None if end is None else end - clock()
-        _, waiting = await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-        if patience is not None and _count_answers(tasks.values()) >= layer.quorum:
-            # Patience begins once, at the quorum: later answers do not prolong it.
-            soon = clock() + patience
-            end = soon if end is None else min(end, soon)
-            patience = None
-    for position, task in tasks.items():
-        if task in waiting:
-            cut.add(position)
-            task.cancel()
-
-
-def _count_answers(tasks: Iterable[_ProposerTask]) -> int:
-    done = [t for t in tasks if t.done() and not t.cancelled() and not t.exception()]
-    return sum(isinstance(task.result(), Completion) for task in done)

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from typing import Self
 
 from mixtura.core.model import Model, get_model_info
+from mixtura.core.patience import LearnedPatience
 from mixtura.core.roles import Aggregator, Layer, PlannedCall, Proposer
 from mixtura.engine.aggregated_pattern import AggregatedPattern
+
+LEARNED = LearnedPatience()
+"""Stands for a patience that each mixture learns for itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +35,14 @@ class Mixture(AggregatedPattern):
         *,
         depth: int = 2,
         name: str = "mixture",
+        patience: float | LearnedPatience | None = LEARNED,
     ) -> Self:
         """
         The common case: the same *proposers* in every layer but the last; *depth* layers.
 
         Models, or names of models as the command line takes them (``openai/gpt-5.4``).
+        *patience* with stragglers: learned from the models' last answers, the aggregator's own
+        model waited for in any case; seconds after the first answer; None waits for all.
         Raises ConfigError for a name that means nothing, TypeError for what is no model,
         ValueError for fewer layers than 2 or no proposers.
         """
@@ -51,7 +58,13 @@ class Mixture(AggregatedPattern):
             for i, one in enumerate(proposers)
         )
         last = Aggregator(_resolve_model(aggregator, "aggregator"))
-        return cls(layers=(Layer(members),) * (depth - 1), aggregator=last, name=name)
+        if patience is LEARNED:
+            patience = LearnedPatience(strongest=last.model.name)
+        seconds, learned = (
+            (None, patience) if isinstance(patience, LearnedPatience) else (patience, None)
+        )
+        layer = Layer(members, patience=seconds, learned=learned)
+        return cls(layers=(layer,) * (depth - 1), aggregator=last, name=name)
 
     @property
     def final_layers(self) -> tuple[str, ...]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+from mixtura.core.calibration import NOT_CALIBRATED, Calibration
 from mixtura.core.call_ledger import open_ledger
 from mixtura.core.events import Emit, RunCompleted, RunStarted
 from mixtura.core.roles import Composite, PlannedCall, plan_layer_calls
@@ -31,6 +32,8 @@ class Pattern(Composite):
     """
 
     synthesis: Synthesis = envelope
+    calibration: Calibration = field(default=NOT_CALIBRATED, compare=False)
+    """What turns the support of an answer into the probability that it is right."""
     turns: ProposalCache | None = field(default=None, compare=False)
     """Where proposals are kept while an agent calls tools; None asks for them every time."""
     proposals_answer: ClassVar[bool] = False
@@ -38,6 +41,9 @@ class Pattern(Composite):
     Whether one of the last layer's proposals may be the answer, as it is. Then the caller's
     sampling, tools and response format reach those proposers, and no proposals are kept.
     """
+
+    reports_agreement: ClassVar[bool] = False
+    """Whether its last step finds out itself where the proposals agree."""
 
     @abstractmethod
     def final_calls(self, reads: tuple[int, ...]) -> Sequence[PlannedCall]:
@@ -81,12 +87,27 @@ class Pattern(Composite):
     def planned_calls(self) -> Sequence[PlannedCall]:
         rows = plan_layer_calls(self.layers, answers=self.proposals_answer)
         size = self.layers[-1].call_count if self.layers else 0
-        return [*rows, *self.final_calls(tuple(range(len(rows) - size, len(rows))))]
+        reads = tuple(range(len(rows) - size, len(rows)))
+        # The last step begins when the proposals are there, whatever its calls read of them.
+        last = (replace(call, after=(*reads, *call.after)) for call in self.final_calls(reads))
+        return [*rows, *last]
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         """
         The pattern's answer, with the charges of all its calls. Raises QuorumNotMetError when too
         few of a layer answer, any ModelError that the last step raises.
+        """
+        return await self.complete_then(request, emit)
+
+    async def complete_then(
+        self,
+        request: Request,
+        emit: Emit | None,
+        then: Callable[[FinalStep], Awaitable[None]] | None = None,
+    ) -> Completion:
+        """
+        The same, with *then* called behind the answer, while the run and its bill are still open.
+        Raises what `complete` raises, and what *then* raises.
         """
         if emit:
             emit(RunStarted(self.name, request, self._layer_model_names()))
@@ -96,10 +117,15 @@ class Pattern(Composite):
             # A ledger of its own within the run's: a chosen proposal shows what choosing it cost.
             with open_ledger() as step.ledger:
                 answer = await self.write_answer(step)
+            if then is not None:
+                await then(step)
             whole = replace(
                 ledger.bill_answer(answer),
                 model=self.name,
                 degraded=(*step.degraded, *answer.degraded),
+                support=step.support,
+                confidence=self.calibration.find_confidence(step.support),
+                agreement=step.agreement,
             )
         if emit:
             emit(RunCompleted(whole))

@@ -26,7 +26,7 @@ from mixtura.core.events import (
     Proposal,
     with_position,
 )
-from mixtura.core.model import get_model_info
+from mixtura.core.model import Model, get_model_info
 from mixtura.core.roles import Proposer
 from mixtura.core.types import Completion, Message, Request
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
@@ -35,11 +35,13 @@ from mixtura.engine.call_context import (
     LayerMembership,
     allow_draft_truncation,
 )
+from mixtura.engine.copy_race import CopyRace
 from mixtura.engine.prompt_builder import (
     PromptBuilder,
     image_notices,
     should_truncate_and_retry,
 )
+from mixtura.engine.stragglers import LateCalls
 from mixtura.prompts.synthesis import (
     quote_draft,
 )
@@ -56,12 +58,12 @@ async def run_proposer(
     draw: DrawNumber,
     position: Position,
     membership: LayerMembership,
-    cut: set[Position],
+    late: LateCalls,
     emit: Emit | None,
     answers: bool,
 ) -> Completion | ModelError:
     """
-    One proposer's proposal, or its ModelError; cancelled by other than the layer (*cut*), it
+    One proposer's proposal, or its ModelError; cancelled by other than the layer (*late*), it
     raises.
     """
     model = proposer.model
@@ -69,7 +71,7 @@ async def run_proposer(
     with open_ledger() as ledger:
         try:
             attempt = _complete_within_window(
-                proposer, build_prompt, before, draw, position, emit, answers, ledger
+                proposer, build_prompt, before, draw, position, late, emit, answers, ledger
             )
             answer = ledger.bill_answer(await attempt)
         except ModelError as error:
@@ -77,10 +79,10 @@ async def run_proposer(
         except asyncio.CancelledError as cancelled:
             task = asyncio.current_task()
             # Cancelled by the layer, or from outside as well: then the whole run ends.
-            if position not in cut or task is None or task.uncancel() > 0:
+            if position not in late.cut or task is None or task.uncancel() > 0:
                 raise
             ledger.mark_outcome("lost")
-            failed = TimedOutError("cut off by the layer's patience or deadline")
+            failed = TimedOutError(late.cut[position])
             set_partial_text(failed, partial_text(cancelled))
         else:
             membership.add_member(position)  # also when it had withdrawn
@@ -107,6 +109,7 @@ async def _complete_within_window(
     before: Sequence[Completion],
     draw: DrawNumber,
     position: Position,
+    late: LateCalls,
     emit: Emit | None,
     answers: bool,
     ledger: CallLedger,
@@ -130,11 +133,38 @@ async def _complete_within_window(
                 emit(Notice(model.name, notice, (position,)))
         try:
             with allow_draft_truncation(bool(before) and attempt == 1):
-                return await model.complete(asked, inner)
+                if (again := late.asked_again.get(position)) is None:
+                    return await model.complete(asked, inner)
+                return await _complete_or_ask_again(model, asked, inner, again)
         except ContextOverflowError as error:
             if attempt == 2 or not should_truncate_and_retry(error, before, model, known):
                 raise
     raise AssertionError("unreachable: the second attempt either answers or raises")
+
+
+async def _complete_or_ask_again(
+    model: Model, request: Request, emit: Emit | None, again: asyncio.Event
+) -> Completion:
+    """
+    One answer of *model*; it is asked a second time when *again* is set, and the first to be
+    done counts. Raises ModelError when neither answers.
+    """
+    race = CopyRace(emit, asyncio.get_running_loop().time, to_the_end=True)
+    first = race.start_attempt(model, request, watched=False)
+    late = asyncio.create_task(again.wait())
+    try:
+        await asyncio.wait((first.task, late), return_when=asyncio.FIRST_COMPLETED)
+        if not first.task.done():
+            if emit:
+                emit(Notice(model.name, "late, and the strongest member: asked a second time"))
+            race.start_attempt(model, request, watched=False)
+        return await race.wait_for_answer()
+    except asyncio.CancelledError as cancelled:
+        await race.leave(cancelled)
+        raise
+    finally:
+        late.cancel()
+        await race.cancel_attempts()
 
 
 def _salvage_partial(error: ModelError, ledger: CallLedger) -> Completion | None:

@@ -217,6 +217,7 @@ def trace_json(trace: Trace, pricer: Pricer) -> dict[str, Any]:
         "finish_reason": answer.finish_reason if answer else None,
         "degraded": bool(answer and answer.degraded),
         "left_out": list(answer.degraded) if answer else [],
+        **support_json(answer),
         "seconds": trace.elapsed,
         "cost_usd": total_cost(trace.charges, pricer),
         "usage": usage_json(trace.usage),
@@ -226,6 +227,15 @@ def trace_json(trace: Trace, pricer: Pricer) -> dict[str, Any]:
         if trace.request
         else None,
     }
+
+
+def support_json(answer: Completion | None) -> dict[str, Any]:
+    """What is known of how well an answer is backed; *agreement* only where it was asked for."""
+    row: dict[str, Any] = {
+        "confidence": answer.confidence if answer else None,
+        "support": answer.support.to_json() if answer and answer.support else None,
+    }
+    return row | ({"agreement": answer.agreement.to_json()} if answer and answer.agreement else {})
 
 
 def _usage_by_model_json(charges: Sequence[Charge], pricer: Pricer) -> dict[str, Any]:

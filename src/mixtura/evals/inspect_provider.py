@@ -174,7 +174,7 @@ class MixturaModelAPI(ModelAPI):
 def _resolve_model(name: str, config_file: str | None) -> tuple[Model, Pricer]:
     context = _CONTEXT.get()
     if context is None:
-        config = load(config_file, environ=os.environ, folder=Path.cwd())
+        config = load(config_file, environ=os.environ, folder=Path.cwd(), waits_for_all=True)
         return config.build_runnable(config.mixture_spec(name)), config.usage_cost
     config, models, _ = context
     return models.get(name) or config.build_runnable(config.mixture_spec(name)), config.usage_cost

@@ -15,6 +15,7 @@ from inspect_ai.event import ModelEvent
 from inspect_ai.log import EvalLog, EvalSample, list_eval_logs, read_eval_log
 
 from mixtura.config.plan import MixtureSpec
+from mixtura.core.agreement import Support
 from mixtura.core.errors import ConfigError
 from mixtura.core.text import pluralize_count, to_one_line
 
@@ -71,6 +72,8 @@ class SampleAnswer:
     """What the scorer wrote beside the score: FLASK's grade of each skill."""
     cut: bool = False
     """The limit of tokens ended it."""
+    support: Support | None = None
+    """How much of what its pattern counted stands behind it."""
 
     def leaf_calls(self) -> Iterator[RecordedCall]:
         for call in self.calls:
@@ -183,6 +186,7 @@ def parse_log(log: EvalLog) -> LoggedEvaluation:
 
 def _parse_sample(sample: EvalSample) -> SampleAnswer:
     value, why = score_or_reason(sample)
+    runs = list(_answer_runs(sample))
     score = next(iter((sample.scores or {}).values()), None)
     return SampleAnswer(
         sample=str(sample.id),
@@ -192,11 +196,17 @@ def _parse_sample(sample: EvalSample) -> SampleAnswer:
         text=sample.output.completion,
         score=value,
         missing=why,
-        calls=tuple(_parse_call(row) for run in _answer_runs(sample) for row in run["calls"]),
+        calls=tuple(_parse_call(row) for run in runs for row in run["calls"]),
         metadata=sample.metadata,
         graded=(score.metadata if score else None) or {},
         cut=is_truncated(sample),
+        # Several runs are no one answer: a dialogue, or several choices.
+        support=_parse_support(runs[0].get("support")) if len(runs) == 1 else None,
     )
+
+
+def _parse_support(row: Mapping[str, Any] | None) -> Support | None:
+    return Support(row["source"], row["value"]) if row else None
 
 
 def is_truncated(sample: EvalSample) -> bool:

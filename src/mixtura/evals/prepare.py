@@ -66,6 +66,16 @@ class PreparedEval:
         """The file that its calls are recorded in."""
         return call_journal.journal_path(self.logs, self.identity)
 
+    @property
+    def earlier_cost_usd(self) -> float:
+        """Dollars that earlier runs of it have paid."""
+        tally = (
+            None
+            if self.fresh
+            else call_journal.read_tally(self.journal_path, self.config.usage_cost)
+        )
+        return tally.cost_usd if tally else 0.0
+
     def forecast_remaining(self) -> CostForecast:
         """The calls still to be made and their highest cost."""
         left = self.total - len(self.kept)

@@ -11,8 +11,8 @@ from mixtura.config.plan import MixtureSpec
 from mixtura.config.spending_caps import check_caps
 from mixtura.core.errors import ConfigError, MixturaError
 from mixtura.core.missing_packages import missing_package_text
-from mixtura.evals.budget_wait import InFlight, WaitForBudget
 from mixtura.evals.eval_request import EvalRequest
+from mixtura.models.wrappers.budget_wait import InFlight, WaitForBudget
 
 try:
     import inspect_ai

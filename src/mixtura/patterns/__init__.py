@@ -1,5 +1,6 @@
 """A mixture's relatives, each a Model, too: what to compare a mixture with."""
 
+from mixtura.patterns.adaptive import Adaptive
 from mixtura.patterns.analyse import Analyse
 from mixtura.patterns.best_of import BestOf, Verifier
 from mixtura.patterns.checked import Checked
@@ -7,16 +8,22 @@ from mixtura.patterns.choosing import Chooser, Chosen, Verdict
 from mixtura.patterns.gate import Gate
 from mixtura.patterns.guard import Guard
 from mixtura.patterns.knockout import Knockout
+from mixtura.patterns.modes import Modes
 from mixtura.patterns.mux import Mux
 from mixtura.patterns.ranker import Ranker
 from mixtura.patterns.recursive import Recursive
+from mixtura.patterns.residual import Residual
+from mixtura.patterns.robust import Robust
 from mixtura.patterns.self_moa import self_moa
 from mixtura.patterns.sequential import Sequential
+from mixtura.patterns.sparse import Sparse
 from mixtura.patterns.switch import Switch
+from mixtura.patterns.tree import Tree
 from mixtura.patterns.vote import Vote
 from mixtura.patterns.weighted import Weighted
 
 __all__ = [
+    "Adaptive",
     "Analyse",
     "BestOf",
     "Checked",
@@ -25,11 +32,16 @@ __all__ = [
     "Gate",
     "Guard",
     "Knockout",
+    "Modes",
     "Mux",
     "Ranker",
     "Recursive",
+    "Residual",
+    "Robust",
     "Sequential",
+    "Sparse",
     "Switch",
+    "Tree",
     "Verdict",
     "Verifier",
     "Vote",

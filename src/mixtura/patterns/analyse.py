@@ -7,14 +7,17 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
+from mixtura.core.agreement import Agreement, Support
+from mixtura.core.errors import ConfigError
 from mixtura.core.events import Notice
 from mixtura.core.roles import PlannedCall
 from mixtura.core.types import Completion
 from mixtura.engine.aggregated_pattern import AggregatedPattern
 from mixtura.engine.final_step import FinalStep
+from mixtura.patterns.agreement import name_agreement
 from mixtura.patterns.analysis_report import AnalysisReport, parse_analysis
 from mixtura.patterns.ranker import GREEDY_SAMPLING
-from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
+from mixtura.patterns.spec import FinalModel, NoSettings, PatternParts, PatternSpec
 from mixtura.patterns.verdict_calls import Judge, ask_judges
 from mixtura.prompts.synthesis import analysis_prompt, show_with_analysis
 
@@ -31,6 +34,7 @@ class Analyse(AggregatedPattern):
     """
 
     name: str = "analyse"
+    reports_agreement = True
 
     @property
     def final_layers(self) -> tuple[str, ...]:
@@ -67,11 +71,15 @@ class Analyse(AggregatedPattern):
         report = judge.verdict
         if report is None or judge.reply is None:
             problem = f"failed: {error}" if error else "cannot be read"
+            step.agreement = Agreement(None, None, f"the analysis of {model.name} {problem}")
             step.add_notices(f"the analysis of {model.name} {problem}: the drafts alone were read")
             return None
         if emit := step.emit_inside:
             number = "none" if report.agreement is None else f"{report.agreement:.0%}"
             emit(Notice(model.name, f"agreement {number}: {_summary(report)}"))
+        step.agreement = name_agreement(report, step.proposals, model.name)
+        if report.agreement is not None:
+            step.support = Support("agreement", report.agreement)
         text = msgspec.json.encode(report).decode()
         reply = judge.reply.completion
         return replace(reply, message=replace(reply.message, content=text), charges=())
@@ -83,6 +91,12 @@ def _summary(report: AnalysisReport) -> str:
         "said by one": len(report.only_one), "not covered": len(report.not_covered),
     }  # fmt: skip
     return ", ".join(f"{number} {what}" for what, number in counts.items())
+
+
+def _check_settings(settings: NoSettings, layers: int) -> None:  # noqa: ARG001
+    if not layers:
+        problem = "layers: 'analyse' needs proposers: their proposals are what it reports on"
+        raise ConfigError(problem, key="layers")
 
 
 def _build(parts: PatternParts) -> Analyse:
@@ -99,6 +113,7 @@ PATTERN = PatternSpec(
     build=_build,
     final_model=FinalModel("aggregator", "who analyses the proposals and writes the answer"),
     takes_fallbacks=True,
+    check=_check_settings,
     final_step="the aggregator: first an analysis of the proposals, then the answer",
     count_final_layers=lambda settings, proposals: 2,  # noqa: ARG005
 )

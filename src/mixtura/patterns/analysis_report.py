@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 
 from mixtura.core.types import Completion
+from mixtura.patterns.verdict_parsing import ends_by_telling
 
 Slot = Annotated[int, msgspec.Meta(ge=1)]
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
@@ -57,14 +58,28 @@ def parse_analysis(reply: Completion, answers: int) -> AnalysisReport | None:
     """
     The report in *reply* on so many *answers*; None where there is none, or it names others.
 
-    A JSON object in a fence or between sentences is found, too.
+    The object stands at the end, in lines of its own; it may be in a fence. One that the reply
+    only quotes counts for nothing: a draft may contain one.
     """
     text = reply.text
     begin, end = text.find("{"), text.rfind("}")
     if begin < 0 or end < begin or reply.finish_reason != "stop":
         return None
+    before, same_line = text[:begin].rpartition("\n")[::2]
+    if same_line.strip() or text[end + 1 :].strip("`~ \n") or ends_by_telling(before):
+        return None
     try:
         report = _decoder.decode(text[begin : end + 1])
     except (msgspec.DecodeError, ValueError, RecursionError):
         return None
-    return report if report.slots() <= set(range(1, answers + 1)) else None
+    return _sort_claims(report) if report.slots() <= set(range(1, answers + 1)) else None
+
+
+def _sort_claims(report: AnalysisReport) -> AnalysisReport:
+    """Each claim where its slots say that it belongs: what one alone says is not agreed on."""
+    undisputed = (*report.agreed, *report.only_one)
+    return msgspec.structs.replace(
+        report,
+        agreed=tuple(claim for claim in undisputed if len(set(claim.slots)) > 1),
+        only_one=tuple(claim for claim in undisputed if len(set(claim.slots)) == 1),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +16,7 @@ from mixtura.core.errors import ConfigError, ModelError
 from mixtura.core.events import Emit
 from mixtura.core.json_schema import find_mismatches, read_json_answer
 from mixtura.core.model import Model
+from mixtura.core.quantities import PositiveSeconds
 from mixtura.core.roles import PlannedCall
 from mixtura.core.text import pluralize_count
 from mixtura.core.types import Completion, Request, Sampling
@@ -30,6 +32,13 @@ from mixtura.patterns.mux import Mux
 from mixtura.patterns.ranker import GREEDY_SAMPLING
 from mixtura.patterns.spec import PatternParts, PatternSpec
 from mixtura.patterns.verdict_calls import Judge, ask_judges
+from mixtura.programs.commands import (
+    CheckCommand,
+    CommandNotRunError,
+    CommandOutcome,
+    find_code,
+    run_command,
+)
 from mixtura.programs.examples import (
     Example,
     find_function,
@@ -38,6 +47,7 @@ from mixtura.programs.examples import (
     read_examples,
 )
 from mixtura.prompts.synthesis import make_tests_prompt
+from mixtura.protocols.thoughts.parser import without_thoughts
 
 RunProgram = Callable[[str, str, str], Sequence[bool]]
 """Runs a program with a test for its function: whether each example holds."""
@@ -62,8 +72,9 @@ class Checked:
     2207.10397, section 2). Most examples first, then the highest score; ties by `Mux`.
 
     A request for JSON with a schema: proposals that do not fit it are out. *check*, a function of
-    the request and a proposal, gives a score in place of either. Where nothing can be checked the
-    choice is `Mux`'s, and the answer says so in ``degraded``.
+    the request and a proposal, gives a score in place of either; *command* does on a proposal's
+    code in a file, outside the sandbox: where it ends with 0 the proposal passes. Where nothing
+    can be checked the choice is `Mux`'s, and the answer says so in ``degraded``.
     """
 
     check: Verifier | None = None
@@ -72,6 +83,7 @@ class Checked:
     """Of the tests."""
     run_program: RunProgram | None = None
     """By default the sandbox of `mixtura.programs`."""
+    command: CheckCommand | None = None
 
     @property
     def name(self) -> str:
@@ -87,9 +99,11 @@ class Checked:
         """The proposal that passes most. Raises what a function *check* raises."""
         if self.check is not None:
             return await self._choose_by_function(self.check, request, proposals)
+        if self.command is not None:
+            return await _choose_by_command(self.command, request, proposals)
         if schema := _response_schema(request):
             return await self._choose_by_schema(schema, request, proposals)
-        question = next((m.text for m in reversed(request.messages) if m.role == "user"), "")
+        question = last_question(request)
         function = find_function(question)
         if function is None:
             return await _choose_by_count(
@@ -201,6 +215,50 @@ class Checked:
         return Verdict(verdict.which, f"{len(fits)} of {len(proposals)} fit the schema")
 
 
+async def _choose_by_command(
+    command: CheckCommand, request: Request, proposals: Sequence[Completion]
+) -> Verdict:
+    """Of those on whose code *command* ends with 0 the choice of `Mux`; of all where none is."""
+    question = last_question(request)
+    function = find_function(question)
+    codes = [_read_code(with_tool_calls_as_text(p).text, question, function) for p in proposals]
+    turn = asyncio.Semaphore(os.cpu_count() or 1)
+
+    async def run_in_turn(code: str) -> CommandOutcome:
+        async with turn:
+            return await run_command(command, code)
+
+    distinct = list(dict.fromkeys(codes))
+    every = range(len(proposals))
+    try:
+        ended = await asyncio.gather(*map(run_in_turn, distinct))
+    except CommandNotRunError as error:
+        return await _choose_by_count(request, proposals, every, str(error))
+    outcomes = dict(zip(distinct, ended, strict=True))
+    passed = [i for i in every if outcomes[codes[i]].passed]
+    late = sum(outcomes[code].late for code in codes)
+    notices = [f"the check took more than {command.seconds:g} s on {late}"] if late else []
+    if not passed:
+        verdict = await _choose_by_count(request, proposals, every, "no proposal passes the check")
+        return Verdict(verdict.which, verdict.why, (*verdict.degraded, *notices))
+    verdict = await _choose_by_count(request, proposals, passed, "")
+    return Verdict(verdict.which, f"{len(passed)} of {len(proposals)} pass the check", (*notices,))
+
+
+def _read_code(text: str, question: str, function: str | None) -> str:
+    if function is None:
+        return find_code(without_thoughts(text))
+    # It brings a parser of Markdown along, for which no other pattern has a use.
+    from mixtura.programs.code_blocks import extract_program
+
+    return extract_program(text, question, function)
+
+
+def last_question(request: Request) -> str:
+    """The text of the user's last message."""
+    return next((m.text for m in reversed(request.messages) if m.role == "user"), "")
+
+
 async def _choose_by_count(
     request: Request, proposals: Sequence[Completion], among: Sequence[int], problem: str
 ) -> Verdict:
@@ -259,15 +317,50 @@ def _response_schema(request: Request) -> dict[str, Any] | None:
 
 
 class CheckedSettings(msgspec.Struct, frozen=True):
-    """The settings of `Checked` in a file: *tester* is a model that writes tests."""
+    """
+    The settings of `Checked` in a file: *tester* is a model that writes tests, *check* a command
+    that is run on each proposal with *seconds* of time, its code in a file called *file*.
+    *outside_sandbox* says that this is wanted.
+    """
 
     tester: str = ""
+    check: str = ""
+    outside_sandbox: bool = False
+    seconds: PositiveSeconds = 30.0
+    file: str = "answer.py"
+
+    def command(self) -> CheckCommand | None:
+        """The command of *check*, where there is one. Raises ValueError where it is none."""
+        return CheckCommand.parse(self.check, self.seconds, self.file) if self.check else None
+
+
+def _check_settings(settings: CheckedSettings, layers: int) -> None:  # noqa: ARG001
+    if settings.check and not settings.outside_sandbox:
+        problem = (
+            "check: this command runs what models wrote outside the sandbox, with your rights: it"
+            " can read your files and use the network. Where you want that, say"
+            " `outside_sandbox = true`"
+        )
+        raise ConfigError(problem, key="check")
+    if settings.check and settings.tester:
+        raise ConfigError("tester: a `check` takes the place of tests", key="tester")
+    try:
+        settings.command()
+    except ValueError as error:
+        raise ConfigError(str(error), key=str(error).partition(":")[0]) from None
+
+
+def _describe_final_step(settings: CheckedSettings) -> str:
+    if settings.check:
+        return f"runs `{settings.check}` on each proposal, outside the sandbox"
+    return "runs the proposals: the one that passes most checks is the answer"
 
 
 def _build(parts: PatternParts) -> Chosen:
     if parts.final_model is not None:
         raise ConfigError(f"{parts.name}: checked has no aggregator: nobody writes its answer")
-    return build_chosen(parts, Checked(tester=parts.models.get("tester")))
+    chooser = Checked(tester=parts.models.get("tester"), command=parts.settings.command())
+    return build_chosen(parts, chooser)
 
 
 PATTERN = PatternSpec(
@@ -277,7 +370,8 @@ PATTERN = PatternSpec(
     build=_build,
     settings=CheckedSettings,
     model_settings=("tester",),
-    final_step="runs the proposals: the one that passes most checks is the answer",
+    describe_final_step=_describe_final_step,
     role="checks",
     action="runs the drafts",
+    check=_check_settings,
 )

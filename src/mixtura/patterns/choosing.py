@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, Self
 
+from mixtura.core.agreement import Support
 from mixtura.core.events import Emit
 from mixtura.core.model import Model
 from mixtura.core.roles import Layer, PlannedCall, Proposer
@@ -17,11 +18,12 @@ from mixtura.patterns.spec import PatternParts
 
 
 class Verdict(NamedTuple):
-    """Which proposal is the answer, why, and what went wrong with the choice."""
+    """Which proposal is the answer, why, what went wrong with the choice, what supports it."""
 
     which: int
     why: str
     degraded: tuple[str, ...] = ()
+    support: Support | None = None
 
 
 class Chooser(Protocol):
@@ -31,7 +33,10 @@ class Chooser(Protocol):
     def name(self) -> str: ...
 
     def planned_calls(self, proposals: int) -> Sequence[PlannedCall]:
-        """The calls it makes to choose; what they read are positions among the proposals."""
+        """
+        The calls it makes to choose; what they read are positions among the proposals, what they
+        come after positions among these calls.
+        """
         ...
 
     async def choose(
@@ -82,7 +87,15 @@ class Chosen(Pattern):
 
     def final_calls(self, reads: tuple[int, ...]) -> Sequence[PlannedCall]:
         calls = self.chooser.planned_calls(len(reads)) if len(reads) > 1 else ()
-        return [replace(call, reads=tuple(reads[i] for i in call.reads)) for call in calls]
+        behind = max(reads, default=-1) + 1
+        return [
+            replace(
+                call,
+                reads=tuple(reads[i] for i in call.reads),
+                after=tuple(behind + i for i in call.after),
+            )
+            for call in calls
+        ]
 
     async def write_answer(self, step: FinalStep) -> Completion:
         """
@@ -97,7 +110,9 @@ class Chosen(Pattern):
             verdict = await self.chooser.choose(step.request, proposals, step.emit_inside)
         else:
             verdict = Verdict(0, "the only one")
-        return step.choose(verdict.which, verdict.why, by=name, degraded=verdict.degraded)
+        return step.choose(
+            verdict.which, verdict.why, by=name, degraded=verdict.degraded, support=verdict.support
+        )
 
 
 def build_chosen(parts: PatternParts, chooser: Chooser) -> Chosen:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from mixtura.core.errors import ModelError
 from mixtura.core.events import Emit
 from mixtura.core.model import Model
 from mixtura.core.types import Completion, Request, Sampling
@@ -28,8 +29,24 @@ class PairPreferences(NamedTuple):
 class Comparisons(NamedTuple):
     """The outcome for each pair, and what went wrong."""
 
+    judge: str
     results: tuple[PairPreferences, ...]
-    problem: str
+    error: ModelError | None
+    """The first one, where a call failed."""
+
+    @property
+    def problem(self) -> str:
+        """How many comparisons have no verdict, and why; empty where all have one."""
+        unread = sum(result.unread for result in self.results)
+        if not unread:
+            return ""
+        asked = sum(result.first + result.second + result.unread for result in self.results)
+        problem = f"the judge {self.judge} gave no verdict in {unread} of {asked} comparisons"
+        return f"{problem}: {self.error}" if self.error else problem
+
+    def with_round(self, later: Comparisons) -> Comparisons:
+        """These comparisons and those of a *later* round, as one."""
+        return Comparisons(self.judge, (*self.results, *later.results), self.error or later.error)
 
 
 async def compare_pairs(
@@ -61,12 +78,7 @@ async def compare_pairs(
         first = sum(v == 1 + number % 2 for number, v in enumerate(verdicts) if v is not None)
         read = sum(verdict is not None for verdict in verdicts)
         results.append(PairPreferences(first, read - first, times - read))
-    unread = sum(result.unread for result in results)
-    problem = ""
-    if unread:
-        problem = f"the judge {judge.name} gave no verdict in {unread} of {len(judges)} comparisons"
-        problem += f": {error}" if error else ""
-    return Comparisons(tuple(results), problem)
+    return Comparisons(judge.name, tuple(results), error)
 
 
 def _parse_better(reply: Completion) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any, Literal, cast
 
@@ -152,6 +153,34 @@ def extract_last_line(text: str) -> str | None:
     """
     lines = _nonempty_lines(_normalize_text(text))
     return " ".join(lines[-1].casefold().split()).strip(" *_`#>\"'.!:$") or None if lines else None
+
+
+MAX_MARKED_CHARS = 40
+"""Letters of the longest answer behind a mark that is no number: a sentence is none."""
+
+
+def extract_marked(text: str) -> str | None:
+    """
+    The answer that a text plainly marks as its own: in a ``\\boxed{}``, behind ``####``,
+    "Answer:" or "the answer is", or the whole text where that is a few words. A number as
+    `extract_number` writes it, a letter as a capital, else small letters; None without one.
+    """
+    text = _normalize_text(text)
+    lines = _nonempty_lines(text)
+    short = len(lines) == 1 and len(lines[0]) <= MAX_MARKED_CHARS and len(lines[0].split()) <= 5
+    whole = lines if short else []
+    for part in (*_answer_parts(text), *whole):
+        if match := _LONE_LETTER.fullmatch(part):
+            return match[1].upper()
+        with suppress(numbers.UnclearError):
+            value = numbers.parse_answer_value(part)
+            if (value := numbers.find_spelled_number(part) if value is None else value) is not None:
+                return _format_number(value)
+        plain = " ".join(plain_formulas.simplify_formula(part).casefold().split())
+        plain = plain.strip(" *_`#>\"'.!:$")
+        if 0 < len(plain) <= MAX_MARKED_CHARS:
+            return plain
+    return None
 
 
 EXTRACTORS: Mapping[str, Callable[[str], str | None]] = {

@@ -9,6 +9,7 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
+from mixtura.core.agreement import Support
 from mixtura.core.errors import ConfigError, QuorumNotMetError
 from mixtura.core.roles import Layer, PlannedCall, Proposer
 from mixtura.core.types import Completion, Sampling
@@ -61,8 +62,9 @@ class Gate(AggregatedPattern):
         last = self.aggregator
         pairs = combinations(reads, 2) if self.extract == "text" else ()
         calls = [PlannedCall(last.model, self.judging, reads=pair) for pair in pairs]
-        alone = PlannedCall(last.model, last.sampling)
-        there = reads[-1] + 1 + len(calls) if reads else 0
+        begun = reads[-1] + 1 if reads else 0
+        there = begun + len(calls)
+        alone = PlannedCall(last.model, last.sampling, after=tuple(range(begun, there)))
         answer = PlannedCall(last.model, last.sampling, reads=(*reads, there), answers=True)
         return [*calls, alone, answer]
 
@@ -74,7 +76,7 @@ class Gate(AggregatedPattern):
             step.add_notices(*([found.problem] if found.problem else []))
             if found.share >= self.threshold and not found.problem:
                 why = f"agreement {found.share:.0%}, at least {self.threshold:.0%}"
-                return step.choose(found.position, why)
+                return step.choose(found.position, why, support=Support("votes", found.share))
         layer = Layer((Proposer(last.model, last.sampling),))
         drafts = step.proposals
         try:
@@ -152,4 +154,5 @@ PATTERN = PatternSpec(
     final_step="where the drafts agree one of them is the answer, else the aggregator's",
     check=_check_settings,
     count_final_layers=lambda settings, proposals: 2,  # noqa: ARG005
+    may_stop_early=True,
 )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -49,7 +49,8 @@ class Guard(Pattern):
             raise ValueError(f"member: '{self.member}' is no proposer of the last layer: {known}")
 
     @property
-    def _guarded_member(self) -> str:
+    def guarded_member(self) -> str:
+        """The name of the proposer whose own answer the synthesis has to beat."""
         return self.member or self.layers[-1].proposer_calls[0].model.name
 
     @property
@@ -68,7 +69,7 @@ class Guard(Pattern):
         own = next(
             (
                 i for i in finished_positions(step.proposals)
-                if step.proposals[i].model == self._guarded_member
+                if step.proposals[i].model == self.guarded_member
             ),
             None,
         )  # fmt: skip
@@ -80,7 +81,7 @@ class Guard(Pattern):
         step.proposals = (*step.proposals, draft)
         written = len(step.proposals) - 1
         if own is None:
-            step.add_notices(f"{self._guarded_member} has no answer to compare with")
+            step.add_notices(f"{self.guarded_member} has no answer to compare with")
             return step.choose(written, "the only answer", by=self.judge.name)
         outcome = await compare_pairs(
             self.judge, [(draft, step.proposals[own])], step.request, self.judging,
@@ -116,14 +117,24 @@ class GuardSettings(msgspec.Struct, frozen=True):
     member: str = ""
 
 
+def _check_draws(settings: GuardSettings, draws: Mapping[str, int]) -> None:
+    if settings.member and settings.member not in draws:
+        problem = f"'{settings.member}' is no proposer of the last layer: {', '.join(draws)}"
+        raise ConfigError(f"member: {problem}", key="member")
+
+
 def _build(parts: PatternParts) -> Guard:
     try:
-        return Guard(
+        guard = Guard(
             layers=parts.layers, aggregator=parts.aggregator(), judge=parts.models["judge"],
             member=parts.settings.member, name=parts.name, synthesis=parts.synthesis,
         )  # fmt: skip
     except ValueError as error:
         raise ConfigError(f"{parts.name}: {error}", key="member") from None
+    *before, last = guard.layers
+    if last.learned:  # without its answer there is nothing that guards
+        last = replace(last, learned=last.learned.waiting_for(guard.guarded_member))
+    return guard.with_layers((*before, last))
 
 
 PATTERN = PatternSpec(
@@ -135,6 +146,7 @@ PATTERN = PatternSpec(
     final_model=FinalModel("aggregator", "who writes the synthesis"),
     model_settings=("judge",),
     takes_fallbacks=True,
+    check_draws=_check_draws,
     final_step="the aggregator; then {judge} compares its answer with the best member's",
     role="aggregator",
     action="writes an answer that a judge compares with the best member's",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Annotated
 
 import msgspec
@@ -15,7 +15,7 @@ from mixtura.core.roles import PlannedCall
 from mixtura.core.text import pluralize_count
 from mixtura.core.types import Completion, Request, Sampling
 from mixtura.patterns.choosing import Chosen, Verdict, build_chosen
-from mixtura.patterns.comparisons import compare_pairs
+from mixtura.patterns.comparisons import Comparisons, compare_pairs
 from mixtura.patterns.ranker import GREEDY_SAMPLING, shuffled_positions
 from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
 
@@ -42,13 +42,20 @@ class Knockout:
         return self.model.name
 
     def planned_calls(self, proposals: int) -> Sequence[PlannedCall]:
-        """*comparisons* calls for each of N - 1 pairs; each reads two proposals."""
-        pairs = pairwise(range(proposals))
-        return [
-            PlannedCall(self.model, self.sampling, reads=pair)
-            for pair in pairs
-            for _ in range(self.comparisons)
-        ]
+        """*comparisons* calls for each of N - 1 pairs, round after round; each reads two."""
+        pairs, left = pairwise(range(proposals)), proposals
+        calls: list[PlannedCall] = []
+        before: tuple[int, ...] = ()
+        while left > 1:
+            begun = len(calls)
+            calls += [
+                PlannedCall(self.model, self.sampling, reads=pair, after=before)
+                for pair in islice(pairs, left // 2)
+                for _ in range(self.comparisons)
+            ]
+            before = tuple(range(begun, len(calls)))
+            left -= left // 2
+        return calls
 
     async def choose(
         self, request: Request, proposals: Sequence[Completion], emit: Emit | None
@@ -56,7 +63,7 @@ class Knockout:
         """The proposal that is left; a failed comparison degrades the choice."""
         left = shuffled_positions(request, proposals)
         wins = dict.fromkeys(left, 0)
-        problems: list[str] = []
+        every = Comparisons(self.name, (), None)
         depth = 0
         while len(left) > 1:
             depth += 1
@@ -65,7 +72,7 @@ class Knockout:
                 self.model, [(proposals[a], proposals[b]) for a, b in pairs], request,
                 self.sampling, emit, times=self.comparisons, depth=depth,
             )  # fmt: skip
-            problems += [outcome.problem] if outcome.problem else []
+            every = every.with_round(outcome)
             winners = [
                 b if result.second > result.first else a
                 for (a, b), result in zip(pairs, outcome.results, strict=True)
@@ -74,7 +81,7 @@ class Knockout:
                 wins[winner] += 1
             left = winners + left[len(pairs) * 2 :]
         why = f"it won {pluralize_count(wins[left[0]], 'pair')}"
-        return Verdict(left[0], why, tuple(dict.fromkeys(problems)))
+        return Verdict(left[0], why, (every.problem,) if every.problem else ())
 
 
 class KnockoutSettings(msgspec.Struct, frozen=True):

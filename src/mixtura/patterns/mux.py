@@ -8,10 +8,11 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
+from mixtura.core.agreement import Support
 from mixtura.core.errors import ConfigError
 from mixtura.core.events import Emit
 from mixtura.core.roles import PlannedCall
-from mixtura.core.text import to_one_line
+from mixtura.core.text import to_one_line, unknown_name_message
 from mixtura.core.types import Completion, Request
 from mixtura.patterns.answer_groups import (
     AnswerGroup,
@@ -67,7 +68,9 @@ class Mux:
         best = max(members, key=rank)
         answer = to_one_line(best.group.answer)[:80]
         why = f"{best.agreeing} of {best.draws} draws of {best.model} say {answer}"
-        return Verdict(best.position, why)
+        # A single draw always agrees with itself: it says nothing.
+        share = Support("votes", best.share) if best.draws > 1 else None
+        return Verdict(best.position, why, support=share)
 
 
 class MemberConfidence(NamedTuple):
@@ -117,6 +120,24 @@ def _check_settings(settings: MuxSettings, layers: int) -> None:  # noqa: ARG001
     check_extract(settings.extract)
 
 
+def check_counted_draws(
+    accuracy: Mapping[str, float], draws: Mapping[str, int], *, pattern: str
+) -> None:
+    """Raises ConfigError where no member's draws could agree, or *accuracy* names no member."""
+    for name in accuracy:
+        if name not in draws:
+            problem = unknown_name_message("member", name, tuple(draws))
+            raise ConfigError(f"accuracy: {problem}", key="accuracy")
+    if draws and max(draws.values()) == 1:
+        first = next(iter(draws))
+        problem = f"'{pattern}' counts how far a member's own draws agree, and each is asked once"
+        raise ConfigError(f"layers: {problem}: write '{first}*3'", key="layers")
+
+
+def _check_draws(settings: MuxSettings, draws: Mapping[str, int]) -> None:
+    check_counted_draws(settings.accuracy, draws, pattern="mux")
+
+
 def _build(parts: PatternParts) -> Chosen:
     if parts.final_model is not None:
         raise ConfigError(f"{parts.name}: mux has no aggregator: it counts")
@@ -133,4 +154,5 @@ PATTERN = PatternSpec(
     role="counts",
     action="counts each member's draws",
     check=_check_settings,
+    check_draws=_check_draws,
 )

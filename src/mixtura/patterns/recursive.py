@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from random import Random
@@ -10,7 +10,7 @@ from typing import Annotated
 
 import msgspec
 
-from mixtura.core.errors import ConfigError
+from mixtura.core.errors import ConfigError, QuorumNotMetError
 from mixtura.core.roles import Aggregator, PlannedCall
 from mixtura.core.types import Completion, Request
 from mixtura.engine.final_step import FinalStep
@@ -30,7 +30,8 @@ class Recursive(Pattern):
     each from *subset* of them, drawn without replacement; a vote (*extract*) over the last
     population names the answer. N(T + 1) calls, T + 1 deep. The draw is a hash of the
     conversation and its seed, so that a run repeats. A call that fails leaves the population
-    smaller, and the answer says so in ``degraded``. Raises ValueError without layers, or for a
+    smaller; where a whole step fails the vote is over the last population there is; the answer
+    says either in ``degraded``. Raises ValueError without layers, or for a
     *subset* below 1.
     """
 
@@ -55,35 +56,47 @@ class Recursive(Pattern):
         last, calls = self.aggregator, list[PlannedCall]()
         population = reads
         for step in range(self.steps):
-            shown = population[: self.subset]
-            call = PlannedCall(
-                last.model, last.sampling, reads=shown, answers=step == self.steps - 1
-            )
+            answers, size = step == self.steps - 1, min(self.subset, len(reads))
             begun = (reads[-1] + 1 if reads else 0) + len(calls)
-            calls += [call] * len(reads)
+            calls += [
+                PlannedCall(
+                    last.model, last.sampling, answers=answers, after=population,
+                    # Drawn at random when it runs: here each is read as often as any other.
+                    reads=tuple(population[(i + j) % len(reads)] for j in range(size)),
+                )
+                for i in range(len(reads))
+            ]  # fmt: skip
             population = tuple(range(begun, begun + len(reads)))
         return calls
 
     async def write_answer(self, step: FinalStep) -> Completion:
         """
-        One of the last population. Raises QuorumNotMetError where a whole step fails, and what a
-        function *extract* raises.
+        One of the last population. Raises what a function *extract* raises.
         """
         size = len(step.proposals)
         random = Random(_seed(step.request))
         for number in range(1, self.steps + 1):
             subsets = [self._draw_subset(step.proposals, random) for _ in range(size)]
-            result = await step.ask_readers(
-                self.aggregator.model, subsets, self.aggregator.sampling,
-                depth=len(self.layers) + number, answers=number == self.steps,
-            )  # fmt: skip
+            try:
+                result = await step.ask_readers(
+                    self.aggregator.model, subsets, self.aggregator.sampling,
+                    depth=len(self.layers) + number, answers=number == self.steps,
+                )  # fmt: skip
+            except QuorumNotMetError as error:
+                step.add_notices(
+                    f"step {number}: {error.causes[0].model} failed: {error.causes[0]}:"
+                    " the vote is over the texts before it"
+                )
+                break
             step.add_notices(*(f"step {number}: {e.model} failed: {e}" for e in result.lost))
             step.proposals = result.proposals
         vote = Vote(self.extract)
         if len(step.proposals) == 1:
             return step.choose(0, "the only one")
         verdict = await vote.choose(step.request, step.proposals, None)
-        return step.choose(verdict.which, verdict.why, degraded=verdict.degraded)
+        return step.choose(
+            verdict.which, verdict.why, degraded=verdict.degraded, support=verdict.support
+        )
 
     def _draw_subset(
         self, proposals: Sequence[Completion], random: Random
@@ -111,6 +124,17 @@ def _check_settings(settings: RecursiveSettings, layers: int) -> None:
     check_extract(settings.extract)
 
 
+MAX_CALLS = 10_000
+"""Calls of one answer at most: a slip of the hand is refused when the file is read."""
+
+
+def _check_draws(settings: RecursiveSettings, draws: Mapping[str, int]) -> None:
+    calls = sum(draws.values()) * (settings.steps + 1)
+    if calls > MAX_CALLS:
+        problem = f"{settings.steps} steps of so many proposals make {calls:,} calls an answer"
+        raise ConfigError(f"steps: {problem}: at most {MAX_CALLS:,}", key="steps")
+
+
 def _build(parts: PatternParts) -> Recursive:
     return Recursive(
         layers=parts.layers, aggregator=parts.aggregator(), name=parts.name,
@@ -130,5 +154,6 @@ PATTERN = PatternSpec(
     role="aggregator",
     action="writes the population anew",
     check=_check_settings,
+    check_draws=_check_draws,
     count_final_layers=lambda settings, proposals: settings.steps + 1,  # noqa: ARG005
 )

@@ -130,8 +130,8 @@ def draft_windows(drafts: int, width: int, repeat: int = 1) -> list[range]:
 class SequentialSettings(msgspec.Struct, frozen=True):
     """The settings of `Sequential` in a file: *window* is its width."""
 
-    window: Annotated[int, msgspec.Meta(ge=1)] = 6
-    repeat: Annotated[int, msgspec.Meta(ge=1)] = 1
+    window: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 6
+    repeat: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
 
 
 def _check_settings(settings: SequentialSettings, layers: int) -> None:

@@ -57,6 +57,10 @@ def _accept_settings(settings: Any, layers: int) -> None:
     """Any settings go with any number of layers."""
 
 
+def _accept_draws(settings: Any, draws: Mapping[str, int]) -> None:
+    """Any settings go with any members."""
+
+
 def _count_one_layer(settings: Any, proposals: int) -> int:  # noqa: ARG001
     return 1
 
@@ -96,5 +100,12 @@ class PatternSpec:
     Called with the settings and the number of proposer layers. Raises ConfigError, with the
     *key* that is wrong, where they do not go together.
     """
+    check_draws: Callable[[Any, Mapping[str, int]], None] = _accept_draws
+    """
+    Called with the settings and how often each member of the last layer is asked, by name. Raises
+    as `check` does.
+    """
     count_final_layers: Callable[[Any, int], int] = _count_one_layer
     """Layers after the proposers', of the settings and the number of proposals."""
+    may_stop_early: bool = False
+    """Whether an answer may take fewer calls than are planned where nothing fails."""

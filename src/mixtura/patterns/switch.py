@@ -9,8 +9,9 @@ from typing import Annotated
 
 import msgspec
 
+from mixtura.core.agreement import Support
 from mixtura.core.errors import ConfigError, QuorumNotMetError
-from mixtura.core.roles import Layer, PlannedCall, Proposer, plan_layer_calls
+from mixtura.core.roles import Layer, PlannedCall, Proposer, plan_layers_in_turn
 from mixtura.core.types import Completion
 from mixtura.engine.final_step import FinalStep
 from mixtura.engine.layer import LayersResult
@@ -18,7 +19,7 @@ from mixtura.engine.pattern import Pattern
 from mixtura.patterns.answer_groups import AnswerGroup, AnswerReader, group_by_answer
 from mixtura.patterns.choosing import fallback_verdict
 from mixtura.patterns.final_answer import Extract
-from mixtura.patterns.mux import rate_members
+from mixtura.patterns.mux import check_counted_draws, rate_members
 from mixtura.patterns.spec import PatternParts, PatternSpec
 from mixtura.patterns.vote import check_extract
 from mixtura.prompts.synthesis import Synthesis
@@ -53,8 +54,8 @@ class Switch(Pattern):
         return ()
 
     def planned_calls(self) -> Sequence[PlannedCall]:
-        """Every member's draws, at most; none reads another's."""
-        return [call for layer in self.layers for call in plan_layer_calls([layer], answers=True)]
+        """Every member's draws, at most; none reads another's, but waits for them."""
+        return plan_layers_in_turn(self.layers)
 
     async def run_proposers(self, step: FinalStep, synthesis: Synthesis) -> LayersResult:  # noqa: ARG002
         """
@@ -96,11 +97,14 @@ class Switch(Pattern):
         is_last = last.model == proposals[-1].model
         if is_last and draws > 1 and last.agreeing / draws >= self.threshold:
             why = f"{last.agreeing} of {draws} draws of {last.model} agree"
-            return step.choose(last.position, why)
+            support = Support("votes", last.agreeing / draws)
+            return step.choose(last.position, why, support=support)
         weights = weigh_answers(proposals, groups, self.accuracy)
-        best = max(range(len(groups)), key=weights.__getitem__)
+        # Rounded: of equal weights the first answer is taken, not the one that rounding favours.
+        best = max(range(len(groups)), key=lambda number: round(weights[number], 12))
         why = f"a weight of {weights[best]:.2f}, the highest of {len(groups)} answers"
-        return step.choose(groups[best].positions[0], why)
+        support = Support("weights", weights[best] / total) if (total := sum(weights)) else None
+        return step.choose(groups[best].positions[0], why, support=support)
 
 
 def weigh_answers(
@@ -139,6 +143,10 @@ def _check_settings(settings: SwitchSettings, layers: int) -> None:
     check_extract(settings.extract)
 
 
+def _check_draws(settings: SwitchSettings, draws: Mapping[str, int]) -> None:
+    check_counted_draws(settings.accuracy, draws, pattern="switch")
+
+
 def _build(parts: PatternParts) -> Switch:
     if parts.final_model is not None:
         raise ConfigError(f"{parts.name}: switch has no aggregator: it counts")
@@ -148,7 +156,7 @@ def _build(parts: PatternParts) -> Switch:
     for one in layer.proposers:
         draws.setdefault(one.model.name, []).append(one)
     members = [
-        Layer(tuple(draws[name]), 1, layer.patience, layer.deadline)
+        Layer(tuple(draws[name]), 1, layer.patience, layer.deadline, layer.learned)
         for name in sorted(draws, key=lambda name: -known.get(name, 1.0))
     ]
     return Switch(
@@ -168,4 +176,6 @@ PATTERN = PatternSpec(
     role="counts",
     action="counts each member's draws",
     check=_check_settings,
+    check_draws=_check_draws,
+    may_stop_early=True,
 )

@@ -240,6 +240,12 @@ def _is_quote_introduction(line: ReplyLine) -> bool:
     return text.endswith(":") and bool(_TELLING.search(text)) and not _OWN_WORDS.match(text)
 
 
+def ends_by_telling(text: str) -> bool:
+    """Whether the last line of *text* tells that another says something: what follows is his."""
+    lines = split_reply_lines(text)
+    return bool(lines) and bool(_TELLING.search(lines[-1].text.rstrip(":")))
+
+
 class ReplyLine(NamedTuple):
     """A line of a reply as it is read: plain letters, without marks of layout."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from mixtura.core.agreement import Support
 from mixtura.core.errors import ConfigError
 from mixtura.core.events import Emit
 from mixtura.core.roles import PlannedCall
@@ -72,7 +73,8 @@ class Vote:
         )
         votes = pluralize_count(len(proposals), "vote")
         why = f"{len(winner.positions)} of {votes} for {to_one_line(winner.answer)[:80]}"
-        return Verdict(winner.positions[0], why, lost)
+        share = Support("votes", len(winner.positions) / len(proposals))
+        return Verdict(winner.positions[0], why, lost, share)
 
 
 class VoteSettings(msgspec.Struct, frozen=True):
@@ -90,9 +92,9 @@ def _check_settings(settings: VoteSettings, layers: int) -> None:  # noqa: ARG00
     check_extract(settings.extract)
 
 
-def check_extract(extract: str) -> None:
-    """Raises ConfigError where *extract* names no kind of answer."""
-    known = (*EXTRACTORS, "text")
+def check_extract(extract: str, *more: str) -> None:
+    """Raises ConfigError where *extract* names no kind of answer; *more*: a pattern's own kinds."""
+    known = (*EXTRACTORS, "text", *more)
     if extract not in known:
         problem = unknown_name_message("kind of answer", extract, known)
         raise ConfigError(f"extract: {problem}", key="extract")

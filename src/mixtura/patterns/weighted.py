@@ -9,6 +9,7 @@ from typing import Annotated
 
 import msgspec
 
+from mixtura.core.agreement import Support
 from mixtura.core.events import Emit
 from mixtura.core.model import Model
 from mixtura.core.roles import PlannedCall
@@ -83,7 +84,8 @@ class Weighted:
         chosen = max(best.positions, key=scores.__getitem__)
         share = sum(weights[i] for i in best.positions)
         why = f"{share:.0%} of the weight for {to_one_line(best.answer)[:80]}"
-        return Verdict(chosen, why, (problem,) if missing else ())
+        support = Support("weights", min(share, 1.0))
+        return Verdict(chosen, why, (problem,) if missing else (), support)
 
 
 class _TruthJudge(Judge[float]):

@@ -54,3 +54,9 @@ def load_text(name: str) -> str:
     file.
     """
     return (resources.files("mixtura") / "texts" / name).read_text(encoding="utf-8")
+
+
+@cache
+def prompt_variants() -> tuple[str, ...]:
+    """Ways to go about a question that change nothing about it, for draws of one model."""
+    return tuple(load_text("variants.md").strip().split("\n\n"))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import lru_cache
 from hashlib import blake2b
 
+from mixtura.core.similarity import split_words
 from mixtura.core.types import Completion, Request
 from mixtura.prompts.control_tokens import neutralize_text, neutralized_json
 from mixtura.prompts.conversation_turns import split_turn
@@ -91,6 +92,15 @@ def comparison_prompt(request: Request, proposals: Sequence[Completion]) -> Requ
     return template(load_text("compare.md"))(_without_tools(request), proposals)
 
 
+def picking_prompt(keep: int) -> Synthesis:
+    """
+    A layout that asks which *keep* proposals are to be passed on (the judge of SMoA, arXiv
+    2411.03284); they are shown as data.
+    """
+    layout = template(fill_placeholders(load_text("pick.md"), {"keep": str(keep)}))
+    return lambda request, proposals: layout(_without_tools(request), proposals)
+
+
 def sameness_prompt(request: Request, proposals: Sequence[Completion]) -> Request:
     """Ask whether two proposals give the same answer in substance; they are shown as data."""
     return template(load_text("same.md"))(_without_tools(request), proposals)
@@ -125,6 +135,25 @@ def show_with_analysis(analysis: Completion) -> Synthesis:
 
     def show(request: Request, proposals: Sequence[Completion]) -> Request:
         return layout(request, (*proposals, analysis)) if proposals else request
+
+    return show
+
+
+def residual_prompt(before: int) -> Synthesis:
+    """
+    A layout that asks what changed from the first *before* proposals to the others (the residual
+    of RMoA, arXiv 2505.24442); they are shown as data.
+    """
+    layout = template(fill_placeholders(load_text("residual.md"), {"before": str(before)}))
+    return lambda request, proposals: layout(_without_tools(request), proposals)
+
+
+def show_with_changes(changes: Completion) -> Synthesis:
+    """The envelope layout with *changes*, what a round changed, as the last of the proposals."""
+    layout = template(load_text("changed.md"))
+
+    def show(request: Request, proposals: Sequence[Completion]) -> Request:
+        return layout(request, (*proposals, changes)) if proposals else request
 
     return show
 
@@ -182,6 +211,23 @@ def _envelope_layout(text: str) -> Synthesis:
         return append_user_text(request, fill_placeholders(text, values).rstrip("\n"))
 
     return render_envelope
+
+
+def limit_length(layout: Synthesis, most: int | None = None) -> Synthesis:
+    """
+    *layout* with an instruction to write at most *most* words, by default as many as the longest
+    proposal has: aggregates are otherwise longer than their sources. It asks, and cuts nothing.
+    """
+
+    def show(request: Request, proposals: Sequence[Completion]) -> Request:
+        shown = layout(request, proposals)
+        words = most or max((len(split_words(p.text)) for p in proposals), default=0)
+        if not proposals or not words:
+            return shown
+        text = fill_placeholders(load_text("length.md"), {"words": str(words)})
+        return append_user_text(shown, text.rstrip("\n"))
+
+    return show
 
 
 def keep_turn_order(synthesis: Synthesis) -> Synthesis:

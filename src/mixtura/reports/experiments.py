@@ -83,7 +83,10 @@ def _build_mixture(
     layers = [",".join(_member_notation(seat) for seat in row) for row in rows]
     last = aggregator if kind == "mixture" else f"{kind}:{aggregator}"
     name = ">".join([*layers, last])
-    return MixtureSpec(name, tuple(rows), aggregator, pattern=PatternChoice(kind))
+    # As the paper's mixtures, these wait for all of their members.
+    return MixtureSpec(
+        name, tuple(rows), aggregator, learns_patience=False, pattern=PatternChoice(kind)
+    )
 
 
 def _member_notation(seat: MemberSpec) -> str:

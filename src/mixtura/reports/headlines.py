@@ -32,6 +32,20 @@ def collaborativeness_headline(rows: Sequence[Row]) -> str:
     return f"{summary} ({sure} of them beyond doubt){tail}"
 
 
+def confidence_headline(rows: Sequence[Row]) -> str:
+    """Whose support tells right from wrong best, and how far its confidence is off."""
+    known = [row for row in rows if row["auroc"] is not None]
+    if not known:
+        return "All of the counted answers are right, or all are wrong"
+    best = max(known, key=lambda row: row["auroc"])
+    off = ""
+    if best["error"] is not None:
+        off = f", its confidence off by {_format_percent(best['error'])} on average"
+    sure = (best["auroc_low"] or 0.0) > 0.5
+    tells = "tells right answers from wrong ones" if sure else "may not tell right from wrong"
+    return f"Support {tells} with an AUROC of {best['auroc']:.2f} at best{off}"
+
+
 def layers_headline(rows: Sequence[Row]) -> str:
     """Who writes best, and how its score grows layer by layer."""
     written = [row for row in rows if not row["picks"]]

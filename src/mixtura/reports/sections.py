@@ -14,12 +14,14 @@ import msgspec
 from mixtura.reports import (
     aggregator_influence,
     bar_charts,
+    confidence,
     cost_chart,
     dot_charts,
     headlines,
     line_charts,
     quality,
     radar_chart,
+    reliability_chart,
     run_costs,
 )
 from mixtura.reports.chart_style import Chart
@@ -99,6 +101,12 @@ def _build_section(key: str, words: SectionWords, rows: Sequence[Row], runs: Tas
         charts["tokens"] = bar_charts.tokens_chart(
             more["tokens"], headlines.tokens_headline(more["tokens"])
         )
+    if key == "confidence" and rows:
+        more["reliability"] = confidence.reliability_rows(runs)
+        if more["reliability"]:
+            charts["reliability"] = reliability_chart.reliability_chart(
+                more["reliability"], headlines.confidence_headline(rows)
+            )
     drawn = {name: RenderedChart(chart) for name, chart in charts.items()}
     return Section(key, words, rows, drawn, more)
 
@@ -137,6 +145,7 @@ _ROW_FUNCTIONS: Mapping[str, Callable[[TaskRuns], Sequence[Row]]] = {
     "skills": run_costs.skill_rows,
     "accuracy": _accuracy_rows,
     "latency": run_costs.latency_rows,
+    "confidence": confidence.confidence_rows,
 }
 
 

@@ -1,9 +1,9 @@
-"""What a selection takes at most, before anything is asked."""
+"""What a selection or a tuning takes at most, before anything is asked."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from mixtura.billing.forecast import ExpectedCall, forecast_calls, worst_case_spend
 from mixtura.config.config import Config
@@ -16,6 +16,7 @@ from mixtura.selection.measurements import SelectionTerms, team_name
 from mixtura.selection.prompts import SplitSizes, split_sizes
 from mixtura.selection.run import check_selection
 from mixtura.selection.search import AGGREGATOR_RACE_DRAFTS, Measurement, Search, Team, slice_sizes
+from mixtura.selection.tuning import check_tuning
 
 
 class SelectionForecast(NamedTuple):
@@ -36,6 +37,14 @@ class _AnswerCounts(NamedTuple):
     pairs: int
 
 
+class _Counter(Protocol):
+    """Counts the answers that a kind of search takes."""
+
+    def __call__(
+        self, names: Sequence[str], terms: SelectionTerms, prompts: SplitSizes, *, judged: bool
+    ) -> _AnswerCounts: ...
+
+
 def forecast_selection(
     config: Config, names: Sequence[str], terms: SelectionTerms
 ) -> SelectionForecast:
@@ -44,12 +53,38 @@ def forecast_selection(
     Raises ConfigError for what cannot be selected from.
     """
     check_selection(config, names, terms)
+    return _forecast(config, names, terms, _count_answers)
+
+
+def forecast_tuning(
+    config: Config, names: Sequence[str], terms: SelectionTerms, patterns: Sequence[str]
+) -> SelectionForecast:
+    """The same of a tuning among *patterns*. Raises ConfigError for what cannot be tuned from."""
+    check_tuning(config, names, terms, patterns)
+
+    def count(
+        names: Sequence[str], terms: SelectionTerms, prompts: SplitSizes, *, judged: bool
+    ) -> _AnswerCounts:
+        searched, held = prompts
+        teams = _count_search_answers(names, terms, searched) if "mixture" in patterns else 0
+        # Where scouts differ the strong member answers twice.
+        teams += 2 * searched if "gate" in patterns else 0
+        teams += 2 * held if {"gate", "mixture"} & set(patterns) else 0
+        each = float(terms.draws_per_candidate * (searched + held))
+        return _AnswerCounts(each, teams, teams + len(names) * (searched + held) if judged else 0)
+
+    return _forecast(config, names, terms, count)
+
+
+def _forecast(
+    config: Config, names: Sequence[str], terms: SelectionTerms, count_answers: _Counter
+) -> SelectionForecast:
     scoring_mode = terms.scoring_mode
     request = terms.eval_request(terms.data, scoring_mode)
     ready = prepare.prepare_eval(config, config.mixture_spec(names[0]), request, fresh=True)
     whole = [sample_question(sample) for sample in ready.task.dataset]
     prompts = split_sizes(terms.data, len(whole[: terms.limit]), terms.held_out)
-    count = _count_answers(names, terms, prompts, judged=scoring_mode == "win rate")
+    count = count_answers(names, terms, prompts, judged=scoring_mode == "win rate")
     # The longest question stands for all of them: what is promised is a maximum.
     dollars, missing = 0.0, dict[str, None]()
     for expected, times in _expected_calls(config, names, terms, count, max(whole, key=len)):

@@ -108,7 +108,7 @@ class Evaluator:
         """The candidate whose first answers all others are judged beside."""
         self.reserve = 0.0
         """Dollars of the cap that are kept for later."""
-        self._config = config
+        self.config = config
         self._terms = terms
         self._folder = folder
         self._bills: list[float | None] = []
@@ -156,7 +156,7 @@ class Evaluator:
 
         Raises SelectionCapError where the cap has no room left.
         """
-        plan = self._config.mixture_spec(name)
+        plan = self.config.mixture_spec(name)
         # The same request as in a team, sampling and all: then the answer cache gives these draws
         # to every team that the candidate is in, and they are paid for once.
         as_proposer = replace(plan, sampling=plan.sampling.with_defaults(PROPOSER_SAMPLING))
@@ -166,7 +166,13 @@ class Evaluator:
         self, team: Team, part: PromptPart, watch: OnProgress | None = None
     ) -> LoggedEvaluation:
         # No draws: the proposals of a team differ already, and its answer is what is compared.
-        return self._collect_answers(self._config.mixture_spec(team_name(team)), part, 1, watch)
+        return self.evaluate_plan(self.config.mixture_spec(team_name(team)), part, watch)
+
+    def evaluate_plan(
+        self, plan: MixtureSpec, part: PromptPart, watch: OnProgress | None = None
+    ) -> LoggedEvaluation:
+        """A mixture, once a prompt. Raises SelectionCapError where the cap has no room left."""
+        return self._collect_answers(plan, part, 1, watch)
 
     def measure_answers(self, evaluation: LoggedEvaluation, part: PromptPart) -> Measurement:
         """The scores in the order of the prompts; what an answer takes, as if none was kept.
@@ -192,7 +198,7 @@ class Evaluator:
         key = plan.name, part.file, epochs
         if key not in self._found:
             result = run.evaluate(
-                self._config,
+                self.config,
                 plan,
                 self._terms.eval_request(str(part.file), self.scoring_mode, epochs),
                 logs=self._folder / _folder_name(plan.name),
@@ -258,8 +264,8 @@ class Evaluator:
         }
         left = self._budget_left
         caps = [] if left is None else [RunCap("this selection", left)]
-        plan = self._config.mixture_spec(self._terms.judge or "")
-        judge = self._config.build_runnable(plan, deadline=self._terms.deadline, caps=caps)
+        plan = self.config.mixture_spec(self._terms.judge or "")
+        judge = self.config.build_runnable(plan, deadline=self._terms.deadline, caps=caps)
         at_once = self._terms.connections
         with self._verdict_calls.keeping():
             judgements = asyncio.run(

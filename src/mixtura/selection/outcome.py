@@ -116,6 +116,8 @@ class SelectionResult:
     calls: int
     exhaustive_calls: int
     spent_usd: float | None
+    capped: bool
+    """Whether the cap ended the search before it had tried everything."""
     warnings: tuple[str, ...] = ()
 
     @property

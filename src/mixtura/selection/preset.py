@@ -10,12 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from mixtura.config import toml_document
+from mixtura.config.plan import MixtureSpec
 from mixtura.core.errors import ConfigError
 from mixtura.selection.measurements import PROPOSER_SAMPLING
 
-TABLE_MARK = "# chosen by mixtura select"
-"""Stands in a table that may be put in the place of: it is ours."""
+TABLE_MARK = "# chosen by mixtura"
+"""Begins a line of a table that may be put in the place of: it is ours."""
 _TABLE_HEADER = re.compile(r"^\s*\[")
 _COMMENT_OR_BLANK = re.compile(r"^\s*(#|$)")
 """A line between two tables: it belongs to the one below."""
@@ -30,11 +33,36 @@ def mixture_table(name: str, members: Sequence[str], aggregator: str, reason: st
     row = [member if count == 1 else f"{member}*{count}" for member, count in times.items()]
     lines = [
         f"[mixtures.{_toml_key(name)}]",
-        f"{TABLE_MARK}{': ' if reason else ''}{reason}",
+        f"{TABLE_MARK} select{': ' if reason else ''}{reason}",
         f"layers = [{_toml_value(row)}]",
         f"aggregator = {_toml_value(aggregator)}",
         f"sampling = {{ temperature = {PROPOSER_SAMPLING.temperature} }}",
     ]
+    return "\n".join(lines) + "\n"
+
+
+def plan_table(name: str, plan: MixtureSpec, comments: Sequence[str]) -> str:
+    """A plan of `mixtura tune` as a table; *comments*: lines that say why, without marks."""
+    first, *others = comments
+    lines = [f"[mixtures.{_toml_key(name)}]", f"{TABLE_MARK} tune: {first}"]
+    lines += [f"# {one}" for one in others]
+    spec = plan.pattern.spec
+    if spec.name != "mixture":
+        lines.append(f"pattern = {_toml_value(spec.name)}")
+    rows = [
+        [seat.model if seat.samples == 1 else f"{seat.model}*{seat.samples}" for seat in layer]
+        for layer in plan.layers
+    ]
+    lines.append(f"layers = {_toml_value(rows)}")
+    if spec.final_model is not None:
+        lines.append(f"{spec.final_model.key} = {_toml_value(plan.aggregator)}")
+    settings, usual = msgspec.structs.asdict(plan.pattern.settings), spec.settings()
+    lines += [
+        f"{key} = {_toml_value(value)}"
+        for key, value in settings.items()
+        if value != getattr(usual, key)
+    ]
+    lines.append(f"sampling = {{ temperature = {PROPOSER_SAMPLING.temperature} }}")
     return "\n".join(lines) + "\n"
 
 
@@ -137,7 +165,7 @@ def merge_table(
 
 
 def _remove_table(document: toml_document.TomlDocument, before: str, name: str) -> str:
-    """The text without the table that an earlier selection wrote."""
+    """The text without the table that an earlier selection or tuning wrote."""
     lines = re.findall(r"[^\n]*\n|[^\n]+$", before)  # TOML has fewer line ends than splitlines()
     start = document.line_number(["mixtures", name]) - 1
     end = next(
@@ -147,7 +175,7 @@ def _remove_table(document: toml_document.TomlDocument, before: str, name: str) 
     while _COMMENT_OR_BLANK.match(lines[end - 1]):
         end -= 1
     if not any(line.startswith(TABLE_MARK) for line in lines[start:end]):
-        problem = f"'{name}' is there already and is none of select's: --name another"
+        problem = f"'{name}' is there already and is none of select's or tune's: --name another"
         raise document.error_at(["mixtures", name], problem)
     return "".join(lines[:start]).rstrip("\n") + "\n\n" + "".join(lines[end:]).lstrip("\n")
 

@@ -71,8 +71,11 @@ def split_prompts(
     rows = dataset.load_rows(data)
     # Shuffled before it is cut: a file may be sorted, and then its beginning is no sample.
     random.Random(seed).shuffle(rows)
-    rows = rows[:limit]
+    rows = _group_equal_rows(rows[:limit])
     count = split_sizes(data, len(rows), share).held_out
+    # What chose a team must not judge it: equal prompts stay on one side.
+    while count < len(rows) - 1 and rows[count] == rows[count - 1]:
+        count += 1
     searched, rest = rows[count:], rows[:count]
     # The {} marks where the held-out prompts begin: the same rows split otherwise are other files.
     home = folder / f"select-{_rows_digest([*searched, {}, *rest])}"
@@ -82,6 +85,14 @@ def split_prompts(
         part, searched = searched[:size], searched[size:]
         parts.append(_write_part(home / f"prompts-{number}.jsonl", part))
     return PromptSplit(home, tuple(parts), _write_part(home / "held-out.jsonl", rest))
+
+
+def _group_equal_rows(rows: Sequence[Row]) -> list[Row]:
+    """The rows with equal ones one after another, where the first of them stands."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(json.dumps(row, sort_keys=True), []).append(row)
+    return [row for group in groups.values() for row in group]
 
 
 def _rows_digest(rows: Sequence[Row]) -> str:

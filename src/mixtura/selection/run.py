@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mixtura.config.config import Config
 from mixtura.core.errors import BudgetExceededError, ConfigError, MixturaError
-from mixtura.core.text import pluralize_count
 from mixtura.evals.comparison.baselines import VOTE_EXTRACTS
 from mixtura.evals.judges import families
 from mixtura.evals.tasks import jsonl
-from mixtura.patterns.final_answer import EXTRACTORS
+from mixtura.patterns.final_answer import EXTRACTORS, Extract
 from mixtura.selection import outcome, search
 from mixtura.selection.candidates import CandidateAnswers, CandidateCollector
 from mixtura.selection.diversity import measure_diversity
@@ -21,8 +20,9 @@ from mixtura.selection.outcome import HeldOutComparison, PromptCounts, Selection
 from mixtura.selection.pick import choose_team
 from mixtura.selection.prompts import PromptSplit, split_prompts
 from mixtura.selection.roles import model_roles
-from mixtura.selection.search import Measurement, Search, Team, Trial, pool_measurements
+from mixtura.selection.search import Measurement, Search, Team, pool_measurements
 from mixtura.selection.stage_progress import OnStageProgress, stage_reporter
+from mixtura.selection.team_search import TeamSearch
 
 HELD_OUT_RESERVE = 1 / 4
 """The share of a cap that is kept for the held-out prompts."""
@@ -42,15 +42,18 @@ def select_team(
     to choose from, MixturaError where fewer than two candidates answer or no team scores.
     """
     check_selection(config, names, terms)
+    # Asks nothing: a missing key is found before the other candidates are paid.
+    for name in (*names, *([terms.judge] if terms.judge else [])):
+        config.build_mixture(config.mixture_spec(name))
     prompts = split_prompts(
         terms.data, terms.logs, limit=terms.limit, seed=terms.seed, share=terms.held_out
     )
     evaluator = Evaluator(config, terms, prompts.folder, names)
-    warnings = list(_kinship_warnings(config, names, terms.judge))
+    warnings = list(kinship_warnings(config, names, terms.judge))
     return _SelectionRun(evaluator, terms, prompts, watch, warnings).run_selection(list(names))
 
 
-def _kinship_warnings(config: Config, names: Sequence[str], judge: str | None) -> Sequence[str]:
+def kinship_warnings(config: Config, names: Sequence[str], judge: str | None) -> Sequence[str]:
     """Warnings where the judge is of a candidate's family."""
     if judge is None:
         return ()
@@ -67,7 +70,7 @@ def _kinship_warnings(config: Config, names: Sequence[str], judge: str | None) -
 def check_selection(config: Config, names: Sequence[str], terms: SelectionTerms) -> None:
     """Raises ConfigError for candidates or settings that no selection can use."""
     if len(set(names)) < 2:
-        raise ConfigError("a selection needs two candidates or more: --models A B …")
+        raise ConfigError("two models or more are needed: --models A B …")
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ConfigError(f"--models: {twice} stands there twice: the search draws by itself")
@@ -76,17 +79,22 @@ def check_selection(config: Config, names: Sequence[str], terms: SelectionTerms)
         # otherwise.
         if any(letter in name for letter in ",>*"):
             raise ConfigError(f"--models: '{name}' is no name of one model: , > and * make teams")
-        # Asks nothing: an unknown name or a missing key is found before the other candidates are
-        # paid.
-        config.build_mixture(config.mixture_spec(name))
+        config.mixture_spec(name)  # raises for an unknown one
     if terms.aggregator is not None and terms.aggregator not in names:
         raise ConfigError(f"--aggregator: {terms.aggregator} is none of the candidates")
     if terms.judge in names:
-        raise ConfigError(f"--judge: {terms.judge} is a candidate: no one judges their own answers")
+        raise ConfigError(f"--judge: {terms.judge} is one of --models: name another judge")
     if terms.judge and terms.scoring:
         raise ConfigError(
             "--scoring is for answers that are checked, --judge for those that are not"
         )
+
+
+def answer_kind(terms: SelectionTerms) -> Extract | None:
+    """The kind of final answer by which answers can be counted; None where there is none."""
+    if terms.scoring_mode != "score":
+        return None
+    return VOTE_EXTRACTS.get(terms.task or jsonl.default_scoring(terms.data, terms.scoring))
 
 
 @dataclass(slots=True)
@@ -99,6 +107,10 @@ class _SelectionRun:
     watch: OnStageProgress | None
     warnings: list[str]
 
+    @property
+    def teams(self) -> TeamSearch:
+        return TeamSearch(self.evaluator, self.terms, self.prompts, self.watch, self.warnings)
+
     def run_selection(self, names: list[str]) -> SelectionResult:
         cap = self.terms.max_cost
         # The search would spend the whole cap and leave nothing to judge its winner with.
@@ -109,19 +121,19 @@ class _SelectionRun:
                 self.warnings,
             ).collect_answers(names)  # fmt: skip
         except SelectionCapError as error:
-            raise _budget_exceeded_error(
+            raise budget_exceeded_error(
                 error, "every candidate had answered every prompt"
             ) from None
-        state = self._run_search(self._begin_search(candidates.alone))
+        state = self.teams.search_teams(candidates.alone)
         team = choose_team(state, self.terms.goal)
         # Without one of its members a team may turn out better: then that one is chosen, and its
         # own members are to be explained.
         while team is not None and (trials := search.ablation_trials(state, team)):
             try:
-                state = self._measure_trials(state, trials, "what each member adds")
+                state = self.teams.measure_trials(state, trials, "what each member adds")
             # Only the explanation is cut short: the team itself was measured on every slice.
             except SelectionCapError:
-                self._warn_ended_early()
+                self.teams.warn_ended_early()
                 break
             team = choose_team(state, self.terms.goal)
         if team is None:
@@ -137,60 +149,14 @@ class _SelectionRun:
         try:
             return self._judge_winner(state, team, candidates)
         except SelectionCapError as error:
-            raise _budget_exceeded_error(
+            raise budget_exceeded_error(
                 error, "the held-out prompts had judged the winner"
             ) from None
 
-    # ---- the search
-
-    def _begin_search(self, alone: Mapping[str, tuple[Measurement, ...]]) -> Search:
-        def sort_key(name: str) -> float:
-            value = pool_measurements(alone[name]).score
-            return math.inf if value is None else -value
-
-        return search.begin_search(
-            Search(
-                models=tuple(sorted(alone, key=sort_key)),
-                size=self.terms.size,
-                slices=tuple(part.prompts for part in self.prompts.slices),
-                aggregator=self.terms.aggregator,
-                bounds=self.terms.bounds,
-                beam=self.terms.beam,
-            )
-        )
-
-    def _run_search(self, state: Search) -> Search:
-        while trials := search.next_trials(state):
-            try:
-                state = self._measure_trials(state, trials, _stage_label(state))
-            except SelectionCapError:
-                self._warn_ended_early()
-                break
-        return state
-
-    def _measure_trials(self, state: Search, trials: Sequence[Trial], label: str) -> Search:
-        """The search with the measurements of *trials*."""
-        results: dict[Team, Measurement] = {}
-        total = sum(self.prompts.slices[trial.slice].prompts for trial in trials)
-        before = 0
-        for team, number in trials:
-            part = self.prompts.slices[number]
-            report = stage_reporter(self.watch, label, before, total)
-            results[team] = self.evaluator.measure_answers(
-                self.evaluator.evaluate_team(team, part, report), part
-            )
-            before += part.prompts
-        return search.with_results(state, results)
-
-    def _warn_ended_early(self) -> None:
-        warning = "the cap ended the search early: a higher --max-cost goes on from there"
-        if warning not in self.warnings:
-            self.warnings.append(warning)
-
     def _no_team_error(self, state: Search) -> MixturaError:
-        if self.warnings and "cap" in self.warnings[-1]:
+        if self.teams.ended_early:
             error = BudgetExceededError("the cap has no room left")
-            return _budget_exceeded_error(error, "any team was measured on all the prompts")
+            return budget_exceeded_error(error, "any team was measured on all the prompts")
         if any(search.pool_measurements(parts).known_scores for parts in state.measured.values()):
             return ConfigError("no team keeps within --answer-cost and --answer-seconds")
         return MixturaError("no team has a score: see the logs in " + str(self.prompts.folder))
@@ -208,7 +174,7 @@ class _SelectionRun:
         different = measure_diversity(
             candidates.texts,
             {n: m.scores for n, m in whole.items() if m.known_scores},
-            self._answer_extractor(),
+            EXTRACTORS.get(answer_kind(terms) or ""),
         )
         held = self._measure_held_out(team)
         best = outcome.describe_best(state, team, held, whole, different)
@@ -229,6 +195,7 @@ class _SelectionRun:
             calls=evaluator.calls,
             exhaustive_calls=self._exhaustive_calls(len(candidates.alone)),
             spent_usd=evaluator.spent_usd,
+            capped=self.teams.ended_early,
             warnings=(
                 *self.warnings,
                 *evaluator.cut_answer_notes(),
@@ -272,14 +239,6 @@ class _SelectionRun:
             rows.append(outcome.compare_held_out(name, "single-proposer", held, theirs))
         return tuple(rows)
 
-    def _answer_extractor(self) -> Callable[[str], str | None] | None:
-        """The extractor of the task's final answer; None where it has none."""
-        terms = self.terms
-        if self.evaluator.scoring_mode != "score":
-            return None
-        kind = VOTE_EXTRACTS.get(terms.task or jsonl.default_scoring(terms.data, terms.scoring))
-        return EXTRACTORS.get(kind) if kind else None
-
     def _exhaustive_calls(self, count: int) -> int:
         """Calls of an exhaustive search: every team of the full size under every aggregator."""
         # The single-proposer teams, one for each candidate, come on top of the mixed ones.
@@ -289,21 +248,7 @@ class _SelectionRun:
         return self.prompts.searched_count * (drafts + teams * aggregators)
 
 
-def _stage_label(state: Search) -> str:
-    race = state.race
-    assert race is not None
-    stages = {
-        "aggregators": "who aggregates",
-        "single-proposer": "draws of one model",
-        "members": f"teams of {len(race.teams[0].members)}",
-        "swaps": "the best team with one member changed",
-        "rewritten": "the best team, written by others",
-    }
-    turn = f"round {race.slice + 1} of {len(state.slices)}"
-    return f"{stages[race.stage]}, {turn} ({pluralize_count(len(race.teams), 'team')})"
-
-
-def _budget_exceeded_error(error: BudgetExceededError, what: str) -> BudgetExceededError:
+def budget_exceeded_error(error: BudgetExceededError, what: str) -> BudgetExceededError:
     return BudgetExceededError(f"{error} before {what}: a higher --max-cost goes on from there")
 
 

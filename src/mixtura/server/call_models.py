@@ -41,7 +41,10 @@ class CallModels:
             deadline = wish.deadline if deadline is None else min(wish.deadline, deadline)
         key = (choice.name, wish.consult or self._config.serve.consult, client.name)
         usual = (
-            wish.max_cost is None and deadline == self._deadline and not wish.has_member_overrides
+            wish.max_cost is None
+            and deadline == self._deadline
+            and not wish.has_member_overrides
+            and not wish.agreement
         )
         if usual and key in self._models:
             return self._models[key], deadline
@@ -55,6 +58,7 @@ class CallModels:
                 deadline=deadline,
                 caps=caps,
                 turns=self._turns.for_owner(client.name) if key[1] == "turn" else None,
+                agreement=wish.agreement,
             )
         except ConfigError as error:
             if wish.has_member_overrides:  # the client's own combination is at fault

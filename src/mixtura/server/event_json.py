@@ -23,7 +23,7 @@ from mixtura.core.events import (
 )
 from mixtura.core.text import to_one_line
 from mixtura.core.types import Completion
-from mixtura.engine.trace import Trace
+from mixtura.engine.trace import Trace, support_json
 from mixtura.protocols.openai.completion_json import usage_json
 
 
@@ -94,6 +94,8 @@ def summary_json(runs: list[tuple[str, Trace]], pricer: Pricer) -> dict[str, Any
         "left_out": [to_one_line(notice) for notice in left_out],
         "notices": _collect_notices(runs),
         "seconds": round(max((trace.elapsed for _, trace in runs), default=0.0), 6),
+        # Of several answers the first one's: each one's own stands in its run.
+        **support_json(completions[0] if completions else None),
     }
     return body if len(runs) == 1 else body | {"runs": [number for number, _ in runs]}
 

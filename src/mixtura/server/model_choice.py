@@ -116,7 +116,8 @@ class MixtureChooser:
         return DEFAULT_NAME if default else "other"
 
     def _check_call_limit(self, choice: MixtureChoice, call: ApiCall) -> MixtureChoice:
-        calls, most = choice.calls * call.n, self._config.serve.most_calls
+        each = choice.calls + call.options.agreement
+        calls, most = each * call.n, self._config.serve.most_calls
         if calls > most:
             message = f"that takes {calls} calls, and one request may make {most}"
             raise ApiError(400, message, code="too_many_calls", param="model")

@@ -185,22 +185,23 @@ async def _handle_plan(service: Service, request: Request) -> Response:
         raise ApiError(400, f"the body is no plan: {error}") from None
     # Without messages it is the plan of the shortest question.
     wanted = words.Request(tuple(messages) or words.ask("").messages)
-    plan = service.chooser.choose_mixture(
-        ApiCall(body.model, wanted, options=body.mixtura), client
-    ).plan
+    call = ApiCall(body.model, wanted, options=body.mixtura)
+    plan, agreement = service.chooser.choose_mixture(call, client).plan, body.mixtura.agreement
     try:
         return json_response(
             await run_in_thread_if_large(
-                estimate_request_bytes(wanted), _plan_json, service, plan, wanted
+                estimate_request_bytes(wanted), _plan_json, service, plan, wanted, agreement
             )
         )
     except ConfigError as error:
         raise ApiError(400, str(error)) from None
 
 
-def _plan_json(service: Service, plan: MixtureSpec, request: words.Request) -> dict[str, Any]:
+def _plan_json(
+    service: Service, plan: MixtureSpec, request: words.Request, agreement: bool
+) -> dict[str, Any]:
     config = service.config
-    calls = forecast_calls(config.builder.build_outline(plan), request)
+    calls = forecast_calls(config.build_outline(plan, agreement=agreement), request)
     worst, unknown = worst_case_spend(calls, config.usage_cost)
     return {
         "name": plan.name,

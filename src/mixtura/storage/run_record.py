@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
 from mixtura.billing.price import Pricer
 from mixtura.core import errors
+from mixtura.core.agreement import Agreement, Support
 from mixtura.core.attached_files import name_attached_files
 from mixtura.core.credentials import environment_secrets, header_secrets, is_secret
 from mixtura.core.errors import BudgetExceededError, MixturaError, ModelError
@@ -24,7 +26,11 @@ from mixtura.core.similarity import (
 )
 from mixtura.core.types import Charge, Completion, Message, Request, Usage
 from mixtura.engine.trace import CallTrace, Trace, trace_json
-from mixtura.protocols.openai.completion_json import completion_from_json, usage_from_json
+from mixtura.protocols.openai.completion_json import (
+    completion_from_json,
+    usage_from_json,
+    usage_json,
+)
 from mixtura.protocols.openai.messages import message_from_json
 from mixtura.protocols.openai.request import request_json
 
@@ -118,6 +124,50 @@ def format_timestamp(moment: float) -> str:
 def parse_timestamp(text: str) -> datetime:
     """What ``format_timestamp`` wrote."""
     return datetime.fromisoformat(text)
+
+
+# ---- where the proposals agree
+
+
+def recorded_proposals(run: Mapping[str, Any]) -> list[Completion]:
+    """
+    The proposals of a recorded run that can be compared: those of its last layer with two or
+    more; without such a layer, what there is.
+    """
+    layers: dict[int, list[Completion]] = {}
+    for row in run["calls"]:
+        if row["role"] == "proposer" and row["completion"]:
+            whole = replace(completion_from_json(row["completion"]), model=row["model"])
+            layers.setdefault(row["layer"], []).append(whole)
+    several = [layer for layer, rows in layers.items() if len(rows) > 1]
+    last = max(several or layers, default=None)
+    return [] if last is None else layers[last]
+
+
+def with_agreement(run: Record, report: Trace, pricer: Pricer) -> Record:
+    """The recorded run with a report that was made afterwards: its call, its price, its result."""
+    made = trace_json(report, pricer)
+    spent, more = run["cost_usd"], made["cost_usd"]
+    layer = max((row["layer"] for row in run["calls"]), default=0) + 1
+    agreement = report.completion.agreement if report.completion else None
+    return run | {
+        "agreement": agreement.to_json() if agreement else None,
+        "calls": [*run["calls"], *(row | {"layer": layer} for row in made["calls"])],
+        "cost_usd": None if spent is None or more is None else spent + more,
+        "usage": usage_json(usage_from_json(run["usage"]) + report.usage),
+        "usage_by_model": _add_usage(run["usage_by_model"], made["usage_by_model"]),
+    }
+
+
+def _add_usage(before: Mapping[str, Record], more: Mapping[str, Record]) -> dict[str, Record]:
+    rows = dict(before)
+    for model, row in more.items():
+        if (known := rows.get(model)) is not None:
+            costs = (known["cost_usd"], row["cost_usd"])
+            usage = usage_json(usage_from_json(known) + usage_from_json(row))
+            row = usage | {"cost_usd": None if None in costs else sum(costs)}  # noqa: PLW2901
+        rows[model] = row
+    return rows
 
 
 # ---- who said what
@@ -255,11 +305,23 @@ def restore_trace(run: Mapping[str, Any]) -> tuple[Trace, Pricer]:
             run["finish_reason"],
             (Charge("", usage),),
             degraded=tuple(run["left_out"]),
+            support=_restore_support(run.get("support")),
+            confidence=run.get("confidence"),
+            agreement=restore_agreement(run.get("agreement")),
         )
     trace = Trace(
-        _restore_request(run["request"]), calls, completion, run["seconds"], run["model"] or ""
+        restore_request(run["request"]), calls, completion, run["seconds"], run["model"] or ""
     )
     return trace, lambda model, usage: prices.get((model, usage))
+
+
+def _restore_support(data: Mapping[str, Any] | None) -> Support | None:
+    return Support(data["source"], data["value"]) if data else None
+
+
+def restore_agreement(data: Mapping[str, Any] | None) -> Agreement | None:
+    """A recorded agreement; None in a run that has none."""
+    return Agreement(data["number"], data["report"], data["reason"]) if data else None
 
 
 def _restore_call(row: Record, prices: dict[tuple[str, Usage], float | None]) -> CallTrace:
@@ -269,7 +331,7 @@ def _restore_call(row: Record, prices: dict[tuple[str, Usage], float | None]) ->
     return CallTrace(
         Position(row["layer"], row["index"], row["role"]),
         row["model"],
-        _restore_request(row["request"]) or Request(()),
+        restore_request(row["request"]) or Request(()),
         begun,
         None if first is None else begun + first,
         None if lasted is None else begun + lasted,
@@ -283,7 +345,8 @@ def _restore_call(row: Record, prices: dict[tuple[str, Usage], float | None]) ->
     )
 
 
-def _restore_request(data: Mapping[str, Any] | None) -> Request | None:
+def restore_request(data: Mapping[str, Any] | None) -> Request | None:
+    """The conversation of a recorded request; None where it was not recorded."""
     return Request(tuple(map(message_from_json, data["messages"]))) if data else None
 
 

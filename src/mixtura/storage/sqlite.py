@@ -101,13 +101,27 @@ class SqliteStore:
     """
     One SQLite file, opened at the first use; threads share the object, processes the file.
 
-    *patience*: seconds to wait for whoever else writes to the file.
+    *patience*: seconds to wait for whoever else writes to the file. *migrations*: its schema;
+    *durable*: what is committed survives a loss of power. *called*, *remedy*: what errors call the
+    file, and what they advise where it cannot be used.
     """
 
     def __init__(
-        self, path: Path, *, clock: Callable[[], float] = time.time, patience: float = 30.0
+        self,
+        path: Path,
+        *,
+        clock: Callable[[], float] = time.time,
+        patience: float = 30.0,
+        migrations: Sequence[str] = MIGRATIONS,
+        durable: bool = False,
+        called: str = "store",
+        remedy: str = "move it away or choose another with `store` in the configuration",
     ) -> None:
         self._path = path
+        self._migrations = migrations
+        self._durable = durable
+        self._called = f"the {called} {path}"
+        self._remedy = remedy
         self._clock = clock
         self._patience = patience
         self._connection: sqlite3.Connection | None = None
@@ -184,18 +198,17 @@ class SqliteStore:
 
     def _store_error(self, error: object, *, busy: bool) -> StoreError:
         if busy:
-            return StoreBusyError(f"the store {self._path} is in use elsewhere: {error}")
+            return StoreBusyError(f"{self._called} is in use elsewhere: {error}")
         if is_corruption_error(error):
             return self._unusable_error(error)
-        return StoreError(f"the store {self._path} cannot be written: {error}")
+        return StoreError(f"{self._called} cannot be written: {error}")
 
     def _unusable_error(self, error: object) -> StoreError:
         damaged = is_corruption_error(error)
         said = "it is damaged: " if damaged else ""
         error = "its text is not UTF-8" if isinstance(error, UnicodeDecodeError) else error
         return (StoreDamagedError if damaged else StoreError)(
-            f"the store {self._path} cannot be used ({said}{error}): move it away or"
-            " choose another with `store` in the configuration"
+            f"{self._called} cannot be used ({said}{error}): {self._remedy}"
         )
 
     def _open_connection(self, patience: float) -> sqlite3.Connection:
@@ -211,7 +224,7 @@ class SqliteStore:
             )
             connection.text_factory = _decode_text
             _enable_wal(connection, patience)
-            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute(f"PRAGMA synchronous={'FULL' if self._durable else 'NORMAL'}")
             connection.execute("PRAGMA secure_delete=ON")
             self._migrate_schema(connection)
         except (OSError, sqlite3.Error, StoreError, UnicodeDecodeError) as error:
@@ -226,17 +239,17 @@ class SqliteStore:
         return connection
 
     def _migrate_schema(self, connection: sqlite3.Connection) -> None:
-        if connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),):
+        if connection.execute("PRAGMA user_version").fetchone() == (len(self._migrations),):
             return
         connection.execute("BEGIN IMMEDIATE")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > len(MIGRATIONS):
+        if version > len(self._migrations):
             connection.execute("ROLLBACK")
-            raise StoreError(f"the store {self._path} was written by a newer Mixtura")
-        for step in MIGRATIONS[version:]:
+            raise StoreError(f"{self._called} was written by a newer Mixtura")
+        for step in self._migrations[version:]:
             for statement in step.split(";"):
                 connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        connection.execute(f"PRAGMA user_version = {len(self._migrations)}")
         connection.execute("COMMIT")
 
 

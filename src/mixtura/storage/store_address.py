@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
@@ -60,10 +61,10 @@ def open_store(
     *password*: PostgreSQL's, None where libpq is to find one. *patience*: seconds to wait for
     whoever else writes to it. Raises ConfigError where an extra is missing.
     """
-    more = {} if clock is None else {"clock": clock}
+    clock = time.time if clock is None else clock
     if isinstance(address, Path):
-        return SqliteStore(address, patience=patience, **more)
+        return SqliteStore(address, patience=patience, clock=clock)
     # It needs an extra, which only those install who have such a store.
     from mixtura.storage.postgres import PostgresStore
 
-    return PostgresStore(address, password=password, patience=patience, **more)
+    return PostgresStore(address, password=password, patience=patience, clock=clock)

@@ -142,6 +142,9 @@ class NoticesView(AnswerView):
         super().__init__(out)
         self._aside = aside
         self._last_failure: MixturaError | None = None
+        # Without a network everyone fails for the same reason: it is told once, not forty times.
+        self._failures_told: set[str] = set()
+        self._retries_told: set[str] = set()
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -151,12 +154,16 @@ class NoticesView(AnswerView):
                 # A call that failed and is retried reports one error twice: as a failure, then as
                 # a reason.
                 if error is not self._last_failure:
-                    self._write_notice(
-                        f"{model_with_seat(model, at)} failed: {error_text(error)}", "red"
-                    )
+                    reason = error_text(error)
+                    told = reason in self._failures_told
+                    self._failures_told.add(reason)
+                    said = "failed for the same reason" if told else f"failed: {reason}"
+                    self._write_notice(f"{model_with_seat(model, at)} {said}", "red")
                 self._last_failure = error
             case CallRestarted(model, error, wait, at):
-                if error is None or error is not self._last_failure:
+                told = error is not None and str(error) in self._retries_told
+                self._retries_told.add(str(error))
+                if error is None or not (told or error is self._last_failure):
                     self._write_notice(
                         restart_text(model_with_seat(model, at), error, wait), "yellow"
                     )
@@ -178,6 +185,8 @@ class PlainLogView(NoticesView):
 
     def __call__(self, event: Event) -> None:
         match event:
+            case Proposal(_, (Position(role="reporter"),)):
+                pass  # told below the answer, in words
             case Proposal(completion, (Position() as seat,)):
                 self._write_notice(
                     f"\n[{seat_name(seat)}] {to_one_line(completion.model)}", "bold green"

@@ -15,6 +15,7 @@ from rich.text import Text
 from mixtura.core.text import strip_invisible, to_one_line
 from mixtura.engine.trace import CallTrace
 from mixtura.storage.run_record import Record, last_user_question, parse_timestamp, restore_trace
+from mixtura.terminal.agreement import print_agreement
 from mixtura.terminal.live import ProposerCard, WordWrapper, card_panels
 from mixtura.terminal.phrases import error_text, format_dollars, length_text, print_line, seat_name
 from mixtura.terminal.tables import answer_notes, trace_summary
@@ -120,6 +121,8 @@ def replay_run(run: Mapping[str, Any], out: Console) -> None:
         out.print(trace_summary(trace, pricer, out.width))
     for note in answer_notes(trace):
         print_line(out, note, "yellow")
+    if trace.completion and trace.completion.agreement:
+        print_agreement(out, trace.completion.agreement)
     if run["error"]:
         print_line(out, f"No answer: {to_one_line(run['error'])}", "bold red")
 

@@ -32,7 +32,9 @@ def describe_layers(shape: tuple[tuple[str, ...], ...]) -> str:
 
 
 def seat_name(seat: Position) -> str:
-    return "answer" if seat.role == "aggregator" else f"{seat.layer}.{seat.index + 1}"
+    if seat.role == "proposer":
+        return f"{seat.layer}.{seat.index + 1}"
+    return "answer" if seat.role == "aggregator" else "agreement"
 
 
 def seat_path(at: PositionPath) -> str:

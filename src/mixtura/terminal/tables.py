@@ -21,6 +21,7 @@ from mixtura.terminal.phrases import format_dollars, format_tokens, length_text,
 
 if TYPE_CHECKING:
     from mixtura.config.plan import MixtureSpec
+    from mixtura.engine.pattern import Pattern
 
 _HEADINGS = ("", "model", "read", "wrote", "first token", "seconds", "tokens/s", "cost")
 _MODEL_COLUMN = _HEADINGS.index("model")
@@ -191,14 +192,21 @@ def _all_calls(calls: Sequence[CallTrace]) -> Iterator[CallTrace]:
         yield from _all_calls(call.calls)
 
 
-def mixture_diagram(plan: MixtureSpec, calls: int, width: int) -> RenderableType:
-    """A mixture as a picture: its layers from the question down to the answer."""
+def mixture_diagram(plan: MixtureSpec, mixture: Pattern, width: int) -> RenderableType:
+    """
+    A mixture as a picture: its layers from the question down to the answer. *mixture* is that of
+    *plan*, of whatever models.
+    """
+    calls, spec = mixture.call_count, plan.pattern.spec
+    size = mixture.layers[-1].call_count if mixture.layers else 0
+    models_read = any(call.reads for call in mixture.final_calls(tuple(range(size))))
     rows: list[RenderableType] = [Text(to_one_line(plan.name), "bold"), Text("   question", "dim")]
     for number, layer in enumerate(plan.layers, start=1):
         rows.append(Text("      │", "dim"))
         rows.append(Text(f"   layer {number}", "bold green"))
         rows.extend(_diagram_branch("├─", "│", seat.model, seat.samples, width) for seat in layer)
-        rows.append(Text("      │  every answer and the question", "dim"))
+        read = number < len(plan.layers) or models_read
+        rows.append(Text(f"      │  every answer{' and the question' if read else ''}", "dim"))
     first = len(plan.layers) + 1
     last = (
         f"   layer {first}"
@@ -211,7 +219,8 @@ def mixture_diagram(plan: MixtureSpec, calls: int, width: int) -> RenderableType
     rows.append(
         Text(
             f"{pluralize_count(plan.layer_count, 'layer')},"
-            f" {pluralize_count(calls, 'call')} per answer",
+            f" {'at most ' if spec.may_stop_early else ''}{pluralize_count(calls, 'call')}"
+            " per answer",
             "bold",
         )
     )

@@ -150,7 +150,9 @@ class ConnectionPool:
 
     async def _create_connection(self, place: Origin) -> Http1Connection:
         to = place.proxy or place
-        context = self._tls.proxy if place.proxy else self._tls.server
+        context = None
+        if to.secure:
+            context = self._tls.proxy if place.proxy else self._tls.server
         opened = await connect_to_host(to.host, to.port)
         # the loop closes the socket if this fails or is cancelled
         _, line = await self._loop.create_connection(
@@ -158,7 +160,7 @@ class ConnectionPool:
                 place, self._view, self._batched, self._release_connection, self._open.discard
             ),
             sock=opened,
-            ssl=context if to.secure else None,
+            ssl=context,
             server_hostname=to.host if to.secure else None,
         )
         self._open.add(line)

@@ -1,5 +1,6 @@
 // The page: runs at the side, the conversation in the middle, the question at its end.
 import { dialog, effect, html, Icon, Mark, render, signal, spoken, toast, useEffect, useLayoutEffect, useRef, useState } from "./base.mjs";
+import { Agreement } from "./agreement.mjs";
 import { Answer, CopyButton, Hint, MarksButton, Totals } from "./answer.mjs";
 import { Axis } from "./axis.mjs";
 import { Layers } from "./cards.mjs";
@@ -69,6 +70,7 @@ function Turn({ one, last }) {
     ${open && run.proposers.length > 0 && html`<${Layers} run=${run} />`}
     <div class=${alone ? "beside" : ""}>
       <${Answer} run=${run} actions=${actions} title=${alone ? "mixture" : null} />
+      <${Agreement} run=${run} />
       ${alone && html`<${Answer} run=${alone} actions=${html`<${CopyButton} run=${alone} />`} title="alone" against=${run} />`}
     </div>
     ${!run.live && html`<div class="after"><${Totals} run=${run} /><span class="grow"></span>

@@ -45,6 +45,7 @@ _RUN_MODULES = (
     "marks",
     "cards",
     "axis",
+    "agreement",
     "answer",
     "details",
     "frozen",

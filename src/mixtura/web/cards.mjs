@@ -98,11 +98,13 @@ const states = {
 };
 
 export function seat(call) {
+  if (call.role === "reporter") return "Agreement report";
   return call.role === "aggregator" ? "Aggregator" : `Proposer ${call.index + 1} of layer ${call.layer}`;
 }
 
 export function Seat({ call }) {
   if (call.role === "aggregator") return html`<span class="seat ink">⊕</span>`;
+  if (call.role === "reporter") return html`<span class="seat ink">≟</span>`;
   return html`<span class="seat c${call.index % 8}">A<sub>${call.layer},${call.index + 1}</sub></span>`;
 }
 

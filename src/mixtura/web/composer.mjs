@@ -47,6 +47,7 @@ export function Composer({ follow }) {
         <${Icon} name="tune" /><span class="wide">${edited.value.changed ? "Changed" : "Change"}</span>
       </button>
       <${Against} />
+      <${AgreementToggle} />
       <span class="grow"></span>
       <${Price} />
     </div>
@@ -73,6 +74,13 @@ function Against() {
       <option value="">Compare</option>
       ${models.map((one) => html`<option value=${one.name}>${short(one.name)} alone</option>`)}
     </select></span>`;
+}
+
+function AgreementToggle() {
+  const { agreement } = choice.value;
+  return html`<button type="button" class="pick" aria-label="Agreement report" aria-pressed=${agreement} title="Report where the proposals agree, for one call more" onClick=${() => (choice.value = { ...choice.value, agreement: !agreement })}>
+    <${Icon} name="check" /><span class="wide">Agreement</span>
+  </button>`;
 }
 
 function Price() {

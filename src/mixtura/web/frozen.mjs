@@ -2,6 +2,7 @@
 import { dialog, effect, html, Icon, Mark, render, spoken, toast } from "./base.mjs";
 import { when } from "./format.mjs";
 import { Answer, CopyButton, Hint, MarksButton, Totals } from "./answer.mjs";
+import { Agreement } from "./agreement.mjs";
 import { Axis } from "./axis.mjs";
 import { Layers } from "./cards.mjs";
 import { Details, Link } from "./details.mjs";
@@ -27,6 +28,7 @@ function Frozen() {
       <h2 class="question">${run.question}</h2>
       <${Layers} run=${run} />
       <${Answer} run=${run} actions=${html`<${MarksButton} run=${run} /><${CopyButton} run=${run} />`} />
+      <${Agreement} run=${run} />
       <${Totals} run=${run} />
       <${Axis} run=${run} />
     </article>

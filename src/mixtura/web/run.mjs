@@ -65,6 +65,8 @@ export class Run {
     this.cost = undefined;
     this.usage = null;
     this.leftOut = [];
+    this.agreement = null;
+    this.confidence = null;
     this.calls = [];
     this.sentences = null;
     this.recorded = false;
@@ -152,6 +154,8 @@ export class Run {
     this.seconds = summary.seconds;
     this.cost = summary.cost_usd;
     this.leftOut = summary.left_out ?? [];
+    this.agreement = summary.agreement ?? null;
+    this.confidence = summary.confidence ?? null;
     this._over(summary.degraded ? "degraded" : "answered");
   }
 
@@ -306,6 +310,8 @@ export class Run {
     this.cost = record.cost_usd;
     this.usage = record.usage;
     this.leftOut = record.left_out ?? [];
+    this.agreement = record.agreement ?? null;
+    this.confidence = record.confidence ?? null;
     this.finishReason = record.finish_reason;
     this.sentences = record.sentences ?? null;
     this.recorded = true;

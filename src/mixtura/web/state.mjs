@@ -71,7 +71,7 @@ function opener({ default: wanted, keys, mixtures, models }) {
 
 // ---- what to ask: a mixture, changed or not
 
-export const choice = signal({ model: "", proposers: null, aggregator: null, layers: null, against: "" });
+export const choice = signal({ model: "", proposers: null, aggregator: null, layers: null, against: "", agreement: false });
 export const plan = signal({ state: "none" });
 export const draft = signal("");
 
@@ -112,8 +112,8 @@ function grouped(names) {
 }
 
 function wish() {
-  const { proposers, aggregator, layers } = choice.value;
-  const body = {};
+  const { proposers, aggregator, layers, agreement } = choice.value;
+  const body = agreement ? { agreement } : {};
   if (proposers) {
     body.proposers = proposers.filter((row) => row.model.trim()).map(({ model, samples }) => (samples > 1 ? `${model.trim()}*${samples}` : model.trim()));
     body.aggregator = edited.value.aggregator || undefined;

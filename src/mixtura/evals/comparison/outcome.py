@@ -36,6 +36,7 @@ def build_comparison(
     matches: Sequence[Matchup],
     *,
     spent: float | None,
+    capped: int = 0,
     warnings: Sequence[str] = (),
 ) -> Comparison:
     """The comparison of *matches*, in their order; the first gives the verdict."""
@@ -63,6 +64,7 @@ def build_comparison(
             *_zero_score_warnings(field),
         ),
         spent_usd=spent,
+        capped=capped,
     )
 
 

@@ -103,6 +103,8 @@ class Comparison:
     warnings: tuple[str, ...]
     spent_usd: float | None
     """Dollars paid, earlier runs included; calls that several contenders share count once."""
+    capped: int = 0
+    """Answers and verdicts that were not asked for because of the cap."""
 
     def to_json(self) -> dict[str, Any]:
         """The comparison as JSON data."""

@@ -14,10 +14,11 @@ from mixtura.billing.price import Pricer, total_cost
 from mixtura.billing.spending_caps import RunCap, Spend
 from mixtura.config.config import Config
 from mixtura.config.plan import MixtureSpec
+from mixtura.core.errors import BudgetExceededError
 from mixtura.core.events import CacheHit, Emit, Event
 from mixtura.core.model import Model, Wrapper
 from mixtura.core.types import Completion, Request
-from mixtura.evals import budget_wait, call_journal, forecast, log_reader, run, sample_progress
+from mixtura.evals import call_journal, forecast, log_reader, run, sample_progress
 from mixtura.evals.comparison import baselines
 from mixtura.evals.comparison.answers import ComparisonData, Key, Matchup
 from mixtura.evals.comparison.baselines import Participant
@@ -27,6 +28,7 @@ from mixtura.evals.comparison.settings import ComparisonSettings, resolve_plans
 from mixtura.evals.identity import judging_identity
 from mixtura.evals.judges import families, pairwise
 from mixtura.evals.sample_progress import EvalProgress
+from mixtura.models.wrappers.budget_wait import InFlight, WaitForBudget
 
 JUDGE_PROGRESS_NAME = "the judge"
 """The name under which the judge's progress is reported."""
@@ -67,7 +69,9 @@ def run_comparison(
     others = [name for name in others if frozenset((first, name)) not in known]
     matches += runner.judge_matches(first, others)
     warnings = [*_family_warnings(config, plans, terms), *runner.notes]
-    return build_comparison(runner.field, matches, spent=runner.spent_usd, warnings=warnings)
+    return build_comparison(
+        runner.field, matches, spent=runner.spent_usd, capped=runner.capped, warnings=warnings
+    )
 
 
 def _family_warnings(
@@ -130,6 +134,7 @@ class _ComparisonRunner:
         self._config = config
         self._watch = watch
         self._bills: list[float | None] = []
+        self._capped_answers = 0
         self._judgements: dict[pairwise.AnswerPair, pairwise.PairJudgement] = {}
 
     @property
@@ -145,6 +150,13 @@ class _ComparisonRunner:
     def _paid(self) -> float:
         """The known costs in dollars, the judge's calls of earlier runs included."""
         return math.fsum((*(b for b in self._bills if b), self._verdict_calls.tally.cost_usd))
+
+    @property
+    def capped(self) -> int:
+        """Answers and verdicts that were not asked for because of the cap."""
+        verdicts = (game for one in self._judgements.values() for game in one.games)
+        refused = sum(isinstance(game.error, BudgetExceededError) for game in verdicts)
+        return self._capped_answers + refused
 
     @property
     def notes(self) -> list[str]:
@@ -174,6 +186,7 @@ class _ComparisonRunner:
             watch=self._progress_callback(entrant.name),
         )
         self._bills.append(result.cost_usd)
+        self._capped_answers += result.capped
         self.field.add_participant(entrant, log_reader.load_evaluation(result.log))
 
     def judge_matches(self, ours: str, others: Iterable[str]) -> list[Matchup]:
@@ -209,7 +222,7 @@ class _ComparisonRunner:
         cap = RunCap("this comparison", self._remaining_usd)
         plan = self._config.mixture_spec(terms.judge or "")
         runnable = self._config.build_runnable(plan, deadline=terms.deadline, caps=[cap])
-        waiting = budget_wait.WaitForBudget(runnable, budget_wait.InFlight())
+        waiting = WaitForBudget(runnable, InFlight())
         watch = self._progress_callback(JUDGE_PROGRESS_NAME)
 
         def report_done(count: int) -> None:

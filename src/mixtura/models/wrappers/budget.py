@@ -74,6 +74,18 @@ class Budgeted(Wrapper):
                 account.close(ledger.charges)
         return replace(answer, degraded=(left_out, *answer.degraded)) if left_out else answer
 
+    async def check_caps(self, request: Request) -> str:
+        """
+        What an answer would leave out for its caps; nothing is sent, and what was set aside is
+        given back. Raises BudgetExceededError, ConfigError and StoreError as an answer does.
+        """
+        caps = self._caps()
+        account = RunBudget(caps, self._pricer, RUN_BUDGET.get())
+        try:
+            return (await self._reserve_budget(account, caps, request))[1]
+        finally:
+            account.close(())
+
     async def _reserve_budget(
         self, account: RunBudget, caps: Sequence[SpendingCap], request: Request
     ) -> tuple[Composite, str]:

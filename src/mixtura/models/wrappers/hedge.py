@@ -1,22 +1,27 @@
-"""Hedged: a Model that asks a second time when the first token is late."""
+"""Hedged: a Model that asks a second time when a call is late: its first token, or a draft."""
 
 from __future__ import annotations
 
 import asyncio
+import statistics
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from mixtura.core.call_ledger import CallLedger, open_ledger
-from mixtura.core.errors import ModelError, partial_text, set_partial_text
-from mixtura.core.events import Emit, Event, Notice, Token, ToolCallChunk
+from mixtura.core.call_ledger import open_ledger
+from mixtura.core.events import Emit, Notice
 from mixtura.core.model import Model, Wrapper
 from mixtura.core.types import Completion, Request
+from mixtura.engine.copy_race import Attempt, CopyRace
 
 MIN_OBSERVATIONS = 20
-"""First tokens seen before a quantile of them is trusted."""
+"""Calls seen before a quantile of them is trusted."""
 MAX_OBSERVATIONS = 200
+MIN_PART_BEHIND = 0.25
+"""Of the time that a draft usually takes to write: no draft is late that is less behind."""
+SHORTEST_LOOK = 0.01
+"""Seconds between two looks at how far a draft is."""
 
 
 class Hedged(Wrapper):
@@ -26,8 +31,12 @@ class Hedged(Wrapper):
     In time is the *quantile* of the first tokens seen, but never less than *after* seconds;
     while there are too few, *after* alone counts (None: no copy yet). The first copy to
     speak is the answer; the other is cancelled and stays on the bill. At most a *share* of
-    the calls gets a copy. It looks at the first token, not the whole: a second copy mends a
-    queue, not a long answer (Dean and Barroso 2013, "The tail at scale").
+    the calls gets a copy. Of an answer that a person reads it looks at the first token, not the
+    whole: a second copy mends a queue, not a long answer (Dean and Barroso 2013, "The tail at
+    scale"). A draft is watched to its end: it is also copied when it falls further behind its
+    model's usual pace than others do, and the first copy that is whole is the answer. Each of
+    the two clocks then has half of the calls above the *quantile*, and half of the *share* is
+    kept for drafts that are twice as late.
     """
 
     def __init__(
@@ -49,6 +58,12 @@ class Hedged(Wrapper):
         self._after = after
         self._clock = clock
         self._seen: deque[float] = deque(maxlen=MAX_OBSERVATIONS)
+        self._paces: deque[float] = deque(maxlen=MAX_OBSERVATIONS)
+        """Seconds a letter, from the first token to the end."""
+        self._delays: deque[float] = deque(maxlen=MAX_OBSERVATIONS)
+        """The most seconds that each draft was behind the usual pace."""
+        self._writing: deque[float] = deque(maxlen=MAX_OBSERVATIONS)
+        """Seconds from the first token to the end."""
         self.calls = 0
         self.copies = 0
 
@@ -56,12 +71,22 @@ class Hedged(Wrapper):
     def fallback_models(self) -> tuple[Model, ...]:
         return () if self._elsewhere is self._model else (self._elsewhere,)
 
-    def hedge_delay(self) -> float | None:
+    def hedge_delay(self, quantile: float | None = None) -> float | None:
         """Seconds after which a first token is late; None when no one can say."""
-        if len(self._seen) < MIN_OBSERVATIONS:
+        return self._late_after(self._seen, quantile or self._quantile)
+
+    def _draft_delay(self, quantile: float) -> float | None:
+        """Seconds behind its model's pace from which on a draft is late; None: no one can say."""
+        late = self._late_after(self._delays, quantile)
+        if late is None or len(self._writing) < MIN_OBSERVATIONS:
+            return late
+        return max(late, MIN_PART_BEHIND * statistics.median(self._writing))
+
+    def _late_after(self, seen: Sequence[float], quantile: float) -> float | None:
+        if len(seen) < MIN_OBSERVATIONS:
             return self._after
-        ranked = sorted(self._seen)
-        learned = ranked[min(int(self._quantile * len(ranked)), len(ranked) - 1)]
+        ranked = sorted(seen)
+        learned = ranked[min(int(quantile * len(ranked)), len(ranked) - 1)]
         return max(learned, self._after or 0.0)
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
@@ -70,152 +95,94 @@ class Hedged(Wrapper):
 
     async def _race_copies(self, request: Request, emit: Emit | None) -> Completion:
         self.calls += 1
-        late = self.hedge_delay()
-        race = _HedgeRace(emit, self._clock)
+        quantile = (1 + self._quantile) / 2 if request.draft else self._quantile
+        late = self.hedge_delay(quantile)
+        behind = self._draft_delay(quantile) if request.draft else None
+        race = CopyRace(emit, self._clock, to_the_end=request.draft)
         first = race.start_attempt(self._model, request)
+        if len(self._paces) >= MIN_OBSERVATIONS:
+            first.usual_pace = statistics.median(self._paces)
         try:
-            if late is not None:
+            if request.draft:
+                await self._watch_draft(race, first, request, emit, _Limits(late, behind))
+            elif late is not None:
                 await race.wait_for_change(late)
-                if not race.has_winner and not first.task.done() and self._may_send_copy():
-                    self.copies += 1
-                    if emit:
-                        said = f"no first token within {late:.2f} s: asked a second time"
-                        emit(Notice(self.name, said))
-                    race.start_attempt(self._elsewhere, request)
+                if first.spoke is None and not race.has_winner:
+                    said = f"no first token within {late:.2f} s"
+                    self._send_copy(race, first, request, emit, said, self._share)
             answer = await race.wait_for_answer()
         except asyncio.CancelledError as left:
-            await race.cancel_attempts()
-            set_partial_text(left, race.partial_answer())
+            await race.leave(left)
             raise
         finally:
             await race.cancel_attempts()
-        if first.spoke is not None:
-            self._seen.append(first.spoke)
+        self._learn_first_token(first, late if race.has_copy else None)
+        self._learn_pace(first, behind if race.has_copy else None, is_whole=not race.has_copy)
         return answer
 
-    def _may_send_copy(self) -> bool:
-        return self.copies + 1 <= max(self._share * self.calls, 1.0)
+    async def _watch_draft(
+        self, race: CopyRace, first: Attempt, request: Request, emit: Emit | None, limits: _Limits
+    ) -> None:
+        """Have a late draft copied: at once with half of the share, else when it is later."""
+        times = 1
+        while times <= 2 and not first.task.done() and not race.has_copy:
+            left, said = limits.seconds_left(first, times, self._clock())
+            if left is None or left > 0:
+                await race.wait_for_change(left and max(left, SHORTEST_LOOK))
+                continue
+            share = self._share / 2 if times == 1 else self._share
+            self._send_copy(race, first, request, emit, said, share)
+            times *= 2
+
+    def _send_copy(
+        self,
+        race: CopyRace,
+        first: Attempt,
+        request: Request,
+        emit: Emit | None,
+        said: str,
+        share: float,
+    ) -> None:
+        if first.task.done() or self.copies + 1 > max(share * self.calls, 1.0):
+            return
+        self.copies += 1
+        if emit:
+            emit(Notice(self.name, f"{said}: asked a second time"))
+        race.start_attempt(self._elsewhere, request)
+
+    def _learn_first_token(self, first: Attempt, waited: float | None) -> None:
+        """Keep when the first token came; of one that never did, how long it was *waited* for."""
+        if (seconds := waited if first.spoke is None else first.spoke) is not None:
+            self._seen.append(seconds)
+
+    def _learn_pace(self, first: Attempt, waited: float | None, *, is_whole: bool) -> None:
+        """
+        Keep how fast the draft came and how far it was behind; of one that was copied, no more
+        than it was *waited* for, or what is late would become what is usual.
+        """
+        if first.spoke is None:
+            return
+        if is_whole and first.letters:
+            seconds = first.last_piece - first.started - first.spoke
+            self._writing.append(seconds)
+            self._paces.append(seconds / first.letters)
+        if first.usual_pace is not None and (is_whole or waited is not None):
+            most = first.most_behind if waited is None else min(first.most_behind, waited)
+            self._delays.append(most)
 
 
-@dataclass(slots=True, eq=False)
-class _Attempt:
-    task: asyncio.Task[Completion]
-    started: float
-    spoke: float | None = None
-    beaten: bool = False
-    outcome: Completion | BaseException | None = None
-    ledger: CallLedger = field(default_factory=CallLedger)
+class _Limits(NamedTuple):
+    """The seconds after which a first token, or a draft behind its pace, is late; None: never."""
 
-    def final_outcome(self) -> Completion | BaseException:
-        """Its answer, or what ended it: of a cancelled task, asyncio tells that only once."""
-        if self.outcome is None:
-            try:
-                self.outcome = self.task.result()
-            except (ModelError, asyncio.CancelledError) as error:
-                self.outcome = error
-        return self.outcome
+    first_token: float | None
+    behind: float | None
 
-
-class _HedgeRace:
-    """Copies of one call: who speaks first goes on, the others are called off."""
-
-    def __init__(self, emit: Emit | None, clock: Callable[[], float]) -> None:
-        self._emit = emit
-        self._clock = clock
-        self._runners: list[_Attempt] = []
-        self._winner: _Attempt | None = None
-        self._changed = asyncio.Event()
-
-    @property
-    def has_winner(self) -> bool:
-        return self._winner is not None
-
-    def start_attempt(self, model: Model, request: Request) -> _Attempt:
-        def emit(event: Event) -> None:
-            self._forward_event(runner, event)
-
-        async def complete() -> Completion:
-            with open_ledger() as runner.ledger:
-                return runner.ledger.bill_answer(await model.complete(request, emit))
-
-        task = asyncio.create_task(complete())
-        runner = _Attempt(task, self._clock())
-        self._runners.append(runner)
-        task.add_done_callback(lambda _: self._changed.set())
-        return runner
-
-    def _forward_event(self, runner: _Attempt, event: Event) -> None:
-        if isinstance(event, Token | ToolCallChunk) and runner.spoke is None:
-            runner.spoke = self._clock() - runner.started
-            if self._winner is None:
-                self._set_winner(runner)
-        if self._emit and not runner.beaten and (self._winner in (runner, None)):
-            self._emit(event)
-
-    def _set_winner(self, winner: _Attempt) -> None:
-        self._winner = winner
-        self._changed.set()
-        for runner in self._runners:
-            if runner is not winner:
-                runner.beaten = True
-                runner.task.cancel()
-
-    async def wait_for_change(self, seconds: float) -> None:
-        """Until something happens, but no longer than *seconds*."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
-        except TimeoutError:
-            pass
-        self._changed.clear()
-
-    async def wait_for_answer(self) -> Completion:
-        """The winner's answer; raises when all have failed."""
-        while True:
-            running = {r.task for r in self._runners if not r.task.done()}
-            answered = [r for r in self._runners if r.task.done() and not r.beaten]
-            for runner in answered:
-                if not runner.task.cancelled() and runner.task.exception() is None:
-                    if self._winner is None:
-                        self._set_winner(runner)
-                    await self._wait_for_cancelled()
-                    self._mark_lost(runner)
-                    return runner.task.result()
-            if not running:
-                break
-            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-        await self._wait_for_cancelled()
-        raise self._build_failure()
-
-    def _mark_lost(self, winner: _Attempt) -> None:
-        for runner in self._runners:
-            if runner is not winner:
-                runner.ledger.mark_outcome("lost")
-
-    def _build_failure(self) -> BaseException:
-        """The winner's own failure, else the first one's."""
-        chosen = self._winner or self._runners[0]
-        error = chosen.task.exception()
-        assert error is not None
-        return error
-
-    async def _wait_for_cancelled(self) -> None:
-        beaten = [r.task for r in self._runners if r.beaten]
-        if beaten:
-            await asyncio.wait(beaten)
-
-    def partial_answer(self) -> str:
-        """What the winner had written of its answer, once no copy runs."""
-        end = self._winner.final_outcome() if self._winner else None
-        return end.text if isinstance(end, Completion) else partial_text(end)
-
-    async def cancel_attempts(self) -> None:
-        """Nothing runs on, however the race was left."""
-        tasks = [r.task for r in self._runners]
-        for task in tasks:
-            task.cancel()
-        if running := [task for task in tasks if not task.done()]:  # else it must not pause:
-            await asyncio.wait(running)  # whoever is called off here is called off twice
-        for task in tasks:
-            if not task.cancelled():
-                task.exception()  # seen: asyncio need not complain that no one looked
+    def seconds_left(self, attempt: Attempt, times: int, now: float) -> tuple[float | None, str]:
+        """Until *attempt* is *times* as late, if it says nothing till then; what to say of it."""
+        if attempt.spoke is None:
+            limit, by_now = self.first_token, now - attempt.started
+            said = f"no first token within {by_now:.2f} s"
+        else:
+            limit, by_now = self.behind, attempt.seconds_behind(now)
+            said = f"{by_now:.2f} s behind its usual pace"
+        return (None if limit is None else limit * times - by_now), said

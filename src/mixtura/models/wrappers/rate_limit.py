@@ -66,6 +66,16 @@ class RateLimits:
                 raise ValueError(f"{name} must be at least 1, not {value}")
 
 
+class EndpointLoad(NamedTuple):
+    """Calls in flight and waiting at one endpoint; how many it takes at once, None for any."""
+
+    in_flight: int
+    waiting: int
+    allowed: int | None
+    rate_limited: int
+    """Answers so far that asked for fewer calls."""
+
+
 class RateLimiter:
     """
     Lets calls in, for every model that is given this limiter, in this process.
@@ -86,6 +96,16 @@ class RateLimiter:
         """This limiter with limits, as long as no one has passed it."""
         self.limits = limits
         return self
+
+    def current_load(self) -> EndpointLoad:
+        """How busy the endpoint is, with calls of this event loop."""
+        state = self.loop_state()
+        most = None if state.allowed == float("inf") else int(state.allowed)
+        return EndpointLoad(state.inside, len(state.waiting), most, state.rate_limited)
+
+    def hold_back(self) -> None:
+        """Let no further call of this event loop in: those that wait go on waiting."""
+        self.loop_state().held_back = True
 
     def loop_state(self) -> _LoopState:
         """This event loop's side of the limiter."""
@@ -150,6 +170,9 @@ class _LoopState:
     """All models' calls in one line, under one key."""
     recent: deque[tuple[float, int]] = field(default_factory=deque[tuple[float, int]])
     alarm: asyncio.TimerHandle | None = None
+    held_back: bool = False
+    rate_limited: int = 0
+    """Answers so far that asked for fewer calls."""
 
     def __post_init__(self) -> None:
         self.allowed = float(self.limits.concurrency or "inf")
@@ -199,7 +222,7 @@ class _LoopState:
 
     def admit_waiting(self) -> None:
         """Let in whoever may go, in the order they came."""
-        while self.inside + 1 <= self.allowed:
+        while self.inside + 1 <= self.allowed and not self.held_back:
             waiter = self._next_in_queue()
             if waiter is None or not self._fits_rate(waiter.about):
                 return
@@ -211,6 +234,7 @@ class _LoopState:
         return (
             not self.waiting
             and self.inside + 1 <= self.allowed
+            and not self.held_back
             and not self.limits.one_model
             and not self.limits.has_minute_limits
             and self.closed_until <= self.clock()
@@ -257,6 +281,7 @@ class _LoopState:
     def record_rate_limit(self, retry_after: float | None) -> None:
         """A 429: fewer at once, and no one before the upstream's time."""
         now = self.clock()
+        self.rate_limited += 1
         self.closed_until = max(self.closed_until, now + (clamp_wait(retry_after) or 0.0))
         for waiter in tuple(self.waiting):
             if error := self._hopeless_wait_error(waiter.about):
@@ -295,6 +320,11 @@ class Limited(Wrapper):
     def __init__(self, model: Model, limiter: RateLimiter) -> None:
         super().__init__(model)
         self._limiter = limiter
+
+    @property
+    def limiter(self) -> RateLimiter:
+        """What its endpoint takes, shared by all models there."""
+        return self._limiter
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         state = self._limiter.loop_state()

@@ -34,6 +34,8 @@ class MixtureOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
     """Seconds that it may take at most."""
     consult: Literal["turn", "always"] | None = None
     """Whether proposers are called once in a user's turn, or again after every tool's result."""
+    agreement: bool = False
+    """Report where the proposals agree, for the price of one call more."""
 
     @property
     def has_member_overrides(self) -> bool:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from mixtura.core.quantities import Seed
 from mixtura.server.apis.base import (
     MixtureOptions,
 )
@@ -92,7 +93,7 @@ class CompletionOptions(AnswerOptions, kw_only=True):
     stream_options: StreamOptions | None = None
     max_tokens: Positive | None = None
     stop: str | list[str] | None = None
-    seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    seed: Seed | None = None
     logit_bias: dict[str, float] | None = None
 
 

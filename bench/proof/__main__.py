@@ -1,0 +1,162 @@
+"""`python -m bench.proof`: draws, scores and tells what mixtures of small models are worth."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import lzma
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.proof.arms import Arm, arms_of
+from bench.proof.draw import draw_all, draw_arms
+from bench.proof.kept import KeptAnswers, KeptModel
+from bench.proof.labels import SETS as LABELS
+from bench.proof.members import LARGE, MEMBERS, SMALL, kept_model, live_model
+from bench.proof.page import FOLDER, LOOKS, PAGE, build_page, read_looks, results_file
+from bench.proof.programs import ProgramRuns
+from bench.proof.questions import SETS, Item
+from bench.proof.results import read_outcomes, run_arms, write_outcomes
+
+EPILOG = """
+  draw SET --member large --draws 0,1   the member's own answers, what is kept left out
+  draw SET --arms rank-4,self-4         the further calls of these arms
+  score SET                             runs every pattern over what is kept: results, and the
+                                        answers themselves as a compressed log
+  look SET                              notes that the results are looked at, before they are
+  table                                 writes docs/explanation/proof.md
+
+A draw can be ended at any time and started again. Nothing is drawn twice.
+"""
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """The command line."""
+    given = _parser().parse_args(words)
+    match given.step:
+        case "draw":
+            _draw(given)
+        case "score":
+            _score(given)
+        case "look":
+            _look(given.set)
+        case _:
+            PAGE.write_text(build_page(), "utf-8")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.proof", description=__doc__.split(": ")[1], epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
+    draw, score = steps.add_parser("draw"), steps.add_parser("score")
+    look = steps.add_parser("look")
+    steps.add_parser("table")
+    for step in (draw, score, look):
+        step.add_argument("set", choices=SETS)
+    for step in (draw, score):
+        step.add_argument(
+            "--folder", type=Path, default=Path("build/proof"), help="where the answers are kept"
+        )
+        step.add_argument("--skip", type=int, default=0, help="not the first so many items")
+        step.add_argument("--items", type=int, help="only so many items")
+    kind = draw.add_mutually_exclusive_group(required=True)
+    kind.add_argument("--member", choices=MEMBERS)
+    kind.add_argument("--arms", type=_names, help="names of arms, with commas between")
+    draw.add_argument("--draws", type=_numbers, default=[0, 1, 2, 3])
+    for name, member in MEMBERS.items():
+        draw.add_argument(
+            f"--{name}", default="models", metavar="PLACE",
+            help=f"the folder with {member.file}, or the address of a server that has it",
+        )  # fmt: skip
+    draw.add_argument("--at-once", type=int, default=8)
+    return parser
+
+
+def _names(text: str) -> list[str]:
+    return text.split(",")
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(one) for one in text.split(",")]
+
+
+def _draw(given: argparse.Namespace) -> None:
+    given.folder.mkdir(parents=True, exist_ok=True)
+    mine = given.folder / f"{given.set}-{given.member or 'arms'}.jsonl"
+    answers = KeptAnswers(mine, *sorted(given.folder.glob("*.jsonl")))
+    items = _chosen_items(given)
+    if given.member:
+        model = live_model(MEMBERS[given.member], getattr(given, given.member), answers)
+        asyncio.run(draw_all(model, items, given.draws, given.at_once))
+        return
+    large, small = (
+        live_model(member, getattr(given, name), answers) for name, member in MEMBERS.items()
+    )
+    runs = ProgramRuns(_runs_file(given.folder, given.set))
+    arms = _chosen_arms(arms_of(given.set, large, small, runs), given.arms)
+    asyncio.run(draw_arms(arms, items, given.at_once))
+
+
+def _chosen_items(given: argparse.Namespace) -> list[Item]:
+    items = SETS[given.set]()[given.skip :]
+    return items[: given.items]
+
+
+def _chosen_arms(arms: Sequence[Arm], names: Sequence[str]) -> list[Arm]:
+    known = {arm.name: arm for arm in arms}
+    if unknown := [name for name in names if name not in known]:
+        raise SystemExit(f"no arm is called {', '.join(unknown)}; there are {', '.join(known)}")
+    return [known[name] for name in names]
+
+
+def _score(given: argparse.Namespace) -> None:
+    logs = sorted(given.folder.glob("*.jsonl"))
+    if not logs:
+        raise SystemExit(f"no answers are kept in {given.folder}: `draw` comes first")
+    answers = KeptAnswers(given.folder / "unused.jsonl", *logs)
+    large, small = (kept_model(member, answers) for member in (LARGE, SMALL))
+    runs = ProgramRuns(_runs_file(given.folder, given.set))
+    items = _chosen_items(given)
+    arms = arms_of(given.set, large, small, runs)
+    outcomes = asyncio.run(run_arms(given.set, arms, items, runs, at_once=2))
+    write_outcomes(results_file(given.set), outcomes)
+    _publish_log(given.set, [large, small], given.folder)
+
+
+def _publish_log(name: str, models: Sequence[KeptModel], folder: Path) -> None:
+    """The answers that the results rest on, compressed: a set's log in the repository."""
+    used = {kept.key: kept for model in models for kept in model.used}
+    lines = "".join(json.dumps(kept._asdict(), ensure_ascii=False) + "\n" for kept in used.values())
+    file = FOLDER / f"{name}.jsonl.xz"
+    file.write_bytes(lzma.compress(lines.encode(), preset=9))
+    runs = _runs_file(folder, name)
+    if runs.exists():
+        (FOLDER / f"{name}.runs.jsonl.xz").write_bytes(lzma.compress(runs.read_bytes(), preset=9))
+    print(f"{file}: {len(used)} answers, {file.stat().st_size:,} bytes", file=sys.stderr)
+
+
+def _runs_file(folder: Path, name: str) -> Path:
+    return folder / f"{name}.runs"
+
+
+def _look(name: str) -> None:
+    labels = LABELS[name]
+    done = sum(one.arm == labels.main for one in read_outcomes(results_file(name)))
+    fraction = min(1.0, done / labels.planned)
+    looks = read_looks()
+    mine = looks.setdefault(name, [])
+    if mine and mine[-1].fraction >= fraction:
+        print("nothing is new since the last look: it is not counted twice", file=sys.stderr)
+        return
+    rows = {key: [list(look) for look in looks[key]] for key in looks}
+    rows[name].append([round(fraction, 4), time.strftime("%Y-%m-%d", time.gmtime())])
+    LOOKS.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

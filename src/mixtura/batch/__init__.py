@@ -1,0 +1,1 @@
+"""Many prompts through one mixture: read, asked, journalled, written in their order."""

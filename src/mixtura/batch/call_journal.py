@@ -1,0 +1,174 @@
+"""The calls of a batch while it runs: found, under way, kept, and what all of them cost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from mixtura.batch.group_writer import GroupWriter
+from mixtura.billing.price import Pricer
+from mixtura.core.types import Charge, Usage
+from mixtura.storage.batch_journal import BatchJournal, SpentAmount
+from mixtura.storage.in_flight_file import InFlightCall, InFlightFile
+
+RUN = "run"
+"""The setting that numbers the processes of a journal."""
+LOST_RUN = "lost_run"
+"""The setting with the last run whose lost calls are counted."""
+
+
+@dataclass(slots=True)
+class SpentTotals:
+    """Calls, tokens and dollars of one kind."""
+
+    calls: int = 0
+    tokens: int = 0
+    dollars: float = 0.0
+    unpriced: int = 0
+
+    def add(self, amount: SpentAmount) -> None:
+        self.calls += amount.calls
+        self.tokens += amount.prompt_tokens + amount.completion_tokens
+        self.dollars += amount.dollars
+        self.unpriced += amount.unpriced
+
+
+class CallJournal:
+    """
+    What ``Journaled`` needs of a journal. Opened by one process at a time.
+
+    Raises ConfigError where another process has it, StoreError where it cannot be used.
+    *reuses*: answers of this run are found again, too, for equal rows that share them.
+    """
+
+    def __init__(self, path: Path, pricer: Pricer, *, reuses: bool = False) -> None:
+        self.in_flight = InFlightFile(in_flight_path(path), journal=path)
+        try:
+            self.journal = BatchJournal(path)
+            self.settings = self.journal.read_settings()
+            self.earlier_calls = self.journal.count_calls()
+            """Calls that earlier processes have kept."""
+            self._run = int(self.settings.get(RUN, "0")) + 1
+            self._settle_lost_calls(pricer)
+        except BaseException:
+            self.in_flight.close()
+            raise
+        self._pricer = pricer
+        self._looks_up = self.earlier_calls > 0 or reuses
+        self._writer: GroupWriter | None = None
+        self.spent = {kind: SpentTotals() for kind in ("answer", "failed", "lost")}
+        for amount in self.journal.read_spent():
+            self.spent[amount.kind].add(amount)
+        self.used_again = 0
+        """Calls that were answered from the journal."""
+        self.made = 0
+        """Calls that this process has made and kept."""
+        self.open_requests = 0
+        """Requests that were sent and are not answered yet."""
+        self.idle = asyncio.Event()
+        """Set whenever there is none."""
+        self.idle.set()
+        self.holds_back = False
+        """No further call begins: those under way are awaited, then the process ends."""
+
+    @property
+    def dollars(self) -> float:
+        """What all calls have cost, those of earlier processes too."""
+        return sum(one.dollars for one in self.spent.values())
+
+    @property
+    def writer(self) -> GroupWriter:
+        if self._writer is None:
+            self._writer = GroupWriter(self.journal)
+        return self._writer
+
+    def close(self) -> None:
+        """Write what waits, and give the journal up."""
+        with closing(self.in_flight), closing(self.journal):
+            if self._writer is not None:
+                self._writer.close()
+
+    async def find(self, key: bytes) -> bytes | None:
+        """The body of a call that was made before. Raises StoreError."""
+        return await self.writer.find_call(key) if self._looks_up else None
+
+    def reuse_own_calls(self) -> None:
+        """Rows are asked once more: what this process has kept is found from now on."""
+        self._looks_up = True
+
+    def begin_request(self, key: bytes, model: str, prompt_tokens: int) -> int:
+        """A request of a call is about to be sent; returns its place. Raises StoreError."""
+        place = self.in_flight.add(InFlightCall(key.hex(), self._run, model, prompt_tokens))
+        self.open_requests += 1
+        self.idle.clear()
+        return place
+
+    def end_request(self) -> None:
+        """A request was answered, or refused."""
+        self.open_requests -= 1
+        if not self.open_requests:
+            self.idle.set()
+
+    def forget_request(self, place: int) -> None:
+        """Its answer is kept, or there is none to lose."""
+        self.in_flight.remove(place)
+
+    async def keep_answer(
+        self, key: bytes, model: str, body: bytes, charges: Sequence[Charge]
+    ) -> None:
+        """Return once the answer is on the disk. Raises StoreError."""
+        amount = self._amount("answer", model, charges)
+        kept = self.writer.keep_call(key, body, amount)
+        # Before it is waited for: who calls this call off does not call off its writing.
+        self.made += 1
+        self.spent["answer"].add(amount)
+        await kept
+
+    def record_failed(self, model: str, charges: Sequence[Charge]) -> None:
+        """A call ended without an answer and cost *charges*."""
+        if charges:
+            amount = self._amount("failed", model, charges)
+            self.spent["failed"].add(amount)
+            self.writer.add_spent(amount)
+
+    def _amount(self, kind: str, model: str, charges: Iterable[Charge]) -> SpentAmount:
+        usage, dollars, unpriced = Usage(), 0.0, 0
+        for charge in charges:
+            usage += charge.usage
+            price = self._pricer(charge.model, charge.usage)
+            unpriced += price is None
+            dollars += price or 0.0
+        return SpentAmount(
+            kind, model, 1, usage.prompt_tokens, usage.completion_tokens, dollars, unpriced
+        )
+
+    def _settle_lost_calls(self, pricer: Pricer) -> None:
+        """Count what was under way when an earlier process was killed, once."""
+        counted = int(self.settings.get(LOST_RUN, "0"))
+        left = [one for one in self.in_flight.read_calls() if one.run > counted]
+        kept = self.journal.find_calls([bytes.fromhex(one.key) for one in left])
+        lost = [one for one in left if bytes.fromhex(one.key) not in kept]
+        answers = {one.model: one for one in self.journal.read_spent() if one.kind == "answer"}
+        amounts = [_estimate_lost(one, answers.get(one.model), pricer) for one in lost]
+        # In one transaction: a process that is killed here does not have them counted twice.
+        now = {RUN: str(self._run), LOST_RUN: str(self._run - 1)}
+        self.journal.write(spent=amounts, settings=now)
+        self.settings |= now
+        self.in_flight.clear()
+
+
+def in_flight_path(journal: Path) -> Path:
+    """Where the calls under way stand: beside the journal."""
+    return journal.with_name(f"{journal.name}-in-flight")
+
+
+def _estimate_lost(call: InFlightCall, answers: SpentAmount | None, pricer: Pricer) -> SpentAmount:
+    """What a killed call took: its prompt, and the mean answer of the same model."""
+    wrote = round(answers.completion_tokens / answers.calls) if answers else 0
+    dollars = pricer(call.model, Usage(call.prompt_tokens, wrote))
+    return SpentAmount(
+        "lost", call.model, 1, call.prompt_tokens, wrote, dollars or 0.0, int(dollars is None)
+    )

@@ -1,0 +1,174 @@
+"""The thread that writes a batch's journal: what comes together is committed together."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from mixtura.core.errors import StoreError
+from mixtura.storage.batch_journal import BatchJournal, SpentAmount
+
+T = TypeVar("T")
+
+GROUP_SECONDS = 0.004
+"""Seconds in which answers gather for one commit. They hold no place at their endpoint then."""
+
+Outcome = tuple[asyncio.Future[Any], Any, BaseException | None]
+
+
+@dataclass(slots=True)
+class _Group:
+    """What waits for the thread."""
+
+    lookups: list[tuple[bytes, asyncio.Future[bytes | None]]] = field(
+        default_factory=list[tuple[bytes, asyncio.Future[bytes | None]]]
+    )
+    calls: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
+    spent: list[SpentAmount] = field(default_factory=list[SpentAmount])
+    committed: list[asyncio.Future[None]] = field(default_factory=list[asyncio.Future[None]])
+    jobs: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = field(
+        default_factory=list[tuple[Callable[[], Any], asyncio.Future[Any]]]
+    )
+
+    def __bool__(self) -> bool:
+        return bool(self.lookups or self.calls or self.spent or self.jobs)
+
+
+class GroupWriter:
+    """
+    Does all that touches *journal* in one thread, for one event loop.
+
+    Once something could not be done nothing more is: every later call raises the same error,
+    a StoreError unless it is a mistake of ours, so that what counts is never ahead of what is
+    kept.
+    """
+
+    def __init__(self, journal: BatchJournal) -> None:
+        self._journal = journal
+        self._loop = asyncio.get_running_loop()
+        self._group = _Group()
+        self._changed = threading.Condition()
+        self._closed = False
+        self.error: Exception | None = None
+        """Why nothing more is written."""
+        self.commits = 0
+        self._thread = threading.Thread(target=self._work, name="mixtura-journal", daemon=True)
+        self._thread.start()
+
+    async def find_call(self, key: bytes) -> bytes | None:
+        """The body of a call that is kept."""
+        future = self._loop.create_future()
+        with self._changed:
+            self._check_usable()
+            self._group.lookups.append((key, future))
+            self._changed.notify()
+        return await future
+
+    def keep_call(self, key: bytes, body: bytes, spent: SpentAmount) -> asyncio.Future[None]:
+        """Write a call down; what is returned is done once it is committed."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        with self._changed:
+            self._check_usable()
+            self._group.calls.append((key, body))
+            self._group.spent.append(spent)
+            self._group.committed.append(future)
+            self._changed.notify()
+        return future
+
+    def add_spent(self, spent: SpentAmount) -> None:
+        """Write down an amount, soon."""
+        with self._changed:
+            if self.error is None:
+                self._group.spent.append(spent)
+                self._changed.notify()
+
+    async def run_job(self, job: Callable[[], T]) -> T:
+        """What *job* returns, called in the thread after all that was given before."""
+        future: asyncio.Future[T] = self._loop.create_future()
+        with self._changed:
+            self._check_usable()
+            self._group.jobs.append((job, future))
+            self._changed.notify()
+        return await future
+
+    def close(self) -> None:
+        """Write what waits, and end the thread. The journal is left open."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _check_usable(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+    def _work(self) -> None:
+        while group := self._next_group():
+            self._do_group(group)
+
+    def _next_group(self) -> _Group | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._group or self._closed)
+            if not self._group:
+                return None
+            if not self._closed and not self._group.lookups:
+                self._changed.release()
+                time.sleep(GROUP_SECONDS)
+                self._changed.acquire()
+            group, self._group = self._group, _Group()
+            return group
+
+    def _do_group(self, group: _Group) -> None:
+        outcomes: list[Outcome] = []
+        try:
+            self._check_usable()
+            if group.lookups:
+                found = self._journal.find_calls([key for key, _ in group.lookups])
+                outcomes += [(future, found.get(key), None) for key, future in group.lookups]
+            if group.calls or group.spent:
+                self._journal.write(calls=group.calls, spent=_sum_amounts(group.spent))
+                self.commits += 1
+                outcomes += [(future, None, None) for future in group.committed]
+            for job, future in group.jobs:
+                outcomes.append((future, job(), None))
+        except StoreError as error:
+            self.error = error
+        except OSError as error:
+            self.error = StoreError(f"{error.filename or 'a file'}: {error.strerror}")
+        # Whatever it is: who waits for this thread is told, or would wait for ever.
+        except Exception as error:  # noqa: BLE001
+            self.error = error
+        done = {id(future) for future, _, _ in outcomes}
+        every = [
+            *(future for _, future in group.lookups),
+            *group.committed,
+            *(future for _, future in group.jobs),
+        ]
+        outcomes += [(future, None, self.error) for future in every if id(future) not in done]
+        # A loop that has ended has no one left who waits; what was given is written all the same.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(_settle, outcomes)
+
+
+def _settle(outcomes: list[Outcome]) -> None:
+    for future, result, error in outcomes:
+        if future.done():
+            continue
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+
+def _sum_amounts(amounts: list[SpentAmount]) -> list[SpentAmount]:
+    """One amount for each kind and model."""
+    sums: dict[tuple[str, str], SpentAmount] = {}
+    for one in amounts:
+        there = sums.get((one.kind, one.model))
+        sums[one.kind, one.model] = one if there is None else there.sum_with(one)
+    return list(sums.values())

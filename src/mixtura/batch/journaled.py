@@ -1,0 +1,142 @@
+"""Journaled: a Model whose every answer is on the disk before it counts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+
+import msgspec
+
+from mixtura.batch.call_journal import CallJournal
+from mixtura.billing.request_log import REQUEST_LOG
+from mixtura.core.call_ledger import open_ledger
+from mixtura.core.events import Emit
+from mixtura.core.model import Model, Wrapper
+from mixtura.core.token_estimate import count_request_tokens
+from mixtura.core.types import Charge, Completion, Request
+from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
+from mixtura.protocols.openai.completion_json import completion_from_json, completion_json
+from mixtura.protocols.openai.request_fingerprints import request_fingerprint
+
+KEY_BYTES = 20
+
+
+def digest(*parts: bytes) -> bytes:
+    """One key of several."""
+    whole = blake2b(digest_size=KEY_BYTES)
+    for part in parts:
+        whole.update(len(part).to_bytes(8, "big") + part)
+    return whole.digest()
+
+
+@dataclass(slots=True)
+class RowCalls:
+    """
+    The calls of one input row. *key*: the row's request, and how many equal rows came before it.
+    """
+
+    key: bytes
+    asked: Counter[str] = field(default_factory=Counter[str])
+    replayed: list[Charge] = field(default_factory=list[Charge])
+    """What the calls had cost that were answered from the journal."""
+    held_back: bool = False
+    """A call of it did not begin, since the batch ends: what comes of it does not count."""
+
+    def call_key(self, fingerprint: str) -> bytes:
+        """The key of a call: what is asked, and how often the row asked the same before."""
+        self.asked[fingerprint] += 1
+        return digest(self.key, fingerprint.encode(), self.asked[fingerprint].to_bytes(4, "big"))
+
+
+CURRENT_ROW: ContextVar[RowCalls | None] = ContextVar("row", default=None)
+"""The row that this task answers; a task inherits it from its creator."""
+
+
+class Journaled(Wrapper):
+    """
+    Answers from *calls* what the same row has asked before; else asks *model* and returns once the
+    answer is kept. *identity* is what the model is, wherever it is called something else.
+
+    Outermost around each model, in the place of ``Cached``: it works under every pattern. A
+    failure is never kept. Raises StoreError where the journal cannot be written.
+    """
+
+    def __init__(self, model: Model, calls: CallJournal, *, identity: str) -> None:
+        super().__init__(model)
+        self._calls = calls
+        self._identity = identity
+        self._under_way: dict[bytes, asyncio.Future[None]] = {}
+
+    async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
+        row = CURRENT_ROW.get()
+        if row is None:
+            return await self._model.complete(request, emit)
+        fingerprint = await run_in_thread_if_large(
+            estimate_request_bytes(request), request_fingerprint, request, self._identity
+        )
+        key = row.call_key(fingerprint)
+        while (waits := self._under_way.get(key)) is not None:  # equal rows that share answers
+            await asyncio.shield(waits)
+        done = self._under_way[key] = asyncio.get_running_loop().create_future()
+        try:
+            if (body := await self._calls.find(key)) is not None:
+                return self._replay(body, row)
+            if self._calls.holds_back:
+                row.held_back = True
+                await asyncio.get_running_loop().create_future()  # until the row is called off
+            return await self._make_call(key, request, emit)
+        finally:
+            del self._under_way[key]
+            done.set_result(None)
+
+    def _replay(self, body: bytes, row: RowCalls) -> Completion:
+        kept = completion_from_json(msgspec.json.decode(body))
+        row.replayed += [charge._replace(model=self.name) for charge in kept.charges]
+        self._calls.used_again += 1
+        return replace(kept, model=self.name, charges=())
+
+    async def _make_call(self, key: bytes, request: Request, emit: Emit | None) -> Completion:
+        attempts = _Attempts(self._calls, key)
+        token = REQUEST_LOG.set(attempts)
+        try:
+            with open_ledger() as ledger:
+                try:
+                    answer = ledger.bill_answer(await self._model.complete(request, emit))
+                except BaseException:
+                    self._calls.record_failed(self.name, ledger.charges)
+                    raise
+            body = msgspec.json.encode(completion_json(answer))
+            await self._calls.keep_answer(key, self.name, body, answer.charges)
+            return answer
+        finally:
+            REQUEST_LOG.reset(token)
+            attempts.close()
+
+
+class _Attempts:
+    """The requests of one call: under way from when each is sent until its answer is kept."""
+
+    def __init__(self, calls: CallJournal, key: bytes) -> None:
+        self._calls = calls
+        self._key = key
+        self._places: dict[str, int] = {}
+
+    def record_request(self, model: str, request: Request) -> str:
+        place = self._calls.begin_request(self._key, model, count_request_tokens(request))
+        self._places[str(place)] = place
+        return str(place)
+
+    def record_charges(self, call: str, charges: Sequence[Charge]) -> None:
+        if call in self._places:
+            self._calls.end_request()
+            if not charges:  # refused: nothing of it can be lost
+                self._calls.forget_request(self._places.pop(call))
+
+    def close(self) -> None:
+        for place in self._places.values():
+            self._calls.forget_request(place)
+        self._places.clear()

@@ -1,0 +1,69 @@
+"""The models of a batch: journalled, patient, and each endpoint with its own limit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from mixtura.batch.call_journal import CallJournal
+from mixtura.batch.journaled import Journaled
+from mixtura.batch.outcome import EndpointProgress
+from mixtura.batch.rate_limit_patience import WaitsOutRateLimits
+from mixtura.core.model import Model, Wrapper
+from mixtura.models.wrappers.rate_limit import Limited, RateLimiter
+
+MAX_WINDOW = 4096
+"""Rows under way at most, whatever the limits."""
+WINDOW_PER_CALL = 2
+"""Rows under way for each call that an endpoint takes: while one is journalled, another is sent."""
+
+
+class JournaledModels:
+    """
+    Wraps each model that is built. *concurrency*: calls at once at an endpoint whose settings say
+    none. ``calls`` is set before the first model is built.
+    """
+
+    def __init__(self, concurrency: int) -> None:
+        self._concurrency = concurrency
+        self.calls: CallJournal | None = None
+        self.limiters: dict[RateLimiter, str] = {}
+        """The rate limiters of the endpoints, and the names of these."""
+        self.identities: set[str] = set()
+        """What the models are, wherever they are called something else."""
+
+    def __call__(self, model: Model, identity: str) -> Model:
+        assert self.calls is not None
+        self.identities.add(identity)
+        limiter = _find_limiter(model)
+        if limiter is not None and limiter not in self.limiters:
+            self.limiters[limiter] = _endpoint_name(identity)
+            if limiter.limits.concurrency is None:
+                limiter.set_limits(replace(limiter.limits, concurrency=self._concurrency))
+        return Journaled(WaitsOutRateLimits(model), self.calls, identity=identity)
+
+    @property
+    def window(self) -> int:
+        """Rows under way, so that every endpoint has enough to do."""
+        places = sum(one.limits.concurrency or self._concurrency for one in self.limiters)
+        return min(max(WINDOW_PER_CALL * (places or self._concurrency), 1), MAX_WINDOW)
+
+    def endpoints(self) -> tuple[EndpointProgress, ...]:
+        return tuple(
+            EndpointProgress(name, *limiter.current_load())
+            for limiter, name in self.limiters.items()
+        )
+
+
+def _find_limiter(model: Model) -> RateLimiter | None:
+    while isinstance(model, Wrapper):
+        if isinstance(model, Limited):
+            return model.limiter
+        model = model.inner_model
+    return None
+
+
+def _endpoint_name(identity: str) -> str:
+    """The host of an address, or a file's name."""
+    place = identity.split(" ", 1)[0]
+    return urlsplit(place).netloc or place

@@ -1,0 +1,199 @@
+"""The output while it grows, in a file of its own, and the whole output made of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from mixtura.core.errors import ConfigError
+from mixtura.storage.batch_journal import FailedRow
+
+try:
+    import fcntl
+except ImportError:  # Windows: a second process is not noticed
+    fcntl = None
+
+_COPY_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFiles:
+    """Where a batch writes."""
+
+    output: Path
+    journal: Path
+
+    @property
+    def part(self) -> Path:
+        """The output while it grows."""
+        return self.output.with_name(f"{self.output.name}.part")
+
+    @property
+    def errors(self) -> Path:
+        """The rows without an answer."""
+        return self.output.with_name(f"{self.output.stem}.errors.jsonl")
+
+
+class PartFile:
+    """
+    Lines behind the first *size* bytes of the file at *path*; what stood there is cut off. It is
+    this process's until ``close``.
+
+    Raises OSError, and ConfigError where another process has it or has cut it off before *size*.
+    What is appended is on the disk when ``append`` returns.
+    """
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._path = path
+        self._file = _open_locked(path)
+        try:
+            if os.fstat(self._file).st_size < size:
+                raise ConfigError(f"{path} was changed meanwhile: give the same command again")
+            os.ftruncate(self._file, size)
+            os.lseek(self._file, size, os.SEEK_SET)
+        except BaseException:
+            os.close(self._file)
+            raise
+        self.size = size
+        self._closed = False
+
+    def append(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._file, rest) :]
+        os.fsync(self._file)
+        self.size += len(data)
+
+    def remove(self) -> None:
+        """Close it and delete it; it stays where it cannot be deleted."""
+        if fcntl is None:  # Windows deletes no open file
+            self.close()
+        with suppress(OSError):
+            self._path.unlink()
+        self.close()
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            os.close(self._file)
+
+
+def check_unused(part: Path) -> None:
+    """Raise ConfigError where another process writes the part file, OSError where none can."""
+    if part.exists():
+        os.close(_open_locked(part))
+
+
+def begin_with_copy(part: Path, source: Path) -> None:
+    """The part file holds what *source* does. Raises as ``PartFile`` does."""
+    with closing(PartFile(part, 0)) as copy, source.open("rb") as file:
+        while data := file.read(_COPY_BYTES):
+            copy.append(data)
+
+
+def build_output(
+    part: Path,
+    target: Path,
+    failed: Sequence[FailedRow],
+    recovered: Callable[[int], bytes | None],
+) -> list[FailedRow]:
+    """
+    *target* is *part* with the lines of those *failed* rows at their places that have *recovered*;
+    returns the others, with their places in it. Raises OSError.
+    """
+    left: list[FailedRow] = []
+
+    def write(file: BinaryIO) -> None:
+        left.clear()
+        at = added = 0
+        for row in failed:
+            _copy(part, file, at, row.place)
+            at = row.place
+            line = recovered(row.line)
+            if line is None:
+                left.append(row._replace(place=row.place + added))
+            else:
+                file.write(line)
+                added += len(line)
+        _copy(part, file, at, part.stat().st_size)
+
+    _write_whole(target, write)
+    return left
+
+
+def write_lines(target: Path, lines: Iterable[bytes]) -> None:
+    """*target* holds these lines, whole or not at all; no file where there are none."""
+    lines = list(lines)
+    if not lines:
+        with suppress(FileNotFoundError):
+            target.unlink()
+        return
+    _write_whole(target, lambda file: file.writelines(lines))
+
+
+def _open_locked(path: Path) -> int:
+    """Open the file for this process alone, as far as the file system can say so."""
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+    while True:
+        file = os.open(path, flags, 0o666)
+        if fcntl is None:
+            return file
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            raise ConfigError(
+                f"another process is writing {path}: wait until it ends, stop it, or give another"
+                " file for the output"
+            ) from None
+        except OSError:  # no locks there
+            return file
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file), path.stat()):
+                return file
+        os.close(file)  # deleted by the process that had it
+
+
+def _copy(source: Path, into: BinaryIO, start: int, end: int) -> None:
+    if end <= start:
+        return
+    with source.open("rb") as file:
+        file.seek(start)
+        left = end - start
+        while left and (data := file.read(min(left, _COPY_BYTES))):
+            into.write(data)
+            left -= len(data)
+
+
+def _write_whole(target: Path, write: Callable[[BinaryIO], object]) -> None:
+    target = target.resolve()  # what a link points to is written, not the link
+    beside = target.with_name(f".{target.name[:100]}-{os.getpid()}")
+    try:
+        with beside.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            shutil.copymode(target, beside)
+        beside.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            beside.unlink()
+        raise
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """A name in a folder is on the disk, too, where the system can say so."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

@@ -1,0 +1,210 @@
+"""The records of an input, one after the other: JSON lines, CSV, text, Parquet, a data set."""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, cast
+
+import msgspec
+
+from mixtura.core.errors import ConfigError
+from mixtura.core.missing_packages import missing_package_text
+from mixtura.core.text import to_one_line
+
+Format = Literal["jsonl", "csv", "tsv", "text", "parquet", "openai", "dataset"]
+FORMATS: tuple[Format, ...] = ("jsonl", "csv", "tsv", "text", "parquet", "openai", "dataset")
+_SUFFIXES: Mapping[str, Format] = {
+    ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".tsv": "tsv",
+    ".txt": "text", ".parquet": "parquet",
+}  # fmt: skip
+_DATASET_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_OPENAI_FIELDS = {"custom_id", "method", "url", "body"}
+_PARQUET_ROWS = 256
+"""Rows of a Parquet file that are in memory at once."""
+
+
+class Record(NamedTuple):
+    """One record; *data* is decoded where it is needed, see ``fields``."""
+
+    place: str
+    """Where it stands, as errors say it."""
+    data: bytes | Mapping[str, Any]
+
+    def fields(self) -> Mapping[str, Any]:
+        """Its fields by name. Raises ConfigError where it is no JSON object."""
+        if not isinstance(self.data, bytes):
+            return self.data
+        try:
+            found = msgspec.json.decode(self.data)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{self.place}: not JSON: {error}") from None
+        if isinstance(found, str):
+            return {"prompt": found}
+        if not isinstance(found, dict):
+            raise ConfigError(f"{self.place}: a line is a JSON object, or a text in quotes")
+        return cast(dict[str, Any], found)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """
+    An input that can be read more than once. *name* is a path, or a data set's name; *shown* is
+    what errors call it.
+    """
+
+    name: str
+    shown: str
+    format: Format
+    split: str = "train"
+    subset: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where the paths of its pictures begin."""
+        return Path() if self.format == "dataset" else Path(self.name).parent
+
+    def records(self) -> Iterator[Record]:
+        """
+        Every record, read as it is needed. Raises ConfigError for what cannot be read, and where
+        a package is missing.
+        """
+        try:
+            yield from _READERS[self.format](self)
+        except OSError as error:
+            raise ConfigError(f"{self.shown} cannot be read: {error.strerror or error}") from None
+        except UnicodeDecodeError:
+            raise ConfigError(f"{self.shown} is not UTF-8 text") from None
+
+
+def find_source(
+    path: Path,
+    *,
+    name: str,
+    format: Format | None = None,  # noqa: A002
+    split: str = "train",
+    subset: str | None = None,
+) -> Source:
+    """
+    The input called *name*, a file at *path* or a data set of the Hugging Face hub. Raises
+    ConfigError where it is neither, or its format cannot be told.
+    """
+    shown = to_one_line(name)
+    if format == "dataset" or (format is None and not path.exists() and _is_dataset_name(name)):
+        return Source(name, shown, "dataset", split, subset)
+    if path.is_dir():
+        raise ConfigError(f"{shown} is a folder: name a file in it")
+    if not path.exists():
+        raise ConfigError(
+            f"there is no file {shown} (a data set of the Hugging Face hub is OWNER/NAME)"
+        )
+    if format is None:
+        format = _SUFFIXES.get(path.suffix.lower())  # noqa: A001
+    if format is None:
+        known = ", ".join(_SUFFIXES)
+        raise ConfigError(
+            f"{shown}: its format cannot be told from its name ({known}): give --format"
+        )
+    source = Source(str(path), shown, format, split, subset)
+    first = next(source.records(), None) if format == "jsonl" else None
+    if first is not None and _is_openai_record(first):
+        return Source(str(path), shown, "openai", split, subset)
+    return source
+
+
+def _is_dataset_name(name: str) -> bool:
+    return bool(_DATASET_NAME.fullmatch(name)) and Path(name).suffix.lower() not in _SUFFIXES
+
+
+def _is_openai_record(record: Record) -> bool:
+    try:
+        return set(record.fields()) >= _OPENAI_FIELDS
+    except ConfigError:  # said when all of the file is looked at
+        return False
+
+
+# ---- one reader for each format
+
+
+def _read_json_lines(source: Source) -> Iterator[Record]:
+    with Path(source.name).open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            data = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+            if data.strip():
+                yield Record(f"{source.shown}:{number}", data)
+
+
+def _read_text_lines(source: Source) -> Iterator[Record]:
+    with Path(source.name).open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            if text := line.strip():
+                yield Record(f"{source.shown}:{number}", {"prompt": text})
+
+
+def _read_table(source: Source) -> Iterator[Record]:
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    between = "\t" if source.format == "tsv" else ","
+    with Path(source.name).open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file, delimiter=between)
+        try:
+            for row in rows:
+                place = f"{source.shown}:{rows.line_num}"
+                if None in row:
+                    raise ConfigError(f"{place}: it has more fields than the first line has names")
+                yield Record(place, cast(dict[str, Any], row))
+        except csv.Error as error:
+            raise ConfigError(f"{source.shown}:{rows.line_num}: {error}") from None
+
+
+def _read_parquet(source: Source) -> Iterator[Record]:
+    library = _import_extra("pyarrow.parquet", "reading Parquet", "parquet")
+    arrow = _import_extra("pyarrow", "reading Parquet", "parquet")
+    number = 0
+    try:
+        with library.ParquetFile(source.name) as file:
+            for batch in file.iter_batches(batch_size=_PARQUET_ROWS):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield Record(f"{source.shown}, row {number}", row)
+    except arrow.ArrowException as error:
+        said = to_one_line(error)[:200]
+        raise ConfigError(f"{source.shown} cannot be read as Parquet: {said}") from None
+
+
+def _read_dataset(source: Source) -> Iterator[Record]:
+    library = _import_extra("datasets", "reading a data set of the Hugging Face hub", "datasets")
+    try:
+        rows = library.load_dataset(source.name, source.subset, split=source.split, streaming=True)
+        for number, row in enumerate(rows, start=1):
+            yield Record(f"{source.shown} {source.split}, row {number}", row)
+    except ConfigError:
+        raise
+    # Its errors have no family of their own: a wrong name, no network, a script it does not run.
+    except Exception as error:  # noqa: BLE001
+        said = to_one_line(error)[:300] or type(error).__name__
+        raise ConfigError(f"the data set {source.shown} cannot be read: {said}") from None
+
+
+def _import_extra(module: str, what: str, extra: str) -> Any:
+    """An optional package. Raises ConfigError with the command that installs it."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        missing = (error.name or module).partition(".")[0]
+        raise ConfigError(missing_package_text(what, missing, extra)) from None
+
+
+_READERS: Mapping[str, Callable[[Source], Iterator[Record]]] = {
+    "jsonl": _read_json_lines,
+    "openai": _read_json_lines,
+    "csv": _read_table,
+    "tsv": _read_table,
+    "text": _read_text_lines,
+    "parquet": _read_parquet,
+    "dataset": _read_dataset,
+}

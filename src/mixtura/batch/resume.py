@@ -1,0 +1,180 @@
+"""Where a batch goes on: what its journal says of the command, the input and the output."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mixtura.batch.call_journal import CallJournal
+from mixtura.batch.input_rows import NO_ROWS, BatchInput, CheckedInput
+from mixtura.batch.ordered_output import BYTES, DIGEST, ROWS
+from mixtura.batch.part_file import BatchFiles, begin_with_copy, check_unused
+from mixtura.core.errors import ConfigError
+from mixtura.core.text import pluralize_count
+
+COMMAND, STATE, CREATED = "command", "state", "created"
+"""Settings of a journal: what was asked for, whether it is done, when it began."""
+RUNNING, FINISHED = "running", "finished"
+
+Command = Mapping[str, Any]
+"""What decides the output, as a person gave it: the options' names and their values."""
+
+
+class ResumePoint(NamedTuple):
+    """
+    So many *rows* of *total* are done, in so many bytes of the output; *digest* is of them.
+    *finished*: nothing is left but rows that failed. *notes*: what a person should know.
+    """
+
+    total: int
+    rows: int = 0
+    size: int = 0
+    digest: bytes = NO_ROWS
+    finished: bool = False
+    failed: int = 0
+    created: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def command_digest(data: object) -> str:
+    """A short name for settings that are too long to be shown."""
+    return hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def find_resume_point(
+    calls: CallJournal,
+    batch_input: BatchInput,
+    files: BatchFiles,
+    command: Command,
+    *,
+    overwrite: bool = False,
+    retry_failed: bool = False,
+) -> ResumePoint:
+    """
+    Check the input, and compare it and the command with what the journal knows.
+
+    Raises ConfigError for mistakes in the input, and for an output that would be lost.
+    """
+    try:
+        check_unused(files.part)
+    except OSError as error:
+        raise _part_error(files, error) from None
+    known = calls.settings
+    before: Command | None = json.loads(known[COMMAND]) if COMMAND in known else None
+    finished = known.get(STATE) == FINISHED
+    changes = describe_changes(before, command) if before is not None else []
+    # A command is in the journal once the output may be its own: whether that is finished, or
+    # reopened for rows that failed, another command must be told to replace it.
+    keeps = files.output.exists() and not overwrite
+    if keeps and (before is None or changes):
+        raise ConfigError(_output_exists_message(files, changes))
+    rows = 0 if before is None or changes else int(known.get(ROWS, "0"))
+    checked = batch_input.check(rows)
+    notes: list[str] = []
+    size = int(known.get(BYTES, "0"))
+    if changes:
+        notes.append(f"The command is not that of the journal: {'; '.join(changes)}.")
+    elif rows and checked.digest.hex() != known.get(DIGEST):
+        rows = 0
+        notes.append("The input is not that of the journal: rows that were done have changed.")
+        if keeps:
+            raise ConfigError(_output_exists_message(files, ["the input has changed"]))
+    elif rows:
+        kept = files.output if finished else files.part
+        exactly = kept is files.output
+        if not _has_size(kept, size, exactly=exactly):
+            rows = 0
+            if exactly and keeps:
+                raise ConfigError(_output_exists_message(files, ["it was changed since"]))
+            notes.append(f"{kept} is not as the journal has it: it is made anew.")
+    done = finished and rows == checked.rows
+    return _take_up(calls, files, command, checked, rows, notes, done, finished, retry_failed)
+
+
+def _take_up(
+    calls: CallJournal,
+    files: BatchFiles,
+    command: Command,
+    checked: CheckedInput,
+    rows: int,
+    notes: list[str],
+    done: bool,
+    finished: bool,
+    retry_failed: bool,
+) -> ResumePoint:
+    """Write down that it goes on behind the first *rows*, or begins anew."""
+    known = calls.settings
+    created = int(known.get(CREATED, "0")) or int(time.time())
+    now = {COMMAND: json.dumps(command), CREATED: str(created)}
+    if not rows:
+        if calls.earlier_calls:
+            kept_calls = pluralize_count(calls.earlier_calls, "call")
+            notes.append(f"{kept_calls} in the journal: those that ask the same are used again.")
+        start = {ROWS: "0", BYTES: "0", DIGEST: NO_ROWS.hex(), STATE: RUNNING}
+        calls.journal.forget_rows(now | start)
+        return ResumePoint(checked.rows, created=created, notes=tuple(notes))
+    failed = len(calls.journal.read_failed())
+    if finished and (not done or (retry_failed and failed)):
+        _reopen_output(files)
+    stays = done and not (retry_failed and failed)
+    calls.journal.write(settings=now if stays else now | {STATE: RUNNING})
+    return ResumePoint(
+        checked.rows,
+        rows,
+        int(known[BYTES]),
+        bytes.fromhex(known[DIGEST]),
+        done,
+        failed,
+        created,
+        tuple(notes),
+    )
+
+
+def describe_changes(before: Command, now: Command) -> list[str]:
+    """What differs between two commands, an option each."""
+    names = dict.fromkeys((*before, *now))
+    return [
+        f"{name} was {_shown(before.get(name))} and is {_shown(now.get(name))}"
+        for name in names
+        if before.get(name) != now.get(name)
+    ]
+
+
+def _shown(value: Any) -> str:
+    return "not given" if value is None else str(value)
+
+
+def _output_exists_message(files: BatchFiles, changes: Sequence[str]) -> str:
+    if changes:
+        return (
+            f"{files.output} was made of something else ({'; '.join(changes)}): give another file,"
+            " or --overwrite to replace it (calls that ask the same are used again)"
+        )
+    return (
+        f"{files.output} exists, and there is no journal {files.journal} that it was made with:"
+        " give another file, or --overwrite to replace it"
+    )
+
+
+def _has_size(file: Path, size: int, *, exactly: bool) -> bool:
+    with suppress(OSError):
+        found = file.stat().st_size
+        return found == size if exactly else found >= size
+    return False
+
+
+def _reopen_output(files: BatchFiles) -> None:
+    """The finished output is what the part file begins with."""
+    try:
+        begin_with_copy(files.part, files.output)
+    except OSError as error:
+        raise _part_error(files, error) from None
+
+
+def _part_error(files: BatchFiles, error: OSError) -> ConfigError:
+    return ConfigError(f"{files.part} cannot be written: {error.strerror}")

@@ -1,0 +1,219 @@
+"""One process's part of a batch: taken up where its journal is, asked, retried, made whole."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from functools import partial
+
+from mixtura.batch import part_file
+from mixtura.batch.call_journal import CallJournal
+from mixtura.batch.input_rows import BatchInput
+from mixtura.batch.journaled_models import JournaledModels
+from mixtura.batch.ordered_output import BYTES, FinishedRow, OrderedOutput, RetriedRows
+from mixtura.batch.outcome import BatchOutcome, BatchProgress, Ending
+from mixtura.batch.resume import FINISHED, STATE, ResumePoint
+from mixtura.batch.row_lines import RowLines
+from mixtura.batch.runner import BatchRunner, OutputSink
+from mixtura.core.errors import ConfigError
+from mixtura.core.model import Model
+from mixtura.core.text import pluralize_count
+
+TICK_SECONDS = 0.5
+OnProgress = Callable[[BatchProgress], None]
+
+
+class BatchSession:
+    """
+    Answers the rows of *batch_input* from where *start* is.
+
+    *retries_all*: also rows that failed in an earlier process, for whatever reason.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        models: JournaledModels,
+        calls: CallJournal,
+        batch_input: BatchInput,
+        files: part_file.BatchFiles,
+        lines: RowLines,
+        start: ResumePoint,
+        *,
+        retries_all: bool = False,
+        on_progress: OnProgress | None = None,
+    ) -> None:
+        self._model = model
+        self._models = models
+        self._calls = calls
+        self._input = batch_input
+        self._files = files
+        self._lines = lines
+        self._start = start
+        self._retries_all = retries_all
+        self._on_progress = on_progress
+        self._runner: BatchRunner | None = None
+        self._interrupted = False
+        self._began = time.monotonic()
+        self._dollars_before = calls.dollars
+        self.progress = BatchProgress(start.total)
+
+    async def run(self) -> BatchOutcome:
+        """Raises ConfigError (StoreError among them) where it cannot go on."""
+        # Held to the end: no other process cuts it off or deletes it.
+        with closing(part_file.PartFile(self._files.part, self._start.size)) as part:
+            return await self._run(part)
+
+    async def _run(self, part: part_file.PartFile) -> BatchOutcome:
+        ticking = asyncio.create_task(self._tick())
+        try:
+            await self._answer_rows(part)
+            if self._runner is None or not self._ended_early:
+                await self._retry_rows()
+            ending: Ending = "done"
+            if self._ended_early:
+                ending = "interrupted" if self._interrupted else "capped"
+            else:
+                self._check_all_read()
+                await self._calls.writer.run_job(partial(self._finish, part))
+        finally:
+            ticking.cancel()
+            with suppress(asyncio.CancelledError):
+                await ticking
+        self._report()
+        return self._outcome(ending)
+
+    def describe_finished(self) -> BatchOutcome:
+        """How a batch ended that an earlier process has finished."""
+        start = self._start
+        self.progress.earlier = start.rows
+        self.progress.done, self.progress.failed = start.rows - start.failed, start.failed
+        self._report()
+        return self._outcome("done")
+
+    def drain(self) -> None:
+        """Begin no further call; ``run`` returns once those under way are kept."""
+        self._interrupted = self.progress.draining = True
+        if self._runner is not None:
+            self._runner.drain()
+        self._report()
+
+    @property
+    def _ended_early(self) -> bool:
+        runner = self._runner
+        return self._interrupted or (runner is not None and runner.cap is not None)
+
+    async def _answer_rows(self, part: part_file.PartFile) -> None:
+        answered = self._calls.journal.recovered_lines()
+        failed = sum(one.line not in answered for one in self._calls.journal.read_failed())
+        self.progress.earlier = self._start.rows
+        self.progress.done, self.progress.failed = self._start.rows - failed, failed
+        output = OrderedOutput(self._calls, part, first=self._start.rows, digest=self._start.digest)
+        if self._start.rows < self._start.total:
+            await self._ask(self._start.rows, None, _Counted(output, self.progress))
+
+    async def _retry_rows(self) -> None:
+        """Ask the failed rows once more, at the end."""
+        answered = self._calls.journal.recovered_lines()
+        failed = [one for one in self._calls.journal.read_failed() if one.line not in answered]
+        again = {one.line for one in failed if self._retries_all or not one.lasting}
+        if again:
+            self._calls.reuse_own_calls()
+            await self._ask(0, again, RetriedRows(self._calls, failed, self.progress))
+
+    async def _ask(self, first: int, only: set[int] | None, output: OutputSink) -> None:
+        self._runner = BatchRunner(
+            self._model, self._calls, self._lines, self._models.limiters,
+            window=self._models.window,
+        )  # fmt: skip
+        if self._interrupted:
+            return
+        chunks = self._input.rows(first, only)
+        with closing(chunks):
+            await self._runner.answer_rows(chunks, output)
+
+    def _check_all_read(self) -> None:
+        """Raise ConfigError where there were not as many rows as were counted at first."""
+        read, counted = self.progress.done + self.progress.failed, self.progress.total
+        if read != counted:
+            raise ConfigError(
+                f"{self._input.source.shown} changed while it was read: it had"
+                f" {pluralize_count(counted, 'row')}, and {read:,} could be asked. The same command"
+                " goes on with what it holds now"
+            )
+
+    def _finish(self, part: part_file.PartFile) -> None:
+        """The output is made whole, and the file of errors; in the journal's thread."""
+        journal, files = self._calls.journal, self._files
+        left = part_file.build_output(
+            files.part, files.output, journal.read_failed(), journal.read_recovered
+        )
+        part_file.write_lines(files.errors, (one.body for one in left))
+        size = files.output.stat().st_size
+        journal.settle_rows(left, {STATE: FINISHED, BYTES: str(size)})
+        part.remove()
+
+    async def _tick(self) -> None:
+        while True:
+            self._report()
+            await asyncio.sleep(TICK_SECONDS)
+
+    def _report(self) -> None:
+        now, spent = self.progress, self._calls.spent.values()
+        now.seconds = time.monotonic() - self._began
+        now.tokens = sum(one.tokens for one in spent)
+        now.unpriced = sum(one.unpriced for one in spent)
+        now.dollars = self._calls.dollars
+        now.dollars_now = now.dollars - self._dollars_before
+        now.endpoints = self._models.endpoints()
+        if self._on_progress:
+            self._on_progress(now)
+
+    def _outcome(self, ending: Ending) -> BatchOutcome:
+        now, spent = self.progress, self._calls.spent
+        lost = spent["lost"]
+        failed = now.failed
+        whole = ending == "done"
+        cap = self._runner.cap if self._runner else None
+        return BatchOutcome(
+            ending=ending,
+            rows=now.total,
+            done=now.done,
+            failed=failed,
+            calls=self._calls.made,
+            reused=self._calls.used_again,
+            lost=lost.calls,
+            tokens=now.tokens,
+            cost_usd=None if now.unpriced else round(math.fsum((now.dollars,)), 9),
+            lost_cost_usd=None if lost.unpriced else round(lost.dollars, 9),
+            seconds=now.seconds,
+            output=str(self._files.output if whole else self._files.part),
+            errors=str(self._files.errors) if whole and failed else None,
+            journal=str(self._files.journal),
+            reason=str(cap) if cap and not self._interrupted else None,
+        )
+
+
+class _Counted:
+    """An output whose rows are counted."""
+
+    def __init__(self, output: OrderedOutput, progress: BatchProgress) -> None:
+        self._output = output
+        self._progress = progress
+
+    @property
+    def next_line(self) -> int | None:
+        return self._output.next_line
+
+    async def add(self, done: FinishedRow) -> None:
+        if done.failed:
+            self._progress.failed += 1
+        else:
+            self._progress.done += 1
+        await self._output.add(done)
+
+    async def flush(self) -> None:
+        await self._output.flush()

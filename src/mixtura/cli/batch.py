@@ -1,0 +1,107 @@
+"""The command mixtura batch: every row of an input, answered by one mixture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from mixtura.batch.records import FORMATS
+from mixtura.cli.common import TEMPERATURE, config_option, name_callback
+from mixtura.cli.common import batch_cap_options as cap_options
+from mixtura.cli.completed_values import complete_file
+from mixtura.cli.help_layout import MixturaCommand
+from mixtura.cli.mixture_options import team_options
+from mixtura.cli.question import system_option, text_or_file_callback
+
+
+@click.command(
+    name="batch",
+    cls=MixturaCommand,
+    examples=(
+        "mixtura batch prompts.jsonl answers.jsonl -m team",
+        'mixtura batch reviews.csv labels.jsonl -m lite --template "Is this positive? {review}"',
+        "mixtura batch prompts.jsonl answers.jsonl -m team --max-cost 20 --dry-run",
+        "mixtura batch answers.parquet out.jsonl -m team --column question --sample 100",
+        "mixtura batch tatsu-lab/alpaca_eval out.jsonl -m team --split eval",
+    ),
+)
+@click.argument("source", metavar="IN", callback=name_callback, shell_complete=complete_file)
+@click.argument("output", metavar="OUT", callback=name_callback, shell_complete=complete_file)
+@team_options
+@click.option(
+    "--format", "format", type=click.Choice(FORMATS), metavar="FORMAT",
+    help="Format of IN: jsonl, csv, tsv, text (a prompt a line), parquet, openai, dataset;"
+    " by default by its name.",
+)  # fmt: skip
+@click.option(
+    "--split", default="train", metavar="NAME", show_default=True, callback=name_callback,
+    help="Split of a data set.",
+)  # fmt: skip
+@click.option("--subset", metavar="NAME", callback=name_callback, help="Subset of a data set.")
+@click.option("--column", metavar="NAME", callback=name_callback, help="Field that is the prompt.")
+@click.option(
+    "--template", metavar="TEXT|@FILE", callback=text_or_file_callback,
+    help="Prompt with the row's fields in it, as {question}; @FILE reads it from a file.",
+)  # fmt: skip
+@click.option(
+    "--image-column", metavar="NAME", callback=name_callback,
+    help="Field with a picture's path or web address, or a list of them; by default image, images.",
+)  # fmt: skip
+@system_option
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="First N rows only.")
+@click.option(
+    "--sample", type=click.IntRange(min=1), metavar="N",
+    help="N rows drawn at random, the same for the same --seed.",
+)  # fmt: skip
+@click.option(
+    "--dedupe", is_flag=True, help="Ask equal rows once, and give all of them the same answer."
+)
+@click.option(
+    "--temperature", type=TEMPERATURE, metavar="NUMBER", help="Randomness of the answer, 0 to 5."
+)
+@click.option(
+    "--max-tokens", type=click.IntRange(min=1), metavar="N",
+    help="Length limit of each answer, in tokens.",
+)  # fmt: skip
+@click.option(
+    "--seed", type=int, metavar="N", help="Seed for repeatable answers, where models support it."
+)
+@click.option(
+    "--concurrency", type=click.IntRange(1, 2048), default=32, metavar="N", show_default=True,
+    help="Calls at once at each endpoint whose configuration has no `limits.concurrency`; fewer"
+    " while it answers 429.",
+)  # fmt: skip
+@cap_options
+@click.option(
+    "--journal", metavar="FILE", callback=name_callback, shell_complete=complete_file,
+    help="Where finished calls are kept; by default OUT.journal.",
+)  # fmt: skip
+@click.option(
+    "--retry-failed", is_flag=True, help="Ask the rows again that failed, whatever the cause."
+)
+@click.option("--overwrite", is_flag=True, help="Replace OUT, which another command made.")
+@click.option("--dry-run", is_flag=True, help="Show the calls and their maximum cost, and stop.")
+@click.option("--quiet", is_flag=True, help="Print errors only.")
+@click.option(
+    "--json", "as_json", is_flag=True,
+    help="Print progress and the outcome as JSON lines (to standard error where OUT is -).",
+)  # fmt: skip
+@config_option
+def command(**options: Any) -> int:
+    """Answer every row of IN with a mixture and write the answers to OUT, in the same order.
+
+    IN is JSON lines, CSV, text, Parquet, a batch file of OpenAI's API, the name of a data set of
+    the Hugging Face hub (OWNER/NAME), or - for JSON lines from standard input. OUT has a JSON
+    object a line: custom_id, answer, usage, cost_usd, degraded. Rows without an answer go to
+    OUT's name with .errors.jsonl.
+
+    Every finished call is kept in a journal. A batch that was killed, stopped by --max-cost or
+    interrupted goes on with the same command, and makes only those calls again that were under
+    way. Ctrl-C waits for the calls under way and stops; a second one stops at once.
+
+    Exit codes: 0 all rows are answered, 3 some failed, 4 stopped by a cap, 130 interrupted.
+    """
+    from mixtura.cli.batch_run import BatchOptions, run_batch
+
+    return run_batch(BatchOptions(**options))

@@ -1,0 +1,368 @@
+"""mixtura batch: what is asked, where it goes on, the run, and how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mixtura import cli
+from mixtura.batch.call_journal import CallJournal
+from mixtura.batch.input_rows import BatchInput
+from mixtura.batch.journaled_models import JournaledModels
+from mixtura.batch.outcome import BatchOutcome
+from mixtura.batch.part_file import BatchFiles
+from mixtura.batch.prompt_form import PromptForm
+from mixtura.batch.records import Format, Source, find_source
+from mixtura.batch.resume import Command, command_digest, find_resume_point
+from mixtura.batch.row_lines import RowLines
+from mixtura.batch.session import BatchSession
+from mixtura.billing.spending_caps import RunCap, Spend
+from mixtura.catalog.user_files import expand_home
+from mixtura.cli.attachments import read_image
+from mixtura.cli.batch_progress import print_outcome, show_batch
+from mixtura.cli.common import create_console, download_embedded, echo_json, read_config
+from mixtura.cli.mixture_options import print_choice_reason, spec_from_options
+from mixtura.cli.output_file import check_writable
+from mixtura.config.config import Config
+from mixtura.config.plan import MixtureSpec
+from mixtura.config.plan_settings import json_default, plan_settings
+from mixtura.core.errors import ConfigError, StoreError
+from mixtura.core.text import pluralize_count, to_one_line
+from mixtura.core.types import ImagePart, Sampling
+from mixtura.models.wrappers.budget_wait import InFlight, WaitForBudget
+
+STANDARD_STREAM = "-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchOptions:
+    """The options as they were typed; None where one was not."""
+
+    source: str
+    output: str
+    mixture: str | None
+    proposers: tuple[str, ...]
+    aggregator: str | None
+    layers: int | None
+    format: Format | None
+    split: str
+    subset: str | None
+    column: str | None
+    template: str | None
+    image_column: str | None
+    system: str | None
+    limit: int | None
+    sample: int | None
+    dedupe: bool
+    temperature: float | None
+    max_tokens: int | None
+    seed: int | None
+    concurrency: int
+    max_cost: float | None
+    deadline: float | None
+    journal: str | None
+    retry_failed: bool
+    overwrite: bool
+    dry_run: bool
+    quiet: bool
+    as_json: bool
+    config_file: str | None
+
+    @property
+    def writes_stdout(self) -> bool:
+        return self.output == STANDARD_STREAM
+
+    @property
+    def talks(self) -> bool:
+        """Whether a person is told more than errors."""
+        return not (self.as_json or self.quiet)
+
+
+def run_batch(options: BatchOptions) -> int:
+    """Run it, show it, and return the exit code.
+
+    Raises click.UsageError and ConfigError for what cannot be begun.
+    """
+    if options.column and options.template:
+        raise click.UsageError("--column and --template each say what the prompt is: give one.")
+    with ExitStack() as stack:
+        files = _find_files(options, stack)
+        source = _find_source(options, files, stack)
+        batch_input = _build_input(options, source)
+        models = JournaledModels(options.concurrency)
+        config = read_config(options.config_file, keep_answers=models, waits_for_all=True)
+        plan = spec_from_options(
+            config, options.mixture, options.proposers, options.aggregator, options.layers
+        )
+        if options.talks:
+            print_choice_reason(
+                config, plan, options.mixture, options.proposers, options.aggregator
+            )
+        if options.dry_run:
+            return _print_forecast(config, plan, batch_input, as_json=options.as_json)
+        download_embedded(config, plan)
+        try:
+            outcome = _run(config, plan, models, batch_input, files, options, stack)
+        except (StoreError, OSError) as error:
+            # No mistake of a person's: a full disk. What was written down before is not lost.
+            click.echo(f"mixtura: {_disk_error_text(error)}", err=True)
+            click.echo("The same command goes on from what is kept, once that is mended.", err=True)
+            return cli.NOT_WRITTEN
+        if options.writes_stdout and outcome.ending == "done":
+            _copy_to_stdout(files.output)
+        return _report(outcome, options)
+
+
+# ---- where everything is
+
+
+def _find_files(options: BatchOptions, stack: ExitStack) -> BatchFiles:
+    """The output, its journal and what lies beside them. Raises ConfigError."""
+    if not options.writes_stdout:
+        output = expand_home(options.output)
+        check_writable(output, "OUT")
+        journal = expand_home(options.journal) if options.journal else None
+        return BatchFiles(output, journal or output.with_name(f"{output.name}.journal"))
+    if options.journal:
+        journal = expand_home(options.journal)
+        check_writable(journal, "--journal")
+        return BatchFiles(journal.with_name(f"{journal.name}.output"), journal)
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mixtura-batch-")))
+    return BatchFiles(folder / "output.jsonl", folder / "journal")
+
+
+def _find_source(options: BatchOptions, files: BatchFiles, stack: ExitStack) -> Source:
+    """The input; standard input is kept in a file, since it is read more than once."""
+    name, path = options.source, expand_home(options.source)
+    if name == STANDARD_STREAM:
+        if sys.stdin.isatty():
+            raise click.UsageError("IN is -, and nothing is piped in.")
+        # A file of its own: a second process is told only later that the journal is taken.
+        beside = files.journal.with_name(f"{files.journal.name}-input-")
+        try:
+            kept, name = tempfile.mkstemp(".jsonl", beside.name, beside.parent)
+            path = Path(name)
+            stack.callback(path.unlink, missing_ok=True)
+            with os.fdopen(kept, "wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+        except OSError as error:
+            raise ConfigError(
+                f"{error.filename or beside} cannot be written: {error.strerror}"
+            ) from None
+    return find_source(
+        path, name="standard input" if options.source == STANDARD_STREAM else name,
+        format=options.format, split=options.split, subset=options.subset,
+    )  # fmt: skip
+
+
+def _build_input(options: BatchOptions, source: Source) -> BatchInput:
+    def read_picture(name: str) -> ImagePart:
+        inside = "://" in name or name.startswith("data:")
+        part = read_image(name if inside else str(source.folder / expand_home(name))).part
+        assert isinstance(part, ImagePart)
+        return part
+
+    sampling = Sampling(options.temperature, None, options.max_tokens, seed=options.seed)
+    form = PromptForm(
+        options.column, options.template, options.system, options.image_column, sampling,
+        read_picture,
+    )  # fmt: skip
+    return BatchInput(
+        source, form, options.limit, options.sample, options.seed, shares=options.dedupe
+    )
+
+
+def _describe_command(
+    config: Config, plan: MixtureSpec, models: JournaledModels, source: Source, opts: BatchOptions
+) -> Command:
+    """What decides the output. The number of rows does not: more may be asked for later."""
+    settings = json.loads(json.dumps(plan_settings(config, plan), default=json_default))
+    return {
+        "IN": opts.source,
+        "-m": plan.name,
+        "the mixture's definition": command_digest([settings, sorted(models.identities)]),
+        "--format": source.format,
+        "--split": opts.split,
+        "--subset": opts.subset,
+        "--column": opts.column,
+        "--template": opts.template,
+        "--image-column": opts.image_column,
+        "--system": opts.system,
+        "--sample": opts.sample,
+        "--seed": opts.seed,
+        "--temperature": opts.temperature,
+        "--max-tokens": opts.max_tokens,
+        "--dedupe": opts.dedupe or None,
+    }
+
+
+# ---- the run
+
+
+def _run(
+    config: Config,
+    plan: MixtureSpec,
+    models: JournaledModels,
+    batch_input: BatchInput,
+    files: BatchFiles,
+    options: BatchOptions,
+    stack: ExitStack,
+) -> BatchOutcome:
+    calls = CallJournal(files.journal, config.usage_cost, reuses=options.dedupe)
+    stack.callback(calls.close)
+    models.calls = calls
+    caps: list[RunCap] = []
+    if options.max_cost is not None:
+        cap = RunCap("the batch", options.max_cost, spent=Spend(calls.dollars))
+        caps.append(cap)
+    model = config.build_runnable(plan, deadline=options.deadline, caps=caps)
+    source = batch_input.source
+    command = _describe_command(config, plan, models, source, options)
+    start = find_resume_point(
+        calls, batch_input, files, command,
+        overwrite=options.overwrite, retry_failed=options.retry_failed,
+    )  # fmt: skip
+    _print_notes(start.notes, options)
+    lines = RowLines(config.usage_cost, source.format == "openai", plan.name, start.created)
+    with show_batch(source.shown, options) as show, asyncio.Runner() as runner:
+        session = BatchSession(
+            WaitForBudget(model, InFlight()), models, calls, batch_input, files, lines, start,
+            retries_all=options.retry_failed, on_progress=show,
+        )  # fmt: skip
+        if start.finished and not (options.retry_failed and start.failed):
+            return runner.run(_describe(session))
+        return runner.run(_run_until_signal(session))
+
+
+async def _describe(session: BatchSession) -> BatchOutcome:
+    return session.describe_finished()
+
+
+async def _run_until_signal(session: BatchSession) -> BatchOutcome:
+    """Run it; a first signal waits for what is under way, a second one ends it."""
+    task = asyncio.create_task(session.run())
+    signals = 0
+
+    def on_signal() -> None:
+        nonlocal signals
+        signals += 1
+        if signals == 1:
+            session.drain()
+        else:
+            task.cancel()
+
+    with _handle(on_signal):
+        try:
+            return await task
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
+
+
+@contextmanager
+def _handle(on_signal: Any) -> Generator[None]:
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    with suppress(NotImplementedError):  # Windows
+        for number in numbers:
+            loop.add_signal_handler(number, on_signal)
+    try:
+        yield
+    finally:
+        with suppress(NotImplementedError):
+            for number in numbers:
+                loop.remove_signal_handler(number)
+
+
+# ---- what is said
+
+
+def _print_notes(notes: tuple[str, ...], options: BatchOptions) -> None:
+    from mixtura.terminal import print_line
+
+    if options.quiet:
+        return
+    for note in notes:
+        print_line(create_console(aside=True), note, "yellow")
+
+
+def _print_forecast(
+    config: Config, plan: MixtureSpec, batch_input: BatchInput, *, as_json: bool
+) -> int:
+    """Ask nothing: how many rows and calls there are, and what they may cost at most."""
+    from mixtura.billing.forecast import forecast_calls, worst_case_spend
+    from mixtura.core.token_estimate import DEFAULT_ANSWER_TOKENS
+    from mixtura.terminal import format_dollars
+
+    outline = config.builder.build_outline(plan)
+    rows = batch_input.check().rows
+    calls, worst, unknown = 0, Spend(), dict[str, None]()
+    for chunk in batch_input.rows():
+        for row in chunk:
+            expected = forecast_calls(outline, row.request)
+            spend, names = worst_case_spend(expected, config.usage_cost)
+            calls += len(expected)
+            worst = worst.sum_with(spend)
+            unknown |= dict.fromkeys(names)
+    most = None if unknown else worst.dollars
+    if as_json:
+        echo_json({
+            "event": "forecast", "rows": rows, "calls": calls, "max_tokens": worst.tokens,
+            "max_cost_usd": most, "unknown_prices": list(unknown),
+        })  # fmt: skip
+        return cli.ANSWERED
+    click.echo(
+        f"{pluralize_count(rows, 'row')}, {pluralize_count(calls, 'call')},"
+        f" at most {pluralize_count(worst.tokens, 'token')}, at most {format_dollars(most)}."
+    )
+    click.echo(
+        f"Without --max-tokens, {DEFAULT_ANSWER_TOKENS:,} tokens per answer are assumed."
+        " Calls that a journal has already, retries and fallbacks are not considered."
+    )
+    if unknown:
+        click.echo(f"No price is known for {', '.join(map(to_one_line, unknown))}.")
+    return cli.ANSWERED
+
+
+def _copy_to_stdout(output: Path) -> None:
+    with output.open(encoding="utf-8") as file:
+        shutil.copyfileobj(file, sys.stdout)
+
+
+def _report(outcome: BatchOutcome, options: BatchOptions) -> int:
+    """Say how it ended, and return the exit code."""
+    if options.as_json:
+        text = outcome.to_json()
+        if options.writes_stdout:
+            click.echo(json.dumps(text), err=True)
+        else:
+            echo_json(text)
+    else:
+        print_outcome(outcome, quiet=options.quiet, journal=not _is_temporary(options))
+    if outcome.ending == "interrupted":
+        return cli.INTERRUPTED
+    if outcome.ending == "capped":
+        return cli.CAPPED
+    return cli.NO_ANSWER if outcome.failed else cli.ANSWERED
+
+
+def _disk_error_text(error: StoreError | OSError) -> str:
+    if isinstance(error, StoreError):
+        return str(error)
+    return f"{error.filename or 'a file'} cannot be written: {error.strerror or error}"
+
+
+def _is_temporary(options: BatchOptions) -> bool:
+    """Whether nothing is left that the same command could go on from."""
+    return options.writes_stdout and not options.journal

@@ -1,0 +1,85 @@
+"""The file that a selected team or a tuned mixture is written into, and what it takes at most."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mixtura.cli.common import echo_json
+from mixtura.cli.dry_run import check_evaluation, plans_of
+from mixtura.core.text import pluralize_count, to_one_line
+
+if TYPE_CHECKING:
+    from mixtura.config.config import Config
+    from mixtura.selection.forecast import SelectionForecast
+    from mixtura.selection.measurements import SelectionTerms
+
+
+def print_forecast(before: SelectionForecast) -> None:
+    """Print what it takes, before anything is paid."""
+    from mixtura.terminal import format_dollars
+
+    most = "" if before.max_cost_usd is None else f", at most {format_dollars(before.max_cost_usd)}"
+    click.echo(
+        f"{pluralize_count(before.prompts, 'prompt')} to search with, {before.held_out:,} held out;"
+        f" about {pluralize_count(before.calls, 'call')}{most}.",
+        err=True,
+    )
+    if before.unknown_prices:
+        names = ", ".join(map(to_one_line, before.unknown_prices))
+        click.echo(f"No price is known for {names}.", err=True)
+
+
+def print_dry_run(
+    config: Config,
+    models: Sequence[str],
+    terms: SelectionTerms,
+    before: SelectionForecast,
+    *,
+    as_json: bool,
+) -> int:
+    """Print what it takes and what keeps it from running as it is asked for: the exit code."""
+    plans = plans_of(config, models, terms.judge)
+    found = check_evaluation(config, plans, before.max_cost_usd, terms.max_cost)
+    if as_json:
+        echo_json(before._asdict() | found.to_json())
+    else:
+        print_forecast(before)
+        found.print_lines()
+    return found.exit_code
+
+
+def check_file(config: Config, out: Path, name: str, models: Sequence[str]) -> None:
+    """Raises ConfigError where the file could take no table of that name."""
+    from mixtura.selection import preset
+
+    preset.check_writable(out, name, models, _redacted_tables(config, models), _load_written)
+
+
+def write_table(config: Config, out: Path, name: str, table: str, members: set[str]) -> None:
+    """Write the table down, and the tables of its models where the file lacks them."""
+    from mixtura.selection import preset
+
+    preset.write_preset(out, name, table, _redacted_tables(config, sorted(members)), _load_written)
+
+
+def _redacted_tables(config: Config, names: Iterable[str]) -> dict[str, Mapping[str, object]]:
+    """The tables of those that have one; a secret in them does not go into another file."""
+    tables = {one: table for one in names if (table := config.registry.raw_table(one)) is not None}
+    safe = {one: config.redactor.redact_data(table) for one, table in tables.items()}
+    for one, table in tables.items():
+        if safe[one] != table:
+            note = f"The table of {to_one_line(one)} holds a secret: the new file has *** for it."
+            click.echo(note, err=True)
+    return safe
+
+
+def _load_written(file: Path) -> object:
+    """Read the file as a configuration. Raises ConfigError."""
+    from mixtura.config.config import load
+
+    return load(str(file), environ=os.environ, folder=Path.cwd())

@@ -1,0 +1,198 @@
+"""The command mixtura tune: a mixture that is proved not to be worse than its best member."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mixtura import cli
+from mixtura.cli.common import (
+    DOLLARS,
+    SHARE,
+    config_option,
+    create_console,
+    download_embedded,
+    echo_json,
+    name_callback,
+    read_config,
+    require_extra,
+)
+from mixtura.cli.completed_values import complete_file
+from mixtura.cli.evaluation_options import (
+    connections_option,
+    deadline_option,
+    json_option,
+    limit_option,
+    logs_option,
+    name_option,
+    prompts_option,
+)
+from mixtura.cli.list_options import ListOptionsCommand
+from mixtura.cli.preset_file import check_file, print_dry_run, print_forecast, write_table
+from mixtura.cli.progress import show_progress
+from mixtura.core.text import strip_invisible, to_one_line
+
+if TYPE_CHECKING:
+    from mixtura.config.config import Config
+    from mixtura.selection.measurements import SelectionTerms
+
+
+@click.command(
+    name="tune",
+    cls=ListOptionsCommand,
+    examples=(
+        "mixtura tune --models small big other --on test.jsonl --task gsm8k --out mixtura.toml",
+        "mixtura tune --models a b c --on prompts.jsonl --scoring number --patterns vote mux",
+        "mixtura tune --models a b c --on prompts.jsonl --judge openai/gpt-5.4 --dry-run",
+    ),
+)
+@name_option("--models", "A B C…", "Members: a list, up to the next option.", multiple=True)
+@prompts_option
+@name_option("--task", "TASK", "Check answers as this benchmark does: gsm8k, math, …")
+@name_option("--scoring", "HOW", "How answers are compared with a row's target: exact, number, …")
+@name_option("--judge", "NAME", "Model that decides which of two answers is better.")
+@click.option(
+    "--patterns", "tried_patterns",
+    metavar="P Q…", multiple=True, callback=name_callback,
+    help="Patterns to try: vote, mux, switch, gate, mixture (default: all).",
+)  # fmt: skip
+@click.option(
+    "--size",
+    type=click.IntRange(min=1, max=12),
+    default=3,
+    show_default=True,
+    metavar="N",
+    help="Proposals that an aggregator reads at most.",
+)
+@name_option("--aggregator", "NAME", "Model that aggregates; otherwise the search finds one.")
+@click.option(
+    "--draws",
+    type=click.IntRange(min=1),
+    default=4,
+    show_default=True,
+    metavar="N",
+    help="Answers of each member to each prompt; at least the size.",
+)
+@click.option(
+    "--max-cost",
+    type=DOLLARS,
+    metavar="DOLLARS",
+    help="Cost limit of all of it, earlier runs included.",
+)
+@limit_option
+@click.option(
+    "--held-out",
+    type=SHARE,
+    default=1 / 2,
+    metavar="SHARE",
+    help="Share of the prompts kept for the proof (default: a half).",
+)
+@click.option(
+    "--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of the split."
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.toml",
+    shell_complete=complete_file,
+    help="Write the preset into this configuration file.",
+)
+@click.option(
+    "--name",
+    default="tuned",
+    show_default=True,
+    callback=name_callback,
+    help="Name of the preset there.",
+)
+@json_option
+@click.option(
+    "--dry-run", is_flag=True, help="Show the calls and their maximum cost, and send nothing."
+)
+@logs_option
+@connections_option
+@deadline_option
+@config_option
+def command(
+    models: tuple[str, ...],
+    data: str | None,
+    out: Path | None,
+    name: str,
+    as_json: bool,
+    dry_run: bool,
+    config_file: str | None,
+    tried_patterns: tuple[str, ...],
+    **options: Any,
+) -> int:
+    """Choose a mixture on half of your prompts, and test it on the other half.
+
+    Half of the prompts choose: which members are admitted and in which role, which pattern, how
+    many draws, who aggregates. The other half, which chose nothing, proves: the mixture is
+    compared with the best member, prompt by prompt. It is written only if the lower bound of the
+    95 % interval is -1 point or higher: it is not worse by more than one point. Otherwise the
+    single model is written. A run that was stopped resumes where it was.
+    """
+    if not models:
+        raise click.UsageError("Which members? As in: --models A B C --on prompts.jsonl")
+    if data is None:
+        raise click.UsageError("--on is missing: the file with the prompts.")
+    config = read_config(config_file, cache=True, waits_for_all=True)
+    with require_extra("eval", "tuning"):
+        from mixtura.selection.measurements import SelectionTerms
+        from mixtura.selection.tuning import PATTERNS
+    terms = SelectionTerms(data=data, **options)
+    for one in (*models, *([terms.judge] if terms.judge else [])):
+        if not dry_run:
+            download_embedded(config, config.mixture_spec(one))
+    return _run_tuning(
+        config, models, terms, tuple(dict.fromkeys(tried_patterns)) or PATTERNS,
+        out=out, name=name, as_json=as_json, dry_run=dry_run,
+    )  # fmt: skip
+
+
+def _run_tuning(
+    config: Config,
+    models: tuple[str, ...],
+    terms: SelectionTerms,
+    patterns: tuple[str, ...],
+    *,
+    out: Path | None,
+    name: str,
+    as_json: bool,
+    dry_run: bool,
+) -> int:
+    from mixtura.selection.forecast import forecast_tuning
+    from mixtura.selection.proof import prompts_to_prove
+    from mixtura.selection.tuning import tune_mixture
+
+    before = forecast_tuning(config, models, terms, patterns)
+    if not (dry_run and as_json):
+        click.echo(
+            "To be written, a mixture that is 5 points better than its best member usually needs"
+            f" {prompts_to_prove(0.05):,} held-out prompts, one that is 10 points better"
+            f" {prompts_to_prove(0.1):,}, one that is as good {prompts_to_prove(0.0):,}.",
+            err=True,
+        )
+    if dry_run:
+        return print_dry_run(config, models, terms, before, as_json=as_json)
+    print_forecast(before)
+    if out:
+        # A file that cannot take the preset is found before anything is paid.
+        check_file(config, out, name, models)
+    with show_progress(create_console(aside=True), quiet=as_json) as progress:
+        found = tune_mixture(config, models, terms, patterns=patterns, watch=progress)
+    table = found.preset_table(name)
+    if out:
+        write_table(config, out, name, table, set(found.written_models))
+    if as_json:
+        echo_json(found.to_json() | {"preset": table})
+        return cli.ANSWERED
+    from mixtura.terminal.tunings import render_tuning
+
+    create_console().print(render_tuning(found))
+    if out:
+        click.echo(f"Written to {to_one_line(out)}: mixtura ask -m {to_one_line(name)} …", err=True)
+    else:
+        click.echo(f"\n{strip_invisible(table)}", nl=False)
+    return cli.ANSWERED

@@ -1,0 +1,120 @@
+"""Calibrations as files: one for each mixture, beside the store, with what it was fitted on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+import msgspec
+
+from mixtura.config.plan import MixtureSpec
+from mixtura.core.agreement import SupportSource
+from mixtura.core.calibration import NOT_CALIBRATED, Calibration, CalibrationCurve
+from mixtura.core.errors import ConfigError
+
+MAX_NAME_CHARS = 200
+"""Characters of the longest file name: a mixture that is written as one may be longer."""
+
+
+class Team(NamedTuple):
+    """Who answers in a mixture, and how: what a calibration holds for."""
+
+    pattern: str
+    layers: tuple[tuple[str, ...], ...]
+    aggregator: str | None
+
+
+def team_of(plan: MixtureSpec) -> Team:
+    """The team that *plan* describes."""
+    layers = tuple(tuple(s.model for s in row for _ in range(s.samples)) for row in plan.layers)
+    return Team(plan.pattern.kind, layers, plan.aggregator if plan.has_final_model else None)
+
+
+class CalibrationFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a calibration's file says: of which mixture, of which members, on which answers."""
+
+    mixture: str
+    pattern: str
+    layers: tuple[tuple[str, ...], ...]
+    aggregator: str | None
+    date: str
+    logs: tuple[str, ...]
+    curves: dict[SupportSource, CalibrationCurve]
+
+    def fits(self, plan: MixtureSpec) -> bool:
+        """Whether it was fitted on answers of the members that *plan* has."""
+        return (self.pattern, self.layers, self.aggregator) == team_of(plan)
+
+
+def calibration_path(folder: Path, mixture: str) -> Path:
+    """The file of a mixture's calibration. Raises ConfigError for a name that is too long."""
+    if not _is_nameable(mixture):
+        raise ConfigError(
+            f"{mixture[:40]}…: only a mixture with a name can be calibrated: write it into the"
+            " configuration"
+        )
+    return folder / f"{quote(mixture, safe='')}.json"
+
+
+def _is_nameable(mixture: str) -> bool:
+    return len(quote(mixture, safe="")) <= MAX_NAME_CHARS
+
+
+def write_calibration(folder: Path, found: CalibrationFile) -> Path:
+    """Write it in place of an older one; the file. Raises OSError, ConfigError for its name."""
+    path = calibration_path(folder, found.mixture)
+    folder.mkdir(parents=True, exist_ok=True)
+    text = msgspec.json.format(msgspec.json.encode(found), indent=2)
+    # Whole or not at all: a server may be reading it.
+    new = path.with_suffix(f".{os.getpid()}.new")
+    new.write_bytes(text + b"\n")
+    new.replace(path)
+    return path
+
+
+def read_calibration(path: Path) -> CalibrationFile | None:
+    """What a file says; None where there is none. Raises ConfigError for one that is damaged."""
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=CalibrationFile)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, msgspec.DecodeError, ValueError) as error:
+        problem = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError(
+            f"the calibration {path} cannot be read ({problem}): delete it, or fit it again with"
+            " `mixtura calibrate`"
+        ) from None
+    if any(curve.method == "isotonic" and not curve.points for curve in found.curves.values()):
+        raise ConfigError(f"the calibration {path} has a curve without points: fit it again")
+    return found
+
+
+def find_calibration(folder: Path, plan: MixtureSpec) -> Calibration:
+    """
+    The calibration of *plan*; one that knows nothing where none was fitted on answers of these
+    members. Raises ConfigError for a damaged file.
+    """
+    if not _is_nameable(plan.name):
+        return NOT_CALIBRATED
+    found = read_calibration(calibration_path(folder, plan.name))
+    return Calibration(found.curves) if found and found.fits(plan) else NOT_CALIBRATED
+
+
+def missing_calibration_reason(folder: Path, plan: MixtureSpec) -> str:
+    """Why answers of *plan* have no confidence, where its pattern knows their support."""
+    if not _is_nameable(plan.name):
+        return "only a mixture with a name can be calibrated"
+    found = read_calibration(calibration_path(folder, plan.name))
+    if found is not None and not found.fits(plan):
+        return f"the calibration of {plan.name} is of other members"
+    return f"{plan.name} is not calibrated: `mixtura calibrate`"
+
+
+def iterate_calibrations(folder: Path) -> Iterator[CalibrationFile]:
+    """All that are kept, by name. Raises ConfigError for a damaged file."""
+    for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
+        if (found := read_calibration(path)) is not None:
+            yield found

@@ -1,0 +1,176 @@
+"""Adaptive: layer after layer, until one changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import msgspec
+
+from mixtura.core.errors import ConfigError
+from mixtura.core.events import Notice
+from mixtura.core.model import Model
+from mixtura.core.roles import PlannedCall
+from mixtura.core.similarity import cosine_similarity, tfidf_vectors
+from mixtura.core.types import Completion, Sampling
+from mixtura.engine.aggregated_pattern import AggregatedPattern
+from mixtura.engine.final_step import FinalStep
+from mixtura.engine.layer import LayersResult
+from mixtura.patterns.answer_groups import AnswerReader, group_by_answer, largest_group
+from mixtura.patterns.choosing import medoid_position
+from mixtura.patterns.final_answer import Extract
+from mixtura.patterns.ranker import GREEDY_SAMPLING
+from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
+from mixtura.patterns.verdict_calls import Judge, ask_judges
+from mixtura.patterns.verdict_parsing import parse_named_number
+from mixtura.patterns.vote import check_extract
+from mixtura.prompts.synthesis import Synthesis, sameness_prompt
+
+UNCHANGED_SIMILARITY = 0.9
+"""Mean cosine of proposals to the closest ones of the layer before, from which on all is said."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adaptive(AggregatedPattern):
+    """
+    A mixture that stops as soon as a layer says what the one before it said (SMoA: arXiv
+    2411.03284; RMoA: arXiv 2505.24442); the layers behind it are not
+    called.
+
+    A layer changes nothing where its most frequent final answer, read by *extract*, is that of the
+    layer before, and a share of *threshold* gives it. For ``text``: where *judge* finds the two
+    layers' most typical proposals the same in substance; without a judge, where each proposal is
+    on average so close to its closest one before (TF-IDF, cosine). A judge without a verdict stops
+    nothing, which ``degraded`` says. Raises ValueError for less than two layers of proposers.
+    """
+
+    extract: Extract | AnswerReader = "text"
+    threshold: float = UNCHANGED_SIMILARITY
+    judge: Model | None = None
+    judging: Sampling = field(default=GREEDY_SAMPLING)
+    """The sampling of the judge's verdicts."""
+    name: str = "adaptive"
+
+    def __post_init__(self) -> None:
+        if len(self.layers) < 2:
+            raise ValueError("there is a layer before the one that changes nothing")
+
+    @property
+    def final_layers(self) -> tuple[str, ...]:
+        return (self.aggregator.model.name,)
+
+    def final_calls(self, reads: tuple[int, ...]) -> Sequence[PlannedCall]:
+        """At most: a verdict on every layer but the first, and the answer."""
+        last = self.aggregator
+        verdicts: list[PlannedCall] = []
+        if self.judge and self.extract == "text":
+            shown = (reads[0], reads[-1]) if reads else ()
+            verdicts = [PlannedCall(self.judge, self.judging, reads=shown)] * (len(self.layers) - 1)
+        return [*verdicts, PlannedCall(last.model, last.sampling, reads=reads, answers=True)]
+
+    async def run_proposers(self, step: FinalStep, synthesis: Synthesis) -> LayersResult:  # noqa: ARG002
+        """
+        The last proposals that were asked for. Raises QuorumNotMetError when too few of a layer
+        answer, and what a function *extract* raises.
+        """
+        before: tuple[Completion, ...] = ()
+        notices: list[str] = []
+        for depth, layer in enumerate(self.layers, start=1):
+            result = await step.ask_layer(layer, before, depth=depth)
+            notices += result.notices(depth)
+            now = result.proposals
+            last = depth == len(self.layers)
+            if before and not last:
+                same, problem = await self._is_unchanged(step, before, now, depth)
+                notices += [problem] if problem else []
+                if same:
+                    self._report_stop(step, depth)
+                    return LayersResult(now, tuple(notices))
+            before = now
+        return LayersResult(before, tuple(notices))
+
+    def _report_stop(self, step: FinalStep, depth: int) -> None:
+        left = len(self.layers) - depth
+        if emit := step.emit_inside:
+            count = "1 layer is" if left == 1 else f"{left} layers are"
+            emit(Notice(self.name, f"layer {depth} changes nothing: {count} not asked"))
+
+    async def _is_unchanged(
+        self, step: FinalStep, before: Sequence[Completion], now: Sequence[Completion], depth: int
+    ) -> tuple[bool, str]:
+        """Whether layer *depth* says what the one before it said, and why that is not known."""
+        if self.extract != "text":
+            groups = group_by_answer(now, self.extract)
+            earlier = group_by_answer(before, self.extract)
+            if not groups or not earlier:
+                return False, ""
+            modal = largest_group(groups)
+            share = len(modal.positions) / len(now)
+            same = modal.answer == largest_group(earlier).answer
+            return same and share >= self.threshold, ""
+        if self.judge is None:
+            return mean_similarity(before, now) >= self.threshold, ""
+        shown = (before[medoid_position(before)], now[medoid_position(now)])
+        judge = Judge(self.judge, _read_same, shown)
+        error = await ask_judges(
+            [judge], sameness_prompt, step.advice_request, self.judging, step.emit_inside
+        )
+        if judge.verdict is None:
+            problem = f"failed: {error}" if error else "gave no verdict"
+            return False, f"layer {depth}: the judge {self.judge.name} {problem}: it goes on"
+        return judge.verdict, ""
+
+
+def mean_similarity(before: Sequence[Completion], now: Sequence[Completion]) -> float:
+    """The mean, over the proposals of *now*, of the cosine with the closest one *before*."""
+    rows = tfidf_vectors([*(one.text for one in before), *(one.text for one in now)])
+    old, new = rows[: len(before)], rows[len(before) :]
+    closest = [max(cosine_similarity(row, other) for other in old) for row in new]
+    return sum(closest) / len(closest)
+
+
+def _read_same(reply: Completion) -> bool | None:
+    number = parse_named_number(reply, "same")
+    return bool(number) if number in (0, 1) else None
+
+
+class AdaptiveSettings(msgspec.Struct, frozen=True):
+    """The settings of `Adaptive` in a file: *judge* is a model that compares, none by default."""
+
+    threshold: Annotated[float, msgspec.Meta(ge=0, le=1)] = UNCHANGED_SIMILARITY
+    extract: str = "text"
+    judge: str = ""
+
+
+def _check_settings(settings: AdaptiveSettings, layers: int) -> None:
+    if layers < 2:
+        problem = f"layers: 'adaptive' needs two layers or more, not {layers}: it compares them"
+        raise ConfigError(problem, key="layers")
+    check_extract(settings.extract)
+    if settings.judge and settings.extract != "text":
+        problem = f"judge: with extract = '{settings.extract}' nobody judges: answers are counted"
+        raise ConfigError(problem, key="judge")
+
+
+def _build(parts: PatternParts) -> Adaptive:
+    return Adaptive(
+        layers=parts.layers, aggregator=parts.aggregator(), name=parts.name,
+        threshold=parts.settings.threshold, extract=parts.settings.extract,
+        judge=parts.models.get("judge"), synthesis=parts.synthesis,
+    )  # fmt: skip
+
+
+PATTERN = PatternSpec(
+    name="adaptive",
+    help="a synthesis of the first layer that says what the one before it said",
+    kind=Adaptive,
+    build=_build,
+    settings=AdaptiveSettings,
+    final_model=FinalModel("aggregator", "who writes the answer"),
+    model_settings=("judge",),
+    takes_fallbacks=True,
+    final_step="the aggregator, as soon as a layer changes nothing",
+    check=_check_settings,
+    may_stop_early=True,
+)

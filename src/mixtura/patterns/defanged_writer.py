@@ -1,0 +1,148 @@
+"""A Model whose answers lead to no suspect address, also while they stream."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+
+from mixtura.core.events import CallRestarted, Emit, Event, Token, ToolCallChunk
+from mixtura.core.model import Model, Wrapper
+from mixtura.core.types import Completion, Request
+from mixtura.patterns.web_addresses import Suspects, defang, defang_json, find_strings
+
+_LAST_SPACE = re.compile(r"\s(?=\S*\Z)")
+# Chinese and Japanese have no spaces: a text is passed on behind their letters and marks, too, as
+# long as nothing before them could belong to an address.
+_IN_ADDRESS = re.compile(r"[:&\\%/@?]")
+_WIDE_MARK = re.compile(
+    r"[\u2014\u2018-\u201d\u2026\u3001\u3008-\u301f\uff01\uff08\uff09\uff0c\uff1b\uff1f]"
+)
+_WIDE = re.compile(
+    _WIDE_MARK.pattern[:-1] + r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+
+
+def defang_answer(answer: Completion, suspects: Suspects) -> tuple[Completion, list[str]]:
+    """*answer* with its addresses of *suspects* defanged, and which those were."""
+    message = answer.message
+    calls = tuple(
+        replace(call, arguments=defang_json(call.arguments, suspects))
+        for call in message.tool_calls
+    )
+    strings = (find_strings(call.arguments) for call in message.tool_calls)
+    texts = (answer.text, *(one for call in strings for one in call))
+    found = list(dict.fromkeys(one for text in texts for one in suspects.found_in(text)))
+    reasoning = defang(answer.reasoning, suspects)
+    if (text := defang(answer.text, suspects)) != answer.text:
+        message = replace(message, content=text)
+        answer = replace(answer, logprobs=())  # they would spell it again
+    return replace(answer, message=replace(message, tool_calls=calls), reasoning=reasoning), found
+
+
+class DefangedWriter(Wrapper):
+    """
+    *model*, with the addresses of *suspects* in its answers as in ``hxxps://evil[.]example``.
+
+    Streamed text waits for the end of its word or, in Chinese and Japanese, for the next letter
+    that no address can go on behind; arguments of tool calls for their end. *found* has
+    what was defanged in the last answer.
+    """
+
+    def __init__(self, model: Model, suspects: Suspects) -> None:
+        super().__init__(model)
+        self._suspects = suspects
+        self.found: list[str] = []
+
+    async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
+        """The model's answer. Raises what it raises."""
+        if not self._suspects:
+            return await self._model.complete(request, emit)
+        stream = _WordStream(emit, self._suspects) if emit else None
+        answer = await self._model.complete(request, stream.pass_on if stream else None)
+        answer, self.found = defang_answer(answer, self._suspects)
+        if stream:
+            stream.finish(answer)
+        return answer
+
+
+@dataclass(slots=True)
+class _WordStream:
+    """Tokens passed on at the ends of words; those of nested members as they are."""
+
+    emit: Emit
+    suspects: Suspects
+    waiting: list[Token] = field(default_factory=list[Token])
+    """Pieces of a word that has not ended, all of one kind."""
+    held_calls: list[ToolCallChunk] = field(default_factory=list[ToolCallChunk])
+    may_be_address: bool = False
+    """Whether what waits could be the beginning of a link."""
+
+    def pass_on(self, event: Event) -> None:
+        """Take an event of the model's; its answer's text is passed on word by word."""
+        if not all(position.role == "aggregator" for position in event.at):
+            self.emit(event)
+        elif isinstance(event, Token):
+            self._add(event)
+        elif isinstance(event, ToolCallChunk):
+            self.held_calls.append(event)
+        else:
+            if isinstance(event, CallRestarted):
+                self._clear()
+                self.held_calls.clear()
+            self.emit(event)
+
+    def _add(self, token: Token) -> None:
+        kind = (token.reasoning, token.at, token.refusal)
+        if self.waiting and kind != (
+            (last := self.waiting[-1]).reasoning, last.at, last.refusal,
+        ):  # fmt: skip
+            self._flush()
+        cut = space.end() if (space := _LAST_SPACE.search(token.text)) else 0
+        if cut:
+            token = self._pass_on_until(token, cut)
+        if cut := self._find_wide_cut(token.text):
+            token = self._pass_on_until(token, cut)
+        if token.text:
+            self.waiting.append(token)
+            self.may_be_address |= bool(_IN_ADDRESS.search(token.text))
+
+    def _pass_on_until(self, token: Token, cut: int) -> Token:
+        """Pass on what waits and *token* up to *cut*; the rest of it."""
+        self.waiting.append(_piece(token, token.text[:cut]))
+        self._flush()
+        return _piece(token, token.text[cut:], 0)
+
+    def _find_wide_cut(self, text: str) -> int:
+        """Behind which letter *text* can be cut, as no suspect reaches over it; 0 for none."""
+        if self.may_be_address or text.isascii():
+            return 0
+        unsafe = _IN_ADDRESS.search(text)
+        mark = _WIDE_MARK if self.suspects.have_wide_names else _WIDE
+        found = list(mark.finditer(text, 0, unsafe.start() if unsafe else len(text)))
+        return found[-1].end() if found else 0
+
+    def _flush(self) -> None:
+        if self.waiting:
+            text = "".join(token.text for token in self.waiting)
+            pieces = sum(token.pieces for token in self.waiting)
+            shown = defang(text, self.suspects)
+            self.emit(_piece(self.waiting[-1], shown, max(pieces, 1)))
+        self._clear()
+
+    def _clear(self) -> None:
+        self.waiting.clear()
+        self.may_be_address = False
+
+    def finish(self, answer: Completion) -> None:
+        """What still waits: the last word, and the tool calls of *answer*."""
+        self._flush()
+        at = self.held_calls[0].at if self.held_calls else ()
+        for index, call in enumerate(answer.message.tool_calls if self.held_calls else ()):
+            self.emit(ToolCallChunk(index, call.id, call.name, "", at))
+            self.emit(ToolCallChunk(index, call.id, call.name, call.arguments, at))
+
+
+def _piece(like: Token, text: str, pieces: int | None = None) -> Token:
+    """A token of the same place and kind with another text."""
+    count = like.pieces if pieces is None else pieces
+    return Token(text, like.at, like.reasoning, count, like.refusal)

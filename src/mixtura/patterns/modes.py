@@ -1,0 +1,231 @@
+"""Modes: half of the seats answer in words, half as a program that is run, until two agree."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import msgspec
+
+from mixtura.core.errors import ConfigError, QuorumNotMetError
+from mixtura.core.roles import Layer, PlannedCall, Proposer, plan_layers_in_turn
+from mixtura.core.text import pluralize_count, to_one_line
+from mixtura.core.types import Completion
+from mixtura.engine.final_step import FinalStep
+from mixtura.engine.layer import LayersResult
+from mixtura.engine.pattern import Pattern
+from mixtura.patterns.answer_groups import AnswerReader
+from mixtura.patterns.checked import ProgramsNotRunError, RunProgram, last_question, run_in_sandbox
+from mixtura.patterns.choosing import medoid_position
+from mixtura.patterns.final_answer import EXTRACTORS, extract_marked
+from mixtura.patterns.spec import PatternParts, PatternSpec
+from mixtura.patterns.vote import check_extract
+from mixtura.prompts.instructions import load_text
+from mixtura.prompts.synthesis import Synthesis
+
+ENTRY_POINT = "solve"
+UNCONFIRMED = "no answer in words is what a program computes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Modes(Pattern):
+    """
+    Two modes (arXiv 2604.17433; 2510.21513): of each
+    layer every other call answers in words, the others write a program, which is run in the
+    sandbox. Layers are asked one after another until an answer in words is what a program
+    computes; the first such answer is the answer. After the last one the most frequent answer in
+    words is, and ``degraded`` says so.
+
+    Answers are read by *extract*. What fails, and programs that cannot be run, are said in
+    ``degraded``. Raises ValueError without layers, or where one has but one call.
+    """
+
+    extract: AnswerReader | str = "auto"
+    run_program: RunProgram | None = None
+    """By default the sandbox of `mixtura.programs`."""
+    name: str = "modes"
+    proposals_answer = True
+
+    def __post_init__(self) -> None:
+        if not self.layers or any(layer.call_count < 2 for layer in self.layers):
+            raise ValueError("each layer has a call in words and one for a program")
+
+    def final_calls(self, reads: tuple[int, ...]) -> Sequence[PlannedCall]:  # noqa: ARG002
+        """None: running programs calls no model."""
+        return ()
+
+    def planned_calls(self) -> Sequence[PlannedCall]:
+        """Every layer's calls, at most; none reads another's, but waits for them."""
+        return plan_layers_in_turn([_with_modes(layer) for layer in self.layers])
+
+    async def run_proposers(self, step: FinalStep, synthesis: Synthesis) -> LayersResult:  # noqa: ARG002
+        """
+        The answers in words of every layer that was asked, the agreed one first where there is
+        one. Raises QuorumNotMetError where all failed.
+        """
+        words: list[Completion] = []
+        programs: list[str] = []
+        notices: list[str] = []
+        question = last_question(step.request)
+        for depth, layer in enumerate(self.layers, start=1):
+            try:
+                result = await step.ask_layer(_with_modes(layer), (), depth=depth, answers=True)
+            except QuorumNotMetError as error:
+                if depth == len(self.layers) and not words:
+                    raise
+                notices += [f"layer {depth}: {one.model} failed: {one}" for one in error.causes]
+                continue
+            notices += result.notices(depth, drafts=False)
+            for place, proposal in zip(result.places, result.proposals, strict=True):
+                if place % 2 == 0:
+                    words.append(proposal)
+                else:
+                    programs.append(_read_program(proposal.text, question))
+            try:
+                agreed = await self._find_agreement(words, programs)
+            except ProgramsNotRunError as error:
+                notices.append(str(error))
+                break
+            if agreed is not None:
+                found = (words[agreed], *words[:agreed], *words[agreed + 1 :])
+                return LayersResult(found, tuple(notices))
+        return LayersResult(tuple(words), (*notices, UNCONFIRMED))
+
+    def _read_answer(self, proposal: Completion) -> str | None:
+        if proposal.finish_reason != "stop":
+            return None
+        if self.extract == "auto":
+            return extract_marked(proposal.text)
+        read = EXTRACTORS[self.extract] if isinstance(self.extract, str) else self.extract
+        return read(proposal.text)
+
+    async def _find_agreement(
+        self, words: Sequence[Completion], programs: Sequence[str]
+    ) -> int | None:
+        """The first of *words* whose answer a program computes. Raises ProgramsNotRunError."""
+        answers = [self._read_answer(one) for one in words]
+        wanted = list(dict.fromkeys(answer for answer in answers if answer is not None))
+        if not wanted or not programs:
+            return None
+        run = self.run_program or run_in_sandbox
+        test = make_comparison(wanted)
+        jobs = (asyncio.to_thread(run, one, test, ENTRY_POINT) for one in dict.fromkeys(programs))
+        held = {
+            answer
+            for row in await asyncio.gather(*jobs)
+            for answer, holds in zip(wanted, row, strict=False)
+            if holds
+        }
+        return next((i for i, answer in enumerate(answers) if answer in held), None)
+
+    async def write_answer(self, step: FinalStep) -> Completion:
+        """An answer in words. Raises QuorumNotMetError without any, and what *extract* raises."""
+        if not step.proposals:
+            raise QuorumNotMetError(len(self.layers), 1, 0, ())
+        if UNCONFIRMED not in step.degraded:
+            return step.choose(0, "a program computes the same")
+        answers = [self._read_answer(one) for one in step.proposals]
+        counts = Counter(answer for answer in answers if answer is not None)
+        if not counts:
+            return step.choose(medoid_position(step.proposals), "the closest to the others")
+        answer, votes = counts.most_common(1)[0]
+        count = pluralize_count(len(answers), "answer")
+        why = f"{votes} of {count} in words say {to_one_line(answer)[:80]}"
+        return step.choose(answers.index(answer), why)
+
+
+def _with_modes(layer: Layer) -> Layer:
+    """The layer's calls, every other one asked for a program."""
+    texts = (load_text("mode_words.md").strip(), load_text("mode_program.md").strip())
+    calls = tuple(
+        replace(call, samples=1, persona=_join_personas(call, texts[number % 2]))
+        for number, call in enumerate(layer.proposer_calls)
+    )
+    return replace(layer, proposers=calls)
+
+
+def _join_personas(call: Proposer, text: str) -> str:
+    return f"{call.persona}\n\n{text}" if call.persona else text
+
+
+def _read_program(text: str, question: str) -> str:
+    # It brings a parser of Markdown along, for which no other pattern has a use.
+    from mixtura.programs.code_blocks import extract_program
+
+    return extract_program(text, question, ENTRY_POINT)
+
+
+def make_comparison(answers: Sequence[str]) -> str:
+    """A test whose `check` says for each of *answers* whether the function returns it."""
+    wanted = [_as_literal(answer) for answer in answers]
+    return (
+        f"WANTED = {wanted!r}\n"
+        "def same(value, wanted):\n"
+        "    if isinstance(value, str):\n"
+        "        if not isinstance(wanted, str):\n"
+        "            try:\n"
+        "                value = float(value.replace(',', '').strip(' $%'))\n"
+        "            except ValueError:\n"
+        "                return False\n"
+        "        else:\n"
+        "            return ' '.join(value.casefold().split()) == wanted.casefold()\n"
+        "    if isinstance(value, bool) or not isinstance(value, (int, float)):\n"
+        "        return False\n"
+        "    if isinstance(wanted, str):\n"
+        "        return False\n"
+        "    return abs(value - wanted) <= 1e-6 * max(1.0, abs(wanted))\n"
+        "def check(candidate):\n"
+        "    value = candidate()\n"
+        "    return [same(value, wanted) for wanted in WANTED]\n"
+    )
+
+
+def _as_literal(answer: str) -> float | str:
+    try:
+        return float(Fraction(answer))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        return answer
+
+
+class ModesSettings(msgspec.Struct, frozen=True):
+    """The settings of `Modes` in a file."""
+
+    extract: str = "auto"
+
+
+def _check_settings(settings: ModesSettings, layers: int) -> None:
+    if not layers:
+        raise ConfigError("layers: 'modes' needs proposers: they answer in two ways", key="layers")
+    if settings.extract == "text":
+        problem = "extract: 'modes' compares final answers: 'text' has none"
+        raise ConfigError(problem, key="extract")
+    check_extract(settings.extract, "auto")
+
+
+def _build(parts: PatternParts) -> Modes:
+    if parts.final_model is not None:
+        raise ConfigError(f"{parts.name}: modes has no aggregator: programs decide")
+    try:
+        return Modes(
+            layers=parts.layers, extract=parts.settings.extract, name=parts.name,
+            synthesis=parts.synthesis,
+        )  # fmt: skip
+    except ValueError as error:
+        raise ConfigError(f"{parts.name}: layers: {error}", key="layers") from None
+
+
+PATTERN = PatternSpec(
+    name="modes",
+    help="an answer in words that a program, which another seat wrote, computes as well",
+    kind=Modes,
+    build=_build,
+    settings=ModesSettings,
+    final_step="every other call is a program that is run; the answer is where the two agree",
+    role="runs",
+    action="runs the programs",
+    check=_check_settings,
+    may_stop_early=True,
+)

@@ -1,0 +1,263 @@
+"""Findings of a review: read from members' JSON, held to the reviewed text, and merged."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+
+from mixtura.core.similarity import cosine_similarity, tfidf_vectors
+from mixtura.core.types import Completion
+
+Severity = Literal["high", "medium", "low"]
+SEVERITIES: tuple[Severity, ...] = ("high", "medium", "low")
+FILE_HEADING = "=== FILE: {name} ==="
+"""Stands above each reviewed file that is no diff; its lines are counted from there."""
+NEAR_LINES = 2
+"""So many lines apart, two findings may still be the same."""
+SAME_WORDS = 0.5
+"""Likeness (TF-IDF, cosine) of two findings without a place from which on they are the same."""
+SOME_WORDS = 0.05
+"""The same of two findings at one place: they must have a word in common."""
+
+_HUNK = re.compile(r"@@ -\d+(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
+_NEW_FILE = re.compile(r"\+\+\+ (?:b/)?(.*?)(?:\t.*)?")
+_HEADING = re.compile(re.escape(FILE_HEADING).replace(r"\{name\}", "(.*)"))
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=4000)]
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What one member reports."""
+
+    problem: Text
+    severity: Severity
+    quote: Annotated[str, msgspec.Meta(max_length=4000)] = ""
+    file: str | None = None
+    line: int | None = None
+    suggestion: Annotated[str, msgspec.Meta(max_length=4000)] | None = None
+
+
+class _Reply(msgspec.Struct, frozen=True):
+    findings: tuple[msgspec.Raw, ...]
+
+
+class MemberFindings(NamedTuple):
+    """The findings in a member's reply, and how many more could not be read."""
+
+    findings: tuple[Finding, ...]
+    unread: int
+
+
+def parse_findings(reply: Completion) -> MemberFindings | None:
+    """The findings in *reply*, each of the right form; None where it has no list of them."""
+    for text in _find_objects(reply.text):
+        with suppress(msgspec.DecodeError, ValueError, RecursionError):
+            rows = msgspec.json.decode(text, type=_Reply).findings
+            found = [one for row in rows if (one := _read_finding(row)) is not None]
+            return MemberFindings(tuple(found), len(rows) - len(found))
+    return None
+
+
+def _find_objects(text: str) -> Iterator[str]:
+    """The JSON objects in *text*, without those in others; braces of prose are none."""
+    decoder = json.JSONDecoder()
+    begin = text.find("{")
+    while begin >= 0:
+        end = begin + 1
+        with suppress(ValueError, RecursionError):
+            _, end = decoder.raw_decode(text, begin)
+            yield text[begin:end]
+        begin = text.find("{", end)
+
+
+def _read_finding(row: msgspec.Raw) -> Finding | None:
+    try:
+        return msgspec.json.decode(row, type=Finding)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+
+
+# ---- where a quote stands
+
+
+class SourceLine(NamedTuple):
+    """A line of the reviewed text: of which file, which line of it, and its words."""
+
+    file: str | None
+    line: int
+    text: str
+    plain: str
+    """The words without doubled space and marks of a diff."""
+
+
+def index_lines(material: str) -> list[SourceLine]:
+    """Every line of a diff, of files under their headings, or of a plain text, with its place."""
+    reader = _LineReader()
+    lines = [line.removesuffix("\r") for line in material.split("\n")]
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        reader.read(line, following)
+    return reader.rows
+
+
+@dataclass(slots=True)
+class _LineReader:
+    """Reads lines one by one; in a hunk of a diff it knows how many are left."""
+
+    rows: list[SourceLine] = field(default_factory=list[SourceLine])
+    file: str | None = None
+    number: int = 0
+    old_left: int = 0
+    new_left: int = 0
+    in_diff: bool = False
+    in_hunk: bool = False
+    """Also behind the lines that a hunk says it has: people and models count wrongly."""
+
+    def read(self, line: str, following: str) -> None:
+        if (heading := _HEADING.fullmatch(line)) is not None:
+            self.file, self.number = heading[1], 0
+            self.in_diff = self.in_hunk = False
+        elif (hunk := _HUNK.match(line)) is not None:
+            self.number = int(hunk[2]) - 1
+            self.old_left, self.new_left = int(hunk[1] or 1), int(hunk[3] or 1)
+            self.in_diff = self.in_hunk = True
+        elif line.startswith("diff --git "):
+            self.in_diff, self.in_hunk = True, False
+        elif self.in_hunk and (self.old_left > 0 or self.new_left > 0):
+            self._read_in_hunk(line)
+        elif line.startswith("--- ") and following.startswith("+++ "):
+            self.in_diff, self.in_hunk = True, False
+        elif self.in_diff and (new := _NEW_FILE.fullmatch(line)) is not None:
+            self.file, self.in_hunk = new[1], False
+        elif self.in_hunk:
+            self._read_in_hunk(line)
+        elif not self.in_diff:
+            self.number += 1
+            self._add(self.number, line)
+
+    def _read_in_hunk(self, line: str) -> None:
+        if line.startswith("\\"):  # "\ No newline at end of file"
+            return
+        if line.startswith("-"):
+            self.old_left -= 1
+            self._add(self.number + 1, line[1:])
+            return
+        self.number += 1
+        self.new_left -= 1
+        self.old_left -= not line.startswith("+")
+        self._add(self.number, line[1:])
+
+    def _add(self, number: int, text: str) -> None:
+        self.rows.append(SourceLine(self.file, number, text, _plain(text)))
+
+
+def find_quote(finding: Finding, lines: Sequence[SourceLine]) -> SourceLine | None:
+    """
+    The line that a finding quotes, the nearest to the one that it names; None where none is like
+    that.
+    """
+    plain = (_plain(line) for line in finding.quote.splitlines())
+    quoted = next((line for line in plain if line), "")
+    if not quoted:
+        return None
+    there = [row for row in lines if quoted in row.plain]
+    named = [row for row in there if finding.file and row.file and _same_file(row.file, finding)]
+    return min(named or there, key=lambda row: abs(row.line - (finding.line or 0)), default=None)
+
+
+def _plain(line: str) -> str:
+    """A line without its space at the ends, doubled space and the marks of a diff."""
+    return " ".join(line.strip().removeprefix("+").removeprefix("-").split())
+
+
+def _same_file(file: str, finding: Finding) -> bool:
+    named = finding.file or ""
+    return file == named or file.endswith(f"/{named}") or named.endswith(f"/{file}")
+
+
+# ---- merged
+
+
+@dataclass(slots=True)
+class MergedFinding:
+    """The same finding of one or more members; the first one's words stand for it."""
+
+    first: Finding
+    place: SourceLine | None
+    """Where its quote stands in the text; None where it stands nowhere."""
+    evidence: dict[str, Finding] = field(default_factory=dict[str, Finding])
+    """By the members' names."""
+
+    def to_json(self, members: int) -> dict[str, Any]:
+        """As the documented JSON."""
+        first, place = self.first, self.place
+        severities = [one.severity for one in self.evidence.values()]
+        return {
+            "problem": first.problem,
+            "severity": min(severities, key=SEVERITIES.index),
+            "file": place.file if place else first.file,
+            "line": place.line if place else first.line,
+            "quote_found": place is not None,
+            "found_by": len(self.evidence),
+            "of": members,
+            "suggestion": first.suggestion,
+            "evidence": [
+                {"member": name, "problem": one.problem, "quote": one.quote}
+                for name, one in self.evidence.items()
+            ],
+        }
+
+
+def merge_findings(
+    found: Sequence[tuple[str, Sequence[Finding]]], material: str
+) -> list[MergedFinding]:
+    """
+    The findings of all members (by name), the same ones together: at the same line, give or take
+    two, with a word in common; without a line, in much the same words. What most found is first,
+    then what is gravest.
+    """
+    lines = index_lines(material)
+    groups: list[MergedFinding] = []
+    for name, findings in found:
+        for one in findings:
+            place = find_quote(one, lines)
+            same = _find_same(one, place, [group for group in groups if name not in group.evidence])
+            if same is None:
+                same = MergedFinding(one, place)
+                groups.append(same)
+            same.evidence[name] = one
+    return sorted(groups, key=_rank)
+
+
+def _rank(group: MergedFinding) -> tuple[int, int, str, int]:
+    row = group.to_json(0)
+    return (
+        -row["found_by"], SEVERITIES.index(row["severity"]), row["file"] or "", row["line"] or 0,
+    )  # fmt: skip
+
+
+def _find_same(
+    one: Finding, place: SourceLine | None, groups: Sequence[MergedFinding]
+) -> MergedFinding | None:
+    if not groups:
+        return None
+    mine, *others = tfidf_vectors([one.problem, *(group.first.problem for group in groups)])
+    best: tuple[float, MergedFinding] | None = None
+    for group, vector in zip(groups, others, strict=True):
+        likeness = cosine_similarity(mine, vector)
+        needed = SOME_WORDS if _is_near(place, group.place) else SAME_WORDS
+        if place and group.place and not _is_near(place, group.place):
+            continue
+        if likeness >= needed and (best is None or likeness > best[0]):
+            best = likeness, group
+    return best[1] if best else None
+
+
+def _is_near(one: SourceLine | None, other: SourceLine | None) -> bool:
+    if one is None or other is None or one.file != other.file:
+        return False
+    return abs(one.line - other.line) <= NEAR_LINES

@@ -1,0 +1,84 @@
+"""Calibrations fitted on recorded evaluations, one for each mixture of the configuration."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mixtura.config.calibrations import CalibrationFile, team_of
+from mixtura.config.config import Config
+from mixtura.core.agreement import SupportSource
+from mixtura.core.calibration import CalibrationCurve, CalibrationMethod
+from mixtura.core.errors import ConfigError
+from mixtura.core.text import pluralize_count
+from mixtura.evals.log_reader import LoggedEvaluation
+from mixtura.evals.statistics.calibration import RecordedOutcome, fit_curve
+from mixtura.reports.confidence import measure_outcomes, recorded_outcomes
+
+MIN_ANSWERS = 50
+"""Answers from which on a curve is fitted: a share of fewer is off by more than 14 points."""
+Fitted = tuple[CalibrationFile, dict[str, Any]]
+"""A calibration, and under ``figures`` how good its support is, by source."""
+
+
+def fit_calibrations(
+    config: Config,
+    evaluations: Iterable[LoggedEvaluation],
+    mixtures: Sequence[str] = (),
+    method: CalibrationMethod = "isotonic",
+) -> tuple[list[Fitted], list[str]]:
+    """
+    A calibration for each mixture that counts, or for *mixtures*; and why others have none.
+
+    Raises ConfigError where there is none at all, with each one's reason.
+    """
+    groups: dict[str, list[LoggedEvaluation]] = {}
+    for one in evaluations:
+        if not mixtures or one.name in mixtures:
+            groups.setdefault(one.name, []).append(one)
+    if missing := [name for name in mixtures if name not in groups]:
+        raise ConfigError(f"no evaluation of {', '.join(missing)} is among the logs")
+    found: list[Fitted] = []
+    problems: list[str] = []
+    for name, every in groups.items():
+        try:
+            found.append(_fit_mixture(config, name, every, method))
+        except (ConfigError, ValueError) as error:
+            problems.append(f"{name}: {error}")
+    if not found:
+        reasons = "; ".join(problems) or "no evaluation of a mixture is among the logs"
+        raise ConfigError(f"nothing to calibrate: {reasons}")
+    return found, problems
+
+
+def _fit_mixture(
+    config: Config, name: str, every: Sequence[LoggedEvaluation], method: CalibrationMethod
+) -> Fitted:
+    """Raises ConfigError, ValueError with what its evaluations lack."""
+    team = team_of(config.mixture_spec(name))
+    fitting = [one for one in every if (one.pattern, one.layers, one.aggregator) == team]
+    if not fitting:
+        raise ConfigError("its evaluations are of other members than it has now")
+    pooled: dict[SupportSource, list[RecordedOutcome]] = {}
+    for one in fitting:
+        for source, outcomes in recorded_outcomes(one).items():
+            pooled.setdefault(source, []).extend(outcomes)
+    if not pooled:
+        raise ConfigError("its pattern counts nothing, or no answer has a score")
+    enough: dict[SupportSource, list[RecordedOutcome]] = {
+        source: rows for source, rows in pooled.items() if len(rows) >= MIN_ANSWERS
+    }
+    if not enough:
+        most = max(map(len, pooled.values()))
+        raise ConfigError(
+            f"{pluralize_count(most, 'answer')} with a score, and it takes {MIN_ANSWERS}"
+        )
+    curves: dict[SupportSource, CalibrationCurve] = {
+        source: fit_curve(rows, method) for source, rows in enough.items()
+    }
+    figures = {source: measure_outcomes(rows, source) for source, rows in enough.items()}
+    logs = tuple(Path(one.log).name for one in fitting)
+    whole = CalibrationFile(name, *team, time.strftime("%Y-%m-%d"), logs, curves)
+    return whole, {"figures": figures}

@@ -1,0 +1,213 @@
+"""The journal of a batch, a SQLite file: its calls, what they cost, how far its output is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from mixtura.storage.interfaces import Transaction
+from mixtura.storage.sqlite import SqliteStore
+
+MIGRATIONS = (
+    """
+    CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE calls (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, body BLOB NOT NULL);
+    CREATE TABLE spent (
+      kind TEXT NOT NULL, model TEXT NOT NULL, calls INTEGER NOT NULL,
+      prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
+      dollars REAL NOT NULL, unpriced INTEGER NOT NULL, PRIMARY KEY (kind, model)
+    ) WITHOUT ROWID;
+    CREATE TABLE failed (
+      line INTEGER PRIMARY KEY, place INTEGER NOT NULL, lasting INTEGER NOT NULL,
+      body BLOB NOT NULL
+    );
+    CREATE TABLE recovered (line INTEGER PRIMARY KEY, body BLOB NOT NULL);
+    """,
+)
+_KEYS_AT_ONCE = 500
+
+
+class SpentAmount(NamedTuple):
+    """
+    What calls of one *kind* to one model have cost: ``answer``, ``failed`` (no answer came of
+    it) or ``lost`` (an estimate: under way when its process was killed).
+    """
+
+    kind: str
+    model: str
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    dollars: float
+    unpriced: int
+    """Calls whose price is unknown: they count with no dollars."""
+
+    def sum_with(self, other: SpentAmount) -> SpentAmount:
+        """Both together, of the same kind and model."""
+        return SpentAmount(
+            self.kind,
+            self.model,
+            self.calls + other.calls,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.dollars + other.dollars,
+            self.unpriced + other.unpriced,
+        )
+
+
+class FailedRow(NamedTuple):
+    """An input row without an answer; *place*: the byte of the output where its line belongs."""
+
+    line: int
+    place: int
+    lasting: bool
+    """The same request will fail again."""
+    body: bytes
+    """Its line in the file of errors."""
+
+
+class BatchJournal:
+    """
+    One file. Only one process uses it, see ``InFlightFile``.
+
+    Every method raises StoreError. What one ``write`` is given is written together or not at
+    all, and survives a loss of power once it returns.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._store = SqliteStore(
+            path,
+            migrations=MIGRATIONS,
+            durable=True,
+            called="journal",
+            remedy="move it away, or choose another with --journal",
+        )
+
+    @property
+    def path(self) -> Path:
+        return self._store.path
+
+    def close(self) -> None:
+        self._store.close()
+
+    def read_settings(self) -> dict[str, str]:
+        with self._store.transaction() as db:
+            return {row[0]: row[1] for row in db.fetch_all("SELECT name, value FROM settings")}
+
+    def count_calls(self) -> int:
+        """Calls whose answers are kept."""
+        with self._store.transaction() as db:
+            return db.fetch_one("SELECT COUNT(*) FROM calls")[0]
+
+    def find_calls(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The bodies of those of the calls that are kept."""
+        found: dict[bytes, bytes] = {}
+        with self._store.transaction() as db:
+            for start in range(0, len(keys), _KEYS_AT_ONCE):
+                some = keys[start : start + _KEYS_AT_ONCE]
+                marks = ",".join("?" * len(some))
+                query = f"SELECT key, body FROM calls WHERE key IN ({marks})"  # noqa: S608
+                found.update((bytes(key), bytes(body)) for key, body in db.fetch_all(query, some))
+        return found
+
+    def read_spent(self) -> list[SpentAmount]:
+        with self._store.transaction() as db:
+            rows = db.fetch_all(
+                "SELECT kind, model, calls, prompt_tokens, completion_tokens, dollars, unpriced"
+                " FROM spent ORDER BY kind, model"
+            )
+        return [SpentAmount(*row) for row in rows]
+
+    def read_failed(self) -> list[FailedRow]:
+        """The rows without an answer, in the order of the input."""
+        with self._store.transaction() as db:
+            rows = db.fetch_all("SELECT line, place, lasting, body FROM failed ORDER BY line")
+        return [FailedRow(line, place, bool(last), bytes(body)) for line, place, last, body in rows]
+
+    def read_recovered(self, line: int) -> bytes | None:
+        """The output line of a row that failed at first and was answered later."""
+        with self._store.transaction() as db:
+            row = db.fetch_one("SELECT body FROM recovered WHERE line = ?", (line,))
+        return bytes(row[0]) if row else None
+
+    def recovered_lines(self) -> set[int]:
+        with self._store.transaction() as db:
+            return {row[0] for row in db.fetch_all("SELECT line FROM recovered")}
+
+    def write(
+        self,
+        *,
+        calls: Iterable[tuple[bytes, bytes]] = (),
+        spent: Iterable[SpentAmount] = (),
+        settings: Mapping[str, str] | None = None,
+        failed: Iterable[FailedRow] = (),
+        recovered: Iterable[tuple[int, bytes]] = (),
+    ) -> None:
+        """Add calls, amounts and rows; settings take the place of those of their names."""
+        with self._store.transaction() as db:
+            db.execute_many("INSERT OR IGNORE INTO calls (key, body) VALUES (?, ?)", [*calls])
+            _add_spent(db, spent)
+            db.execute_many(
+                "INSERT OR REPLACE INTO settings VALUES (?, ?)", [*(settings or {}).items()]
+            )
+            db.execute_many("INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?)", [*failed])
+            db.execute_many("INSERT OR REPLACE INTO recovered VALUES (?, ?)", [*recovered])
+
+    def forget_rows(self, settings: Mapping[str, str]) -> None:
+        """The output begins anew: no row has failed yet. Calls and amounts stay."""
+        with self._store.transaction() as db:
+            db.execute("DELETE FROM failed")
+            db.execute("DELETE FROM recovered")
+            db.execute_many("INSERT OR REPLACE INTO settings VALUES (?, ?)", [*settings.items()])
+
+    def settle_rows(self, failed: Iterable[FailedRow], settings: Mapping[str, str]) -> None:
+        """The output is whole: only *failed* are left, at their places in it."""
+        with self._store.transaction() as db:
+            db.execute("DELETE FROM failed")
+            db.execute("DELETE FROM recovered")
+            db.execute_many("INSERT INTO failed VALUES (?, ?, ?, ?)", [*failed])
+            db.execute_many("INSERT OR REPLACE INTO settings VALUES (?, ?)", [*settings.items()])
+
+
+def _add_spent(db: Transaction, spent: Iterable[SpentAmount]) -> None:
+    db.execute_many(
+        "INSERT INTO spent VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (kind, model) DO UPDATE SET"
+        " calls = calls + excluded.calls,"
+        " prompt_tokens = prompt_tokens + excluded.prompt_tokens,"
+        " completion_tokens = completion_tokens + excluded.completion_tokens,"
+        " dollars = dollars + excluded.dollars, unpriced = unpriced + excluded.unpriced",
+        [*spent],
+    )
+
+
+class OccurrenceCounter:
+    """
+    How often each key came before, on disk beyond a few megabytes: memory does not grow with the
+    input. Raises StoreError.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._store = SqliteStore(
+            folder / "occurrences.sqlite",
+            migrations=(
+                "CREATE TABLE seen (key BLOB PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID",
+            ),
+            called="temporary file",
+            remedy="is there room for temporary files?",
+        )
+
+    def count_earlier(self, keys: Sequence[bytes]) -> list[int]:
+        """For each key, in order, how often it was counted before; counts it."""
+        with self._store.transaction() as db:
+            return [
+                db.fetch_one(
+                    "INSERT INTO seen VALUES (?, 0) ON CONFLICT (key) DO UPDATE SET"
+                    " times = times + 1 RETURNING times",
+                    (key,),
+                )[0]
+                for key in keys
+            ]
+
+    def close(self) -> None:
+        self._store.close()

@@ -1,0 +1,115 @@
+"""The calls that a batch has under way, in a file that outlives its process and that one owns."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from mixtura.core.errors import ConfigError, StoreError
+
+try:
+    import fcntl
+except ImportError:  # Windows: a second process is not noticed
+    fcntl = None
+
+PLACE_BYTES = 256
+"""Bytes of one call: one write, far below a page, which no kill cuts in two."""
+LONGEST_MODEL = 120
+
+
+class InFlightCall(msgspec.Struct):
+    """A call that was about to be sent; *run*: the number of its process."""
+
+    key: str
+    run: int
+    model: str
+    prompt_tokens: int
+
+
+_decoder = msgspec.json.Decoder(InFlightCall)
+
+
+class InFlightFile:
+    """
+    A place of fixed size for each call under way: written before it is sent, cleared once its
+    answer is kept. What is written survives a killed process; not a loss of power.
+
+    Raises ConfigError where another process uses it, StoreError where it cannot be written.
+    """
+
+    def __init__(self, path: Path, *, journal: Path) -> None:
+        self._path = path
+        self._free: list[int] = []
+        self._places = 0
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+            self._file = os.open(path, flags, 0o600)
+        except OSError as error:
+            raise self._write_error(error) from None
+        if fcntl is not None:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(self._file)
+                raise ConfigError(
+                    f"another process is working with the journal {journal}: wait until it ends,"
+                    " stop it, or give --journal another file"
+                ) from None
+
+    def read_calls(self) -> list[InFlightCall]:
+        """The calls that an earlier process left. What cannot be read counts for nothing."""
+        calls: list[InFlightCall] = []
+        try:
+            os.lseek(self._file, 0, os.SEEK_SET)
+            while place := os.read(self._file, PLACE_BYTES):
+                with suppress(msgspec.DecodeError, UnicodeDecodeError):
+                    calls.append(_decoder.decode(place.rstrip(b" \n\0")))
+        except OSError as error:
+            raise self._write_error(error) from None
+        return calls
+
+    def clear(self) -> None:
+        """Forget what an earlier process left."""
+        try:
+            os.ftruncate(self._file, 0)
+        except OSError as error:
+            raise self._write_error(error) from None
+
+    def add(self, call: InFlightCall) -> int:
+        """Write down a call that is about to be sent; its place."""
+        if self._free:
+            place = self._free.pop()
+        else:
+            place = self._places
+            self._places += 1
+        call.model = call.model[:LONGEST_MODEL]
+        line = msgspec.json.encode(call)
+        if len(line) >= PLACE_BYTES:  # a name of many bytes a letter
+            call.model = ""
+            line = msgspec.json.encode(call)
+        self._write_place(place, line)
+        return place
+
+    def remove(self, place: int) -> None:
+        """The call is over, and that is written down elsewhere."""
+        # Where it cannot be written, the next process takes the call for lost, or finds its answer.
+        with suppress(StoreError):
+            self._write_place(place, b"")
+        self._free.append(place)
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def _write_place(self, place: int, line: bytes) -> None:
+        try:
+            os.lseek(self._file, place * PLACE_BYTES, os.SEEK_SET)
+            os.write(self._file, line.ljust(PLACE_BYTES - 1) + b"\n")
+        except OSError as error:
+            raise self._write_error(error) from None
+
+    def _write_error(self, error: OSError) -> StoreError:
+        return StoreError(f"{self._path} cannot be written: {error.strerror}")

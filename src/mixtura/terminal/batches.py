@@ -1,0 +1,98 @@
+"""A batch while it runs, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from mixtura.batch.outcome import BatchOutcome, BatchProgress, EndpointProgress
+from mixtura.core.text import format_duration, pluralize_count
+from mixtura.terminal.phrases import format_dollars
+
+MAX_ENDPOINTS = 8
+BAR_WIDTH = 30
+
+
+def render_progress(name: str, progress: BatchProgress, width: int) -> RenderableType:
+    """A bar, the figures, and a line for each endpoint."""
+    over = progress.done + progress.failed
+    bar = Table.grid(padding=(0, 1))
+    bar.add_row(
+        Text(name, no_wrap=True, overflow="ellipsis"),
+        ProgressBar(progress.total, over, width=min(BAR_WIDTH, max(width - 50, 5))),
+        Text(f"{over:,} of {progress.total:,}"),
+        Text(f"{progress.failed:,} failed" if progress.failed else "", "red"),
+    )
+    lines: list[RenderableType] = [bar, Text(" · ".join(_figures(progress)), "dim")]
+    lines += [Text(f"  {_endpoint_text(one)}", "dim") for one in progress.endpoints[:MAX_ENDPOINTS]]
+    if (more := len(progress.endpoints) - MAX_ENDPOINTS) > 0:
+        lines.append(Text(f"  and {pluralize_count(more, 'more endpoint')}", "dim"))
+    if progress.draining:
+        lines.append(Text(drain_line(), "yellow"))
+    return Group(*lines)
+
+
+def drain_line() -> str:
+    """What is said when a person has asked to stop."""
+    return "Stopping: the calls under way are awaited and kept. Ctrl-C again stops at once."
+
+
+def money_text(progress: BatchProgress) -> str:
+    """Dollars so far, and in all if the rest costs as much."""
+    if progress.unpriced:
+        return "cost unknown"
+    spent, expected = format_dollars(progress.dollars), progress.dollars_expected
+    return spent if expected is None else f"{spent} of about {format_dollars(expected)}"
+
+
+def outcome_lines(outcome: BatchOutcome, *, journal: bool) -> Iterator[tuple[str, str, bool]]:
+    """Lines with their styles, and whether each tells of something wrong."""
+    over = outcome.done + outcome.failed
+    rows = pluralize_count(outcome.rows, "row")
+    took = format_duration(outcome.seconds)
+    if outcome.ending == "done":
+        answered = f"{outcome.done:,} of {rows}" if outcome.failed else rows
+        yield f"{answered} answered in {took}: {outcome.output}", "", False
+    else:
+        why = f"Stopped: {outcome.reason}" if outcome.reason else "Interrupted"
+        yield f"{why.rstrip('.')}.", "bold red", True
+        yield f"{over:,} of {rows} are done.", "", False
+        if journal:
+            more = " (with more money)" if outcome.ending == "capped" else ""
+            yield f"The same command{more} goes on from there.", "", False
+    if outcome.failed:
+        failed = f"{pluralize_count(outcome.failed, 'row')} failed"
+        if outcome.errors:
+            yield f"{failed}: {outcome.errors}", "bold red", True
+            yield "To ask them again: the same command with --retry-failed", "dim", False
+        else:
+            yield f"{failed}.", "bold red", True
+    yield _spent_line(outcome), "dim", False
+    if outcome.lost:
+        calls = pluralize_count(outcome.lost, "call")
+        cost = format_dollars(outcome.lost_cost_usd)
+        yield f"Lost when earlier processes were killed: {calls}, about {cost}.", "dim", False
+
+
+def _figures(progress: BatchProgress) -> Iterator[str]:
+    yield f"{progress.rate:.1f} rows/s"
+    if (left := progress.seconds_left) is not None:
+        yield f"{format_duration(left)} left"
+    yield pluralize_count(progress.tokens, "token")
+    yield money_text(progress)
+
+
+def _endpoint_text(one: EndpointProgress) -> str:
+    of = "" if one.allowed is None else f" of {one.allowed:,}"
+    text = f"{one.name}: {one.in_flight:,}{of} in flight, {one.waiting:,} waiting"
+    return f"{text}, {one.rate_limited:,} × 429" if one.rate_limited else text
+
+
+def _spent_line(outcome: BatchOutcome) -> str:
+    again = f", {outcome.reused:,} from the journal" if outcome.reused else ""
+    tokens, cost = pluralize_count(outcome.tokens, "token"), format_dollars(outcome.cost_usd)
+    return f"{pluralize_count(outcome.calls, 'call')}{again}; {tokens} and {cost} in all."

@@ -1,0 +1,319 @@
+"""mixtura batch as a person uses it: formats in and out, failures, caps, resuming."""
+
+import json
+
+import pytest
+
+from tests.support.batches import read_lines, steady, team_toml, unavailable, write_rows
+from tests.support.shell import desk, shell  # noqa: F401 - fixtures
+from tests.support.upstream import Script, running
+
+
+@pytest.fixture
+def upstream():
+    with running(steady()) as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def batch(shell, upstream):  # noqa: F811
+    """`mixtura batch` in a folder with a mixture called team."""
+    shell.desk.write(team_toml(upstream.base_url(), retries=0))
+
+    def run(*words: str, stdin: bytes = b""):
+        return shell.run("batch", *words, "-m", "team", stdin=stdin)
+
+    run.folder = shell.desk.folder
+    return run
+
+
+def test_every_row_is_answered_in_the_order_of_the_input(batch, upstream):
+    names = write_rows(batch.folder / "in.jsonl", 20)
+
+    done = batch("in.jsonl", "out.jsonl")
+
+    lines = read_lines(batch.folder / "out.jsonl")
+    assert done.code == 0, done.err
+    assert done.out == ""
+    assert [line["custom_id"] for line in lines] == names
+    assert list(lines[0]) == ["custom_id", "answer", "usage", "cost_usd", "degraded"]
+    assert all(line["answer"].startswith("last.") and not line["degraded"] for line in lines)
+    assert len(upstream.records) == 60
+    whole = upstream.ledger()
+    assert sum(line["usage"]["prompt_tokens"] for line in lines) == whole.prompt
+    assert sum(line["usage"]["completion_tokens"] for line in lines) == whole.completion
+    price = (whole.prompt + 2 * whole.completion) / 1e6
+    assert sum(line["cost_usd"] for line in lines) == pytest.approx(price)
+
+
+def test_the_same_command_again_asks_nothing(batch, upstream):
+    write_rows(batch.folder / "in.jsonl", 5)
+    batch("in.jsonl", "out.jsonl")
+    before = (batch.folder / "out.jsonl").read_bytes()
+
+    done = batch("in.jsonl", "out.jsonl", "--json")
+
+    end = json.loads(done.out.splitlines()[-1])
+    assert (done.code, end["event"], end["done"], end["calls"]) == (0, "finished", 5, 0)
+    assert len(upstream.records) == 15
+    assert (batch.folder / "out.jsonl").read_bytes() == before
+
+
+def test_equal_rows_are_drawn_apart_unless_they_are_to_share(batch, upstream):
+    write_rows(batch.folder / "in.jsonl", 0, equal=4)
+
+    batch("in.jsonl", "apart.jsonl")
+    apart = len(upstream.records)
+    batch("in.jsonl", "shared.jsonl", "--dedupe")
+
+    assert apart == 12
+    assert len(upstream.records) - apart == 3
+    assert len({line["answer"] for line in read_lines(batch.folder / "shared.jsonl")}) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "options"),
+    [
+        ("in.csv", "id,question,answer\nx,What is 1+1?,2\n", ("--column", "question")),
+        ("in.tsv", "prompt\tid\nWhat is 1+1?\tx\n", ()),
+        ("in.txt", "\ufeffWhat is 1+1?\n\n", ()),
+        ("in.jsonl", '"What is 1+1?"\n', ()),
+        ("in.jsonl", '{"n": [1, 1], "op": "plus"}\n', ("--template", "{n} {{with}} {op}?")),
+        ("in.jsonl", '{"messages": [{"role": "user", "content": "What is 1+1?"}]}\n', ()),
+        ("in.data", '{"prompt": "What is 1+1?"}', ("--format", "jsonl")),
+    ],
+)
+def test_a_prompt_is_found_in_every_format(batch, upstream, name, text, options):
+    (batch.folder / name).write_text(text, encoding="utf-8")
+
+    done = batch(name, "out.jsonl", *options)
+
+    asked = upstream.of("a")[0].body["messages"][0]["content"]
+    assert done.code == 0, done.err
+    assert asked in ("What is 1+1?", "[1,1] {with} plus?")
+
+
+def test_standard_input_goes_to_standard_output(batch):
+    done = batch("-", "-", stdin=b'{"id": "x", "prompt": "Well?"}\n')
+
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["custom_id"] == "x"
+
+
+def test_pictures_go_with_their_prompts(batch, upstream):
+    picture = b"\x89PNG\r\n\x1a\n" + bytes(20)
+    (batch.folder / "cat.png").write_bytes(picture)
+    rows = [
+        {"prompt": "What is this?", "image": "cat.png"},
+        {"prompt": "And these?", "images": ["https://a.example/1.png", "cat.png"]},
+    ]
+    (batch.folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    done = batch("in.jsonl", "out.jsonl")
+
+    shown = [record.body["messages"][0]["content"] for record in upstream.of("last")]
+    assert done.code == 0, done.err
+    urls = {part["image_url"]["url"] for one in shown for part in one if part["type"] != "text"}
+    assert {url.partition(",")[0] for url in urls} == {
+        "data:image/png;base64", "https://a.example/1.png",
+    }  # fmt: skip
+
+
+def openai_row(name, **body):
+    messages = [{"role": "user", "content": f"Question {name}?"}]
+    body = {"model": "gpt", "messages": messages, **body}
+    return {"custom_id": name, "method": "POST", "url": "/v1/chat/completions", "body": body}
+
+
+def test_an_openai_batch_file_gives_openai_lines_and_errors(batch, upstream):
+    def refuses_one(record):
+        bad = "Question bad?" in record.prompt
+        return Script("Yes.", ever=unavailable if bad else None)
+
+    upstream.otherwise = refuses_one
+    rows = [openai_row("good", temperature=0.5, max_tokens=9), openai_row("bad")]
+    (batch.folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    done = batch("in.jsonl", "out.jsonl")
+
+    (line,) = read_lines(batch.folder / "out.jsonl")
+    (error,) = read_lines(batch.folder / "out.errors.jsonl")
+    assert done.code == 3
+    assert "out.errors.jsonl" in done.err
+    assert (line["custom_id"], line["error"], line["response"]["status_code"]) == (
+        "good",
+        None,
+        200,
+    )
+    body = line["response"]["body"]
+    assert body["choices"][0]["message"] == {"role": "assistant", "content": "Yes."}
+    assert (body["object"], body["model"]) == ("chat.completion", "team")
+    assert (error["custom_id"], error["response"]) == ("bad", None)
+    assert error["error"]["message"]
+    assert upstream.of("last")[0].body["max_tokens"] == 9
+
+
+def test_failed_rows_are_written_with_their_cause_and_put_in_place_when_retried(batch, upstream):
+    names = write_rows(batch.folder / "in.jsonl", 6)
+    good = upstream.otherwise
+
+    def refuses_one(record):
+        return Script(ever=unavailable) if "Question 2?" in record.prompt else good(record)
+
+    upstream.otherwise = refuses_one
+
+    failed = batch("in.jsonl", "out.jsonl")
+
+    (error,) = read_lines(batch.folder / "out.errors.jsonl")
+    assert failed.code == 3
+    assert "--retry-failed" in failed.err
+    assert error["custom_id"] == "r2"
+    assert "503" in error["error"]["message"]
+    assert len([one for one in upstream.of("a") if "Question 2?" in one.prompt]) == 2, "at the end"
+
+    upstream.otherwise = good
+    again = batch("in.jsonl", "out.jsonl")
+    asked = len(upstream.records)
+    mended = batch("in.jsonl", "out.jsonl", "--retry-failed")
+
+    assert (again.code, mended.code) == (3, 0)
+    assert len(upstream.records) - asked == 3
+    assert [line["custom_id"] for line in read_lines(batch.folder / "out.jsonl")] == names
+    assert not (batch.folder / "out.errors.jsonl").exists()
+
+
+def test_a_cap_stops_the_batch_and_more_money_goes_on(batch, upstream):
+    names = write_rows(batch.folder / "in.jsonl", 6)
+    with (batch.folder / "mixtura.toml").open("a") as file:
+        file.write("sampling = { max_tokens = 10 }\n")
+
+    # Above the worst case of one row, far above what one takes.
+    capped = batch("in.jsonl", "out.jsonl", "--max-tokens", "10", "--max-cost", "0.0022", "--json")
+
+    assert capped.code == 4, capped.out
+    end = json.loads(capped.out.splitlines()[-1])
+    assert end["ending"] == "capped"
+    assert 0 < end["done"] < 6, end
+    assert not (batch.folder / "out.jsonl").exists()
+    assert end["cost_usd"] <= 0.0022
+
+    rest = batch("in.jsonl", "out.jsonl", "--max-tokens", "10", "--max-cost", "1")
+
+    assert rest.code == 0, rest.err
+    assert [line["custom_id"] for line in read_lines(batch.folder / "out.jsonl")] == names
+    assert len(upstream.records) == 18
+
+
+def test_more_rows_of_the_same_input_go_on_from_those_that_are_done(batch, upstream):
+    names = write_rows(batch.folder / "in.jsonl", 8)
+
+    batch("in.jsonl", "out.jsonl", "--limit", "3")
+    done = batch("in.jsonl", "out.jsonl")
+
+    assert done.code == 0, done.err
+    assert [line["custom_id"] for line in read_lines(batch.folder / "out.jsonl")] == names
+    assert len(upstream.records) == 24
+
+
+def test_another_command_is_told_apart_and_uses_what_asks_the_same(batch, upstream):
+    write_rows(batch.folder / "in.jsonl", 3)
+    batch("in.jsonl", "out.jsonl")
+
+    refused = batch("in.jsonl", "out.jsonl", "--system", "Be brief.")
+    assert "--system was not given and is Be brief." in refused.complaint
+    assert "--overwrite" in refused.err
+
+    rows = (batch.folder / "in.jsonl").read_text()
+    (batch.folder / "in.jsonl").write_text(rows + '{"id": "new", "prompt": "New?"}\n')
+    text = (
+        (batch.folder / "mixtura.toml")
+        .read_text()
+        .replace('aggregator = "last"', 'aggregator = "a"')
+    )
+    (batch.folder / "mixtura.toml").write_text(text)
+    done = batch("in.jsonl", "out.jsonl", "--overwrite")
+
+    assert done.code == 0, done.err
+    assert "definition" in done.err
+    assert len(upstream.records) == 9 + 3 + 3, "three aggregators anew, and a new row"
+
+
+def test_an_output_of_someone_else_is_not_replaced(batch):
+    write_rows(batch.folder / "in.jsonl", 1)
+    (batch.folder / "out.jsonl").write_text("mine\n")
+
+    assert "--overwrite" in batch("in.jsonl", "out.jsonl").complaint
+    assert (batch.folder / "out.jsonl").read_text() == "mine\n"
+
+
+def test_a_sample_is_the_same_for_the_same_seed(batch):
+    write_rows(batch.folder / "in.jsonl", 30)
+
+    for name in ("one", "two"):
+        batch("in.jsonl", f"{name}.jsonl", "--sample", "4", "--seed", "3")
+
+    one = read_lines(batch.folder / "one.jsonl")
+    assert one == read_lines(batch.folder / "two.jsonl")
+    assert len(one) == 4
+
+
+def test_a_dry_run_asks_nothing(batch, upstream):
+    write_rows(batch.folder / "in.jsonl", 7)
+
+    text = batch("in.jsonl", "out.jsonl", "--dry-run").out
+    data = batch("in.jsonl", "out.jsonl", "--dry-run", "--json").json
+
+    assert text.startswith("7 rows, 21 calls, at most ")
+    assert (data["rows"], data["calls"]) == (7, 21)
+    assert not upstream.records
+    assert sorted(path.name for path in batch.folder.iterdir()) == ["in.jsonl", "mixtura.toml"]
+
+
+WRONG = {
+    "not JSON": ('{"prompt": "a"}\n{"prompt"\n', (), ("in.jsonl:2: not JSON",)),
+    "no prompt": ('{"q": "a"}', (), ("in.jsonl:1", "--column", "it has q")),
+    "two prompts": ('{"text": "a", "prompt": "b"}', (), ("prompt and text", "--template")),
+    "no such column": ('{"q": "a"}', ("--column", "x"), ("no field x (it has q)",)),
+    "null": ('{"prompt": "a", "x": null}', ("--column", "x"), ("its x is null",)),
+    "no such field": ('{"q": "a"}', ("--template", "{x}"), ("no field x",)),
+    "a wrong template": ('{"q": "a"}', ("--template", "{q"), ("--template", "{{")),
+    "a template without fields": ('{"q": "a"}', ("--template", "q"), ("--template has no field",)),
+    "both": ('{"q": "a"}', ("--template", "{q}", "--column", "q"), ("give one",)),
+    "nothing": ("\n", (), ("in.jsonl has no rows",)),
+    "the same name twice": (
+        '{"id": "a", "prompt": "x"}\n{"id": "a", "prompt": "y"}', (), ("in.jsonl:2", "custom_id a"),
+    ),
+    "no picture": ('{"prompt": "a", "image": "no.png"}', (), ("in.jsonl:1", "no.png")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_input_is_told_with_its_line_before_anything_is_asked(batch, upstream, name):
+    text, options, said = WRONG[name]
+    (batch.folder / "in.jsonl").write_text(text)
+
+    complaint = batch("in.jsonl", "out.jsonl", *options).complaint
+
+    for words in said:
+        assert words in complaint, complaint
+    assert not upstream.records
+
+
+def test_what_is_no_input_is_told(batch):
+    (batch.folder / "in.dat").write_text("x")
+
+    assert "there is no file nowhere" in batch("nowhere", "out.jsonl").complaint
+    assert "--format" in batch("in.dat", "out.jsonl").complaint
+    assert "there is no folder" in batch("in.dat", "no/out.jsonl").complaint
+
+
+def test_a_missing_package_is_told_with_the_command_that_installs_it(batch):
+    (batch.folder / "in.parquet").write_bytes(b"PAR1")
+
+    for words, package in ((("in.parquet",), "pyarrow"), (("someone/rows",), "datasets")):
+        try:
+            __import__(package)
+        except ModuleNotFoundError:
+            complaint = batch(*words, "out.jsonl").complaint
+            assert f"needs {package}, which is not installed" in complaint
+            assert "install" in complaint

@@ -1,0 +1,218 @@
+"""One process's part of a batch: rows in a window, the second try, what grows, what is refused."""
+
+import asyncio
+import threading
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+
+from mixtura.batch.call_journal import CallJournal
+from mixtura.batch.group_writer import GroupWriter
+from mixtura.batch.input_rows import NO_ROWS, BatchRow
+from mixtura.batch.ordered_output import FinishedRow, OrderedOutput, RetriedRows
+from mixtura.batch.outcome import BatchProgress
+from mixtura.batch.part_file import PartFile, begin_with_copy
+from mixtura.batch.resume import RUNNING, STATE
+from mixtura.batch.row_lines import RowLines
+from mixtura.batch.runner import BatchRunner
+from mixtura.core.errors import ConfigError
+from mixtura.core.types import Completion, Message, Request
+from mixtura.storage.batch_journal import BatchJournal, FailedRow
+from tests.support.batch_sessions import BatchFolder, price
+
+
+@pytest.fixture
+def batch(tmp_path):
+    return BatchFolder(tmp_path)
+
+
+class FirstIsSlow:
+    """Answers the prompt 0 once so many others are answered."""
+
+    name, info = "slow", None
+
+    def __init__(self, others):
+        self.left, self.enough = others, asyncio.Event()
+
+    async def complete(self, request, emit=None):
+        if request.messages[0].text == "0":
+            await self.enough.wait()
+        self.left -= 1
+        if self.left <= 0:
+            self.enough.set()
+        return Completion(Message("assistant", "Yes."), self.name)
+
+
+def rows_of(lines):
+    for line in lines:
+        yield [
+            BatchRow(line, str(line), Request((Message("user", str(line)),)), bytes([line]) * 20)
+        ]
+
+
+def test_a_slow_row_does_not_stop_those_behind_it_for_good(tmp_path):
+    async def answer():
+        output = OrderedOutput(calls, part, first=0, digest=NO_ROWS)
+        runner = BatchRunner(FirstIsSlow(15), calls, RowLines(price), window=2)
+        # All that the window allows ahead of the first are done before it is.
+        await asyncio.wait_for(runner.answer_rows(rows_of(range(60)), output), 5)
+        return output.written
+
+    with (
+        closing(CallJournal(tmp_path / "journal", price)) as calls,
+        closing(PartFile(tmp_path / "part", 0)) as part,
+    ):
+        assert asyncio.run(answer()) == 60
+
+
+def test_failed_rows_do_not_wait_for_each_other(tmp_path):
+    async def answer():
+        failed = [FailedRow(line, 0, False, b"") for line in (0, 100, 200)]
+        output = RetriedRows(calls, failed, BatchProgress(201, failed=3))
+        runner = BatchRunner(FirstIsSlow(2), calls, RowLines(price), window=2)
+        await asyncio.wait_for(runner.answer_rows(rows_of((0, 100, 200)), output), 5)
+        return calls.journal.recovered_lines()
+
+    with closing(CallJournal(tmp_path / "journal", price)) as calls:
+        assert asyncio.run(answer()) == {0, 100, 200}
+
+
+def test_the_second_try_of_a_row_does_not_ask_again_what_was_answered(batch):
+    batch.write_prompts(["Well?"])
+
+    end = batch.run(failures=1)
+
+    assert (end.done, end.failed) == (1, 0)
+    assert sorted(name for name, _ in batch.asked) == ["a", "b", "b", "last"]
+    assert (end.calls, end.reused) == (3, 1)
+
+
+def test_rows_added_to_a_finished_input_are_all_that_is_asked(batch):
+    batch.write_prompts(["One?"])
+    batch.run()
+    first = batch.files.output.read_bytes()
+    batch.asked.clear()
+
+    batch.write_prompts(["One?", "Two?"])
+    end = batch.run()
+
+    assert (end.rows, end.done, end.calls, end.reused) == (2, 2, 3, 0)
+    assert batch.files.output.read_bytes().startswith(first)
+
+
+def test_rows_of_the_second_try_are_committed_together(tmp_path):
+    async def answer():
+        failed = [FailedRow(line, 0, False, b"") for line in range(50)]
+        output = RetriedRows(calls, failed, BatchProgress(50, failed=50), clock=lambda: 0.0)
+        for rows in rows_of(range(50)):
+            await output.add(FinishedRow(rows[0], b"{}\n", failed=rows[0].line == 7))
+        before = calls.journal.recovered_lines()
+        await output.flush()
+        return before, calls.journal.recovered_lines()
+
+    with closing(CallJournal(tmp_path / "journal", price)) as calls:
+        assert asyncio.run(answer()) == (set(), set(range(50)) - {7})
+
+
+def test_an_input_that_loses_rows_while_it_is_asked_is_not_taken_for_whole(batch):
+    prompts = [f"Question {n}?" for n in range(5)]
+    batch.write_prompts(prompts)
+
+    with pytest.raises(ConfigError, match=r"in.jsonl changed while it was read: it had 5 rows"):
+        batch.run(begun=lambda: batch.write_prompts(prompts[:2]))
+
+    assert not batch.files.output.exists()
+    batch.write_prompts(prompts)
+    assert batch.run().done == 5
+    assert len(batch.files.output.read_bytes().splitlines()) == 5
+    assert len(batch.asked) == 15
+
+
+def test_a_row_that_an_interrupted_second_try_answered_does_not_count_as_failed(batch):
+    batch.write_prompts(["One?", "Two?"])
+    batch.run(failures=9)
+    recovered = (0, b'{"custom_id": "1"}\n')
+    with closing(CallJournal(batch.files.journal, price)) as calls:
+        begin_with_copy(batch.files.part, batch.files.output)
+        calls.journal.write(recovered=[recovered], settings={STATE: RUNNING})
+
+    end = batch.run()
+
+    assert (end.done, end.failed) == (2, 0)
+    assert recovered[1] in batch.files.output.read_bytes()
+
+
+def test_whoever_waits_for_the_journal_is_told_of_any_error(tmp_path):
+    def wrong():
+        raise KeyError("a mistake of ours")
+
+    async def ask(journal):
+        writer = GroupWriter(journal)
+        for job in (wrong, lambda: "done"):
+            with pytest.raises(KeyError, match="ours"):
+                await asyncio.wait_for(writer.run_job(job), 5)
+        writer.close()
+
+    with closing(BatchJournal(tmp_path / "journal")) as journal:
+        asyncio.run(ask(journal))
+
+
+def test_two_batches_with_journals_of_their_own_do_not_write_one_output(batch):
+    batch.write_prompts(["One?", "Two?"])
+    other = replace(batch, journal="other.journal")
+
+    def refused():
+        with pytest.raises(ConfigError, match=r"another process is writing .*out.jsonl.part"):
+            other.run(command="B")
+
+    # Whenever a model is asked, in the second try, too.
+    end = batch.run(reached=refused, failures=9)
+
+    assert (end.done, end.failed) == (0, 2)
+    with pytest.raises(ConfigError, match="--overwrite"):
+        other.run(command="B")
+
+
+def test_another_command_does_not_replace_an_output_whose_failed_rows_are_asked_again(batch):
+    batch.write_prompts(["One?", "Two?"])
+    batch.run(failures=9)
+    before = batch.files.output.read_bytes()
+    assert batch.run(drains=True, retry_failed=True).ending == "interrupted"
+
+    with pytest.raises(ConfigError, match=r"-m was A and is B.*--overwrite"):
+        batch.run(command="B")
+    batch.write_prompts(["One?", "Three?"])
+    with pytest.raises(ConfigError, match=r"the input has changed.*--overwrite"):
+        batch.run()
+
+    assert batch.files.output.read_bytes() == before
+    batch.write_prompts(["One?", "Two?"])
+    assert batch.run(retry_failed=True).done == 2
+
+
+def test_a_batch_that_is_called_off_while_it_reads_closes_its_input_after_that(tmp_path):
+    reads, goes_on = threading.Event(), threading.Event()
+
+    def slow_rows():
+        reads.set()
+        goes_on.wait(10)
+        yield from rows_of([0])
+
+    async def call_off(chunks):
+        runner = BatchRunner(FirstIsSlow(9), calls, RowLines(price), window=2)
+        output = RetriedRows(calls, [], BatchProgress(1))
+        task = asyncio.create_task(runner.answer_rows(chunks, output))
+        await asyncio.to_thread(reads.wait, 10)
+        task.cancel()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        over = task.done()
+        goes_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        chunks.close()
+        return over
+
+    with closing(CallJournal(tmp_path / "journal", price)) as calls:
+        assert not asyncio.run(call_off(slow_rows()))

@@ -1,0 +1,233 @@
+"""`mixtura review`: findings of several members merged, with their evidence; wrong input."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mixtura.core.json_schema import find_mismatches
+from tests.support import command_line, shell
+from tests.support.loopback import Answer
+
+desk = command_line.desk
+shell = shell.shell
+
+DIFF = b"""diff --git a/app/pay.py b/app/pay.py
+--- a/app/pay.py
++++ b/app/pay.py
+@@ -10,4 +10,5 @@ def pay(amount):
+     total = 0
+-    total += amount
++    total -= amount
++    log(card_number)
+     return total
+"""
+SIGN = {
+    "file": "app/pay.py", "line": 3, "severity": "medium", "quote": "+    total -= amount",
+    "problem": "The amount is subtracted, so the total has the wrong sign.",
+    "suggestion": "Use +=.",
+}  # fmt: skip
+CARD = {
+    "file": "pay.py", "line": 12, "severity": "high", "quote": "log(card_number)",
+    "problem": "The card number is written to the log.", "suggestion": None,
+}  # fmt: skip
+INVENTED = {
+    "file": "app/pay.py", "line": 90, "severity": "low", "quote": "eval(user_input)",
+    "problem": "Input is evaluated.", "suggestion": None,
+}  # fmt: skip
+SIGN_AGAIN = SIGN | {
+    "severity": "high", "line": 11, "problem": "Wrong sign: the total falls by the amount.",
+}  # fmt: skip
+
+
+def finds(*findings):
+    return Answer.text(f"Here it is:\n```json\n{json.dumps({'findings': findings})}\n```")
+
+
+@pytest.fixture
+def reviews(shell):
+    shell.desk.server.answers |= {"ann": finds(SIGN, CARD), "ben": finds(INVENTED, SIGN_AGAIN)}
+    text = (shell.desk.folder / "mixtura.toml").read_text()
+    shell.desk.write(f'{text}\n[mixtures.review]\npattern = "review"\nlayers = [["ann", "ben"]]\n')
+    return shell
+
+
+def test_a_diff_is_reviewed_with_what_most_found_first_and_its_place_from_the_quote(reviews):
+    ran = reviews.run("review", stdin=DIFF)
+
+    assert ran.code == 0
+    assert ran.out.splitlines() == [
+        "app/pay.py:11  high  found by 2 of 2",
+        "  The amount is subtracted, so the total has the wrong sign.",
+        "  > + total -= amount",
+        "  Suggestion: Use +=.",
+        "  ann, ben",
+        "",
+        "app/pay.py:12  high  found by 1 of 2",
+        "  The card number is written to the log.",
+        "  > log(card_number)",
+        "  ann",
+        "",
+        "app/pay.py:90  low  found by 1 of 2",
+        "  Input is evaluated.",
+        "  > eval(user_input)",
+        "  (no quoted line stands in the text: check it by hand)",
+        "  ben",
+        "",
+        "3 findings; 1 by more than one of 2 members.",
+    ]
+    (asked,) = reviews.desk.server.asked("ann")
+    assert "total -= amount" in asked["messages"][-1]["content"]
+
+
+def test_the_json_is_what_the_schema_says(reviews):
+    schema = reviews.run("review", "--schema").json
+    review = reviews.run("review", "--json", "Is it safe?", stdin=DIFF).json
+
+    assert find_mismatches(schema, review) == []
+    assert review["members"] == ["ann", "ben"]
+    first, _, last = review["findings"]
+    assert (first["found_by"], first["of"], first["line"]) == (2, 2, 11)
+    assert [row["member"] for row in first["evidence"]] == ["ann", "ben"]
+    assert (first["quote_found"], last["quote_found"]) == (True, False)
+    assert "Is it safe?" in reviews.desk.server.requests[0]["messages"][-1]["content"]
+
+
+def test_files_are_reviewed_by_their_own_lines(reviews):
+    reviews.desk.write("# Notes\n\nThe earth is flat.\n", "notes.md")
+    claim = {"problem": "It is round.", "severity": "low", "quote": "The earth is flat."}
+    reviews.desk.server.answers |= {"ann": finds(claim), "ben": finds()}
+
+    review = reviews.run("review", "--json", "--file", "notes.md").json
+
+    (one,) = review["findings"]
+    assert (one["file"], one["line"], one["found_by"], one["of"]) == ("notes.md", 3, 1, 2)
+
+
+HEAD = "--- a/x.c\n+++ b/x.c\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "file", "line"),
+    [
+        (
+            f"{HEAD}@@ -1,2 +1,3 @@\n keep\n-old\n\\ No newline at end of file\n+new\n+bad();\n",
+            "x.c", 3,
+        ),
+        (f"{HEAD}@@ -1,1 +1,3 @@\n int i;\n+++ i;\n+bad();\n", "x.c", 3),
+        (f"{HEAD}@@ -1,2 +1,2 @@\n int i;\n--- a/y;\n+bad();\n", "x.c", 2),
+        (f"{HEAD}@@ -1 +1 @@\n-a\n+b\n--- a/y.c\n+++ b/y.c\n@@ -7 +7 @@\n-x\n+bad();\n", "y.c", 7),
+        (
+            (f"{HEAD}@@ -5,9 +5,9 @@\n a\ndiff --git a/y b/y\nindex 1..2\n--- a/y\n+++ b/y\n"
+            "@@ -0,0 +1 @@\n+bad();"), "y", 1,
+        ),
+        (f"{HEAD}@@ -5,2 +5,2 @@\n a\r\n \x0c\r\n+bad();\r\n", "x.c", 7),
+        ("--- a rule\nindex of things\n+++ plus\nbad();", None, 4),
+    ],
+)  # fmt: skip
+def test_a_line_of_a_diff_has_the_number_that_it_has_in_the_file(text, file, line, reviews):
+    claim = {"problem": "It is wrong.", "severity": "low", "quote": "bad();"}
+    reviews.desk.server.answers |= {"ann": finds(claim), "ben": finds()}
+
+    review = reviews.run("review", "--json", stdin=text.encode()).json
+
+    (one,) = review["findings"]
+    assert (one["quote_found"], one["file"], one["line"]) == (True, file, line)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "The dict {a} is fine.\n%s", "%s\nI used the {findings} form.", "{ %s }", '{"a": 1} %s',
+        "```json\n%s\n```\n}",
+    ],
+)  # fmt: skip
+def test_findings_are_found_among_other_braces(reply, reviews):
+    whole = json.dumps({"findings": [SIGN]})
+    reviews.desk.server.answers |= {"ann": Answer.text(reply % whole), "ben": finds(SIGN)}
+
+    review = reviews.run("review", "--json", stdin=DIFF).json
+
+    assert [one["found_by"] for one in review["findings"]] == [2]
+
+
+def test_a_member_without_a_review_is_left_out_and_not_counted(reviews):
+    reviews.desk.server.answers["ben"] = Answer.text("Looks good to me!")
+
+    ran = reviews.run("review", "--json", stdin=DIFF)
+
+    assert {one["of"] for one in ran.json["findings"]} == {1}
+    assert "the reply of ben is no review: it is left out" in ran.err
+
+
+def test_findings_of_a_wrong_form_are_left_out_and_counted(reviews):
+    reviews.desk.server.answers["ben"] = finds({"severity": "huge"}, SIGN_AGAIN)
+
+    ran = reviews.run("review", "--json", stdin=DIFF)
+
+    assert ran.json["findings"][0]["found_by"] == 2
+    assert "1 finding of ben cannot be read" in ran.err
+
+
+def test_without_any_review_there_is_no_answer(reviews):
+    reviews.desk.server.answers |= {name: Answer.text("Fine.") for name in ("ann", "ben")}
+
+    ran = reviews.run("review", "--json", stdin=DIFF)
+
+    assert (ran.code, ran.out) == (3, "")
+    assert "No review: no reply was in the requested form" in ran.err
+
+
+def test_nothing_found_is_said(reviews):
+    reviews.desk.server.answers |= {"ann": finds(), "ben": finds()}
+
+    ran = reviews.run("review", stdin=DIFF)
+
+    assert (ran.code, ran.out) == (0, "No finding; 0 by more than one of 2 members.\n")
+
+
+def test_the_preset_answers_any_client_and_members_can_be_named(reviews):
+    whole = reviews.run("ask", "-m", "review", "--json", stdin=DIFF).json
+    one = reviews.run("review", "--json", "-p", "ann*2", stdin=DIFF).json
+
+    assert json.loads(whole["answer"])["members"] == ["ann", "ben"]
+    assert one["members"] == ["ann #1", "ann #2"]
+
+
+def test_a_dry_run_says_the_price_and_sends_nothing(reviews):
+    ran = reviews.run("review", "--dry-run", stdin=DIFF)
+
+    assert ran.out.startswith("2 calls, at most ")
+    assert reviews.desk.server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("words", "stdin", "said"),
+    [
+        ((), b"", "What was piped in is empty: there is no change to review."),
+        ((), b" \n\n", "What was piped in is empty"),
+        ((), b"\x00\x01GIF", "is not text (UTF-8)"),
+        ((), b"\xff\xfe", "is not text (UTF-8)"),
+        ((), b"+x\n" * 200_000, "is larger than 400 kB"),
+        (("--file", "missing.py"), b"", "missing.py"),
+        (("--file", "empty.py"), b"", "empty.py is empty"),
+        (("-m", "team"), DIFF, "team is no mixture for reviews: its pattern is 'mixture'"),
+        (("-p", "nobody"), DIFF, "nobody"),
+    ],
+)
+def test_what_cannot_be_reviewed_is_refused(words, stdin, said, reviews):
+    reviews.desk.write("", "empty.py")
+
+    assert said in reviews.run("review", *words, stdin=stdin).complaint
+    assert reviews.desk.server.requests == []
+
+
+def test_what_members_write_reaches_the_terminal_as_text(reviews):
+    wild = CARD | {"problem": "\x1b[2Jgone\nnext", "file": "\x1b]0;x\x07f"}
+    reviews.desk.server.answers |= {"ann": finds(wild), "ben": finds()}
+
+    ran = reviews.run("review", stdin=DIFF)
+
+    assert "\x1b" not in ran.out
+    assert "gone next" in ran.out

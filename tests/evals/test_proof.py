@@ -1,0 +1,290 @@
+"""The proof on real models: answers that are kept, patterns over them, and a page made of both."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import lzma
+
+import pytest
+from bench.proof import __main__ as command
+from bench.proof.arms import arms_of
+from bench.proof.draw import draw_all, draw_arms
+from bench.proof.figures import auroc, look_alphas, oracle_share, row_of, wilson_interval
+from bench.proof.kept import KeptAnswers, KeptModel, read_log
+from bench.proof.labels import SETS as LABELS
+from bench.proof.members import LARGE, SMALL, kept_model
+from bench.proof.page import FOLDER, PAGE, Look, build_page, describe_set, results_file
+from bench.proof.programs import ProgramRuns
+from bench.proof.questions import SETS, Item
+from bench.proof.results import Outcome, read_outcomes, run_arms, write_outcomes
+
+from mixtura import RejectedError, Sampling, ask
+from mixtura.models.fake import Scripted
+from tests.support.paths import DATA
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+QUESTION = '```python\ndef double(x):\n    """\n    >>> double(2)\n    4\n    """\n\n```'
+ROW = {
+    "prompt": 'def double(x):\n    """\n    >>> double(2)\n    4\n    """\n',
+    "entry_point": "double",
+    "test": "def check(candidate):\n    assert candidate(21) == 42, 'hidden'\n",
+}
+RIGHT = "```python\ndef double(x):\n    return 2 * x\n```"
+WRONG = "```python\ndef double(x):\n    return x + 1\n```"
+
+
+def make_item(number=0):
+    sampling = Sampling(temperature=0.6, max_tokens=400)
+    return Item(f"item/{number}", ask(f"{number}. {QUESTION}", sampling=sampling), ROW)
+
+
+def make_member(member, log, *texts):
+    return KeptModel(member.name, log, Scripted(member.name, itertools.cycle(texts)))
+
+
+@pytest.fixture
+def log(tmp_path):
+    return KeptAnswers(tmp_path / "log.jsonl")
+
+
+def draw(model, items, draws, at_once=2):
+    asyncio.run(draw_all(model, items, draws, at_once))
+
+
+# ---- answers that are kept
+
+
+def test_an_answer_that_is_kept_is_never_asked_for_again(tmp_path, log):
+    draw(make_member(LARGE, log, "one", "two"), [make_item()], [0, 1])
+
+    again = Scripted(LARGE.name, [])
+    draw(KeptModel(LARGE.name, KeptAnswers(tmp_path / "log.jsonl"), again), [make_item()], [0, 1])
+
+    assert again.asked == []
+    assert [(k.item, k.draw, k.text) for k in read_log(tmp_path / "log.jsonl")] == [
+        ("item/0", 0, "one"), ("item/0", 1, "two"),
+    ]  # fmt: skip
+
+
+def test_each_draw_has_a_seed_of_its_own_and_the_same_one_in_every_run(log, tmp_path):
+    asked = []
+    for folder in ("first", "second"):
+        model = Scripted(LARGE.name, ["a", "b", "c"])
+        draw(KeptModel(LARGE.name, KeptAnswers(tmp_path / folder), model), [make_item()], [0, 1, 2])
+        asked.append([request.sampling.seed for request in model.asked])
+
+    assert asked[0] == asked[1]
+    assert len(set(asked[0])) == 3
+
+
+def test_a_log_whose_last_line_was_cut_off_is_read_and_goes_on(tmp_path, log):
+    draw(make_member(LARGE, log, "one", "two"), [make_item()], [0, 1])
+    file = tmp_path / "log.jsonl"
+    file.write_bytes(file.read_bytes()[:-30])
+
+    draw(make_member(LARGE, KeptAnswers(file), "two again"), [make_item()], [0, 1])
+
+    assert [kept.text for kept in KeptAnswers(file).answers.values()] == ["one", "two again"]
+
+
+def test_a_request_without_a_kept_answer_is_refused_and_nothing_is_made_up(log):
+    with pytest.raises(RejectedError, match="no answer is kept"):
+        asyncio.run(kept_model(LARGE, log).complete(ask("What?")))
+
+
+# ---- patterns over kept answers
+
+
+def score(items, log, tmp_path, names):
+    runs = ProgramRuns(tmp_path / "runs")
+    arms = [
+        arm for arm in arms_of("humaneval", kept_model(LARGE, log), kept_model(SMALL, log), runs)
+        if arm.name in names
+    ]  # fmt: skip
+    return asyncio.run(run_arms("humaneval", arms, items, runs))
+
+
+def test_checked_takes_the_program_that_passes_the_examples_and_sees_no_scoring_test(log, tmp_path):
+    large = make_member(LARGE, log, WRONG)
+    small = make_member(SMALL, log, WRONG, RIGHT)
+    draw(large, [make_item()], [0, 1])
+    draw(small, [make_item()], [0, 1])
+
+    done = {one.arm: one for one in score([make_item()], log, tmp_path, {"checked-2+2", "large"})}
+
+    assert done["checked-2+2"].right
+    assert not done["large"].right
+    assert done["checked-2+2"].confidence["passed"] == 1.0
+    assert done["checked-2+2"].confidence["agreeing"] == 0.25
+    assert len(done["checked-2+2"].calls) == 4
+    asked = [request for model in (large, small) for request in model._live.asked]
+    assert not any("hidden" in message.text for request in asked for message in request.messages)
+
+
+def test_an_arm_has_no_outcome_for_an_item_whose_answers_are_not_all_kept(log, tmp_path):
+    draw(make_member(LARGE, log, RIGHT), [make_item(0), make_item(1)], [0, 1])
+    draw(make_member(SMALL, log, WRONG), [make_item(0)], [0, 1])
+
+    done = score([make_item(0), make_item(1)], log, tmp_path, {"checked-2+2", "checked-2"})
+
+    assert {(one.arm, one.item) for one in done} == {
+        ("checked-2+2", "item/0"), ("checked-2", "item/0"), ("checked-2", "item/1"),
+    }  # fmt: skip
+
+
+def test_an_item_counts_only_when_all_items_in_front_of_it_have_their_answers(log, tmp_path):
+    items = [make_item(number) for number in range(4)]
+    draw(make_member(LARGE, log, RIGHT), [items[0], items[1], items[3]], [0])
+
+    done = score(items, log, tmp_path, {"large"})
+
+    assert [one.item for one in done] == ["item/0", "item/1"]
+
+
+def test_calls_of_a_pattern_itself_are_drawn_once_and_kept_with_its_name(log, tmp_path):
+    item = make_item()
+    large = make_member(LARGE, log, RIGHT, WRONG, RIGHT, WRONG, "The answer that it wrote")
+    draw(large, [item], [0, 1, 2, 3])
+    arms = arms_of("humaneval", large, kept_model(SMALL, log), ProgramRuns(None))
+
+    asyncio.run(draw_arms([arm for arm in arms if arm.name == "self-4"], [item], 1))
+
+    assert [kept.part for kept in log.answers.values()] == ["draw"] * 4 + ["self-4"]
+    (done,) = score([item], log, tmp_path, {"self-4"})
+    assert [call[0] for call in done.calls] == [LARGE.name] * 5
+
+
+def test_every_arm_has_words_on_the_page_and_every_word_an_arm(log):
+    if not DATA.exists():
+        pytest.skip(f"{DATA} is missing")
+    for name in SETS:
+        arms = arms_of(name, kept_model(LARGE, log), kept_model(SMALL, log), ProgramRuns(None))
+        built = {arm.name for arm in arms}
+        assert built <= LABELS[name].arms.keys()
+        assert LABELS[name].arms.keys() - built <= {"robust"}
+
+
+# ---- figures
+
+
+def outcome(arm, item, right, draw=0):
+    return Outcome(arm, str(item), draw, right, ((LARGE.name, 100, 50, 2.0, "stop"),), 0, {})
+
+
+def test_wilsons_interval_is_the_one_of_the_books():
+    assert wilson_interval(0.5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+    assert wilson_interval(0.0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
+
+
+def test_all_looks_together_may_spend_no_more_than_one_look_alone():
+    assert look_alphas([1.0]) == pytest.approx([0.05])
+    half, rest = look_alphas([0.5, 1.0])
+    assert half == pytest.approx(0.0310, abs=1e-4)
+    assert half + rest == pytest.approx(0.05)
+
+
+def test_the_draws_of_an_item_count_as_one_item():
+    rows = [outcome("large", i, i % 2 == 0, d) for i in range(10) for d in range(4)]
+
+    row = row_of(rows, "large", "large")
+
+    assert (row.right, row.items, row.answers) == (0.5, 10, 40)
+    assert (row.low, row.high) == wilson_interval(0.5, 10)
+    assert row.tokens == 150
+    assert row.work == pytest.approx(2 * LARGE.parameters * 150 / 1000)
+
+
+def test_an_oracle_counts_items_that_have_all_their_seats():
+    rows = [outcome("large", 0, False), outcome("large", 0, True, 1), outcome("large", 1, True)]
+
+    assert oracle_share(rows, {"large": 2}) == (1.0, 1)
+
+
+def test_auroc_counts_ties_half():
+    assert auroc([(0.9, True), (0.1, False)]) == 1.0
+    assert auroc([(0.5, True), (0.5, False)]) == 0.5
+    assert auroc([(0.5, True)]) is None
+
+
+# ---- the page
+
+
+def test_a_mixture_that_loses_is_named_under_a_heading_of_its_own():
+    rows = [outcome("large", i, True) for i in range(20)]
+    rows += [outcome("checked-2+2", i, True) for i in range(20)]
+    rows += [outcome("self-4", i, i > 9) for i in range(20)]
+
+    text = "\n".join(describe_set(LABELS["humaneval"], rows, []))
+
+    lost = text.partition("### Where a mixture loses")[2]
+    assert "`self`, 1.5B×4: −50.0" in lost
+    assert "checked" not in lost
+    assert "| `self`, 1.5B×4 | 50.0 |" in text
+
+
+def test_a_look_before_the_end_is_told_with_the_wider_interval_that_it_costs():
+    rows = [outcome("large", i, i % 3 > 0) for i in range(60)]
+    rows += [outcome("checked-2+2", i, i % 5 > 0) for i in range(60)]
+
+    text = "\n".join(describe_set(LABELS["humaneval"], rows, [Look(0.5, "2026-11-28")]))
+
+    assert "96.90 % interval" in text
+    assert "look 1, at 50% of the answers that are planned" in text
+
+
+def test_outcomes_are_read_as_they_were_written(tmp_path):
+    rows = [
+        replace_confidence(outcome("large", 1, True), {"alike": 0.5}),
+        outcome("small", 2, False),
+    ]
+    write_outcomes(tmp_path / "x.xz", rows)
+
+    assert read_outcomes(tmp_path / "x.xz") == rows
+
+
+def replace_confidence(one, confidence):
+    return one._replace(confidence=confidence)
+
+
+def test_the_page_says_what_the_results_say_and_nothing_else():
+    assert PAGE.read_text("utf-8") == build_page(), "`python -m bench.proof table` writes it anew"
+
+
+def test_the_results_are_what_the_kept_answers_give(tmp_path):
+    file = results_file("humaneval")
+    if not file.exists() or not (DATA / "humaneval").exists():
+        pytest.skip("no results are kept, or the data is missing")
+    for name in ("humaneval.jsonl", "humaneval.runs"):
+        packed = FOLDER / f"{name.replace('.runs', '.runs.jsonl')}.xz"
+        (tmp_path / name).write_bytes(lzma.decompress(packed.read_bytes()))
+    log = KeptAnswers(tmp_path / "humaneval.jsonl")
+    runs = ProgramRuns(tmp_path / "humaneval.runs")
+    arms = arms_of("humaneval", kept_model(LARGE, log), kept_model(SMALL, log), runs)
+    items = SETS["humaneval"]()[:8]
+
+    done = asyncio.run(run_arms("humaneval", arms, items, runs))
+
+    names = {item.id for item in items}
+    kept = [one for one in read_outcomes(file) if one.item in names]
+    assert sorted(done, key=repr) == sorted(kept, key=repr)
+
+
+# ---- wrong input
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["score", "humaneval"], "no answers are kept in .*: `draw` comes first"),
+        (["draw", "humaneval", "--member", "large", "--large", "nowhere"], "gguf is missing"),
+        (["draw", "humaneval", "--arms", "fourth"], "is missing|no arm is called fourth"),
+    ],
+)
+def test_wrong_words_are_answered_with_what_would_be_right(words, said, tmp_path, monkeypatch):
+    if not DATA.exists():
+        pytest.skip(f"{DATA} is missing")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=said):
+        command.main(words)
