@@ -46,6 +46,31 @@ def test_every_row_is_answered_in_the_order_of_the_input(batch, upstream):
     assert sum(line["cost_usd"] for line in lines) == pytest.approx(price)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("in.jsonl", "in.jsonl"), "IN and OUT are the same file"),
+        (("in.jsonl", "link.jsonl"), "IN and OUT are the same file"),
+        (("in.jsonl", "./x/../in.jsonl"), "IN and OUT are the same file"),
+        (("in.jsonl", "out.jsonl", "--journal", "in.jsonl"), "IN and the journal are the same"),
+        (("in.errors.jsonl", "in.jsonl"), "IN and OUT's file of errors are the same file"),
+    ],
+)
+def test_the_input_is_never_replaced_by_what_is_written(batch, upstream, words, said):
+    (batch.folder / "x").mkdir()
+    for name in ("in.jsonl", "in.errors.jsonl"):
+        write_rows(batch.folder / name, 2)
+    (batch.folder / "link.jsonl").symlink_to("in.jsonl")
+    before = (batch.folder / words[0]).read_bytes()
+
+    done = batch(*words, "--overwrite")
+
+    assert done.code == 2
+    assert said in done.err
+    assert (batch.folder / words[0]).read_bytes() == before
+    assert upstream.records == []
+
+
 def test_the_same_command_again_asks_nothing(batch, upstream):
     write_rows(batch.folder / "in.jsonl", 5)
     batch("in.jsonl", "out.jsonl")

@@ -38,6 +38,23 @@ class BatchFiles:
         """The rows without an answer."""
         return self.output.with_name(f"{self.output.stem}.errors.jsonl")
 
+    def check_apart_from(self, source: Path) -> None:
+        """Raise ConfigError where one of the files is *source*, which it would replace."""
+        written = {
+            "OUT": self.output, "OUT's .part": self.part, "OUT's file of errors": self.errors,
+            "the journal": self.journal,
+        }  # fmt: skip
+        for name, path in written.items():
+            if path.resolve() == source.resolve() or _is_same_file(path, source):
+                raise ConfigError(f"IN and {name} are the same file ({source}): rename one of them")
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
 
 class PartFile:
     """

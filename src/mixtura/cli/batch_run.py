@@ -161,6 +161,7 @@ def _find_source(options: BatchOptions, files: BatchFiles, stack: ExitStack) -> 
             raise ConfigError(
                 f"{error.filename or beside} cannot be written: {error.strerror}"
             ) from None
+    files.check_apart_from(path)
     return find_source(
         path, name="standard input" if options.source == STANDARD_STREAM else name,
         format=options.format, split=options.split, subset=options.subset,
