@@ -310,7 +310,7 @@ def test_a_model_known_by_name_is_foreseen_the_first_time():
 
 def test_whoever_watches_is_told_of_each_time_that_it_was_reasoning():
     with running() as upstream:
-        upstream.scripts["m"] = Script("hm\n</think>\nso, well\n</think>\nBecause.", pace=0.02)
+        upstream.scripts["m"] = Script("hm\n</think>\nso, well\n</think>\nBecause.", pace=0.15)
         model = OpenAI("m", upstream.base_url())
 
         async def twice():
