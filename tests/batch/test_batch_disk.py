@@ -9,10 +9,16 @@ import pytest
 from tests.support.batches import steady, team_toml, write_rows
 from tests.support.command_line import desk  # noqa: F401 - a fixture
 from tests.support.failing_disk import FailingDisk, find_compiler
+from tests.support.requirements import leave_out
 from tests.support.upstream import running
 
 WORDS = ["batch", "in.jsonl", "out.jsonl", "-m", "team", "--quiet"]
-pytestmark = pytest.mark.skipif(not find_compiler(), reason="needs Linux and a C compiler")
+
+
+@pytest.fixture(autouse=True)
+def _compiler():
+    if not find_compiler():
+        leave_out("compiler", "needs Linux and a C compiler")
 
 
 def fail_each(desk, tmp_path, step, *, lasts):  # noqa: F811

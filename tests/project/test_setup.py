@@ -234,5 +234,6 @@ def test_where_the_browser_is_required_its_absence_is_a_failure(monkeypatch):
         pass
 
 
-def test_ci_requires_the_browser_and_the_database():
-    assert "export MIXTURA_REQUIRE=postgres,chromium" in (ROOT / ".ci" / "run").read_text()
+def test_ci_requires_all_that_tests_are_skipped_without():
+    needs = "postgres,chromium,groff,compiler,sandbox"
+    assert f"export MIXTURA_REQUIRE={needs}\n" in (ROOT / ".ci" / "run").read_text()

@@ -24,11 +24,6 @@ def find_browser(own: str) -> Path | None:
     return found if found.exists() else None
 
 
-def is_required() -> bool:
-    """Whether a missing browser is a failure, as in CI, and not a reason to skip."""
-    return "chromium" in os.environ.get("MIXTURA_REQUIRE", "").split(",")
-
-
 def install_browser() -> None:
     """Let playwright install one, unless there is one. Says what comes of it, and never fails."""
     from playwright.sync_api import sync_playwright

@@ -6,12 +6,11 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-import pytest
-
-from tests.support.browser import MISSING, find_browser, is_required
+from tests.support.browser import MISSING, find_browser
 from tests.support.paths import SUPPORT
+from tests.support.requirements import leave_out
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
@@ -28,24 +27,19 @@ def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         found = find_browser(playwright.chromium.executable_path)
         if found is None:
-            _leave_out(MISSING)
+            leave_out("chromium", MISSING)
         root = hasattr(os, "geteuid") and os.geteuid() == 0
         try:
             browser = playwright.chromium.launch(
                 executable_path=found, args=["--no-sandbox"] if root else []
             )
         except Error as error:  # libraries that it needs are missing, for example
-            _leave_out(f"{found} does not start: {str(error).strip().splitlines()[-1]}; {MISSING}")
+            reason = str(error).strip().splitlines()[-1]
+            leave_out("chromium", f"{found} does not start: {reason}; {MISSING}")
         try:
             yield browser
         finally:
             browser.close()
-
-
-def _leave_out(why: str) -> NoReturn:
-    if is_required():
-        pytest.fail(why)
-    pytest.skip(why)
 
 
 class Visit:
