@@ -255,9 +255,7 @@ def test_the_page_says_what_the_results_say_and_nothing_else():
 def test_the_results_are_what_the_kept_answers_give(tmp_path):
     file = results_file("humaneval")
     if not file.exists():
-        pytest.skip(
-            "no HumanEval answers are drawn yet (docs/explanation/proof.md)"
-        )
+        pytest.skip("no HumanEval answers are drawn yet (docs/explanation/proof.md)")
     if not (DATA / "humaneval").exists():
         pytest.skip(f"{DATA / 'humaneval'} is missing")
     for name in ("humaneval.jsonl", "humaneval.runs"):

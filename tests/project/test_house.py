@@ -258,3 +258,10 @@ def test_no_commit_names_a_registry_or_carries_a_lock_with_addresses():
         assert "://" not in text
         assert "--index-url" not in text
         assert "--hash=sha256:" in text
+    # In pieces: this file must name none either.
+    hosts = [f"{name}.org" for name in ("pypi", "pythonhosted", "npmjs", f"deb.{'debian'}")]
+    found = subprocess.run(
+        ["git", "grep", "-lIF", *(word for host in hosts for word in ("-e", host))],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert found.stdout.splitlines() == []

@@ -139,13 +139,14 @@ def describe_changes(before: Command, now: Command) -> list[str]:
     """What differs between two commands, an option each."""
     names = dict.fromkeys((*before, *now))
     return [
-        f"{name} was {_shown(before.get(name))} and is {_shown(now.get(name))}"
+        f"{name} was {_describe_setting(before.get(name))} and is"
+        f" {_describe_setting(now.get(name))}"
         for name in names
         if before.get(name) != now.get(name)
     ]
 
 
-def _shown(value: Any) -> str:
+def _describe_setting(value: Any) -> str:
     return "not given" if value is None else str(value)
 
 

@@ -19,7 +19,7 @@ MAX_NAME_CHARS = 200
 """Characters of the longest file name: a mixture that is written as one may be longer."""
 
 
-class Team(NamedTuple):
+class CalibratedTeam(NamedTuple):
     """Who answers in a mixture, and how: what a calibration holds for."""
 
     pattern: str
@@ -27,10 +27,12 @@ class Team(NamedTuple):
     aggregator: str | None
 
 
-def team_of(plan: MixtureSpec) -> Team:
+def team_of(plan: MixtureSpec) -> CalibratedTeam:
     """The team that *plan* describes."""
     layers = tuple(tuple(s.model for s in row for _ in range(s.samples)) for row in plan.layers)
-    return Team(plan.pattern.kind, layers, plan.aggregator if plan.has_final_model else None)
+    return CalibratedTeam(
+        plan.pattern.kind, layers, plan.aggregator if plan.has_final_model else None
+    )
 
 
 class CalibrationFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

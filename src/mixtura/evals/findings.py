@@ -11,7 +11,7 @@ from inspect_ai.log import EvalSample
 
 from mixtura.core.errors import ConfigError
 from mixtura.evals.judges import bias as judges
-from mixtura.evals.judges.bias import Agreement, LengthBias, PositionBias
+from mixtura.evals.judges.bias import JudgeAgreement, LengthBias, PositionBias
 from mixtura.evals.log_reader import score_or_reason
 from mixtura.evals.rows import read_rows, source_location
 from mixtura.evals.statistics import intervals
@@ -38,7 +38,7 @@ class JudgeBias:
     length: LengthBias | None = None
     own_family: IntervalEstimate | None = None
     """What answers of its own family gain, where one side is of it."""
-    agreement: Agreement | None = None
+    agreement: JudgeAgreement | None = None
     """With people's labels."""
 
 
@@ -145,7 +145,7 @@ def read_labels(path: str | None, names: Sequence[str] = ()) -> dict[str, str]:
 
 def label_agreement(
     verdicts: Mapping[str, str | None], people: Mapping[str, str]
-) -> Agreement | None:
+) -> JudgeAgreement | None:
     """Judge and people on the samples that both labelled; None below two."""
     both = [
         (verdicts[name], people[name]) for name in verdicts if verdicts[name] and name in people

@@ -184,7 +184,7 @@ def describe_result(
     """The result, with its figures named."""
     theirs = best_alone.dollars
     ratio = chosen.dollars / theirs if chosen.dollars is not None and theirs else None
-    means = {one.name: Measurement(_known(one.scores)).score for one in contenders}
+    means = {one.name: Measurement(_replace_missing_scores(one.scores)).score for one in contenders}
     return TuneResult(
         chosen=chosen.plan,
         members=tuple(name for name in roles if name in chosen.members),
@@ -215,7 +215,7 @@ def _member_role(name: str, role: str, alone: Measurement) -> MemberRole:
     )
 
 
-def _known(scores: Table) -> tuple[float | None, ...]:
+def _replace_missing_scores(scores: Table) -> tuple[float | None, ...]:
     return tuple(None if score != score else score for score in scores.tolist())
 
 

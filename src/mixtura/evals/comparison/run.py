@@ -70,7 +70,11 @@ def run_comparison(
     matches += runner.judge_matches(first, others)
     warnings = [*_family_warnings(config, plans, terms), *runner.notes]
     return build_comparison(
-        runner.field, matches, spent=runner.spent_usd, capped=runner.capped, warnings=warnings
+        runner.field,
+        matches,
+        spent=runner.spent_usd,
+        capped=runner.capped_requests,
+        warnings=warnings,
     )
 
 
@@ -152,7 +156,7 @@ class _ComparisonRunner:
         return math.fsum((*(b for b in self._bills if b), self._verdict_calls.tally.cost_usd))
 
     @property
-    def capped(self) -> int:
+    def capped_requests(self) -> int:
         """Answers and verdicts that were not asked for because of the cap."""
         verdicts = (game for one in self._judgements.values() for game in one.games)
         refused = sum(isinstance(game.error, BudgetExceededError) for game in verdicts)

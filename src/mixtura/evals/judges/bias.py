@@ -44,7 +44,7 @@ class LengthBias(NamedTuple):
     """What a far longer answer gains over one of equal length, on a scale of 0 to 1."""
 
 
-class Agreement(NamedTuple):
+class JudgeAgreement(NamedTuple):
     """Two judges, or a judge and people, on the same items."""
 
     accuracy: IntervalEstimate
@@ -128,7 +128,7 @@ def rate_agreement(
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> Agreement:
+) -> JudgeAgreement:
     """
     How often a judge gives the label that people give, and beyond chance (Cohen 1960).
 
@@ -147,7 +147,7 @@ def rate_agreement(
     whole = np.full((1, len(pairs)), 1 / len(pairs))
     value = float(_kappa_values(whole, same, ours, theirs)[0])
     if math.isnan(value):
-        return Agreement(accuracy, None)
+        return JudgeAgreement(accuracy, None)
     figures = np.concatenate(
         [
             _kappa_values(w, same, ours, theirs)
@@ -156,7 +156,7 @@ def rate_agreement(
     )
     # A resample in which one label is all there is has no kappa: it takes that of the whole.
     figures = np.where(np.isnan(figures), value, figures)
-    return Agreement(accuracy, _resampled_estimate(value, figures, len(pairs), missing, same))
+    return JudgeAgreement(accuracy, _resampled_estimate(value, figures, len(pairs), missing, same))
 
 
 # ---- figures of every resample at once
