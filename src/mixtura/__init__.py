@@ -11,8 +11,7 @@ What is here is all that a program needs; ``import mixtura`` loads only what is 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mixtura.billing.answer_cost import answer_cost
 from mixtura.billing.price import Price
@@ -56,6 +55,7 @@ from mixtura.core.events import (
     Token,
     ToolCallChunk,
 )
+from mixtura.core.lazy_names import load_when_used
 from mixtura.core.model import Model, Wrapper, get_model_info
 from mixtura.core.model_info import ModelInfo
 from mixtura.core.patience import LearnedPatience
@@ -238,12 +238,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if (module := _LOADED_WHEN_USED.get(name)) is None:
-        raise AttributeError(f"module 'mixtura' has no attribute '{name}'")
-    value = getattr(import_module(f"mixtura.{module}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = load_when_used("mixtura", _LOADED_WHEN_USED)
 
 
 def __dir__() -> list[str]:

@@ -29,6 +29,17 @@ def loaded(statement):
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
+def test_a_configuration_loads_the_patterns_that_are_used_and_no_others():
+    modules = loaded(
+        "from pathlib import Path\nfrom mixtura.config.config import load\n"
+        "here = Path('nowhere')\nload(None, environ={}, folder=here, home=here)"
+        ".mixture_spec('guard')"
+    )
+
+    assert "mixtura.patterns.guard" in modules
+    assert not modules & {f"mixtura.patterns.{name}" for name in ("robust", "mux", "checked")}
+
+
 def test_importing_mixtura_loads_nothing_heavy():
     heavy = {
         "httptools",

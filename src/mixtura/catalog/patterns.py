@@ -2,63 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from importlib import import_module
+from typing import cast
 
 from mixtura.catalog.entry_points import find_entry_points, load_entry_point
 from mixtura.core.errors import ConfigError
-from mixtura.patterns import (
-    adaptive,
-    analyse,
-    best_of,
-    checked,
-    gate,
-    guard,
-    knockout,
-    mixture,
-    modes,
-    mux,
-    ranker,
-    recursive,
-    residual,
-    review,
-    robust,
-    sequential,
-    sparse,
-    switch,
-    tree,
-    vote,
-    weighted,
-)
 from mixtura.patterns.spec import PatternSpec
 
 ENTRY_POINT_GROUP = "mixtura.patterns"
-BUILT_IN: Mapping[str, PatternSpec] = {
-    module.PATTERN.name: module.PATTERN
-    for module in (
-        mixture,
-        sequential,
-        tree,
-        sparse,
-        adaptive,
-        residual,
-        recursive,
-        analyse,
-        gate,
-        guard,
-        robust,
-        ranker,
-        knockout,
-        best_of,
-        checked,
-        modes,
-        vote,
-        weighted,
-        mux,
-        switch,
-        review,
-    )
+BUILT_IN = {
+    "mixture": "mixture",
+    "sequential": "sequential",
+    "tree": "tree",
+    "sparse": "sparse",
+    "adaptive": "adaptive",
+    "residual": "residual",
+    "recursive": "recursive",
+    "analyse": "analyse",
+    "gate": "gate",
+    "guard": "guard",
+    "robust": "robust",
+    "rank": "ranker",
+    "knockout": "knockout",
+    "best-of": "best_of",
+    "checked": "checked",
+    "modes": "modes",
+    "vote": "vote",
+    "weighted": "weighted",
+    "mux": "mux",
+    "switch": "switch",
+    "review": "review",
 }
-"""No other package can take the place of one of these."""
+"""Modules of our patterns, loaded when they are used; no other package can take their places."""
 
 
 def pattern_names() -> list[str]:
@@ -70,7 +45,7 @@ def pattern_names() -> list[str]:
 def find_pattern(name: str) -> PatternSpec | None:
     """The pattern of that name; None where there is none. Raises ConfigError: a broken package."""
     if name in BUILT_IN:
-        return BUILT_IN[name]
+        return cast(PatternSpec, import_module(f"mixtura.patterns.{BUILT_IN[name]}").PATTERN)
     spec = load_entry_point(ENTRY_POINT_GROUP, name, PatternSpec)
     if spec is not None and spec.name != name:
         raise ConfigError(f"the entry point '{name}' gives a pattern that is called '{spec.name}'")

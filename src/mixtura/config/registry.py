@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -16,6 +17,7 @@ from mixtura.catalog.user_files import expand_home
 from mixtura.config import toml_document
 from mixtura.config.api_keys import collect_secrets, list_key_variables
 from mixtura.config.mistakes import Mistakes
+from mixtura.config.mixture_plans import MixturePlans
 from mixtura.config.mixture_tables import KeyPath, check_quorum, expand_auto, read_mixture_spec
 from mixtura.config.model_table_checks import find_model_mistakes
 from mixtura.config.ollama import ollama_models
@@ -66,6 +68,13 @@ def _missing_model_text(provider: str, name: str) -> str:
     return f"{name} is a provider: name a model of it{such}"
 
 
+def _read_preset(name: str, document: toml_document.TomlDocument) -> MixtureSpec:
+    mistakes = Mistakes()
+    plan = read_mixture_spec(name, document, mistakes)
+    mistakes.raise_found()
+    return plan
+
+
 class NameRegistry:
     """The models and mixtures that are configured, and the meaning of every other name."""
 
@@ -73,7 +82,7 @@ class NameRegistry:
         self.environ = environ
         self.models_folder = models_folder
         self.models: dict[str, ConfiguredModel] = {}
-        self.mixtures: dict[str, MixtureSpec] = {}
+        self.mixtures = MixturePlans()
         self.redactor = Redactor(self.known_secrets())
         """Knows keys in the environment, and what ``learn_secrets`` found in the tables."""
         self._auto: AutoDefaults | None = None
@@ -95,6 +104,10 @@ class NameRegistry:
                     problem = f"'{name}' is the name of a model too: a name stands for one thing"
                     raise document.error_at(["mixtures", name], problem)
             self._add_model(name, document, mistakes)
+        if document.packaged:  # no one's mistakes to be told
+            for name in file.mixtures:
+                self.mixtures.read_when_used(name, partial(_read_preset, name, document))
+            return
         for name in file.mixtures:
             plan = read_mixture_spec(name, document, mistakes)
             with mistakes.collect(), add_location(document, "mixtures", name):
