@@ -26,7 +26,7 @@ OPTIONS = {
     "compare": ("--max-cost", "--deadline"),
     "show": ("--max-cost",),
     "review": ("--max-cost", "--deadline"),
-    "batch": ("--max-cost", "--deadline", "--temperature"),
+    "batch": ("--max-cost", "--deadline", "--temperature", "--top-p"),
     "tune": ("--max-cost", "--deadline", "--held-out"),
     "select": ("--max-cost", "--deadline", "--answer-cost", "--answer-seconds", "--held-out"),
 }
@@ -42,6 +42,14 @@ def test_every_option_that_takes_a_fraction_is_tried_here():
         if options:
             found[name] = options
     assert {name: set(options) for name, options in OPTIONS.items()}.items() >= found.items()
+
+
+def test_every_option_that_takes_a_whole_number_has_a_range():
+    for name in cli.group.list_commands(None):
+        command = cli.group.get_command(click.Context(cli.group), name)
+        for param in command.params:
+            if isinstance(param.type, click.types.IntParamType) and not getattr(param, "count", 0):
+                assert getattr(param.type, "max", None) is not None, (name, param.opts)
 
 
 @pytest.mark.parametrize("name", OPTIONS)

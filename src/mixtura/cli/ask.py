@@ -28,10 +28,6 @@ from mixtura.cli.attachments import (
     read_attachments,
 )
 from mixtura.cli.common import (
-    ANSWER_TOKENS,
-    PROBABILITY,
-    SEED,
-    TEMPERATURE,
     cap_options,
     config_option,
     create_console,
@@ -50,7 +46,12 @@ from mixtura.cli.continued_run import (
     find_conversation,
 )
 from mixtura.cli.dry_run import check_question
-from mixtura.cli.mixture_options import print_choice_reason, spec_from_options, team_options
+from mixtura.cli.mixture_options import (
+    print_choice_reason,
+    sampling_options,
+    spec_from_options,
+    team_options,
+)
 from mixtura.cli.output_file import check_writable
 from mixtura.cli.question import read_question, system_option
 from mixtura.cli.run import FinishedRun, RunContext, format_spent, run_and_show
@@ -87,21 +88,7 @@ if TYPE_CHECKING:
     help="Continue your last conversation, or the run with this id.",
 )  # fmt: skip
 @team_options
-@click.option(
-    "--temperature", type=TEMPERATURE, metavar="NUMBER", help="Randomness of the answer, 0 to 5."
-)
-@click.option(
-    "--top-p", type=PROBABILITY, metavar="NUMBER", help="Nucleus sampling of the answer, 0 to 1."
-)
-@click.option(
-    "--max-tokens",
-    type=ANSWER_TOKENS,
-    metavar="N",
-    help="Length limit of the answer, in tokens.",
-)
-@click.option(
-    "--seed", type=SEED, metavar="N", help="Seed for repeatable answers, where models support it."
-)
+@sampling_options
 @click.option(
     "--schema", metavar="FILE", callback=name_callback, shell_complete=complete_file,
     help="Ask for JSON that matches this JSON schema; exit code 3 if the answer does not match.",

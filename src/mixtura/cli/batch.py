@@ -7,11 +7,11 @@ from typing import Any
 import click
 
 from mixtura.batch.records import FORMATS
-from mixtura.cli.common import TEMPERATURE, config_option, name_callback
+from mixtura.cli.common import COUNT, config_option, name_callback
 from mixtura.cli.common import batch_cap_options as cap_options
 from mixtura.cli.completed_values import complete_file
 from mixtura.cli.help_layout import MixturaCommand
-from mixtura.cli.mixture_options import team_options
+from mixtura.cli.mixture_options import sampling_options, team_options
 from mixtura.cli.question import system_option, text_or_file_callback
 
 
@@ -49,24 +49,15 @@ from mixtura.cli.question import system_option, text_or_file_callback
     help="Field with a picture's path or web address, or a list of them; by default image, images.",
 )  # fmt: skip
 @system_option
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="First N rows only.")
+@click.option("--limit", type=COUNT, metavar="N", help="First N rows only.")
 @click.option(
-    "--sample", type=click.IntRange(min=1), metavar="N",
+    "--sample", type=COUNT, metavar="N",
     help="N rows drawn at random, the same for the same --seed.",
 )  # fmt: skip
 @click.option(
     "--dedupe", is_flag=True, help="Ask equal rows once, and give all of them the same answer."
 )
-@click.option(
-    "--temperature", type=TEMPERATURE, metavar="NUMBER", help="Randomness of the answer, 0 to 5."
-)
-@click.option(
-    "--max-tokens", type=click.IntRange(min=1), metavar="N",
-    help="Length limit of each answer, in tokens.",
-)  # fmt: skip
-@click.option(
-    "--seed", type=int, metavar="N", help="Seed for repeatable answers, where models support it."
-)
+@sampling_options
 @click.option(
     "--concurrency", type=click.IntRange(1, 2048), default=32, metavar="N", show_default=True,
     help="Calls at once at each endpoint whose configuration has no `limits.concurrency`; fewer"

@@ -67,6 +67,7 @@ class BatchOptions:
     sample: int | None
     dedupe: bool
     temperature: float | None
+    top_p: float | None
     max_tokens: int | None
     seed: int | None
     concurrency: int
@@ -175,7 +176,7 @@ def _build_input(options: BatchOptions, source: Source) -> BatchInput:
         assert isinstance(part, ImagePart)
         return part
 
-    sampling = Sampling(options.temperature, None, options.max_tokens, seed=options.seed)
+    sampling = Sampling(options.temperature, options.top_p, options.max_tokens, seed=options.seed)
     form = PromptForm(
         options.column, options.template, options.system, options.image_column, sampling,
         read_picture,
@@ -204,6 +205,7 @@ def _describe_command(
         "--sample": opts.sample,
         "--seed": opts.seed,
         "--temperature": opts.temperature,
+        "--top-p": opts.top_p,
         "--max-tokens": opts.max_tokens,
         "--dedupe": opts.dedupe or None,
     }

@@ -33,7 +33,7 @@ from mixtura.cli.evaluation_options import (
     limit_option,
     logs_option,
     name_option,
-    prompts_option,
+    scoring_options,
 )
 from mixtura.cli.help_layout import MixturaCommand
 from mixtura.cli.output_file import check_writable, write_output
@@ -63,9 +63,7 @@ NO_SCORING = "none"
 @click.argument(
     "names", nargs=-1, metavar="MIXTURE…", callback=name_callback, shell_complete=complete_name
 )
-@prompts_option
-@name_option("--task", "TASK", "Check answers as this benchmark does: gsm8k, math, ifeval, …")
-@name_option("--judge", "NAME", "Model that decides which of two answers is better.")
+@scoring_options
 @limit_option
 @click.option(
     "--seed",
@@ -76,7 +74,6 @@ NO_SCORING = "none"
     help="Seed of the answers and of the choice of prompts.",
 )
 @click.option("--epochs", type=COUNT, default=1, metavar="N", help="Answers to each prompt.")
-@name_option("--scoring", "HOW", "How answers are compared with a row's target: exact, number, …")
 @name_option("--html", "FILE", "Write the result as an HTML page, too.")
 @json_option
 @click.option(

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mixtura.cli.common import COUNT, POSITIVE_SECONDS, F, name_callback, text_callback
+from mixtura.cli.common import COUNT, POSITIVE_SECONDS, SEED, F, name_callback, text_callback
 from mixtura.cli.completed_values import complete_file, complete_name, complete_task
 
 Option = Callable[[F], F]
@@ -79,3 +79,31 @@ logs_option = click.option(
     metavar="DIR", show_default=True, help="Folder where answers are kept.",
 )  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+scoring_options = combine_options(
+    prompts_option,
+    name_option("--task", "TASK", "Check answers as this benchmark does: gsm8k, math, …"),
+    name_option(
+        "--scoring", "HOW", "How answers are compared with a row's target: exact, number, …"
+    ),
+    name_option("--judge", "NAME", "Model that decides which of two answers is better."),
+)
+split_seed_option = click.option(
+    "--seed", type=SEED, default=0, show_default=True, metavar="N", help="Seed of the split."
+)
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Show the calls and their maximum cost, and send nothing."
+)
+
+
+def preset_options(what: str, name: str) -> Option[F]:
+    """Where *what* was chosen is written to, and as which mixture: *name*, if nothing is said."""
+    return combine_options(
+        click.option(
+            "--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.toml",
+            shell_complete=complete_file, help=f"Write the {what} into this configuration file.",
+        ),
+        click.option(
+            "--name", default=name, show_default=True, callback=name_callback,
+            help=f"Name of the {what} there.",
+        ),
+    )  # fmt: skip

@@ -7,7 +7,17 @@ from typing import TypeVar
 
 import click
 
-from mixtura.cli.common import LAYERS, F, create_console, embedded_note, name_callback
+from mixtura.cli.common import (
+    ANSWER_TOKENS,
+    LAYERS,
+    PROBABILITY,
+    SEED,
+    TEMPERATURE,
+    F,
+    create_console,
+    embedded_note,
+    name_callback,
+)
 from mixtura.cli.completed_values import complete_name
 from mixtura.config.config import Config
 from mixtura.config.plan import AUTO, AUTO_TEAM, MixtureSpec, parse_member, uniform_layers
@@ -42,6 +52,30 @@ def team_options(function: F) -> F:
             "-m", "--mixture", metavar="NAME", callback=name_callback,
             shell_complete=complete_name,
             help="Mixture or single model that answers.",
+        ),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+def sampling_options(function: F) -> F:
+    """``--temperature``, ``--top-p``, ``--max-tokens``, ``--seed`` of the answer."""
+    for option in (
+        click.option(
+            "--seed", type=SEED, metavar="N",
+            help="Seed for repeatable answers, where models support it.",
+        ),
+        click.option(
+            "--max-tokens", type=ANSWER_TOKENS, metavar="N",
+            help="Length limit of the answer, in tokens.",
+        ),
+        click.option(
+            "--top-p", type=PROBABILITY, metavar="NUMBER",
+            help="Nucleus sampling of the answer, 0 to 1.",
+        ),
+        click.option(
+            "--temperature", type=TEMPERATURE, metavar="NUMBER",
+            help="Randomness of the answer, 0 to 5.",
         ),
     ):  # fmt: skip
         function = option(function)

@@ -13,26 +13,26 @@ from mixtura.cli.common import (
     DOLLARS,
     POSITIVE_DOLLARS,
     POSITIVE_SECONDS,
-    SEED,
     SHARE,
     config_option,
     create_console,
     download_embedded,
     echo_json,
-    name_callback,
     read_config,
     require_extra,
 )
-from mixtura.cli.completed_values import complete_file
 from mixtura.cli.evaluation_options import (
     announce_preparation,
     connections_option,
     deadline_option,
+    dry_run_option,
     json_option,
     limit_option,
     logs_option,
     name_option,
-    prompts_option,
+    preset_options,
+    scoring_options,
+    split_seed_option,
 )
 from mixtura.cli.list_options import ListOptionsCommand
 from mixtura.cli.preset_file import check_file, print_dry_run, print_forecast, write_table
@@ -53,10 +53,7 @@ if TYPE_CHECKING:
     ),
 )
 @name_option("--models", "A B C…", "Candidates: a list, up to the next option.", multiple=True)
-@prompts_option
-@name_option("--task", "TASK", "Check answers as this benchmark does: gsm8k, math, …")
-@name_option("--scoring", "HOW", "How answers are compared with a row's target: exact, number, …")
-@name_option("--judge", "NAME", "Model that decides which of two answers is better.")
+@scoring_options
 @click.option(
     "--goal",
     type=click.Choice(["quality", "cost", "latency"]),
@@ -105,27 +102,10 @@ if TYPE_CHECKING:
     metavar="N",
     help="Answers of each candidate to each prompt; at least the size.",
 )
-@click.option(
-    "--seed", type=SEED, default=0, show_default=True, metavar="N", help="Seed of the split."
-)
-@click.option(
-    "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE.toml",
-    shell_complete=complete_file,
-    help="Write the team into this configuration file.",
-)
-@click.option(
-    "--name",
-    default="selected",
-    show_default=True,
-    callback=name_callback,
-    help="Name of the team there.",
-)
+@split_seed_option
+@preset_options("team", "selected")
 @json_option
-@click.option(
-    "--dry-run", is_flag=True, help="Show the calls and their maximum cost, and send nothing."
-)
+@dry_run_option
 @logs_option
 @connections_option
 @deadline_option

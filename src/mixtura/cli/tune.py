@@ -9,6 +9,7 @@ import click
 
 from mixtura import cli
 from mixtura.cli.common import (
+    COUNT,
     DOLLARS,
     SHARE,
     config_option,
@@ -19,15 +20,17 @@ from mixtura.cli.common import (
     read_config,
     require_extra,
 )
-from mixtura.cli.completed_values import complete_file
 from mixtura.cli.evaluation_options import (
     connections_option,
     deadline_option,
+    dry_run_option,
     json_option,
     limit_option,
     logs_option,
     name_option,
-    prompts_option,
+    preset_options,
+    scoring_options,
+    split_seed_option,
 )
 from mixtura.cli.list_options import ListOptionsCommand
 from mixtura.cli.preset_file import check_file, print_dry_run, print_forecast, write_table
@@ -49,10 +52,7 @@ if TYPE_CHECKING:
     ),
 )
 @name_option("--models", "A B C…", "Members: a list, up to the next option.", multiple=True)
-@prompts_option
-@name_option("--task", "TASK", "Check answers as this benchmark does: gsm8k, math, …")
-@name_option("--scoring", "HOW", "How answers are compared with a row's target: exact, number, …")
-@name_option("--judge", "NAME", "Model that decides which of two answers is better.")
+@scoring_options
 @click.option(
     "--patterns", "tried_patterns",
     metavar="P Q…", multiple=True, callback=name_callback,
@@ -69,7 +69,7 @@ if TYPE_CHECKING:
 @name_option("--aggregator", "NAME", "Model that aggregates; otherwise the search finds one.")
 @click.option(
     "--draws",
-    type=click.IntRange(min=1),
+    type=COUNT,
     default=4,
     show_default=True,
     metavar="N",
@@ -89,27 +89,10 @@ if TYPE_CHECKING:
     metavar="SHARE",
     help="Share of the prompts kept for the proof (default: a half).",
 )
-@click.option(
-    "--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of the split."
-)
-@click.option(
-    "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE.toml",
-    shell_complete=complete_file,
-    help="Write the preset into this configuration file.",
-)
-@click.option(
-    "--name",
-    default="tuned",
-    show_default=True,
-    callback=name_callback,
-    help="Name of the preset there.",
-)
+@split_seed_option
+@preset_options("preset", "tuned")
 @json_option
-@click.option(
-    "--dry-run", is_flag=True, help="Show the calls and their maximum cost, and send nothing."
-)
+@dry_run_option
 @logs_option
 @connections_option
 @deadline_option
