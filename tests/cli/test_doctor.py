@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from tests.support.forked_program import run_mixtura
+from tests.support.http_server import QuietHandler, serve_handler
 from tests.support.loopback import nobody
 from tests.support.upstream import Script, Wire, running
 
@@ -155,24 +154,13 @@ def listing(models):
     """A server that lists models and sees who asks."""
     asked = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self):
             asked.append((self.path, dict(self.headers.items())))
-            body = json.dumps({"data": [{"id": name} for name in models]}).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.send_json(200, {"data": [{"id": name} for name in models]})
 
-        def log_message(self, *args): ...
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        yield f"http://user:hidden@127.0.0.1:{server.server_port}", asked
-        server.shutdown()
-        thread.join()
+    with serve_handler(Handler) as url:
+        yield url.replace("http://", "http://user:hidden@"), asked
 
 
 def test_endpoints_that_answer_tell_which_models_they_list(doctor):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import anthropic
 import openai
@@ -25,6 +23,7 @@ from mixtura.models.openai import OpenAI
 from mixtura.models.wrappers.retry import Retrying
 from mixtura.prompts.context_fitting import tokens_left
 from mixtura.server.truncation import truncate_request
+from tests.support.http_server import QuietHandler, serve_handler
 from tests.support.serving import serving
 from tests.support.upstream import Script, running
 
@@ -141,32 +140,20 @@ class Lister:
 def lister(*rows):
     front = Lister(rows)
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self):
             front.asked += 1
             if not front.rows:
                 front.let_go.wait(20)
-            data = json.dumps({"object": "list", "data": list(front.rows)}).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            self.send_json(200, {"object": "list", "data": list(front.rows)})
 
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    try:
-        yield front, f"http://127.0.0.1:{server.server_port}/v1"
-    finally:
-        front.let_go.set()
-        server.shutdown()
-        server.server_close()
+    with serve_handler(Handler, waits=False) as url:
+        try:
+            yield front, f"{url}/v1"
+        finally:
+            front.let_go.set()
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import time
 import tomllib
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,16 +24,6 @@ from tests.support.upstream import Script, running
 
 # Inspect and what it stands on warn of their own affairs.
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-@pytest.fixture(autouse=True)
-def _own_folders(tmp_path, monkeypatch):
-    for kind in ("DATA", "CACHE", "STATE", "CONFIG"):
-        monkeypatch.setenv(f"XDG_{kind}_HOME", str(tmp_path / kind.lower()))
-    yield
-    with suppress(RuntimeError):
-        asyncio.get_event_loop().close()
-    asyncio.set_event_loop(None)
 
 
 # ---- whole selections

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import json
 import math
 import re
 import tomllib
-from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -26,17 +23,6 @@ from tests.support.upstream import Script, running
 
 # Inspect and what it stands on warn of their own affairs.
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-@pytest.fixture(autouse=True)
-def _own_folders(tmp_path, monkeypatch):
-    for kind in ("DATA", "CACHE", "STATE", "CONFIG"):
-        monkeypatch.setenv(f"XDG_{kind}_HOME", str(tmp_path / kind.lower()))
-    yield
-    with suppress(RuntimeError):
-        asyncio.get_event_loop().close()
-    asyncio.set_event_loop(None)
-    gc.collect()  # Inspect leaves event loops open: here they are forgiven, not in later tests
 
 
 # ---- the figures

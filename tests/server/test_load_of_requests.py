@@ -6,7 +6,6 @@ import gzip
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from mixtura.server.apis.tool_names import Tool, Toolbox
 from mixtura.server.encodings import MAX_GZIP_MEMBERS, decompress_body
 from mixtura.server.truncation import truncate_request
 from tests.conftest import run
+from tests.support.http_server import QuietHandler, serve_handler
 
 
 class Counted:
@@ -251,25 +251,12 @@ def test_a_list_of_more_than_four_megabytes_is_none(
 def answering(body: bytes) -> Iterator[str]:
     """The address of an endpoint whose every answer to GET is *body*."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
             with suppress(OSError):
-                self.wfile.write(body)
+                self.send_body(200, body, "application/json")
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serve_handler(Handler, waits=False) as url:
+        yield url

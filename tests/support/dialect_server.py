@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import anthropic
@@ -25,6 +23,8 @@ from mixtura.protocols.sse import SseParser
 from mixtura.server.apis.anthropic_messages import MessagesDialect
 from mixtura.server.apis.base import ApiCall, ApiError, Dialect, ResponseMeta
 from mixtura.server.apis.openai_responses import ResponsesDialect
+from tests.support import http_server
+from tests.support.http_server import QuietHandler
 
 ABOUT = ResponseMeta("20261122a7", 1_790_000_000)
 SUMMARY = {"run": "20261122-a7", "cost_usd": 0.01, "degraded": False, "seconds": 2.4}
@@ -102,10 +102,8 @@ class Played:
         yield writer.write_close([self.answer], SUMMARY)
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(QuietHandler):
     played: Played
-
-    def log_message(self, *_: Any) -> None: ...
 
     def do_POST(self) -> None:
         path = self.path.partition("?")[0]
@@ -117,10 +115,12 @@ class Handler(BaseHTTPRequestHandler):
             call = dialect.parse_request(body)
             self.played.calls.append(call)
             if not call.stream:
-                self._json(200, dialect.response_body(call, [self.played.answer], ABOUT, SUMMARY))
+                self.send_json(
+                    200, dialect.response_body(call, [self.played.answer], ABOUT, SUMMARY)
+                )
                 return
         except ApiError as error:
-            self._json(error.status, dialect.error_body(error))
+            self.send_json(error.status, dialect.error_body(error))
             return
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
@@ -128,28 +128,12 @@ class Handler(BaseHTTPRequestHandler):
         for piece in self.played.frames(dialect, call):
             self.wfile.write(piece)
 
-    def _json(self, status: int, data: Any) -> None:
-        body = json.dumps(data).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
 
 @contextmanager
 def serving(played: Played) -> Iterator[Played]:
     handler = type("Bound", (Handler,), {"played": played})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    played.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with http_server.serve_handler(handler) as played.url:
         yield played
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @contextmanager

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from mixtura import (
     Token,
@@ -14,6 +12,7 @@ from mixtura import (
 from mixtura.models.anthropic import Anthropic
 from mixtura.models.openai import OpenAI
 from tests.conftest import run
+from tests.support.http_server import QuietHandler, serve_handler
 
 WEATHER = ("get_weather", {"city": "London"})
 TIME = ("get_time", {"tz": "UTC"})
@@ -23,26 +22,13 @@ TIME = ("get_time", {"tz": "UTC"})
 def saying(body: bytes, kind: str = "text/event-stream"):
     """A server that answers everything with these bytes."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_: object) -> None: ...
-
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(200)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.send_body(200, body, kind)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serve_handler(Handler) as url:
+        yield url
 
 
 def answered(body: bytes, kind: str = "text/event-stream", *, anthropic: bool = False):

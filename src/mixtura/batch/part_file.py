@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from mixtura.catalog.user_files import write_whole
 from mixtura.core.errors import ConfigError
 from mixtura.storage.batch_journal import FailedRow
 
@@ -139,7 +139,7 @@ def build_output(
                 added += len(line)
         _copy(part, file, at, part.stat().st_size)
 
-    _write_whole(target, write)
+    write_whole(target, write)
     return left
 
 
@@ -150,7 +150,7 @@ def write_lines(target: Path, lines: Iterable[bytes]) -> None:
         with suppress(FileNotFoundError):
             target.unlink()
         return
-    _write_whole(target, lambda file: file.writelines(lines))
+    write_whole(target, lambda file: file.writelines(lines))
 
 
 def _open_locked(path: Path) -> int:
@@ -185,32 +185,3 @@ def _copy(source: Path, into: BinaryIO, start: int, end: int) -> None:
         while left and (data := file.read(min(left, _COPY_BYTES))):
             into.write(data)
             left -= len(data)
-
-
-def _write_whole(target: Path, write: Callable[[BinaryIO], object]) -> None:
-    target = target.resolve()  # what a link points to is written, not the link
-    beside = target.with_name(f".{target.name[:100]}-{os.getpid()}")
-    try:
-        with beside.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        if target.exists():
-            shutil.copymode(target, beside)
-        beside.replace(target)
-    except BaseException:
-        with suppress(OSError):
-            beside.unlink()
-        raise
-    _sync_folder(target.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """A name in a folder is on the disk, too, where the system can say so."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

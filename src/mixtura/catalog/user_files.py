@@ -1,10 +1,14 @@
-"""Files that a person names: the one place where such a name becomes a path, and is read."""
+"""Files that a person names: here such a name becomes a path, is read and is written."""
 
 from __future__ import annotations
 
 import os
 import stat
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from mixtura.core.errors import ConfigError
 from mixtura.core.text import format_bytes, to_one_line
@@ -54,3 +58,55 @@ def read_user_file(path: Path, most: int) -> bytes:
     if len(data) > most:
         raise ConfigError(f"{to_one_line(path)} is larger than {format_bytes(most)}")
     return data
+
+
+def write_whole(path: Path, data: bytes | Callable[[BinaryIO], object]) -> None:
+    """
+    Write *data*, or what it writes when it is called, so that whoever looks sees the old file or
+    the new one, after a power failure, too. Raises OSError; the old file stays then.
+    """
+    # A pipe or a device is written to, never replaced by a file.
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            _write(file, data)
+        return
+    target = path.resolve()  # what a link points to is written, not the link
+    mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_current_umask()
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:100]}-", dir=target.parent)
+    part = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            _write(file, data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.chmod(mode)
+        part.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
+    _sync_folder(target.parent)
+
+
+def _write(file: BinaryIO, data: bytes | Callable[[BinaryIO], object]) -> None:
+    if isinstance(data, bytes):
+        file.write(data)
+    else:
+        data(file)
+
+
+def _current_umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    """A name in a folder is on the disk, too, where the system can say so."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

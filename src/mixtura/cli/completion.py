@@ -11,8 +11,8 @@ import click
 from click.shell_completion import get_completion_class
 
 from mixtura import cli
+from mixtura.catalog.user_files import write_whole
 from mixtura.cli.help_layout import MixturaCommand
-from mixtura.cli.output_file import write_whole
 from mixtura.core.errors import ConfigError
 
 SHELLS = ("bash", "zsh", "fish")
@@ -118,7 +118,7 @@ def _load(script: Path) -> str:
 def _install(where: Installation, script: str) -> None:
     """Write the script, and the line that loads it where there is none yet. Raises OSError."""
     where.script.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(where.script, f"{script}\n")
+    write_whole(where.script, f"{script}\n".encode())
     if where.startup_file:
         kept = _lines_without_ours(where.startup_file)
         write_whole(where.startup_file, _encode([*kept, f"{where.line} {MARK}\n"]))

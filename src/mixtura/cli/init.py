@@ -9,12 +9,11 @@ from urllib.parse import urlsplit
 
 import click
 
-from mixtura.catalog.user_files import expand_home
+from mixtura.catalog.user_files import expand_home, write_whole
 from mixtura.cli.common import POSITIVE_DOLLARS, name_callback
 from mixtura.cli.dry_run import find_missing
 from mixtura.cli.help_layout import MixturaCommand
 from mixtura.cli.init_conversation import converse, print_team, read_back, say
-from mixtura.cli.output_file import write_whole
 from mixtura.config.first_file import (
     FoundModels,
     check_member_names,
@@ -209,7 +208,7 @@ def _write_file(path: Path, text: str) -> None:
     """Write the file whole or not at all. Raises ConfigError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, text)
+        write_whole(path, text.encode())
     except FileExistsError:
         raise ConfigError(f"{path} cannot be written: a part of that path is a file") from None
     except OSError as error:

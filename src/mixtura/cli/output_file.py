@@ -1,15 +1,14 @@
-"""A file that is written whole or not at all."""
+"""An output of a command: whether it can be written, and that it was."""
 
 from __future__ import annotations
 
 import os
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 import click
 
 from mixtura import cli
+from mixtura.catalog.user_files import write_whole
 from mixtura.core.errors import ConfigError
 from mixtura.core.text import to_one_line
 
@@ -29,29 +28,6 @@ def check_writable(file: Path, option: str) -> None:
         raise ConfigError(f"{option}: {file} cannot be written: no permission")
 
 
-def write_whole(file: Path, text: str | bytes) -> None:
-    """Write *file* so that whoever looks sees the old text or the new one. Raises OSError."""
-    data = text.encode() if isinstance(text, str) else text
-    # A pipe or a device is written to, never replaced by a file.
-    if file.exists() and not file.is_file():
-        file.write_bytes(data)
-        return
-    target = file.resolve()  # what a link points to is written, not the link
-    mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_current_umask()
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:100]}-", dir=target.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as part:
-            part.write(data)
-            part.flush()
-            os.fsync(part.fileno())
-        Path(name).chmod(mode)
-        Path(name).replace(target)
-    except BaseException:
-        with suppress(OSError):
-            Path(name).unlink()
-        raise
-
-
 def write_output(file: Path, text: str, *, note: bool = True) -> None:
     """Write an output of a command, whole or not at all; *note*: say where it is, aside.
 
@@ -64,9 +40,3 @@ def write_output(file: Path, text: str, *, note: bool = True) -> None:
         raise cli.OutputLostError(error) from None
     if note:
         click.echo(f"Written to {to_one_line(file)}.", err=True)
-
-
-def _current_umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +9,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from mixtura.catalog.user_files import write_whole
 from mixtura.config.plan import MixtureSpec
 from mixtura.core.agreement import SupportSource
 from mixtura.core.calibration import NOT_CALIBRATED, Calibration, CalibrationCurve
@@ -70,10 +70,7 @@ def write_calibration(folder: Path, found: CalibrationFile) -> Path:
     path = calibration_path(folder, found.mixture)
     folder.mkdir(parents=True, exist_ok=True)
     text = msgspec.json.format(msgspec.json.encode(found), indent=2)
-    # Whole or not at all: a server may be reading it.
-    new = path.with_suffix(f".{os.getpid()}.new")
-    new.write_bytes(text + b"\n")
-    new.replace(path)
+    write_whole(path, text + b"\n")  # a server may be reading it
     return path
 
 

@@ -57,6 +57,16 @@ def print_table(
         console.out(f"{' ' * indent}{line.rstrip()}", highlight=False)
 
 
+def plain_table(*headings: str) -> Table:
+    """A table without rows: its first column is of text, the others are of numbers."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    first, *others = headings
+    table.add_column(first, overflow="fold")
+    for heading in others:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
 def print_list(console: Console, label: str, words: Iterable[str], separator: str = ", ") -> None:
     """``label a, b, c``, broken between its words, the lines after the first under its first."""
     # A space inside a word is no place to break at.

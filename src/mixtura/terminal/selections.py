@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from mixtura.core.text import pluralize_count, to_one_line
+from mixtura.terminal.layout import plain_table
 from mixtura.terminal.phrases import format_dollars
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _baseline_text(row: HeldOutComparison) -> Text:
 
 
 def _roles_table(rows: Sequence[ModelRoles]) -> Table:
-    table = _plain_table("model", "alone", "as the only proposer", "as the aggregator")
+    table = plain_table("model", "alone", "as the only proposer", "as the aggregator")
     for row in rows:
         parts = map(_format_part, (row.alone, row.as_proposer, row.as_aggregator))
         table.add_row(to_one_line(row.model), *parts)
@@ -109,7 +109,7 @@ def _diversity_texts(selection: SelectionResult) -> list[Text]:
 
 
 def _candidates_table(rows: Sequence[TriedTeam], width: int) -> Table:
-    table = _plain_table("", f"{'score':>5}", "", "prompts", "cost", "seconds")
+    table = plain_table("", f"{'score':>5}", "", "prompts", "cost", "seconds")
     ahead = [row for row in rows if row.front]
     others = [row for row in rows if not row.front]
     wide = width >= _WIDE_COLUMNS
@@ -127,15 +127,6 @@ def _candidates_table(rows: Sequence[TriedTeam], width: int) -> Table:
 
 def _format_bounds(row: TriedTeam) -> str:
     return f"{_format_score(row.low)} to {_format_score(row.high)}"
-
-
-def _plain_table(*headings: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    first, *others = headings
-    table.add_column(first, overflow="fold")
-    for heading in others:
-        table.add_column(heading, justify="right", no_wrap=True)
-    return table
 
 
 def _cost_text(selection: SelectionResult) -> Text:

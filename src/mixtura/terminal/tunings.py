@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from mixtura.core.text import pluralize_count, to_one_line
+from mixtura.terminal.layout import plain_table
 from mixtura.terminal.phrases import format_dollars
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def render_tuning(found: TuneResult) -> RenderableType:
 
 
 def _roles_table(found: TuneResult) -> Table:
-    table = _plain_table("model", "score", "")
+    table = plain_table("model", "score", "")
     for one in found.roles:
         label = f"{to_one_line(one.model)}  {one.role}"
         sure = "" if one.low is None or one.high is None else f"{one.low:.3f} to {one.high:.3f}"
@@ -45,18 +45,9 @@ def _roles_table(found: TuneResult) -> Table:
 
 
 def _tried_table(found: TuneResult) -> Table:
-    table = _plain_table("", "score")
+    table = plain_table("", "score")
     ranked = sorted(found.tried.items(), key=lambda row: -row[1])
     for name, score in ranked[:MAX_ROWS]:
         style = "bold" if name == found.chosen.name else ""
         table.add_row(Text(to_one_line(name), style), f"{score:.3f}")
-    return table
-
-
-def _plain_table(*headings: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    first, *others = headings
-    table.add_column(first, overflow="fold")
-    for heading in others:
-        table.add_column(heading, justify="right", no_wrap=True)
     return table
