@@ -46,7 +46,14 @@ def test_doctests_with_plain_values_are_examples():
         ("`f(2)` should return `'a b'`", "'a b'"),
         ("f(2) should be -1.5", "-1.5"),
         ("f(2) => {'a': (1, None)}", "{'a': (1, None)}"),
-        ("f(2) = 4", None),
+        ("f(2) = 4", "4"),
+        ("f(2) ==> 4", "4"),
+        ('f(2)   # returns "4"', "'4'"),
+        (">>> f(2) == 4", "4"),
+        ("f(2) => true", "True"),
+        ("f(2) -> 19 - 5 = 14", None),
+        ("f(2) = 2 * 3", None),
+        (">>> f(2) == 4 == 4", None),
         ("f(x) == 4", None),
         ("g(2) == 4", None),
         ("my.f(2) == 4", None),
@@ -58,6 +65,29 @@ def test_lines_with_a_call_and_its_result_are_examples(line, result):
     expected = [] if result is None else [Example("(2, )", result)]
 
     assert read_examples(line, "f") == expected
+
+
+@pytest.mark.parametrize(
+    ("head", "words", "example"),
+    [
+        ("f(n)", "For n = 1,000 the output is 3", None),
+        ("f(n)", "For n = 2 it will be 1, the output should be \"1\".", Example("(2, )", "'1'")),
+        ("f(s, c)", "With s = 'a, b', c = [1, 2], the result should be ('b', False)",
+         Example("('a, b', [1, 2], )", "('b', False)")),
+        ("f(s, c)", "With s = 'a, b' the result should be 3", None),
+        ("f(n)", "If n = 2 + 3, it returns 4", None),
+        ("f(n: int) -> int", "Input: 3\n    Output: (1, 2)\n    Explanation: 4",
+         Example("(3, )", "(1, 2)")),
+        ("f(grid, size)", "Input:\n  grid : [[0], [1]]\n  size : 2\nOutput: 5",
+         Example("([[0], [1]], 2, )", "5")),
+        ("f(*all)", "Input: 3\nOutput: 4", None),
+        ("g(n)", "Input: 3\nOutput: 4", None),
+    ],
+)  # fmt: skip
+def test_inputs_with_an_output_are_examples(head, words, example):
+    question = f'def {head}:\n    """\n    {words}\n    """\n'
+
+    assert read_examples(question, "f") == ([] if example is None else [example])
 
 
 @pytest.mark.parametrize(

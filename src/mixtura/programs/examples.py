@@ -9,7 +9,19 @@ from typing import Any, NamedTuple
 
 MAX_EXAMPLES = 50
 """Examples of one text that are used."""
-_RESULT_WORDS = r"(?:==|->|=>|→|➞|⇒|returns?|should\s+(?:return|be|equal)|gives|is)"
+_RESULT_WORDS = (
+    r"(?:#\s*)?(?:=+>|-+>|==?(?!=)|→|➞|⇒|returns?|(?:should|must|will)\s+(?:return|be|equal)"
+    r"|gives|is)"
+)
+_OUTPUT_WORDS = (
+    r"\b(?:output|result|answer|value)\s*(?:(?:should|must|will)\s+be|is|:|=)",
+    r"\b(?:should|must|will)\s+(?:return|equal)|\breturns?\b|=+>|-+>|→|➞|⇒",
+)
+"""What stands before an output; the first ones say so more clearly."""
+_CALCULATION = re.compile(r"\s*(?:[*+/%^=<>&|]|-\s*[\d(\[])")
+"""What stands behind a number that is only the beginning of a sum, say."""
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w.]*\w|,\d{3}\b)|(?:True|False|None)\b")
+_WORDS_FOR_VALUES = {"true": "True", "false": "False", "null": "None", "none": "None"}
 
 
 class Example(NamedTuple):
@@ -29,10 +41,15 @@ def find_function(question: str) -> str | None:
 
 def read_examples(question: str, function: str) -> list[Example]:
     """
-    The examples in *question*: doctests, and calls with their result (``f(2) == 4``, ``f(2) ->
-    4``, ``f(2) returns 4``). Those with anything but literals are left out.
+    The examples in *question*: doctests, calls with their result (``f(2) == 4``, ``f(2) -> 4``,
+    ``f(2) returns 4``), and inputs with an output (``For n = 2, the result is 4``; ``Input: 2``
+    above ``Output: 4``). Those with anything but literals are left out.
     """
-    found = [*_read_doctests(question, function), *_read_lines(question, function)]
+    found = [
+        *_read_doctests(question, function),
+        *_read_lines(question, function),
+        *_read_inputs(question, function),
+    ]
     return list(dict.fromkeys(found))[:MAX_EXAMPLES]
 
 
@@ -81,7 +98,9 @@ def _read_doctests(question: str, function: str) -> Iterator[Example]:
     except ValueError:  # prompts that are not followed by a space
         return
     for example in examples:
-        if (arguments := _read_call(example.source, function)) is not None:
+        if not example.want.strip() and "=" in example.source:  # the result stands in the call
+            yield from _read_comparison(example.source, function, equalities_only=True)
+        elif (arguments := _read_call(example.source, function)) is not None:
             # The docstring's end is no part of a result, nor are words on the lines below it.
             want = re.split(r'"""|\'\'\'', example.want)[0]
             whole, first = _read_literal(want), _read_literal(want.strip().partition("\n")[0])
@@ -101,13 +120,79 @@ def _read_lines(question: str, function: str) -> Iterator[Example]:
                 yield Example(arguments, result)
 
 
-def _read_comparison(source: str, function: str) -> list[Example]:
+def _read_inputs(question: str, function: str) -> Iterator[Example]:
+    """Examples that name what goes in and what comes out, without a call."""
+    if not (names := _parameter_names(question, function)):
+        return
+    start = rf"\b{re.escape(names[0])}\s*=(?!=)"
+    for line in question.splitlines():
+        if line.lstrip().startswith(("def ", "assert ", ">>>")):
+            continue
+        if not (begin := re.search(start, line)):
+            continue
+        for words in _OUTPUT_WORDS:
+            if end := re.compile(words, re.IGNORECASE).search(line, begin.end()):
+                yield from _read_pair(line[begin.start() : end.start()], line[end.end() :], names)
+                break
+    blocks = r"\bInputs?\s*:\s*(.{1,2000}?)\n?[ \t>*-]*\bOutput\s*:[ \t]*(.+)"
+    for match in re.finditer(blocks, question, re.DOTALL | re.IGNORECASE):
+        yield from _read_pair(match[1], match[2].partition("\n")[0], names)
+
+
+def _read_pair(inputs: str, output: str, names: Sequence[str]) -> Iterator[Example]:
+    values: list[str] = []
+    for name in names:
+        named = re.search(rf"(?<![\w.]){re.escape(name)}\s*(?:=(?!=)|:)\s*", inputs)
+        if named is None and len(names) > 1:
+            return
+        value = _first_literal(inputs[named.end() :] if named else inputs.strip())
+        if value is None:
+            return
+        values.append(value)
+    if (result := _longest_literal(output)) is not None:
+        yield Example("(" + "".join(f"{value}, " for value in values) + ")", result)
+
+
+def _parameter_names(question: str, function: str) -> list[str]:
+    """Names of the parameters of *function* in its last head; none where it cannot be read."""
+    heads = re.findall(
+        rf"^[ \t>]*def[ \t]+{re.escape(function)}[ \t]*\((.*?)\)\s*(?:->[^\n]*)?:",
+        question, re.MULTILINE | re.DOTALL,
+    )  # fmt: skip
+    if not heads:
+        return []
+    try:
+        parsed = ast.parse(f"def f({heads[-1]}): pass").body[0]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    assert isinstance(parsed, ast.FunctionDef)
+    return [argument.arg for argument in parsed.args.args]
+
+
+def _first_literal(text: str) -> str | None:
+    """The literal that *text* begins with: a number, a text in quotes, or something in brackets."""
+    text = text.strip()[:2000]
+    if number := _NUMBER.match(text):
+        return None if _CALCULATION.match(text, number.end()) else _read_literal(number[0])
+    if not text.startswith(("[", "(", "{", '"', "'")):
+        return None
+    for end in re.finditer(r"[\])}\"']", text[1:]):
+        if (found := _read_literal(text[: end.end() + 1])) is not None:
+            return found
+    return None
+
+
+def _read_comparison(source: str, function: str, *, equalities_only: bool = False) -> list[Example]:
     try:
         node = ast.parse(source.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
     if isinstance(node, ast.Compare) and isinstance(node.ops[0], (ast.Eq, ast.Is)):
+        if len(node.ops) > 1:
+            return []
         call, result = ast.unparse(node.left), ast.unparse(node.comparators[0])
+    elif equalities_only:
+        return []
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
         call, result = ast.unparse(node.operand), "False"
     else:
@@ -137,8 +222,9 @@ def _longest_literal(text: str) -> str | None:
     text = text.strip().strip("`").strip()[:500]
     ends = [match.start() for match in re.finditer(r"[\s,.;`#]|$", text)]
     for end in reversed(ends):
-        if (found := _read_literal(text[:end].rstrip(".,;`"))) is not None:
-            return found
+        written = text[:end].rstrip(".,;`")
+        if (found := _read_literal(_WORDS_FOR_VALUES.get(written, written))) is not None:
+            return None if _CALCULATION.match(text, len(text[:end])) else found
     return None
 
 
