@@ -10,6 +10,7 @@ from bench.proof.kept import KeptAnswers, KeptModel
 
 from mixtura import Local
 from mixtura.models.openai import OpenAI
+from mixtura.models.wrappers.retry import Retrying
 from mixtura.transport.timeouts import CallTimeouts
 
 _PATIENCE = 3600.0
@@ -50,7 +51,9 @@ def live_model(member: Member, source: str, answers: KeptAnswers, threads: int =
     at that address. Raises SystemExit where the file is not the one that is named here.
     """
     if source.startswith("http"):
-        return KeptModel(member.name, answers, OpenAI(member.name, source, clocks=_CLOCKS))
+        # One connection that breaks must not end the others' answers, which are under way.
+        asked = Retrying(OpenAI(member.name, source, clocks=_CLOCKS), attempts=5)
+        return KeptModel(member.name, answers, asked)
     path = Path(source) / member.file
     if not path.exists():
         raise SystemExit(f"{path} is missing; docs/explanation/proof.md says where it is from")
