@@ -307,7 +307,7 @@ WORDS = {
     ),
     "a port that is a word": Row(("serve", "--port", "x"), ("'x' is not a whole number",)),
     "a host that is none": Row(
-        ("serve", "--host", "no.such.host.invalid"), ("--new-key", "127.0.0.1")
+        ("serve", "--host", "256.1.1.1"), ("--host 256.1.1.1: no such address", "127.0.0.1")
     ),
     "a server for all without keys": Row(("serve", "--host", "0.0.0.0"), ("--new-key",)),
     "a server of no model": Row(("serve",), ("default",), 'default = "n0"\n'),

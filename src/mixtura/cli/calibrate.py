@@ -38,7 +38,7 @@ from mixtura.core.text import pluralize_count, to_one_line
     ),
 )
 @name_option(
-    "--from", "RUNS", "Folder of evaluations, as `mixtura eval` writes them.", "folder"
+    "--from", "RUNS", "Folder of evaluations, as `mixtura eval` writes them.", "evaluations"
 )  # fmt: skip
 @name_option("-m", "NAME", "Only this mixture; repeatable.", "mixtures", multiple=True)
 @click.option(
@@ -48,7 +48,7 @@ from mixtura.core.text import pluralize_count, to_one_line
 @json_option
 @config_option
 def command(
-    folder: str | None,
+    evaluations: str | None,
     mixtures: tuple[str, ...],
     method: CalibrationMethod,
     as_json: bool,
@@ -62,7 +62,7 @@ def command(
     is then that probability. It counts for the same members only.
     """
     config = read_config(config_file)
-    if folder is None:
+    if evaluations is None:
         if mixtures:
             raise click.UsageError("-m goes with --from RUNS.")
         _list_calibrations(config, as_json)
@@ -72,9 +72,11 @@ def command(
         from mixtura.reports.calibrations import fit_calibrations
 
         try:
-            found, left_out = fit_calibrations(config, read_logs(Path(folder)), mixtures, method)
+            found, left_out = fit_calibrations(
+                config, read_logs(Path(evaluations)), mixtures, method
+            )
         except ConfigError as error:
-            raise ConfigError(f"{folder}: {error}") from None
+            raise ConfigError(f"{evaluations}: {error}") from None
     for problem in left_out:
         click.echo(f"Left out: {to_one_line(problem)}.", err=True)
     for one, _ in found:

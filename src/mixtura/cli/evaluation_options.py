@@ -83,7 +83,9 @@ scoring_options = combine_options(
     prompts_option,
     name_option("--task", "TASK", "Check answers as this benchmark does: gsm8k, math, …"),
     name_option(
-        "--scoring", "HOW", "How answers are compared with a row's target: exact, number, …"
+        "--scoring",
+        "HOW",
+        "How answers are compared with a row's target: exact, includes, number, math or none.",
     ),
     name_option("--judge", "NAME", "Model that decides which of two answers is better."),
 )

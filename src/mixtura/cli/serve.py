@@ -36,6 +36,9 @@ GRACE_SECONDS = 5
 PACKAGES = ("prometheus_client", "starlette", "uvicorn")
 """What the server needs beyond the rest, by the names that Python imports."""
 
+_Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]
+"""What the system says of an address to listen on."""
+
 
 @click.command(
     name="serve",
@@ -97,12 +100,13 @@ def command(
         raise ConfigError(missing_package_text("the server", name, "serve")) from None
     table = config.serve
     where = host or table.host
+    addresses = _resolve_address(where, table.port if port is None else port)
     app = make_app(
         config, host=where, max_cost=max_cost, deadline=deadline, access_log=access_log,
         log_content=log_content,
     )  # fmt: skip
     _start_logging()
-    listening = _listening_socket(where, table.port if port is None else port)
+    listening = _listening_socket(addresses[0])
     _prepare_first_answer(config)
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     gc.collect()
@@ -127,13 +131,21 @@ def _create_client_key(name: str) -> None:
     click.echo(f'[serve.keys.{table}]\nsha256 = "{sha256(key.encode()).hexdigest()}"')
 
 
-def _listening_socket(host: str, port: int) -> socket.socket:
-    """Listening before anything is printed, so that the address is true. Raises ConfigError."""
+def _resolve_address(host: str, port: int) -> list[_Address]:
+    """Where to listen. Raises ConfigError for a host that is none of this machine's."""
     try:
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
-        raise ConfigError(f"--host {host}: no such address ({error.strerror})") from None
-    family, kind, number, _, address = addresses[0]
+        raise ConfigError(
+            f"--host {host}: no such address ({error.strerror}); 127.0.0.1 serves this machine"
+            " alone, 0.0.0.0 all others, too"
+        ) from None
+
+
+def _listening_socket(resolved: _Address) -> socket.socket:
+    """Listening before anything is printed, so that the address is true. Raises ConfigError."""
+    family, kind, number, _, address = resolved
+    host, port = address[0], address[1]
     listening = socket.socket(family, kind, number)
     if sys.platform == "win32":
         # There, reuse would let another program take over a port that is in use.
