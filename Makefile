@@ -37,11 +37,7 @@ ask: $(VENV)/.use ## Ask a question: make ask Q="..."
 test: $(VENV)/.test $(VENV)/.clients ## Run the whole test suite
 	@$(BIN)/mixtura pull smollm2-135m
 	@$(BIN)/python -m tests.support.browser
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not soak" $(INSPECT) > $(VENV)/evals.log 2>&1 & evals=$$!; \
-	trap 'kill $$evals 2> /dev/null' EXIT; \
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not soak" $(addprefix --ignore=,$(INSPECT)); rest=$$?; \
-	echo "The tests of evaluations, which ran beside these:"; \
-	wait $$evals; status=$$?; cat $(VENV)/evals.log; exit $$((rest + status > 0))
+	@scripts/run_tests.sh $(BIN)/python $(VENV) $(INSPECT)
 
 install: ## Put the command mixtura on your PATH (uv, pipx, or a link in ~/.local/bin)
 	$(require-python)
