@@ -90,6 +90,10 @@ class ModelFactory:
         self._keep_answers = keep_answers
         self._limiters: dict[tuple[str, str | None], RateLimiter] = {}
 
+    def share_rate_limiters(self, other: ModelFactory) -> None:
+        """Count calls at an endpoint together with those of *other*'s models."""
+        self._limiters = other._limiters
+
     def build_local(self, name: str, file: str, table: ModelTable) -> Model:
         """A model of llama.cpp; *file*: a known name or a path. Raises ConfigError."""
         from mixtura.models.llama_cpp import Local

@@ -26,6 +26,7 @@ from mixtura.server.job_runner import JobRunner, no_logprobs_error
 from mixtura.server.metrics import Metrics
 from mixtura.server.metrics_by_client import MetricsByClient
 from mixtura.server.model_choice import MixtureChooser
+from mixtura.server.served_batches import ServedBatches
 from mixtura.server.stored_responses import StoredResponses
 from mixtura.server.truncation import truncate_request
 from mixtura.storage.write_queue import StoreWriter
@@ -62,10 +63,14 @@ class Service:
             config, writer, self.metrics, has_keys=authenticator.is_key_required
         )
         self.runner = JobRunner(queue, self.recorder)
+        self.batches = ServedBatches(
+            config, authenticator, self.chooser, max_cost=max_cost, deadline=deadline
+        )
 
     async def close(self) -> None:
         """Return when every run has ended and is on the disk."""
         # In this order: what ends here still has to be recorded and written.
+        await self.batches.close()
         await self.runner.end_runs()
         self.recorder.record_finished_jobs()
         self.lists.close()
