@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from hashlib import sha256
 
@@ -149,3 +150,55 @@ def test_another_window_endpoint_or_purpose_is_refused(server):
         assert refused.value.param == param
     with pytest.raises(openai.BadRequestError, match="purpose"):
         client.files.create(file=("in.jsonl", b"{}"), purpose="assistants")
+
+
+def test_a_cancelled_batch_keeps_what_was_answered_and_names_the_rest(tmp_path):
+    with running() as slow:
+        slow.scripts = {"a": Script("a", delay=0.05), "chief": Script("Because.", delay=0.05)}
+        table = team(slow, "a", "chief", more="[serve.batches]\nrows_at_once = 2")
+        with serving(tmp_path, table) as server:
+            client = client_of(server)
+            batch = begun(client, lines(*map(row, range(200))))
+            counted(client, batch, 3)
+            assert client.batches.cancel(batch.id).status == "cancelling"
+            batch = waited(client, batch)
+            asked = len(slow.records)
+            assert batch.status == "cancelled"
+            assert batch.cancelling_at <= batch.cancelled_at
+            done = [one["custom_id"] for one in content(client, batch.output_file_id)]
+            left = content(client, batch.error_file_id)
+            assert 3 <= len(done) == batch.request_counts.completed < 200
+            assert {one["error"]["code"] for one in left} == {"batch_cancelled"}
+            names = [f"row-{i}" for i in range(200)]
+            assert done + [one["custom_id"] for one in left] == names
+            with pytest.raises(openai.ConflictError):
+                client.batches.cancel(batch.id)
+            assert len(slow.records) == asked
+
+
+def test_a_killed_server_goes_on_with_a_batch_and_pays_no_finished_call_twice(tmp_path):
+    with running() as slow:
+        slow.scripts = {"a": Script("a", delay=0.03), "chief": Script("Because.", delay=0.03)}
+        table = team(slow, "a", "chief", more="[serve.batches]\nrows_at_once = 2")
+        with serving(tmp_path, table) as server:
+            batch = begun(client_of(server), lines(*map(row, range(60))))
+            counted(client_of(server), batch, 8)
+            server.ended(signal.SIGKILL)
+        with serving(tmp_path, table) as server:
+            client = client_of(server)
+            batch = waited(client, batch)
+            assert batch.status == "completed", batch
+            answers = content(client, batch.output_file_id)
+            assert [one["custom_id"] for one in answers] == [f"row-{i}" for i in range(60)]
+        asked = [json.dumps(record.body, sort_keys=True) for record in slow.records]
+        again = len(asked) - len(set(asked))
+        assert len(set(asked)) == 120
+        assert again <= 4  # the rows that were under way, one call each
+
+
+def counted(client, batch, rows: int) -> None:
+    """Return once so many *rows* are answered."""
+    until = time.monotonic() + 60
+    while client.batches.retrieve(batch.id).request_counts.completed < rows:
+        assert time.monotonic() < until
+        time.sleep(0.02)

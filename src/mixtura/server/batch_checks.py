@@ -68,6 +68,12 @@ def _check_row(data: bytes, line: int, found: CheckedRows, names: set[str]) -> N
             message = f"missing required parameter: '{name}'"
             found.add_mistake("missing_required_parameter", message, line, name)
             return
+    _check_fields(row, line, found, names)
+    if isinstance(row["custom_id"], str):
+        names.add(row["custom_id"])
+
+
+def _check_fields(row: dict[str, Any], line: int, found: CheckedRows, names: set[str]) -> None:
     body: Any = row["body"]
     model = cast(dict[str, Any], body).get("model") if isinstance(body, dict) else None
     if row["custom_id"] in names if isinstance(row["custom_id"], str) else False:
@@ -92,5 +98,3 @@ def _check_row(data: bytes, line: int, found: CheckedRows, names: set[str]) -> N
             build_request(row, Sampling())
         except ConfigError as error:
             found.add_mistake("invalid_request", str(error), line)
-    if isinstance(row["custom_id"], str):
-        names.add(row["custom_id"])

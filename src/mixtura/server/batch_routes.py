@@ -31,7 +31,7 @@ class BatchBody(msgspec.Struct):
 
 async def handle_batches(service: Service, request: Request) -> Response:
     """``GET`` and ``POST /v1/batches``. Raises ApiError."""
-    require_batches(service)
+    require_batches(service, request)
     client = service.authenticator.authenticate_request(request.scope)
     with translate_store_errors():
         if request.method == "GET":
@@ -46,7 +46,7 @@ async def handle_batches(service: Service, request: Request) -> Response:
 
 async def get_batch(service: Service, request: Request) -> Response:
     """``GET /v1/batches/ID``. Raises ApiError."""
-    require_batches(service)
+    require_batches(service, request)
     client = service.authenticator.authenticate_request(request.scope)
     with translate_store_errors():
         kept = await service.batches.find_batch(request.path_params["id"], client)
@@ -55,7 +55,7 @@ async def get_batch(service: Service, request: Request) -> Response:
 
 async def cancel_batch(service: Service, request: Request) -> Response:
     """``POST /v1/batches/ID/cancel``. Raises ApiError."""
-    require_batches(service)
+    require_batches(service, request)
     client = service.authenticator.authenticate_request(request.scope)
     with translate_store_errors():
         return json_response(await service.batches.cancel_batch(request.path_params["id"], client))

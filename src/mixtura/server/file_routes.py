@@ -12,11 +12,14 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from mixtura.server.access import request_header
 from mixtura.server.apis.base import ApiError
+from mixtura.server.dialects import served_paths
 from mixtura.server.error_statuses import translate_store_errors
 from mixtura.server.json_responses import json_response
 from mixtura.server.multipart_body import UploadedForm, receive_form
 from mixtura.server.service import Service
+from mixtura.server.unsupported_routes import not_found_message
 from mixtura.storage.interfaces import DAY_SECONDS
 from mixtura.storage.kept_files import PART_BYTES, FileSpaceError, KeptFile
 
@@ -26,7 +29,7 @@ MIN_EXPIRY_SECONDS, MAX_EXPIRY_SECONDS = 3600, 30 * 86400
 
 async def handle_files(service: Service, request: Request) -> Response:
     """``GET`` and ``POST /v1/files``. Raises ApiError."""
-    require_batches(service)
+    require_batches(service, request)
     client = service.authenticator.authenticate_request(request.scope)
     owner = service.authenticator.owner_name(client)
     with translate_store_errors():
@@ -64,7 +67,7 @@ async def handle_files(service: Service, request: Request) -> Response:
 
 async def handle_file(service: Service, request: Request) -> Response:
     """``GET`` and ``DELETE /v1/files/ID``. Raises ApiError."""
-    require_batches(service)
+    require_batches(service, request)
     with translate_store_errors():
         file = await find_file(service, request, request.path_params["id"])
         if request.method == "GET":
@@ -75,7 +78,7 @@ async def handle_file(service: Service, request: Request) -> Response:
 
 async def get_content(service: Service, request: Request) -> Response:
     """``GET /v1/files/ID/content``. Raises ApiError."""
-    require_batches(service)
+    require_batches(service, request)
     with translate_store_errors():
         file = await find_file(service, request, request.path_params["id"])
     return StreamingResponse(
@@ -88,7 +91,7 @@ async def get_content(service: Service, request: Request) -> Response:
 async def find_file(
     service: Service,
     request: Request,
-    id: str,
+    id: str,  # noqa: A002
     *,
     param: str | None = None,
 ) -> KeptFile:
@@ -104,8 +107,12 @@ async def find_file(
     return file
 
 
-def require_batches(service: Service) -> None:
-    """Raises ApiError (404) where the operator wants no files and batches."""
+def require_batches(service: Service, request: Request) -> None:
+    """Raises ApiError (404) where the operator wants none, and for clients of Anthropic's API."""
+    if request_header(request.scope, b"anthropic-version"):
+        raise ApiError(
+            404, not_found_message("/v1/messages/batches", served_paths()), code="not_found"
+        )
     if not service.config.serve.batches.keep:
         message = "no files and batches are kept here, as the server's operator wants it"
         raise ApiError(404, message, code="not_found")

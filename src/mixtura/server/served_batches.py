@@ -188,7 +188,7 @@ class ServedBatches:
             # A full disk, or another process that has it: what was written down is not lost.
             _LOG.warning("the batch %s waits: %s", run.id, to_one_line(error))
             self._not_before[run.id] = time.monotonic() + RETRY_SECONDS
-        except Exception:
+        except Exception:  # noqa: BLE001 - one batch's fault ends no other
             _LOG.exception("the batch %s waits", run.id)
             self._not_before[run.id] = time.monotonic() + RETRY_SECONDS
         finally:

@@ -32,7 +32,7 @@ class BatchStore:
     def add_batch(self, batch: KeptBatch, *, most: int) -> bool:
         """Keep a new batch; False where its owner has *most* that are not over."""
         with self._store.transaction(alone="responses") as db:
-            query = f"SELECT COUNT(*) FROM batches WHERE who = ? AND status NOT IN {_places(OVER)}"
+            query = f"SELECT COUNT(*) FROM batches WHERE who = ? AND status NOT IN {_places(OVER)}"  # noqa: S608
             if int(db.fetch_one(query, (batch.who, *OVER))[0]) >= most:
                 return False
             db.execute(
@@ -64,7 +64,7 @@ class BatchStore:
         """The batches of everyone that are not over, the oldest first."""
         with self._store.transaction() as db:
             rows = db.fetch_all(
-                "SELECT id, who, created, status, body FROM batches"
+                "SELECT id, who, created, status, body FROM batches"  # noqa: S608
                 f" WHERE status NOT IN {_places(OVER)} ORDER BY created, id",
                 OVER,
             )
@@ -75,7 +75,7 @@ class BatchStore:
         with self._store.transaction() as db:
             return (
                 db.execute(
-                    "UPDATE batches SET status = ?, body = ? WHERE id = ?"
+                    "UPDATE batches SET status = ?, body = ? WHERE id = ?"  # noqa: S608
                     f" AND status IN {_places(before)}",
                     (body["status"], _encode(body), id, *before),
                 )
@@ -86,7 +86,7 @@ class BatchStore:
         """Remove batches that are over and were made earlier than *before*."""
         with self._store.transaction() as db:
             db.execute(
-                f"DELETE FROM batches WHERE created < ? AND status IN {_places(OVER)}",
+                f"DELETE FROM batches WHERE created < ? AND status IN {_places(OVER)}",  # noqa: S608
                 (before, *OVER),
             )
 

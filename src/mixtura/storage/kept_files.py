@@ -55,7 +55,7 @@ class FileStore:
                 taken = int(db.fetch_one(query, (file.who,))[0])
                 if taken + file.size > room:
                     raise FileSpaceError("the files of this key have no room for it")
-            places = f"INSERT INTO files ({_FIELDS}, whole) VALUES (?, ?, ?, ?, ?, ?, ?, 0)"
+            places = f"INSERT INTO files ({_FIELDS}, whole) VALUES (?, ?, ?, ?, ?, ?, ?, 0)"  # noqa: S608
             db.execute(places, tuple(file))
         for number, part in enumerate(parts):
             with self._store.transaction() as db:
@@ -66,14 +66,14 @@ class FileStore:
 
     def get_file(self, id: str, who: str) -> KeptFile | None:  # noqa: A002
         """The file of that id, if it is *who*'s."""
-        query = f"SELECT {_FIELDS} FROM files WHERE id = ? AND who = ? AND {_LIVE}"
+        query = f"SELECT {_FIELDS} FROM files WHERE id = ? AND who = ? AND {_LIVE}"  # noqa: S608
         with self._store.transaction() as db:
             row = db.fetch_one(query, (id, who, self._store.current_time()))
         return None if row is None else KeptFile(*row)
 
     def list_files(self, who: str, *, purpose: str | None = None) -> list[KeptFile]:
         """The files of *who*, the newest first."""
-        query = f"SELECT {_FIELDS} FROM files WHERE who = ? AND {_LIVE}"
+        query = f"SELECT {_FIELDS} FROM files WHERE who = ? AND {_LIVE}"  # noqa: S608
         values: list[Any] = [who, self._store.current_time()]
         if purpose is not None:
             query, values = f"{query} AND purpose = ?", [*values, purpose]
