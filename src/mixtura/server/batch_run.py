@@ -195,7 +195,7 @@ class BatchRun:
         errors = self._outputs.errors
         if not whole:
             await to_thread(add_unanswered, self._input, output, errors, *_UNANSWERED[status])
-        made = {
+        made: dict[str, Any] = {
             "output_file_id": await to_thread(self._keep_file, "output", output),
             "error_file_id": await to_thread(self._keep_file, "error", errors),
         }

@@ -56,16 +56,20 @@ class Service:
         )
         queue = FairQueue(config.serve.at_once, config.serve.waiting)
         writer = StoreWriter(config.runs)
-        whole = Metrics(queue, {"run": writer, "response": self.responses.writer})
+        self.batches = ServedBatches(
+            config, authenticator, self.chooser, max_cost=max_cost, deadline=deadline
+        )
+        whole = Metrics(
+            queue,
+            {"run": writer, "response": self.responses.writer},
+            lambda: self.batches.running_count,
+        )
         self.metrics = MetricsByClient(whole, self.chooser, config.usage_cost)
         self._models = CallModels(config, max_cost, deadline)
         self.recorder = JobRecorder(
             config, writer, self.metrics, has_keys=authenticator.is_key_required
         )
         self.runner = JobRunner(queue, self.recorder)
-        self.batches = ServedBatches(
-            config, authenticator, self.chooser, max_cost=max_cost, deadline=deadline
-        )
 
     async def close(self) -> None:
         """Return when every run has ended and is on the disk."""
