@@ -13,10 +13,12 @@ from mixtura.config.config import load
 from mixtura.config.registry import USE_COMMANDS
 from tests.conftest import run
 from tests.support import command_programs as programs
+from tests.support import shell as in_process
 from tests.support.command_programs import write_program
 from tests.support.loopback import loopback, nobody
-from tests.support.shell import shell
 
+desk = in_process.desk
+shell = in_process.shell
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="these programs begin with #!")
 
 TOOLS = {
@@ -30,18 +32,17 @@ TOOLS = {
 
 
 @pytest.fixture
-def machine(tmp_path, monkeypatch):
+def machine(shell, monkeypatch):
     """A machine with nothing on it: no key, no server, an empty home; tools go into its `bin`."""
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "home").mkdir()
-    for name in list(os.environ):
-        if "KEY" in name or "TOKEN" in name or name.startswith(("MIXTURA", "XDG")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    folder = shell.desk.folder
+    (folder / "bin").mkdir()
+    (folder / "home").mkdir()
+    (folder / "mixtura.toml").unlink()
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.setenv("PATH", f"{folder / 'bin'}:/usr/bin:/bin")
+    monkeypatch.setenv("HOME", str(folder / "home"))
     monkeypatch.setenv("OLLAMA_HOST", nobody())
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    return folder
 
 
 def install(machine, tool: str, *, logged_in: bool = True) -> None:
@@ -75,19 +76,19 @@ def test_every_known_tool_is_played_here():
 @pytest.mark.parametrize(
     ("tool", "said"),
     [
-        ("claude-code", '{"type":"result","is_error":true,"result":"Invalid API key · Please run /login"}'),
+        ("claude-code", '{"type":"result","is_error":true,"result":"Please run /login"}'),
         ("codex", '{"type":"turn.failed","error":{"message":"401 Unauthorized"}}'),
         ("opencode", '{"type":"error","error":{"data":{"message":"API key is missing"}}}'),
     ],
 )  # fmt: skip
-def test_a_tool_that_wants_a_login_says_what_to_run(tool, said, machine):
+def test_a_tool_that_wants_a_login_says_what_to_run(tool, said, machine, shell):
     write_program(machine / "bin", TOOLS[tool][0], f"print({said!r}); raise SystemExit(1)")
 
-    result = shell(["ask", "-m", tool, "--quiet", "Where?"])
+    result = shell.run("ask", "-m", tool, "--quiet", "Where?")
 
-    assert result.exit_code == 3
-    assert "nobody is logged in" in result.stderr
-    assert command_tools()[tool].log_in in result.stderr
+    assert result.code == 3
+    assert "nobody is logged in" in result.err
+    assert command_tools()[tool].log_in in result.err
 
 
 def test_a_model_of_a_tool_is_named_behind_a_slash(machine):
@@ -109,11 +110,11 @@ def test_a_model_of_a_tool_is_named_behind_a_slash(machine):
     assert run(config.model("codex/gpt-6").complete(ask("?"))).text == "--model gpt-6 -"
 
 
-def test_doctor_lists_the_tools_with_their_versions_and_logins(machine):
+def test_doctor_lists_the_tools_with_their_versions_and_logins(machine, shell):
     install(machine, "claude-code")
     install(machine, "codex", logged_in=False)
 
-    found = json.loads(shell(["doctor", "--json"]).stdout)["commands"]
+    found = json.loads(shell.run("doctor", "--json").out)["commands"]
 
     assert [(one["name"], one["version"], one["logged_in"]) for one in found] == [
         ("claude-code", "2.1.197", True),
@@ -121,7 +122,7 @@ def test_doctor_lists_the_tools_with_their_versions_and_logins(machine):
     ]
     assert found[1]["log_in"] == "run `codex login`"
     assert found[0]["path"] == str(machine / "bin" / "claude")
-    assert "claude-code" in json.loads(shell(["models", "--json"]).stdout)["commands"]
+    assert "claude-code" in json.loads(shell.run("models", "--json").out)["commands"]
 
 
 # ---------------------------------------------------------------- with nothing configured
@@ -155,7 +156,7 @@ def test_a_tool_that_nobody_is_logged_in_to_is_not_used(machine, monkeypatch):
 
 
 def test_who_has_only_a_tool_and_ollama_gets_a_team_of_both_that_says_who_sees_the_question(
-    machine, monkeypatch
+    machine, shell, monkeypatch
 ):
     install(machine, "claude-code")
     with loopback() as ollama:
@@ -164,27 +165,27 @@ def test_who_has_only_a_tool_and_ollama_gets_a_team_of_both_that_says_who_sees_t
             {"name": "qwen3:4b", "size": 4},
         ]  # fmt: skip
         monkeypatch.setenv("OLLAMA_HOST", ollama.host)
-        before = shell(["ask", "Where is the Louvre?"])
+        before = shell.run("ask", "Where is the Louvre?")
         monkeypatch.setenv(USE_COMMANDS, "1")
-        result = shell(["ask", "Where is the Louvre?"])
+        result = shell.run("ask", "Where is the Louvre?")
 
-    assert "Claude Code is installed here, and you are logged in." in before.stderr
-    assert f"{USE_COMMANDS}=1" in before.stderr
-    assert "claude-code" not in before.stderr
-    assert result.stdout == "Paris it is.\n"
-    said = " ".join(result.stderr.split())
+    assert "Claude Code is installed here, and you are logged in." in before.err
+    assert f"{USE_COMMANDS}=1" in before.err
+    assert "claude-code" not in before.err
+    assert result.out == "Paris it is.\n"
+    said = " ".join(result.err.split())
     assert "Using claude-code, ollama/llama3.1:8b, ollama/qwen3:4b" in said
     assert "Claude Code sends the question to the tool's maker" in said
     assert "Ollama answers on its port and keeps it on this machine" in said
 
 
-def test_a_key_comes_before_all_tools_and_nothing_is_offered(machine, monkeypatch):
+def test_a_key_comes_before_all_tools_and_nothing_is_offered(machine, shell, monkeypatch):
     install(machine, "claude-code")
     monkeypatch.setenv("GROQ_API_KEY", "k")
 
-    result = shell(["ask", "--dry-run", "Where?"])
+    result = shell.run("ask", "--dry-run", "Where?")
 
-    assert "Claude Code" not in result.stderr
+    assert "Claude Code" not in result.err
 
 
 @pytest.mark.parametrize(
@@ -192,21 +193,21 @@ def test_a_key_comes_before_all_tools_and_nothing_is_offered(machine, monkeypatc
     [
         ('command = []', "the program is missing"),
         ('command = ["x"]\nmodel = "y"', "model has no effect beside `command`"),
-        ('command = ["x"]\nprovider = "openai"\nmodel = "y"', "a program of its own, or one of claude-code"),
+        ('command = ["x"]\nprovider = "openai"\nmodel = "y"', "or one of claude-code"),
         ('provider = "ollama-run"', "`model` is missing: which model `ollama` is to run"),
-        ('provider = "codex"\nbase_url = "http://127.0.0.1/v1"', "a program or at an address, not both"),
+        ('provider = "codex"\nbase_url = "http://127.0.0.1/v1"', "not both"),
         ('command = ["x"]\nthreads = 2', "threads has no effect on a program"),
         ('command = ["x"]\nenvironment = ["OPENAI_API_KEY"]', "OPENAI_API_KEY names a secret"),
         ('command = ["x"]\nenvironment = ["A=b"]', "names of variables"),
-        ('command = ["x"]\ntimeouts = { first_token = 3 }', "`total` is how long its answer may take"),
+        ('command = ["x"]\ntimeouts = { first_token = 3 }', "`total` is how long"),
         ('model = "a.gguf"\nenvironment = ["A"]', "environment is for programs"),
     ],
 )  # fmt: skip
-def test_a_wrong_table_of_a_program_is_told_with_its_line(table, said, machine):
+def test_a_wrong_table_of_a_program_is_told_with_its_line(table, said, machine, shell):
     (machine / "mixtura.toml").write_text(f"[models.mine]\n{table}\n")
 
-    result = shell(["config", "check"])
+    result = shell.run("config", "check")
 
-    assert result.exit_code == 2
-    assert said in " ".join(result.stderr.split())
-    assert "mixtura.toml:" in result.stderr
+    assert result.code == 2
+    assert said in " ".join(result.err.split())
+    assert "mixtura.toml:" in result.err
