@@ -38,7 +38,7 @@ def kill_until_done(desk, upstream, seed, words=WORDS):  # noqa: F811
 def kill_batches(desk, least, *, faulty):  # noqa: F811
     """Batches under kills until there were *least* of them; all of them are checked."""
     desk.write("")
-    kills = seed = 0
+    kills = seed = lost = repeated = 0
     with running(steady((0.002, 0.03), faulty)) as upstream:
         desk.write(team_toml(upstream.base_url(), concurrency=CONCURRENCY))
         names = write_rows(desk.folder / "in.jsonl", 30, equal=3)
@@ -61,10 +61,16 @@ def kill_batches(desk, least, *, faulty):  # noqa: F811
                 ]
             assert answered == [name for name in names if name not in failed]
             assert end["lost_calls"] <= some * 4 * CONCURRENCY
+            lost += end["lost_calls"]
+            repeated += again
             if not faulty:
                 assert (desk.folder / "out.jsonl").read_bytes() == calm
                 assert 0 <= again <= end["lost_calls"]
                 assert (end["lost_cost_usd"] > 0) == (end["lost_calls"] > 0)
+    # Seen with -s: the figures of a soak.
+    print(
+        f"{kills} kills in {seed} batches, {lost} calls lost, {repeated} requests beyond one each"
+    )
 
 
 @pytest.mark.parametrize("faulty", [0.0, 0.15])
