@@ -196,7 +196,7 @@ def test_what_a_killed_process_kept_of_standard_input_is_removed_by_the_next(des
 
 def small_team_toml(model_file):
     """A mixture of the embedded model with itself: short answers, the same for a seed."""
-    model = f'[models.small]\nmodel = "{model_file}"\ncontext = 512\n'
+    model = f'[models.small]\nmodel = "{model_file}"\ncontext = 1024\n'
     sampling = "sampling = { temperature = 0.0, max_tokens = 6 }"
     layer = f'[[{{ model = "small", {sampling} }}, {{ model = "small", {sampling} }}]]'
     return (
@@ -208,7 +208,7 @@ def small_team_toml(model_file):
 @pytest.mark.soak
 def test_thirty_kills_with_the_embedded_model_lose_nothing(desk, embedded):  # noqa: F811
     desk.write(small_team_toml(embedded))
-    names = write_rows(desk.folder / "in.jsonl", 12)
+    names = write_rows(desk.folder / "in.jsonl", 8)
     kills, lost, dice = 0, 0, random.Random(3)
     while kills < 30:
         for path in desk.folder.glob("out.*"):
@@ -217,7 +217,7 @@ def test_thirty_kills_with_the_embedded_model_lose_nothing(desk, embedded):  # n
         while True:
             process = desk.start(*WORDS)
             try:
-                out, err = process.communicate(timeout=dice.uniform(0.5, 6.0 + again))
+                out, err = process.communicate(timeout=dice.uniform(0.5, 4.0 + again))
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 process.communicate()
