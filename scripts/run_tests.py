@@ -94,8 +94,8 @@ class TestSuite:
         if not more:
             (cache / "v/cache/lastfailed").unlink(missing_ok=True)
         command = [
-            self._python, "-m", "pytest", "-q", "-m", "not soak", "-o", f"cache_dir={cache.resolve()}",
-            *self._options, *more, str(folder),
+            self._python, "-m", "pytest", "-q", "-m", "not soak",
+            "-o", f"cache_dir={cache.resolve()}", *self._options, *more, str(folder),
         ]  # fmt: skip
         with log.open("wb") as output:
             code = subprocess.run(
