@@ -88,6 +88,10 @@ class ModelTable(msgspec.Struct, forbid_unknown_fields=True):
     model: str | None = None
     provider: str | None = None
     base_url: str | None = None
+    command: tuple[str, ...] | None = None
+    """A program and its arguments: it reads a prompt and writes an answer."""
+    environment: tuple[str, ...] = ()
+    """Further variables that the program sees."""
     api_key_env: str | None = None
     timeouts: TimeoutsTable = msgspec.field(default_factory=TimeoutsTable)
     limits: LimitsTable = msgspec.field(default_factory=LimitsTable)
@@ -236,6 +240,8 @@ class ServeTable(msgspec.Struct, forbid_unknown_fields=True):
 
 class ConfigFile(msgspec.Struct, forbid_unknown_fields=True):
     default: str | None = None
+    use_commands: bool | None = None
+    """Whether `auto` may use command-line tools, which spend a person's subscription."""
     transport: str | None = None
     store: str | None = None
     cache: CacheTable | None = None
