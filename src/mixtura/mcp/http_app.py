@@ -12,8 +12,9 @@ from mixtura.core.redaction import use_redactor
 from mixtura.mcp.tool_calls import ToolClient
 from mixtura.server.access import Authenticator
 from mixtura.server.apis.base import ApiError
+from mixtura.server.dialects import BUILT_IN
 from mixtura.server.host_checks import SiteChecker
-from mixtura.server.json_responses import json_response
+from mixtura.server.json_responses import error_response
 
 PATH = "/mcp"
 """Where clients find the tools."""
@@ -52,8 +53,7 @@ class HttpGate:
                     if scope["method"] == "POST":
                         client.admit_request()
                 except ApiError as refused:
-                    body = {"error": {"message": str(refused)}}
-                    await json_response(body, refused.status)(scope, receive, send)
+                    await error_response(BUILT_IN[0], refused)(scope, receive, send)
                     return
                 await app(scope, receive, send)
 

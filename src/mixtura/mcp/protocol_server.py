@@ -82,7 +82,7 @@ class ProtocolServer:
                 result = await self._calls.call_tool(params.name, given, progress, client)
         except MixturaError as error:
             return _failed_result(str(error))
-        except Exception:
+        except Exception:  # noqa: BLE001 - a fault of ours must not end the agent's session
             _log.exception("the tool %s failed", params.name[:80])
             return _failed_result("something in this server is wrong: its log has the trace")
         content: list[Any] = [types.TextContent(type="text", text=_result_text(result))]
