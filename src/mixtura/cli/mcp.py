@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sys
 from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 import click
@@ -13,6 +14,7 @@ import click
 from mixtura.cli.common import cap_options, config_option, keep_option, read_config, require_extra
 from mixtura.cli.help_layout import MixturaCommand
 from mixtura.config.config import Config
+from mixtura.core.errors import ConfigError
 
 HOST = "127.0.0.1"
 """Only this machine: an agent elsewhere comes through a proxy of one's own."""
@@ -51,14 +53,23 @@ def command(
     every call.
     """
     config = read_config(config_file, cache=cache, keep=keep)
-    with require_extra("mcp", "mixtura mcp"):
-        import mcp.server.lowlevel.server  # noqa: F401  # missed before anything begins
-
-        from mixtura.mcp.tool_calls import ToolCalls
-    calls = ToolCalls(config, max_cost, deadline)
+    tool_calls = _load_packages()
+    calls = tool_calls.ToolCalls(config, max_cost, deadline)
     if port is None:
         return _serve_stdio(config, calls)
     return _serve_http(config, calls, port)
+
+
+def _load_packages() -> Any:
+    """The tools, once all that they need is there. Raises ConfigError for what is missing."""
+    try:
+        with require_extra("mcp", "mixtura mcp"):
+            # Needed later, missed before anything begins.
+            import_module("mcp.server.lowlevel.server")
+            return import_module("mixtura.mcp.tool_calls")
+    except ValueError as error:
+        # The SDK loads OpenTelemetry, which refuses a propagator that does not exist.
+        raise ConfigError(f"OpenTelemetry refuses its settings (OTEL_…): {error}") from None
 
 
 def _serve_stdio(config: Config, calls: Any) -> int:
