@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import subprocess
+import sys
 
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
@@ -16,6 +18,7 @@ from opentelemetry.semconv.attributes import error_attributes
 from tests.support import command_line
 from tests.support.http_server import QuietHandler, serve_handler
 from tests.support.loopback import Answer
+from tests.support.serving import serving
 
 desk = command_line.desk
 KNOWN = {
@@ -140,5 +143,37 @@ def test_a_call_that_fails_says_its_kind_of_error_and_the_run_goes_on(desk, coll
 def test_a_propagator_that_does_not_exist_is_told_in_words(desk, collector):
     desk.env["OTEL_PROPAGATORS"] = "pigeon"
 
-    for command in (("ask", "Why?"), ("mcp",)):
-        assert "pigeon" in desk.run(*command).complaint
+    for words in (("ask", "Why?"), ("mcp",)):
+        # A new interpreter: ours has read the variables already.
+        program = [sys.executable, "-m", "mixtura", *words]
+        ran = subprocess.run(
+            program, cwd=desk.folder, env=desk.env, stdin=subprocess.DEVNULL, capture_output=True,
+            text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert "pigeon" in command_line.Ran(ran.returncode, ran.stdout, ran.stderr).complaint
+
+
+def test_the_server_continues_the_trace_of_its_client(desk, collector, tmp_path):
+    trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    text = (desk.folder / "mixtura.toml").read_text()
+    with serving(tmp_path / "served", text, environ=desk.env) as server:
+        server.post(
+            "/v1/chat/completions",
+            {"model": "team", "messages": [{"role": "user", "content": "Why?"}]},
+            traceparent=f"00-{trace}-{parent}-01",
+        )
+        assert server.ended() == 0
+
+    (run,) = [span for span in collector.spans if span.name == "invoke_agent team"]
+    assert run.trace_id.hex() == trace
+    assert run.parent_span_id.hex() == parent
+
+
+def test_a_collector_that_only_takes_traces_gets_no_metrics(desk, collector):
+    address = desk.env.pop("OTEL_EXPORTER_OTLP_ENDPOINT")
+    desk.env["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] = f"{address}/v1/traces"
+
+    assert desk.run("ask", "Why?").code == 0
+
+    assert len(collector.spans) == 4
+    assert collector.metrics == {}

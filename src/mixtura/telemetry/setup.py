@@ -11,21 +11,20 @@ from mixtura.core.errors import ConfigError
 from mixtura.core.missing_packages import missing_package_text
 from mixtura.telemetry import conventions as names
 
-ENDPOINTS = (
-    "OTEL_EXPORTER_OTLP_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
-)
+ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+TRACES_ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+METRICS_ENDPOINT = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"
 """Variables that say where a collector is: one of them turns telemetry on."""
 CONTENT_VARIABLE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _CONTENT_WORDS = ("true", "span_only", "span_and_event")
 
 
-def telemetry_wanted(environ: Mapping[str, str]) -> bool:
-    """Whether the environment names a collector, and does not turn the SDK off."""
+def wanted_signals(environ: Mapping[str, str]) -> tuple[bool, bool]:
+    """Whether traces, and metrics, are wanted: where the environment names a collector of them."""
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-        return False
-    return any(environ.get(name, "").strip() for name in ENDPOINTS)
+        return False, False
+    named = {name for name, value in environ.items() if value.strip()}
+    return bool(named & {ENDPOINT, TRACES_ENDPOINT}), bool(named & {ENDPOINT, METRICS_ENDPOINT})
 
 
 class Instruments:
@@ -102,11 +101,12 @@ def load_instruments(environ: Mapping[str, str]) -> Instruments | None:
 
     Raises ConfigError where the packages are missing or a variable says what there is not.
     """
-    if not telemetry_wanted(environ):
+    traces, metrics = wanted_signals(environ)
+    if not (traces or metrics):
         return None
     content = environ.get(CONTENT_VARIABLE, "").strip().lower() in _CONTENT_WORDS
     try:
-        return _start_sdk(content)
+        return _start_sdk(content, traces=traces, metrics=metrics)
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("opentelemetry"):
             raise
@@ -117,8 +117,8 @@ def load_instruments(environ: Mapping[str, str]) -> Instruments | None:
         raise ConfigError(f"OpenTelemetry refuses its settings (OTEL_…): {error}") from None
 
 
-@lru_cache(maxsize=2)
-def _start_sdk(captures_content: bool) -> Instruments:
+@lru_cache(maxsize=8)
+def _start_sdk(captures_content: bool, *, traces: bool, metrics: bool) -> Instruments:
     # It reads OTEL_PROPAGATORS, and raises ValueError for one that does not exist.
     import opentelemetry.propagate  # noqa: F401
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
@@ -134,7 +134,8 @@ def _start_sdk(captures_content: bool) -> Instruments:
     own = Resource.create({"service.name": "mixtura", "service.version": version("mixtura")})
     resource = own.merge(detected)
     spans = TracerProvider(resource=resource)
-    spans.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    reader = PeriodicExportingMetricReader(OTLPMetricExporter())
-    meters = MeterProvider(metric_readers=[reader], resource=resource)
+    if traces:
+        spans.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    readers = [PeriodicExportingMetricReader(OTLPMetricExporter())] if metrics else []
+    meters = MeterProvider(metric_readers=readers, resource=resource)
     return Instruments(spans, meters, captures_content=captures_content)
