@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
@@ -120,7 +121,7 @@ def load_instruments(environ: Mapping[str, str]) -> Instruments | None:
 @lru_cache(maxsize=8)
 def _start_sdk(captures_content: bool, *, traces: bool, metrics: bool) -> Instruments:
     # It reads OTEL_PROPAGATORS, and raises ValueError for one that does not exist.
-    import opentelemetry.propagate  # noqa: F401
+    import_module("opentelemetry.propagate")
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.metrics import MeterProvider
