@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from hashlib import sha256
 
 import httpx2
 import pytest
+from mcp.client.streamable_http import streamable_http_client
 
 from mcp import Client, StdioServerParameters, stdio_client
 from mixtura.core.json_schema import find_mismatches
+from mixtura.mcp.tool_schemas import REVIEW
 from tests.support import command_line
 from tests.support.loopback import Answer
 
@@ -150,3 +153,52 @@ def test_over_http_the_tools_answer_and_foreign_hosts_and_pages_are_refused(desk
 
     assert answer.structured_content["answer"] == ANSWER
     assert refused == [421, 403]
+
+
+def test_over_http_a_key_is_needed_where_there_are_keys_and_says_what_may_be_used(desk):
+    digest = sha256(b"mx-secret").hexdigest()
+    text = (desk.folder / "mixtura.toml").read_text()
+    desk.write(f'{text}\n[serve.keys.ida]\nsha256 = "{digest}"\nmodels = ["ann"]\n')
+    process = desk.start("mcp", "--http", "0")
+    address = process.stdout.readline().decode().split()[-1].rstrip(".")
+
+    async def talk():
+        async with httpx2.AsyncClient() as plain:
+            refused = await plain.post(address, json={"jsonrpc": "2.0", "id": 1, "method": "ping"})
+        key = {"Authorization": "Bearer mx-secret"}
+        async with (
+            httpx2.AsyncClient(headers=key, timeout=60) as known,
+            Client(streamable_http_client(address, http_client=known)) as client,
+        ):
+            asked = [
+                await client.call_tool("ask", {"question": "Why?", "mixture": name})
+                for name in ("ann", "team")
+            ]
+            return refused, asked, await client.call_tool("models", {})
+
+    refused, (answered, forbidden), models = asyncio.run(talk())
+    process.terminate()
+
+    assert refused.status_code == 401
+    assert answered.structured_content["answer"] == "Air scatters blue light."
+    assert forbidden.is_error
+    assert "`team` may not be used here; what may: ann" in forbidden.content[0].text
+    assert models.structured_content["models"] == ["ann"]
+    assert models.structured_content["mixtures"] == []
+
+
+def test_a_diff_is_reviewed_and_its_findings_match_the_schema_of_the_tool(desk):
+    finding = {
+        "file": "a.py", "line": 1, "severity": "high", "quote": "total -= amount",
+        "problem": "The sign is wrong.", "suggestion": None,
+    }  # fmt: skip
+    found = Answer.text(json.dumps({"findings": [finding]}))
+    desk.server.answers |= {"ann": found, "ben": found}
+    text = (desk.folder / "mixtura.toml").read_text()
+    desk.write(f'{text}\n[mixtures.review]\npattern = "review"\nlayers = [["ann", "ben"]]\n')
+
+    result = use_tools(desk, lambda client: client.call_tool("review", {"text": "total -= amount"}))
+
+    (one,) = result.structured_content["review"]["findings"]
+    assert one["problem"] == "The sign is wrong."
+    assert find_mismatches(REVIEW.gives, result.structured_content) == []
