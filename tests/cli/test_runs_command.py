@@ -115,9 +115,10 @@ def test_a_run_that_cannot_be_kept_says_so_and_is_answered(desk):
 def test_a_full_disk_loses_the_run_and_not_the_answer(desk):
     desk.run("ask", "--quiet", "Why?")
     size = (state_folder(desk) / "mixtura.sqlite").stat().st_size
+    limit = size + 16_384  # room for the run's beginning, none for its record
     process = desk.start(
         "ask", base64.b64encode(random.Random(2).randbytes(90000)).decode(),
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )  # fmt: skip
     out, err = process.communicate(timeout=30)
 

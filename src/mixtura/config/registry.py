@@ -248,8 +248,7 @@ class NameRegistry:
         """
         if name in self.mixtures:
             return self._resolve_auto(self.mixtures[name])
-        if name == AUTO:
-            auto = self.auto_defaults()
+        if name == AUTO and (auto := self.auto_defaults()):
             return MixtureSpec(name, (), auto.aggregator, answer=auto.answer)
         if name == AUTO_TEAM:
             raise ConfigError(f"'{AUTO_TEAM}' is several models, for the layers of a mixture")
