@@ -6,6 +6,9 @@ import base64
 import random
 import resource
 import signal
+import sqlite3
+import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -114,7 +117,19 @@ def test_a_run_that_cannot_be_kept_says_so_and_is_answered(desk):
 
 def test_a_full_disk_loses_the_run_and_not_the_answer(desk):
     desk.run("ask", "--quiet", "Why?")
-    size = (state_folder(desk) / "mixtura.sqlite").stat().st_size
+    store = state_folder(desk) / "mixtura.sqlite"
+    size = store.stat().st_size
+
+    def answer_once_the_run_is_kept(request):
+        # At once, its beginning and its end would be kept, or lost, together.
+        with closing(sqlite3.connect(store)) as rows:
+            until = time.monotonic() + 20
+            while rows.execute("SELECT count(*) FROM runs").fetchone()[0] < 2:
+                assert time.monotonic() < until, "the run's beginning is not kept"
+                time.sleep(0.01)
+        return Answer.text(ANSWER.strip())
+
+    desk.server.answers["chief"] = answer_once_the_run_is_kept
     limit = size + 16_384  # room for the run's beginning, none for its record
     process = desk.start(
         "ask", base64.b64encode(random.Random(2).randbytes(90000)).decode(),
