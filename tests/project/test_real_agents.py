@@ -49,9 +49,8 @@ def test_codex_asks_a_mixture_through_its_tool(place, sage):
     table = (
         f"\n[mcp_servers.mixtura]\ncommand = {json.dumps(sage[0])}\nargs = {json.dumps(sage[1:])}\n"
     )
-    (home / "config.toml").write_text(
-        f"{lines}{table}default_tools_approval_mode = 'approve'\nrequired = true\nstartup_timeout_sec = 60\n"
-    )
+    waits = "default_tools_approval_mode = 'approve'\nrequired = true\nstartup_timeout_sec = 60\n"
+    (home / "config.toml").write_text(lines + table + waits)
 
     assert "S-42" in place.run(program("codex"), "exec", "--skip-git-repo-check", ASK)
 
