@@ -105,11 +105,16 @@ def command(
     """
     if (journal or source) and len(batches) != 1:
         raise click.UsageError("--journal and --input belong to one --batch.")
+    if batches and form == "preferences":
+        raise click.UsageError(
+            "--format preferences reads kept runs: a batch's output does not say what was not"
+            " chosen."
+        )
     path = None if output == STANDARD_STREAM else expand_home(output)
     if path is not None:
         check_writable(path, "OUT")
     config = read_config(config_file)
-    chosen = ExampleFilter(mixtures, since, degraded, incomplete)
+    chosen = ExampleFilter(mixtures, since, degraded, incomplete, form == "preferences")
     damaged: list[str] = []
     examples = (
         _batch_examples(batches, journal, source) if batches else _run_examples(config, damaged)

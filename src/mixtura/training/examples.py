@@ -63,13 +63,15 @@ class ExampleFilter:
     """
     Which examples are taken; *left_out* counts the others by what is wrong with them.
 
-    *mixtures*: of these only, where there are any; *since*: that began then or later.
+    *mixtures*: of these only, where there are any; *since*: that began then or later;
+    *judged*: only those with a preference.
     """
 
     mixtures: Sequence[str] = ()
     since: datetime | None = None
     degraded: bool = False
     incomplete: bool = False
+    judged: bool = False
     left_out: Counter[str] = field(default_factory=Counter[str])
 
     def select(self, examples: Iterable[Example]) -> Iterator[Example]:
@@ -97,6 +99,8 @@ class ExampleFilter:
             return "degraded"
         if example.finish_reason not in _WHOLE and not self.incomplete:
             return "cut off"
+        if self.judged and not example.preferences:
+            return "without a verdict"
         return None
 
 

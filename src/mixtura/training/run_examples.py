@@ -10,6 +10,7 @@ from mixtura.protocols.openai.messages import message_from_json
 from mixtura.storage.run_record import iter_leaf_calls, parse_timestamp
 from mixtura.storage.runs import RunStore
 from mixtura.training.examples import Example
+from mixtura.training.run_preferences import read_preferences
 
 PAGE = 500
 """Runs that are listed at a time."""
@@ -49,6 +50,7 @@ def build_run_example(run: Mapping[str, Any]) -> Example:
         tuple(run["left_out"]),
         run["finish_reason"],
         calls_tools=run["finish_reason"] == "tool_calls",
+        preferences=read_preferences(run),
     )
 
 
