@@ -23,7 +23,7 @@ from mixtura.batch.journaled_models import JournaledModels
 from mixtura.batch.kept_input import keep_standard_input
 from mixtura.batch.outcome import BatchOutcome
 from mixtura.batch.part_file import BatchFiles
-from mixtura.batch.prompt_form import PromptForm
+from mixtura.batch.prompt_form import ImageReader, PromptForm
 from mixtura.batch.records import Format, Source, find_source
 from mixtura.batch.resume import Command, command_digest, find_resume_point
 from mixtura.batch.row_lines import RowLines
@@ -158,17 +158,23 @@ def _find_source(options: BatchOptions, files: BatchFiles, stack: ExitStack) -> 
     )  # fmt: skip
 
 
-def _build_input(options: BatchOptions, source: Source) -> BatchInput:
+def make_picture_reader(source: Source) -> ImageReader:
+    """What reads the pictures that rows of *source* name."""
+
     def read_picture(name: str) -> ImagePart:
         inside = "://" in name or name.startswith("data:")
         part = read_image(name if inside else str(source.folder / expand_home(name))).part
         assert isinstance(part, ImagePart)
         return part
 
+    return read_picture
+
+
+def _build_input(options: BatchOptions, source: Source) -> BatchInput:
     sampling = Sampling(options.temperature, options.top_p, options.max_tokens, seed=options.seed)
     form = PromptForm(
         options.column, options.template, options.system, options.image_column, sampling,
-        read_picture,
+        make_picture_reader(source),
     )  # fmt: skip
     return BatchInput(
         source, form, options.limit, options.sample, options.seed, shares=options.dedupe
