@@ -124,7 +124,6 @@ def _chosen_arms(arms: Sequence[Arm], names: Sequence[str]) -> list[Arm]:
 
 
 def _score(given: argparse.Namespace) -> None:
-    unpack_draws(given.folder)
     logs = sorted(given.folder.glob("*.jsonl"))
     if not logs:
         raise SystemExit(f"no answers are kept in {given.folder}: `draw` comes first")
