@@ -106,6 +106,18 @@ def test_a_batch_is_exported_with_the_rows_that_it_was_made_of(shell):  # noqa: 
     assert KEY not in (shell.desk.folder / "train.jsonl").read_text()
 
 
+def test_what_has_the_form_of_a_key_is_not_written(shell):  # noqa: F811
+    key = "sk-proj-abcdefghijklmnopqrstuvwx1234567890ABCD"
+    shell.run("ask", "--quiet", f"What is {key} good for?")
+
+    done = shell.run("export", "train.jsonl")
+
+    (row,) = read_lines(shell.desk.folder / "train.jsonl")
+    assert done.code == 0, done.err
+    assert row["messages"][0]["content"].startswith("What is ")
+    assert "abcdefghijklmnop" not in json.dumps(row)
+
+
 def test_a_batch_without_the_input_that_it_was_made_of_is_not_exported(shell):  # noqa: F811
     write_rows(shell.desk.folder / "in.jsonl", 2)
     row = b'{"id": "x", "prompt": "Well?"}\n'

@@ -98,7 +98,10 @@ def find_source(
     if format == "dataset" or (format is None and not path.exists() and _is_dataset_name(name)):
         return Source(name, shown, "dataset", split, subset)
     if path.is_dir():
-        raise ConfigError(f"{shown} is a folder: name a file in it")
+        raise ConfigError(
+            f"{shown} is a folder: name a file in it, or read it as a data set, with"
+            " --format dataset"
+        )
     if not path.exists():
         raise ConfigError(
             f"there is no file {shown} (a data set of the Hugging Face hub is OWNER/NAME)"
@@ -180,7 +183,8 @@ def _read_dataset(source: Source) -> Iterator[Record]:
     library = _import_extra("datasets", "reading a data set of the Hugging Face hub", "datasets")
     try:
         rows = library.load_dataset(source.name, source.subset, split=source.split, streaming=True)
-        for number, row in enumerate(rows, start=1):
+        # Pictures as the bytes that they are kept in: they are sent on as they are.
+        for number, row in enumerate(rows.decode(False), start=1):
             yield Record(f"{source.shown} {source.split}, row {number}", row)
     except ConfigError:
         raise
