@@ -81,6 +81,8 @@ class BatchSession:
                 await self._calls.writer.run_job(partial(self._finish, part))
         finally:
             ticking.cancel()
+            if self._models.provider_batches is not None:
+                await self._models.provider_batches.drop_tasks()
             with suppress(asyncio.CancelledError):
                 await ticking
         self._report()
@@ -100,6 +102,11 @@ class BatchSession:
         if self._runner is not None:
             self._runner.drain()
         self._report()
+
+    def end_for(self, reason: str) -> None:
+        """End as at a cap, for *reason*."""
+        if self._runner is not None and not self._runner.draining:
+            self._runner.end_for(reason)
 
     @property
     def _ended_early(self) -> bool:

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from mixtura.batch.kept_input import keep_standard_input
 from mixtura.batch.outcome import BatchOutcome
 from mixtura.batch.part_file import BatchFiles
 from mixtura.batch.prompt_form import PromptForm
+from mixtura.batch.provider_batches import ProviderBatches
 from mixtura.batch.records import Format, Source, find_source
 from mixtura.batch.resume import Command, command_digest, find_resume_point
 from mixtura.batch.row_lines import RowLines
@@ -44,6 +46,10 @@ from mixtura.core.types import ImagePart, Sampling
 from mixtura.models.wrappers.budget_wait import InFlight, WaitForBudget
 
 STANDARD_STREAM = "-"
+TIME_IS_UP = (
+    "the time of --within is up. Batches that are at their providers stay there: the same command"
+    " with a longer --within takes them up again"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +77,8 @@ class BatchOptions:
     max_tokens: int | None
     seed: int | None
     concurrency: int
+    provider_batch: str
+    within: float
     max_cost: float | None
     deadline: float | None
     journal: str | None
@@ -102,7 +110,7 @@ def run_batch(options: BatchOptions) -> int:
         files = _find_files(options, stack)
         source = _find_source(options, files, stack)
         batch_input = _build_input(options, source)
-        models = JournaledModels(options.concurrency)
+        models = JournaledModels(options.concurrency, _provider_batches(options))
         config = read_config(options.config_file, keep_answers=models, waits_for_all=True)
         plan = spec_from_options(
             config, options.mixture, options.proposers, options.aggregator, options.layers
@@ -203,6 +211,13 @@ def _describe_command(
 # ---- the run
 
 
+def _provider_batches(options: BatchOptions) -> ProviderBatches | None:
+    mode = options.provider_batch
+    if mode == "off":
+        return None
+    return ProviderBatches("only" if mode == "only" else "auto", options.within)
+
+
 def _run(
     config: Config,
     plan: MixtureSpec,
@@ -233,6 +248,8 @@ def _run(
             WaitForBudget(model, InFlight()), models, calls, batch_input, files, lines, start,
             retries_all=options.retry_failed, on_progress=show,
         )  # fmt: skip
+        if models.provider_batches is not None:
+            models.provider_batches.on_time_up = partial(session.end_for, TIME_IS_UP)
         if start.finished and not (options.retry_failed and start.failed):
             return runner.run(_describe(session))
         return runner.run(_run_until_signal(session))
