@@ -56,6 +56,7 @@ class ProviderBatches:
         self.calls: CallJournal | None = None
         self.used = False
         """A model's calls go out as batches."""
+        self.dropped = False
         self.on_time_up: Callable[[], None] = lambda: None
         self.endpoints: dict[tuple[str, str], EndpointBatches] = {}
         self._since: float | None = None
@@ -100,6 +101,7 @@ class ProviderBatches:
 
     async def drop_tasks(self) -> None:
         """Follow no batch any more: they stay at their providers."""
+        self.dropped = True
         for one in self.endpoints.values():
             await one.drop_tasks()
 

@@ -152,7 +152,7 @@ class EndpointBatches:
                     continue
                 if await self._batches.seconds_left() <= 0:
                     self._fail_gathered(TimeIsUpError("the time for batches is up"))
-                elif some := self._take_some():
+                elif some := _take_some(self._gathered, self._terms):
                     await self._submit(some)
         except Exception as error:  # noqa: BLE001 - who waits is told, or would wait for ever
             self._fail_gathered(error)
@@ -162,19 +162,6 @@ class EndpointBatches:
             if not one.answer.done():
                 one.answer.set_exception(error)
         self._gathered.clear()
-
-    def _take_some(self) -> list[WaitingCall]:
-        """As many as one batch may have."""
-        some: list[WaitingCall] = []
-        size = 0
-        for call, one in [*self._gathered.items()]:
-            size += len(one.body) + 200  # with what is around it
-            full = len(some) >= self._terms.rows or size > self._terms.megabytes * 1e6
-            if full and some:
-                break
-            del self._gathered[call]
-            some.append(one)
-        return some
 
     async def _submit(self, some: list[WaitingCall]) -> None:
         tag = f"mixtura-{secrets.token_hex(8)}"
@@ -297,7 +284,7 @@ class EndpointBatches:
 
     async def _read_to_end(self, batch: FollowedBatch) -> None:
         remote = await self._wait_until_over(batch)
-        await self._let_calls_come(batch)
+        await _let_calls_come(batch, self._batches.gather)
         batch.closed = True
         while True:
             try:
@@ -334,9 +321,24 @@ class EndpointBatches:
             await asyncio.sleep(min(wait, left) if left > 0 else wait)
             wait = min(wait * 1.5, LONGEST_POLL)
 
-    async def _let_calls_come(self, batch: FollowedBatch) -> None:
-        """Results are read once: after a restart, rows ask for them one after the other."""
-        before = -1
-        while not batch.fresh and before < len(batch.waiting):
-            before = len(batch.waiting)
-            await asyncio.sleep(self._batches.gather)
+
+def _take_some(gathered: dict[str, WaitingCall], terms: BatchTerms) -> list[WaitingCall]:
+    """As many as one batch may have."""
+    some: list[WaitingCall] = []
+    size = 0
+    for call, one in [*gathered.items()]:
+        size += len(one.body) + 200  # with what is around it
+        full = len(some) >= terms.rows or size > terms.megabytes * 1e6
+        if full and some:
+            break
+        del gathered[call]
+        some.append(one)
+    return some
+
+
+async def _let_calls_come(batch: FollowedBatch, gather: float) -> None:
+    """Results are read once: after a restart, rows ask for them one after the other."""
+    before = -1
+    while not batch.fresh and before < len(batch.waiting):
+        before = len(batch.waiting)
+        await asyncio.sleep(gather)

@@ -32,6 +32,7 @@ def duration_callback(context: click.Context, parameter: click.Parameter, text: 
         'mixtura batch reviews.csv labels.jsonl -m lite --template "Is this positive? {review}"',
         "mixtura batch prompts.jsonl answers.jsonl -m team --max-cost 20 --dry-run",
         "mixtura batch answers.parquet out.jsonl -m team --column question --sample 100",
+        "mixtura batch prompts.jsonl answers.jsonl -m team --provider-batch auto --within 6h",
         "mixtura batch tatsu-lab/alpaca_eval out.jsonl -m team --split eval",
     ),
 )

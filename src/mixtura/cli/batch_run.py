@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from mixtura.batch.records import Format, Source, find_source
 from mixtura.batch.resume import Command, command_digest, find_resume_point
 from mixtura.batch.row_lines import RowLines
 from mixtura.batch.session import BatchSession
+from mixtura.billing.forecast import ExpectedCall
 from mixtura.billing.spending_caps import RunCap, Spend
 from mixtura.catalog.user_files import expand_home
 from mixtura.cli.attachments import read_image
@@ -234,6 +235,7 @@ def _run(
     if options.max_cost is not None:
         cap = RunCap("the batch", options.max_cost, spent=Spend(calls.dollars))
         caps.append(cap)
+    config.asks_in_batches = options.provider_batch == "only"
     model = config.build_runnable(plan, deadline=options.deadline, caps=caps)
     source = batch_input.source
     command = _describe_command(config, plan, models, source, options)
@@ -317,18 +319,21 @@ def _print_forecast(
     outline = config.builder.build_outline(plan)
     rows = batch_input.check().rows
     calls, worst, unknown = 0, Spend(), dict[str, None]()
+    batched = 0.0
     for chunk in batch_input.rows():
         for row in chunk:
             expected = forecast_calls(outline, row.request)
             spend, names = worst_case_spend(expected, config.usage_cost)
             calls += len(expected)
+            batched += sum(_batch_cost(config, one) or 0.0 for one in expected)
             worst = worst.sum_with(spend)
             unknown |= dict.fromkeys(names)
     most = None if unknown else worst.dollars
+    least = None if unknown else batched
     if as_json:
         echo_json({
             "event": "forecast", "rows": rows, "calls": calls, "max_tokens": worst.tokens,
-            "max_cost_usd": most, "unknown_prices": list(unknown),
+            "max_cost_usd": most, "max_batch_cost_usd": least, "unknown_prices": list(unknown),
         })  # fmt: skip
         return cli.ANSWERED
     click.echo(
@@ -339,9 +344,20 @@ def _print_forecast(
         f"Without --max-tokens, {DEFAULT_ANSWER_TOKENS:,} tokens per answer are assumed."
         " Calls that a journal has already, retries and fallbacks are not considered."
     )
+    if most is not None and least is not None and least < most:
+        click.echo(
+            f"{format_dollars(most)} now, {format_dollars(least)} as provider batches"
+            " (--provider-batch auto, within 24 hours)."
+        )
     if unknown:
         click.echo(f"No price is known for {', '.join(map(to_one_line, unknown))}.")
     return cli.ANSWERED
+
+
+def _batch_cost(config: Config, call: ExpectedCall) -> float | None:
+    """What a call costs in its provider's batches, or live where there are none."""
+    batched = config.usage_cost(call.model, replace(call.usage, batched=True))
+    return config.usage_cost(call.model, call.usage) if batched is None else batched
 
 
 def _copy_to_stdout(output: Path) -> None:
