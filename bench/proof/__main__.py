@@ -29,7 +29,8 @@ EPILOG = """
   look SET                              notes that the results are looked at, before they are
   table                                 writes docs/explanation/proof.md
 
-A draw can be ended at any time and started again. Nothing is drawn twice.
+A draw can be ended at any time and started again. Nothing is drawn twice: what bench/proof/draws/
+holds was drawn already, and is unpacked first.
 """
 
 
@@ -85,8 +86,16 @@ def _numbers(text: str) -> list[int]:
     return [int(one) for one in text.split(",")]
 
 
+def unpack_draws(folder: Path) -> None:
+    """Put the answers that are in the repository into *folder*, where it has none of that name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for packed in sorted((FOLDER / "draws").glob("*.jsonl.xz")):
+        if not (file := folder / packed.stem).exists():
+            file.write_bytes(lzma.decompress(packed.read_bytes()))
+
+
 def _draw(given: argparse.Namespace) -> None:
-    given.folder.mkdir(parents=True, exist_ok=True)
+    unpack_draws(given.folder)
     mine = given.folder / f"{given.set}-{given.member or 'arms'}.jsonl"
     answers = KeptAnswers(mine, *sorted(given.folder.glob("*.jsonl")))
     items = _chosen_items(given)

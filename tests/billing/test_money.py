@@ -25,6 +25,7 @@ OPTIONS = {
     "eval": ("--max-cost", "--deadline"),
     "compare": ("--max-cost", "--deadline"),
     "show": ("--max-cost",),
+    "mcp": ("--max-cost",),
     "review": ("--max-cost", "--deadline"),
     "batch": ("--max-cost", "--deadline", "--temperature", "--top-p"),
     "tune": ("--max-cost", "--deadline", "--held-out"),

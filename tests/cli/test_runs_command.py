@@ -123,7 +123,9 @@ def test_a_full_disk_loses_the_run_and_not_the_answer(desk):
 
     assert (process.returncode, out.decode()) == (0, ANSWER), err
     assert b"this run is not kept" in err
-    assert [run["state"] for run in listed(desk)] == ["unfinished", "answered"]
+    # What was kept of its beginning is deleted, where the disk has room for that.
+    *lost, first = (run["state"] for run in listed(desk))
+    assert (lost in ([], ["unfinished"]), first) == (True, "answered")
 
 
 def test_no_key_reaches_the_disk(desk):

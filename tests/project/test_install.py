@@ -220,7 +220,10 @@ def test_a_tool_that_people_have_is_used_and_asked_to_remove_it(tool, text, pers
 
     assert done.returncode == 0, done.stderr
     assert f"Installing mixtura with {tool}" in done.stdout
-    assert f"mixtura[local,serve,eval,report,providers,pdf] @ {ROOT.as_uri()}" in person.called
+    assert (
+        f"mixtura[local,serve,eval,report,providers,pdf,mcp,telemetry] @ {ROOT.as_uri()}"
+        in person.called
+    )
     assert "-m venv" not in person.called
 
     done = person.runs("uninstall")

@@ -35,6 +35,7 @@ class Answer:
     prompt_tokens: int = 10
     completion_tokens: int | None = None
     breaks_off: bool = False
+    finish: str = "stop"
 
     @classmethod
     def text(cls, text: str, **how: Any) -> Answer:
@@ -201,7 +202,7 @@ class _Handler(BaseHTTPRequestHandler):
             "prompt_tokens": answer.prompt_tokens,
             "completion_tokens": len(answer.pieces) if wrote is None else wrote,
         }
-        self._event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        self._event({"choices": [{"index": 0, "delta": {}, "finish_reason": answer.finish}]})
         self._event({"choices": [], "usage": usage})
         return b"data: [DONE]\n\n"
 

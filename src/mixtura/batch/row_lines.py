@@ -46,6 +46,8 @@ class RowLines:
                 "cost_usd": cost,
                 "degraded": list(completion.degraded),
             }
+            if completion.finish_reason not in ("stop", "tool_calls"):
+                line["finish_reason"] = completion.finish_reason  # it was cut off: not the answer
             if completion.message.tool_calls:
                 line["tool_calls"] = message_json(completion.message)["tool_calls"]
         return msgspec.json.encode(line) + b"\n"

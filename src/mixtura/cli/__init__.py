@@ -33,6 +33,7 @@ COMMANDS = {
     "serve": "Serve mixtures over HTTP: OpenAI and Anthropic APIs, and a web page.",
     "mcp": "Offer mixtures as tools to agents (Model Context Protocol).",
     "runs": "List, search and delete past runs.",
+    "export": "Write kept runs or a batch as data to train models on.",
     "show": "Draw a mixture, or show a past run.",
     "models": "List local models, configured models and providers.",
     "pull": "Download a local model.",

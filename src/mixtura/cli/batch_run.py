@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,16 +24,16 @@ from mixtura.batch.journaled_models import JournaledModels
 from mixtura.batch.kept_input import keep_standard_input
 from mixtura.batch.outcome import BatchOutcome
 from mixtura.batch.part_file import BatchFiles
-from mixtura.batch.prompt_form import PromptForm
+from mixtura.batch.prompt_form import ImageReader, PromptForm
 from mixtura.batch.provider_batches import ProviderBatches
 from mixtura.batch.records import Format, Source, find_source
 from mixtura.batch.resume import Command, command_digest, find_resume_point
 from mixtura.batch.row_lines import RowLines
 from mixtura.batch.session import BatchSession
-from mixtura.billing.forecast import ExpectedCall
 from mixtura.billing.spending_caps import RunCap, Spend
 from mixtura.catalog.user_files import expand_home
 from mixtura.cli.attachments import read_image
+from mixtura.cli.batch_forecast import print_forecast
 from mixtura.cli.batch_progress import print_outcome, show_batch
 from mixtura.cli.common import create_console, download_embedded, echo_json, read_config
 from mixtura.cli.mixture_options import print_choice_reason, spec_from_options
@@ -42,7 +42,6 @@ from mixtura.config.config import Config
 from mixtura.config.plan import MixtureSpec
 from mixtura.config.plan_settings import json_default, plan_settings
 from mixtura.core.errors import StoreError
-from mixtura.core.text import pluralize_count, to_one_line
 from mixtura.core.types import ImagePart, Sampling
 from mixtura.models.wrappers.budget_wait import InFlight, WaitForBudget
 
@@ -121,7 +120,7 @@ def run_batch(options: BatchOptions) -> int:
                 config, plan, options.mixture, options.proposers, options.aggregator
             )
         if options.dry_run:
-            return _print_forecast(config, plan, batch_input, as_json=options.as_json)
+            return print_forecast(config, plan, batch_input, as_json=options.as_json)
         download_embedded(config, plan)
         try:
             outcome = _run(config, plan, models, batch_input, files, options, stack)
@@ -167,17 +166,23 @@ def _find_source(options: BatchOptions, files: BatchFiles, stack: ExitStack) -> 
     )  # fmt: skip
 
 
-def _build_input(options: BatchOptions, source: Source) -> BatchInput:
+def make_picture_reader(source: Source) -> ImageReader:
+    """What reads the pictures that rows of *source* name."""
+
     def read_picture(name: str) -> ImagePart:
         inside = "://" in name or name.startswith("data:")
         part = read_image(name if inside else str(source.folder / expand_home(name))).part
         assert isinstance(part, ImagePart)
         return part
 
+    return read_picture
+
+
+def _build_input(options: BatchOptions, source: Source) -> BatchInput:
     sampling = Sampling(options.temperature, options.top_p, options.max_tokens, seed=options.seed)
     form = PromptForm(
         options.column, options.template, options.system, options.image_column, sampling,
-        read_picture,
+        make_picture_reader(source),
     )  # fmt: skip
     return BatchInput(
         source, form, options.limit, options.sample, options.seed, shares=options.dedupe
@@ -306,58 +311,6 @@ def _print_notes(notes: tuple[str, ...], options: BatchOptions) -> None:
         return
     for note in notes:
         print_line(create_console(aside=True), note, "yellow")
-
-
-def _print_forecast(
-    config: Config, plan: MixtureSpec, batch_input: BatchInput, *, as_json: bool
-) -> int:
-    """Ask nothing: how many rows and calls there are, and what they may cost at most."""
-    from mixtura.billing.forecast import forecast_calls, worst_case_spend
-    from mixtura.core.token_estimate import DEFAULT_ANSWER_TOKENS
-    from mixtura.terminal import format_dollars
-
-    outline = config.builder.build_outline(plan)
-    rows = batch_input.check().rows
-    calls, worst, unknown = 0, Spend(), dict[str, None]()
-    batched = 0.0
-    for chunk in batch_input.rows():
-        for row in chunk:
-            expected = forecast_calls(outline, row.request)
-            spend, names = worst_case_spend(expected, config.usage_cost)
-            calls += len(expected)
-            batched += sum(_batch_cost(config, one) or 0.0 for one in expected)
-            worst = worst.sum_with(spend)
-            unknown |= dict.fromkeys(names)
-    most = None if unknown else worst.dollars
-    least = None if unknown else batched
-    if as_json:
-        echo_json({
-            "event": "forecast", "rows": rows, "calls": calls, "max_tokens": worst.tokens,
-            "max_cost_usd": most, "max_batch_cost_usd": least, "unknown_prices": list(unknown),
-        })  # fmt: skip
-        return cli.ANSWERED
-    click.echo(
-        f"{pluralize_count(rows, 'row')}, {pluralize_count(calls, 'call')},"
-        f" at most {pluralize_count(worst.tokens, 'token')}, at most {format_dollars(most)}."
-    )
-    click.echo(
-        f"Without --max-tokens, {DEFAULT_ANSWER_TOKENS:,} tokens per answer are assumed."
-        " Calls that a journal has already, retries and fallbacks are not considered."
-    )
-    if most is not None and least is not None and least < most:
-        click.echo(
-            f"{format_dollars(most)} now, {format_dollars(least)} as provider batches"
-            " (--provider-batch auto, within 24 hours)."
-        )
-    if unknown:
-        click.echo(f"No price is known for {', '.join(map(to_one_line, unknown))}.")
-    return cli.ANSWERED
-
-
-def _batch_cost(config: Config, call: ExpectedCall) -> float | None:
-    """What a call costs in its provider's batches, or live where there are none."""
-    batched = config.usage_cost(call.model, replace(call.usage, batched=True))
-    return config.usage_cost(call.model, call.usage) if batched is None else batched
 
 
 def _copy_to_stdout(output: Path) -> None:

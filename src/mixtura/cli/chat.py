@@ -21,6 +21,7 @@ from mixtura.cli.attachments import (
     read_attachments,
 )
 from mixtura.cli.chat_lines import answerer_line, mixture_lines, turn_footer
+from mixtura.cli.command_offer import offer_commands
 from mixtura.cli.common import (
     cap_options,
     config_option,
@@ -100,6 +101,8 @@ def command(
     """
     attached = read_attachments(files, images)
     config = read_config(config_file, cache=cache, keep=keep)
+    if not (mixture or proposers):
+        offer_commands(config)
     plan = spec_from_options(config, mixture, proposers, aggregator, layers)
     prompt = LinePrompt()
     if prompt.person:

@@ -10,6 +10,7 @@ import click
 
 from mixtura.catalog.user_files import write_whole
 from mixtura.config.config import Config
+from mixtura.config.local_council import find_usable_tools
 from mixtura.config.paths import config_folder, find_config_file
 from mixtura.config.plan import find_provider_keys
 from mixtura.config.registry import DEFAULT, USE_COMMANDS
@@ -28,7 +29,7 @@ def offer_commands(config: Config) -> None:
         or find_provider_keys(registry.environ)
     ):
         return
-    tools = registry.usable_tools()
+    tools = find_usable_tools(registry.environ)
     if not tools:
         return
     *before, last = (one.tool.title for one in tools)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mixtura.catalog.user_files import expand_home
 from mixtura.cli.attachments import Attachment, message_content
-from mixtura.cli.export import ChatTurn, save_turns
+from mixtura.cli.chat_file import ChatTurn, save_turns
 from mixtura.core.errors import ConfigError
 from mixtura.core.types import Message, Request
 from mixtura.storage.run_record import Record

@@ -1,74 +1,191 @@
-"""A conversation as a file: Markdown, JSON, or HTML."""
+"""The command mixtura export: kept runs, or batches, as data that models are trained on."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, BinaryIO
 
-from mixtura.core.text import strip_invisible
-from mixtura.core.types import Message
-from mixtura.storage.run_record import (
-    Record,
-    add_text_comparison,
-    last_user_question,
-    parse_timestamp,
+import click
+
+from mixtura import cli
+from mixtura.catalog.user_files import expand_home, write_whole
+from mixtura.cli.common import config_option, name_callback, read_config
+from mixtura.cli.completed_values import complete_file
+from mixtura.cli.help_layout import MixturaCommand
+from mixtura.cli.output_file import check_writable
+from mixtura.config.config import Config
+from mixtura.core.redaction import process_redactor
+from mixtura.core.text import pluralize_count, to_one_line
+from mixtura.training.examples import (
+    FORMS,
+    Example,
+    ExampleFilter,
+    Form,
+    build_training_lines,
 )
 
-
-@dataclass(frozen=True, slots=True)
-class ChatTurn:
-    """A question that was answered, and its run."""
-
-    question: Message
-    """With the files that went with it."""
-    answer: str
-    run: Record
-
-    @property
-    def messages(self) -> tuple[Message, Message]:
-        return self.question, Message("assistant", self.answer)
+STANDARD_STREAM = "-"
 
 
-def save_turns(turns: Sequence[ChatTurn], file: Path) -> None:
-    """Write the turns in the form that the file's name asks for; no key is in what runs recorded.
+def _read_date(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        date = datetime.fromisoformat(value)
+    except ValueError:
+        said = f"'{to_one_line(value)}' is no date: write it as 2026-11-30 or 2026-11-30T18:00."
+        raise click.BadParameter(said, ctx, param) from None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
 
-    Raises OSError.
+
+@click.command(
+    name="export",
+    cls=MixturaCommand,
+    examples=(
+        "mixtura export train.jsonl",
+        "mixtura export train.jsonl --mixture team --since 2026-11-01",
+        "mixtura export train.jsonl --batch answers.jsonl",
+        "mixtura export pairs.jsonl --format preferences",
+    ),
+)
+@click.argument("output", metavar="OUT", callback=name_callback, shell_complete=complete_file)
+@click.option(
+    "--format", "form", type=click.Choice(FORMS), default="sft", metavar="FORMAT",
+    show_default=True,
+    help="Conversations (sft), or two answers of which one is better (preferences).",
+)  # fmt: skip
+@click.option(
+    "--batch", "batches", multiple=True, metavar="FILE", callback=name_callback,
+    shell_complete=complete_file,
+    help="The OUT of a finished `mixtura batch`, in place of the kept runs; repeatable.",
+)  # fmt: skip
+@click.option(
+    "--journal", metavar="FILE", callback=name_callback, shell_complete=complete_file,
+    help="The batch's journal; by default its OUT.journal.",
+)  # fmt: skip
+@click.option(
+    "--input", "source", metavar="FILE", callback=name_callback, shell_complete=complete_file,
+    help="The batch's IN, where it lies elsewhere now.",
+)  # fmt: skip
+@click.option(
+    "--mixture", "-m", "mixtures", multiple=True, metavar="NAME", callback=name_callback,
+    help="Only answers of this mixture or model; repeatable.",
+)  # fmt: skip
+@click.option(
+    "--since", metavar="DATE", callback=_read_date,
+    help="Only what began at this date or later (UTC), as 2026-11-30.",
+)  # fmt: skip
+@click.option(
+    "--degraded/--not-degraded", default=False, show_default=True,
+    help="With answers for which something failed, or without.",
+)  # fmt: skip
+@click.option("--incomplete", is_flag=True, help="With answers that were cut off.")
+@config_option
+def command(
+    output: str,
+    form: Form,
+    batches: tuple[str, ...],
+    journal: str | None,
+    source: str | None,
+    mixtures: tuple[str, ...],
+    since: datetime | None,
+    degraded: bool,
+    incomplete: bool,
+    config_file: str | None,
+) -> int:
+    """Write kept runs, or the answers of batches, to OUT as data to train models on.
+
+    OUT is JSON lines in the form that the trainers of TRL read, - for standard output; the field
+    provenance says where each line is from. Left out are answers that are degraded or were cut
+    off, and conversations with tools, pictures or files. No secret is written. The same runs give
+    the same file.
     """
-    form = {".json": _to_json, ".html": _to_html, ".htm": _to_html}.get(
-        file.suffix.lower(), _to_markdown
+    if (journal or source) and len(batches) != 1:
+        raise click.UsageError("--journal and --input belong to one --batch.")
+    if batches and form == "preferences":
+        raise click.UsageError(
+            "--format preferences reads kept runs: a batch's output does not say what was not"
+            " chosen."
+        )
+    path = None if output == STANDARD_STREAM else expand_home(output)
+    if path is not None:
+        check_writable(path, "OUT")
+    config = read_config(config_file)
+    chosen = ExampleFilter(mixtures, since, degraded, incomplete, form == "preferences")
+    damaged: list[str] = []
+    examples = (
+        _batch_examples(batches, journal, source) if batches else _run_examples(config, damaged)
     )
-    file.write_text(form([turn.run for turn in turns]), encoding="utf-8")
+    lines = _redacted_lines(chosen.select(examples), form, config)
+    count = _write_lines(lines, path)
+    _report(count, form, path, chosen, damaged)
+    return cli.ANSWERED
 
 
-def _to_markdown(runs: Sequence[Record]) -> str:
-    begun = parse_timestamp(runs[0]["started"]).astimezone()
-    parts = [f"# A conversation, {begun:%Y-%m-%d %H:%M}"]
-    parts += [f"## System\n\n{message['content']}" for message in _system_messages(runs)]
-    for run in runs:
-        parts.append(f"## You\n\n{last_user_question(run)}")
-        parts.append(f"## {run['model']}\n\n{strip_invisible(run['answer']).strip()}")
-        parts.append(f"*Run {run['id']}*")
-    return "\n\n".join(parts) + "\n"
+def _run_examples(config: Config, damaged: list[str]) -> Iterator[Example]:
+    from mixtura.training.run_examples import read_run_examples
+
+    return read_run_examples(config.runs, damaged)
 
 
-def _to_json(runs: Sequence[Record]) -> str:
-    """The messages as chat completions has them, and every run that made one."""
-    messages = _system_messages(runs)
-    for run in runs:
-        said = [m for m in run["request"]["messages"] if m["role"] == "user"]
-        messages.append({"role": "user", "content": said[-1]["content"]})
-        messages.append({"role": "assistant", "content": run["answer"]})
-    return json.dumps({"messages": messages, "runs": runs}, ensure_ascii=False, indent=1) + "\n"
+def _batch_examples(
+    outputs: tuple[str, ...], journal: str | None, source: str | None
+) -> Iterator[Example]:
+    from mixtura.cli.batch_run import make_picture_reader
+    from mixtura.training.batch_examples import FinishedBatch
+
+    for name in outputs:
+        output = expand_home(name)
+        kept = expand_home(journal) if journal else output.with_name(f"{output.name}.journal")
+        batch = FinishedBatch(output, kept, expand_home(source) if source else None)
+        yield from batch.read_examples(make_picture_reader)
 
 
-def _to_html(runs: Sequence[Record]) -> str:
-    """The last run, which has all that was said before it."""
-    from mixtura.web import assets
+def _redacted_lines(examples: Iterator[Example], form: Form, config: Config) -> Iterator[bytes]:
+    for example in examples:
+        for line in build_training_lines(example, form):
+            safe: Any = config.runs.redact_run(line, process_redactor())
+            yield json.dumps(safe, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
-    return assets.export_run(add_text_comparison(runs[-1]))
+
+def _write_lines(lines: Iterator[bytes], path: Path | None) -> int:
+    """Write them, whole or not at all, and return how many there are."""
+    count = 0
+
+    def write_to(file: BinaryIO) -> None:
+        nonlocal count
+        for line in lines:
+            file.write(line)
+            count += 1
+
+    if path is None:
+        for line in lines:
+            click.echo(line.decode(), nl=False)
+            count += 1
+        return count
+    try:
+        write_whole(path, write_to)
+    except OSError as error:
+        raise cli.OutputLostError(error) from None
+    return count
 
 
-def _system_messages(runs: Sequence[Record]) -> list[Record]:
-    return [m for m in runs[0]["request"]["messages"] if m["role"] == "system"]
+def _report(
+    count: int, form: Form, path: Path | None, chosen: ExampleFilter, damaged: list[str]
+) -> None:
+    """Say aside what was written and what was not."""
+    what = pluralize_count(count, "conversation" if form == "sft" else "pair")
+    where = f" to {to_one_line(path)}" if path is not None else ""
+    click.echo(f"{what} written{where}.", err=True)
+    left = [f"{number:,} {problem}" for problem, number in sorted(chosen.left_out.items())]
+    if left:
+        click.echo(f"Left out: {', '.join(left)}.", err=True)
+    if damaged:
+        click.echo(
+            f"{pluralize_count(len(damaged), 'run')} cannot be read:"
+            f" {', '.join(damaged[:5])}{', …' if len(damaged) > 5 else ''}.",
+            err=True,
+        )

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from mixtura.catalog.command_tools import FoundTool
+from mixtura.catalog.command_tools import FoundTool, find_installed_tools
 from mixtura.catalog.providers import model_family
-from mixtura.config.local_servers import FoundServer
-from mixtura.config.plan import INLINE_MARKS, AutoDefaults
+from mixtura.config.local_servers import FoundServer, find_local_servers
+from mixtura.config.plan import INLINE_MARKS, AutoDefaults, Environment
 
 SERVER_TITLES = ("Ollama", "LM Studio", "llama.cpp")
 """Servers whose models a team is made of without a word: they are on this machine, and free."""
@@ -23,6 +23,30 @@ class CouncilMember(NamedTuple):
 
     name: str
     family: str | None
+
+
+class FoundCouncil(NamedTuple):
+    """The team of this machine, None where there is none; and whether Ollama answers at all."""
+
+    team: AutoDefaults | None
+    is_ollama_silent: bool
+
+
+NOT_LOOKED = FoundCouncil(None, True)
+
+
+def find_council(environ: Environment, use_commands: bool) -> FoundCouncil:
+    """Look for model servers on this machine, and where *use_commands*, for usable tools."""
+    servers = find_local_servers(environ)
+    tools = find_usable_tools(environ) if use_commands else []
+    silent = not any(one.title == "Ollama" for one in servers)
+    return FoundCouncil(choose_council(servers, tools), silent)
+
+
+def find_usable_tools(environ: Environment) -> list[FoundTool]:
+    """The command-line tools on this machine that someone is logged in to."""
+    found = find_installed_tools(environ)
+    return [one for one in found if one.logged_in and not one.tool.needs_model]
 
 
 def choose_council(

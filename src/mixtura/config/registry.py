@@ -13,16 +13,11 @@ from typing import NamedTuple, cast
 import msgspec
 
 from mixtura.catalog import downloads, local_models, providers
-from mixtura.catalog.command_tools import (
-    FoundTool,
-    find_installed_tools,
-    split_command_name,
-)
+from mixtura.catalog.command_tools import split_command_name
 from mixtura.catalog.user_files import expand_home
 from mixtura.config import toml_document
 from mixtura.config.api_keys import collect_secrets, list_key_variables
-from mixtura.config.local_council import choose_council
-from mixtura.config.local_servers import find_local_servers
+from mixtura.config.local_council import NOT_LOOKED, find_council
 from mixtura.config.mistakes import Mistakes
 from mixtura.config.mixture_plans import MixturePlans
 from mixtura.config.mixture_tables import KeyPath, check_quorum, expand_auto, read_mixture_spec
@@ -64,6 +59,22 @@ class ConfiguredModel(NamedTuple):
     table: ModelTable
 
 
+def _read_use_commands(environ: Environment) -> bool | None:
+    said = environ.get(USE_COMMANDS, "").strip().lower()
+    return said not in ("0", "no", "false") if said else None
+
+
+def _detect_auto(
+    environ: Environment, models_folder: Path, use_commands: bool | None
+) -> AutoDefaults:
+    """What `auto` stands for; servers are looked for only where no key decides."""
+    keys = find_provider_keys(environ)
+    found = NOT_LOOKED if keys else find_council(environ, bool(use_commands))
+    starter = local_models.model_groups()["starter"]
+    pulled = [name for name in starter if downloads.cached_path(name, models_folder)]
+    return detect_defaults(environ, found.team, pulled, is_ollama_silent=found.is_ollama_silent)
+
+
 def _read_preset(name: str, document: toml_document.TomlDocument) -> MixtureSpec:
     mistakes = Mistakes()
     plan = read_mixture_spec(name, document, mistakes)
@@ -82,8 +93,7 @@ class NameRegistry:
         self.redactor = Redactor(self.known_secrets())
         """Knows keys in the environment, and what ``learn_secrets`` found in the tables."""
         self._auto: AutoDefaults | None = None
-        said = environ.get(USE_COMMANDS, "").strip().lower()
-        self.use_commands: bool | None = None if not said else said not in ("0", "no", "false")
+        self.use_commands = _read_use_commands(environ)
         """Whether `auto` may use command-line tools; None where nobody said."""
         self._misplaced: set[str] = set()
         self._circles: set[frozenset[str]] = set()
@@ -238,8 +248,7 @@ class NameRegistry:
         """
         if name in self.mixtures:
             return self._resolve_auto(self.mixtures[name])
-        if name == AUTO:
-            auto = self.auto_defaults()
+        if name == AUTO and (auto := self.auto_defaults()):
             return MixtureSpec(name, (), auto.aggregator, answer=auto.answer)
         if name == AUTO_TEAM:
             raise ConfigError(f"'{AUTO_TEAM}' is several models, for the layers of a mixture")
@@ -253,25 +262,8 @@ class NameRegistry:
     def auto_defaults(self) -> AutoDefaults:
         """The models that `auto` stands for on this machine, and why; detected once."""
         if self._auto is None:
-            starter = local_models.model_groups()["starter"]
-            pulled = [name for name in starter if downloads.cached_path(name, self.models_folder)]
-            here, silent = (
-                (None, True) if find_provider_keys(self.environ) else self._find_council()
-            )
-            self._auto = detect_defaults(self.environ, here, pulled, is_ollama_silent=silent)
+            self._auto = _detect_auto(self.environ, self.models_folder, self.use_commands)
         return self._auto
-
-    def _find_council(self) -> tuple[AutoDefaults | None, bool]:
-        """The team of this machine's servers and tools, and whether Ollama is silent."""
-        servers = find_local_servers(self.environ)
-        tools = self.usable_tools() if self.use_commands else []
-        silent = not any(one.title == "Ollama" for one in servers)
-        return choose_council(servers, tools), silent
-
-    def usable_tools(self) -> list[FoundTool]:
-        """The command-line tools on this machine that someone is logged in to."""
-        found = find_installed_tools(self.environ)
-        return [one for one in found if one.logged_in and not one.tool.needs_model]
 
     def allow_commands(self, allowed: bool) -> None:
         """Say whether `auto` may use command-line tools: they spend someone's subscription."""

@@ -209,7 +209,10 @@ class CommandModel:
         said = f"no whole answer within {self._seconds:g} s"
         if _QUESTION.search(written[-200:]):
             return f"{said}: it waits for an answer to {_quote(written)}"
-        return f"{said}; its last words: {_quote(written)}" if written.strip() else said
+        if written.strip():
+            return f"{said}; its last words: {_quote(written)}"
+        advice = f": if nobody is logged in, {self._tool.log_in}" if self._tool.log_in else ""
+        return said + advice
 
     def _check_ending(self, process: CommandProcess, output: CommandOutput, answer: str) -> None:
         """Raises the error that the end of the program is, if it is one."""

@@ -41,6 +41,8 @@ from mixtura.transport.client import (
 DONE = b"[DONE]"
 """The end of a stream of chat completions; vLLM also sends it after Anthropic's messages."""
 
+NO_CLOCKS = CallTimeouts(connect=None, first_token=None, progress=None, total=None)
+
 
 class HostedModel(ABC):
     """
@@ -65,6 +67,7 @@ class HostedModel(ABC):
     """In words, where the key came from if it is no *api_key* but stands in a header."""
     batch_terms: BatchTerms | None = None
     """On which terms its provider takes batches; None where it takes none."""
+    _batched = False
     missing_end: ClassVar[str]
     """What an answer lacks that ends without saying so."""
 
@@ -103,8 +106,7 @@ class HostedModel(ABC):
         self._extra = dict(extra or {})
         self._redactor = build_redactor(base_url, api_key, self._headers, self._extra, redactor)
         self._largest = largest
-        self._transport = transport
-        self._batched = False
+        self.transport = transport
         self._supports_images = supports_images
         self._price = price
         self._listed_window: int | None = None
@@ -154,18 +156,11 @@ class HostedModel(ABC):
         self._listed_max_answer = max_answer_tokens
         self._update_info()
 
-    @property
-    def transport(self) -> Transport | None:
-        """What sends its requests; None for our own client."""
-        return self._transport
-
     def asked_in_batches(self, transport: Transport) -> Self:
         """The same model, whose requests *transport* puts into batches: no clock runs."""
         other = copy(self)
-        other._transport = transport  # noqa: SLF001 - it is one of this class
-        other._clocks = CallTimeouts(  # noqa: SLF001
-            connect=None, first_token=None, progress=None, total=None
-        )
+        other.transport = transport
+        other._clocks = NO_CLOCKS  # noqa: SLF001 - it is one of this class
         other._batched = True  # noqa: SLF001
         return other
 
@@ -227,7 +222,7 @@ class HostedModel(ABC):
                 draft=request.draft,
                 largest=self._largest,
                 last_events=self.last_events,
-                transport=self._transport,
+                transport=self.transport,
             ) as reply:
                 await self._read_answer(reply, so_far, request, emit)
             emit_answer_delta(so_far, so_far.take_rest(), emit)

@@ -88,15 +88,15 @@ class BestOf:
     ) -> list[_ProposalScore]:
         """A call for each proposal, all at once."""
         judges = [
-            Judge(judge, _parse_score, [with_tool_calls_as_text(proposal)])
-            for proposal in proposals
+            Judge(judge, parse_score, [with_tool_calls_as_text(proposal)]) for proposal in proposals
         ]
         error = await ask_judges(judges, judging_prompt, request, self.sampling, emit)
         lost = f"the judge {judge.name} failed: {error}" if error else ""
         return [_score_from_reply(judge, one.reply, lost) for one in judges]
 
 
-def _parse_score(reply: Completion) -> float | None:
+def parse_score(reply: Completion) -> float | None:
+    """The score that a judge's reply gives; None where it gives none from 0 to MAX_SCORE."""
     score = parse_named_number(reply, "score")
     return score if score is not None and 0 <= score <= MAX_SCORE else None
 

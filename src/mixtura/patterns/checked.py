@@ -142,6 +142,8 @@ class Checked:
         if not passed:
             notices.append("no proposal passes any check")
         verdict = await _choose_by_count(request, proposals, tied, "")
+        others = [str(sum(one)) for i, one in enumerate(results) if i != verdict.which]
+        why = f"{why}, the others {', '.join(others)}"
         return Verdict(verdict.which, why, tuple(notices))
 
     async def _run_all(

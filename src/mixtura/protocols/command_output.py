@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import repeat
 from typing import Any, Literal, cast
 
 import msgspec
@@ -62,7 +61,8 @@ class CommandOutput:
     @property
     def usage(self) -> Usage | None:
         """The tokens that the tool told; None where it told none."""
-        return Usage(*map(self._counts.get, _COUNTS, repeat(0))) if self._counts else None
+        told = {name: self._counts.get(name, 0) for name in _COUNTS}
+        return Usage(**told) if self._counts else None  # pyright: ignore[reportArgumentType]
 
     def add_text(self, text: str) -> str:
         """The pieces of the answer in what was written now."""

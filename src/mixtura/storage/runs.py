@@ -157,10 +157,11 @@ class RunStore:
             )
         return [row[0] for row in rows] if name else []
 
-    def get_run(self, name: str) -> Record | None:
+    def get_run(self, name: str, *, compared: bool = True) -> Record | None:
         """
-        The recorded run that *name* means, its texts compared; None where there is none, or
-        several.
+        The recorded run that *name* means; None where there is none, or several.
+
+        *compared*: with how alike its texts are, which takes a while where there is much text.
         """
         found = self.find_run_ids(name, most=2)
         if len(found) != 1:
@@ -181,7 +182,7 @@ class RunStore:
             ) from None
         if run["state"] == "running" and row[2] in dead:
             run |= {"state": "unfinished", "error": UNFINISHED_ERROR}
-        return run
+        return add_text_comparison(run) if compared else run
 
     def delete_run(self, id: str) -> bool:  # noqa: A002
         """Whether there was one of that id."""
@@ -255,7 +256,7 @@ def _unpack_run(body: Any, id: str) -> Record:  # noqa: A002
         raise ValueError("it is another run's")
     restore_trace(run)  # raises where anything is missing or of another form
     parse_timestamp(run["started"])
-    return add_text_comparison(run)
+    return run
 
 
 def _iter_rows(

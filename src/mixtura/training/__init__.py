@@ -1,0 +1,1 @@
+"""Answers as data that models are trained on: conversations, and which of two answers is better."""

@@ -1,0 +1,153 @@
+"""A finished batch as examples: its output's answers, beside the rows of its input."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from mixtura.batch.input_rows import BatchInput
+from mixtura.batch.ordered_output import DIGEST, ROWS
+from mixtura.batch.prompt_form import ImageReader, PromptForm
+from mixtura.batch.records import Source, find_source
+from mixtura.batch.resume import COMMAND, CREATED, FINISHED, STATE
+from mixtura.core.errors import ConfigError
+from mixtura.core.text import to_one_line
+from mixtura.core.types import Sampling
+from mixtura.storage.batch_journal import BatchJournal
+from mixtura.training.examples import Example
+
+STANDARD_INPUT = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedBatch:
+    """
+    The files of a batch: its *output*, its *journal*, and where its input lies now, None for where
+    it was.
+    """
+
+    output: Path
+    journal: Path
+    source: Path | None = None
+
+    def read_examples(self, make_reader: Callable[[Source], ImageReader]) -> Iterator[Example]:
+        """
+        Every answer, in the order of the input; *make_reader* makes what reads its pictures.
+
+        Raises ConfigError where a file is not there or not the one that the batch was made of.
+        """
+        settings, models = self._read_journal()
+        command: Mapping[str, Any] = json.loads(settings[COMMAND])
+        batch_input = self._build_input(command, settings, make_reader)
+        count = int(settings[ROWS])
+        if batch_input.check(count).digest.hex() != settings[DIGEST]:
+            raise ConfigError(
+                f"{batch_input.source.shown} is not what {self._shown} was made of: it has changed"
+            )
+        began = datetime.fromtimestamp(int(settings[CREATED]), UTC)
+        lines = self._read_lines()
+        line = next(lines, None)
+        for rows in batch_input.rows():
+            for row in rows:
+                if line is None or line["custom_id"] != row.custom_id:
+                    continue  # it has no answer: it stands in the file of errors
+                yield Example(
+                    "batch", row.custom_id, row.request.messages,
+                    mixture=command["-m"], models=models, date=began, **_answer_fields(line),
+                )  # fmt: skip
+                line = next(lines, None)
+        if line is not None:
+            raise ConfigError(
+                f"{self._shown} has an answer to {to_one_line(line['custom_id'])}, for which its"
+                " input has no row in that place"
+            )
+
+    @property
+    def _shown(self) -> str:
+        return to_one_line(self.output)
+
+    def _read_journal(self) -> tuple[dict[str, str], list[str]]:
+        """The batch's settings, and the models that have answered in it."""
+        if not self.output.is_file():
+            raise ConfigError(f"there is no file {self._shown}: --batch takes the OUT of a batch")
+        if not self.journal.is_file():
+            raise ConfigError(
+                f"there is no journal {to_one_line(self.journal)}, which says what {self._shown}"
+                " was made of: name it with --journal"
+            )
+        with closing(BatchJournal(self.journal)) as journal:
+            settings = journal.read_settings()
+            models = [one.model for one in journal.read_spent() if one.kind == "answer"]
+        if settings.get(STATE) != FINISHED or COMMAND not in settings:
+            raise ConfigError(
+                f"the batch of {self._shown} is not finished: give its command again first"
+            )
+        return settings, models
+
+    def _build_input(
+        self,
+        command: Mapping[str, Any],
+        settings: Mapping[str, str],
+        make_reader: Callable[[Source], ImageReader],
+    ) -> BatchInput:
+        name = command["IN"]
+        if self.source is None and name == STANDARD_INPUT:
+            raise ConfigError(
+                f"the input of {self._shown} was piped in and is not kept: name a file with it,"
+                " with --input"
+            )
+        source = find_source(
+            self.source or Path(name).expanduser(), name=str(self.source or name),
+            format=command["--format"], split=command["--split"], subset=command["--subset"],
+        )  # fmt: skip
+        sampling = Sampling(
+            command["--temperature"], command["--top-p"], command["--max-tokens"],
+            seed=command["--seed"],
+        )  # fmt: skip
+        form = PromptForm(
+            command["--column"], command["--template"], command["--system"],
+            command["--image-column"], sampling, make_reader(source),
+        )  # fmt: skip
+        sample, rows = command["--sample"], int(settings[ROWS])
+        return BatchInput(
+            source, form, rows, sample, command["--seed"], shares=bool(command["--dedupe"])
+        )
+
+    def _read_lines(self) -> Iterator[Mapping[str, Any]]:
+        with self.output.open("rb") as file:
+            for number, text in enumerate(file, start=1):
+                try:
+                    line = msgspec.json.decode(text)
+                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                    raise ConfigError(f"{self._shown}:{number}: not JSON: {error}") from None
+                if not isinstance(line, dict) or "custom_id" not in line:
+                    raise ConfigError(f"{self._shown}:{number}: it is no line of a batch's output")
+                yield cast(dict[str, Any], line)
+
+
+def _answer_fields(line: Mapping[str, Any]) -> dict[str, Any]:
+    """What a line of either form says of the answer."""
+    if "response" not in line:
+        return {
+            "answer": line["answer"],
+            "cost_usd": line["cost_usd"],
+            "degraded": tuple(line["degraded"]),
+            "finish_reason": line.get("finish_reason", "stop"),
+            "calls_tools": bool(line.get("tool_calls")),
+        }
+    body = line["response"]["body"]
+    choice, own = body["choices"][0], body["mixtura"]
+    return {
+        "answer": choice["message"]["content"] or "",
+        "cost_usd": own["cost_usd"],
+        "degraded": tuple(own["degraded"]),
+        "finish_reason": choice["finish_reason"],
+        "calls_tools": bool(choice["message"].get("tool_calls")),
+    }

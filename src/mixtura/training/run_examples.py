@@ -1,0 +1,67 @@
+"""Kept runs as examples, oldest first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mixtura.core.errors import ConfigError, StoreError
+from mixtura.protocols.openai.messages import message_from_json
+from mixtura.storage.run_record import iter_leaf_calls, parse_timestamp
+from mixtura.storage.runs import RunStore
+from mixtura.training.examples import Example
+from mixtura.training.run_preferences import read_preferences
+
+PAGE = 500
+"""Runs that are listed at a time."""
+
+
+def read_run_examples(runs: RunStore, damaged: list[str]) -> Iterator[Example]:
+    """
+    Every run that has an answer. The ids of those that cannot be read are added to *damaged*.
+
+    Raises StoreError where there is no store to read.
+    """
+    for id in reversed(_list_ids(runs)):  # noqa: A001
+        try:
+            run = runs.get_run(id, compared=False)
+        except StoreError:
+            damaged.append(id)
+            continue
+        if run is not None and run["answer"] is not None and run["request"]:
+            yield build_run_example(run)
+
+
+def build_run_example(run: Mapping[str, Any]) -> Example:
+    """A run with an answer as an example. Raises ConfigError for a message that is none."""
+    try:
+        messages = tuple(map(message_from_json, run["request"]["messages"]))
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"the run {run['id']} is damaged: {error}") from None
+    return Example(
+        "run",
+        run["id"],
+        messages,
+        run["answer"],
+        run["model"] or "",
+        [row["model"] for row in iter_leaf_calls(run["calls"]) if row["completion"]],
+        parse_timestamp(run["started"]),
+        run["cost_usd"],
+        tuple(run["left_out"]),
+        run["finish_reason"],
+        calls_tools=run["finish_reason"] == "tool_calls",
+        preferences=read_preferences(run),
+    )
+
+
+def _list_ids(runs: RunStore) -> list[str]:
+    """The ids of all runs, the newest first."""
+    ids: dict[str, None] = {}
+    last: str | None = None
+    while rows := runs.list_runs(PAGE, last):
+        known = len(ids)
+        ids |= dict.fromkeys(row["id"] for row in rows)
+        last = rows[-1]["id"]
+        if len(rows) < PAGE or len(ids) == known:  # a damaged store lists the same ones again
+            break
+    return list(ids)

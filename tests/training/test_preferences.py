@@ -1,0 +1,125 @@
+"""mixtura export --format preferences: two answers, where someone has said which is better."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mixtura.programs.sandbox import SandboxError, ensure_available
+from tests.support.command_line import last_message
+from tests.support.loopback import Answer
+from tests.support.requirements import leave_out
+from tests.support.shell import desk, shell  # noqa: F401 - fixtures
+from tests.training.test_export import check_messages
+
+AIR, RAYLEIGH = "Air scatters blue light.", "It is Rayleigh scattering."
+
+
+@pytest.fixture
+def judged(shell):  # noqa: F811
+    """A way to ask a mixture of ann and ben that is made with a table, and to export its runs."""
+    file = shell.desk.folder / "mixtura.toml"
+    models = file.read_text()
+
+    def ask(table: str, question: str = "Why?") -> list[dict]:
+        file.write_text(f'{models}\n[mixtures.judged]\nlayers = [["ann", "ben"]]\n{table}\n')
+        asked = shell.run("ask", "--quiet", "-m", "judged", question)
+        assert asked.code == 0, asked.err
+        done = shell.run("export", "-", "--format", "preferences", "--degraded")
+        assert done.code == 0, done.err
+        rows = [json.loads(line) for line in done.out.splitlines()]
+        for row in rows:
+            check_preference(row)
+        return rows
+
+    ask.answers = shell.desk.server.answers
+    return ask
+
+
+def check_preference(row: dict) -> None:
+    """TRL's "preference" type with an explicit prompt, each of its parts conversational."""
+    assert set(row) == {"prompt", "chosen", "rejected", "provenance"}
+    assert row["prompt"][-1]["role"] == "user"
+    for side in ("chosen", "rejected"):
+        check_messages([*row["prompt"], *row[side]])
+        assert [one["role"] for one in row[side]] == ["assistant"]
+    assert row["chosen"] != row["rejected"]
+
+
+def texts(row: dict) -> tuple[str, str]:
+    return row["chosen"][0]["content"], row["rejected"][0]["content"]
+
+
+def test_what_a_ranker_names_the_best_is_preferred_to_the_others(judged):
+    judged.answers["chief"] = Answer.text("Best: 1")
+
+    (row,) = judged('pattern = "rank"\njudge = "chief"')
+
+    assert set(texts(row)) == {AIR, RAYLEIGH}
+    assert row["provenance"]["decided_by"]["kind"] == "ranker"
+    assert row["provenance"]["decided_by"]["model"] == "chief"
+
+
+def test_a_judges_scores_say_which_is_better_and_equal_scores_say_nothing(judged):
+    def score(request):
+        return Answer.text("Score: 8" if RAYLEIGH in last_message(request) else "Score: 3")
+
+    judged.answers["chief"] = score
+    (row,) = judged('pattern = "best-of"\njudge = "chief"')
+
+    assert texts(row) == (RAYLEIGH, AIR)
+    decided = row["provenance"]["decided_by"]
+    assert (decided["chosen_score"], decided["rejected_score"]) == (8, 3)
+
+    judged.answers["chief"] = Answer.text("Score: 5")
+    assert judged('pattern = "best-of"\njudge = "chief"') == [row]
+
+
+def test_checks_that_are_run_say_which_program_is_better(judged):
+    try:
+        ensure_available()
+    except SandboxError as error:
+        leave_out("sandbox", str(error))
+    wrong, right = (f"```python\ndef double(n):\n    return {body}\n```" for body in ("n", "2 * n"))
+    judged.answers |= {"ann": Answer.text(wrong), "ben": Answer.text(right)}
+    question = 'Write this:\n\ndef double(n):\n    """Twice n.\n    >>> double(2)\n    4\n    """\n'
+
+    (row,) = judged('pattern = "checked"', question)
+
+    assert texts(row) == (right, wrong)
+    assert row["provenance"]["decided_by"] == {
+        "kind": "checks", "model": None, "chosen_score": 1, "rejected_score": 0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "table",
+    ['pattern = "vote"', 'aggregator = "chief"', 'pattern = "rank"\njudge = "chief"'],
+    ids=["a vote", "a synthesis", "a ranker that names none"],
+)
+def test_without_a_verdict_there_is_no_preference(judged, table):
+    judged.answers["chief"] = Answer.text("I cannot say.")
+
+    assert judged(table) == []
+
+
+def test_equal_proposals_are_no_pair(judged):
+    judged.answers["ben"] = Answer.text(AIR)
+    judged.answers["chief"] = Answer.text("Best: 1")
+
+    assert judged('pattern = "rank"\njudge = "chief"') == []
+
+
+def test_pairs_load_as_a_data_set(judged, shell):  # noqa: F811
+    datasets = pytest.importorskip("datasets", reason="the package datasets is not installed")
+    judged.answers["chief"] = Answer.text("Best: 1")
+    judged('pattern = "rank"\njudge = "chief"')
+    shell.run("export", "pairs.jsonl", "--format", "preferences")
+
+    rows = datasets.load_dataset(
+        "json", data_files=str(shell.desk.folder / "pairs.jsonl"), split="train",
+        cache_dir=str(shell.desk.folder / "cache"),
+    )  # fmt: skip
+
+    check_preference(rows[0])
