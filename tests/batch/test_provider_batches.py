@@ -50,7 +50,7 @@ def kill_at_random(desk, dice):  # noqa: F811
     return killed
 
 
-@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "mistral"])
 def test_each_layer_goes_out_as_a_batch_at_half_the_price(folder, provider):
     with provider_fake() as fake:
         folder.write(team_of(provider, fake))
@@ -62,7 +62,7 @@ def test_each_layer_goes_out_as_a_batch_at_half_the_price(folder, provider):
         assert not fake.live
         assert not fake.paid_twice
         assert sum(fake.paid.values()) == 3 * ROWS
-        assert len(fake.batches) == 2, "a batch for each layer"
+        assert len(fake.batches) == 3, "a batch for each model"
         assert finish(done)["cost_usd"] == pytest.approx(3 * ROWS * (20 + 2 * 10) / 1e6 / 2)
 
 
@@ -87,7 +87,7 @@ def test_a_kill_between_submission_and_download_pays_nothing_twice(folder, provi
         assert sum(fake.paid.values()) == 3 * ROWS
 
 
-@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "mistral"])
 def test_a_lost_reply_to_a_batch_that_was_made_makes_no_second_one(folder, provider):
     with provider_fake(lost_replies=1) as fake:
         folder.write(team_of(provider, fake))
@@ -95,7 +95,7 @@ def test_a_lost_reply_to_a_batch_that_was_made_makes_no_second_one(folder, provi
         done = folder.run(*WORDS, "only")
 
         assert done.code == 0, done.err
-        assert (len(fake.batches), fake.paid_twice) == (2, [])
+        assert (len(fake.batches), fake.paid_twice) == (3, [])
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
@@ -132,7 +132,7 @@ def test_only_ends_when_its_time_is_up_and_goes_on_with_more(folder):
         fake.seconds = 0.1
         done = folder.run(*WORDS, "only", "--within", "2h")
         assert done.code == 0, done.err
-        assert (len(fake.batches), fake.paid_twice, len(fake.live)) == (2, [], 0)
+        assert (len(fake.batches), fake.paid_twice, len(fake.live)) == (3, [], 0)
 
 
 def test_a_model_without_batches_is_refused_where_nothing_may_go_live(folder):
@@ -158,7 +158,7 @@ def test_ctrl_c_leaves_a_batch_at_its_provider_and_says_so(folder):
         words = [word for word in WORDS if word != "--json"]
         process = folder.start(*words, "auto")
         said = b""
-        while b"provider batch under way" not in said:
+        while b"provider batches under way" not in said:
             line = process.stderr.readline()
             assert line, said
             said += line
@@ -170,7 +170,7 @@ def test_ctrl_c_leaves_a_batch_at_its_provider_and_says_so(folder):
         fake.seconds = 0.1
         done = folder.run(*WORDS, "auto")
         assert done.code == 0, done.err
-        assert (len(fake.batches), fake.paid_twice, len(fake.live)) == (2, [], 0)
+        assert (len(fake.batches), fake.paid_twice, len(fake.live)) == (3, [], 0)
 
 
 @pytest.mark.soak

@@ -120,6 +120,10 @@ class _Handler(QuietHandler):
         match path.split("/")[1:]:
             case ["batches"]:
                 self.send_json(200, {"data": [*map(self._openai, fake.batches.values())]})
+            case ["batch", "jobs"]:
+                self.send_json(200, {"data": [*map(self._mistral, fake.batches.values())]})
+            case ["batch", "jobs", name]:
+                self.send_json(200, self._mistral(fake.batches[name]))
             case ["batches", name]:
                 self.send_json(200, self._openai(fake.batches[name]))
             case ["files", name, "content"]:
@@ -147,11 +151,12 @@ class _Handler(QuietHandler):
             case [*_, _name, "cancel"]:
                 fake.batches[path.split("/")[-2]]["cancelled"] = True
                 self.send_json(200, {})
-            case ["batches"]:
+            case ["batches"] | ["batch", "jobs"]:
                 asked = json.loads(data)
-                lines = fake.files[asked["input_file_id"]].splitlines()
-                rows = [json.loads(line) for line in lines]
-                self._make(rows, asked, self._openai)
+                file = asked.get("input_file_id") or asked["input_files"][0]
+                rows = [json.loads(line) for line in fake.files[file].splitlines()]
+                shown = self._mistral if "input_files" in asked else self._openai
+                self._make(rows, asked, shown)
             case ["messages", "batches"]:
                 asked = json.loads(data)["requests"]
                 rows = [{"custom_id": one["custom_id"], "body": one["params"]} for one in asked]
@@ -197,6 +202,13 @@ class _Handler(QuietHandler):
         }
         known = {key: asked.get(key) for key in ("metadata", "input_file_id")}
         return {"id": batch["id"], "status": "in_progress", **known, **(done if over else {})}
+
+    def _mistral(self, batch: Any) -> Any:
+        job = {"id": batch["id"], "input_files": batch["asked"]["input_files"]}
+        if not self.provider.is_over(batch):
+            return {**job, "status": "RUNNING"}
+        files = {f"{key}_file": f"{key[:3]}-of-{batch['id']}" for key in ("output", "error")}
+        return {**job, "status": "SUCCESS", **files}
 
     def _openai_rows(self, batch: Any, kind: str) -> Iterator[Any]:
         good, bad, _ = self._split(batch)

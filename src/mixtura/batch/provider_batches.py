@@ -15,7 +15,8 @@ import msgspec
 
 from mixtura.batch.call_journal import CallJournal
 from mixtura.batch.journaled import CALL_KEY
-from mixtura.batch.provider_forms import FORMS, BatchHttp
+from mixtura.batch.mistral_batches import MistralForm
+from mixtura.batch.provider_forms import AnthropicForm, BatchHttp, OpenAIForm
 from mixtura.batch.submitted_batches import EndpointBatches, NotAskedError, TimeIsUpError
 from mixtura.billing.request_log import REQUEST_LOG
 from mixtura.core.errors import ConfigError, ContentFilterError, ModelError, RejectedError
@@ -28,6 +29,11 @@ from mixtura.transport.base import Sink, Transport
 from mixtura.transport.http1_transport import BUILT_IN
 
 BatchMode = Literal["auto", "only"]
+FORMS: Mapping[str, type[OpenAIForm] | type[AnthropicForm]] = {
+    "openai": OpenAIForm,
+    "anthropic": AnthropicForm,
+    "mistral": MistralForm,
+}
 ATTEMPTS = 3
 """Batches that a call may be in before it counts as failed, where it is never made live."""
 SINCE = "provider_batches_since"
@@ -175,6 +181,7 @@ class BatchTransport:
         self._batches = batches
         assert hosted.batch_terms is not None
         self._terms = hosted.batch_terms
+        self._model = hosted.name
 
     async def send_request(
         self,
@@ -209,7 +216,8 @@ class BatchTransport:
         form = FORMS[self._terms.form]
         base = url.removesuffix(form.path)
         sent = {name: text for name, text in headers.items() if name.lower() not in NOT_SENT}
-        place = (base, repr(sorted(sent.items())))
+        # A batch of one model: Mistral wants that, and so do OpenAI's limits.
+        place = (base, repr((self._model, sorted(sent.items()))))
         if (known := self._batches.endpoints.get(place)) is None:
             http = BatchHttp(base, sent, self._through)
             known = EndpointBatches(self._batches, base, form(http), self._terms)

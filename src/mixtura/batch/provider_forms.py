@@ -163,7 +163,7 @@ class OpenAIForm:
     path = "/chat/completions"
 
     def __init__(self, http: BatchHttp) -> None:
-        self._http = http
+        self.http = http
 
     async def upload(self, tag: str, rows: Sequence[BatchRow]) -> str:
         url = f"/v1{self.path}"
@@ -174,11 +174,11 @@ class OpenAIForm:
             for row in rows
         ]
         data = b"\n".join((*lines, b""))
-        sent = await self._http.upload_file("/files", f"{tag}.jsonl", data, {"purpose": "batch"})
+        sent = await self.http.upload_file("/files", f"{tag}.jsonl", data, {"purpose": "batch"})
         return _text(sent, "id")
 
     async def create(self, tag: str, file: str, rows: Sequence[BatchRow]) -> str:  # noqa: ARG002
-        made = await self._http.post_json(
+        made = await self.http.post_json(
             "/batches",
             {
                 "input_file_id": file,
@@ -192,11 +192,11 @@ class OpenAIForm:
     async def find(self, tag: str, file: str, rows: int, since: float) -> RemoteBatch | None:  # noqa: ARG002
         after = ""
         for _ in range(PAGES):
-            page = await self._http.get_json(f"/batches?limit=100{after}")
-            listed = page.get("data") or []
+            page = await self.http.get_json(f"/batches?limit=100{after}")
+            listed: Any = page.get("data") or []
             for one in listed:
                 # By its file too: not everyone who speaks this API keeps the metadata.
-                tagged = (one.get("metadata") or {}).get("mixtura_tag") == tag
+                tagged = _part(one, "metadata").get("mixtura_tag") == tag
                 if tagged or one.get("input_file_id") == file:
                     return _openai_batch(one)
             if not listed or not page.get("has_more"):
@@ -205,14 +205,14 @@ class OpenAIForm:
         return None
 
     async def read(self, batch: str) -> RemoteBatch:
-        return _openai_batch(await self._http.get_json(f"/batches/{batch}"))
+        return _openai_batch(await self.http.get_json(f"/batches/{batch}"))
 
     async def cancel(self, batch: str) -> None:
-        await self._http.post_json(f"/batches/{batch}/cancel", {})
+        await self.http.post_json(f"/batches/{batch}/cancel", {})
 
     async def read_results(self, batch: RemoteBatch, take: Callable[[RowResult], None]) -> None:
         for file in batch.files:
-            await self._http.read_lines(
+            await self.http.read_lines(
                 f"/files/{file}/content", lambda line: take(_openai_result(line))
             )
 
@@ -223,7 +223,7 @@ class AnthropicForm:
     path = "/messages"
 
     def __init__(self, http: BatchHttp) -> None:
-        self._http = http
+        self.http = http
         self._others: set[str] = set()
         """Batches that are known to have another tag."""
 
@@ -232,7 +232,7 @@ class AnthropicForm:
 
     async def create(self, tag: str, file: str, rows: Sequence[BatchRow]) -> str:  # noqa: ARG002
         asked = [{"custom_id": row.custom_id, "params": row.body} for row in rows]
-        made = _text(await self._http.post_json("/messages/batches", {"requests": asked}), "id")
+        made = _text(await self.http.post_json("/messages/batches", {"requests": asked}), "id")
         self._others.add(made)
         return made
 
@@ -256,10 +256,10 @@ class AnthropicForm:
         found: list[str] = []
         after = ""
         for _ in range(PAGES):
-            page = await self._http.get_json(f"/messages/batches?limit=100{after}")
-            listed = page.get("data") or []
+            page = await self.http.get_json(f"/messages/batches?limit=100{after}")
+            listed: Any = page.get("data") or []
             for one in listed:
-                counts = one.get("request_counts") or {}
+                counts = _part(one, "request_counts")
                 made = _epoch_seconds(one.get("created_at"))
                 recent = made is None or made >= since - CLOCK_SKEW
                 name = _text(one, "id")
@@ -278,23 +278,17 @@ class AnthropicForm:
         return batch
 
     async def read(self, batch: str) -> RemoteBatch:
-        data = await self._http.get_json(f"/messages/batches/{batch}")
+        data = await self.http.get_json(f"/messages/batches/{batch}")
         return RemoteBatch(_text(data, "id"), data.get("processing_status") == "ended")
 
     async def cancel(self, batch: str) -> None:
-        await self._http.post_json(f"/messages/batches/{batch}/cancel", {})
+        await self.http.post_json(f"/messages/batches/{batch}/cancel", {})
 
     async def read_results(self, batch: RemoteBatch, take: Callable[[RowResult], None]) -> None:
         # Not at the address that the answer names: the key goes nowhere else.
-        await self._http.read_lines(
+        await self.http.read_lines(
             f"/messages/batches/{batch.id}/results", lambda line: take(_anthropic_result(line))
         )
-
-
-FORMS: Mapping[str, type[OpenAIForm] | type[AnthropicForm]] = {
-    "openai": OpenAIForm,
-    "anthropic": AnthropicForm,
-}
 
 
 def _openai_batch(data: Any) -> RemoteBatch:
@@ -302,7 +296,8 @@ def _openai_batch(data: Any) -> RemoteBatch:
     files = tuple(one for key in ("output_file_id", "error_file_id") if (one := data.get(key)))
     failure = None
     if status == "failed":
-        said = [one.get("message") for one in (data.get("errors") or {}).get("data") or []]
+        told: Any = _part(data, "errors").get("data") or []
+        said = [one.get("message") for one in told]
         failure = "; ".join(filter(None, said[:3])) or "the provider says no more"
     over = status in ("completed", "failed", "expired", "cancelled")
     return RemoteBatch(_text(data, "id"), over, files, failure)
@@ -312,20 +307,20 @@ def _openai_result(line: bytes) -> RowResult:
     data = _decode(line)
     name, reply = _text(data, "custom_id"), data.get("response")
     if not reply:
-        error = data.get("error") or {}
+        error = _part(data, "error")
         return RowResult(name, 0, str(error.get("message") or "no response").encode())
     return RowResult(name, reply.get("status_code") or 200, msgspec.json.encode(reply.get("body")))
 
 
 def _anthropic_result(line: bytes) -> RowResult:
     data = _decode(line)
-    name, result = _text(data, "custom_id"), data.get("result") or {}
+    name, result = _text(data, "custom_id"), _part(data, "result")
     match result.get("type"):
         case "succeeded":
             return RowResult(name, 200, msgspec.json.encode(result.get("message")))
         case "errored":
-            error = result.get("error") or {}
-            kind = (error.get("error") or error).get("type")
+            error = _part(result, "error")
+            kind = str(_part(error, "error").get("type"))
             return RowResult(name, _STATUSES.get(kind, 500), msgspec.json.encode(error))
         case other:
             return RowResult(name, 0, str(other).encode())
@@ -345,12 +340,17 @@ def _epoch_seconds(text: Any) -> float | None:
 
 def _decode(data: bytes) -> Any:
     try:
-        found = msgspec.json.decode(data)
+        found: Any = msgspec.json.decode(data)
     except msgspec.DecodeError:
         raise MalformedError("what a provider says of a batch is not JSON") from None
     if not isinstance(found, dict):
         raise MalformedError("what a provider says of a batch is not an object")
-    return found
+    return found  # pyright: ignore[reportUnknownVariableType]
+
+
+def _part(data: Any, key: str) -> Any:
+    """An object within *data*, or an empty one."""
+    return data.get(key) or {}
 
 
 def _text(data: Any, key: str) -> str:
