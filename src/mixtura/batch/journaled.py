@@ -57,6 +57,9 @@ class RowCalls:
 CURRENT_ROW: ContextVar[RowCalls | None] = ContextVar("row", default=None)
 """The row that this task answers; a task inherits it from its creator."""
 
+CALL_KEY: ContextVar[bytes | None] = ContextVar("call_key", default=None)
+"""The key of the call that this task makes."""
+
 
 class Journaled(Wrapper):
     """
@@ -108,11 +111,17 @@ class Journaled(Wrapper):
         self, calls: CallJournal, key: bytes, request: Request, emit: Emit | None
     ) -> Completion:
         attempts = _Attempts(calls, key)
+        CALL_KEY.set(key)
         token = REQUEST_LOG.set(attempts)
         try:
             with open_ledger() as ledger:
                 try:
                     answer = ledger.bill_answer(await self._model.complete(request, emit))
+                except asyncio.CancelledError:
+                    # A call in a provider's batch goes on there, and its answer is fetched later.
+                    live = [one for one in ledger.charges if not one.usage.batched]
+                    calls.record_failed(self.name, live)
+                    raise
                 except BaseException:
                     calls.record_failed(self.name, ledger.charges)
                     raise

@@ -8,12 +8,15 @@ from urllib.parse import urlsplit
 from mixtura.batch.call_journal import CallJournal
 from mixtura.batch.journaled import Journaled
 from mixtura.batch.outcome import EndpointProgress
+from mixtura.batch.provider_batches import ProviderBatches
 from mixtura.batch.rate_limit_patience import WaitsOutRateLimits
 from mixtura.core.model import Model, Wrapper
 from mixtura.models.wrappers.rate_limit import Limited, RateLimiter
 
 MAX_WINDOW = 4096
 """Rows under way at most, whatever the limits."""
+BATCHED_WINDOW = 10_000
+"""Rows under way where calls go out as a provider's batches: that many rows make a batch."""
 WINDOW_PER_CALL = 2
 """Rows under way for each call that an endpoint takes: while one is journalled, another is sent."""
 
@@ -24,8 +27,10 @@ class JournaledModels:
     none. ``calls`` is set before the first model is built.
     """
 
-    def __init__(self, concurrency: int) -> None:
+    def __init__(self, concurrency: int, provider_batches: ProviderBatches | None = None) -> None:
         self._concurrency = concurrency
+        self.provider_batches = provider_batches
+        """Where calls go out as their provider's batches."""
         self.calls: CallJournal | None = None
         self.limiters: dict[RateLimiter, str] = {}
         """The rate limiters of the endpoints, and the names of these."""
@@ -40,11 +45,17 @@ class JournaledModels:
             self.limiters[limiter] = _endpoint_name(identity)
             if limiter.limits.concurrency is None:
                 limiter.set_limits(replace(limiter.limits, concurrency=self._concurrency))
-        return Journaled(WaitsOutRateLimits(model), self.calls, identity=identity)
+        live: Model = WaitsOutRateLimits(model)
+        if self.provider_batches is not None:
+            self.provider_batches.calls = self.calls
+            live = self.provider_batches.wrap_model(model, live)
+        return Journaled(live, self.calls, identity=identity)
 
     @property
     def window(self) -> int:
         """Rows under way, so that every endpoint has enough to do."""
+        if self.provider_batches is not None and self.provider_batches.used:
+            return BATCHED_WINDOW
         places = sum(one.limits.concurrency or self._concurrency for one in self.limiters)
         return min(max(WINDOW_PER_CALL * (places or self._concurrency), 1), MAX_WINDOW)
 

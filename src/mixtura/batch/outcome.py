@@ -39,6 +39,10 @@ class BatchProgress:
     unpriced: int = 0
     draining: bool = False
     endpoints: tuple[EndpointProgress, ...] = ()
+    provider_batches: int = 0
+    """Batches that are at their providers."""
+    batched_calls: int = 0
+    """Calls in them that are waited for."""
 
     @property
     def fresh(self) -> int:
@@ -78,6 +82,8 @@ class BatchProgress:
             "expected_cost_usd": (
                 None if self.unpriced or expected is None else round(expected, 6)
             ),
+            "provider_batches": self.provider_batches,
+            "batched_calls": self.batched_calls,
             "endpoints": [one._asdict() for one in self.endpoints],
         }
 

@@ -106,6 +106,11 @@ class BatchRunner:
         await self._hand_over(output)
         await output.flush()
 
+    def end_for(self, reason: str) -> None:
+        """Begin no further call, as at a cap: what waits is called off."""
+        self.cap = self.cap or BudgetExceededError(reason)
+        self.drain()
+
     def drain(self) -> None:
         """Begin no further call; what is under way is awaited and kept."""
         self.draining = self._calls.holds_back = True

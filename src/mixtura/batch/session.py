@@ -81,6 +81,9 @@ class BatchSession:
                 await self._calls.writer.run_job(partial(self._finish, part))
         finally:
             ticking.cancel()
+            if self._models.provider_batches is not None:
+                self._report()
+                await self._models.provider_batches.drop_tasks()
             with suppress(asyncio.CancelledError):
                 await ticking
         self._report()
@@ -100,6 +103,11 @@ class BatchSession:
         if self._runner is not None:
             self._runner.drain()
         self._report()
+
+    def end_for(self, reason: str) -> None:
+        """End as at a cap, for *reason*."""
+        if self._runner is not None and not self._runner.draining:
+            self._runner.end_for(reason)
 
     @property
     def _ended_early(self) -> bool:
@@ -169,6 +177,9 @@ class BatchSession:
         now.dollars = self._calls.dollars
         now.dollars_now = now.dollars - self._dollars_before
         now.endpoints = self._models.endpoints()
+        batches = self._models.provider_batches
+        if batches is not None and not batches.dropped:
+            now.provider_batches, now.batched_calls = batches.count_waiting()
         if self._on_progress:
             self._on_progress(now)
 
@@ -194,7 +205,16 @@ class BatchSession:
             errors=str(self._files.errors) if whole and failed else None,
             journal=str(self._files.journal),
             reason=str(cap) if cap and not self._interrupted else None,
+            notes=self._notes(whole=whole),
         )
+
+    def _notes(self, *, whole: bool) -> tuple[str, ...]:
+        """What goes on at providers after a batch that did not come to its end."""
+        if whole or not self.progress.provider_batches:
+            return ()
+        number = self.progress.provider_batches
+        said = f"Provider batches under way: {number}. They go on there,"
+        return (f"{said} and the same command fetches their answers.",)
 
 
 class _Counted:

@@ -13,6 +13,15 @@ from mixtura.cli.completed_values import complete_file
 from mixtura.cli.help_layout import MixturaCommand
 from mixtura.cli.mixture_options import sampling_options, team_options
 from mixtura.cli.question import system_option, text_or_file_callback
+from mixtura.core.quantities import parse_duration
+
+
+def duration_callback(context: click.Context, parameter: click.Parameter, text: str) -> float:  # noqa: ARG001
+    """Seconds of a duration such as 6h."""
+    seconds = parse_duration(text)
+    if not seconds:
+        raise click.BadParameter(f"'{text}' is no duration such as 6h, 90m or 45s.")
+    return seconds
 
 
 @click.command(
@@ -23,6 +32,7 @@ from mixtura.cli.question import system_option, text_or_file_callback
         'mixtura batch reviews.csv labels.jsonl -m lite --template "Is this positive? {review}"',
         "mixtura batch prompts.jsonl answers.jsonl -m team --max-cost 20 --dry-run",
         "mixtura batch answers.parquet out.jsonl -m team --column question --sample 100",
+        "mixtura batch prompts.jsonl answers.jsonl -m team --provider-batch auto --within 6h",
         "mixtura batch tatsu-lab/alpaca_eval out.jsonl -m team --split eval",
     ),
 )
@@ -62,6 +72,16 @@ from mixtura.cli.question import system_option, text_or_file_callback
     "--concurrency", type=click.IntRange(1, 2048), default=32, metavar="N", show_default=True,
     help="Calls at once at each endpoint whose configuration has no `limits.concurrency`; fewer"
     " while it answers 429.",
+)  # fmt: skip
+@click.option(
+    "--provider-batch", type=click.Choice(("auto", "off", "only")), default="off", metavar="MODE",
+    show_default=True,
+    help="Calls as their provider's own batches, for less money: off; auto (the rest live once"
+    " --within is over); only (never live).",
+)  # fmt: skip
+@click.option(
+    "--within", default="24h", metavar="DURATION", show_default=True, callback=duration_callback,
+    help="Time for provider batches, from the first run of the command on: 6h, 90m.",
 )  # fmt: skip
 @cap_options
 @click.option(

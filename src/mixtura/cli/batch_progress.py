@@ -80,13 +80,18 @@ class _LogLines:
         self._name = name
         self._tracker = LineTracker()
         self._drains = False
+        self._batches = ""
 
     def __call__(self, progress: BatchProgress) -> None:
-        from mixtura.terminal.batches import drain_line, money_text
+        from mixtura.terminal.batches import drain_line, money_text, provider_batch_text
 
         if progress.draining and not self._drains:
             self._drains = True
             self._console.print(drain_line(), soft_wrap=True)
+        if (said := provider_batch_text(progress)) != self._batches:
+            self._batches = said
+            if said:
+                self._console.print(f"{self._name}: {said}", soft_wrap=True)
         over = progress.done + progress.failed
         if over >= progress.total:  # the outcome says the rest
             return

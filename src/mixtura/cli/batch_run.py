@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from mixtura.batch.kept_input import keep_standard_input
 from mixtura.batch.outcome import BatchOutcome
 from mixtura.batch.part_file import BatchFiles
 from mixtura.batch.prompt_form import ImageReader, PromptForm
+from mixtura.batch.provider_batches import ProviderBatches
 from mixtura.batch.records import Format, Source, find_source
 from mixtura.batch.resume import Command, command_digest, find_resume_point
 from mixtura.batch.row_lines import RowLines
@@ -31,6 +33,7 @@ from mixtura.batch.session import BatchSession
 from mixtura.billing.spending_caps import RunCap, Spend
 from mixtura.catalog.user_files import expand_home
 from mixtura.cli.attachments import read_image
+from mixtura.cli.batch_forecast import print_forecast
 from mixtura.cli.batch_progress import print_outcome, show_batch
 from mixtura.cli.common import create_console, download_embedded, echo_json, read_config
 from mixtura.cli.mixture_options import print_choice_reason, spec_from_options
@@ -39,11 +42,14 @@ from mixtura.config.config import Config
 from mixtura.config.plan import MixtureSpec
 from mixtura.config.plan_settings import json_default, plan_settings
 from mixtura.core.errors import StoreError
-from mixtura.core.text import pluralize_count, to_one_line
 from mixtura.core.types import ImagePart, Sampling
 from mixtura.models.wrappers.budget_wait import InFlight, WaitForBudget
 
 STANDARD_STREAM = "-"
+TIME_IS_UP = (
+    "the time of --within is up. Batches that are at their providers stay there: the same command"
+    " with a longer --within takes them up again"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +77,8 @@ class BatchOptions:
     max_tokens: int | None
     seed: int | None
     concurrency: int
+    provider_batch: str
+    within: float
     max_cost: float | None
     deadline: float | None
     journal: str | None
@@ -102,7 +110,7 @@ def run_batch(options: BatchOptions) -> int:
         files = _find_files(options, stack)
         source = _find_source(options, files, stack)
         batch_input = _build_input(options, source)
-        models = JournaledModels(options.concurrency)
+        models = JournaledModels(options.concurrency, _provider_batches(options))
         config = read_config(options.config_file, keep_answers=models, waits_for_all=True)
         plan = spec_from_options(
             config, options.mixture, options.proposers, options.aggregator, options.layers
@@ -112,7 +120,7 @@ def run_batch(options: BatchOptions) -> int:
                 config, plan, options.mixture, options.proposers, options.aggregator
             )
         if options.dry_run:
-            return _print_forecast(config, plan, batch_input, as_json=options.as_json)
+            return print_forecast(config, plan, batch_input, as_json=options.as_json)
         download_embedded(config, plan)
         try:
             outcome = _run(config, plan, models, batch_input, files, options, stack)
@@ -209,6 +217,13 @@ def _describe_command(
 # ---- the run
 
 
+def _provider_batches(options: BatchOptions) -> ProviderBatches | None:
+    mode = options.provider_batch
+    if mode == "off":
+        return None
+    return ProviderBatches("only" if mode == "only" else "auto", options.within)
+
+
 def _run(
     config: Config,
     plan: MixtureSpec,
@@ -225,6 +240,7 @@ def _run(
     if options.max_cost is not None:
         cap = RunCap("the batch", options.max_cost, spent=Spend(calls.dollars))
         caps.append(cap)
+    config.asks_in_batches = options.provider_batch == "only"
     model = config.build_runnable(plan, deadline=options.deadline, caps=caps)
     source = batch_input.source
     command = _describe_command(config, plan, models, source, options)
@@ -239,6 +255,8 @@ def _run(
             WaitForBudget(model, InFlight()), models, calls, batch_input, files, lines, start,
             retries_all=options.retry_failed, on_progress=show,
         )  # fmt: skip
+        if models.provider_batches is not None:
+            models.provider_batches.on_time_up = partial(session.end_for, TIME_IS_UP)
         if start.finished and not (options.retry_failed and start.failed):
             return runner.run(_describe(session))
         return runner.run(_run_until_signal(session))
@@ -293,44 +311,6 @@ def _print_notes(notes: tuple[str, ...], options: BatchOptions) -> None:
         return
     for note in notes:
         print_line(create_console(aside=True), note, "yellow")
-
-
-def _print_forecast(
-    config: Config, plan: MixtureSpec, batch_input: BatchInput, *, as_json: bool
-) -> int:
-    """Ask nothing: how many rows and calls there are, and what they may cost at most."""
-    from mixtura.billing.forecast import forecast_calls, worst_case_spend
-    from mixtura.core.token_estimate import DEFAULT_ANSWER_TOKENS
-    from mixtura.terminal import format_dollars
-
-    outline = config.builder.build_outline(plan)
-    rows = batch_input.check().rows
-    calls, worst, unknown = 0, Spend(), dict[str, None]()
-    for chunk in batch_input.rows():
-        for row in chunk:
-            expected = forecast_calls(outline, row.request)
-            spend, names = worst_case_spend(expected, config.usage_cost)
-            calls += len(expected)
-            worst = worst.sum_with(spend)
-            unknown |= dict.fromkeys(names)
-    most = None if unknown else worst.dollars
-    if as_json:
-        echo_json({
-            "event": "forecast", "rows": rows, "calls": calls, "max_tokens": worst.tokens,
-            "max_cost_usd": most, "unknown_prices": list(unknown),
-        })  # fmt: skip
-        return cli.ANSWERED
-    click.echo(
-        f"{pluralize_count(rows, 'row')}, {pluralize_count(calls, 'call')},"
-        f" at most {pluralize_count(worst.tokens, 'token')}, at most {format_dollars(most)}."
-    )
-    click.echo(
-        f"Without --max-tokens, {DEFAULT_ANSWER_TOKENS:,} tokens per answer are assumed."
-        " Calls that a journal has already, retries and fallbacks are not considered."
-    )
-    if unknown:
-        click.echo(f"No price is known for {', '.join(map(to_one_line, unknown))}.")
-    return cli.ANSWERED
 
 
 def _copy_to_stdout(output: Path) -> None:

@@ -87,6 +87,8 @@ class Config:
         )
         self.builder = MixtureBuilder(self.registry, factory, learns_patience=not waits_for_all)
         self._caps = ConfiguredCaps(self.settings.budget, self.store, self.registry)
+        self.asks_in_batches = False
+        """Every call is one of a provider's batch: its price is a batch's."""
         self.runs = self._open_run_store(keep)
         self.responses = self._open_response_store(keep)
 
@@ -196,6 +198,8 @@ class Config:
 
     def usage_cost(self, name: str, usage: Usage) -> float | None:
         """Dollars for *usage* of the model called *name*; None where its price is unknown."""
+        if self.asks_in_batches:
+            usage = replace(usage, batched=True)
         return model_prices.usage_cost(self.registry, name, usage)
 
     def reporter_name(self, plan: MixtureSpec) -> str:

@@ -12,6 +12,7 @@ import msgspec
 
 from mixtura.catalog import downloads, local_models, providers
 from mixtura.catalog.command_tools import command_tools
+from mixtura.catalog.provider_batches import find_batch_terms
 from mixtura.catalog.transports import DEFAULT_TRANSPORT, create_transport
 from mixtura.config.adapters import find_adapter
 from mixtura.config.embedded_model import embedded_settings
@@ -164,6 +165,8 @@ class ModelFactory:
         model = _build_adapter(name, upstream, place, table, self._redactor)
         if isinstance(model, HostedModel) and headers_at and header_secrets(table.headers):
             model.key_origin = f"the API key came from `headers` in {headers_at}"
+        if isinstance(model, HostedModel):
+            model.batch_terms = find_batch_terms(table.provider)
         key = place.key.reveal() if place.key else None
         model = self._with_rate_limit(Metered(model), table, (base_url.rstrip("/"), key))
         if hedge := table.hedge:

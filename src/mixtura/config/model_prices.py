@@ -7,6 +7,7 @@ from functools import partial
 from mixtura.billing.price import FREE_PRICE, Price
 from mixtura.catalog import local_models, providers
 from mixtura.catalog.command_tools import is_command_provider
+from mixtura.catalog.provider_batches import find_batch_terms
 from mixtura.config.registry import NameRegistry
 from mixtura.config.schema import ModelTable
 from mixtura.core.model_info import UsagePrice
@@ -16,7 +17,23 @@ from mixtura.core.types import Usage
 def usage_cost(registry: NameRegistry, name: str, usage: Usage) -> float | None:
     """Dollars for *usage* of the model called *name*; None where its price is unknown."""
     price = _named_price(registry, name)
-    return price(usage) if price else None
+    dollars = price(usage) if price else None
+    if dollars is None or not usage.batched:
+        return dollars
+    share = batch_price_share(registry, name)
+    return None if share is None else share * dollars
+
+
+def batch_price_share(registry: NameRegistry, name: str) -> float | None:
+    """The share of its price that a model costs in its provider's batches; None without such."""
+    if name in registry.models:
+        table = registry.models[name].table
+        provider = None if table.command is not None else table.provider
+    else:
+        found = providers.split_model_name(name)
+        provider = found[0] if found else None
+    terms = find_batch_terms(provider)
+    return terms.price if terms else None
 
 
 def _named_price(registry: NameRegistry, name: str) -> UsagePrice | None:

@@ -172,6 +172,11 @@ def parse_http_date(text: str | None) -> datetime | None:
     return when if when is None or when.tzinfo else when.replace(tzinfo=UTC)
 
 
+def parse_duration(text: str) -> float | None:
+    """Seconds of a duration with its units (6h, 1h30m, 90 s); None for what is none."""
+    return _parse_duration(text.strip())
+
+
 def _parse_duration(text: str) -> float | None:
     """Seconds of a text that is a duration and nothing else, PT1M30S and 00:01:30 among them."""
     if clock := _CLOCK.fullmatch(text):

@@ -144,7 +144,8 @@ class Request:
 class Usage:
     """Tokens of a call: cached and cache-write ones are in the prompt, reasoning in the completion.
 
-    *estimated* is true where an upstream did not say and we counted ourselves.
+    *estimated* is true where an upstream did not say and we counted ourselves, *batched* where
+    the call was one of a provider's batch, which has a price of its own; a sum is not.
     """
 
     prompt_tokens: int = 0
@@ -153,6 +154,7 @@ class Usage:
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     estimated: bool = False
+    batched: bool = False
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(

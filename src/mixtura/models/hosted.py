@@ -5,11 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import msgspec
 
+from mixtura.catalog.provider_batches import BatchTerms
 from mixtura.catalog.providers import Quirks, model_quirks
 from mixtura.core.errors import MalformedError, ModelError, UnavailableError
 from mixtura.core.events import Emit
@@ -39,6 +41,8 @@ from mixtura.transport.client import (
 DONE = b"[DONE]"
 """The end of a stream of chat completions; vLLM also sends it after Anthropic's messages."""
 
+NO_CLOCKS = CallTimeouts(connect=None, first_token=None, progress=None, total=None)
+
 
 class HostedModel(ABC):
     """
@@ -61,6 +65,9 @@ class HostedModel(ABC):
     """What the last events of a stream contain: near them, nothing is held back."""
     key_origin: str | None = None
     """In words, where the key came from if it is no *api_key* but stands in a header."""
+    batch_terms: BatchTerms | None = None
+    """On which terms its provider takes batches; None where it takes none."""
+    _batched = False
     missing_end: ClassVar[str]
     """What an answer lacks that ends without saying so."""
 
@@ -99,7 +106,7 @@ class HostedModel(ABC):
         self._extra = dict(extra or {})
         self._redactor = build_redactor(base_url, api_key, self._headers, self._extra, redactor)
         self._largest = largest
-        self._transport = transport
+        self.transport = transport
         self._supports_images = supports_images
         self._price = price
         self._listed_window: int | None = None
@@ -149,6 +156,14 @@ class HostedModel(ABC):
         self._listed_max_answer = max_answer_tokens
         self._update_info()
 
+    def asked_in_batches(self, transport: Transport) -> Self:
+        """The same model, whose requests *transport* puts into batches: no clock runs."""
+        other = copy(self)
+        other.transport = transport
+        other._clocks = NO_CLOCKS  # noqa: SLF001 - it is one of this class
+        other._batched = True  # noqa: SLF001
+        return other
+
     def _set_gives_logprobs(self, gives: bool) -> None:
         self._gives_logprobs = gives
         self._update_info()
@@ -194,6 +209,7 @@ class HostedModel(ABC):
         if not body.get("stream"):  # the first token is the last one, too
             clocks = replace(clocks, first_token=clocks.total)
         so_far = self._create_accumulator()
+        so_far.batched = self._batched
         data = await run_in_thread_if_large(
             estimate_request_bytes(request), msgspec.json.encode, body
         )
@@ -206,7 +222,7 @@ class HostedModel(ABC):
                 draft=request.draft,
                 largest=self._largest,
                 last_events=self.last_events,
-                transport=self._transport,
+                transport=self.transport,
             ) as reply:
                 await self._read_answer(reply, so_far, request, emit)
             emit_answer_delta(so_far, so_far.take_rest(), emit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from mixtura.core.errors import (
@@ -48,8 +49,8 @@ class AnswerAccumulator:
 
     __slots__ = (
         "_calls", "_finished", "_has_new_calls", "_left_out", "_logprobs", "_origin", "_redactor",
-        "_safe_calls", "_text", "doubts", "ended", "final_charge", "finish_reason", "shown",
-        "usage",
+        "_safe_calls", "_text", "batched", "doubts", "ended", "final_charge", "finish_reason",
+        "shown", "usage",
     )  # fmt: skip
 
     def __init__(self, *, inside: bool = False, origin: str | None = None) -> None:
@@ -62,6 +63,8 @@ class AnswerAccumulator:
         """Counts in the reported usage that make no sense."""
         self.final_charge: Charge | None = None
         """Of a call that came to its end, whatever its answer is worth."""
+        self.batched = False
+        """It is an answer of a provider's batch."""
         self.shown = False
         """A part of the answer has been reported as tokens."""
         self._origin = origin
@@ -155,7 +158,10 @@ class AnswerAccumulator:
 
     def build_charge(self, model: str, prompt: Request, *, failed: bool = False) -> Charge:
         """What this call used by now: as the upstream says, else as we count."""
-        return Charge(model, self._choose_usage(prompt), "failed" if failed else "answer")
+        usage = self._choose_usage(prompt)
+        if self.batched:
+            usage = replace(usage, batched=True)
+        return Charge(model, usage, "failed" if failed else "answer")
 
     def _choose_usage(self, prompt: Request) -> Usage:
         if self.usage is not None:

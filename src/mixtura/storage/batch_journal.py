@@ -24,6 +24,16 @@ MIGRATIONS = (
     );
     CREATE TABLE recovered (line INTEGER PRIMARY KEY, body BLOB NOT NULL);
     """,
+    """
+    CREATE TABLE provider_batches (
+      tag TEXT PRIMARY KEY, place TEXT NOT NULL, state TEXT NOT NULL, file TEXT NOT NULL,
+      remote TEXT NOT NULL, made REAL NOT NULL, size INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE provider_calls (
+      call TEXT PRIMARY KEY, tag TEXT NOT NULL, number INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX provider_calls_of_tag ON provider_calls (tag);
+    """,
 )
 _KEYS_AT_ONCE = 500
 
@@ -65,6 +75,21 @@ class FailedRow(NamedTuple):
     """The same request will fail again."""
     body: bytes
     """Its line in the file of errors."""
+
+
+class SubmittedBatch(NamedTuple):
+    """
+    A provider's batch. *state*: ``made`` (nothing was sent that may cost), ``sending`` (it may be
+    there or not) or ``sent`` (it is there, as *remote*). *made*: seconds of the epoch.
+    """
+
+    tag: str
+    place: str
+    state: str
+    file: str
+    remote: str
+    made: float
+    size: int
 
 
 class BatchJournal:
@@ -153,6 +178,41 @@ class BatchJournal:
             )
             db.execute_many("INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?)", [*failed])
             db.execute_many("INSERT OR REPLACE INTO recovered VALUES (?, ?)", [*recovered])
+
+    def keep_provider_batch(self, batch: SubmittedBatch, calls: Iterable[str] = ()) -> None:
+        """Write down how a batch is, with its *calls* where it is new: numbered from 0."""
+        with self._store.transaction() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO provider_batches VALUES (?, ?, ?, ?, ?, ?, ?)", batch
+            )
+            db.execute_many(
+                "INSERT OR REPLACE INTO provider_calls VALUES (?, ?, ?)",
+                [(call, batch.tag, number) for number, call in enumerate(calls)],
+            )
+
+    def forget_provider_batch(self, tag: str) -> None:
+        """It is not at the provider."""
+        with self._store.transaction() as db:
+            db.execute("DELETE FROM provider_calls WHERE tag = ?", (tag,))
+            db.execute("DELETE FROM provider_batches WHERE tag = ?", (tag,))
+
+    def forget_provider_call(self, call: str) -> None:
+        """No answer came of it: it may be asked in another batch."""
+        with self._store.transaction() as db:
+            db.execute("DELETE FROM provider_calls WHERE call = ?", (call,))
+
+    def read_provider_batches(self) -> list[SubmittedBatch]:
+        with self._store.transaction() as db:
+            rows = db.fetch_all(
+                "SELECT tag, place, state, file, remote, made, size FROM provider_batches"
+            )
+        return [SubmittedBatch(*row) for row in rows]
+
+    def find_provider_call(self, call: str) -> tuple[str, int] | None:
+        """The batch that a call is in, and its number there."""
+        with self._store.transaction() as db:
+            row = db.fetch_one("SELECT tag, number FROM provider_calls WHERE call = ?", (call,))
+        return (row[0], row[1]) if row else None
 
     def forget_rows(self, settings: Mapping[str, str]) -> None:
         """The output begins anew: no row has failed yet. Calls and amounts stay."""

@@ -28,6 +28,8 @@ def render_progress(name: str, progress: BatchProgress, width: int) -> Renderabl
         Text(f"{progress.failed:,} failed" if progress.failed else "", "red"),
     )
     lines: list[RenderableType] = [bar, Text(" · ".join(_figures(progress)), "dim")]
+    if said := provider_batch_text(progress):
+        lines.append(Text(f"  {said}", "dim"))
     lines += [Text(f"  {_endpoint_text(one)}", "dim") for one in progress.endpoints[:MAX_ENDPOINTS]]
     if (more := len(progress.endpoints) - MAX_ENDPOINTS) > 0:
         lines.append(Text(f"  and {pluralize_count(more, 'more endpoint')}", "dim"))
@@ -39,6 +41,15 @@ def render_progress(name: str, progress: BatchProgress, width: int) -> Renderabl
 def drain_line() -> str:
     """What is said when a person has asked to stop."""
     return "Stopping: the calls under way are awaited and kept. Ctrl-C again stops at once."
+
+
+def provider_batch_text(progress: BatchProgress) -> str:
+    """What is at providers; empty for nothing."""
+    if not progress.provider_batches:
+        return ""
+    number = progress.provider_batches
+    batches = f"{number:,} provider batch{'' if number == 1 else 'es'}"
+    return f"{batches} under way with {pluralize_count(progress.batched_calls, 'call')}"
 
 
 def money_text(progress: BatchProgress) -> str:
@@ -62,8 +73,11 @@ def outcome_lines(outcome: BatchOutcome, *, journal: bool) -> Iterator[tuple[str
         yield f"{why.rstrip('.')}.", "bold red", True
         yield f"{over:,} of {rows} are done.", "", False
         if journal:
-            more = " (with more money)" if outcome.ending == "capped" else ""
+            capped = outcome.ending == "capped" and "--within" not in (outcome.reason or "")
+            more = " (with more money)" if capped else ""
             yield f"The same command{more} goes on from there.", "", False
+    for note in outcome.notes:
+        yield note, "", False
     if outcome.failed:
         failed = f"{pluralize_count(outcome.failed, 'row')} failed"
         if outcome.errors:

@@ -20,6 +20,7 @@ def usage_json(usage: Usage) -> JsonObject:
         "cache_write_tokens": usage.cache_write_tokens,
         "reasoning_tokens": usage.reasoning_tokens,
         "estimated": usage.estimated,
+        **({"batched": True} if usage.batched else {}),
     }
 
 
@@ -71,4 +72,5 @@ def usage_from_json(data: Mapping[str, Any]) -> Usage:
         data.get("cache_write_tokens", 0),
         data.get("reasoning_tokens", 0),
         data.get("estimated", False),
+        data.get("batched", False),
     )

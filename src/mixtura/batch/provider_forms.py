@@ -1,0 +1,370 @@
+"""How each provider's batches are sent, looked for, followed, called off and read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from mixtura.core.errors import MalformedError, TimedOutError
+from mixtura.core.types import JsonObject
+from mixtura.transport.base import Transport, TransportResponse
+from mixtura.transport.upstream_errors import error_from_response
+
+REQUEST_SECONDS = 600.0
+"""Seconds for one request about a batch: an upload or a download is large."""
+PAGES = 20
+"""Pages of a provider's list that are looked through for a batch: 2,000 batches."""
+CLOCK_SKEW = 600.0
+"""Seconds by which a provider's clock may be behind ours."""
+
+
+class BatchRow(NamedTuple):
+    """A call in a batch."""
+
+    custom_id: str
+    body: JsonObject
+
+
+class RowResult(NamedTuple):
+    """
+    What came of a call. *status* and *body* as a live call's; *status* 0: it was not asked, and
+    *body* says why.
+    """
+
+    custom_id: str
+    status: int
+    body: bytes
+
+
+class RemoteBatch(NamedTuple):
+    """A batch as its provider tells of it."""
+
+    id: str
+    over: bool
+    files: tuple[str, ...] = ()
+    """Where its results are."""
+    failure: str | None = None
+    """Why none of its calls was asked."""
+
+
+class BatchHttp:
+    """Requests to one provider, as its live calls are sent: *headers* have the key."""
+
+    def __init__(self, base_url: str, headers: Mapping[str, str], transport: Transport) -> None:
+        self._base = base_url
+        self._headers = dict(headers)
+        self._transport = transport
+
+    async def get_json(self, path: str) -> Any:
+        """Raises ModelError."""
+        return _decode(await self._read("GET", path, b"", {}))
+
+    async def post_json(self, path: str, data: Any) -> Any:
+        """Raises ModelError."""
+        kind = {"Content-Type": "application/json"}
+        return _decode(await self._read("POST", path, msgspec.json.encode(data), kind))
+
+    async def upload_file(self, path: str, name: str, data: bytes, fields: JsonObject) -> Any:
+        """A file as a browser's form sends it. Raises ModelError."""
+        mark = f"mixtura-form-{name}"
+        parts = [
+            f'--{mark}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'
+            for key, value in fields.items()
+        ]
+        parts.append(
+            f'--{mark}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
+            "Content-Type: application/jsonl\r\n\r\n"
+        )
+        body = "".join(parts).encode() + data + f"\r\n--{mark}--\r\n".encode()
+        kind = {"Content-Type": f"multipart/form-data; boundary={mark}"}
+        return _decode(await self._read("POST", path, body, kind))
+
+    async def read_lines(self, path: str, take: Callable[[bytes], None]) -> None:
+        """Give *take* the lines of a document as they come. Raises ModelError."""
+        rest = b""
+
+        def take_piece(piece: bytes) -> bool:
+            nonlocal rest
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                if line.strip():
+                    take(line)
+            return False
+
+        await self._send("GET", path, b"", {}, take_piece)
+        if rest.strip():
+            take(rest)
+
+    async def _read(self, method: str, path: str, body: bytes, kind: Mapping[str, str]) -> bytes:
+        pieces: list[bytes] = []
+
+        def take_piece(piece: bytes) -> bool:
+            pieces.append(piece)
+            return False
+
+        await self._send(method, path, body, kind, take_piece)
+        return b"".join(pieces)
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        kind: Mapping[str, str],
+        take: Callable[[bytes], bool],
+    ) -> None:
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS):
+                reply: TransportResponse = await self._transport.send_request(
+                    method, self._base + path, self._headers | dict(kind), body, connect=10.0
+                )
+                try:
+                    if not 200 <= reply.status < 300:
+                        raise await _refusal(reply)
+                    await reply.read_body(take)
+                finally:
+                    reply.close()
+        except TimeoutError:
+            raise TimedOutError(f"not done within {REQUEST_SECONDS:.0f} s") from None
+
+
+class BatchForm(Protocol):
+    """
+    The batches of one provider. Every method raises ModelError.
+
+    ``create`` is the only one that may cost money, and is not repeated before ``find`` has looked.
+    """
+
+    async def upload(self, tag: str, rows: Sequence[BatchRow]) -> str:
+        """Bring the rows to the provider; what ``create`` names them by."""
+        ...
+
+    async def create(self, tag: str, file: str, rows: Sequence[BatchRow]) -> str:
+        """Have them answered; the provider's name of the batch."""
+        ...
+
+    async def find(self, tag: str, file: str, rows: int, since: float) -> RemoteBatch | None:
+        """The batch of that tag and file, made after *since* (seconds of the epoch)."""
+        ...
+
+    async def read(self, batch: str) -> RemoteBatch: ...
+
+    async def cancel(self, batch: str) -> None: ...
+
+    async def read_results(self, batch: RemoteBatch, take: Callable[[RowResult], None]) -> None: ...
+
+
+class OpenAIForm:
+    """Files and batches as OpenAI has them, and those who speak its API."""
+
+    path = "/chat/completions"
+
+    def __init__(self, http: BatchHttp) -> None:
+        self.http = http
+
+    async def upload(self, tag: str, rows: Sequence[BatchRow]) -> str:
+        url = f"/v1{self.path}"
+        lines = [
+            msgspec.json.encode(
+                {"custom_id": row.custom_id, "method": "POST", "url": url, "body": row.body}
+            )
+            for row in rows
+        ]
+        data = b"\n".join((*lines, b""))
+        sent = await self.http.upload_file("/files", f"{tag}.jsonl", data, {"purpose": "batch"})
+        return _text(sent, "id")
+
+    async def create(self, tag: str, file: str, rows: Sequence[BatchRow]) -> str:  # noqa: ARG002
+        made = await self.http.post_json(
+            "/batches",
+            {
+                "input_file_id": file,
+                "endpoint": f"/v1{self.path}",
+                "completion_window": "24h",
+                "metadata": {"mixtura_tag": tag},
+            },
+        )
+        return _text(made, "id")
+
+    async def find(self, tag: str, file: str, rows: int, since: float) -> RemoteBatch | None:  # noqa: ARG002
+        after = ""
+        for _ in range(PAGES):
+            page = await self.http.get_json(f"/batches?limit=100{after}")
+            listed: Any = page.get("data") or []
+            for one in listed:
+                # By its file too: not everyone who speaks this API keeps the metadata.
+                tagged = _part(one, "metadata").get("mixtura_tag") == tag
+                if tagged or one.get("input_file_id") == file:
+                    return _openai_batch(one)
+            if not listed or not page.get("has_more"):
+                return None
+            after = f"&after={_text(listed[-1], 'id')}"
+        return None
+
+    async def read(self, batch: str) -> RemoteBatch:
+        return _openai_batch(await self.http.get_json(f"/batches/{batch}"))
+
+    async def cancel(self, batch: str) -> None:
+        await self.http.post_json(f"/batches/{batch}/cancel", {})
+
+    async def read_results(self, batch: RemoteBatch, take: Callable[[RowResult], None]) -> None:
+        for file in batch.files:
+            await self.http.read_lines(
+                f"/files/{file}/content", lambda line: take(_openai_result(line))
+            )
+
+
+class AnthropicForm:
+    """Anthropic's message batches: no file, and no tag but the names of the rows."""
+
+    path = "/messages"
+
+    def __init__(self, http: BatchHttp) -> None:
+        self.http = http
+        self._others: set[str] = set()
+        """Batches that are known to have another tag."""
+
+    async def upload(self, tag: str, rows: Sequence[BatchRow]) -> str:  # noqa: ARG002
+        return ""
+
+    async def create(self, tag: str, file: str, rows: Sequence[BatchRow]) -> str:  # noqa: ARG002
+        asked = [{"custom_id": row.custom_id, "params": row.body} for row in rows]
+        made = _text(await self.http.post_json("/messages/batches", {"requests": asked}), "id")
+        self._others.add(made)
+        return made
+
+    async def find(self, tag: str, file: str, rows: int, since: float) -> RemoteBatch | None:  # noqa: ARG002
+        """
+        Results tell the names of their rows once a batch is over: one that may be it and is not
+        over is waited for.
+        """
+        candidates = await self._list_since(rows, since)
+        for one in candidates:
+            batch = await self._wait_for(one)
+            names: list[str] = []
+            await self.read_results(batch, lambda row, into=names: into.append(row.custom_id))
+            if any(name.startswith(tag) for name in names[:1]):
+                return batch
+            self._others.add(one)
+        return None
+
+    async def _list_since(self, rows: int, since: float) -> list[str]:
+        """The batches of that many rows that were made since."""
+        found: list[str] = []
+        after = ""
+        for _ in range(PAGES):
+            page = await self.http.get_json(f"/messages/batches?limit=100{after}")
+            listed: Any = page.get("data") or []
+            for one in listed:
+                counts = _part(one, "request_counts")
+                made = _epoch_seconds(one.get("created_at"))
+                recent = made is None or made >= since - CLOCK_SKEW
+                name = _text(one, "id")
+                if recent and sum(counts.values()) == rows and name not in self._others:
+                    found.append(name)
+            if not listed or not page.get("has_more"):
+                break
+            after = f"&after_id={_text(listed[-1], 'id')}"
+        return found
+
+    async def _wait_for(self, name: str) -> RemoteBatch:
+        wait = 1.0
+        while not (batch := await self.read(name)).over:
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, 60.0)
+        return batch
+
+    async def read(self, batch: str) -> RemoteBatch:
+        data = await self.http.get_json(f"/messages/batches/{batch}")
+        return RemoteBatch(_text(data, "id"), data.get("processing_status") == "ended")
+
+    async def cancel(self, batch: str) -> None:
+        await self.http.post_json(f"/messages/batches/{batch}/cancel", {})
+
+    async def read_results(self, batch: RemoteBatch, take: Callable[[RowResult], None]) -> None:
+        # Not at the address that the answer names: the key goes nowhere else.
+        await self.http.read_lines(
+            f"/messages/batches/{batch.id}/results", lambda line: take(_anthropic_result(line))
+        )
+
+
+def _openai_batch(data: Any) -> RemoteBatch:
+    status = data.get("status")
+    files = tuple(one for key in ("output_file_id", "error_file_id") if (one := data.get(key)))
+    failure = None
+    if status == "failed":
+        told: Any = _part(data, "errors").get("data") or []
+        said = [one.get("message") for one in told]
+        failure = "; ".join(filter(None, said[:3])) or "the provider says no more"
+    over = status in ("completed", "failed", "expired", "cancelled")
+    return RemoteBatch(_text(data, "id"), over, files, failure)
+
+
+def _openai_result(line: bytes) -> RowResult:
+    data = _decode(line)
+    name, reply = _text(data, "custom_id"), data.get("response")
+    if not reply:
+        error = _part(data, "error")
+        return RowResult(name, 0, str(error.get("message") or "no response").encode())
+    return RowResult(name, reply.get("status_code") or 200, msgspec.json.encode(reply.get("body")))
+
+
+def _anthropic_result(line: bytes) -> RowResult:
+    data = _decode(line)
+    name, result = _text(data, "custom_id"), _part(data, "result")
+    match result.get("type"):
+        case "succeeded":
+            return RowResult(name, 200, msgspec.json.encode(result.get("message")))
+        case "errored":
+            error = _part(result, "error")
+            kind = str(_part(error, "error").get("type"))
+            return RowResult(name, _STATUSES.get(kind, 500), msgspec.json.encode(error))
+        case other:
+            return RowResult(name, 0, str(other).encode())
+
+
+_STATUSES = {"invalid_request_error": 400, "rate_limit_error": 429, "overloaded_error": 529}
+
+
+def _epoch_seconds(text: Any) -> float | None:
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (TypeError, ValueError):
+        return None
+
+
+def _decode(data: bytes) -> Any:
+    try:
+        found: Any = msgspec.json.decode(data)
+    except msgspec.DecodeError:
+        raise MalformedError("what a provider says of a batch is not JSON") from None
+    if not isinstance(found, dict):
+        raise MalformedError("what a provider says of a batch is not an object")
+    return found  # pyright: ignore[reportUnknownVariableType]
+
+
+def _part(data: Any, key: str) -> Any:
+    """An object within *data*, or an empty one."""
+    return data.get(key) or {}
+
+
+def _text(data: Any, key: str) -> str:
+    if isinstance(found := data.get(key), str):
+        return found
+    raise MalformedError(f"what a provider says of a batch has no {key}")
+
+
+async def _refusal(reply: TransportResponse) -> Exception:
+    pieces: list[bytes] = []
+
+    def take_piece(piece: bytes) -> bool:
+        pieces.append(piece)
+        return sum(map(len, pieces)) > 65536
+
+    await reply.read_body(take_piece)
+    return error_from_response(reply.status, reply.headers, b"".join(pieces))

@@ -1,0 +1,344 @@
+"""The batches at one endpoint: calls gathered, written down, sent, looked for, read."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+import msgspec
+
+from mixtura.batch.call_journal import CallJournal
+from mixtura.batch.provider_forms import BatchForm, BatchRow, RemoteBatch, RowResult
+from mixtura.catalog.provider_batches import BatchTerms
+from mixtura.core.errors import ModelError, RateLimitedError, TimedOutError, UnavailableError
+from mixtura.storage.batch_journal import SubmittedBatch
+
+LONGEST_POLL = 60.0
+"""Seconds between two looks at a batch at most."""
+LOOKS = (0.0, 1.0, 3.0)
+"""Seconds before each look for a batch that may have been made: a list may come late."""
+PASSING = (UnavailableError, RateLimitedError, TimedOutError)
+"""Errors that pass: what is under way at the provider goes on meanwhile."""
+SUBMISSIONS = 5
+"""Times in a row that a provider may fail to take a batch."""
+
+
+class NotAskedError(UnavailableError):
+    """A batch did not answer a call, which cost nothing."""
+
+
+class TimeIsUpError(NotAskedError):
+    """What is not answered yet is not waited for."""
+
+
+class Batches(Protocol):
+    """What an endpoint's batches need to know of the whole."""
+
+    mode: Any
+    gather: float
+    poll: float
+
+    @property
+    def journal(self) -> CallJournal: ...
+    async def run_job(self, job: Callable[[], object]) -> object: ...
+    async def seconds_left(self) -> float: ...
+
+
+@dataclass(slots=True)
+class WaitingCall:
+    """A call that someone waits for; *body* is its request."""
+
+    call: str
+    body: bytes
+    answer: asyncio.Future[RowResult]
+
+
+@dataclass(slots=True)
+class FollowedBatch:
+    """A batch whose results are waited for, each by its number in it."""
+
+    record: SubmittedBatch
+    waiting: dict[int, WaitingCall] = field(default_factory=dict[int, WaitingCall])
+    fresh: bool = False
+    """This process makes it."""
+    closed: bool = False
+    """Its results are read: who comes now would miss them."""
+    task: asyncio.Task[None] | None = None
+
+    def take_result(self, result: RowResult) -> None:
+        number = result.custom_id.rpartition("-")[2]
+        one = self.waiting.pop(int(number), None) if number.isdecimal() else None
+        if one is not None and not one.answer.done():
+            one.answer.set_result(result)
+
+    def fail_waiting(self, error: Exception) -> None:
+        for one in self.waiting.values():
+            if not one.answer.done():
+                one.answer.set_exception(error)
+        self.waiting.clear()
+
+
+class EndpointBatches:
+    """
+    The batches at *place*, an address. A batch and its calls are in the journal before anything is
+    sent, so that a later process finds it: by what the journal knows, else by *form*.
+    """
+
+    def __init__(self, batches: Batches, place: str, form: BatchForm, terms: BatchTerms) -> None:
+        self._batches = batches
+        self._place = place
+        self._form = form
+        self._terms = terms
+        self._gathered: dict[str, WaitingCall] = {}
+        self._gathering: asyncio.Task[None] | None = None
+        self._failures = 0
+        self._earlier: dict[str, SubmittedBatch] | None = None
+        self.following: dict[str, FollowedBatch] = {}
+
+    async def ask(self, call: str, body: bytes) -> RowResult:
+        """
+        What comes of a call. Raises TimeIsUpError and NotAskedError, which cost nothing, and
+        ModelError where the provider takes no batch.
+        """
+        answer: asyncio.Future[RowResult] = asyncio.get_running_loop().create_future()
+        one = WaitingCall(call, body, answer)
+        while (found := await self._find_batch(call)) is not None:
+            batch, number = found
+            if batch.closed and batch.task is not None:
+                await asyncio.wait({batch.task})
+                continue
+            batch.waiting[number] = one
+            return await answer
+        if await self._batches.seconds_left() <= 0:
+            raise TimeIsUpError("the time for batches is up")
+        self._gather_again([one])
+        try:
+            return await answer
+        finally:
+            self._gathered.pop(call, None)
+
+    async def forget_calls(self, calls: Iterable[str]) -> None:
+        """No answer came of them: they may be asked in another batch."""
+        journal = self._batches.journal.journal
+        for call in calls:
+            await self._batches.run_job(partial(journal.forget_provider_call, call))
+
+    async def drop_tasks(self) -> None:
+        tasks = [one.task for one in self.following.values() if one.task]
+        tasks += [self._gathering] if self._gathering else []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # ---- gathered
+
+    def _gather_again(self, calls: Iterable[WaitingCall]) -> None:
+        self._gathered |= {one.call: one for one in calls if not one.answer.done()}
+        if self._gathering is None or self._gathering.done():
+            self._gathering = asyncio.create_task(self._gather())
+
+    async def _gather(self) -> None:
+        """Send what came, once nothing more comes for a while or there is enough."""
+        try:
+            while before := len(self._gathered):
+                if before < self._terms.rows:
+                    await asyncio.sleep(self._batches.gather)
+                if before < len(self._gathered) < self._terms.rows:
+                    continue
+                if await self._batches.seconds_left() <= 0:
+                    self._fail_gathered(TimeIsUpError("the time for batches is up"))
+                elif some := _take_some(self._gathered, self._terms):
+                    await self._submit(some)
+        except Exception as error:  # noqa: BLE001 - who waits is told, or would wait for ever
+            self._fail_gathered(error)
+
+    def _fail_gathered(self, error: Exception) -> None:
+        for one in self._gathered.values():
+            if not one.answer.done():
+                one.answer.set_exception(error)
+        self._gathered.clear()
+
+    async def _submit(self, some: list[WaitingCall]) -> None:
+        tag = f"mixtura-{secrets.token_hex(8)}"
+        record = SubmittedBatch(tag, self._place, "made", "", "", time.time(), len(some))
+        batch = FollowedBatch(record, dict(enumerate(some)), fresh=True)
+        keep = self._batches.journal.journal.keep_provider_batch
+        try:
+            await self._batches.run_job(partial(keep, record, [one.call for one in some]))
+        except Exception as error:
+            batch.fail_waiting(error)
+            raise
+        self._follow(batch)
+
+    # ---- found
+
+    async def _find_batch(self, call: str) -> tuple[FollowedBatch, int] | None:
+        """The batch that a call is in already, which is followed from now on."""
+        journal = self._batches.journal.journal
+        if self._earlier is None:
+            read: Any = await self._batches.run_job(journal.read_provider_batches)
+            self._earlier = {one.tag: one for one in read}
+        found: Any = await self._batches.run_job(partial(journal.find_provider_call, call))
+        if found is None:
+            return None
+        tag, number = found
+        if (batch := self.following.get(tag)) is None:
+            batch = FollowedBatch(self._earlier[tag])
+            self._follow(batch)
+        return batch, number
+
+    def _follow(self, batch: FollowedBatch) -> None:
+        self.following[batch.record.tag] = batch
+        batch.task = asyncio.create_task(self._run(batch))
+
+    async def _run(self, batch: FollowedBatch) -> None:
+        try:
+            if await self._ensure_sent(batch):
+                await self._read_to_end(batch)
+            else:
+                batch.closed = True
+                again, batch.waiting = batch.waiting, {}
+                self._gather_again(again.values())
+        except Exception as error:  # noqa: BLE001 - who waits is told, or would wait for ever
+            batch.closed = True
+            batch.fail_waiting(error)
+        finally:
+            batch.closed = True
+            del self.following[batch.record.tag]
+
+    # ---- sent
+
+    async def _ensure_sent(self, batch: FollowedBatch) -> bool:
+        """Whether it is at the provider; where it is not, the journal knows it no more."""
+        if batch.record.state == "sent":
+            return True
+        if batch.record.state == "sending":
+            return await self._look_for(batch)
+        if not batch.fresh:  # its process ended before anything that costs was sent
+            await self._forget(batch)
+            return False
+        tag = batch.record.tag
+        rows = [
+            BatchRow(f"{tag}-{number}", msgspec.json.decode(one.body))
+            for number, one in batch.waiting.items()
+        ]
+        try:
+            file = await self._form.upload(tag, rows)
+        except ModelError as error:
+            return await self._not_taken(batch, error)
+        await self._note(batch, state="sending", file=file)
+        try:
+            remote = await self._form.create(tag, file, rows)
+        except ModelError as error:
+            if 400 <= (getattr(error, "status", None) or 0) < 500:
+                return await self._not_taken(batch, error)
+            # It may be there all the same.
+            return await self._look_for(batch) or await self._not_taken(batch, error)
+        self._failures = 0
+        await self._note(batch, state="sent", remote=remote)
+        return True
+
+    async def _look_for(self, batch: FollowedBatch) -> bool:
+        record = batch.record
+        looks = list(LOOKS)
+        while looks:
+            await asyncio.sleep(looks[0])
+            try:
+                found = await self._form.find(record.tag, record.file, record.size, record.made)
+            except PASSING:
+                looks[0] = min(2 * looks[0] + 1, LONGEST_POLL)
+                continue
+            if found is not None:
+                await self._note(batch, state="sent", remote=found.id)
+                return True
+            del looks[0]
+        await self._forget(batch)
+        return False
+
+    async def _not_taken(self, batch: FollowedBatch, error: ModelError) -> bool:
+        """False where it may be tried again later; raises *error* where that is of no use."""
+        await self._forget(batch)
+        self._failures += 1
+        if not isinstance(error, PASSING) or self._failures >= SUBMISSIONS:
+            raise error
+        await asyncio.sleep(min(self._batches.poll * 2**self._failures, LONGEST_POLL))
+        return False
+
+    async def _note(self, batch: FollowedBatch, **changes: str) -> None:
+        record = batch.record = batch.record._replace(**changes)
+        keep = self._batches.journal.journal.keep_provider_batch
+        if self._earlier is not None:
+            self._earlier[record.tag] = record
+        await self._batches.run_job(partial(keep, record))
+
+    async def _forget(self, batch: FollowedBatch) -> None:
+        forget = self._batches.journal.journal.forget_provider_batch
+        await self._batches.run_job(partial(forget, batch.record.tag))
+
+    # ---- read
+
+    async def _read_to_end(self, batch: FollowedBatch) -> None:
+        remote = await self._wait_until_over(batch)
+        await _let_calls_come(batch, self._batches.gather)
+        batch.closed = True
+        while True:
+            try:
+                await self._form.read_results(remote, batch.take_result)
+                break
+            except PASSING:
+                await asyncio.sleep(self._batches.poll)
+        left = [one.call for one in batch.waiting.values()]
+        if remote.failure:
+            await self._forget(batch)
+        else:
+            await self.forget_calls(left)
+        batch.fail_waiting(NotAskedError(remote.failure or "its provider's batch left it out"))
+
+    async def _wait_until_over(self, batch: FollowedBatch) -> RemoteBatch:
+        """Raises TimeIsUpError in mode ``only``: the batch stays where it is."""
+        wait, called_off = self._batches.poll, False
+        while True:
+            try:
+                remote = await self._form.read(batch.record.remote)
+                if remote.over:
+                    return remote
+                left = await self._batches.seconds_left()
+                if left <= 0 and self._batches.mode == "only":
+                    raise TimeIsUpError("the time for batches is up")
+                if left <= 0 and not called_off:
+                    # What is answered by then is paid and used; the rest is asked live.
+                    await self._form.cancel(batch.record.remote)
+                    called_off, wait = True, self._batches.poll
+            except TimeIsUpError:
+                raise
+            except PASSING:
+                left = LONGEST_POLL
+            await asyncio.sleep(min(wait, left) if left > 0 else wait)
+            wait = min(wait * 1.5, LONGEST_POLL)
+
+
+def _take_some(gathered: dict[str, WaitingCall], terms: BatchTerms) -> list[WaitingCall]:
+    """As many as one batch may have."""
+    some: list[WaitingCall] = []
+    size = 0
+    for call, one in [*gathered.items()]:
+        size += len(one.body) + 200  # with what is around it
+        full = len(some) >= terms.rows or size > terms.megabytes * 1e6
+        if full and some:
+            break
+        del gathered[call]
+        some.append(one)
+    return some
+
+
+async def _let_calls_come(batch: FollowedBatch, gather: float) -> None:
+    """Results are read once: after a restart, rows ask for them one after the other."""
+    before = -1
+    while not batch.fresh and before < len(batch.waiting):
+        before = len(batch.waiting)
+        await asyncio.sleep(gather)

@@ -1,0 +1,66 @@
+"""mixtura batch --dry-run: what a batch takes, live and as provider batches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import click
+
+from mixtura import cli
+from mixtura.batch.input_rows import BatchInput
+from mixtura.billing.forecast import ExpectedCall, forecast_calls, worst_case_spend
+from mixtura.billing.spending_caps import Spend
+from mixtura.cli.common import echo_json
+from mixtura.config.config import Config
+from mixtura.config.plan import MixtureSpec
+from mixtura.core.text import pluralize_count, to_one_line
+from mixtura.core.token_estimate import DEFAULT_ANSWER_TOKENS
+from mixtura.terminal import format_dollars
+
+
+def print_forecast(
+    config: Config, plan: MixtureSpec, batch_input: BatchInput, *, as_json: bool
+) -> int:
+    """Ask nothing: how many rows and calls there are, and what they may cost at most."""
+    outline = config.builder.build_outline(plan)
+    rows = batch_input.check().rows
+    calls, worst, unknown = 0, Spend(), dict[str, None]()
+    batched = 0.0
+    for chunk in batch_input.rows():
+        for row in chunk:
+            expected = forecast_calls(outline, row.request)
+            spend, names = worst_case_spend(expected, config.usage_cost)
+            calls += len(expected)
+            batched += sum(_batch_cost(config, one) or 0.0 for one in expected)
+            worst = worst.sum_with(spend)
+            unknown |= dict.fromkeys(names)
+    most = None if unknown else worst.dollars
+    least = None if unknown else batched
+    if as_json:
+        echo_json({
+            "event": "forecast", "rows": rows, "calls": calls, "max_tokens": worst.tokens,
+            "max_cost_usd": most, "max_batch_cost_usd": least, "unknown_prices": list(unknown),
+        })  # fmt: skip
+        return cli.ANSWERED
+    click.echo(
+        f"{pluralize_count(rows, 'row')}, {pluralize_count(calls, 'call')},"
+        f" at most {pluralize_count(worst.tokens, 'token')}, at most {format_dollars(most)}."
+    )
+    click.echo(
+        f"Without --max-tokens, {DEFAULT_ANSWER_TOKENS:,} tokens per answer are assumed."
+        " Calls that a journal has already, retries and fallbacks are not considered."
+    )
+    if most is not None and least is not None and least < most:
+        click.echo(
+            f"{format_dollars(most)} now, {format_dollars(least)} as provider batches"
+            " (--provider-batch auto, within 24 hours)."
+        )
+    if unknown:
+        click.echo(f"No price is known for {', '.join(map(to_one_line, unknown))}.")
+    return cli.ANSWERED
+
+
+def _batch_cost(config: Config, call: ExpectedCall) -> float | None:
+    """What a call costs in its provider's batches, or live where there are none."""
+    batched = config.usage_cost(call.model, replace(call.usage, batched=True))
+    return config.usage_cost(call.model, call.usage) if batched is None else batched

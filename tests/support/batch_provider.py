@@ -1,0 +1,236 @@
+"""A provider with batches, on loopback: its own clock, its own ledger, failures on demand."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.support.http_server import QuietHandler, serve_handler
+
+
+@dataclass
+class ProviderFake:
+    """
+    OpenAI's files and batches, Anthropic's message batches, and both APIs live. Rows are paid when
+    their batch is made, live calls when they are asked.
+    """
+
+    url: str = ""
+    seconds: float = 0.3
+    """After which a batch is over: its 24 hours."""
+    lost_replies: int = 0
+    """So many batches are made, and their maker told 500."""
+    refused: int = 0
+    """So many batches are not made, and their maker told 503."""
+    row_error: str = "no row"
+    """Rows whose prompt has this text in it get an error."""
+    left_out: str = "no row"
+    """Rows whose prompt has this text in it are in no result: the batch expires."""
+    paid: Counter[str] = field(default_factory=Counter[str])
+    """How often each request was paid in a batch, by model and messages."""
+    live: Counter[str] = field(default_factory=Counter[str])
+    files: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    batches: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def make_batch(self, rows: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+        name = f"batch-{len(self.batches)}"
+        made = {"id": name, "rows": rows, "at": time.monotonic(), "cancelled": False, **more}
+        made["created"] = datetime.now(UTC).isoformat()
+        self.batches[name] = made
+        for row in rows:
+            if not any(word in prompt_of(row["body"]) for word in (self.row_error, self.left_out)):
+                self.paid[request_name(row["body"])] += 1
+        return made
+
+    def is_over(self, batch: dict[str, Any]) -> bool:
+        return batch["cancelled"] or time.monotonic() - batch["at"] >= self.seconds
+
+    @property
+    def paid_twice(self) -> list[str]:
+        return [name for name, times in (self.paid + self.live).items() if times > 1]
+
+
+def prompt_of(body: dict[str, Any]) -> str:
+    return json.dumps(body["messages"])
+
+
+def request_name(body: dict[str, Any]) -> str:
+    return f"{body['model']} {prompt_of(body)}"
+
+
+def answer_text(body: dict[str, Any]) -> str:
+    return f"{body['model']} {hashlib.sha256(request_name(body).encode()).hexdigest()[:8]}"
+
+
+def chat_answer(body: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": "c", "object": "chat.completion", "created": 1, "model": body["model"],
+        "choices": [{"index": 0, "finish_reason": "stop",
+                     "message": {"role": "assistant", "content": answer_text(body)}}],
+        "usage": {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30},
+    }  # fmt: skip
+
+
+def message_answer(body: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": "m", "type": "message", "role": "assistant", "model": body["model"],
+        "content": [{"type": "text", "text": answer_text(body)}], "stop_reason": "end_turn",
+        "usage": {"input_tokens": 20, "output_tokens": 10},
+    }  # fmt: skip
+
+
+@contextmanager
+def provider_fake(**settings: Any) -> Iterator[ProviderFake]:
+    """The fake, served."""
+    fake = ProviderFake(**settings)
+
+    class Handler(_Handler):
+        provider = fake
+
+    with serve_handler(Handler) as url:
+        fake.url = url + "/v1"
+        yield fake
+
+
+class _Handler(QuietHandler):
+    provider: ProviderFake
+
+    def do_GET(self) -> None:
+        with self.provider.lock:
+            self._get(urlsplit(self.path).path.removeprefix("/v1"))
+
+    def do_POST(self) -> None:
+        data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        with self.provider.lock:
+            self._post(urlsplit(self.path).path.removeprefix("/v1"), data)
+
+    def _get(self, path: str) -> None:
+        fake = self.provider
+        match path.split("/")[1:]:
+            case ["batches"]:
+                self.send_json(200, {"data": [*map(self._openai, fake.batches.values())]})
+            case ["batch", "jobs"]:
+                self.send_json(200, {"data": [*map(self._mistral, fake.batches.values())]})
+            case ["batch", "jobs", name]:
+                self.send_json(200, self._mistral(fake.batches[name]))
+            case ["batches", name]:
+                self.send_json(200, self._openai(fake.batches[name]))
+            case ["files", name, "content"]:
+                kind, _, batch = name.partition("-of-")
+                lines = [*map(json.dumps, self._openai_rows(fake.batches[batch], kind))]
+                self.send_body(200, "\n".join(reversed(lines)).encode(), "application/jsonl")
+            case ["messages", "batches"]:
+                self.send_json(200, {"data": [*map(self._anthropic, fake.batches.values())]})
+            case ["messages", "batches", name]:
+                self.send_json(200, self._anthropic(fake.batches[name]))
+            case ["messages", "batches", name, "results"]:
+                lines = [*map(json.dumps, self._anthropic_rows(fake.batches[name]))]
+                self.send_body(200, "\n".join(reversed(lines)).encode(), "application/jsonl")
+            case _:
+                self.send_json(404, {"error": {"message": path}})
+
+    def _post(self, path: str, data: bytes) -> None:
+        fake = self.provider
+        match path.split("/")[1:]:
+            case ["files"]:
+                name = f"file-{len(fake.files)}"
+                found = re.search(rb'filename="[^"]*"\r\n[^\r]*\r\n\r\n(.*)\r\n--', data, re.DOTALL)
+                fake.files[name] = found[1] if found else b""
+                self.send_json(200, {"id": name})
+            case [*_, _name, "cancel"]:
+                fake.batches[path.split("/")[-2]]["cancelled"] = True
+                self.send_json(200, {})
+            case ["batches"] | ["batch", "jobs"]:
+                asked = json.loads(data)
+                file = asked.get("input_file_id") or asked["input_files"][0]
+                rows = [json.loads(line) for line in fake.files[file].splitlines()]
+                shown = self._mistral if "input_files" in asked else self._openai
+                self._make(rows, asked, shown)
+            case ["messages", "batches"]:
+                asked = json.loads(data)["requests"]
+                rows = [{"custom_id": one["custom_id"], "body": one["params"]} for one in asked]
+                self._make(rows, {}, self._anthropic)
+            case ["chat", "completions"]:
+                self._answer_live(json.loads(data), chat_answer)
+            case ["messages"]:
+                self._answer_live(json.loads(data), message_answer)
+            case _:
+                self.send_json(404, {"error": {"message": path}})
+
+    def _make(self, rows: Any, asked: Any, shown: Any) -> None:
+        fake = self.provider
+        if fake.refused:
+            fake.refused -= 1
+            self.send_json(503, {"error": {"message": "not now"}})
+            return
+        made = fake.make_batch(rows, asked=asked)
+        if fake.lost_replies:
+            fake.lost_replies -= 1
+            self.send_json(500, {"error": {"message": "after all was done"}})
+            return
+        self.send_json(200, shown(made))
+
+    def _answer_live(self, body: Any, answer: Any) -> None:
+        self.provider.live[request_name(body)] += 1
+        self.send_json(200, answer(body))
+
+    def _split(self, batch: Any) -> tuple[list[Any], list[Any], list[Any]]:
+        """Rows that are answered, that failed, and that were not asked."""
+        fake, kinds = self.provider, ([], [], [])
+        for row in batch["rows"]:
+            said = prompt_of(row["body"])
+            kinds[1 if fake.row_error in said else 2 if fake.left_out in said else 0].append(row)
+        return kinds
+
+    def _openai(self, batch: Any) -> Any:
+        asked, over = batch["asked"], self.provider.is_over(batch)
+        done = {
+            "status": "cancelled" if batch["cancelled"] else "completed",
+            "output_file_id": f"out-of-{batch['id']}",
+            "error_file_id": f"err-of-{batch['id']}",
+        }
+        known = {key: asked.get(key) for key in ("metadata", "input_file_id")}
+        return {"id": batch["id"], "status": "in_progress", **known, **(done if over else {})}
+
+    def _mistral(self, batch: Any) -> Any:
+        job = {"id": batch["id"], "input_files": batch["asked"]["input_files"]}
+        if not self.provider.is_over(batch):
+            return {**job, "status": "RUNNING"}
+        files = {f"{key}_file": f"{key[:3]}-of-{batch['id']}" for key in ("output", "error")}
+        return {**job, "status": "SUCCESS", **files}
+
+    def _openai_rows(self, batch: Any, kind: str) -> Iterator[Any]:
+        good, bad, _ = self._split(batch)
+        for row in good if kind == "out" else bad:
+            body = {"error": {"message": "it broke", "type": "server_error"}}
+            status, body = (200, chat_answer(row["body"])) if kind == "out" else (500, body)
+            yield {"custom_id": row["custom_id"], "response": {"status_code": status, "body": body}}
+
+    def _anthropic(self, batch: Any) -> Any:
+        over = self.provider.is_over(batch)
+        return {
+            "id": batch["id"], "processing_status": "ended" if over else "in_progress",
+            "created_at": batch["created"], "request_counts": {"processing": len(batch["rows"])},
+        }  # fmt: skip
+
+    def _anthropic_rows(self, batch: Any) -> Iterator[Any]:
+        good, bad, left = self._split(batch)
+        for row in good:
+            result = {"type": "succeeded", "message": message_answer(row["body"])}
+            yield {"custom_id": row["custom_id"], "result": result}
+        broken = {"type": "error", "error": {"type": "api_error", "message": "it broke"}}
+        for row in bad:
+            yield {"custom_id": row["custom_id"], "result": {"type": "errored", "error": broken}}
+        for row in left:
+            yield {"custom_id": row["custom_id"], "result": {"type": "expired"}}
