@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -192,7 +192,7 @@ class BatchTransport:
         *,
         connect: float | None,  # noqa: ARG002
     ) -> WholeResponse:
-        data = msgspec.json.decode(body, type=dict)
+        data: dict[str, Any] = msgspec.json.decode(body)
         data.pop("stream", None)
         data.pop("stream_options", None)
         key = CALL_KEY.get()
