@@ -256,9 +256,11 @@ addEventListener("keydown", (event) => {
 
 function addressed() {
   const found = /^#run\/([\w-]+)$/.exec(location.hash);
-  if (found && setup.value) reopen(found[1]);
+  if (!setup.value) return;
+  if (found) reopen(found[1]);
+  else if (!location.hash && turns.value.length) fresh(false);
 }
-addEventListener("hashchange", addressed);
+addEventListener("popstate", addressed);
 
 render(html`<${App} />`, document.getElementById("app"));
 effect(() => {

@@ -2,7 +2,7 @@
 import { batch, computed, dialog, say, signal, tell } from "./base.mjs";
 import { count, dollars, ending, learnEndings, seconds, short } from "./format.mjs";
 import { Run, said } from "./run.mjs";
-import { headers, play, Refused, refused } from "./stream.mjs";
+import { attach, headers, play, Refused, refused } from "./stream.mjs";
 
 const kept = {
   get: (name) => {
@@ -163,6 +163,21 @@ export const busy = computed(() =>
 );
 export const opening = signal(false);
 let stopping = null;
+let leaving = new AbortController(); // the page looks elsewhere: its runs go on
+
+// Tabs of this server tell each other when a run begins or ends.
+const tabs = "BroadcastChannel" in window ? new BroadcastChannel("mixtura.runs") : null;
+if (tabs) tabs.onmessage = () => list();
+function listAll() {
+  list();
+  tabs?.postMessage("changed");
+}
+
+function leave() {
+  leaving.abort();
+  leaving = new AbortController();
+  stopping = null;
+}
 
 function messages(question, turnsBefore = turns.value) {
   const before = turnsBefore.flatMap((turn) =>
@@ -200,17 +215,22 @@ export async function ask(question) {
   ];
   await Promise.all(both);
   if (stopping === mine) stopping = null;
-  if (run.id && current.value === run) point(run.id);
-  list();
+  listAll();
 }
 
 async function follow(run, body, stopper, heard) {
+  const left = leaving.signal;
   const whole = { ...body, stream: true, mixtura: { ...body.mixtura, proposals: true } };
   try {
-    await play(run, whole, { key: key.value, signal: stopper.signal, heard });
+    const begun = () => {
+      if (current.value === run) point(run.id, true);
+      listAll();
+    };
+    await play(run, whole, { key: key.value, signal: stopper.signal, left, begun, heard });
   } catch (error) {
     if (error.status === 401) locked.value = true;
   }
+  if (left.aborted) return;
   heard?.(null);
   if (setup.value?.runs && run.id) await remember(run);
 }
@@ -304,24 +324,27 @@ export async function list(more = false) {
   }
 }
 
-function point(id) {
-  history.replaceState(null, "", id ? `#run/${id}` : location.pathname);
+// A step of the history for each run, so that Back leads to the one before.
+function point(id, step = false) {
+  const address = id ? `#run/${id}` : location.pathname;
+  if (step && location.hash !== address) history.pushState(null, "", address);
+  else history.replaceState(null, "", address);
 }
 
 export const current = computed(() => turns.value.at(-1)?.run ?? null);
 
-export function fresh() {
-  stop();
+export function fresh(step = true) {
+  leave();
   batch(() => {
     turns.value = [];
     dialog.value = null;
   });
-  point(null);
+  if (step && location.hash) history.pushState(null, "", location.pathname);
 }
 
 export async function reopen(id) {
   if (turns.value.at(-1)?.run.id === id) return;
-  stop();
+  leave();
   opening.value = true;
   try {
     const record = await (await call(`/api/runs/${encodeURIComponent(id)}`)).json();
@@ -331,14 +354,34 @@ export async function reopen(id) {
       dialog.value = null;
       turns.value = [turn(run, run.messages.map(({ role, ...rest }) => ({ role, content: said(rest) })))];
     });
-    point(id);
+    point(id, true);
     say(`Opened the run: ${run.question}`);
+    if (record.state === "running") await rejoin(run);
   } catch (error) {
     tell(error.status === 404 ? "That run is no longer there." : error.message);
     point(null);
   } finally {
     opening.value = false;
   }
+}
+
+// A run that goes on at the server, begun on this page or in another tab.
+async function rejoin(run) {
+  const [mine, left] = [(stopping = new AbortController()), leaving.signal];
+  run.calls = [];
+  run.state = "starting";
+  run.seconds = null;
+  run.recorded = false;
+  run.touch();
+  opening.value = false;
+  const heard = narrator(run);
+  const live = await attach(run, { key: key.value, signal: mine.signal, left, heard });
+  if (stopping === mine) stopping = null;
+  if (left.aborted) return;
+  if (live) heard(null);
+  else run.fail("this run is not followed here: it was asked over the API, or it has just ended");
+  await remember(run);
+  listAll();
 }
 
 export async function remove(id) {
