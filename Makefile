@@ -24,9 +24,6 @@ LOCK   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11.0 --ge
 # What the installed commands need; scripts/install.py has the same list.
 INSTALLED := $(addprefix --extra ,local serve eval report providers pdf)
 
-# Inspect changes asyncio for its whole process: its tests have one of their own.
-INSPECT := tests/evals tests/selection tests/reports
-
 .PHONY: ask test install uninstall check soak bench docs lock dist sbom help clean
 
 ask: $(VENV)/.use ## Ask a question: make ask Q="..."
@@ -37,7 +34,7 @@ ask: $(VENV)/.use ## Ask a question: make ask Q="..."
 test: $(VENV)/.test $(VENV)/.clients ## Run the whole test suite
 	@$(BIN)/mixtura pull smollm2-135m
 	@$(BIN)/python -m tests.support.browser
-	@scripts/run_tests.sh $(BIN)/python $(VENV) $(INSPECT)
+	@$(BIN)/python scripts/run_tests.py $(BIN)/python $(VENV)/test-logs
 
 install: ## Put the command mixtura on your PATH (uv, pipx, or a link in ~/.local/bin)
 	$(require-python)

@@ -3,9 +3,10 @@
     python -m bench.batch --prompts 5000
 
 A two-layer mixture (two proposers, one aggregator), answers of 50 ms, 256 calls in flight. The
-batch runs once without a journal (nothing kept: the models as `ask` has them), once with it, and
-once more killed at 90 % and taken up. Each is a process of its own; figures are of its processor
-time and of its wall clock.
+batch runs in pairs, without a journal (nothing kept: the models as `ask` has them) and with it,
+and once more killed when 90 % of its calls are kept and taken up. Each is a process of its own;
+figures are of its processor time and of its wall clock, and the journal's share is the median of
+the pairs.
 """
 
 from __future__ import annotations
@@ -15,11 +16,15 @@ import json
 import os
 import resource
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
+
+from mixtura.batch.call_journal import CallJournal
 
 ROOT = Path(__file__).parents[1]
 PROFILE = "batch"
@@ -48,25 +53,25 @@ def write_world(folder: Path, port: int, prompts: int, in_flight: int) -> None:
             file.write(json.dumps(row) + "\n")
 
 
-def run_child(folder: Path, mode: str, kill_at: float | None = None) -> dict[str, object]:
-    """A batch in a process of its own; its memory is read once a second."""
+def run_child(folder: Path, mode: str, kill_after: int = 0) -> dict[str, object]:
+    """
+    A batch in a process of its own; its memory is read twice a second. It kills itself once
+    *kill_after* calls are kept.
+    """
     env = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(folder / "state")}
     began = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench.batch", "--child", mode], cwd=folder, env=env,
-        stdout=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "bench.batch", "--child", mode, "--kill-after", str(kill_after)],
+        cwd=folder, env=env, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     curve: list[list[float]] = []
-    part = folder / f"{mode}.jsonl.part"
-    size_of_all = (folder / "with.jsonl").stat().st_size if kill_at else 0
     while process.poll() is None:
         seconds = round(time.monotonic() - began, 1)
         curve.append([seconds, read_megabytes(process.pid)])
-        if kill_at and part.exists() and part.stat().st_size >= kill_at * size_of_all:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            return {"killed_after": seconds, "megabytes": thin(curve)}
-        time.sleep(0.05 if kill_at else 0.5)
+        time.sleep(0.5)
+    if kill_after:
+        assert process.returncode == -signal.SIGKILL, process.returncode
+        return {"killed_after": round(time.monotonic() - began, 1), "megabytes": thin(curve)}
     assert process.stdout
     said = process.stdout.read()
     assert process.returncode == 0, (process.returncode, said)
@@ -86,9 +91,16 @@ def thin(curve: list[list[float]], most: int = 12) -> list[list[float]]:
     return curve[::step]
 
 
-def child(mode: str) -> None:
+def kill_when_kept(calls: list[CallJournal], count: int) -> None:
+    """End this process as a loss of power would once so many calls are kept."""
+    while not calls or calls[0].made < count:
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def child(mode: str, kill_after: int) -> None:
     """The command in this process; *mode* `without`: no answer is kept before it counts."""
-    from mixtura.batch import call_journal, journaled
+    from mixtura.batch import journaled
     from mixtura.cli import group
 
     if mode == "without":
@@ -97,14 +109,23 @@ def child(mode: str) -> None:
             return await self._model.complete(request, emit)
 
         journaled.Journaled.complete = complete  # type: ignore[method-assign]
-    calls: list[call_journal.CallJournal] = []
-    opened = call_journal.CallJournal.__init__
+    calls: list[CallJournal] = []
+    first_request: list[float] = []
+    opened, begin = CallJournal.__init__, CallJournal.begin_request
 
     def remember(self, *words, **more):
         opened(self, *words, **more)
         calls.append(self)
 
-    call_journal.CallJournal.__init__ = remember  # type: ignore[method-assign]
+    def note_first(self, *words):
+        if not first_request:
+            first_request.append(time.monotonic())
+        return begin(self, *words)
+
+    CallJournal.__init__ = remember  # type: ignore[method-assign]
+    CallJournal.begin_request = note_first  # type: ignore[method-assign]
+    if kill_after:
+        threading.Thread(target=kill_when_kept, args=(calls, kill_after), daemon=True).start()
     output = "killed.jsonl" if mode == "resumed" else f"{mode}.jsonl"
     began, cpu = time.monotonic(), time.process_time()
     words = ["batch", "in.jsonl", output, "-m", "team", "--quiet"]
@@ -114,13 +135,35 @@ def child(mode: str) -> None:
     print(json.dumps({
         "seconds": round(time.monotonic() - began, 2),
         "cpu": round(time.process_time() - cpu, 2),
+        "seconds_to_first_request": round(first_request[0] - began, 2) if first_request else None,
         "calls": calls[0].made if calls else 0,
         "commits": commits,
         "most_megabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, 1),
     }))  # fmt: skip
 
 
-def measure(prompts: int, in_flight: int) -> dict[str, object]:
+def remove_outputs(folder: Path, mode: str) -> None:
+    for path in folder.glob(f"{mode}.jsonl*"):
+        path.unlink()
+
+
+def run_pairs(folder: Path, count: int) -> list[tuple[dict, dict]]:
+    """Batches without and with a journal, in turns: what else the machine does hits both."""
+    pairs: list[tuple[dict, dict]] = []
+    for number in range(count):
+        for mode in ("without", "with"):
+            remove_outputs(folder, mode)
+        modes = ("without", "with") if number % 2 == 0 else ("with", "without")
+        ran = {mode: run_child(folder, mode) for mode in modes}
+        pairs.append((ran["without"], ran["with"]))
+    return pairs
+
+
+def median_share(pairs: list[tuple[dict, dict]], what: str) -> float:
+    return round(statistics.median(kept[what] / bare[what] - 1 for bare, kept in pairs), 3)
+
+
+def measure(prompts: int, in_flight: int, pair_count: int) -> dict[str, object]:
     fake, port = start_fake()
     try:
         with tempfile.TemporaryDirectory() as name:
@@ -130,23 +173,26 @@ def measure(prompts: int, in_flight: int) -> dict[str, object]:
                 [sys.executable, "-c", "import sys, urllib.request as r; r.urlopen(sys.argv[1])",
                  f"http://127.0.0.1:{port}/profile/{PROFILE}/1"], check=True,
             )  # fmt: skip
-            without = run_child(folder, "without")
-            kept = run_child(folder, "with")
-            killed = run_child(folder, "killed", kill_at=0.9)
+            pairs = run_pairs(folder, pair_count)
+            killed = run_child(folder, "killed", kill_after=prompts * 3 * 9 // 10)
             resumed = run_child(folder, "resumed")
             same = (folder / "with.jsonl").read_bytes() == (folder / "killed.jsonl").read_bytes()
     finally:
         fake.communicate()
-    wall, cpu = float(str(kept["seconds"])), float(str(kept["cpu"]))
+    cpu = statistics.median(kept["cpu"] for _, kept in pairs)
+    wall = statistics.median(kept["seconds"] for _, kept in pairs)
     return {
         "prompts": prompts,
         "in_flight": in_flight,
-        "without": without,
-        "with": kept,
+        "pairs": pair_count,
+        "without": pairs[-1][0],
+        "with": pairs[-1][1],
+        "cpu_seconds_without_and_with": [[bare["cpu"], kept["cpu"]] for bare, kept in pairs],
+        "seconds_without_and_with": [[bare["seconds"], kept["seconds"]] for bare, kept in pairs],
         "prompts_per_cpu_second": round(prompts / cpu, 1),
         "journalled_calls_per_second": round(3 * prompts / wall, 1),
-        "journal_share_of_time": round(wall / float(str(without["seconds"])) - 1, 3),
-        "journal_share_of_cpu": round(cpu / float(str(without["cpu"])) - 1, 3),
+        "journal_share_of_time": median_share(pairs, "seconds"),
+        "journal_share_of_cpu": median_share(pairs, "cpu"),
         "killed": killed,
         "resumed": resumed,
         "same_output": same,
@@ -157,12 +203,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompts", type=int, default=100_000)
     parser.add_argument("--in-flight", type=int, default=256)
+    parser.add_argument("--pairs", type=int, default=1, help="runs without and with a journal")
     parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--kill-after", type=int, default=0, help=argparse.SUPPRESS)
     words = parser.parse_args()
     if words.child:
-        child(words.child)
+        child(words.child, words.kill_after)
     else:
-        for name, value in measure(words.prompts, words.in_flight).items():
+        for name, value in measure(words.prompts, words.in_flight, words.pairs).items():
             print(f"{name}: {json.dumps(value)}")
 
 

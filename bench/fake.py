@@ -397,7 +397,8 @@ class Line(asyncio.Protocol):
         run = found[1].decode() if found else ""
         key = (arm, run, asked.model)
         before = self.fake.asked[key] = self.fake.asked.get(key, -1) + 1
-        draw = f"{run} again {before}" if before and run else run
+        repeats = self.fake.profile.get("repeats_answers", False)
+        draw = f"{run} again {before}" if before and run and not repeats else run
         planned = plan(self.fake.profile, self.fake.seed, asked.model, draw, len(body) // 4)
         dialect = self.fake.dialect(asked.model, messages=path.endswith("/messages"))
         row = Row(arm, run, asked.model, now, len(body), planned)

@@ -324,6 +324,18 @@ def test_wrong_input_is_told_with_its_line_before_anything_is_asked(batch, upstr
     assert not upstream.records
 
 
+def test_of_many_mistakes_the_first_are_told_and_the_others_counted(batch, upstream):
+    rows = ['{"prompt": "a"}', *["{"] * 500]
+    (batch.folder / "in.jsonl").write_text("\n".join(rows))
+
+    lines = batch("in.jsonl", "out.jsonl").complaint.splitlines()
+
+    assert lines[0] == "mixtura: 500 mistakes:"
+    assert [line.split(":")[1] for line in lines[1:-1]] == [str(n) for n in range(2, 22)]
+    assert lines[-1] == "and 480 more"
+    assert not upstream.records
+
+
 def test_what_is_no_input_is_told(batch):
     (batch.folder / "in.dat").write_text("x")
 

@@ -4,8 +4,11 @@ import asyncio
 import json
 import random
 import signal
+import sqlite3
+import subprocess
 import threading
 import time
+from contextlib import closing
 
 import pytest
 
@@ -38,7 +41,7 @@ def kill_until_done(desk, upstream, seed, words=WORDS):  # noqa: F811
 def kill_batches(desk, least, *, faulty):  # noqa: F811
     """Batches under kills until there were *least* of them; all of them are checked."""
     desk.write("")
-    kills = seed = 0
+    kills = seed = lost = repeated = 0
     with running(steady((0.002, 0.03), faulty)) as upstream:
         desk.write(team_toml(upstream.base_url(), concurrency=CONCURRENCY))
         names = write_rows(desk.folder / "in.jsonl", 30, equal=3)
@@ -61,10 +64,16 @@ def kill_batches(desk, least, *, faulty):  # noqa: F811
                 ]
             assert answered == [name for name in names if name not in failed]
             assert end["lost_calls"] <= some * 4 * CONCURRENCY
+            lost += end["lost_calls"]
+            repeated += again
             if not faulty:
                 assert (desk.folder / "out.jsonl").read_bytes() == calm
                 assert 0 <= again <= end["lost_calls"]
                 assert (end["lost_cost_usd"] > 0) == (end["lost_calls"] > 0)
+    # Seen with -s: the figures of a soak.
+    print(
+        f"{kills} kills in {seed} batches, {lost} calls lost, {repeated} requests beyond one each"
+    )
 
 
 @pytest.mark.parametrize("faulty", [0.0, 0.15])
@@ -162,3 +171,69 @@ def test_a_refused_process_leaves_the_standard_input_of_the_first_alone(desk):  
         assert first.returncode == 0, err
         assert [line["custom_id"] for line in read_lines(desk.folder / "out.jsonl")] == names
         assert not list(desk.folder.glob("*input*"))
+
+
+def test_what_a_killed_process_kept_of_standard_input_is_removed_by_the_next(desk):  # noqa: F811
+    with running(steady((0.2, 0.3))) as upstream:
+        desk.write(team_toml(upstream.base_url()))
+        names = write_rows(desk.folder / "in.jsonl", 6)
+        rows = (desk.folder / "in.jsonl").read_bytes()
+        words = ("batch", "-", "out.jsonl", "-m", "team")
+        with (desk.folder / "in.jsonl").open("rb") as stdin:
+            killed = desk.start(*words, stdin=stdin)
+        while not upstream.records:
+            time.sleep(0.002)
+        killed.send_signal(signal.SIGKILL)
+        killed.communicate()
+        assert len(list(desk.folder.glob("*input*"))) == 1
+
+        done = desk.run(*words, stdin=rows)
+
+        assert done.code == 0, done.err
+        assert [line["custom_id"] for line in read_lines(desk.folder / "out.jsonl")] == names
+        assert not list(desk.folder.glob("*input*"))
+
+
+def small_team_toml(model_file):
+    """A mixture of the embedded model with itself: short answers, the same for a seed."""
+    model = f'[models.small]\nmodel = "{model_file}"\ncontext = 1024\n'
+    sampling = "sampling = { temperature = 0.0, max_tokens = 6 }"
+    layer = f'[[{{ model = "small", {sampling} }}, {{ model = "small", {sampling} }}]]'
+    return (
+        f'{model}[mixtures.team]\naggregator = {{ model = "small", {sampling} }}\n'
+        f"layers = {layer}\n"
+    )
+
+
+@pytest.mark.soak
+def test_thirty_kills_with_the_embedded_model_lose_nothing(desk, embedded):  # noqa: F811
+    desk.write(small_team_toml(embedded))
+    names = write_rows(desk.folder / "in.jsonl", 8)
+    kills, lost, dice = 0, 0, random.Random(3)
+    while kills < 30:
+        for path in desk.folder.glob("out.*"):
+            path.unlink()
+        again = 0
+        while True:
+            process = desk.start(*WORDS)
+            try:
+                out, err = process.communicate(timeout=dice.uniform(0.5, 4.0 + again))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.communicate()
+                again += 1
+                continue
+            break
+        kills += again
+        assert process.returncode == 0, err
+        end = json.loads(out.splitlines()[-1])
+        lost += end["lost_calls"]
+        assert [line["custom_id"] for line in read_lines(desk.folder / "out.jsonl")] == names
+        assert read_kept_calls(desk.folder / "out.jsonl.journal") == 3 * len(names)
+        assert end["lost_calls"] <= again * 32
+    print(f"{kills} kills with the embedded model, {lost} calls lost")
+
+
+def read_kept_calls(path):
+    with closing(sqlite3.connect(path)) as journal:
+        return journal.execute("SELECT COUNT(*) FROM calls").fetchone()[0]

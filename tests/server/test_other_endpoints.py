@@ -227,7 +227,7 @@ def test_a_stream_whose_model_gives_no_log_probabilities_says_so_and_is_whole(gp
 # ---- what is not served
 
 OPENAI = (
-    "embeddings", "files", "files/file_1/content", "uploads", "batches", "assistants", "threads",
+    "embeddings", "uploads", "assistants", "threads",
     "vector_stores", "audio/speech", "audio/transcriptions", "images/generations", "videos",
     "moderations", "fine_tuning/jobs", "realtime/sessions", "conversations", "containers", "evals",
     "responses/compact", "responses/resp_1/cancel", "edits", "rerank",
@@ -261,7 +261,6 @@ def test_the_clients_understand_what_is_not_there(gpt, claude):
     for call in (
         lambda: gpt.embeddings.create(model="team", input="x"),
         lambda: gpt.moderations.create(input="x"),
-        lambda: gpt.batches.list(),
         lambda: gpt.conversations.create(),
         lambda: gpt.models.retrieve("nobody"),
     ):

@@ -19,7 +19,8 @@ from mixtura.core.types import Request
 from mixtura.protocols.openai.request_fingerprints import request_fingerprint
 from mixtura.storage.batch_journal import OccurrenceCounter
 
-MISTAKES_SHOWN = 10
+MISTAKES_SHOWN = 20
+"""Mistakes that are told one by one; of the others, how many there are."""
 ROWS_AT_ONCE = 64
 NO_ROWS = b"\0" * KEY_BYTES
 """The digest of no row at all."""
@@ -62,26 +63,25 @@ class BatchInput:
 
         Raises ConfigError with the mistakes of all rows, by their places.
         """
-        mistakes: list[ConfigError] = []
+        mistakes = _Mistakes()
         count, folded = 0, NO_ROWS
         with _RowKeys(shares=self.shares) as keys, _Names() as names:
-            for records in _in_chunks(self._chosen_records()):
+            for records in _in_chunks(mistakes.end_with(self._chosen_records())):
                 rows: list[tuple[str, Request]] = []
                 for line, record in enumerate(records, start=count):
                     try:
                         rows.append(self._read_record(record, line))
                     except ConfigError as error:
-                        mistakes.append(error)
-                mistakes += names.find_repeated(records, rows) if not mistakes else []
+                        mistakes.add(error)
+                if not mistakes:
+                    for error in names.find_repeated(records, rows):
+                        mistakes.add(error)
                 if count < first and not mistakes:
                     some = rows[: first - count]
                     for (name, _), key in zip(some, keys.make([r for _, r in some]), strict=True):
                         folded = fold(folded, name, key)
                 count += len(records)
-                if len(mistakes) >= MISTAKES_SHOWN:
-                    break
-        if mistakes:
-            raise _all_mistakes(mistakes)
+        mistakes.raise_found()
         if not count:
             raise ConfigError(f"{self.source.shown} has no rows")
         return CheckedInput(count, folded)
@@ -182,9 +182,37 @@ def _in_chunks(records: Iterator[Record]) -> Iterator[list[Record]]:
         yield chunk
 
 
-def _all_mistakes(mistakes: list[ConfigError]) -> ConfigError:
-    if len(mistakes) == 1:
-        return mistakes[0]
-    error = ConfigError("\n".join(map(str, mistakes)))
-    error.mistakes = tuple(mistakes)
-    return error
+class _Mistakes:
+    """Mistakes of many rows: the first are kept, the others counted."""
+
+    def __init__(self) -> None:
+        self._told: list[ConfigError] = []
+        self._count = 0
+
+    def __bool__(self) -> bool:
+        return self._count > 0
+
+    def add(self, error: ConfigError) -> None:
+        self._count += 1
+        if len(self._told) < MISTAKES_SHOWN:
+            self._told.append(error)
+
+    def end_with(self, records: Iterator[Record]) -> Iterator[Record]:
+        """The records; an error that ends them is one more mistake where there were some."""
+        try:
+            yield from records
+        except ConfigError as error:
+            if not self:
+                raise
+            self.add(error)
+
+    def raise_found(self) -> None:
+        """Raise ConfigError where there were any."""
+        if not self:
+            return
+        if self._count == 1:
+            raise self._told[0]
+        error = ConfigError("\n".join(map(str, self._told)))
+        error.mistakes = tuple(self._told)
+        error.further_mistakes = self._count - len(self._told)
+        raise error

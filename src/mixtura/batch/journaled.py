@@ -40,6 +40,8 @@ class RowCalls:
     """
 
     key: bytes
+    calls: CallJournal | None = None
+    """The journal of its batch, where models serve several batches."""
     asked: Counter[str] = field(default_factory=Counter[str])
     replayed: list[Charge] = field(default_factory=list[Charge])
     """What the calls had cost that were answered from the journal."""
@@ -59,58 +61,63 @@ CURRENT_ROW: ContextVar[RowCalls | None] = ContextVar("row", default=None)
 class Journaled(Wrapper):
     """
     Answers from *calls* what the same row has asked before; else asks *model* and returns once the
-    answer is kept. *identity* is what the model is, wherever it is called something else.
+    answer is kept. *identity* is what the model is, wherever it is called something else. *calls*
+    is None where the model serves several batches: then each row names its journal.
 
     Outermost around each model, in the place of ``Cached``: it works under every pattern. A
     failure is never kept. Raises StoreError where the journal cannot be written.
     """
 
-    def __init__(self, model: Model, calls: CallJournal, *, identity: str) -> None:
+    def __init__(self, model: Model, calls: CallJournal | None, *, identity: str) -> None:
         super().__init__(model)
         self._calls = calls
         self._identity = identity
-        self._under_way: dict[bytes, asyncio.Future[None]] = {}
+        self._under_way: dict[tuple[CallJournal, bytes], asyncio.Future[None]] = {}
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         row = CURRENT_ROW.get()
-        if row is None:
+        calls = self._calls if row is None else row.calls or self._calls
+        if row is None or calls is None:
             return await self._model.complete(request, emit)
         fingerprint = await run_in_thread_if_large(
             estimate_request_bytes(request), request_fingerprint, request, self._identity
         )
         key = row.call_key(fingerprint)
-        while (waits := self._under_way.get(key)) is not None:  # equal rows that share answers
+        place = (calls, key)
+        while (waits := self._under_way.get(place)) is not None:  # equal rows that share answers
             await asyncio.shield(waits)
-        done = self._under_way[key] = asyncio.get_running_loop().create_future()
+        done = self._under_way[place] = asyncio.get_running_loop().create_future()
         try:
-            if (body := await self._calls.find(key)) is not None:
-                return self._replay(body, row)
-            if self._calls.holds_back:
+            if (body := await calls.find(key)) is not None:
+                return self._replay(body, row, calls)
+            if calls.holds_back:
                 row.held_back = True
                 await asyncio.get_running_loop().create_future()  # until the row is called off
-            return await self._make_call(key, request, emit)
+            return await self._make_call(calls, key, request, emit)
         finally:
-            del self._under_way[key]
+            del self._under_way[place]
             done.set_result(None)
 
-    def _replay(self, body: bytes, row: RowCalls) -> Completion:
+    def _replay(self, body: bytes, row: RowCalls, calls: CallJournal) -> Completion:
         kept = completion_from_json(msgspec.json.decode(body))
         row.replayed += [charge._replace(model=self.name) for charge in kept.charges]
-        self._calls.used_again += 1
+        calls.used_again += 1
         return replace(kept, model=self.name, charges=())
 
-    async def _make_call(self, key: bytes, request: Request, emit: Emit | None) -> Completion:
-        attempts = _Attempts(self._calls, key)
+    async def _make_call(
+        self, calls: CallJournal, key: bytes, request: Request, emit: Emit | None
+    ) -> Completion:
+        attempts = _Attempts(calls, key)
         token = REQUEST_LOG.set(attempts)
         try:
             with open_ledger() as ledger:
                 try:
                     answer = ledger.bill_answer(await self._model.complete(request, emit))
                 except BaseException:
-                    self._calls.record_failed(self.name, ledger.charges)
+                    calls.record_failed(self.name, ledger.charges)
                     raise
             body = msgspec.json.encode(completion_json(answer))
-            await self._calls.keep_answer(key, self.name, body, answer.charges)
+            await calls.keep_answer(key, self.name, body, answer.charges)
             return answer
         finally:
             REQUEST_LOG.reset(token)

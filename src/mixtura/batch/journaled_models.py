@@ -55,6 +55,16 @@ class JournaledModels:
         )
 
 
+class SharedJournaledModels(JournaledModels):
+    """
+    Models of a process that runs several batches beside other work: each row names its journal,
+    and the endpoints' limits are everyone's. *concurrency*: half the rows of a batch under way.
+    """
+
+    def __call__(self, model: Model, identity: str) -> Model:
+        return Journaled(WaitsOutRateLimits(model), None, identity=identity)
+
+
 def _find_limiter(model: Model) -> RateLimiter | None:
     while isinstance(model, Wrapper):
         if isinstance(model, Limited):

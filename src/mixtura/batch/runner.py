@@ -136,7 +136,7 @@ class BatchRunner:
         self._changed.set()
 
     async def _answer(self, row: BatchRow) -> None:
-        own = RowCalls(row.key)
+        own = RowCalls(row.key, self._calls)
         CURRENT_ROW.set(own)
         with open_ledger() as ledger:
             try:

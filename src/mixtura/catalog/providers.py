@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from mixtura.billing.price import Price
+from mixtura.catalog.command_tools import split_command_name
 from mixtura.catalog.entry_points import find_entry_points, load_entry_point
 from mixtura.core.types import Usage
 from mixtura.transport.client import CallTimeouts
@@ -148,6 +149,8 @@ def split_model_name(name: str) -> tuple[str, str] | None:
     Spellings of other tools and bare names that mean one model only are understood, too:
     ``openai:gpt-5.4``, ``gemini/gemini-3.8-flash``, ``models/gemini-3.8-flash``, ``GPT-5.4``.
     """
+    if split_command_name(name):
+        return None
     provider, _, model = name.partition("/")
     served = provider in providers() or (
         provider.startswith(BRIDGE_PREFIX) and provider != BRIDGE_PREFIX

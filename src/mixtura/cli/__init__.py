@@ -247,7 +247,10 @@ def _run_command(arguments: Sequence[str] | None) -> int:
 def _print_error(error: Exception) -> None:
     lines = [str(one) for one in getattr(error, "mistakes", ())]
     if lines:  # each begins with its file and line, as editors and scripts read them
-        lines.insert(0, f"mixtura: {len(lines)} mistakes:")
+        further = getattr(error, "further_mistakes", 0)
+        lines.insert(0, f"mixtura: {len(lines) + further:,} mistakes:")
+        if further:
+            lines.append(f"and {further:,} more")
     else:
         lines = [f"mixtura: {error}"]
     for line in lines:

@@ -27,6 +27,7 @@ from mixtura.cli.attachments import (
     message_content,
     read_attachments,
 )
+from mixtura.cli.command_offer import offer_commands
 from mixtura.cli.common import (
     cap_options,
     config_option,
@@ -173,6 +174,8 @@ def _ask_question(words: tuple[str, ...], options: AskOptions) -> int:
         check_writable(output, "--output")
     text = read_question(words, note=options.talks, attached=bool(attached))
     config = read_config(options.config_file, cache=options.cache, keep=options.keep)
+    if options.talks and not (options.mixture or options.proposers or options.continued):
+        offer_commands(config)
     earlier = find_conversation(config, options.continued) if options.continued else None
     mixture = options.mixture
     if earlier and not (mixture or options.proposers):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shutil
 import signal
 import sys
@@ -21,6 +20,7 @@ from mixtura import cli
 from mixtura.batch.call_journal import CallJournal
 from mixtura.batch.input_rows import BatchInput
 from mixtura.batch.journaled_models import JournaledModels
+from mixtura.batch.kept_input import keep_standard_input
 from mixtura.batch.outcome import BatchOutcome
 from mixtura.batch.part_file import BatchFiles
 from mixtura.batch.prompt_form import PromptForm
@@ -38,7 +38,7 @@ from mixtura.cli.output_file import check_writable
 from mixtura.config.config import Config
 from mixtura.config.plan import MixtureSpec
 from mixtura.config.plan_settings import json_default, plan_settings
-from mixtura.core.errors import ConfigError, StoreError
+from mixtura.core.errors import StoreError
 from mixtura.core.text import pluralize_count, to_one_line
 from mixtura.core.types import ImagePart, Sampling
 from mixtura.models.wrappers.budget_wait import InFlight, WaitForBudget
@@ -150,18 +150,7 @@ def _find_source(options: BatchOptions, files: BatchFiles, stack: ExitStack) -> 
     if name == STANDARD_STREAM:
         if sys.stdin.isatty():
             raise click.UsageError("IN is -, and nothing is piped in.")
-        # A file of its own: a second process is told only later that the journal is taken.
-        beside = files.journal.with_name(f"{files.journal.name}-input-")
-        try:
-            kept, name = tempfile.mkstemp(".jsonl", beside.name, beside.parent)
-            path = Path(name)
-            stack.callback(path.unlink, missing_ok=True)
-            with os.fdopen(kept, "wb") as file:
-                shutil.copyfileobj(sys.stdin.buffer, file)
-        except OSError as error:
-            raise ConfigError(
-                f"{error.filename or beside} cannot be written: {error.strerror}"
-            ) from None
+        path = stack.enter_context(keep_standard_input(sys.stdin.buffer, files.journal))
     files.check_apart_from(path)
     return find_source(
         path, name="standard input" if options.source == STANDARD_STREAM else name,

@@ -15,10 +15,12 @@ import msgspec
 
 from mixtura import cli
 from mixtura.catalog import downloads, local_models, providers
+from mixtura.catalog.command_tools import FoundTool, find_installed_tools
 from mixtura.cli.common import cap_options, config_option, name_callback, read_config
 from mixtura.cli.completed_values import complete_name
 from mixtura.cli.environment import VariableStatus, list_variables
 from mixtura.cli.help_layout import MixturaCommand
+from mixtura.commands.version import read_version
 from mixtura.config.config import PRESETS_SOURCE, Config
 from mixtura.config.model_factory import ModelEndpoint, ModelFactory
 from mixtura.config.model_lists import fetch_model_list
@@ -66,6 +68,19 @@ class ModelCheck(msgspec.Struct):
     error: str | None = None
 
 
+class CommandCheck(msgspec.Struct):
+    """A command-line tool that is on the PATH and can answer as a model."""
+
+    name: str
+    program: str
+    path: str
+    version: str | None
+    logged_in: bool | None
+    """None where that cannot be told without asking it."""
+    log_in: str | None
+    """How one logs in; None where nobody has to."""
+
+
 class DoctorReport(msgspec.Struct):
     """What ``--json`` prints."""
 
@@ -75,6 +90,7 @@ class DoctorReport(msgspec.Struct):
     endpoints: list[EndpointCheck]
     calls: list[ModelCheck]
     local: list[str]
+    commands: list[CommandCheck]
     environment: list[VariableStatus]
     default: str = ""
     """What answers where nothing is named and configured, and why."""
@@ -140,6 +156,9 @@ async def _build_report(
             group.create_task(_check_model(config, name, max_cost, deadline))
             for name in called or _configured_model_names(config)
         ]
+        commands = [
+            group.create_task(_check_command(found)) for found in find_installed_tools(os.environ)
+        ]
     used = find_config_file(config_file, environ=os.environ, folder=Path.cwd())
     made, endpoints = [call.result() for call in calls], [task.result() for task in lists]
     return DoctorReport(
@@ -153,6 +172,7 @@ async def _build_report(
             for name in local_models.known_models()
             if downloads.cached_path(name, config.models_folder)
         ],
+        commands=[one.result() for one in commands],
         environment=list_variables(os.environ, config.registry.key_variables()),
         default=_describe_default(config),
         warnings=_team_warnings(config),
@@ -232,6 +252,13 @@ async def _check_endpoint(name: str, place: ModelEndpoint, redactor: Redactor) -
     answer.models = None if models is None else [model.id for model in models]
     answer.seconds = round(time.perf_counter() - began, 3)
     return answer
+
+
+async def _check_command(found: FoundTool) -> CommandCheck:
+    version = await read_version(found.path, os.environ)
+    return CommandCheck(
+        found.name, found.tool.program, found.path, version, found.logged_in, found.tool.log_in
+    )
 
 
 async def _check_model(

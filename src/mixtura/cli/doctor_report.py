@@ -11,7 +11,7 @@ from mixtura.cli.common import create_console
 from mixtura.terminal import print_line, print_list, print_table
 
 if TYPE_CHECKING:
-    from mixtura.cli.doctor import DoctorReport
+    from mixtura.cli.doctor import CommandCheck, DoctorReport
 
 
 def print_report(report: DoctorReport, max_names: int) -> None:
@@ -33,6 +33,12 @@ def print_report(report: DoctorReport, max_names: int) -> None:
     for row in report.endpoints:
         if row.models and len(row.models) <= max_names:
             print_list(console, f"{row.name} lists", row.models)
+    if report.commands:
+        _print_heading(console, "Command-line tools, each a model by its name")
+        tools = [
+            (one.name, one.version or "", _login_text(one), one.path) for one in report.commands
+        ]
+        print_table(console, ("name", "version", "login", "program"), tools)
     _print_calls(console, report)
     if report.warnings:
         _print_heading(console, "Teams")
@@ -44,6 +50,14 @@ def print_report(report: DoctorReport, max_names: int) -> None:
         for one in sorted(report.environment, key=lambda one: not one.set)
     ]
     print_table(console, ("variable", "status", "what for"), names)
+
+
+def _login_text(tool: CommandCheck) -> Text:
+    if tool.log_in is None:
+        return Text("not needed", "dim")
+    if tool.logged_in is None:
+        return Text("unknown", "dim")
+    return Text("logged in", "green") if tool.logged_in else Text(tool.log_in, "yellow")
 
 
 def _print_calls(console: Console, report: DoctorReport) -> None:

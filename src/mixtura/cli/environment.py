@@ -10,6 +10,7 @@ from mixtura.catalog import providers
 
 GENERAL_VARIABLES: Mapping[str, str] = {
     "MIXTURA_CONFIG": "the configuration file, in place of ./mixtura.toml",
+    "MIXTURA_USE_COMMANDS": "1 lets logged-in command-line tools answer where no key is set",
     "MIXTURA_CACHE": "the folder for local models",
     "XDG_CONFIG_HOME": "where the user's mixtura/mixtura.toml is (~/.config)",
     "XDG_STATE_HOME": "where runs and answers are kept (~/.local/state)",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 
 import click
 
 from mixtura.catalog import downloads, local_models, providers
+from mixtura.catalog.command_tools import find_installed_tools
 from mixtura.cli.common import config_option, create_console, echo_json, read_config
 from mixtura.cli.help_layout import MixturaCommand
 from mixtura.config.config import Config
@@ -33,6 +35,7 @@ def command(as_json: bool, config_file: str | None) -> None:
     ]
     configured = [*config.registry.models]
     sizes = {name: _model_context(config, name) for name in configured}
+    tools = [found.name for found in find_installed_tools(os.environ)]
     if as_json:
         whole = {
             "local": rows,
@@ -42,10 +45,11 @@ def command(as_json: bool, config_file: str | None) -> None:
             "configured": configured,
             "contexts": sizes,
             "providers": list(providers.providers()),
+            "commands": tools,
         }
         echo_json(whole, indent=2)
         return
-    _print_models(rows, sizes)
+    _print_models(rows, sizes, tools)
 
 
 def _model_context(config: Config, name: str) -> int | None:
@@ -72,7 +76,9 @@ def _local_model_row(model: local_models.KnownModel, folder: object) -> dict[str
     }
 
 
-def _print_models(rows: list[dict[str, object]], configured: Mapping[str, int | None]) -> None:
+def _print_models(
+    rows: list[dict[str, object]], configured: Mapping[str, int | None], tools: Sequence[str]
+) -> None:
     from rich.text import Text
 
     from mixtura.terminal import print_line, print_list, print_table
@@ -103,5 +109,7 @@ def _print_models(rows: list[dict[str, object]], configured: Mapping[str, int | 
         console.print()
         print_list(console, "Configured models:", named)
     console.print()
+    if tools:
+        print_list(console, "Command-line tools, named as TOOL or TOOL/MODEL:", tools)
     print_list(console, "Providers, named as provider/model:", providers.providers())
     print_line(console, "The path of a .gguf file is a model's name, too.")

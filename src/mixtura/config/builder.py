@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 from mixtura.catalog import providers
+from mixtura.catalog.command_tools import is_command_provider, split_command_name
 from mixtura.catalog.model_strength import find_strongest
 from mixtura.config import pattern_settings
 from mixtura.config.mixture_tables import KeyPath
@@ -95,7 +96,7 @@ class MixtureBuilder:
         if table is None and (found := providers.split_model_name(name)):
             table = ModelTable(provider=found[0], model=found[1])
         hosted = table is not None and (table.provider is not None or table.base_url is not None)
-        if table is None or not hosted or providers.bridge_provider(table.provider):
+        if table is None or not hosted or not _has_address(table):
             return None
         try:
             endpoint = self._factory.resolve_endpoint(table)
@@ -126,7 +127,8 @@ class MixtureBuilder:
 
     def _is_hosted(self, name: str) -> bool:
         if entry := self._registry.models.get(name):
-            return entry.table.provider is not None or entry.table.base_url is not None
+            served = entry.table.provider is not None or entry.table.base_url is not None
+            return served and not is_command_provider(entry.table.provider)
         return name not in self._registry.mixtures and bool(providers.split_model_name(name))
 
     def _build_member(self, plan: MixtureSpec, path: KeyPath, name: str) -> Model:
@@ -138,6 +140,9 @@ class MixtureBuilder:
             return self._build_configured(name, self._registry.models[name])
         if name in self._registry.mixtures or name == AUTO:
             return self.build_mixture(self._registry.mixture_spec(name))
+        if found := split_command_name(name):
+            tool, model = found
+            return self._factory.build_command(name, ModelTable(model=model, provider=tool))
         if found := providers.split_model_name(name):
             provider, model = found
             return self._factory.build_hosted(name, ModelTable(model=model, provider=provider))
@@ -146,6 +151,8 @@ class MixtureBuilder:
     def _build_configured(self, name: str, entry: ConfiguredModel) -> Model:
         table = entry.table
         with add_location(entry.document, "models", name):
+            if table.command is not None or is_command_provider(table.provider):
+                return self._factory.build_command(name, table)
             if table.provider is None and table.base_url is None:
                 return self._factory.build_local(name, table.model or name, table)
             elsewhere = table.hedge.elsewhere if table.hedge else None
@@ -193,6 +200,11 @@ def _assemble_layer(
         for persona, samples in member.draws()
     )
     return Layer(proposers, plan.quorum, plan.patience, plan.deadline)
+
+
+def _has_address(table: ModelTable) -> bool:
+    """Whether a provider's models are at an address of ours: not through a library or a program."""
+    return not (providers.bridge_provider(table.provider) or is_command_provider(table.provider))
 
 
 def _put_bounded(table: dict[str, T], name: str, built: T) -> None:

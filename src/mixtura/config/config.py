@@ -62,6 +62,7 @@ class Config:
     ) -> None:
         self.documents = tuple(documents)
         self.models_folder = models_folder
+        self.store_folder = store_folder
         self.calibration_folder = store_folder / "calibrations"
         self.registry = NameRegistry(environ, models_folder)
         self.settings = Settings(store_folder / "mixtura.sqlite")
@@ -79,7 +80,7 @@ class Config:
         """What `default` means: the configured default, unless someone made a mixture of it."""
         self.store = self._open_store()
         keep_answers = keep_answers or self._cache_answers(cache)
-        factory = ModelFactory(
+        self._factory = factory = ModelFactory(
             environ, models_folder, keep_answers, self.redactor, self.settings.transport
         )
         self.builder = MixtureBuilder(self.registry, factory, learns_patience=not waits_for_all)
@@ -125,6 +126,22 @@ class Config:
             megabytes=table.megabytes,
             hidden=self.redactor,
         )
+
+    def copy_for_batches(self, keep_answers: AnswerKeeper) -> Config:
+        """
+        The same configuration for models whose answers *keep_answers* keeps instead of the cache;
+        caps and the limits of endpoints count for both together.
+        """
+        copy = Config(
+            self.documents,
+            environ=self.registry.environ,
+            models_folder=self.models_folder,
+            store_folder=self.store_folder,
+            keep_answers=keep_answers,
+            waits_for_all=True,
+        )
+        copy._factory.share_rate_limiters(self._factory)
+        return copy
 
     def mixture_spec(self, name: str) -> MixtureSpec:
         """

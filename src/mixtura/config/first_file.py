@@ -70,7 +70,7 @@ def propose_team(found: FoundModels) -> ProposedTeam:
     if len(found.keys) > 1:
         auto = choose_team_across(found.keys)
     elif found.keys:
-        auto = detect_defaults(dict.fromkeys(found.keys.values(), "set"), None)
+        auto = detect_defaults(dict.fromkeys(found.keys.values(), "set"))
     elif any(server.models for server in found.servers):
         return _propose_served_team(found.servers)
     elif found.files:

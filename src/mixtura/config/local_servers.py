@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import msgspec
@@ -45,7 +46,8 @@ def find_local_servers(
         root = ollama_url(listens) if listens else _root_url(provider.base_url)
         if root is not None:
             wanted.setdefault(root, name)
-    found = (_identify_server(root, provider) for root, provider in wanted.items())
+    with ThreadPoolExecutor(len(wanted) or 1) as threads:
+        found = list(threads.map(_identify_server, wanted.keys(), wanted.values()))
     return [server for server in found if server is not None]
 
 

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from mixtura.catalog import downloads, local_models, providers
+from mixtura.catalog.command_tools import command_tools
 from mixtura.catalog.transports import DEFAULT_TRANSPORT, create_transport
 from mixtura.config.adapters import find_adapter
 from mixtura.config.embedded_model import embedded_settings
 from mixtura.config.model_prices import table_price
 from mixtura.config.ollama import ollama_url
 from mixtura.config.plan import Environment
-from mixtura.config.schema import ModelTable
+from mixtura.config.schema import LimitsTable, ModelTable
 from mixtura.core.credentials import header_secrets
 from mixtura.core.errors import ConfigError, NotAvailableHereError
 from mixtura.core.model import Model
@@ -90,6 +91,10 @@ class ModelFactory:
         self._keep_answers = keep_answers
         self._limiters: dict[tuple[str, str | None], RateLimiter] = {}
 
+    def share_rate_limiters(self, other: ModelFactory) -> None:
+        """Count calls at an endpoint together with those of *other*'s models."""
+        self._limiters = other._limiters
+
     def build_local(self, name: str, file: str, table: ModelTable) -> Model:
         """A model of llama.cpp; *file*: a known name or a path. Raises ConfigError."""
         from mixtura.models.llama_cpp import Local
@@ -112,6 +117,34 @@ class ModelFactory:
         limited = self._with_rate_limit(Metered(model), table, (str(path), None))
         twice = Retrying(limited, attempts=2)  # small models say nothing at all now and then
         return self._with_kept_answers(twice, f"{path.name} {table.context}")
+
+    def build_command(self, name: str, table: ModelTable) -> Model:
+        """A program that reads a prompt and writes an answer. Raises ConfigError."""
+        from mixtura.models.command import DEFAULT_SECONDS, CommandModel
+
+        tool = command_tools().get(table.provider or "")
+        command = list(table.command or ())
+        if tool is not None:
+            command = [*(command or [tool.program]), *tool.build_arguments(table.model)]
+        model = CommandModel(
+            command,
+            name=name,
+            tool=tool,
+            seconds=table.timeouts.explicit_seconds("total") or DEFAULT_SECONDS,
+            largest=int(table.largest_megabytes * 1024**2),
+            passed=table.environment,
+            context_window=table.window,
+            price=table_price(table),
+            environ=self._environ,
+            redactor=self._redactor,
+        )
+        if table.limits == LimitsTable():
+            # A subscription is one person's: side by side its calls would wait for each other.
+            table = msgspec.structs.replace(table, limits=LimitsTable(concurrency=1))
+        model = self._with_rate_limit(Metered(model), table, (command[0], None))
+        if table.retries:
+            model = Retrying(model, attempts=table.retries + 1)
+        return self._with_kept_answers(model, "\0".join(command))
 
     def build_hosted(
         self,

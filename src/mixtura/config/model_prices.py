@@ -6,6 +6,7 @@ from functools import partial
 
 from mixtura.billing.price import FREE_PRICE, Price
 from mixtura.catalog import local_models, providers
+from mixtura.catalog.command_tools import is_command_provider
 from mixtura.config.registry import NameRegistry
 from mixtura.config.schema import ModelTable
 from mixtura.core.model_info import UsagePrice
@@ -37,6 +38,8 @@ def table_price(table: ModelTable) -> UsagePrice | None:
             cached=given.cached,
             cache_write=given.cache_write,
         )
+    if table.command is not None or is_command_provider(table.provider):
+        return None  # a subscription's share of a call, no one knows
     if table.provider is not None:
         return partial(providers.list_price, table.provider, table.model or "")
     return None if table.base_url is not None else FREE_PRICE

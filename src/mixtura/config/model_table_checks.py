@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 from mixtura.catalog import providers
+from mixtura.catalog.command_tools import command_tools, is_command_provider
 from mixtura.catalog.transports import check_transport_name
+from mixtura.commands.environment import is_secret_name
 from mixtura.config.schema import ModelTable
 from mixtura.core.credentials import looks_like_key
 from mixtura.core.errors import ConfigError
@@ -27,6 +29,9 @@ _HOSTED_ONLY = (
     "client_certificate",
     "client_key",
 )
+_NOT_FOR_PROGRAMS = tuple(
+    key for key in _HOSTED_ONLY if key not in ("largest_megabytes", "retries")
+)
 _TRANSPORT_SETTINGS = ("transport", "client_certificate", "client_key")
 _RESERVED_FIELDS = ("model", "messages", "stream", "n", "max_tokens", "max_completion_tokens")
 _DEFAULT_TABLE = ModelTable()
@@ -41,6 +46,12 @@ _HEADER_PATTERN = re.compile(r"[A-Za-z]+(?:-[A-Za-z]+)*")
 
 def find_model_mistakes(table: ModelTable) -> Iterator[ConfigError]:
     """What is wrong on every machine, each with its setting's name."""
+    if table.command is not None or is_command_provider(table.provider):
+        yield from _command_mistakes(table)
+        return
+    if table.environment:
+        why = "is for programs (`command`) and has no effect here"
+        yield ConfigError(f"environment {why}", key="environment")
     if table.provider is None and table.base_url is None:
         why = "is for hosted models and has no effect on a local one"
         yield from _useless_settings(table, _HOSTED_ONLY, why)
@@ -70,6 +81,48 @@ def find_model_mistakes(table: ModelTable) -> Iterator[ConfigError]:
         yield ConfigError(f"timeouts: load {why}", key="timeouts")
     yield from _header_mistakes(table.headers)
     yield from _extra_mistakes(table.extra)
+
+
+def _command_mistakes(table: ModelTable) -> Iterator[ConfigError]:
+    """What is wrong with a program that answers."""
+    tool = command_tools().get(table.provider or "")
+    if table.provider is not None and tool is None:
+        said = (
+            f"provider: `command` is a program of its own, or one of {', '.join(command_tools())}"
+        )
+        yield ConfigError(said, key="provider")
+    if table.command is not None and not (table.command and table.command[0].strip()):
+        said = 'command: the program is missing, as in command = ["my-model", "--quiet"]'
+        yield ConfigError(said, key="command")
+    if any(looks_like_key(word) for word in table.command or ()):
+        said = "command: this holds an API key: keys go into the environment, never into this file"
+        yield ConfigError(said, key="command")
+    if table.model is not None and tool is None:
+        said = "model has no effect beside `command`: write the model's name among its arguments"
+        yield ConfigError(said, key="model")
+    elif table.model is None and tool is not None and tool.needs_model:
+        said = f"`model` is missing: which model `{tool.program}` is to run"
+        yield ConfigError(said)
+    if table.base_url is not None:
+        yield ConfigError(
+            "base_url: a model is a program or at an address, not both", key="base_url"
+        )
+    why = "has no effect on a program"
+    yield from _useless_settings(table, (*_LOCAL_ONLY, *_NOT_FOR_PROGRAMS), why)
+    for clock in (*_HOSTED_TIMEOUTS[:2], "progress", "load"):
+        if table.timeouts.explicit_seconds(clock) is not None:
+            said = f"timeouts: {clock} {why}: `total` is how long its answer may take"
+            yield ConfigError(said, key="timeouts")
+    for variable in table.environment:
+        if not _VARIABLE_PATTERN.fullmatch(variable) or looks_like_key(variable):
+            said = "environment: these are names of variables, such as OLLAMA_HOST, not values"
+            yield ConfigError(said, key="environment")
+        elif is_secret_name(variable):
+            said = (
+                f"environment: {variable} names a secret: no program gets one. It would bill by"
+                " token, and what it reads could reach its answer"
+            )
+            yield ConfigError(said, key="environment")
 
 
 def _address_mistakes(url: str) -> Iterator[ConfigError]:

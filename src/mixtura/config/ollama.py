@@ -1,14 +1,10 @@
-"""Where Ollama listens, and which models it serves."""
+"""Where Ollama listens, and how it lists its models."""
 
 from __future__ import annotations
 
 from urllib.parse import urlsplit
 
 import msgspec
-
-from mixtura.catalog import providers
-from mixtura.config.plan import Environment
-from mixtura.transport.client import probe_json
 
 
 def ollama_url(listens: str) -> str | None:
@@ -30,20 +26,6 @@ def ollama_url(listens: str) -> str | None:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
     host = f"[{host}]" if ":" in host else host
     return f"{scheme or 'http'}://{host}:{port}{parts.path.rstrip('/')}"
-
-
-def ollama_models(environ: Environment) -> list[str] | None:
-    """Names of the models that Ollama serves, the largest first; None if it does not answer."""
-    provider = providers.providers()["ollama"]
-    listens = environ.get(provider.address or "")
-    url = ollama_url(listens) if listens else provider.base_url.removesuffix("/v1")
-    if url is None:
-        return None
-    found = probe_json(f"{url}/api/tags", OllamaTags, seconds=0.5)
-    if found is None:
-        return None
-    ranked = sorted(found.models, key=lambda m: m.size, reverse=True)
-    return [m.name for m in ranked if "embed" not in m.name]
 
 
 class OllamaModel(msgspec.Struct):

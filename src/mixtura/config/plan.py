@@ -307,14 +307,19 @@ def _join_words(words: Sequence[str]) -> str:
 
 
 def detect_defaults(
-    environ: Environment, ollama: Sequence[str] | None, pulled: Sequence[str] = ()
+    environ: Environment,
+    here: AutoDefaults | None = None,
+    pulled: Sequence[str] = (),
+    *,
+    is_ollama_silent: bool = True,
 ) -> AutoDefaults:
     """
-    Choose: the provider whose key is set, a team across several of them, else Ollama's models,
-    else the starter team once it was pulled, else the embedded model.
+    Choose: the provider whose key is set, a team across several of them, else the team *here* of
+    this machine's servers and tools, else the starter team once it was pulled, else the embedded
+    model.
 
-    *ollama* has the names of the models it serves, None when it does not answer; *pulled*
-    the members of the starter team that are here.
+    *pulled* has the members of the starter team that are on this machine. *is_ollama_silent*:
+    it does not answer, rather than having no models.
     """
     keys = find_provider_keys(environ)
     if len(keys) > 1:
@@ -323,16 +328,14 @@ def detect_defaults(
         provider = providers.providers()[name]
         team = [f"{name}/{model}" for model in provider.usual]
         return AutoDefaults(team, f"{name}/{provider.aggregator}", f"{key} is set")
-    if ollama:
-        team = [f"ollama/{model}" for model in ollama[:3]]
-        team = team if len(team) > 1 else [f"{team[0]}*3"]
-        return AutoDefaults(team, f"ollama/{ollama[0]}", "Ollama answers on its port")
+    if here is not None:
+        return here
     if len(pulled) > 1:
         why = "the starter team is on this machine"
         return AutoDefaults(
             pulled, pulled[0], why, Sampling(max_tokens=512), Sampling(max_tokens=1024)
         )
-    silent = "does not answer" if ollama is None else "has no models"
+    silent = "does not answer" if is_ollama_silent else "has no models"
     why = f"no API key is set and Ollama {silent}"
     use = embedded_settings()
     return AutoDefaults(

@@ -13,14 +13,21 @@ from typing import NamedTuple, cast
 import msgspec
 
 from mixtura.catalog import downloads, local_models, providers
+from mixtura.catalog.command_tools import (
+    FoundTool,
+    find_installed_tools,
+    split_command_name,
+)
 from mixtura.catalog.user_files import expand_home
 from mixtura.config import toml_document
 from mixtura.config.api_keys import collect_secrets, list_key_variables
+from mixtura.config.local_council import choose_council
+from mixtura.config.local_servers import find_local_servers
 from mixtura.config.mistakes import Mistakes
 from mixtura.config.mixture_plans import MixturePlans
 from mixtura.config.mixture_tables import KeyPath, check_quorum, expand_auto, read_mixture_spec
 from mixtura.config.model_table_checks import find_model_mistakes
-from mixtura.config.ollama import ollama_models
+from mixtura.config.name_advice import describe_hosted_name, with_naming_advice
 from mixtura.config.pattern_settings import check_draws
 from mixtura.config.plan import (
     AUTO,
@@ -33,6 +40,7 @@ from mixtura.config.plan import (
     PatternChoice,
     check_name,
     detect_defaults,
+    find_provider_keys,
     parse_inline,
 )
 from mixtura.config.schema import ConfigFile, ModelTable
@@ -43,12 +51,10 @@ from mixtura.core.text import unknown_name_message as unknown_name
 
 PRESETS_SOURCE = "the presets"
 """What errors call the mixtures that come with the package."""
+USE_COMMANDS = "MIXTURA_USE_COMMANDS"
+"""The variable that says whether `auto` may use command-line tools."""
 DEFAULT = "default"
 """The mixture that is asked where no one says which."""
-_NAMING_ADVICE = (
-    "A hosted model is written provider/model, such as openai/gpt-5.4; a model file by its path,"
-    " which ends in .gguf."
-)
 
 
 class ConfiguredModel(NamedTuple):
@@ -56,16 +62,6 @@ class ConfiguredModel(NamedTuple):
 
     document: toml_document.TomlDocument
     table: ModelTable
-
-
-def _missing_model_text(provider: str, name: str) -> str:
-    """What is missing where *name* is a provider alone, with or without its slash."""
-    if name != provider:
-        return f"'{name}': the model's name is missing after the slash"
-    known = providers.providers()[provider]
-    strong = known.aggregator or next(iter(known.usual), None)
-    such = f", such as {name}/{strong}" if strong else f", as {name}/MODEL"
-    return f"{name} is a provider: name a model of it{such}"
 
 
 def _read_preset(name: str, document: toml_document.TomlDocument) -> MixtureSpec:
@@ -86,6 +82,9 @@ class NameRegistry:
         self.redactor = Redactor(self.known_secrets())
         """Knows keys in the environment, and what ``learn_secrets`` found in the tables."""
         self._auto: AutoDefaults | None = None
+        said = environ.get(USE_COMMANDS, "").strip().lower()
+        self.use_commands: bool | None = None if not said else said not in ("0", "no", "false")
+        """Whether `auto` may use command-line tools; None where nobody said."""
         self._misplaced: set[str] = set()
         self._circles: set[frozenset[str]] = set()
         """Mixtures that are members of each other, once it was said."""
@@ -178,6 +177,7 @@ class NameRegistry:
             or name in self._misplaced
             or name in local_models.known_models()
             or name.lower().endswith(".gguf")
+            or split_command_name(name) is not None
             or (
                 providers.split_model_name(name) is not None
                 and not any(mark in name for mark in INLINE_MARKS)
@@ -218,7 +218,7 @@ class NameRegistry:
         if looks_like_key(name) or self.redactor.redact_text(name) != name:
             said = "this is an API key or a login, not the name of a model"
             return f"{said}: keys go into the environment"
-        if problem := _hosted_name_problem(name):
+        if problem := describe_hosted_name(name):
             return problem
         if served := providers.find_served_names(name):
             hosts = " or ".join(f"'{each}'" for each in served)
@@ -226,7 +226,7 @@ class NameRegistry:
         said = unknown_name(
             "model or mixture", name, self.known_names(), [*self.models, *self.mixtures]
         )
-        return _with_naming_advice(said)
+        return with_naming_advice(said)
 
     # ---- mixtures
 
@@ -255,8 +255,27 @@ class NameRegistry:
         if self._auto is None:
             starter = local_models.model_groups()["starter"]
             pulled = [name for name in starter if downloads.cached_path(name, self.models_folder)]
-            self._auto = detect_defaults(self.environ, ollama_models(self.environ), pulled)
+            here, silent = (
+                (None, True) if find_provider_keys(self.environ) else self._find_council()
+            )
+            self._auto = detect_defaults(self.environ, here, pulled, is_ollama_silent=silent)
         return self._auto
+
+    def _find_council(self) -> tuple[AutoDefaults | None, bool]:
+        """The team of this machine's servers and tools, and whether Ollama is silent."""
+        servers = find_local_servers(self.environ)
+        tools = self.usable_tools() if self.use_commands else []
+        silent = not any(one.title == "Ollama" for one in servers)
+        return choose_council(servers, tools), silent
+
+    def usable_tools(self) -> list[FoundTool]:
+        """The command-line tools on this machine that someone is logged in to."""
+        found = find_installed_tools(self.environ)
+        return [one for one in found if one.logged_in and not one.tool.needs_model]
+
+    def allow_commands(self, allowed: bool) -> None:
+        """Say whether `auto` may use command-line tools: they spend someone's subscription."""
+        self.use_commands, self._auto = allowed, None
 
     def _resolve_auto(self, plan: MixtureSpec) -> MixtureSpec:
         if not plan.member_names() & {AUTO, AUTO_TEAM}:
@@ -321,30 +340,6 @@ class NameRegistry:
                 raise plan.error_at(path, said)
             if name in self.mixtures:
                 self._check_no_cycle(self.mixtures[name], (*above, name))
-
-
-def _hosted_name_problem(name: str) -> str | None:
-    """What is wrong with a name that has a provider or a slash in it; None for any other."""
-    provider, slash, model = name.partition("/")
-    known = providers.providers()
-    if provider in known and not model:
-        return _missing_model_text(provider, name)
-    if provider in known and providers.has_stray_slash(model):
-        right = "/".join((provider, *filter(None, model.split("/"))))
-        return f"'{name}' has a slash too many: did you mean '{right}'?"
-    if provider in known:
-        marks = " ".join(INLINE_MARKS)
-        said = f"'{name}': expected the name of one model, and no name contains any of {marks}"
-        return _with_naming_advice(said)
-    if not slash:
-        return None
-    if near := difflib.get_close_matches(provider, known, n=1):
-        return f"unknown model '{name}': did you mean '{near[0]}/{model}'?"
-    return _with_naming_advice(f"'{name}': {unknown_name('provider', provider, known)}")
-
-
-def _with_naming_advice(said: str) -> str:
-    return f"{said}{'' if said.endswith('?') else '.'} {_NAMING_ADVICE}"
 
 
 def _with_found_files(table: ModelTable, document: toml_document.TomlDocument) -> ModelTable:

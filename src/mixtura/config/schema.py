@@ -88,6 +88,10 @@ class ModelTable(msgspec.Struct, forbid_unknown_fields=True):
     model: str | None = None
     provider: str | None = None
     base_url: str | None = None
+    command: tuple[str, ...] | None = None
+    """A program and its arguments: it reads a prompt and writes an answer."""
+    environment: tuple[str, ...] = ()
+    """Further variables that the program sees."""
     api_key_env: str | None = None
     timeouts: TimeoutsTable = msgspec.field(default_factory=TimeoutsTable)
     limits: LimitsTable = msgspec.field(default_factory=LimitsTable)
@@ -194,6 +198,25 @@ class ResponsesTable(msgspec.Struct, forbid_unknown_fields=True):
     megabytes: Size = 512.0
 
 
+class BatchesTable(msgspec.Struct, forbid_unknown_fields=True):
+    """Files that clients upload and batches of them, each limit for one key."""
+
+    keep: bool = True
+    """Whether there are any."""
+    days: Size = 30.0
+    file_megabytes: PositiveSize = 200.0
+    megabytes: PositiveSize = 2048.0
+    """Of all files together."""
+    rows: AtLeastOne = 50_000
+    """Of one batch."""
+    unfinished: AtLeastOne = 20
+    """Batches that are not over."""
+    at_once: AtLeastOne = 4
+    """Batches of all keys that run; others wait."""
+    rows_at_once: AtLeastOne = 32
+    """Rows of one batch that are under way."""
+
+
 class ServeTable(msgspec.Struct, forbid_unknown_fields=True):
     """The server: where it listens, who may come in, how much it takes on."""
 
@@ -205,6 +228,7 @@ class ServeTable(msgspec.Struct, forbid_unknown_fields=True):
     side: str | None = None
     consult: Literal["turn", "always"] = "turn"
     responses: ResponsesTable = msgspec.field(default_factory=ResponsesTable)
+    batches: BatchesTable = msgspec.field(default_factory=BatchesTable)
     at_once: AtLeastOne = 512
     most_calls: AtLeastOne = 256
     waiting: Annotated[int, msgspec.Meta(ge=0)] = 1024
@@ -216,6 +240,8 @@ class ServeTable(msgspec.Struct, forbid_unknown_fields=True):
 
 class ConfigFile(msgspec.Struct, forbid_unknown_fields=True):
     default: str | None = None
+    use_commands: bool | None = None
+    """Whether `auto` may use command-line tools, which spend a person's subscription."""
     transport: str | None = None
     store: str | None = None
     cache: CacheTable | None = None

@@ -7,7 +7,7 @@ from pathlib import Path
 from mixtura.catalog.transports import DEFAULT_TRANSPORT, check_transport_name
 from mixtura.config import server_checks
 from mixtura.config.mistakes import Mistakes
-from mixtura.config.registry import NameRegistry
+from mixtura.config.registry import USE_COMMANDS, NameRegistry
 from mixtura.config.schema import (
     AgreementTable,
     BudgetTable,
@@ -44,6 +44,8 @@ class Settings:
         mistakes = Mistakes()
         file = document.convert_valid_part([], ConfigFile, mistakes) or ConfigFile()
         registry.add_tables(document, file, mistakes)
+        if file.use_commands is not None and USE_COMMANDS not in registry.environ:
+            registry.allow_commands(file.use_commands)
         self.cache = file.cache or self.cache
         self.runs = file.runs or self.runs
         self.agreement = file.agreement or self.agreement

@@ -52,7 +52,8 @@ class ConfigError(MixturaError):
 
     *key* is the setting it is about, from which its line can be found; *line* is its line where
     the message begins with the file and the line. *mistakes* has one error for each line of
-    the message where several were found together, else nothing.
+    the message where several were found together, else nothing; so many *further_mistakes* were
+    found that are not told one by one.
     """
 
     def __init__(self, message: str, *, key: str | None = None, line: int | None = None) -> None:
@@ -61,6 +62,7 @@ class ConfigError(MixturaError):
         self.key = key
         self.line = line
         self.mistakes: tuple[ConfigError, ...] = ()
+        self.further_mistakes = 0
 
     @property
     def has_location(self) -> bool:

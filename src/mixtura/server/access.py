@@ -171,6 +171,16 @@ class Authenticator:
         given = _presented_key(scope)
         return self._redactor.with_values([given]) if given else self._redactor
 
+    def find_named_client(self, name: str) -> ApiClient | None:
+        """The client whose key has that name, for work that goes on without a request."""
+        if not self._keys:
+            return None if name else self._anyone
+        return next((one for one in self._keys.values() if one.name == name), None)
+
+    def owner_name(self, client: ApiClient) -> str:
+        """What a client's own things are kept under; empty where no one has a key."""
+        return client.name if self._keys else ""
+
     def authenticate_request(self, scope: Scope) -> ApiClient:
         """
         The client of a request, looked up once. Raises ApiError (401) for a key that is missing or

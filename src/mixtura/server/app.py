@@ -23,6 +23,7 @@ from mixtura.server.access import Authenticator, request_header
 from mixtura.server.access_log import AccessLogMiddleware
 from mixtura.server.apis.base import ApiError, Dialect
 from mixtura.server.apis.hosted_tools import LEFT_OUT_HEADER
+from mixtura.server.batch_routes import cancel_batch, get_batch, handle_batches
 from mixtura.server.dialects import (
     ANTHROPIC_MESSAGES,
     BUILT_IN,
@@ -30,6 +31,7 @@ from mixtura.server.dialects import (
     served_paths,
 )
 from mixtura.server.endpoint import DialectEndpoint
+from mixtura.server.file_routes import get_content, handle_file, handle_files
 from mixtura.server.host_checks import SiteChecker
 from mixtura.server.json_responses import error_response, json_response
 from mixtura.server.model_choice import DEFAULT_NAME
@@ -75,6 +77,7 @@ def make_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None, None]:
+        service.batches.start()
         yield
         await service.close()
 
@@ -111,6 +114,12 @@ def _build_routes(service: Service) -> list[Route]:
         make_route("/v1/responses/input_tokens", count_responses_tokens, "POST"),
         make_route("/v1/responses/{id}", handle_stored_response, "GET", "DELETE"),
         make_route("/v1/responses/{id}/input_items", list_input_items),
+        make_route("/v1/files", handle_files, "GET", "POST"),
+        make_route("/v1/files/{id}", handle_file, "GET", "DELETE"),
+        make_route("/v1/files/{id}/content", get_content),
+        make_route("/v1/batches", handle_batches, "GET", "POST"),
+        make_route("/v1/batches/{id}", get_batch),
+        make_route("/v1/batches/{id}/cancel", cancel_batch, "POST"),
         make_route("/v1/models", list_models),
         make_route("/v1/models/{name:path}", get_model),
         make_route("/metrics", _handle_metrics),

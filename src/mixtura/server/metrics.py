@@ -54,6 +54,18 @@ class _WriterCollector:
         ]
 
 
+class _BatchCollector:
+    """Batches under way, read when the metrics are collected."""
+
+    def __init__(self, count: Callable[[], int]) -> None:
+        self._count = count
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        return [
+            GaugeMetricFamily("mixtura_batches_in_progress", "Batches under way", self._count())
+        ]
+
+
 class Metrics:
     """The metrics of a server, or of one client of it, in a registry of their own."""
 
@@ -61,10 +73,11 @@ class Metrics:
         self,
         queue: FairQueue | None = None,
         writers: Mapping[str, StoreWriter] | None = None,
+        batches: Callable[[], int] | None = None,
     ) -> None:
         """
         *queue*, *writers* (by what they write): also report how many run, wait and are stored,
-        of all clients.
+        of all clients. *batches*: counts those under way.
         """
         # Not the library's global one: several servers may run in one process.
         self._registry = own = CollectorRegistry()
@@ -72,6 +85,8 @@ class Metrics:
             own.register(_QueueCollector(queue))  # pyright: ignore[reportArgumentType]
         for what, writer in (writers or {}).items():
             own.register(_WriterCollector(what, writer))  # pyright: ignore[reportArgumentType]
+        if batches:
+            own.register(_BatchCollector(batches))  # pyright: ignore[reportArgumentType]
         self._requests = Counter(
             "mixtura_requests", "Requests answered", ("path", "status"), registry=own
         )

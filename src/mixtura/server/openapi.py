@@ -105,7 +105,38 @@ def _path_items(bodies: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
         "/v1/models/{name}": {
             "get": _bodyless_operation("One of them", "Model", parameter="name", one_of=names)
         },
+        **_batch_path_items(),
         **_own_path_items(plan),
+    }
+
+
+def _batch_path_items() -> dict[str, Any]:
+    """The paths for files and batches of them."""
+    form = {"multipart/form-data": {"schema": _UPLOAD_SCHEMA}}
+    upload = _post_operation("Upload a file", {}, "File", streams=False)
+    upload["requestBody"] = {"required": True, "content": form}
+    content = _bodyless_operation("What it holds", "Object", parameter="id")
+    content["responses"]["200"]["content"] = {
+        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
+    }
+    return {
+        "/v1/files": {
+            "get": _bodyless_operation("Files, the newest first", "ItemList", query=_FILES_QUERY),
+            "post": upload,
+        },
+        "/v1/files/{id}": {
+            "get": _bodyless_operation("A file", "File", parameter="id"),
+            "delete": _bodyless_operation("Delete it", "DeletedFile", parameter="id"),
+        },
+        "/v1/files/{id}/content": {"get": content},
+        "/v1/batches": {
+            "get": _bodyless_operation("Batches, the newest first", "ItemList", query=_PAGE_QUERY),
+            "post": _post_operation("Begin a batch", _BATCH_BODY_SCHEMA, "Batch", streams=False),
+        },
+        "/v1/batches/{id}": {"get": _bodyless_operation("A batch", "Batch", parameter="id")},
+        "/v1/batches/{id}/cancel": {
+            "post": _bodyless_operation("Cancel it", "Batch", parameter="id")
+        },
     }
 
 
@@ -213,6 +244,38 @@ _ITEMS_QUERY: list[dict[str, Any]] = [
     {"name": "after", "in": "query", "schema": {"type": "string"}},
 ]
 
+_PAGE_QUERY: list[dict[str, Any]] = [
+    {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 100}},
+    {"name": "after", "in": "query", "schema": {"type": "string"}},
+]
+_FILES_QUERY: list[dict[str, Any]] = [
+    {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 10000}},
+    {"name": "order", "in": "query", "schema": {"enum": ["asc", "desc"]}},
+    {"name": "after", "in": "query", "schema": {"type": "string"}},
+    {"name": "purpose", "in": "query", "schema": {"type": "string"}},
+]
+_UPLOAD_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["file", "purpose"],
+    "properties": {
+        "file": {"type": "string", "format": "binary"},
+        "purpose": {"enum": ["batch"]},
+    },
+}
+_BATCH_BODY_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["input_file_id", "endpoint", "completion_window"],
+    "properties": {
+        "input_file_id": {"type": "string"},
+        "endpoint": {"enum": ["/v1/chat/completions"]},
+        "completion_window": {"enum": ["24h"]},
+        "metadata": {
+            "type": ["object", "null"],
+            "additionalProperties": {"type": "string"},
+        },
+    },
+}
+
 _NULLABLE_TEXT = {"type": ["string", "null"]}
 ERROR_SCHEMA = {
     "type": "object",
@@ -284,6 +347,31 @@ _RESPONSE_SCHEMAS: dict[str, Any] = {
             "first_id": _NULLABLE_TEXT,
             "last_id": _NULLABLE_TEXT,
             "has_more": {"type": "boolean"},
+        }
+    ),
+    "File": _object_schema(
+        {
+            "id": {"type": "string"},
+            "object": {"const": "file"},
+            "bytes": _COUNT_SCHEMA,
+            "created_at": {"type": "integer"},
+            "filename": {"type": "string"},
+            "purpose": {"type": "string"},
+        }
+    ),
+    "DeletedFile": _object_schema(
+        {"id": {"type": "string"}, "object": {"const": "file"}, "deleted": {"const": True}}
+    ),
+    "Batch": _object_schema(
+        {
+            "id": {"type": "string"},
+            "object": {"const": "batch"},
+            "endpoint": {"type": "string"},
+            "input_file_id": {"type": "string"},
+            "completion_window": {"type": "string"},
+            "status": {"type": "string"},
+            "created_at": {"type": "integer"},
+            "request_counts": {"type": "object"},
         }
     ),
     "InputTokens": _object_schema(

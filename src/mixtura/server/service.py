@@ -26,6 +26,7 @@ from mixtura.server.job_runner import JobRunner, no_logprobs_error
 from mixtura.server.metrics import Metrics
 from mixtura.server.metrics_by_client import MetricsByClient
 from mixtura.server.model_choice import MixtureChooser
+from mixtura.server.served_batches import ServedBatches
 from mixtura.server.stored_responses import StoredResponses
 from mixtura.server.truncation import truncate_request
 from mixtura.storage.write_queue import StoreWriter
@@ -55,7 +56,14 @@ class Service:
         )
         queue = FairQueue(config.serve.at_once, config.serve.waiting)
         writer = StoreWriter(config.runs)
-        whole = Metrics(queue, {"run": writer, "response": self.responses.writer})
+        self.batches = ServedBatches(
+            config, authenticator, self.chooser, max_cost=max_cost, deadline=deadline
+        )
+        whole = Metrics(
+            queue,
+            {"run": writer, "response": self.responses.writer},
+            lambda: self.batches.running_count,
+        )
         self.metrics = MetricsByClient(whole, self.chooser, config.usage_cost)
         self._models = CallModels(config, max_cost, deadline)
         self.recorder = JobRecorder(
@@ -66,6 +74,7 @@ class Service:
     async def close(self) -> None:
         """Return when every run has ended and is on the disk."""
         # In this order: what ends here still has to be recorded and written.
+        await self.batches.close()
         await self.runner.end_runs()
         self.recorder.record_finished_jobs()
         self.lists.close()

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 UNSERVED_FEATURES = {
     "assistants": "assistants",
     "audio": "speech",
-    "batches": "batches",
     "chatkit": "ChatKit",
     "complete": "Anthropic's text completions",
     "containers": "containers",
@@ -17,7 +16,6 @@ UNSERVED_FEATURES = {
     "engines": "engines",
     "environments": "environments",
     "evals": "evaluations",
-    "files": "files",
     "fine_tuning": "fine-tuning",
     "fine-tunes": "fine-tuning",
     "images": "the making of pictures",

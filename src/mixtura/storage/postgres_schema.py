@@ -38,5 +38,21 @@ MIGRATIONS = (
     );
     CREATE INDEX responses_by_use ON responses (used);
     """,
+    """
+    CREATE TABLE files (
+      id TEXT COLLATE "C" PRIMARY KEY, who TEXT NOT NULL, purpose TEXT NOT NULL, name TEXT NOT NULL,
+      created DOUBLE PRECISION NOT NULL, expires DOUBLE PRECISION, size BIGINT NOT NULL,
+      whole BIGINT NOT NULL
+    );
+    CREATE INDEX files_by_owner ON files (who, created, id);
+    CREATE TABLE file_parts (
+      file TEXT NOT NULL, number BIGINT NOT NULL, body BYTEA NOT NULL, PRIMARY KEY (file, number)
+    );
+    CREATE TABLE batches (
+      id TEXT COLLATE "C" PRIMARY KEY, who TEXT NOT NULL,
+      created DOUBLE PRECISION NOT NULL, status TEXT NOT NULL, body TEXT NOT NULL
+    );
+    CREATE INDEX batches_by_owner ON batches (who, created, id);
+    """,
 )
 """Each step brings a database from its number to the next; never edited, only added to."""

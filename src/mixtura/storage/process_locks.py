@@ -45,7 +45,7 @@ class StoreOwners:
         if not owner or fcntl is None or owner == self._mine:
             return True
         path = self._lock_path(owner)
-        if not _is_unlocked(path):
+        if not is_unlocked(path):
             return True
         with suppress(OSError):
             path.unlink()
@@ -80,7 +80,7 @@ class StoreOwners:
         before = time.time() - STALE_SECONDS
         for path in self._store.parent.glob(f"{glob.escape(self._store.name)}-owner-*"):
             with suppress(OSError):
-                if path.stat().st_mtime < before and _is_unlocked(path):
+                if path.stat().st_mtime < before and is_unlocked(path):
                     path.unlink()
 
 
@@ -92,7 +92,7 @@ def _release_lock(path: Path, file: int, process: int) -> None:
         os.close(file)
 
 
-def _is_unlocked(path: Path) -> bool:
+def is_unlocked(path: Path) -> bool:
     """Whether no process holds the lock of a file, or the file is gone."""
     assert fcntl is not None
     try:

@@ -59,6 +59,21 @@ MIGRATIONS = (
     );
     CREATE INDEX responses_by_use ON responses (used);
     """,
+    """
+    CREATE TABLE files (
+      id TEXT PRIMARY KEY, who TEXT NOT NULL, purpose TEXT NOT NULL, name TEXT NOT NULL,
+      created REAL NOT NULL, expires REAL, size INTEGER NOT NULL, whole INTEGER NOT NULL
+    );
+    CREATE INDEX files_by_owner ON files (who, created, id);
+    CREATE TABLE file_parts (
+      file TEXT NOT NULL, number INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (file, number)
+    );
+    CREATE TABLE batches (
+      id TEXT PRIMARY KEY, who TEXT NOT NULL, created REAL NOT NULL, status TEXT NOT NULL,
+      body TEXT NOT NULL
+    );
+    CREATE INDEX batches_by_owner ON batches (who, created, id);
+    """,
 )
 """Each step brings a file from its number to the next; never edited, only added to."""
 

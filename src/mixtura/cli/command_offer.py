@@ -1,0 +1,62 @@
+"""Whether tools that someone is logged in to may answer: asked where no key is set."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from mixtura.catalog.user_files import write_whole
+from mixtura.config.config import Config
+from mixtura.config.paths import config_folder, find_config_file
+from mixtura.config.plan import find_provider_keys
+from mixtura.config.registry import DEFAULT, USE_COMMANDS
+from mixtura.core.text import to_one_line
+
+
+def offer_commands(config: Config) -> None:
+    """
+    Ask whether logged-in tools may answer, where nothing else was configured and nobody said; at
+    no terminal, say in a line how to allow it.
+    """
+    registry = config.registry
+    if (
+        registry.use_commands is not None
+        or config.default != DEFAULT
+        or find_provider_keys(registry.environ)
+    ):
+        return
+    tools = registry.usable_tools()
+    if not tools:
+        return
+    *before, last = (one.tool.title for one in tools)
+    names = f"{', '.join(before)} and {last}" if before else last
+    are, them = ("are", "them") if before else ("is", "it")
+    found = f"{names} {are} installed here, and you are logged in."
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        click.echo(f"{found} To let {them} answer: {USE_COMMANDS}=1", err=True)
+        return
+    click.echo(
+        f"{found} Your question would be sent to whoever serves {them}, and use your subscription.",
+        err=True,
+    )
+    reply = click.prompt(
+        f"Let {them} answer? (yes, no, always)", default="no", err=True,
+        type=click.Choice(["yes", "no", "always", "y", "n", "a"], case_sensitive=False),
+        show_choices=False,
+    )  # fmt: skip
+    registry.allow_commands(reply[0].lower() in "ya")
+    if reply[0].lower() == "a":
+        remember_commands()
+
+
+def remember_commands() -> None:
+    """Write `use_commands = true` into the user's configuration, as its first line."""
+    found = find_config_file(None, environ=os.environ, folder=Path.cwd())
+    path = found or config_folder(os.environ) / "mixtura.toml"
+    text = path.read_text("utf-8-sig") if path.exists() else ""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, f"use_commands = true\n{text}".encode())
+    click.echo(f"Written to {to_one_line(path)}: use_commands = true", err=True)

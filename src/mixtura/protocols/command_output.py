@@ -1,0 +1,154 @@
+"""What a command-line tool writes, read as pieces of an answer, tokens and errors."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
+from typing import Any, Literal, cast
+
+import msgspec
+
+from mixtura.core.errors import MalformedError
+from mixtura.core.types import Usage
+
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_OPEN_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]{0,2000}\x1b?)?\Z")
+_COUNTS = (
+    "prompt_tokens", "completion_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens",
+)  # fmt: skip
+
+
+OutputFormat = Literal["text", "json", "lines"]
+"""Text as it is; one JSON object; or a JSON object a line, while it answers."""
+
+
+class OutputRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is read from a JSON object that a tool writes, if it is one of those in *where*."""
+
+    where: dict[str, str | bool] = {}
+    piece: str | None = None
+    """The path of a piece of the answer."""
+    answer: str | None = None
+    """The path of a whole answer; where pieces came, they are it already."""
+    error: str | None = None
+    prompt_tokens: tuple[str, ...] = ()
+    cached_tokens: tuple[str, ...] = ()
+    cache_write_tokens: tuple[str, ...] = ()
+    completion_tokens: tuple[str, ...] = ()
+    reasoning_tokens: tuple[str, ...] = ()
+
+
+class CommandOutput:
+    """
+    The standard output of a tool as it comes in: ``add_text`` gives the answer's new pieces.
+
+    Raises MalformedError where it should be JSON, and at its end is not.
+    """
+
+    def __init__(self, output: OutputFormat, rules: Sequence[OutputRule]) -> None:
+        self._output, self._rules = output, rules
+        self._open = ""
+        """What may yet change its meaning: an escape, a line, an object that has not ended."""
+        self._counts: dict[str, int] = {}
+        self._has_pieces = False
+        self._whole: list[str] = []
+        self.error: str | None = None
+        """What the tool itself says went wrong."""
+        self.other_lines: list[str] = []
+        """Lines between the objects that are no JSON."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """The tokens that the tool told; None where it told none."""
+        return Usage(*map(self._counts.get, _COUNTS, repeat(0))) if self._counts else None
+
+    def add_text(self, text: str) -> str:
+        """The pieces of the answer in what was written now."""
+        self._open += text
+        if self._output == "json":
+            return ""
+        if self._output == "lines":
+            *lines, self._open = self._open.split("\n")
+            return "".join(self._read_line(line) for line in lines)
+        held = _OPEN_ESCAPE.search(self._open)
+        ready = self._open[: held.start()] if held else self._open
+        ready, carriage = (ready[:-1], "\r") if ready.endswith("\r") else (ready, "")
+        self._open = carriage + (held[0] if held else "")
+        return _ESCAPES.sub("", ready).replace("\r\n", "\n")
+
+    def end(self) -> str:
+        """What is left of the answer, when the tool has ended."""
+        rest, self._open = self._open, ""
+        if self._output == "text":
+            return "" if rest.startswith("\x1b") else rest.replace("\r", "")
+        if self._output == "json":
+            self._read_object(_parse_object(rest))
+            left = ""
+        else:
+            left = self._read_line(rest)
+        return left if self._has_pieces else left + "\n\n".join(self._whole)
+
+    def _read_line(self, line: str) -> str:
+        line = line.strip()
+        if not line:
+            return ""
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            self.other_lines.append(line)
+            return ""
+        return (
+            self._read_object(cast("Mapping[str, Any]", value)) if isinstance(value, dict) else ""
+        )
+
+    def _read_object(self, value: Mapping[str, Any]) -> str:
+        pieces: list[str] = []
+        for rule in self._rules:
+            if any(_find_first(value, path) != wanted for path, wanted in rule.where.items()):
+                continue
+            if rule.piece and isinstance(piece := _find_first(value, rule.piece), str) and piece:
+                pieces.append(piece)
+                self._has_pieces = True
+            if rule.answer and isinstance(whole := _find_first(value, rule.answer), str):
+                self._whole.append(whole)
+            if rule.error and (error := _find_first(value, rule.error)):
+                self.error = str(error)
+            self._add_counts(rule, value)
+        return "".join(pieces)
+
+    def _add_counts(self, rule: OutputRule, value: Mapping[str, Any]) -> None:
+        for name in _COUNTS:
+            for path in getattr(rule, name):
+                for count in _find_all(value, path.split(".")):
+                    if type(count) is int and 0 <= count < 1 << 40:
+                        self._counts[name] = self._counts.get(name, 0) + count
+
+
+def _parse_object(text: str) -> Mapping[str, Any]:
+    """The JSON object in *text*; notices before and behind it are passed over."""
+    start, end = text.find("{"), text.rfind("}")
+    if start < 0 or end < start:
+        return {}
+    try:
+        value = json.loads(text[start : end + 1])
+    except (ValueError, RecursionError):
+        raise MalformedError("its output is not the JSON that was asked for") from None
+    return cast("Mapping[str, Any]", value)
+
+
+def _find_first(value: object, path: str) -> object:
+    return next(_find_all(value, path.split(".")), None)
+
+
+def _find_all(value: object, path: Sequence[str]) -> Iterator[object]:
+    """What stands at a path; ``*`` is every field of an object."""
+    if not path:
+        yield value
+    elif isinstance(value, dict):
+        fields = cast("Mapping[str, object]", value)
+        inner = fields.values() if path[0] == "*" else [fields.get(path[0])]
+        for one in inner:
+            if one is not None:
+                yield from _find_all(one, path[1:])

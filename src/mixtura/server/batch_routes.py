@@ -1,0 +1,79 @@
+"""Batches over HTTP: ``/v1/batches`` as OpenAI's API has it."""
+
+from __future__ import annotations
+
+from asyncio import to_thread
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from mixtura.batch.openai_form import URL
+from mixtura.server.apis.base import ApiError
+from mixtura.server.error_statuses import translate_store_errors
+from mixtura.server.file_routes import find_file, page_of, require_batches
+from mixtura.server.json_responses import json_response
+from mixtura.server.request_body import receive_body
+from mixtura.server.service import Service
+
+WINDOW = "24h"
+
+
+class BatchBody(msgspec.Struct):
+    """A request for a batch."""
+
+    input_file_id: str
+    endpoint: str
+    completion_window: str
+    metadata: dict[str, str] | None = None
+
+
+async def handle_batches(service: Service, request: Request) -> Response:
+    """``GET`` and ``POST /v1/batches``. Raises ApiError."""
+    require_batches(service, request)
+    client = service.authenticator.authenticate_request(request.scope)
+    with translate_store_errors():
+        if request.method == "GET":
+            owner = service.authenticator.owner_name(client)
+            rows = await to_thread(service.batches.batches.list_batches, owner)
+            return page_of([one.body for one in rows], request, most=100, usual=20)
+        client.admit_request()
+        fields = _read_body(await receive_body(request.scope, request.receive, service))
+        await find_file(service, request, fields["input_file_id"], param="input_file_id")
+        return json_response(await service.batches.create_batch(fields, client))
+
+
+async def get_batch(service: Service, request: Request) -> Response:
+    """``GET /v1/batches/ID``. Raises ApiError."""
+    require_batches(service, request)
+    client = service.authenticator.authenticate_request(request.scope)
+    with translate_store_errors():
+        kept = await service.batches.find_batch(request.path_params["id"], client)
+    return json_response(kept.body)
+
+
+async def cancel_batch(service: Service, request: Request) -> Response:
+    """``POST /v1/batches/ID/cancel``. Raises ApiError."""
+    require_batches(service, request)
+    client = service.authenticator.authenticate_request(request.scope)
+    with translate_store_errors():
+        return json_response(await service.batches.cancel_batch(request.path_params["id"], client))
+
+
+def _read_body(data: bytes) -> dict[str, Any]:
+    try:
+        body = msgspec.json.decode(data, type=BatchBody)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ApiError(400, f"the body is not as it must be: {error}") from None
+    if body.completion_window != WINDOW:
+        message = f"`completion_window` must be {WINDOW}"
+        raise ApiError(400, message, param="completion_window", code="invalid_completion_window")
+    if body.endpoint != URL:
+        message = f"`endpoint` must be {URL}"
+        raise ApiError(400, message, param="endpoint", code="invalid_endpoint")
+    metadata = body.metadata or {}
+    if len(metadata) > 16 or any(len(k) > 64 or len(v) > 512 for k, v in metadata.items()):
+        message = "`metadata` has at most 16 names of 64 letters, with values of 512"
+        raise ApiError(400, message, param="metadata")
+    return msgspec.structs.asdict(body)

@@ -1,0 +1,264 @@
+"""One batch of a client's: its rows checked, asked over a journal, and its files made."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from asyncio import to_thread
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mixtura.batch.call_journal import CallJournal
+from mixtura.batch.input_rows import BatchInput
+from mixtura.batch.journaled_models import JournaledModels
+from mixtura.batch.outcome import BatchOutcome, BatchProgress
+from mixtura.batch.part_file import BatchFiles, write_lines
+from mixtura.batch.prompt_form import PromptForm
+from mixtura.batch.records import Source
+from mixtura.batch.resume import find_resume_point
+from mixtura.batch.row_lines import RowLines
+from mixtura.batch.session import BatchSession
+from mixtura.billing.price import Pricer
+from mixtura.core.model import Model
+from mixtura.models.wrappers.budget_wait import InFlight, WaitForBudget
+from mixtura.server.apis.base import ApiError
+from mixtura.server.batch_checks import CheckedRows, check_rows
+from mixtura.server.batch_object import (
+    add_unanswered,
+    output_file,
+    read_in_parts,
+    with_mistakes,
+    with_status,
+)
+from mixtura.storage.interfaces import DAY_SECONDS
+from mixtura.storage.kept_batches import OVER, BatchStore, KeptBatch
+from mixtura.storage.kept_files import FileStore
+
+BuildModel = Callable[[str], Model]
+"""The model of that name for the batch's owner. Raises ApiError."""
+_UNANSWERED = {
+    "cancelled": ("batch_cancelled", "the batch was cancelled before this request was answered"),
+    "expired": ("batch_expired", "this request could not be executed before the batch expired"),
+    "failed": ("budget_exceeded", "a cap ended the batch before this request was answered"),
+}
+
+
+class BatchRun:
+    """
+    Carries the batch *kept* to its end, in *folder*, from where an earlier process left it.
+
+    *days*: how long its files are kept.
+    """
+
+    def __init__(
+        self,
+        kept: KeptBatch,
+        folder: Path,
+        batches: BatchStore,
+        files: FileStore,
+        models: JournaledModels,
+        pricer: Pricer,
+        *,
+        days: float,
+        most_rows: int,
+    ) -> None:
+        self.id = kept.id
+        self._who = kept.who
+        self._body = kept.body
+        self._folder = folder
+        self._batches = batches
+        self._files = files
+        self._models = models
+        self._pricer = pricer
+        self._days = days
+        self._most_rows = most_rows
+        self._session: BatchSession | None = None
+        self._ends_as: str | None = "cancelled" if kept.status == "cancelling" else None
+        self.ended = False
+        """The process ends: what is left goes on in the next one."""
+
+    @property
+    def _input(self) -> Path:
+        return self._folder / "input.jsonl"
+
+    @property
+    def _outputs(self) -> BatchFiles:
+        return BatchFiles(self._folder / "output.jsonl", self._folder / "journal")
+
+    async def carry_out(self, build_model: BuildModel) -> None:
+        """Raises ConfigError (StoreError among them) and OSError where it cannot go on now."""
+        if self._body["status"] == "validating":
+            await self._validate(build_model)
+        if self._body["status"] in OVER:
+            return
+        outcome: BatchOutcome | None = None
+        if self._body["status"] != "cancelling" or self._outputs.journal.exists():
+            try:
+                model = build_model(self._body["model"])
+            except ApiError as refused:
+                said = {"code": refused.code, "line": None, "message": refused.message}
+                await self._change(with_mistakes(self._body, [{**said, "param": refused.param}]))
+                return
+            outcome = await self._ask_rows(model)
+        if not self.ended:
+            await self._finish(outcome)
+
+    def end_as(self, status: str) -> None:
+        """Begin no further row; it is *status* once those under way are kept."""
+        self._ends_as = self._ends_as or status
+        self._drain()
+
+    def leave(self) -> None:
+        """Begin no further call: the next process goes on."""
+        self.ended = True
+        self._drain()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rows that are over by now, as the API shows them."""
+        return self._body["request_counts"]
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether its window is over."""
+        return time.time() > self._body["expires_at"]
+
+    def _drain(self) -> None:
+        if self._session is not None:
+            self._session.drain()
+
+    # ---- the steps
+
+    async def _validate(self, build_model: BuildModel) -> None:
+        source = await to_thread(self._files.get_file, self._body["input_file_id"], self._who)
+        found = CheckedRows()
+        if source is None:
+            found.add_mistake("file_not_found", "the input file is not there any more")
+        else:
+            parts = self._files.read_parts(source.id)
+            await to_thread(write_lines, self._input, parts)
+            if source.size:
+                found = await to_thread(check_rows, self._input, most=self._most_rows)
+            else:
+                found.add_mistake("empty_file", "the file has no requests")
+        if found.model is not None and not found.mistakes:
+            try:
+                build_model(found.model)
+            except ApiError as refused:
+                code = refused.code or "invalid_model"
+                found.add_mistake(code, refused.message, 1, "body.model")
+        if found.mistakes:
+            await self._change(with_mistakes(self._body, found.mistakes))
+            return
+        counts = {"total": found.rows, "completed": 0, "failed": 0}
+        more = {"model": found.model, "request_counts": counts}
+        await self._change(with_status(self._body, "in_progress", **more))
+
+    async def _ask_rows(self, model: Model) -> BatchOutcome:
+        calls = await to_thread(CallJournal, self._outputs.journal, self._pricer)
+        try:
+            source = Source(str(self._input), "the input file", "openai")
+            batch_input = BatchInput(source, PromptForm())
+            # The same in every process: what is done stays done, whatever was configured since.
+            command = {"batch": self.id}
+            start = await to_thread(
+                partial(
+                    find_resume_point, calls, batch_input, self._outputs, command, overwrite=True
+                )
+            )
+            lines = RowLines(self._pricer, True, self._body["model"], start.created)
+            self._session = BatchSession(
+                WaitForBudget(model, InFlight()), self._models, calls, batch_input,
+                self._outputs, lines, start, on_progress=self._count,
+            )  # fmt: skip
+            if start.finished:
+                return self._session.describe_finished()
+            if self._ends_as or self.ended:
+                self._session.drain()
+            return await self._session.run()
+        finally:
+            self._session = None
+            await to_thread(calls.close)
+
+    async def _finish(self, outcome: BatchOutcome | None) -> None:
+        """Make the files and write the last state down."""
+        whole = outcome is not None and outcome.ending == "done"
+        if self._ends_as is None or whole:
+            self._ends_as = "completed" if whole else "failed"
+        status = self._ends_as
+        if whole:
+            await self._change(with_status(self._body, "finalizing"))
+        output = self._outputs.output if whole else self._outputs.part
+        errors = self._outputs.errors
+        if not whole:
+            await to_thread(add_unanswered, self._input, output, errors, *_UNANSWERED[status])
+        made: dict[str, Any] = {
+            "output_file_id": await to_thread(self._keep_file, "output", output),
+            "error_file_id": await to_thread(self._keep_file, "error", errors),
+        }
+        counts = {
+            "total": self._body["request_counts"]["total"],
+            "completed": await to_thread(_count_lines, output),
+            "failed": await to_thread(_count_lines, errors) if whole else 0,
+        }
+        if outcome is not None:
+            made["mixtura"] = {"cost_usd": outcome.cost_usd, "tokens": outcome.tokens}
+            counts["failed"] = outcome.failed
+        if status == "failed" and outcome is not None:
+            said = {"code": "budget_exceeded", "line": None, "message": outcome.reason}
+            made["errors"] = {"object": "list", "data": [{**said, "param": None}]}
+        await self._change(with_status(self._body, status, request_counts=counts, **made))
+
+    def _keep_file(self, kind: str, path: Path) -> str | None:
+        if not path.exists() or not path.stat().st_size:
+            return None
+        expires = time.time() + self._days * DAY_SECONDS
+        file = output_file(self._body, self._who, kind, path, expires)
+        self._files.add_file(file, read_in_parts(path))
+        return file.id
+
+    def remove_folder(self) -> None:
+        """Remove what a batch that is over has left."""
+        with suppress(OSError):
+            shutil.rmtree(self._folder)
+
+    # ---- what others see
+
+    def _count(self, progress: BatchProgress) -> None:
+        self._body["request_counts"] = {
+            "total": progress.total, "completed": progress.done, "failed": progress.failed,
+        }  # fmt: skip
+
+    async def write_counts(self) -> str:
+        """Write down how far it is; returns the state that others have put it into."""
+        shown: dict[str, Any] = self._body
+        if shown["status"] == "in_progress":
+            await to_thread(self._batches.change_batch, self.id, shown, before=("in_progress",))
+        kept = await to_thread(self._batches.get_batch, self.id)
+        return "cancelled" if kept is None else kept.status
+
+    async def _change(self, body: dict[str, Any]) -> None:
+        """Write a new state down; a client that has cancelled it meanwhile comes first."""
+        before = [self._body["status"]]
+        if body["status"] in OVER or body["status"] == "finalizing":
+            before += ["cancelling"]
+        kept = await to_thread(self._batches.get_batch, self.id)
+        if kept is not None and kept.body["cancelling_at"] is not None:
+            body["cancelling_at"] = kept.body["cancelling_at"]
+        if await to_thread(self._batches.change_batch, self.id, body, before=before):
+            self._body = body
+        elif kept is not None:
+            kept = await to_thread(self._batches.get_batch, self.id)
+            assert kept is not None
+            self._body = {**body, **kept.body}
+            self._ends_as = "cancelled"
+
+
+def _count_lines(path: Path) -> int:
+    if not path.exists():
+        return 0
+    with path.open("rb") as file:
+        return sum(1 for line in file if line.endswith(b"\n"))

@@ -1,0 +1,204 @@
+"""/v1/files and /v1/batches: what the official client does with OpenAI's, per key."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from hashlib import sha256
+
+import openai
+import pytest
+
+from tests.support.serving import serving, team
+from tests.support.upstream import Script, running
+
+URL = "/v1/chat/completions"
+OVER = ("completed", "failed", "cancelled", "expired")
+
+
+def key(name: str, more: str = "") -> str:
+    return f'[serve.keys.{name}]\nsha256 = "{sha256(name.encode()).hexdigest()}"\n{more}\n'
+
+
+KEYS = key("ann", 'models = ["team"]') + key("bob")
+
+
+def row(number: int, model: str = "team", **more) -> dict:
+    body = {"model": model, "messages": [{"role": "user", "content": f"Question {number}?"}]}
+    return {"custom_id": f"row-{number}", "method": "POST", "url": URL, "body": body} | more
+
+
+def lines(*rows: dict | str) -> bytes:
+    return "".join(f"{r if isinstance(r, str) else json.dumps(r)}\n" for r in rows).encode()
+
+
+def client_of(server, name: str = "ann") -> openai.OpenAI:
+    return openai.OpenAI(base_url=server.base_url, api_key=name, max_retries=0, timeout=60)
+
+
+def begun(client, data: bytes):
+    file = client.files.create(file=("in.jsonl", data), purpose="batch")
+    return client.batches.create(
+        input_file_id=file.id, endpoint=URL, completion_window="24h", metadata={"name": "mine"}
+    )
+
+
+def waited(client, batch, *states: str):
+    until = time.monotonic() + 60
+    while (batch := client.batches.retrieve(batch.id)).status not in (states or OVER):
+        assert time.monotonic() < until, batch
+        time.sleep(0.05)
+    return batch
+
+
+def content(client, file_id: str) -> list[dict]:
+    return [json.loads(line) for line in client.files.content(file_id).text.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def upstream():
+    with running() as found:
+        found.scripts = {"a": Script("a says so."), "chief": Script("Because.")}
+        yield found
+
+
+@pytest.fixture(scope="module")
+def server(upstream, tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("batches"), team(upstream, "a", "chief", more=KEYS)) as s:
+        yield s
+
+
+def test_the_official_client_runs_a_batch_from_upload_to_download(server):
+    client = client_of(server)
+    batch = begun(client, lines(*map(row, range(5))))
+    assert batch.object == "batch"
+    assert batch.status == "validating"
+    batch = waited(client, batch)
+    assert batch.status == "completed", batch
+    assert batch.request_counts.model_dump() == {"total": 5, "completed": 5, "failed": 0}
+    assert batch.metadata == {"name": "mine"}
+    assert batch.error_file_id is None
+    assert batch.in_progress_at <= batch.finalizing_at <= batch.completed_at
+    answers = content(client, batch.output_file_id)
+    assert [one["custom_id"] for one in answers] == [f"row-{i}" for i in range(5)]
+    body = answers[0]["response"]["body"]
+    assert body["choices"][0]["message"]["content"] == "Because."
+    made = client.files.retrieve(batch.output_file_id)
+    assert made.purpose == "batch_output"
+    assert batch.id in [one.id for one in client.batches.list(limit=1)]
+    assert client.files.delete(batch.input_file_id).deleted
+    with pytest.raises(openai.NotFoundError):
+        client.files.content(batch.input_file_id)
+
+
+def test_a_bad_file_fails_with_the_line_and_code_of_every_mistake(server):
+    client = client_of(server)
+    rows = (
+        row(1), "{", row(1), row(2, method="GET"), row(3, url="/v1/embeddings"), row(4, "other"),
+        {"custom_id": "x"}, row(5, body={"model": "team"}),
+    )  # fmt: skip
+    batch = waited(client, begun(client, lines(*rows)))
+    assert batch.status == "failed"
+    assert [(one.line, one.code) for one in batch.errors.data] == [
+        (2, "invalid_json_line"),
+        (3, "duplicate_custom_id"),
+        (4, "invalid_method"),
+        (5, "invalid_url"),
+        (6, "mismatched_model"),
+        (7, "missing_required_parameter"),
+        (8, "invalid_request"),
+    ]
+
+
+def test_a_batch_asks_no_model_that_its_key_may_not_use(server, upstream):
+    before = len(upstream.records)
+    batch = waited(client_of(server), begun(client_of(server), lines(row(1, "a"))))
+    assert batch.status == "failed"
+    assert batch.errors.data[0].code == "model_not_allowed"
+    assert len(upstream.records) == before
+
+
+def test_a_key_sees_only_its_own_files_and_batches(server):
+    ann, bob = client_of(server), client_of(server, "bob")
+    batch = waited(ann, begun(ann, lines(row(1))))
+    assert bob.batches.list().data == []
+    assert bob.files.list().data == []
+    for asked in (
+        lambda: bob.batches.retrieve(batch.id),
+        lambda: bob.batches.cancel(batch.id),
+        lambda: bob.files.retrieve(batch.output_file_id),
+        lambda: bob.files.content(batch.output_file_id),
+        lambda: bob.files.delete(batch.output_file_id),
+    ):
+        with pytest.raises(openai.NotFoundError):
+            asked()
+    with pytest.raises(openai.BadRequestError, match="No such File"):
+        bob.batches.create(input_file_id=batch.input_file_id, endpoint=URL, completion_window="24h")
+
+
+def test_another_window_endpoint_or_purpose_is_refused(server):
+    client = client_of(server)
+    file = client.files.create(file=("in.jsonl", lines(row(1))), purpose="batch")
+    for wrong, param in (
+        ({"completion_window": "1h"}, "completion_window"),
+        ({"endpoint": "/v1/embeddings"}, "endpoint"),
+    ):
+        asked = {"input_file_id": file.id, "endpoint": URL, "completion_window": "24h"} | wrong
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.batches.create(**asked)
+        assert refused.value.param == param
+    with pytest.raises(openai.BadRequestError, match="purpose"):
+        client.files.create(file=("in.jsonl", b"{}"), purpose="assistants")
+
+
+def test_a_cancelled_batch_keeps_what_was_answered_and_names_the_rest(tmp_path):
+    with running() as slow:
+        slow.scripts = {"a": Script("a", delay=0.05), "chief": Script("Because.", delay=0.05)}
+        table = team(slow, "a", "chief", more="[serve.batches]\nrows_at_once = 2")
+        with serving(tmp_path, table) as server:
+            client = client_of(server)
+            batch = begun(client, lines(*map(row, range(200))))
+            counted(client, batch, 3)
+            assert client.batches.cancel(batch.id).status == "cancelling"
+            batch = waited(client, batch)
+            asked = len(slow.records)
+            assert batch.status == "cancelled"
+            assert batch.cancelling_at <= batch.cancelled_at
+            done = [one["custom_id"] for one in content(client, batch.output_file_id)]
+            left = content(client, batch.error_file_id)
+            assert 3 <= len(done) == batch.request_counts.completed < 200
+            assert {one["error"]["code"] for one in left} == {"batch_cancelled"}
+            names = [f"row-{i}" for i in range(200)]
+            assert done + [one["custom_id"] for one in left] == names
+            with pytest.raises(openai.ConflictError):
+                client.batches.cancel(batch.id)
+            assert len(slow.records) == asked
+
+
+def test_a_killed_server_goes_on_with_a_batch_and_pays_no_finished_call_twice(tmp_path):
+    with running() as slow:
+        slow.scripts = {"a": Script("a", delay=0.03), "chief": Script("Because.", delay=0.03)}
+        table = team(slow, "a", "chief", more="[serve.batches]\nrows_at_once = 2")
+        with serving(tmp_path, table) as server:
+            batch = begun(client_of(server), lines(*map(row, range(60))))
+            counted(client_of(server), batch, 8)
+            server.ended(signal.SIGKILL)
+        with serving(tmp_path, table) as server:
+            client = client_of(server)
+            batch = waited(client, batch)
+            assert batch.status == "completed", batch
+            answers = content(client, batch.output_file_id)
+            assert [one["custom_id"] for one in answers] == [f"row-{i}" for i in range(60)]
+        asked = [json.dumps(record.body, sort_keys=True) for record in slow.records]
+        again = len(asked) - len(set(asked))
+        assert len(set(asked)) == 120
+        assert again <= 4  # the rows that were under way, one call each
+
+
+def counted(client, batch, rows: int) -> None:
+    """Return once so many *rows* are answered."""
+    until = time.monotonic() + 60
+    while client.batches.retrieve(batch.id).request_counts.completed < rows:
+        assert time.monotonic() < until
+        time.sleep(0.02)
