@@ -31,6 +31,7 @@ COMMANDS = {
     "batch": "Answer every row of a file or data set; a killed batch goes on where it was.",
     "chat": "Hold a conversation with a mixture.",
     "serve": "Serve mixtures over HTTP: OpenAI and Anthropic APIs, and a web page.",
+    "mcp": "Offer mixtures as tools to agents (Model Context Protocol).",
     "runs": "List, search and delete past runs.",
     "show": "Draw a mixture, or show a past run.",
     "models": "List local models, configured models and providers.",

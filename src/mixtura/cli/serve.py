@@ -142,6 +142,11 @@ def _resolve_address(host: str, port: int) -> list[_Address]:
         ) from None
 
 
+def listen_on_port(host: str, port: int) -> socket.socket:
+    """A socket that listens on *host* and *port* (0: a free one). Raises ConfigError."""
+    return _listening_socket(_resolve_address(host, port)[0])
+
+
 def _listening_socket(resolved: _Address) -> socket.socket:
     """Listening before anything is printed, so that the address is true. Raises ConfigError."""
     family, kind, number, _, address = resolved

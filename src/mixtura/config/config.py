@@ -33,6 +33,8 @@ from mixtura.storage.interfaces import DAY_SECONDS, Store
 from mixtura.storage.responses import ResponseStore
 from mixtura.storage.runs import RunStore
 from mixtura.storage.store_address import open_store
+from mixtura.telemetry.conventions import provider_name
+from mixtura.telemetry.setup import load_instruments
 
 STORE_PATIENCE_SECONDS = 30.0
 """That the ledger of a day and the cache wait, where they say nothing else."""
@@ -244,7 +246,19 @@ class Config:
         capped = self._caps.apply_caps(
             mixture, plan, self.usage_cost, max_cost=max_cost, more_caps=caps, also=reporters
         )
-        return capped if deadline is None else Deadlined(capped, deadline)
+        whole = capped if deadline is None else Deadlined(capped, deadline)
+        instruments = load_instruments(self.registry.environ)
+        if instruments is None:
+            return whole
+        from mixtura.telemetry.run_spans import Traced
+
+        return Traced(whole, plan.name, instruments, self._provider_name)
+
+    def _provider_name(self, model: str) -> str:
+        """Who provides a model, as telemetry says it; an address of one's own speaks OpenAI's."""
+        table = self.registry.model_tables().get(model)
+        named = table.provider if table else model.partition("/")[0] if "/" in model else None
+        return provider_name(named) if named else "openai" if table else "mixtura"
 
     async def check_affordable(
         self, plan: MixtureSpec, request: Request, *, max_cost: float | None = None

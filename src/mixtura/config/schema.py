@@ -238,6 +238,12 @@ class ServeTable(msgspec.Struct, forbid_unknown_fields=True):
     drain_seconds: Seconds = 30.0
 
 
+class McpTable(msgspec.Struct, forbid_unknown_fields=True):
+    """The tools of agents: which mixtures they may use; None: all."""
+
+    mixtures: list[str] | None = None
+
+
 class ConfigFile(msgspec.Struct, forbid_unknown_fields=True):
     default: str | None = None
     use_commands: bool | None = None
@@ -249,5 +255,6 @@ class ConfigFile(msgspec.Struct, forbid_unknown_fields=True):
     agreement: AgreementTable | None = None
     budget: BudgetTable | None = None
     serve: ServeTable | None = None
+    mcp: McpTable | None = None
     models: dict[str, object] = {}
     mixtures: dict[str, object] = {}

@@ -13,6 +13,7 @@ from mixtura.config.schema import (
     BudgetTable,
     CacheTable,
     ConfigFile,
+    McpTable,
     RunsTable,
     ServeTable,
 )
@@ -34,6 +35,7 @@ class Settings:
         self.agreement = AgreementTable()
         self.budget = BudgetTable()
         self.serve = ServeTable()
+        self.mcp = McpTable()
 
     def read_document(self, document: TomlDocument, registry: NameRegistry) -> None:
         """
@@ -51,6 +53,11 @@ class Settings:
         self.agreement = file.agreement or self.agreement
         self.budget = file.budget or self.budget
         self.serve = file.serve or self.serve
+        self.mcp = file.mcp or self.mcp
+        for number, name in enumerate(self.mcp.mixtures or () if file.mcp else ()):
+            if not registry.name_exists(name):
+                problem = registry.unknown_name_message(name)
+                mistakes.add(document.error_at(["mcp", "mixtures", number], problem))
         if file.transport is not None:
             with mistakes.collect(), document.add_location(["transport"]):
                 check_transport_name(file.transport)

@@ -15,6 +15,7 @@ from mixtura.core.errors import MalformedError, ModelError, UnavailableError
 from mixtura.core.events import Emit
 from mixtura.core.model_info import ModelInfo, UsagePrice
 from mixtura.core.redaction import Redactor
+from mixtura.core.trace_context import sent_trace
 from mixtura.core.types import Completion, Request
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
 from mixtura.models.call_reporting import attribute_errors, emit_answer_delta
@@ -200,7 +201,7 @@ class HostedModel(ABC):
             async with post_stream(
                 self._url,
                 data,
-                headers=self._request_headers(body),
+                headers=self._request_headers(body) | _trace_headers(),
                 clocks=clocks,
                 draft=request.draft,
                 largest=self._largest,
@@ -276,3 +277,9 @@ class HostedModel(ABC):
             raise error_from_stream(body, reply.headers)
         self._check_whole_answer(event)
         return event
+
+
+def _trace_headers() -> dict[str, str]:
+    """The trace that a request belongs to, where there is one."""
+    parent = sent_trace()
+    return {"traceparent": parent} if parent else {}

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mixtura.config.config import Config
 from mixtura.core.logs import install_log_redaction
 from mixtura.core.redaction import use_redactor
+from mixtura.core.trace_context import use_caller_trace
 from mixtura.server import metrics, openapi, web_api
 from mixtura.server.access import Authenticator, request_header
 from mixtura.server.access_log import AccessLogMiddleware
@@ -186,7 +187,8 @@ class HostCheckMiddleware:
                 self._service.metrics.count_response(scope, path, message["status"])
             await send(message)
 
-        with use_redactor(self._service.authenticator.redactor_for(scope)):
+        traced = use_caller_trace(request_header(scope, b"traceparent"))
+        with traced, use_redactor(self._service.authenticator.redactor_for(scope)):
             try:
                 self._sites.check_request(scope)
             except ApiError as refused:

@@ -39,7 +39,7 @@ MAX_QUESTION_CHARS = 2000
 """Letters of a question that lists show; the run has all of it."""
 State = Literal["answered", "degraded", "failed", "stopped", "running"]
 """Of a run whose process ended first, what is kept says running, and who reads it unfinished."""
-Via = Literal["ask", "chat", "serve"]
+Via = Literal["ask", "chat", "serve", "mcp"]
 _RENAMED_ERRORS = {
     "NoRoomError": "CallOverBudgetError",
     "BudgetExhaustedError": "CallOverBudgetError",

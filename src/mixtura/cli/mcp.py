@@ -1,0 +1,113 @@
+"""The command mixtura mcp: mixtures as tools of agents, over standard input and output or HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from contextlib import suppress
+from importlib import import_module
+from typing import Any
+
+import click
+
+from mixtura.cli.common import cap_options, config_option, keep_option, read_config, require_extra
+from mixtura.cli.help_layout import MixturaCommand
+from mixtura.config.config import Config
+from mixtura.core.errors import ConfigError
+
+HOST = "127.0.0.1"
+"""Only this machine: an agent elsewhere comes through a proxy of one's own."""
+
+
+@click.command(
+    name="mcp",
+    cls=MixturaCommand,
+    examples=(
+        "mixtura mcp",
+        "mixtura mcp --max-cost 0.10",
+        "mixtura mcp --http 6499",
+        "claude mcp add mixtura -- mixtura mcp",
+    ),
+)
+@click.option(
+    "--http", "port", type=click.IntRange(0, 65535), metavar="PORT",
+    help="Serve over HTTP on 127.0.0.1, at /mcp. 0 picks a free port.",
+)  # fmt: skip
+@keep_option
+@cap_options
+@config_option
+def command(
+    port: int | None,
+    keep: bool | None,
+    max_cost: float | None,
+    deadline: float | None,
+    cache: bool | None,
+    config_file: str | None,
+) -> int:
+    """Offer mixtures as tools to agents (Model Context Protocol).
+
+    An agent starts this command and gets the tools ask, review, compare and models. Without
+    --http they talk over standard input and output. Which mixtures may be used and what an
+    answer may cost stand under [mcp] and [budget] of the configuration; --max-cost is a cap on
+    every call.
+    """
+    config = read_config(config_file, cache=cache, keep=keep)
+    tool_calls = _load_packages()
+    calls = tool_calls.ToolCalls(config, max_cost, deadline)
+    if port is None:
+        return _serve_stdio(config, calls)
+    return _serve_http(config, calls, port)
+
+
+def _load_packages() -> Any:
+    """The tools, once all that they need is there. Raises ConfigError for what is missing."""
+    try:
+        with require_extra("mcp", "mixtura mcp"):
+            # Needed later, missed before anything begins.
+            import_module("mcp.server.lowlevel.server")
+            return import_module("mixtura.mcp.tool_calls")
+    except ValueError as error:
+        # The SDK loads OpenTelemetry, which refuses a propagator that does not exist.
+        raise ConfigError(f"OpenTelemetry refuses its settings (OTEL_…): {error}") from None
+
+
+def _serve_stdio(config: Config, calls: Any) -> int:
+    from mcp.server.stdio import stdio_server
+
+    from mixtura.mcp.protocol_server import ProtocolServer
+    from mixtura.mcp.tool_calls import ToolClient
+
+    server = ProtocolServer(config, calls, lambda _: ToolClient()).build_server()
+
+    async def serve() -> None:
+        async with stdio_server() as (incoming, outgoing):
+            await server.run(incoming, outgoing, server.create_initialization_options())
+
+    # Its own output stands for the protocol: ours would break it.
+    with suppress(KeyboardInterrupt):
+        asyncio.run(serve())
+    sys.stdout.flush()
+    return 0
+
+
+def _serve_http(config: Config, calls: Any, port: int) -> int:
+    from mixtura.cli.serve import listen_on_port
+
+    with require_extra("mcp", "mixtura mcp --http"):
+        import uvicorn
+
+        from mixtura.mcp.http_app import PATH, HttpGate
+        from mixtura.mcp.protocol_server import ProtocolServer
+    gate = HttpGate(config, HOST)
+    server = ProtocolServer(config, calls, gate.find_client).build_server()
+    listening = listen_on_port(HOST, port)
+    click.echo(f"Mixtura's tools are at http://{HOST}:{listening.getsockname()[1]}{PATH}.")
+    settings = uvicorn.Config(
+        gate.build_app(server), loop="asyncio", lifespan="on", ws="none", log_config=None,
+        log_level=logging.WARNING, access_log=False, server_header=False, proxy_headers=False,
+        timeout_graceful_shutdown=5,
+    )  # fmt: skip
+    with suppress(KeyboardInterrupt):
+        asyncio.run(uvicorn.Server(settings).serve(sockets=[listening]))
+    return 0

@@ -1,0 +1,42 @@
+"""Which trace a request belongs to (W3C Trace Context): where it came from, what is sent on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_PARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_CALLER: ContextVar[str | None] = ContextVar("caller_trace", default=None)
+_SENT: ContextVar[str | None] = ContextVar("sent_trace", default=None)
+
+
+def caller_trace() -> str | None:
+    """The ``traceparent`` that came with the request under way."""
+    return _CALLER.get()
+
+
+def sent_trace() -> str | None:
+    """The ``traceparent`` that calls made here send on; None where nothing is traced."""
+    return _SENT.get()
+
+
+@contextmanager
+def use_caller_trace(given: str) -> Generator[None]:
+    """In this block, and in tasks begun there, runs continue the trace *given*, if it is one."""
+    token = _CALLER.set(given if _PARENT.fullmatch(given) else None)
+    try:
+        yield
+    finally:
+        _CALLER.reset(token)
+
+
+@contextmanager
+def use_sent_trace(parent: str | None) -> Generator[None]:
+    """In this block, and in tasks begun there, calls to models send *parent* on."""
+    token = _SENT.set(parent)
+    try:
+        yield
+    finally:
+        _SENT.reset(token)

@@ -1,0 +1,1 @@
+"""Mixtures as tools of the Model Context Protocol, for agents."""

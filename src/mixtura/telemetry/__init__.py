@@ -1,0 +1,1 @@
+"""Traces and metrics of runs, as OpenTelemetry's conventions for generative AI name them."""

@@ -1,0 +1,142 @@
+"""OpenTelemetry's SDK: whether it is wanted, loaded only then, and what our spans need of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any
+
+from mixtura.core.errors import ConfigError
+from mixtura.core.missing_packages import missing_package_text
+from mixtura.telemetry import conventions as names
+
+ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+TRACES_ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+METRICS_ENDPOINT = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"
+"""Variables that say where a collector is: one of them turns telemetry on."""
+CONTENT_VARIABLE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+_CONTENT_WORDS = ("true", "span_only", "span_and_event")
+
+
+def wanted_signals(environ: Mapping[str, str]) -> tuple[bool, bool]:
+    """Whether traces, and metrics, are wanted: where the environment names a collector of them."""
+    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return False, False
+    named = {name for name, value in environ.items() if value.strip()}
+    return bool(named & {ENDPOINT, TRACES_ENDPOINT}), bool(named & {ENDPOINT, METRICS_ENDPOINT})
+
+
+class Instruments:
+    """A tracer and two histograms; *captures_content*: texts are part of spans."""
+
+    def __init__(
+        self, tracer_provider: Any, meter_provider: Any, *, captures_content: bool
+    ) -> None:
+        self._tracer = tracer_provider.get_tracer("mixtura", version("mixtura"))
+        meter = meter_provider.get_meter("mixtura", version("mixtura"))
+        self._duration = meter.create_histogram(
+            names.DURATION, unit="s", description="GenAI operation duration.",
+            explicit_bucket_boundaries_advisory=names.DURATION_BOUNDS,
+        )  # fmt: skip
+        self._tokens = meter.create_histogram(
+            names.TOKENS, unit="{token}", description="Number of input and output tokens used.",
+            explicit_bucket_boundaries_advisory=names.TOKEN_BOUNDS,
+        )  # fmt: skip
+        self.captures_content = captures_content
+
+    def context_of_caller(self, parent: str | None) -> Any:
+        """The context of a caller's ``traceparent``; that of this process where there is none."""
+        if parent is None:
+            return None
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        return TraceContextTextMapPropagator().extract({"traceparent": parent})
+
+    def context_under(self, span: Any) -> Any:
+        """The context of spans beneath *span*."""
+        from opentelemetry.trace import set_span_in_context
+
+        return set_span_in_context(span)
+
+    def trace_parent(self, span: Any) -> str | None:
+        """*span* as a ``traceparent``."""
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        carrier: dict[str, str] = {}
+        TraceContextTextMapPropagator().inject(carrier, self.context_under(span))
+        return carrier.get("traceparent")
+
+    def start_span(
+        self, name: str, context: Any, attributes: Mapping[str, Any], *, client: bool = False
+    ) -> Any:
+        """A span that has begun."""
+        from opentelemetry.trace import SpanKind
+
+        kind = SpanKind.CLIENT if client else SpanKind.INTERNAL
+        return self._tracer.start_span(name, context, kind, attributes)
+
+    def mark_failed(self, span: Any, kind: str) -> None:
+        """Say that what *span* stands for failed, by the *kind* of the error."""
+        from opentelemetry.trace import StatusCode
+
+        span.set_attribute(names.ERROR_TYPE, kind)
+        span.set_status(StatusCode.ERROR)
+
+    def record_call(
+        self, seconds: float, operation: str, provider: str, model: str, error: str | None,
+        usage: Any,
+    ) -> None:  # fmt: skip
+        """Put a call that is over into the metrics; *usage*: None where no tokens are counted."""
+        known = {names.OPERATION: operation, names.PROVIDER: provider, names.REQUEST_MODEL: model}
+        self._duration.record(seconds, known | ({names.ERROR_TYPE: error} if error else {}))
+        if usage is not None:
+            self._tokens.record(usage.prompt_tokens, known | {names.TOKEN_TYPE: "input"})
+            self._tokens.record(usage.completion_tokens, known | {names.TOKEN_TYPE: "output"})
+
+
+def load_instruments(environ: Mapping[str, str]) -> Instruments | None:
+    """
+    What spans are made with, the same each time; None where no collector is named.
+
+    Raises ConfigError where the packages are missing or a variable says what there is not.
+    """
+    traces, metrics = wanted_signals(environ)
+    if not (traces or metrics):
+        return None
+    content = environ.get(CONTENT_VARIABLE, "").strip().lower() in _CONTENT_WORDS
+    try:
+        return _start_sdk(content, traces=traces, metrics=metrics)
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("opentelemetry"):
+            raise
+        package = "opentelemetry-exporter-otlp-proto-http"
+        raise ConfigError(missing_package_text("telemetry", package, "telemetry")) from None
+    except ValueError as error:
+        # As for a propagator or a sampler in OTEL_… that does not exist.
+        raise ConfigError(f"OpenTelemetry refuses its settings (OTEL_…): {error}") from None
+
+
+@lru_cache(maxsize=8)
+def _start_sdk(captures_content: bool, *, traces: bool, metrics: bool) -> Instruments:
+    # It reads OTEL_PROPAGATORS, and raises ValueError for one that does not exist.
+    import_module("opentelemetry.propagate")
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+    from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    # Merged so that OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES count over ours.
+    detected = OTELResourceDetector().detect()
+    own = Resource.create({"service.name": "mixtura", "service.version": version("mixtura")})
+    resource = own.merge(detected)
+    spans = TracerProvider(resource=resource)
+    if traces:
+        spans.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    readers = [PeriodicExportingMetricReader(OTLPMetricExporter())] if metrics else []
+    meters = MeterProvider(metric_readers=readers, resource=resource)
+    return Instruments(spans, meters, captures_content=captures_content)

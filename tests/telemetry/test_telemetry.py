@@ -1,0 +1,179 @@
+"""Traces and metrics as a collector on loopback gets them from `mixtura ask` and `serve`."""
+
+from __future__ import annotations
+
+import gzip
+import subprocess
+import sys
+
+import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
+from opentelemetry.semconv._incubating.metrics import gen_ai_metrics
+from opentelemetry.semconv.attributes import error_attributes
+
+from tests.support import command_line
+from tests.support.http_server import QuietHandler, serve_handler
+from tests.support.loopback import Answer
+from tests.support.serving import serving
+
+desk = command_line.desk
+KNOWN = {
+    value
+    for names in (gen_ai_attributes, error_attributes)
+    for key, value in vars(names).items()
+    if key.isupper() and isinstance(value, str)
+}
+"""Every attribute that the conventions' registry has for calls of models."""
+
+
+class Collected:
+    """What a collector got."""
+
+    def __init__(self):
+        self.bodies = {"/v1/traces": [], "/v1/metrics": []}
+
+    @property
+    def spans(self):
+        found = []
+        for body in self.bodies["/v1/traces"]:
+            for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+                for scope in resource.scope_spans:
+                    found += scope.spans
+        return found
+
+    @property
+    def metrics(self):
+        found = {}
+        for body in self.bodies["/v1/metrics"]:
+            for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+                for scope in resource.scope_metrics:
+                    found |= {metric.name: metric for metric in scope.metrics}
+        return found
+
+
+@pytest.fixture
+def collector(desk):
+    collected = Collected()
+
+    class Handler(QuietHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.headers.get("Content-Encoding") == "gzip":
+                body = gzip.decompress(body)
+            collected.bodies[self.path].append(body)
+            self.send_body(200, b"", "application/x-protobuf")
+
+    with serve_handler(Handler) as address:
+        desk.env["OTEL_EXPORTER_OTLP_ENDPOINT"] = address
+        yield collected
+
+
+def attributes(span):
+    return {one.key: getattr(one.value, one.value.WhichOneof("value")) for one in span.attributes}
+
+
+def test_a_run_is_a_span_with_its_calls_beneath_it_in_the_names_of_the_conventions(desk, collector):
+    assert desk.run("ask", "Why?", "--temperature", "0.5").code == 0
+
+    spans = {span.name: span for span in collector.spans}
+    assert set(spans) == {"invoke_agent team", "chat ann", "chat ben", "chat chief"}
+    run = spans["invoke_agent team"]
+    assert {span.parent_span_id for name, span in spans.items() if span is not run} == {run.span_id}
+    assert len({span.trace_id for span in spans.values()}) == 1
+    assert [event.name for event in run.events] == ["mixtura.layer_finished"]
+    said = attributes(spans["chat ann"])
+    assert said["gen_ai.operation.name"] == "chat"
+    assert said["gen_ai.provider.name"] == "openai"
+    assert said["gen_ai.request.model"] == "ann"
+    # `--temperature` is for the final answer.
+    assert attributes(spans["chat chief"])["gen_ai.request.temperature"] == 0.5
+    assert said["gen_ai.usage.input_tokens"] == 11
+    assert isinstance(said["gen_ai.usage.output_tokens"], int)
+    assert isinstance(said["gen_ai.response.time_to_first_chunk"], float)
+    assert said["gen_ai.response.finish_reasons"].values[0].string_value == "stop"
+    for span in spans.values():
+        names = attributes(span)
+        assert {name for name in names if not name.startswith("mixtura.")} <= KNOWN
+        assert not {"gen_ai.input.messages", "gen_ai.output.messages"} & set(names)
+    assert set(collector.metrics) == {
+        gen_ai_metrics.GEN_AI_CLIENT_OPERATION_DURATION,
+        gen_ai_metrics.GEN_AI_CLIENT_TOKEN_USAGE,
+    }
+    assert collector.metrics["gen_ai.client.operation.duration"].unit == "s"
+    assert collector.metrics["gen_ai.client.token.usage"].unit == "{token}"
+
+
+def test_upstreams_get_the_trace_that_they_belong_to_and_without_a_collector_none(desk, collector):
+    desk.run("ask", "Why?")
+    trace = collector.spans[0].trace_id.hex()
+    sent = [headers["traceparent"] for headers in desk.server.headers]
+    del desk.env["OTEL_EXPORTER_OTLP_ENDPOINT"]
+    desk.server.headers.clear()
+    desk.run("ask", "Why?")
+
+    assert {parent.split("-")[1] for parent in sent} == {trace}
+    assert len(desk.server.headers) == 3
+    assert all(headers.get("traceparent") is None for headers in desk.server.headers)
+
+
+def test_texts_are_in_spans_only_where_a_person_asks_for_it(desk, collector):
+    desk.env["OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"] = "true"
+
+    desk.run("ask", "Why so blue?")
+
+    (chief,) = [span for span in collector.spans if span.name == "chat chief"]
+    assert "Why so blue?" in attributes(chief)["gen_ai.input.messages"]
+    assert "Because air scatters" in attributes(chief)["gen_ai.output.messages"]
+
+
+def test_a_call_that_fails_says_its_kind_of_error_and_the_run_goes_on(desk, collector):
+    desk.server.answers["ben"] = Answer.refused(400, "no")
+
+    assert desk.run("ask", "Why?").code == 0
+
+    spans = {span.name: attributes(span) for span in collector.spans}
+    assert spans["chat ben"]["error.type"] == "RejectedError"
+    assert "error.type" not in spans["invoke_agent team"]
+
+
+def test_a_propagator_that_does_not_exist_is_told_in_words(desk, collector):
+    desk.env["OTEL_PROPAGATORS"] = "pigeon"
+
+    for words in (("ask", "Why?"), ("mcp",)):
+        # A new interpreter: ours has read the variables already.
+        program = [sys.executable, "-m", "mixtura", *words]
+        ran = subprocess.run(
+            program, cwd=desk.folder, env=desk.env, stdin=subprocess.DEVNULL, capture_output=True,
+            text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert "pigeon" in command_line.Ran(ran.returncode, ran.stdout, ran.stderr).complaint
+
+
+def test_the_server_continues_the_trace_of_its_client(desk, collector, tmp_path):
+    trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    text = (desk.folder / "mixtura.toml").read_text()
+    with serving(tmp_path / "served", text, environ=desk.env) as server:
+        server.post(
+            "/v1/chat/completions",
+            {"model": "team", "messages": [{"role": "user", "content": "Why?"}]},
+            traceparent=f"00-{trace}-{parent}-01",
+        )
+        assert server.ended() == 0
+
+    (run,) = [span for span in collector.spans if span.name == "invoke_agent team"]
+    assert run.trace_id.hex() == trace
+    assert run.parent_span_id.hex() == parent
+
+
+def test_a_collector_that_only_takes_traces_gets_no_metrics(desk, collector):
+    address = desk.env.pop("OTEL_EXPORTER_OTLP_ENDPOINT")
+    desk.env["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] = f"{address}/v1/traces"
+
+    assert desk.run("ask", "Why?").code == 0
+
+    assert len(collector.spans) == 4
+    assert collector.metrics == {}
