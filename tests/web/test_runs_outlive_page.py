@@ -42,7 +42,17 @@ def test_a_run_is_followed_from_its_start_by_everyone_and_forgotten_once_it_is_s
     assert len(told) == 2
     assert all('"run_started"' in one and one.endswith("data: [DONE]\n\n") for one in told)
     assert served.get(f"/api/runs/{run}").json["state"] == "answered"
-    assert served.get(f"/api/runs/{run}/events").status == 404
+    while served.get(f"/api/runs/{run}/events").status != 404:
+        pass
+
+
+def test_the_events_of_a_run_that_ended_at_once_wait_for_whoever_began_it(served):
+    run = served.post("/api/runs", BODY).json["run"]
+    while served.get(f"/api/runs/{run}").json["state"] == "running":
+        pass
+    told = follow(served, run)
+    assert '"run_started"' in told
+    assert told.endswith("data: [DONE]\n\n")
 
 
 def test_a_refused_run_is_refused_as_the_api_refuses_it(served):

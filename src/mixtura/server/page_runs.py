@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Any
 
 from starlette.requests import Request
@@ -21,7 +22,9 @@ from mixtura.server.service import Service
 from mixtura.server.streaming_answer import STREAM_HEADERS
 
 MAX_ENDED_RUNS = 16
-"""Runs that have ended and whose events stay in memory where no run is stored."""
+"""Runs that have ended and whose events stay in memory: unread, or where no run is stored."""
+READING_SECONDS = 30.0
+"""How long a stored run's events wait for the page that began it; then the record has to do."""
 RUN_HEADER = b"x-mixtura-run"
 
 
@@ -36,6 +39,8 @@ class PageRun:
         """The start of the response, once there is one."""
         self.is_over = False
         self._body: bytes | None = body
+        self.was_read = asyncio.Event()
+        """Somebody has followed the run to its end."""
         self._stopped = asyncio.Event()
         self._changed = asyncio.Event()
 
@@ -85,6 +90,7 @@ class PageRun:
                 at = len(self.pieces)
                 yield new
             elif self.is_over:
+                self.was_read.set()
                 return
             else:
                 await changed.wait()
@@ -164,13 +170,15 @@ class PageRuns:
             await self._drop_events(run)
 
     async def _drop_events(self, run: PageRun) -> None:
-        """Forget a run that is stored; without a store, all but the latest of those that ended."""
-        if run.run_id is None:
-            return
-        if self._service.config.runs.keeps:
-            await self._service.wait_until_written()
-            self._runs.pop(run.run_id, None)
+        """Forget a run that is stored and was read, and all but the latest of those that ended."""
+        if run.run_id not in self._runs:
             return
         ended = [number for number, one in self._runs.items() if one.is_over]
         for number in ended[:-MAX_ENDED_RUNS]:
             del self._runs[number]
+        if self._service.config.runs.keeps:
+            await self._service.wait_until_written()
+            # A short run may end before the page has asked for its events.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(run.was_read.wait(), READING_SECONDS)
+            self._runs.pop(run.run_id, None)

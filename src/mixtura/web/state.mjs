@@ -1,42 +1,14 @@
 // What the page knows: who may ask, what there is to ask, the conversation, past runs.
+import { call, kept, key, locked } from "./access.mjs";
 import { batch, computed, dialog, say, signal, tell } from "./base.mjs";
 import { count, dollars, ending, learnEndings, seconds, short } from "./format.mjs";
 import { Run, said } from "./run.mjs";
-import { attach, headers, play, Refused, refused } from "./stream.mjs";
-
-const kept = {
-  get: (name) => {
-    try {
-      return sessionStorage.getItem(name);
-    } catch {
-      return null;
-    }
-  },
-  set: (name, value) => {
-    try {
-      if (value === null) sessionStorage.removeItem(name);
-      else sessionStorage.setItem(name, value);
-    } catch {
-      // not kept, then
-    }
-  },
-};
+import { attach, play, Refused } from "./stream.mjs";
 
 // ---- who may come in
 
-export const key = signal(kept.get("mixtura.key"));
-export const locked = signal(false); // a key is needed, or the one there is was refused
 export const setup = signal(null);
 export const broken = signal(null);
-
-export async function call(path, { method = "GET", body, signal: stop } = {}) {
-  const response = await fetch(path, {
-    method, headers: headers(key.value), signal: stop, body: body === undefined ? undefined : JSON.stringify(body),
-  });
-  if (response.status === 401) locked.value = true;
-  if (!response.ok) await refused(response);
-  return response;
-}
 
 export async function enter(text) {
   key.value = text || null;
@@ -263,11 +235,12 @@ async function remember(run) {
       if (record.state === "running") continue;
       run.learn(record);
       run.error = run.error ?? error;
-      return;
+      return true;
     } catch (error) {
-      if (error.status !== 404) return;
+      if (error.status !== 404) return false;
     }
   }
+  return false;
 }
 
 export function stop() {
@@ -379,8 +352,8 @@ async function rejoin(run) {
   if (stopping === mine) stopping = null;
   if (left.aborted) return;
   if (live) heard(null);
-  else run.fail("this run is not followed here: it was asked over the API, or it has just ended");
-  await remember(run);
+  const learned = await remember(run);
+  if (!live && !learned) run.fail("this run was asked over the API: reload the page once it has ended");
   listAll();
 }
 

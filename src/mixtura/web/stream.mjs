@@ -61,7 +61,8 @@ export async function play(run, body, { key, signal, left, begun = () => {}, hea
     if (error instanceof Refused) throw error;
     return;
   }
-  await attach(run, { key, signal, left, heard });
+  // Its events may be gone by now, after a long break: its record says what became of it.
+  if (!(await attach(run, { key, signal, left, heard }))) run.stop();
 }
 
 // Follow a run that is under way, from its start. False where it is none.
