@@ -37,6 +37,7 @@ from mixtura.server.host_checks import SiteChecker
 from mixtura.server.json_responses import error_response, json_response
 from mixtura.server.model_choice import DEFAULT_NAME
 from mixtura.server.models import get_model, list_models, offered_models, unavailable_reason
+from mixtura.server.page_runs import PageRuns
 from mixtura.server.response_routes import handle_stored_response, list_input_items
 from mixtura.server.service import Service
 from mixtura.server.token_counts import count_messages_tokens, count_responses_tokens
@@ -126,7 +127,7 @@ def _build_routes(service: Service) -> list[Route]:
         Route("/healthz", _handle_health),
         Route("/readyz", partial(_handle_readiness, service)),
         Route("/openapi.json", partial(_handle_openapi, service)),
-        *web_api.page_routes(make_route),
+        *web_api.page_routes(make_route, PageRuns(service)),
     ]
 
 

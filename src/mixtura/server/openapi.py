@@ -106,7 +106,7 @@ def _path_items(bodies: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
             "get": _bodyless_operation("One of them", "Model", parameter="name", one_of=names)
         },
         **_batch_path_items(),
-        **_own_path_items(plan),
+        **_own_path_items(chat, plan),
     }
 
 
@@ -140,7 +140,7 @@ def _batch_path_items() -> dict[str, Any]:
     }
 
 
-def _own_path_items(plan: Any) -> dict[str, Any]:
+def _own_path_items(chat: Any, plan: Any) -> dict[str, Any]:
     """The paths for the page, and for monitoring."""
     return {
         "/api/setup": {"get": _bodyless_operation("What there is to choose from", "Object")},
@@ -150,8 +150,15 @@ def _own_path_items(plan: Any) -> dict[str, Any]:
             )
         },
         "/api/runs": {
-            "get": _bodyless_operation("Past runs, the newest first", "Object", query=_RUNS_QUERY)
+            "get": _bodyless_operation("Past runs, the newest first", "Object", query=_RUNS_QUERY),
+            "post": _post_operation(
+                "Begin a run that outlives the request", chat, "Object", streams=False
+            ),
         },
+        "/api/runs/{run}/events": {
+            "get": _event_operation("Follow a run that was begun so, from its start")
+        },
+        "/api/runs/{run}/stop": {"post": _delete_operation("End such a run", parameter="run")},
         "/api/runs/{run}": {
             "get": _bodyless_operation("A run as it went", "Object", parameter="run"),
             "delete": _delete_operation("Forget a run", parameter="run"),
@@ -217,6 +224,14 @@ def _delete_operation(summary: str, *, parameter: str) -> dict[str, Any]:
     error = {"description": "Why not", "content": _json_content("Error")}
     responses = {"204": {"description": "Gone"}, "default": error}
     return {"summary": summary, "parameters": [_path_parameter(parameter)], "responses": responses}
+
+
+def _event_operation(summary: str) -> dict[str, Any]:
+    row = _delete_operation(summary, parameter="run")
+    del row["responses"]["204"]
+    events = {"text/event-stream": {"schema": {"type": "string"}}}
+    row["responses"]["200"] = {"description": "Server-sent events", "content": events}
+    return row
 
 
 def _path_parameter(name: str, one_of: Sequence[str] = ()) -> dict[str, Any]:

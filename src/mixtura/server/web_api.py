@@ -31,6 +31,7 @@ from mixtura.server.apis.tool_names import Toolbox
 from mixtura.server.error_statuses import translate_store_errors
 from mixtura.server.json_responses import JSON, json_response
 from mixtura.server.models import single_models, unavailable_reason
+from mixtura.server.page_runs import PageRuns
 from mixtura.server.request_body import receive_body
 from mixtura.server.service import Service
 from mixtura.web import assets
@@ -56,7 +57,7 @@ class PlanRequest(msgspec.Struct):
     messages: list[MessageBody] = []
 
 
-def page_routes(at: RouteFactory) -> list[Route]:
+def page_routes(at: RouteFactory, live: PageRuns) -> list[Route]:
     """The page's own routes. Its files need no key: there is nothing secret in them."""
     return [
         *(
@@ -66,6 +67,9 @@ def page_routes(at: RouteFactory) -> list[Route]:
         at("/api/setup", _handle_setup),
         at("/api/plan", _handle_plan, "POST"),
         at("/api/runs", _list_runs),
+        at("/api/runs", live.begin_run, "POST"),
+        at("/api/runs/{run}/events", live.follow_run),
+        at("/api/runs/{run}/stop", live.stop_run, "POST"),
         at("/api/runs/{run}", _handle_run, "GET", "DELETE"),
         at("/api/runs/{run}/html", _export_run_html),
     ]

@@ -8,7 +8,8 @@ import { Composer, focusQuestion, pointed, Sketch } from "./composer.mjs";
 import { Details, Link, Sheet } from "./details.mjs";
 import { count, short } from "./format.mjs";
 import { Delete, Runs } from "./runs.mjs";
-import { again, broken, busy, choice, compare, draft, enter, fresh, key, locked, mixture, opening, plan, reopen, replan, setup, share, stop, turns } from "./state.mjs";
+import { key, locked } from "./access.mjs";
+import { again, broken, busy, choice, compare, draft, enter, fresh, mixture, opening, plan, reopen, replan, setup, share, stop, turns } from "./state.mjs";
 
 const aside = signal(false); // the list of runs on a narrow window
 const singles = signal(stored("mixtura.keys") !== "off"); // shortcuts of one key
@@ -256,9 +257,11 @@ addEventListener("keydown", (event) => {
 
 function addressed() {
   const found = /^#run\/([\w-]+)$/.exec(location.hash);
-  if (found && setup.value) reopen(found[1]);
+  if (!setup.value) return;
+  if (found) reopen(found[1]);
+  else if (!location.hash && turns.value.length) fresh(false);
 }
-addEventListener("hashchange", addressed);
+addEventListener("popstate", addressed);
 
 render(html`<${App} />`, document.getElementById("app"));
 effect(() => {

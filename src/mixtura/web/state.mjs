@@ -1,42 +1,14 @@
 // What the page knows: who may ask, what there is to ask, the conversation, past runs.
+import { call, kept, key, locked } from "./access.mjs";
 import { batch, computed, dialog, say, signal, tell } from "./base.mjs";
 import { count, dollars, ending, learnEndings, seconds, short } from "./format.mjs";
 import { Run, said } from "./run.mjs";
-import { headers, play, Refused, refused } from "./stream.mjs";
-
-const kept = {
-  get: (name) => {
-    try {
-      return sessionStorage.getItem(name);
-    } catch {
-      return null;
-    }
-  },
-  set: (name, value) => {
-    try {
-      if (value === null) sessionStorage.removeItem(name);
-      else sessionStorage.setItem(name, value);
-    } catch {
-      // not kept, then
-    }
-  },
-};
+import { attach, play, Refused } from "./stream.mjs";
 
 // ---- who may come in
 
-export const key = signal(kept.get("mixtura.key"));
-export const locked = signal(false); // a key is needed, or the one there is was refused
 export const setup = signal(null);
 export const broken = signal(null);
-
-export async function call(path, { method = "GET", body, signal: stop } = {}) {
-  const response = await fetch(path, {
-    method, headers: headers(key.value), signal: stop, body: body === undefined ? undefined : JSON.stringify(body),
-  });
-  if (response.status === 401) locked.value = true;
-  if (!response.ok) await refused(response);
-  return response;
-}
 
 export async function enter(text) {
   key.value = text || null;
@@ -163,6 +135,21 @@ export const busy = computed(() =>
 );
 export const opening = signal(false);
 let stopping = null;
+let leaving = new AbortController(); // the page looks elsewhere: its runs go on
+
+// Tabs of this server tell each other when a run begins or ends.
+const tabs = "BroadcastChannel" in window ? new BroadcastChannel("mixtura.runs") : null;
+if (tabs) tabs.onmessage = () => list();
+function listAll() {
+  list();
+  tabs?.postMessage("changed");
+}
+
+function leave() {
+  leaving.abort();
+  leaving = new AbortController();
+  stopping = null;
+}
 
 function messages(question, turnsBefore = turns.value) {
   const before = turnsBefore.flatMap((turn) =>
@@ -200,17 +187,22 @@ export async function ask(question) {
   ];
   await Promise.all(both);
   if (stopping === mine) stopping = null;
-  if (run.id && current.value === run) point(run.id);
-  list();
+  listAll();
 }
 
 async function follow(run, body, stopper, heard) {
+  const left = leaving.signal;
   const whole = { ...body, stream: true, mixtura: { ...body.mixtura, proposals: true } };
   try {
-    await play(run, whole, { key: key.value, signal: stopper.signal, heard });
+    const begun = () => {
+      if (current.value === run) point(run.id, true);
+      listAll();
+    };
+    await play(run, whole, { key: key.value, signal: stopper.signal, left, begun, heard });
   } catch (error) {
     if (error.status === 401) locked.value = true;
   }
+  if (left.aborted) return;
   heard?.(null);
   if (setup.value?.runs && run.id) await remember(run);
 }
@@ -243,11 +235,12 @@ async function remember(run) {
       if (record.state === "running") continue;
       run.learn(record);
       run.error = run.error ?? error;
-      return;
+      return true;
     } catch (error) {
-      if (error.status !== 404) return;
+      if (error.status !== 404) return false;
     }
   }
+  return false;
 }
 
 export function stop() {
@@ -304,24 +297,27 @@ export async function list(more = false) {
   }
 }
 
-function point(id) {
-  history.replaceState(null, "", id ? `#run/${id}` : location.pathname);
+// A step of the history for each run, so that Back leads to the one before.
+function point(id, step = false) {
+  const address = id ? `#run/${id}` : location.pathname;
+  if (step && location.hash !== address) history.pushState(null, "", address);
+  else history.replaceState(null, "", address);
 }
 
 export const current = computed(() => turns.value.at(-1)?.run ?? null);
 
-export function fresh() {
-  stop();
+export function fresh(step = true) {
+  leave();
   batch(() => {
     turns.value = [];
     dialog.value = null;
   });
-  point(null);
+  if (step && location.hash) history.pushState(null, "", location.pathname);
 }
 
 export async function reopen(id) {
   if (turns.value.at(-1)?.run.id === id) return;
-  stop();
+  leave();
   opening.value = true;
   try {
     const record = await (await call(`/api/runs/${encodeURIComponent(id)}`)).json();
@@ -331,14 +327,34 @@ export async function reopen(id) {
       dialog.value = null;
       turns.value = [turn(run, run.messages.map(({ role, ...rest }) => ({ role, content: said(rest) })))];
     });
-    point(id);
+    point(id, true);
     say(`Opened the run: ${run.question}`);
+    if (record.state === "running") await rejoin(run);
   } catch (error) {
     tell(error.status === 404 ? "That run is no longer there." : error.message);
     point(null);
   } finally {
     opening.value = false;
   }
+}
+
+// A run that goes on at the server, begun on this page or in another tab.
+async function rejoin(run) {
+  const [mine, left] = [(stopping = new AbortController()), leaving.signal];
+  run.calls = [];
+  run.state = "starting";
+  run.seconds = null;
+  run.recorded = false;
+  run.touch();
+  opening.value = false;
+  const heard = narrator(run);
+  const live = await attach(run, { key: key.value, signal: mine.signal, left, heard });
+  if (stopping === mine) stopping = null;
+  if (left.aborted) return;
+  if (live) heard(null);
+  const learned = await remember(run);
+  if (!live && !learned) run.fail("this run was asked over the API: reload the page once it has ended");
+  listAll();
 }
 
 export async function remove(id) {

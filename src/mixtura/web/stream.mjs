@@ -46,35 +46,75 @@ export async function* events(body) {
   }
 }
 
-// Ask, and fold what comes into *run* until it is over. Raises Refused before it has begun.
-export async function play(run, body, { key, signal, heard = () => {} }) {
+const path = (id, what) => `/api/runs/${encodeURIComponent(id)}/${what}`;
+
+// Begin a run that goes on without the page, and fold what comes into *run* until it is over.
+// Raises Refused before it has begun. *signal* stops the run itself, *left* only this page's view.
+export async function play(run, body, { key, signal, left, begun = () => {}, heard = () => {} }) {
   try {
-    const response = await fetch("/v1/chat/completions", { method: "POST", headers: headers(key), body: JSON.stringify(body), signal });
+    const response = await fetch("/api/runs", { method: "POST", headers: headers(key), body: JSON.stringify(body) });
     if (!response.ok) await refused(response);
-    run.id = response.headers.get("x-mixtura-run") ?? run.id;
-    let over = false;
-    for await (const data of events(response.body)) {
-      if (data === "[DONE]") break;
-      const frame = JSON.parse(data);
-      if (frame.error) {
-        run.fail(frame.error.message);
-        over = true;
-      } else if (frame.mixtura?.event) {
-        run.take(frame.mixtura);
-        heard(frame.mixtura);
-      } else if (frame.mixtura) {
-        run.finish(frame.mixtura);
-        over = true;
+    run.id = (await response.json()).run;
+    begun(run);
+  } catch (error) {
+    run.fail(error instanceof Refused ? error.message : "the server cannot be reached");
+    if (error instanceof Refused) throw error;
+    return;
+  }
+  // Its events may be gone by now, after a long break: its record says what became of it.
+  if (!(await attach(run, { key, signal, left, heard }))) run.stop();
+}
+
+// Follow a run that is under way, from its start. False where it is none.
+export async function attach(run, { key, signal, left, heard = () => {} }) {
+  const halt = () => fetch(path(run.id, "stop"), { method: "POST", headers: headers(key), body: "{}" }).catch(() => {});
+  if (signal.aborted) halt();
+  signal.addEventListener("abort", halt, { once: true });
+  try {
+    for (let tries = 0; tries < 6 && !left.aborted; tries += 1) {
+      if (tries) await new Promise((done) => setTimeout(done, 250 * 2 ** tries));
+      try {
+        const response = await fetch(path(run.id, "events"), { headers: headers(key), signal: left });
+        if (response.status === 404) {
+          if (tries) run.stop(); // its record says what became of it
+          return tries > 0;
+        }
+        if (!response.ok) await refused(response);
+        run.began = performance.now() / 1000 - Number(response.headers.get("x-mixtura-age") ?? 0);
+        if (await fold(run, response.body, heard)) return true;
+        if (signal.aborted) {
+          run.stop();
+          return true;
+        }
+      } catch (error) {
+        if (error instanceof Refused) throw error;
       }
     }
-    if (!over) run.fail("the connection ended before the answer did");
-  } catch (error) {
-    if (signal.aborted) run.stop();
-    else {
-      run.fail(error instanceof Refused ? error.message : "the server cannot be reached");
-      if (error instanceof Refused) throw error;
+    if (!left.aborted) run.fail("the server cannot be reached; the run may go on there: reload the page to see");
+    return true;
+  } finally {
+    signal.removeEventListener("abort", halt);
+  }
+}
+
+// True where the stream said how the run ended.
+async function fold(run, body, heard) {
+  let over = false;
+  for await (const data of events(body)) {
+    if (data === "[DONE]") break;
+    const frame = JSON.parse(data);
+    if (frame.error) {
+      run.fail(frame.error.message);
+      over = true;
+    } else if (frame.mixtura?.event) {
+      run.take(frame.mixtura);
+      heard(frame.mixtura);
+    } else if (frame.mixtura) {
+      run.finish(frame.mixtura);
+      over = true;
     }
   }
+  return over;
 }
 
 export { Run };

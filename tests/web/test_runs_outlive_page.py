@@ -1,0 +1,92 @@
+"""A run begun on the page goes on without it: reload, Back, another tab; only Stop ends it."""
+
+from __future__ import annotations
+
+import json
+import threading
+import urllib.request
+
+from tests.support import page_world
+from tests.support.upstream import Script
+
+browser = page_world.browser
+served = page_world.served
+upstream = page_world.upstream
+visit = page_world.visit
+
+QUESTION = {"model": "team", "messages": [{"role": "user", "content": "Why?"}], "stream": True}
+BODY = QUESTION | {"mixtura": {"proposals": True}}
+
+
+def follow(served, run):
+    with urllib.request.urlopen(f"{served.url}/api/runs/{run}/events") as response:
+        return response.read().decode()
+
+
+def test_a_run_is_followed_from_its_start_by_everyone_and_forgotten_once_it_is_stored(
+    upstream, served
+):
+    gate = page_world.Gate()
+    upstream.scripts["chief"] = Script(page_world.ANSWER, ever=gate)
+    run = served.post("/api/runs", BODY).json["run"]
+    told = []
+    followers = [
+        threading.Thread(target=lambda: told.append(follow(served, run))) for _ in range(2)
+    ]
+    for one in followers:
+        one.start()
+    gate.let()
+    for one in followers:
+        one.join(60)
+
+    assert len(told) == 2
+    assert all('"run_started"' in one and one.endswith("data: [DONE]\n\n") for one in told)
+    assert served.get(f"/api/runs/{run}").json["state"] == "answered"
+    while served.get(f"/api/runs/{run}/events").status != 404:
+        pass
+
+
+def test_the_events_of_a_run_that_ended_at_once_wait_for_whoever_began_it(served):
+    run = served.post("/api/runs", BODY).json["run"]
+    while served.get(f"/api/runs/{run}").json["state"] == "running":
+        pass
+    told = follow(served, run)
+    assert '"run_started"' in told
+    assert told.endswith("data: [DONE]\n\n")
+
+
+def test_a_refused_run_is_refused_as_the_api_refuses_it(served):
+    answer = served.post("/api/runs", BODY | {"model": "nobody"})
+    assert answer.status == 404
+    assert "nobody" in json.dumps(answer.json["error"])
+
+
+def test_a_reload_another_tab_and_back_find_the_run_that_goes_on(upstream, visit):
+    gate = page_world.Gate()
+    upstream.scripts["chief"] = Script(page_world.ANSWER, ever=gate)
+    person = visit().ready()
+    person.ask("Why is the sky blue?")
+    person.page.wait_for_function("location.hash.startsWith('#run/')")
+    address = person.page.evaluate("location.hash")
+    person.page.reload()
+    person.find(".answer", has_text="Air scatters blue").wait_for()
+    other = visit().ready(f"/{address}")
+    other.find(".answer", has_text="Air scatters blue").wait_for()
+    person.page.go_back()
+    person.page.wait_for_function("!document.querySelector('.turn')")
+    person.page.go_forward()
+    person.find(".answer", has_text="Air scatters blue").wait_for()
+
+    gate.let()
+    for one in (person, other):
+        one.find(".answer", has_text="Nobody else ever said").wait_for()
+
+
+def test_only_stop_ends_a_run_that_was_found_again(upstream, visit):
+    upstream.scripts["chief"] = Script(page_world.ANSWER, ever=page_world.Gate())
+    person = visit().ready()
+    person.ask("Why?")
+    person.page.wait_for_function("location.hash.startsWith('#run/')")
+    person.page.reload()
+    person.button("Stop").click()
+    person.find(".runs .dot.stopped").wait_for()
