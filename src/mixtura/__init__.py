@@ -76,6 +76,7 @@ from mixtura.core.types import (
 from mixtura.engine.final_step import FinalStep
 from mixtura.engine.mixture import Mixture, set_model_resolver
 from mixtura.engine.pattern import Pattern
+from mixtura.engine.run_control import ControlError, RunControl, control_run
 from mixtura.engine.streaming import Recorder, Run, streamed
 from mixtura.engine.trace import Trace
 
@@ -158,6 +159,7 @@ __all__ = [
     "ConfigError",
     "ContentFilterError",
     "ContextOverflowError",
+    "ControlError",
     "DeadlineExceededError",
     "Deadlined",
     "Emit",
@@ -209,6 +211,7 @@ __all__ = [
     "Run",
     "RunCap",
     "RunCompleted",
+    "RunControl",
     "RunStarted",
     "Sampling",
     "Sequential",
@@ -228,6 +231,7 @@ __all__ = [
     "answer_cost",
     "answer_sync",
     "ask",
+    "control_run",
     "get_model_info",
     "load",
     "model",

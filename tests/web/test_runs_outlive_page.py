@@ -90,3 +90,14 @@ def test_only_stop_ends_a_run_that_was_found_again(upstream, visit):
     person.page.reload()
     person.button("Stop").click()
     person.find(".runs .dot.stopped").wait_for()
+
+
+def test_a_run_is_told_to_answer_now_and_to_leave_a_proposer_out(upstream, visit):
+    upstream.scripts["ann"] = Script(page_world.ANSWER, ever=page_world.Gate())
+    for button in ("Answer now", "Leave it out"):
+        person = visit().ready()
+        person.ask("Why?")
+        if button == "Leave it out":
+            person.find(".card.writing").click()
+        person.find("button", has_text=button).click()
+        person.answered()

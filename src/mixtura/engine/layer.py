@@ -26,6 +26,7 @@ from mixtura.engine.prompt_builder import (
     make_prompt_builder,
 )
 from mixtura.engine.proposer import DrawNumber, run_proposer
+from mixtura.engine.run_control import current_control, start_calls, steer_layer
 from mixtura.engine.stragglers import (
     LateCalls,
     ProposerTask,
@@ -76,6 +77,10 @@ async def run_layers(
     build_prompt = make_prompt_builder(synthesis, request)
     for depth, layer in enumerate(layers, start=1):
         last = answers and depth == len(layers)
+        control = current_control()
+        if depth > 1 and not answers and control and control.is_answering_now:
+            skipped = f"layer {depth} was passed over: an answer was asked for before it"
+            return LayersResult(down.proposals, (*down.degraded, skipped))
         result = await run_proposer_layer(
             layer, build_prompt, down.proposals, depth=depth, emit=emit, answers=last
         )
@@ -117,7 +122,9 @@ async def run_proposer_layer(
                         call, build_prompt, before, draw, position, membership, late, emit, answers
                     )
                     tasks[position] = group.create_task(call_run)
-            await wait_for_layer(tasks, calls, layer, late)
+            await start_calls()
+            with steer_layer(tasks, late, layer.quorum):
+                await wait_for_layer(tasks, calls, layer, late)
     except BaseExceptionGroup as errors:  # not a failed call: wrong configuration, a cap, a bug
         raise errors.exceptions[0] from None
     outcomes = [task.result() for task in tasks.values()]

@@ -11,7 +11,6 @@ from mixtura.core.call_ledger import CallLedger, open_ledger
 from mixtura.core.errors import (
     ContextOverflowError,
     ModelError,
-    TimedOutError,
     UnavailableError,
     partial_text,
     set_partial_text,
@@ -41,6 +40,7 @@ from mixtura.engine.prompt_builder import (
     image_notices,
     should_truncate_and_retry,
 )
+from mixtura.engine.run_control import end_control_here
 from mixtura.engine.stragglers import LateCalls
 from mixtura.prompts.synthesis import (
     quote_draft,
@@ -82,7 +82,7 @@ async def run_proposer(
             if position not in late.cut or task is None or task.uncancel() > 0:
                 raise
             ledger.mark_outcome("lost")
-            failed = TimedOutError(late.cut[position])
+            failed = late.error_for(position)
             set_partial_text(failed, partial_text(cancelled))
         else:
             membership.add_member(position)  # also when it had withdrawn
@@ -115,6 +115,7 @@ async def _complete_within_window(
     ledger: CallLedger,
 ) -> Completion:
     """One proposer's answer; repeated once when its window is smaller than was known."""
+    end_control_here()
     model = proposer.model
     inner = with_position(emit, position) if emit else None
     for attempt in (1, 2):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mixtura.core.errors import ModelError
+from mixtura.core.errors import ModelError, TimedOutError
 from mixtura.core.events import Position
 from mixtura.core.model import unwrap_model
 from mixtura.core.patience import (
@@ -33,6 +33,13 @@ class LateCalls:
     asked_again: dict[Position, asyncio.Event] = field(
         default_factory=dict[Position, asyncio.Event]
     )
+    left_out: set[Position] = field(default_factory=set[Position])
+    """Calls that somebody ended by hand: nothing that they wrote is used."""
+
+    def error_for(self, position: Position) -> ModelError:
+        """The outcome of a call that was cut."""
+        kind = ModelError if position in self.left_out else TimedOutError
+        return kind(self.cut[position])
 
 
 class _Limit(NamedTuple):
@@ -161,6 +168,8 @@ class _LayerWait:
     def _cut_late_calls(self, waiting: set[ProposerTask]) -> set[ProposerTask]:
         """Cancel the calls that are late, but not the only ones of the strongest model."""
         now = self._clock()
+        # A call that was ended by hand is cancelled once; a second time would end the run.
+        waiting = {task for task in waiting if self._positions[task] not in self._late.cut}
         can_be_cut = self._can_be_cut(waiting)
         late = [p for p in map(self._positions.__getitem__, waiting) if self._is_late(p, now)]
         for position in (one for one in late if one in can_be_cut):

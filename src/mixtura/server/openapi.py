@@ -156,7 +156,15 @@ def _own_path_items(chat: Any, plan: Any) -> dict[str, Any]:
             ),
         },
         "/api/runs/{run}/events": {
-            "get": _event_operation("Follow a run that was begun so, from its start")
+            "get": {
+                "summary": "Follow a run that was begun so, from its start",
+                "parameters": [_path_parameter("run")],
+                "responses": _response_specs("Object", "Error", streams=True),
+            }
+        },
+        "/api/runs/{run}/control": {
+            "post": _delete_operation("Answer now, or leave a proposer out", parameter="run")
+            | {"requestBody": {"required": True, "content": _json_content("Object")}}
         },
         "/api/runs/{run}/stop": {"post": _delete_operation("End such a run", parameter="run")},
         "/api/runs/{run}": {
@@ -224,14 +232,6 @@ def _delete_operation(summary: str, *, parameter: str) -> dict[str, Any]:
     error = {"description": "Why not", "content": _json_content("Error")}
     responses = {"204": {"description": "Gone"}, "default": error}
     return {"summary": summary, "parameters": [_path_parameter(parameter)], "responses": responses}
-
-
-def _event_operation(summary: str) -> dict[str, Any]:
-    row = _delete_operation(summary, parameter="run")
-    del row["responses"]["204"]
-    events = {"text/event-stream": {"schema": {"type": "string"}}}
-    row["responses"]["200"] = {"description": "Server-sent events", "content": events}
-    return row
 
 
 def _path_parameter(name: str, one_of: Sequence[str] = ()) -> dict[str, Any]:

@@ -6,12 +6,14 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Scope
 
+from mixtura.engine.run_control import ControlError, RunControl, control_run
 from mixtura.server.access import ApiClient
 from mixtura.server.apis.base import ApiError
 from mixtura.server.dialects import BUILT_IN
@@ -28,6 +30,16 @@ READING_SECONDS = 30.0
 RUN_HEADER = b"x-mixtura-run"
 
 
+class ControlRequest(msgspec.Struct):
+    """The body of ``POST /api/runs/{run}/control``."""
+
+    action: Literal["answer_now", "leave_out"]
+    layer: int = 1
+    """From 1, of the proposer that is left out."""
+    index: int = 0
+    """From 0, within its layer."""
+
+
 class PageRun:
     """One run under way: what it has sent so far, for everyone who follows it."""
 
@@ -38,6 +50,7 @@ class PageRun:
         self.head: Message | None = None
         """The start of the response, once there is one."""
         self.is_over = False
+        self.control = RunControl()
         self._body: bytes | None = body
         self.was_read = asyncio.Event()
         """Somebody has followed the run to its end."""
@@ -110,7 +123,11 @@ class PageRuns:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def begin_run(self, service: Service, request: Request) -> Response:
-        """``POST /api/runs``: begins the run of a chat completion; returns its id."""
+        """
+        ``POST /api/runs``: begins the run of a chat completion; returns its id.
+
+        Raises ApiError where it cannot begin.
+        """
         body = await receive_body(request.scope, request.receive, service)
         run = PageRun(self._client_name(request), body)
         dropped = (b"content-encoding", b"content-length")  # the body is unpacked by now
@@ -142,6 +159,28 @@ class PageRuns:
         self._find_run(request).stop()
         return Response(status_code=204)
 
+    async def control_run(self, service: Service, request: Request) -> Response:
+        """
+        ``POST /api/runs/{run}/control``: answers now, or leaves one proposer out.
+
+        Raises ApiError: 400 for a body that says neither, 409 where that is not possible now.
+        """
+        run = self._find_run(request)
+        try:
+            wish = msgspec.json.decode(
+                await receive_body(request.scope, request.receive, service), type=ControlRequest
+            )
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ApiError(400, f"the body says nothing to do with a run: {error}") from None
+        try:
+            if wish.action == "answer_now":
+                run.control.answer_now()
+            else:
+                run.control.leave_out(wish.layer, wish.index)
+        except ControlError as error:
+            raise ApiError(409, str(error), code="not_possible_now") from None
+        return Response(status_code=204)
+
     def _find_run(self, request: Request) -> PageRun:
         """The run of this client. Raises ApiError (404) where it is not under way."""
         name = request.path_params["run"]
@@ -163,8 +202,9 @@ class PageRuns:
             await run.send(message)
 
         try:
-            response: Any = await handle_request(self._service, BUILT_IN[0], scope, run.receive)
-            await response(scope, run.receive, send_and_register)
+            with control_run(run.control):
+                response: Any = await handle_request(self._service, BUILT_IN[0], scope, run.receive)
+                await response(scope, run.receive, send_and_register)
         finally:
             run.mark_as_over()
             await self._drop_events(run)

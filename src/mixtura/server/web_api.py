@@ -69,6 +69,7 @@ def page_routes(at: RouteFactory, live: PageRuns) -> list[Route]:
         at("/api/runs", _list_runs),
         at("/api/runs", live.begin_run, "POST"),
         at("/api/runs/{run}/events", live.follow_run),
+        at("/api/runs/{run}/control", live.control_run, "POST"),
         at("/api/runs/{run}/stop", live.stop_run, "POST"),
         at("/api/runs/{run}", _handle_run, "GET", "DELETE"),
         at("/api/runs/{run}/html", _export_run_html),

@@ -9,7 +9,7 @@ import { Details, Link, Sheet } from "./details.mjs";
 import { count, short } from "./format.mjs";
 import { Delete, Runs } from "./runs.mjs";
 import { key, locked } from "./access.mjs";
-import { again, broken, busy, choice, compare, draft, enter, fresh, mixture, opening, plan, reopen, replan, setup, share, stop, turns } from "./state.mjs";
+import { again, broken, busy, choice, compare, draft, enter, fresh, mixture, opening, plan, reopen, replan, setup, share, steer, stop, turns } from "./state.mjs";
 
 const aside = signal(false); // the list of runs on a narrow window
 const singles = signal(stored("mixtura.keys") !== "off"); // shortcuts of one key
@@ -68,6 +68,7 @@ function Turn({ one, last }) {
     ${one.earlier.map((message) => html`<div class="earlier ${message.role}"><h4>${message.role === "user" ? "You" : message.role}</h4><div class="plain">${message.content}</div></div>`)}
     <h2 class="question" tabindex="-1">${run.question}</h2>
     ${run.proposers.length > 0 && (last || !run.live) && html`<button type="button" class="fold" aria-expanded=${open} onClick=${() => (one.open.value = !open)}><${Icon} name="chevron" /><${Strip} run=${run} /></button>`}
+    ${run.live && run.proposers.some((call) => call.live) && run.proposers.some((call) => call.state === "done") && html`<p class="hand"><button type="button" class="quiet small" title="End the proposers that still write; the answer is made of what is there" onClick=${() => steer(run, "answer_now")}>Answer now</button></p>`}
     ${open && run.proposers.length > 0 && html`<${Layers} run=${run} />`}
     <div class=${alone ? "beside" : ""}>
       <${Answer} run=${run} actions=${actions} title=${alone ? "mixture" : null} />
@@ -226,7 +227,7 @@ function App() {
       </main>
     </div>
     <${Hint} />
-    ${open?.kind === "call" && html`<${Details} key=${open.call.key + open.run.id} ...${open} />`}
+    ${open?.kind === "call" && html`<${Details} key=${open.call.key + open.run.id} ...${open} leaveOut=${(run, call) => steer(run, "leave_out", { layer: call.layer, index: call.index })} />`}
     ${open?.kind === "link" && html`<${Link} ...${open} />`}
     ${open?.kind === "delete" && html`<${Delete} ...${open} />`}
     ${open?.kind === "keys" && html`<${Keys} />`}

@@ -110,6 +110,9 @@ def _make_asset(name: str, body: bytes) -> Asset:
     if name == "index.html":
         # Put in here, so that the text and its hash in the policy cannot differ.
         body = body.replace(b"{{importmap}}", _IMPORT_MAP.encode())
+    elif name.endswith(".mjs") and not name.startswith("vendor/"):
+        # Lines that are nothing but a comment are for whoever reads the source.
+        body = re.sub(rb"(?m)^[ \t]*//.*\n", b"", body)
     etag = f'"{hashlib.sha256(body).hexdigest()[:24]}"'
     return Asset(body, _CONTENT_TYPES[name.rpartition(".")[2]], etag)
 

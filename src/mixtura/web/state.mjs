@@ -249,6 +249,16 @@ export function stop() {
   return true;
 }
 
+// A hand on a run under way: "answer_now", or "leave_out" with the place of a proposer.
+export async function steer(run, action, place = {}) {
+  try {
+    await call(`/api/runs/${encodeURIComponent(run.id)}/control`, { method: "POST", body: { action, ...place } });
+    say(action === "answer_now" ? "The answer is made of what is there." : "The proposer is left out.");
+  } catch (error) {
+    tell(error instanceof Refused ? `Not possible now: ${error.message}` : "The server cannot be reached.");
+  }
+}
+
 export async function again(one) {
   if (busy.value) return;
   if (refusal.value) {

@@ -1,0 +1,155 @@
+"""A hand on a run under way: answer now with what is there, leave one proposer out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NamedTuple
+
+from mixtura.core.errors import MixturaError
+from mixtura.core.events import Position
+from mixtura.core.types import Completion
+from mixtura.engine.stragglers import LateCalls, ProposerTask
+
+ANSWER_NOW = "still under way when an answer was asked for"
+LEFT_OUT = "left out by hand"
+
+
+class ControlError(MixturaError):
+    """What was asked of a run is not possible as it stands; the message says why."""
+
+
+class _OpenLayer(NamedTuple):
+    """A layer whose calls are under way."""
+
+    tasks: Mapping[Position, ProposerTask]
+    late: LateCalls
+    quorum: int
+
+    @property
+    def waiting(self) -> list[Position]:
+        """The calls that still count."""
+        return [p for p, task in self.tasks.items() if not task.done() and p not in self.late.cut]
+
+    @property
+    def answered(self) -> int:
+        """How many proposals there are."""
+        return sum(
+            not task.cancelled() and not task.exception() and isinstance(task.result(), Completion)
+            for task in self.tasks.values()
+            if task.done()
+        )
+
+    def cut_call(self, position: Position, why: str) -> None:
+        """Cancel one call; its outcome says *why*."""
+        self.late.cut[position] = why
+        self.tasks[position].cancel()
+
+
+class RunControl:
+    """
+    Steers the run that is begun within ``control_run(control)``, from the same event loop.
+
+    It reaches the layers of the outermost mixture; one that sits in a seat is a call like others.
+    """
+
+    def __init__(self) -> None:
+        self._layers: list[_OpenLayer] = []
+        self.is_answering_now = False
+        """Layers that have not begun are passed over."""
+
+    def answer_now(self) -> None:
+        """
+        End the calls under way; the last step reads the proposals that are there, and what the
+        others had written where that is long enough. Raises ControlError where the layer's
+        quorum is not met, or no layer is under way.
+        """
+        for layer in (layers := self._open_layers()):
+            if layer.answered < layer.quorum:
+                raise ControlError(
+                    f"the answer needs {layer.quorum} proposals, {layer.answered} are there"
+                )
+        self.is_answering_now = True
+        for layer in layers:
+            for position in layer.waiting:
+                layer.cut_call(position, ANSWER_NOW)
+
+    def leave_out(self, depth: int, index: int) -> None:
+        """
+        End the call of proposer *index* (from 0) of layer *depth* (from 1); nothing that it wrote
+        is used. Raises ControlError where it is not under way or the quorum needs it.
+        """
+        position = Position(depth, index, "proposer")
+        found = [layer for layer in self._open_layers() if position in layer.waiting]
+        if not found:
+            raise ControlError(f"proposer {index + 1} of layer {depth} is not under way")
+        for layer in found:
+            if layer.answered + len(layer.waiting) - 1 < layer.quorum:
+                raise ControlError(
+                    f"the answer needs {layer.quorum} proposals: without this one too few are left"
+                )
+        for layer in found:
+            layer.late.left_out.add(position)
+            layer.cut_call(position, LEFT_OUT)
+
+    def _open_layers(self) -> list[_OpenLayer]:
+        if not self._layers:
+            raise ControlError("no proposers are under way")
+        return self._layers
+
+    @contextmanager
+    def hold_layer(
+        self, tasks: Mapping[Position, ProposerTask], late: LateCalls, quorum: int
+    ) -> Generator[None]:
+        """In this block, the calls of a layer can be steered."""
+        layer = _OpenLayer(tasks, late, quorum)
+        self._layers.append(layer)
+        try:
+            yield
+        finally:
+            # By identity: two runs of one control may look alike.
+            self._layers = [one for one in self._layers if one is not layer]
+
+
+_CONTROL: ContextVar[RunControl | None] = ContextVar("control", default=None)
+
+
+@contextmanager
+def control_run(control: RunControl | None) -> Generator[None]:
+    """A run that begins in this block is steered by *control*."""
+    token = _CONTROL.set(control)
+    try:
+        yield
+    finally:
+        _CONTROL.reset(token)
+
+
+def current_control() -> RunControl | None:
+    """The control of the run under way."""
+    return _CONTROL.get()
+
+
+@contextmanager
+def steer_layer(
+    tasks: Mapping[Position, ProposerTask], late: LateCalls, quorum: int
+) -> Generator[None]:
+    """In this block, the run's control, if it has one, reaches the calls of a layer."""
+    control = _CONTROL.get()
+    if control is None:
+        yield
+        return
+    with control.hold_layer(tasks, late, quorum):
+        yield
+
+
+def end_control_here() -> None:
+    """What this task begins, such as a mixture in a seat, is out of the control's reach."""
+    _CONTROL.set(None)
+
+
+async def start_calls() -> None:
+    """Let the calls of a layer start: a task cancelled before that could not report it."""
+    if _CONTROL.get() is not None:
+        await asyncio.sleep(0)
