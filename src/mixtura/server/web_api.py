@@ -59,6 +59,12 @@ class PlanRequest(msgspec.Struct):
 
 def page_routes(at: RouteFactory, live: PageRuns) -> list[Route]:
     """The page's own routes. Its files need no key: there is nothing secret in them."""
+
+    async def list_or_begin(service: Service, request: Request) -> Response:
+        if request.method == "POST":
+            return await live.begin_run(service, request)
+        return await _list_runs(service, request)
+
     return [
         *(
             Route(f"/{name}" if name else "/", partial(_serve_asset, name))
@@ -66,8 +72,7 @@ def page_routes(at: RouteFactory, live: PageRuns) -> list[Route]:
         ),
         at("/api/setup", _handle_setup),
         at("/api/plan", _handle_plan, "POST"),
-        at("/api/runs", _list_runs),
-        at("/api/runs", live.begin_run, "POST"),
+        at("/api/runs", list_or_begin, "GET", "POST"),
         at("/api/runs/{run}/events", live.follow_run),
         at("/api/runs/{run}/control", live.control_run, "POST"),
         at("/api/runs/{run}/stop", live.stop_run, "POST"),
