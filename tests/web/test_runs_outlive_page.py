@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import urllib.request
 
@@ -66,14 +67,14 @@ def test_a_reload_another_tab_and_back_find_the_run_that_goes_on(upstream, visit
     upstream.scripts["chief"] = Script(page_world.ANSWER, ever=gate)
     person = visit().ready()
     person.ask("Why is the sky blue?")
-    person.page.wait_for_function("location.hash.startsWith('#run/')")
+    person.page.wait_for_url(re.compile("#run/"))
     address = person.page.evaluate("location.hash")
     person.page.reload()
     person.find(".answer", has_text="Air scatters blue").wait_for()
     other = visit().ready(f"/{address}")
     other.find(".answer", has_text="Air scatters blue").wait_for()
     person.page.go_back()
-    person.page.wait_for_function("!document.querySelector('.turn')")
+    person.find(".turn").first.wait_for(state="detached")
     person.page.go_forward()
     person.find(".answer", has_text="Air scatters blue").wait_for()
 
@@ -86,7 +87,7 @@ def test_only_stop_ends_a_run_that_was_found_again(upstream, visit):
     upstream.scripts["chief"] = Script(page_world.ANSWER, ever=page_world.Gate())
     person = visit().ready()
     person.ask("Why?")
-    person.page.wait_for_function("location.hash.startsWith('#run/')")
+    person.page.wait_for_url(re.compile("#run/"))
     person.page.reload()
     person.button("Stop").click()
     person.find(".runs .dot.stopped").wait_for()
