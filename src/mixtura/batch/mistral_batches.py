@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from mixtura.batch.provider_forms import BatchRow, OpenAIForm, RemoteBatch
+from mixtura.batch.provider_forms import OpenAIForm, ProviderBatchRow, RemoteBatch
 from mixtura.core.errors import MalformedError
 
 _OVER = ("SUCCESS", "FAILED", "TIMEOUT_EXCEEDED", "CANCELLED")
@@ -16,7 +16,7 @@ _OVER = ("SUCCESS", "FAILED", "TIMEOUT_EXCEEDED", "CANCELLED")
 class MistralForm(OpenAIForm):
     """A job is of one model, named beside the rows, and found by its metadata or its file."""
 
-    async def upload(self, tag: str, rows: Sequence[BatchRow]) -> str:
+    async def upload(self, tag: str, rows: Sequence[ProviderBatchRow]) -> str:
         lines = [
             msgspec.json.encode({"custom_id": row.custom_id, "body": row.body}) for row in rows
         ]
@@ -24,7 +24,7 @@ class MistralForm(OpenAIForm):
         sent = await self.http.upload_file("/files", f"{tag}.jsonl", data, {"purpose": "batch"})
         return str(sent["id"])
 
-    async def create(self, tag: str, file: str, rows: Sequence[BatchRow]) -> str:
+    async def create(self, tag: str, file: str, rows: Sequence[ProviderBatchRow]) -> str:
         made = await self.http.post_json(
             "/batch/jobs",
             {

@@ -21,7 +21,7 @@ CLOCK_SKEW = 600.0
 """Seconds by which a provider's clock may be behind ours."""
 
 
-class BatchRow(NamedTuple):
+class ProviderBatchRow(NamedTuple):
     """A call in a batch."""
 
     custom_id: str
@@ -138,11 +138,11 @@ class BatchForm(Protocol):
     ``create`` is the only one that may cost money, and is not repeated before ``find`` has looked.
     """
 
-    async def upload(self, tag: str, rows: Sequence[BatchRow]) -> str:
+    async def upload(self, tag: str, rows: Sequence[ProviderBatchRow]) -> str:
         """Bring the rows to the provider; what ``create`` names them by."""
         ...
 
-    async def create(self, tag: str, file: str, rows: Sequence[BatchRow]) -> str:
+    async def create(self, tag: str, file: str, rows: Sequence[ProviderBatchRow]) -> str:
         """Have them answered; the provider's name of the batch."""
         ...
 
@@ -165,7 +165,7 @@ class OpenAIForm:
     def __init__(self, http: BatchHttp) -> None:
         self.http = http
 
-    async def upload(self, tag: str, rows: Sequence[BatchRow]) -> str:
+    async def upload(self, tag: str, rows: Sequence[ProviderBatchRow]) -> str:
         url = f"/v1{self.path}"
         lines = [
             msgspec.json.encode(
@@ -177,7 +177,7 @@ class OpenAIForm:
         sent = await self.http.upload_file("/files", f"{tag}.jsonl", data, {"purpose": "batch"})
         return _text(sent, "id")
 
-    async def create(self, tag: str, file: str, rows: Sequence[BatchRow]) -> str:  # noqa: ARG002
+    async def create(self, tag: str, file: str, rows: Sequence[ProviderBatchRow]) -> str:  # noqa: ARG002
         made = await self.http.post_json(
             "/batches",
             {
@@ -227,10 +227,10 @@ class AnthropicForm:
         self._others: set[str] = set()
         """Batches that are known to have another tag."""
 
-    async def upload(self, tag: str, rows: Sequence[BatchRow]) -> str:  # noqa: ARG002
+    async def upload(self, tag: str, rows: Sequence[ProviderBatchRow]) -> str:  # noqa: ARG002
         return ""
 
-    async def create(self, tag: str, file: str, rows: Sequence[BatchRow]) -> str:  # noqa: ARG002
+    async def create(self, tag: str, file: str, rows: Sequence[ProviderBatchRow]) -> str:  # noqa: ARG002
         asked = [{"custom_id": row.custom_id, "params": row.body} for row in rows]
         made = _text(await self.http.post_json("/messages/batches", {"requests": asked}), "id")
         self._others.add(made)

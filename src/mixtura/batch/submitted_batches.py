@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import msgspec
 
 from mixtura.batch.call_journal import CallJournal
-from mixtura.batch.provider_forms import BatchForm, BatchRow, RemoteBatch, RowResult
+from mixtura.batch.provider_forms import BatchForm, ProviderBatchRow, RemoteBatch, RowResult
 from mixtura.catalog.provider_batches import BatchTerms
 from mixtura.core.errors import ModelError, RateLimitedError, TimedOutError, UnavailableError
 from mixtura.storage.batch_journal import SubmittedBatch
@@ -224,7 +224,7 @@ class EndpointBatches:
             return False
         tag = batch.record.tag
         rows = [
-            BatchRow(f"{tag}-{number}", msgspec.json.decode(one.body))
+            ProviderBatchRow(f"{tag}-{number}", msgspec.json.decode(one.body))
             for number, one in batch.waiting.items()
         ]
         try:

@@ -22,9 +22,9 @@ from mixtura.core.redaction import process_redactor
 from mixtura.core.text import pluralize_count, to_one_line
 from mixtura.training.examples import (
     FORMS,
-    Example,
     ExampleFilter,
     Form,
+    TrainingExample,
     build_training_lines,
 )
 
@@ -126,7 +126,7 @@ def command(
     return cli.ANSWERED
 
 
-def _run_examples(config: Config, damaged: list[str]) -> Iterator[Example]:
+def _run_examples(config: Config, damaged: list[str]) -> Iterator[TrainingExample]:
     from mixtura.training.run_examples import read_run_examples
 
     return read_run_examples(config.runs, damaged)
@@ -134,7 +134,7 @@ def _run_examples(config: Config, damaged: list[str]) -> Iterator[Example]:
 
 def _batch_examples(
     outputs: tuple[str, ...], journal: str | None, source: str | None
-) -> Iterator[Example]:
+) -> Iterator[TrainingExample]:
     from mixtura.cli.batch_run import make_picture_reader
     from mixtura.training.batch_examples import FinishedBatch
 
@@ -145,7 +145,9 @@ def _batch_examples(
         yield from batch.read_examples(make_picture_reader)
 
 
-def _redacted_lines(examples: Iterator[Example], form: Form, config: Config) -> Iterator[bytes]:
+def _redacted_lines(
+    examples: Iterator[TrainingExample], form: Form, config: Config
+) -> Iterator[bytes]:
     for example in examples:
         for line in build_training_lines(example, form):
             safe: Any = config.runs.redact_run(line, process_redactor())

@@ -17,7 +17,7 @@ _INVISIBLE = re.compile(
 )
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _JOINERS = re.compile("[\u200c\u200d\ufe0e\ufe0f\u180b-\u180f]{3,}")
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+ANSI_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -29,9 +29,9 @@ def strip_invisible(text: str) -> str:
     and joiners are counted when all between them is gone.
     """
     if text.isascii():  # nearly all text is, and joiners and lone surrogates never are
-        return _INVISIBLE.sub("", _ANSI.sub("", text)) if _CONTROLS.search(text) else text
+        return _INVISIBLE.sub("", ANSI_ESCAPE.sub("", text)) if _CONTROLS.search(text) else text
     text = _LONE_SURROGATES.sub("\ufffd", text)
-    text = _INVISIBLE.sub("", _ANSI.sub("", text)) if _INVISIBLE.search(text) else text
+    text = _INVISIBLE.sub("", ANSI_ESCAPE.sub("", text)) if _INVISIBLE.search(text) else text
     return _JOINERS.sub("", text)
 
 

@@ -42,7 +42,7 @@ class HttpGate:
             streamable_http_path=PATH, host="", max_request_body_size=self._most
         )
 
-        async def gated(scope: Scope, receive: Receive, send: Send) -> None:
+        async def serve_checked(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] != "http":
                 await app(scope, receive, send)
                 return
@@ -57,7 +57,7 @@ class HttpGate:
                     return
                 await app(scope, receive, send)
 
-        return gated
+        return serve_checked
 
     def find_client(self, request: Any) -> ToolClient:
         """The client of an HTTP request, with what its key may use."""

@@ -113,7 +113,7 @@ class ToolCalls:
         except MixturaError as error:
             # One that fails leaves the others their answers; what it cost is in its kept run.
             return {
-                "mixture": plan.name, "answer": None, "cost_usd": None, "seconds": 0.0,
+                "mixture": plan.name, "answer": None, "cost_usd": None, "seconds": None,
                 "run": None, "left_out": [], "error": str(error),
             }  # fmt: skip
         return _answer_json(plan.name, over) | {"error": None}

@@ -130,6 +130,7 @@ COMPARE = ToolSchema(
                     _ANSWERED
                     | {
                         "answer": {"type": ["string", "null"]},
+                        "seconds": {"type": ["number", "null"]},
                         "error": {"type": ["string", "null"]},
                     },
                     *_ANSWERED, "error",

@@ -10,9 +10,9 @@ from typing import Any, Literal, cast
 import msgspec
 
 from mixtura.core.errors import MalformedError
+from mixtura.core.text import ANSI_ESCAPE
 from mixtura.core.types import Usage
 
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _OPEN_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]{0,2000}\x1b?)?\Z")
 _COUNTS = (
     "prompt_tokens", "completion_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens",
@@ -76,7 +76,7 @@ class CommandOutput:
         ready = self._open[: held.start()] if held else self._open
         ready, carriage = (ready[:-1], "\r") if ready.endswith("\r") else (ready, "")
         self._open = carriage + (held[0] if held else "")
-        return _ESCAPES.sub("", ready).replace("\r\n", "\n")
+        return ANSI_ESCAPE.sub("", ready).replace("\r\n", "\n")
 
     def end(self) -> str:
         """What is left of the answer, when the tool has ended."""

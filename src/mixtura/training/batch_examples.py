@@ -21,7 +21,7 @@ from mixtura.core.errors import ConfigError
 from mixtura.core.text import to_one_line
 from mixtura.core.types import Sampling
 from mixtura.storage.batch_journal import BatchJournal
-from mixtura.training.examples import Example
+from mixtura.training.examples import TrainingExample
 
 STANDARD_INPUT = "-"
 
@@ -37,7 +37,9 @@ class FinishedBatch:
     journal: Path
     source: Path | None = None
 
-    def read_examples(self, make_reader: Callable[[Source], ImageReader]) -> Iterator[Example]:
+    def read_examples(
+        self, make_reader: Callable[[Source], ImageReader]
+    ) -> Iterator[TrainingExample]:
         """
         Every answer, in the order of the input; *make_reader* makes what reads its pictures.
 
@@ -49,7 +51,7 @@ class FinishedBatch:
         count = int(settings[ROWS])
         if batch_input.check(count).digest.hex() != settings[DIGEST]:
             raise ConfigError(
-                f"{batch_input.source.shown} is not what {self._shown} was made of: it has changed"
+                f"{batch_input.source.shown} is not what {self._label} was made of: it has changed"
             )
         began = datetime.fromtimestamp(int(settings[CREATED]), UTC)
         lines = self._read_lines()
@@ -58,28 +60,28 @@ class FinishedBatch:
             for row in rows:
                 if line is None or line["custom_id"] != row.custom_id:
                     continue  # it has no answer: it stands in the file of errors
-                yield Example(
+                yield TrainingExample(
                     "batch", row.custom_id, row.request.messages,
                     mixture=command["-m"], models=models, date=began, **_answer_fields(line),
                 )  # fmt: skip
                 line = next(lines, None)
         if line is not None:
             raise ConfigError(
-                f"{self._shown} has an answer to {to_one_line(line['custom_id'])}, for which its"
+                f"{self._label} has an answer to {to_one_line(line['custom_id'])}, for which its"
                 " input has no row in that place"
             )
 
     @property
-    def _shown(self) -> str:
+    def _label(self) -> str:
         return to_one_line(self.output)
 
     def _read_journal(self) -> tuple[dict[str, str], list[str]]:
         """The batch's settings, and the models that have answered in it."""
         if not self.output.is_file():
-            raise ConfigError(f"there is no file {self._shown}: --batch takes the OUT of a batch")
+            raise ConfigError(f"there is no file {self._label}: --batch takes the OUT of a batch")
         if not self.journal.is_file():
             raise ConfigError(
-                f"there is no journal {to_one_line(self.journal)}, which says what {self._shown}"
+                f"there is no journal {to_one_line(self.journal)}, which says what {self._label}"
                 " was made of: name it with --journal"
             )
         with closing(BatchJournal(self.journal)) as journal:
@@ -87,7 +89,7 @@ class FinishedBatch:
             models = [one.model for one in journal.read_spent() if one.kind == "answer"]
         if settings.get(STATE) != FINISHED or COMMAND not in settings:
             raise ConfigError(
-                f"the batch of {self._shown} is not finished: give its command again first"
+                f"the batch of {self._label} is not finished: give its command again first"
             )
         return settings, models
 
@@ -100,7 +102,7 @@ class FinishedBatch:
         name = command["IN"]
         if self.source is None and name == STANDARD_INPUT:
             raise ConfigError(
-                f"the input of {self._shown} was piped in and is not kept: name a file with it,"
+                f"the input of {self._label} was piped in and is not kept: name a file with it,"
                 " with --input"
             )
         source = find_source(
@@ -126,9 +128,9 @@ class FinishedBatch:
                 try:
                     line = msgspec.json.decode(text)
                 except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                    raise ConfigError(f"{self._shown}:{number}: not JSON: {error}") from None
+                    raise ConfigError(f"{self._label}:{number}: not JSON: {error}") from None
                 if not isinstance(line, dict) or "custom_id" not in line:
-                    raise ConfigError(f"{self._shown}:{number}: it is no line of a batch's output")
+                    raise ConfigError(f"{self._label}:{number}: it is no line of a batch's output")
                 yield cast(dict[str, Any], line)
 
 

@@ -25,7 +25,7 @@ class Preference(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class TrainingExample:
     """
     A question with its answer. *models*: that answered in it; *date*: when it began; *cost_usd*:
     None where it is unknown.
@@ -74,7 +74,7 @@ class ExampleFilter:
     judged: bool = False
     left_out: Counter[str] = field(default_factory=Counter[str])
 
-    def select(self, examples: Iterable[Example]) -> Iterator[Example]:
+    def select(self, examples: Iterable[TrainingExample]) -> Iterator[TrainingExample]:
         """Those that are asked for, of which none would teach what nobody has answered."""
         for example in examples:
             if self.mixtures and example.mixture not in self.mixtures:
@@ -86,7 +86,7 @@ class ExampleFilter:
                 continue
             yield example
 
-    def _find_problem(self, example: Example) -> str | None:
+    def _find_problem(self, example: TrainingExample) -> str | None:
         if example.calls_tools or any(
             one.tool_calls or one.role == "tool" for one in example.messages
         ):
@@ -110,7 +110,7 @@ def _is_text(message: Message) -> bool:
     )
 
 
-def build_training_lines(example: Example, form: Form) -> list[JsonObject]:
+def build_training_lines(example: TrainingExample, form: Form) -> list[JsonObject]:
     """
     The example as TRL's conversational data sets have it: ``messages``, or one line with
     ``prompt``, ``chosen`` and ``rejected`` for each preference.

@@ -9,14 +9,14 @@ from mixtura.core.errors import ConfigError, StoreError
 from mixtura.protocols.openai.messages import message_from_json
 from mixtura.storage.run_record import iter_leaf_calls, parse_timestamp
 from mixtura.storage.runs import RunStore
-from mixtura.training.examples import Example
+from mixtura.training.examples import TrainingExample
 from mixtura.training.run_preferences import read_preferences
 
 PAGE = 500
 """Runs that are listed at a time."""
 
 
-def read_run_examples(runs: RunStore, damaged: list[str]) -> Iterator[Example]:
+def read_run_examples(runs: RunStore, damaged: list[str]) -> Iterator[TrainingExample]:
     """
     Every run that has an answer. The ids of those that cannot be read are added to *damaged*.
 
@@ -32,13 +32,13 @@ def read_run_examples(runs: RunStore, damaged: list[str]) -> Iterator[Example]:
             yield build_run_example(run)
 
 
-def build_run_example(run: Mapping[str, Any]) -> Example:
+def build_run_example(run: Mapping[str, Any]) -> TrainingExample:
     """A run with an answer as an example. Raises ConfigError for a message that is none."""
     try:
         messages = tuple(map(message_from_json, run["request"]["messages"]))
     except (KeyError, TypeError) as error:
         raise ConfigError(f"the run {run['id']} is damaged: {error}") from None
-    return Example(
+    return TrainingExample(
         "run",
         run["id"],
         messages,
