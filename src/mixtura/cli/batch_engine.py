@@ -124,6 +124,7 @@ def open_pool(
     options: EngineOptions,
 ) -> Generator[ClusterEngine]:
     """Workers that answer for the length of the block. Raises ConfigError."""
+    _check_caps(config, options)
     local = _has_local_models(config, plan)
     cores = options.worker_cores or (LOCAL_MODEL_CORES if local else 1)
     setup = WorkerSetup(
@@ -148,6 +149,22 @@ def open_pool(
         pool = WorkerPool(cluster, calls, setup, workers, cores)
         models.use_pool(pool)
         yield ClusterEngine(plan.name, pool)
+
+
+def _check_caps(config: Config, options: EngineOptions) -> None:
+    """Raise ConfigError for caps that would not hold for all workers."""
+    budget = config.settings.budget
+    if options.max_cost is not None and budget.at_the_cap == "degrade":
+        raise ConfigError(
+            '--max-cost with --engine ray needs at_the_cap = "refuse" in [budget]: which row is'
+            " the first without room is known only in one process"
+        )
+    daily = budget.day_usd is not None or budget.day_tokens is not None or budget.keys
+    if options.address is not None and daily and config.store.name.startswith("/"):
+        raise ConfigError(
+            "the caps of a day in [budget] hold for all machines only with a PostgreSQL store: set"
+            " `store`, or leave --address out"
+        )
 
 
 def _default_workers(cluster: RayCluster, cores: int) -> int:

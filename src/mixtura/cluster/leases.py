@@ -145,9 +145,7 @@ def _shared(limit: int | None) -> SharedQuantity | None:
 
 
 class LimitOwner:
-    """
-    The one owner of all limits: it knows each endpoint by its name, from whoever names it first.
-    """
+    """The owner of all limits: it knows each endpoint by its name, from whoever names it first."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

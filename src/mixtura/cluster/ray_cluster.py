@@ -17,6 +17,9 @@ from mixtura.core.text import to_one_line
 
 OBJECT_STORE_BYTES = 100 * 2**20
 """Of a cluster that is started here: what processes say to each other is small."""
+STARTS = 3
+"""Times that a cluster is tried to be started here."""
+_QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
 QUEUED_CALLS = 10_000
 """Things asked of one process at once."""
 
@@ -100,19 +103,15 @@ def open_cluster(address: str | None, cores: int | None) -> Generator[RayCluster
     the length of the block. Raises ConfigError where there is none, or a package is missing.
     """
     ray = import_ray()
-    folder = None
-    common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    folder = None if address is not None else tempfile.mkdtemp(prefix="mixtura-ray-")
     try:
         if address is not None:
-            ray.init(address=address, **common)
+            ray.init(address=address, **_QUIET)
         else:
-            folder = tempfile.mkdtemp(prefix="mixtura-ray-")
-            ray.init(
-                address="local", num_cpus=cores, include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES, _temp_dir=folder, **common,
-            )  # fmt: skip
+            _start_here(ray, folder, cores)
     # Its errors have no family: no such address, another version of Python or Ray, no room.
     except Exception as error:  # noqa: BLE001
+        ray.shutdown()
         _remove_folder(folder)
         raise ConfigError(_cluster_error_text(address, error)) from None
     try:
@@ -120,6 +119,22 @@ def open_cluster(address: str | None, cores: int | None) -> Generator[RayCluster
     finally:
         ray.shutdown()
         _remove_folder(folder)
+
+
+def _start_here(ray: Any, folder: str | None, cores: int | None) -> None:
+    """A cluster of this machine alone. Ray gives its parts 30 s to start: a busy one needs more."""
+    for tries_left in reversed(range(STARTS)):
+        try:
+            ray.init(
+                address="local", num_cpus=cores, include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES, _temp_dir=folder, **_QUIET,
+            )  # fmt: skip
+        except Exception:
+            if not tries_left:
+                raise
+            ray.shutdown()
+        else:
+            return
 
 
 def _cluster_error_text(address: str | None, error: Exception) -> str:

@@ -7,6 +7,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
+from mixtura.cluster.dollar_leases import DollarLease, DollarUse
 from mixtura.cluster.messages import WorkerSetup
 from mixtura.cluster.row_worker import RowWorker
 from mixtura.core.errors import ConfigError, MixturaError
@@ -14,23 +15,27 @@ from mixtura.engine.endpoint_lease import EndpointUse, Lease
 from mixtura.models.wrappers.rate_limit import RateLimits
 
 
-class RemoteLimitOwner:
-    """A ``LimitOwner`` in another process."""
+class RemoteOwner:
+    """A ``LeaseOwner`` in another process."""
 
     def __init__(self, actor: Any) -> None:
         self._actor = actor
 
     async def lend(
-        self, worker: str, limits: Mapping[str, RateLimits], uses: Mapping[str, EndpointUse]
-    ) -> Mapping[str, Lease]:
-        return await self._actor.lend.remote(worker, limits, uses)
+        self,
+        worker: str,
+        limits: Mapping[str, RateLimits],
+        uses: Mapping[str, EndpointUse],
+        dollars: DollarUse | None,
+    ) -> tuple[Mapping[str, Lease], DollarLease]:
+        return await self._actor.lend.remote(worker, limits, uses, dollars)
 
 
 class RayRowWorker(RowWorker):
     """A ``RowWorker`` that Ray has started."""
 
     def __init__(self, setup: WorkerSetup, owner: Any) -> None:
-        super().__init__(setup, RemoteLimitOwner(owner))
+        super().__init__(setup, RemoteOwner(owner))
 
     async def start_on_node(self) -> tuple[str | MixturaError, str]:
         """As ``start``, and the machine it is on."""

@@ -14,9 +14,11 @@ from mixtura.batch.call_journal import CallJournal
 from mixtura.batch.journaled import CURRENT_ROW, RowCalls
 from mixtura.batch.journaled_models import JournaledModels
 from mixtura.billing.price import Pricer
+from mixtura.cluster.dollar_leases import DollarLease, DollarUse, LeasedBudget, LeasedCap
 from mixtura.cluster.messages import KeptPart, RowAnswer, RowTask, WorkerReport, WorkerSetup
 from mixtura.cluster.worker_journals import SUFFIX, read_part, remove_journal
 from mixtura.cluster.worker_models import name_limiters, read_worker_config
+from mixtura.config.config import Config
 from mixtura.core.call_ledger import open_ledger
 from mixtura.core.errors import ConfigError, MixturaError
 from mixtura.core.model import Model
@@ -35,11 +37,15 @@ LAST_STEPS = 20
 
 
 class Owner(Protocol):
-    """The owner of the limits, wherever it is."""
+    """The owner of the limits and of the budget, wherever it is."""
 
     async def lend(
-        self, worker: str, limits: Mapping[str, RateLimits], uses: Mapping[str, EndpointUse]
-    ) -> Mapping[str, Lease]: ...
+        self,
+        worker: str,
+        limits: Mapping[str, RateLimits],
+        uses: Mapping[str, EndpointUse],
+        dollars: DollarUse | None,
+    ) -> tuple[Mapping[str, Lease], DollarLease]: ...
 
 
 class WorkerCalls(CallJournal):
@@ -83,6 +89,7 @@ class RowWorker:
         self._limiters: dict[str, RateLimiter] = {}
         self._models: JournaledModels | None = None
         self._tasks: dict[asyncio.Task[None], int] = {}
+        self._cap: LeasedCap | None = None
         self._leasing: asyncio.Task[None] | None = None
         self._draining = False
         self._changed = asyncio.Event()
@@ -102,8 +109,7 @@ class RowWorker:
                 self._ask_owner,
                 reuses=self._setup.reuses,
             )
-            runnable = config.build_runnable(self._setup.plan, deadline=self._setup.deadline)
-            self._model = WaitForBudget(runnable, InFlight())
+            self._model = self._build_model(config)
             self._limiters = name_limiters(models)
             for limiter in self._limiters.values():
                 limiter.apply_lease(Lease(concurrency=0, requests=0, tokens=0))
@@ -171,6 +177,17 @@ class RowWorker:
     async def remove_journal(self) -> None:
         """The owner has all of it."""
         await asyncio.to_thread(remove_journal, self._folder, self.name)
+
+    def _build_model(self, config: Config) -> Model:
+        """The mixture, under the batch's cap where it has one."""
+        setup, caps = self._setup, list[LeasedCap]()
+        if setup.max_cost is not None:
+            self._cap = LeasedCap("the batch", setup.max_cost)
+            caps.append(self._cap)
+        model = config.build_runnable(setup.plan, deadline=setup.deadline, caps=caps)
+        if self._cap is not None:
+            model = LeasedBudget(model, self._cap)
+        return WaitForBudget(model, InFlight())
 
     # ---- rows
 
@@ -252,11 +269,18 @@ class RowWorker:
         while True:
             uses = {name: one.current_use() for name, one in self._limiters.items()}
             since = {name: _since(use, before.get(name)) for name, use in uses.items()}
-            leases = await self._owner.lend(self.name, limits, since)
+            dollars = None if self._cap is None else self._cap.current_use()
+            leases, more = await self._owner.lend(self.name, limits, since, dollars)
             before = uses
             for name, lease in leases.items():
                 self._limiters[name].apply_lease(lease)
-            await asyncio.sleep(LEASE_SECONDS)
+            if self._cap is None:
+                await asyncio.sleep(LEASE_SECONDS)
+                continue
+            self._cap.apply_lease(more)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._cap.asks.wait(), LEASE_SECONDS)
+            self._cap.asks.clear()
 
 
 def _since(use: EndpointUse, before: EndpointUse | None) -> EndpointUse:

@@ -65,6 +65,10 @@ class MergedJournal:
         """The last call that is merged of each journal."""
         return {name: one.number for name, one in self._merged.items()}
 
+    def merged_dollars(self, journal: str) -> float:
+        """What the calls of a worker's journal have cost, as far as it is merged."""
+        return sum(one.dollars for one in self._merged.get(journal, _Merged()).spent.values())
+
     async def merge(self, part: KeptPart, *, earlier: bool = False) -> None:
         """
         Return once the part is on the disk; *earlier*: its calls are those of an earlier run.

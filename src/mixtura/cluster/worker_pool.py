@@ -9,9 +9,9 @@ from typing import Any
 
 from mixtura.batch.call_journal import CallJournal
 from mixtura.batch.outcome import EndpointProgress
-from mixtura.cluster.leases import LimitOwner
 from mixtura.cluster.left_journals import read_left_here, remove_left_here
 from mixtura.cluster.messages import RowAnswer, RowTask, WorkerReport, WorkerSetup
+from mixtura.cluster.owner import LeaseOwner
 from mixtura.cluster.ray_cluster import RayCluster
 from mixtura.cluster.ray_worker import RayRowWorker
 from mixtura.cluster.worker_journals import MergedJournal
@@ -75,8 +75,14 @@ class WorkerPool:
         """
         for node in self._cluster.nodes():
             await self._merge_left(node, (), earlier=True)
+        most = self._setup.max_cost
         self._owner = self._cluster.start_actor(
-            LimitOwner, cores=0, node=self._cluster.own_node, max_restarts=-1, max_task_retries=-1
+            LeaseOwner,
+            None if most is None else most - self._calls.dollars,
+            cores=0,
+            node=self._cluster.own_node,
+            max_restarts=-1,
+            max_task_retries=-1,
         )
         await asyncio.gather(*map(self._start_worker, self._slots))
         self._tasks = [asyncio.create_task(self._follow(slot)) for slot in self._slots]
@@ -193,8 +199,8 @@ class WorkerPool:
                 f"a worker of the cluster died {slot.deaths} times with no row answered: {said}"
             )
         dead, slot.name = slot.name, ""
-        await self._owner.forget_worker.remote(dead)
         await self._merge_left(slot.node, (dead,))
+        await self._owner.forget_worker.remote(dead, self._merged.merged_dollars(dead))
         rows = [(task._replace(looks_up=True), one) for task, one in slot.rows.values()]
         slot.rows = {task.number: (task, one) for task, one in rows}
         slot.unsent.clear()
