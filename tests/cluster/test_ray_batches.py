@@ -50,7 +50,9 @@ def test_after_kills_of_a_worker_and_of_the_batch_one_process_ends_it_with_the_s
         await_calls(upstream, process, once + 100)
         assert process.poll() is None
         process.send_signal(signal.SIGKILL)
-        process.communicate()
+        said, aside = process.communicate()
+        assert [json.loads(line)["event"] for line in said.splitlines()]
+        assert b"died and is replaced" in aside
 
         done = desk.run(*LOCAL)
 

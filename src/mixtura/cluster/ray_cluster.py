@@ -31,8 +31,9 @@ def import_ray(module: str = "ray") -> Any:
     """Ray, or a part of it. Raises ConfigError with the command that installs it."""
     # It would tell its makers of each cluster that it starts.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Where a cluster is started here, its own dashboard and its logs are for no one.
-    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+    # What it says of its own processes would stand in our output: we say what matters of it.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
+    # Else it warns of how it will treat GPUs one day; this is that way.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         return import_module(module)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,7 @@ from mixtura.core.errors import ConfigError, MixturaError
 from mixtura.core.text import to_one_line
 from mixtura.core.types import Request
 
+_LOG = logging.getLogger("mixtura.cluster")
 START_SECONDS = 180.0
 """That a worker may take to start, with its models."""
 FINISH_SECONDS = 60.0
@@ -168,6 +170,8 @@ class WorkerPool:
         """Raise ConfigError where it happens again and again."""
         self.replaced += 1
         slot.deaths += 1
+        where = f" on the machine {slot.node[:8]}" if slot.node else ""
+        _LOG.warning("a worker%s died and is replaced: its rows are asked again", where)
         if slot.deaths > DEATHS_IN_A_ROW:
             said = to_one_line(error)[:300]
             raise ConfigError(
