@@ -82,6 +82,26 @@ class MessageDelta(msgspec.Struct, gc=False):
     thinking_blocks: Any = None
 
     @property
+    def has_other_fields(self) -> bool:
+        """Whether any field but its text is set: in most pieces of an answer none is."""
+        return (
+            self.reasoning_content is not None
+            or self.tool_calls is not None
+            or self.reasoning is not None
+            or self.refusal is not None
+            or self.function_call is not None
+            or self.left_out is not None
+            or self.images is not None
+            or self.audio is not None
+            or self.reasoning_text is not None
+            or self.thinking is not None
+            or self.reasoning_details is not None
+            or self.reasoning_opaque is not None
+            or self.extra_content is not None
+            or self.thinking_blocks is not None
+        )
+
+    @property
     def has_provider_fields(self) -> bool:
         """Whether it may have fields that the provider wants back with the next request."""
         return (
@@ -151,6 +171,9 @@ class _GroqFields(msgspec.Struct, gc=False):
     error: Any = None
 
 
+_NULL = msgspec.Raw(b"null")
+
+
 class Chunk(msgspec.Struct, gc=False):
     """One event of a stream, or a whole answer (then its choices have a message)."""
 
@@ -161,10 +184,10 @@ class Chunk(msgspec.Struct, gc=False):
 
     def find_usage(self) -> msgspec.Raw | None:
         """Its usage: at the top, in a choice (Moonshot) or in ``x_groq``; None for none."""
-        if self.usage and not is_null(self.usage):
+        if self.usage and self.usage != _NULL:
             return self.usage
         for choice in self.choices or ():
-            if choice.usage and choice.index == 0 and not is_null(choice.usage):
+            if choice.usage and choice.index == 0 and choice.usage != _NULL:
                 return choice.usage
         if self.x_groq is not None and not is_null(self.x_groq.usage):
             return self.x_groq.usage

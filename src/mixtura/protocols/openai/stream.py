@@ -55,11 +55,8 @@ class ChatStreamAccumulator(AnswerAccumulator):
             if delta.content:
                 self._text.new_texts.append(delta.content)
                 self._has_text = True
-            if self._origin is not None and delta.has_provider_fields:
-                for name, value in delta.provider_fields():
-                    self._fields.add_field(name, value)
-            if delta.has_more_than_text:
-                self._take_other_parts(delta)
+            if delta.has_other_fields:
+                self._take_other_fields(delta)
 
     def end_stream(self) -> None:
         """The stream says that it is over: then even a vague finish reason was one."""
@@ -103,6 +100,14 @@ class ChatStreamAccumulator(AnswerAccumulator):
         if self._text.has_refusal:
             message.refusal = None
         return message
+
+    def _take_other_fields(self, delta: MessageDelta) -> None:
+        """What stands beside the text, and what the provider wants back with the next request."""
+        if self._origin is not None and delta.has_provider_fields:
+            for name, value in delta.provider_fields():
+                self._fields.add_field(name, value)
+        if delta.has_more_than_text:
+            self._take_other_parts(delta)
 
     def _take_other_parts(self, delta: MessageDelta) -> None:
         """What is not simply text."""
