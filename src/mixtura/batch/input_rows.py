@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mixtura.batch import openai_form
 from mixtura.batch.journaled import KEY_BYTES, digest
@@ -47,7 +47,9 @@ class CheckedInput(NamedTuple):
 class BatchInput:
     """
     The input and what is asked of it: every row, the first *limit*, or a *sample* drawn with
-    *seed*. *shares*: equal rows have the same key, and so the same answer.
+    *seed*. *shares*: equal rows have the same key, and so the same answer. *read_line* makes the
+    request of a line of an OpenAI batch file where others than this machine's user wrote it;
+    raises ConfigError.
     """
 
     source: Source
@@ -56,6 +58,7 @@ class BatchInput:
     sample: int | None = None
     seed: int | None = None
     shares: bool = False
+    read_line: Callable[[Mapping[str, Any]], Request] | None = None
 
     def check(self, first: int = 0) -> CheckedInput:
         """
@@ -121,6 +124,8 @@ class BatchInput:
         fields = record.fields()
         try:
             if self.source.format == "openai":
+                if self.read_line is not None:
+                    return fields["custom_id"], self.read_line(fields)
                 return fields["custom_id"], openai_form.build_request(fields, self.form.sampling)
             return record_id(fields, line), self.form.build_request(fields)
         except KeyError:
