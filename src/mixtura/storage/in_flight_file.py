@@ -32,15 +32,31 @@ class InFlightCall(msgspec.Struct):
 _decoder = msgspec.json.Decoder(InFlightCall)
 
 
+def read_in_flight_calls(path: Path) -> list[InFlightCall]:
+    """The calls in the file at *path*; none where there is no such file. Raises StoreError."""
+    calls: list[InFlightCall] = []
+    try:
+        with path.open("rb", buffering=0) as file:
+            while place := file.read(PLACE_BYTES):
+                with suppress(msgspec.DecodeError, UnicodeDecodeError):
+                    calls.append(_decoder.decode(place.rstrip(b" \n\0")))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from None
+    return calls
+
+
 class InFlightFile:
     """
     A place of fixed size for each call under way: written before it is sent, cleared once its
     answer is kept. What is written survives a killed process; not a loss of power.
 
     Raises ConfigError where another process uses it, StoreError where it cannot be written.
+    *option*: what names the *journal*, where a person can.
     """
 
-    def __init__(self, path: Path, *, journal: Path) -> None:
+    def __init__(self, path: Path, *, journal: Path, option: str | None) -> None:
         self._path = path
         self._free: list[int] = []
         self._places = 0
@@ -55,22 +71,15 @@ class InFlightFile:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 os.close(self._file)
+                or_else = f", stop it, or give {option} another file" if option else ", or stop it"
                 raise ConfigError(
-                    f"another process is working with the journal {journal}: wait until it ends,"
-                    " stop it, or give --journal another file"
+                    f"another process is working with the journal {journal}: wait until it ends"
+                    + or_else
                 ) from None
 
     def read_calls(self) -> list[InFlightCall]:
         """The calls that an earlier process left. What cannot be read counts for nothing."""
-        calls: list[InFlightCall] = []
-        try:
-            os.lseek(self._file, 0, os.SEEK_SET)
-            while place := os.read(self._file, PLACE_BYTES):
-                with suppress(msgspec.DecodeError, UnicodeDecodeError):
-                    calls.append(_decoder.decode(place.rstrip(b" \n\0")))
-        except OSError as error:
-            raise self._write_error(error) from None
-        return calls
+        return read_in_flight_calls(self._path)
 
     def clear(self) -> None:
         """Forget what an earlier process left."""
