@@ -15,6 +15,7 @@ try:
 except ImportError:  # Windows: a second process is not noticed
     fcntl = None
 
+_pwrite = getattr(os, "pwrite", None)  # not on Windows
 PLACE_BYTES = 256
 """Bytes of one call: one write, far below a page, which no kill cuts in two."""
 LONGEST_MODEL = 120
@@ -100,23 +101,26 @@ class InFlightFile:
         if len(line) >= PLACE_BYTES:  # a name of many bytes a letter
             call.model = ""
             line = msgspec.json.encode(call)
-        self._write_place(place, line)
+        self._write(place, line.ljust(PLACE_BYTES - 1) + b"\n")
         return place
 
     def remove(self, place: int) -> None:
         """The call is over, and that is written down elsewhere."""
         # Where it cannot be written, the next process takes the call for lost, or finds its answer.
         with suppress(StoreError):
-            self._write_place(place, b"")
+            self._write(place, b"\0")  # not JSON any more
         self._free.append(place)
 
     def close(self) -> None:
         os.close(self._file)
 
-    def _write_place(self, place: int, line: bytes) -> None:
+    def _write(self, place: int, data: bytes) -> None:
         try:
-            os.lseek(self._file, place * PLACE_BYTES, os.SEEK_SET)
-            os.write(self._file, line.ljust(PLACE_BYTES - 1) + b"\n")
+            if _pwrite is not None:
+                _pwrite(self._file, data, place * PLACE_BYTES)
+            else:
+                os.lseek(self._file, place * PLACE_BYTES, os.SEEK_SET)
+                os.write(self._file, data)
         except OSError as error:
             raise self._write_error(error) from None
 
