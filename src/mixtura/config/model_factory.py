@@ -90,6 +90,8 @@ class ModelFactory:
         self._environ = environ
         self._folder = models_folder
         self._keep_answers = keep_answers
+        self.keep_calls: AnswerKeeper | None = None
+        """Wraps each model inside what keeps answers."""
         self._limiters: dict[tuple[str, str | None], RateLimiter] = {}
 
     def share_rate_limiters(self, other: ModelFactory) -> None:
@@ -197,6 +199,8 @@ class ModelFactory:
         return Limited(model, limiter)
 
     def _with_kept_answers(self, model: Model, identity: str) -> Model:
+        if self.keep_calls:
+            model = self.keep_calls(model, identity)
         return self._keep_answers(model, identity) if self._keep_answers else model
 
     def resolve_endpoint(self, table: ModelTable) -> ModelEndpoint:
