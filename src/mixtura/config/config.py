@@ -83,8 +83,9 @@ class Config:
         self.store = self._open_store()
         keep_answers = keep_answers or self._cache_answers(cache)
         self._factory = ModelFactory(
-            environ, models_folder, keep_answers, self.redactor, self.settings.transport
-        )
+            environ, models_folder, keep_answers, self.redactor, self.settings.transport,
+            self.settings.redact,
+        )  # fmt: skip
         self._learns_patience = not waits_for_all
         self.builder = self._create_builder()
         self._caps = ConfiguredCaps(self.settings.budget, self.store, self.registry)
@@ -119,6 +120,7 @@ class Config:
             days=table.days,
             megabytes=table.megabytes,
             hidden=self.redactor,
+            shared=isinstance(self.settings.store_address, str),
         )
 
     def _open_response_store(self, keep: bool | None) -> ResponseStore:
