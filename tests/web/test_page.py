@@ -132,7 +132,8 @@ def test_a_run_without_an_answer_says_so_and_can_be_asked_again(upstream, visit)
     assert "no such key" in person.find(".answer [role=alert]").inner_text()
     person.find(".runs .dot.failed").wait_for()
     person.button("Ask again").click()
-    person.wait("document.querySelectorAll('.runs li').length === 2")
+    person.find(".versions", has_text="2 of 2").wait_for()
+    assert person.find(".runs li").count() == 1
     assert len(upstream.of("lost")) == 2
     person.complaints.clear()  # the failed stream itself is no complaint of the page's
 
@@ -191,6 +192,7 @@ def test_one_model_alone_is_asked_beside_the_mixture(upstream, visit):
     person.find("#against").select_option("cleo")
     person.ask().answered()
 
+    person.find(".versus").wait_for()
     both = person.find(".beside .answer")
     assert both.count() == 2
     assert "Cleo agrees with everybody." in both.nth(1).inner_text()

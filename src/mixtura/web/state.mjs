@@ -231,7 +231,7 @@ async function askAfter(question, before, earlier = []) {
   listAll();
 }
 
-async function follow(run, body, stopper, { heard = null, place = "", begun: then = null } = {}) {
+async function follow(run, body, stopper, { heard = () => {}, place = "", begun: then = null } = {}) {
   const left = leaving.signal;
   const whole = { ...body, stream: true, mixtura: { ...body.mixtura, proposals: true } };
   try {
@@ -248,7 +248,7 @@ async function follow(run, body, stopper, { heard = null, place = "", begun: the
     if (error.status === 401) locked.value = true;
   }
   if (left.aborted) return;
-  heard?.(null);
+  heard(null);
   if (setup.value?.runs && run.id) {
     await remember(run);
     await refresh(run.id, left);
