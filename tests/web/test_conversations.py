@@ -1,4 +1,4 @@
-"""Conversations on the page: turns as they were, branches, a name, files, the same mixture again."""
+"""Conversations on the page: turns as they were, branches, a name, files, the same team again."""
 
 from __future__ import annotations
 
