@@ -299,28 +299,13 @@ class EndpointBatches:
         remote = await self._wait_until_over(batch)
         await _let_calls_come(batch, self._batches.gather)
         batch.closed = True
-        await self._read_results(batch, remote)
+        await _read_results(self._form, batch, remote, self._batches.poll)
         left = [one.call for one in batch.waiting.values()]
         if remote.failure:
             await self._forget(batch)
         else:
             await self.forget_calls(left)
         batch.fail_waiting(NotAskedError(remote.failure or "its provider's batch left it out"))
-
-    async def _read_results(self, batch: FollowedBatch, remote: RemoteBatch) -> None:
-        wait, timeouts = self._batches.poll, 0
-        while True:
-            try:
-                await self._form.read_results(remote, batch.take_result)
-                return
-            except TimedOutError:
-                timeouts += 1
-                if timeouts == RESULT_TIMEOUTS:
-                    raise
-            except PASSING:
-                pass
-            await asyncio.sleep(wait)
-            wait = min(wait * 1.5, LONGEST_POLL)
 
     async def _wait_until_over(self, batch: FollowedBatch) -> RemoteBatch:
         """Raises TimeIsUpError in mode ``only``: the batch stays where it is."""
@@ -349,6 +334,25 @@ class EndpointBatches:
                 left = LONGEST_POLL
             await asyncio.sleep(min(wait, left) if left > 0 else wait)
             wait = min(wait * 1.5, LONGEST_POLL)
+
+
+async def _read_results(
+    form: BatchForm, batch: FollowedBatch, remote: RemoteBatch, wait: float
+) -> None:
+    """Give the results to who waits for them. Raises ModelError."""
+    timeouts = 0
+    while True:
+        try:
+            await form.read_results(remote, batch.take_result)
+            return
+        except TimedOutError:
+            timeouts += 1
+            if timeouts == RESULT_TIMEOUTS:
+                raise
+        except PASSING:
+            pass
+        await asyncio.sleep(wait)
+        wait = min(wait * 1.5, LONGEST_POLL)
 
 
 def _take_some(gathered: dict[str, WaitingCall], terms: BatchTerms) -> list[WaitingCall]:
