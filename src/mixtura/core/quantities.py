@@ -241,7 +241,8 @@ class Range(NamedTuple):
         if self.above or self.below:
             more = "more than" if self.above else "at least"
             right = f"{more} {low} and {'less than' if self.below else 'at most'} {high}"
-        shown = int(value) if math.isfinite(value) and value == int(value) else value
+        whole = isinstance(value, int) or (math.isfinite(value) and value == int(value))
+        shown = int(value) if whole else value
         return f"{redacted_excerpt(shown)} is out of range: use {right}"
 
     def check_value(self, name: str, value: float | None) -> None:
