@@ -72,6 +72,15 @@ class ApiClient:
         self._requests = MinuteQuota(requests, clock) if requests else None
         self._tokens = MinuteQuota(tokens, clock) if tokens else None
 
+    @classmethod
+    def with_models(
+        cls, name: str, models: Sequence[str] | None, *, default: str = "default"
+    ) -> ApiClient:
+        """One that has no key, and may use *models* alone; None: all."""
+        client = cls(name, None, default=default)
+        client.models = None if models is None else frozenset(models)
+        return client
+
     @property
     def has_token_limit(self) -> bool:
         """Whether its tokens a minute are limited."""
