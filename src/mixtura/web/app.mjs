@@ -66,7 +66,7 @@ function Turn({ one, last }) {
     ${run.state === "failed" || run.state === "stopped" ? html`<button type="button" class="quiet small" aria-label="Ask again" disabled=${busy.value} onClick=${() => again(one)}><${Icon} name="again" /><span>Ask again</span></button>` : null}`;
   return html`<article class="turn" aria-label=${`Question: ${run.question.slice(0, 80)}`}>
     ${one.earlier.map((message) => html`<div class="earlier ${message.role}"><h4>${message.role === "user" ? "You" : message.role}</h4><div class="plain">${message.content}</div></div>`)}
-    <h2 class="question" tabindex="-1">${run.question}</h2>
+    <h2 class="question" dir="auto" tabindex="-1">${run.question}</h2>
     ${run.proposers.length > 0 && (last || !run.live) && html`<button type="button" class="fold" aria-expanded=${open} onClick=${() => (one.open.value = !open)}><${Icon} name="chevron" /><${Strip} run=${run} /></button>`}
     ${run.live && run.proposers.some((call) => call.live) && run.proposers.some((call) => call.state === "done") && html`<p class="hand"><button type="button" class="quiet small" title="End the proposers that still write; the answer is made of what is there" onClick=${() => steer(run, "answer_now")}>Answer now</button></p>`}
     ${open && run.proposers.length > 0 && html`<${Layers} run=${run} />`}
