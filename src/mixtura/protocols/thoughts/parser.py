@@ -181,9 +181,11 @@ class ThinkTagParser:
 
     def _parse_thought(self) -> tuple[str, str]:
         text, start = self._held, self._at
-        match = find_mark(text, start)
+        bare = self._open.is_bare
+        match = find_mark(text, start, bare=bare)
         if match is None:
-            return self._append_thought(text, start, partial_mark_start(text, start)), ""
+            end = partial_mark_start(text, start, bare=bare)
+            return self._append_thought(text, start, end), ""
         self._open.add_text(text[start : match.start()])
         mark, depth = mark_from_match(match), self._open.depth
         if self._open.is_closed_by(mark):
