@@ -131,8 +131,10 @@ _WINDOW = (
     rf"n_ctx[\"']?[:= ]+{_N}",
     rf"request too large .{{0,160}}\blimit:? {_N}, (?:used {_OTHERS}, )?requested",
     rf"prompt tokens? limit exceeded: {_OTHERS} > {_N}",
-    rf"context (?:length|window|size)(?: limit)? exceed\w*[^.]{{0,20}}: {_OTHERS}(?: tokens)?"
-    rf" ?> ?{_N}",
+    (
+        rf"context (?:length|window|size)(?: limit)? exceed\w*[^.]{{0,20}}: {_OTHERS}(?: tokens)?"
+        rf" ?> ?{_N}"
+    ),
     rf"(?:最大|上下文)[^。]{{0,12}}(?:长度|窗口)[^。0-9]{{0,8}}{_N}",
 )
 _WINDOW_PATTERNS = tuple(re.compile(pattern, re.IGNORECASE) for pattern in _WINDOW)

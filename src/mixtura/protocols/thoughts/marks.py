@@ -39,9 +39,6 @@ _FORMS = {
     "gemma_close": r"<channel\|>",
     "unused_open": r"<(?:unused|ctrl)94>thought",  # MedGemma, Gemini
     "unused_close": r"<(?:unused|ctrl)95>",
-    # Harmony's channels where a server has taken the control tokens out of the text.
-    "bare_open": r"(?-i:analysis(?=[A-Z\"'“(0-9]))",
-    "bare_close": r"(?-i:assistantfinal)",
     "harmony_header": _HEADER,
     "harmony_end": r"<\|(?:end|return|call)\|>",
 }
@@ -63,7 +60,12 @@ _PARTIAL_MARK = re.compile(
 _MAX_MARK_LENGTH = 400
 _FIRST_CHARACTER = re.compile(r"[<\[◁]")
 _BARE_CLOSE = "assistantfinal"
-_FIRST_OR_BARE_CLOSE = re.compile(rf"[<\[◁]|{_BARE_CLOSE}")
+_FIRST_OR_BARE_CLOSE = re.compile(rf"[<\[◁]|(?P<bare_close>{_BARE_CLOSE})")
+BARE_OPENING = re.compile(r"(?P<bare_open>analysis)(?=[A-Z\"'“(0-9])")
+"""
+Harmony's first channel where a server has taken the control tokens out of the text: it counts
+only where the text begins, and ``assistantfinal`` only in what it opened.
+"""
 _TAG_NAME = re.compile(_NAME)
 
 
@@ -88,7 +90,7 @@ def find_mark(text: str, start: int, *, bare: bool = False) -> re.Match[str] | N
     *bare*, one that is a mere word, too.
     """
     for first in (_FIRST_OR_BARE_CLOSE if bare else _FIRST_CHARACTER).finditer(text, start):
-        if match := MARK_PATTERN.match(text, first.start()):
+        if match := first if first.lastgroup else MARK_PATTERN.match(text, first.start()):
             return match
     return None
 
