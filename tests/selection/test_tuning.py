@@ -232,7 +232,7 @@ def test_a_dry_run_says_what_it_takes_at_most_and_asks_no_one(tmp_path, typed):
     [
         (["tune", "--on", "rows.jsonl"], "Which members?"),
         (["tune", "--models", "a", "b"], "--on is missing"),
-        ([*COMMAND, "--patterns", "vot"], "'vot' is none of vote, mux, switch, gate, mixture"),
+        ([*COMMAND, "--patterns", "vot"], "'vot' is not one of vote, mux, switch, gate, mixture"),
         (
             ["tune", "--models", "a", "b", "--on", "rows.jsonl", "--judge", "judge",
              "--patterns", "vote"],

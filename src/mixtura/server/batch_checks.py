@@ -60,7 +60,7 @@ def _check_row(data: bytes, line: int, found: CheckedRows, names: set[str]) -> N
         found.add_mistake("invalid_json_line", "this line is not parseable as valid JSON", line)
         return
     if not isinstance(fields, dict):
-        found.add_mistake("invalid_json_line", "this line is no JSON object", line)
+        found.add_mistake("invalid_json_line", "this line is not a JSON object", line)
         return
     row = cast(dict[str, Any], fields)
     for name in ("custom_id", "method", "url", "body"):
