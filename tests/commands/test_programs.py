@@ -17,10 +17,9 @@ from mixtura.core import errors
 from mixtura.core.events import Event, Token
 from mixtura.models.command import CommandModel
 from tests.conftest import run
-from tests.support.command_programs import ANSWERS, FAILURES, list_marked_processes
+from tests.support.command_programs import ANSWERS, FAILURES, PLAIN, list_marked_processes
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="these programs are shell scripts")
-PLAIN = {"PATH": os.environ["PATH"]}
 
 
 def program(script: str, seconds: float = 60.0, **settings: object) -> CommandModel:
