@@ -72,7 +72,7 @@ def test_a_diff_is_reviewed_with_what_most_found_first_and_its_place_from_the_qu
         "app/pay.py:90  low  found by 1 of 2",
         "  Input is evaluated.",
         "  > eval(user_input)",
-        "  (no quoted line stands in the text: check it by hand)",
+        "  (none of the quoted lines occurs in the text: check by hand)",
         "  ben",
         "",
         "3 findings; 1 by more than one of 2 members.",
