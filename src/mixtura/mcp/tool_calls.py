@@ -88,7 +88,7 @@ class ToolCalls:
         plan = self._choose_mixture(given.get("mixture") or REVIEW_NAME, client)
         if plan.pattern.kind != "review":
             raise ConfigError(
-                f"mixture: {plan.name} is no mixture for reviews: its pattern is"
+                f"mixture: {plan.name} is not a mixture for reviews: its pattern is"
                 f" '{plan.pattern.kind}', not 'review'"
             )
         question = f"{given['text']}\n\n{given.get('question', DEFAULT_QUESTION)}"

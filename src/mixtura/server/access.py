@@ -210,7 +210,7 @@ class Authenticator:
             if hmac.compare_digest(known, digest):
                 client_of_key = client
         if client_of_key is None or not given:
-            problem = "this is no key of this server" if given else "a key is needed"
+            problem = "this is not a key of this server" if given else "a key is needed"
             raise ApiError(
                 401, f"{problem}: send `Authorization: Bearer KEY`", kind="authentication_error",
                 code="invalid_api_key",

@@ -260,7 +260,7 @@ async def _handle_http_error(request: Request, error: Exception) -> Response:
     status = 404 if error.status_code == 405 and unserved_feature(path) else error.status_code
     said = {
         404: not_found_message(path, served_paths()),
-        405: f"{request.method} is no method of {path}",
+        405: f"{request.method} is not a method of {path}",
     }
     code = {404: "not_found", 405: "method_not_allowed"}.get(status)
     refused = ApiError(status, said.get(status, error.detail), code=code)
