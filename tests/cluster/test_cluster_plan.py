@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-
 from bench.cluster_plan import Endpoint, Plan, describe, read_figures, simulate
 
 QUIET = Plan(

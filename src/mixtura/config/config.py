@@ -16,6 +16,7 @@ from mixtura.config.plan import Environment, MixtureSpec
 from mixtura.config.registry import DEFAULT, PRESETS_SOURCE, NameRegistry
 from mixtura.config.settings import Settings
 from mixtura.config.spending_caps import ConfiguredCaps, check_caps
+from mixtura.config.telemetry_settings import read_telemetry_settings
 from mixtura.config.toml_document import TomlDocument
 from mixtura.core.errors import ConfigError
 from mixtura.core.model import Model
@@ -268,7 +269,10 @@ class Config:
             mixture, plan, self.usage_cost, max_cost=max_cost, more_caps=caps, also=reporters
         )
         whole = capped if deadline is None else Deadlined(capped, deadline)
-        instruments = load_instruments(self.registry.environ)
+        instruments = load_instruments(
+            self.registry.environ,
+            read_telemetry_settings(self.settings.telemetry, self.registry.environ),
+        )
         if instruments is None:
             return whole
         from mixtura.telemetry.run_spans import Traced
