@@ -12,7 +12,7 @@ from mixtura.server.apis.anthropic_messages import MessagesDialect
 from mixtura.server.apis.openai_chat_body import ChatBody
 from mixtura.server.apis.openai_completions import CompletionsBody
 from mixtura.server.apis.openai_responses import ResponsesDialect
-from mixtura.server.web_api import PlanRequest
+from mixtura.server.page_plan import PlanRequest
 
 JSON = "application/json"
 SCHEMA_REF = "#/components/schemas/{name}"

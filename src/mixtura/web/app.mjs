@@ -6,10 +6,12 @@ import { Axis } from "./axis.mjs";
 import { Layers } from "./cards.mjs";
 import { Composer, focusQuestion, pointed, Sketch } from "./composer.mjs";
 import { Details, Link, Sheet } from "./details.mjs";
+import { CompareAfter } from "./comparison.mjs";
 import { count, short } from "./format.mjs";
+import { Question } from "./question.mjs";
 import { Delete, Runs } from "./runs.mjs";
 import { key, locked } from "./access.mjs";
-import { again, broken, busy, choice, compare, draft, enter, fresh, mixture, opening, plan, reopen, replan, setup, share, steer, stop, turns } from "./state.mjs";
+import { again, broken, busy, choice, draft, enter, fresh, list, mixture, opening, plan, reopen, replan, setup, share, steer, stop, turns } from "./state.mjs";
 
 const aside = signal(false); // the list of runs on a narrow window
 const singles = signal(stored("mixtura.keys") !== "off"); // shortcuts of one key
@@ -48,7 +50,7 @@ function Side() {
     <button type="button" class="newask" onClick=${() => { fresh(); aside.value = false; focusQuestion(); }}><${Icon} name="edit" />New question</button>
     <${Runs} chosen=${() => (aside.value = false)} />
     <footer><${Theme} /><span class="grow"></span>
-      <button type="button" class="quiet small" onClick=${() => (dialog.value = { kind: "keys" })} aria-label="Keyboard shortcuts"><kbd>?</kbd></button>
+      <button type="button" class="quiet small" onClick=${() => (dialog.value = { kind: "keys" })} aria-label="Keyboard shortcuts"><kbd aria-hidden="true">?</kbd></button>
       ${key.value && html`<button type="button" class="quiet icon-only" aria-label="Forget the key" title="Forget the key" onClick=${() => { sessionStorage.removeItem("mixtura.key"); location.reload(); }}><${Icon} name="lock" /></button>`}
     </footer>
   </aside>`;
@@ -59,14 +61,13 @@ function Turn({ one, last }) {
   run.tick.value;
   const open = one.open.value;
   const kept = setup.value?.runs && run.id && run.recorded;
-  const models = setup.value?.models.filter((model) => !model.problem) ?? [];
   const actions = html`
     <${MarksButton} run=${run} /><${CopyButton} run=${run} />
     ${kept && html`<button type="button" class="quiet small" aria-label="Share" title="Save as one HTML file" onClick=${() => share(run)}><${Icon} name="share" /><span>Share</span></button>`}
     ${run.state === "failed" || run.state === "stopped" ? html`<button type="button" class="quiet small" aria-label="Ask again" disabled=${busy.value} onClick=${() => again(one)}><${Icon} name="again" /><span>Ask again</span></button>` : null}`;
   return html`<article class="turn" aria-label=${`Question: ${run.question.slice(0, 80)}`}>
-    ${one.earlier.map((message) => html`<div class="earlier ${message.role}"><h4>${message.role === "user" ? "You" : message.role}</h4><div class="plain">${message.content}</div></div>`)}
-    <h2 class="question" dir="auto" tabindex="-1">${run.question}</h2>
+    ${one.earlier.map((message) => html`<div class="earlier ${message.role}"><h2>${message.role === "user" ? "You" : message.role}</h2><div class="plain" dir="auto">${message.content}</div></div>`)}
+    <${Question} text=${run.question} />
     ${run.proposers.length > 0 && (last || !run.live) && html`<button type="button" class="fold" aria-expanded=${open} onClick=${() => (one.open.value = !open)}><${Icon} name="chevron" /><${Strip} run=${run} /></button>`}
     ${run.live && run.proposers.some((call) => call.live) && run.proposers.some((call) => call.state === "done") && html`<p class="hand"><button type="button" class="quiet small" title="End the proposers that still write; the answer is made of what is there" onClick=${() => steer(run, "answer_now")}>Answer now</button></p>`}
     ${open && run.proposers.length > 0 && html`<${Layers} run=${run} />`}
@@ -76,7 +77,7 @@ function Turn({ one, last }) {
       ${alone && html`<${Answer} run=${alone} actions=${html`<${CopyButton} run=${alone} />`} title="alone" against=${run} />`}
     </div>
     ${!run.live && html`<div class="after"><${Totals} run=${run} /><span class="grow"></span>
-      ${!alone && models.length > 0 && run.answer && html`<span class="select against"><${Icon} name="columns" /><label class="sr" for=${`with-${one.number}`}>Compare with one model alone</label><select id=${`with-${one.number}`} disabled=${busy.value} value="" onChange=${(event) => compare(one, event.target.value)}><option value="">Compare with…</option>${models.map((model) => html`<option value=${model.name}>${short(model.name)} alone</option>`)}</select></span>`}</div>`}
+      ${!alone && run.answer && html`<${CompareAfter} one=${one} />`}</div>`}
     ${open && run.calls.some((call) => call.started !== null) && html`<${Axis} run=${run} />`}
   </article>`;
 }
@@ -84,8 +85,9 @@ function Turn({ one, last }) {
 // A run's shape and cost in one line, when it is folded.
 function Strip({ run }) {
   const row = run.proposers;
+  const there = row.filter((call) => call.state === "done").length;
   return html`<span class="strip"><span class="dots" aria-hidden="true">${row.slice(0, 24).map((call) => html`<i class="c${call.index % 8} ${call.state}"></i>`)}</span>
-    <span>${run.model} · ${count(run.layers.length + 1, "layer")} · ${count(row.length, "draft")}</span></span>`;
+    <span>${run.model} · ${count(run.layers.length + 1, "layer")} · ${there === row.length ? "" : `${there} of `}${count(row.length, "draft")}</span></span>`;
 }
 
 function Welcome() {
@@ -202,6 +204,7 @@ function Conversation() {
   }, [number]);
   return html`<div class="scroller" ref=${box}>
     <div class="column">
+      ${all.length > 0 && html`<h1 class="sr">Conversation</h1>`}
       ${all.length ? all.map((one) => html`<${Turn} key=${one.number} one=${one} last=${one === last} />`) : html`<${Welcome} />`}
     </div>
   </div>`;
@@ -263,6 +266,7 @@ function addressed() {
   else if (!location.hash && turns.value.length) fresh(false);
 }
 addEventListener("popstate", addressed);
+addEventListener("online", () => setup.value && (replan(), list()));
 
 render(html`<${App} />`, document.getElementById("app"));
 effect(() => {

@@ -27,7 +27,7 @@ export function Runs({ chosen }) {
     <nav aria-label="Past runs" aria-busy=${loading}>
       ${error && html`<p class="hintline">${error}</p>`}
       ${!rows.length && !loading && !error && html`<p class="hintline">${search.value ? "Nothing found." : "What you ask will be listed here."}</p>`}
-      ${[...days].map(([name, some]) => html`<section><h3>${name}</h3><ul>
+      ${[...days].map(([name, some]) => html`<section><h2>${name}</h2><ul>
         ${some.map((row) => html`<li key=${row.id} class=${current.value?.id === row.id ? "current" : ""}>
           <a href=${`#run/${row.id}`} aria-current=${current.value?.id === row.id ? "page" : undefined} onClick=${(event) => { event.preventDefault(); reopen(row.id); chosen?.(); }}>
             <span class="q">${row.question || "(no words)"}</span>
