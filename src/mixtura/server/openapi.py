@@ -12,6 +12,7 @@ from mixtura.server.apis.anthropic_messages import MessagesDialect
 from mixtura.server.apis.openai_chat_body import ChatBody
 from mixtura.server.apis.openai_completions import CompletionsBody
 from mixtura.server.apis.openai_responses import ResponsesDialect
+from mixtura.server.openapi_start import start_path_items
 from mixtura.server.page_plan import PlanRequest
 
 JSON = "application/json"
@@ -19,10 +20,7 @@ SCHEMA_REF = "#/components/schemas/{name}"
 
 
 def openapi_document(names: Sequence[str], paths: Sequence[str], *, locked: bool) -> dict[str, Any]:
-    """
-    *names* of the models that are offered; *paths* of the APIs that are served; *locked*: a key
-    is needed.
-    """
+    """Of models called *names* and APIs served at *paths*; *locked*: a key is needed."""
     bodies = (
         ChatBody,
         CompletionsBody,
@@ -107,6 +105,7 @@ def _path_items(bodies: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
         },
         **_batch_path_items(),
         **_own_path_items(chat, plan),
+        **start_path_items(_response_specs("Object", "Error", streams=False)),
     }
 
 

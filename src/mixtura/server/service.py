@@ -81,6 +81,11 @@ class Service:
         await asyncio.to_thread(self.recorder.close)
         await asyncio.to_thread(self.responses.close)
 
+    def relearn_models(self) -> None:
+        """Choose anew among the models that there are: a key or a model has come."""
+        self.config.relearn_models()
+        self.chooser.forget_choices()
+
     async def wait_until_written(self) -> None:
         """Wait a moment until finished runs are on the disk: for readers of runs."""
         await self.recorder.wait_until_written()

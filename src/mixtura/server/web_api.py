@@ -20,6 +20,7 @@ from mixtura.core import large_json
 from mixtura.server.access import ApiClient
 from mixtura.server.apis.base import ApiError
 from mixtura.server.error_statuses import translate_store_errors
+from mixtura.server.first_run import FirstRun
 from mixtura.server.json_responses import JSON, json_response
 from mixtura.server.models import single_models, unavailable_reason
 from mixtura.server.page_plan import handle_plan, plan_problem
@@ -40,7 +41,7 @@ SECURITY_HEADERS = {
 MAX_RUNS_LISTED = 200
 
 
-def page_routes(at: RouteFactory, live: PageRuns) -> list[Route]:
+def page_routes(at: RouteFactory, live: PageRuns, first: FirstRun) -> list[Route]:
     """The page's own routes. Its files need no key: there is nothing secret in them."""
 
     async def list_or_begin(service: Service, request: Request) -> Response:
@@ -55,6 +56,9 @@ def page_routes(at: RouteFactory, live: PageRuns) -> list[Route]:
         ),
         at("/api/setup", _handle_setup),
         at("/api/plan", handle_plan, "POST"),
+        at("/api/start", first.handle_start),
+        at("/api/keys", first.enter_key, "POST"),
+        at("/api/starter", first.handle_download, "GET", "POST"),
         at("/api/runs", list_or_begin, "GET", "POST"),
         at("/api/runs/{run}/events", live.follow_run),
         at("/api/runs/{run}/control", live.control_run, "POST"),

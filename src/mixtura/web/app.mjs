@@ -7,6 +7,7 @@ import { Layers } from "./cards.mjs";
 import { Composer, focusQuestion, pointed, Sketch } from "./composer.mjs";
 import { Details, Link, Sheet } from "./details.mjs";
 import { CompareAfter } from "./comparison.mjs";
+import { FirstRun, SetUp } from "./firstrun.mjs";
 import { count, short } from "./format.mjs";
 import { Question } from "./question.mjs";
 import { Delete, Runs } from "./runs.mjs";
@@ -98,6 +99,7 @@ function Welcome() {
     "Explain the birthday paradox with the arithmetic.",
   ];
   const auto = mixture.value?.auto;
+  const needed = mixture.value?.needs?.[0];
   return html`<section class="welcome">
     <h1>Ask several models.<br />Get one answer.</h1>
     <p class="lead">Every proposer drafts on its own; an aggregator reads all of the drafts and writes the answer. You watch each of them.</p>
@@ -105,6 +107,7 @@ function Welcome() {
     ${state === "error" && !pointed.value && html`<p class="problem" role="alert"><${Icon} name="warn" /><span>${error}</span></p>`}
     ${mixture.value?.problem && html`<p class="problem"><${Icon} name="warn" /><span><b>It cannot answer here.</b> ${mixture.value.problem}</span></p>`}
     ${auto && html`<p class="auto dim">Chosen because ${auto}.</p>`}
+    ${(auto || needed) && html`<p><${SetUp} wanted=${needed}>${needed ? "Enter the key" : "Set up models"}<//></p>`}
     <div class="samples">${samples.map((text) => html`<button type="button" onClick=${() => { draft.value = text; focusQuestion(); }}>${text}</button>`)}</div>
   </section>`;
 }
@@ -233,6 +236,7 @@ function App() {
     ${open?.kind === "call" && html`<${Details} key=${open.call.key + open.run.id} ...${open} leaveOut=${(run, call) => steer(run, "leave_out", { layer: call.layer, index: call.index })} />`}
     ${open?.kind === "link" && html`<${Link} ...${open} />`}
     ${open?.kind === "delete" && html`<${Delete} ...${open} />`}
+    ${open?.kind === "start" && html`<${FirstRun} ...${open} />`}
     ${open?.kind === "keys" && html`<${Keys} />`}
     <p class="sr" role="status" aria-live="polite">${spoken.value}</p>
     ${toast.value && html`<p class="toast" aria-hidden="true">${toast.value}</p>`}`;

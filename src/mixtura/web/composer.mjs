@@ -1,5 +1,6 @@
 // Where a question is written, and where the mixture that will answer it is put together.
 import { effect, html, Icon, say, signal, tell, useEffect, useId, useLayoutEffect, useRef } from "./base.mjs";
+import { SetUp } from "./firstrun.mjs";
 import { count, dollars, ending, short } from "./format.mjs";
 import { ask, busy, choice, choose, draft, edited, mixture, pattern, plan, refusal, replan, setup, stop } from "./state.mjs";
 
@@ -18,6 +19,7 @@ export function Composer({ follow }) {
     box.current.style.height = `${Math.min(box.current.scrollHeight, innerHeight * 0.35)}px`;
   }, [text]);
   const why = pointed.value && !tuning.value ? refusal.value : null;
+  const needed = mixture.value?.needs?.[0];
   const send = () => {
     if (busy.value) {
       tell(draft.value.trim() ? "The answer is still being written: stop it (Esc), or ask when it is there" : "The answer is still being written");
@@ -44,7 +46,7 @@ export function Composer({ follow }) {
         ? html`<button type="button" class="send stop" onClick=${stop} aria-label="Stop"><${Icon} name="stop" /></button>`
         : html`<button type="submit" class="send" disabled=${!text.trim()} aria-label="Ask"><${Icon} name="up" /></button>`}
     </div>
-    ${why && html`<p id="refusal" class="problem" tabindex="0"><${Icon} name="warn" /><span>${why}</span></p>`}
+    ${why && html`<p id="refusal" class="problem" tabindex="0"><${Icon} name="warn" /><span>${why}</span>${needed && html`<${SetUp} wanted=${needed}>Enter the key<//>`}</p>`}
     <div class="below">
       <${Preset} />
       <button type="button" class="pick" aria-label="Change the mixture" aria-expanded=${tuning.value} aria-controls="tuner" onClick=${() => (tuning.value = !tuning.value)}>
