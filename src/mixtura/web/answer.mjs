@@ -65,12 +65,12 @@ export function Answer({ run, actions = null, title = null, against = null }) {
   const marked = marking.value && run.sentences && run.sources.length > 0;
   return html`<section ref=${box} class="answer panel ${run.live ? "live" : ""} ${call?.state ?? ""} ${marked ? "marking" : ""}" role="group" aria-label=${title ? `Answer, ${title}` : "Answer"} aria-busy=${run.live}>
     <header>
-      <button type="button" class="who" disabled=${!call || call.state === "waiting"} onClick=${() => (dialog.value = { kind: "call", run, call: author })} aria-label=${`${standIn ? seat(standIn) : who}, ${author?.model ?? ""}: open its details`}>
+      <button type="button" class="who" disabled=${!call || call.state === "waiting" || run.glimpsed} onClick=${() => (dialog.value = { kind: "call", run, call: author })} aria-label=${`${standIn ? seat(standIn) : who}, ${author?.model ?? ""}: open its details`}>
         <span class="seat ink" aria-hidden="true">${standIn ? html`<i class="swatch c${standIn.index % 8}"></i>` : run.proposers.length ? "⊕" : ""}</span>
         <span class="model">${author ? author.model : "…"}</span>
         <span class="role" aria-hidden="true">${title ?? (standIn ? "its draft stands in" : run.proposers.length ? does : "alone")}</span>
       </button>
-      ${author && html`<${Numbers} call=${author} run=${run} />`}
+      ${author && !run.glimpsed && html`<${Numbers} call=${author} run=${run} />`}
       <span class="grow"></span>
       ${actions}
     </header>
@@ -117,7 +117,7 @@ function Sources({ run }) {
 export function Totals({ run }) {
   run.tick.value;
   if (run.live) return null;
-  const calls = [...run.all()].filter(([call]) => call.started !== null && !call.calls.length).length;
+  const calls = run.askedCalls ?? [...run.all()].filter(([call]) => call.started !== null && !call.calls.length).length;
   const tokens = run.usage?.total_tokens ?? [...run.all()].reduce((sum, [call]) => sum + (call.usage?.total_tokens ?? 0), 0);
   return html`<dl class="totals">
     <div><dt>Time</dt><dd>${seconds(run.seconds)}</dd></div>
