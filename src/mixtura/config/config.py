@@ -175,18 +175,6 @@ class Config:
         """A model by name, the same object each time. Raises ConfigError."""
         return self.builder.model(name)
 
-    def enter_key(self, variable: str, key: str, *, save: bool) -> None:
-        """Use a provider's key from now on; *save*: later too. Raises ConfigError."""
-        self.keys.enter_key(variable, key, save=save)
-        self.redactor.learn_values([key])
-        register_secrets(self.redactor.values)
-        self.relearn_models()
-
-    def relearn_models(self) -> None:
-        """Look anew which models there are, and build them anew: a key or a model has come."""
-        self.registry.allow_commands(self.registry.use_commands)
-        self.builder.forget_built()
-
     def build_mixture(self, plan: MixtureSpec) -> Pattern:
         """
         A mixture with its models, the same object each time for the same plan.
