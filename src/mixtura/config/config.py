@@ -11,9 +11,10 @@ from mixtura.billing.spending_caps import SpendingCap
 from mixtura.config import calibrations, model_prices, team_advice
 from mixtura.config.builder import MixtureBuilder
 from mixtura.config.model_factory import AnswerKeeper, ModelFactory
-from mixtura.config.paths import find_config_file, models_folder, state_folder
+from mixtura.config.paths import config_folder, find_config_file, models_folder, state_folder
 from mixtura.config.plan import Environment, MixtureSpec
 from mixtura.config.registry import DEFAULT, PRESETS_SOURCE, NameRegistry
+from mixtura.config.saved_keys import KEYS_FILE, KeyedEnvironment
 from mixtura.config.settings import Settings
 from mixtura.config.spending_caps import ConfiguredCaps, check_caps
 from mixtura.config.telemetry_settings import read_telemetry_settings
@@ -63,7 +64,10 @@ class Config:
         keep: bool | None = None,
         keep_answers: AnswerKeeper | None = None,
         waits_for_all: bool = False,
+        keys_file: Path | None = None,
     ) -> None:
+        self.keys = KeyedEnvironment(environ, keys_file)
+        environ = self.keys.environ
         self.documents = tuple(documents)
         self.models_folder = models_folder
         self.store_folder = store_folder
@@ -331,6 +335,7 @@ def load(
         keep=keep,
         keep_answers=keep_answers,
         waits_for_all=waits_for_all,
+        keys_file=config_folder(environ, home) / KEYS_FILE,
     )
 
 
