@@ -45,6 +45,7 @@ from mixtura.core.events import (
     Emit,
     Event,
     Failure,
+    ItemsReplaced,
     LayerFinished,
     Notice,
     Position,
@@ -66,6 +67,7 @@ from mixtura.core.types import (
     ImagePart,
     Message,
     OtherPart,
+    ReplacedItem,
     Request,
     Sampling,
     TextPart,
@@ -91,6 +93,7 @@ if TYPE_CHECKING:
     from mixtura.models.wrappers.deadline import Deadlined
     from mixtura.models.wrappers.hedge import Hedged
     from mixtura.models.wrappers.meter import Metered
+    from mixtura.models.wrappers.private_items import Pseudonymized
     from mixtura.models.wrappers.rate_limit import Limited, RateLimiter, RateLimits
     from mixtura.models.wrappers.retry import Retrying
     from mixtura.patterns.best_of import BestOf
@@ -100,6 +103,7 @@ if TYPE_CHECKING:
     from mixtura.patterns.sequential import Sequential
     from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
     from mixtura.patterns.vote import Vote
+    from mixtura.privacy.item_finder import PrivateItems
     from mixtura.transport.aiohttp_transport import AiohttpTransport
     from mixtura.transport.base import Transport, TransportResponse
     from mixtura.transport.http1_transport import Http1Transport
@@ -121,6 +125,8 @@ _LOADED_WHEN_USED = {
     "OpenAI": "config.library",
     "PatternParts": "patterns.spec",
     "PatternSpec": "patterns.spec",
+    "PrivateItems": "privacy.item_finder",
+    "Pseudonymized": "models.wrappers.private_items",
     "PydanticAI": "models.pydantic_ai",
     "Ranker": "patterns.ranker",
     "RateLimiter": "models.wrappers.rate_limit",
@@ -172,6 +178,7 @@ __all__ = [
     "Hedged",
     "Http1Transport",
     "ImagePart",
+    "ItemsReplaced",
     "KeptDrafts",
     "Layer",
     "LayerFinished",
@@ -196,8 +203,10 @@ __all__ = [
     "Position",
     "PositionPath",
     "Price",
+    "PrivateItems",
     "Proposal",
     "Proposer",
+    "Pseudonymized",
     "PydanticAI",
     "QuorumNotMetError",
     "QuotaError",
@@ -207,6 +216,7 @@ __all__ = [
     "RateLimits",
     "Recorder",
     "RejectedError",
+    "ReplacedItem",
     "Replay",
     "Request",
     "Retrying",

@@ -13,7 +13,9 @@ from typing import Any, Literal, NamedTuple, cast
 
 import msgspec
 
+from mixtura.core import large_json
 from mixtura.core.errors import ConfigError
+from mixtura.core.json_text import MAX_REQUEST_DEPTH, is_deeper_than
 from mixtura.core.missing_packages import missing_package_text
 from mixtura.core.text import to_one_line
 
@@ -25,6 +27,7 @@ _SUFFIXES: Mapping[str, Format] = {
 }  # fmt: skip
 _DATASET_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _OPENAI_FIELDS = {"custom_id", "method", "url", "body"}
+_TOO_DEEP_TEXT = f"its objects and lists stand in each other more than {MAX_REQUEST_DEPTH} deep"
 _PARQUET_ROWS = 256
 """Rows of a Parquet file that are in memory at once."""
 
@@ -41,9 +44,14 @@ class Record(NamedTuple):
         if not isinstance(self.data, bytes):
             return self.data
         try:
-            found = msgspec.json.decode(self.data)
+            found = large_json.decode(self.data)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{self.place}: not JSON: {error}") from None
+        except RecursionError:
+            raise ConfigError(f"{self.place}: {_TOO_DEEP_TEXT}") from None
+        flat = self.data.count(b"{") + self.data.count(b"[") <= MAX_REQUEST_DEPTH
+        if not flat and is_deeper_than(found, MAX_REQUEST_DEPTH):
+            raise ConfigError(f"{self.place}: {_TOO_DEEP_TEXT}")
         if isinstance(found, str):
             return {"prompt": found}
         if not isinstance(found, dict):

@@ -19,6 +19,7 @@ from mixtura.core.redaction import redact_secrets
 from mixtura.mcp.recorded_runs import ProgressTeller
 from mixtura.mcp.tool_calls import ToolCalls, ToolClient
 from mixtura.mcp.tool_schemas import TOOLS
+from mixtura.storage.run_record import without_replaced_items
 
 RUN_ADDRESS = "mixtura://runs/"
 """What the address of a run begins with; its id follows."""
@@ -133,7 +134,8 @@ class ProtocolServer:
         if run is None or (client.name and run.get("who") != client.name):
             said = f"there is no run at {redact_secrets(address)[:200]}: it is {RUN_ADDRESS}ID"
             raise MCPError(types.INVALID_PARAMS, said, data={"uri": address[:200]})
-        text = json.dumps(run, ensure_ascii=False)
+        # Whoever reads it is a model, most often a hosted one.
+        text = json.dumps(without_replaced_items(run), ensure_ascii=False)
         whole = types.TextResourceContents(uri=address, mime_type="application/json", text=text)
         return types.ReadResourceResult(contents=[whole])
 

@@ -30,6 +30,8 @@ MAX_ENDED_RUNS = 16
 """Runs that have ended and whose events stay in memory: unread, or where no run is stored."""
 READING_SECONDS = 30.0
 """How long a stored run's events wait for the page that began it; then the record has to do."""
+FOLLOWED_BYTES = 256 * 1024
+"""Bytes of a run's events that are sent at once."""
 RUN_HEADER = b"x-mixtura-run"
 
 
@@ -102,9 +104,12 @@ class PageRun:
         while True:
             changed = self._changed
             if at < len(self.pieces):
-                new = b"".join(self.pieces[at:])
-                at = len(self.pieces)
-                yield new
+                new = bytearray()
+                # Some at a time: each follower would have a copy of the whole run waiting.
+                while at < len(self.pieces) and len(new) < FOLLOWED_BYTES:
+                    new += self.pieces[at]
+                    at += 1
+                yield bytes(new)
             elif self.is_over:
                 self.was_read.set()
                 return

@@ -24,7 +24,7 @@ from mixtura.core.similarity import (
     split_sentences,
     tfidf_vectors,
 )
-from mixtura.core.types import Charge, Completion, Message, Request, Usage
+from mixtura.core.types import Charge, Completion, Message, ReplacedItem, Request, Usage
 from mixtura.engine.trace import CallTrace, Trace, trace_json
 from mixtura.protocols.openai.completion_json import (
     completion_from_json,
@@ -234,6 +234,16 @@ def iter_leaf_calls(rows: Sequence[Record]) -> Iterator[Record]:
             yield row
 
 
+def without_replaced_items(run: Mapping[str, Any]) -> Record:
+    """The run without the table of what some members were not shown: it leaves no machine."""
+
+    def strip(rows: Iterable[Record]) -> list[Record]:
+        kept = [{key: row[key] for key in row if key != "replaced"} for row in rows]
+        return [row | ({"calls": strip(row["calls"])} if "calls" in row else {}) for row in kept]
+
+    return {**run, "calls": strip(run["calls"])}
+
+
 def last_user_question(run: Mapping[str, Any]) -> str:
     """The last thing that a person said in it; attached files by their names."""
     messages: list[Record] = run["request"]["messages"] if run["request"] else []
@@ -346,6 +356,7 @@ def _restore_call(row: Record, prices: dict[tuple[str, Usage], float | None]) ->
         row["notices"],
         [_restore_call(inner, prices) for inner in row.get("calls", ())],
         (Charge(row["model"], usage),) if usage.total_tokens else (),
+        replaced=tuple(ReplacedItem(**item) for item in row.get("replaced", ())),
     )
 
 

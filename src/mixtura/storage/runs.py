@@ -26,6 +26,7 @@ from mixtura.storage.run_record import (
     last_user_question,
     parse_timestamp,
     redact_record,
+    without_replaced_items,
 )
 from mixtura.storage.turn_tables import HAS_WORD, delete_lost_turns, write_turns
 from mixtura.storage.turns import (
@@ -53,7 +54,8 @@ class RunStore:
 
     *keep*: whether there is anything to keep; *days* and *megabytes*: how long and how much,
     the oldest go first. What is in *hidden* is never written. *notice* is told, once, why
-    a run could not be kept; that never stops anyone. Threads may share it.
+    a run could not be kept; that never stops anyone. *shared*: the store is not this machine's
+    alone, so what members were not shown is not kept. Threads may share it.
     """
 
     def __init__(
@@ -64,7 +66,9 @@ class RunStore:
         days: float = 30.0,
         megabytes: float = 512.0,
         hidden: Redactor | Collection[str] = (),
+        shared: bool = False,
     ) -> None:
+        self._shared = shared
         self.keeps = keep
         self.notice: Callable[[str], None] | None = None
         self._store = store
@@ -106,6 +110,8 @@ class RunStore:
     ) -> PackedRun | None:
         """The run as it is written; None, and that is told, where it is too large."""
         safe = self.redact_run(record, redactor)
+        if self._shared:
+            safe = without_replaced_items(safe)
         body = zlib.compress(large_json.encode(safe))
         if len(body) > self._size:
             self.report_problem("it is larger than all that is kept ([runs] megabytes)")

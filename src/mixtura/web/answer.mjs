@@ -13,9 +13,9 @@ addEventListener("scroll", () => (hint.value = null), { capture: true, passive: 
 function marker(run) {
   const sources = run.sources;
   return (root) => {
-    if (root.marked || !run.sentences) return;
+    if (root.marked || !run.sentences) return undefined;
     root.marked = true;
-    mark(root, run.sentences, (sentence, _, last) => {
+    return mark(root, run.sentences, (sentence, _, last) => {
       const best = sources[sentence.from[0].call];
       const element = document.createElement("mark");
       element.className = `from c${best.index % 8}`;
@@ -77,7 +77,7 @@ export function Answer({ run, actions = null, title = null, against = null }) {
     ${against && html`<${Versus} run=${against} alone=${run} />`}
     ${(text || run.live) && html`<div class="answerbody ${marked ? "" : "alone"}">
       ${text
-        ? html`<${Prose} key=${after ? "marked" : "plain"} text=${text} live=${run.live} after=${after} class="big" />`
+        ? html`<${Prose} text=${text} live=${run.live} after=${after} class="big" />`
         : run.live && html`<${Waiting} run=${run} />`}
       ${marked && html`<${Sources} run=${run} />`}
     </div>`}

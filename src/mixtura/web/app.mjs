@@ -68,7 +68,7 @@ function Turn({ one, last }) {
     ${run.state === "failed" || run.state === "stopped" ? html`<button type="button" class="quiet small" aria-label="Ask again" disabled=${busy.value} onClick=${() => again(one)}><${Icon} name="again" /><span>Ask again</span></button>` : null}`;
   return html`<article class="turn ${last ? "" : "past"}" data-number=${one.number} aria-label=${`Question: ${run.question.slice(0, 80)}`}>
     ${one.earlier.map((message) => html`<div class="earlier ${message.role}"><h4>${message.role === "user" ? "You" : message.role}</h4><${Prose} text=${message.content} /></div>`)}
-    <h2 class="question" tabindex="-1" hidden=${isEdited(one)}>${run.question}</h2>
+    <h2 class="question" dir="auto" tabindex="-1" hidden=${isEdited(one)}>${run.question}</h2>
     <${EditedQuestion} one=${one} />
     <${QuestionTools} one=${one} />
     ${run.glimpsed && !run.proposers.length && html`<button type="button" class="fold" aria-expanded="false" onClick=${() => { one.open.value = true; bring(run); }}><${Icon} name="chevron" /><span>How it went</span></button>`}

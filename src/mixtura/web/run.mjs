@@ -28,6 +28,7 @@ export class Call {
     this.restarts = 0;
     this.begunAnew = [];
     this.notices = [];
+    this.replaced = [];
     this.request = null;
     this.similarity = null;
     this.calls = [];
@@ -391,6 +392,7 @@ function learned(calls, rows) {
     call.cost = row.cost_usd;
     call.restarts = row.restarts;
     call.notices = row.notices;
+    call.replaced = row.replaced ?? [];
     call.similarity = row.similarity ?? null;
     learned(call.calls, row.calls ?? []);
   }

@@ -286,7 +286,7 @@ function narrator(run) {
 
 // The record is written a moment after the answer's end.
 async function remember(run) {
-  for (const wait of [60, 200, 500, 1200, 2500]) {
+  for (const wait of [60, 200, 500, 1200, 2500, 5000, 10000, 20000]) {
     await new Promise((done) => setTimeout(done, wait));
     try {
       const error = run.error;
