@@ -11,9 +11,10 @@ from mixtura.billing.spending_caps import SpendingCap
 from mixtura.config import calibrations, model_prices, team_advice
 from mixtura.config.builder import MixtureBuilder
 from mixtura.config.model_factory import AnswerKeeper, ModelFactory
-from mixtura.config.paths import find_config_file, models_folder, state_folder
+from mixtura.config.paths import config_folder, find_config_file, models_folder, state_folder
 from mixtura.config.plan import Environment, MixtureSpec
 from mixtura.config.registry import DEFAULT, PRESETS_SOURCE, NameRegistry
+from mixtura.config.saved_keys import KEYS_FILE, KeyedEnvironment
 from mixtura.config.settings import Settings
 from mixtura.config.spending_caps import ConfiguredCaps, check_caps
 from mixtura.config.toml_document import TomlDocument
@@ -61,7 +62,10 @@ class Config:
         keep: bool | None = None,
         keep_answers: AnswerKeeper | None = None,
         waits_for_all: bool = False,
+        keys_file: Path | None = None,
     ) -> None:
+        self.keys = KeyedEnvironment(environ, keys_file)
+        environ = self.keys.environ
         self.documents = tuple(documents)
         self.models_folder = models_folder
         self.store_folder = store_folder
@@ -170,6 +174,18 @@ class Config:
     def model(self, name: str) -> Model:
         """A model by name, the same object each time. Raises ConfigError."""
         return self.builder.model(name)
+
+    def enter_key(self, variable: str, key: str, *, save: bool) -> None:
+        """Use a provider's key from now on; *save*: later too. Raises ConfigError."""
+        self.keys.enter_key(variable, key, save=save)
+        self.redactor.learn_values([key])
+        register_secrets(self.redactor.values)
+        self.relearn_models()
+
+    def relearn_models(self) -> None:
+        """Look anew which models there are, and build them anew: a key or a model has come."""
+        self.registry.allow_commands(self.registry.use_commands)
+        self.builder.forget_built()
 
     def build_mixture(self, plan: MixtureSpec) -> Pattern:
         """
@@ -329,6 +345,7 @@ def load(
         keep=keep,
         keep_answers=keep_answers,
         waits_for_all=waits_for_all,
+        keys_file=config_folder(environ, home) / KEYS_FILE,
     )
 
 

@@ -265,8 +265,8 @@ class NameRegistry:
             self._auto = _detect_auto(self.environ, self.models_folder, self.use_commands)
         return self._auto
 
-    def allow_commands(self, allowed: bool) -> None:
-        """Say whether `auto` may use command-line tools: they spend someone's subscription."""
+    def allow_commands(self, allowed: bool | None) -> None:
+        """Say whether `auto` may use command-line tools, and look again what it stands for."""
         self.use_commands, self._auto = allowed, None
 
     def _resolve_auto(self, plan: MixtureSpec) -> MixtureSpec:

@@ -24,7 +24,6 @@ from mixtura.models.call_reporting import attribute_errors, emit_answer_delta
 from mixtura.models.parameter_support import ParameterSupport
 from mixtura.protocols.answer_accumulator import AnswerAccumulator
 from mixtura.protocols.provider_data.messages import origin_fingerprint
-from mixtura.protocols.sse import split_json_lines
 from mixtura.transport.address import join_url
 from mixtura.transport.base import Transport
 from mixtura.transport.client import (
@@ -256,11 +255,7 @@ class HostedModel(ABC):
                     self._report_thoughts(so_far, request, emit)
                     emit_answer_delta(so_far, fresh, emit)
 
-        body = await reply.read_events(take_events)
-        if rows := split_json_lines(body):  # a stream that is no stream of events
-            take_events(rows)
-            body = b""
-        if body:
+        if body := await reply.read_events(take_events):
             so_far.add_chunk(
                 await run_in_thread_if_large(len(body), self._decode_whole_answer, body, reply)
             )

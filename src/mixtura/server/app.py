@@ -33,6 +33,7 @@ from mixtura.server.dialects import (
 )
 from mixtura.server.endpoint import DialectEndpoint
 from mixtura.server.file_routes import get_content, handle_file, handle_files
+from mixtura.server.first_run import FirstRun
 from mixtura.server.host_checks import SiteChecker
 from mixtura.server.json_responses import error_response, json_response
 from mixtura.server.model_choice import DEFAULT_NAME
@@ -127,7 +128,7 @@ def _build_routes(service: Service) -> list[Route]:
         Route("/healthz", _handle_health),
         Route("/readyz", partial(_handle_readiness, service)),
         Route("/openapi.json", partial(_handle_openapi, service)),
-        *web_api.page_routes(make_route, PageRuns(service)),
+        *web_api.page_routes(make_route, PageRuns(service), FirstRun(service)),
     ]
 
 

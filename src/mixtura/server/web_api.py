@@ -9,31 +9,23 @@ from functools import cache, partial
 from importlib.metadata import version
 from typing import Any, cast
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from mixtura.billing.forecast import forecast_calls, worst_case_spend
 from mixtura.config.config import Config
-from mixtura.config.plan import AUTO, AUTO_TEAM, MixtureSpec
+from mixtura.config.missing_keys import missing_key_variables
+from mixtura.config.plan import AUTO, AUTO_TEAM
 from mixtura.core import large_json
-from mixtura.core import types as words
-from mixtura.core.errors import ConfigError, MixturaError
-from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
-from mixtura.protocols.openai.messages import message_from_json
 from mixtura.server.access import ApiClient
-from mixtura.server.apis.base import ApiCall, ApiError, MixtureOptions
-from mixtura.server.apis.openai_chat_body import MessageBody
-from mixtura.server.apis.openai_chat_checks import check_call_bodies
-from mixtura.server.apis.openai_chat_tools import normalize_messages
-from mixtura.server.apis.tool_names import Toolbox
+from mixtura.server.apis.base import ApiError
 from mixtura.server.conversation_routes import conversation_routes
 from mixtura.server.error_statuses import translate_store_errors
+from mixtura.server.first_run import FirstRun
 from mixtura.server.json_responses import JSON, json_response
 from mixtura.server.models import single_models, unavailable_reason
+from mixtura.server.page_plan import handle_plan, plan_problem
 from mixtura.server.page_runs import PageRuns
-from mixtura.server.request_body import receive_body
 from mixtura.server.reused_runs import ask_again
 from mixtura.server.run_reports import export_choices, handle_choices, report_agreement
 from mixtura.server.service import Service
@@ -52,15 +44,7 @@ SECURITY_HEADERS = {
 MAX_RUNS_LISTED = 200
 
 
-class PlanRequest(msgspec.Struct):
-    """The body of ``POST /api/plan``."""
-
-    model: str = "default"
-    mixtura: MixtureOptions = MixtureOptions()
-    messages: list[MessageBody] = []
-
-
-def page_routes(at: RouteFactory, live: PageRuns) -> list[Route]:
+def page_routes(at: RouteFactory, live: PageRuns, first: FirstRun) -> list[Route]:
     """The page's own routes. Its files need no key: there is nothing secret in them."""
 
     async def list_or_begin(service: Service, request: Request) -> Response:
@@ -80,7 +64,10 @@ def page_routes(at: RouteFactory, live: PageRuns) -> list[Route]:
             for name in _asset_names()
         ),
         at("/api/setup", _handle_setup),
-        at("/api/plan", _handle_plan, "POST"),
+        at("/api/plan", handle_plan, "POST"),
+        at("/api/start", first.handle_start),
+        at("/api/keys", first.enter_key, "POST"),
+        at("/api/starter", first.handle_download, "GET", "POST"),
         *conversation_routes(at),
         at("/api/runs", list_or_begin, "GET", "POST"),
         at("/api/runs/{run}/events", live.follow_run),
@@ -186,7 +173,8 @@ def _mixture_json(service: Service, name: str) -> dict[str, Any]:
         "aggregator": plan.aggregator,
         "calls": config.count_calls(plan),
         "auto": config.registry.auto_defaults().why if auto else None,
-        "problem": unavailable_reason(config, service.config.default_names.get(name, name)),
+        "problem": plan_problem(config, plan),
+        "needs": missing_key_variables(config.registry, plan),
     }
 
 
@@ -194,49 +182,6 @@ def _model_origin(service: Service, name: str) -> str:
     if name in service.config.registry.model_tables():
         return "configured"
     return "hosted" if "/" in name else "local"
-
-
-async def _handle_plan(service: Service, request: Request) -> Response:
-    client = service.authenticator.authenticate_request(request.scope)
-    try:
-        body = msgspec.json.decode(
-            await receive_body(request.scope, request.receive, service), type=PlanRequest
-        )
-        check_call_bodies(body.messages)
-        plain = normalize_messages(msgspec.to_builtins(body.messages), Toolbox())
-        messages = list(map(message_from_json, plain))
-    except (msgspec.DecodeError, MixturaError, UnicodeDecodeError) as error:
-        raise ApiError(400, f"the body is no plan: {error}") from None
-    # Without messages it is the plan of the shortest question.
-    wanted = words.Request(tuple(messages) or words.ask("").messages)
-    call = ApiCall(body.model, wanted, options=body.mixtura)
-    plan, agreement = service.chooser.choose_mixture(call, client).plan, body.mixtura.agreement
-    try:
-        return json_response(
-            await run_in_thread_if_large(
-                estimate_request_bytes(wanted), _plan_json, service, plan, wanted, agreement
-            )
-        )
-    except ConfigError as error:
-        raise ApiError(400, str(error)) from None
-
-
-def _plan_json(
-    service: Service, plan: MixtureSpec, request: words.Request, agreement: bool
-) -> dict[str, Any]:
-    config = service.config
-    calls = forecast_calls(config.build_outline(plan, agreement=agreement), request)
-    worst, unknown = worst_case_spend(calls, config.usage_cost)
-    return {
-        "name": plan.name,
-        "pattern": plan.pattern.kind,
-        "layers": [[s.model for s in row for _ in range(s.samples)] for row in plan.layers],
-        "aggregator": plan.aggregator,
-        "calls": len(calls),
-        "max_cost_usd": None if unknown else worst.dollars,
-        "max_tokens": worst.tokens,
-        "unknown_prices": list(unknown),
-    }
 
 
 # ---- runs
