@@ -231,16 +231,23 @@ class Config:
         return plan.aggregator if plan.has_final_model else plan.layers[-1][0].model
 
     def build_reporter(
-        self, name: str, proposals: Sequence[Completion], *, max_cost: float | None = None
+        self,
+        name: str,
+        proposals: Sequence[Completion],
+        *,
+        max_cost: float | None = None,
+        caps: Sequence[SpendingCap] = (),
     ) -> tuple[AgreementReporter, Model]:
         """
         The model *name* as a reporter on *proposals* of a run that is over; the second under the
-        configured caps. Raises ConfigError.
+        configured caps and *caps*. Raises ConfigError.
         """
         check_caps(max_cost, None)
         reporter = AgreementReporter.of(self.model(name), proposals)
         plan = self.mixture_spec(name)
-        capped = self._caps.apply_caps(reporter, plan, self.usage_cost, max_cost=max_cost)
+        capped = self._caps.apply_caps(
+            reporter, plan, self.usage_cost, max_cost=max_cost, more_caps=caps
+        )
         return reporter, capped
 
     def build_runnable(

@@ -26,6 +26,8 @@ from mixtura.server.json_responses import JSON, json_response
 from mixtura.server.models import single_models, unavailable_reason
 from mixtura.server.page_plan import handle_plan, plan_problem
 from mixtura.server.page_runs import PageRuns
+from mixtura.server.reused_runs import ask_again
+from mixtura.server.run_reports import export_choices, handle_choices, report_agreement
 from mixtura.server.service import Service
 from mixtura.web import assets
 
@@ -50,6 +52,12 @@ def page_routes(at: RouteFactory, live: PageRuns, first: FirstRun) -> list[Route
             return await live.begin_run(service, request)
         return await _list_runs(service, request)
 
+    async def go_on(service: Service, request: Request) -> Response:
+        return await ask_again(live, service, request, await _load_run(service, request, False))
+
+    async def report(service: Service, request: Request) -> Response:
+        return await report_agreement(service, request, await _load_run(service, request, False))
+
     return [
         *(
             Route(f"/{name}" if name else "/", partial(_serve_asset, name))
@@ -65,6 +73,10 @@ def page_routes(at: RouteFactory, live: PageRuns, first: FirstRun) -> list[Route
         at("/api/runs/{run}/events", live.follow_run),
         at("/api/runs/{run}/control", live.control_run, "POST"),
         at("/api/runs/{run}/stop", live.stop_run, "POST"),
+        at("/api/runs/{run}/again", go_on, "POST"),
+        at("/api/runs/{run}/agreement", report, "POST"),
+        at("/api/choices", handle_choices, "GET", "POST"),
+        at("/api/choices/{part}", export_choices),
         at("/api/runs/{run}", _handle_run, "GET", "DELETE"),
         at("/api/runs/{run}/html", _export_run_html),
     ]
@@ -214,12 +226,12 @@ async def _export_run_html(service: Service, request: Request) -> Response:
     return Response(whole, headers=headers, media_type="text/html; charset=utf-8")
 
 
-async def _load_run(service: Service, request: Request) -> dict[str, Any]:
+async def _load_run(service: Service, request: Request, compared: bool = True) -> dict[str, Any]:
     """A run by its whole id. Raises ApiError (404) where its client has no such run."""
     name = request.path_params["run"]
     await service.wait_until_written()
     with translate_store_errors():
-        run = await to_thread(service.config.runs.get_run, name)
+        run = await to_thread(service.config.runs.get_run, name, compared=compared)
     who = service.find_owner(request.scope)
     if run is None or run["id"] != name or (who is not None and run["who"] != who):
         raise ApiError(404, f"there is no run {name}", code="run_not_found")
