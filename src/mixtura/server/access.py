@@ -89,6 +89,15 @@ class ApiClient:
         self._requests = make_quota(f"{name} requests", requests) if requests else None
         self._tokens = make_quota(f"{name} tokens", tokens) if tokens else None
 
+    @classmethod
+    def with_models(
+        cls, name: str, models: Sequence[str] | None, *, default: str = "default"
+    ) -> ApiClient:
+        """One that has no key, and may use *models* alone; None: all."""
+        client = cls(name, None, default=default)
+        client.models = None if models is None else frozenset(models)
+        return client
+
     @property
     def has_token_limit(self) -> bool:
         """Whether its tokens a minute are limited."""
@@ -221,7 +230,7 @@ class Authenticator:
             if hmac.compare_digest(known, digest):
                 client_of_key = client
         if client_of_key is None or not given:
-            problem = "this is no key of this server" if given else "a key is needed"
+            problem = "this is not a key of this server" if given else "a key is needed"
             raise ApiError(
                 401, f"{problem}: send `Authorization: Bearer KEY`", kind="authentication_error",
                 code="invalid_api_key",

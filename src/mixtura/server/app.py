@@ -33,6 +33,7 @@ from mixtura.server.dialects import (
 )
 from mixtura.server.endpoint import DialectEndpoint
 from mixtura.server.file_routes import get_content, handle_file, handle_files
+from mixtura.server.first_run import FirstRun
 from mixtura.server.host_checks import SiteChecker
 from mixtura.server.json_responses import error_response, json_response
 from mixtura.server.model_choice import DEFAULT_NAME
@@ -128,7 +129,7 @@ def _build_routes(service: Service) -> list[Route]:
         Route("/healthz", _handle_health),
         Route("/readyz", partial(_handle_readiness, service)),
         Route("/openapi.json", partial(_handle_openapi, service)),
-        *web_api.page_routes(make_route, PageRuns(service)),
+        *web_api.page_routes(make_route, PageRuns(service), FirstRun(service)),
     ]
 
 
@@ -261,7 +262,7 @@ async def _handle_http_error(request: Request, error: Exception) -> Response:
     status = 404 if error.status_code == 405 and unserved_feature(path) else error.status_code
     said = {
         404: not_found_message(path, served_paths()),
-        405: f"{request.method} is no method of {path}",
+        405: f"{request.method} is not a method of {path}",
     }
     code = {404: "not_found", 405: "method_not_allowed"}.get(status)
     refused = ApiError(status, said.get(status, error.detail), code=code)

@@ -40,8 +40,9 @@ _KEYS_AT_ONCE = 500
 
 class SpentAmount(NamedTuple):
     """
-    What calls of one *kind* to one model have cost: ``answer``, ``failed`` (no answer came of
-    it) or ``lost`` (an estimate: under way when its process was killed).
+    What requests of one *kind* to one model have cost: ``answer``, ``failed`` (no answer came of
+    it), ``refused`` (before an answer had begun: nothing), ``lost`` (an estimate: under way when
+    its process was killed) or ``earlier`` (older than the journal).
     """
 
     kind: str
@@ -108,13 +109,14 @@ class BatchJournal:
     all, and survives a loss of power once it returns.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, option: str | None = "--journal") -> None:
+        """*option*: what names the file, where a person can."""
         self._store = SqliteStore(
             path,
             migrations=MIGRATIONS,
             durable=True,
             called="journal",
-            remedy="move it away, or choose another with --journal",
+            remedy=f"move it away, or choose another with {option}" if option else "move it away",
         )
 
     @property
