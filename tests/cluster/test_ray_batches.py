@@ -83,6 +83,10 @@ def kill_until_done(desk, upstream, dice, driver_kills):  # noqa: F811
                 drivers += 1
                 continue
         out, err = process.communicate()
+        if (
+            b"cannot be started" in err
+        ):  # Ray gives its parts 30 s to start, and the machine is busy
+            continue
         assert process.returncode == 0, err
         return workers, drivers, json.loads(out.splitlines()[-1])
 
@@ -92,7 +96,7 @@ def test_fifty_kills_of_workers_and_twenty_of_the_driver_lose_nothing(desk):  # 
     dice, workers, drivers, lost, repeated, batches = random.Random(5), 0, 0, 0, 0, 0
     with running(steady((0.01, 0.04))) as upstream:
         desk.write(team_toml(upstream.base_url(), concurrency=CONCURRENCY))
-        names = write_rows(desk.folder / "in.jsonl", 150, equal=5)
+        names = write_rows(desk.folder / "in.jsonl", 400, equal=5)
         before = desk.run("batch", "in.jsonl", "calm.jsonl", "-m", "team", "--quiet")
         assert before.code == 0, before.err
         calm = (desk.folder / "calm.jsonl").read_bytes()
@@ -100,7 +104,7 @@ def test_fifty_kills_of_workers_and_twenty_of_the_driver_lose_nothing(desk):  # 
             for path in desk.folder.glob("out.*"):
                 path.unlink()
             asked = len(upstream.records)
-            some, ended, end = kill_until_done(desk, upstream, dice, 4)
+            some, ended, end = kill_until_done(desk, upstream, dice, 10)
             workers, drivers, batches = workers + some, drivers + ended, batches + 1
             again = len(upstream.records) - asked - 3 * len(names)
             check_whole(desk, names, calm)
@@ -134,7 +138,8 @@ def test_805_prompts_of_alpaca_eval_give_the_same_results_in_one_process_and_on_
     answers = replayed_answers()
 
     def replay(record):
-        last = record.body["messages"][-1]["content"]
+        # The aggregator reads the question behind the drafts.
+        last = record.body["messages"][-1]["content"].rpartition("to this message:\n\n")[2]
         return Script(answers[record.model][last], delay=0.01)
 
     with running(replay) as upstream:
