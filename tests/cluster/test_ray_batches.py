@@ -127,7 +127,10 @@ def replayed_answers():
     if not folder.is_dir():
         pytest.skip("the published outputs are not here: name their folder in MIXTURA_TEST_DATA")
     return {
-        model: {one["instruction"]: one["output"] for one in json.loads(path.read_text("utf-8"))}
+        model: {
+            one["instruction"].strip(): one["output"].strip()
+            for one in json.loads(path.read_text("utf-8"))
+        }
         for model in (*PROPOSERS, AGGREGATOR)
         for path in [folder / f"{model}.json"]
     }
@@ -139,7 +142,7 @@ def test_805_prompts_of_alpaca_eval_give_the_same_results_in_one_process_and_on_
 
     def replay(record):
         # The aggregator reads the question behind the drafts.
-        last = record.body["messages"][-1]["content"].rpartition("to this message:\n\n")[2]
+        last = record.body["messages"][-1]["content"].rpartition("to this message:\n\n")[2].strip()
         return Script(answers[record.model][last], delay=0.01)
 
     with running(replay) as upstream:
