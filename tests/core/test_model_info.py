@@ -196,6 +196,7 @@ WRAPPERS = {
     "deadline": lambda model: Deadlined(model, 60.0),
     "hedge": lambda model: Hedged(model, after=60.0),
     "meter": Metered,
+    "private_items": Pseudonymized,
     "rate_limit": lambda model: Limited(model, RateLimiter(RateLimits())),
     "retry": Retrying,
     "a stranger's": Theirs,
