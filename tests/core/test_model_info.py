@@ -41,6 +41,7 @@ from mixtura import (
 )
 from mixtura.billing.answer_cost import price_models
 from mixtura.models.fake import Scripted, echo
+from mixtura.models.wrappers.private_items import Pseudonymized
 from tests.conftest import run
 
 PRICE = Price(input=1.0, output=10.0)
