@@ -139,6 +139,10 @@ class MixtureSpec:
             return describe(choice.settings)
         return choice.spec.final_step.format(**msgspec.structs.asdict(choice.settings))
 
+    def count_seats(self) -> int:
+        """Its proposers, each draw of one."""
+        return sum(seat.samples for layer in self.layers for seat in layer)
+
     def member_names(self) -> set[str]:
         """Every name in it."""
         return {name for name, _ in self.member_locations()}

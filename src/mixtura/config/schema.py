@@ -100,7 +100,7 @@ class ModelTable(msgspec.Struct, forbid_unknown_fields=True):
     window: AtLeastOne | None = None
     vision: bool | None = None
     retries: Annotated[int, msgspec.Meta(ge=0)] = 2
-    largest_megabytes: Annotated[float, msgspec.Meta(gt=0)] = 64.0
+    largest_megabytes: PositiveSize = 64.0
     headers: dict[str, str] = {}
     extra: dict[str, object] = {}
     transport: str | None = None
