@@ -45,6 +45,7 @@ from mixtura.core.events import (
     Emit,
     Event,
     Failure,
+    ItemsReplaced,
     LayerFinished,
     Notice,
     Position,
@@ -66,6 +67,7 @@ from mixtura.core.types import (
     ImagePart,
     Message,
     OtherPart,
+    ReplacedItem,
     Request,
     Sampling,
     TextPart,
@@ -90,6 +92,7 @@ if TYPE_CHECKING:
     from mixtura.models.wrappers.deadline import Deadlined
     from mixtura.models.wrappers.hedge import Hedged
     from mixtura.models.wrappers.meter import Metered
+    from mixtura.models.wrappers.private_items import Pseudonymized
     from mixtura.models.wrappers.rate_limit import Limited, RateLimiter, RateLimits
     from mixtura.models.wrappers.retry import Retrying
     from mixtura.patterns.best_of import BestOf
@@ -99,6 +102,7 @@ if TYPE_CHECKING:
     from mixtura.patterns.sequential import Sequential
     from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
     from mixtura.patterns.vote import Vote
+    from mixtura.privacy.item_finder import PrivateItems
     from mixtura.transport.aiohttp_transport import AiohttpTransport
     from mixtura.transport.base import Transport, TransportResponse
     from mixtura.transport.http1_transport import Http1Transport
@@ -120,6 +124,8 @@ _LOADED_WHEN_USED = {
     "OpenAI": "config.library",
     "PatternParts": "patterns.spec",
     "PatternSpec": "patterns.spec",
+    "PrivateItems": "privacy.item_finder",
+    "Pseudonymized": "models.wrappers.private_items",
     "PydanticAI": "models.pydantic_ai",
     "Ranker": "patterns.ranker",
     "RateLimiter": "models.wrappers.rate_limit",
@@ -171,6 +177,7 @@ __all__ = [
     "Hedged",
     "Http1Transport",
     "ImagePart",
+    "ItemsReplaced",
     "Layer",
     "LayerFinished",
     "LearnedPatience",
@@ -194,8 +201,10 @@ __all__ = [
     "Position",
     "PositionPath",
     "Price",
+    "PrivateItems",
     "Proposal",
     "Proposer",
+    "Pseudonymized",
     "PydanticAI",
     "QuorumNotMetError",
     "QuotaError",
@@ -205,6 +214,7 @@ __all__ = [
     "RateLimits",
     "Recorder",
     "RejectedError",
+    "ReplacedItem",
     "Replay",
     "Request",
     "Retrying",

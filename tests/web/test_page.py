@@ -132,7 +132,8 @@ def test_a_run_without_an_answer_says_so_and_can_be_asked_again(upstream, visit)
     assert "no such key" in person.find(".answer [role=alert]").inner_text()
     person.find(".runs .dot.failed").wait_for()
     person.button("Ask again").click()
-    person.wait("document.querySelectorAll('.runs li').length === 2")
+    person.find(".versions", has_text="2 of 2").wait_for()
+    assert person.find(".runs li").count() == 1
     assert len(upstream.of("lost")) == 2
     person.complaints.clear()  # the failed stream itself is no complaint of the page's
 
@@ -191,6 +192,7 @@ def test_one_model_alone_is_asked_beside_the_mixture(upstream, visit):
     person.find("#against").select_option("cleo")
     person.ask().answered()
 
+    person.find(".versus").wait_for()
     both = person.find(".beside .answer")
     assert both.count() == 2
     assert "Cleo agrees with everybody." in both.nth(1).inner_text()
@@ -446,7 +448,7 @@ def test_a_past_run_is_found_and_reopened_as_it_went(visit):
     person.ask("What is rain?").answered()
     person.wait("document.querySelectorAll('.runs li').length === 2")
 
-    person.page.get_by_label("Search past runs").fill("sky")
+    person.page.get_by_label("Search past conversations").fill("sky")
     person.wait("document.querySelectorAll('.runs li').length === 1")
     person.find(".runs li a").click()
     person.find(".question", has_text="sky blue").wait_for()
@@ -473,14 +475,14 @@ def test_a_reopened_run_can_be_continued(upstream, visit):
     assert contents == ["One", ANSWER, "Two"]
 
 
-def test_a_run_is_deleted_only_when_that_is_said_twice(served, visit):
+def test_a_conversation_is_deleted_only_when_that_is_said_twice(served, visit):
     person = visit().ready().ask().answered()
     person.find(".runs li").hover()
-    person.button("Delete the run").click()
+    person.button("Delete the conversation").click()
     person.button("Cancel").click()
     assert person.find(".runs li").count() == 1
 
-    person.button("Delete the run").click()
+    person.button("Delete the conversation").click()
     person.button("Delete", exact=True).click()
     person.find(".hintline", has_text="listed here").wait_for()
     assert served.get("/api/runs").json["runs"] == []

@@ -74,7 +74,7 @@ def test_roles_and_names_are_what_a_screen_reader_needs(visit):
 
     for line in (
         'complementary "Runs"',
-        'navigation "Past runs"',
+        'navigation "Past conversations"',
         'main "Conversation"',
         'heading "Why is the sky blue?" [level=2]',
         'region "Layer 1"',

@@ -23,9 +23,11 @@ from mixtura.billing.request_log import REQUEST_LOG
 from mixtura.core.errors import ConfigError, ContentFilterError, ModelError, RejectedError
 from mixtura.core.events import Emit
 from mixtura.core.model import Model, Wrapper, unwrap_model
+from mixtura.core.roles import iterate_models
 from mixtura.core.types import Completion, Request
 from mixtura.models.hosted import HostedModel
 from mixtura.models.wrappers.meter import Metered
+from mixtura.models.wrappers.private_items import Pseudonymized
 from mixtura.transport.base import Sink, Transport
 from mixtura.transport.http1_transport import BUILT_IN
 
@@ -136,7 +138,12 @@ class ProviderBatched(Wrapper):
         super().__init__(live)
         self._batches = batches
         transport = BatchTransport(hosted, batches)
-        self._batched = Metered(hosted.asked_in_batches(transport))
+        asked: Model = hosted.asked_in_batches(transport)
+        for wrapper in iterate_models(live):
+            if isinstance(wrapper, Pseudonymized):  # a batch leaves this machine, too
+                asked = wrapper.around(asked)
+                break
+        self._batched = Metered(asked)
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         if CALL_KEY.get() is None:

@@ -82,10 +82,12 @@ class Config:
         """What `default` means: the configured default, unless someone made a mixture of it."""
         self.store = self._open_store()
         keep_answers = keep_answers or self._cache_answers(cache)
-        self._factory = factory = ModelFactory(
-            environ, models_folder, keep_answers, self.redactor, self.settings.transport
-        )
-        self.builder = MixtureBuilder(self.registry, factory, learns_patience=not waits_for_all)
+        self._factory = ModelFactory(
+            environ, models_folder, keep_answers, self.redactor, self.settings.transport,
+            self.settings.redact,
+        )  # fmt: skip
+        self._learns_patience = not waits_for_all
+        self.builder = self._create_builder()
         self._caps = ConfiguredCaps(self.settings.budget, self.store, self.registry)
         self.asks_in_batches = False
         """Every call is one of a provider's batch: its price is a batch's."""
@@ -118,6 +120,7 @@ class Config:
             days=table.days,
             megabytes=table.megabytes,
             hidden=self.redactor,
+            shared=isinstance(self.settings.store_address, str),
         )
 
     def _open_response_store(self, keep: bool | None) -> ResponseStore:
@@ -130,6 +133,15 @@ class Config:
             megabytes=table.megabytes,
             hidden=self.redactor,
         )
+
+    def _create_builder(self) -> MixtureBuilder:
+        return MixtureBuilder(self.registry, self._factory, learns_patience=self._learns_patience)
+
+    def keep_calls(self, keep: AnswerKeeper) -> None:
+        """Models that are built from now on are wrapped by *keep*, inside the cache."""
+        if self._factory.keep_calls is not keep:
+            self._factory.keep_calls = keep
+            self.builder = self._create_builder()  # what it had built is built anew
 
     def copy_for_batches(self, keep_answers: AnswerKeeper) -> Config:
         """

@@ -35,6 +35,7 @@ def list_settings(config: Config) -> Iterator[EffectiveSetting]:
     for key, value in (
         ("default", settings.default),
         ("transport", settings.transport),
+        ("redact", msgspec.to_builtins(settings.redact)),
         ("store", str(settings.store_address)),
     ):
         yield _setting(config, document, (), key, value)

@@ -14,8 +14,10 @@ from mixtura.config.schema import (
     CacheTable,
     ConfigFile,
     McpTable,
+    RedactTable,
     RunsTable,
     ServeTable,
+    find_redact_files,
 )
 from mixtura.config.toml_document import TomlDocument
 from mixtura.storage.store_address import StoreAddress, parse_store_address
@@ -30,6 +32,8 @@ class Settings:
         """The name of the model or mixture that answers where no one names another."""
         self.transport = DEFAULT_TRANSPORT
         """The name of the HTTP client of the models that name no other."""
+        self.redact: bool | RedactTable | None = None
+        """What the members that are not on this machine are not shown."""
         self.cache = CacheTable(use=False)
         self.runs = RunsTable()
         self.agreement = AgreementTable()
@@ -48,6 +52,8 @@ class Settings:
         registry.add_tables(document, file, mistakes)
         if file.use_commands is not None and USE_COMMANDS not in registry.environ:
             registry.allow_commands(file.use_commands)
+        if file.redact is not None:
+            self.redact = find_redact_files(file.redact, Path(document.source).parent)
         self.cache = file.cache or self.cache
         self.runs = file.runs or self.runs
         self.agreement = file.agreement or self.agreement

@@ -39,6 +39,7 @@ from mixtura.models.call_reporting import attribute_errors, emit_answer_delta, e
 from mixtura.prompts.single_text import write_as_one_text
 from mixtura.protocols.command_output import CommandOutput
 from mixtura.protocols.content_parts import replace_unsupported_parts
+from mixtura.protocols.finish_reasons import read_finish_reason
 from mixtura.protocols.openai.chunks import Chunk, MessageDelta, StreamChoice
 from mixtura.protocols.openai.stream import ChatStreamAccumulator
 
@@ -170,7 +171,7 @@ class CommandModel:
         self._check_ending(process, output, "".join(so_far.answer_parts))
         so_far.usage = output.usage
         so_far.doubts.extend(output.doubts)
-        so_far.finish_reason = "stop"
+        so_far.finish_reason = read_finish_reason(output.finish_reason) or "stop"
 
     def _fill_in(self, prompt: str) -> tuple[list[str], bytes]:
         """The command, and what goes to its standard input."""
@@ -221,7 +222,7 @@ class CommandModel:
     def _check_ending(self, process: CommandProcess, output: CommandOutput, answer: str) -> None:
         """Raises the error that the end of the program is, if it is one."""
         code, errors = process.exit_code, process.error_text
-        if code == 0 and answer.strip() and not (output.error and self._tool.output == "json"):
+        if code == 0 and answer.strip() and not output.error:
             return
         other = "\n".join(output.other_lines[-5:])
         said = (output.error or errors.strip() or other or answer)[-MAX_SAID_CHARS:]

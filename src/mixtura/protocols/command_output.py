@@ -16,6 +16,11 @@ from mixtura.core.types import Usage
 from mixtura.protocols.openai.usage import usage_from_counts
 
 _OPEN_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]{0,2000}\x1b?)?\Z")
+_HALF = re.compile("[\ud800-\udfff]")
+_OBJECT = re.compile(r"\{")
+_OBJECTS_TRIED = 64
+"""Braces in what a tool writes that may be the beginning of its object."""
+_DECODER = json.JSONDecoder(strict=False)
 _COUNTS = (
     "prompt_tokens", "completion_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens",
 )  # fmt: skip
@@ -34,6 +39,9 @@ class OutputRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     answer: str | None = None
     """The path of a whole answer; where pieces came, they are it already."""
     error: str | None = None
+    """The path of an error; where an answer follows, it was none for good."""
+    finish_reason: str | None = None
+    """The path of the reason why the answer ended; the last one counts."""
     prompt_tokens: tuple[str, ...] = ()
     cached_tokens: tuple[str, ...] = ()
     cache_write_tokens: tuple[str, ...] = ()
@@ -59,6 +67,8 @@ class CommandOutput:
         self._whole: list[str] = []
         self.error: str | None = None
         """What the tool itself says went wrong."""
+        self.finish_reason: object = None
+        """Why the answer ended, in the tool's words; None where it does not say."""
         self.other_lines: list[str] = []
         """Lines between the objects that are no JSON."""
 
@@ -107,11 +117,11 @@ class CommandOutput:
         return left if self._has_pieces else left + "\n\n".join(self._whole)
 
     def _read_line(self, line: str) -> str:
-        line = line.strip()
+        line = line.strip().removeprefix("\ufeff")
         if not line:
             return ""
         try:
-            value = json.loads(line)
+            value = _decode_json(line)
         except (ValueError, RecursionError):
             self.other_lines.append(line)
             return ""
@@ -126,9 +136,12 @@ class CommandOutput:
                 continue
             if rule.piece and isinstance(piece := _find_first(value, rule.piece), str) and piece:
                 pieces.append(_replace_surrogates(piece))
-                self._has_pieces = True
+                self._has_pieces, self.error = True, None
             if rule.answer and isinstance(whole := _find_first(value, rule.answer), str):
                 self._whole.append(_replace_surrogates(whole))
+                self.error = None
+            if rule.finish_reason:
+                self.finish_reason = _find_first(value, rule.finish_reason) or self.finish_reason
             if rule.error and (error := _find_first(value, rule.error)):
                 self.error = _error_words(error)
             self._add_counts(rule, value)
@@ -158,14 +171,34 @@ def _error_words(error: object) -> str:
 
 def _parse_object(text: str) -> Mapping[str, Any]:
     """The JSON object in *text*; notices before and behind it are passed over."""
-    start, end = text.find("{"), text.rfind("}")
-    if start < 0 or end < start:
-        return {}
-    try:
-        value = json.loads(text[start : end + 1])
-    except (ValueError, RecursionError):
-        raise MalformedError("its output is not the JSON that was asked for") from None
-    return cast("Mapping[str, Any]", value)
+    starts = [found.start() for found in _OBJECT.finditer(text)][:_OBJECTS_TRIED]
+    for start in starts:
+        try:
+            value, _ = _DECODER.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            continue
+        if value:
+            return cast("Mapping[str, Any]", _replace_halves(value))
+    if starts:
+        raise MalformedError("its output is not the JSON that was asked for")
+    return {}
+
+
+def _decode_json(text: str) -> Any:
+    """JSON with bare control characters, too; half of a surrogate pair is U+FFFD."""
+    value = _DECODER.decode(text)
+    return _replace_halves(value) if "\\u" in text else value
+
+
+def _replace_halves(value: Any) -> Any:
+    if isinstance(value, str):
+        return _HALF.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_replace_halves(one) for one in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        rows = cast("dict[str, Any]", value).items()
+        return {_replace_halves(name): _replace_halves(one) for name, one in rows}
+    return value
 
 
 def _find_first(value: object, path: str) -> object:

@@ -18,10 +18,13 @@ from mixtura.server.access import ApiClient
 from mixtura.server.apis.base import ApiError
 from mixtura.server.dialects import BUILT_IN
 from mixtura.server.endpoint import handle_request
+from mixtura.server.error_statuses import translate_store_errors
+from mixtura.server.job import PLACE_KEY
 from mixtura.server.json_responses import json_response
 from mixtura.server.request_body import receive_body
 from mixtura.server.service import Service
 from mixtura.server.streaming_answer import STREAM_HEADERS
+from mixtura.storage.turns import TurnPlace
 
 MAX_ENDED_RUNS = 16
 """Runs that have ended and whose events stay in memory: unread, or where no run is stored."""
@@ -131,13 +134,15 @@ class PageRuns:
         """
         ``POST /api/runs``: begins the run of a chat completion; returns its id.
 
-        Raises ApiError where it cannot begin.
+        ``?conversation=``, ``?previous=`` and ``?beside=`` say which turn of which conversation it
+        is. Raises ApiError where it cannot begin.
         """
         body = await receive_body(request.scope, request.receive, service)
+        place = await self._find_place(request)
         run = PageRun(self._client_name(request), body)
         dropped = (b"content-encoding", b"content-length")  # the body is unpacked by now
         headers = [pair for pair in request.scope["headers"] if pair[0] not in dropped]
-        scope: Scope = {**request.scope, "headers": headers}
+        scope: Scope = {**request.scope, "headers": headers, PLACE_KEY: place}
         task = asyncio.create_task(self._finish_run(run, scope))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -185,6 +190,18 @@ class PageRuns:
         except ControlError as error:
             raise ApiError(409, str(error), code="not_possible_now") from None
         return Response(status_code=204)
+
+    async def _find_place(self, request: Request) -> TurnPlace:
+        """Where the query says that a run stands."""
+        named = [
+            request.query_params.get(key, "") for key in ("conversation", "previous", "beside")
+        ]
+        runs, who = self._service.config.runs, self._service.find_owner(request.scope)
+        if not runs.keeps or not any(named):
+            return TurnPlace()
+        await self._service.wait_until_written()
+        with translate_store_errors():
+            return await asyncio.to_thread(runs.conversations.place_run, *named, who=who)
 
     def _find_run(self, request: Request) -> PageRun:
         """The run of this client. Raises ApiError (404) where it is not under way."""

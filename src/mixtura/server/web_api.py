@@ -28,6 +28,7 @@ from mixtura.server.apis.openai_chat_body import MessageBody
 from mixtura.server.apis.openai_chat_checks import check_call_bodies
 from mixtura.server.apis.openai_chat_tools import normalize_messages
 from mixtura.server.apis.tool_names import Toolbox
+from mixtura.server.conversation_routes import conversation_routes
 from mixtura.server.error_statuses import translate_store_errors
 from mixtura.server.json_responses import JSON, json_response
 from mixtura.server.models import single_models, unavailable_reason
@@ -72,6 +73,7 @@ def page_routes(at: RouteFactory, live: PageRuns) -> list[Route]:
         ),
         at("/api/setup", _handle_setup),
         at("/api/plan", _handle_plan, "POST"),
+        *conversation_routes(at),
         at("/api/runs", list_or_begin, "GET", "POST"),
         at("/api/runs/{run}/events", live.follow_run),
         at("/api/runs/{run}/control", live.control_run, "POST"),
@@ -236,7 +238,7 @@ async def _list_runs(service: Service, request: Request) -> Response:
         limit = 0
     if not 1 <= limit <= MAX_RUNS_LISTED:
         raise ApiError(400, f"`limit` is a number from 1 to {MAX_RUNS_LISTED}", param="limit")
-    runs, who = service.config.runs, _owner_filter(service, request)
+    runs, who = service.config.runs, service.find_owner(request.scope)
     await service.wait_until_written()
     with translate_store_errors():
         rows = await to_thread(
@@ -273,7 +275,7 @@ async def _load_run(service: Service, request: Request) -> dict[str, Any]:
     await service.wait_until_written()
     with translate_store_errors():
         run = await to_thread(service.config.runs.get_run, name)
-    who = _owner_filter(service, request)
+    who = service.find_owner(request.scope)
     if run is None or run["id"] != name or (who is not None and run["who"] != who):
         raise ApiError(404, f"there is no run {name}", code="run_not_found")
     return run
@@ -304,12 +306,3 @@ def shorten_texts(data: Any) -> Any:
     if isinstance(data, dict):
         return {key: shorten_texts(value) for key, value in cast("dict[str, Any]", data).items()}
     return data
-
-
-def _owner_filter(service: Service, request: Request) -> str | None:
-    """Whose runs a client sees: its own where there are keys, else all that are on the machine."""
-    return (
-        service.authenticator.authenticate_request(request.scope).name
-        if service.authenticator.is_key_required
-        else None
-    )

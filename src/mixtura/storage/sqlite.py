@@ -74,6 +74,16 @@ MIGRATIONS = (
     );
     CREATE INDEX batches_by_owner ON batches (who, created, id);
     """,
+    """
+    CREATE TABLE turns (
+      run TEXT PRIMARY KEY, conversation TEXT NOT NULL, previous TEXT NOT NULL,
+      beside TEXT NOT NULL, words TEXT NOT NULL, glance BLOB NOT NULL
+    );
+    CREATE INDEX turns_by_conversation ON turns (conversation);
+    CREATE TABLE titles (
+      conversation TEXT PRIMARY KEY, title TEXT NOT NULL, words TEXT NOT NULL
+    ) WITHOUT ROWID;
+    """,
 )
 """Each step brings a file from its number to the next; never edited, only added to."""
 

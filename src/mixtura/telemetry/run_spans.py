@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mixtura.core.call_ledger import CallLedger
+from mixtura.core.errors import ModelError
 from mixtura.core.events import (
     Aggregation,
     CallStarted,
@@ -20,8 +22,12 @@ from mixtura.core.events import (
     Token,
 )
 from mixtura.core.model import Model, Wrapper
+from mixtura.core.roles import iterate_models
 from mixtura.core.trace_context import caller_trace, use_sent_trace
 from mixtura.core.types import Completion, Request, Usage, sum_usage
+from mixtura.models.wrappers.private_items import Pseudonymized
+from mixtura.privacy.hidden_request import HiddenRequest
+from mixtura.privacy.item_finder import PrivateItems
 from mixtura.telemetry import conventions as names
 from mixtura.telemetry.setup import clean_attributes
 
@@ -43,13 +49,16 @@ class Traced(Wrapper):
         self, model: Model, name: str, instruments: Instruments, find: FindProvider
     ) -> None:
         super().__init__(model)
+        self._hidden = [
+            one.items for one in iterate_models(model) if isinstance(one, Pseudonymized)
+        ]
         self._agent = name
         self._instruments = instruments
         self._find = find
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         """The mixture's answer. Raises what the mixture raises."""
-        spans = RunSpans(self._agent, request, self._instruments, self._find)
+        spans = RunSpans(self._agent, request, self._instruments, self._find, self._hidden)
 
         def notice(event: Event) -> None:
             spans.notice_event(event)
@@ -83,8 +92,15 @@ class RunSpans:
     """Builds the spans of one run from its events, as they happen."""
 
     def __init__(
-        self, agent: str, request: Request, instruments: Instruments, find: FindProvider
+        self,
+        agent: str,
+        request: Request,
+        instruments: Instruments,
+        find: FindProvider,
+        hidden: Sequence[PrivateItems] = (),
     ) -> None:
+        self._hidden = hidden
+        """What is in no content: one member at least is not shown it."""
         self._instruments = instruments
         self._find = find
         self._open: dict[PositionPath, _OpenCall] = {}
@@ -180,6 +196,15 @@ class RunSpans:
     def _content(self, name: str, said: Request | Completion) -> dict[str, Any]:
         if not self._instruments.captures_content:
             return {}
-        if isinstance(said, Request):
-            return {name: names.input_messages(said)}
-        return {name: names.output_messages(said)}
+        try:
+            if isinstance(said, Request):
+                return {name: names.input_messages(self._hide_items(said))}
+            hidden = self._hide_items(Request((said.message,)))
+        except ModelError:  # a recognizer failed: then nothing is known to be fit to leave
+            return {}
+        return {name: names.output_messages(replace(said, message=hidden.messages[0]))}
+
+    def _hide_items(self, request: Request) -> Request:
+        for items in self._hidden:
+            request = HiddenRequest(request, items, explain=False).request
+        return request

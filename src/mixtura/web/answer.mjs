@@ -13,9 +13,9 @@ addEventListener("scroll", () => (hint.value = null), { capture: true, passive: 
 function marker(run) {
   const sources = run.sources;
   return (root) => {
-    if (root.marked || !run.sentences) return;
+    if (root.marked || !run.sentences) return undefined;
     root.marked = true;
-    mark(root, run.sentences, (sentence, _, last) => {
+    return mark(root, run.sentences, (sentence, _, last) => {
       const best = sources[sentence.from[0].call];
       const element = document.createElement("mark");
       element.className = `from c${best.index % 8}`;
@@ -62,12 +62,12 @@ export function Answer({ run, actions = null, title = null, against = null }) {
   const marked = marking.value && run.sentences && run.sources.length > 0;
   return html`<section ref=${box} class="answer panel ${run.live ? "live" : ""} ${call?.state ?? ""} ${marked ? "marking" : ""}" aria-label="Answer" aria-busy=${run.live}>
     <header>
-      <button type="button" class="who" disabled=${!call || call.state === "waiting"} onClick=${() => (dialog.value = { kind: "call", run, call })} aria-label=${`${who}, ${call?.model ?? ""}: open its details`}>
+      <button type="button" class="who" disabled=${!call || call.state === "waiting" || run.glimpsed} onClick=${() => (dialog.value = { kind: "call", run, call })} aria-label=${`${who}, ${call?.model ?? ""}: open its details`}>
         <span class="seat ink">${run.proposers.length ? "⊕" : "1"}</span>
         <span class="model">${call ? short(call.model) : "…"}</span>
         <span class="role">${title ?? (run.proposers.length ? does : "alone")}</span>
       </button>
-      ${call && html`<${Numbers} call=${call} run=${run} />`}
+      ${call && !run.glimpsed && html`<${Numbers} call=${call} run=${run} />`}
       <span class="grow"></span>
       ${actions}
     </header>
@@ -77,7 +77,7 @@ export function Answer({ run, actions = null, title = null, against = null }) {
     ${against && html`<${Versus} run=${against} alone=${run} />`}
     ${(text || run.live) && html`<div class="answerbody ${marked ? "" : "alone"}">
       ${text
-        ? html`<${Prose} key=${after ? "marked" : "plain"} text=${text} live=${run.live} after=${after} class="big" />`
+        ? html`<${Prose} text=${text} live=${run.live} after=${after} class="big" />`
         : run.live && html`<${Waiting} run=${run} />`}
       ${marked && html`<${Sources} run=${run} />`}
     </div>`}
@@ -113,7 +113,7 @@ function Sources({ run }) {
 export function Totals({ run }) {
   run.tick.value;
   if (run.live) return null;
-  const calls = [...run.all()].filter(([call]) => call.started !== null && !call.calls.length).length;
+  const calls = run.askedCalls ?? [...run.all()].filter(([call]) => call.started !== null && !call.calls.length).length;
   const tokens = run.usage?.total_tokens ?? [...run.all()].reduce((sum, [call]) => sum + (call.usage?.total_tokens ?? 0), 0);
   return html`<dl class="totals">
     <div><dt>Time</dt><dd>${seconds(run.seconds)}</dd></div>

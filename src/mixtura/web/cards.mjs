@@ -1,6 +1,7 @@
 // The layers as the paper draws them: a row of proposers, all of them into ⊕, and on.
 import { dialog, html, useClock, useRef, useWidth } from "./base.mjs";
 import { count, dollars, seconds, short } from "./format.mjs";
+import { previewText } from "./preview.mjs";
 
 const GAP = 12;
 const LEAST = 150;
@@ -132,13 +133,6 @@ function fades(box) {
   });
 }
 
-// A text's shape without its marks, for a card's few lines.
-function glance(text, live) {
-  const piece = live ? text.slice(-420) : text.slice(0, 420);
-  const clean = piece.replace(/^[#>\s]+|[*`_]{1,3}|^\s*[-+]\s/gm, (found) => (found.includes("\n") ? "\n" : "")).replace(/\n{2,}/g, "\n");
-  return live ? clean.trimEnd() : clean.trim();
-}
-
 // What goes on in a mixture that sits in a seat, before it says a word.
 function Inside({ call }) {
   for (const inner of call.calls) inner.tick.value;
@@ -171,7 +165,7 @@ export function Card({ call, run }) {
       ${failed
         ? html`<span class="why"><b>${call.errorType ?? "failed"}</b> ${call.error}</span>`
         : text
-          ? html`<span>${glance(text, call.live)}</span>`
+          ? html`<span dir="auto">${previewText(text, call.live)}</span>`
           : call.live && last
             ? html`<span class="dim">Begun anew${last.error ? `: ${last.error}` : ""}</span>`
             : call.live && call.calls.length

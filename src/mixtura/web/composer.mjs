@@ -34,7 +34,7 @@ export function Composer({ follow }) {
     ${tuning.value && html`<${Tuner} />`}
     <div class="compose">
       <label class="sr" for="question">Your question</label>
-      <textarea id="question" ref=${box} rows="1" placeholder=${follow ? "Ask a follow-up" : "Ask them anything"} value=${text}
+      <textarea id="question" dir="auto" ref=${box} rows="1" placeholder=${follow ? "Ask a follow-up" : "Ask them anything"} value=${text}
         onInput=${(event) => (draft.value = event.target.value)} onKeyDown=${keys} aria-describedby=${why ? "plan refusal" : "plan"}></textarea>
       ${busy.value
         ? html`<button type="button" class="send stop" onClick=${stop} aria-label="Stop"><${Icon} name="stop" /></button>`

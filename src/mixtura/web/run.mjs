@@ -28,6 +28,7 @@ export class Call {
     this.restarts = 0;
     this.begunAnew = [];
     this.notices = [];
+    this.replaced = [];
     this.request = null;
     this.similarity = null;
     this.calls = [];
@@ -70,6 +71,8 @@ export class Run {
     this.calls = [];
     this.sentences = null;
     this.recorded = false;
+    this.glimpsed = false; // its drafts and numbers are not here yet: `fill` brings them
+    this.asked = null; // { model, mixtura }: what answered it, by name and with its changes
     this.finishReason = null;
     this.messages = [];
     this.tick = signal(0);
@@ -299,25 +302,55 @@ export class Run {
     return run;
   }
 
+  // As a conversation shows it at a glance.
+  static glimpsed(row) {
+    const run = new Run(row.message ? said(row.message) : "", row.model ?? "");
+    run.messages = row.before ?? [];
+    run.calls = (row.calls ?? []).map((one) => {
+      const call = new Call([{ layer: one.layer, index: one.index, role: one.role }], one.model);
+      call.state = one.state;
+      return call;
+    });
+    if (row.answer && !run.answerCall) run.calls.push(new Call([{ layer: 1, index: 0, role: "aggregator" }], row.model ?? ""));
+    if (row.answer) run.answerCall.text = row.answer;
+    run.askedCalls = row.asked_calls ?? null;
+    run.began = 0;
+    run.glimpsed = true;
+    run._learnEnd(row);
+    return run;
+  }
+
+  // The whole record in place of a glance.
+  fill(record) {
+    this.calls = record.calls.map((row) => recalled(row, [], record));
+    this.glimpsed = false;
+    this.learn(record);
+  }
+
   // What only the record knows: the requests, the likenesses, whose sentence is whose.
   learn(record) {
-    this.id = record.id;
-    this.startedAt = record.started;
-    this.pattern = record.pattern ?? this.pattern;
-    this.state = record.state;
-    this.error = record.state === "failed" ? record.error : this.error;
-    this.seconds = record.seconds;
-    this.cost = record.cost_usd;
-    this.usage = record.usage;
-    this.leftOut = record.left_out ?? [];
-    this.agreement = record.agreement ?? null;
-    this.confidence = record.confidence ?? null;
+    this._learnEnd(record);
     this.finishReason = record.finish_reason;
     this.sentences = record.sentences ?? null;
-    this.recorded = true;
     learned(this.calls, record.calls);
     for (const [call] of this.all()) this._dirty.add(call);
     this.flush();
+  }
+
+  _learnEnd(record) {
+    this.id = record.id;
+    this.asked = record.asked ?? this.asked;
+    this.startedAt = record.started;
+    this.pattern = record.pattern ?? this.pattern;
+    this.state = record.state;
+    this.error = ["failed", "damaged", "unfinished"].includes(record.state) ? record.error : this.error;
+    this.seconds = record.seconds ?? null;
+    this.cost = record.cost_usd;
+    this.usage = record.usage ?? null;
+    this.leftOut = record.left_out ?? [];
+    this.agreement = record.agreement ?? null;
+    this.confidence = record.confidence ?? null;
+    this.recorded = true;
   }
 }
 
@@ -359,6 +392,7 @@ function learned(calls, rows) {
     call.cost = row.cost_usd;
     call.restarts = row.restarts;
     call.notices = row.notices;
+    call.replaced = row.replaced ?? [];
     call.similarity = row.similarity ?? null;
     learned(call.calls, row.calls ?? []);
   }
