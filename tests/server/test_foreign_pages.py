@@ -37,6 +37,9 @@ FURTHER_ROUTES = (
     ("GET", "/v1/files/x/content"), ("GET", "/v1/batches"), ("POST", "/v1/batches"),
     ("GET", "/v1/batches/x"), ("POST", "/v1/batches/x/cancel"), ("POST", "/api/runs"),
     ("GET", "/api/runs/x/events"), ("POST", "/api/runs/x/control"), ("POST", "/api/runs/x/stop"),
+    ("GET", "/api/conversations"), ("GET", "/api/conversations/x"),
+    ("PATCH", "/api/conversations/x"), ("DELETE", "/api/conversations/x"),
+    ("GET", "/api/conversations/x/markdown"), ("GET", "/api/conversations/x/json"),
 )  # fmt: skip
 """All others that are no file of the page, each tried with some of the headers."""
 

@@ -7,7 +7,7 @@ from asyncio import to_thread
 from collections.abc import Callable
 from functools import cache, partial
 from importlib.metadata import version
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -28,6 +28,7 @@ from mixtura.server.apis.openai_chat_body import MessageBody
 from mixtura.server.apis.openai_chat_checks import check_call_bodies
 from mixtura.server.apis.openai_chat_tools import normalize_messages
 from mixtura.server.apis.tool_names import Toolbox
+from mixtura.server.apis.validation import decode_fields
 from mixtura.server.conversation_routes import conversation_routes
 from mixtura.server.error_statuses import translate_store_errors
 from mixtura.server.json_responses import JSON, json_response
@@ -35,6 +36,7 @@ from mixtura.server.models import single_models, unavailable_reason
 from mixtura.server.page_runs import PageRuns
 from mixtura.server.request_body import receive_body
 from mixtura.server.service import Service
+from mixtura.server.shown_texts import shorten_texts
 from mixtura.web import assets
 
 RouteFactory = Callable[..., Route]
@@ -186,15 +188,8 @@ def _model_origin(service: Service, name: str) -> str:
 
 async def _handle_plan(service: Service, request: Request) -> Response:
     client = service.authenticator.authenticate_request(request.scope)
-    try:
-        body = msgspec.json.decode(
-            await receive_body(request.scope, request.receive, service), type=PlanRequest
-        )
-        check_call_bodies(body.messages)
-        plain = normalize_messages(msgspec.to_builtins(body.messages), Toolbox())
-        messages = list(map(message_from_json, plain))
-    except (msgspec.DecodeError, MixturaError, UnicodeDecodeError) as error:
-        raise ApiError(400, f"the body is no plan: {error}") from None
+    data = await receive_body(request.scope, request.receive, service)
+    body, messages = await run_in_thread_if_large(len(data), _read_plan, data)
     # Without messages it is the plan of the shortest question.
     wanted = words.Request(tuple(messages) or words.ask("").messages)
     call = ApiCall(body.model, wanted, options=body.mixtura)
@@ -207,6 +202,16 @@ async def _handle_plan(service: Service, request: Request) -> Response:
         )
     except ConfigError as error:
         raise ApiError(400, str(error)) from None
+
+
+def _read_plan(data: bytes) -> tuple[PlanRequest, list[words.Message]]:
+    try:
+        body = decode_fields(data, PlanRequest)
+        check_call_bodies(body.messages)
+        plain = normalize_messages(msgspec.to_builtins(body.messages), Toolbox())
+        return body, list(map(message_from_json, plain))
+    except MixturaError as error:
+        raise ApiError(400, f"the body is no plan: {error}") from None
 
 
 def _plan_json(
@@ -281,28 +286,9 @@ async def _load_run(service: Service, request: Request) -> dict[str, Any]:
     return run
 
 
-MAX_SHOWN_CHARS = 500_000
-"""Characters of a text that the page gets; `mixtura show RUN --json` has all of them."""
-
-
 def _encode_run(run: dict[str, Any]) -> bytes:
     return large_json.encode(shorten_texts(run))
 
 
 def _render_run_html(run: dict[str, Any]) -> str:
     return assets.export_run(shorten_texts(run))
-
-
-def shorten_texts(data: Any) -> Any:
-    """A run as a browser can show it: a text that is too long is cut, and says so."""
-    if isinstance(data, str):
-        more = len(data) - MAX_SHOWN_CHARS
-        return data if more <= 0 else f"{data[:MAX_SHOWN_CHARS]}\n\n[… {more:,} letters more …]"
-    if isinstance(data, list):
-        rows = cast("list[Any]", data)
-        if rows and isinstance(rows[0], str):  # the pieces that a text came in
-            return rows if sum(map(len, rows)) <= MAX_SHOWN_CHARS else []
-        return [shorten_texts(row) for row in rows]
-    if isinstance(data, dict):
-        return {key: shorten_texts(value) for key, value in cast("dict[str, Any]", data).items()}
-    return data
