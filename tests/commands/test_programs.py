@@ -23,10 +23,9 @@ from mixtura.prompts.single_text import write_as_one_text
 from mixtura.protocols.command_output import CommandOutput
 from tests.conftest import run
 from tests.support.canaries import found
-from tests.support.command_programs import ANSWERS, FAILURES, list_marked_processes
+from tests.support.command_programs import ANSWERS, FAILURES, PLAIN, list_marked_processes
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="these programs are shell scripts")
-PLAIN = {"PATH": os.environ["PATH"]}
 
 
 def program(script: str, seconds: float = 60.0, **settings: object) -> CommandModel:

@@ -40,6 +40,9 @@ FURTHER_ROUTES = (
     ("GET", "/api/conversations"), ("GET", "/api/conversations/x"),
     ("PATCH", "/api/conversations/x"), ("DELETE", "/api/conversations/x"),
     ("GET", "/api/conversations/x/markdown"), ("GET", "/api/conversations/x/json"),
+    ("GET", "/api/start"), ("POST", "/api/keys"), ("GET", "/api/starter"), ("POST", "/api/starter"),
+    ("POST", "/api/runs/x/again"), ("POST", "/api/runs/x/agreement"), ("GET", "/api/choices"),
+    ("POST", "/api/choices"), ("GET", "/api/choices/x"),
 )  # fmt: skip
 """All others that are no file of the page, each tried with some of the headers."""
 
@@ -126,6 +129,14 @@ def test_a_page_of_another_site_gets_nothing_from_any_route(server, upstream):
         assert method == "HEAD" or "foreign_page" in reply or "permission_error" in reply
         assert "access-control-allow-origin" not in reply.lower()
     assert len(upstream.records) == before
+
+
+def test_no_page_of_another_site_enters_a_key_even_where_it_may_ask(anyones, shared):
+    for server, origin in ((anyones, "http://evil.example"), (shared, "https://chat.example")):
+        for path in ("/api/keys", "/api/starter"):
+            status, reply = asked(server, "POST", path, {"Origin": origin})
+            assert status == 403, reply
+            assert "own page only" in reply
 
 
 def test_every_route_of_the_server_is_tried_here(tmp_path):

@@ -29,6 +29,8 @@ ROUTES = (
     ("POST", "/v1/messages"), ("POST", "/v1/messages/count_tokens"),
     ("POST", "/v1/responses/input_tokens"), ("POST", "/v1/batches"), ("POST", "/api/plan"),
     ("POST", "/api/runs"), ("POST", "/api/runs/RUN/control"), ("PATCH", "/api/conversations/RUN"),
+    ("POST", "/api/keys"), ("POST", "/api/runs/RUN/again"), ("POST", "/api/runs/RUN/agreement"),
+    ("POST", "/api/choices"),
 )  # fmt: skip
 
 

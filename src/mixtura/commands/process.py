@@ -159,7 +159,7 @@ async def _create_process(
 
 def missing_program_message(program: str) -> str:
     """What to say where a program is not on the PATH."""
-    return f"the program '{program}' is not on your PATH: install it, or write its whole path"
+    return f"the program '{program}' is not on your PATH: install it, or name it with its full path"
 
 
 def find_program(program: str, environ: Mapping[str, str]) -> str | None:

@@ -146,8 +146,8 @@ class ProtocolServer:
         if run is None or (client.name and run.get("who") != client.name):
             said = f"there is no run at {redact_secrets(address)[:200]}: it is {RUN_ADDRESS}ID"
             raise MCPError(types.INVALID_PARAMS, said, data={"uri": address[:200]})
-        # One run may be of many megabytes: others go on meanwhile. Whoever reads it is a model,
-        # most often a hosted one.
+        # One run may be of many megabytes: others go on meanwhile. Its reader is a model, most
+        # often a hosted one.
         known = without_replaced_items(run)
         text = await asyncio.to_thread(_encode_run, known, client.redactor)
         whole = types.TextResourceContents(uri=address, mime_type="application/json", text=text)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from mixtura.config.config import Config
 from mixtura.config.plan import MixtureSpec
-from mixtura.core.attached_files import attach_text
+from mixtura.core.attached_files import attach_text, find_image_kind
 from mixtura.core.errors import ConfigError, MixturaError
 from mixtura.core.json_schema import find_mismatches
 from mixtura.core.quantities import DOLLARS
 from mixtura.core.redaction import NO_SECRETS, Redactor
 from mixtura.core.text import unknown_name_message
-from mixtura.core.types import Request, ask
+from mixtura.core.types import ImagePart, Message, Request, TextPart, ask
 from mixtura.engine.trace import support_json
 from mixtura.mcp.recorded_runs import ProgressTeller, ToolRun, run_recorded
 from mixtura.mcp.tool_schemas import TOOLS
@@ -74,8 +76,7 @@ class ToolCalls:
     async def _ask(self, given: Json, progress: ProgressTeller, client: ToolClient) -> Json:
         agreement = bool(given.get("agreement"))
         plan = self._choose_mixture(given.get("mixture"), client, agreement=agreement)
-        files = [attach_text(one["name"], one["text"]) for one in given.get("attachments", ())]
-        question = "".join([*files, given["question"]])
+        question = _build_question(given["question"], given.get("attachments", ()))
         over = await self._run_mixture(plan, question, given, progress, client)
         support = support_json(over.answer)
         return _answer_json(plan.name, over) | {
@@ -88,7 +89,7 @@ class ToolCalls:
         plan = self._choose_mixture(given.get("mixture") or REVIEW_NAME, client)
         if plan.pattern.kind != "review":
             raise ConfigError(
-                f"mixture: {plan.name} is no mixture for reviews: its pattern is"
+                f"mixture: {plan.name} is not a mixture for reviews: its pattern is"
                 f" '{plan.pattern.kind}', not 'review'"
             )
         question = f"{given['text']}\n\n{given.get('question', DEFAULT_QUESTION)}"
@@ -126,7 +127,7 @@ class ToolCalls:
     async def _run_mixture(
         self,
         plan: MixtureSpec,
-        question: str,
+        question: str | Request,
         given: Json,
         progress: ProgressTeller,
         client: ToolClient,
@@ -143,8 +144,9 @@ class ToolCalls:
             agreement=bool(given.get("agreement")),
         )
         return await run_recorded(
-            self._config, model, plan.name, ask(question), progress, client.name
-        )
+            self._config, model, plan.name,
+            ask(question) if isinstance(question, str) else question, progress, client.name,
+        )  # fmt: skip
 
     # ---- who may answer
 
@@ -196,6 +198,28 @@ class ToolCalls:
             "mixtures": [name for name in names if name in mixtures or name == "default"],
             "models": [name for name in names if name not in mixtures and name != "default"],
         }
+
+
+def _build_question(question: str, attachments: Sequence[Json]) -> Request:
+    """Files first, the question last. Raises ConfigError for a picture that is none."""
+    text = "".join(
+        [*(attach_text(one["name"], one["text"]) for one in attachments if "text" in one), question]
+    )
+    pictures = [_read_picture(one) for one in attachments if "picture" in one]
+    # A text alone stays a string: some servers take nothing else.
+    return Request((Message("user", (*pictures, TextPart(text)) if pictures else text),))
+
+
+def _read_picture(given: Json) -> ImagePart:
+    try:
+        data = base64.b64decode(given["picture"], validate=True)
+    except ValueError:
+        data = b""
+    kind = find_image_kind(data)
+    if kind is None:
+        said = f"attachments: {given['name']} is no PNG, JPEG, GIF or WebP picture as base64"
+        raise ConfigError(said)
+    return ImagePart(f"data:{kind};base64,{given['picture']}")
 
 
 def _answer_json(name: str, over: ToolRun) -> Json:

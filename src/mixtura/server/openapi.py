@@ -16,17 +16,16 @@ from mixtura.server.openapi_operations import (
     SCHEMA_REF,
     bodyless_operation,
     post_operation,
+    response_specs,
     schema_ref,
 )
 from mixtura.server.openapi_page import own_path_items
-from mixtura.server.web_api import PlanRequest
+from mixtura.server.openapi_start import start_path_items
+from mixtura.server.page_plan import PlanRequest
 
 
 def openapi_document(names: Sequence[str], paths: Sequence[str], *, locked: bool) -> dict[str, Any]:
-    """
-    *names* of the models that are offered; *paths* of the APIs that are served; *locked*: a key
-    is needed.
-    """
+    """Of models called *names* and APIs served at *paths*; *locked*: a key is needed."""
     bodies = (
         ChatBody,
         CompletionsBody,
@@ -111,6 +110,7 @@ def _path_items(bodies: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
         },
         **_batch_path_items(),
         **own_path_items(chat, plan),
+        **start_path_items(response_specs("Object", "Error", streams=False)),
     }
 
 

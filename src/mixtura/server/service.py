@@ -83,6 +83,13 @@ class Service:
         await asyncio.to_thread(self.recorder.close)
         await asyncio.to_thread(self.responses.close)
 
+    def relearn_models(self) -> None:
+        """Choose anew among the models that there are: a key or a model has come."""
+        registry = self.config.registry
+        registry.allow_commands(registry.use_commands)
+        self.config.builder.forget_built()
+        self.chooser.forget_choices()
+
     def find_owner(self, scope: Scope) -> str | None:
         """Whose runs a client sees: its own where there are keys, else all on the machine."""
         authenticator = self.authenticator

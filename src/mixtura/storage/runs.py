@@ -14,6 +14,7 @@ from mixtura.core.errors import ConfigError, StoreDamagedError, StoreError
 from mixtura.core.quantities import clamp_ledger_tokens
 from mixtura.core.redaction import NO_SECRETS, Redactor
 from mixtura.core.text import collapse_whitespace
+from mixtura.storage.choices import ChoiceStore
 from mixtura.storage.conversations import ConversationStore
 from mixtura.storage.eviction import delete_excess
 from mixtura.storage.interfaces import DAY_SECONDS, Store, Transaction
@@ -76,6 +77,7 @@ class RunStore:
         self._size = int(megabytes * 1024**2)
         self._redactor = hidden if isinstance(hidden, Redactor) else Redactor(hidden)
         self.conversations = ConversationStore(store, self._redactor)
+        self.choices = ChoiceStore(store)
         self._unmeasured = self._size
         """Bytes written since all that is kept was last measured."""
 

@@ -23,7 +23,7 @@ from mixtura.core.events import (
 )
 from mixtura.core.model import Model, Wrapper
 from mixtura.core.roles import iterate_models
-from mixtura.core.trace_context import caller_trace, use_sent_trace
+from mixtura.core.trace_context import caller_trace, send_trace_on, use_sent_trace
 from mixtura.core.types import Completion, Request, Usage, sum_usage
 from mixtura.models.wrappers.private_items import Pseudonymized
 from mixtura.privacy.hidden_request import HiddenRequest
@@ -135,11 +135,9 @@ class RunSpans:
                 call.streams = True
                 call.span.set_attribute(names.FIRST_CHUNK, time.perf_counter() - call.started)
             case Proposal(completion, at) | Aggregation(completion, at):
-                if call := self._open.pop(at, None):
-                    self._end_call(call, completion, None)
+                self._close_call(at, completion, None)
             case Failure(_, error, at):
-                if call := self._open.pop(at, None):
-                    self._end_call(call, None, error)
+                self._close_call(at, None, error)
             case LayerFinished(layer, answered, asked, at):
                 above = self._open.get(at) or self._root
                 counts = {"mixtura.layer": layer, "mixtura.answered": answered}
@@ -154,6 +152,14 @@ class RunSpans:
         self._open.clear()
         self._end_call(self._root, answer, error)
 
+    def _close_call(
+        self, at: PositionPath, answer: Completion | None, error: BaseException | None
+    ) -> None:
+        if call := self._open.pop(at, None):
+            self._end_call(call, answer, error)
+            above = self._open.get(at[:-1]) or self._root
+            send_trace_on(self._instruments.trace_parent(above.span))
+
     def _start_call(self, event: CallStarted) -> None:
         above = self._open.get(event.at[:-1]) or self._root
         provider = self._find(event.model)
@@ -166,6 +172,8 @@ class RunSpans:
             known | self._content(names.INPUT_MESSAGES, event.request), client=True,
         )  # fmt: skip
         self._open[event.at] = _OpenCall(span, event.model, provider, event.ledger)
+        # A call is announced by the task that makes it: what it sends on is its own span.
+        send_trace_on(self._instruments.trace_parent(span))
 
     def _end_call(
         self,

@@ -143,7 +143,9 @@ class FinishedBatch:
                 except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                     raise ConfigError(f"{self._label}:{number}: not JSON: {error}") from None
                 if not isinstance(line, dict) or "custom_id" not in line:
-                    raise ConfigError(f"{self._label}:{number}: it is no line of a batch's output")
+                    raise ConfigError(
+                        f"{self._label}:{number}: this is not a line of a batch's output"
+                    )
                 yield cast(dict[str, Any], line)
 
 

@@ -7,11 +7,15 @@ import { Axis } from "./axis.mjs";
 import { Layers } from "./cards.mjs";
 import { Composer, focusQuestion, pointed, Sketch } from "./composer.mjs";
 import { Details, Link, Sheet } from "./details.mjs";
+import { CompareAfter } from "./comparison.mjs";
+import { FirstRun, SetUp } from "./firstrun.mjs";
 import { count, short } from "./format.mjs";
+import { conversation } from "./conversation.mjs";
+import { Question } from "./question.mjs";
 import { Delete, Runs } from "./runs.mjs";
 import { key, locked } from "./access.mjs";
 import { EditedQuestion, Export, isEdited, QuestionTools, Rename, TalkHead } from "./talk.mjs";
-import { again, bring, broken, busy, choice, compare, draft, enter, fresh, mixture, opening, plan, reopen, replan, setup, share, sought, steer, stop, turns } from "./state.mjs";
+import { again, bring, broken, busy, choice, draft, enter, fresh, list, mixture, opening, plan, reopen, replan, setup, share, sought, steer, stop, turns } from "./state.mjs";
 
 const aside = signal(false); // the list of runs on a narrow window
 const singles = signal(stored("mixtura.keys") !== "off"); // shortcuts of one key
@@ -50,7 +54,7 @@ function Side() {
     <button type="button" class="newask" onClick=${() => { fresh(); aside.value = false; focusQuestion(); }}><${Icon} name="edit" />New question</button>
     <${Runs} chosen=${() => (aside.value = false)} />
     <footer><${Theme} /><span class="grow"></span>
-      <button type="button" class="quiet small" onClick=${() => (dialog.value = { kind: "keys" })} aria-label="Keyboard shortcuts"><kbd>?</kbd></button>
+      <button type="button" class="quiet small" onClick=${() => (dialog.value = { kind: "keys" })} aria-label="Keyboard shortcuts"><kbd aria-hidden="true">?</kbd></button>
       ${key.value && html`<button type="button" class="quiet icon-only" aria-label="Forget the key" title="Forget the key" onClick=${() => { sessionStorage.removeItem("mixtura.key"); location.reload(); }}><${Icon} name="lock" /></button>`}
     </footer>
   </aside>`;
@@ -61,14 +65,13 @@ function Turn({ one, last }) {
   run.tick.value;
   const open = one.open.value;
   const kept = setup.value?.runs && run.id && run.recorded;
-  const models = setup.value?.models.filter((model) => !model.problem) ?? [];
   const actions = html`
     <${MarksButton} run=${run} /><${CopyButton} run=${run} />
     ${kept && html`<button type="button" class="quiet small" aria-label="Share" title="Save as one HTML file" onClick=${() => share(run)}><${Icon} name="share" /><span>Share</span></button>`}
     ${run.state === "failed" || run.state === "stopped" ? html`<button type="button" class="quiet small" aria-label="Ask again" disabled=${busy.value} onClick=${() => again(one)}><${Icon} name="again" /><span>Ask again</span></button>` : null}`;
   return html`<article class="turn ${last ? "" : "past"}" data-number=${one.number} aria-label=${`Question: ${run.question.slice(0, 80)}`}>
-    ${one.earlier.map((message) => html`<div class="earlier ${message.role}"><h4>${message.role === "user" ? "You" : message.role}</h4><${Prose} text=${message.content} /></div>`)}
-    <h2 class="question" dir="auto" tabindex="-1" hidden=${isEdited(one)}>${run.question}</h2>
+    ${one.earlier.map((message) => html`<div class="earlier ${message.role}"><h2>${message.role === "user" ? "You" : message.role}</h2><${Prose} text=${message.content} /></div>`)}
+    <${Question} text=${run.question} hidden=${isEdited(one)} />
     <${EditedQuestion} one=${one} />
     <${QuestionTools} one=${one} />
     ${run.glimpsed && !run.proposers.length && html`<button type="button" class="fold" aria-expanded="false" onClick=${() => { one.open.value = true; bring(run); }}><${Icon} name="chevron" /><span>How it went</span></button>`}
@@ -81,7 +84,7 @@ function Turn({ one, last }) {
       ${alone && html`<${Answer} run=${alone} actions=${html`<${CopyButton} run=${alone} />`} title="alone" against=${run} />`}
     </div>
     ${!run.live && html`<div class="after"><${Totals} run=${run} /><span class="grow"></span>
-      ${!alone && models.length > 0 && run.answer && html`<span class="select against"><${Icon} name="columns" /><label class="sr" for=${`with-${one.number}`}>Compare with one model alone</label><select id=${`with-${one.number}`} disabled=${busy.value} value="" onChange=${(event) => compare(one, event.target.value)}><option value="">Compare with…</option>${models.map((model) => html`<option value=${model.name}>${short(model.name)} alone</option>`)}</select></span>`}</div>`}
+      ${!alone && run.answer && html`<${CompareAfter} one=${one} />`}</div>`}
     ${open && run.calls.some((call) => call.started !== null) && html`<${Axis} run=${run} />`}
   </article>`;
 }
@@ -91,8 +94,9 @@ const isChanged = ({ asked }) => Boolean(asked?.mixtura && ["proposers", "aggreg
 // A run's shape and cost in one line, when it is folded.
 function Strip({ run }) {
   const row = run.proposers;
+  const there = row.filter((call) => call.state === "done").length;
   return html`<span class="strip"><span class="dots" aria-hidden="true">${row.slice(0, 24).map((call) => html`<i class="c${call.index % 8} ${call.state}"></i>`)}</span>
-    <span>${run.model}${isChanged(run) ? ", changed" : ""} · ${count(run.layers.length + 1, "layer")} · ${count(row.length, "draft")}</span></span>`;
+    <span>${run.model}${isChanged(run) ? ", changed" : ""} · ${count(run.layers.length + 1, "layer")} · ${there === row.length ? "" : `${there} of `}${count(row.length, "draft")}</span></span>`;
 }
 
 function Welcome() {
@@ -103,6 +107,7 @@ function Welcome() {
     "Explain the birthday paradox with the arithmetic.",
   ];
   const auto = mixture.value?.auto;
+  const needed = mixture.value?.needs?.[0];
   return html`<section class="welcome">
     <h1>Ask several models.<br />Get one answer.</h1>
     <p class="lead">Every proposer drafts on its own; an aggregator reads all of the drafts and writes the answer. You watch each of them.</p>
@@ -110,6 +115,7 @@ function Welcome() {
     ${state === "error" && !pointed.value && html`<p class="problem" role="alert"><${Icon} name="warn" /><span>${error}</span></p>`}
     ${mixture.value?.problem && html`<p class="problem"><${Icon} name="warn" /><span><b>It cannot answer here.</b> ${mixture.value.problem}</span></p>`}
     ${auto && html`<p class="auto dim">Chosen because ${auto}.</p>`}
+    ${(auto || needed) && html`<p><${SetUp} wanted=${needed}>${needed ? "Enter the key" : "Set up models"}<//></p>`}
     <div class="samples">${samples.map((text) => html`<button type="button" onClick=${() => { draft.value = text; focusQuestion(); }}>${text}</button>`)}</div>
   </section>`;
 }
@@ -214,6 +220,7 @@ function Conversation() {
   }, [sought.value]);
   return html`<div class="scroller" ref=${box}>
     <div class="column">
+      ${all.length > 0 && !conversation.value && html`<h1 class="sr">Conversation</h1>`}
       <${TalkHead} />
       ${all.length ? all.map((one) => html`<${Turn} key=${one.number} one=${one} last=${one === last} />`) : html`<${Welcome} />`}
     </div>
@@ -243,6 +250,7 @@ function App() {
     ${open?.kind === "call" && html`<${Details} key=${open.call.key + open.run.id} ...${open} leaveOut=${(run, call) => steer(run, "leave_out", { layer: call.layer, index: call.index })} />`}
     ${open?.kind === "link" && html`<${Link} ...${open} />`}
     ${open?.kind === "delete" && html`<${Delete} ...${open} />`}
+    ${open?.kind === "start" && html`<${FirstRun} ...${open} />`}
     ${open?.kind === "rename" && html`<${Rename} ...${open} />`}
     ${open?.kind === "export" && html`<${Export} ...${open} />`}
     ${open?.kind === "keys" && html`<${Keys} />`}
@@ -278,6 +286,7 @@ function addressed() {
   else if (!location.hash && turns.value.length) fresh(false);
 }
 addEventListener("popstate", addressed);
+addEventListener("online", () => setup.value && (replan(), list()));
 
 render(html`<${App} />`, document.getElementById("app"));
 effect(() => {

@@ -94,6 +94,20 @@ export class Run {
     return this.calls.findLast((call) => call.role === "aggregator") ?? null;
   }
 
+  // The proposal that is the answer because no aggregator wrote one.
+  get standIn() {
+    const last = this.answerCall;
+    if (!last?.error || !last.text) return null;
+    return this.proposers.findLast((call) => call.text === last.text) ?? null;
+  }
+
+  // What the answer was made without: calls that failed, and what else there is to say.
+  get shortfalls() {
+    const errors = this.calls.map((call) => call.error).filter(Boolean);
+    const failed = this.leftOut.filter((line) => errors.some((error) => line.includes(error)));
+    return { failed: failed.length, notes: this.leftOut.length - failed.length };
+  }
+
   get proposers() {
     return this.calls.filter((call) => call.role === "proposer");
   }
@@ -246,7 +260,8 @@ export class Run {
   _token(call, event) {
     call.first ??= event.seconds;
     call.tokens += event.pieces ?? 1;
-    call.state = event.reasoning ? "thinking" : "writing";
+    if (call.state === "failed") call.text = call.thoughts = ""; // another's answer stands in
+    else call.state = event.reasoning ? "thinking" : "writing";
     if (event.reasoning) call.thoughts += event.text;
     else call.text += event.text;
     // The aggregator inside writes what the mixture around it says.

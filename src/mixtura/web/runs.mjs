@@ -28,7 +28,7 @@ export function Runs({ chosen }) {
     <nav aria-label="Past conversations" aria-busy=${loading}>
       ${error && html`<p class="hintline">${error}</p>`}
       ${!rows.length && !loading && !error && html`<p class="hintline">${search.value ? "Nothing found." : "What you ask will be listed here."}</p>`}
-      ${[...days].map(([name, some]) => html`<section><h3>${name}</h3><ul>
+      ${[...days].map(([name, some]) => html`<section><h2>${name}</h2><ul>
         ${some.map((row) => html`<li key=${row.id} class=${shown(row) ? "current" : ""}>
           <a href=${`#run/${row.run}`} aria-current=${shown(row) ? "page" : undefined} onClick=${(event) => { event.preventDefault(); reopen(row.run); chosen?.(); }}>
             <span class="q" dir="auto">${row.title || "(no words)"}</span>

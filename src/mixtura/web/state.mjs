@@ -114,10 +114,17 @@ function wish() {
 }
 
 // What a plan is of: it holds for nothing else.
-const wanted = () => JSON.stringify([choice.value.model, wish()]);
+const wanted = () => JSON.stringify([choice.value.model, wish(), choice.value.against]);
 
 // Why this cannot be asked, as far as is known.
-export const refusal = computed(() => (plan.value.error && plan.value.of === wanted() ? plan.value.error : null));
+export const refusal = computed(() => {
+  const { state, data, error, of } = plan.value;
+  if (of !== wanted()) return null;
+  return error ?? (state !== "error" && data?.problem ? `it cannot run here: ${data.problem}` : null);
+});
+
+// A name that nobody knows: not all of those that there are.
+const withoutWall = (message) => message.replace(/: choose one of (?:[^,]*,){8}[^]*$/, ": no model or mixture here is called so; the field lists those that are");
 
 let planning;
 let planTimer;
@@ -131,13 +138,14 @@ export function replan() {
     const of = wanted();
     plan.value = { ...plan.value, state: "loading" };
     try {
-      const body = { model: choice.value.model, mixtura: wish(), messages: messages(draft.value) };
+      const body = { model: choice.value.model, mixtura: wish(), messages: messages(draft.value), against: choice.value.against || undefined };
       const response = await call("/api/plan", { method: "POST", body, signal: stop });
       plan.value = { state: "ready", data: await response.json(), of };
     } catch (error) {
       if (stop.aborted) return;
-      const told = error instanceof Refused ? error.message : "The server cannot be reached.";
-      plan.value = { state: "error", data: plan.value.data, error: told, of };
+      const reached = error instanceof Refused;
+      plan.value = { state: "error", data: plan.value.data, error: reached ? withoutWall(error.message) : "The server cannot be reached.", of };
+      if (!reached) planTimer = setTimeout(replan, 3000); // it may be there again
     }
   }, 250);
 }
@@ -323,12 +331,18 @@ export async function again(one) {
   await askAt(one, one.run.question);
 }
 
+// What was said up to a turn, its question at the end.
+export function conversationBefore(one) {
+  const all = turns.value;
+  return [...messages("", all.slice(0, all.indexOf(one))), ...one.earlier, { role: "user", content: one.run.question }];
+}
+
 // The same question to one model alone, beside an answer that is there.
 export async function compare(one, model) {
   if (busy.value) return;
   const alone = new Run(one.run.question, model);
   const all = turns.value;
-  const history = [...messages("", all.slice(0, all.indexOf(one))), ...one.earlier, { role: "user", content: one.run.question }];
+  const history = conversationBefore(one);
   const mine = (stopping = new AbortController());
   one.open.value = false;
   turns.value = all.map((other) => (other === one ? { ...one, alone } : other));
