@@ -205,7 +205,7 @@ def _field_text(value: Any) -> str:
     try:
         return msgspec.json.encode(value).decode()
     except (TypeError, ValueError):
-        raise ConfigError(f"a field holds {type(value).__name__}, which is no text") from None
+        raise ConfigError(f"a field holds {type(value).__name__}, which is not text") from None
 
 
 def _names(fields: Mapping[str, Any]) -> str:

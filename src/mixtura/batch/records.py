@@ -26,6 +26,7 @@ _SUFFIXES: Mapping[str, Format] = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".tsv": "tsv",
     ".txt": "text", ".parquet": "parquet",
 }  # fmt: skip
+DEFAULT_SPLIT = "train"
 _DATASET_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _OPENAI_FIELDS = {"custom_id", "method", "url", "body"}
 _TOO_DEEP_TEXT = f"its objects and lists stand in each other more than {MAX_REQUEST_DEPTH} deep"
@@ -92,7 +93,7 @@ class Source:
     name: str
     shown: str
     format: Format
-    split: str = "train"
+    split: str = DEFAULT_SPLIT
     subset: str | None = None
 
     @property
@@ -118,7 +119,7 @@ def find_source(
     *,
     name: str,
     format: Format | None = None,  # noqa: A002
-    split: str = "train",
+    split: str = DEFAULT_SPLIT,
     subset: str | None = None,
 ) -> Source:
     """
@@ -126,6 +127,8 @@ def find_source(
     ConfigError where it is neither, or its format cannot be told.
     """
     shown = to_one_line(name)
+    if "://" in name:
+        raise ConfigError(f"{shown} is a web address: download it, and name the file")
     if format == "dataset" or (format is None and not path.exists() and _is_dataset_name(name)):
         return Source(name, shown, "dataset", split, subset)
     if path.is_dir():
@@ -137,6 +140,8 @@ def find_source(
         raise ConfigError(
             f"there is no file {shown} (a data set of the Hugging Face hub is OWNER/NAME)"
         )
+    if split != DEFAULT_SPLIT or subset is not None:
+        raise ConfigError(f"--split and --subset are for data sets, and {shown} is a file")
     if format is None:
         format = _SUFFIXES.get(path.suffix.lower())  # noqa: A001
     if format is None:

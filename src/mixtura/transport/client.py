@@ -167,7 +167,7 @@ class UpstreamResponse:
         except EventTooLargeError as error:
             raise MalformedError(str(error)) from None
         body = b"" if streams else b"".join(whole)
-        if rows := split_json_lines(body):  # a stream that is no stream of events
+        if rows := split_json_lines(body):  # events in the form of lines alone
             take(rows)
             return b""
         return body

@@ -54,6 +54,7 @@ _RUN_MODULES = (
     "agreement",
     "answer",
     "details",
+    "question",
     "frozen",
 )
 """The modules of an exported run, in the order they need each other."""

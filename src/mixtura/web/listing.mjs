@@ -9,6 +9,12 @@ const words = new Set(
     "undefined use using var void where while with yield SELECT FROM WHERE AND OR NOT INSERT INTO VALUES UPDATE SET " +
     "DELETE JOIN LEFT ON GROUP ORDER BY LIMIT CREATE TABLE int float double bool boolean string str char u8 i32 f64").split(" "),
 );
+const sql = new Set(
+  ("SELECT FROM WHERE AND OR NOT IN IS AS ON USING INSERT INTO VALUES UPDATE SET DELETE RETURNING JOIN LEFT RIGHT INNER OUTER FULL CROSS LATERAL GROUP " +
+    "ORDER BY HAVING LIMIT OFFSET UNION ALL INTERSECT EXCEPT DISTINCT CASE WHEN THEN ELSE END NULL LIKE ILIKE BETWEEN EXISTS WITH RECURSIVE CREATE ALTER DROP " +
+    "TABLE VIEW INDEX UNIQUE PRIMARY FOREIGN KEY REFERENCES CONSTRAINT DEFAULT CHECK BEGIN COMMIT ROLLBACK EXPLAIN ANALYZE OVER PARTITION ASC DESC TRUE FALSE " +
+    "INTEGER INT BIGINT TEXT VARCHAR BOOLEAN NUMERIC TIMESTAMP DATE JSON JSONB CAST FILTER WINDOW ROWS FETCH FIRST ONLY IF").split(" "),
+);
 const hash = new Set(["py", "python", "sh", "bash", "zsh", "shell", "toml", "yaml", "yml", "ruby", "rb", "r", "perl", "make", "dockerfile", "console"]);
 const plain = new Set(["", "text", "txt", "md", "markdown", "diff", "log"]);
 
@@ -25,7 +31,7 @@ function coloured(code, lang) {
   let before = 0;
   for (const found of code.matchAll(parts)) {
     const { comment: c, string, number, word, call } = found.groups;
-    const kind = c ? "comment" : string ? "string" : number ? "number" : words.has(word) ? "word" : call !== undefined ? "name" : "";
+    const kind = c ? "comment" : string ? "string" : number ? "number" : words.has(word) || (lang === "sql" && sql.has(word?.toUpperCase())) ? "word" : call !== undefined ? "name" : "";
     if (!kind) continue;
     nodes.push(document.createTextNode(code.slice(before, found.index)));
     const span = document.createElement("span");
@@ -38,6 +44,8 @@ function coloured(code, lang) {
   return nodes;
 }
 
+const shown = { mermaid: "mermaid, shown as its source" };
+
 export function listing(pre) {
   const lang = (pre.dataset.lang ?? "").toLowerCase();
   const code = pre.textContent.replace(/\n$/, "");
@@ -45,7 +53,7 @@ export function listing(pre) {
   figure.className = "code";
   const head = document.createElement("figcaption");
   const name = document.createElement("span");
-  name.textContent = lang || "text";
+  name.textContent = shown[lang] ?? (lang || "text");
   const button = document.createElement("button");
   button.type = "button";
   button.className = "quiet small";

@@ -70,7 +70,17 @@ export async function show(root, text, live = false) {
     }
     block.whole = true;
   }
+  if (!live) orderHeadings(root);
   return typesetAll(formulas, goOn);
+}
+
+// A text's headings stand under the question's, and leave no level out, whatever the model did.
+function orderHeadings(root) {
+  let before = 2;
+  for (const heading of root.querySelectorAll("h1, h2, h3, h4, h5, h6")) {
+    before = Math.min(Number(heading.localName[1]) + 2, before + 1);
+    heading.setAttribute("aria-level", before);
+  }
 }
 
 const PACE = 100; // milliseconds between two renderings of a text that grows
