@@ -30,7 +30,8 @@ _WORDS: Mapping[Ending, str] = {
     " insufficient_system_resource malformed_function_call malformed_tool_call"
     " malformed_model_output unexpected_tool_call too_many_tool_calls error_limit"
     " malformed_tool_use malformed_response missing_thought_signature failed failure"
-    " user_cancel user_cancelled user_canceled user_stopped model_unloaded internal_error server_error",
+    " user_cancel user_cancelled user_canceled user_stopped model_unloaded internal_error"
+    " server_error",
 }
 _ENDINGS: Mapping[str, Ending] = {
     word: ending for ending, words in _WORDS.items() for word in words.split()
