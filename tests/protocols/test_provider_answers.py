@@ -434,7 +434,8 @@ REASONS = {
     "stop": ["stop", "STOP", "end_turn", "eos", "EOS_TOKEN", "stop_sequence", "COMPLETE",
              "completed", "FINISH_REASON_STOP", "FinishReason.STOP", "done", "endTurn", "EndTurn",
              "stopSequence", "stop_sequence_reached", "END_OF_TEXT", "endoftext", "REASON_STOP",
-             "<|im_end|>", "</s>", "<|return|>", "stopCriteriaMet", "ENDOFTURN", "stop_on_eos", "eom_id",
+             "<|im_end|>", "</s>", "<|return|>", "stopCriteriaMet", "ENDOFTURN",
+             "stop_on_eos", "eom_id",
              {"type": "stop", "matched": 2}, {"reason": "STOP"}],
     "length": ["length", "LENGTH", "MAX_TOKENS", "max_output_tokens", "model_length", "ERR?",
                "max_length", "incomplete", "pause_turn", "model_context_window_exceeded",
@@ -447,7 +448,8 @@ REASONS = {
                        "guardrailIntervened", "IMAGE_PROHIBITED_CONTENT", "MODEL_ARMOR", "blocked",
                        "moderation"],
     "failed": ["error", "ABORT", "cancelled", "insufficient_system_resource",
-               "MALFORMED_FUNCTION_CALL", "malformed_tool_use", "MALFORMED_RESPONSE", "server_error",
+               "MALFORMED_FUNCTION_CALL", "malformed_tool_use", "MALFORMED_RESPONSE",
+               "server_error",
                {"type": "abort", "message": "gone"}],
 }  # fmt: skip
 
