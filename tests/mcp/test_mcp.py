@@ -159,7 +159,8 @@ def test_over_http_the_tools_answer_and_foreign_hosts_and_pages_are_refused(desk
 
     async def talk():
         async with Client(address) as client:
-            answer = await client.call_tool("ask", {"question": "Why?"})
+            given = {"question": "Why?", "mixture": None, "attachments": None, "agreement": None}
+            answer = await client.call_tool("ask", given)
         async with httpx2.AsyncClient() as plain:
             body = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
             refused = [

@@ -66,6 +66,8 @@ class ToolCalls:
         """
         if name not in TOOLS:
             raise ConfigError(unknown_name_message("tool", name, TOOLS))
+        # Agents' models write null for what they leave out.
+        arguments = {key: value for key, value in arguments.items() if value is not None}
         if wrong := find_mismatches(TOOLS[name].takes, arguments):
             raise ConfigError(f"the arguments of `{name}` are wrong: {'; '.join(wrong)}")
         if name == "models":

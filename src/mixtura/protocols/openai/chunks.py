@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -12,7 +12,7 @@ from mixtura.core.json_text import repair_json, repair_texts
 from mixtura.core.quantities import is_null
 from mixtura.core.types import JsonObject
 from mixtura.protocols.errors.bodies import has_error_content, is_error_json
-from mixtura.protocols.lenient_json import decode_odd_event
+from mixtura.protocols.lenient_json import decode_odd_event, split_joined_objects
 from mixtura.protocols.openai.content import flatten_content, thought_text
 from mixtura.protocols.provider_data.fields import (
     CALL_FIELDS,
@@ -219,6 +219,8 @@ def decode_chunk(data: bytes, *, as_it_is: bool = False) -> Chunk:
         whole = repair_json(repair_texts(_REPEATED_FIELD.sub(b"", data)))
         if whole != data and not as_it_is:
             return decode_chunk(whole, as_it_is=True)
+        if rows := split_joined_objects(data):
+            return _join_chunks([decode_chunk(row, as_it_is=True) for row in rows])
         what = "a chat completion chunk"
         odd = decode_odd_event(
             data, error, _decoder, what, straighten=_flatten_contents, first_of_list=True
@@ -230,6 +232,14 @@ def decode_chunk(data: bytes, *, as_it_is: bool = False) -> Chunk:
     if piece.error is None and not piece.choices and is_error_json(data):
         piece.error = {}  # vLLM's form, and those of others: it has no field of its own
     return piece
+
+
+def _join_chunks(chunks: Sequence[Chunk]) -> Chunk:
+    """Chunks that came as one event, as one."""
+    usage = next((one.usage for one in reversed(chunks) if one.find_usage()), msgspec.Raw())
+    choices = [choice for one in chunks for choice in one.choices or ()]
+    error = next((one.error for one in chunks if one.error is not None), None)
+    return Chunk(choices, usage, error)
 
 
 _REPEATED_FIELD = re.compile(rb"\A(?:data:\s*)+")
