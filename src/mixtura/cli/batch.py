@@ -34,6 +34,7 @@ def duration_callback(context: click.Context, parameter: click.Parameter, text: 
         "mixtura batch answers.parquet out.jsonl -m team --column question --sample 100",
         "mixtura batch prompts.jsonl answers.jsonl -m team --provider-batch auto --within 6h",
         "mixtura batch tatsu-lab/alpaca_eval out.jsonl -m team --split eval",
+        "mixtura batch prompts.jsonl answers.jsonl -m team --engine ray --address auto",
     ),
 )
 @click.argument("source", metavar="IN", callback=name_callback, shell_complete=complete_file)
@@ -82,6 +83,28 @@ def duration_callback(context: click.Context, parameter: click.Parameter, text: 
 @click.option(
     "--within", default="24h", metavar="DURATION", show_default=True, callback=duration_callback,
     help="Time for provider batches, such as 6h or 90m, counted from the first run.",
+)  # fmt: skip
+@click.option(
+    "--engine", type=click.Choice(("local", "ray")), default="local", metavar="ENGINE",
+    show_default=True,
+    help="What answers the rows: local (this process), or ray (workers of a Ray cluster).",
+)  # fmt: skip
+@click.option(
+    "--address", metavar="ADDRESS", callback=name_callback,
+    help="Ray cluster, as HOST:PORT or auto; by default one is started on this machine.",
+)  # fmt: skip
+@click.option(
+    "--workers", type=click.IntRange(1, 1024), metavar="N",
+    help="Workers of --engine ray; by default one for each core of the cluster, or for each"
+    " --worker-cores where a model runs on the machines.",
+)  # fmt: skip
+@click.option(
+    "--worker-cores", type=click.IntRange(1, 256), metavar="N",
+    help="Cores of each worker; by default 1, or 4 where a model runs on the machines.",
+)  # fmt: skip
+@click.option(
+    "--worker-folder", metavar="FOLDER", callback=name_callback,
+    help="Where each machine keeps its workers' journals; by default beside --journal.",
 )  # fmt: skip
 @cap_options
 @click.option(

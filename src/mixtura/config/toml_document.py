@@ -41,7 +41,7 @@ class TomlDocument:
     def __init__(self, text: str, source: str, *, packaged: bool = False) -> None:
         self.source = source
         self.packaged = packaged
-        self._text = text = text.removeprefix("\ufeff")  # Windows' editors begin with a mark
+        self.text = text = text.removeprefix("\ufeff")  # Windows' editors begin with a mark
         self._lines: dict[tuple[Key, ...], int] | None = None
         try:
             self.data: dict[str, Any] = tomllib.loads(text)
@@ -62,7 +62,7 @@ class TomlDocument:
         """An error that begins with the file and the line of *path*."""
         line = self.line_number(path)
         if self.packaged:
-            shown = shorten(self._text.splitlines()[line - 1].strip())
+            shown = shorten(self.text.splitlines()[line - 1].strip())
             return ConfigError(f"{self.source}, line {line} ({shown}): {problem}", line=line)
         return ConfigError(f"{self.source}:{line}: {problem}", line=line)
 
@@ -169,7 +169,7 @@ class TomlDocument:
             return None
         # An inline table under a misspelt key is no name with a dot.
         dotted = rf"{re.escape(str(path[1]))}\s*\.\s*{re.escape(key)}\b"
-        if not re.search(dotted, self._text):
+        if not re.search(dotted, self.text):
             return None
         names = [str(path[1]), key]
         while len(inner := cast(dict[str, Any], part)) == 1:
@@ -184,7 +184,7 @@ class TomlDocument:
     def line_number(self, path: Sequence[Key]) -> int:
         """The line, from 1, where *path* stands; that of the nearest thing around it."""
         if self._lines is None:
-            self._lines = find_line_numbers(self._text)
+            self._lines = find_line_numbers(self.text)
         for length in range(len(path), 0, -1):
             if (line := self._lines.get(tuple(path[:length]))) is not None:
                 return line

@@ -37,7 +37,9 @@ from mixtura.engine.trace import trace_json
 from mixtura.evals.inspect_outputs import build_output, charge_summary
 from mixtura.evals.inspect_private import PrerequisiteError, sample_active
 from mixtura.evals.inspect_requests import build_request, convert_message
+from mixtura.evals.kept_calls import keep_row
 from mixtura.protocols.openai.request import request_json
+from mixtura.storage.run_record import without_replaced_items
 
 LOG_SOURCE = "mixtura"
 """The source of our entries in Inspect's logs."""
@@ -146,7 +148,7 @@ class MixturaModelAPI(ModelAPI):
         )  # fmt: skip
         recorder = Recorder()
         model, pricer = self._current_model
-        with open_ledger() as ledger:
+        with open_ledger() as ledger, _keep_sample_row():
             try:
                 answer = ledger.bill_answer(await model.complete(drawn, recorder))
             except (MixturaError, anyio.get_cancelled_exc_class()):
@@ -156,7 +158,8 @@ class MixturaModelAPI(ModelAPI):
                 raise
         # The request is in Inspect's own part of the log.
         record = trace_json(recorder.build_trace(), pricer)
-        return answer, {key: value for key, value in record.items() if key != "request"}
+        kept = {key: value for key, value in record.items() if key != "request"}
+        return answer, without_replaced_items(kept)
 
     def max_connections(self) -> int:
         return DEFAULT_CONNECTIONS
@@ -178,6 +181,17 @@ def _resolve_model(name: str, config_file: str | None) -> tuple[Model, Pricer]:
         return config.build_runnable(config.mixture_spec(name)), config.usage_cost
     config, models, _ = context
     return models.get(name) or config.build_runnable(config.mixture_spec(name)), config.usage_cost
+
+
+@contextmanager
+def _keep_sample_row() -> Generator[None]:
+    """Calls are those of the current sample."""
+    active = sample_active()
+    if active is None:
+        yield
+        return
+    with keep_row("sample", str(active.sample.id), str(active.epoch)):
+        yield
 
 
 def _draw_number(wanted: int, number: int) -> int:

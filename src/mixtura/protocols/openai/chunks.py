@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import msgspec
 
-from mixtura.core.json_text import repair_json
+from mixtura.core.json_text import repair_json, repair_texts
 from mixtura.core.quantities import is_null
 from mixtura.core.types import JsonObject
 from mixtura.protocols.errors.bodies import has_error_content, is_error_json
@@ -158,6 +158,8 @@ class StreamChoice(msgspec.Struct, gc=False):
     index: int = 0
     delta: MessageDelta | None = None
     message: MessageDelta | None = None
+    text: Any = None
+    """The text in the older API's form: some send it here, or both."""
     finish_reason: Any = None
     logprobs: msgspec.Raw = msgspec.Raw()
     usage: msgspec.Raw = msgspec.Raw()
@@ -214,7 +216,7 @@ def decode_chunk(data: bytes, *, as_it_is: bool = False) -> Chunk:
     try:
         piece = _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        whole = repair_json(_LONE_SURROGATE.sub(rb"\\ufffd", data))
+        whole = repair_json(repair_texts(_REPEATED_FIELD.sub(b"", data)))
         if whole != data and not as_it_is:
             return decode_chunk(whole, as_it_is=True)
         what = "a chat completion chunk"
@@ -230,17 +232,17 @@ def decode_chunk(data: bytes, *, as_it_is: bool = False) -> Chunk:
     return piece
 
 
+_REPEATED_FIELD = re.compile(rb"\A(?:data:\s*)+")
+"""The name of an event's field, which some proxies write twice."""
+
+
 def _flatten_contents(row: JsonObject) -> None:
-    """Contents that come as lists of parts, as texts."""
-    choices = row.get("choices")
+    """One choice as a list of one; contents that come as lists of parts, as texts."""
+    if isinstance(choices := row.get("choices"), dict):
+        row["choices"] = choices = [cast("JsonObject", choices)]
     for choice in cast("list[Any]", choices) if isinstance(choices, list) else ():
-        for key in ("delta", "message"):
-            if isinstance(choice, dict) and isinstance(choice.get(key), dict):  # pyright: ignore
+        for key in ("delta", "message") if isinstance(choice, dict) else ():
+            if isinstance(choice.get(key), str):  # pyright: ignore
+                choice[key] = {"content": choice[key]}
+            if isinstance(choice.get(key), dict):  # pyright: ignore
                 flatten_content(choice[key])  # pyright: ignore
-
-
-_LONE_SURROGATE = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
-    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-)
-"""Half of a pair that stands for one character: some servers cut an emoji in two."""

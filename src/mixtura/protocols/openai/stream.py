@@ -14,6 +14,8 @@ from mixtura.protocols.provider_data.accumulator import ProviderFieldAccumulator
 from mixtura.protocols.provider_data.fields import LIST_FIELDS
 from mixtura.protocols.tool_calls.deltas import ToolCallDelta
 
+_NOTHING = MessageDelta()
+
 
 class ChatStreamAccumulator(AnswerAccumulator):
     """The answer that the chunks of a chat completion make: ``add_chunk`` takes one in."""
@@ -50,7 +52,10 @@ class ChatStreamAccumulator(AnswerAccumulator):
             delta = choice.delta
             if choice.message is not None:
                 delta = self._missing_delta(choice.message, delta)
-            if delta is None:
+            if delta is None or (choice.text and delta == _NOTHING):
+                if isinstance(choice.text, str) and choice.text:
+                    self._text.new_texts.append(choice.text)
+                    self._has_text = True
                 continue
             if delta.content:
                 self._text.new_texts.append(delta.content)
@@ -73,7 +78,7 @@ class ChatStreamAccumulator(AnswerAccumulator):
         """A finish reason; what is no text and false may say that the answer goes on."""
         reason = choice.finish_reason
         if reason or choice.message is not None:
-            self.finish_reason = read_finish_reason(reason) or self.finish_reason
+            self._note_finish_reason(read_finish_reason(reason))
         elif not isinstance(reason, str):
             self._has_vague_end = True
 
