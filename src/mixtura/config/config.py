@@ -85,7 +85,7 @@ class Config:
         keep_answers = keep_answers or self._cache_answers(cache)
         self._factory = factory = ModelFactory(
             environ, models_folder, keep_answers, self.redactor, self.settings.transport,
-            self.settings.redact,
+            self.settings.redact, self.settings.tools.search,
         )  # fmt: skip
         self.builder = MixtureBuilder(self.registry, factory, learns_patience=not waits_for_all)
         self._caps = ConfiguredCaps(self.settings.budget, self.store, self.registry)
