@@ -8,7 +8,7 @@ import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from mcp import Client, StdioServerParameters, stdio_client
 from mixtura.core.errors import ModelError, RejectedError, TimedOutError, UnavailableError
@@ -86,7 +86,11 @@ class McpSearch:
 def _add_pages(collector: SourceCollector, data: Any) -> None:
     """The pages anywhere in what a tool gave as data."""
     collector.add_found(data if isinstance(data, dict | list) else None)
-    rows: Any = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
+    rows: list[Any] = []
+    if isinstance(data, dict):
+        rows = list(cast("dict[str, Any]", data).values())
+    elif isinstance(data, list):
+        rows = cast("list[Any]", data)
     for row in rows:
         _add_pages(collector, row)
 
@@ -108,10 +112,6 @@ def _create_client(
     command, *arguments = server
     program = StdioServerParameters(command=command, args=arguments, env=dict(environment or {}))
     return Client(stdio_client(program, errlog=log))
-
-
-def _nowhere() -> Any:
-    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - lives as the process
 
 
 def _open_null() -> TextIO:
@@ -138,5 +138,5 @@ def _query_field(schema: Mapping[str, Any]) -> str:
 
 def _describe(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
     return f"{type(error).__name__}: {str(error)[:200]}"

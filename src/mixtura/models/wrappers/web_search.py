@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 from mixtura.core.call_ledger import open_ledger
 from mixtura.core.errors import ModelError
@@ -201,7 +201,7 @@ def _read_query(arguments: str) -> str:
         given: Any = json.loads(arguments)
     except (ValueError, RecursionError):
         return ""
-    query = given.get("query") if isinstance(given, dict) else None
+    query = cast("dict[str, Any]", given).get("query") if isinstance(given, dict) else None
     return query.strip()[:MAX_QUERY_CHARS] if isinstance(query, str) else ""
 
 
