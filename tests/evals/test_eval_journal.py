@@ -11,8 +11,7 @@ import time
 
 import pytest
 
-from mixtura.core.types import Charge, Usage, ask
-from mixtura.evals.call_journal import RequestJournal, journal_path, read_tally
+from mixtura.evals.kept_calls import read_tally
 from tests.support.config_files import priced_model
 from tests.support.forked_program import MixturaProcess
 from tests.support.upstream import Script, running
@@ -35,7 +34,7 @@ def command(folder, *words):
 
 def unfinished(folder):
     """How many calls are under way, as the evaluation has written it down."""
-    (path,) = folder.glob("logs/calls-*.jsonl")
+    (path,) = folder.glob("logs/calls-*.journal")
     return read_tally(path, priced).unfinished
 
 
@@ -114,23 +113,34 @@ def priced(_, usage):
     return (usage.prompt_tokens + 2 * usage.completion_tokens) / 1e6
 
 
-def test_half_a_line_of_a_killed_process_is_no_call_and_loses_no_other(tmp_path):
-    path = journal_path(tmp_path, "x")
-    request = ask("one two three four")
-    with RequestJournal(path, priced) as journal:
-        journal.record_charges(journal.record_request("m", request), [Charge("m", Usage(10, 4))])
-        journal.record_request("m", request)
-        journal.record_charges(journal.record_request("m", request), [])
-    with path.open("ab") as file:
-        file.write(b'{"call": "half')
-    with RequestJournal(path, priced) as journal:
-        journal.record_charges(journal.record_request("n", request), [Charge("n", Usage(5, 1))])
-    found = read_tally(path, priced)
+def test_only_calls_under_way_are_made_again_and_no_other_run_takes_part(tmp_path):
+    free = threading.Event()
 
-    assert (found.calls, found.refused, found.unfinished) == (3, 1, 1)
-    assert found.completion_tokens == 4 + 4 + 1
-    assert found.prompt_tokens > 15
-    assert found.cost_usd == pytest.approx(
-        (found.prompt_tokens + 2 * found.completion_tokens) / 1e6
-    )
-    assert read_tally(journal_path(tmp_path, "none"), priced) is None
+    def answers(record):
+        number = record.prompt.split("What is ")[-1].split()[0]
+        late = not free.is_set() and record.model == "b" and int(number) >= 13
+        return Script(f"Answer: {2 * int(number)}", delay=60 if late else 0)
+
+    with running(answers) as upstream:
+        (tmp_path / "mixtura.toml").write_text(CONFIG.format(url=upstream.base_url()))
+        (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, SUMS)))
+        first = command(tmp_path, *WORDS)
+        end = time.monotonic() + 120
+        # every draft is there, and five samples wait for their last call
+        while len(upstream.records) < 8 * 3 or unfinished(tmp_path) > 5:
+            assert time.monotonic() < end, "it did not come that far"
+            time.sleep(0.05)
+        second = command(tmp_path, *WORDS)
+        _, said = second.communicate(timeout=120)
+        first.send_signal(signal.SIGKILL)
+        first.communicate()
+        free.set()
+        again = result_of(command(tmp_path, *WORDS))
+
+    assert second.returncode == 2
+    assert "another process is working with the journal" in said
+    assert "--journal" not in said
+    assert (again["n"], again["calls"]) == (8, 8 * 3 + 5)
+    assert len(upstream.records) == 8 * 3 + 5
+    drafts = [record for record in upstream.records if record.model == "a"]
+    assert len(drafts) == 8 * 2

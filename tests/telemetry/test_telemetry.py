@@ -15,6 +15,9 @@ from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
 from opentelemetry.semconv._incubating.metrics import gen_ai_metrics
 from opentelemetry.semconv.attributes import error_attributes
 
+from mixtura.core.credentials import environment_secrets
+from mixtura.core.types import Usage
+from mixtura.telemetry.setup import Instruments
 from tests.support import command_line
 from tests.support.http_server import QuietHandler, serve_handler
 from tests.support.loopback import Answer
@@ -189,6 +192,45 @@ def test_a_collector_that_only_takes_traces_gets_no_metrics(desk, collector):
 
     assert len(collector.spans) == 4
     assert collector.metrics == {}
+
+
+def test_names_that_clients_make_up_grow_no_memory_and_a_key_among_them_is_hidden():
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    exporter, reader, tracer = InMemorySpanExporter(), InMemoryMetricReader(), TracerProvider()
+    tracer.add_span_processor(SimpleSpanProcessor(exporter))
+    meter = MeterProvider([reader])
+    instruments = Instruments(tracer, meter, captures_content=True)
+    key = "sk-proj-canaryOfTelemetry0123456789"
+    said = {"gen_ai.request.model": key, "gen_ai.request.stop_sequences": [key, "end"]}
+
+    instruments.start_span(f"chat {key}", None, said).end()
+    for number in range(3_000):
+        instruments.record_call(1.0, "chat", "x", f"name-{number} {key}", None, Usage(1, 1))
+
+    points = [
+        point
+        for resource in reader.get_metrics_data().resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+        for point in metric.data.data_points
+    ]
+    assert 3 < len(points) <= 3 * 502
+    assert sum(point.count for point in points) == 3 * 3_000
+    assert key not in str([point.attributes for point in points])
+    assert key not in str([span.to_json() for span in exporter.get_finished_spans()])
+    meter.shutdown()
+    tracer.shutdown()
+
+
+def test_a_collectors_key_is_a_secret_like_any_other():
+    headers = {"OTEL_EXPORTER_OTLP_HEADERS": "api-key=canaryOfCollector01%2B,x=1"}
+
+    assert "canaryOfCollector01+" in environment_secrets(headers)
 
 
 def test_upstreams_get_the_span_of_their_own_call_as_parent(desk, collector):

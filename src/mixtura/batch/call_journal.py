@@ -12,7 +12,7 @@ from mixtura.batch.group_writer import GroupWriter
 from mixtura.billing.price import Pricer
 from mixtura.core.types import Charge, Usage
 from mixtura.storage.batch_journal import BatchJournal, SpentAmount
-from mixtura.storage.in_flight_file import InFlightCall, InFlightFile
+from mixtura.storage.in_flight_file import InFlightCall, InFlightFile, read_in_flight_calls
 
 RUN = "run"
 """The setting that numbers the processes of a journal."""
@@ -41,13 +41,21 @@ class CallJournal:
     What ``Journaled`` needs of a journal. Opened by one process at a time.
 
     Raises ConfigError where another process has it, StoreError where it cannot be used.
-    *reuses*: answers of this run are found again, too, for equal rows that share them.
+    *reuses*: answers of this run are found again, too, for equal rows that share them. *option*:
+    what names the file, where a person can.
     """
 
-    def __init__(self, path: Path, pricer: Pricer, *, reuses: bool = False) -> None:
-        self.in_flight = InFlightFile(in_flight_path(path), journal=path)
+    def __init__(
+        self,
+        path: Path,
+        pricer: Pricer,
+        *,
+        reuses: bool = False,
+        option: str | None = "--journal",
+    ) -> None:
+        self.in_flight = InFlightFile(in_flight_path(path), journal=path, option=option)
         try:
-            self.journal = BatchJournal(path)
+            self.journal = BatchJournal(path, option=option)
             self.settings = self.journal.read_settings()
             self.earlier_calls = self.journal.count_calls()
             """Calls that earlier processes have kept."""
@@ -57,9 +65,12 @@ class CallJournal:
             self.in_flight.close()
             raise
         self._pricer = pricer
-        self._looks_up = self.earlier_calls > 0 or reuses
+        self.looks_up = self.earlier_calls > 0 or reuses
+        """Whether a call may be kept already."""
         self._writer: GroupWriter | None = None
-        self.spent = {kind: SpentTotals() for kind in ("answer", "failed", "lost")}
+        self.spent = {
+            kind: SpentTotals() for kind in ("answer", "failed", "refused", "lost", "earlier")
+        }
         for amount in self.journal.read_spent():
             self.spent[amount.kind].add(amount)
         self.used_again = 0
@@ -93,11 +104,11 @@ class CallJournal:
 
     async def find(self, key: bytes) -> bytes | None:
         """The body of a call that was made before. Raises StoreError."""
-        return await self.writer.find_call(key) if self._looks_up else None
+        return await self.writer.find_call(key) if self.looks_up else None
 
     def reuse_own_calls(self) -> None:
         """Rows are asked once more: what this process has kept is found from now on."""
-        self._looks_up = True
+        self.looks_up = True
 
     def begin_request(self, key: bytes, model: str, prompt_tokens: int) -> int:
         """A request of a call is about to be sent; returns its place. Raises StoreError."""
@@ -130,29 +141,39 @@ class CallJournal:
     def record_failed(self, model: str, charges: Sequence[Charge]) -> None:
         """A call ended without an answer and cost *charges*."""
         if charges:
-            amount = self._amount("failed", model, charges)
-            self.spent["failed"].add(amount)
-            self.writer.add_spent(amount)
+            self._add_spent(self._amount("failed", model, charges))
+
+    def record_refused(self, model: str) -> None:
+        """A request ended before an answer had begun, and cost nothing."""
+        self._add_spent(SpentAmount("refused", model, 1, 0, 0, 0.0, 0))
+
+    def record_earlier(self, amount: SpentAmount) -> None:
+        """Calls that are older than the journal. Raises StoreError."""
+        if self._writer is None:  # no one else touches the journal yet
+            self.journal.write(spent=[amount])
+            self.spent[amount.kind].add(amount)
+        else:
+            self._add_spent(amount)
+
+    def _add_spent(self, amount: SpentAmount) -> None:
+        self.spent[amount.kind].add(amount)
+        self.writer.add_spent(amount)
 
     def _amount(self, kind: str, model: str, charges: Iterable[Charge]) -> SpentAmount:
-        usage, dollars, unpriced = Usage(), 0.0, 0
+        usage, dollars, unpriced, count = Usage(), 0.0, 0, 0
         for charge in charges:
+            count += 1
             usage += charge.usage
             price = self._pricer(charge.model, charge.usage)
             unpriced += price is None
             dollars += price or 0.0
         return SpentAmount(
-            kind, model, 1, usage.prompt_tokens, usage.completion_tokens, dollars, unpriced
+            kind, model, count, usage.prompt_tokens, usage.completion_tokens, dollars, unpriced
         )
 
     def _settle_lost_calls(self, pricer: Pricer) -> None:
         """Count what was under way when an earlier process was killed, once."""
-        counted = int(self.settings.get(LOST_RUN, "0"))
-        left = [one for one in self.in_flight.read_calls() if one.run > counted]
-        kept = self.journal.find_calls([bytes.fromhex(one.key) for one in left])
-        lost = [one for one in left if bytes.fromhex(one.key) not in kept]
-        answers = {one.model: one for one in self.journal.read_spent() if one.kind == "answer"}
-        amounts = [_estimate_lost(one, answers.get(one.model), pricer) for one in lost]
+        amounts = _estimate_lost_calls(self.journal, self.in_flight.read_calls(), pricer)
         # In one transaction: a process that is killed here does not have them counted twice.
         now = {RUN: str(self._run), LOST_RUN: str(self._run - 1)}
         self.journal.write(spent=amounts, settings=now)
@@ -165,9 +186,40 @@ def in_flight_path(journal: Path) -> Path:
     return journal.with_name(f"{journal.name}-in-flight")
 
 
+def read_spent_amounts(path: Path, pricer: Pricer) -> list[SpentAmount]:
+    """
+    What the journal at *path* tells, which another process may be working with: what is under way
+    counts as lost. Raises StoreError.
+    """
+    with closing(BatchJournal(path, option=None)) as journal:
+        under_way = read_in_flight_calls(in_flight_path(path))
+        return [*journal.read_spent(), *_estimate_lost_calls(journal, under_way, pricer)]
+
+
+def remove_journal(path: Path) -> None:
+    """Forget all that was kept at *path*. Raises ConfigError where a process works with it."""
+    if not path.exists():
+        return
+    with closing(InFlightFile(in_flight_path(path), journal=path, option=None)):
+        for name in ("-in-flight", "-wal", "-shm", ""):
+            path.with_name(f"{path.name}{name}").unlink(missing_ok=True)
+
+
+def _estimate_lost_calls(
+    journal: BatchJournal, under_way: Sequence[InFlightCall], pricer: Pricer
+) -> list[SpentAmount]:
+    """Those of the calls *under_way* that are neither kept nor counted, as amounts."""
+    counted = int(journal.read_settings().get(LOST_RUN, "0"))
+    left = [one for one in under_way if one.run > counted]
+    kept = journal.find_calls([bytes.fromhex(one.key) for one in left])
+    lost = [one for one in left if bytes.fromhex(one.key) not in kept]
+    answers = {one.model: one for one in journal.read_spent() if one.kind == "answer"}
+    return [_estimate_lost(one, answers.get(one.model), pricer) for one in lost]
+
+
 def _estimate_lost(call: InFlightCall, answers: SpentAmount | None, pricer: Pricer) -> SpentAmount:
     """What a killed call took: its prompt, and the mean answer of the same model."""
-    wrote = round(answers.completion_tokens / answers.calls) if answers else 0
+    wrote = round(answers.completion_tokens / answers.calls) if answers and answers.calls else 0
     dollars = pricer(call.model, Usage(call.prompt_tokens, wrote))
     return SpentAmount(
         "lost", call.model, 1, call.prompt_tokens, wrote, dollars or 0.0, int(dollars is None)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mixtura.batch import openai_form
 from mixtura.batch.journaled import KEY_BYTES, digest
@@ -43,11 +44,29 @@ class CheckedInput(NamedTuple):
     digest: bytes
 
 
+@dataclass(slots=True)
+class _CountedRows:
+    """The keys of the first *rows* rows are counted in *keys*: those behind them go on there."""
+
+    keys: _RowKeys | None = None
+    rows: int = 0
+
+    def take(self, first: int) -> _RowKeys | None:
+        """The counter where just so many rows were counted: it is the caller's then."""
+        keys, self.keys = self.keys, None
+        if keys is not None and self.rows != first:
+            keys.close()
+            return None
+        return keys
+
+
 @dataclass(frozen=True, slots=True)
 class BatchInput:
     """
     The input and what is asked of it: every row, the first *limit*, or a *sample* drawn with
-    *seed*. *shares*: equal rows have the same key, and so the same answer.
+    *seed*. *shares*: equal rows have the same key, and so the same answer. *read_line* makes the
+    request of a line of an OpenAI batch file where others than this machine's user wrote it;
+    raises ConfigError.
     """
 
     source: Source
@@ -56,6 +75,8 @@ class BatchInput:
     sample: int | None = None
     seed: int | None = None
     shares: bool = False
+    read_line: Callable[[Mapping[str, Any]], Request] | None = None
+    _counted: _CountedRows = field(default_factory=_CountedRows, compare=False, repr=False)
 
     def check(self, first: int = 0) -> CheckedInput:
         """
@@ -65,7 +86,9 @@ class BatchInput:
         """
         mistakes = _Mistakes()
         count, folded = 0, NO_ROWS
-        with _RowKeys(shares=self.shares) as keys, _Names() as names:
+        self._counted.take(-1)
+        with ExitStack() as stack, closing(_Names()) as names:
+            keys = stack.enter_context(closing(_RowKeys(shares=self.shares)))
             for records in _in_chunks(mistakes.end_with(self._chosen_records())):
                 rows: list[tuple[str, Request]] = []
                 for line, record in enumerate(records, start=count):
@@ -81,7 +104,10 @@ class BatchInput:
                     for (name, _), key in zip(some, keys.make([r for _, r in some]), strict=True):
                         folded = fold(folded, name, key)
                 count += len(records)
-        mistakes.raise_found()
+            mistakes.raise_found()
+            if 0 < first < count:  # ``rows`` goes on there
+                self._counted.keys, self._counted.rows = keys, first
+                stack.pop_all()
         if not count:
             raise ConfigError(f"{self.source.shown} has no rows")
         return CheckedInput(count, folded)
@@ -92,9 +118,12 @@ class BatchInput:
 
         Raises ConfigError for what cannot be read any more.
         """
-        count = 0
-        with _RowKeys(shares=self.shares) as keys:
-            for records in _in_chunks(self._chosen_records()):
+        counted = self._counted.take(first)
+        # The rows that were counted when the input was checked are not decoded once more.
+        count = 0 if counted is None else first
+        records_left = islice(self._chosen_records(), count, None)
+        with closing(counted or _RowKeys(shares=self.shares)) as keys:
+            for records in _in_chunks(records_left):
                 read = [self._read_record(one, at) for at, one in enumerate(records, start=count)]
                 made = keys.make([request for _, request in read])
                 rows = [
@@ -121,6 +150,8 @@ class BatchInput:
         fields = record.fields()
         try:
             if self.source.format == "openai":
+                if self.read_line is not None:
+                    return fields["custom_id"], self.read_line(fields)
                 return fields["custom_id"], openai_form.build_request(fields, self.form.sampling)
             return record_id(fields, line), self.form.build_request(fields)
         except KeyError:
@@ -135,14 +166,13 @@ def fold(folded: bytes, name: str, key: bytes) -> bytes:
 
 
 class _Counting:
-    """A counter on a disk, for the length of a block."""
+    """A counter on a disk, until it is closed or given up."""
 
-    def __enter__(self):
+    def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="mixtura-batch-")
         self._counter = OccurrenceCounter(Path(self._folder.name))
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self._counter.close()
         self._folder.cleanup()
 
@@ -151,6 +181,7 @@ class _RowKeys(_Counting):
     """Keys of rows in their order; *shares*: equal rows have equal keys."""
 
     def __init__(self, *, shares: bool) -> None:
+        super().__init__()
         self._shares = shares
 
     def make(self, requests: list[Request]) -> list[bytes]:

@@ -14,11 +14,12 @@ import msgspec
 from mixtura.batch.call_journal import CallJournal
 from mixtura.billing.request_log import REQUEST_LOG
 from mixtura.core.call_ledger import open_ledger
-from mixtura.core.events import Emit
+from mixtura.core.events import CacheHit, Emit, Token
 from mixtura.core.model import Model, Wrapper
 from mixtura.core.token_estimate import count_request_tokens
 from mixtura.core.types import Charge, Completion, Request
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
+from mixtura.models.wrappers.cache import CallStopwatch
 from mixtura.protocols.openai.completion_json import completion_from_json, completion_json
 from mixtura.protocols.openai.request_fingerprints import request_fingerprint
 
@@ -92,7 +93,7 @@ class Journaled(Wrapper):
         done = self._under_way[place] = asyncio.get_running_loop().create_future()
         try:
             if (body := await calls.find(key)) is not None:
-                return self._replay(body, row, calls)
+                return self._replay(body, row, calls, emit)
             if calls.holds_back:
                 row.held_back = True
                 await asyncio.get_running_loop().create_future()  # until the row is called off
@@ -101,22 +102,31 @@ class Journaled(Wrapper):
             del self._under_way[place]
             done.set_result(None)
 
-    def _replay(self, body: bytes, row: RowCalls, calls: CallJournal) -> Completion:
-        kept = completion_from_json(msgspec.json.decode(body))
-        row.replayed += [charge._replace(model=self.name) for charge in kept.charges]
+    def _replay(
+        self, body: bytes, row: RowCalls, calls: CallJournal, emit: Emit | None
+    ) -> Completion:
+        data = msgspec.json.decode(body)
+        kept = completion_from_json(data)
+        charges = tuple(charge._replace(model=self.name) for charge in kept.charges)
+        row.replayed += charges
         calls.used_again += 1
+        if emit:
+            seconds, first = data.get("seconds", 0.0), data.get("first_token_seconds")
+            emit(CacheHit(self.name, charges, seconds, first))
+            emit(Token(kept.text, refusal=kept.refusal))
         return replace(kept, model=self.name, charges=())
 
     async def _make_call(
         self, calls: CallJournal, key: bytes, request: Request, emit: Emit | None
     ) -> Completion:
-        attempts = _Attempts(calls, key)
+        attempts = _Attempts(calls, key, self.name)
         CALL_KEY.set(key)
         token = REQUEST_LOG.set(attempts)
+        clock = CallStopwatch(emit) if emit else None
         try:
             with open_ledger() as ledger:
                 try:
-                    answer = ledger.bill_answer(await self._model.complete(request, emit))
+                    answer = ledger.bill_answer(await self._model.complete(request, clock))
                 except asyncio.CancelledError:
                     # A call in a provider's batch goes on there, and its answer is fetched later.
                     live = [one for one in ledger.charges if not one.usage.batched]
@@ -125,7 +135,8 @@ class Journaled(Wrapper):
                 except BaseException:
                     calls.record_failed(self.name, ledger.charges)
                     raise
-            body = msgspec.json.encode(completion_json(answer))
+            data = completion_json(answer)
+            body = msgspec.json.encode(data if clock is None else data | clock.times)
             await calls.keep_answer(key, self.name, body, answer.charges)
             return answer
         finally:
@@ -136,9 +147,10 @@ class Journaled(Wrapper):
 class _Attempts:
     """The requests of one call: under way from when each is sent until its answer is kept."""
 
-    def __init__(self, calls: CallJournal, key: bytes) -> None:
+    def __init__(self, calls: CallJournal, key: bytes, model: str) -> None:
         self._calls = calls
         self._key = key
+        self._model = model
         self._places: dict[str, int] = {}
 
     def record_request(self, model: str, request: Request) -> str:
@@ -151,6 +163,7 @@ class _Attempts:
             self._calls.end_request()
             if not charges:  # refused: nothing of it can be lost
                 self._calls.forget_request(self._places.pop(call))
+                self._calls.record_refused(self._model)
 
     def close(self) -> None:
         for place in self._places.values():

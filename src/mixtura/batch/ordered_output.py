@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from mixtura.batch.call_journal import CallJournal
 from mixtura.batch.input_rows import BatchRow, fold
 from mixtura.batch.outcome import BatchProgress
 from mixtura.batch.part_file import PartFile
+from mixtura.core.types import Request
 from mixtura.storage.batch_journal import FailedRow
 
 ROWS, BYTES, DIGEST = "rows_written", "bytes_written", "rows_digest"
 """Settings of a journal: how far its output is, and the digest of the rows by then."""
 FLUSH_BYTES = 256 * 1024
 FLUSH_SECONDS = 1.0
+_NO_REQUEST = Request(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,10 @@ class FinishedRow:
     data: bytes
     failed: bool = False
     lasting: bool = False
+
+    def without_request(self) -> FinishedRow:
+        """The same for who waits with it for an earlier row: a conversation may be large."""
+        return replace(self, row=self.row._replace(request=_NO_REQUEST))
 
 
 class OrderedOutput:
@@ -67,7 +73,7 @@ class OrderedOutput:
 
     async def add(self, done: FinishedRow) -> None:
         """A row is over. Raises StoreError where it cannot be written."""
-        self._ahead[done.row.line] = done
+        self._ahead[done.row.line] = done.without_request()
         while (one := self._ahead.pop(self._next, None)) is not None:
             self._next += 1
             self._digest = fold(self._digest, one.row.custom_id, one.row.key)

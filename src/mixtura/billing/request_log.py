@@ -10,7 +10,7 @@ from mixtura.core.types import Charge, Request
 
 
 class RequestLog(Protocol):
-    """Records every request that is sent to a model (as ``evals.call_journal``)."""
+    """Records every request that is sent to a model (as ``batch.journaled``)."""
 
     def record_request(self, model: str, request: Request) -> str:
         """Record *request* before it is sent; returns the id of the call."""

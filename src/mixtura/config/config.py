@@ -11,9 +11,10 @@ from mixtura.billing.spending_caps import SpendingCap
 from mixtura.config import calibrations, model_prices, team_advice
 from mixtura.config.builder import MixtureBuilder
 from mixtura.config.model_factory import AnswerKeeper, ModelFactory
-from mixtura.config.paths import find_config_file, models_folder, state_folder
+from mixtura.config.paths import config_folder, find_config_file, models_folder, state_folder
 from mixtura.config.plan import Environment, MixtureSpec
 from mixtura.config.registry import DEFAULT, PRESETS_SOURCE, NameRegistry
+from mixtura.config.saved_keys import KEYS_FILE, KeyedEnvironment
 from mixtura.config.settings import Settings
 from mixtura.config.spending_caps import ConfiguredCaps, check_caps
 from mixtura.config.telemetry_settings import read_telemetry_settings
@@ -28,6 +29,7 @@ from mixtura.engine.proposal_cache import ProposalCache
 from mixtura.models.wrappers.budget import Budgeted
 from mixtura.models.wrappers.cache import Cached
 from mixtura.models.wrappers.deadline import Deadlined, with_layer_deadlines
+from mixtura.models.wrappers.rate_limit import RateLimiter
 from mixtura.patterns.agreement import AgreementReported, AgreementReporter
 from mixtura.storage.answer_cache import AnswerCache
 from mixtura.storage.interfaces import DAY_SECONDS, Store
@@ -62,7 +64,10 @@ class Config:
         keep: bool | None = None,
         keep_answers: AnswerKeeper | None = None,
         waits_for_all: bool = False,
+        keys_file: Path | None = None,
     ) -> None:
+        self.keys = KeyedEnvironment(environ, keys_file)
+        environ = self.keys.environ
         self.documents = tuple(documents)
         self.models_folder = models_folder
         self.store_folder = store_folder
@@ -83,11 +88,12 @@ class Config:
         """What `default` means: the configured default, unless someone made a mixture of it."""
         self.store = self._open_store()
         keep_answers = keep_answers or self._cache_answers(cache)
-        self._factory = factory = ModelFactory(
+        self._factory = ModelFactory(
             environ, models_folder, keep_answers, self.redactor, self.settings.transport,
             self.settings.redact, self.settings.tools.search,
         )  # fmt: skip
-        self.builder = MixtureBuilder(self.registry, factory, learns_patience=not waits_for_all)
+        self._learns_patience = not waits_for_all
+        self.builder = self._create_builder()
         self._caps = ConfiguredCaps(self.settings.budget, self.store, self.registry)
         self.asks_in_batches = False
         """Every call is one of a provider's batch: its price is a batch's."""
@@ -133,6 +139,19 @@ class Config:
             megabytes=table.megabytes,
             hidden=self.redactor,
         )
+
+    def _create_builder(self) -> MixtureBuilder:
+        return MixtureBuilder(self.registry, self._factory, learns_patience=self._learns_patience)
+
+    def keep_calls(self, keep: AnswerKeeper) -> None:
+        """Models that are built from now on are wrapped by *keep*, inside the cache."""
+        if self._factory.keep_calls is not keep:
+            self._factory.keep_calls = keep
+            self.builder = self._create_builder()  # what it had built is built anew
+
+    def rate_limiters(self) -> dict[str, RateLimiter]:
+        """Those of the endpoints in use, by names that are the same in every process."""
+        return self._factory.rate_limiters()
 
     def copy_for_batches(self, keep_answers: AnswerKeeper) -> Config:
         """
@@ -212,16 +231,23 @@ class Config:
         return plan.aggregator if plan.has_final_model else plan.layers[-1][0].model
 
     def build_reporter(
-        self, name: str, proposals: Sequence[Completion], *, max_cost: float | None = None
+        self,
+        name: str,
+        proposals: Sequence[Completion],
+        *,
+        max_cost: float | None = None,
+        caps: Sequence[SpendingCap] = (),
     ) -> tuple[AgreementReporter, Model]:
         """
         The model *name* as a reporter on *proposals* of a run that is over; the second under the
-        configured caps. Raises ConfigError.
+        configured caps and *caps*. Raises ConfigError.
         """
         check_caps(max_cost, None)
         reporter = AgreementReporter.of(self.model(name), proposals)
         plan = self.mixture_spec(name)
-        capped = self._caps.apply_caps(reporter, plan, self.usage_cost, max_cost=max_cost)
+        capped = self._caps.apply_caps(
+            reporter, plan, self.usage_cost, max_cost=max_cost, more_caps=caps
+        )
         return reporter, capped
 
     def build_runnable(
@@ -316,6 +342,7 @@ def load(
         keep=keep,
         keep_answers=keep_answers,
         waits_for_all=waits_for_all,
+        keys_file=config_folder(environ, home) / KEYS_FILE,
     )
 
 

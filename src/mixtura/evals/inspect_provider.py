@@ -37,6 +37,7 @@ from mixtura.engine.trace import trace_json
 from mixtura.evals.inspect_outputs import build_output, charge_summary
 from mixtura.evals.inspect_private import PrerequisiteError, sample_active
 from mixtura.evals.inspect_requests import build_request, convert_message
+from mixtura.evals.kept_calls import keep_row
 from mixtura.protocols.openai.request import request_json
 from mixtura.storage.run_record import without_replaced_items
 
@@ -147,7 +148,7 @@ class MixturaModelAPI(ModelAPI):
         )  # fmt: skip
         recorder = Recorder()
         model, pricer = self._current_model
-        with open_ledger() as ledger:
+        with open_ledger() as ledger, _keep_sample_row():
             try:
                 answer = ledger.bill_answer(await model.complete(drawn, recorder))
             except (MixturaError, anyio.get_cancelled_exc_class()):
@@ -180,6 +181,17 @@ def _resolve_model(name: str, config_file: str | None) -> tuple[Model, Pricer]:
         return config.build_runnable(config.mixture_spec(name)), config.usage_cost
     config, models, _ = context
     return models.get(name) or config.build_runnable(config.mixture_spec(name)), config.usage_cost
+
+
+@contextmanager
+def _keep_sample_row() -> Generator[None]:
+    """Calls are those of the current sample."""
+    active = sample_active()
+    if active is None:
+        yield
+        return
+    with keep_row("sample", str(active.sample.id), str(active.epoch)):
+        yield
 
 
 def _draw_number(wanted: int, number: int) -> int:

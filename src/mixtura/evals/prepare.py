@@ -11,7 +11,7 @@ from inspect_ai.log import EvalLog, list_eval_logs
 from mixtura.config.config import Config
 from mixtura.config.plan import MixtureSpec
 from mixtura.core.errors import ConfigError
-from mixtura.evals import call_journal, forecast, log_reader
+from mixtura.evals import forecast, kept_calls, log_reader
 from mixtura.evals.eval_request import FILE_FIELDS, EvalRequest, absolute_path, names_file
 from mixtura.evals.findings import JudgeContext
 from mixtura.evals.forecast import CostForecast, EvalModels
@@ -63,16 +63,14 @@ class PreparedEval:
 
     @property
     def journal_path(self) -> Path:
-        """The file that its calls are recorded in."""
-        return call_journal.journal_path(self.logs, self.identity)
+        """The journal of its calls."""
+        return kept_calls.journal_path(self.logs, self.identity)
 
     @property
     def earlier_cost_usd(self) -> float:
         """Dollars that earlier runs of it have paid."""
         tally = (
-            None
-            if self.fresh
-            else call_journal.read_tally(self.journal_path, self.config.usage_cost)
+            None if self.fresh else kept_calls.read_tally(self.journal_path, self.config.usage_cost)
         )
         return tally.cost_usd if tally else 0.0
 

@@ -12,8 +12,8 @@ from inspect_ai.event import InfoEvent, ModelEvent
 from inspect_ai.log import EvalLog, EvalSample
 
 from mixtura.evals import inspect_provider, log_reader
-from mixtura.evals.call_journal import RequestTally, unfinished_notes
 from mixtura.evals.findings import Findings, JudgeBias, TableRow
+from mixtura.evals.kept_calls import RequestTally, unfinished_notes
 from mixtura.evals.statistics import intervals
 
 _BUDGET_ERROR = "BudgetExceededError"

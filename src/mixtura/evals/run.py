@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from mixtura.batch.call_journal import remove_journal
 from mixtura.billing.spending_caps import RunCap, Spend
 from mixtura.config.config import Config
 from mixtura.config.plan import MixtureSpec
@@ -21,9 +22,15 @@ try:
     from inspect_ai.model import Model as InspectModel
 
     from mixtura.evals import forecast, inspect_provider, log_reader
-    from mixtura.evals.call_journal import RequestJournal, RequestTally, read_tally
     from mixtura.evals.forecast import EvalModels
     from mixtura.evals.inspect_private import PrerequisiteError
+    from mixtura.evals.kept_calls import (
+        RequestTally,
+        earlier_amount,
+        keep_calls,
+        read_tally,
+        wrap_models,
+    )
     from mixtura.evals.prepare import PreparedEval, prepare_eval
     from mixtura.evals.result import EvalContext, EvalResult, build_result, log_usage
     from mixtura.evals.sample_progress import OnProgress, SampleCounter
@@ -73,6 +80,7 @@ def execute(
     began = time.monotonic()
     config, asked = ready.config, ready.asked
     already = _earlier_tally(ready)
+    wrap_models(config)
     spent = Spend(already.cost_usd)
     caps = [RunCap("this evaluation", max_cost, spent=spent)] if max_cost is not None else []
     in_flight = InFlight()
@@ -86,8 +94,7 @@ def execute(
     log = ready.earlier
     if log is None or len(ready.kept) < ready.total:
         with (
-            RequestJournal(ready.journal_path, config.usage_cost) as requests,
-            requests.capture_requests(),
+            keep_calls(ready.journal_path, config),
             inspect_provider.use_models(config, models, count.record_call),
         ):
             log = _run_inspect(ready, connections)
@@ -109,7 +116,7 @@ def _earlier_tally(ready: PreparedEval) -> RequestTally:
     """What earlier runs asked and paid; read from the log where they left no journal."""
     # Begun anew, the calls of earlier runs are no part of what this one took.
     if ready.fresh:
-        ready.journal_path.unlink(missing_ok=True)
+        remove_journal(ready.journal_path)
     if (tally := read_tally(ready.journal_path, ready.config.usage_cost)) is not None:
         return tally
     if ready.earlier is None:
@@ -118,8 +125,8 @@ def _earlier_tally(ready: PreparedEval) -> RequestTally:
     tally = RequestTally(
         usage.cost_usd or 0.0, usage.prompt_tokens, usage.completion_tokens, usage.calls
     )
-    with RequestJournal(ready.journal_path, ready.config.usage_cost) as journal:
-        journal.carry_over(tally)
+    with keep_calls(ready.journal_path, ready.config) as calls:
+        calls.record_earlier(earlier_amount(tally))
     return tally
 
 

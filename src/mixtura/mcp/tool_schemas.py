@@ -156,7 +156,7 @@ MODELS = ToolSchema(
     _object_schema({}),
     _object_schema(
         {
-            "default": {"type": "string"},
+            "default": {"type": ["string", "null"]},
             "mixtures": {"type": "array", "items": {"type": "string"}},
             "models": {"type": "array", "items": {"type": "string"}},
         },

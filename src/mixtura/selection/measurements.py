@@ -15,7 +15,7 @@ from mixtura.config.config import Config
 from mixtura.config.plan import MixtureSpec, parse_member, uniform_layers
 from mixtura.core.errors import BudgetExceededError, ConfigError
 from mixtura.core.text import to_one_line
-from mixtura.evals import call_journal, forecast, inspect_provider, log_reader, run
+from mixtura.evals import forecast, inspect_provider, kept_calls, log_reader, run
 from mixtura.evals.eval_request import EvalRequest
 from mixtura.evals.identity import judging_identity
 from mixtura.evals.judges import pairwise
@@ -120,10 +120,10 @@ class Evaluator:
         identity = judging_identity(
             config, plans, judge, terms.eval_request(terms.data, self.scoring_mode)
         )
-        path = call_journal.journal_path(folder, f"judge-{identity}")
-        self._verdict_calls = call_journal.JournaledCalls(path, config.usage_cost)
+        path = kept_calls.journal_path(folder, f"judge-{identity}")
+        self._verdict_calls = kept_calls.JournaledCalls(path, config)
         self._priced = judge is None or not forecast.unpriced_models(config, (judge,))
-        self._reported = call_journal.RequestTally()
+        self._reported = kept_calls.RequestTally()
         self._count_verdict_calls()
 
     def _count_verdict_calls(self) -> None:
@@ -138,7 +138,7 @@ class Evaluator:
     @property
     def notes(self) -> list[str]:
         """What is to be said of the judge's calls."""
-        return call_journal.unfinished_notes(self._reported)
+        return kept_calls.unfinished_notes(self._reported)
 
     @property
     def spent_usd(self) -> float | None:

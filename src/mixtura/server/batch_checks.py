@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-import msgspec
-
-from mixtura.batch.openai_form import URL, build_request
+from mixtura.batch.openai_form import URL
 from mixtura.core.errors import ConfigError
 from mixtura.core.text import to_one_line
-from mixtura.core.types import Sampling
+from mixtura.core.types import Request
+from mixtura.server.apis.base import ApiCall, ApiError
+from mixtura.server.apis.openai_chat import ChatDialect
+from mixtura.server.apis.validation import decode_body
+from mixtura.server.model_choice import MAX_NAME_CHARS
 
 MAX_MISTAKES = 100
 """Mistakes that are listed."""
+MAX_MISTAKE_CHARS = 500
+"""Characters of one: it may repeat what a client wrote."""
+_CHAT = ChatDialect()
 
 
 @dataclass(slots=True)
@@ -31,16 +37,27 @@ class CheckedRows:
     ) -> None:
         """Note what is wrong in a *line*, counted from 1."""
         if len(self.mistakes) < MAX_MISTAKES:
+            message = to_one_line(message[:MAX_MISTAKE_CHARS])
             said = {"code": code, "line": line, "message": message, "param": param}
             self.mistakes.append(said)
 
 
-def check_rows(path: Path, *, most: int) -> CheckedRows:
-    """Read an input of at most *most* rows. Raises OSError."""
+def check_rows(path: Path, *, most: int, most_bytes: int) -> CheckedRows:
+    """
+    Read an input of at most *most* rows of at most *most_bytes* each, as many as a live request
+    may have. Raises OSError.
+    """
     found = CheckedRows()
     names: set[str] = set()
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
+        number = 0
+        while line := file.readline(most_bytes + 1):
+            number += 1
+            if len(line) > most_bytes:
+                message = f"a request has at most {most_bytes / 1024**2:g} MB"
+                found.add_mistake("request_too_large", message, number)
+                found.rows += 1
+                break
             if not (data := line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line).strip():
                 continue
             found.rows += 1
@@ -53,16 +70,40 @@ def check_rows(path: Path, *, most: int) -> CheckedRows:
     return found
 
 
+def read_row(row: Mapping[str, Any]) -> Request:
+    """
+    The request of a row, by the rules of a live one: what those leave out reaches no model.
+    Raises ConfigError.
+    """
+    try:
+        return _read_call(row).request
+    except ApiError as refused:
+        raise ConfigError(refused.message) from None
+
+
+def _read_call(row: Mapping[str, Any]) -> ApiCall:
+    """Raises ApiError for what a live request may not say either, or what no batch has."""
+    call = _CHAT.parse_fields(dict(row["body"]))
+    if call.n != 1:
+        raise ApiError(400, "`n` must be 1: a mixture gives one answer", param="n")
+    if call.notices:
+        raise ApiError(400, call.notices[0])
+    if call.left_out or call.body.get("functions"):
+        raise ApiError(400, "a batch takes only functions in `tools`", param="tools")
+    for tool in call.toolbox.tools:
+        if tool.kind != "function" or call.toolbox.flat_name(tool.name) != tool.name:
+            message = "a batch takes only functions, with names of letters, digits, _ and -"
+            raise ApiError(400, message, param="tools")
+    return call
+
+
 def _check_row(data: bytes, line: int, found: CheckedRows, names: set[str]) -> None:
     try:
-        fields = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        found.add_mistake("invalid_json_line", "this line is not parseable as valid JSON", line)
+        row = decode_body(data)
+    except ApiError:
+        message = "this line is not parseable as a JSON object"
+        found.add_mistake("invalid_json_line", message, line)
         return
-    if not isinstance(fields, dict):
-        found.add_mistake("invalid_json_line", "this line is no JSON object", line)
-        return
-    row = cast(dict[str, Any], fields)
     for name in ("custom_id", "method", "url", "body"):
         if row.get(name) is None:
             message = f"missing required parameter: '{name}'"
@@ -83,6 +124,11 @@ def _check_fields(row: dict[str, Any], line: int, found: CheckedRows, names: set
         found.add_mistake("invalid_method", 'the method must be "POST"', line, "method")
     elif row["url"] != URL:
         found.add_mistake("invalid_url", f"the url must be {URL}", line, "url")
+    elif not isinstance(row["custom_id"], str):
+        found.add_mistake("invalid_type", "the custom_id must be a text", line, "custom_id")
+    elif isinstance(model, str) and len(model) > MAX_NAME_CHARS:
+        message = f"the model's name is longer than {MAX_NAME_CHARS} letters"
+        found.add_mistake("model_not_found", message, line, "body.model")
     elif not isinstance(model, str) or not model:
         message = "the body names no model"
         found.add_mistake("missing_required_parameter", message, line, "body.model")
@@ -95,6 +141,7 @@ def _check_fields(row: dict[str, Any], line: int, found: CheckedRows, names: set
     else:
         found.model = model
         try:
-            build_request(row, Sampling())
-        except ConfigError as error:
-            found.add_mistake("invalid_request", str(error), line)
+            _read_call(row)
+        except ApiError as refused:
+            param = f"body.{refused.param}" if refused.param else "body"
+            found.add_mistake("invalid_request", refused.message, line, param)

@@ -23,9 +23,10 @@ from mixtura.batch.row_lines import RowLines
 from mixtura.batch.session import BatchSession
 from mixtura.billing.price import Pricer
 from mixtura.core.model import Model
+from mixtura.core.text import to_one_line
 from mixtura.models.wrappers.budget_wait import InFlight, WaitForBudget
 from mixtura.server.apis.base import ApiError
-from mixtura.server.batch_checks import CheckedRows, check_rows
+from mixtura.server.batch_checks import CheckedRows, check_rows, read_row
 from mixtura.server.batch_object import (
     add_unanswered,
     output_file,
@@ -64,6 +65,7 @@ class BatchRun:
         *,
         days: float,
         most_rows: int,
+        most_row_bytes: int,
     ) -> None:
         self.id = kept.id
         self._who = kept.who
@@ -74,7 +76,7 @@ class BatchRun:
         self._models = models
         self._pricer = pricer
         self._days = days
-        self._most_rows = most_rows
+        self._check_rows = partial(check_rows, most=most_rows, most_bytes=most_row_bytes)
         self._session: BatchSession | None = None
         self._ends_as: str | None = "cancelled" if kept.status == "cancelling" else None
         self.ended = False
@@ -116,6 +118,11 @@ class BatchRun:
         self.ended = True
         self._drain()
 
+    async def fail_for(self, why: str) -> None:
+        """Write down that it has failed. Raises StoreError."""
+        said = {"code": "batch_failed", "line": None, "message": to_one_line(why), "param": None}
+        await self._change(with_mistakes(self._body, [said]))
+
     @property
     def counts(self) -> dict[str, int]:
         """Rows that are over by now, as the API shows them."""
@@ -141,7 +148,7 @@ class BatchRun:
             parts = self._files.read_parts(source.id)
             await to_thread(write_lines, self._input, parts)
             if source.size:
-                found = await to_thread(check_rows, self._input, most=self._most_rows)
+                found = await to_thread(self._check_rows, self._input)
             else:
                 found.add_mistake("empty_file", "the file has no requests")
         if found.model is not None and not found.mistakes:
@@ -161,7 +168,7 @@ class BatchRun:
         calls = await to_thread(CallJournal, self._outputs.journal, self._pricer)
         try:
             source = Source(str(self._input), "the input file", "openai")
-            batch_input = BatchInput(source, PromptForm())
+            batch_input = BatchInput(source, PromptForm(), read_line=read_row)
             # The same in every process: what is done stays done, whatever was configured since.
             command = {"batch": self.id}
             start = await to_thread(

@@ -40,8 +40,9 @@ _KEYS_AT_ONCE = 500
 
 class SpentAmount(NamedTuple):
     """
-    What calls of one *kind* to one model have cost: ``answer``, ``failed`` (no answer came of
-    it) or ``lost`` (an estimate: under way when its process was killed).
+    What requests of one *kind* to one model have cost: ``answer``, ``failed`` (no answer came of
+    it), ``refused`` (before an answer had begun: nothing), ``lost`` (an estimate: under way when
+    its process was killed) or ``earlier`` (older than the journal).
     """
 
     kind: str
@@ -77,6 +78,14 @@ class FailedRow(NamedTuple):
     """Its line in the file of errors."""
 
 
+class KeptCall(NamedTuple):
+    """A call whose answer is kept; *number* grows with each that is kept after it."""
+
+    number: int
+    key: bytes
+    body: bytes
+
+
 class SubmittedBatch(NamedTuple):
     """
     A provider's batch. *state*: ``made`` (nothing was sent that may cost), ``sending`` (it may be
@@ -100,13 +109,14 @@ class BatchJournal:
     all, and survives a loss of power once it returns.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, option: str | None = "--journal") -> None:
+        """*option*: what names the file, where a person can."""
         self._store = SqliteStore(
             path,
             migrations=MIGRATIONS,
             durable=True,
             called="journal",
-            remedy="move it away, or choose another with --journal",
+            remedy=f"move it away, or choose another with {option}" if option else "move it away",
         )
 
     @property
@@ -138,11 +148,19 @@ class BatchJournal:
 
     def read_spent(self) -> list[SpentAmount]:
         with self._store.transaction() as db:
-            rows = db.fetch_all(
-                "SELECT kind, model, calls, prompt_tokens, completion_tokens, dollars, unpriced"
-                " FROM spent ORDER BY kind, model"
-            )
-        return [SpentAmount(*row) for row in rows]
+            return _read_spent(db)
+
+    def read_kept_after(
+        self, number: int, most: int | None = None
+    ) -> tuple[list[KeptCall], list[SpentAmount]]:
+        """
+        The calls behind *number*, at most *most*, and all amounts, as they were at one moment.
+        """
+        query = "SELECT id, key, body FROM calls WHERE id > ? ORDER BY id LIMIT ?"
+        with self._store.transaction() as db:
+            rows = db.fetch_all(query, (number, -1 if most is None else most))
+            spent = _read_spent(db)
+        return [KeptCall(at, bytes(key), bytes(body)) for at, key, body in rows], spent
 
     def read_failed(self) -> list[FailedRow]:
         """The rows without an answer, in the order of the input."""
@@ -228,6 +246,14 @@ class BatchJournal:
             db.execute("DELETE FROM recovered")
             db.execute_many("INSERT INTO failed VALUES (?, ?, ?, ?)", [*failed])
             db.execute_many("INSERT OR REPLACE INTO settings VALUES (?, ?)", [*settings.items()])
+
+
+def _read_spent(db: Transaction) -> list[SpentAmount]:
+    rows = db.fetch_all(
+        "SELECT kind, model, calls, prompt_tokens, completion_tokens, dollars, unpriced"
+        " FROM spent ORDER BY kind, model"
+    )
+    return [SpentAmount(*row) for row in rows]
 
 
 def _add_spent(db: Transaction, spent: Iterable[SpentAmount]) -> None:

@@ -15,6 +15,7 @@ try:
 except ImportError:  # Windows: a second process is not noticed
     fcntl = None
 
+_pwrite = getattr(os, "pwrite", None)  # not on Windows
 PLACE_BYTES = 256
 """Bytes of one call: one write, far below a page, which no kill cuts in two."""
 LONGEST_MODEL = 120
@@ -32,15 +33,31 @@ class InFlightCall(msgspec.Struct):
 _decoder = msgspec.json.Decoder(InFlightCall)
 
 
+def read_in_flight_calls(path: Path) -> list[InFlightCall]:
+    """The calls in the file at *path*; none where there is no such file. Raises StoreError."""
+    calls: list[InFlightCall] = []
+    try:
+        with path.open("rb", buffering=0) as file:
+            while place := file.read(PLACE_BYTES):
+                with suppress(msgspec.DecodeError, UnicodeDecodeError):
+                    calls.append(_decoder.decode(place.rstrip(b" \n\0")))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from None
+    return calls
+
+
 class InFlightFile:
     """
     A place of fixed size for each call under way: written before it is sent, cleared once its
     answer is kept. What is written survives a killed process; not a loss of power.
 
     Raises ConfigError where another process uses it, StoreError where it cannot be written.
+    *option*: what names the *journal*, where a person can.
     """
 
-    def __init__(self, path: Path, *, journal: Path) -> None:
+    def __init__(self, path: Path, *, journal: Path, option: str | None) -> None:
         self._path = path
         self._free: list[int] = []
         self._places = 0
@@ -55,22 +72,15 @@ class InFlightFile:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 os.close(self._file)
+                or_else = f", stop it, or give {option} another file" if option else ", or stop it"
                 raise ConfigError(
-                    f"another process is working with the journal {journal}: wait until it ends,"
-                    " stop it, or give --journal another file"
+                    f"another process is working with the journal {journal}: wait until it ends"
+                    + or_else
                 ) from None
 
     def read_calls(self) -> list[InFlightCall]:
         """The calls that an earlier process left. What cannot be read counts for nothing."""
-        calls: list[InFlightCall] = []
-        try:
-            os.lseek(self._file, 0, os.SEEK_SET)
-            while place := os.read(self._file, PLACE_BYTES):
-                with suppress(msgspec.DecodeError, UnicodeDecodeError):
-                    calls.append(_decoder.decode(place.rstrip(b" \n\0")))
-        except OSError as error:
-            raise self._write_error(error) from None
-        return calls
+        return read_in_flight_calls(self._path)
 
     def clear(self) -> None:
         """Forget what an earlier process left."""
@@ -91,23 +101,26 @@ class InFlightFile:
         if len(line) >= PLACE_BYTES:  # a name of many bytes a letter
             call.model = ""
             line = msgspec.json.encode(call)
-        self._write_place(place, line)
+        self._write(place, line.ljust(PLACE_BYTES - 1) + b"\n")
         return place
 
     def remove(self, place: int) -> None:
         """The call is over, and that is written down elsewhere."""
         # Where it cannot be written, the next process takes the call for lost, or finds its answer.
         with suppress(StoreError):
-            self._write_place(place, b"")
+            self._write(place, b"\0")  # not JSON any more
         self._free.append(place)
 
     def close(self) -> None:
         os.close(self._file)
 
-    def _write_place(self, place: int, line: bytes) -> None:
+    def _write(self, place: int, data: bytes) -> None:
         try:
-            os.lseek(self._file, place * PLACE_BYTES, os.SEEK_SET)
-            os.write(self._file, line.ljust(PLACE_BYTES - 1) + b"\n")
+            if _pwrite is not None:
+                _pwrite(self._file, data, place * PLACE_BYTES)
+            else:
+                os.lseek(self._file, place * PLACE_BYTES, os.SEEK_SET)
+                os.write(self._file, data)
         except OSError as error:
             raise self._write_error(error) from None
 

@@ -29,6 +29,7 @@ from mixtura.models.wrappers.private_items import Pseudonymized
 from mixtura.privacy.hidden_request import HiddenRequest
 from mixtura.privacy.item_finder import PrivateItems
 from mixtura.telemetry import conventions as names
+from mixtura.telemetry.setup import clean_attributes
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -126,11 +127,10 @@ class RunSpans:
             case RunStarted(model, at=at) if call := self._open.get(at):
                 # The call was one of a mixture: that is an agent, not a chat.
                 call.operation, call.provider = names.INVOKE_AGENT, OWN_PROVIDER
-                call.span.update_name(f"{names.INVOKE_AGENT} {model}")
-                call.span.set_attributes(
-                    {names.OPERATION: names.INVOKE_AGENT, names.AGENT: model,
-                     names.PROVIDER: OWN_PROVIDER}
-                )  # fmt: skip
+                known = {names.OPERATION: names.INVOKE_AGENT, names.AGENT: model}
+                known = clean_attributes(known | {names.PROVIDER: OWN_PROVIDER})
+                call.span.update_name(f"{names.INVOKE_AGENT} {known[names.AGENT]}")
+                call.span.set_attributes(known)
             case Token(at=at) if (call := self._open.get(at)) and not call.streams:
                 call.streams = True
                 call.span.set_attribute(names.FIRST_CHUNK, time.perf_counter() - call.started)
@@ -186,7 +186,7 @@ class RunSpans:
         usage: Usage | None = None
         if answer:
             usage = sum_usage(answer.charges) if answer.charges else answer.usage
-            call.span.set_attributes(names.response_attributes(answer))
+            call.span.set_attributes(clean_attributes(names.response_attributes(answer)))
             call.span.set_attributes(self._content(names.OUTPUT_MESSAGES, answer))
         elif call.ledger and call.ledger.charges:
             usage = sum_usage(call.ledger.charges)

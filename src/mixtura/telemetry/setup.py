@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import version
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
+from mixtura.core.credentials import mask_keys
 from mixtura.core.errors import ConfigError
 from mixtura.core.missing_packages import missing_package_text
+from mixtura.core.redaction import redact_secrets
 from mixtura.telemetry import conventions as names
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -17,6 +19,9 @@ TRACES_ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 METRICS_ENDPOINT = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"
 """Variables that say where a collector is: one of them turns telemetry on."""
 CONTENT_VARIABLE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+MAX_MEASURED = 500
+"""Operations, providers and models that metrics tell apart; the others are one."""
+OTHER = "other"
 _CONTENT_WORDS = ("true", "span_only", "span_and_event")
 
 
@@ -80,6 +85,8 @@ class Instruments:
             explicit_bucket_boundaries_advisory=names.TOKEN_BOUNDS,
         )  # fmt: skip
         self.captures_content = captures_content
+        self._measured: set[tuple[str, str, str]] = set()
+        """What histograms have a row for: the SDK keeps each until the process ends."""
 
     def context_of_caller(self, parent: str | None) -> Any:
         """The context of a caller's ``traceparent``; that of this process where there is none."""
@@ -110,7 +117,9 @@ class Instruments:
         from opentelemetry.trace import SpanKind
 
         kind = SpanKind.CLIENT if client else SpanKind.INTERNAL
-        return self._tracer.start_span(name, context, kind, attributes)
+        return self._tracer.start_span(
+            _clean_value(name), context, kind, clean_attributes(attributes)
+        )
 
     def mark_failed(self, span: Any, kind: str) -> None:
         """Say that what *span* stands for failed, by the *kind* of the error."""
@@ -124,11 +133,28 @@ class Instruments:
         usage: Any,
     ) -> None:  # fmt: skip
         """Put a call that is over into the metrics; *usage*: None where no tokens are counted."""
+        # Clients of a server choose names, and each new one would stay in memory.
+        row = (operation, provider, _clean_value(model))
+        if row not in self._measured and len(self._measured) >= MAX_MEASURED:
+            row = (operation, OTHER, OTHER)
+        self._measured.add(row)
+        operation, provider, model = row
         known = {names.OPERATION: operation, names.PROVIDER: provider, names.REQUEST_MODEL: model}
         self._duration.record(seconds, known | ({names.ERROR_TYPE: error} if error else {}))
         if usage is not None:
             self._tokens.record(usage.prompt_tokens, known | {names.TOKEN_TYPE: "input"})
             self._tokens.record(usage.completion_tokens, known | {names.TOKEN_TYPE: "output"})
+
+
+def clean_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """The same without secrets."""
+    return {name: _clean_value(value) for name, value in attributes.items()}
+
+
+def _clean_value(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_clean_value(one) for one in cast("list[Any]", value)]
+    return mask_keys(redact_secrets(value)) if isinstance(value, str) else value
 
 
 def load_instruments(

@@ -103,8 +103,8 @@ function Shown({ call, run }) {
   const body = JSON.stringify(call.request, null, 2);
   return html`
     <div class="bar-actions"><button type="button" class="quiet small" onClick=${() => copy(body)}><${Icon} name="copy" />Copy as JSON</button></div>
-    ${messages.map((message) => html`<article class="message ${message.role}"><h4>${message.role}</h4><pre tabindex="0">${said(message)}</pre></article>`)}
-    <article class="message"><h4>everything else</h4><pre tabindex="0">${JSON.stringify(rest, null, 2)}</pre></article>`;
+    ${messages.map((message) => html`<article class="message ${message.role}"><h3>${message.role}</h3><pre tabindex="0">${said(message)}</pre></article>`)}
+    <article class="message"><h3>everything else</h3><pre tabindex="0">${JSON.stringify(rest, null, 2)}</pre></article>`;
 }
 
 function Meter({ name, value, hint }) {

@@ -10,6 +10,7 @@ import asyncio
 import math
 from collections.abc import Callable, Iterable, Sequence
 
+from mixtura.batch.call_journal import CallJournal
 from mixtura.billing.price import Pricer, total_cost
 from mixtura.billing.spending_caps import RunCap, Spend
 from mixtura.config.config import Config
@@ -18,7 +19,7 @@ from mixtura.core.errors import BudgetExceededError
 from mixtura.core.events import CacheHit, Emit, Event
 from mixtura.core.model import Model, Wrapper
 from mixtura.core.types import Completion, Request
-from mixtura.evals import call_journal, forecast, log_reader, run, sample_progress
+from mixtura.evals import forecast, kept_calls, log_reader, run, sample_progress
 from mixtura.evals.comparison import baselines
 from mixtura.evals.comparison.answers import ComparisonData, Key, Matchup
 from mixtura.evals.comparison.baselines import Participant
@@ -129,10 +130,8 @@ class _ComparisonRunner:
         self.terms = terms
         judge = config.mixture_spec(terms.judge) if terms.judge else None
         identity = judging_identity(config, plans, judge, terms.asked)
-        path = call_journal.journal_path(terms.logs, f"judge-{identity}")
-        self._verdict_calls = call_journal.JournaledCalls(
-            path, config.usage_cost, fresh=terms.fresh
-        )
+        path = kept_calls.journal_path(terms.logs, f"judge-{identity}")
+        self._verdict_calls = kept_calls.JournaledCalls(path, config, fresh=terms.fresh)
         self._priced = judge is None or not forecast.unpriced_models(config, (judge,))
         self.field = ComparisonData(terms.asked.task, terms.judge)
         self._config = config
@@ -146,7 +145,7 @@ class _ComparisonRunner:
         """Dollars paid; None where a price is unknown."""
         judged = self._verdict_calls.tally
         # No call of the judge's at all is known to cost nothing, whatever its price.
-        if None in self._bills or not (self._priced or judged == call_journal.RequestTally()):
+        if None in self._bills or not (self._priced or judged == kept_calls.RequestTally()):
             return None
         return self._paid
 
@@ -165,7 +164,7 @@ class _ComparisonRunner:
     @property
     def notes(self) -> list[str]:
         """Notes on the judge's calls that were not finished."""
-        return call_journal.unfinished_notes(self._verdict_calls.tally)
+        return kept_calls.unfinished_notes(self._verdict_calls.tally)
 
     @property
     def _remaining_usd(self) -> float | None:
@@ -234,9 +233,9 @@ class _ComparisonRunner:
                 watch(EvalProgress(count, len(pairs), 0))
 
         at_once = terms.connections
-        with self._verdict_calls.keeping() as requests:
+        with self._verdict_calls.keeping() as calls:
             # Without a journal of an earlier run only the cache knows what its verdicts cost.
-            recounted = _EarlierCostCounter(waiting, cap, self._config.usage_cost, requests)
+            recounted = _EarlierCostCounter(waiting, cap, self._config.usage_cost, calls)
             judge = waiting if self._verdict_calls.begun else recounted
             return asyncio.run(
                 pairwise.judge_pairs(judge, pairs, at_once=at_once, watch=report_done)
@@ -253,29 +252,27 @@ class _EarlierCostCounter(Wrapper):
     runs together.
     """
 
-    def __init__(
-        self, model: Model, cap: RunCap, pricer: Pricer, requests: call_journal.RequestJournal
-    ) -> None:
+    def __init__(self, model: Model, cap: RunCap, pricer: Pricer, calls: CallJournal) -> None:
         super().__init__(model)
-        self._requests = requests
+        self._calls = calls
         self._cap = cap
         self._pricer = pricer
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
-        """The model's answer. Raises what it raises, and ConfigError for a journal not written."""
+        """The model's answer. Raises what it raises, and StoreError where the journal does."""
 
         def record_event(event: Event) -> None:
             if type(event) is CacheHit:
                 paid = total_cost(event.charges, self._pricer) or 0.0
                 self._cap.spent = self._cap.spent.sum_with(Spend(paid))
                 usage = [charge.usage for charge in event.charges]
-                tally = call_journal.RequestTally(
+                tally = kept_calls.RequestTally(
                     paid,
                     sum(one.prompt_tokens for one in usage),
                     sum(one.completion_tokens for one in usage),
                     len(usage),
                 )
-                self._requests.carry_over(tally)
+                self._calls.record_earlier(kept_calls.earlier_amount(tally))
             if emit:
                 emit(event)
 

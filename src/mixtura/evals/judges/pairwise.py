@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
@@ -13,6 +14,7 @@ from mixtura.core.model import Model
 from mixtura.core.text import to_one_line
 from mixtura.core.types import Charge, Completion, Json, Message, Request, Sampling, ask
 from mixtura.evals.judges import judge_material
+from mixtura.evals.kept_calls import keep_row
 from mixtura.patterns.ranker import GREEDY_SAMPLING
 from mixtura.patterns.verdict_parsing import RegexVerdictForm, read_verdict
 
@@ -213,7 +215,8 @@ async def judge_pairs(
 
     async def judge_one(pair: AnswerPair) -> PairJudgement:
         async with places:
-            judgement = await judge_pair(judge, pair, orders=orders, judge_format=judge_format)
+            with keep_row("pair", *_pair_texts(pair)):
+                judgement = await judge_pair(judge, pair, orders=orders, judge_format=judge_format)
         count.increment_done()
         return judgement
 
@@ -224,6 +227,12 @@ async def judge_pairs(
         # One of them as itself: a caller who expects a ConfigError catches no group of them.
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
+
+
+def _pair_texts(pair: AnswerPair) -> tuple[str, ...]:
+    """What tells one pair from another."""
+    question = json.dumps(conversation_content(pair.question), ensure_ascii=False)
+    return question, pair.first, pair.second, pair.reference
 
 
 @dataclass(slots=True)

@@ -57,14 +57,13 @@ class Cached(Wrapper):
                 return self._replay_answer(body, emit)
             except _DAMAGE_ERRORS:  # what is damaged in the store is asked again, and replaced
                 pass
-        clock = _CallStopwatch(emit)
+        clock = CallStopwatch(emit)
         with open_ledger() as ledger:
             asked = self._model.complete(request, clock if emit else None)
             answer = ledger.bill_answer(await asked)
         cut = answer.finish_reason == "length" and request.sampling.max_tokens is None
         if not cut:  # a cap on the run may have cut it: without one it would be another answer
-            took = {"seconds": clock.elapsed_seconds, "first_token_seconds": clock.first_token}
-            body = msgspec.json.encode(completion_json(answer) | took)
+            body = msgspec.json.encode(completion_json(clock.as_paid(answer)) | clock.times)
             await self._store_answer(key, body, emit)
         return answer
 
@@ -99,19 +98,36 @@ class Cached(Wrapper):
 
 
 @dataclass(slots=True)
-class _CallStopwatch:
-    """Takes the time of a call, and of its first token where someone watches."""
+class CallStopwatch:
+    """
+    Takes the time of a call, and of its first token where someone watches; of a call that was
+    answered from elsewhere, what it had taken then.
+    """
 
     then: Emit | None
     first_token: float | None = None
     began: float = field(default_factory=time.perf_counter)
+    hit: CacheHit | None = None
 
     @property
-    def elapsed_seconds(self) -> float:
+    def times(self) -> dict[str, float | None]:
+        """Its times by now, as they are kept beside an answer."""
+        if self.hit is not None:
+            return {"seconds": self.hit.seconds, "first_token_seconds": self.hit.first_token}
+        return {"seconds": self._elapsed_seconds, "first_token_seconds": self.first_token}
+
+    def as_paid(self, answer: Completion) -> Completion:
+        """The *answer* with what it had cost where it came from."""
+        return answer if self.hit is None else replace(answer, charges=self.hit.charges)
+
+    @property
+    def _elapsed_seconds(self) -> float:
         return time.perf_counter() - self.began
 
     def __call__(self, event: Event) -> None:
+        if type(event) is CacheHit:
+            self.hit = event
         if self.first_token is None and type(event) is Token:
-            self.first_token = self.elapsed_seconds
+            self.first_token = self._elapsed_seconds
         if self.then:
             self.then(event)
