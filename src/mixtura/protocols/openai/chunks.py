@@ -100,6 +100,7 @@ class MessageDelta(msgspec.Struct, gc=False):
             or self.reasoning_opaque is not None
             or self.extra_content is not None
             or self.thinking_blocks is not None
+            or self.annotations is not None
         )
 
     @property
