@@ -10,16 +10,21 @@ from mixtura.catalog.command_tools import is_command_provider
 from mixtura.catalog.provider_batches import find_batch_terms
 from mixtura.catalog.web_search import find_web_search_terms
 from mixtura.config.registry import NameRegistry
-from mixtura.config.schema import ModelTable
+from mixtura.config.schema import ModelTable, SearchToolTable
 from mixtura.core.model_info import UsagePrice
 from mixtura.core.types import SEARCH_CHARGE, Usage
 
 
-def usage_cost(registry: NameRegistry, name: str, usage: Usage) -> float | None:
-    """Dollars for *usage* of the model called *name*; None where its price is unknown."""
+def usage_cost(
+    registry: NameRegistry, name: str, usage: Usage, search: SearchToolTable | None = None
+) -> float | None:
+    """
+    Dollars for *usage* of the model called *name*, or of the tool *search*; None where its price is
+    unknown.
+    """
     if name == SEARCH_CHARGE:
-        tool = registry.search_tool
-        return None if tool is None or tool.price is None else tool.price * usage.searches / 1000
+        thousand = search.price if search else None
+        return None if thousand is None else thousand * usage.searches / 1000
     price = _named_price(registry, name)
     dollars = price(usage) if price else None
     if dollars is None or not usage.batched:

@@ -38,7 +38,7 @@ from mixtura.config.plan import (
     find_provider_keys,
     parse_inline,
 )
-from mixtura.config.schema import ConfigFile, ModelTable, SearchToolTable, find_redact_files
+from mixtura.config.schema import ConfigFile, ModelTable, find_redact_files
 from mixtura.core.credentials import looks_like_key
 from mixtura.core.errors import ConfigError
 from mixtura.core.redaction import Redactor
@@ -95,8 +95,6 @@ class NameRegistry:
         self._auto: AutoDefaults | None = None
         self.use_commands = _read_use_commands(environ)
         """Whether `auto` may use command-line tools; None where nobody said."""
-        self.search_tool: SearchToolTable | None = None
-        """What searches the web for members whose providers do not."""
         self._misplaced: set[str] = set()
         self._circles: set[frozenset[str]] = set()
         """Mixtures that are members of each other, once it was said."""

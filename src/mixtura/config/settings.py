@@ -67,7 +67,6 @@ class Settings:
         self.mcp = file.mcp or self.mcp
         self.telemetry = file.telemetry or self.telemetry
         self.tools = file.tools or self.tools
-        registry.search_tool = self.tools.search
         for number, name in enumerate(self.mcp.mixtures or () if file.mcp else ()):
             if not registry.name_exists(name):
                 problem = registry.unknown_name_message(name)
