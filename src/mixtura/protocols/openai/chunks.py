@@ -80,6 +80,7 @@ class MessageDelta(msgspec.Struct, gc=False):
     reasoning_opaque: Any = None
     extra_content: Any = None
     thinking_blocks: Any = None
+    annotations: Any = None
 
     @property
     def has_other_fields(self) -> bool:
@@ -99,6 +100,7 @@ class MessageDelta(msgspec.Struct, gc=False):
             or self.reasoning_opaque is not None
             or self.extra_content is not None
             or self.thinking_blocks is not None
+            or self.annotations is not None
         )
 
     @property
@@ -130,6 +132,7 @@ class MessageDelta(msgspec.Struct, gc=False):
             or self.reasoning_text
             or self.reasoning_details
             or self.thinking_blocks
+            or self.annotations
         )
 
     @property
@@ -183,6 +186,8 @@ class Chunk(msgspec.Struct, gc=False):
     usage: msgspec.Raw = msgspec.Raw()
     error: Any = None
     x_groq: _GroqFields | None = None
+    citations: Any = None
+    """Addresses of pages that the web was searched for (Perplexity, xAI)."""
 
     def find_usage(self) -> msgspec.Raw | None:
         """Its usage: at the top, in a choice (Moonshot) or in ``x_groq``; None for none."""
