@@ -30,7 +30,6 @@ from mixtura.engine.proposal_cache import ProposalCache
 from mixtura.models.wrappers.budget import Budgeted
 from mixtura.models.wrappers.cache import Cached
 from mixtura.models.wrappers.deadline import Deadlined, with_layer_deadlines
-from mixtura.models.wrappers.rate_limit import RateLimiter
 from mixtura.patterns.agreement import AgreementReported, AgreementReporter
 from mixtura.storage.answer_cache import AnswerCache
 from mixtura.storage.interfaces import DAY_SECONDS, Store
@@ -147,10 +146,6 @@ class Config:
         if self._factory.keep_calls is not keep:
             self._factory.keep_calls = keep
             self.builder = self._create_builder()  # what it had built is built anew
-
-    def rate_limiters(self) -> dict[str, RateLimiter]:
-        """Those of the endpoints in use, by names that are the same in every process."""
-        return self._factory.rate_limiters()
 
     def copy_for_batches(self, keep_answers: AnswerKeeper) -> Config:
         """
