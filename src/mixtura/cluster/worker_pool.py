@@ -65,8 +65,7 @@ class WorkerPool:
         self._slots = [_Slot() for _ in range(workers)]
         self._tasks: list[asyncio.Task[None]] = []
         self._owner: Any = None
-        self._count = 0
-        self._draining = False
+        self._count, self._draining = 0, False
         self._error: Exception | None = None
         self.replaced = 0
         """Workers that died."""

@@ -88,7 +88,7 @@ class Config:
         keep_answers = keep_answers or self._cache_answers(cache)
         self._factory = ModelFactory(
             environ, models_folder, keep_answers, self.redactor, self.settings.transport,
-            self.settings.redact,
+            self.settings.redact, self.settings.tools.search,
         )  # fmt: skip
         self._learns_patience = not waits_for_all
         self.builder = self._create_builder()
@@ -210,7 +210,7 @@ class Config:
         """Dollars for *usage* of the model called *name*; None where its price is unknown."""
         if self.asks_in_batches:
             usage = replace(usage, batched=True)
-        return model_prices.usage_cost(self.registry, name, usage)
+        return model_prices.usage_cost(self.registry, name, usage, self.settings.tools.search)
 
     def reporter_name(self, plan: MixtureSpec) -> str:
         """Who reports where a mixture's proposals agree: as configured, else its last model."""
