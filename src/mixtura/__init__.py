@@ -76,6 +76,7 @@ from mixtura.core.types import (
     ask,
 )
 from mixtura.engine.final_step import FinalStep
+from mixtura.engine.kept_drafts import KeptDrafts, reuse_drafts
 from mixtura.engine.mixture import Mixture, set_model_resolver
 from mixtura.engine.pattern import Pattern
 from mixtura.engine.run_control import ControlError, RunControl, control_run
@@ -178,6 +179,7 @@ __all__ = [
     "Http1Transport",
     "ImagePart",
     "ItemsReplaced",
+    "KeptDrafts",
     "Layer",
     "LayerFinished",
     "LearnedPatience",
@@ -247,6 +249,7 @@ __all__ = [
     "model",
     "open_ledger",
     "record_charge",
+    "reuse_drafts",
     "self_moa",
     "streamed",
 ]

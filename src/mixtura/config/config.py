@@ -17,6 +17,7 @@ from mixtura.config.registry import DEFAULT, PRESETS_SOURCE, NameRegistry
 from mixtura.config.saved_keys import KEYS_FILE, KeyedEnvironment
 from mixtura.config.settings import Settings
 from mixtura.config.spending_caps import ConfiguredCaps, check_caps
+from mixtura.config.telemetry_settings import read_telemetry_settings
 from mixtura.config.toml_document import TomlDocument
 from mixtura.core.errors import ConfigError
 from mixtura.core.model import Model
@@ -28,6 +29,7 @@ from mixtura.engine.proposal_cache import ProposalCache
 from mixtura.models.wrappers.budget import Budgeted
 from mixtura.models.wrappers.cache import Cached
 from mixtura.models.wrappers.deadline import Deadlined, with_layer_deadlines
+from mixtura.models.wrappers.rate_limit import RateLimiter
 from mixtura.patterns.agreement import AgreementReported, AgreementReporter
 from mixtura.storage.answer_cache import AnswerCache
 from mixtura.storage.interfaces import DAY_SECONDS, Store
@@ -147,6 +149,10 @@ class Config:
             self._factory.keep_calls = keep
             self.builder = self._create_builder()  # what it had built is built anew
 
+    def rate_limiters(self) -> dict[str, RateLimiter]:
+        """Those of the endpoints in use, by names that are the same in every process."""
+        return self._factory.rate_limiters()
+
     def copy_for_batches(self, keep_answers: AnswerKeeper) -> Config:
         """
         The same configuration for models whose answers *keep_answers* keeps instead of the cache;
@@ -225,16 +231,23 @@ class Config:
         return plan.aggregator if plan.has_final_model else plan.layers[-1][0].model
 
     def build_reporter(
-        self, name: str, proposals: Sequence[Completion], *, max_cost: float | None = None
+        self,
+        name: str,
+        proposals: Sequence[Completion],
+        *,
+        max_cost: float | None = None,
+        caps: Sequence[SpendingCap] = (),
     ) -> tuple[AgreementReporter, Model]:
         """
         The model *name* as a reporter on *proposals* of a run that is over; the second under the
-        configured caps. Raises ConfigError.
+        configured caps and *caps*. Raises ConfigError.
         """
         check_caps(max_cost, None)
         reporter = AgreementReporter.of(self.model(name), proposals)
         plan = self.mixture_spec(name)
-        capped = self._caps.apply_caps(reporter, plan, self.usage_cost, max_cost=max_cost)
+        capped = self._caps.apply_caps(
+            reporter, plan, self.usage_cost, max_cost=max_cost, more_caps=caps
+        )
         return reporter, capped
 
     def build_runnable(
@@ -267,7 +280,10 @@ class Config:
             mixture, plan, self.usage_cost, max_cost=max_cost, more_caps=caps, also=reporters
         )
         whole = capped if deadline is None else Deadlined(capped, deadline)
-        instruments = load_instruments(self.registry.environ)
+        instruments = load_instruments(
+            self.registry.environ,
+            read_telemetry_settings(self.settings.telemetry, self.registry.environ),
+        )
         if instruments is None:
             return whole
         from mixtura.telemetry.run_spans import Traced

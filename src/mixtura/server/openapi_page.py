@@ -46,13 +46,59 @@ def own_path_items(chat: Any, plan: Any) -> dict[str, Any]:
             "delete": delete_operation("Forget a run", parameter="run"),
         },
         **_conversation_path_items(),
+        **_past_run_path_items(),
         "/healthz": {"get": bodyless_operation("It lives", "Object", locked=False)},
         "/readyz": {"get": bodyless_operation("It is ready", "Object", locked=False)},
     }
 
 
+def _past_run_path_items() -> dict[str, Any]:
+    """The paths for what is done with runs that are over."""
+    again = bodyless_operation(
+        "Ask for what is missing, or for the answer", "Object", parameter="run"
+    )
+    report = bodyless_operation("Report where the proposals agree", "Object", parameter="run")
+    choice = bodyless_operation("Keep which of two answers is better", "Object")
+    part = bodyless_operation("Choices as files for an evaluation", "Object", parameter="part")
+    part["responses"]["200"]["content"] = {"application/jsonl": {"schema": {"type": "string"}}}
+    part["parameters"] += [
+        {"name": name, "in": "query", "schema": {"type": "string"}} for name in ("mixture", "model")
+    ]
+    return {
+        "/api/runs/{run}/again": {"post": again | {"requestBody": _body_of(_AGAIN_FIELDS, "ask")}},
+        "/api/runs/{run}/agreement": {
+            "post": report | {"requestBody": _body_of({"dry_run": {"type": "boolean"}})}
+        },
+        "/api/choices": {
+            "get": bodyless_operation("How often what was preferred", "Object"),
+            "post": choice | {"requestBody": _body_of(_CHOICE_FIELDS, *_CHOICE_FIELDS)},
+        },
+        "/api/choices/{part}": {"get": part},
+    }
+
+
+def _body_of(fields: dict[str, Any], *required: str) -> dict[str, Any]:
+    schema = {"type": "object", "required": list(required), "properties": fields}
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
+
+
+_AGAIN_FIELDS: dict[str, Any] = {
+    "ask": {"enum": ["missing", "answer"]},
+    "aggregator": {"type": ["string", "null"]},
+    "instruction": {"type": ["string", "null"], "maxLength": 20_000},
+    "dry_run": {"type": "boolean"},
+}
+_CHOICE_FIELDS: dict[str, Any] = {
+    "run": {"type": "string"},
+    "beside": {"type": "string"},
+    "choice": {"enum": ["mixture", "model", "tie"]},
+}
+
+
 def _conversation_path_items() -> dict[str, Any]:
-    rename = delete_operation("Give it a title", parameter="name") | {"requestBody": _TITLE_BODY}
+    rename = delete_operation("Give it a title", parameter="name") | {
+        "requestBody": _body_of({"title": {"type": "string", "maxLength": 200}}, "title")
+    }
     return {
         "/api/conversations": {
             "get": bodyless_operation(
@@ -71,18 +117,6 @@ def _conversation_path_items() -> dict[str, Any]:
     }
 
 
-_TITLE_BODY: dict[str, Any] = {
-    "required": True,
-    "content": {
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "required": ["title"],
-                "properties": {"title": {"type": "string", "maxLength": 200}},
-            }
-        }
-    },
-}
 _MARKDOWN_OPERATION: dict[str, Any] = {
     "summary": "One of its branches as Markdown",
     "parameters": [

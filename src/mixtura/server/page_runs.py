@@ -13,6 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Scope
 
+from mixtura.core.errors import ConfigError
+from mixtura.core.model import Model
+from mixtura.engine.kept_drafts import KeptDrafts, reuse_drafts
 from mixtura.engine.run_control import ControlError, RunControl, control_run
 from mixtura.server.access import ApiClient
 from mixtura.server.apis.base import ApiError
@@ -38,18 +41,22 @@ RUN_HEADER = b"x-mixtura-run"
 class ControlRequest(msgspec.Struct):
     """The body of ``POST /api/runs/{run}/control``."""
 
-    action: Literal["answer_now", "leave_out"]
+    action: Literal["answer_now", "leave_out", "ask_again"]
     layer: int = 1
-    """From 1, of the proposer that is left out."""
+    """From 1, of the proposer that is left out or asked again."""
     index: int = 0
     """From 0, within its layer."""
+    model: str | None = None
+    """Asked again: another model in its place."""
 
 
 class PageRun:
     """One run under way: what it has sent so far, for everyone who follows it."""
 
-    def __init__(self, owner: str, body: bytes) -> None:
+    def __init__(self, owner: str, body: bytes, drafts: KeptDrafts | None = None) -> None:
         self.owner = owner
+        self.drafts = drafts
+        """Proposals that are there already."""
         self.started = time.monotonic()
         self.pieces: list[bytes] = []
         self.head: Message | None = None
@@ -138,8 +145,17 @@ class PageRuns:
         is. Raises ApiError where it cannot begin.
         """
         body = await receive_body(request.scope, request.receive, service)
-        place = await self._find_place(request)
-        run = PageRun(self._client_name(request), body)
+        return await self.begin_with(request, body, await self._find_place(request))
+
+    async def begin_with(
+        self, request: Request, body: bytes, place: TurnPlace, drafts: KeptDrafts | None = None
+    ) -> Response:
+        """
+        Begin the run of the chat completion in *body*, made of *drafts* where some are there.
+
+        Raises ApiError where it cannot begin.
+        """
+        run = PageRun(self._client_name(request), body, drafts)
         dropped = (b"content-encoding", b"content-length")  # the body is unpacked by now
         headers = [pair for pair in request.scope["headers"] if pair[0] not in dropped]
         scope: Scope = {**request.scope, "headers": headers, PLACE_KEY: place}
@@ -171,9 +187,9 @@ class PageRuns:
 
     async def control_run(self, service: Service, request: Request) -> Response:
         """
-        ``POST /api/runs/{run}/control``: answers now, or leaves one proposer out.
+        ``POST /api/runs/{run}/control``: answers now, leaves one proposer out or asks it anew.
 
-        Raises ApiError: 400 for a body that says neither, 409 where that is not possible now.
+        Raises ApiError: 400 for a body that says none of it, 409 where that is not possible now.
         """
         run = self._find_run(request)
         try:
@@ -182,14 +198,32 @@ class PageRuns:
             )
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ApiError(400, f"the body says nothing to do with a run: {error}") from None
+        model = self._find_model(request, wish.model) if wish.model else None
         try:
             if wish.action == "answer_now":
                 run.control.answer_now()
+            elif wish.action == "ask_again":
+                run.control.ask_again(wish.layer, wish.index, model)
             else:
                 run.control.leave_out(wish.layer, wish.index)
         except ControlError as error:
             raise ApiError(409, str(error), code="not_possible_now") from None
         return Response(status_code=204)
+
+    def _find_model(self, request: Request, name: str) -> Model:
+        """The model that takes a proposer's place. Raises ApiError."""
+        client: ApiClient = self._service.authenticator.authenticate_request(request.scope)
+        client.require_model_access({name: "model"})
+        registry = self._service.config.registry
+        if name in registry.mixtures:
+            raise ApiError(400, f"`{name}` is a mixture: name a model", param="model")
+        if registry.is_model_path(name) or not registry.name_exists(name):
+            said = f"the model `{name}` does not exist"
+            raise ApiError(404, said, code="model_not_found", param="model")
+        try:
+            return self._service.config.model(name)
+        except ConfigError as error:
+            raise ApiError(400, str(error), code="not_possible", param="model") from None
 
     async def _find_place(self, request: Request) -> TurnPlace:
         """Where the query says that a run stands."""
@@ -224,7 +258,7 @@ class PageRuns:
             await run.send(message)
 
         try:
-            with control_run(run.control):
+            with control_run(run.control), reuse_drafts(run.drafts):
                 response: Any = await handle_request(self._service, BUILT_IN[0], scope, run.receive)
                 await response(scope, run.receive, send_and_register)
         finally:

@@ -27,6 +27,8 @@ from mixtura.server.json_responses import JSON, json_response
 from mixtura.server.models import single_models, unavailable_reason
 from mixtura.server.page_plan import handle_plan, plan_problem
 from mixtura.server.page_runs import PageRuns
+from mixtura.server.reused_runs import ask_again
+from mixtura.server.run_reports import export_choices, handle_choices, report_agreement
 from mixtura.server.service import Service
 from mixtura.web import assets
 
@@ -51,6 +53,12 @@ def page_routes(at: RouteFactory, live: PageRuns, first: FirstRun) -> list[Route
             return await live.begin_run(service, request)
         return await _list_runs(service, request)
 
+    async def go_on(service: Service, request: Request) -> Response:
+        return await ask_again(live, service, request, await _load_run(service, request, False))
+
+    async def report(service: Service, request: Request) -> Response:
+        return await report_agreement(service, request, await _load_run(service, request, False))
+
     return [
         *(
             Route(f"/{name}" if name else "/", partial(_serve_asset, name))
@@ -66,6 +74,10 @@ def page_routes(at: RouteFactory, live: PageRuns, first: FirstRun) -> list[Route
         at("/api/runs/{run}/events", live.follow_run),
         at("/api/runs/{run}/control", live.control_run, "POST"),
         at("/api/runs/{run}/stop", live.stop_run, "POST"),
+        at("/api/runs/{run}/again", go_on, "POST"),
+        at("/api/runs/{run}/agreement", report, "POST"),
+        at("/api/choices", handle_choices, "GET", "POST"),
+        at("/api/choices/{part}", export_choices),
         at("/api/runs/{run}", _handle_run, "GET", "DELETE"),
         at("/api/runs/{run}/html", _export_run_html),
     ]
@@ -227,12 +239,12 @@ async def _export_run_html(service: Service, request: Request) -> Response:
     return Response(whole, headers=headers, media_type="text/html; charset=utf-8")
 
 
-async def _load_run(service: Service, request: Request) -> dict[str, Any]:
+async def _load_run(service: Service, request: Request, compared: bool = True) -> dict[str, Any]:
     """A run by its whole id. Raises ApiError (404) where its client has no such run."""
     name = request.path_params["run"]
     await service.wait_until_written()
     with translate_store_errors():
-        run = await to_thread(service.config.runs.get_run, name)
+        run = await to_thread(service.config.runs.get_run, name, compared=compared)
     who = service.find_owner(request.scope)
     if run is None or run["id"] != name or (who is not None and run["who"] != who):
         raise ApiError(404, f"there is no run {name}", code="run_not_found")
@@ -244,14 +256,14 @@ MAX_SHOWN_CHARS = 500_000
 
 
 def _encode_run(run: dict[str, Any]) -> bytes:
-    return large_json.encode(_shorten_texts(run))
+    return large_json.encode(shorten_texts(run))
 
 
 def _render_run_html(run: dict[str, Any]) -> str:
-    return assets.export_run(_shorten_texts(run))
+    return assets.export_run(shorten_texts(run))
 
 
-def _shorten_texts(data: Any) -> Any:
+def shorten_texts(data: Any) -> Any:
     """A run as a browser can show it: a text that is too long is cut, and says so."""
     if isinstance(data, str):
         more = len(data) - MAX_SHOWN_CHARS
@@ -260,7 +272,7 @@ def _shorten_texts(data: Any) -> Any:
         rows = cast("list[Any]", data)
         if rows and isinstance(rows[0], str):  # the pieces that a text came in
             return rows if sum(map(len, rows)) <= MAX_SHOWN_CHARS else []
-        return [_shorten_texts(row) for row in rows]
+        return [shorten_texts(row) for row in rows]
     if isinstance(data, dict):
-        return {key: _shorten_texts(value) for key, value in cast("dict[str, Any]", data).items()}
+        return {key: shorten_texts(value) for key, value in cast("dict[str, Any]", data).items()}
     return data

@@ -148,6 +148,17 @@ def recorded_proposals(run: Mapping[str, Any]) -> list[Completion]:
     return [] if last is None else layers[last]
 
 
+def recorded_drafts(run: Mapping[str, Any]) -> dict[Position, Completion]:
+    """Every proposal of a recorded run, by its position; of several at one seat the last."""
+    return {
+        Position(row["layer"], row["index"], "proposer"): replace(
+            completion_from_json(row["completion"]), model=row["model"]
+        )
+        for row in run["calls"]
+        if row["role"] == "proposer" and row["completion"]
+    }
+
+
 def with_agreement(run: Record, report: Trace, pricer: Pricer) -> Record:
     """The recorded run with a report that was made afterwards: its call, its price, its result."""
     made = trace_json(report, pricer)

@@ -14,6 +14,7 @@ from mixtura.core.errors import ConfigError, StoreDamagedError, StoreError
 from mixtura.core.quantities import clamp_ledger_tokens
 from mixtura.core.redaction import NO_SECRETS, Redactor
 from mixtura.core.text import collapse_whitespace
+from mixtura.storage.choices import ChoiceStore
 from mixtura.storage.conversations import ConversationStore
 from mixtura.storage.eviction import delete_excess
 from mixtura.storage.interfaces import DAY_SECONDS, Store, Transaction
@@ -76,6 +77,7 @@ class RunStore:
         self._size = int(megabytes * 1024**2)
         self._redactor = hidden if isinstance(hidden, Redactor) else Redactor(hidden)
         self.conversations = ConversationStore(store, self._redactor)
+        self.choices = ChoiceStore(store)
         self._unmeasured = self._size
         """Bytes written since all that is kept was last measured."""
 
@@ -99,9 +101,9 @@ class RunStore:
         packed = self.pack_record(record, redactor) if self.keeps else None
         return packed is not None and self.write_batch([packed])
 
-    def record_start(self, record: Mapping[str, Any]) -> None:
+    def record_start(self, record: Mapping[str, Any], redactor: Redactor = NO_SECRETS) -> None:
         """Note that a run has begun, if that can be done soon: one without an end is unfinished."""
-        if self.keeps and (packed := self.pack_record(record)) is not None:
+        if self.keeps and (packed := self.pack_record(record, redactor)) is not None:
             with suppress(StoreError):
                 self._write_runs([packed], START_LOCK_SECONDS)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,6 +21,7 @@ UNPACK_ERRORS = (
     ValueError, AttributeError, MixturaError,
 )  # fmt: skip
 """What reading a body raises that is no run's."""
+LOST_PICTURE = "[There was a picture here. It was not kept.]"
 MAX_SEARCHED_CHARS = 400_000
 """Characters of a run's question and answer that searches look at."""
 
@@ -116,6 +117,22 @@ def read_glance(packed: Any, run: str) -> Record | None:
         return seen if seen["id"] == run else None
     except UNPACK_ERRORS:
         return None
+
+
+def without_lost_pictures(messages: Sequence[Record]) -> list[Record]:
+    """Recorded messages as they can be sent again: a note for each picture that was not kept."""
+    return [
+        {**message, "content": [_part_or_note(part) for part in message["content"]]}
+        if isinstance(message.get("content"), list)
+        else message
+        for message in messages
+    ]
+
+
+def _part_or_note(part: Record) -> Record:
+    image: Record = part.get("image_url") or {}
+    address = str(image.get("url", ""))
+    return {"type": "text", "text": LOST_PICTURE} if address.startswith("data:") else part
 
 
 def question_text(seen: Mapping[str, Any]) -> str:
