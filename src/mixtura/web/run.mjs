@@ -1,6 +1,8 @@
 // A run as the page sees it, whether it happens now or was recorded: calls, times, texts.
 import { batch, signal } from "./base.mjs";
 
+const PACE = 40; // milliseconds between two tellings of what came
+
 // Where a call sits, as one string.
 const placed = (at) => at.map((seat) => `${seat.role[0]}${seat.layer}.${seat.index}`).join("/");
 
@@ -80,6 +82,7 @@ export class Run {
     this._places = new Map();
     this._dirty = new Set();
     this._due = false;
+    this._flushed = 0;
   }
 
   get live() {
@@ -191,13 +194,16 @@ export class Run {
     if (this._due) return;
     this._due = true;
     const flush = () => this.flush();
+    const wait = PACE - (performance.now() - this._flushed);
     if (document.hidden) setTimeout(flush, 100);
+    else if (wait > 0) setTimeout(() => requestAnimationFrame(flush), wait);
     else requestAnimationFrame(flush);
   }
 
-  // Tell whoever watches, once a frame, however many tokens came.
+  // Tell whoever watches, 25 times a second at most, however many tokens came.
   flush() {
     this._due = false;
+    this._flushed = performance.now();
     const changed = [...this._dirty];
     this._dirty.clear();
     batch(() => {
