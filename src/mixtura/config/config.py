@@ -30,7 +30,6 @@ from mixtura.engine.proposal_cache import ProposalCache
 from mixtura.models.wrappers.budget import Budgeted
 from mixtura.models.wrappers.cache import Cached
 from mixtura.models.wrappers.deadline import Deadlined, with_layer_deadlines
-from mixtura.models.wrappers.rate_limit import RateLimiter
 from mixtura.patterns.agreement import AgreementReported, AgreementReporter
 from mixtura.storage.answer_cache import AnswerCache
 from mixtura.storage.interfaces import DAY_SECONDS, Store
@@ -89,7 +88,7 @@ class Config:
         keep_answers = keep_answers or self._cache_answers(cache)
         self._factory = ModelFactory(
             environ, models_folder, keep_answers, self.redactor, self.settings.transport,
-            self.settings.redact,
+            self.settings.redact, self.settings.tools.search,
         )  # fmt: skip
         self._learns_patience = not waits_for_all
         self.builder = self._create_builder()
@@ -147,10 +146,6 @@ class Config:
         if self._factory.keep_calls is not keep:
             self._factory.keep_calls = keep
             self.builder = self._create_builder()  # what it had built is built anew
-
-    def rate_limiters(self) -> dict[str, RateLimiter]:
-        """Those of the endpoints in use, by names that are the same in every process."""
-        return self._factory.rate_limiters()
 
     def copy_for_batches(self, keep_answers: AnswerKeeper) -> Config:
         """
@@ -215,7 +210,7 @@ class Config:
         """Dollars for *usage* of the model called *name*; None where its price is unknown."""
         if self.asks_in_batches:
             usage = replace(usage, batched=True)
-        return model_prices.usage_cost(self.registry, name, usage)
+        return model_prices.usage_cost(self.registry, name, usage, self.settings.tools.search)
 
     def reporter_name(self, plan: MixtureSpec) -> str:
         """Who reports where a mixture's proposals agree: as configured, else its last model."""

@@ -7,7 +7,7 @@ from asyncio import to_thread
 from collections.abc import Callable
 from functools import cache, partial
 from importlib.metadata import version
-from typing import Any, cast
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -30,6 +30,7 @@ from mixtura.server.page_runs import PageRuns
 from mixtura.server.reused_runs import ask_again
 from mixtura.server.run_reports import export_choices, handle_choices, report_agreement
 from mixtura.server.service import Service
+from mixtura.server.shown_texts import shorten_texts
 from mixtura.web import assets
 
 RouteFactory = Callable[..., Route]
@@ -251,28 +252,9 @@ async def _load_run(service: Service, request: Request, compared: bool = True) -
     return run
 
 
-MAX_SHOWN_CHARS = 500_000
-"""Characters of a text that the page gets; `mixtura show RUN --json` has all of them."""
-
-
 def _encode_run(run: dict[str, Any]) -> bytes:
     return large_json.encode(shorten_texts(run))
 
 
 def _render_run_html(run: dict[str, Any]) -> str:
     return assets.export_run(shorten_texts(run))
-
-
-def shorten_texts(data: Any) -> Any:
-    """A run as a browser can show it: a text that is too long is cut, and says so."""
-    if isinstance(data, str):
-        more = len(data) - MAX_SHOWN_CHARS
-        return data if more <= 0 else f"{data[:MAX_SHOWN_CHARS]}\n\n[… {more:,} letters more …]"
-    if isinstance(data, list):
-        rows = cast("list[Any]", data)
-        if rows and isinstance(rows[0], str):  # the pieces that a text came in
-            return rows if sum(map(len, rows)) <= MAX_SHOWN_CHARS else []
-        return [shorten_texts(row) for row in rows]
-    if isinstance(data, dict):
-        return {key: shorten_texts(value) for key, value in cast("dict[str, Any]", data).items()}
-    return data

@@ -78,6 +78,9 @@ function Whole({ call, run }) {
     ${call.begunAnew.map((again) => html`<p class="note">Begun anew at ${seconds(again.at)}${again.error ? `: ${again.error}` : ""}${again.wait ? `, after a wait of ${seconds(again.wait)}` : ""}</p>`)}
     ${call.begunAnew.length === 0 && call.restarts > 0 && html`<p class="note">Begun anew ${count(call.restarts, "time")}</p>`}
     ${call.notices.map((notice) => html`<p class="note">${notice}</p>`)}
+    ${call.sources.length > 0 &&
+    html`<details class="thoughtbox"><summary>Its sources (${count(call.sources.length, "page")})</summary>
+      <ul>${call.sources.map((page) => html`<li>${page.title} <code>${page.url}</code></li>`)}</ul></details>`}
     ${call.replaced.length > 0 &&
     html`<details class="thoughtbox"><summary>What it was not shown (${count(call.replaced.length, "item")}, kept on this machine)</summary>
       <dl class="facts">${call.replaced.map((item) => html`<div><dt>${item.placeholder}</dt><dd>${item.text}</dd></div>`)}</dl></details>`}

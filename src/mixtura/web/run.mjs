@@ -31,6 +31,7 @@ export class Call {
     this.begunAnew = [];
     this.notices = [];
     this.replaced = [];
+    this.sources = [];
     this.request = null;
     this.similarity = null;
     this.calls = [];
@@ -421,6 +422,7 @@ function learned(calls, rows) {
     call.restarts = row.restarts;
     call.notices = row.notices;
     call.replaced = row.replaced ?? [];
+    call.sources = row.completion?.sources ?? [];
     call.similarity = row.similarity ?? null;
     learned(call.calls, row.calls ?? []);
   }
