@@ -74,7 +74,6 @@ def every_state(person: Visit, upstream, axe: str, gate: Gate) -> list[str]:
     wrong += found(person, axe, "a run under way")
     gate.let()
     person.answered()
-    person.button("Sources").click()
     person.find("mark.from").first.wait_for()
     wrong += found(person, axe, "an answer, its sources, and one model beside it")
     person.card(0).click()

@@ -6,7 +6,7 @@ import { mark } from "./marks.mjs";
 import { Prose } from "./markdown.mjs";
 import { shares } from "./run.mjs";
 
-export const marking = signal(false);
+export const marking = signal(true);
 const hint = signal(null);
 addEventListener("scroll", () => (hint.value = null), { capture: true, passive: true });
 

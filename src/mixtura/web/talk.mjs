@@ -63,6 +63,7 @@ const editing = signal(null); // { number, text } of the turn whose question is 
 
 export function Versions({ one }) {
   const talk = conversation.value;
+  one.run.tick.value;
   if (!talk || one.run.live) return null;
   const all = siblingsOf(talk.turns, one.run.id);
   const at = all.findIndex((turn) => turn.id === one.run.id);
@@ -72,6 +73,7 @@ export function Versions({ one }) {
 }
 
 export function QuestionTools({ one }) {
+  one.run.tick.value;
   if (one.run.live || editing.value?.number === one.number) return null;
   return html`<p class="qtools"><${Versions} one=${one} />
     <button type="button" class="quiet small" disabled=${busy.value} onClick=${() => (editing.value = { number: one.number, text: one.run.question })}><${Icon} name="edit" /><span>Edit</span></button>
