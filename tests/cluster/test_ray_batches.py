@@ -7,10 +7,11 @@ import time
 
 import pytest
 
-from tests.support.batches import read_lines, steady, team_toml, write_rows
+from tests.support.batches import PRICE, read_lines, steady, team_toml, write_rows
 from tests.support.command_line import desk  # noqa: F401 - a fixture
+from tests.support.paths import DATA
 from tests.support.ray_workers import find_workers, kill_worker
-from tests.support.upstream import running
+from tests.support.upstream import Script, running
 
 CONCURRENCY = 4
 LOCAL = ("batch", "in.jsonl", "out.jsonl", "-m", "team", "--json")
@@ -49,7 +50,9 @@ def test_after_kills_of_a_worker_and_of_the_batch_one_process_ends_it_with_the_s
         await_calls(upstream, process, once + 100)
         assert process.poll() is None
         process.send_signal(signal.SIGKILL)
-        process.communicate()
+        said, aside = process.communicate()
+        assert [json.loads(line)["event"] for line in said.splitlines()]
+        assert b"died and is replaced" in aside
 
         done = desk.run(*LOCAL)
 
@@ -108,3 +111,51 @@ def test_fifty_kills_of_workers_and_twenty_of_the_driver_lose_nothing(desk):  # 
                 f" {lost} calls lost, {repeated} requests beyond one each",
                 flush=True,
             )
+
+
+PROPOSERS = ("Qwen1.5-72B-Chat", "Mixtral-8x22B-Instruct-v0.1", "Meta-Llama-3-70B-Instruct")
+AGGREGATOR = "Together-MoA-Lite"
+
+
+def replayed_answers():
+    """The published answers to the 805 prompts of AlpacaEval, by model and instruction."""
+    folder = DATA / "alpaca_eval" / "model_outputs"
+    if not folder.is_dir():
+        pytest.skip("the published outputs are not here: name their folder in MIXTURA_TEST_DATA")
+    return {
+        model: {one["instruction"]: one["output"] for one in json.loads(path.read_text("utf-8"))}
+        for model in (*PROPOSERS, AGGREGATOR)
+        for path in [folder / f"{model}.json"]
+    }
+
+
+@pytest.mark.soak
+def test_805_prompts_of_alpaca_eval_give_the_same_results_in_one_process_and_on_two_workers(desk):  # noqa: F811
+    answers = replayed_answers()
+
+    def replay(record):
+        last = record.body["messages"][-1]["content"]
+        return Script(answers[record.model][last], delay=0.01)
+
+    with running(replay) as upstream:
+        models = "".join(
+            f'[models."{name}"]\nbase_url = "{upstream.base_url()}"\nmodel = "{name}"\n{PRICE}'
+            for name in (*PROPOSERS, AGGREGATOR)
+        )
+        mixture = f"layers = [{json.dumps(PROPOSERS)}]\naggregator = {json.dumps(AGGREGATOR)}\n"
+        desk.write(f"{models}[mixtures.team]\n{mixture}")
+        rows = [{"id": str(n), "prompt": one} for n, one in enumerate(answers[AGGREGATOR])]
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (desk.folder / "in.jsonl").write_text(lines)
+        results = {}
+        for engine in ("local", "ray"):
+            words = ("batch", "in.jsonl", f"{engine}.jsonl", "-m", "team", "--quiet")
+            more = ("--engine", "ray", "--workers", "2") if engine == "ray" else ()
+            process = desk.start(*words, *more)
+            _, err = process.communicate(timeout=1200)
+            assert process.returncode == 0, err
+            results[engine] = read_lines(desk.folder / f"{engine}.jsonl")
+
+    assert len(upstream.records) == 2 * 4 * 805, "no call was made twice"
+    assert results["ray"] == results["local"]
+    assert [one["answer"] for one in results["ray"]] == [*answers[AGGREGATOR].values()]

@@ -251,7 +251,7 @@ def test_a_dry_run_says_what_it_takes_at_most_and_asks_no_one(tmp_path, typed):
     [
         (["tune", "--on", "rows.jsonl"], "Which members?"),
         (["tune", "--models", "a", "b"], "--on is missing"),
-        ([*COMMAND, "--patterns", "vot"], "'vot' is none of vote, mux, switch, combine, gate"),
+        ([*COMMAND, "--patterns", "vot"], "'vot' is not one of vote, mux, switch, combine, gate"),
         (
             ["tune", "--models", "a", "b", "--on", "rows.jsonl", "--judge", "judge",
              "--patterns", "vote"],

@@ -7,8 +7,11 @@ import signal
 from pathlib import Path
 
 
-def find_workers(driver: int) -> list[int]:
-    """The process ids of the workers of a batch; *driver* is that of the batch."""
+def find_workers(driver: int, name: str = "ray::RayRowWorker") -> list[int]:
+    """
+    The process ids of the workers of a batch, or of other processes whose *name* begins so;
+    *driver*: that of the command.
+    """
     children: dict[int, list[int]] = {}
     names: dict[int, str] = {}
     for entry in Path("/proc").iterdir():
@@ -24,7 +27,7 @@ def find_workers(driver: int) -> list[int]:
     below = [driver]
     for pid in below:
         below += children.get(pid, [])
-    return [pid for pid in below if names.get(pid, "").startswith("ray::RayRowWorker")]
+    return [pid for pid in below if names.get(pid, "").startswith(name)]
 
 
 def kill_worker(pid: int) -> bool:

@@ -16,7 +16,8 @@ import msgspec
 from mixtura.batch.call_journal import CallJournal
 from mixtura.batch.journaled import CALL_KEY
 from mixtura.batch.mistral_batches import MistralForm
-from mixtura.batch.provider_forms import AnthropicForm, BatchHttp, OpenAIForm
+from mixtura.batch.provider_forms import AnthropicForm, OpenAIForm
+from mixtura.batch.provider_http import BatchHttp
 from mixtura.batch.submitted_batches import EndpointBatches, NotAskedError, TimeIsUpError
 from mixtura.billing.request_log import REQUEST_LOG
 from mixtura.core.errors import ConfigError, ContentFilterError, ModelError, RejectedError
@@ -212,7 +213,7 @@ class BatchTransport:
             asked.calls.append(call)
         result = await endpoint.ask(call, plain)
         if not result.status:
-            said = result.body.decode(errors="replace")[:300]
+            said = result.body.decode(errors="replace")
             raise NotAskedError(f"its provider's batch did not answer it: {said}")
         return WholeResponse(result.status, result.body)
 

@@ -16,7 +16,7 @@ from mixtura.batch.journaled_models import JournaledModels
 from mixtura.batch.ordered_output import BYTES, FinishedRow, OrderedOutput, RetriedRows
 from mixtura.batch.outcome import BatchOutcome, BatchProgress, Ending
 from mixtura.batch.resume import FINISHED, STATE, ResumePoint
-from mixtura.batch.row_lines import RowLines
+from mixtura.batch.row_lines import RowLines, find_common_failure
 from mixtura.batch.runner import BatchRunner, OutputSink
 from mixtura.core.errors import ConfigError
 from mixtura.core.model import Model
@@ -57,6 +57,7 @@ class BatchSession:
         self._on_progress = on_progress
         self._runner: BatchRunner | None = None
         self._interrupted = False
+        self._common_failure: str | None = None
         self._began = time.monotonic()
         self._dollars_before = calls.dollars
         self.progress = BatchProgress(start.total)
@@ -160,6 +161,7 @@ class BatchSession:
             files.part, files.output, journal.read_failed(), journal.read_recovered
         )
         part_file.write_lines(files.errors, (one.body for one in left))
+        self._common_failure = find_common_failure(one.body for one in left)
         size = files.output.stat().st_size
         journal.settle_rows(left, {STATE: FINISHED, BYTES: str(size)})
         part.remove()
@@ -205,6 +207,7 @@ class BatchSession:
             errors=str(self._files.errors) if whole and failed else None,
             journal=str(self._files.journal),
             reason=str(cap) if cap and not self._interrupted else None,
+            failure=self._common_failure,
             notes=self._notes(whole=whole),
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -17,6 +18,7 @@ from mixtura.batch.provider_batches import ProviderBatches
 from mixtura.catalog.user_files import expand_home
 from mixtura.cli.common import needed_models
 from mixtura.cluster.cluster_models import ClusterModel, ClusterModels
+from mixtura.cluster.leases import lease_seconds
 from mixtura.cluster.messages import WorkerSetup
 from mixtura.cluster.ray_cluster import RayCluster, open_cluster
 from mixtura.cluster.worker_journals import MergedJournal, merge_left_journals, workers_folder
@@ -146,6 +148,7 @@ def open_pool(
                 f"{workers} workers with {cores} cores each need {workers * cores} cores, and the"
                 f" cluster has {cluster.cores:.0f}: give fewer --workers or --worker-cores"
             )
+        setup = replace(setup, lease_seconds=lease_seconds(workers))
         pool = WorkerPool(cluster, calls, setup, workers, cores)
         models.use_pool(pool)
         yield ClusterEngine(plan.name, pool)

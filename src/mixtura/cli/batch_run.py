@@ -43,10 +43,12 @@ from mixtura.cluster.cluster_models import ClusterModels
 from mixtura.config.config import Config
 from mixtura.config.plan import MixtureSpec
 from mixtura.config.plan_settings import json_default, plan_settings
-from mixtura.core.errors import StoreError
+from mixtura.core.errors import ConfigError, StoreError
 from mixtura.core.types import ImagePart, Sampling
 
 STANDARD_STREAM = "-"
+OTHER_FORMATS = (".csv", ".tsv", ".parquet", ".txt")
+"""Endings of an output's name that promise what it is not: it is JSON lines."""
 TIME_IS_UP = (
     "the time of --within is up. Batches that are at their providers stay there: the same command"
     " with a longer --within takes them up again"
@@ -133,7 +135,7 @@ def run_batch(options: BatchOptions) -> int:
         except (StoreError, OSError) as error:
             # No mistake of a person's: a full disk. What was written down before is not lost.
             click.echo(f"mixtura: {_disk_error_text(error)}", err=True)
-            click.echo("The same command goes on from what is kept, once that is mended.", err=True)
+            click.echo("The same command goes on from what is kept, once that is fixed.", err=True)
             return cli.NOT_WRITTEN
         if options.writes_stdout and outcome.ending == "done":
             _copy_to_stdout(files.output)
@@ -145,14 +147,18 @@ def run_batch(options: BatchOptions) -> int:
 
 def _find_files(options: BatchOptions, stack: ExitStack) -> BatchFiles:
     """The output, its journal and what lies beside them. Raises ConfigError."""
+    if options.journal:
+        check_writable(expand_home(options.journal), "--journal")
     if not options.writes_stdout:
         output = expand_home(options.output)
         check_writable(output, "OUT")
+        if output.suffix.lower() in OTHER_FORMATS:
+            right = output.with_suffix(".jsonl").name
+            raise ConfigError(f"OUT: {output} would be JSON lines: name it {right}")
         journal = expand_home(options.journal) if options.journal else None
         return BatchFiles(output, journal or output.with_name(f"{output.name}.journal"))
     if options.journal:
         journal = expand_home(options.journal)
-        check_writable(journal, "--journal")
         return BatchFiles(journal.with_name(f"{journal.name}.output"), journal)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mixtura-batch-")))
     return BatchFiles(folder / "output.jsonl", folder / "journal")

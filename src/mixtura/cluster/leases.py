@@ -14,8 +14,17 @@ from mixtura.models.wrappers.rate_limit import (
     RateLimits,
 )
 
+MOST_LEASES = 200
+"""Times a second that all workers together are lent something: many ask more seldom."""
+LEAST_SECONDS = 0.1
+"""Between two times that a worker asks."""
 TURN_SECONDS = 2.0
 """After which what cannot be divided goes to others."""
+
+
+def lease_seconds(workers: int) -> float:
+    """Seconds between two times that each of so many workers is lent anew."""
+    return max(LEAST_SECONDS, workers / MOST_LEASES)
 
 
 @dataclass(slots=True)

@@ -29,6 +29,8 @@ class WorkerSetup:
     max_cost: float | None = None
     reuses: bool = False
     """Equal rows share their answers."""
+    lease_seconds: float = 0.1
+    """Between two times at which a worker says what it uses, and is lent anew."""
 
 
 class RowTask(NamedTuple):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from mixtura.core.errors import ConfigError
@@ -20,6 +22,7 @@ OBJECT_STORE_BYTES = 100 * 2**20
 STARTS = 3
 """Times that a cluster is tried to be started here."""
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+FOLDER_PREFIX = "mixtura-ray-"
 QUEUED_CALLS = 10_000
 """Things asked of one process at once."""
 
@@ -28,8 +31,9 @@ def import_ray(module: str = "ray") -> Any:
     """Ray, or a part of it. Raises ConfigError with the command that installs it."""
     # It would tell its makers of each cluster that it starts.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Where a cluster is started here, its own dashboard and its logs are for no one.
-    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+    # What it says of its own processes would stand in our output: we say what matters of it.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
+    # Else it warns of how it will treat GPUs one day; this is that way.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         return import_module(module)
@@ -82,6 +86,10 @@ class RayCluster:
         with suppress(Exception):  # it may be gone
             self._ray.kill(actor)
 
+    def wait_for(self, result: Any, seconds: float) -> Any:
+        """What was asked for; the process waits. Raises RayError."""
+        return self._ray.get(result, timeout=seconds)
+
     def is_dead(self, error: BaseException) -> bool:
         """Whether *error* says that a process, or its machine, is gone."""
         gone = self._ray.exceptions
@@ -103,7 +111,7 @@ def open_cluster(address: str | None, cores: int | None) -> Generator[RayCluster
     the length of the block. Raises ConfigError where there is none, or a package is missing.
     """
     ray = import_ray()
-    folder = None if address is not None else tempfile.mkdtemp(prefix="mixtura-ray-")
+    folder = None if address is not None else _create_folder()
     try:
         if address is not None:
             ray.init(address=address, **_QUIET)
@@ -145,6 +153,27 @@ def _cluster_error_text(address: str | None, error: Exception) -> str:
         f"no Ray cluster can be joined at {address}: {said}. `ray start --head` starts one;"
         " without --address one is started for this batch"
     )
+
+
+def _create_folder() -> str:
+    """A folder for Ray's own files; what killed processes left of theirs is removed."""
+    for path in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*-*"):
+        owner = path.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
+        if owner.isdecimal() and not _is_alive(int(owner)):
+            _remove_folder(str(path))
+    return tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-")
+
+
+def _is_alive(pid: int) -> bool:
+    if sys.platform == "win32":  # there it would end it
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another person's
+        return True
+    return True
 
 
 def _remove_folder(folder: str | None) -> None:

@@ -8,13 +8,14 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from mixtura.batch.call_journal import CallJournal
 from mixtura.batch.journaled import CURRENT_ROW, RowCalls
 from mixtura.batch.journaled_models import JournaledModels
 from mixtura.billing.price import Pricer
-from mixtura.cluster.dollar_leases import DollarLease, DollarUse, LeasedBudget, LeasedCap
+from mixtura.cluster.dollar_leases import LeasedBudget, LeasedCap
+from mixtura.cluster.lease_loop import LeasedLimiters, Owner
 from mixtura.cluster.messages import KeptPart, RowAnswer, RowTask, WorkerReport, WorkerSetup
 from mixtura.cluster.worker_journals import SUFFIX, read_part, remove_journal
 from mixtura.cluster.worker_models import name_limiters, read_worker_config
@@ -22,30 +23,16 @@ from mixtura.config.config import Config
 from mixtura.core.call_ledger import open_ledger
 from mixtura.core.errors import ConfigError, MixturaError
 from mixtura.core.model import Model
-from mixtura.engine.endpoint_lease import EndpointUse, Lease
+from mixtura.engine.endpoint_lease import Lease
 from mixtura.models.wrappers.budget_wait import InFlight, WaitForBudget
-from mixtura.models.wrappers.rate_limit import RateLimiter, RateLimits
+from mixtura.models.wrappers.rate_limit import RateLimiter
 
-LEASE_SECONDS = 0.1
-"""Between two times at which a worker says what it uses of the limits, and is lent anew."""
 REPORT_SECONDS = 0.5
 """After which a worker reports also where nothing happened."""
 GATHER_SECONDS = 0.005
 """In which answers gather for one report."""
 LAST_STEPS = 20
 """Turns of the event loop in which a row whose last call was answered is finished."""
-
-
-class Owner(Protocol):
-    """The owner of the limits and of the budget, wherever it is."""
-
-    async def lend(
-        self,
-        worker: str,
-        limits: Mapping[str, RateLimits],
-        uses: Mapping[str, EndpointUse],
-        dollars: DollarUse | None,
-    ) -> tuple[Mapping[str, Lease], DollarLease]: ...
 
 
 class WorkerCalls(CallJournal):
@@ -264,30 +251,13 @@ class RowWorker:
     # ---- limits
 
     async def _renew_leases(self) -> None:
-        limits = {name: one.limits for name, one in self._limiters.items()}
-        before: dict[str, EndpointUse] = {}
+        leased = LeasedLimiters(self.name, self._owner)
         while True:
-            uses = {name: one.current_use() for name, one in self._limiters.items()}
-            since = {name: _since(use, before.get(name)) for name, use in uses.items()}
-            dollars = None if self._cap is None else self._cap.current_use()
-            leases, more = await self._owner.lend(self.name, limits, since, dollars)
-            before = uses
-            for name, lease in leases.items():
-                self._limiters[name].apply_lease(lease)
             if self._cap is None:
-                await asyncio.sleep(LEASE_SECONDS)
+                await leased.renew(self._limiters)
+                await asyncio.sleep(self._setup.lease_seconds)
                 continue
-            self._cap.apply_lease(more)
+            self._cap.apply_lease(await leased.renew(self._limiters, self._cap.current_use()))
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._cap.asks.wait(), LEASE_SECONDS)
+                await asyncio.wait_for(self._cap.asks.wait(), self._setup.lease_seconds)
             self._cap.asks.clear()
-
-
-def _since(use: EndpointUse, before: EndpointUse | None) -> EndpointUse:
-    """*use*, with what it counts reckoned from *before*."""
-    if before is None:
-        return use
-    return use._replace(
-        rate_limited=use.rate_limited - before.rate_limited,
-        answered=use.answered - before.answered,
-    )

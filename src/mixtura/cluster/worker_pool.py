@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,7 @@ from mixtura.core.errors import ConfigError, MixturaError
 from mixtura.core.text import to_one_line
 from mixtura.core.types import Request
 
+_LOG = logging.getLogger("mixtura.cluster")
 START_SECONDS = 180.0
 """That a worker may take to start, with its models."""
 FINISH_SECONDS = 60.0
@@ -128,6 +130,9 @@ class WorkerPool:
         """Take what the workers have kept, and end them. Raises StoreError."""
         await self._stop_following()
         await asyncio.gather(*map(self._finish_worker, self._slots))
+        if self.replaced:  # some may have died before they said their names
+            for node in self._cluster.nodes():
+                await self._merge_left(node, ())
 
     async def end(self) -> None:
         """End the workers at once; what they have kept is merged by the next run."""
@@ -138,20 +143,40 @@ class WorkerPool:
     # ---- workers
 
     async def _start_worker(self, slot: _Slot) -> None:
-        cluster = self._cluster
-        slot.actor = cluster.start_actor(RayRowWorker, self._setup, self._owner, cores=self._cores)
-        slot.taken = slot.used_again = 0
-        try:
-            async with asyncio.timeout(START_SECONDS):
-                name, node = await slot.actor.start_on_node.remote()
-        except TimeoutError:
-            raise ConfigError(
-                f"a worker did not start within {START_SECONDS:.0f} s: the cluster has no room for"
-                f" one more with {self._cores} cores, or is not reachable"
-            ) from None
+        """Start one; where it dies at once, another. Raises ConfigError."""
+        while True:
+            slot.actor = self._cluster.start_actor(
+                RayRowWorker, self._setup, self._owner, cores=self._cores
+            )
+            slot.taken = slot.used_again = 0
+            try:
+                async with asyncio.timeout(START_SECONDS):
+                    name, node = await slot.actor.start_on_node.remote()
+                break
+            except TimeoutError:
+                raise ConfigError(
+                    f"a worker did not start within {START_SECONDS:.0f} s: the cluster has no room"
+                    f" for one more with {self._cores} cores, or is not reachable"
+                ) from None
+            except Exception as error:
+                if not self._cluster.is_dead(error):
+                    raise
+                self._count_death(slot, error)
         if isinstance(name, MixturaError):
             raise ConfigError(f"a worker of the cluster cannot be used: {name}")
         slot.name, slot.node = name, node
+
+    def _count_death(self, slot: _Slot, error: Exception) -> None:
+        """Raise ConfigError where it happens again and again."""
+        self.replaced += 1
+        slot.deaths += 1
+        where = f" on the machine {slot.node[:8]}" if slot.node else ""
+        _LOG.warning("a worker%s died and is replaced: its rows are asked again", where)
+        if slot.deaths > DEATHS_IN_A_ROW:
+            said = to_one_line(error)[:300]
+            raise ConfigError(
+                f"a worker of the cluster died {slot.deaths} times with no row answered: {said}"
+            )
 
     async def _follow(self, slot: _Slot) -> None:
         """Take the reports of a worker, and of those that take its place."""
@@ -191,13 +216,7 @@ class WorkerPool:
             raise report.error
 
     async def _replace_worker(self, slot: _Slot, error: Exception) -> None:
-        self.replaced += 1
-        slot.deaths += 1
-        if slot.deaths > DEATHS_IN_A_ROW:
-            said = to_one_line(error)[:300]
-            raise ConfigError(
-                f"a worker of the cluster died {slot.deaths} times with no row answered: {said}"
-            )
+        self._count_death(slot, error)
         dead, slot.name = slot.name, ""
         await self._merge_left(slot.node, (dead,))
         await self._owner.forget_worker.remote(dead, self._merged.merged_dollars(dead))
@@ -264,6 +283,8 @@ class WorkerPool:
             raise
 
     def _fail(self, error: Exception) -> None:
+        if self._cluster.is_ray_error(error):
+            error = ConfigError(f"the cluster failed: {to_one_line(error)[:500]}")
         self._error = self._error or error
         for slot in self._slots:
             for _, waiting in slot.rows.values():

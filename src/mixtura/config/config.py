@@ -17,6 +17,7 @@ from mixtura.config.registry import DEFAULT, PRESETS_SOURCE, NameRegistry
 from mixtura.config.saved_keys import KEYS_FILE, KeyedEnvironment
 from mixtura.config.settings import Settings
 from mixtura.config.spending_caps import ConfiguredCaps, check_caps
+from mixtura.config.telemetry_settings import read_telemetry_settings
 from mixtura.config.toml_document import TomlDocument
 from mixtura.core.errors import ConfigError
 from mixtura.core.model import Model
@@ -28,6 +29,7 @@ from mixtura.engine.proposal_cache import ProposalCache
 from mixtura.models.wrappers.budget import Budgeted
 from mixtura.models.wrappers.cache import Cached
 from mixtura.models.wrappers.deadline import Deadlined, with_layer_deadlines
+from mixtura.models.wrappers.rate_limit import RateLimiter
 from mixtura.patterns.agreement import AgreementReported, AgreementReporter
 from mixtura.storage.answer_cache import AnswerCache
 from mixtura.storage.interfaces import DAY_SECONDS, Store
@@ -125,6 +127,10 @@ class Config:
             self._factory.keep_calls = keep
             self.builder = self._create_builder()  # what it had built is built anew
 
+    def rate_limiters(self) -> dict[str, RateLimiter]:
+        """Those of the endpoints in use, by names that are the same in every process."""
+        return self._factory.rate_limiters()
+
     def copy_for_batches(self, keep_answers: AnswerKeeper) -> Config:
         """
         The same configuration for models whose answers *keep_answers* keeps instead of the cache;
@@ -152,18 +158,6 @@ class Config:
     def model(self, name: str) -> Model:
         """A model by name, the same object each time. Raises ConfigError."""
         return self.builder.model(name)
-
-    def enter_key(self, variable: str, key: str, *, save: bool) -> None:
-        """Use a provider's key from now on; *save*: later too. Raises ConfigError."""
-        self.keys.enter_key(variable, key, save=save)
-        self.redactor.learn_values([key])
-        register_secrets(self.redactor.values)
-        self.relearn_models()
-
-    def relearn_models(self) -> None:
-        """Look anew which models there are, and build them anew: a key or a model has come."""
-        self.registry.allow_commands(self.registry.use_commands)
-        self.builder.forget_built()
 
     def build_mixture(self, plan: MixtureSpec) -> Pattern:
         """
@@ -264,7 +258,10 @@ class Config:
             mixture, plan, self.usage_cost, max_cost=max_cost, more_caps=caps, also=reporters
         )
         whole = capped if deadline is None else Deadlined(capped, deadline)
-        instruments = load_instruments(self.registry.environ)
+        instruments = load_instruments(
+            self.registry.environ,
+            read_telemetry_settings(self.settings.telemetry, self.registry.environ),
+        )
         if instruments is None:
             return whole
         from mixtura.telemetry.run_spans import Traced

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import asdict
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,6 +98,16 @@ class ModelFactory:
         self.keep_calls: AnswerKeeper | None = None
         """Wraps each model inside what keeps answers."""
         self._limiters: dict[tuple[str, str | None], RateLimiter] = {}
+
+    def rate_limiters(self) -> dict[str, RateLimiter]:
+        """
+        Those of the endpoints that were built by now, by names that are the same in every process.
+        """
+        # A key is told by its digest: it has more bits than anyone can try.
+        return {
+            f"{url} {blake2b((key or '').encode(), digest_size=16).hexdigest()}": limiter
+            for (url, key), limiter in self._limiters.items()
+        }
 
     def share_rate_limiters(self, other: ModelFactory) -> None:
         """Count calls at an endpoint together with those of *other*'s models."""

@@ -13,7 +13,7 @@ from typing import NamedTuple, cast
 import msgspec
 
 from mixtura.catalog import downloads, local_models, providers
-from mixtura.catalog.command_tools import split_command_name
+from mixtura.catalog.command_tools import command_tools, split_command_name
 from mixtura.catalog.user_files import expand_home
 from mixtura.config import toml_document
 from mixtura.config.api_keys import collect_secrets, list_key_variables
@@ -158,8 +158,8 @@ class NameRegistry:
     # ---- which names there are
 
     def known_names(self) -> list[str]:
-        """Every name that can be listed: configured models and mixtures, presets, local models."""
-        return [*self.models, *self.mixtures, *local_models.known_models()]
+        """Every name that can be listed: of models, mixtures, presets, command-line tools."""
+        return [*self.models, *self.mixtures, *local_models.known_models(), *command_tools()]
 
     def model_tables(self) -> Mapping[str, ModelTable]:
         """The settings of every configured model."""

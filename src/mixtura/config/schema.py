@@ -271,6 +271,21 @@ class McpTable(msgspec.Struct, forbid_unknown_fields=True):
     mixtures: list[str] | None = None
 
 
+class TelemetryTable(msgspec.Struct, forbid_unknown_fields=True):
+    """Where traces and metrics go; OpenTelemetry's own variables count over it."""
+
+    endpoint: str | None = None
+    """The collector's address; ``/v1/traces`` and ``/v1/metrics`` are put behind it."""
+    traces_endpoint: str | None = None
+    """The whole address for traces, where only they are taken."""
+    metrics_endpoint: str | None = None
+    headers_env: str | None = None
+    """The variable that holds headers, as in OTEL_EXPORTER_OTLP_HEADERS."""
+    content: bool | None = None
+    """Whether texts are part of spans."""
+    service_name: str | None = None
+
+
 class ConfigFile(msgspec.Struct, forbid_unknown_fields=True):
     default: str | None = None
     use_commands: bool | None = None
@@ -285,5 +300,6 @@ class ConfigFile(msgspec.Struct, forbid_unknown_fields=True):
     budget: BudgetTable | None = None
     serve: ServeTable | None = None
     mcp: McpTable | None = None
+    telemetry: TelemetryTable | None = None
     models: dict[str, object] = {}
     mixtures: dict[str, object] = {}

@@ -17,8 +17,10 @@ from mixtura.config.schema import (
     RedactTable,
     RunsTable,
     ServeTable,
+    TelemetryTable,
     find_redact_files,
 )
+from mixtura.config.telemetry_settings import find_telemetry_mistakes
 from mixtura.config.toml_document import TomlDocument
 from mixtura.storage.store_address import StoreAddress, parse_store_address
 
@@ -40,6 +42,7 @@ class Settings:
         self.budget = BudgetTable()
         self.serve = ServeTable()
         self.mcp = McpTable()
+        self.telemetry = TelemetryTable()
 
     def read_document(self, document: TomlDocument, registry: NameRegistry) -> None:
         """
@@ -60,10 +63,13 @@ class Settings:
         self.budget = file.budget or self.budget
         self.serve = file.serve or self.serve
         self.mcp = file.mcp or self.mcp
+        self.telemetry = file.telemetry or self.telemetry
         for number, name in enumerate(self.mcp.mixtures or () if file.mcp else ()):
             if not registry.name_exists(name):
                 problem = registry.unknown_name_message(name)
                 mistakes.add(document.error_at(["mcp", "mixtures", number], problem))
+        for key, problem in find_telemetry_mistakes(self.telemetry if file.telemetry else None):
+            mistakes.add(document.error_at(["telemetry", key], f"telemetry.{key}: {problem}"))
         if file.transport is not None:
             with mistakes.collect(), document.add_location(["transport"]):
                 check_transport_name(file.transport)

@@ -13,7 +13,14 @@ import msgspec
 from mixtura.config.mistakes import Mistakes
 from mixtura.config.table_checks import TableMistake, find_table_mistakes, remove_mistakes
 from mixtura.config.toml_lines import MAX_DEPTH, Key, find_line_numbers
-from mixtura.config.toml_messages import TOO_DEEP, explain_syntax_error, plain_message, shorten
+from mixtura.config.toml_messages import (
+    SET_ELSEWHERE,
+    TOO_DEEP,
+    explain_secret_place,
+    explain_syntax_error,
+    plain_message,
+    shorten,
+)
 from mixtura.core.credentials import is_secret_setting, settings_secrets
 from mixtura.core.errors import ConfigError, NotAvailableHereError
 from mixtura.core.quantities import is_unrepresentable
@@ -135,18 +142,21 @@ class TomlDocument:
             said = unknown_name_message("key", key, mistake.allowed)
             if len(inner) > 1:
                 said = f"{dotted_path(inner[:-1])}: {said}"
+            if key in SET_ELSEWHERE and len(inner) == 1:
+                said = f"unknown key '{key}': {SET_ELSEWHERE[key]}"
             if is_secret_setting(key):
-                said += (
-                    " A key never goes into this file: set it in the environment and name"
-                    " the variable with `api_key_env`."
-                )
+                said += "" if said.endswith("?") else "."
+                said += f" {explain_secret_place(inner)}"
             return self.error_at(inner, said)
         if found := re.fullmatch(r"Invalid enum value '(.*)'", mistake.problem):
             number = ["a number"] if mistake.takes_number else []
             right = " or ".join([*number, *(f"'{word}'" for word in mistake.allowed)])
             return self.error_at(inner, f"{dotted_path(inner)}: expected {right}, got '{found[1]}'")
         where = f"{dotted_path(inner)}: " if inner else ""
-        return self.error_at(inner, f"{where}{plain_message(mistake.problem)}")
+        said = f"{where}{plain_message(mistake.problem)}"
+        if inner[-1:] == ["command"] and said.endswith("got a string"):
+            said += ': write each word by itself, as in command = ["my-model", "--quiet"]'
+        return self.error_at(inner, said)
 
     def _quoted_name_advice(
         self, path: Sequence[Key], key: str, known: Sequence[str]

@@ -60,6 +60,12 @@ def environment_secrets(environ: Mapping[str, str], variables: Iterable[str] = (
     for value in environ.values():
         if "@" in value or "?" in value:
             secrets |= url_secrets(value)
+    for name, value in environ.items():
+        if name.upper().endswith("_HEADERS"):  # of OpenTelemetry's exporters
+            pairs = [one.partition("=") for one in value.split(",")]
+            secrets |= header_secrets(
+                {key.strip(): unquote(said.strip()) for key, _, said in pairs}
+            )
     return secrets
 
 

@@ -73,6 +73,14 @@ _LONE_SURROGATE = re.compile(
     rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 )
 """Half of a pair that stands for one character: some servers cut an emoji in two."""
+
+
+def find_lone_surrogate(data: bytes) -> str | None:
+    """The first half of a surrogate pair in *data*, as it is written; None for none."""
+    found = _LONE_SURROGATE.search(data)
+    return found[0].decode() if found else None
+
+
 _CONTROL = re.compile(rb"[\x00-\x1f]")
 
 

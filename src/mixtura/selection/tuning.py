@@ -81,7 +81,7 @@ def check_tuning(
     check_selection(config, names, terms)
     for pattern in patterns:
         if pattern not in PATTERNS:
-            raise ConfigError(f"--patterns: '{pattern}' is none of {', '.join(PATTERNS)}")
+            raise ConfigError(f"--patterns: '{pattern}' is not one of {', '.join(PATTERNS)}")
     if "mixture" not in patterns and answer_kind(terms) is None:
         raise ConfigError(
             f"--patterns: {', '.join(patterns)} need final answers that can be checked: use --task,"

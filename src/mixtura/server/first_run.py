@@ -19,6 +19,7 @@ from mixtura.config.config import Config
 from mixtura.config.local_servers import find_local_servers
 from mixtura.config.saved_keys import key_problem
 from mixtura.core.errors import ConfigError
+from mixtura.core.redaction import register_secrets
 from mixtura.core.text import to_one_line
 from mixtura.server.apis.base import ApiError
 from mixtura.server.host_checks import is_loopback
@@ -149,9 +150,12 @@ class FirstRun:
         if problem := key_problem(body.key.strip()):
             raise ApiError(400, problem, param="key")
         try:
-            self._config.enter_key(body.variable, body.key.strip(), save=body.save)
+            self._config.keys.enter_key(body.variable, body.key.strip(), save=body.save)
         except ConfigError as error:
             raise ApiError(400, str(error), param="save") from None
+        # Before anything can be asked with it.
+        self._config.redactor.learn_values([body.key])
+        register_secrets(self._config.redactor.values)
         service.relearn_models()
         return json_response({"variable": body.variable, "saved": body.save})
 

@@ -162,4 +162,4 @@ def _find_parts(data: mmap.mmap, boundary: bytes) -> Iterator[tuple[Message, int
 
 
 def _no_form_error() -> ApiError:
-    return ApiError(400, "the body is no whole form: a boundary is missing in it")
+    return ApiError(400, "the form is not complete: a boundary is missing")

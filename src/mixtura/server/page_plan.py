@@ -48,7 +48,7 @@ async def handle_plan(service: Service, request: Request) -> Response:
         plain = normalize_messages(msgspec.to_builtins(body.messages), Toolbox())
         messages = list(map(message_from_json, plain))
     except (msgspec.DecodeError, MixturaError, UnicodeDecodeError) as error:
-        raise ApiError(400, f"the body is no plan: {error}") from None
+        raise ApiError(400, f"the body is not a plan: {error}") from None
     # Without messages it is the plan of the shortest question.
     wanted = words.Request(tuple(messages) or words.ask("").messages)
     call = ApiCall(body.model, wanted, options=body.mixtura)

@@ -85,7 +85,9 @@ class Service:
 
     def relearn_models(self) -> None:
         """Choose anew among the models that there are: a key or a model has come."""
-        self.config.relearn_models()
+        registry = self.config.registry
+        registry.allow_commands(registry.use_commands)
+        self.config.builder.forget_built()
         self.chooser.forget_choices()
 
     def find_owner(self, scope: Scope) -> str | None:

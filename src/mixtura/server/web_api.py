@@ -243,14 +243,14 @@ MAX_SHOWN_CHARS = 500_000
 
 
 def _encode_run(run: dict[str, Any]) -> bytes:
-    return large_json.encode(_shorten_texts(run))
+    return large_json.encode(shorten_texts(run))
 
 
 def _render_run_html(run: dict[str, Any]) -> str:
-    return assets.export_run(_shorten_texts(run))
+    return assets.export_run(shorten_texts(run))
 
 
-def _shorten_texts(data: Any) -> Any:
+def shorten_texts(data: Any) -> Any:
     """A run as a browser can show it: a text that is too long is cut, and says so."""
     if isinstance(data, str):
         more = len(data) - MAX_SHOWN_CHARS
@@ -259,7 +259,7 @@ def _shorten_texts(data: Any) -> Any:
         rows = cast("list[Any]", data)
         if rows and isinstance(rows[0], str):  # the pieces that a text came in
             return rows if sum(map(len, rows)) <= MAX_SHOWN_CHARS else []
-        return [_shorten_texts(row) for row in rows]
+        return [shorten_texts(row) for row in rows]
     if isinstance(data, dict):
-        return {key: _shorten_texts(value) for key, value in cast("dict[str, Any]", data).items()}
+        return {key: shorten_texts(value) for key, value in cast("dict[str, Any]", data).items()}
     return data

@@ -101,9 +101,9 @@ class RunStore:
         packed = self.pack_record(record, redactor) if self.keeps else None
         return packed is not None and self.write_batch([packed])
 
-    def record_start(self, record: Mapping[str, Any]) -> None:
+    def record_start(self, record: Mapping[str, Any], redactor: Redactor = NO_SECRETS) -> None:
         """Note that a run has begun, if that can be done soon: one without an end is unfinished."""
-        if self.keeps and (packed := self.pack_record(record)) is not None:
+        if self.keeps and (packed := self.pack_record(record, redactor)) is not None:
             with suppress(StoreError):
                 self._write_runs([packed], START_LOCK_SECONDS)
 

@@ -117,6 +117,7 @@ def _build_request(
     if form is not None and form.type == "json_schema" and form.json_schema is None:
         where = "response_format.json_schema"
         raise ApiError(400, f"`{where}` is missing", param=where, code="missing_required_parameter")
+    own = ("parallel_tool_calls", *(() if parsed.logprobs else ("logprobs", "top_logprobs")))
     # Some clients send both: the newer name counts.
     wanted = parsed.max_completion_tokens or parsed.max_tokens
     return Request(
@@ -125,5 +126,5 @@ def _build_request(
         tools=offer.toolbox.as_functions(),
         tool_choice=offer.choice,
         response_format=raw.get("response_format"),
-        extra={**extra_parameters(raw, ("parallel_tool_calls",)), **offer.extra},
+        extra={**extra_parameters(raw, own), **offer.extra},
     )
