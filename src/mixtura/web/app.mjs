@@ -1,5 +1,6 @@
 // The page: runs at the side, the conversation in the middle, the question at its end.
 import { dialog, effect, html, Icon, Mark, render, signal, spoken, toast, useEffect, useLayoutEffect, useRef, useState } from "./base.mjs";
+import { attached, filesIn } from "./attachments.mjs";
 import { Agreement } from "./agreement.mjs";
 import { Answer, CopyButton, Hint, MarksButton, Totals } from "./answer.mjs";
 import { Prose } from "./markdown.mjs";
@@ -71,9 +72,9 @@ function Turn({ one, last }) {
     <${MarksButton} run=${run} /><${CopyButton} run=${run} />
     ${kept && html`<button type="button" class="quiet small" aria-label="Share" title="Save as one HTML file" onClick=${() => share(run)}><${Icon} name="share" /><span>Share</span></button>`}
     ${run.state === "failed" || run.state === "stopped" ? html`<button type="button" class="quiet small" aria-label="Ask again" disabled=${busy.value} onClick=${() => again(one)}><${Icon} name="again" /><span>Ask again</span></button>` : null}`;
-  return html`<article class="turn ${last ? "" : "past"}" data-number=${one.number} aria-label=${`Question: ${run.question.slice(0, 80)}`}>
+  return html`<article class="turn ${last ? "" : "past"}" data-number=${one.number} aria-label=${`Question: ${filesIn(run.question).rest.slice(0, 80)}`}>
     ${one.earlier.map((message) => html`<div class="earlier ${message.role}"><h2>${message.role === "user" ? "You" : message.role}</h2><${Prose} text=${message.content} /></div>`)}
-    <${Question} text=${run.question} hidden=${isEdited(one)} />
+    <${Question} text=${run.question} pictures=${run.pictures} hidden=${isEdited(one)} />
     ${isHidden(one) ? html`<${Blind} one=${one} />` : html`
     <${EditedQuestion} one=${one} />
     <${QuestionTools} one=${one} />
@@ -299,6 +300,7 @@ render(html`<${App} />`, document.getElementById("app"));
 effect(() => {
   choice.value;
   draft.value;
+  attached.value;
   turns.value;
   setup.value;
   replan();
@@ -306,7 +308,7 @@ effect(() => {
 effect(() => {
   const run = turns.value.at(-1)?.run;
   run?.tick.value;
-  document.title = run ? `${run.live ? "… " : ""}${run.question.slice(0, 60)} · Mixtura` : "Mixtura";
+  document.title = run ? `${run.live ? "… " : ""}${filesIn(run.question).rest.slice(0, 60)} · Mixtura` : "Mixtura";
 });
 enter(key.value).then((entered) => {
   if (!entered) return;

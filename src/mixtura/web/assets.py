@@ -54,6 +54,7 @@ _RUN_MODULES = (
     "agreement",
     "answer",
     "details",
+    "attachments",
     "question",
     "frozen",
 )

@@ -75,6 +75,7 @@ export class Run {
     this.asked = null; // { model, mixtura }: what answered it, by name and with its changes
     this.finishReason = null;
     this.messages = [];
+    this.pictures = []; // of the question, as parts of a message
     this.tick = signal(0);
     this._places = new Map();
     this._dirty = new Set();
@@ -308,7 +309,8 @@ export class Run {
   static from(record) {
     const messages = record.request?.messages ?? [];
     const last = messages.findLastIndex((message) => message.role === "user");
-    const run = new Run(last < 0 ? "" : said(messages[last]), record.model ?? "");
+    const run = new Run(last < 0 ? "" : questionOf(messages[last]), record.model ?? "");
+    run.pictures = last < 0 ? [] : picturesOf(messages[last]);
     run.messages = messages.slice(0, Math.max(last, 0));
     run.calls = record.calls.map((row) => recalled(row, [], record));
     run.state = record.state;
@@ -319,7 +321,8 @@ export class Run {
 
   // As a conversation shows it at a glance.
   static glimpsed(row) {
-    const run = new Run(row.message ? said(row.message) : "", row.model ?? "");
+    const run = new Run(row.message ? questionOf(row.message) : "", row.model ?? "");
+    run.pictures = row.message ? picturesOf(row.message) : [];
     run.messages = row.before ?? [];
     run.calls = (row.calls ?? []).map((one) => {
       const call = new Call([{ layer: one.layer, index: one.index, role: one.role }], one.model);
@@ -368,6 +371,10 @@ export class Run {
     this.recorded = true;
   }
 }
+
+const isPicture = (part) => part.type === "image_url";
+const picturesOf = ({ content }) => (Array.isArray(content) ? content.filter(isPicture) : []);
+const questionOf = ({ content }) => said({ content: Array.isArray(content) ? content.filter((part) => !isPicture(part)) : content });
 
 // A message's words, whatever form its content has.
 export function said(message) {

@@ -12,7 +12,7 @@ export function TalkHead() {
   if (!talk || !turns.value.length) return null;
   const many = turns.value.length;
   return html`<header class="talk">
-    <h1 dir="auto" title=${talk.title}>${talk.title || "(no words)"}</h1>
+    <h1 dir="auto" class=${many === 1 && talk.title === turns.value[0].run.question ? "sr" : ""} title=${talk.title}>${talk.title || "(no words)"}</h1>
     <p class="dim">${count(many, "turn")} · ${cost.value === null ? "cost unknown" : `${dollars(cost.value)} so far`}</p>
     <span class="grow"></span>
     <button type="button" class="quiet icon-only" aria-label="Rename the conversation" title="Rename" onClick=${() => (dialog.value = { kind: "rename", talk })}><${Icon} name="edit" /></button>
