@@ -60,7 +60,7 @@ def test_afterwards_the_missing_are_asked_and_another_answer_is_made_of_the_draf
     sheet.get_by_role("button", name="Ask", exact=True).click()
     person.find(".versions", has_text="3 of 3").wait_for()
     person.answered()
-    assert person.text(".answer .prose") == "Cleo agrees with everybody."
+    assert person.answer() == "Cleo agrees with everybody."
     assert "As a table" in str(upstream.of("cleo")[-1].body["messages"])
     assert person.find(".runs li").count() == 1
 
