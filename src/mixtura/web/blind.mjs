@@ -23,8 +23,8 @@ export function Blind({ one }) {
   if (live || broken) return html`<section class="panel blindwait" aria-busy="true"><p class="pending"><span class="shimmer">Two answers are written; they are shown without names once both are there</span></p></section>`;
   const say = (which) => choosePreferred(one, which === null ? "tie" : which === run ? "mixture" : "model");
   return html`<div class="beside blind">
-    ${pair.map((which, i) => html`<section class="answer panel" role="group" aria-label=${`Answer ${i + 1}`}>
-      <header><b>Answer ${i + 1}</b></header><div class="answerbody alone"><${Prose} text=${which.answer} class="big" /></div></section>`)}
+    ${pair.map((which, i) => html`<div class="answer panel" role="group" aria-label=${`Answer ${i + 1}`}>
+      <header><b>Answer ${i + 1}</b></header><div class="answerbody alone"><${Prose} text=${which.answer} class="big" /></div></div>`)}
     <p class="verdict" role="group" aria-label="Which answer is better?">
       <span>Which is better?</span>
       ${pair.map((which, i) => html`<button type="button" class="button" onClick=${() => say(which)}>Answer ${i + 1}</button>`)}

@@ -105,6 +105,7 @@ export function EditedQuestion({ one }) {
   };
   const later = turns.value.length - 1 - turns.value.indexOf(one);
   return html`<form class="edited" onSubmit=${send}>
+    <h2 class="sr">The question is edited</h2>
     <label class="sr" for=${`edit-${one.number}`}>The question, edited</label>
     <textarea id=${`edit-${one.number}`} ref=${box} dir="auto" rows=${Math.min(12, mine.text.split("\n").length + 1)} onKeyDown=${keys}>${mine.text}</textarea>
     <div class="actions"><span class="dim">${later > 0 ? `It begins a branch; what came after stays in the other one.` : "It begins a branch; the first version stays."}</span><span class="grow"></span>
