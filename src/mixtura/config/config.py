@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -82,9 +83,7 @@ class Config:
         register_secrets(self.redactor.values)
         self.serve = self.settings.serve
         self.default = self.settings.default
-        own = self.registry.mixtures.get(DEFAULT)
-        ours = own is None or own.where is None or own.where.source == PRESETS_SOURCE
-        self.default_names = {DEFAULT: self.default} if ours else {}
+        self.default_names = {DEFAULT: self.default} if _default_is_ours(self.registry) else {}
         """What `default` means: the configured default, unless someone made a mixture of it."""
         self.store = self.open_store()
         keep_answers = keep_answers or self._cache_answers(cache)
@@ -188,13 +187,7 @@ class Config:
 
     def team_problems(self, plan: MixtureSpec) -> list[str]:
         """What the rules of thumb advise against in a plan's team, by known strengths."""
-        tables = self.registry.model_tables()
-
-        def model_name(name: str) -> str:
-            table = tables.get(name)
-            return (table.model or name) if table else name
-
-        return team_advice.find_team_problems(plan, model_name)
+        return team_advice.find_team_problems(plan, partial(_model_name, self.registry))
 
     def usage_cost(self, name: str, usage: Usage) -> float | None:
         """Dollars for *usage* of the model called *name*; None where its price is unknown."""
@@ -266,13 +259,7 @@ class Config:
             return whole
         from mixtura.telemetry.run_spans import Traced
 
-        return Traced(whole, plan.name, instruments, self._provider_name)
-
-    def _provider_name(self, model: str) -> str:
-        """Who provides a model, as telemetry says it; an address of one's own speaks OpenAI's."""
-        table = self.registry.model_tables().get(model)
-        named = table.provider if table else model.partition("/")[0] if "/" in model else None
-        return provider_name(named) if named else "openai" if table else "mixtura"
+        return Traced(whole, plan.name, instruments, partial(_provider_name, self.registry))
 
     async def check_affordable(
         self, plan: MixtureSpec, request: Request, *, max_cost: float | None = None
@@ -361,3 +348,22 @@ def _read_text_file(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror
         raise ConfigError(f"{path} cannot be read: {reason}") from None
+
+
+def _default_is_ours(registry: NameRegistry) -> bool:
+    """Whether no one made a mixture of the name `default`."""
+    own = registry.mixtures.get(DEFAULT)
+    return own is None or own.where is None or own.where.source == PRESETS_SOURCE
+
+
+def _model_name(registry: NameRegistry, name: str) -> str:
+    """What its maker calls the model *name*."""
+    table = registry.model_tables().get(name)
+    return (table.model or name) if table else name
+
+
+def _provider_name(registry: NameRegistry, model: str) -> str:
+    """Who provides a model, as telemetry says it; an address of one's own speaks OpenAI's."""
+    table = registry.model_tables().get(model)
+    named = table.provider if table else model.partition("/")[0] if "/" in model else None
+    return provider_name(named) if named else "openai" if table else "mixtura"

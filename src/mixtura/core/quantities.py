@@ -241,7 +241,7 @@ class Range(NamedTuple):
         if self.above or self.below:
             more = "more than" if self.above else "at least"
             right = f"{more} {low} and {'less than' if self.below else 'at most'} {high}"
-        whole = isinstance(value, int) or (math.isfinite(value) and value == int(value))
+        whole = isinstance(value, int) or value.is_integer()
         shown = int(value) if whole else value
         return f"{redacted_excerpt(shown)} is out of range: use {right}"
 
