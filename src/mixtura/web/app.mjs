@@ -14,6 +14,7 @@ import { CompareAfter } from "./comparison.mjs";
 import { FirstRun, SetUp } from "./firstrun.mjs";
 import { count, short } from "./format.mjs";
 import { conversation } from "./conversation.mjs";
+import { keepPage } from "./install.mjs";
 import { Question } from "./question.mjs";
 import { Delete, Runs } from "./runs.mjs";
 import { key, locked } from "./access.mjs";
@@ -234,7 +235,7 @@ function Conversation() {
 
 function App() {
   if (locked.value) return html`<${Door} />`;
-  if (!setup.value) return html`<main class="door"><p class="dim" role="status">${broken.value ?? "…"}</p></main>`;
+  if (!setup.value) return html`<main class="door"><div class="lost" role="status">${broken.value ? html`<${Mark} /><h1>Mixtura is not there</h1><p class="dim">${broken.value} This page asks again by itself, and goes on when it answers.</p>` : "…"}</div></main>`;
   const open = dialog.value;
   return html`
     <a class="skip" href="#question" onClick=${(event) => { event.preventDefault(); focusQuestion(); }}>To the question</a>
@@ -310,8 +311,17 @@ effect(() => {
   run?.tick.value;
   document.title = run ? `${run.live ? "… " : ""}${filesIn(run.question).rest.slice(0, 60)} · Mixtura` : "Mixtura";
 });
-enter(key.value).then((entered) => {
+// A server that does not answer may be there again: it is asked until it is.
+async function begin() {
+  while (!(await enter(key.value))) {
+    if (locked.value) return false;
+    await new Promise((done) => setTimeout(done, 3000));
+  }
+  return true;
+}
+begin().then((entered) => {
   if (!entered) return;
+  keepPage();
   addressed();
   if (!location.hash && matchMedia("(pointer: fine)").matches) focusQuestion();
 });
