@@ -24,7 +24,7 @@ NO_WHEEL := { echo; echo "The packages could not be installed: pip says why abov
 LOCK   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11.0 --generate-hashes \
   --no-emit-index-url --no-header --no-annotate --no-strip-extras
 # What the installed commands need; scripts/install.py has the same list.
-INSTALLED := $(addprefix --extra ,local serve eval report providers pdf mcp telemetry)
+INSTALLED := $(addprefix --extra ,local serve eval report providers pdf mcp privacy telemetry)
 
 .PHONY: ask test install uninstall check soak bench docs lock dist sbom help clean
 
