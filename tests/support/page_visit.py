@@ -104,6 +104,15 @@ class Visit:
     def text(self, selector: str) -> str:
         return self.find(selector).first.inner_text()
 
+    def answer(self) -> str:
+        """The first answer's words, without the numbers of its sources."""
+        self.find(".answer .prose").first.wait_for()
+        return self.page.evaluate(
+            "(() => { const copy = document.querySelector('.answer .prose').cloneNode(true);"
+            " copy.querySelectorAll('sup.no').forEach((one) => one.remove());"
+            " return copy.innerText.trim() })()"
+        )
+
     def card(self, number: int) -> Locator:
         """A proposer's card, from 0, layer by layer."""
         return self.find(".card").nth(number)

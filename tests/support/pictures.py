@@ -140,7 +140,6 @@ def scheme(name: str) -> dict[str, str]:
 
 def finished(visit: Visit) -> Visit:
     visit.ready().ask(QUESTION).answered()
-    visit.button("Sources").last.click()
     visit.page.evaluate("document.querySelector('.scroller').scrollTo(0, 0)")
     visit.page.wait_for_timeout(400)
     return visit

@@ -41,7 +41,6 @@ def test_hostile_text_does_nothing_and_asks_for_nothing(upstream, visit):
     person = visit().ready()
     person.find("#preset").select_option("trap")
     person.ask("<img src=http://evil.test/q onerror=window.pwned=20>").answered()
-    person.button("Sources").click()
     person.card(0).click()
     for tab in ("What it was shown", "In the final answer", "Answer"):
         person.page.get_by_role("tab", name=tab, exact=True).click()
@@ -102,7 +101,6 @@ def test_a_run_is_exported_as_one_file_that_asks_for_nothing(upstream, visit, br
     assert reader.find(".card").all_inner_texts() == person.find(".card").all_inner_texts()
     assert reader.text(".pathtold") == person.text(".pathtold")
     assert reader.text(".question") == "</script><script>window.pwned=30</script><!--<script>"
-    reader.button("Sources").click()
     assert reader.find(".answer mark").count() > 0
     reader.card(0).click()
     reader.page.get_by_role("tab", name="What it was shown").click()
@@ -143,7 +141,7 @@ def test_where_keys_are_needed_the_page_asks_for_one(browser, upstream, tmp_path
         person.find("#plan.ready").wait_for()
 
         person.ask().answered()
-        assert person.text(".answer .prose") == ANSWER
+        assert person.answer() == ANSWER
         with person.page.expect_download():
             person.button("Share").click()
         person.page.reload()

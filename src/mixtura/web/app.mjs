@@ -7,6 +7,8 @@ import { Prose } from "./markdown.mjs";
 import { Axis } from "./axis.mjs";
 import { Layers } from "./cards.mjs";
 import { Composer, focusQuestion, pointed, Sketch } from "./composer.mjs";
+import { Blind, Choices, isHidden, Verdict } from "./blind.mjs";
+import { AfterHand, CallHand, GoOn, ReportPrice } from "./hand.mjs";
 import { Details, Link, Sheet } from "./details.mjs";
 import { CompareAfter } from "./comparison.mjs";
 import { FirstRun, SetUp } from "./firstrun.mjs";
@@ -74,6 +76,7 @@ function Turn({ one, last }) {
   return html`<article class="turn ${last ? "" : "past"}" data-number=${one.number} aria-label=${`Question: ${filesIn(run.question).rest.slice(0, 80)}`}>
     ${one.earlier.map((message) => html`<div class="earlier ${message.role}"><h2>${message.role === "user" ? "You" : message.role}</h2><${Prose} text=${message.content} /></div>`)}
     <${Question} text=${run.question} pictures=${run.pictures} hidden=${isEdited(one)} />
+    ${isHidden(one) ? html`<${Blind} one=${one} />` : html`
     <${EditedQuestion} one=${one} />
     <${QuestionTools} one=${one} />
     ${run.glimpsed && !run.proposers.length && html`<button type="button" class="fold" aria-expanded="false" onClick=${() => { one.open.value = true; bring(run); }}><${Icon} name="chevron" /><span>How it went</span></button>`}
@@ -83,11 +86,12 @@ function Turn({ one, last }) {
     <div class=${alone ? "beside" : ""}>
       <${Answer} run=${run} actions=${actions} title=${alone ? "mixture" : null} />
       <${Agreement} run=${run} />
+      ${alone && html`<${Verdict} one=${one} />`}
       ${alone && html`<${Answer} run=${alone} actions=${html`<${CopyButton} run=${alone} />`} title="alone" against=${run} />`}
     </div>
     ${!run.live && html`<div class="after"><${Totals} run=${run} /><span class="grow"></span>
-      ${!alone && run.answer && html`<${CompareAfter} one=${one} />`}</div>`}
-    ${open && run.calls.some((call) => call.started !== null) && html`<${Axis} run=${run} />`}
+      ${!alone && run.answer && html`<${CompareAfter} one=${one} />`}<${AfterHand} one=${one} /></div>`}
+    ${open && run.calls.some((call) => call.started !== null) && html`<${Axis} run=${run} />`}`}
   </article>`;
 }
 
@@ -249,10 +253,13 @@ function App() {
       </main>
     </div>
     <${Hint} />
-    ${open?.kind === "call" && html`<${Details} key=${open.call.key + open.run.id} ...${open} leaveOut=${(run, call) => steer(run, "leave_out", { layer: call.layer, index: call.index })} />`}
+    ${open?.kind === "call" && html`<${Details} key=${open.call.key + open.run.id} ...${open} hand=${CallHand} />`}
     ${open?.kind === "link" && html`<${Link} ...${open} />`}
     ${open?.kind === "delete" && html`<${Delete} ...${open} />`}
     ${open?.kind === "start" && html`<${FirstRun} ...${open} />`}
+    ${open?.kind === "again" && html`<${GoOn} ...${open} />`}
+    ${open?.kind === "report" && html`<${ReportPrice} ...${open} />`}
+    ${open?.kind === "choices" && html`<${Choices} />`}
     ${open?.kind === "rename" && html`<${Rename} ...${open} />`}
     ${open?.kind === "export" && html`<${Export} ...${open} />`}
     ${open?.kind === "keys" && html`<${Keys} />`}

@@ -78,11 +78,16 @@ function Preset() {
 
 function Against() {
   const models = setup.value?.models.filter((one) => !one.problem) ?? [];
-  const { against } = choice.value;
+  const { against, blind } = choice.value;
+  const pick = (text) => {
+    const named = text.replace(/^blind:/, "");
+    choice.value = { ...choice.value, against: named, blind: named !== text };
+  };
   return html`<span class="select against ${against ? "on" : ""}"><${Icon} name="columns" /><label class="sr" for="against">Compare with one model alone</label>
-    <select id="against" value=${against} title="Ask one model alone, too" onChange=${(event) => (choice.value = { ...choice.value, against: event.target.value })}>
+    <select id="against" value=${blind ? `blind:${against}` : against} title="Ask one model alone, too" onChange=${(event) => pick(event.target.value)}>
       <option value="">Compare</option>
       ${models.map((one) => html`<option value=${one.name}>${short(one.name)} alone</option>`)}
+      ${setup.value?.runs && models.length > 0 && html`<optgroup label="Without names: you choose the better one">${models.map((one) => html`<option value=${`blind:${one.name}`}>${short(one.name)}, blind</option>`)}</optgroup>`}
     </select></span>`;
 }
 

@@ -45,7 +45,7 @@ function opener({ default: wanted, keys, mixtures, models }) {
 
 // ---- what to ask: a mixture, changed or not
 
-export const choice = signal({ model: "", proposers: null, aggregator: null, layers: null, against: "", agreement: false, system: "" });
+export const choice = signal({ model: "", proposers: null, aggregator: null, layers: null, against: "", blind: false, agreement: false, system: "" });
 export const plan = signal({ state: "none" });
 export const draft = signal("");
 
@@ -188,9 +188,9 @@ function messages(question, { before: turnsBefore = turns.value, earlier = [], p
 }
 
 let made = 0;
-function turn(run, earlier = [], alone = null, open = true) {
+function turn(run, earlier = [], alone = null, open = true, blind = null) {
   made += 1;
-  return { number: made, run, earlier, alone, open: signal(open) };
+  return { number: made, run, earlier, alone, open: signal(open), blind: signal(blind) };
 }
 
 // Where a run stands, for the server: behind the last of *before*, in this conversation.
@@ -236,7 +236,7 @@ async function askAfter(question, before, { earlier = [], pictures = [] } = {}) 
   const mine = (stopping = new AbortController());
   const place = placeAfter(before);
   batch(() => {
-    turns.value = [...before, turn(run, earlier, alone)];
+    turns.value = [...before, turn(run, earlier, alone, true, alone && choice.value.blind ? { swapped: Math.random() < 0.5, choice: null } : null)];
     if (before.length === 0 && !place) conversation.value = null;
     draft.value = question === draft.value ? "" : draft.value;
   });
@@ -312,7 +312,8 @@ async function remember(run) {
       const error = run.error;
       const record = await (await call(`/api/runs/${encodeURIComponent(run.id)}`)).json();
       if (record.state === "running") continue;
-      run.learn(record);
+      if (!run.calls.length) run.fill(record); // its events were gone
+      else run.learn(record);
       run.error = run.error ?? error;
       return true;
     } catch (error) {
@@ -332,9 +333,57 @@ export function stop() {
 export async function steer(run, action, place = {}) {
   try {
     await call(`/api/runs/${encodeURIComponent(run.id)}/control`, { method: "POST", body: { action, ...place } });
-    say(action === "answer_now" ? "The answer is made of what is there." : "The proposer is left out.");
+    say({ answer_now: "The answer is made of what is there.", leave_out: "The proposer is left out.", ask_again: "It is asked again." }[action]);
   } catch (error) {
     tell(error instanceof Refused ? `Not possible now: ${error.message}` : "The server cannot be reached.");
+  }
+}
+
+// Another version of a turn, made of the drafts that are there: *wish* says what is asked for.
+export async function goOn(one, wish) {
+  if (busy.value) return;
+  try {
+    const begun = await (await call(`/api/runs/${encodeURIComponent(one.run.id)}/again`, { method: "POST", body: wish })).json();
+    const run = new Run(one.run.question, one.run.model);
+    run.id = begun.run;
+    run.pictures = one.run.pictures;
+    run.asked = one.run.asked;
+    const at = turns.value.findIndex((other) => other.number === one.number);
+    turns.value = [...turns.value.slice(0, Math.max(at, 0)), turn(run, one.earlier)];
+    point(run.id, true);
+    refresh(run.id);
+    await rejoin(run);
+  } catch (error) {
+    tell(error.message);
+  }
+}
+
+// The report of where the proposals of a run agree that is over; its price was told.
+export async function askReport(run) {
+  tell("The report is being written…");
+  try {
+    const made = await (await call(`/api/runs/${encodeURIComponent(run.id)}/agreement`, { method: "POST", body: {} })).json();
+    run.agreement = made.agreement;
+    run.cost = made.cost_usd;
+    run.touch();
+    tell("The report is there");
+    await refresh(run.id);
+  } catch (error) {
+    tell(error.message);
+  }
+}
+
+// How often which mixture was preferred to which model, in answers without names.
+export const preferences = signal([]);
+
+export async function choosePreferred(one, preferred) {
+  one.blind.value = { ...one.blind.value, choice: preferred };
+  if (!setup.value?.runs) return;
+  try {
+    const body = { run: one.run.id, beside: one.alone.id, choice: preferred };
+    preferences.value = (await (await call("/api/choices", { method: "POST", body })).json()).counts;
+  } catch (error) {
+    tell(error.message);
   }
 }
 
