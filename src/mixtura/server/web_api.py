@@ -17,6 +17,7 @@ from mixtura.config.config import Config
 from mixtura.config.missing_keys import missing_key_variables
 from mixtura.config.plan import AUTO, AUTO_TEAM
 from mixtura.core import large_json
+from mixtura.core.types import Usage
 from mixtura.server.access import ApiClient
 from mixtura.server.apis.base import ApiError
 from mixtura.server.conversation_routes import conversation_routes
@@ -123,6 +124,7 @@ async def _handle_setup(service: Service, request: Request) -> Response:
             "name": name,
             "where": _model_origin(service, name),
             "problem": unavailable_reason(config, name),
+            "price": _token_prices(config, name),
         }
         for name in single_models(config)
         if client.has_listed_model(name)
@@ -177,6 +179,17 @@ def _mixture_json(service: Service, name: str) -> dict[str, Any]:
         "problem": plan_problem(config, plan),
         "needs": missing_key_variables(config.registry, plan),
     }
+
+
+def _token_prices(config: Config, name: str) -> list[float] | None:
+    """Dollars for a million tokens read, and for a million written; None where unknown."""
+    million = 1_000_000
+    both = [
+        config.usage_cost(name, Usage(prompt_tokens=million)),
+        config.usage_cost(name, Usage(completion_tokens=million)),
+    ]
+    known = [price for price in both if price is not None]
+    return known if len(known) == len(both) else None
 
 
 def _model_origin(service: Service, name: str) -> str:

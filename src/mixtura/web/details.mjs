@@ -24,7 +24,7 @@ const tabs = [
   ["overlap", "In the final answer"],
 ];
 
-export function Details({ run, call, leaveOut = null }) {
+export function Details({ run, call, hand: Hand = null }) {
   run.tick.value;
   call.tick.value;
   const [tab, setTab] = useState("answer");
@@ -46,7 +46,7 @@ export function Details({ run, call, leaveOut = null }) {
       <button type="button" class="quiet icon-only" aria-label="Close" onClick=${(event) => event.currentTarget.closest("dialog").close()}><${Icon} name="close" /></button>
     </header>
     <${Facts} call=${call} />
-    ${leaveOut && run.live && call.live && run.proposers.includes(call) && html`<p class="hand"><button type="button" class="quiet small" title="End this call; the answer is made without it" onClick=${() => leaveOut(run, call)}>Leave it out</button></p>`}
+    ${Hand && html`<${Hand} run=${run} call=${call} />`}
     <div class="tabs" role="tablist" aria-label="About this call" onKeyDown=${keys}>
       ${open.map(([name, title]) => html`<button type="button" role="tab" id=${`tab-${name}`} aria-selected=${tab === name} aria-controls="tabpanel" tabindex=${tab === name ? 0 : -1} onClick=${() => setTab(name)}>${title}</button>`)}
     </div>
