@@ -14,6 +14,7 @@ import msgspec
 from mixtura.batch.call_journal import CallJournal
 from mixtura.billing.request_log import REQUEST_LOG
 from mixtura.core.call_ledger import open_ledger
+from mixtura.core.errors import UnavailableError
 from mixtura.core.events import CacheHit, Emit, Token
 from mixtura.core.model import Model, Wrapper
 from mixtura.core.token_estimate import count_request_tokens
@@ -96,6 +97,8 @@ class Journaled(Wrapper):
                 return self._replay(body, row, calls, emit)
             if calls.holds_back:
                 row.held_back = True
+                if calls.refuses:
+                    raise UnavailableError("the batch ends: no further call is made")
                 await asyncio.get_running_loop().create_future()  # until the row is called off
             return await self._make_call(calls, key, request, emit)
         finally:

@@ -113,6 +113,8 @@ class BatchOutcome:
     reason: str | None = None
     """Why it stopped before its end."""
     notes: tuple[str, ...] = field(default=())
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
 
     def to_json(self) -> JsonObject:
         return {

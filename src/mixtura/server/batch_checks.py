@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
-from mixtura.batch.openai_form import URL, build_request
+from mixtura.batch.input_rows import RequestReader
 from mixtura.core.errors import ConfigError
 from mixtura.core.text import to_one_line
-from mixtura.core.types import Sampling
+from mixtura.server.batch_rows import find_row_reader
 
 MAX_MISTAKES = 100
 """Mistakes that are listed."""
@@ -35,9 +35,10 @@ class CheckedRows:
             self.mistakes.append(said)
 
 
-def check_rows(path: Path, *, most: int) -> CheckedRows:
-    """Read an input of at most *most* rows. Raises OSError."""
+def check_rows(path: Path, endpoint: str, *, most: int) -> CheckedRows:
+    """Read an input of at most *most* rows for *endpoint*. Raises OSError."""
     found = CheckedRows()
+    check = _RowCheck(endpoint, find_row_reader(endpoint))
     names: set[str] = set()
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
@@ -47,13 +48,22 @@ def check_rows(path: Path, *, most: int) -> CheckedRows:
             if found.rows > most:
                 found.add_mistake("too_many_tasks", f"a batch has at most {most:,} requests")
                 break
-            _check_row(data, number, found, names)
+            _check_row(data, number, found, names, check)
     if not found.rows:
         found.add_mistake("empty_file", "the file has no requests")
     return found
 
 
-def _check_row(data: bytes, line: int, found: CheckedRows, names: set[str]) -> None:
+class _RowCheck(NamedTuple):
+    """What every row must be."""
+
+    endpoint: str
+    reads: RequestReader
+
+
+def _check_row(
+    data: bytes, line: int, found: CheckedRows, names: set[str], check: _RowCheck
+) -> None:
     try:
         fields = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -68,12 +78,14 @@ def _check_row(data: bytes, line: int, found: CheckedRows, names: set[str]) -> N
             message = f"missing required parameter: '{name}'"
             found.add_mistake("missing_required_parameter", message, line, name)
             return
-    _check_fields(row, line, found, names)
+    _check_fields(row, line, found, names, check)
     if isinstance(row["custom_id"], str):
         names.add(row["custom_id"])
 
 
-def _check_fields(row: dict[str, Any], line: int, found: CheckedRows, names: set[str]) -> None:
+def _check_fields(
+    row: dict[str, Any], line: int, found: CheckedRows, names: set[str], check: _RowCheck
+) -> None:
     body: Any = row["body"]
     model = cast(dict[str, Any], body).get("model") if isinstance(body, dict) else None
     if row["custom_id"] in names if isinstance(row["custom_id"], str) else False:
@@ -81,8 +93,9 @@ def _check_fields(row: dict[str, Any], line: int, found: CheckedRows, names: set
         found.add_mistake("duplicate_custom_id", message, line, "custom_id")
     elif row["method"] != "POST":
         found.add_mistake("invalid_method", 'the method must be "POST"', line, "method")
-    elif row["url"] != URL:
-        found.add_mistake("invalid_url", f"the url must be {URL}", line, "url")
+    elif row["url"] != check.endpoint:
+        message = f"the url must be {check.endpoint}, the batch's endpoint"
+        found.add_mistake("invalid_url", message, line, "url")
     elif not isinstance(model, str) or not model:
         message = "the body names no model"
         found.add_mistake("missing_required_parameter", message, line, "body.model")
@@ -95,6 +108,6 @@ def _check_fields(row: dict[str, Any], line: int, found: CheckedRows, names: set
     else:
         found.model = model
         try:
-            build_request(row, Sampling())
+            check.reads(row)
         except ConfigError as error:
             found.add_mistake("invalid_request", str(error), line)

@@ -19,6 +19,7 @@ from mixtura.server.access import ApiClient, Authenticator
 from mixtura.server.apis.base import ApiCall, ApiError
 from mixtura.server.batch_object import new_batch, with_status
 from mixtura.server.batch_run import BatchRun
+from mixtura.server.metrics import BatchCounts
 from mixtura.server.model_choice import MixtureChooser
 from mixtura.storage.interfaces import DAY_SECONDS
 from mixtura.storage.kept_batches import BatchStore, KeptBatch
@@ -61,6 +62,7 @@ class ServedBatches:
         self.batches = BatchStore(config.store)
         self.files = FileStore(config.store)
         self._running: dict[str, tuple[BatchRun, asyncio.Task[None]]] = {}
+        self.counts = BatchCounts()
         self._not_before: dict[str, float] = {}
         self._looking: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
@@ -133,11 +135,6 @@ class ServedBatches:
                 task.cancel()
             await asyncio.wait(tasks)
 
-    @property
-    def running_count(self) -> int:
-        """Batches under way in this process."""
-        return len(self._running)
-
     async def _look_after_batches(self) -> None:
         while True:
             try:
@@ -175,14 +172,17 @@ class ServedBatches:
         run = BatchRun(
             kept, self._folder / kept.id, self.batches, self.files, self._models,
             self._source.usage_cost, days=table.days, most_rows=table.rows,
+            counts=self.counts,
         )  # fmt: skip
         task = asyncio.create_task(self._carry_out(run, kept))
         self._running[kept.id] = run, task
+        self.counts.running = len(self._running)
 
     async def _carry_out(self, run: BatchRun, kept: KeptBatch) -> None:
         try:
             await run.carry_out(lambda name: self._build_model(name, kept.who))
             if not run.ended:
+                self.counts.ended[run.status] += 1
                 await to_thread(run.remove_folder)
         except (ConfigError, OSError) as error:
             # A full disk, or another process that has it: what was written down is not lost.
@@ -193,6 +193,7 @@ class ServedBatches:
             self._not_before[run.id] = time.monotonic() + RETRY_SECONDS
         finally:
             self._running.pop(run.id, None)
+            self.counts.running = len(self._running)
             self._wake.set()
 
     def _build_model(self, name: str, owner: str) -> Model:
