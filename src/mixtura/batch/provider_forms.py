@@ -58,6 +58,22 @@ class BatchHttp:
         self._headers = dict(headers)
         self._transport = transport
 
+    def beside(self, folder: str, key_header: str) -> BatchHttp:
+        """The API that stands above *folder*, where the key has a header of its own."""
+        headers = {k: v for k, v in self._headers.items() if k.lower() != "authorization"}
+        for name, value in self._headers.items():
+            if name.lower() == "authorization":
+                headers[key_header] = value.removeprefix("Bearer ")
+        return BatchHttp(self._base.removesuffix(folder), headers, self._transport)
+
+    async def get_list(self, path: str) -> list[Any]:
+        """A document that is a list, or has one as its ``data``. Raises ModelError."""
+        found = _decode_any(await self._read("GET", path, b"", {}))
+        found = found.get("data") if isinstance(found, dict) else found  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        if not isinstance(found, list):
+            raise MalformedError("what a provider says of its batches is no list")
+        return found  # pyright: ignore[reportUnknownVariableType]
+
     async def get_json(self, path: str) -> Any:
         """Raises ModelError."""
         return _decode(await self._read("GET", path, b"", {}))
@@ -138,6 +154,14 @@ class BatchForm(Protocol):
     ``create`` is the only one that may cost money, and is not repeated before ``find`` has looked.
     """
 
+    path: str
+    """What the address of a live call ends with."""
+
+    @staticmethod
+    def build_row(data: JsonObject) -> JsonObject:
+        """The body of a live call, as a row has it. Raises UnavailableError where it has none."""
+        ...
+
     async def upload(self, tag: str, rows: Sequence[ProviderBatchRow]) -> str:
         """Bring the rows to the provider; what ``create`` names them by."""
         ...
@@ -164,6 +188,10 @@ class OpenAIForm:
 
     def __init__(self, http: BatchHttp) -> None:
         self.http = http
+
+    @staticmethod
+    def build_row(data: JsonObject) -> JsonObject:
+        return data
 
     async def upload(self, tag: str, rows: Sequence[ProviderBatchRow]) -> str:
         url = f"/v1{self.path}"
@@ -226,6 +254,10 @@ class AnthropicForm:
         self.http = http
         self._others: set[str] = set()
         """Batches that are known to have another tag."""
+
+    @staticmethod
+    def build_row(data: JsonObject) -> JsonObject:
+        return data
 
     async def upload(self, tag: str, rows: Sequence[ProviderBatchRow]) -> str:  # noqa: ARG002
         return ""
@@ -338,11 +370,15 @@ def _epoch_seconds(text: Any) -> float | None:
         return None
 
 
-def _decode(data: bytes) -> Any:
+def _decode_any(data: bytes) -> Any:
     try:
-        found: Any = msgspec.json.decode(data)
+        return msgspec.json.decode(data)
     except msgspec.DecodeError:
         raise MalformedError("what a provider says of a batch is not JSON") from None
+
+
+def _decode(data: bytes) -> Any:
+    found: Any = _decode_any(data)
     if not isinstance(found, dict):
         raise MalformedError("what a provider says of a batch is not an object")
     return found  # pyright: ignore[reportUnknownVariableType]
