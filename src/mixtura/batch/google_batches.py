@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
+from mixtura.batch.batch_http import BatchHttp
 from mixtura.batch.provider_forms import (
     PAGES,
-    BatchHttp,
     ProviderBatchRow,
     RemoteBatch,
     RowResult,

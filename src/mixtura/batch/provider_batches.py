@@ -13,11 +13,12 @@ from typing import Any, Literal
 
 import msgspec
 
+from mixtura.batch.batch_http import BatchHttp
 from mixtura.batch.call_journal import CallJournal
 from mixtura.batch.google_batches import GoogleForm
 from mixtura.batch.journaled import CALL_KEY
 from mixtura.batch.mistral_batches import MistralForm
-from mixtura.batch.provider_forms import AnthropicForm, BatchHttp, OpenAIForm
+from mixtura.batch.provider_forms import AnthropicForm, OpenAIForm
 from mixtura.batch.submitted_batches import EndpointBatches, NotAskedError, TimeIsUpError
 from mixtura.batch.together_batches import TogetherForm
 from mixtura.billing.request_log import REQUEST_LOG
