@@ -10,6 +10,8 @@ export Q
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
   $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null && echo $$python && break; done)
 
+# At a terminal, a dot every two seconds shows that what takes minutes still goes on.
+DOTS   := if [ -t 2 ]; then (while sleep 2; do printf .; done) >&2 & trap "kill $$!; echo >&2" EXIT; fi;
 PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check
 NO_WHEEL := { echo; echo "The packages could not be installed: pip says why above."; \
   echo "If it could not reach the package index: check your network, or set a mirror in pip.conf."; \
@@ -22,7 +24,7 @@ NO_WHEEL := { echo; echo "The packages could not be installed: pip says why abov
 LOCK   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11.0 --generate-hashes \
   --no-emit-index-url --no-header --no-annotate --no-strip-extras
 # What the installed commands need; scripts/install.py has the same list.
-INSTALLED := $(addprefix --extra ,local serve eval report providers pdf mcp telemetry)
+INSTALLED := $(addprefix --extra ,local serve eval report providers pdf mcp privacy telemetry)
 
 .PHONY: ask test install uninstall check soak bench docs lock dist sbom help clean
 
@@ -94,7 +96,7 @@ docs: $(VENV)/.docs ## Build the documentation as a site: build/docs/index.html
 $(VENV)/.docs: $(VENV)/bin/python requirements/docs.txt pyproject.toml
 	@echo "Setting up the tools for the documentation (once) ..."
 	@$(BIN)/python -m venv $(VENV)/docs
-	@$(VENV)/docs/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/docs.txt || $(NO_WHEEL)
+	@$(DOTS) $(VENV)/docs/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/docs.txt || $(NO_WHEEL)
 	@$(VENV)/docs/bin/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -107,8 +109,11 @@ define require-python
   echo "  Fedora:                     sudo dnf install python3"; \
   echo "  macOS:                      brew install python"; \
   echo "If you have one elsewhere: make PYTHON=/path/to/python3 $(or $(firstword $(MAKECMDGOALS)),ask)"; exit 1; }
+@"$(PYTHON)" -c '' || { echo "$(PYTHON) does not run as Python: it says why above."; \
+  echo "Name another: make PYTHON=/path/to/python3 $(or $(firstword $(MAKECMDGOALS)),ask)"; exit 1; }
 @"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-  || { echo "Mixtura needs Python 3.11 or newer; $(PYTHON) is older, or is no Python: make PYTHON=python3.12 $(or $(firstword $(MAKECMDGOALS)),ask)"; exit 1; }
+  || { echo "Mixtura needs Python 3.11 or newer, and $(PYTHON) is older."; \
+  echo "Name a newer one: make PYTHON=/path/to/python3.12 $(or $(firstword $(MAKECMDGOALS)),ask)"; exit 1; }
 endef
 
 $(VENV)/bin/python:
@@ -121,25 +126,25 @@ $(VENV)/bin/python:
 	@"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); echo "The environment $(VENV) could not be created: Python says why above."; exit 1; }
 
 $(VENV)/.use: $(VENV)/bin/python requirements/use.txt pyproject.toml
-	@echo "Setting up (once, about half a minute) ..."
-	@$(PIP) --require-hashes -r requirements/use.txt || $(NO_WHEEL)
+	@echo "Setting up (once; half a minute on a fast machine) ..."
+	@$(DOTS) $(PIP) --require-hashes -r requirements/use.txt || $(NO_WHEEL)
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.use requirements/test.txt
 	@echo "Setting up the test tools (once, a few minutes) ..."
-	@$(PIP) --require-hashes -r requirements/test.txt || $(NO_WHEEL)
+	@$(DOTS) $(PIP) --require-hashes -r requirements/test.txt || $(NO_WHEEL)
 	@touch $@
 
 # Other people's clients, which the server is tried with: some want other versions than ours.
 $(VENV)/.clients: $(VENV)/.use requirements/clients.txt
 	@echo "Setting up the clients that the server is tried with (once) ..."
 	@$(BIN)/python -m venv $(VENV)/clients
-	@$(VENV)/clients/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/clients.txt || $(NO_WHEEL)
+	@$(DOTS) $(VENV)/clients/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/clients.txt || $(NO_WHEEL)
 	@touch $@
 
 # What builds a release.
 $(VENV)/.release: $(VENV)/bin/python requirements/release.txt
 	@$(BIN)/python -m venv $(VENV)/release
-	@$(VENV)/release/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/release.txt || $(NO_WHEEL)
+	@$(DOTS) $(VENV)/release/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/release.txt || $(NO_WHEEL)
 	@touch $@

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mixtura.selection.combining import learn_combiners
 from mixtura.selection.counting import CountingMixture, DrawTable, counting_mixtures
 from mixtura.selection.drawn_worlds import DrawnWorld
 from mixtura.selection.proof import admit_members, choose_mixture, prove_gain
@@ -70,11 +71,12 @@ def tune_world(profile: dict[str, Any], seed: int) -> WorldOutcome:
     scores = choosing.mean_scores()
     roles = admit_members(scores)
     tried = {one.name: one for one in counting_mixtures(list(roles), scores, draws)}
+    own = {name: one.score_prompts(choosing) for name, one in tried.items()}
+    for combiner in learn_combiners(list(roles), scores, choosing, {}):
+        tried[combiner.mixture.name] = combiner.mixture
+        own[combiner.mixture.name] = combiner.scores
     best = next(iter(roles))
-    chosen = choose_mixture(
-        {name: one.score_prompts(choosing) for name, one in tried.items()},
-        choosing.solo_scores(best),
-    )
+    chosen = choose_mixture(own, choosing.solo_scores(best))
     # As in mixtura tune: of those who answered both parts, the best on all prompts.
     asked = {best, *tried[chosen].members}
     best = max(asked, key=lambda n: both_means(n, choosing, proving))
@@ -143,7 +145,7 @@ def report(rows: list[WorldOutcome], profile: str) -> None:
         "least_gain_written": min((row.gain for row in rows if row.is_mixture), default=None),
         "patterns": {
             kind: sum(row.pattern == kind and row.is_mixture for row in rows)
-            for kind in ("vote", "mux", "switch")
+            for kind in ("vote", "mux", "switch", "combine")
         },
     }
     print(f"{len(rows)} worlds of the profile '{profile}'; a mixture is written in"

@@ -23,7 +23,7 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 LOCK = CHECKOUT / "requirements" / "install.txt"
-EXTRAS = ("local", "serve", "eval", "report", "providers", "pdf", "mcp", "telemetry")
+EXTRAS = ("local", "serve", "eval", "report", "providers", "pdf", "mcp", "privacy", "telemetry")
 """What the commands need; `make lock` resolves LOCK with the same ones."""
 WINDOWS = os.name == "nt"
 BIN = Path.home() / ".local" / "bin"

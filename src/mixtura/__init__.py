@@ -45,6 +45,7 @@ from mixtura.core.events import (
     Emit,
     Event,
     Failure,
+    ItemsReplaced,
     LayerFinished,
     Notice,
     Position,
@@ -66,6 +67,7 @@ from mixtura.core.types import (
     ImagePart,
     Message,
     OtherPart,
+    ReplacedItem,
     Request,
     Sampling,
     TextPart,
@@ -74,6 +76,7 @@ from mixtura.core.types import (
     ask,
 )
 from mixtura.engine.final_step import FinalStep
+from mixtura.engine.kept_drafts import KeptDrafts, reuse_drafts
 from mixtura.engine.mixture import Mixture, set_model_resolver
 from mixtura.engine.pattern import Pattern
 from mixtura.engine.run_control import ControlError, RunControl, control_run
@@ -90,6 +93,7 @@ if TYPE_CHECKING:
     from mixtura.models.wrappers.deadline import Deadlined
     from mixtura.models.wrappers.hedge import Hedged
     from mixtura.models.wrappers.meter import Metered
+    from mixtura.models.wrappers.private_items import Pseudonymized
     from mixtura.models.wrappers.rate_limit import Limited, RateLimiter, RateLimits
     from mixtura.models.wrappers.retry import Retrying
     from mixtura.patterns.best_of import BestOf
@@ -99,6 +103,7 @@ if TYPE_CHECKING:
     from mixtura.patterns.sequential import Sequential
     from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
     from mixtura.patterns.vote import Vote
+    from mixtura.privacy.item_finder import PrivateItems
     from mixtura.transport.aiohttp_transport import AiohttpTransport
     from mixtura.transport.base import Transport, TransportResponse
     from mixtura.transport.http1_transport import Http1Transport
@@ -120,6 +125,8 @@ _LOADED_WHEN_USED = {
     "OpenAI": "config.library",
     "PatternParts": "patterns.spec",
     "PatternSpec": "patterns.spec",
+    "PrivateItems": "privacy.item_finder",
+    "Pseudonymized": "models.wrappers.private_items",
     "PydanticAI": "models.pydantic_ai",
     "Ranker": "patterns.ranker",
     "RateLimiter": "models.wrappers.rate_limit",
@@ -171,6 +178,8 @@ __all__ = [
     "Hedged",
     "Http1Transport",
     "ImagePart",
+    "ItemsReplaced",
+    "KeptDrafts",
     "Layer",
     "LayerFinished",
     "LearnedPatience",
@@ -194,8 +203,10 @@ __all__ = [
     "Position",
     "PositionPath",
     "Price",
+    "PrivateItems",
     "Proposal",
     "Proposer",
+    "Pseudonymized",
     "PydanticAI",
     "QuorumNotMetError",
     "QuotaError",
@@ -205,6 +216,7 @@ __all__ = [
     "RateLimits",
     "Recorder",
     "RejectedError",
+    "ReplacedItem",
     "Replay",
     "Request",
     "Retrying",
@@ -237,6 +249,7 @@ __all__ = [
     "model",
     "open_ledger",
     "record_charge",
+    "reuse_drafts",
     "self_moa",
     "streamed",
 ]

@@ -105,6 +105,15 @@ def test_equal_rows_are_drawn_apart_unless_they_are_to_share(batch, upstream):
         ("in.jsonl", '"What is 1+1?"\n', ()),
         ("in.jsonl", '{"n": [1, 1], "op": "plus"}\n', ("--template", "{n} {{with}} {op}?")),
         ("in.jsonl", '{"messages": [{"role": "user", "content": "What is 1+1?"}]}\n', ()),
+        ("in.jsonl", '{"instruction": "What is", "input": "1+1?", "output": "2"}\n', ()),
+        (
+            "in.jsonl",
+            '{"instruction": "What is 1+1?", "input": "", "text": "Below is: What is 1+1?"}',
+            (),
+        ),
+        ("in.jsonl", '\ufeff{"prompt": "What is\u20281+1?"}\r\n', ()),
+        ("in.json", '[{"prompt": "What is 1+1?"}]', ()),
+        ("in.json", '{\n "prompt": "What is 1+1?"\n}\n', ()),
         ("in.data", '{"prompt": "What is 1+1?"}', ("--format", "jsonl")),
     ],
 )
@@ -115,7 +124,8 @@ def test_a_prompt_is_found_in_every_format(batch, upstream, name, text, options)
 
     asked = upstream.of("a")[0].body["messages"][0]["content"]
     assert done.code == 0, done.err
-    assert asked in ("What is 1+1?", "[1,1] {with} plus?")
+    same = ("What is 1+1?", "What is\u20281+1?", "What is\n\n1+1?", "[1,1] {with} plus?")
+    assert asked in same
 
 
 def test_standard_input_goes_to_standard_output(batch):
@@ -296,6 +306,11 @@ def test_a_dry_run_asks_nothing(batch, upstream):
 
 WRONG = {
     "not JSON": ('{"prompt": "a"}\n{"prompt"\n', (), ("in.jsonl:2: not JSON",)),
+    "half a character": (r'{"prompt": "a\ud83d"}', (), ("in.jsonl:1", "surrogate")),
+    "not a number": ('{"prompt": "a", "x": NaN}', (), ("in.jsonl:1", "not JSON")),
+    "a key twice": ('{"prompt": "a", "prompt": "b"}', (), ("in.jsonl:1", "prompt", "twice")),
+    "levels without end": ('{"a": ' + "[" * 9000 + "]" * 9000 + "}", (), ("in.jsonl:1", "deep")),
+    "two rows on a line": ('{"prompt": "a"} {"prompt": "b"}', (), ("in.jsonl:1", "not JSON")),
     "no prompt": ('{"q": "a"}', (), ("in.jsonl:1", "--column", "it has q")),
     "two prompts": ('{"text": "a", "prompt": "b"}', (), ("prompt and text", "--template")),
     "no such column": ('{"q": "a"}', ("--column", "x"), ("no field x (it has q)",)),

@@ -72,7 +72,7 @@ def test_a_diff_is_reviewed_with_what_most_found_first_and_its_place_from_the_qu
         "app/pay.py:90  low  found by 1 of 2",
         "  Input is evaluated.",
         "  > eval(user_input)",
-        "  (no quoted line stands in the text: check it by hand)",
+        "  (none of the quoted lines occurs in the text: check by hand)",
         "  ben",
         "",
         "3 findings; 1 by more than one of 2 members.",
@@ -158,7 +158,7 @@ def test_a_member_without_a_review_is_left_out_and_not_counted(reviews):
     ran = reviews.run("review", "--json", stdin=DIFF)
 
     assert {one["of"] for one in ran.json["findings"]} == {1}
-    assert "the reply of ben is no review: it is left out" in ran.err
+    assert "the reply of ben is not a review: it is left out" in ran.err
 
 
 def test_findings_of_a_wrong_form_are_left_out_and_counted(reviews):
@@ -212,7 +212,7 @@ def test_a_dry_run_says_the_price_and_sends_nothing(reviews):
         ((), b"+x\n" * 200_000, "is larger than 400 kB"),
         (("--file", "missing.py"), b"", "missing.py"),
         (("--file", "empty.py"), b"", "empty.py is empty"),
-        (("-m", "team"), DIFF, "team is no mixture for reviews: its pattern is 'mixture'"),
+        (("-m", "team"), DIFF, "team is not a mixture for reviews: its pattern is 'mixture'"),
         (("-p", "nobody"), DIFF, "nobody"),
     ],
 )

@@ -41,6 +41,7 @@ from mixtura import (
 )
 from mixtura.billing.answer_cost import price_models
 from mixtura.models.fake import Scripted, echo
+from mixtura.models.wrappers.private_items import Pseudonymized
 from tests.conftest import run
 
 PRICE = Price(input=1.0, output=10.0)
@@ -196,6 +197,7 @@ WRAPPERS = {
     "deadline": lambda model: Deadlined(model, 60.0),
     "hedge": lambda model: Hedged(model, after=60.0),
     "meter": Metered,
+    "private_items": Pseudonymized,
     "rate_limit": lambda model: Limited(model, RateLimiter(RateLimits())),
     "retry": Retrying,
     "a stranger's": Theirs,

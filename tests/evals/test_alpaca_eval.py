@@ -349,7 +349,7 @@ def test_annotations_that_no_one_could_read_are_not_written(rows, said, tmp_path
     [
         ("index,instruction_difficulty\n0,1.5\n1,hard\n", "line 3: instruction_difficulty: 'hard'"),
         ("index,hardness\n0,1.5\n", "there is no column 'instruction_difficulty'"),
-        ("index,instruction_difficulty\n0.5,1.5\n", "line 2: '0.5' is no index"),
+        ("index,instruction_difficulty\n0.5,1.5\n", "line 2: '0.5' is not an index"),
         ("", "there are no rows"),
     ],
 )

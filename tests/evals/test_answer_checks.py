@@ -77,6 +77,11 @@ NUMBERS = [
     ("答案：二〇二六", "2026"), ("答案：一共有十八个", None), ("Answer - 18", "18"),
     ("Total – 18 eggs", "18"), ("The answer is - 18", "-18"), ("The change is -18", "-18"),
     ("<think>\n#### 20\n</think>\n18", "18"), ("<think>The answer is 20.", None),
+    (r"\boxed{1,\!234}", "1234"), ("Answer: 3 and a half", "7/2"), ("Answer: a dozen", "12"),
+    ("Answer: half a dozen", "6"), ("Answer: two dozen", "24"), ("Answer: 12 dozen", "12"),
+    ("Answer: 3 and three quarters", "15/4"), ("Answer: 3 and two more", "3"),
+    ("She makes **$18** a day.\n\nLet me know if you have 2 more questions!", "18"),
+    ("That is 18. I hope this helps with all 5!", "18"), ("Let me know: 18", "18"),
     ("I get 20.\n#### 20\n</think>\nAnswer: 18", "18"), ("[THINK]#### 20[/THINK]18", "18"),
 ]  # fmt: skip
 
@@ -111,7 +116,13 @@ ALIKE = [
     (r"7\pi\text{ cm}^2", r"7\pi"), (r"\frac\pi2", r"\frac{\pi}{2}"), (r"\frac x2", "x/2"),
     (r"\lbrace1,2\rbrace", r"\{1,2\}"), (r"\textstyle\frac12", r"\frac12"),
     (r"(0,\frac12)\cup(1,2)", r"(1,2)\cup(0,0.5)"), ("x²+2x+1", "(x+1)^2"),
-    ("1 1/2", "3/2"), ("-1 1/2", r"-\frac{3}{2}"), ("1 1/2, 2", r"\frac32,2"), ("1 1/2", "1.5"),
+    ("(3, pi/2)", r"(3,\frac{\pi}{2})"), ("2*sqrt(3)", r"2\sqrt{3}"), ("(-inf, 3]", r"x\le3"),
+    ("twenty-one", "21"), (r"\text{five}", "5"), ("one half", r"\frac12"), ("1e3", "1000"),
+    ("(x,y)=(1,2)", "(1,2)"), ("a = 1, b = 2", "b=2,a=1"), (r"\overline{AB}", "AB"), ("6\\ ", "6"),
+    (r"14\text{ cm and }15\text{ cm}", "14,15"), ("[2,5] U [7,9]", r"[2,5]\cup[7,9]"),
+    (r"x>2\text{ and }x<5", "(2,5)"), ("x<5 and x>=2", "[2,5)"), (r"\{x \mid x>2\}", r"(2,\infty)"),
+    (r"\{x:x>2\}", "x>2"), ("**3**", "3"), ("`3`", "3"), ("1 1/2", "3/2"),
+    ("-1 1/2", r"-\frac{3}{2}"), ("1 1/2, 2", r"\frac32,2"), ("1 1/2", "1.5"),
 ]  # fmt: skip
 
 
@@ -119,6 +130,11 @@ ALIKE = [
 def test_what_is_the_same_is_the_same_however_it_is_written(one, other):
     assert math.is_same_answer(one, other)
     assert math.is_same_answer(other, one)
+
+
+def test_a_letter_in_front_of_its_choice_is_that_letter():
+    assert math.is_same_answer(r"\mathbf{(D)}\ 12", "D")
+    assert not math.is_same_answer(r"\mathbf{(D)}\ 12", "C")
 
 
 DIFFERENT = [
@@ -131,6 +147,8 @@ DIFFERENT = [
     ("1 1/2", "11/2"), ("1 1/2", "1/2"), ("-1 1/2", r"-\frac12"), ("1 1/2", "1"),
     ("10^{-50}", "10^{-51}"), ("e^{-50}", "e^{-51}"), (r"10^{30}\pi", r"(10^{30}+1)\pi"),
     (r"\sqrt2", "1.41421356"), ("0.3333333333", r"\frac13"), ("x=5", "y=5"), ("10_2", "10_3"),
+    ("a=1,b=2", "a=2,b=1"), ("x=1,y=2", "x=1,y=3"), ("seven", "8"), ("one", "two"), ("1e3", "100"),
+    (r"x>2\text{ or }x<1", "(1,2)"), ("(x,y)=(1,2)", "(2,1)"), ("pi", "3.14"), ("2pi", "2"),
     (r"x\le5", r"(-\infty,5)"), (r"2\pm 3", "5"), ("(3,4)", "3,4"), ("i", "-i"),
 ]  # fmt: skip
 
@@ -238,6 +256,9 @@ FOUND = {
     ),
     "a session in its text": (
         "```python\ndef add(a, b):\n    '''\n>>> add(1, 2)\n3\n    '''\n    return a + b\n```"
+    ),
+    "its head once more behind": (
+        f"```python\n{GOOD}```\nIts head:\n```python\ndef add(a: int, b: int) -> int:\n    ...\n```"
     ),
     "lines of Windows": f"```python\n{GOOD}```".replace("\n", "\r\n"),
 }

@@ -633,7 +633,7 @@ def test_agreement_with_peoples_labels_is_measured(tmp_path):
 
     assert result.bias.agreement.accuracy.value == pytest.approx(5 / 6)
     wrong = written(tmp_path / "wrong.jsonl", [{"id": 1, "label": "mine"}])
-    with pytest.raises(ConfigError, match="the label 'mine' is none of model, other, tie"):
+    with pytest.raises(ConfigError, match="the label 'mine' is not one of model, other, tie"):
         alpaca(tmp_path / "anew", prefers_good, labels=wrong)
     assert not (tmp_path / "anew" / "logs").exists()
 

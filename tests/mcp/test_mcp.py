@@ -21,6 +21,12 @@ desk = command_line.desk
 ANSWER = "Because air scatters blue light most."
 
 
+PIXEL = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5Erk"
+    "Jggg=="
+)
+
+
 def use_tools(desk, steps, *options):
     """Run *steps* with a client of `mixtura mcp` as a process, over its standard streams."""
 
@@ -48,7 +54,13 @@ def test_an_agent_asks_and_gets_the_answer_its_cost_and_the_run_as_a_resource(de
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
         asked = await client.call_tool(
             "ask",
-            {"question": "Why?", "attachments": [{"name": "a.txt", "text": "The sky."}]},
+            {
+                "question": "Why?",
+                "attachments": [
+                    {"name": "a.txt", "text": "The sky."},
+                    {"name": "a.png", "picture": PIXEL},
+                ],
+            },
             progress_callback=note,
         )
         seen = list(notices)
@@ -70,7 +82,9 @@ def test_an_agent_asks_and_gets_the_answer_its_cost_and_the_run_as_a_resource(de
     assert {"ann proposed an answer", "ben proposed an answer"} <= set(said)
     assert [number for number, _, _ in seen] == sorted({number for number, _, _ in seen})
     (asked_ann,) = desk.server.asked("ann")
-    assert 'name="a.txt"' in command_line.last_message(asked_ann)
+    picture, text = asked_ann["messages"][-1]["content"]
+    assert picture["image_url"]["url"] == f"data:image/png;base64,{PIXEL}"
+    assert 'name="a.txt"' in text["text"]
 
 
 @pytest.mark.parametrize(
@@ -84,6 +98,12 @@ def test_an_agent_asks_and_gets_the_answer_its_cost_and_the_run_as_a_resource(de
         ("compare", {"question": "Why?", "mixtures": ["team"]}, "mixtures"),
         ("review", {"text": "x", "mixture": "team"}, "pattern"),
         ("asks", {}, "ask"),
+        ("ask", {"question": "Why?", "attachments": [{"name": "a"}]}, "attachments"),
+        (
+            "ask",
+            {"question": "Why?", "attachments": [{"name": "a", "picture": "bm8gcGljdHVyZSBhdCBh"}]},
+            "a is no PNG",
+        ),
     ],
 )
 def test_wrong_arguments_are_told_in_words_and_nothing_is_asked(desk, tool, given, said):

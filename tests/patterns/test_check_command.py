@@ -226,7 +226,7 @@ def test_a_file_says_which_command(tmp_path):
         ('check = "pytest -q {file}"', "outside the sandbox, with your rights"),
         ('check = "pytest -q"\noutside_sandbox = true', "check: write {file} where"),
         ('check = "{file}"\noutside_sandbox = true', "check: write {file} where"),
-        ('check = "pytest \'{file}"\noutside_sandbox = true', "check: this is no command"),
+        ('check = "pytest \'{file}"\noutside_sandbox = true', "check: this is not a command"),
         ('check = "x {file}"\noutside_sandbox = true\nfile = "../x"', "file: a plain name"),
         ('check = "x {file}"\noutside_sandbox = true\nseconds = 0', "seconds"),
         ('check = "x {file}"\noutside_sandbox = true\ntester = "quick"', "tester: "),

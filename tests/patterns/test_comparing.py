@@ -116,7 +116,9 @@ def test_else_the_best_members_own_answer_goes_out_to_the_letter(verdict):
 
 def test_the_best_member_is_the_one_that_is_named():
     assert run(guard(prefers("own"), member="weak").complete(ASK)).text == "other"
-    with pytest.raises(ValueError, match="'nobody' is no proposer of the last layer: strong, weak"):
+    with pytest.raises(
+        ValueError, match="'nobody' is not a proposer of the last layer: strong, weak"
+    ):
         guard(prefers("own"), member="nobody")
 
 

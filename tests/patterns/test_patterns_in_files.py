@@ -161,7 +161,7 @@ WRONG = {
     ),
     "a guarded member that is none": (
         'pattern = "guard"\nlayers = [["quick"]]\naggregator = "quick"\nmember = "steady"  # <-',
-        ("member", "'steady' is no proposer"),
+        ("member", "'steady' is not a proposer"),
     ),
 }
 

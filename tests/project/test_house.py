@@ -154,7 +154,8 @@ PRINTS = ("cli/", "terminal/")
 READS_ENVIRONMENT = (
     "cli/", "catalog/wheel_source.py", "config/library.py", "llama/process.py",
     "evals/inspect_provider.py", "evals/answers/symbolic_equality.py", "programs/commands.py",
-    "models/command.py",
+    "models/command.py", "cluster/ray_cluster.py", "cluster/worker_models.py",
+    "cluster/served_replicas.py",
 )  # fmt: skip
 
 

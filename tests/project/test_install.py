@@ -221,7 +221,7 @@ def test_a_tool_that_people_have_is_used_and_asked_to_remove_it(tool, text, pers
     assert done.returncode == 0, done.stderr
     assert f"Installing mixtura with {tool}" in done.stdout
     assert (
-        f"mixtura[local,serve,eval,report,providers,pdf,mcp,telemetry] @ {ROOT.as_uri()}"
+        f"mixtura[local,serve,eval,report,providers,pdf,mcp,privacy,telemetry] @ {ROOT.as_uri()}"
         in person.called
     )
     assert "-m venv" not in person.called

@@ -81,7 +81,7 @@ def test_make_ask_sets_up_answers_and_ends_with_the_way_to_install(newcomer):
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
-        "Setting up (once, about half a minute) ...",
+        "Setting up (once; half a minute on a fast machine) ...",
         "mixtura: ask -- Why $HOME?",
     ]
     last = "To use the command mixtura from any folder: make install"
@@ -113,7 +113,15 @@ def test_without_python_the_packages_of_three_systems_are_named(newcomer):
 def test_a_python_that_is_too_old_is_named_and_how_to_name_another(newcomer):
     said = newcomer.has_python("old").is_told("PYTHON=python3", "test")
 
-    assert "python3 is older, or is no Python: make PYTHON=python3.12 test" in said
+    assert "Mixtura needs Python 3.11 or newer, and python3 is older." in said
+    assert "make PYTHON=/path/to/python3.12 test" in said
+
+
+def test_a_python_that_does_not_run_is_named_and_how_to_name_another(newcomer):
+    said = newcomer.is_told("PYTHON=python3.12", "ask")
+
+    assert "python3.12 does not run as Python" in said
+    assert "make PYTHON=/path/to/python3 ask" in said
 
 
 def test_without_venv_the_package_that_has_it_is_named(newcomer):

@@ -92,16 +92,25 @@ THOUGHT_FIRST = [
     ("<internal-reasoning>a</internal-reasoning>b", "a", "b"),
     ("<think type=\"x\" n='1'>a</think>b", "a", "b"),
     ("[THOUGHT]a[/THOUGHT]b", "a", "b"),
+    ("analysisHm. Yes.assistantfinalb", "Hm. Yes.", "b"),
+    ("analysis1 < 2, assistantfinal", "1 < 2, ", ""),
+    ("analysisHm <think>, assistant.assistantfinal<think>", "Hm <think>, assistant.", ""),
+    ("<SCRATCHPAD>a</SCRATCHPAD>b", "a", "b"),
+    ("<inner_monologue>a</inner_monologue>b", "a", "b"),
+    ("<|inner_prefix|>a<|inner_suffix|>b", "a", "b"),
+    ("<ctrl94>thought\na<ctrl95>b", "\na", "b"),
 ]
 MARKS = [
     "<think>", "</think>", "<think>", "</think>", "[THINK]", "<|end|>", ANALYSIS, FINAL,
     FINAL_JSON, CALL, "<|start|>assistant", "</thinking>", "<mm:think>", '<think a="b">',
     "<|START_THINKING|>", "<|END_THINKING|>", "<|START_RESPONSE|>", "<|channel>thought",
     "<channel|>", "</mm:think>", "[/THINK]",
+    "analysis", "assistantfinal", "analysisIt",
 ]  # fmt: skip
 WORDS = [
     "<", ">", "/", "\n", " ", "think", "a", "`", "```", "<|", "~~", ".", "to=x", "|>", ' a="',
     "[/", "<|channel|>", "<|constrain|>", "<|message|>", "thought", "_",
+    "assistant", "final",
 ]  # fmt: skip
 NO_THOUGHT = [
     "Because.",
@@ -123,6 +132,11 @@ NO_THOUGHT = [
     "The end is <|END_THINKING|> there, or <channel|>, and <|START_RESPONSE|>",
     "<no_think>a</no_think>",
     "<think and so on",
+    "analysis",
+    "analysis of it: analysisHm. assistantfinal",
+    "An analysisHm.assistantfinal b",
+    "Because.assistantfinal b",
+    "anal",
 ]
 
 

@@ -428,7 +428,7 @@ def test_a_folder_without_evaluations_and_no_folder_at_all_are_told(tmp_path):
 def test_a_log_that_was_cut_off_is_named(tmp_path):
     (tmp_path / "2026-01-01T00-00-00-00-00_gsm8k_x.eval").write_bytes(b"PK\x03\x04")
 
-    with pytest.raises(ConfigError, match=r"gsm8k_x\.eval is no whole log"):
+    with pytest.raises(ConfigError, match=r"gsm8k_x\.eval is not a complete log"):
         answers.read_logs(tmp_path)
 
 

@@ -11,6 +11,7 @@ import pytest
 from mixtura.core.roles import Layer, Proposer
 from mixtura.core.types import Completion, Message, ask
 from mixtura.models.fake import Scripted
+from mixtura.patterns.combine import Combine
 from mixtura.patterns.mux import Mux
 from mixtura.patterns.switch import Switch
 from mixtura.patterns.vote import Vote
@@ -19,6 +20,8 @@ from mixtura.selection.counting import NO_ANSWER, CountingMixture, DrawTable, co
 NAMES = ("a", "b", "c")
 ACCURACY = {"a": 0.7, "b": 0.7, "c": 0.6}
 DRAWS = 3
+WEIGHTS = {"votes": 1.5, "accuracy": 2.0, "families": 0.7, "surest": 1.1, "length": -0.5}
+FAMILIES = {"a": "x", "c": "x"}
 
 
 def read_label(text):
@@ -46,19 +49,24 @@ async def chosen_by_pattern(pattern, row):
         Completion(Message("assistant", text), NAMES[place // DRAWS])
         for place, text in enumerate(texts)
     ]
-    chooser = Vote(read_label) if pattern == "vote" else Mux(read_label, ACCURACY)
+    chooser = {
+        "vote": Vote(read_label),
+        "mux": Mux(read_label, ACCURACY),
+        "combine": Combine(read_label, WEIGHTS, ACCURACY, FAMILIES),
+    }[pattern]
     return (await chooser.choose(ask("?"), proposals, None)).which
 
 
-@pytest.mark.parametrize("pattern", ["vote", "mux", "switch"])
+@pytest.mark.parametrize("pattern", ["vote", "mux", "switch", "combine"])
 def test_a_table_is_counted_as_the_pattern_counts_the_same_draws(pattern):
     rng = np.random.default_rng(5)
     labels = rng.choice([NO_ANSWER, 0, 1, 2, 3], size=(120, len(NAMES), DRAWS))
     # Without any answer a pattern takes the proposal closest to the others, which no table knows.
     labels = labels[(labels != NO_ANSWER).any(axis=(1, 2))]
-    mixture = CountingMixture(pattern, NAMES, DRAWS, ACCURACY)
+    mixture = CountingMixture(pattern, NAMES, DRAWS, ACCURACY, weights=WEIGHTS, families=FAMILIES)
+    lengths = np.array([[len(text) for text in texts_of(row)] for row in labels], float)
 
-    ours = mixture.choose_draws(labels).tolist()
+    ours = mixture.choose_draws(labels, lengths.reshape(labels.shape)).tolist()
 
     async def all_of_them():
         return [await chosen_by_pattern(pattern, row) for row in labels]

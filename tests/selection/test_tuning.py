@@ -165,6 +165,25 @@ def test_members_that_err_apart_are_written_as_a_mixture_with_its_proof_and_it_a
         assert (tmp_path / "mixtura.toml").read_text().count("[mixtures.tuned]") == 1
 
 
+def test_a_learned_combiner_is_written_with_its_weights_and_answers(tmp_path, typed):
+    written(
+        tmp_path / "many.jsonl",
+        [{"question": f"What is {n} plus {n}?", "answer": f"#### {2 * n}"} for n in range(10, 130)],
+    )
+    words = [*COMMAND, "--size", "1", "--patterns", "combine", "--json", "--out", "mixtura.toml"]
+    words[words.index("rows.jsonl")] = "many.jsonl"
+    with running(errs_apart) as upstream:
+        start(tmp_path, upstream)
+        code, out, err = typed(*words)
+        assert code == 0, err
+        assert json.loads(out)["pattern"] == "combine"
+        table = tomllib.loads((tmp_path / "mixtura.toml").read_text())["mixtures"]["tuned"]
+        assert table["weights"]["votes"] > 0
+        assert set(table["accuracy"]) == set(NAMES)
+        code, out, _ = typed("ask", "-m", "tuned", "What is 12 plus 12?")
+        assert (code, "24" in out) == (0, True)
+
+
 def test_members_that_err_together_are_refused_and_the_single_model_is_written(tmp_path, typed):
     with running(errs_together) as upstream:
         start(tmp_path, upstream)
@@ -232,7 +251,7 @@ def test_a_dry_run_says_what_it_takes_at_most_and_asks_no_one(tmp_path, typed):
     [
         (["tune", "--on", "rows.jsonl"], "Which members?"),
         (["tune", "--models", "a", "b"], "--on is missing"),
-        ([*COMMAND, "--patterns", "vot"], "'vot' is none of vote, mux, switch, gate, mixture"),
+        ([*COMMAND, "--patterns", "vot"], "'vot' is not one of vote, mux, switch, combine, gate"),
         (
             ["tune", "--models", "a", "b", "--on", "rows.jsonl", "--judge", "judge",
              "--patterns", "vote"],

@@ -546,10 +546,10 @@ def test_an_error_in_the_middle_of_a_stream_reaches_their_client():
 def test_arguments_that_are_no_object_are_an_error_and_never_an_empty_input():
     answer = answered("See:", replace(LOOK, arguments='["the sky"]'))
     with claude(answer=answer) as (client, _):
-        with pytest.raises(anthropic.InternalServerError, match="no JSON object"):
+        with pytest.raises(anthropic.InternalServerError, match="not a JSON object"):
             client.messages.create(**HELLO)
         with (
-            pytest.raises(anthropic.APIStatusError, match="no JSON object"),
+            pytest.raises(anthropic.APIStatusError, match="not a JSON object"),
             client.messages.stream(**HELLO) as stream,
         ):
             stream.until_done()

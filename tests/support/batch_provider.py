@@ -8,7 +8,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -36,6 +36,12 @@ class ProviderFake:
     """Rows whose prompt has this text in it get an error."""
     left_out: str = "no row"
     """Rows whose prompt has this text in it are in no result: the batch expires."""
+    odd_lines: list[str] = field(default_factory=list[str])
+    """Lines that stand before and between the results of OpenAI's batches."""
+    failure: str | None = None
+    """What OpenAI's batches fail with."""
+    answer: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    """Answers the rows of OpenAI's batches in place of ``chat_answer``."""
     paid: Counter[str] = field(default_factory=Counter[str])
     """How often each request was paid in a batch, by model and messages."""
     together: bool = False
@@ -163,6 +169,7 @@ class _Handler(QuietHandler):
             case ["files", name, "content"]:
                 kind, _, batch = name.partition("-of-")
                 lines = [*map(json.dumps, self._openai_rows(fake.batches[batch], kind))]
+                lines = [one for line in lines for one in (*fake.odd_lines, line)]
                 self.send_body(200, "\n".join(reversed(lines)).encode(), "application/jsonl")
             case ["messages", "batches"]:
                 self.send_json(200, {"data": [*map(self._anthropic, fake.listed)]})
@@ -242,6 +249,9 @@ class _Handler(QuietHandler):
             "output_file_id": f"out-of-{batch['id']}",
             "error_file_id": f"err-of-{batch['id']}",
         }
+        if over and self.provider.failure is not None:
+            errors = {"data": [{"message": self.provider.failure}] * 5}
+            return {"id": batch["id"], "status": "failed", "errors": errors}
         known = {key: asked.get(key) for key in ("metadata", "input_file_id")}
         return {"id": batch["id"], "status": "in_progress", **known, **(done if over else {})}
 
@@ -287,7 +297,8 @@ class _Handler(QuietHandler):
         good, bad, _ = self._split(batch)
         for row in good if kind == "out" else bad:
             body = {"error": {"message": "it broke", "type": "server_error"}}
-            status, body = (200, chat_answer(row["body"])) if kind == "out" else (500, body)
+            answer = self.provider.answer or chat_answer
+            status, body = (200, answer(row["body"])) if kind == "out" else (500, body)
             yield {"custom_id": row["custom_id"], "response": {"status_code": status, "body": body}}
 
     def _anthropic(self, batch: Any) -> Any:

@@ -83,7 +83,9 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(*plays: Play, tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
+async def serving(
+    *plays: Play, tls: ssl.SSLContext | None = None, seconds: float = 20
+) -> AsyncIterator[Server]:
     """The first connection is served by the first of *plays*, all later ones by the last."""
     front, tasks = Server(), set()
 
@@ -100,7 +102,7 @@ async def serving(*plays: Play, tls: ssl.SSLContext | None = None) -> AsyncItera
     server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
     front.host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(seconds):
             yield front
     finally:
         server.close()

@@ -111,13 +111,19 @@ def write_program(folder: Path, name: str, source: str) -> Path:
     return path
 
 
+PLAIN = {"PATH": f"{os.environ['PATH']}{os.pathsep}/no-such-folder/{os.getpid()}"}
+"""The environment of these programs; its last folder tells them from those of other sessions."""
+
+
 def list_marked_processes() -> list[str]:
-    """Every process of this user that a program of a model has started and left."""
+    """Every process that a program of a model, started with ``PLAIN``, has started and left."""
+    mine = PLAIN["PATH"].encode()
     found: list[str] = []
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and b"MIXTURA_MEMBER_RUN=" in (entry / "environ").read_bytes():
+            told = (entry / "environ").read_bytes() if entry.name.isdigit() else b""
+            if b"MIXTURA_MEMBER_RUN=" in told and mine in told:
                 found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
         except OSError:
             continue
-    return [one for one in found if one and "pytest" not in one and os.getpid()]
+    return [one for one in found if one and "pytest" not in one]

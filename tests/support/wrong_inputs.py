@@ -325,7 +325,158 @@ WORDS = {
     ),
 }  # fmt: skip
 
+ROWS_FILE = {"in.jsonl": b'{"input": "2 + 2?", "target": "4"}\n'}
+MANY = {
+    "a batch of nothing": Row(("batch",), ("Missing argument 'IN'",)),
+    "a batch into nothing": Row(("batch", "in.jsonl"), ("Missing argument 'OUT'",)),
+    "a batch of a file that is not there": Row(
+        ("batch", "no.jsonl", "out.jsonl"), ("there is no file no.jsonl", "OWNER/NAME")
+    ),
+    "a batch of a web address": Row(
+        ("batch", "https://example.org/in.jsonl", "out.jsonl"), ("web address: download it",)
+    ),
+    "a batch of a broken line": Row(
+        ("batch", "in.jsonl", "out.jsonl"), ("in.jsonl:1: not JSON",),
+        files={"in.jsonl": b'{"input": '},
+    ),
+    "a batch of rows without a prompt": Row(
+        ("batch", "in.jsonl", "out.jsonl"), ("in.jsonl:1:", "--column", "it has q"),
+        files={"in.jsonl": b'{"q": "Why?"}'},
+    ),
+    "a batch over its own input": Row(
+        ("batch", "in.jsonl", "in.jsonl"), ("the same file (in.jsonl): rename",), files=ROWS_FILE
+    ),
+    "a batch into a table": Row(
+        ("batch", "in.jsonl", "out.csv"), ("out.csv would be JSON lines: name it out.jsonl",),
+        files=ROWS_FILE,
+    ),
+    "a batch into no folder": Row(
+        ("batch", "in.jsonl", "no/out.jsonl"), ("OUT: there is no folder no",), files=ROWS_FILE
+    ),
+    "a journal that is a device": Row(
+        ("batch", "in.jsonl", "out.jsonl", "--journal", os.devnull),
+        ("--journal:", "not an ordinary file"), files=ROWS_FILE,
+    ),
+    "a template with an unknown field": Row(
+        ("batch", "in.jsonl", "out.jsonl", "--template", "{question}"),
+        ("in.jsonl:1:", "question", "it has input, target"), files=ROWS_FILE,
+    ),
+    "a split of a file": Row(
+        ("batch", "in.jsonl", "out.jsonl", "--split", "test"), ("--split", "data sets"),
+        files=ROWS_FILE,
+    ),
+    "a time without its unit": Row(
+        ("batch", "in.jsonl", "out.jsonl", "--within", "6"), ("not a duration", "6h, 90m"),
+        files=ROWS_FILE,
+    ),
+    "batches of a provider that has none": Row(
+        ("batch", "in.jsonl", "out.jsonl", "--provider-batch", "only"),
+        ("--provider-batch only: m", "--provider-batch auto"), files=ROWS_FILE,
+    ),
+    "an export into a folder": Row(("export", "."), ("is a folder: name a file in it",)),
+    "an export since a word": Row(
+        ("export", "x.jsonl", "--since", "yesterday"), ("'yesterday' is not a date", "2026-11-30")
+    ),
+    "an export of no batch": Row(
+        ("export", "x.jsonl", "--batch", "no.jsonl"), ("there is no file no.jsonl", "OUT")
+    ),
+    "an export of rows that no batch wrote": Row(
+        ("export", "x.jsonl", "--batch", "in.jsonl"), ("no journal in.jsonl.journal", "--journal"),
+        files=ROWS_FILE,
+    ),
+    "an input without its batch": Row(
+        ("export", "x.jsonl", "--input", "in.jsonl"), ("belong to one --batch",)
+    ),
+    "pairs of a batch": Row(
+        ("export", "x.jsonl", "--batch", "a", "--format", "preferences"), ("reads kept runs",)
+    ),
+}  # fmt: skip
+
+TOOLS = {
+    "a port of mcp that none is": Row(("mcp", "--http", "99999"), ("0 to 65535",)),
+    "a cap of mcp in words": Row(("mcp", "--max-cost", "free"), ("'free' is not a number",)),
+    "mcp with a mixture that none is": Row(
+        ("mcp",), ("mixtura.toml:9:", "unknown model or mixture 'tem'", "'team'"),
+        f'{TEAM}[mcp]\nmixtures = ["tem"]\n',
+    ),
+    "a review of nothing": Row(("review",), ("there is no change to review",)),
+    "a review of a file that is not there": Row(
+        ("review", "--file", "no.md"), ("--file: there is no file no.md",)
+    ),
+    "a review of what is not text": Row(
+        ("review", "--file", "b.bin"), ("b.bin is not text",), files={"b.bin": b"\xff\xfe\x00"}
+    ),
+    "a review by another pattern": Row(
+        ("review", "-m", "team", "--file", "in.jsonl"), ("not a mixture for reviews",),
+        files=ROWS_FILE,
+    ),
+    "a tool that is not installed": Row(
+        ("ask", "-m", "claude-code", "Why?"), ("'claude' is not on your PATH",), env={"PATH": ""}
+    ),
+    "a tool misspelt": Row(("ask", "-m", "claud-code", "Why?"), ("did you mean 'claude-code'?",)),
+    "a check misspelt": Row(("ask", "-m", "checkd", "Why?"), ("did you mean 'checked'?",)),
+    "a mixture times nothing": Row(("ask", "-m", "m*0", "Why?"), ("1 to 1,000", "'m*3'")),
+    "a shell that none is": Row(("completion", "tcsh"), ("'tcsh'", "'zsh'")),
+    "a log level that none is": Row(
+        ("--log-level", "loud", "ask", "Why?"), ("'loud' is not one of", "'debug'")
+    ),
+}  # fmt: skip
+
+RECENT_FILES = {
+    "traces in the file": _checked(
+        "[telemetry]\n", ":1: unknown key 'telemetry'", "OTEL_EXPORTER_OTLP_ENDPOINT"
+    ),
+    "a command as one text": _checked(
+        '[models.c]\ncommand = "claude -p"\n', ":2: models.c.command", 'command = ["my-model"'
+    ),
+    "a command without a program": _checked(
+        "[models.c]\ncommand = []\n", ":2: models.c: command: the program is missing"
+    ),
+    "a command with a provider": _checked(
+        '[models.c]\ncommand = ["cat"]\nprovider = "openai"\n', ":3: models.c: provider"
+    ),
+    "a key of the server in the file": _checked(
+        f'[serve.keys.a]\nkey = "{CANARY}"\n', ":2: serve.keys.a", "serve --new-key NAME"
+    ),
+    "a check that runs outside the sandbox": _team(
+        'pattern = "checked"\nlayers = [["m*3"]]\ncheck = "pytest -q"',
+        ":8: check:",
+        "set `outside_sandbox = true`",
+    ),
+    "a gate without the strong model": _team(
+        'pattern = "gate"\nlayers = [["m*3"]]', ":5: mixtures.team: `aggregator` is missing"
+    ),
+    "a threshold above one": _team(
+        'pattern = "switch"\nlayers = [["m*3"]]\nthreshold = 2', ":8:", "<= 1.0"
+    ),
+    "tools by a word": _checked('use_commands = "ask"\n', ":1: use_commands: expected true or"),
+}
+
 EVALUATIONS = {
+    "a tuning of nothing": Row(("tune",), ("--models A B C --on prompts.jsonl",)),
+    "a tuning of one model": Row(
+        ("tune", "--models", "m", "--on", "in.jsonl"), ("two models or more are needed",),
+        files=ROWS_FILE,
+    ),
+    "a tuning on too few prompts": Row(
+        ("tune", "--models", "m", "team", "--on", "in.jsonl", "--scoring", "number"),
+        ("has 1 prompt, and at least 3 are needed",), files=ROWS_FILE,
+    ),
+    "a tuning by a pattern that none is": Row(
+        ("tune", "--models", "m", "team", "--on", "in.jsonl", "--scoring", "number",
+         "--patterns", "votes"),
+        ("'votes' is not one of vote, mux",), files=ROWS_FILE,
+    ),
+    "a tuning by a scoring that none is": Row(
+        ("tune", "--models", "m", "team", "--on", "in.jsonl", "--scoring", "numbr"),
+        ("'numbr' is not one of exact",), files=ROWS_FILE,
+    ),
+    "a calibration from no folder": Row(
+        ("calibrate", "--from", "nowhere"), ("--from: there is no folder nowhere",)
+    ),
+    "a calibration of a mixture from nothing": Row(
+        ("calibrate", "--mixture", "team"), ("-m goes with --from RUNS",)
+    ),
     "a task that none is": Row(("eval", "gsm9k", "--model", "m"), ("gsm9k", "gsm8k")),
     "an evaluation of nothing": Row(("eval", "gsm8k"), ("--model",)),
     "an evaluation of no rows": Row(
@@ -366,7 +517,10 @@ CALLS = {
     ),
 }  # fmt: skip
 
-TABLES = {"file": FILES, "setup": UNUSABLE, "command": WORDS, "call": CALLS}
+TABLES = {
+    "file": FILES | RECENT_FILES, "setup": UNUSABLE, "command": WORDS, "rows": MANY,
+    "tool": TOOLS, "call": CALLS,
+}  # fmt: skip
 ROWS = {f"{kind}: {name}": row for kind, rows in TABLES.items() for name, row in rows.items()}
 TRACES = ("Traceback", "[Errno", "FileNotFoundError", "Error(", "mixtura.core", "msgspec")
 

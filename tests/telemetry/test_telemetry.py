@@ -15,6 +15,9 @@ from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
 from opentelemetry.semconv._incubating.metrics import gen_ai_metrics
 from opentelemetry.semconv.attributes import error_attributes
 
+from mixtura.core.credentials import environment_secrets
+from mixtura.core.types import Usage
+from mixtura.telemetry.setup import Instruments
 from tests.support import command_line
 from tests.support.http_server import QuietHandler, serve_handler
 from tests.support.loopback import Answer
@@ -35,6 +38,7 @@ class Collected:
 
     def __init__(self):
         self.bodies = {"/v1/traces": [], "/v1/metrics": []}
+        self.headers = []
 
     @property
     def spans(self):
@@ -44,6 +48,16 @@ class Collected:
                 for scope in resource.scope_spans:
                     found += scope.spans
         return found
+
+    @property
+    def services(self):
+        return {
+            attribute.value.string_value
+            for body in self.bodies["/v1/traces"]
+            for resource in ExportTraceServiceRequest.FromString(body).resource_spans
+            for attribute in resource.resource.attributes
+            if attribute.key == "service.name"
+        }
 
     @property
     def metrics(self):
@@ -65,6 +79,7 @@ def collector(desk):
             if self.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
             collected.bodies[self.path].append(body)
+            collected.headers.append({k.lower(): v for k, v in self.headers.items()})
             self.send_body(200, b"", "application/x-protobuf")
 
     with serve_handler(Handler) as address:
@@ -177,3 +192,117 @@ def test_a_collector_that_only_takes_traces_gets_no_metrics(desk, collector):
 
     assert len(collector.spans) == 4
     assert collector.metrics == {}
+
+
+def test_names_that_clients_make_up_grow_no_memory_and_a_key_among_them_is_hidden():
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    exporter, reader, tracer = InMemorySpanExporter(), InMemoryMetricReader(), TracerProvider()
+    tracer.add_span_processor(SimpleSpanProcessor(exporter))
+    meter = MeterProvider([reader])
+    instruments = Instruments(tracer, meter, captures_content=True)
+    key = "sk-proj-canaryOfTelemetry0123456789"
+    said = {"gen_ai.request.model": key, "gen_ai.request.stop_sequences": [key, "end"]}
+
+    instruments.start_span(f"chat {key}", None, said).end()
+    for number in range(3_000):
+        instruments.record_call(1.0, "chat", "x", f"name-{number} {key}", None, Usage(1, 1))
+
+    points = [
+        point
+        for resource in reader.get_metrics_data().resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+        for point in metric.data.data_points
+    ]
+    assert 3 < len(points) <= 3 * 502
+    assert sum(point.count for point in points) == 3 * 3_000
+    assert key not in str([point.attributes for point in points])
+    assert key not in str([span.to_json() for span in exporter.get_finished_spans()])
+    meter.shutdown()
+    tracer.shutdown()
+
+
+def test_a_collectors_key_is_a_secret_like_any_other():
+    headers = {"OTEL_EXPORTER_OTLP_HEADERS": "api-key=canaryOfCollector01%2B,x=1"}
+
+    assert "canaryOfCollector01+" in environment_secrets(headers)
+
+
+def test_upstreams_get_the_span_of_their_own_call_as_parent(desk, collector):
+    assert desk.run("ask", "Why?").code == 0
+
+    spans = {span.name: span.span_id.hex() for span in collector.spans}
+    sent = {
+        request["model"]: headers["traceparent"].split("-")[2]
+        for request, headers in zip(desk.server.requests, desk.server.headers, strict=True)
+    }
+    assert sent == {name: spans[f"chat {name}"] for name in ("ann", "ben", "chief")}
+
+
+def test_a_table_names_the_collector_its_headers_and_the_service(desk, collector):
+    address = desk.env.pop("OTEL_EXPORTER_OTLP_ENDPOINT")
+    desk.env["COLLECTOR_HEADERS"] = "Authorization=Basic%20abc-123-secret,x-team=blue"
+    own = (desk.folder / "mixtura.toml").read_text()
+    table = f'[telemetry]\nendpoint = "{address}"\nheaders_env = "COLLECTOR_HEADERS"\n'
+    desk.write(f'{own}\n{table}content = true\nservice_name = "council"\n')
+
+    assert desk.run("ask", "Why so blue?").code == 0
+    shown = desk.run("config", "show").out
+    checked = desk.run("doctor", "--json", "--call", "ann")
+
+    (chief,) = [span for span in collector.spans if span.name == "chat chief"]
+    assert "Why so blue?" in attributes(chief)["gen_ai.input.messages"]
+    assert {"council"} == collector.services
+    assert {"Basic abc-123-secret"} == {one.get("authorization") for one in collector.headers}
+    assert address in shown
+    assert checked.json["telemetry"] == {
+        "traces": f"{address}/v1/traces", "metrics": f"{address}/v1/metrics", "content": True,
+        "service_name": "council", "answers": True, "error": None,
+    }  # fmt: skip
+    assert "abc-123" not in shown + checked.out
+
+
+def test_what_the_environment_says_of_a_collector_counts_over_the_table(desk, collector):
+    own = (desk.folder / "mixtura.toml").read_text()
+    table = '[telemetry]\nendpoint = "http://127.0.0.1:9"\nheaders_env = "COLLECTOR_HEADERS"\n'
+    desk.write(own + table)
+    desk.env["COLLECTOR_HEADERS"] = "Authorization=for-another-place-123"
+
+    assert desk.run("ask", "Why?").code == 0
+
+    assert len(collector.spans) == 4
+    assert {None} == {one.get("authorization") for one in collector.headers}
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('endpoint = "localhost:4318"', "telemetry.endpoint: the address of a collector"),
+        ('endpoint = "https://me:pw123456@x.example"', "must hold no login"),
+        ('headers_env = "Authorization=Basic x"', "the name of a variable"),
+        ('endpoint = "http://127.0.0.1:9"\nheaders_env = "NOT_THERE"', "NOT_THERE is not set"),
+    ],
+)
+def test_a_wrong_table_is_told_in_words(desk, table, said):
+    own = (desk.folder / "mixtura.toml").read_text()
+    desk.write(f"{own}\n[telemetry]\n{table}\n")
+
+    assert said in desk.run("ask", "Why?").complaint
+
+
+def test_what_a_member_is_not_shown_is_in_no_span(desk, collector):
+    desk.env["OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"] = "true"
+    desk.server.answers["ben"] = Answer.text("Write to [EMAIL_1].")
+    own = (desk.folder / "mixtura.toml").read_text()
+    desk.write(own.replace('model = "ben"\n', 'model = "ben"\nredact = true\n'))
+
+    assert desk.run("ask", "Who is anna@example.com?").code == 0
+
+    said = [str(attributes(span)) for span in collector.spans]
+    assert not any("anna@example.com" in text for text in said)
+    assert sum("Who is [EMAIL_1]?" in text for text in said) == 4

@@ -153,3 +153,27 @@ def test_the_file_loads_as_a_data_set(shell):  # noqa: F811
 
     check_sft_rows(list(rows))
     assert rows.column_names == ["messages", "provenance"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{", "5", "[" * 3_000, "{}", '{"custom_id": "r0"}', '{"custom_id": "r0", "response": 5}',
+        '{"custom_id": "r0", "response": {"body": {"choices": []}}}',
+        '{"custom_id": "r0", "answer": 5, "cost_usd": 0, "degraded": []}',
+        '{"custom_id": "r0", "answer": "x", "cost_usd": "much", "degraded": []}',
+        '{"custom_id": "r0", "answer": "x", "cost_usd": 0, "degraded": 7}',
+        '{"custom_id": ["x"], "answer": "x", "cost_usd": 0, "degraded": []}',
+    ],
+    ids=range(11),
+)  # fmt: skip
+def test_a_damaged_line_of_a_batch_is_told_in_words(line, shell):  # noqa: F811
+    write_rows(shell.desk.folder / "in.jsonl", 1)
+    shell.run("batch", "in.jsonl", "out.jsonl", "-m", "ann")
+    (shell.desk.folder / "out.jsonl").write_text(line + "\n")
+
+    done = shell.run("export", "-", "--batch", "out.jsonl")
+
+    assert done.code == 2
+    assert "out.jsonl" in done.err
+    assert done.out == ""

@@ -15,12 +15,14 @@ from tests.conftest import run
 from tests.support.byte_server import (
     END,
     OK,
+    STREAM,
     Peer,
     Play,
     Server,
     answering,
     asked,
     chunk,
+    events,
     fails,
     got,
     serving,
@@ -206,3 +208,31 @@ def test_a_flood_of_what_frames_a_body_ends_the_call(flood):
         await peer.left()
 
     assert "bytes of headers" in str(fails(play))
+
+
+def test_a_connection_that_broke_takes_no_other_along_when_its_answer_is_let_go_late():
+    """The system gives the number of a closed socket to the next one, which must still be read."""
+
+    async def cut(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(STREAM, events("half")[0])
+        await asked_again.wait()
+
+    async def ask() -> bytes:
+        transport = BUILT_IN
+        async with serving(cut, answering(STREAM, *events("whole"), END)) as server:
+            first = await transport.send_request("POST", server.url, {}, b"{}", connect=5.0)
+            asked_again.set()  # the server hangs up in the middle of the answer
+            with pytest.raises(UnavailableError):
+                await first.read_body(lambda _: False)
+            await asyncio.sleep(0.01)  # until its socket is closed
+            second = await transport.send_request("POST", server.url, {}, b"{}", connect=5.0)
+            first.close()
+            pieces: list[bytes] = []
+            async with asyncio.timeout(5):
+                await second.read_body(lambda piece: bool(pieces.append(piece)))
+            second.close()
+            return b"".join(pieces)
+
+    asked_again = asyncio.Event()
+    assert run(ask()) == b"data: whole\n\n"

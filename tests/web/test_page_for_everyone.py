@@ -74,14 +74,14 @@ def test_roles_and_names_are_what_a_screen_reader_needs(visit):
 
     for line in (
         'complementary "Runs"',
-        'navigation "Past runs"',
+        'navigation "Past conversations"',
         'main "Conversation"',
         'heading "Why is the sky blue?" [level=2]',
-        'region "Layer 1"',
+        'group "Layer 1"',
         'button "Proposer 1 of layer 1, ann: answered. Open its details."',
-        'region "Answer"',
+        'group "Answer"',
         'button "Sources"',
-        'region "What ran when"',
+        'group "What ran when"',
         'textbox "Your question"',
         'combobox "Mixture"',
         'combobox "Compare with one model alone"',

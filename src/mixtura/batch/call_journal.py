@@ -71,7 +71,8 @@ class CallJournal:
             self.in_flight.close()
             raise
         self._pricer = pricer
-        self._looks_up = self.earlier_calls > 0 or reuses
+        self.looks_up = self.earlier_calls > 0 or reuses
+        """Whether a call may be kept already."""
         self._writer: GroupWriter | None = None
         self.spent = {
             kind: SpentTotals() for kind in ("answer", "failed", "refused", "lost", "earlier")
@@ -111,11 +112,11 @@ class CallJournal:
 
     async def find(self, key: bytes) -> bytes | None:
         """The body of a call that was made before. Raises StoreError."""
-        return await self.writer.find_call(key) if self._looks_up else None
+        return await self.writer.find_call(key) if self.looks_up else None
 
     def reuse_own_calls(self) -> None:
         """Rows are asked once more: what this process has kept is found from now on."""
-        self._looks_up = True
+        self.looks_up = True
 
     def refuse_new_calls(self) -> None:
         """From now on a call is answered from the journal, or fails at once."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
-from mixtura.batch.batch_http import BatchHttp
+from mixtura.batch.provider_fields import read_id, read_object, read_rows, read_words
 from mixtura.batch.provider_forms import (
     PAGES,
     ProviderBatchRow,
     RemoteBatch,
     RowResult,
 )
+from mixtura.batch.provider_http import BatchHttp
 from mixtura.core.errors import MalformedError, UnavailableError
+from mixtura.core.quantities import parse_token_count
 from mixtura.core.types import JsonObject
 
 _OVER = ("SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED")
@@ -63,13 +66,13 @@ class GoogleForm:
         token = ""
         for _ in range(PAGES):
             page = await self.http.get_json(f"/batches?pageSize=100{token}")
-            listed: Any = page.get("operations") or page.get("batches") or []
+            listed = read_rows(page, "operations") or read_rows(page, "batches")
             for one in listed:
                 if _details(one).get("displayName") == tag:
                     return _read_operation(one)
-            if not (after := page.get("nextPageToken")):
+            if not page.get("nextPageToken"):
                 return None
-            token = f"&pageToken={after}"
+            token = f"&pageToken={read_id(page, 'nextPageToken')}"
         return None
 
     async def read(self, batch: str) -> RemoteBatch:
@@ -80,10 +83,10 @@ class GoogleForm:
 
     async def read_results(self, batch: RemoteBatch, take: Callable[[RowResult], None]) -> None:
         done = await self.http.get_json(f"/{batch.id}")
-        told: Any = done.get("response") or _details(done).get("output") or {}
-        listed: Any = told.get("inlinedResponses") or {}
-        for one in listed.get("inlinedResponses") or ():
-            take(_row_result(one))
+        told = read_object(done, "response") or read_object(_details(done), "output")
+        for one in read_rows(read_object(told, "inlinedResponses"), "inlinedResponses"):
+            with suppress(MalformedError):  # the other rows are paid, and their answers are good
+                take(_row_result(one))
 
 
 def _generate_request(data: JsonObject) -> JsonObject:
@@ -112,52 +115,50 @@ def _generate_request(data: JsonObject) -> JsonObject:
 
 
 def _read_operation(data: Any) -> RemoteBatch:
-    name = data.get("name")
-    if not isinstance(name, str):
-        raise MalformedError("what a provider says of a batch has no name")
+    name = read_id(data, "name")
     state = str(_details(data).get("state") or "").rpartition("STATE_")[2]
     over = state in _OVER or bool(data.get("done"))
     failure = None
     if state == "FAILED":
-        error: Any = data.get("error") or {}
-        failure = str(error.get("message") or "the provider says no more")
+        said = read_object(data, "error").get("message")
+        failure = read_words(said, "the provider says no more").decode()
     return RemoteBatch(name, over, (), failure)
 
 
 def _details(data: Any) -> Any:
     """What an operation tells of its batch; a batch by itself is that."""
-    found = data.get("metadata")
-    return found if isinstance(found, dict) else data  # pyright: ignore[reportUnknownVariableType]
+    return read_object(data, "metadata") or data
 
 
 def _row_result(data: Any) -> RowResult:
     name = _details(data).get("key")
     if not isinstance(name, str):
         raise MalformedError("a row of a provider's batch has no key")
-    if error := data.get("error"):
-        status = _STATUSES.get(error.get("code"), 500)
-        said = {"error": {"message": str(error.get("message") or "no more is said")}}
+    if error := read_object(data, "error"):
+        code: Any = error.get("code")
+        status = _STATUSES.get(code, 500) if isinstance(code, int) else 500
+        words = read_words(error.get("message"), "no more is said").decode()
+        said = {"error": {"message": words}}
         return RowResult(name, status, msgspec.json.encode(said))
-    return RowResult(name, 200, msgspec.json.encode(_chat_completion(data.get("response") or {})))
+    answer = _chat_completion(read_object(data, "response"))
+    return RowResult(name, 200, msgspec.json.encode(answer))
 
 
 def _chat_completion(data: Mapping[str, Any]) -> JsonObject:
     """Gemini's answer as a chat completion."""
-    candidates: Any = data.get("candidates") or [{}]
-    first: Any = candidates[0]
-    content: Any = first.get("content") or {}
-    parts: Any = content.get("parts") or []
+    first = next(iter(read_rows(data, "candidates")), dict[str, Any]())
+    parts = read_rows(read_object(first, "content"), "parts")
     texts = {thought: _joined_parts(parts, thought=thought) for thought in (False, True)}
     message: JsonObject = {"role": "assistant", "content": texts[False]}
     if texts[True]:
         message["reasoning_content"] = texts[True]
     # Whatever else ended it was a filter: the answer, or the question, was blocked.
-    reason = _FINISH_REASONS.get(first.get("finishReason"), "content_filter")
-    used: Any = data.get("usageMetadata") or {}
-    thoughts = used.get("thoughtsTokenCount") or 0
+    reason = _FINISH_REASONS.get(str(first.get("finishReason")), "content_filter")
+    used = read_object(data, "usageMetadata")
+    thoughts = parse_token_count(used.get("thoughtsTokenCount")) or 0
     usage = {
         "prompt_tokens": used.get("promptTokenCount"),
-        "completion_tokens": (used.get("candidatesTokenCount") or 0) + thoughts,
+        "completion_tokens": (parse_token_count(used.get("candidatesTokenCount")) or 0) + thoughts,
         "total_tokens": used.get("totalTokenCount"),
         "completion_tokens_details": {"reasoning_tokens": thoughts},
     }

@@ -70,8 +70,8 @@ class _CountedRows:
 class BatchInput:
     """
     The input and what is asked of it: every row, the first *limit*, or a *sample* drawn with
-    *seed*. *shares*: equal rows have the same key, and so the same answer. *reads*: how rows of
-    OpenAI's form are read, else as chat completions.
+    *seed*. *shares*: equal rows have the same key, and so the same answer. *reads* makes the
+    request of a line of an OpenAI batch file where others than this machine's user wrote it.
     """
 
     source: Source

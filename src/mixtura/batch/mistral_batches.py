@@ -7,8 +7,14 @@ from typing import Any
 
 import msgspec
 
-from mixtura.batch.provider_forms import OpenAIForm, ProviderBatchRow, RemoteBatch
-from mixtura.core.errors import MalformedError
+from mixtura.batch.provider_fields import read_files, read_id, read_rows
+from mixtura.batch.provider_forms import (
+    PAGES,
+    OpenAIForm,
+    ProviderBatchRow,
+    RemoteBatch,
+    join_messages,
+)
 
 _OVER = ("SUCCESS", "FAILED", "TIMEOUT_EXCEEDED", "CANCELLED")
 
@@ -22,7 +28,7 @@ class MistralForm(OpenAIForm):
         ]
         data = b"\n".join((*lines, b""))
         sent = await self.http.upload_file("/files", f"{tag}.jsonl", data, {"purpose": "batch"})
-        return str(sent["id"])
+        return read_id(sent, "id")
 
     async def create(self, tag: str, file: str, rows: Sequence[ProviderBatchRow]) -> str:
         made = await self.http.post_json(
@@ -37,16 +43,17 @@ class MistralForm(OpenAIForm):
         return _read_job(made).id
 
     async def find(self, tag: str, file: str, rows: int, since: float) -> RemoteBatch | None:  # noqa: ARG002
-        page, size = 0, 100
-        while True:
+        size = 100
+        for page in range(PAGES):
             answer = await self.http.get_json(f"/batch/jobs?page={page}&page_size={size}")
-            listed: Any = answer.get("data") or []
+            listed = read_rows(answer, "data")
             for one in listed:
-                if file in (one.get("input_files") or ()):
+                files: Any = one.get("input_files")
+                if isinstance(files, list) and file in files:
                     return _read_job(one)
-            page += 1
             if len(listed) < size:
                 return None
+        return None
 
     async def read(self, batch: str) -> RemoteBatch:
         return _read_job(await self.http.get_json(f"/batch/jobs/{batch}"))
@@ -55,12 +62,9 @@ class MistralForm(OpenAIForm):
         await self.http.post_json(f"/batch/jobs/{batch}/cancel", {})
 
 
-def _read_job(data: Any) -> RemoteBatch:
-    name, status = data.get("id"), data.get("status")
-    if not isinstance(name, str):
-        raise MalformedError("what a provider says of a batch has no id")
-    files = tuple(one for key in ("output_file", "error_file") if (one := data.get(key)))
+def _read_job(data: dict[str, Any]) -> RemoteBatch:
+    status = data.get("status")
+    files = read_files(data, "output_file", "error_file")
     failed = status == "FAILED" and not files
-    told: Any = data.get("errors") or []
-    failure = "; ".join(str(one.get("message")) for one in told[:3]) or "the provider says no more"
-    return RemoteBatch(name, status in _OVER, files, failure if failed else None)
+    failure = join_messages(read_rows(data, "errors"))
+    return RemoteBatch(read_id(data, "id"), status in _OVER, files, failure if failed else None)

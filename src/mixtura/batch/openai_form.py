@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from mixtura.batch.prompt_form import parse_messages
 from mixtura.core.errors import ConfigError
+from mixtura.core.quantities import ANSWER_TOKENS, SEED, SHARE, TEMPERATURE, Range
 from mixtura.core.types import Completion, JsonObject, Request, Sampling, Usage
 from mixtura.protocols.openai.messages import message_json
 
@@ -34,34 +35,47 @@ def build_request(fields: Mapping[str, Any], sampling: Sampling) -> Request:
         raise ConfigError("`body.messages` must be a list of messages")
     if body.get("n") not in (None, 1):
         raise ConfigError("`body.n` must be 1: a mixture gives one answer")
+    tools: list[Any] = body.get("tools") or []
+    if not _is_list_of(tools, dict):
+        raise ConfigError("`body.tools` must be a list of objects")
+    for name, kinds in (("tool_choice", (str, dict)), ("response_format", (dict,))):
+        if not isinstance(body.get(name), (*kinds, type(None))):
+            raise ConfigError(f"`body.{name}` has the wrong type")
     return Request(
         parse_messages(body["messages"]),
         _parse_sampling(body).with_defaults(sampling),
-        tools=tuple(body.get("tools") or ()),
+        tools=tuple(tools),
         tool_choice=body.get("tool_choice"),
         response_format=body.get("response_format"),
         extra={k: v for k, v in body.items() if k not in _IGNORED | _SAMPLING | _OWN},
     )
 
 
+def _is_list_of(value: Any, kind: type) -> bool:
+    rows = cast(list[Any], value) if isinstance(value, list) else None
+    return rows is not None and all(isinstance(one, kind) for one in rows)
+
+
 def _parse_sampling(body: Mapping[str, Any]) -> Sampling:
-    def number(name: str, kind: type[int] | tuple[type, ...]) -> Any:
+    def number(name: str, kind: type[int] | tuple[type, ...], right: Range) -> Any:
         value = body.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, kind)):
             raise ConfigError(f"`body.{name}` must be a number")
+        if value is not None and (problem := right.range_error(value)):
+            raise ConfigError(f"`body.{name}`: {problem}")
         return value
 
     stop: Any = body.get("stop")
-    stops: tuple[Any, ...] = (stop,) if isinstance(stop, str) else tuple(stop or ())
-    if not all(isinstance(one, str) for one in stops):
+    stops: list[Any] = [stop] if isinstance(stop, str) else stop or []
+    if not _is_list_of(stops, str):
         raise ConfigError("`body.stop` must be a text or a list of texts")
-    longest = number("max_completion_tokens", int)
+    longest = number("max_completion_tokens", int, ANSWER_TOKENS)
     return Sampling(
-        number("temperature", (int, float)),
-        number("top_p", (int, float)),
-        number("max_tokens", int) if longest is None else longest,
-        stops or None,
-        number("seed", int),
+        number("temperature", (int, float), TEMPERATURE),
+        number("top_p", (int, float), SHARE),
+        number("max_tokens", int, ANSWER_TOKENS) if longest is None else longest,
+        tuple(stops) or None,
+        number("seed", int, SEED),
     )
 
 

@@ -112,6 +112,8 @@ class BatchOutcome:
     journal: str
     reason: str | None = None
     """Why it stopped before its end."""
+    failure: str | None = None
+    """What most of the rows that failed failed of."""
     notes: tuple[str, ...] = field(default=())
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -134,4 +136,5 @@ class BatchOutcome:
             "errors": self.errors,
             "journal": self.journal,
             "reason": self.reason,
+            "failure": self.failure,
         }

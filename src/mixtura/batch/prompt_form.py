@@ -51,6 +51,11 @@ class PromptForm:
     def _messages(self, fields: Mapping[str, Any]) -> tuple[Message, ...]:
         if self.template is not None:
             asked: Any = render_template(self.template, fields)
+        elif self.column is None and is_instruction_row(fields):
+            try:
+                asked = join_instruction(fields)
+            except ValueError as error:
+                raise ConfigError(str(error)) from None
         else:
             asked = _find_field(fields, self.column or _prompt_field(fields))
         if isinstance(asked, list):
@@ -82,6 +87,40 @@ class PromptForm:
         if not isinstance(value, str) or self.read_image is None:
             raise ConfigError("a picture is a path or an address")
         return self.read_image(value)
+
+
+def is_instruction_row(fields: Mapping[str, Any]) -> bool:
+    """Whether a record is one of Alpaca's or Dolly's: an instruction, and what it is about."""
+    others = set(PROMPT_FIELDS) - {"instruction", "input"}
+    whole = fields.get("text")  # Alpaca's whole prompt
+    named = {name for name in others if is_filled(fields.get(name))}
+    if isinstance(whole, str) and str(fields.get("instruction")) in whole:
+        named.discard("text")
+    instruction = fields.get("instruction")
+    return isinstance(instruction, str) and bool(instruction.strip()) and not named
+
+
+def join_instruction(fields: Mapping[str, Any], name: str = "instruction") -> str:
+    """
+    An instruction and, below it, the ``input`` of Alpaca's rows or the ``context`` of Dolly's.
+
+    Raises ValueError where it has both and they differ, or one is no text.
+    """
+    there = [one for one in ("input", "context") if is_filled(fields.get(one))]
+    if len(there) > 1 and fields["input"] != fields["context"]:
+        raise ValueError("`input` and `context` could both belong to it: leave one of them out")
+    if not there:
+        return fields[name]
+    if not isinstance(fields[there[0]], str):
+        raise ValueError(f"`{there[0]}` must be a text")
+    return f"{fields[name]}\n\n{fields[there[0]]}"
+
+
+def is_filled(beside: object) -> bool:
+    """Whether a field has anything in it."""
+    if isinstance(beside, str):
+        return beside.strip() not in ("", "<noinput>")  # Alpaca's word for none
+    return beside is not None and beside != []
 
 
 def record_id(fields: Mapping[str, Any], line: int) -> str:
@@ -166,7 +205,7 @@ def _field_text(value: Any) -> str:
     try:
         return msgspec.json.encode(value).decode()
     except (TypeError, ValueError):
-        raise ConfigError(f"a field holds {type(value).__name__}, which is no text") from None
+        raise ConfigError(f"a field holds {type(value).__name__}, which is not text") from None
 
 
 def _names(fields: Mapping[str, Any]) -> str:

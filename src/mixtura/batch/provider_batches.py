@@ -13,21 +13,23 @@ from typing import Any, Literal
 
 import msgspec
 
-from mixtura.batch.batch_http import BatchHttp
 from mixtura.batch.call_journal import CallJournal
 from mixtura.batch.google_batches import GoogleForm
 from mixtura.batch.journaled import CALL_KEY
 from mixtura.batch.mistral_batches import MistralForm
 from mixtura.batch.provider_forms import AnthropicForm, OpenAIForm
+from mixtura.batch.provider_http import BatchHttp
 from mixtura.batch.submitted_batches import EndpointBatches, NotAskedError, TimeIsUpError
 from mixtura.batch.together_batches import TogetherForm
 from mixtura.billing.request_log import REQUEST_LOG
 from mixtura.core.errors import ConfigError, ContentFilterError, ModelError, RejectedError
 from mixtura.core.events import Emit
 from mixtura.core.model import Model, Wrapper, unwrap_model
+from mixtura.core.roles import iterate_models
 from mixtura.core.types import Completion, Request
 from mixtura.models.hosted import HostedModel
 from mixtura.models.wrappers.meter import Metered
+from mixtura.models.wrappers.private_items import Pseudonymized
 from mixtura.transport.base import Sink, Transport
 from mixtura.transport.http1_transport import BUILT_IN
 
@@ -140,7 +142,12 @@ class ProviderBatched(Wrapper):
         super().__init__(live)
         self._batches = batches
         transport = BatchTransport(hosted, batches)
-        self._batched = Metered(hosted.asked_in_batches(transport))
+        asked: Model = hosted.asked_in_batches(transport)
+        for wrapper in iterate_models(live):
+            if isinstance(wrapper, Pseudonymized):  # a batch leaves this machine, too
+                asked = wrapper.around(asked)
+                break
+        self._batched = Metered(asked)
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         if CALL_KEY.get() is None:
@@ -210,7 +217,7 @@ class BatchTransport:
             asked.calls.append(call)
         result = await endpoint.ask(call, plain)
         if not result.status:
-            said = result.body.decode(errors="replace")[:300]
+            said = result.body.decode(errors="replace")
             raise NotAskedError(f"its provider's batch did not answer it: {said}")
         return WholeResponse(result.status, result.body)
 

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from mixtura.batch.batch_http import BatchHttp, decode_object
+from mixtura.batch.provider_fields import (
+    decode_reply,
+    read_custom_id,
+    read_files,
+    read_id,
+    read_object,
+    read_rows,
+    read_status,
+    read_time,
+    read_words,
+    sum_counts,
+)
+from mixtura.batch.provider_http import BatchHttp
 from mixtura.core.errors import MalformedError
 from mixtura.core.types import JsonObject
 
@@ -103,7 +116,7 @@ class OpenAIForm:
         ]
         data = b"\n".join((*lines, b""))
         sent = await self.http.upload_file("/files", f"{tag}.jsonl", data, {"purpose": "batch"})
-        return _text(sent, "id")
+        return read_id(sent, "id")
 
     async def create(self, tag: str, file: str, rows: Sequence[ProviderBatchRow]) -> str:  # noqa: ARG002
         made = await self.http.post_json(
@@ -115,21 +128,21 @@ class OpenAIForm:
                 "metadata": {"mixtura_tag": tag},
             },
         )
-        return _text(made, "id")
+        return read_id(made, "id")
 
     async def find(self, tag: str, file: str, rows: int, since: float) -> RemoteBatch | None:  # noqa: ARG002
         after = ""
         for _ in range(PAGES):
             page = await self.http.get_json(f"/batches?limit=100{after}")
-            listed: Any = page.get("data") or []
+            listed = read_rows(page, "data")
             for one in listed:
                 # By its file too: not everyone who speaks this API keeps the metadata.
-                tagged = _part(one, "metadata").get("mixtura_tag") == tag
+                tagged = read_object(one, "metadata").get("mixtura_tag") == tag
                 if tagged or one.get("input_file_id") == file:
                     return _openai_batch(one)
             if not listed or not page.get("has_more"):
                 return None
-            after = f"&after={_text(listed[-1], 'id')}"
+            after = f"&after={read_id(listed[-1], 'id')}"
         return None
 
     async def read(self, batch: str) -> RemoteBatch:
@@ -141,7 +154,7 @@ class OpenAIForm:
     async def read_results(self, batch: RemoteBatch, take: Callable[[RowResult], None]) -> None:
         for file in batch.files:
             await self.http.read_lines(
-                f"/files/{file}/content", lambda line: take(_openai_result(line))
+                f"/files/{file}/content", lambda line: take_results(line, _openai_result, take)
             )
 
 
@@ -164,7 +177,8 @@ class AnthropicForm:
 
     async def create(self, tag: str, file: str, rows: Sequence[ProviderBatchRow]) -> str:  # noqa: ARG002
         asked = [{"custom_id": row.custom_id, "params": row.body} for row in rows]
-        made = _text(await self.http.post_json("/messages/batches", {"requests": asked}), "id")
+        reply = await self.http.post_json("/messages/batches", {"requests": asked})
+        made = read_id(reply, "id")
         self._others.add(made)
         return made
 
@@ -189,17 +203,17 @@ class AnthropicForm:
         after = ""
         for _ in range(PAGES):
             page = await self.http.get_json(f"/messages/batches?limit=100{after}")
-            listed: Any = page.get("data") or []
+            listed = read_rows(page, "data")
             for one in listed:
-                counts = _part(one, "request_counts")
-                made = _epoch_seconds(one.get("created_at"))
+                counts = sum_counts(read_object(one, "request_counts"))
+                made = read_time(one.get("created_at"))
                 recent = made is None or made >= since - CLOCK_SKEW
-                name = _text(one, "id")
-                if recent and sum(counts.values()) == rows and name not in self._others:
+                name = read_id(one, "id")
+                if recent and counts == rows and name not in self._others:
                     found.append(name)
             if not listed or not page.get("has_more"):
                 break
-            after = f"&after_id={_text(listed[-1], 'id')}"
+            after = f"&after_id={read_id(listed[-1], 'id')}"
         return found
 
     async def _wait_for(self, name: str) -> RemoteBatch:
@@ -211,7 +225,7 @@ class AnthropicForm:
 
     async def read(self, batch: str) -> RemoteBatch:
         data = await self.http.get_json(f"/messages/batches/{batch}")
-        return RemoteBatch(_text(data, "id"), data.get("processing_status") == "ended")
+        return RemoteBatch(read_id(data, "id"), data.get("processing_status") == "ended")
 
     async def cancel(self, batch: str) -> None:
         await self.http.post_json(f"/messages/batches/{batch}/cancel", {})
@@ -219,63 +233,56 @@ class AnthropicForm:
     async def read_results(self, batch: RemoteBatch, take: Callable[[RowResult], None]) -> None:
         # Not at the address that the answer names: the key goes nowhere else.
         await self.http.read_lines(
-            f"/messages/batches/{batch.id}/results", lambda line: take(_anthropic_result(line))
+            f"/messages/batches/{batch.id}/results",
+            lambda line: take_results(line, _anthropic_result, take),
         )
 
 
-def _openai_batch(data: Any) -> RemoteBatch:
+def _openai_batch(data: dict[str, Any]) -> RemoteBatch:
     status = data.get("status")
-    files = tuple(one for key in ("output_file_id", "error_file_id") if (one := data.get(key)))
+    files = read_files(data, "output_file_id", "error_file_id")
     failure = None
     if status == "failed":
-        told: Any = _part(data, "errors").get("data") or []
-        said = [one.get("message") for one in told]
-        failure = "; ".join(filter(None, said[:3])) or "the provider says no more"
+        failure = join_messages(read_rows(read_object(data, "errors"), "data"))
     over = status in ("completed", "failed", "expired", "cancelled")
-    return RemoteBatch(_text(data, "id"), over, files, failure)
+    return RemoteBatch(read_id(data, "id"), over, files, failure)
 
 
-def _openai_result(line: bytes) -> RowResult:
-    data = decode_object(line)
-    name, reply = _text(data, "custom_id"), data.get("response")
+def join_messages(errors: Sequence[Mapping[str, Any]]) -> str:
+    """What a provider says went wrong."""
+    said = [read_words(one.get("message"), "").decode() for one in errors[:3]]
+    return "; ".join(filter(None, said)) or "the provider says no more"
+
+
+def take_results(
+    line: bytes, read: Callable[[dict[str, Any]], RowResult], take: Callable[[RowResult], None]
+) -> None:
+    """Give *take* the row of a line; one that cannot be read counts as left out."""
+    # The other rows are paid, and their answers are good.
+    with suppress(MalformedError):
+        take(read(decode_reply(line)))
+
+
+def _openai_result(data: dict[str, Any]) -> RowResult:
+    name, reply = read_custom_id(data), read_object(data, "response")
     if not reply:
-        error = _part(data, "error")
-        return RowResult(name, 0, str(error.get("message") or "no response").encode())
-    return RowResult(name, reply.get("status_code") or 200, msgspec.json.encode(reply.get("body")))
+        said = read_object(data, "error").get("message")
+        return RowResult(name, 0, read_words(said, "no response"))
+    status = read_status(reply.get("status_code"))
+    return RowResult(name, status, msgspec.json.encode(reply.get("body")))
 
 
-def _anthropic_result(line: bytes) -> RowResult:
-    data = decode_object(line)
-    name, result = _text(data, "custom_id"), _part(data, "result")
+def _anthropic_result(data: dict[str, Any]) -> RowResult:
+    name, result = read_custom_id(data), read_object(data, "result")
     match result.get("type"):
         case "succeeded":
             return RowResult(name, 200, msgspec.json.encode(result.get("message")))
         case "errored":
-            error = _part(result, "error")
-            kind = str(_part(error, "error").get("type"))
+            error = read_object(result, "error")
+            kind = str(read_object(error, "error").get("type"))
             return RowResult(name, _STATUSES.get(kind, 500), msgspec.json.encode(error))
         case other:
-            return RowResult(name, 0, str(other).encode())
+            return RowResult(name, 0, read_words(other, "no result"))
 
 
 _STATUSES = {"invalid_request_error": 400, "rate_limit_error": 429, "overloaded_error": 529}
-
-
-def _epoch_seconds(text: Any) -> float | None:
-    from datetime import datetime
-
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except (TypeError, ValueError):
-        return None
-
-
-def _part(data: Any, key: str) -> Any:
-    """An object within *data*, or an empty one."""
-    return data.get(key) or {}
-
-
-def _text(data: Any, key: str) -> str:
-    if isinstance(found := data.get(key), str):
-        return found
-    raise MalformedError(f"what a provider says of a batch has no {key}")

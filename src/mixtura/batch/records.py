@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +14,9 @@ from typing import Any, Literal, NamedTuple, cast
 
 import msgspec
 
+from mixtura.core import large_json
 from mixtura.core.errors import ConfigError
+from mixtura.core.json_text import MAX_REQUEST_DEPTH, find_lone_surrogate, is_deeper_than
 from mixtura.core.missing_packages import missing_package_text
 from mixtura.core.text import to_one_line
 
@@ -23,8 +26,10 @@ _SUFFIXES: Mapping[str, Format] = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".tsv": "tsv",
     ".txt": "text", ".parquet": "parquet",
 }  # fmt: skip
+DEFAULT_SPLIT = "train"
 _DATASET_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _OPENAI_FIELDS = {"custom_id", "method", "url", "body"}
+_TOO_DEEP_TEXT = f"its objects and lists stand in each other more than {MAX_REQUEST_DEPTH} deep"
 _PARQUET_ROWS = 256
 """Rows of a Parquet file that are in memory at once."""
 
@@ -41,14 +46,41 @@ class Record(NamedTuple):
         if not isinstance(self.data, bytes):
             return self.data
         try:
-            found = msgspec.json.decode(self.data)
+            found = large_json.decode(self.data)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{self.place}: not JSON: {error}") from None
+            half = find_lone_surrogate(self.data)
+            said = f"a text has half a character ({half}: a lone surrogate)" if half else error
+            raise ConfigError(f"{self.place}: not JSON: {said}") from None
+        except RecursionError:
+            raise ConfigError(f"{self.place}: {_TOO_DEEP_TEXT}") from None
+        flat = self.data.count(b"{") + self.data.count(b"[") <= MAX_REQUEST_DEPTH
+        if not flat and is_deeper_than(found, MAX_REQUEST_DEPTH):
+            raise ConfigError(f"{self.place}: {_TOO_DEEP_TEXT}")
         if isinstance(found, str):
             return {"prompt": found}
         if not isinstance(found, dict):
             raise ConfigError(f"{self.place}: a line is a JSON object, or a text in quotes")
-        return cast(dict[str, Any], found)
+        row = cast(dict[str, Any], found)
+        if (name := _repeated_name(self.data, row)) is not None:
+            raise ConfigError(f"{self.place}: the key '{name}' stands twice in one object")
+        return row
+
+
+def _repeated_name(data: bytes, row: Mapping[str, Any]) -> str | None:
+    """A name that stands twice in a row: of its values the decoder keeps the last."""
+    # Looked for in the text first: nearly no row has one, and an exact look is slow.
+    if not any(data.count(b'"%b"' % name.encode()) > 1 for name in row):
+        return None
+    try:
+        pairs: list[tuple[str, Any]] = json.loads(data, object_pairs_hook=_RowPairs)
+    except (ValueError, RecursionError):  # a number of too many digits
+        return None
+    names = [name for name, _ in pairs]
+    return next((name for name in names if names.count(name) > 1), None)
+
+
+class _RowPairs(list[tuple[str, Any]]):
+    """The names and values of an object in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +93,7 @@ class Source:
     name: str
     shown: str
     format: Format
-    split: str = "train"
+    split: str = DEFAULT_SPLIT
     subset: str | None = None
 
     @property
@@ -87,7 +119,7 @@ def find_source(
     *,
     name: str,
     format: Format | None = None,  # noqa: A002
-    split: str = "train",
+    split: str = DEFAULT_SPLIT,
     subset: str | None = None,
 ) -> Source:
     """
@@ -95,6 +127,8 @@ def find_source(
     ConfigError where it is neither, or its format cannot be told.
     """
     shown = to_one_line(name)
+    if "://" in name:
+        raise ConfigError(f"{shown} is a web address: download it, and name the file")
     if format == "dataset" or (format is None and not path.exists() and _is_dataset_name(name)):
         return Source(name, shown, "dataset", split, subset)
     if path.is_dir():
@@ -106,6 +140,8 @@ def find_source(
         raise ConfigError(
             f"there is no file {shown} (a data set of the Hugging Face hub is OWNER/NAME)"
         )
+    if split != DEFAULT_SPLIT or subset is not None:
+        raise ConfigError(f"--split and --subset are for data sets, and {shown} is a file")
     if format is None:
         format = _SUFFIXES.get(path.suffix.lower())  # noqa: A001
     if format is None:
@@ -135,11 +171,34 @@ def _is_openai_record(record: Record) -> bool:
 
 
 def _read_json_lines(source: Source) -> Iterator[Record]:
+    if Path(source.name).suffix.lower() == ".json" and (rows := _read_json_document(source)):
+        yield from rows
+        return
     with Path(source.name).open("rb") as file:
         for number, line in enumerate(file, start=1):
             data = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
             if data.strip():
                 yield Record(f"{source.shown}:{number}", data)
+
+
+def _read_json_document(source: Source) -> list[Record]:
+    """The rows of a file that is one list, or one row over several lines; none of any other."""
+    data = Path(source.name).read_bytes().removeprefix(b"\xef\xbb\xbf")
+    try:
+        whole = msgspec.json.decode(data, type=list[msgspec.Raw] | dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return []
+    if isinstance(whole, dict):
+        return [Record(f"{source.shown}:1", data)]
+    records: list[Record] = []
+    at, line = 0, 1
+    for row in map(bytes, whole):
+        begin = data.index(row, at)
+        line += data.count(b"\n", at, begin)
+        records.append(Record(f"{source.shown}:{line}", row))
+        line += row.count(b"\n")
+        at = begin + len(row)
+    return records
 
 
 def _read_text_lines(source: Source) -> Iterator[Record]:

@@ -153,8 +153,8 @@ def _describe_setting(value: Any) -> str:
 def _output_exists_message(files: BatchFiles, changes: Sequence[str]) -> str:
     if changes:
         return (
-            f"{files.output} was made of something else ({'; '.join(changes)}): give another file,"
-            " or --overwrite to replace it (calls that ask the same are used again)"
+            f"{files.output} was made from something else ({'; '.join(changes)}): give another"
+            " file, or --overwrite to replace it (calls that ask the same are used again)"
         )
     return (
         f"{files.output} exists, and there is no journal {files.journal} that it was made with:"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import msgspec
 
@@ -14,6 +16,9 @@ from mixtura.billing.price import Pricer
 from mixtura.core.errors import MixturaError
 from mixtura.core.types import Charge, Completion, JsonObject, sum_usage
 from mixtura.protocols.openai.messages import message_json
+
+LINES_LOOKED_AT = 1000
+"""Lines of a file of errors that are read for the most frequent one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,16 @@ class RowLines:
         known = [price for price in prices if price is not None]
         # The same sum in whatever order the calls ended.
         return round(math.fsum(known), 12) if len(known) == len(prices) else None
+
+
+def find_common_failure(lines: Iterable[bytes]) -> str | None:
+    """What most of the first lines of a file of errors say; None where there are none."""
+    said = Counter(
+        message
+        for line in islice(lines, LINES_LOOKED_AT)
+        if (message := msgspec.json.decode(line).get("error", {}).get("message"))
+    )
+    return said.most_common(1)[0][0] if said else None
 
 
 def _error_code(error: MixturaError) -> str:

@@ -16,7 +16,7 @@ from mixtura.batch.journaled_models import JournaledModels
 from mixtura.batch.ordered_output import BYTES, FinishedRow, OrderedOutput, RetriedRows
 from mixtura.batch.outcome import BatchOutcome, BatchProgress, Ending
 from mixtura.batch.resume import FINISHED, STATE, ResumePoint
-from mixtura.batch.row_lines import RowLines
+from mixtura.batch.row_lines import RowLines, find_common_failure
 from mixtura.batch.runner import CLEAR_ROWS, BatchRunner, OutputSink
 from mixtura.core.errors import ConfigError
 from mixtura.core.model import Model
@@ -58,6 +58,7 @@ class BatchSession:
         self._runner: BatchRunner | None = None
         self._output: OrderedOutput | None = None
         self._interrupted = False
+        self._common_failure: str | None = None
         self._began = time.monotonic()
         self._dollars_before = calls.dollars
         self.progress = BatchProgress(start.total)
@@ -108,6 +109,8 @@ class BatchSession:
         window = self._models.window
         near = set(range(first, first + window * CLEAR_ROWS)) - found.keys()
         self._calls.refuse_new_calls()
+        # What was kept a moment ago is found only once it is written.
+        await self._calls.writer.run_job(lambda: None)
         runner = BatchRunner(self._model, self._calls, self._lines, window=window)
         rows = _Collected()
         with closing(self._input.rows(first, near)) as chunks:
@@ -182,6 +185,7 @@ class BatchSession:
             files.part, files.output, journal.read_failed(), journal.read_recovered
         )
         part_file.write_lines(files.errors, (one.body for one in left))
+        self._common_failure = find_common_failure(one.body for one in left)
         size = files.output.stat().st_size
         journal.settle_rows(left, {STATE: FINISHED, BYTES: str(size)})
         part.remove()
@@ -227,6 +231,7 @@ class BatchSession:
             errors=str(self._files.errors) if whole and failed else None,
             journal=str(self._files.journal),
             reason=str(cap) if cap and not self._interrupted else None,
+            failure=self._common_failure,
             notes=self._notes(whole=whole),
             prompt_tokens=sum(one.prompt_tokens for one in spent.values()),
             completion_tokens=sum(one.completion_tokens for one in spent.values()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterable
@@ -15,7 +16,13 @@ import msgspec
 from mixtura.batch.call_journal import CallJournal
 from mixtura.batch.provider_forms import BatchForm, ProviderBatchRow, RemoteBatch, RowResult
 from mixtura.catalog.provider_batches import BatchTerms
-from mixtura.core.errors import ModelError, RateLimitedError, TimedOutError, UnavailableError
+from mixtura.core.errors import (
+    MalformedError,
+    ModelError,
+    RateLimitedError,
+    TimedOutError,
+    UnavailableError,
+)
 from mixtura.storage.batch_journal import SubmittedBatch
 
 LONGEST_POLL = 60.0
@@ -26,6 +33,11 @@ LATER_LOOKS = 5.0
 """Seconds between the looks after them, until the provider's list is no longer behind."""
 PASSING = (UnavailableError, RateLimitedError, TimedOutError)
 """Errors that pass: what is under way at the provider goes on meanwhile."""
+_ROW_NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
+RESULT_TIMEOUTS = 3
+"""Times that results may not come to their end within the time of a request."""
+ODD_REPLIES = 5
+"""Replies in a row that say nothing of a batch's state."""
 SUBMISSIONS = 5
 """Times in a row that a provider may fail to take a batch."""
 
@@ -73,8 +85,9 @@ class FollowedBatch:
     task: asyncio.Task[None] | None = None
 
     def take_result(self, result: RowResult) -> None:
-        number = result.custom_id.rpartition("-")[2]
-        one = self.waiting.pop(int(number), None) if number.isdecimal() else None
+        tag, _, number = result.custom_id.rpartition("-")
+        ours = tag == self.record.tag and _ROW_NUMBER.fullmatch(number)
+        one = self.waiting.pop(int(number), None) if ours else None
         if one is not None and not one.answer.done():
             one.answer.set_result(result)
 
@@ -293,12 +306,7 @@ class EndpointBatches:
         remote = await self._wait_until_over(batch)
         await _let_calls_come(batch, self._batches.gather)
         batch.closed = True
-        while True:
-            try:
-                await self._form.read_results(remote, batch.take_result)
-                break
-            except PASSING:
-                await asyncio.sleep(self._batches.poll)
+        await _read_results(self._form, batch, remote, self._batches.poll)
         left = [one.call for one in batch.waiting.values()]
         if remote.failure:
             await self._forget(batch)
@@ -308,10 +316,11 @@ class EndpointBatches:
 
     async def _wait_until_over(self, batch: FollowedBatch) -> RemoteBatch:
         """Raises TimeIsUpError in mode ``only``: the batch stays where it is."""
-        wait, called_off = self._batches.poll, False
+        wait, called_off, odd = self._batches.poll, False, 0
         while True:
             try:
                 remote = await self._form.read(batch.record.remote)
+                odd = 0
                 if remote.over:
                     return remote
                 left = await self._batches.seconds_left()
@@ -325,8 +334,32 @@ class EndpointBatches:
                 raise
             except PASSING:
                 left = LONGEST_POLL
+            except MalformedError:
+                odd += 1  # the batch is paid: one odd reply does not give it up
+                if odd == ODD_REPLIES:
+                    raise
+                left = LONGEST_POLL
             await asyncio.sleep(min(wait, left) if left > 0 else wait)
             wait = min(wait * 1.5, LONGEST_POLL)
+
+
+async def _read_results(
+    form: BatchForm, batch: FollowedBatch, remote: RemoteBatch, wait: float
+) -> None:
+    """Give the results to who waits for them. Raises ModelError."""
+    timeouts = 0
+    while True:
+        try:
+            await form.read_results(remote, batch.take_result)
+            return
+        except TimedOutError:
+            timeouts += 1
+            if timeouts == RESULT_TIMEOUTS:
+                raise
+        except PASSING:
+            pass
+        await asyncio.sleep(wait)
+        wait = min(wait * 1.5, LONGEST_POLL)
 
 
 def _take_some(gathered: dict[str, WaitingCall], terms: BatchTerms) -> list[WaitingCall]:

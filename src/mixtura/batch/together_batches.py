@@ -7,8 +7,14 @@ from typing import Any
 
 import msgspec
 
+from mixtura.batch.provider_fields import (
+    read_files,
+    read_id,
+    read_object,
+    read_rows,
+    read_words,
+)
 from mixtura.batch.provider_forms import OpenAIForm, ProviderBatchRow, RemoteBatch
-from mixtura.core.errors import MalformedError
 
 _OVER = ("COMPLETED", "FAILED", "EXPIRED", "CANCELLED")
 
@@ -23,7 +29,7 @@ class TogetherForm(OpenAIForm):
         data, name = b"\n".join((*lines, b"")), f"{tag}.jsonl"
         fields = {"purpose": "batch-api", "file_name": name, "file_type": "jsonl"}
         sent = await self.http.upload_file("/files/upload", name, data, fields)
-        return _name_of(sent)
+        return read_id(sent, "id")
 
     async def create(self, tag: str, file: str, rows: Sequence[ProviderBatchRow]) -> str:  # noqa: ARG002
         asked = {"input_file_id": file, "endpoint": f"/v1{self.path}", "completion_window": "24h"}
@@ -31,29 +37,23 @@ class TogetherForm(OpenAIForm):
 
     async def find(self, tag: str, file: str, rows: int, since: float) -> RemoteBatch | None:  # noqa: ARG002
         listed = await self.http.get_list("/batches")
-        found = [one for one in listed if _job(one).get("input_file_id") == file]
+        found = [one for one in read_rows(listed, "data") if _job(one).get("input_file_id") == file]
         return _read_batch(found[0]) if found else None
 
     async def read(self, batch: str) -> RemoteBatch:
         return _read_batch(await self.http.get_json(f"/batches/{batch}"))
 
 
-def _job(data: Any) -> Any:
+def _job(data: dict[str, Any]) -> dict[str, Any]:
     """The batch itself: what made it stands around it in some answers."""
-    return data.get("job") or data
+    return read_object(data, "job") or data
 
 
-def _name_of(data: Any) -> str:
-    if isinstance(name := data.get("id"), str):
-        return name
-    raise MalformedError("what a provider says of a batch has no id")
-
-
-def _read_batch(data: Any) -> RemoteBatch:
+def _read_batch(data: dict[str, Any]) -> RemoteBatch:
     job = _job(data)
     status = str(job.get("status") or "").upper()
-    files = tuple(one for key in ("output_file_id", "error_file_id") if (one := job.get(key)))
+    files = read_files(job, "output_file_id", "error_file_id")
     failure = None
     if status == "FAILED" and not files:
-        failure = str(job.get("error") or "the provider says no more")
-    return RemoteBatch(_name_of(job), status in _OVER, files, failure)
+        failure = read_words(job.get("error"), "the provider says no more").decode()
+    return RemoteBatch(read_id(job, "id"), status in _OVER, files, failure)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from mixtura.billing.price import Pricer
@@ -30,14 +30,21 @@ class ExpectedCall(NamedTuple):
     usage: Usage
 
 
-def forecast_calls(model: Model, request: Request) -> list[ExpectedCall]:
-    """Every call that an answer takes without retries, with its worst-case usage."""
+def forecast_calls(
+    model: Model, request: Request, *, without: Collection[int] = ()
+) -> list[ExpectedCall]:
+    """
+    Every call that an answer takes without retries, with its worst-case usage. *without*: planned
+    calls, by their positions, whose answers are there already.
+    """
     return _forecast_member_calls(
-        model, count_request_tokens(request, UPPER_BOUND), request.sampling
+        model, count_request_tokens(request, UPPER_BOUND), request.sampling, without
     )
 
 
-def _forecast_member_calls(model: Model, prompt: int, sampling: Sampling) -> list[ExpectedCall]:
+def _forecast_member_calls(
+    model: Model, prompt: int, sampling: Sampling, without: Collection[int] = ()
+) -> list[ExpectedCall]:
     inner = unwrap_model(model)
     if not isinstance(inner, Composite):
         return [
@@ -45,7 +52,7 @@ def _forecast_member_calls(model: Model, prompt: int, sampling: Sampling) -> lis
         ]
     rows: list[ExpectedCall] = []
     sizes: list[int] = []
-    for call in inner.planned_calls():
+    for position, call in enumerate(inner.planned_calls()):
         drawn = sampling.with_defaults(call.sampling) if call.answers else call.sampling
         around = ENVELOPE_OVERHEAD_TOKENS if call.reads else 0
         read = (
@@ -54,7 +61,8 @@ def _forecast_member_calls(model: Model, prompt: int, sampling: Sampling) -> lis
             + around
             + sum(sizes[i] for i in call.reads)
         )
-        rows += _forecast_member_calls(call.model, read, drawn)
+        if position not in without:
+            rows += _forecast_member_calls(call.model, read, drawn)
         sizes.append(_max_draft_tokens(drawn))
     return rows
 

@@ -29,6 +29,7 @@ BUILT_IN = {
     "modes": "modes",
     "vote": "vote",
     "weighted": "weighted",
+    "combine": "combine",
     "mux": "mux",
     "switch": "switch",
     "review": "review",

@@ -33,7 +33,7 @@ def file_problem(path: Path) -> str | None:
     except NotADirectoryError:
         return f"there is no file {shown}: a part of that path is a file"
     except ValueError:
-        return "that is no file's name"
+        return "that is not the name of a file"
     except OSError as error:
         return f"{shown} cannot be read: {error.strerror}"
     if stat.S_ISDIR(kind):

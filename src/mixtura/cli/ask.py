@@ -116,8 +116,9 @@ if TYPE_CHECKING:
 def command(question: tuple[str, ...], **options: Any) -> int:
     """Ask a question and get the answer of a mixture of models.
 
-    Without a configuration file it uses, in this order: a team of the providers whose API keys
-    are set; Ollama; the downloaded starter models; a very small built-in model.
+    Without a configuration file it uses the first of these that is there: the providers whose API
+    keys are set; command-line tools that you are logged in to (if you agree), together with
+    Ollama, LM Studio and llama.cpp; the downloaded starter models; a very small built-in model.
 
     Text that is piped in is put before QUESTION, or is the question. `-` as the first or last
     word waits for it. In a shell loop that reads lines from standard input, add `< /dev/null`,

@@ -19,7 +19,7 @@ import click
 from mixtura.catalog.user_files import expand_home, read_user_file
 from mixtura.cli.common import name_callback, require_extra
 from mixtura.cli.completed_values import complete_file
-from mixtura.core.attached_files import attach_text
+from mixtura.core.attached_files import attach_text, find_image_kind
 from mixtura.core.errors import ConfigError
 from mixtura.core.text import pluralize_count, to_one_line
 from mixtura.core.types import ImagePart, Part, TextPart
@@ -32,12 +32,6 @@ MAX_FILE_BYTES = max(MAX_TEXT_BYTES, MAX_IMAGE_BYTES)
 """No provider takes a larger picture."""
 PDF_SECONDS = 60.0
 """Seconds that pdftotext may take for one file."""
-_IMAGE_KINDS: tuple[tuple[bytes, str], ...] = (
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF87a", "image/gif"),
-    (b"GIF89a", "image/gif"),
-)
 _REFUSED_KINDS: tuple[tuple[bytes, str], ...] = (
     (b"PK\x03\x04", "a zip archive or an Office document: save it as PDF or as text"),
     (b"\xd0\xcf\x11\xe0", "an old Office document: save it as PDF or as text"),
@@ -112,7 +106,7 @@ def read_attachment(name: str) -> Attachment:
     data = read_user_file(file, MAX_FILE_BYTES)
     if not data:
         raise ConfigError(f"{file} is empty")
-    if (kind := _image_kind(data)) is not None:
+    if (kind := find_image_kind(data)) is not None:
         return _picture(file, data, kind)
     if data.startswith(b"%PDF-"):
         return _pdf_text(file)
@@ -144,7 +138,7 @@ def read_image(name: str) -> Attachment:
         raise ConfigError(f"{scheme}:// is not http, https or data")
     file = expand_home(name)
     data = read_user_file(file, MAX_FILE_BYTES)
-    if (kind := _image_kind(data)) is None:
+    if (kind := find_image_kind(data)) is None:
         raise ConfigError(f"{file} is not a PNG, JPEG, GIF or WebP picture")
     return _picture(file, data, kind)
 
@@ -189,13 +183,6 @@ def complete_path(word: str) -> list[str]:
 
 
 # ---- kinds of files
-
-
-def _image_kind(data: bytes) -> str | None:
-    """The picture's media type, by its first bytes; None for what is none."""
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "image/webp"
-    return next((kind for mark, kind in _IMAGE_KINDS if data.startswith(mark)), None)
 
 
 def _picture(file: Path, data: bytes, kind: str) -> Attachment:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from mixtura.batch.records import FORMATS
+from mixtura.batch.records import DEFAULT_SPLIT, FORMATS
 from mixtura.cli.common import COUNT, config_option, name_callback
 from mixtura.cli.common import batch_cap_options as cap_options
 from mixtura.cli.completed_values import complete_file
@@ -20,7 +20,7 @@ def duration_callback(context: click.Context, parameter: click.Parameter, text: 
     """Seconds of a duration such as 6h."""
     seconds = parse_duration(text)
     if not seconds:
-        raise click.BadParameter(f"'{text}' is no duration such as 6h, 90m or 45s.")
+        raise click.BadParameter(f"'{text}' is not a duration: write it like 6h, 90m or 45s.")
     return seconds
 
 
@@ -34,6 +34,7 @@ def duration_callback(context: click.Context, parameter: click.Parameter, text: 
         "mixtura batch answers.parquet out.jsonl -m team --column question --sample 100",
         "mixtura batch prompts.jsonl answers.jsonl -m team --provider-batch auto --within 6h",
         "mixtura batch tatsu-lab/alpaca_eval out.jsonl -m team --split eval",
+        "mixtura batch prompts.jsonl answers.jsonl -m team --engine ray --address auto",
     ),
 )
 @click.argument("source", metavar="IN", callback=name_callback, shell_complete=complete_file)
@@ -45,7 +46,7 @@ def duration_callback(context: click.Context, parameter: click.Parameter, text: 
     " by default by its name.",
 )  # fmt: skip
 @click.option(
-    "--split", default="train", metavar="NAME", show_default=True, callback=name_callback,
+    "--split", default=DEFAULT_SPLIT, metavar="NAME", show_default=True, callback=name_callback,
     help="Split of a data set.",
 )  # fmt: skip
 @click.option("--subset", metavar="NAME", callback=name_callback, help="Subset of a data set.")
@@ -76,12 +77,34 @@ def duration_callback(context: click.Context, parameter: click.Parameter, text: 
 @click.option(
     "--provider-batch", type=click.Choice(("auto", "off", "only")), default="off", metavar="MODE",
     show_default=True,
-    help="Calls as their provider's own batches, for less money: off; auto (the rest live once"
-    " --within is over); only (never live).",
+    help="Send calls as batches of their provider, for less money: off; auto (what is not back"
+    " within --within is asked live); only (never live).",
 )  # fmt: skip
 @click.option(
     "--within", default="24h", metavar="DURATION", show_default=True, callback=duration_callback,
-    help="Time for provider batches, from the first run of the command on: 6h, 90m.",
+    help="Time for provider batches, such as 6h or 90m, counted from the first run.",
+)  # fmt: skip
+@click.option(
+    "--engine", type=click.Choice(("local", "ray")), default="local", metavar="ENGINE",
+    show_default=True,
+    help="What answers the rows: local (this process), or ray (workers of a Ray cluster).",
+)  # fmt: skip
+@click.option(
+    "--address", metavar="ADDRESS", callback=name_callback,
+    help="Ray cluster, as HOST:PORT or auto; by default one is started on this machine.",
+)  # fmt: skip
+@click.option(
+    "--workers", type=click.IntRange(1, 1024), metavar="N",
+    help="Workers of --engine ray; by default one for each core of the cluster, or for each"
+    " --worker-cores where a model runs on the machines.",
+)  # fmt: skip
+@click.option(
+    "--worker-cores", type=click.IntRange(1, 256), metavar="N",
+    help="Cores of each worker; by default 1, or 4 where a model runs on the machines.",
+)  # fmt: skip
+@click.option(
+    "--worker-folder", metavar="FOLDER", callback=name_callback,
+    help="Where each machine keeps its workers' journals; by default beside --journal.",
 )  # fmt: skip
 @cap_options
 @click.option(
@@ -89,9 +112,9 @@ def duration_callback(context: click.Context, parameter: click.Parameter, text: 
     help="Where finished calls are kept; by default OUT.journal.",
 )  # fmt: skip
 @click.option(
-    "--retry-failed", is_flag=True, help="Ask the rows again that failed, whatever the cause."
+    "--retry-failed", is_flag=True, help="Ask the rows that failed again, whatever the cause."
 )
-@click.option("--overwrite", is_flag=True, help="Replace OUT, which another command made.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT, even if another command made it.")
 @click.option("--dry-run", is_flag=True, help="Show the calls and their maximum cost, and stop.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @click.option(
@@ -107,9 +130,9 @@ def command(**options: Any) -> int:
     object a line: custom_id, answer, usage, cost_usd, degraded. Rows without an answer go to
     OUT's name with .errors.jsonl.
 
-    Every finished call is kept in a journal. A batch that was killed, stopped by --max-cost or
-    interrupted goes on with the same command, and makes only those calls again that were under
-    way. Ctrl-C waits for the calls under way and stops; a second one stops at once.
+    Every finished call is kept in a journal. If the batch was killed, interrupted or stopped by
+    --max-cost, the same command goes on where it stopped; only the calls that were under way are
+    made again. Ctrl-C waits for the calls under way and stops; a second Ctrl-C stops at once.
 
     Exit codes: 0 all rows are answered, 3 some failed, 4 stopped by a cap, 130 interrupted.
     """

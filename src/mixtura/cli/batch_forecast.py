@@ -42,13 +42,14 @@ def print_forecast(
             "max_cost_usd": most, "max_batch_cost_usd": least, "unknown_prices": list(unknown),
         })  # fmt: skip
         return cli.ANSWERED
+    price = "price unknown" if most is None else f"at most {format_dollars(most)}"
     click.echo(
         f"{pluralize_count(rows, 'row')}, {pluralize_count(calls, 'call')},"
-        f" at most {pluralize_count(worst.tokens, 'token')}, at most {format_dollars(most)}."
+        f" at most {pluralize_count(worst.tokens, 'token')}, {price}."
     )
     click.echo(
         f"Without --max-tokens, {DEFAULT_ANSWER_TOKENS:,} tokens per answer are assumed."
-        " Calls that a journal has already, retries and fallbacks are not considered."
+        " Calls already in the journal, retries and fallbacks are not taken into account."
     )
     if most is not None and least is not None and least < most:
         click.echo(

@@ -34,20 +34,23 @@ from mixtura.batch.session import BatchSession
 from mixtura.billing.spending_caps import RunCap, Spend
 from mixtura.catalog.user_files import expand_home
 from mixtura.cli.attachments import read_image
+from mixtura.cli.batch_engine import LocalEngine, create_models, merge_left_calls, open_pool
 from mixtura.cli.batch_forecast import print_forecast
 from mixtura.cli.batch_progress import print_outcome, show_batch
 from mixtura.cli.common import create_console, download_embedded, echo_json, read_config
 from mixtura.cli.mixture_options import print_choice_reason, spec_from_options
 from mixtura.cli.output_file import check_writable
+from mixtura.cluster.cluster_models import ClusterModels
 from mixtura.config.config import Config
 from mixtura.config.plan import MixtureSpec
 from mixtura.config.plan_settings import json_default, plan_settings
-from mixtura.core.errors import StoreError
+from mixtura.core.errors import ConfigError, StoreError
 from mixtura.core.types import ImagePart, Sampling
-from mixtura.models.wrappers.budget_wait import InFlight, WaitForBudget
 
 STANDARD_STREAM = "-"
 GARBAGE_THRESHOLDS = (50_000, 20, 50)
+OTHER_FORMATS = (".csv", ".tsv", ".parquet", ".txt")
+"""Endings of an output's name that promise what it is not: it is JSON lines."""
 TIME_IS_UP = (
     "the time of --within is up. Batches that are at their providers stay there: the same command"
     " with a longer --within takes them up again"
@@ -81,6 +84,11 @@ class BatchOptions:
     concurrency: int
     provider_batch: str
     within: float
+    engine: str
+    address: str | None
+    workers: int | None
+    worker_cores: int | None
+    worker_folder: str | None
     max_cost: float | None
     deadline: float | None
     journal: str | None
@@ -112,7 +120,7 @@ def run_batch(options: BatchOptions) -> int:
         files = _find_files(options, stack)
         source = _find_source(options, files, stack)
         batch_input = _build_input(options, source)
-        models = JournaledModels(options.concurrency, _provider_batches(options))
+        models = create_models(options, _provider_batches(options))
         config = read_config(options.config_file, keep_answers=models, waits_for_all=True)
         plan = spec_from_options(
             config, options.mixture, options.proposers, options.aggregator, options.layers
@@ -129,7 +137,7 @@ def run_batch(options: BatchOptions) -> int:
         except (StoreError, OSError) as error:
             # No mistake of a person's: a full disk. What was written down before is not lost.
             click.echo(f"mixtura: {_disk_error_text(error)}", err=True)
-            click.echo("The same command goes on from what is kept, once that is mended.", err=True)
+            click.echo("The same command goes on from what is kept, once that is fixed.", err=True)
             return cli.NOT_WRITTEN
         if options.writes_stdout and outcome.ending == "done":
             _copy_to_stdout(files.output)
@@ -141,14 +149,18 @@ def run_batch(options: BatchOptions) -> int:
 
 def _find_files(options: BatchOptions, stack: ExitStack) -> BatchFiles:
     """The output, its journal and what lies beside them. Raises ConfigError."""
+    if options.journal:
+        check_writable(expand_home(options.journal), "--journal")
     if not options.writes_stdout:
         output = expand_home(options.output)
         check_writable(output, "OUT")
+        if output.suffix.lower() in OTHER_FORMATS:
+            right = output.with_suffix(".jsonl").name
+            raise ConfigError(f"OUT: {output} would be JSON lines: name it {right}")
         journal = expand_home(options.journal) if options.journal else None
         return BatchFiles(output, journal or output.with_name(f"{output.name}.journal"))
     if options.journal:
         journal = expand_home(options.journal)
-        check_writable(journal, "--journal")
         return BatchFiles(journal.with_name(f"{journal.name}.output"), journal)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mixtura-batch-")))
     return BatchFiles(folder / "output.jsonl", folder / "journal")
@@ -244,6 +256,7 @@ def _run(
         caps.append(cap)
     config.asks_in_batches = options.provider_batch == "only"
     model = config.build_runnable(plan, deadline=options.deadline, caps=caps)
+    merge_left_calls(config, calls, files, options)
     source = batch_input.source
     command = _describe_command(config, plan, models, source, options)
     start = find_resume_point(
@@ -256,16 +269,21 @@ def _run(
     gc.freeze()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     lines = RowLines(config.usage_cost, source.format == "openai", plan.name, start.created)
+    finished = start.finished and not (options.retry_failed and start.failed)
+    if isinstance(models, ClusterModels) and not finished:
+        engine = stack.enter_context(open_pool(config, plan, models, calls, files, options))
+    else:
+        engine = LocalEngine(model)
     with show_batch(source.shown, options) as show, asyncio.Runner() as runner:
         session = BatchSession(
-            WaitForBudget(model, InFlight()), models, calls, batch_input, files, lines, start,
+            engine.model, models, calls, batch_input, files, lines, start,
             retries_all=options.retry_failed, on_progress=show,
         )  # fmt: skip
         if models.provider_batches is not None:
             models.provider_batches.on_time_up = partial(session.end_for, TIME_IS_UP)
-        if start.finished and not (options.retry_failed and start.failed):
+        if finished:
             return runner.run(_describe(session))
-        return runner.run(_run_until_signal(session))
+        return runner.run(engine.run(_run_until_signal(session)))
 
 
 async def _describe(session: BatchSession) -> BatchOutcome:

@@ -40,10 +40,12 @@ from mixtura.core.text import pluralize_count, to_one_line
 @name_option(
     "--from", "RUNS", "Folder of evaluations, as `mixtura eval` writes them.", "evaluations"
 )  # fmt: skip
-@name_option("-m", "NAME", "Only this mixture; repeatable.", "mixtures", multiple=True)
+@name_option(
+    "-m", "NAME", "Only this mixture; repeatable.", "--mixture", "mixtures", multiple=True
+)  # fmt: skip
 @click.option(
     "--method", type=click.Choice(["isotonic", "platt"]), default="isotonic", show_default=True,
-    help="Any rising curve, or Platt's sigmoid, which takes fewer answers.",
+    help="Any rising curve, or Platt's sigmoid, which needs fewer answers.",
 )  # fmt: skip
 @json_option
 @config_option
@@ -54,12 +56,12 @@ def command(
     as_json: bool,
     config_file: str | None,
 ) -> None:
-    """Learn from evaluations how sure an answer is; without --from, list what is known.
+    """Learn from evaluations how likely an answer is to be right; without --from, list the results.
 
-    A vote's share, a weight or an agreement number says how well an answer is backed, not how
-    probably it is right. From answers whose outcome is known a curve is fitted for each mixture,
-    and kept beside the store; `confidence` in `--json`, in the server's answers and on the page
-    is then that probability. It counts for the same members only.
+    The share of a vote, a weight or an agreement number says how well an answer is supported, not
+    how likely it is to be right. From answers whose outcome is known, this command fits a curve
+    for each mixture and keeps it beside the store. From then on, `confidence` in `--json`, in the
+    server's answers and on the page is that probability. It holds only for the same members.
     """
     config = read_config(config_file)
     if evaluations is None:
@@ -67,6 +69,8 @@ def command(
             raise click.UsageError("-m goes with --from RUNS.")
         _list_calibrations(config, as_json)
         return
+    if not Path(evaluations).is_dir():
+        raise ConfigError(f"--from: there is no folder {to_one_line(evaluations)}")
     with require_extra("eval", "calibration"):
         from mixtura.evals.log_reader import read_logs
         from mixtura.reports.calibrations import fit_calibrations

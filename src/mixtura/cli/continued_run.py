@@ -18,6 +18,7 @@ from mixtura.core.text import to_one_line
 from mixtura.core.types import ImagePart, Message, Part, TextPart
 from mixtura.protocols.openai.messages import message_from_json
 from mixtura.storage.runs import LAST_RUN
+from mixtura.storage.turns import LOST_PICTURE
 
 RUN_ID = re.compile(r"\d{7,9}[-_.]?[0-9a-z]{0,9}", re.IGNORECASE)
 """What is meant as a run's id or its beginning, mistyped or not, and is no word of a question."""
@@ -25,7 +26,6 @@ _MEANT_AS_LAST = {LAST_RUN, "latest", "lats", "lst", "las", "lastest", "newest",
 _CONTINUE = ("-c", "--continue")
 _SEARCHED_RUNS = 50
 """Runs among which the last conversation is looked for: a server may have kept many since."""
-LOST_PICTURE = "[There was a picture here. It was not kept.]"
 
 
 class EarlierConversation(NamedTuple):

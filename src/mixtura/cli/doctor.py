@@ -20,6 +20,7 @@ from mixtura.cli.common import cap_options, config_option, name_callback, read_c
 from mixtura.cli.completed_values import complete_name
 from mixtura.cli.environment import VariableStatus, list_variables
 from mixtura.cli.help_layout import MixturaCommand
+from mixtura.cli.telemetry_check import TelemetryCheck, check_telemetry
 from mixtura.commands.version import read_version
 from mixtura.config.config import PRESETS_SOURCE, Config
 from mixtura.config.model_factory import ModelEndpoint, ModelFactory
@@ -92,6 +93,7 @@ class DoctorReport(msgspec.Struct):
     local: list[str]
     commands: list[CommandCheck]
     environment: list[VariableStatus]
+    telemetry: TelemetryCheck
     default: str = ""
     """What answers where nothing is named and configured, and why."""
     warnings: list[str] = []
@@ -159,6 +161,7 @@ async def _build_report(
         commands = [
             group.create_task(_check_command(found)) for found in find_installed_tools(os.environ)
         ]
+        telemetry = group.create_task(check_telemetry(config, os.environ))
     used = find_config_file(config_file, environ=os.environ, folder=Path.cwd())
     made, endpoints = [call.result() for call in calls], [task.result() for task in lists]
     return DoctorReport(
@@ -174,6 +177,7 @@ async def _build_report(
         ],
         commands=[one.result() for one in commands],
         environment=list_variables(os.environ, config.registry.key_variables()),
+        telemetry=telemetry.result(),
         default=_describe_default(config),
         warnings=_team_warnings(config),
     )
@@ -324,6 +328,7 @@ def _redact_report(report: DoctorReport, config: Config) -> DoctorReport:
         ]
     for call in report.calls:
         call.model = redact_text(call.model)
+    report.telemetry.error = report.telemetry.error and redact_text(report.telemetry.error)
     report.default = redact_text(report.default)
     report.warnings = [redact_text(one) for one in report.warnings]
     return report

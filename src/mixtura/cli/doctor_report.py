@@ -12,6 +12,7 @@ from mixtura.terminal import print_line, print_list, print_table
 
 if TYPE_CHECKING:
     from mixtura.cli.doctor import CommandCheck, DoctorReport
+    from mixtura.cli.telemetry_check import TelemetryCheck
 
 
 def print_report(report: DoctorReport, max_names: int) -> None:
@@ -39,6 +40,7 @@ def print_report(report: DoctorReport, max_names: int) -> None:
             (one.name, one.version or "", _login_text(one), one.path) for one in report.commands
         ]
         print_table(console, ("name", "version", "login", "program"), tools)
+    _print_telemetry(console, report.telemetry)
     _print_calls(console, report)
     if report.warnings:
         _print_heading(console, "Teams")
@@ -50,6 +52,19 @@ def print_report(report: DoctorReport, max_names: int) -> None:
         for one in sorted(report.environment, key=lambda one: not one.set)
     ]
     print_table(console, ("variable", "status", "what for"), names)
+
+
+def _print_telemetry(console: Console, found: TelemetryCheck) -> None:
+    """Nothing where nothing is sent."""
+    if found.answers is None:
+        return
+    _print_heading(console, "Traces and metrics")
+    texts = "with their texts" if found.content else "without texts"
+    rows = [
+        (what, address or "not sent", _status_text(bool(found.answers), found.error))
+        for what, address in (("traces", found.traces), ("metrics", found.metrics))
+    ]
+    print_table(console, (f"{found.service_name or ''}, {texts}", "address", "status"), rows)
 
 
 def _login_text(tool: CommandCheck) -> Text:

@@ -37,7 +37,9 @@ def _read_date(ctx: click.Context, param: click.Parameter, value: str | None) ->
     try:
         date = datetime.fromisoformat(value)
     except ValueError:
-        said = f"'{to_one_line(value)}' is no date: write it as 2026-11-30 or 2026-11-30T18:00."
+        said = (
+            f"'{to_one_line(value)}' is not a date: write it like 2026-11-30 or 2026-11-30T18:00."
+        )
         raise click.BadParameter(said, ctx, param) from None
     return date if date.tzinfo else date.replace(tzinfo=UTC)
 
@@ -56,7 +58,7 @@ def _read_date(ctx: click.Context, param: click.Parameter, value: str | None) ->
 @click.option(
     "--format", "form", type=click.Choice(FORMS), default="sft", metavar="FORMAT",
     show_default=True,
-    help="Conversations (sft), or two answers of which one is better (preferences).",
+    help="Conversations (sft), or pairs of answers, a better one and a worse one (preferences).",
 )  # fmt: skip
 @click.option(
     "--batch", "batches", multiple=True, metavar="FILE", callback=name_callback,
@@ -69,7 +71,7 @@ def _read_date(ctx: click.Context, param: click.Parameter, value: str | None) ->
 )  # fmt: skip
 @click.option(
     "--input", "source", metavar="FILE", callback=name_callback, shell_complete=complete_file,
-    help="The batch's IN, where it lies elsewhere now.",
+    help="The batch's IN, if it has been moved.",
 )  # fmt: skip
 @click.option(
     "--mixture", "-m", "mixtures", multiple=True, metavar="NAME", callback=name_callback,
@@ -77,13 +79,13 @@ def _read_date(ctx: click.Context, param: click.Parameter, value: str | None) ->
 )  # fmt: skip
 @click.option(
     "--since", metavar="DATE", callback=_read_date,
-    help="Only what began at this date or later (UTC), as 2026-11-30.",
+    help="Only runs that began on this date or later (UTC), such as 2026-11-30.",
 )  # fmt: skip
 @click.option(
     "--degraded/--not-degraded", default=False, show_default=True,
-    help="With answers for which something failed, or without.",
+    help="Include answers for which something failed, or leave them out.",
 )  # fmt: skip
-@click.option("--incomplete", is_flag=True, help="With answers that were cut off.")
+@click.option("--incomplete", is_flag=True, help="Include answers that were cut off.")
 @config_option
 def command(
     output: str,
@@ -99,10 +101,10 @@ def command(
 ) -> int:
     """Write kept runs, or the answers of batches, to OUT as data to train models on.
 
-    OUT is JSON lines in the form that the trainers of TRL read, - for standard output; the field
-    provenance says where each line is from. Left out are answers that are degraded or were cut
-    off, and conversations with tools, pictures or files. No secret is written. The same runs give
-    the same file.
+    OUT (- for standard output) gets JSON lines in the form that the trainers of TRL read; the
+    field provenance says where each line is from. Answers that are degraded or cut off, and
+    conversations with tools, pictures or files, are left out. No secret is written. The same runs
+    give the same file.
     """
     if (journal or source) and len(batches) != 1:
         raise click.UsageError("--journal and --input belong to one --batch.")
@@ -123,6 +125,8 @@ def command(
     lines = _redacted_lines(chosen.select(examples), form, config)
     count = _write_lines(lines, path)
     _report(count, form, path, chosen, damaged)
+    if not (count or batches or chosen.left_out or damaged):
+        click.echo(_explain_nothing(chosen), err=True)
     return cli.ANSWERED
 
 
@@ -187,6 +191,13 @@ def _write_lines(lines: Iterator[bytes], path: Path | None) -> int:
     except OSError as error:
         raise cli.OutputLostError(error) from None
     return count
+
+
+def _explain_nothing(chosen: ExampleFilter) -> str:
+    wanted = [f"of {', '.join(map(to_one_line, chosen.mixtures))}"] if chosen.mixtures else []
+    wanted += [f"since {chosen.since:%Y-%m-%d}"] if chosen.since else []
+    such = f" {' '.join(wanted)}" if wanted else ""
+    return f"No answer{such} is kept: `mixtura runs` lists the runs."
 
 
 def _report(

@@ -78,7 +78,9 @@ def _serve_stdio(config: Config, calls: Any) -> int:
     from mixtura.mcp.protocol_server import ProtocolServer
     from mixtura.mcp.tool_calls import ToolClient
 
-    server = ProtocolServer(config, calls, lambda _: ToolClient()).build_server()
+    server = ProtocolServer(
+        config, calls, lambda _: ToolClient(redactor=config.redactor)
+    ).build_server()
 
     async def serve() -> None:
         async with stdio_server() as (incoming, outgoing):
@@ -99,13 +101,16 @@ def _serve_http(config: Config, calls: Any, port: int) -> int:
 
         from mixtura.mcp.http_app import PATH, HttpGate
         from mixtura.mcp.protocol_server import ProtocolServer
+        from mixtura.server.uvicorn_protocol import BoundedHttpProtocol
     gate = HttpGate(config, HOST)
     server = ProtocolServer(config, calls, gate.find_client).build_server()
     listening = listen_on_port(HOST, port)
     click.echo(f"Mixtura's tools are at http://{HOST}:{listening.getsockname()[1]}{PATH}.")
     settings = uvicorn.Config(
-        gate.build_app(server), loop="asyncio", lifespan="on", ws="none", log_config=None,
-        log_level=logging.WARNING, access_log=False, server_header=False, proxy_headers=False,
+        gate.build_app(server), loop="asyncio", lifespan="on",
+        http=BoundedHttpProtocol.with_head_timeout(config.serve.receive_seconds), ws="none",
+        log_config=None, log_level=logging.WARNING, access_log=False, server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=5,
     )  # fmt: skip
     with suppress(KeyboardInterrupt):

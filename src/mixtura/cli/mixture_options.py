@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import click
@@ -20,7 +21,14 @@ from mixtura.cli.common import (
 )
 from mixtura.cli.completed_values import complete_name
 from mixtura.config.config import Config
-from mixtura.config.plan import AUTO, AUTO_TEAM, MixtureSpec, parse_member, uniform_layers
+from mixtura.config.plan import (
+    AUTO,
+    AUTO_TEAM,
+    MemberSpec,
+    MixtureSpec,
+    parse_member,
+    uniform_layers,
+)
 from mixtura.core.errors import ConfigError
 from mixtura.core.text import to_one_line
 
@@ -161,7 +169,14 @@ def print_choice_reason(
         name = to_one_line(auto.aggregator if name == AUTO else name)
         return f"{name} × {times}" if times > 1 else name
 
-    rows = [", ".join(format_member(s.model, s.samples) for s in layer) for layer in plan.layers]
+    def format_layer(layer: Sequence[MemberSpec]) -> str:
+        # A pattern may list a member several times; a reader wants it once, with its number.
+        times = Counter[str]()
+        for seat in layer:
+            times[seat.model] += seat.samples
+        return ", ".join(format_member(name, number) for name, number in times.items())
+
+    rows = [format_layer(layer) for layer in plan.layers]
     team = ", then ".join([*dict.fromkeys(rows), format_member(plan.aggregator)])
     print_line(create_console(aside=True), f"Using {team}: {auto.why}.", "dim")
 

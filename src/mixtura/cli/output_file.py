@@ -22,6 +22,8 @@ def check_writable(file: Path, option: str) -> None:
         raise ConfigError(f"{option}: {file} cannot be written: {error.strerror}") from None
     if is_folder:
         raise ConfigError(f"{option}: {file} is a folder: name a file in it")
+    if option == "--journal" and file.exists() and not file.is_file():
+        raise ConfigError(f"{option}: {file} is not an ordinary file: a database is kept in it")
     if not folder.is_dir():
         raise ConfigError(f"{option}: there is no folder {folder}")
     if not os.access(folder, os.W_OK) or (file.exists() and not os.access(file, os.W_OK)):

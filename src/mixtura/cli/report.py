@@ -86,7 +86,7 @@ def _write_report(folder: Path, out: Path, *, as_json: bool) -> None:
     if not every:
         raise ConfigError(
             f"{folder}: no evaluation of a mixture or a model is in it; `mixtura report collect`"
-            " brings what a report needs"
+            " runs the evaluations that a report needs"
         )
     try:
         written = page.write_report(every, out)

@@ -202,7 +202,7 @@ def _find_mixture(config: Config, name: str) -> MixtureSpec | None:
     plan = config.mixture_spec(name)
     # A pattern that picks or votes writes no answer of its own, whose tokens could be counted.
     if plan.pattern.kind != "mixture":
-        raise ConfigError(f"{name} is no mixture that writes its answer: {plan.final_step_text}")
+        raise ConfigError(f"{name} is not a mixture that writes its answer: {plan.final_step_text}")
     return plan if plan.layers else None
 
 

@@ -91,7 +91,7 @@ def command(
 
     Each member reviews it by itself. Findings that are the same are merged: those that most
     members found come first, each with its file and line, its severity, and the lines quoted as
-    evidence. A quote that stands nowhere in the text is marked.
+    evidence. A quote that does not occur in the text is marked.
 
     The diff comes from standard input (`git diff | mixtura review`), or files from --file.
     QUESTION says what to look for.
@@ -178,7 +178,7 @@ def _review_plan(config: Config, mixture: str, members: Sequence[str]) -> Mixtur
     plan = config.mixture_spec(mixture)
     if plan.pattern.kind != "review":
         raise ConfigError(
-            f"-m: {mixture} is no mixture for reviews: its pattern is '{plan.pattern.kind}', not"
+            f"-m: {mixture} is not a mixture for reviews: its pattern is '{plan.pattern.kind}', not"
             " 'review'; -p names other members"
         )
     if not members:

@@ -12,6 +12,7 @@ import socket
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from importlib import import_module
@@ -40,6 +41,24 @@ _Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, .
 """What the system says of an address to listen on."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    """The options as they were typed; None where one was not."""
+
+    host: str | None
+    port: int | None
+    access_log: bool
+    log_content: bool
+    engine: str
+    address: str | None
+    replicas: int | None
+    least_replicas: int
+    max_cost: float | None
+    deadline: float | None
+    cache: bool | None
+    config_file: str | None
+
+
 @click.command(
     name="serve",
     cls=MixturaCommand,
@@ -66,19 +85,27 @@ _Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, .
     "--log-content", is_flag=True,
     help="Log questions and answers as well. Keys are never logged.",
 )  # fmt: skip
+@click.option(
+    "--engine", type=click.Choice(("local", "ray")), default="local", metavar="ENGINE",
+    show_default=True,
+    help="What answers: local (this process), or ray (replicas behind Ray Serve).",
+)  # fmt: skip
+@click.option(
+    "--address", metavar="ADDRESS", callback=name_callback,
+    help="Ray cluster, as HOST:PORT or auto; by default one is started on this machine.",
+)  # fmt: skip
+@click.option(
+    "--replicas", type=click.IntRange(1, 1024), metavar="N",
+    help="Most replicas of --engine ray, each with a core; by default one for each core of the"
+    " cluster at --address, else 4.",
+)  # fmt: skip
+@click.option(
+    "--least-replicas", type=click.IntRange(1, 1024), metavar="N", default=1, show_default=True,
+    help="Replicas of --engine ray that are always there.",
+)  # fmt: skip
 @cap_options
 @config_option
-def command(
-    host: str | None,
-    port: int | None,
-    new_key: str | None,
-    access_log: bool,
-    log_content: bool,
-    max_cost: float | None,
-    deadline: float | None,
-    cache: bool | None,
-    config_file: str | None,
-) -> int | None:
+def command(new_key: str | None, **options: Any) -> int | None:
     """Serve every mixture over HTTP.
 
     OpenAI's chat completions and responses and Anthropic's messages are under /v1, a web page
@@ -88,7 +115,11 @@ def command(
     if new_key is not None:
         _create_client_key(new_key)
         return None
-    config = read_config(config_file, cache=cache)
+    return _serve(ServeOptions(**options))
+
+
+def _serve(options: ServeOptions) -> int:
+    config = read_config(options.config_file, cache=options.cache)
     try:
         import_module("uvicorn")  # needed at the end, missed before anything begins
         from mixtura.server.app import make_app
@@ -99,11 +130,20 @@ def command(
         name = package.replace("_", "-")
         raise ConfigError(missing_package_text("the server", name, "serve")) from None
     table = config.serve
-    where = host or table.host
-    addresses = _resolve_address(where, table.port if port is None else port)
+    where = options.host or table.host
+    port = table.port if options.port is None else options.port
+    if options.engine == "ray":
+        from mixtura.cli.serve_cluster import serve_on_cluster
+
+        return serve_on_cluster(config, where, port, options)
+    if options.address is not None or options.replicas is not None or options.least_replicas != 1:
+        raise click.UsageError(
+            "--address, --replicas and --least-replicas are for --engine ray: give that, too."
+        )
+    addresses = _resolve_address(where, port)
     app = make_app(
-        config, host=where, max_cost=max_cost, deadline=deadline, access_log=access_log,
-        log_content=log_content,
+        config, host=where, max_cost=options.max_cost, deadline=options.deadline,
+        access_log=options.access_log, log_content=options.log_content,
     )  # fmt: skip
     _start_logging()
     listening = _listening_socket(addresses[0])
@@ -205,7 +245,8 @@ def _run_server(app: Any, listening: socket.socket, host: str, config: Config) -
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
-                _print_address(listening, host, locked=bool(config.serve.keys))
+                port = listening.getsockname()[1]
+                print_address(host, port, locked=bool(config.serve.keys))
 
         @contextmanager
         def capture_signals(self) -> Generator[None, None, None]:
@@ -274,11 +315,12 @@ def _handle_signals(loop: asyncio.AbstractEventLoop, end: Callable[[], None]) ->
             signal.signal(number, call_from_handler)
 
 
-def _print_address(listening: socket.socket, host: str, *, locked: bool) -> None:
-    port = listening.getsockname()[1]
+def print_address(host: str, port: int, *, locked: bool, page: bool = True) -> None:
+    """Where the server is, and how it is asked; *locked*: with a key."""
     name = f"[{host}]" if ":" in host else host
     url = f"http://{name}:{port}"
-    click.echo(f"Mixtura is at {url} (the page; APIs under /v1). Ctrl-C ends it.")
+    offered = "the page; APIs under /v1" if page else "APIs under /v1"
+    click.echo(f"Mixtura is at {url} ({offered}). Ctrl-C ends it.")
     key = "KEY" if locked else "none"
     click.echo(
         f'  Python: OpenAI(base_url="{url}/v1", api_key="{key}").chat.completions.create('

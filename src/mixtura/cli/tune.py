@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 @click.option(
     "--patterns", "tried_patterns",
     metavar="P Q…", multiple=True, callback=name_callback,
-    help="Patterns to try: vote, mux, switch, gate, mixture (default: all).",
+    help="Patterns to try: vote, mux, switch, combine, gate, mixture (default: all).",
 )  # fmt: skip
 @click.option(
     "--size",

@@ -32,6 +32,7 @@ class CommandProcess:
     def __init__(self, process: asyncio.subprocess.Process, largest: int) -> None:
         self._process, self._largest = process, largest
         self._errors = bytearray()
+        self._is_cut = False
 
     @property
     def exit_code(self) -> int | None:
@@ -40,7 +41,11 @@ class CommandProcess:
     @property
     def error_text(self) -> str:
         """The end of what it wrote to standard error."""
-        return self._errors.decode("utf-8", "replace")
+        text = self._errors.decode("utf-8", "replace")
+        # The word that is cut may be the end of a secret, which nothing would find.
+        return (
+            text.partition(text.split(maxsplit=1)[0])[2] if self._is_cut and text.strip() else text
+        )
 
     async def read_output(self, prompt: bytes) -> AsyncIterator[bytes]:
         """
@@ -91,6 +96,7 @@ class CommandProcess:
         assert self._process.stderr is not None
         while piece := await self._process.stderr.read(_READ_SIZE):
             self._errors += piece
+            self._is_cut = self._is_cut or len(self._errors) > _KEPT_ERROR_BYTES
             del self._errors[:-_KEPT_ERROR_BYTES]
 
 
@@ -107,15 +113,7 @@ async def start_command(
     run = uuid.uuid4().hex
     with tempfile.TemporaryDirectory(prefix="mixtura-", ignore_cleanup_errors=True) as folder:
         try:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                cwd=folder,
-                env=build_environment(environ, passed, run),
-                start_new_session=True,
-            )
+            process = await _create_process(command, folder, environ, passed, run)
         except FileNotFoundError:
             raise NotAvailableHereError(missing_program_message(command[0])) from None
         except OSError as error:
@@ -132,9 +130,36 @@ async def start_command(
                 raise
 
 
+async def _create_process(
+    command: Sequence[str],
+    folder: str,
+    environ: Mapping[str, str],
+    passed: Sequence[str],
+    run: str,
+) -> asyncio.subprocess.Process:
+    creating = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            cwd=folder,
+            env=build_environment(environ, passed, run),
+            start_new_session=True,
+        )
+    )
+    try:
+        return await asyncio.shield(creating)
+    except asyncio.CancelledError:
+        # It may run by now, and so may what it started: asyncio itself would end it alone.
+        with contextlib.suppress(OSError):
+            await _end_all(await creating, run)
+        raise
+
+
 def missing_program_message(program: str) -> str:
     """What to say where a program is not on the PATH."""
-    return f"the program '{program}' is not on your PATH: install it, or write its whole path"
+    return f"the program '{program}' is not on your PATH: install it, or name it with its full path"
 
 
 def find_program(program: str, environ: Mapping[str, str]) -> str | None:

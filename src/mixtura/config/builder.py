@@ -58,6 +58,11 @@ class MixtureBuilder:
         self._times = ResponseTimes()
         self._learns_patience = learns_patience
 
+    def forget_built(self) -> None:
+        """Build all anew from now on; runs under way keep what they have."""
+        self.built_models.clear()
+        self.built_mixtures.clear()
+
     def model(self, name: str) -> Model:
         """A model by name, the same object each time. Raises ConfigError."""
         if name not in self.built_models:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -11,11 +12,13 @@ from mixtura.billing.spending_caps import SpendingCap
 from mixtura.config import calibrations, model_prices, team_advice
 from mixtura.config.builder import MixtureBuilder
 from mixtura.config.model_factory import AnswerKeeper, ModelFactory
-from mixtura.config.paths import find_config_file, models_folder, state_folder
+from mixtura.config.paths import config_folder, find_config_file, models_folder, state_folder
 from mixtura.config.plan import Environment, MixtureSpec
 from mixtura.config.registry import DEFAULT, PRESETS_SOURCE, NameRegistry
+from mixtura.config.saved_keys import KEYS_FILE, KeyedEnvironment
 from mixtura.config.settings import Settings
 from mixtura.config.spending_caps import ConfiguredCaps, check_caps
+from mixtura.config.telemetry_settings import read_telemetry_settings
 from mixtura.config.toml_document import TomlDocument
 from mixtura.core.errors import ConfigError
 from mixtura.core.model import Model
@@ -27,6 +30,7 @@ from mixtura.engine.proposal_cache import ProposalCache
 from mixtura.models.wrappers.budget import Budgeted
 from mixtura.models.wrappers.cache import Cached
 from mixtura.models.wrappers.deadline import Deadlined, with_layer_deadlines
+from mixtura.models.wrappers.rate_limit import RateLimiter
 from mixtura.patterns.agreement import AgreementReported, AgreementReporter
 from mixtura.storage.answer_cache import AnswerCache
 from mixtura.storage.interfaces import DAY_SECONDS, Store
@@ -61,7 +65,10 @@ class Config:
         keep: bool | None = None,
         keep_answers: AnswerKeeper | None = None,
         waits_for_all: bool = False,
+        keys_file: Path | None = None,
     ) -> None:
+        self.keys = KeyedEnvironment(environ, keys_file)
+        environ = self.keys.environ
         self.documents = tuple(documents)
         self.models_folder = models_folder
         self.store_folder = store_folder
@@ -76,15 +83,14 @@ class Config:
         register_secrets(self.redactor.values)
         self.serve = self.settings.serve
         self.default = self.settings.default
-        own = self.registry.mixtures.get(DEFAULT)
-        ours = own is None or own.where is None or own.where.source == PRESETS_SOURCE
-        self.default_names = {DEFAULT: self.default} if ours else {}
+        self.default_names = {DEFAULT: self.default} if _default_is_ours(self.registry) else {}
         """What `default` means: the configured default, unless someone made a mixture of it."""
         self.store = self._open_store()
         keep_answers = keep_answers or self._cache_answers(cache)
         self._factory = ModelFactory(
-            environ, models_folder, keep_answers, self.redactor, self.settings.transport
-        )
+            environ, models_folder, keep_answers, self.redactor, self.settings.transport,
+            self.settings.redact,
+        )  # fmt: skip
         self._learns_patience = not waits_for_all
         self.builder = self._create_builder()
         self._caps = ConfiguredCaps(self.settings.budget, self.store, self.registry)
@@ -119,6 +125,7 @@ class Config:
             days=table.days,
             megabytes=table.megabytes,
             hidden=self.redactor,
+            shared=isinstance(self.settings.store_address, str),
         )
 
     def _open_response_store(self, keep: bool | None) -> ResponseStore:
@@ -140,6 +147,10 @@ class Config:
         if self._factory.keep_calls is not keep:
             self._factory.keep_calls = keep
             self.builder = self._create_builder()  # what it had built is built anew
+
+    def rate_limiters(self) -> dict[str, RateLimiter]:
+        """Those of the endpoints in use, by names that are the same in every process."""
+        return self._factory.rate_limiters()
 
     def copy_for_batches(self, keep_answers: AnswerKeeper) -> Config:
         """
@@ -198,13 +209,7 @@ class Config:
 
     def team_problems(self, plan: MixtureSpec) -> list[str]:
         """What the rules of thumb advise against in a plan's team, by known strengths."""
-        tables = self.registry.model_tables()
-
-        def model_name(name: str) -> str:
-            table = tables.get(name)
-            return (table.model or name) if table else name
-
-        return team_advice.find_team_problems(plan, model_name)
+        return team_advice.find_team_problems(plan, partial(_model_name, self.registry))
 
     def usage_cost(self, name: str, usage: Usage) -> float | None:
         """Dollars for *usage* of the model called *name*; None where its price is unknown."""
@@ -219,16 +224,23 @@ class Config:
         return plan.aggregator if plan.has_final_model else plan.layers[-1][0].model
 
     def build_reporter(
-        self, name: str, proposals: Sequence[Completion], *, max_cost: float | None = None
+        self,
+        name: str,
+        proposals: Sequence[Completion],
+        *,
+        max_cost: float | None = None,
+        caps: Sequence[SpendingCap] = (),
     ) -> tuple[AgreementReporter, Model]:
         """
         The model *name* as a reporter on *proposals* of a run that is over; the second under the
-        configured caps. Raises ConfigError.
+        configured caps and *caps*. Raises ConfigError.
         """
         check_caps(max_cost, None)
         reporter = AgreementReporter.of(self.model(name), proposals)
         plan = self.mixture_spec(name)
-        capped = self._caps.apply_caps(reporter, plan, self.usage_cost, max_cost=max_cost)
+        capped = self._caps.apply_caps(
+            reporter, plan, self.usage_cost, max_cost=max_cost, more_caps=caps
+        )
         return reporter, capped
 
     def build_runnable(
@@ -261,18 +273,15 @@ class Config:
             mixture, plan, self.usage_cost, max_cost=max_cost, more_caps=caps, also=reporters
         )
         whole = capped if deadline is None else Deadlined(capped, deadline)
-        instruments = load_instruments(self.registry.environ)
+        instruments = load_instruments(
+            self.registry.environ,
+            read_telemetry_settings(self.settings.telemetry, self.registry.environ),
+        )
         if instruments is None:
             return whole
         from mixtura.telemetry.run_spans import Traced
 
-        return Traced(whole, plan.name, instruments, self._provider_name)
-
-    def _provider_name(self, model: str) -> str:
-        """Who provides a model, as telemetry says it; an address of one's own speaks OpenAI's."""
-        table = self.registry.model_tables().get(model)
-        named = table.provider if table else model.partition("/")[0] if "/" in model else None
-        return provider_name(named) if named else "openai" if table else "mixtura"
+        return Traced(whole, plan.name, instruments, partial(_provider_name, self.registry))
 
     async def check_affordable(
         self, plan: MixtureSpec, request: Request, *, max_cost: float | None = None
@@ -320,6 +329,7 @@ def load(
         keep=keep,
         keep_answers=keep_answers,
         waits_for_all=waits_for_all,
+        keys_file=config_folder(environ, home) / KEYS_FILE,
     )
 
 
@@ -335,3 +345,22 @@ def _read_text_file(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror
         raise ConfigError(f"{path} cannot be read: {reason}") from None
+
+
+def _default_is_ours(registry: NameRegistry) -> bool:
+    """Whether no one made a mixture of the name `default`."""
+    own = registry.mixtures.get(DEFAULT)
+    return own is None or own.where is None or own.where.source == PRESETS_SOURCE
+
+
+def _model_name(registry: NameRegistry, name: str) -> str:
+    """What its maker calls the model *name*."""
+    table = registry.model_tables().get(name)
+    return (table.model or name) if table else name
+
+
+def _provider_name(registry: NameRegistry, model: str) -> str:
+    """Who provides a model, as telemetry says it; an address of one's own speaks OpenAI's."""
+    table = registry.model_tables().get(model)
+    named = table.provider if table else model.partition("/")[0] if "/" in model else None
+    return provider_name(named) if named else "openai" if table else "mixtura"

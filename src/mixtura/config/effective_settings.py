@@ -35,10 +35,11 @@ def list_settings(config: Config) -> Iterator[EffectiveSetting]:
     for key, value in (
         ("default", settings.default),
         ("transport", settings.transport),
+        ("redact", msgspec.to_builtins(settings.redact)),
         ("store", str(settings.store_address)),
     ):
         yield _setting(config, document, (), key, value)
-    for name in ("cache", "runs", "agreement", "budget", "serve", "mcp"):
+    for name in ("cache", "runs", "agreement", "budget", "serve", "mcp", "telemetry"):
         table = getattr(settings, name)
         for field in msgspec.structs.fields(table):
             value = msgspec.to_builtins(getattr(table, field.name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import asdict
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,8 @@ from mixtura.config.embedded_model import embedded_settings
 from mixtura.config.model_prices import table_price
 from mixtura.config.ollama import ollama_url
 from mixtura.config.plan import Environment
-from mixtura.config.schema import LimitsTable, ModelTable
+from mixtura.config.redact_settings import check_stand_in, find_redact_table, with_redaction
+from mixtura.config.schema import LimitsTable, ModelTable, RedactTable
 from mixtura.core.credentials import header_secrets
 from mixtura.core.errors import ConfigError, NotAvailableHereError
 from mixtura.core.model import Model
@@ -74,7 +76,8 @@ class ModelFactory:
 
     *keep_answers* wraps each of them, outermost, None where no answers are kept; *redactor* hides
     secrets in what they answer.
-    *transport*: the name of the HTTP client of the models whose settings name none.
+    *transport*: the name of the HTTP client of the models whose settings name none. *redact*: what
+    those that are not on this machine are not shown, where theirs say nothing.
     """
 
     def __init__(
@@ -84,7 +87,9 @@ class ModelFactory:
         keep_answers: AnswerKeeper | None = None,
         redactor: Redactor | None = None,
         transport: str = DEFAULT_TRANSPORT,
+        redact: bool | RedactTable | None = None,
     ) -> None:
+        self._redact = redact
         self._redactor = redactor
         self._transport = transport
         self._environ = environ
@@ -93,6 +98,16 @@ class ModelFactory:
         self.keep_calls: AnswerKeeper | None = None
         """Wraps each model inside what keeps answers."""
         self._limiters: dict[tuple[str, str | None], RateLimiter] = {}
+
+    def rate_limiters(self) -> dict[str, RateLimiter]:
+        """
+        Those of the endpoints that were built by now, by names that are the same in every process.
+        """
+        # A key is told by its digest: it has more bits than anyone can try.
+        return {
+            f"{url} {blake2b((key or '').encode(), digest_size=16).hexdigest()}": limiter
+            for (url, key), limiter in self._limiters.items()
+        }
 
     def share_rate_limiters(self, other: ModelFactory) -> None:
         """Count calls at an endpoint together with those of *other*'s models."""
@@ -141,6 +156,7 @@ class ModelFactory:
             environ=self._environ,
             redactor=self._redactor,
         )
+        model = with_redaction(model, find_redact_table(table, self._redact))
         if table.limits == LimitsTable():
             # A subscription is one person's: side by side its calls would wait for each other.
             table = msgspec.structs.replace(table, limits=LimitsTable(concurrency=1))
@@ -169,6 +185,10 @@ class ModelFactory:
             model.key_origin = f"the API key came from `headers` in {headers_at}"
         if isinstance(model, HostedModel):
             model.batch_terms = find_batch_terms(table.provider)
+        redact = find_redact_table(table, self._redact)
+        if redact is not None:
+            check_stand_in(elsewhere)
+        model = with_redaction(model, redact)
         key = place.key.reveal() if place.key else None
         model = self._with_rate_limit(Metered(model), table, (base_url.rstrip("/"), key))
         if hedge := table.hedge:

@@ -28,9 +28,10 @@ _HOSTED_ONLY = (
     "transport",
     "client_certificate",
     "client_key",
+    "redact",
 )
 _NOT_FOR_PROGRAMS = tuple(
-    key for key in _HOSTED_ONLY if key not in ("largest_megabytes", "retries")
+    key for key in _HOSTED_ONLY if key not in ("largest_megabytes", "retries", "redact")
 )
 _TRANSPORT_SETTINGS = ("transport", "client_certificate", "client_key")
 _RESERVED_FIELDS = ("model", "messages", "stream", "n", "max_tokens", "max_completion_tokens")

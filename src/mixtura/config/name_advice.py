@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 
 from mixtura.catalog import providers
-from mixtura.config.plan import INLINE_MARKS
+from mixtura.config.plan import INLINE_MARKS, parse_member
+from mixtura.core.errors import ConfigError
 from mixtura.core.text import unknown_name_message as unknown_name
 
 _NAMING_ADVICE = (
@@ -25,7 +26,12 @@ def _missing_model_text(provider: str, name: str) -> str:
 
 
 def describe_hosted_name(name: str) -> str | None:
-    """What is wrong with a name that has a provider or a slash in it; None for any other."""
+    """What is wrong with a name that has a provider, a slash or a star in it; else None."""
+    if "*" in name:
+        try:
+            parse_member(name)
+        except ConfigError as error:
+            return str(error)
     provider, slash, model = name.partition("/")
     known = providers.providers()
     if provider in known and not model:

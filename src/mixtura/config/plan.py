@@ -176,7 +176,8 @@ def parse_member(text: str) -> MemberSpec:
         return MemberSpec(text)
     if not re.fullmatch("[0-9]{1,9}", times) or int(times) < 1 or not name:
         raise ConfigError(
-            f"'{text}': write a number after the star, as in '{name.strip() or 'NAME'}*3'"
+            f"'{text}': write a number from 1 to 1,000 after the star, as in"
+            f" '{name.strip() or 'NAME'}*3'"
         )
     return MemberSpec(name, check_samples(int(times)))
 

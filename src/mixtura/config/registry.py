@@ -13,7 +13,7 @@ from typing import NamedTuple, cast
 import msgspec
 
 from mixtura.catalog import downloads, local_models, providers
-from mixtura.catalog.command_tools import split_command_name
+from mixtura.catalog.command_tools import command_tools, split_command_name
 from mixtura.catalog.user_files import expand_home
 from mixtura.config import toml_document
 from mixtura.config.api_keys import collect_secrets, list_key_variables
@@ -38,7 +38,7 @@ from mixtura.config.plan import (
     find_provider_keys,
     parse_inline,
 )
-from mixtura.config.schema import ConfigFile, ModelTable
+from mixtura.config.schema import ConfigFile, ModelTable, find_redact_files
 from mixtura.core.credentials import looks_like_key
 from mixtura.core.errors import ConfigError
 from mixtura.core.redaction import Redactor
@@ -158,8 +158,8 @@ class NameRegistry:
     # ---- which names there are
 
     def known_names(self) -> list[str]:
-        """Every name that can be listed: configured models and mixtures, presets, local models."""
-        return [*self.models, *self.mixtures, *local_models.known_models()]
+        """Every name that can be listed: of models, mixtures, presets, command-line tools."""
+        return [*self.models, *self.mixtures, *local_models.known_models(), *command_tools()]
 
     def model_tables(self) -> Mapping[str, ModelTable]:
         """The settings of every configured model."""
@@ -265,8 +265,8 @@ class NameRegistry:
             self._auto = _detect_auto(self.environ, self.models_folder, self.use_commands)
         return self._auto
 
-    def allow_commands(self, allowed: bool) -> None:
-        """Say whether `auto` may use command-line tools: they spend someone's subscription."""
+    def allow_commands(self, allowed: bool | None) -> None:
+        """Say whether `auto` may use command-line tools, and look again what it stands for."""
         self.use_commands, self._auto = allowed, None
 
     def _resolve_auto(self, plan: MixtureSpec) -> MixtureSpec:
@@ -345,6 +345,7 @@ def _with_found_files(table: ModelTable, document: toml_document.TomlDocument) -
         table,
         client_certificate=find_file(table.client_certificate),
         client_key=find_file(table.client_key),
+        redact=find_redact_files(table.redact, folder),
     )
 
 

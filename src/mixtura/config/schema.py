@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
+from mixtura.catalog.user_files import expand_home
 from mixtura.core.quantities import (
     AnswerTokens,
     Dollars,
@@ -84,6 +86,29 @@ class SamplingTable(msgspec.Struct, forbid_unknown_fields=True):
         return Sampling(self.temperature, self.top_p, self.max_tokens, self.stop, self.seed)
 
 
+class RedactTable(msgspec.Struct, forbid_unknown_fields=True):
+    """What a model is not shown: placeholders stand for it, and are put back in the answer."""
+
+    kinds: tuple[Literal["email", "phone", "iban", "card", "ip", "key"], ...] | None = None
+    """Those that patterns of ours find; None: all."""
+    patterns: str | None = None
+    """A TOML file of further patterns."""
+    words: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    """Countries whose phone numbers are found as people there write them."""
+    recognizers: tuple[str, ...] = ()
+    """Names of entry points of other packages that find names and the like."""
+    pictures: bool = False
+    """Whether pictures, sounds and files are sent all the same."""
+
+
+def find_redact_files(said: bool | RedactTable | None, folder: Path) -> bool | RedactTable | None:
+    """The same, with the pattern file beside the configuration where its path is relative."""
+    if not isinstance(said, RedactTable) or said.patterns is None:
+        return said
+    return msgspec.structs.replace(said, patterns=str(folder / expand_home(said.patterns)))
+
+
 class ModelTable(msgspec.Struct, forbid_unknown_fields=True):
     model: str | None = None
     provider: str | None = None
@@ -107,6 +132,8 @@ class ModelTable(msgspec.Struct, forbid_unknown_fields=True):
     """The HTTP client that asks it; None for the file's `transport`."""
     client_certificate: str | None = None
     client_key: str | None = None
+    redact: bool | RedactTable | None = None
+    """What it is not shown of its requests; None: what the file says of all members."""
     context: AtLeastOne = 16384
     threads: AtLeastOne | None = None
 
@@ -244,10 +271,27 @@ class McpTable(msgspec.Struct, forbid_unknown_fields=True):
     mixtures: list[str] | None = None
 
 
+class TelemetryTable(msgspec.Struct, forbid_unknown_fields=True):
+    """Where traces and metrics go; OpenTelemetry's own variables count over it."""
+
+    endpoint: str | None = None
+    """The collector's address; ``/v1/traces`` and ``/v1/metrics`` are put behind it."""
+    traces_endpoint: str | None = None
+    """The whole address for traces, where only they are taken."""
+    metrics_endpoint: str | None = None
+    headers_env: str | None = None
+    """The variable that holds headers, as in OTEL_EXPORTER_OTLP_HEADERS."""
+    content: bool | None = None
+    """Whether texts are part of spans."""
+    service_name: str | None = None
+
+
 class ConfigFile(msgspec.Struct, forbid_unknown_fields=True):
     default: str | None = None
     use_commands: bool | None = None
     """Whether `auto` may use command-line tools, which spend a person's subscription."""
+    redact: bool | RedactTable | None = None
+    """What members that are not on this machine are not shown."""
     transport: str | None = None
     store: str | None = None
     cache: CacheTable | None = None
@@ -256,5 +300,6 @@ class ConfigFile(msgspec.Struct, forbid_unknown_fields=True):
     budget: BudgetTable | None = None
     serve: ServeTable | None = None
     mcp: McpTable | None = None
+    telemetry: TelemetryTable | None = None
     models: dict[str, object] = {}
     mixtures: dict[str, object] = {}

@@ -14,9 +14,13 @@ from mixtura.config.schema import (
     CacheTable,
     ConfigFile,
     McpTable,
+    RedactTable,
     RunsTable,
     ServeTable,
+    TelemetryTable,
+    find_redact_files,
 )
+from mixtura.config.telemetry_settings import find_telemetry_mistakes
 from mixtura.config.toml_document import TomlDocument
 from mixtura.storage.store_address import StoreAddress, parse_store_address
 
@@ -30,12 +34,15 @@ class Settings:
         """The name of the model or mixture that answers where no one names another."""
         self.transport = DEFAULT_TRANSPORT
         """The name of the HTTP client of the models that name no other."""
+        self.redact: bool | RedactTable | None = None
+        """What the members that are not on this machine are not shown."""
         self.cache = CacheTable(use=False)
         self.runs = RunsTable()
         self.agreement = AgreementTable()
         self.budget = BudgetTable()
         self.serve = ServeTable()
         self.mcp = McpTable()
+        self.telemetry = TelemetryTable()
 
     def read_document(self, document: TomlDocument, registry: NameRegistry) -> None:
         """
@@ -48,16 +55,21 @@ class Settings:
         registry.add_tables(document, file, mistakes)
         if file.use_commands is not None and USE_COMMANDS not in registry.environ:
             registry.allow_commands(file.use_commands)
+        if file.redact is not None:
+            self.redact = find_redact_files(file.redact, Path(document.source).parent)
         self.cache = file.cache or self.cache
         self.runs = file.runs or self.runs
         self.agreement = file.agreement or self.agreement
         self.budget = file.budget or self.budget
         self.serve = file.serve or self.serve
         self.mcp = file.mcp or self.mcp
+        self.telemetry = file.telemetry or self.telemetry
         for number, name in enumerate(self.mcp.mixtures or () if file.mcp else ()):
             if not registry.name_exists(name):
                 problem = registry.unknown_name_message(name)
                 mistakes.add(document.error_at(["mcp", "mixtures", number], problem))
+        for key, problem in find_telemetry_mistakes(self.telemetry if file.telemetry else None):
+            mistakes.add(document.error_at(["telemetry", key], f"telemetry.{key}: {problem}"))
         if file.transport is not None:
             with mistakes.collect(), document.add_location(["transport"]):
                 check_transport_name(file.transport)

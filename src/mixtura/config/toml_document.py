@@ -13,7 +13,14 @@ import msgspec
 from mixtura.config.mistakes import Mistakes
 from mixtura.config.table_checks import TableMistake, find_table_mistakes, remove_mistakes
 from mixtura.config.toml_lines import MAX_DEPTH, Key, find_line_numbers
-from mixtura.config.toml_messages import TOO_DEEP, explain_syntax_error, plain_message, shorten
+from mixtura.config.toml_messages import (
+    SET_ELSEWHERE,
+    TOO_DEEP,
+    explain_secret_place,
+    explain_syntax_error,
+    plain_message,
+    shorten,
+)
 from mixtura.core.credentials import is_secret_setting, settings_secrets
 from mixtura.core.errors import ConfigError, NotAvailableHereError
 from mixtura.core.quantities import is_unrepresentable
@@ -34,7 +41,7 @@ class TomlDocument:
     def __init__(self, text: str, source: str, *, packaged: bool = False) -> None:
         self.source = source
         self.packaged = packaged
-        self._text = text = text.removeprefix("\ufeff")  # Windows' editors begin with a mark
+        self.text = text = text.removeprefix("\ufeff")  # Windows' editors begin with a mark
         self._lines: dict[tuple[Key, ...], int] | None = None
         try:
             self.data: dict[str, Any] = tomllib.loads(text)
@@ -55,7 +62,7 @@ class TomlDocument:
         """An error that begins with the file and the line of *path*."""
         line = self.line_number(path)
         if self.packaged:
-            shown = shorten(self._text.splitlines()[line - 1].strip())
+            shown = shorten(self.text.splitlines()[line - 1].strip())
             return ConfigError(f"{self.source}, line {line} ({shown}): {problem}", line=line)
         return ConfigError(f"{self.source}:{line}: {problem}", line=line)
 
@@ -135,18 +142,21 @@ class TomlDocument:
             said = unknown_name_message("key", key, mistake.allowed)
             if len(inner) > 1:
                 said = f"{dotted_path(inner[:-1])}: {said}"
+            if key in SET_ELSEWHERE and len(inner) == 1:
+                said = f"unknown key '{key}': {SET_ELSEWHERE[key]}"
             if is_secret_setting(key):
-                said += (
-                    " A key never goes into this file: set it in the environment and name"
-                    " the variable with `api_key_env`."
-                )
+                said += "" if said.endswith("?") else "."
+                said += f" {explain_secret_place(inner)}"
             return self.error_at(inner, said)
         if found := re.fullmatch(r"Invalid enum value '(.*)'", mistake.problem):
             number = ["a number"] if mistake.takes_number else []
             right = " or ".join([*number, *(f"'{word}'" for word in mistake.allowed)])
             return self.error_at(inner, f"{dotted_path(inner)}: expected {right}, got '{found[1]}'")
         where = f"{dotted_path(inner)}: " if inner else ""
-        return self.error_at(inner, f"{where}{plain_message(mistake.problem)}")
+        said = f"{where}{plain_message(mistake.problem)}"
+        if inner[-1:] == ["command"] and said.endswith("got a string"):
+            said += ': write each word by itself, as in command = ["my-model", "--quiet"]'
+        return self.error_at(inner, said)
 
     def _quoted_name_advice(
         self, path: Sequence[Key], key: str, known: Sequence[str]
@@ -159,7 +169,7 @@ class TomlDocument:
             return None
         # An inline table under a misspelt key is no name with a dot.
         dotted = rf"{re.escape(str(path[1]))}\s*\.\s*{re.escape(key)}\b"
-        if not re.search(dotted, self._text):
+        if not re.search(dotted, self.text):
             return None
         names = [str(path[1]), key]
         while len(inner := cast(dict[str, Any], part)) == 1:
@@ -174,7 +184,7 @@ class TomlDocument:
     def line_number(self, path: Sequence[Key]) -> int:
         """The line, from 1, where *path* stands; that of the nearest thing around it."""
         if self._lines is None:
-            self._lines = find_line_numbers(self._text)
+            self._lines = find_line_numbers(self.text)
         for length in range(len(path), 0, -1):
             if (line := self._lines.get(tuple(path[:length]))) is not None:
                 return line

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from bisect import bisect_left
+from collections.abc import Sequence
 
 TOO_DEEP = "tables and lists are nested too deeply"
 MAX_SHOWN = 70
@@ -100,6 +101,24 @@ def plain_message(problem: str) -> str:
 
     said = re.sub(r"`([a-z |]+)`", plain_type_names, problem)
     return said[:1].lower() + said[1:]
+
+
+_TRACES = "traces are switched on by the variable OTEL_EXPORTER_OTLP_ENDPOINT, not in this file"
+SET_ELSEWHERE = {"telemetry": _TRACES, "traces": _TRACES, "otel": _TRACES}
+"""Tables that people look for here, and where their settings are."""
+
+
+def explain_secret_place(path: Sequence[str | int]) -> str:
+    """Where the secret belongs that was written at *path*."""
+    if list(path[:2]) == ["serve", "keys"]:
+        return (
+            "A key never goes into this file: `mixtura serve --new-key NAME` makes one, and prints"
+            " the `sha256` that belongs here."
+        )
+    return (
+        "A key never goes into this file: set it in the environment and name the variable with"
+        " `api_key_env`."
+    )
 
 
 def shorten(text: str) -> str:

@@ -5,6 +5,19 @@ from __future__ import annotations
 import re
 
 _ATTACHED = re.compile(r'\A<file name="([^"\n]*)">\n.*?\n</file>\n\n', re.DOTALL)
+_IMAGE_KINDS: tuple[tuple[bytes, str], ...] = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+)
+
+
+def find_image_kind(data: bytes) -> str | None:
+    """A picture's media type, by its first bytes; None for what is none."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for mark, kind in _IMAGE_KINDS if data.startswith(mark)), None)
 
 
 def attach_text(name: str, text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import cast
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -60,6 +60,12 @@ def environment_secrets(environ: Mapping[str, str], variables: Iterable[str] = (
     for value in environ.values():
         if "@" in value or "?" in value:
             secrets |= url_secrets(value)
+    for name, value in environ.items():
+        if name.upper().endswith("_HEADERS"):  # of OpenTelemetry's exporters
+            pairs = [one.partition("=") for one in value.split(",")]
+            secrets |= header_secrets(
+                {key.strip(): unquote(said.strip()) for key, _, said in pairs}
+            )
     return secrets
 
 
@@ -141,9 +147,9 @@ _PREFIXED = re.compile(
     r"|sk-(?:proj|ant|or)-[\w*-]{8,}|AIza[\w-]{30,}|(?:gsk|ghp)_(?=\w*\d)\w{20,}"
 )
 _RANDOM_RUN = re.compile(
-    r"(?<![\w/.-])(?:(?=[a-zA-Z]*\d)(?=[a-z0-9]*[A-Z])(?=[A-Z0-9]*[a-z])[A-Za-z0-9]{24,}"
+    r"(?<![A-Za-z0-9_/.-])(?:(?=[a-zA-Z]*\d)(?=[a-z0-9]*[A-Z])(?=[A-Z0-9]*[a-z])[A-Za-z0-9]{24,}"
     # a digest that is said to be one is no key
-    r"|(?<!sha256 )(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{32,})(?![\w/.-])"
+    r"|(?<!sha256 )(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{32,})(?![A-Za-z0-9_/.-])"
 )
 _LOGIN = re.compile(r"(://)[^\s/@'\"]+@")
 _QUERY = re.compile(r"([?&][\w-]*(?:key|token|secret|sig|password)=)[^&\s'\"]+", re.IGNORECASE)
@@ -161,3 +167,29 @@ def mask_keys(text: str, *, names: bool = False) -> str:
     """
     text = _QUERY.sub(rf"\1{HIDDEN}", _LOGIN.sub(rf"\1{HIDDEN}@", _PREFIXED.sub(HIDDEN, text)))
     return _RANDOM_RUN.sub(HIDDEN, text) if names else text
+
+
+_ASSIGNED = re.compile(
+    r"(?:api[_-]?key|secret(?:[_-]?(?:access[_-]?)?key)?|access[_-]?token|token|passw(?:or)?d)"
+    r"\"?\s{0,9}[:=]\s{0,9}[\"']?(?P<key>[^\s\"',;<>{}\[\]]{8,})"
+    r"|\bbearer\s{1,9}(?P<token>(?=\S*\d|\S{20})[\w.~+/=-]{8,})",
+    re.IGNORECASE,
+)
+"""What is said to be a key: ``password = …``, ``"token": "…"``, ``Bearer …``."""
+_PRIVATE_KEY = re.compile(
+    r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.{0,20000}?-----END [A-Z ]{0,40}PRIVATE KEY-----",
+    re.DOTALL,
+)
+
+
+def find_keys(text: str) -> Iterator[tuple[int, int]]:
+    """Where in *text* stands what has the form of a key, a token or a password."""
+    for pattern in (_PREFIXED, _RANDOM_RUN, _PRIVATE_KEY):
+        yield from (match.span() for match in pattern.finditer(text))
+    for match in _ASSIGNED.finditer(text):
+        name = "token" if match["key"] is None else "key"
+        if not _TOO_PLAIN.fullmatch(match[name]):
+            yield match.span(name)
+    for pattern in (_LOGIN, _QUERY):
+        for match in pattern.finditer(text):
+            yield match.end(1), match.end() - (pattern is _LOGIN)

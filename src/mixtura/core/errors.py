@@ -32,6 +32,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from mixtura.core.credentials import mask_keys
 from mixtura.core.redaction import redact_secrets
@@ -44,6 +45,19 @@ class MixturaError(Exception):
     def __init__(self, message: str = "") -> None:
         # An upstream's words are quoted in errors, and errors reach logs, answers and kept runs.
         super().__init__(mask_keys(redact_secrets(str(message))))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors cross processes, and many are made of more than their message.
+        return _restore_error, (type(self), self.args, self.__dict__)
+
+
+def _restore_error(
+    kind: type[MixturaError], args: tuple[Any, ...], state: dict[str, Any]
+) -> MixturaError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class ConfigError(MixturaError):

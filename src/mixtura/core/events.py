@@ -11,7 +11,7 @@ import msgspec
 from mixtura.core.call_ledger import CallLedger
 from mixtura.core.errors import MixturaError
 from mixtura.core.redaction import redact_secrets
-from mixtura.core.types import Charge, Completion, Request
+from mixtura.core.types import Charge, Completion, ReplacedItem, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +112,15 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class ItemsReplaced:
+    """What a model was not shown of its request: it stays on this machine."""
+
+    model: str
+    items: tuple[ReplacedItem, ...] = field(repr=False)
+    at: PositionPath = ()
+
+
+@dataclass(frozen=True, slots=True)
 class CacheHit:
     """
     A cached answer stands in for a call: what that had cost, and the seconds it had taken,
@@ -180,6 +189,7 @@ Event = (
     | ToolCallChunk
     | CallRestarted
     | Notice
+    | ItemsReplaced
     | CacheHit
     | Proposal
     | Aggregation

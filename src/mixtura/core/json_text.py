@@ -56,6 +56,41 @@ def repair_json(data: bytes, number: bytes = OUT_OF_RANGE) -> bytes:
     return b"".join((*kept, data[start:]))
 
 
+def repair_texts(data: bytes) -> bytes:
+    """
+    The same JSON with texts that a decoder takes: U+FFFD for half a character (in UTF-8 or as half
+    of a surrogate pair), escapes for control characters that stand in a text as they are.
+    """
+    data = _LONE_SURROGATE.sub(rb"\\ufffd", data)
+    data = data.decode("utf-8", "replace").encode()
+    if len(data) > MAX_REPAIRED_BYTES or not _CONTROL.search(data):
+        return data
+    return _JSON_TOKEN.sub(_escape_controls, data)
+
+
+_LONE_SURROGATE = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+)
+"""Half of a pair that stands for one character: some servers cut an emoji in two."""
+
+
+def find_lone_surrogate(data: bytes) -> str | None:
+    """The first half of a surrogate pair in *data*, as it is written; None for none."""
+    found = _LONE_SURROGATE.search(data)
+    return found[0].decode() if found else None
+
+
+_CONTROL = re.compile(rb"[\x00-\x1f]")
+
+
+def _escape_controls(token: re.Match[bytes]) -> bytes:
+    text = token[0]
+    if not text.startswith(b'"'):
+        return text
+    return _CONTROL.sub(lambda found: b"\\u%04x" % found[0][0], text)
+
+
 def _is_plain_number(text: bytes) -> bool:
     return len(text) <= MAX_NUMBER_CHARS and text[-1:] not in b"Ny"
 
@@ -79,7 +114,7 @@ def decode_json(data: bytes, kind: Any = Any) -> Any:
         pass
     try:
         # Only what failed is mended: nearly no body has NaN or a number without an end.
-        return msgspec.json.decode(repair_json(data, b"null"), type=kind)
+        return msgspec.json.decode(repair_json(repair_texts(data), b"null"), type=kind)
     except (UnicodeDecodeError, RecursionError) as error:
         raise msgspec.DecodeError(f"it cannot be read: {error}") from None
 

@@ -45,6 +45,13 @@ def parse_token_count(value: object) -> int | None:
     return value if 0 <= value <= MAX_TOKENS else None
 
 
+def parse_http_status(value: object) -> int | None:
+    """The status of an answer that is told in JSON; None for what is none."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if 100 <= value <= 599 else None
+
+
 def parse_context_window(value: object) -> int | None:
     """
     Tokens that a model takes in, as a list, a refusal or a file states; None for what is none.
@@ -234,7 +241,8 @@ class Range(NamedTuple):
         if self.above or self.below:
             more = "more than" if self.above else "at least"
             right = f"{more} {low} and {'less than' if self.below else 'at most'} {high}"
-        shown = int(value) if math.isfinite(value) and value == int(value) else value
+        whole = isinstance(value, int) or value.is_integer()
+        shown = int(value) if whole else value
         return f"{redacted_excerpt(shown)} is out of range: use {right}"
 
     def check_value(self, name: str, value: float | None) -> None:

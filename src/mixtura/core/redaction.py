@@ -30,7 +30,7 @@ class Redactor:
         own = frozenset(filter(is_secret, map(str.strip, values)))
         groups = within.search.groups if within else ()
         self.search = SecretSearch((*groups, SecretGroup(own)) if own else groups)
-        self.values = own | within.values if within else own
+        self.values: frozenset[str] = own | within.values if within else own
         self._larger: dict[frozenset[str], Redactor] = {}
 
     def __bool__(self) -> bool:
@@ -38,6 +38,14 @@ class Redactor:
 
     def __repr__(self) -> str:
         return f"Redactor({len(self.values)} secrets)"
+
+    def learn_values(self, values: Iterable[str]) -> None:
+        """Hide *values* too from now on, wherever this redactor is used already."""
+        more = frozenset(filter(is_secret, map(str.strip, values))) - self.values
+        if more:
+            self.search = SecretSearch((*self.search.groups, SecretGroup(more)))
+            self.values |= more
+            self._larger.clear()
 
     def with_values(self, values: Iterable[str]) -> Redactor:
         """A redactor that also knows *values*; this one where they are known already."""

@@ -131,6 +131,10 @@ _WINDOW = (
     rf"n_ctx[\"']?[:= ]+{_N}",
     rf"request too large .{{0,160}}\blimit:? {_N}, (?:used {_OTHERS}, )?requested",
     rf"prompt tokens? limit exceeded: {_OTHERS} > {_N}",
+    (
+        rf"context (?:length|window|size)(?: limit)? exceed\w*[^.]{{0,20}}: {_OTHERS}(?: tokens)?"
+        rf" ?> ?{_N}"
+    ),
     rf"(?:最大|上下文)[^。]{{0,12}}(?:长度|窗口)[^。0-9]{{0,8}}{_N}",
 )
 _WINDOW_PATTERNS = tuple(re.compile(pattern, re.IGNORECASE) for pattern in _WINDOW)
@@ -178,14 +182,15 @@ def _parse_window(text: str) -> StatedLimits | None:
 
 _TOO_LONG = re.compile(
     r"(?:prompt|input|context|conversation|messages?|sequence|request|tokens?)(?![A-Za-z]).{0,80}"
-    r"(?:too (?:long|large|many|big)|exceed|longer than|over the|does ?n[o']t fit|larger than|but)",
+    r"(?:too (?:long|large|many|big)|exceed|longer than|over the|does ?n[o']t fit|larger than|but)"
+    r"|too many (?:input |prompt )?tokens",
     re.IGNORECASE,
 )
 _RATE_LIMIT_WORDS = re.compile(
     r"per[ -]?(?:min|day|hour|second|week|month)|rate[ _-]?limit|\b[TR]P[MD]\b|quota"
     r"|\b(?:hourly|daily|weekly|monthly)\b"
     r"|maximum (?:number|amount) of tokens (?:you |that you )?(?:have )?(?:requested|asked)"
-    r"|max(?:imum)?[_ ]?(?:completion|output|new)?[_ ]?tokens|(?:output|completion) tokens",
+    r"|max(?:imum)?[_ ]?(?:completion|output|new)?[_ ]?tokens|(?:output|completion) tokens?",
     re.IGNORECASE,
 )
 _LOOSE_WINDOW = re.compile(
@@ -258,12 +263,13 @@ _UPPER_BOUND = re.compile(
     rf"(?: number| value| amount)?(?: of)?(?: max_tokens| (?:output|completion|generated) tokens)?"
     rf"(?: for (?:(?:this|the) )?[^ ]{{1,80}})?(?: is| are| of| to|:| =|=)*(?: only)?"
     rf"|\bmax(?:imum)? (?!tokens)[^.;0-9]{{3,60}}?(?: is| of|:|=| to)"
+    rf"|(?:allowed|permitted)(?: is| are|:| =|=)*(?: only| up to)?"
     rf"|supports? only|only supports?(?: up to)?|只?不能超过|不能大于|最大(?:值)?[为是]?|>) ?{_N}",
     re.IGNORECASE,
 )
 _TRAILING_UPPER_BOUND = re.compile(
-    rf"{_N}(?: tokens)?,?(?: which)? is (?:the |its |our )?"
-    rf"(?:max|limit|upper|largest|highest|most)",
+    rf"{_N}(?: tokens)?,?(?:(?: which)? is (?:the |its |our )?"
+    rf"(?:max|limit|upper|largest|highest|most)| (?:are |is )?(?:allowed|permitted))",
     re.IGNORECASE,
 )
 _EXCLUSIVE_UPPER_BOUND = re.compile(
@@ -305,6 +311,8 @@ def _output_bounds(sentence: str) -> Iterator[int]:
         sentence,
         flags=re.IGNORECASE,
     )
+    # Of "maximum: 900000 > 4096" only the second is a bound.
+    sentence = re.sub(rf"{_OTHERS}(?: tokens)?(?= ?> ?\d)", "…", sentence)
     for match in _RANGE.finditer(sentence):
         numbers = [(match[i], match[i + 1]) for i in (1, 3, 5) if match[i]]
         for number, unit in numbers:

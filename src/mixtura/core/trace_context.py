@@ -32,6 +32,11 @@ def use_caller_trace(given: str) -> Generator[None]:
         _CALLER.reset(token)
 
 
+def send_trace_on(parent: str | None) -> None:
+    """From now on, calls of this task and of those that it begins send *parent* on."""
+    _SENT.set(parent)
+
+
 @contextmanager
 def use_sent_trace(parent: str | None) -> Generator[None]:
     """In this block, and in tasks begun there, calls to models send *parent* on."""

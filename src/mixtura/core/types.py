@@ -171,6 +171,14 @@ class Usage:
         return self.prompt_tokens + self.completion_tokens
 
 
+class ReplacedItem(NamedTuple):
+    """A private item of a request, and the placeholder that a model was shown in its place."""
+
+    placeholder: str
+    kind: str
+    text: str
+
+
 ChargeOutcome = Literal["answer", "failed", "retried", "lost"]
 
 

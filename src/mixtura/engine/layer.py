@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 from mixtura.core.errors import (
@@ -21,12 +22,14 @@ from mixtura.engine.call_context import (
     LayerMembership,
     deadline_scope,
 )
+from mixtura.engine.kept_drafts import current_drafts, give_kept_draft
 from mixtura.engine.prompt_builder import (
     PromptBuilder,
     make_prompt_builder,
 )
 from mixtura.engine.proposer import DrawNumber, run_proposer
 from mixtura.engine.run_control import current_control, start_calls, steer_layer
+from mixtura.engine.seats import LayerSeats
 from mixtura.engine.stragglers import (
     LateCalls,
     ProposerTask,
@@ -73,7 +76,7 @@ async def run_layers(
     Run the layers in order, each with the last one's proposals. *answers*: the last layer's may
     be the answer. Raises QuorumNotMetError when too few of a layer answer.
     """
-    down = LayersResult((), ())
+    down, drafts = LayersResult((), ()), current_drafts()
     build_prompt = make_prompt_builder(synthesis, request)
     for depth, layer in enumerate(layers, start=1):
         last = answers and depth == len(layers)
@@ -81,12 +84,16 @@ async def run_layers(
         if depth > 1 and not answers and control and control.is_answering_now:
             skipped = f"layer {depth} was passed over: an answer was asked for before it"
             return LayersResult(down.proposals, (*down.degraded, skipped))
+        if drafts and not drafts.asks_missing and not drafts.has_layer(depth):
+            continue  # nothing of it was written, and nobody is asked
         result = await run_proposer_layer(
             layer, build_prompt, down.proposals, depth=depth, emit=emit, answers=last
         )
         # The chosen proposal carries its own notices.
         less = result.notices(depth, drafts=not last)
         down = LayersResult(result.proposals, (*down.degraded, *less))
+    if drafts and not drafts.asks_missing and not down.proposals:
+        raise QuorumNotMetError(len(layers), 1, 0, ())
     return down
 
 
@@ -111,19 +118,23 @@ async def run_proposer_layer(
     again = calls_to_ask_again(layer, dict(zip(positions, calls, strict=True)))
     late = LateCalls(asked_again={position: asyncio.Event() for position in again})
     tasks: dict[Position, ProposerTask] = {}
-    membership = LayerMembership(layer.quorum)
+    drafts = current_drafts()
+    quorum = layer.quorum if drafts is None or drafts.asks_missing else 1
+    membership = LayerMembership(quorum)
+    seats = LayerSeats(len(calls), late, steered=current_control() is not None)
     try:
         async with asyncio.TaskGroup() as group:
             # Tasks inherit the deadline as a context variable: retries inside need to know it.
             with deadline_scope(layer.deadline):
                 for position, (call, draw) in zip(positions, _number_draws(calls), strict=True):
-                    membership.add_member(position)
-                    call_run = run_proposer(
-                        call, build_prompt, before, draw, position, membership, late, emit, answers
-                    )
-                    tasks[position] = group.create_task(call_run)
+                    ask = partial(
+                        ask_proposer, build_prompt, before, draw, position, membership, late, emit,
+                        answers,
+                    )  # fmt: skip
+                    held = seats.hold(position, call, ask)
+                    tasks[position] = group.create_task(held)
             await start_calls()
-            with steer_layer(tasks, late, layer.quorum):
+            with steer_layer(tasks, calls, seats, late, quorum):
                 await wait_for_layer(tasks, calls, layer, late)
     except BaseExceptionGroup as errors:  # not a failed call: wrong configuration, a cap, a bug
         raise errors.exceptions[0] from None
@@ -133,9 +144,31 @@ async def run_proposer_layer(
     lost = tuple(o for o in outcomes if isinstance(o, ModelError))
     if emit:
         emit(LayerFinished(depth, len(proposals), len(outcomes)))
-    if len(proposals) < layer.quorum:
-        raise QuorumNotMetError(depth, layer.quorum, len(proposals), lost, late=bool(late.cut))
+    if len(proposals) < quorum:
+        raise QuorumNotMetError(depth, quorum, len(proposals), lost, late=bool(late.cut))
     return LayerResult(proposals, lost, places)
+
+
+async def ask_proposer(
+    build_prompt: PromptBuilder,
+    before: Sequence[Completion],
+    draw: DrawNumber,
+    position: Position,
+    membership: LayerMembership,
+    late: LateCalls,
+    emit: Emit | None,
+    answers: bool,
+    call: Proposer,
+) -> Completion | ModelError:
+    """One call at a seat: that of *call*, or a proposal that is there already."""
+    drafts = current_drafts()
+    is_first = position not in late.asked_anew
+    if drafts and is_first and (position in drafts.proposals or not drafts.asks_missing):
+        return await give_kept_draft(drafts, position, call.model.name, emit)
+    membership.add_member(position)
+    return await run_proposer(
+        call, build_prompt, before, draw, position, membership, late, emit, answers
+    )
 
 
 def _number_draws(calls: Sequence[Proposer]) -> list[tuple[Proposer, DrawNumber]]:

@@ -14,8 +14,10 @@ from mixtura.core.roles import Composite, PlannedCall, plan_layer_calls
 from mixtura.core.types import Completion, Request
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
 from mixtura.engine.final_step import FinalStep
+from mixtura.engine.kept_drafts import current_drafts, reuse_drafts
 from mixtura.engine.layer import LayersResult, run_layers
 from mixtura.engine.proposal_cache import ProposalCache, find_turn_proposals, store_turn_proposals
+from mixtura.prompts.instructions import append_system_text
 from mixtura.prompts.proposer_view import for_proposer
 from mixtura.prompts.synthesis import Synthesis, envelope, keep_turn_order
 
@@ -114,11 +116,14 @@ class Pattern(Composite):
         step = FinalStep(request, self.name, self.synthesis, self.layer_count, emit)
         with open_ledger() as ledger:
             await self._collect_proposals(step)
+            if (drafts := current_drafts()) and drafts.instruction:
+                step.request = append_system_text(step.request, drafts.instruction)
             # A ledger of its own within the run's: a chosen proposal shows what choosing it cost.
-            with open_ledger() as step.ledger:
+            with reuse_drafts(None), open_ledger() as step.ledger:
                 answer = await self.write_answer(step)
             if then is not None:
-                await then(step)
+                with reuse_drafts(None):
+                    await then(step)
             whole = replace(
                 ledger.bill_answer(answer),
                 model=self.name,
@@ -134,7 +139,7 @@ class Pattern(Composite):
     async def _collect_proposals(self, step: FinalStep) -> None:
         """The proposals of this turn: those that were kept, else those of the layers."""
         names, size = self._layer_model_names(), estimate_request_bytes(step.request)
-        turns = None if self.proposals_answer else self.turns
+        turns = None if self.proposals_answer or current_drafts() else self.turns
         kept = await run_in_thread_if_large(size, find_turn_proposals, turns, step.request, names)
         if kept is not None:
             step.proposals = tuple(kept)

@@ -35,6 +35,7 @@ from mixtura.engine.call_context import (
     allow_draft_truncation,
 )
 from mixtura.engine.copy_race import CopyRace
+from mixtura.engine.kept_drafts import end_reuse_here
 from mixtura.engine.prompt_builder import (
     PromptBuilder,
     image_notices,
@@ -116,6 +117,7 @@ async def _complete_within_window(
 ) -> Completion:
     """One proposer's answer; repeated once when its window is smaller than was known."""
     end_control_here()
+    end_reuse_here()
     model = proposer.model
     inner = with_position(emit, position) if emit else None
     for attempt in (1, 2):

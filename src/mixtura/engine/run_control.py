@@ -1,16 +1,20 @@
-"""A hand on a run under way: answer now with what is there, leave one proposer out."""
+"""A hand on a run under way: answer now, leave one proposer out, ask it or another anew."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import NamedTuple
 
 from mixtura.core.errors import MixturaError
 from mixtura.core.events import Position
+from mixtura.core.model import Model
+from mixtura.core.roles import Proposer
 from mixtura.core.types import Completion
+from mixtura.engine.seats import ASKED_ANEW, LayerSeats
 from mixtura.engine.stragglers import LateCalls, ProposerTask
 
 ANSWER_NOW = "still under way when an answer was asked for"
@@ -25,13 +29,21 @@ class _OpenLayer(NamedTuple):
     """A layer whose calls are under way."""
 
     tasks: Mapping[Position, ProposerTask]
+    calls: Mapping[Position, Proposer]
+    seats: LayerSeats
     late: LateCalls
     quorum: int
 
     @property
     def waiting(self) -> list[Position]:
         """The calls that still count."""
-        return [p for p, task in self.tasks.items() if not task.done() and p not in self.late.cut]
+        return [
+            position
+            for position, task in self.tasks.items()
+            if not task.done()
+            and position not in self.late.cut
+            and not self.seats.is_parked(position)
+        ]
 
     @property
     def answered(self) -> int:
@@ -94,6 +106,28 @@ class RunControl:
             layer.late.left_out.add(position)
             layer.cut_call(position, LEFT_OUT)
 
+    def ask_again(self, depth: int, index: int, model: Model | None = None) -> None:
+        """
+        Ask proposer *index* (from 0) of layer *depth* (from 1) once more, or *model* in its place,
+        with its persona and sampling. What it had written is not used, what it has cost by then is
+        paid. Raises ControlError where it has answered, or its layer is not under way.
+        """
+        position = Position(depth, index, "proposer")
+        found = [
+            layer
+            for layer in self._open_layers()
+            if position in layer.waiting or layer.seats.is_parked(position)
+        ]
+        if not found:
+            raise ControlError(f"proposer {index + 1} of layer {depth} is not under way")
+        for layer in found:
+            proposer = layer.calls[position]
+            if model is not None:
+                proposer = replace(proposer, model=model)
+            if layer.seats.ask_next(position, proposer):
+                layer.late.left_out.add(position)
+                layer.cut_call(position, ASKED_ANEW)
+
     def _open_layers(self) -> list[_OpenLayer]:
         if not self._layers:
             raise ControlError("no proposers are under way")
@@ -101,10 +135,15 @@ class RunControl:
 
     @contextmanager
     def hold_layer(
-        self, tasks: Mapping[Position, ProposerTask], late: LateCalls, quorum: int
+        self,
+        tasks: Mapping[Position, ProposerTask],
+        calls: Sequence[Proposer],
+        seats: LayerSeats,
+        late: LateCalls,
+        quorum: int,
     ) -> Generator[None]:
         """In this block, the calls of a layer can be steered."""
-        layer = _OpenLayer(tasks, late, quorum)
+        layer = _OpenLayer(tasks, dict(zip(tasks, calls, strict=True)), seats, late, quorum)
         self._layers.append(layer)
         try:
             yield
@@ -133,14 +172,18 @@ def current_control() -> RunControl | None:
 
 @contextmanager
 def steer_layer(
-    tasks: Mapping[Position, ProposerTask], late: LateCalls, quorum: int
+    tasks: Mapping[Position, ProposerTask],
+    calls: Sequence[Proposer],
+    seats: LayerSeats,
+    late: LateCalls,
+    quorum: int,
 ) -> Generator[None]:
     """In this block, the run's control, if it has one, reaches the calls of a layer."""
     control = _CONTROL.get()
     if control is None:
         yield
         return
-    with control.hold_layer(tasks, late, quorum):
+    with control.hold_layer(tasks, calls, seats, late, quorum):
         yield
 
 

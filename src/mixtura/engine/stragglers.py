@@ -35,6 +35,8 @@ class LateCalls:
     )
     left_out: set[Position] = field(default_factory=set[Position])
     """Calls that somebody ended by hand: nothing that they wrote is used."""
+    asked_anew: set[Position] = field(default_factory=set[Position])
+    """Seats at which more than one call was made: how long one took is not known."""
 
     def error_for(self, position: Position) -> ModelError:
         """The outcome of a call that was cut."""
@@ -223,5 +225,5 @@ class _LayerWait:
             return
         for position, seconds in self._seconds.items():
             answer = self._answers.get(position)
-            if answer is None or answer.charges:
+            if position not in self._late.asked_anew and (answer is None or answer.charges):
                 learned.times.record(self._names[position], size, seconds)

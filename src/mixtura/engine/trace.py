@@ -16,6 +16,7 @@ from mixtura.core.events import (
     CallStarted,
     Event,
     Failure,
+    ItemsReplaced,
     Notice,
     Position,
     PositionPath,
@@ -25,7 +26,7 @@ from mixtura.core.events import (
     Token,
     ToolCallChunk,
 )
-from mixtura.core.types import Charge, Completion, Request, Usage, sum_usage
+from mixtura.core.types import Charge, Completion, ReplacedItem, Request, Usage, sum_usage
 from mixtura.protocols.openai.completion_json import completion_json, usage_json
 from mixtura.protocols.openai.request import request_json
 from mixtura.protocols.usage_estimates import estimate_usage
@@ -61,6 +62,8 @@ class CallTrace:
     """What its attempts enter, where the run is this process's own."""
     cache_hit: CacheHit | None = None
     """Where its answer came from a cache: what it had cost and taken."""
+    replaced: tuple[ReplacedItem, ...] = ()
+    """What it was not shown of its request; placeholders stood for it."""
 
     @property
     def text(self) -> str:
@@ -171,11 +174,11 @@ def _update_call(call: CallTrace, event: Event, seconds: float) -> None:
             # What was shown of the attempt before is void.
             call.pieces.clear()
             call.first_token = None
-        case Notice(_, notice):
-            call.notices.append(notice)
-        case CacheHit():
-            call.cache_hit = event
+        case Notice() | CacheHit():
+            call.cache_hit = event if isinstance(event, CacheHit) else call.cache_hit
             call.notices.append(event.notice)
+        case ItemsReplaced(_, items):
+            call.replaced = items
         case Aggregation() if call.error:
             pass  # the proposal that stands in is another call's answer
         case Proposal(completion) | Aggregation(completion):
@@ -271,6 +274,8 @@ def _call_json(call: CallTrace, pricer: Pricer) -> dict[str, Any]:
         "completion": completion_json(call.completion) if call.completion else None,
         "pieces": list(call.pieces),
     }
+    if call.replaced:
+        row["replaced"] = [item._asdict() for item in call.replaced]
     if call.calls:
         row["calls"] = [_call_json(inner, pricer) for inner in call.calls]
     return row

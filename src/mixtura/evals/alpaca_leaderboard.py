@@ -368,7 +368,7 @@ def _read_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]
 def _parse_index(path: Path, line: int, row: Mapping[str, str], name: str) -> int:
     value = _parse_number(path, line, row, name)
     if not (value >= 0 and value.is_integer()):
-        raise ConfigError(f"{path}, line {line}: '{row[name]}' is no index")
+        raise ConfigError(f"{path}, line {line}: '{row[name]}' is not an index")
     return int(value)
 
 
@@ -378,7 +378,7 @@ def _parse_number(path: Path, line: int, row: Mapping[str, str], name: str) -> f
     try:
         value = float(row[name])
     except ValueError:
-        raise ConfigError(f"{path}, line {line}: {name}: '{row[name]}' is no number") from None
+        raise ConfigError(f"{path}, line {line}: {name}: '{row[name]}' is not a number") from None
     if math.isnan(value) and name == WEIGHT_COLUMNS[1]:
         raise ConfigError(f"{path}, line {line}: {name}: there is no number")
     return value

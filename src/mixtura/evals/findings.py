@@ -135,7 +135,7 @@ def read_labels(path: str | None, names: Sequence[str] = ()) -> dict[str, str]:
             problem = "it has no `id`, or no `label` that can be read"
             raise ConfigError(f"{place}: {problem}") from None
         if names and label not in names:
-            raise ConfigError(f"{place}: the label '{label}' is none of {', '.join(names)}")
+            raise ConfigError(f"{place}: the label '{label}' is not one of {', '.join(names)}")
         if key in labels:
             problem = f"sample {row['id']} has a label in line {lines[key]} already"
             raise ConfigError(f"{place}: {problem}")

@@ -39,6 +39,7 @@ from mixtura.evals.inspect_private import PrerequisiteError, sample_active
 from mixtura.evals.inspect_requests import build_request, convert_message
 from mixtura.evals.kept_calls import keep_row
 from mixtura.protocols.openai.request import request_json
+from mixtura.storage.run_record import without_replaced_items
 
 LOG_SOURCE = "mixtura"
 """The source of our entries in Inspect's logs."""
@@ -157,7 +158,8 @@ class MixturaModelAPI(ModelAPI):
                 raise
         # The request is in Inspect's own part of the log.
         record = trace_json(recorder.build_trace(), pricer)
-        return answer, {key: value for key, value in record.items() if key != "request"}
+        kept = {key: value for key, value in record.items() if key != "request"}
+        return answer, without_replaced_items(kept)
 
     def max_connections(self) -> int:
         return DEFAULT_CONNECTIONS

@@ -161,7 +161,7 @@ def open_log(location: str, *, header_only: bool = False) -> EvalLog:
     # Inspect has no error of its own for a damaged log: these come from zip, JSON and pydantic.
     except (ValueError, LookupError, OSError, BadZipFile) as error:
         file = location.removeprefix("file://")
-        raise ConfigError(f"{file} is no whole log of an evaluation: take it away") from error
+        raise ConfigError(f"{file} is not a complete log of an evaluation: remove it") from error
 
 
 def load_evaluation(location: str) -> LoggedEvaluation:

@@ -100,7 +100,7 @@ def read_text(data: str) -> str:
         line = raw.count(b"\n", 0, error.start) + 1
         # Text has no zero bytes: a line number would only lead astray.
         if b"\0" in raw[:4096]:
-            raise ConfigError(f"{data} cannot be read: it is no text in UTF-8") from None
+            raise ConfigError(f"{data} cannot be read: it is not UTF-8 text") from None
         wrong = raw[error.start : error.start + 1].hex()
         raise ConfigError(
             f"{source_location(data, line)}: not UTF-8: there is a byte 0x{wrong}"
@@ -165,7 +165,7 @@ def _object_from_pairs(pairs: list[tuple[str, Any]]) -> Row:
 
 
 def _reject_constant(name: str) -> Any:
-    raise _NotJsonError(f"{name} is no value in JSON: write null, a number or a text")
+    raise _NotJsonError(f"{name} is not a value in JSON: write null, a number or a string")
 
 
 def _parse_finite_float(written: str) -> float:

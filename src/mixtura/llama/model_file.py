@@ -130,7 +130,7 @@ def _check_tensors(header: GgufHeader) -> None:
     path = header.path
     alignment = header.metadata.get("general.alignment", 32)
     if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
-        raise damaged_file_error(path, "its alignment is no power of two")
+        raise damaged_file_error(path, "its alignment is not a power of two")
     start = -(-header.end // alignment) * alignment
     for tensor in header.tensors:
         try:

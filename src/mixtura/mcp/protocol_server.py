@@ -14,11 +14,14 @@ from mcp.server.lowlevel.server import Server
 from mcp.shared.exceptions import MCPError
 
 from mixtura.config.config import Config
+from mixtura.core import large_json
 from mixtura.core.errors import MixturaError
-from mixtura.core.redaction import redact_secrets
+from mixtura.core.redaction import Redactor, redact_secrets, use_redactor
 from mixtura.mcp.recorded_runs import ProgressTeller
 from mixtura.mcp.tool_calls import ToolCalls, ToolClient
 from mixtura.mcp.tool_schemas import TOOLS
+from mixtura.server.web_api import shorten_texts
+from mixtura.storage.run_record import without_replaced_items
 
 RUN_ADDRESS = "mixtura://runs/"
 """What the address of a run begins with; its id follows."""
@@ -76,6 +79,13 @@ class ProtocolServer:
         self, ctx: Any, params: types.CallToolRequestParams
     ) -> types.CallToolResult:
         client = self._find_client(ctx.request)
+        # A session's task knows only the secrets of the request that began it.
+        with use_redactor(client.redactor):
+            return await self._call_for(client, ctx, params)
+
+    async def _call_for(
+        self, client: ToolClient, ctx: Any, params: types.CallToolRequestParams
+    ) -> types.CallToolResult:
         try:
             async with ProgressTeller(ctx.session.report_progress) as progress:
                 given = params.arguments or {}
@@ -94,7 +104,10 @@ class ProtocolServer:
 
     async def _list_resources(self, ctx: Any, params: Any) -> types.ListResourcesResult:  # noqa: ARG002
         who = self._find_client(ctx.request).name or None
-        rows = await asyncio.to_thread(self._config.runs.list_runs, limit=LISTED_RUNS, who=who)
+        try:
+            rows = await asyncio.to_thread(self._config.runs.list_runs, limit=LISTED_RUNS, who=who)
+        except MixturaError as error:
+            raise MCPError(types.INTERNAL_ERROR, str(error)) from None
         return types.ListResourcesResult(
             resources=[
                 types.Resource(
@@ -133,9 +146,16 @@ class ProtocolServer:
         if run is None or (client.name and run.get("who") != client.name):
             said = f"there is no run at {redact_secrets(address)[:200]}: it is {RUN_ADDRESS}ID"
             raise MCPError(types.INVALID_PARAMS, said, data={"uri": address[:200]})
-        text = json.dumps(run, ensure_ascii=False)
+        # One run may be of many megabytes: others go on meanwhile. Its reader is a model, most
+        # often a hosted one.
+        known = without_replaced_items(run)
+        text = await asyncio.to_thread(_encode_run, known, client.redactor)
         whole = types.TextResourceContents(uri=address, mime_type="application/json", text=text)
         return types.ReadResourceResult(contents=[whole])
+
+
+def _encode_run(run: Any, redactor: Redactor) -> str:
+    return large_json.encode(shorten_texts(redactor.redact_data(run))).decode()
 
 
 def _failed_result(said: str) -> types.CallToolResult:

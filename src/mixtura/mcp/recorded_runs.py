@@ -13,6 +13,7 @@ from mixtura.config.config import Config
 from mixtura.core.errors import MixturaError
 from mixtura.core.events import CallStarted, Event, Failure, Proposal, RunStarted
 from mixtura.core.model import Model
+from mixtura.core.redaction import current_redactor
 from mixtura.core.text import to_one_line
 from mixtura.core.types import Completion, Request
 from mixtura.engine.streaming import Recorder
@@ -102,7 +103,7 @@ async def run_recorded(
         first = build_started_record(
             request, config.usage_cost, id=run, started=started, via="mcp", model=name, who=who
         )
-        await asyncio.to_thread(config.runs.record_start, first)
+        await asyncio.to_thread(config.runs.record_start, first, current_redactor())
     failure: MixturaError | None = None
     kept = False
     try:
@@ -118,7 +119,9 @@ async def run_recorded(
             error=reason, request=request, model=name, who=who,
         )  # fmt: skip
         # Shielded: also a run that was cancelled is written down.
-        kept = await asyncio.shield(asyncio.to_thread(config.runs.save_run, record))
+        kept = await asyncio.shield(
+            asyncio.to_thread(config.runs.save_run, record, current_redactor())
+        )
     return ToolRun(
         answer, trace, total_cost(trace.charges, config.usage_cost), run if kept else None
     )

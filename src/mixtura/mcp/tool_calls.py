@@ -3,39 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from mixtura.billing.spending_caps import SpendingCap
 from mixtura.config.config import Config
 from mixtura.config.plan import MixtureSpec
-from mixtura.core.attached_files import attach_text
+from mixtura.core.attached_files import attach_text, find_image_kind
 from mixtura.core.errors import ConfigError, MixturaError
 from mixtura.core.json_schema import find_mismatches
+from mixtura.core.quantities import DOLLARS
+from mixtura.core.redaction import NO_SECRETS, Redactor
 from mixtura.core.text import unknown_name_message
-from mixtura.core.types import ask
+from mixtura.core.types import ImagePart, Message, Request, TextPart, ask
 from mixtura.engine.trace import support_json
 from mixtura.mcp.recorded_runs import ProgressTeller, ToolRun, run_recorded
 from mixtura.mcp.tool_schemas import TOOLS
+from mixtura.server.access import ApiClient
+from mixtura.server.apis.base import ApiCall, ApiError, MixtureOptions
+from mixtura.server.model_choice import MixtureChooser
 
 Json = dict[str, Any]
 REVIEW_NAME = "review"
 DEFAULT_QUESTION = "Review this."
 
 
-class ToolClient:
-    """Who calls the tools: a name, the mixtures it may use (None: all), its daily caps."""
+class ToolClient(NamedTuple):
+    """
+    Who calls the tools. *name*: whose runs it sees; empty: all. *rights*: what it may use; None:
+    all that is offered. *redactor* knows the secrets that it is not told.
+    """
 
-    def __init__(
-        self,
-        name: str = "",
-        mixtures: frozenset[str] | None = None,
-        caps: Sequence[SpendingCap] = (),
-    ) -> None:
-        self.name = name
-        self.mixtures = mixtures
-        self.caps = caps
+    name: str = ""
+    rights: ApiClient | None = None
+    redactor: Redactor = NO_SECRETS
 
 
 class ToolCalls:
@@ -48,8 +50,12 @@ class ToolCalls:
         self._config = config
         self._max_cost = max_cost
         self._deadline = deadline
-        listed = config.settings.mcp.mixtures
-        self._allowed = None if listed is None else frozenset(listed)
+        self._chooser = MixtureChooser(config)
+        self._offered = ApiClient.with_models(
+            "mcp",
+            config.settings.mcp.mixtures,
+            default=config.default_names.get("default", "default"),
+        )
 
     async def call_tool(
         self, name: str, arguments: Json, progress: ProgressTeller, client: ToolClient
@@ -68,9 +74,9 @@ class ToolCalls:
         return await handlers[name](arguments, progress, client)
 
     async def _ask(self, given: Json, progress: ProgressTeller, client: ToolClient) -> Json:
-        plan = self._choose_mixture(given.get("mixture"), client)
-        files = [attach_text(one["name"], one["text"]) for one in given.get("attachments", ())]
-        question = "".join([*files, given["question"]])
+        agreement = bool(given.get("agreement"))
+        plan = self._choose_mixture(given.get("mixture"), client, agreement=agreement)
+        question = _build_question(given["question"], given.get("attachments", ()))
         over = await self._run_mixture(plan, question, given, progress, client)
         support = support_json(over.answer)
         return _answer_json(plan.name, over) | {
@@ -83,7 +89,7 @@ class ToolCalls:
         plan = self._choose_mixture(given.get("mixture") or REVIEW_NAME, client)
         if plan.pattern.kind != "review":
             raise ConfigError(
-                f"mixture: {plan.name} is no mixture for reviews: its pattern is"
+                f"mixture: {plan.name} is not a mixture for reviews: its pattern is"
                 f" '{plan.pattern.kind}', not 'review'"
             )
         question = f"{given['text']}\n\n{given.get('question', DEFAULT_QUESTION)}"
@@ -121,38 +127,53 @@ class ToolCalls:
     async def _run_mixture(
         self,
         plan: MixtureSpec,
-        question: str,
+        question: str | Request,
         given: Json,
         progress: ProgressTeller,
         client: ToolClient,
     ) -> ToolRun:
         wanted: float | None = given.get("max_cost_usd")
+        if wanted is not None and (problem := DOLLARS.range_error(wanted)):
+            raise ConfigError(f"max_cost_usd: {problem}")
         costs = [cost for cost in (wanted, self._max_cost) if cost is not None]
         model = self._config.build_runnable(
             plan,
             max_cost=min(costs) if costs else None,
             deadline=self._deadline,
-            caps=client.caps,
+            caps=client.rights.caps if client.rights else (),
             agreement=bool(given.get("agreement")),
         )
         return await run_recorded(
-            self._config, model, plan.name, ask(question), progress, client.name
-        )
+            self._config, model, plan.name,
+            ask(question) if isinstance(question, str) else question, progress, client.name,
+        )  # fmt: skip
 
     # ---- who may answer
 
-    def _choose_mixture(self, name: str | None, client: ToolClient) -> MixtureSpec:
-        """Raises ConfigError for a name that means nothing, or that may not be used here."""
+    def _choose_mixture(self, name: str | None, client: ToolClient, **options: Any) -> MixtureSpec:
+        """
+        By the rules of the server's requests. Raises ConfigError for a name that means nothing, or
+        that may not be used here.
+        """
         wanted = name or "default"
-        if not self._may_use(wanted, client):
+        call = ApiCall(wanted, Request(()), options=MixtureOptions(**options))
+        try:
+            choices = [
+                self._chooser.choose_mixture(call, rights) for rights in self._rights_of(client)
+            ]
+        except ApiError as refused:
+            if refused.status != 403:
+                raise ConfigError(f"mixture: {refused.message}") from None
             may = ", ".join(self._usable_names(client)) or "none"
-            raise ConfigError(f"mixture: `{wanted}` may not be used here; what may: {may}")
-        return self._config.mixture_spec(self._config.default_names.get(wanted, wanted))
+            said = f"mixture: `{wanted}` may not be used here; what may: {may}"
+            raise ConfigError(said) from None
+        return choices[0].plan
+
+    def _rights_of(self, client: ToolClient) -> tuple[ApiClient, ...]:
+        return (self._offered, client.rights) if client.rights else (self._offered,)
 
     def _may_use(self, name: str, client: ToolClient) -> bool:
-        names = {name, self._config.default_names.get(name, name)}
-        lists = (self._allowed, client.mixtures)
-        return all(listed is None or names & listed for listed in lists)
+        return all(rights.can_use_model(name) for rights in self._rights_of(client))
 
     def _usable_names(self, client: ToolClient) -> list[str]:
         registry = self._config.registry
@@ -171,10 +192,34 @@ class ToolCalls:
         names = [name for name in self._usable_names(client) if self._can_answer(name)]
         mixtures = self._config.registry.mixtures
         return {
-            "default": self._config.default,
+            "default": next(
+                (name for name in (self._config.default, "default") if name in names), None
+            ),
             "mixtures": [name for name in names if name in mixtures or name == "default"],
             "models": [name for name in names if name not in mixtures and name != "default"],
         }
+
+
+def _build_question(question: str, attachments: Sequence[Json]) -> Request:
+    """Files first, the question last. Raises ConfigError for a picture that is none."""
+    text = "".join(
+        [*(attach_text(one["name"], one["text"]) for one in attachments if "text" in one), question]
+    )
+    pictures = [_read_picture(one) for one in attachments if "picture" in one]
+    # A text alone stays a string: some servers take nothing else.
+    return Request((Message("user", (*pictures, TextPart(text)) if pictures else text),))
+
+
+def _read_picture(given: Json) -> ImagePart:
+    try:
+        data = base64.b64decode(given["picture"], validate=True)
+    except ValueError:
+        data = b""
+    kind = find_image_kind(data)
+    if kind is None:
+        said = f"attachments: {given['name']} is no PNG, JPEG, GIF or WebP picture as base64"
+        raise ConfigError(said)
+    return ImagePart(f"data:{kind};base64,{given['picture']}")
 
 
 def _answer_json(name: str, over: ToolRun) -> Json:

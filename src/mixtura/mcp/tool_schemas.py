@@ -9,6 +9,8 @@ from mixtura.patterns.review import REVIEW_SCHEMA
 Schema = dict[str, Any]
 MAX_TEXT_CHARS = 2_000_000
 """Characters of a question or an attachment: more fits into no model's window."""
+MAX_PICTURE_CHARS = 28_000_000
+"""Characters of a picture's base64: no provider takes a larger one than 20 MB."""
 MAX_COMPARED = 8
 """Models or mixtures of one comparison: each of them is paid for."""
 
@@ -41,11 +43,18 @@ _MAX_COST: Schema = {
     "minimum": 0,
     "description": "Dollars that this call may cost at most. Caps of the configuration hold, too.",
 }
+_PICTURE: Schema = {
+    "type": "string",
+    "minLength": 16,
+    "maxLength": MAX_PICTURE_CHARS,
+    "description": "A PNG, JPEG, GIF or WebP picture as base64.",
+}
 _ATTACHMENTS: Schema = {
     "type": "array",
     "maxItems": 50,
-    "description": "Files that go with the question, as text.",
-    "items": _object_schema({"name": _NAME, "text": _TEXT}, "name", "text"),
+    "description": "Files that go with the question: texts, and pictures as base64.",
+    "items": _object_schema({"name": _NAME, "text": _TEXT, "picture": _PICTURE}, "name")
+    | {"oneOf": [{"required": ["text"]}, {"required": ["picture"]}]},
 }
 _ANSWERED: Schema = {
     "mixture": {"type": "string"},
@@ -147,7 +156,7 @@ MODELS = ToolSchema(
     _object_schema({}),
     _object_schema(
         {
-            "default": {"type": "string"},
+            "default": {"type": ["string", "null"]},
             "mixtures": {"type": "array", "items": {"type": "string"}},
             "models": {"type": "array", "items": {"type": "string"}},
         },

@@ -97,6 +97,8 @@ class Anthropic(HostedModel):
         return is_error_event(event, data)
 
     def _check_whole_answer(self, event: MessagesEvent) -> None:
+        if not event.type and event.content:
+            event.type = "message"
         if event.type != "message" or event.stop_reason is None:
             raise MalformedError("the answer is not a message with a stop reason")
 

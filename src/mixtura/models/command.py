@@ -19,6 +19,7 @@ from mixtura.commands.process import (
     missing_program_message,
     start_command,
 )
+from mixtura.core.credentials import mask_keys
 from mixtura.core.errors import (
     EmptyAnswerError,
     MalformedError,
@@ -31,13 +32,14 @@ from mixtura.core.errors import (
 )
 from mixtura.core.events import Emit
 from mixtura.core.model_info import ModelInfo, UsagePrice
-from mixtura.core.redaction import Redactor, current_redactor, use_redactor
+from mixtura.core.redaction import Redactor, current_redactor, redact_secrets, use_redactor
 from mixtura.core.text import pluralize_count, to_one_line
 from mixtura.core.types import Completion, Part, Request, TextPart
 from mixtura.models.call_reporting import attribute_errors, emit_answer_delta, emit_notices
 from mixtura.prompts.single_text import write_as_one_text
 from mixtura.protocols.command_output import CommandOutput
 from mixtura.protocols.content_parts import replace_unsupported_parts
+from mixtura.protocols.finish_reasons import read_finish_reason
 from mixtura.protocols.openai.chunks import Chunk, MessageDelta, StreamChoice
 from mixtura.protocols.openai.stream import ChatStreamAccumulator
 
@@ -45,6 +47,8 @@ DEFAULT_SECONDS = 600.0
 """That an answer may take: an agent thinks, and may say nothing until it is done."""
 DEFAULT_LARGEST = 64 * 1024**2
 _QUOTED = 300
+MAX_SAID_CHARS = 32_768
+"""Characters of what a program said that are looked through when it has failed."""
 _LOGIN = re.compile(
     r"\b(?:not logged in|log ?in (?:first|required|to)|please log ?in|/login|unauthenticated"
     r"|authentication (?:required|failed)|invalid api key|no api key|unauthorized"
@@ -166,7 +170,8 @@ class CommandModel:
             raise TimedOutError(self._timeout_message(written)) from None
         self._check_ending(process, output, "".join(so_far.answer_parts))
         so_far.usage = output.usage
-        so_far.finish_reason = "stop"
+        so_far.doubts.extend(output.doubts)
+        so_far.finish_reason = read_finish_reason(output.finish_reason) or "stop"
 
     def _fill_in(self, prompt: str) -> tuple[list[str], bytes]:
         """The command, and what goes to its standard input."""
@@ -217,10 +222,10 @@ class CommandModel:
     def _check_ending(self, process: CommandProcess, output: CommandOutput, answer: str) -> None:
         """Raises the error that the end of the program is, if it is one."""
         code, errors = process.exit_code, process.error_text
-        if code == 0 and answer.strip() and not (output.error and self._tool.output == "json"):
+        if code == 0 and answer.strip() and not output.error:
             return
         other = "\n".join(output.other_lines[-5:])
-        said = output.error or errors.strip() or other or answer
+        said = (output.error or errors.strip() or other or answer)[-MAX_SAID_CHARS:]
         if self._needs_login(f"{said}\n{errors}"):
             raise self._login_error(said)
         if _TERMINAL.search(said):
@@ -258,5 +263,6 @@ def _behind(said: str) -> str:
 
 def _quote(said: str) -> str:
     """The end of what a program said, on one line."""
-    line = to_one_line(said)
+    # Before it is cut: the end of a secret might pass for none.
+    line = to_one_line(mask_keys(redact_secrets(said[-MAX_SAID_CHARS:])))
     return f"“{line if len(line) <= _QUOTED else '… ' + line[-_QUOTED:]}”"

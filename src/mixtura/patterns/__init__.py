@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mixtura.patterns.best_of import BestOf, Verifier
     from mixtura.patterns.checked import Checked
     from mixtura.patterns.choosing import Chooser, Chosen, Verdict
+    from mixtura.patterns.combine import Combine
     from mixtura.patterns.gate import Gate
     from mixtura.patterns.guard import Guard
     from mixtura.patterns.knockout import Knockout
@@ -36,6 +37,7 @@ __all__ = [
     "Checked",
     "Chooser",
     "Chosen",
+    "Combine",
     "Gate",
     "Guard",
     "Knockout",
@@ -65,6 +67,7 @@ __getattr__ = load_when_used(
         "Checked": "checked",
         "Chooser": "choosing",
         "Chosen": "choosing",
+        "Combine": "combine",
         "Gate": "gate",
         "Guard": "guard",
         "Knockout": "knockout",

@@ -111,7 +111,9 @@ PATTERN = PatternSpec(
     help="a synthesis that follows a report on where the proposals agree and differ",
     kind=Analyse,
     build=_build,
-    final_model=FinalModel("aggregator", "who analyses the proposals and writes the answer"),
+    final_model=FinalModel(
+        "aggregator", "the model that analyses the proposals and writes the answer"
+    ),
     takes_fallbacks=True,
     check=_check_settings,
     final_step="the aggregator: first an analysis of the proposals, then the answer",

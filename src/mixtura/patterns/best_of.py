@@ -150,7 +150,9 @@ PATTERN = PatternSpec(
     help="the proposal that a judge gives the highest score",
     kind=Chosen,
     build=build_judged(BestOf),
-    final_model=FinalModel("judge", "who gives every proposal its score", GREEDY_SAMPLING),
+    final_model=FinalModel(
+        "judge", "the model that gives every proposal its score", GREEDY_SAMPLING
+    ),
     final_step="scores each proposal: the best is the answer",
     role="judges",
     action="judges the drafts",

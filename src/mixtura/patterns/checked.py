@@ -340,7 +340,7 @@ def _check_settings(settings: CheckedSettings, layers: int) -> None:  # noqa: AR
     if settings.check and not settings.outside_sandbox:
         problem = (
             "check: this command runs what models wrote outside the sandbox, with your rights: it"
-            " can read your files and use the network. Where you want that, say"
+            " can read your files and use the network. If you want that, set"
             " `outside_sandbox = true`"
         )
         raise ConfigError(problem, key="check")

@@ -46,7 +46,9 @@ class Guard(Pattern):
             raise ValueError("without proposers there is no best member")
         if self.member and self.member not in names:
             known = ", ".join(dict.fromkeys(names))
-            raise ValueError(f"member: '{self.member}' is no proposer of the last layer: {known}")
+            raise ValueError(
+                f"member: '{self.member}' is not a proposer of the last layer: {known}"
+            )
 
     @property
     def guarded_member(self) -> str:
@@ -119,7 +121,7 @@ class GuardSettings(msgspec.Struct, frozen=True):
 
 def _check_draws(settings: GuardSettings, draws: Mapping[str, int]) -> None:
     if settings.member and settings.member not in draws:
-        problem = f"'{settings.member}' is no proposer of the last layer: {', '.join(draws)}"
+        problem = f"'{settings.member}' is not a proposer of the last layer: {', '.join(draws)}"
         raise ConfigError(f"member: {problem}", key="member")
 
 
@@ -143,7 +145,7 @@ PATTERN = PatternSpec(
     kind=Guard,
     build=_build,
     settings=GuardSettings,
-    final_model=FinalModel("aggregator", "who writes the synthesis"),
+    final_model=FinalModel("aggregator", "the model that writes the synthesis"),
     model_settings=("judge",),
     takes_fallbacks=True,
     check_draws=_check_draws,

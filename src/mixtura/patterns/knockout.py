@@ -102,7 +102,9 @@ PATTERN = PatternSpec(
     kind=Chosen,
     build=_build,
     settings=KnockoutSettings,
-    final_model=FinalModel("judge", "who compares the proposals in pairs", GREEDY_SAMPLING),
+    final_model=FinalModel(
+        "judge", "the model that compares the proposals in pairs", GREEDY_SAMPLING
+    ),
     final_step="compares proposals in pairs, {comparisons} times each: the last one is the answer",
     role="compares",
     action="compares the drafts in pairs",

@@ -20,6 +20,6 @@ PATTERN = PatternSpec(
     help="a synthesis that the aggregator writes of all proposals",
     kind=Mixture,
     build=_build,
-    final_model=FinalModel("aggregator", "who writes the answer"),
+    final_model=FinalModel("aggregator", "the model that writes the answer"),
     takes_fallbacks=True,
 )

@@ -63,6 +63,16 @@ _MIXED = re.compile(
     r"(?<![\w.,/*+^()=-])([0-9]{1,4})-([0-9]{1,2})/([0-9]{1,3})(?![0-9./])(?!\s*[-+*/^(])"
 )
 """A whole number and a fraction: ``1-1/2``."""
+_SPELLED_PART = re.compile(
+    r"(?<![\w.,/])([0-9]{1,6}) and (an?|one|two|three)[ -](half|halves|thirds?|quarters?)\b",
+    re.IGNORECASE,
+)
+_FAREWELL = re.compile(
+    r"(?:^|(?<=[.!?] ))[ \t]*(?:(?:please )?let me know|feel free|(?:i )?hope (?:this|that|it)"
+    r"|if you (?:have|need|would|want))\b[^\n]*$",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""What a model says to its reader at the end: a number in it is no answer."""
 
 
 def parse_answer_value(part: str, *, last: bool = False) -> Fraction | None:
@@ -102,7 +112,8 @@ def parse_answer_value(part: str, *, last: bool = False) -> Fraction | None:
 
 def _strip_asides(part: str) -> str:
     """A part without parentheses, negated numbers and reasons beside the answer."""
-    part = _MIXED.sub(_rewrite_mixed_number, _CLOCK.sub("", simplify_formula(part)))
+    part = _SPELLED_PART.sub(_rewrite_spelled_part, simplify_formula(part))
+    part = _MIXED.sub(_rewrite_mixed_number, _CLOCK.sub("", part))
     part = _NEGATIVE.sub("-", _NEGATED_NUMBER.sub(" ", part))
     part = _RETRACTED_NUMBER.sub(" ", part)
     # "4(3)" multiplies, "13 (16 - 3)" explains: only the latter is left out.
@@ -115,6 +126,12 @@ def _strip_asides(part: str) -> str:
             part = bare
     bare = _REASON.sub("", part)
     return bare if _all_numbers(bare) else part
+
+
+def _rewrite_spelled_part(match: re.Match[str]) -> str:
+    top = {"two": 2, "three": 3}.get(match[2].lower(), 1)
+    bottom = {"h": 2, "t": 3, "q": 4}[match[3][0].lower()]
+    return f"{match[1]} {top}/{bottom}" if top < bottom else match[0]
 
 
 def _rewrite_mixed_number(match: re.Match[str]) -> str:
@@ -182,6 +199,8 @@ def find_last_number(text: str) -> Fraction | None:
     The number that a text without a mark ends in: the last of its last sentence with one; None
     where there is none.
     """
+    bare = _FAREWELL.sub("", text)
+    text = bare if re.search(r"[0-9]", bare) else text
     for line in reversed(text.splitlines()):
         if not re.search(r"[0-9]", line):
             continue

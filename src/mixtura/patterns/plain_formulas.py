@@ -27,7 +27,7 @@ def simplify_formula(text: str) -> str:
     text = re.sub(r"\\(?:times|cdot|ast)(?![a-z])", "*", text)
     text = re.sub(r"\\(?:approx|implies|Rightarrow|to|rightarrow)(?![a-z])", "=", text)
     text = re.sub(r"\\div(?![a-z])", "/", text).replace(r"\pounds", " ")
-    text = re.sub(r"(?<=[0-9])(?:\{,\}|\\,|\\:|\\;|\\ |~|\\!,?)(?=[0-9]{3})", "\u202f", text)
+    text = re.sub(r"(?<=[0-9])(?:\{,\}|\\,|\\:|\\;|\\ |~|\\!,?|,\\!)(?=[0-9]{3})", "\u202f", text)
     text = re.sub(r"\\[()\[\],;:! ]|\\left|\\right|\\displaystyle", " ", text)
     text = _POWER_OPERATOR.sub("^", text.replace(r"\%", "%").replace(r"\$", " "))
     # Bold in Markdown, unless two numbers stand beside it: then it multiplies.

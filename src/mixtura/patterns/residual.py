@@ -186,7 +186,9 @@ PATTERN = PatternSpec(
     kind=Residual,
     build=_build,
     settings=ResidualSettings,
-    final_model=FinalModel("aggregator", "who says what a layer changed and writes the answer"),
+    final_model=FinalModel(
+        "aggregator", "the model that says what a layer changed and writes the answer"
+    ),
     takes_fallbacks=True,
     final_step="the aggregator says what each layer changed, then writes the answer",
     check=_check_settings,

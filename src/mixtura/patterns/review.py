@@ -63,7 +63,7 @@ class Review(Pattern):
         for name, proposal in zip(names, step.proposals, strict=True):
             read = parse_findings(proposal)
             if read is None:
-                step.add_notices(f"the reply of {name} is no review: it is left out")
+                step.add_notices(f"the reply of {name} is not a review: it is left out")
                 continue
             if read.unread:
                 many = pluralize_count(read.unread, "finding")

@@ -152,7 +152,9 @@ PATTERN = PatternSpec(
     kind=Chosen,
     build=_build,
     settings=WeightedSettings,
-    final_model=FinalModel("judge", "who says how probably a proposal is right", ONE_TOKEN),
+    final_model=FinalModel(
+        "judge", "the model that judges how likely a proposal is to be right", ONE_TOKEN
+    ),
     final_step="weighs each proposal by the probability that it is right: the most weight wins",
     role="weighs",
     action="weighs the drafts",

@@ -14,6 +14,7 @@ _TENS = {
     "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80,
     "ninety": 90,
 }  # fmt: skip
+_GROUPS = {"hundred": 100, "dozen": 12}
 _LARGE = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
 _PARTS = {"half": Fraction(1, 2), "quarter": Fraction(1, 4), "third": Fraction(1, 3)}
 _ORDER = ("third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
@@ -47,13 +48,15 @@ def parse_spelled_number(text: str) -> Fraction | None:
         return Fraction(1, _SHARES[share[1]]) if share else _in_han(text)
     if (share := _share(words, start)) is not None:
         return -share if start and words[start - 1] in ("minus", "negative") else share
+    if words[start] == "dozen" and words[max(start - 2, 0) : start] == ["half", "a"]:
+        return Fraction(6)
     whole, group, at = 0, 0, start
     while at < len(words):
         word = words[at]
         if word in _SMALL or word in _TENS:
             group += _SMALL.get(word, 0) or _TENS.get(word, 0)
-        elif word == "hundred":
-            group = (group or 1) * 100
+        elif word in _GROUPS:
+            group = (group or 1) * _GROUPS[word]
         elif word in _LARGE:
             whole, group = whole + (group or 1) * _LARGE[word], 0
         elif word == "and" and words[at + 1 : at + 2] == ["a"] and words[at + 2 : at + 3]:
@@ -95,4 +98,4 @@ def _in_han(text: str) -> Fraction | None:
 
 def _is_number_word(words: list[str], at: int) -> bool:
     word = words[at] if at < len(words) else ""
-    return word in _SMALL or word in _TENS or word in _LARGE or word == "hundred"
+    return word in _SMALL or word in _TENS or word in _LARGE or word in _GROUPS

@@ -67,7 +67,8 @@ def extract_program(reply: str, prompt: str, entry_point: str) -> str:
     blocks, before = _read_blocks(reply)
     programs = [block for block in blocks if _defines_name(block.text, entry_point)]
     if programs:
-        chosen = next((one for one in reversed(programs) if not one.shown), programs[-1])
+        whole = [one for one in programs if not _is_stub(one.text, entry_point)] or programs
+        chosen = next((one for one in reversed(whole) if not one.shown), whole[-1])
         others = [one for one in blocks if one not in programs]
         return _join_program(prompt, [*_helper_definitions(others, chosen, blocks), chosen.text])
     for text in (before, reply):
@@ -255,6 +256,18 @@ def _defines_name(text: str, name: str) -> bool:
     if tree is None:
         return bool(re.search(rf"^(?:async )?def {re.escape(name)}\b", text, re.MULTILINE))
     return any(name in _defined_names(part) for part in tree.body)
+
+
+def _is_stub(text: str, name: str) -> bool:
+    """Whether the function *name* of a program has no body but words, ``...`` or ``pass``."""
+    tree = _parse_or_none(text)
+    found = [part for part in tree.body if getattr(part, "name", "") == name] if tree else []
+    inside: list[ast.stmt] = getattr(found[-1], "body", []) if found else []
+    return bool(inside) and all(
+        isinstance(one, ast.Pass)
+        or (isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant))
+        for one in inside
+    )
 
 
 def _program_between_words(text: str, entry_point: str) -> str | None:

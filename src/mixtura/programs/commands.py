@@ -45,7 +45,7 @@ class CheckCommand:
         try:
             words = tuple(shlex.split(line))
         except ValueError as error:
-            raise ValueError(f"check: this is no command: {error}") from None
+            raise ValueError(f"check: this is not a command: {error}") from None
         if not words or not any(PLACE in word for word in words[1:]):
             raise ValueError(f"check: write {PLACE} where the file stands: pytest -q {PLACE}")
         if not file_name or file_name in (".", "..") or re.search(r"[/\\\0]", file_name):

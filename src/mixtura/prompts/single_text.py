@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 from mixtura.core.types import Message, Request
 
+SHORTEST_LINE = "====="
 _TITLES = {"user": "User", "assistant": "Assistant", "tool": "Result of a tool"}
 
 
@@ -22,7 +24,7 @@ def write_as_one_text(request: Request) -> str:
     parts = [*system, *form]
     if len(turns) == 1:
         return "\n\n".join([*parts, turns[0].text])
-    line = _choose_line([one.text for one in turns])
+    line = _choose_line(map(_turn_text, turns))
     shown = "\n".join(f"{line} {_TITLES[one.role]}\n{_turn_text(one)}" for one in turns)
     parts.append(
         "Below is a conversation, its turns divided by lines that begin with"
@@ -36,12 +38,12 @@ def _turn_text(turn: Message) -> str:
     return "\n".join(filter(None, [turn.text, *calls]))
 
 
-def _choose_line(texts: list[str]) -> str:
+def _choose_line(texts: Iterable[str]) -> str:
     """Equals signs that no line of *texts* begins with."""
-    line = "====="
-    while any(row.startswith(line) for text in texts for row in text.splitlines()):
-        line += "="
-    return line
+    # Each line is looked at once, however long it is.
+    rows = (row for text in texts for row in text.splitlines() if row.startswith(SHORTEST_LINE))
+    longest = max((len(row) - len(row.lstrip("=")) + 1 for row in rows), default=0)
+    return "=" * max(longest, len(SHORTEST_LINE))
 
 
 def _describe_form(request: Request) -> list[str]:

@@ -27,7 +27,7 @@ from mixtura.core.types import (
     Usage,
 )
 from mixtura.protocols.answer_text import AnswerDelta, AnswerTextStream
-from mixtura.protocols.finish_reasons import classify_finish_reason
+from mixtura.protocols.finish_reasons import classify_finish_reason, is_cut_off
 from mixtura.protocols.tool_calls.assembly import ToolCallAccumulator
 from mixtura.protocols.tool_calls.redaction import CallStreams
 from mixtura.protocols.usage_estimates import (
@@ -84,6 +84,11 @@ class AnswerAccumulator:
         without an end, NotImplementedError here: each API's class has its own.
         """
         raise NotImplementedError
+
+    def _note_finish_reason(self, reason: str | None) -> None:
+        """The last reason counts; but no later one makes whole what was said to be cut off."""
+        if reason is not None and not is_cut_off(self.finish_reason):
+            self.finish_reason = reason
 
     def end_stream(self) -> None:
         """The stream says that it is over. Some APIs read more from that."""

@@ -62,6 +62,11 @@ def read_finish_reason(value: object) -> str | None:
     return None if word in _UNFINISHED_WORDS else word
 
 
+def is_cut_off(reason: str | None) -> bool:
+    """Whether a finish reason is known to say that the answer is not all there is."""
+    return _ENDINGS.get(reason or "", "stop") in ("length", "content_filter", "failed")
+
+
 def classify_finish_reason(reason: str | None) -> Ending:
     """What a finish reason means. An unknown one does not say that the answer is whole."""
     # "length" keeps an answer that may be cut off from passing for a whole one.

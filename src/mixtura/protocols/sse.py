@@ -145,6 +145,12 @@ def _split_joined_events(lines: list[bytes]) -> list[bytes]:
     return [b"\n".join(lines)]
 
 
+def split_json_lines(body: bytes) -> list[bytes]:
+    """The lines of a *body* of several JSON objects, one a line; empty for any other."""
+    lines = [line for line in body.split(b"\n") if line.strip()]
+    return lines if len(lines) > 1 and all(map(_is_json_object, lines)) else []
+
+
 def _is_json_object(line: bytes) -> bool:
     if not line.startswith(b"{"):
         return False

@@ -1,22 +1,24 @@
 """Mixtures that only count: what they would answer, out of draws that are there. Nothing is asked.
 
-The same rules as `vote`, `mux` and `switch` have in `mixtura.patterns`, over tables of numbers:
-thousands of prompts in a moment, where every mixture is tried on the same draws.
+The same rules as `vote`, `mux`, `switch` and `combine` have in `mixtura.patterns`, over tables of
+numbers: thousands of prompts in a moment, where every mixture is tried on the same draws.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixtura.patterns.combine import FEATURES
+
 Table = NDArray[np.float64]
 Labels = NDArray[np.int64]
-CountingPattern = Literal["vote", "mux", "switch"]
+CountingPattern = Literal["vote", "mux", "switch", "combine"]
 
 NO_ANSWER = -1
 
@@ -28,7 +30,8 @@ class DrawTable:
 
     *labels*: equal numbers are equal answers, `NO_ANSWER` for none. *scores*: 0 to 1, not a number
     where there is none. *dollars* and *seconds*: of one draw of each member, on average; None
-    where a price is unknown.
+    where a price is unknown. *lengths*: of the texts, in characters; None where they are unknown,
+    and then all are taken to be alike.
     """
 
     names: tuple[str, ...]
@@ -36,6 +39,7 @@ class DrawTable:
     scores: Table
     dollars: tuple[float | None, ...] = ()
     seconds: tuple[float | None, ...] = ()
+    lengths: Table | None = None
 
     @property
     def draws(self) -> int:
@@ -67,6 +71,7 @@ class DrawTable:
             scores=self.scores[:, at],
             dollars=tuple(self.dollars[i] for i in at) if self.dollars else (),
             seconds=tuple(self.seconds[i] for i in at) if self.seconds else (),
+            lengths=None if self.lengths is None else self.lengths[:, at],
         )
 
 
@@ -74,7 +79,8 @@ class DrawTable:
 class CountingMixture:
     """
     A mixture that only counts. *members*: in their order, each of so many *draws*. *accuracy*:
-    by member, for mux and switch. *threshold*: switch's.
+    by member, for mux, switch and combine. *threshold*: switch's. *weights* and *families*:
+    combine's.
     """
 
     pattern: CountingPattern
@@ -82,6 +88,8 @@ class CountingMixture:
     draws: int
     accuracy: Mapping[str, float]
     threshold: float = 1.0
+    weights: Mapping[str, float] = field(default_factory=dict[str, float])
+    families: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def name(self) -> str:
@@ -101,13 +109,16 @@ class CountingMixture:
     def _score_once(self, table: DrawTable, turn: int) -> Table:
         labels = np.roll(table.labels, -turn, axis=2)[:, :, : self.draws]
         scores = np.roll(table.scores, -turn, axis=2)[:, :, : self.draws]
-        chosen = self.choose_draws(labels)
+        lengths = None
+        if table.lengths is not None:
+            lengths = np.roll(table.lengths, -turn, axis=2)[:, :, : self.draws]
+        chosen = self.choose_draws(labels, lengths)
         return scores.reshape(len(scores), -1)[np.arange(len(scores)), chosen]
 
-    def choose_draws(self, labels: Labels) -> Labels:
+    def choose_draws(self, labels: Labels, lengths: Table | None = None) -> Labels:
         """
-        The position of the answer among the proposals, for each prompt; *labels*: of the draws
-        that the mixture is given. Without any answer it is the first proposal.
+        The position of the answer among the proposals, for each prompt; *labels* and *lengths*: of
+        the draws that the mixture is given. Without any answer it is the first proposal.
         """
         weights = [self.accuracy.get(name, 1.0) for name in self.members]
         match self.pattern:
@@ -117,6 +128,9 @@ class CountingMixture:
                 return _mux(labels, weights)
             case "switch":
                 return _switch(labels, weights, self.threshold)
+            case "combine":
+                features = answer_features(labels, lengths, self.members, weights, self.families)
+                return choose_highest(features, labels, self.weights)
 
     def agreement(self, table: DrawTable) -> Table:
         """The share of the most frequent answer among the first draws, on each prompt."""
@@ -250,6 +264,54 @@ def _sureness(own: Labels) -> Table:
     # Each draw stands for a part of its answer: the sum over draws is that over answers.
     entropy = -np.where(own > 0, np.log(np.maximum(share, 1e-300)), 0.0).sum(axis=2) / draws
     return np.maximum(0.0, 1 - entropy / math.log(draws))
+
+
+def answer_features(
+    labels: Labels,
+    lengths: Table | None,
+    members: Sequence[str],
+    accuracy: Sequence[float],
+    families: Mapping[str, str],
+) -> Table:
+    """
+    What is known of each proposal's answer. Shape: prompts, proposals, features, in the order of
+    `mixtura.patterns.combine.FEATURES`, which says what each of them is.
+    """
+    prompts, count, draws = labels.shape
+    same = _matches(labels)
+    total = count * draws
+    known = np.repeat(np.array(accuracy, float), draws)
+    by_member = same.reshape(prompts, total, count, draws).mean(axis=3)
+    kin = [families.get(name, name) for name in members]
+    by_family = np.stack(
+        [
+            by_member[:, :, [i for i, own in enumerate(kin) if own == family]].mean(axis=2)
+            for family in dict.fromkeys(kin)
+        ],
+        axis=2,
+    )
+    size = np.ones((prompts, total)) if lengths is None else lengths.reshape(prompts, total)
+    mine = (same * size[:, None, :]).sum(axis=2) / np.maximum(same.sum(axis=2), 1)
+    relative = np.maximum(mine, 1.0) / np.maximum(size.mean(axis=1), 1.0)[:, None]
+    return np.stack(
+        [
+            same.mean(axis=2),
+            (same * known).sum(axis=2) / (known.sum() or 1.0),
+            (by_family > 0).mean(axis=2),
+            by_family.mean(axis=2),
+            by_member.max(axis=2),
+            np.log(relative),
+        ],
+        axis=2,
+    )
+
+
+def choose_highest(features: Table, labels: Labels, weights: Mapping[str, float]) -> Labels:
+    """The first proposal of the answer with the highest score."""
+    row = np.array([weights.get(name, 0.0) for name in FEATURES])
+    # Rounding is not to break a tie; a proposal without an answer has no score.
+    scores = (features @ row).round(12)
+    return np.where(labels.reshape(len(labels), -1) != NO_ANSWER, scores, -np.inf).argmax(axis=1)
 
 
 def _mean_of_known(rows: Table) -> Table:

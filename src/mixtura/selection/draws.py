@@ -24,6 +24,7 @@ def build_draw_table(
     count = len(members[0])
     labels = np.full((count, len(members), draws), NO_ANSWER)
     scores = np.full(labels.shape, math.nan)
+    lengths = np.zeros(labels.shape)
     for prompt in range(count):
         numbers: dict[str, int] = {}
         for i, member in enumerate(members):
@@ -34,6 +35,7 @@ def build_draw_table(
                 found = None if answer.cut else EXTRACTORS[kind](answer.text)
                 if found is not None:
                     labels[prompt, i, j] = numbers.setdefault(found, len(numbers))
+                lengths[prompt, i, j] = len(answer.text)
                 scores[prompt, i, j] = math.nan if answer.score is None else answer.score
     every = [[one for part in parts for one in part.answers] for parts in answers.values()]
     return DrawTable(
@@ -42,6 +44,7 @@ def build_draw_table(
         scores,
         tuple(_mean([one.cost_usd for one in row if one.has_answer]) for row in every),
         tuple(_mean([one.duration_seconds for one in row if one.has_answer]) for row in every),
+        lengths,
     )
 
 

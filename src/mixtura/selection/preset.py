@@ -175,7 +175,9 @@ def _remove_table(document: toml_document.TomlDocument, before: str, name: str) 
     while _COMMENT_OR_BLANK.match(lines[end - 1]):
         end -= 1
     if not any(line.startswith(TABLE_MARK) for line in lines[start:end]):
-        problem = f"'{name}' is there already and is none of select's or tune's: --name another"
+        problem = (
+            f"'{name}' exists already and was not written by select or tune: choose another --name"
+        )
         raise document.error_at(["mixtures", name], problem)
     return "".join(lines[:start]).rstrip("\n") + "\n\n" + "".join(lines[end:]).lstrip("\n")
 

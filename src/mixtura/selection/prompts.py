@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mixtura.core.errors import ConfigError
+from mixtura.core.text import pluralize_count
 from mixtura.evals.tasks import dataset
 from mixtura.evals.tasks.dataset import Row
 from mixtura.selection.search import slice_sizes
@@ -53,8 +54,8 @@ def split_sizes(data: str, prompts: int, share: float = HELD_OUT) -> SplitSizes:
     """
     if prompts < MIN_PROMPTS:
         raise ConfigError(
-            f"{data}: {prompts} of at least {MIN_PROMPTS} prompts: a selection needs two to search"
-            " with and one that judges the winner, and says little with fewer than fifty"
+            f"{data} has {pluralize_count(prompts, 'prompt')}, and at least {MIN_PROMPTS} are"
+            " needed: two to choose with and one to test the choice. Fewer than fifty show little"
         )
     held = min(max(1, round(share * prompts)), prompts - 2)
     return SplitSizes(prompts - held, held)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mixtura.core.shares import wilson_interval
 from mixtura.evals.statistics import intervals
 from mixtura.selection.counting import Table
 
@@ -105,13 +106,9 @@ def gate_threshold(agreement: Table, right: Table, error: float) -> float:
         return 1.0
     for threshold in sorted(set(agreement.tolist())):
         passed = right[agreement >= threshold]
-        if threshold > 0 and _wilson_upper(1 - float(passed.mean()), len(passed)) <= error:
+        if (
+            threshold > 0
+            and wilson_interval(1 - float(passed.mean()), len(passed), 1.96)[1] <= error
+        ):
             return threshold
     return 1.0
-
-
-def _wilson_upper(share: float, count: int, z: float = 1.96) -> float:
-    """The upper bound of Wilson's interval (1927) of a share."""
-    middle = share + z * z / (2 * count)
-    spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return (middle + spread) / (1 + z * z / count)

@@ -78,10 +78,12 @@ def check_selection(config: Config, names: Sequence[str], terms: SelectionTerms)
         # These three letters make teams out of names: whatever a race composed would be read
         # otherwise.
         if any(letter in name for letter in ",>*"):
-            raise ConfigError(f"--models: '{name}' is no name of one model: , > and * make teams")
+            raise ConfigError(
+                f"--models: '{name}' is not the name of one model (, > and * make teams)"
+            )
         config.mixture_spec(name)  # raises for an unknown one
     if terms.aggregator is not None and terms.aggregator not in names:
-        raise ConfigError(f"--aggregator: {terms.aggregator} is none of the candidates")
+        raise ConfigError(f"--aggregator: {terms.aggregator} is not one of the candidates")
     if terms.judge in names:
         raise ConfigError(f"--judge: {terms.judge} is one of --models: name another judge")
     if terms.judge and terms.scoring:

@@ -10,8 +10,10 @@ import numpy as np
 from mixtura.config.config import Config
 from mixtura.config.plan import MemberSpec, MixtureSpec, PatternChoice
 from mixtura.core.errors import ConfigError, MixturaError
+from mixtura.evals.judges.families import model_families
 from mixtura.evals.log_reader import LoggedEvaluation
 from mixtura.selection.candidates import CandidateAnswers, CandidateCollector
+from mixtura.selection.combining import learn_combiners
 from mixtura.selection.counting import CountingMixture, DrawTable, Table, counting_mixtures
 from mixtura.selection.draws import build_draw_table
 from mixtura.selection.measurements import (
@@ -41,7 +43,7 @@ from mixtura.selection.stage_progress import OnStageProgress, stage_reporter
 from mixtura.selection.team_search import TeamSearch
 from mixtura.selection.tuned import Contender, TuneResult, describe_result
 
-PATTERNS = ("vote", "mux", "switch", "gate", "mixture")
+PATTERNS = ("vote", "mux", "switch", "combine", "gate", "mixture")
 """What a mixture may be: those that only count need no call besides the members' own answers."""
 PROOF_SHARE = 1 / 2
 """The share of the prompts that is kept for the proof."""
@@ -79,7 +81,7 @@ def check_tuning(
     check_selection(config, names, terms)
     for pattern in patterns:
         if pattern not in PATTERNS:
-            raise ConfigError(f"--patterns: '{pattern}' is none of {', '.join(PATTERNS)}")
+            raise ConfigError(f"--patterns: '{pattern}' is not one of {', '.join(PATTERNS)}")
     if "mixture" not in patterns and answer_kind(terms) is None:
         raise ConfigError(
             f"--patterns: {', '.join(patterns)} need final answers that can be checked: use --task,"
@@ -144,6 +146,12 @@ class _Tuning:
                 for mixture in counting_mixtures(list(roles), scores, table.draws)
                 if mixture.pattern in self.patterns
             ]
+            if "combine" in self.patterns:
+                families = model_families(self.evaluator.config, list(roles))
+                contenders += [
+                    replace(self._count(found.mixture, table), scores=found.scores)
+                    for found in learn_combiners(list(roles), scores, table, families)
+                ]
         try:
             if table is not None and "gate" in self.patterns and len(roles) > 2:
                 contenders.append(self._measure_gate(table, roles))
@@ -182,6 +190,8 @@ class _Tuning:
         settings: dict[str, object] = {"extract": kind}
         if mixture.accuracy:
             settings["accuracy"] = dict(mixture.accuracy)
+        if mixture.weights:
+            settings |= {"weights": dict(mixture.weights), "families": dict(mixture.families)}
         seats = tuple(MemberSpec(name, mixture.draws) for name in mixture.members)
         plan = MixtureSpec(
             mixture.name, (seats,), mixture.pattern, sampling=PROPOSER_SAMPLING,

@@ -6,6 +6,7 @@ import hmac
 import time
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
+from typing import Protocol
 
 from starlette.types import Scope
 
@@ -45,6 +46,22 @@ class MinuteQuota:
         self._left -= amount
 
 
+class Quota(Protocol):
+    """What a ``MinuteQuota`` does, wherever it is counted."""
+
+    def seconds_until_available(self) -> float: ...
+    def consume_amount(self, amount: float) -> None: ...
+
+
+QuotaMaker = Callable[[str, float], Quota]
+"""Makes a quota of so much a minute; the text is what it counts, the same in every process."""
+
+
+def count_quota_here(_: str, a_minute: float) -> Quota:
+    """A quota of this process alone."""
+    return MinuteQuota(a_minute, time.monotonic)
+
+
 ANYONE = "anyone"
 """The name of the client of a server without keys."""
 
@@ -59,7 +76,7 @@ class ApiClient:
         name: str,
         table: KeyTable | None,
         caps: Sequence[SpendingCap] = (),
-        clock: Callable[[], float] = time.monotonic,
+        make_quota: QuotaMaker = count_quota_here,
         *,
         default: str = "default",
     ) -> None:
@@ -69,8 +86,17 @@ class ApiClient:
         self.caps = caps
         requests = table.requests_per_minute if table else None
         tokens = table.tokens_per_minute if table else None
-        self._requests = MinuteQuota(requests, clock) if requests else None
-        self._tokens = MinuteQuota(tokens, clock) if tokens else None
+        self._requests = make_quota(f"{name} requests", requests) if requests else None
+        self._tokens = make_quota(f"{name} tokens", tokens) if tokens else None
+
+    @classmethod
+    def with_models(
+        cls, name: str, models: Sequence[str] | None, *, default: str = "default"
+    ) -> ApiClient:
+        """One that has no key, and may use *models* alone; None: all."""
+        client = cls(name, None, default=default)
+        client.models = None if models is None else frozenset(models)
+        return client
 
     @property
     def has_token_limit(self) -> bool:
@@ -145,12 +171,15 @@ class Authenticator:
         redactor: Redactor = NO_SECRETS,
         *,
         default: str = "default",
+        make_quota: QuotaMaker = count_quota_here,
     ) -> None:
-        """*default*: the mixture that `default` stands for."""
+        """*default*: what `default` stands for; *make_quota*: where a key's calls are counted."""
         self._redactor = redactor
         self._keys = {
             # Only digests are configured: whoever reads the file has no key.
-            key.sha256.lower(): ApiClient(name, key, _daily_caps(name, key, store), default=default)
+            key.sha256.lower(): ApiClient(
+                name, key, _daily_caps(name, key, store), make_quota, default=default
+            )
             for name, key in table.keys.items()
         }
         self._anyone = ApiClient(ANYONE, None)
@@ -201,7 +230,7 @@ class Authenticator:
             if hmac.compare_digest(known, digest):
                 client_of_key = client
         if client_of_key is None or not given:
-            problem = "this is no key of this server" if given else "a key is needed"
+            problem = "this is not a key of this server" if given else "a key is needed"
             raise ApiError(
                 401, f"{problem}: send `Authorization: Bearer KEY`", kind="authentication_error",
                 code="invalid_api_key",

@@ -20,7 +20,7 @@ from mixtura.core.logs import install_log_redaction
 from mixtura.core.redaction import use_redactor
 from mixtura.core.trace_context import use_caller_trace
 from mixtura.server import metrics, openapi, web_api
-from mixtura.server.access import Authenticator, request_header
+from mixtura.server.access import Authenticator, QuotaMaker, count_quota_here, request_header
 from mixtura.server.access_log import AccessLogMiddleware
 from mixtura.server.apis.base import ApiError, Dialect
 from mixtura.server.apis.hosted_tools import LEFT_OUT_HEADER
@@ -33,6 +33,7 @@ from mixtura.server.dialects import (
 )
 from mixtura.server.endpoint import DialectEndpoint
 from mixtura.server.file_routes import get_content, handle_file, handle_files
+from mixtura.server.first_run import FirstRun
 from mixtura.server.host_checks import SiteChecker
 from mixtura.server.json_responses import error_response, json_response
 from mixtura.server.model_choice import DEFAULT_NAME
@@ -56,23 +57,24 @@ def make_app(
     deadline: float | None = None,
     access_log: bool = False,
     log_content: bool = False,
+    make_quota: QuotaMaker = count_quota_here,
 ) -> Starlette:
     """
     The server as an ASGI application.
 
     *host*: the address that it will listen on; *max_cost*: dollars, and *deadline*: seconds that
-    no answer passes; *access_log*: log a line for each request, *log_content*: and what was said.
-    Raises ConfigError when the configuration does not allow that address, or an
-    API of another package cannot be served.
+    no answer passes; *access_log*: log a line for each request, *log_content*: and what was said;
+    *make_quota*: where the calls of keys are counted. Raises ConfigError when the configuration
+    does not allow that address, or an API of another package cannot be served.
     """
-    # Before anything can write a log.
-    install_log_redaction()
+    install_log_redaction()  # before anything can write a log
     authenticator = Authenticator(
         config.serve,
         host,
         config.store,
         config.redactor,
         default=config.default_names.get(DEFAULT_NAME, DEFAULT_NAME),
+        make_quota=make_quota,
     )
     service = Service(config, authenticator, max_cost=max_cost, deadline=deadline)
 
@@ -127,7 +129,7 @@ def _build_routes(service: Service) -> list[Route]:
         Route("/healthz", _handle_health),
         Route("/readyz", partial(_handle_readiness, service)),
         Route("/openapi.json", partial(_handle_openapi, service)),
-        *web_api.page_routes(make_route, PageRuns(service)),
+        *web_api.page_routes(make_route, PageRuns(service), FirstRun(service)),
     ]
 
 
@@ -260,7 +262,7 @@ async def _handle_http_error(request: Request, error: Exception) -> Response:
     status = 404 if error.status_code == 405 and unserved_feature(path) else error.status_code
     said = {
         404: not_found_message(path, served_paths()),
-        405: f"{request.method} is no method of {path}",
+        405: f"{request.method} is not a method of {path}",
     }
     code = {404: "not_found", 405: "method_not_allowed"}.get(status)
     refused = ApiError(status, said.get(status, error.detail), code=code)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
-import msgspec
-
-from mixtura.batch.input_rows import RequestReader
-from mixtura.core.errors import ConfigError
 from mixtura.core.text import to_one_line
-from mixtura.server.batch_rows import find_row_reader
+from mixtura.server.apis.base import ApiError
+from mixtura.server.apis.validation import decode_body
+from mixtura.server.batch_rows import read_call
+from mixtura.server.model_choice import MAX_NAME_CHARS
 
 MAX_MISTAKES = 100
 """Mistakes that are listed."""
+MAX_MISTAKE_CHARS = 500
+"""Characters of one: it may repeat what a client wrote."""
 
 
 @dataclass(slots=True)
@@ -31,60 +32,58 @@ class CheckedRows:
     ) -> None:
         """Note what is wrong in a *line*, counted from 1."""
         if len(self.mistakes) < MAX_MISTAKES:
+            message = to_one_line(message[:MAX_MISTAKE_CHARS])
             said = {"code": code, "line": line, "message": message, "param": param}
             self.mistakes.append(said)
 
 
-def check_rows(path: Path, endpoint: str, *, most: int) -> CheckedRows:
-    """Read an input of at most *most* rows for *endpoint*. Raises OSError."""
+def check_rows(path: Path, endpoint: str, *, most: int, most_bytes: int) -> CheckedRows:
+    """
+    Read an input of at most *most* rows of at most *most_bytes* each, as many as a live request
+    may have. Raises OSError.
+    """
     found = CheckedRows()
-    check = _RowCheck(endpoint, find_row_reader(endpoint))
     names: set[str] = set()
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
+        number = 0
+        while line := file.readline(most_bytes + 1):
+            number += 1
+            if len(line) > most_bytes:
+                message = f"a request has at most {most_bytes / 1024**2:g} MB"
+                found.add_mistake("request_too_large", message, number)
+                found.rows += 1
+                break
             if not (data := line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line).strip():
                 continue
             found.rows += 1
             if found.rows > most:
                 found.add_mistake("too_many_tasks", f"a batch has at most {most:,} requests")
                 break
-            _check_row(data, number, found, names, check)
+            _check_row(data, number, found, names, endpoint)
     if not found.rows:
         found.add_mistake("empty_file", "the file has no requests")
     return found
 
 
-class _RowCheck(NamedTuple):
-    """What every row must be."""
-
-    endpoint: str
-    reads: RequestReader
-
-
-def _check_row(
-    data: bytes, line: int, found: CheckedRows, names: set[str], check: _RowCheck
-) -> None:
+def _check_row(data: bytes, line: int, found: CheckedRows, names: set[str], endpoint: str) -> None:
     try:
-        fields = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        found.add_mistake("invalid_json_line", "this line is not parseable as valid JSON", line)
+        row = decode_body(data)
+    except ApiError:
+        message = "this line is not parseable as a JSON object"
+        found.add_mistake("invalid_json_line", message, line)
         return
-    if not isinstance(fields, dict):
-        found.add_mistake("invalid_json_line", "this line is no JSON object", line)
-        return
-    row = cast(dict[str, Any], fields)
     for name in ("custom_id", "method", "url", "body"):
         if row.get(name) is None:
             message = f"missing required parameter: '{name}'"
             found.add_mistake("missing_required_parameter", message, line, name)
             return
-    _check_fields(row, line, found, names, check)
+    _check_fields(row, line, found, names, endpoint)
     if isinstance(row["custom_id"], str):
         names.add(row["custom_id"])
 
 
 def _check_fields(
-    row: dict[str, Any], line: int, found: CheckedRows, names: set[str], check: _RowCheck
+    row: dict[str, Any], line: int, found: CheckedRows, names: set[str], endpoint: str
 ) -> None:
     body: Any = row["body"]
     model = cast(dict[str, Any], body).get("model") if isinstance(body, dict) else None
@@ -93,9 +92,14 @@ def _check_fields(
         found.add_mistake("duplicate_custom_id", message, line, "custom_id")
     elif row["method"] != "POST":
         found.add_mistake("invalid_method", 'the method must be "POST"', line, "method")
-    elif row["url"] != check.endpoint:
-        message = f"the url must be {check.endpoint}, the batch's endpoint"
+    elif row["url"] != endpoint:
+        message = f"the url must be {endpoint}, the batch's endpoint"
         found.add_mistake("invalid_url", message, line, "url")
+    elif not isinstance(row["custom_id"], str):
+        found.add_mistake("invalid_type", "the custom_id must be a text", line, "custom_id")
+    elif isinstance(model, str) and len(model) > MAX_NAME_CHARS:
+        message = f"the model's name is longer than {MAX_NAME_CHARS} letters"
+        found.add_mistake("model_not_found", message, line, "body.model")
     elif not isinstance(model, str) or not model:
         message = "the body names no model"
         found.add_mistake("missing_required_parameter", message, line, "body.model")
@@ -108,6 +112,7 @@ def _check_fields(
     else:
         found.model = model
         try:
-            check.reads(row)
-        except ConfigError as error:
-            found.add_mistake("invalid_request", str(error), line)
+            read_call(endpoint, row)
+        except ApiError as refused:
+            param = f"body.{refused.param}" if refused.param else "body"
+            found.add_mistake("invalid_request", refused.message, line, param)

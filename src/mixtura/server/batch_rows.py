@@ -12,8 +12,9 @@ from mixtura.batch import openai_form
 from mixtura.batch.input_rows import BatchRow, RequestReader
 from mixtura.batch.row_lines import RowLines
 from mixtura.core.errors import ConfigError
-from mixtura.core.types import Charge, Completion, Request, Sampling
+from mixtura.core.types import Charge, Completion, Request
 from mixtura.server.apis.base import ApiCall, ApiError, Dialect, ResponseMeta
+from mixtura.server.apis.openai_chat import ChatDialect
 from mixtura.server.apis.openai_completions import CompletionsDialect
 from mixtura.server.apis.openai_responses import ResponsesDialect
 
@@ -21,16 +22,22 @@ CHAT = openai_form.URL
 _DIALECTS: Mapping[str, Dialect] = {
     one.path: one for one in (CompletionsDialect(), ResponsesDialect())
 }
+_CHAT = ChatDialect()
 ENDPOINTS = (CHAT, *_DIALECTS)
 """The endpoints whose requests a batch may have."""
 
 
 def find_row_reader(endpoint: str) -> RequestReader:
     """How the rows of a batch for *endpoint* are read. It raises ConfigError."""
-    dialect = _DIALECTS.get(endpoint)
-    if dialect is None:
-        return lambda fields: (openai_form.build_request(fields, Sampling()), None)
-    return lambda fields: _read_call(dialect, fields)
+
+    def read_row(fields: Mapping[str, Any]) -> tuple[Request, object]:
+        try:
+            call = read_call(endpoint, fields)
+        except ApiError as refused:
+            raise ConfigError(refused.message) from None
+        return call.request, call
+
+    return read_row
 
 
 def create_row_lines(endpoint: str, lines: RowLines) -> RowLines:
@@ -41,17 +48,31 @@ def create_row_lines(endpoint: str, lines: RowLines) -> RowLines:
     return _DialectLines(lines.pricer, True, lines.model, lines.created, dialect)
 
 
-def _read_call(dialect: Dialect, fields: Mapping[str, Any]) -> tuple[Request, ApiCall]:
-    """The request of a row, and the call it makes."""
-    try:
-        call = dialect.parse_request(msgspec.json.encode(fields["body"]))
-    except ApiError as refused:
-        raise ConfigError(refused.message) from None
+def read_call(endpoint: str, row: Mapping[str, Any]) -> ApiCall:
+    """
+    The call of a row, by the rules of a live one: what those leave out reaches no model. Raises
+    ApiError for what a live request may not say either, or what no batch has.
+    """
+    if (dialect := _DIALECTS.get(endpoint)) is None:
+        call = _CHAT.parse_fields(dict(row["body"]))
+    else:
+        call = dialect.parse_request(msgspec.json.encode(row["body"]))
     if not isinstance(call, ApiCall):
-        raise ConfigError("a row of a batch refers to no stored response: send the whole input")
-    if call.n != 1 or call.more:
-        raise ConfigError("a row of a batch has one prompt and one answer")
-    return call.request, call
+        message = "a row of a batch refers to no stored response: send the whole input"
+        raise ApiError(400, message, param="previous_response_id")
+    if call.more:
+        raise ApiError(400, "a row of a batch has one prompt", param="prompt")
+    if call.n != 1:
+        raise ApiError(400, "`n` must be 1: a mixture gives one answer", param="n")
+    if call.notices:
+        raise ApiError(400, call.notices[0])
+    if call.left_out or call.body.get("functions"):
+        raise ApiError(400, "a batch takes only functions in `tools`", param="tools")
+    for tool in call.toolbox.tools:
+        if tool.kind != "function" or call.toolbox.flat_name(tool.name) != tool.name:
+            message = "a batch takes only functions, with names of letters, digits, _ and -"
+            raise ApiError(400, message, param="tools")
+    return call
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from mixtura.batch.row_lines import RowLines
 from mixtura.batch.session import BatchSession
 from mixtura.billing.price import Pricer
 from mixtura.core.model import Model
+from mixtura.core.text import to_one_line
 from mixtura.models.wrappers.budget_wait import InFlight, WaitForBudget
 from mixtura.server.apis.base import ApiError
 from mixtura.server.batch_checks import CheckedRows, check_rows
@@ -69,6 +70,7 @@ class BatchRun:
         days: float,
         most_rows: int,
         counts: BatchCounts,
+        most_row_bytes: int,
     ) -> None:
         self.id = kept.id
         self._who = kept.who
@@ -79,7 +81,7 @@ class BatchRun:
         self._models = models
         self._pricer = pricer
         self._days = days
-        self._most_rows = most_rows
+        self._bounds = {"most": most_rows, "most_bytes": most_row_bytes}
         self._metrics = counts
         self._counted = (0, 0.0)
         """Rows and dollars that are in the metrics."""
@@ -123,6 +125,11 @@ class BatchRun:
         """Begin no further call: the next process goes on."""
         self.ended = True
         self._drain()
+
+    async def fail_for(self, why: str) -> None:
+        """Write down that it has failed. Raises StoreError."""
+        said = {"code": "batch_failed", "line": None, "message": to_one_line(why), "param": None}
+        await self._change(with_mistakes(self._body, [said]))
 
     @property
     def counts(self) -> dict[str, int]:
@@ -170,7 +177,7 @@ class BatchRun:
         await self._change(with_status(self._body, "in_progress", **more))
 
     def _check_input(self) -> CheckedRows:
-        return check_rows(self._input, self._body["endpoint"], most=self._most_rows)
+        return check_rows(self._input, self._body["endpoint"], **self._bounds)
 
     async def _ask_rows(self, model: Model) -> BatchOutcome:
         calls = await to_thread(CallJournal, self._outputs.journal, self._pricer)

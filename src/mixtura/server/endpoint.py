@@ -12,7 +12,7 @@ from mixtura.core.token_estimate import count_request_tokens
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
 from mixtura.server.apis.base import ApiCall, ApiError, CannedResponse, Dialect
 from mixtura.server.disconnects import run_until_disconnect
-from mixtura.server.job import JOB_KEY, Job
+from mixtura.server.job import JOB_KEY, PLACE_KEY, Job
 from mixtura.server.json_responses import JSON, error_response, json_response
 from mixtura.server.request_body import receive_body
 from mixtura.server.run_headers import failure_headers, run_headers
@@ -53,6 +53,8 @@ async def handle_request(
             tokens = await run_in_thread_if_large(size, _longest_prompt_tokens, call)
         job = service.create_job(call, client, tokens=tokens, size=len(body))
         scope[JOB_KEY] = job  # for whoever writes a log
+        if (place := scope.get(PLACE_KEY)) is not None:
+            job.take_place(place)
         await service.fit_to_window(job)
         if job.call.stream:
             return StreamingAnswer(service, dialect, job)

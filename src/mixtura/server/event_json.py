@@ -12,6 +12,7 @@ from mixtura.core.events import (
     CallStarted,
     Event,
     Failure,
+    ItemsReplaced,
     LayerFinished,
     Notice,
     PositionPath,
@@ -28,7 +29,7 @@ from mixtura.protocols.openai.completion_json import usage_json
 
 
 def event_json(event: Event, pricer: Pricer) -> dict[str, Any] | None:
-    """One event as JSON; None for what stands in the summary."""
+    """One event as JSON; None for what stands in the summary, or in the run alone."""
     match event:
         case Token(text, at, reasoning):
             more = {"reasoning": True} if reasoning else {}
@@ -63,7 +64,7 @@ def event_json(event: Event, pricer: Pricer) -> dict[str, Any] | None:
         case LayerFinished(layer, answered, called, at):
             row = {"event": "layer_finished", "at": _place_json(at), "layer": layer}
             return row | {"answered": answered, "asked": called}
-        case RunCompleted() | ToolCallChunk():
+        case RunCompleted() | ToolCallChunk() | ItemsReplaced():
             return None
 
 

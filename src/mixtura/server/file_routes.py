@@ -17,11 +17,11 @@ from mixtura.server.apis.base import ApiError
 from mixtura.server.dialects import served_paths
 from mixtura.server.error_statuses import translate_store_errors
 from mixtura.server.json_responses import json_response
-from mixtura.server.multipart_body import UploadedForm, receive_form
+from mixtura.server.multipart_body import UploadedForm, receive_form, stated_bytes
 from mixtura.server.service import Service
 from mixtura.server.unsupported_routes import not_found_message
 from mixtura.storage.interfaces import DAY_SECONDS
-from mixtura.storage.kept_files import PART_BYTES, FileSpaceError, KeptFile
+from mixtura.storage.kept_files import MAX_FILES, PART_BYTES, FileSpaceError, KeptFile
 
 MIN_EXPIRY_SECONDS, MAX_EXPIRY_SECONDS = 3600, 30 * 86400
 """What ``expires_after`` may say."""
@@ -42,12 +42,14 @@ async def handle_files(service: Service, request: Request) -> Response:
         client.admit_request()
         table = service.config.serve
         most = int(table.batches.file_megabytes * 1024**2)
-        form = await receive_form(
-            request.scope, request.receive, most=most, idle_seconds=table.receive_seconds
-        )
+        room = int(table.batches.megabytes * 1024**2)
+        uploads = service.batches.uploads
+        with uploads.reserve_room(owner, stated_bytes(request.scope) or most, room):
+            form = await receive_form(
+                request.scope, request.receive, most=most, idle_seconds=table.receive_seconds
+            )
         with form.body:
             file = _new_file(form, owner, table.batches.days)
-            room = int(table.batches.megabytes * 1024**2)
             try:
                 await to_thread(
                     partial(
@@ -56,7 +58,8 @@ async def handle_files(service: Service, request: Request) -> Response:
                 )
             except FileSpaceError:
                 message = (
-                    f"all files of a key have at most {table.batches.megabytes:g} MB: delete some"
+                    f"all files of a key have at most {table.batches.megabytes:g} MB, and are at"
+                    f" most {MAX_FILES:,}: delete some"
                 )
                 raise ApiError(
                     413, message, kind="request_too_large", code="storage_limit_exceeded",

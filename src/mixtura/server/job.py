@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
 
 from mixtura.core.errors import MixturaError
 from mixtura.core.model import Model
@@ -14,9 +17,12 @@ from mixtura.engine.trace import Trace
 from mixtura.server.access import ApiClient
 from mixtura.server.apis.base import ApiCall, ApiError, ResponseMeta
 from mixtura.server.model_choice import MixtureChoice
+from mixtura.storage.turns import TurnPlace
 
 JOB_KEY = "mixtura.job"
 """Where the scope of a request has its job, once there is one."""
+PLACE_KEY = "mixtura.place"
+"""Where the scope of a run that was begun on the page says which turn it is."""
 
 
 @dataclass(slots=True)
@@ -46,6 +52,8 @@ class Job:
     """The error that it ended with, if it did."""
     left_out: list[str] = field(default_factory=list[str])
     """Notes to its client on what was left out, beside those of the models."""
+    place: TurnPlace = field(default_factory=TurnPlace)
+    """Where its run stands in a conversation."""
     _run_ids: list[str] = field(default_factory=list[str])
 
     @property
@@ -56,6 +64,23 @@ class Job:
         if not self._run_ids:
             self._run_ids = [self.new_id() for _ in range(self.call.n)]
         return self._run_ids
+
+    def take_place(self, place: TurnPlace) -> None:
+        """Say where its run stands; one that is asked again there gets another answer."""
+        self.place = place
+        if place.draw:
+            request = replace(self.call.request, draw=place.draw)
+            self.call = replace(self.call, request=request)
+
+    def recorded_fields(self) -> dict[str, Any]:
+        """What is recorded of how its client asked: the place, and the names and options."""
+        asked = msgspec.to_builtins(self.call.options)
+        asked.pop("proposals", None)
+        fields: dict[str, Any] = {"asked": {"model": self.call.model, "mixtura": asked}}
+        conversation, previous, beside, _ = self.place
+        if conversation:
+            fields |= {"conversation": conversation, "previous": previous, "beside": beside}
+        return fields
 
     def run_traces(self) -> list[tuple[str, Trace]]:
         """The runs that have begun: the id and the trace of each."""

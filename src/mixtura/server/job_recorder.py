@@ -89,7 +89,7 @@ class JobRecorder:
             make = partial(
                 build_started_record, job.call.request_for_choice(choice), self._config.usage_cost,
                 id=number, started=job.started, via="serve", model=job.call.model,
-                who=self._owner_name(job),
+                who=self._owner_name(job), more=job.recorded_fields(),
             )  # fmt: skip
             self._writer.queue_start(number, make, job.redactor)
 
@@ -117,6 +117,7 @@ class JobRecorder:
             request=request,
             model=job.call.model,
             who=self._owner_name(job),
+            more=job.recorded_fields(),
         )
 
 

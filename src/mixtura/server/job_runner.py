@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -79,6 +80,10 @@ class JobRunner:
         self.cancel_runs()
         if self._running:
             await asyncio.wait(tuple(self._running), timeout=SHUTDOWN_TIMEOUT)
+
+    def hold_turn(self, client: str) -> AbstractAsyncContextManager[None]:
+        """A turn in the queue, for a call that is no job."""
+        return self._queue.hold_slot(client)
 
     @property
     def running_count(self) -> int:

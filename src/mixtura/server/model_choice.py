@@ -101,6 +101,10 @@ class MixtureChooser:
             client.require_model_access(dict.fromkeys(sorted(added), "mixtura"))
         return self._check_call_limit(choice, call)
 
+    def forget_choices(self) -> None:
+        """Look names up anew: a key or a model has come."""
+        self._usual.clear()
+
     def metrics_label(self, name: str) -> str:
         """What metrics call a model: a name of ours, never a client's words."""
         known = name in self._config.registry.mixtures or name in self._config.registry.models

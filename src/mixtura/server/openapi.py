@@ -12,17 +12,21 @@ from mixtura.server.apis.anthropic_messages import MessagesDialect
 from mixtura.server.apis.openai_chat_body import ChatBody
 from mixtura.server.apis.openai_completions import CompletionsBody
 from mixtura.server.apis.openai_responses import ResponsesDialect
-from mixtura.server.web_api import PlanRequest
-
-JSON = "application/json"
-SCHEMA_REF = "#/components/schemas/{name}"
+from mixtura.server.batch_rows import ENDPOINTS
+from mixtura.server.openapi_operations import (
+    SCHEMA_REF,
+    bodyless_operation,
+    post_operation,
+    response_specs,
+    schema_ref,
+)
+from mixtura.server.openapi_page import own_path_items
+from mixtura.server.openapi_start import start_path_items
+from mixtura.server.page_plan import PlanRequest
 
 
 def openapi_document(names: Sequence[str], paths: Sequence[str], *, locked: bool) -> dict[str, Any]:
-    """
-    *names* of the models that are offered; *paths* of the APIs that are served; *locked*: a key
-    is needed.
-    """
+    """Of models called *names* and APIs served at *paths*; *locked*: a key is needed."""
     bodies = (
         ChatBody,
         CompletionsBody,
@@ -64,115 +68,80 @@ def _path_items(bodies: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
     chat, completions, responses, messages, plan = bodies
     return {
         "/v1/chat/completions": {
-            "post": _post_operation("Chat completions", chat, "ChatCompletion")
+            "post": post_operation("Chat completions", chat, "ChatCompletion")
         },
-        "/v1/completions": {"post": _post_operation("Completions", completions, "Completion")},
-        "/v1/responses": {"post": _post_operation("Responses", responses, "Response")},
+        "/v1/completions": {"post": post_operation("Completions", completions, "Completion")},
+        "/v1/responses": {"post": post_operation("Responses", responses, "Response")},
         "/v1/responses/{id}": {
-            "get": _bodyless_operation(
+            "get": bodyless_operation(
                 "A stored response", "Response", parameter="id", query=_STREAM_QUERY
             ),
-            "delete": _bodyless_operation("Delete it", "Deleted", parameter="id"),
+            "delete": bodyless_operation("Delete it", "Deleted", parameter="id"),
         },
         "/v1/responses/{id}/input_items": {
-            "get": _bodyless_operation(
+            "get": bodyless_operation(
                 "What it was made from", "ItemList", parameter="id", query=_ITEMS_QUERY
             )
         },
         "/v1/responses/input_tokens": {
-            "post": _post_operation(
+            "post": post_operation(
                 "Tokens of a response's input",
-                _schema_ref("CountedResponse"),
+                schema_ref("CountedResponse"),
                 "InputTokens",
                 streams=False,
             )
         },
         "/v1/messages": {
-            "post": _post_operation(
+            "post": post_operation(
                 "Anthropic's messages", messages, "Message", error="MessagesError"
             )
         },
         "/v1/messages/count_tokens": {
-            "post": _post_operation(
+            "post": post_operation(
                 "Tokens of messages",
-                _schema_ref("CountedMessages"),
+                schema_ref("CountedMessages"),
                 "CountedTokens",
                 error="MessagesError",
                 streams=False,
             )
         },
-        "/v1/models": {"get": _bodyless_operation("The mixtures and models", "ModelList")},
+        "/v1/models": {"get": bodyless_operation("The mixtures and models", "ModelList")},
         "/v1/models/{name}": {
-            "get": _bodyless_operation("One of them", "Model", parameter="name", one_of=names)
+            "get": bodyless_operation("One of them", "Model", parameter="name", one_of=names)
         },
         **_batch_path_items(),
-        **_own_path_items(chat, plan),
+        **own_path_items(chat, plan),
+        **start_path_items(response_specs("Object", "Error", streams=False)),
     }
 
 
 def _batch_path_items() -> dict[str, Any]:
     """The paths for files and batches of them."""
     form = {"multipart/form-data": {"schema": _UPLOAD_SCHEMA}}
-    upload = _post_operation("Upload a file", {}, "File", streams=False)
+    upload = post_operation("Upload a file", {}, "File", streams=False)
     upload["requestBody"] = {"required": True, "content": form}
-    content = _bodyless_operation("What it holds", "Object", parameter="id")
+    content = bodyless_operation("What it holds", "Object", parameter="id")
     content["responses"]["200"]["content"] = {
         "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
     }
     return {
         "/v1/files": {
-            "get": _bodyless_operation("Files, the newest first", "ItemList", query=_FILES_QUERY),
+            "get": bodyless_operation("Files, the newest first", "ItemList", query=_FILES_QUERY),
             "post": upload,
         },
         "/v1/files/{id}": {
-            "get": _bodyless_operation("A file", "File", parameter="id"),
-            "delete": _bodyless_operation("Delete it", "DeletedFile", parameter="id"),
+            "get": bodyless_operation("A file", "File", parameter="id"),
+            "delete": bodyless_operation("Delete it", "DeletedFile", parameter="id"),
         },
         "/v1/files/{id}/content": {"get": content},
         "/v1/batches": {
-            "get": _bodyless_operation("Batches, the newest first", "ItemList", query=_PAGE_QUERY),
-            "post": _post_operation("Begin a batch", _BATCH_BODY_SCHEMA, "Batch", streams=False),
+            "get": bodyless_operation("Batches, the newest first", "ItemList", query=_PAGE_QUERY),
+            "post": post_operation("Begin a batch", _BATCH_BODY_SCHEMA, "Batch", streams=False),
         },
-        "/v1/batches/{id}": {"get": _bodyless_operation("A batch", "Batch", parameter="id")},
+        "/v1/batches/{id}": {"get": bodyless_operation("A batch", "Batch", parameter="id")},
         "/v1/batches/{id}/cancel": {
-            "post": _bodyless_operation("Cancel it", "Batch", parameter="id")
+            "post": bodyless_operation("Cancel it", "Batch", parameter="id")
         },
-    }
-
-
-def _own_path_items(chat: Any, plan: Any) -> dict[str, Any]:
-    """The paths for the page, and for monitoring."""
-    return {
-        "/api/setup": {"get": _bodyless_operation("What there is to choose from", "Object")},
-        "/api/plan": {
-            "post": _post_operation(
-                "Calls and worst-case price of a plan", plan, "Object", streams=False
-            )
-        },
-        "/api/runs": {
-            "get": _bodyless_operation("Past runs, the newest first", "Object", query=_RUNS_QUERY),
-            "post": _post_operation(
-                "Begin a run that outlives the request", chat, "Object", streams=False
-            ),
-        },
-        "/api/runs/{run}/events": {
-            "get": {
-                "summary": "Follow a run that was begun so, from its start",
-                "parameters": [_path_parameter("run")],
-                "responses": _response_specs("Object", "Error", streams=True),
-            }
-        },
-        "/api/runs/{run}/control": {
-            "post": _delete_operation("Answer now, or leave a proposer out", parameter="run")
-            | {"requestBody": {"required": True, "content": _json_content("Object")}}
-        },
-        "/api/runs/{run}/stop": {"post": _delete_operation("End such a run", parameter="run")},
-        "/api/runs/{run}": {
-            "get": _bodyless_operation("A run as it went", "Object", parameter="run"),
-            "delete": _delete_operation("Forget a run", parameter="run"),
-        },
-        "/healthz": {"get": _bodyless_operation("It lives", "Object", locked=False)},
-        "/readyz": {"get": _bodyless_operation("It is ready", "Object", locked=False)},
     }
 
 
@@ -185,71 +154,9 @@ def _count_body_schema(body: dict[str, Any], required: Sequence[str]) -> dict[st
     return {**body, "properties": kept, "required": list(required)}
 
 
-def _schema_ref(name: str) -> dict[str, str]:
-    return {"$ref": SCHEMA_REF.format(name=name)}
-
-
-def _json_content(name: str) -> dict[str, Any]:
-    return {JSON: {"schema": _schema_ref(name)}}
-
-
-def _response_specs(name: str, error: str, *, streams: bool = False) -> dict[str, Any]:
-    content = _json_content(name)
-    if streams:
-        content["text/event-stream"] = {"schema": {"type": "string"}}
-    return {
-        "200": {"description": "The answer", "content": content},
-        "default": {"description": "Why there is none", "content": _json_content(error)},
-    }
-
-
-def _post_operation(
-    summary: str, body: Any, answer: str, *, error: str = "Error", streams: bool = True
-) -> dict[str, Any]:
-    return {
-        "summary": summary,
-        "requestBody": {"required": True, "content": {JSON: {"schema": body}}},
-        "responses": _response_specs(answer, error, streams=streams),
-    }
-
-
-def _bodyless_operation(
-    summary: str,
-    answer: str,
-    *,
-    parameter: str | None = None,
-    one_of: Sequence[str] = (),
-    query: list[dict[str, Any]] | None = None,
-    locked: bool = True,
-) -> dict[str, Any]:
-    row: dict[str, Any] = {"summary": summary, "responses": _response_specs(answer, "Error")}
-    if parameters := [*(query or ()), *([_path_parameter(parameter, one_of)] if parameter else ())]:
-        row["parameters"] = parameters
-    return row if locked else row | {"security": []}
-
-
-def _delete_operation(summary: str, *, parameter: str) -> dict[str, Any]:
-    error = {"description": "Why not", "content": _json_content("Error")}
-    responses = {"204": {"description": "Gone"}, "default": error}
-    return {"summary": summary, "parameters": [_path_parameter(parameter)], "responses": responses}
-
-
-def _path_parameter(name: str, one_of: Sequence[str] = ()) -> dict[str, Any]:
-    shape: dict[str, Any] = {"type": "string", "minLength": 1}
-    if one_of:
-        shape["examples"] = list(one_of)
-    return {"name": name, "in": "path", "required": True, "schema": shape}
-
-
 _UNKNOWN_API: dict[str, Any] = {
-    "post": _post_operation("An API of another package", {"type": "object"}, "Object")
+    "post": post_operation("An API of another package", {"type": "object"}, "Object")
 }
-_RUNS_QUERY: list[dict[str, Any]] = [
-    {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 200}},
-    {"name": "before", "in": "query", "schema": {"type": "string"}},
-    {"name": "q", "in": "query", "schema": {"type": "string"}},
-]
-
 _STREAM_QUERY: list[dict[str, Any]] = [
     {"name": "stream", "in": "query", "schema": {"enum": ["false"]}},
 ]
@@ -282,7 +189,7 @@ _BATCH_BODY_SCHEMA: dict[str, Any] = {
     "required": ["input_file_id", "endpoint", "completion_window"],
     "properties": {
         "input_file_id": {"type": "string"},
-        "endpoint": {"enum": ["/v1/chat/completions"]},
+        "endpoint": {"enum": [*ENDPOINTS]},
         "completion_window": {"enum": ["24h"]},
         "metadata": {
             "type": ["object", "null"],

@@ -13,38 +13,50 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Scope
 
+from mixtura.core.errors import ConfigError
+from mixtura.core.model import Model
+from mixtura.engine.kept_drafts import KeptDrafts, reuse_drafts
 from mixtura.engine.run_control import ControlError, RunControl, control_run
 from mixtura.server.access import ApiClient
 from mixtura.server.apis.base import ApiError
 from mixtura.server.dialects import BUILT_IN
 from mixtura.server.endpoint import handle_request
+from mixtura.server.error_statuses import translate_store_errors
+from mixtura.server.job import PLACE_KEY
 from mixtura.server.json_responses import json_response
 from mixtura.server.request_body import receive_body
 from mixtura.server.service import Service
 from mixtura.server.streaming_answer import STREAM_HEADERS
+from mixtura.storage.turns import TurnPlace
 
 MAX_ENDED_RUNS = 16
 """Runs that have ended and whose events stay in memory: unread, or where no run is stored."""
 READING_SECONDS = 30.0
 """How long a stored run's events wait for the page that began it; then the record has to do."""
+FOLLOWED_BYTES = 256 * 1024
+"""Bytes of a run's events that are sent at once."""
 RUN_HEADER = b"x-mixtura-run"
 
 
 class ControlRequest(msgspec.Struct):
     """The body of ``POST /api/runs/{run}/control``."""
 
-    action: Literal["answer_now", "leave_out"]
+    action: Literal["answer_now", "leave_out", "ask_again"]
     layer: int = 1
-    """From 1, of the proposer that is left out."""
+    """From 1, of the proposer that is left out or asked again."""
     index: int = 0
     """From 0, within its layer."""
+    model: str | None = None
+    """Asked again: another model in its place."""
 
 
 class PageRun:
     """One run under way: what it has sent so far, for everyone who follows it."""
 
-    def __init__(self, owner: str, body: bytes) -> None:
+    def __init__(self, owner: str, body: bytes, drafts: KeptDrafts | None = None) -> None:
         self.owner = owner
+        self.drafts = drafts
+        """Proposals that are there already."""
         self.started = time.monotonic()
         self.pieces: list[bytes] = []
         self.head: Message | None = None
@@ -99,9 +111,12 @@ class PageRun:
         while True:
             changed = self._changed
             if at < len(self.pieces):
-                new = b"".join(self.pieces[at:])
-                at = len(self.pieces)
-                yield new
+                new = bytearray()
+                # Some at a time: each follower would have a copy of the whole run waiting.
+                while at < len(self.pieces) and len(new) < FOLLOWED_BYTES:
+                    new += self.pieces[at]
+                    at += 1
+                yield bytes(new)
             elif self.is_over:
                 self.was_read.set()
                 return
@@ -126,13 +141,24 @@ class PageRuns:
         """
         ``POST /api/runs``: begins the run of a chat completion; returns its id.
 
-        Raises ApiError where it cannot begin.
+        ``?conversation=``, ``?previous=`` and ``?beside=`` say which turn of which conversation it
+        is. Raises ApiError where it cannot begin.
         """
         body = await receive_body(request.scope, request.receive, service)
-        run = PageRun(self._client_name(request), body)
+        return await self.begin_with(request, body, await self._find_place(request))
+
+    async def begin_with(
+        self, request: Request, body: bytes, place: TurnPlace, drafts: KeptDrafts | None = None
+    ) -> Response:
+        """
+        Begin the run of the chat completion in *body*, made of *drafts* where some are there.
+
+        Raises ApiError where it cannot begin.
+        """
+        run = PageRun(self._client_name(request), body, drafts)
         dropped = (b"content-encoding", b"content-length")  # the body is unpacked by now
         headers = [pair for pair in request.scope["headers"] if pair[0] not in dropped]
-        scope: Scope = {**request.scope, "headers": headers}
+        scope: Scope = {**request.scope, "headers": headers, PLACE_KEY: place}
         task = asyncio.create_task(self._finish_run(run, scope))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -161,9 +187,9 @@ class PageRuns:
 
     async def control_run(self, service: Service, request: Request) -> Response:
         """
-        ``POST /api/runs/{run}/control``: answers now, or leaves one proposer out.
+        ``POST /api/runs/{run}/control``: answers now, leaves one proposer out or asks it anew.
 
-        Raises ApiError: 400 for a body that says neither, 409 where that is not possible now.
+        Raises ApiError: 400 for a body that says none of it, 409 where that is not possible now.
         """
         run = self._find_run(request)
         try:
@@ -172,14 +198,44 @@ class PageRuns:
             )
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ApiError(400, f"the body says nothing to do with a run: {error}") from None
+        model = self._find_model(request, wish.model) if wish.model else None
         try:
             if wish.action == "answer_now":
                 run.control.answer_now()
+            elif wish.action == "ask_again":
+                run.control.ask_again(wish.layer, wish.index, model)
             else:
                 run.control.leave_out(wish.layer, wish.index)
         except ControlError as error:
             raise ApiError(409, str(error), code="not_possible_now") from None
         return Response(status_code=204)
+
+    def _find_model(self, request: Request, name: str) -> Model:
+        """The model that takes a proposer's place. Raises ApiError."""
+        client: ApiClient = self._service.authenticator.authenticate_request(request.scope)
+        client.require_model_access({name: "model"})
+        registry = self._service.config.registry
+        if name in registry.mixtures:
+            raise ApiError(400, f"`{name}` is a mixture: name a model", param="model")
+        if registry.is_model_path(name) or not registry.name_exists(name):
+            said = f"the model `{name}` does not exist"
+            raise ApiError(404, said, code="model_not_found", param="model")
+        try:
+            return self._service.config.model(name)
+        except ConfigError as error:
+            raise ApiError(400, str(error), code="not_possible", param="model") from None
+
+    async def _find_place(self, request: Request) -> TurnPlace:
+        """Where the query says that a run stands."""
+        named = [
+            request.query_params.get(key, "") for key in ("conversation", "previous", "beside")
+        ]
+        runs, who = self._service.config.runs, self._service.find_owner(request.scope)
+        if not runs.keeps or not any(named):
+            return TurnPlace()
+        await self._service.wait_until_written()
+        with translate_store_errors():
+            return await asyncio.to_thread(runs.conversations.place_run, *named, who=who)
 
     def _find_run(self, request: Request) -> PageRun:
         """The run of this client. Raises ApiError (404) where it is not under way."""
@@ -202,7 +258,7 @@ class PageRuns:
             await run.send(message)
 
         try:
-            with control_run(run.control):
+            with control_run(run.control), reuse_drafts(run.drafts):
                 response: Any = await handle_request(self._service, BUILT_IN[0], scope, run.receive)
                 await response(scope, run.receive, send_and_register)
         finally:

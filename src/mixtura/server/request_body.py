@@ -6,6 +6,7 @@ import asyncio
 
 from starlette.types import Receive, Scope
 
+from mixtura.config.schema import ServeTable
 from mixtura.engine.background_work import LARGE_BYTES, run_in_thread_if_large
 from mixtura.server.access import request_header
 from mixtura.server.apis.base import ApiError
@@ -19,7 +20,11 @@ BODY_RECEIVED_KEY = "mixtura.whole"
 
 async def receive_body(scope: Scope, receive: Receive, service: Service) -> bytes:
     """The body, decompressed. Raises ApiError when it is not JSON, too large, or does not come."""
-    table = service.config.serve
+    return await receive_json_body(scope, receive, service.config.serve)
+
+
+async def receive_json_body(scope: Scope, receive: Receive, table: ServeTable) -> bytes:
+    """The same within the limits of a *table* of settings. Raises ApiError."""
     kind, encodings, told = (
         request_header(scope, name)
         for name in (b"content-type", b"content-encoding", b"content-length")

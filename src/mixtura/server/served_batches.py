@@ -7,6 +7,7 @@ import logging
 import secrets
 import time
 from asyncio import to_thread
+from collections import Counter
 from typing import Any
 
 from mixtura.batch.journaled_models import SharedJournaledModels
@@ -21,6 +22,7 @@ from mixtura.server.batch_object import new_batch, with_status
 from mixtura.server.batch_run import BatchRun
 from mixtura.server.metrics import BatchCounts
 from mixtura.server.model_choice import MixtureChooser
+from mixtura.server.uploads import UploadsUnderWay
 from mixtura.storage.interfaces import DAY_SECONDS
 from mixtura.storage.kept_batches import BatchStore, KeptBatch
 from mixtura.storage.kept_files import FileStore
@@ -31,6 +33,8 @@ RETRY_SECONDS = 30.0
 """After which a batch that could not go on is tried again."""
 LEAVE_SECONDS = 5.0
 """That calls under way have when the server ends."""
+MAX_FAULTS = 3
+"""Times that a fault of ours may end a batch before it has failed."""
 _LOG = logging.getLogger("mixtura.batches")
 
 
@@ -61,9 +65,11 @@ class ServedBatches:
         self._models = SharedJournaledModels(self._table.rows_at_once)
         self.batches = BatchStore(config.store)
         self.files = FileStore(config.store)
+        self.uploads = UploadsUnderWay()
         self._running: dict[str, tuple[BatchRun, asyncio.Task[None]]] = {}
         self.counts = BatchCounts()
         self._not_before: dict[str, float] = {}
+        self._faults: Counter[str] = Counter()
         self._looking: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
 
@@ -139,8 +145,10 @@ class ServedBatches:
         while True:
             try:
                 await self._look()
-            except ConfigError as error:  # the store cannot be used now
+            except (ConfigError, OSError) as error:  # the store cannot be used now
                 _LOG.warning("batches wait: %s", to_one_line(error))
+            except Exception:  # noqa: BLE001 - what is wrong with one must not end the others
+                _LOG.exception("batches wait")
             try:
                 async with asyncio.timeout(LOOK_SECONDS):
                     await self._wake.wait()
@@ -172,6 +180,7 @@ class ServedBatches:
         run = BatchRun(
             kept, self._folder / kept.id, self.batches, self.files, self._models,
             self._source.usage_cost, days=table.days, most_rows=table.rows,
+            most_row_bytes=int(self._source.serve.largest_megabytes * 1024**2),
             counts=self.counts,
         )  # fmt: skip
         task = asyncio.create_task(self._carry_out(run, kept))
@@ -181,20 +190,35 @@ class ServedBatches:
     async def _carry_out(self, run: BatchRun, kept: KeptBatch) -> None:
         try:
             await run.carry_out(lambda name: self._build_model(name, kept.who))
+            self._not_before.pop(run.id, None)
+            self._faults.pop(run.id, None)
             if not run.ended:
                 self.counts.ended[run.status] += 1
                 await to_thread(run.remove_folder)
         except (ConfigError, OSError) as error:
             # A full disk, or another process that has it: what was written down is not lost.
             _LOG.warning("the batch %s waits: %s", run.id, to_one_line(error))
-            self._not_before[run.id] = time.monotonic() + RETRY_SECONDS
+            await self._put_off(run, str(error))
         except Exception:  # noqa: BLE001 - one batch's fault ends no other
             _LOG.exception("the batch %s waits", run.id)
-            self._not_before[run.id] = time.monotonic() + RETRY_SECONDS
+            self._faults[run.id] += 1
+            await self._put_off(run, "something in this server is wrong: its log has the trace")
         finally:
             self._running.pop(run.id, None)
             self.counts.running = len(self._running)
             self._wake.set()
+
+    async def _put_off(self, run: BatchRun, why: str) -> None:
+        """Try a batch again later, unless its time or our patience is over."""
+        self._not_before[run.id] = time.monotonic() + RETRY_SECONDS
+        if run.is_expired or self._faults[run.id] >= MAX_FAULTS:
+            try:
+                await run.fail_for(why)
+            except ConfigError as error:
+                _LOG.warning("the batch %s waits: %s", run.id, to_one_line(error))
+                return
+            self._not_before.pop(run.id, None)
+            self._faults.pop(run.id, None)
 
     def _build_model(self, name: str, owner: str) -> Model:
         """The model *name* for the owner of a batch, under its caps. Raises ApiError."""

@@ -8,6 +8,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from starlette.types import Scope
+
 from mixtura.config.config import Config
 from mixtura.config.model_lists import ModelLists
 from mixtura.core.model import get_model_info
@@ -80,6 +82,20 @@ class Service:
         self.lists.close()
         await asyncio.to_thread(self.recorder.close)
         await asyncio.to_thread(self.responses.close)
+
+    def relearn_models(self) -> None:
+        """Choose anew among the models that there are: a key or a model has come."""
+        registry = self.config.registry
+        registry.allow_commands(registry.use_commands)
+        self.config.builder.forget_built()
+        self.chooser.forget_choices()
+
+    def find_owner(self, scope: Scope) -> str | None:
+        """Whose runs a client sees: its own where there are keys, else all on the machine."""
+        authenticator = self.authenticator
+        if not authenticator.is_key_required:
+            return None
+        return authenticator.authenticate_request(scope).name
 
     async def wait_until_written(self) -> None:
         """Wait a moment until finished runs are on the disk: for readers of runs."""

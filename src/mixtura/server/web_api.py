@@ -9,30 +9,25 @@ from functools import cache, partial
 from importlib.metadata import version
 from typing import Any, cast
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from mixtura.billing.forecast import forecast_calls, worst_case_spend
 from mixtura.config.config import Config
-from mixtura.config.plan import AUTO, AUTO_TEAM, MixtureSpec
+from mixtura.config.missing_keys import missing_key_variables
+from mixtura.config.plan import AUTO, AUTO_TEAM
 from mixtura.core import large_json
-from mixtura.core import types as words
-from mixtura.core.errors import ConfigError, MixturaError
-from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
-from mixtura.protocols.openai.messages import message_from_json
 from mixtura.server.access import ApiClient
-from mixtura.server.apis.base import ApiCall, ApiError, MixtureOptions
-from mixtura.server.apis.openai_chat_body import MessageBody
-from mixtura.server.apis.openai_chat_checks import check_call_bodies
-from mixtura.server.apis.openai_chat_tools import normalize_messages
-from mixtura.server.apis.tool_names import Toolbox
+from mixtura.server.apis.base import ApiError
+from mixtura.server.conversation_routes import conversation_routes
 from mixtura.server.error_statuses import translate_store_errors
+from mixtura.server.first_run import FirstRun
 from mixtura.server.json_responses import JSON, json_response
 from mixtura.server.models import single_models, unavailable_reason
+from mixtura.server.page_plan import handle_plan, plan_problem
 from mixtura.server.page_runs import PageRuns
-from mixtura.server.request_body import receive_body
+from mixtura.server.reused_runs import ask_again
+from mixtura.server.run_reports import export_choices, handle_choices, report_agreement
 from mixtura.server.service import Service
 from mixtura.web import assets
 
@@ -49,15 +44,7 @@ SECURITY_HEADERS = {
 MAX_RUNS_LISTED = 200
 
 
-class PlanRequest(msgspec.Struct):
-    """The body of ``POST /api/plan``."""
-
-    model: str = "default"
-    mixtura: MixtureOptions = MixtureOptions()
-    messages: list[MessageBody] = []
-
-
-def page_routes(at: RouteFactory, live: PageRuns) -> list[Route]:
+def page_routes(at: RouteFactory, live: PageRuns, first: FirstRun) -> list[Route]:
     """The page's own routes. Its files need no key: there is nothing secret in them."""
 
     async def list_or_begin(service: Service, request: Request) -> Response:
@@ -65,17 +52,31 @@ def page_routes(at: RouteFactory, live: PageRuns) -> list[Route]:
             return await live.begin_run(service, request)
         return await _list_runs(service, request)
 
+    async def go_on(service: Service, request: Request) -> Response:
+        return await ask_again(live, service, request, await _load_run(service, request, False))
+
+    async def report(service: Service, request: Request) -> Response:
+        return await report_agreement(service, request, await _load_run(service, request, False))
+
     return [
         *(
             Route(f"/{name}" if name else "/", partial(_serve_asset, name))
             for name in _asset_names()
         ),
         at("/api/setup", _handle_setup),
-        at("/api/plan", _handle_plan, "POST"),
+        at("/api/plan", handle_plan, "POST"),
+        at("/api/start", first.handle_start),
+        at("/api/keys", first.enter_key, "POST"),
+        at("/api/starter", first.handle_download, "GET", "POST"),
+        *conversation_routes(at),
         at("/api/runs", list_or_begin, "GET", "POST"),
         at("/api/runs/{run}/events", live.follow_run),
         at("/api/runs/{run}/control", live.control_run, "POST"),
         at("/api/runs/{run}/stop", live.stop_run, "POST"),
+        at("/api/runs/{run}/again", go_on, "POST"),
+        at("/api/runs/{run}/agreement", report, "POST"),
+        at("/api/choices", handle_choices, "GET", "POST"),
+        at("/api/choices/{part}", export_choices),
         at("/api/runs/{run}", _handle_run, "GET", "DELETE"),
         at("/api/runs/{run}/html", _export_run_html),
     ]
@@ -172,7 +173,8 @@ def _mixture_json(service: Service, name: str) -> dict[str, Any]:
         "aggregator": plan.aggregator,
         "calls": config.count_calls(plan),
         "auto": config.registry.auto_defaults().why if auto else None,
-        "problem": unavailable_reason(config, service.config.default_names.get(name, name)),
+        "problem": plan_problem(config, plan),
+        "needs": missing_key_variables(config.registry, plan),
     }
 
 
@@ -180,49 +182,6 @@ def _model_origin(service: Service, name: str) -> str:
     if name in service.config.registry.model_tables():
         return "configured"
     return "hosted" if "/" in name else "local"
-
-
-async def _handle_plan(service: Service, request: Request) -> Response:
-    client = service.authenticator.authenticate_request(request.scope)
-    try:
-        body = msgspec.json.decode(
-            await receive_body(request.scope, request.receive, service), type=PlanRequest
-        )
-        check_call_bodies(body.messages)
-        plain = normalize_messages(msgspec.to_builtins(body.messages), Toolbox())
-        messages = list(map(message_from_json, plain))
-    except (msgspec.DecodeError, MixturaError, UnicodeDecodeError) as error:
-        raise ApiError(400, f"the body is no plan: {error}") from None
-    # Without messages it is the plan of the shortest question.
-    wanted = words.Request(tuple(messages) or words.ask("").messages)
-    call = ApiCall(body.model, wanted, options=body.mixtura)
-    plan, agreement = service.chooser.choose_mixture(call, client).plan, body.mixtura.agreement
-    try:
-        return json_response(
-            await run_in_thread_if_large(
-                estimate_request_bytes(wanted), _plan_json, service, plan, wanted, agreement
-            )
-        )
-    except ConfigError as error:
-        raise ApiError(400, str(error)) from None
-
-
-def _plan_json(
-    service: Service, plan: MixtureSpec, request: words.Request, agreement: bool
-) -> dict[str, Any]:
-    config = service.config
-    calls = forecast_calls(config.build_outline(plan, agreement=agreement), request)
-    worst, unknown = worst_case_spend(calls, config.usage_cost)
-    return {
-        "name": plan.name,
-        "pattern": plan.pattern.kind,
-        "layers": [[s.model for s in row for _ in range(s.samples)] for row in plan.layers],
-        "aggregator": plan.aggregator,
-        "calls": len(calls),
-        "max_cost_usd": None if unknown else worst.dollars,
-        "max_tokens": worst.tokens,
-        "unknown_prices": list(unknown),
-    }
 
 
 # ---- runs
@@ -236,7 +195,7 @@ async def _list_runs(service: Service, request: Request) -> Response:
         limit = 0
     if not 1 <= limit <= MAX_RUNS_LISTED:
         raise ApiError(400, f"`limit` is a number from 1 to {MAX_RUNS_LISTED}", param="limit")
-    runs, who = service.config.runs, _owner_filter(service, request)
+    runs, who = service.config.runs, service.find_owner(request.scope)
     await service.wait_until_written()
     with translate_store_errors():
         rows = await to_thread(
@@ -267,13 +226,13 @@ async def _export_run_html(service: Service, request: Request) -> Response:
     return Response(whole, headers=headers, media_type="text/html; charset=utf-8")
 
 
-async def _load_run(service: Service, request: Request) -> dict[str, Any]:
+async def _load_run(service: Service, request: Request, compared: bool = True) -> dict[str, Any]:
     """A run by its whole id. Raises ApiError (404) where its client has no such run."""
     name = request.path_params["run"]
     await service.wait_until_written()
     with translate_store_errors():
-        run = await to_thread(service.config.runs.get_run, name)
-    who = _owner_filter(service, request)
+        run = await to_thread(service.config.runs.get_run, name, compared=compared)
+    who = service.find_owner(request.scope)
     if run is None or run["id"] != name or (who is not None and run["who"] != who):
         raise ApiError(404, f"there is no run {name}", code="run_not_found")
     return run
@@ -284,14 +243,14 @@ MAX_SHOWN_CHARS = 500_000
 
 
 def _encode_run(run: dict[str, Any]) -> bytes:
-    return large_json.encode(_shorten_texts(run))
+    return large_json.encode(shorten_texts(run))
 
 
 def _render_run_html(run: dict[str, Any]) -> str:
-    return assets.export_run(_shorten_texts(run))
+    return assets.export_run(shorten_texts(run))
 
 
-def _shorten_texts(data: Any) -> Any:
+def shorten_texts(data: Any) -> Any:
     """A run as a browser can show it: a text that is too long is cut, and says so."""
     if isinstance(data, str):
         more = len(data) - MAX_SHOWN_CHARS
@@ -300,16 +259,7 @@ def _shorten_texts(data: Any) -> Any:
         rows = cast("list[Any]", data)
         if rows and isinstance(rows[0], str):  # the pieces that a text came in
             return rows if sum(map(len, rows)) <= MAX_SHOWN_CHARS else []
-        return [_shorten_texts(row) for row in rows]
+        return [shorten_texts(row) for row in rows]
     if isinstance(data, dict):
-        return {key: _shorten_texts(value) for key, value in cast("dict[str, Any]", data).items()}
+        return {key: shorten_texts(value) for key, value in cast("dict[str, Any]", data).items()}
     return data
-
-
-def _owner_filter(service: Service, request: Request) -> str | None:
-    """Whose runs a client sees: its own where there are keys, else all that are on the machine."""
-    return (
-        service.authenticator.authenticate_request(request.scope).name
-        if service.authenticator.is_key_required
-        else None
-    )

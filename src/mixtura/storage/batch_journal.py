@@ -78,6 +78,14 @@ class FailedRow(NamedTuple):
     """Its line in the file of errors."""
 
 
+class KeptCall(NamedTuple):
+    """A call whose answer is kept; *number* grows with each that is kept after it."""
+
+    number: int
+    key: bytes
+    body: bytes
+
+
 class SubmittedBatch(NamedTuple):
     """
     A provider's batch. *state*: ``made`` (nothing was sent that may cost), ``sending`` (it may be
@@ -140,11 +148,19 @@ class BatchJournal:
 
     def read_spent(self) -> list[SpentAmount]:
         with self._store.transaction() as db:
-            rows = db.fetch_all(
-                "SELECT kind, model, calls, prompt_tokens, completion_tokens, dollars, unpriced"
-                " FROM spent ORDER BY kind, model"
-            )
-        return [SpentAmount(*row) for row in rows]
+            return _read_spent(db)
+
+    def read_kept_after(
+        self, number: int, most: int | None = None
+    ) -> tuple[list[KeptCall], list[SpentAmount]]:
+        """
+        The calls behind *number*, at most *most*, and all amounts, as they were at one moment.
+        """
+        query = "SELECT id, key, body FROM calls WHERE id > ? ORDER BY id LIMIT ?"
+        with self._store.transaction() as db:
+            rows = db.fetch_all(query, (number, -1 if most is None else most))
+            spent = _read_spent(db)
+        return [KeptCall(at, bytes(key), bytes(body)) for at, key, body in rows], spent
 
     def read_failed(self) -> list[FailedRow]:
         """The rows without an answer, in the order of the input."""
@@ -230,6 +246,14 @@ class BatchJournal:
             db.execute("DELETE FROM recovered")
             db.execute_many("INSERT INTO failed VALUES (?, ?, ?, ?)", [*failed])
             db.execute_many("INSERT OR REPLACE INTO settings VALUES (?, ?)", [*settings.items()])
+
+
+def _read_spent(db: Transaction) -> list[SpentAmount]:
+    rows = db.fetch_all(
+        "SELECT kind, model, calls, prompt_tokens, completion_tokens, dollars, unpriced"
+        " FROM spent ORDER BY kind, model"
+    )
+    return [SpentAmount(*row) for row in rows]
 
 
 def _add_spent(db: Transaction, spent: Iterable[SpentAmount]) -> None:

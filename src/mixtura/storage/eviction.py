@@ -21,14 +21,14 @@ def delete_excess(
     table: Literal["answers", "runs", "responses"],
     most_bytes: int,
     most_rows: int = sys.maxsize,
-) -> None:
-    """Delete rows of *table* until no more than so many bytes, and rows, are left."""
+) -> int:
+    """Delete rows of *table* until no more than so many bytes, and rows, are left; how many."""
     measure = f"SELECT count(*), coalesce(sum(length(body)), 0) FROM {table}"  # noqa: S608
     count, size = db.fetch_one(measure)
     if size <= most_bytes and count <= most_rows:
-        return
+        return 0
     key, order = _KEYS[table], _ORDERS[table]
-    db.execute(
+    return db.execute(
         f"DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM (SELECT {key},"  # noqa: S608
         f" sum(length(body)) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) AS bytes_until,"
         f" row_number() OVER (ORDER BY {order}) AS place FROM {table}) AS ranked"

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from mixtura.core.errors import ConfigError
+import msgspec
+
+from mixtura.core.errors import ConfigError, StoreDamagedError
 from mixtura.storage.interfaces import Store, Transaction
 
 PART_BYTES = 1 << 20
 """Bytes of a file that are in memory at once."""
 _FIELDS = "id, who, purpose, name, created, expires, size"
 _LIVE = "whole = 1 AND (expires IS NULL OR expires > ?)"
+MAX_FILES = 10_000
+"""Files of one owner: empty ones take room, too."""
 UNFINISHED_SECONDS = 86400.0
 """After which an upload that never became whole is removed."""
 
@@ -45,15 +49,16 @@ class FileStore:
         """
         Keep a file, which takes the place of one with the same id.
 
-        *room*: bytes that all files of its owner may have; raises FileSpaceError beyond that.
+        *room*: bytes that all files of its owner may have; raises FileSpaceError beyond that, and
+        beyond ``MAX_FILES``.
         """
         with self._store.transaction(alone="responses") as db:
             _delete(db, file.id)
             self._purge(db)
             if room is not None:
-                query = "SELECT COALESCE(SUM(size), 0) FROM files WHERE who = ?"
-                taken = int(db.fetch_one(query, (file.who,))[0])
-                if taken + file.size > room:
+                query = "SELECT COALESCE(SUM(size), 0), COUNT(*) FROM files WHERE who = ?"
+                taken, count = db.fetch_one(query, (file.who,))
+                if int(taken) + file.size > room or int(count) >= MAX_FILES:
                     raise FileSpaceError("the files of this key have no room for it")
             places = f"INSERT INTO files ({_FIELDS}, whole) VALUES (?, ?, ?, ?, ?, ?, ?, 0)"  # noqa: S608
             db.execute(places, tuple(file))
@@ -65,21 +70,27 @@ class FileStore:
             db.execute("UPDATE files SET whole = 1 WHERE id = ?", (file.id,))
 
     def get_file(self, id: str, who: str) -> KeptFile | None:  # noqa: A002
-        """The file of that id, if it is *who*'s."""
+        """
+        The file of that id, if it is *who*'s. Raises StoreDamagedError where it cannot be read.
+        """
         query = f"SELECT {_FIELDS} FROM files WHERE id = ? AND who = ? AND {_LIVE}"  # noqa: S608
         with self._store.transaction() as db:
             row = db.fetch_one(query, (id, who, self._store.current_time()))
-        return None if row is None else KeptFile(*row)
+        if row is None:
+            return None
+        if (file := _read_row(row)) is None:
+            raise StoreDamagedError(f"the file {id} in the store {self._store.name} is damaged")
+        return file
 
     def list_files(self, who: str, *, purpose: str | None = None) -> list[KeptFile]:
-        """The files of *who*, the newest first."""
+        """The files of *who*, the newest first, without damaged ones."""
         query = f"SELECT {_FIELDS} FROM files WHERE who = ? AND {_LIVE}"  # noqa: S608
         values: list[Any] = [who, self._store.current_time()]
         if purpose is not None:
             query, values = f"{query} AND purpose = ?", [*values, purpose]
         with self._store.transaction() as db:
             rows = db.fetch_all(f"{query} ORDER BY created DESC, id DESC", values)
-        return [KeptFile(*row) for row in rows]
+        return list(filter(None, map(_read_row, rows)))
 
     def read_parts(self, id: str) -> Iterator[bytes]:  # noqa: A002
         """What a file holds, part by part."""
@@ -111,6 +122,14 @@ class FileStore:
         )
         for (name,) in old:
             _delete(db, name)
+
+
+def _read_row(row: Any) -> KeptFile | None:
+    """The file of a row; None where the row is damaged."""
+    try:
+        return msgspec.convert(tuple(row), KeptFile, strict=True)
+    except msgspec.ValidationError:
+        return None
 
 
 def _delete(db: Transaction, id: str) -> None:  # noqa: A002

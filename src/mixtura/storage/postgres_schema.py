@@ -54,5 +54,24 @@ MIGRATIONS = (
     );
     CREATE INDEX batches_by_owner ON batches (who, created, id);
     """,
+    """
+    CREATE TABLE turns (
+      run TEXT COLLATE "C" PRIMARY KEY, conversation TEXT COLLATE "C" NOT NULL,
+      previous TEXT COLLATE "C" NOT NULL, beside TEXT COLLATE "C" NOT NULL, words TEXT NOT NULL,
+      glance BYTEA NOT NULL
+    );
+    CREATE INDEX turns_by_conversation ON turns (conversation);
+    CREATE TABLE titles (
+      conversation TEXT COLLATE "C" PRIMARY KEY, title TEXT NOT NULL, words TEXT NOT NULL
+    );
+    """,
+    """
+    CREATE TABLE choices (
+      run TEXT COLLATE "C" NOT NULL, beside TEXT COLLATE "C" NOT NULL, who TEXT NOT NULL,
+      chosen DOUBLE PRECISION NOT NULL,
+      mixture TEXT NOT NULL, model TEXT NOT NULL, choice TEXT NOT NULL, body BYTEA NOT NULL,
+      PRIMARY KEY (run, beside)
+    );
+    """,
 )
 """Each step brings a database from its number to the next; never edited, only added to."""

@@ -24,7 +24,7 @@ from mixtura.core.similarity import (
     split_sentences,
     tfidf_vectors,
 )
-from mixtura.core.types import Charge, Completion, Message, Request, Usage
+from mixtura.core.types import Charge, Completion, Message, ReplacedItem, Request, Usage
 from mixtura.engine.trace import CallTrace, Trace, trace_json
 from mixtura.protocols.openai.completion_json import (
     completion_from_json,
@@ -73,12 +73,14 @@ def build_run_record(
     request: Request | None = None,
     model: str | None = None,
     who: str = "",
+    more: Mapping[str, Any] | None = None,
 ) -> Record:
     """
     The recorded run; ``add_text_comparison`` puts in how alike its texts are.
 
     *started*: seconds since 1970; *state* and *error*: see ``ended``. *request* and *model*
     are for a run that was refused before it began. *who*: whose it is, where there are several.
+    *more*: further fields, of whoever began it.
     """
     whole = trace_json(trace, pricer)
     whole["model"] = whole["model"] or trace.model or model
@@ -93,6 +95,7 @@ def build_run_record(
         "state": state,
         "error": error,
         "who": who,
+        **(more or {}),
         **whole,
     }
 
@@ -106,13 +109,14 @@ def build_started_record(
     via: Via,
     model: str,
     who: str = "",
+    more: Mapping[str, Any] | None = None,
 ) -> Record:
     """What is recorded of a run when it begins: what was asked, not the conversation before it."""
     last = next((m for m in reversed(request.messages) if m.role == "user"), None)
     asked = Message("user", last.text[:MAX_QUESTION_CHARS]) if last else None
     nothing = Trace(Request((asked,)) if asked else None, (), None, 0.0, model)
     return build_run_record(
-        nothing, pricer, id=id, started=started, via=via, state="running", who=who
+        nothing, pricer, id=id, started=started, via=via, state="running", who=who, more=more
     )
 
 
@@ -142,6 +146,17 @@ def recorded_proposals(run: Mapping[str, Any]) -> list[Completion]:
     several = [layer for layer, rows in layers.items() if len(rows) > 1]
     last = max(several or layers, default=None)
     return [] if last is None else layers[last]
+
+
+def recorded_drafts(run: Mapping[str, Any]) -> dict[Position, Completion]:
+    """Every proposal of a recorded run, by its position; of several at one seat the last."""
+    return {
+        Position(row["layer"], row["index"], "proposer"): replace(
+            completion_from_json(row["completion"]), model=row["model"]
+        )
+        for row in run["calls"]
+        if row["role"] == "proposer" and row["completion"]
+    }
 
 
 def with_agreement(run: Record, report: Trace, pricer: Pricer) -> Record:
@@ -228,6 +243,16 @@ def iter_leaf_calls(rows: Sequence[Record]) -> Iterator[Record]:
             yield from iter_leaf_calls(row["calls"])
         else:
             yield row
+
+
+def without_replaced_items(run: Mapping[str, Any]) -> Record:
+    """The run without the table of what some members were not shown: it leaves no machine."""
+
+    def strip(rows: Iterable[Record]) -> list[Record]:
+        kept = [{key: row[key] for key in row if key != "replaced"} for row in rows]
+        return [row | ({"calls": strip(row["calls"])} if "calls" in row else {}) for row in kept]
+
+    return {**run, "calls": strip(run["calls"])}
 
 
 def last_user_question(run: Mapping[str, Any]) -> str:
@@ -342,6 +367,7 @@ def _restore_call(row: Record, prices: dict[tuple[str, Usage], float | None]) ->
         row["notices"],
         [_restore_call(inner, prices) for inner in row.get("calls", ())],
         (Charge(row["model"], usage),) if usage.total_tokens else (),
+        replaced=tuple(ReplacedItem(**item) for item in row.get("replaced", ())),
     )
 
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 import time
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
 from typing import Any, NamedTuple
 
-import msgspec
-
 from mixtura.core import large_json
-from mixtura.core.errors import ConfigError, MixturaError, StoreDamagedError, StoreError
+from mixtura.core.errors import ConfigError, StoreDamagedError, StoreError
 from mixtura.core.quantities import clamp_ledger_tokens
 from mixtura.core.redaction import NO_SECRETS, Redactor
 from mixtura.core.text import collapse_whitespace
+from mixtura.storage.choices import ChoiceStore
+from mixtura.storage.conversations import ConversationStore
 from mixtura.storage.eviction import delete_excess
 from mixtura.storage.interfaces import DAY_SECONDS, Store, Transaction
 from mixtura.storage.run_record import (
@@ -28,15 +27,24 @@ from mixtura.storage.run_record import (
     last_user_question,
     parse_timestamp,
     redact_record,
-    restore_trace,
+    without_replaced_items,
+)
+from mixtura.storage.turn_tables import HAS_WORD, delete_lost_turns, write_turns
+from mixtura.storage.turns import (
+    DAMAGED_TEXT,
+    UNFINISHED_ERROR,
+    UNPACK_ERRORS,
+    TurnRow,
+    build_turn_row,
+    fold_words,
+    like_pattern,
+    unpack_run,
 )
 
 _ID_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford's 32: in order, and none is taken for another."""
 START_LOCK_SECONDS = 1.0
 """Seconds that the note of a run's beginning is worth waiting for."""
-SEARCH_PAGE = 500
-"""Runs that are read at a time where words are searched for."""
 LAST_RUN = "last"
 """What a person may call the newest run."""
 
@@ -47,7 +55,8 @@ class RunStore:
 
     *keep*: whether there is anything to keep; *days* and *megabytes*: how long and how much,
     the oldest go first. What is in *hidden* is never written. *notice* is told, once, why
-    a run could not be kept; that never stops anyone. Threads may share it.
+    a run could not be kept; that never stops anyone. *shared*: the store is not this machine's
+    alone, so what members were not shown is not kept. Threads may share it.
     """
 
     def __init__(
@@ -58,13 +67,17 @@ class RunStore:
         days: float = 30.0,
         megabytes: float = 512.0,
         hidden: Redactor | Collection[str] = (),
+        shared: bool = False,
     ) -> None:
+        self._shared = shared
         self.keeps = keep
         self.notice: Callable[[str], None] | None = None
         self._store = store
         self._age = days * DAY_SECONDS
         self._size = int(megabytes * 1024**2)
         self._redactor = hidden if isinstance(hidden, Redactor) else Redactor(hidden)
+        self.conversations = ConversationStore(store, self._redactor)
+        self.choices = ChoiceStore(store)
         self._unmeasured = self._size
         """Bytes written since all that is kept was last measured."""
 
@@ -88,9 +101,9 @@ class RunStore:
         packed = self.pack_record(record, redactor) if self.keeps else None
         return packed is not None and self.write_batch([packed])
 
-    def record_start(self, record: Mapping[str, Any]) -> None:
+    def record_start(self, record: Mapping[str, Any], redactor: Redactor = NO_SECRETS) -> None:
         """Note that a run has begun, if that can be done soon: one without an end is unfinished."""
-        if self.keeps and (packed := self.pack_record(record)) is not None:
+        if self.keeps and (packed := self.pack_record(record, redactor)) is not None:
             with suppress(StoreError):
                 self._write_runs([packed], START_LOCK_SECONDS)
 
@@ -99,11 +112,13 @@ class RunStore:
     ) -> PackedRun | None:
         """The run as it is written; None, and that is told, where it is too large."""
         safe = self.redact_run(record, redactor)
+        if self._shared:
+            safe = without_replaced_items(safe)
         body = zlib.compress(large_json.encode(safe))
         if len(body) > self._size:
             self.report_problem("it is larger than all that is kept ([runs] megabytes)")
             return None
-        return PackedRun(_run_row(safe), body)
+        return PackedRun(_run_row(safe), body, build_turn_row(safe))
 
     def write_batch(self, runs: Sequence[PackedRun]) -> bool:
         """Write them in one transaction; whether that was done, and if not, it is told."""
@@ -112,8 +127,10 @@ class RunStore:
         except ConfigError as error:
             self.report_problem(str(error))
             with suppress(StoreError), self._store.transaction(0.0, alone="runs") as db:
-                for row, _ in runs:  # it is over: what was noted of its beginning goes
-                    db.execute("DELETE FROM runs WHERE id = ? AND state = 'running'", row[:1])
+                for run in runs:  # it is over: what was noted of its beginning goes
+                    begun = "DELETE FROM runs WHERE id = ? AND state = 'running'"
+                    if db.execute(begun, run.row[:1]):
+                        db.execute("DELETE FROM turns WHERE run = ?", run.row[:1])
             return False
         return True
 
@@ -127,14 +144,16 @@ class RunStore:
     ) -> list[Record]:
         """
         Runs that began before the run *before*, with every word of *query* in their question,
-        model or id; those of *who* only, where that is said. Ask for one more to know
+        answer, model or id; those of *who* only, where that is said. Ask for one more to know
         whether there are more.
         """
-        words = (query or "").casefold().split()
+        words = fold_words(query or "")
+        if words:
+            with suppress(StoreDamagedError):
+                self.conversations.complete_turns()
         with self._store.transaction() as db:
             try:
-                found = _iter_rows(db, before, who, SEARCH_PAGE if words else limit)
-                rows = list(islice((row for row in found if _has_words(row, words)), limit))
+                rows = _find_rows(db, before, who, words, limit)
             except StoreDamagedError:
                 rows = _readable_rows(db, limit, who)
             owners = {
@@ -173,8 +192,8 @@ class RunStore:
         if row is None:
             return None
         try:
-            run = _unpack_run(row[0], found[0])
-        except _UNPACK_ERRORS as error:
+            run = unpack_run(row[0], found[0])
+        except UNPACK_ERRORS as error:
             said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             raise StoreError(
                 f"the run {found[0]} in the store {self._store.name} is damaged ({said[:200]}):"
@@ -187,7 +206,9 @@ class RunStore:
     def delete_run(self, id: str) -> bool:  # noqa: A002
         """Whether there was one of that id."""
         with self._store.transaction() as db:
-            return db.execute("DELETE FROM runs WHERE id = ?", (id,)) > 0
+            there = db.execute("DELETE FROM runs WHERE id = ?", (id,)) > 0
+            delete_lost_turns(db)
+        return there
 
     def close(self) -> None:
         self._store.close()
@@ -195,15 +216,16 @@ class RunStore:
     def _write_runs(self, runs: Sequence[PackedRun], patience: float | None = None) -> None:
         with self._store.transaction(patience, alone="runs") as db:
             owner = db.own_name()
-            for row, body in runs:
-                _insert_run(db, row, body, owner)
-            db.execute(
-                "DELETE FROM runs WHERE started < ?", (self._store.current_time() - self._age,)
-            )
+            written = [run for run in runs if _insert_run(db, run.row, run.body, owner)]
+            write_turns(db, (run.turn for run in written))
+            oldest = self._store.current_time() - self._age
+            gone = db.execute("DELETE FROM runs WHERE started < ?", (oldest,))
             # A look at every row: not for each of thousands of runs.
-            self._unmeasured += sum(len(body) for _, body in runs)
+            self._unmeasured += sum(len(run.body) for run in runs)
             if self._unmeasured > self._size // 64:
-                delete_excess(db, "runs", self._size)
+                gone += delete_excess(db, "runs", self._size)
+            if gone:
+                delete_lost_turns(db)
         self._unmeasured %= self._size // 64 + 1
 
     def report_problem(self, problem: str) -> None:
@@ -214,22 +236,27 @@ class RunStore:
 
 
 class PackedRun(NamedTuple):
-    """A run as it is written: what lists show of it, and all of it."""
+    """A run as it is written: what lists show of it, all of it, and its turn."""
 
     row: tuple[object, ...]
     body: bytes
+    turn: TurnRow
 
 
-def _insert_run(db: Transaction, row: tuple[object, ...], body: bytes, owner: str) -> None:
-    """A run in place of what was noted when it began; never the beginning in place of a run."""
+def _insert_run(db: Transaction, row: tuple[object, ...], body: bytes, owner: str) -> bool:
+    """
+    A run in place of what was noted when it began; never the beginning in place of a run. Whether
+    it was written.
+    """
     begins = row[_STATE_COLUMN] == "running"
     replace = ", ".join(f"{name} = excluded.{name}" for name in _WRITTEN_COLUMNS[1:])
-    db.execute(
+    count = db.execute(
         f"INSERT INTO runs ({', '.join(_WRITTEN_COLUMNS)})"  # noqa: S608
         f" VALUES ({', '.join('?' * len(_WRITTEN_COLUMNS))})"
         f" ON CONFLICT (id) DO {'NOTHING' if begins else f'UPDATE SET {replace}'}",
         (*row, body, owner if begins else ""),
     )
+    return count > 0
 
 
 _COLUMNS = "id, started, via, model, question, state, seconds, cost, calls, tokens, owner"
@@ -239,31 +266,13 @@ _WRITTEN_COLUMNS = (
 )  # fmt: skip
 _STATE_COLUMN = 5
 """Where a run's state stands in its row."""
-DAMAGED_TEXT = "(this run is damaged)"
-"""Stands for what cannot be read of a run."""
-UNFINISHED_ERROR = "the process that made this run ended before it was kept"
-
-_UNPACK_ERRORS = (
-    zlib.error, msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError,
-    ValueError, AttributeError, MixturaError,
-)  # fmt: skip
-"""What reading a body raises that is no run's."""
 
 
-def _unpack_run(body: Any, id: str) -> Record:  # noqa: A002
-    run: Record = large_json.decode(zlib.decompress(body))
-    if run["id"] != id:
-        raise ValueError("it is another run's")
-    restore_trace(run)  # raises where anything is missing or of another form
-    parse_timestamp(run["started"])
-    return run
-
-
-def _iter_rows(
-    db: Transaction, before: str | None, who: str | None, page: int
-) -> Iterator[tuple[Any, ...]]:
+def _find_rows(
+    db: Transaction, before: str | None, who: str | None, words: Sequence[str], limit: int
+) -> list[tuple[Any, ...]]:
     """
-    The rows of the runs that began before the run *before*, the newest first, *page* at a time.
+    The rows of the runs that began before the run *before*, the newest first.
 
     Raises StoreDamagedError.
     """
@@ -271,27 +280,20 @@ def _iter_rows(
     if who is not None:
         conditions.append("who = ?")
         values.append(who)
-    start: tuple[object, ...] = ()
+    if words:
+        conditions.append(
+            f"id IN (SELECT run FROM turns WHERE {' AND '.join([HAS_WORD] * len(words))})"  # noqa: S608
+        )
+        values += map(like_pattern, words)
     if before is not None:
         row = db.fetch_one("SELECT started FROM runs WHERE id = ?", (before,))
-        start = (*row, before) if row else (before,)
-    while True:
-        after = ("1 = 1", "id < ?", "(started, id) < (?, ?)")[len(start)]
-        rows = db.fetch_all(
-            f"SELECT {_COLUMNS} FROM runs WHERE {' AND '.join([*conditions, after])}"  # noqa: S608
-            " ORDER BY started DESC, id DESC LIMIT ?",
-            (*values, *start, page),
-        )
-        yield from rows
-        if len(rows) < page or page < 1:
-            return
-        start = (rows[-1][1], rows[-1][0])
-
-
-def _has_words(row: tuple[Any, ...], words: Sequence[str]) -> bool:
-    """Whether every word, case folded, is in the question, the model or the id of a row."""
-    text = f"{row[4]} {row[3]} {row[0]}".casefold() if words else ""
-    return all(word in text for word in words)
+        conditions.append("(started, id) < (?, ?)" if row else "id < ?")
+        values += (*row, before) if row else (before,)
+    return db.fetch_all(
+        f"SELECT {_COLUMNS} FROM runs WHERE {' AND '.join(conditions)}"  # noqa: S608
+        " ORDER BY started DESC, id DESC LIMIT ?",
+        (*values, limit),
+    )
 
 
 def _readable_rows(db: Transaction, limit: int, who: str | None) -> list[tuple[Any, ...]]:

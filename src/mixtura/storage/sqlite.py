@@ -74,6 +74,23 @@ MIGRATIONS = (
     );
     CREATE INDEX batches_by_owner ON batches (who, created, id);
     """,
+    """
+    CREATE TABLE turns (
+      run TEXT PRIMARY KEY, conversation TEXT NOT NULL, previous TEXT NOT NULL,
+      beside TEXT NOT NULL, words TEXT NOT NULL, glance BLOB NOT NULL
+    );
+    CREATE INDEX turns_by_conversation ON turns (conversation);
+    CREATE TABLE titles (
+      conversation TEXT PRIMARY KEY, title TEXT NOT NULL, words TEXT NOT NULL
+    ) WITHOUT ROWID;
+    """,
+    """
+    CREATE TABLE choices (
+      run TEXT NOT NULL, beside TEXT NOT NULL, who TEXT NOT NULL, chosen REAL NOT NULL,
+      mixture TEXT NOT NULL, model TEXT NOT NULL, choice TEXT NOT NULL, body BLOB NOT NULL,
+      PRIMARY KEY (run, beside)
+    );
+    """,
 )
 """Each step brings a file from its number to the next; never edited, only added to."""
 

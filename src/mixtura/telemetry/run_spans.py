@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mixtura.core.call_ledger import CallLedger
+from mixtura.core.errors import ModelError
 from mixtura.core.events import (
     Aggregation,
     CallStarted,
@@ -20,9 +22,14 @@ from mixtura.core.events import (
     Token,
 )
 from mixtura.core.model import Model, Wrapper
-from mixtura.core.trace_context import caller_trace, use_sent_trace
+from mixtura.core.roles import iterate_models
+from mixtura.core.trace_context import caller_trace, send_trace_on, use_sent_trace
 from mixtura.core.types import Completion, Request, Usage, sum_usage
+from mixtura.models.wrappers.private_items import Pseudonymized
+from mixtura.privacy.hidden_request import HiddenRequest
+from mixtura.privacy.item_finder import PrivateItems
 from mixtura.telemetry import conventions as names
+from mixtura.telemetry.setup import clean_attributes
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -42,13 +49,16 @@ class Traced(Wrapper):
         self, model: Model, name: str, instruments: Instruments, find: FindProvider
     ) -> None:
         super().__init__(model)
+        self._hidden = [
+            one.items for one in iterate_models(model) if isinstance(one, Pseudonymized)
+        ]
         self._agent = name
         self._instruments = instruments
         self._find = find
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         """The mixture's answer. Raises what the mixture raises."""
-        spans = RunSpans(self._agent, request, self._instruments, self._find)
+        spans = RunSpans(self._agent, request, self._instruments, self._find, self._hidden)
 
         def notice(event: Event) -> None:
             spans.notice_event(event)
@@ -82,8 +92,15 @@ class RunSpans:
     """Builds the spans of one run from its events, as they happen."""
 
     def __init__(
-        self, agent: str, request: Request, instruments: Instruments, find: FindProvider
+        self,
+        agent: str,
+        request: Request,
+        instruments: Instruments,
+        find: FindProvider,
+        hidden: Sequence[PrivateItems] = (),
     ) -> None:
+        self._hidden = hidden
+        """What is in no content: one member at least is not shown it."""
         self._instruments = instruments
         self._find = find
         self._open: dict[PositionPath, _OpenCall] = {}
@@ -110,20 +127,17 @@ class RunSpans:
             case RunStarted(model, at=at) if call := self._open.get(at):
                 # The call was one of a mixture: that is an agent, not a chat.
                 call.operation, call.provider = names.INVOKE_AGENT, OWN_PROVIDER
-                call.span.update_name(f"{names.INVOKE_AGENT} {model}")
-                call.span.set_attributes(
-                    {names.OPERATION: names.INVOKE_AGENT, names.AGENT: model,
-                     names.PROVIDER: OWN_PROVIDER}
-                )  # fmt: skip
+                known = {names.OPERATION: names.INVOKE_AGENT, names.AGENT: model}
+                known = clean_attributes(known | {names.PROVIDER: OWN_PROVIDER})
+                call.span.update_name(f"{names.INVOKE_AGENT} {known[names.AGENT]}")
+                call.span.set_attributes(known)
             case Token(at=at) if (call := self._open.get(at)) and not call.streams:
                 call.streams = True
                 call.span.set_attribute(names.FIRST_CHUNK, time.perf_counter() - call.started)
             case Proposal(completion, at) | Aggregation(completion, at):
-                if call := self._open.pop(at, None):
-                    self._end_call(call, completion, None)
+                self._close_call(at, completion, None)
             case Failure(_, error, at):
-                if call := self._open.pop(at, None):
-                    self._end_call(call, None, error)
+                self._close_call(at, None, error)
             case LayerFinished(layer, answered, asked, at):
                 above = self._open.get(at) or self._root
                 counts = {"mixtura.layer": layer, "mixtura.answered": answered}
@@ -138,6 +152,14 @@ class RunSpans:
         self._open.clear()
         self._end_call(self._root, answer, error)
 
+    def _close_call(
+        self, at: PositionPath, answer: Completion | None, error: BaseException | None
+    ) -> None:
+        if call := self._open.pop(at, None):
+            self._end_call(call, answer, error)
+            above = self._open.get(at[:-1]) or self._root
+            send_trace_on(self._instruments.trace_parent(above.span))
+
     def _start_call(self, event: CallStarted) -> None:
         above = self._open.get(event.at[:-1]) or self._root
         provider = self._find(event.model)
@@ -150,6 +172,8 @@ class RunSpans:
             known | self._content(names.INPUT_MESSAGES, event.request), client=True,
         )  # fmt: skip
         self._open[event.at] = _OpenCall(span, event.model, provider, event.ledger)
+        # A call is announced by the task that makes it: what it sends on is its own span.
+        send_trace_on(self._instruments.trace_parent(span))
 
     def _end_call(
         self,
@@ -162,7 +186,7 @@ class RunSpans:
         usage: Usage | None = None
         if answer:
             usage = sum_usage(answer.charges) if answer.charges else answer.usage
-            call.span.set_attributes(names.response_attributes(answer))
+            call.span.set_attributes(clean_attributes(names.response_attributes(answer)))
             call.span.set_attributes(self._content(names.OUTPUT_MESSAGES, answer))
         elif call.ledger and call.ledger.charges:
             usage = sum_usage(call.ledger.charges)
@@ -180,6 +204,15 @@ class RunSpans:
     def _content(self, name: str, said: Request | Completion) -> dict[str, Any]:
         if not self._instruments.captures_content:
             return {}
-        if isinstance(said, Request):
-            return {name: names.input_messages(said)}
-        return {name: names.output_messages(said)}
+        try:
+            if isinstance(said, Request):
+                return {name: names.input_messages(self._hide_items(said))}
+            hidden = self._hide_items(Request((said.message,)))
+        except ModelError:  # a recognizer failed: then nothing is known to be fit to leave
+            return {}
+        return {name: names.output_messages(replace(said, message=hidden.messages[0]))}
+
+    def _hide_items(self, request: Request) -> Request:
+        for items in self._hidden:
+            request = HiddenRequest(request, items, explain=False).request
+        return request

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple, cast
 
+from mixtura.core.credentials import mask_keys
 from mixtura.core.errors import ConfigError
 from mixtura.core.missing_packages import missing_package_text
+from mixtura.core.redaction import redact_secrets
 from mixtura.telemetry import conventions as names
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -17,15 +19,53 @@ TRACES_ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 METRICS_ENDPOINT = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"
 """Variables that say where a collector is: one of them turns telemetry on."""
 CONTENT_VARIABLE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+MAX_MEASURED = 500
+"""Operations, providers and models that metrics tell apart; the others are one."""
+OTHER = "other"
 _CONTENT_WORDS = ("true", "span_only", "span_and_event")
 
 
-def wanted_signals(environ: Mapping[str, str]) -> tuple[bool, bool]:
-    """Whether traces, and metrics, are wanted: where the environment names a collector of them."""
-    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-        return False, False
-    named = {name for name, value in environ.items() if value.strip()}
-    return bool(named & {ENDPOINT, TRACES_ENDPOINT}), bool(named & {ENDPOINT, METRICS_ENDPOINT})
+class TelemetrySettings(NamedTuple):
+    """
+    What a configuration says; OpenTelemetry's own variables count over it. *headers*: as
+    OTEL_EXPORTER_OTLP_HEADERS has them.
+    """
+
+    traces: str | None = None
+    """The collector's address for traces; None: they are not sent."""
+    metrics: str | None = None
+    headers: str = ""
+    content: bool | None = None
+    """Whether texts are part of spans; None: as the variable says."""
+    service_name: str | None = None
+
+
+NOTHING = TelemetrySettings()
+
+
+def effective_settings(
+    environ: Mapping[str, str], settings: TelemetrySettings = NOTHING
+) -> TelemetrySettings:
+    """
+    What is in effect. An address in the environment takes the place of the file's addresses and
+    headers: a file's headers go to the file's collector alone.
+    """
+    named = {name: value.strip() for name, value in environ.items() if value.strip()}
+    common = named.get(ENDPOINT, "").rstrip("/")
+    if named.keys() & {ENDPOINT, TRACES_ENDPOINT, METRICS_ENDPOINT}:
+        settings = settings._replace(
+            traces=named.get(TRACES_ENDPOINT) or (common and f"{common}/v1/traces") or None,
+            metrics=named.get(METRICS_ENDPOINT) or (common and f"{common}/v1/metrics") or None,
+            headers="",
+        )
+    if "OTEL_EXPORTER_OTLP_HEADERS" in named:
+        settings = settings._replace(headers="")
+    if named.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        settings = settings._replace(traces=None, metrics=None)
+    if CONTENT_VARIABLE in named:
+        settings = settings._replace(content=named[CONTENT_VARIABLE].lower() in _CONTENT_WORDS)
+    name = named.get("OTEL_SERVICE_NAME") or settings.service_name
+    return settings._replace(content=bool(settings.content), service_name=name or "mixtura")
 
 
 class Instruments:
@@ -45,6 +85,8 @@ class Instruments:
             explicit_bucket_boundaries_advisory=names.TOKEN_BOUNDS,
         )  # fmt: skip
         self.captures_content = captures_content
+        self._measured: set[tuple[str, str, str]] = set()
+        """What histograms have a row for: the SDK keeps each until the process ends."""
 
     def context_of_caller(self, parent: str | None) -> Any:
         """The context of a caller's ``traceparent``; that of this process where there is none."""
@@ -75,7 +117,9 @@ class Instruments:
         from opentelemetry.trace import SpanKind
 
         kind = SpanKind.CLIENT if client else SpanKind.INTERNAL
-        return self._tracer.start_span(name, context, kind, attributes)
+        return self._tracer.start_span(
+            _clean_value(name), context, kind, clean_attributes(attributes)
+        )
 
     def mark_failed(self, span: Any, kind: str) -> None:
         """Say that what *span* stands for failed, by the *kind* of the error."""
@@ -89,6 +133,12 @@ class Instruments:
         usage: Any,
     ) -> None:  # fmt: skip
         """Put a call that is over into the metrics; *usage*: None where no tokens are counted."""
+        # Clients of a server choose names, and each new one would stay in memory.
+        row = (operation, provider, _clean_value(model))
+        if row not in self._measured and len(self._measured) >= MAX_MEASURED:
+            row = (operation, OTHER, OTHER)
+        self._measured.add(row)
+        operation, provider, model = row
         known = {names.OPERATION: operation, names.PROVIDER: provider, names.REQUEST_MODEL: model}
         self._duration.record(seconds, known | ({names.ERROR_TYPE: error} if error else {}))
         if usage is not None:
@@ -96,18 +146,30 @@ class Instruments:
             self._tokens.record(usage.completion_tokens, known | {names.TOKEN_TYPE: "output"})
 
 
-def load_instruments(environ: Mapping[str, str]) -> Instruments | None:
+def clean_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """The same without secrets."""
+    return {name: _clean_value(value) for name, value in attributes.items()}
+
+
+def _clean_value(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_clean_value(one) for one in cast("list[Any]", value)]
+    return mask_keys(redact_secrets(value)) if isinstance(value, str) else value
+
+
+def load_instruments(
+    environ: Mapping[str, str], settings: TelemetrySettings = NOTHING
+) -> Instruments | None:
     """
     What spans are made with, the same each time; None where no collector is named.
 
     Raises ConfigError where the packages are missing or a variable says what there is not.
     """
-    traces, metrics = wanted_signals(environ)
-    if not (traces or metrics):
+    wanted = effective_settings(environ, settings)
+    if not (wanted.traces or wanted.metrics):
         return None
-    content = environ.get(CONTENT_VARIABLE, "").strip().lower() in _CONTENT_WORDS
     try:
-        return _start_sdk(content, traces=traces, metrics=metrics)
+        return _start_sdk(wanted)
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("opentelemetry"):
             raise
@@ -119,7 +181,7 @@ def load_instruments(environ: Mapping[str, str]) -> Instruments | None:
 
 
 @lru_cache(maxsize=8)
-def _start_sdk(captures_content: bool, *, traces: bool, metrics: bool) -> Instruments:
+def _start_sdk(wanted: TelemetrySettings) -> Instruments:
     # It reads OTEL_PROPAGATORS, and raises ValueError for one that does not exist.
     import_module("opentelemetry.propagate")
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
@@ -129,14 +191,24 @@ def _start_sdk(captures_content: bool, *, traces: bool, metrics: bool) -> Instru
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.util.re import parse_env_headers
 
     # Merged so that OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES count over ours.
     detected = OTELResourceDetector().detect()
-    own = Resource.create({"service.name": "mixtura", "service.version": version("mixtura")})
+    name = wanted.service_name or "mixtura"
+    own = Resource.create({"service.name": name, "service.version": version("mixtura")})
     resource = own.merge(detected)
+    # None: the exporters read OTEL_EXPORTER_OTLP_HEADERS, and those of one signal.
+    headers = parse_env_headers(wanted.headers, liberal=True) or None
     spans = TracerProvider(resource=resource)
-    if traces:
-        spans.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    readers = [PeriodicExportingMetricReader(OTLPMetricExporter())] if metrics else []
+    if wanted.traces:
+        spans.add_span_processor(
+            BatchSpanProcessor(OTLPSpanExporter(endpoint=wanted.traces, headers=headers))
+        )
+    readers = (
+        [PeriodicExportingMetricReader(OTLPMetricExporter(wanted.metrics, headers=headers))]
+        if wanted.metrics
+        else []
+    )
     meters = MeterProvider(metric_readers=readers, resource=resource)
-    return Instruments(spans, meters, captures_content=captures_content)
+    return Instruments(spans, meters, captures_content=bool(wanted.content))

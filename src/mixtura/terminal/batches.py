@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mixtura.batch.outcome import BatchOutcome, BatchProgress, EndpointProgress
-from mixtura.core.text import format_duration, pluralize_count
+from mixtura.core.text import format_duration, pluralize_count, to_one_line
 from mixtura.terminal.phrases import format_dollars
 
 MAX_ENDPOINTS = 8
@@ -82,6 +82,9 @@ def outcome_lines(outcome: BatchOutcome, *, journal: bool) -> Iterator[tuple[str
         failed = f"{pluralize_count(outcome.failed, 'row')} failed"
         if outcome.errors:
             yield f"{failed}: {outcome.errors}", "bold red", True
+            if outcome.failure:
+                why = "The reason" if outcome.failed == 1 else "The most frequent reason"
+                yield f"{why}: {to_one_line(outcome.failure)}", "", True
             yield "To ask them again: the same command with --retry-failed", "dim", False
         else:
             yield f"{failed}.", "bold red", True

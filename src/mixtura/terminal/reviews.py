@@ -39,7 +39,9 @@ def _print_finding(console: Console, one: Mapping[str, Any]) -> None:
     for quote in quotes:
         _print_text(console, f"> {quote}", "cyan")
     if not one["quote_found"]:
-        _print_text(console, "(no quoted line stands in the text: check it by hand)", "yellow")
+        _print_text(
+            console, "(none of the quoted lines occurs in the text: check by hand)", "yellow"
+        )
     if one["suggestion"]:
         _print_text(console, f"Suggestion: {one['suggestion']}")
     _print_text(console, ", ".join(row["member"] for row in one["evidence"]), "dim")

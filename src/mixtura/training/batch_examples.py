@@ -24,6 +24,8 @@ from mixtura.storage.batch_journal import BatchJournal
 from mixtura.training.examples import TrainingExample
 
 STANDARD_INPUT = "-"
+DAMAGE = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, OSError)
+"""What reading something raises that is not as we wrote it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +48,18 @@ class FinishedBatch:
         Raises ConfigError where a file is not there or not the one that the batch was made of.
         """
         settings, models = self._read_journal()
-        command: Mapping[str, Any] = json.loads(settings[COMMAND])
-        batch_input = self._build_input(command, settings, make_reader)
-        count = int(settings[ROWS])
-        if batch_input.check(count).digest.hex() != settings[DIGEST]:
+        try:
+            command: Mapping[str, Any] = json.loads(settings[COMMAND])
+            batch_input = self._build_input(command, settings, make_reader)
+            count, mixture = int(settings[ROWS]), str(command["-m"])
+            began = datetime.fromtimestamp(int(settings[CREATED]), UTC)
+        except DAMAGE as error:
+            said = f"the journal {to_one_line(self.journal)} is damaged: {type(error).__name__}"
+            raise ConfigError(said) from None
+        if batch_input.check(count).digest.hex() != settings.get(DIGEST):
             raise ConfigError(
                 f"{batch_input.source.shown} is not what {self._label} was made of: it has changed"
             )
-        began = datetime.fromtimestamp(int(settings[CREATED]), UTC)
         lines = self._read_lines()
         line = next(lines, None)
         for rows in batch_input.rows():
@@ -62,7 +68,7 @@ class FinishedBatch:
                     continue  # it has no answer: it stands in the file of errors
                 yield TrainingExample(
                     "batch", row.custom_id, row.request.messages,
-                    mixture=command["-m"], models=models, date=began, **_answer_fields(line),
+                    mixture=mixture, models=models, date=began, **self._read_answer(line),
                 )  # fmt: skip
                 line = next(lines, None)
         if line is not None:
@@ -122,34 +128,41 @@ class FinishedBatch:
             source, form, rows, sample, command["--seed"], shares=bool(command["--dedupe"])
         )
 
+    def _read_answer(self, line: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            return _answer_fields(line)
+        except DAMAGE:
+            name = to_one_line(str(line["custom_id"])[:100])
+            raise ConfigError(f"{self._label}: the line of {name} is damaged") from None
+
     def _read_lines(self) -> Iterator[Mapping[str, Any]]:
         with self.output.open("rb") as file:
             for number, text in enumerate(file, start=1):
                 try:
                     line = msgspec.json.decode(text)
-                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                     raise ConfigError(f"{self._label}:{number}: not JSON: {error}") from None
                 if not isinstance(line, dict) or "custom_id" not in line:
-                    raise ConfigError(f"{self._label}:{number}: it is no line of a batch's output")
+                    raise ConfigError(
+                        f"{self._label}:{number}: this is not a line of a batch's output"
+                    )
                 yield cast(dict[str, Any], line)
 
 
 def _answer_fields(line: Mapping[str, Any]) -> dict[str, Any]:
-    """What a line of either form says of the answer."""
+    """What a line of either form says of the answer. Raises what ``DAMAGE`` lists."""
     if "response" not in line:
-        return {
-            "answer": line["answer"],
-            "cost_usd": line["cost_usd"],
-            "degraded": tuple(line["degraded"]),
-            "finish_reason": line.get("finish_reason", "stop"),
-            "calls_tools": bool(line.get("tool_calls")),
-        }
-    body = line["response"]["body"]
-    choice, own = body["choices"][0], body["mixtura"]
+        answer, own = line["answer"], line
+        finish_reason, calls = line.get("finish_reason", "stop"), line.get("tool_calls")
+    else:
+        body = line["response"]["body"]
+        choice, own = body["choices"][0], body["mixtura"]
+        answer, finish_reason = choice["message"]["content"] or "", choice["finish_reason"]
+        calls = choice["message"].get("tool_calls")
     return {
-        "answer": choice["message"]["content"] or "",
-        "cost_usd": own["cost_usd"],
-        "degraded": tuple(own["degraded"]),
-        "finish_reason": choice["finish_reason"],
-        "calls_tools": bool(choice["message"].get("tool_calls")),
+        "answer": msgspec.convert(answer, str),
+        "cost_usd": msgspec.convert(own["cost_usd"], float | None),
+        "degraded": msgspec.convert(own["degraded"], tuple[str, ...]),
+        "finish_reason": finish_reason,
+        "calls_tools": bool(calls),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mixtura.core.errors import ConfigError, StoreError
+from mixtura.core.errors import ConfigError, MalformedError, StoreError
 from mixtura.protocols.openai.messages import message_from_json
 from mixtura.storage.run_record import iter_leaf_calls, parse_timestamp
 from mixtura.storage.runs import RunStore
@@ -28,16 +28,24 @@ def read_run_examples(runs: RunStore, damaged: list[str]) -> Iterator[TrainingEx
         except StoreError:
             damaged.append(id)
             continue
-        if run is not None and run["answer"] is not None and run["request"]:
+        if run is None or run.get("answer") is None or not run.get("request"):
+            continue
+        try:
             yield build_run_example(run)
+        except ConfigError:
+            damaged.append(id)
 
 
 def build_run_example(run: Mapping[str, Any]) -> TrainingExample:
-    """A run with an answer as an example. Raises ConfigError for a message that is none."""
+    """A run with an answer as an example. Raises ConfigError for one that is damaged."""
     try:
-        messages = tuple(map(message_from_json, run["request"]["messages"]))
-    except (KeyError, TypeError) as error:
+        return _build_example(run)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, MalformedError) as error:
         raise ConfigError(f"the run {run['id']} is damaged: {error}") from None
+
+
+def _build_example(run: Mapping[str, Any]) -> TrainingExample:
+    messages = tuple(map(message_from_json, run["request"]["messages"]))
     return TrainingExample(
         "run",
         run["id"],

@@ -15,7 +15,7 @@ from mixtura.core.json_text import decode_json
 from mixtura.core.redaction import Redactor, register_secrets
 from mixtura.engine.background_work import run_in_thread_if_large
 from mixtura.protocols.errors.retry_after import parse_retry_after
-from mixtura.protocols.sse import EventTooLargeError, SseParser
+from mixtura.protocols.sse import EventTooLargeError, SseParser, split_json_lines
 from mixtura.transport.timeouts import CallTimeouts, RequestTimer
 from mixtura.transport.upstream_errors import error_from_response, error_from_stream
 
@@ -166,7 +166,11 @@ class UpstreamResponse:
             )
         except EventTooLargeError as error:
             raise MalformedError(str(error)) from None
-        return b"" if streams else b"".join(whole)
+        body = b"" if streams else b"".join(whole)
+        if rows := split_json_lines(body):  # events in the form of lines alone
+            take(rows)
+            return b""
+        return body
 
     def _is_event_stream(self, begun: bytes) -> bool:
         """Whether a body is events: some servers call them JSON or text, and JSON events."""

@@ -157,7 +157,7 @@ class Http1Connection(asyncio.BufferedProtocol):
     def _close_transport(self) -> None:
         self._cancel_drain_timer()
         if self._poller is not None:
-            self._poller.unregister_reader(self._fd)
+            self._poller.unregister_reader(self._fd, self.response)
         self.transport.abort()
         self._gone(self)
 

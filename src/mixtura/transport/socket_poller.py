@@ -53,9 +53,13 @@ class SocketPoller:
         self._speakers[fd] = speaker
         self._set.register(fd, select.EPOLLIN)
 
-    def unregister_reader(self, fd: int) -> None:
-        """To be called before *fd* is closed."""
-        if self._speakers.pop(fd, None) is not None:
+    def unregister_reader(self, fd: int, speaker: SocketReader) -> None:
+        """
+        To be called before *fd* is closed. A later call does nothing: by then the number may be
+        another connection's.
+        """
+        if self._speakers.get(fd) is speaker:
+            del self._speakers[fd]
             self._set.unregister(fd)
 
     def read_socket(self, fd: int) -> None:
@@ -87,8 +91,14 @@ class SocketPoller:
     def _poll_sockets(self) -> None:
         if self._set.closed:
             return
-        for fd, _ in self._set.poll(0):
-            self.read_socket(fd)
+        try:
+            for fd, _ in self._set.poll(0):
+                self.read_socket(fd)
+        finally:  # whatever one reader raises, the others are heard
+            self._look_again()
+
+    def _look_again(self) -> None:
+        """Look again when something comes, or soon where many speak."""
         if self.speaking >= MIN_BATCHED_CONNECTIONS:
             if self._waits:
                 self._loop.remove_reader(self._set.fileno())

@@ -1,7 +1,7 @@
 // The answer: rendered, its sentences marked by whose they are, its sources beside it.
 import { copy, dialog, html, Icon, signal, useRef, useMemo } from "./base.mjs";
 import { count, dollars, ending, number, percent, seconds, short, times } from "./format.mjs";
-import { Numbers } from "./cards.mjs";
+import { Numbers, seat } from "./cards.mjs";
 import { mark } from "./marks.mjs";
 import { Prose } from "./markdown.mjs";
 import { shares } from "./run.mjs";
@@ -13,9 +13,9 @@ addEventListener("scroll", () => (hint.value = null), { capture: true, passive: 
 function marker(run) {
   const sources = run.sources;
   return (root) => {
-    if (root.marked || !run.sentences) return;
+    if (root.marked || !run.sentences) return undefined;
     root.marked = true;
-    mark(root, run.sentences, (sentence, _, last) => {
+    return mark(root, run.sentences, (sentence, _, last) => {
       const best = sources[sentence.from[0].call];
       const element = document.createElement("mark");
       element.className = `from c${best.index % 8}`;
@@ -56,28 +56,32 @@ export function Answer({ run, actions = null, title = null, against = null }) {
   const box = useRef(null);
   const after = useMemo(() => (run.sentences ? marker(run) : undefined), [run.sentences]);
   const text = call?.text ?? "";
+  const standIn = run.standIn;
+  const author = standIn ?? call;
+  const { failed: lost, notes } = run.shortfalls;
   const failed = run.state === "failed";
   const { does } = ending(run.pattern);
   const who = does === "aggregator" ? "The writer" : `The one that ${does}`;
   const marked = marking.value && run.sentences && run.sources.length > 0;
-  return html`<section ref=${box} class="answer panel ${run.live ? "live" : ""} ${call?.state ?? ""} ${marked ? "marking" : ""}" aria-label="Answer" aria-busy=${run.live}>
+  return html`<section ref=${box} class="answer panel ${run.live ? "live" : ""} ${call?.state ?? ""} ${marked ? "marking" : ""}" role="group" aria-label=${title ? `Answer, ${title}` : "Answer"} aria-busy=${run.live}>
     <header>
-      <button type="button" class="who" disabled=${!call || call.state === "waiting"} onClick=${() => (dialog.value = { kind: "call", run, call })} aria-label=${`${who}, ${call?.model ?? ""}: open its details`}>
-        <span class="seat ink">${run.proposers.length ? "⊕" : "1"}</span>
-        <span class="model">${call ? short(call.model) : "…"}</span>
-        <span class="role">${title ?? (run.proposers.length ? does : "alone")}</span>
+      <button type="button" class="who" disabled=${!call || call.state === "waiting" || run.glimpsed} onClick=${() => (dialog.value = { kind: "call", run, call: author })} aria-label=${`${standIn ? seat(standIn) : who}, ${author?.model ?? ""}: open its details`}>
+        <span class="seat ink" aria-hidden="true">${standIn ? html`<i class="swatch c${standIn.index % 8}"></i>` : run.proposers.length ? "⊕" : ""}</span>
+        <span class="model">${author ? author.model : "…"}</span>
+        <span class="role" aria-hidden="true">${title ?? (standIn ? "its draft stands in" : run.proposers.length ? does : "alone")}</span>
       </button>
-      ${call && html`<${Numbers} call=${call} run=${run} />`}
+      ${author && !run.glimpsed && html`<${Numbers} call=${author} run=${run} />`}
       <span class="grow"></span>
       ${actions}
     </header>
     ${failed && html`<p class="problem" role="alert"><${Icon} name="warn" /><span><b>No answer.</b> ${run.error}</span></p>`}
     ${run.state === "stopped" && html`<p class="note">Stopped${text ? ": this is what there was" : ""}.</p>`}
-    ${run.leftOut.length > 0 && html`<details class="leftout"><summary>${count(run.leftOut.length, "call")} left out of this answer</summary><ul>${run.leftOut.map((line) => html`<li>${line}</li>`)}</ul></details>`}
+    ${standIn && html`<p class="problem"><${Icon} name="warn" /><span><b>No aggregator answered.</b> This is the draft of ${standIn.model}, the closest to the others. ${short(call.model)}: ${call.error}</span></p>`}
+    ${run.leftOut.length > 0 && html`<details class="leftout"><summary>${[lost && `${count(lost, "call")} failed`, notes && count(notes, "note")].filter(Boolean).join(", ")}</summary><ul>${run.leftOut.map((line) => html`<li>${line}</li>`)}</ul></details>`}
     ${against && html`<${Versus} run=${against} alone=${run} />`}
     ${(text || run.live) && html`<div class="answerbody ${marked ? "" : "alone"}">
       ${text
-        ? html`<${Prose} key=${after ? "marked" : "plain"} text=${text} live=${run.live} after=${after} class="big" />`
+        ? html`<${Prose} text=${text} live=${run.live} after=${after} class="big" />`
         : run.live && html`<${Waiting} run=${run} />`}
       ${marked && html`<${Sources} run=${run} />`}
     </div>`}
@@ -113,7 +117,7 @@ function Sources({ run }) {
 export function Totals({ run }) {
   run.tick.value;
   if (run.live) return null;
-  const calls = [...run.all()].filter(([call]) => call.started !== null && !call.calls.length).length;
+  const calls = run.askedCalls ?? [...run.all()].filter(([call]) => call.started !== null && !call.calls.length).length;
   const tokens = run.usage?.total_tokens ?? [...run.all()].reduce((sum, [call]) => sum + (call.usage?.total_tokens ?? 0), 0);
   return html`<dl class="totals">
     <div><dt>Time</dt><dd>${seconds(run.seconds)}</dd></div>

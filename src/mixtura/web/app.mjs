@@ -2,14 +2,20 @@
 import { dialog, effect, html, Icon, Mark, render, signal, spoken, toast, useEffect, useLayoutEffect, useRef, useState } from "./base.mjs";
 import { Agreement } from "./agreement.mjs";
 import { Answer, CopyButton, Hint, MarksButton, Totals } from "./answer.mjs";
+import { Prose } from "./markdown.mjs";
 import { Axis } from "./axis.mjs";
 import { Layers } from "./cards.mjs";
 import { Composer, focusQuestion, pointed, Sketch } from "./composer.mjs";
 import { Details, Link, Sheet } from "./details.mjs";
+import { CompareAfter } from "./comparison.mjs";
+import { FirstRun, SetUp } from "./firstrun.mjs";
 import { count, short } from "./format.mjs";
+import { conversation } from "./conversation.mjs";
+import { Question } from "./question.mjs";
 import { Delete, Runs } from "./runs.mjs";
 import { key, locked } from "./access.mjs";
-import { again, broken, busy, choice, compare, draft, enter, fresh, mixture, opening, plan, reopen, replan, setup, share, steer, stop, turns } from "./state.mjs";
+import { EditedQuestion, Export, isEdited, QuestionTools, Rename, TalkHead } from "./talk.mjs";
+import { again, bring, broken, busy, choice, draft, enter, fresh, list, mixture, opening, plan, reopen, replan, setup, share, sought, steer, stop, turns } from "./state.mjs";
 
 const aside = signal(false); // the list of runs on a narrow window
 const singles = signal(stored("mixtura.keys") !== "off"); // shortcuts of one key
@@ -48,7 +54,7 @@ function Side() {
     <button type="button" class="newask" onClick=${() => { fresh(); aside.value = false; focusQuestion(); }}><${Icon} name="edit" />New question</button>
     <${Runs} chosen=${() => (aside.value = false)} />
     <footer><${Theme} /><span class="grow"></span>
-      <button type="button" class="quiet small" onClick=${() => (dialog.value = { kind: "keys" })} aria-label="Keyboard shortcuts"><kbd>?</kbd></button>
+      <button type="button" class="quiet small" onClick=${() => (dialog.value = { kind: "keys" })} aria-label="Keyboard shortcuts"><kbd aria-hidden="true">?</kbd></button>
       ${key.value && html`<button type="button" class="quiet icon-only" aria-label="Forget the key" title="Forget the key" onClick=${() => { sessionStorage.removeItem("mixtura.key"); location.reload(); }}><${Icon} name="lock" /></button>`}
     </footer>
   </aside>`;
@@ -59,33 +65,38 @@ function Turn({ one, last }) {
   run.tick.value;
   const open = one.open.value;
   const kept = setup.value?.runs && run.id && run.recorded;
-  const models = setup.value?.models.filter((model) => !model.problem) ?? [];
   const actions = html`
     <${MarksButton} run=${run} /><${CopyButton} run=${run} />
     ${kept && html`<button type="button" class="quiet small" aria-label="Share" title="Save as one HTML file" onClick=${() => share(run)}><${Icon} name="share" /><span>Share</span></button>`}
     ${run.state === "failed" || run.state === "stopped" ? html`<button type="button" class="quiet small" aria-label="Ask again" disabled=${busy.value} onClick=${() => again(one)}><${Icon} name="again" /><span>Ask again</span></button>` : null}`;
-  return html`<article class="turn" aria-label=${`Question: ${run.question.slice(0, 80)}`}>
-    ${one.earlier.map((message) => html`<div class="earlier ${message.role}"><h4>${message.role === "user" ? "You" : message.role}</h4><div class="plain">${message.content}</div></div>`)}
-    <h2 class="question" tabindex="-1">${run.question}</h2>
-    ${run.proposers.length > 0 && (last || !run.live) && html`<button type="button" class="fold" aria-expanded=${open} onClick=${() => (one.open.value = !open)}><${Icon} name="chevron" /><${Strip} run=${run} /></button>`}
+  return html`<article class="turn ${last ? "" : "past"}" data-number=${one.number} aria-label=${`Question: ${run.question.slice(0, 80)}`}>
+    ${one.earlier.map((message) => html`<div class="earlier ${message.role}"><h2>${message.role === "user" ? "You" : message.role}</h2><${Prose} text=${message.content} /></div>`)}
+    <${Question} text=${run.question} hidden=${isEdited(one)} />
+    <${EditedQuestion} one=${one} />
+    <${QuestionTools} one=${one} />
+    ${run.glimpsed && !run.proposers.length && html`<button type="button" class="fold" aria-expanded="false" onClick=${() => { one.open.value = true; bring(run); }}><${Icon} name="chevron" /><span>How it went</span></button>`}
+    ${run.proposers.length > 0 && (last || !run.live) && html`<button type="button" class="fold" aria-expanded=${open} onClick=${() => { one.open.value = !open; if (!open) bring(run); }}><${Icon} name="chevron" /><${Strip} run=${run} /></button>`}
     ${run.live && run.proposers.some((call) => call.live) && run.proposers.some((call) => call.state === "done") && html`<p class="hand"><button type="button" class="quiet small" title="End the proposers that still write; the answer is made of what is there" onClick=${() => steer(run, "answer_now")}>Answer now</button></p>`}
-    ${open && run.proposers.length > 0 && html`<${Layers} run=${run} />`}
+    ${open && !run.glimpsed && run.proposers.length > 0 && html`<${Layers} run=${run} />`}
     <div class=${alone ? "beside" : ""}>
       <${Answer} run=${run} actions=${actions} title=${alone ? "mixture" : null} />
       <${Agreement} run=${run} />
       ${alone && html`<${Answer} run=${alone} actions=${html`<${CopyButton} run=${alone} />`} title="alone" against=${run} />`}
     </div>
     ${!run.live && html`<div class="after"><${Totals} run=${run} /><span class="grow"></span>
-      ${!alone && models.length > 0 && run.answer && html`<span class="select against"><${Icon} name="columns" /><label class="sr" for=${`with-${one.number}`}>Compare with one model alone</label><select id=${`with-${one.number}`} disabled=${busy.value} value="" onChange=${(event) => compare(one, event.target.value)}><option value="">Compare with…</option>${models.map((model) => html`<option value=${model.name}>${short(model.name)} alone</option>`)}</select></span>`}</div>`}
+      ${!alone && run.answer && html`<${CompareAfter} one=${one} />`}</div>`}
     ${open && run.calls.some((call) => call.started !== null) && html`<${Axis} run=${run} />`}
   </article>`;
 }
 
+const isChanged = ({ asked }) => Boolean(asked?.mixtura && ["proposers", "aggregator", "layers"].some((part) => asked.mixtura[part]));
+
 // A run's shape and cost in one line, when it is folded.
 function Strip({ run }) {
   const row = run.proposers;
+  const there = row.filter((call) => call.state === "done").length;
   return html`<span class="strip"><span class="dots" aria-hidden="true">${row.slice(0, 24).map((call) => html`<i class="c${call.index % 8} ${call.state}"></i>`)}</span>
-    <span>${run.model} · ${count(run.layers.length + 1, "layer")} · ${count(row.length, "draft")}</span></span>`;
+    <span>${run.model}${isChanged(run) ? ", changed" : ""} · ${count(run.layers.length + 1, "layer")} · ${there === row.length ? "" : `${there} of `}${count(row.length, "draft")}</span></span>`;
 }
 
 function Welcome() {
@@ -96,6 +107,7 @@ function Welcome() {
     "Explain the birthday paradox with the arithmetic.",
   ];
   const auto = mixture.value?.auto;
+  const needed = mixture.value?.needs?.[0];
   return html`<section class="welcome">
     <h1>Ask several models.<br />Get one answer.</h1>
     <p class="lead">Every proposer drafts on its own; an aggregator reads all of the drafts and writes the answer. You watch each of them.</p>
@@ -103,6 +115,7 @@ function Welcome() {
     ${state === "error" && !pointed.value && html`<p class="problem" role="alert"><${Icon} name="warn" /><span>${error}</span></p>`}
     ${mixture.value?.problem && html`<p class="problem"><${Icon} name="warn" /><span><b>It cannot answer here.</b> ${mixture.value.problem}</span></p>`}
     ${auto && html`<p class="auto dim">Chosen because ${auto}.</p>`}
+    ${(auto || needed) && html`<p><${SetUp} wanted=${needed}>${needed ? "Enter the key" : "Set up models"}<//></p>`}
     <div class="samples">${samples.map((text) => html`<button type="button" onClick=${() => { draft.value = text; focusQuestion(); }}>${text}</button>`)}</div>
   </section>`;
 }
@@ -155,7 +168,7 @@ function Door() {
 }
 
 function Keys() {
-  const rows = [["Enter", "ask"], ["Shift Enter", "a new line"], ["Esc", "stop"], ["/", "write a question"], ["Ctrl K", "search past runs"], ["?", "this list"]];
+  const rows = [["Enter", "ask"], ["Shift Enter", "a new line"], ["Esc", "stop"], ["/", "write a question"], ["Ctrl K", "search past conversations"], ["?", "this list"]];
   return html`<${Sheet} title="Keyboard shortcuts" kind="small" close=${() => (dialog.value = null)}>
     <h2>Keyboard</h2>
     <dl class="keys">${rows.map(([name, does]) => html`<div><dt>${name.split(" ").map((one) => html`<kbd>${one}</kbd>`)}</dt><dd>${does}</dd></div>`)}</dl>
@@ -200,8 +213,15 @@ function Conversation() {
     if (!question) return;
     question.scrollIntoView({ block: "start", behavior: still() || all.length < 2 ? "instant" : "smooth" });
   }, [number]);
+  useEffect(() => {
+    if (sought.value === null) return;
+    box.current.querySelector(`.turn[data-number="${sought.value}"]`)?.scrollIntoView({ block: "start" });
+    sought.value = null;
+  }, [sought.value]);
   return html`<div class="scroller" ref=${box}>
     <div class="column">
+      ${all.length > 0 && !conversation.value && html`<h1 class="sr">Conversation</h1>`}
+      <${TalkHead} />
       ${all.length ? all.map((one) => html`<${Turn} key=${one.number} one=${one} last=${one === last} />`) : html`<${Welcome} />`}
     </div>
   </div>`;
@@ -230,6 +250,9 @@ function App() {
     ${open?.kind === "call" && html`<${Details} key=${open.call.key + open.run.id} ...${open} leaveOut=${(run, call) => steer(run, "leave_out", { layer: call.layer, index: call.index })} />`}
     ${open?.kind === "link" && html`<${Link} ...${open} />`}
     ${open?.kind === "delete" && html`<${Delete} ...${open} />`}
+    ${open?.kind === "start" && html`<${FirstRun} ...${open} />`}
+    ${open?.kind === "rename" && html`<${Rename} ...${open} />`}
+    ${open?.kind === "export" && html`<${Export} ...${open} />`}
     ${open?.kind === "keys" && html`<${Keys} />`}
     <p class="sr" role="status" aria-live="polite">${spoken.value}</p>
     ${toast.value && html`<p class="toast" aria-hidden="true">${toast.value}</p>`}`;
@@ -263,6 +286,7 @@ function addressed() {
   else if (!location.hash && turns.value.length) fresh(false);
 }
 addEventListener("popstate", addressed);
+addEventListener("online", () => setup.value && (replan(), list()));
 
 render(html`<${App} />`, document.getElementById("app"));
 effect(() => {

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from mixtura.core import large_json
+from mixtura.storage.run_record import without_replaced_items
 
 _CONTENT_TYPES = {
     "html": "text/html; charset=utf-8",
@@ -41,13 +42,19 @@ _RUN_MODULES = (
     "base",
     "format",
     "run",
+    "maths",
+    "extras",
+    "listing",
+    "blocks",
     "markdown",
     "marks",
+    "preview",
     "cards",
     "axis",
     "agreement",
     "answer",
     "details",
+    "question",
     "frozen",
 )
 """The modules of an exported run, in the order they need each other."""
@@ -125,7 +132,8 @@ def export_run(run: Mapping[str, Any]) -> str:
 
     Its own policy forbids it every request, and every script but the one that it brings.
     """
-    data = _escape_html_json(large_json.encode(run).decode())
+    # The file may be given to anyone: what members were not shown is not in it.
+    data = _escape_html_json(large_json.encode(without_replaced_items(run)).decode())
     # Formulas take 340 kB of 600: a run without any does without them.
     maths = _may_have_maths(data)
     script, look = _bundle_script(with_maths=maths), page_style(with_maths=maths)

@@ -40,7 +40,7 @@ export function Axis({ run }) {
   const told = path.length
     ? path.map((call) => `${short(call.model)} ${seconds((call.ended ?? end) - call.started)}`).join(" → ")
     : "";
-  return html`<section class="axis panel" aria-label="What ran when">
+  return html`<section class="axis panel" role="group" aria-label="What ran when">
     <header>
       <h3>Time</h3>
       <p class="legend"><span><i class="key wait"></i>to the first token</span><span><i class="key write"></i>writing</span><span><i class="key path"></i>critical path</span></p>
@@ -48,8 +48,8 @@ export function Axis({ run }) {
     <div ref=${box} class="plot">
       <svg width=${width} height=${height + 22} role="img" aria-label=${`Time of ${rows.length} calls, ${seconds(end)} in all. Critical path: ${told}`}>
         ${marks.map((at) => html`<g class="tick"><line x1=${x(at)} x2=${x(at)} y1="0" y2=${height} /><text x=${x(at)} y=${height + 15}>${at.toFixed(digits)}${at === marks[marks.length - 1] ? " s" : ""}</text></g>`)}
-        ${rows.map(([call, depth], i) => html`<${Bar} key=${call.key + i} call=${call} run=${run} depth=${depth} y=${i * ROW} x=${x} end=${end} names=${names} critical=${on.has(call)} />`)}
         ${joints.map((d) => html`<path class="joint" d=${d} />`)}
+        ${rows.map(([call, depth], i) => html`<${Bar} key=${call.key + i} call=${call} run=${run} depth=${depth} y=${i * ROW} x=${x} end=${end} names=${names} critical=${on.has(call)} />`)}
       </svg>
     </div>
     ${told && html`<p class="pathtold"><b>Critical path</b> ${told}</p>`}

@@ -1,6 +1,7 @@
 // The layers as the paper draws them: a row of proposers, all of them into ⊕, and on.
 import { dialog, html, useClock, useRef, useWidth } from "./base.mjs";
-import { count, dollars, seconds, short } from "./format.mjs";
+import { count, dollars, seconds } from "./format.mjs";
+import { previewText } from "./preview.mjs";
 
 const GAP = 12;
 const LEAST = 150;
@@ -30,7 +31,7 @@ export function Layers({ run, chosen }) {
       const before = i ? columns(rows[i - 1].length, width) : 1;
       return html`
         <${Fan} key=${`fan${i}`} width=${width} from=${before} to=${n} above=${i ? rows[i - 1] : null} below=${row} first=${i === 0} />
-        <section class="layer ${i === active && run.live ? "active" : row.every((call) => call.state === "waiting") ? "idle" : ""} ${n === 1 ? "stacked" : ""}" aria-label=${`Layer ${i + 1}`} data-columns=${n}>
+        <section class="layer ${i === active && run.live ? "active" : row.every((call) => call.state === "waiting") ? "idle" : ""} ${n === 1 ? "stacked" : ""}" role="group" aria-label=${`Layer ${i + 1}`} data-columns=${n}>
           <h3 class="layername">Layer ${i + 1}<span>${count(row.length, "proposer")}</span></h3>
           <div class="cards n${n}">
             ${row.map((call) => html`<${Card} key=${call.key} call=${call} run=${run} chosen=${chosen} />`)}
@@ -97,15 +98,17 @@ const states = {
   stopped: "stopped",
 };
 
+const stateWords = { ...states, asked: "asked" };
+
 export function seat(call) {
   if (call.role === "reporter") return "Agreement report";
   return call.role === "aggregator" ? "Aggregator" : `Proposer ${call.index + 1} of layer ${call.layer}`;
 }
 
 export function Seat({ call }) {
-  if (call.role === "aggregator") return html`<span class="seat ink">⊕</span>`;
-  if (call.role === "reporter") return html`<span class="seat ink">≟</span>`;
-  return html`<span class="seat c${call.index % 8}">A<sub>${call.layer},${call.index + 1}</sub></span>`;
+  if (call.role === "aggregator") return html`<span class="seat ink" aria-hidden="true">⊕</span>`;
+  if (call.role === "reporter") return html`<span class="seat ink" aria-hidden="true">≟</span>`;
+  return html`<span class="seat c${call.index % 8}" aria-hidden="true">Draft ${call.layer > 1 || call.at.length > 1 ? `${call.layer}.` : ""}${call.index + 1}</span>`;
 }
 
 // What a call did in numbers, as far as they are known.
@@ -115,11 +118,11 @@ export function Numbers({ call, run }) {
   const speed = call.speed(call.live ? at : null);
   const wait = call.first !== null ? call.first - call.started : call.live ? Math.max(0, at - call.started) : null;
   const took = call.ended !== null ? call.ended - call.started : call.live ? Math.max(0, at - call.started) : null;
-  if (call.state === "waiting" || call.started === null) return html`<span class="numbers"><span class="dim">${run.live ? states.waiting : "not asked"}</span></span>`;
+  if (call.state === "waiting" || call.started === null) return html`<span class="numbers">${!run.live && html`<span class="dim">not asked</span>`}</span>`;
   return html`<span class="numbers">
-    <span title="Time to the first token">${call.first === null && call.live ? html`<i class="spin"></i>` : "⇥"} ${seconds(wait)}</span>
-    ${speed !== null && html`<span title="Tokens a second">${call.live ? "~" : ""}${speed < 10 ? speed.toFixed(1) : Math.round(speed)} tok/s</span>`}
-    <span title="Time in all">${seconds(took)}</span>
+    ${wait !== null && html`<span title="Time to the first token">${call.first === null && call.live ? "waits" : "first word"} ${seconds(wait)}</span>`}
+    ${speed !== null && html`<span title="Tokens a second">${call.live ? "~" : ""}${speed < 10 ? speed.toFixed(1) : Math.round(speed)} tokens/s</span>`}
+    ${call.first !== null && html`<span title="Time in all">in all ${seconds(took)}</span>`}
     ${call.over && call.cost !== undefined && html`<span title=${call.cost === null ? "Its price is not known" : "Cost"}>${call.cost === null ? "$?" : dollars(call.cost)}</span>`}
   </span>`;
 }
@@ -130,13 +133,6 @@ function fades(box) {
     const text = box?.firstElementChild;
     if (text) box.classList.toggle("full", text.offsetHeight > box.clientHeight);
   });
-}
-
-// A text's shape without its marks, for a card's few lines.
-function glance(text, live) {
-  const piece = live ? text.slice(-420) : text.slice(0, 420);
-  const clean = piece.replace(/^[#>\s]+|[*`_]{1,3}|^\s*[-+]\s/gm, (found) => (found.includes("\n") ? "\n" : "")).replace(/\n{2,}/g, "\n");
-  return live ? clean.trimEnd() : clean.trim();
 }
 
 // What goes on in a mixture that sits in a seat, before it says a word.
@@ -158,20 +154,21 @@ export function Card({ call, run }) {
   const told = `${seat(call)}, ${call.model}: ${states[call.state]}${failed ? `, ${call.error}` : ""}. Open its details.`;
   return html`<button type="button" class="card ${call.state} c${call.index % 8}" aria-label=${told} data-key=${call.key}
     onClick=${() => (dialog.value = { kind: "call", run, call })}>
-    <span class="cardhead">
+    <span class="cardhead" aria-hidden="true">
       <${Seat} call=${call} />
-      <span class="model" title=${call.model}>${short(call.model)}</span>
-      ${call.restarts > 0 && html`<span class="tag" title=${last?.error ?? "begun anew"}>↻ ${call.restarts}</span>`}
+      <span class="grow"></span>
+      ${call.restarts > 0 && html`<span class="tag" title=${last?.error ?? "begun anew"}>begun anew${call.restarts > 1 ? ` ${call.restarts} times` : ""}</span>`}
       ${call.calls.length > 0 && html`<span class="tag">mixture of ${call.calls.length}</span>`}
       ${call.state === "done" && likeness !== undefined && likeness !== null
-        ? html`<span class="likeness" title="How alike its words and the answer's are"><i data-tenths=${Math.round(likeness * 10)}></i>${Math.round(likeness * 100)} %</span>`
-        : html`<span class="dot ${call.state}"></span>`}
+        ? html`<span class="likeness" title="How alike its words and the answer's are"><i data-tenths=${Math.round(likeness * 10)}></i>${Math.round(likeness * 100)} % alike</span>`
+        : html`<span class="stateword ${call.state}">${call.live && html`<i class="dot ${call.state}"></i>`}${stateWords[call.state]}</span>`}
     </span>
-    <span ref=${(box) => fades(box)} class="glance ${call.live ? "tail" : ""} ${!call.text && call.thoughts ? "thoughts" : ""}">
+    <span class="model" title=${call.model}>${call.model}</span>
+    <span ref=${(box) => fades(box)} aria-hidden="true" class="glance ${call.live ? "tail" : ""} ${!call.text && call.thoughts ? "thoughts" : ""}">
       ${failed
         ? html`<span class="why"><b>${call.errorType ?? "failed"}</b> ${call.error}</span>`
         : text
-          ? html`<span>${glance(text, call.live)}</span>`
+          ? html`<span dir="auto">${previewText(text, call.live)}</span>`
           : call.live && last
             ? html`<span class="dim">Begun anew${last.error ? `: ${last.error}` : ""}</span>`
             : call.live && call.calls.length
@@ -180,7 +177,7 @@ export function Card({ call, run }) {
               ? html`<span class="ghost"><i></i><i></i><i></i></span>`
               : null}
     </span>
-    <span class="cardfoot">
+    <span class="cardfoot" aria-hidden="true">
       <${Numbers} call=${call} run=${run} />
     </span>
   </button>`;

@@ -1,5 +1,6 @@
 // Where a question is written, and where the mixture that will answer it is put together.
-import { effect, html, Icon, say, signal, useEffect, useId, useLayoutEffect, useRef } from "./base.mjs";
+import { effect, html, Icon, say, signal, tell, useEffect, useId, useLayoutEffect, useRef } from "./base.mjs";
+import { SetUp } from "./firstrun.mjs";
 import { count, dollars, ending, short } from "./format.mjs";
 import { ask, busy, choice, choose, draft, edited, mixture, pattern, plan, refusal, replan, setup, stop } from "./state.mjs";
 
@@ -18,7 +19,12 @@ export function Composer({ follow }) {
     box.current.style.height = `${Math.min(box.current.scrollHeight, innerHeight * 0.35)}px`;
   }, [text]);
   const why = pointed.value && !tuning.value ? refusal.value : null;
+  const needed = mixture.value?.needs?.[0];
   const send = () => {
+    if (busy.value) {
+      tell(draft.value.trim() ? "The answer is still being written: stop it (Esc), or ask when it is there" : "The answer is still being written");
+      return;
+    }
     if (!refusal.value || !draft.value.trim()) return void ask(draft.value);
     pointed.value = true;
     say(`This cannot be asked: ${refusal.value}`);
@@ -34,13 +40,13 @@ export function Composer({ follow }) {
     ${tuning.value && html`<${Tuner} />`}
     <div class="compose">
       <label class="sr" for="question">Your question</label>
-      <textarea id="question" ref=${box} rows="1" placeholder=${follow ? "Ask a follow-up" : "Ask them anything"} value=${text}
+      <textarea id="question" dir="auto" ref=${box} rows="1" placeholder=${follow ? "Ask a follow-up" : "Ask them anything"} value=${text}
         onInput=${(event) => (draft.value = event.target.value)} onKeyDown=${keys} aria-describedby=${why ? "plan refusal" : "plan"}></textarea>
       ${busy.value
         ? html`<button type="button" class="send stop" onClick=${stop} aria-label="Stop"><${Icon} name="stop" /></button>`
         : html`<button type="submit" class="send" disabled=${!text.trim()} aria-label="Ask"><${Icon} name="up" /></button>`}
     </div>
-    ${why && html`<p id="refusal" class="problem" tabindex="0"><${Icon} name="warn" /><span>${why}</span></p>`}
+    ${why && html`<p id="refusal" class="problem" tabindex="0"><${Icon} name="warn" /><span>${why}</span>${needed && html`<${SetUp} wanted=${needed}>Enter the key<//>`}</p>`}
     <div class="below">
       <${Preset} />
       <button type="button" class="pick" aria-label="Change the mixture" aria-expanded=${tuning.value} aria-controls="tuner" onClick=${() => (tuning.value = !tuning.value)}>
@@ -61,7 +67,7 @@ function Preset() {
     <select id="preset" value=${choice.value.model} onChange=${(event) => choose(event.target.value)} aria-describedby=${pattern.value ? "pattern" : undefined} title=${mixture.value?.auto ?? mixture.value?.problem ?? ""}>
       ${!names.has(choice.value.model) && html`<option value=${choice.value.model}>${choice.value.model}</option>`}
       <optgroup label="Mixtures">${known?.mixtures.filter((one) => !one.problem).map((one) => html`<option value=${one.name}>${one.name} · ${count(one.calls, "call")}</option>`)}</optgroup>
-      ${known?.mixtures.some((one) => one.problem) && html`<optgroup label="Mixtures that cannot run here">${known.mixtures.filter((one) => one.problem).map((one) => html`<option value=${one.name} title=${one.problem}>${one.name}</option>`)}</optgroup>`}
+      ${known?.mixtures.some((one) => one.problem) && html`<optgroup label="Mixtures that cannot run here">${known.mixtures.filter((one) => one.problem).map((one) => html`<option value=${one.name} title=${one.problem}>${one.name} · ${one.problem.length > 60 ? "cannot run here" : one.problem}</option>`)}</optgroup>`}
       <optgroup label="One model alone">${known?.models.filter((one) => !one.problem).map((one) => html`<option value=${one.name}>${one.name}</option>`)}</optgroup>
     </select>${pattern.value && html`<span id="pattern" class="pattern" title=${ending(pattern.value).help || "How it comes to its answer"}>${pattern.value}</span>`}<${Icon} name="chevron" /></span>`;
 }
@@ -88,7 +94,7 @@ function Price() {
   const problem = refusal.value;
   const told = data && !problem
     ? html`<span><b>${count(data.calls, "call")}</b></span><span class="most" title=${data.unknown_prices?.length ? `No price is known of ${data.unknown_prices.join(", ")}` : "The worst case: every call writes all it may"}>${data.max_cost_usd === null ? "price unknown" : data.max_cost_usd === 0 ? "free" : `at most ${dollars(data.max_cost_usd)}`}</span>`
-    : html`<span class="bad" title=${problem}>${problem ? "cannot be asked" : "…"}</span>`;
+    : html`<span class="bad" title=${problem}>${problem ? (data?.problem?.startsWith("needs") && state === "ready" ? `cannot run: ${data.problem}` : "cannot be asked") : "…"}</span>`;
   return html`<p id="plan" class="price ${state}">${told}</p>`;
 }
 

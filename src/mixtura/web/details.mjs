@@ -78,6 +78,9 @@ function Whole({ call, run }) {
     ${call.begunAnew.map((again) => html`<p class="note">Begun anew at ${seconds(again.at)}${again.error ? `: ${again.error}` : ""}${again.wait ? `, after a wait of ${seconds(again.wait)}` : ""}</p>`)}
     ${call.begunAnew.length === 0 && call.restarts > 0 && html`<p class="note">Begun anew ${count(call.restarts, "time")}</p>`}
     ${call.notices.map((notice) => html`<p class="note">${notice}</p>`)}
+    ${call.replaced.length > 0 &&
+    html`<details class="thoughtbox"><summary>What it was not shown (${count(call.replaced.length, "item")}, kept on this machine)</summary>
+      <dl class="facts">${call.replaced.map((item) => html`<div><dt>${item.placeholder}</dt><dd>${item.text}</dd></div>`)}</dl></details>`}
     ${call.finish === "length" && html`<p class="note">It was cut at its limit of tokens.</p>`}
     ${call.thoughts && html`<details class="thoughtbox"><summary>Its thoughts</summary><div class="plain">${call.thoughts}</div></details>`}
     ${call.text
@@ -97,8 +100,8 @@ function Shown({ call, run }) {
   const body = JSON.stringify(call.request, null, 2);
   return html`
     <div class="bar-actions"><button type="button" class="quiet small" onClick=${() => copy(body)}><${Icon} name="copy" />Copy as JSON</button></div>
-    ${messages.map((message) => html`<article class="message ${message.role}"><h4>${message.role}</h4><pre tabindex="0">${said(message)}</pre></article>`)}
-    <article class="message"><h4>everything else</h4><pre tabindex="0">${JSON.stringify(rest, null, 2)}</pre></article>`;
+    ${messages.map((message) => html`<article class="message ${message.role}"><h3>${message.role}</h3><pre tabindex="0">${said(message)}</pre></article>`)}
+    <article class="message"><h3>everything else</h3><pre tabindex="0">${JSON.stringify(rest, null, 2)}</pre></article>`;
 }
 
 function Meter({ name, value, hint }) {

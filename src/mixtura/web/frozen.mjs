@@ -6,6 +6,7 @@ import { Agreement } from "./agreement.mjs";
 import { Axis } from "./axis.mjs";
 import { Layers } from "./cards.mjs";
 import { Details, Link } from "./details.mjs";
+import { Question } from "./question.mjs";
 import { Run, said } from "./run.mjs";
 
 const run = Run.from(JSON.parse(document.getElementById("run").textContent));
@@ -20,12 +21,12 @@ function Frozen() {
   const open = dialog.value;
   return html`<main class="frozen column">
     <header class="frozenhead">
-      <${Mark} /><b>Mixtura</b><span class="dim">${when(run.startedAt)} · ${run.model} · read only</span><span class="grow"></span>
+      <${Mark} /><h1>Mixtura</h1><span class="dim">${when(run.startedAt)} · ${run.model} · read only</span><span class="grow"></span>
       <button type="button" class="quiet icon-only" aria-label="Light or dark" onClick=${other}><${Icon} name="moon" /></button>
     </header>
-    ${run.messages.map((message) => html`<article class="earlier ${message.role}"><h4>${message.role}</h4><div class="plain">${said(message)}</div></article>`)}
+    ${run.messages.map((message) => html`<article class="earlier ${message.role}"><h2>${message.role}</h2><div class="plain" dir="auto">${said(message)}</div></article>`)}
     <article class="turn">
-      <h2 class="question">${run.question}</h2>
+      <${Question} text=${run.question} />
       <${Layers} run=${run} />
       <${Answer} run=${run} actions=${html`<${MarksButton} run=${run} /><${CopyButton} run=${run} />`} />
       <${Agreement} run=${run} />

@@ -28,6 +28,7 @@ export class Call {
     this.restarts = 0;
     this.begunAnew = [];
     this.notices = [];
+    this.replaced = [];
     this.request = null;
     this.similarity = null;
     this.calls = [];
@@ -70,6 +71,8 @@ export class Run {
     this.calls = [];
     this.sentences = null;
     this.recorded = false;
+    this.glimpsed = false; // its drafts and numbers are not here yet: `fill` brings them
+    this.asked = null; // { model, mixtura }: what answered it, by name and with its changes
     this.finishReason = null;
     this.messages = [];
     this.tick = signal(0);
@@ -89,6 +92,20 @@ export class Run {
   // The aggregator's last call; its answer is the run's.
   get answerCall() {
     return this.calls.findLast((call) => call.role === "aggregator") ?? null;
+  }
+
+  // The proposal that is the answer because no aggregator wrote one.
+  get standIn() {
+    const last = this.answerCall;
+    if (!last?.error || !last.text) return null;
+    return this.proposers.findLast((call) => call.text === last.text) ?? null;
+  }
+
+  // What the answer was made without: calls that failed, and what else there is to say.
+  get shortfalls() {
+    const errors = this.calls.map((call) => call.error).filter(Boolean);
+    const failed = this.leftOut.filter((line) => errors.some((error) => line.includes(error)));
+    return { failed: failed.length, notes: this.leftOut.length - failed.length };
   }
 
   get proposers() {
@@ -243,7 +260,8 @@ export class Run {
   _token(call, event) {
     call.first ??= event.seconds;
     call.tokens += event.pieces ?? 1;
-    call.state = event.reasoning ? "thinking" : "writing";
+    if (call.state === "failed") call.text = call.thoughts = ""; // another's answer stands in
+    else call.state = event.reasoning ? "thinking" : "writing";
     if (event.reasoning) call.thoughts += event.text;
     else call.text += event.text;
     // The aggregator inside writes what the mixture around it says.
@@ -299,25 +317,55 @@ export class Run {
     return run;
   }
 
+  // As a conversation shows it at a glance.
+  static glimpsed(row) {
+    const run = new Run(row.message ? said(row.message) : "", row.model ?? "");
+    run.messages = row.before ?? [];
+    run.calls = (row.calls ?? []).map((one) => {
+      const call = new Call([{ layer: one.layer, index: one.index, role: one.role }], one.model);
+      call.state = one.state;
+      return call;
+    });
+    if (row.answer && !run.answerCall) run.calls.push(new Call([{ layer: 1, index: 0, role: "aggregator" }], row.model ?? ""));
+    if (row.answer) run.answerCall.text = row.answer;
+    run.askedCalls = row.asked_calls ?? null;
+    run.began = 0;
+    run.glimpsed = true;
+    run._learnEnd(row);
+    return run;
+  }
+
+  // The whole record in place of a glance.
+  fill(record) {
+    this.calls = record.calls.map((row) => recalled(row, [], record));
+    this.glimpsed = false;
+    this.learn(record);
+  }
+
   // What only the record knows: the requests, the likenesses, whose sentence is whose.
   learn(record) {
-    this.id = record.id;
-    this.startedAt = record.started;
-    this.pattern = record.pattern ?? this.pattern;
-    this.state = record.state;
-    this.error = record.state === "failed" ? record.error : this.error;
-    this.seconds = record.seconds;
-    this.cost = record.cost_usd;
-    this.usage = record.usage;
-    this.leftOut = record.left_out ?? [];
-    this.agreement = record.agreement ?? null;
-    this.confidence = record.confidence ?? null;
+    this._learnEnd(record);
     this.finishReason = record.finish_reason;
     this.sentences = record.sentences ?? null;
-    this.recorded = true;
     learned(this.calls, record.calls);
     for (const [call] of this.all()) this._dirty.add(call);
     this.flush();
+  }
+
+  _learnEnd(record) {
+    this.id = record.id;
+    this.asked = record.asked ?? this.asked;
+    this.startedAt = record.started;
+    this.pattern = record.pattern ?? this.pattern;
+    this.state = record.state;
+    this.error = ["failed", "damaged", "unfinished"].includes(record.state) ? record.error : this.error;
+    this.seconds = record.seconds ?? null;
+    this.cost = record.cost_usd;
+    this.usage = record.usage ?? null;
+    this.leftOut = record.left_out ?? [];
+    this.agreement = record.agreement ?? null;
+    this.confidence = record.confidence ?? null;
+    this.recorded = true;
   }
 }
 
@@ -359,6 +407,7 @@ function learned(calls, rows) {
     call.cost = row.cost_usd;
     call.restarts = row.restarts;
     call.notices = row.notices;
+    call.replaced = row.replaced ?? [];
     call.similarity = row.similarity ?? null;
     learned(call.calls, row.calls ?? []);
   }

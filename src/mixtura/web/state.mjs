@@ -1,5 +1,6 @@
 // What the page knows: who may ask, what there is to ask, the conversation, past runs.
 import { call, kept, key, locked } from "./access.mjs";
+import { besideOf, branchOf, conversation, download, fetchConversation, forget, newestAfter } from "./conversation.mjs";
 import { batch, computed, dialog, say, signal, tell } from "./base.mjs";
 import { count, dollars, ending, learnEndings, seconds, short } from "./format.mjs";
 import { Run, said } from "./run.mjs";
@@ -73,6 +74,21 @@ export const pattern = computed(() => {
 
 const unusual = (name) => (name && name !== "mixture" ? name : null);
 
+// What a run was asked of is chosen again, with its changes; an older one's by its name.
+function chooseAgain(run) {
+  const { mixtures = [], models = [] } = setup.value ?? {};
+  if (!run.asked) {
+    if ([...mixtures, ...models].some((one) => one.name === run.model)) choose(run.model);
+    return;
+  }
+  const { proposers, aggregator = null, layers = null, agreement = false } = run.asked.mixtura ?? {};
+  const rows = proposers?.map((text) => {
+    const [, model, samples] = /^(.*?)(?:\*(\d+))?$/s.exec(text);
+    return { model, samples: Number(samples ?? 1) };
+  });
+  choice.value = { ...choice.value, model: run.asked.model, proposers: rows ?? null, aggregator, layers, agreement };
+}
+
 function grouped(names) {
   const rows = [];
   for (const model of names) {
@@ -98,10 +114,17 @@ function wish() {
 }
 
 // What a plan is of: it holds for nothing else.
-const wanted = () => JSON.stringify([choice.value.model, wish()]);
+const wanted = () => JSON.stringify([choice.value.model, wish(), choice.value.against]);
 
 // Why this cannot be asked, as far as is known.
-export const refusal = computed(() => (plan.value.error && plan.value.of === wanted() ? plan.value.error : null));
+export const refusal = computed(() => {
+  const { state, data, error, of } = plan.value;
+  if (of !== wanted()) return null;
+  return error ?? (state !== "error" && data?.problem ? `it cannot run here: ${data.problem}` : null);
+});
+
+// A name that nobody knows: not all of those that there are.
+const withoutWall = (message) => message.replace(/: choose one of (?:[^,]*,){8}[^]*$/, ": no model or mixture here is called so; the field lists those that are");
 
 let planning;
 let planTimer;
@@ -115,13 +138,14 @@ export function replan() {
     const of = wanted();
     plan.value = { ...plan.value, state: "loading" };
     try {
-      const body = { model: choice.value.model, mixtura: wish(), messages: messages(draft.value) };
+      const body = { model: choice.value.model, mixtura: wish(), messages: messages(draft.value), against: choice.value.against || undefined };
       const response = await call("/api/plan", { method: "POST", body, signal: stop });
       plan.value = { state: "ready", data: await response.json(), of };
     } catch (error) {
       if (stop.aborted) return;
-      const told = error instanceof Refused ? error.message : "The server cannot be reached.";
-      plan.value = { state: "error", data: plan.value.data, error: told, of };
+      const reached = error instanceof Refused;
+      plan.value = { state: "error", data: plan.value.data, error: reached ? withoutWall(error.message) : "The server cannot be reached.", of };
+      if (!reached) planTimer = setTimeout(replan, 3000); // it may be there again
     }
   }, 250);
 }
@@ -151,60 +175,103 @@ function leave() {
   stopping = null;
 }
 
-function messages(question, turnsBefore = turns.value) {
+function messages(question, turnsBefore = turns.value, earlier = []) {
   const before = turnsBefore.flatMap((turn) =>
     turn.run.answer && turn.run.state !== "failed"
       ? [...turn.earlier, { role: "user", content: turn.run.question }, { role: "assistant", content: turn.run.answer }]
       : turn.earlier,
   );
-  return question ? [...before, { role: "user", content: question }] : before;
+  return question ? [...before, ...earlier, { role: "user", content: question }] : before;
 }
 
 let made = 0;
-function turn(run, earlier = [], alone = null) {
+function turn(run, earlier = [], alone = null, open = true) {
   made += 1;
-  return { number: made, run, earlier, alone, open: signal(true) };
+  return { number: made, run, earlier, alone, open: signal(open) };
 }
 
-export async function ask(question) {
-  if (busy.value || refusal.value || !question.trim()) return;
-  const history = messages(question);
+// Where a run stands, for the server: behind the last of *before*, in this conversation.
+function placeAfter(before) {
+  const query = new URLSearchParams();
+  const last = before.at(-1)?.run.id;
+  if (last) query.set("previous", last);
+  if (conversation.value) query.set("conversation", conversation.value.id);
+  return query.size ? `?${query}` : "";
+}
+
+export const ask = (question) => askAfter(question, turns.value);
+
+// Another question, or another answer, in place of a turn: what came after it stays in its branch.
+export function askAt(one, question) {
+  const at = turns.value.findIndex((other) => other.number === one.number);
+  return askAfter(question, turns.value.slice(0, Math.max(at, 0)), one.earlier);
+}
+
+async function askAfter(question, before, earlier = []) {
+  if (busy.value || !question.trim()) return;
+  if (refusal.value) {
+    if (before.length < turns.value.length) tell(`This cannot be asked: ${refusal.value}`);
+    return;
+  }
+  const history = messages(question, before, earlier);
   const run = new Run(question, choice.value.model);
   run.pattern = pattern.value;
+  run.asked = { model: choice.value.model, mixtura: wish() };
   const against = choice.value.against;
   const alone = against ? new Run(question, against) : null;
   if (plan.value.data?.layers) run.expect([...plan.value.data.layers, [plan.value.data.aggregator]]);
   for (const old of turns.value) old.open.value = false;
   const mine = (stopping = new AbortController());
+  const place = placeAfter(before);
   batch(() => {
-    turns.value = [...turns.value, turn(run, [], alone)];
-    draft.value = "";
+    turns.value = [...before, turn(run, earlier, alone)];
+    if (before.length === 0 && !place) conversation.value = null;
+    draft.value = question === draft.value ? "" : draft.value;
   });
   say(`Asked ${count(plan.value.data?.calls ?? 1, "model call")}.`);
-  const both = [
-    follow(run, { model: choice.value.model, messages: history, mixtura: wish() }, mine, narrator(run)),
-    ...(alone ? [follow(alone, { model: against, messages: history, mixtura: {} }, mine)] : []),
-  ];
-  await Promise.all(both);
+  const body = { model: choice.value.model, messages: history, mixtura: run.asked.mixtura };
+  const besides = (begun) => (alone && begun ? follow(alone, { model: against, messages: history, mixtura: {} }, mine, { place: `?beside=${run.id}` }) : null);
+  let other = null;
+  await follow(run, body, mine, { heard: narrator(run), place, begun: () => (other = besides(true)) });
+  if (alone && !other && !run.id) alone.fail("it was not asked: the mixture was refused");
+  await other;
   if (stopping === mine) stopping = null;
   listAll();
 }
 
-async function follow(run, body, stopper, heard) {
+async function follow(run, body, stopper, { heard = () => {}, place = "", begun: then = null } = {}) {
   const left = leaving.signal;
   const whole = { ...body, stream: true, mixtura: { ...body.mixtura, proposals: true } };
   try {
     const begun = () => {
-      if (current.value === run) point(run.id, true);
+      then?.();
+      if (current.value === run) {
+        point(run.id, true);
+        refresh(run.id, left);
+      }
       listAll();
     };
-    await play(run, whole, { key: key.value, signal: stopper.signal, left, begun, heard });
+    await play(run, whole, { key: key.value, signal: stopper.signal, left, place, begun, heard });
   } catch (error) {
     if (error.status === 401) locked.value = true;
   }
   if (left.aborted) return;
-  heard?.(null);
-  if (setup.value?.runs && run.id) await remember(run);
+  heard(null);
+  if (setup.value?.runs && run.id) {
+    await remember(run);
+    await refresh(run.id, left);
+  }
+}
+
+// What the server knows of the conversation by now: its branches, its name, its cost.
+async function refresh(id, left = leaving.signal) {
+  if (!setup.value?.runs) return;
+  try {
+    const found = await fetchConversation(id);
+    if (!left.aborted) conversation.value = found;
+  } catch {
+    // the next one will do
+  }
 }
 
 // What is said aloud: a sentence a proposal, never a token.
@@ -227,7 +294,7 @@ function narrator(run) {
 
 // The record is written a moment after the answer's end.
 async function remember(run) {
-  for (const wait of [60, 200, 500, 1200, 2500]) {
+  for (const wait of [60, 200, 500, 1200, 2500, 5000, 10000, 20000]) {
     await new Promise((done) => setTimeout(done, wait));
     try {
       const error = run.error;
@@ -261,12 +328,13 @@ export async function steer(run, action, place = {}) {
 
 export async function again(one) {
   if (busy.value) return;
-  if (refusal.value) {
-    tell(`This cannot be asked: ${refusal.value}`);
-    return;
-  }
-  turns.value = turns.value.filter((other) => other !== one);
-  await ask(one.run.question);
+  await askAt(one, one.run.question);
+}
+
+// What was said up to a turn, its question at the end.
+export function conversationBefore(one) {
+  const all = turns.value;
+  return [...messages("", all.slice(0, all.indexOf(one))), ...one.earlier, { role: "user", content: one.run.question }];
 }
 
 // The same question to one model alone, beside an answer that is there.
@@ -274,16 +342,18 @@ export async function compare(one, model) {
   if (busy.value) return;
   const alone = new Run(one.run.question, model);
   const all = turns.value;
-  const history = [...messages("", all.slice(0, all.indexOf(one))), ...one.earlier, { role: "user", content: one.run.question }];
+  const history = conversationBefore(one);
   const mine = (stopping = new AbortController());
+  one.open.value = false;
   turns.value = all.map((other) => (other === one ? { ...one, alone } : other));
-  await follow(alone, { model, messages: history, mixtura: {} }, mine);
+  const place = one.run.recorded ? `?beside=${one.run.id}` : "";
+  await follow(alone, { model, messages: history, mixtura: {} }, mine, { place });
   if (stopping === mine) stopping = null;
   say(`${short(model)} alone took ${seconds(alone.seconds)}.`);
   list();
 }
 
-// ---- past runs
+// ---- past conversations
 
 export const runs = signal({ rows: [], more: false, loading: false, error: null });
 export const search = signal("");
@@ -293,15 +363,15 @@ export async function list(more = false) {
   if (!setup.value?.runs) return;
   listing += 1;
   const mine = listing;
-  const before = more ? runs.value.rows.at(-1)?.id : null;
+  const before = more ? runs.value.rows.at(-1)?.cursor : null;
   const query = new URLSearchParams({ limit: "40" });
   if (before) query.set("before", before);
   if (search.value.trim()) query.set("q", search.value.trim());
   runs.value = { ...runs.value, loading: true };
   try {
-    const found = await (await call(`/api/runs?${query}`)).json();
+    const found = await (await call(`/api/conversations?${query}`)).json();
     if (mine !== listing) return;
-    runs.value = { rows: more ? [...runs.value.rows, ...found.runs] : found.runs, more: found.more, loading: false, error: null };
+    runs.value = { rows: more ? [...runs.value.rows, ...found.conversations] : found.conversations, more: found.more, loading: false, error: null };
   } catch (error) {
     if (mine === listing) runs.value = { ...runs.value, loading: false, error: error.message };
   }
@@ -320,31 +390,67 @@ export function fresh(step = true) {
   leave();
   batch(() => {
     turns.value = [];
+    conversation.value = null;
     dialog.value = null;
   });
   if (step && location.hash) history.pushState(null, "", location.pathname);
 }
 
-export async function reopen(id) {
-  if (turns.value.at(-1)?.run.id === id) return;
+// The turn that is to be seen; the page scrolls to it once.
+export const sought = signal(null);
+
+// The conversation of a run, in the newest branch that goes through it.
+export async function reopen(id, exact = false) {
+  const shown = turns.value.find((one) => one.run.id === id);
+  if (shown && !exact) {
+    sought.value = shown.number;
+    return;
+  }
   leave();
   opening.value = true;
+  const left = leaving.signal;
   try {
-    const record = await (await call(`/api/runs/${encodeURIComponent(id)}`)).json();
+    const found = await fetchConversation(id);
+    const named = found.turns.find((row) => row.id === id)?.beside ?? (found.turns.some((row) => row.id === id) ? id : found.turns.at(-1).id);
+    const branch = branchOf(found.turns, newestAfter(found.turns, named));
+    const last = branch.at(-1) ?? found.turns.at(-1);
+    const record = await (await call(`/api/runs/${encodeURIComponent(last.id)}`)).json();
+    if (left.aborted) return;
     const run = Run.from(record);
     run.pattern ??= unusual(setup.value?.mixtures.find((one) => one.name === run.model)?.pattern);
+    const before = run.messages.length && !branch[0]?.before ? [] : (branch[0]?.before ?? run.messages);
+    const rows = branch.length ? branch : [last];
+    const made = rows.map((row, i) => {
+      const mine = row.id === last.id ? run : Run.glimpsed(row);
+      const beside = besideOf(found.turns, row.id);
+      const earlier = i ? [] : before.map(({ role, ...rest }) => ({ role, content: said(rest) }));
+      return turn(mine, earlier, beside ? Run.glimpsed(beside) : null, mine === run && !beside);
+    });
     batch(() => {
       dialog.value = null;
-      turns.value = [turn(run, run.messages.map(({ role, ...rest }) => ({ role, content: said(rest) })))];
+      conversation.value = found;
+      turns.value = made;
+      sought.value = named === last.id ? null : (made.find((one) => one.run.id === named)?.number ?? null);
+      chooseAgain(run);
     });
-    point(id, true);
-    say(`Opened the run: ${run.question}`);
+    point(exact ? last.id : id, true);
+    say(`Opened the conversation: ${found.title}`);
     if (record.state === "running") await rejoin(run);
   } catch (error) {
     tell(error.status === 404 ? "That run is no longer there." : error.message);
     point(null);
   } finally {
     opening.value = false;
+  }
+}
+
+// A turn's drafts and numbers, where only a glance of it was here.
+export async function bring(run) {
+  if (!run.glimpsed) return;
+  try {
+    run.fill(await (await call(`/api/runs/${encodeURIComponent(run.id)}`)).json());
+  } catch (error) {
+    tell(error.status === 404 ? "That run is no longer there." : error.message);
   }
 }
 
@@ -363,33 +469,23 @@ async function rejoin(run) {
   if (left.aborted) return;
   if (live) heard(null);
   const learned = await remember(run);
+  await refresh(run.id, left);
   if (!live && !learned) run.fail("this run was asked over the API: reload the page once it has ended");
   listAll();
 }
 
+// A whole conversation, with all its runs.
 export async function remove(id) {
   try {
-    await call(`/api/runs/${encodeURIComponent(id)}`, { method: "DELETE" });
+    await forget(id);
     runs.value = { ...runs.value, rows: runs.value.rows.filter((row) => row.id !== id) };
-    if (turns.value.at(-1)?.run.id === id) fresh();
-    tell("Run deleted");
+    if (conversation.value?.id === id) fresh();
+    tell("Conversation deleted");
+    tabs?.postMessage("changed");
   } catch (error) {
     tell(error.message);
   }
 }
 
 // One file that shows the run anywhere.
-export async function share(run) {
-  try {
-    const response = await call(`/api/runs/${encodeURIComponent(run.id)}/html`);
-    const url = URL.createObjectURL(await response.blob());
-    const link = document.createElement("a");
-    link.href = url;
-    link.download = `mixtura-${run.id}.html`;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(url), 10000);
-    tell("Saved as one HTML file");
-  } catch (error) {
-    tell(error.message);
-  }
-}
+export const share = (run) => download(`/api/runs/${encodeURIComponent(run.id)}/html`, `mixtura-${run.id}.html`, "Saved as one HTML file");

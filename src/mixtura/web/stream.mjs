@@ -50,9 +50,9 @@ const path = (id, what) => `/api/runs/${encodeURIComponent(id)}/${what}`;
 
 // Begin a run that goes on without the page, and fold what comes into *run* until it is over.
 // Raises Refused before it has begun. *signal* stops the run itself, *left* only this page's view.
-export async function play(run, body, { key, signal, left, begun = () => {}, heard = () => {} }) {
+export async function play(run, body, { key, signal, left, place = "", begun = () => {}, heard = () => {} }) {
   try {
-    const response = await fetch("/api/runs", { method: "POST", headers: headers(key), body: JSON.stringify(body) });
+    const response = await fetch(`/api/runs${place}`, { method: "POST", headers: headers(key), body: JSON.stringify(body) });
     if (!response.ok) await refused(response);
     run.id = (await response.json()).run;
     begun(run);

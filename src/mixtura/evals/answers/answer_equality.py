@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 
 from mixtura.evals.answers import exact_value, symbolic_equality
 from mixtura.evals.answers.expression_forms import AnswerForm, parse_form, split_at_commas
@@ -12,11 +13,12 @@ from mixtura.evals.answers.formula_cleanup import (
     clean_answer,
     normalize_formula,
 )
+from mixtura.patterns.words import parse_spelled_number
 
 TextPair = tuple[str, str]
 _NAME = (
     r"(?:[a-zA-Z]{1,3}'?(?:_{?\w{1,3}}?)?|\\[a-z]+(?:_{?\w{1,3}}?)?|[a-zA-Z](?:\^{?-1}?)?\(\s*\w\s*\)"
-    r"|m?\\angle\s*[A-Z]{1,3}|\\overline\s*{?[A-Z]{2}}?|\|[A-Z]{2}\||[a-zA-Z]{4,20}(?:\s[a-zA-Z]{2,20}){0,3})"
+    r"|\(\s*[a-zA-Z](?:\s*,\s*[a-zA-Z]){1,5}\s*\)|m?\\angle\s*[A-Z]{1,3}|\\overline\s*{?[A-Z]{2}}?|\|[A-Z]{2}\||[a-zA-Z]{4,20}(?:\s[a-zA-Z]{2,20}){0,3})"
 )
 _NAMED = re.compile(rf"^\s*({_NAME})\s*(?:=|\\in(?![a-z])|\\equiv)\s*(?=\S)")
 
@@ -27,14 +29,28 @@ def is_same_answer(one: str, other: str) -> bool:
 
     Raises UndecidedError where math-verify takes too long to say.
     """
+    first, second = _named_values(one), _named_values(other)
+    if first and second and first.keys() == second.keys():
+        return all(_same_content(first[name], second[name]) for name in first)
     a, b = _strip_surroundings(one, other)
     return _same_content(a, b)
+
+
+def _named_values(answer: str) -> dict[str, str]:
+    """The values of a list such as ``x = 1, y = 2`` by their names; empty for any other."""
+    parts = split_at_commas(clean_answer(answer)) or []
+    named = [(_NAMED.match(part), part) for part in parts]
+    values = {normalize_formula(m[1]): part[m.end() :] for m, part in named if m}
+    return values if 1 < len(values) == len(parts) else {}
 
 
 def _same_content(a: str, b: str) -> bool:
     # Before anything is parsed: what is written alike is alike, whatever it means.
     if normalize_formula(a) == normalize_formula(b) or _plain_words(a) == _plain_words(b) != "":
         return True
+    if (value := _spelled_number(a) or _spelled_number(b)) is not None:
+        other = b if _spelled_number(a) else a
+        return exact_value.exact_value(normalize_formula(other)) == value
     left, right = parse_form(a), parse_form(b)
     if left.kind == right.kind == "one":
         return _equal_items(*left.items, *right.items)
@@ -90,6 +106,13 @@ def _is_word(a: str) -> bool:
     return bool(re.fullmatch(r"\s*[a-zA-Z]{4,}(?:\s+[a-zA-Z]+)*\s*", a))
 
 
+def _spelled_number(a: str) -> Fraction | None:
+    """The number that a text of number words alone spells: ``twenty-one``."""
+    words = re.split(r"[\s-]+", a.strip().lower())
+    spelled = all(parse_spelled_number(word) is not None for word in words if word != "and")
+    return parse_spelled_number(a) if words[0] != "and" and spelled else None
+
+
 def _plain_words(a: str) -> str:
     """A text in lower case; empty where it is a formula."""
     return " ".join(a.lower().split()) if re.fullmatch(r"[\sa-zA-Z'.-]{2,}", a) else ""
@@ -99,7 +122,8 @@ def _strip_surroundings(one: str, other: str) -> TextPair:
     """Both answers without a variable name, base, am or pm that only one of them has."""
     choice = re.fullmatch(r"\(?([A-J])\)?", TEXT_COMMAND.sub(r"\1", other).strip(" $"))
     if choice:
-        said = re.match(r"[\s$*(]*([A-J])(?:[).:\s]|$)", TEXT_COMMAND.sub(r" \1", one))
+        plain = re.sub(r"\\mathbf\s*{([^{}]*)}", r" \1", TEXT_COMMAND.sub(r" \1", one))
+        said = re.match(r"[\s$*(]*([A-J])(?:[).:\s]|$)", plain)
         return (said[1] if said else clean_answer(one)), choice[1]
     a, b = clean_answer(one), clean_answer(other)
     # A target of the clock says nothing of morning or evening, so an answer may.

@@ -30,6 +30,11 @@ _TIDY = (
     (_ORDINAL, ""), (r"\^\s*{?\s*\\circ\s*}?|\\degree(?![a-z])|°", ""), (r"\\%|%", ""),
     (r"\\le(?:q|qslant)?(?![a-z])|⩽", "≤"), (r"\\ge(?:q|qslant)?(?![a-z])|⩾", "≥"),
     (r"\\neq?(?![a-z])", "≠"), (r"\\lt(?![a-z])", "<"), (r"\\gt(?![a-z])", ">"),
+    (r"(?<![a-zA-Z\\])(?:pi|Pi)(?![a-zA-Z])", r"\\pi "),
+    (r"(?<![a-zA-Z\\])(?:infinity|inf|oo)(?![a-zA-Z])", r"\\infty "),
+    (r"(?<![a-zA-Z\\])sqrt\s*\(\s*(\w{1,9})\s*\)", r"\\sqrt{\1}"), (r"<=", "≤"), (r">=", "≥"),
+    (r"(?<![\w.^_])(\d+(?:\.\d+)?)[eE]([-+]?\d{1,3})(?![\w.])", r"\1\\cdot 10^{\2}"),
+    (r"\\overline\s*{\s*([A-Z]{2})\s*}", r"\1"),
     (r"÷", "/"), (r"π", r"\\pi "), (r"∞", r"\\infty "), (r"√", r"\\sqrt "), (r"±", r"\\pm "),
     (r"[×·]", r"\\cdot "), (r"∪", r"\\cup "), (r"∈", r"\\in "),
     (r"∅|\\varnothing", r"\\emptyset "), (r"\\(?:dots|ldots|cdots)(?![a-z])", "..."),
@@ -40,7 +45,14 @@ _TIDY = (
 TEXT_COMMAND = re.compile(
     r"\\(?:text(?:bf|it|rm|sf|tt|up|normal)?|mathrm|mbox|operatorname|textrm)\s*{([^{}]*)}"
 )
-_JOINED = re.compile(r"^[\s,;]*(?:and|or)[\s,;]*(?:x\s*=)?\s*$", re.IGNORECASE)
+_BOTH = re.compile(
+    r"^\s*([a-z])\s*([<>≤≥])\s*([^<>≤≥,]{1,40}?)\s*(?:\\text\s*{\s*and\s*}|\band\b)\s*\1\s*([<>≤≥])"
+    r"\s*([^<>≤≥,]{1,40})$"
+)
+_SET_BUILDER = re.compile(
+    r"^\s*\\{\s*[a-z]\s*(?:\\in\s*\\mathbb{?R}?\s*)?(?:\||:|\\mid)\s*([^{}|:]*[<>≤≥][^{}|:]*)\\}\s*$"
+)
+_JOINED = re.compile(r"^[\s,;]*(?:[a-z]{1,12}\s+)?(?:and|or)[\s,;]*(?:x\s*=)?\s*$", re.IGNORECASE)
 _MODULUS = re.compile(
     r"\\text{\s*\(mod\s*}\s*\d+\s*\)|\\text{\s*\(mod \d+\)\s*}|\\p?mod\s*{?\s*\d+\s*}?"
     r"|\(\s*mod\s*\d+\s*\)"
@@ -79,7 +91,8 @@ def has_thousands_commas(answer: str) -> bool:
 
 def clean_answer(answer: str) -> str:
     """An answer as a plain formula: no box, fonts, spaces of TeX, degrees, units."""
-    answer = _ascii_signs(answer).strip()
+    answer = re.sub(r"(?<!\\)\\$", "", _ascii_signs(answer).strip())  # a space of TeX
+    answer = re.sub(r"^([*`]{1,3})([^*`]+)\1$", r"\2", answer)  # Markdown's
     if box := re.fullmatch(r"\$*\s*\\f?box(?:ed)?\s*({.*})\s*\$*", answer, re.DOTALL):
         inside = brace_group(box[1], 0)
         answer = box[1][1:-1] if inside is not None and len(inside) + 2 == len(box[1]) else answer
@@ -89,6 +102,8 @@ def clean_answer(answer: str) -> str:
     answer = _OF_DEGREES.sub(_degrees_to_radians, answer)
     for pattern, instead in _TIDY:
         answer = re.sub(pattern, instead, answer)
+    answer = _SET_BUILDER.sub(r"\1", _BOTH.sub(_join_inequalities, answer))
+    answer = re.sub(r"(?<=[)\]])\s*U\s*(?=[(\[])", r"\\cup ", answer)
     answer = _MODULUS.sub("", answer)
     answer = re.sub(r"(?<=\d)\.0+(?!\d)", "", answer)
     answer = re.sub(r"(?<![\d.\w])1\s*(?=[a-z](?![a-z]))", "", answer)
@@ -124,6 +139,16 @@ def _ascii_sign(one: str) -> str:
         return one
     top, _, bottom = unicodedata.normalize("NFKC", one).partition("⁄")
     return rf"\frac{{{top}}}{{{bottom}}}" if bottom else one
+
+
+def _join_inequalities(match: re.Match[str]) -> str:
+    """Two bounds of one letter as one: ``x > 2 and x < 5`` as ``2 < x < 5``."""
+    name, first, low, second, high = match.groups()
+    if first in ">≥" and second in "<≤":
+        return f"{low} {'<' if first == '>' else '≤'} {name} {second} {high}"
+    if first in "<≤" and second in ">≥":
+        return f"{high} {'<' if second == '>' else '≤'} {name} {first} {low}"
+    return match[0]
 
 
 def _degrees_to_radians(match: re.Match[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from mixtura.catalog.providers import model_family
@@ -28,6 +28,19 @@ def plan_model_names(config: Config, plan: MixtureSpec) -> set[str]:
         # By their makers' names: a family is read from these, not from what a file calls a model.
         names.add(f"{table.provider or ''}/{table.model or name}" if table else name)
     return names
+
+
+def model_families(config: Config, names: Iterable[str]) -> dict[str, str]:
+    """By member, the family of its model; without those of no known one, or of several."""
+    found = {
+        name: {model_family(model) for model in plan_model_names(config, config.mixture_spec(name))}
+        for name in names
+    }
+    return {
+        name: family
+        for name, kinds in found.items()
+        if len(kinds) == 1 and (family := next(iter(kinds))) is not None
+    }
 
 
 def find_family_overlap(

@@ -9,6 +9,7 @@ from typing import Any
 
 from inspect_ai.dataset import MemoryDataset, Sample
 
+from mixtura.batch.prompt_form import join_instruction
 from mixtura.core.errors import ConfigError
 from mixtura.evals.rows import URL_PREFIXES, NumberedRow, Row, read_rows, read_text, source_location
 
@@ -101,17 +102,8 @@ def instruction_text(row: Mapping[str, Any], name: str = "instruction") -> str:
 
     Raises ValueError where there is none, or both and they differ.
     """
-    instruction = text_field(row, name)
-    there = [one for one in ("input", "context") if _is_filled(row.get(one))]
-    if len(there) > 1 and row["input"] != row["context"]:
-        raise ValueError("`input` and `context` could both belong to it: leave one of them out")
-    return f"{instruction}\n\n{text_field(row, there[0])}" if there else instruction
-
-
-def _is_filled(beside: object) -> bool:
-    if isinstance(beside, str):
-        return beside.strip() not in ("", "<noinput>")  # Alpaca's word for none
-    return beside is not None
+    text_field(row, name)
+    return join_instruction(row, name)
 
 
 def list_field(row: Mapping[str, Any], name: str, kind: type) -> list[Any]:

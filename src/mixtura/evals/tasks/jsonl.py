@@ -75,7 +75,7 @@ def jsonl(
     math-verify.
     """
     if scoring not in (None, *SCORING_METHODS):
-        raise ConfigError(f"scoring: '{scoring}' is none of {', '.join(SCORING_METHODS)}")
+        raise ConfigError(f"scoring: '{scoring}' is not one of {', '.join(SCORING_METHODS)}")
     if scoring == "math":
         # Now: missing, it would be found only when the first answer is there and paid.
         math.require_math_verify()
@@ -188,7 +188,7 @@ def _parse_message(row: object) -> ChatMessage:
         parts = cast(list[object], content)
         texts = [cast(Row, one).get("text") for one in parts if isinstance(one, dict)]
         if len(texts) < len(parts) or not all(isinstance(one, str) for one in texts):
-            raise ValueError("a message has a part that is no text; rows are of text alone")
+            raise ValueError("a message has a part that is not text; rows can hold only text")
         content = "".join(map(str, texts))
     if role not in _ROLES or not isinstance(content, str):
         raise ValueError(form)

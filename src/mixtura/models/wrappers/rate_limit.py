@@ -17,6 +17,7 @@ from mixtura.core.quantities import clamp_wait
 from mixtura.core.token_estimate import USUAL_ANSWER_TOKENS, count_request_tokens
 from mixtura.core.types import Completion, Request
 from mixtura.engine.call_context import remaining_seconds, withdraw_draft
+from mixtura.engine.endpoint_lease import EndpointLoad, EndpointUse, Lease
 from mixtura.engine.wait_queue import Waiter, WaitQueue
 
 T = TypeVar("T")
@@ -66,16 +67,6 @@ class RateLimits:
                 raise ValueError(f"{name} must be at least 1, not {value}")
 
 
-class EndpointLoad(NamedTuple):
-    """Calls in flight and waiting at one endpoint; how many it takes at once, None for any."""
-
-    in_flight: int
-    waiting: int
-    allowed: int | None
-    rate_limited: int
-    """Answers so far that asked for fewer calls."""
-
-
 class RateLimiter:
     """
     Lets calls in, for every model that is given this limiter, in this process.
@@ -102,6 +93,14 @@ class RateLimiter:
         state = self.loop_state()
         most = None if state.allowed == float("inf") else int(state.allowed)
         return EndpointLoad(state.inside, len(state.waiting), most, state.rate_limited)
+
+    def current_use(self) -> EndpointUse:
+        """What an owner of the endpoint's limits must know before it lends anew."""
+        return self.loop_state().current_use()
+
+    def apply_lease(self, lease: Lease) -> None:
+        """From now on only so much is let in, by calls of this event loop."""
+        self.loop_state().apply_lease(lease)
 
     def hold_back(self) -> None:
         """Let no further call of this event loop in: those that wait go on waiting."""
@@ -171,8 +170,11 @@ class _LoopState:
     recent: deque[tuple[float, int]] = field(default_factory=deque[tuple[float, int]])
     alarm: asyncio.TimerHandle | None = None
     held_back: bool = False
+    lease: Lease | None = None
+    """What is lent of the limits, where processes share them."""
     rate_limited: int = 0
     """Answers so far that asked for fewer calls."""
+    answered: int = 0
 
     def __post_init__(self) -> None:
         self.allowed = float(self.limits.concurrency or "inf")
@@ -197,6 +199,22 @@ class _LoopState:
         except asyncio.CancelledError:
             self.admit_waiting()  # who stood behind it may fit where it did not
             raise
+
+    def current_use(self) -> EndpointUse:
+        self._forget_old_calls()
+        tokens = sum(n for _, n in self.recent)
+        waiting = sum(one.about.tokens for one in self.waiting)
+        closed = max(0.0, self.closed_until - self.clock())
+        return EndpointUse(
+            self.inside, len(self.waiting), len(self.recent), tokens, waiting,
+            self.rate_limited, self.answered, closed,
+        )  # fmt: skip
+
+    def apply_lease(self, lease: Lease) -> None:
+        self.lease = lease
+        self.allowed = float("inf") if lease.concurrency is None else float(lease.concurrency)
+        self.closed_until = max(self.closed_until, self.clock() + lease.closed)
+        self.admit_waiting()
 
     def release_place(self) -> None:
         self.inside -= 1
@@ -263,8 +281,9 @@ class _LoopState:
         if now < self.closed_until:
             self._schedule_admission(self.closed_until - now)
             return False
-        while self.recent and self.recent[0][0] <= now - MINUTE:
-            self.recent.popleft()
+        self._forget_old_calls()
+        if self.lease is not None:
+            return self._fits_lease(call, self.lease)
         requests, most = self.limits.requests_per_minute, self.limits.tokens_per_minute
         full = requests is not None and len(self.recent) >= requests
         if most is not None and self.recent:
@@ -272,6 +291,21 @@ class _LoopState:
         if full:
             self._schedule_admission(self.recent[0][0] + MINUTE - now)
         return not full
+
+    def _fits_lease(self, call: _QueuedCall, lease: Lease) -> bool:
+        """Whether what is lent has room for it; if not, the next lease may have."""
+        if lease.requests is not None and len(self.recent) >= lease.requests:
+            return False
+        if lease.tokens is None:
+            return True
+        # One that is larger than a minute's tokens goes when no other does, as without a lease.
+        needed = min(call.tokens, self.limits.tokens_per_minute or call.tokens)
+        return sum(n for _, n in self.recent) + needed <= lease.tokens
+
+    def _forget_old_calls(self) -> None:
+        now = self.clock()
+        while self.recent and self.recent[0][0] <= now - MINUTE:
+            self.recent.popleft()
 
     def _schedule_admission(self, seconds: float) -> None:
         if self.alarm is not None:
@@ -309,6 +343,9 @@ class _LoopState:
 
     def record_success(self, model: str) -> None:
         self.failing.pop(model, None)
+        self.answered += 1
+        if self.lease is not None:  # its owner knows the answers of all, and raises it
+            return
         most = float(self.limits.concurrency or "inf")
         if self.allowed < most:
             self.allowed = min(most, self.allowed + 1.0 / self.allowed)

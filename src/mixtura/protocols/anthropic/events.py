@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
-from mixtura.core.json_text import repair_json
+from mixtura.core.json_text import repair_json, repair_texts
 from mixtura.core.types import JsonObject
 from mixtura.protocols.errors.bodies import is_error_json
 from mixtura.protocols.lenient_json import decode_odd_event
@@ -51,7 +51,7 @@ class MessagesEvent(msgspec.Struct, gc=False):
     """One event of a stream, or a whole answer (then its type is ``message``)."""
 
     type: str = ""
-    index: int = 0
+    index: int | None = None
     delta: EventDelta | None = None
     content_block: ContentBlock | None = None
     message: _MessageStart | None = None
@@ -73,7 +73,7 @@ def decode_event(data: bytes, *, as_it_is: bool = False) -> MessagesEvent:
     try:
         return _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        whole = repair_json(data)
+        whole = repair_json(repair_texts(data))
         # Repaired only when it failed: nearly every event is plain JSON.
         if whole != data and not as_it_is:
             return decode_event(whole, as_it_is=True)
@@ -88,6 +88,12 @@ def is_error_event(piece: MessagesEvent, data: bytes) -> bool:
 
 
 def _put_in_block(row: JsonObject) -> None:
-    """The content of a whole answer that is a text, as a block."""
-    if isinstance(text := row.get("content"), str):
-        row["content"] = [{"type": "text", "text": text}]
+    """The content of a whole answer that is a text, or a list with texts, as blocks."""
+    content = row.get("content")
+    if isinstance(content, str):
+        content = [content]
+    if isinstance(content, list):
+        row["content"] = [
+            {"type": "text", "text": part} if isinstance(part, str) else part
+            for part in cast("list[Any]", content)
+        ]

@@ -68,11 +68,11 @@ class MessagesStreamAccumulator(AnswerAccumulator):
         """
         match event.type:
             case "content_block_delta" if event.delta is not None:
-                self._take_delta(event.index, event.delta)
+                self._take_delta(self._index_of(event), event.delta)
             case "content_block_start" if event.content_block is not None:
-                self._start_block(event.index, event.content_block)
+                self._start_block(event.index or 0, event.content_block)
             case "content_block_stop":
-                self._calls.close_call(event.index)
+                self._calls.close_call(self._index_of(event))
             case "message_start" if event.message is not None:
                 self._take_counts(event.message.usage)
             case "message_delta":
@@ -85,6 +85,10 @@ class MessagesStreamAccumulator(AnswerAccumulator):
                 self._take_whole_message(event)
             case _:  # ping, and what a later version may add
                 pass
+
+    def _index_of(self, event: MessagesEvent) -> int:
+        """An event's index; of one without, that of the block that began last."""
+        return next(reversed(self._open), 0) if event.index is None else event.index
 
     def _take_delta(self, index: int, delta: EventDelta) -> None:
         if delta.text:  # nearly always
@@ -131,8 +135,8 @@ class MessagesStreamAccumulator(AnswerAccumulator):
 
     def _take_stop_reason(self, reason: str | None, details: StopDetails | None) -> None:
         if reason is not None:
-            self.finish_reason = read_finish_reason(reason) or self.finish_reason
-            self._declined = details
+            self._note_finish_reason(read_finish_reason(reason))
+            self._declined = details or self._declined
 
     def _take_counts(self, usage: msgspec.Raw, *, final: bool = False) -> None:
         if not is_null(usage):

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import msgspec
 
-from mixtura.core.json_text import repair_json
+from mixtura.core.json_text import repair_json, repair_texts
 from mixtura.core.quantities import is_null
 from mixtura.core.types import JsonObject
 from mixtura.protocols.errors.bodies import has_error_content, is_error_json
@@ -82,6 +82,26 @@ class MessageDelta(msgspec.Struct, gc=False):
     thinking_blocks: Any = None
 
     @property
+    def has_other_fields(self) -> bool:
+        """Whether any field but its text is set: in most pieces of an answer none is."""
+        return (
+            self.reasoning_content is not None
+            or self.tool_calls is not None
+            or self.reasoning is not None
+            or self.refusal is not None
+            or self.function_call is not None
+            or self.left_out is not None
+            or self.images is not None
+            or self.audio is not None
+            or self.reasoning_text is not None
+            or self.thinking is not None
+            or self.reasoning_details is not None
+            or self.reasoning_opaque is not None
+            or self.extra_content is not None
+            or self.thinking_blocks is not None
+        )
+
+    @property
     def has_provider_fields(self) -> bool:
         """Whether it may have fields that the provider wants back with the next request."""
         return (
@@ -138,6 +158,8 @@ class StreamChoice(msgspec.Struct, gc=False):
     index: int = 0
     delta: MessageDelta | None = None
     message: MessageDelta | None = None
+    text: Any = None
+    """The text in the older API's form: some send it here, or both."""
     finish_reason: Any = None
     logprobs: msgspec.Raw = msgspec.Raw()
     usage: msgspec.Raw = msgspec.Raw()
@@ -151,6 +173,9 @@ class _GroqFields(msgspec.Struct, gc=False):
     error: Any = None
 
 
+_NULL = msgspec.Raw(b"null")
+
+
 class Chunk(msgspec.Struct, gc=False):
     """One event of a stream, or a whole answer (then its choices have a message)."""
 
@@ -161,10 +186,10 @@ class Chunk(msgspec.Struct, gc=False):
 
     def find_usage(self) -> msgspec.Raw | None:
         """Its usage: at the top, in a choice (Moonshot) or in ``x_groq``; None for none."""
-        if self.usage and not is_null(self.usage):
+        if self.usage and self.usage != _NULL:
             return self.usage
         for choice in self.choices or ():
-            if choice.usage and choice.index == 0 and not is_null(choice.usage):
+            if choice.usage and choice.index == 0 and choice.usage != _NULL:
                 return choice.usage
         if self.x_groq is not None and not is_null(self.x_groq.usage):
             return self.x_groq.usage
@@ -191,7 +216,7 @@ def decode_chunk(data: bytes, *, as_it_is: bool = False) -> Chunk:
     try:
         piece = _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        whole = repair_json(_LONE_SURROGATE.sub(rb"\\ufffd", data))
+        whole = repair_json(repair_texts(_REPEATED_FIELD.sub(b"", data)))
         if whole != data and not as_it_is:
             return decode_chunk(whole, as_it_is=True)
         what = "a chat completion chunk"
@@ -207,17 +232,17 @@ def decode_chunk(data: bytes, *, as_it_is: bool = False) -> Chunk:
     return piece
 
 
+_REPEATED_FIELD = re.compile(rb"\A(?:data:\s*)+")
+"""The name of an event's field, which some proxies write twice."""
+
+
 def _flatten_contents(row: JsonObject) -> None:
-    """Contents that come as lists of parts, as texts."""
-    choices = row.get("choices")
+    """One choice as a list of one; contents that come as lists of parts, as texts."""
+    if isinstance(choices := row.get("choices"), dict):
+        row["choices"] = choices = [cast("JsonObject", choices)]
     for choice in cast("list[Any]", choices) if isinstance(choices, list) else ():
-        for key in ("delta", "message"):
-            if isinstance(choice, dict) and isinstance(choice.get(key), dict):  # pyright: ignore
+        for key in ("delta", "message") if isinstance(choice, dict) else ():
+            if isinstance(choice.get(key), str):  # pyright: ignore
+                choice[key] = {"content": choice[key]}
+            if isinstance(choice.get(key), dict):  # pyright: ignore
                 flatten_content(choice[key])  # pyright: ignore
-
-
-_LONE_SURROGATE = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
-    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-)
-"""Half of a pair that stands for one character: some servers cut an emoji in two."""

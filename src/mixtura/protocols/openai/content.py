@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
+import msgspec
+
 from mixtura.core.errors import MalformedError
 from mixtura.core.types import JsonObject
 
@@ -51,14 +53,22 @@ class _Parts(NamedTuple):
                 self.texts.append(text)
             case {"type": "thinking" | "reasoning", **more}:
                 self.thoughts.append(_thinking_part_text(more))
-            case {"type": "refusal", "refusal": str(text)} | {"text": str(text)}:
+            case (
+                {"type": "refusal", "refusal": str(text)}
+                | {"text": str(text) | {"value": str(text)}}
+                | {"type": "text" | "output_text", "content": str(text)}
+            ):
                 self.texts.append(text)
+            case int() | float():
+                self.texts.append(msgspec.json.encode(part).decode())
             case {"type": "tool_use", "name": str()}:
                 self.calls.append(part)
             case None | {"text": None}:
                 pass
             case {"type": str(kind)}:
                 self.others.append(kind)
+            case dict():
+                self.others.append("unknown")
             case _:
                 raise MalformedError(f"the content of an answer is {type(part).__name__}, not text")
 

@@ -31,6 +31,11 @@ class OpenThought:
         return self._opening is UNSEEN_OPENING
 
     @property
+    def is_bare(self) -> bool:
+        """Whether its marks are mere words."""
+        return self._opening.family == "bare"
+
+    @property
     def depth(self) -> int:
         """How many thoughts of the same name are open inside this one."""
         return self._depth

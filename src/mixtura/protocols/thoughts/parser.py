@@ -8,6 +8,7 @@ from mixtura.protocols.thoughts.answer_candidates import AnswerCandidates
 from mixtura.protocols.thoughts.expected_marks import ExpectedMarks
 from mixtura.protocols.thoughts.mark_context import PiecesContext
 from mixtura.protocols.thoughts.marks import (
+    BARE_OPENING,
     MARK_PATTERN,
     ThinkMark,
     find_mark,
@@ -150,7 +151,7 @@ class ThinkTagParser:
 
     def _parse_start(self) -> tuple[str, str]:
         text, at = self._held, self._skip_spaces()
-        match = MARK_PATTERN.match(text, at)
+        match = MARK_PATTERN.match(text, at) or BARE_OPENING.match(text, at)
         mark = mark_from_match(match) if match else None
         if match and mark and mark.kind == "open":
             self._open_thought(mark, match.end())
@@ -181,9 +182,11 @@ class ThinkTagParser:
 
     def _parse_thought(self) -> tuple[str, str]:
         text, start = self._held, self._at
-        match = find_mark(text, start)
+        bare = self._open.is_bare
+        match = find_mark(text, start, bare=bare)
         if match is None:
-            return self._append_thought(text, start, partial_mark_start(text, start)), ""
+            end = partial_mark_start(text, start, bare=bare)
+            return self._append_thought(text, start, end), ""
         self._open.add_text(text[start : match.start()])
         mark, depth = mark_from_match(match), self._open.depth
         if self._open.is_closed_by(mark):

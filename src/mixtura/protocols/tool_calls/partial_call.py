@@ -45,7 +45,8 @@ class PartialToolCall:
         given, arguments = piece.arguments, self.arguments
         if isinstance(given, str):
             repeats = bool(piece.name) and arguments.is_complete
-            if given and not (repeats and same_data(given, arguments.current_text)):
+            same = given.strip() == "{}" or same_data(given, arguments.current_text)
+            if given and not (repeats and same):
                 arguments.add_text(given)
         elif given is not None and (given or not arguments.whole):
             arguments.set_whole(to_json(given))
@@ -77,6 +78,8 @@ class PartialToolCall:
             return True
         given = piece.arguments
         text = given if isinstance(given, str) else to_json(given)
+        if text.strip() in ("{}", "null"):  # a placeholder after the arguments that it stood for
+            return True
         return same_data(text, self.arguments.current_text)
 
     @property

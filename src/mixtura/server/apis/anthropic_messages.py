@@ -62,7 +62,7 @@ def _calls_with_input(
         except (msgspec.DecodeError, RecursionError):
             if answer.finish_reason == "length":  # cut off in its middle: `max_tokens` says so
                 continue
-            message = f"the model called {call.name} with arguments that are no JSON object"
+            message = f"the model called {call.name} with arguments that are not a JSON object"
             raise ApiError(502, message, kind="api_error", code="upstream_malformed") from None
         yield call, data
 

@@ -53,7 +53,10 @@ class ChatDialect:
 
     def parse_request(self, body: bytes) -> ApiCall:
         """The call that a body makes. Raises ApiError naming the parameter that is wrong."""
-        raw = decode_body(body)
+        return self.parse_fields(decode_body(body))
+
+    def parse_fields(self, raw: dict[str, Any]) -> ApiCall:
+        """The call that the fields of a body make. Raises ApiError as ``parse_request`` does."""
         check_unsupported_parameters(raw, _UNSUPPORTED_PARAMETERS)
         parsed = convert_struct(raw, ChatBody, ALLOWED_VALUES)
         if parsed.modalities not in (None, [], ["text"]):
@@ -114,6 +117,7 @@ def _build_request(
     if form is not None and form.type == "json_schema" and form.json_schema is None:
         where = "response_format.json_schema"
         raise ApiError(400, f"`{where}` is missing", param=where, code="missing_required_parameter")
+    own = ("parallel_tool_calls", *(() if parsed.logprobs else ("logprobs", "top_logprobs")))
     # Some clients send both: the newer name counts.
     wanted = parsed.max_completion_tokens or parsed.max_tokens
     return Request(
@@ -122,5 +126,5 @@ def _build_request(
         tools=offer.toolbox.as_functions(),
         tool_choice=offer.choice,
         response_format=raw.get("response_format"),
-        extra={**extra_parameters(raw, ("parallel_tool_calls",)), **offer.extra},
+        extra={**extra_parameters(raw, own), **offer.extra},
     )

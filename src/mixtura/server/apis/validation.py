@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -28,6 +29,7 @@ _decoder = msgspec.json.Decoder(dict[str, Any])
 
 def decode_body(body: bytes) -> dict[str, Any]:
     """A body as plain data. Raises ApiError for what is no JSON object, or nested too deeply."""
+    body = body.removeprefix(codecs.BOM_UTF8)
     try:
         raw = large_json.decode(body)
         data = _decoder.decode(body) if not isinstance(raw, dict) else cast("dict[str, Any]", raw)

@@ -1,4 +1,4 @@
-"""Requests about batches to one provider: its documents, uploads and downloads."""
+"""Requests about batches to one provider, each within a bound of bytes and time."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from mixtura.batch.provider_fields import decode_reply
 from mixtura.core.errors import MalformedError, TimedOutError
 from mixtura.core.types import JsonObject
 from mixtura.transport.base import Transport, TransportResponse
@@ -15,6 +16,10 @@ from mixtura.transport.upstream_errors import error_from_response
 
 REQUEST_SECONDS = 600.0
 """Seconds for one request about a batch: an upload or a download is large."""
+MAX_REPLY_BYTES = 32 * 1024**2
+"""Bytes of a reply that is one object, and of a line of the results."""
+MAX_RESULT_BYTES = 8 * 1024**3
+"""Bytes of one document of results: no provider takes batches that come to more."""
 
 
 class BatchHttp:
@@ -33,24 +38,23 @@ class BatchHttp:
                 headers[key_header] = value.removeprefix("Bearer ")
         return BatchHttp(self._base.removesuffix(folder), headers, self._transport)
 
-    async def get_list(self, path: str) -> list[Any]:
-        """A document that is a list, or has one as its ``data``. Raises ModelError."""
-        found = _decode_any(await self._read("GET", path, b"", {}))
-        found = found.get("data") if isinstance(found, dict) else found  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        if not isinstance(found, list):
-            raise MalformedError("what a provider says of its batches is no list")
-        return found  # pyright: ignore[reportUnknownVariableType]
+    async def get_list(self, path: str) -> dict[str, Any]:
+        """A list as the ``data`` of an object, with or without one around it. Raises ModelError."""
+        data = await self._read("GET", path, b"", {})
+        return decode_reply(b'{"data":%s}' % data if data.lstrip().startswith(b"[") else data)
 
-    async def get_json(self, path: str) -> Any:
+    async def get_json(self, path: str) -> dict[str, Any]:
         """Raises ModelError."""
-        return decode_object(await self._read("GET", path, b"", {}))
+        return decode_reply(await self._read("GET", path, b"", {}))
 
-    async def post_json(self, path: str, data: Any) -> Any:
+    async def post_json(self, path: str, data: Any) -> dict[str, Any]:
         """Raises ModelError."""
         kind = {"Content-Type": "application/json"}
-        return decode_object(await self._read("POST", path, msgspec.json.encode(data), kind))
+        return decode_reply(await self._read("POST", path, msgspec.json.encode(data), kind))
 
-    async def upload_file(self, path: str, name: str, data: bytes, fields: JsonObject) -> Any:
+    async def upload_file(
+        self, path: str, name: str, data: bytes, fields: JsonObject
+    ) -> dict[str, Any]:
         """A file as a browser's form sends it. Raises ModelError."""
         mark = f"mixtura-form-{name}"
         parts = [
@@ -63,28 +67,23 @@ class BatchHttp:
         )
         body = "".join(parts).encode() + data + f"\r\n--{mark}--\r\n".encode()
         kind = {"Content-Type": f"multipart/form-data; boundary={mark}"}
-        return decode_object(await self._read("POST", path, body, kind))
+        return decode_reply(await self._read("POST", path, body, kind))
 
     async def read_lines(self, path: str, take: Callable[[bytes], None]) -> None:
         """Give *take* the lines of a document as they come. Raises ModelError."""
-        rest = b""
-
-        def take_piece(piece: bytes) -> bool:
-            nonlocal rest
-            *lines, rest = (rest + piece).split(b"\n")
-            for line in lines:
-                if line.strip():
-                    take(line)
-            return False
-
-        await self._send("GET", path, b"", {}, take_piece)
-        if rest.strip():
-            take(rest)
+        lines = _Lines(take)
+        await self._send("GET", path, b"", {}, lines.add_piece)
+        lines.end()
 
     async def _read(self, method: str, path: str, body: bytes, kind: Mapping[str, str]) -> bytes:
         pieces: list[bytes] = []
+        left = MAX_REPLY_BYTES
 
         def take_piece(piece: bytes) -> bool:
+            nonlocal left
+            left -= len(piece)
+            if left < 0:
+                raise _too_large_error("a provider's reply about a batch", MAX_REPLY_BYTES)
             pieces.append(piece)
             return False
 
@@ -114,19 +113,43 @@ class BatchHttp:
             raise TimedOutError(f"not done within {REQUEST_SECONDS:.0f} s") from None
 
 
-def _decode_any(data: bytes) -> Any:
-    try:
-        return msgspec.json.decode(data)
-    except msgspec.DecodeError:
-        raise MalformedError("what a provider says of a batch is not JSON") from None
+class _Lines:
+    """The lines of a document that comes in pieces; each byte is looked at once."""
+
+    def __init__(self, take: Callable[[bytes], None]) -> None:
+        self._take = take
+        self._open: list[bytes] = []
+        self._open_bytes = 0
+        self._left = MAX_RESULT_BYTES
+
+    def add_piece(self, piece: bytes) -> bool:
+        """Raises MalformedError for a line, or a document, without end."""
+        self._left -= len(piece)
+        if self._left < 0:
+            raise _too_large_error("a batch's document of results", MAX_RESULT_BYTES)
+        *lines, rest = piece.split(b"\n")
+        for line in lines:
+            self._add(line)
+            self.end()
+        self._add(rest)
+        return False
+
+    def end(self) -> None:
+        line = b"".join(self._open)
+        self._open.clear()
+        self._open_bytes = 0
+        if line.strip():
+            self._take(line)
+
+    def _add(self, part: bytes) -> None:
+        self._open_bytes += len(part)
+        if self._open_bytes > MAX_REPLY_BYTES:
+            raise _too_large_error("a line of a batch's results", MAX_REPLY_BYTES)
+        self._open.append(part)
 
 
-def decode_object(data: bytes) -> Any:
-    """What a provider says of a batch. Raises MalformedError."""
-    found: Any = _decode_any(data)
-    if not isinstance(found, dict):
-        raise MalformedError("what a provider says of a batch is not an object")
-    return found  # pyright: ignore[reportUnknownVariableType]
+def _too_large_error(what: str, most: int) -> MalformedError:
+    return MalformedError(f"{what} is larger than {most / 1024**2:,.0f} MB")
 
 
 async def _refusal(reply: TransportResponse) -> Exception:

@@ -1,0 +1,191 @@
+"""What answers the rows of a batch: this process, or workers of a Ray cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Generator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import click
+
+from mixtura.batch.call_journal import CallJournal
+from mixtura.batch.journaled_models import JournaledModels
+from mixtura.batch.part_file import BatchFiles
+from mixtura.batch.provider_batches import ProviderBatches
+from mixtura.catalog.user_files import expand_home
+from mixtura.cli.common import needed_models
+from mixtura.cluster.cluster_models import ClusterModel, ClusterModels
+from mixtura.cluster.leases import lease_seconds
+from mixtura.cluster.messages import WorkerSetup
+from mixtura.cluster.ray_cluster import RayCluster, open_cluster
+from mixtura.cluster.worker_journals import MergedJournal, merge_left_journals, workers_folder
+from mixtura.cluster.worker_models import describe_documents
+from mixtura.cluster.worker_pool import WorkerPool
+from mixtura.config.config import Config
+from mixtura.config.plan import MixtureSpec
+from mixtura.core.errors import ConfigError
+from mixtura.core.model import Model
+from mixtura.models.wrappers.budget_wait import InFlight, WaitForBudget
+
+T = TypeVar("T")
+
+LOCAL_MODEL_CORES = 4
+"""Cores of a worker whose models run on its machine, by default."""
+
+
+class EngineOptions(Protocol):
+    """The options of ``mixtura batch`` that say where the rows are answered."""
+
+    @property
+    def engine(self) -> str: ...
+    @property
+    def address(self) -> str | None: ...
+    @property
+    def workers(self) -> int | None: ...
+    @property
+    def worker_cores(self) -> int | None: ...
+    @property
+    def worker_folder(self) -> str | None: ...
+    @property
+    def provider_batch(self) -> str: ...
+    @property
+    def concurrency(self) -> int: ...
+    @property
+    def deadline(self) -> float | None: ...
+    @property
+    def max_cost(self) -> float | None: ...
+    @property
+    def dedupe(self) -> bool: ...
+
+
+class LocalEngine:
+    """This process answers."""
+
+    def __init__(self, model: Model) -> None:
+        self.model: Model = WaitForBudget(model, InFlight())
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return await work
+
+
+class ClusterEngine:
+    """Workers of a cluster answer."""
+
+    def __init__(self, name: str, pool: WorkerPool) -> None:
+        self._pool = pool
+        self.model: Model = ClusterModel(name, pool)
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """What *work* returns; the workers start before it and end with it."""
+        try:
+            await self._pool.start()
+            done = await work
+            await self._pool.finish()
+        except BaseException:
+            work.close()
+            await self._pool.end()
+            raise
+        return done
+
+
+def create_models(options: EngineOptions, batches: ProviderBatches | None) -> JournaledModels:
+    """What wraps each model. Raises click.UsageError for options that do not go together."""
+    if options.engine == "ray":
+        if batches is not None:
+            raise click.UsageError(
+                "--provider-batch and --engine ray do not go together: a provider works for as many"
+                " rows as one process sends it. Leave one of them out."
+            )
+        return ClusterModels(options.concurrency)
+    for name in ("address", "workers", "worker_cores"):
+        if getattr(options, name) is not None:
+            given = f"--{name.replace('_', '-')}"
+            raise click.UsageError(f"{given} is for --engine ray: give that, too.")
+    return JournaledModels(options.concurrency, batches)
+
+
+def merge_left_calls(
+    config: Config, calls: CallJournal, files: BatchFiles, options: EngineOptions
+) -> None:
+    """Take in what killed workers left on this machine, whatever answers now. Raises StoreError."""
+    folder = _journals_folder(files, options)
+    if folder.is_dir():
+        merge_left_journals(MergedJournal(calls), folder, config.usage_cost)
+
+
+@contextmanager
+def open_pool(
+    config: Config,
+    plan: MixtureSpec,
+    models: ClusterModels,
+    calls: CallJournal,
+    files: BatchFiles,
+    options: EngineOptions,
+) -> Generator[ClusterEngine]:
+    """Workers that answer for the length of the block. Raises ConfigError."""
+    _check_caps(config, options)
+    local = _has_local_models(config, plan)
+    cores = options.worker_cores or (LOCAL_MODEL_CORES if local else 1)
+    setup = WorkerSetup(
+        version=version("mixtura"),
+        documents=describe_documents(config),
+        plan=plan,
+        working_folder=str(Path.cwd()),
+        journals=str(_journals_folder(files, options)),
+        concurrency=options.concurrency,
+        deadline=options.deadline,
+        max_cost=options.max_cost,
+        reuses=options.dedupe,
+    )
+    own = options.workers * cores if options.workers is not None else None
+    with open_cluster(options.address, own) as cluster:
+        workers = options.workers or _default_workers(cluster, cores)
+        if workers * cores > cluster.cores:
+            raise ConfigError(
+                f"{workers} workers with {cores} cores each need {workers * cores} cores, and the"
+                f" cluster has {cluster.cores:.0f}: give fewer --workers or --worker-cores"
+            )
+        setup = replace(setup, lease_seconds=lease_seconds(workers))
+        pool = WorkerPool(cluster, calls, setup, workers, cores)
+        models.use_pool(pool)
+        yield ClusterEngine(plan.name, pool)
+
+
+def _check_caps(config: Config, options: EngineOptions) -> None:
+    """Raise ConfigError for caps that would not hold for all workers."""
+    budget = config.settings.budget
+    if options.max_cost is not None and budget.at_the_cap == "degrade":
+        raise ConfigError(
+            '--max-cost with --engine ray needs at_the_cap = "refuse" in [budget]: which row is'
+            " the first without room is known only in one process"
+        )
+    daily = budget.day_usd is not None or budget.day_tokens is not None or budget.keys
+    if options.address is not None and daily and config.store.name.startswith("/"):
+        raise ConfigError(
+            "the caps of a day in [budget] hold for all machines only with a PostgreSQL store: set"
+            " `store`, or leave --address out"
+        )
+
+
+def _default_workers(cluster: RayCluster, cores: int) -> int:
+    return max(1, int(cluster.cores // cores))
+
+
+def _journals_folder(files: BatchFiles, options: EngineOptions) -> Path:
+    if options.worker_folder is not None:
+        return expand_home(options.worker_folder).absolute()
+    return workers_folder(files.journal)
+
+
+def _has_local_models(config: Config, plan: MixtureSpec) -> bool:
+    """Whether a model of the plan runs on the machine that asks it."""
+    tables = config.registry.model_tables()
+    for _, _, name in needed_models(config, plan):
+        table = tables.get(name)
+        hosted = "/" in name if table is None else (table.provider or table.base_url)
+        if not hosted:
+            return True
+    return False

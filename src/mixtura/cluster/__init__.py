@@ -1,0 +1,1 @@
+"""Batches and servers on several processes and machines, with Ray."""

@@ -1,0 +1,37 @@
+"""The one owner of what workers share: the limits of the endpoints, and the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mixtura.cluster.dollar_leases import DollarLease, DollarOwner, DollarUse
+from mixtura.cluster.leases import LimitOwner
+from mixtura.engine.endpoint_lease import EndpointUse, Lease
+from mixtura.models.wrappers.rate_limit import RateLimits
+
+
+class LeaseOwner:
+    """Lends to workers; *dollars*: what they may spend in all, None for any amount."""
+
+    def __init__(self, dollars: float | None = None) -> None:
+        self._limits = LimitOwner()
+        self._dollars = None if dollars is None else DollarOwner(dollars)
+
+    def lend(
+        self,
+        worker: str,
+        limits: Mapping[str, RateLimits],
+        uses: Mapping[str, EndpointUse],
+        dollars: DollarUse | None = None,
+    ) -> tuple[dict[str, Lease], DollarLease]:
+        """What *worker* may take from now on; *limits*: what the endpoints take in all."""
+        leases = self._limits.lend(worker, limits, uses)
+        if self._dollars is None or dollars is None:
+            return leases, DollarLease()
+        return leases, self._dollars.lend(worker, dollars)
+
+    def forget_worker(self, worker: str, spent: float) -> None:
+        """It is gone, and has spent so many dollars: what it had is the others'."""
+        self._limits.forget_worker(worker)
+        if self._dollars is not None:
+            self._dollars.settle_dead(worker, spent)

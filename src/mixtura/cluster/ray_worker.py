@@ -1,0 +1,47 @@
+"""A worker as a process of Ray, and the owner of the limits as it sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any
+
+from mixtura.cluster.dollar_leases import DollarLease, DollarUse
+from mixtura.cluster.messages import WorkerSetup
+from mixtura.cluster.row_worker import RowWorker
+from mixtura.core.errors import ConfigError, MixturaError
+from mixtura.engine.endpoint_lease import EndpointUse, Lease
+from mixtura.models.wrappers.rate_limit import RateLimits
+
+
+class RemoteOwner:
+    """A ``LeaseOwner`` in another process."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    async def lend(
+        self,
+        worker: str,
+        limits: Mapping[str, RateLimits],
+        uses: Mapping[str, EndpointUse],
+        dollars: DollarUse | None,
+    ) -> tuple[Mapping[str, Lease], DollarLease]:
+        return await self._actor.lend.remote(worker, limits, uses, dollars)
+
+
+class RayRowWorker(RowWorker):
+    """A ``RowWorker`` that Ray has started."""
+
+    def __init__(self, setup: WorkerSetup, owner: Any) -> None:
+        super().__init__(setup, RemoteOwner(owner))
+
+    async def start_on_node(self) -> tuple[str | MixturaError, str]:
+        """As ``start``, and the machine it is on."""
+        ray: Any = import_module("ray")
+        node = str(ray.get_runtime_context().get_node_id())
+        if self._setup.version != (own := version("mixtura")):
+            here = f"the machine {node[:8]} has Mixtura {own}, the batch is one of"
+            return ConfigError(f"{here} {self._setup.version}: install the same there"), node
+        return await self.start(), node

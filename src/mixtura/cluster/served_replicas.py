@@ -1,0 +1,205 @@
+"""The server as replicas behind Ray Serve, with one owner of limits and of each key's minute."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from mixtura.cluster.lease_loop import LeasedLimiters
+from mixtura.cluster.leases import lease_seconds
+from mixtura.cluster.owner import LeaseOwner
+from mixtura.cluster.ray_cluster import RayCluster, import_ray
+from mixtura.cluster.ray_worker import RemoteOwner
+from mixtura.config.config import Config, read_presets
+from mixtura.config.paths import models_folder, state_folder
+from mixtura.config.toml_document import TomlDocument
+from mixtura.core.errors import ConfigError
+from mixtura.core.text import to_one_line
+from mixtura.models.wrappers.rate_limit import RateLimiter, RateLimits
+from mixtura.server.access import MinuteQuota
+from mixtura.server.app import make_app
+
+APP_NAME = "mixtura"
+CALLS_OF_A_REPLICA = 64
+"""Requests under way in each replica, above which there are more replicas."""
+QUOTA_SECONDS = 5.0
+"""That a replica waits for the owner of the quotas."""
+_LOG = logging.getLogger("mixtura.cluster")
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSetup:
+    """What a replica needs to build the same server. No key: each machine has its own."""
+
+    version: str
+    documents: tuple[tuple[str, str], ...]
+    working_folder: str
+    host: str
+    port: int
+    replicas: int
+    """At most."""
+    least_replicas: int = 1
+    max_cost: float | None = None
+    deadline: float | None = None
+    cache: bool | None = None
+    access_log: bool = True
+    log_content: bool = False
+
+
+class ServeOwner(LeaseOwner):
+    """Lends the limits of the endpoints to replicas, and counts what each key asks in a minute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._quotas: dict[tuple[str, float], MinuteQuota] = {}
+
+    def quota_wait(self, name: str, a_minute: float) -> float:
+        """Seconds until there is room again; 0 when there is."""
+        return self._quota(name, a_minute).seconds_until_available()
+
+    def consume_quota(self, name: str, a_minute: float, amount: float) -> None:
+        self._quota(name, a_minute).consume_amount(amount)
+
+    def _quota(self, name: str, a_minute: float) -> MinuteQuota:
+        key = (name, a_minute)
+        if key not in self._quotas:
+            self._quotas[key] = MinuteQuota(a_minute, time.monotonic)
+        return self._quotas[key]
+
+
+class RemoteQuota:
+    """A ``Quota`` that the owner counts for all replicas."""
+
+    def __init__(self, cluster: RayCluster, owner: Any, name: str, a_minute: float) -> None:
+        self._cluster = cluster
+        self._owner = owner
+        self._name = name
+        self._a_minute = a_minute
+
+    def seconds_until_available(self) -> float:
+        asked = self._owner.quota_wait.remote(self._name, self._a_minute)
+        return float(self._cluster.wait_for(asked, QUOTA_SECONDS))
+
+    def consume_amount(self, amount: float) -> None:
+        self._owner.consume_quota.remote(self._name, self._a_minute, amount)
+
+
+class LeasingApp:
+    """An ASGI application whose process is lent its limits for as long as it runs."""
+
+    def __init__(self, app: ASGIApp, config: Config, owner: Any, replicas: int) -> None:
+        self._app = app
+        self._config = config
+        self._owner = owner
+        self._seconds = lease_seconds(replicas)
+        self._has_page = replicas == 1
+        self._leasing: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._leasing is None:
+            self._leasing = asyncio.create_task(self._renew_leases())
+        path = scope.get("path", "")
+        if not self._has_page and (path == "/" or path.startswith("/api/")):
+            # A run that is watched there is known to the one replica that began it.
+            said = "the page is not served by several replicas: `--replicas 1` has it"
+            await PlainTextResponse(said, 404)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    async def _renew_leases(self) -> None:
+        leased = LeasedLimiters(secrets.token_hex(8), RemoteOwner(self._owner))
+        while True:
+            try:
+                await leased.renew(_limited(self._config.rate_limiters()))
+            # An owner that is started anew is asked again; until then the last lease holds.
+            except Exception as error:  # noqa: BLE001
+                _LOG.warning("the owner of the limits cannot be asked: %s", to_one_line(error))
+            await asyncio.sleep(self._seconds)
+
+
+def _limited(limiters: dict[str, RateLimiter]) -> dict[str, RateLimiter]:
+    """Those that have a limit to share."""
+    return {name: one for name, one in limiters.items() if one.limits != RateLimits()}
+
+
+def build_replica(setup: ReplicaSetup, owner: Any) -> ASGIApp:
+    """The server of one replica. Raises ConfigError."""
+    if setup.version != (own := version("mixtura")):
+        raise ConfigError(f"a machine has Mixtura {own}, the server is one of {setup.version}")
+    with suppress(OSError):
+        os.chdir(setup.working_folder)
+    config = Config(
+        [read_presets(), *(TomlDocument(text, name) for text, name in setup.documents)],
+        environ=os.environ,
+        models_folder=models_folder(os.environ),
+        store_folder=state_folder(os.environ),
+        cache=setup.cache,
+    )
+    cluster = RayCluster(import_ray())
+    app = make_app(
+        config,
+        host=setup.host,
+        max_cost=setup.max_cost,
+        deadline=setup.deadline,
+        access_log=setup.access_log,
+        log_content=setup.log_content,
+        make_quota=lambda name, a_minute: RemoteQuota(cluster, owner, name, a_minute),
+    )
+    return LeasingApp(app, config, owner, setup.replicas)
+
+
+def start_replicas(cluster: RayCluster, setup: ReplicaSetup, *, everywhere: bool) -> None:
+    """
+    Replicas that answer at the address of *setup*: one at least, and more while they are busy.
+    *everywhere*: each machine of the cluster listens. Raises ConfigError where none can start.
+    """
+    serve = import_ray("ray.serve")
+    owner = cluster.start_actor(
+        ServeOwner, cores=0, node=cluster.own_node, max_restarts=-1, max_task_retries=-1
+    )
+    deployment = serve.deployment(
+        serve.ingress(_replica_builder(setup, owner))(),
+        name=APP_NAME,
+        max_ongoing_requests=4 * CALLS_OF_A_REPLICA,
+        autoscaling_config={
+            "min_replicas": min(setup.least_replicas, setup.replicas),
+            "max_replicas": setup.replicas,
+            "target_ongoing_requests": CALLS_OF_A_REPLICA,
+        },
+        ray_actor_options={"num_cpus": 1},
+        logging_config={"enable_access_log": False, "log_level": "WARNING"},
+    )
+    try:
+        serve.start(
+            proxy_location="EveryNode" if everywhere else "HeadOnly",
+            http_options={"host": setup.host, "port": setup.port, "keep_alive_timeout_s": 75},
+            logging_config={"enable_access_log": False, "log_level": "WARNING"},
+        )
+        serve.run(deployment.bind(), name=APP_NAME, route_prefix="/")
+    # Its errors have no family: a port in use elsewhere, no room for a replica.
+    except Exception as error:  # noqa: BLE001
+        said = to_one_line(error)[:500] or type(error).__name__
+        raise ConfigError(f"no replica of the server can be started: {said}") from None
+
+
+def _replica_builder(setup: ReplicaSetup, owner: Any) -> Callable[[], ASGIApp]:
+    def build() -> ASGIApp:
+        return build_replica(setup, owner)
+
+    return build
+
+
+def stop_replicas() -> None:
+    """End them once their answers are sent."""
+    import_ray("ray.serve").delete(APP_NAME)

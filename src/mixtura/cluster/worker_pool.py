@@ -1,0 +1,310 @@
+"""WorkerPool: the owner of a batch: gives rows to workers, and merges what they have kept."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from mixtura.batch.call_journal import CallJournal
+from mixtura.batch.outcome import EndpointProgress
+from mixtura.cluster.left_journals import read_left_here, remove_left_here
+from mixtura.cluster.messages import RowAnswer, RowTask, WorkerReport, WorkerSetup
+from mixtura.cluster.owner import LeaseOwner
+from mixtura.cluster.ray_cluster import RayCluster
+from mixtura.cluster.ray_worker import RayRowWorker
+from mixtura.cluster.worker_journals import MergedJournal
+from mixtura.core.errors import ConfigError, MixturaError
+from mixtura.core.text import to_one_line
+from mixtura.core.types import Request
+
+_LOG = logging.getLogger("mixtura.cluster")
+START_SECONDS = 180.0
+"""That a worker may take to start, with its models."""
+FINISH_SECONDS = 60.0
+DEATHS_IN_A_ROW = 5
+"""Deaths of a worker, with no row answered between them, after which the batch ends."""
+
+
+@dataclass(slots=True)
+class _Slot:
+    """A worker, and the rows that it was given. A dead one is replaced in its slot."""
+
+    actor: Any = None
+    name: str = ""
+    node: str = ""
+    rows: dict[int, tuple[RowTask, asyncio.Future[RowAnswer]]] = field(
+        default_factory=dict[int, tuple[RowTask, asyncio.Future[RowAnswer]]]
+    )
+    unsent: list[RowTask] = field(default_factory=list[RowTask])
+    taken: int = 0
+    used_again: int = 0
+    deaths: int = 0
+    endpoints: tuple[EndpointProgress, ...] = ()
+
+
+class WorkerPool:
+    """
+    So many *workers* of a cluster, each with *cores*, which answer rows for the batch of *calls*.
+
+    Every call that a worker keeps is merged before the answer that it is for is handed out. A
+    worker that dies is replaced: what its journal holds is merged before its rows are asked anew.
+    """
+
+    def __init__(
+        self, cluster: RayCluster, calls: CallJournal, setup: WorkerSetup, workers: int, cores: int
+    ) -> None:
+        self._cluster = cluster
+        self._calls = calls
+        self._setup = setup
+        self._cores = cores
+        self._merged = MergedJournal(calls)
+        self._slots = [_Slot() for _ in range(workers)]
+        self._tasks: list[asyncio.Task[None]] = []
+        self._owner: Any = None
+        self._count = 0
+        self._draining = False
+        self._error: Exception | None = None
+        self.replaced = 0
+        """Workers that died."""
+
+    async def start(self) -> None:
+        """
+        Merge what earlier workers left, and start new ones. Raises ConfigError where the models
+        cannot be built there.
+        """
+        for node in self._cluster.nodes():
+            await self._merge_left(node, (), earlier=True)
+        most = self._setup.max_cost
+        self._owner = self._cluster.start_actor(
+            LeaseOwner,
+            None if most is None else most - self._calls.dollars,
+            cores=0,
+            node=self._cluster.own_node,
+            max_restarts=-1,
+            max_task_retries=-1,
+        )
+        await asyncio.gather(*map(self._start_worker, self._slots))
+        self._tasks = [asyncio.create_task(self._follow(slot)) for slot in self._slots]
+
+    async def answer_row(self, key: bytes, request: Request) -> RowAnswer:
+        """What a worker makes of a row. Raises ConfigError (StoreError) where none can go on."""
+        if self._error is not None:
+            raise self._error
+        self._count += 1
+        number = self._count
+        if self._setup.reuses:  # equal rows meet in one worker, which asks once
+            slot = self._slots[int.from_bytes(key[:8], "big") % len(self._slots)]
+        else:
+            slot = min(self._slots, key=lambda one: len(one.rows))
+        task = RowTask(number, key, request, self._calls.looks_up)
+        answer: asyncio.Future[RowAnswer] = asyncio.get_running_loop().create_future()
+        slot.rows[number] = (task, answer)
+        self._give(slot, [task])
+        self._calls.open_requests += 1
+        self._calls.idle.clear()
+        try:
+            return await answer
+        finally:
+            slot.rows.pop(number, None)
+            self._calls.end_request()
+
+    def drain(self) -> None:
+        """Begin no further call; what is under way is awaited and kept, other rows are given up."""
+        self._draining = True
+        for slot in self._slots:
+            if slot.actor is not None:
+                slot.actor.drain.remote()
+
+    def endpoints(self) -> tuple[EndpointProgress, ...]:
+        """How busy the endpoints are, with the calls of all workers."""
+        sums: dict[str, EndpointProgress] = {}
+        for one in (one for slot in self._slots for one in slot.endpoints):
+            before = sums.get(one.name)
+            sums[one.name] = one if before is None else _sum_progress(before, one)
+        return tuple(sums.values())
+
+    async def finish(self) -> None:
+        """Take what the workers have kept, and end them. Raises StoreError."""
+        await self._stop_following()
+        await asyncio.gather(*map(self._finish_worker, self._slots))
+        if self.replaced:  # some may have died before they said their names
+            for node in self._cluster.nodes():
+                await self._merge_left(node, ())
+
+    async def end(self) -> None:
+        """End the workers at once; what they have kept is merged by the next run."""
+        await self._stop_following()
+        for slot in self._slots:
+            self._cluster.end_actor(slot.actor)
+
+    # ---- workers
+
+    async def _start_worker(self, slot: _Slot) -> None:
+        """Start one; where it dies at once, another. Raises ConfigError."""
+        while True:
+            slot.actor = self._cluster.start_actor(
+                RayRowWorker, self._setup, self._owner, cores=self._cores
+            )
+            slot.taken = slot.used_again = 0
+            try:
+                async with asyncio.timeout(START_SECONDS):
+                    name, node = await slot.actor.start_on_node.remote()
+                break
+            except TimeoutError:
+                raise ConfigError(
+                    f"a worker did not start within {START_SECONDS:.0f} s: the cluster has no room"
+                    f" for one more with {self._cores} cores, or is not reachable"
+                ) from None
+            except Exception as error:
+                if not self._cluster.is_dead(error):
+                    raise
+                self._count_death(slot, error)
+        if isinstance(name, MixturaError):
+            raise ConfigError(f"a worker of the cluster cannot be used: {name}")
+        slot.name, slot.node = name, node
+
+    def _count_death(self, slot: _Slot, error: Exception) -> None:
+        """Raise ConfigError where it happens again and again."""
+        self.replaced += 1
+        slot.deaths += 1
+        where = f" on the machine {slot.node[:8]}" if slot.node else ""
+        _LOG.warning("a worker%s died and is replaced: its rows are asked again", where)
+        if slot.deaths > DEATHS_IN_A_ROW:
+            said = to_one_line(error)[:300]
+            raise ConfigError(
+                f"a worker of the cluster died {slot.deaths} times with no row answered: {said}"
+            )
+
+    async def _follow(self, slot: _Slot) -> None:
+        """Take the reports of a worker, and of those that take its place."""
+        while True:
+            try:
+                try:
+                    merged = self._merged.merged_number(slot.name)
+                    report = await slot.actor.take_report.remote(slot.taken, merged)
+                except Exception as error:
+                    if self._cluster.is_passing(error):
+                        await asyncio.sleep(0.2)
+                    elif self._cluster.is_dead(error):
+                        await self._replace_worker(slot, error)
+                    else:
+                        raise
+                    continue
+                await self._take_report(slot, report)
+            except Exception as error:  # noqa: BLE001 - who waits is told, or would wait for ever
+                self._fail(error)
+                return
+
+    async def _take_report(self, slot: _Slot, report: WorkerReport) -> None:
+        await self._merged.merge(report.part)
+        if report.lookups:
+            bodies = await asyncio.gather(*map(self._calls.writer.find_call, report.lookups))
+            found = dict(zip(report.lookups, bodies, strict=True))
+            slot.actor.give_found.remote(found)
+        self._calls.used_again += report.used_again - slot.used_again
+        slot.used_again, slot.taken = report.used_again, report.number
+        slot.endpoints = report.endpoints
+        for answer in report.answers:
+            _, waiting = slot.rows.get(answer.number, (None, None))
+            if waiting is not None and not waiting.done():
+                waiting.set_result(answer)
+                slot.deaths = 0
+        if report.error is not None:
+            raise report.error
+
+    async def _replace_worker(self, slot: _Slot, error: Exception) -> None:
+        self._count_death(slot, error)
+        dead, slot.name = slot.name, ""
+        await self._merge_left(slot.node, (dead,))
+        await self._owner.forget_worker.remote(dead, self._merged.merged_dollars(dead))
+        rows = [(task._replace(looks_up=True), one) for task, one in slot.rows.values()]
+        slot.rows = {task.number: (task, one) for task, one in rows}
+        slot.unsent.clear()
+        await self._start_worker(slot)
+        if self._draining:
+            slot.actor.drain.remote()
+        self._give(slot, [task for task, _ in rows])
+
+    async def _finish_worker(self, slot: _Slot) -> None:
+        try:
+            async with asyncio.timeout(FINISH_SECONDS):
+                merged = self._merged.merged_number(slot.name)
+                part = await slot.actor.finish.remote(merged)
+                await self._merged.merge(part)
+                await slot.actor.remove_journal.remote()
+        except TimeoutError:
+            return  # its journal is merged by the next run
+        except Exception as error:
+            if not self._cluster.is_ray_error(error):
+                raise
+            return
+        finally:
+            self._cluster.end_actor(slot.actor)
+
+    # ---- rows
+
+    def _give(self, slot: _Slot, tasks: Iterable[RowTask]) -> None:
+        """Send rows to a worker, those of one turn of the event loop together."""
+        if not slot.unsent:
+            asyncio.get_running_loop().call_soon(self._send, slot)
+        slot.unsent += tasks
+
+    def _send(self, slot: _Slot) -> None:
+        if slot.name and slot.unsent:
+            rows, slot.unsent = slot.unsent, []
+            slot.actor.add_rows.remote(rows)
+
+    # ---- journals
+
+    async def _merge_left(self, node: str, only: tuple[str, ...], *, earlier: bool = False) -> None:
+        """Merge what dead workers have left on a machine; *only*: the journals of these."""
+        while True:
+            seen = self._merged.merged_numbers()
+            part = await self._call_on(node, read_left_here, self._setup, only, seen)
+            if isinstance(part, MixturaError):
+                raise part
+            if part is None:
+                return
+            await self._merged.merge(part, earlier=earlier)
+            if not part.more:
+                await self._call_on(node, remove_left_here, self._setup, part.journal)
+
+    async def _call_on(self, node: str, function: Any, *arguments: Any) -> Any:
+        if node == self._cluster.own_node:
+            return await asyncio.to_thread(function, *arguments)
+        try:
+            return await self._cluster.call_on_node(node, function, *arguments)
+        except Exception as error:
+            if self._cluster.is_ray_error(error):
+                return None  # the machine is gone; a later run finds what it has, if it comes back
+            raise
+
+    def _fail(self, error: Exception) -> None:
+        if self._cluster.is_ray_error(error):
+            error = ConfigError(f"the cluster failed: {to_one_line(error)[:500]}")
+        self._error = self._error or error
+        for slot in self._slots:
+            for _, waiting in slot.rows.values():
+                if not waiting.done():
+                    waiting.set_exception(error)
+
+    async def _stop_following(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+
+def _sum_progress(one: EndpointProgress, other: EndpointProgress) -> EndpointProgress:
+    """How busy an endpoint is, with the calls of two workers."""
+    allowed = None if None in (one.allowed, other.allowed) else one.allowed + other.allowed  # type: ignore[operator]
+    return EndpointProgress(
+        one.name,
+        one.in_flight + other.in_flight,
+        one.waiting + other.waiting,
+        allowed,
+        one.rate_limited + other.rate_limited,
+    )

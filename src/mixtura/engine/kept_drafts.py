@@ -1,0 +1,78 @@
+"""Proposals that were paid for already: a run that is given them asks for none of them again."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+
+from mixtura.core.call_ledger import open_ledger
+from mixtura.core.errors import ModelError
+from mixtura.core.events import CallStarted, Emit, Failure, Notice, Position, Proposal
+from mixtura.core.types import Completion, Request
+
+KEPT_NOTICE = "written in an earlier run: not asked and not paid for again"
+NOT_ASKED = "not asked again"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptDrafts:
+    """
+    The proposals of an earlier run, by their positions in its outermost mixture.
+
+    *asks_missing*: proposers without one are asked; else the last step reads what is there.
+    *instruction*: what the last step is told besides.
+    """
+
+    proposals: Mapping[Position, Completion]
+    asks_missing: bool = True
+    instruction: str | None = None
+
+    def has_layer(self, depth: int) -> bool:
+        """Whether a proposal of layer *depth* is there."""
+        return any(position.layer == depth for position in self.proposals)
+
+
+_DRAFTS: ContextVar[KeptDrafts | None] = ContextVar("kept_drafts", default=None)
+
+
+@contextmanager
+def reuse_drafts(drafts: KeptDrafts | None) -> Generator[None]:
+    """A mixture that is run in this block takes *drafts* in place of asking for them."""
+    token = _DRAFTS.set(drafts)
+    try:
+        yield
+    finally:
+        _DRAFTS.reset(token)
+
+
+def current_drafts() -> KeptDrafts | None:
+    """The proposals that are not asked for again."""
+    return _DRAFTS.get()
+
+
+def end_reuse_here() -> None:
+    """What this task begins, such as a mixture in a seat, has no drafts of its own."""
+    _DRAFTS.set(None)
+
+
+async def give_kept_draft(
+    drafts: KeptDrafts, position: Position, model: str, emit: Emit | None
+) -> Completion | ModelError:
+    """The kept proposal of *position*, or the ModelError that it is not asked for."""
+    draft = drafts.proposals.get(position)
+    model = draft.model if draft else model
+    with open_ledger() as ledger:
+        if emit:
+            emit(CallStarted(model, Request(()), (position,), ledger))
+        if draft is None:
+            error = ModelError(NOT_ASKED, model=model)
+            if emit:
+                emit(Failure(model, error, (position,), ()))
+            return error
+        answer = replace(draft, charges=())
+        if emit:
+            emit(Notice(model, KEPT_NOTICE, (position,)))
+            emit(Proposal(answer, (position,)))
+        return answer

@@ -1,0 +1,180 @@
+"""Combine: a vote in which each answer has a score, by weights that were learned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import msgspec
+
+from mixtura.core.agreement import Support
+from mixtura.core.errors import ConfigError
+from mixtura.core.events import Emit
+from mixtura.core.roles import PlannedCall
+from mixtura.core.text import pluralize_count, to_one_line, unknown_name_message
+from mixtura.core.types import Completion, Request
+from mixtura.patterns.answer_groups import AnswerReader, group_by_answer
+from mixtura.patterns.choosing import Chosen, Verdict, build_chosen, fallback_verdict
+from mixtura.patterns.final_answer import Extract
+from mixtura.patterns.spec import PatternParts, PatternSpec
+from mixtura.patterns.vote import check_extract
+
+FEATURES = ("votes", "accuracy", "families", "family_share", "surest", "length")
+"""What is known of an answer; `measure_answers` says what each of them is."""
+MAX_WEIGHT = 1000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Combine:
+    """
+    A learned combiner (after arXiv 2601.07245): the answer with the highest score is given.
+
+    An answer's score is the sum of its features, each times its weight; `mixtura tune` learns the
+    *weights* by logistic regression; without any it is a plain vote. *accuracy*: by model name, how
+    often it is right alone (1 where nothing is known); *families*: by model name, whose it is (a
+    model of none is one of its own). Of equals the answer that came first is taken, and the first
+    who gave it.
+    """
+
+    extract: Extract | AnswerReader = "text"
+    weights: Mapping[str, float] = field(default_factory=dict[str, float])
+    accuracy: Mapping[str, float] = field(default_factory=dict[str, float])
+    families: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def name(self) -> str:
+        return "combine"
+
+    def planned_calls(self, proposals: int) -> Sequence[PlannedCall]:  # noqa: ARG002
+        """None: counting calls no model."""
+        return ()
+
+    async def choose(
+        self,
+        request: Request,  # noqa: ARG002
+        proposals: Sequence[Completion],
+        emit: Emit | None,  # noqa: ARG002
+    ) -> Verdict:
+        """The first proposal of the answer with the highest score. Raises what *extract* raises."""
+        groups = group_by_answer(proposals, self.extract)
+        if not groups:
+            return fallback_verdict(proposals, "combine found no answer in any proposal")
+        rows = measure_answers(
+            [group.positions for group in groups],
+            [proposal.model for proposal in proposals],
+            [len(proposal.text) for proposal in proposals],
+            self.accuracy,
+            self.families,
+        )
+        weights = self.weights or {"votes": 1.0}
+        scores = [round(score_answer(row, weights), 12) for row in rows]
+        place = max(range(len(groups)), key=scores.__getitem__)
+        winner = groups[place]
+        votes = pluralize_count(len(proposals), "vote")
+        why = (
+            f"{to_one_line(winner.answer)[:80]} has the highest score,"
+            f" with {len(winner.positions)} of {votes}"
+        )
+        share = Support("votes", len(winner.positions) / len(proposals))
+        return Verdict(winner.positions[0], why, support=share)
+
+
+def measure_answers(
+    groups: Sequence[Sequence[int]],
+    models: Sequence[str],
+    lengths: Sequence[float],
+    accuracy: Mapping[str, float],
+    families: Mapping[str, str],
+) -> list[dict[str, float]]:
+    """
+    The features of each answer, given by the positions of the proposals with it.
+
+    ``votes``: its share of the proposals. ``accuracy``: the same, each proposal with its model's
+    *accuracy*. ``families``: the share of the families of which a proposal gives it.
+    ``family_share``: its share of a family's proposals, the mean over families. ``surest``: its
+    largest share of one model's proposals. ``length``: the logarithm of its proposals' mean
+    length in characters, over that of all.
+    """
+    known = [accuracy.get(model, 1.0) for model in models]
+    kin = [families.get(model, model) for model in models]
+    all_known = math.fsum(known)
+    mean_length = math.fsum(lengths) / len(lengths)
+    rows: list[dict[str, float]] = []
+    for positions in groups:
+        by_family = _shares(positions, kin)
+        own_length = math.fsum(lengths[i] for i in positions) / len(positions)
+        rows.append({
+            "votes": len(positions) / len(models),
+            "accuracy": math.fsum(known[i] for i in positions) / all_known if all_known else 0.0,
+            "families": sum(share > 0 for share in by_family.values()) / len(by_family),
+            "family_share": math.fsum(by_family.values()) / len(by_family),
+            "surest": max(_shares(positions, models).values()),
+            "length": math.log(max(own_length, 1.0) / max(mean_length, 1.0)),
+        })  # fmt: skip
+    return rows
+
+
+def score_answer(features: Mapping[str, float], weights: Mapping[str, float]) -> float:
+    """The sum of the *features*, each times its weight; 0 for one without a weight."""
+    return math.fsum(features[name] * weight for name, weight in weights.items())
+
+
+def _shares(positions: Sequence[int], owners: Sequence[str]) -> dict[str, float]:
+    """By owner, the share of its proposals that stand at *positions*."""
+    own = [owners[i] for i in positions]
+    return {owner: own.count(owner) / owners.count(owner) for owner in dict.fromkeys(owners)}
+
+
+Weight = Annotated[float, msgspec.Meta(ge=-MAX_WEIGHT, le=MAX_WEIGHT)]
+
+
+class CombineSettings(msgspec.Struct, frozen=True):
+    """The settings of `Combine` in a file."""
+
+    extract: str = "text"
+    weights: dict[str, Weight] = {}
+    """Empty: a plain vote."""
+    accuracy: dict[str, Annotated[float, msgspec.Meta(ge=0, le=1)]] = {}
+    families: dict[str, str] = {}
+
+
+def _check_settings(settings: CombineSettings, layers: int) -> None:  # noqa: ARG001
+    check_extract(settings.extract)
+    for name in settings.weights:
+        if name not in FEATURES:
+            problem = unknown_name_message("feature", name, FEATURES)
+            raise ConfigError(f"weights: {problem}", key="weights")
+    if settings.weights and not any(settings.weights.values()):
+        raise ConfigError("weights: at least one must not be 0", key="weights")
+
+
+def _check_draws(settings: CombineSettings, draws: Mapping[str, int]) -> None:
+    for key, names in (("accuracy", settings.accuracy), ("families", settings.families)):
+        for name in names:
+            if name not in draws:
+                problem = unknown_name_message("member", name, tuple(draws))
+                raise ConfigError(f"{key}: {problem}", key=key)
+
+
+def _build(parts: PatternParts) -> Chosen:
+    if parts.final_model is not None:
+        raise ConfigError(f"{parts.name}: combine has no aggregator: it counts")
+    given = parts.settings
+    chooser = Combine(given.extract, given.weights, given.accuracy, given.families)
+    return build_chosen(parts, chooser)
+
+
+PATTERN = PatternSpec(
+    name="combine",
+    help="the answer with the highest score, by weights that `mixtura tune` learns",
+    kind=Chosen,
+    build=_build,
+    settings=CombineSettings,
+    final_step="the answer with the highest score is given",
+    role="scores",
+    action="scores each answer",
+    check=_check_settings,
+    check_draws=_check_draws,
+)

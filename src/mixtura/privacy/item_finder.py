@@ -1,0 +1,142 @@
+"""What finds private items in a text: patterns, words, recognizers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import lru_cache
+from typing import NamedTuple
+
+from mixtura.core.errors import ModelError
+from mixtura.privacy.item_kinds import KINDS
+
+Recognizer = Callable[[str], Iterable[tuple[int, int, str]]]
+"""Finds items in a text: where each begins and ends, and its kind in a word (``name``)."""
+MAX_KEPT_TEXTS = 256
+"""Texts whose items are kept: each layer is shown the same conversation."""
+_JSON_ESCAPE = re.compile(r"\\+(?:u[0-9A-Fa-f]{4}|[nrtbf])")
+_LABEL = re.compile(r"[^A-Z0-9]+")
+
+
+class FoundItem(NamedTuple):
+    """A private item in a text."""
+
+    begin: int
+    end: int
+    kind: str
+
+
+class PrivateItems:
+    """
+    Finds private items in texts.
+
+    *kinds*: which of ``email``, ``phone``, ``iban``, ``card``, ``ip``, ``key``, by default all.
+    *patterns*: regular expressions by the kind that they find; where one has a group, the group is
+    the item. *words* are found as they are, in any case. *recognizers* find what no pattern can,
+    such as names. Raises ValueError for an unknown kind or a pattern that is none.
+    """
+
+    def __init__(
+        self,
+        *,
+        kinds: Collection[str] | None = None,
+        patterns: Mapping[str, str | Iterable[str]] | None = None,
+        words: Iterable[str] = (),
+        recognizers: Iterable[Recognizer] = (),
+    ) -> None:
+        wanted = KINDS if kinds is None else kinds
+        if unknown := [kind for kind in wanted if kind not in KINDS]:
+            raise ValueError(f"no kind is called {unknown[0]!r}: there are {', '.join(KINDS)}")
+        self._kinds = {kind: find for kind, find in KINDS.items() if kind in wanted}
+        self._patterns = [
+            (compile_pattern(pattern), item_label(kind))
+            for kind, rows in (patterns or {}).items()
+            for pattern in ([rows] if isinstance(rows, str) else rows)
+        ]
+        self._words = _compile_words(words)
+        self.recognizers = tuple(recognizers)
+        self.find = lru_cache(MAX_KEPT_TEXTS)(self._find)
+        """The items in a text, none of which overlap. Raises ModelError: a recognizer failed."""
+
+    def _find(self, text: str) -> tuple[FoundItem, ...]:
+        # In JSON in a text, `\n` in front of an item is no letter of it.
+        blank = _JSON_ESCAPE.sub(lambda match: " " * len(match[0]), text)
+        found = [
+            FoundItem(begin, end, item_label(kind))
+            for kind, find in self._kinds.items()
+            for shown in ((text,) if blank == text else (text, blank))
+            for begin, end in find(shown)
+        ]
+        for pattern, kind in self._patterns:
+            group = 1 if pattern.groups else 0
+            found += [FoundItem(*match.span(group), kind) for match in pattern.finditer(text)]
+        if self._words is not None:
+            found += [FoundItem(*match.span(), "WORD") for match in self._words.finditer(text)]
+        for recognize in self.recognizers:
+            found += _recognized_items(recognize, text)
+        return join_overlapping(found)
+
+
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """A pattern of a user's. Raises ValueError for one that is none, or that finds nothing."""
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+    if compiled.search(""):
+        raise ValueError(f"{pattern!r} also matches the empty text")
+    return compiled
+
+
+def item_label(kind: str) -> str:
+    """How a kind is called in a placeholder: capitals and digits."""
+    label = _LABEL.sub("", kind.upper())[:20]
+    return label if label[:1].isalpha() else f"ITEM{label}"
+
+
+def join_overlapping(found: Iterable[FoundItem]) -> tuple[FoundItem, ...]:
+    """The items in order; those that overlap are one, of the kind of the longest."""
+    joined: list[FoundItem] = []
+    longest = 0
+    for item in sorted(found, key=lambda item: (item.begin, -item.end)):
+        size = item.end - item.begin
+        if size <= 0:
+            continue
+        if joined and item.begin < joined[-1].end:
+            last = joined[-1]
+            kind = item.kind if size > longest else last.kind
+            joined[-1] = FoundItem(last.begin, max(last.end, item.end), kind)
+            longest = max(size, longest)
+        else:
+            joined.append(item)
+            longest = size
+    return tuple(joined)
+
+
+def _compile_words(words: Iterable[str]) -> re.Pattern[str] | None:
+    rows = sorted({word.strip() for word in words if word.strip()}, key=len, reverse=True)
+    if not rows:
+        return None
+    return re.compile("|".join(map(bounded_pattern, rows)), re.IGNORECASE)
+
+
+def bounded_pattern(text: str) -> str:
+    """A pattern that finds *text* where it is no part of a word."""
+    # In Chinese and Japanese a word has no space around it.
+    before = "(?<![A-Za-z0-9_])" if text[0].isascii() and text[0].isalnum() else ""
+    after = "(?![A-Za-z0-9_])" if text[-1].isascii() and text[-1].isalnum() else ""
+    return f"{before}{re.escape(text)}{after}"
+
+
+def _recognized_items(recognize: Recognizer, text: str) -> list[FoundItem]:
+    name = getattr(recognize, "__name__", type(recognize).__name__)
+    try:
+        rows = [
+            FoundItem(max(int(begin), 0), min(int(end), len(text)), item_label(str(kind)))
+            for begin, end, kind in recognize(text)
+        ]
+    except Exception as error:  # noqa: BLE001 - other people's code
+        # What it says could hold the text, and without it nothing may be sent.
+        said = f"nothing was sent: the recognizer {name} failed with {type(error).__name__}"
+        raise ModelError(said) from None
+    return rows

@@ -1,0 +1,23 @@
+"""The paths that the page uses for a first run, as OpenAPI."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def start_path_items(responses: Any) -> dict[str, Any]:
+    """Keys, servers and downloads; *responses* are those of any JSON object."""
+    content = {"application/json": {"schema": {"type": "object"}}}
+    enter = {"summary": "Use a provider's API key from now on", "requestBody": {"content": content}}
+    return {
+        "/api/start": {"get": _operation("What a first answer takes", responses)},
+        "/api/keys": {"post": enter | {"responses": responses}},
+        "/api/starter": {
+            "get": _operation("How far the download of the starter models is", responses),
+            "post": _operation("Download the starter models", responses),
+        },
+    }
+
+
+def _operation(summary: str, responses: Any) -> dict[str, Any]:
+    return {"summary": summary, "responses": responses}

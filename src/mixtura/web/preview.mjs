@@ -1,0 +1,36 @@
+// The first or last words of a text without its marks, for a card's few lines.
+import { withoutNotes, withoutTags } from "./extras.mjs";
+import { replaceMaths } from "./maths.mjs";
+
+const SHOWN = 420; // characters
+const letter = "[\\p{L}\\p{N}_]";
+// `pg_stat_statements` keeps its underscores: emphasis stands at the edges of words.
+const underscores = new RegExp(`(?<!${letter})_{1,3}(?=\\S)|(?<=\\S)_{1,3}(?!${letter})`, "gu");
+
+function line(text) {
+  if (/^\s*(?:```|~~~)/.test(text)) return "";
+  if (/^\s*\|?\s*:?-{2,}:?\s*(?:\|\s*:?-{2,}:?\s*)*\|?\s*$/.test(text)) return "";
+  const row = /^\s*\|(.+)\|\s*$/.exec(text);
+  if (row) return row[1].split(/(?<!\\)\|/).map((cell) => cell.trim()).filter(Boolean).join(" · ");
+  return text.replace(/^[ \t]*(?:>[ \t]*)*(?:#{1,6}[ \t]+|[-+*][ \t]+)?/, "");
+}
+
+function words(text) {
+  return replaceMaths(withoutNotes(withoutTags(text)), (tex) => tex.trim())
+    .replace(/!?\[([^\]]*)\]\([^)\s]*(?:\s[^)]*)?\)/g, "$1")
+    .replace(underscores, "")
+    .replace(/\*{1,3}(?=\S)|(?<=\S)\*{1,3}/g, "");
+}
+
+// Code keeps every sign of its own.
+export function previewText(text, live) {
+  const clean = (live ? text.slice(-SHOWN) : text.slice(0, SHOWN))
+    .split("\n")
+    .map(line)
+    .join("\n")
+    .split(/(`+[^`\n]*`+)/)
+    .map((part, i) => (i % 2 ? part : words(part)).replace(/`/g, ""))
+    .join("")
+    .replace(/\n\s*\n+/g, "\n");
+  return live ? clean.trimEnd() : clean.trim();
+}

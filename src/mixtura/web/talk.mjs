@@ -1,0 +1,114 @@
+// A conversation on the page: its head, its branches, questions that are edited, answers anew.
+import { dialog, html, Icon, signal, useEffect, useRef } from "./base.mjs";
+import { conversation, cost, rename, saveJson, saveMarkdown, siblingsOf } from "./conversation.mjs";
+import { count, dollars } from "./format.mjs";
+import { Sheet } from "./details.mjs";
+import { askAt, busy, list, reopen, setup, turns } from "./state.mjs";
+
+// ---- the head
+
+export function TalkHead() {
+  const talk = conversation.value;
+  if (!talk || !turns.value.length) return null;
+  const many = turns.value.length;
+  return html`<header class="talk">
+    <h1 dir="auto" title=${talk.title}>${talk.title || "(no words)"}</h1>
+    <p class="dim">${count(many, "turn")} · ${cost.value === null ? "cost unknown" : `${dollars(cost.value)} so far`}</p>
+    <span class="grow"></span>
+    <button type="button" class="quiet icon-only" aria-label="Rename the conversation" title="Rename" onClick=${() => (dialog.value = { kind: "rename", talk })}><${Icon} name="edit" /></button>
+    <button type="button" class="quiet icon-only" aria-label="Export the conversation" title="Export" onClick=${() => (dialog.value = { kind: "export", talk })}><${Icon} name="share" /></button>
+    <button type="button" class="quiet icon-only" aria-label="Delete the whole conversation" title="Delete" disabled=${busy.value} onClick=${() => (dialog.value = { kind: "delete", row: { ...talk, turns: main(talk).length } })}><${Icon} name="trash" /></button>
+  </header>`;
+}
+
+const main = (talk) => talk.turns.filter((turn) => !turn.beside);
+const close = (event) => event.currentTarget.closest("dialog").close();
+
+export function Rename({ talk }) {
+  const box = useRef(null);
+  useEffect(() => box.current.select(), []);
+  const save = async (event) => {
+    event.preventDefault();
+    const title = box.current.value.trim();
+    close(event);
+    await rename(talk.id, title);
+    list();
+  };
+  return html`<${Sheet} title="Rename the conversation" kind="small" close=${() => (dialog.value = null)}>
+    <h2>Rename the conversation</h2>
+    <form onSubmit=${save}>
+      <label class="field"><span>Title; empty for its first question</span><input type="text" ref=${box} dir="auto" maxlength="200" value=${talk.title} autofocus /></label>
+      <div class="actions"><span class="grow"></span><button type="button" class="quiet" onClick=${close}>Cancel</button><button type="submit" class="button primary">Save</button></div>
+    </form>
+  <//>`;
+}
+
+export function Export({ talk }) {
+  const save = (event, way) => {
+    close(event);
+    way();
+  };
+  return html`<${Sheet} title="Export the conversation" kind="small" close=${() => (dialog.value = null)}>
+    <h2>Export the conversation</h2>
+    <p class="dim">Markdown has what is shown: questions and answers of this branch. JSON has all runs, whole, with every draft.</p>
+    <div class="actions"><button type="button" class="quiet" onClick=${close}>Cancel</button><span class="grow"></span>
+      <button type="button" class="button" onClick=${(event) => save(event, () => saveJson(talk.id))}>JSON</button>
+      <button type="button" class="button primary" autofocus onClick=${(event) => save(event, () => saveMarkdown(talk.id, turns.value.at(-1)?.run.id))}>Markdown</button></div>
+  <//>`;
+}
+
+// ---- a turn: other versions of it, its question edited, its answer made anew
+
+const editing = signal(null); // { number, text } of the turn whose question is edited
+
+export function Versions({ one }) {
+  const talk = conversation.value;
+  if (!talk || one.run.live) return null;
+  const all = siblingsOf(talk.turns, one.run.id);
+  const at = all.findIndex((turn) => turn.id === one.run.id);
+  if (all.length < 2 || at < 0) return null;
+  const step = (by) => html`<button type="button" class="quiet icon-only ${by < 0 ? "back" : "on"}" aria-label=${by < 0 ? "The version before" : "The next version"} disabled=${busy.value || !all[at + by]} onClick=${() => reopen(all[at + by].id, true)}><${Icon} name="chevron" /></button>`;
+  return html`<span class="versions" role="group" aria-label=${`Version ${at + 1} of ${all.length}`}>${step(-1)}<span>${at + 1} of ${all.length}</span>${step(1)}</span>`;
+}
+
+export function QuestionTools({ one }) {
+  if (one.run.live || editing.value?.number === one.number) return null;
+  return html`<p class="qtools"><${Versions} one=${one} />
+    <button type="button" class="quiet small" disabled=${busy.value} onClick=${() => (editing.value = { number: one.number, text: one.run.question })}><${Icon} name="edit" /><span>Edit</span></button>
+    ${one.run.answer && html`<button type="button" class="quiet small" disabled=${busy.value} title="Ask the same again, of the mixture that is chosen below" onClick=${() => askAt(one, one.run.question)}><${Icon} name="again" /><span>Regenerate</span></button>`}
+  </p>`;
+}
+
+// The form in place of the question while it is edited; null otherwise.
+export function EditedQuestion({ one }) {
+  const box = useRef(null);
+  const mine = editing.value?.number === one.number ? editing.value : null;
+  useEffect(() => {
+    if (mine) box.current?.focus();
+  }, [Boolean(mine)]);
+  if (!mine) return null;
+  const leave = () => (editing.value = null);
+  const send = (event) => {
+    event.preventDefault();
+    const text = box.current.value;
+    if (!text.trim()) return;
+    leave();
+    askAt(one, text);
+  };
+  const keys = (event) => {
+    if (event.key === "Escape") {
+      event.stopPropagation();
+      leave();
+    } else if (event.key === "Enter" && !event.shiftKey && !event.isComposing) send(event);
+  };
+  const later = turns.value.length - 1 - turns.value.indexOf(one);
+  return html`<form class="edited" onSubmit=${send}>
+    <label class="sr" for=${`edit-${one.number}`}>The question, edited</label>
+    <textarea id=${`edit-${one.number}`} ref=${box} dir="auto" rows=${Math.min(12, mine.text.split("\n").length + 1)} onKeyDown=${keys}>${mine.text}</textarea>
+    <div class="actions"><span class="dim">${later > 0 ? `It begins a branch; what came after stays in the other one.` : "It begins a branch; the first version stays."}</span><span class="grow"></span>
+      <button type="button" class="quiet" onClick=${leave}>Cancel</button><button type="submit" class="button primary" disabled=${busy.value}>Ask</button></div>
+  </form>`;
+}
+
+export const isEdited = (one) => editing.value?.number === one.number;
+export const isKept = () => Boolean(setup.value?.runs);

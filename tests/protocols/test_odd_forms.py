@@ -1,0 +1,129 @@
+"""Answers in forms that no API describes and that servers send: each read for what it is."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mixtura import MixturaError
+from tests.support.provider_streams import answered, calls, events, stream, whole
+
+
+def chunk(delta, finish=None, **more):
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish} | more]}
+
+
+def call(arguments, **more):
+    function = {"name": "f", "arguments": arguments}
+    return chunk({"tool_calls": [{"index": 0, "id": "a", "function": function} | more]})
+
+
+HELLO, STOP = chunk({"content": "Hello"}), chunk({}, "stop")
+FORMS = {
+    "a choice that is no list": [{"choices": {"delta": {"content": "Hello"}}}, STOP],
+    "a delta that is text": [{"choices": [{"index": 0, "delta": "Hello"}]}, STOP],
+    "text beside an empty delta": [chunk({}, text="Hello"), STOP],
+    "text and no delta": [{"choices": [{"index": 0, "text": "Hello"}]}, STOP],
+    "text once more beside the delta": [chunk({"content": "Hello"}, text="Hello"), STOP],
+    "a part whose text is an object": [
+        chunk({"content": [{"type": "text", "text": {"value": "Hello", "annotations": []}}]}), STOP
+    ],
+    "a part with its text as content": [
+        chunk({"content": [{"type": "text", "content": "Hello"}]}), STOP
+    ],
+    "a part of no type": [chunk({"content": [{"x": 1}, {"type": "text", "text": "Hello"}]}), STOP],
+    "the field's name twice": [f"data: {json.dumps(HELLO)}", f"data: {json.dumps(STOP)}"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_text_is_read_in_whatever_form_its_server_sends_it(form):
+    completion, shown = answered(events(*FORMS[form], "[DONE]"))
+
+    assert completion.text == shown == "Hello"
+
+
+def test_an_answer_that_is_a_number_is_its_text():
+    assert answered(whole({"content": 42}), "application/json")[0].text == "42"
+
+
+def test_objects_on_lines_of_their_own_are_a_stream():
+    rows = "\n".join(json.dumps(row) for row in (HELLO, STOP)).encode()
+
+    completion, shown = answered(rows, "application/x-ndjson")
+
+    assert (completion.text, shown, completion.finish_reason) == ("Hello", "Hello", "stop")
+    with pytest.raises(MixturaError, match="cut off"):
+        answered("\n".join(json.dumps(HELLO) for _ in "ab").encode(), "application/x-ndjson")
+
+
+BROKEN = {
+    "a control character": (b"a\tb", "a\tb"),
+    "half a character": (b"a\xe2\x82", "a\ufffd"),
+    "half of a pair": (rb"a\ud83d", "a\ufffd"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize("anthropic", [False, True])
+def test_a_text_that_is_no_clean_json_ends_no_answer(name, anthropic):
+    sent, read = BROKEN[name]
+    if anthropic:
+        row = {"type": "content_block_delta", "index": 0, "delta": {"text": "Hello"}}
+        end = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}
+    else:
+        row, end = HELLO, STOP
+
+    completion, _ = answered(events(row, end).replace(b"Hello", sent), anthropic=anthropic)
+
+    assert completion.text == read
+
+
+def test_no_later_reason_makes_a_cut_answer_whole():
+    assert answered(stream({"content": "He"}, finish="length"))[0].finish_reason == "length"
+    rows = [HELLO, chunk({}, "length"), STOP, "[DONE]"]
+    assert answered(events(*rows))[0].finish_reason == "length"
+    rows = [HELLO, chunk({}, "stop"), chunk({}, "length"), "[DONE]"]
+    assert answered(events(*rows))[0].finish_reason == "length"
+    rows = [HELLO, chunk({}, "going_on"), STOP, "[DONE]"]
+    assert answered(events(*rows))[0].finish_reason == "stop"
+    message = [
+        {"type": "content_block_delta", "index": 0, "delta": {"text": "Hello"}},
+        {"type": "message_delta", "delta": {"stop_reason": "max_tokens"}},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}},
+        {"type": "message_stop"},
+    ]
+    assert answered(events(*message), anthropic=True)[0].finish_reason == "length"
+
+
+def test_an_empty_object_behind_a_whole_call_of_the_same_id_is_no_second_call():
+    end = chunk({}, "tool_calls")
+
+    assert calls(answered(events(call('{"x": 1}'), call("{}"), end))[0]) == [("f", {"x": 1})]
+    others = events(call('{"x": 1}'), call("{}", id="b"), end)
+    assert calls(answered(others)[0]) == [("f", {"x": 1}), ("f", {})]
+
+
+def test_what_comes_without_an_index_belongs_to_the_block_that_began_last():
+    tool = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
+    body = events(
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text"}},
+        {"type": "content_block_delta", "index": None, "delta": {"text": "Hello"}},
+        {"type": "content_block_start", "index": 1, "content_block": tool},
+        {"type": "content_block_delta", "index": None, "delta": {"partial_json": '{"x": 1}'}},
+        {"type": "content_block_stop"},
+        {"type": "message_delta", "delta": {"stop_reason": "tool_use"}},
+    )
+    completion, _ = answered(body, anthropic=True)
+
+    assert (completion.text, calls(completion)) == ("Hello", [("f", {"x": 1})])
+
+
+@pytest.mark.parametrize("content", ["Hello", ["Hello"], [{"type": "text", "text": "Hello"}]])
+def test_a_message_without_its_type_is_one(content):
+    row = {"role": "assistant", "content": content, "stop_reason": "end_turn"}
+
+    body = json.dumps(row).encode()
+
+    assert answered(body, "application/json", anthropic=True)[0].text == "Hello"

@@ -1,0 +1,122 @@
+"""axe-core finds nothing in any state of the page: wide and narrow, light and dark."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+
+from tests.support import page_world
+from tests.support.page_visit import Visit
+from tests.support.page_world import ANSWER, FIRST, Gate, refuses
+from tests.support.requirements import leave_out
+from tests.support.upstream import Script
+
+browser = page_world.browser
+served = page_world.served
+upstream = page_world.upstream
+visit = page_world.visit
+
+WIDE_LIGHT: dict[str, Any] = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"}
+NARROW_DARK: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}
+MORE = [
+    {"viewport": {"width": width, "height": 800}, "color_scheme": scheme}
+    for width in (1440, 1024, 390)
+    for scheme in ("light", "dark")
+] + [{"viewport": {"width": 720, "height": 450}, "color_scheme": "light"}]  # 200 % of 1440 × 900
+RICH = (
+    f"# A title\n\n{ANSWER}\n\n### Deeper\n\n```python\nx = 'y'  # note 12\n```\n\n"
+    "| a | b |\n| - | - |\n| 1 | `x` |\n\n$$x^2$$\n\nA note[^1] and [a link](https://e.test/).\n\n"
+    "[^1]: It.\n\n<details><summary>More</summary>\n\ninside\n\n</details>\n"
+)
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    """The text of axe-core, as a package of PyPI brings it."""
+    if find_spec("axe_playwright_python") is None:
+        leave_out("axe", "axe-core is not here: pip install axe-playwright-python")
+    return (files("axe_playwright_python") / "axe.min.js").read_text()
+
+
+def found(person: Visit, axe: str, state: str) -> list[str]:
+    """What axe-core has to say against the page as it is now."""
+    if not person.page.evaluate("'axe' in window"):
+        person.page.evaluate(axe)
+    rows = person.page.evaluate(
+        """async () => (await axe.run(document, { resultTypes: ['violations'] })).violations
+          .map(({ id, nodes }) => [id, nodes.length, nodes[0].html.slice(0, 160),
+            nodes[0].failureSummary])"""
+    )
+    return [f"{state}: {row}" for row in rows]
+
+
+def every_state(person: Visit, upstream, axe: str, gate: Gate) -> list[str]:
+    """All that is found on the way through the page."""
+    page, narrow = person.page, person.page.viewport_size["width"] < 860
+    person.ready()
+    wrong = found(person, axe, "welcome")
+    person.button("Change the mixture").click()
+    page.get_by_label("Proposer 1: model").fill("nobody")
+    person.find(".tuner [role=alert]").wait_for()
+    wrong += found(person, axe, "a team that cannot be")
+    page.get_by_label("Proposer 1: model").fill("ann")
+    person.find("#plan.ready").wait_for()
+    person.button("Done").click()
+
+    person.find("#preset").select_option("torn")
+    person.find("#against").select_option("cleo")
+    person.ask("Why is it so?\n" * 12)
+    person.find(".card.writing").wait_for()
+    person.find(".card.failed").first.wait_for()
+    wrong += found(person, axe, "a run under way")
+    gate.let()
+    person.answered()
+    person.button("Sources").click()
+    person.find("mark.from").first.wait_for()
+    wrong += found(person, axe, "an answer, its sources, and one model beside it")
+    person.card(0).click()
+    for tab in ("What it was shown", "In the final answer", "Answer"):
+        page.get_by_role("tab", name=tab, exact=True).click()
+        wrong += found(person, axe, f"details: {tab}")
+    page.keyboard.press("Escape")
+    page.get_by_role("link", name="a link").first.click()
+    wrong += found(person, axe, "a link")
+    page.keyboard.press("Escape")
+
+    person.find("#against").select_option("")
+    person.find("#preset").select_option("doomed")
+    person.ask("And now?")
+    person.find(".answer [role=alert]").wait_for()
+    wrong += found(person, axe, "two turns, the last without an answer")
+    if narrow:
+        person.button("Show past runs").click()
+    person.find(".runs li").first.wait_for()
+    wrong += found(person, axe, "the list of runs")
+    person.button("Keyboard shortcuts").click()
+    wrong += found(person, axe, "shortcuts")
+    return wrong
+
+
+def walked(window: dict[str, Any], upstream, visit, axe: str) -> None:
+    gate = Gate()
+    upstream.scripts["ann"] = Script(FIRST, plays=[gate])
+    upstream.scripts["lost"] = Script(ever=refuses)
+    upstream.scripts["chief"] = Script(RICH)
+    person = visit(**window, reduced_motion="reduce")
+    wrong = every_state(person, upstream, axe, gate)
+    person.complaints.clear()  # what was refused was refused on purpose
+    assert wrong == [], "\n".join(wrong)
+
+
+@pytest.mark.parametrize("window", [WIDE_LIGHT, NARROW_DARK], ids=["wide", "narrow"])
+def test_axe_finds_nothing_in_any_state(window, upstream, visit, axe):
+    walked(window, upstream, visit, axe)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("window", MORE, ids=str)
+def test_axe_finds_nothing_at_any_size_in_any_light(window, upstream, visit, axe):
+    walked(window, upstream, visit, axe)
