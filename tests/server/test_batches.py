@@ -174,6 +174,8 @@ def test_a_cancelled_batch_keeps_what_was_answered_and_names_the_rest(tmp_path):
             assert {one["error"]["code"] for one in left} == {"batch_cancelled"}
             names = [f"row-{i}" for i in range(200)]
             assert sorted(done + [one["custom_id"] for one in left]) == sorted(names)
+            whole = [r for r in slow.records if r.model == "chief" and r.status == "whole"]
+            assert len(done) == len(whole), "an answer that was paid is in the output"
             metrics = server.get("/metrics").body
             assert b'mixtura_batches_total{status="cancelled"} 1.0' in metrics
             assert f"mixtura_batch_rows_total {float(len(done))}".encode() in metrics

@@ -120,7 +120,7 @@ class CallJournal:
 
     def refuse_new_calls(self) -> None:
         """From now on a call is answered from the journal, or fails at once."""
-        self.holds_back = self.refuses = self._looks_up = True
+        self.holds_back = self.refuses = self.looks_up = True
 
     def begin_request(self, key: bytes, model: str, prompt_tokens: int) -> int:
         """A request of a call is about to be sent; returns its place. Raises StoreError."""
