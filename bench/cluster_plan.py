@@ -1,6 +1,6 @@
 """A batch on a cluster, planned: what so many prompts take, from measured figures.
 
-    python -m bench.cluster_plan measure              what an owner takes, in this process
+    python -m bench.cluster_plan measure              what an owner and a worker take, here
     python -m bench.cluster_plan measure --ray 4000   what two workers take, on a local cluster
     python -m bench.cluster_plan plan --prompts 1e9   a simulation with the measured figures
 
@@ -207,12 +207,13 @@ ANSWER = " ".join(f"word{n}" for n in range(300))
 
 
 def measure() -> dict[str, Any]:
-    """What an owner takes, in this process, without Ray's own part."""
+    """What an owner and a worker take, in this process, without Ray's own part."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         return {
             **measure_input(folder, 20_000),
             **asyncio.run(measure_owner(folder, 4_000)),
+            **asyncio.run(measure_worker(3_000)),
             "lease": {n: measure_lease(n) for n in (2, 16, 64, 256, 1024)},
         }
 
@@ -304,6 +305,53 @@ def measure_lease(workers: int, turns: int = 400) -> float:
     return (time.process_time() - began) / turns
 
 
+async def measure_worker(rows: int) -> dict[str, float]:
+    """A worker in this process, without Ray's own part: processor seconds of a call."""
+    from bench.batch import PROFILE, start_fake, write_world
+
+    from mixtura.cluster.messages import RowTask, WorkerSetup
+    from mixtura.cluster.owner import LeaseOwner
+    from mixtura.cluster.row_worker import RowWorker
+    from mixtura.cluster.worker_models import describe_documents
+    from mixtura.config.config import load
+    from mixtura.core.types import ask
+
+    class OwnerHere:
+        def __init__(self) -> None:
+            self.owner = LeaseOwner()
+
+        async def lend(self, *what: Any) -> Any:
+            return self.owner.lend(*what)
+
+    fake, port = start_fake()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_world(folder, port, 1, 128)
+        await asyncio.to_thread(set_profile, port, PROFILE)
+        config = load(str(folder / "mixtura.toml"), environ={}, folder=folder, home=folder)
+        plan = config.mixture_spec("team")
+        setup = WorkerSetup("1", describe_documents(config), plan, name, f"{name}/journals", 128)
+        worker = RowWorker(setup, OwnerHere())
+        said = await worker.start()
+        assert said == worker.name, said
+        began, given, answered, taken, merged = time.process_time(), 0, 0, 0, 0
+        while answered < rows:
+            more = range(given, min(rows, answered + 512))
+            given = max(given, more.stop)
+            tasks = [
+                RowTask(n, n.to_bytes(20, "big"), ask(f"{n}: why is the sky blue?"), False)
+                for n in more
+            ]
+            await worker.add_rows(tasks)
+            report = pickle.loads(pickle.dumps(await worker.take_report(taken, merged)))
+            taken, answered = report.number, answered + len(report.answers)
+            merged = max([merged, *(one.number for one in report.part.calls)])
+        seconds = time.process_time() - began
+        await worker.finish(merged)
+    fake.communicate()
+    return {"worker_call": seconds / (3 * rows)}
+
+
 def measure_cluster(prompts: int, workers: int = 2) -> dict[str, Any]:
     """
     A batch of two layers on a local cluster against the fake upstream of ``bench.batch``:
@@ -315,7 +363,7 @@ def measure_cluster(prompts: int, workers: int = 2) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_world(folder, port, prompts, 128)
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/profile/{PROFILE}/1").close()
+        set_profile(port, PROFILE)
         words = ["batch", "in.jsonl", "out.jsonl", "-m", "team", "--json"]
         process = subprocess.Popen(
             [sys.executable, "-m", "mixtura", *words, "--engine", "ray", "--workers", str(workers)],
@@ -343,6 +391,10 @@ def measure_cluster(prompts: int, workers: int = 2) -> dict[str, Any]:
         "worker_call": sum(used.values()) / (3 * prompts),
         "seconds": json.loads(said.splitlines()[-1])["seconds"],
     }
+
+
+def set_profile(port: int, profile: str) -> None:
+    urllib.request.urlopen(f"http://127.0.0.1:{port}/profile/{profile}/1").close()
 
 
 def processor_seconds(pid: int) -> float | None:

@@ -73,6 +73,7 @@ from mixtura.core.types import (
     TextPart,
     ToolCall,
     Usage,
+    WebSource,
     ask,
 )
 from mixtura.engine.final_step import FinalStep
@@ -239,6 +240,7 @@ __all__ = [
     "UnavailableError",
     "Usage",
     "Vote",
+    "WebSource",
     "Wrapper",
     "answer_cost",
     "answer_sync",

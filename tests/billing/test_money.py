@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 
 import click
+import msgspec
 import pytest
 from click.testing import CliRunner
 
 from mixtura import ConfigError, cli
 from mixtura.billing.price import Price
 from mixtura.billing.spending_caps import RunCap
+from mixtura.config import schema
 from mixtura.config.config import load
 from tests.support.serving import serving, team
 from tests.support.upstream import running
@@ -71,6 +73,9 @@ SETTINGS = {
     "cache": ("days", "megabytes"),
     "runs": ("days", "megabytes"),
     "serve": ("largest_megabytes", "receive_seconds", "keep_alive_seconds", "drain_seconds"),
+    "serve.batches": ("days", "file_megabytes", "megabytes"),
+    "serve.responses": ("days", "megabytes"),
+    "models.m": ("largest_megabytes",),
     "models.m.price": ("input", "output", "cached", "cache_write"),
     "models.m.timeouts": ("connect", "first_token", "progress", "total"),
     "models.m.hedge": ("share", "quantile", "after"),
@@ -94,6 +99,8 @@ def test_no_setting_takes_a_number_that_is_none(table, tmp_path):
             given = {"input": "1.0", "output": "1.0"} if table.endswith("price") else {}
             rows = "".join(f"{k} = {v}\n" for k, v in (given | {key: value}).items())
             head = "" if table == "mixtures.x" else f"[{table}]\n"
+            if table == "models.m":
+                model, head, rows = model + rows, "", ""
             path = tmp_path / "mixtura.toml"
             path.write_text(model + mixture + head + rows)
             with pytest.raises(ConfigError) as told:
@@ -134,3 +141,15 @@ def test_the_library_takes_no_amount_that_is_none(value, tmp_path):
         Price(input=1.0, output=1.0, cached=value)
     with pytest.raises(ValueError, match="dollars"):
         RunCap("mine", value)
+
+
+def test_every_setting_that_is_a_fraction_has_a_range():
+    unbounded = []
+    for name, table in vars(schema).items():
+        if isinstance(table, type) and issubclass(table, msgspec.Struct):
+            for field in msgspec.inspect.type_info(table).fields:
+                kinds = getattr(field.type, "types", (field.type,))
+                for kind in kinds:
+                    if isinstance(kind, msgspec.inspect.FloatType) and kind.le is None:
+                        unbounded.append(f"{name}.{field.name}")
+    assert unbounded == []

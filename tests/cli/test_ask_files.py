@@ -348,6 +348,8 @@ def test_a_conversation_goes_on_with_who_answered_and_all_that_was_said(shell):
     ]  # fmt: skip
     first = shell.run("runs", "--json").json["runs"][-1]["id"]
     assert "Continuing run " in ran.err
+    second = shell.run("runs", "--json").json["runs"][0]["id"]
+    assert shell.run("show", second, "--json").json["conversation"] == first
     planned = shell.run("ask", "--continue", first, "--dry-run", "--json", "And?").json
     assert planned["continued"] == first
     shell.run("ask", "-m", "ben", "--continue", first, "--system", "Be long.", "And in Spain?")

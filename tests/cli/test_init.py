@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -250,3 +252,42 @@ def test_an_input_that_ends_early_is_told_of_the_flag(empty):
 
     assert "--yes asks none" in said
     assert list(empty.folder.iterdir()) == []
+
+
+# ---------------------------------------------------------------- tools with a login
+
+
+@pytest.fixture
+def logged_in(empty):
+    """A desk of someone who is logged in to Claude Code."""
+    programs = empty.folder / "programs"
+    programs.mkdir()
+    tool = programs / "claude"
+    tool.write_text("#!/bin/sh\nexit 1\n")
+    tool.chmod(0o755)
+    login = Path(empty.env["HOME"], ".claude", ".credentials.json")
+    login.parent.mkdir()
+    login.write_text("{}")
+    empty.env["PATH"] = f"{programs}{os.pathsep}{empty.env['PATH']}"
+    return empty
+
+
+def test_logged_in_tools_join_after_one_yes(logged_in):
+    ran = logged_in.run("init", "--no-scan", stdin=b"y\ny\n\ny\n")
+
+    assert ran.code == 0, ran.err
+    assert "Let claude-code answer, too? That spends your subscription" in ran.err
+    assert team(logged_in)["layers"] == [["claude-code*3"]]
+    assert team(logged_in)["aggregator"] == "claude-code"
+
+
+def test_logged_in_tools_join_others_and_without_a_question_no_team(logged_in):
+    both = logged_in.run("init", "--no-scan", stdin=b"y\ny\n\ny\n", env=KEYS)
+    joined = team(logged_in)
+    none = logged_in.run("init", "--no-scan", "--yes", "--force", env=KEYS)
+
+    assert both.code == none.code == 0
+    assert joined["layers"][0][-1] == "claude-code"
+    assert joined["aggregator"] == "anthropic/claude-opus-5-5"
+    assert "claude-code" not in str(team(logged_in))
+    assert "may join with -p: claude-code" in none.err

@@ -83,6 +83,10 @@ def kill_until_done(desk, upstream, dice, driver_kills):  # noqa: F811
                 drivers += 1
                 continue
         out, err = process.communicate()
+        if (
+            b"cannot be started" in err
+        ):  # Ray gives its parts 30 s to start, and the machine is busy
+            continue
         assert process.returncode == 0, err
         return workers, drivers, json.loads(out.splitlines()[-1])
 
@@ -92,7 +96,7 @@ def test_fifty_kills_of_workers_and_twenty_of_the_driver_lose_nothing(desk):  # 
     dice, workers, drivers, lost, repeated, batches = random.Random(5), 0, 0, 0, 0, 0
     with running(steady((0.01, 0.04))) as upstream:
         desk.write(team_toml(upstream.base_url(), concurrency=CONCURRENCY))
-        names = write_rows(desk.folder / "in.jsonl", 150, equal=5)
+        names = write_rows(desk.folder / "in.jsonl", 400, equal=5)
         before = desk.run("batch", "in.jsonl", "calm.jsonl", "-m", "team", "--quiet")
         assert before.code == 0, before.err
         calm = (desk.folder / "calm.jsonl").read_bytes()
@@ -100,7 +104,7 @@ def test_fifty_kills_of_workers_and_twenty_of_the_driver_lose_nothing(desk):  # 
             for path in desk.folder.glob("out.*"):
                 path.unlink()
             asked = len(upstream.records)
-            some, ended, end = kill_until_done(desk, upstream, dice, 4)
+            some, ended, end = kill_until_done(desk, upstream, dice, 10)
             workers, drivers, batches = workers + some, drivers + ended, batches + 1
             again = len(upstream.records) - asked - 3 * len(names)
             check_whole(desk, names, calm)
@@ -123,7 +127,10 @@ def replayed_answers():
     if not folder.is_dir():
         pytest.skip("the published outputs are not here: name their folder in MIXTURA_TEST_DATA")
     return {
-        model: {one["instruction"]: one["output"] for one in json.loads(path.read_text("utf-8"))}
+        model: {
+            one["instruction"].strip(): one["output"].strip()
+            for one in json.loads(path.read_text("utf-8"))
+        }
         for model in (*PROPOSERS, AGGREGATOR)
         for path in [folder / f"{model}.json"]
     }
@@ -132,9 +139,12 @@ def replayed_answers():
 @pytest.mark.soak
 def test_805_prompts_of_alpaca_eval_give_the_same_results_in_one_process_and_on_two_workers(desk):  # noqa: F811
     answers = replayed_answers()
+    longest = sorted(answers[AGGREGATOR], key=len, reverse=True)
 
     def replay(record):
-        last = record.body["messages"][-1]["content"]
+        # The aggregator reads the question before the drafts, or behind them.
+        said = record.body["messages"][-1]["content"].strip()
+        last = next(one for one in longest if said.startswith(one) or said.endswith(one))
         return Script(answers[record.model][last], delay=0.01)
 
     with running(replay) as upstream:

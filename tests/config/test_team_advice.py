@@ -65,6 +65,15 @@ def test_nothing_is_said_where_strengths_are_near_or_unknown(problems, name):
     assert problems(name) == ""
 
 
+@pytest.mark.parametrize("others", [(), ("GROQ_API_KEY",), ("OPENAI_API_KEY", "MISTRAL_API_KEY")])
+@pytest.mark.parametrize("key", ["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "MISTRAL_API_KEY"])
+def test_the_team_that_is_made_of_keys_is_not_advised_against(key, others, tmp_path):
+    own = dict.fromkeys((key, *others), "k") | {"XDG_STATE_HOME": str(tmp_path)}
+    config = load(None, environ=own, folder=tmp_path, home=tmp_path)
+
+    assert config.team_problems(config.mixture_spec("default")) == []
+
+
 def test_no_preset_of_hosted_models_is_advised_against(tmp_path):
     own = {"XDG_STATE_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
     config = load(None, environ=own, folder=tmp_path, home=tmp_path)

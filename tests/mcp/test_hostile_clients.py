@@ -131,7 +131,7 @@ def test_a_call_makes_no_more_calls_than_a_request_of_the_server_may(desk):
     client = RawClient(address, "none")
     for name in ("ann*5>ben", "ann*99>ann*99>ben"):
         said = client.call("ask", json.dumps({"question": "Why?", "mixture": name}))
-        assert "calls, and one request may make 5" in said, said
+        assert "one request may make 5" in said, said
     process.terminate()
     assert desk.server.requests == []
 

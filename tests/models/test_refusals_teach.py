@@ -515,6 +515,7 @@ def test_the_same_words_about_another_conversation_teach_nothing():
         "invalid message content type: <nil>",  # Ollama
         "Invalid 'content': 'content' field must be a string or an array of objects.",  # LM Studio
         "messages[1]: content is required",
+        "messages[1]: missing field `content` at line 1 column 90",
         "Invalid value for 'content': expected a string, got null.",
     ],
 )

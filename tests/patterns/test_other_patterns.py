@@ -294,10 +294,10 @@ def test_a_package_that_is_broken_is_named_and_hurts_no_one_else(tmp_path, code,
 
 
 def test_the_docs_name_every_pattern_of_the_registry():
-    listed = run_mixtura(["show", "--patterns"], text=True, check=True).stdout
+    listed = run_mixtura(["show", "--patterns", "--json"], text=True, check=True).stdout
     table = (ROOT / "docs" / "reference" / "configuration.md").read_text()
 
-    assert [line.split()[0] for line in listed.splitlines()] == [s.name for s in all_patterns()]
+    assert [row["pattern"] for row in json.loads(listed)] == [s.name for s in all_patterns()]
     assert all(f"`{spec.name}`" in table for spec in all_patterns())
 
 

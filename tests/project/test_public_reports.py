@@ -94,6 +94,18 @@ STREAMS = {
     "damianvtran/local-operator#223": (
         [TEXT[0], chunk({"content": ""}, "error", error=FULL), "[DONE]"], {"error": "33/32"},
     ),
+    "paiml/aprender#2015": (
+        [*(f"data: {json.dumps(one)}" for one in (*TEXT, chunk(finish="stop"))), "data: [DONE]"],
+        {"text": ANSWER},
+    ),
+    "openai/openai-python#663": (
+        ["".join(map(json.dumps, TEXT)), chunk(finish="stop"), "[DONE]"], {"text": ANSWER},
+    ),
+    "openai/openai-python#1230": (
+        [json.dumps(chunk({"content": "a\u2028b"}), ensure_ascii=False), chunk(finish="stop"),
+         "[DONE]"],
+        {"text": "a\u2028b"},
+    ),
     "apache/rocketmq-dashboard#2178": (
         [{"error": {"message": "quota exceeded"}}, "[DONE]"], {"error": "quota exceeded"},
     ),

@@ -9,6 +9,7 @@ import pytest
 
 from tests.project import test_real_clients as real_clients
 from tests.project.test_real_clients import program
+from tests.support.paths import ROOT
 from tests.support.real_clients import setup
 from tests.support.scripted_agent import wish
 
@@ -61,6 +62,17 @@ def test_opencode_asks_a_mixture_through_its_tool(place, sage):
     (place.folder / "opencode.json").write_text(json.dumps(config))
 
     assert "S-42" in place.run(program("opencode"), "run", ASK)
+
+
+def test_the_plugin_of_claude_code_passes_its_own_validator(place):
+    folder = ROOT / "integrations" / "claude-code"
+
+    # It ends with an error where the manifest or a skill is none.
+    said = place.run(program("claude-code"), "plugin", "validate", folder)
+
+    assert "Validation passed" in said
+    for skill in ("council-review", "second-opinion"):
+        assert f"mixtura:{skill}" in said
 
 
 @pytest.mark.usefixtures("sage")

@@ -294,6 +294,9 @@ def test_a_template_that_refuses_later_instructions_with_a_500_is_learned_from_t
         "Unexpected message role: system",
         "Conversation must start with a user message",
         "roles must be user or assistant, got system",
+        "role must be one of user, assistant",
+        "System messages are unsupported",
+        "the model does not accept a system prompt",
     ],
 )
 def test_a_refusal_of_any_instructions_is_learned_from_in_any_words(said: str):
@@ -309,6 +312,8 @@ def test_a_refusal_of_any_instructions_is_learned_from_in_any_words(said: str):
         "developer is not one of ['system', 'assistant', 'user', 'tool'] - 'messages.0.role'",
         "messages[0].role: unknown variant `developer`, expected one of `system`, `user`",
         "Unexpected message role.",
+        "Input should be 'system', 'user', 'assistant' or 'tool'",
+        "Role must be in [user, assistant, system]",
         "Invalid value: 'developer'. Supported values are: 'system', 'assistant', 'user'.",
     ],
 )

@@ -435,6 +435,7 @@ REASONS = {
              "completed", "FINISH_REASON_STOP", "FinishReason.STOP", "done", "endTurn", "EndTurn",
              "stopSequence", "stop_sequence_reached", "END_OF_TEXT", "endoftext", "REASON_STOP",
              "<|im_end|>", "</s>", "<|return|>", "stopCriteriaMet", "ENDOFTURN",
+             "stop_on_eos", "eom_id",
              {"type": "stop", "matched": 2}, {"reason": "STOP"}],
     "length": ["length", "LENGTH", "MAX_TOKENS", "max_output_tokens", "model_length", "ERR?",
                "max_length", "incomplete", "pause_turn", "model_context_window_exceeded",
@@ -444,9 +445,11 @@ REASONS = {
                    "toolUse", "toolCalls", "REASON_TOOL_CALLS"],
     "content_filter": ["content_filter", "SAFETY", "RECITATION", "PROHIBITED_CONTENT",
                        "content-filter", "refusal", "BLOCKLIST", "SPII", "contentFiltered",
-                       "guardrailIntervened", "IMAGE_PROHIBITED_CONTENT", "MODEL_ARMOR"],
+                       "guardrailIntervened", "IMAGE_PROHIBITED_CONTENT", "MODEL_ARMOR", "blocked",
+                       "moderation"],
     "failed": ["error", "ABORT", "cancelled", "insufficient_system_resource",
                "MALFORMED_FUNCTION_CALL", "malformed_tool_use", "MALFORMED_RESPONSE",
+               "server_error",
                {"type": "abort", "message": "gone"}],
 }  # fmt: skip
 

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import tomllib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from mixtura.selection.proof import (
     gate_threshold,
     prove_gain,
 )
+from mixtura.selection.tuned import TuneResult
 from tests.support.evaluations import written
 from tests.support.upstream import Script, running
 
@@ -56,6 +58,10 @@ def test_a_proof_holds_only_where_the_lower_bound_is_not_below_minus_one_point()
     assert not unproved.holds
     same = prove_gain(best, best)
     assert (same.difference, same.needed) == (0.0, None)
+    # Equal scores everywhere are no sign that the mixture is worse.
+    said = TuneResult.power_line(SimpleNamespace(proof=same))
+    assert "scored alike" in said
+    assert "worse" in TuneResult.power_line(SimpleNamespace(proof=prove_gain(best * 0.5, best)))
 
 
 def test_it_says_how_many_prompts_a_bound_of_minus_one_point_needs():
@@ -150,7 +156,8 @@ def test_members_that_err_apart_are_written_as_a_mixture_with_its_proof_and_it_a
         text = (tmp_path / "mixtura.toml").read_text()
         assert text.startswith("# mine\n")
         assert "# chosen by mixtura tune: a mixture" in text
-        for said in ("95 % interval", "on 12 prompts that chose nothing", "times the price"):
+        kept_apart = "on 12 prompts that had no part in the choice"
+        for said in ("95 % interval", kept_apart, "times the price"):
             assert said in text
         assert re.search(r"seconds; 12 prompts chose among \d+; \d{4}-\d\d-\d\d", text)
         assert tomllib.loads(text)["mixtures"]["tuned"]["pattern"] == "vote"

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from hashlib import sha256
 from itertools import product
 from urllib.parse import urlsplit
 
 import pytest
+from starlette.routing import Route
 
+from mixtura.config.config import load
+from mixtura.server.app import make_app
 from tests.support.serving import serving, team
 from tests.support.upstream import Script, running
 
@@ -24,6 +28,23 @@ ROUTES = (
     ("GET", "/api/runs/x/html"), ("GET", "/app.mjs"), ("HEAD", "/"), ("HEAD", "/api/runs"),
     ("GET", "/"), ("GET", "/nowhere"), ("PUT", "/v1/models"), ("PATCH", "/"),
 )  # fmt: skip
+
+FURTHER_ROUTES = (
+    ("POST", "/v1/completions"), ("POST", "/v1/messages/count_tokens"),
+    ("POST", "/v1/responses/input_tokens"), ("GET", "/v1/responses/x"),
+    ("DELETE", "/v1/responses/x"), ("GET", "/v1/responses/x/input_items"), ("GET", "/v1/files"),
+    ("POST", "/v1/files"), ("GET", "/v1/files/x"), ("DELETE", "/v1/files/x"),
+    ("GET", "/v1/files/x/content"), ("GET", "/v1/batches"), ("POST", "/v1/batches"),
+    ("GET", "/v1/batches/x"), ("POST", "/v1/batches/x/cancel"), ("POST", "/api/runs"),
+    ("GET", "/api/runs/x/events"), ("POST", "/api/runs/x/control"), ("POST", "/api/runs/x/stop"),
+    ("GET", "/api/conversations"), ("GET", "/api/conversations/x"),
+    ("PATCH", "/api/conversations/x"), ("DELETE", "/api/conversations/x"),
+    ("GET", "/api/conversations/x/markdown"), ("GET", "/api/conversations/x/json"),
+    ("GET", "/api/start"), ("POST", "/api/keys"), ("GET", "/api/starter"), ("POST", "/api/starter"),
+    ("POST", "/api/runs/x/again"), ("POST", "/api/runs/x/agreement"), ("GET", "/api/choices"),
+    ("POST", "/api/choices"), ("GET", "/api/choices/x"),
+)  # fmt: skip
+"""All others that are no file of the page, each tried with some of the headers."""
 
 
 @pytest.fixture(scope="module")
@@ -100,12 +121,41 @@ def foreign(server):
 
 def test_a_page_of_another_site_gets_nothing_from_any_route(server, upstream):
     before = len(upstream.records)
-    for (method, path), headers in product(ROUTES, foreign(server)):
+    every = [*foreign(server)]
+    tried = [*product(ROUTES, every), *product(FURTHER_ROUTES, every[::5])]
+    for (method, path), headers in tried:
         status, reply = asked(server, method, path, headers)
         assert status == 403, (method, path, headers, reply)
         assert method == "HEAD" or "foreign_page" in reply or "permission_error" in reply
         assert "access-control-allow-origin" not in reply.lower()
     assert len(upstream.records) == before
+
+
+def test_no_page_of_another_site_enters_a_key_even_where_it_may_ask(anyones, shared):
+    for server, origin in ((anyones, "http://evil.example"), (shared, "https://chat.example")):
+        for path in ("/api/keys", "/api/starter"):
+            status, reply = asked(server, "POST", path, {"Origin": origin})
+            assert status == 403, reply
+            assert "own page only" in reply
+
+
+def test_every_route_of_the_server_is_tried_here(tmp_path):
+    (tmp_path / "mixtura.toml").write_text("")
+    config = load(
+        str(tmp_path / "mixtura.toml"), environ={"XDG_STATE_HOME": str(tmp_path)},
+        folder=tmp_path, home=tmp_path,
+    )  # fmt: skip
+    tried = {*ROUTES, *FURTHER_ROUTES}
+    untried = []
+    for route in make_app(config, host="127.0.0.1").routes:
+        assert isinstance(route, Route)
+        for method in (route.methods or set()) - {"HEAD"}:
+            if "{" not in route.path and method == "GET" and "." in route.path:
+                continue  # the page's files
+            form = re.compile(re.sub(r"\{[^}]*\}", "[^/]+", route.path))
+            if not any(m == method and form.fullmatch(path) for m, path in tried):
+                untried.append((method, route.path))
+    assert untried == []
 
 
 def test_a_page_of_this_server_and_whatever_is_no_browser_go_on_as_before(server):

@@ -17,10 +17,12 @@ from mixtura.config.config import load
 from mixtura.prompts import conversation_turns
 from mixtura.prompts.conversation_turns import strip_volatile_words
 from mixtura.server import encodings, truncation
+from mixtura.server.access import ApiClient
 from mixtura.server.apis import openai_completions
-from mixtura.server.apis.base import ApiError
+from mixtura.server.apis.base import ApiCall, ApiError, MixtureOptions
 from mixtura.server.apis.tool_names import Tool, Toolbox
 from mixtura.server.encodings import MAX_GZIP_MEMBERS, decompress_body
+from mixtura.server.model_choice import MixtureChooser
 from mixtura.server.truncation import truncate_request
 from tests.conftest import run
 from tests.support.http_server import QuietHandler, serve_handler
@@ -260,3 +262,35 @@ def answering(body: bytes) -> Iterator[str]:
 
     with serve_handler(Handler, waits=False) as url:
         yield url
+
+
+# ---- mixtures that a client writes
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("ann*1000>ann", {}),
+        (",".join(["ann"] * 400) + ">ann", {}),
+        ("ann,ann*300>ann", {}),
+        ("ann", {"proposers": ("ann*1000",) * 64, "layers": 16}),
+        ("ann>ann", {"proposers": ("ann*16",) * 16, "layers": 3}),
+    ],
+)
+def test_a_mixture_of_very_many_is_refused_before_its_members_are_gone_through(
+    name: str, options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "mixtura.toml").write_text(
+        '[models.ann]\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "m"\n'
+    )
+    config = load(str(tmp_path / "mixtura.toml"), environ={}, folder=tmp_path, home=tmp_path)
+    chooser = MixtureChooser(config)
+    seats: list[int] = []
+    count = config.count_calls
+    monkeypatch.setattr(config, "count_calls", lambda p: seats.append(p.count_seats()) or count(p))
+    call = ApiCall(name, Request(()), options=MixtureOptions(**options))
+
+    with pytest.raises(ApiError, match="one request may make 256"):
+        chooser.choose_mixture(call, ApiClient.with_models("x", None))
+
+    assert sum(seats) <= 256

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import pytest
 
 from mixtura.core.text import collapse_whitespace
 from mixtura.storage.conversation_text import conversation_markdown, find_branch
 from mixtura.storage.runs import RunStore
+from mixtura.storage.store_address import open_store, parse_store_address
 from tests.storage.test_runs import recorded
 
 FIRST = 1795400000.0
@@ -178,3 +181,18 @@ def test_a_branch_is_written_as_markdown(book):
     for words in ("## You\n\nWhat is rain?", "It is **water**.", "As a table", "\n| a |\n|---|\n"):
         assert words in text
     assert "3 calls" in collapse_whitespace(text)
+
+
+@pytest.mark.parametrize("column", ["started", "cost", "question", "model", "state"])
+def test_one_damaged_run_hides_no_other_conversation(column, tmp_path):
+    path = tmp_path / "mixtura.sqlite"
+    book = RunStore(open_store(parse_store_address(str(path), tmp_path)))
+    whole, damaged = keep(book, 1), keep(book, 2)
+    for value in ("soon", b"\xff\xfe", -1, 2**62, float("inf")):
+        with sqlite3.connect(path, timeout=30) as db:
+            db.execute(f"UPDATE runs SET {column} = ? WHERE id = ?", (value, damaged))
+        db.close()
+        listed = book.conversations.list_conversations(10)
+        assert whole in [row["id"] for row in listed]
+        assert book.conversations.get_conversation(whole)["turns"]
+        assert book.conversations.get_conversation(damaged)["turns"]

@@ -47,7 +47,9 @@ class Visit:
 
     def __init__(self, browser: Browser, url: str, **window: Any) -> None:
         self.url = url
-        window = {"viewport": {"width": 1280, "height": 860}} | window
+        # A worker of the page's would answer in place of what a test says the network does.
+        plain = {"viewport": {"width": 1280, "height": 860}, "service_workers": "block"}
+        window = plain | window
         self.context = browser.new_context(**window)
         self.context.set_default_timeout(20_000)
         self.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -61,6 +63,7 @@ class Visit:
             lambda message: (
                 self.complaints.append(f"{message.type}: {message.text}")
                 if message.type in ("error", "warning")
+                and "blocked by Playwright" not in message.text  # its word on the worker, not ours
                 else None
             ),
         )
@@ -100,6 +103,15 @@ class Visit:
 
     def text(self, selector: str) -> str:
         return self.find(selector).first.inner_text()
+
+    def answer(self) -> str:
+        """The first answer's words, without the numbers of its sources."""
+        self.find(".answer .prose").first.wait_for()
+        return self.page.evaluate(
+            "(() => { const copy = document.querySelector('.answer .prose').cloneNode(true);"
+            " copy.querySelectorAll('sup.no').forEach((one) => one.remove());"
+            " return copy.innerText.trim() })()"
+        )
 
     def card(self, number: int) -> Locator:
         """A proposer's card, from 0, layer by layer."""

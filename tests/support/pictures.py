@@ -1,19 +1,29 @@
 """The pictures in docs/images, taken anew: ``python -m tests.support.pictures``.
 
+With a folder, ``python -m tests.support.pictures FOLDER``, every state at every size goes there.
+
 A real server, a real browser, and models on loopback that say what stands here at the pace that is
 written beside them; what the page shows of them it has measured.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from tests.support.moving_picture import pixels, write_moving_picture
 from tests.support.page_visit import Visit, chromium
 from tests.support.paths import ROOT
 from tests.support.serving import Served, serving
 from tests.support.upstream import Script, running
 from tests.support.upstream.server import Upstream, Wire
+
+if TYPE_CHECKING:
+    import numpy as np
+    from playwright.sync_api import Browser, Page
 
 HERE = ROOT / "docs" / "images"
 QUESTION = "Why is the sky blue, and why are sunsets red?"
@@ -111,6 +121,10 @@ aggregator = "atlas-large"
 [mixtures.team]
 layers = [{four}"delta-flash"]]
 aggregator = "atlas-large"
+
+[mixtures.broken]
+layers = [["atlas-mini", "boreal-8b"]]
+aggregator = "ember-4b"
 """
 
 
@@ -126,7 +140,6 @@ def scheme(name: str) -> dict[str, str]:
 
 def finished(visit: Visit) -> Visit:
     visit.ready().ask(QUESTION).answered()
-    visit.button("Sources").last.click()
     visit.page.evaluate("document.querySelector('.scroller').scrollTo(0, 0)")
     visit.page.wait_for_timeout(400)
     return visit
@@ -142,24 +155,112 @@ def writing(visit: Visit) -> Visit:
     return visit
 
 
+def moving(visit: Visit, blank: Page) -> list[np.ndarray]:
+    """A run from its question to its end, frame by frame."""
+    visit.ready()
+    visit.find("#preset").select_option("team")
+    visit.find("#plan.ready", has_text="5 calls").wait_for()
+    visit.find("#question").press_sequentially(QUESTION, delay=25)
+    frames = [visit.page.screenshot()]
+    visit.find("#question").press("Enter")
+    visit.find(".turn .card").first.wait_for()
+    end = time.monotonic() + 30
+    while time.monotonic() < end and not visit.find(".turn .totals").count():
+        frames.append(visit.page.screenshot())
+        visit.page.wait_for_timeout(150)
+    visit.answered()
+    visit.button("Sources").last.click()
+    visit.page.wait_for_timeout(600)
+    frames.append(visit.page.screenshot())
+    return [pixels(blank, frame) for frame in frames]
+
+
+SIZES = {"1440": (1440, 900), "1024": (1024, 768), "390": (390, 844)}
+
+
+def every_state(visit: Visit, folder: Path, name: str) -> None:
+    """Each state of the page as one picture in *folder*."""
+
+    def take(state: str) -> None:
+        visit.page.wait_for_timeout(450)
+        visit.page.screenshot(path=folder / f"{state}-{name}.png")
+
+    visit.ready()
+    take("welcome")
+    visit.button("Change the mixture").click()
+    take("team")
+    visit.button("Done").click()
+    visit.ask(QUESTION)
+    visit.find(".card.writing").first.wait_for()
+    take("run")
+    visit.answered()
+    take("answer")
+    visit.button("Sources").last.click()
+    take("sources")
+    visit.card(0).click()
+    for tab in ("Answer", "What it was shown", "In the final answer"):
+        visit.page.get_by_role("tab", name=tab, exact=True).click()
+        take(f"details-{tab.lower().replace(' ', '-')}")
+    visit.page.keyboard.press("Escape")
+    visit.find("#preset").select_option("broken")
+    visit.find("#against").select_option("atlas-large")
+    visit.find("#plan.ready").wait_for()
+    visit.ask("Which of these is wrong?\n" + "def half(x):\n    return x / 2\n" * 12)
+    visit.find(".versus").wait_for()
+    take("stand-in-and-comparison")
+    visit.find("#preset").select_option("paper-today")
+    visit.find("#plan", has_text="cannot run").wait_for()
+    visit.ask("Can it run?")
+    take("cannot-run")
+    visit.find("#refusal button").click()
+    visit.find(".keyform").wait_for()
+    take("set-up")
+    visit.page.keyboard.press("Escape")
+    if visit.page.viewport_size["width"] < 860:
+        visit.button("Show past runs").click()
+        take("runs")
+
+
+def take_docs_pictures(browser: Browser, server: Served) -> None:
+    """The pictures in docs/images, and the moving one."""
+    for name in ("light", "dark"):
+        visit = finished(Visit(browser, server.url, **WIDE, **scheme(name)))
+        visit.page.screenshot(path=HERE / f"page-{name}-wide.png")
+        if name == "light":
+            visit.card(5).click()
+            visit.page.get_by_role("tab", name="In the final answer").click()
+            visit.page.wait_for_timeout(400)
+            visit.page.screenshot(path=HERE / "run-details.png")
+        visit.close()
+        visit = writing(Visit(browser, server.url, **NARROW, **scheme(name)))
+        visit.page.screenshot(path=HERE / f"page-{name}-narrow.png")
+        visit.close()
+    blank = browser.new_page()
+    visit = Visit(browser, server.url, viewport={"width": 1060, "height": 700}, **scheme("light"))
+    frames = moving(visit, blank)
+    write_moving_picture(frames, HERE / "run.png", pause=260, last=4000)
+    visit.close()
+    blank.close()
+
+
 def main() -> None:
+    """Without a word the pictures of the docs; with a folder, every state at every size."""
     with running() as upstream, tempfile.TemporaryDirectory() as folder, chromium() as browser:
         upstream.scripts = {name: script for name, (script, _, _) in MODELS.items()}
         upstream.scripts["ember-4b"] = Script("no", ever=refuses)
         with serving(Path(folder), configuration(upstream)) as server:
             filled(server)
-            for name in ("light", "dark"):
-                visit = finished(Visit(browser, server.url, **WIDE, **scheme(name)))
-                visit.page.screenshot(path=HERE / f"page-{name}-wide.png")
-                if name == "light":
-                    visit.card(5).click()
-                    visit.page.get_by_role("tab", name="In the final answer").click()
-                    visit.page.wait_for_timeout(400)
-                    visit.page.screenshot(path=HERE / "run-details.png")
-                visit.close()
-                visit = writing(Visit(browser, server.url, **NARROW, **scheme(name)))
-                visit.page.screenshot(path=HERE / f"page-{name}-narrow.png")
-                visit.close()
+            if len(sys.argv) < 2:
+                take_docs_pictures(browser, server)
+                return
+            into = Path(sys.argv[1])
+            into.mkdir(parents=True, exist_ok=True)
+            for size, (width, height) in SIZES.items():
+                for name in ("light", "dark"):
+                    window = {"viewport": {"width": width, "height": height}}
+                    visit = Visit(browser, server.url, **window, **scheme(name))
+                    every_state(visit, into, f"{size}-{name}")
+                    visit.close()
 
 
 if __name__ == "__main__":

@@ -74,7 +74,6 @@ def every_state(person: Visit, upstream, axe: str, gate: Gate) -> list[str]:
     wrong += found(person, axe, "a run under way")
     gate.let()
     person.answered()
-    person.button("Sources").click()
     person.find("mark.from").first.wait_for()
     wrong += found(person, axe, "an answer, its sources, and one model beside it")
     person.card(0).click()
@@ -97,7 +96,33 @@ def every_state(person: Visit, upstream, axe: str, gate: Gate) -> list[str]:
     wrong += found(person, axe, "the list of runs")
     person.button("Keyboard shortcuts").click()
     wrong += found(person, axe, "shortcuts")
-    return wrong
+    page.keyboard.press("Escape")
+    return wrong + conversation_states(person, axe, narrow)
+
+
+def conversation_states(person: Visit, axe: str, narrow: bool) -> list[str]:
+    """What is found in a conversation's dialogs, in edited questions, and in blind choices."""
+    page = person.page
+    if narrow:
+        page.keyboard.press("Escape")
+    wrong: list[str] = []
+    for name in ("Rename the conversation", "Export the conversation", "Answer anew"):
+        person.button(name).first.click()
+        page.get_by_role("dialog").wait_for()
+        wrong += found(person, axe, name)
+        page.keyboard.press("Escape")
+    person.button("Edit", exact=True).first.click()
+    wrong += found(person, axe, "a question that is edited")
+    person.button("Cancel", exact=True).click()
+    person.find("#preset").select_option("team")
+    person.find("#against").select_option("blind:cleo")
+    person.find("#plan.ready", has_text="4 calls").wait_for()
+    person.ask("Which?")
+    person.find(".blind .verdict").wait_for()
+    wrong += found(person, axe, "two answers without names")
+    person.button("Neither", exact=True).click()
+    person.find(".verdict", has_text="tie").wait_for()
+    return wrong + found(person, axe, "what was chosen")
 
 
 def walked(window: dict[str, Any], upstream, visit, axe: str) -> None:

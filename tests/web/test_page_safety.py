@@ -34,53 +34,6 @@ PIXEL = (
 )
 HOSTILE = (SUPPORT / "page_hostile.md").read_text().replace("{{pixel}}", PIXEL)
 
-DOES = "window.pwned=1"
-VECTORS = (
-    f"<script>{DOES}</script>",
-    f"<img src=x onerror={DOES}>",
-    f"<img src='http://evil.test/p.png' onload={DOES}>",
-    f"<svg onload={DOES}>",
-    f"<svg><script>{DOES}</script></svg>",
-    f"<svg><animate onbegin={DOES} attributeName=x dur=1s>",
-    f"<svg><a xlink:href='javascript:{DOES}'><text>x</text></a></svg>",
-    f"<math><mi xlink:href='javascript:{DOES}'>x</mi></math>",
-    f"<math><mtext><table><mglyph><style><!--</style><img title='--><img src onerror={DOES}>'>",
-    f"<iframe srcdoc='<script>parent.{DOES}</script>'></iframe>",
-    f"<iframe src='javascript:parent.{DOES}'></iframe>",
-    f"<details open ontoggle={DOES}>",
-    f"<video><source onerror={DOES}></video>",
-    f"<input autofocus onfocus={DOES}>",
-    f"<body onload={DOES}>",
-    f"<a href='javascript:{DOES}'>x</a>",
-    f"<form action='javascript:{DOES}'><button>x</button></form>",
-    "<meta http-equiv=refresh content='0;url=http://evil.test/'>",
-    "<link rel=stylesheet href=http://evil.test/s.css>",
-    "<style>@import 'http://evil.test/s.css'; body { display: none }</style>",
-    "<base href=http://evil.test/>",
-    "<object data=http://evil.test/o></object><embed src=http://evil.test/e>",
-    "<template shadowrootmode=open><slot onslotchange=x></template>",
-    f"<noscript><p title='</noscript><img src=x onerror={DOES}>'>",
-    f"<form><math><mtext></form><form><mglyph><style></math><img src onerror={DOES}>",
-    f"[x](javascript:{DOES})",
-    f"[x](JaVaScRiPt&colon;{DOES})",
-    f"[x](\x01javascript:{DOES})",
-    f"[x](data:text/html,<script>{DOES}</script>)",
-    f"![x](javascript:{DOES})",
-    f'![x](http://evil.test/i.png "" onerror={DOES} x="")',
-    f"![x](data:image/svg+xml,<svg/onload={DOES}>)",
-    f"<javascript:{DOES}>",
-    f"$\\href{{javascript:{DOES}}}{{x}}$",
-    f"$\\html{{<img src=x onerror={DOES}>}}$",
-    "$\\includegraphics[height=1em]{http://evil.test/m.png}$",
-    f"$\\htmlData{{x=y onclick={DOES}}}{{z}}$",
-    f"$\\text{{</annotation-xml><img src=x onerror={DOES}>}}$",
-)
-PLACES = (
-    "{}", "# {}", "- {}", "1. {}", "> {}", "**{}**", "_{}_", "~~{}~~", "`{}`", "[{}](#x)",
-    "| a |\n| - |\n| {} |", "```{}\nx\n```", "```html\n{}\n```", "    {}", "$${}$$", "\\({}\\)",
-    "<div>\n\n{}\n\n</div>", "<!-- {} -->", "[^1]: {}",
-)  # fmt: skip
-
 
 def test_hostile_text_does_nothing_and_asks_for_nothing(upstream, visit):
     upstream.scripts["mallory"] = Script(HOSTILE)
@@ -88,7 +41,6 @@ def test_hostile_text_does_nothing_and_asks_for_nothing(upstream, visit):
     person = visit().ready()
     person.find("#preset").select_option("trap")
     person.ask("<img src=http://evil.test/q onerror=window.pwned=20>").answered()
-    person.button("Sources").click()
     person.card(0).click()
     for tab in ("What it was shown", "In the final answer", "Answer"):
         person.page.get_by_role("tab", name=tab, exact=True).click()
@@ -104,25 +56,6 @@ def test_hostile_text_does_nothing_and_asks_for_nothing(upstream, visit):
     assert "It costs $5, and then $10." in person.text(".answer .prose")
     assert person.page.evaluate("getComputedStyle(document.body).display") != "none"
     assert len(person.context.pages) == 1
-
-
-def test_hundreds_of_vectors_in_every_place_of_a_text_do_nothing(upstream, visit):
-    every = [place.format(vector) for place in PLACES for vector in VECTORS]
-    assert len(every) > 600
-    upstream.scripts["chief"] = Script("\n\n".join([*every, "The end of it."]))
-    person = visit().ready().ask()
-    person.find(".answer .prose", has_text="The end of it.").wait_for()
-    person.answered()
-    person.page.wait_for_timeout(500)
-
-    assert person.page.evaluate("window.pwned") is None
-    assert person.find(".prose *").count() > 600
-    inside = ".prose :is(script, img, iframe, style, link, meta, base, form, object, embed, svg)"
-    assert person.find(inside).count() == 0
-    handlers = """[...document.querySelectorAll('.prose *')].flatMap((e) => e.getAttributeNames()
-      .filter((name) => /^on|href|src$|action|^style$|^id$|^name$/.test(name))
-      .filter((name) => name !== 'style' || !e.closest('.maths')))"""
-    assert person.page.evaluate(handlers) == []
 
 
 def test_a_link_opens_only_after_its_whole_address_was_seen(upstream, visit):
@@ -168,7 +101,6 @@ def test_a_run_is_exported_as_one_file_that_asks_for_nothing(upstream, visit, br
     assert reader.find(".card").all_inner_texts() == person.find(".card").all_inner_texts()
     assert reader.text(".pathtold") == person.text(".pathtold")
     assert reader.text(".question") == "</script><script>window.pwned=30</script><!--<script>"
-    reader.button("Sources").click()
     assert reader.find(".answer mark").count() > 0
     reader.card(0).click()
     reader.page.get_by_role("tab", name="What it was shown").click()
@@ -209,7 +141,7 @@ def test_where_keys_are_needed_the_page_asks_for_one(browser, upstream, tmp_path
         person.find("#plan.ready").wait_for()
 
         person.ask().answered()
-        assert person.text(".answer .prose") == ANSWER
+        assert person.answer() == ANSWER
         with person.page.expect_download():
             person.button("Share").click()
         person.page.reload()

@@ -42,6 +42,10 @@ class SpentTotals:
         self.unpriced += amount.unpriced
 
 
+SPENT_KINDS = ("answer", "failed", "refused", "lost", "earlier")
+"""What dollars and tokens went to."""
+
+
 class CallJournal:
     """
     What ``Journaled`` needs of a journal. Opened by one process at a time.
@@ -65,8 +69,7 @@ class CallJournal:
             self.settings = self.journal.read_settings()
             self.earlier_calls = self.journal.count_calls()
             """Calls that earlier processes have kept."""
-            self._run = int(self.settings.get(RUN, "0")) + 1
-            self._settle_lost_calls(pricer)
+            self._settle(pricer)
         except BaseException:
             self.in_flight.close()
             raise
@@ -74,9 +77,7 @@ class CallJournal:
         self.looks_up = self.earlier_calls > 0 or reuses
         """Whether a call may be kept already."""
         self._writer: GroupWriter | None = None
-        self.spent = {
-            kind: SpentTotals() for kind in ("answer", "failed", "refused", "lost", "earlier")
-        }
+        self.spent = {kind: SpentTotals() for kind in SPENT_KINDS}
         for amount in self.journal.read_spent():
             self.spent[amount.kind].add(amount)
         self.used_again = 0
@@ -182,6 +183,15 @@ class CallJournal:
         return SpentAmount(
             kind, model, count, usage.prompt_tokens, usage.completion_tokens, dollars, unpriced
         )
+
+    def _settle(self, pricer: Pricer) -> None:
+        try:
+            self._run = int(self.settings.get(RUN, "0")) + 1
+            self._settle_lost_calls(pricer)
+        except (ValueError, TypeError):  # a number that is none
+            raise self.journal.damaged_error() from None
+        if any(amount.kind not in SPENT_KINDS for amount in self.journal.read_spent()):
+            raise self.journal.damaged_error()
 
     def _settle_lost_calls(self, pricer: Pricer) -> None:
         """Count what was under way when an earlier process was killed, once."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,11 +25,11 @@ from mixtura.billing.request_log import REQUEST_LOG
 from mixtura.core.errors import ConfigError, ContentFilterError, ModelError, RejectedError
 from mixtura.core.events import Emit
 from mixtura.core.model import Model, Wrapper, unwrap_model
-from mixtura.core.roles import iterate_models
 from mixtura.core.types import Completion, Request
 from mixtura.models.hosted import HostedModel
 from mixtura.models.wrappers.meter import Metered
 from mixtura.models.wrappers.private_items import Pseudonymized
+from mixtura.models.wrappers.web_search import ProviderSearch, Searching
 from mixtura.transport.base import Sink, Transport
 from mixtura.transport.http1_transport import BUILT_IN
 
@@ -82,7 +82,9 @@ class ProviderBatches:
     def wrap_model(self, model: Model, live: Model) -> Model:
         """*live*, behind its provider's batches. Raises ConfigError where there are none."""
         hosted = unwrap_model(model)
-        if isinstance(hosted, HostedModel) and hosted.batch_terms is not None:
+        # A search that is run here needs several calls one after the other: it goes live.
+        searches = any(isinstance(one, Searching) for one in _iterate_wrappers(model))
+        if not searches and isinstance(hosted, HostedModel) and hosted.batch_terms is not None:
             self.used = True
             return ProviderBatched(live, hosted, self)
         if self.mode == "only":
@@ -143,10 +145,10 @@ class ProviderBatched(Wrapper):
         self._batches = batches
         transport = BatchTransport(hosted, batches)
         asked: Model = hosted.asked_in_batches(transport)
-        for wrapper in iterate_models(live):
-            if isinstance(wrapper, Pseudonymized):  # a batch leaves this machine, too
+        # A batch leaves this machine, too, and its answers may need the web as others do.
+        for wrapper in reversed(list(_iterate_wrappers(live))):
+            if isinstance(wrapper, Pseudonymized | ProviderSearch):
                 asked = wrapper.around(asked)
-                break
         self._batched = Metered(asked)
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
@@ -183,6 +185,12 @@ class ProviderBatched(Wrapper):
         finally:
             REQUEST_LOG.reset(log)
             _ASKED.reset(place)
+
+
+def _iterate_wrappers(model: Model) -> Iterator[Wrapper]:
+    while isinstance(model, Wrapper):
+        yield model
+        model = model.inner_model
 
 
 class BatchTransport:

@@ -58,8 +58,23 @@ def find_resume_point(
     """
     Check the input, and compare it and the command with what the journal knows.
 
-    Raises ConfigError for mistakes in the input, and for an output that would be lost.
+    Raises ConfigError for mistakes in the input, for an output that would be lost, and for a
+    journal that is damaged.
     """
+    try:
+        return _find_point(calls, batch_input, files, command, overwrite, retry_failed)
+    except (ValueError, KeyError, AttributeError):  # what we wrote is not what is there
+        raise calls.journal.damaged_error() from None
+
+
+def _find_point(
+    calls: CallJournal,
+    batch_input: BatchInput,
+    files: BatchFiles,
+    command: Command,
+    overwrite: bool,
+    retry_failed: bool,
+) -> ResumePoint:
     try:
         check_unused(files.part)
     except OSError as error:

@@ -10,6 +10,9 @@ from importlib import resources
 
 import msgspec
 
+FAR_WEAKER = 1 / 5
+"""A member with less of the aggregator's strength is likely more than ten points weaker."""
+
 
 class ModelStrength(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A row of the table: a number to compare by, and since when and from where it is known."""
@@ -43,6 +46,12 @@ def find_strongest(models: Mapping[str, str], otherwise: str | None) -> str | No
     if len(known) < len(models) and otherwise in models:
         return otherwise
     return max(known, key=known.__getitem__, default=None)
+
+
+def is_far_weaker(model: str, aggregator: str) -> bool:
+    """Whether a proposer would more likely hurt than help, as far as both strengths are known."""
+    own, last = find_strength(model), find_strength(aggregator)
+    return own is not None and last is not None and own.strength < FAR_WEAKER * last.strength
 
 
 def sort_by_strength(names: Sequence[str]) -> list[str]:

@@ -19,6 +19,7 @@ import msgspec
 from mixtura.billing.price import Price
 from mixtura.catalog.command_tools import split_command_name
 from mixtura.catalog.entry_points import find_entry_points, load_entry_point
+from mixtura.catalog.model_strength import model_strengths
 from mixtura.core.types import Usage
 from mixtura.transport.client import CallTimeouts
 
@@ -197,6 +198,7 @@ def find_bare_model(name: str) -> tuple[str, str] | None:
     for provider, known in providers().items():
         if any(fnmatchcase(model, pattern) for pattern in known.bare):
             listed = {one.partition("*")[0] for one in (*known.usual, known.aggregator or "")}
+            listed |= set(model_strengths())
             dashes = model.replace(".", "-")  # claude-haiku-5.5, as its maker's pages say
             return provider, dashes if dashes in listed else model
     return None

@@ -192,7 +192,7 @@ def _ask_question(words: tuple[str, ...], options: AskOptions) -> int:
     model = config.build_runnable(
         plan, max_cost=options.max_cost, deadline=options.deadline, agreement=options.agreement
     )
-    asking = RunContext(config, model, plan.name, "ask")
+    asking = RunContext(config, model, plan.name, "ask", earlier.run if earlier else "")
     return _run_and_report(asking, prepared, options)
 
 

@@ -103,6 +103,11 @@ def duration_callback(context: click.Context, parameter: click.Parameter, text: 
     help="Cores of each worker; by default 1, or 4 where a model runs on the machines.",
 )  # fmt: skip
 @click.option(
+    "--start-vllm",
+    is_flag=True,
+    help="Serve the mixture's models of provider vllm on the GPUs of the cluster, with Ray Serve.",
+)
+@click.option(
     "--worker-folder", metavar="FOLDER", callback=name_callback,
     help="Where each machine keeps its workers' journals; by default beside --journal.",
 )  # fmt: skip

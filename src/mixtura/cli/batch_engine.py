@@ -20,6 +20,7 @@ from mixtura.cli.common import needed_models
 from mixtura.cluster.cluster_models import ClusterModel, ClusterModels
 from mixtura.cluster.leases import lease_seconds
 from mixtura.cluster.messages import WorkerSetup
+from mixtura.cluster.model_engines import start_model_engines, stop_model_engines
 from mixtura.cluster.ray_cluster import RayCluster, open_cluster
 from mixtura.cluster.worker_journals import MergedJournal, merge_left_journals, workers_folder
 from mixtura.cluster.worker_models import describe_documents
@@ -49,6 +50,8 @@ class EngineOptions(Protocol):
     def worker_cores(self) -> int | None: ...
     @property
     def worker_folder(self) -> str | None: ...
+    @property
+    def start_vllm(self) -> bool: ...
     @property
     def provider_batch(self) -> str: ...
     @property
@@ -100,8 +103,8 @@ def create_models(options: EngineOptions, batches: ProviderBatches | None) -> Jo
                 " rows as one process sends it. Leave one of them out."
             )
         return ClusterModels(options.concurrency)
-    for name in ("address", "workers", "worker_cores"):
-        if getattr(options, name) is not None:
+    for name in ("address", "workers", "worker_cores", "start_vllm"):
+        if getattr(options, name) not in (None, False):
             given = f"--{name.replace('_', '-')}"
             raise click.UsageError(f"{given} is for --engine ray: give that, too.")
     return JournaledModels(options.concurrency, batches)
@@ -148,10 +151,16 @@ def open_pool(
                 f"{workers} workers with {cores} cores each need {workers * cores} cores, and the"
                 f" cluster has {cluster.cores:.0f}: give fewer --workers or --worker-cores"
             )
+        if options.start_vllm:
+            start_model_engines(cluster, _vllm_models(config, plan))
         setup = replace(setup, lease_seconds=lease_seconds(workers))
         pool = WorkerPool(cluster, calls, setup, workers, cores)
         models.use_pool(pool)
-        yield ClusterEngine(plan.name, pool)
+        try:
+            yield ClusterEngine(plan.name, pool)
+        finally:
+            if options.start_vllm:
+                stop_model_engines()
 
 
 def _check_caps(config: Config, options: EngineOptions) -> None:
@@ -178,6 +187,19 @@ def _journals_folder(files: BatchFiles, options: EngineOptions) -> Path:
     if options.worker_folder is not None:
         return expand_home(options.worker_folder).absolute()
     return workers_folder(files.journal)
+
+
+def _vllm_models(config: Config, plan: MixtureSpec) -> list[str]:
+    """What the plan's models of provider vllm are called there."""
+    tables = config.registry.model_tables()
+    found: dict[str, None] = {}
+    for _, _, name in needed_models(config, plan):
+        table = tables.get(name)
+        if table is None and name.startswith("vllm/"):
+            found[name.removeprefix("vllm/")] = None
+        elif table is not None and table.provider == "vllm" and not table.base_url:
+            found[table.model or name] = None
+    return list(found)
 
 
 def _has_local_models(config: Config, plan: MixtureSpec) -> bool:

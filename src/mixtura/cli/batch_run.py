@@ -89,6 +89,7 @@ class BatchOptions:
     workers: int | None
     worker_cores: int | None
     worker_folder: str | None
+    start_vllm: bool
     max_cost: float | None
     deadline: float | None
     journal: str | None

@@ -227,7 +227,9 @@ class ChatSession:
     # ---- a turn
 
     def _answer(self, request: Request) -> None:
-        asking = RunContext(self._config, self._answers, self._plan.name, "chat")
+        turns = self._conversation.turns
+        previous = turns[-1].run["id"] if turns else ""
+        asking = RunContext(self._config, self._answers, self._plan.name, "chat", previous)
         with self._prompt.suppress_echo():
             run = run_and_show(self._runner, asking, request, self._create_view())
         self._last = run

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from mixtura.catalog.command_tools import find_installed_tools
 from mixtura.catalog.user_files import expand_home, write_whole
 from mixtura.cli.common import POSITIVE_DOLLARS, name_callback
 from mixtura.cli.dry_run import find_missing
@@ -98,6 +99,9 @@ def command(
     found = _find_models(servers, scan=not no_scan)
     _print_found(found, servers)
     team = propose_team(found)
+    tools = [one.name for one in find_installed_tools(os.environ) if one.logged_in]
+    if tools and yes and not proposers:
+        say(f"Logged-in tools may join with -p: {', '.join(tools)}")
     if proposers or aggregator:
         named = {"-p": proposers, "-a": (aggregator,) if aggregator else ()}
         check_member_names(read_back(write_configuration(team), path), named)
@@ -107,7 +111,7 @@ def command(
         team = replace(team, proposers=members, aggregator=aggregator or first, why=why)
     print_team(team, path)
     if not yes:
-        team, day_limit = converse(team, day_limit, path)
+        team, day_limit = converse(team, day_limit, path, () if proposers else tools)
     text = write_configuration(team, day_usd=day_limit)
     config = read_back(text, path)  # what is wrong with it is said before anything is written
     _check_target(path, force=force)  # someone else may have been quicker

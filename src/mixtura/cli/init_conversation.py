@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +19,7 @@ from mixtura.config.first_file import (
     ProposedTeam,
     check_member_names,
     estimate_question_cost,
+    join_command_tools,
     write_configuration,
 )
 from mixtura.config.paths import models_folder, state_folder
@@ -81,14 +82,18 @@ def _today_names(team: ProposedTeam, config: Config) -> tuple[list[str], str]:
 
 
 def converse(
-    team: ProposedTeam, day_limit: float | None, path: Path
+    team: ProposedTeam, day_limit: float | None, path: Path, tools: Sequence[str] = ()
 ) -> tuple[ProposedTeam, float | None]:
-    """The team and the limit that a person wants.
+    """The team and the limit that a person wants; *tools*: command-line tools that may join.
 
     Raises click.UsageError where nothing is to be written.
     """
     try:
         say("")
+        if tools and _ask(lambda: click.confirm(_tools_question(tools), default=False, err=True)):
+            team = join_command_tools(team, tools)
+            print_team(team, path)
+            say("")
         if not _ask(lambda: click.confirm("Use this team?", default=True, err=True)):
             team = _ask_for_team(team, path)
             print_team(team, path)
@@ -104,6 +109,11 @@ def converse(
         )
         raise click.UsageError(said) from None
     return team, day_limit
+
+
+def _tools_question(tools: Sequence[str]) -> str:
+    verb = "spends your subscription" if len(tools) == 1 else "spend your subscriptions"
+    return f"Let {' and '.join(tools)} answer, too? That {verb} and sends the question away"
 
 
 def _ask(question: Callable[[], T]) -> T:

@@ -14,7 +14,7 @@ from mixtura import cli
 from mixtura.billing.price import total_cost
 from mixtura.cli.run_log import log_event
 from mixtura.config.config import Config
-from mixtura.core.errors import BudgetExceededError, MixturaError
+from mixtura.core.errors import BudgetExceededError, MixturaError, StoreError
 from mixtura.core.events import Emit, Event
 from mixtura.core.model import Model
 from mixtura.core.text import pluralize_count
@@ -47,6 +47,19 @@ class RunContext:
     model: Model
     name: str
     via: Via
+    previous: str = ""
+    """The run whose conversation it goes on."""
+
+    def recorded_place(self) -> Record:
+        """What is recorded of the conversation that it goes on; nothing where that is not known."""
+        runs = self.config.runs
+        if not runs.keeps or not self.previous:
+            return {}
+        with suppress(StoreError):  # a note of where a run belongs never stops it
+            place = runs.conversations.place_run("", self.previous, "")
+            if place.conversation:
+                return {"conversation": place.conversation, "previous": place.previous}
+        return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +98,9 @@ def run_and_show(
 
     Raises OutputLostError when no one can read the answer any more: then the run ends.
     """
-    config = asking.config
+    config, place = asking.config, asking.recorded_place()
     id, started = config.runs.new_run_id(), time.time()  # noqa: A001
-    # Recorded before it begins: a process that is killed leaves a run that can be seen unfinished.
-    if config.runs.keeps:
-        first = build_started_record(
-            request, config.usage_cost, id=id, started=started, via=asking.via, model=asking.name
-        )
-        config.runs.record_start(first)
+    _record_start(asking, request, id, started, place)
     watched = _WatchedRun(view)
     recorder = Recorder(watched)
     failure, interrupted = None, False
@@ -110,7 +118,7 @@ def run_and_show(
     state, error = run_outcome(trace, failure)
     whole = build_run_record(
         trace, config.usage_cost, id=id, started=started, via=asking.via, state=state, error=error,
-        request=request, model=asking.name,
+        request=request, model=asking.name, more=place,
     )  # fmt: skip
     whole = config.runs.redact_run(whole)
     kept = config.runs.save_run(whole)
@@ -120,6 +128,19 @@ def run_and_show(
     if watched.lost:
         raise watched.lost
     return FinishedRun(trace, failure, interrupted, id if kept else None, whole)
+
+
+def _record_start(
+    asking: RunContext, request: Request, run: str, started: float, place: Record
+) -> None:
+    """Before it begins: a process that is killed leaves a run that can be seen unfinished."""
+    config = asking.config
+    if config.runs.keeps:
+        first = build_started_record(
+            request, config.usage_cost, id=run, started=started, via=asking.via, model=asking.name,
+            more=place,
+        )  # fmt: skip
+        config.runs.record_start(first)
 
 
 def format_spent(trace: Trace, config: Config) -> str:

@@ -48,9 +48,9 @@ def command(
 ) -> None:
     """List past runs, newest first; with SEARCH, only those that contain all of its words.
 
-    `ask`, `chat` and `serve` record their runs; `[runs]` in the configuration sets whether,
-    how long and how many megabytes. `mixtura show RUN` shows one, `mixtura show last` the
-    newest, and `mixtura ask --continue RUN` continues it.
+    Questions and answers are searched. `ask`, `chat` and `serve` record their runs; `[runs]` in
+    the configuration sets whether, how long and how many megabytes. `mixtura show RUN` shows
+    one, `mixtura show last` the newest, and `mixtura ask --continue RUN` continues it.
     """
     config = read_config(config_file)
     if delete:
@@ -106,7 +106,7 @@ def _print_runs(rows: list[Record], config: Config, *, searched: bool, more: boo
     if more:
         print_line(aside, "There are more: --limit, or a word to search for.", "dim")
     elif not rows and searched:
-        print_line(aside, "No run has all of these words in its question, its model or its id.")
+        print_line(aside, "No run has all of these words in its question, answer, model or id.")
     elif not rows:
         print_line(aside, "No run is kept yet.")
     if not config.runs.keeps:

@@ -131,10 +131,15 @@ def _list_patterns(as_json: bool) -> None:
     if as_json:
         echo_json([{"pattern": s.name, "help": s.help, "keys": own_keys(s)} for s in specs])
         return
-    longest = max(len(to_one_line(spec.name)) for spec in specs)
-    for spec in specs:
-        keys = f" ({', '.join(own_keys(spec))})" if own_keys(spec) else ""
-        click.echo(f"{to_one_line(spec.name):<{longest}}  {to_one_line(spec.help + keys)}")
+    from mixtura.terminal import print_table
+
+    rows = [[to_one_line(spec.name), _describe_pattern(spec)] for spec in specs]
+    print_table(create_console(), ("pattern", "the answer (settings of its own)"), rows)
+
+
+def _describe_pattern(spec: PatternSpec) -> str:
+    keys = f" ({', '.join(own_keys(spec))})" if own_keys(spec) else ""
+    return to_one_line(spec.help + keys)
 
 
 def _show_run(run: Record, *, as_json: bool, file: str | None) -> None:

@@ -55,6 +55,11 @@ class RayCluster:
         """Of all machines."""
         return float(self._ray.cluster_resources().get("CPU", 0.0))
 
+    @property
+    def gpus(self) -> float:
+        """Of all machines."""
+        return float(self._ray.cluster_resources().get("GPU", 0.0))
+
     def nodes(self) -> list[str]:
         """The machines that are there."""
         return [str(one["NodeID"]) for one in self._ray.nodes() if one.get("Alive")]

@@ -121,7 +121,7 @@ class LeasingApp:
         leased = LeasedLimiters(secrets.token_hex(8), RemoteOwner(self._owner))
         while True:
             try:
-                await leased.renew(_limited(self._config.rate_limiters()))
+                await leased.renew(_limited(self._config.builder.rate_limiters()))
             # An owner that is started anew is asked again; until then the last lease holds.
             except Exception as error:  # noqa: BLE001
                 _LOG.warning("the owner of the limits cannot be asked: %s", to_one_line(error))

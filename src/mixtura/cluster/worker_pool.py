@@ -10,7 +10,7 @@ from typing import Any
 
 from mixtura.batch.call_journal import CallJournal
 from mixtura.batch.outcome import EndpointProgress
-from mixtura.cluster.left_journals import read_left_here, remove_left_here
+from mixtura.cluster.left_journals import LeftJournals
 from mixtura.cluster.messages import RowAnswer, RowTask, WorkerReport, WorkerSetup
 from mixtura.cluster.owner import LeaseOwner
 from mixtura.cluster.ray_cluster import RayCluster
@@ -61,11 +61,11 @@ class WorkerPool:
         self._setup = setup
         self._cores = cores
         self._merged = MergedJournal(calls)
+        self._left = LeftJournals(cluster, setup, self._merged)
         self._slots = [_Slot() for _ in range(workers)]
         self._tasks: list[asyncio.Task[None]] = []
         self._owner: Any = None
-        self._count = 0
-        self._draining = False
+        self._count, self._draining = 0, False
         self._error: Exception | None = None
         self.replaced = 0
         """Workers that died."""
@@ -76,7 +76,7 @@ class WorkerPool:
         cannot be built there.
         """
         for node in self._cluster.nodes():
-            await self._merge_left(node, (), earlier=True)
+            await self._left.merge_left(node, earlier=True)
         most = self._setup.max_cost
         self._owner = self._cluster.start_actor(
             LeaseOwner,
@@ -132,7 +132,7 @@ class WorkerPool:
         await asyncio.gather(*map(self._finish_worker, self._slots))
         if self.replaced:  # some may have died before they said their names
             for node in self._cluster.nodes():
-                await self._merge_left(node, ())
+                await self._left.merge_left(node)
 
     async def end(self) -> None:
         """End the workers at once; what they have kept is merged by the next run."""
@@ -218,7 +218,7 @@ class WorkerPool:
     async def _replace_worker(self, slot: _Slot, error: Exception) -> None:
         self._count_death(slot, error)
         dead, slot.name = slot.name, ""
-        await self._merge_left(slot.node, (dead,))
+        await self._left.merge_left(slot.node, (dead,))
         await self._owner.forget_worker.remote(dead, self._merged.merged_dollars(dead))
         rows = [(task._replace(looks_up=True), one) for task, one in slot.rows.values()]
         slot.rows = {task.number: (task, one) for task, one in rows}
@@ -256,31 +256,6 @@ class WorkerPool:
         if slot.name and slot.unsent:
             rows, slot.unsent = slot.unsent, []
             slot.actor.add_rows.remote(rows)
-
-    # ---- journals
-
-    async def _merge_left(self, node: str, only: tuple[str, ...], *, earlier: bool = False) -> None:
-        """Merge what dead workers have left on a machine; *only*: the journals of these."""
-        while True:
-            seen = self._merged.merged_numbers()
-            part = await self._call_on(node, read_left_here, self._setup, only, seen)
-            if isinstance(part, MixturaError):
-                raise part
-            if part is None:
-                return
-            await self._merged.merge(part, earlier=earlier)
-            if not part.more:
-                await self._call_on(node, remove_left_here, self._setup, part.journal)
-
-    async def _call_on(self, node: str, function: Any, *arguments: Any) -> Any:
-        if node == self._cluster.own_node:
-            return await asyncio.to_thread(function, *arguments)
-        try:
-            return await self._cluster.call_on_node(node, function, *arguments)
-        except Exception as error:
-            if self._cluster.is_ray_error(error):
-                return None  # the machine is gone; a later run finds what it has, if it comes back
-            raise
 
     def _fail(self, error: Exception) -> None:
         if self._cluster.is_ray_error(error):

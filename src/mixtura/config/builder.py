@@ -21,6 +21,7 @@ from mixtura.core.patience import LearnedPatience, ResponseTimes
 from mixtura.core.roles import Layer, Proposer
 from mixtura.engine.pattern import Pattern
 from mixtura.models.fake import echo
+from mixtura.models.wrappers.rate_limit import RateLimiter
 
 T = TypeVar("T")
 
@@ -62,6 +63,10 @@ class MixtureBuilder:
         """Build all anew from now on; runs under way keep what they have."""
         self.built_models.clear()
         self.built_mixtures.clear()
+
+    def rate_limiters(self) -> dict[str, RateLimiter]:
+        """Those of the endpoints in use, by names that are the same in every process."""
+        return self._factory.rate_limiters()
 
     def model(self, name: str) -> Model:
         """A model by name, the same object each time. Raises ConfigError."""

@@ -30,7 +30,6 @@ from mixtura.engine.proposal_cache import ProposalCache
 from mixtura.models.wrappers.budget import Budgeted
 from mixtura.models.wrappers.cache import Cached
 from mixtura.models.wrappers.deadline import Deadlined, with_layer_deadlines
-from mixtura.models.wrappers.rate_limit import RateLimiter
 from mixtura.patterns.agreement import AgreementReported, AgreementReporter
 from mixtura.storage.answer_cache import AnswerCache
 from mixtura.storage.interfaces import DAY_SECONDS, Store
@@ -85,21 +84,22 @@ class Config:
         self.default = self.settings.default
         self.default_names = {DEFAULT: self.default} if _default_is_ours(self.registry) else {}
         """What `default` means: the configured default, unless someone made a mixture of it."""
-        self.store = self._open_store()
+        self.store = self.open_store()
         keep_answers = keep_answers or self._cache_answers(cache)
         self._factory = ModelFactory(
             environ, models_folder, keep_answers, self.redactor, self.settings.transport,
-            self.settings.redact,
+            self.settings.redact, self.settings.tools.search,
         )  # fmt: skip
         self._learns_patience = not waits_for_all
         self.builder = self._create_builder()
         self._caps = ConfiguredCaps(self.settings.budget, self.store, self.registry)
         self.asks_in_batches = False
         """Every call is one of a provider's batch: its price is a batch's."""
-        self.runs = self._open_run_store(keep)
-        self.responses = self._open_response_store(keep)
+        self.runs = _open_run_store(self, keep)
+        self.responses = _open_response_store(self, keep)
 
-    def _open_store(self, patience: float = STORE_PATIENCE_SECONDS) -> Store:
+    def open_store(self, patience: float = STORE_PATIENCE_SECONDS) -> Store:
+        """One more connection to the store; *patience*: seconds that it waits for others."""
         # None: libpq looks for a password itself, in its file or where its own environment says.
         password = self.registry.environ.get("PGPASSWORD")
         return open_store(self.settings.store_address, password=password, patience=patience)
@@ -116,29 +116,6 @@ class Config:
             model, answers, identity=identity, redactor=self.redactor
         )
 
-    def _open_run_store(self, keep: bool | None) -> RunStore:
-        """Where runs are kept; *keep*: whether they are, None for what the files say."""
-        table = self.settings.runs
-        return RunStore(
-            self._open_store(LONG_STORE_PATIENCE_SECONDS),
-            keep=table.keep if keep is None else keep,
-            days=table.days,
-            megabytes=table.megabytes,
-            hidden=self.redactor,
-            shared=isinstance(self.settings.store_address, str),
-        )
-
-    def _open_response_store(self, keep: bool | None) -> ResponseStore:
-        """Where the server keeps responses; *keep* False: nothing at all is kept."""
-        table = self.serve.responses
-        return ResponseStore(
-            self._open_store(LONG_STORE_PATIENCE_SECONDS),
-            keep=self.runs.keeps if table.keep is None or keep is False else table.keep,
-            days=table.days,
-            megabytes=table.megabytes,
-            hidden=self.redactor,
-        )
-
     def _create_builder(self) -> MixtureBuilder:
         return MixtureBuilder(self.registry, self._factory, learns_patience=self._learns_patience)
 
@@ -147,10 +124,6 @@ class Config:
         if self._factory.keep_calls is not keep:
             self._factory.keep_calls = keep
             self.builder = self._create_builder()  # what it had built is built anew
-
-    def rate_limiters(self) -> dict[str, RateLimiter]:
-        """Those of the endpoints in use, by names that are the same in every process."""
-        return self._factory.rate_limiters()
 
     def copy_for_batches(self, keep_answers: AnswerKeeper) -> Config:
         """
@@ -215,7 +188,7 @@ class Config:
         """Dollars for *usage* of the model called *name*; None where its price is unknown."""
         if self.asks_in_batches:
             usage = replace(usage, batched=True)
-        return model_prices.usage_cost(self.registry, name, usage)
+        return model_prices.usage_cost(self.registry, name, usage, self.settings.tools.search)
 
     def reporter_name(self, plan: MixtureSpec) -> str:
         """Who reports where a mixture's proposals agree: as configured, else its last model."""
@@ -294,6 +267,31 @@ class Config:
         outline = self.builder.build_outline(plan)
         capped = self._caps.apply_caps(outline, plan, self.usage_cost, max_cost=max_cost)
         return await capped.check_caps(request) if isinstance(capped, Budgeted) else ""
+
+
+def _open_run_store(config: Config, keep: bool | None) -> RunStore:
+    """Where runs are kept; *keep*: whether they are, None for what the files say."""
+    table = config.settings.runs
+    return RunStore(
+        config.open_store(LONG_STORE_PATIENCE_SECONDS),
+        keep=table.keep if keep is None else keep,
+        days=table.days,
+        megabytes=table.megabytes,
+        hidden=config.redactor,
+        shared=isinstance(config.settings.store_address, str),
+    )
+
+
+def _open_response_store(config: Config, keep: bool | None) -> ResponseStore:
+    """Where the server keeps responses; *keep* False: nothing at all is kept."""
+    table = config.serve.responses
+    return ResponseStore(
+        config.open_store(LONG_STORE_PATIENCE_SECONDS),
+        keep=config.runs.keeps if table.keep is None or keep is False else table.keep,
+        days=table.days,
+        megabytes=table.megabytes,
+        hidden=config.redactor,
+    )
 
 
 def load(

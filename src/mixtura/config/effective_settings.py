@@ -39,7 +39,7 @@ def list_settings(config: Config) -> Iterator[EffectiveSetting]:
         ("store", str(settings.store_address)),
     ):
         yield _setting(config, document, (), key, value)
-    for name in ("cache", "runs", "agreement", "budget", "serve", "mcp", "telemetry"):
+    for name in ("cache", "runs", "agreement", "budget", "serve", "mcp", "telemetry", "tools"):
         table = getattr(settings, name)
         for field in msgspec.structs.fields(table):
             value = msgspec.to_builtins(getattr(table, field.name))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -81,6 +81,19 @@ def propose_team(found: FoundModels) -> ProposedTeam:
         return ProposedTeam((AUTO_TEAM,), AUTO, NOTHING_FOUND)
     team = [f"{m.model}*{m.samples}" if m.samples > 1 else m.model for m in auto.team]
     return ProposedTeam(tuple(team), auto.aggregator, auto.why)
+
+
+def join_command_tools(team: ProposedTeam, tools: Sequence[str]) -> ProposedTeam:
+    """The team with command-line tools as members; where nothing else was found, of them alone."""
+    alone = team.aggregator == AUTO
+    others = () if alone else team.proposers
+    why = "Tools that you are logged in to" if alone else f"{team.why}, with tools of yours"
+    return replace(
+        team,
+        proposers=_at_least_three((*others, *tools)),
+        aggregator=tools[0] if alone else team.aggregator,
+        why=why,
+    )
 
 
 def _propose_served_team(servers: Sequence[FoundServer]) -> ProposedTeam:

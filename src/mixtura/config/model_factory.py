@@ -21,7 +21,8 @@ from mixtura.config.model_prices import table_price
 from mixtura.config.ollama import ollama_url
 from mixtura.config.plan import Environment
 from mixtura.config.redact_settings import check_stand_in, find_redact_table, with_redaction
-from mixtura.config.schema import LimitsTable, ModelTable, RedactTable
+from mixtura.config.schema import LimitsTable, ModelTable, RedactTable, SearchToolTable
+from mixtura.config.search_settings import SearchSettings
 from mixtura.core.credentials import header_secrets
 from mixtura.core.errors import ConfigError, NotAvailableHereError
 from mixtura.core.model import Model
@@ -88,7 +89,9 @@ class ModelFactory:
         redactor: Redactor | None = None,
         transport: str = DEFAULT_TRANSPORT,
         redact: bool | RedactTable | None = None,
+        search: SearchToolTable | None = None,
     ) -> None:
+        self._search = SearchSettings(search, environ)
         self._redact = redact
         self._redactor = redactor
         self._transport = transport
@@ -180,6 +183,9 @@ class ModelFactory:
         place = self.resolve_endpoint(table)
         base_url = place.base_url
         upstream = place.upstream_model_name(table.model or "")
+        terms = self._search.find_provider_terms(table)
+        if terms is not None and terms.extra:
+            table = msgspec.structs.replace(table, extra={**terms.extra, **table.extra})
         model = _build_adapter(name, upstream, place, table, self._redactor)
         if isinstance(model, HostedModel) and headers_at and header_secrets(table.headers):
             model.key_origin = f"the API key came from `headers` in {headers_at}"
@@ -188,6 +194,8 @@ class ModelFactory:
         redact = find_redact_table(table, self._redact)
         if redact is not None:
             check_stand_in(elsewhere)
+        if terms is not None and terms.tools:
+            model = self._search.with_provider_tools(model, terms)
         model = with_redaction(model, redact)
         key = place.key.reveal() if place.key else None
         model = self._with_rate_limit(Metered(model), table, (base_url.rstrip("/"), key))
@@ -201,8 +209,11 @@ class ModelFactory:
             )
         if table.retries:
             model = Retrying(model, attempts=table.retries + 1)
+        if table.search and terms is None:
+            model = self._search.with_search_tool(model)
         extra = msgspec.json.encode(table.extra, order="deterministic").decode()
-        return self._with_kept_answers(model, f"{base_url} {upstream} {extra}")
+        identity = f"{base_url} {upstream} {extra}" + (" search" if table.search else "")
+        return self._with_kept_answers(model, identity)
 
     def _with_rate_limit(
         self, model: Model, table: ModelTable, place: tuple[str, str | None]

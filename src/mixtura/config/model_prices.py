@@ -8,14 +8,23 @@ from mixtura.billing.price import FREE_PRICE, Price
 from mixtura.catalog import local_models, providers
 from mixtura.catalog.command_tools import is_command_provider
 from mixtura.catalog.provider_batches import find_batch_terms
+from mixtura.catalog.web_search import find_web_search_terms
 from mixtura.config.registry import NameRegistry
-from mixtura.config.schema import ModelTable
+from mixtura.config.schema import ModelTable, SearchToolTable
 from mixtura.core.model_info import UsagePrice
-from mixtura.core.types import Usage
+from mixtura.core.types import SEARCH_CHARGE, Usage
 
 
-def usage_cost(registry: NameRegistry, name: str, usage: Usage) -> float | None:
-    """Dollars for *usage* of the model called *name*; None where its price is unknown."""
+def usage_cost(
+    registry: NameRegistry, name: str, usage: Usage, search: SearchToolTable | None = None
+) -> float | None:
+    """
+    Dollars for *usage* of the model called *name*, or of the tool *search*; None where its price is
+    unknown.
+    """
+    if name == SEARCH_CHARGE:
+        thousand = search.price if search else None
+        return None if thousand is None else thousand * usage.searches / 1000
     price = _named_price(registry, name)
     dollars = price(usage) if price else None
     if dollars is None or not usage.batched:
@@ -55,7 +64,23 @@ def _given_price(
 
 
 def table_price(table: ModelTable) -> UsagePrice | None:
-    """The price of the model of a table: its own, its provider's, or none on this machine."""
+    """
+    The price of the model of a table: its own, its provider's, or none on this machine; with that
+    of its provider's searches, where it may search.
+    """
+    price = _token_price(table)
+    terms = find_web_search_terms(table.provider, table.model or "") if table.search else None
+    return price if price is None or terms is None else partial(_search_price, price, terms.price)
+
+
+def _search_price(price: UsagePrice, search: float | None, usage: Usage) -> float | None:
+    dollars = price(usage)
+    if not usage.searches or dollars is None:
+        return dollars
+    return None if search is None else dollars + usage.searches * search / 1000
+
+
+def _token_price(table: ModelTable) -> UsagePrice | None:
     if (given := table.price) is not None:
         return _given_price(given.input, given.output, given.cached, given.cache_write)
     if table.command is not None or is_command_provider(table.provider):

@@ -29,6 +29,7 @@ _HOSTED_ONLY = (
     "client_certificate",
     "client_key",
     "redact",
+    "search",
 )
 _NOT_FOR_PROGRAMS = tuple(
     key for key in _HOSTED_ONLY if key not in ("largest_megabytes", "retries", "redact")

@@ -6,13 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from itertools import zip_longest
+from itertools import cycle, islice, zip_longest
 from typing import Self
 
 import msgspec
 
 from mixtura.catalog import providers
-from mixtura.catalog.model_strength import find_strength, sort_by_strength
+from mixtura.catalog.model_strength import find_strength, is_far_weaker, sort_by_strength
 from mixtura.catalog.patterns import find_pattern, pattern_names
 from mixtura.config import toml_document
 from mixtura.config.embedded_model import embedded_settings
@@ -138,6 +138,10 @@ class MixtureSpec:
         if describe := choice.spec.describe_final_step:
             return describe(choice.settings)
         return choice.spec.final_step.format(**msgspec.structs.asdict(choice.settings))
+
+    def count_seats(self) -> int:
+        """Its proposers, each draw of one."""
+        return sum(seat.samples for layer in self.layers for seat in layer)
 
     def member_names(self) -> set[str]:
         """Every name in it."""
@@ -278,21 +282,24 @@ def choose_team_across(keys: Mapping[str, str]) -> AutoDefaults:
     """
     A team of the models of several providers: the strongest known one writes the answer.
 
-    *keys*: the variable with the key of each provider. Each proposes with its first usual model,
-    in the order of their strongest ones; with two providers, one of them proposes twice.
+    *keys*: the variable with the key of each provider. Each proposes with its first usual model
+    that is not far weaker than the aggregator, else with its strongest one, in the order of their
+    strongest ones; with two providers, one of them proposes twice.
     """
     known = providers.providers()
     ranked = sort_by_strength([f"{name}/{known[name].aggregator}" for name in keys])
     order = [name.partition("/")[0] for name in ranked]
-    rounds = zip_longest(*(known[name].usual for name in order))
-    pairs = [
-        f"{name}/{model.partition('*')[0]}"
-        for models in rounds
-        for name, model in zip(order, models, strict=True)
-        if model
-    ]
-    team = pairs[: max(3, min(len(order), MAX_TEAM))]
     aggregator = ranked[0]
+
+    def good_models(name: str) -> list[str]:
+        usual = [f"{name}/{model.partition('*')[0]}" for model in known[name].usual]
+        return [one for one in usual if not is_far_weaker(one, aggregator)] or [
+            f"{name}/{known[name].aggregator}"
+        ]
+
+    rounds = zip_longest(*map(good_models, order))
+    pairs = [model for models in rounds for model in models if model]
+    team = list(islice(cycle(pairs), max(3, min(len(order), MAX_TEAM))))
     why = f"{_join_words(list(keys.values()))} are set"
     if (found := find_strength(aggregator)) is not None:
         why += (

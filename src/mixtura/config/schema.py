@@ -125,7 +125,7 @@ class ModelTable(msgspec.Struct, forbid_unknown_fields=True):
     window: AtLeastOne | None = None
     vision: bool | None = None
     retries: Annotated[int, msgspec.Meta(ge=0)] = 2
-    largest_megabytes: Annotated[float, msgspec.Meta(gt=0)] = 64.0
+    largest_megabytes: PositiveSize = 64.0
     headers: dict[str, str] = {}
     extra: dict[str, object] = {}
     transport: str | None = None
@@ -134,8 +134,33 @@ class ModelTable(msgspec.Struct, forbid_unknown_fields=True):
     client_key: str | None = None
     redact: bool | RedactTable | None = None
     """What it is not shown of its requests; None: what the file says of all members."""
+    search: bool | Literal["provider", "mcp"] = False
+    """Whether it may search the web, and by which means; true: its provider's, else ours."""
     context: AtLeastOne = 16384
     threads: AtLeastOne | None = None
+
+
+class SearchToolTable(msgspec.Struct, forbid_unknown_fields=True):
+    """A server of the Model Context Protocol that searches the web for members."""
+
+    mcp: str | tuple[str, ...]
+    """Its address, or the program that is it."""
+    tool: str | None = None
+    """The tool's name; None: the one with `search` in it."""
+    environment: tuple[str, ...] = ()
+    """Variables that the program sees: its key, say."""
+    headers_env: str | None = None
+    """The variable that holds headers for an address: ``Authorization=Bearer …``."""
+    price: Dollars | None = None
+    """Dollars of a thousand searches."""
+    rounds: AtLeastOne = 3
+    seconds: PositiveSeconds = 30.0
+
+
+class ToolsTable(msgspec.Struct, forbid_unknown_fields=True):
+    """Tools that members may be given."""
+
+    search: SearchToolTable | None = None
 
 
 class ProposerTable(msgspec.Struct, forbid_unknown_fields=True):
@@ -301,5 +326,6 @@ class ConfigFile(msgspec.Struct, forbid_unknown_fields=True):
     serve: ServeTable | None = None
     mcp: McpTable | None = None
     telemetry: TelemetryTable | None = None
+    tools: ToolsTable | None = None
     models: dict[str, object] = {}
     mixtures: dict[str, object] = {}

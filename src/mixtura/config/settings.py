@@ -18,6 +18,7 @@ from mixtura.config.schema import (
     RunsTable,
     ServeTable,
     TelemetryTable,
+    ToolsTable,
     find_redact_files,
 )
 from mixtura.config.telemetry_settings import find_telemetry_mistakes
@@ -43,6 +44,7 @@ class Settings:
         self.serve = ServeTable()
         self.mcp = McpTable()
         self.telemetry = TelemetryTable()
+        self.tools = ToolsTable()
 
     def read_document(self, document: TomlDocument, registry: NameRegistry) -> None:
         """
@@ -64,6 +66,7 @@ class Settings:
         self.serve = file.serve or self.serve
         self.mcp = file.mcp or self.mcp
         self.telemetry = file.telemetry or self.telemetry
+        self.tools = file.tools or self.tools
         for number, name in enumerate(self.mcp.mixtures or () if file.mcp else ()):
             if not registry.name_exists(name):
                 problem = registry.unknown_name_message(name)

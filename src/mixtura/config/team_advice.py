@@ -10,12 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from mixtura.catalog import local_models
-from mixtura.catalog.model_strength import find_strength
+from mixtura.catalog.model_strength import FAR_WEAKER, find_strength
 from mixtura.config.plan import MixtureSpec
 from mixtura.core.text import to_one_line
 
-FAR_WEAKER = 1 / 5
-"""A member with less of the aggregator's strength is likely more than ten points weaker."""
 SMALL_PARAMETERS = 9.0
 """Billions: 14 to 35 gain by synthesis, 8 do not (public experiments of mesh-llm)."""
 

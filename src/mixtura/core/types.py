@@ -145,7 +145,8 @@ class Usage:
     """Tokens of a call: cached and cache-write ones are in the prompt, reasoning in the completion.
 
     *estimated* is true where an upstream did not say and we counted ourselves, *batched* where
-    the call was one of a provider's batch, which has a price of its own; a sum is not.
+    the call was one of a provider's batch, which has a price of its own; a sum is not. *searches*
+    of the web that its provider, or a search tool, made and bills.
     """
 
     prompt_tokens: int = 0
@@ -155,6 +156,7 @@ class Usage:
     reasoning_tokens: int = 0
     estimated: bool = False
     batched: bool = False
+    searches: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -164,11 +166,23 @@ class Usage:
             self.cache_write_tokens + other.cache_write_tokens,
             self.reasoning_tokens + other.reasoning_tokens,
             self.estimated or other.estimated,
+            searches=self.searches + other.searches,
         )
 
     @property
     def total_tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
+
+
+SEARCH_CHARGE = "tools.search"
+"""The name that searches are booked under which are made here for a member."""
+
+
+class WebSource(NamedTuple):
+    """A page that an answer rests on, as its provider or a search tool named it."""
+
+    url: str
+    title: str = ""
 
 
 class ReplacedItem(NamedTuple):
@@ -223,6 +237,8 @@ class Completion:
     """The probability that it is right, as calibrated on recorded answers; None without that."""
     agreement: Agreement | None = None
     """Where the proposals behind it agree and differ, where that was asked for."""
+    sources: tuple[WebSource, ...] = ()
+    """Pages that it rests on, where the web was searched for it."""
 
     @property
     def text(self) -> str:

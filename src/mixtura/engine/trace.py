@@ -26,8 +26,16 @@ from mixtura.core.events import (
     Token,
     ToolCallChunk,
 )
-from mixtura.core.types import Charge, Completion, ReplacedItem, Request, Usage, sum_usage
-from mixtura.protocols.openai.completion_json import completion_json, usage_json
+from mixtura.core.types import (
+    Charge,
+    Completion,
+    ReplacedItem,
+    Request,
+    Usage,
+    WebSource,
+    sum_usage,
+)
+from mixtura.protocols.openai.completion_json import completion_json, sources_json, usage_json
 from mixtura.protocols.openai.request import request_json
 from mixtura.protocols.usage_estimates import estimate_usage
 
@@ -229,7 +237,16 @@ def trace_json(trace: Trace, pricer: Pricer) -> dict[str, Any]:
         "request": request_json(trace.request, answer.model if answer else "")
         if trace.request
         else None,
+        **sources_json(_all_sources(trace)),
     }
+
+
+def _all_sources(trace: Trace) -> Iterator[WebSource]:
+    """The pages that the answer and the proposals behind it rest on."""
+    if trace.completion:
+        yield from trace.completion.sources
+    for call in trace.leaf_calls():
+        yield from call.completion.sources if call.completion else ()
 
 
 def support_json(answer: Completion | None) -> dict[str, Any]:

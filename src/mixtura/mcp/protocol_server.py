@@ -20,7 +20,7 @@ from mixtura.core.redaction import Redactor, redact_secrets, use_redactor
 from mixtura.mcp.recorded_runs import ProgressTeller
 from mixtura.mcp.tool_calls import ToolCalls, ToolClient
 from mixtura.mcp.tool_schemas import TOOLS
-from mixtura.server.web_api import shorten_texts
+from mixtura.server.shown_texts import shorten_texts
 from mixtura.storage.run_record import without_replaced_items
 
 RUN_ADDRESS = "mixtura://runs/"

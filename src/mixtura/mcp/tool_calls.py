@@ -5,23 +5,26 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 from mixtura.config.config import Config
 from mixtura.config.plan import MixtureSpec
 from mixtura.core.attached_files import attach_text, find_image_kind
-from mixtura.core.errors import ConfigError, MixturaError
+from mixtura.core.call_ledger import open_ledger
+from mixtura.core.errors import ConfigError, MixturaError, UnavailableError
 from mixtura.core.json_schema import find_mismatches
 from mixtura.core.quantities import DOLLARS
 from mixtura.core.redaction import NO_SECRETS, Redactor
 from mixtura.core.text import unknown_name_message
-from mixtura.core.types import ImagePart, Message, Request, TextPart, ask
+from mixtura.core.types import ImagePart, Message, Request, TextPart, ask, sum_usage
 from mixtura.engine.trace import support_json
 from mixtura.mcp.recorded_runs import ProgressTeller, ToolRun, run_recorded
 from mixtura.mcp.tool_schemas import TOOLS
 from mixtura.server.access import ApiClient
 from mixtura.server.apis.base import ApiCall, ApiError, MixtureOptions
+from mixtura.server.fair_queue import FairQueue
 from mixtura.server.model_choice import MixtureChooser
 
 Json = dict[str, Any]
@@ -51,6 +54,7 @@ class ToolCalls:
         self._max_cost = max_cost
         self._deadline = deadline
         self._chooser = MixtureChooser(config)
+        self._queue = FairQueue(config.serve.at_once, config.serve.waiting)
         self._offered = ApiClient.with_models(
             "mcp",
             config.settings.mcp.mixtures,
@@ -66,6 +70,8 @@ class ToolCalls:
         """
         if name not in TOOLS:
             raise ConfigError(unknown_name_message("tool", name, TOOLS))
+        # Agents' models write null for what they leave out.
+        arguments = {key: value for key, value in arguments.items() if value is not None}
         if wrong := find_mismatches(TOOLS[name].takes, arguments):
             raise ConfigError(f"the arguments of `{name}` are wrong: {'; '.join(wrong)}")
         if name == "models":
@@ -143,10 +149,29 @@ class ToolCalls:
             caps=client.rights.caps if client.rights else (),
             agreement=bool(given.get("agreement")),
         )
-        return await run_recorded(
-            self._config, model, plan.name,
-            ask(question) if isinstance(question, str) else question, progress, client.name,
-        )  # fmt: skip
+        request = ask(question) if isinstance(question, str) else question
+        # Runs of all clients take turns, as those of the server do; what each takes counts for its
+        # key, however it ends.
+        async with self._hold_turn(client):
+            with open_ledger() as ledger:
+                try:
+                    return await run_recorded(
+                        self._config, model, plan.name, request, progress, client.name
+                    )
+                finally:
+                    if client.rights:
+                        client.rights.record_token_usage(sum_usage(ledger.charges).total_tokens)
+
+    @asynccontextmanager
+    async def _hold_turn(self, client: ToolClient) -> AsyncGenerator[None]:
+        try:
+            await self._queue.acquire_slot(client.name)
+        except ApiError as full:
+            raise UnavailableError(str(full)) from None
+        try:
+            yield
+        finally:
+            self._queue.release_slot()
 
     # ---- who may answer
 

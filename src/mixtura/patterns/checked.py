@@ -108,7 +108,7 @@ class Checked:
         if function is None:
             return await _choose_by_count(
                 request, proposals, range(len(proposals)),
-                "nothing to run: the question has no function's head",
+                "nothing to run: the question has no head of a Python function, as def add(a, b):",
             )  # fmt: skip
         return await self._choose_by_running(request, proposals, emit, question, function)
 

@@ -25,6 +25,7 @@ from mixtura.core.types import (
     Request,
     ToolCall,
     Usage,
+    WebSource,
 )
 from mixtura.protocols.answer_text import AnswerDelta, AnswerTextStream
 from mixtura.protocols.finish_reasons import classify_finish_reason, is_cut_off
@@ -35,6 +36,7 @@ from mixtura.protocols.usage_estimates import (
     fill_missing_counts,
     implausible_counts,
 )
+from mixtura.protocols.web_sources import SourceCollector
 
 
 class AnswerAccumulator:
@@ -49,8 +51,8 @@ class AnswerAccumulator:
 
     __slots__ = (
         "_calls", "_finished", "_has_new_calls", "_left_out", "_logprobs", "_origin", "_redactor",
-        "_safe_calls", "_text", "batched", "doubts", "ended", "final_charge", "finish_reason",
-        "shown", "usage",
+        "_safe_calls", "_sources", "_text", "batched", "doubts", "ended", "final_charge",
+        "finish_reason", "shown", "usage",
     )  # fmt: skip
 
     def __init__(self, *, inside: bool = False, origin: str | None = None) -> None:
@@ -77,6 +79,7 @@ class AnswerAccumulator:
         """Kinds of parts that are no text, and are not taken."""
         self._logprobs: list[dict[str, Any]] = []
         self._finished = False
+        self._sources = SourceCollector()
 
     def add_chunk(self, event: Any) -> None:
         """
@@ -166,6 +169,8 @@ class AnswerAccumulator:
         usage = self._choose_usage(prompt)
         if self.batched:
             usage = replace(usage, batched=True)
+        if self._sources.sources and not usage.searches:  # not every API counts them
+            usage = replace(usage, searches=1)
         return Charge(model, usage, "failed" if failed else "answer")
 
     def _choose_usage(self, prompt: Request) -> Usage:
@@ -231,6 +236,7 @@ class AnswerAccumulator:
             degraded=tuple(left_out),
             logprobs=tuple(hide.redact_logprobs(self._logprobs)) if self._logprobs else (),
             refusal=refused,
+            sources=tuple(WebSource(*map(hide.redact_text, one)) for one in self._sources.sources),
         )
 
     def _redacted_calls(self) -> tuple[ToolCall, ...]:

@@ -15,21 +15,23 @@ _WORDS: Mapping[Ending, str] = {
     "stop": "stop stop_sequence stop_token end end_turn end_of_turn eos eos_token complete"
     " completed done finished finish normal natural success stop_sequence_reached end_of_text"
     " endoftext end_of_sequence end_of_sequence_token eos_found eot im_end eot_id stop_str"
-    " stop_string stop_string_found stop_criteria_met word return endofturn </s>",
+    " stop_string stop_string_found stop_criteria_met word return endofturn </s> stop_on_eos"
+    " eos_token_id end_of_message eom_id <end_of_turn>",
     "length": "length max_tokens max_length max_output_tokens max_completion_tokens"
     " max_new_tokens max_tokens_reached model_length model_max_length token_limit"
     " model_context_window_exceeded context_window_exceeded context_length_exceeded"
     " incomplete pause_turn",
-    "tool_calls": "tool_calls tool_call tool_use function_call function_calls",
+    "tool_calls": "tool_calls tool_call tool_use function_call function_calls tool_calls_requested",
     "content_filter": "content_filter content_filtered content_policy_violation safety"
     " image_safety recitation language blocklist prohibited_content spii refusal"
     " guardrail_intervened sensitive error_toxic content_policy image_prohibited_content"
-    " image_recitation model_armor",
+    " image_recitation model_armor moderation content_moderation safety_filter blocked flagged",
     "failed": "error errored abort aborted cancelled canceled timeout network_error"
     " insufficient_system_resource malformed_function_call malformed_tool_call"
     " malformed_model_output unexpected_tool_call too_many_tool_calls error_limit"
     " malformed_tool_use malformed_response missing_thought_signature failed failure"
-    " user_cancel user_cancelled user_canceled user_stopped model_unloaded",
+    " user_cancel user_cancelled user_canceled user_stopped model_unloaded internal_error"
+    " server_error",
 }
 _ENDINGS: Mapping[str, Ending] = {
     word: ending for ending, words in _WORDS.items() for word in words.split()

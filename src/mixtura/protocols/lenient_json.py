@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -18,6 +19,9 @@ T = TypeVar("T")
 
 MAX_INVALID_FIELDS = 64
 """Fields of one piece that are ignored at most."""
+MAX_JOINED_OBJECTS = 64
+"""Objects in one event that are read at most."""
+_JSON = json.JSONDecoder()
 _PATH_STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]|\[\.\.\.\]")
 
 
@@ -92,6 +96,26 @@ def decode_odd_event(
         return decode_lenient(row, decoder)
     except msgspec.DecodeError as odd:
         raise _unreadable_event_error(what, data, odd) from None
+
+
+def split_joined_objects(data: bytes) -> list[bytes]:
+    """
+    The JSON objects that stand one behind the other in *data*, without a line end between them;
+    empty where it is anything else.
+    """
+    found: list[bytes] = []
+    try:
+        text = data.decode()
+        at = 0
+        while at < len(text) and len(found) < MAX_JOINED_OBJECTS:
+            if text[at] != "{":
+                return []
+            _, end = _JSON.raw_decode(text, at)
+            found.append(text[at:end].encode())
+            at = len(text) - len(text[end:].lstrip())
+    except (ValueError, RecursionError):
+        return []
+    return found if at == len(text) and len(found) > 1 else []
 
 
 def _unreadable_event_error(what: str, data: bytes, error: Exception) -> MalformedError:

@@ -96,7 +96,7 @@ class TuneResult:
             f"{to_one_line(self.chosen.name)} against {best}:"
             f" {_format_points(proof.difference)} points"
             f" ({_format_points(proof.low)} to {_format_points(proof.high)}, 95 % interval)"
-            f" on {pluralize_count(proof.n, 'prompt')} that chose nothing"
+            f" on {pluralize_count(proof.n, 'prompt')} that had no part in the choice"
         )
         lines = [seen, self._cost_line()]
         if self.is_mixture:
@@ -111,11 +111,13 @@ class TuneResult:
 
     def power_line(self) -> str:
         """How many prompts would do."""
+        if self.proof.needed is None and self.proof.difference > LOWEST_BOUND:
+            return "all prompts of the test were scored alike on both sides: add prompts"
         if self.proof.needed is None:
             return "more prompts would not help: the mixture itself is seen to be worse"
         return (
             f"with this difference a lower bound above {_format_points(LOWEST_BOUND)} point takes"
-            f" about {_round_up(self.proof.needed):,} prompts for the proof (power 80 %)"
+            f" about {_round_up(self.proof.needed):,} prompts for the test (power 80 %)"
         )
 
     def _cost_line(self) -> str:

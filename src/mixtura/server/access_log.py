@@ -102,7 +102,7 @@ class _SentResponse:
             body: Any = msgspec.json.decode(self._body or b"{}")
             error: Any = body.get("error", {})
             code, words = error.get("code") or error.get("type"), error.get("message")
-        except (msgspec.DecodeError, AttributeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, AttributeError):
             return []
         parts = [f"code={_quote_value(code)}"] if code else []
         return parts + ([f"error={_quote_value(words)}"] if words and in_words else [])

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from mixtura.batch.openai_form import error_line
+from mixtura.core import large_json
 from mixtura.storage.kept_files import PART_BYTES, KeptFile
 
 WINDOW_SECONDS = 86400
@@ -85,11 +86,11 @@ def add_unanswered(input_file: Path, output: Path, errors: Path, code: str, mess
     Add an error for every row of *input_file* that stands neither in *output* nor in *errors*; how
     many there were. Raises OSError.
     """
-    over = {msgspec.json.decode(line)["custom_id"] for p in (output, errors) for line in _lines(p)}
+    over = {large_json.decode(line)["custom_id"] for p in (output, errors) for line in _lines(p)}
     count = 0
     with errors.open("ab") as file:
         for line in _lines(input_file):
-            name = msgspec.json.decode(line)["custom_id"]
+            name = large_json.decode(line)["custom_id"]
             if name not in over:
                 number = sha256(f"{output} {name}".encode()).hexdigest()[:40]
                 file.write(msgspec.json.encode(error_line(name, number, code, message)) + b"\n")

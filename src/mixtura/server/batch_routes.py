@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mixtura.server.apis.base import ApiError
+from mixtura.server.apis.validation import decode_fields
 from mixtura.server.batch_rows import ENDPOINTS
 from mixtura.server.error_statuses import translate_store_errors
 from mixtura.server.file_routes import find_file, page_of, require_batches
@@ -62,10 +63,7 @@ async def cancel_batch(service: Service, request: Request) -> Response:
 
 
 def _read_body(data: bytes) -> dict[str, Any]:
-    try:
-        body = msgspec.json.decode(data, type=BatchBody)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ApiError(400, f"the body is not as it must be: {error}") from None
+    body = decode_fields(data, BatchBody)
     if body.completion_window != WINDOW:
         message = f"`completion_window` must be {WINDOW}"
         raise ApiError(400, message, param="completion_window", code="invalid_completion_window")

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from asyncio import to_thread
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from mixtura.core import large_json
-from mixtura.core.errors import StoreDamagedError
+from mixtura.core.errors import StoreDamagedError, StoreError
 from mixtura.server.apis.base import ApiError
+from mixtura.server.apis.validation import decode_fields
 from mixtura.server.error_statuses import translate_store_errors
 from mixtura.server.json_responses import JSON, json_response
 from mixtura.server.request_body import receive_body
 from mixtura.server.service import Service
+from mixtura.server.shown_texts import shorten_texts
 from mixtura.storage.conversation_text import conversation_markdown
 from mixtura.storage.conversations import MAX_TITLE_CHARS, list_runs_alone
 from mixtura.storage.run_record import Record
@@ -78,7 +81,7 @@ async def _handle_conversation(service: Service, request: Request) -> Response:
     name, who = request.path_params["name"], service.find_owner(request.scope)
     if request.method == "GET":
         found = await _load_conversation(service, request)
-        return Response(await to_thread(large_json.encode, found), media_type=JSON)
+        return Response(await to_thread(_encode_shortened, found), media_type=JSON)
     store = service.config.runs.conversations
     if request.method == "PATCH":
         title = await _read_title(service, request)
@@ -93,11 +96,8 @@ async def _handle_conversation(service: Service, request: Request) -> Response:
 
 
 async def _read_title(service: Service, request: Request) -> str:
-    try:
-        body = await receive_body(request.scope, request.receive, service)
-        title = msgspec.json.decode(body, type=RenameRequest).title
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ApiError(400, f"the body names no title: {error}", param="title") from None
+    body = await receive_body(request.scope, request.receive, service)
+    title = decode_fields(body, RenameRequest).title
     if len(title) > MAX_TITLE_CHARS:
         message = f"a title has at most {MAX_TITLE_CHARS} letters"
         raise ApiError(400, message, param="title")
@@ -112,21 +112,41 @@ async def _export_markdown(service: Service, request: Request) -> Response:
 
 async def _export_json(service: Service, request: Request) -> Response:
     found = await _load_conversation(service, request)
+    parts = _encode_with_runs(service, found)
     with translate_store_errors():
-        whole = await to_thread(_encode_with_runs, service, found)
-    return _as_download(whole, found["id"], "json", JSON)
+        first = await to_thread(next, parts)  # an error comes before the response begins
+    headers = _download_headers(found["id"], "json")
+    return StreamingResponse(chain((first,), parts), headers=headers, media_type=JSON)
 
 
-def _encode_with_runs(service: Service, found: Record) -> bytes:
-    """The conversation with the whole records of its runs in place of what a glance shows."""
-    records = [service.config.runs.get_run(turn["id"], compared=False) for turn in found["turns"]]
-    runs = [record for record in records if record is not None]
-    return large_json.encode({**found, "turns": runs})
+def _encode_with_runs(service: Service, found: Record) -> Iterator[bytes]:
+    """
+    The conversation with the whole records of its runs in place of what a glance shows, one in
+    memory at a time.
+    """
+    head = large_json.encode({**found, "turns": []}).removesuffix(b"]}")
+    before = head
+    for turn in found["turns"]:
+        try:
+            run = service.config.runs.get_run(turn["id"], compared=False)
+        except StoreError:
+            run = turn  # which says so
+        if run is not None:
+            yield before + large_json.encode(run)
+            before = b","
+    yield (b"" if before == b"," else before) + b"]}"
+
+
+def _encode_shortened(found: Record) -> bytes:
+    return large_json.encode(shorten_texts(found))
 
 
 def _as_download(body: bytes, name: str, ending: str, media_type: str) -> Response:
-    disposition = f'attachment; filename="mixtura-{name}.{ending}"'
-    return Response(body, headers={"content-disposition": disposition}, media_type=media_type)
+    return Response(body, headers=_download_headers(name, ending), media_type=media_type)
+
+
+def _download_headers(name: str, ending: str) -> dict[str, str]:
+    return {"content-disposition": f'attachment; filename="mixtura-{name}.{ending}"'}
 
 
 async def _load_conversation(service: Service, request: Request) -> dict[str, Any]:

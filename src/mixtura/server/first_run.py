@@ -21,7 +21,9 @@ from mixtura.config.saved_keys import key_problem
 from mixtura.core.errors import ConfigError
 from mixtura.core.redaction import register_secrets
 from mixtura.core.text import to_one_line
+from mixtura.server.access import request_header
 from mixtura.server.apis.base import ApiError
+from mixtura.server.apis.validation import decode_fields
 from mixtura.server.host_checks import is_loopback
 from mixtura.server.json_responses import json_response
 from mixtura.server.request_body import receive_body
@@ -141,8 +143,8 @@ class FirstRun:
         _check_entry(service, request.scope)
         raw = await receive_body(request.scope, request.receive, service)
         try:
-            body = msgspec.json.decode(raw, type=EnteredKey)
-        except msgspec.DecodeError:
+            body = decode_fields(raw, EnteredKey)
+        except ApiError:  # whose words may repeat what was sent
             raise ApiError(400, "the body has `variable`, `key` and, if wanted, `save`") from None
         if body.variable not in self._config.registry.key_variables():
             known = "the variables that `GET /api/start` lists"
@@ -189,6 +191,9 @@ def entry_refusal(service: Service, scope: Scope) -> str | None:
     """Why no key may be entered over this connection; None where one may."""
     if service.authenticator.is_key_required:
         return "this server has clients with keys: set providers' keys in its environment"
+    origin, host = (request_header(scope, name) for name in (b"origin", b"host"))
+    if origin and origin.partition("://")[2] != host:
+        return "a key is taken from this server's own page only, whatever `cors` allows"
     if scope["scheme"] == "https":
         return None
     named = {name for name, _ in scope["headers"]}

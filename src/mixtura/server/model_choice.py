@@ -119,6 +119,13 @@ class MixtureChooser:
         )
         return DEFAULT_NAME if default else "other"
 
+    def _check_seats(self, plan: MixtureSpec) -> None:
+        """Raises ApiError for more proposers than there may be calls, before each is looked at."""
+        seats, most = plan.count_seats(), self._config.serve.most_calls
+        if seats > most:
+            message = f"that has {seats} proposers, and one request may make {most} calls"
+            raise ApiError(400, message, code="too_many_calls", param="model")
+
     def _check_call_limit(self, choice: MixtureChoice, call: ApiCall) -> MixtureChoice:
         each = choice.calls + call.options.agreement
         calls, most = each * call.n, self._config.serve.most_calls
@@ -134,6 +141,8 @@ class MixtureChooser:
         name = self._config.default_names.get(base, base)
         if known := self._usual.get(name):
             return known
+        if inline:
+            self._check_seats(inline)
         for member in sorted(inline.member_names()) if inline else ():
             self._look_up_plan(member, param)
         plan = self._resolve_default(self._look_up_plan(name, param))
@@ -175,6 +184,7 @@ class MixtureChooser:
         if options.aggregator is not None:
             plan = plan.with_aggregator(options.aggregator)
         plan = self._resolve_default(plan)
+        self._check_seats(plan)
         return choice._replace(
             plan=plan, calls=self._config.count_calls(plan), inside=inside, whole=False
         )

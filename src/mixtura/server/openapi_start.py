@@ -8,7 +8,8 @@ from typing import Any
 def start_path_items(responses: Any) -> dict[str, Any]:
     """Keys, servers and downloads; *responses* are those of any JSON object."""
     content = {"application/json": {"schema": {"type": "object"}}}
-    enter = {"summary": "Use a provider's API key from now on", "requestBody": {"content": content}}
+    body = {"required": True, "content": content}
+    enter = {"summary": "Use a provider's API key from now on", "requestBody": body}
     return {
         "/api/start": {"get": _operation("What a first answer takes", responses)},
         "/api/keys": {"post": enter | {"responses": responses}},

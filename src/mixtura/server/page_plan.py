@@ -22,6 +22,7 @@ from mixtura.server.apis.openai_chat_body import MessageBody
 from mixtura.server.apis.openai_chat_checks import check_call_bodies
 from mixtura.server.apis.openai_chat_tools import normalize_messages
 from mixtura.server.apis.tool_names import Toolbox
+from mixtura.server.apis.validation import decode_fields
 from mixtura.server.json_responses import json_response
 from mixtura.server.request_body import receive_body
 from mixtura.server.service import Service
@@ -40,15 +41,8 @@ class PlanRequest(msgspec.Struct):
 async def handle_plan(service: Service, request: Request) -> Response:
     """``POST /api/plan``: calls, worst price and what is in the way. Raises ApiError."""
     client = service.authenticator.authenticate_request(request.scope)
-    try:
-        body = msgspec.json.decode(
-            await receive_body(request.scope, request.receive, service), type=PlanRequest
-        )
-        check_call_bodies(body.messages)
-        plain = normalize_messages(msgspec.to_builtins(body.messages), Toolbox())
-        messages = list(map(message_from_json, plain))
-    except (msgspec.DecodeError, MixturaError, UnicodeDecodeError) as error:
-        raise ApiError(400, f"the body is not a plan: {error}") from None
+    data = await receive_body(request.scope, request.receive, service)
+    body, messages = await run_in_thread_if_large(len(data), _read_plan, data)
     # Without messages it is the plan of the shortest question.
     wanted = words.Request(tuple(messages) or words.ask("").messages)
     call = ApiCall(body.model, wanted, options=body.mixtura)
@@ -63,6 +57,16 @@ async def handle_plan(service: Service, request: Request) -> Response:
     # Models are built here, in the one thread that builds them.
     problems = (plan_problem(service.config, plan) for plan in plans)
     return json_response(told | {"problem": next(filter(None, problems), None)})
+
+
+def _read_plan(data: bytes) -> tuple[PlanRequest, list[words.Message]]:
+    try:
+        body = decode_fields(data, PlanRequest)
+        check_call_bodies(body.messages)
+        plain = normalize_messages(msgspec.to_builtins(body.messages), Toolbox())
+        return body, list(map(message_from_json, plain))
+    except MixturaError as error:
+        raise ApiError(400, f"the body is not a plan: {error}") from None
 
 
 def _plan_json(

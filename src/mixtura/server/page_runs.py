@@ -19,6 +19,7 @@ from mixtura.engine.kept_drafts import KeptDrafts, reuse_drafts
 from mixtura.engine.run_control import ControlError, RunControl, control_run
 from mixtura.server.access import ApiClient
 from mixtura.server.apis.base import ApiError
+from mixtura.server.apis.validation import decode_fields
 from mixtura.server.dialects import BUILT_IN
 from mixtura.server.endpoint import handle_request
 from mixtura.server.error_statuses import translate_store_errors
@@ -192,12 +193,8 @@ class PageRuns:
         Raises ApiError: 400 for a body that says none of it, 409 where that is not possible now.
         """
         run = self._find_run(request)
-        try:
-            wish = msgspec.json.decode(
-                await receive_body(request.scope, request.receive, service), type=ControlRequest
-            )
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise ApiError(400, f"the body says nothing to do with a run: {error}") from None
+        body = await receive_body(request.scope, request.receive, service)
+        wish = decode_fields(body, ControlRequest)
         model = self._find_model(request, wish.model) if wish.model else None
         try:
             if wish.action == "answer_now":

@@ -17,6 +17,7 @@ from mixtura.core.types import Completion
 from mixtura.engine.kept_drafts import KeptDrafts
 from mixtura.server.apis.base import ApiError
 from mixtura.server.apis.openai_chat import ChatDialect
+from mixtura.server.apis.validation import decode_fields
 from mixtura.server.error_statuses import translate_store_errors
 from mixtura.server.json_responses import json_response
 from mixtura.server.page_runs import PageRuns
@@ -69,12 +70,8 @@ async def ask_again(live: PageRuns, service: Service, request: Request, run: Rec
 
 
 async def _read_wish(service: Service, request: Request) -> ReuseRequest:
-    try:
-        wish = msgspec.json.decode(
-            await receive_body(request.scope, request.receive, service), type=ReuseRequest
-        )
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ApiError(400, f"the body says nothing to go on with: {error}") from None
+    body = await receive_body(request.scope, request.receive, service)
+    wish = decode_fields(body, ReuseRequest)
     if len(wish.instruction or "") > MAX_INSTRUCTION_CHARS:
         message = f"an instruction has at most {MAX_INSTRUCTION_CHARS:,} letters"
         raise ApiError(400, message, param="instruction")

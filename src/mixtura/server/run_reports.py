@@ -13,6 +13,7 @@ from mixtura.billing.forecast import worst_case_spend
 from mixtura.config.past_reports import PastReport, has_report, make_report, prepare_report
 from mixtura.core.errors import ConfigError, MixturaError
 from mixtura.server.apis.base import ApiError
+from mixtura.server.apis.validation import decode_fields
 from mixtura.server.error_statuses import api_error_for, translate_store_errors
 from mixtura.server.json_responses import json_response
 from mixtura.server.request_body import receive_body
@@ -153,8 +154,5 @@ async def export_choices(service: Service, request: Request) -> Response:
 
 
 async def _read_body(service: Service, request: Request, form: type[T]) -> T:
-    try:
-        body = await receive_body(request.scope, request.receive, service)
-        return msgspec.json.decode(body or b"{}", type=form)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ApiError(400, f"the body cannot be read: {error}") from None
+    body = await receive_body(request.scope, request.receive, service)
+    return decode_fields(body or b"{}", form)

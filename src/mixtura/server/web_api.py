@@ -7,7 +7,7 @@ from asyncio import to_thread
 from collections.abc import Callable
 from functools import cache, partial
 from importlib.metadata import version
-from typing import Any, cast
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,6 +17,7 @@ from mixtura.config.config import Config
 from mixtura.config.missing_keys import missing_key_variables
 from mixtura.config.plan import AUTO, AUTO_TEAM
 from mixtura.core import large_json
+from mixtura.core.types import Usage
 from mixtura.server.access import ApiClient
 from mixtura.server.apis.base import ApiError
 from mixtura.server.conversation_routes import conversation_routes
@@ -29,6 +30,7 @@ from mixtura.server.page_runs import PageRuns
 from mixtura.server.reused_runs import ask_again
 from mixtura.server.run_reports import export_choices, handle_choices, report_agreement
 from mixtura.server.service import Service
+from mixtura.server.shown_texts import shorten_texts
 from mixtura.web import assets
 
 RouteFactory = Callable[..., Route]
@@ -122,6 +124,7 @@ async def _handle_setup(service: Service, request: Request) -> Response:
             "name": name,
             "where": _model_origin(service, name),
             "problem": unavailable_reason(config, name),
+            "price": _token_prices(config, name),
         }
         for name in single_models(config)
         if client.has_listed_model(name)
@@ -176,6 +179,17 @@ def _mixture_json(service: Service, name: str) -> dict[str, Any]:
         "problem": plan_problem(config, plan),
         "needs": missing_key_variables(config.registry, plan),
     }
+
+
+def _token_prices(config: Config, name: str) -> list[float] | None:
+    """Dollars for a million tokens read, and for a million written; None where unknown."""
+    million = 1_000_000
+    both = [
+        config.usage_cost(name, Usage(prompt_tokens=million)),
+        config.usage_cost(name, Usage(completion_tokens=million)),
+    ]
+    known = [price for price in both if price is not None]
+    return known if len(known) == len(both) else None
 
 
 def _model_origin(service: Service, name: str) -> str:
@@ -238,28 +252,9 @@ async def _load_run(service: Service, request: Request, compared: bool = True) -
     return run
 
 
-MAX_SHOWN_CHARS = 500_000
-"""Characters of a text that the page gets; `mixtura show RUN --json` has all of them."""
-
-
 def _encode_run(run: dict[str, Any]) -> bytes:
     return large_json.encode(shorten_texts(run))
 
 
 def _render_run_html(run: dict[str, Any]) -> str:
     return assets.export_run(shorten_texts(run))
-
-
-def shorten_texts(data: Any) -> Any:
-    """A run as a browser can show it: a text that is too long is cut, and says so."""
-    if isinstance(data, str):
-        more = len(data) - MAX_SHOWN_CHARS
-        return data if more <= 0 else f"{data[:MAX_SHOWN_CHARS]}\n\n[… {more:,} letters more …]"
-    if isinstance(data, list):
-        rows = cast("list[Any]", data)
-        if rows and isinstance(rows[0], str):  # the pieces that a text came in
-            return rows if sum(map(len, rows)) <= MAX_SHOWN_CHARS else []
-        return [shorten_texts(row) for row in rows]
-    if isinstance(data, dict):
-        return {key: shorten_texts(value) for key, value in cast("dict[str, Any]", data).items()}
-    return data

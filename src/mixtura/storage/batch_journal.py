@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from mixtura.core.errors import StoreDamagedError
 from mixtura.storage.interfaces import Transaction
 from mixtura.storage.sqlite import SqliteStore
 
@@ -127,8 +128,16 @@ class BatchJournal:
         self._store.close()
 
     def read_settings(self) -> dict[str, str]:
+        """Raises StoreDamagedError where one is no text."""
         with self._store.transaction() as db:
-            return {row[0]: row[1] for row in db.fetch_all("SELECT name, value FROM settings")}
+            rows = db.fetch_all("SELECT name, value FROM settings")
+        if not all(isinstance(name, str) and isinstance(value, str) for name, value in rows):
+            raise self.damaged_error()
+        return dict(rows)
+
+    def damaged_error(self) -> StoreDamagedError:
+        """The error for a journal whose rows are not as they were written."""
+        return StoreDamagedError(f"the journal {self.path} is damaged: move it away")
 
     def count_calls(self) -> int:
         """Calls whose answers are kept."""
@@ -147,8 +156,17 @@ class BatchJournal:
         return found
 
     def read_spent(self) -> list[SpentAmount]:
+        """Raises StoreDamagedError where one has a name or a number that is none."""
         with self._store.transaction() as db:
-            return _read_spent(db)
+            found = _read_spent(db)
+        for one in found:
+            names: list[Any] = [one.kind, one.model]
+            numbers: list[Any] = list(one[2:])
+            if not all(isinstance(name, str) for name in names) or not all(
+                isinstance(number, int | float) for number in numbers
+            ):
+                raise self.damaged_error()
+        return found
 
     def read_kept_after(
         self, number: int, most: int | None = None

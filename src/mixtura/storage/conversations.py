@@ -76,7 +76,8 @@ class ConversationStore:
             dead = db.find_dead_processes({r.owner for r in runs if r.state == "running"})
         rows: dict[str, list[RunSummary]] = {name: [] for name in found}
         for run in runs:
-            rows[run.conversation].append(run)
+            if run.conversation in rows:  # a damaged name is in no list
+                rows[run.conversation].append(run)
         return [
             _list_entry(found[name], members, titles.get(name), dead)
             for name, members in rows.items()
@@ -165,9 +166,10 @@ class ConversationStore:
                     " WHERE t.run IS NULL LIMIT ?",
                     (SEARCH_PAGE,),
                 )
-                if not ids:
+                rows = list(read_turns_from_bodies(db, [row[0] for row in ids]))
+                if not rows:
                     return
-                write_turns(db, read_turns_from_bodies(db, [row[0] for row in ids]))
+                write_turns(db, rows)
 
 
 # ---- what is told

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from mixtura.core.quantities import MAX_LEDGER_VALUE
 from mixtura.storage.interfaces import Transaction
 from mixtura.storage.turns import (
+    DAMAGED_TEXT,
     TURN_COLUMNS,
     UNPACK_ERRORS,
     TurnPlace,
@@ -21,6 +23,8 @@ SEARCH_PAGE = 200
 """Runs that are read at a time."""
 HAS_WORD = "words LIKE ? ESCAPE '!'"
 """A condition on turns; its value is a ``like_pattern``."""
+MAX_STARTED = 250_000_000_000.0
+"""Seconds since the epoch, before the year 9900."""
 ANSWERED = ("answered", "degraded")
 
 
@@ -72,7 +76,10 @@ def delete_lost_turns(db: Transaction) -> None:
 def read_turns_from_bodies(db: Transaction, ids: Sequence[str]) -> Iterator[TurnRow]:
     """The turns of kept runs, made from all that is kept of them."""
     for one in ids:
-        body, question = db.fetch_one("SELECT body, question FROM runs WHERE id = ?", (one,))
+        row = db.fetch_one("SELECT body, question FROM runs WHERE id = ?", (one,))
+        if row is None:  # a damaged id
+            continue
+        body, question = row
         try:
             yield build_turn_row(unpack_run(body, one))
         except UNPACK_ERRORS:  # a damaged one is found by what lists show of it
@@ -156,7 +163,25 @@ def load_summaries(
         f" WHERE r.id IN ({marks}){mine} AND t.run IS NULL",
         values,
     )
-    return sorted((RunSummary(*row) for row in rows), key=lambda run: (run.started, run.id))
+    return sorted(map(_read_summary, rows), key=lambda run: (run.started, run.id))
+
+
+def _read_summary(row: Sequence[Any]) -> RunSummary:
+    """A row as it can be shown, whatever a damaged store has in its columns."""
+    id_, conversation, beside, started, question, model, state, cost, owner = row
+    right = isinstance(started, int | float) and 0 <= started <= MAX_STARTED
+    known = isinstance(cost, int | float) and 0 <= cost <= MAX_LEDGER_VALUE
+    return RunSummary(
+        str(id_),
+        str(conversation),
+        str(beside),
+        float(started) if right else 0.0,
+        question if isinstance(question, str) else DAMAGED_TEXT,
+        model if isinstance(model, str) else "",
+        state if isinstance(state, str) else "damaged",
+        float(cost) if known else None,
+        owner if isinstance(owner, str) else "",
+    )
 
 
 def load_titles(db: Transaction, conversations: Iterable[str]) -> dict[str, str]:
@@ -165,7 +190,8 @@ def load_titles(db: Transaction, conversations: Iterable[str]) -> dict[str, str]
         return {}
     marks = ", ".join("?" * len(names))
     query = f"SELECT conversation, title FROM titles WHERE conversation IN ({marks})"  # noqa: S608
-    return dict(db.fetch_all(query, names))
+    rows = db.fetch_all(query, names)
+    return {name: title for name, title in rows if isinstance(title, str)}
 
 
 def find_conversation_id(db: Transaction, name: str) -> str:

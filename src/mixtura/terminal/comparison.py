@@ -34,6 +34,9 @@ _WIDE_COLUMNS = 100
 _NARROW_COLUMNS = 80
 """Columns of a terminal below which an interval stands under its figure."""
 _MIN_NAME_WIDTH = 14
+_MAX_NAME_WIDTH = 40
+_OTHER_COLUMNS = 73
+"""Columns that figures take with each interval beside its figure."""
 _MAX_QUESTION = 90
 
 
@@ -66,7 +69,11 @@ def _results_table(comparison: Comparison, width: int) -> Table:
     wide = width >= _WIDE_COLUMNS
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     narrow = width < _NARROW_COLUMNS
-    table.add_column("", overflow="fold", min_width=_MIN_NAME_WIDTH)
+    longest = min(max(len(to_one_line(row.name)) for row in comparison.contenders), _MAX_NAME_WIDTH)
+    # A name is kept whole: intervals go below their figures before it is cut in two.
+    stacked = narrow or longest > width - _OTHER_COLUMNS
+    needed = _MIN_NAME_WIDTH if narrow else max(longest, _MIN_NAME_WIDTH)
+    table.add_column("", overflow="fold", min_width=needed)
     table.add_column(comparison.measure, justify="right", no_wrap=True)
     mixtures = {pair.ours for pair in comparison.pairs}
     beats = f"{to_one_line(min(mixtures))} better by" if len(mixtures) == 1 else "mixture better by"
@@ -79,8 +86,12 @@ def _results_table(comparison: Comparison, width: int) -> Table:
     pairs = {pair.theirs: pair for pair in reversed(comparison.pairs)}
     for row in comparison.contenders:
         pair = pairs.get(row.name)
-        between = "\n" if narrow else " "
-        cells = [_name_cell(row), _score_cell(row, between), _difference_cell(pair, between)]
+        between = "\n" if stacked else " "
+        cells = [
+            _name_cell(row, "\n" if stacked and not narrow else "  "),
+            _score_cell(row, between),
+            _difference_cell(pair, between),
+        ]
         cells += [_wins_and_losses(pair)] if wide else []
         cells += [
             format_dollars(row.cost_usd),
@@ -90,10 +101,10 @@ def _results_table(comparison: Comparison, width: int) -> Table:
     return table
 
 
-def _name_cell(row: ContenderRow) -> Text:
+def _name_cell(row: ContenderRow, between: str) -> Text:
     role = ROLE_LABELS[row.kind]
     named = Text(to_one_line(row.name), "bold" if row.kind == "mixture" else "")
-    return named if not role else named.append(f"  {role}", "dim not bold")
+    return named if not role else named.append(f"{between}{role}", "dim not bold")
 
 
 def _score_cell(row: ContenderRow, between: str) -> Text:

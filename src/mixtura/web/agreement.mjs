@@ -30,7 +30,7 @@ export function Agreement({ run }) {
   const { agreement, confidence } = run;
   if (run.live || (!agreement && !known(confidence))) return null;
   const report = agreement?.report;
-  return html`<section class="agreement panel" role="group" aria-label="Agreement">
+  return html`<div class="agreement panel" role="group" aria-label="Agreement">
     <header>
       <h3>Agreement</h3>
       ${known(agreement?.number) && html`<b>${percent(agreement.number)}</b><progress max="1" value=${agreement.number} aria-label="Agreement"></progress>`}
@@ -39,5 +39,5 @@ export function Agreement({ run }) {
     </header>
     ${agreement?.reason && html`<p class="note"><${Icon} name="warn" /> ${report ? "No number" : "No report"}: ${agreement.reason}.</p>`}
     ${report && html`<${Report} report=${report} />`}
-  </section>`;
+  </div>`;
 }

@@ -6,7 +6,7 @@ import { mark } from "./marks.mjs";
 import { Prose } from "./markdown.mjs";
 import { shares } from "./run.mjs";
 
-export const marking = signal(false);
+export const marking = signal(true);
 const hint = signal(null);
 addEventListener("scroll", () => (hint.value = null), { capture: true, passive: true });
 
@@ -63,7 +63,7 @@ export function Answer({ run, actions = null, title = null, against = null }) {
   const { does } = ending(run.pattern);
   const who = does === "aggregator" ? "The writer" : `The one that ${does}`;
   const marked = marking.value && run.sentences && run.sources.length > 0;
-  return html`<section ref=${box} class="answer panel ${run.live ? "live" : ""} ${call?.state ?? ""} ${marked ? "marking" : ""}" role="group" aria-label=${title ? `Answer, ${title}` : "Answer"} aria-busy=${run.live}>
+  return html`<div ref=${box} class="answer panel ${run.live ? "live" : ""} ${call?.state ?? ""} ${marked ? "marking" : ""}" role="group" aria-label=${title ? `Answer, ${title}` : "Answer"} aria-busy=${run.live}>
     <header>
       <button type="button" class="who" disabled=${!call || call.state === "waiting" || run.glimpsed} onClick=${() => (dialog.value = { kind: "call", run, call: author })} aria-label=${`${standIn ? seat(standIn) : who}, ${author?.model ?? ""}: open its details`}>
         <span class="seat ink" aria-hidden="true">${standIn ? html`<i class="swatch c${standIn.index % 8}"></i>` : run.proposers.length ? "⊕" : ""}</span>
@@ -85,7 +85,7 @@ export function Answer({ run, actions = null, title = null, against = null }) {
         : run.live && html`<${Waiting} run=${run} />`}
       ${marked && html`<${Sources} run=${run} />`}
     </div>`}
-  </section>`;
+  </div>`;
 }
 
 function Waiting({ run }) {
@@ -102,7 +102,7 @@ function Waiting({ run }) {
 function Sources({ run }) {
   const { each, none } = shares(run);
   const sources = run.sources;
-  return html`<aside class="sources" aria-label="Where its sentences come from">
+  return html`<div class="sources" role="group" aria-label="Where its sentences come from">
     <h3>Where its sentences come from</h3>
     <div class="stack" aria-hidden="true">${each.map((part, i) => part > 0 && html`<i class="c${sources[i].index % 8}" style=${{ flexGrow: part }}></i>`)}<i class="none" style=${{ flexGrow: Math.max(none, 0.0001) }}></i></div>
     <ul>
@@ -110,7 +110,7 @@ function Sources({ run }) {
       <li class="row"><i class="swatch none"></i><span class="no"></span><span class="model">its own words</span><b>${percent(none)}</b></li>
     </ul>
     <p class="dim">By the overlap of words with the last layer's drafts.</p>
-  </aside>`;
+  </div>`;
 }
 
 // The numbers of the whole run in one line.

@@ -1,16 +1,20 @@
 // The page: runs at the side, the conversation in the middle, the question at its end.
 import { dialog, effect, html, Icon, Mark, render, signal, spoken, toast, useEffect, useLayoutEffect, useRef, useState } from "./base.mjs";
+import { attached, filesIn } from "./attachments.mjs";
 import { Agreement } from "./agreement.mjs";
 import { Answer, CopyButton, Hint, MarksButton, Totals } from "./answer.mjs";
 import { Prose } from "./markdown.mjs";
 import { Axis } from "./axis.mjs";
 import { Layers } from "./cards.mjs";
 import { Composer, focusQuestion, pointed, Sketch } from "./composer.mjs";
+import { Blind, Choices, isHidden, Verdict } from "./blind.mjs";
+import { AfterHand, CallHand, GoOn, ReportPrice } from "./hand.mjs";
 import { Details, Link, Sheet } from "./details.mjs";
 import { CompareAfter } from "./comparison.mjs";
 import { FirstRun, SetUp } from "./firstrun.mjs";
 import { count, short } from "./format.mjs";
 import { conversation } from "./conversation.mjs";
+import { keepPage } from "./install.mjs";
 import { Question } from "./question.mjs";
 import { Delete, Runs } from "./runs.mjs";
 import { key, locked } from "./access.mjs";
@@ -69,9 +73,10 @@ function Turn({ one, last }) {
     <${MarksButton} run=${run} /><${CopyButton} run=${run} />
     ${kept && html`<button type="button" class="quiet small" aria-label="Share" title="Save as one HTML file" onClick=${() => share(run)}><${Icon} name="share" /><span>Share</span></button>`}
     ${run.state === "failed" || run.state === "stopped" ? html`<button type="button" class="quiet small" aria-label="Ask again" disabled=${busy.value} onClick=${() => again(one)}><${Icon} name="again" /><span>Ask again</span></button>` : null}`;
-  return html`<article class="turn ${last ? "" : "past"}" data-number=${one.number} aria-label=${`Question: ${run.question.slice(0, 80)}`}>
+  return html`<article class="turn ${last ? "" : "past"}" data-number=${one.number} aria-label=${`Question: ${filesIn(run.question).rest.slice(0, 80)}`}>
     ${one.earlier.map((message) => html`<div class="earlier ${message.role}"><h2>${message.role === "user" ? "You" : message.role}</h2><${Prose} text=${message.content} /></div>`)}
-    <${Question} text=${run.question} hidden=${isEdited(one)} />
+    <${Question} text=${run.question} pictures=${run.pictures} hidden=${isEdited(one)} />
+    ${isHidden(one) ? html`<${Blind} one=${one} />` : html`
     <${EditedQuestion} one=${one} />
     <${QuestionTools} one=${one} />
     ${run.glimpsed && !run.proposers.length && html`<button type="button" class="fold" aria-expanded="false" onClick=${() => { one.open.value = true; bring(run); }}><${Icon} name="chevron" /><span>How it went</span></button>`}
@@ -81,11 +86,12 @@ function Turn({ one, last }) {
     <div class=${alone ? "beside" : ""}>
       <${Answer} run=${run} actions=${actions} title=${alone ? "mixture" : null} />
       <${Agreement} run=${run} />
+      ${alone && html`<${Verdict} one=${one} />`}
       ${alone && html`<${Answer} run=${alone} actions=${html`<${CopyButton} run=${alone} />`} title="alone" against=${run} />`}
     </div>
     ${!run.live && html`<div class="after"><${Totals} run=${run} /><span class="grow"></span>
-      ${!alone && run.answer && html`<${CompareAfter} one=${one} />`}</div>`}
-    ${open && run.calls.some((call) => call.started !== null) && html`<${Axis} run=${run} />`}
+      ${!alone && run.answer && html`<${CompareAfter} one=${one} />`}<${AfterHand} one=${one} /></div>`}
+    ${open && run.calls.some((call) => call.started !== null) && html`<${Axis} run=${run} />`}`}
   </article>`;
 }
 
@@ -229,7 +235,7 @@ function Conversation() {
 
 function App() {
   if (locked.value) return html`<${Door} />`;
-  if (!setup.value) return html`<main class="door"><p class="dim" role="status">${broken.value ?? "…"}</p></main>`;
+  if (!setup.value) return html`<main class="door"><div class="lost" role="status">${broken.value ? html`<${Mark} /><h1>Mixtura is not there</h1><p class="dim">${broken.value} This page asks again by itself, and goes on when it answers.</p>` : "…"}</div></main>`;
   const open = dialog.value;
   return html`
     <a class="skip" href="#question" onClick=${(event) => { event.preventDefault(); focusQuestion(); }}>To the question</a>
@@ -247,10 +253,13 @@ function App() {
       </main>
     </div>
     <${Hint} />
-    ${open?.kind === "call" && html`<${Details} key=${open.call.key + open.run.id} ...${open} leaveOut=${(run, call) => steer(run, "leave_out", { layer: call.layer, index: call.index })} />`}
+    ${open?.kind === "call" && html`<${Details} key=${open.call.key + open.run.id} ...${open} hand=${CallHand} />`}
     ${open?.kind === "link" && html`<${Link} ...${open} />`}
     ${open?.kind === "delete" && html`<${Delete} ...${open} />`}
     ${open?.kind === "start" && html`<${FirstRun} ...${open} />`}
+    ${open?.kind === "again" && html`<${GoOn} ...${open} />`}
+    ${open?.kind === "report" && html`<${ReportPrice} ...${open} />`}
+    ${open?.kind === "choices" && html`<${Choices} />`}
     ${open?.kind === "rename" && html`<${Rename} ...${open} />`}
     ${open?.kind === "export" && html`<${Export} ...${open} />`}
     ${open?.kind === "keys" && html`<${Keys} />`}
@@ -292,6 +301,7 @@ render(html`<${App} />`, document.getElementById("app"));
 effect(() => {
   choice.value;
   draft.value;
+  attached.value;
   turns.value;
   setup.value;
   replan();
@@ -299,10 +309,19 @@ effect(() => {
 effect(() => {
   const run = turns.value.at(-1)?.run;
   run?.tick.value;
-  document.title = run ? `${run.live ? "… " : ""}${run.question.slice(0, 60)} · Mixtura` : "Mixtura";
+  document.title = run ? `${run.live ? "… " : ""}${filesIn(run.question).rest.slice(0, 60)} · Mixtura` : "Mixtura";
 });
-enter(key.value).then((entered) => {
+// A server that does not answer may be there again: it is asked until it is.
+async function begin() {
+  while (!(await enter(key.value))) {
+    if (locked.value) return false;
+    await new Promise((done) => setTimeout(done, 3000));
+  }
+  return true;
+}
+begin().then((entered) => {
   if (!entered) return;
+  keepPage();
   addressed();
   if (!location.hash && matchMedia("(pointer: fine)").matches) focusQuestion();
 });

@@ -23,6 +23,7 @@ _CONTENT_TYPES = {
     "js": "text/javascript; charset=utf-8",
     "mjs": "text/javascript; charset=utf-8",
     "svg": "image/svg+xml",
+    "webmanifest": "application/manifest+json",
     "woff2": "font/woff2",
 }
 
@@ -54,6 +55,7 @@ _RUN_MODULES = (
     "agreement",
     "answer",
     "details",
+    "attachments",
     "question",
     "frozen",
 )
@@ -78,12 +80,15 @@ PAGE_CSP = "; ".join(
         "img-src 'self' data:",
         "font-src 'self'",
         "connect-src 'self'",
+        "manifest-src 'self'",
+        "worker-src 'self'",
         "base-uri 'none'",
         "form-action 'none'",
         "frame-ancestors 'none'",
         "require-trusted-types-for 'script'",
         # Text of models becomes HTML in DOMPurify or not at all: the browser itself sees to it.
-        "trusted-types dompurify",
+        # The second makes the address of the page's own worker, and no other.
+        "trusted-types dompurify mixtura-worker",
     )
 )
 """What a browser lets the page do: nothing that its own files do not do."""

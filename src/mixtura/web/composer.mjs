@@ -1,4 +1,5 @@
 // Where a question is written, and where the mixture that will answer it is put together.
+import { AttachButton, Attached, useDrop } from "./attachments.mjs";
 import { effect, html, Icon, say, signal, tell, useEffect, useId, useLayoutEffect, useRef } from "./base.mjs";
 import { SetUp } from "./firstrun.mjs";
 import { count, dollars, ending, short } from "./format.mjs";
@@ -36,8 +37,10 @@ export function Composer({ follow }) {
       send();
     }
   };
-  return html`<form class="composer" onSubmit=${(event) => { event.preventDefault(); send(); }}>
+  const { over, ...drops } = useDrop();
+  return html`<form class="composer ${over ? "over" : ""}" ...${drops} onSubmit=${(event) => { event.preventDefault(); send(); }}>
     ${tuning.value && html`<${Tuner} />`}
+    <${Attached} />
     <div class="compose">
       <label class="sr" for="question">Your question</label>
       <textarea id="question" dir="auto" ref=${box} rows="1" placeholder=${follow ? "Ask a follow-up" : "Ask them anything"} value=${text}
@@ -52,6 +55,7 @@ export function Composer({ follow }) {
       <button type="button" class="pick" aria-label="Change the mixture" aria-expanded=${tuning.value} aria-controls="tuner" onClick=${() => (tuning.value = !tuning.value)}>
         <${Icon} name="tune" /><span class="wide">${edited.value.changed ? "Changed" : "Change"}</span>
       </button>
+      <${AttachButton} />
       <${Against} />
       <${AgreementToggle} />
       <span class="grow"></span>
@@ -74,11 +78,16 @@ function Preset() {
 
 function Against() {
   const models = setup.value?.models.filter((one) => !one.problem) ?? [];
-  const { against } = choice.value;
+  const { against, blind } = choice.value;
+  const pick = (text) => {
+    const named = text.replace(/^blind:/, "");
+    choice.value = { ...choice.value, against: named, blind: named !== text };
+  };
   return html`<span class="select against ${against ? "on" : ""}"><${Icon} name="columns" /><label class="sr" for="against">Compare with one model alone</label>
-    <select id="against" value=${against} title="Ask one model alone, too" onChange=${(event) => (choice.value = { ...choice.value, against: event.target.value })}>
+    <select id="against" value=${blind ? `blind:${against}` : against} title="Ask one model alone, too" onChange=${(event) => pick(event.target.value)}>
       <option value="">Compare</option>
       ${models.map((one) => html`<option value=${one.name}>${short(one.name)} alone</option>`)}
+      ${setup.value?.runs && models.length > 0 && html`<optgroup label="Without names: you choose the better one">${models.map((one) => html`<option value=${`blind:${one.name}`}>${short(one.name)}, blind</option>`)}</optgroup>`}
     </select></span>`;
 }
 
@@ -100,6 +109,13 @@ function Price() {
 
 // ---- proposers, aggregator, layers
 
+// What a model costs, beside its name in the lists: dollars per million tokens.
+function priceOf(name) {
+  const price = setup.value?.models.find((one) => one.name === name)?.price;
+  if (!price) return undefined;
+  return price.every((each) => each === 0) ? `${name}: free` : `${name}: ${price.map(dollars).join(" in, ")} out, per million tokens`;
+}
+
 function Tuner() {
   const { proposers, aggregator, layers, changed } = edited.value;
   const list = useId();
@@ -115,7 +131,7 @@ function Tuner() {
   const { does } = ending(pattern.value);
   const { state, data, error } = plan.value;
   return html`<section class="tuner" id="tuner" ref=${box} aria-label="The mixture" onKeyDown=${(event) => { if (event.key === "Escape") { event.stopPropagation(); tuning.value = false; focusQuestion(); } }}>
-    <datalist id=${list}>${names.map((name) => html`<option value=${name} />`)}</datalist>
+    <datalist id=${list}>${names.map((name) => html`<option value=${name} label=${priceOf(name)} />`)}</datalist>
     <fieldset class="proposers"><legend>Proposers, in every layer but the last</legend>
       ${(alone ? [] : proposers).map((row, i) => {
         const put = (change) => set(proposers.map((one, j) => (j === i ? { ...one, ...change } : one)));
@@ -143,6 +159,7 @@ function Tuner() {
       <div class="tunerfoot">${changed && html`<button type="button" class="quiet small" onClick=${() => choose(choice.value.model)}>Back to ${choice.value.model}</button>`}
       <button type="button" class="quiet small" onClick=${() => { tuning.value = false; focusQuestion(); }}>Done</button></div>
     </div>
+    <label class="field system"><span>Instructions for all of them (system prompt)</span><textarea rows="2" dir="auto" value=${choice.value.system} onInput=${(event) => (choice.value = { ...choice.value, system: event.target.value })}></textarea></label>
     ${state === "error" && html`<p class="problem" role="alert"><${Icon} name="warn" /><span>${error}</span></p>`}
   </section>`;
 }

@@ -24,7 +24,7 @@ const tabs = [
   ["overlap", "In the final answer"],
 ];
 
-export function Details({ run, call, leaveOut = null }) {
+export function Details({ run, call, hand: Hand = null }) {
   run.tick.value;
   call.tick.value;
   const [tab, setTab] = useState("answer");
@@ -46,7 +46,7 @@ export function Details({ run, call, leaveOut = null }) {
       <button type="button" class="quiet icon-only" aria-label="Close" onClick=${(event) => event.currentTarget.closest("dialog").close()}><${Icon} name="close" /></button>
     </header>
     <${Facts} call=${call} />
-    ${leaveOut && run.live && call.live && run.proposers.includes(call) && html`<p class="hand"><button type="button" class="quiet small" title="End this call; the answer is made without it" onClick=${() => leaveOut(run, call)}>Leave it out</button></p>`}
+    ${Hand && html`<${Hand} run=${run} call=${call} />`}
     <div class="tabs" role="tablist" aria-label="About this call" onKeyDown=${keys}>
       ${open.map(([name, title]) => html`<button type="button" role="tab" id=${`tab-${name}`} aria-selected=${tab === name} aria-controls="tabpanel" tabindex=${tab === name ? 0 : -1} onClick=${() => setTab(name)}>${title}</button>`)}
     </div>
@@ -78,6 +78,9 @@ function Whole({ call, run }) {
     ${call.begunAnew.map((again) => html`<p class="note">Begun anew at ${seconds(again.at)}${again.error ? `: ${again.error}` : ""}${again.wait ? `, after a wait of ${seconds(again.wait)}` : ""}</p>`)}
     ${call.begunAnew.length === 0 && call.restarts > 0 && html`<p class="note">Begun anew ${count(call.restarts, "time")}</p>`}
     ${call.notices.map((notice) => html`<p class="note">${notice}</p>`)}
+    ${call.sources.length > 0 &&
+    html`<details class="thoughtbox"><summary>Its sources (${count(call.sources.length, "page")})</summary>
+      <ul>${call.sources.map((page) => html`<li>${page.title} <code>${page.url}</code></li>`)}</ul></details>`}
     ${call.replaced.length > 0 &&
     html`<details class="thoughtbox"><summary>What it was not shown (${count(call.replaced.length, "item")}, kept on this machine)</summary>
       <dl class="facts">${call.replaced.map((item) => html`<div><dt>${item.placeholder}</dt><dd>${item.text}</dd></div>`)}</dl></details>`}

@@ -22,8 +22,10 @@ export function count(value, one, many = `${one}s`) {
   return `${number(value)} ${value === 1 ? one : many}`;
 }
 
+const grouped = new Intl.NumberFormat("en");
+
 export function number(value) {
-  return value === null || value === undefined ? "–" : Math.round(value).toLocaleString("en");
+  return value === null || value === undefined ? "–" : grouped.format(Math.round(value));
 }
 
 export function percent(value) {

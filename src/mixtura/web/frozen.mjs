@@ -26,7 +26,7 @@ function Frozen() {
     </header>
     ${run.messages.map((message) => html`<article class="earlier ${message.role}"><h2>${message.role}</h2><div class="plain" dir="auto">${said(message)}</div></article>`)}
     <article class="turn">
-      <${Question} text=${run.question} />
+      <${Question} text=${run.question} pictures=${run.pictures} />
       <${Layers} run=${run} />
       <${Answer} run=${run} actions=${html`<${MarksButton} run=${run} /><${CopyButton} run=${run} />`} />
       <${Agreement} run=${run} />

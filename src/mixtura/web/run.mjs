@@ -1,6 +1,8 @@
 // A run as the page sees it, whether it happens now or was recorded: calls, times, texts.
 import { batch, signal } from "./base.mjs";
 
+const PACE = 40; // milliseconds between two tellings of what came
+
 // Where a call sits, as one string.
 const placed = (at) => at.map((seat) => `${seat.role[0]}${seat.layer}.${seat.index}`).join("/");
 
@@ -29,6 +31,7 @@ export class Call {
     this.begunAnew = [];
     this.notices = [];
     this.replaced = [];
+    this.sources = [];
     this.request = null;
     this.similarity = null;
     this.calls = [];
@@ -75,10 +78,12 @@ export class Run {
     this.asked = null; // { model, mixtura }: what answered it, by name and with its changes
     this.finishReason = null;
     this.messages = [];
+    this.pictures = []; // of the question, as parts of a message
     this.tick = signal(0);
     this._places = new Map();
     this._dirty = new Set();
     this._due = false;
+    this._flushed = 0;
   }
 
   get live() {
@@ -190,13 +195,16 @@ export class Run {
     if (this._due) return;
     this._due = true;
     const flush = () => this.flush();
+    const wait = PACE - (performance.now() - this._flushed);
     if (document.hidden) setTimeout(flush, 100);
+    else if (wait > 0) setTimeout(() => requestAnimationFrame(flush), wait);
     else requestAnimationFrame(flush);
   }
 
-  // Tell whoever watches, once a frame, however many tokens came.
+  // Tell whoever watches, 25 times a second at most, however many tokens came.
   flush() {
     this._due = false;
+    this._flushed = performance.now();
     const changed = [...this._dirty];
     this._dirty.clear();
     batch(() => {
@@ -308,7 +316,8 @@ export class Run {
   static from(record) {
     const messages = record.request?.messages ?? [];
     const last = messages.findLastIndex((message) => message.role === "user");
-    const run = new Run(last < 0 ? "" : said(messages[last]), record.model ?? "");
+    const run = new Run(last < 0 ? "" : questionOf(messages[last]), record.model ?? "");
+    run.pictures = last < 0 ? [] : picturesOf(messages[last]);
     run.messages = messages.slice(0, Math.max(last, 0));
     run.calls = record.calls.map((row) => recalled(row, [], record));
     run.state = record.state;
@@ -319,7 +328,8 @@ export class Run {
 
   // As a conversation shows it at a glance.
   static glimpsed(row) {
-    const run = new Run(row.message ? said(row.message) : "", row.model ?? "");
+    const run = new Run(row.message ? questionOf(row.message) : "", row.model ?? "");
+    run.pictures = row.message ? picturesOf(row.message) : [];
     run.messages = row.before ?? [];
     run.calls = (row.calls ?? []).map((one) => {
       const call = new Call([{ layer: one.layer, index: one.index, role: one.role }], one.model);
@@ -369,6 +379,10 @@ export class Run {
   }
 }
 
+const isPicture = (part) => part.type === "image_url";
+const picturesOf = ({ content }) => (Array.isArray(content) ? content.filter(isPicture) : []);
+const questionOf = ({ content }) => said({ content: Array.isArray(content) ? content.filter((part) => !isPicture(part)) : content });
+
 // A message's words, whatever form its content has.
 export function said(message) {
   const { content } = message;
@@ -408,6 +422,7 @@ function learned(calls, rows) {
     call.restarts = row.restarts;
     call.notices = row.notices;
     call.replaced = row.replaced ?? [];
+    call.sources = row.completion?.sources ?? [];
     call.similarity = row.similarity ?? null;
     learned(call.calls, row.calls ?? []);
   }

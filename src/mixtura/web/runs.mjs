@@ -24,7 +24,7 @@ export function Runs({ chosen }) {
   }
   return html`<div class="runs">
     <div class="searchbox"><${Icon} name="search" /><label class="sr" for="search">Search past conversations</label>
-      <input id="search" type="search" placeholder="Search questions and answers" value=${search.value} autocomplete="off" onInput=${(event) => wanted(event.target.value)} /><kbd aria-hidden="true">${/Mac|iP/.test(navigator.platform) ? "⌘ K" : "Ctrl K"}</kbd></div>
+      <input id="search" type="search" placeholder="Search conversations" value=${search.value} autocomplete="off" onInput=${(event) => wanted(event.target.value)} /><kbd aria-hidden="true">${/Mac|iP/.test(navigator.platform) ? "⌘ K" : "Ctrl K"}</kbd></div>
     <nav aria-label="Past conversations" aria-busy=${loading}>
       ${error && html`<p class="hintline">${error}</p>`}
       ${!rows.length && !loading && !error && html`<p class="hintline">${search.value ? "Nothing found." : "What you ask will be listed here."}</p>`}

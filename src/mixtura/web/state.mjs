@@ -1,6 +1,7 @@
 // What the page knows: who may ask, what there is to ask, the conversation, past runs.
 import { call, kept, key, locked } from "./access.mjs";
 import { besideOf, branchOf, conversation, download, fetchConversation, forget, newestAfter } from "./conversation.mjs";
+import { attached, contentOf, pictureParts, withFiles } from "./attachments.mjs";
 import { batch, computed, dialog, say, signal, tell } from "./base.mjs";
 import { count, dollars, ending, learnEndings, seconds, short } from "./format.mjs";
 import { Run, said } from "./run.mjs";
@@ -44,7 +45,7 @@ function opener({ default: wanted, keys, mixtures, models }) {
 
 // ---- what to ask: a mixture, changed or not
 
-export const choice = signal({ model: "", proposers: null, aggregator: null, layers: null, against: "", agreement: false });
+export const choice = signal({ model: "", proposers: null, aggregator: null, layers: null, against: "", blind: false, agreement: false, system: "" });
 export const plan = signal({ state: "none" });
 export const draft = signal("");
 
@@ -138,7 +139,7 @@ export function replan() {
     const of = wanted();
     plan.value = { ...plan.value, state: "loading" };
     try {
-      const body = { model: choice.value.model, mixtura: wish(), messages: messages(draft.value), against: choice.value.against || undefined };
+      const body = { model: choice.value.model, mixtura: wish(), messages: messages(withFiles(draft.value), { pictures: pictureParts() }), against: choice.value.against || undefined };
       const response = await call("/api/plan", { method: "POST", body, signal: stop });
       plan.value = { state: "ready", data: await response.json(), of };
     } catch (error) {
@@ -175,19 +176,21 @@ function leave() {
   stopping = null;
 }
 
-function messages(question, turnsBefore = turns.value, earlier = []) {
+function messages(question, { before: turnsBefore = turns.value, earlier = [], pictures = [] } = {}) {
   const before = turnsBefore.flatMap((turn) =>
     turn.run.answer && turn.run.state !== "failed"
-      ? [...turn.earlier, { role: "user", content: turn.run.question }, { role: "assistant", content: turn.run.answer }]
+      ? [...turn.earlier, { role: "user", content: contentOf(turn.run.question, turn.run.pictures) }, { role: "assistant", content: turn.run.answer }]
       : turn.earlier,
   );
-  return question ? [...before, ...earlier, { role: "user", content: question }] : before;
+  const all = question ? [...before, ...earlier, { role: "user", content: contentOf(question, pictures) }] : before;
+  const { system } = choice.value;
+  return system?.trim() && all[0]?.role !== "system" ? [{ role: "system", content: system.trim() }, ...all] : all;
 }
 
 let made = 0;
-function turn(run, earlier = [], alone = null, open = true) {
+function turn(run, earlier = [], alone = null, open = true, blind = null) {
   made += 1;
-  return { number: made, run, earlier, alone, open: signal(open) };
+  return { number: made, run, earlier, alone, open: signal(open), blind: signal(blind) };
 }
 
 // Where a run stands, for the server: behind the last of *before*, in this conversation.
@@ -199,22 +202,31 @@ function placeAfter(before) {
   return query.size ? `?${query}` : "";
 }
 
-export const ask = (question) => askAfter(question, turns.value);
+export async function ask(question) {
+  if (busy.value || refusal.value || !question.trim()) return;
+  const [text, pictures] = [withFiles(question), pictureParts()];
+  batch(() => {
+    draft.value = "";
+    attached.value = [];
+  });
+  await askAfter(text, turns.value, { pictures });
+}
 
 // Another question, or another answer, in place of a turn: what came after it stays in its branch.
 export function askAt(one, question) {
   const at = turns.value.findIndex((other) => other.number === one.number);
-  return askAfter(question, turns.value.slice(0, Math.max(at, 0)), one.earlier);
+  return askAfter(question, turns.value.slice(0, Math.max(at, 0)), { earlier: one.earlier, pictures: one.run.pictures });
 }
 
-async function askAfter(question, before, earlier = []) {
+async function askAfter(question, before, { earlier = [], pictures = [] } = {}) {
   if (busy.value || !question.trim()) return;
   if (refusal.value) {
     if (before.length < turns.value.length) tell(`This cannot be asked: ${refusal.value}`);
     return;
   }
-  const history = messages(question, before, earlier);
+  const history = messages(question, { before, earlier, pictures });
   const run = new Run(question, choice.value.model);
+  run.pictures = pictures;
   run.pattern = pattern.value;
   run.asked = { model: choice.value.model, mixtura: wish() };
   const against = choice.value.against;
@@ -224,7 +236,7 @@ async function askAfter(question, before, earlier = []) {
   const mine = (stopping = new AbortController());
   const place = placeAfter(before);
   batch(() => {
-    turns.value = [...before, turn(run, earlier, alone)];
+    turns.value = [...before, turn(run, earlier, alone, true, alone && choice.value.blind ? { swapped: Math.random() < 0.5, choice: null } : null)];
     if (before.length === 0 && !place) conversation.value = null;
     draft.value = question === draft.value ? "" : draft.value;
   });
@@ -300,7 +312,8 @@ async function remember(run) {
       const error = run.error;
       const record = await (await call(`/api/runs/${encodeURIComponent(run.id)}`)).json();
       if (record.state === "running") continue;
-      run.learn(record);
+      if (!run.calls.length) run.fill(record); // its events were gone
+      else run.learn(record);
       run.error = run.error ?? error;
       return true;
     } catch (error) {
@@ -320,9 +333,57 @@ export function stop() {
 export async function steer(run, action, place = {}) {
   try {
     await call(`/api/runs/${encodeURIComponent(run.id)}/control`, { method: "POST", body: { action, ...place } });
-    say(action === "answer_now" ? "The answer is made of what is there." : "The proposer is left out.");
+    say({ answer_now: "The answer is made of what is there.", leave_out: "The proposer is left out.", ask_again: "It is asked again." }[action]);
   } catch (error) {
     tell(error instanceof Refused ? `Not possible now: ${error.message}` : "The server cannot be reached.");
+  }
+}
+
+// Another version of a turn, made of the drafts that are there: *wish* says what is asked for.
+export async function goOn(one, wish) {
+  if (busy.value) return;
+  try {
+    const begun = await (await call(`/api/runs/${encodeURIComponent(one.run.id)}/again`, { method: "POST", body: wish })).json();
+    const run = new Run(one.run.question, one.run.model);
+    run.id = begun.run;
+    run.pictures = one.run.pictures;
+    run.asked = one.run.asked;
+    const at = turns.value.findIndex((other) => other.number === one.number);
+    turns.value = [...turns.value.slice(0, Math.max(at, 0)), turn(run, one.earlier)];
+    point(run.id, true);
+    refresh(run.id);
+    await rejoin(run);
+  } catch (error) {
+    tell(error.message);
+  }
+}
+
+// The report of where the proposals of a run agree that is over; its price was told.
+export async function askReport(run) {
+  tell("The report is being written…");
+  try {
+    const made = await (await call(`/api/runs/${encodeURIComponent(run.id)}/agreement`, { method: "POST", body: {} })).json();
+    run.agreement = made.agreement;
+    run.cost = made.cost_usd;
+    run.touch();
+    tell("The report is there");
+    await refresh(run.id);
+  } catch (error) {
+    tell(error.message);
+  }
+}
+
+// How often which mixture was preferred to which model, in answers without names.
+export const preferences = signal([]);
+
+export async function choosePreferred(one, preferred) {
+  one.blind.value = { ...one.blind.value, choice: preferred };
+  if (!setup.value?.runs) return;
+  try {
+    const body = { run: one.run.id, beside: one.alone.id, choice: preferred };
+    preferences.value = (await (await call("/api/choices", { method: "POST", body })).json()).counts;
+  } catch (error) {
+    tell(error.message);
   }
 }
 
@@ -334,7 +395,7 @@ export async function again(one) {
 // What was said up to a turn, its question at the end.
 export function conversationBefore(one) {
   const all = turns.value;
-  return [...messages("", all.slice(0, all.indexOf(one))), ...one.earlier, { role: "user", content: one.run.question }];
+  return [...messages("", { before: all.slice(0, all.indexOf(one)) }), ...one.earlier, { role: "user", content: contentOf(one.run.question, one.run.pictures) }];
 }
 
 // The same question to one model alone, beside an answer that is there.

@@ -12,7 +12,7 @@ export function TalkHead() {
   if (!talk || !turns.value.length) return null;
   const many = turns.value.length;
   return html`<header class="talk">
-    <h1 dir="auto" title=${talk.title}>${talk.title || "(no words)"}</h1>
+    <h1 dir="auto" class=${many === 1 && talk.title === turns.value[0].run.question ? "sr" : ""} title=${talk.title}>${talk.title || "(no words)"}</h1>
     <p class="dim">${count(many, "turn")} · ${cost.value === null ? "cost unknown" : `${dollars(cost.value)} so far`}</p>
     <span class="grow"></span>
     <button type="button" class="quiet icon-only" aria-label="Rename the conversation" title="Rename" onClick=${() => (dialog.value = { kind: "rename", talk })}><${Icon} name="edit" /></button>
@@ -63,6 +63,7 @@ const editing = signal(null); // { number, text } of the turn whose question is 
 
 export function Versions({ one }) {
   const talk = conversation.value;
+  one.run.tick.value;
   if (!talk || one.run.live) return null;
   const all = siblingsOf(talk.turns, one.run.id);
   const at = all.findIndex((turn) => turn.id === one.run.id);
@@ -72,6 +73,7 @@ export function Versions({ one }) {
 }
 
 export function QuestionTools({ one }) {
+  one.run.tick.value;
   if (one.run.live || editing.value?.number === one.number) return null;
   return html`<p class="qtools"><${Versions} one=${one} />
     <button type="button" class="quiet small" disabled=${busy.value} onClick=${() => (editing.value = { number: one.number, text: one.run.question })}><${Icon} name="edit" /><span>Edit</span></button>
@@ -103,6 +105,7 @@ export function EditedQuestion({ one }) {
   };
   const later = turns.value.length - 1 - turns.value.indexOf(one);
   return html`<form class="edited" onSubmit=${send}>
+    <h2 class="sr">The question is edited</h2>
     <label class="sr" for=${`edit-${one.number}`}>The question, edited</label>
     <textarea id=${`edit-${one.number}`} ref=${box} dir="auto" rows=${Math.min(12, mine.text.split("\n").length + 1)} onKeyDown=${keys}>${mine.text}</textarea>
     <div class="actions"><span class="dim">${later > 0 ? `It begins a branch; what came after stays in the other one.` : "It begins a branch; the first version stays."}</span><span class="grow"></span>

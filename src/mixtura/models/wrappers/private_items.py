@@ -15,7 +15,7 @@ from mixtura.core.events import (
 )
 from mixtura.core.model import Model, Wrapper
 from mixtura.core.text import pluralize_count
-from mixtura.core.types import Completion, Part, ReplacedItem, Request, TextPart
+from mixtura.core.types import Completion, Message, Part, ReplacedItem, Request, TextPart
 from mixtura.engine.background_work import (
     LARGE_BYTES,
     estimate_request_bytes,
@@ -46,6 +46,11 @@ class Pseudonymized(Wrapper):
     def around(self, model: Model) -> Pseudonymized:
         """The same protection around another model."""
         return Pseudonymized(model, self.items, pictures=self.sends_pictures)
+
+    def hide_text(self, text: str) -> str:
+        """*text* with placeholders. Raises ModelError where a recognizer fails."""
+        hidden = HiddenRequest(Request((Message("user", text),)), self.items, explain=False)
+        return hidden.request.messages[0].text
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         """The model's answer with the items in it. Raises ModelError, also for a recognizer."""

@@ -23,6 +23,9 @@ class ContentBlock(msgspec.Struct, gc=False):
     id: str = ""
     name: str = ""
     input: msgspec.Raw = msgspec.Raw()
+    content: Any = None
+    """What a tool of the provider's own gave: pages, of a search."""
+    citations: Any = None
 
 
 class StopDetails(msgspec.Struct, gc=False):
@@ -39,6 +42,7 @@ class EventDelta(msgspec.Struct, gc=False):
     thinking: str = ""
     signature: str = ""
     partial_json: Any = ""
+    citation: Any = None
     stop_reason: str | None = None
     stop_details: StopDetails | None = None
 

@@ -18,6 +18,8 @@ from mixtura.protocols.provider_data import fields
 
 _EMPTY_INPUTS = (b"", b"null", b"{}")
 """The input of a tool call whose arguments follow in pieces."""
+_SEARCH_BLOCKS = ("server_tool_use", "web_search_tool_result")
+"""A search that the provider made itself, and what it found."""
 
 
 @dataclass(slots=True)
@@ -95,6 +97,8 @@ class MessagesStreamAccumulator(AnswerAccumulator):
             self._text.new_texts.append(delta.text)
             return
         place = self._open.get(index)
+        if delta.citation:
+            self._sources.add_cited(delta.citation)
         if delta.thinking:
             self._text.new_thoughts.append(delta.thinking)
         if place is not None:
@@ -122,7 +126,10 @@ class MessagesStreamAccumulator(AnswerAccumulator):
                 index, block.id, block.name, "" if given in _EMPTY_INPUTS else given.decode()
             )
             self._has_new_calls = True
+        elif block.type in _SEARCH_BLOCKS:
+            self._sources.add_found(block.content)
         elif block.type in ("text", "thinking"):
+            self._sources.add_cited(block.citations)
             self._take_delta(index, EventDelta(text=block.text, thinking=block.thinking))
         elif block.type and not block.type.startswith("redacted"):
             self._left_out.add(block.type)

@@ -33,6 +33,8 @@ class MessagesUsage:
         inner = decode_object_fields(details, "output_tokens_details", self._doubts)
         stated = {name: fields.get(name) for name in _COUNT_FIELDS}
         stated["thinking_tokens"] = inner.get("thinking_tokens")
+        own = decode_object_fields(fields.get("server_tool_use"), "server_tool_use", self._doubts)
+        stated["web_search_requests"] = own.get("web_search_requests")
         for name, value in stated.items():
             if not is_null(value):
                 self._counts[name] = parse_token_count(value)
@@ -58,4 +60,5 @@ class MessagesUsage:
             cache_write_tokens=written,
             reasoning_tokens=thought if thought <= wrote else 0,
             estimated=not final,
+            searches=self._counts.get("web_search_requests") or 0,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -12,7 +12,7 @@ from mixtura.core.json_text import repair_json, repair_texts
 from mixtura.core.quantities import is_null
 from mixtura.core.types import JsonObject
 from mixtura.protocols.errors.bodies import has_error_content, is_error_json
-from mixtura.protocols.lenient_json import decode_odd_event
+from mixtura.protocols.lenient_json import decode_odd_event, split_joined_objects
 from mixtura.protocols.openai.content import flatten_content, thought_text
 from mixtura.protocols.provider_data.fields import (
     CALL_FIELDS,
@@ -80,6 +80,7 @@ class MessageDelta(msgspec.Struct, gc=False):
     reasoning_opaque: Any = None
     extra_content: Any = None
     thinking_blocks: Any = None
+    annotations: Any = None
 
     @property
     def has_other_fields(self) -> bool:
@@ -99,6 +100,7 @@ class MessageDelta(msgspec.Struct, gc=False):
             or self.reasoning_opaque is not None
             or self.extra_content is not None
             or self.thinking_blocks is not None
+            or self.annotations is not None
         )
 
     @property
@@ -130,6 +132,7 @@ class MessageDelta(msgspec.Struct, gc=False):
             or self.reasoning_text
             or self.reasoning_details
             or self.thinking_blocks
+            or self.annotations
         )
 
     @property
@@ -183,6 +186,8 @@ class Chunk(msgspec.Struct, gc=False):
     usage: msgspec.Raw = msgspec.Raw()
     error: Any = None
     x_groq: _GroqFields | None = None
+    citations: Any = None
+    """Addresses of pages that the web was searched for (Perplexity, xAI)."""
 
     def find_usage(self) -> msgspec.Raw | None:
         """Its usage: at the top, in a choice (Moonshot) or in ``x_groq``; None for none."""
@@ -219,6 +224,8 @@ def decode_chunk(data: bytes, *, as_it_is: bool = False) -> Chunk:
         whole = repair_json(repair_texts(_REPEATED_FIELD.sub(b"", data)))
         if whole != data and not as_it_is:
             return decode_chunk(whole, as_it_is=True)
+        if rows := split_joined_objects(data):
+            return _join_chunks([decode_chunk(row, as_it_is=True) for row in rows])
         what = "a chat completion chunk"
         odd = decode_odd_event(
             data, error, _decoder, what, straighten=_flatten_contents, first_of_list=True
@@ -230,6 +237,14 @@ def decode_chunk(data: bytes, *, as_it_is: bool = False) -> Chunk:
     if piece.error is None and not piece.choices and is_error_json(data):
         piece.error = {}  # vLLM's form, and those of others: it has no field of its own
     return piece
+
+
+def _join_chunks(chunks: Sequence[Chunk]) -> Chunk:
+    """Chunks that came as one event, as one."""
+    usage = next((one.usage for one in reversed(chunks) if one.find_usage()), msgspec.Raw())
+    choices = [choice for one in chunks for choice in one.choices or ()]
+    error = next((one.error for one in chunks if one.error is not None), None)
+    return Chunk(choices, usage, error)
 
 
 _REPEATED_FIELD = re.compile(rb"\A(?:data:\s*)+")

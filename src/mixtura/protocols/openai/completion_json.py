@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mixtura.core.types import Charge, Completion, JsonObject, Usage
+from mixtura.core.types import Charge, Completion, JsonObject, Usage, WebSource
 from mixtura.protocols.openai.messages import message_from_json, message_json
 from mixtura.protocols.provider_data import messages
 
@@ -21,6 +21,7 @@ def usage_json(usage: Usage) -> JsonObject:
         "reasoning_tokens": usage.reasoning_tokens,
         "estimated": usage.estimated,
         **({"batched": True} if usage.batched else {}),
+        **({"searches": usage.searches} if usage.searches else {}),
     }
 
 
@@ -35,12 +36,19 @@ def completion_json(completion: Completion) -> JsonObject:
         "degraded": list(completion.degraded),
         **({"logprobs": list(completion.logprobs)} if completion.logprobs else {}),
         **({"refusal": True} if completion.refusal else {}),
+        **sources_json(completion.sources),
         **({"provider_data": kept} if (kept := messages.provider_data_json(message)) else {}),
         "charges": [
             {"model": c.model, "usage": usage_json(c.usage), "outcome": c.outcome}
             for c in completion.charges
         ],
     }
+
+
+def sources_json(sources: Iterable[WebSource]) -> JsonObject:
+    """The field *sources*, where there are some; each page once."""
+    rows = [source._asdict() for source in dict.fromkeys(sources)]
+    return {"sources": rows} if rows else {}
 
 
 def completion_from_json(data: Mapping[str, Any]) -> Completion:
@@ -60,6 +68,7 @@ def completion_from_json(data: Mapping[str, Any]) -> Completion:
         degraded=tuple(data.get("degraded", ())),
         logprobs=tuple(data.get("logprobs", ())),
         refusal=data.get("refusal", False),
+        sources=tuple(WebSource(**row) for row in data.get("sources", ())),
     )
 
 
@@ -73,4 +82,5 @@ def usage_from_json(data: Mapping[str, Any]) -> Usage:
         data.get("reasoning_tokens", 0),
         data.get("estimated", False),
         data.get("batched", False),
+        data.get("searches", 0),
     )

@@ -41,6 +41,7 @@ class ChatStreamAccumulator(AnswerAccumulator):
         """
         if (usage := event.find_usage()) is not None:
             self._take_usage(usage)
+        self._sources.add_found(event.citations)
         for choice in event.choices or ():
             # One answer was asked for; what comes for another is none of ours.
             if choice.index != 0:
@@ -123,6 +124,8 @@ class ChatStreamAccumulator(AnswerAccumulator):
         if thought:
             self._text.limit_to_leading_marks()
             self._text.new_thoughts.append(thought)
+        if delta.annotations:
+            self._sources.add_cited(delta.annotations)
         if delta.refusal:
             self._text.new_refusals.append(delta.refusal)
         self._left_out.update(delta.left_out or ())

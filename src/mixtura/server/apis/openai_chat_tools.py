@@ -161,12 +161,12 @@ def _read_legacy_offer(body: Mapping[str, Any]) -> ChatToolOffer:
     )  # its answers hold one call
 
 
-_MODES = tuple({"type": mode} for mode in ("none", "auto", "required"))
+_MODES = ("none", "auto", "required")
 
 
 def _apply_tool_choice(toolbox: Toolbox, choice: Any) -> tuple[Toolbox, str | Json | None]:
-    if isinstance(choice, dict) and choice in _MODES:  # Anthropic's form of the same words
-        choice = str(as_dict(choice)["type"])
+    # Anthropic's form of the same words.
+    choice = next((mode for mode in _MODES if choice == {"type": mode}), choice)
     if isinstance(choice, dict):
         table = as_dict(choice)
         if table.get("type") == "allowed_tools":

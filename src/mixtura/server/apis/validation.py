@@ -44,6 +44,11 @@ def decode_body(body: bytes) -> dict[str, Any]:
     return data
 
 
+def decode_fields(body: bytes, to: type[T]) -> T:
+    """A body as a struct. Raises ApiError naming what is wrong in it."""
+    return convert_struct(decode_body(body), to, {})
+
+
 _TOO_DEEP_TEXT = (
     "the body is nested too deeply: its objects and lists may stand in each other"
     f" {MAX_REQUEST_DEPTH} levels deep"

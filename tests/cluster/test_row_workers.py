@@ -1,0 +1,185 @@
+"""Workers and their journals without a cluster: all is merged, and nothing twice."""
+
+import asyncio
+import shutil
+from contextlib import closing
+
+import pytest
+
+from mixtura.batch.call_journal import CallJournal, in_flight_path
+from mixtura.cluster.messages import RowTask, WorkerSetup
+from mixtura.cluster.owner import LeaseOwner
+from mixtura.cluster.row_worker import RowWorker
+from mixtura.cluster.worker_journals import (
+    MergedJournal,
+    left_journals,
+    merge_left_journals,
+    workers_folder,
+)
+from mixtura.cluster.worker_models import describe_documents
+from mixtura.config.config import load
+from mixtura.core.types import ask
+from tests.conftest import run
+from tests.support.batch_sessions import price
+from tests.support.batches import steady, team_toml
+from tests.support.upstream import running
+
+
+@pytest.fixture(autouse=True)
+def in_folder(tmp_path, monkeypatch):
+    """A worker works in its batch's folder: the tests that follow are not to be there."""
+    monkeypatch.chdir(tmp_path)
+
+
+class OwnerHere:
+    """The owner of the limits in this process."""
+
+    def __init__(self):
+        self._owner = LeaseOwner()
+
+    async def lend(self, *what):
+        return self._owner.lend(*what)
+
+
+def make_setup(folder, upstream, **more):
+    file = folder / "mixtura.toml"
+    file.write_text(team_toml(upstream.base_url(), concurrency=4))
+    config = load(str(file), environ={}, folder=folder, home=folder)
+    return WorkerSetup(
+        version="1",
+        documents=describe_documents(config),
+        plan=config.mixture_spec("team"),
+        working_folder=str(folder),
+        journals=str(workers_folder(folder / "journal")),
+        concurrency=4,
+        **more,
+    )
+
+
+def make_tasks(count, *, looks_up=False):
+    return [
+        RowTask(n, n.to_bytes(20, "big"), ask(f"Question {n}?"), looks_up) for n in range(count)
+    ]
+
+
+async def take_answers(worker, merged, count, find=None):
+    """The answers of so many rows, and the parts of the journal that came with them."""
+    answers, parts, taken = {}, [], 0
+    while len(answers) < count:
+        report = await worker.take_report(taken, merged.merged_number(worker.name))
+        assert report.error is None, report.error
+        taken = report.number
+        parts.append(report.part)
+        await merged.merge(report.part)
+        if report.lookups:
+            await worker.give_found({key: await find(key) for key in report.lookups})
+        answers |= {one.number: one for one in report.answers}
+    return answers, parts
+
+
+def test_calls_are_merged_before_an_answer_is_used_and_not_made_again_by_another_worker(tmp_path):
+    async def work():
+        with (
+            running(steady()) as upstream,
+            closing(CallJournal(tmp_path / "journal", price)) as calls,
+        ):
+            setup, merged = make_setup(tmp_path, upstream), MergedJournal(calls)
+            first, second = (RowWorker(setup, OwnerHere()) for _ in range(2))
+            assert await first.start() == first.name
+            assert await second.start() == second.name
+            await first.add_rows(make_tasks(5))
+            answers, parts = await take_answers(first, merged, 5)
+            assert calls.journal.count_calls() == calls.made == 15
+            for part in parts:  # as after a lost reply
+                await merged.merge(part)
+            assert calls.made == 15
+            assert calls.spent["answer"].calls == 15
+
+            await second.add_rows(make_tasks(5, looks_up=True))
+            again, _ = await take_answers(second, merged, 5, calls.writer.find_call)
+
+            assert len(upstream.records) == 15
+            assert [again[n].completion.text for n in range(5)] == [
+                answers[n].completion.text for n in range(5)
+            ]
+            assert [len(again[n].charges) for n in range(5)] == [3] * 5
+            for worker in (first, second):
+                await merged.merge(await worker.finish(merged.merged_number(worker.name)))
+                await worker.remove_journal()
+            assert not workers_folder(tmp_path / "journal").exists()
+
+    run(work())
+
+
+def test_what_a_dead_worker_kept_and_lost_is_merged_once_whatever_is_killed_meanwhile(tmp_path):
+    async def work():
+        with running(steady((0.0, 30.0))) as upstream:
+            setup = make_setup(tmp_path, upstream)
+            worker = RowWorker(setup, OwnerHere())
+            assert await worker.start() == worker.name
+            await worker.add_rows(make_tasks(1))
+            while len(upstream.records) < 2:
+                await asyncio.sleep(0.01)
+            # The files as a kill leaves them.
+            shutil.copytree(setup.journals, tmp_path / "left")
+            await worker.finish(0)
+
+    run(work())
+    left = tmp_path / "left"
+    (name,) = left_journals(left)
+    with closing(CallJournal(tmp_path / "journal", price)) as calls:
+        merged = MergedJournal(calls)
+        part = None
+        merge_left_journals(merged, left, price)
+        lost = calls.spent["lost"].calls
+        assert lost + calls.journal.count_calls() == 2
+        assert calls.earlier_calls == calls.journal.count_calls()
+        assert not left.exists()
+        part = merged.merged_number(name)
+    with closing(CallJournal(tmp_path / "journal", price)) as calls:
+        assert MergedJournal(calls).merged_number(name) == part
+        assert calls.spent["lost"].calls == lost
+    assert not in_flight_path(left / name).exists()
+
+
+def test_a_worker_that_drains_keeps_what_is_under_way_and_holds_back_the_rest(tmp_path):
+    async def work():
+        with (
+            running(steady((0.3, 0.5))) as upstream,
+            closing(CallJournal(tmp_path / "journal", price)) as calls,
+        ):
+            merged = MergedJournal(calls)
+            worker = RowWorker(make_setup(tmp_path, upstream), OwnerHere())
+            assert await worker.start() == worker.name
+            await worker.add_rows(make_tasks(10))
+            while len(upstream.records) < 4:
+                await asyncio.sleep(0.01)
+            sent = len(upstream.records)
+            await worker.drain()
+            await worker.add_rows(
+                [task._replace(number=task.number + 10) for task in make_tasks(2)]
+            )
+            answers, _ = await take_answers(worker, merged, 12)
+
+            assert all(one.held_back for one in answers.values())
+            assert len(upstream.records) == sent == calls.journal.count_calls()
+            assert {one.status for one in upstream.records} == {"whole"}
+            await merged.merge(await worker.finish(0))
+
+    run(work())
+
+
+def test_a_worker_that_cannot_be_built_says_why(tmp_path):
+    async def work():
+        with running(steady()) as upstream:
+            setup = make_setup(tmp_path, upstream)
+            text = setup.documents[0][0].replace('base_url = "', 'base_url = "${NOWHERE_SET}')
+            wrong = WorkerSetup(
+                "1", ((text, "mixtura.toml"),), setup.plan, str(tmp_path), setup.journals, 4
+            )
+            said = await RowWorker(wrong, OwnerHere()).start()
+
+        assert not isinstance(said, str)
+        assert "mixtura.toml" in str(said)
+
+    run(work())

@@ -1,0 +1,108 @@
+"""The owner of a batch and its workers, all in this process: ends, caps, interruptions."""
+
+import asyncio
+from contextlib import closing
+
+import pytest
+
+from mixtura.batch.call_journal import CallJournal
+from mixtura.batch.input_rows import BatchInput
+from mixtura.batch.part_file import BatchFiles
+from mixtura.batch.prompt_form import PromptForm
+from mixtura.batch.records import Source
+from mixtura.batch.resume import find_resume_point
+from mixtura.batch.row_lines import RowLines
+from mixtura.batch.session import BatchSession
+from mixtura.cluster.cluster_models import ClusterModel, ClusterModels
+from mixtura.cluster.messages import WorkerSetup
+from mixtura.cluster.worker_journals import workers_folder
+from mixtura.cluster.worker_models import describe_documents
+from mixtura.cluster.worker_pool import WorkerPool
+from mixtura.config.config import load
+from tests.support.batches import read_lines, steady, team_toml, write_rows
+from tests.support.clusters import ClusterHere
+from tests.support.upstream import running
+
+
+@pytest.fixture(autouse=True)
+def in_folder(tmp_path, monkeypatch):
+    """A worker works in its batch's folder: the tests that follow are not to be there."""
+    monkeypatch.chdir(tmp_path)
+
+
+async def run_batch(folder, upstream, *, until=None, max_cost=None):
+    """
+    The outcome of a batch with two workers; it is drained once the upstream was asked *until*
+    calls.
+    """
+    (folder / "mixtura.toml").write_text(team_toml(upstream.base_url(), concurrency=4))
+    files = BatchFiles(folder / "out.jsonl", folder / "journal")
+    models = ClusterModels(4)
+    file = str(folder / "mixtura.toml")
+    config = load(
+        file, environ={}, folder=folder, home=folder, keep_answers=models, waits_for_all=True
+    )
+    plan = config.mixture_spec("team")
+    with closing(CallJournal(files.journal, config.usage_cost)) as calls:
+        models.calls = calls
+        config.build_runnable(plan)
+        rows = BatchInput(Source(str(folder / "in.jsonl"), "in.jsonl", "jsonl"), PromptForm())
+        start = find_resume_point(calls, rows, files, {"-m": "team"})
+        setup = WorkerSetup(
+            "1", describe_documents(config), plan, str(folder),
+            str(workers_folder(files.journal)), 4, max_cost=max_cost, lease_seconds=0.01,
+        )  # fmt: skip
+        pool = WorkerPool(ClusterHere(), calls, setup, 2, 1)
+        models.use_pool(pool)
+        session = BatchSession(
+            ClusterModel("team", pool), models, calls, rows, files, RowLines(config.usage_cost),
+            start,
+        )  # fmt: skip
+        await pool.start()
+        running_session = asyncio.create_task(session.run())
+        if until is not None:
+            while len(upstream.records) < until and not running_session.done():
+                await asyncio.sleep(0.005)
+            session.drain()
+        outcome = await asyncio.wait_for(running_session, 120)
+        await pool.finish()
+        assert not workers_folder(files.journal).exists()
+        return outcome, calls.dollars
+
+
+def test_an_interrupted_batch_awaits_what_all_workers_have_under_way_and_goes_on_later(tmp_path):
+    names = write_rows(tmp_path / "in.jsonl", 20)
+
+    async def work():
+        with running(steady((0.05, 0.1))) as upstream:
+            first, _ = await run_batch(tmp_path, upstream, until=15)
+            sent = len(upstream.records)
+            assert (first.ending, first.lost, first.calls) == ("interrupted", 0, sent)
+            assert {record.status for record in upstream.records} == {"whole"}
+
+            second, _ = await run_batch(tmp_path, upstream)
+
+            assert (second.ending, second.calls) == ("done", 60 - sent)
+            assert len(upstream.records) == 60, "no call was made twice"
+
+    asyncio.run(work())  # what dead actors were asked ends with the loop
+    assert [line["custom_id"] for line in read_lines(tmp_path / "out.jsonl")] == names
+
+
+def test_a_cap_holds_for_all_workers_together(tmp_path):
+    write_rows(tmp_path / "in.jsonl", 20)
+
+    async def work():
+        with running(steady()) as upstream:
+            capped, dollars = await run_batch(tmp_path, upstream, max_cost=0.02)
+
+            assert capped.ending == "capped"
+            assert "cap of the batch" in capped.reason
+            assert 0 <= dollars <= 0.02
+
+            done, _ = await run_batch(tmp_path, upstream)
+
+            assert done.ending == "done"
+            assert len(upstream.records) == 60
+
+    asyncio.run(work())  # what dead actors were asked ends with the loop
