@@ -81,7 +81,7 @@ class BatchRun:
         self._models = models
         self._pricer = pricer
         self._days = days
-        self._bounds = {"most": most_rows, "most_bytes": most_row_bytes}
+        self._check_rows = partial(check_rows, most=most_rows, most_bytes=most_row_bytes)
         self._metrics = counts
         self._counted = (0, 0.0)
         """Rows and dollars that are in the metrics."""
@@ -160,7 +160,7 @@ class BatchRun:
             parts = self._files.read_parts(source.id)
             await to_thread(write_lines, self._input, parts)
             if source.size:
-                found = await to_thread(self._check_input)
+                found = await to_thread(self._check_rows, self._input, self._body["endpoint"])
             else:
                 found.add_mistake("empty_file", "the file has no requests")
         if found.model is not None and not found.mistakes:
@@ -175,9 +175,6 @@ class BatchRun:
         counts = {"total": found.rows, "completed": 0, "failed": 0}
         more = {"model": found.model, "request_counts": counts}
         await self._change(with_status(self._body, "in_progress", **more))
-
-    def _check_input(self) -> CheckedRows:
-        return check_rows(self._input, self._body["endpoint"], **self._bounds)
 
     async def _ask_rows(self, model: Model) -> BatchOutcome:
         calls = await to_thread(CallJournal, self._outputs.journal, self._pricer)
