@@ -25,6 +25,7 @@ import time
 from pathlib import Path
 
 from mixtura.batch.call_journal import CallJournal
+from mixtura.batch.session import BatchSession
 
 ROOT = Path(__file__).parents[1]
 PROFILE = "batch"
@@ -54,41 +55,37 @@ def write_world(folder: Path, port: int, prompts: int, in_flight: int) -> None:
 
 
 def run_child(folder: Path, mode: str, kill_after: int = 0) -> dict[str, object]:
-    """
-    A batch in a process of its own; its memory is read twice a second. It kills itself once
-    *kill_after* calls are kept.
-    """
+    """A batch in a process of its own. It kills itself once *kill_after* calls are kept."""
     env = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(folder / "state")}
     began = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", "bench.batch", "--child", mode, "--kill-after", str(kill_after)],
         cwd=folder, env=env, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
-    curve: list[list[float]] = []
-    while process.poll() is None:
-        seconds = round(time.monotonic() - began, 1)
-        curve.append([seconds, read_megabytes(process.pid)])
-        time.sleep(0.5)
+    said, _ = process.communicate()
     if kill_after:
         assert process.returncode == -signal.SIGKILL, process.returncode
-        return {"killed_after": round(time.monotonic() - began, 1), "megabytes": thin(curve)}
-    assert process.stdout
-    said = process.stdout.read()
+        return {"killed_after": round(time.monotonic() - began, 1)}
     assert process.returncode == 0, (process.returncode, said)
-    return json.loads(said.splitlines()[-1]) | {"megabytes": thin(curve)}
+    return json.loads(said.splitlines()[-1])
 
 
-def read_megabytes(pid: int) -> float:
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except (OSError, IndexError):
-        return 0.0
+def read_megabytes() -> float:
+    """What this process has in memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
     return round(pages * resource.getpagesize() / 1e6, 1)
 
 
-def thin(curve: list[list[float]], most: int = 12) -> list[list[float]]:
-    step = max(len(curve) // most, 1)
-    return curve[::step]
+def watch_memory(sessions: list[BatchSession], curve: list[list[float]]) -> None:
+    """Read the memory at every 5 % of the rows: percent and megabytes."""
+    while True:
+        time.sleep(0.02)
+        if not sessions or not sessions[0].progress.total:
+            continue
+        now = sessions[0].progress
+        percent = 100 * (now.done + now.failed) // now.total
+        if not curve or percent >= curve[-1][0] + 5:
+            curve.append([percent, read_megabytes()])
 
 
 def kill_when_kept(calls: list[CallJournal], count: int) -> None:
@@ -122,6 +119,16 @@ def child(mode: str, kill_after: int) -> None:
             first_request.append(time.monotonic())
         return begin(self, *words)
 
+    sessions: list[BatchSession] = []
+    curve: list[list[float]] = []
+    prepared = BatchSession.__init__
+
+    def remember_session(self, *words, **more):
+        prepared(self, *words, **more)
+        sessions.append(self)
+
+    BatchSession.__init__ = remember_session  # type: ignore[method-assign]
+    threading.Thread(target=watch_memory, args=(sessions, curve), daemon=True).start()
     CallJournal.__init__ = remember  # type: ignore[method-assign]
     CallJournal.begin_request = note_first  # type: ignore[method-assign]
     if kill_after:
@@ -138,6 +145,7 @@ def child(mode: str, kill_after: int) -> None:
         "seconds_to_first_request": round(first_request[0] - began, 2) if first_request else None,
         "calls": calls[0].made if calls else 0,
         "commits": commits,
+        "megabytes_by_percent": curve,
         "most_megabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, 1),
     }))  # fmt: skip
 

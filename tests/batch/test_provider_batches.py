@@ -17,8 +17,9 @@ ROWS = 4
 
 def team_of(provider, fake):
     """Two proposers and an aggregator of one provider, at the fake."""
+    url = f"{fake.url}/openai" if provider == "google" else fake.url
     models = "".join(
-        f'[models.{name}]\nprovider = "{provider}"\nbase_url = "{fake.url}"\nmodel = "{name}"\n'
+        f'[models.{name}]\nprovider = "{provider}"\nbase_url = "{url}"\nmodel = "{name}"\n'
         f'api_key_env = "KEY_OF_TEST"\nretries = 0\n{PRICE}'
         for name in ("a", "b", "last")
     )
@@ -50,9 +51,12 @@ def kill_at_random(desk, dice):  # noqa: F811
     return killed
 
 
-@pytest.mark.parametrize("provider", ["openai", "anthropic", "mistral"])
+PROVIDERS = ["openai", "anthropic", "mistral", "together", "google"]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
 def test_each_layer_goes_out_as_a_batch_at_half_the_price(folder, provider):
-    with provider_fake() as fake:
+    with provider_fake(together=provider == "together") as fake:
         folder.write(team_of(provider, fake))
 
         done = folder.run(*WORDS, "only")
@@ -87,9 +91,9 @@ def test_a_kill_between_submission_and_download_pays_nothing_twice(folder, provi
         assert sum(fake.paid.values()) == 3 * ROWS
 
 
-@pytest.mark.parametrize("provider", ["openai", "anthropic", "mistral"])
+@pytest.mark.parametrize("provider", PROVIDERS)
 def test_a_lost_reply_to_a_batch_that_was_made_makes_no_second_one(folder, provider):
-    with provider_fake(lost_replies=1) as fake:
+    with provider_fake(lost_replies=1, together=provider == "together") as fake:
         folder.write(team_of(provider, fake))
 
         done = folder.run(*WORDS, "only")
@@ -98,7 +102,28 @@ def test_a_lost_reply_to_a_batch_that_was_made_makes_no_second_one(folder, provi
         assert (len(fake.batches), fake.paid_twice) == (3, [])
 
 
-@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+def test_a_batch_that_is_not_yet_in_its_providers_list_is_not_made_again(folder):
+    with provider_fake(lost_replies=1, lag=6.0, seconds=7.0) as fake:
+        folder.write(team_of("openai", fake))
+
+        done = folder.run(*WORDS, "only")
+
+        assert done.code == 0, done.err
+        assert (len(fake.batches), fake.paid_twice) == (3, [])
+
+
+def test_what_googles_batches_have_no_form_for_is_asked_live(folder):
+    with provider_fake() as fake:
+        folder.write(team_of("google", fake).replace(PRICE, PRICE + "extra = { top_k = 3 }\n"))
+
+        done = folder.run(*WORDS, "auto")
+
+        assert done.code == 0, done.err
+        assert sum(fake.live.values()) == 3 * ROWS
+        assert not fake.batches
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "google"])
 def test_rows_that_a_batch_failed_or_left_out_are_asked_live(folder, provider):
     with provider_fake(row_error="Question 0?", left_out="Question 1?") as fake:
         folder.write(team_of(provider, fake))

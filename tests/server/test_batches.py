@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 import time
+from contextlib import closing
 from hashlib import sha256
 
 import openai
@@ -78,6 +80,7 @@ def test_the_official_client_runs_a_batch_from_upload_to_download(server):
     assert batch.status == "completed", batch
     assert batch.request_counts.model_dump() == {"total": 5, "completed": 5, "failed": 0}
     assert batch.metadata == {"name": "mine"}
+    assert batch.usage.total_tokens == batch.usage.input_tokens + batch.usage.output_tokens > 0
     assert batch.error_file_id is None
     assert batch.in_progress_at <= batch.finalizing_at <= batch.completed_at
     answers = content(client, batch.output_file_id)
@@ -170,7 +173,12 @@ def test_a_cancelled_batch_keeps_what_was_answered_and_names_the_rest(tmp_path):
             assert 3 <= len(done) == batch.request_counts.completed < 200
             assert {one["error"]["code"] for one in left} == {"batch_cancelled"}
             names = [f"row-{i}" for i in range(200)]
-            assert done + [one["custom_id"] for one in left] == names
+            assert sorted(done + [one["custom_id"] for one in left]) == sorted(names)
+            whole = [r for r in slow.records if r.model == "chief" and r.status == "whole"]
+            assert len(done) == len(whole), "an answer that was paid is in the output"
+            metrics = server.get("/metrics").body
+            assert b'mixtura_batches_total{status="cancelled"} 1.0' in metrics
+            assert f"mixtura_batch_rows_total {float(len(done))}".encode() in metrics
             with pytest.raises(openai.ConflictError):
                 client.batches.cancel(batch.id)
             assert len(slow.records) == asked
@@ -202,3 +210,93 @@ def counted(client, batch, rows: int) -> None:
     while client.batches.retrieve(batch.id).request_counts.completed < rows:
         assert time.monotonic() < until
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "asked"),
+    [("/v1/completions", {"prompt": "Why?"}), ("/v1/responses", {"input": "Why?", "seed": None})],
+)
+def test_rows_of_the_other_endpoints_are_answered_in_their_form(server, endpoint, asked):
+    client = client_of(server)
+    rows = [
+        {"custom_id": str(n), "method": "POST", "url": endpoint, "body": {"model": "team"} | asked}
+        for n in range(2)
+    ]
+    file = client.files.create(file=("in.jsonl", lines(*rows)), purpose="batch")
+    begun_here = client.batches.create(
+        input_file_id=file.id, endpoint=endpoint, completion_window="24h"
+    )
+    batch = waited(client, begun_here)
+    assert batch.status == "completed", batch
+    for one in content(client, batch.output_file_id):
+        body = one["response"]["body"]
+        if endpoint == "/v1/completions":
+            assert openai.types.Completion(**body).choices[0].text == "Because."
+            assert body["usage"]["total_tokens"] > 0
+        else:
+            assert openai.types.responses.Response(**body).output_text == "Because."
+            assert body["usage"]["total_tokens"] > 0
+
+
+def test_a_batch_for_an_endpoint_has_rows_of_that_alone(server):
+    client = client_of(server)
+    body = {"model": "team", "input": "Why?", "previous_response_id": "resp_1"}
+    wrong = {"custom_id": "1", "method": "POST", "url": "/v1/responses", "body": body}
+    file = client.files.create(file=("in.jsonl", lines(wrong, row(2))), purpose="batch")
+    batch = client.batches.create(
+        input_file_id=file.id, endpoint="/v1/responses", completion_window="24h"
+    )
+    batch = waited(client, batch)
+    assert batch.status == "failed"
+    assert [(one.line, one.code) for one in batch.errors.data] == [
+        (1, "invalid_request"), (2, "invalid_url"),
+    ]  # fmt: skip
+
+
+def test_a_batch_that_expires_keeps_what_was_answered(tmp_path):
+    with running() as slow:
+        slow.scripts = {"a": Script("a", delay=0.05), "chief": Script("Because.", delay=0.05)}
+        table = team(slow, "a", "chief", more="[serve.batches]\nrows_at_once = 2")
+        with serving(tmp_path, table) as server:
+            batch = begun(client_of(server), lines(*map(row, range(200))))
+            counted(client_of(server), batch, 3)
+            server.ended(signal.SIGKILL)
+        # Its day is over while no server runs.
+        (store,) = tmp_path.rglob("mixtura.sqlite")
+        with closing(sqlite3.connect(store)) as db, db:
+            (body,) = db.execute("SELECT body FROM batches").fetchone()
+            late = json.loads(body) | {"expires_at": 1}
+            db.execute("UPDATE batches SET body = ?", (json.dumps(late),))
+        with serving(tmp_path, table) as server:
+            client = client_of(server)
+            batch = waited(client, batch)
+            assert batch.status == "expired", batch
+            done = content(client, batch.output_file_id)
+            left = content(client, batch.error_file_id)
+            assert 3 <= len(done) == batch.request_counts.completed < 200
+            assert {one["error"]["code"] for one in left} == {"batch_expired"}
+            assert len(done) + len(left) == 200
+
+
+def test_a_batch_ends_at_the_day_cap_of_its_key(tmp_path):
+    with running() as priced:
+        priced.scripts = {"a": Script("a"), "chief": Script("Because.")}
+        capped = key("ann", "day_usd = 300.0")
+        models = team(priced, "a", "chief", more="[serve.batches]\nrows_at_once = 1\n" + capped)
+        models = models.replace("input = 1.0, output = 2.0", "input = 10000, output = 10000")
+        with serving(tmp_path, models) as server:
+            client = client_of(server)
+            batch = waited(client, begun(client, lines(*(with_limit(n) for n in range(200)))))
+            assert batch.status == "failed", batch
+            assert batch.errors.data[0].code == "budget_exceeded"
+            done = content(client, batch.output_file_id)
+            left = content(client, batch.error_file_id)
+            assert 0 < len(done) < 200
+            assert len(done) + len(left) == 200
+            assert batch.model_extra["mixtura"]["cost_usd"] <= 300
+
+
+def with_limit(number: int) -> dict:
+    asked = row(number)
+    asked["body"]["max_tokens"] = 20
+    return asked

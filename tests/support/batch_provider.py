@@ -44,6 +44,10 @@ class ProviderFake:
     """Answers the rows of OpenAI's batches in place of ``chat_answer``."""
     paid: Counter[str] = field(default_factory=Counter[str])
     """How often each request was paid in a batch, by model and messages."""
+    together: bool = False
+    """Its answers stand in Together's envelopes."""
+    lag: float = 0.0
+    """Seconds after which a batch is in the list."""
     live: Counter[str] = field(default_factory=Counter[str])
     files: dict[str, bytes] = field(default_factory=dict[str, bytes])
     batches: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
@@ -58,6 +62,12 @@ class ProviderFake:
             if not any(word in prompt_of(row["body"]) for word in (self.row_error, self.left_out)):
                 self.paid[request_name(row["body"])] += 1
         return made
+
+    @property
+    def listed(self) -> list[dict[str, Any]]:
+        """The batches that its list tells of by now."""
+        now = time.monotonic()
+        return [one for one in self.batches.values() if now - one["at"] >= self.lag]
 
     def is_over(self, batch: dict[str, Any]) -> bool:
         return batch["cancelled"] or time.monotonic() - batch["at"] >= self.seconds
@@ -96,6 +106,30 @@ def message_answer(body: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def google_row(model: str, asked: dict[str, Any]) -> dict[str, Any]:
+    """A row of Gemini's form, as one of chat completions."""
+    told = asked["request"]
+    system = told.get("systemInstruction", {"parts": []})["parts"]
+    messages = [{"role": "system", "content": part["text"]} for part in system]
+    messages += [
+        {"role": "assistant" if one["role"] == "model" else "user",
+         "content": one["parts"][0]["text"]}
+        for one in told["contents"]
+    ]  # fmt: skip
+    body = {"model": model, "messages": messages}
+    return {"custom_id": asked["metadata"]["key"], "body": body}
+
+
+def google_answer(body: dict[str, Any]) -> dict[str, Any]:
+    content = {"role": "model", "parts": [{"text": answer_text(body)}]}
+    return {
+        "candidates": [{"content": content, "finishReason": "STOP"}],
+        "usageMetadata": {
+            "promptTokenCount": 20, "candidatesTokenCount": 10, "totalTokenCount": 30,
+        },
+    }  # fmt: skip
+
+
 @contextmanager
 def provider_fake(**settings: Any) -> Iterator[ProviderFake]:
     """The fake, served."""
@@ -125,20 +159,20 @@ class _Handler(QuietHandler):
         fake = self.provider
         match path.split("/")[1:]:
             case ["batches"]:
-                self.send_json(200, {"data": [*map(self._openai, fake.batches.values())]})
+                self.send_json(200, self._list_openai())
             case ["batch", "jobs"]:
-                self.send_json(200, {"data": [*map(self._mistral, fake.batches.values())]})
+                self.send_json(200, {"data": [*map(self._mistral, fake.listed)]})
             case ["batch", "jobs", name]:
                 self.send_json(200, self._mistral(fake.batches[name]))
             case ["batches", name]:
-                self.send_json(200, self._openai(fake.batches[name]))
+                self.send_json(200, self._show(fake.batches[name]))
             case ["files", name, "content"]:
                 kind, _, batch = name.partition("-of-")
                 lines = [*map(json.dumps, self._openai_rows(fake.batches[batch], kind))]
                 lines = [one for line in lines for one in (*fake.odd_lines, line)]
                 self.send_body(200, "\n".join(reversed(lines)).encode(), "application/jsonl")
             case ["messages", "batches"]:
-                self.send_json(200, {"data": [*map(self._anthropic, fake.batches.values())]})
+                self.send_json(200, {"data": [*map(self._anthropic, fake.listed)]})
             case ["messages", "batches", name]:
                 self.send_json(200, self._anthropic(fake.batches[name]))
             case ["messages", "batches", name, "results"]:
@@ -150,11 +184,19 @@ class _Handler(QuietHandler):
     def _post(self, path: str, data: bytes) -> None:
         fake = self.provider
         match path.split("/")[1:]:
-            case ["files"]:
+            case ["files", *_]:
                 name = f"file-{len(fake.files)}"
                 found = re.search(rb'filename="[^"]*"\r\n[^\r]*\r\n\r\n(.*)\r\n--', data, re.DOTALL)
                 fake.files[name] = found[1] if found else b""
                 self.send_json(200, {"id": name})
+            case ["models", model]:
+                asked = json.loads(data)["batch"]
+                told = asked["input_config"]["requests"]["requests"]
+                rows = [google_row(model.partition(":")[0], one) for one in told]
+                self._make(rows, {"tag": asked["display_name"]}, self._google)
+            case ["batches", name] if name.endswith(":cancel"):
+                fake.batches[name.removesuffix(":cancel")]["cancelled"] = True
+                self.send_json(200, {})
             case [*_, _name, "cancel"]:
                 fake.batches[path.split("/")[-2]]["cancelled"] = True
                 self.send_json(200, {})
@@ -162,13 +204,13 @@ class _Handler(QuietHandler):
                 asked = json.loads(data)
                 file = asked.get("input_file_id") or asked["input_files"][0]
                 rows = [json.loads(line) for line in fake.files[file].splitlines()]
-                shown = self._mistral if "input_files" in asked else self._openai
+                shown = self._mistral if "input_files" in asked else self._show_new
                 self._make(rows, asked, shown)
             case ["messages", "batches"]:
                 asked = json.loads(data)["requests"]
                 rows = [{"custom_id": one["custom_id"], "body": one["params"]} for one in asked]
                 self._make(rows, {}, self._anthropic)
-            case ["chat", "completions"]:
+            case ["chat", "completions"] | ["openai", "chat", "completions"]:
                 self._answer_live(json.loads(data), chat_answer)
             case ["messages"]:
                 self._answer_live(json.loads(data), message_answer)
@@ -212,6 +254,37 @@ class _Handler(QuietHandler):
             return {"id": batch["id"], "status": "failed", "errors": errors}
         known = {key: asked.get(key) for key in ("metadata", "input_file_id")}
         return {"id": batch["id"], "status": "in_progress", **known, **(done if over else {})}
+
+    def _list_openai(self) -> Any:
+        listed = [*map(self._show, self.provider.listed)]
+        if any("tag" in one["asked"] for one in self.provider.batches.values()):
+            return {"operations": listed}
+        return listed if self.provider.together else {"data": listed}
+
+    def _show(self, batch: Any) -> Any:
+        return self._google(batch) if "tag" in batch["asked"] else self._openai(batch)
+
+    def _show_new(self, batch: Any) -> Any:
+        shown = self._openai(batch)
+        return {"job": shown} if self.provider.together else shown
+
+    def _google(self, batch: Any) -> Any:
+        over = self.provider.is_over(batch)
+        state = "SUCCEEDED" if over else "RUNNING"
+        told = {"displayName": batch["asked"]["tag"], "state": f"BATCH_STATE_{state}"}
+        shown = {"name": f"batches/{batch['id']}", "metadata": told}
+        if not over:
+            return shown
+        good, bad, _ = self._split(batch)
+        rows = [
+            {"metadata": {"key": row["custom_id"]}, "response": google_answer(row["body"])}
+            for row in good
+        ]
+        rows += [
+            {"metadata": {"key": row["custom_id"]}, "error": {"code": 13, "message": "it broke"}}
+            for row in bad
+        ]
+        return {**shown, "done": True, "response": {"inlinedResponses": {"inlinedResponses": rows}}}
 
     def _mistral(self, batch: Any) -> Any:
         job = {"id": batch["id"], "input_files": batch["asked"]["input_files"]}

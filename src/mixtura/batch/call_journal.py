@@ -25,13 +25,19 @@ class SpentTotals:
     """Calls, tokens and dollars of one kind."""
 
     calls: int = 0
-    tokens: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
     dollars: float = 0.0
     unpriced: int = 0
 
+    @property
+    def tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
     def add(self, amount: SpentAmount) -> None:
         self.calls += amount.calls
-        self.tokens += amount.prompt_tokens + amount.completion_tokens
+        self.prompt_tokens += amount.prompt_tokens
+        self.completion_tokens += amount.completion_tokens
         self.dollars += amount.dollars
         self.unpriced += amount.unpriced
 
@@ -85,6 +91,8 @@ class CallJournal:
         self.idle.set()
         self.holds_back = False
         """No further call begins: those under way are awaited, then the process ends."""
+        self.refuses = False
+        """A call that is not kept already fails at once."""
 
     @property
     def dollars(self) -> float:
@@ -110,6 +118,10 @@ class CallJournal:
     def reuse_own_calls(self) -> None:
         """Rows are asked once more: what this process has kept is found from now on."""
         self.looks_up = True
+
+    def refuse_new_calls(self) -> None:
+        """From now on a call is answered from the journal, or fails at once."""
+        self.holds_back = self.refuses = self.looks_up = True
 
     def begin_request(self, key: bytes, model: str, prompt_tokens: int) -> int:
         """A request of a call is about to be sent; returns its place. Raises StoreError."""

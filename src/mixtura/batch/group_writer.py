@@ -148,13 +148,14 @@ class GroupWriter:
         # Whatever it is: who waits for this thread is told, or would wait for ever.
         except Exception as error:  # noqa: BLE001
             self.error = error
-        done = {id(future) for future, _, _ in outcomes}
-        every = [
-            *(future for _, future in group.lookups),
-            *group.committed,
-            *(future for _, future in group.jobs),
-        ]
-        outcomes += [(future, None, self.error) for future in every if id(future) not in done]
+        if self.error is not None:
+            done = {id(future) for future, _, _ in outcomes}
+            every = [
+                *(future for _, future in group.lookups),
+                *group.committed,
+                *(future for _, future in group.jobs),
+            ]
+            outcomes += [(future, None, self.error) for future in every if id(future) not in done]
         # A loop that has ended has no one left who waits; what was given is written all the same.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(_settle, outcomes)

@@ -35,6 +35,12 @@ class BatchRow(NamedTuple):
     request: Request
     key: bytes
     """Its request, and how many equal rows came before it."""
+    source: object = None
+    """What its request was made of, for who writes its answer."""
+
+
+RequestReader = Callable[[Mapping[str, Any]], tuple[Request, object]]
+"""The request of a row of OpenAI's form, and its ``BatchRow.source``. Raises ConfigError."""
 
 
 class CheckedInput(NamedTuple):
@@ -64,9 +70,8 @@ class _CountedRows:
 class BatchInput:
     """
     The input and what is asked of it: every row, the first *limit*, or a *sample* drawn with
-    *seed*. *shares*: equal rows have the same key, and so the same answer. *read_line* makes the
-    request of a line of an OpenAI batch file where others than this machine's user wrote it;
-    raises ConfigError.
+    *seed*. *shares*: equal rows have the same key, and so the same answer. *reads* makes the
+    request of a line of an OpenAI batch file where others than this machine's user wrote it.
     """
 
     source: Source
@@ -75,7 +80,7 @@ class BatchInput:
     sample: int | None = None
     seed: int | None = None
     shares: bool = False
-    read_line: Callable[[Mapping[str, Any]], Request] | None = None
+    reads: RequestReader | None = None
     _counted: _CountedRows = field(default_factory=_CountedRows, compare=False, repr=False)
 
     def check(self, first: int = 0) -> CheckedInput:
@@ -90,7 +95,7 @@ class BatchInput:
         with ExitStack() as stack, closing(_Names()) as names:
             keys = stack.enter_context(closing(_RowKeys(shares=self.shares)))
             for records in _in_chunks(mistakes.end_with(self._chosen_records())):
-                rows: list[tuple[str, Request]] = []
+                rows: list[_ReadRecord] = []
                 for line, record in enumerate(records, start=count):
                     try:
                         rows.append(self._read_record(record, line))
@@ -101,8 +106,8 @@ class BatchInput:
                         mistakes.add(error)
                 if count < first and not mistakes:
                     some = rows[: first - count]
-                    for (name, _), key in zip(some, keys.make([r for _, r in some]), strict=True):
-                        folded = fold(folded, name, key)
+                    for one, key in zip(some, keys.make([r.request for r in some]), strict=True):
+                        folded = fold(folded, one.name, key)
                 count += len(records)
             mistakes.raise_found()
             if 0 < first < count:  # ``rows`` goes on there
@@ -125,12 +130,10 @@ class BatchInput:
         with closing(counted or _RowKeys(shares=self.shares)) as keys:
             for records in _in_chunks(records_left):
                 read = [self._read_record(one, at) for at, one in enumerate(records, start=count)]
-                made = keys.make([request for _, request in read])
+                made = keys.make([one.request for one in read])
                 rows = [
-                    BatchRow(line, name, request, key)
-                    for line, ((name, request), key) in enumerate(
-                        zip(read, made, strict=True), start=count
-                    )
+                    BatchRow(line, one.name, one.request, key, one.source)
+                    for line, (one, key) in enumerate(zip(read, made, strict=True), start=count)
                     if line >= first and (only is None or line in only)
                 ]
                 count += len(records)
@@ -146,18 +149,27 @@ class BatchInput:
             records = (one for number, one in enumerate(records) if number in chosen)
         return islice(records, self.limit)
 
-    def _read_record(self, record: Record, line: int) -> tuple[str, Request]:
+    def _read_record(self, record: Record, line: int) -> _ReadRecord:
         fields = record.fields()
         try:
-            if self.source.format == "openai":
-                if self.read_line is not None:
-                    return fields["custom_id"], self.read_line(fields)
-                return fields["custom_id"], openai_form.build_request(fields, self.form.sampling)
-            return record_id(fields, line), self.form.build_request(fields)
+            if self.source.format != "openai":
+                return _ReadRecord(record_id(fields, line), self.form.build_request(fields))
+            if self.reads is not None:
+                return _ReadRecord(fields["custom_id"], *self.reads(fields))
+            request = openai_form.build_request(fields, self.form.sampling)
+            return _ReadRecord(fields["custom_id"], request)
         except KeyError:
             raise ConfigError(f"{record.place}: it has no custom_id, unlike the first") from None
         except ConfigError as error:
             raise ConfigError(f"{record.place}: {error}") from None
+
+
+class _ReadRecord(NamedTuple):
+    """A record as it is asked."""
+
+    name: str
+    request: Request
+    source: object = None
 
 
 def fold(folded: bytes, name: str, key: bytes) -> bytes:
@@ -195,13 +207,11 @@ class _RowKeys(_Counting):
 class _Names(_Counting):
     """Finds a ``custom_id`` that stands twice: its answers could not be told apart."""
 
-    def find_repeated(
-        self, records: list[Record], rows: list[tuple[str, Request]]
-    ) -> list[ConfigError]:
-        names = [digest(name.encode()) for name, _ in rows]
+    def find_repeated(self, records: list[Record], rows: list[_ReadRecord]) -> list[ConfigError]:
+        names = [digest(one.name.encode()) for one in rows]
         return [
-            ConfigError(f"{record.place}: the custom_id {name} stands in an earlier row, too")
-            for (name, _), record, n in zip(
+            ConfigError(f"{record.place}: the custom_id {one.name} stands in an earlier row, too")
+            for one, record, n in zip(
                 rows, records, self._counter.count_earlier(names), strict=True
             )
             if n

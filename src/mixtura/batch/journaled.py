@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ import msgspec
 from mixtura.batch.call_journal import CallJournal
 from mixtura.billing.request_log import REQUEST_LOG
 from mixtura.core.call_ledger import open_ledger
+from mixtura.core.errors import UnavailableError
 from mixtura.core.events import CacheHit, Emit, Token
 from mixtura.core.model import Model, Wrapper
 from mixtura.core.token_estimate import count_request_tokens
@@ -21,7 +21,6 @@ from mixtura.core.types import Charge, Completion, Request
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
 from mixtura.models.wrappers.cache import CallStopwatch
 from mixtura.protocols.openai.completion_json import completion_from_json, completion_json
-from mixtura.protocols.openai.request_fingerprints import request_fingerprint
 
 KEY_BYTES = 20
 
@@ -43,17 +42,28 @@ class RowCalls:
     key: bytes
     calls: CallJournal | None = None
     """The journal of its batch, where models serve several batches."""
-    asked: Counter[str] = field(default_factory=Counter[str])
+    asked: dict[bytes, int] = field(default_factory=dict[bytes, int])
     replayed: list[Charge] = field(default_factory=list[Charge])
     """What the calls had cost that were answered from the journal."""
     held_back: bool = False
     """A call of it did not begin, since the batch ends: what comes of it does not count."""
 
-    def call_key(self, fingerprint: str) -> bytes:
+    def call_key(self, fingerprint: bytes) -> bytes:
         """The key of a call: what is asked, and how often the row asked the same before."""
-        self.asked[fingerprint] += 1
-        return digest(self.key, fingerprint.encode(), self.asked[fingerprint].to_bytes(4, "big"))
+        self.asked[fingerprint] = self.asked.get(fingerprint, 0) + 1
+        return digest(self.key, fingerprint, self.asked[fingerprint].to_bytes(4, "big"))
 
+
+def _fingerprint(request: Request, identity: str) -> bytes:
+    """What is asked, its draw included, and of whom; not as it is sent, which takes longer."""
+    asked = (
+        identity, request.messages, request.sampling, request.tools, request.tool_choice,
+        request.response_format, request.extra, request.draw,
+    )  # fmt: skip
+    return digest(_canonical.encode(asked))
+
+
+_canonical = msgspec.json.Encoder(order="deterministic")
 
 CURRENT_ROW: ContextVar[RowCalls | None] = ContextVar("row", default=None)
 """The row that this task answers; a task inherits it from its creator."""
@@ -74,9 +84,14 @@ class Journaled(Wrapper):
 
     def __init__(self, model: Model, calls: CallJournal | None, *, identity: str) -> None:
         super().__init__(model)
+        self._name = model.name
         self._calls = calls
         self._identity = identity
         self._under_way: dict[tuple[CallJournal, bytes], asyncio.Future[None]] = {}
+
+    @property
+    def name(self) -> str:
+        return self._name  # asked for several times a call, through all wrappers
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         row = CURRENT_ROW.get()
@@ -84,7 +99,7 @@ class Journaled(Wrapper):
         if row is None or calls is None:
             return await self._model.complete(request, emit)
         fingerprint = await run_in_thread_if_large(
-            estimate_request_bytes(request), request_fingerprint, request, self._identity
+            estimate_request_bytes(request), _fingerprint, request, self._identity
         )
         key = row.call_key(fingerprint)
         place = (calls, key)
@@ -96,6 +111,8 @@ class Journaled(Wrapper):
                 return self._replay(body, row, calls, emit)
             if calls.holds_back:
                 row.held_back = True
+                if calls.refuses:
+                    raise UnavailableError("the batch ends: no further call is made")
                 await asyncio.get_running_loop().create_future()  # until the row is called off
             return await self._make_call(calls, key, request, emit)
         finally:

@@ -114,7 +114,14 @@ def result_line(
         "usage": usage_object(usage),
         "mixtura": {"cost_usd": cost, "degraded": list(completion.degraded)},
     }
-    response = {"status_code": 200, "request_id": f"req_{key}", "body": body}
+    return response_line(custom_id, key, body)
+
+
+def response_line(
+    custom_id: str, key: str, body: Mapping[str, Any], *, status: int = 200
+) -> JsonObject:
+    """A line of the output with the *body* of an answer."""
+    response = {"status_code": status, "request_id": f"req_{key}", "body": body}
     return {"id": f"batch_req_{key}", "custom_id": custom_id, "response": response, "error": None}
 
 

@@ -33,7 +33,7 @@ class FinishedRow:
 
     def without_request(self) -> FinishedRow:
         """The same for who waits with it for an earlier row: a conversation may be large."""
-        return replace(self, row=self.row._replace(request=_NO_REQUEST))
+        return replace(self, row=self.row._replace(request=_NO_REQUEST, source=None))
 
 
 class OrderedOutput:
@@ -70,6 +70,11 @@ class OrderedOutput:
     def next_line(self) -> int:
         """The first row that is not over yet."""
         return self._next
+
+    @property
+    def rows_ahead(self) -> list[FinishedRow]:
+        """Rows that are over behind one that is not, in the order of the input."""
+        return [self._ahead[line] for line in sorted(self._ahead)]
 
     async def add(self, done: FinishedRow) -> None:
         """A row is over. Raises StoreError where it cannot be written."""

@@ -115,6 +115,8 @@ class BatchOutcome:
     failure: str | None = None
     """What most of the rows that failed failed of."""
     notes: tuple[str, ...] = field(default=())
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
 
     def to_json(self) -> JsonObject:
         return {

@@ -14,11 +14,13 @@ from typing import Any, Literal
 import msgspec
 
 from mixtura.batch.call_journal import CallJournal
+from mixtura.batch.google_batches import GoogleForm
 from mixtura.batch.journaled import CALL_KEY
 from mixtura.batch.mistral_batches import MistralForm
 from mixtura.batch.provider_forms import AnthropicForm, OpenAIForm
 from mixtura.batch.provider_http import BatchHttp
 from mixtura.batch.submitted_batches import EndpointBatches, NotAskedError, TimeIsUpError
+from mixtura.batch.together_batches import TogetherForm
 from mixtura.billing.request_log import REQUEST_LOG
 from mixtura.core.errors import ConfigError, ContentFilterError, ModelError, RejectedError
 from mixtura.core.events import Emit
@@ -32,10 +34,12 @@ from mixtura.transport.base import Sink, Transport
 from mixtura.transport.http1_transport import BUILT_IN
 
 BatchMode = Literal["auto", "only"]
-FORMS: Mapping[str, type[OpenAIForm] | type[AnthropicForm]] = {
+FORMS: Mapping[str, type[OpenAIForm] | type[AnthropicForm] | type[GoogleForm]] = {
     "openai": OpenAIForm,
     "anthropic": AnthropicForm,
     "mistral": MistralForm,
+    "together": TogetherForm,
+    "google": GoogleForm,
 }
 ATTEMPTS = 3
 """Batches that a call may be in before it counts as failed, where it is never made live."""
@@ -213,7 +217,7 @@ class BatchTransport:
         data.pop("stream_options", None)
         key = CALL_KEY.get()
         assert key is not None
-        plain = msgspec.json.encode(data)
+        plain = msgspec.json.encode(FORMS[self._terms.form].build_row(data))
         call = key.hex() + blake2b(plain, digest_size=8).hexdigest()
         endpoint = self._find_endpoint(url, headers)
         if (asked := _ASKED.get()) is not None:

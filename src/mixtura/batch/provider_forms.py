@@ -67,6 +67,14 @@ class BatchForm(Protocol):
     ``create`` is the only one that may cost money, and is not repeated before ``find`` has looked.
     """
 
+    path: str
+    """What the address of a live call ends with."""
+
+    @staticmethod
+    def build_row(data: JsonObject) -> JsonObject:
+        """The body of a live call, as a row has it. Raises UnavailableError where it has none."""
+        ...
+
     async def upload(self, tag: str, rows: Sequence[ProviderBatchRow]) -> str:
         """Bring the rows to the provider; what ``create`` names them by."""
         ...
@@ -93,6 +101,10 @@ class OpenAIForm:
 
     def __init__(self, http: BatchHttp) -> None:
         self.http = http
+
+    @staticmethod
+    def build_row(data: JsonObject) -> JsonObject:
+        return data
 
     async def upload(self, tag: str, rows: Sequence[ProviderBatchRow]) -> str:
         url = f"/v1{self.path}"
@@ -155,6 +167,10 @@ class AnthropicForm:
         self.http = http
         self._others: set[str] = set()
         """Batches that are known to have another tag."""
+
+    @staticmethod
+    def build_row(data: JsonObject) -> JsonObject:
+        return data
 
     async def upload(self, tag: str, rows: Sequence[ProviderBatchRow]) -> str:  # noqa: ARG002
         return ""

@@ -30,6 +30,19 @@ class BatchHttp:
         self._headers = dict(headers)
         self._transport = transport
 
+    def beside(self, folder: str, key_header: str) -> BatchHttp:
+        """The API that stands above *folder*, where the key has a header of its own."""
+        headers = {k: v for k, v in self._headers.items() if k.lower() != "authorization"}
+        for name, value in self._headers.items():
+            if name.lower() == "authorization":
+                headers[key_header] = value.removeprefix("Bearer ")
+        return BatchHttp(self._base.removesuffix(folder), headers, self._transport)
+
+    async def get_list(self, path: str) -> dict[str, Any]:
+        """A list as the ``data`` of an object, with or without one around it. Raises ModelError."""
+        data = await self._read("GET", path, b"", {})
+        return decode_reply(b'{"data":%s}' % data if data.lstrip().startswith(b"[") else data)
+
     async def get_json(self, path: str) -> dict[str, Any]:
         """Raises ModelError."""
         return decode_reply(await self._read("GET", path, b"", {}))

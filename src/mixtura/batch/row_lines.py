@@ -37,7 +37,7 @@ class RowLines:
         self, row: BatchRow, completion: Completion, charges: Sequence[Charge]
     ) -> bytes:
         """The line of a row that *completion* answers; *charges*: of all calls it took."""
-        usage, cost = sum_usage(charges), self._cost(charges)
+        usage, cost = sum_usage(charges), self.find_cost(charges)
         if self.openai:
             line = openai_form.result_line(
                 row.custom_id, row.key.hex(), self.model, completion, usage, cost,
@@ -67,11 +67,12 @@ class RowLines:
                 "custom_id": row.custom_id,
                 "error": {"code": code, "message": str(error)},
                 "usage": openai_form.usage_object(sum_usage(charges)),
-                "cost_usd": self._cost(charges),
+                "cost_usd": self.find_cost(charges),
             }
         return msgspec.json.encode(line) + b"\n"
 
-    def _cost(self, charges: Sequence[Charge]) -> float | None:
+    def find_cost(self, charges: Sequence[Charge]) -> float | None:
+        """Dollars; None where a price is unknown."""
         prices = [self.pricer(charge.model, charge.usage) for charge in charges]
         known = [price for price in prices if price is not None]
         # The same sum in whatever order the calls ended.

@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from functools import partial
 
 from mixtura.batch import part_file
 from mixtura.batch.call_journal import CallJournal
-from mixtura.batch.input_rows import BatchInput
+from mixtura.batch.input_rows import BatchInput, BatchRow
 from mixtura.batch.journaled_models import JournaledModels
 from mixtura.batch.ordered_output import BYTES, FinishedRow, OrderedOutput, RetriedRows
 from mixtura.batch.outcome import BatchOutcome, BatchProgress, Ending
 from mixtura.batch.resume import FINISHED, STATE, ResumePoint
 from mixtura.batch.row_lines import RowLines, find_common_failure
-from mixtura.batch.runner import BatchRunner, OutputSink
+from mixtura.batch.runner import CLEAR_ROWS, BatchRunner, OutputSink
 from mixtura.core.errors import ConfigError
 from mixtura.core.model import Model
 from mixtura.core.text import pluralize_count
@@ -56,6 +56,7 @@ class BatchSession:
         self._retries_all = retries_all
         self._on_progress = on_progress
         self._runner: BatchRunner | None = None
+        self._output: OrderedOutput | None = None
         self._interrupted = False
         self._common_failure: str | None = None
         self._began = time.monotonic()
@@ -98,6 +99,28 @@ class BatchSession:
         self._report()
         return self._outcome("done")
 
+    async def collect_paid_rows(self) -> list[FinishedRow]:
+        """
+        Rows that are over and stand behind one that is not, for a batch that will not go on: those
+        of this process, and those of earlier ones that the journal answers. Raises ConfigError.
+        """
+        first = self._output.next_line if self._output else self._start.rows
+        found = {one.row.line: one for one in (self._output.rows_ahead if self._output else ())}
+        window = self._models.window
+        near = set(range(first, first + window * CLEAR_ROWS)) - found.keys()
+        self._calls.refuse_new_calls()
+        # What was kept a moment ago is found only once it is written.
+        await self._calls.writer.run_job(lambda: None)
+        runner = BatchRunner(self._model, self._calls, self._lines, window=window)
+        rows = _Collected()
+        with closing(self._input.rows(first, near)) as chunks:
+            await runner.answer_rows(_until(chunks, max(near, default=first)), rows)
+        again = {one.row.line: one for one in rows.found if not one.failed}
+        self.progress.done += len(again)
+        self._report()
+        found |= again
+        return [found[line] for line in sorted(found)]
+
     def drain(self) -> None:
         """Begin no further call; ``run`` returns once those under way are kept."""
         self._interrupted = self.progress.draining = True
@@ -121,6 +144,7 @@ class BatchSession:
         self.progress.earlier = self._start.rows
         self.progress.done, self.progress.failed = self._start.rows - failed, failed
         output = OrderedOutput(self._calls, part, first=self._start.rows, digest=self._start.digest)
+        self._output = output
         if self._start.rows < self._start.total:
             await self._ask(self._start.rows, None, _Counted(output, self.progress))
 
@@ -209,6 +233,8 @@ class BatchSession:
             reason=str(cap) if cap and not self._interrupted else None,
             failure=self._common_failure,
             notes=self._notes(whole=whole),
+            prompt_tokens=sum(one.prompt_tokens for one in spent.values()),
+            completion_tokens=sum(one.completion_tokens for one in spent.values()),
         )
 
     def _notes(self, *, whole: bool) -> tuple[str, ...]:
@@ -218,6 +244,29 @@ class BatchSession:
         number = self.progress.provider_batches
         said = f"Provider batches under way: {number}. They go on there,"
         return (f"{said} and the same command fetches their answers.",)
+
+
+class _Collected:
+    """Takes rows that are over."""
+
+    next_line = None
+
+    def __init__(self) -> None:
+        self.found: list[FinishedRow] = []
+
+    async def add(self, done: FinishedRow) -> None:
+        self.found.append(done)
+
+    async def flush(self) -> None:
+        """Nothing is written."""
+
+
+def _until(chunks: Iterator[list[BatchRow]], last: int) -> Iterator[list[BatchRow]]:
+    """The chunks as far as row *last*: the rest of a long input is not read."""
+    for chunk in chunks:
+        yield chunk
+        if chunk[-1].line >= last:
+            return
 
 
 class _Counted:

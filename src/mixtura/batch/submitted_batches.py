@@ -28,7 +28,9 @@ from mixtura.storage.batch_journal import SubmittedBatch
 LONGEST_POLL = 60.0
 """Seconds between two looks at a batch at most."""
 LOOKS = (0.0, 1.0, 3.0)
-"""Seconds before each look for a batch that may have been made: a list may come late."""
+"""Seconds before each of the first looks for a batch that may have been made."""
+LATER_LOOKS = 5.0
+"""Seconds between the looks after them, until the provider's list is no longer behind."""
 PASSING = (UnavailableError, RateLimitedError, TimedOutError)
 """Errors that pass: what is under way at the provider goes on meanwhile."""
 _ROW_NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
@@ -258,9 +260,14 @@ class EndpointBatches:
 
     async def _look_for(self, batch: FollowedBatch) -> bool:
         record = batch.record
+        until = time.monotonic() + self._terms.lag
         looks = list(LOOKS)
         while looks:
             await asyncio.sleep(looks[0])
+            # As long as a list may be behind, not to be in it proves nothing: it would be paid
+            # twice.
+            if len(looks) == 1 and time.monotonic() < until:
+                looks.append(min(LATER_LOOKS, until - time.monotonic()))
             try:
                 found = await self._form.find(record.tag, record.file, record.size, record.made)
             except PASSING:

@@ -23,6 +23,8 @@ class BatchTerms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     date: str
     """When the source was read."""
     confirmed: bool = True
+    lag: float = 15.0
+    """Seconds by which its list of batches may be behind: what is not in it may still come."""
 
 
 @cache

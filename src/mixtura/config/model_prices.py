@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 
 from mixtura.billing.price import FREE_PRICE, Price
 from mixtura.catalog import local_models, providers
@@ -55,6 +55,14 @@ def _named_price(registry: NameRegistry, name: str) -> UsagePrice | None:
     return FREE_PRICE if is_local else None
 
 
+@lru_cache(maxsize=1000)
+def _given_price(
+    price: float, output: float, cached: float | None, cache_write: float | None
+) -> Price:
+    """The same object for the same prices: they are asked for at every call."""
+    return Price(input=price, output=output, cached=cached, cache_write=cache_write)
+
+
 def table_price(table: ModelTable) -> UsagePrice | None:
     """
     The price of the model of a table: its own, its provider's, or none on this machine; with that
@@ -74,12 +82,7 @@ def _search_price(price: UsagePrice, search: float | None, usage: Usage) -> floa
 
 def _token_price(table: ModelTable) -> UsagePrice | None:
     if (given := table.price) is not None:
-        return Price(
-            input=given.input,
-            output=given.output,
-            cached=given.cached,
-            cache_write=given.cache_write,
-        )
+        return _given_price(given.input, given.output, given.cached, given.cache_write)
     if table.command is not None or is_command_provider(table.provider):
         return None  # a subscription's share of a call, no one knows
     if table.provider is not None:

@@ -89,7 +89,7 @@ def count_request_tokens(request: Request, measure: TokenMeasure = ESTIMATE) -> 
     Data (a file as base64) is taken for half as much as a text of its length.
     """
     asked = sum(count_message_tokens(message, measure) for message in request.messages)
-    described = sum(_json_tokens(tool, measure) for tool in request.tools)
+    described = sum(_json_tokens(tool, measure) for tool in request.tools) if request.tools else 0
     form = request.response_format
     return measure.request + asked + described + (_json_tokens(form, measure) if form else 0)
 
@@ -97,6 +97,8 @@ def count_request_tokens(request: Request, measure: TokenMeasure = ESTIMATE) -> 
 def count_message_tokens(message: Message, measure: TokenMeasure = ESTIMATE) -> int:
     """Tokens of one message, its calls, files and provider data, counted as in a request."""
     of_text = measure.of_text
+    if isinstance(message.content, str) and not (message.tool_calls or message.provider_data):
+        return measure.message + of_text(message.content)  # nearly every message
     called = sum(of_text(call.name) + of_text(call.arguments) for call in message.tool_calls)
     around = called + measure.message + _provider_data_tokens(message, of_text)
     if isinstance(message.content, str):

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from mixtura.batch.openai_form import URL
-from mixtura.core.errors import ConfigError
 from mixtura.core.text import to_one_line
-from mixtura.core.types import Request
-from mixtura.server.apis.base import ApiCall, ApiError
-from mixtura.server.apis.openai_chat import ChatDialect
+from mixtura.server.apis.base import ApiError
 from mixtura.server.apis.validation import decode_body
+from mixtura.server.batch_rows import read_call
 from mixtura.server.model_choice import MAX_NAME_CHARS
 
 MAX_MISTAKES = 100
 """Mistakes that are listed."""
 MAX_MISTAKE_CHARS = 500
 """Characters of one: it may repeat what a client wrote."""
-_CHAT = ChatDialect()
 
 
 @dataclass(slots=True)
@@ -42,7 +37,7 @@ class CheckedRows:
             self.mistakes.append(said)
 
 
-def check_rows(path: Path, *, most: int, most_bytes: int) -> CheckedRows:
+def check_rows(path: Path, endpoint: str, *, most: int, most_bytes: int) -> CheckedRows:
     """
     Read an input of at most *most* rows of at most *most_bytes* each, as many as a live request
     may have. Raises OSError.
@@ -64,40 +59,13 @@ def check_rows(path: Path, *, most: int, most_bytes: int) -> CheckedRows:
             if found.rows > most:
                 found.add_mistake("too_many_tasks", f"a batch has at most {most:,} requests")
                 break
-            _check_row(data, number, found, names)
+            _check_row(data, number, found, names, endpoint)
     if not found.rows:
         found.add_mistake("empty_file", "the file has no requests")
     return found
 
 
-def read_row(row: Mapping[str, Any]) -> Request:
-    """
-    The request of a row, by the rules of a live one: what those leave out reaches no model.
-    Raises ConfigError.
-    """
-    try:
-        return _read_call(row).request
-    except ApiError as refused:
-        raise ConfigError(refused.message) from None
-
-
-def _read_call(row: Mapping[str, Any]) -> ApiCall:
-    """Raises ApiError for what a live request may not say either, or what no batch has."""
-    call = _CHAT.parse_fields(dict(row["body"]))
-    if call.n != 1:
-        raise ApiError(400, "`n` must be 1: a mixture gives one answer", param="n")
-    if call.notices:
-        raise ApiError(400, call.notices[0])
-    if call.left_out or call.body.get("functions"):
-        raise ApiError(400, "a batch takes only functions in `tools`", param="tools")
-    for tool in call.toolbox.tools:
-        if tool.kind != "function" or call.toolbox.flat_name(tool.name) != tool.name:
-            message = "a batch takes only functions, with names of letters, digits, _ and -"
-            raise ApiError(400, message, param="tools")
-    return call
-
-
-def _check_row(data: bytes, line: int, found: CheckedRows, names: set[str]) -> None:
+def _check_row(data: bytes, line: int, found: CheckedRows, names: set[str], endpoint: str) -> None:
     try:
         row = decode_body(data)
     except ApiError:
@@ -109,12 +77,14 @@ def _check_row(data: bytes, line: int, found: CheckedRows, names: set[str]) -> N
             message = f"missing required parameter: '{name}'"
             found.add_mistake("missing_required_parameter", message, line, name)
             return
-    _check_fields(row, line, found, names)
+    _check_fields(row, line, found, names, endpoint)
     if isinstance(row["custom_id"], str):
         names.add(row["custom_id"])
 
 
-def _check_fields(row: dict[str, Any], line: int, found: CheckedRows, names: set[str]) -> None:
+def _check_fields(
+    row: dict[str, Any], line: int, found: CheckedRows, names: set[str], endpoint: str
+) -> None:
     body: Any = row["body"]
     model = cast(dict[str, Any], body).get("model") if isinstance(body, dict) else None
     if row["custom_id"] in names if isinstance(row["custom_id"], str) else False:
@@ -122,8 +92,9 @@ def _check_fields(row: dict[str, Any], line: int, found: CheckedRows, names: set
         found.add_mistake("duplicate_custom_id", message, line, "custom_id")
     elif row["method"] != "POST":
         found.add_mistake("invalid_method", 'the method must be "POST"', line, "method")
-    elif row["url"] != URL:
-        found.add_mistake("invalid_url", f"the url must be {URL}", line, "url")
+    elif row["url"] != endpoint:
+        message = f"the url must be {endpoint}, the batch's endpoint"
+        found.add_mistake("invalid_url", message, line, "url")
     elif not isinstance(row["custom_id"], str):
         found.add_mistake("invalid_type", "the custom_id must be a text", line, "custom_id")
     elif isinstance(model, str) and len(model) > MAX_NAME_CHARS:
@@ -141,7 +112,7 @@ def _check_fields(row: dict[str, Any], line: int, found: CheckedRows, names: set
     else:
         found.model = model
         try:
-            _read_call(row)
+            read_call(endpoint, row)
         except ApiError as refused:
             param = f"body.{refused.param}" if refused.param else "body"
             found.add_mistake("invalid_request", refused.message, line, param)

@@ -25,6 +25,7 @@ def new_batch(id: str, fields: dict[str, Any]) -> dict[str, Any]:  # noqa: A002
         (
             "errors", "output_file_id", "error_file_id", "in_progress_at", "finalizing_at",
             "completed_at", "failed_at", "expired_at", "cancelling_at", "cancelled_at", "model",
+            "usage",
         )
     )  # fmt: skip
     return {
@@ -50,6 +51,17 @@ def with_status(body: dict[str, Any], status: str, **more: Any) -> dict[str, Any
 def with_mistakes(body: dict[str, Any], mistakes: list[dict[str, Any]]) -> dict[str, Any]:
     """The batch as one that failed."""
     return with_status(body, "failed", errors={"object": "list", "data": mistakes})
+
+
+def usage_object(prompt: int, completion: int) -> dict[str, Any]:
+    """The tokens of all calls; how many of them were cached or thoughts is not kept."""
+    return {
+        "input_tokens": prompt,
+        "input_tokens_details": {"cached_tokens": None},
+        "output_tokens": completion,
+        "output_tokens_details": {"reasoning_tokens": None},
+        "total_tokens": prompt + completion,
+    }
 
 
 def output_file(

@@ -9,9 +9,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mixtura.batch.openai_form import URL
 from mixtura.server.apis.base import ApiError
 from mixtura.server.apis.validation import decode_fields
+from mixtura.server.batch_rows import ENDPOINTS
 from mixtura.server.error_statuses import translate_store_errors
 from mixtura.server.file_routes import find_file, page_of, require_batches
 from mixtura.server.json_responses import json_response
@@ -67,8 +67,8 @@ def _read_body(data: bytes) -> dict[str, Any]:
     if body.completion_window != WINDOW:
         message = f"`completion_window` must be {WINDOW}"
         raise ApiError(400, message, param="completion_window", code="invalid_completion_window")
-    if body.endpoint != URL:
-        message = f"`endpoint` must be {URL}"
+    if body.endpoint not in ENDPOINTS:
+        message = f"`endpoint` must be one of {', '.join(ENDPOINTS)}"
         raise ApiError(400, message, param="endpoint", code="invalid_endpoint")
     metadata = body.metadata or {}
     if len(metadata) > 16 or any(len(k) > 64 or len(v) > 512 for k, v in metadata.items()):

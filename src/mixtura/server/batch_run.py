@@ -6,7 +6,7 @@ import shutil
 import time
 from asyncio import to_thread
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from typing import Any
 from mixtura.batch.call_journal import CallJournal
 from mixtura.batch.input_rows import BatchInput
 from mixtura.batch.journaled_models import JournaledModels
+from mixtura.batch.ordered_output import BYTES, FinishedRow
 from mixtura.batch.outcome import BatchOutcome, BatchProgress
-from mixtura.batch.part_file import BatchFiles, write_lines
+from mixtura.batch.part_file import BatchFiles, PartFile, write_lines
 from mixtura.batch.prompt_form import PromptForm
 from mixtura.batch.records import Source
 from mixtura.batch.resume import find_resume_point
@@ -26,14 +27,17 @@ from mixtura.core.model import Model
 from mixtura.core.text import to_one_line
 from mixtura.models.wrappers.budget_wait import InFlight, WaitForBudget
 from mixtura.server.apis.base import ApiError
-from mixtura.server.batch_checks import CheckedRows, check_rows, read_row
+from mixtura.server.batch_checks import CheckedRows, check_rows
 from mixtura.server.batch_object import (
     add_unanswered,
     output_file,
     read_in_parts,
+    usage_object,
     with_mistakes,
     with_status,
 )
+from mixtura.server.batch_rows import create_row_lines, find_row_reader
+from mixtura.server.metrics import BatchCounts
 from mixtura.storage.interfaces import DAY_SECONDS
 from mixtura.storage.kept_batches import OVER, BatchStore, KeptBatch
 from mixtura.storage.kept_files import FileStore
@@ -51,7 +55,7 @@ class BatchRun:
     """
     Carries the batch *kept* to its end, in *folder*, from where an earlier process left it.
 
-    *days*: how long its files are kept.
+    *days*: how long its files are kept. *counts*: what it adds to the metrics.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class BatchRun:
         *,
         days: float,
         most_rows: int,
+        counts: BatchCounts,
         most_row_bytes: int,
     ) -> None:
         self.id = kept.id
@@ -77,6 +82,9 @@ class BatchRun:
         self._pricer = pricer
         self._days = days
         self._check_rows = partial(check_rows, most=most_rows, most_bytes=most_row_bytes)
+        self._metrics = counts
+        self._counted = (0, 0.0)
+        """Rows and dollars that are in the metrics."""
         self._session: BatchSession | None = None
         self._ends_as: str | None = "cancelled" if kept.status == "cancelling" else None
         self.ended = False
@@ -129,6 +137,10 @@ class BatchRun:
         return self._body["request_counts"]
 
     @property
+    def status(self) -> str:
+        return self._body["status"]
+
+    @property
     def is_expired(self) -> bool:
         """Whether its window is over."""
         return time.time() > self._body["expires_at"]
@@ -148,7 +160,7 @@ class BatchRun:
             parts = self._files.read_parts(source.id)
             await to_thread(write_lines, self._input, parts)
             if source.size:
-                found = await to_thread(self._check_rows, self._input)
+                found = await to_thread(self._check_rows, self._input, self._body["endpoint"])
             else:
                 found.add_mistake("empty_file", "the file has no requests")
         if found.model is not None and not found.mistakes:
@@ -168,7 +180,8 @@ class BatchRun:
         calls = await to_thread(CallJournal, self._outputs.journal, self._pricer)
         try:
             source = Source(str(self._input), "the input file", "openai")
-            batch_input = BatchInput(source, PromptForm(), read_line=read_row)
+            endpoint = self._body["endpoint"]
+            batch_input = BatchInput(source, PromptForm(), reads=find_row_reader(endpoint))
             # The same in every process: what is done stays done, whatever was configured since.
             command = {"batch": self.id}
             start = await to_thread(
@@ -176,7 +189,9 @@ class BatchRun:
                     find_resume_point, calls, batch_input, self._outputs, command, overwrite=True
                 )
             )
-            lines = RowLines(self._pricer, True, self._body["model"], start.created)
+            lines = create_row_lines(
+                endpoint, RowLines(self._pricer, True, self._body["model"], start.created)
+            )
             self._session = BatchSession(
                 WaitForBudget(model, InFlight()), self._models, calls, batch_input,
                 self._outputs, lines, start, on_progress=self._count,
@@ -185,10 +200,28 @@ class BatchRun:
                 return self._session.describe_finished()
             if self._ends_as or self.ended:
                 self._session.drain()
-            return await self._session.run()
+            outcome = await self._session.run()
+            if outcome.ending != "done" and not self.ended:
+                paid = await self._session.collect_paid_rows()
+                await to_thread(self._keep_paid_rows, paid, calls)
+            return outcome
         finally:
             self._session = None
             await to_thread(calls.close)
+
+    def _keep_paid_rows(self, paid: list[FinishedRow], calls: CallJournal) -> None:
+        """A batch that ends here: what stood ahead of an open row comes behind what is written."""
+        files, journal = self._outputs, calls.journal
+        lines = {one.row.line: one.data for one in paid if not one.failed}
+        # Failed at first, and answered when they were asked once more.
+        for number in journal.recovered_lines():
+            lines[number] = journal.read_recovered(number) or b""
+        # Behind the last whole line, and once: a process that was killed here begins again.
+        size = int(journal.read_settings()[BYTES])
+        with closing(PartFile(files.part, size)) as part:
+            part.append(b"".join(lines[number] for number in sorted(lines)))
+        failed = [one.body for one in journal.read_failed() if one.line not in lines]
+        write_lines(files.errors, [*failed, *(one.data for one in paid if one.failed)])
 
     async def _finish(self, outcome: BatchOutcome | None) -> None:
         """Make the files and write the last state down."""
@@ -213,6 +246,7 @@ class BatchRun:
         }
         if outcome is not None:
             made["mixtura"] = {"cost_usd": outcome.cost_usd, "tokens": outcome.tokens}
+            made["usage"] = usage_object(outcome.prompt_tokens, outcome.completion_tokens)
             counts["failed"] = outcome.failed
         if status == "failed" and outcome is not None:
             said = {"code": "budget_exceeded", "line": None, "message": outcome.reason}
@@ -238,6 +272,10 @@ class BatchRun:
         self._body["request_counts"] = {
             "total": progress.total, "completed": progress.done, "failed": progress.failed,
         }  # fmt: skip
+        rows, dollars = self._counted
+        self._metrics.rows += progress.fresh - rows
+        self._metrics.dollars += progress.dollars_now - dollars
+        self._counted = progress.fresh, progress.dollars_now
 
     async def write_counts(self) -> str:
         """Write down how far it is; returns the state that others have put it into."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter as Counts
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram
 from prometheus_client import generate_latest as _written
@@ -54,15 +56,34 @@ class _WriterCollector:
         ]
 
 
+@dataclass(slots=True)
+class BatchCounts:
+    """Batches of this process: those *running*, how others *ended*, *rows* that are over."""
+
+    running: int = 0
+    ended: Counts[str] = field(default_factory=Counts[str])
+    rows: int = 0
+    dollars: float = 0.0
+    """Of calls whose price is known."""
+
+
 class _BatchCollector:
-    """Batches under way, read when the metrics are collected."""
+    """The batches of this process, read when the metrics are collected."""
 
-    def __init__(self, count: Callable[[], int]) -> None:
-        self._count = count
+    def __init__(self, counts: BatchCounts) -> None:
+        self._counts = counts
 
-    def collect(self) -> list[GaugeMetricFamily]:
+    def collect(self) -> list[Metric]:
+        now = self._counts
+        ended = CounterMetricFamily("mixtura_batches", "Batches that are over", labels=["status"])
+        for status, number in now.ended.items():
+            ended.add_metric([status], number)
+        dollars = "Dollars of batches, where the price is known"
         return [
-            GaugeMetricFamily("mixtura_batches_in_progress", "Batches under way", self._count())
+            GaugeMetricFamily("mixtura_batches_in_progress", "Batches under way", now.running),
+            ended,
+            CounterMetricFamily("mixtura_batch_rows", "Rows of batches that are over", now.rows),
+            CounterMetricFamily("mixtura_batch_cost_usd", dollars, now.dollars),
         ]
 
 
@@ -73,11 +94,11 @@ class Metrics:
         self,
         queue: FairQueue | None = None,
         writers: Mapping[str, StoreWriter] | None = None,
-        batches: Callable[[], int] | None = None,
+        batches: BatchCounts | None = None,
     ) -> None:
         """
         *queue*, *writers* (by what they write): also report how many run, wait and are stored,
-        of all clients. *batches*: counts those under way.
+        of all clients. *batches*: those of this process.
         """
         # Not the library's global one: several servers may run in one process.
         self._registry = own = CollectorRegistry()

@@ -12,6 +12,7 @@ from mixtura.server.apis.anthropic_messages import MessagesDialect
 from mixtura.server.apis.openai_chat_body import ChatBody
 from mixtura.server.apis.openai_completions import CompletionsBody
 from mixtura.server.apis.openai_responses import ResponsesDialect
+from mixtura.server.batch_rows import ENDPOINTS
 from mixtura.server.openapi_operations import (
     SCHEMA_REF,
     bodyless_operation,
@@ -188,7 +189,7 @@ _BATCH_BODY_SCHEMA: dict[str, Any] = {
     "required": ["input_file_id", "endpoint", "completion_window"],
     "properties": {
         "input_file_id": {"type": "string"},
-        "endpoint": {"enum": ["/v1/chat/completions"]},
+        "endpoint": {"enum": [*ENDPOINTS]},
         "completion_window": {"enum": ["24h"]},
         "metadata": {
             "type": ["object", "null"],

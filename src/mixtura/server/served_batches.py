@@ -20,6 +20,7 @@ from mixtura.server.access import ApiClient, Authenticator
 from mixtura.server.apis.base import ApiCall, ApiError
 from mixtura.server.batch_object import new_batch, with_status
 from mixtura.server.batch_run import BatchRun
+from mixtura.server.metrics import BatchCounts
 from mixtura.server.model_choice import MixtureChooser
 from mixtura.server.uploads import UploadsUnderWay
 from mixtura.storage.interfaces import DAY_SECONDS
@@ -66,6 +67,7 @@ class ServedBatches:
         self.files = FileStore(config.store)
         self.uploads = UploadsUnderWay()
         self._running: dict[str, tuple[BatchRun, asyncio.Task[None]]] = {}
+        self.counts = BatchCounts()
         self._not_before: dict[str, float] = {}
         self._faults: Counter[str] = Counter()
         self._looking: asyncio.Task[None] | None = None
@@ -139,11 +141,6 @@ class ServedBatches:
                 task.cancel()
             await asyncio.wait(tasks)
 
-    @property
-    def running_count(self) -> int:
-        """Batches under way in this process."""
-        return len(self._running)
-
     async def _look_after_batches(self) -> None:
         while True:
             try:
@@ -184,9 +181,11 @@ class ServedBatches:
             kept, self._folder / kept.id, self.batches, self.files, self._models,
             self._source.usage_cost, days=table.days, most_rows=table.rows,
             most_row_bytes=int(self._source.serve.largest_megabytes * 1024**2),
+            counts=self.counts,
         )  # fmt: skip
         task = asyncio.create_task(self._carry_out(run, kept))
         self._running[kept.id] = run, task
+        self.counts.running = len(self._running)
 
     async def _carry_out(self, run: BatchRun, kept: KeptBatch) -> None:
         try:
@@ -194,6 +193,7 @@ class ServedBatches:
             self._not_before.pop(run.id, None)
             self._faults.pop(run.id, None)
             if not run.ended:
+                self.counts.ended[run.status] += 1
                 await to_thread(run.remove_folder)
         except (ConfigError, OSError) as error:
             # A full disk, or another process that has it: what was written down is not lost.
@@ -205,6 +205,7 @@ class ServedBatches:
             await self._put_off(run, "something in this server is wrong: its log has the trace")
         finally:
             self._running.pop(run.id, None)
+            self.counts.running = len(self._running)
             self._wake.set()
 
     async def _put_off(self, run: BatchRun, why: str) -> None:

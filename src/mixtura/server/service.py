@@ -64,7 +64,7 @@ class Service:
         whole = Metrics(
             queue,
             {"run": writer, "response": self.responses.writer},
-            lambda: self.batches.running_count,
+            self.batches.counts,
         )
         self.metrics = MetricsByClient(whole, self.chooser, config.usage_cost)
         self._models = CallModels(config, max_cost, deadline)
