@@ -25,7 +25,7 @@ layers = [
   ["quick*3", { model = "steady", samples = 2, persona = "Doubt.", sampling = { top_p = 0.9 } }],
   ["steady", "quick"],
 ]
-aggregator = { model = "steady", sampling = { max_tokens = 9 } }
+aggregator = { model = "steady", persona = "Table.", sampling = { max_tokens = 9 } }
 fallbacks = ["quick"]
 quorum = 2
 patience = 10
@@ -53,6 +53,7 @@ sampling = { temperature = 0.5, seed = 7, stop = ["END"] }
     assert mixture.aggregator.model.name == "steady"
     assert mixture.aggregator.sampling == Sampling(0.5, max_tokens=9, seed=7, stop=("END",))
     assert [m.name for m in mixture.aggregator.fallbacks] == ["quick"]
+    assert mixture.instruction == "Table."
     assert mixture.synthesis is paper
 
 

@@ -17,7 +17,7 @@ from mixtura.config.plan import (
     check_samples,
     parse_member,
 )
-from mixtura.config.schema import MixtureTable, ProposerTable
+from mixtura.config.schema import AggregatorTable, MixtureTable, ProposerTable
 from mixtura.core.errors import ConfigError
 from mixtura.core.text import pluralize_count
 from mixtura.patterns.spec import PatternSpec
@@ -59,6 +59,7 @@ def read_mixture_spec(
         table.deadline,
         sampling=table.sampling.to_sampling(),
         answer=last.sampling,
+        answer_persona=last.persona,
         where=document,
         pattern=last.pattern,
     )
@@ -114,20 +115,29 @@ def _read_member(
     try:
         if isinstance(member, str):
             return replace(parse_member(member), path=at)
-        check_samples(member.samples)
+        return read_seat(member, (*at, "model"))
     except ConfigError as error:
-        raise document.error_at([*path, *at], f"layers: {error}") from None
-    sampling = member.sampling.to_sampling()
-    variants = prompt_variants() if member.variants is True else tuple(member.variants or ())
-    if variants and member.model == AUTO_TEAM:
-        said = "layers: variants belong to one model, and 'auto-team' stands for several"
-        raise document.error_at([*path, *at, "variants"], said)
+        where = [*at, error.key] if error.key else at
+        raise document.error_at([*path, *where], f"layers: {error}") from None
+
+
+def read_seat(seat: ProposerTable | AggregatorTable, path: KeyPath) -> MemberSpec:
+    """
+    A member that says all of its seat; *path*: where it stands. Raises ConfigError, with the key
+    that is wrong.
+    """
+    sampling = seat.sampling.to_sampling()
+    if isinstance(seat, AggregatorTable):
+        return MemberSpec(seat.model, 1, seat.persona, sampling, path)
+    check_samples(seat.samples)
+    variants = prompt_variants() if seat.variants is True else tuple(seat.variants or ())
+    if variants and seat.model == AUTO_TEAM:
+        said = "variants belong to one model, and 'auto-team' stands for several"
+        raise ConfigError(said, key="variants")
     if any(not text.strip() for text in variants):
-        said = "layers: a variant is a text; for a draw without one, leave `variants` out"
-        raise document.error_at([*path, *at, "variants"], said)
-    return MemberSpec(
-        member.model, member.samples, member.persona, sampling, (*at, "model"), variants
-    )
+        said = "a variant is a text; for a draw without one, leave `variants` out"
+        raise ConfigError(said, key="variants")
+    return MemberSpec(seat.model, seat.samples, seat.persona, sampling, path, variants)
 
 
 def _read_synthesis(name: str, value: str, document: toml_document.TomlDocument) -> Synthesis:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple, cast
 
@@ -30,6 +31,7 @@ class LastSeat(NamedTuple):
     name: str
     pattern: PatternChoice = PatternChoice()
     sampling: Sampling = Sampling()
+    persona: str | None = None
 
 
 def read_mixture_table(
@@ -137,7 +139,7 @@ def read_pattern(
         return LastSeat(AUTO, choice)
     if isinstance(last, str):
         return LastSeat(last, choice)
-    return LastSeat(last.model, choice, last.sampling.to_sampling())
+    return LastSeat(last.model, choice, last.sampling.to_sampling(), last.persona)
 
 
 def _read_settings(
@@ -191,6 +193,7 @@ def build_pattern(
             raise ConfigError(f"{plan.name}: {said}") from None
     default = spec.final_model.sampling if spec.final_model else Sampling()
     sampling = plan.answer.with_defaults(default).with_defaults(plan.sampling)
-    return spec.build(
+    built = spec.build(
         PatternParts(plan.name, layers, settings, plan.synthesis, last, sampling, fallbacks, named)
     )
+    return replace(built, instruction=plan.answer_persona) if plan.answer_persona else built

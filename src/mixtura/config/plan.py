@@ -96,6 +96,8 @@ class MixtureSpec:
     sampling: Sampling = field(default_factory=Sampling)
     answer: Sampling = field(default_factory=Sampling)
     """The aggregator's own sampling, over that of the whole mixture."""
+    answer_persona: str | None = None
+    """What the aggregator is told besides the conversation's own system message."""
     where: toml_document.TomlDocument | None = None
     pattern: PatternChoice = field(default_factory=PatternChoice)
     pattern_with_aggregator: PatternChoice | None = None

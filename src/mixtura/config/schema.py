@@ -75,7 +75,7 @@ class PriceTable(msgspec.Struct, forbid_unknown_fields=True):
     cache_write: Dollars | None = None
 
 
-class SamplingTable(msgspec.Struct, forbid_unknown_fields=True):
+class SamplingTable(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     temperature: Temperature | None = None
     top_p: Share | None = None
     max_tokens: AnswerTokens | None = None
@@ -163,7 +163,7 @@ class ToolsTable(msgspec.Struct, forbid_unknown_fields=True):
     search: SearchToolTable | None = None
 
 
-class ProposerTable(msgspec.Struct, forbid_unknown_fields=True):
+class ProposerTable(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     model: str
     samples: int = 1
     persona: str | None = None
@@ -172,8 +172,9 @@ class ProposerTable(msgspec.Struct, forbid_unknown_fields=True):
     sampling: SamplingTable = msgspec.field(default_factory=SamplingTable)
 
 
-class AggregatorTable(msgspec.Struct, forbid_unknown_fields=True):
+class AggregatorTable(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     model: str
+    persona: str | None = None
     sampling: SamplingTable = msgspec.field(default_factory=SamplingTable)
 
 

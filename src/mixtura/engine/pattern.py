@@ -17,6 +17,7 @@ from mixtura.engine.final_step import FinalStep
 from mixtura.engine.kept_drafts import current_drafts, reuse_drafts
 from mixtura.engine.layer import LayersResult, run_layers
 from mixtura.engine.proposal_cache import ProposalCache, find_turn_proposals, store_turn_proposals
+from mixtura.prompts.control_tokens import neutralize_text
 from mixtura.prompts.instructions import append_system_text
 from mixtura.prompts.proposer_view import for_proposer
 from mixtura.prompts.synthesis import Synthesis, envelope, keep_turn_order
@@ -36,6 +37,8 @@ class Pattern(Composite):
     synthesis: Synthesis = envelope
     calibration: Calibration = field(default=NOT_CALIBRATED, compare=False)
     """What turns the support of an answer into the probability that it is right."""
+    instruction: str | None = None
+    """What the models of the last step are told besides: the persona of its seat."""
     turns: ProposalCache | None = field(default=None, compare=False)
     """Where proposals are kept while an agent calls tools; None asks for them every time."""
     proposals_answer: ClassVar[bool] = False
@@ -91,8 +94,12 @@ class Pattern(Composite):
         size = self.layers[-1].call_count if self.layers else 0
         reads = tuple(range(len(rows) - size, len(rows)))
         # The last step begins when the proposals are there, whatever its calls read of them.
-        last = (replace(call, after=(*reads, *call.after)) for call in self.final_calls(reads))
-        return [*rows, *last]
+        last = self.planned_final_calls(reads)
+        return [*rows, *(replace(call, after=(*reads, *call.after)) for call in last)]
+
+    def planned_final_calls(self, reads: tuple[int, ...]) -> list[PlannedCall]:
+        """The calls of the last step with what they are told besides."""
+        return [replace(call, persona=self.instruction) for call in self.final_calls(reads)]
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         """
@@ -116,8 +123,10 @@ class Pattern(Composite):
         step = FinalStep(request, self.name, self.synthesis, self.layer_count, emit)
         with open_ledger() as ledger:
             await self._collect_proposals(step)
-            if (drafts := current_drafts()) and drafts.instruction:
-                step.request = append_system_text(step.request, drafts.instruction)
+            drafts = current_drafts()
+            for told in (self.instruction, drafts.instruction if drafts else None):
+                if told:
+                    step.request = append_system_text(step.request, neutralize_text(told))
             # A ledger of its own within the run's: a chosen proposal shows what choosing it cost.
             with reuse_drafts(None), open_ledger() as step.ledger:
                 answer = await self.write_answer(step)

@@ -71,7 +71,7 @@ class Residual(AggregatedPattern):
                 report = (len(rows),)
                 reads = (*before, *kept)
                 rows.append(PlannedCall(self.aggregator.model, GREEDY_SAMPLING, reads=reads))
-        return [*rows, *self.final_calls((*kept, *report))]
+        return [*rows, *self.planned_final_calls((*kept, *report))]
 
     def final_calls(self, reads: tuple[int, ...]) -> Sequence[PlannedCall]:
         last = self.aggregator

@@ -68,7 +68,7 @@ class Sparse(AggregatedPattern):
             if self.judge and len(every) > self.keep:
                 rows.append(PlannedCall(self.judge, self.judging, reads=every))
             reads = every[: self.keep]
-        return [*rows, *self.final_calls(reads)]
+        return [*rows, *self.planned_final_calls(reads)]
 
     def final_calls(self, reads: tuple[int, ...]) -> Sequence[PlannedCall]:
         last = self.aggregator

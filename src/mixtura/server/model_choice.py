@@ -8,7 +8,9 @@ from typing import NamedTuple, TypeVar
 
 from mixtura.catalog import local_models
 from mixtura.config.config import Config
+from mixtura.config.mixture_tables import read_seat
 from mixtura.config.plan import MemberSpec, MixtureSpec, parse_inline, parse_member
+from mixtura.config.schema import AggregatorTable, ProposerTable
 from mixtura.core.errors import ConfigError
 from mixtura.server.access import ApiClient
 from mixtura.server.apis.base import ApiCall, ApiError, MixtureOptions
@@ -48,6 +50,7 @@ class _RequestedNames(NamedTuple):
     inline: MixtureSpec | None
     """The base as a plan, where it is written as one."""
     proposers: tuple[MemberSpec, ...]
+    aggregator: MemberSpec | None
     names: Mapping[str, str]
     """Every name that the client chose, with its field."""
     nested: str | None
@@ -159,10 +162,11 @@ class MixtureChooser:
     ) -> MixtureChoice:
         """A mixture with other members or another depth; all else in it stays as it was."""
         plan = choice.plan
-        if options.aggregator is not None:
-            self._look_up_plan(options.aggregator, AGGREGATOR)
+        last = requested.aggregator
+        if last is not None:
+            self._look_up_plan(last.model, AGGREGATOR)
         if options.proposers is not None:
-            row = self._replace_proposers(plan, requested.proposers)
+            row = self._replace_proposers(plan, requested.proposers, options.proposers)
             plan = replace(plan, layers=(row,) * max(len(plan.layers), 1))
         elif not plan.layers:
             message = f"{plan.name} is a model alone: name `mixtura.proposers`, too"
@@ -181,8 +185,10 @@ class MixtureChooser:
         # Fewer proposers could not reach the configured quorum.
         plan = replace(plan, quorum=min(plan.quorum, smallest))
         inside = choice.inside & _unchanged_members(plan, options)
-        if options.aggregator is not None:
-            plan = plan.with_aggregator(options.aggregator)
+        if last is not None:
+            plan = plan.with_aggregator(last.model)
+        if isinstance(options.aggregator, AggregatorTable) and last is not None:
+            plan = replace(plan, answer=last.sampling, answer_persona=last.persona)
         plan = self._resolve_default(plan)
         self._check_seats(plan)
         return choice._replace(
@@ -190,14 +196,23 @@ class MixtureChooser:
         )
 
     def _replace_proposers(
-        self, plan: MixtureSpec, members: Sequence[MemberSpec]
+        self,
+        plan: MixtureSpec,
+        members: Sequence[MemberSpec],
+        seats: Sequence[str | ProposerTable],
     ) -> tuple[MemberSpec, ...]:
-        """New proposers; one that was there already keeps its persona and its sampling."""
+        """
+        New proposers; one that was there already and is called by its name alone keeps its persona
+        and its sampling.
+        """
         before = {member.model: member for row in reversed(plan.layers) for member in row}
         for member in members:
             self._look_up_plan(member.model, PROPOSERS)
         return tuple(
-            replace(before.get(member.model, member), samples=member.samples) for member in members
+            replace(before.get(member.model, member), samples=member.samples)
+            if isinstance(seat, str)
+            else member
+            for member, seat in zip(members, seats, strict=True)
         )
 
     def _resolve_default(self, plan: MixtureSpec) -> MixtureSpec:
@@ -238,20 +253,33 @@ def _parse_names(call: ApiCall) -> _RequestedNames:
     inline = _parse_name(parse_inline, base, param)
     names = dict.fromkeys(sorted(inline.member_names()) if inline else [base], param)
     proposers: list[MemberSpec] = []
+    aggregator: MemberSpec | None = None
     nested: str | None = None
-    for text, field in (
-        *((text, PROPOSERS) for text in options.proposers or ()),
+    for seat, field in (
+        *((seat, PROPOSERS) for seat in options.proposers or ()),
         *([(options.aggregator, AGGREGATOR)] if options.aggregator is not None else ()),
     ):
+        text = seat if isinstance(seat, str) else seat.model
         if plan := _parse_name(parse_inline, text, field):
             nested = field
             names |= dict.fromkeys(sorted(plan.member_names()), field)
         elif field == PROPOSERS:
-            proposers.append(_parse_name(parse_member, text, field))
+            proposers.append(_parse_seat(seat, field))
             names[proposers[-1].model] = field
         else:
+            aggregator = MemberSpec(text) if isinstance(seat, str) else _parse_seat(seat, field)
             names[text] = field
-    return _RequestedNames(base, param, inline, tuple(proposers), names, nested)
+    return _RequestedNames(base, param, inline, tuple(proposers), aggregator, names, nested)
+
+
+def _parse_seat(seat: str | ProposerTable | AggregatorTable, param: str) -> MemberSpec:
+    """A member that is named, or written out as a file has it. Raises ApiError (400)."""
+    if isinstance(seat, str):
+        return _parse_name(parse_member, seat, param)
+    try:
+        return read_seat(seat, ())
+    except ConfigError as error:
+        raise ApiError(400, f"`{param}`: {error}", param=param) from None
 
 
 def _parse_name(read: Callable[[str], T], text: str, param: str) -> T:

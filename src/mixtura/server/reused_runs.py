@@ -137,7 +137,10 @@ def _build_body(run: Record, wish: ReuseRequest) -> dict[str, Any]:
     asked: Record = run.get("asked") or {"model": run["model"], "mixtura": {}}
     options: Record = {**asked["mixtura"], "proposals": True}
     if wish.aggregator is not None:
-        options["aggregator"] = wish.aggregator
+        seat: Any = options.get("aggregator")
+        # Whoever sits there is told, and sampled, as the one before.
+        as_before = isinstance(seat, dict)
+        options["aggregator"] = {**seat, "model": wish.aggregator} if as_before else wish.aggregator
     sampling = {key: whole[key] for key in _SAMPLING if whole.get(key) is not None}
     messages = without_lost_pictures(whole["messages"])
     body = {"model": asked["model"], "messages": messages, "stream": True, "mixtura": options}

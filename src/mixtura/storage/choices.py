@@ -101,7 +101,14 @@ def team_name(run: Record) -> str:
 
 
 def _text(value: Any) -> str:
-    return "+".join(cast("list[str]", value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return "+".join(map(_text, cast("list[Any]", value)))
+    if isinstance(value, dict):  # a seat with its persona and its sampling
+        seat = cast("Record", value)
+        times = f"*{seat['samples']}" if seat.get("samples", 1) > 1 else ""
+        changed = seat.keys() - {"model", "samples"}
+        return f"{seat['model']}{times}{' (changed)' if changed else ''}"
+    return str(value)
 
 
 def _count_questions(run: Record) -> int:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Protocol, runtime_checka
 
 import msgspec
 
+from mixtura.config.schema import AggregatorTable, ProposerTable
 from mixtura.core.events import ToolCallChunk
 from mixtura.core.quantities import Dollars, PositiveSeconds
 from mixtura.core.types import Completion, Json, Request
@@ -23,9 +24,12 @@ class MixtureOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
     mixture: str | None = None
     """Another mixture than the model's name says."""
     # Bounds on the calls that one request can start, before any name is looked up.
-    proposers: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=64)] | None = None
-    """Other proposers, ``NAME`` or ``NAME*3``, in every layer."""
-    aggregator: str | None = None
+    proposers: (
+        Annotated[tuple[str | ProposerTable, ...], msgspec.Meta(min_length=1, max_length=64)] | None
+    ) = None
+    """Other proposers in every layer: ``NAME``, ``NAME*3``, or a seat as a file writes it."""
+    aggregator: str | AggregatorTable | None = None
+    """Another aggregator: its name, or its seat as a file writes it."""
     layers: Annotated[int, msgspec.Meta(ge=1, le=16)] | None = None
     """Layers in the paper's count."""
     max_cost: Dollars | None = None
