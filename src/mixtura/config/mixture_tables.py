@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from mixtura.config import pattern_settings, toml_document
 from mixtura.config.mistakes import Mistakes
@@ -20,6 +21,7 @@ from mixtura.config.plan import (
 from mixtura.config.schema import AggregatorTable, MixtureTable, ProposerTable
 from mixtura.core.errors import ConfigError
 from mixtura.core.text import pluralize_count
+from mixtura.core.types import Sampling
 from mixtura.patterns.spec import PatternSpec
 from mixtura.prompts.instructions import prompt_variants
 from mixtura.prompts.synthesis import LAYOUTS, Synthesis, limit_length, template
@@ -138,6 +140,24 @@ def read_seat(seat: ProposerTable | AggregatorTable, path: KeyPath) -> MemberSpe
         said = "a variant is a text; for a draw without one, leave `variants` out"
         raise ConfigError(said, key="variants")
     return MemberSpec(seat.model, seat.samples, seat.persona, sampling, path, variants)
+
+
+def seat_table(seat: MemberSpec) -> dict[str, Any]:
+    """A member's seat as a file writes it; `model` and `samples` are always there."""
+    told = {"persona": seat.persona, "variants": list(seat.variants)}
+    table = {"model": seat.model, "samples": seat.samples} | _sampling_part(seat.sampling)
+    return table | {key: value for key, value in told.items() if value}
+
+
+def answer_table(plan: MixtureSpec) -> dict[str, Any]:
+    """The last seat as a file writes it."""
+    persona = {"persona": plan.answer_persona} if plan.answer_persona else {}
+    return {"model": plan.aggregator} | persona | _sampling_part(plan.answer)
+
+
+def _sampling_part(sampling: Sampling) -> dict[str, Any]:
+    said = {key: value for key, value in asdict(sampling).items() if value is not None}
+    return {"sampling": said} if said else {}
 
 
 def _read_synthesis(name: str, value: str, document: toml_document.TomlDocument) -> Synthesis:

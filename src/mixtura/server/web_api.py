@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from mixtura.config.config import Config
 from mixtura.config.missing_keys import missing_key_variables
+from mixtura.config.mixture_tables import answer_table, seat_table
 from mixtura.config.plan import AUTO, AUTO_TEAM
 from mixtura.core import large_json
 from mixtura.core.types import Usage
@@ -172,8 +173,9 @@ def _mixture_json(service: Service, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "pattern": kind,
-        "layers": [[{"model": s.model, "samples": s.samples} for s in row] for row in plan.layers],
+        "layers": [list(map(seat_table, row)) for row in plan.layers],
         "aggregator": plan.aggregator,
+        "last": answer_table(plan),
         "calls": config.count_calls(plan),
         "auto": config.registry.auto_defaults().why if auto else None,
         "problem": plan_problem(config, plan),

@@ -1,9 +1,10 @@
 // Where a question is written, and where the mixture that will answer it is put together.
 import { AttachButton, Attached, useDrop } from "./attachments.mjs";
-import { effect, html, Icon, say, signal, tell, useEffect, useId, useLayoutEffect, useRef } from "./base.mjs";
+import { effect, html, Icon, say, signal, tell, useLayoutEffect, useRef } from "./base.mjs";
 import { SetUp } from "./firstrun.mjs";
 import { count, dollars, ending, short } from "./format.mjs";
 import { ask, busy, choice, choose, draft, edited, mixture, pattern, plan, refusal, replan, setup, stop } from "./state.mjs";
+import { Tuner } from "./tuner.mjs";
 
 export const tuning = signal(false);
 export const pointed = signal(false); // somebody asked what cannot be asked, and is shown why
@@ -39,7 +40,7 @@ export function Composer({ follow }) {
   };
   const { over, ...drops } = useDrop();
   return html`<form class="composer ${over ? "over" : ""}" ...${drops} onSubmit=${(event) => { event.preventDefault(); send(); }}>
-    ${tuning.value && html`<${Tuner} />`}
+    ${tuning.value && html`<${Tuner} close=${() => { tuning.value = false; focusQuestion(); }} />`}
     <${Attached} />
     <div class="compose">
       <label class="sr" for="question">Your question</label>
@@ -105,76 +106,6 @@ function Price() {
     ? html`<span><b>${count(data.calls, "call")}</b></span><span class="most" title=${data.unknown_prices?.length ? `No price is known of ${data.unknown_prices.join(", ")}` : "The worst case: every call writes all it may"}>${data.max_cost_usd === null ? "price unknown" : data.max_cost_usd === 0 ? "free" : `at most ${dollars(data.max_cost_usd)}`}</span>`
     : html`<span class="bad" title=${problem}>${problem ? (data?.problem?.startsWith("needs") && state === "ready" ? `cannot run: ${data.problem}` : "cannot be asked") : "…"}</span>`;
   return html`<p id="plan" class="price ${state}">${told}</p>`;
-}
-
-// ---- proposers, aggregator, layers
-
-// What a model costs, beside its name in the lists: dollars per million tokens.
-function priceOf(name) {
-  const price = setup.value?.models.find((one) => one.name === name)?.price;
-  if (!price) return undefined;
-  return price.every((each) => each === 0) ? `${name}: free` : `${name}: ${price.map(dollars).join(" in, ")} out, per million tokens`;
-}
-
-function Tuner() {
-  const { proposers, aggregator, layers, changed } = edited.value;
-  const list = useId();
-  const alone = layers < 2;
-  const set = (rows) => (choice.value = { ...choice.value, proposers: rows, layers: Math.max(2, layers), aggregator: choice.value.aggregator ?? aggregator });
-  const names = [...new Set([...(setup.value?.models ?? []).filter((one) => !one.problem).map((one) => one.name), ...(setup.value?.mixtures ?? []).filter((one) => !one.problem).map((one) => one.name)])];
-  const add = () => set([...(alone ? [] : proposers), { model: proposers.at(-1)?.model ?? aggregator ?? names[0] ?? "", samples: 1 }]);
-  const box = useRef(null);
-  useEffect(() => {
-    if (document.activeElement?.id === "question") return; // it opened by itself: who writes goes on writing
-    box.current.querySelector("input, button")?.focus({ preventScroll: true });
-  }, []);
-  const { does } = ending(pattern.value);
-  const { state, data, error } = plan.value;
-  return html`<section class="tuner" id="tuner" ref=${box} aria-label="The mixture" onKeyDown=${(event) => { if (event.key === "Escape") { event.stopPropagation(); tuning.value = false; focusQuestion(); } }}>
-    <datalist id=${list}>${names.map((name) => html`<option value=${name} label=${priceOf(name)} />`)}</datalist>
-    <fieldset class="proposers"><legend>Proposers, in every layer but the last</legend>
-      ${(alone ? [] : proposers).map((row, i) => {
-        const put = (change) => set(proposers.map((one, j) => (j === i ? { ...one, ...change } : one)));
-        return html`<div class="proposer" key=${i}>
-          <i class="swatch c${proposers.slice(0, i).reduce((sum, one) => sum + one.samples, 0) % 8}"></i>
-          <input type="text" list=${list} value=${row.model} aria-label=${`Proposer ${i + 1}: model`} spellcheck=${false} autocomplete="off" onInput=${(event) => put({ model: event.target.value })} />
-          <span class="stepper" role="group" aria-label=${`Proposer ${i + 1}: drafts`}>
-            <button type="button" aria-label="One draft less" disabled=${row.samples <= 1} onClick=${() => put({ samples: row.samples - 1 })}><${Icon} name="minus" /></button>
-            <output aria-live="polite">×${row.samples}</output>
-            <button type="button" aria-label="One draft more" disabled=${row.samples >= 16} onClick=${() => put({ samples: row.samples + 1 })}><${Icon} name="plus" /></button>
-          </span>
-          <button type="button" class="quiet icon-only" aria-label=${`Remove proposer ${i + 1}`} disabled=${proposers.length < 2} onClick=${() => set(proposers.filter((_, j) => j !== i))}><${Icon} name="close" /></button>
-        </div>`;
-      })}
-      <button type="button" class="quiet small add" onClick=${add}><${Icon} name="plus" />Add a proposer</button>
-    </fieldset>
-    <div class="rest">
-      <label class="field"><span>${does[0].toUpperCase() + does.slice(1)}</span><input type="text" list=${list} value=${aggregator} spellcheck=${false} autocomplete="off" onInput=${(event) => (choice.value = { ...choice.value, aggregator: event.target.value })} /></label>
-      <div class="field"><span id="layers-label">Layers</span><span class="stepper" role="group" aria-labelledby="layers-label">
-        <button type="button" aria-label="One layer less" disabled=${layers <= 2} onClick=${() => (choice.value = { ...choice.value, layers: layers - 1 })}><${Icon} name="minus" /></button>
-        <output aria-live="polite">${layers}</output>
-        <button type="button" aria-label="One layer more" disabled=${alone || layers >= 16} onClick=${() => (choice.value = { ...choice.value, layers: layers + 1 })}><${Icon} name="plus" /></button>
-      </span></div>
-      <${Sketch} rows=${data?.layers ?? []} />
-      <div class="tunerfoot">${changed && html`<button type="button" class="quiet small" onClick=${() => choose(choice.value.model)}>Back to ${choice.value.model}</button>`}
-      <button type="button" class="quiet small" onClick=${() => { tuning.value = false; focusQuestion(); }}>Done</button></div>
-    </div>
-    <label class="field system"><span>Instructions for all of them (system prompt)</span><textarea rows="2" dir="auto" value=${choice.value.system} onInput=${(event) => (choice.value = { ...choice.value, system: event.target.value })}></textarea></label>
-    ${state === "error" && html`<p class="problem" role="alert"><${Icon} name="warn" /><span>${error}</span></p>`}
-  </section>`;
-}
-
-// The shape in dots.
-export function Sketch({ rows, width = 180 }) {
-  if (!rows.length) return null;
-  const step = 34;
-  const high = rows.length * step + 14;
-  const x = (i, n) => width / 2 + (i - (n - 1) / 2) * Math.min(26, (width - 16) / Math.max(n, 1));
-  const all = [...rows, ["aggregator"]];
-  return html`<svg class="sketch" width=${width} height=${high} viewBox=${`0 0 ${width} ${high}`} role="img" aria-label=${`${all.length} layers: ${rows.map((row) => row.length).join(", ")} proposers, one aggregator`}>
-    ${all.slice(0, -1).map((row, l) => row.map((_, i) => all[l + 1].map((__, j) => html`<path class="c${i % 8}" d=${`M${x(i, row.length)} ${8 + l * step}C${x(i, row.length)} ${8 + l * step + 18} ${x(j, all[l + 1].length)} ${8 + l * step + 16} ${x(j, all[l + 1].length)} ${8 + (l + 1) * step}`} />`)))}
-    ${all.map((row, l) => row.map((_, i) => html`<circle class=${l === all.length - 1 ? "ink" : `c${i % 8}`} cx=${x(i, row.length)} cy=${8 + l * step} r="4" />`))}
-  </svg>`;
 }
 
 let shown = null; // what the tuner opened by itself for; it does that once

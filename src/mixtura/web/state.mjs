@@ -5,6 +5,7 @@ import { attached, contentOf, pictureParts, withFiles } from "./attachments.mjs"
 import { batch, computed, dialog, say, signal, tell } from "./base.mjs";
 import { count, dollars, ending, learnEndings, seconds, short } from "./format.mjs";
 import { Run, said } from "./run.mjs";
+import { readSeat, settingsOf, writeSeat } from "./seats.mjs";
 import { attach, play, Refused } from "./stream.mjs";
 
 // ---- who may come in
@@ -45,25 +46,26 @@ function opener({ default: wanted, keys, mixtures, models }) {
 
 // ---- what to ask: a mixture, changed or not
 
-export const choice = signal({ model: "", proposers: null, aggregator: null, layers: null, against: "", blind: false, agreement: false, system: "" });
+export const choice = signal({ model: "", proposers: null, aggregator: null, layers: null, last: null, against: "", blind: false, agreement: false, system: "" });
 export const plan = signal({ state: "none" });
 export const draft = signal("");
 
 export function choose(model) {
-  choice.value = { ...choice.value, model, proposers: null, aggregator: null, layers: null };
+  choice.value = { ...choice.value, model, proposers: null, aggregator: null, layers: null, last: null };
 }
 
 export const mixture = computed(() => setup.value?.mixtures.find((one) => one.name === choice.value.model) ?? null);
 
 // The choice as it is edited: the preset's own where nothing was changed.
 export const edited = computed(() => {
-  const { proposers, aggregator, layers } = choice.value;
+  const { proposers, aggregator, layers, last } = choice.value;
   const rows = plan.value.data?.layers ?? mixture.value?.layers.map((row) => row.flatMap((s) => Array(s.samples).fill(s.model))) ?? [];
   return {
-    proposers: proposers ?? grouped(rows[0] ?? []),
+    proposers: proposers ?? mixture.value?.layers[0] ?? grouped(rows[0] ?? []),
     aggregator: aggregator ?? plan.value.data?.aggregator ?? mixture.value?.aggregator ?? "",
+    last: last ?? mixture.value?.last ?? {},
     layers: layers ?? rows.length + 1,
-    changed: Boolean(proposers || aggregator || layers),
+    changed: Boolean(proposers || aggregator || layers || last),
   };
 });
 
@@ -83,11 +85,8 @@ function chooseAgain(run) {
     return;
   }
   const { proposers, aggregator = null, layers = null, agreement = false } = run.asked.mixtura ?? {};
-  const rows = proposers?.map((text) => {
-    const [, model, samples] = /^(.*?)(?:\*(\d+))?$/s.exec(text);
-    return { model, samples: Number(samples ?? 1) };
-  });
-  choice.value = { ...choice.value, model: run.asked.model, proposers: rows ?? null, aggregator, layers, agreement };
+  const last = typeof aggregator === "string" ? null : aggregator;
+  choice.value = { ...choice.value, model: run.asked.model, proposers: proposers?.map(readSeat) ?? null, aggregator: last?.model ?? aggregator, last, layers, agreement };
 }
 
 function grouped(names) {
@@ -101,16 +100,24 @@ function grouped(names) {
 }
 
 function wish() {
-  const { proposers, aggregator, layers, agreement } = choice.value;
-  const body = agreement ? { agreement } : {};
+  const { agreement } = choice.value;
+  return agreement ? { agreement, ...changes() } : changes();
+}
+
+// What is changed of the mixture, as the server's option `mixtura` says it.
+export function changes() {
+  const { proposers, aggregator, layers, last } = choice.value;
+  const body = {};
   if (proposers) {
-    body.proposers = proposers.filter((row) => row.model.trim()).map(({ model, samples }) => (samples > 1 ? `${model.trim()}*${samples}` : model.trim()));
+    const seats = mixture.value?.layers.flat() ?? [];
+    body.proposers = proposers.filter((row) => row.model.trim()).map((row) => writeSeat(row, seats));
     body.aggregator = edited.value.aggregator || undefined;
     body.layers = Math.max(2, edited.value.layers);
   } else {
     if (aggregator) body.aggregator = aggregator;
     if (layers) body.layers = layers;
   }
+  if (last) body.aggregator = { ...settingsOf(last), model: edited.value.aggregator.trim() };
   return body;
 }
 

@@ -1,0 +1,66 @@
+"""The team as it is changed on the page: seats, their personas and sampling, models by name."""
+
+from __future__ import annotations
+
+from tests.support import page_world
+
+browser = page_world.browser
+upstream = page_world.upstream
+served = page_world.served
+visit = page_world.visit
+
+
+def test_seats_are_told_what_the_page_says_and_a_reopened_run_selects_it_again(upstream, visit):
+    person = visit().ready()
+    person.button("Change the mixture").click()
+    person.button("Proposer 1: persona and sampling").click()
+    first = person.page.get_by_role("group", name="Proposer 1: persona and sampling")
+    first.get_by_label("Persona").fill("Doubt everything.")
+    first.get_by_label("Temperature").fill("1.5")
+    person.button("Aggregator: persona and sampling").click()
+    last = person.page.get_by_role("group", name="Aggregator: persona and sampling")
+    last.get_by_label("Persona").fill("One table.")
+    dear = person.text("#plan .most")
+    last.get_by_label("Max tokens").fill("40")
+    person.wait(f"!document.querySelector('#plan .most').textContent.includes('{dear}')")
+    person.button("Proposer 1: persona and sampling").click()
+    assert "“Doubt everything.”, temperature 1.5" in person.text(".seatsaid")
+    person.find("#plan.ready").wait_for()
+    person.button("Done").click()
+    person.ask().answered()
+
+    ann, ben, chief = (upstream.of(name)[-1].body for name in ("ann", "ben", "chief"))
+    assert ann["temperature"] == 1.5
+    assert "Doubt everything." in ann["messages"][0]["content"]
+    assert "Doubt" not in str(ben)
+    assert chief["max_tokens"] == 40
+    assert "One table." in chief["messages"][0]["content"]
+
+    again = visit().ready(person.page.url.removeprefix(person.url))
+    again.find(".totals").wait_for()
+    again.button("Change the mixture").click()
+    again.find(".seatsaid", has_text="Doubt everything.").wait_for()
+    again.find(".seatsaid", has_text="“One table.”, max tokens 40").wait_for()
+
+
+def test_a_model_is_found_by_typing_with_its_price_and_a_near_miss_is_named(visit):
+    person = visit().ready()
+    person.button("Change the mixture").click()
+    field = person.page.get_by_role("combobox", name="Proposer 1: model")
+    field.fill("")
+    field.type("l")
+    options = person.find(".modellist [role=option]")
+    assert "cleo" in " ".join(options.all_inner_texts())
+    assert "ann" not in [text.split("\n")[0] for text in options.all_inner_texts()]
+    field.fill("cle")
+    assert options.all_inner_texts() == ["cleo\n$1.00 in, $2.00 out"]
+    field.press("ArrowDown")
+    field.press("Enter")
+    assert field.input_value() == "cleo"
+    assert options.count() == 0
+
+    field.fill("mallroy")
+    person.find(".near").get_by_role("button", name="mallory").click()
+    assert field.input_value() == "mallory"
+    person.find("#plan.ready").wait_for()
+    person.complaints[:] = [c for c in person.complaints if "status of 40" not in c]
