@@ -64,3 +64,34 @@ def test_a_model_is_found_by_typing_with_its_price_and_a_near_miss_is_named(visi
     assert field.input_value() == "mallory"
     person.find("#plan.ready").wait_for()
     person.complaints[:] = [c for c in person.complaints if "status of 40" not in c]
+
+
+def test_a_changed_team_is_saved_under_a_name_and_is_in_the_list_at_once(upstream, visit):
+    person = visit().ready()
+    person.button("Change the mixture").click()
+    person.button("Proposer 2: persona and sampling").click()
+    second = person.page.get_by_role("group", name="Proposer 2: persona and sampling")
+    second.get_by_label("Persona").fill("Count twice.")
+    person.find("#plan.ready").wait_for()
+    person.button("Save as a preset").click()
+    person.page.get_by_label("Name of the preset").fill("deep")
+    person.button("Save", exact=True).click()
+    person.find(".savepreset [role=alert]", has_text="something else here").wait_for()
+    person.page.get_by_label("Name of the preset").fill("careful")
+    person.button("Save", exact=True).click()
+    person.find(".toast", has_text="Saved as careful").wait_for()
+    assert person.find("#preset").input_value() == "careful"
+    assert person.find("#preset optgroup").first.locator("option[value=careful]").count() == 1
+    assert "“Count twice.”" in person.page.locator(".tuner").inner_text() or second.is_visible()
+    person.button("One draft more").first.click()
+    person.find("#plan.ready", has_text="4 calls").wait_for()
+    person.button("Save as a preset").click()
+    person.page.get_by_label("Name of the preset").fill("careful")
+    person.button("Save", exact=True).click()
+    person.button("Replace it").click()
+    person.find("#preset option[value=careful]", has_text="4 calls").wait_for(state="attached")
+    person.find(".savepreset").wait_for(state="detached")
+    person.button("Done").click()
+    person.ask().answered()
+    assert "Count twice." in str(upstream.of("ben")[-1].body)
+    person.complaints[:] = [c for c in person.complaints if "status of 40" not in c]

@@ -16,6 +16,7 @@ from mixtura.config.paths import config_folder, find_config_file, models_folder,
 from mixtura.config.plan import Environment, MixtureSpec
 from mixtura.config.registry import DEFAULT, PRESETS_SOURCE, NameRegistry
 from mixtura.config.saved_keys import KEYS_FILE, KeyedEnvironment
+from mixtura.config.saved_mixtures import read_saved_mixtures, saved_mixtures_file
 from mixtura.config.settings import Settings
 from mixtura.config.spending_caps import ConfiguredCaps, check_caps
 from mixtura.config.telemetry_settings import read_telemetry_settings
@@ -65,10 +66,13 @@ class Config:
         keep_answers: AnswerKeeper | None = None,
         waits_for_all: bool = False,
         keys_file: Path | None = None,
+        saved_file: Path | None = None,
     ) -> None:
         self.keys = KeyedEnvironment(environ, keys_file)
         environ = self.keys.environ
         self.documents = tuple(documents)
+        self.saved_file = saved_file
+        """Where mixtures are saved on the server's page; None where nothing can be saved."""
         self.models_folder = models_folder
         self.store_folder = store_folder
         self.calibration_folder = store_folder / "calibrations"
@@ -318,6 +322,9 @@ def load(
     documents = [read_presets()]
     if path := find_config_file(file, environ=environ, folder=folder, home=home):
         documents.append(TomlDocument(_read_text_file(path), str(path)))
+    saved_file = saved_mixtures_file(path, environ=environ, home=home)
+    if saved := read_saved_mixtures(saved_file, documents):
+        documents.append(saved)
     return Config(
         documents,
         environ=environ,
@@ -328,6 +335,7 @@ def load(
         keep_answers=keep_answers,
         waits_for_all=waits_for_all,
         keys_file=config_folder(environ, home) / KEYS_FILE,
+        saved_file=saved_file,
     )
 
 

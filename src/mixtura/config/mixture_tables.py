@@ -145,17 +145,18 @@ def read_seat(seat: ProposerTable | AggregatorTable, path: KeyPath) -> MemberSpe
 def seat_table(seat: MemberSpec) -> dict[str, Any]:
     """A member's seat as a file writes it; `model` and `samples` are always there."""
     told = {"persona": seat.persona, "variants": list(seat.variants)}
-    table = {"model": seat.model, "samples": seat.samples} | _sampling_part(seat.sampling)
+    table = {"model": seat.model, "samples": seat.samples} | sampling_part(seat.sampling)
     return table | {key: value for key, value in told.items() if value}
 
 
 def answer_table(plan: MixtureSpec) -> dict[str, Any]:
     """The last seat as a file writes it."""
     persona = {"persona": plan.answer_persona} if plan.answer_persona else {}
-    return {"model": plan.aggregator} | persona | _sampling_part(plan.answer)
+    return {"model": plan.aggregator} | persona | sampling_part(plan.answer)
 
 
-def _sampling_part(sampling: Sampling) -> dict[str, Any]:
+def sampling_part(sampling: Sampling) -> dict[str, Any]:
+    """The key `sampling` of a table; nothing where nothing is said."""
     said = {key: value for key, value in asdict(sampling).items() if value is not None}
     return {"sampling": said} if said else {}
 

@@ -66,6 +66,13 @@ def plan_table(name: str, plan: MixtureSpec, comments: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def team_table(name: str, table: Mapping[str, Any], origin: str) -> str:
+    """The table of a mixture as a file has it; *origin*: what wrote it, behind the mark."""
+    lines = [f"[mixtures.{_toml_key(name)}]", f"{TABLE_MARK} {origin}"]
+    lines += [f"{_toml_key(key)} = {_toml_value(value)}" for key, value in table.items()]
+    return "\n".join(lines) + "\n"
+
+
 def write_preset(
     file: Path, name: str, text: str, models: Mapping[str, Mapping[str, Any]], check: ConfigCheck
 ) -> None:

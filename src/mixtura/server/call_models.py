@@ -27,6 +27,10 @@ class CallModels:
         self._models: dict[tuple[str, str, str], Model] = {}
         """By the names of the mixture, of the ``consult`` option and of the client."""
 
+    def forget_models(self) -> None:
+        """Build all anew from now on: a name may mean something else."""
+        self._models.clear()
+
     def build_model(
         self, choice: MixtureChoice, wish: MixtureOptions, client: ApiClient
     ) -> tuple[Model, float | None]:

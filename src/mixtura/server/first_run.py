@@ -187,13 +187,21 @@ def _describe_keys(config: Config) -> list[dict[str, Any]]:
     ]
 
 
-def entry_refusal(service: Service, scope: Scope) -> str | None:
-    """Why no key may be entered over this connection; None where one may."""
+def entry_refusal(
+    service: Service,
+    scope: Scope,
+    what: str = "a key",
+    instead: str = "set providers' keys in its environment",
+) -> str | None:
+    """
+    Why *what*, which is a setting of the server, may not be entered over this connection; None
+    where it may. *instead*: what to do where the server has clients.
+    """
     if service.authenticator.is_key_required:
-        return "this server has clients with keys: set providers' keys in its environment"
+        return f"this server has clients with keys: {instead}"
     origin, host = (request_header(scope, name) for name in (b"origin", b"host"))
     if origin and origin.partition("://")[2] != host:
-        return "a key is taken from this server's own page only, whatever `cors` allows"
+        return f"{what} is taken from this server's own page only, whatever `cors` allows"
     if scope["scheme"] == "https":
         return None
     named = {name for name, _ in scope["headers"]}
@@ -201,7 +209,7 @@ def entry_refusal(service: Service, scope: Scope) -> str | None:
     local = all(end is not None and is_loopback(end[0]) for end in ends)
     if local and not named.intersection(_PROXY_HEADERS):
         return None
-    return "a key is taken on this machine (127.0.0.1) or over TLS only"
+    return f"{what} is taken on this machine (127.0.0.1) or over TLS only"
 
 
 def _check_entry(service: Service, scope: Scope) -> None:

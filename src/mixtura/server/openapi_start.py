@@ -13,6 +13,10 @@ def start_path_items(responses: Any) -> dict[str, Any]:
     return {
         "/api/start": {"get": _operation("What a first answer takes", responses)},
         "/api/keys": {"post": enter | {"responses": responses}},
+        "/api/mixtures": {
+            "post": {"summary": "Keep a changed team as a mixture of this server"}
+            | {"requestBody": body, "responses": responses}
+        },
         "/api/starter": {
             "get": _operation("How far the download of the starter models is", responses),
             "post": _operation("Download the starter models", responses),

@@ -89,6 +89,7 @@ class Service:
         registry.allow_commands(registry.use_commands)
         self.config.builder.forget_built()
         self.chooser.forget_choices()
+        self._models.forget_models()
 
     def find_owner(self, scope: Scope) -> str | None:
         """Whose runs a client sees: its own where there are keys, else all on the machine."""

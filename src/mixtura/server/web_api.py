@@ -30,6 +30,7 @@ from mixtura.server.page_plan import handle_plan, plan_problem
 from mixtura.server.page_runs import PageRuns
 from mixtura.server.reused_runs import ask_again
 from mixtura.server.run_reports import export_choices, handle_choices, report_agreement
+from mixtura.server.saved_teams import save_team, saving_refusal
 from mixtura.server.service import Service
 from mixtura.server.shown_texts import shorten_texts
 from mixtura.web import assets
@@ -70,6 +71,7 @@ def page_routes(at: RouteFactory, live: PageRuns, first: FirstRun) -> list[Route
         at("/api/plan", handle_plan, "POST"),
         at("/api/start", first.handle_start),
         at("/api/keys", first.enter_key, "POST"),
+        at("/api/mixtures", save_team, "POST"),
         at("/api/starter", first.handle_download, "GET", "POST"),
         *conversation_routes(at),
         at("/api/runs", list_or_begin, "GET", "POST"),
@@ -136,6 +138,7 @@ async def _handle_setup(service: Service, request: Request) -> Response:
             "default": _default_name(service, client),
             "keys": service.authenticator.is_key_required,
             "runs": config.runs.keeps,
+            "saves": saving_refusal(service, request.scope) is None,
             "mixtures": mixtures,
             "patterns": _patterns_json(config),
             "models": models,

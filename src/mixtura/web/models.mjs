@@ -68,7 +68,10 @@ export function ModelField({ value, label, put }) {
     place();
     addEventListener("scroll", place, true);
     addEventListener("resize", place);
+    const moved = new ResizeObserver(place); // a message below may push the field up
+    moved.observe(box.current.closest("form") ?? document.body);
     return () => {
+      moved.disconnect();
       removeEventListener("scroll", place, true);
       removeEventListener("resize", place);
     };

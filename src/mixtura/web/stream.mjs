@@ -2,9 +2,10 @@
 import { Run } from "./run.mjs";
 
 export class Refused extends Error {
-  constructor(status, message) {
+  constructor(status, message, code = null) {
     super(message);
     this.status = status;
+    this.code = code;
   }
 }
 
@@ -16,12 +17,15 @@ export function headers(key) {
 // What an answer that is no success says of itself. Always throws.
 export async function refused(response) {
   let message = `the server answered ${response.status}`;
+  let code = null;
   try {
-    message = (await response.json()).error.message ?? message;
+    const { error } = await response.json();
+    message = error.message ?? message;
+    code = error.code ?? null;
   } catch {
     // not JSON: the status has to do
   }
-  throw new Refused(response.status, message);
+  throw new Refused(response.status, message, code);
 }
 
 // The data of server-sent events; comments and what else there may be are passed over.

@@ -1,9 +1,10 @@
 // The team as it is changed: proposers, aggregator, layers, and what each seat is told.
-import { html, Icon, useEffect, useRef } from "./base.mjs";
+import { call, key } from "./access.mjs";
+import { html, Icon, tell, useEffect, useRef, useState } from "./base.mjs";
 import { ending } from "./format.mjs";
 import { ModelField } from "./models.mjs";
 import { useSeatSettings } from "./seats.mjs";
-import { choice, choose, edited, pattern, plan } from "./state.mjs";
+import { changes, choice, choose, edited, enter, pattern, plan, replan, setup } from "./state.mjs";
 
 function Row({ row, number, hue, put, remove }) {
   const who = `Proposer ${number}`;
@@ -29,6 +30,46 @@ function LastSeat() {
   const { button, fields } = useSeatSettings({ seat: last, who: name, put });
   return html`<div class="field"><span aria-hidden="true">${name}</span><div class="proposer">
       <${ModelField} value=${aggregator} label=${name} put=${(model) => (choice.value = { ...choice.value, aggregator: model })} />${button}</div>${fields}</div>`;
+}
+
+// The changed team under a name, as a mixture of this server.
+function SavePreset() {
+  const [form, put] = useState(null); // { name, error, before } while it is open
+  const box = useRef(null);
+  useEffect(() => {
+    if (form) box.current?.focus();
+  }, [Boolean(form)]);
+  if (!setup.value?.saves) return null;
+  if (!form) return html`<button type="button" class="quiet small" onClick=${() => put({ name: "" })}>Save as a preset</button>`;
+  const save = async () => {
+    const name = form.name.trim();
+    if (!name) return;
+    try {
+      const body = { name, model: choice.value.model, mixtura: changes(), replace: form.before === name };
+      const saved = await (await call("/api/mixtures", { method: "POST", body })).json();
+      await enter(key.value);
+      choose(saved.name);
+      replan();
+      put(null);
+      tell(`Saved as ${saved.name}, in ${saved.file}`);
+    } catch (error) {
+      put({ ...form, error: error.message, before: error.code === "saved_before" ? name : null });
+    }
+  };
+  const keys = (event) => {
+    if (event.key === "Enter" && !event.isComposing) {
+      event.preventDefault(); // a name is not a question
+      save();
+    } else if (event.key === "Escape") {
+      event.stopPropagation();
+      put(null);
+    }
+  };
+  return html`<div class="savepreset" role="group" aria-label="Save as a preset of this server">
+    <label class="field"><span>Name of the preset</span><input type="text" ref=${box} maxlength="80" value=${form.name} autocomplete="off" spellcheck=${false} onKeyDown=${keys} onInput=${(event) => put({ name: event.target.value })} /></label>
+    ${form.error && html`<p class="problem" role="alert"><${Icon} name="warn" /><span>${form.error}</span></p>`}
+    <div class="tunerfoot"><button type="button" class="quiet small" onClick=${() => put(null)}>Cancel</button><button type="button" class="quiet small" disabled=${!form.name.trim()} onClick=${save}>${form.before === form.name.trim() ? "Replace it" : "Save"}</button></div>
+  </div>`;
 }
 
 export function Tuner({ close }) {
@@ -58,6 +99,7 @@ export function Tuner({ close }) {
         <button type="button" aria-label="One layer more" disabled=${alone || layers >= 16} onClick=${() => (choice.value = { ...choice.value, layers: layers + 1 })}><${Icon} name="plus" /></button>
       </span></div>
       <${Sketch} rows=${data?.layers ?? []} />
+      ${changed && state === "ready" && html`<${SavePreset} />`}
       <div class="tunerfoot">${changed && html`<button type="button" class="quiet small" onClick=${() => choose(choice.value.model)}>Back to ${choice.value.model}</button>`}
       <button type="button" class="quiet small" onClick=${close}>Done</button></div>
     </div>
