@@ -22,12 +22,12 @@ from mixtura.engine.call_context import (
     LayerMembership,
     deadline_scope,
 )
-from mixtura.engine.kept_drafts import KeptDrafts, current_drafts, give_kept_draft
+from mixtura.engine.kept_drafts import KeptDrafts, current_drafts
 from mixtura.engine.prompt_builder import (
     PromptBuilder,
     make_prompt_builder,
 )
-from mixtura.engine.proposer import DrawNumber, run_proposer
+from mixtura.engine.proposer import DrawNumber, ask_proposer
 from mixtura.engine.run_control import current_control, start_calls, steer_layer
 from mixtura.engine.seats import LayerSeats
 from mixtura.engine.stragglers import (
@@ -147,28 +147,6 @@ async def run_proposer_layer(
     if len(proposals) < quorum:
         raise QuorumNotMetError(depth, quorum, len(proposals), lost, late=bool(late.cut))
     return LayerResult(proposals, lost, places)
-
-
-async def ask_proposer(
-    build_prompt: PromptBuilder,
-    before: Sequence[Completion],
-    draw: DrawNumber,
-    position: Position,
-    membership: LayerMembership,
-    late: LateCalls,
-    emit: Emit | None,
-    answers: bool,
-    drafts: KeptDrafts | None,
-    call: Proposer,
-) -> Completion | ModelError:
-    """One call at a seat: that of *call*, or a proposal that is there already."""
-    is_first = position not in late.asked_anew
-    if drafts and is_first and (position in drafts.proposals or not drafts.asks_missing):
-        return await give_kept_draft(drafts, position, call.model.name, emit)
-    membership.add_member(position)
-    return await run_proposer(
-        call, build_prompt, before, draw, position, membership, late, emit, answers
-    )
 
 
 def _number_draws(calls: Sequence[Proposer]) -> list[tuple[Proposer, DrawNumber]]:
