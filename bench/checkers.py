@@ -19,7 +19,8 @@ from collections import Counter
 from pathlib import Path
 
 from mixtura.evals.answers import symbolic_equality
-from mixtura.evals.tasks import gsm8k, humaneval, ifeval_checks, math
+from mixtura.evals.tasks import humaneval, ifeval_checks, math
+from mixtura.patterns.final_answer import extract_number
 from mixtura.programs import sandbox
 
 
@@ -84,9 +85,9 @@ def compared(task, row, reply):
     """Ours, and the official one; of IFEval each instruction."""
     if task == "gsm8k":
         target = row["answer"].rpartition("####")[2].strip()
-        found = gsm8k.extract_number(reply)
+        found = extract_number(reply)
         yield (
-            found is not None and found == gsm8k.extract_number(target),
+            found is not None and found == extract_number(target),
             gsm8k_official(reply, target),
         )
     elif task == "math":

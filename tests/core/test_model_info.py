@@ -42,6 +42,7 @@ from mixtura import (
 from mixtura.billing.answer_cost import price_models
 from mixtura.models.fake import Scripted, echo
 from mixtura.models.wrappers.private_items import Pseudonymized
+from mixtura.models.wrappers.web_search import ProviderSearch
 from tests.conftest import run
 
 PRICE = Price(input=1.0, output=10.0)
@@ -200,6 +201,7 @@ WRAPPERS = {
     "private_items": Pseudonymized,
     "rate_limit": lambda model: Limited(model, RateLimiter(RateLimits())),
     "retry": Retrying,
+    "web_search": lambda model: ProviderSearch(model, [{"type": "web_search"}]),
     "a stranger's": Theirs,
 }
 

@@ -264,7 +264,7 @@ def test_what_cannot_be_calibrated_is_refused_with_its_reason(made, said, config
 def test_a_folder_without_evaluations_is_refused(config):
     ran = CliRunner().invoke(group, ["calibrate", "--from", "nowhere"])
 
-    assert "nothing to calibrate" in str(ran.exception)
+    assert "there is no folder nowhere" in str(ran.exception)
 
 
 def test_a_damaged_calibration_is_an_error_that_says_what_to_do(config, tmp_path):

@@ -77,7 +77,8 @@ REFUSED = [
     ('{"input": "a", "input": "b"}', "line 1: the key 'input' stands twice"),
     (f"{ROW}\n" + '{"input": "\\ud800"}', "line 2: a text has the half of a character"),
     ('{"input": "a", "target": 1e999}', "line 1: the number 1e999 is too large"),
-    (f"{ROW}\n".encode() + b'{"input": "\xff"}', "line 2: not UTF-8"), (b"\x89PNG\0\0", "no text"),
+    (f"{ROW}\n".encode() + b'{"input": "\xff"}', "line 2: not UTF-8"),
+    (b"\x89PNG\0\0", "not UTF-8 text"),
     (gzip.compress(ROW.encode(), mtime=0)[:-6], "cannot be read"),
     ("a,b\n1,2\n", "line 1: not JSON"),
 ]  # fmt: skip

@@ -219,7 +219,7 @@ def test_a_mixture_without_proposals_and_a_name_no_one_knows_are_refused(tmp_pat
         report("budget", "--outputs", f"what-is-that={file}")
     with pytest.raises(Exception, match="NAME=FILE"):
         report("budget", "--outputs", file)
-    with pytest.raises(Exception, match="no mixture that writes"):
+    with pytest.raises(Exception, match="is not a mixture that writes"):
         report("budget", "--outputs", f"vote={file}")
 
 

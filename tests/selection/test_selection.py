@@ -155,11 +155,11 @@ def test_who_answers_nothing_is_left_out_and_named(tmp_path):
         (["a"], {}, "two models or more"),
         (["a", "b"], {}, "unknown model or mixture 'b'"),
         (["a", "twin", "a"], {}, "a stands there twice"),
-        (["a*2", "twin"], {}, "no name of one model"),
-        (["a", "twin"], {"rows": SUMS[:2]}, "2 of at least 3 prompts"),
+        (["a*2", "twin"], {}, "not the name of one model"),
+        (["a", "twin"], {"rows": SUMS[:2]}, "has 2 prompts, and at least 3"),
         (["a", "twin"], {"rows": [{"x": 1}] * 4}, "line 1: `question` is missing"),
         (["a", "twin"], {"task": "gsm9k"}, "no task is called 'gsm9k'"),
-        (["a", "twin"], {"aggregator": "writer"}, "none of the candidates"),
+        (["a", "twin"], {"aggregator": "writer"}, "not one of the candidates"),
         (["a", "judge"], {"judge": "judge", "rows": OPEN}, "name another judge"),
         (["a", "twin"], {"judge": "judge", "scoring": "exact"}, "--scoring is for"),
     ],
@@ -253,7 +253,7 @@ def test_a_dry_run_says_what_it_takes_and_a_wrong_out_file_is_said_before_anythi
 
         (tmp_path / "other.toml").write_text('[mixtures.selected]\nlayers = []\naggregator = "x"\n')
         code, _, err = typed(*command, "--out", "other.toml")
-        assert (code, "none of select's" in err) == (2, True)
+        assert (code, "was not written by select" in err) == (2, True)
         code, _, err = typed(*command, "--out", "new.toml", "--name", "a,b")
         assert (code, "a name cannot contain ','" in err) == (2, True)
         assert not (tmp_path / "new.toml").exists()
@@ -325,7 +325,7 @@ def test_a_file_keeps_its_line_ends_and_stays_unread_by_others(tmp_path):
 @pytest.mark.parametrize(
     ("before", "said"),
     [
-        ('[mixtures.selected]\nlayers = [["a"]]\naggregator = "a"\n', "none of select's"),
+        ('[mixtures.selected]\nlayers = [["a"]]\naggregator = "a"\n', "was not written by select"),
         ('[models.selected]\nmodel = "a"\n', "is a model here"),
         ("[[mixtures]]\nname = 1\n", r"tables by name are expected, as in \[mixtures.NAME\]"),
         ("[mixtures.selected\n", "not valid TOML"),

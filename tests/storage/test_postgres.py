@@ -274,8 +274,9 @@ def test_a_text_with_the_one_character_that_postgresql_has_not_is_kept(stores):
     )  # fmt: skip
     assert book.save_run(asked | {"state": "answered"})
     assert book.get_run("20260101-aaaaaaaa")["request"]["messages"][0]["content"] == "zero \0 here"
-    assert [row["id"] for row in book.list_runs(query="zero")] == ["20260101-aaaaaaaa"]
-    assert book.find_run_ids("20\0") == book.list_runs(query="\0zero") == []
+    for words in ("zero", "\0zero"):  # no search looks for it
+        assert [row["id"] for row in book.list_runs(query=words)] == ["20260101-aaaaaaaa"]
+    assert book.find_run_ids("20\0") == []
     AnswerCache(store).put("k\0", b"\0")
     assert AnswerCache(store).get("k\0") == b"\0"
 

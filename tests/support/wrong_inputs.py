@@ -423,8 +423,8 @@ TOOLS = {
 }  # fmt: skip
 
 RECENT_FILES = {
-    "traces in the file": _checked(
-        "[telemetry]\n", ":1: unknown key 'telemetry'", "OTEL_EXPORTER_OTLP_ENDPOINT"
+    "a collector without http": _checked(
+        '[telemetry]\nendpoint = "localhost:4318"\n', ":2: telemetry.endpoint", "http://"
     ),
     "a command as one text": _checked(
         '[models.c]\ncommand = "claude -p"\n', ":2: models.c.command", 'command = ["my-model"'

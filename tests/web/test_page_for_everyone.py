@@ -90,6 +90,7 @@ def test_roles_and_names_are_what_a_screen_reader_needs(visit):
         assert line in heard, f"{line}\n{heard}"
     assert "img:" not in heard
     unnamed = """[...document.querySelectorAll('button, a, input, select, textarea')]
+      .filter((e) => !e.hidden)
       .filter((e) => !(e.getAttribute('aria-label') || e.textContent.trim() || e.labels?.length))
       .map((e) => e.outerHTML)"""
     assert person.page.evaluate(unnamed) == []

@@ -22,12 +22,12 @@ from mixtura.engine.call_context import (
     LayerMembership,
     deadline_scope,
 )
-from mixtura.engine.kept_drafts import current_drafts, give_kept_draft
+from mixtura.engine.kept_drafts import KeptDrafts, current_drafts
 from mixtura.engine.prompt_builder import (
     PromptBuilder,
     make_prompt_builder,
 )
-from mixtura.engine.proposer import DrawNumber, run_proposer
+from mixtura.engine.proposer import DrawNumber, ask_proposer
 from mixtura.engine.run_control import current_control, start_calls, steer_layer
 from mixtura.engine.seats import LayerSeats
 from mixtura.engine.stragglers import (
@@ -87,7 +87,7 @@ async def run_layers(
         if drafts and not drafts.asks_missing and not drafts.has_layer(depth):
             continue  # nothing of it was written, and nobody is asked
         result = await run_proposer_layer(
-            layer, build_prompt, down.proposals, depth=depth, emit=emit, answers=last
+            layer, build_prompt, down.proposals, depth=depth, emit=emit, answers=last, drafts=drafts
         )
         # The chosen proposal carries its own notices.
         less = result.notices(depth, drafts=not last)
@@ -105,20 +105,20 @@ async def run_proposer_layer(
     depth: int,
     emit: Emit | None,
     answers: bool = False,
+    drafts: KeptDrafts | None = None,
 ) -> LayerResult:
     """
     Call every proposer at once; proposals keep the order of the proposers.
 
     *answers*: one of the proposals will be the answer, so the caller's sampling, tools and
-    response format apply to each. Raises QuorumNotMetError, with every cause, when fewer than
-    the quorum answer.
+    response format apply to each. *drafts*: proposals that are there already. Raises
+    QuorumNotMetError, with every cause, when fewer than the quorum answer.
     """
     calls = layer.proposer_calls
     positions = [Position(depth, index, "proposer") for index in range(len(calls))]
     again = calls_to_ask_again(layer, dict(zip(positions, calls, strict=True)))
     late = LateCalls(asked_again={position: asyncio.Event() for position in again})
     tasks: dict[Position, ProposerTask] = {}
-    drafts = current_drafts()
     quorum = layer.quorum if drafts is None or drafts.asks_missing else 1
     membership = LayerMembership(quorum)
     seats = LayerSeats(len(calls), late, steered=current_control() is not None)
@@ -129,7 +129,7 @@ async def run_proposer_layer(
                 for position, (call, draw) in zip(positions, _number_draws(calls), strict=True):
                     ask = partial(
                         ask_proposer, build_prompt, before, draw, position, membership, late, emit,
-                        answers,
+                        answers, drafts,
                     )  # fmt: skip
                     held = seats.hold(position, call, ask)
                     tasks[position] = group.create_task(held)
@@ -147,28 +147,6 @@ async def run_proposer_layer(
     if len(proposals) < quorum:
         raise QuorumNotMetError(depth, quorum, len(proposals), lost, late=bool(late.cut))
     return LayerResult(proposals, lost, places)
-
-
-async def ask_proposer(
-    build_prompt: PromptBuilder,
-    before: Sequence[Completion],
-    draw: DrawNumber,
-    position: Position,
-    membership: LayerMembership,
-    late: LateCalls,
-    emit: Emit | None,
-    answers: bool,
-    call: Proposer,
-) -> Completion | ModelError:
-    """One call at a seat: that of *call*, or a proposal that is there already."""
-    drafts = current_drafts()
-    is_first = position not in late.asked_anew
-    if drafts and is_first and (position in drafts.proposals or not drafts.asks_missing):
-        return await give_kept_draft(drafts, position, call.model.name, emit)
-    membership.add_member(position)
-    return await run_proposer(
-        call, build_prompt, before, draw, position, membership, late, emit, answers
-    )
 
 
 def _number_draws(calls: Sequence[Proposer]) -> list[tuple[Proposer, DrawNumber]]:

@@ -35,7 +35,7 @@ from mixtura.engine.call_context import (
     allow_draft_truncation,
 )
 from mixtura.engine.copy_race import CopyRace
-from mixtura.engine.kept_drafts import end_reuse_here
+from mixtura.engine.kept_drafts import KeptDrafts, end_reuse_here, give_kept_draft
 from mixtura.engine.prompt_builder import (
     PromptBuilder,
     image_notices,
@@ -50,6 +50,28 @@ from mixtura.protocols.provider_data.messages import strip_provider_data
 
 MIN_SALVAGED_CHARS = 400
 """Characters from which on a proposal that broke off is used."""
+
+
+async def ask_proposer(
+    build_prompt: PromptBuilder,
+    before: Sequence[Completion],
+    draw: DrawNumber,
+    position: Position,
+    membership: LayerMembership,
+    late: LateCalls,
+    emit: Emit | None,
+    answers: bool,
+    drafts: KeptDrafts | None,
+    call: Proposer,
+) -> Completion | ModelError:
+    """One call at a seat: that of *call*, or a proposal that is there already."""
+    is_first = position not in late.asked_anew
+    if drafts and is_first and (position in drafts.proposals or not drafts.asks_missing):
+        return await give_kept_draft(drafts, position, call.model.name, emit)
+    membership.add_member(position)
+    return await run_proposer(
+        call, build_prompt, before, draw, position, membership, late, emit, answers
+    )
 
 
 async def run_proposer(
