@@ -70,8 +70,8 @@ WRONG = {
         "'temprature'", "'temperature'",
     ),
     "a key of the aggregator": (
-        team('layers = [["quick"]]\naggregator = { model = "quick", persona = "x" }  # <-'),
-        "'persona'", "model",
+        team('layers = [["quick"]]\naggregator = { model = "quick", samples = 2 }  # <-'),
+        "'samples'", "model",
     ),
     "a key of a mixture's sampling": (
         simple(
@@ -328,7 +328,7 @@ def test_all_mistakes_of_a_file_are_told_at_once_by_their_lines(folder):
         '[models.odd]\nmodel = "x"\nbase_url = "localhost"\nheaders = { a = "b\\nc" }\n'  # 14, 15
         "[mixtures.team]\n"
         'layers = [["quick", "qick"], ["quick*x"]]\n'  # 17, 17
-        'aggregator = { model = "quick", persona = "x" }\n'  # 18
+        'aggregator = { model = "quick", samples = 2 }\n'  # 18
         'synthesis = "papr"\nextract = "number"\n'  # 19, 20
     )
 
