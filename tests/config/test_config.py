@@ -70,8 +70,8 @@ WRONG = {
         "'temprature'", "'temperature'",
     ),
     "a key of the aggregator": (
-        team('layers = [["quick"]]\naggregator = { model = "quick", samples = 2 }  # <-'),
-        "'samples'", "model",
+        team('layers = [["quick"]]\naggregator = { model = "quick", variants = true }  # <-'),
+        "'variants'", "model",
     ),
     "a key of a mixture's sampling": (
         simple(
