@@ -128,8 +128,8 @@ WRONG = {
         ("judge", "'auto'"),
     ),
     "a key of the judge": (
-        'pattern = "rank"\nlayers = [["quick"]]\njudge = { model = "quick", persona = "x" }  # <-',
-        ("'persona'",),
+        'pattern = "rank"\nlayers = [["quick"]]\njudge = { model = "quick", samples = 2 }  # <-',
+        ("'samples'",),
     ),
     "an accuracy of no member": (
         'pattern = "mux"\nlayers = [["quick*3"]]\naccuracy = { qick = 0.5 }  # <-',
