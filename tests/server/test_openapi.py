@@ -33,7 +33,7 @@ def tried(tmp_path, more, *options, examples):
                 list(map(str, command)), cwd=tmp_path, capture_output=True, text=True, check=False
             )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr
-    assert "Tested: 46" in done.stdout
+    assert "Tested: 47" in done.stdout
 
 
 def test_schemathesis_finds_nothing(tmp_path):
