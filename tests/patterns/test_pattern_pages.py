@@ -76,4 +76,4 @@ def test_the_table_to_choose_by_links_every_pattern():
     table = text[text.index("| you have |") : text.index("**The rule.**")]
 
     assert set(re.findall(r"\[`([\w-]+)`\]\(\1\.md\)", table)) == {*NAMES, "self"}
-    assert "The aggregator is the strongest member." in text
+    assert "The aggregator should be the strongest member." in text

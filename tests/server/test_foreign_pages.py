@@ -42,7 +42,7 @@ FURTHER_ROUTES = (
     ("GET", "/api/conversations/x/markdown"), ("GET", "/api/conversations/x/json"),
     ("GET", "/api/start"), ("POST", "/api/keys"), ("GET", "/api/starter"), ("POST", "/api/starter"),
     ("POST", "/api/runs/x/again"), ("POST", "/api/runs/x/agreement"), ("GET", "/api/choices"),
-    ("POST", "/api/choices"), ("GET", "/api/choices/x"),
+    ("POST", "/api/choices"), ("GET", "/api/choices/x"), ("POST", "/api/mixtures"),
 )  # fmt: skip
 """All others that are no file of the page, each tried with some of the headers."""
 
@@ -133,7 +133,7 @@ def test_a_page_of_another_site_gets_nothing_from_any_route(server, upstream):
 
 def test_no_page_of_another_site_enters_a_key_even_where_it_may_ask(anyones, shared):
     for server, origin in ((anyones, "http://evil.example"), (shared, "https://chat.example")):
-        for path in ("/api/keys", "/api/starter"):
+        for path in ("/api/keys", "/api/starter", "/api/mixtures"):
             status, reply = asked(server, "POST", path, {"Origin": origin})
             assert status == 403, reply
             assert "own page only" in reply

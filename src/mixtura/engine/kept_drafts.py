@@ -29,6 +29,10 @@ class KeptDrafts:
     asks_missing: bool = True
     instruction: str | None = None
 
+    def may_answer(self, position: Position) -> bool:
+        """Whether a proposal of *position* is there or asked for."""
+        return self.asks_missing or position in self.proposals
+
     def has_layer(self, depth: int) -> bool:
         """Whether a proposal of layer *depth* is there."""
         return any(position.layer == depth for position in self.proposals)

@@ -127,6 +127,8 @@ async def run_proposer_layer(
             # Tasks inherit the deadline as a context variable: retries inside need to know it.
             with deadline_scope(layer.deadline):
                 for position, (call, draw) in zip(positions, _number_draws(calls), strict=True):
+                    if drafts is None or drafts.may_answer(position):
+                        membership.add_member(position)  # before any call looks for the others
                     ask = partial(
                         ask_proposer, build_prompt, before, draw, position, membership, late, emit,
                         answers, drafts,

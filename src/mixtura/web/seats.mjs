@@ -50,7 +50,7 @@ export function useSeatSettings({ seat, who, put }) {
   const fields = open
     ? html`<div class="seatsettings" id=${id} role="group" aria-label=${`${who}: persona and sampling`}>
       <label class="field"><span>Persona</span><textarea rows="2" dir="auto" placeholder="Only this seat is told so" value=${seat.persona ?? ""} onInput=${(event) => put({ persona: event.target.value })}></textarea></label>
-      <div class="numbers">${numbers.map(({ key, name, least, most, step }) => html`<label class="field"><span>${name}</span><input type="number" min=${least} max=${most} step=${step} placeholder="as usual" value=${seat.sampling?.[key] ?? ""} onInput=${(event) => put({ sampling: { ...seat.sampling, [key]: event.target.value === "" ? undefined : Number(event.target.value) } })} /></label>`)}</div>
+      <div class="seatnumbers">${numbers.map(({ key, name, least, most, step }) => html`<label class="field"><span>${name}</span><input type="number" min=${least} max=${most} step=${step} placeholder="as usual" value=${seat.sampling?.[key] ?? ""} onInput=${(event) => put({ sampling: { ...seat.sampling, [key]: event.target.value === "" ? undefined : Number(event.target.value) } })} /></label>`)}</div>
     </div>`
     : said && html`<p class="seatsaid">${said}</p>`;
   return { button, fields };
