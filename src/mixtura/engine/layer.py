@@ -120,15 +120,13 @@ async def run_proposer_layer(
     late = LateCalls(asked_again={position: asyncio.Event() for position in again})
     tasks: dict[Position, ProposerTask] = {}
     quorum = layer.quorum if drafts is None or drafts.asks_missing else 1
-    membership = LayerMembership(quorum)
+    membership = _expect_answers(quorum, positions, drafts)
     seats = LayerSeats(len(calls), late, steered=current_control() is not None)
     try:
         async with asyncio.TaskGroup() as group:
             # Tasks inherit the deadline as a context variable: retries inside need to know it.
             with deadline_scope(layer.deadline):
                 for position, (call, draw) in zip(positions, _number_draws(calls), strict=True):
-                    if drafts is None or drafts.may_answer(position):
-                        membership.add_member(position)  # before any call looks for the others
                     ask = partial(
                         ask_proposer, build_prompt, before, draw, position, membership, late, emit,
                         answers, drafts,
@@ -149,6 +147,17 @@ async def run_proposer_layer(
     if len(proposals) < quorum:
         raise QuorumNotMetError(depth, quorum, len(proposals), lost, late=bool(late.cut))
     return LayerResult(proposals, lost, places)
+
+
+def _expect_answers(
+    quorum: int, positions: Sequence[Position], drafts: KeptDrafts | None
+) -> LayerMembership:
+    """Those that may answer, before any call looks for the others."""
+    membership = LayerMembership(quorum)
+    for position in positions:
+        if drafts is None or drafts.may_answer(position):
+            membership.add_member(position)
+    return membership
 
 
 def _number_draws(calls: Sequence[Proposer]) -> list[tuple[Proposer, DrawNumber]]:

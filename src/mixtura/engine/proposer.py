@@ -68,7 +68,8 @@ async def ask_proposer(
     is_first = position not in late.asked_anew
     if drafts and is_first and (position in drafts.proposals or not drafts.asks_missing):
         return await give_kept_draft(drafts, position, call.model.name, emit)
-    membership.add_member(position)
+    if not is_first:  # the call before it had failed, or given up
+        membership.add_member(position)
     return await run_proposer(
         call, build_prompt, before, draw, position, membership, late, emit, answers
     )
