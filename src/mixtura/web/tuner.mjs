@@ -33,14 +33,14 @@ function LastSeat() {
 }
 
 // The changed team under a name, as a mixture of this server.
-function SavePreset() {
+function SavePreset({ ready }) {
   const [form, put] = useState(null); // { name, error, before } while it is open
   const box = useRef(null);
   useEffect(() => {
     if (form) box.current?.focus();
   }, [Boolean(form)]);
   if (!setup.value?.saves) return null;
-  if (!form) return html`<button type="button" class="quiet small" onClick=${() => put({ name: "" })}>Save as a preset</button>`;
+  if (!form) return html`<button type="button" class="quiet small" disabled=${!ready} onClick=${() => put({ name: "" })}>Save as a preset</button>`;
   const save = async () => {
     const name = form.name.trim();
     if (!name) return;
@@ -68,7 +68,7 @@ function SavePreset() {
   return html`<div class="savepreset" role="group" aria-label="Save as a preset of this server">
     <label class="field"><span>Name of the preset</span><input type="text" ref=${box} maxlength="80" value=${form.name} autocomplete="off" spellcheck=${false} onKeyDown=${keys} onInput=${(event) => put({ name: event.target.value })} /></label>
     ${form.error && html`<p class="problem" role="alert"><${Icon} name="warn" /><span>${form.error}</span></p>`}
-    <div class="tunerfoot"><button type="button" class="quiet small" onClick=${() => put(null)}>Cancel</button><button type="button" class="quiet small" disabled=${!form.name.trim()} onClick=${save}>${form.before === form.name.trim() ? "Replace it" : "Save"}</button></div>
+    <div class="tunerfoot"><button type="button" class="quiet small" onClick=${() => put(null)}>Cancel</button><button type="button" class="quiet small" disabled=${!ready || !form.name.trim()} onClick=${save}>${form.before === form.name.trim() ? "Replace it" : "Save"}</button></div>
   </div>`;
 }
 
@@ -99,7 +99,7 @@ export function Tuner({ close }) {
         <button type="button" aria-label="One layer more" disabled=${alone || layers >= 16} onClick=${() => (choice.value = { ...choice.value, layers: layers + 1 })}><${Icon} name="plus" /></button>
       </span></div>
       <${Sketch} rows=${data?.layers ?? []} />
-      ${changed && state === "ready" && html`<${SavePreset} />`}
+      ${changed && html`<${SavePreset} ready=${state === "ready"} />`}
       <div class="tunerfoot">${changed && html`<button type="button" class="quiet small" onClick=${() => choose(choice.value.model)}>Back to ${choice.value.model}</button>`}
       <button type="button" class="quiet small" onClick=${close}>Done</button></div>
     </div>
