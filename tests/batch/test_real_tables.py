@@ -19,7 +19,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 def write_table(path: Path, columns: dict[str, list[Any]], *, picture: bool = False) -> None:
     """A Parquet file; *picture*: its column `image` is one, as `datasets` marks it."""
     arrow = pytest.importorskip("pyarrow", reason="the package pyarrow is not installed")
-    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow has no Parquet here")
     path.parent.mkdir(exist_ok=True)
     table = arrow.table(columns)
     if picture:

@@ -85,7 +85,7 @@ command = ["cat"]
 )  # fmt: skip
 def test_what_is_wrong_is_said_with_its_line(folder, setting, said):  # noqa: F811
     if "regions" in setting:
-        pytest.importorskip("phonenumbers")
+        pytest.importorskip("phonenumbers", reason="the package phonenumbers is not installed")
     (folder / "bad.toml").write_text("\ncustomer = '('\n")
     steady = '[models.steady]\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "s"\n'
     table = f'[models.quick]\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "q"\n{setting}\n'
@@ -120,7 +120,7 @@ def find_names(text):
 
 
 def test_the_numbers_of_a_country_are_found_as_its_people_write_them():
-    pytest.importorskip("phonenumbers")
+    pytest.importorskip("phonenumbers", reason="the package phonenumbers is not installed")
     from mixtura.privacy.phone_recognizer import create_phone_recognizer
 
     text = "Ruf 030 901820 an, oder 4930901820."

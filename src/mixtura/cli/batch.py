@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from mixtura.batch.records import DEFAULT_SPLIT, FORMATS
-from mixtura.cli.common import COUNT, config_option, name_callback
+from mixtura.cli.common import COUNT, config_option, engine_options, name_callback
 from mixtura.cli.common import batch_cap_options as cap_options
 from mixtura.cli.completed_values import complete_file
 from mixtura.cli.help_layout import MixturaCommand
@@ -84,15 +84,7 @@ def duration_callback(context: click.Context, parameter: click.Parameter, text: 
     "--within", default="24h", metavar="DURATION", show_default=True, callback=duration_callback,
     help="Time for provider batches, such as 6h or 90m, counted from the first run.",
 )  # fmt: skip
-@click.option(
-    "--engine", type=click.Choice(("local", "ray")), default="local", metavar="ENGINE",
-    show_default=True,
-    help="What answers the rows: local (this process), or ray (workers of a Ray cluster).",
-)  # fmt: skip
-@click.option(
-    "--address", metavar="ADDRESS", callback=name_callback,
-    help="Ray cluster, as HOST:PORT or auto; by default one is started on this machine.",
-)  # fmt: skip
+@engine_options("What answers the rows: local (this process), or ray (workers of a Ray cluster).")
 @click.option(
     "--workers", type=click.IntRange(1, 1024), metavar="N",
     help="Workers of --engine ray; by default one for each core of the cluster, or for each"

@@ -315,3 +315,20 @@ def _check_buildable(config: Config, plan: MixtureSpec, path: tuple[Key, ...], n
     """Raises ConfigError when a member cannot be made."""
     with plan.add_location(path):
         config.model(name)
+
+
+def engine_options(engine_help: str) -> Callable[[F], F]:
+    """``--engine`` and ``--address`` for a command that can run on a Ray cluster."""
+
+    def add_options(function: F) -> F:
+        address = click.option(
+            "--address", metavar="ADDRESS", callback=name_callback,
+            help="Ray cluster, as HOST:PORT or auto; by default one is started on this machine.",
+        )  # fmt: skip
+        engine = click.option(
+            "--engine", type=click.Choice(("local", "ray")), default="local", metavar="ENGINE",
+            show_default=True, help=engine_help,
+        )  # fmt: skip
+        return engine(address(function))
+
+    return add_options

@@ -21,7 +21,13 @@ from typing import Any
 
 import click
 
-from mixtura.cli.common import cap_options, config_option, name_callback, read_config
+from mixtura.cli.common import (
+    cap_options,
+    config_option,
+    engine_options,
+    name_callback,
+    read_config,
+)
 from mixtura.cli.help_layout import MixturaCommand
 from mixtura.cli.logging_options import ROOT, log_level, set_log_level
 from mixtura.config.config import Config
@@ -85,15 +91,7 @@ class ServeOptions:
     "--log-content", is_flag=True,
     help="Log questions and answers as well. Keys are never logged.",
 )  # fmt: skip
-@click.option(
-    "--engine", type=click.Choice(("local", "ray")), default="local", metavar="ENGINE",
-    show_default=True,
-    help="What answers: local (this process), or ray (replicas behind Ray Serve).",
-)  # fmt: skip
-@click.option(
-    "--address", metavar="ADDRESS", callback=name_callback,
-    help="Ray cluster, as HOST:PORT or auto; by default one is started on this machine.",
-)  # fmt: skip
+@engine_options("What answers: local (this process), or ray (replicas behind Ray Serve).")
 @click.option(
     "--replicas", type=click.IntRange(1, 1024), metavar="N",
     help="Most replicas of --engine ray, each with a core; by default one for each core of the"

@@ -37,7 +37,8 @@ class _Holding:
     gone: bool = False
 
     @property
-    def held(self) -> int:
+    def occupied_amount(self) -> int:
+        """What others may not have."""
         # What was lent and is taken back is free only once it is not used any more.
         return max(self.lease, self.used)
 
@@ -56,7 +57,9 @@ class SharedQuantity:
         """What *worker* may have in use from now on."""
         mine = self.holdings.setdefault(worker, _Holding())
         mine.used, mine.wanted = used, wanted
-        free = self.limit - sum(one.held for name, one in self.holdings.items() if name != worker)
+        free = self.limit - sum(
+            one.occupied_amount for name, one in self.holdings.items() if name != worker
+        )
         mine.lease = max(0, min(self._fair_share(worker, turn), free))
         return mine.lease
 
@@ -66,14 +69,14 @@ class SharedQuantity:
     def mark_gone(self, worker: str) -> None:
         """It takes nothing more; what it may have taken counts until it is forgotten."""
         if (one := self.holdings.get(worker)) is not None:
-            one.used, one.lease, one.gone = one.held, 0, True
+            one.used, one.lease, one.gone = one.occupied_amount, 0, True
 
     def _fair_share(self, worker: str, turn: int) -> int:
         """The most for whoever wants least; what is left over goes to all alike."""
         names = sorted(name for name, one in self.holdings.items() if not one.gone)
         names = names[turn % len(names) :] + names[: turn % len(names)]
         order = sorted(names, key=lambda name: self.holdings[name].wanted)
-        left = self.limit - sum(one.held for one in self.holdings.values() if one.gone)
+        left = self.limit - sum(one.occupied_amount for one in self.holdings.values() if one.gone)
         shares = dict[str, int]()
         for number, name in enumerate(order):
             # Rounded up: the first ones of this turn have what cannot be divided.
@@ -96,9 +99,9 @@ class SharedLimits:
         self._allowed = float(limits.concurrency or "inf")
         self._last_decrease = float("-inf")
         self._closed_until = float("-inf")
-        self._concurrency = _shared(limits.concurrency)
-        self._requests = _shared(limits.requests_per_minute)
-        self._tokens = _shared(limits.tokens_per_minute)
+        self._concurrency = _share_quantity(limits.concurrency)
+        self._requests = _share_quantity(limits.requests_per_minute)
+        self._tokens = _share_quantity(limits.tokens_per_minute)
         self._gone: list[tuple[float, str]] = []
 
     def lend(self, worker: str, use: EndpointUse) -> Lease:
@@ -149,7 +152,7 @@ class SharedLimits:
             self._allowed = min(float(self._most), self._allowed + use.answered / self._allowed)
 
 
-def _shared(limit: int | None) -> SharedQuantity | None:
+def _share_quantity(limit: int | None) -> SharedQuantity | None:
     return None if limit is None else SharedQuantity(limit)
 
 

@@ -121,14 +121,14 @@ class LeasingApp:
         leased = LeasedLimiters(secrets.token_hex(8), RemoteOwner(self._owner))
         while True:
             try:
-                await leased.renew(_limited(self._config.builder.rate_limiters()))
+                await leased.renew(_select_limited_endpoints(self._config.builder.rate_limiters()))
             # An owner that is started anew is asked again; until then the last lease holds.
             except Exception as error:  # noqa: BLE001
                 _LOG.warning("the owner of the limits cannot be asked: %s", to_one_line(error))
             await asyncio.sleep(self._seconds)
 
 
-def _limited(limiters: dict[str, RateLimiter]) -> dict[str, RateLimiter]:
+def _select_limited_endpoints(limiters: dict[str, RateLimiter]) -> dict[str, RateLimiter]:
     """Those that have a limit to share."""
     return {name: one for name, one in limiters.items() if one.limits != RateLimits()}
 

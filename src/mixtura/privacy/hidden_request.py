@@ -57,7 +57,7 @@ class HiddenRequest:
         self.request = hidden if self._placeholders else request
 
     @property
-    def replaced(self) -> tuple[ReplacedItem, ...]:
+    def replaced_items(self) -> tuple[ReplacedItem, ...]:
         """Every item that was replaced."""
         return self._placeholders.items
 

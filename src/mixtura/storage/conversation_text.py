@@ -51,7 +51,7 @@ def conversation_markdown(conversation: Mapping[str, Any], leaf: str | None = No
             parts.append(turn["answer"])
         if turn["state"] not in ("answered", "degraded"):
             parts.append(f"*{turn['state']}{': ' if turn['error'] else ''}{turn['error'] or ''}*")
-        parts.append(f"*{_taken(turn)}*")
+        parts.append(f"*{_describe_effort(turn)}*")
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
@@ -59,7 +59,7 @@ def _speaker(role: str) -> str:
     return {"user": "You", "assistant": "Answer"}.get(role, role.capitalize())
 
 
-def _taken(turn: Record) -> str:
+def _describe_effort(turn: Record) -> str:
     cost = turn["cost_usd"]
     money = "cost unknown" if cost is None else f"${cost:.6f}".rstrip("0").rstrip(".")
     calls = pluralize_count(turn["asked_calls"], "call")

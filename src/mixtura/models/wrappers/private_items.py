@@ -62,12 +62,12 @@ class Pseudonymized(Wrapper):
         # A recognizer may be a model of its own: it never holds up the loop.
         size = LARGE_BYTES if self.items.recognizers else estimate_request_bytes(request)
         hidden = await run_in_thread_if_large(size, HiddenRequest, request, self.items)
-        if not hidden.replaced:
+        if not hidden.replaced_items:
             return await self._model.complete(hidden.request, emit)
         if emit is None:
             return hidden.restore_answer(await self._model.complete(hidden.request))
-        emit(ItemsReplaced(self.name, hidden.replaced))
-        emit(Notice(self.name, _describe_items(hidden.replaced)))
+        emit(ItemsReplaced(self.name, hidden.replaced_items))
+        emit(Notice(self.name, _describe_items(hidden.replaced_items)))
         restoring = _RestoringEmit(hidden, emit)
         try:
             answer = await self._model.complete(hidden.request, restoring.report)
