@@ -8,10 +8,12 @@ from typing import Any, cast
 
 import msgspec
 
+from mixtura.core.errors import MalformedError
 from mixtura.core.json_text import repair_json, repair_texts
 from mixtura.core.quantities import is_null
 from mixtura.core.types import JsonObject
 from mixtura.protocols.errors.bodies import has_error_content, is_error_json
+from mixtura.protocols.half_characters import mark_half_characters
 from mixtura.protocols.lenient_json import decode_odd_event, split_joined_objects
 from mixtura.protocols.openai.content import flatten_content, thought_text
 from mixtura.protocols.provider_data.fields import (
@@ -156,7 +158,7 @@ class MessageDelta(msgspec.Struct, gc=False):
 
 
 class StreamChoice(msgspec.Struct, gc=False):
-    """One of the answers in a chunk; only index 0 is used."""
+    """One of the answers in a chunk; only the first is used."""
 
     index: int = 0
     delta: MessageDelta | None = None
@@ -188,13 +190,20 @@ class Chunk(msgspec.Struct, gc=False):
     x_groq: _GroqFields | None = None
     citations: Any = None
     """Addresses of pages that the web was searched for (Perplexity, xAI)."""
+    has_halves: bool = False
+    """Its texts have halves of characters, marked; set here, servers do not send it."""
+
+    @property
+    def first_index(self) -> int:
+        """The index of its first answer: one was asked for, and some count from 1."""
+        return min((choice.index for choice in self.choices or ()), default=0)
 
     def find_usage(self) -> msgspec.Raw | None:
         """Its usage: at the top, in a choice (Moonshot) or in ``x_groq``; None for none."""
         if self.usage and self.usage != _NULL:
             return self.usage
         for choice in self.choices or ():
-            if choice.usage and choice.index == 0 and choice.usage != _NULL:
+            if choice.usage and choice.index == self.first_index and choice.usage != _NULL:
                 return choice.usage
         if self.x_groq is not None and not is_null(self.x_groq.usage):
             return self.x_groq.usage
@@ -202,7 +211,8 @@ class Chunk(msgspec.Struct, gc=False):
 
     def find_error(self) -> Any:
         """Its error: at the top, in a choice or in ``x_groq``; None where it is empty."""
-        errors = [self.error, *(choice.error for choice in self.choices or () if choice.index == 0)]
+        ours = (c.error for c in self.choices or () if c.index == self.first_index)
+        errors = [self.error, *ours]
         if self.x_groq is not None:
             errors.append(self.x_groq.error)
         return next(filter(has_error_content, errors), None)
@@ -223,7 +233,7 @@ def decode_chunk(data: bytes, *, as_it_is: bool = False) -> Chunk:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         whole = repair_json(repair_texts(_REPEATED_FIELD.sub(b"", data)))
         if whole != data and not as_it_is:
-            return decode_chunk(whole, as_it_is=True)
+            return _mark_halves(decode_chunk(whole, as_it_is=True), whole, data)
         if rows := split_joined_objects(data):
             return _join_chunks([decode_chunk(row, as_it_is=True) for row in rows])
         what = "a chat completion chunk"
@@ -237,6 +247,27 @@ def decode_chunk(data: bytes, *, as_it_is: bool = False) -> Chunk:
     if piece.error is None and not piece.choices and is_error_json(data):
         piece.error = {}  # vLLM's form, and those of others: it has no field of its own
     return piece
+
+
+def _mark_halves(piece: Chunk, whole: bytes, data: bytes) -> Chunk:
+    """The *piece*, with marks in its texts where *data* has halves of characters."""
+    marked = repair_json(repair_texts(mark_half_characters(data)))
+    if marked == whole:
+        return piece
+    try:
+        choices = decode_chunk(marked, as_it_is=True).choices or ()
+    except MalformedError:
+        return piece
+    for ours, theirs in zip(piece.choices or (), choices, strict=False):
+        if ours.delta is not None and theirs.delta is not None:
+            piece.has_halves = True
+            for name in HALVED_TEXTS:
+                setattr(ours.delta, name, getattr(theirs.delta, name))
+    return piece
+
+
+HALVED_TEXTS = ("content", "reasoning_content", "reasoning")
+"""Texts of a delta that may begin or end in the middle of a character."""
 
 
 def _join_chunks(chunks: Sequence[Chunk]) -> Chunk:
