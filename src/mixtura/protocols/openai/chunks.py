@@ -34,6 +34,10 @@ class WireFunction(msgspec.Struct, gc=False):
     arguments: Any = None
     parameters: Any = None
     """The name of arguments on some servers."""
+    extra_content: Any = None
+    provider_specific_fields: Any = None
+    thought_signature: Any = None
+    thoughtSignature: Any = None  # noqa: N815 - as Google's own API spells it
 
 
 class WireToolCall(msgspec.Struct, gc=False):
@@ -45,6 +49,7 @@ class WireToolCall(msgspec.Struct, gc=False):
     extra_content: Any = None
     provider_specific_fields: Any = None
     thought_signature: Any = None
+    thoughtSignature: Any = None  # noqa: N815
     name: str | None = None
     arguments: Any = None
     input: Any = None
@@ -57,8 +62,9 @@ class WireToolCall(msgspec.Struct, gc=False):
         arguments = next((given for given in named if given is not None), None)
         name = function.name or self.name or ""
         piece = ToolCallDelta(self.index, self.id or "", name, arguments)
-        if self.extra_content or self.provider_specific_fields or self.thought_signature:
+        if any(getattr(row, name) for row in (self, function) for name in CALL_FIELDS):
             given = {name: getattr(self, name) for name in CALL_FIELDS}
+            given["function"] = {name: getattr(function, name) for name in CALL_FIELDS}
             piece.provider_fields.update(tool_call_fields(given))
         return piece
 
@@ -83,6 +89,11 @@ class MessageDelta(msgspec.Struct, gc=False):
     extra_content: Any = None
     thinking_blocks: Any = None
     annotations: Any = None
+    content_parts: Any = None
+    """Thoughts and signatures among the parts of its content."""
+    provider_specific_fields: Any = None
+    thought_signature: Any = None
+    thoughtSignature: Any = None  # noqa: N815
 
     @property
     def has_other_fields(self) -> bool:
@@ -100,9 +111,24 @@ class MessageDelta(msgspec.Struct, gc=False):
             or self.thinking is not None
             or self.reasoning_details is not None
             or self.reasoning_opaque is not None
-            or self.extra_content is not None
             or self.thinking_blocks is not None
             or self.annotations is not None
+            or self.extra_content is not None
+            or self.content_parts is not None
+            or self.provider_specific_fields is not None
+            or self.thought_signature is not None
+            or self.thoughtSignature is not None
+        )
+
+    @property
+    def has_signatures(self) -> bool:
+        """Whether it may have signatures in the fields of gateways."""
+        return (
+            self.extra_content is not None
+            or self.content_parts is not None
+            or self.provider_specific_fields is not None
+            or self.thought_signature is not None
+            or self.thoughtSignature is not None
         )
 
     @property
@@ -114,8 +140,8 @@ class MessageDelta(msgspec.Struct, gc=False):
             or self.reasoning_text is not None
             or self.reasoning_details is not None
             or self.reasoning_opaque is not None
-            or self.extra_content is not None
             or self.thinking_blocks is not None
+            or self.has_signatures
         )
 
     @property

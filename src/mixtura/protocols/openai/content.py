@@ -9,6 +9,7 @@ import msgspec
 
 from mixtura.core.errors import MalformedError
 from mixtura.core.types import JsonObject
+from mixtura.protocols.provider_data.returned_parts import is_worth_keeping, keep_part
 
 
 def flatten_content(delta: JsonObject) -> None:
@@ -29,12 +30,23 @@ def flatten_content(delta: JsonObject) -> None:
     for part in cast("list[Any]", content if isinstance(content, list) else [content]):
         parts.add_part(part)
     delta["content"], delta["left_out"] = "".join(parts.texts), parts.others
+    if kept := _kept_parts(cast("list[Any]", content if isinstance(content, list) else [content])):
+        delta["content_parts"] = kept
     # Some servers send a call as a part and as a field.
     if parts.calls and not delta.get("tool_calls"):
         delta["tool_calls"] = parts.calls
     if parts.thoughts:
         before = delta.get("reasoning_content") or ""
         delta["reasoning_content"] = "".join((before, *parts.thoughts))
+
+
+def _kept_parts(content: list[Any]) -> list[JsonObject]:
+    """What the provider wants back of a content's parts; none where they are plain texts."""
+    rows = (
+        cast("JsonObject", part) if isinstance(part, dict) else {"type": "text"} for part in content
+    )
+    kept = [row for part in rows if (row := keep_part(part))]
+    return kept if any(map(is_worth_keeping, kept)) else []
 
 
 class _Parts(NamedTuple):
