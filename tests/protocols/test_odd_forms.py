@@ -33,6 +33,15 @@ FORMS = {
         chunk({"content": [{"type": "text", "content": "Hello"}]}), STOP
     ],
     "a part of no type": [chunk({"content": [{"x": 1}, {"type": "text", "text": "Hello"}]}), STOP],
+    "text beside no delta": [{"choices": [{"index": 0, "content": "Hello"}]}, STOP],
+    "a list in a list": [chunk({"content": [[{"type": "text", "text": "Hello"}]]}), STOP],
+    "false for nothing": [chunk({"content": False}), HELLO, STOP],
+    "another object around it": [{"result": HELLO, "success": True}, {"data": STOP}],
+    "all of them in a list": [json.dumps([HELLO, STOP])],
+    "pieces that count up": [
+        *({"choices": [{"index": i, "delta": {"content": t}}]} for i, t in enumerate("Hello")),
+        {"choices": [{"index": 5, "delta": {}, "finish_reason": "stop"}]},
+    ],
     "the field's name twice": [f"data: {json.dumps(HELLO)}", f"data: {json.dumps(STOP)}"],
 }  # fmt: skip
 
@@ -42,6 +51,28 @@ def test_a_text_is_read_in_whatever_form_its_server_sends_it(form):
     completion, shown = answered(events(*FORMS[form], "[DONE]"))
 
     assert completion.text == shown == "Hello"
+
+
+CALLS = {
+    "calls by their numbers": chunk(
+        {"tool_calls": {"0": {"id": "a", "function": {"name": "f", "arguments": '{"x": 1}'}}}}
+    ),
+    "arguments as texts in a list": call(['{"x":', "1}"]),
+    "a tool whose input is a text": chunk(
+        {
+            "tool_calls": [
+                {"index": 0, "type": "custom", "custom": {"name": "f", "input": '{"x": 1}'}}
+            ]
+        }
+    ),
+}
+
+
+@pytest.mark.parametrize("form", CALLS)
+def test_a_call_is_read_in_whatever_form_its_server_sends_it(form):
+    completion, _ = answered(events(CALLS[form], chunk({}, "tool_calls")))
+
+    assert calls(completion) == [("f", {"x": 1})]
 
 
 def test_an_answer_that_is_a_number_is_its_text():

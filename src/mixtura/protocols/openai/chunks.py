@@ -14,7 +14,12 @@ from mixtura.core.quantities import is_null
 from mixtura.core.types import JsonObject
 from mixtura.protocols.errors.bodies import has_error_content, is_error_json
 from mixtura.protocols.half_characters import mark_half_characters
-from mixtura.protocols.lenient_json import decode_odd_event, split_joined_objects
+from mixtura.protocols.lenient_json import (
+    decode_odd_event,
+    find_wrapped_object,
+    list_objects,
+    split_joined_objects,
+)
 from mixtura.protocols.openai.content import flatten_content, thought_text
 from mixtura.protocols.provider_data.fields import (
     CALL_FIELDS,
@@ -34,6 +39,7 @@ class WireFunction(msgspec.Struct, gc=False):
     arguments: Any = None
     parameters: Any = None
     """The name of arguments on some servers."""
+    input: Any = None
     extra_content: Any = None
     provider_specific_fields: Any = None
     thought_signature: Any = None
@@ -54,12 +60,18 @@ class WireToolCall(msgspec.Struct, gc=False):
     arguments: Any = None
     input: Any = None
     """Some servers put these beside the function, or use Anthropic's name."""
+    custom: WireFunction | None = None
+    """A tool of OpenAI's whose input is a text."""
 
     def to_call_delta(self) -> ToolCallDelta:
         """The piece with its arguments under whichever name they have."""
-        function = self.function or WireFunction()
-        named = (function.arguments, function.parameters, self.arguments, self.input)
-        arguments = next((given for given in named if given is not None), None)
+        function = self.function or self.custom or WireFunction()
+        named = (
+            function.arguments, function.parameters, function.input, self.arguments, self.input
+        )  # fmt: skip
+        arguments: Any = next((given for given in named if given is not None), None)
+        if isinstance(arguments, list) and all(isinstance(one, str) for one in arguments):  # pyright: ignore
+            arguments = "".join(arguments)  # pyright: ignore
         name = function.name or self.name or ""
         piece = ToolCallDelta(self.index, self.id or "", name, arguments)
         if any(getattr(row, name) for row in (self, function) for name in CALL_FIELDS):
@@ -191,6 +203,8 @@ class StreamChoice(msgspec.Struct, gc=False):
     message: MessageDelta | None = None
     text: Any = None
     """The text in the older API's form: some send it here, or both."""
+    content: Any = None
+    """The text where there is no delta."""
     finish_reason: Any = None
     logprobs: msgspec.Raw = msgspec.Raw()
     usage: msgspec.Raw = msgspec.Raw()
@@ -260,7 +274,7 @@ def decode_chunk(data: bytes, *, as_it_is: bool = False) -> Chunk:
         whole = repair_json(repair_texts(_REPEATED_FIELD.sub(b"", data)))
         if whole != data and not as_it_is:
             return _mark_halves(decode_chunk(whole, as_it_is=True), whole, data)
-        if rows := split_joined_objects(data):
+        if rows := split_joined_objects(data) or list_objects(data):
             return _join_chunks([decode_chunk(row, as_it_is=True) for row in rows])
         what = "a chat completion chunk"
         odd = decode_odd_event(
@@ -270,6 +284,8 @@ def decode_chunk(data: bytes, *, as_it_is: bool = False) -> Chunk:
     if piece.choices and piece.error is piece.choices[0].error is piece.x_groq is None:
         return piece  # nearly always
     piece.error = piece.find_error()
+    if piece.choices is None and not as_it_is and (inner := find_wrapped_object(data, "choices")):
+        return decode_chunk(inner, as_it_is=True)
     if piece.error is None and not piece.choices and is_error_json(data):
         piece.error = {}  # vLLM's form, and those of others: it has no field of its own
     return piece

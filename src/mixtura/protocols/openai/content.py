@@ -18,8 +18,10 @@ def flatten_content(delta: JsonObject) -> None:
 
     Raises MalformedError for a part that is neither text nor an object with a type.
     """
-    if isinstance(delta.get("tool_calls"), dict):
-        delta["tool_calls"] = [delta["tool_calls"]]
+    if isinstance(calls := delta.get("tool_calls"), dict):
+        by_number = cast("JsonObject", calls)
+        numbered = all(map(str.isdigit, by_number))
+        delta["tool_calls"] = list(by_number.values()) if numbered else [by_number]
     for name in ("reasoning_content", "reasoning"):
         if isinstance(delta.get(name), dict | list):  # not kept as provider data in this form
             delta.setdefault("thinking", thought_text(delta.pop(name)))
@@ -71,16 +73,18 @@ class _Parts(NamedTuple):
                 | {"type": "text" | "output_text", "content": str(text)}
             ):
                 self.texts.append(text)
+            case list():
+                for row in cast("list[Any]", part):
+                    self.add_part(row)
+            case None | bool() | {"text": None}:
+                pass
             case int() | float():
                 self.texts.append(msgspec.json.encode(part).decode())
             case {"type": "tool_use", "name": str()}:
                 self.calls.append(part)
-            case None | {"text": None}:
-                pass
-            case {"type": str(kind)}:
-                self.others.append(kind)
             case dict():
-                self.others.append("unknown")
+                kind = cast("JsonObject", part).get("type")
+                self.others.append(kind if isinstance(kind, str) else "unknown")
             case _:
                 raise MalformedError(f"the content of an answer is {type(part).__name__}, not text")
 

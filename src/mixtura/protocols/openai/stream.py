@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from mixtura.core.types import ProviderData, Request
@@ -21,7 +23,8 @@ class ChatStreamAccumulator(AnswerAccumulator):
     """The answer that the chunks of a chat completion make: ``add_chunk`` takes one in."""
 
     __slots__ = (
-        "_fields", "_has_text", "_has_vague_end", "_index", "_plain_thought", "_whole_text",
+        "_counts_up", "_fields", "_has_text", "_has_vague_end", "_index", "_plain_thought",
+        "_whole_text",
     )  # fmt: skip
 
     def __init__(self, *, inside: bool = False, origin: str | None = None) -> None:
@@ -29,6 +32,8 @@ class ChatStreamAccumulator(AnswerAccumulator):
         self._fields = ProviderFieldAccumulator()
         self._index: int | None = None
         """Of the answer that is read: the first that came."""
+        self._counts_up = True
+        """Each piece by now had the next index."""
         self._has_text = False
         """A delta brought text."""
         self._whole_text: str = ""
@@ -48,10 +53,22 @@ class ChatStreamAccumulator(AnswerAccumulator):
         self._sources.add_found(event.citations)
         if self._index is None and event.choices:
             self._index = event.first_index
+        elif self._counts_up and event.choices:
+            self._follow_count(event.choices)
         for choice in event.choices or ():
             # One answer was asked for; what comes for another is none of ours.
             if choice.index == self._index:
                 self._take_choice(choice, has_halves=event.has_halves)
+
+    def _follow_count(self, choices: Sequence[StreamChoice]) -> None:
+        """
+        Some servers number the pieces of their only answer, not the answers: as long as each has
+        the next number, they are taken.
+        """
+        index = choices[0].index
+        self._counts_up = len(choices) == 1 and index == (self._index or 0) + 1
+        if self._counts_up:
+            self._index = index
 
     def _take_choice(self, choice: StreamChoice, *, has_halves: bool) -> None:
         if choice.finish_reason is not None:
@@ -61,9 +78,10 @@ class ChatStreamAccumulator(AnswerAccumulator):
         delta = choice.delta
         if choice.message is not None:
             delta = self._missing_delta(choice.message, delta)
-        if delta is None or (choice.text and delta == _NOTHING):
-            if isinstance(choice.text, str) and choice.text:
-                self._text.new_texts.append(choice.text)
+        bare = choice.text or choice.content
+        if delta is None or (bare and delta == _NOTHING):
+            if isinstance(bare, str) and bare:
+                self._text.new_texts.append(bare)
                 self._has_text = True
             return
         if has_halves or self._halves is not None:
