@@ -94,6 +94,14 @@ class BatchForm(Protocol):
     async def read_results(self, batch: RemoteBatch, take: Callable[[RowResult], None]) -> None: ...
 
 
+def encode_rows(rows: Sequence[ProviderBatchRow], **more: str) -> bytes:
+    """The rows as JSON lines, each with *more*."""
+    lines = [
+        msgspec.json.encode({"custom_id": row.custom_id, **more, "body": row.body}) for row in rows
+    ]
+    return b"\n".join((*lines, b""))
+
+
 class OpenAIForm:
     """Files and batches as OpenAI has them, and those who speak its API."""
 
@@ -107,14 +115,7 @@ class OpenAIForm:
         return data
 
     async def upload(self, tag: str, rows: Sequence[ProviderBatchRow]) -> str:
-        url = f"/v1{self.path}"
-        lines = [
-            msgspec.json.encode(
-                {"custom_id": row.custom_id, "method": "POST", "url": url, "body": row.body}
-            )
-            for row in rows
-        ]
-        data = b"\n".join((*lines, b""))
+        data = encode_rows(rows, method="POST", url=f"/v1{self.path}")
         sent = await self.http.upload_file("/files", f"{tag}.jsonl", data, {"purpose": "batch"})
         return read_id(sent, "id")
 

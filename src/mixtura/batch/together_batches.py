@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from mixtura.batch.provider_fields import (
     read_files,
     read_id,
@@ -14,7 +12,7 @@ from mixtura.batch.provider_fields import (
     read_rows,
     read_words,
 )
-from mixtura.batch.provider_forms import OpenAIForm, ProviderBatchRow, RemoteBatch
+from mixtura.batch.provider_forms import OpenAIForm, ProviderBatchRow, RemoteBatch, encode_rows
 
 _OVER = ("COMPLETED", "FAILED", "EXPIRED", "CANCELLED")
 
@@ -23,12 +21,9 @@ class TogetherForm(OpenAIForm):
     """A batch is found by the file of its rows, which is its alone."""
 
     async def upload(self, tag: str, rows: Sequence[ProviderBatchRow]) -> str:
-        lines = [
-            msgspec.json.encode({"custom_id": row.custom_id, "body": row.body}) for row in rows
-        ]
-        data, name = b"\n".join((*lines, b"")), f"{tag}.jsonl"
+        name = f"{tag}.jsonl"
         fields = {"purpose": "batch-api", "file_name": name, "file_type": "jsonl"}
-        sent = await self.http.upload_file("/files/upload", name, data, fields)
+        sent = await self.http.upload_file("/files/upload", name, encode_rows(rows), fields)
         return read_id(sent, "id")
 
     async def create(self, tag: str, file: str, rows: Sequence[ProviderBatchRow]) -> str:  # noqa: ARG002
