@@ -98,8 +98,12 @@ dry_run_option = click.option(
 
 
 def preset_options(what: str, name: str) -> Option[F]:
-    """Where *what* was chosen is written to, and as which mixture: *name*, if nothing is said."""
+    """
+    How a *what* is looked for, where it is written to, and as which mixture: *name*, if nothing is
+    said.
+    """
     return combine_options(
+        split_seed_option,
         click.option(
             "--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.toml",
             shell_complete=complete_file, help=f"Write the {what} into this configuration file.",
@@ -108,4 +112,9 @@ def preset_options(what: str, name: str) -> Option[F]:
             "--name", default=name, show_default=True, callback=name_callback,
             help=f"Name of the {what} there.",
         ),
+        json_option,
+        dry_run_option,
+        logs_option,
+        connections_option,
+        deadline_option,
     )  # fmt: skip

@@ -52,51 +52,51 @@ MIN_SALVAGED_CHARS = 400
 """Characters from which on a proposal that broke off is used."""
 
 
+class LayerCalls(NamedTuple):
+    """What all calls of a layer have in common."""
+
+    build_prompt: PromptBuilder
+    before: Sequence[Completion]
+    """The proposals of the layer before it."""
+    membership: LayerMembership
+    late: LateCalls
+    emit: Emit | None
+    answers: bool
+    """One of the proposals will be the answer."""
+    drafts: KeptDrafts | None
+    """Proposals that are there already."""
+
+
+class DrawNumber(NamedTuple):
+    """The *ordinal*-th call to a model that is called *of* times in this layer."""
+
+    ordinal: int
+    of: int
+
+
 async def ask_proposer(
-    build_prompt: PromptBuilder,
-    before: Sequence[Completion],
-    draw: DrawNumber,
-    position: Position,
-    membership: LayerMembership,
-    late: LateCalls,
-    emit: Emit | None,
-    answers: bool,
-    drafts: KeptDrafts | None,
-    call: Proposer,
+    layer: LayerCalls, position: Position, draw: DrawNumber, call: Proposer
 ) -> Completion | ModelError:
     """One call at a seat: that of *call*, or a proposal that is there already."""
-    is_first = position not in late.asked_anew
+    drafts = layer.drafts
+    is_first = position not in layer.late.asked_anew
     if drafts and is_first and (position in drafts.proposals or not drafts.asks_missing):
-        return await give_kept_draft(drafts, position, call.model.name, emit)
+        return await give_kept_draft(drafts, position, call.model.name, layer.emit)
     if not is_first:  # the call before it had failed, or given up
-        membership.add_member(position)
-    return await run_proposer(
-        call, build_prompt, before, draw, position, membership, late, emit, answers
-    )
+        layer.membership.add_member(position)
+    return await run_proposer(layer, position, draw, call)
 
 
 async def run_proposer(
-    proposer: Proposer,
-    build_prompt: PromptBuilder,
-    before: Sequence[Completion],
-    draw: DrawNumber,
-    position: Position,
-    membership: LayerMembership,
-    late: LateCalls,
-    emit: Emit | None,
-    answers: bool,
+    layer: LayerCalls, position: Position, draw: DrawNumber, proposer: Proposer
 ) -> Completion | ModelError:
-    """
-    One proposer's proposal, or its ModelError; cancelled by other than the layer (*late*), it
-    raises.
-    """
-    model = proposer.model
+    """One proposer's proposal, or its ModelError; cancelled by other than the layer, it raises."""
+    model, emit = proposer.model, layer.emit
+    membership, late = layer.membership, layer.late
     LAYER_POSITION.set((membership, position))  # of this task and those that it begins
     with open_ledger() as ledger:
         try:
-            attempt = _complete_within_window(
-                proposer, build_prompt, before, draw, position, late, emit, answers, ledger
-            )
+            attempt = _complete_within_window(layer, position, draw, proposer, ledger)
             answer = ledger.bill_answer(await attempt)
         except ModelError as error:
             failed = error
@@ -110,7 +110,7 @@ async def run_proposer(
             set_partial_text(failed, partial_text(cancelled))
         else:
             membership.add_member(position)  # also when it had withdrawn
-            if not answers:
+            if not layer.answers:
                 quote_draft(answer.text)  # cached now, while others still write
             if emit:
                 emit(Proposal(answer, (position,)))
@@ -118,7 +118,7 @@ async def run_proposer(
     # A nested mixture names its own member already.
     failed.model = failed.model or model.name
     membership.remove_member(position)
-    kept = None if answers else _salvage_partial(failed, ledger)
+    kept = None if layer.answers else _salvage_partial(failed, ledger)
     if emit and kept:
         emit(Notice(model.name, kept.degraded[0], (position,)))
         emit(Proposal(kept, (position,)))
@@ -128,26 +128,23 @@ async def run_proposer(
 
 
 async def _complete_within_window(
-    proposer: Proposer,
-    build_prompt: PromptBuilder,
-    before: Sequence[Completion],
-    draw: DrawNumber,
+    layer: LayerCalls,
     position: Position,
-    late: LateCalls,
-    emit: Emit | None,
-    answers: bool,
+    draw: DrawNumber,
+    proposer: Proposer,
     ledger: CallLedger,
 ) -> Completion:
     """One proposer's answer; repeated once when its window is smaller than was known."""
     end_control_here()
     end_reuse_here()
-    model = proposer.model
+    model, before, emit = proposer.model, layer.before, layer.emit
     inner = with_position(emit, position) if emit else None
     for attempt in (1, 2):
         known = get_model_info(model).context_window
-        whole = await build_prompt(model, before, proposer.persona)
+        whole = await layer.build_prompt(model, before, proposer.persona)
+        size = estimate_request_bytes(whole)
         asked = await run_in_thread_if_large(
-            estimate_request_bytes(whole), _build_proposer_request, proposer, whole, draw, answers
+            size, _build_proposer_request, proposer, whole, draw, layer.answers
         )
         if emit:
             emit(
@@ -159,7 +156,7 @@ async def _complete_within_window(
                 emit(Notice(model.name, notice, (position,)))
         try:
             with allow_draft_truncation(bool(before) and attempt == 1):
-                if (again := late.asked_again.get(position)) is None:
+                if (again := layer.late.asked_again.get(position)) is None:
                     return await model.complete(asked, inner)
                 return await _complete_or_ask_again(model, asked, inner, again)
         except ContextOverflowError as error:
@@ -227,10 +224,3 @@ def _build_proposer_request(
         return replace(request, sampling=sampling, draw=number, draft=True)
     sampling = proposer.sampling if seed is None else replace(proposer.sampling, seed=seed)
     return Request(strip_provider_data(request).messages, sampling, draw=number, draft=True)
-
-
-class DrawNumber(NamedTuple):
-    """The *ordinal*-th call to a model that is called *of* times in this layer."""
-
-    ordinal: int
-    of: int

@@ -100,10 +100,7 @@ def _check_settings(settings: NoSettings, layers: int) -> None:  # noqa: ARG001
 
 
 def _build(parts: PatternParts) -> Analyse:
-    return Analyse(
-        layers=parts.layers, aggregator=parts.aggregator(), name=parts.name,
-        synthesis=parts.synthesis,
-    )  # fmt: skip
+    return parts.build_aggregated(Analyse)
 
 
 PATTERN = PatternSpec(

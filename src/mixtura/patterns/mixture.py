@@ -7,12 +7,7 @@ from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
 
 
 def _build(parts: PatternParts) -> Mixture:
-    return Mixture(
-        layers=parts.layers,
-        aggregator=parts.aggregator(),
-        name=parts.name,
-        synthesis=parts.synthesis,
-    )
+    return parts.build_aggregated(Mixture)
 
 
 PATTERN = PatternSpec(
