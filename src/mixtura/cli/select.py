@@ -10,20 +10,20 @@ import click
 from mixtura import cli
 from mixtura.cli.common import (
     COUNT,
-    DOLLARS,
     POSITIVE_DOLLARS,
     POSITIVE_SECONDS,
     SHARE,
     config_option,
     create_console,
     echo_json,
+    max_cost_option,
+    name_option,
     read_config,
     require_extra,
 )
 from mixtura.cli.evaluation_options import (
     announce_preparation,
     limit_option,
-    name_option,
     preset_options,
     scoring_options,
 )
@@ -81,12 +81,7 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="Time limit for each answer of the team, on average.",
 )
-@click.option(
-    "--max-cost",
-    type=DOLLARS,
-    metavar="DOLLARS",
-    help="Cost limit of the whole selection, earlier runs included.",
-)
+@max_cost_option("Cost limit of the whole selection, earlier runs included.")
 @limit_option
 @click.option(
     "--held-out",

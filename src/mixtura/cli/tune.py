@@ -10,21 +10,17 @@ import click
 from mixtura import cli
 from mixtura.cli.common import (
     COUNT,
-    DOLLARS,
     SHARE,
     config_option,
     create_console,
     echo_json,
+    max_cost_option,
     name_callback,
+    name_option,
     read_config,
     require_extra,
 )
-from mixtura.cli.evaluation_options import (
-    limit_option,
-    name_option,
-    preset_options,
-    scoring_options,
-)
+from mixtura.cli.evaluation_options import limit_option, preset_options, scoring_options
 from mixtura.cli.list_options import ListOptionsCommand
 from mixtura.cli.preset_file import (
     check_file,
@@ -74,12 +70,7 @@ if TYPE_CHECKING:
     metavar="N",
     help="Answers of each member to each prompt; at least the size.",
 )
-@click.option(
-    "--max-cost",
-    type=DOLLARS,
-    metavar="DOLLARS",
-    help="Cost limit of all of it, earlier runs included.",
-)
+@max_cost_option("Cost limit of all of it, earlier runs included.")
 @limit_option
 @click.option(
     "--held-out",
