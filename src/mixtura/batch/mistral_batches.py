@@ -11,7 +11,6 @@ from mixtura.batch.provider_forms import (
     OpenAIForm,
     ProviderBatchRow,
     RemoteBatch,
-    encode_rows,
     join_messages,
 )
 
@@ -21,10 +20,8 @@ _OVER = ("SUCCESS", "FAILED", "TIMEOUT_EXCEEDED", "CANCELLED")
 class MistralForm(OpenAIForm):
     """A job is of one model, named beside the rows, and found by its metadata or its file."""
 
-    async def upload(self, tag: str, rows: Sequence[ProviderBatchRow]) -> str:
-        fields = {"purpose": "batch"}
-        sent = await self.http.upload_file("/files", f"{tag}.jsonl", encode_rows(rows), fields)
-        return read_id(sent, "id")
+    def row_fields(self) -> dict[str, str]:
+        return {}
 
     async def create(self, tag: str, file: str, rows: Sequence[ProviderBatchRow]) -> str:
         made = await self.http.post_json(

@@ -12,7 +12,7 @@ from mixtura.batch.provider_fields import (
     read_rows,
     read_words,
 )
-from mixtura.batch.provider_forms import OpenAIForm, ProviderBatchRow, RemoteBatch, encode_rows
+from mixtura.batch.provider_forms import OpenAIForm, ProviderBatchRow, RemoteBatch
 
 _OVER = ("COMPLETED", "FAILED", "EXPIRED", "CANCELLED")
 
@@ -20,11 +20,13 @@ _OVER = ("COMPLETED", "FAILED", "EXPIRED", "CANCELLED")
 class TogetherForm(OpenAIForm):
     """A batch is found by the file of its rows, which is its alone."""
 
-    async def upload(self, tag: str, rows: Sequence[ProviderBatchRow]) -> str:
-        name = f"{tag}.jsonl"
-        fields = {"purpose": "batch-api", "file_name": name, "file_type": "jsonl"}
-        sent = await self.http.upload_file("/files/upload", name, encode_rows(rows), fields)
-        return read_id(sent, "id")
+    files_path = "/files/upload"
+
+    def row_fields(self) -> dict[str, str]:
+        return {}
+
+    def file_fields(self, name: str) -> dict[str, str]:
+        return {"purpose": "batch-api", "file_name": name, "file_type": "jsonl"}
 
     async def create(self, tag: str, file: str, rows: Sequence[ProviderBatchRow]) -> str:  # noqa: ARG002
         asked = {"input_file_id": file, "endpoint": f"/v1{self.path}", "completion_window": "24h"}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from mixtura.core import events
 from mixtura.core.call_ledger import CallLedger, open_ledger
 from mixtura.core.errors import (
     ContextOverflowError,
@@ -14,16 +15,6 @@ from mixtura.core.errors import (
     UnavailableError,
     partial_text,
     set_partial_text,
-)
-from mixtura.core.events import (
-    CallRestarted,
-    CallStarted,
-    Emit,
-    Failure,
-    Notice,
-    Position,
-    Proposal,
-    with_position,
 )
 from mixtura.core.model import Model, get_model_info
 from mixtura.core.roles import Proposer
@@ -60,7 +51,7 @@ class LayerCalls(NamedTuple):
     """The proposals of the layer before it."""
     membership: LayerMembership
     late: LateCalls
-    emit: Emit | None
+    emit: events.Emit | None
     answers: bool
     """One of the proposals will be the answer."""
     drafts: KeptDrafts | None
@@ -75,7 +66,7 @@ class DrawNumber(NamedTuple):
 
 
 async def ask_proposer(
-    layer: LayerCalls, position: Position, draw: DrawNumber, call: Proposer
+    layer: LayerCalls, position: events.Position, draw: DrawNumber, call: Proposer
 ) -> Completion | ModelError:
     """One call at a seat: that of *call*, or a proposal that is there already."""
     drafts = layer.drafts
@@ -88,7 +79,7 @@ async def ask_proposer(
 
 
 async def run_proposer(
-    layer: LayerCalls, position: Position, draw: DrawNumber, proposer: Proposer
+    layer: LayerCalls, position: events.Position, draw: DrawNumber, proposer: Proposer
 ) -> Completion | ModelError:
     """One proposer's proposal, or its ModelError; cancelled by other than the layer, it raises."""
     model, emit = proposer.model, layer.emit
@@ -113,23 +104,23 @@ async def run_proposer(
             if not layer.answers:
                 quote_draft(answer.text)  # cached now, while others still write
             if emit:
-                emit(Proposal(answer, (position,)))
+                emit(events.Proposal(answer, (position,)))
             return answer
     # A nested mixture names its own member already.
     failed.model = failed.model or model.name
     membership.remove_member(position)
     kept = None if layer.answers else _salvage_partial(failed, ledger)
     if emit and kept:
-        emit(Notice(model.name, kept.degraded[0], (position,)))
-        emit(Proposal(kept, (position,)))
+        emit(events.Notice(model.name, kept.degraded[0], (position,)))
+        emit(events.Proposal(kept, (position,)))
     elif emit:
-        emit(Failure(model.name, failed, (position,), ledger.charges))
+        emit(events.Failure(model.name, failed, (position,), ledger.charges))
     return kept or failed
 
 
 async def _complete_within_window(
     layer: LayerCalls,
-    position: Position,
+    position: events.Position,
     draw: DrawNumber,
     proposer: Proposer,
     ledger: CallLedger,
@@ -138,7 +129,7 @@ async def _complete_within_window(
     end_control_here()
     end_reuse_here()
     model, before, emit = proposer.model, layer.before, layer.emit
-    inner = with_position(emit, position) if emit else None
+    inner = events.with_position(emit, position) if emit else None
     for attempt in (1, 2):
         known = get_model_info(model).context_window
         whole = await layer.build_prompt(model, before, proposer.persona)
@@ -148,12 +139,12 @@ async def _complete_within_window(
         )
         if emit:
             emit(
-                CallStarted(model.name, asked, (position,), ledger)
+                events.CallStarted(model.name, asked, (position,), ledger)
                 if attempt == 1
-                else CallRestarted(model.name, None, at=(position,))
+                else events.CallRestarted(model.name, None, at=(position,))
             )
             for notice in image_notices(model, asked):
-                emit(Notice(model.name, notice, (position,)))
+                emit(events.Notice(model.name, notice, (position,)))
         try:
             with allow_draft_truncation(bool(before) and attempt == 1):
                 if (again := layer.late.asked_again.get(position)) is None:
@@ -166,7 +157,7 @@ async def _complete_within_window(
 
 
 async def _complete_or_ask_again(
-    model: Model, request: Request, emit: Emit | None, again: asyncio.Event
+    model: Model, request: Request, emit: events.Emit | None, again: asyncio.Event
 ) -> Completion:
     """
     One answer of *model*; it is asked a second time when *again* is set, and the first to be
@@ -179,7 +170,9 @@ async def _complete_or_ask_again(
         await asyncio.wait((first.task, late), return_when=asyncio.FIRST_COMPLETED)
         if not first.task.done():
             if emit:
-                emit(Notice(model.name, "late, and the strongest member: asked a second time"))
+                emit(
+                    events.Notice(model.name, "late, and the strongest member: asked a second time")
+                )
             race.start_attempt(model, request, watched=False)
         return await race.wait_for_answer()
     except asyncio.CancelledError as cancelled:
