@@ -64,9 +64,11 @@ class ProviderFieldAccumulator:
         """The fields to keep; plain thoughts only *in_tool_turn*, a turn that calls tools."""
         fields: JsonObject = {name: "".join(texts) for name, texts in self._texts.items()}
         if self._details:
-            fields["reasoning_details"] = _joined(self._details)
+            fields["reasoning_details"] = _join_pieces(self._details)
         fields |= {
-            name: _joined(cast("list[JsonObject]", value)) if name == "thinking_blocks" else value
+            name: _join_pieces(cast("list[JsonObject]", value))
+            if name == "thinking_blocks"
+            else value
             for name, value in self._values.items()
             if value
         }
@@ -84,7 +86,7 @@ def _extend_text(row: JsonObject, key: str, piece: str) -> None:
     pieces.append(piece)
 
 
-def _joined(rows: Iterable[JsonObject]) -> list[JsonObject]:
+def _join_pieces(rows: Iterable[JsonObject]) -> list[JsonObject]:
     """The rows with the pieces of each text joined."""
     return [
         {key: "".join(value) if isinstance(value, _Pieces) else value for key, value in row.items()}
