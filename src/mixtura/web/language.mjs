@@ -50,6 +50,9 @@ async function speak(tag) {
     language.value = tag;
   });
   document.documentElement.lang = tag;
+  // What a browser shows of the page before it is opened as an app.
+  document.querySelector("meta[name=description]")?.setAttribute("content", t("page.description"));
+  document.querySelector("link[rel=manifest]")?.setAttribute("href", `./manifest${tag === "en" ? "" : `.${tag}`}.webmanifest`);
 }
 
 // The language of the first paint: the one that was chosen here, or the browser's.
