@@ -38,7 +38,7 @@ export function Agreement({ run }) {
       <span class="grow"></span>
       ${known(confidence) && html`<span class="sure">${pieces("agreement.confidence", { percent: html`<b>${percent(confidence)}</b>` })}</span>`}
     </header>
-    ${agreement?.reason && html`<p class="note"><${Icon} name="warn" /> ${t(report ? "agreement.no_number" : "agreement.no_report", { why: agreement.reason })}</p>`}
+    ${agreement?.reason && html`<p class="note"><${Icon} name="warn" /> ${pieces(report ? "agreement.no_number" : "agreement.no_report", { why: html`<span lang="en">${agreement.reason}</span>` })}</p>`}
     ${report && html`<${Report} report=${report} />`}
   </div>`;
 }

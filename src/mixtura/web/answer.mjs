@@ -75,10 +75,10 @@ export function Answer({ run, actions = null, title = null, against = null }) {
       <span class="grow"></span>
       ${actions}
     </header>
-    ${failed && html`<p class="problem" role="alert"><${Icon} name="warn" /><span><b>${t("answer.none")}</b> ${run.error}</span></p>`}
+    ${failed && html`<p class="problem" role="alert"><${Icon} name="warn" /><span><b>${t("answer.none")}</b> <span lang=${run.errorIsOurs ? undefined : "en"}>${run.error}</span></span></p>`}
     ${run.state === "stopped" && html`<p class="note">${t(text ? "answer.stopped_text" : "answer.stopped")}</p>`}
-    ${standIn && html`<p class="problem"><${Icon} name="warn" /><span><b>${t("answer.no_aggregator")}</b> ${t("answer.draft_of", { model: standIn.model })} ${short(call.model)}: ${call.error}</span></p>`}
-    ${run.leftOut.length > 0 && html`<details class="leftout"><summary>${[lost && t("answer.calls_failed", { n: lost }), notes && t("notes", { n: notes })].filter(Boolean).join(", ")}</summary><ul>${run.leftOut.map((line) => html`<li>${line}</li>`)}</ul></details>`}
+    ${standIn && html`<p class="problem"><${Icon} name="warn" /><span><b>${t("answer.no_aggregator")}</b> ${t("answer.draft_of", { model: standIn.model })} ${short(call.model)}: <span lang="en">${call.error}</span></span></p>`}
+    ${run.leftOut.length > 0 && html`<details class="leftout"><summary>${[lost && t("answer.calls_failed", { n: lost }), notes && t("notes", { n: notes })].filter(Boolean).join(", ")}</summary><ul>${run.leftOut.map((line) => html`<li lang="en">${line}</li>`)}</ul></details>`}
     ${against && html`<${Versus} run=${against} alone=${run} />`}
     ${(text || run.live) && html`<div class="answerbody ${marked ? "" : "alone"}">
       ${text

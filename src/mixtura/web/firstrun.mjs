@@ -43,7 +43,7 @@ function KeyForm({ known, wanted }) {
       put({ text: error.message });
     }
   };
-  if (known.refused) return html`<p class="note">${known.refused}.</p>`;
+  if (known.refused) return html`<p class="note" lang="en">${known.refused}.</p>`;
   return html`<form class="keyform" onSubmit=${send}>
     <label>${t("start.provider")}
       <select value=${variable} onChange=${(event) => choose(event.target.value)}>${all.map((row) => html`<option value=${row.variable}>${row.set ? t("start.is_set", { provider: row.provider ?? row.variable }) : (row.provider ?? row.variable)}</option>`)}</select></label>

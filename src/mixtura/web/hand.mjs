@@ -27,7 +27,7 @@ function usePrice(path, body) {
 
 function Price({ price }) {
   if (!price) return html`<span class="dim" role="status">…</span>`;
-  if (price.problem) return html`<span class="bad" role="status">${price.problem}</span>`;
+  if (price.problem) return html`<span class="bad" role="status" lang="en">${price.problem}</span>`;
   return html`<span role="status">${pieces("hand.price", { calls: html`<b>${t("calls", { n: price.calls })}</b>`, most: most(price.max_cost_usd) })}</span>`;
 }
 

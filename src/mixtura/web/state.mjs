@@ -253,7 +253,7 @@ async function askAfter(question, before, { earlier = [], pictures = [] } = {}) 
   const besides = (begun) => (alone && begun ? follow(alone, { model: against, messages: history, mixtura: {} }, mine, { place: `?beside=${run.id}` }) : null);
   let other = null;
   await follow(run, body, mine, { heard: narrator(run), place, begun: () => (other = besides(true)) });
-  if (alone && !other && !run.id) alone.fail(t("runs.not_asked"));
+  if (alone && !other && !run.id) alone.fail(t("runs.not_asked"), true);
   await other;
   if (stopping === mine) stopping = null;
   listAll();
@@ -539,7 +539,7 @@ async function rejoin(run) {
   if (live) heard(null);
   const learned = await remember(run);
   await refresh(run.id, left);
-  if (!live && !learned) run.fail(t("runs.over_api"));
+  if (!live && !learned) run.fail(t("runs.over_api"), true);
   listAll();
 }
 

@@ -62,8 +62,9 @@ export async function play(run, body, { key, signal, left, place = "", begun = (
     run.id = (await response.json()).run;
     begun(run);
   } catch (error) {
-    run.fail(error instanceof Refused ? error.message : t("server.unreachable_run"));
-    if (error instanceof Refused) throw error;
+    const said = error instanceof Refused;
+    run.fail(said ? error.message : t("server.unreachable_run"), !said);
+    if (said) throw error;
     return;
   }
   // Its events may be gone by now, after a long break: its record says what became of it.
@@ -95,7 +96,7 @@ export async function attach(run, { key, signal, left, heard = () => {} }) {
         if (error instanceof Refused) throw error;
       }
     }
-    if (!left.aborted) run.fail(t("server.unreachable_later"));
+    if (!left.aborted) run.fail(t("server.unreachable_later"), true);
     return true;
   } finally {
     signal.removeEventListener("abort", halt);

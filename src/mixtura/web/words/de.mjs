@@ -177,7 +177,7 @@ export default {
   "composer.alone": "{model} allein",
   "composer.blind": "{model}, blind",
   "composer.blind_group": "Ohne Namen: erst die bessere wählen",
-  "composer.agreement_label": "Bericht zur Übereinstimmung",
+  "composer.agreement_label": "Abgleich der Vorschläge",
   "composer.agreement_title": "Berichten, worin die Vorschläge übereinstimmen; das ist ein Aufruf mehr",
   "composer.agreement": "Abgleich",
   "composer.no_price": "Kein Preis bekannt für {names}",
