@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
 
-from tests.support import page_world
+from tests.support import page_axe, page_world
+from tests.support.page_axe import found
 from tests.support.page_visit import Visit
 from tests.support.page_world import ANSWER, FIRST, Gate, refuses
-from tests.support.requirements import leave_out
 from tests.support.upstream import Script
 
+axe = page_axe.axe
 browser = page_world.browser
 served = page_world.served
 upstream = page_world.upstream
@@ -31,26 +30,6 @@ RICH = (
     "| a | b |\n| - | - |\n| 1 | `x` |\n\n$$x^2$$\n\nA note[^1] and [a link](https://e.test/).\n\n"
     "[^1]: It.\n\n<details><summary>More</summary>\n\ninside\n\n</details>\n"
 )
-
-
-@pytest.fixture(scope="module")
-def axe() -> str:
-    """The text of axe-core, as a package of PyPI brings it."""
-    if find_spec("axe_playwright_python") is None:
-        leave_out("axe", "axe-core is not here: pip install axe-playwright-python")
-    return (files("axe_playwright_python") / "axe.min.js").read_text()
-
-
-def found(person: Visit, axe: str, state: str) -> list[str]:
-    """What axe-core has to say against the page as it is now."""
-    if not person.page.evaluate("'axe' in window"):
-        person.page.evaluate(axe)
-    rows = person.page.evaluate(
-        """async () => (await axe.run(document, { resultTypes: ['violations'] })).violations
-          .map(({ id, nodes }) => [id, nodes.length, nodes[0].html.slice(0, 160),
-            nodes[0].failureSummary])"""
-    )
-    return [f"{state}: {row}" for row in rows]
 
 
 def replace_member(person: Visit, seat: int, name: str) -> None:

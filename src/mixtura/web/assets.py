@@ -40,6 +40,9 @@ _VENDORED_MODULES = {
 """Modules by the name they are imported by. What one needs stands before it."""
 
 _RUN_MODULES = (
+    "words/en",
+    "words/de",
+    "language",
     "base",
     "format",
     "run",
@@ -167,7 +170,10 @@ def export_run(run: Mapping[str, Any]) -> str:
 </head>
 <body>
 <div id="app"></div>
-<noscript>This file shows its run with a script of its own. It makes no request.</noscript>
+<noscript>
+<p>This file shows its run with a script of its own. It makes no request.</p>
+<p lang="de">Diese Datei zeigt ihren Lauf mit einem eigenen Skript. Sie ruft nichts ab.</p>
+</noscript>
 <script type="application/json" id="run">{data}</script>
 <script>{script}</script>
 </body>
