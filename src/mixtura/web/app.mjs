@@ -51,9 +51,15 @@ function Theme() {
   return html`<button type="button" class="quiet small" onClick=${nextTheme} aria-label=${t(`theme.now_${theme.value}`)}><${Icon} name=${icon} /><span>${t(`theme.${theme.value}`)}</span></button>`;
 }
 
+// All of the page is drawn anew, in the other language; the focus stays where it was.
+async function changeLanguage(tag) {
+  await chooseLanguage(tag);
+  document.getElementById("language")?.focus();
+}
+
 function Language() {
   return html`<span class="select language"><label class="sr" for="language">${t("page.language")}</label>
-    <select id="language" value=${language.value} onChange=${(event) => chooseLanguage(event.target.value)}>${languages.map(({ tag, name }) => html`<option value=${tag} lang=${tag}>${name}</option>`)}</select></span>`;
+    <select id="language" value=${language.value} onChange=${(event) => changeLanguage(event.target.value)}>${languages.map(({ tag, name }) => html`<option value=${tag} lang=${tag}>${name}</option>`)}</select><${Icon} name="chevron" /></span>`;
 }
 
 // ---- parts
@@ -231,7 +237,7 @@ function Conversation() {
     <div class="column">
       ${all.length > 0 && !conversation.value && html`<h1 class="sr">${t("page.conversation")}</h1>`}
       <${TalkHead} />
-      ${all.length ? all.map((one) => html`<${Turn} key=${`${one.number}${language.value}`} one=${one} last=${one === last} />`) : html`<${Welcome} />`}
+      ${all.length ? all.map((one) => html`<${Turn} key=${one.number} one=${one} last=${one === last} />`) : html`<${Welcome} />`}
     </div>
   </div>`;
 }
@@ -322,7 +328,7 @@ async function begin() {
   return true;
 }
 speakFirst().then(async () => {
-  render(html`<${App} />`, document.getElementById("app"));
+  language.subscribe((tag) => render(html`<${App} key=${tag} />`, document.getElementById("app")));
   if (!(await begin())) return;
   keepPage();
   addressed();

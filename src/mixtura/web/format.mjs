@@ -1,11 +1,11 @@
 // Numbers and names as people read them, in the language of the page.
-import { locale, named, t } from "./language.mjs";
+import { localeNow, named, t } from "./language.mjs";
 
 const made = new Map(); // what writes numbers and dates: making one takes longer than using it
 
 function writer(Kind, options) {
-  const key = `${locale.value}${JSON.stringify(options)}`;
-  if (!made.has(key)) made.set(key, new Kind(locale.value, options));
+  const key = `${localeNow()}${JSON.stringify(options)}`;
+  if (!made.has(key)) made.set(key, new Kind(localeNow(), options));
   return made.get(key);
 }
 
