@@ -13,7 +13,7 @@ import { AfterHand, CallHand, GoOn, ReportPrice } from "./hand.mjs";
 import { Details, Link, Sheet } from "./details.mjs";
 import { CompareAfter } from "./comparison.mjs";
 import { FirstRun, SetUp } from "./firstrun.mjs";
-import { short } from "./format.mjs";
+import { hindrance, short } from "./format.mjs";
 import { chooseLanguage, language, languages, named, pieces, speakFirst, t } from "./language.mjs";
 import { conversation } from "./conversation.mjs";
 import { keepPage } from "./install.mjs";
@@ -128,7 +128,7 @@ function Welcome() {
     <p class="lead">${t("welcome.lead")}</p>
     ${data && data.layers.length > 0 && html`<${Preview} data=${data} />`}
     ${state === "error" && !pointed.value && html`<p class="problem" role="alert"><${Icon} name="warn" /><span>${error}</span></p>`}
-    ${mixture.value?.problem && html`<p class="problem"><${Icon} name="warn" /><span><b>${t("welcome.cannot")}</b> <span lang="en">${mixture.value.problem}</span></span></p>`}
+    ${mixture.value?.problem && html`<p class="problem"><${Icon} name="warn" /><span><b>${t("welcome.cannot")}</b> ${hindrance(mixture.value.problem)}</span></p>`}
     ${auto && html`<p class="auto dim">${pieces("welcome.chosen", { why: html`<span lang="en">${auto}</span>` })}</p>`}
     ${(auto || needed) && html`<p><${SetUp} wanted=${needed}>${t(needed ? "enter_key" : "set_up")}<//></p>`}
     <div class="samples">${samples.map((text) => html`<button type="button" onClick=${() => { draft.value = text; focusQuestion(); }}>${text}</button>`)}</div>

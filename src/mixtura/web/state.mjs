@@ -3,8 +3,8 @@ import { call, kept, key, locked } from "./access.mjs";
 import { besideOf, branchOf, conversation, download, fetchConversation, forget, newestAfter } from "./conversation.mjs";
 import { attached, contentOf, pictureParts, withFiles } from "./attachments.mjs";
 import { batch, computed, dialog, say, signal, tell } from "./base.mjs";
-import { dollars, ending, learnEndings, seconds, short } from "./format.mjs";
-import { t } from "./language.mjs";
+import { dollars, ending, hindrance, learnEndings, seconds, short } from "./format.mjs";
+import { language, t } from "./language.mjs";
 import { Run, said } from "./run.mjs";
 import { readSeat, settingsOf, writeSeat } from "./seats.mjs";
 import { attach, play, Refused } from "./stream.mjs";
@@ -128,8 +128,9 @@ const wanted = () => JSON.stringify([choice.value.model, wish(), choice.value.ag
 // Why this cannot be asked, as far as is known.
 export const refusal = computed(() => {
   const { state, data, error, of } = plan.value;
+  language.value; // it is said in its words
   if (of !== wanted()) return null;
-  return error ?? (state !== "error" && data?.problem ? t("composer.cannot_run", { why: data.problem }) : null);
+  return error ?? (state !== "error" && data?.problem ? t("composer.cannot_run", { why: hindrance(data.problem) }) : null);
 });
 
 // A name that nobody knows: not all of those that there are.
