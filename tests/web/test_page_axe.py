@@ -32,6 +32,11 @@ RICH = (
 )
 
 
+def replace_member(person: Visit, seat: int, name: str) -> None:
+    person.page.get_by_label(f"Proposer {seat}: model").fill(name)
+    person.find("#plan.ready").wait_for()
+
+
 def every_state(person: Visit, upstream, axe: str, gate: Gate) -> list[str]:
     """All that is found on the way through the page."""
     page, narrow = person.page, person.page.viewport_size["width"] < 860
@@ -41,16 +46,14 @@ def every_state(person: Visit, upstream, axe: str, gate: Gate) -> list[str]:
     page.get_by_label("Proposer 1: model").fill("nobody")
     person.find(".tuner [role=alert]").wait_for()
     wrong += found(person, axe, "a team that cannot be")
-    page.get_by_label("Proposer 1: model").fill("ann")
-    person.find("#plan.ready").wait_for()
+    replace_member(person, 1, "ann")
     person.button("Proposer 1: persona and sampling").click()
     person.button("Save as a preset").click()
     page.get_by_label("Proposer 2: model").fill("l")
     page.get_by_label("Proposer 2: model").press("ArrowDown")
     person.find(".modellist [aria-selected=true]").wait_for()
     wrong += found(person, axe, "a seat, a list of models, a preset's name")
-    page.get_by_label("Proposer 2: model").fill("ben")
-    person.find("#plan.ready").wait_for()
+    replace_member(person, 2, "ben")
     person.button("Done").click()
 
     person.find("#preset").select_option("torn")

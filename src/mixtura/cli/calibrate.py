@@ -12,10 +12,11 @@ from mixtura.cli.common import (
     config_option,
     create_console,
     echo_json,
+    name_option,
     read_config,
     require_extra,
 )
-from mixtura.cli.evaluation_options import json_option, name_option
+from mixtura.cli.evaluation_options import json_option
 from mixtura.cli.help_layout import MixturaCommand
 from mixtura.config.calibrations import (
     CalibrationFile,

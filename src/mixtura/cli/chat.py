@@ -23,13 +23,11 @@ from mixtura.cli.attachments import (
 from mixtura.cli.chat_lines import answerer_line, mixture_lines, turn_footer
 from mixtura.cli.command_offer import offer_commands
 from mixtura.cli.common import (
-    cap_options,
-    config_option,
     create_console,
     download_embedded,
     embedded_note,
-    keep_option,
     read_config,
+    run_options,
 )
 from mixtura.cli.conversation import Conversation
 from mixtura.cli.help_layout import MixturaCommand
@@ -76,9 +74,7 @@ MAX_HISTORY = 200
 @team_options
 @attachment_options
 @system_option
-@keep_option
-@cap_options
-@config_option
+@run_options
 def command(
     mixture: str | None,
     proposers: tuple[str, ...],

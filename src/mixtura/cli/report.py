@@ -17,6 +17,7 @@ from mixtura.cli.common import (
     create_console,
     download_embedded,
     echo_json,
+    name_option,
     read_config,
     require_extra,
 )
@@ -26,7 +27,6 @@ from mixtura.cli.evaluation_options import (
     connections_option,
     json_option,
     limit_option,
-    name_option,
     prompts_option,
 )
 from mixtura.cli.list_options import ListOptionsCommand, ListOptionsGroup

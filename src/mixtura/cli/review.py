@@ -14,17 +14,15 @@ import click
 from mixtura import cli
 from mixtura.catalog.user_files import expand_home, read_user_file
 from mixtura.cli.common import (
-    cap_options,
-    config_option,
     create_console,
     download_embedded,
+    dry_run_option,
     echo_json,
-    keep_option,
-    name_callback,
+    name_option,
     read_config,
+    run_options,
     text_callback,
 )
-from mixtura.cli.completed_values import complete_file, complete_name
 from mixtura.cli.help_layout import MixturaCommand
 from mixtura.cli.run import RunContext, run_and_show
 from mixtura.config.config import Config
@@ -51,28 +49,23 @@ DEFAULT_QUESTION = "Review this."
     ),
 )
 @click.argument("question", nargs=-1, callback=text_callback)
-@click.option(
-    "--file", "files", multiple=True, metavar="FILE", callback=name_callback,
-    shell_complete=complete_file,
-    help="Review this file, in place of standard input; repeatable.",
+@name_option(
+    "--file", "FILE", "Review this file, in place of standard input; repeatable.",
+    "files", multiple=True,
 )  # fmt: skip
-@click.option(
-    "-m", "--mixture", metavar="NAME", default="review", show_default=True, callback=name_callback,
-    shell_complete=complete_name, help="Mixture whose pattern is `review`.",
+@name_option(
+    "-m", "NAME", "Mixture whose pattern is `review`.", "--mixture",
+    default="review", show_default=True,
 )  # fmt: skip
-@click.option(
-    "-p", "--proposer", "proposers", multiple=True, metavar="MODEL", callback=name_callback,
-    shell_complete=complete_name,
-    help="Members of your own; repeatable. 'MODEL*3' (in quotes) asks it three times.",
+@name_option(
+    "-p", "MODEL",
+    "Members of your own; repeatable. 'MODEL*3' (in quotes) asks it three times.",
+    "--proposer", "proposers", multiple=True,
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the review as one JSON object.")
 @click.option("--schema", is_flag=True, help="Print the JSON schema of reviews, and do no more.")
-@click.option(
-    "--dry-run", is_flag=True, help="Show the calls and their maximum cost, and send nothing."
-)
-@keep_option
-@cap_options
-@config_option
+@dry_run_option
+@run_options
 def command(
     question: tuple[str, ...],
     files: tuple[str, ...],

@@ -10,32 +10,27 @@ import click
 from mixtura import cli
 from mixtura.cli.common import (
     COUNT,
-    DOLLARS,
     SHARE,
     config_option,
     create_console,
-    download_embedded,
     echo_json,
+    max_cost_option,
     name_callback,
+    name_option,
     read_config,
     require_extra,
 )
-from mixtura.cli.evaluation_options import (
-    connections_option,
-    deadline_option,
-    dry_run_option,
-    json_option,
-    limit_option,
-    logs_option,
-    name_option,
-    preset_options,
-    scoring_options,
-    split_seed_option,
-)
+from mixtura.cli.evaluation_options import limit_option, preset_options, scoring_options
 from mixtura.cli.list_options import ListOptionsCommand
-from mixtura.cli.preset_file import check_file, print_dry_run, print_forecast, write_table
+from mixtura.cli.preset_file import (
+    check_file,
+    download_members,
+    print_dry_run,
+    print_forecast,
+    print_written,
+    write_table,
+)
 from mixtura.cli.progress import show_progress
-from mixtura.core.text import strip_invisible, to_one_line
 
 if TYPE_CHECKING:
     from mixtura.config.config import Config
@@ -75,12 +70,7 @@ if TYPE_CHECKING:
     metavar="N",
     help="Answers of each member to each prompt; at least the size.",
 )
-@click.option(
-    "--max-cost",
-    type=DOLLARS,
-    metavar="DOLLARS",
-    help="Cost limit of all of it, earlier runs included.",
-)
+@max_cost_option("Cost limit of all of it, earlier runs included.")
 @limit_option
 @click.option(
     "--held-out",
@@ -89,13 +79,7 @@ if TYPE_CHECKING:
     metavar="SHARE",
     help="Share of the prompts kept for the proof (default: a half).",
 )
-@split_seed_option
 @preset_options("preset", "tuned")
-@json_option
-@dry_run_option
-@logs_option
-@connections_option
-@deadline_option
 @config_option
 def command(
     models: tuple[str, ...],
@@ -125,9 +109,8 @@ def command(
         from mixtura.selection.measurements import SelectionTerms
         from mixtura.selection.tuning import PATTERNS
     terms = SelectionTerms(data=data, **options)
-    for one in (*models, *([terms.judge] if terms.judge else [])):
-        if not dry_run:
-            download_embedded(config, config.mixture_spec(one))
+    if not dry_run:
+        download_members(config, models, terms)
     return _run_tuning(
         config, models, terms, tuple(dict.fromkeys(tried_patterns)) or PATTERNS,
         out=out, name=name, as_json=as_json, dry_run=dry_run,
@@ -174,8 +157,5 @@ def _run_tuning(
     from mixtura.terminal.tunings import render_tuning
 
     create_console().print(render_tuning(found))
-    if out:
-        click.echo(f"Written to {to_one_line(out)}: mixtura ask -m {to_one_line(name)} …", err=True)
-    else:
-        click.echo(f"\n{strip_invisible(table)}", nl=False)
+    print_written(out, name, table)
     return cli.ANSWERED

@@ -9,16 +9,16 @@ from mixtura.cluster.dollar_leases import DollarLease, DollarUse
 from mixtura.engine.endpoint_lease import EndpointUse, Lease
 from mixtura.models.wrappers.rate_limit import RateLimiter, RateLimits
 
+EndpointLimits = Mapping[str, RateLimits]
+"""Of the endpoints, by their names."""
+EndpointUses = Mapping[str, EndpointUse]
+
 
 class Owner(Protocol):
     """The owner of the limits and of the budget, wherever it is."""
 
     async def lend(
-        self,
-        worker: str,
-        limits: Mapping[str, RateLimits],
-        uses: Mapping[str, EndpointUse],
-        dollars: DollarUse | None,
+        self, worker: str, limits: EndpointLimits, uses: EndpointUses, dollars: DollarUse | None
     ) -> tuple[Mapping[str, Lease], DollarLease]: ...
 
 

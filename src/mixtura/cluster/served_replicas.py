@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mixtura.cluster.lease_loop import LeasedLimiters
 from mixtura.cluster.leases import lease_seconds
+from mixtura.cluster.messages import MachineSetup
 from mixtura.cluster.owner import LeaseOwner
 from mixtura.cluster.ray_cluster import RayCluster, import_ray
 from mixtura.cluster.ray_worker import RemoteOwner
@@ -39,12 +40,9 @@ _LOG = logging.getLogger("mixtura.cluster")
 
 
 @dataclass(frozen=True, slots=True)
-class ReplicaSetup:
-    """What a replica needs to build the same server. No key: each machine has its own."""
+class ReplicaSetup(MachineSetup):
+    """What a replica needs to build the same server."""
 
-    version: str
-    documents: tuple[tuple[str, str], ...]
-    working_folder: str
     host: str
     port: int
     replicas: int

@@ -27,8 +27,8 @@ from mixtura.engine.prompt_builder import (
     PromptBuilder,
     make_prompt_builder,
 )
-from mixtura.engine.proposer import DrawNumber, ask_proposer
-from mixtura.engine.run_control import current_control, start_calls, steer_layer
+from mixtura.engine.proposer import DrawNumber, LayerCalls, ask_proposer
+from mixtura.engine.run_control import OpenLayer, current_control, start_calls, steer_layer
 from mixtura.engine.seats import LayerSeats
 from mixtura.engine.stragglers import (
     LateCalls,
@@ -116,25 +116,24 @@ async def run_proposer_layer(
     """
     calls = layer.proposer_calls
     positions = [Position(depth, index, "proposer") for index in range(len(calls))]
-    again = calls_to_ask_again(layer, dict(zip(positions, calls, strict=True)))
+    seated = dict(zip(positions, calls, strict=True))
+    again = calls_to_ask_again(layer, seated)
     late = LateCalls(asked_again={position: asyncio.Event() for position in again})
     tasks: dict[Position, ProposerTask] = {}
     quorum = layer.quorum if drafts is None or drafts.asks_missing else 1
     membership = _expect_answers(quorum, positions, drafts)
+    shared = LayerCalls(build_prompt, before, membership, late, emit, answers, drafts)
     seats = LayerSeats(len(calls), late, steered=current_control() is not None)
     try:
         async with asyncio.TaskGroup() as group:
             # Tasks inherit the deadline as a context variable: retries inside need to know it.
             with deadline_scope(layer.deadline):
                 for position, (call, draw) in zip(positions, _number_draws(calls), strict=True):
-                    ask = partial(
-                        ask_proposer, build_prompt, before, draw, position, membership, late, emit,
-                        answers, drafts,
-                    )  # fmt: skip
+                    ask = partial(ask_proposer, shared, position, draw)
                     held = seats.hold(position, call, ask)
                     tasks[position] = group.create_task(held)
             await start_calls()
-            with steer_layer(tasks, calls, seats, late, quorum):
+            with steer_layer(OpenLayer(tasks, seated, seats, late, quorum)):
                 await wait_for_layer(tasks, calls, layer, late)
     except BaseExceptionGroup as errors:  # not a failed call: wrong configuration, a cap, a bug
         raise errors.exceptions[0] from None

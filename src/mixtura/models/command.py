@@ -31,7 +31,7 @@ from mixtura.core.errors import (
     UnavailableError,
 )
 from mixtura.core.events import Emit
-from mixtura.core.model_info import ModelInfo, UsagePrice
+from mixtura.core.model_info import DescribedModel, ModelInfo, UsagePrice
 from mixtura.core.redaction import Redactor, current_redactor, redact_secrets, use_redactor
 from mixtura.core.text import pluralize_count, to_one_line
 from mixtura.core.types import Completion, Part, Request, TextPart
@@ -69,7 +69,7 @@ _QUESTION = re.compile(
 )
 
 
-class CommandModel:
+class CommandModel(DescribedModel):
     """
     A program as a Model: the conversation goes to its standard input as one text, or to the
     argument that holds ``{prompt}``, and its standard output is the answer.
@@ -114,15 +114,6 @@ class CommandModel:
             refused_parameters=frozenset({"logprobs"}),
             price=price,
         )
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def info(self) -> ModelInfo:
-        """What is known of it: it sees no images and gives no log-probabilities."""
-        return self._info
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         if RUN_VARIABLE in self._environ:

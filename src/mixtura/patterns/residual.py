@@ -174,10 +174,7 @@ def _check_settings(settings: ResidualSettings, layers: int) -> None:  # noqa: A
 
 
 def _build(parts: PatternParts) -> Residual:
-    return Residual(
-        layers=parts.layers, aggregator=parts.aggregator(), name=parts.name,
-        keep=parts.settings.keep, quiet=parts.settings.quiet, synthesis=parts.synthesis,
-    )  # fmt: skip
+    return parts.build_aggregated(Residual, keep=parts.settings.keep, quiet=parts.settings.quiet)
 
 
 PATTERN = PatternSpec(

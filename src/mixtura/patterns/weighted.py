@@ -19,7 +19,7 @@ from mixtura.patterns.answer_groups import AnswerReader, group_by_answer
 from mixtura.patterns.choosing import (
     Chosen,
     Verdict,
-    build_chosen,
+    build_judged,
     fallback_verdict,
     with_tool_calls_as_text,
 )
@@ -139,18 +139,16 @@ def _check_settings(settings: WeightedSettings, layers: int) -> None:  # noqa: A
     check_extract(settings.extract)
 
 
-def _build(parts: PatternParts) -> Chosen:
-    assert parts.final_model is not None
+def _make_chooser(judge: Model, parts: PatternParts) -> Weighted:
     settings = parts.settings
-    chooser = Weighted(parts.final_model, settings.extract, settings.softness, parts.sampling)
-    return build_chosen(parts, chooser)
+    return Weighted(judge, settings.extract, settings.softness, parts.sampling)
 
 
 PATTERN = PatternSpec(
     name="weighted",
     help="a vote in which proposals count by the probability that they are right",
     kind=Chosen,
-    build=_build,
+    build=build_judged(_make_chooser),
     settings=WeightedSettings,
     final_model=FinalModel(
         "judge", "the model that judges how likely a proposal is to be right", ONE_TOKEN

@@ -70,6 +70,8 @@ class MessagesStreamAccumulator(AnswerAccumulator):
         """
         match event.type:
             case "content_block_delta" if event.delta is not None:
+                if event.has_halves or self._halves is not None:
+                    self._join_texts(event.delta, ("text", "thinking"))
                 self._take_delta(self._index_of(event), event.delta)
             case "content_block_start" if event.content_block is not None:
                 self._start_block(event.index or 0, event.content_block)
