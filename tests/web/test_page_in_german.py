@@ -24,7 +24,7 @@ ANSWER = (
     f"{FIRST} {SECOND}\n\n```text\nblau\n```\n\nEine Fußnote[^1] und [ein Verweis](https://e.test/)."
     "\n\n| Farbe | Welle |\n| - | - |\n| blau | kurz |\n\n[^1]: Sie.\n"
 )
-FILE_NAME = re.compile(r"\S*/\S+|\w+\.jsonl")
+NAMES = re.compile(r"\S*/\S+|\w+\.jsonl|[A-Z]+(?:_[A-Z]+)+|paper-today")
 ENGLISH = vocabulary("en") - vocabulary("de")
 
 SAID = """() => {
@@ -62,7 +62,7 @@ TOO_WIDE = """() => {
 
 def english_in(person: Visit) -> list[str]:
     """English words on the page, with the text that each stands in."""
-    texts = {text: split_words(FILE_NAME.sub("", text)) for text in person.page.evaluate(SAID)}
+    texts = {text: split_words(NAMES.sub("", text)) for text in person.page.evaluate(SAID)}
     return [f"{word} in {text!r}" for text, words in texts.items() for word in ENGLISH & {*words}]
 
 
