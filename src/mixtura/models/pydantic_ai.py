@@ -10,7 +10,7 @@ from typing import Any
 from mixtura.core.errors import ModelError, TimedOutError, UnavailableError
 from mixtura.core.events import Emit
 from mixtura.core.logs import install_log_redaction
-from mixtura.core.model_info import ModelInfo, UsagePrice
+from mixtura.core.model_info import DescribedModel, ModelInfo, UsagePrice
 from mixtura.core.redaction import Redactor, register_secrets, use_redactor
 from mixtura.core.types import Completion, Request
 from mixtura.models.call_reporting import attribute_errors, emit_answer_delta, emit_notices
@@ -51,7 +51,7 @@ from mixtura.transport.client import (
 from mixtura.transport.timeouts import call_scope
 
 
-class PydanticAI:
+class PydanticAI(DescribedModel):
     """
     The model that pydantic-ai calls ``provider:model``; its own variables hold the keys.
 
@@ -102,15 +102,6 @@ class PydanticAI:
         if isinstance(key, str):  # the library read it from an environment variable
             self._redactor = self._redactor.with_values([key])
             register_secrets([key])
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def info(self) -> ModelInfo:
-        """What is known of it: as given."""
-        return self._info
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         with use_redactor(self._redactor):

@@ -125,11 +125,11 @@ def _ascii_signs(answer: str) -> str:
     if answer.isascii():
         return answer
     for pattern, mark in ((_RAISED, "^"), (_LOWERED, "_")):
-        answer = pattern.sub(lambda run, mark=mark: f"{mark}{{{_plain(run[0])}}}", answer)
+        answer = pattern.sub(lambda run, mark=mark: f"{mark}{{{_plain_letters(run[0])}}}", answer)
     return _DASHES.sub("-", "".join(map(_ascii_sign, answer)))
 
 
-def _plain(run: str) -> str:
+def _plain_letters(run: str) -> str:
     return _DASHES.sub("-", unicodedata.normalize("NFKC", run))
 
 
