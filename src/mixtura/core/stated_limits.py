@@ -192,8 +192,9 @@ _RATE_LIMIT_WORDS = re.compile(
     r"|max(?:imum)?[_ ]?(?:completion|output|new)?[_ ]?tokens|(?:output|completion) tokens?"
 )
 _LOOSE_WINDOW = re.compile(
-    rf"(?i)(?:limit|max(?:imum)?|allowed|supports?|accepts?|takes?|up to|at most|only|window"
-    rf"|context)(?: (?:prompt|input|context|length|size|window|of|is|it|are|tokens?|to|about))*[ :=(]+{_N}"
+    rf"(?i)(?:limit|max(?:imum)?|allowed|supports?|accepts?|takes?|up to|at most|only"
+    rf"|window|context)(?: (?:prompt|input|context|length|size|window|of|is|it|are|tokens?|to"
+    rf"|about))*[ :=(]+{_N}"
     rf"(?= ?tokens?\b|[\s.,;)]|$)"
 )
 _LOOSE_WINDOW_BEFORE = re.compile(
