@@ -321,7 +321,7 @@ def _break_suspects(word: str, reading: Reading, suspects: Suspects) -> str:
     parts: list[str] = []
     at = 0
     for address in _find_in(reading.text):
-        start, end = reading.place(address.start, address.end)
+        start, end = reading.place_in_word(address.start, address.end)
         if start >= at and suspects.names(address):
             # Decoded, else what an entity or an escape hid would be as it was.
             broken = _break_address(reading.text[address.start : address.end])
