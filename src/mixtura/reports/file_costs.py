@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import NamedTuple
 
-from mixtura.billing.price import CallWork, Pricer
+from mixtura.billing.price import CallWork, Pricer, estimate_tflops
 from mixtura.catalog import providers
 from mixtura.catalog.providers import PaperCosts
 from mixtura.config.plan import MixtureSpec
