@@ -107,7 +107,8 @@ def clean_answer(answer: str) -> str:
     answer = re.sub(r"(?<![\d.\w])1\s*(?=[a-z](?![a-z]))", "", answer)
     answer = re.sub(r"(\d*)\.(\d*)\\overline\s*{(\d+)}", _repeating_to_fraction, answer)
     answer = _strip_text_commands(answer)
-    answer = re.sub(r"^\s*\\approx\s*", "", answer).strip().rstrip(".").strip()
+    answer = re.sub(r"^\s*\\approx\s*", "", answer).strip().rstrip(".,;").strip()
+    answer = re.sub(r"^(\d+)\s+to\s+(\d+)$", r"\1:\2", answer)  # a ratio
     answer = _UNITS.sub("", answer).strip() or answer  # a unit alone is the answer
     return _MIXED.sub(_mixed_to_fraction, answer)
 
