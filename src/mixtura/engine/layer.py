@@ -80,8 +80,8 @@ async def run_layers(
     build_prompt = make_prompt_builder(synthesis, request)
     for depth, layer in enumerate(layers, start=1):
         last = answers and depth == len(layers)
-        control = current_control()
-        if depth > 1 and not answers and control and control.is_answering_now:
+        control = current_control() if depth > 1 and not answers else None
+        if control and control.is_answering_now:
             skipped = f"layer {depth} was passed over: an answer was asked for before it"
             return LayersResult(down.proposals, (*down.degraded, skipped))
         if drafts and not drafts.asks_missing and not drafts.has_layer(depth):
@@ -115,20 +115,23 @@ async def run_proposer_layer(
     QuorumNotMetError, with every cause, when fewer than the quorum answer.
     """
     calls = layer.proposer_calls
+    draws = _number_draws(calls)
     positions = [Position(depth, index, "proposer") for index in range(len(calls))]
     seated = dict(zip(positions, calls, strict=True))
     again = calls_to_ask_again(layer, seated)
     late = LateCalls(asked_again={position: asyncio.Event() for position in again})
     tasks: dict[Position, ProposerTask] = {}
     quorum = layer.quorum if drafts is None or drafts.asks_missing else 1
-    membership = _expect_answers(quorum, positions, drafts)
+    # Those that may answer, before any call looks for the others.
+    expected = [one for one in positions if drafts is None or drafts.may_answer(one)]
+    membership = LayerMembership(quorum, expected)
     shared = LayerCalls(build_prompt, before, membership, late, emit, answers, drafts)
     seats = LayerSeats(len(calls), late, steered=current_control() is not None)
     try:
         async with asyncio.TaskGroup() as group:
             # Tasks inherit the deadline as a context variable: retries inside need to know it.
             with deadline_scope(layer.deadline):
-                for position, (call, draw) in zip(positions, _number_draws(calls), strict=True):
+                for position, call, draw in zip(positions, calls, draws, strict=True):
                     ask = partial(ask_proposer, shared, position, draw)
                     held = seats.hold(position, call, ask)
                     tasks[position] = group.create_task(held)
@@ -148,18 +151,7 @@ async def run_proposer_layer(
     return LayerResult(proposals, lost, places)
 
 
-def _expect_answers(
-    quorum: int, positions: Sequence[Position], drafts: KeptDrafts | None
-) -> LayerMembership:
-    """Those that may answer, before any call looks for the others."""
-    membership = LayerMembership(quorum)
-    for position in positions:
-        if drafts is None or drafts.may_answer(position):
-            membership.add_member(position)
-    return membership
-
-
-def _number_draws(calls: Sequence[Proposer]) -> list[tuple[Proposer, DrawNumber]]:
+def _number_draws(calls: Sequence[Proposer]) -> list[DrawNumber]:
     """Number the calls to each model, also when it is listed more than once."""
     times: dict[int, int] = {}
     ordinals: list[int] = []
@@ -168,6 +160,6 @@ def _number_draws(calls: Sequence[Proposer]) -> list[tuple[Proposer, DrawNumber]
         ordinals.append(times.get(id(call.model), 0))
         times[id(call.model)] = ordinals[-1] + 1
     return [
-        (call, DrawNumber(ordinal, times[id(call.model)]))
+        DrawNumber(ordinal, times[id(call.model)])
         for call, ordinal in zip(calls, ordinals, strict=True)
     ]

@@ -204,9 +204,9 @@ class CommandModel(DescribedModel):
     def _timeout_message(self, written: str) -> str:
         said = f"no whole answer within {self._seconds:g} s"
         if _QUESTION.search(written[-200:]):
-            return f"{said}: it waits for an answer to {_quote(written)}"
+            return f"{said}: it waits for an answer to {_quote_end(written)}"
         if written.strip():
-            return f"{said}; its last words: {_quote(written)}"
+            return f"{said}; its last words: {_quote_end(written)}"
         advice = f": if nobody is logged in, {self._tool.log_in}" if self._tool.log_in else ""
         return said + advice
 
@@ -220,16 +220,16 @@ class CommandModel(DescribedModel):
         if self._needs_login(f"{said}\n{errors}"):
             raise self._login_error(said)
         if _TERMINAL.search(said):
-            raise RejectedError(f"it wants a terminal, and there is none: {_quote(said)}")
+            raise RejectedError(f"it wants a terminal, and there is none: {_quote_end(said)}")
         if _LIMIT.search(said):
-            raise QuotaError(f"its limit is reached: {_quote(said)}")
+            raise QuotaError(f"its limit is reached: {_quote_end(said)}")
         if code == 0 and not output.error:
-            words = f"; on standard error: {_quote(said)}" if said.strip() else ""
+            words = f"; on standard error: {_quote_end(said)}" if said.strip() else ""
             raise EmptyAnswerError(f"it wrote no answer to its standard output{words}")
         if code is not None and code < 0:
             raise UnavailableError(f"it was ended by signal {-code}{_behind(said)}")
         if _QUESTION.search(said[-200:]):
-            raise RejectedError(f"it asked for something that nobody answers: {_quote(said)}")
+            raise RejectedError(f"it asked for something that nobody answers: {_quote_end(said)}")
         self._raise_exit(code, said)
 
     def _raise_exit(self, code: int | None, said: str) -> NoReturn:
@@ -241,7 +241,7 @@ class CommandModel(DescribedModel):
 
     def _login_error(self, said: str) -> ModelError:
         advice = self._tool.log_in or f"log in with `{self._program}`"
-        return RejectedError(f"nobody is logged in: {advice} (it said: {_quote(said)})")
+        return RejectedError(f"nobody is logged in: {advice} (it said: {_quote_end(said)})")
 
 
 def _supports_part(part: Part) -> bool:
@@ -249,10 +249,10 @@ def _supports_part(part: Part) -> bool:
 
 
 def _behind(said: str) -> str:
-    return f": {_quote(said)}" if said.strip() else ", and said nothing"
+    return f": {_quote_end(said)}" if said.strip() else ", and said nothing"
 
 
-def _quote(said: str) -> str:
+def _quote_end(said: str) -> str:
     """The end of what a program said, on one line."""
     # Before it is cut: the end of a secret might pass for none.
     line = to_one_line(mask_keys(redact_secrets(said[-MAX_SAID_CHARS:])))
