@@ -17,7 +17,7 @@ NAMES = (
     "\u202ea",
     "%s%n%d",
     "{0}",
-    "\ud7ff",
+    "ß",
     "x" * 60_000,
 )
 """What no one calls a value, a tensor or a model."""
