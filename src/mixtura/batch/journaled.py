@@ -54,7 +54,7 @@ class RowCalls:
         return digest(self.key, fingerprint, self.asked[fingerprint].to_bytes(4, "big"))
 
 
-def _fingerprint(request: Request, identity: str) -> bytes:
+def _fingerprint_call(request: Request, identity: str) -> bytes:
     """What is asked, its draw included, and of whom; not as it is sent, which takes longer."""
     asked = (
         identity, request.messages, request.sampling, request.tools, request.tool_choice,
@@ -99,7 +99,7 @@ class Journaled(Wrapper):
         if row is None or calls is None:
             return await self._model.complete(request, emit)
         fingerprint = await run_in_thread_if_large(
-            estimate_request_bytes(request), _fingerprint, request, self._identity
+            estimate_request_bytes(request), _fingerprint_call, request, self._identity
         )
         key = row.call_key(fingerprint)
         place = (calls, key)
@@ -108,7 +108,7 @@ class Journaled(Wrapper):
         done = self._under_way[place] = asyncio.get_running_loop().create_future()
         try:
             if (body := await calls.find(key)) is not None:
-                return self._replay(body, row, calls, emit)
+                return self._replay_answer(body, row, calls, emit)
             if calls.holds_back:
                 row.held_back = True
                 if calls.refuses:
@@ -119,7 +119,7 @@ class Journaled(Wrapper):
             del self._under_way[place]
             done.set_result(None)
 
-    def _replay(
+    def _replay_answer(
         self, body: bytes, row: RowCalls, calls: CallJournal, emit: Emit | None
     ) -> Completion:
         data = msgspec.json.decode(body)

@@ -105,7 +105,7 @@ class BatchHttp:
                 )
                 try:
                     if not 200 <= reply.status < 300:
-                        raise await _refusal(reply)
+                        raise await _error_from_reply(reply)
                     await reply.read_body(take)
                 finally:
                     reply.close()
@@ -152,7 +152,7 @@ def _too_large_error(what: str, most: int) -> MalformedError:
     return MalformedError(f"{what} is larger than {most / 1024**2:,.0f} MB")
 
 
-async def _refusal(reply: TransportResponse) -> Exception:
+async def _error_from_reply(reply: TransportResponse) -> Exception:
     pieces: list[bytes] = []
 
     def take_piece(piece: bytes) -> bool:

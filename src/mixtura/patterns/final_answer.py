@@ -32,7 +32,8 @@ _ANSWER_LINE = re.compile(
 _CLOSING_TAG = re.compile(rf"<\s?/{_TAG}>|\[/{_TAG}\]", re.IGNORECASE)
 _ANSWER = re.compile(r"\banswer\b(?:\s+to\b[^.\n:=]{0,80}?)?[*_]*\s*(?:\bis\b|:|=)?", re.IGNORECASE)
 _ANSWER_IS = re.compile(
-    r"\banswer\b(?:\s+to\b[^.\n:=]{0,80}?)?[*_]*\s*(?:\bis\b|:|=)([^\n]{0,200})", re.IGNORECASE
+    r"\banswer\b(?:\s+to\b[^.\n:=]{0,80}?)?[*_]*\s*(?:\bis\b|:|=)(?=([^\n]{0,200}))",
+    re.IGNORECASE,
 )
 # "A" may be an article, "I" a person, a small letter anything: they need an end behind them.
 _LETTER = re.compile(

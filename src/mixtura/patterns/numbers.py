@@ -36,6 +36,16 @@ _NEGATED_NUMBER = re.compile(
 _RETRACTED_NUMBER = re.compile(
     r"-?[0-9][^?\n]{0,40}\?\s*(?:no|nope|wait)\b[\s,.:;!-]*(?=[^\n]*[0-9])", re.IGNORECASE
 )
+_ROUNDED_NUMBER = re.compile(
+    r"-?[0-9][0-9.,]*[^0-9\n]{0,24}\bround(?:s|ed)(?: (?:up|down|off))? to (?:about |exactly )?"
+    r"(?=\$?-?[0-9])(?![0-9]+ (?:decimal|significant|places?|digits?))",
+    re.IGNORECASE,
+)
+"""What is rounded, in "17.6, which rounds to 18"."""
+_SHARE = re.compile(
+    r"-?[0-9][0-9./]*%? of \$?[0-9][0-9.,]*(?: [a-z]{1,20}){0,2} is +(?=\$?-?[0-9])", re.IGNORECASE
+)
+"""What is computed, in "75% of 24 is 18"."""
 _NEGATIVE = re.compile(
     r"(?:(?<![-0-9)])(?<![0-9)] )\bnegative|(?<![\s\S])\s*minus)\s+(?=\.?[0-9])", re.IGNORECASE
 )
@@ -116,6 +126,7 @@ def _strip_asides(part: str) -> str:
     part = _MIXED.sub(_rewrite_mixed_number, _CLOCK.sub("", part))
     part = _NEGATIVE.sub("-", _NEGATED_NUMBER.sub(" ", part))
     part = _RETRACTED_NUMBER.sub(" ", part)
+    part = _SHARE.sub(" ", _ROUNDED_NUMBER.sub(" ", part))
     # "4(3)" multiplies, "13 (16 - 3)" explains: only the latter is left out.
     if not _ADJACENT_PARENTHESIS.search(part):
         # Parentheses within others go from the inside out.

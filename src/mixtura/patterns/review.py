@@ -85,7 +85,7 @@ class Review(Pattern):
 _TEXT, _MAYBE_TEXT = {"type": "string"}, {"type": ["string", "null"]}
 
 
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
+def _object_schema(properties: dict[str, Any]) -> dict[str, Any]:
     return {
         "type": "object", "properties": properties, "required": list(properties),
         "additionalProperties": False,
@@ -95,8 +95,8 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
 REVIEW_SCHEMA: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": "A review by Mixtura",
-    **_object({
-        "findings": {"type": "array", "items": _object({
+    **_object_schema({
+        "findings": {"type": "array", "items": _object_schema({
             "problem": _TEXT,
             "severity": {"enum": ["high", "medium", "low"]},
             "file": _MAYBE_TEXT,
@@ -105,7 +105,7 @@ REVIEW_SCHEMA: dict[str, Any] = {
             "found_by": {"type": "integer", "minimum": 1},
             "of": {"type": "integer", "minimum": 1},
             "suggestion": _MAYBE_TEXT,
-            "evidence": {"type": "array", "items": _object({
+            "evidence": {"type": "array", "items": _object_schema({
                 "member": _TEXT, "problem": _TEXT, "quote": _TEXT,
             })},
         })},

@@ -219,7 +219,7 @@ def _find_links(text: str) -> Iterator[tuple[int, WebAddress]]:
         for n, (own, end, host) in enumerate(dict.fromkeys(hosts)):
             if host and (match["scheme"] or _has_ending(host)):
                 first = own if n else match.start()
-                for address in _addresses(text, match.start(), end, host):
+                for address in _addresses_at(text, match.start(), end, host):
                     yield first, address
 
 
@@ -275,7 +275,7 @@ def _read_bare_host(text: str, begin: int, run: str) -> Iterator[WebAddress]:
     end = start + len(name)
     before = text[max(start - 1, 0) : start]
     if "." in name and _is_bare_host(name, before, text[end : end + 7]):
-        yield from _addresses(text, start, end, normalize_host(name))
+        yield from _addresses_at(text, start, end, normalize_host(name))
 
 
 def _is_bare_host(name: str, before: str, behind: str) -> bool:
@@ -295,7 +295,7 @@ def _is_bare_host(name: str, before: str, behind: str) -> bool:
     return path or bool(_PORT.match(behind))
 
 
-def _addresses(text: str, start: int, end: int, host: str) -> Iterator[WebAddress]:
+def _addresses_at(text: str, start: int, end: int, host: str) -> Iterator[WebAddress]:
     """The address at *start*; with a second path where a browser may read on behind a mark."""
     at = end
     if port := _PORT.match(text, at):

@@ -1,6 +1,7 @@
 // A conversation as the server keeps it: its turns at a glance, its branches, its name.
 import { call } from "./access.mjs";
 import { computed, signal, tell } from "./base.mjs";
+import { t } from "./language.mjs";
 
 // The one that is shown: { id, title, renamed, cost_usd, turns }; null before its first question.
 export const conversation = signal(null);
@@ -69,6 +70,6 @@ export async function download(from, name, said) {
 }
 
 export const saveMarkdown = (id, leaf) =>
-  download(path(id, `/markdown?run=${encodeURIComponent(leaf ?? "")}`), `mixtura-${id}.md`, "Saved as Markdown");
+  download(path(id, `/markdown?run=${encodeURIComponent(leaf ?? "")}`), `mixtura-${id}.md`, t("talk.saved_markdown"));
 
-export const saveJson = (id) => download(path(id, "/json"), `mixtura-${id}.json`, "Saved as JSON");
+export const saveJson = (id) => download(path(id, "/json"), `mixtura-${id}.json`, t("talk.saved_json"));

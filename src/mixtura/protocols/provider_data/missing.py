@@ -6,6 +6,7 @@ import re
 
 from mixtura.core.errors import ModelError, RejectedError
 from mixtura.core.types import JsonObject
+from mixtura.protocols.provider_data.fields import tool_call_fields
 
 _PLACEHOLDER_SIGNATURE = "skip_thought_signature_validator"
 """What Google's documentation gives as the signature of a call that another model made."""
@@ -65,7 +66,7 @@ class MissingDataFallback:
 def _add_signature(message: JsonObject) -> JsonObject:
     """The message with a stand-in signature on its first call, which counts for all of them."""
     calls = message.get("tool_calls")
-    if not calls or calls[0].get("extra_content"):
+    if not calls or tool_call_fields(calls[0]):
         return message
     first = calls[0] | {"extra_content": {"google": {"thought_signature": _PLACEHOLDER_SIGNATURE}}}
     return message | {"tool_calls": [first, *calls[1:]]}
