@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from mixtura.core.errors import ConfigError
+from mixtura.core.text import to_one_line
 
 T = TypeVar("T")
 
@@ -159,7 +160,8 @@ def _read_cached_header(path: Path, size: int, _changed: int, _inode: int) -> Gg
 
 
 def damaged_file_error(path: Path, why: str) -> ConfigError:
-    return ConfigError(f"{path} is damaged: {why}; {PULL_ADVICE}")
+    # Names in the file are quoted, and may be of any characters.
+    return ConfigError(f"{path} is damaged: {to_one_line(why)}; {PULL_ADVICE}")
 
 
 class _ReadErrorsAsConfig:
