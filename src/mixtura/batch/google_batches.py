@@ -41,7 +41,7 @@ class GoogleForm:
     path = "/chat/completions"
 
     def __init__(self, http: BatchHttp) -> None:
-        self.http = http.beside("/openai", "x-goog-api-key")
+        self.http = http.api_above("/openai", "x-goog-api-key")
 
     @staticmethod
     def build_row(data: JsonObject) -> JsonObject:

@@ -30,7 +30,7 @@ class BatchHttp:
         self._headers = dict(headers)
         self._transport = transport
 
-    def beside(self, folder: str, key_header: str) -> BatchHttp:
+    def api_above(self, folder: str, key_header: str) -> BatchHttp:
         """The API that stands above *folder*, where the key has a header of its own."""
         headers = {k: v for k, v in self._headers.items() if k.lower() != "authorization"}
         for name, value in self._headers.items():

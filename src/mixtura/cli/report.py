@@ -158,10 +158,8 @@ def collect(
     ranker; each model as the only proposer; 1, 2, 3 and 6 proposals, from several models and
     from one. Proposals are shared among them. A run that was stopped resumes where it was.
     """
-    # On unless refused: the mixtures share their drafts, which is most of the price.
-    config = common.read_config(
-        config_file, cache=True if cache is None else cache, waits_for_all=True
-    )
+    # Cached unless refused: the mixtures share their drafts, which is most of the price.
+    config = common.read_config(config_file, cache=cache is not False, waits_for_all=True)
     announce_preparation("evaluations", quiet=as_json)
     with common.require_extra("report", "the report"):
         from mixtura.evals.eval_request import EvalRequest

@@ -59,7 +59,7 @@ def list_settings(config: Config) -> Iterator[EffectiveSetting]:
 
 def _table_items(document: TomlDocument, kind: str, name: str) -> list[tuple[str, Any]]:
     """What the file says in a table; nothing for one of the presets."""
-    if not document.has([kind, name]):
+    if not document.has_path([kind, name]):
         return []
     return list(cast("dict[str, Any]", document.part_at([kind, name])).items())
 
@@ -69,7 +69,7 @@ def _build_setting(
 ) -> EffectiveSetting:
     path: list[Key] = [*table, key]
     origin = DEFAULT
-    if document is not None and document.has(path):
+    if document is not None and document.has_path(path):
         origin = f"{document.source}:{document.line_number(path)}"
     shown = config.redactor.redact_data(_hide_secrets(key, value))
     return EffectiveSetting(table, key, shown, origin)

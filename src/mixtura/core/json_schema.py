@@ -156,3 +156,13 @@ def _find_validator(schema: Schema) -> Any:
 
 def _shorten(message: str) -> str:
     return message if len(message) <= MAX_MESSAGE_CHARS else f"{message[:MAX_MESSAGE_CHARS]} …"
+
+
+def object_schema(properties: Mapping[str, Any], *required: str) -> dict[str, Any]:
+    """The schema of an object with these *properties* alone; *required*: all, if none is named."""
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(required or properties),
+        "additionalProperties": False,
+    }

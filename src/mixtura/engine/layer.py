@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from mixtura.core.errors import (
     ModelError,
@@ -48,6 +48,16 @@ class LayerResult(NamedTuple):
     lost: tuple[ModelError, ...]
     places: tuple[int, ...] = ()
     """Which of the layer's calls the proposals are of."""
+
+    @classmethod
+    def of(cls, outcomes: Sequence[Completion | ModelError]) -> Self:
+        """The result of a layer whose calls came to *outcomes*."""
+        there = [(i, one) for i, one in enumerate(outcomes) if isinstance(one, Completion)]
+        return cls(
+            tuple(one for _, one in there),
+            tuple(one for one in outcomes if isinstance(one, ModelError)),
+            tuple(i for i, _ in there),
+        )
 
     def notices(self, depth: int, *, drafts: bool = True) -> list[str]:
         """What was lost of layer *depth*; of *drafts* also what their authors say was lacking."""
@@ -133,22 +143,20 @@ async def run_proposer_layer(
             with deadline_scope(layer.deadline):
                 for position, call, draw in zip(positions, calls, draws, strict=True):
                     ask = partial(ask_proposer, shared, position, draw)
-                    held = seats.hold(position, call, ask)
-                    tasks[position] = group.create_task(held)
+                    tasks[position] = group.create_task(seats.hold(position, call, ask))
             await start_calls()
             with steer_layer(OpenLayer(tasks, seated, seats, late, quorum)):
                 await wait_for_layer(tasks, calls, layer, late)
     except BaseExceptionGroup as errors:  # not a failed call: wrong configuration, a cap, a bug
         raise errors.exceptions[0] from None
     outcomes = [task.result() for task in tasks.values()]
-    proposals = tuple(o for o in outcomes if isinstance(o, Completion))
-    places = tuple(i for i, o in enumerate(outcomes) if isinstance(o, Completion))
-    lost = tuple(o for o in outcomes if isinstance(o, ModelError))
+    result = LayerResult.of(outcomes)
+    there = len(result.proposals)
     if emit:
-        emit(LayerFinished(depth, len(proposals), len(outcomes)))
-    if len(proposals) < quorum:
-        raise QuorumNotMetError(depth, quorum, len(proposals), lost, late=bool(late.cut))
-    return LayerResult(proposals, lost, places)
+        emit(LayerFinished(depth, there, len(outcomes)))
+    if there < quorum:
+        raise QuorumNotMetError(depth, quorum, there, result.lost, late=bool(late.cut))
+    return result
 
 
 def _number_draws(calls: Sequence[Proposer]) -> list[DrawNumber]:

@@ -50,19 +50,16 @@ _QUOTED = 300
 MAX_SAID_CHARS = 32_768
 """Characters of what a program said that are looked through when it has failed."""
 _LOGIN = re.compile(
-    r"\b(?:not logged in|log ?in (?:first|required|to)|please log ?in|/login|unauthenticated"
+    r"(?i)\b(?:not logged in|log ?in (?:first|required|to)|please log ?in|/login|unauthenticated"
     r"|authentication (?:required|failed)|invalid api key|no api key|unauthorized"
-    r"|api key (?:is )?(?:missing|required))\b",
-    re.IGNORECASE,
+    r"|api key (?:is )?(?:missing|required))\b"
 )
 _LIMIT = re.compile(
-    r"\b(?:usage limit|rate limit|limit reached|quota|too many requests|out of credits)\b",
-    re.IGNORECASE,
+    r"(?i)\b(?:usage limit|rate limit|limit reached|quota|too many requests|out of credits)\b"
 )
 _TERMINAL = re.compile(
-    r"\b(?:not a (?:tty|terminal)|(?:needs|requires|must be run in) a (?:tty|terminal)"
-    r"|raw mode is not supported|inappropriate ioctl)\b",
-    re.IGNORECASE,
+    r"(?i)\b(?:not a (?:tty|terminal)|(?:needs|requires|must be run in) a (?:tty|terminal)"
+    r"|raw mode is not supported|inappropriate ioctl)\b"
 )
 _QUESTION = re.compile(
     r"(?:\[y/n\]|\(y/n\)|\(yes/no\)|password|passphrase|continue)\s*[?:]*\s*\Z", re.IGNORECASE

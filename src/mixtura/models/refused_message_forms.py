@@ -54,7 +54,7 @@ MESSAGE_FORM_NOTICES = {
 }
 
 _NO_ROLE = re.compile(
-    r"(system|developer)['\"` ]*(?:role|message|instruction|prompt)?s?\b.{0,40}"
+    r"(?is)(system|developer)['\"` ]*(?:role|message|instruction|prompt)?s?\b.{0,40}"
     r"\b(?:not (?:be )?(?:supported|enabled|allowed|permitted|accepted)|unsupported)"
     r"|(?:not|n't) (?:support|accept|allow|take)(?: an?| any| the)? ['\"`]?(system|developer)"
     r"|roles must alternate user/assistant"
@@ -64,26 +64,22 @@ _NO_ROLE = re.compile(
     r"|(?:unknown|invalid|unexpected|unsupported|bad|illegal) (?:message )?role[ :='\"`]+system"
     r"|roles? .{0,40}\bgot[ '\"`]+system"
     r"|\broles?\b(?!.{0,80}\bsystem\b).{0,30}"
-    r"\b(?:one of|in|either|be)\b.{0,4}\b(?:user|assistant)\b",
-    re.IGNORECASE | re.DOTALL,
+    r"\b(?:one of|in|either|be)\b.{0,4}\b(?:user|assistant)\b"
 )
 _NO_DEVELOPER = re.compile(
-    r"\bdeveloper\b|(?:unknown|invalid|unexpected|unsupported|bad|illegal) (?:message )?role"
+    r"(?i)\bdeveloper\b|(?:unknown|invalid|unexpected|unsupported|bad|illegal) (?:message )?role"
     r"|\b(?:should|must) be\b.{0,20}\b(?:system|user|assistant)\b.{0,12}"
-    r"\b(?:system|user|assistant)\b",
-    re.IGNORECASE,
+    r"\b(?:system|user|assistant)\b"
 )
 """The role is newer than the others: a refusal of any role is first taken for one of this role."""
 _NO_LISTS = re.compile(
-    r"content\b.{0,60}\b(?:a |valid )?string|invalid type: sequence, expected a string"
+    r"(?is)content\b.{0,60}\b(?:a |valid )?string|invalid type: sequence, expected a string"
     r"|messages\b.{0,40}\b(?:value )?(?:must|should) be a (?:valid )?string"
-    r"|type string with value array",
-    re.IGNORECASE | re.DOTALL,
+    r"|type string with value array"
 )
 _NO_NULLS = re.compile(
-    r"\bcontent\b.{0,60}(?:\bnull\b|<?\bnil\b|\bNone\b|\brequired\b|\bmissing\b|\bempty\b)"
-    r"|(?:\bnull\b|<?\bnil\b|\bNone\b|\bmissing\b).{0,40}\bcontent\b",
-    re.IGNORECASE | re.DOTALL,
+    r"(?is)\bcontent\b.{0,60}(?:\bnull\b|<?\bnil\b|\bNone\b|\brequired\b|\bmissing\b|\bempty\b)"
+    r"|(?:\bnull\b|<?\bnil\b|\bNone\b|\bmissing\b).{0,40}\bcontent\b"
 )
 _NO_THOUGHTS = re.compile(
     r"(?:not|n't) (?:be )?(?:support|accept|allow|permit|recogni[sz]e|valid)\w*|unsupported|unknown"

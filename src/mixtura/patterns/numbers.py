@@ -29,9 +29,8 @@ class UnclearError(ValueError):
 _PARENTHESIS = re.compile(r"(?<=[\w%.\])])\s*\((?![^()]*\)\s*[-+*/^=])[^()]*\)|\[\^?[0-9]{1,3}\]")
 _ADJACENT_PARENTHESIS = re.compile(r"(?<=[0-9])\([0-9+*/. -]+\)")
 _NEGATED_NUMBER = re.compile(
-    r"\b(?:not|isn't|rather than|instead of|no longer)\s+(?:only\s+|just\s+)?"
-    r"(?:[a-z]+\s+){0,3}?-?[0-9][^,.;]{0,60}?(?=\bbut\b|[,;]|\.(?![0-9])|$)",
-    re.IGNORECASE,
+    r"(?i)\b(?:not|isn't|rather than|instead of|no longer)\s+(?:only\s+|just\s+)?"
+    r"(?:[a-z]+\s+){0,3}?-?[0-9][^,.;]{0,60}?(?=\bbut\b|[,;]|\.(?![0-9])|$)"
 )
 _RETRACTED_NUMBER = re.compile(
     r"-?[0-9][^?\n]{0,40}\?\s*(?:no|nope|wait)\b[\s,.:;!-]*(?=[^\n]*[0-9])", re.IGNORECASE
@@ -53,8 +52,7 @@ _REASON = re.compile(
     r"[,;]?\s*\b(?:since|because|given that|as (?:she|he|it|they|there|we|you))\b.*$", re.IGNORECASE
 )
 _RANGE = re.compile(
-    r"([0-9][0-9.,]*)\s*(?:-|to|or|and|oder|bis|ou|o)\s*([0-9][0-9.,]*)(?![0-9.,]*\s*[-+*/=^])",
-    re.IGNORECASE,
+    r"(?i)([0-9][0-9.,]*)\s*(?:-|to|or|and|oder|bis|ou|o)\s*([0-9][0-9.,]*)(?![0-9.,]*\s*[-+*/=^])"
 )
 _LIST = re.compile(r"[^\w.]*[0-9][0-9.]*(?:[,;]\s+(?:and\s+)?\$?-?[0-9][0-9.]*)+[^\w.]*\.?\s*")
 _NUMBER_CONTINUATION = re.compile(r",[0-9]|:[0-9]")
@@ -74,13 +72,11 @@ _MIXED = re.compile(
 )
 """A whole number and a fraction: ``1-1/2``."""
 _SPELLED_PART = re.compile(
-    r"(?<![\w.,/])([0-9]{1,6}) and (an?|one|two|three)[ -](half|halves|thirds?|quarters?)\b",
-    re.IGNORECASE,
+    r"(?i)(?<![\w.,/])([0-9]{1,6}) and (an?|one|two|three)[ -](half|halves|thirds?|quarters?)\b"
 )
 _FAREWELL = re.compile(
-    r"(?:^|(?<=[.!?] ))[ \t]*(?:(?:please )?let me know|feel free|(?:i )?hope (?:this|that|it)"
-    r"|if you (?:have|need|would|want))\b[^\n]*$",
-    re.IGNORECASE | re.MULTILINE,
+    r"(?im)(?:^|(?<=[.!?] ))[ \t]*(?:(?:please )?let me know|feel free|(?:i )?hope (?:this|that|it)"
+    r"|if you (?:have|need|would|want))\b[^\n]*$"
 )
 """What a model says to its reader at the end: a number in it is no answer."""
 

@@ -24,9 +24,8 @@ _HOST_LIMIT = 300
 # Web browsers take any number of slashes, of either kind, behind these schemes; without a scheme
 # two of them begin a link.
 _LINK = re.compile(
-    r"(?P<scheme>(?:https?|wss?|ftp)(?=:)|[a-z][a-z0-9+.-]{0,30}(?=:[/\\]{2})):[/\\]*"
-    r"|(?:(?<![a-z0-9_:/\\.%?&#~+-])|(?<=[^a-z0-9_+.-]:))[/\\]{2,}",
-    re.IGNORECASE,
+    r"(?i)(?P<scheme>(?:https?|wss?|ftp)(?=:)|[a-z][a-z0-9+.-]{0,30}(?=:[/\\]{2})):[/\\]*"
+    r"|(?:(?<![a-z0-9_:/\\.%?&#~+-])|(?<=[^a-z0-9_+.-]:))[/\\]{2,}"
 )
 _AUTHORITY_END = re.compile(r"[\s/\\?#]")
 _BEFORE_MARK = re.compile(rf"[^\s/\\?#{_MARKS}]{{1,{_HOST_LIMIT}}}")
@@ -34,8 +33,7 @@ _MARK = re.compile(f"[{_MARKS}]")
 _NEVER_IN_HOST = re.compile(r"[\"`{}|<>\[\]^%:]")
 _IP6 = re.compile(r"\[[0-9a-f:.%]{2,60}\]", re.IGNORECASE)
 _ASCII_HOST = re.compile(
-    r"([a-z0-9.-]*[a-z0-9]\.[a-z]{2,}|\d+(?:\.\d+){3})(?=[.-]*[\u2e80-\U0003ffff])",
-    re.IGNORECASE,
+    r"(?i)([a-z0-9.-]*[a-z0-9]\.[a-z]{2,}|\d+(?:\.\d+){3})(?=[.-]*[\u2e80-\U0003ffff])"
 )
 _DEFANGED_SCHEMES = ("hxxp", "hxxps", "fxp")
 _BARE = re.compile(r"[\w.-]+")
@@ -323,7 +321,7 @@ def _break_suspects(word: str, reading: Reading, suspects: Suspects) -> str:
     parts: list[str] = []
     at = 0
     for address in _find_in(reading.text):
-        start, end = reading.place(address.start, address.end)
+        start, end = reading.place_in_word(address.start, address.end)
         if start >= at and suspects.names(address):
             # Decoded, else what an entity or an escape hid would be as it was.
             broken = _break_address(reading.text[address.start : address.end])

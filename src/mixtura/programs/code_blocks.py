@@ -37,9 +37,8 @@ _FOR_GOOD = re.compile(
     r"\b(?:fix\w*|corrected|final\w*|improved|updated|complete)\b", re.IGNORECASE
 )
 _FOR_SHOW = re.compile(
-    r"\b(?:wrong|incorrect|not\s+(?:be\s+)?(?:correct|work\w*|right)|naive|buggy|broken|fails?|bad"
-    r"|slow\w*|original|alternative\w*|another|usage|examples?|tests?)\b",
-    re.IGNORECASE,
+    r"(?i)\b(?:wrong|incorrect|not\s+(?:be\s+)?(?:correct|work\w*|right)|naive|buggy|broken|fails?|bad"
+    r"|slow\w*|original|alternative\w*|another|usage|examples?|tests?)\b"
 )
 
 

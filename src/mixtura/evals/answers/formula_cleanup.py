@@ -58,14 +58,12 @@ _MODULUS = re.compile(
     r"|\(\s*mod\s*\d+\s*\)"
 )
 _UNITS = re.compile(
-    r"(?<=[\d}) ])(?:degrees?|cents?|dollars?|units?|square\s?\w*|cubic\s?\w*|sq\.?\s?\w+"
+    r"(?i)(?<=[\d}) ])(?:degrees?|cents?|dollars?|units?|square\s?\w*|cubic\s?\w*|sq\.?\s?\w+"
     r"|inch(?:es)?|in\.|feet|foot|ft\.?|cm|mm|km|meters?|metres?|miles?|mph|hours?|hrs?|minutes?"
-    r"|mins?|seconds?|secs?|days?|weeks?|months?|years?|points?|percent|students?|people|ways|radians?)(?:\s*\^\s*{?\d}?)?\s*$",
-    re.IGNORECASE,
+    r"|mins?|seconds?|secs?|days?|weeks?|months?|years?|points?|percent|students?|people|ways|radians?)(?:\s*\^\s*{?\d}?)?\s*$"
 )
 _NOTHING = re.compile(
-    r"(?:there\s+(?:is|are)\s+)?(?:no(?:ne)?|empty)\s*(?:real|integer)?\s*(?:solutions?|set|roots?)?|\\emptyset|\\{\s*\\}",
-    re.IGNORECASE,
+    r"(?i)(?:there\s+(?:is|are)\s+)?(?:no(?:ne)?|empty)\s*(?:real|integer)?\s*(?:solutions?|set|roots?)?|\\emptyset|\\{\s*\\}"
 )
 
 

@@ -57,7 +57,7 @@ class ArgumentsStream:
             values = _KEY.sub("", text).split('"')
             # One look at all of its strings: a piece of many strings is nearly always without a
             # secret.
-            if self._stream.passes("".join(values[not self._quoted :: 2])):
+            if self._stream.take_if_safe("".join(values[not self._quoted :: 2])):
                 self._quoted ^= len(parts) % 2 == 0
                 return [(place, text)]
         released: list[tuple[int, str]] = []
