@@ -457,8 +457,8 @@ _ATTEMPTS = {
 
 _MODULES = [
     "ctypes", "fcntl", "glob", "importlib.machinery", "inspect", "linecache", "mmap",
-    "multiprocessing", "os", "pathlib", "pty", "pwd", "resource", "runpy", "shutil", "socket", "subprocess", "sys",
-    "threading", "urllib.request", "zipfile", "zoneinfo",
+    "multiprocessing", "os", "pathlib", "pty", "pwd", "resource", "runpy", "shutil", "socket",
+    "subprocess", "sys", "threading", "urllib.request", "zipfile", "zoneinfo",
 ]  # fmt: skip
 
 
