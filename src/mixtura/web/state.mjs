@@ -1,6 +1,6 @@
 // What the page knows: who may ask, what there is to ask, the conversation, past runs.
 import { call, kept, key, locked } from "./access.mjs";
-import { besideOf, branchOf, conversation, download, fetchConversation, forget, newestAfter } from "./conversation.mjs";
+import { besideOf, branchOf, conversation, download, fetchConversation, forget, newestAfter, updateConversation } from "./conversation.mjs";
 import { attached, contentOf, pictureParts, withFiles } from "./attachments.mjs";
 import { batch, computed, dialog, say, signal, tell } from "./base.mjs";
 import { dollars, ending, hindrance, learnEndings, seconds, short } from "./format.mjs";
@@ -289,8 +289,7 @@ async function follow(run, body, stopper, { heard = () => {}, place = "", begun:
 async function refresh(id, left = leaving.signal) {
   if (!setup.value?.runs) return;
   try {
-    const found = await fetchConversation(id);
-    if (!left.aborted) conversation.value = found;
+    await updateConversation(id, () => !left.aborted);
   } catch {
     // the next one will do
   }
