@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar, Token
 from dataclasses import replace
 
 from mixtura.core.types import Charge, ChargeOutcome, Completion
@@ -100,19 +99,28 @@ def current_ledger() -> CallLedger | None:
     return _LEDGER.get()
 
 
-@contextmanager
-def open_ledger() -> Generator[CallLedger]:
+class LedgerBlock:
+    """A block with a ledger: entered for each call several times, so it is no generator."""
+
+    __slots__ = ("_token",)
+    _token: Token[CallLedger | None]
+
+    def __enter__(self) -> CallLedger:
+        above = _LEDGER.get()
+        ledger = above.open_part() if above else CallLedger()
+        self._token = _LEDGER.set(ledger)
+        return ledger
+
+    def __exit__(self, *_: object) -> None:
+        _LEDGER.reset(self._token)
+
+
+def open_ledger() -> LedgerBlock:
     """
     In this block, and in the tasks begun there, every attempt at a call enters the ledger that
     is given. Inside another one it is a part of that: what is entered here counts there too.
     """
-    above = _LEDGER.get()
-    ledger = above.open_part() if above else CallLedger()
-    token = _LEDGER.set(ledger)
-    try:
-        yield ledger
-    finally:
-        _LEDGER.reset(token)
+    return LedgerBlock()
 
 
 def open_entry(estimate: Callable[[], Charge | None]) -> CallEntry:

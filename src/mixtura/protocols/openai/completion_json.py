@@ -36,7 +36,7 @@ def completion_json(completion: Completion) -> JsonObject:
         "degraded": list(completion.degraded),
         **({"logprobs": list(completion.logprobs)} if completion.logprobs else {}),
         **({"refusal": True} if completion.refusal else {}),
-        **sources_json(completion.sources),
+        **(sources_json(completion.sources) if completion.sources else {}),
         **({"provider_data": kept} if (kept := messages.provider_data_json(message)) else {}),
         "charges": [
             {"model": c.model, "usage": usage_json(c.usage), "outcome": c.outcome}
