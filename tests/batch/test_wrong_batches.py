@@ -117,7 +117,7 @@ WRONG = {
     "a template with a number": _typed("--template", "{0}", said=("no field 0",)),
     "a template with no name": _typed("--template", "{}", said=("--template", "{name}")),
     "a template with a format": _typed("--template", "{prompt:>9}", said=("--template", "{name}")),
-    "a template with a conversion": _typed("--template", "{prompt!r}", said=("--template", "{name}")),
+    "a template with a conversion": _typed("--template", "{prompt!r}", said=("--template",)),
     "a template with an attribute": _typed(
         "--template", "{prompt.__class__}", said=("no field prompt.__class__",)
     ),
@@ -179,8 +179,8 @@ WRONG = {
     "an output of Parquet": _typed(output="out.parquet", said=("out.jsonl", "JSON lines")),
     "an output that is a folder": _typed(output=".", said=("OUT", "folder")),
     "a journal that is none": _typed(
-        "--journal", "j", said=("journal j", "move it away"), code=1,
-        beside={"j": b"no journal at all" * 99},
+        "--journal", "j.journal", said=("journal j.journal", "move it away"), code=1,
+        beside={"j.journal": b"no journal at all" * 99},
     ),
 }  # fmt: skip
 
@@ -215,7 +215,7 @@ def test_a_wrong_batch_is_told_what_is_wrong_before_anything_is_asked(
         assert words in ran.err, ran.err
     assert not upstream.records
     assert "Traceback" not in ran.err
-    after = [path.name for path in folder.iterdir() if "journal" not in path.name]
+    after = [path.name for path in folder.iterdir() if "journal-" not in path.name]
     assert sorted(after) == before
 
 
