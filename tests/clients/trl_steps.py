@@ -35,13 +35,15 @@ def build_tokenizer(files: list[str]) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+def save_model(tokenizer: PreTrainedTokenizerFast, folder: str) -> str:
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
         num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=512,
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
-    return LlamaForCausalLM(config)
+    model = LlamaForCausalLM(config)
+    model.save_pretrained(folder)  # the trainers load it, DPO's twice
+    return folder
 
 
 def read_rows(name: str):
@@ -54,14 +56,14 @@ def main(train: str, pairs: str, folder: str) -> None:
         "max_steps": 1, "per_device_train_batch_size": 2, "report_to": [], "use_cpu": True,
         "bf16": False, "logging_steps": 1, "save_strategy": "no", "max_length": 256,
     }  # fmt: skip
-    told = {}
+    model, told = save_model(tokenizer, f"{folder}/model"), {}
     for name, trainer, config, file in (
         ("sft", SFTTrainer, SFTConfig, train),
         ("dpo", DPOTrainer, DPOConfig, pairs),
     ):
         rows = read_rows(file)
         made = trainer(
-            build_model(tokenizer),
+            model,
             args=config(output_dir=f"{folder}/{name}", **steps),
             train_dataset=rows,
             processing_class=tokenizer,
