@@ -143,16 +143,16 @@ class CallJournal:
         else:
             self.in_flight.remove(place)
 
-    async def keep_answer(
+    def keep_answer(
         self, key: bytes, model: str, body: bytes, charges: Sequence[Charge]
-    ) -> None:
-        """Return once the answer is on the disk. Raises StoreError."""
+    ) -> asyncio.Future[None]:
+        """What is returned is done once the answer is on the disk. Raises StoreError."""
         amount = self._amount("answer", model, charges)
         kept = self.writer.keep_call(key, body, amount)
         # Before it is waited for: who calls this call off does not call off its writing.
         self.made += 1
         self.spent["answer"].add(amount)
-        await kept
+        return kept
 
     def record_failed(self, model: str, charges: Sequence[Charge]) -> None:
         """A call ended without an answer and cost *charges*."""

@@ -63,7 +63,9 @@ class CallLedger:
     @property
     def charges(self) -> tuple[Charge, ...]:
         """The charges of every attempt by now, in the order in which they were entered."""
-        charges = tuple(self._iter_charges())
+        parts = self._parts
+        # Most have one part, through several levels, and are asked at every level.
+        charges = parts[0].charges if len(parts) == 1 else tuple(self._iter_charges())
         outcome = self._outcome
         return charges if outcome is None else tuple(c._replace(outcome=outcome) for c in charges)
 
