@@ -175,7 +175,7 @@ def test_a_worker_that_cannot_be_built_says_why(tmp_path):
             setup = make_setup(tmp_path, upstream)
             text = setup.documents[0][0].replace('base_url = "', 'base_url = "${NOWHERE_SET}')
             wrong = WorkerSetup(
-                "1", ((text, "mixtura.toml"),), setup.plan, str(tmp_path), setup.journals, 4
+                "1", ((text, "mixtura.toml"),), str(tmp_path), setup.plan, setup.journals, 4
             )
             said = await RowWorker(wrong, OwnerHere()).start()
 

@@ -49,7 +49,7 @@ async def run_batch(folder, upstream, *, until=None, max_cost=None):
         rows = BatchInput(Source(str(folder / "in.jsonl"), "in.jsonl", "jsonl"), PromptForm())
         start = find_resume_point(calls, rows, files, {"-m": "team"})
         setup = WorkerSetup(
-            "1", describe_documents(config), plan, str(folder),
+            "1", describe_documents(config), str(folder), plan,
             str(workers_folder(files.journal)), 4, max_cost=max_cost, lease_seconds=0.01,
         )  # fmt: skip
         pool = WorkerPool(ClusterHere(), calls, setup, 2, 1)

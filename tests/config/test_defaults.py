@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,14 @@ from mixtura.catalog import providers
 from mixtura.catalog.model_strength import find_strength, sort_by_strength
 from mixtura.config.config import load
 from mixtura.config.embedded_model import embedded_settings
-from mixtura.config.plan import EMBEDDED_MODEL, detect_defaults, parse_member
+from mixtura.config.plan import (
+    EMBEDDED_MODEL,
+    MixtureSpec,
+    choose_team_across,
+    detect_defaults,
+    find_provider_keys,
+    parse_member,
+)
 from mixtura.prompts.synthesis import paper
 from tests.conftest import run
 from tests.support import config_files
@@ -67,6 +75,31 @@ def test_two_keys_make_three_proposals_and_many_keys_no_more_than_four(folder):
     assert len(two.layers[0]) == 3
     assert two.aggregator == "mistral/mistral-medium-latest"
     assert len(many.layers[0]) == 4
+
+
+def test_no_team_that_is_chosen_from_keys_is_one_that_our_own_rules_advise_against(folder):
+    keys = sorted(ALL_KEYS)
+    chosen_from = [one for n in (1, 2, 3) for one in combinations(keys, n)]
+
+    config = load(None, environ={}, folder=folder, home=folder)
+    warned = {}
+    for names in chosen_from:
+        found = find_provider_keys(dict.fromkeys(names, "k"))
+        if len(found) < 2:
+            continue
+        auto = choose_team_across(found)
+        plan = MixtureSpec("default", (auto.team,), auto.aggregator)
+        if problems := config.team_problems(plan):
+            warned[names] = problems
+
+    assert warned == {}
+
+
+def test_a_provider_whose_models_are_all_far_weaker_proposes_nothing_and_it_is_said():
+    auto = choose_team_across({"anthropic": "A", "mistral": "M", "groq": "G"})
+
+    assert {seat.model.partition("/")[0] for seat in auto.team} == {"anthropic", "mistral"}
+    assert "the models of G are left out as far weaker" in auto.why
 
 
 def test_the_table_of_strengths_knows_every_model_that_could_write_the_answer():

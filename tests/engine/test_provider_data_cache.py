@@ -59,3 +59,26 @@ def test_the_memory_is_bounded_in_number_size_and_age():
     assert sum(bool(recalled(same, call="call_0", arguments=f"[{n}]")) for n in range(50)) <= 10
     now[0] = 25 * 3600.0
     assert there(few) == []
+
+
+def test_calls_that_a_client_leaves_out_or_puts_in_another_order_lose_nothing_of_the_others():
+    memory = ProviderDataCache()
+    calls = [
+        ToolCall(f"t{n}", "look", f'{{"at": {n}}}', {"thought_signature": f"s{n}"}) for n in "12"
+    ]
+    data = ProviderData("o", {"reasoning_content": "x"})
+    memory.remember_answer(
+        "me", asked(), Message("assistant", "", tuple(calls), provider_data=data)
+    )
+
+    def found(*sent, client="me"):
+        said = Message("assistant", "", tuple(ToolCall(*row) for row in sent))
+        message = memory.restore_request(client, second(asked(), said)).messages[1]
+        return [call.provider_fields.get("thought_signature") for call in message.tool_calls]
+
+    one, two = ("t1", "look", '{"at":1}'), ("t2", "look", '{"at":2}')
+    assert found(two) == ["s2"]
+    assert found(two, one) == ["s2", "s1"]
+    assert found(one, ("t3", "look", "{}")) == ["s1", None]
+    assert found(("t2", "look", '{"at":3}')) == [None]  # another call of that number
+    assert found(two, client="you") == [None]

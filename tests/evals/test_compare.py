@@ -12,7 +12,6 @@ from html import escape
 import pytest
 from rich.console import Console
 
-from mixtura import cli
 from mixtura.config.config import load
 from mixtura.core.errors import ConfigError
 from mixtura.core.token_estimate import DEFAULT_ANSWER_TOKENS
@@ -25,6 +24,7 @@ from mixtura.evals.comparison.settings import ComparisonSettings
 from mixtura.evals.eval_request import EvalRequest
 from mixtura.reports.comparison_page import comparison_page
 from mixtura.terminal.comparison import render_comparison as rendered
+from tests.support import shell
 from tests.support.evaluations import REFUSED, written
 from tests.support.upstream import Script, running
 
@@ -88,24 +88,20 @@ def comparing(tmp_path, otherwise, text=CONFIG):
         yield upstream, compared
 
 
-@pytest.fixture
-def typed(tmp_path, monkeypatch, capsys):
-    """A command as a person types it in a folder of theirs: its exit code and what it says."""
-    monkeypatch.chdir(tmp_path)
+typed_command = shell.typed_command
 
-    def run(*words):
-        with pytest.raises(SystemExit) as ended:
-            cli.main(words)
-        said = capsys.readouterr()
-        return ended.value.code, said.out, said.err
+
+@pytest.fixture
+def typed(tmp_path, typed_command):
+    """A command as a person types it; *folder* puts a configuration and rows where it is typed."""
 
     def folder(text):
         (tmp_path / "mixtura.toml").write_text(text)
         written(tmp_path / "rows.jsonl", SUMS)
         written(tmp_path / "open.jsonl", OPEN)
 
-    run.folder = folder
-    return run
+    typed_command.folder = folder
+    return typed_command
 
 
 def by_name(found):

@@ -38,6 +38,18 @@ def unfinished(folder):
     return read_tally(path, priced).unfinished
 
 
+def begun(folder, upstream, *, calls, under_way):
+    """An evaluation that has made so many calls, of which no more are *under_way*."""
+    (folder / "mixtura.toml").write_text(CONFIG.format(url=upstream.base_url()))
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, SUMS)))
+    process = command(folder, *WORDS)
+    end = time.monotonic() + 120
+    while len(upstream.records) < calls or unfinished(folder) > under_way:
+        assert time.monotonic() < end, "it did not come that far"
+        time.sleep(0.05)
+    return process
+
+
 def result_of(process):
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
@@ -55,14 +67,8 @@ def test_a_killed_evaluation_that_is_begun_again_tells_every_call_that_was_made(
         return Script(f"Answer: {2 * int(number)}", delay=60 if late else 0)
 
     with running(answers) as upstream:
-        (tmp_path / "mixtura.toml").write_text(CONFIG.format(url=upstream.base_url()))
-        (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, SUMS)))
-        first = command(tmp_path, *WORDS)
-        end = time.monotonic() + 120
         # three samples are answered, five wait for their two drafts each
-        while len(upstream.records) < 3 * 3 + 5 * 2 or unfinished(tmp_path) > 5 * 2:
-            assert time.monotonic() < end, "it did not come that far"
-            time.sleep(0.05)
+        first = begun(tmp_path, upstream, calls=3 * 3 + 5 * 2, under_way=5 * 2)
         first.send_signal(signal.SIGKILL)
         first.communicate()
         under_way = len([r for r in upstream.records if r.reported is None])
@@ -122,14 +128,8 @@ def test_only_calls_under_way_are_made_again_and_no_other_run_takes_part(tmp_pat
         return Script(f"Answer: {2 * int(number)}", delay=60 if late else 0)
 
     with running(answers) as upstream:
-        (tmp_path / "mixtura.toml").write_text(CONFIG.format(url=upstream.base_url()))
-        (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, SUMS)))
-        first = command(tmp_path, *WORDS)
-        end = time.monotonic() + 120
         # every draft is there, and five samples wait for their last call
-        while len(upstream.records) < 8 * 3 or unfinished(tmp_path) > 5:
-            assert time.monotonic() < end, "it did not come that far"
-            time.sleep(0.05)
+        first = begun(tmp_path, upstream, calls=8 * 3, under_way=5)
         second = command(tmp_path, *WORDS)
         _, said = second.communicate(timeout=120)
         first.send_signal(signal.SIGKILL)

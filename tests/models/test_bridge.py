@@ -25,6 +25,7 @@ from mixtura import (
 )
 from mixtura.catalog import providers
 from mixtura.transport.client import CallTimeouts, Secret
+from tests.support.strict_upstream import REDACTED, THOUGHT, asked, play_claude, second, strict
 from tests.support.upstream import Script, Wire, running
 
 run = asyncio.run  # their stream closes itself in a task of its own, a moment after the answer
@@ -162,3 +163,31 @@ def test_without_the_extra_the_extra_is_named():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert "-m pip install 'pydantic-ai-slim<" in done.stdout
+
+
+@bridged
+@pytest.mark.parametrize("kind", ["deepseek", "claude"])
+def test_what_a_provider_wants_back_goes_back_to_it_and_to_no_other(kind):
+    from mixtura.models.pydantic_ai import PydanticAI
+
+    anthropic = kind == "claude"
+    pytest.importorskip("anthropic" if anthropic else "openai")
+    with running() as upstream:
+        provider = "anthropic" if anthropic else "openai-chat"
+        url = upstream.base_url("openai")
+        url = url.removesuffix("/v1") if anthropic else url  # that library has it in its path
+        upstream.scripts[kind] = Script(ever=play_claude) if anthropic else strict(kind)
+        model = PydanticAI(provider, kind, base_url=url, api_key=Secret("a-key"))
+        first = run(model.complete(asked())).message
+        upstream.scripts[kind] = Script("It is there.") if anthropic else strict(kind)
+        assert run(model.complete(second(asked(), first))).text == "It is there."
+        said = upstream.records[-1].body["messages"][1]
+        other = PydanticAI(provider, "other", base_url=url, api_key=Secret("a-key"))
+        run(other.complete(second(asked(), first)))
+        told = upstream.records[-1].body["messages"][1]
+
+    if anthropic:  # of a signature in pieces, the library keeps the last
+        kept = [THOUGHT | {"signature": "bmVk"}, REDACTED]
+        assert said["content"][:2] == kept
+    assert "I should look." not in str(told)
+    assert REDACTED["data"] not in str(told)

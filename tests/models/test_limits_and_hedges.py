@@ -80,20 +80,22 @@ def test_after_a_429_no_one_goes_in_before_the_upstreams_time():
     assert run(refused_then_fine()).text == "fine"
 
 
+async def asked_over_a_minute(model, gate, clock, requests, at_first):
+    """All of them are asked: so many at once, the others a minute later."""
+    tasks = [asyncio.create_task(Limited(model, gate).complete(one)) for one in requests]
+    await asyncio.sleep(0.01)
+    assert len(model.asked) == at_first
+    clock.now += 61
+    gate.loop_state().admit_waiting()
+    await asyncio.gather(*tasks)
+
+
 def test_requests_a_minute_are_counted_over_the_last_minute():
     clock = Clock()
     gate = RateLimiter(RateLimits(requests_per_minute=3), clock=clock)
     model = echo("m")
 
-    async def five():
-        tasks = [asyncio.create_task(Limited(model, gate).complete(ASK)) for _ in range(5)]
-        await asyncio.sleep(0.01)
-        assert len(model.asked) == 3
-        clock.now += 61
-        gate.loop_state().admit_waiting()
-        await asyncio.gather(*tasks)
-
-    run(five())
+    run(asked_over_a_minute(model, gate, clock, [ASK] * 5, at_first=3))
     assert len(model.asked) == 5
 
 
@@ -103,15 +105,7 @@ def test_tokens_a_minute_hold_back_what_would_pass_them_but_never_a_first_call()
     model = echo("m")
     large = replace(ASK, sampling=Sampling(max_tokens=800))
 
-    async def two():
-        tasks = [asyncio.create_task(Limited(model, gate).complete(large)) for _ in range(2)]
-        await asyncio.sleep(0.01)
-        assert len(model.asked) == 1
-        clock.now += 61
-        gate.loop_state().admit_waiting()
-        await asyncio.gather(*tasks)
-
-    run(two())
+    run(asked_over_a_minute(model, gate, clock, [large] * 2, at_first=1))
 
 
 def test_one_gpu_serves_one_model_after_another():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 
 import pytest
@@ -31,7 +30,6 @@ from mixtura import (
 )
 from mixtura.billing.forecast import ENVELOPE_OVERHEAD_TOKENS, forecast_calls, worst_case_spend
 from mixtura.billing.spending_caps import RunCap
-from mixtura.core.call_ledger import open_ledger
 from mixtura.core.types import sum_usage
 from mixtura.engine.proposal_cache import ProposalCache
 from mixtura.models.fake import FailedCall, Scripted, echo, failing_model, slow_model
@@ -41,7 +39,7 @@ from mixtura.patterns import BestOf, Chosen, Ranker, Sequential, Vote, self_moa
 from mixtura.patterns.sequential import draft_windows
 from mixtura.protocols.usage_estimates import estimate_usage
 from tests.conftest import run
-from tests.support.pattern_models import ASK, TOOL, drafts_in, said, watched
+from tests.support.pattern_models import ASK, TOOL, charges_when_left, drafts_in, said, watched
 
 # ---- draws of one model, at once and in a sequence
 
@@ -186,17 +184,7 @@ def test_leaving_a_sequence_keeps_what_it_had_cost():
         Scripted("m", [said("a"), said("b"), said("c")]), 3, aggregator=chief, width=2
     )
 
-    async def stopped():
-        with open_ledger() as ledger:
-            task = asyncio.create_task(sequence.complete(ASK))
-        while not chief.asked:
-            await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        return ledger.charges
-
-    assert sum_usage(run(stopped())) == Usage(9, 6)
+    assert sum_usage(run(charges_when_left(sequence, chief))) == Usage(9, 6)
     assert chief.in_flight == 0
 
 

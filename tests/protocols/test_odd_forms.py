@@ -33,6 +33,15 @@ FORMS = {
         chunk({"content": [{"type": "text", "content": "Hello"}]}), STOP
     ],
     "a part of no type": [chunk({"content": [{"x": 1}, {"type": "text", "text": "Hello"}]}), STOP],
+    "text beside no delta": [{"choices": [{"index": 0, "content": "Hello"}]}, STOP],
+    "a list in a list": [chunk({"content": [[{"type": "text", "text": "Hello"}]]}), STOP],
+    "false for nothing": [chunk({"content": False}), HELLO, STOP],
+    "another object around it": [{"result": HELLO, "success": True}, {"data": STOP}],
+    "all of them in a list": [json.dumps([HELLO, STOP])],
+    "pieces that count up": [
+        *({"choices": [{"index": i, "delta": {"content": t}}]} for i, t in enumerate("Hello")),
+        {"choices": [{"index": 5, "delta": {}, "finish_reason": "stop"}]},
+    ],
     "the field's name twice": [f"data: {json.dumps(HELLO)}", f"data: {json.dumps(STOP)}"],
 }  # fmt: skip
 
@@ -42,6 +51,28 @@ def test_a_text_is_read_in_whatever_form_its_server_sends_it(form):
     completion, shown = answered(events(*FORMS[form], "[DONE]"))
 
     assert completion.text == shown == "Hello"
+
+
+CALLS = {
+    "calls by their numbers": chunk(
+        {"tool_calls": {"0": {"id": "a", "function": {"name": "f", "arguments": '{"x": 1}'}}}}
+    ),
+    "arguments as texts in a list": call(['{"x":', "1}"]),
+    "a tool whose input is a text": chunk(
+        {
+            "tool_calls": [
+                {"index": 0, "type": "custom", "custom": {"name": "f", "input": '{"x": 1}'}}
+            ]
+        }
+    ),
+}
+
+
+@pytest.mark.parametrize("form", CALLS)
+def test_a_call_is_read_in_whatever_form_its_server_sends_it(form):
+    completion, _ = answered(events(CALLS[form], chunk({}, "tool_calls")))
+
+    assert calls(completion) == [("f", {"x": 1})]
 
 
 def test_an_answer_that_is_a_number_is_its_text():
@@ -78,6 +109,60 @@ def test_a_text_that_is_no_clean_json_ends_no_answer(name, anthropic):
     completion, _ = answered(events(row, end).replace(b"Hello", sent), anthropic=anthropic)
 
     assert completion.text == read
+
+
+HALVES = {
+    "two escapes": ([rb"a\ud83d", rb"\ude00b"], "a\U0001f600b"),
+    "bytes of one character": ([b"a\xf0\x9f", b"\x98", b"\x80b"], "a\U0001f600b"),
+    "a half that no other follows": ([rb"a\ud83d", b"b"], "a\ufffdb"),
+    "two second halves": ([rb"\ude00\ude00", rb"\ud83d"], "\ufffd\ufffd\ufffd"),
+    "halves one behind the other": (
+        [rb"\ud83d", rb"\ude00\ud83d", rb"\ude01"], "\U0001f600\U0001f601"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HALVES)
+@pytest.mark.parametrize("field", ["content", "reasoning_content", "text", "thinking"])
+def test_a_character_that_is_cut_over_two_events_is_whole(name, field):
+    pieces, read = HALVES[name]
+    anthropic = field in ("text", "thinking")
+    if anthropic:
+        rows = [{"type": "content_block_delta", "index": 0, "delta": {field: "*"}}] * len(pieces)
+        said = {"type": "content_block_delta", "index": 1, "delta": {"text": "."}}
+        ends = [said, {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}]
+    else:
+        rows, ends = [chunk({field: "*"})] * len(pieces), [chunk({"content": "."}), STOP]
+    sent = b"".join(
+        events(row).replace(b"*", piece) for row, piece in zip(rows, pieces, strict=True)
+    )
+
+    completion, shown = answered(sent + events(*ends), anthropic=anthropic)
+
+    assert completion.text == shown
+    if field in ("content", "text"):
+        assert completion.text.replace(".", "") == read
+    else:
+        assert completion.reasoning == read
+
+
+def test_the_only_answer_of_a_stream_is_read_whatever_its_index():
+    rows = [
+        {"choices": [{"index": 1, "delta": {"content": "Hel"}}]},
+        {"choices": [{"index": 1, "delta": {"content": "lo"}, "finish_reason": "stop"}]},
+    ]
+    message = {"index": 1, "message": {"content": "Hello"}, "finish_reason": "stop"}
+    other = {"index": 0, "delta": {"content": "!"}}
+    two = [
+        {"choices": [rows[0]["choices"][0], other]},
+        {"choices": [other | {"finish_reason": "stop"}]},
+    ]
+
+    assert answered(events(*rows))[0].text == "Hello"
+    assert (
+        answered(json.dumps({"choices": [message]}).encode(), "application/json")[0].text == "Hello"
+    )
+    assert answered(events(*two))[0].text == "!!"
 
 
 def test_no_later_reason_makes_a_cut_answer_whole():
@@ -118,6 +203,25 @@ def test_what_comes_without_an_index_belongs_to_the_block_that_began_last():
     completion, _ = answered(body, anthropic=True)
 
     assert (completion.text, calls(completion)) == ("Hello", [("f", {"x": 1})])
+
+
+def test_events_of_messages_whose_type_is_their_name_only_are_read():
+    tool = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
+    rows = [
+        {"message": {"usage": {"input_tokens": 3}}},
+        {"index": 0, "content_block": {"type": "text", "text": ""}},
+        {"index": 0, "delta": {"text": "Hello"}},
+        {"index": 1, "content_block": tool},
+        {"index": 1, "delta": {"partial_json": '{"x": 1}'}},
+        {"delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 2}},
+        {},
+    ]
+
+    completion, shown = answered(events(*rows), anthropic=True)
+
+    assert completion.text == shown == "Hello"
+    assert calls(completion) == [("f", {"x": 1})]
+    assert completion.usage.prompt_tokens == 3
 
 
 @pytest.mark.parametrize("content", ["Hello", ["Hello"], [{"type": "text", "text": "Hello"}]])

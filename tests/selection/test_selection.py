@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from mixtura import cli
 from mixtura.config.config import load
 from mixtura.core.errors import BudgetExceededError, ConfigError, MixturaError
 from mixtura.evals.inspect_provider import DEFAULT_CONNECTIONS
 from mixtura.selection import preset
 from mixtura.selection.measurements import SelectionTerms
 from mixtura.selection.run import select_team
+from tests.support import shell
 from tests.support.evaluations import REFUSED, written
 from tests.support.forked_program import MixturaProcess
 from tests.support.upstream import Script, running
@@ -176,18 +176,7 @@ def test_what_cannot_be_selected_from_is_said_before_anything_is_asked(
 # ---- the command
 
 
-@pytest.fixture
-def typed(tmp_path, monkeypatch, capsys):
-    """A command as a person types it in a folder of theirs: its exit code and what it says."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        with pytest.raises(SystemExit) as ended:
-            cli.main(words)
-        said = capsys.readouterr()
-        return ended.value.code, said.out, said.err
-
-    return run
+typed = shell.typed_command
 
 
 def test_a_killed_command_goes_on_and_writes_the_team_into_the_configuration(tmp_path, typed):

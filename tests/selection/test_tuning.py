@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mixtura import cli
 from mixtura.selection.prompts import split_prompts
 from mixtura.selection.proof import (
     admit_members,
@@ -20,6 +19,7 @@ from mixtura.selection.proof import (
     prove_gain,
 )
 from mixtura.selection.tuned import TuneResult
+from tests.support import shell
 from tests.support.evaluations import written
 from tests.support.upstream import Script, running
 
@@ -111,19 +111,14 @@ def errs_together(record):
     return Script(f"#### {2 * number if right else number}")
 
 
+typed_command = shell.typed_command
+
+
 @pytest.fixture
-def typed(tmp_path, monkeypatch, capsys):
-    """A command as a person types it in a folder of theirs: its exit code and what it says."""
-    monkeypatch.chdir(tmp_path)
+def typed(tmp_path, typed_command):
+    """A command as a person types it in a folder with rows."""
     written(tmp_path / "rows.jsonl", SUMS)
-
-    def run(*words):
-        with pytest.raises(SystemExit) as ended:
-            cli.main(words)
-        said = capsys.readouterr()
-        return ended.value.code, said.out, said.err
-
-    return run
+    return typed_command
 
 
 COMMAND = ("tune", "--models", *NAMES, "--on", "rows.jsonl", "--task", "gsm8k", "--draws", "2")

@@ -186,12 +186,7 @@ def test_a_cancelled_batch_keeps_what_was_answered_and_names_the_rest(tmp_path):
 
 def test_a_killed_server_goes_on_with_a_batch_and_pays_no_finished_call_twice(tmp_path):
     with running() as slow:
-        slow.scripts = {"a": Script("a", delay=0.03), "chief": Script("Because.", delay=0.03)}
-        table = team(slow, "a", "chief", more="[serve.batches]\nrows_at_once = 2")
-        with serving(tmp_path, table) as server:
-            batch = begun(client_of(server), lines(*map(row, range(60))))
-            counted(client_of(server), batch, 8)
-            server.ended(signal.SIGKILL)
+        table, batch = killed_in_a_batch(tmp_path, slow, rows=60, answered=8)
         with serving(tmp_path, table) as server:
             client = client_of(server)
             batch = waited(client, batch)
@@ -202,6 +197,17 @@ def test_a_killed_server_goes_on_with_a_batch_and_pays_no_finished_call_twice(tm
         again = len(asked) - len(set(asked))
         assert len(set(asked)) == 120
         assert again <= 4  # the rows that were under way, one call each
+
+
+def killed_in_a_batch(folder, slow, *, rows, answered):
+    """A server's table and the batch in which it was killed, when so many rows were *answered*."""
+    slow.scripts = {"a": Script("a", delay=0.05), "chief": Script("Because.", delay=0.05)}
+    table = team(slow, "a", "chief", more="[serve.batches]\nrows_at_once = 2")
+    with serving(folder, table) as server:
+        batch = begun(client_of(server), lines(*map(row, range(rows))))
+        counted(client_of(server), batch, answered)
+        server.ended(signal.SIGKILL)
+    return table, batch
 
 
 def counted(client, batch, rows: int) -> None:
@@ -255,12 +261,7 @@ def test_a_batch_for_an_endpoint_has_rows_of_that_alone(server):
 
 def test_a_batch_that_expires_keeps_what_was_answered(tmp_path):
     with running() as slow:
-        slow.scripts = {"a": Script("a", delay=0.05), "chief": Script("Because.", delay=0.05)}
-        table = team(slow, "a", "chief", more="[serve.batches]\nrows_at_once = 2")
-        with serving(tmp_path, table) as server:
-            batch = begun(client_of(server), lines(*map(row, range(200))))
-            counted(client_of(server), batch, 3)
-            server.ended(signal.SIGKILL)
+        table, batch = killed_in_a_batch(tmp_path, slow, rows=200, answered=3)
         # Its day is over while no server runs.
         (store,) = tmp_path.rglob("mixtura.sqlite")
         with closing(sqlite3.connect(store)) as db, db:

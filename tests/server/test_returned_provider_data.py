@@ -214,22 +214,16 @@ CLIENTS: dict[str, Callable] = {
 CASES = list(product(KINDS, CLIENTS, (False, True)))
 
 
+@pytest.mark.parametrize("holds", [True, False])
 @pytest.mark.parametrize(("kind", "api", "stream"), CASES)
-def test_a_client_that_holds_it_gives_it_back_to_any_server(servers, kind, api, stream):
+def test_who_holds_it_gives_it_to_any_server_and_for_others_it_is_remembered(
+    servers, kind, api, stream, holds
+):
     client = CLIENTS[api](kind, stream)
     said = client.ask(servers[0])
-    client.go_on(said, holds=True)
+    client.go_on(said, holds=holds)
 
-    assert client.text(client.ask(servers[1])) == "It is there."
-
-
-@pytest.mark.parametrize(("kind", "api", "stream"), CASES)
-def test_for_a_client_that_holds_nothing_it_is_remembered(servers, kind, api, stream):
-    client = CLIENTS[api](kind, stream)
-    said = client.ask(servers[0])
-    client.go_on(said, holds=False)
-
-    assert client.text(client.ask(servers[0])) == "It is there."
+    assert client.text(client.ask(servers[1 if holds else 0])) == "It is there."
 
 
 @pytest.mark.parametrize("api", CLIENTS)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+
+import pytest
 
 from mixtura import (
     Charge,
@@ -13,8 +16,10 @@ from mixtura import (
     ask,
 )
 from mixtura.config.config import load
+from mixtura.core.call_ledger import open_ledger
 from mixtura.models.fake import Scripted
 from tests.conftest import run
+from tests.support.config_files import MODELS
 
 ASK = ask("Why is the sky blue?")
 
@@ -65,17 +70,19 @@ def watched(model, request=ASK):
     return answer, events
 
 
+async def charges_when_left(model, last):
+    """What the ledger holds of a run that is left while *last* answers."""
+    with open_ledger() as ledger:
+        task = asyncio.create_task(model.complete(ASK))
+    while not last.asked:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    return ledger.charges
+
+
 AGREE = ("The sky scatters blue light.", "Blue light is scattered by the sky.", "Bananas.")
-
-
-MODELS = """
-[models.quick]
-base_url = "http://127.0.0.1:9/v1"
-model = "quick-1"
-[models.steady]
-base_url = "http://127.0.0.1:9/v1"
-model = "steady-1"
-"""
 
 
 def read(body, folder):

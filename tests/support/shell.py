@@ -48,3 +48,17 @@ def shell(desk, capsys, monkeypatch):
     logger = logging.getLogger("mixtura")
     logger.handlers.clear()
     logger.setLevel(logging.NOTSET)
+
+
+@pytest.fixture
+def typed_command(tmp_path, monkeypatch, capsys):
+    """A command as a person types it in a folder of theirs: its exit code and what it says."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        said = capsys.readouterr()
+        return ended.value.code, said.out, said.err
+
+    return run

@@ -8,6 +8,7 @@ from dataclasses import replace
 from mixtura import Message, Request
 from mixtura.models.anthropic import Anthropic
 from mixtura.models.openai import OpenAI
+from mixtura.protocols.provider_data.fields import MESSAGE_FIELDS, tool_call_fields
 from tests.support.upstream import Script, Wire
 
 DEEP = {"reasoning_content": "I should look."}
@@ -39,6 +40,13 @@ def call_delta(number: int, **more):
     return {"tool_calls": [{"index": number, **CHAT_CALLS[number], **more}]}
 
 
+def _signed_function(number: int, **more):
+    """A call whose function has the signature."""
+    return call_delta(number, function=CHAT_CALLS[number]["function"] | more)
+
+
+LITELLM = {"thought_signature": "c2ln"}
+SUMMARY = {"type": "summary_text", "text": "I should ", "signature": "c2ln"}
 CHAT_STEPS = {
     "deepseek": [
         {"role": "assistant", "reasoning_content": "I should "},
@@ -58,13 +66,91 @@ CHAT_STEPS = {
         call_delta(1),
     ],
 }
+CHAT_STEPS |= {
+    # of both calls, on the function, in Google's own spelling; on the message at the end
+    "gemini-function": [
+        {"content": "Well."},
+        _signed_function(0, extra_content=SIGNED),
+        _signed_function(1, thoughtSignature="c2ln"),
+        {"content": "", "extra_content": SIGNED},
+    ],
+    # the signature follows its call
+    "gemini-late": [
+        call_delta(0),
+        {"tool_calls": [{"index": 0, "extra_content": SIGNED}]},
+        call_delta(1),
+        {"thought_signature": "c2ln"},
+    ],
+    "litellm": [
+        {"reasoning_content": "I should look."},
+        {"thinking_blocks": [THOUGHT], "provider_specific_fields": {"thinking_blocks": [THOUGHT]}},
+        _signed_function(0, provider_specific_fields=LITELLM),
+        call_delta(1, provider_specific_fields=LITELLM),
+        {"provider_specific_fields": {"citation": None}},
+    ],
+    "copilot": [
+        {"reasoning_text": "I should look."},
+        {"reasoning_opaque": "c2ln"},
+        call_delta(0),
+        call_delta(1),
+    ],
+    "mistral": [
+        {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "I should "}]}]},
+        {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "look."}]}]},
+        {"content": "Well."},
+        call_delta(0),
+        call_delta(1),
+    ],
+    "databricks": [
+        {"content": [{"type": "reasoning", "summary": [SUMMARY | {"signature": ""}]}]},
+        {"content": [{"type": "reasoning", "summary": [SUMMARY | {"text": "look."}]}]},
+        {"content": [{"type": "text", "text": "Well."}]},
+        call_delta(0),
+        call_delta(1),
+    ],
+    "part": [
+        {"content": [{"type": "text", "text": "Well."}]},
+        {"content": [{"type": "text", "text": "", "extra_content": SIGNED}]},
+        call_delta(0),
+        call_delta(1),
+    ],
+}
 KINDS = (*CHAT_STEPS, "claude")
+WELL = {"type": "text", "text": "Well."}
 WANTED = {
     "deepseek": DEEP,
     "groq": PLAIN,
     "gemini": {},
     "openrouter": {"reasoning_details": DETAILS},
-}
+    "gemini-function": {"extra_content": SIGNED},
+    "gemini-late": {"thought_signature": "c2ln"},
+    "litellm": DEEP
+    | {"thinking_blocks": [THOUGHT], "provider_specific_fields": {"thinking_blocks": [THOUGHT]}},
+    "copilot": {"reasoning_text": "I should look.", "reasoning_opaque": "c2ln"},
+    "mistral": {
+        "content": [
+            {"type": "thinking", "thinking": [{"type": "text", "text": "I should look."}]}, WELL
+        ]
+    },
+    "databricks": {
+        "content": [
+            {"type": "reasoning", "summary": [SUMMARY | {"text": "I should look."}]}, WELL
+        ]
+    },
+    "part": {"content": [WELL | {"extra_content": SIGNED}]},
+}  # fmt: skip
+"""What a kind wants back on its message, beside its calls."""
+SIGNED_CALLS = {
+    "gemini": [{"extra_content": SIGNED}, {}],
+    "gemini-function": [
+        {"function": {"extra_content": SIGNED}}, {"function": {"thoughtSignature": "c2ln"}}
+    ],
+    "gemini-late": [{"extra_content": SIGNED}, {}],
+    "litellm": [
+        {"function": {"provider_specific_fields": LITELLM}}, {"provider_specific_fields": LITELLM}
+    ],
+}  # fmt: skip
+"""What it wants back on its calls."""
 
 
 def complaint(kind: str, body) -> str | None:
@@ -76,12 +162,12 @@ def complaint(kind: str, body) -> str | None:
         content = [{k: v for k, v in b.items() if k != "cache_control"} for b in said["content"]]
         wanted = [THOUGHT, REDACTED, {"type": "text", "text": "Well."}, *USES]
         return None if content == wanted else f"expected thinking, found {content}"
-    names = ("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks")
-    told = {name: said[name] for name in names if name in said}
+    told = {name: said[name] for name in MESSAGE_FIELDS if name in said}
+    told |= {"content": said["content"]} if isinstance(said["content"], list) else {}
     if told != WANTED[kind]:
         return f"must be passed back: {told}"
-    signed = [call.get("extra_content") for call in said.get("tool_calls", ())]
-    wanted = [SIGNED, None] if kind == "gemini" else [None, None]
+    signed = [tool_call_fields(call) for call in said["tool_calls"]]
+    wanted = SIGNED_CALLS.get(kind, [{}, {}])
     return None if signed == wanted else f"missing a thought_signature: {signed}"
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
 
-from tests.support import page_world
+from tests.support import page_axe, page_world
+from tests.support.page_axe import found
 from tests.support.page_visit import Visit
 from tests.support.page_world import ANSWER, FIRST, Gate, refuses
-from tests.support.requirements import leave_out
 from tests.support.upstream import Script
 
+axe = page_axe.axe
 browser = page_world.browser
 served = page_world.served
 upstream = page_world.upstream
@@ -33,24 +32,9 @@ RICH = (
 )
 
 
-@pytest.fixture(scope="module")
-def axe() -> str:
-    """The text of axe-core, as a package of PyPI brings it."""
-    if find_spec("axe_playwright_python") is None:
-        leave_out("axe", "axe-core is not here: pip install axe-playwright-python")
-    return (files("axe_playwright_python") / "axe.min.js").read_text()
-
-
-def found(person: Visit, axe: str, state: str) -> list[str]:
-    """What axe-core has to say against the page as it is now."""
-    if not person.page.evaluate("'axe' in window"):
-        person.page.evaluate(axe)
-    rows = person.page.evaluate(
-        """async () => (await axe.run(document, { resultTypes: ['violations'] })).violations
-          .map(({ id, nodes }) => [id, nodes.length, nodes[0].html.slice(0, 160),
-            nodes[0].failureSummary])"""
-    )
-    return [f"{state}: {row}" for row in rows]
+def replace_member(person: Visit, seat: int, name: str) -> None:
+    person.page.get_by_label(f"Proposer {seat}: model").fill(name)
+    person.find("#plan.ready").wait_for()
 
 
 def every_state(person: Visit, upstream, axe: str, gate: Gate) -> list[str]:
@@ -62,16 +46,14 @@ def every_state(person: Visit, upstream, axe: str, gate: Gate) -> list[str]:
     page.get_by_label("Proposer 1: model").fill("nobody")
     person.find(".tuner [role=alert]").wait_for()
     wrong += found(person, axe, "a team that cannot be")
-    page.get_by_label("Proposer 1: model").fill("ann")
-    person.find("#plan.ready").wait_for()
+    replace_member(person, 1, "ann")
     person.button("Proposer 1: persona and sampling").click()
     person.button("Save as a preset").click()
     page.get_by_label("Proposer 2: model").fill("l")
     page.get_by_label("Proposer 2: model").press("ArrowDown")
     person.find(".modellist [aria-selected=true]").wait_for()
     wrong += found(person, axe, "a seat, a list of models, a preset's name")
-    page.get_by_label("Proposer 2: model").fill("ben")
-    person.find("#plan.ready").wait_for()
+    replace_member(person, 2, "ben")
     person.button("Done").click()
 
     person.find("#preset").select_option("torn")

@@ -10,11 +10,16 @@ served = page_world.served
 visit = page_world.visit
 
 
+def open_seat(person, name):
+    """The settings of a seat, opened."""
+    person.button("Change the mixture").click()
+    person.button(name).click()
+    return person.page.get_by_role("group", name=name)
+
+
 def test_seats_are_told_what_the_page_says_and_a_reopened_run_selects_it_again(upstream, visit):
     person = visit().ready()
-    person.button("Change the mixture").click()
-    person.button("Proposer 1: persona and sampling").click()
-    first = person.page.get_by_role("group", name="Proposer 1: persona and sampling")
+    first = open_seat(person, "Proposer 1: persona and sampling")
     first.get_by_label("Persona").fill("Doubt everything.")
     first.get_by_label("Temperature").fill("1.5")
     person.button("Aggregator: persona and sampling").click()
@@ -68,9 +73,7 @@ def test_a_model_is_found_by_typing_with_its_price_and_a_near_miss_is_named(visi
 
 def test_a_changed_team_is_saved_under_a_name_and_is_in_the_list_at_once(upstream, visit):
     person = visit().ready()
-    person.button("Change the mixture").click()
-    person.button("Proposer 2: persona and sampling").click()
-    second = person.page.get_by_role("group", name="Proposer 2: persona and sampling")
+    second = open_seat(person, "Proposer 2: persona and sampling")
     second.get_by_label("Persona").fill("Count twice.")
     person.find("#plan.ready").wait_for()
     person.button("Save as a preset").click()

@@ -147,7 +147,7 @@ class CallJournal:
         self, key: bytes, model: str, body: bytes, charges: Sequence[Charge]
     ) -> asyncio.Future[None]:
         """What is returned is done once the answer is on the disk. Raises StoreError."""
-        amount = self._amount("answer", model, charges)
+        amount = self._amount_of_charges("answer", model, charges)
         kept = self.writer.keep_call(key, body, amount)
         # Before it is waited for: who calls this call off does not call off its writing.
         self.made += 1
@@ -157,7 +157,7 @@ class CallJournal:
     def record_failed(self, model: str, charges: Sequence[Charge]) -> None:
         """A call ended without an answer and cost *charges*."""
         if charges:
-            self._add_spent(self._amount("failed", model, charges))
+            self._add_spent(self._amount_of_charges("failed", model, charges))
 
     def record_refused(self, model: str) -> None:
         """A request ended before an answer had begun, and cost nothing."""
@@ -175,7 +175,7 @@ class CallJournal:
         self.spent[amount.kind].add(amount)
         self.writer.add_spent(amount)
 
-    def _amount(self, kind: str, model: str, charges: Sequence[Charge]) -> SpentAmount:
+    def _amount_of_charges(self, kind: str, model: str, charges: Sequence[Charge]) -> SpentAmount:
         if len(charges) == 1:  # nearly every call
             (charge,) = charges
             usage, price = charge.usage, self._pricer(charge.model, charge.usage)

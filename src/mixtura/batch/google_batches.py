@@ -51,7 +51,7 @@ class GoogleForm:
     path = "/chat/completions"
 
     def __init__(self, http: BatchHttp) -> None:
-        self.http = http.beside("/openai", "x-goog-api-key")
+        self.http = http.api_above("/openai", "x-goog-api-key")
 
     @staticmethod
     def build_row(data: JsonObject) -> JsonObject:
@@ -91,7 +91,7 @@ class GoogleForm:
             page = await self.http.get_json(f"/batches?pageSize=100{token}")
             listed = read_rows(page, "operations") or read_rows(page, "batches")
             for one in listed:
-                if _details(one).get("displayName") == tag:
+                if _batch_details(one).get("displayName") == tag:
                     return _read_operation(one)
             if not page.get("nextPageToken"):
                 return None
@@ -106,7 +106,7 @@ class GoogleForm:
 
     async def read_results(self, batch: RemoteBatch, take: Callable[[RowResult], None]) -> None:
         done = await self.http.get_json(f"/{batch.id}")
-        told = read_object(done, "response") or read_object(_details(done), "output")
+        told = read_object(done, "response") or read_object(_batch_details(done), "output")
         for file in read_files(told, "responsesFile"):
             await self.http.under("/download").read_lines(
                 f"/{file}:download?alt=media", lambda line: take_results(line, _row_result, take)
@@ -143,7 +143,7 @@ def _generate_request(data: JsonObject) -> JsonObject:
 
 def _read_operation(data: Any) -> RemoteBatch:
     name = read_id(data, "name")
-    state = str(_details(data).get("state") or "").rpartition("STATE_")[2]
+    state = str(_batch_details(data).get("state") or "").rpartition("STATE_")[2]
     over = state in _OVER or bool(data.get("done"))
     failure = None
     if state == "FAILED":
@@ -152,13 +152,13 @@ def _read_operation(data: Any) -> RemoteBatch:
     return RemoteBatch(name, over, (), failure)
 
 
-def _details(data: Any) -> Any:
+def _batch_details(data: Any) -> Any:
     """What an operation tells of its batch; a batch by itself is that."""
     return read_object(data, "metadata") or data
 
 
 def _row_result(data: Any) -> RowResult:
-    name = _details(data).get("key")
+    name = _batch_details(data).get("key")
     if not isinstance(name, str):
         raise MalformedError("a row of a provider's batch has no key")
     if error := read_object(data, "error"):

@@ -67,7 +67,9 @@ class GroupWriter:
         self.error: Exception | None = None
         """Why nothing more is written."""
         self.commits = 0
-        self._thread = threading.Thread(target=self._work, name="mixtura-journal", daemon=True)
+        self._thread = threading.Thread(
+            target=self._commit_groups, name="mixtura-journal", daemon=True
+        )
         self._thread.start()
 
     async def find_call(self, key: bytes) -> bytes | None:
@@ -120,7 +122,7 @@ class GroupWriter:
         if self.error is not None:
             raise self.error
 
-    def _work(self) -> None:
+    def _commit_groups(self) -> None:
         while group := self._next_group():
             self._do_group(group)
 

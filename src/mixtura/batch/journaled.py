@@ -61,7 +61,7 @@ class RowCalls:
         return digest(self.key, fingerprint, self.asked[fingerprint].to_bytes(4, "big"))
 
 
-def _fingerprint(request: Request, identity: str) -> bytes:
+def _fingerprint_call(request: Request, identity: str) -> bytes:
     """What is asked, its draw included, and of whom; not as it is sent, which takes longer."""
     asked = (
         identity, request.messages, request.sampling, request.tools, request.tool_choice,
@@ -108,9 +108,9 @@ class Journaled(Wrapper):
             return await self._model.complete(request, emit)
         size = estimate_request_bytes(request)
         key = row.call_key(
-            _fingerprint(request, self._identity)
+            _fingerprint_call(request, self._identity)
             if size < LARGE_BYTES  # nearly always: that call of a coroutine is spared
-            else await run_in_thread_if_large(size, _fingerprint, request, self._identity)
+            else await run_in_thread_if_large(size, _fingerprint_call, request, self._identity)
         )
         place = (calls, key)
         while place in self._under_way:  # equal rows that share answers
@@ -118,7 +118,7 @@ class Journaled(Wrapper):
         self._under_way[place] = None
         try:
             if (body := await calls.find(key)) is not None:
-                return self._replay(body, row, calls, emit)
+                return self._replay_answer(body, row, calls, emit)
             if calls.holds_back:
                 row.held_back = True
                 if calls.refuses:
@@ -134,7 +134,7 @@ class Journaled(Wrapper):
             waits = self._under_way[place] = asyncio.get_running_loop().create_future()
         await asyncio.shield(waits)
 
-    def _replay(
+    def _replay_answer(
         self, body: bytes, row: RowCalls, calls: CallJournal, emit: Emit | None
     ) -> Completion:
         data = msgspec.json.decode(body)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from mixtura.batch.provider_fields import read_files, read_id, read_rows
 from mixtura.batch.provider_forms import (
     PAGES,
@@ -22,13 +20,8 @@ _OVER = ("SUCCESS", "FAILED", "TIMEOUT_EXCEEDED", "CANCELLED")
 class MistralForm(OpenAIForm):
     """A job is of one model, named beside the rows, and found by its metadata or its file."""
 
-    async def upload(self, tag: str, rows: Sequence[ProviderBatchRow]) -> str:
-        lines = [
-            msgspec.json.encode({"custom_id": row.custom_id, "body": row.body}) for row in rows
-        ]
-        data = b"\n".join((*lines, b""))
-        sent = await self.http.upload_file("/files", f"{tag}.jsonl", data, {"purpose": "batch"})
-        return read_id(sent, "id")
+    def row_fields(self) -> dict[str, str]:
+        return {}
 
     async def create(self, tag: str, file: str, rows: Sequence[ProviderBatchRow]) -> str:
         made = await self.http.post_json(

@@ -98,6 +98,7 @@ class OpenAIForm:
     """Files and batches as OpenAI has them, and those who speak its API."""
 
     path = "/chat/completions"
+    files_path = "/files"
 
     def __init__(self, http: BatchHttp) -> None:
         self.http = http
@@ -107,16 +108,22 @@ class OpenAIForm:
         return data
 
     async def upload(self, tag: str, rows: Sequence[ProviderBatchRow]) -> str:
-        url = f"/v1{self.path}"
+        more, name = self.row_fields(), f"{tag}.jsonl"
         lines = [
-            msgspec.json.encode(
-                {"custom_id": row.custom_id, "method": "POST", "url": url, "body": row.body}
-            )
+            msgspec.json.encode({"custom_id": row.custom_id, **more, "body": row.body})
             for row in rows
         ]
         data = b"\n".join((*lines, b""))
-        sent = await self.http.upload_file("/files", f"{tag}.jsonl", data, {"purpose": "batch"})
+        sent = await self.http.upload_file(self.files_path, name, data, self.file_fields(name))
         return read_id(sent, "id")
+
+    def row_fields(self) -> dict[str, str]:
+        """What stands in each line of the file, besides the row."""
+        return {"method": "POST", "url": f"/v1{self.path}"}
+
+    def file_fields(self, name: str) -> dict[str, str]:  # noqa: ARG002
+        """The fields of the form with which a file is sent."""
+        return {"purpose": "batch"}
 
     async def create(self, tag: str, file: str, rows: Sequence[ProviderBatchRow]) -> str:  # noqa: ARG002
         made = await self.http.post_json(

@@ -31,7 +31,7 @@ class BatchHttp:
         self._headers = dict(headers)
         self._transport = transport
 
-    def beside(self, folder: str, key_header: str) -> BatchHttp:
+    def api_above(self, folder: str, key_header: str) -> BatchHttp:
         """The API that stands above *folder*, where the key has a header of its own."""
         headers = {k: v for k, v in self._headers.items() if k.lower() != "authorization"}
         for name, value in self._headers.items():
@@ -132,7 +132,7 @@ class BatchHttp:
                 )
                 try:
                     if not 200 <= reply.status < 300:
-                        raise await _refusal(reply)
+                        raise await _error_from_reply(reply)
                     await reply.read_body(take)
                 finally:
                     reply.close()
@@ -179,7 +179,7 @@ def _too_large_error(what: str, most: int) -> MalformedError:
     return MalformedError(f"{what} is larger than {most / 1024**2:,.0f} MB")
 
 
-async def _refusal(reply: TransportResponse) -> Exception:
+async def _error_from_reply(reply: TransportResponse) -> Exception:
     pieces: list[bytes] = []
 
     def take_piece(piece: bytes) -> bool:

@@ -16,6 +16,7 @@ import msgspec
 
 from mixtura.core import large_json
 from mixtura.core.errors import ConfigError
+from mixtura.core.file_forms import describe_other_form
 from mixtura.core.json_text import MAX_REQUEST_DEPTH, find_lone_surrogate, is_deeper_than
 from mixtura.core.missing_packages import missing_package_text
 from mixtura.core.text import to_one_line
@@ -49,7 +50,10 @@ class Record(NamedTuple):
             found = large_json.decode(self.data)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             half = find_lone_surrogate(self.data)
-            said = f"a text has half a character ({half}: a lone surrogate)" if half else error
+            said = f"a text has half a character ({half}: a lone surrogate)" if half else None
+            if said is None and isinstance(error, UnicodeDecodeError):
+                said = f"not UTF-8: there is a byte 0x{error.object[error.start]:02x}"
+            said = said or describe_other_form(self.data) or error
             raise ConfigError(f"{self.place}: not JSON: {said}") from None
         except RecursionError:
             raise ConfigError(f"{self.place}: {_TOO_DEEP_TEXT}") from None

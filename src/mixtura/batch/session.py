@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 
 from mixtura.batch import part_file
@@ -26,6 +27,7 @@ TICK_SECONDS = 0.5
 OnProgress = Callable[[BatchProgress], None]
 
 
+@dataclass(eq=False)
 class BatchSession:
     """
     Answers the rows of *batch_input* from where *start* is.
@@ -33,40 +35,30 @@ class BatchSession:
     *retries_all*: also rows that failed in an earlier process, for whatever reason.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        models: JournaledModels,
-        calls: CallJournal,
-        batch_input: BatchInput,
-        files: part_file.BatchFiles,
-        lines: RowLines,
-        start: ResumePoint,
-        *,
-        retries_all: bool = False,
-        on_progress: OnProgress | None = None,
-    ) -> None:
-        self._model = model
-        self._models = models
-        self._calls = calls
-        self._input = batch_input
-        self._files = files
-        self._lines = lines
-        self._start = start
-        self._retries_all = retries_all
-        self._on_progress = on_progress
+    model: Model
+    models: JournaledModels
+    calls: CallJournal
+    batch_input: BatchInput
+    files: part_file.BatchFiles
+    lines: RowLines
+    start: ResumePoint
+    _: KW_ONLY
+    retries_all: bool = False
+    on_progress: OnProgress | None = None
+
+    def __post_init__(self) -> None:
         self._runner: BatchRunner | None = None
         self._output: OrderedOutput | None = None
         self._interrupted = False
         self._common_failure: str | None = None
         self._began = time.monotonic()
-        self._dollars_before = calls.dollars
-        self.progress = BatchProgress(start.total)
+        self._dollars_before = self.calls.dollars
+        self.progress = BatchProgress(self.start.total)
 
     async def run(self) -> BatchOutcome:
         """Raises ConfigError (StoreError among them) where it cannot go on."""
         # Held to the end: no other process cuts it off or deletes it.
-        with closing(part_file.PartFile(self._files.part, self._start.size)) as part:
+        with closing(part_file.PartFile(self.files.part, self.start.size)) as part:
             return await self._run(part)
 
     async def _run(self, part: part_file.PartFile) -> BatchOutcome:
@@ -80,41 +72,41 @@ class BatchSession:
                 ending = "interrupted" if self._interrupted else "capped"
             else:
                 self._check_all_read()
-                await self._calls.writer.run_job(partial(self._finish, part))
+                await self.calls.writer.run_job(partial(self._finish, part))
         finally:
             ticking.cancel()
-            if self._models.provider_batches is not None:
+            if self.models.provider_batches is not None:
                 self._report()
-                await self._models.provider_batches.drop_tasks()
+                await self.models.provider_batches.drop_tasks()
             with suppress(asyncio.CancelledError):
                 await ticking
         self._report()
-        return self._outcome(ending)
+        return self._build_outcome(ending)
 
     def describe_finished(self) -> BatchOutcome:
         """How a batch ended that an earlier process has finished."""
-        start = self._start
+        start = self.start
         self.progress.earlier = start.rows
         self.progress.done, self.progress.failed = start.rows - start.failed, start.failed
         self._report()
-        return self._outcome("done")
+        return self._build_outcome("done")
 
     async def collect_paid_rows(self) -> list[FinishedRow]:
         """
         Rows that are over and stand behind one that is not, for a batch that will not go on: those
         of this process, and those of earlier ones that the journal answers. Raises ConfigError.
         """
-        first = self._output.next_line if self._output else self._start.rows
+        first = self._output.next_line if self._output else self.start.rows
         found = {one.row.line: one for one in (self._output.rows_ahead if self._output else ())}
-        window = self._models.window
+        window = self.models.window
         near = set(range(first, first + window * CLEAR_ROWS)) - found.keys()
-        self._calls.refuse_new_calls()
+        self.calls.refuse_new_calls()
         # What was kept a moment ago is found only once it is written.
-        await self._calls.writer.run_job(lambda: None)
-        runner = BatchRunner(self._model, self._calls, self._lines, window=window)
+        await self.calls.writer.run_job(lambda: None)
+        runner = BatchRunner(self.model, self.calls, self.lines, window=window)
         rows = _Collected()
-        with closing(self._input.rows(first, near)) as chunks:
-            await runner.answer_rows(_until(chunks, max(near, default=first)), rows)
+        with closing(self.batch_input.rows(first, near)) as chunks:
+            await runner.answer_rows(_chunks_until(chunks, max(near, default=first)), rows)
         again = {one.row.line: one for one in rows.found if not one.failed}
         self.progress.done += len(again)
         self._report()
@@ -139,32 +131,32 @@ class BatchSession:
         return self._interrupted or (runner is not None and runner.cap is not None)
 
     async def _answer_rows(self, part: part_file.PartFile) -> None:
-        answered = self._calls.journal.recovered_lines()
-        failed = sum(one.line not in answered for one in self._calls.journal.read_failed())
-        self.progress.earlier = self._start.rows
-        self.progress.done, self.progress.failed = self._start.rows - failed, failed
-        output = OrderedOutput(self._calls, part, first=self._start.rows, digest=self._start.digest)
+        answered = self.calls.journal.recovered_lines()
+        failed = sum(one.line not in answered for one in self.calls.journal.read_failed())
+        self.progress.earlier = self.start.rows
+        self.progress.done, self.progress.failed = self.start.rows - failed, failed
+        output = OrderedOutput(self.calls, part, first=self.start.rows, digest=self.start.digest)
         self._output = output
-        if self._start.rows < self._start.total:
-            await self._ask(self._start.rows, None, _Counted(output, self.progress))
+        if self.start.rows < self.start.total:
+            await self._ask(self.start.rows, None, _Counted(output, self.progress))
 
     async def _retry_rows(self) -> None:
         """Ask the failed rows once more, at the end."""
-        answered = self._calls.journal.recovered_lines()
-        failed = [one for one in self._calls.journal.read_failed() if one.line not in answered]
-        again = {one.line for one in failed if self._retries_all or not one.lasting}
+        answered = self.calls.journal.recovered_lines()
+        failed = [one for one in self.calls.journal.read_failed() if one.line not in answered]
+        again = {one.line for one in failed if self.retries_all or not one.lasting}
         if again:
-            self._calls.reuse_own_calls()
-            await self._ask(0, again, RetriedRows(self._calls, failed, self.progress))
+            self.calls.reuse_own_calls()
+            await self._ask(0, again, RetriedRows(self.calls, failed, self.progress))
 
     async def _ask(self, first: int, only: set[int] | None, output: OutputSink) -> None:
         self._runner = BatchRunner(
-            self._model, self._calls, self._lines, self._models.limiters,
-            window=self._models.window,
+            self.model, self.calls, self.lines, self.models.limiters,
+            window=self.models.window,
         )  # fmt: skip
         if self._interrupted:
             return
-        chunks = self._input.rows(first, only)
+        chunks = self.batch_input.rows(first, only)
         with closing(chunks):
             await self._runner.answer_rows(chunks, output)
 
@@ -173,14 +165,14 @@ class BatchSession:
         read, counted = self.progress.done + self.progress.failed, self.progress.total
         if read != counted:
             raise ConfigError(
-                f"{self._input.source.shown} changed while it was read: it had"
+                f"{self.batch_input.source.shown} changed while it was read: it had"
                 f" {pluralize_count(counted, 'row')}, and {read:,} could be asked. The same command"
                 " goes on with what it holds now"
             )
 
     def _finish(self, part: part_file.PartFile) -> None:
         """The output is made whole, and the file of errors; in the journal's thread."""
-        journal, files = self._calls.journal, self._files
+        journal, files = self.calls.journal, self.files
         left = part_file.build_output(
             files.part, files.output, journal.read_failed(), journal.read_recovered
         )
@@ -196,21 +188,21 @@ class BatchSession:
             await asyncio.sleep(TICK_SECONDS)
 
     def _report(self) -> None:
-        now, spent = self.progress, self._calls.spent.values()
+        now, spent = self.progress, self.calls.spent.values()
         now.seconds = time.monotonic() - self._began
         now.tokens = sum(one.tokens for one in spent)
         now.unpriced = sum(one.unpriced for one in spent)
-        now.dollars = self._calls.dollars
+        now.dollars = self.calls.dollars
         now.dollars_now = now.dollars - self._dollars_before
-        now.endpoints = self._models.endpoints()
-        batches = self._models.provider_batches
+        now.endpoints = self.models.endpoints()
+        batches = self.models.provider_batches
         if batches is not None and not batches.dropped:
             now.provider_batches, now.batched_calls = batches.count_waiting()
-        if self._on_progress:
-            self._on_progress(now)
+        if self.on_progress:
+            self.on_progress(now)
 
-    def _outcome(self, ending: Ending) -> BatchOutcome:
-        now, spent = self.progress, self._calls.spent
+    def _build_outcome(self, ending: Ending) -> BatchOutcome:
+        now, spent = self.progress, self.calls.spent
         lost = spent["lost"]
         failed = now.failed
         whole = ending == "done"
@@ -220,24 +212,24 @@ class BatchSession:
             rows=now.total,
             done=now.done,
             failed=failed,
-            calls=self._calls.made,
-            reused=self._calls.used_again,
+            calls=self.calls.made,
+            reused=self.calls.used_again,
             lost=lost.calls,
             tokens=now.tokens,
             cost_usd=None if now.unpriced else round(math.fsum((now.dollars,)), 9),
             lost_cost_usd=None if lost.unpriced else round(lost.dollars, 9),
             seconds=now.seconds,
-            output=str(self._files.output if whole else self._files.part),
-            errors=str(self._files.errors) if whole and failed else None,
-            journal=str(self._files.journal),
+            output=str(self.files.output if whole else self.files.part),
+            errors=str(self.files.errors) if whole and failed else None,
+            journal=str(self.files.journal),
             reason=str(cap) if cap and not self._interrupted else None,
             failure=self._common_failure,
-            notes=self._notes(whole=whole),
+            notes=self._batch_notes(whole=whole),
             prompt_tokens=sum(one.prompt_tokens for one in spent.values()),
             completion_tokens=sum(one.completion_tokens for one in spent.values()),
         )
 
-    def _notes(self, *, whole: bool) -> tuple[str, ...]:
+    def _batch_notes(self, *, whole: bool) -> tuple[str, ...]:
         """What goes on at providers after a batch that did not come to its end."""
         if whole or not self.progress.provider_batches:
             return ()
@@ -261,7 +253,7 @@ class _Collected:
         """Nothing is written."""
 
 
-def _until(chunks: Iterator[list[BatchRow]], last: int) -> Iterator[list[BatchRow]]:
+def _chunks_until(chunks: Iterator[list[BatchRow]], last: int) -> Iterator[list[BatchRow]]:
     """The chunks as far as row *last*: the rest of a long input is not read."""
     for chunk in chunks:
         yield chunk

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from mixtura.batch.provider_fields import (
     read_files,
     read_id,
@@ -22,14 +20,13 @@ _OVER = ("COMPLETED", "FAILED", "EXPIRED", "CANCELLED")
 class TogetherForm(OpenAIForm):
     """A batch is found by the file of its rows, which is its alone."""
 
-    async def upload(self, tag: str, rows: Sequence[ProviderBatchRow]) -> str:
-        lines = [
-            msgspec.json.encode({"custom_id": row.custom_id, "body": row.body}) for row in rows
-        ]
-        data, name = b"\n".join((*lines, b"")), f"{tag}.jsonl"
-        fields = {"purpose": "batch-api", "file_name": name, "file_type": "jsonl"}
-        sent = await self.http.upload_file("/files/upload", name, data, fields)
-        return read_id(sent, "id")
+    files_path = "/files/upload"
+
+    def row_fields(self) -> dict[str, str]:
+        return {}
+
+    def file_fields(self, name: str) -> dict[str, str]:
+        return {"purpose": "batch-api", "file_name": name, "file_type": "jsonl"}
 
     async def create(self, tag: str, file: str, rows: Sequence[ProviderBatchRow]) -> str:  # noqa: ARG002
         asked = {"input_file_id": file, "endpoint": f"/v1{self.path}", "completion_window": "24h"}
@@ -37,20 +34,24 @@ class TogetherForm(OpenAIForm):
 
     async def find(self, tag: str, file: str, rows: int, since: float) -> RemoteBatch | None:  # noqa: ARG002
         listed = await self.http.get_list("/batches")
-        found = [one for one in read_rows(listed, "data") if _job(one).get("input_file_id") == file]
+        found = [
+            one
+            for one in read_rows(listed, "data")
+            if _unwrap_job(one).get("input_file_id") == file
+        ]
         return _read_batch(found[0]) if found else None
 
     async def read(self, batch: str) -> RemoteBatch:
         return _read_batch(await self.http.get_json(f"/batches/{batch}"))
 
 
-def _job(data: dict[str, Any]) -> dict[str, Any]:
+def _unwrap_job(data: dict[str, Any]) -> dict[str, Any]:
     """The batch itself: what made it stands around it in some answers."""
     return read_object(data, "job") or data
 
 
 def _read_batch(data: dict[str, Any]) -> RemoteBatch:
-    job = _job(data)
+    job = _unwrap_job(data)
     status = str(job.get("status") or "").upper()
     files = read_files(job, "output_file_id", "error_file_id")
     failure = None

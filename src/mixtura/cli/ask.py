@@ -29,17 +29,16 @@ from mixtura.cli.attachments import (
 )
 from mixtura.cli.command_offer import offer_commands
 from mixtura.cli.common import (
-    cap_options,
-    config_option,
     create_console,
     download_embedded,
+    dry_run_option,
     echo_json,
-    keep_option,
-    name_callback,
+    name_option,
     read_config,
+    run_options,
     text_callback,
 )
-from mixtura.cli.completed_values import complete_file, complete_run
+from mixtura.cli.completed_values import complete_run
 from mixtura.cli.continued_run import (
     ContinueCommand,
     EarlierConversation,
@@ -90,14 +89,11 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @team_options
 @sampling_options
-@click.option(
-    "--schema", metavar="FILE", callback=name_callback, shell_complete=complete_file,
-    help="Ask for JSON that matches this JSON schema; exit code 3 if the answer does not match.",
+@name_option(
+    "--schema", "FILE",
+    "Ask for JSON that matches this JSON schema; exit code 3 if the answer does not match.",
 )  # fmt: skip
-@click.option(
-    "--output", metavar="FILE", callback=name_callback, shell_complete=complete_file,
-    help="Write the answer to a file, instead of standard output.",
-)  # fmt: skip
+@name_option("--output", "FILE", "Write the answer to a file, instead of standard output.")
 @click.option(
     "--agreement",
     is_flag=True,
@@ -107,12 +103,8 @@ if TYPE_CHECKING:
     "--json", "as_json", is_flag=True, help="Print one JSON object: answer, calls, usage."
 )
 @click.option("--quiet", is_flag=True, help="Print the answer only.")
-@click.option(
-    "--dry-run", is_flag=True, help="Show the calls and their maximum cost, and send nothing."
-)
-@keep_option
-@cap_options
-@config_option
+@dry_run_option
+@run_options
 def command(question: tuple[str, ...], **options: Any) -> int:
     """Ask a question and get the answer of a mixture of models.
 

@@ -23,13 +23,11 @@ from mixtura.cli.attachments import (
 from mixtura.cli.chat_lines import answerer_line, mixture_lines, turn_footer
 from mixtura.cli.command_offer import offer_commands
 from mixtura.cli.common import (
-    cap_options,
-    config_option,
     create_console,
     download_embedded,
     embedded_note,
-    keep_option,
     read_config,
+    run_options,
 )
 from mixtura.cli.conversation import Conversation
 from mixtura.cli.help_layout import MixturaCommand
@@ -76,9 +74,7 @@ MAX_HISTORY = 200
 @team_options
 @attachment_options
 @system_option
-@keep_option
-@cap_options
-@config_option
+@run_options
 def command(
     mixture: str | None,
     proposers: tuple[str, ...],
@@ -211,7 +207,7 @@ class ChatSession:
         name, _, rest = line.partition(" ")
         if not name.startswith("/"):
             if line.strip():
-                self._answer(self._conversation.ask(line.strip()))
+                self._answer_request(self._conversation.ask(line.strip()))
             return
         run_command = self._commands.get(name)
         if run_command is None:
@@ -226,7 +222,7 @@ class ChatSession:
 
     # ---- a turn
 
-    def _answer(self, request: Request) -> None:
+    def _answer_request(self, request: Request) -> None:
         turns = self._conversation.turns
         previous = turns[-1].run["id"] if turns else ""
         asking = RunContext(self._config, self._answers, self._plan.name, "chat", previous)
@@ -295,7 +291,7 @@ class ChatSession:
 
     def _retry_question(self, _: str) -> None:
         self._conversation.withdraw_answer()
-        self._answer(self._conversation.last_request())
+        self._answer_request(self._conversation.last_request())
 
     def _attach_file(self, name: str) -> None:
         if not name:

@@ -17,7 +17,7 @@ import click
 
 from mixtura.catalog import downloads, local_models
 from mixtura.catalog.model_needs import bytes_to_download, check_disk_space
-from mixtura.cli.completed_values import complete_file
+from mixtura.cli.completed_values import complete_file, complete_name, complete_task
 from mixtura.config.config import Config, load
 from mixtura.config.model_factory import AnswerKeeper
 from mixtura.config.paths import find_config_file
@@ -91,60 +91,76 @@ TEMPERATURE = NumberType(quantities.TEMPERATURE)
 PROBABILITY = NumberType(quantities.SHARE)
 
 
-def config_option(function: F) -> F:
-    """``--config FILE`` for a command that reads the configuration."""
+Option = Callable[[F], F]
+
+
+def combine_options(*options: Option[F]) -> Option[F]:
+    """All of them as one, in the order in which the help lists them."""
+
+    def add_options(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add_options
+
+
+def name_option(
+    option: str, metavar: str, said: str, *parameter: str, **settings: Any
+) -> Option[F]:
+    """An option whose value is a name; *parameter*: where it does not go by the option's."""
+    completer = complete_file if "FILE" in metavar or metavar == "DIR" else complete_name
+    if metavar in ("TASK", "HOW", "TEXT"):
+        completer = complete_task if metavar == "TASK" else None
     return click.option(
-        "--config",
-        "config_file",
-        metavar="FILE",
-        shell_complete=complete_file,
-        help="Configuration file, instead of ./mixtura.toml or your user's.",
-    )(function)
-
-
-def cap_options(function: F) -> F:
-    """``--max-cost``, ``--deadline``, ``--cache/--no-cache`` for a command that calls models."""
-    return _add_cap_options(function, "Cost limit: a call that could exceed it is not made.")
-
-
-def evaluation_cap_options(function: F) -> F:
-    """The same, where the limit is that of a whole evaluation."""
-    return _add_cap_options(
-        function, "Cost limit of the whole evaluation, earlier runs of it included."
-    )
-
-
-def batch_cap_options(function: F) -> F:
-    """The same for a batch, whose journal takes the place of the cache."""
-    cost_help = "Cost limit of the whole batch, earlier runs of it included."
-    return _add_cap_options(function, cost_help, cache=False)
-
-
-def _add_cap_options(function: F, cost_help: str, *, cache: bool = True) -> F:
-    # Decorators apply from the bottom up: the help lists these in reverse.
-    cache_option = click.option(
-        "--cache/--no-cache", default=None,
-        help="Reuse stored answers to the same request, or ask again.",
+        option, *parameter, callback=name_callback, metavar=metavar, help=said,
+        shell_complete=completer, **settings,
     )  # fmt: skip
-    for option in (
-        *([cache_option] if cache else []),
-        click.option(
-            "--deadline", type=POSITIVE_SECONDS, metavar="SECONDS",
-            help="Time limit for each answer.",
-        ),
-        click.option(
-            "--max-cost", type=DOLLARS, metavar="DOLLARS",
-            help=cost_help,
-        ),
-    ):  # fmt: skip
-        function = option(function)
-    return function
 
 
-def keep_option(function: F) -> F:
-    """``--keep/--no-keep`` for a command whose runs are recorded."""
-    help_text = "Record the run for `mixtura runs`, or not."
-    return click.option("--keep/--no-keep", default=None, help=help_text)(function)
+config_option = click.option(
+    "--config", "config_file", metavar="FILE", shell_complete=complete_file,
+    help="Configuration file, instead of ./mixtura.toml or your user's.",
+)  # fmt: skip
+"""For a command that reads the configuration."""
+keep_option = click.option(
+    "--keep/--no-keep", default=None, help="Record the run for `mixtura runs`, or not."
+)
+"""For a command whose runs are recorded."""
+deadline_option = click.option(
+    "--deadline", type=POSITIVE_SECONDS, metavar="SECONDS", help="Time limit for each answer."
+)
+_cache_option = click.option(
+    "--cache/--no-cache", default=None,
+    help="Reuse stored answers to the same request, or ask again.",
+)  # fmt: skip
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Show the calls and their maximum cost, and send nothing."
+)
+
+
+def max_cost_option(said: str) -> Option[F]:
+    """``--max-cost``; *said*: the limit of what."""
+    return click.option("--max-cost", type=DOLLARS, metavar="DOLLARS", help=said)
+
+
+cap_options = combine_options(
+    max_cost_option("Cost limit: a call that could exceed it is not made."),
+    deadline_option,
+    _cache_option,
+)
+"""For a command that calls models."""
+evaluation_cap_options = combine_options(
+    max_cost_option("Cost limit of the whole evaluation, earlier runs of it included."),
+    deadline_option,
+    _cache_option,
+)
+batch_cap_options = combine_options(
+    max_cost_option("Cost limit of the whole batch, earlier runs of it included."),
+    deadline_option,  # its journal takes the place of the cache
+)
+run_options = combine_options(keep_option, cap_options, config_option)
+"""For a command that asks a mixture and records the run."""
 
 
 def read_config(

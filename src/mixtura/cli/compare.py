@@ -13,13 +13,15 @@ from mixtura import cli
 from mixtura.catalog.user_files import expand_home
 from mixtura.cli.common import (
     COUNT,
-    DOLLARS,
     SEED,
     config_option,
     create_console,
+    deadline_option,
     download_embedded,
     echo_json,
+    max_cost_option,
     name_callback,
+    name_option,
     read_config,
     require_extra,
 )
@@ -28,11 +30,9 @@ from mixtura.cli.dry_run import check_evaluation, plans_of
 from mixtura.cli.evaluation_options import (
     announce_preparation,
     connections_option,
-    deadline_option,
     json_option,
     limit_option,
     logs_option,
-    name_option,
     scoring_options,
 )
 from mixtura.cli.help_layout import MixturaCommand
@@ -86,8 +86,7 @@ NO_SCORING = "none"
     "--fresh", is_flag=True, help="Start over; with --no-cache every model is asked again."
 )
 @connections_option
-@click.option("--max-cost", type=DOLLARS, metavar="DOLLARS",
-              help="Cost limit of the whole comparison, earlier runs included.")  # fmt: skip
+@max_cost_option("Cost limit of the whole comparison, earlier runs included.")
 @deadline_option
 @click.option(
     "--cache/--no-cache", default=True, help="Share answers among contenders, or ask for each."

@@ -8,15 +8,16 @@ from typing import Any
 import click
 
 from mixtura.catalog.entry_points import find_entry_points
-from mixtura.cli.common import COUNT, SEED, config_option, evaluation_cap_options
-from mixtura.cli.completed_values import complete_task
-from mixtura.cli.evaluation_options import (
+from mixtura.cli.common import (
+    COUNT,
+    SEED,
     combine_options,
-    connections_option,
-    file_option,
-    json_option,
+    config_option,
+    evaluation_cap_options,
     name_option,
 )
+from mixtura.cli.completed_values import complete_task
+from mixtura.cli.evaluation_options import connections_option, file_option, json_option
 from mixtura.cli.help_layout import MixturaCommand
 from mixtura.core.text import to_one_line
 from mixtura.evals.tasks import TASK_NAMES

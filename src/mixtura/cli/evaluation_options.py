@@ -4,44 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
-from mixtura.cli.common import COUNT, POSITIVE_SECONDS, SEED, F, name_callback, text_callback
-from mixtura.cli.completed_values import complete_file, complete_name, complete_task
-
-Option = Callable[[F], F]
-
-
-def combine_options(*options: Option[F]) -> Option[F]:
-    """All of them as one, in the order in which the help lists them."""
-
-    def add_options(function: F) -> F:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return add_options
+from mixtura.cli.common import (
+    COUNT,
+    SEED,
+    F,
+    Option,
+    combine_options,
+    deadline_option,
+    dry_run_option,
+    name_callback,
+    name_option,
+    text_callback,
+)
+from mixtura.cli.completed_values import complete_file
 
 
 def announce_preparation(what: str, *, quiet: bool) -> None:
     """A sign of life before Inspect is imported and the rows are read: seconds, here and there."""
     if not quiet:
         click.echo(f"Preparing the {what} …", err=True)
-
-
-def name_option(
-    option: str, metavar: str, said: str, *parameter: str, **settings: Any
-) -> Callable[[F], F]:
-    """An option whose value is a name; *parameter*: where it does not go by the option's."""
-    completer = complete_file if "FILE" in metavar or metavar == "DIR" else complete_name
-    if metavar in ("TASK", "HOW", "TEXT"):
-        completer = complete_task if metavar == "TASK" else None
-    return click.option(
-        option, *parameter, callback=name_callback, metavar=metavar, help=said,
-        shell_complete=completer, **settings,
-    )  # fmt: skip
 
 
 def file_option(option: str, said: str, metavar: str = "FILE") -> Callable[[F], F]:
@@ -71,9 +55,6 @@ connections_option = click.option(
     envvar="INSPECT_EVAL_MAX_CONNECTIONS", show_envvar=True,
     help="Prompts in flight at once.",
 )  # fmt: skip
-deadline_option = click.option(
-    "--deadline", type=POSITIVE_SECONDS, metavar="SECONDS", help="Time limit for each answer."
-)
 logs_option = click.option(
     "--logs", type=click.Path(file_okay=False, path_type=Path), default=Path("logs"),
     metavar="DIR", show_default=True, help="Folder where answers are kept.",
@@ -92,14 +73,28 @@ scoring_options = combine_options(
 split_seed_option = click.option(
     "--seed", type=SEED, default=0, show_default=True, metavar="N", help="Seed of the split."
 )
-dry_run_option = click.option(
-    "--dry-run", is_flag=True, help="Show the calls and their maximum cost, and send nothing."
-)
+
+
+def size_options(said: str) -> Option[F]:
+    """How large a mixture may be, of so many *said*, and who aggregates in it."""
+    return combine_options(
+        click.option(
+            "--size", type=click.IntRange(min=1, max=12), default=3, show_default=True,
+            metavar="N", help=said,
+        ),
+        name_option(
+            "--aggregator", "NAME", "Model that aggregates; otherwise the search finds one."
+        ),
+    )  # fmt: skip
 
 
 def preset_options(what: str, name: str) -> Option[F]:
-    """Where *what* was chosen is written to, and as which mixture: *name*, if nothing is said."""
+    """
+    How a *what* is looked for, where it is written to, and as which mixture: *name*, if nothing is
+    said.
+    """
     return combine_options(
+        split_seed_option,
         click.option(
             "--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.toml",
             shell_complete=complete_file, help=f"Write the {what} into this configuration file.",
@@ -108,4 +103,9 @@ def preset_options(what: str, name: str) -> Option[F]:
             "--name", default=name, show_default=True, callback=name_callback,
             help=f"Name of the {what} there.",
         ),
+        json_option,
+        dry_run_option,
+        logs_option,
+        connections_option,
+        deadline_option,
     )  # fmt: skip

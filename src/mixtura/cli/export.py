@@ -12,7 +12,7 @@ import click
 
 from mixtura import cli
 from mixtura.catalog.user_files import expand_home, write_whole
-from mixtura.cli.common import config_option, name_callback, read_config
+from mixtura.cli.common import config_option, name_callback, name_option, read_config
 from mixtura.cli.completed_values import complete_file
 from mixtura.cli.help_layout import MixturaCommand
 from mixtura.cli.output_file import check_writable
@@ -60,19 +60,13 @@ def _read_date(ctx: click.Context, param: click.Parameter, value: str | None) ->
     show_default=True,
     help="Conversations (sft), or pairs of answers, a better one and a worse one (preferences).",
 )  # fmt: skip
-@click.option(
-    "--batch", "batches", multiple=True, metavar="FILE", callback=name_callback,
-    shell_complete=complete_file,
-    help="The OUT of a finished `mixtura batch`, in place of the kept runs; repeatable.",
+@name_option(
+    "--batch", "FILE",
+    "The OUT of a finished `mixtura batch`, in place of the kept runs; repeatable.",
+    "batches", multiple=True,
 )  # fmt: skip
-@click.option(
-    "--journal", metavar="FILE", callback=name_callback, shell_complete=complete_file,
-    help="The batch's journal; by default its OUT.journal.",
-)  # fmt: skip
-@click.option(
-    "--input", "source", metavar="FILE", callback=name_callback, shell_complete=complete_file,
-    help="The batch's IN, if it has been moved.",
-)  # fmt: skip
+@name_option("--journal", "FILE", "The batch's journal; by default its OUT.journal.")
+@name_option("--input", "FILE", "The batch's IN, if it has been moved.", "source")
 @click.option(
     "--mixture", "-m", "mixtures", multiple=True, metavar="NAME", callback=name_callback,
     help="Only answers of this mixture or model; repeatable.",

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from mixtura.cli.common import cap_options, config_option, keep_option, read_config, require_extra
+from mixtura.cli.common import read_config, require_extra, run_options
 from mixtura.cli.help_layout import MixturaCommand
 from mixtura.config.config import Config
 from mixtura.core.errors import ConfigError
@@ -34,9 +34,7 @@ HOST = "127.0.0.1"
     "--http", "port", type=click.IntRange(0, 65535), metavar="PORT",
     help="Serve over HTTP on 127.0.0.1, at /mcp. 0 picks a free port.",
 )  # fmt: skip
-@keep_option
-@cap_options
-@config_option
+@run_options
 def command(
     port: int | None,
     keep: bool | None,

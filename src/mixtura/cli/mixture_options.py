@@ -14,12 +14,11 @@ from mixtura.cli.common import (
     PROBABILITY,
     SEED,
     TEMPERATURE,
-    F,
+    combine_options,
     create_console,
     embedded_note,
-    name_callback,
+    name_option,
 )
-from mixtura.cli.completed_values import complete_name
 from mixtura.config.config import Config
 from mixtura.config.plan import (
     AUTO,
@@ -36,58 +35,41 @@ T = TypeVar("T")
 _AUTO_NAMES = {AUTO, AUTO_TEAM}
 
 
-def team_options(function: F) -> F:
-    """``-m``, ``-p``, ``-a``, ``--layers`` for a command that asks a mixture."""
-    for option in (
-        click.option(
-            "--layers", type=LAYERS, metavar="N",
-            help="Number of layers, the aggregator's included (with -p; default 2).",
-        ),
-        click.option(
-            "-a",
-            "--aggregator",
-            metavar="MODEL",
-            callback=name_callback,
-            shell_complete=complete_name,
-            help="Model that writes the answer; by default the first -p.",
-        ),
-        click.option(
-            "-p", "--proposer", "proposers", multiple=True, metavar="MODEL", callback=name_callback,
-            shell_complete=complete_name,
-            help="Add a proposer; repeatable. 'MODEL*3' (in quotes) asks it three times.",
-        ),
-        click.option(
-            "-m", "--mixture", metavar="NAME", callback=name_callback,
-            shell_complete=complete_name,
-            help="Mixture or single model that answers.",
-        ),
-    ):  # fmt: skip
-        function = option(function)
-    return function
-
-
-def sampling_options(function: F) -> F:
-    """``--temperature``, ``--top-p``, ``--max-tokens``, ``--seed`` of the answer."""
-    for option in (
-        click.option(
-            "--seed", type=SEED, metavar="N",
-            help="Seed for repeatable answers, where models support it.",
-        ),
-        click.option(
-            "--max-tokens", type=ANSWER_TOKENS, metavar="N",
-            help="Length limit of the answer, in tokens.",
-        ),
-        click.option(
-            "--top-p", type=PROBABILITY, metavar="NUMBER",
-            help="Nucleus sampling of the answer, 0 to 1.",
-        ),
-        click.option(
-            "--temperature", type=TEMPERATURE, metavar="NUMBER",
-            help="Randomness of the answer, 0 to 5.",
-        ),
-    ):  # fmt: skip
-        function = option(function)
-    return function
+team_options = combine_options(
+    name_option("-m", "NAME", "Mixture or single model that answers.", "--mixture"),
+    name_option(
+        "-p", "MODEL",
+        "Add a proposer; repeatable. 'MODEL*3' (in quotes) asks it three times.",
+        "--proposer", "proposers", multiple=True,
+    ),
+    name_option(
+        "-a", "MODEL", "Model that writes the answer; by default the first -p.", "--aggregator"
+    ),
+    click.option(
+        "--layers", type=LAYERS, metavar="N",
+        help="Number of layers, the aggregator's included (with -p; default 2).",
+    ),
+)  # fmt: skip
+"""For a command that asks a mixture."""
+sampling_options = combine_options(
+    click.option(
+        "--temperature", type=TEMPERATURE, metavar="NUMBER",
+        help="Randomness of the answer, 0 to 5.",
+    ),
+    click.option(
+        "--top-p", type=PROBABILITY, metavar="NUMBER",
+        help="Nucleus sampling of the answer, 0 to 1.",
+    ),
+    click.option(
+        "--max-tokens", type=ANSWER_TOKENS, metavar="N",
+        help="Length limit of the answer, in tokens.",
+    ),
+    click.option(
+        "--seed", type=SEED, metavar="N",
+        help="Seed for repeatable answers, where models support it.",
+    ),
+)  # fmt: skip
+"""For a command whose answer can be sampled otherwise."""
 
 
 def spec_from_options(

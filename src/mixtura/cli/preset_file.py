@@ -9,14 +9,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mixtura.cli.common import echo_json
+from mixtura.cli.common import download_embedded, echo_json
 from mixtura.cli.dry_run import check_evaluation, plans_of
-from mixtura.core.text import pluralize_count, to_one_line
+from mixtura.core.text import pluralize_count, strip_invisible, to_one_line
 
 if TYPE_CHECKING:
     from mixtura.config.config import Config
     from mixtura.selection.forecast import SelectionForecast
     from mixtura.selection.measurements import SelectionTerms
+
+
+def download_members(config: Config, models: Sequence[str], terms: SelectionTerms) -> None:
+    """Download the model that comes along, where a member or the judge is it."""
+    for one in (*models, *([terms.judge] if terms.judge else [])):
+        download_embedded(config, config.mixture_spec(one))
 
 
 def print_forecast(before: SelectionForecast) -> None:
@@ -65,6 +71,14 @@ def write_table(config: Config, out: Path, name: str, table: str, members: set[s
     from mixtura.selection import preset
 
     preset.write_preset(out, name, table, _redacted_tables(config, sorted(members)), _load_written)
+
+
+def print_written(out: Path | None, name: str, table: str) -> None:
+    """Print where the table is, or the table where it was written into no file."""
+    if out:
+        click.echo(f"Written to {to_one_line(out)}: mixtura ask -m {to_one_line(name)} …", err=True)
+    else:
+        click.echo(f"\n{strip_invisible(table)}", nl=False)
 
 
 def _redacted_tables(config: Config, names: Iterable[str]) -> dict[str, Mapping[str, object]]:

@@ -13,10 +13,11 @@ from mixtura.cli.common import (
     create_console,
     echo_json,
     name_callback,
+    name_option,
     read_config,
     require_extra,
 )
-from mixtura.cli.evaluation_options import json_option, name_option
+from mixtura.cli.evaluation_options import json_option
 from mixtura.cli.list_options import ListOptionsCommand
 from mixtura.config.config import Config
 from mixtura.core.errors import ConfigError

@@ -6,34 +6,22 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from mixtura.core.events import (
-    CacheHit,
-    CallRestarted,
-    CallStarted,
-    Event,
-    Failure,
-    LayerFinished,
-    Notice,
-    PositionPath,
-    Proposal,
-    RunCompleted,
-    RunStarted,
-)
+from mixtura.core import events
 from mixtura.core.text import pluralize_count
 
 _log = logging.getLogger("mixtura.run")
 
 
-def log_event(event: Event) -> None:
+def log_event(event: events.Event) -> None:
     """A line for an event of a run, where someone asked for it."""
     if _log.isEnabledFor(logging.INFO) and (write := _EVENT_LINES.get(type(event))):
         level, line = write(event)
-        _log.log(level, "%s%s", _place(event.at), line)
+        _log.log(level, "%s%s", _format_place(event.at), line)
     if _log.isEnabledFor(logging.DEBUG) and (describe := _EVENT_DETAILS.get(type(event))):
-        _log.debug("%s%s", _place(event.at), describe(event))
+        _log.debug("%s%s", _format_place(event.at), describe(event))
 
 
-def _place(at: PositionPath) -> str:
+def _format_place(at: events.PositionPath) -> str:
     seats = [
         "answer" if seat.role == "aggregator" else f"{seat.layer}.{seat.index + 1}" for seat in at
     ]
@@ -89,19 +77,19 @@ def _completion_details(event: Any) -> str:
 
 
 _EVENT_DETAILS: dict[type, Callable[[Any], str]] = {
-    CallStarted: _request_details,
-    Proposal: _completion_details,
-    RunCompleted: _completion_details,
+    events.CallStarted: _request_details,
+    events.Proposal: _completion_details,
+    events.RunCompleted: _completion_details,
 }
 """What is said besides for ``-vv``."""
 _EVENT_LINES: dict[type, Callable[[Any], tuple[int, str]]] = {
-    RunStarted: _started_line,
-    CallStarted: _call_line,
-    CallRestarted: _restart_line,
-    Notice: lambda event: (logging.INFO, f"{event.model}: {event.notice}"),
-    CacheHit: lambda event: (logging.INFO, f"{event.model}: answered from the cache"),
-    Proposal: _completion_line,
-    Failure: lambda event: (logging.WARNING, f"{event.model} failed: {event.error}"),
-    LayerFinished: _layer_line,
-    RunCompleted: _completion_line,
+    events.RunStarted: _started_line,
+    events.CallStarted: _call_line,
+    events.CallRestarted: _restart_line,
+    events.Notice: lambda event: (logging.INFO, f"{event.model}: {event.notice}"),
+    events.CacheHit: lambda event: (logging.INFO, f"{event.model}: answered from the cache"),
+    events.Proposal: _completion_line,
+    events.Failure: lambda event: (logging.WARNING, f"{event.model} failed: {event.error}"),
+    events.LayerFinished: _layer_line,
+    events.RunCompleted: _completion_line,
 }

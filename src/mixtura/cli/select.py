@@ -10,34 +10,34 @@ import click
 from mixtura import cli
 from mixtura.cli.common import (
     COUNT,
-    DOLLARS,
     POSITIVE_DOLLARS,
     POSITIVE_SECONDS,
     SHARE,
     config_option,
     create_console,
-    download_embedded,
     echo_json,
+    max_cost_option,
+    name_option,
     read_config,
     require_extra,
 )
 from mixtura.cli.evaluation_options import (
     announce_preparation,
-    connections_option,
-    deadline_option,
-    dry_run_option,
-    json_option,
     limit_option,
-    logs_option,
-    name_option,
     preset_options,
     scoring_options,
-    split_seed_option,
+    size_options,
 )
 from mixtura.cli.list_options import ListOptionsCommand
-from mixtura.cli.preset_file import check_file, print_dry_run, print_forecast, write_table
+from mixtura.cli.preset_file import (
+    check_file,
+    download_members,
+    print_dry_run,
+    print_forecast,
+    print_written,
+    write_table,
+)
 from mixtura.cli.progress import show_progress
-from mixtura.core.text import strip_invisible, to_one_line
 
 if TYPE_CHECKING:
     from mixtura.config.config import Config
@@ -61,15 +61,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Best answers; or the cheapest, or the fastest, team that is as good.",
 )
-@click.option(
-    "--size",
-    type=click.IntRange(min=1, max=12),
-    default=3,
-    show_default=True,
-    metavar="N",
-    help="Members of a team at most.",
-)
-@name_option("--aggregator", "NAME", "Model that aggregates; otherwise the search finds one.")
+@size_options("Members of a team at most.")
 @click.option(
     "--answer-cost",
     type=POSITIVE_DOLLARS,
@@ -82,12 +74,7 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="Time limit for each answer of the team, on average.",
 )
-@click.option(
-    "--max-cost",
-    type=DOLLARS,
-    metavar="DOLLARS",
-    help="Cost limit of the whole selection, earlier runs included.",
-)
+@max_cost_option("Cost limit of the whole selection, earlier runs included.")
 @limit_option
 @click.option(
     "--held-out",
@@ -102,13 +89,7 @@ if TYPE_CHECKING:
     metavar="N",
     help="Answers of each candidate to each prompt; at least the size.",
 )
-@split_seed_option
 @preset_options("team", "selected")
-@json_option
-@dry_run_option
-@logs_option
-@connections_option
-@deadline_option
 @click.option(
     "--cache/--no-cache", default=True, help="Share proposals among teams, or ask for each."
 )
@@ -139,9 +120,8 @@ def command(
     config = read_config(config_file, cache=cache, waits_for_all=True)
     announce_preparation("selection", quiet=as_json)
     terms = _build_terms(data, options)
-    for one in (*models, *([terms.judge] if terms.judge else [])):
-        if not dry_run:
-            download_embedded(config, config.mixture_spec(one))
+    if not dry_run:
+        download_members(config, models, terms)
     return _run_selection(
         config, models, terms, out=out, name=name, as_json=as_json, dry_run=dry_run
     )
@@ -193,8 +173,5 @@ def _run_selection(
     from mixtura.terminal.selections import render_selection
 
     create_console().print(render_selection(selection, create_console().width))
-    if out:
-        click.echo(f"Written to {to_one_line(out)}: mixtura ask -m {to_one_line(name)} …", err=True)
-    else:
-        click.echo(f"\n{strip_invisible(table)}", nl=False)
+    print_written(out, name, table)
     return ended

@@ -17,10 +17,10 @@ from mixtura.billing.typical_answer import (
 from mixtura.catalog.patterns import find_pattern
 from mixtura.catalog.user_files import expand_home
 from mixtura.cli.common import (
-    DOLLARS,
     config_option,
     create_console,
     echo_json,
+    max_cost_option,
     name_callback,
     read_config,
 )
@@ -59,12 +59,7 @@ from mixtura.storage.run_record import Record
     is_flag=True,
     help="For a run: say the price of an agreement report, make it (one call) and keep it.",
 )
-@click.option(
-    "--max-cost",
-    type=DOLLARS,
-    metavar="DOLLARS",
-    help="Cost limit of the --agreement report: a call that could exceed it is not made.",
-)
+@max_cost_option("Cost limit of the --agreement report: a call that could exceed it is not made.")
 @click.option(
     "--dry-run", is_flag=True, help="Show the price of the --agreement report, and send nothing."
 )

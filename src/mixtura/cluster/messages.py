@@ -13,15 +13,21 @@ from mixtura.storage.batch_journal import KeptCall, SpentAmount
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerSetup:
-    """What a worker needs to build the same models. No key: each machine has its own."""
+class MachineSetup:
+    """What another machine needs to read the same configuration. No key: each has its own."""
 
     version: str
     documents: tuple[tuple[str, str], ...]
     """The configuration's files: their texts, and what errors call them."""
-    plan: MixtureSpec
     working_folder: str
     """Where relative paths begin, where there is that folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSetup(MachineSetup):
+    """What a worker needs to build the same models."""
+
+    plan: MixtureSpec
     journals: str
     """The folder of the workers' journals, on each machine."""
     concurrency: int

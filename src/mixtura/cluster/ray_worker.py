@@ -8,11 +8,11 @@ from importlib.metadata import version
 from typing import Any
 
 from mixtura.cluster.dollar_leases import DollarLease, DollarUse
+from mixtura.cluster.lease_loop import EndpointLimits, EndpointUses
 from mixtura.cluster.messages import WorkerSetup
 from mixtura.cluster.row_worker import RowWorker
 from mixtura.core.errors import ConfigError, MixturaError
-from mixtura.engine.endpoint_lease import EndpointUse, Lease
-from mixtura.models.wrappers.rate_limit import RateLimits
+from mixtura.engine.endpoint_lease import Lease
 
 
 class RemoteOwner:
@@ -22,11 +22,7 @@ class RemoteOwner:
         self._actor = actor
 
     async def lend(
-        self,
-        worker: str,
-        limits: Mapping[str, RateLimits],
-        uses: Mapping[str, EndpointUse],
-        dollars: DollarUse | None,
+        self, worker: str, limits: EndpointLimits, uses: EndpointUses, dollars: DollarUse | None
     ) -> tuple[Mapping[str, Lease], DollarLease]:
         return await self._actor.lend.remote(worker, limits, uses, dollars)
 

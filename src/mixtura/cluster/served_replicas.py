@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mixtura.cluster.lease_loop import LeasedLimiters
 from mixtura.cluster.leases import lease_seconds
+from mixtura.cluster.messages import MachineSetup
 from mixtura.cluster.owner import LeaseOwner
 from mixtura.cluster.ray_cluster import RayCluster, import_ray
 from mixtura.cluster.ray_worker import RemoteOwner
@@ -39,12 +40,9 @@ _LOG = logging.getLogger("mixtura.cluster")
 
 
 @dataclass(frozen=True, slots=True)
-class ReplicaSetup:
-    """What a replica needs to build the same server. No key: each machine has its own."""
+class ReplicaSetup(MachineSetup):
+    """What a replica needs to build the same server."""
 
-    version: str
-    documents: tuple[tuple[str, str], ...]
-    working_folder: str
     host: str
     port: int
     replicas: int
@@ -66,12 +64,12 @@ class ServeOwner(LeaseOwner):
 
     def quota_wait(self, name: str, a_minute: float) -> float:
         """Seconds until there is room again; 0 when there is."""
-        return self._quota(name, a_minute).seconds_until_available()
+        return self._find_quota(name, a_minute).seconds_until_available()
 
     def consume_quota(self, name: str, a_minute: float, amount: float) -> None:
-        self._quota(name, a_minute).consume_amount(amount)
+        self._find_quota(name, a_minute).consume_amount(amount)
 
-    def _quota(self, name: str, a_minute: float) -> MinuteQuota:
+    def _find_quota(self, name: str, a_minute: float) -> MinuteQuota:
         key = (name, a_minute)
         if key not in self._quotas:
             self._quotas[key] = MinuteQuota(a_minute, time.monotonic)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from mixtura.catalog import providers
 from mixtura.config import config as configuration
@@ -20,10 +20,31 @@ from mixtura.core.errors import ConfigError
 from mixtura.core.model import Model, get_model_info
 from mixtura.core.types import Completion, Request, ask
 from mixtura.models import anthropic, openai
+from mixtura.models.hosted import HostedModel
 from mixtura.transport.client import Secret
 
 
-class OpenAI(openai.OpenAI):
+class _NamedModel(HostedModel):
+    """A provider's model by its name: its address, key and settings are found."""
+
+    _provider: ClassVar[str]
+
+    def __init__(
+        self,
+        model: str,
+        base_url: str | None = None,
+        *,
+        api_key: str | Secret | None = None,
+        **settings: Any,
+    ) -> None:
+        provider = self._provider
+        url, key = _resolve_address(provider, type(self).__name__, model, base_url, api_key)
+        super().__init__(
+            model, url, api_key=key, **_model_settings(provider, model, base_url, settings)
+        )
+
+
+class OpenAI(_NamedModel, openai.OpenAI):
     """
     A model of OpenAI's API, or of any endpoint that speaks chat completions.
 
@@ -32,21 +53,10 @@ class OpenAI(openai.OpenAI):
     *settings* are those of `mixtura.models.openai.OpenAI`. Raises ConfigError without a key.
     """
 
-    def __init__(
-        self,
-        model: str,
-        base_url: str | None = None,
-        *,
-        api_key: str | Secret | None = None,
-        **settings: Any,
-    ) -> None:
-        url, key = _resolve_address("openai", "OpenAI", model, base_url, api_key)
-        super().__init__(
-            model, url, api_key=key, **_model_settings("openai", model, base_url, settings)
-        )
+    _provider = "openai"
 
 
-class Anthropic(anthropic.Anthropic):
+class Anthropic(_NamedModel, anthropic.Anthropic):
     """
     A model of Anthropic's API, or of any endpoint that speaks its messages.
 
@@ -55,18 +65,7 @@ class Anthropic(anthropic.Anthropic):
     `mixtura.models.anthropic.Anthropic`. Raises ConfigError without a key.
     """
 
-    def __init__(
-        self,
-        model: str,
-        base_url: str | None = None,
-        *,
-        api_key: str | Secret | None = None,
-        **settings: Any,
-    ) -> None:
-        url, key = _resolve_address("anthropic", "Anthropic", model, base_url, api_key)
-        super().__init__(
-            model, url, api_key=key, **_model_settings("anthropic", model, base_url, settings)
-        )
+    _provider = "anthropic"
 
 
 def _resolve_address(

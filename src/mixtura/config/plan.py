@@ -141,7 +141,8 @@ class MixtureSpec:
             return describe(choice.settings)
         return choice.spec.final_step.format(**msgspec.structs.asdict(choice.settings))
 
-    def count_seats(self) -> int:
+    @property
+    def seat_count(self) -> int:
         """Its proposers, each draw of one."""
         return sum(seat.samples for layer in self.layers for seat in layer)
 
@@ -285,8 +286,8 @@ def choose_team_across(keys: Mapping[str, str]) -> AutoDefaults:
     A team of the models of several providers: the strongest known one writes the answer.
 
     *keys*: the variable with the key of each provider. Each proposes with its first usual model
-    that is not far weaker than the aggregator, else with its strongest one, in the order of their
-    strongest ones; with two providers, one of them proposes twice.
+    that is not far weaker than the aggregator, in the order of their strongest ones; a provider
+    whose models all are is left out. With fewer than three models, some propose twice.
     """
     known = providers.providers()
     ranked = sort_by_strength([f"{name}/{known[name].aggregator}" for name in keys])
@@ -294,20 +295,25 @@ def choose_team_across(keys: Mapping[str, str]) -> AutoDefaults:
     aggregator = ranked[0]
 
     def good_models(name: str) -> list[str]:
+        strongest = f"{name}/{known[name].aggregator}"
+        if is_far_weaker(strongest, aggregator):  # whatever is known of its others
+            return []
         usual = [f"{name}/{model.partition('*')[0]}" for model in known[name].usual]
-        return [one for one in usual if not is_far_weaker(one, aggregator)] or [
-            f"{name}/{known[name].aggregator}"
-        ]
+        return [one for one in usual if not is_far_weaker(one, aggregator)] or [strongest]
 
-    rounds = zip_longest(*map(good_models, order))
+    by_provider = {name: good_models(name) for name in order}
+    left_out = [keys[name] for name, models in by_provider.items() if not models]
+    rounds = zip_longest(*by_provider.values())
     pairs = [model for models in rounds for model in models if model]
-    team = list(islice(cycle(pairs), max(3, min(len(order), MAX_TEAM))))
+    team = list(islice(cycle(pairs), max(3, min(len(order) - len(left_out), MAX_TEAM))))
     why = f"{_join_words(list(keys.values()))} are set"
     if (found := find_strength(aggregator)) is not None:
         why += (
             f"; {aggregator} is ranked first by list price, a rough guide to strength"
             f" (prices of {found.date})"
         )
+    if left_out:
+        why += f"; the models of {_join_words(left_out)} are left out as far weaker"
     return AutoDefaults(team, aggregator, why, is_across=True)
 
 

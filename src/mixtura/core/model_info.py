@@ -50,3 +50,19 @@ class ModelInfo:
 def _check_names(names: object) -> None:
     if isinstance(names, str) or not isinstance(names, Collection):  # a text's letters would pass
         raise ValueError(f"refused_parameters: a set of names, as in {{'seed'}}, not {names!r}")
+
+
+class DescribedModel:
+    """A model that has its name and its info in ``_name`` and ``_info``."""
+
+    _name: str
+    _info: ModelInfo
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def info(self) -> ModelInfo:
+        """What is known of it by now: as given, and as it has shown itself."""
+        return self._info

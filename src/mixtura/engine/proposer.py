@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from mixtura.core import events
 from mixtura.core.call_ledger import CallLedger, open_ledger
 from mixtura.core.errors import (
     ContextOverflowError,
@@ -14,16 +15,6 @@ from mixtura.core.errors import (
     UnavailableError,
     partial_text,
     set_partial_text,
-)
-from mixtura.core.events import (
-    CallRestarted,
-    CallStarted,
-    Emit,
-    Failure,
-    Notice,
-    Position,
-    Proposal,
-    with_position,
 )
 from mixtura.core.model import Model, get_model_info
 from mixtura.core.roles import Proposer
@@ -52,51 +43,51 @@ MIN_SALVAGED_CHARS = 400
 """Characters from which on a proposal that broke off is used."""
 
 
+class LayerCalls(NamedTuple):
+    """What all calls of a layer have in common."""
+
+    build_prompt: PromptBuilder
+    before: Sequence[Completion]
+    """The proposals of the layer before it."""
+    membership: LayerMembership
+    late: LateCalls
+    emit: events.Emit | None
+    answers: bool
+    """One of the proposals will be the answer."""
+    drafts: KeptDrafts | None
+    """Proposals that are there already."""
+
+
+class DrawNumber(NamedTuple):
+    """The *ordinal*-th call to a model that is called *of* times in this layer."""
+
+    ordinal: int
+    of: int
+
+
 async def ask_proposer(
-    build_prompt: PromptBuilder,
-    before: Sequence[Completion],
-    draw: DrawNumber,
-    position: Position,
-    membership: LayerMembership,
-    late: LateCalls,
-    emit: Emit | None,
-    answers: bool,
-    drafts: KeptDrafts | None,
-    call: Proposer,
+    layer: LayerCalls, position: events.Position, draw: DrawNumber, call: Proposer
 ) -> Completion | ModelError:
     """One call at a seat: that of *call*, or a proposal that is there already."""
-    is_first = position not in late.asked_anew
+    drafts = layer.drafts
+    is_first = position not in layer.late.asked_anew
     if drafts and is_first and (position in drafts.proposals or not drafts.asks_missing):
-        return await give_kept_draft(drafts, position, call.model.name, emit)
+        return await give_kept_draft(drafts, position, call.model.name, layer.emit)
     if not is_first:  # the call before it had failed, or given up
-        membership.add_member(position)
-    return await run_proposer(
-        call, build_prompt, before, draw, position, membership, late, emit, answers
-    )
+        layer.membership.add_member(position)
+    return await run_proposer(layer, position, draw, call)
 
 
 async def run_proposer(
-    proposer: Proposer,
-    build_prompt: PromptBuilder,
-    before: Sequence[Completion],
-    draw: DrawNumber,
-    position: Position,
-    membership: LayerMembership,
-    late: LateCalls,
-    emit: Emit | None,
-    answers: bool,
+    layer: LayerCalls, position: events.Position, draw: DrawNumber, proposer: Proposer
 ) -> Completion | ModelError:
-    """
-    One proposer's proposal, or its ModelError; cancelled by other than the layer (*late*), it
-    raises.
-    """
-    model = proposer.model
+    """One proposer's proposal, or its ModelError; cancelled by other than the layer, it raises."""
+    model, emit = proposer.model, layer.emit
+    membership, late = layer.membership, layer.late
     LAYER_POSITION.set((membership, position))  # of this task and those that it begins
     with open_ledger() as ledger:
         try:
-            attempt = _complete_within_window(
-                proposer, build_prompt, before, draw, position, late, emit, answers, ledger
-            )
+            attempt = _complete_within_window(layer, position, draw, proposer, ledger)
             answer = ledger.bill_answer(await attempt)
         except ModelError as error:
             failed = error
@@ -110,56 +101,53 @@ async def run_proposer(
             set_partial_text(failed, partial_text(cancelled))
         else:
             membership.add_member(position)  # also when it had withdrawn
-            if not answers:
+            if not layer.answers:
                 quote_draft(answer.text)  # cached now, while others still write
             if emit:
-                emit(Proposal(answer, (position,)))
+                emit(events.Proposal(answer, (position,)))
             return answer
     # A nested mixture names its own member already.
     failed.model = failed.model or model.name
     membership.remove_member(position)
-    kept = None if answers else _salvage_partial(failed, ledger)
+    kept = None if layer.answers else _salvage_partial(failed, ledger)
     if emit and kept:
-        emit(Notice(model.name, kept.degraded[0], (position,)))
-        emit(Proposal(kept, (position,)))
+        emit(events.Notice(model.name, kept.degraded[0], (position,)))
+        emit(events.Proposal(kept, (position,)))
     elif emit:
-        emit(Failure(model.name, failed, (position,), ledger.charges))
+        emit(events.Failure(model.name, failed, (position,), ledger.charges))
     return kept or failed
 
 
 async def _complete_within_window(
-    proposer: Proposer,
-    build_prompt: PromptBuilder,
-    before: Sequence[Completion],
+    layer: LayerCalls,
+    position: events.Position,
     draw: DrawNumber,
-    position: Position,
-    late: LateCalls,
-    emit: Emit | None,
-    answers: bool,
+    proposer: Proposer,
     ledger: CallLedger,
 ) -> Completion:
     """One proposer's answer; repeated once when its window is smaller than was known."""
     end_control_here()
     end_reuse_here()
-    model = proposer.model
-    inner = with_position(emit, position) if emit else None
+    model, before, emit = proposer.model, layer.before, layer.emit
+    inner = events.with_position(emit, position) if emit else None
     for attempt in (1, 2):
         known = get_model_info(model).context_window
-        whole = await build_prompt(model, before, proposer.persona)
+        whole = await layer.build_prompt(model, before, proposer.persona)
+        size = estimate_request_bytes(whole)
         asked = await run_in_thread_if_large(
-            estimate_request_bytes(whole), _build_proposer_request, proposer, whole, draw, answers
+            size, _build_proposer_request, proposer, whole, draw, layer.answers
         )
         if emit:
             emit(
-                CallStarted(model.name, asked, (position,), ledger)
+                events.CallStarted(model.name, asked, (position,), ledger)
                 if attempt == 1
-                else CallRestarted(model.name, None, at=(position,))
+                else events.CallRestarted(model.name, None, at=(position,))
             )
             for notice in image_notices(model, asked):
-                emit(Notice(model.name, notice, (position,)))
+                emit(events.Notice(model.name, notice, (position,)))
         try:
             with allow_draft_truncation(bool(before) and attempt == 1):
-                if (again := late.asked_again.get(position)) is None:
+                if (again := layer.late.asked_again.get(position)) is None:
                     return await model.complete(asked, inner)
                 return await _complete_or_ask_again(model, asked, inner, again)
         except ContextOverflowError as error:
@@ -169,7 +157,7 @@ async def _complete_within_window(
 
 
 async def _complete_or_ask_again(
-    model: Model, request: Request, emit: Emit | None, again: asyncio.Event
+    model: Model, request: Request, emit: events.Emit | None, again: asyncio.Event
 ) -> Completion:
     """
     One answer of *model*; it is asked a second time when *again* is set, and the first to be
@@ -182,7 +170,9 @@ async def _complete_or_ask_again(
         await asyncio.wait((first.task, late), return_when=asyncio.FIRST_COMPLETED)
         if not first.task.done():
             if emit:
-                emit(Notice(model.name, "late, and the strongest member: asked a second time"))
+                emit(
+                    events.Notice(model.name, "late, and the strongest member: asked a second time")
+                )
             race.start_attempt(model, request, watched=False)
         return await race.wait_for_answer()
     except asyncio.CancelledError as cancelled:
@@ -227,10 +217,3 @@ def _build_proposer_request(
         return replace(request, sampling=sampling, draw=number, draft=True)
     sampling = proposer.sampling if seed is None else replace(proposer.sampling, seed=seed)
     return Request(strip_provider_data(request).messages, sampling, draw=number, draft=True)
-
-
-class DrawNumber(NamedTuple):
-    """The *ordinal*-th call to a model that is called *of* times in this layer."""
-
-    ordinal: int
-    of: int

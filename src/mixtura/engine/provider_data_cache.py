@@ -26,6 +26,10 @@ MAX_PER_ID = 4
 @dataclass(frozen=True, slots=True)
 class _RememberedMessage:
     data: ProviderData
+    ids: tuple[str, ...]
+    """Of its calls."""
+    digests: tuple[bytes, ...]
+    """Of its calls, one by one."""
     calls: tuple[Json, ...]
     """The calls' own fields."""
     exact: bytes
@@ -57,6 +61,8 @@ class ProviderDataCache:
         self._longest_age = longest_age
         self._clock = clock
         self._kept: OrderedDict[_Key, tuple[_RememberedMessage, ...]] = OrderedDict()
+        self._keys_of_calls: dict[_Key, _Key] = {}
+        """Under which ids the message with a call is kept, by a digest of that call alone."""
         self._count = self._bytes = 0
 
     def remember_answer(self, client: str, request: Request, answer: Message) -> None:
@@ -67,8 +73,10 @@ class ProviderDataCache:
             return
         calls = tuple(call.provider_fields for call in answer.tool_calls)
         kept = _RememberedMessage(
-            answer.provider_data, calls, _hash_content(answer),
-            provider_data.provider_data_bytes(answer) + 256, self._clock(),
+            answer.provider_data, tuple(call.id for call in answer.tool_calls),
+            tuple(map(_hash_call, answer.tool_calls)), calls,
+            _hash_content(answer),
+            provider_data.provider_data_bytes(answer) + 256 * (1 + len(calls)), self._clock(),
         )  # fmt: skip
         key = (client, ids)
         # A repeated answer replaces itself: it would else push others out.
@@ -90,13 +98,14 @@ class ProviderDataCache:
         for message in messages:
             last, before, entry = before, message, None
             if message.role == "assistant" and (ids := _hash_message_ids(last, message)):
-                entry = self._find_entry((client, ids), message)
+                key = (client, ids)
+                entry = self._find_entry(key, message) or self._find_by_call(client, message)
             if entry is None:
                 yield message
                 continue
+            own = dict(zip(entry.ids, entry.calls, strict=True))
             calls = tuple(
-                replace(call, provider_fields=fields)
-                for call, fields in zip(message.tool_calls, entry.calls, strict=True)
+                replace(call, provider_fields=own.get(call.id, {})) for call in message.tool_calls
             )
             yield replace(message, provider_data=entry.data, tool_calls=calls)
 
@@ -111,13 +120,25 @@ class ProviderDataCache:
         # A client may have rewritten arguments; with several of the same ids no one can tell which.
         return alike[0] if len(alike) == 1 and message.tool_calls else None
 
+    def _find_by_call(self, client: str, message: Message) -> _RememberedMessage | None:
+        """The message whose calls these are, with some left out or in another order."""
+        # By what they say, too: some servers number the calls of every answer anew.
+        places = (self._keys_of_calls.get((client, _hash_call(c))) for c in message.tool_calls)
+        keys = {key for key in places if key is not None}
+        return self._find_entry(keys.pop(), message) if len(keys) == 1 else None
+
     def _put_entries(self, key: _Key, kept: tuple[_RememberedMessage, ...]) -> None:
         self._kept[key] = kept
+        for one in kept:
+            self._keys_of_calls |= {(key[0], call): key for call in one.digests}
         self._count += len(kept)
         self._bytes += sum(one.size for one in kept)
 
     def _pop_entries(self, key: _Key) -> tuple[_RememberedMessage, ...]:
         kept = self._kept.pop(key, ())
+        for call in {(key[0], call) for one in kept for call in one.digests}:
+            if self._keys_of_calls.get(call) == key:
+                del self._keys_of_calls[call]
         self._count -= len(kept)
         self._bytes -= sum(one.size for one in kept)
         return kept
@@ -130,6 +151,11 @@ def _hash_message_ids(last: Message | None, message: Message) -> bytes:
     if last is None or last.role != "tool":
         return b""
     return _hash_strings(["", last.tool_call_id or ""])
+
+
+def _hash_call(call: ToolCall) -> bytes:
+    content = ["call", call.id, call.name, _parse_arguments(call)]
+    return blake2b(msgspec.json.encode(content, order="deterministic"), digest_size=16).digest()
 
 
 def _hash_strings(ids: Sequence[str]) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -25,7 +25,7 @@ class ControlError(MixturaError):
     """What was asked of a run is not possible as it stands; the message says why."""
 
 
-class _OpenLayer(NamedTuple):
+class OpenLayer(NamedTuple):
     """A layer whose calls are under way."""
 
     tasks: Mapping[Position, ProposerTask]
@@ -68,7 +68,7 @@ class RunControl:
     """
 
     def __init__(self) -> None:
-        self._layers: list[_OpenLayer] = []
+        self._layers: list[OpenLayer] = []
         self.is_answering_now = False
         """Layers that have not begun are passed over."""
 
@@ -128,22 +128,14 @@ class RunControl:
                 layer.late.left_out.add(position)
                 layer.cut_call(position, ASKED_ANEW)
 
-    def _open_layers(self) -> list[_OpenLayer]:
+    def _open_layers(self) -> list[OpenLayer]:
         if not self._layers:
             raise ControlError("no proposers are under way")
         return self._layers
 
     @contextmanager
-    def hold_layer(
-        self,
-        tasks: Mapping[Position, ProposerTask],
-        calls: Sequence[Proposer],
-        seats: LayerSeats,
-        late: LateCalls,
-        quorum: int,
-    ) -> Generator[None]:
-        """In this block, the calls of a layer can be steered."""
-        layer = _OpenLayer(tasks, dict(zip(tasks, calls, strict=True)), seats, late, quorum)
+    def hold_layer(self, layer: OpenLayer) -> Generator[None]:
+        """In this block, the calls of *layer* can be steered."""
         self._layers.append(layer)
         try:
             yield
@@ -171,19 +163,13 @@ def current_control() -> RunControl | None:
 
 
 @contextmanager
-def steer_layer(
-    tasks: Mapping[Position, ProposerTask],
-    calls: Sequence[Proposer],
-    seats: LayerSeats,
-    late: LateCalls,
-    quorum: int,
-) -> Generator[None]:
-    """In this block, the run's control, if it has one, reaches the calls of a layer."""
+def steer_layer(layer: OpenLayer) -> Generator[None]:
+    """In this block, the run's control, if it has one, reaches the calls of *layer*."""
     control = _CONTROL.get()
     if control is None:
         yield
         return
-    with control.hold_layer(tasks, calls, seats, late, quorum):
+    with control.hold_layer(layer):
         yield
 
 

@@ -7,25 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from mixtura.billing.price import Pricer, total_cost
+from mixtura.core import events
 from mixtura.core.call_ledger import CallLedger
 from mixtura.core.errors import MixturaError
-from mixtura.core.events import (
-    Aggregation,
-    CacheHit,
-    CallRestarted,
-    CallStarted,
-    Event,
-    Failure,
-    ItemsReplaced,
-    Notice,
-    Position,
-    PositionPath,
-    Proposal,
-    RunCompleted,
-    RunStarted,
-    Token,
-    ToolCallChunk,
-)
 from mixtura.core.types import (
     Charge,
     Completion,
@@ -44,14 +28,14 @@ class TimedEvent(NamedTuple):
     """An event and the seconds since the run began."""
 
     seconds: float
-    event: Event
+    event: events.Event
 
 
 @dataclass(slots=True)
 class CallTrace:
     """One call of a member: what it was shown, what it answered, and when."""
 
-    seat: Position
+    seat: events.Position
     model: str
     request: Request
     started: float
@@ -68,7 +52,7 @@ class CallTrace:
     """Its bill, where that is known from elsewhere: of a call that was read back."""
     ledger: CallLedger | None = None
     """What its attempts enter, where the run is this process's own."""
-    cache_hit: CacheHit | None = None
+    cache_hit: events.CacheHit | None = None
     """Where its answer came from a cache: what it had cost and taken."""
     replaced: tuple[ReplacedItem, ...] = ()
     """What it was not shown of its request; placeholders stood for it."""
@@ -143,20 +127,20 @@ class TraceBuilder:
         self._request: Request | None = None
         self._completion: Completion | None = None
         self._model = ""
-        self._open: dict[PositionPath, CallTrace] = {}
+        self._open: dict[events.PositionPath, CallTrace] = {}
         self._calls: list[CallTrace] = []
 
-    def add_event(self, seconds: float, event: Event) -> None:
+    def add_event(self, seconds: float, event: events.Event) -> None:
         """Take in an *event* that came *seconds* after the run began."""
         match event:
-            case RunStarted(model, request, at=()):
+            case events.RunStarted(model, request, at=()):
                 self._model, self._request = model, request
-            case CallStarted(model, request, at, ledger) if at:
+            case events.CallStarted(model, request, at, ledger) if at:
                 above = self._open.get(at[:-1])
                 siblings = above.calls if above else self._calls
                 self._open[at] = CallTrace(at[-1], model, request, seconds, ledger=ledger)
                 siblings.append(self._open[at])
-            case RunCompleted(answer, at=()):
+            case events.RunCompleted(answer, at=()):
                 self._completion = answer
             case _:
                 if call := self._open.get(event.at):
@@ -167,32 +151,32 @@ class TraceBuilder:
         return Trace(self._request, tuple(self._calls), self._completion, elapsed, self._model)
 
 
-def _update_call(call: CallTrace, event: Event, seconds: float) -> None:
+def _update_call(call: CallTrace, event: events.Event, seconds: float) -> None:
     match event:
-        case Token(text, _, reasoning):
+        case events.Token(text, _, reasoning):
             if call.first_token is None:
                 call.first_token = seconds
             if not reasoning:
                 call.pieces.append(text)
-        case ToolCallChunk():
+        case events.ToolCallChunk():
             if call.first_token is None:
                 call.first_token = seconds
-        case CallRestarted():
+        case events.CallRestarted():
             call.restarts += 1
             # What was shown of the attempt before is void.
             call.pieces.clear()
             call.first_token = None
-        case Notice() | CacheHit():
-            call.cache_hit = event if isinstance(event, CacheHit) else call.cache_hit
+        case events.Notice() | events.CacheHit():
+            call.cache_hit = event if isinstance(event, events.CacheHit) else call.cache_hit
             call.notices.append(event.notice)
-        case ItemsReplaced(_, items):
+        case events.ItemsReplaced(_, items):
             call.replaced = items
-        case Aggregation() if call.error:
+        case events.Aggregation() if call.error:
             pass  # the proposal that stands in is another call's answer
-        case Proposal(completion) | Aggregation(completion):
+        case events.Proposal(completion) | events.Aggregation(completion):
             call.completion = completion
             call.ended = seconds
-        case Failure(_, error, _, charges):
+        case events.Failure(_, error, _, charges):
             call.error = error
             call.ledger = call.ledger or _ledger_of(charges)
             call.ended = seconds
@@ -298,7 +282,7 @@ def _call_json(call: CallTrace, pricer: Pricer) -> dict[str, Any]:
     return row
 
 
-def _cache_hit_json(was: CacheHit, pricer: Pricer) -> dict[str, Any]:
+def _cache_hit_json(was: events.CacheHit, pricer: Pricer) -> dict[str, Any]:
     return {
         "usage": usage_json(sum_usage(was.charges)),
         "cost_usd": total_cost(was.charges, pricer),

@@ -15,7 +15,7 @@ from mixtura.catalog.provider_batches import BatchTerms
 from mixtura.catalog.providers import Quirks, model_quirks
 from mixtura.core.errors import MalformedError, ModelError, UnavailableError
 from mixtura.core.events import Emit
-from mixtura.core.model_info import ModelInfo, UsagePrice
+from mixtura.core.model_info import DescribedModel, ModelInfo, UsagePrice
 from mixtura.core.redaction import Redactor
 from mixtura.core.trace_context import sent_trace
 from mixtura.core.types import Completion, Request
@@ -44,7 +44,7 @@ DONE = b"[DONE]"
 NO_CLOCKS = CallTimeouts(connect=None, first_token=None, progress=None, total=None)
 
 
-class HostedModel(ABC):
+class HostedModel(DescribedModel, ABC):
     """
     A model behind *base_url* (what stands before the API's own path).
 
@@ -121,15 +121,6 @@ class HostedModel(ABC):
             on_learned=self._update_info,
         )
         self._update_info()
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def info(self) -> ModelInfo:
-        """What is known of it by now: as given, stated by its refusals, shown by its answers."""
-        return self._info
 
     def _update_info(self) -> None:
         """Build the info anew: once for each thing learned, because every prompt reads it."""
@@ -208,11 +199,11 @@ class HostedModel(ABC):
         clocks = self._clocks
         if not body.get("stream"):  # the first token is the last one, too
             clocks = replace(clocks, first_token=clocks.total)
-        so_far = self._create_accumulator()
-        so_far.batched = self._batched
         data = await run_in_thread_if_large(
             estimate_request_bytes(request), msgspec.json.encode, body
         )
+        so_far = self._create_accumulator()
+        so_far.batched = self._batched
         with self._name_key_in_errors(), attribute_errors(self._name, request, so_far, emit):
             async with post_stream(
                 self._url,

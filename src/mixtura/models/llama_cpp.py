@@ -19,7 +19,7 @@ from mixtura.core.errors import (
     UnavailableError,
 )
 from mixtura.core.events import Emit
-from mixtura.core.model_info import ModelInfo
+from mixtura.core.model_info import DescribedModel, ModelInfo
 from mixtura.core.token_estimate import UPPER_BOUND, count_request_tokens
 from mixtura.core.types import Completion, Part, Request, TextPart
 from mixtura.llama.control_vocabulary import control_vocabulary
@@ -47,7 +47,7 @@ TEMPLATE_TOKENS = 64
 """Tokens that a file's chat template adds to a conversation, at most."""
 
 
-class Local:
+class Local(DescribedModel):
     """
     A ``.gguf`` file as a Model. It is loaded at the first call, by a process of its own that
     every Local of the same file and *context* in this one shares, so that proposers of one
@@ -89,15 +89,6 @@ class Local:
             on_learned=self._update_info,
         )
         self._update_info()
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def info(self) -> ModelInfo:
-        """What is known of it: it sees no images, gives no log-probabilities and costs nothing."""
-        return self._info
 
     def _update_info(self) -> None:
         self._info = ModelInfo(

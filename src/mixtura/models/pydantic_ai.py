@@ -10,7 +10,7 @@ from typing import Any
 from mixtura.core.errors import ModelError, TimedOutError, UnavailableError
 from mixtura.core.events import Emit
 from mixtura.core.logs import install_log_redaction
-from mixtura.core.model_info import ModelInfo, UsagePrice
+from mixtura.core.model_info import DescribedModel, ModelInfo, UsagePrice
 from mixtura.core.redaction import Redactor, register_secrets, use_redactor
 from mixtura.core.types import Completion, Request
 from mixtura.models.call_reporting import attribute_errors, emit_answer_delta, emit_notices
@@ -18,6 +18,7 @@ from mixtura.models.pydantic_ai_answer import (
     convert_event,
     convert_usage,
     delta_bytes,
+    returned_fields,
     translate_error,
 )
 from mixtura.models.pydantic_ai_library import create_model, import_pydantic_ai
@@ -32,6 +33,7 @@ from mixtura.protocols.content_parts import replace_unsupported_parts
 from mixtura.protocols.finish_reasons import read_finish_reason
 from mixtura.protocols.openai.chunks import Chunk, StreamChoice
 from mixtura.protocols.openai.stream import ChatStreamAccumulator
+from mixtura.protocols.provider_data.messages import origin_fingerprint
 from mixtura.protocols.sampling_options import (
     unsupported_optional_parameters,
     unsupported_parameter_notices,
@@ -49,7 +51,7 @@ from mixtura.transport.client import (
 from mixtura.transport.timeouts import call_scope
 
 
-class PydanticAI:
+class PydanticAI(DescribedModel):
     """
     The model that pydantic-ai calls ``provider:model``; its own variables hold the keys.
 
@@ -78,6 +80,7 @@ class PydanticAI:
         redactor: Redactor | None = None,
     ) -> None:
         self._name = name or f"bridge:{provider}/{model}"
+        self._origin = origin_fingerprint(base_url or f"bridge:{provider}", model)
         self._clocks = clocks or CallTimeouts()
         self._headers = dict(headers or {})
         self._extra = dict(extra or {})
@@ -100,21 +103,12 @@ class PydanticAI:
             self._redactor = self._redactor.with_values([key])
             register_secrets([key])
 
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def info(self) -> ModelInfo:
-        """What is known of it: as given."""
-        return self._info
-
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:
         with use_redactor(self._redactor):
             return await self._complete_request(request, emit)
 
     async def _complete_request(self, request: Request, emit: Emit | None) -> Completion:
-        so_far = ChatStreamAccumulator()
+        so_far = ChatStreamAccumulator(origin=self._origin)
         with attribute_errors(self._name, request, so_far, emit):
             try:
                 with call_scope(self._name):
@@ -140,7 +134,7 @@ class PydanticAI:
             unsupported_optional_parameters(request.extra, SHARED_PARAMETERS)
         )
         emit_notices(self._name, [*notices, *said], emit)
-        messages = convert_messages(request.messages)
+        messages = convert_messages(request.messages, self._origin)
         left = self._largest
         try:
             async with asyncio.timeout(None) as scope:
@@ -170,6 +164,7 @@ class PydanticAI:
             raise TimedOutError(timer.timeout_reason()) from None
         finally:
             timer.stop()
+        so_far.add_chunk(Chunk([StreamChoice(delta=returned_fields(answer))]))
         so_far.usage = convert_usage(answer.usage, so_far.doubts)
         details: dict[str, Any] = answer.provider_details or {}
         reason: Any = answer.finish_reason or details.get("finish_reason")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,10 +28,39 @@ def convert_event(event: Any) -> MessageDelta:
         return MessageDelta(getattr(part, "content", None) or getattr(part, "content_delta", None))
     if kind == "thinking":
         thought = getattr(part, "content", None) or getattr(part, "content_delta", None)
-        return MessageDelta(None, thought)
+        return MessageDelta(None, thought, left_out=[])  # kept as a part at the end
     if kind in ("tool-call", "tool_call"):
         return MessageDelta(tool_calls=[_convert_tool_call(event.index, part)])
     return MessageDelta(left_out=[kind])
+
+
+def returned_fields(answer: Any) -> MessageDelta:
+    """What the provider wants back with its whole *answer*: thoughts, signatures and ids."""
+    parts: list[Any] = []
+    calls: list[WireToolCall] = []
+    for index, part in enumerate(answer.parts):
+        own = _own_fields(part)
+        if part.part_kind == "thinking":
+            parts.append({"type": "thinking", "thinking": part.content, **own})
+        elif part.part_kind == "text":
+            parts.append({"type": "text", **({GATEWAY_FIELDS: own} if own else {})})
+        elif part.part_kind == "tool-call" and own:
+            calls.append(WireToolCall(index, part.tool_call_id, provider_specific_fields=own))
+    return MessageDelta(content_parts=parts or None, tool_calls=calls or None)
+
+
+GATEWAY_FIELDS = "provider_specific_fields"
+"""The field of a text or a call with what ``OWN_FIELDS`` of it there are."""
+OWN_FIELDS: Mapping[str, type] = {
+    "id": str, "signature": str, "provider_name": str, "provider_details": dict
+}  # fmt: skip
+"""Fields of pydantic-ai's parts that its providers read again."""
+
+
+def _own_fields(part: Any) -> dict[str, Any]:
+    """Those of a part, as JSON has them; empty where a provider could not use them."""
+    own = {name: found for name in OWN_FIELDS if (found := getattr(part, name, None))}
+    return json.loads(_encode_json(own) or b"{}") if own.keys() - {"provider_name"} else {}
 
 
 def delta_bytes(delta: MessageDelta) -> int:
@@ -70,7 +100,7 @@ def translate_error(error: Exception) -> Exception:
         said: Any = error
         body: Any = said.body or str(said)
         headers = {} if said.retry_after is None else {"retry-after": str(said.retry_after)}
-        return error_from_response(said.status_code, headers, _encode_error_body(body))
+        return error_from_response(said.status_code, headers, _encode_json(body))
     if isinstance(error, their.ModelAPIError):
         return UnavailableError(str(error))
     if isinstance(error, their.UserError):
@@ -89,8 +119,8 @@ _READ_ERRORS = (
 """What a provider's library may raise when it reads an invalid answer."""
 
 
-def _encode_error_body(body: Any) -> bytes:
-    """An error's body as JSON; empty where it cannot be encoded, so that the status decides."""
+def _encode_json(body: Any) -> bytes:
+    """Data of the library as JSON; empty where it cannot be encoded."""
     try:
         return msgspec.json.encode(body, enc_hook=str)
     except (RecursionError, ArithmeticError, ValueError, TypeError):

@@ -6,9 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mixtura.core.errors import RejectedError
-from mixtura.core.types import ImagePart, Message, OtherPart, Part, Request, TextPart
+from mixtura.core.types import (
+    ImagePart,
+    Message,
+    OtherPart,
+    Part,
+    ProviderData,
+    Request,
+    TextPart,
+)
+from mixtura.models.pydantic_ai_answer import GATEWAY_FIELDS, OWN_FIELDS
 from mixtura.models.pydantic_ai_library import import_pydantic_ai
 from mixtura.protocols.content_parts import message_parts, stand_in_text
+from mixtura.protocols.provider_data.messages import data_for_origin
 from mixtura.protocols.sampling_options import OPTIONAL_PARAMETERS
 
 SHARED_PARAMETERS = (
@@ -17,8 +27,11 @@ SHARED_PARAMETERS = (
 """Extra parameters that pydantic-ai's settings have under the same name."""
 
 
-def convert_messages(messages: Sequence[Message]) -> list[Any]:
-    """pydantic-ai's messages: requests and responses. Raises RejectedError for other parts."""
+def convert_messages(messages: Sequence[Message], origin: str | None = None) -> list[Any]:
+    """
+    pydantic-ai's messages: requests and responses. *origin*: the fingerprint of the model; messages
+    that it wrote get their thoughts and signatures back. Raises RejectedError for other parts.
+    """
     their = import_pydantic_ai("messages")
     names = {call.id: call.name for message in messages for call in message.tool_calls}
     turns: list[Any] = []
@@ -39,7 +52,7 @@ def convert_messages(messages: Sequence[Message]) -> list[Any]:
         if message.role != "tool":
             add_pictures()
         if message.role == "assistant":
-            turns.append(_convert_answer(message))
+            turns.append(_convert_answer(message, data_for_origin(origin, message)))
         elif message.role == "user":
             add_part(their.UserPromptPart(_convert_content(message.content)))
         else:  # pictures of other messages follow in a user's message
@@ -54,13 +67,34 @@ def convert_messages(messages: Sequence[Message]) -> list[Any]:
     return turns
 
 
-def _convert_answer(message: Message) -> Any:
+def _convert_answer(message: Message, data: ProviderData | None) -> Any:
     their = import_pydantic_ai("messages")
-    calls = [their.ToolCallPart(c.name, c.arguments, c.id) for c in message.tool_calls]
     said = "".join(
         p.text if isinstance(p, TextPart) else stand_in_text(p) for p in message_parts(message)
     )
-    return their.ModelResponse([*([their.TextPart(said)] if said else []), *calls])
+    parts: list[Any] = []
+    of_text: Mapping[str, Any] = {}
+    for row in data.fields.get("content_parts", ()) if data else ():
+        if row.get("type") == "text":
+            of_text = row.get(GATEWAY_FIELDS) or of_text
+        elif isinstance(thought := row.get("thinking"), str):
+            parts.append(their.ThinkingPart(thought, **_known_fields(row)))
+    own = _known_fields(of_text, beside="signature")
+    parts += [their.TextPart(said, **own)] if said else []
+    for call in message.tool_calls:
+        of_call: Mapping[str, Any] = call.provider_fields.get(GATEWAY_FIELDS) or {}
+        own = _known_fields(of_call, beside="signature") if data else {}
+        parts.append(their.ToolCallPart(call.name, call.arguments, call.id, **own))
+    return their.ModelResponse(parts)
+
+
+def _known_fields(row: Mapping[str, Any], beside: str = "") -> dict[str, Any]:
+    """What pydantic-ai's providers read of a part again: a client may have put anything there."""
+    return {
+        name: row[name]
+        for name, kind in OWN_FIELDS.items()
+        if name != beside and isinstance(row.get(name), kind)
+    }
 
 
 def _convert_content(content: str | tuple[Part, ...]) -> Any:

@@ -154,11 +154,12 @@ def _check_settings(settings: AdaptiveSettings, layers: int) -> None:
 
 
 def _build(parts: PatternParts) -> Adaptive:
-    return Adaptive(
-        layers=parts.layers, aggregator=parts.aggregator(), name=parts.name,
-        threshold=parts.settings.threshold, extract=parts.settings.extract,
-        judge=parts.models.get("judge"), synthesis=parts.synthesis,
-    )  # fmt: skip
+    return parts.build_aggregated(
+        Adaptive,
+        threshold=parts.settings.threshold,
+        extract=parts.settings.extract,
+        judge=parts.models.get("judge"),
+    )
 
 
 PATTERN = PatternSpec(

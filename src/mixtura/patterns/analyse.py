@@ -17,7 +17,7 @@ from mixtura.engine.final_step import FinalStep
 from mixtura.patterns.agreement import name_agreement
 from mixtura.patterns.analysis_report import AnalysisReport, parse_analysis
 from mixtura.patterns.ranker import GREEDY_SAMPLING
-from mixtura.patterns.spec import FinalModel, NoSettings, PatternParts, PatternSpec
+from mixtura.patterns.spec import FinalModel, NoSettings, PatternSpec
 from mixtura.patterns.verdict_calls import Judge, ask_judges
 from mixtura.prompts.synthesis import analysis_prompt, show_with_analysis
 
@@ -76,7 +76,7 @@ class Analyse(AggregatedPattern):
             return None
         if emit := step.emit_inside:
             number = "none" if report.agreement is None else f"{report.agreement:.0%}"
-            emit(Notice(model.name, f"agreement {number}: {_summary(report)}"))
+            emit(Notice(model.name, f"agreement {number}: {_summarize_report(report)}"))
         step.agreement = name_agreement(report, step.proposals, model.name)
         if report.agreement is not None:
             step.support = Support("agreement", report.agreement)
@@ -85,7 +85,7 @@ class Analyse(AggregatedPattern):
         return replace(reply, message=replace(reply.message, content=text), charges=())
 
 
-def _summary(report: AnalysisReport) -> str:
+def _summarize_report(report: AnalysisReport) -> str:
     counts = {
         "agreed": len(report.agreed), "disputed": len(report.disputed),
         "said by one": len(report.only_one), "not covered": len(report.not_covered),
@@ -99,18 +99,11 @@ def _check_settings(settings: NoSettings, layers: int) -> None:  # noqa: ARG001
         raise ConfigError(problem, key="layers")
 
 
-def _build(parts: PatternParts) -> Analyse:
-    return Analyse(
-        layers=parts.layers, aggregator=parts.aggregator(), name=parts.name,
-        synthesis=parts.synthesis,
-    )  # fmt: skip
-
-
 PATTERN = PatternSpec(
     name="analyse",
     help="a synthesis that follows a report on where the proposals agree and differ",
     kind=Analyse,
-    build=_build,
+    build=lambda parts: parts.build_aggregated(Analyse),
     final_model=FinalModel(
         "aggregator", "the model that analyses the proposals and writes the answer"
     ),

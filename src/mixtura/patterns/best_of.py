@@ -149,7 +149,7 @@ PATTERN = PatternSpec(
     name="best-of",
     help="the proposal that a judge gives the highest score",
     kind=Chosen,
-    build=build_judged(BestOf),
+    build=build_judged(lambda judge, parts: BestOf(judge, parts.sampling)),
     final_model=FinalModel(
         "judge", "the model that gives every proposal its score", GREEDY_SAMPLING
     ),

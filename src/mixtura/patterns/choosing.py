@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 from mixtura.core.agreement import Support
+from mixtura.core.errors import ConfigError
 from mixtura.core.events import Emit
 from mixtura.core.model import Model
 from mixtura.core.roles import Layer, PlannedCall, Proposer
 from mixtura.core.similarity import medoid_index
-from mixtura.core.types import Completion, Request, Sampling
+from mixtura.core.types import Completion, Request
 from mixtura.engine.final_step import FinalStep
 from mixtura.engine.pattern import Pattern
 from mixtura.patterns.spec import PatternParts
@@ -46,6 +48,29 @@ class Chooser(Protocol):
         Choose from two proposals or more. *emit* reports its own calls as those of a first layer.
         """
         ...
+
+
+class CountingChooser(ABC):
+    """A chooser that calls no model: it counts what the proposals say."""
+
+    __slots__ = ()
+
+    def planned_calls(self, proposals: int) -> Sequence[PlannedCall]:  # noqa: ARG002
+        """None: counting calls no model."""
+        return ()
+
+    async def choose(
+        self,
+        request: Request,  # noqa: ARG002
+        proposals: Sequence[Completion],
+        emit: Emit | None,  # noqa: ARG002
+    ) -> Verdict:
+        """Choose from two proposals or more. Raises what `count_answers` raises."""
+        return self.count_answers(proposals)
+
+    @abstractmethod
+    def count_answers(self, proposals: Sequence[Completion]) -> Verdict:
+        """Which of two proposals or more is the answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,12 +148,28 @@ def build_chosen(parts: PatternParts, chooser: Chooser) -> Chosen:
     return Chosen(layers=parts.layers, chooser=chooser, name=parts.name, synthesis=parts.synthesis)
 
 
-def build_judged(make: Callable[[Model, Sampling], Chooser]) -> Callable[[PatternParts], Chosen]:
-    """The builder of a pattern whose chooser *make* makes of its judge and how that is asked."""
+def build_judged(
+    make: Callable[[Model, PatternParts], Chooser],
+) -> Callable[[PatternParts], Chosen]:
+    """The builder of a pattern whose chooser *make* makes of its judge and the pattern's parts."""
 
     def build(parts: PatternParts) -> Chosen:
         assert parts.final_model is not None
-        return build_chosen(parts, make(parts.final_model, parts.sampling))
+        return build_chosen(parts, make(parts.final_model, parts))
+
+    return build
+
+
+def build_counted(make: Callable[[Any], Chooser], why: str) -> Callable[[PatternParts], Chosen]:
+    """
+    The builder of a pattern whose chooser *make* makes of its settings, and which calls no model;
+    *why* says so to whoever names one.
+    """
+
+    def build(parts: PatternParts) -> Chosen:
+        if parts.final_model is not None:
+            raise ConfigError(f"{parts.name}: {why}")
+        return build_chosen(parts, make(parts.settings))
 
     return build
 

@@ -5,20 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
 from mixtura.core.agreement import Support
 from mixtura.core.errors import ConfigError
-from mixtura.core.events import Emit
-from mixtura.core.roles import PlannedCall
 from mixtura.core.text import pluralize_count, to_one_line, unknown_name_message
-from mixtura.core.types import Completion, Request
+from mixtura.core.types import Completion
 from mixtura.patterns.answer_groups import AnswerReader, group_by_answer
-from mixtura.patterns.choosing import Chosen, Verdict, build_chosen, fallback_verdict
+from mixtura.patterns.choosing import (
+    Chosen,
+    CountingChooser,
+    Verdict,
+    build_counted,
+    fallback_verdict,
+)
 from mixtura.patterns.final_answer import Extract
-from mixtura.patterns.spec import PatternParts, PatternSpec
+from mixtura.patterns.spec import PatternSpec
 from mixtura.patterns.vote import check_extract
 
 FEATURES = ("votes", "accuracy", "families", "family_share", "surest", "length")
@@ -27,7 +31,7 @@ MAX_WEIGHT = 1000.0
 
 
 @dataclass(frozen=True, slots=True)
-class Combine:
+class Combine(CountingChooser):
     """
     A learned combiner (after arXiv 2601.07245): the answer with the highest score is given.
 
@@ -38,25 +42,13 @@ class Combine:
     who gave it.
     """
 
+    name = "combine"
     extract: Extract | AnswerReader = "text"
     weights: Mapping[str, float] = field(default_factory=dict[str, float])
     accuracy: Mapping[str, float] = field(default_factory=dict[str, float])
     families: Mapping[str, str] = field(default_factory=dict[str, str])
 
-    @property
-    def name(self) -> str:
-        return "combine"
-
-    def planned_calls(self, proposals: int) -> Sequence[PlannedCall]:  # noqa: ARG002
-        """None: counting calls no model."""
-        return ()
-
-    async def choose(
-        self,
-        request: Request,  # noqa: ARG002
-        proposals: Sequence[Completion],
-        emit: Emit | None,  # noqa: ARG002
-    ) -> Verdict:
+    def count_answers(self, proposals: Sequence[Completion]) -> Verdict:
         """The first proposal of the answer with the highest score. Raises what *extract* raises."""
         groups = group_by_answer(proposals, self.extract)
         if not groups:
@@ -103,14 +95,14 @@ def measure_answers(
     mean_length = math.fsum(lengths) / len(lengths)
     rows: list[dict[str, float]] = []
     for positions in groups:
-        by_family = _shares(positions, kin)
+        by_family = _shares_by_owner(positions, kin)
         own_length = math.fsum(lengths[i] for i in positions) / len(positions)
         rows.append({
             "votes": len(positions) / len(models),
             "accuracy": math.fsum(known[i] for i in positions) / all_known if all_known else 0.0,
             "families": sum(share > 0 for share in by_family.values()) / len(by_family),
             "family_share": math.fsum(by_family.values()) / len(by_family),
-            "surest": max(_shares(positions, models).values()),
+            "surest": max(_shares_by_owner(positions, models).values()),
             "length": math.log(max(own_length, 1.0) / max(mean_length, 1.0)),
         })  # fmt: skip
     return rows
@@ -121,7 +113,7 @@ def score_answer(features: Mapping[str, float], weights: Mapping[str, float]) ->
     return math.fsum(features[name] * weight for name, weight in weights.items())
 
 
-def _shares(positions: Sequence[int], owners: Sequence[str]) -> dict[str, float]:
+def _shares_by_owner(positions: Sequence[int], owners: Sequence[str]) -> dict[str, float]:
     """By owner, the share of its proposals that stand at *positions*."""
     own = [owners[i] for i in positions]
     return {owner: own.count(owner) / owners.count(owner) for owner in dict.fromkeys(owners)}
@@ -158,19 +150,15 @@ def _check_draws(settings: CombineSettings, draws: Mapping[str, int]) -> None:
                 raise ConfigError(f"{key}: {problem}", key=key)
 
 
-def _build(parts: PatternParts) -> Chosen:
-    if parts.final_model is not None:
-        raise ConfigError(f"{parts.name}: combine has no aggregator: it counts")
-    given = parts.settings
-    chooser = Combine(given.extract, given.weights, given.accuracy, given.families)
-    return build_chosen(parts, chooser)
+def _make_chooser(settings: Any) -> Combine:
+    return Combine(settings.extract, settings.weights, settings.accuracy, settings.families)
 
 
 PATTERN = PatternSpec(
     name="combine",
     help="the answer with the highest score, by weights that `mixtura tune` learns",
     kind=Chosen,
-    build=_build,
+    build=build_counted(_make_chooser, "combine has no aggregator: it counts"),
     settings=CombineSettings,
     final_step="the answer with the highest score is given",
     role="scores",

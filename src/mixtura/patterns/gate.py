@@ -136,11 +136,9 @@ def _check_settings(settings: GateSettings, layers: int) -> None:
 
 
 def _build(parts: PatternParts) -> Gate:
-    return Gate(
-        layers=parts.layers, aggregator=parts.aggregator(), name=parts.name,
-        threshold=parts.settings.threshold, extract=parts.settings.extract,
-        synthesis=parts.synthesis,
-    )  # fmt: skip
+    return parts.build_aggregated(
+        Gate, threshold=parts.settings.threshold, extract=parts.settings.extract
+    )
 
 
 PATTERN = PatternSpec(

@@ -127,10 +127,9 @@ def _check_draws(settings: GuardSettings, draws: Mapping[str, int]) -> None:
 
 def _build(parts: PatternParts) -> Guard:
     try:
-        guard = Guard(
-            layers=parts.layers, aggregator=parts.aggregator(), judge=parts.models["judge"],
-            member=parts.settings.member, name=parts.name, synthesis=parts.synthesis,
-        )  # fmt: skip
+        guard = parts.build_aggregated(
+            Guard, judge=parts.models["judge"], member=parts.settings.member
+        )
     except ValueError as error:
         raise ConfigError(f"{parts.name}: {error}", key="member") from None
     *before, last = guard.layers

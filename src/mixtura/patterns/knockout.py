@@ -14,7 +14,7 @@ from mixtura.core.model import Model
 from mixtura.core.roles import PlannedCall
 from mixtura.core.text import pluralize_count
 from mixtura.core.types import Completion, Request, Sampling
-from mixtura.patterns.choosing import Chosen, Verdict, build_chosen
+from mixtura.patterns.choosing import Chosen, Verdict, build_judged
 from mixtura.patterns.comparisons import Comparisons, compare_pairs
 from mixtura.patterns.ranker import GREEDY_SAMPLING, shuffled_positions
 from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
@@ -90,17 +90,15 @@ class KnockoutSettings(msgspec.Struct, frozen=True):
     comparisons: Annotated[int, msgspec.Meta(ge=1, le=100)] = 2
 
 
-def _build(parts: PatternParts) -> Chosen:
-    assert parts.final_model is not None
-    chooser = Knockout(parts.final_model, parts.settings.comparisons, parts.sampling)
-    return build_chosen(parts, chooser)
+def _make_chooser(judge: Model, parts: PatternParts) -> Knockout:
+    return Knockout(judge, parts.settings.comparisons, parts.sampling)
 
 
 PATTERN = PatternSpec(
     name="knockout",
     help="the proposal that is left when a judge compares them in pairs",
     kind=Chosen,
-    build=_build,
+    build=build_judged(_make_chooser),
     settings=KnockoutSettings,
     final_model=FinalModel(
         "judge", "the model that compares the proposals in pairs", GREEDY_SAMPLING

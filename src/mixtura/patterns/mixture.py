@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 from mixtura.engine.mixture import Mixture
-from mixtura.patterns.spec import FinalModel, PatternParts, PatternSpec
-
-
-def _build(parts: PatternParts) -> Mixture:
-    return Mixture(
-        layers=parts.layers,
-        aggregator=parts.aggregator(),
-        name=parts.name,
-        synthesis=parts.synthesis,
-    )
-
+from mixtura.patterns.spec import FinalModel, PatternSpec
 
 PATTERN = PatternSpec(
     name="mixture",
     help="a synthesis that the aggregator writes of all proposals",
     kind=Mixture,
-    build=_build,
+    build=lambda parts: parts.build_aggregated(Mixture),
     final_model=FinalModel("aggregator", "the model that writes the answer"),
     takes_fallbacks=True,
 )

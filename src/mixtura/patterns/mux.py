@@ -10,24 +10,28 @@ import msgspec
 
 from mixtura.core.agreement import Support
 from mixtura.core.errors import ConfigError
-from mixtura.core.events import Emit
-from mixtura.core.roles import PlannedCall
 from mixtura.core.text import to_one_line, unknown_name_message
-from mixtura.core.types import Completion, Request
+from mixtura.core.types import Completion
 from mixtura.patterns.answer_groups import (
     AnswerGroup,
     AnswerReader,
     group_by_answer,
     largest_group,
 )
-from mixtura.patterns.choosing import Chosen, Verdict, build_chosen, fallback_verdict
+from mixtura.patterns.choosing import (
+    Chosen,
+    CountingChooser,
+    Verdict,
+    build_counted,
+    fallback_verdict,
+)
 from mixtura.patterns.final_answer import Extract
-from mixtura.patterns.spec import PatternParts, PatternSpec
+from mixtura.patterns.spec import PatternSpec
 from mixtura.patterns.vote import check_extract
 
 
 @dataclass(frozen=True, slots=True)
-class Mux:
+class Mux(CountingChooser):
     """
     SLM-MUX (Wang et al. 2025, arXiv 2510.05077, algorithm 1): no model reads another's answer.
 
@@ -38,23 +42,11 @@ class Mux:
     proposals give, then the first.
     """
 
+    name = "mux"
     extract: Extract | AnswerReader = "text"
     accuracy: Mapping[str, float] = field(default_factory=dict[str, float])
 
-    @property
-    def name(self) -> str:
-        return "mux"
-
-    def planned_calls(self, proposals: int) -> Sequence[PlannedCall]:  # noqa: ARG002
-        """None: counting calls no model."""
-        return ()
-
-    async def choose(
-        self,
-        request: Request,  # noqa: ARG002
-        proposals: Sequence[Completion],
-        emit: Emit | None,  # noqa: ARG002
-    ) -> Verdict:
+    def count_answers(self, proposals: Sequence[Completion]) -> Verdict:
         """The proposal of the most confident member. Raises what a function *extract* raises."""
         groups = group_by_answer(proposals, self.extract)
         members = rate_members(proposals, groups)
@@ -138,17 +130,13 @@ def _check_draws(settings: MuxSettings, draws: Mapping[str, int]) -> None:
     check_counted_draws(settings.accuracy, draws, pattern="mux")
 
 
-def _build(parts: PatternParts) -> Chosen:
-    if parts.final_model is not None:
-        raise ConfigError(f"{parts.name}: mux has no aggregator: it counts")
-    return build_chosen(parts, Mux(parts.settings.extract, parts.settings.accuracy))
-
-
 PATTERN = PatternSpec(
     name="mux",
     help="the answer of the member whose own draws agree most",
     kind=Chosen,
-    build=_build,
+    build=build_counted(
+        lambda given: Mux(given.extract, given.accuracy), "mux has no aggregator: it counts"
+    ),
     settings=MuxSettings,
     final_step="the member whose draws agree most answers",
     role="counts",

@@ -136,11 +136,12 @@ def _check_draws(settings: RecursiveSettings, draws: Mapping[str, int]) -> None:
 
 
 def _build(parts: PatternParts) -> Recursive:
-    return Recursive(
-        layers=parts.layers, aggregator=parts.aggregator(), name=parts.name,
-        subset=parts.settings.subset, steps=parts.settings.steps, extract=parts.settings.extract,
-        synthesis=parts.synthesis,
-    )  # fmt: skip
+    return parts.build_aggregated(
+        Recursive,
+        subset=parts.settings.subset,
+        steps=parts.settings.steps,
+        extract=parts.settings.extract,
+    )
 
 
 PATTERN = PatternSpec(

@@ -363,11 +363,9 @@ def _check_settings(settings: RobustSettings, layers: int) -> None:
 
 
 def _build(parts: PatternParts) -> Robust:
-    return Robust(
-        layers=parts.layers, aggregator=parts.aggregator(), name=parts.name,
-        extract=parts.settings.extract, softness=parts.settings.softness,
-        synthesis=parts.synthesis,
-    )  # fmt: skip
+    return parts.build_aggregated(
+        Robust, extract=parts.settings.extract, softness=parts.settings.softness
+    )
 
 
 PATTERN = PatternSpec(

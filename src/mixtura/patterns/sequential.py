@@ -149,13 +149,8 @@ def _count_steps(settings: SequentialSettings, draws: int) -> int:
 
 
 def _build(parts: PatternParts) -> Sequential:
-    return Sequential(
-        layers=parts.layers,
-        aggregator=parts.aggregator(),
-        width=parts.settings.window,
-        repeat=parts.settings.repeat,
-        name=parts.name,
-        synthesis=parts.synthesis,
+    return parts.build_aggregated(
+        Sequential, width=parts.settings.window, repeat=parts.settings.repeat
     )
 
 

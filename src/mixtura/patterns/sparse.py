@@ -186,11 +186,12 @@ def _describe_final_step(settings: SparseSettings) -> str:
 
 
 def _build(parts: PatternParts) -> Sparse:
-    return Sparse(
-        layers=parts.layers, aggregator=parts.aggregator(), name=parts.name,
-        keep=parts.settings.keep, duplicate=parts.settings.duplicate,
-        judge=parts.models.get("judge"), synthesis=parts.synthesis,
-    )  # fmt: skip
+    return parts.build_aggregated(
+        Sparse,
+        keep=parts.settings.keep,
+        duplicate=parts.settings.duplicate,
+        judge=parts.models.get("judge"),
+    )
 
 
 PATTERN = PatternSpec(

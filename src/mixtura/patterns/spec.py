@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -15,6 +15,8 @@ from mixtura.core.roles import Aggregator, Layer
 from mixtura.core.types import Sampling
 from mixtura.engine.pattern import Pattern
 from mixtura.prompts.synthesis import Synthesis
+
+AnyPattern = TypeVar("AnyPattern", bound=Pattern)
 
 
 class NoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,6 +53,16 @@ class PatternParts(NamedTuple):
         if self.final_model is None:
             raise ConfigError(f"{self.name}: nobody writes its answer")
         return Aggregator(self.final_model, self.sampling, self.fallbacks)
+
+    def build_aggregated(self, kind: Callable[..., AnyPattern], **settings: Any) -> AnyPattern:
+        """
+        A pattern of *kind*, whose aggregator writes the answer, with the *settings* of its own.
+        Raises ConfigError without an aggregator.
+        """
+        return kind(
+            layers=self.layers, aggregator=self.aggregator(), name=self.name,
+            synthesis=self.synthesis, **settings,
+        )  # fmt: skip
 
 
 def _accept_settings(settings: Any, layers: int) -> None:

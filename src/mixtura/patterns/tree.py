@@ -129,10 +129,7 @@ def _check_settings(settings: TreeSettings, layers: int) -> None:  # noqa: ARG00
 
 
 def _build(parts: PatternParts) -> Tree:
-    return Tree(
-        layers=parts.layers, aggregator=parts.aggregator(), name=parts.name,
-        fan_in=parts.settings.fan_in, synthesis=parts.synthesis,
-    )  # fmt: skip
+    return parts.build_aggregated(Tree, fan_in=parts.settings.fan_in)
 
 
 PATTERN = PatternSpec(

@@ -9,24 +9,23 @@ import msgspec
 
 from mixtura.core.agreement import Support
 from mixtura.core.errors import ConfigError
-from mixtura.core.events import Emit
-from mixtura.core.roles import PlannedCall
 from mixtura.core.text import pluralize_count, to_one_line, unknown_name_message
-from mixtura.core.types import Completion, Request
+from mixtura.core.types import Completion
 from mixtura.patterns.answer_groups import AnswerReader, group_by_answer, largest_group
 from mixtura.patterns.choosing import (
     Chosen,
+    CountingChooser,
     Verdict,
-    build_chosen,
+    build_counted,
     fallback_verdict,
     medoid_position,
 )
 from mixtura.patterns.final_answer import EXTRACTORS, Extract
-from mixtura.patterns.spec import PatternParts, PatternSpec
+from mixtura.patterns.spec import PatternSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Vote:
+class Vote(CountingChooser):
     """
     Self-consistency (Wang et al. 2022, arXiv 2203.11171, section 2): the final answers are
     taken out of the proposals, normalized, and counted; for one model's draws or several's.
@@ -39,22 +38,10 @@ class Vote:
     answer. Proposals that were cut off vote only where all were.
     """
 
+    name = "vote"
     extract: Extract | AnswerReader = "text"
 
-    @property
-    def name(self) -> str:
-        return "vote"
-
-    def planned_calls(self, proposals: int) -> Sequence[PlannedCall]:  # noqa: ARG002
-        """None: a vote calls no model."""
-        return ()
-
-    async def choose(
-        self,
-        request: Request,  # noqa: ARG002
-        proposals: Sequence[Completion],
-        emit: Emit | None,  # noqa: ARG002
-    ) -> Verdict:
+    def count_answers(self, proposals: Sequence[Completion]) -> Verdict:
         """
         The first proposal with the answer that most give. Raises what a function *extract* raises.
         """
@@ -100,17 +87,13 @@ def check_extract(extract: str, *more: str) -> None:
         raise ConfigError(f"extract: {problem}", key="extract")
 
 
-def _build(parts: PatternParts) -> Chosen:
-    if parts.final_model is not None:
-        raise ConfigError(f"{parts.name}: a vote has no aggregator: nobody writes its answer")
-    return build_chosen(parts, Vote(parts.settings.extract))
-
-
 PATTERN = PatternSpec(
     name="vote",
     help="the proposal that most agree with",
     kind=Chosen,
-    build=_build,
+    build=build_counted(
+        lambda given: Vote(given.extract), "a vote has no aggregator: nobody writes its answer"
+    ),
     settings=VoteSettings,
     describe_final_step=_describe_final_step,
     role="votes",

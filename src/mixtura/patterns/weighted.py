@@ -19,7 +19,7 @@ from mixtura.patterns.answer_groups import AnswerReader, group_by_answer
 from mixtura.patterns.choosing import (
     Chosen,
     Verdict,
-    build_chosen,
+    build_judged,
     fallback_verdict,
     with_tool_calls_as_text,
 )
@@ -104,7 +104,7 @@ def _parse_truth(reply: Completion) -> float | None:
     for token in reply.logprobs:
         if str(token.get("token", "")).strip() in ("0", "1"):
             probability = {"0": 0.0, "1": 0.0}
-            for row in _alternatives(token):
+            for row in _alternative_tokens(token):
                 digit = str(row.get("token", "")).strip()
                 if digit in probability:
                     probability[digit] += math.exp(min(0.0, float(row["logprob"])))
@@ -113,7 +113,7 @@ def _parse_truth(reply: Completion) -> float | None:
     return float(said)
 
 
-def _alternatives(token: Json) -> list[Json]:
+def _alternative_tokens(token: Json) -> list[Json]:
     """What the model could have said in this place, with what it said."""
     rows: list[Json] = list(token.get("top_logprobs") or ())
     if not any(row.get("token") == token.get("token") for row in rows):
@@ -139,18 +139,16 @@ def _check_settings(settings: WeightedSettings, layers: int) -> None:  # noqa: A
     check_extract(settings.extract)
 
 
-def _build(parts: PatternParts) -> Chosen:
-    assert parts.final_model is not None
+def _make_chooser(judge: Model, parts: PatternParts) -> Weighted:
     settings = parts.settings
-    chooser = Weighted(parts.final_model, settings.extract, settings.softness, parts.sampling)
-    return build_chosen(parts, chooser)
+    return Weighted(judge, settings.extract, settings.softness, parts.sampling)
 
 
 PATTERN = PatternSpec(
     name="weighted",
     help="a vote in which proposals count by the probability that they are right",
     kind=Chosen,
-    build=_build,
+    build=build_judged(_make_chooser),
     settings=WeightedSettings,
     final_model=FinalModel(
         "judge", "the model that judges how likely a proposal is to be right", ONE_TOKEN

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +30,7 @@ from mixtura.core.types import (
 )
 from mixtura.protocols.answer_text import AnswerDelta, AnswerTextStream
 from mixtura.protocols.finish_reasons import classify_finish_reason, is_cut_off
+from mixtura.protocols.half_characters import HalfCharacterJoiner
 from mixtura.protocols.tool_calls.assembly import ToolCallAccumulator
 from mixtura.protocols.tool_calls.redaction import CallStreams
 from mixtura.protocols.usage_estimates import (
@@ -37,6 +39,9 @@ from mixtura.protocols.usage_estimates import (
     implausible_counts,
 )
 from mixtura.protocols.web_sources import SourceCollector
+
+_ANSWER_TEXTS = ("content", "text")
+"""Names of a delta's texts that are the answer; the others are thoughts."""
 
 
 class AnswerAccumulator:
@@ -50,9 +55,9 @@ class AnswerAccumulator:
     """
 
     __slots__ = (
-        "_calls", "_finished", "_has_new_calls", "_left_out", "_logprobs", "_origin", "_redactor",
-        "_safe_calls", "_sources", "_text", "batched", "doubts", "ended", "final_charge",
-        "finish_reason", "shown", "usage",
+        "_calls", "_finished", "_halves", "_has_new_calls", "_left_out", "_logprobs", "_origin",
+        "_redactor", "_safe_calls", "_sources", "_text", "batched", "doubts", "ended",
+        "final_charge", "finish_reason", "shown", "usage",
     )  # fmt: skip
 
     def __init__(self, *, inside: bool = False, origin: str | None = None) -> None:
@@ -79,6 +84,8 @@ class AnswerAccumulator:
         """Kinds of parts that are no text, and are not taken."""
         self._logprobs: list[dict[str, Any]] = []
         self._finished = False
+        self._halves: HalfCharacterJoiner | None = None
+        """From the first text on that has half a character."""
         self._sources = SourceCollector()
 
     def add_chunk(self, event: Any) -> None:
@@ -128,6 +135,13 @@ class AnswerAccumulator:
             or text.refusal_parts
         )
 
+    def _join_texts(self, delta: Any, names: Iterable[str]) -> None:
+        """Put halves of characters in the texts *names* of a delta together with those before."""
+        self._halves = joiner = self._halves or HalfCharacterJoiner()
+        for name in names:
+            if isinstance(text := getattr(delta, name), str) and text:
+                setattr(delta, name, joiner.join_piece(name, text))
+
     # ---- while it streams
 
     def take_new(self) -> AnswerDelta | None:
@@ -152,6 +166,12 @@ class AnswerAccumulator:
         if self._finished:
             return None
         self._finished = True
+        if self._halves is not None:
+            rest = self._halves.take_rest()
+            self._text.new_texts += [text for name, text in rest.items() if name in _ANSWER_TEXTS]
+            self._text.new_thoughts += [
+                text for name, text in rest.items() if name not in _ANSWER_TEXTS
+            ]
         fresh = self.take_new() or AnswerDelta()
         calls = [*fresh.calls, *self._take_new_calls(ended=True)]
         # Cut off within a thought: what is held back is no answer then.

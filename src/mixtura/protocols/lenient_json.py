@@ -118,6 +118,34 @@ def split_joined_objects(data: bytes) -> list[bytes]:
     return found if at == len(text) and len(found) > 1 else []
 
 
+def list_objects(data: bytes) -> list[bytes]:
+    """The objects of a list of two or more, as JSON; empty where *data* is anything else."""
+    if not data.lstrip().startswith(b"["):
+        return []
+    try:
+        rows = msgspec.json.decode(data, type=list[msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return []
+    objects = [row for row in map(bytes, rows) if row.startswith(b"{")]
+    return objects if len(objects) == len(rows) > 1 else []
+
+
+def find_wrapped_object(data: bytes, key: str) -> bytes | None:
+    """The object with *key* that is the field of another object's; None where there is none."""
+    mark = f'"{key}"'.encode()
+    if mark not in data:  # nearly always
+        return None
+    try:
+        row = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    for name in ("result", "data", "response", "body"):
+        inner = bytes(row.get(name, b""))
+        if inner.startswith(b"{") and mark in inner:
+            return inner
+    return None
+
+
 def _unreadable_event_error(what: str, data: bytes, error: Exception) -> MalformedError:
     """The MalformedError for *data* that is not *what* it should be, because of *error*."""
     deep = isinstance(error, RecursionError)

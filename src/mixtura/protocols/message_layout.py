@@ -10,6 +10,7 @@ from mixtura.core.types import JsonObject, Part
 from mixtura.protocols.content_parts import (
     CACHE_MARK,
     PICTURE_STAND_IN,
+    THOUGHT_PART_TYPES,
     part_from_json,
     part_kind,
     stand_in_text,
@@ -186,16 +187,14 @@ def _without_cache_mark(row: JsonObject) -> JsonObject:
 
 
 def has_text_lists(messages: Sequence[JsonObject]) -> bool:
-    """Whether a content is a list of nothing but texts."""
+    """Whether a content is a list of nothing but texts, and a model's own thoughts."""
     return any(_is_all_text(message) for message in messages)
 
 
 def with_plain_texts(messages: Sequence[JsonObject]) -> list[JsonObject]:
     """Contents that are lists of texts as one text each."""
     return [
-        message | {"content": "\n".join(row["text"] for row in message["content"])}
-        if _is_all_text(message)
-        else message
+        message | {"content": "\n".join(_texts_of(message))} if _is_all_text(message) else message
         for message in messages
     ]
 
@@ -210,9 +209,34 @@ def with_empty_texts(messages: Sequence[JsonObject]) -> list[JsonObject]:
     return [m | {"content": ""} if m.get("content", "") is None else m for m in messages]
 
 
+def has_thought_parts(messages: Sequence[JsonObject]) -> bool:
+    """Whether a content has a model's own thoughts among its parts."""
+    return any(r.get("type") in THOUGHT_PART_TYPES for m in messages for r in _listed_rows(m))
+
+
+def without_thought_parts(messages: Sequence[JsonObject]) -> list[JsonObject]:
+    """Contents without the thoughts among their parts; of texts alone as one text."""
+    changed = [
+        m | {"content": [r for r in _listed_rows(m) if r.get("type") not in THOUGHT_PART_TYPES]}
+        if has_thought_parts([m])
+        else m
+        for m in messages
+    ]
+    plain = with_plain_texts(changed)
+    return [
+        flat if before is not after else after
+        for before, after, flat in zip(messages, changed, plain, strict=True)
+    ]
+
+
 def _is_all_text(message: JsonObject) -> bool:
     rows = _listed_rows(message)
-    return bool(rows) and all(row.get("type") == "text" for row in rows)
+    return bool(rows) and all(row.get("type") in ("text", *THOUGHT_PART_TYPES) for row in rows)
+
+
+def _texts_of(message: JsonObject) -> list[str]:
+    """The texts of a list of texts and thoughts."""
+    return [row["text"] for row in _listed_rows(message) if row.get("type") == "text"]
 
 
 def _listed_rows(message: JsonObject) -> list[JsonObject]:

@@ -165,14 +165,14 @@ def tried_teams(search: Search, alone: Mapping[str, Measurement]) -> tuple[Tried
 def _tried_team(
     name: str, members: tuple[str, ...], aggregator: str | None, measurement: Measurement
 ) -> TriedTeam:
-    sure = pick.mean_interval(measurement.scores)
+    low, high = pick.interval_bounds(measurement.scores)
     return TriedTeam(
         name=name,
         members=members,
         aggregator=aggregator,
         score=measurement.score,
-        low=sure.low if sure else None,
-        high=sure.high if sure else None,
+        low=low,
+        high=high,
         n=len(measurement.scores),
         cost_usd=measurement.dollars,
         seconds=measurement.seconds,
@@ -191,7 +191,7 @@ def describe_best(
     diversity: CandidateDiversity,
 ) -> ChosenTeam:
     """*team* with its scores on the held-out prompts, and why each member is in."""
-    sure = pick.mean_interval(held_out.scores)
+    low, high = pick.interval_bounds(held_out.scores)
     searched = search.measurement_of(team)
     # What an answer takes does not depend on which prompts chose the team: both parts count.
     both = pool_measurements([searched, held_out])
@@ -200,8 +200,8 @@ def describe_best(
         members=team.members,
         aggregator=team.aggregator,
         score=held_out.score,
-        low=sure.low if sure else None,
-        high=sure.high if sure else None,
+        low=low,
+        high=high,
         n=len(held_out.known_scores),
         search_score=searched.score,
         cost_usd=both.dollars,

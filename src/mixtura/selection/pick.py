@@ -114,3 +114,11 @@ def mean_interval(scores: tuple[float | None, ...]) -> IntervalEstimate | None:
     return (
         intervals.estimate_mean(scores) if sum(score is not None for score in scores) > 1 else None
     )
+
+
+def interval_bounds(
+    scores: tuple[float | None, ...],
+) -> tuple[float, float] | tuple[None, None]:
+    """The bounds of the mean; None below two prompts with a score."""
+    known = mean_interval(scores)
+    return (known.low, known.high) if known else (None, None)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mixtura.batch.call_journal import CallJournal
 from mixtura.batch.input_rows import BatchInput
@@ -51,38 +51,30 @@ _UNANSWERED = {
 }
 
 
+class BatchServices(NamedTuple):
+    """What all batches of a server share."""
+
+    batches: BatchStore
+    files: FileStore
+    models: JournaledModels
+    pricer: Pricer
+    counts: BatchCounts
+    """What they add to the metrics."""
+    days: float
+    """How long their files are kept."""
+    most_rows: int
+    most_row_bytes: int
+
+
 class BatchRun:
-    """
-    Carries the batch *kept* to its end, in *folder*, from where an earlier process left it.
+    """Carries the batch *kept* to its end, in *folder*, from where an earlier process left it."""
 
-    *days*: how long its files are kept. *counts*: what it adds to the metrics.
-    """
-
-    def __init__(
-        self,
-        kept: KeptBatch,
-        folder: Path,
-        batches: BatchStore,
-        files: FileStore,
-        models: JournaledModels,
-        pricer: Pricer,
-        *,
-        days: float,
-        most_rows: int,
-        counts: BatchCounts,
-        most_row_bytes: int,
-    ) -> None:
+    def __init__(self, kept: KeptBatch, folder: Path, shared: BatchServices) -> None:
         self.id = kept.id
         self._who = kept.who
         self._body = kept.body
         self._folder = folder
-        self._batches = batches
-        self._files = files
-        self._models = models
-        self._pricer = pricer
-        self._days = days
-        self._check_rows = partial(check_rows, most=most_rows, most_bytes=most_row_bytes)
-        self._metrics = counts
+        self._shared = shared
         self._counted = (0, 0.0)
         """Rows and dollars that are in the metrics."""
         self._session: BatchSession | None = None
@@ -152,15 +144,17 @@ class BatchRun:
     # ---- the steps
 
     async def _validate(self, build_model: BuildModel) -> None:
-        source = await to_thread(self._files.get_file, self._body["input_file_id"], self._who)
+        source = await to_thread(
+            self._shared.files.get_file, self._body["input_file_id"], self._who
+        )
         found = CheckedRows()
         if source is None:
             found.add_mistake("file_not_found", "the input file is not there any more")
         else:
-            parts = self._files.read_parts(source.id)
+            parts = self._shared.files.read_parts(source.id)
             await to_thread(write_lines, self._input, parts)
             if source.size:
-                found = await to_thread(self._check_rows, self._input, self._body["endpoint"])
+                found = await to_thread(self._check_rows)
             else:
                 found.add_mistake("empty_file", "the file has no requests")
         if found.model is not None and not found.mistakes:
@@ -176,8 +170,14 @@ class BatchRun:
         more = {"model": found.model, "request_counts": counts}
         await self._change(with_status(self._body, "in_progress", **more))
 
+    def _check_rows(self) -> CheckedRows:
+        shared, endpoint = self._shared, self._body["endpoint"]
+        return check_rows(
+            self._input, endpoint, most=shared.most_rows, most_bytes=shared.most_row_bytes
+        )
+
     async def _ask_rows(self, model: Model) -> BatchOutcome:
-        calls = await to_thread(CallJournal, self._outputs.journal, self._pricer)
+        calls = await to_thread(CallJournal, self._outputs.journal, self._shared.pricer)
         try:
             source = Source(str(self._input), "the input file", "openai")
             endpoint = self._body["endpoint"]
@@ -190,11 +190,11 @@ class BatchRun:
                 )
             )
             lines = create_row_lines(
-                endpoint, RowLines(self._pricer, True, self._body["model"], start.created)
+                endpoint, RowLines(self._shared.pricer, True, self._body["model"], start.created)
             )
             self._session = BatchSession(
-                WaitForBudget(model, InFlight()), self._models, calls, batch_input,
-                self._outputs, lines, start, on_progress=self._count,
+                WaitForBudget(model, InFlight()), self._shared.models, calls, batch_input,
+                self._outputs, lines, start, on_progress=self._count_progress,
             )  # fmt: skip
             if start.finished:
                 return self._session.describe_finished()
@@ -256,9 +256,9 @@ class BatchRun:
     def _keep_file(self, kind: str, path: Path) -> str | None:
         if not path.exists() or not path.stat().st_size:
             return None
-        expires = time.time() + self._days * DAY_SECONDS
+        expires = time.time() + self._shared.days * DAY_SECONDS
         file = output_file(self._body, self._who, kind, path, expires)
-        self._files.add_file(file, read_in_parts(path))
+        self._shared.files.add_file(file, read_in_parts(path))
         return file.id
 
     def remove_folder(self) -> None:
@@ -268,21 +268,23 @@ class BatchRun:
 
     # ---- what others see
 
-    def _count(self, progress: BatchProgress) -> None:
+    def _count_progress(self, progress: BatchProgress) -> None:
         self._body["request_counts"] = {
             "total": progress.total, "completed": progress.done, "failed": progress.failed,
         }  # fmt: skip
         rows, dollars = self._counted
-        self._metrics.rows += progress.fresh - rows
-        self._metrics.dollars += progress.dollars_now - dollars
+        self._shared.counts.rows += progress.fresh - rows
+        self._shared.counts.dollars += progress.dollars_now - dollars
         self._counted = progress.fresh, progress.dollars_now
 
     async def write_counts(self) -> str:
         """Write down how far it is; returns the state that others have put it into."""
         shown: dict[str, Any] = self._body
         if shown["status"] == "in_progress":
-            await to_thread(self._batches.change_batch, self.id, shown, before=("in_progress",))
-        kept = await to_thread(self._batches.get_batch, self.id)
+            await to_thread(
+                self._shared.batches.change_batch, self.id, shown, before=("in_progress",)
+            )
+        kept = await to_thread(self._shared.batches.get_batch, self.id)
         return "cancelled" if kept is None else kept.status
 
     async def _change(self, body: dict[str, Any]) -> None:
@@ -290,13 +292,13 @@ class BatchRun:
         before = [self._body["status"]]
         if body["status"] in OVER or body["status"] == "finalizing":
             before += ["cancelling"]
-        kept = await to_thread(self._batches.get_batch, self.id)
+        kept = await to_thread(self._shared.batches.get_batch, self.id)
         if kept is not None and kept.body["cancelling_at"] is not None:
             body["cancelling_at"] = kept.body["cancelling_at"]
-        if await to_thread(self._batches.change_batch, self.id, body, before=before):
+        if await to_thread(self._shared.batches.change_batch, self.id, body, before=before):
             self._body = body
         elif kept is not None:
-            kept = await to_thread(self._batches.get_batch, self.id)
+            kept = await to_thread(self._shared.batches.get_batch, self.id)
             assert kept is not None
             self._body = {**body, **kept.body}
             self._ends_as = "cancelled"

@@ -6,22 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from mixtura.core.errors import (
-    BudgetExceededError,
-    ConfigError,
-    ContentFilterError,
-    ContextOverflowError,
-    DeadlineExceededError,
-    MalformedError,
-    MixturaError,
-    QuorumNotMetError,
-    QuotaError,
-    RateLimitedError,
-    RejectedError,
-    StoreError,
-    TimedOutError,
-    UnavailableError,
-)
+from mixtura.core import errors
 from mixtura.core.text import to_one_line
 from mixtura.server.apis.base import ApiError
 
@@ -39,33 +24,36 @@ class _ErrorKind(NamedTuple):
 
 
 _WRONG, _API = "invalid_request_error", "api_error"
-_ERROR_KINDS: tuple[tuple[type[MixturaError], _ErrorKind], ...] = (  # the first that fits
+_ERROR_KINDS: tuple[tuple[type[errors.MixturaError], _ErrorKind], ...] = (  # the first that fits
     # A StoreError is a ConfigError, too, but none of the client's.
-    (StoreError, _ErrorKind(503, _API, "store_unavailable", later=True)),
-    (ConfigError, _ErrorKind(400, _WRONG, "not_possible")),
-    (DeadlineExceededError, _ErrorKind(504, "timeout_error", "timeout")),
-    (BudgetExceededError, _ErrorKind(402, "billing_error", "budget_exceeded")),
-    (QuotaError, _ErrorKind(429, "insufficient_quota", "insufficient_quota", later=True)),
-    (RateLimitedError, _ErrorKind(429, "rate_limit_error", "rate_limit_exceeded", later=True)),
-    (TimedOutError, _ErrorKind(504, "timeout_error", "timeout")),
-    (UnavailableError, _ErrorKind(503, _API, "upstream_unavailable", later=True)),
-    (ContextOverflowError, _ErrorKind(400, _WRONG, "context_length_exceeded", "messages")),
-    (ContentFilterError, _ErrorKind(400, _WRONG, "content_filter")),
-    (RejectedError, _ErrorKind(400, _WRONG, "rejected_by_the_model")),
-    (MalformedError, _ErrorKind(502, _API, "upstream_malformed")),
-    (MixturaError, _ErrorKind(502, _API, "upstream_failed")),
+    (errors.StoreError, _ErrorKind(503, _API, "store_unavailable", later=True)),
+    (errors.ConfigError, _ErrorKind(400, _WRONG, "not_possible")),
+    (errors.DeadlineExceededError, _ErrorKind(504, "timeout_error", "timeout")),
+    (errors.BudgetExceededError, _ErrorKind(402, "billing_error", "budget_exceeded")),
+    (errors.QuotaError, _ErrorKind(429, "insufficient_quota", "insufficient_quota", later=True)),
+    (
+        errors.RateLimitedError,
+        _ErrorKind(429, "rate_limit_error", "rate_limit_exceeded", later=True),
+    ),
+    (errors.TimedOutError, _ErrorKind(504, "timeout_error", "timeout")),
+    (errors.UnavailableError, _ErrorKind(503, _API, "upstream_unavailable", later=True)),
+    (errors.ContextOverflowError, _ErrorKind(400, _WRONG, "context_length_exceeded", "messages")),
+    (errors.ContentFilterError, _ErrorKind(400, _WRONG, "content_filter")),
+    (errors.RejectedError, _ErrorKind(400, _WRONG, "rejected_by_the_model")),
+    (errors.MalformedError, _ErrorKind(502, _API, "upstream_malformed")),
+    (errors.MixturaError, _ErrorKind(502, _API, "upstream_failed")),
 )
 
 
-def api_error_for(error: MixturaError | ApiError) -> ApiError:
+def api_error_for(error: errors.MixturaError | ApiError) -> ApiError:
     """The error that a client gets for *error*."""
     if isinstance(error, ApiError):
         return error
     message = to_one_line(error)
-    if isinstance(error, QuorumNotMetError):
+    if isinstance(error, errors.QuorumNotMetError):
         return _quorum_error(error, message)
     known = next(kind for family, kind in _ERROR_KINDS if isinstance(error, family))
-    if isinstance(error, RejectedError) and error.status in (401, 403, 404):
+    if isinstance(error, errors.RejectedError) and error.status in (401, 403, 404):
         known = _ErrorKind(
             502, _API, "upstream_refused"
         )  # our key, or our name of a model: not the client's mistake
@@ -76,7 +64,7 @@ def api_error_for(error: MixturaError | ApiError) -> ApiError:
     )
 
 
-def _quorum_error(error: QuorumNotMetError, message: str) -> ApiError:
+def _quorum_error(error: errors.QuorumNotMetError, message: str) -> ApiError:
     """Too few of a layer: as its failures were, where they were all of one kind."""
     causes = [api_error_for(cause) for cause in error.causes]
     if len({cause.status for cause in causes}) != 1:
@@ -99,5 +87,5 @@ def translate_store_errors() -> Generator[None, None, None]:
     """A store that cannot be read is said to the client. Raises ApiError."""
     try:
         yield
-    except MixturaError as error:
+    except errors.MixturaError as error:
         raise api_error_for(error) from None

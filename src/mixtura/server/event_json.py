@@ -5,70 +5,54 @@ from __future__ import annotations
 from typing import Any
 
 from mixtura.billing.price import Pricer, total_cost
-from mixtura.core.events import (
-    Aggregation,
-    CacheHit,
-    CallRestarted,
-    CallStarted,
-    Event,
-    Failure,
-    ItemsReplaced,
-    LayerFinished,
-    Notice,
-    PositionPath,
-    Proposal,
-    RunCompleted,
-    RunStarted,
-    Token,
-    ToolCallChunk,
-)
+from mixtura.core import events
 from mixtura.core.text import to_one_line
 from mixtura.core.types import Completion
 from mixtura.engine.trace import Trace, support_json
 from mixtura.protocols.openai.completion_json import usage_json
 
 
-def event_json(event: Event, pricer: Pricer) -> dict[str, Any] | None:
+def event_json(event: events.Event, pricer: Pricer) -> dict[str, Any] | None:
     """One event as JSON; None for what stands in the summary, or in the run alone."""
     match event:
-        case Token(text, at, reasoning):
+        case events.Token(text, at, reasoning):
             more = {"reasoning": True} if reasoning else {}
             more |= {"pieces": event.pieces} if event.pieces > 1 else {}
             return {"event": "token", "at": _place_json(at), "text": text, **more}
-        case RunStarted(model, _, shape, at):
+        case events.RunStarted(model, _, shape, at):
             return {"event": "run_started", "at": _place_json(at), "model": model, "shape": shape}
-        case CallStarted(model, _, at):
+        case events.CallStarted(model, _, at):
             return {"event": "asked", "at": _place_json(at), "model": model}
-        case CallRestarted(model, error, wait, at):
+        case events.CallRestarted(model, error, wait, at):
             message = to_one_line(error) if error else None
             row = {"event": "restarted", "at": _place_json(at), "model": model}
             return row | {"error": message, "wait": wait}
-        case Notice() | CacheHit():
+        case events.Notice() | events.CacheHit():
             message = {"model": event.model, "notice": to_one_line(event.notice)}
             return {"event": "noticed", "at": _place_json(event.at), **message}
-        case Proposal(completion, at):
+        case events.Proposal(completion, at):
             return {
                 "event": "proposal",
                 "at": _place_json(at),
                 **_completion_json(completion, pricer),
             }
-        case Aggregation(completion, at):
+        case events.Aggregation(completion, at):
             return {
                 "event": "aggregated",
                 "at": _place_json(at),
                 **_completion_json(completion, pricer),
             }
-        case Failure(model, error, at):
+        case events.Failure(model, error, at):
             row = {"event": "failure", "at": _place_json(at), "model": model}
             return row | {"error": to_one_line(error), "error_type": type(error).__name__}
-        case LayerFinished(layer, answered, called, at):
+        case events.LayerFinished(layer, answered, called, at):
             row = {"event": "layer_finished", "at": _place_json(at), "layer": layer}
             return row | {"answered": answered, "asked": called}
-        case RunCompleted() | ToolCallChunk() | ItemsReplaced():
+        case events.RunCompleted() | events.ToolCallChunk() | events.ItemsReplaced():
             return None
 
 
-def _place_json(place: PositionPath) -> list[dict[str, Any]]:
+def _place_json(place: events.PositionPath) -> list[dict[str, Any]]:
     return [{"layer": s.layer, "index": s.index, "role": s.role} for s in place]
 
 

@@ -19,7 +19,7 @@ from mixtura.core.types import Request
 from mixtura.server.access import ApiClient, Authenticator
 from mixtura.server.apis.base import ApiCall, ApiError
 from mixtura.server.batch_object import new_batch, with_status
-from mixtura.server.batch_run import BatchRun
+from mixtura.server.batch_run import BatchRun, BatchServices
 from mixtura.server.metrics import BatchCounts
 from mixtura.server.model_choice import MixtureChooser
 from mixtura.server.uploads import UploadsUnderWay
@@ -68,6 +68,11 @@ class ServedBatches:
         self.uploads = UploadsUnderWay()
         self._running: dict[str, tuple[BatchRun, asyncio.Task[None]]] = {}
         self.counts = BatchCounts()
+        self._shared = BatchServices(
+            self.batches, self.files, self._models, config.usage_cost, self.counts,
+            days=self._table.days, most_rows=self._table.rows,
+            most_row_bytes=int(config.serve.largest_megabytes * 1024**2),
+        )  # fmt: skip
         self._not_before: dict[str, float] = {}
         self._faults: Counter[str] = Counter()
         self._looking: asyncio.Task[None] | None = None
@@ -144,7 +149,7 @@ class ServedBatches:
     async def _look_after_batches(self) -> None:
         while True:
             try:
-                await self._look()
+                await self._begin_waiting()
             except (ConfigError, OSError) as error:  # the store cannot be used now
                 _LOG.warning("batches wait: %s", to_one_line(error))
             except Exception:  # noqa: BLE001 - what is wrong with one must not end the others
@@ -156,7 +161,7 @@ class ServedBatches:
                 pass
             self._wake.clear()
 
-    async def _look(self) -> None:
+    async def _begin_waiting(self) -> None:
         for run, _ in tuple(self._running.values()):
             status = await run.write_counts()
             if status in ("cancelling", "cancelled"):
@@ -176,13 +181,7 @@ class ServedBatches:
         await to_thread(self._forget_old)
 
     def _begin(self, kept: KeptBatch) -> None:
-        table = self._table
-        run = BatchRun(
-            kept, self._folder / kept.id, self.batches, self.files, self._models,
-            self._source.usage_cost, days=table.days, most_rows=table.rows,
-            most_row_bytes=int(self._source.serve.largest_megabytes * 1024**2),
-            counts=self.counts,
-        )  # fmt: skip
+        run = BatchRun(kept, self._folder / kept.id, self._shared)
         task = asyncio.create_task(self._carry_out(run, kept))
         self._running[kept.id] = run, task
         self.counts.running = len(self._running)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, Literal, Protocol
 
 from mixtura.storage.settlements import SettlementQueue
@@ -53,6 +53,27 @@ class Transaction(Protocol):
     def find_dead_processes(self, names: Collection[str], /) -> set[str]:
         """Those of the names whose processes have certainly ended."""
         ...
+
+
+class StatementRunner(Protocol):
+    """A connection of either database."""
+
+    def execute(self, statement: Any, /) -> object: ...
+
+
+@contextmanager
+def commit_or_roll_back(
+    connection: StatementRunner, database_error: type[Exception]
+) -> Generator[None]:
+    """The block's transaction is committed, or rolled back where the block raises."""
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # The connection may be lost, or a full disk may have ended the transaction already.
+        with suppress(database_error):
+            connection.execute("ROLLBACK")
+        raise
 
 
 class Store(Protocol):

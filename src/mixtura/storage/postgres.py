@@ -12,7 +12,7 @@ from typing import Any
 
 from mixtura.core.errors import ConfigError, StoreBusyError, StoreError
 from mixtura.core.missing_packages import missing_package_text
-from mixtura.storage.interfaces import Subject
+from mixtura.storage.interfaces import Subject, commit_or_roll_back
 from mixtura.storage.postgres_schema import MIGRATIONS, SCHEMA
 from mixtura.storage.settlements import SettlementQueue
 from mixtura.storage.store_address import LOGIN_HINT, display_address
@@ -167,14 +167,8 @@ class PostgresStore:
             if patience <= 0.0:
                 self._require_connection()
             connection = self._begin(until, alone, in_loop=patience <= 0.0)
-            with self.translate_errors():
-                try:
-                    yield PostgresTransaction(connection, self)
-                    connection.execute("COMMIT")
-                except BaseException:
-                    with suppress(psycopg.Error):  # the connection may be lost
-                        connection.execute("ROLLBACK")
-                    raise
+            with self.translate_errors(), commit_or_roll_back(connection, psycopg.Error):
+                yield PostgresTransaction(connection, self)
         finally:
             self._lock.release()
 

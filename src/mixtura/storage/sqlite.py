@@ -6,13 +6,13 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Generator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mixtura.core.errors import StoreBusyError, StoreDamagedError, StoreError
-from mixtura.storage.interfaces import Subject
+from mixtura.storage.interfaces import Subject, commit_or_roll_back
 from mixtura.storage.process_locks import StoreOwners
 from mixtura.storage.settlements import SettlementQueue
 
@@ -215,13 +215,8 @@ class SqliteStore:
                     connection.execute(f"PRAGMA busy_timeout = {int(left * 1000)}")
                     self._busy_timeout = left
                 connection.execute("BEGIN IMMEDIATE")
-                try:
+                with commit_or_roll_back(connection, sqlite3.Error):
                     yield SqliteTransaction(connection, self)
-                    connection.execute("COMMIT")
-                except BaseException:
-                    with suppress(sqlite3.Error):  # a full disk may have ended it already
-                        connection.execute("ROLLBACK")
-                    raise
         finally:
             self._lock.release()
 

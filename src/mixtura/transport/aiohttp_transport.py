@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +20,7 @@ from mixtura.transport.address import (
     request_headers,
     request_path,
 )
-from mixtura.transport.base import Sink, TransportResponse
+from mixtura.transport.base import Headers, Sink, TransportResponse
 from mixtura.transport.connection_errors import (
     broken_connection_error,
     connect_timeout_error,
@@ -71,13 +71,7 @@ class AiohttpTransport:
         self._sessions = PerLoop(lambda: _Session(shown), _Session.close)
 
     async def send_request(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        body: bytes,
-        *,
-        connect: float | None,
+        self, method: str, url: str, headers: Headers, body: bytes, *, connect: float | None
     ) -> TransportResponse:
         """Send a request: see `Transport.send_request`."""
         session = await self._sessions.get()
@@ -107,12 +101,7 @@ class _Session:
         )
 
     async def send_request(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        body: bytes,
-        connect: float | None,
+        self, method: str, url: str, headers: Headers, body: bytes, connect: float | None
     ) -> TransportResponse:
         parts = urlsplit(url)
         place = parse_origin(parts, self._environment_proxies.proxy_for(parts))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
+Headers = Mapping[str, str]
+"""Of a request, by their names."""
 Sink = Callable[[bytes], bool]
 """Is given every piece of a body, then ``b""``; true: it needs no more."""
 
@@ -55,13 +57,7 @@ class Transport(Protocol):
     """
 
     async def send_request(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        body: bytes,
-        *,
-        connect: float | None,
+        self, method: str, url: str, headers: Headers, body: bytes, *, connect: float | None
     ) -> TransportResponse:
         """
         Send a request; its answer as soon as its head has come, whatever its status.

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
-from mixtura.transport.base import TransportResponse
+from mixtura.transport.base import Headers, TransportResponse
 from mixtura.transport.per_loop import PerLoop
 from mixtura.transport.pool import ConnectionPool
 from mixtura.transport.tls import read_client_certificate
@@ -34,13 +33,7 @@ class Http1Transport:
         )
 
     async def send_request(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        body: bytes,
-        *,
-        connect: float | None,
+        self, method: str, url: str, headers: Headers, body: bytes, *, connect: float | None
     ) -> TransportResponse:
         """Send a request: see `Transport.send_request`."""
         pool = await self.pools.get()

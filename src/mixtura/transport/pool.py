@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
 from functools import cached_property
 from urllib.parse import SplitResult, urlsplit
 
@@ -16,6 +15,7 @@ from mixtura.transport.address import (
     parse_origin,
     request_headers,
 )
+from mixtura.transport.base import Headers
 from mixtura.transport.batched_reads import BatchedReads
 from mixtura.transport.connection_errors import (
     connect_timeout_error,
@@ -64,13 +64,7 @@ class ConnectionPool:
         return EnvironmentProxies()
 
     async def send_request(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        body: bytes,
-        *,
-        connect: float | None,
+        self, method: str, url: str, headers: Headers, body: bytes, *, connect: float | None
     ) -> ResponseReader:
         """
         Send a request; its answer, which has begun to come, and must be closed.

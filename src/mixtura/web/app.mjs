@@ -13,7 +13,8 @@ import { AfterHand, CallHand, GoOn, ReportPrice } from "./hand.mjs";
 import { Details, Link, Sheet } from "./details.mjs";
 import { CompareAfter } from "./comparison.mjs";
 import { FirstRun, SetUp } from "./firstrun.mjs";
-import { count, short } from "./format.mjs";
+import { hindrance, short } from "./format.mjs";
+import { chooseLanguage, language, languages, named, pieces, speakFirst, t } from "./language.mjs";
 import { conversation } from "./conversation.mjs";
 import { keepPage } from "./install.mjs";
 import { Question } from "./question.mjs";
@@ -47,20 +48,31 @@ function nextTheme() {
 
 function Theme() {
   const icon = { system: "half", light: "sun", dark: "moon" }[theme.value];
-  return html`<button type="button" class="quiet small" onClick=${nextTheme} aria-label=${`Theme: ${theme.value}`}><${Icon} name=${icon} /><span>${{ system: "System", light: "Light", dark: "Dark" }[theme.value]}</span></button>`;
+  return html`<button type="button" class="quiet small" onClick=${nextTheme} aria-label=${t(`theme.now_${theme.value}`)}><${Icon} name=${icon} /><span>${t(`theme.${theme.value}`)}</span></button>`;
+}
+
+// All of the page is drawn anew, in the other language; the focus stays where it was.
+async function changeLanguage(tag) {
+  await chooseLanguage(tag);
+  document.getElementById("language")?.focus();
+}
+
+function Language() {
+  return html`<span class="select language"><label class="sr" for="language">${t("page.language")}</label>
+    <select id="language" value=${language.value} onChange=${(event) => changeLanguage(event.target.value)}>${languages.map(({ tag, name }) => html`<option value=${tag} lang=${tag}>${name}</option>`)}</select><${Icon} name="chevron" /></span>`;
 }
 
 // ---- parts
 
 function Side() {
-  return html`<aside class="side ${aside.value ? "open" : ""}" aria-label="Runs">
+  return html`<aside class="side ${aside.value ? "open" : ""}" aria-label=${t("page.runs")}>
     <div class="brand"><${Mark} /><b>Mixtura</b><span class="grow"></span>
-      <button type="button" class="quiet icon-only only-narrow" aria-label="Close the list of runs" onClick=${() => (aside.value = false)}><${Icon} name="close" /></button></div>
-    <button type="button" class="newask" onClick=${() => { fresh(); aside.value = false; focusQuestion(); }}><${Icon} name="edit" />New question</button>
+      <button type="button" class="quiet icon-only only-narrow" aria-label=${t("page.close_runs")} onClick=${() => (aside.value = false)}><${Icon} name="close" /></button></div>
+    <button type="button" class="newask" onClick=${() => { fresh(); aside.value = false; focusQuestion(); }}><${Icon} name="edit" />${t("page.new")}</button>
     <${Runs} chosen=${() => (aside.value = false)} />
-    <footer><${Theme} /><span class="grow"></span>
-      <button type="button" class="quiet small" onClick=${() => (dialog.value = { kind: "keys" })} aria-label="Keyboard shortcuts"><kbd aria-hidden="true">?</kbd></button>
-      ${key.value && html`<button type="button" class="quiet icon-only" aria-label="Forget the key" title="Forget the key" onClick=${() => { sessionStorage.removeItem("mixtura.key"); location.reload(); }}><${Icon} name="lock" /></button>`}
+    <footer><${Theme} /><${Language} /><span class="grow"></span>
+      <button type="button" class="quiet small" onClick=${() => (dialog.value = { kind: "keys" })} aria-label=${t("keys.title")}><kbd aria-hidden="true">?</kbd></button>
+      ${key.value && html`<button type="button" class="quiet icon-only" aria-label=${t("door.forget")} title=${t("door.forget")} onClick=${() => { sessionStorage.removeItem("mixtura.key"); location.reload(); }}><${Icon} name="lock" /></button>`}
     </footer>
   </aside>`;
 }
@@ -72,23 +84,23 @@ function Turn({ one, last }) {
   const kept = setup.value?.runs && run.id && run.recorded;
   const actions = html`
     <${MarksButton} run=${run} /><${CopyButton} run=${run} />
-    ${kept && html`<button type="button" class="quiet small" aria-label="Share" title="Save as one HTML file" onClick=${() => share(run)}><${Icon} name="share" /><span>Share</span></button>`}
-    ${run.state === "failed" || run.state === "stopped" ? html`<button type="button" class="quiet small" aria-label="Ask again" disabled=${busy.value} onClick=${() => again(one)}><${Icon} name="again" /><span>Ask again</span></button>` : null}`;
-  return html`<article class="turn ${last ? "" : "past"}" data-number=${one.number} aria-label=${`Question: ${filesIn(run.question).rest.slice(0, 80)}`}>
-    ${one.earlier.map((message) => html`<div class="earlier ${message.role}"><h2>${message.role === "user" ? "You" : message.role}</h2><${Prose} text=${message.content} /></div>`)}
+    ${kept && html`<button type="button" class="quiet small" aria-label=${t("turn.share")} title=${t("turn.share_title")} onClick=${() => share(run)}><${Icon} name="share" /><span>${t("turn.share")}</span></button>`}
+    ${run.state === "failed" || run.state === "stopped" ? html`<button type="button" class="quiet small" aria-label=${t("turn.again")} disabled=${busy.value} onClick=${() => again(one)}><${Icon} name="again" /><span>${t("turn.again")}</span></button>` : null}`;
+  return html`<article class="turn ${last ? "" : "past"}" data-number=${one.number} aria-label=${t("turn.label", { question: filesIn(run.question).rest.slice(0, 80) })}>
+    ${one.earlier.map((message) => html`<div class="earlier ${message.role}"><h2>${message.role === "user" ? t("role.you") : named("role", message.role)}</h2><${Prose} text=${message.content} /></div>`)}
     <${Question} text=${run.question} pictures=${run.pictures} hidden=${isEdited(one)} />
     ${isHidden(one) ? html`<${Blind} one=${one} />` : html`
     <${EditedQuestion} one=${one} />
     <${QuestionTools} one=${one} />
-    ${run.glimpsed && !run.proposers.length && html`<button type="button" class="fold" aria-expanded="false" onClick=${() => { one.open.value = true; bring(run); }}><${Icon} name="chevron" /><span>How it went</span></button>`}
+    ${run.glimpsed && !run.proposers.length && html`<button type="button" class="fold" aria-expanded="false" onClick=${() => { one.open.value = true; bring(run); }}><${Icon} name="chevron" /><span>${t("turn.how")}</span></button>`}
     ${run.proposers.length > 0 && (last || !run.live) && html`<button type="button" class="fold" aria-expanded=${open} onClick=${() => { one.open.value = !open; if (!open) bring(run); }}><${Icon} name="chevron" /><${Strip} run=${run} /></button>`}
-    ${run.live && run.proposers.some((call) => call.live) && run.proposers.some((call) => call.state === "done") && html`<p class="hand"><button type="button" class="quiet small" title="End the proposers that still write; the answer is made of what is there" onClick=${() => steer(run, "answer_now")}>Answer now</button></p>`}
+    ${run.live && run.proposers.some((call) => call.live) && run.proposers.some((call) => call.state === "done") && html`<p class="hand"><button type="button" class="quiet small" title=${t("turn.answer_now_title")} onClick=${() => steer(run, "answer_now")}>${t("turn.answer_now")}</button></p>`}
     ${open && !run.glimpsed && run.proposers.length > 0 && html`<${Layers} run=${run} />`}
     <div class=${alone ? "beside" : ""}>
-      <${Answer} run=${run} actions=${actions} title=${alone ? "mixture" : null} />
+      <${Answer} run=${run} actions=${actions} title=${alone ? t("answer.mixture") : null} />
       <${Agreement} run=${run} />
       ${alone && html`<${Verdict} one=${one} />`}
-      ${alone && html`<${Answer} run=${alone} actions=${html`<${CopyButton} run=${alone} />`} title="alone" against=${run} />`}
+      ${alone && html`<${Answer} run=${alone} actions=${html`<${CopyButton} run=${alone} />`} title=${t("answer.alone")} against=${run} />`}
     </div>
     ${!run.live && html`<div class="after"><${Totals} run=${run} /><span class="grow"></span>
       ${!alone && run.answer && html`<${CompareAfter} one=${one} />`}<${AfterHand} one=${one} /></div>`}
@@ -103,26 +115,22 @@ function Strip({ run }) {
   const row = run.proposers;
   const there = row.filter((call) => call.state === "done").length;
   return html`<span class="strip"><span class="dots" aria-hidden="true">${row.slice(0, 24).map((call) => html`<i class="c${call.index % 8} ${call.state}"></i>`)}</span>
-    <span>${run.model}${isChanged(run) ? ", changed" : ""} · ${count(run.layers.length + 1, "layer")} · ${there === row.length ? "" : `${there} of `}${count(row.length, "draft")}</span></span>`;
+    <span>${isChanged(run) ? t("turn.changed", { model: run.model }) : run.model} · ${t("layers", { n: run.layers.length + 1 })} · ${t(there === row.length ? "drafts" : "drafts_of", { there, n: row.length })}</span></span>`;
 }
 
 function Welcome() {
   const { state, data, error } = plan.value;
-  const samples = [
-    "Why is the sky blue, and why are sunsets red?",
-    "What would convince you that a benchmark is being gamed?",
-    "Explain the birthday paradox with the arithmetic.",
-  ];
+  const samples = [1, 2, 3].map((number) => t(`welcome.sample_${number}`));
   const auto = mixture.value?.auto;
   const needed = mixture.value?.needs?.[0];
   return html`<section class="welcome">
-    <h1>Ask several models.<br />Get one answer.</h1>
-    <p class="lead">Every proposer drafts on its own; an aggregator reads all of the drafts and writes the answer. You watch each of them.</p>
+    <h1>${t("welcome.first")}<br />${t("welcome.second")}</h1>
+    <p class="lead">${t("welcome.lead")}</p>
     ${data && data.layers.length > 0 && html`<${Preview} data=${data} />`}
     ${state === "error" && !pointed.value && html`<p class="problem" role="alert"><${Icon} name="warn" /><span>${error}</span></p>`}
-    ${mixture.value?.problem && html`<p class="problem"><${Icon} name="warn" /><span><b>It cannot answer here.</b> ${mixture.value.problem}</span></p>`}
-    ${auto && html`<p class="auto dim">Chosen because ${auto}.</p>`}
-    ${(auto || needed) && html`<p><${SetUp} wanted=${needed}>${needed ? "Enter the key" : "Set up models"}<//></p>`}
+    ${mixture.value?.problem && html`<p class="problem"><${Icon} name="warn" /><span><b>${t("welcome.cannot")}</b> ${hindrance(mixture.value.problem)}</span></p>`}
+    ${auto && html`<p class="auto dim">${pieces("welcome.chosen", { why: html`<span lang="en">${auto}</span>` })}</p>`}
+    ${(auto || needed) && html`<p><${SetUp} wanted=${needed}>${t(needed ? "enter_key" : "set_up")}<//></p>`}
     <div class="samples">${samples.map((text) => html`<button type="button" onClick=${() => { draft.value = text; focusQuestion(); }}>${text}</button>`)}</div>
   </section>`;
 }
@@ -140,7 +148,7 @@ function Preview({ data }) {
   const letters = Math.floor((wide - 26) / 6.6);
   if (narrow) return html`<div class="preview"><${Sketch} rows=${data.layers} width=${260} /></div>`;
   const cut = (name) => (name.length > letters ? `${name.slice(0, Math.max(1, letters - 1))}…` : name);
-  return html`<svg class="preview" viewBox=${`0 0 ${width} ${high}`} role="img" aria-label=${`${data.name}: ${count(rows.length, "layer")}, ${count(data.calls, "call")}`}>
+  return html`<svg class="preview" viewBox=${`0 0 ${width} ${high}`} role="img" aria-label=${t("welcome.shape", { name: data.name, layers: t("layers", { n: rows.length }), calls: t("calls", { n: data.calls }) })}>
     ${rows.slice(0, -1).map((row, l) => row.map((_, i) => rows[l + 1].map((__, j) => {
       const [a, b, y] = [place(i, row.length), place(j, rows[l + 1].length), l * step + 44];
       return html`<path class="c${i % 8}" d=${`M${a} ${y}C${a} ${y + 32} ${b} ${y + 22} ${b} ${y + step - 30}`} />`;
@@ -166,22 +174,22 @@ function Door() {
   };
   return html`<main class="door"><form onSubmit=${go}>
     <${Mark} /><h1>Mixtura</h1>
-    <p class="dim">This server asks for a key. It stays in this tab and goes nowhere else.</p>
-    <label for="key">Key</label>
+    <p class="dim">${t("door.asks")}</p>
+    <label for="key">${t("door.key")}</label>
     <input id="key" ref=${box} type="password" autocomplete="off" spellcheck=${false} required aria-invalid=${wrong} aria-describedby=${wrong ? "wrong" : undefined} />
-    ${wrong && html`<p id="wrong" class="problem" role="alert"><${Icon} name="warn" /><span>${broken.value ?? "That is not one of its keys."}</span></p>`}
-    <button type="submit" class="button primary" disabled=${trying}>${trying ? "Looking…" : "Come in"}</button>
+    ${wrong && html`<p id="wrong" class="problem" role="alert"><${Icon} name="warn" /><span>${broken.value ?? t("door.wrong")}</span></p>`}
+    <button type="submit" class="button primary" disabled=${trying}>${t(trying ? "door.looking" : "door.enter")}</button>
   </form></main>`;
 }
 
 function Keys() {
-  const rows = [["Enter", "ask"], ["Shift Enter", "a new line"], ["Esc", "stop"], ["/", "write a question"], ["Ctrl K", "search past conversations"], ["?", "this list"]];
-  return html`<${Sheet} title="Keyboard shortcuts" kind="small" close=${() => (dialog.value = null)}>
-    <h2>Keyboard</h2>
+  const rows = [[t("keys.ask"), t("keys.ask_does")], [t("keys.line"), t("keys.line_does")], [t("keys.stop"), t("keys.stop_does")], ["/", t("keys.write_does")], [t("keys.search"), t("keys.search_does")], ["?", t("keys.list_does")]];
+  return html`<${Sheet} title=${t("keys.title")} kind="small" close=${() => (dialog.value = null)}>
+    <h2>${t("keys.heading")}</h2>
     <dl class="keys">${rows.map(([name, does]) => html`<div><dt>${name.split(" ").map((one) => html`<kbd>${one}</kbd>`)}</dt><dd>${does}</dd></div>`)}</dl>
-    <label class="check"><input type="checkbox" checked=${singles.value} onChange=${(event) => { singles.value = event.target.checked; stored("mixtura.keys", singles.value ? "on" : "off"); }} /> Shortcuts of a single key (/ and ?)</label>
+    <label class="check"><input type="checkbox" checked=${singles.value} onChange=${(event) => { singles.value = event.target.checked; stored("mixtura.keys", singles.value ? "on" : "off"); }} /> ${t("keys.single")}</label>
     <p class="dim small">Mixtura ${setup.value?.version ?? ""}</p>
-    <div class="actions"><span class="grow"></span><button type="button" class="button primary" autofocus onClick=${(event) => event.currentTarget.closest("dialog").close()}>Done</button></div>
+    <div class="actions"><span class="grow"></span><button type="button" class="button primary" autofocus onClick=${(event) => event.currentTarget.closest("dialog").close()}>${t("done")}</button></div>
   <//>`;
 }
 
@@ -227,7 +235,7 @@ function Conversation() {
   }, [sought.value]);
   return html`<div class="scroller" ref=${box}>
     <div class="column">
-      ${all.length > 0 && !conversation.value && html`<h1 class="sr">Conversation</h1>`}
+      ${all.length > 0 && !conversation.value && html`<h1 class="sr">${t("page.conversation")}</h1>`}
       <${TalkHead} />
       ${all.length ? all.map((one) => html`<${Turn} key=${one.number} one=${one} last=${one === last} />`) : html`<${Welcome} />`}
     </div>
@@ -236,18 +244,18 @@ function Conversation() {
 
 function App() {
   if (locked.value) return html`<${Door} />`;
-  if (!setup.value) return html`<main class="door"><div class="lost" role="status">${broken.value ? html`<${Mark} /><h1>Mixtura is not there</h1><p class="dim">${broken.value} This page asks again by itself, and goes on when it answers.</p>` : "…"}</div></main>`;
+  if (!setup.value) return html`<main class="door"><div class="lost" role="status">${broken.value ? html`<${Mark} /><h1>${t("page.lost")}</h1><p class="dim">${broken.value} ${t("page.lost_more")}</p>` : "…"}</div></main>`;
   const open = dialog.value;
   return html`
-    <a class="skip" href="#question" onClick=${(event) => { event.preventDefault(); focusQuestion(); }}>To the question</a>
+    <a class="skip" href="#question" onClick=${(event) => { event.preventDefault(); focusQuestion(); }}>${t("page.skip")}</a>
     <div class="frame">
       <${Side} />
       ${aside.value && html`<div class="shade" onClick=${() => (aside.value = false)}></div>`}
-      <main aria-label="Conversation" aria-busy=${busy.value}>
+      <main aria-label=${t("page.conversation")} aria-busy=${busy.value}>
         <header class="topbar only-narrow">
-          <button type="button" class="quiet icon-only" aria-label="Show past runs" aria-expanded=${aside.value} onClick=${() => (aside.value = true)}><${Icon} name="menu" /></button>
+          <button type="button" class="quiet icon-only" aria-label=${t("page.show_runs")} aria-expanded=${aside.value} onClick=${() => (aside.value = true)}><${Icon} name="menu" /></button>
           <${Mark} /><b>Mixtura</b><span class="grow"></span>
-          <button type="button" class="quiet icon-only" aria-label="New question" onClick=${() => { fresh(); focusQuestion(); }}><${Icon} name="edit" /></button>
+          <button type="button" class="quiet icon-only" aria-label=${t("page.new")} onClick=${() => { fresh(); focusQuestion(); }}><${Icon} name="edit" /></button>
         </header>
         <${Conversation} />
         <div class="dock"><${Composer} follow=${turns.value.length > 0} /></div>
@@ -298,7 +306,6 @@ function addressed() {
 addEventListener("popstate", addressed);
 addEventListener("online", () => setup.value && (replan(), list()));
 
-render(html`<${App} />`, document.getElementById("app"));
 effect(() => {
   choice.value;
   draft.value;
@@ -320,8 +327,9 @@ async function begin() {
   }
   return true;
 }
-begin().then((entered) => {
-  if (!entered) return;
+speakFirst().then(async () => {
+  language.subscribe((tag) => render(html`<${App} key=${tag} />`, document.getElementById("app")));
+  if (!(await begin())) return;
   keepPage();
   addressed();
   if (!location.hash && matchMedia("(pointer: fine)").matches) focusQuestion();

@@ -40,6 +40,7 @@ _VENDORED_MODULES = {
 """Modules by the name they are imported by. What one needs stands before it."""
 
 _RUN_MODULES = (
+    "language",
     "base",
     "format",
     "run",
@@ -59,7 +60,7 @@ _RUN_MODULES = (
     "question",
     "frozen",
 )
-"""The modules of an exported run, in the order they need each other."""
+"""The modules of an exported run, in the order they need each other, behind the files of words."""
 
 
 def _csp_hash(text: str) -> str:
@@ -167,7 +168,10 @@ def export_run(run: Mapping[str, Any]) -> str:
 </head>
 <body>
 <div id="app"></div>
-<noscript>This file shows its run with a script of its own. It makes no request.</noscript>
+<noscript>
+<p>This file shows its run with a script of its own. It makes no request.</p>
+<p lang="de">Diese Datei zeigt ihren Lauf mit einem eigenen Skript. Sie ruft nichts ab.</p>
+</noscript>
 <script type="application/json" id="run">{data}</script>
 <script>{script}</script>
 </body>
@@ -210,7 +214,8 @@ def _bundle_script(*, with_maths: bool) -> str:
     names = {
         name: path for name, path in _VENDORED_MODULES.items() if with_maths or name != "temml"
     }
-    ours = {f"./{name}.mjs": f"{name}.mjs" for name in _RUN_MODULES}
+    words = [name for name in page_assets() if name.startswith("words/")]
+    ours = {f"./{name}": name for name in (*words, *(f"{name}.mjs" for name in _RUN_MODULES))}
     joined = "\n".join(
         _wrap_module(name, _asset_text(path)) for name, path in (names | ours).items()
     )

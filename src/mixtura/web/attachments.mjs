@@ -1,5 +1,6 @@
 // Pictures and text files that go with a question: chosen, pasted or dropped.
 import { html, Icon, signal, tell, useRef, useState } from "./base.mjs";
+import { t } from "./language.mjs";
 
 export const attached = signal([]); // { name, url } of a picture, { name, text } of a file
 
@@ -13,7 +14,7 @@ const read = (file) =>
   new Promise((done, failed) => {
     const reader = new FileReader();
     reader.onload = () => done(reader.result);
-    reader.onerror = () => failed(new Error("it cannot be read"));
+    reader.onerror = () => failed(new Error(t("files.unreadable")));
     reader.readAsDataURL(file);
   });
 
@@ -30,18 +31,18 @@ async function picture(file) {
 
 async function words(file) {
   const text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
-  if (text.includes("\0")) throw new Error("it is no text");
+  if (text.includes("\0")) throw new Error(t("files.no_text"));
   return text;
 }
 
 async function attachOne(file) {
-  if (attached.value.length >= MOST) throw new Error(`a question takes ${MOST} files at most`);
-  if (!PICTURE.test(file.type) && file.size > LARGEST) throw new Error("it is larger than 8 MB");
+  if (attached.value.length >= MOST) throw new Error(t("files.many", { n: MOST }));
+  if (!PICTURE.test(file.type) && file.size > LARGEST) throw new Error(t("files.large"));
   try {
     const made = PICTURE.test(file.type) ? { url: await picture(file) } : { text: await words(file) };
-    attached.value = [...attached.value, { name: file.name || "pasted picture", ...made }];
+    attached.value = [...attached.value, { name: file.name || t("files.pasted"), ...made }];
   } catch (error) {
-    throw error instanceof TypeError || error instanceof DOMException ? new Error("it is neither a text nor a PNG, JPEG, GIF or WebP picture") : error;
+    throw error instanceof TypeError || error instanceof DOMException ? new Error(t("files.wrong_kind")) : error;
   }
 }
 
@@ -50,7 +51,7 @@ export async function attach(files) {
     try {
       await attachOne(file);
     } catch (error) {
-      tell(`${file.name || "This"} was not attached: ${error.message}`);
+      tell(t("files.refused", { name: file.name || t("files.this"), why: error.message }));
     }
   }
 }
@@ -86,15 +87,15 @@ export function filesIn(text) {
 export function Pictures({ parts }) {
   const all = (parts ?? []).map((part) => part.image_url?.url ?? "");
   if (!all.length) return null;
-  return html`<div class="pictures">${all.map((url, i) => (SHOWN.test(url) ? html`<img src=${url} alt=${`Picture ${i + 1} of the question`} />` : html`<span class="chip">a picture, not kept</span>`))}</div>`;
+  return html`<div class="pictures">${all.map((url, i) => (SHOWN.test(url) ? html`<img src=${url} alt=${t("files.picture", { n: i + 1 })} />` : html`<span class="chip">${t("files.not_kept")}</span>`))}</div>`;
 }
 
 export function Attached() {
   if (!attached.value.length) return null;
   const drop = (one) => (attached.value = attached.value.filter((other) => other !== one));
-  return html`<ul class="attached" aria-label="Attached files">${attached.value.map((one) => html`<li>
+  return html`<ul class="attached" aria-label=${t("files.attached")}>${attached.value.map((one) => html`<li>
     ${one.url ? html`<img src=${one.url} alt="" />` : html`<${Icon} name="marks" />`}<span title=${one.name}>${one.name}</span>
-    <button type="button" class="quiet icon-only" aria-label=${`Remove ${one.name}`} onClick=${() => drop(one)}><${Icon} name="close" /></button></li>`)}</ul>`;
+    <button type="button" class="quiet icon-only" aria-label=${t("files.remove", { name: one.name })} onClick=${() => drop(one)}><${Icon} name="close" /></button></li>`)}</ul>`;
 }
 
 export function AttachButton() {
@@ -104,7 +105,7 @@ export function AttachButton() {
     box.current.value = "";
   };
   return html`<input ref=${box} type="file" multiple hidden aria-hidden="true" tabindex="-1" onChange=${chosen} />
-    <button type="button" class="pick" aria-label="Attach pictures or text files" title="Attach pictures or text files; they can be pasted and dropped, too" onClick=${() => box.current.click()}><${Icon} name="clip" /></button>`;
+    <button type="button" class="pick" aria-label=${t("files.attach")} title=${t("files.attach_title")} onClick=${() => box.current.click()}><${Icon} name="clip" /></button>`;
 }
 
 // What takes files: the handlers of paste and drop, and whether files hang over it.

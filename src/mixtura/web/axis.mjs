@@ -1,6 +1,7 @@
 // What ran when, and what the whole run waited for.
 import { dialog, html, useClock, useRef, useWidth } from "./base.mjs";
-import { seconds, short } from "./format.mjs";
+import { fixed, seconds, short } from "./format.mjs";
+import { t } from "./language.mjs";
 import { critical } from "./run.mjs";
 import { seat } from "./cards.mjs";
 
@@ -40,19 +41,19 @@ export function Axis({ run }) {
   const told = path.length
     ? path.map((call) => `${short(call.model)} ${seconds((call.ended ?? end) - call.started)}`).join(" → ")
     : "";
-  return html`<section class="axis panel" role="group" aria-label="What ran when">
+  return html`<section class="axis panel" role="group" aria-label=${t("axis.title")}>
     <header>
-      <h3>Time</h3>
-      <p class="legend"><span><i class="key wait"></i>to the first token</span><span><i class="key write"></i>writing</span><span><i class="key path"></i>critical path</span></p>
+      <h3>${t("axis.heading")}</h3>
+      <p class="legend"><span><i class="key wait"></i>${t("axis.first")}</span><span><i class="key write"></i>${t("axis.writing")}</span><span><i class="key path"></i>${t("axis.path")}</span></p>
     </header>
     <div ref=${box} class="plot">
-      <svg width=${width} height=${height + 22} role="img" aria-label=${`Time of ${rows.length} calls, ${seconds(end)} in all. Critical path: ${told}`}>
-        ${marks.map((at) => html`<g class="tick"><line x1=${x(at)} x2=${x(at)} y1="0" y2=${height} /><text x=${x(at)} y=${height + 15}>${at.toFixed(digits)}${at === marks[marks.length - 1] ? " s" : ""}</text></g>`)}
+      <svg width=${width} height=${height + 22} role="img" aria-label=${t("axis.label", { n: rows.length, time: seconds(end), path: told })}>
+        ${marks.map((at) => html`<g class="tick"><line x1=${x(at)} x2=${x(at)} y1="0" y2=${height} /><text x=${x(at)} y=${height + 15}>${at === marks[marks.length - 1] ? t("time.seconds", { n: fixed(at, digits) }) : fixed(at, digits)}</text></g>`)}
         ${joints.map((d) => html`<path class="joint" d=${d} />`)}
         ${rows.map(([call, depth], i) => html`<${Bar} key=${call.key + i} call=${call} run=${run} depth=${depth} y=${i * ROW} x=${x} end=${end} names=${names} critical=${on.has(call)} />`)}
       </svg>
     </div>
-    ${told && html`<p class="pathtold"><b>Critical path</b> ${told}</p>`}
+    ${told && html`<p class="pathtold"><b>${t("axis.path_told")}</b> ${told}</p>`}
   </section>`;
 }
 
@@ -66,7 +67,7 @@ function Bar({ call, run, depth, y, x, end, names, critical: waited }) {
   const letters = Math.floor((names - 34 - depth * 10) / 6.6);
   const name = short(call.model);
   return html`<g class="bar ${hue} ${call.state} ${waited ? "critical" : ""}" onClick=${() => (dialog.value = { kind: "call", run, call })}>
-    <title>${`${seat(call)}, ${call.model}: from ${seconds(call.started)} to ${seconds(stop)}`}</title>
+    <title>${t("axis.bar", { seat: seat(call), model: call.model, start: seconds(call.started), end: seconds(stop) })}</title>
     <rect class="hit" x="0" y=${y} width=${x(end) + 60} height=${ROW} />
     <text class="place" x=${depth * 10} y=${middle}>${call.role === "aggregator" ? "⊕" : `${call.layer}.${call.index + 1}`}</text>
     <text class="name" x=${26 + depth * 10} y=${middle}>${name.length > letters ? `${name.slice(0, letters - 1)}…` : name}</text>

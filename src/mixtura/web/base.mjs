@@ -3,6 +3,7 @@ import htm from "htm";
 import { h, render, Fragment } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState, useMemo, useId } from "preact/hooks";
 import { signal, computed, effect, batch, useSignal, useComputed } from "@preact/signals";
+import { t } from "./language.mjs";
 
 export const html = htm.bind(h);
 export { render, Fragment, useEffect, useLayoutEffect, useRef, useState, useMemo, useId };
@@ -30,7 +31,7 @@ export function tell(text) {
 // Which dialog is open: { kind, ... } or null.
 export const dialog = signal(null);
 
-export async function copy(text, what = "Copied") {
+export async function copy(text, what = t("copied")) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {

@@ -5,6 +5,7 @@ import { Marked } from "marked";
 import DOMPurify from "dompurify";
 import { dialog } from "./base.mjs";
 import { escapeText, fold, harmlessTags, noteReference, noteText } from "./extras.mjs";
+import { t } from "./language.mjs";
 import { listing } from "./listing.mjs";
 import { escape, mathBlock, mathInline } from "./maths.mjs";
 
@@ -133,7 +134,7 @@ function reference(note) {
   const { note: name } = note.dataset;
   note.className = "noteref";
   note.setAttribute("role", "link");
-  note.setAttribute("aria-label", `Footnote ${name}`);
+  note.setAttribute("aria-label", t("text.footnote", { name }));
   note.tabIndex = 0;
   pressed(note, () => {
     const text = [...note.closest(".prose").querySelectorAll(".footnote")].find((one) => one.dataset.footnote === name);
@@ -189,14 +190,14 @@ function disarm(link) {
 
 function chip(image) {
   const source = image.dataset.src ?? "";
-  const alt = image.dataset.alt || "image";
+  const alt = image.dataset.alt || t("text.image");
   const url = address(source);
   const picture = /^data:image\/(png|jpeg|gif|webp);base64,[a-z0-9+/=]+$/i.test(source);
   const button = document.createElement("button");
   button.type = "button";
   button.className = "chip image";
-  const where = picture ? "in the text" : (url?.host ?? "not shown");
-  button.textContent = `image: ${where}${url || picture ? " — show" : ""}`;
+  const where = picture ? t("text.image_inside") : (url?.host ?? t("text.image_not"));
+  button.textContent = t(url || picture ? "text.image_show" : "text.image_at", { where });
   button.title = alt;
   button.disabled = !url && !picture;
   button.addEventListener("click", () => {
@@ -219,7 +220,7 @@ function scrolling(table) {
   frame.className = "scroll";
   frame.tabIndex = 0;
   frame.setAttribute("role", "group");
-  frame.setAttribute("aria-label", "Table");
+  frame.setAttribute("aria-label", t("text.table"));
   table.replaceWith(frame);
   frame.append(table);
   for (const cell of table.querySelectorAll("th, td")) keepWords(cell);

@@ -1,6 +1,7 @@
 // The layers as the paper draws them: a row of proposers, all of them into ⊕, and on.
 import { dialog, html, useClock, useRef, useWidth } from "./base.mjs";
-import { count, dollars, seconds } from "./format.mjs";
+import { dollars, fixed, percent, seconds } from "./format.mjs";
+import { named, t } from "./language.mjs";
 import { previewText } from "./preview.mjs";
 
 const GAP = 12;
@@ -31,8 +32,8 @@ export function Layers({ run, chosen }) {
       const before = i ? columns(rows[i - 1].length, width) : 1;
       return html`
         <${Fan} key=${`fan${i}`} width=${width} from=${before} to=${n} above=${i ? rows[i - 1] : null} below=${row} first=${i === 0} />
-        <section class="layer ${i === active && run.live ? "active" : row.every((call) => call.state === "waiting") ? "idle" : ""} ${n === 1 ? "stacked" : ""}" role="group" aria-label=${`Layer ${i + 1}`} data-columns=${n}>
-          <h3 class="layername">Layer ${i + 1}<span>${count(row.length, "proposer")}</span></h3>
+        <section class="layer ${i === active && run.live ? "active" : row.every((call) => call.state === "waiting") ? "idle" : ""} ${n === 1 ? "stacked" : ""}" role="group" aria-label=${t("card.layer", { n: i + 1 })} data-columns=${n}>
+          <h3 class="layername">${t("card.layer", { n: i + 1 })}<span>${t("proposers", { n: row.length })}</span></h3>
           <div class="cards n${n}">
             ${row.map((call) => html`<${Card} key=${call.key} call=${call} run=${run} chosen=${chosen} />`)}
           </div>
@@ -88,27 +89,15 @@ function Fan({ width, from, to, above, below, first = false }) {
   </div>`;
 }
 
-const states = {
-  waiting: "waiting",
-  asked: "asked, no word yet",
-  thinking: "thinking",
-  writing: "writing",
-  done: "answered",
-  failed: "failed",
-  stopped: "stopped",
-};
-
-const stateWords = { ...states, asked: "asked" };
-
 export function seat(call) {
-  if (call.role === "reporter") return "Agreement report";
-  return call.role === "aggregator" ? "Aggregator" : `Proposer ${call.index + 1} of layer ${call.layer}`;
+  if (call.role === "reporter") return t("card.reporter");
+  return call.role === "aggregator" ? t("card.aggregator") : t("card.proposer", { place: call.index + 1, layer: call.layer });
 }
 
 export function Seat({ call }) {
   if (call.role === "aggregator") return html`<span class="seat ink" aria-hidden="true">⊕</span>`;
   if (call.role === "reporter") return html`<span class="seat ink" aria-hidden="true">≟</span>`;
-  return html`<span class="seat c${call.index % 8}" aria-hidden="true">Draft ${call.layer > 1 || call.at.length > 1 ? `${call.layer}.` : ""}${call.index + 1}</span>`;
+  return html`<span class="seat c${call.index % 8}" aria-hidden="true">${t("card.draft", { place: `${call.layer > 1 || call.at.length > 1 ? `${call.layer}.` : ""}${call.index + 1}` })}</span>`;
 }
 
 // What a call did in numbers, as far as they are known.
@@ -118,12 +107,12 @@ export function Numbers({ call, run }) {
   const speed = call.speed(call.live ? at : null);
   const wait = call.first !== null ? call.first - call.started : call.live ? Math.max(0, at - call.started) : null;
   const took = call.ended !== null ? call.ended - call.started : call.live ? Math.max(0, at - call.started) : null;
-  if (call.state === "waiting" || call.started === null) return html`<span class="numbers">${!run.live && html`<span class="dim">not asked</span>`}</span>`;
+  if (call.state === "waiting" || call.started === null) return html`<span class="numbers">${!run.live && html`<span class="dim">${t("card.not_asked")}</span>`}</span>`;
   return html`<span class="numbers">
-    ${wait !== null && html`<span title="Time to the first token">${call.first === null && call.live ? "waits" : "first word"} ${seconds(wait)}</span>`}
-    ${speed !== null && html`<span title="Tokens a second">${call.live ? "~" : ""}${speed < 10 ? speed.toFixed(1) : Math.round(speed)} tokens/s</span>`}
-    ${call.first !== null && html`<span title="Time in all">in all ${seconds(took)}</span>`}
-    ${call.over && call.cost !== undefined && html`<span title=${call.cost === null ? "Its price is not known" : "Cost"}>${call.cost === null ? "$?" : dollars(call.cost)}</span>`}
+    ${wait !== null && html`<span title=${t("card.first_title")}>${t(call.first === null && call.live ? "card.waits" : "card.first", { time: seconds(wait) })}</span>`}
+    ${speed !== null && html`<span title=${t("card.speed_title")}>${t("card.speed", { speed: `${call.live ? "~" : ""}${fixed(speed, speed < 10 ? 1 : 0)}` })}</span>`}
+    ${call.first !== null && html`<span title=${t("card.in_all_title")}>${t("card.in_all", { time: seconds(took) })}</span>`}
+    ${call.over && call.cost !== undefined && html`<span title=${t(call.cost === null ? "card.no_price" : "card.cost")}>${call.cost === null ? t("cost.unknown_sign") : dollars(call.cost)}</span>`}
   </span>`;
 }
 
@@ -141,7 +130,7 @@ function Inside({ call }) {
   const there = call.calls.filter((inner) => inner.over).length;
   return html`<span class="inner">
     <span class="dots">${call.calls.map((inner) => html`<i class="c${inner.index % 8} ${inner.state}"></i>`)}</span>
-    <span class="dim">${there} of ${call.calls.length} calls inside are there</span>
+    <span class="dim">${t("card.inside", { there, n: call.calls.length })}</span>
   </span>`;
 }
 
@@ -151,26 +140,27 @@ export function Card({ call, run }) {
   const last = call.begunAnew[call.begunAnew.length - 1];
   const text = call.text || call.thoughts;
   const likeness = call.similarity?.tfidf;
-  const told = `${seat(call)}, ${call.model}: ${states[call.state]}${failed ? `, ${call.error}` : ""}. Open its details.`;
+  const state = call.state === "asked" ? t("heard.asked") : named("state", call.state);
+  const told = t(failed ? "card.told_failed" : "card.told", { seat: seat(call), model: call.model, state, error: call.error });
   return html`<button type="button" class="card ${call.state} c${call.index % 8}" aria-label=${told} data-key=${call.key}
     onClick=${() => (dialog.value = { kind: "call", run, call })}>
     <span class="cardhead" aria-hidden="true">
       <${Seat} call=${call} />
       <span class="grow"></span>
-      ${call.restarts > 0 && html`<span class="tag" title=${last?.error ?? "begun anew"}>begun anew${call.restarts > 1 ? ` ${call.restarts} times` : ""}</span>`}
-      ${call.calls.length > 0 && html`<span class="tag">mixture of ${call.calls.length}</span>`}
+      ${call.restarts > 0 && html`<span class="tag" title=${last?.error ?? t("card.anew")}>${t(call.restarts > 1 ? "card.anew_times" : "card.anew", { n: call.restarts })}</span>`}
+      ${call.calls.length > 0 && html`<span class="tag">${t("card.mixture", { n: call.calls.length })}</span>`}
       ${call.state === "done" && likeness !== undefined && likeness !== null
-        ? html`<span class="likeness" title="How alike its words and the answer's are"><i data-tenths=${Math.round(likeness * 10)}></i>${Math.round(likeness * 100)} % alike</span>`
-        : html`<span class="stateword ${call.state}">${call.live && html`<i class="dot ${call.state}"></i>`}${stateWords[call.state]}</span>`}
+        ? html`<span class="likeness" title=${t("card.alike_title")}><i data-tenths=${Math.round(likeness * 10)}></i>${t("card.alike", { percent: percent(likeness) })}</span>`
+        : html`<span class="stateword ${call.state}">${call.live && html`<i class="dot ${call.state}"></i>`}${named("state", call.state)}</span>`}
     </span>
     <span class="model" title=${call.model}>${call.model}</span>
     <span ref=${(box) => fades(box)} aria-hidden="true" class="glance ${call.live ? "tail" : ""} ${!call.text && call.thoughts ? "thoughts" : ""}">
       ${failed
-        ? html`<span class="why"><b>${call.errorType ?? "failed"}</b> ${call.error}</span>`
+        ? html`<span class="why"><b>${call.errorType ?? t("state.failed")}</b> <span lang="en">${call.error}</span></span>`
         : text
           ? html`<span dir="auto">${previewText(text, call.live)}</span>`
           : call.live && last
-            ? html`<span class="dim">Begun anew${last.error ? `: ${last.error}` : ""}</span>`
+            ? html`<span class="dim">${t(last.error ? "card.began_anew_why" : "card.began_anew", { why: last.error })}</span>`
             : call.live && call.calls.length
               ? html`<${Inside} call=${call} />`
             : call.live

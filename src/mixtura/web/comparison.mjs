@@ -1,7 +1,8 @@
 // One model alone beside an answer that is there: chosen, its price said, then asked.
 import { html, Icon, useEffect, useState } from "./base.mjs";
 import { call } from "./access.mjs";
-import { dollars, short } from "./format.mjs";
+import { most, short } from "./format.mjs";
+import { t } from "./language.mjs";
 import { busy, compare, conversationBefore, setup } from "./state.mjs";
 
 async function priced(model, messages) {
@@ -24,12 +25,12 @@ export function CompareAfter({ one }) {
     return () => (wanted = false);
   }, [model]);
   if (!models.length) return null;
-  const most = plan && (plan.problem ?? (plan.max_cost_usd === null ? "price unknown" : plan.max_cost_usd === 0 ? "free" : `at most ${dollars(plan.max_cost_usd)}`));
+  const told = plan && (plan.problem ?? most(plan.max_cost_usd));
   return html`<span class="compareafter">
-    <span class="select against"><${Icon} name="columns" /><label class="sr" for=${`with-${one.number}`}>Compare with one model alone</label>
+    <span class="select against"><${Icon} name="columns" /><label class="sr" for=${`with-${one.number}`}>${t("composer.compare_label")}</label>
       <select id=${`with-${one.number}`} disabled=${busy.value} value=${model} onChange=${(event) => choose(event.target.value)}>
-        <option value="">Compare with…</option>${models.map((other) => html`<option value=${other.name}>${short(other.name)} alone</option>`)}</select></span>
-    ${model && html`<span class="dim small" role="status">${most ?? "…"}</span>
-      <button type="button" class="quiet small" disabled=${busy.value || !plan || plan.problem} onClick=${() => compare(one, model)}>Ask ${short(model)}</button>`}
+        <option value="">${t("compare.with")}</option>${models.map((other) => html`<option value=${other.name}>${t("composer.alone", { model: short(other.name) })}</option>`)}</select></span>
+    ${model && html`<span class="dim small" role="status">${told ?? "…"}</span>
+      <button type="button" class="quiet small" disabled=${busy.value || !plan || plan.problem} onClick=${() => compare(one, model)}>${t("compare.ask", { model: short(model) })}</button>`}
   </span>`;
 }

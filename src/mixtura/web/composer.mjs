@@ -2,7 +2,8 @@
 import { AttachButton, Attached, useDrop } from "./attachments.mjs";
 import { effect, html, Icon, say, signal, tell, useLayoutEffect, useRef } from "./base.mjs";
 import { SetUp } from "./firstrun.mjs";
-import { count, dollars, ending, short } from "./format.mjs";
+import { ending, hindrance, most, short } from "./format.mjs";
+import { t } from "./language.mjs";
 import { ask, busy, choice, choose, draft, edited, mixture, pattern, plan, refusal, replan, setup, stop } from "./state.mjs";
 import { Tuner } from "./tuner.mjs";
 
@@ -24,12 +25,12 @@ export function Composer({ follow }) {
   const needed = mixture.value?.needs?.[0];
   const send = () => {
     if (busy.value) {
-      tell(draft.value.trim() ? "The answer is still being written: stop it (Esc), or ask when it is there" : "The answer is still being written");
+      tell(t(draft.value.trim() ? "composer.busy_draft" : "composer.busy"));
       return;
     }
     if (!refusal.value || !draft.value.trim()) return void ask(draft.value);
     pointed.value = true;
-    say(`This cannot be asked: ${refusal.value}`);
+    say(t("composer.refused", { why: refusal.value }));
     replan(); // it may be possible by now
   };
   const keys = (event) => {
@@ -43,18 +44,18 @@ export function Composer({ follow }) {
     ${tuning.value && html`<${Tuner} close=${() => { tuning.value = false; focusQuestion(); }} />`}
     <${Attached} />
     <div class="compose">
-      <label class="sr" for="question">Your question</label>
-      <textarea id="question" dir="auto" ref=${box} rows="1" placeholder=${follow ? "Ask a follow-up" : "Ask them anything"} value=${text}
+      <label class="sr" for="question">${t("composer.question")}</label>
+      <textarea id="question" dir="auto" ref=${box} rows="1" placeholder=${t(follow ? "composer.follow" : "composer.first")} value=${text}
         onInput=${(event) => (draft.value = event.target.value)} onKeyDown=${keys} aria-describedby=${why ? "plan refusal" : "plan"}></textarea>
       ${busy.value
-        ? html`<button type="button" class="send stop" onClick=${stop} aria-label="Stop"><${Icon} name="stop" /></button>`
-        : html`<button type="submit" class="send" disabled=${!text.trim()} aria-label="Ask"><${Icon} name="up" /></button>`}
+        ? html`<button type="button" class="send stop" onClick=${stop} aria-label=${t("stop")}><${Icon} name="stop" /></button>`
+        : html`<button type="submit" class="send" disabled=${!text.trim()} aria-label=${t("ask")}><${Icon} name="up" /></button>`}
     </div>
-    ${why && html`<p id="refusal" class="problem" tabindex="0"><${Icon} name="warn" /><span>${why}</span>${needed && html`<${SetUp} wanted=${needed}>Enter the key<//>`}</p>`}
+    ${why && html`<p id="refusal" class="problem" tabindex="0"><${Icon} name="warn" /><span>${why}</span>${needed && html`<${SetUp} wanted=${needed}>${t("enter_key")}<//>`}</p>`}
     <div class="below">
       <${Preset} />
-      <button type="button" class="pick" aria-label="Change the mixture" aria-expanded=${tuning.value} aria-controls="tuner" onClick=${() => (tuning.value = !tuning.value)}>
-        <${Icon} name="tune" /><span class="wide">${edited.value.changed ? "Changed" : "Change"}</span>
+      <button type="button" class="pick" aria-label=${t("composer.change_label")} aria-expanded=${tuning.value} aria-controls="tuner" onClick=${() => (tuning.value = !tuning.value)}>
+        <${Icon} name="tune" /><span class="wide">${t(edited.value.changed ? "composer.changed" : "composer.change")}</span>
       </button>
       <${AttachButton} />
       <${Against} />
@@ -68,13 +69,13 @@ export function Composer({ follow }) {
 function Preset() {
   const known = setup.value;
   const names = new Set([...(known?.mixtures ?? []), ...(known?.models ?? [])].map((one) => one.name));
-  return html`<span class="select"><label class="sr" for="preset">Mixture</label>
-    <select id="preset" value=${choice.value.model} onChange=${(event) => choose(event.target.value)} aria-describedby=${pattern.value ? "pattern" : undefined} title=${mixture.value?.auto ?? mixture.value?.problem ?? ""}>
+  return html`<span class="select"><label class="sr" for="preset">${t("composer.mixture")}</label>
+    <select id="preset" value=${choice.value.model} onChange=${(event) => choose(event.target.value)} aria-describedby=${pattern.value ? "pattern" : undefined} title=${mixture.value?.auto ?? hindrance(mixture.value?.problem) ?? ""}>
       ${!names.has(choice.value.model) && html`<option value=${choice.value.model}>${choice.value.model}</option>`}
-      <optgroup label="Mixtures">${known?.mixtures.filter((one) => !one.problem).map((one) => html`<option value=${one.name}>${one.name} · ${count(one.calls, "call")}</option>`)}</optgroup>
-      ${known?.mixtures.some((one) => one.problem) && html`<optgroup label="Mixtures that cannot run here">${known.mixtures.filter((one) => one.problem).map((one) => html`<option value=${one.name} title=${one.problem}>${one.name} · ${one.problem.length > 60 ? "cannot run here" : one.problem}</option>`)}</optgroup>`}
-      <optgroup label="One model alone">${known?.models.filter((one) => !one.problem).map((one) => html`<option value=${one.name}>${one.name}</option>`)}</optgroup>
-    </select>${pattern.value && html`<span id="pattern" class="pattern" title=${ending(pattern.value).help || "How it comes to its answer"}>${pattern.value}</span>`}<${Icon} name="chevron" /></span>`;
+      <optgroup label=${t("composer.mixtures")}>${known?.mixtures.filter((one) => !one.problem).map((one) => html`<option value=${one.name}>${one.name} · ${t("calls", { n: one.calls })}</option>`)}</optgroup>
+      ${known?.mixtures.some((one) => one.problem) && html`<optgroup label=${t("composer.mixtures_not")}>${known.mixtures.filter((one) => one.problem).map((one) => html`<option value=${one.name} title=${hindrance(one.problem)}>${one.name} · ${one.problem.length > 60 ? t("composer.cannot_here") : hindrance(one.problem)}</option>`)}</optgroup>`}
+      <optgroup label=${t("composer.one_model")}>${known?.models.filter((one) => !one.problem).map((one) => html`<option value=${one.name}>${one.name}</option>`)}</optgroup>
+    </select>${pattern.value && html`<span id="pattern" class="pattern" title=${ending(pattern.value).help || t("composer.pattern")}>${pattern.value}</span>`}<${Icon} name="chevron" /></span>`;
 }
 
 function Against() {
@@ -84,18 +85,18 @@ function Against() {
     const named = text.replace(/^blind:/, "");
     choice.value = { ...choice.value, against: named, blind: named !== text };
   };
-  return html`<span class="select against ${against ? "on" : ""}"><${Icon} name="columns" /><label class="sr" for="against">Compare with one model alone</label>
-    <select id="against" value=${blind ? `blind:${against}` : against} title="Ask one model alone, too" onChange=${(event) => pick(event.target.value)}>
-      <option value="">Compare</option>
-      ${models.map((one) => html`<option value=${one.name}>${short(one.name)} alone</option>`)}
-      ${setup.value?.runs && models.length > 0 && html`<optgroup label="Without names: you choose the better one">${models.map((one) => html`<option value=${`blind:${one.name}`}>${short(one.name)}, blind</option>`)}</optgroup>`}
+  return html`<span class="select against ${against ? "on" : ""}"><${Icon} name="columns" /><label class="sr" for="against">${t("composer.compare_label")}</label>
+    <select id="against" value=${blind ? `blind:${against}` : against} title=${t("composer.compare_title")} onChange=${(event) => pick(event.target.value)}>
+      <option value="">${t("composer.compare")}</option>
+      ${models.map((one) => html`<option value=${one.name}>${t("composer.alone", { model: short(one.name) })}</option>`)}
+      ${setup.value?.runs && models.length > 0 && html`<optgroup label=${t("composer.blind_group")}>${models.map((one) => html`<option value=${`blind:${one.name}`}>${t("composer.blind", { model: short(one.name) })}</option>`)}</optgroup>`}
     </select></span>`;
 }
 
 function AgreementToggle() {
   const { agreement } = choice.value;
-  return html`<button type="button" class="pick" aria-label="Agreement report" aria-pressed=${agreement} title="Report where the proposals agree, for one call more" onClick=${() => (choice.value = { ...choice.value, agreement: !agreement })}>
-    <${Icon} name="check" /><span class="wide">Agreement</span>
+  return html`<button type="button" class="pick" aria-label=${t("composer.agreement_label")} aria-pressed=${agreement} title=${t("composer.agreement_title")} onClick=${() => (choice.value = { ...choice.value, agreement: !agreement })}>
+    <${Icon} name="check" /><span class="wide">${t("composer.agreement")}</span>
   </button>`;
 }
 
@@ -103,8 +104,8 @@ function Price() {
   const { state, data } = plan.value;
   const problem = refusal.value;
   const told = data && !problem
-    ? html`<span><b>${count(data.calls, "call")}</b></span><span class="most" title=${data.unknown_prices?.length ? `No price is known of ${data.unknown_prices.join(", ")}` : "The worst case: every call writes all it may"}>${data.max_cost_usd === null ? "price unknown" : data.max_cost_usd === 0 ? "free" : `at most ${dollars(data.max_cost_usd)}`}</span>`
-    : html`<span class="bad" title=${problem}>${problem ? (data?.problem?.startsWith("needs") && state === "ready" ? `cannot run: ${data.problem}` : "cannot be asked") : "…"}</span>`;
+    ? html`<span><b>${t("calls", { n: data.calls })}</b></span><span class="most" title=${data.unknown_prices?.length ? t("composer.no_price", { names: data.unknown_prices.join(", ") }) : t("composer.worst")}>${most(data.max_cost_usd)}</span>`
+    : html`<span class="bad" title=${problem}>${problem ? (data?.problem?.startsWith("needs") && state === "ready" ? t("composer.needs", { problem: hindrance(data.problem) }) : t("composer.not_askable")) : "…"}</span>`;
   return html`<p id="plan" class="price ${state}">${told}</p>`;
 }
 

@@ -1,6 +1,7 @@
 // A conversation as the server keeps it: its turns at a glance, its branches, its name.
 import { call } from "./access.mjs";
 import { computed, signal, tell } from "./base.mjs";
+import { t } from "./language.mjs";
 
 // The one that is shown: { id, title, renamed, cost_usd, turns }; null before its first question.
 export const conversation = signal(null);
@@ -10,6 +11,19 @@ const path = (id, more = "") => `/api/conversations/${encodeURIComponent(id)}${m
 
 export async function fetchConversation(id) {
   return (await call(path(id))).json();
+}
+
+let begun = 0;
+let shown = 0;
+
+// Show what the server knows of it by now. An answer that comes after a newer one's is dropped.
+export async function updateConversation(id, wanted = () => true) {
+  begun += 1;
+  const mine = begun;
+  const found = await fetchConversation(id);
+  if (mine < shown || !wanted()) return;
+  shown = mine;
+  conversation.value = found;
 }
 
 const main = (turns) => turns.filter((turn) => !turn.beside);
@@ -45,7 +59,7 @@ export const besideOf = (turns, id) => turns.findLast((turn) => turn.beside === 
 
 export async function rename(id, title) {
   await call(path(id), { method: "PATCH", body: { title } });
-  if (conversation.value?.id === id) conversation.value = await fetchConversation(id);
+  if (conversation.value?.id === id) await updateConversation(id);
 }
 
 export async function forget(id) {
@@ -69,6 +83,6 @@ export async function download(from, name, said) {
 }
 
 export const saveMarkdown = (id, leaf) =>
-  download(path(id, `/markdown?run=${encodeURIComponent(leaf ?? "")}`), `mixtura-${id}.md`, "Saved as Markdown");
+  download(path(id, `/markdown?run=${encodeURIComponent(leaf ?? "")}`), `mixtura-${id}.md`, t("talk.saved_markdown"));
 
-export const saveJson = (id) => download(path(id, "/json"), `mixtura-${id}.json`, "Saved as JSON");
+export const saveJson = (id) => download(path(id, "/json"), `mixtura-${id}.json`, t("talk.saved_json"));

@@ -1,4 +1,5 @@
 // What models write beyond Markdown: a few tags of HTML without attributes, folds, footnotes.
+import { t } from "./language.mjs";
 import { escape } from "./maths.mjs";
 
 const tags = "br|sub|sup|kbd|u|mark|small";
@@ -36,7 +37,7 @@ export const fold = {
     const [stop, end] = closing(source);
     const raw = source.slice(0, end) + (/^[ \t]*\n*/.exec(source.slice(end))[0] ?? "");
     const token = { type: "fold", raw, open: Boolean(head[1]), title: [], tokens: [] };
-    this.lexer.inline((head[2] ?? "Details").trim(), token.title);
+    this.lexer.inline((head[2] ?? t("text.details")).trim(), token.title);
     depth += 1;
     try {
       this.lexer.blockTokens(source.slice(Math.min(head[0].length, stop), stop).replace(/^[ \t]*\n/, ""), token.tokens);

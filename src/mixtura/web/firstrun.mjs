@@ -2,12 +2,12 @@
 import { dialog, html, Icon, signal, useEffect, useState, tell } from "./base.mjs";
 import { call } from "./access.mjs";
 import { Sheet } from "./details.mjs";
-import { count } from "./format.mjs";
+import { megabytes } from "./format.mjs";
+import { pieces, t } from "./language.mjs";
 import { enter, replan } from "./state.mjs";
 import { key as clientKey } from "./access.mjs";
 
 const start = signal(null); // what the server says of keys, servers and the starter
-const bytes = (value) => (value >= 1e9 ? `${(value / 1e9).toFixed(1)} GB` : `${Math.round(value / 1e6)} MB`);
 
 async function look() {
   try {
@@ -37,27 +37,27 @@ function KeyForm({ known, wanted }) {
       await call("/api/keys", { method: "POST", body: { variable, key: text.value.trim(), save: Boolean(save?.checked) } });
       text.value = ""; // it is never shown again
       await again();
-      put({ good: true, text: `${variable} is set${save?.checked ? " and saved" : ", until this server ends"}.` });
-      tell("The key is in use");
+      put({ good: true, text: t(save?.checked ? "start.set_saved" : "start.set", { variable }) });
+      tell(t("start.in_use"));
     } catch (error) {
       put({ text: error.message });
     }
   };
-  if (known.refused) return html`<p class="note">${known.refused}.</p>`;
+  if (known.refused) return html`<p class="note" lang="en">${known.refused}.</p>`;
   return html`<form class="keyform" onSubmit=${send}>
-    <label>Provider
-      <select value=${variable} onChange=${(event) => choose(event.target.value)}>${all.map((row) => html`<option value=${row.variable}>${row.provider ?? row.variable}${row.set ? " (set)" : ""}</option>`)}</select></label>
-    <label>API key, as <code>${variable}</code>
+    <label>${t("start.provider")}
+      <select value=${variable} onChange=${(event) => choose(event.target.value)}>${all.map((row) => html`<option value=${row.variable}>${row.set ? t("start.is_set", { provider: row.provider ?? row.variable }) : (row.provider ?? row.variable)}</option>`)}</select></label>
+    <label><span>${pieces("start.api_key", { variable: html`<code>${variable}</code>` })}</span>
       <input name="text" type="password" required minlength="8" autocomplete="off" spellcheck=${false} /></label>
-    ${known.saves_to && html`<label class="check"><input name="save" type="checkbox" /> Save it in ${known.saves_to}, which only you can read</label>`}
-    <button type="submit" class="button primary">${chosen?.set ? "Use this one instead" : "Use this key"}</button>
+    ${known.saves_to && html`<label class="check"><input name="save" type="checkbox" /> ${t("start.save_in", { file: known.saves_to })}</label>`}
+    <button type="submit" class="button primary">${t(chosen?.set ? "start.use_instead" : "start.use")}</button>
     ${said && html`<p class=${said.good ? "note good" : "problem"} role="status">${said.text}</p>`}
   </form>`;
 }
 
 function Servers({ known }) {
-  if (!known.servers.length) return html`<p class="note">No Ollama, LM Studio or llama.cpp answers on this machine. Start one, and look again.</p>`;
-  return html`<ul class="found">${known.servers.map((one) => html`<li><b>${one.title}</b> at ${one.base_url}: ${one.models.length ? `${count(one.models.length, "model")}, ${one.models.slice(0, 4).join(", ")}${one.models.length > 4 ? " …" : ""}` : "no model yet"}</li>`)}</ul>`;
+  if (!known.servers.length) return html`<p class="note">${t("start.no_server")}</p>`;
+  return html`<ul class="found">${known.servers.map((one) => html`<li>${pieces("start.found", { server: html`<b>${one.title}</b>`, address: one.base_url, models: one.models.length ? t("start.found_models", { models: t("models", { n: one.models.length }), names: `${one.models.slice(0, 4).join(", ")}${one.models.length > 4 ? " …" : ""}` }) : t("start.no_model") })}</li>`)}</ul>`;
 }
 
 function Starter({ known }) {
@@ -81,26 +81,26 @@ function Starter({ known }) {
     }
   };
   if (state === "running") {
-    return html`<p class="note" role="status">${label || "Beginning"}: ${bytes(done)} of ${bytes(total)}</p><progress max=${Math.max(total, 1)} value=${done} aria-label="Download of the starter models"></progress>`;
+    return html`<p class="note" role="status">${t("start.progress", { what: label || t("start.beginning"), done: megabytes(done), all: megabytes(total) })}</p><progress max=${Math.max(total, 1)} value=${done} aria-label=${t("start.download_label")}></progress>`;
   }
-  if (!missing) return html`<p class="note good">They are here: ${models.join(", ")}.</p>`;
-  return html`<p class="note">${models.join(", ")}: free, on this machine, no key. A download of ${bytes(missing)}.</p>
+  if (!missing) return html`<p class="note good">${t("start.here", { names: models.join(", ") })}</p>`;
+  return html`<p class="note">${t("start.offer", { names: models.join(", "), size: megabytes(missing) })}</p>
     ${error && html`<p class="problem" role="alert"><${Icon} name="warn" /><span>${error}</span></p>`}
-    ${!known.refused && html`<button type="button" class="button" onClick=${begin}>${error ? "Try again" : "Download them"}</button>`}`;
+    ${!known.refused && html`<button type="button" class="button" onClick=${begin}>${t(error ? "start.try_again" : "start.download")}</button>`}`;
 }
 
 export function FirstRun({ wanted }) {
   useEffect(() => void look(), []);
   const known = start.value;
-  return html`<${Sheet} title="Set up models" kind="small firstrun" close=${() => (dialog.value = null)}>
-    <h2>Set up models</h2>
-    ${!known && html`<p class="note" role="status">Looking what is here…</p>`}
+  return html`<${Sheet} title=${t("set_up")} kind="small firstrun" close=${() => (dialog.value = null)}>
+    <h2>${t("set_up")}</h2>
+    ${!known && html`<p class="note" role="status">${t("start.looking")}</p>`}
     ${known?.error && html`<p class="problem"><${Icon} name="warn" /><span>${known.error}</span></p>`}
     ${known && !known.error && html`
-      <section><h3>A provider's key</h3><${KeyForm} key=${wanted} known=${known} wanted=${wanted} /></section>
-      <section><h3>A server on this machine</h3><${Servers} known=${known} /><button type="button" class="quiet small" onClick=${again}>Look again</button></section>
-      <section><h3>Four small models</h3><${Starter} known=${known} /></section>`}
-    <div class="actions"><span class="grow"></span><button type="button" class="button" onClick=${(event) => event.currentTarget.closest("dialog").close()}>Done</button></div>
+      <section><h3>${t("start.key")}</h3><${KeyForm} key=${wanted} known=${known} wanted=${wanted} /></section>
+      <section><h3>${t("start.server")}</h3><${Servers} known=${known} /><button type="button" class="quiet small" onClick=${again}>${t("start.again")}</button></section>
+      <section><h3>${t("start.models")}</h3><${Starter} known=${known} /></section>`}
+    <div class="actions"><span class="grow"></span><button type="button" class="button" onClick=${(event) => event.currentTarget.closest("dialog").close()}>${t("done")}</button></div>
   <//>`;
 }
 

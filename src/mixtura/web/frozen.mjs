@@ -1,6 +1,7 @@
 // An exported run: the same cards, axis and marks, in a file that asks nobody anything.
 import { dialog, effect, html, Icon, Mark, render, spoken, toast } from "./base.mjs";
 import { when } from "./format.mjs";
+import { named, speakFirst, t } from "./language.mjs";
 import { Answer, CopyButton, Hint, MarksButton, Totals } from "./answer.mjs";
 import { Agreement } from "./agreement.mjs";
 import { Axis } from "./axis.mjs";
@@ -21,10 +22,10 @@ function Frozen() {
   const open = dialog.value;
   return html`<main class="frozen column">
     <header class="frozenhead">
-      <${Mark} /><h1>Mixtura</h1><span class="dim">${when(run.startedAt)} · ${run.model} · read only</span><span class="grow"></span>
-      <button type="button" class="quiet icon-only" aria-label="Light or dark" onClick=${other}><${Icon} name="moon" /></button>
+      <${Mark} /><h1>Mixtura</h1><span class="dim">${t("frozen.head", { when: when(run.startedAt), model: run.model })}</span><span class="grow"></span>
+      <button type="button" class="quiet icon-only" aria-label=${t("frozen.theme")} onClick=${other}><${Icon} name="moon" /></button>
     </header>
-    ${run.messages.map((message) => html`<article class="earlier ${message.role}"><h2>${message.role}</h2><div class="plain" dir="auto">${said(message)}</div></article>`)}
+    ${run.messages.map((message) => html`<article class="earlier ${message.role}"><h2>${named("role", message.role)}</h2><div class="plain" dir="auto">${said(message)}</div></article>`)}
     <article class="turn">
       <${Question} text=${run.question} pictures=${run.pictures} />
       <${Layers} run=${run} />
@@ -41,5 +42,5 @@ function Frozen() {
   </main>`;
 }
 
-render(html`<${Frozen} />`, document.getElementById("app"));
+speakFirst().then(() => render(html`<${Frozen} />`, document.getElementById("app")));
 effect(() => (document.title = `${run.question.slice(0, 60)} · Mixtura`));

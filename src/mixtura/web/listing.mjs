@@ -1,5 +1,6 @@
 // Code as a block of its own: its language, a button to copy it, a little colour.
 import { copy } from "./base.mjs";
+import { t } from "./language.mjs";
 
 const words = new Set(
   ("and as assert async await break case catch class const continue def default del do done elif else end enum " +
@@ -44,8 +45,6 @@ function coloured(code, lang) {
   return nodes;
 }
 
-const shown = { mermaid: "mermaid, shown as its source" };
-
 export function listing(pre) {
   const lang = (pre.dataset.lang ?? "").toLowerCase();
   const code = pre.textContent.replace(/\n$/, "");
@@ -53,12 +52,12 @@ export function listing(pre) {
   figure.className = "code";
   const head = document.createElement("figcaption");
   const name = document.createElement("span");
-  name.textContent = shown[lang] ?? (lang || "text");
+  name.textContent = lang === "mermaid" ? t("text.mermaid") : lang || t("text.plain");
   const button = document.createElement("button");
   button.type = "button";
   button.className = "quiet small";
-  button.textContent = "Copy";
-  button.setAttribute("aria-label", `Copy this ${lang || "text"}`);
+  button.textContent = t("copy");
+  button.setAttribute("aria-label", t("text.copy_code", { language: lang || t("text.plain") }));
   button.addEventListener("click", () => copy(code));
   head.append(name, button);
   const body = document.createElement("pre");

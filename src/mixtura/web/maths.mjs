@@ -1,4 +1,5 @@
 // Formulas: where they stand in a text (never in code, never a price), and TeX as MathML.
+import { t } from "./language.mjs";
 
 export const escape = (text) => text.replace(/[&<>"']/g, (sign) => `&#${sign.charCodeAt(0)};`);
 
@@ -94,7 +95,7 @@ function typeset(code) {
   if (display) {
     place.tabIndex = 0;
     place.setAttribute("role", "group");
-    place.setAttribute("aria-label", "Formula");
+    place.setAttribute("aria-label", t("text.formula"));
   }
   code.replaceWith(place);
 }

@@ -1,12 +1,13 @@
 // A model's name: typed, found in the list with its price, or named where it was nearly right.
 import { html, useEffect, useId, useLayoutEffect, useRef, useState } from "./base.mjs";
-import { count, dollars, short } from "./format.mjs";
+import { dollars, short } from "./format.mjs";
+import { pieces, t } from "./language.mjs";
 import { plan, setup } from "./state.mjs";
 
 // Dollars per million tokens, in a few words.
 function priceWords(price) {
-  if (!price) return "price unknown";
-  return price.every((each) => each === 0) ? "free" : `${dollars(price[0])} in, ${dollars(price[1])} out`;
+  if (!price) return t("price.unknown");
+  return price.every((each) => each === 0) ? t("price.free") : t("price.tokens", { read: dollars(price[0]), written: dollars(price[1]) });
 }
 
 // Every name that can be asked here, and what it costs.
@@ -14,7 +15,7 @@ function nameable() {
   const { models = [], mixtures = [] } = setup.value ?? {};
   const rows = models.filter((one) => !one.problem).map((one) => ({ name: one.name, told: priceWords(one.price) }));
   const seen = new Set(rows.map((row) => row.name));
-  return [...rows, ...mixtures.filter((one) => !one.problem && !seen.has(one.name)).map((one) => ({ name: one.name, told: `mixture, ${count(one.calls, "call")}` }))];
+  return [...rows, ...mixtures.filter((one) => !one.problem && !seen.has(one.name)).map((one) => ({ name: one.name, told: t("models.mixture", { calls: t("calls", { n: one.calls }) }) }))];
 }
 
 function distance(a, b) {
@@ -97,8 +98,8 @@ export function ModelField({ value, label, put }) {
   return html`<span class="modelfield"><input type="text" ref=${box} role="combobox" aria-label=${label} aria-autocomplete="list" aria-expanded=${open} aria-controls=${open ? id : undefined} aria-activedescendant=${open && at >= 0 ? `${id}-${at}` : undefined}
       value=${value} spellcheck=${false} autocomplete="off" onKeyDown=${keys} onBlur=${() => setList(null)} onClick=${() => !list && setList({ all: true, at: -1 })}
       onInput=${(event) => { put(event.target.value); setList({ all: false, at: -1 }); }} />
-    ${open && html`<ul class="modellist" popover="manual" role="listbox" id=${id} ref=${shown} aria-label="Models, with dollars per million tokens" onMouseDown=${(event) => event.preventDefault()}>
+    ${open && html`<ul class="modellist" popover="manual" role="listbox" id=${id} ref=${shown} aria-label=${t("models.list")} onMouseDown=${(event) => event.preventDefault()}>
       ${rows.map((row, i) => html`<li role="option" id=${`${id}-${i}`} key=${row.name} aria-selected=${i === at} onClick=${() => choose(row.name)}><span>${row.name}</span><small>${row.told}</small></li>`)}</ul>`}
-    ${near && html`<small class="near" role="status">Did you mean <button type="button" onClick=${() => choose(near)}>${near}</button>?</small>`}
+    ${near && html`<small class="near" role="status">${pieces("models.near", { name: html`<button type="button" onClick=${() => choose(near)}>${near}</button>` })}</small>`}
   </span>`;
 }

@@ -1,6 +1,7 @@
 // A question as it was asked: a headline when it is short, a message that folds when it is long.
 import { filesIn, Pictures } from "./attachments.mjs";
 import { html, Icon, useState } from "./base.mjs";
+import { t } from "./language.mjs";
 
 const LONG = 320; // characters
 const LINES = 5;
@@ -13,6 +14,6 @@ export function Question({ text: whole, pictures = [], hidden = false }) {
   if (!long) return html`${files}<h2 class="question" dir="auto" tabindex="-1" hidden=${hidden}>${text}</h2>`;
   return html`${files}<div class="longquestion" hidden=${hidden}>
     <h2 class="question ${open ? "" : "folded"}" dir="auto" tabindex="-1">${text}</h2>
-    <button type="button" class="quiet small" aria-expanded=${open} onClick=${() => setOpen(!open)}>${open ? "Show less" : "Show the whole question"}</button>
+    <button type="button" class="quiet small" aria-expanded=${open} onClick=${() => setOpen(!open)}>${t(open ? "question.less" : "question.more")}</button>
   </div>`;
 }

@@ -63,6 +63,7 @@ export class Run {
     this.pattern = null; // null is the plain mixture
     this.state = "starting"; // then: running, answered | degraded | failed | stopped
     this.error = null;
+    this.errorIsOurs = false; // in the words of the page, not of the server
     this.began = null; // the run's zero on the browser's clock
     this.startedAt = null;
     this.seconds = null;
@@ -181,8 +182,9 @@ export class Run {
     this._over(summary.degraded ? "degraded" : "answered");
   }
 
-  fail(message) {
+  fail(message, ours = false) {
     this.error = message;
+    this.errorIsOurs = ours;
     this._over("failed");
   }
 

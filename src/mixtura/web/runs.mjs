@@ -1,6 +1,7 @@
 // Past conversations: found by their words, reopened as they went, deleted.
 import { dialog, html, Icon, useEffect, useRef } from "./base.mjs";
-import { clock, count, day, dollars } from "./format.mjs";
+import { clock, day, dollars } from "./format.mjs";
+import { named, pieces, t } from "./language.mjs";
 import { conversation } from "./conversation.mjs";
 import { current, list, remove, reopen, runs, search, setup } from "./state.mjs";
 import { Sheet } from "./details.mjs";
@@ -15,7 +16,7 @@ function wanted(text) {
 export function Runs({ chosen }) {
   const { rows, more, loading, error } = runs.value;
   if (!setup.value) return null;
-  if (!setup.value.runs) return html`<p class="hintline">Runs are not kept here: <code>[runs] keep = false</code>.</p>`;
+  if (!setup.value.runs) return html`<p class="hintline">${pieces("runs.none_kept", { setting: html`<code>[runs] keep = false</code>` })}</p>`;
   const days = new Map();
   for (const row of rows) {
     const name = day(row.updated);
@@ -23,21 +24,21 @@ export function Runs({ chosen }) {
     days.get(name).push(row);
   }
   return html`<div class="runs">
-    <div class="searchbox"><${Icon} name="search" /><label class="sr" for="search">Search past conversations</label>
-      <input id="search" type="search" placeholder="Search conversations" value=${search.value} autocomplete="off" onInput=${(event) => wanted(event.target.value)} /><kbd aria-hidden="true">${/Mac|iP/.test(navigator.platform) ? "⌘ K" : "Ctrl K"}</kbd></div>
-    <nav aria-label="Past conversations" aria-busy=${loading}>
+    <div class="searchbox"><${Icon} name="search" /><label class="sr" for="search">${t("runs.search_label")}</label>
+      <input id="search" type="search" placeholder=${t("runs.search")} value=${search.value} autocomplete="off" onInput=${(event) => wanted(event.target.value)} /><kbd aria-hidden="true">${/Mac|iP/.test(navigator.platform) ? "⌘ K" : t("keys.search")}</kbd></div>
+    <nav aria-label=${t("runs.list")} aria-busy=${loading}>
       ${error && html`<p class="hintline">${error}</p>`}
-      ${!rows.length && !loading && !error && html`<p class="hintline">${search.value ? "Nothing found." : "What you ask will be listed here."}</p>`}
+      ${!rows.length && !loading && !error && html`<p class="hintline">${t(search.value ? "runs.nothing" : "runs.empty")}</p>`}
       ${[...days].map(([name, some]) => html`<section><h2>${name}</h2><ul>
         ${some.map((row) => html`<li key=${row.id} class=${shown(row) ? "current" : ""}>
           <a href=${`#run/${row.run}`} aria-current=${shown(row) ? "page" : undefined} onClick=${(event) => { event.preventDefault(); reopen(row.run); chosen?.(); }}>
-            <span class="q" dir="auto">${row.title || "(no words)"}</span>
-            <span class="m"><i class="dot ${row.state}" title=${row.state}></i>${row.state === "answered" ? "" : html`<span>${row.state}</span>`}<span>${clock(row.updated)}</span>${row.turns > 1 && html`<span>${count(row.turns, "turn")}</span>`}<span>${row.cost_usd === null ? "$?" : dollars(row.cost_usd)}</span></span>
+            <span class="q" dir="auto">${row.title || t("no_words")}</span>
+            <span class="m"><i class="dot ${row.state}" title=${named("state", row.state)}></i>${row.state === "answered" ? "" : html`<span>${named("state", row.state)}</span>`}<span>${clock(row.updated)}</span>${row.turns > 1 && html`<span>${t("turns", { n: row.turns })}</span>`}<span>${row.cost_usd === null ? t("cost.unknown_sign") : dollars(row.cost_usd)}</span></span>
           </a>
-          <button type="button" class="quiet icon-only" aria-label=${`Delete the conversation: ${row.title.slice(0, 60)}`} onClick=${() => (dialog.value = { kind: "delete", row })}><${Icon} name="trash" /></button>
+          <button type="button" class="quiet icon-only" aria-label=${t("runs.delete_one", { title: row.title.slice(0, 60) })} onClick=${() => (dialog.value = { kind: "delete", row })}><${Icon} name="trash" /></button>
         </li>`)}
       </ul></section>`)}
-      ${more && html`<button type="button" class="quiet small more" disabled=${loading} onClick=${() => list(true)}>Older ones</button>`}
+      ${more && html`<button type="button" class="quiet small more" disabled=${loading} onClick=${() => list(true)}>${t("runs.older")}</button>`}
     </nav>
   </div>`;
 }
@@ -45,13 +46,13 @@ export function Runs({ chosen }) {
 const shown = (row) => conversation.value?.id === row.id || current.value?.id === row.run;
 
 export function Delete({ row }) {
-  return html`<${Sheet} title="Delete a conversation" kind="small" close=${() => (dialog.value = null)}>
-    <h2>Delete this conversation?</h2>
-    <p class="cut">“${row.title}”</p>
-    <p class="dim">${count(row.turns, "turn")} of it with all their drafts, begun ${day(row.started)}. It cannot be brought back.</p>
+  return html`<${Sheet} title=${t("runs.delete_title")} kind="small" close=${() => (dialog.value = null)}>
+    <h2>${t("runs.delete_ask")}</h2>
+    <p class="cut">${t("runs.delete_named", { title: row.title })}</p>
+    <p class="dim">${t("runs.delete_told", { n: row.turns, day: day(row.started) })}</p>
     <div class="actions"><span class="grow"></span>
-      <button type="button" class="quiet" autofocus onClick=${(event) => event.currentTarget.closest("dialog").close()}>Cancel</button>
-      <button type="button" class="button danger" onClick=${(event) => { remove(row.id); event.currentTarget.closest("dialog").close(); }}>Delete</button>
+      <button type="button" class="quiet" autofocus onClick=${(event) => event.currentTarget.closest("dialog").close()}>${t("cancel")}</button>
+      <button type="button" class="button danger" onClick=${(event) => { remove(row.id); event.currentTarget.closest("dialog").close(); }}>${t("delete")}</button>
     </div>
   <//>`;
 }

@@ -1,5 +1,6 @@
 // A seat of a team: its model, its persona, its sampling; and the fields where they are written.
 import { html, Icon, useState } from "./base.mjs";
+import { t } from "./language.mjs";
 
 // What is said of a seat besides its model and its draws; nothing that is empty.
 export function settingsOf({ persona, sampling, variants }) {
@@ -27,17 +28,17 @@ export function readSeat(seat) {
 }
 
 const numbers = [
-  { key: "temperature", name: "Temperature", most: 5, least: 0, step: 0.1 },
-  { key: "top_p", name: "Top p", most: 1, least: 0, step: 0.05 },
-  { key: "max_tokens", name: "Max tokens", most: 10000000, least: 1, step: 1 },
+  { key: "temperature", most: 5, least: 0, step: 0.1 },
+  { key: "top_p", most: 1, least: 0, step: 0.05 },
+  { key: "max_tokens", most: 10000000, least: 1, step: 1 },
 ];
 
 // In a line, what the seat is told; empty where it is told nothing.
 export function seatSummary(seat) {
   const { persona, sampling = {}, variants } = settingsOf(seat);
-  const told = numbers.filter(({ key }) => key in sampling).map(({ key, name }) => `${name.toLowerCase()} ${sampling[key]}`);
-  if (variants) told.unshift(`${variants.length} variants of its prompt`);
-  if (persona) told.unshift(`“${persona.length > 60 ? `${persona.slice(0, 59)}…` : persona}”`);
+  const told = numbers.filter(({ key }) => key in sampling).map(({ key }) => t(`seat.said_${key}`, { value: sampling[key] }));
+  if (variants) told.unshift(t("seat.said_variants", { n: variants.length }));
+  if (persona) told.unshift(t("seat.said_persona", { persona: persona.length > 60 ? `${persona.slice(0, 59)}…` : persona }));
   return told.join(", ");
 }
 
@@ -46,11 +47,11 @@ export function useSeatSettings({ seat, who, put }) {
   const [open, setOpen] = useState(false);
   const id = `seat-${who.replace(/\W+/g, "-")}`;
   const said = seatSummary(seat);
-  const button = html`<button type="button" class="quiet icon-only ${said ? "on" : ""}" aria-label=${`${who}: persona and sampling`} title="Persona and sampling" aria-expanded=${open} aria-controls=${open ? id : undefined} onClick=${() => setOpen(!open)}><${Icon} name="tune" /></button>`;
+  const button = html`<button type="button" class="quiet icon-only ${said ? "on" : ""}" aria-label=${t("seat.settings_of", { who })} title=${t("seat.settings")} aria-expanded=${open} aria-controls=${open ? id : undefined} onClick=${() => setOpen(!open)}><${Icon} name="tune" /></button>`;
   const fields = open
-    ? html`<div class="seatsettings" id=${id} role="group" aria-label=${`${who}: persona and sampling`}>
-      <label class="field"><span>Persona</span><textarea rows="2" dir="auto" placeholder="Only this seat is told so" value=${seat.persona ?? ""} onInput=${(event) => put({ persona: event.target.value })}></textarea></label>
-      <div class="seatnumbers">${numbers.map(({ key, name, least, most, step }) => html`<label class="field"><span>${name}</span><input type="number" min=${least} max=${most} step=${step} placeholder="as usual" value=${seat.sampling?.[key] ?? ""} onInput=${(event) => put({ sampling: { ...seat.sampling, [key]: event.target.value === "" ? undefined : Number(event.target.value) } })} /></label>`)}</div>
+    ? html`<div class="seatsettings" id=${id} role="group" aria-label=${t("seat.settings_of", { who })}>
+      <label class="field"><span>${t("seat.persona")}</span><textarea rows="2" dir="auto" placeholder=${t("seat.persona_hint")} value=${seat.persona ?? ""} onInput=${(event) => put({ persona: event.target.value })}></textarea></label>
+      <div class="seatnumbers">${numbers.map(({ key, least, most, step }) => html`<label class="field"><span>${t(`seat.${key}`)}</span><input type="number" min=${least} max=${most} step=${step} placeholder=${t("seat.usual")} value=${seat.sampling?.[key] ?? ""} onInput=${(event) => put({ sampling: { ...seat.sampling, [key]: event.target.value === "" ? undefined : Number(event.target.value) } })} /></label>`)}</div>
     </div>`
     : said && html`<p class="seatsaid">${said}</p>`;
   return { button, fields };

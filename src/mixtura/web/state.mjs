@@ -1,9 +1,10 @@
 // What the page knows: who may ask, what there is to ask, the conversation, past runs.
 import { call, kept, key, locked } from "./access.mjs";
-import { besideOf, branchOf, conversation, download, fetchConversation, forget, newestAfter } from "./conversation.mjs";
+import { besideOf, branchOf, conversation, download, fetchConversation, forget, newestAfter, updateConversation } from "./conversation.mjs";
 import { attached, contentOf, pictureParts, withFiles } from "./attachments.mjs";
 import { batch, computed, dialog, say, signal, tell } from "./base.mjs";
-import { count, dollars, ending, learnEndings, seconds, short } from "./format.mjs";
+import { dollars, ending, hindrance, learnEndings, seconds, short } from "./format.mjs";
+import { language, t } from "./language.mjs";
 import { Run, said } from "./run.mjs";
 import { readSeat, settingsOf, writeSeat } from "./seats.mjs";
 import { attach, play, Refused } from "./stream.mjs";
@@ -29,7 +30,7 @@ export async function enter(text) {
     list();
     return true;
   } catch (error) {
-    if (!(error instanceof Refused)) broken.value = "The server cannot be reached.";
+    if (!(error instanceof Refused)) broken.value = t("server.unreachable");
     else if (error.status !== 401) broken.value = error.message;
     return false;
   }
@@ -127,12 +128,13 @@ const wanted = () => JSON.stringify([choice.value.model, wish(), choice.value.ag
 // Why this cannot be asked, as far as is known.
 export const refusal = computed(() => {
   const { state, data, error, of } = plan.value;
+  language.value; // it is said in its words
   if (of !== wanted()) return null;
-  return error ?? (state !== "error" && data?.problem ? `it cannot run here: ${data.problem}` : null);
+  return error ?? (state !== "error" && data?.problem ? t("composer.cannot_run", { why: hindrance(data.problem) }) : null);
 });
 
 // A name that nobody knows: not all of those that there are.
-const withoutWall = (message) => message.replace(/: choose one of (?:[^,]*,){8}[^]*$/, ": no model or mixture here is called so; the field lists those that are");
+const withoutWall = (message) => message.replace(/^([^]*?): choose one of (?:[^,]*,){8}[^]*$/, (_, problem) => t("composer.no_name", { problem }));
 
 let planning;
 let planTimer;
@@ -152,7 +154,7 @@ export function replan() {
     } catch (error) {
       if (stop.aborted) return;
       const reached = error instanceof Refused;
-      plan.value = { state: "error", data: plan.value.data, error: reached ? withoutWall(error.message) : "The server cannot be reached.", of };
+      plan.value = { state: "error", data: plan.value.data, error: reached ? withoutWall(error.message) : t("server.unreachable"), of };
       if (!reached) planTimer = setTimeout(replan, 3000); // it may be there again
     }
   }, 250);
@@ -228,7 +230,7 @@ export function askAt(one, question) {
 async function askAfter(question, before, { earlier = [], pictures = [] } = {}) {
   if (busy.value || !question.trim()) return;
   if (refusal.value) {
-    if (before.length < turns.value.length) tell(`This cannot be asked: ${refusal.value}`);
+    if (before.length < turns.value.length) tell(t("composer.refused", { why: refusal.value }));
     return;
   }
   const history = messages(question, { before, earlier, pictures });
@@ -242,17 +244,18 @@ async function askAfter(question, before, { earlier = [], pictures = [] } = {}) 
   for (const old of turns.value) old.open.value = false;
   const mine = (stopping = new AbortController());
   const place = placeAfter(before);
+  const blind = alone && choice.value.blind ? { swapped: Math.random() < 0.5, choice: null } : null;
   batch(() => {
-    turns.value = [...before, turn(run, earlier, alone, true, alone && choice.value.blind ? { swapped: Math.random() < 0.5, choice: null } : null)];
+    turns.value = [...before, turn(run, earlier, alone, true, blind)];
     if (before.length === 0 && !place) conversation.value = null;
     draft.value = question === draft.value ? "" : draft.value;
   });
-  say(`Asked ${count(plan.value.data?.calls ?? 1, "model call")}.`);
+  say(t("told.asked", { calls: t("model_calls", { n: plan.value.data?.calls ?? 1 }) }));
   const body = { model: choice.value.model, messages: history, mixtura: run.asked.mixtura };
-  const besides = (begun) => (alone && begun ? follow(alone, { model: against, messages: history, mixtura: {} }, mine, { place: `?beside=${run.id}` }) : null);
+  const besides = (begun) => (alone && begun ? follow(alone, { model: against, messages: history, mixtura: {} }, mine, { place: `?beside=${run.id}${blind ? `&blind=${blind.swapped ? "model" : "mixture"}` : ""}` }) : null);
   let other = null;
   await follow(run, body, mine, { heard: narrator(run), place, begun: () => (other = besides(true)) });
-  if (alone && !other && !run.id) alone.fail("it was not asked: the mixture was refused");
+  if (alone && !other && !run.id) alone.fail(t("runs.not_asked"), true);
   await other;
   if (stopping === mine) stopping = null;
   listAll();
@@ -286,8 +289,7 @@ async function follow(run, body, stopper, { heard = () => {}, place = "", begun:
 async function refresh(id, left = leaving.signal) {
   if (!setup.value?.runs) return;
   try {
-    const found = await fetchConversation(id);
-    if (!left.aborted) conversation.value = found;
+    await updateConversation(id, () => !left.aborted);
   } catch {
     // the next one will do
   }
@@ -297,17 +299,17 @@ async function refresh(id, left = leaving.signal) {
 function narrator(run) {
   return (event) => {
     if (event === null) {
-      if (run.state === "failed") say(`No answer. ${run.error}`);
-      else if (run.state === "stopped") say("Stopped.");
-      else say(`The answer is complete, after ${seconds(run.seconds)}, for ${dollars(run.cost)}.`);
+      if (run.state === "failed") say(t("told.failed", { error: run.error }));
+      else if (run.state === "stopped") say(t("told.stopped"));
+      else say(t("told.complete", { time: seconds(run.seconds), cost: dollars(run.cost) }));
       return;
     }
     if (event.at?.length > 1) return;
     if (event.event === "proposal") {
       const row = run.layers.find((one) => one[0].layer === event.at[0].layer) ?? [];
-      say(`Layer ${event.at[0].layer}: ${row.filter((one) => one.over).length} of ${row.length} drafts.`);
-    } else if (event.event === "failure") say(`${short(event.model)} failed: ${event.error}`);
-    else if (event.event === "asked" && event.at[0].role === "aggregator") say(`${short(event.model)} ${ending(run.pattern).said}.`);
+      say(t("told.drafts", { layer: event.at[0].layer, there: row.filter((one) => one.over).length, n: row.length }));
+    } else if (event.event === "failure") say(t("told.call_failed", { model: short(event.model), error: event.error }));
+    else if (event.event === "asked" && event.at[0].role === "aggregator") say(t("told.last", { model: short(event.model), said: ending(run.pattern).said }));
   };
 }
 
@@ -340,9 +342,9 @@ export function stop() {
 export async function steer(run, action, place = {}) {
   try {
     await call(`/api/runs/${encodeURIComponent(run.id)}/control`, { method: "POST", body: { action, ...place } });
-    say({ answer_now: "The answer is made of what is there.", leave_out: "The proposer is left out.", ask_again: "It is asked again." }[action]);
+    say(t(`told.${action}`));
   } catch (error) {
-    tell(error instanceof Refused ? `Not possible now: ${error.message}` : "The server cannot be reached.");
+    tell(error instanceof Refused ? t("told.not_now", { why: error.message }) : t("server.unreachable"));
   }
 }
 
@@ -367,13 +369,13 @@ export async function goOn(one, wish) {
 
 // The report of where the proposals of a run agree that is over; its price was told.
 export async function askReport(run) {
-  tell("The report is being written…");
+  tell(t("told.report"));
   try {
     const made = await (await call(`/api/runs/${encodeURIComponent(run.id)}/agreement`, { method: "POST", body: {} })).json();
     run.agreement = made.agreement;
     run.cost = made.cost_usd;
     run.touch();
-    tell("The report is there");
+    tell(t("told.report_there"));
     await refresh(run.id);
   } catch (error) {
     tell(error.message);
@@ -382,6 +384,10 @@ export async function askReport(run) {
 
 // How often which mixture was preferred to which model, in answers without names.
 export const preferences = signal([]);
+
+async function countPreferences() {
+  preferences.value = (await (await call("/api/choices")).json()).counts;
+}
 
 export async function choosePreferred(one, preferred) {
   one.blind.value = { ...one.blind.value, choice: preferred };
@@ -417,7 +423,7 @@ export async function compare(one, model) {
   const place = one.run.recorded ? `?beside=${one.run.id}` : "";
   await follow(alone, { model, messages: history, mixtura: {} }, mine, { place });
   if (stopping === mine) stopping = null;
-  say(`${short(model)} alone took ${seconds(alone.seconds)}.`);
+  say(t("told.alone", { model: short(model), time: seconds(alone.seconds) }));
   list();
 }
 
@@ -492,7 +498,7 @@ export async function reopen(id, exact = false) {
       const mine = row.id === last.id ? run : Run.glimpsed(row);
       const beside = besideOf(found.turns, row.id);
       const earlier = i ? [] : before.map(({ role, ...rest }) => ({ role, content: said(rest) }));
-      return turn(mine, earlier, beside ? Run.glimpsed(beside) : null, mine === run && !beside);
+      return turn(mine, earlier, beside ? Run.glimpsed(beside) : null, mine === run && !beside, blindnessOf(beside));
     });
     batch(() => {
       dialog.value = null;
@@ -502,10 +508,12 @@ export async function reopen(id, exact = false) {
       chooseAgain(run);
     });
     point(exact ? last.id : id, true);
-    say(`Opened the conversation: ${found.title}`);
-    if (record.state === "running") await rejoin(run);
+    say(t("runs.opened", { title: found.title }));
+    if (made.some((one) => one.blind.value?.choice)) await countPreferences();
+    const underWay = made.flatMap((one) => [one.run, one.alone]).filter((one) => one?.state === "running");
+    if (underWay.length) await rejoin(...underWay);
   } catch (error) {
-    tell(error.status === 404 ? "That run is no longer there." : error.message);
+    tell(error.status === 404 ? t("runs.gone") : error.message);
     point(null);
   } finally {
     opening.value = false;
@@ -518,14 +526,25 @@ export async function bring(run) {
   try {
     run.fill(await (await call(`/api/runs/${encodeURIComponent(run.id)}`)).json());
   } catch (error) {
-    tell(error.status === 404 ? "That run is no longer there." : error.message);
+    tell(error.status === 404 ? t("runs.gone") : error.message);
   }
 }
 
-// A run that goes on at the server, begun on this page or in another tab.
-async function rejoin(run) {
+// Two answers that had no names have none when they are shown again, and stand in the same order.
+function blindnessOf(beside) {
+  return beside?.blind ? { swapped: beside.blind === "model", choice: beside.choice ?? null } : null;
+}
+
+// Runs that go on at the server, begun on this page or in another tab.
+async function rejoin(...underWay) {
   const [mine, left] = [(stopping = new AbortController()), leaving.signal];
+  await Promise.all(underWay.map((run) => rejoinOne(run, mine, left)));
+  if (stopping === mine) stopping = null;
+}
+
+async function rejoinOne(run, mine, left) {
   run.calls = [];
+  run.glimpsed = false;
   run.state = "starting";
   run.seconds = null;
   run.recorded = false;
@@ -533,12 +552,11 @@ async function rejoin(run) {
   opening.value = false;
   const heard = narrator(run);
   const live = await attach(run, { key: key.value, signal: mine.signal, left, heard });
-  if (stopping === mine) stopping = null;
   if (left.aborted) return;
   if (live) heard(null);
   const learned = await remember(run);
   await refresh(run.id, left);
-  if (!live && !learned) run.fail("this run was asked over the API: reload the page once it has ended");
+  if (!live && !learned) run.fail(t("runs.over_api"), true);
   listAll();
 }
 
@@ -548,7 +566,7 @@ export async function remove(id) {
     await forget(id);
     runs.value = { ...runs.value, rows: runs.value.rows.filter((row) => row.id !== id) };
     if (conversation.value?.id === id) fresh();
-    tell("Conversation deleted");
+    tell(t("runs.deleted"));
     tabs?.postMessage("changed");
   } catch (error) {
     tell(error.message);
@@ -556,4 +574,4 @@ export async function remove(id) {
 }
 
 // One file that shows the run anywhere.
-export const share = (run) => download(`/api/runs/${encodeURIComponent(run.id)}/html`, `mixtura-${run.id}.html`, "Saved as one HTML file");
+export const share = (run) => download(`/api/runs/${encodeURIComponent(run.id)}/html`, `mixtura-${run.id}.html`, t("turn.shared"));

@@ -1,4 +1,5 @@
 // The server's stream: from bytes to the events of a run.
+import { t } from "./language.mjs";
 import { Run } from "./run.mjs";
 
 export class Refused extends Error {
@@ -16,7 +17,7 @@ export function headers(key) {
 
 // What an answer that is no success says of itself. Always throws.
 export async function refused(response) {
-  let message = `the server answered ${response.status}`;
+  let message = t("server.answered", { status: String(response.status) });
   let code = null;
   try {
     const { error } = await response.json();
@@ -61,8 +62,9 @@ export async function play(run, body, { key, signal, left, place = "", begun = (
     run.id = (await response.json()).run;
     begun(run);
   } catch (error) {
-    run.fail(error instanceof Refused ? error.message : "the server cannot be reached");
-    if (error instanceof Refused) throw error;
+    const said = error instanceof Refused;
+    run.fail(said ? error.message : t("server.unreachable_run"), !said);
+    if (said) throw error;
     return;
   }
   // Its events may be gone by now, after a long break: its record says what became of it.
@@ -94,7 +96,7 @@ export async function attach(run, { key, signal, left, heard = () => {} }) {
         if (error instanceof Refused) throw error;
       }
     }
-    if (!left.aborted) run.fail("the server cannot be reached; the run may go on there: reload the page to see");
+    if (!left.aborted) run.fail(t("server.unreachable_later"), true);
     return true;
   } finally {
     signal.removeEventListener("abort", halt);

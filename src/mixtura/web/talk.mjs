@@ -1,7 +1,8 @@
 // A conversation on the page: its head, its branches, questions that are edited, answers anew.
 import { dialog, html, Icon, signal, useEffect, useRef } from "./base.mjs";
 import { conversation, cost, rename, saveJson, saveMarkdown, siblingsOf } from "./conversation.mjs";
-import { count, dollars } from "./format.mjs";
+import { dollars } from "./format.mjs";
+import { t } from "./language.mjs";
 import { Sheet } from "./details.mjs";
 import { askAt, busy, list, reopen, setup, turns } from "./state.mjs";
 
@@ -12,12 +13,12 @@ export function TalkHead() {
   if (!talk || !turns.value.length) return null;
   const many = turns.value.length;
   return html`<header class="talk">
-    <h1 dir="auto" class=${many === 1 && talk.title === turns.value[0].run.question ? "sr" : ""} title=${talk.title}>${talk.title || "(no words)"}</h1>
-    <p class="dim">${count(many, "turn")} · ${cost.value === null ? "cost unknown" : `${dollars(cost.value)} so far`}</p>
+    <h1 dir="auto" class=${many === 1 && talk.title === turns.value[0].run.question ? "sr" : ""} title=${talk.title}>${talk.title || t("no_words")}</h1>
+    <p class="dim">${t("turns", { n: many })} · ${cost.value === null ? t("talk.cost_unknown") : t("talk.so_far", { cost: dollars(cost.value) })}</p>
     <span class="grow"></span>
-    <button type="button" class="quiet icon-only" aria-label="Rename the conversation" title="Rename" onClick=${() => (dialog.value = { kind: "rename", talk })}><${Icon} name="edit" /></button>
-    <button type="button" class="quiet icon-only" aria-label="Export the conversation" title="Export" onClick=${() => (dialog.value = { kind: "export", talk })}><${Icon} name="share" /></button>
-    <button type="button" class="quiet icon-only" aria-label="Delete the whole conversation" title="Delete" disabled=${busy.value} onClick=${() => (dialog.value = { kind: "delete", row: { ...talk, turns: main(talk).length } })}><${Icon} name="trash" /></button>
+    <button type="button" class="quiet icon-only" aria-label=${t("talk.rename")} title=${t("rename")} onClick=${() => (dialog.value = { kind: "rename", talk })}><${Icon} name="edit" /></button>
+    <button type="button" class="quiet icon-only" aria-label=${t("talk.export")} title=${t("export")} onClick=${() => (dialog.value = { kind: "export", talk })}><${Icon} name="share" /></button>
+    <button type="button" class="quiet icon-only" aria-label=${t("talk.delete")} title=${t("delete")} disabled=${busy.value} onClick=${() => (dialog.value = { kind: "delete", row: { ...talk, turns: main(talk).length } })}><${Icon} name="trash" /></button>
   </header>`;
 }
 
@@ -34,11 +35,11 @@ export function Rename({ talk }) {
     await rename(talk.id, title);
     list();
   };
-  return html`<${Sheet} title="Rename the conversation" kind="small" close=${() => (dialog.value = null)}>
-    <h2>Rename the conversation</h2>
+  return html`<${Sheet} title=${t("talk.rename")} kind="small" close=${() => (dialog.value = null)}>
+    <h2>${t("talk.rename")}</h2>
     <form onSubmit=${save}>
-      <label class="field"><span>Title; empty for its first question</span><input type="text" ref=${box} dir="auto" maxlength="200" value=${talk.title} autofocus /></label>
-      <div class="actions"><span class="grow"></span><button type="button" class="quiet" onClick=${close}>Cancel</button><button type="submit" class="button primary">Save</button></div>
+      <label class="field"><span>${t("talk.title")}</span><input type="text" ref=${box} dir="auto" maxlength="200" value=${talk.title} autofocus /></label>
+      <div class="actions"><span class="grow"></span><button type="button" class="quiet" onClick=${close}>${t("cancel")}</button><button type="submit" class="button primary">${t("save")}</button></div>
     </form>
   <//>`;
 }
@@ -48,10 +49,10 @@ export function Export({ talk }) {
     close(event);
     way();
   };
-  return html`<${Sheet} title="Export the conversation" kind="small" close=${() => (dialog.value = null)}>
-    <h2>Export the conversation</h2>
-    <p class="dim">Markdown has what is shown: questions and answers of this branch. JSON has all runs, whole, with every draft.</p>
-    <div class="actions"><button type="button" class="quiet" onClick=${close}>Cancel</button><span class="grow"></span>
+  return html`<${Sheet} title=${t("talk.export")} kind="small" close=${() => (dialog.value = null)}>
+    <h2>${t("talk.export")}</h2>
+    <p class="dim">${t("talk.export_told")}</p>
+    <div class="actions"><button type="button" class="quiet" onClick=${close}>${t("cancel")}</button><span class="grow"></span>
       <button type="button" class="button" onClick=${(event) => save(event, () => saveJson(talk.id))}>JSON</button>
       <button type="button" class="button primary" autofocus onClick=${(event) => save(event, () => saveMarkdown(talk.id, turns.value.at(-1)?.run.id))}>Markdown</button></div>
   <//>`;
@@ -68,16 +69,16 @@ export function Versions({ one }) {
   const all = siblingsOf(talk.turns, one.run.id);
   const at = all.findIndex((turn) => turn.id === one.run.id);
   if (all.length < 2 || at < 0) return null;
-  const step = (by) => html`<button type="button" class="quiet icon-only ${by < 0 ? "back" : "on"}" aria-label=${by < 0 ? "The version before" : "The next version"} disabled=${busy.value || !all[at + by]} onClick=${() => reopen(all[at + by].id, true)}><${Icon} name="chevron" /></button>`;
-  return html`<span class="versions" role="group" aria-label=${`Version ${at + 1} of ${all.length}`}>${step(-1)}<span>${at + 1} of ${all.length}</span>${step(1)}</span>`;
+  const step = (by) => html`<button type="button" class="quiet icon-only ${by < 0 ? "back" : "on"}" aria-label=${t(by < 0 ? "talk.before" : "talk.next")} disabled=${busy.value || !all[at + by]} onClick=${() => reopen(all[at + by].id, true)}><${Icon} name="chevron" /></button>`;
+  return html`<span class="versions" role="group" aria-label=${t("talk.version", { at: at + 1, n: all.length })}>${step(-1)}<span>${t("talk.at", { at: at + 1, n: all.length })}</span>${step(1)}</span>`;
 }
 
 export function QuestionTools({ one }) {
   one.run.tick.value;
   if (one.run.live || editing.value?.number === one.number) return null;
   return html`<p class="qtools"><${Versions} one=${one} />
-    <button type="button" class="quiet small" disabled=${busy.value} onClick=${() => (editing.value = { number: one.number, text: one.run.question })}><${Icon} name="edit" /><span>Edit</span></button>
-    ${one.run.answer && html`<button type="button" class="quiet small" disabled=${busy.value} title="Ask the same again, of the mixture that is chosen below" onClick=${() => askAt(one, one.run.question)}><${Icon} name="again" /><span>Regenerate</span></button>`}
+    <button type="button" class="quiet small" disabled=${busy.value} onClick=${() => (editing.value = { number: one.number, text: one.run.question })}><${Icon} name="edit" /><span>${t("edit")}</span></button>
+    ${one.run.answer && html`<button type="button" class="quiet small" disabled=${busy.value} title=${t("talk.regenerate_title")} onClick=${() => askAt(one, one.run.question)}><${Icon} name="again" /><span>${t("talk.regenerate")}</span></button>`}
   </p>`;
 }
 
@@ -105,11 +106,11 @@ export function EditedQuestion({ one }) {
   };
   const later = turns.value.length - 1 - turns.value.indexOf(one);
   return html`<form class="edited" onSubmit=${send}>
-    <h2 class="sr">The question is edited</h2>
-    <label class="sr" for=${`edit-${one.number}`}>The question, edited</label>
+    <h2 class="sr">${t("talk.edited")}</h2>
+    <label class="sr" for=${`edit-${one.number}`}>${t("talk.edited_label")}</label>
     <textarea id=${`edit-${one.number}`} ref=${box} dir="auto" rows=${Math.min(12, mine.text.split("\n").length + 1)} onKeyDown=${keys}>${mine.text}</textarea>
-    <div class="actions"><span class="dim">${later > 0 ? `It begins a branch; what came after stays in the other one.` : "It begins a branch; the first version stays."}</span><span class="grow"></span>
-      <button type="button" class="quiet" onClick=${leave}>Cancel</button><button type="submit" class="button primary" disabled=${busy.value}>Ask</button></div>
+    <div class="actions"><span class="dim">${t(later > 0 ? "talk.branch_later" : "talk.branch")}</span><span class="grow"></span>
+      <button type="button" class="quiet" onClick=${leave}>${t("cancel")}</button><button type="submit" class="button primary" disabled=${busy.value}>${t("ask")}</button></div>
   </form>`;
 }
 

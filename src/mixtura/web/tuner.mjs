@@ -2,23 +2,24 @@
 import { call, key } from "./access.mjs";
 import { html, Icon, tell, useEffect, useRef, useState } from "./base.mjs";
 import { ending } from "./format.mjs";
+import { t } from "./language.mjs";
 import { ModelField } from "./models.mjs";
 import { useSeatSettings } from "./seats.mjs";
 import { changes, choice, choose, edited, enter, pattern, plan, replan, setup } from "./state.mjs";
 
 function Row({ row, number, hue, put, remove }) {
-  const who = `Proposer ${number}`;
+  const who = t("tuner.proposer", { n: number });
   const { button, fields } = useSeatSettings({ seat: row, who, put });
   return html`<div class="proposer">
       <i class="swatch c${hue}"></i>
-      <${ModelField} value=${row.model} label=${`${who}: model`} put=${(model) => put({ model })} />
-      <span class="stepper" role="group" aria-label=${`${who}: drafts`}>
-        <button type="button" aria-label="One draft less" disabled=${row.samples <= 1} onClick=${() => put({ samples: row.samples - 1 })}><${Icon} name="minus" /></button>
+      <${ModelField} value=${row.model} label=${t("tuner.model_of", { who })} put=${(model) => put({ model })} />
+      <span class="stepper" role="group" aria-label=${t("tuner.drafts_of", { who })}>
+        <button type="button" aria-label=${t("tuner.less_drafts")} disabled=${row.samples <= 1} onClick=${() => put({ samples: row.samples - 1 })}><${Icon} name="minus" /></button>
         <output aria-live="polite">×${row.samples}</output>
-        <button type="button" aria-label="One draft more" disabled=${row.samples >= 16} onClick=${() => put({ samples: row.samples + 1 })}><${Icon} name="plus" /></button>
+        <button type="button" aria-label=${t("tuner.more_drafts")} disabled=${row.samples >= 16} onClick=${() => put({ samples: row.samples + 1 })}><${Icon} name="plus" /></button>
       </span>
       ${button}
-      <button type="button" class="quiet icon-only" aria-label=${`Remove proposer ${number}`} disabled=${!remove} onClick=${remove}><${Icon} name="close" /></button>
+      <button type="button" class="quiet icon-only" aria-label=${t("tuner.remove", { n: number })} disabled=${!remove} onClick=${remove}><${Icon} name="close" /></button>
     </div>${fields}`;
 }
 
@@ -40,7 +41,7 @@ function SavePreset({ ready }) {
     if (form) box.current?.focus();
   }, [Boolean(form)]);
   if (!setup.value?.saves) return null;
-  if (!form) return html`<button type="button" class="quiet small" disabled=${!ready} onClick=${() => put({ name: "" })}>Save as a preset</button>`;
+  if (!form) return html`<button type="button" class="quiet small" disabled=${!ready} onClick=${() => put({ name: "" })}>${t("preset.save")}</button>`;
   const save = async () => {
     const name = form.name.trim();
     if (!name) return;
@@ -51,7 +52,7 @@ function SavePreset({ ready }) {
       choose(saved.name);
       replan();
       put(null);
-      tell(`Saved as ${saved.name}, in ${saved.file}`);
+      tell(t("preset.saved", { name: saved.name, file: saved.file }));
     } catch (error) {
       put({ ...form, error: error.message, before: error.code === "saved_before" ? name : null });
     }
@@ -65,10 +66,10 @@ function SavePreset({ ready }) {
       put(null);
     }
   };
-  return html`<div class="savepreset" role="group" aria-label="Save as a preset of this server">
-    <label class="field"><span>Name of the preset</span><input type="text" ref=${box} maxlength="80" value=${form.name} autocomplete="off" spellcheck=${false} onKeyDown=${keys} onInput=${(event) => put({ name: event.target.value })} /></label>
+  return html`<div class="savepreset" role="group" aria-label=${t("preset.save_label")}>
+    <label class="field"><span>${t("preset.name")}</span><input type="text" ref=${box} maxlength="80" value=${form.name} autocomplete="off" spellcheck=${false} onKeyDown=${keys} onInput=${(event) => put({ name: event.target.value })} /></label>
     ${form.error && html`<p class="problem" role="alert"><${Icon} name="warn" /><span>${form.error}</span></p>`}
-    <div class="tunerfoot"><button type="button" class="quiet small" onClick=${() => put(null)}>Cancel</button><button type="button" class="quiet small" disabled=${!ready || !form.name.trim()} onClick=${save}>${form.before === form.name.trim() ? "Replace it" : "Save"}</button></div>
+    <div class="tunerfoot"><button type="button" class="quiet small" onClick=${() => put(null)}>${t("cancel")}</button><button type="button" class="quiet small" disabled=${!ready || !form.name.trim()} onClick=${save}>${t(form.before === form.name.trim() ? "preset.replace" : "save")}</button></div>
   </div>`;
 }
 
@@ -83,27 +84,27 @@ export function Tuner({ close }) {
     box.current.querySelector("input, button")?.focus({ preventScroll: true });
   }, []);
   const { state, data, error } = plan.value;
-  return html`<section class="tuner" id="tuner" ref=${box} aria-label="The mixture" onKeyDown=${(event) => { if (event.key === "Escape") { event.stopPropagation(); close(); } }}>
-    <fieldset class="proposers"><legend>Proposers, in every layer but the last</legend>
+  return html`<section class="tuner" id="tuner" ref=${box} aria-label=${t("tuner.title")} onKeyDown=${(event) => { if (event.key === "Escape") { event.stopPropagation(); close(); } }}>
+    <fieldset class="proposers"><legend>${t("tuner.proposers")}</legend>
       ${(alone ? [] : proposers).map((row, i) => html`<${Row} key=${i} row=${row} number=${i + 1}
         hue=${proposers.slice(0, i).reduce((sum, one) => sum + one.samples, 0) % 8}
         put=${(change) => set(proposers.map((one, j) => (j === i ? { ...one, ...change } : one)))}
         remove=${proposers.length < 2 ? null : () => set(proposers.filter((_, j) => j !== i))} />`)}
-      <button type="button" class="quiet small add" onClick=${add}><${Icon} name="plus" />Add a proposer</button>
+      <button type="button" class="quiet small add" onClick=${add}><${Icon} name="plus" />${t("tuner.add")}</button>
     </fieldset>
     <div class="rest">
       <${LastSeat} />
-      <div class="field"><span id="layers-label">Layers</span><span class="stepper" role="group" aria-labelledby="layers-label">
-        <button type="button" aria-label="One layer less" disabled=${layers <= 2} onClick=${() => (choice.value = { ...choice.value, layers: layers - 1 })}><${Icon} name="minus" /></button>
+      <div class="field"><span id="layers-label">${t("tuner.layers")}</span><span class="stepper" role="group" aria-labelledby="layers-label">
+        <button type="button" aria-label=${t("tuner.less_layers")} disabled=${layers <= 2} onClick=${() => (choice.value = { ...choice.value, layers: layers - 1 })}><${Icon} name="minus" /></button>
         <output aria-live="polite">${layers}</output>
-        <button type="button" aria-label="One layer more" disabled=${alone || layers >= 16} onClick=${() => (choice.value = { ...choice.value, layers: layers + 1 })}><${Icon} name="plus" /></button>
+        <button type="button" aria-label=${t("tuner.more_layers")} disabled=${alone || layers >= 16} onClick=${() => (choice.value = { ...choice.value, layers: layers + 1 })}><${Icon} name="plus" /></button>
       </span></div>
       <${Sketch} rows=${data?.layers ?? []} />
       ${changed && html`<${SavePreset} ready=${state === "ready"} />`}
-      <div class="tunerfoot">${changed && html`<button type="button" class="quiet small" onClick=${() => choose(choice.value.model)}>Back to ${choice.value.model}</button>`}
-      <button type="button" class="quiet small" onClick=${close}>Done</button></div>
+      <div class="tunerfoot">${changed && html`<button type="button" class="quiet small" onClick=${() => choose(choice.value.model)}>${t("tuner.back", { model: choice.value.model })}</button>`}
+      <button type="button" class="quiet small" onClick=${close}>${t("done")}</button></div>
     </div>
-    <label class="field system"><span>Instructions for all of them (system prompt)</span><textarea rows="2" dir="auto" value=${choice.value.system} onInput=${(event) => (choice.value = { ...choice.value, system: event.target.value })}></textarea></label>
+    <label class="field system"><span>${t("tuner.system")}</span><textarea rows="2" dir="auto" value=${choice.value.system} onInput=${(event) => (choice.value = { ...choice.value, system: event.target.value })}></textarea></label>
     ${state === "error" && html`<p class="problem" role="alert"><${Icon} name="warn" /><span>${error}</span></p>`}
   </section>`;
 }
@@ -115,7 +116,7 @@ export function Sketch({ rows, width = 180 }) {
   const high = rows.length * step + 14;
   const x = (i, n) => width / 2 + (i - (n - 1) / 2) * Math.min(26, (width - 16) / Math.max(n, 1));
   const all = [...rows, ["aggregator"]];
-  return html`<svg class="sketch" width=${width} height=${high} viewBox=${`0 0 ${width} ${high}`} role="img" aria-label=${`${all.length} layers: ${rows.map((row) => row.length).join(", ")} proposers, one aggregator`}>
+  return html`<svg class="sketch" width=${width} height=${high} viewBox=${`0 0 ${width} ${high}`} role="img" aria-label=${t("tuner.shape", { n: all.length, counts: rows.map((row) => row.length).join(", ") })}>
     ${all.slice(0, -1).map((row, l) => row.map((_, i) => all[l + 1].map((__, j) => html`<path class="c${i % 8}" d=${`M${x(i, row.length)} ${8 + l * step}C${x(i, row.length)} ${8 + l * step + 18} ${x(j, all[l + 1].length)} ${8 + l * step + 16} ${x(j, all[l + 1].length)} ${8 + (l + 1) * step}`} />`)))}
     ${all.map((row, l) => row.map((_, i) => html`<circle class=${l === all.length - 1 ? "ink" : `c${i % 8}`} cx=${x(i, row.length)} cy=${8 + l * step} r="4" />`))}
   </svg>`;

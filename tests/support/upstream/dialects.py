@@ -140,13 +140,16 @@ class OpenAIVoice:
         return frame(self._head() | {"choices": [], "usage": self.usage_json()})
 
     def usage_json(self) -> Json:
+        details = {"reasoning_tokens": self.tally.reasoning}
+        return self._counted_json() | {"completion_tokens_details": details}
+
+    def _counted_json(self) -> Json:
         tally = self.tally
         return {
             "prompt_tokens": tally.prompt,
             "completion_tokens": tally.completion,
             "total_tokens": tally.prompt + tally.completion,
             "prompt_tokens_details": {"cached_tokens": tally.cached},
-            "completion_tokens_details": {"reasoning_tokens": tally.reasoning},
         }
 
     def whole(self, text: str, reason: str = "stop", thoughts: str = "") -> Json:
@@ -199,13 +202,7 @@ class LlamaVoice(OpenAIVoice):
         return frame(self._head() | body)
 
     def usage_json(self) -> Json:
-        tally = self.tally
-        return {
-            "completion_tokens": tally.completion,
-            "prompt_tokens": tally.prompt,
-            "total_tokens": tally.prompt + tally.completion,
-            "prompt_tokens_details": {"cached_tokens": tally.cached},
-        }
+        return self._counted_json()
 
     def error(self, kind: str, said: str, param: str | None = None) -> Json:
         message = _TOO_LONG[self.name] if kind == "overflow" else said

@@ -14,17 +14,7 @@ from inspect_ai.solver import TaskState, generate
 
 from mixtura.core.errors import ConfigError
 from mixtura.core.types import Completion, ask
-from mixtura.evals.findings import (
-    Findings,
-    JudgeBias,
-    JudgeContext,
-    grade_length_bias,
-    label_agreement,
-    mean_table,
-    read_labels,
-    score_metadata,
-    score_value,
-)
+from mixtura.evals import findings
 from mixtura.evals.judges.judge_material import ask_for_verdict, material_json
 from mixtura.evals.statistics.intervals import OptionalScore
 from mixtura.evals.tasks.dataset import Row, list_field, load_rows, load_samples, text_field
@@ -185,37 +175,39 @@ def _split_grades(line: ReplyLine, names: Iterable[str]) -> list[ReplyLine]:
 # ---- what the answers say besides the score
 
 
-def collect_findings(samples: Sequence[EvalSample], side: JudgeContext) -> Findings:
+def collect_findings(
+    samples: Sequence[EvalSample], side: findings.JudgeContext
+) -> findings.Findings:
     """The grades by skill (a radar's axes), by domain and by difficulty.
 
     Raises ConfigError for a file of labels that cannot be read.
     """
     tables = {
-        "skill": mean_table(_skill_scores(samples)),
-        "domain": mean_table(
-            ((d, score_value(s)) for s in samples for d in s.metadata["domain"]), MAX_GRADE
+        "skill": findings.mean_table(_skill_scores(samples)),
+        "domain": findings.mean_table(
+            ((d, findings.score_value(s)) for s in samples for d in s.metadata["domain"]), MAX_GRADE
         ),
-        "difficulty": mean_table(
-            ((s.metadata["difficulty"], score_value(s)) for s in samples), MAX_GRADE
+        "difficulty": findings.mean_table(
+            ((s.metadata["difficulty"], findings.score_value(s)) for s in samples), MAX_GRADE
         ),
     }
-    return Findings(most=float(MAX_GRADE), tables=tables, bias=_grade_bias(samples, side))
+    return findings.Findings(most=float(MAX_GRADE), tables=tables, bias=_grade_bias(samples, side))
 
 
 def _skill_scores(samples: Sequence[EvalSample]) -> Iterator[tuple[str, OptionalScore]]:
     for sample in samples:
-        grades: Mapping[str, OptionalScore] = score_metadata(sample).get("skills") or {}
+        grades: Mapping[str, OptionalScore] = findings.score_metadata(sample).get("skills") or {}
         for name in sample.metadata["rubrics"]:
             yield name, grades.get(name)
 
 
-def _grade_bias(samples: Sequence[EvalSample], side: JudgeContext) -> JudgeBias:
-    judged = [sample for sample in samples if score_metadata(sample)]
-    lengths = [score_metadata(sample)["length"] for sample in judged]
-    labels = {f"{s.id}/1": _grade_label(score_value(s)) for s in judged}
-    return JudgeBias(
-        length=grade_length_bias(list(map(score_value, judged)), lengths),
-        agreement=label_agreement(labels, read_labels(side.labels)),
+def _grade_bias(samples: Sequence[EvalSample], side: findings.JudgeContext) -> findings.JudgeBias:
+    judged = [sample for sample in samples if findings.score_metadata(sample)]
+    lengths = [findings.score_metadata(sample)["length"] for sample in judged]
+    labels = {f"{s.id}/1": _grade_label(findings.score_value(s)) for s in judged}
+    return findings.JudgeBias(
+        length=findings.grade_length_bias(list(map(findings.score_value, judged)), lengths),
+        agreement=findings.label_agreement(labels, findings.read_labels(side.labels)),
     )
 
 

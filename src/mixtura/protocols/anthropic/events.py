@@ -6,9 +6,11 @@ from typing import Any, cast
 
 import msgspec
 
+from mixtura.core.errors import MalformedError
 from mixtura.core.json_text import repair_json, repair_texts
 from mixtura.core.types import JsonObject
 from mixtura.protocols.errors.bodies import is_error_json
+from mixtura.protocols.half_characters import mark_half_characters
 from mixtura.protocols.lenient_json import decode_odd_event
 
 
@@ -64,6 +66,20 @@ class MessagesEvent(msgspec.Struct, gc=False):
     stop_reason: str | None = None
     stop_details: StopDetails | None = None
     error: Any = None
+    has_halves: bool = False
+    """Its texts have halves of characters, marked; set here, servers do not send it."""
+
+    @property
+    def kind(self) -> str:
+        """Its type; of one without, what its fields tell: some proxies send it as a name only."""
+        if self.type:
+            return self.type
+        if self.content_block is not None:
+            return "content_block_start"
+        if self.delta is not None:
+            ends = self.delta.stop_reason is not None
+            return "message_delta" if ends else "content_block_delta"
+        return "message_start" if self.message is not None else ""
 
 
 _decoder = msgspec.json.Decoder(MessagesEvent)
@@ -80,10 +96,25 @@ def decode_event(data: bytes, *, as_it_is: bool = False) -> MessagesEvent:
         whole = repair_json(repair_texts(data))
         # Repaired only when it failed: nearly every event is plain JSON.
         if whole != data and not as_it_is:
-            return decode_event(whole, as_it_is=True)
+            return _mark_halves(decode_event(whole, as_it_is=True), whole, data)
         what = "a messages event"
         odd = decode_odd_event(data, error, _decoder, what, straighten=_put_in_block)
         return odd or MessagesEvent()
+
+
+def _mark_halves(piece: MessagesEvent, whole: bytes, data: bytes) -> MessagesEvent:
+    """The *piece*, with marks in its texts where *data* has halves of characters."""
+    marked = repair_json(repair_texts(mark_half_characters(data)))
+    if marked == whole or piece.delta is None:
+        return piece
+    try:
+        delta = decode_event(marked, as_it_is=True).delta
+    except MalformedError:
+        return piece
+    if delta is not None:
+        piece.has_halves = True
+        piece.delta.text, piece.delta.thinking = delta.text, delta.thinking
+    return piece
 
 
 def is_error_event(piece: MessagesEvent, data: bytes) -> bool:

@@ -68,8 +68,10 @@ class MessagesStreamAccumulator(AnswerAccumulator):
         Add one event of the stream, or a whole answer. Raises MalformedError for a tool call's name
         without an end.
         """
-        match event.type:
+        match event.kind:
             case "content_block_delta" if event.delta is not None:
+                if event.has_halves or self._halves is not None:
+                    self._join_texts(event.delta, ("text", "thinking"))
                 self._take_delta(self._index_of(event), event.delta)
             case "content_block_start" if event.content_block is not None:
                 self._start_block(event.index or 0, event.content_block)

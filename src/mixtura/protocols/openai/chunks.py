@@ -8,11 +8,18 @@ from typing import Any, cast
 
 import msgspec
 
+from mixtura.core.errors import MalformedError
 from mixtura.core.json_text import repair_json, repair_texts
 from mixtura.core.quantities import is_null
 from mixtura.core.types import JsonObject
 from mixtura.protocols.errors.bodies import has_error_content, is_error_json
-from mixtura.protocols.lenient_json import decode_odd_event, split_joined_objects
+from mixtura.protocols.half_characters import mark_half_characters
+from mixtura.protocols.lenient_json import (
+    decode_odd_event,
+    find_wrapped_object,
+    list_objects,
+    split_joined_objects,
+)
 from mixtura.protocols.openai.content import flatten_content, thought_text
 from mixtura.protocols.provider_data.fields import (
     CALL_FIELDS,
@@ -32,6 +39,11 @@ class WireFunction(msgspec.Struct, gc=False):
     arguments: Any = None
     parameters: Any = None
     """The name of arguments on some servers."""
+    input: Any = None
+    extra_content: Any = None
+    provider_specific_fields: Any = None
+    thought_signature: Any = None
+    thoughtSignature: Any = None  # noqa: N815 - as Google's own API spells it
 
 
 class WireToolCall(msgspec.Struct, gc=False):
@@ -43,20 +55,28 @@ class WireToolCall(msgspec.Struct, gc=False):
     extra_content: Any = None
     provider_specific_fields: Any = None
     thought_signature: Any = None
+    thoughtSignature: Any = None  # noqa: N815
     name: str | None = None
     arguments: Any = None
     input: Any = None
     """Some servers put these beside the function, or use Anthropic's name."""
+    custom: WireFunction | None = None
+    """A tool of OpenAI's whose input is a text."""
 
     def to_call_delta(self) -> ToolCallDelta:
         """The piece with its arguments under whichever name they have."""
-        function = self.function or WireFunction()
-        named = (function.arguments, function.parameters, self.arguments, self.input)
-        arguments = next((given for given in named if given is not None), None)
+        function = self.function or self.custom or WireFunction()
+        named = (
+            function.arguments, function.parameters, function.input, self.arguments, self.input
+        )  # fmt: skip
+        arguments: Any = next((given for given in named if given is not None), None)
+        if isinstance(arguments, list) and all(isinstance(one, str) for one in arguments):  # pyright: ignore
+            arguments = "".join(arguments)  # pyright: ignore
         name = function.name or self.name or ""
         piece = ToolCallDelta(self.index, self.id or "", name, arguments)
-        if self.extra_content or self.provider_specific_fields or self.thought_signature:
+        if any(getattr(row, name) for row in (self, function) for name in CALL_FIELDS):
             given = {name: getattr(self, name) for name in CALL_FIELDS}
+            given["function"] = {name: getattr(function, name) for name in CALL_FIELDS}
             piece.provider_fields.update(tool_call_fields(given))
         return piece
 
@@ -81,6 +101,11 @@ class MessageDelta(msgspec.Struct, gc=False):
     extra_content: Any = None
     thinking_blocks: Any = None
     annotations: Any = None
+    content_parts: Any = None
+    """Thoughts and signatures among the parts of its content."""
+    provider_specific_fields: Any = None
+    thought_signature: Any = None
+    thoughtSignature: Any = None  # noqa: N815
 
     @property
     def has_other_fields(self) -> bool:
@@ -98,9 +123,24 @@ class MessageDelta(msgspec.Struct, gc=False):
             or self.thinking is not None
             or self.reasoning_details is not None
             or self.reasoning_opaque is not None
-            or self.extra_content is not None
             or self.thinking_blocks is not None
             or self.annotations is not None
+            or self.extra_content is not None
+            or self.content_parts is not None
+            or self.provider_specific_fields is not None
+            or self.thought_signature is not None
+            or self.thoughtSignature is not None
+        )
+
+    @property
+    def has_signatures(self) -> bool:
+        """Whether it may have signatures in the fields of gateways."""
+        return (
+            self.extra_content is not None
+            or self.content_parts is not None
+            or self.provider_specific_fields is not None
+            or self.thought_signature is not None
+            or self.thoughtSignature is not None
         )
 
     @property
@@ -112,8 +152,8 @@ class MessageDelta(msgspec.Struct, gc=False):
             or self.reasoning_text is not None
             or self.reasoning_details is not None
             or self.reasoning_opaque is not None
-            or self.extra_content is not None
             or self.thinking_blocks is not None
+            or self.has_signatures
         )
 
     @property
@@ -156,13 +196,15 @@ class MessageDelta(msgspec.Struct, gc=False):
 
 
 class StreamChoice(msgspec.Struct, gc=False):
-    """One of the answers in a chunk; only index 0 is used."""
+    """One of the answers in a chunk; only the first is used."""
 
     index: int = 0
     delta: MessageDelta | None = None
     message: MessageDelta | None = None
     text: Any = None
     """The text in the older API's form: some send it here, or both."""
+    content: Any = None
+    """The text where there is no delta."""
     finish_reason: Any = None
     logprobs: msgspec.Raw = msgspec.Raw()
     usage: msgspec.Raw = msgspec.Raw()
@@ -188,13 +230,20 @@ class Chunk(msgspec.Struct, gc=False):
     x_groq: _GroqFields | None = None
     citations: Any = None
     """Addresses of pages that the web was searched for (Perplexity, xAI)."""
+    has_halves: bool = False
+    """Its texts have halves of characters, marked; set here, servers do not send it."""
+
+    @property
+    def first_index(self) -> int:
+        """The index of its first answer: one was asked for, and some count from 1."""
+        return min((choice.index for choice in self.choices or ()), default=0)
 
     def find_usage(self) -> msgspec.Raw | None:
         """Its usage: at the top, in a choice (Moonshot) or in ``x_groq``; None for none."""
         if self.usage and self.usage != _NULL:
             return self.usage
         for choice in self.choices or ():
-            if choice.usage and choice.index == 0 and choice.usage != _NULL:
+            if choice.usage and choice.index == self.first_index and choice.usage != _NULL:
                 return choice.usage
         if self.x_groq is not None and not is_null(self.x_groq.usage):
             return self.x_groq.usage
@@ -202,7 +251,8 @@ class Chunk(msgspec.Struct, gc=False):
 
     def find_error(self) -> Any:
         """Its error: at the top, in a choice or in ``x_groq``; None where it is empty."""
-        errors = [self.error, *(choice.error for choice in self.choices or () if choice.index == 0)]
+        ours = (c.error for c in self.choices or () if c.index == self.first_index)
+        errors = [self.error, *ours]
         if self.x_groq is not None:
             errors.append(self.x_groq.error)
         return next(filter(has_error_content, errors), None)
@@ -223,8 +273,8 @@ def decode_chunk(data: bytes, *, as_it_is: bool = False) -> Chunk:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         whole = repair_json(repair_texts(_REPEATED_FIELD.sub(b"", data)))
         if whole != data and not as_it_is:
-            return decode_chunk(whole, as_it_is=True)
-        if rows := split_joined_objects(data):
+            return _mark_halves(decode_chunk(whole, as_it_is=True), whole, data)
+        if rows := split_joined_objects(data) or list_objects(data):
             return _join_chunks([decode_chunk(row, as_it_is=True) for row in rows])
         what = "a chat completion chunk"
         odd = decode_odd_event(
@@ -234,9 +284,32 @@ def decode_chunk(data: bytes, *, as_it_is: bool = False) -> Chunk:
     if piece.choices and piece.error is piece.choices[0].error is piece.x_groq is None:
         return piece  # nearly always
     piece.error = piece.find_error()
+    if piece.choices is None and not as_it_is and (inner := find_wrapped_object(data, "choices")):
+        return decode_chunk(inner, as_it_is=True)
     if piece.error is None and not piece.choices and is_error_json(data):
         piece.error = {}  # vLLM's form, and those of others: it has no field of its own
     return piece
+
+
+def _mark_halves(piece: Chunk, whole: bytes, data: bytes) -> Chunk:
+    """The *piece*, with marks in its texts where *data* has halves of characters."""
+    marked = repair_json(repair_texts(mark_half_characters(data)))
+    if marked == whole:
+        return piece
+    try:
+        choices = decode_chunk(marked, as_it_is=True).choices or ()
+    except MalformedError:
+        return piece
+    for ours, theirs in zip(piece.choices or (), choices, strict=False):
+        if ours.delta is not None and theirs.delta is not None:
+            piece.has_halves = True
+            for name in HALVED_TEXTS:
+                setattr(ours.delta, name, getattr(theirs.delta, name))
+    return piece
+
+
+HALVED_TEXTS = ("content", "reasoning_content", "reasoning")
+"""Texts of a delta that may begin or end in the middle of a character."""
 
 
 def _join_chunks(chunks: Sequence[Chunk]) -> Chunk:

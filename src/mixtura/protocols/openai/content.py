@@ -9,6 +9,7 @@ import msgspec
 
 from mixtura.core.errors import MalformedError
 from mixtura.core.types import JsonObject
+from mixtura.protocols.provider_data.returned_parts import is_worth_keeping, keep_part
 
 
 def flatten_content(delta: JsonObject) -> None:
@@ -17,8 +18,10 @@ def flatten_content(delta: JsonObject) -> None:
 
     Raises MalformedError for a part that is neither text nor an object with a type.
     """
-    if isinstance(delta.get("tool_calls"), dict):
-        delta["tool_calls"] = [delta["tool_calls"]]
+    if isinstance(calls := delta.get("tool_calls"), dict):
+        by_number = cast("JsonObject", calls)
+        numbered = all(map(str.isdigit, by_number))
+        delta["tool_calls"] = list(by_number.values()) if numbered else [by_number]
     for name in ("reasoning_content", "reasoning"):
         if isinstance(delta.get(name), dict | list):  # not kept as provider data in this form
             delta.setdefault("thinking", thought_text(delta.pop(name)))
@@ -29,12 +32,23 @@ def flatten_content(delta: JsonObject) -> None:
     for part in cast("list[Any]", content if isinstance(content, list) else [content]):
         parts.add_part(part)
     delta["content"], delta["left_out"] = "".join(parts.texts), parts.others
+    if kept := _kept_parts(cast("list[Any]", content if isinstance(content, list) else [content])):
+        delta["content_parts"] = kept
     # Some servers send a call as a part and as a field.
     if parts.calls and not delta.get("tool_calls"):
         delta["tool_calls"] = parts.calls
     if parts.thoughts:
         before = delta.get("reasoning_content") or ""
         delta["reasoning_content"] = "".join((before, *parts.thoughts))
+
+
+def _kept_parts(content: list[Any]) -> list[JsonObject]:
+    """What the provider wants back of a content's parts; none where they are plain texts."""
+    rows = (
+        cast("JsonObject", part) if isinstance(part, dict) else {"type": "text"} for part in content
+    )
+    kept = [row for part in rows if (row := keep_part(part))]
+    return kept if any(map(is_worth_keeping, kept)) else []
 
 
 class _Parts(NamedTuple):
@@ -59,16 +73,18 @@ class _Parts(NamedTuple):
                 | {"type": "text" | "output_text", "content": str(text)}
             ):
                 self.texts.append(text)
+            case list():
+                for row in cast("list[Any]", part):
+                    self.add_part(row)
+            case None | bool() | {"text": None}:
+                pass
             case int() | float():
                 self.texts.append(msgspec.json.encode(part).decode())
             case {"type": "tool_use", "name": str()}:
                 self.calls.append(part)
-            case None | {"text": None}:
-                pass
-            case {"type": str(kind)}:
-                self.others.append(kind)
             case dict():
-                self.others.append("unknown")
+                kind = cast("JsonObject", part).get("type")
+                self.others.append(kind if isinstance(kind, str) else "unknown")
             case _:
                 raise MalformedError(f"the content of an answer is {type(part).__name__}, not text")
 

@@ -10,6 +10,7 @@ from mixtura.core.types import ImagePart, JsonObject, Message, Part, TextPart, T
 from mixtura.protocols.content_parts import is_thought_part, part_from_json, part_json
 from mixtura.protocols.provider_data import fields
 from mixtura.protocols.provider_data import messages as provider_data
+from mixtura.protocols.provider_data.returned_parts import restore_content
 from mixtura.protocols.tool_calls.arguments import EMPTY_ARGUMENTS
 
 PICTURE_FOLLOWS_NOTE = "[What it returned is a picture: it follows.]"
@@ -64,9 +65,14 @@ def messages_json(messages: Sequence[Message], origin: str | None) -> list[JsonO
 
 def _restore_provider_fields(row: JsonObject, message: Message, own: JsonObject) -> None:
     """Add the provider's own fields to a message and to its calls."""
-    row |= {name: own[name] for name in fields.MESSAGE_FIELDS if name in own}
-    for call, row_of_call in zip(message.tool_calls, row.get("tool_calls", ()), strict=True):
-        row_of_call.update(fields.tool_call_fields(call.provider_fields))
+    row |= {n: own[n] for n in fields.MESSAGE_FIELDS if n in own and n != "content_parts"}
+    if "content_parts" in own:
+        row["content"] = restore_content(own["content_parts"], message.text) or row["content"]
+    if calls := row.get("tool_calls"):
+        row["tool_calls"] = [
+            fields.add_call_fields(row_of_call, call.provider_fields)
+            for call, row_of_call in zip(message.tool_calls, calls, strict=True)
+        ]
 
 
 def message_json(message: Message) -> JsonObject:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from mixtura.core.types import ProviderData, Request
 from mixtura.protocols.answer_accumulator import AnswerAccumulator
 from mixtura.protocols.finish_reasons import read_finish_reason
-from mixtura.protocols.openai.chunks import Chunk, MessageDelta, StreamChoice
+from mixtura.protocols.openai.chunks import HALVED_TEXTS, Chunk, MessageDelta, StreamChoice
 from mixtura.protocols.openai.logprobs import decode_logprobs
 from mixtura.protocols.openai.usage import parse_usage
 from mixtura.protocols.provider_data.accumulator import ProviderFieldAccumulator
@@ -20,11 +22,18 @@ _NOTHING = MessageDelta()
 class ChatStreamAccumulator(AnswerAccumulator):
     """The answer that the chunks of a chat completion make: ``add_chunk`` takes one in."""
 
-    __slots__ = ("_fields", "_has_text", "_has_vague_end", "_plain_thought", "_whole_text")
+    __slots__ = (
+        "_counts_up", "_fields", "_has_text", "_has_vague_end", "_index", "_plain_thought",
+        "_whole_text",
+    )  # fmt: skip
 
     def __init__(self, *, inside: bool = False, origin: str | None = None) -> None:
         super().__init__(inside=inside, origin=origin)
         self._fields = ProviderFieldAccumulator()
+        self._index: int | None = None
+        """Of the answer that is read: the first that came."""
+        self._counts_up = True
+        """Each piece by now had the next index."""
         self._has_text = False
         """A delta brought text."""
         self._whole_text: str = ""
@@ -42,27 +51,46 @@ class ChatStreamAccumulator(AnswerAccumulator):
         if (usage := event.find_usage()) is not None:
             self._take_usage(usage)
         self._sources.add_found(event.citations)
+        if self._index is None and event.choices:
+            self._index = event.first_index
+        elif self._counts_up and event.choices:
+            self._follow_count(event.choices)
         for choice in event.choices or ():
             # One answer was asked for; what comes for another is none of ours.
-            if choice.index != 0:
-                continue
-            if choice.finish_reason is not None:
-                self._take_finish_reason(choice)
-            if len(choice.logprobs) > len("null"):
-                self._logprobs += decode_logprobs(choice.logprobs)
-            delta = choice.delta
-            if choice.message is not None:
-                delta = self._missing_delta(choice.message, delta)
-            if delta is None or (choice.text and delta == _NOTHING):
-                if isinstance(choice.text, str) and choice.text:
-                    self._text.new_texts.append(choice.text)
-                    self._has_text = True
-                continue
-            if delta.content:
-                self._text.new_texts.append(delta.content)
+            if choice.index == self._index:
+                self._take_choice(choice, has_halves=event.has_halves)
+
+    def _follow_count(self, choices: Sequence[StreamChoice]) -> None:
+        """
+        Some servers number the pieces of their only answer, not the answers: as long as each has
+        the next number, they are taken.
+        """
+        index = choices[0].index
+        self._counts_up = len(choices) == 1 and index == (self._index or 0) + 1
+        if self._counts_up:
+            self._index = index
+
+    def _take_choice(self, choice: StreamChoice, *, has_halves: bool) -> None:
+        if choice.finish_reason is not None:
+            self._take_finish_reason(choice)
+        if len(choice.logprobs) > len("null"):
+            self._logprobs += decode_logprobs(choice.logprobs)
+        delta = choice.delta
+        if choice.message is not None:
+            delta = self._missing_delta(choice.message, delta)
+        bare = choice.text or choice.content
+        if delta is None or (bare and delta == _NOTHING):
+            if isinstance(bare, str) and bare:
+                self._text.new_texts.append(bare)
                 self._has_text = True
-            if delta.has_other_fields:
-                self._take_other_fields(delta)
+            return
+        if has_halves or self._halves is not None:
+            self._join_texts(delta, HALVED_TEXTS)
+        if delta.content:
+            self._text.new_texts.append(delta.content)
+            self._has_text = True
+        if delta.has_other_fields:
+            self._take_other_fields(delta)
 
     def end_stream(self) -> None:
         """The stream says that it is over: then even a vague finish reason was one."""

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, cast
 
 from mixtura.core.json_text import MAX_DEPTH, is_deeper_than
 from mixtura.core.types import Json, JsonObject
-from mixtura.protocols.provider_data.fields import PLAIN_THOUGHT_FIELDS
+from mixtura.protocols.provider_data.fields import (
+    LIST_FIELDS,
+    PLAIN_THOUGHT_FIELDS,
+    SIGNATURE_TEXTS,
+)
+from mixtura.protocols.provider_data.returned_parts import ContentPartCollector
+from mixtura.protocols.provider_data.text_pieces import extend_text, join_pieces
 
 
 class ProviderFieldAccumulator:
     """Puts the provider's fields of a chat message together from the deltas of a stream."""
 
-    __slots__ = ("_details", "_texts", "_values")
+    __slots__ = ("_details", "_parts", "_texts", "_values")
 
     def __init__(self) -> None:
         self._texts: dict[str, list[str]] = {}
         self._details: list[JsonObject] = []
         self._values: JsonObject = {}
+        self._parts = ContentPartCollector()
 
     def add_field(self, name: str, value: Any) -> None:
         """
@@ -29,33 +36,42 @@ class ProviderFieldAccumulator:
         if name in (*PLAIN_THOUGHT_FIELDS, "reasoning_opaque"):
             if isinstance(value, str):
                 self._texts.setdefault(name, []).append(value)
-        elif name == "reasoning_details":
+        elif name in LIST_FIELDS:
+            add_row = {
+                "reasoning_details": self._add_detail,
+                "thinking_blocks": self._add_thinking_block,
+                "content_parts": self._parts.add_part,
+            }[name]
             for row in object_rows(value):
-                self._add_detail(row)
-        elif name == "thinking_blocks":
-            for row in object_rows(value):
-                self._add_thinking_block(row)
-        elif isinstance(value, dict) and (name != "extra_content" or _has_signature(value)):
+                add_row(row)
+        elif name in SIGNATURE_TEXTS:
+            if isinstance(value, str) and value:
+                self._values[name] = value
+        elif isinstance(value, dict) and _has_signature(value):
             merge_into(self._values.setdefault(name, {}), cast("JsonObject", value))
 
     def _add_detail(self, row: JsonObject) -> None:
         """Append to the last detail if index, type and id match, else begin a new one."""
         last = self._details[-1] if self._details else None
+        if row.get("type") == "reasoning.encrypted" and row in self._details:
+            return  # a whole message after its deltas
         if last is None or not _continues_detail(last, row):
             self._details.append(dict(row))
             return
         for key, value in row.items():
             if key in ("text", "summary", "data") and isinstance(value, str):
-                _extend_text(last, key, value)
+                extend_text(last, key, value)
             elif value is not None:
                 last[key] = value
 
     def _add_thinking_block(self, row: JsonObject) -> None:
         """Append to the last thinking block until that is signed, then begin a new one."""
         rows: list[JsonObject] = self._values.setdefault("thinking_blocks", [])
+        if row.get("type") == "redacted_thinking" and row in rows:
+            return
         last: JsonObject = rows[-1] if rows else {}
         if last.get("type") == row.get("type") == "thinking" and not last.get("signature"):
-            _extend_text(last, "thinking", row.get("thinking") or "")
+            extend_text(last, "thinking", row.get("thinking") or "")
             last |= {"signature": row["signature"]} if row.get("signature") else {}
         else:
             rows.append(dict(row))
@@ -64,32 +80,17 @@ class ProviderFieldAccumulator:
         """The fields to keep; plain thoughts only *in_tool_turn*, a turn that calls tools."""
         fields: JsonObject = {name: "".join(texts) for name, texts in self._texts.items()}
         if self._details:
-            fields["reasoning_details"] = _joined(self._details)
+            fields["reasoning_details"] = join_pieces(self._details)
         fields |= {
-            name: _joined(cast("list[JsonObject]", value)) if name == "thinking_blocks" else value
+            name: join_pieces(cast("list[JsonObject]", value))
+            if name == "thinking_blocks"
+            else value
             for name, value in self._values.items()
             if value
         }
+        if parts := self._parts.collect_parts():
+            fields["content_parts"] = parts
         return {k: v for k, v in fields.items() if in_tool_turn or k not in PLAIN_THOUGHT_FIELDS}
-
-
-class _Pieces(list[str]):
-    """A text as the pieces that it came in: joined once, not with every piece."""
-
-
-def _extend_text(row: JsonObject, key: str, piece: str) -> None:
-    pieces = row.get(key)
-    if not isinstance(pieces, _Pieces):
-        pieces = row[key] = _Pieces([pieces] if isinstance(pieces, str) else ())
-    pieces.append(piece)
-
-
-def _joined(rows: Iterable[JsonObject]) -> list[JsonObject]:
-    """The rows with the pieces of each text joined."""
-    return [
-        {key: "".join(value) if isinstance(value, _Pieces) else value for key, value in row.items()}
-        for row in rows
-    ]
 
 
 def _continues_detail(last: JsonObject, row: JsonObject) -> bool:
@@ -120,8 +121,13 @@ def object_rows(value: Any) -> Iterator[JsonObject]:
 
 
 def _has_signature(value: Any) -> bool:
-    """Whether Google's ``extra_content`` of a message has a thought's signature."""
+    """Whether an object of Google's or a gateway's has a thought's signature."""
+    if isinstance(value, list):
+        return any(map(_has_signature, cast("list[Any]", value)))
     if not isinstance(value, dict):
         return False
     rows = cast("JsonObject", value)
-    return "thought_signature" in rows or any(map(_has_signature, rows.values()))
+    return not _SIGNATURE_NAMES.isdisjoint(rows) or any(map(_has_signature, rows.values()))
+
+
+_SIGNATURE_NAMES = {*SIGNATURE_TEXTS, "thought_signatures", "signature"}

@@ -11,19 +11,20 @@ from mixtura.core.types import JsonObject
 PLAIN_THOUGHT_FIELDS = ("reasoning_content", "reasoning", "reasoning_text")
 """Fields of a chat message with plain thoughts (DeepSeek, vLLM; OpenRouter, Groq; Copilot):
 wanted back while tools are called, and by some refused elsewhere."""
+SIGNATURE_TEXTS = ("thought_signature", "thoughtSignature")
+"""Google's signature as a field of its own, in both spellings."""
+CALL_FIELDS = ("extra_content", "provider_specific_fields", *SIGNATURE_TEXTS)
+"""Fields of a tool call, or of its function, with its signature (Google, LiteLLM, other
+gateways)."""
 SIGNED_THOUGHT_FIELDS = (
-    "reasoning_details",
-    "reasoning_opaque",
-    "extra_content",
-    "thinking_blocks",
-)
-"""Fields of a chat message with signed or encrypted thoughts (OpenRouter, Copilot, Google,
-LiteLLM): sent back with every message that has them."""
-CALL_FIELDS = ("extra_content", "provider_specific_fields", "thought_signature")
-"""Fields of a tool call with its signature (Google, LiteLLM, other gateways)."""
+    "reasoning_details", "reasoning_opaque", "thinking_blocks", "content_parts", *CALL_FIELDS,
+)  # fmt: skip
+"""Fields of a chat message with signed or encrypted thoughts (OpenRouter, Copilot, LiteLLM,
+Google): sent back with every message that has them. ``content_parts`` are the thoughts among the
+parts of a content (Mistral, Databricks), with marks of its texts' places."""
 MESSAGE_FIELDS = (*PLAIN_THOUGHT_FIELDS, *SIGNED_THOUGHT_FIELDS)
-_TEXT_FIELDS = (*PLAIN_THOUGHT_FIELDS, "reasoning_opaque", "thought_signature")
-LIST_FIELDS = ("reasoning_details", "thinking_blocks")
+_TEXT_FIELDS = (*PLAIN_THOUGHT_FIELDS, "reasoning_opaque", *SIGNATURE_TEXTS)
+LIST_FIELDS = ("reasoning_details", "thinking_blocks", "content_parts")
 """Fields of a message that are lists of objects."""
 THINKING_BLOCK_TYPES = ("thinking", "redacted_thinking")
 """Types of content blocks in Anthropic's messages that hold thinking."""
@@ -63,5 +64,18 @@ def known_blocks(blocks: Iterable[Mapping[str, Any]]) -> Iterator[JsonObject]:
 
 
 def tool_call_fields(row: Mapping[str, Any]) -> JsonObject:
-    """The provider-specific fields of a tool call."""
-    return select_known_fields(CALL_FIELDS, row)
+    """The provider-specific fields of a tool call, and in ``function`` those of its function."""
+    own = select_known_fields(CALL_FIELDS, row)
+    function = row.get("function")
+    if isinstance(function, Mapping):
+        inner = select_known_fields(CALL_FIELDS, cast("Mapping[str, Any]", function))
+        own |= {"function": inner} if inner else {}
+    return own
+
+
+def add_call_fields(row: JsonObject, own: Mapping[str, Any]) -> JsonObject:
+    """A tool call's *row* with its provider's *own* fields, as ``tool_call_fields`` has them."""
+    known = tool_call_fields(own)
+    inner = known.pop("function", {})
+    function = {"function": row["function"] | inner} if inner and "function" in row else {}
+    return row | known | function

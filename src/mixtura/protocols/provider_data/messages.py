@@ -101,10 +101,9 @@ def fields_per_message(origin: str | None, messages: Sequence[Message]) -> list[
 
 
 _REFUSAL_PATTERN = re.compile(
-    r"unsupported|not (?:\w+ )?(?:supported|allowed|permitted|recogni[sz]ed|accepted)"
+    r"(?i)unsupported|not (?:\w+ )?(?:supported|allowed|permitted|recogni[sz]ed|accepted)"
     r"|unexpected|unknown|unrecogni[sz]ed|n't support|extra[ _](?:inputs?|fields?|forbidden)"
-    r"|(?:please )?remove",
-    re.IGNORECASE,
+    r"|(?:please )?remove"
 )
 
 
@@ -120,7 +119,9 @@ def refused_field(message: str, messages: Sequence[Json]) -> str | None:
 
 
 def _is_on_tool_call(name: str, row: Json) -> bool:
-    return any(name in call for call in row.get("tool_calls") or ())
+    return any(
+        name in call or name in call.get("function", ()) for call in row.get("tool_calls") or ()
+    )
 
 
 def without_fields(messages: Sequence[JsonObject], names: Collection[str]) -> list[JsonObject]:
@@ -129,9 +130,14 @@ def without_fields(messages: Sequence[JsonObject], names: Collection[str]) -> li
     def drop_fields(row: JsonObject) -> JsonObject:
         return {key: value for key, value in row.items() if key not in names}
 
+    def drop_of_call(call: JsonObject) -> JsonObject:
+        function: JsonObject | None = call.get("function")
+        inner = {"function": drop_fields(function)} if function is not None else {}
+        return drop_fields(call) | inner
+
     rows = map(drop_fields, messages)
     return [
-        row | {"tool_calls": [drop_fields(call) for call in row["tool_calls"]]}
+        row | {"tool_calls": [drop_of_call(call) for call in row["tool_calls"]]}
         if "tool_calls" in row
         else row
         for row in rows

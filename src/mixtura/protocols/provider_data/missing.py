@@ -6,20 +6,19 @@ import re
 
 from mixtura.core.errors import ModelError, RejectedError
 from mixtura.core.types import JsonObject
+from mixtura.protocols.provider_data.fields import tool_call_fields
 
 _PLACEHOLDER_SIGNATURE = "skip_thought_signature_validator"
 """What Google's documentation gives as the signature of a call that another model made."""
 
 _MISSING_SIGNATURE = re.compile(r"missing a `?'?thought_?signature", re.IGNORECASE)
 _MISSING_REASONING = re.compile(
-    r"reasoning_content\b.{0,80}(?:must be passed back|missing|is required)"
-    r"|missing .{0,10}reasoning_content",
-    re.IGNORECASE | re.DOTALL,
+    r"(?is)reasoning_content\b.{0,80}(?:must be passed back|missing|is required)"
+    r"|missing .{0,10}reasoning_content"
 )
 _MISSING_THINKING = re.compile(
-    r"expected .{0,3}thinking.{0,30}but found|must start with a thinking block"
-    r"|thinking\b.{0,40} must be passed back",
-    re.IGNORECASE | re.DOTALL,
+    r"(?is)expected .{0,3}thinking.{0,30}but found|must start with a thinking block"
+    r"|thinking\b.{0,40} must be passed back"
 )
 
 
@@ -65,7 +64,7 @@ class MissingDataFallback:
 def _add_signature(message: JsonObject) -> JsonObject:
     """The message with a stand-in signature on its first call, which counts for all of them."""
     calls = message.get("tool_calls")
-    if not calls or calls[0].get("extra_content"):
+    if not calls or tool_call_fields(calls[0]):
         return message
     first = calls[0] | {"extra_content": {"google": {"thought_signature": _PLACEHOLDER_SIGNATURE}}}
     return message | {"tool_calls": [first, *calls[1:]]}

@@ -9,6 +9,7 @@ import msgspec
 
 from mixtura.core.events import ToolCallChunk
 from mixtura.core.types import Completion, Json
+from mixtura.protocols.provider_data.fields import add_call_fields
 from mixtura.protocols.provider_data.messages import client_chat_fields
 from mixtura.server.apis.base import ApiCall, ResponseMeta, event_frame
 from mixtura.server.apis.openai_chat_output import logprobs_json
@@ -87,7 +88,8 @@ class ChatWriter(ChunkWriter):
             out += self._write_arguments(choice, sent.place, rest)
         for place, call in enumerate(made[: len(calls.sent)]):
             if call.provider_fields:  # OpenAI's client wants a function in each piece
-                row = {"index": place, "function": {"arguments": ""}, **call.provider_fields}
+                row = {"index": place, "function": {"arguments": ""}}
+                row = add_call_fields(row, call.provider_fields)
                 out += self._chunk_frame(choice, {"tool_calls": [row]})
         called = write_calls(left, self._call)
         if rows := called.get("tool_calls"):

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 
 from mixtura.core.types import Completion, Json, ToolCall
+from mixtura.protocols.provider_data.fields import add_call_fields
 from mixtura.server.apis import hosted_tools
 from mixtura.server.apis.base import ApiCall, ApiError
 from mixtura.server.apis.caller_tools import custom_arguments, custom_input, custom_tool
@@ -289,9 +290,11 @@ def _write_call(made: ToolCall, toolbox: Toolbox) -> dict[str, Any]:
     tool = toolbox.find_by_flat_name(made.name)
     if tool.kind == "custom":
         custom = {"name": tool.name, "input": custom_input(made.arguments)}
-        return {"id": made.id, "type": "custom", "custom": custom, **made.provider_fields}
+        row = {"id": made.id, "type": "custom", "custom": custom}
+        return add_call_fields(row, made.provider_fields)
     function = {"name": tool.name, "arguments": made.arguments}
-    return {"id": made.id, "type": "function", "function": function, **made.provider_fields}
+    row = {"id": made.id, "type": "function", "function": function}
+    return add_call_fields(row, made.provider_fields)
 
 
 def chat_finish_reason(answer: Completion, call: ApiCall) -> str:
