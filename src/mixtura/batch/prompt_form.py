@@ -203,6 +203,8 @@ def _field_text(value: Any) -> str:
     if isinstance(value, str):
         return value
     try:
+        if isinstance(value, bytes):  # they would go out as base64
+            raise TypeError
         return msgspec.json.encode(value).decode()
     except (TypeError, ValueError):
         raise ConfigError(f"a field holds {type(value).__name__}, which is not text") from None
