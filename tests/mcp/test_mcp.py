@@ -15,7 +15,8 @@ from mcp import Client, StdioServerParameters, stdio_client
 from mixtura.core.json_schema import find_mismatches
 from mixtura.mcp.tool_schemas import REVIEW
 from tests.support import command_line
-from tests.support.loopback import Answer
+from tests.support.command_programs import CLAUDE, write_program
+from tests.support.loopback import Answer, nobody
 
 desk = command_line.desk
 ANSWER = "Because air scatters blue light most."
@@ -255,3 +256,30 @@ def test_over_http_a_key_has_its_tokens_a_minute_and_its_runs_take_turns(desk):
     assert first["answer"] == second["answer"] == ANSWER
     assert desk.server.most_at_once <= 2  # those of one mixture
     assert later.status_code == 429
+
+
+def test_who_has_only_a_logged_in_tool_is_told_how_it_may_answer_and_then_it_does(desk):
+    home = desk.folder / "home"
+    (home / ".claude").mkdir(parents=True)
+    (home / ".claude" / ".credentials.json").write_text("{}")
+    (desk.folder / "bin").mkdir()
+    write_program(desk.folder / "bin", "claude", CLAUDE)
+    (desk.folder / "mixtura.toml").unlink()
+    desk.env |= {
+        "HOME": str(home), "PATH": f"{desk.folder / 'bin'}:/usr/bin:/bin", "OLLAMA_HOST": nobody(),
+    }  # fmt: skip
+
+    async def steps(client):
+        return await client.call_tool("ask", {"question": "Where is the Louvre?"})
+
+    before = use_tools(desk, steps, "--max-cost", "0.10")
+    desk.env["MIXTURA_USE_COMMANDS"] = "1"
+    after = use_tools(desk, steps)
+
+    assert before.is_error
+    assert "Claude Code is installed here, and you are logged in" in before.content[0].text
+    assert (
+        "set MIXTURA_USE_COMMANDS=1 in the environment of `mixtura mcp`" in before.content[0].text
+    )
+    assert after.structured_content["answer"] == "Paris it is."
+    assert after.structured_content["cost_usd"] is None

@@ -11,9 +11,11 @@ from typing import Any
 
 import click
 
+from mixtura.cli.command_offer import find_offered_tools, join_titles
 from mixtura.cli.common import read_config, require_extra, run_options
 from mixtura.cli.help_layout import MixturaCommand
 from mixtura.config.config import Config
+from mixtura.config.registry import USE_COMMANDS
 from mixtura.core.errors import ConfigError
 
 HOST = "127.0.0.1"
@@ -52,10 +54,22 @@ def command(
     """
     config = read_config(config_file, cache=cache, keep=keep)
     tool_calls = _load_packages()
-    calls = tool_calls.ToolCalls(config, max_cost, deadline)
+    calls = tool_calls.ToolCalls(config, max_cost, deadline, _advise(config))
     if port is None:
         return _serve_stdio(config, calls)
     return _serve_http(config, calls, port)
+
+
+def _advise(config: Config) -> str:
+    """What a person could allow, since nobody can be asked here; empty where that is nothing."""
+    tools = find_offered_tools(config)
+    if not tools:
+        return ""
+    are = "are" if len(tools) > 1 else "is"
+    return (
+        f"{join_titles(tools)} {are} installed here, and you are logged in: to let such tools"
+        f" answer, set {USE_COMMANDS}=1 in the environment of `mixtura mcp`"
+    )
 
 
 def _load_packages() -> Any:

@@ -46,11 +46,14 @@ class ToolClient(NamedTuple):
 class ToolCalls:
     """
     The tools over one configuration. *max_cost*: dollars, and *deadline*: seconds that no answer
-    passes.
+    passes. *advice* is told where nothing here can answer.
     """
 
-    def __init__(self, config: Config, max_cost: float | None, deadline: float | None) -> None:
+    def __init__(
+        self, config: Config, max_cost: float | None, deadline: float | None, advice: str = ""
+    ) -> None:
         self._config = config
+        self._advice = advice
         self._max_cost = max_cost
         self._deadline = deadline
         self._chooser = MixtureChooser(config)
@@ -142,13 +145,18 @@ class ToolCalls:
         if wanted is not None and (problem := DOLLARS.range_error(wanted)):
             raise ConfigError(f"max_cost_usd: {problem}")
         costs = [cost for cost in (wanted, self._max_cost) if cost is not None]
-        model = self._config.build_runnable(
-            plan,
-            max_cost=min(costs) if costs else None,
-            deadline=self._deadline,
-            caps=client.rights.caps if client.rights else (),
-            agreement=bool(given.get("agreement")),
-        )
+        try:
+            model = self._config.build_runnable(
+                plan,
+                max_cost=min(costs) if costs else None,
+                deadline=self._deadline,
+                caps=client.rights.caps if client.rights else (),
+                agreement=bool(given.get("agreement")),
+            )
+        except ConfigError as error:
+            if not self._advice or self._can_answer("default"):
+                raise
+            raise ConfigError(f"{error}. {self._advice}") from None
         request = ask(question) if isinstance(question, str) else question
         # Runs of all clients take turns, as those of the server do; what each takes counts for its
         # key, however it ends.
