@@ -22,7 +22,9 @@ TOKEN_BOUNDS = (
     1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864,
 )  # fmt: skip
 """Bounds of histograms that the conventions advise."""
-_PROVIDER_NAMES = {"google": "gcp.gemini", "mistral": "mistral_ai", "xai": "x_ai"}
+_PROVIDER_NAMES = {
+    "azure": "azure.ai.openai", "google": "gcp.gemini", "mistral": "mistral_ai", "xai": "x_ai",
+}  # fmt: skip
 """Our names of providers, where the conventions have others."""
 
 
