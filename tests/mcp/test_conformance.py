@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
 
 from tests.support import command_line
+from tests.support.paths import ROOT
 from tests.support.real_clients import NODE, install, run_client
 
 pytestmark = pytest.mark.soak
@@ -22,10 +25,16 @@ OWN_TOOLS = (
     "tools-call-image", "tools-call-audio", "tools-call-embedded-resource",
     "tools-call-mixed-content", "tools-call-with-logging", "tools-call-with-progress",
     "tools-call-sampling", "tools-call-elicitation", "json-schema-2020-12",
-    "elicitation-sep1034-defaults", "elicitation-sep1330-enums", "server-sse-polling",
-    "resources-read-text", "resources-read-binary", "resources-templates-read",
+    "elicitation-sep1034-defaults", "elicitation-sep1330-enums",
 )  # fmt: skip
-"""What calls a tool or reads a resource of the run's own, by a name that no other server has."""
+"""What calls a tool of the run's own, by a name that no other server has."""
+OWN_RESOURCES = ("resources-read-text", "resources-read-binary", "resources-templates-read")
+RESUMED = "server-sse-polling"
+"""A stream that broke off and goes on: advised, not demanded, and not offered."""
+BASICS = {
+    "server-initialize", "ping", "tools-list", "tools-call-simple-text", "tools-call-error",
+    "server-sse-multiple-streams", "dns-rebinding-protection",
+}  # fmt: skip
 
 
 def run_suite(address, folder, exempt=()):
@@ -45,12 +54,29 @@ def test_all_that_our_tools_offer_is_as_the_protocol_wants_it(desk):
     process = desk.start("mcp", "--http", "0")
     address = process.stdout.readline().decode().split()[-1].rstrip(".")
     try:
-        passed = run_suite(address, desk.folder, (*NOT_OFFERED, *OWN_TOOLS))
+        passed = run_suite(
+            address, desk.folder, (*NOT_OFFERED, *OWN_TOOLS, *OWN_RESOURCES, RESUMED)
+        )
     finally:
         process.terminate()
         process.communicate()
 
-    assert passed == {
-        "server-initialize", "ping", "tools-list", "tools-call-simple-text", "tools-call-error",
-        "server-sse-multiple-streams", "resources-list", "dns-rebinding-protection",
-    }  # fmt: skip
+    assert passed == {*BASICS, "resources-list"}
+
+
+def test_the_checks_before_our_tools_let_all_through_that_tools_may_do(desk):
+    program = [sys.executable, "-m", "tests.support.conformance_server"]
+    process = subprocess.Popen(
+        program, cwd=desk.folder, env=desk.env | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    others = [name for name in NOT_OFFERED if name != "logging-set-level"]
+    try:
+        address = process.stdout.readline().decode().strip()
+        exempt = (*others, *OWN_RESOURCES, "resources-list", RESUMED)
+        passed = run_suite(address, desk.folder, exempt)
+    finally:
+        process.terminate()
+        process.communicate()
+
+    assert passed == {*BASICS, *OWN_TOOLS, "logging-set-level"}
