@@ -439,14 +439,26 @@ _ATTEMPTS = {
     "a namespace of its own": "ctypes.CDLL(None).unshare(0x10000000) >= 0",
     "more than its limits": "resource.setrlimit(resource.RLIMIT_AS, (-1, -1)) or True",
     "a terminal": "pty.openpty()",
+    "an abstract local socket": "socket.socket(socket.AF_UNIX).connect('\\0bus')",
+    "a server of its own": "socket.create_server(('127.0.0.1', 0))",
+    "a watch on a folder": "ctypes.CDLL(None).inotify_init1(0) >= 0",
+    "a program in the kernel": "ctypes.CDLL(None).syscall(321, 0, bytes(99), 99) >= 0",
+    "a queue of messages": "ctypes.CDLL(None).msgget(7, 0o1600) >= 0",
+    "a descriptor of another": "ctypes.CDLL(None).syscall(438, 3, 0, 0) >= 0",
+    "another's turn of the processor": (
+        "ctypes.CDLL(None).sched_setaffinity({process}, 8, bytes(8)) == 0"
+    ),
+    "the size of its pipes": "fcntl.fcntl(3, 1031, 1048576)",
+    "the terminal's input": "fcntl.ioctl(0, 0x5412, b'x') == b'x'",
+    "root again": "os.setuid(0) or True",
     "a device": "open('/dev/mem', 'rb').read(1)",
 }
 """Expressions that are true, or hold something, where a program got what is not its own."""
 
 _MODULES = [
-    "ctypes", "glob", "importlib.machinery", "inspect", "linecache", "mmap", "multiprocessing",
-    "os", "pathlib", "pty", "pwd", "resource", "runpy", "shutil", "socket", "subprocess", "sys",
-    "threading", "urllib.request", "zipfile", "zoneinfo",
+    "ctypes", "fcntl", "glob", "importlib.machinery", "inspect", "linecache", "mmap",
+    "multiprocessing", "os", "pathlib", "pty", "pwd", "resource", "runpy", "shutil", "socket",
+    "subprocess", "sys", "threading", "urllib.request", "zipfile", "zoneinfo",
 ]  # fmt: skip
 
 

@@ -82,8 +82,8 @@ _NO_NULLS = re.compile(
     r"|(?:\bnull\b|<?\bnil\b|\bNone\b|\bmissing\b).{0,40}\bcontent\b"
 )
 _NO_THOUGHTS = re.compile(
-    r"(?:not|n't) (?:be )?(?:support|accept|allow|permit|recogni[sz]e|valid)\w*|unsupported|unknown"
-    r"|unexpected|invalid|unrecogni[sz]ed|\bmust be\b|\bshould be\b|\bexpected\b",
+    r"(?:not|n't) (?:be )?(?:support|accept|allow|permit|recogni[sz]e|valid|match)\w*"
+    r"|unsupported|unknown|unexpected|invalid|unrecogni[sz]ed|\b(?:must|should) be\b|\bexpected\b",
     re.IGNORECASE,
 )
 """Words that refuse; where a content has thoughts among its parts, another try without is cheap."""
