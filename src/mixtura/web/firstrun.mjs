@@ -47,7 +47,7 @@ function KeyForm({ known, wanted }) {
   return html`<form class="keyform" onSubmit=${send}>
     <label>${t("start.provider")}
       <select value=${variable} onChange=${(event) => choose(event.target.value)}>${all.map((row) => html`<option value=${row.variable}>${row.set ? t("start.is_set", { provider: row.provider ?? row.variable }) : (row.provider ?? row.variable)}</option>`)}</select></label>
-    <label>${pieces("start.api_key", { variable: html`<code>${variable}</code>` })}
+    <label><span>${pieces("start.api_key", { variable: html`<code>${variable}</code>` })}</span>
       <input name="text" type="password" required minlength="8" autocomplete="off" spellcheck=${false} /></label>
     ${known.saves_to && html`<label class="check"><input name="save" type="checkbox" /> ${t("start.save_in", { file: known.saves_to })}</label>`}
     <button type="submit" class="button primary">${t(chosen?.set ? "start.use_instead" : "start.use")}</button>
