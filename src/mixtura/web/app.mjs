@@ -219,6 +219,13 @@ function Conversation() {
   last?.run.tick.value;
   useLed(box, last?.run);
   useLayoutEffect(() => {
+    const tell = () => box.current.style.setProperty("--high", `${box.current.clientHeight}px`);
+    tell(); // no container query: with many turns it costs a layout for each of them
+    const seen = new ResizeObserver(tell);
+    seen.observe(box.current);
+    return () => seen.disconnect();
+  }, []);
+  useLayoutEffect(() => {
     const question = box.current.querySelector(".turn:last-of-type .question");
     if (!question) return;
     // At once: a gentle scroll ends where it is when the turn above folds in the meantime.
