@@ -65,7 +65,8 @@ def run_child(folder: Path, mode: str, kill_after: int = 0) -> dict[str, object]
     said, _ = process.communicate()
     if kill_after:
         assert process.returncode == -signal.SIGKILL, process.returncode
-        return {"killed_after": round(time.monotonic() - began, 1)}
+        told = json.loads(said.splitlines()[-1])
+        return {"killed_after": round(time.monotonic() - began, 1), **told}
     assert process.returncode == 0, (process.returncode, said)
     return json.loads(said.splitlines()[-1])
 
@@ -88,10 +89,15 @@ def watch_memory(sessions: list[BatchSession], curve: list[list[float]]) -> None
             curve.append([percent, read_megabytes()])
 
 
-def kill_when_kept(calls: list[CallJournal], count: int) -> None:
+def kill_when_kept(calls: list[CallJournal], count: int, curve: list[list[float]]) -> None:
     """End this process as a loss of power would once so many calls are kept."""
     while not calls or calls[0].made < count:
         time.sleep(0.001)
+    told = {
+        "cpu": round(time.process_time(), 2), "calls": calls[0].made,
+        "commits": calls[0].writer.commits, "megabytes_by_percent": curve,
+    }  # fmt: skip
+    print(json.dumps(told), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -132,7 +138,10 @@ def child(mode: str, kill_after: int) -> None:
     CallJournal.__init__ = remember  # type: ignore[method-assign]
     CallJournal.begin_request = note_first  # type: ignore[method-assign]
     if kill_after:
-        threading.Thread(target=kill_when_kept, args=(calls, kill_after), daemon=True).start()
+        killer = threading.Thread(
+            target=kill_when_kept, args=(calls, kill_after, curve), daemon=True
+        )
+        killer.start()
     output = "killed.jsonl" if mode == "resumed" else f"{mode}.jsonl"
     began, cpu = time.monotonic(), time.process_time()
     words = ["batch", "in.jsonl", output, "-m", "team", "--quiet"]
@@ -184,34 +193,39 @@ def measure(prompts: int, in_flight: int, pair_count: int) -> dict[str, object]:
             pairs = run_pairs(folder, pair_count)
             killed = run_child(folder, "killed", kill_after=prompts * 3 * 9 // 10)
             resumed = run_child(folder, "resumed")
-            same = (folder / "with.jsonl").read_bytes() == (folder / "killed.jsonl").read_bytes()
+            whole = (folder / "killed.jsonl").read_bytes()
+            same = (folder / "with.jsonl").read_bytes() == whole if pairs else None
     finally:
         fake.communicate()
-    cpu = statistics.median(kept["cpu"] for _, kept in pairs)
-    wall = statistics.median(kept["seconds"] for _, kept in pairs)
-    return {
-        "prompts": prompts,
-        "in_flight": in_flight,
-        "pairs": pair_count,
-        "without": pairs[-1][0],
-        "with": pairs[-1][1],
-        "cpu_seconds_without_and_with": [[bare["cpu"], kept["cpu"]] for bare, kept in pairs],
-        "seconds_without_and_with": [[bare["seconds"], kept["seconds"]] for bare, kept in pairs],
-        "prompts_per_cpu_second": round(prompts / cpu, 1),
-        "journalled_calls_per_second": round(3 * prompts / wall, 1),
-        "journal_share_of_time": median_share(pairs, "seconds"),
-        "journal_share_of_cpu": median_share(pairs, "cpu"),
-        "killed": killed,
-        "resumed": resumed,
-        "same_output": same,
-    }
+    told: dict[str, object] = {"prompts": prompts, "in_flight": in_flight, "pairs": pair_count}
+    if pairs:
+        cpu = statistics.median(kept["cpu"] for _, kept in pairs)
+        wall = statistics.median(kept["seconds"] for _, kept in pairs)
+        told |= {
+            "without": pairs[-1][0],
+            "with": pairs[-1][1],
+            "cpu_seconds_without_and_with": [[bare["cpu"], kept["cpu"]] for bare, kept in pairs],
+            "seconds_without_and_with": [
+                [bare["seconds"], kept["seconds"]] for bare, kept in pairs
+            ],
+            "prompts_per_cpu_second": round(prompts / cpu, 1),
+            "journalled_calls_per_second": round(3 * prompts / wall, 1),
+            "journal_share_of_time": median_share(pairs, "seconds"),
+            "journal_share_of_cpu": median_share(pairs, "cpu"),
+        }
+    return told | {"killed": killed, "resumed": resumed, "same_output": same}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompts", type=int, default=100_000)
     parser.add_argument("--in-flight", type=int, default=256)
-    parser.add_argument("--pairs", type=int, default=1, help="runs without and with a journal")
+    parser.add_argument(
+        "--pairs",
+        type=int,
+        default=1,
+        help="runs without and with a journal; 0: only what is killed and taken up",
+    )
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--kill-after", type=int, default=0, help=argparse.SUPPRESS)
     words = parser.parse_args()

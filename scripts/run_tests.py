@@ -24,8 +24,8 @@ from typing import NamedTuple
 SLOWEST = ("web", "server", "evals", "cli", "engine", "project", "selection")
 """The folders that take longest: one that began last would be waited for alone."""
 
-AT_ONCE = 3
-"""More than two cores: browsers, servers and timers are waited for most of the time."""
+AT_ONCE = 5
+"""More than two cores: browsers, servers and timers are waited for more than half of the time."""
 
 _COUNT = re.compile(r"(\d+) (passed|failed|skipped|error)")
 _NO_TESTS = 5  # pytest's exit code where all tests of a folder are deselected

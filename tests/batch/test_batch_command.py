@@ -306,6 +306,8 @@ def test_a_dry_run_asks_nothing(batch, upstream):
 
 WRONG = {
     "not JSON": ('{"prompt": "a"}\n{"prompt"\n', (), ("in.jsonl:2: not JSON",)),
+    "a web page": ("<!doctype html>\n", (), ("in.jsonl:1: not JSON: this is a web page",)),
+    "a table": ("prompt,x\na,b\n", (), ("in.jsonl:1: not JSON: this looks like a table",)),
     "half a character": (r'{"prompt": "a\ud83d"}', (), ("in.jsonl:1", "surrogate")),
     "not a number": ('{"prompt": "a", "x": NaN}', (), ("in.jsonl:1", "not JSON")),
     "a key twice": ('{"prompt": "a", "prompt": "b"}', (), ("in.jsonl:1", "prompt", "twice")),

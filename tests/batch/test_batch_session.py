@@ -1,6 +1,7 @@
 """One process's part of a batch: rows in a window, the second try, what grows, what is refused."""
 
 import asyncio
+import sqlite3
 import threading
 from contextlib import closing
 from dataclasses import replace
@@ -18,7 +19,7 @@ from mixtura.batch.row_lines import RowLines
 from mixtura.batch.runner import BatchRunner
 from mixtura.core.errors import ConfigError
 from mixtura.core.types import Completion, Message, Request
-from mixtura.storage.batch_journal import BatchJournal, FailedRow
+from mixtura.storage.batch_journal import MIGRATIONS, BatchJournal, FailedRow
 from tests.support.batch_sessions import BatchFolder, price
 
 
@@ -141,6 +142,53 @@ def test_a_row_that_an_interrupted_second_try_answered_does_not_count_as_failed(
 
     assert (end.done, end.failed) == (2, 0)
     assert recovered[1] in batch.files.output.read_bytes()
+
+
+def test_a_journal_of_an_earlier_version_is_taken_over_with_its_calls(tmp_path):
+    path = tmp_path / "journal"
+    before = sqlite3.connect(path, isolation_level=None)
+    for statement in ";".join(MIGRATIONS[:2]).split(";"):
+        before.execute(statement)
+    rows = [(bytes([n]) * 20, b"%d" % n) for n in range(3)]
+    before.executemany("INSERT INTO calls (key, body) VALUES (?, ?)", rows)
+    before.execute("PRAGMA user_version = 2")
+    before.close()
+
+    with closing(CallJournal(path, price)) as calls:
+        calls.journal.write(calls=[(b"n" * 20, b"new")])
+        kept, _ = calls.journal.read_kept_after(0)
+
+        assert calls.looks_up
+        assert calls.earlier_calls == 3
+        assert [(one.number, one.key, one.body) for one in kept] == [
+            *((number, *row) for number, row in enumerate(rows, start=1)), (4, b"n" * 20, b"new"),
+        ]  # fmt: skip
+
+
+def test_many_calls_are_kept_together_and_found_with_and_without_an_index(tmp_path):
+    calls = [(n.to_bytes(20, "big"), b"%d" % n) for n in range(700)]
+    keys = [key for key, _ in calls]
+    with closing(BatchJournal(tmp_path / "journal")) as journal:
+        journal.write(calls=calls)
+        before = journal.find_calls(keys)
+        journal.index_calls()
+        journal.write(calls=[(keys[0], b"a second answer")])
+
+        assert before == journal.find_calls(keys) == dict(calls)
+
+
+def test_a_kept_call_whose_place_was_not_cleared_is_not_lost(tmp_path):
+    async def keep(calls):
+        for key in (b"k" * 20, b"x" * 20):
+            calls.begin_request(key, "m", 10)
+        await calls.keep_answer(b"k" * 20, "m", b"{}", ())
+        calls.forget_request(0, kept=True)
+
+    with closing(CallJournal(tmp_path / "journal", price)) as calls:
+        asyncio.run(keep(calls))
+
+    with closing(CallJournal(tmp_path / "journal", price)) as calls:
+        assert calls.spent["lost"].calls == 1, "the other one"
 
 
 def test_whoever_waits_for_the_journal_is_told_of_any_error(tmp_path):

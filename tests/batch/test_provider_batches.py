@@ -112,6 +112,22 @@ def test_a_batch_that_is_not_yet_in_its_providers_list_is_not_made_again(folder)
         assert (len(fake.batches), fake.paid_twice) == (3, [])
 
 
+@pytest.mark.parametrize("lost_replies", [0, 1])
+def test_a_large_batch_goes_to_google_as_a_file(folder, lost_replies):
+    with provider_fake(lost_replies=lost_replies) as fake:
+        folder.write(team_of("google", fake))
+        prompts = [f"Question {number}? " + "word " * 1_100_000 for number in range(3)]
+        rows = "".join(json.dumps({"prompt": one}) + "\n" for one in prompts)
+        (folder.folder / "in.jsonl").write_text(rows)
+
+        done = folder.run("batch", "in.jsonl", "out.jsonl", "-m", "a", *WORDS[5:], "only")
+
+        assert done.code == 0, done.err
+        assert len(answers(folder)) == 3
+        assert (len(fake.batches), len(fake.files), fake.paid_twice) == (1, 1, [])
+        assert [one["asked"]["in_file"] for one in fake.batches.values()] == [True]
+
+
 def test_what_googles_batches_have_no_form_for_is_asked_live(folder):
     with provider_fake() as fake:
         folder.write(team_of("google", fake).replace(PRICE, PRICE + "extra = { top_k = 3 }\n"))

@@ -8,15 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixtura import (
-    ImagePart,
-    Message,
-    OtherPart,
-    Request,
-    Sampling,
-    TextPart,
-    ToolCall,
-)
+from mixtura import ImagePart, Message, OtherPart, Request, Sampling, TextPart, ToolCall
 from mixtura.billing.forecast import forecast_calls
 from mixtura.core.token_estimate import count_message_tokens, estimate_tokens, token_upper_bound
 from mixtura.core.types import ProviderData

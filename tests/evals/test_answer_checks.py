@@ -82,6 +82,9 @@ NUMBERS = [
     ("Answer: 3 and three quarters", "15/4"), ("Answer: 3 and two more", "3"),
     ("She makes **$18** a day.\n\nLet me know if you have 2 more questions!", "18"),
     ("That is 18. I hope this helps with all 5!", "18"), ("Let me know: 18", "18"),
+    ("The answer is 16. Wait, that's wrong. The answer is 18.", "18"),
+    ("Answer: 17.6, which rounds to 18", "18"), ("Answer: 17.6 rounded to 2 places", "17.6"),
+    ("Answer: 75% of 24 is 18", "18"), ("Answer: 75% of 24 eggs is $18.", "18"),
     ("I get 20.\n#### 20\n</think>\nAnswer: 18", "18"), ("[THINK]#### 20[/THINK]18", "18"),
 ]  # fmt: skip
 
@@ -122,6 +125,7 @@ ALIKE = [
     (r"14\text{ cm and }15\text{ cm}", "14,15"), ("[2,5] U [7,9]", r"[2,5]\cup[7,9]"),
     (r"x>2\text{ and }x<5", "(2,5)"), ("x<5 and x>=2", "[2,5)"), (r"\{x \mid x>2\}", r"(2,\infty)"),
     (r"\{x:x>2\}", "x>2"), ("**3**", "3"), ("`3`", "3"), ("1 1/2", "3/2"),
+    ("5,", "5"), (r"\text{3 to 4}", "3:4"), ("3 to 4", r"\frac34"),
     ("-1 1/2", r"-\frac{3}{2}"), ("1 1/2, 2", r"\frac32,2"), ("1 1/2", "1.5"),
 ]  # fmt: skip
 

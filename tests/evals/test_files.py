@@ -80,7 +80,13 @@ REFUSED = [
     (f"{ROW}\n".encode() + b'{"input": "\xff"}', "line 2: not UTF-8"),
     (b"\x89PNG\0\0", "not UTF-8 text"),
     (gzip.compress(ROW.encode(), mtime=0)[:-6], "cannot be read"),
-    ("a,b\n1,2\n", "line 1: not JSON"),
+    ("a,b\n1,2\n", "line 1: not JSON: this looks like a table"),
+    ("input\ttarget\na\tb\n", "line 1: not JSON: this looks like a table"),
+    ("<!DOCTYPE html><html>404</html>", "line 1: not JSON: this is a web page"),
+    ("version https://git-lfs.github.com/spec/v1\n", "line 1: not JSON: a pointer of git LFS"),
+    (b"PK\x03\x04\x14\0\xff", "cannot be read: this is a zip archive"),
+    (b"PAR1\x15\x04", "line 1: not JSON: this is a Parquet file"),
+    ("{'input': 'a'}", "line 1: not JSON: this is Python's notation"),
 ]  # fmt: skip
 
 
@@ -113,6 +119,8 @@ ODD = [
     ({"messages": [{"role": "assistant", "content": "a"}], "target": "a"}, "nothing is asked"),
     ({"messages": [{"role": "user"}], "target": "a"}, "a message has a role"),
     ({"input": "a", "id": True, "target": "b"}, "an id is a text"),
+    ({"input": "a", "id": [1], "target": "b"}, "an id is a text"),
+    ({"input": "a", "id": 1.5, "target": "b"}, "an id is a text"),
     ({"prompt": "p", "test": "t", "entry_point": "e"}, "looks like a row of humaneval"),
     ({"input": "a", "answer": "b", "reference": "c"}, "differ"),
     ({"input": "a", "answer": "1", "target": "2"}, "`target` and `answer` differ"),

@@ -53,7 +53,7 @@ def evaluated(desk, run):
         told = run("eval", "humaneval", "--model", "ann", "--data", "rows.jsonl", "--json")
         assert told.code == 0, told.err
         samples = read_eval_log(told.json["log"]).samples or ()
-        assert len(samples) == told.json["n"] == len(rows), told.err
+        assert len(samples) == told.json["n"] == len(rows), (told.json["missing"], told.err)
         return told, {one.id: one.scores["passing"].value for one in samples}
 
     return evaluate

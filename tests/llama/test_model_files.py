@@ -74,6 +74,11 @@ def test_a_part_that_was_renamed_or_joined_is_told_as_one(tmp_path):
         ("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9", "`git lfs pull`"),
         ("<!DOCTYPE html><html><body>Please log in</body></html>", "a web page"),
         ("<html><body>Please log in again</body></html>", "a web page"),
+        ('{"error":"Invalid username or password."}', "it is JSON"),
+        ("Entry not found", "not a GGUF file"),
+        ("\x14\0\0\0\0\0\0\0" + '{"a":{"dtype":"F16"}}', "a safetensors file"),
+        ("PK\x03\x04", "a zip archive, or a model of PyTorch"),
+        ("tjgg\x01", "before GGUF"),
     ],
 )
 def test_what_stands_in_a_models_place_is_told_as_what_it_is(content, said, tmp_path):

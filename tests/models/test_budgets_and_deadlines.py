@@ -12,8 +12,10 @@ from mixtura import (
     Aggregator,
     BudgetExceededError,
     Charge,
+    Completion,
     ConfigError,
     Layer,
+    Message,
     Mixture,
     Proposer,
     QuorumNotMetError,
@@ -28,6 +30,7 @@ from mixtura.billing.spending_caps import DailyCap, RunCap, Spend
 from mixtura.core.call_ledger import open_ledger, record_charge
 from mixtura.core.errors import DeadlineExceededError
 from mixtura.engine.call_context import deadline_scope
+from mixtura.engine.kept_drafts import KeptDrafts, list_seats, reuse_drafts
 from mixtura.models.fake import FailedCall, Scripted, echo, failing_model, slow_model
 from mixtura.models.wrappers.budget import Budgeted
 from mixtura.models.wrappers.cache import Cached
@@ -80,6 +83,26 @@ def test_a_run_that_fits_is_made_and_its_purse_holds_only_what_was_spent():
 
     assert purse.committed_spend == Spend(dear("", answer.usage), answer.usage.total_tokens)
     assert answer.usage == Usage(9, 6)
+
+
+@pytest.mark.parametrize(
+    ("kept", "asks_missing"), [((0, 1, 2), True), ((0, 1), True), ((1,), False)]
+)
+def test_a_cap_counts_only_what_is_asked_again(kept, asks_missing):
+    mixture = team("a", "b", "c")
+    seats = list_seats(mixture.layers)
+    draft = Completion(Message("assistant", "there already"), "x")
+    drafts = KeptDrafts({seats[i]: draft for i in kept}, asks_missing)
+    without = kept if asks_missing else (0, 1, 2)
+    worst = worst_case_spend(forecast_calls(mixture, ASK, without=without), dear)[0].dollars
+    with reuse_drafts(drafts):
+        purse, less = RunCap("this run", worst), RunCap("this run", worst - 0.01)
+        answer = run(Budgeted(mixture, lambda: [purse], dear).complete(ASK))
+        with pytest.raises(BudgetExceededError, match="over its cap of"):
+            run(Budgeted(mixture, lambda: [less], dear).complete(ASK))
+
+    assert asked_of(mixture) == 4 - len(without)
+    assert purse.committed_spend.dollars == dear("", answer.usage)
 
 
 def test_a_thousand_parallel_requests_on_the_money_of_ten_overspend_nothing():

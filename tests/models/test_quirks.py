@@ -12,6 +12,7 @@ import pytest
 from mixtura import Message, Notice, RejectedError, Request, Sampling, ask
 from mixtura.catalog import providers
 from mixtura.config.config import load
+from mixtura.core.types import OtherPart, TextPart
 from mixtura.models.anthropic import Anthropic
 from mixtura.models.openai import OpenAI
 from mixtura.transport.client import error_from_response
@@ -303,3 +304,26 @@ def test_every_pattern_in_the_presets_says_something():
     for known in providers._load_quirks():
         assert known.models
         assert known.refuses or known.reasoning or known.inside or known.most_tokens
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Invalid value: 'thinking'. Supported values are: 'text', 'image_url', 'input_audio'.",
+        "content.0: Input tag 'thinking' found using 'type' does not match any of: 'text', 'file'",
+        "unknown variant `thinking`, expected `text`",
+        "Input should be a valid string, messages[1].content",
+    ],
+)
+def test_thoughts_among_the_parts_of_a_message_are_left_out_where_they_are_refused(message):
+    parts = ({"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]},)
+    held = (OtherPart(parts[0]), TextPart("Hello."))
+    request = Request(
+        (Message("user", "Hi."), Message("assistant", held), Message("user", "Why?")),
+    )
+    script = refusing(lambda body: said(message) if "thinking" in json.dumps(body) else None)
+
+    bodies, notices = asked(script, request=request, times=2)
+
+    assert [b["messages"][1]["content"] for b in bodies[1:]] == ["Hello.", "Hello."]
+    assert len(notices) == 1

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from mixtura.programs.confined.plain_data import PlainDataError, decode, encode
 from mixtura.programs.sandbox import SandboxError, SandboxLimits, check_program
-from tests.support.hostile_programs import HARMFUL
+from tests.support.hostile_programs import FORGED, HARMFUL
 from tests.support.paths import ROOT
 
 SOURCE = ROOT / "src"
@@ -68,6 +68,27 @@ def test_a_test_that_catches_everything_passes_no_program_that_is_gone():
         "import os\ndef one(x): os._exit(0)", "def one(x): return object()", "raise SystemExit",
     ):  # fmt: skip
         assert not outcome_of(program, catches).passed
+
+
+LOOKS_IN_ORDER = {
+    # ways of a test to go through its examples
+    "a map": "all(map(lambda x: f(x) == x * 7919 + 13, range(4)))",
+    "pairs": "not [1 for a, x in zip(map(f, range(4)), [13, 7932, 15851, 23770]) if a != x]",
+    "a search": "not any(map(lambda x: f(x) != x * 7919 + 13, range(4)))",
+    "a filter": "not list(filter(lambda x: f(x) != x * 7919 + 13, range(4)))",
+    "a generator": "all(f(x) == x * 7919 + 13 for x in range(4))",
+}
+
+
+@pytest.mark.parametrize("way", LOOKS_IN_ORDER)
+def test_no_program_ends_the_examples_before_they_are_looked_at(way):
+    """`map` and `zip` take StopIteration for their end: with it a program passed."""
+    test = f"def check(f):\n    assert {LOOKS_IN_ORDER[way]}\n"
+    ends = {name: text for name, text in FORGED.items() if name.startswith(("raises", "tells"))}
+    passed = [name for name, text in ends.items() if outcome_of(text, test, limits=QUICK).passed]
+
+    assert outcome_of("def one(x): return x * 7919 + 13", test).passed
+    assert passed == []
 
 
 def test_a_test_that_is_none_says_nothing_of_the_program():

@@ -205,6 +205,25 @@ def test_what_comes_without_an_index_belongs_to_the_block_that_began_last():
     assert (completion.text, calls(completion)) == ("Hello", [("f", {"x": 1})])
 
 
+def test_events_of_messages_whose_type_is_their_name_only_are_read():
+    tool = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
+    rows = [
+        {"message": {"usage": {"input_tokens": 3}}},
+        {"index": 0, "content_block": {"type": "text", "text": ""}},
+        {"index": 0, "delta": {"text": "Hello"}},
+        {"index": 1, "content_block": tool},
+        {"index": 1, "delta": {"partial_json": '{"x": 1}'}},
+        {"delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 2}},
+        {},
+    ]
+
+    completion, shown = answered(events(*rows), anthropic=True)
+
+    assert completion.text == shown == "Hello"
+    assert calls(completion) == [("f", {"x": 1})]
+    assert completion.usage.prompt_tokens == 3
+
+
 @pytest.mark.parametrize("content", ["Hello", ["Hello"], [{"type": "text", "text": "Hello"}]])
 def test_a_message_without_its_type_is_one(content):
     row = {"role": "assistant", "content": content, "stop_reason": "end_turn"}

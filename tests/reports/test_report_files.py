@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixtura.billing.price import CallWork, tflops
+from mixtura.billing.price import CallWork, estimate_tflops
 from mixtura.catalog import providers
 from mixtura.cli import group
 from mixtura.cli.list_options import expand_list_options
@@ -113,8 +113,8 @@ def test_spearman_is_scipys_and_nothing_where_one_side_is_all_the_same(pairs):
 def test_work_is_the_largest_member_of_each_layer_and_prefill_is_counted_when_asked():
     layers = [[CallWork(70, 10, 100), CallWork(8, 10, 400)], [CallWork(8, 1000, 100)]]
 
-    assert tflops(layers, prefill=False) == pytest.approx(2 * (70 * 100 + 8 * 100) / 1000)
-    assert tflops(layers, prefill=True) == pytest.approx(2 * (70 * 110 + 8 * 1100) / 1000)
+    assert estimate_tflops(layers, prefill=False) == pytest.approx(2 * (70 * 100 + 8 * 100) / 1000)
+    assert estimate_tflops(layers, prefill=True) == pytest.approx(2 * (70 * 110 + 8 * 1100) / 1000)
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,7 @@ import pytest
 from anthropic.types import Message as TheirMessage
 from pydantic import BaseModel
 
-from mixtura import (
-    ImagePart,
-    Message,
-    OtherPart,
-    Request,
-    Sampling,
-    TextPart,
-    ToolCall,
-)
+from mixtura import ImagePart, Message, OtherPart, Request, Sampling, TextPart, ToolCall
 from mixtura.server.apis.base import ApiError, MixtureOptions
 from tests.support.dialect_server import (
     ASIDE,

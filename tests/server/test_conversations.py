@@ -43,6 +43,22 @@ def test_turns_have_their_places_and_remember_how_they_were_asked(served):
     assert found["cost_usd"] > 0
 
 
+def test_which_of_two_answers_without_names_comes_first_is_kept_and_what_was_chosen(served):
+    run = ask(served, "Why?", "?blind=model")  # beside nothing it says nothing
+    beside = ask(served, "Why?", f"?beside={run}&blind=model", model="cleo")
+    named = ask(served, "Why?", f"?beside={run}&blind=chief", model="cleo")
+
+    def seen(key):
+        turns = served.get(f"/api/conversations/{run}").json["turns"]
+        return {turn["id"]: turn.get(key) for turn in turns}
+
+    assert seen("blind") == {run: None, beside: "model", named: None}
+    assert seen("choice") == {run: None, beside: None, named: None}
+    chosen = {"run": run, "beside": beside, "choice": "tie"}
+    assert served.post("/api/choices", chosen).status == 200
+    assert seen("choice") == {run: None, beside: "tie", named: None}
+
+
 def test_an_answer_that_is_asked_for_again_does_not_come_from_the_cache(upstream, tmp_path):
     configuration = page_world.configured(upstream).replace("use = false", "use = true")
     with serving(tmp_path / "again", configuration) as server:

@@ -441,6 +441,30 @@ def test_runs_that_wait_are_bounded_in_number_and_bytes_and_what_is_dropped_is_c
     book.close()
 
 
+def test_requests_that_only_wait_to_be_told_as_begun_are_bounded_in_bytes_too(tmp_path):
+    """The store is slow, and their runs are over: they were kept, 500 of any size."""
+    holding, let_go = threading.Event(), threading.Event()
+
+    def make():
+        holding.set()
+        assert let_go.wait(60)
+        return build_started_record(ask("Why?"), free, id=name, started=0, via="serve", model="m")
+
+    name = "20260101-00000000"
+    book = RunStore(SqliteStore(tmp_path / "s.sqlite"))
+    writer = StoreWriter(book, most_bytes=1000, pause=0.0)
+    writer.queue_start(name, 100, make)
+    assert holding.wait(60)
+    for _ in range(300):
+        writer.queue_start(name, 300, make)
+    assert writer.waiting_count == 4
+    assert writer.bytes == 1000
+    let_go.set()
+    writer.close()
+    assert (writer.bytes, writer.dropped["queue_full"]) == (0, 0)
+    book.close()
+
+
 def test_runs_that_come_together_are_one_transaction(tmp_path):
     path = tmp_path / "s.sqlite"
     store = SqliteStore(path)
@@ -457,6 +481,7 @@ def test_runs_that_come_together_are_one_transaction(tmp_path):
         name = f"20260101-{i:08}"
         writer.queue_start(
             name,
+            0,
             lambda n=name: build_started_record(
                 ask("Why?"), free, id=n, started=0, via="serve", model="m"
             ),

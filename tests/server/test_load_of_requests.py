@@ -287,7 +287,7 @@ def test_a_mixture_of_very_many_is_refused_before_its_members_are_gone_through(
     chooser = MixtureChooser(config)
     seats: list[int] = []
     count = config.count_calls
-    monkeypatch.setattr(config, "count_calls", lambda p: seats.append(p.count_seats()) or count(p))
+    monkeypatch.setattr(config, "count_calls", lambda p: seats.append(p.seat_count) or count(p))
     call = ApiCall(name, Request(()), options=MixtureOptions(**options))
 
     with pytest.raises(ApiError, match="one request may make 256"):

@@ -11,15 +11,7 @@ import pytest
 from openai.types.responses import Response as TheirResponse
 from pydantic import BaseModel
 
-from mixtura import (
-    ImagePart,
-    Message,
-    OtherPart,
-    Request,
-    Sampling,
-    TextPart,
-    ToolCall,
-)
+from mixtura import ImagePart, Message, OtherPart, Request, Sampling, TextPart, ToolCall
 from mixtura.server.apis.base import ApiError, MixtureOptions
 from tests.support.dialect_server import (
     ASIDE,

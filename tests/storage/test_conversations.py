@@ -10,6 +10,7 @@ from mixtura.core.text import collapse_whitespace
 from mixtura.storage.conversation_text import conversation_markdown, find_branch
 from mixtura.storage.runs import RunStore
 from mixtura.storage.store_address import open_store, parse_store_address
+from mixtura.storage.turns import TurnPlace
 from tests.storage.test_runs import recorded
 
 FIRST = 1795400000.0
@@ -122,14 +123,14 @@ def test_an_edited_question_is_a_branch_and_asked_again_it_gets_another_draw(boo
     a = keep(book, 1)
     b = keep(book, 2, conversation=a, previous=a)
     place = book.conversations.place_run
-    assert place(a, a, "") == (a, a, "", 1)
+    assert place(a, a, "") == TurnPlace(a, a, "", 1)
     c = keep(book, 3, conversation=a, previous=a, **asked("Edited?"))
     assert place("", a, "").draw == 2
-    assert place("", b, "") == (a, b, "", 0)
-    assert place(a, "", "") == (a, "", "", 1)
-    assert place("", "", c) == (a, a, c, 0)
-    assert place("nothing", "gone", "") == ("", "", "", 0)
-    assert place("", a, "", who="someone else") == ("", "", "", 0)
+    assert place("", b, "") == TurnPlace(a, b, "", 0)
+    assert place(a, "", "") == TurnPlace(a, "", "", 1)
+    assert place("", "", c) == TurnPlace(a, a, c, 0)
+    assert place("nothing", "gone", "") == TurnPlace("", "", "", 0)
+    assert place("", a, "", who="someone else") == TurnPlace("", "", "", 0)
 
     turns = book.conversations.get_conversation(a)["turns"]
     assert [turn["id"] for turn in find_branch(turns)] == [a, c]

@@ -117,7 +117,7 @@ def google_row(model: str, asked: dict[str, Any]) -> dict[str, Any]:
         for one in told["contents"]
     ]  # fmt: skip
     body = {"model": model, "messages": messages}
-    return {"custom_id": asked["metadata"]["key"], "body": body}
+    return {"custom_id": asked.get("metadata", asked)["key"], "body": body}
 
 
 def google_answer(body: dict[str, Any]) -> dict[str, Any]:
@@ -171,6 +171,10 @@ class _Handler(QuietHandler):
                 lines = [*map(json.dumps, self._openai_rows(fake.batches[batch], kind))]
                 lines = [one for line in lines for one in (*fake.odd_lines, line)]
                 self.send_body(200, "\n".join(reversed(lines)).encode(), "application/jsonl")
+            case ["download", _version, "files", name]:
+                batch = name.removesuffix(":download").partition("-of-")[2]
+                lines = [*map(json.dumps, self._google_rows(fake.batches[batch]))]
+                self.send_body(200, "\n".join(reversed(lines)).encode(), "application/jsonl")
             case ["messages", "batches"]:
                 self.send_json(200, {"data": [*map(self._anthropic, fake.listed)]})
             case ["messages", "batches", name]:
@@ -184,6 +188,14 @@ class _Handler(QuietHandler):
     def _post(self, path: str, data: bytes) -> None:
         fake = self.provider
         match path.split("/")[1:]:
+            case ["upload", _version, "files"]:
+                assert self.headers["X-Goog-Upload-Protocol"] == "multipart"
+                mark = self.headers["Content-Type"].partition("boundary=")[2].encode()
+                _, told, file, _ = data.split(b"--" + mark)
+                assert json.loads(told.split(b"\r\n\r\n", 1)[1])["file"]["display_name"]
+                name = f"file-{len(fake.files)}"
+                fake.files[name] = file.split(b"\r\n\r\n", 1)[1].removesuffix(b"\r\n")
+                self.send_json(200, {"file": {"name": f"files/{name}"}})
             case ["files", *_]:
                 name = f"file-{len(fake.files)}"
                 found = re.search(rb'filename="[^"]*"\r\n[^\r]*\r\n\r\n(.*)\r\n--', data, re.DOTALL)
@@ -191,9 +203,16 @@ class _Handler(QuietHandler):
                 self.send_json(200, {"id": name})
             case ["models", model]:
                 asked = json.loads(data)["batch"]
-                told = asked["input_config"]["requests"]["requests"]
+                config = asked["input_config"]
+                if in_file := "file_name" in config:
+                    file = fake.files[config["file_name"].removeprefix("files/")]
+                    told = [json.loads(line) for line in file.splitlines()]
+                else:
+                    assert len(data) <= 20e6, "Google takes 20 megabytes"
+                    told = config["requests"]["requests"]
                 rows = [google_row(model.partition(":")[0], one) for one in told]
-                self._make(rows, {"tag": asked["display_name"]}, self._google)
+                more = {"tag": asked["display_name"], "in_file": in_file}
+                self._make(rows, more, self._google)
             case ["batches", name] if name.endswith(":cancel"):
                 fake.batches[name.removesuffix(":cancel")]["cancelled"] = True
                 self.send_json(200, {})
@@ -275,16 +294,20 @@ class _Handler(QuietHandler):
         shown = {"name": f"batches/{batch['id']}", "metadata": told}
         if not over:
             return shown
+        told: Any = {"responsesFile": f"files/out-of-{batch['id']}"}
+        if not batch["asked"]["in_file"]:
+            rows = [*self._google_rows(batch)]
+            told = {"inlinedResponses": {"inlinedResponses": rows}}
+        return {**shown, "done": True, "response": told}
+
+    def _google_rows(self, batch: Any) -> Iterator[Any]:
         good, bad, _ = self._split(batch)
-        rows = [
-            {"metadata": {"key": row["custom_id"]}, "response": google_answer(row["body"])}
-            for row in good
-        ]
-        rows += [
-            {"metadata": {"key": row["custom_id"]}, "error": {"code": 13, "message": "it broke"}}
-            for row in bad
-        ]
-        return {**shown, "done": True, "response": {"inlinedResponses": {"inlinedResponses": rows}}}
+        for row, came in (
+            *((row, {"response": google_answer(row["body"])}) for row in good),
+            *((row, {"error": {"code": 13, "message": "it broke"}}) for row in bad),
+        ):
+            key = {"key": row["custom_id"]}
+            yield {**(key if batch["asked"]["in_file"] else {"metadata": key}), **came}
 
     def _mistral(self, batch: Any) -> Any:
         job = {"id": batch["id"], "input_files": batch["asked"]["input_files"]}

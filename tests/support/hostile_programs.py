@@ -16,6 +16,20 @@ FORGED = {
     # ---- raising
     "raises a failed assertion": "def one(x):\n    raise AssertionError",
     "raises the end of an iteration": "def one(x):\n    raise StopIteration(x)",
+    "raises the end of an iteration as a class of its own": """
+        class End(StopIteration): pass
+        def one(x): raise End
+    """,
+    "raises the end of an asynchronous iteration": "def one(x): raise StopAsyncIteration",
+    "raises that a test is skipped": "import unittest\ndef one(x): raise unittest.SkipTest",
+    "tells the end of an iteration itself": """
+        import json, os
+        content = json.dumps({"raised": "StopIteration", "said": ""}).encode()
+        def one(x):
+            for fd in range(3, 9):
+                try: os.write(fd, len(content).to_bytes(4, "big") + content)
+                except OSError: pass
+    """,
     "raises an interrupt": "def one(x):\n    raise KeyboardInterrupt",
     "raises the end of a generator": "def one(x):\n    raise GeneratorExit",
     "raises what cannot be shown": """
@@ -425,14 +439,26 @@ _ATTEMPTS = {
     "a namespace of its own": "ctypes.CDLL(None).unshare(0x10000000) >= 0",
     "more than its limits": "resource.setrlimit(resource.RLIMIT_AS, (-1, -1)) or True",
     "a terminal": "pty.openpty()",
+    "an abstract local socket": "socket.socket(socket.AF_UNIX).connect('\\0bus')",
+    "a server of its own": "socket.create_server(('127.0.0.1', 0))",
+    "a watch on a folder": "ctypes.CDLL(None).inotify_init1(0) >= 0",
+    "a program in the kernel": "ctypes.CDLL(None).syscall(321, 0, bytes(99), 99) >= 0",
+    "a queue of messages": "ctypes.CDLL(None).msgget(7, 0o1600) >= 0",
+    "a descriptor of another": "ctypes.CDLL(None).syscall(438, 3, 0, 0) >= 0",
+    "another's turn of the processor": (
+        "ctypes.CDLL(None).sched_setaffinity({process}, 8, bytes(8)) == 0"
+    ),
+    "the size of its pipes": "fcntl.fcntl(3, 1031, 1048576)",
+    "the terminal's input": "fcntl.ioctl(0, 0x5412, b'x') == b'x'",
+    "root again": "os.setuid(0) or True",
     "a device": "open('/dev/mem', 'rb').read(1)",
 }
 """Expressions that are true, or hold something, where a program got what is not its own."""
 
 _MODULES = [
-    "ctypes", "glob", "importlib.machinery", "inspect", "linecache", "mmap", "multiprocessing",
-    "os", "pathlib", "pty", "pwd", "resource", "runpy", "shutil", "socket", "subprocess", "sys",
-    "threading", "urllib.request", "zipfile", "zoneinfo",
+    "ctypes", "fcntl", "glob", "importlib.machinery", "inspect", "linecache", "mmap",
+    "multiprocessing", "os", "pathlib", "pty", "pwd", "resource", "runpy", "shutil", "socket",
+    "subprocess", "sys", "threading", "urllib.request", "zipfile", "zoneinfo",
 ]  # fmt: skip
 
 
@@ -611,6 +637,43 @@ HARMFUL = {
     "nests too deep": "one = " + "(" * 500 + ")" * 500,
 }
 """Each has to fail in time, and to leave nothing behind."""
+
+_HEAD = "def f(n):\n"
+SLOW_QUESTIONS = {
+    # name: what took time beyond all measure to look through for examples
+    "dashes behind an input": _HEAD + "Input: " + "-" * 1_000_000,
+    "blanks behind an input": _HEAD + "Input: " + " " * 1_000_000,
+    "many inputs": _HEAD + "Input: 1\n" * 100_000,
+    "many heads": _HEAD * 100_000,
+    "many texts in one bracket": _HEAD + ("n = [" + '"a",' * 480 + " returns 1\n") * 50,
+    "calls in calls": _HEAD + ("f(" * 240 + ")" + " " * 50_000 + "\n") * 20,
+    "quotes behind a call": _HEAD + ("f(" * 240 + ")" + '"' * 50_000 + "\n") * 20,
+    "signs behind a call": _HEAD + "f(1)" + "=" * 1_000_000,
+    "arrows that are none": _HEAD + "n = 1 " + "-" * 1_000_000,
+    "many doctests": _HEAD + ">>> f(1)\n" * 50_000,
+    "a doctest of empty lines": _HEAD + ">>> f(1)\n" + "    \n" * 200_000,
+    "signs of quotes": ">" * 1_000_000,
+}
+SLOW_REPLIES = {
+    "many functions": "def f(n): return 1\n" * 200_000,
+    "functions and words": "def f(n):\n return 1\nwords here\n" * 20_000,
+    "a block that never ends": "```python\n" + "def f(n):\n return 1\n" * 50_000,
+    "blocks": "```python\ndef f(n): return 1\n```\n" * 20_000,
+    "programs that are none": "The def f is\n" + "import a\n" * 8 + "x = (1\n" * 20_000,
+    "brackets": "def f(n):\n " + "[" * 200_000,
+    "HTML": "<pre>\n" * 200_000,
+    "a session": "<pre>" + ">>> def f(n): return 1\n" * 200_000 + "</pre>",
+    "links": "[a](" * 200_000,
+    "underlined": "a\n=\n" * 200_000,
+    "stars": "*a " * 200_000,
+    "names": (
+        "```\n" + "\n".join(f"a{i} = 1" for i in range(20_000)) + "\n```\n```\n"
+        "def f(n): return 1\n" + "x = 1\n" * 100_000 + "```"
+    ),
+    "empty lines": "\n" * 1_000_000,
+    "thoughts": "<think>" * 200_000,
+}  # fmt: skip
+"""What took seconds to minutes to find a program in."""
 
 FORGED = {name: dedent(program).strip() + "\n" for name, program in FORGED.items()}
 HARMFUL = {name: dedent(program).strip() + "\n" for name, program in HARMFUL.items()}

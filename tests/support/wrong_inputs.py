@@ -55,6 +55,13 @@ FILES = {
         "default = lite\n", ":1: not valid TOML", 'a string needs quotation marks: default = "lite"'
     ),
     "a table that is not closed": _checked("[models.m\nmodel = 1\n", ":1: not valid TOML", "']'"),
+    "a name with a slash": _checked(
+        "[models.openai/gpt]\n", ":1: not valid TOML", 'quotation marks: [models."openai/gpt"]'
+    ),
+    "curly quotation marks": _checked("default = \u201cm\u201d\n", ":1: not valid", "straight"),
+    "a path with backslashes": _checked(
+        'default = "C:\\Users\\m"\n', ":1: not valid TOML", "single quotes"
+    ),
     "a key twice": _checked(
         'default = "m"\ndefault = "m"\n' + MODEL, ":2: not valid TOML", "already"
     ),

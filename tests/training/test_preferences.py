@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
 
 import pytest
 
 from mixtura.programs.sandbox import SandboxError, ensure_available
 from tests.support.command_line import last_message
 from tests.support.loopback import Answer
+from tests.support.paths import CLIENTS
 from tests.support.requirements import leave_out
 from tests.support.shell import desk, shell  # noqa: F401 - fixtures
 from tests.training.test_export import check_messages
 
+# Before a fixture empties the environment: a Python with TRL, where this one has none.
+TRL_PYTHON = sys.executable if find_spec("trl") else os.environ.get("MIXTURA_TRL_PYTHON")
 AIR, RAYLEIGH = "Air scatters blue light.", "It is Rayleigh scattering."
 
 
@@ -123,3 +130,27 @@ def test_pairs_load_as_a_data_set(judged, shell):  # noqa: F811
     )  # fmt: skip
 
     check_preference(rows[0])
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not TRL_PYTHON, reason="no Python with TRL: name one in MIXTURA_TRL_PYTHON")
+def test_a_tiny_model_is_trained_for_a_step_on_each_exported_file(judged, shell):  # noqa: F811
+    judged.answers["chief"] = Answer.text("Best: 1")
+    for number in range(4):
+        judged('pattern = "rank"\njudge = "chief"', f"Why {number}?")
+    for name, form in (("train.jsonl", "sft"), ("pairs.jsonl", "preferences")):
+        assert shell.run("export", name, "--format", form).code == 0
+
+    trained = subprocess.run(
+        [TRL_PYTHON, CLIENTS / "trl_steps.py", "train.jsonl", "pairs.jsonl", "out"],
+        cwd=shell.desk.folder, capture_output=True, text=True, timeout=900,
+        env={"HF_HUB_OFFLINE": "1", "HF_HOME": str(shell.desk.folder / "hub"), "PATH": os.defpath},
+    )  # fmt: skip
+
+    assert trained.returncode == 0, trained.stderr[-3000:]
+    done = json.loads(trained.stdout.splitlines()[-1])
+    print(done)
+    assert {name: (one["rows"], one["steps"]) for name, one in done.items()} == {
+        "sft": (4, 1), "dpo": (4, 1),
+    }  # fmt: skip
+    assert done["dpo"]["loss"] == pytest.approx(0.6931, abs=1e-3), "ln 2: both models are the same"

@@ -9,6 +9,7 @@ import re
 from tests.support import page_world
 from tests.support.agreement_reports import REPORT
 from tests.support.page_visit import CONTRAST
+from tests.support.page_world import ANSWER, Gate
 from tests.support.upstream import Script
 
 browser = page_world.browser
@@ -79,10 +80,19 @@ def test_a_past_run_gets_its_report_after_its_price_and_keeps_it(upstream, visit
     person.find(".agreement", has_text="Disputed").wait_for()
 
 
-def test_two_answers_without_names_are_chosen_from_and_counted(visit):
+def test_two_answers_without_names_are_chosen_from_and_counted(upstream, visit):
+    gate = Gate()
+    upstream.scripts["chief"] = Script(ANSWER, plays=[gate])
     person = visit().ready()
     person.find("#against").select_option("blind:cleo")
     person.ask("Why?")
+    person.wait("location.hash.startsWith('#run/')")
+    person.find(".blindwait").wait_for()
+    while not upstream.of("cleo"):
+        person.page.wait_for_timeout(20)
+    person.page.reload()
+    person.find(".blindwait").wait_for()
+    gate.let()
     person.find(".blind .verdict").wait_for()
     shoot(person, "blind")
     assert person.page.evaluate(CONTRAST) == []
@@ -90,12 +100,18 @@ def test_two_answers_without_names_are_chosen_from_and_counted(visit):
     for name in ("cleo", "chief", "mixture", "team", "ann"):
         assert name not in shown.replace("Cleo agrees with everybody", "")
     both = person.find(".blind .answer").all_inner_texts()
+    person.page.reload()
+    person.find(".blind .verdict").wait_for()
+    assert person.find(".blind .answer").all_inner_texts() == both
+    assert "chief" not in person.text(".turn")
     mine = next(i for i, text in enumerate(both) if "Air scatters" in text)
     person.button(f"Answer {mine + 1}", exact=True).click()
     told = person.find(".verdict", has_text="You preferred the mixture.")
     told.wait_for()
     person.find(".verdict", has_text="team won 1 of 1 against cleo, 95 % 21–100").wait_for()
     shoot(person, "chosen")
+    person.page.reload()
+    person.find(".verdict", has_text="team won 1 of 1 against cleo, 95 % 21–100").wait_for()
     person.button("All choices").click()
     with person.page.expect_download() as saved:
         person.button("labels.jsonl").click()

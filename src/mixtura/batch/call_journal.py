@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from mixtura.batch.group_writer import GroupWriter
 from mixtura.billing.price import Pricer
-from mixtura.core.types import Charge, Usage
+from mixtura.core.types import Charge, Usage, sum_usage
 from mixtura.storage.batch_journal import BatchJournal, SpentAmount
 from mixtura.storage.in_flight_file import InFlightCall, InFlightFile, read_in_flight_calls
 
@@ -136,25 +136,28 @@ class CallJournal:
         if not self.open_requests:
             self.idle.set()
 
-    def forget_request(self, place: int) -> None:
-        """Its answer is kept, or there is none to lose."""
-        self.in_flight.remove(place)
+    def forget_request(self, place: int, *, kept: bool = False) -> None:
+        """There is no answer to lose, or it is *kept* in the journal."""
+        if kept:  # a later process finds it there: to clear its place would be for nothing
+            self.in_flight.reuse(place)
+        else:
+            self.in_flight.remove(place)
 
-    async def keep_answer(
+    def keep_answer(
         self, key: bytes, model: str, body: bytes, charges: Sequence[Charge]
-    ) -> None:
-        """Return once the answer is on the disk. Raises StoreError."""
-        amount = self._amount("answer", model, charges)
+    ) -> asyncio.Future[None]:
+        """What is returned is done once the answer is on the disk. Raises StoreError."""
+        amount = self._amount_of_charges("answer", model, charges)
         kept = self.writer.keep_call(key, body, amount)
         # Before it is waited for: who calls this call off does not call off its writing.
         self.made += 1
         self.spent["answer"].add(amount)
-        await kept
+        return kept
 
     def record_failed(self, model: str, charges: Sequence[Charge]) -> None:
         """A call ended without an answer and cost *charges*."""
         if charges:
-            self._add_spent(self._amount("failed", model, charges))
+            self._add_spent(self._amount_of_charges("failed", model, charges))
 
     def record_refused(self, model: str) -> None:
         """A request ended before an answer had begun, and cost nothing."""
@@ -172,17 +175,20 @@ class CallJournal:
         self.spent[amount.kind].add(amount)
         self.writer.add_spent(amount)
 
-    def _amount(self, kind: str, model: str, charges: Iterable[Charge]) -> SpentAmount:
-        usage, dollars, unpriced, count = Usage(), 0.0, 0, 0
-        for charge in charges:
-            count += 1
-            usage += charge.usage
-            price = self._pricer(charge.model, charge.usage)
-            unpriced += price is None
-            dollars += price or 0.0
+    def _amount_of_charges(self, kind: str, model: str, charges: Sequence[Charge]) -> SpentAmount:
+        if len(charges) == 1:  # nearly every call
+            (charge,) = charges
+            usage, price = charge.usage, self._pricer(charge.model, charge.usage)
+            return SpentAmount(
+                kind, model, 1, usage.prompt_tokens, usage.completion_tokens, price or 0.0,
+                int(price is None),
+            )  # fmt: skip
+        prices = [self._pricer(charge.model, charge.usage) for charge in charges]
+        usage, dollars = sum_usage(charges), sum(price or 0.0 for price in prices)
         return SpentAmount(
-            kind, model, count, usage.prompt_tokens, usage.completion_tokens, dollars, unpriced
-        )
+            kind, model, len(prices), usage.prompt_tokens, usage.completion_tokens, dollars,
+            prices.count(None),
+        )  # fmt: skip
 
     def _settle(self, pricer: Pricer) -> None:
         try:
@@ -195,7 +201,10 @@ class CallJournal:
 
     def _settle_lost_calls(self, pricer: Pricer) -> None:
         """Count what was under way when an earlier process was killed, once."""
-        amounts = _estimate_lost_calls(self.journal, self.in_flight.read_calls(), pricer)
+        under_way = self.in_flight.read_calls()
+        if under_way:
+            self.journal.index_calls()
+        amounts = _estimate_lost_calls(self.journal, under_way, pricer)
         # In one transaction: a process that is killed here does not have them counted twice.
         now = {RUN: str(self._run), LOST_RUN: str(self._run - 1)}
         self.journal.write(spent=amounts, settings=now)

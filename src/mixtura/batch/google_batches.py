@@ -1,4 +1,4 @@
-"""Google's batches: requests in Gemini's own form within one document, found by their name."""
+"""Google's batches: requests in Gemini's own form, in one document or a file, found by name."""
 
 from __future__ import annotations
 
@@ -8,18 +8,27 @@ from typing import Any
 
 import msgspec
 
-from mixtura.batch.provider_fields import read_id, read_object, read_rows, read_words
+from mixtura.batch.provider_fields import (
+    read_files,
+    read_id,
+    read_object,
+    read_rows,
+    read_words,
+)
 from mixtura.batch.provider_forms import (
     PAGES,
     ProviderBatchRow,
     RemoteBatch,
     RowResult,
+    take_results,
 )
 from mixtura.batch.provider_http import BatchHttp
 from mixtura.core.errors import MalformedError, UnavailableError
 from mixtura.core.quantities import parse_token_count
 from mixtura.core.types import JsonObject
 
+INLINE_BYTES = 15_000_000
+"""Bytes of requests that go within the document that makes a batch: it has 20 megabytes at most."""
 _OVER = ("SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED")
 _SETTINGS = {
     "temperature": "temperature", "top_p": "topP", "max_tokens": "maxOutputTokens",
@@ -35,13 +44,14 @@ _STATUSES = {3: 400, 4: 504, 5: 404, 7: 403, 8: 429, 9: 400, 13: 500, 14: 503}
 class GoogleForm:
     """
     A batch is of one model, named by its tag. Live calls go to Google's copy of OpenAI's API; its
-    batches are asked of the API beside that, with the key under another name.
+    batches are asked of the API beside that, with the key under another name. A large one is a
+    file, which costs nothing and is gone after two days.
     """
 
     path = "/chat/completions"
 
     def __init__(self, http: BatchHttp) -> None:
-        self.http = http.beside("/openai", "x-goog-api-key")
+        self.http = http.api_above("/openai", "x-goog-api-key")
 
     @staticmethod
     def build_row(data: JsonObject) -> JsonObject:
@@ -50,14 +60,27 @@ class GoogleForm:
             raise UnavailableError(f"Google's batches are not asked with {', '.join(unknown)} here")
         return {"model": data["model"], "request": _generate_request(data)}
 
-    async def upload(self, tag: str, rows: Sequence[ProviderBatchRow]) -> str:  # noqa: ARG002
-        return ""
-
-    async def create(self, tag: str, file: str, rows: Sequence[ProviderBatchRow]) -> str:  # noqa: ARG002
-        asked = [
-            {"request": row.body["request"], "metadata": {"key": row.custom_id}} for row in rows
+    async def upload(self, tag: str, rows: Sequence[ProviderBatchRow]) -> str:
+        lines = [
+            msgspec.json.encode({"key": row.custom_id, "request": row.body["request"]})
+            for row in rows
         ]
-        batch = {"display_name": tag, "input_config": {"requests": {"requests": asked}}}
+        if sum(map(len, lines)) <= INLINE_BYTES:
+            return ""
+        described = {"file": {"display_name": tag, "mime_type": "application/jsonl"}}
+        made = await self.http.under("/upload").upload_described(
+            "/files", f"{tag}.jsonl", b"\n".join((*lines, b"")), described
+        )
+        return read_id(read_object(made, "file"), "name")
+
+    async def create(self, tag: str, file: str, rows: Sequence[ProviderBatchRow]) -> str:
+        asked: JsonObject = {"file_name": file}
+        if not file:
+            inline = [
+                {"request": row.body["request"], "metadata": {"key": row.custom_id}} for row in rows
+            ]
+            asked = {"requests": {"requests": inline}}
+        batch = {"display_name": tag, "input_config": asked}
         model = str(rows[0].body["model"]).removeprefix("models/")
         made = await self.http.post_json(f"/models/{model}:batchGenerateContent", {"batch": batch})
         return _read_operation(made).id
@@ -68,7 +91,7 @@ class GoogleForm:
             page = await self.http.get_json(f"/batches?pageSize=100{token}")
             listed = read_rows(page, "operations") or read_rows(page, "batches")
             for one in listed:
-                if _details(one).get("displayName") == tag:
+                if _batch_details(one).get("displayName") == tag:
                     return _read_operation(one)
             if not page.get("nextPageToken"):
                 return None
@@ -83,7 +106,11 @@ class GoogleForm:
 
     async def read_results(self, batch: RemoteBatch, take: Callable[[RowResult], None]) -> None:
         done = await self.http.get_json(f"/{batch.id}")
-        told = read_object(done, "response") or read_object(_details(done), "output")
+        told = read_object(done, "response") or read_object(_batch_details(done), "output")
+        for file in read_files(told, "responsesFile"):
+            await self.http.under("/download").read_lines(
+                f"/{file}:download?alt=media", lambda line: take_results(line, _row_result, take)
+            )
         for one in read_rows(read_object(told, "inlinedResponses"), "inlinedResponses"):
             with suppress(MalformedError):  # the other rows are paid, and their answers are good
                 take(_row_result(one))
@@ -116,7 +143,7 @@ def _generate_request(data: JsonObject) -> JsonObject:
 
 def _read_operation(data: Any) -> RemoteBatch:
     name = read_id(data, "name")
-    state = str(_details(data).get("state") or "").rpartition("STATE_")[2]
+    state = str(_batch_details(data).get("state") or "").rpartition("STATE_")[2]
     over = state in _OVER or bool(data.get("done"))
     failure = None
     if state == "FAILED":
@@ -125,13 +152,13 @@ def _read_operation(data: Any) -> RemoteBatch:
     return RemoteBatch(name, over, (), failure)
 
 
-def _details(data: Any) -> Any:
+def _batch_details(data: Any) -> Any:
     """What an operation tells of its batch; a batch by itself is that."""
     return read_object(data, "metadata") or data
 
 
 def _row_result(data: Any) -> RowResult:
-    name = _details(data).get("key")
+    name = _batch_details(data).get("key")
     if not isinstance(name, str):
         raise MalformedError("a row of a provider's batch has no key")
     if error := read_object(data, "error"):

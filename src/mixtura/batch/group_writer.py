@@ -11,16 +11,20 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from mixtura.core.errors import StoreError
-from mixtura.storage.batch_journal import BatchJournal, SpentAmount
+from mixtura.storage.batch_journal import BatchJournal, SpentAmount, sum_amounts
 
 T = TypeVar("T")
 
 GROUP_SECONDS = 0.004
 """Seconds in which answers gather for one commit. They hold no place at their endpoint then."""
-BUSY_CALLS, BUSY_SECONDS = 4, 0.03
-"""Where so many came in the last group, the next one gathers longer: a commit costs as much as
-several calls do."""
+BUSY_CALLS, BUSY_SECONDS = 4, 0.08
+"""Where so many came in the last group, the next one gathers longer: a commit takes the processor
+for as long as some hundred calls do."""
+FULL_CALLS = 500
+"""So many are enough for a commit: they wait no longer."""
 
+_NewCall = tuple[bytes, bytes, SpentAmount, asyncio.Future[None]]
+"""Its key, its body, what it cost, and what is done once it is committed."""
 Outcome = tuple[asyncio.Future[Any], Any, BaseException | None]
 
 
@@ -31,9 +35,8 @@ class _Group:
     lookups: list[tuple[bytes, asyncio.Future[bytes | None]]] = field(
         default_factory=list[tuple[bytes, asyncio.Future[bytes | None]]]
     )
-    calls: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
+    calls: list[_NewCall] = field(default_factory=list[_NewCall])
     spent: list[SpentAmount] = field(default_factory=list[SpentAmount])
-    committed: list[asyncio.Future[None]] = field(default_factory=list[asyncio.Future[None]])
     jobs: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = field(
         default_factory=list[tuple[Callable[[], Any], asyncio.Future[Any]]]
     )
@@ -55,13 +58,18 @@ class GroupWriter:
         self._journal = journal
         self._loop = asyncio.get_running_loop()
         self._group = _Group()
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._closed = False
         self._last_calls = 0
+        self._until: float | None = None
+        """Until when the group gathers."""
         self.error: Exception | None = None
         """Why nothing more is written."""
         self.commits = 0
-        self._thread = threading.Thread(target=self._work, name="mixtura-journal", daemon=True)
+        self._thread = threading.Thread(
+            target=self._commit_groups, name="mixtura-journal", daemon=True
+        )
         self._thread.start()
 
     async def find_call(self, key: bytes) -> bytes | None:
@@ -70,18 +78,21 @@ class GroupWriter:
         with self._changed:
             self._check_usable()
             self._group.lookups.append((key, future))
-            self._changed.notify()
+            if len(self._group.lookups) == 1:
+                self._changed.notify()
         return await future
 
     def keep_call(self, key: bytes, body: bytes, spent: SpentAmount) -> asyncio.Future[None]:
         """Write a call down; what is returned is done once it is committed."""
         future: asyncio.Future[None] = self._loop.create_future()
-        with self._changed:
+        with self._lock:
             self._check_usable()
-            self._group.calls.append((key, body))
-            self._group.spent.append(spent)
-            self._group.committed.append(future)
-            self._changed.notify()
+            calls = self._group.calls
+            calls.append((key, body, spent, future))
+            # Nothing changes for a thread that gathers: woken for each call, it took turns with
+            # the loop each time.
+            if len(calls) in (1, FULL_CALLS):
+                self._changed.notify()
         return future
 
     def add_spent(self, spent: SpentAmount) -> None:
@@ -111,7 +122,7 @@ class GroupWriter:
         if self.error is not None:
             raise self.error
 
-    def _work(self) -> None:
+    def _commit_groups(self) -> None:
         while group := self._next_group():
             self._do_group(group)
 
@@ -120,25 +131,42 @@ class GroupWriter:
             self._changed.wait_for(lambda: self._group or self._closed)
             if not self._group:
                 return None
-            if not self._closed and not self._group.lookups:
-                self._changed.release()
-                time.sleep(BUSY_SECONDS if self._last_calls >= BUSY_CALLS else GROUP_SECONDS)
-                self._changed.acquire()
-            group, self._group = self._group, _Group()
-            self._last_calls = len(group.calls)
-            return group
+            now = time.monotonic()
+            if self._until is None:
+                busy = self._last_calls >= BUSY_CALLS
+                self._until = now + (BUSY_SECONDS if busy else GROUP_SECONDS)
+            if not self._changed.wait_for(self._is_urgent, self._until - now):
+                return self._take_group()
+            if not self._group.lookups or self._closed:
+                return self._take_group()
+            # Who looks a call up waits for no one, and what gathers goes on gathering.
+            lookups, self._group.lookups = self._group.lookups, []
+            return _Group(lookups)
+
+    def _take_group(self) -> _Group:
+        group, self._group, self._until = self._group, _Group(), None
+        self._last_calls = len(group.calls)
+        return group
+
+    def _is_urgent(self) -> bool:
+        group = self._group
+        return self._closed or bool(group.lookups) or len(group.calls) >= FULL_CALLS
 
     def _do_group(self, group: _Group) -> None:
         outcomes: list[Outcome] = []
         try:
             self._check_usable()
             if group.lookups:
+                self._journal.index_calls()
                 found = self._journal.find_calls([key for key, _ in group.lookups])
                 outcomes += [(future, found.get(key), None) for key, future in group.lookups]
             if group.calls or group.spent:
-                self._journal.write(calls=group.calls, spent=_sum_amounts(group.spent))
+                self._journal.write(
+                    calls=[(key, body) for key, body, _, _ in group.calls],
+                    spent=_sum_amounts([*group.spent, *(spent for _, _, spent, _ in group.calls)]),
+                )
                 self.commits += 1
-                outcomes += [(future, None, None) for future in group.committed]
+                outcomes += [(future, None, None) for *_, future in group.calls]
             for job, future in group.jobs:
                 outcomes.append((future, job(), None))
         except StoreError as error:
@@ -152,7 +180,7 @@ class GroupWriter:
             done = {id(future) for future, _, _ in outcomes}
             every = [
                 *(future for _, future in group.lookups),
-                *group.committed,
+                *(future for *_, future in group.calls),
                 *(future for _, future in group.jobs),
             ]
             outcomes += [(future, None, self.error) for future in every if id(future) not in done]
@@ -173,8 +201,7 @@ def _settle(outcomes: list[Outcome]) -> None:
 
 def _sum_amounts(amounts: list[SpentAmount]) -> list[SpentAmount]:
     """One amount for each kind and model."""
-    sums: dict[tuple[str, str], SpentAmount] = {}
+    groups: dict[tuple[str, str], list[SpentAmount]] = {}
     for one in amounts:
-        there = sums.get((one.kind, one.model))
-        sums[one.kind, one.model] = one if there is None else there.sum_with(one)
-    return list(sums.values())
+        groups.setdefault((one.kind, one.model), []).append(one)
+    return [sum_amounts(some) for some in groups.values()]

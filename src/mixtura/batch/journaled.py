@@ -18,7 +18,11 @@ from mixtura.core.events import CacheHit, Emit, Token
 from mixtura.core.model import Model, Wrapper
 from mixtura.core.token_estimate import count_request_tokens
 from mixtura.core.types import Charge, Completion, Request
-from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
+from mixtura.engine.background_work import (
+    LARGE_BYTES,
+    estimate_request_bytes,
+    run_in_thread_if_large,
+)
 from mixtura.models.wrappers.cache import CallStopwatch
 from mixtura.protocols.openai.completion_json import completion_from_json, completion_json
 
@@ -27,10 +31,13 @@ KEY_BYTES = 20
 
 def digest(*parts: bytes) -> bytes:
     """One key of several."""
-    whole = blake2b(digest_size=KEY_BYTES)
+    whole = _empty_digest.copy()
     for part in parts:
         whole.update(len(part).to_bytes(8, "big") + part)
     return whole.digest()
+
+
+_empty_digest = blake2b(digest_size=KEY_BYTES)
 
 
 @dataclass(slots=True)
@@ -54,7 +61,7 @@ class RowCalls:
         return digest(self.key, fingerprint, self.asked[fingerprint].to_bytes(4, "big"))
 
 
-def _fingerprint(request: Request, identity: str) -> bytes:
+def _fingerprint_call(request: Request, identity: str) -> bytes:
     """What is asked, its draw included, and of whom; not as it is sent, which takes longer."""
     asked = (
         identity, request.messages, request.sampling, request.tools, request.tool_choice,
@@ -87,7 +94,8 @@ class Journaled(Wrapper):
         self._name = model.name
         self._calls = calls
         self._identity = identity
-        self._under_way: dict[tuple[CallJournal, bytes], asyncio.Future[None]] = {}
+        self._under_way: dict[tuple[CallJournal, bytes], asyncio.Future[None] | None] = {}
+        """The calls that are being answered; a future where another waits for the same one."""
 
     @property
     def name(self) -> str:
@@ -98,17 +106,19 @@ class Journaled(Wrapper):
         calls = self._calls if row is None else row.calls or self._calls
         if row is None or calls is None:
             return await self._model.complete(request, emit)
-        fingerprint = await run_in_thread_if_large(
-            estimate_request_bytes(request), _fingerprint, request, self._identity
+        size = estimate_request_bytes(request)
+        key = row.call_key(
+            _fingerprint_call(request, self._identity)
+            if size < LARGE_BYTES  # nearly always: that call of a coroutine is spared
+            else await run_in_thread_if_large(size, _fingerprint_call, request, self._identity)
         )
-        key = row.call_key(fingerprint)
         place = (calls, key)
-        while (waits := self._under_way.get(place)) is not None:  # equal rows that share answers
-            await asyncio.shield(waits)
-        done = self._under_way[place] = asyncio.get_running_loop().create_future()
+        while place in self._under_way:  # equal rows that share answers
+            await self._wait_for_other(place)
+        self._under_way[place] = None
         try:
             if (body := await calls.find(key)) is not None:
-                return self._replay(body, row, calls, emit)
+                return self._replay_answer(body, row, calls, emit)
             if calls.holds_back:
                 row.held_back = True
                 if calls.refuses:
@@ -116,10 +126,15 @@ class Journaled(Wrapper):
                 await asyncio.get_running_loop().create_future()  # until the row is called off
             return await self._make_call(calls, key, request, emit)
         finally:
-            del self._under_way[place]
-            done.set_result(None)
+            if (waits := self._under_way.pop(place)) is not None:
+                waits.set_result(None)
 
-    def _replay(
+    async def _wait_for_other(self, place: tuple[CallJournal, bytes]) -> None:
+        if (waits := self._under_way[place]) is None:
+            waits = self._under_way[place] = asyncio.get_running_loop().create_future()
+        await asyncio.shield(waits)
+
+    def _replay_answer(
         self, body: bytes, row: RowCalls, calls: CallJournal, emit: Emit | None
     ) -> Completion:
         data = msgspec.json.decode(body)
@@ -155,6 +170,7 @@ class Journaled(Wrapper):
             data = completion_json(answer)
             body = msgspec.json.encode(data if clock is None else data | clock.times)
             await calls.keep_answer(key, self.name, body, answer.charges)
+            attempts.kept = True
             return answer
         finally:
             REQUEST_LOG.reset(token)
@@ -162,13 +178,18 @@ class Journaled(Wrapper):
 
 
 class _Attempts:
-    """The requests of one call: under way from when each is sent until its answer is kept."""
+    """
+    The requests of one call: under way from when each is sent until its answer is kept, or the
+    call has failed.
+    """
 
     def __init__(self, calls: CallJournal, key: bytes, model: str) -> None:
         self._calls = calls
         self._key = key
         self._model = model
         self._places: dict[str, int] = {}
+        self.kept = False
+        """The answer is in the journal."""
 
     def record_request(self, model: str, request: Request) -> str:
         place = self._calls.begin_request(self._key, model, count_request_tokens(request))
@@ -184,5 +205,5 @@ class _Attempts:
 
     def close(self) -> None:
         for place in self._places.values():
-            self._calls.forget_request(place)
+            self._calls.forget_request(place, kept=self.kept)
         self._places.clear()

@@ -129,7 +129,7 @@ def build_output(
         left.clear()
         at = added = 0
         for row in failed:
-            _copy(part, file, at, row.place)
+            _copy_bytes(part, file, at, row.place)
             at = row.place
             line = recovered(row.line)
             if line is None:
@@ -137,7 +137,7 @@ def build_output(
             else:
                 file.write(line)
                 added += len(line)
-        _copy(part, file, at, part.stat().st_size)
+        _copy_bytes(part, file, at, part.stat().st_size)
 
     write_whole(target, write)
     return left
@@ -176,7 +176,7 @@ def _open_locked(path: Path) -> int:
         os.close(file)  # deleted by the process that had it
 
 
-def _copy(source: Path, into: BinaryIO, start: int, end: int) -> None:
+def _copy_bytes(source: Path, into: BinaryIO, start: int, end: int) -> None:
     if end <= start:
         return
     with source.open("rb") as file:

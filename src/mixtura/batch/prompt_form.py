@@ -43,12 +43,12 @@ class PromptForm:
             parse_template(self.template)
 
     def build_request(self, fields: Mapping[str, Any]) -> Request:
-        messages = self._messages(fields)
+        messages = self._build_messages(fields)
         if self.system is not None:
             messages = (Message("system", self.system), *messages)
         return Request(messages, self.sampling)
 
-    def _messages(self, fields: Mapping[str, Any]) -> tuple[Message, ...]:
+    def _build_messages(self, fields: Mapping[str, Any]) -> tuple[Message, ...]:
         if self.template is not None:
             asked: Any = render_template(self.template, fields)
         elif self.column is None and is_instruction_row(fields):
@@ -63,11 +63,11 @@ class PromptForm:
         text = _field_text(asked)
         if not text.strip():
             raise ConfigError("its prompt is empty")
-        pictures = self._pictures(fields)
+        pictures = self._read_pictures(fields)
         content: str | tuple[Part, ...] = (*pictures, TextPart(text)) if pictures else text
         return (Message("user", content),)
 
-    def _pictures(self, fields: Mapping[str, Any]) -> list[Part]:
+    def _read_pictures(self, fields: Mapping[str, Any]) -> list[Part]:
         if self.image_column is not None:
             found: list[Any] = [_find_field(fields, self.image_column)]
         else:
@@ -77,9 +77,9 @@ class PromptForm:
             for value in found
             for one in (cast(list[Any], value) if isinstance(value, list) else [value])
         ]
-        return [self._picture(one) for one in named if one]
+        return [self._read_picture(one) for one in named if one]
 
-    def _picture(self, value: Any) -> Part:
+    def _read_picture(self, value: Any) -> Part:
         inside: Mapping[str, Any] = cast(dict[str, Any], value) if isinstance(value, dict) else {}
         if isinstance(data := inside.get("bytes"), bytes):  # as `datasets` has undecoded pictures
             kind = "jpeg" if data.startswith(b"\xff\xd8\xff") else "png"
@@ -180,7 +180,7 @@ def _prompt_field(fields: Mapping[str, Any]) -> str:
     if not there:
         raise ConfigError(
             f"no field is named {', '.join(PROMPT_FIELDS)}: say which one is the prompt, with"
-            f" --column or --template (it has {_names(fields)})"
+            f" --column or --template (it has {_quote_names(fields)})"
         )
     if len(there) > 1 and len({msgspec.json.encode(fields[name]) for name in there}) > 1:
         raise ConfigError(
@@ -192,7 +192,7 @@ def _prompt_field(fields: Mapping[str, Any]) -> str:
 
 def _find_field(fields: Mapping[str, Any], name: str) -> Any:
     if name not in fields:
-        raise ConfigError(f"it has no field {name} (it has {_names(fields)})")
+        raise ConfigError(f"it has no field {name} (it has {_quote_names(fields)})")
     if fields[name] is None:
         raise ConfigError(f"its {name} is null")
     return fields[name]
@@ -203,11 +203,13 @@ def _field_text(value: Any) -> str:
     if isinstance(value, str):
         return value
     try:
+        if isinstance(value, bytes):  # they would go out as base64
+            raise TypeError
         return msgspec.json.encode(value).decode()
     except (TypeError, ValueError):
         raise ConfigError(f"a field holds {type(value).__name__}, which is not text") from None
 
 
-def _names(fields: Mapping[str, Any]) -> str:
+def _quote_names(fields: Mapping[str, Any]) -> str:
     shown = ", ".join(list(fields)[:12])
     return f"{shown}, …" if len(fields) > 12 else shown or "none"

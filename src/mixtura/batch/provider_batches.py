@@ -148,7 +148,7 @@ class ProviderBatched(Wrapper):
         # A batch leaves this machine, too, and its answers may need the web as others do.
         for wrapper in reversed(list(_iterate_wrappers(live))):
             if isinstance(wrapper, Pseudonymized | ProviderSearch):
-                asked = wrapper.around(asked)
+                asked = wrapper.wrap_model(asked)
         self._batched = Metered(asked)
 
     async def complete(self, request: Request, emit: Emit | None = None) -> Completion:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
@@ -30,13 +31,19 @@ class BatchHttp:
         self._headers = dict(headers)
         self._transport = transport
 
-    def beside(self, folder: str, key_header: str) -> BatchHttp:
+    def api_above(self, folder: str, key_header: str) -> BatchHttp:
         """The API that stands above *folder*, where the key has a header of its own."""
         headers = {k: v for k, v in self._headers.items() if k.lower() != "authorization"}
         for name, value in self._headers.items():
             if name.lower() == "authorization":
                 headers[key_header] = value.removeprefix("Bearer ")
         return BatchHttp(self._base.removesuffix(folder), headers, self._transport)
+
+    def under(self, folder: str) -> BatchHttp:
+        """The same API where *folder* stands before its path, as Google has files."""
+        parts = urlsplit(self._base)
+        base = urlunsplit(parts._replace(path=folder + parts.path))
+        return BatchHttp(base, self._headers, self._transport)
 
     async def get_list(self, path: str) -> dict[str, Any]:
         """A list as the ``data`` of an object, with or without one around it. Raises ModelError."""
@@ -68,6 +75,26 @@ class BatchHttp:
         body = "".join(parts).encode() + data + f"\r\n--{mark}--\r\n".encode()
         kind = {"Content-Type": f"multipart/form-data; boundary={mark}"}
         return decode_reply(await self._read("POST", path, body, kind))
+
+    async def upload_described(
+        self, path: str, name: str, data: bytes, described: JsonObject
+    ) -> dict[str, Any]:
+        """A file behind what is said of it, as Google takes both. Raises ModelError."""
+        mark = f"mixtura-form-{name}"
+        body = b"".join(
+            b"--%b\r\nContent-Type: %b\r\n\r\n%b\r\n" % (mark.encode(), kind, part)
+            for kind, part in (
+                (b"application/json; charset=utf-8", msgspec.json.encode(described)),
+                (b"application/jsonl", data),
+            )
+        )
+        headers = {
+            "Content-Type": f"multipart/related; boundary={mark}",
+            "X-Goog-Upload-Protocol": "multipart",
+        }
+        return decode_reply(
+            await self._read("POST", path, body + f"--{mark}--\r\n".encode(), headers)
+        )
 
     async def read_lines(self, path: str, take: Callable[[bytes], None]) -> None:
         """Give *take* the lines of a document as they come. Raises ModelError."""
@@ -105,7 +132,7 @@ class BatchHttp:
                 )
                 try:
                     if not 200 <= reply.status < 300:
-                        raise await _refusal(reply)
+                        raise await _error_from_reply(reply)
                     await reply.read_body(take)
                 finally:
                     reply.close()
@@ -152,7 +179,7 @@ def _too_large_error(what: str, most: int) -> MalformedError:
     return MalformedError(f"{what} is larger than {most / 1024**2:,.0f} MB")
 
 
-async def _refusal(reply: TransportResponse) -> Exception:
+async def _error_from_reply(reply: TransportResponse) -> Exception:
     pieces: list[bytes] = []
 
     def take_piece(piece: bytes) -> bool:

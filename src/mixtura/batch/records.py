@@ -6,7 +6,7 @@ import csv
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +16,7 @@ import msgspec
 
 from mixtura.core import large_json
 from mixtura.core.errors import ConfigError
+from mixtura.core.file_forms import describe_other_form
 from mixtura.core.json_text import MAX_REQUEST_DEPTH, find_lone_surrogate, is_deeper_than
 from mixtura.core.missing_packages import missing_package_text
 from mixtura.core.text import to_one_line
@@ -49,7 +50,10 @@ class Record(NamedTuple):
             found = large_json.decode(self.data)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             half = find_lone_surrogate(self.data)
-            said = f"a text has half a character ({half}: a lone surrogate)" if half else error
+            said = f"a text has half a character ({half}: a lone surrogate)" if half else None
+            if said is None and isinstance(error, UnicodeDecodeError):
+                said = f"not UTF-8: there is a byte 0x{error.object[error.start]:02x}"
+            said = said or describe_other_form(self.data) or error
             raise ConfigError(f"{self.place}: not JSON: {said}") from None
         except RecursionError:
             raise ConfigError(f"{self.place}: {_TOO_DEEP_TEXT}") from None
@@ -214,13 +218,27 @@ def _read_table(source: Source) -> Iterator[Record]:
     with Path(source.name).open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file, delimiter=between)
         try:
+            _check_names(source, rows.fieldnames or ())
             for row in rows:
                 place = f"{source.shown}:{rows.line_num}"
                 if None in row:
                     raise ConfigError(f"{place}: it has more fields than the first line has names")
+                if None in row.values():
+                    raise ConfigError(f"{place}: it has fewer fields than the first line has names")
                 yield Record(place, cast(dict[str, Any], row))
         except csv.Error as error:
             raise ConfigError(f"{source.shown}:{rows.line_num}: {error}") from None
+
+
+def _check_names(source: Source, names: Sequence[str]) -> None:
+    """Raises ConfigError for a first line from which no row can be understood."""
+    place = f"{source.shown}:1"
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ConfigError(f"{place}: the name {to_one_line(twice)} stands twice in the first line")
+    if source.format == "csv" and len(names) == 1 and ";" in names[0]:
+        raise ConfigError(f"{place}: its names stand between semicolons: write commas instead")
+    if source.format == "csv" and len(names) == 1 and "\t" in names[0]:
+        raise ConfigError(f"{place}: its names stand between tabs: give --format tsv")
 
 
 def _read_parquet(source: Source) -> Iterator[Record]:

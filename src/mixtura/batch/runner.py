@@ -130,7 +130,7 @@ class BatchRunner:
         return line is None or first is None or line - first < self._window * CLEAR_ROWS
 
     def _start(self, row: BatchRow) -> None:
-        task = asyncio.create_task(self._answer(row))
+        task = asyncio.create_task(self._answer_row(row))
         self._tasks.add(task)
         task.add_done_callback(self._row_over)
 
@@ -140,7 +140,7 @@ class BatchRunner:
             self._error = self._error or error
         self._changed.set()
 
-    async def _answer(self, row: BatchRow) -> None:
+    async def _answer_row(self, row: BatchRow) -> None:
         own = RowCalls(row.key, self._calls)
         CURRENT_ROW.set(own)
         with open_ledger() as ledger:

@@ -81,7 +81,7 @@ class BatchSession:
             with suppress(asyncio.CancelledError):
                 await ticking
         self._report()
-        return self._outcome(ending)
+        return self._build_outcome(ending)
 
     def describe_finished(self) -> BatchOutcome:
         """How a batch ended that an earlier process has finished."""
@@ -89,7 +89,7 @@ class BatchSession:
         self.progress.earlier = start.rows
         self.progress.done, self.progress.failed = start.rows - start.failed, start.failed
         self._report()
-        return self._outcome("done")
+        return self._build_outcome("done")
 
     async def collect_paid_rows(self) -> list[FinishedRow]:
         """
@@ -106,7 +106,7 @@ class BatchSession:
         runner = BatchRunner(self.model, self.calls, self.lines, window=window)
         rows = _Collected()
         with closing(self.batch_input.rows(first, near)) as chunks:
-            await runner.answer_rows(_until(chunks, max(near, default=first)), rows)
+            await runner.answer_rows(_chunks_until(chunks, max(near, default=first)), rows)
         again = {one.row.line: one for one in rows.found if not one.failed}
         self.progress.done += len(again)
         self._report()
@@ -201,7 +201,7 @@ class BatchSession:
         if self.on_progress:
             self.on_progress(now)
 
-    def _outcome(self, ending: Ending) -> BatchOutcome:
+    def _build_outcome(self, ending: Ending) -> BatchOutcome:
         now, spent = self.progress, self.calls.spent
         lost = spent["lost"]
         failed = now.failed
@@ -224,12 +224,12 @@ class BatchSession:
             journal=str(self.files.journal),
             reason=str(cap) if cap and not self._interrupted else None,
             failure=self._common_failure,
-            notes=self._notes(whole=whole),
+            notes=self._batch_notes(whole=whole),
             prompt_tokens=sum(one.prompt_tokens for one in spent.values()),
             completion_tokens=sum(one.completion_tokens for one in spent.values()),
         )
 
-    def _notes(self, *, whole: bool) -> tuple[str, ...]:
+    def _batch_notes(self, *, whole: bool) -> tuple[str, ...]:
         """What goes on at providers after a batch that did not come to its end."""
         if whole or not self.progress.provider_batches:
             return ()
@@ -253,7 +253,7 @@ class _Collected:
         """Nothing is written."""
 
 
-def _until(chunks: Iterator[list[BatchRow]], last: int) -> Iterator[list[BatchRow]]:
+def _chunks_until(chunks: Iterator[list[BatchRow]], last: int) -> Iterator[list[BatchRow]]:
     """The chunks as far as row *last*: the rest of a long input is not read."""
     for chunk in chunks:
         yield chunk

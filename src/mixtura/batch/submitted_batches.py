@@ -155,9 +155,9 @@ class EndpointBatches:
     def _gather_again(self, calls: Iterable[WaitingCall]) -> None:
         self._gathered |= {one.call: one for one in calls if not one.answer.done()}
         if self._gathering is None or self._gathering.done():
-            self._gathering = asyncio.create_task(self._gather())
+            self._gathering = asyncio.create_task(self._submit_when_gathered())
 
-    async def _gather(self) -> None:
+    async def _submit_when_gathered(self) -> None:
         """Send what came, once nothing more comes for a while or there is enough."""
         try:
             while before := len(self._gathered):
@@ -246,7 +246,7 @@ class EndpointBatches:
             file = await self._form.upload(tag, rows)
         except ModelError as error:
             return await self._not_taken(batch, error)
-        await self._note(batch, state="sending", file=file)
+        await self._note_batch(batch, state="sending", file=file)
         try:
             remote = await self._form.create(tag, file, rows)
         except ModelError as error:
@@ -255,7 +255,7 @@ class EndpointBatches:
             # It may be there all the same.
             return await self._look_for(batch) or await self._not_taken(batch, error)
         self._failures = 0
-        await self._note(batch, state="sent", remote=remote)
+        await self._note_batch(batch, state="sent", remote=remote)
         return True
 
     async def _look_for(self, batch: FollowedBatch) -> bool:
@@ -274,7 +274,7 @@ class EndpointBatches:
                 looks[0] = min(2 * looks[0] + 1, LONGEST_POLL)
                 continue
             if found is not None:
-                await self._note(batch, state="sent", remote=found.id)
+                await self._note_batch(batch, state="sent", remote=found.id)
                 return True
             del looks[0]
         await self._forget(batch)
@@ -289,7 +289,7 @@ class EndpointBatches:
         await asyncio.sleep(min(self._batches.poll * 2**self._failures, LONGEST_POLL))
         return False
 
-    async def _note(self, batch: FollowedBatch, **changes: str) -> None:
+    async def _note_batch(self, batch: FollowedBatch, **changes: str) -> None:
         record = batch.record = batch.record._replace(**changes)
         keep = self._batches.journal.journal.keep_provider_batch
         if self._earlier is not None:

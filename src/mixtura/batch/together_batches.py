@@ -34,20 +34,24 @@ class TogetherForm(OpenAIForm):
 
     async def find(self, tag: str, file: str, rows: int, since: float) -> RemoteBatch | None:  # noqa: ARG002
         listed = await self.http.get_list("/batches")
-        found = [one for one in read_rows(listed, "data") if _job(one).get("input_file_id") == file]
+        found = [
+            one
+            for one in read_rows(listed, "data")
+            if _unwrap_job(one).get("input_file_id") == file
+        ]
         return _read_batch(found[0]) if found else None
 
     async def read(self, batch: str) -> RemoteBatch:
         return _read_batch(await self.http.get_json(f"/batches/{batch}"))
 
 
-def _job(data: dict[str, Any]) -> dict[str, Any]:
+def _unwrap_job(data: dict[str, Any]) -> dict[str, Any]:
     """The batch itself: what made it stands around it in some answers."""
     return read_object(data, "job") or data
 
 
 def _read_batch(data: dict[str, Any]) -> RemoteBatch:
-    job = _job(data)
+    job = _unwrap_job(data)
     status = str(job.get("status") or "").upper()
     files = read_files(job, "output_file_id", "error_file_id")
     failure = None

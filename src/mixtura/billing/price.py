@@ -75,7 +75,7 @@ class CallWork(NamedTuple):
     written: float
 
 
-def tflops(layers: Iterable[Sequence[CallWork]], *, prefill: bool) -> float:
+def estimate_tflops(layers: Iterable[Sequence[CallWork]], *, prefill: bool) -> float:
     """
     Trillions of operations one after another: of every layer, the most that one member takes.
 

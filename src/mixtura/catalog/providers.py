@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from mixtura.billing.price import Price
-from mixtura.catalog.command_tools import split_command_name
+from mixtura.catalog.command_tools import command_tools
 from mixtura.catalog.entry_points import find_entry_points, load_entry_point
 from mixtura.catalog.model_strength import model_strengths
 from mixtura.core.types import Usage
@@ -150,9 +150,9 @@ def split_model_name(name: str) -> tuple[str, str] | None:
     Spellings of other tools and bare names that mean one model only are understood, too:
     ``openai:gpt-5.4``, ``gemini/gemini-3.8-flash``, ``models/gemini-3.8-flash``, ``GPT-5.4``.
     """
-    if split_command_name(name):
-        return None
     provider, _, model = name.partition("/")
+    if provider in command_tools():
+        return None
     served = provider in providers() or (
         provider.startswith(BRIDGE_PREFIX) and provider != BRIDGE_PREFIX
     )

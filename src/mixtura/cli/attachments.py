@@ -107,7 +107,7 @@ def read_attachment(name: str) -> Attachment:
     if not data:
         raise ConfigError(f"{file} is empty")
     if (kind := find_image_kind(data)) is not None:
-        return _picture(file, data, kind)
+        return _picture_attachment(file, data, kind)
     if data.startswith(b"%PDF-"):
         return _pdf_text(file)
     for mark, refusal in _REFUSED_KINDS:
@@ -140,7 +140,7 @@ def read_image(name: str) -> Attachment:
     data = read_user_file(file, MAX_FILE_BYTES)
     if (kind := find_image_kind(data)) is None:
         raise ConfigError(f"{file} is not a PNG, JPEG, GIF or WebP picture")
-    return _picture(file, data, kind)
+    return _picture_attachment(file, data, kind)
 
 
 def _web_address(name: str) -> str:
@@ -185,7 +185,7 @@ def complete_path(word: str) -> list[str]:
 # ---- kinds of files
 
 
-def _picture(file: Path, data: bytes, kind: str) -> Attachment:
+def _picture_attachment(file: Path, data: bytes, kind: str) -> Attachment:
     url = f"data:{kind};base64,{base64.b64encode(data).decode()}"
     size = f"{kind.removeprefix('image/').upper()} picture, {max(len(data) // 1000, 1):,} kB"
     return Attachment(to_one_line(file.name), size, ImagePart(url))

@@ -128,13 +128,13 @@ def _print_fitted(one: CalibrationFile, more: dict[str, Any]) -> None:
         answers = pluralize_count(row["answers"], "answer")
         parts = [
             f"{to_one_line(one.mixture)}: {answers}, {row['right']:.0%} right",
-            _figure("AUROC", row, "auroc", ".2f"),
-            _figure("confidence off by", row, "error", ".0%"),
+            _format_figure("AUROC", row, "auroc", ".2f"),
+            _format_figure("confidence off by", row, "error", ".0%"),
         ]
         click.echo("; ".join(filter(None, parts)) + f" (share of {source}).")
 
 
-def _figure(name: str, row: dict[str, Any], key: str, form: str) -> str:
+def _format_figure(name: str, row: dict[str, Any], key: str, form: str) -> str:
     if row[key] is None:
         return ""
     low, high = row[f"{key}_low"], row[f"{key}_high"]

@@ -207,7 +207,7 @@ class ChatSession:
         name, _, rest = line.partition(" ")
         if not name.startswith("/"):
             if line.strip():
-                self._answer(self._conversation.ask(line.strip()))
+                self._answer_request(self._conversation.ask(line.strip()))
             return
         run_command = self._commands.get(name)
         if run_command is None:
@@ -222,7 +222,7 @@ class ChatSession:
 
     # ---- a turn
 
-    def _answer(self, request: Request) -> None:
+    def _answer_request(self, request: Request) -> None:
         turns = self._conversation.turns
         previous = turns[-1].run["id"] if turns else ""
         asking = RunContext(self._config, self._answers, self._plan.name, "chat", previous)
@@ -291,7 +291,7 @@ class ChatSession:
 
     def _retry_question(self, _: str) -> None:
         self._conversation.withdraw_answer()
-        self._answer(self._conversation.last_request())
+        self._answer_request(self._conversation.last_request())
 
     def _attach_file(self, name: str) -> None:
         if not name:

@@ -75,6 +75,19 @@ split_seed_option = click.option(
 )
 
 
+def size_options(said: str) -> Option[F]:
+    """How large a mixture may be, of so many *said*, and who aggregates in it."""
+    return combine_options(
+        click.option(
+            "--size", type=click.IntRange(min=1, max=12), default=3, show_default=True,
+            metavar="N", help=said,
+        ),
+        name_option(
+            "--aggregator", "NAME", "Model that aggregates; otherwise the search finds one."
+        ),
+    )  # fmt: skip
+
+
 def preset_options(what: str, name: str) -> Option[F]:
     """
     How a *what* is looked for, where it is written to, and as which mixture: *name*, if nothing is

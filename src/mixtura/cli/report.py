@@ -9,18 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mixtura import cli
-from mixtura.cli.common import (
-    ANSWER_TOKENS,
-    SEED,
-    cap_options,
-    config_option,
-    create_console,
-    download_embedded,
-    echo_json,
-    name_option,
-    read_config,
-    require_extra,
-)
+from mixtura.cli import common
 from mixtura.cli.dry_run import DryRunFindings, find_missing
 from mixtura.cli.evaluation_options import (
     announce_preparation,
@@ -52,11 +41,11 @@ if TYPE_CHECKING:
         "mixtura report diversity --answers a.json b.json",
     ),
 )
-@name_option(
+@common.name_option(
     "--from", "RUNS", "Folder of evaluations, as `mixtura eval` writes them.",
     "folder",
 )  # fmt: skip
-@name_option(
+@common.name_option(
     "--out", "DIR", "Folder for report.html, the figures and the tables.",
     default="report", show_default=True,
 )  # fmt: skip
@@ -74,7 +63,7 @@ def command(ctx: click.Context, folder: str | None, out: str, as_json: bool) -> 
         return
     if folder is None:
         raise click.UsageError("--from RUNS, or one of the commands, is missing.", ctx)
-    with require_extra("report", "the report"):
+    with common.require_extra("report", "the report"):
         _write_report(Path(folder), Path(out), as_json=as_json)
 
 
@@ -94,7 +83,7 @@ def _write_report(folder: Path, out: Path, *, as_json: bool) -> None:
         # The exit code for an output that cannot be written, whichever output it is.
         raise cli.OutputLostError(error) from None
     if as_json:
-        echo_json({"page": str(written.file), "tasks": written.to_json()})
+        common.echo_json({"page": str(written.file), "tasks": written.to_json()})
     else:
         _print_sections(written)
 
@@ -102,7 +91,7 @@ def _write_report(folder: Path, out: Path, *, as_json: bool) -> None:
 def _print_sections(written: WrittenReport) -> None:
     from mixtura.terminal import print_line
 
-    console = create_console()
+    console = common.create_console()
     for task, made in written.tasks.items():
         print_line(console, f"Task {to_one_line(task)}", "bold")
         for section in made:
@@ -122,28 +111,28 @@ for one in (similarity, diversity, budget):
     cls=ListOptionsCommand,
     examples=("mixtura report collect --models a b c --on prompts.jsonl --judge openai/gpt-5.4",),
 )
-@name_option(
+@common.name_option(
     "--models", "MODEL…", "Models to compare; the first is the fixed aggregator.",
     required=True, multiple=True,
 )  # fmt: skip
 @prompts_option
-@name_option("--task", "TASK", "Check answers as this benchmark does: gsm8k, math, …")
-@name_option("--judge", "NAME", "Model that grades answers that no task checks.")
+@common.name_option("--task", "TASK", "Check answers as this benchmark does: gsm8k, math, …")
+@common.name_option("--judge", "NAME", "Model that grades answers that no task checks.")
 @limit_option
-@click.option("--seed", type=SEED, metavar="N", help="Seed of the choice of prompts.")
-@name_option(
+@click.option("--seed", type=common.SEED, metavar="N", help="Seed of the choice of prompts.")
+@common.name_option(
     "--from", "RUNS", "Folder of evaluations; what is there is not asked again.", "folder",
     default="logs", show_default=True,
 )  # fmt: skip
-@name_option("--out", "DIR", "Folder for the report.", default="report", show_default=True)
+@common.name_option("--out", "DIR", "Folder for the report.", default="report", show_default=True)
 @connections_option
-@click.option("--max-tokens", type=ANSWER_TOKENS, metavar="N",
+@click.option("--max-tokens", type=common.ANSWER_TOKENS, metavar="N",
               help="Length limit of every answer, in tokens.")  # fmt: skip
 @click.option(
     "--dry-run", is_flag=True, help="List the mixtures and their calls, and send nothing."
 )
-@cap_options
-@config_option
+@common.cap_options
+@common.config_option
 @json_option
 def collect(
     models: tuple[str, ...],
@@ -169,10 +158,10 @@ def collect(
     ranker; each model as the only proposer; 1, 2, 3 and 6 proposals, from several models and
     from one. Proposals are shared among them. A run that was stopped resumes where it was.
     """
-    # On unless refused: the mixtures share their drafts, which is most of the price.
-    config = read_config(config_file, cache=True if cache is None else cache, waits_for_all=True)
+    # Cached unless refused: the mixtures share their drafts, which is most of the price.
+    config = common.read_config(config_file, cache=cache is not False, waits_for_all=True)
     announce_preparation("evaluations", quiet=as_json)
-    with require_extra("report", "the report"):
+    with common.require_extra("report", "the report"):
         from mixtura.evals.eval_request import EvalRequest
         from mixtura.reports.experiments import experiment_mixtures
 
@@ -183,7 +172,7 @@ def collect(
         if dry_run:
             return _print_plans(config, plans, [*models, *([judge] if judge else [])])
         for model in models:
-            download_embedded(config, config.mixture_spec(model))
+            common.download_embedded(config, config.mixture_spec(model))
         request = EvalRequest(
             task=task or ("jsonl" if data else "gsm8k"), data=data, judge=judge, limit=limit,
             seed=seed,
@@ -218,7 +207,7 @@ def _run_collection(
     """Whether the cap left something out."""
     from mixtura.reports.experiments import run_experiments
 
-    with show_progress(create_console(aside=True), quiet=quiet) as progress:
+    with show_progress(common.create_console(aside=True), quiet=quiet) as progress:
         results = run_experiments(
             config, plans, request, logs=folder, max_cost=max_cost, deadline=deadline,
             connections=connections, watch=progress,

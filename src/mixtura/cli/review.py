@@ -13,16 +13,7 @@ import click
 
 from mixtura import cli
 from mixtura.catalog.user_files import expand_home, read_user_file
-from mixtura.cli.common import (
-    create_console,
-    download_embedded,
-    dry_run_option,
-    echo_json,
-    name_option,
-    read_config,
-    run_options,
-    text_callback,
-)
+from mixtura.cli import common
 from mixtura.cli.help_layout import MixturaCommand
 from mixtura.cli.run import RunContext, run_and_show
 from mixtura.config.config import Config
@@ -48,24 +39,24 @@ DEFAULT_QUESTION = "Review this."
         "git diff | mixtura review --json > review.json",
     ),
 )
-@click.argument("question", nargs=-1, callback=text_callback)
-@name_option(
+@click.argument("question", nargs=-1, callback=common.text_callback)
+@common.name_option(
     "--file", "FILE", "Review this file, in place of standard input; repeatable.",
     "files", multiple=True,
 )  # fmt: skip
-@name_option(
+@common.name_option(
     "-m", "NAME", "Mixture whose pattern is `review`.", "--mixture",
     default="review", show_default=True,
 )  # fmt: skip
-@name_option(
+@common.name_option(
     "-p", "MODEL",
     "Members of your own; repeatable. 'MODEL*3' (in quotes) asks it three times.",
     "--proposer", "proposers", multiple=True,
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the review as one JSON object.")
 @click.option("--schema", is_flag=True, help="Print the JSON schema of reviews, and do no more.")
-@dry_run_option
-@run_options
+@common.dry_run_option
+@common.run_options
 def command(
     question: tuple[str, ...],
     files: tuple[str, ...],
@@ -93,12 +84,12 @@ def command(
         click.echo(json.dumps(REVIEW_SCHEMA, indent=2))
         return cli.ANSWERED
     material = _read_files(files) if files else _read_piped()
-    config = read_config(config_file, cache=cache, keep=keep)
+    config = common.read_config(config_file, cache=cache, keep=keep)
     plan = _review_plan(config, mixture, proposers)
     request = ask(f"{material}\n\n{' '.join(question).strip() or DEFAULT_QUESTION}")
     if dry_run:
         return _print_forecast(config, plan, request, as_json=as_json)
-    download_embedded(config, plan)
+    common.download_embedded(config, plan)
     model = config.build_runnable(plan, max_cost=max_cost, deadline=deadline)
     if not as_json:
         count = sum(seat.samples for seat in plan.layers[0])
@@ -190,7 +181,9 @@ def _print_forecast(config: Config, plan: MixtureSpec, request: Request, *, as_j
     worst, unknown = worst_case_spend(calls, config.usage_cost)
     most = None if unknown else worst.dollars
     if as_json:
-        echo_json({"calls": len(calls), "max_cost_usd": most, "unknown_prices": list(unknown)})
+        common.echo_json(
+            {"calls": len(calls), "max_cost_usd": most, "unknown_prices": list(unknown)}
+        )
     else:
         tokens = pluralize_count(worst.tokens, "token")
         many = pluralize_count(len(calls), "call")
@@ -205,13 +198,13 @@ def _run_review(asking: RunContext, request: Request, *, as_json: bool) -> int:
         run = run_and_show(runner, asking, request, None)
     if isinstance(run.failure, ConfigError):
         raise run.failure
-    aside, answer = create_console(aside=True), run.trace.completion
+    aside, answer = common.create_console(aside=True), run.trace.completion
     if answer is not None:
         review = json.loads(answer.text)
         if as_json:
-            echo_json(review)
+            common.echo_json(review)
         else:
-            print_review(create_console(), review)
+            print_review(common.create_console(), review)
     if not as_json and run.trace.calls:
         aside.print()
         aside.print(trace_summary(run.trace, asking.config.usage_cost, aside.width, run=run.run))

@@ -16,12 +16,12 @@ def log_event(event: events.Event) -> None:
     """A line for an event of a run, where someone asked for it."""
     if _log.isEnabledFor(logging.INFO) and (write := _EVENT_LINES.get(type(event))):
         level, line = write(event)
-        _log.log(level, "%s%s", _place(event.at), line)
+        _log.log(level, "%s%s", _format_place(event.at), line)
     if _log.isEnabledFor(logging.DEBUG) and (describe := _EVENT_DETAILS.get(type(event))):
-        _log.debug("%s%s", _place(event.at), describe(event))
+        _log.debug("%s%s", _format_place(event.at), describe(event))
 
 
-def _place(at: events.PositionPath) -> str:
+def _format_place(at: events.PositionPath) -> str:
     seats = [
         "answer" if seat.role == "aggregator" else f"{seat.layer}.{seat.index + 1}" for seat in at
     ]

@@ -26,6 +26,7 @@ from mixtura.cli.evaluation_options import (
     limit_option,
     preset_options,
     scoring_options,
+    size_options,
 )
 from mixtura.cli.list_options import ListOptionsCommand
 from mixtura.cli.preset_file import (
@@ -60,15 +61,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Best answers; or the cheapest, or the fastest, team that is as good.",
 )
-@click.option(
-    "--size",
-    type=click.IntRange(min=1, max=12),
-    default=3,
-    show_default=True,
-    metavar="N",
-    help="Members of a team at most.",
-)
-@name_option("--aggregator", "NAME", "Model that aggregates; otherwise the search finds one.")
+@size_options("Members of a team at most.")
 @click.option(
     "--answer-cost",
     type=POSITIVE_DOLLARS,

@@ -8,28 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mixtura import cli
-from mixtura.cli.common import (
-    COUNT,
-    SHARE,
-    config_option,
-    create_console,
-    echo_json,
-    max_cost_option,
-    name_callback,
-    name_option,
-    read_config,
-    require_extra,
+from mixtura.cli import common, preset_file
+from mixtura.cli.evaluation_options import (
+    limit_option,
+    preset_options,
+    scoring_options,
+    size_options,
 )
-from mixtura.cli.evaluation_options import limit_option, preset_options, scoring_options
 from mixtura.cli.list_options import ListOptionsCommand
-from mixtura.cli.preset_file import (
-    check_file,
-    download_members,
-    print_dry_run,
-    print_forecast,
-    print_written,
-    write_table,
-)
 from mixtura.cli.progress import show_progress
 
 if TYPE_CHECKING:
@@ -46,41 +32,33 @@ if TYPE_CHECKING:
         "mixtura tune --models a b c --on prompts.jsonl --judge openai/gpt-5.4 --dry-run",
     ),
 )
-@name_option("--models", "A B C…", "Members: a list, up to the next option.", multiple=True)
+@common.name_option("--models", "A B C…", "Members: a list, up to the next option.", multiple=True)
 @scoring_options
 @click.option(
     "--patterns", "tried_patterns",
-    metavar="P Q…", multiple=True, callback=name_callback,
+    metavar="P Q…", multiple=True, callback=common.name_callback,
     help="Patterns to try: vote, mux, switch, combine, gate, mixture (default: all).",
 )  # fmt: skip
-@click.option(
-    "--size",
-    type=click.IntRange(min=1, max=12),
-    default=3,
-    show_default=True,
-    metavar="N",
-    help="Proposals that an aggregator reads at most.",
-)
-@name_option("--aggregator", "NAME", "Model that aggregates; otherwise the search finds one.")
+@size_options("Proposals that an aggregator reads at most.")
 @click.option(
     "--draws",
-    type=COUNT,
+    type=common.COUNT,
     default=4,
     show_default=True,
     metavar="N",
     help="Answers of each member to each prompt; at least the size.",
 )
-@max_cost_option("Cost limit of all of it, earlier runs included.")
+@common.max_cost_option("Cost limit of all of it, earlier runs included.")
 @limit_option
 @click.option(
     "--held-out",
-    type=SHARE,
+    type=common.SHARE,
     default=1 / 2,
     metavar="SHARE",
     help="Share of the prompts kept for the proof (default: a half).",
 )
 @preset_options("preset", "tuned")
-@config_option
+@common.config_option
 def command(
     models: tuple[str, ...],
     data: str | None,
@@ -104,13 +82,13 @@ def command(
         raise click.UsageError("Which members? As in: --models A B C --on prompts.jsonl")
     if data is None:
         raise click.UsageError("--on is missing: the file with the prompts.")
-    config = read_config(config_file, cache=True, waits_for_all=True)
-    with require_extra("eval", "tuning"):
+    config = common.read_config(config_file, cache=True, waits_for_all=True)
+    with common.require_extra("eval", "tuning"):
         from mixtura.selection.measurements import SelectionTerms
         from mixtura.selection.tuning import PATTERNS
     terms = SelectionTerms(data=data, **options)
     if not dry_run:
-        download_members(config, models, terms)
+        preset_file.download_members(config, models, terms)
     return _run_tuning(
         config, models, terms, tuple(dict.fromkeys(tried_patterns)) or PATTERNS,
         out=out, name=name, as_json=as_json, dry_run=dry_run,
@@ -141,21 +119,21 @@ def _run_tuning(
             err=True,
         )
     if dry_run:
-        return print_dry_run(config, models, terms, before, as_json=as_json)
-    print_forecast(before)
+        return preset_file.print_dry_run(config, models, terms, before, as_json=as_json)
+    preset_file.print_forecast(before)
     if out:
         # A file that cannot take the preset is found before anything is paid.
-        check_file(config, out, name, models)
-    with show_progress(create_console(aside=True), quiet=as_json) as progress:
+        preset_file.check_file(config, out, name, models)
+    with show_progress(common.create_console(aside=True), quiet=as_json) as progress:
         found = tune_mixture(config, models, terms, patterns=patterns, watch=progress)
     table = found.preset_table(name)
     if out:
-        write_table(config, out, name, table, set(found.written_models))
+        preset_file.write_table(config, out, name, table, set(found.written_models))
     if as_json:
-        echo_json(found.to_json() | {"preset": table})
+        common.echo_json(found.to_json() | {"preset": table})
         return cli.ANSWERED
     from mixtura.terminal.tunings import render_tuning
 
-    create_console().print(render_tuning(found))
-    print_written(out, name, table)
+    common.create_console().print(render_tuning(found))
+    preset_file.print_written(out, name, table)
     return cli.ANSWERED

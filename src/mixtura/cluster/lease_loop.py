@@ -36,7 +36,7 @@ class LeasedLimiters:
         """Once; what is lent of the budget is returned."""
         limits = {name: one.limits for name, one in limiters.items()}
         uses = {name: one.current_use() for name, one in limiters.items()}
-        since = {name: _since(use, self._before.get(name)) for name, use in uses.items()}
+        since = {name: _use_since(use, self._before.get(name)) for name, use in uses.items()}
         leases, more = await self._owner.lend(self._name, limits, since, dollars)
         self._before = uses
         for name, lease in leases.items():
@@ -44,7 +44,7 @@ class LeasedLimiters:
         return more
 
 
-def _since(use: EndpointUse, before: EndpointUse | None) -> EndpointUse:
+def _use_since(use: EndpointUse, before: EndpointUse | None) -> EndpointUse:
     """*use*, with what it counts reckoned from *before*."""
     if before is None:
         return use

@@ -112,7 +112,7 @@ class RowWorker:
             if self._draining:
                 self._add_answer(RowAnswer(row.number, None, None, (), held_back=True))
                 continue
-            task = asyncio.create_task(self._run(self._answer(row)))
+            task = asyncio.create_task(self._run(self._answer_row(row)))
             self._tasks[task] = row.number
             task.add_done_callback(self._tasks.pop)
 
@@ -178,7 +178,7 @@ class RowWorker:
 
     # ---- rows
 
-    async def _answer(self, task: RowTask) -> None:
+    async def _answer_row(self, task: RowTask) -> None:
         assert self._model is not None
         assert self._calls is not None
         own = RowCalls(task.key, self._calls)

@@ -64,12 +64,12 @@ class ServeOwner(LeaseOwner):
 
     def quota_wait(self, name: str, a_minute: float) -> float:
         """Seconds until there is room again; 0 when there is."""
-        return self._quota(name, a_minute).seconds_until_available()
+        return self._find_quota(name, a_minute).seconds_until_available()
 
     def consume_quota(self, name: str, a_minute: float, amount: float) -> None:
-        self._quota(name, a_minute).consume_amount(amount)
+        self._find_quota(name, a_minute).consume_amount(amount)
 
-    def _quota(self, name: str, a_minute: float) -> MinuteQuota:
+    def _find_quota(self, name: str, a_minute: float) -> MinuteQuota:
         key = (name, a_minute)
         if key not in self._quotas:
             self._quotas[key] = MinuteQuota(a_minute, time.monotonic)

@@ -74,17 +74,17 @@ class MergedJournal:
         Return once the part is on the disk; *earlier*: its calls are those of an earlier run.
         Raises StoreError.
         """
-        if (found := self._fresh(part)) is not None:
+        if (found := self._unmerged_part(part)) is not None:
             await self._calls.writer.run_job(partial(self._write, part.journal, *found))
-            self._count(part.journal, *found, earlier=earlier)
+            self._count_spent(part.journal, *found, earlier=earlier)
 
     def merge_now(self, part: KeptPart) -> None:
         """The part of an earlier run, where no event loop runs yet."""
-        if (found := self._fresh(part)) is not None:
+        if (found := self._unmerged_part(part)) is not None:
             self._write(part.journal, *found)
-            self._count(part.journal, *found, earlier=True)
+            self._count_spent(part.journal, *found, earlier=True)
 
-    def _fresh(
+    def _unmerged_part(
         self, part: KeptPart
     ) -> tuple[list[tuple[bytes, bytes]], list[SpentAmount], _Merged] | None:
         """The calls and amounts that are not merged yet, and how far it is merged then."""
@@ -112,7 +112,7 @@ class MergedJournal:
         settings = {_SETTING + journal: text}
         self._calls.journal.write(calls=calls, spent=spent, settings=settings)
 
-    def _count(
+    def _count_spent(
         self,
         journal: str,
         calls: Sequence[tuple[bytes, bytes]],

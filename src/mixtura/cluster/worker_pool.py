@@ -102,7 +102,7 @@ class WorkerPool:
         task = RowTask(number, key, request, self._calls.looks_up)
         answer: asyncio.Future[RowAnswer] = asyncio.get_running_loop().create_future()
         slot.rows[number] = (task, answer)
-        self._give(slot, [task])
+        self._send_rows(slot, [task])
         self._calls.open_requests += 1
         self._calls.idle.clear()
         try:
@@ -226,7 +226,7 @@ class WorkerPool:
         await self._start_worker(slot)
         if self._draining:
             slot.actor.drain.remote()
-        self._give(slot, [task for task, _ in rows])
+        self._send_rows(slot, [task for task, _ in rows])
 
     async def _finish_worker(self, slot: _Slot) -> None:
         try:
@@ -246,7 +246,7 @@ class WorkerPool:
 
     # ---- rows
 
-    def _give(self, slot: _Slot, tasks: Iterable[RowTask]) -> None:
+    def _send_rows(self, slot: _Slot, tasks: Iterable[RowTask]) -> None:
         """Send rows to a worker, those of one turn of the event loop together."""
         if not slot.unsent:
             asyncio.get_running_loop().call_soon(self._send, slot)

@@ -12,21 +12,21 @@ from mixtura.models.hosted import HostedModel
 ENTRY_POINT_GROUP = "mixtura.adapters"
 
 
-def _openai() -> type[HostedModel]:
+def _load_openai() -> type[HostedModel]:
     from mixtura.models.openai import OpenAI
 
     return OpenAI
 
 
-def _anthropic() -> type[HostedModel]:
+def _load_anthropic() -> type[HostedModel]:
     from mixtura.models.anthropic import Anthropic
 
     return Anthropic
 
 
 BUILT_IN: Mapping[str, Callable[[], type[HostedModel]]] = {
-    "openai": _openai,
-    "anthropic": _anthropic,
+    "openai": _load_openai,
+    "anthropic": _load_anthropic,
 }
 """No other package can take the place of one of these; each is imported where it is used."""
 

@@ -38,38 +38,38 @@ def list_settings(config: Config) -> Iterator[EffectiveSetting]:
         ("redact", msgspec.to_builtins(settings.redact)),
         ("store", str(settings.store_address)),
     ):
-        yield _setting(config, document, (), key, value)
+        yield _build_setting(config, document, (), key, value)
     for name in ("cache", "runs", "agreement", "budget", "serve", "mcp", "telemetry", "tools"):
         table = getattr(settings, name)
         for field in msgspec.structs.fields(table):
             value = msgspec.to_builtins(getattr(table, field.name))
-            yield _setting(config, document, (name,), field.encode_name, value)
+            yield _build_setting(config, document, (name,), field.encode_name, value)
     if document is None:
         return
     for name, entry in config.registry.models.items():
         for key, value in _table_items(document, "models", name):
-            yield _setting(config, document, ("models", name), key, value)
+            yield _build_setting(config, document, ("models", name), key, value)
         variable = find_key_variable(name, entry.table, config.registry.environ)
         if variable is not None and config.registry.environ.get(variable):
             yield EffectiveSetting(("models", name), "api_key", HIDDEN, variable)
     for name in config.registry.mixtures:
         for key, value in _table_items(document, "mixtures", name):
-            yield _setting(config, document, ("mixtures", name), key, value)
+            yield _build_setting(config, document, ("mixtures", name), key, value)
 
 
 def _table_items(document: TomlDocument, kind: str, name: str) -> list[tuple[str, Any]]:
     """What the file says in a table; nothing for one of the presets."""
-    if not document.has([kind, name]):
+    if not document.has_path([kind, name]):
         return []
     return list(cast("dict[str, Any]", document.part_at([kind, name])).items())
 
 
-def _setting(
+def _build_setting(
     config: Config, document: TomlDocument | None, table: tuple[str, ...], key: str, value: Any
 ) -> EffectiveSetting:
     path: list[Key] = [*table, key]
     origin = DEFAULT
-    if document is not None and document.has(path):
+    if document is not None and document.has_path(path):
         origin = f"{document.source}:{document.line_number(path)}"
     shown = config.redactor.redact_data(_hide_secrets(key, value))
     return EffectiveSetting(table, key, shown, origin)

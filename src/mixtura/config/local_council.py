@@ -95,20 +95,20 @@ def _plain_name(model: str) -> str:
 
 def _describe(tools: Sequence[FoundTool], servers: Sequence[str]) -> str:
     """Why this team, and who sees the question."""
-    here = f"{_join(servers)} {_answers(servers)} on {_ports(servers)}" if servers else ""
+    here = f"{_join(servers)} {_answer_verb(servers)} on {_join_ports(servers)}" if servers else ""
     if not tools:
         return here
     titles = _join([one.tool.title for one in tools])
     seen = f"{titles} {'sends' if len(tools) == 1 else 'send'} the question to the tool's maker"
-    used = f"no API key is set, so {titles} {_answers(tools)} with your subscription: {seen}"
+    used = f"no API key is set, so {titles} {_answer_verb(tools)} with your subscription: {seen}"
     return f"{used}; {here} and keeps it on this machine" if here else used
 
 
-def _answers(several: Sequence[object]) -> str:
+def _answer_verb(several: Sequence[object]) -> str:
     return "answers" if len(several) == 1 else "answer"
 
 
-def _ports(servers: Sequence[str]) -> str:
+def _join_ports(servers: Sequence[str]) -> str:
     return "its port" if len(servers) == 1 else "their ports"
 
 

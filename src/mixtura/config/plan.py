@@ -141,7 +141,8 @@ class MixtureSpec:
             return describe(choice.settings)
         return choice.spec.final_step.format(**msgspec.structs.asdict(choice.settings))
 
-    def count_seats(self) -> int:
+    @property
+    def seat_count(self) -> int:
         """Its proposers, each draw of one."""
         return sum(seat.samples for layer in self.layers for seat in layer)
 

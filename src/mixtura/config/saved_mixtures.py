@@ -37,14 +37,19 @@ def read_saved_mixtures(file: Path, before: Sequence[TomlDocument]) -> TomlDocum
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} cannot be read: {error}") from None
     own = [one for one in before if not one.packaged]
-    taken = {name for one in own for kind in ("models", "mixtures") for name in _tables(one, kind)}
-    mixtures = _tables(document, "mixtures")
+    taken = {
+        name
+        for one in own
+        for kind in ("models", "mixtures")
+        for name in _tables_of_kind(one, kind)
+    }
+    mixtures = _tables_of_kind(document, "mixtures")
     for name in taken.intersection(mixtures):
         del mixtures[name]
     return document
 
 
-def _tables(document: TomlDocument, kind: str) -> dict[str, Any]:
+def _tables_of_kind(document: TomlDocument, kind: str) -> dict[str, Any]:
     """The tables of one kind, as they stand in the document; none where they are no tables."""
     found = document.data.get(kind)
     return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
@@ -53,7 +58,7 @@ def _tables(document: TomlDocument, kind: str) -> dict[str, Any]:
 def saved_names(config: Config) -> set[str]:
     """The names of the mixtures that were saved."""
     found = (one for one in config.documents if one.source == str(config.saved_file))
-    return {name for document in found for name in _tables(document, "mixtures")}
+    return {name for document in found for name in _tables_of_kind(document, "mixtures")}
 
 
 def check_saved_file(config: Config, file: Path) -> None:
@@ -82,7 +87,7 @@ def plan_as_table(plan: MixtureSpec) -> dict[str, Any]:
     """
     A plan as the table of a mixture: what its own table says, with the members that it has now.
     """
-    before = _tables(plan.where, "mixtures")[plan.name] if plan.where else dict[str, Any]()
+    before = _tables_of_kind(plan.where, "mixtures")[plan.name] if plan.where else dict[str, Any]()
     table: dict[str, Any] = {key: value for key, value in before.items() if key != "pattern"}
     if plan.where is None:
         table |= sampling_part(plan.sampling)

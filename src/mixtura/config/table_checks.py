@@ -51,7 +51,7 @@ def find_table_mistakes(kind: Any, value: object, path: Path = ()) -> Iterator[T
         msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         problem = str(error).partition(" - at `$")[0]
-        yield TableMistake(path, problem, _allowed_words(kind), float in _options(kind))
+        yield TableMistake(path, problem, _allowed_words(kind), float in _union_members(kind))
 
 
 def _find_struct_mistakes(
@@ -91,17 +91,17 @@ def remove_mistakes(data: Any, mistakes: Iterable[TableMistake]) -> Any:
     return data
 
 
-def _options(kind: Any) -> Sequence[Any]:
+def _union_members(kind: Any) -> Sequence[Any]:
     """The types that a union is of, and any other type itself."""
     if typing.get_origin(kind) is Annotated:
         kind = typing.get_args(kind)[0]
     if typing.get_origin(kind) in (typing.Union, UnionType):
-        return [one for part in typing.get_args(kind) for one in _options(part)]
+        return [one for part in typing.get_args(kind) for one in _union_members(part)]
     return (kind,)
 
 
 def _find_struct(kind: Any) -> type[msgspec.Struct] | None:
-    for one in _options(kind):
+    for one in _union_members(kind):
         if isinstance(one, type) and issubclass(one, msgspec.Struct):
             return one
     return None
@@ -109,7 +109,7 @@ def _find_struct(kind: Any) -> type[msgspec.Struct] | None:
 
 def _find_item_type(kind: Any, containers: tuple[type, ...]) -> Any:
     """The type of what is in a list, or of the values of a dictionary."""
-    for one in _options(kind):
+    for one in _union_members(kind):
         inner = typing.get_args(one)
         if typing.get_origin(one) not in containers:
             continue
@@ -121,7 +121,7 @@ def _find_item_type(kind: Any, containers: tuple[type, ...]) -> Any:
 
 
 def _allowed_words(kind: Any) -> tuple[str, ...]:
-    for one in _options(kind):
+    for one in _union_members(kind):
         if typing.get_origin(one) is Literal:
             return tuple(map(str, typing.get_args(one)))
     return ()

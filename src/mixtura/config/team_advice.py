@@ -25,7 +25,7 @@ class _Strength(NamedTuple):
     value: float
     unit: str
 
-    def times(self, other: _Strength) -> float | None:
+    def ratio_to(self, other: _Strength) -> float | None:
         """This one over the other; None where they cannot be compared."""
         return self.value / other.value if self.unit == other.unit else None
 
@@ -41,7 +41,7 @@ def find_team_problems(plan: MixtureSpec, resolve: Resolve = str) -> list[str]:
     last = _find_strength(resolve(plan.aggregator))
     problems: list[str] = []
     if last is not None:
-        over = {name: found.times(last) for name, found in known.items()}
+        over = {name: found.ratio_to(last) for name, found in known.items()}
         stronger = [name for name, by in over.items() if by is not None and by > 1]
         weaker = [name for name, by in over.items() if by is not None and by < FAR_WEAKER]
         if stronger:

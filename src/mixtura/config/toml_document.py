@@ -79,7 +79,7 @@ class TomlDocument:
                 found = NotAvailableHereError(str(found), line=found.line)
             raise found from None
 
-    def has(self, path: Sequence[Key]) -> bool:
+    def has_path(self, path: Sequence[Key]) -> bool:
         """Whether the file says something at *path*."""
         part: Any = self.data
         for key in path:

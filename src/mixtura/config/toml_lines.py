@@ -53,7 +53,7 @@ class _LineScanner:
         self._open: list[_OpenValue] = []
 
     def scan_file(self) -> None:
-        while self._skip(_BLANK) < len(self._text):
+        while self._skip_match(_BLANK) < len(self._text):
             if self._open:
                 self._scan_inside(self._open[-1])
             elif self._text[self._at] == "[":
@@ -103,7 +103,7 @@ class _LineScanner:
             path = (*path, name)
             self.lines.setdefault(path, line)
         self._at += 1  # the equals sign
-        self._skip(_SPACES)
+        self._skip_match(_SPACES)
         self._scan_value(path)
 
     def _scan_value(self, path: Path) -> None:
@@ -112,19 +112,19 @@ class _LineScanner:
             self._open.append(_OpenValue(path, "]" if sign == "[" else "}"))
             self._at += 1
         else:
-            self._skip(_SCALAR)
+            self._skip_match(_SCALAR)
 
     def _read_key(self) -> list[str]:
         """The names of a key with dots; ends at what follows it."""
         names: list[str] = []
         while not names or self._text[self._at] == ".":
             self._at += 1 if names else 0
-            start = self._skip(_SPACES)
-            names.append(_unquote_key(self._text[start : self._skip(_KEY)]))
-            self._skip(_SPACES)
+            start = self._skip_match(_SPACES)
+            names.append(_unquote_key(self._text[start : self._skip_match(_KEY)]))
+            self._skip_match(_SPACES)
         return names
 
-    def _skip(self, pattern: re.Pattern[str]) -> int:
+    def _skip_match(self, pattern: re.Pattern[str]) -> int:
         """Goes behind what *pattern* matches here; returns that place."""
         if match := pattern.match(self._text, self._at):
             self._at = match.end()

@@ -44,7 +44,7 @@ def explain_syntax_error(text: str, error: ValueError | RecursionError) -> tuple
         if found := re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", str(error), re.DOTALL):
             line = int(found[2])
             said = plain_syntax_message(found[1])
-            return line, f"{said} (column {found[3]}){_unquoted_text_advice(text, line)}"
+            return line, f"{said} (column {found[3]}){_line_advice(text, line)}"
         said = plain_syntax_message(str(error).removesuffix(" (at end of document)"))
         said = f"{said} (at the end of the file)"
         return text.count("\n") + 1, said
@@ -63,9 +63,29 @@ def plain_syntax_message(problem: str) -> str:
     return problem[:1].lower() + problem[1:]
 
 
-def _unquoted_text_advice(text: str, line: int) -> str:
+def _line_advice(text: str, line: int) -> str:
+    """What to write in a line with one of the usual mistakes; empty where it has none."""
+    lines = text.split("\n")
+    written = lines[line - 1] if line <= len(lines) else ""
+    if found := _SIGNS_IN_NAME.match(written):
+        return f'; put such a name in quotation marks: [{found[1]}."{found[2].strip()}"]'
+    if _CURLY_QUOTES.search(written):
+        return '; quotation marks are straight: "…"'
+    if _BACKSLASHES.search(written):
+        return "; a text with backslashes, such as a path, stands in single quotes: 'C:\\…'"
+    return _unquoted_text_advice(written)
+
+
+_SIGNS_IN_NAME = re.compile(
+    r"""\s*\[\[?\s*([\w-]{1,40})\s*\.\s*([\w.-]*[^\w."'\]-][^"'\]]{0,80})\]"""
+)
+"""A table's name with signs that a bare name may not have: ``[models.openai/gpt]``."""
+_CURLY_QUOTES = re.compile("=\\s*[\u201c\u201d\u201e\u2018\u2019]")
+_BACKSLASHES = re.compile(r"""=\s*"[^"]*\\[^"]*"\s*(?:#.*)?\Z""")
+
+
+def _unquoted_text_advice(written: str) -> str:
     """What to write where a text stands without its quotation marks, the usual mistake."""
-    written = text.splitlines()[line - 1] if line <= text.count("\n") + 1 else ""
     if not (found := _UNQUOTED.fullmatch(written)):
         return ""
     # The value may be a key that was put here by mistake: only a plain word is repeated.

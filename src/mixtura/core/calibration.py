@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Mapping
-from types import MappingProxyType
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import msgspec
@@ -55,15 +55,15 @@ class CalibrationCurve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return 1 / (1 + math.exp(-max(-500.0, min(500.0, odds))))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class Calibration:
     """The curves of one mixture, by what its support is a share of."""
 
-    def __init__(self, curves: Mapping[SupportSource, CalibrationCurve]) -> None:
-        self._curves = MappingProxyType(dict(curves))
+    curves: Mapping[SupportSource, CalibrationCurve]
 
     def find_confidence(self, support: Support | None) -> float | None:
         """The probability that an answer so supported is right; None where no curve is known."""
-        if support is None or (curve := self._curves.get(support.source)) is None:
+        if support is None or (curve := self.curves.get(support.source)) is None:
             return None
         return curve.find_probability(support.value)
 

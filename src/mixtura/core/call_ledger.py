@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar, Token
 from dataclasses import replace
 
 from mixtura.core.types import Charge, ChargeOutcome, Completion
@@ -64,7 +63,9 @@ class CallLedger:
     @property
     def charges(self) -> tuple[Charge, ...]:
         """The charges of every attempt by now, in the order in which they were entered."""
-        charges = tuple(self._iter_charges())
+        parts = self._parts
+        # Most have one part, through several levels, and are asked at every level.
+        charges = parts[0].charges if len(parts) == 1 else tuple(self._iter_charges())
         outcome = self._outcome
         return charges if outcome is None else tuple(c._replace(outcome=outcome) for c in charges)
 
@@ -100,19 +101,28 @@ def current_ledger() -> CallLedger | None:
     return _LEDGER.get()
 
 
-@contextmanager
-def open_ledger() -> Generator[CallLedger]:
+class LedgerBlock:
+    """A block with a ledger: entered for each call several times, so it is no generator."""
+
+    __slots__ = ("_token",)
+    _token: Token[CallLedger | None]
+
+    def __enter__(self) -> CallLedger:
+        above = _LEDGER.get()
+        ledger = above.open_part() if above else CallLedger()
+        self._token = _LEDGER.set(ledger)
+        return ledger
+
+    def __exit__(self, *_: object) -> None:
+        _LEDGER.reset(self._token)
+
+
+def open_ledger() -> LedgerBlock:
     """
     In this block, and in the tasks begun there, every attempt at a call enters the ledger that
     is given. Inside another one it is a part of that: what is entered here counts there too.
     """
-    above = _LEDGER.get()
-    ledger = above.open_part() if above else CallLedger()
-    token = _LEDGER.set(ledger)
-    try:
-        yield ledger
-    finally:
-        _LEDGER.reset(token)
+    return LedgerBlock()
 
 
 def open_entry(estimate: Callable[[], Charge | None]) -> CallEntry:

@@ -21,27 +21,23 @@ _NO_KEYS = frozenset((
 ))  # fmt: skip
 _SECRET_NAME = re.compile(
     # "author" is no login.
-    r"key|token|secret|passw|passphrase|auth(?!ors?$)|cookie|credential|signature|session|bearer|jwt",
-    re.IGNORECASE,
+    r"(?i)key|token|secret|passw|passphrase|auth(?!ors?$)|cookie|credential|signature|session|bearer|jwt"
 )
 """What is in the name of a header, a setting or a query's field that carries one."""
 # Anchored, unlike the names of headers: `max_tokens` is a setting without a secret.
 _SECRET_SETTING = re.compile(
-    r"(?:^|api|access|secret|private|subscription)[-_]?key$|token$|secret$|passw|passphrase"
-    r"|^auth(?:orization)?$|cookie$|credential|bearer|jwt",
-    re.IGNORECASE,
+    r"(?i)(?:^|api|access|secret|private|subscription)[-_]?key$|token$|secret$|passw|passphrase"
+    r"|^auth(?:orization)?$|cookie$|credential|bearer|jwt"
 )
 """How a setting is called that carries one."""
 _SECRET_VARIABLE = re.compile(
-    r"(?:key|token|secret|password|passwd|passphrase|auth|authorization|cookie|credentials?)"
-    r"(?:_?id|_?\d)?$",
-    re.IGNORECASE,
+    r"(?i)(?:key|token|secret|password|passwd|passphrase|auth|authorization|cookie|credentials?)"
+    r"(?:_?id|_?\d)?$"
 )
 """How an environment variable is called that carries one."""
 _PUBLIC_HEADER = re.compile(
-    r"accept.*|content-.*|user-agent|(?:http-)?referer|origin|host|x-title|anthropic-(?:version|beta)"
-    r"|openai-(?:beta|organization|project)|x-stainless-.*|idempotency-key",
-    re.IGNORECASE,
+    r"(?i)accept.*|content-.*|user-agent|(?:http-)?referer|origin|host|x-title|anthropic-(?:version|beta)"
+    r"|openai-(?:beta|organization|project)|x-stainless-.*|idempotency-key"
 )
 """Headers whose values are no secrets."""
 _RANDOM = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[^\s,;]{12,}")
@@ -170,15 +166,13 @@ def mask_keys(text: str, *, names: bool = False) -> str:
 
 
 _ASSIGNED = re.compile(
-    r"(?:api[_-]?key|secret(?:[_-]?(?:access[_-]?)?key)?|access[_-]?token|token|passw(?:or)?d)"
+    r"(?i)(?:api[_-]?key|secret(?:[_-]?(?:access[_-]?)?key)?|access[_-]?token|token|passw(?:or)?d)"
     r"\"?\s{0,9}[:=]\s{0,9}[\"']?(?P<key>[^\s\"',;<>{}\[\]]{8,})"
-    r"|\bbearer\s{1,9}(?P<token>(?=\S*\d|\S{20})[\w.~+/=-]{8,})",
-    re.IGNORECASE,
+    r"|\bbearer\s{1,9}(?P<token>(?=\S*\d|\S{20})[\w.~+/=-]{8,})"
 )
 """What is said to be a key: ``password = …``, ``"token": "…"``, ``Bearer …``."""
 _PRIVATE_KEY = re.compile(
-    r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.{0,20000}?-----END [A-Z ]{0,40}PRIVATE KEY-----",
-    re.DOTALL,
+    r"(?s)-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.{0,20000}?-----END [A-Z ]{0,40}PRIVATE KEY-----"
 )
 
 

@@ -32,7 +32,7 @@ def find_mismatches(schema: Schema, data: Any) -> list[str]:
     from referencing.exceptions import Unresolvable
 
     try:
-        errors: list[Any] = list(islice(_validator(schema).iter_errors(data), MAX_PROBLEMS))
+        errors: list[Any] = list(islice(_find_validator(schema).iter_errors(data), MAX_PROBLEMS))
     except Unresolvable as error:
         raise SchemaError(f"a reference leads nowhere: {error}") from None
     except RecursionError:
@@ -72,13 +72,13 @@ def check_schema(schema: Any) -> None:
             # Of several forms that it could have, the first is the plainest.
             plainest = error.context[0] if error.context else error
             raise SchemaError(f"{error.json_path}: {_shorten(str(plainest.message))}")
-        for part in _subschemas(cast("Schema", schema)):
+        for part in _iterate_subschemas(cast("Schema", schema)):
             _check_keywords(part, cast("Schema", schema))
     except RecursionError:
         raise SchemaError("it is nested too deep") from None
 
 
-def _subschemas(schema: Schema) -> Iterator[Mapping[str, Any]]:
+def _iterate_subschemas(schema: Schema) -> Iterator[Mapping[str, Any]]:
     """*schema* and every schema in it."""
     from referencing.jsonschema import DRAFT202012
 
@@ -86,7 +86,7 @@ def _subschemas(schema: Schema) -> Iterator[Mapping[str, Any]]:
         yield schema
         parts: Any = DRAFT202012.subresources_of(cast("Any", schema))
         for part in parts:
-            yield from _subschemas(part)
+            yield from _iterate_subschemas(part)
 
 
 def _check_keywords(part: Mapping[str, Any], root: Schema) -> None:
@@ -144,7 +144,7 @@ def requires_everything(schema: Any) -> bool:
     return all(map(requires_everything, table.values()))
 
 
-def _validator(schema: Schema) -> Any:
+def _find_validator(schema: Schema) -> Any:
     from jsonschema import Draft202012Validator
     from referencing import Registry
     from referencing.jsonschema import EMPTY_REGISTRY
@@ -156,3 +156,13 @@ def _validator(schema: Schema) -> Any:
 
 def _shorten(message: str) -> str:
     return message if len(message) <= MAX_MESSAGE_CHARS else f"{message[:MAX_MESSAGE_CHARS]} …"
+
+
+def object_schema(properties: Mapping[str, Any], *required: str) -> dict[str, Any]:
+    """The schema of an object with these *properties* alone; *required*: all, if none is named."""
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(required or properties),
+        "additionalProperties": False,
+    }

@@ -33,12 +33,12 @@ def extra_requirements(extra: str) -> tuple[str, ...]:
 
 def install_command(*requirements: str) -> str:
     """The shell command that installs *requirements* for the Python that runs this program."""
-    return " ".join([install_prefix(), *map(_quote, requirements)])
+    return " ".join([install_prefix(), *map(_quote_word, requirements)])
 
 
 def install_prefix() -> str:
     """The command without requirements: ``PYTHON -m pip install``, or uv's where pip is missing."""
-    python = _quote(sys.executable)
+    python = _quote_word(sys.executable)
     if find_spec("pip") is not None:
         return f"{python} -m pip install"
     # As in an environment that uv made.
@@ -63,7 +63,7 @@ def _requirements_of(extra: str, declared: list[str], within: tuple[str, ...]) -
     return found
 
 
-def _quote(word: str) -> str:
+def _quote_word(word: str) -> str:
     """*word* as one word of a command: in a POSIX shell, or on Windows in both of its shells."""
     if sys.platform == "win32":
         return word if re.fullmatch(r"[\w.:\\/=-]+", word) else f'"{word}"'

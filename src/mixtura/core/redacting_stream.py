@@ -49,7 +49,7 @@ class RedactingStream:
         """Whether text is held back: it may be the beginning of a secret."""
         return bool(self._held)
 
-    def passes(self, piece: str) -> bool:
+    def take_if_safe(self, piece: str) -> bool:
         """Take in *piece* and return True, or False and change nothing if it may be of a secret."""
         before = self._shown, self._held
         if self._held or self.feed_text(piece) != piece:

@@ -153,9 +153,8 @@ _SENTENCE_END = re.compile(
 )
 _FENCE = re.compile(r"\s*(```|~~~)")
 _ABBREVIATION = re.compile(
-    r"(?:^[\s>#*+-]*\d+|\b(?:e\.g|i\.e|z\.b|cf|vs|etc|al|ca|approx|nr|fig|eq|sec|vol|pp?|dr|mr|mrs"
-    r"|ms|prof|st|bzw|usw)|\b[a-z])$",
-    re.IGNORECASE,
+    r"(?i)(?:^[\s>#*+-]*\d+|\b(?:e\.g|i\.e|z\.b|cf|vs|etc|al|ca|approx|nr|fig|eq|sec|vol|pp?|dr|mr|mrs"
+    r"|ms|prof|st|bzw|usw)|\b[a-z])$"
 )
 
 

@@ -181,27 +181,24 @@ def _parse_window(text: str) -> StatedLimits | None:
 
 
 _TOO_LONG = re.compile(
-    r"(?:prompt|input|context|conversation|messages?|sequence|request|tokens?)(?![A-Za-z]).{0,80}"
+    r"(?i)(?:prompt|input|context|conversation|messages?|sequence|request|tokens?)(?![A-Za-z]).{0,80}"
     r"(?:too (?:long|large|many|big)|exceed|longer than|over the|does ?n[o']t fit|larger than|but)"
-    r"|too many (?:input |prompt )?tokens",
-    re.IGNORECASE,
+    r"|too many (?:input |prompt )?tokens"
 )
 _RATE_LIMIT_WORDS = re.compile(
-    r"per[ -]?(?:min|day|hour|second|week|month)|rate[ _-]?limit|\b[TR]P[MD]\b|quota"
+    r"(?i)per[ -]?(?:min|day|hour|second|week|month)|rate[ _-]?limit|\b[TR]P[MD]\b|quota"
     r"|\b(?:hourly|daily|weekly|monthly)\b"
     r"|maximum (?:number|amount) of tokens (?:you |that you )?(?:have )?(?:requested|asked)"
-    r"|max(?:imum)?[_ ]?(?:completion|output|new)?[_ ]?tokens|(?:output|completion) tokens?",
-    re.IGNORECASE,
+    r"|max(?:imum)?[_ ]?(?:completion|output|new)?[_ ]?tokens|(?:output|completion) tokens?"
 )
 _LOOSE_WINDOW = re.compile(
-    rf"(?:limit|max(?:imum)?|allowed|supports?|accepts?|takes?|up to|at most|only|window|context)"
-    rf"(?: (?:prompt|input|context|length|size|window|of|is|it|are|tokens?|to|about))*[ :=(]+{_N}"
-    rf"(?= ?tokens?\b|[\s.,;)]|$)",
-    re.IGNORECASE,
+    rf"(?i)(?:limit|max(?:imum)?|allowed|supports?|accepts?|takes?|up to|at most|only"
+    rf"|window|context)(?: (?:prompt|input|context|length|size|window|of|is|it|are|tokens?|to"
+    rf"|about))*[ :=(]+{_N}"
+    rf"(?= ?tokens?\b|[\s.,;)]|$)"
 )
 _LOOSE_WINDOW_BEFORE = re.compile(
-    rf"{_N}[ -]?(?:tokens?)?[ -](?:context|window|limit|maximum|max\b|allowed|permitted)",
-    re.IGNORECASE,
+    rf"(?i){_N}[ -]?(?:tokens?)?[ -](?:context|window|limit|maximum|max\b|allowed|permitted)"
 )
 
 
@@ -234,23 +231,21 @@ def _parse_prompt_tokens(text: str) -> int | None:
 OUTPUT_NAMES = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens")
 
 _ABOUT_OUTPUT = re.compile(
-    r"max(?:imum)?[_ ]?(?:completion|output|new|gen(?:erated)?)?[_ ]?tokens?(?![A-Za-z_])"
+    r"(?i)max(?:imum)?[_ ]?(?:completion|output|new|gen(?:erated)?)?[_ ]?tokens?(?![A-Za-z_])"
     r"|maxOutputTokens|maxTokenCount|max_tokens_to_sample|max_gen_len|num_predict"
     r"|max(?:imum)? (?:number|amount) of tokens (?:you |that you )?(?:have )?(?:requested|asked)"
     rf"|max(?:imum)? (?:output|completion|generation)(?: size)?(?: is| of|:)"
     rf" {_OTHERS}[km]?[ -]tokens"
     r"|(?:completion|output|generated)[ _]tokens?\b|(?:output|completion)[ _](?:length|limit)"
-    r"|token output limit",
-    re.IGNORECASE,
+    r"|token output limit"
 )
 _ABOUT_OTHERS = re.compile(
-    r"temperature|top[_ ]?[pk]\b|logprobs|penalty|\btools?\b|\bstop\b|budget|\bn\b[`'\"]|seed|image"
-    r"|message|per (?:min|day|hour|second)|rate limit|bytes|characters|schema(?! violations?)"
-    r"|thinking|input tokens|prompt tokens",
-    re.IGNORECASE,
+    r"(?i)temperature|top[_ ]?[pk]\b|logprobs|penalty|\btools?\b|\bstop\b|budget|\bn\b[`'\"]|seed"
+    r"|image|message|per (?:min|day|hour|second)|rate limit|bytes|characters|schema(?! violations?)"
+    r"|thinking|input tokens|prompt tokens"
 )
 _UPPER_BOUND = re.compile(
-    rf"(?:at most|no (?:more|greater|larger|higher) than|up to|<=|≤|limited to|capped at"
+    rf"(?i)(?:at most|no (?:more|greater|larger|higher) than|up to|<=|≤|limited to|capped at"
     rf"|(?:not|n't|cannot) be (?:more|greater|larger|higher|above|over)(?: than)?"
     rf"|(?:less|lower|smaller|fewer)(?: than)? or equal(?: to)?"
     rf"|(?:is|are|was) (?:(?:greater|larger|higher|more|longer) than|above|over)(?: the)?"
@@ -264,24 +259,20 @@ _UPPER_BOUND = re.compile(
     rf"(?: for (?:(?:this|the) )?[^ ]{{1,80}})?(?: is| are| of| to|:| =|=)*(?: only)?"
     rf"|\bmax(?:imum)? (?!tokens)[^.;0-9]{{3,60}}?(?: is| of|:|=| to)"
     rf"|(?:allowed|permitted)(?: is| are|:| =|=)*(?: only| up to)?"
-    rf"|supports? only|only supports?(?: up to)?|只?不能超过|不能大于|最大(?:值)?[为是]?|>) ?{_N}",
-    re.IGNORECASE,
+    rf"|supports? only|only supports?(?: up to)?|只?不能超过|不能大于|最大(?:值)?[为是]?|>) ?{_N}"
 )
 _TRAILING_UPPER_BOUND = re.compile(
-    rf"{_N}(?: tokens)?,?(?:(?: which)? is (?:the |its |our )?"
-    rf"(?:max|limit|upper|largest|highest|most)| (?:are |is )?(?:allowed|permitted))",
-    re.IGNORECASE,
+    rf"(?i){_N}(?: tokens)?,?(?:(?: which)? is (?:the |its |our )?"
+    rf"(?:max|limit|upper|largest|highest|most)| (?:are |is )?(?:allowed|permitted))"
 )
 _EXCLUSIVE_UPPER_BOUND = re.compile(
-    rf"(?:(?:less|lower|smaller|fewer) than|below|(?<![<>])<(?!=)) ?(?!or equal){_N}",
-    re.IGNORECASE,
+    rf"(?i)(?:(?:less|lower|smaller|fewer) than|below|(?<![<>])<(?!=)) ?(?!or equal){_N}"
 )
 _RANGE = re.compile(
-    rf"(?:[\[(（] ?{_OTHERS} ?[,;，~-] ?{_N} ?[\])）]"
+    rf"(?i)(?:[\[(（] ?{_OTHERS} ?[,;，~-] ?{_N} ?[\])）]"
     rf"|between {_OTHERS} and {_N}"
     rf"|(?:from )?\b{_OTHERS}(?: ?\(inclusive\))? ?(?:to|-|–|~|\.\.\.?|and) ?{_N}"
-    rf"( ?\(exclusive\))?)",
-    re.IGNORECASE,
+    rf"( ?\(exclusive\))?)"
 )
 _SENTENCE = re.compile(r"(?<=[^\d])[.;!?。](?=\s|$)|(?<=\d)[.;!?](?=\s|$)|。")
 

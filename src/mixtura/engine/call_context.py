@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -59,9 +59,9 @@ class LayerMembership:
 
     __slots__ = ("_alive", "_quorum")
 
-    def __init__(self, quorum: int) -> None:
+    def __init__(self, quorum: int, members: Iterable[Position]) -> None:
         self._quorum = quorum
-        self._alive: set[Position] = set()
+        self._alive = set(members)
 
     def add_member(self, position: Position) -> None:
         """Count the call at *position* among those that may answer."""

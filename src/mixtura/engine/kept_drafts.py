@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from mixtura.core.call_ledger import open_ledger
 from mixtura.core.errors import ModelError
 from mixtura.core.events import CallStarted, Emit, Failure, Notice, Position, Proposal
+from mixtura.core.roles import Layer
 from mixtura.core.types import Completion, Request
 
 KEPT_NOTICE = "written in an earlier run: not asked and not paid for again"
@@ -36,6 +37,23 @@ class KeptDrafts:
     def has_layer(self, depth: int) -> bool:
         """Whether a proposal of layer *depth* is there."""
         return any(position.layer == depth for position in self.proposals)
+
+    def find_calls_not_made(self, layers: Sequence[Layer]) -> list[int]:
+        """The planned calls of *layers*, by their positions, that are not made and cost nothing."""
+        return [
+            number
+            for number, seat in enumerate(list_seats(layers))
+            if seat in self.proposals or not self.asks_missing
+        ]
+
+
+def list_seats(layers: Sequence[Layer]) -> list[Position]:
+    """The seats of the proposers, in the order of a mixture's planned calls."""
+    return [
+        Position(depth, index, "proposer")
+        for depth, layer in enumerate(layers, 1)
+        for index in range(layer.call_count)
+    ]
 
 
 _DRAFTS: ContextVar[KeptDrafts | None] = ContextVar("kept_drafts", default=None)

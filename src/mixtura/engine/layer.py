@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from mixtura.core.errors import (
     ModelError,
@@ -49,6 +49,16 @@ class LayerResult(NamedTuple):
     places: tuple[int, ...] = ()
     """Which of the layer's calls the proposals are of."""
 
+    @classmethod
+    def of(cls, outcomes: Sequence[Completion | ModelError]) -> Self:
+        """The result of a layer whose calls came to *outcomes*."""
+        there = [(i, one) for i, one in enumerate(outcomes) if isinstance(one, Completion)]
+        return cls(
+            tuple(one for _, one in there),
+            tuple(one for one in outcomes if isinstance(one, ModelError)),
+            tuple(i for i, _ in there),
+        )
+
     def notices(self, depth: int, *, drafts: bool = True) -> list[str]:
         """What was lost of layer *depth*; of *drafts* also what their authors say was lacking."""
         less = [f"layer {depth}: {error.model} failed: {error}" for error in self.lost]
@@ -80,8 +90,8 @@ async def run_layers(
     build_prompt = make_prompt_builder(synthesis, request)
     for depth, layer in enumerate(layers, start=1):
         last = answers and depth == len(layers)
-        control = current_control()
-        if depth > 1 and not answers and control and control.is_answering_now:
+        control = current_control() if depth > 1 and not answers else None
+        if control and control.is_answering_now:
             skipped = f"layer {depth} was passed over: an answer was asked for before it"
             return LayersResult(down.proposals, (*down.degraded, skipped))
         if drafts and not drafts.asks_missing and not drafts.has_layer(depth):
@@ -115,51 +125,41 @@ async def run_proposer_layer(
     QuorumNotMetError, with every cause, when fewer than the quorum answer.
     """
     calls = layer.proposer_calls
+    draws = _number_draws(calls)
     positions = [Position(depth, index, "proposer") for index in range(len(calls))]
     seated = dict(zip(positions, calls, strict=True))
     again = calls_to_ask_again(layer, seated)
     late = LateCalls(asked_again={position: asyncio.Event() for position in again})
     tasks: dict[Position, ProposerTask] = {}
     quorum = layer.quorum if drafts is None or drafts.asks_missing else 1
-    membership = _expect_answers(quorum, positions, drafts)
+    # Those that may answer, before any call looks for the others.
+    expected = [one for one in positions if drafts is None or drafts.may_answer(one)]
+    membership = LayerMembership(quorum, expected)
     shared = LayerCalls(build_prompt, before, membership, late, emit, answers, drafts)
     seats = LayerSeats(len(calls), late, steered=current_control() is not None)
     try:
         async with asyncio.TaskGroup() as group:
             # Tasks inherit the deadline as a context variable: retries inside need to know it.
             with deadline_scope(layer.deadline):
-                for position, (call, draw) in zip(positions, _number_draws(calls), strict=True):
+                for position, call, draw in zip(positions, calls, draws, strict=True):
                     ask = partial(ask_proposer, shared, position, draw)
-                    held = seats.hold(position, call, ask)
-                    tasks[position] = group.create_task(held)
+                    tasks[position] = group.create_task(seats.hold(position, call, ask))
             await start_calls()
             with steer_layer(OpenLayer(tasks, seated, seats, late, quorum)):
                 await wait_for_layer(tasks, calls, layer, late)
     except BaseExceptionGroup as errors:  # not a failed call: wrong configuration, a cap, a bug
         raise errors.exceptions[0] from None
     outcomes = [task.result() for task in tasks.values()]
-    proposals = tuple(o for o in outcomes if isinstance(o, Completion))
-    places = tuple(i for i, o in enumerate(outcomes) if isinstance(o, Completion))
-    lost = tuple(o for o in outcomes if isinstance(o, ModelError))
+    result = LayerResult.of(outcomes)
+    there = len(result.proposals)
     if emit:
-        emit(LayerFinished(depth, len(proposals), len(outcomes)))
-    if len(proposals) < quorum:
-        raise QuorumNotMetError(depth, quorum, len(proposals), lost, late=bool(late.cut))
-    return LayerResult(proposals, lost, places)
+        emit(LayerFinished(depth, there, len(outcomes)))
+    if there < quorum:
+        raise QuorumNotMetError(depth, quorum, there, result.lost, late=bool(late.cut))
+    return result
 
 
-def _expect_answers(
-    quorum: int, positions: Sequence[Position], drafts: KeptDrafts | None
-) -> LayerMembership:
-    """Those that may answer, before any call looks for the others."""
-    membership = LayerMembership(quorum)
-    for position in positions:
-        if drafts is None or drafts.may_answer(position):
-            membership.add_member(position)
-    return membership
-
-
-def _number_draws(calls: Sequence[Proposer]) -> list[tuple[Proposer, DrawNumber]]:
+def _number_draws(calls: Sequence[Proposer]) -> list[DrawNumber]:
     """Number the calls to each model, also when it is listed more than once."""
     times: dict[int, int] = {}
     ordinals: list[int] = []
@@ -168,6 +168,6 @@ def _number_draws(calls: Sequence[Proposer]) -> list[tuple[Proposer, DrawNumber]
         ordinals.append(times.get(id(call.model), 0))
         times[id(call.model)] = ordinals[-1] + 1
     return [
-        (call, DrawNumber(ordinal, times[id(call.model)]))
+        DrawNumber(ordinal, times[id(call.model)])
         for call, ordinal in zip(calls, ordinals, strict=True)
     ]

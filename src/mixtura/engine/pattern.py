@@ -147,8 +147,9 @@ class Pattern(Composite):
 
     async def _collect_proposals(self, step: FinalStep) -> None:
         """The proposals of this turn: those that were kept, else those of the layers."""
-        names, size = self._layer_model_names(), estimate_request_bytes(step.request)
+        names = self._layer_model_names()
         turns = None if self.proposals_answer or current_drafts() else self.turns
+        size = estimate_request_bytes(step.request)
         kept = await run_in_thread_if_large(size, find_turn_proposals, turns, step.request, names)
         if kept is not None:
             step.proposals = tuple(kept)

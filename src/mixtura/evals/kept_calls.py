@@ -121,7 +121,7 @@ class JournaledCalls:
         self.tally = tally or RequestTally()
 
     @contextmanager
-    def keeping(self) -> Generator[CallJournal]:
+    def keep_verdicts(self) -> Generator[CallJournal]:
         """In this block calls are kept, see ``keep_calls``."""
         try:
             with keep_calls(self._path, self._config) as calls:

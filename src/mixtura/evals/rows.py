@@ -24,6 +24,7 @@ import msgspec
 
 from mixtura.catalog.user_files import expand_home
 from mixtura.core.errors import ConfigError
+from mixtura.core.file_forms import describe_other_form
 from mixtura.transport.connection_errors import describe_network_error
 
 T = TypeVar("T")
@@ -100,7 +101,8 @@ def read_text(data: str) -> str:
         line = raw.count(b"\n", 0, error.start) + 1
         # Text has no zero bytes: a line number would only lead astray.
         if b"\0" in raw[:4096]:
-            raise ConfigError(f"{data} cannot be read: it is not UTF-8 text") from None
+            said = describe_other_form(raw) or "it is not UTF-8 text"
+            raise ConfigError(f"{data} cannot be read: {said}") from None
         wrong = raw[error.start : error.start + 1].hex()
         raise ConfigError(
             f"{source_location(data, line)}: not UTF-8: there is a byte 0x{wrong}"
@@ -224,7 +226,9 @@ class _RowParser:
             place = error.pos if continued else start
             if error.pos >= end and not continued:
                 raise self._error_at(place, "not JSON: the row breaks off") from None
-            raise self._error_at(place, f"not JSON: {self._describe_error(error)}") from None
+            other = describe_other_form(self._text[start : start + 20_000].encode())
+            said = other or self._describe_error(error)
+            raise self._error_at(place, f"not JSON: {said}") from None
         except RecursionError:
             raise self._error_at(start, "not to be read: it is nested too deeply") from None
         except _NotJsonError as error:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from mixtura.core.errors import ConfigError
+from mixtura.core.text import to_one_line
 
 T = TypeVar("T")
 
@@ -41,10 +42,26 @@ _TENSOR_BLOCKS = {
 """Numbers in a block of each tensor type, and its bytes; the size of other types is not known."""
 
 _OTHER_FORMATS = (
-    (b"version https://git", "; it only points at one: `git lfs pull` brings it"),
-    (b"<!doctype html", "; it is a web page"), (b"<html", "; it is a web page"),
+    (b"version https://git", "it only points at one: `git lfs pull` brings it"),
+    (b"<!doctype html", "it is a web page"), (b"<html", "it is a web page"),
+    (b"<?xml", "it is XML, as a server answers that refuses"),
+    (b"{", "it is JSON, as a server answers that refuses"),
+    (b"pk\x03\x04", "it is a zip archive, or a model of PyTorch"),
+    (b"\x1f\x8b", "it is packed with gzip: unpack it"),
+    (b"tjgg", "it is of the format before GGUF: convert it anew"),
+    (b"lmgg", "it is of the format before GGUF: convert it anew"),
+    (b"fmgg", "it is of the format before GGUF: convert it anew"),
 )  # fmt: skip
 """Files that are found in place of a model file: their first bytes, and what they are."""
+
+
+def _other_format(begins: bytes) -> Iterator[str]:
+    """What a file that is no GGUF is, by its first 24 bytes, where that is known."""
+    small = begins.lower()
+    if small[8:9] == b"{":  # behind the length of a header
+        yield "it is a safetensors file: llama.cpp's convert_hf_to_gguf.py makes GGUF of it"
+    else:
+        yield from (why for mark, why in _OTHER_FORMATS if small.startswith(mark))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +160,8 @@ def _read_cached_header(path: Path, size: int, _changed: int, _inode: int) -> Gg
 
 
 def damaged_file_error(path: Path, why: str) -> ConfigError:
-    return ConfigError(f"{path} is damaged: {why}; {PULL_ADVICE}")
+    # Names in the file are quoted, and may be of any characters.
+    return ConfigError(f"{path} is damaged: {to_one_line(why)}; {PULL_ADVICE}")
 
 
 class _ReadErrorsAsConfig:
@@ -187,15 +205,14 @@ class _HeaderReader:
         return GgufHeader(self._path, self._size, metadata, tuple(found), self._at)
 
     def _read_magic_and_version(self) -> None:
+        begins = self._read_bytes(min(self._size, 24))
+        if begins[:4] != GGUF_MAGIC[: len(begins)]:
+            raise ConfigError(
+                f"{self._path} is not a GGUF file: it does not begin with the letters GGUF"
+                + "".join(f"; {why}" for why in _other_format(begins))
+            )
         if self._size < 24:
             raise self._damaged_error("it has fewer bytes than the shortest header")
-        if (begins := self._read_bytes(24)[:19])[:4] != GGUF_MAGIC:
-            said = next(
-                (why for mark, why in _OTHER_FORMATS if begins.lower().startswith(mark)), ""
-            )
-            raise ConfigError(
-                f"{self._path} is not a GGUF file: it does not begin with the letters GGUF{said}"
-            )
         self._at = 4
         (version,) = _U32.unpack(self._read_bytes(4))
         if not version & 0xFFFF:

@@ -42,7 +42,8 @@ class ModelLoad:
         TimedOutError, UnavailableError.
         """
         until = time.monotonic() + self._limit
-        with contextlib.suppress(BrokenPipeError):
+        # A process that was killed at this moment resets the connection; how it ended says why.
+        with contextlib.suppress(ConnectionError):
             control.sendall(msgspec.json.encode(start) + b"\n")
         reply = b""
         while not reply.endswith(b"\n"):
@@ -55,7 +56,9 @@ class ModelLoad:
             if self._output.descriptor in ready:
                 self._output.read_available()
             if control.fileno() in ready:
-                data = control.recv(LONGEST_REPLY)
+                data = b""
+                with contextlib.suppress(ConnectionError):
+                    data = control.recv(LONGEST_REPLY)
                 reply += data
                 if not data or len(reply) > LONGEST_REPLY:
                     return False

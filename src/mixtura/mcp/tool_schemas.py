@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from mixtura.core.json_schema import object_schema
 from mixtura.patterns.review import REVIEW_SCHEMA
 
 Schema = dict[str, Any]
@@ -25,15 +26,6 @@ class ToolSchema(NamedTuple):
     gives: Schema
 
 
-def _object_schema(properties: Schema, *required: str) -> Schema:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(required),
-        "additionalProperties": False,
-    }
-
-
 _TEXT: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_TEXT_CHARS, "pattern": r"\S"}
 _NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 200}
 _DOLLARS: Schema = {"type": ["number", "null"], "description": "Dollars; null: unknown."}
@@ -53,7 +45,7 @@ _ATTACHMENTS: Schema = {
     "type": "array",
     "maxItems": 50,
     "description": "Files that go with the question: texts, and pictures as base64.",
-    "items": _object_schema({"name": _NAME, "text": _TEXT, "picture": _PICTURE}, "name")
+    "items": object_schema({"name": _NAME, "text": _TEXT, "picture": _PICTURE}, "name")
     | {"oneOf": [{"required": ["text"]}, {"required": ["picture"]}]},
 }
 _ANSWERED: Schema = {
@@ -70,7 +62,7 @@ ASK = ToolSchema(
     "Ask several models",
     "Ask a mixture: several language models answer independently, and one answer is made of"
     " theirs. For a second opinion or a hard question. It costs money and takes a while.",
-    _object_schema(
+    object_schema(
         {
             "question": _TEXT | {"description": "All that the models need to know to answer."},
             "mixture": _NAME | {"description": "A name that the tool `models` lists."},
@@ -83,7 +75,7 @@ ASK = ToolSchema(
         },
         "question",
     ),
-    _object_schema(
+    object_schema(
         _ANSWERED
         | {
             "agreement": {"type": ["object", "null"]},
@@ -98,7 +90,7 @@ REVIEW = ToolSchema(
     "Review with several models",
     "Have several models review a diff or a text. Equal findings are merged; each has its place,"
     " its severity, a quote, and how many members found it.",
-    _object_schema(
+    object_schema(
         {
             "text": _TEXT | {"description": "The diff or the text."},
             "question": _TEXT | {"description": "What to look for."},
@@ -107,7 +99,7 @@ REVIEW = ToolSchema(
         },
         "text",
     ),
-    _object_schema(
+    object_schema(
         {"review": REVIEW_SCHEMA, "cost_usd": _DOLLARS, "seconds": {"type": "number"}, "run": _RUN},
         "review", "cost_usd", "seconds", "run",
     ),
@@ -116,7 +108,7 @@ COMPARE = ToolSchema(
     "compare",
     "Compare answers side by side",
     "Ask two or more models or mixtures the same question and get each one's own answer.",
-    _object_schema(
+    object_schema(
         {
             "question": _TEXT,
             "mixtures": {
@@ -131,11 +123,11 @@ COMPARE = ToolSchema(
         },
         "question", "mixtures",
     ),
-    _object_schema(
+    object_schema(
         {
             "answers": {
                 "type": "array",
-                "items": _object_schema(
+                "items": object_schema(
                     _ANSWERED
                     | {
                         "answer": {"type": ["string", "null"]},
@@ -153,8 +145,8 @@ MODELS = ToolSchema(
     "models",
     "List mixtures and models",
     "List the mixtures and models that can answer, and which one answers by default.",
-    _object_schema({}),
-    _object_schema(
+    object_schema({}),
+    object_schema(
         {
             "default": {"type": ["string", "null"]},
             "mixtures": {"type": "array", "items": {"type": "string"}},

@@ -50,19 +50,16 @@ _QUOTED = 300
 MAX_SAID_CHARS = 32_768
 """Characters of what a program said that are looked through when it has failed."""
 _LOGIN = re.compile(
-    r"\b(?:not logged in|log ?in (?:first|required|to)|please log ?in|/login|unauthenticated"
+    r"(?i)\b(?:not logged in|log ?in (?:first|required|to)|please log ?in|/login|unauthenticated"
     r"|authentication (?:required|failed)|invalid api key|no api key|unauthorized"
-    r"|api key (?:is )?(?:missing|required))\b",
-    re.IGNORECASE,
+    r"|api key (?:is )?(?:missing|required))\b"
 )
 _LIMIT = re.compile(
-    r"\b(?:usage limit|rate limit|limit reached|quota|too many requests|out of credits)\b",
-    re.IGNORECASE,
+    r"(?i)\b(?:usage limit|rate limit|limit reached|quota|too many requests|out of credits)\b"
 )
 _TERMINAL = re.compile(
-    r"\b(?:not a (?:tty|terminal)|(?:needs|requires|must be run in) a (?:tty|terminal)"
-    r"|raw mode is not supported|inappropriate ioctl)\b",
-    re.IGNORECASE,
+    r"(?i)\b(?:not a (?:tty|terminal)|(?:needs|requires|must be run in) a (?:tty|terminal)"
+    r"|raw mode is not supported|inappropriate ioctl)\b"
 )
 _QUESTION = re.compile(
     r"(?:\[y/n\]|\(y/n\)|\(yes/no\)|password|passphrase|continue)\s*[?:]*\s*\Z", re.IGNORECASE
@@ -204,9 +201,9 @@ class CommandModel(DescribedModel):
     def _timeout_message(self, written: str) -> str:
         said = f"no whole answer within {self._seconds:g} s"
         if _QUESTION.search(written[-200:]):
-            return f"{said}: it waits for an answer to {_quote(written)}"
+            return f"{said}: it waits for an answer to {_quote_end(written)}"
         if written.strip():
-            return f"{said}; its last words: {_quote(written)}"
+            return f"{said}; its last words: {_quote_end(written)}"
         advice = f": if nobody is logged in, {self._tool.log_in}" if self._tool.log_in else ""
         return said + advice
 
@@ -220,16 +217,16 @@ class CommandModel(DescribedModel):
         if self._needs_login(f"{said}\n{errors}"):
             raise self._login_error(said)
         if _TERMINAL.search(said):
-            raise RejectedError(f"it wants a terminal, and there is none: {_quote(said)}")
+            raise RejectedError(f"it wants a terminal, and there is none: {_quote_end(said)}")
         if _LIMIT.search(said):
-            raise QuotaError(f"its limit is reached: {_quote(said)}")
+            raise QuotaError(f"its limit is reached: {_quote_end(said)}")
         if code == 0 and not output.error:
-            words = f"; on standard error: {_quote(said)}" if said.strip() else ""
+            words = f"; on standard error: {_quote_end(said)}" if said.strip() else ""
             raise EmptyAnswerError(f"it wrote no answer to its standard output{words}")
         if code is not None and code < 0:
             raise UnavailableError(f"it was ended by signal {-code}{_behind(said)}")
         if _QUESTION.search(said[-200:]):
-            raise RejectedError(f"it asked for something that nobody answers: {_quote(said)}")
+            raise RejectedError(f"it asked for something that nobody answers: {_quote_end(said)}")
         self._raise_exit(code, said)
 
     def _raise_exit(self, code: int | None, said: str) -> NoReturn:
@@ -241,7 +238,7 @@ class CommandModel(DescribedModel):
 
     def _login_error(self, said: str) -> ModelError:
         advice = self._tool.log_in or f"log in with `{self._program}`"
-        return RejectedError(f"nobody is logged in: {advice} (it said: {_quote(said)})")
+        return RejectedError(f"nobody is logged in: {advice} (it said: {_quote_end(said)})")
 
 
 def _supports_part(part: Part) -> bool:
@@ -249,10 +246,10 @@ def _supports_part(part: Part) -> bool:
 
 
 def _behind(said: str) -> str:
-    return f": {_quote(said)}" if said.strip() else ", and said nothing"
+    return f": {_quote_end(said)}" if said.strip() else ", and said nothing"
 
 
-def _quote(said: str) -> str:
+def _quote_end(said: str) -> str:
     """The end of what a program said, on one line."""
     # Before it is cut: the end of a secret might pass for none.
     line = to_one_line(mask_keys(redact_secrets(said[-MAX_SAID_CHARS:])))

@@ -199,11 +199,11 @@ class HostedModel(DescribedModel, ABC):
         clocks = self._clocks
         if not body.get("stream"):  # the first token is the last one, too
             clocks = replace(clocks, first_token=clocks.total)
-        so_far = self._create_accumulator()
-        so_far.batched = self._batched
         data = await run_in_thread_if_large(
             estimate_request_bytes(request), msgspec.json.encode, body
         )
+        so_far = self._create_accumulator()
+        so_far.batched = self._batched
         with self._name_key_in_errors(), attribute_errors(self._name, request, so_far, emit):
             async with post_stream(
                 self._url,

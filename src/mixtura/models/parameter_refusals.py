@@ -19,18 +19,16 @@ _DROPPABLE_PARAMETERS = (
 """Parameters that a request can do without; the first are worth the most. Tools and response
 formats are not among them."""
 _NOT_SUPPORTED = re.compile(
-    r"not (?:\w+ )?(?:support(?:ed)?|allow(?:ed)?|permit(?:ted)?|recogni[sz]ed?|accept(?:ed)?"
+    r"(?i)not (?:\w+ )?(?:support(?:ed)?|allow(?:ed)?|permit(?:ted)?|recogni[sz]ed?|accept(?:ed)?"
     r"|available|enabled)\b"
     r"|unsupported|unrecogni[sz]ed|unknown|unexpected|deprecated|extra (?:inputs?|fields?)"
     r"|cannot both|only the default|n't (?:support|accept|allow)"
     r"|invalid (?:parameter|argument|field)"
-    r"|不支持",
-    re.IGNORECASE,
+    r"|不支持"
 )
 _OUT_OF_RANGE = re.compile(
-    r"above (?:the )?maximum|below (?:the )?minimum|[<>]=?\s*\d|(?:less|greater) than or equal"
-    r"|\brange\b|between \d",
-    re.IGNORECASE,
+    r"(?i)above (?:the )?maximum|below (?:the )?minimum|[<>]=?\s*\d|(?:less|greater) than or equal"
+    r"|\brange\b|between \d"
 )
 _STATED_MAXIMUM = re.compile(
     r"(?:> |at most |<= ?|less than or equal to |maximum (?:value )?(?:of |is )?)([0-9]+)"

@@ -17,6 +17,7 @@ LATER_INSTRUCTIONS = "later instructions"
 BEGUN_ANSWER = "a begun answer"
 _SYSTEM, _DEVELOPER = "the role system", "the role developer"
 _CACHE_MARKS, _LISTS, _NULLS = "cache marks", "texts in parts", "empty contents"
+_THOUGHTS = "thoughts in parts"
 
 
 def _developer_as_system(messages: Sequence[JsonObject]) -> list[JsonObject]:
@@ -30,6 +31,7 @@ MESSAGE_CHANGES: Mapping[str, Callable[[list[JsonObject]], list[JsonObject]]] = 
     **{k: partial(message_layout.without_part_kind, kind=k) for k in message_layout.PART_KINDS},
     _CACHE_MARKS: message_layout.without_cache_marks,
     BEGUN_ANSWER: with_continue_request,
+    _THOUGHTS: message_layout.without_thought_parts,
     _LISTS: message_layout.with_plain_texts,
     _NULLS: message_layout.with_empty_texts,
 }
@@ -45,13 +47,14 @@ MESSAGE_FORM_NOTICES = {
         if kind != "pictures"
     },
     _CACHE_MARKS: "does not accept cache marks: they were left out",
+    _THOUGHTS: "does not accept thoughts among the parts of a message: they were left out",
     _LISTS: "does not accept texts in parts: they are joined",
     _NULLS: "does not accept a message without a text: an empty one is sent beside its calls",
     BEGUN_ANSWER: "begins no answer with given words: it is asked to go on behind them",
 }
 
 _NO_ROLE = re.compile(
-    r"(system|developer)['\"` ]*(?:role|message|instruction|prompt)?s?\b.{0,40}"
+    r"(?is)(system|developer)['\"` ]*(?:role|message|instruction|prompt)?s?\b.{0,40}"
     r"\b(?:not (?:be )?(?:supported|enabled|allowed|permitted|accepted)|unsupported)"
     r"|(?:not|n't) (?:support|accept|allow|take)(?: an?| any| the)? ['\"`]?(system|developer)"
     r"|roles must alternate user/assistant"
@@ -61,27 +64,29 @@ _NO_ROLE = re.compile(
     r"|(?:unknown|invalid|unexpected|unsupported|bad|illegal) (?:message )?role[ :='\"`]+system"
     r"|roles? .{0,40}\bgot[ '\"`]+system"
     r"|\broles?\b(?!.{0,80}\bsystem\b).{0,30}"
-    r"\b(?:one of|in|either|be)\b.{0,4}\b(?:user|assistant)\b",
-    re.IGNORECASE | re.DOTALL,
+    r"\b(?:one of|in|either|be)\b.{0,4}\b(?:user|assistant)\b"
 )
 _NO_DEVELOPER = re.compile(
-    r"\bdeveloper\b|(?:unknown|invalid|unexpected|unsupported|bad|illegal) (?:message )?role"
+    r"(?i)\bdeveloper\b|(?:unknown|invalid|unexpected|unsupported|bad|illegal) (?:message )?role"
     r"|\b(?:should|must) be\b.{0,20}\b(?:system|user|assistant)\b.{0,12}"
-    r"\b(?:system|user|assistant)\b",
-    re.IGNORECASE,
+    r"\b(?:system|user|assistant)\b"
 )
 """The role is newer than the others: a refusal of any role is first taken for one of this role."""
 _NO_LISTS = re.compile(
-    r"content\b.{0,60}\b(?:a |valid )?string|invalid type: sequence, expected a string"
+    r"(?is)content\b.{0,60}\b(?:a |valid )?string|invalid type: sequence, expected a string"
     r"|messages\b.{0,40}\b(?:value )?(?:must|should) be a (?:valid )?string"
-    r"|type string with value array",
-    re.IGNORECASE | re.DOTALL,
+    r"|type string with value array"
 )
 _NO_NULLS = re.compile(
-    r"\bcontent\b.{0,60}(?:\bnull\b|<?\bnil\b|\bNone\b|\brequired\b|\bmissing\b|\bempty\b)"
-    r"|(?:\bnull\b|<?\bnil\b|\bNone\b|\bmissing\b).{0,40}\bcontent\b",
-    re.IGNORECASE | re.DOTALL,
+    r"(?is)\bcontent\b.{0,60}(?:\bnull\b|<?\bnil\b|\bNone\b|\brequired\b|\bmissing\b|\bempty\b)"
+    r"|(?:\bnull\b|<?\bnil\b|\bNone\b|\bmissing\b).{0,40}\bcontent\b"
 )
+_NO_THOUGHTS = re.compile(
+    r"(?:not|n't) (?:be )?(?:support|accept|allow|permit|recogni[sz]e|valid|match)\w*"
+    r"|unsupported|unknown|unexpected|invalid|unrecogni[sz]ed|\b(?:must|should) be\b|\bexpected\b",
+    re.IGNORECASE,
+)
+"""Words that refuse; where a content has thoughts among its parts, another try without is cheap."""
 _ABOUT_ROLES = re.compile(
     r"\b(?:system|developer|roles?|instructions?)\b|alternat|\b(?:first|last) message\b"
     r"|\border of (?:the )?messages|\bmessage order|系统(?:消息|提示|指令)|角色",
@@ -108,6 +113,13 @@ def refused_message_form(error: RejectedError, messages: Sequence[JsonObject]) -
         _NO_NULLS.search(said) or _NO_LISTS.search(said)
     ):
         return _NULLS
+    names = ("thinking", "reasoning", "content", "part")
+    if (
+        any(n in said for n in names)
+        and _NO_THOUGHTS.search(said)
+        and message_layout.has_thought_parts(messages)
+    ):
+        return _THOUGHTS
     if _NO_LISTS.search(said) and message_layout.has_text_lists(messages):
         return _LISTS
     return _refused_role(error, messages)

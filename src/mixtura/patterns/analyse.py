@@ -76,7 +76,7 @@ class Analyse(AggregatedPattern):
             return None
         if emit := step.emit_inside:
             number = "none" if report.agreement is None else f"{report.agreement:.0%}"
-            emit(Notice(model.name, f"agreement {number}: {_summary(report)}"))
+            emit(Notice(model.name, f"agreement {number}: {_summarize_report(report)}"))
         step.agreement = name_agreement(report, step.proposals, model.name)
         if report.agreement is not None:
             step.support = Support("agreement", report.agreement)
@@ -85,7 +85,7 @@ class Analyse(AggregatedPattern):
         return replace(reply, message=replace(reply.message, content=text), charges=())
 
 
-def _summary(report: AnalysisReport) -> str:
+def _summarize_report(report: AnalysisReport) -> str:
     counts = {
         "agreed": len(report.agreed), "disputed": len(report.disputed),
         "said by one": len(report.only_one), "not covered": len(report.not_covered),

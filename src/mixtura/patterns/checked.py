@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from inspect import isawaitable
-from typing import Any, NamedTuple
+from threading import Event
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
 from mixtura.core.errors import ConfigError, ModelError
 from mixtura.core.events import Emit
-from mixtura.core.json_schema import find_mismatches, read_json_answer
 from mixtura.core.model import Model
 from mixtura.core.quantities import PositiveSeconds
 from mixtura.core.roles import PlannedCall
@@ -46,6 +46,8 @@ from mixtura.programs.examples import (
     read_assertions,
     read_examples,
 )
+from mixtura.programs.program_threads import run_in_program_thread
+from mixtura.programs.schema_check import SchemaCheckError, check_answers
 from mixtura.prompts.synthesis import make_tests_prompt
 from mixtura.protocols.thoughts.parser import without_thoughts
 
@@ -104,7 +106,7 @@ class Checked:
         if schema := _response_schema(request):
             return await self._choose_by_schema(schema, request, proposals)
         question = last_question(request)
-        function = find_function(question)
+        function = await run_in_program_thread(partial(find_function, question))
         if function is None:
             return await _choose_by_count(
                 request, proposals, range(len(proposals)),
@@ -120,7 +122,7 @@ class Checked:
         question: str,
         function: str,
     ) -> Verdict:
-        examples = read_examples(question, function)
+        examples = await run_in_program_thread(partial(read_examples, question, function))
         tests, problem = await self._write_tests(request, emit, function)
         tests = [test for test in tests if test not in examples]
         if not examples and not tests:
@@ -149,21 +151,11 @@ class Checked:
     async def _run_all(
         self, proposals: Sequence[Completion], question: str, function: str, test: str
     ) -> list[tuple[bool, ...]]:
-        run = self.run_program or run_in_sandbox
-        # It brings a parser of Markdown along, for which no other pattern has a use.
-        from mixtura.programs.code_blocks import extract_program
-
         texts = [with_tool_calls_as_text(proposal).text for proposal in proposals]
-        programs = [extract_program(text, question, function) for text in texts]
-        jobs = {program: partial(run, program, test, function) for program in programs}
-        ended = await asyncio.gather(
-            *(asyncio.to_thread(job) for job in jobs.values()), return_exceptions=True
-        )
-        if errors := [one for one in ended if isinstance(one, BaseException)]:
-            raise errors[0]
-        results = [one for one in ended if not isinstance(one, BaseException)]
-        found = dict(zip(jobs, results, strict=True))
-        width = max(map(len, results), default=0)
+        programs = await read_programs(texts, question, function)
+        ended = await run_programs(list(dict.fromkeys(programs)), test, function, self.run_program)
+        found = dict(zip(dict.fromkeys(programs), ended, strict=True))
+        width = max(map(len, ended), default=0)
         # A program that broke off gives no list: it passes none.
         return [(*found[one], *(False,) * (width - len(found[one]))) for one in programs]
 
@@ -206,11 +198,17 @@ class Checked:
         return Verdict(verdict.which, f"a score of {best:g}, the highest", tuple(problems))
 
     async def _choose_by_schema(
-        self, schema: dict[str, Any], request: Request, proposals: Sequence[Completion]
+        self, schema: Any, request: Request, proposals: Sequence[Completion]
     ) -> Verdict:
-        fits = [i for i, one in enumerate(proposals) if fits_schema(one.text, schema)]
+        texts, stop, every = [one.text for one in proposals], Event(), range(len(proposals))
+        try:
+            rows = await run_in_program_thread(partial(check_answers, schema, texts, stop=stop))
+        except SchemaCheckError as error:
+            return await _choose_by_count(request, proposals, every, str(error))
+        finally:
+            stop.set()
+        fits = [i for i in every if rows[i]]
         if not fits:
-            every = range(len(proposals))
             said = "no proposal fits the schema"
             return await _choose_by_count(request, proposals, every, said)
         verdict = await _choose_by_count(request, proposals, fits, "")
@@ -221,9 +219,8 @@ async def _choose_by_command(
     command: CheckCommand, request: Request, proposals: Sequence[Completion]
 ) -> Verdict:
     """Of those on whose code *command* ends with 0 the choice of `Mux`; of all where none is."""
-    question = last_question(request)
-    function = find_function(question)
-    codes = [_read_code(with_tool_calls_as_text(p).text, question, function) for p in proposals]
+    texts = [with_tool_calls_as_text(proposal).text for proposal in proposals]
+    codes = await run_in_program_thread(partial(_read_codes, texts, last_question(request)))
     turn = asyncio.Semaphore(os.cpu_count() or 1)
 
     async def run_in_turn(code: str) -> CommandOutcome:
@@ -247,13 +244,13 @@ async def _choose_by_command(
     return Verdict(verdict.which, f"{len(passed)} of {len(proposals)} pass the check", (*notices,))
 
 
-def _read_code(text: str, question: str, function: str | None) -> str:
-    if function is None:
-        return find_code(without_thoughts(text))
+def _read_codes(texts: Sequence[str], question: str) -> list[str]:
+    if (function := find_function(question)) is None:
+        return [find_code(without_thoughts(text)) for text in texts]
     # It brings a parser of Markdown along, for which no other pattern has a use.
     from mixtura.programs.code_blocks import extract_program
 
-    return extract_program(text, question, function)
+    return [extract_program(text, question, function) for text in texts]
 
 
 def last_question(request: Request) -> str:
@@ -280,19 +277,38 @@ def score_results(results: Sequence[Sequence[bool]], examples: int) -> list[Chec
     return scores
 
 
-def fits_schema(text: str, schema: dict[str, Any]) -> bool:
-    """Whether *text* is JSON that fits *schema*."""
-    try:
-        return not find_mismatches(schema, read_json_answer(text))
-    except (ValueError, RecursionError):
-        return False
-
-
 class ProgramsNotRunError(RuntimeError):
     """No program can be run here; the message says why."""
 
 
-def run_in_sandbox(program: str, test: str, function: str) -> Sequence[bool]:
+async def read_programs(texts: Sequence[str], question: str, function: str) -> list[str]:
+    """The program with *function* in each of *texts*, which answer *question*."""
+    # It brings a parser of Markdown along, for which no other pattern has a use.
+    from mixtura.programs.code_blocks import extract_program
+
+    jobs = (partial(extract_program, text, question, function) for text in texts)
+    return [await run_in_program_thread(job) for job in jobs]
+
+
+async def run_programs(
+    programs: Sequence[str], test: str, function: str, run: RunProgram | None
+) -> list[Sequence[bool]]:
+    """
+    Which examples of *test* hold for each program, by *run* or else in the sandbox; whoever is
+    cancelled leaves none running there. Raises ProgramsNotRunError.
+    """
+    stop = Event()
+    run = run or partial(run_in_sandbox, stop=stop)
+    jobs = [partial(run, program, test, function) for program in programs]
+    try:
+        return await asyncio.gather(*map(run_in_program_thread, jobs))
+    finally:
+        stop.set()
+
+
+def run_in_sandbox(
+    program: str, test: str, function: str, stop: Event | None = None
+) -> Sequence[bool]:
     """
     Whether each example of *test* holds for *function* of *program*, run where it can reach
     nothing. Raises ProgramsNotRunError where this machine confines no programs.
@@ -306,16 +322,17 @@ def run_in_sandbox(program: str, test: str, function: str) -> Sequence[bool]:
     except SandboxError as error:
         raise ProgramsNotRunError(str(error)) from None
     try:
-        return check_program(program, test, function).results
+        return check_program(program, test, function, stop=stop).results
     except SandboxError:  # this program or its test cannot be used: it passes nothing
         return ()
 
 
-def _response_schema(request: Request) -> dict[str, Any] | None:
+def _response_schema(request: Request) -> Any:
     """The JSON schema that the answer must fit, where the request has one."""
     wanted = request.response_format or {}
-    given: dict[str, Any] = wanted.get("json_schema") or {}
-    return given.get("schema") if wanted.get("type") == "json_schema" else None
+    given: Any = wanted.get("json_schema")
+    there = wanted.get("type") == "json_schema" and isinstance(given, dict)
+    return cast("dict[str, Any]", given).get("schema") if there else None
 
 
 class CheckedSettings(msgspec.Struct, frozen=True):

@@ -95,14 +95,14 @@ def measure_answers(
     mean_length = math.fsum(lengths) / len(lengths)
     rows: list[dict[str, float]] = []
     for positions in groups:
-        by_family = _shares(positions, kin)
+        by_family = _shares_by_owner(positions, kin)
         own_length = math.fsum(lengths[i] for i in positions) / len(positions)
         rows.append({
             "votes": len(positions) / len(models),
             "accuracy": math.fsum(known[i] for i in positions) / all_known if all_known else 0.0,
             "families": sum(share > 0 for share in by_family.values()) / len(by_family),
             "family_share": math.fsum(by_family.values()) / len(by_family),
-            "surest": max(_shares(positions, models).values()),
+            "surest": max(_shares_by_owner(positions, models).values()),
             "length": math.log(max(own_length, 1.0) / max(mean_length, 1.0)),
         })  # fmt: skip
     return rows
@@ -113,7 +113,7 @@ def score_answer(features: Mapping[str, float], weights: Mapping[str, float]) ->
     return math.fsum(features[name] * weight for name, weight in weights.items())
 
 
-def _shares(positions: Sequence[int], owners: Sequence[str]) -> dict[str, float]:
+def _shares_by_owner(positions: Sequence[int], owners: Sequence[str]) -> dict[str, float]:
     """By owner, the share of its proposals that stand at *positions*."""
     own = [owners[i] for i in positions]
     return {owner: own.count(owner) / owners.count(owner) for owner in dict.fromkeys(owners)}

@@ -108,9 +108,9 @@ class _WordStream:
 
     def _pass_on_until(self, token: Token, cut: int) -> Token:
         """Pass on what waits and *token* up to *cut*; the rest of it."""
-        self.waiting.append(_piece(token, token.text[:cut]))
+        self.waiting.append(_token_like(token, token.text[:cut]))
         self._flush()
-        return _piece(token, token.text[cut:], 0)
+        return _token_like(token, token.text[cut:], 0)
 
     def _find_wide_cut(self, text: str) -> int:
         """Behind which letter *text* can be cut, as no suspect reaches over it; 0 for none."""
@@ -126,7 +126,7 @@ class _WordStream:
             text = "".join(token.text for token in self.waiting)
             pieces = sum(token.pieces for token in self.waiting)
             shown = defang(text, self.suspects)
-            self.emit(_piece(self.waiting[-1], shown, max(pieces, 1)))
+            self.emit(_token_like(self.waiting[-1], shown, max(pieces, 1)))
         self._clear()
 
     def _clear(self) -> None:
@@ -142,7 +142,7 @@ class _WordStream:
             self.emit(ToolCallChunk(index, call.id, call.name, call.arguments, at))
 
 
-def _piece(like: Token, text: str, pieces: int | None = None) -> Token:
+def _token_like(like: Token, text: str, pieces: int | None = None) -> Token:
     """A token of the same place and kind with another text."""
     count = like.pieces if pieces is None else pieces
     return Token(text, like.at, like.reasoning, count, like.refusal)

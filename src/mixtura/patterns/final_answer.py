@@ -25,14 +25,14 @@ _WORDS = (
 _TAG = "(?:(?:final[_ -]?)?answer|final|result)"
 _HAN = "答案|答え|答"
 _ANSWER_LINE = re.compile(
-    rf"(?:\b(?:{_WORDS})[*_ ]{{0,3}}[:=：][*_}}]{{0,3}}|(?:{_HAN})\s?(?:是|为|為|は|:)"
-    rf"|<{_TAG}>|\[{_TAG}\])",
-    re.IGNORECASE,
+    rf"(?i)(?:\b(?:{_WORDS})[*_ ]{{0,3}}[:=：][*_}}]{{0,3}}|(?:{_HAN})\s?(?:是|为|為|は|:)"
+    rf"|<{_TAG}>|\[{_TAG}\])"
 )
 _CLOSING_TAG = re.compile(rf"<\s?/{_TAG}>|\[/{_TAG}\]", re.IGNORECASE)
 _ANSWER = re.compile(r"\banswer\b(?:\s+to\b[^.\n:=]{0,80}?)?[*_]*\s*(?:\bis\b|:|=)?", re.IGNORECASE)
 _ANSWER_IS = re.compile(
-    r"\banswer\b(?:\s+to\b[^.\n:=]{0,80}?)?[*_]*\s*(?:\bis\b|:|=)([^\n]{0,200})", re.IGNORECASE
+    r"\banswer\b(?:\s+to\b[^.\n:=]{0,80}?)?[*_]*\s*(?:\bis\b|:|=)(?=([^\n]{0,200}))",
+    re.IGNORECASE,
 )
 # "A" may be an article, "I" a person, a small letter anything: they need an end behind them.
 _LETTER = re.compile(

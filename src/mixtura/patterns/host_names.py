@@ -24,12 +24,14 @@ def normalize_host(host: str) -> str:
     *host* without `www.`, in Punycode; as in UTS 46, non-transitional, sharp s and final sigma
     are letters of their own.
     """
-    name = unicodedata.normalize("NFKC", "".join(map(_fold, unicodedata.normalize("NFKC", host))))
+    name = unicodedata.normalize(
+        "NFKC", "".join(map(_fold_letter, unicodedata.normalize("NFKC", host)))
+    )
     name = _DOTS.sub(".", name).strip(".").removeprefix("www.")
     return name if name.isascii() else ".".join(map(_encode_label, name.split(".")))
 
 
-def _fold(letter: str) -> str:
+def _fold_letter(letter: str) -> str:
     if letter in ("ß", "ẞ"):
         return "ß"
     return letter if letter == "ς" else letter.casefold()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +17,13 @@ from mixtura.engine.final_step import FinalStep
 from mixtura.engine.layer import LayersResult
 from mixtura.engine.pattern import Pattern
 from mixtura.patterns.answer_groups import AnswerReader
-from mixtura.patterns.checked import ProgramsNotRunError, RunProgram, last_question, run_in_sandbox
+from mixtura.patterns.checked import (
+    ProgramsNotRunError,
+    RunProgram,
+    last_question,
+    read_programs,
+    run_programs,
+)
 from mixtura.patterns.choosing import medoid_position
 from mixtura.patterns.final_answer import EXTRACTORS, extract_marked
 from mixtura.patterns.spec import PatternParts, PatternSpec
@@ -79,11 +84,10 @@ class Modes(Pattern):
                 notices += [f"layer {depth}: {one.model} failed: {one}" for one in error.causes]
                 continue
             notices += result.notices(depth, drafts=False)
-            for place, proposal in zip(result.places, result.proposals, strict=True):
-                if place % 2 == 0:
-                    words.append(proposal)
-                else:
-                    programs.append(_read_program(proposal.text, question))
+            placed = list(zip(result.places, result.proposals, strict=True))
+            words += [proposal for place, proposal in placed if place % 2 == 0]
+            written = [proposal.text for place, proposal in placed if place % 2]
+            programs += await read_programs(written, question, ENTRY_POINT)
             try:
                 agreed = await self._find_agreement(words, programs)
             except ProgramsNotRunError as error:
@@ -110,12 +114,10 @@ class Modes(Pattern):
         wanted = list(dict.fromkeys(answer for answer in answers if answer is not None))
         if not wanted or not programs:
             return None
-        run = self.run_program or run_in_sandbox
-        test = make_comparison(wanted)
-        jobs = (asyncio.to_thread(run, one, test, ENTRY_POINT) for one in dict.fromkeys(programs))
+        test, distinct = make_comparison(wanted), list(dict.fromkeys(programs))
         held = {
             answer
-            for row in await asyncio.gather(*jobs)
+            for row in await run_programs(distinct, test, ENTRY_POINT, self.run_program)
             for answer, holds in zip(wanted, row, strict=False)
             if holds
         }
@@ -149,13 +151,6 @@ def _with_modes(layer: Layer) -> Layer:
 
 def _join_personas(call: Proposer, text: str) -> str:
     return f"{call.persona}\n\n{text}" if call.persona else text
-
-
-def _read_program(text: str, question: str) -> str:
-    # It brings a parser of Markdown along, for which no other pattern has a use.
-    from mixtura.programs.code_blocks import extract_program
-
-    return extract_program(text, question, ENTRY_POINT)
 
 
 def make_comparison(answers: Sequence[str]) -> str:

@@ -29,13 +29,22 @@ class UnclearError(ValueError):
 _PARENTHESIS = re.compile(r"(?<=[\w%.\])])\s*\((?![^()]*\)\s*[-+*/^=])[^()]*\)|\[\^?[0-9]{1,3}\]")
 _ADJACENT_PARENTHESIS = re.compile(r"(?<=[0-9])\([0-9+*/. -]+\)")
 _NEGATED_NUMBER = re.compile(
-    r"\b(?:not|isn't|rather than|instead of|no longer)\s+(?:only\s+|just\s+)?"
-    r"(?:[a-z]+\s+){0,3}?-?[0-9][^,.;]{0,60}?(?=\bbut\b|[,;]|\.(?![0-9])|$)",
-    re.IGNORECASE,
+    r"(?i)\b(?:not|isn't|rather than|instead of|no longer)\s+(?:only\s+|just\s+)?"
+    r"(?:[a-z]+\s+){0,3}?-?[0-9][^,.;]{0,60}?(?=\bbut\b|[,;]|\.(?![0-9])|$)"
 )
 _RETRACTED_NUMBER = re.compile(
     r"-?[0-9][^?\n]{0,40}\?\s*(?:no|nope|wait)\b[\s,.:;!-]*(?=[^\n]*[0-9])", re.IGNORECASE
 )
+_ROUNDED_NUMBER = re.compile(
+    r"-?[0-9][0-9.,]*[^0-9\n]{0,24}\bround(?:s|ed)(?: (?:up|down|off))? to (?:about |exactly )?"
+    r"(?=\$?-?[0-9])(?![0-9]+ (?:decimal|significant|places?|digits?))",
+    re.IGNORECASE,
+)
+"""What is rounded, in "17.6, which rounds to 18"."""
+_SHARE = re.compile(
+    r"-?[0-9][0-9./]*%? of \$?[0-9][0-9.,]*(?: [a-z]{1,20}){0,2} is +(?=\$?-?[0-9])", re.IGNORECASE
+)
+"""What is computed, in "75% of 24 is 18"."""
 _NEGATIVE = re.compile(
     r"(?:(?<![-0-9)])(?<![0-9)] )\bnegative|(?<![\s\S])\s*minus)\s+(?=\.?[0-9])", re.IGNORECASE
 )
@@ -43,8 +52,7 @@ _REASON = re.compile(
     r"[,;]?\s*\b(?:since|because|given that|as (?:she|he|it|they|there|we|you))\b.*$", re.IGNORECASE
 )
 _RANGE = re.compile(
-    r"([0-9][0-9.,]*)\s*(?:-|to|or|and|oder|bis|ou|o)\s*([0-9][0-9.,]*)(?![0-9.,]*\s*[-+*/=^])",
-    re.IGNORECASE,
+    r"(?i)([0-9][0-9.,]*)\s*(?:-|to|or|and|oder|bis|ou|o)\s*([0-9][0-9.,]*)(?![0-9.,]*\s*[-+*/=^])"
 )
 _LIST = re.compile(r"[^\w.]*[0-9][0-9.]*(?:[,;]\s+(?:and\s+)?\$?-?[0-9][0-9.]*)+[^\w.]*\.?\s*")
 _NUMBER_CONTINUATION = re.compile(r",[0-9]|:[0-9]")
@@ -64,13 +72,11 @@ _MIXED = re.compile(
 )
 """A whole number and a fraction: ``1-1/2``."""
 _SPELLED_PART = re.compile(
-    r"(?<![\w.,/])([0-9]{1,6}) and (an?|one|two|three)[ -](half|halves|thirds?|quarters?)\b",
-    re.IGNORECASE,
+    r"(?i)(?<![\w.,/])([0-9]{1,6}) and (an?|one|two|three)[ -](half|halves|thirds?|quarters?)\b"
 )
 _FAREWELL = re.compile(
-    r"(?:^|(?<=[.!?] ))[ \t]*(?:(?:please )?let me know|feel free|(?:i )?hope (?:this|that|it)"
-    r"|if you (?:have|need|would|want))\b[^\n]*$",
-    re.IGNORECASE | re.MULTILINE,
+    r"(?im)(?:^|(?<=[.!?] ))[ \t]*(?:(?:please )?let me know|feel free|(?:i )?hope (?:this|that|it)"
+    r"|if you (?:have|need|would|want))\b[^\n]*$"
 )
 """What a model says to its reader at the end: a number in it is no answer."""
 
@@ -116,6 +122,7 @@ def _strip_asides(part: str) -> str:
     part = _MIXED.sub(_rewrite_mixed_number, _CLOCK.sub("", part))
     part = _NEGATIVE.sub("-", _NEGATED_NUMBER.sub(" ", part))
     part = _RETRACTED_NUMBER.sub(" ", part)
+    part = _SHARE.sub(" ", _ROUNDED_NUMBER.sub(" ", part))
     # "4(3)" multiplies, "13 (16 - 3)" explains: only the latter is left out.
     if not _ADJACENT_PARENTHESIS.search(part):
         # Parentheses within others go from the inside out.

@@ -89,7 +89,7 @@ class Residual(AggregatedPattern):
             layout = show_with_changes(step.report) if step.report else None
             result = await step.ask_layer(layer, before, depth=depth, layout=layout)
             notices += result.notices(depth)
-            kept = self._pick(result.proposals)
+            kept = self._pick_proposals(result.proposals)
             if before:
                 changes, problem = await self._find_changes(step, before, kept, depth)
                 notices += [problem] if problem else []
@@ -101,7 +101,7 @@ class Residual(AggregatedPattern):
                 break
         return LayersResult(before, tuple(notices))
 
-    def _pick(self, proposals: Sequence[Completion]) -> tuple[Completion, ...]:
+    def _pick_proposals(self, proposals: Sequence[Completion]) -> tuple[Completion, ...]:
         whole = [proposals[i] for i in finished_positions(proposals)]
         picked = pick_most_different([one.text for one in whole], self.keep)
         return tuple(whole[i] for i in sorted(picked))

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from mixtura.core.errors import ConfigError, ModelError
+from mixtura.core.json_schema import object_schema
 from mixtura.core.roles import PlannedCall, plan_layer_calls
 from mixtura.core.text import pluralize_count
 from mixtura.core.types import Completion, Message
@@ -85,18 +86,11 @@ class Review(Pattern):
 _TEXT, _MAYBE_TEXT = {"type": "string"}, {"type": ["string", "null"]}
 
 
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "object", "properties": properties, "required": list(properties),
-        "additionalProperties": False,
-    }  # fmt: skip
-
-
 REVIEW_SCHEMA: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": "A review by Mixtura",
-    **_object({
-        "findings": {"type": "array", "items": _object({
+    **object_schema({
+        "findings": {"type": "array", "items": object_schema({
             "problem": _TEXT,
             "severity": {"enum": ["high", "medium", "low"]},
             "file": _MAYBE_TEXT,
@@ -105,7 +99,7 @@ REVIEW_SCHEMA: dict[str, Any] = {
             "found_by": {"type": "integer", "minimum": 1},
             "of": {"type": "integer", "minimum": 1},
             "suggestion": _MAYBE_TEXT,
-            "evidence": {"type": "array", "items": _object({
+            "evidence": {"type": "array", "items": object_schema({
                 "member": _TEXT, "problem": _TEXT, "quote": _TEXT,
             })},
         })},

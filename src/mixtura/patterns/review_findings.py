@@ -152,7 +152,7 @@ class _LineReader:
         self._add(self.number, line[1:])
 
     def _add(self, number: int, text: str) -> None:
-        self.rows.append(SourceLine(self.file, number, text, _plain(text)))
+        self.rows.append(SourceLine(self.file, number, text, _plain_line(text)))
 
 
 def find_quote(finding: Finding, lines: Sequence[SourceLine]) -> SourceLine | None:
@@ -160,7 +160,7 @@ def find_quote(finding: Finding, lines: Sequence[SourceLine]) -> SourceLine | No
     The line that a finding quotes, the nearest to the one that it names; None where none is like
     that.
     """
-    plain = (_plain(line) for line in finding.quote.splitlines())
+    plain = (_plain_line(line) for line in finding.quote.splitlines())
     quoted = next((line for line in plain if line), "")
     if not quoted:
         return None
@@ -169,7 +169,7 @@ def find_quote(finding: Finding, lines: Sequence[SourceLine]) -> SourceLine | No
     return min(named or there, key=lambda row: abs(row.line - (finding.line or 0)), default=None)
 
 
-def _plain(line: str) -> str:
+def _plain_line(line: str) -> str:
     """A line without its space at the ends, doubled space and the marks of a diff."""
     return " ".join(line.strip().removeprefix("+").removeprefix("-").split())
 

@@ -73,11 +73,11 @@ class Switch(Pattern):
                 continue
             notices += [f"layer {depth}: {e.model} failed: {e}" for e in result.lost]
             proposals += result.proposals
-            if self._agrees(result.proposals, layer.call_count):
+            if self._draws_agree(result.proposals, layer.call_count):
                 break
         return LayersResult(proposals, tuple(notices))
 
-    def _agrees(self, draws: Sequence[Completion], asked: int) -> bool:
+    def _draws_agree(self, draws: Sequence[Completion], asked: int) -> bool:
         # A single draw always agrees with itself: it says nothing.
         groups = group_by_answer(draws, self.extract)
         most = max((len(group.positions) for group in groups), default=0)

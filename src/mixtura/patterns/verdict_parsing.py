@@ -34,14 +34,12 @@ LEADING = frozenset(
 )
 # A remark behind a verdict must not take it back, or leave it open.
 _DOUBT = re.compile(
-    r"\b(?:no|not|never|but|however|although|wait|unless|if|or|rather|instead|actually)\b|n't\b",
-    re.IGNORECASE,
+    r"(?i)\b(?:no|not|never|but|however|although|wait|unless|if|or|rather|instead|actually)\b|n't\b"
 )
 _TELLING = re.compile(
-    r"\b(?:says?|said|writes?|wrote|written|reads?|claims?|states?|ends?|begins?|asks?|tells?"
+    r"(?i)\b(?:says?|said|writes?|wrote|written|reads?|claims?|states?|ends?|begins?|asks?|tells?"
     r"|contains?|quot\w+|instruct\w*|demands?|adds?|insists?|prompts?|reply|replies|injection"
-    r"|example|like this)\b[^.!?]*$",
-    re.IGNORECASE,
+    r"|example|like this)\b[^.!?]*$"
 )
 _OWN_WORDS = re.compile(
     r"(?:(?:so|thus|therefore|hence),? )?I (?:say|state|claim):$", re.IGNORECASE

@@ -24,9 +24,8 @@ _HOST_LIMIT = 300
 # Web browsers take any number of slashes, of either kind, behind these schemes; without a scheme
 # two of them begin a link.
 _LINK = re.compile(
-    r"(?P<scheme>(?:https?|wss?|ftp)(?=:)|[a-z][a-z0-9+.-]{0,30}(?=:[/\\]{2})):[/\\]*"
-    r"|(?:(?<![a-z0-9_:/\\.%?&#~+-])|(?<=[^a-z0-9_+.-]:))[/\\]{2,}",
-    re.IGNORECASE,
+    r"(?i)(?P<scheme>(?:https?|wss?|ftp)(?=:)|[a-z][a-z0-9+.-]{0,30}(?=:[/\\]{2})):[/\\]*"
+    r"|(?:(?<![a-z0-9_:/\\.%?&#~+-])|(?<=[^a-z0-9_+.-]:))[/\\]{2,}"
 )
 _AUTHORITY_END = re.compile(r"[\s/\\?#]")
 _BEFORE_MARK = re.compile(rf"[^\s/\\?#{_MARKS}]{{1,{_HOST_LIMIT}}}")
@@ -34,8 +33,7 @@ _MARK = re.compile(f"[{_MARKS}]")
 _NEVER_IN_HOST = re.compile(r"[\"`{}|<>\[\]^%:]")
 _IP6 = re.compile(r"\[[0-9a-f:.%]{2,60}\]", re.IGNORECASE)
 _ASCII_HOST = re.compile(
-    r"([a-z0-9.-]*[a-z0-9]\.[a-z]{2,}|\d+(?:\.\d+){3})(?=[.-]*[\u2e80-\U0003ffff])",
-    re.IGNORECASE,
+    r"(?i)([a-z0-9.-]*[a-z0-9]\.[a-z]{2,}|\d+(?:\.\d+){3})(?=[.-]*[\u2e80-\U0003ffff])"
 )
 _DEFANGED_SCHEMES = ("hxxp", "hxxps", "fxp")
 _BARE = re.compile(r"[\w.-]+")
@@ -219,7 +217,7 @@ def _find_links(text: str) -> Iterator[tuple[int, WebAddress]]:
         for n, (own, end, host) in enumerate(dict.fromkeys(hosts)):
             if host and (match["scheme"] or _has_ending(host)):
                 first = own if n else match.start()
-                for address in _addresses(text, match.start(), end, host):
+                for address in _addresses_at(text, match.start(), end, host):
                     yield first, address
 
 
@@ -275,7 +273,7 @@ def _read_bare_host(text: str, begin: int, run: str) -> Iterator[WebAddress]:
     end = start + len(name)
     before = text[max(start - 1, 0) : start]
     if "." in name and _is_bare_host(name, before, text[end : end + 7]):
-        yield from _addresses(text, start, end, normalize_host(name))
+        yield from _addresses_at(text, start, end, normalize_host(name))
 
 
 def _is_bare_host(name: str, before: str, behind: str) -> bool:
@@ -295,7 +293,7 @@ def _is_bare_host(name: str, before: str, behind: str) -> bool:
     return path or bool(_PORT.match(behind))
 
 
-def _addresses(text: str, start: int, end: int, host: str) -> Iterator[WebAddress]:
+def _addresses_at(text: str, start: int, end: int, host: str) -> Iterator[WebAddress]:
     """The address at *start*; with a second path where a browser may read on behind a mark."""
     at = end
     if port := _PORT.match(text, at):
@@ -323,7 +321,7 @@ def _break_suspects(word: str, reading: Reading, suspects: Suspects) -> str:
     parts: list[str] = []
     at = 0
     for address in _find_in(reading.text):
-        start, end = reading.place(address.start, address.end)
+        start, end = reading.place_in_word(address.start, address.end)
         if start >= at and suspects.names(address):
             # Decoded, else what an entity or an escape hid would be as it was.
             broken = _break_address(reading.text[address.start : address.end])

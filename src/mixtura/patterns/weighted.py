@@ -104,7 +104,7 @@ def _parse_truth(reply: Completion) -> float | None:
     for token in reply.logprobs:
         if str(token.get("token", "")).strip() in ("0", "1"):
             probability = {"0": 0.0, "1": 0.0}
-            for row in _alternatives(token):
+            for row in _alternative_tokens(token):
                 digit = str(row.get("token", "")).strip()
                 if digit in probability:
                     probability[digit] += math.exp(min(0.0, float(row["logprob"])))
@@ -113,7 +113,7 @@ def _parse_truth(reply: Completion) -> float | None:
     return float(said)
 
 
-def _alternatives(token: Json) -> list[Json]:
+def _alternative_tokens(token: Json) -> list[Json]:
     """What the model could have said in this place, with what it said."""
     rows: list[Json] = list(token.get("top_logprobs") or ())
     if not any(row.get("token") == token.get("token") for row in rows):

@@ -26,7 +26,7 @@ class Reading(NamedTuple):
     starts: list[int] | None = None
     ends: list[int] | None = None
 
-    def place(self, start: int, end: int) -> tuple[int, int]:
+    def place_in_word(self, start: int, end: int) -> tuple[int, int]:
         """Where in the word the letters from *start* to *end* stand."""
         if self.starts is None or self.ends is None or start >= end:
             return start, end
@@ -74,7 +74,7 @@ def _replace(
         parts.append(text[at : match.start()])
         _copy_places(reading, at, match.start(), starts, ends)
         parts.append(written)
-        start, end = reading.place(match.start(), match.end())
+        start, end = reading.place_in_word(match.start(), match.end())
         starts += [start] * len(written)
         ends += [end] * len(written)
         at = match.end()
@@ -99,7 +99,7 @@ def _without_ignored(reading: Reading) -> Reading:
     kept = [i for i, letter in enumerate(reading.text) if not _is_ignored(letter)]
     if len(kept) == len(reading.text):
         return reading
-    places = [reading.place(i, i + 1) for i in kept]
+    places = [reading.place_in_word(i, i + 1) for i in kept]
     return Reading(
         "".join(reading.text[i] for i in kept),
         [start for start, _ in places],

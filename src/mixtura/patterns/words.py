@@ -46,7 +46,7 @@ def parse_spelled_number(text: str) -> Fraction | None:
     if start is None:
         share = _PART_ALONE.match(" ".join(words))
         return Fraction(1, _SHARES[share[1]]) if share else _in_han(text)
-    if (share := _share(words, start)) is not None:
+    if (share := _share_at(words, start)) is not None:
         return -share if start and words[start - 1] in ("minus", "negative") else share
     if words[start] == "dozen" and words[max(start - 2, 0) : start] == ["half", "a"]:
         return Fraction(6)
@@ -64,14 +64,14 @@ def parse_spelled_number(text: str) -> Fraction | None:
             return None if part is None else whole + group + part
         elif word != "and" or not _is_number_word(words, at + 1):
             break
-        elif (share := _share(words, at + 1)) is not None:
+        elif (share := _share_at(words, at + 1)) is not None:
             return whole + group + share
         at += 1
     value = Fraction(whole + group)
     return -value if start and words[start - 1] in ("minus", "negative") else value
 
 
-def _share(words: list[str], at: int) -> Fraction | None:
+def _share_at(words: list[str], at: int) -> Fraction | None:
     """``one half``, ``two thirds``: less than one; None where no such words stand at *at*."""
     top = _SMALL.get(words[at], 0)
     bottom = _SHARES.get(words[at + 1], 0) if at + 1 < len(words) else 0

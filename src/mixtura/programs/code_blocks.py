@@ -15,10 +15,15 @@ from markdown_it.token import Token
 from mixtura.protocols.thoughts.parser import without_thoughts
 
 PYTHON = ("", "python", "python3", "py", "py3", "python2", "ipython", "ipython3", "pycon", "code")
+MAX_REPLY_CHARS = 60_000
+"""Of a longer reply, or a longer prompt, only the end is read: a program takes much less."""
+_MAX_THOUGHT_CHARS = 600_000
 TRIES = 200
 """Ends of a program between words that are tried, for each of its beginnings."""
-LETTERS_TRIED = 4_000_000
-"""Of a long reply fewer are tried: each takes time in proportion to its length."""
+LETTERS_TRIED = 1_500_000
+"""
+Of a long reply fewer are tried, over all beginnings: each takes time in proportion to its length.
+"""
 
 _FENCE = re.compile(r"^( {0,3})(`{3,}|~{3,})([^\n]*)$")
 _AT_THE_END = re.compile(r"(?<!`)`{3,}[ \t]*[\w+.-]*[ \t]*$")
@@ -32,9 +37,8 @@ _FOR_GOOD = re.compile(
     r"\b(?:fix\w*|corrected|final\w*|improved|updated|complete)\b", re.IGNORECASE
 )
 _FOR_SHOW = re.compile(
-    r"\b(?:wrong|incorrect|not\s+(?:be\s+)?(?:correct|work\w*|right)|naive|buggy|broken|fails?|bad"
-    r"|slow\w*|original|alternative\w*|another|usage|examples?|tests?)\b",
-    re.IGNORECASE,
+    r"(?i)\b(?:wrong|incorrect|not\s+(?:be\s+)?(?:correct|work\w*|right)|naive|buggy|broken|fails?|bad"
+    r"|slow\w*|original|alternative\w*|another|usage|examples?|tests?)\b"
 )
 
 
@@ -61,8 +65,9 @@ def extract_program(reply: str, prompt: str, entry_point: str) -> str:
 
     Of several blocks with the function the last counts that is not called wrong or another way.
     """
-    reply = reply.lstrip("\ufeff\u200b").replace("\r\n", "\n")
-    reply = without_thoughts(reply)  # its programs are tries
+    prompt = _cut_text(prompt, MAX_REPLY_CHARS)
+    reply = _cut_text(reply.lstrip("\ufeff\u200b").replace("\r\n", "\n"), _MAX_THOUGHT_CHARS)
+    reply = _cut_text(without_thoughts(reply), MAX_REPLY_CHARS)  # its programs are tries
     reply = _unwrap_reply(_MARKS.sub("", reply), entry_point)
     blocks, before = _read_blocks(reply)
     programs = [block for block in blocks if _defines_name(block.text, entry_point)]
@@ -90,6 +95,11 @@ def extract_program(reply: str, prompt: str, entry_point: str) -> str:
     if re.search(rf"^[ \t]*(?:async )?def {re.escape(entry_point)}\b", rest, re.MULTILINE):
         return _join_program(prompt, [rest])
     return prompt + _indent_body(rest)
+
+
+def _cut_text(text: str, most: int) -> str:
+    """The last lines of a text that is longer than that many characters."""
+    return text if len(text) <= most else text[-most:].partition("\n")[2] or text[-most:]
 
 
 # ---- what a reply is wrapped in
@@ -275,11 +285,11 @@ def _program_between_words(text: str, entry_point: str) -> str | None:
     if f"def {entry_point}" not in text:
         return None
     lines = text.split("\n")
-    starts = [at for at, line in enumerate(lines) if _BEGINS.match(line)]
+    starts = [at for at, line in enumerate(lines) if _BEGINS.match(line)][:8]
     ends = [at for at, line in enumerate(lines) if line[:1].strip()] + [len(lines)]
-    most = max(1, min(TRIES, LETTERS_TRIED // len(text)))
+    most = max(1, min(TRIES, LETTERS_TRIED // (len(text) * max(1, len(starts)))))
     # Each start costs up to TRIES parses.
-    for start in starts[:8]:
+    for start in starts:
         for end in [at for at in ends if at > start][: -most - 1 : -1]:
             program = "\n".join(lines[start:end])
             if (tree := _parse_or_none(program)) and any(

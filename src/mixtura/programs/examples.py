@@ -9,13 +9,22 @@ from typing import Any, NamedTuple
 
 MAX_EXAMPLES = 50
 """Examples of one text that are used."""
+MAX_TEXT_CHARS = 60_000
+"""Of a longer text only the end is read."""
+MAX_LINE_CHARS = 2000
+"""Of a longer line only the beginning is read."""
+MAX_PARSED_CHARS = 400_000
+"""
+Characters that are parsed to find the examples of one text: several for each that stands in it,
+since where a value ends is found by trying. What comes then is not read.
+"""
 _RESULT_WORDS = (
     r"(?:#\s*)?(?:=+>|-+>|==?(?!=)|→|➞|⇒|returns?|(?:should|must|will)\s+(?:return|be|equal)"
     r"|gives|is)"
 )
 _OUTPUT_WORDS = (
-    r"\b(?:output|result|answer|value)\s*(?:(?:should|must|will)\s+be|is|:|=)",
-    r"\b(?:should|must|will)\s+(?:return|equal)|\breturns?\b|=+>|-+>|→|➞|⇒",
+    r"\b(?:output|result|answer|value)\s*+(?:(?:should|must|will)\s+be|is|:|=)",
+    r"\b(?:should|must|will)\s+(?:return|equal)|\breturns?\b|(?<!=)=++>|(?<!-)-++>|→|➞|⇒",
 )
 """What stands before an output; the first ones say so more clearly."""
 _CALCULATION = re.compile(r"\s*(?:[*+/%^=<>&|]|-\s*[\d(\[])")
@@ -35,8 +44,15 @@ class Example(NamedTuple):
 
 def find_function(question: str) -> str | None:
     """The name of the last function whose head stands in *question*; None without one."""
-    names = re.findall(r"^[ \t>]*(?:async )?def[ \t]+(\w+)[ \t]*\(", question, re.MULTILINE)
+    heads = r"^[ \t>]*+(?:async )?def[ \t]++(\w+)[ \t]*+\("
+    names = re.findall(heads, _cut_text(question), re.MULTILINE)
     return names[-1] if names else None
+
+
+def _cut_text(text: str) -> str:
+    """The end of a long text, of each long line its beginning: what is read takes bounded time."""
+    lines = text[-MAX_TEXT_CHARS:].split("\n")
+    return "\n".join(line[:MAX_LINE_CHARS] for line in lines)
 
 
 def read_examples(question: str, function: str) -> list[Example]:
@@ -45,21 +61,23 @@ def read_examples(question: str, function: str) -> list[Example]:
     ``f(2) returns 4``), and inputs with an output (``For n = 2, the result is 4``; ``Input: 2``
     above ``Output: 4``). Those with anything but literals are left out.
     """
+    question, literals = _cut_text(question), _LiteralReader(function)
     found = [
-        *_read_doctests(question, function),
-        *_read_lines(question, function),
-        *_read_inputs(question, function),
+        *_read_doctests(question, literals),
+        *_read_lines(question, literals),
+        *_read_inputs(question, literals),
     ]
     return list(dict.fromkeys(found))[:MAX_EXAMPLES]
 
 
 def read_assertions(text: str, function: str) -> list[Example]:
     """The examples in tests that a model wrote: ``assert f(…) == …`` in lines of their own."""
+    literals = _LiteralReader(function)
     found: list[Example] = []
-    for line in text.splitlines():
+    for line in _cut_text(text).splitlines():
         stripped = line.strip().strip("`").strip()
         if stripped.startswith("assert "):
-            found += _read_comparison(stripped.removeprefix("assert "), function)
+            found += literals.read_comparison(stripped.removeprefix("assert "))
     return list(dict.fromkeys(found))[:MAX_EXAMPLES]
 
 
@@ -90,7 +108,7 @@ def make_test(examples: Sequence[Example]) -> str:
     )
 
 
-def _read_doctests(question: str, function: str) -> Iterator[Example]:
+def _read_doctests(question: str, literals: _LiteralReader) -> Iterator[Example]:
     import doctest  # with a debugger and a test runner: only where a question is checked
 
     try:
@@ -99,32 +117,34 @@ def _read_doctests(question: str, function: str) -> Iterator[Example]:
         return
     for example in examples:
         if not example.want.strip() and "=" in example.source:  # the result stands in the call
-            yield from _read_comparison(example.source, function, equalities_only=True)
-        elif (arguments := _read_call(example.source, function)) is not None:
+            yield from literals.read_comparison(example.source, equalities_only=True)
+        elif (arguments := literals.read_call(example.source)) is not None:
             # The docstring's end is no part of a result, nor are words on the lines below it.
             want = re.split(r'"""|\'\'\'', example.want)[0]
-            whole, first = _read_literal(want), _read_literal(want.strip().partition("\n")[0])
+            whole, first = literals.read(want), literals.read(want.strip().partition("\n")[0])
             if (result := first if whole is None else whole) is not None:
                 yield Example(arguments, result)
 
 
-def _read_lines(question: str, function: str) -> Iterator[Example]:
-    pattern = rf"(?<![\w.>])({re.escape(function)}\(.{{0,500}}?\))[\"'`]*\s*{_RESULT_WORDS}\s*(.+)"
+def _read_lines(question: str, literals: _LiteralReader) -> Iterator[Example]:
+    name = re.escape(literals.function)
+    pattern = rf"(?<![\w.>])({name}\(.{{0,500}}?\))[\"'`]*+\s*+{_RESULT_WORDS}\s*+(.+)"
     for line in question.splitlines():
         if line.lstrip().startswith((">>>", "def ")):
             continue
         for match in re.finditer(pattern, line):
-            arguments = _read_call(match[1], function)
-            result = _longest_literal(match[2])
-            if arguments is not None and result is not None:
+            arguments = literals.read_call(match[1])
+            if arguments is None:
+                continue
+            if (result := literals.read_longest(match[2])) is not None:
                 yield Example(arguments, result)
 
 
-def _read_inputs(question: str, function: str) -> Iterator[Example]:
+def _read_inputs(question: str, literals: _LiteralReader) -> Iterator[Example]:
     """Examples that name what goes in and what comes out, without a call."""
-    if not (names := _parameter_names(question, function)):
+    if not (names := _parameter_names(question, literals.function)):
         return
-    start = rf"\b{re.escape(names[0])}\s*=(?!=)"
+    start = rf"\b{re.escape(names[0])}\s*+=(?!=)"
     for line in question.splitlines():
         if line.lstrip().startswith(("def ", "assert ", ">>>")):
             continue
@@ -132,106 +152,176 @@ def _read_inputs(question: str, function: str) -> Iterator[Example]:
             continue
         for words in _OUTPUT_WORDS:
             if end := re.compile(words, re.IGNORECASE).search(line, begin.end()):
-                yield from _read_pair(line[begin.start() : end.start()], line[end.end() :], names)
+                inputs, output = line[begin.start() : end.start()], line[end.end() :]
+                yield from _read_pair(inputs, output, names, literals)
                 break
-    blocks = r"\bInputs?\s*:\s*(.{1,2000}?)\n?[ \t>*-]*\bOutput\s*:[ \t]*(.+)"
-    for match in re.finditer(blocks, question, re.DOTALL | re.IGNORECASE):
-        yield from _read_pair(match[1], match[2].partition("\n")[0], names)
+    for inputs, output in _input_blocks(question):
+        yield from _read_pair(inputs, output, names, literals)
 
 
-def _read_pair(inputs: str, output: str, names: Sequence[str]) -> Iterator[Example]:
+_INPUT_WORD = re.compile(r"\bInputs?\s*+:\s*+", re.IGNORECASE)
+_OUTPUT_WORD = re.compile(r"\bOutput\s*+:[ \t]*+", re.IGNORECASE)
+_MAX_INPUT_CHARS = 2000
+
+
+def _input_blocks(question: str) -> Iterator[tuple[str, str]]:
+    """What stands between an ``Input:`` and the next ``Output:``, and in the line behind that."""
+    at = 0
+    while begin := _INPUT_WORD.search(question, at):
+        end = _OUTPUT_WORD.search(question, begin.end(), begin.end() + _MAX_INPUT_CHARS + 100)
+        at = begin.end()
+        if end is None:
+            continue
+        inputs = question[begin.end() : end.start()].rstrip(" \t>*-").removesuffix("\n")
+        output = question[end.end() :].partition("\n")[0]
+        if inputs and output:
+            at = end.end() + len(output)
+            yield inputs, output
+
+
+def _read_pair(
+    inputs: str, output: str, names: Sequence[str], literals: _LiteralReader
+) -> Iterator[Example]:
     values: list[str] = []
     for name in names:
-        named = re.search(rf"(?<![\w.]){re.escape(name)}\s*(?:=(?!=)|:)\s*", inputs)
+        named = re.search(rf"(?<![\w.]){re.escape(name)}\s*+(?:=(?!=)|:)\s*+", inputs)
         if named is None and len(names) > 1:
             return
-        value = _first_literal(inputs[named.end() :] if named else inputs.strip())
+        value = literals.read_first(inputs[named.end() :] if named else inputs.strip())
         if value is None:
             return
         values.append(value)
-    if (result := _longest_literal(output)) is not None:
+    if (result := literals.read_longest(output)) is not None:
         yield Example("(" + "".join(f"{value}, " for value in values) + ")", result)
 
 
 def _parameter_names(question: str, function: str) -> list[str]:
     """Names of the parameters of *function* in its last head; none where it cannot be read."""
-    heads = re.findall(
-        rf"^[ \t>]*def[ \t]+{re.escape(function)}[ \t]*\((.*?)\)\s*(?:->[^\n]*)?:",
-        question, re.MULTILINE | re.DOTALL,
-    )  # fmt: skip
-    if not heads:
+    begin = rf"^[ \t>]*+def[ \t]++{re.escape(function)}[ \t]*+\("
+    begins = [match.end() for match in re.finditer(begin, question, re.MULTILINE)]
+    for at in reversed(begins[-10:]):
+        # A head is shorter than this.
+        head = question[at : at + 4000]
+        if not (end := re.search(r"\)\s*+(?:->[^\n]*)?:", head)):
+            continue
+        parsed = _parse_or_none(f"def f({head[: end.start()]}): pass", "exec")
+        if isinstance(parsed, ast.Module) and isinstance(parsed.body[0], ast.FunctionDef):
+            return [argument.arg for argument in parsed.body[0].args.args]
         return []
-    try:
-        parsed = ast.parse(f"def f({heads[-1]}): pass").body[0]
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return []
-    assert isinstance(parsed, ast.FunctionDef)
-    return [argument.arg for argument in parsed.args.args]
+    return []
 
 
-def _first_literal(text: str) -> str | None:
-    """The literal that *text* begins with: a number, a text in quotes, or something in brackets."""
-    text = text.strip()[:2000]
-    if number := _NUMBER.match(text):
-        return None if _CALCULATION.match(text, number.end()) else _read_literal(number[0])
+class _LiteralReader:
+    """
+    Reads plain values, and calls of *function* with them, until `MAX_PARSED_CHARS` are parsed.
+
+    All of them come as Python writes them; None stands for what is no plain value.
+    """
+
+    def __init__(self, function: str) -> None:
+        self.function = function
+        self._left = MAX_PARSED_CHARS
+
+    def read(self, text: str) -> str | None:
+        """The value that *text* is."""
+        text = text.strip()
+        self._left -= len(text) + 20
+        if self._left < 0:
+            return None
+        try:
+            value: Any = ast.literal_eval(text)
+            written = repr(value)
+            # An infinite number is written as a name, which no program knows.
+            again: Any = ast.literal_eval(written)
+        except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+            return None
+        return written if again == value and value is not Ellipsis else None
+
+    def read_call(self, source: str) -> str | None:
+        """The arguments of a call of the function, as a tuple."""
+        self._left -= len(source)
+        node = _parse_expression(source) if self._left > 0 else None
+        return None if node is None else self._read_arguments(node)
+
+    def _read_arguments(self, node: ast.expr) -> str | None:
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)) or node.keywords:
+            return None
+        if node.func.id != self.function:
+            return None
+        values = [self._read_node(argument) for argument in node.args]
+        if any(value is None for value in values):
+            return None
+        return "(" + "".join(f"{value}, " for value in values) + ")"
+
+    def _read_node(self, node: ast.expr) -> str | None:
+        try:
+            return self.read(ast.unparse(node))
+        except (ValueError, RecursionError):  # of a number with thousands of digits, say
+            return None
+
+    def read_comparison(self, source: str, *, equalities_only: bool = False) -> list[Example]:
+        """The example of ``f(…) == …``, and without *equalities_only* of ``f(…)`` alone."""
+        self._left -= len(source)
+        node = _parse_expression(source) if self._left > 0 else None
+        result: str | None
+        if node is None:
+            return []
+        if isinstance(node, ast.Compare) and isinstance(node.ops[0], (ast.Eq, ast.Is)):
+            if len(node.ops) > 1:
+                return []
+            node, result = node.left, self._read_node(node.comparators[0])
+        elif equalities_only:
+            return []
+        elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            node, result = node.operand, "False"
+        else:
+            result = "True"
+        arguments = self._read_arguments(node)
+        return [] if arguments is None or result is None else [Example(arguments, result)]
+
+    def read_first(self, text: str) -> str | None:
+        """What *text* begins with: a number, a text in quotes, or something in brackets."""
+        text = text.strip()[:2000]
+        if number := _NUMBER.match(text):
+            return None if _CALCULATION.match(text, number.end()) else self.read(number[0])
+        end = _closing_end(text)
+        return None if end is None else self.read(text[:end])
+
+    def read_longest(self, text: str) -> str | None:
+        """The longest value at the beginning of *text*: behind it words may follow."""
+        text = text.strip().strip("`").strip()[:500]
+        ends = [match.start() for match in re.finditer(r"[\s,.;`#]|$", text)]
+        for end in reversed(ends):
+            written = text[:end].rstrip(".,;`")
+            if (found := self.read(_WORDS_FOR_VALUES.get(written, written))) is not None:
+                return None if _CALCULATION.match(text, len(text[:end])) else found
+        return None
+
+
+_TEXTS_AND_BRACKETS = re.compile(
+    r"""'(?:[^'\\\n]|\\.)*+'|"(?:[^"\\\n]|\\.)*+"|(?P<opens>[\[({])|(?P<closes>[\])}])"""
+)
+
+
+def _closing_end(text: str) -> int | None:
+    """Where the text in quotes, or the bracket, ends that *text* begins with."""
     if not text.startswith(("[", "(", "{", '"', "'")):
         return None
-    for end in re.finditer(r"[\])}\"']", text[1:]):
-        if (found := _read_literal(text[: end.end() + 1])) is not None:
-            return found
+    depth = 0
+    for match in _TEXTS_AND_BRACKETS.finditer(text):
+        depth += bool(match["opens"]) - bool(match["closes"])
+        if depth <= 0:
+            return match.end()
     return None
 
 
-def _read_comparison(source: str, function: str, *, equalities_only: bool = False) -> list[Example]:
-    try:
-        node = ast.parse(source.strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return []
-    if isinstance(node, ast.Compare) and isinstance(node.ops[0], (ast.Eq, ast.Is)):
-        if len(node.ops) > 1:
-            return []
-        call, result = ast.unparse(node.left), ast.unparse(node.comparators[0])
-    elif equalities_only:
-        return []
-    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-        call, result = ast.unparse(node.operand), "False"
-    else:
-        call, result = ast.unparse(node), "True"
-    arguments, value = _read_call(call, function), _read_literal(result)
-    return [] if arguments is None or value is None else [Example(arguments, value)]
+def _parse_expression(source: str) -> ast.expr | None:
+    parsed = _parse_or_none(source.strip(), "eval")
+    return parsed.body if isinstance(parsed, ast.Expression) else None
 
 
-def _read_call(source: str, function: str) -> str | None:
-    """The arguments of a call of *function* with literals, as a tuple; None for anything else."""
+def _parse_or_none(source: str, mode: str) -> ast.AST | None:
     try:
-        node = ast.parse(source.strip(), mode="eval").body
+        return ast.parse(source, mode=mode)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)) or node.keywords:
-        return None
-    if node.func.id != function:
-        return None
-    values = [_read_literal(ast.unparse(argument)) for argument in node.args]
-    if any(value is None for value in values):
-        return None
-    return "(" + "".join(f"{value}, " for value in values) + ")"
-
-
-def _longest_literal(text: str) -> str | None:
-    """The longest literal at the beginning of *text*: behind it words may follow."""
-    text = text.strip().strip("`").strip()[:500]
-    ends = [match.start() for match in re.finditer(r"[\s,.;`#]|$", text)]
-    for end in reversed(ends):
-        written = text[:end].rstrip(".,;`")
-        if (found := _read_literal(_WORDS_FOR_VALUES.get(written, written))) is not None:
-            return None if _CALCULATION.match(text, len(text[:end])) else found
-    return None
-
-
-def _read_literal(text: str) -> str | None:
-    """*text* as Python writes its value; None where it is no plain value."""
-    try:
-        value: Any = ast.literal_eval(text.strip())
-    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
-        return None
-    return repr(value) if value is not Ellipsis else None

@@ -29,6 +29,7 @@ from mixtura.programs.confined.memory_import import pack_stdlib
 MEGABYTE = 1024**2
 _REPORT_BYTES = 64 * 1024
 """Bytes of a checker's report that are read."""
+_STOP_INTERVAL = 0.1
 # More at once would share the processors and run into the limit of the clock.
 _AT_ONCE = threading.BoundedSemaphore(max(1, os.cpu_count() or 1))
 _WORKER_COMMAND = (
@@ -71,14 +72,16 @@ def check_program(
     *,
     setup: str = "",
     limits: SandboxLimits | None = None,
+    stop: threading.Event | None = None,
 ) -> SandboxOutcome:
     """
     Run *test*, whose `check` is called with the function *entry_point* of *program*.
 
     *setup* comes before both: imports and helpers that the test may use, too. What the test
     passes and what comes back is plain data: numbers, texts, bytes and the containers of the
-    language. Takes its turn: as many at once as there are processors. Raises SandboxError where
-    nothing was run or the test itself is at fault: that is neither a pass nor a failure.
+    language. Takes its turn: as many at once as there are processors. Where *stop* is set it ends
+    at once. Raises SandboxError where nothing was run, it was stopped or the test itself is at
+    fault: that is neither a pass nor a failure.
     """
     limits = limits or SandboxLimits()
     task: dict[str, Any] = {
@@ -87,7 +90,7 @@ def check_program(
     }  # fmt: skip
     try:
         with _AT_ONCE, _ProcessPair(task, program, test) as pair:
-            return pair.wait_for_outcome(limits)
+            return pair.wait_for_outcome(limits, stop or threading.Event())
     except OSError as error:
         raise SandboxError(f"the sandbox could not be started: {error}") from None
 
@@ -150,8 +153,8 @@ class _ProcessPair(ExitStack):
         self.callback(_kill_process, process)
         return process
 
-    def wait_for_outcome(self, limits: SandboxLimits) -> SandboxOutcome:
-        report, late = self._read_report(time.monotonic() + limits.wall_seconds)
+    def wait_for_outcome(self, limits: SandboxLimits, stop: threading.Event) -> SandboxOutcome:
+        report, late = self._read_report(time.monotonic() + limits.wall_seconds, stop)
         isolation, verdict = report.get("isolation"), report.get("outcome")
         if isolation is None:
             late_reason = f"nothing came within {limits.wall_seconds:g} s" if late else ""
@@ -171,16 +174,21 @@ class _ProcessPair(ExitStack):
             )
         return SandboxOutcome(False, self._exit_reason(verdict, limits), isolation)
 
-    def _read_report(self, deadline: float) -> tuple[dict[str, Any], bool]:
+    def _read_report(self, deadline: float, stop: threading.Event) -> tuple[dict[str, Any], bool]:
         """All that the checker reports, and whether the deadline came first."""
         # Not select(), which takes no descriptor above 1,023: a server may have that many.
         waiting = select.poll()
         waiting.register(self._verdicts, select.POLLIN)
         read = b""
         while len(read) < _REPORT_BYTES:
+            if stop.is_set():
+                raise SandboxError("it was called off")
             left = deadline - time.monotonic()
-            if left <= 0 or not waiting.poll(left * 1000):
+            if left <= 0:
                 return _merge_report_rows(read), True
+            # In short waits: it may be called off meanwhile.
+            if not waiting.poll(min(left, _STOP_INTERVAL) * 1000):
+                continue
             more = os.read(self._verdicts, _REPORT_BYTES)
             if not more:
                 break

@@ -33,7 +33,7 @@ _CAPITALS = (
 # The first character of what looks like a special token of some tokenizer: what follows it is
 # only looked at. The rule is about form, so that models that nobody knows yet are held to it.
 _TOKEN_OPENING = re.compile(
-    r"<(?=\|"  # <|im_start|>, <｜User｜>, <|turn>
+    r"(?i)<(?=\|"  # <|im_start|>, <｜User｜>, <|turn>
     r"|[\w ]{1,40}\|>"  # <turn|>
     rf"|/?(?:{_ALONE})>"
     rf"|/?(?:{_NUMBERED})[0-9]{{1,6}}>"
@@ -56,8 +56,7 @@ _TOKEN_OPENING = re.compile(
     r"|\](?=[~!]{1,2}[a-z]{0,12}[~!]?[\[\]]|<\][^\[\]\n]{1,60}\[>\[)"  # ]~b], ]<]image[>[
     r"|\|(?=\|\|[A-Z_]{3,40}\|\|\||endoftext\|)"  # |||EMAIL_ADDRESS|||
     r"|>(?=>[A-Z]{3,20}<<)"  # >>ANSWER<<
-    r"|/(?=no_?think)",
-    re.IGNORECASE,
+    r"|/(?=no_?think)"
 )
 _OPENING_CHARACTER = re.compile(r"[<\[\]|>/]")
 """What such an opening begins with: found twenty times faster than the openings themselves."""

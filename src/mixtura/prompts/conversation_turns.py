@@ -20,9 +20,8 @@ _SYSTEM_ROLES = ("system", "developer")
 
 
 _REMINDER = re.compile(
-    r"<((?:system|context|token|environment|budget)[-_:]?"
-    r"(?:reminder|warning|notice|note|info|usage|details|token_budget)|reminder)\b[^>]{0,200}>",
-    re.IGNORECASE,
+    r"(?i)<((?:system|context|token|environment|budget)[-_:]?"
+    r"(?:reminder|warning|notice|note|info|usage|details|token_budget)|reminder)\b[^>]{0,200}>"
 )
 """Opens what a front end puts between a user's words, another text at every step."""
 

@@ -18,7 +18,7 @@ _ASSISTANT = (
 _ROLE = r"(?:the )?(?:role )?[`'\"(]*(?:of )?(?:a |an )?(?:user|human|tool)"
 # No API has a code for this refusal: it is known by its words only, at many providers.
 _REFUSED = re.compile(
-    r"pre[- ]?fill(?:ing|ed)?\b"
+    r"(?is)pre[- ]?fill(?:ing|ed)?\b"
     r"|(?:must|should|has to|needs? to|ensure that .{0,60}requests?)"
     r" (?:always |alternate .{0,40}\band )?"
     rf"(?:end|finish) (?:with|in|on) (?:a |an )?{_ROLE}"
@@ -39,8 +39,7 @@ _REFUSED = re.compile(
     r"|should not) (?:be|come|stand)(?: in| at| as)?(?: the)? (?:last|final|end)\b"
     rf"|(?:last|final) {_ASSISTANT} (?:message|turn)s? must (?:start|begin) with a thinking"
     rf"|continu(?:e|ing|ation)\b.{{0,20}}{_ASSISTANT}.{{0,30}} not (?:supported|allowed)"
-    r"|最后一(?:条|个).{0,20}(?:role|角色|消息).{0,20}(?:user|用户|(?:不能|不得|不可).{0,8}assistant)",
-    re.IGNORECASE | re.DOTALL,
+    r"|最后一(?:条|个).{0,20}(?:role|角色|消息).{0,20}(?:user|用户|(?:不能|不得|不可).{0,8}assistant)"
 )
 
 

@@ -209,6 +209,26 @@ def with_empty_texts(messages: Sequence[JsonObject]) -> list[JsonObject]:
     return [m | {"content": ""} if m.get("content", "") is None else m for m in messages]
 
 
+def has_thought_parts(messages: Sequence[JsonObject]) -> bool:
+    """Whether a content has a model's own thoughts among its parts."""
+    return any(r.get("type") in THOUGHT_PART_TYPES for m in messages for r in _listed_rows(m))
+
+
+def without_thought_parts(messages: Sequence[JsonObject]) -> list[JsonObject]:
+    """Contents without the thoughts among their parts; of texts alone as one text."""
+    changed = [
+        m | {"content": [r for r in _listed_rows(m) if r.get("type") not in THOUGHT_PART_TYPES]}
+        if has_thought_parts([m])
+        else m
+        for m in messages
+    ]
+    plain = with_plain_texts(changed)
+    return [
+        flat if before is not after else after
+        for before, after, flat in zip(messages, changed, plain, strict=True)
+    ]
+
+
 def _is_all_text(message: JsonObject) -> bool:
     rows = _listed_rows(message)
     return bool(rows) and all(row.get("type") in ("text", *THOUGHT_PART_TYPES) for row in rows)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import NamedTuple
 
-from mixtura.billing.price import CallWork, Pricer, tflops
+from mixtura.billing.price import CallWork, Pricer, estimate_tflops
 from mixtura.catalog import providers
 from mixtura.catalog.providers import PaperCosts
 from mixtura.config.plan import MixtureSpec
@@ -164,7 +164,7 @@ def answer_tflops(run: Sequence[Sequence[CallTokens]], *, prefill: bool) -> floa
                 for size, call in zip(sizes, layer, strict=True)
             ]
         )
-    return tflops(layers, prefill=prefill)
+    return estimate_tflops(layers, prefill=prefill)
 
 
 def _complete_interval(values: Sequence[float | None]) -> Interval | None:

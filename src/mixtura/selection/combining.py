@@ -76,7 +76,7 @@ def learn_combiner(
     scores = np.full(len(folds), np.nan)
     for fold in range(FOLDS):
         mine = folds == fold
-        weights = lesson.without(mine).fit_weights()
+        weights = lesson.without_prompts(mine).fit_weights()
         chosen = choose_highest(features[mine], there.labels[mine], weights)
         scores[mine] = flat[mine][np.arange(mine.sum()), chosen]
     weights = lesson.fit_weights()
@@ -114,7 +114,7 @@ class _Lesson(NamedTuple):
     def prompts(self) -> int:
         return len(set(self.prompt.tolist()))
 
-    def without(self, prompts: np.ndarray) -> _Lesson:
+    def without_prompts(self, prompts: np.ndarray) -> _Lesson:
         """The lesson without the prompts that are marked."""
         kept = ~prompts[self.prompt]
         return _Lesson(self.features[kept], self.right[kept], self.prompt[kept])

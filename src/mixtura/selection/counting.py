@@ -123,11 +123,11 @@ class CountingMixture:
         weights = [self.accuracy.get(name, 1.0) for name in self.members]
         match self.pattern:
             case "vote":
-                return _vote(labels)
+                return _count_votes(labels)
             case "mux":
-                return _mux(labels, weights)
+                return _pick_surest_member(labels, weights)
             case "switch":
-                return _switch(labels, weights, self.threshold)
+                return _ask_in_turn(labels, weights, self.threshold)
             case "combine":
                 features = answer_features(labels, lengths, self.members, weights, self.families)
                 return choose_highest(features, labels, self.weights)
@@ -203,12 +203,12 @@ def _own_counts(labels: Labels) -> Labels:
     return (same & (labels[..., None] != NO_ANSWER)).sum(axis=3, dtype=np.int64)
 
 
-def _vote(labels: Labels) -> Labels:
+def _count_votes(labels: Labels) -> Labels:
     """The first proposal of the answer that most give."""
     return _matches(labels).sum(axis=2, dtype=np.int16).argmax(axis=1)
 
 
-def _weigh(labels: Labels, weights: Table) -> Labels:
+def _weigh_votes(labels: Labels, weights: Table) -> Labels:
     """The first proposal of the answer with the most weight."""
     same = _matches(labels)
     support = (same * weights.reshape(len(labels), 1, -1)).sum(axis=2)
@@ -226,7 +226,7 @@ def _modal_draws(labels: Labels) -> Labels:
     return (_own_counts(labels) * (members * draws + 1) - first).argmax(axis=2)
 
 
-def _mux(labels: Labels, accuracy: Sequence[float]) -> Labels:
+def _pick_surest_member(labels: Labels, accuracy: Sequence[float]) -> Labels:
     prompts, members, draws = labels.shape
     modal = _modal_draws(labels)
     share = _own_counts(labels).max(axis=2)
@@ -240,12 +240,12 @@ def _mux(labels: Labels, accuracy: Sequence[float]) -> Labels:
     return best * draws + modal[np.arange(prompts), best]
 
 
-def _switch(labels: Labels, accuracy: Sequence[float], threshold: float) -> Labels:
+def _ask_in_turn(labels: Labels, accuracy: Sequence[float], threshold: float) -> Labels:
     prompts, members, draws = labels.shape
     own = _own_counts(labels)
     agreed = (own.max(axis=2) / draws >= threshold) & (draws > 1)
-    weights = np.array(accuracy)[None, :] * _sureness(own) / draws
-    last = _weigh(labels, np.broadcast_to(weights[:, :, None], labels.shape))
+    weights = np.array(accuracy)[None, :] * _member_sureness(own) / draws
+    last = _weigh_votes(labels, np.broadcast_to(weights[:, :, None], labels.shape))
     chosen = np.where(agreed.any(axis=1), -1, last)
     for place in range(members):
         here = agreed[:, place] & ~agreed[:, :place].any(axis=1)
@@ -255,7 +255,7 @@ def _switch(labels: Labels, accuracy: Sequence[float], threshold: float) -> Labe
     return chosen.reshape(prompts)
 
 
-def _sureness(own: Labels) -> Table:
+def _member_sureness(own: Labels) -> Table:
     """By member 1 - H / log k, H the entropy of its answers; half where there is one draw."""
     draws = own.shape[2]
     if draws == 1:

@@ -42,8 +42,10 @@ def build_draw_table(
         tuple(answers),
         labels,
         scores,
-        tuple(_mean([one.cost_usd for one in row if one.has_answer]) for row in every),
-        tuple(_mean([one.duration_seconds for one in row if one.has_answer]) for row in every),
+        tuple(_mean_of_known([one.cost_usd for one in row if one.has_answer]) for row in every),
+        tuple(
+            _mean_of_known([one.duration_seconds for one in row if one.has_answer]) for row in every
+        ),
         lengths,
     )
 
@@ -57,6 +59,6 @@ def _prompt_rows(evaluation: LoggedEvaluation, draws: int) -> list[list[SampleAn
     return list(rows.values())
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def _mean_of_known(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return math.fsum(known) / len(known) if known and len(known) == len(values) else None

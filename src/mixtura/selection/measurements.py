@@ -267,7 +267,7 @@ class Evaluator:
         plan = self.config.mixture_spec(self._terms.judge or "")
         judge = self.config.build_runnable(plan, deadline=self._terms.deadline, caps=caps)
         at_once = self._terms.connections
-        with self._verdict_calls.keeping():
+        with self._verdict_calls.keep_verdicts():
             judgements = asyncio.run(
                 pairwise.judge_pairs(judge, list(pairs.values()), at_once=at_once)
             )

@@ -142,14 +142,14 @@ class _Tuning:
         contenders: list[Contender] = []
         if table is not None:
             contenders += [
-                self._count(mixture, table)
+                self._count_contender(mixture, table)
                 for mixture in counting_mixtures(list(roles), scores, table.draws)
                 if mixture.pattern in self.patterns
             ]
             if "combine" in self.patterns:
                 families = model_families(self.evaluator.config, list(roles))
                 contenders += [
-                    replace(self._count(found.mixture, table), scores=found.scores)
+                    replace(self._count_contender(found.mixture, table), scores=found.scores)
                     for found in learn_combiners(list(roles), scores, table, families)
                 ]
         try:
@@ -184,7 +184,7 @@ class _Tuning:
         report = stage_reporter(self.watch, f"{name}, alone")
         return [self.evaluator.evaluate_alone(name, part, report) for part in parts]
 
-    def _count(self, mixture: CountingMixture, table: DrawTable) -> Contender:
+    def _count_contender(self, mixture: CountingMixture, table: DrawTable) -> Contender:
         kind = answer_kind(self.terms)
         assert kind is not None
         settings: dict[str, object] = {"extract": kind}
@@ -229,7 +229,7 @@ class _Tuning:
                 for part in parts
             ]
         )
-        return _contender(plan, whole)
+        return _build_contender(plan, whole)
 
     def _search_teams(self, found: CandidateAnswers, roles: Mapping[str, str]) -> list[Contender]:
         """The best team whose aggregator reads drafts, of members that are no scouts."""
@@ -238,7 +238,7 @@ class _Tuning:
         team = choose_team(state, self.terms.goal)
         if team is None:
             return []
-        return [_contender(self._team_plan(team), state.measurement_of(team), team)]
+        return [_build_contender(self._team_plan(team), state.measurement_of(team), team)]
 
     def _team_plan(self, team: Team) -> MixtureSpec:
         return self.evaluator.config.mixture_spec(team_name(team))
@@ -267,7 +267,7 @@ class _Tuning:
         }
         table = self._draw_table(asked, [part])
         if table is not None and chosen.counting is not None:
-            proved = self._count(chosen.counting, table)
+            proved = self._count_contender(chosen.counting, table)
         else:
             proved = self._measure_plan(chosen.plan, [part])
         # The best member is the best on all prompts, which favours it.
@@ -297,7 +297,9 @@ class _Tuning:
         )
 
 
-def _contender(plan: MixtureSpec, measured: Measurement, team: Team | None = None) -> Contender:
+def _build_contender(
+    plan: MixtureSpec, measured: Measurement, team: Team | None = None
+) -> Contender:
     scores = np.array([np.nan if one is None else one for one in measured.scores])
     return Contender(plan, scores, measured.dollars, measured.seconds, team=team)
 

@@ -30,9 +30,8 @@ _TITLE_SIGNS = tuple(
 )
 """Signs of instructions that ask for a title alone (opencode and others)."""
 _TITLE_REQUEST = re.compile(
-    r"(?:please )?(?:generate|write|create|make|give|suggest)\b[^\n]{0,40}\btitle\b[^\n]{0,60}"
-    r"\b(?:conversation|chat|thread|session)\b[^\n]{0,40}(?:\n|:|$)",
-    re.IGNORECASE,
+    r"(?i)(?:please )?(?:generate|write|create|make|give|suggest)\b[^\n]{0,40}\btitle\b[^\n]{0,60}"
+    r"\b(?:conversation|chat|thread|session)\b[^\n]{0,40}(?:\n|:|$)"
 )
 MAX_FRONTEND_CHARS = 12_000
 """Characters of a message that may be one: a person's own long text is never taken for it."""

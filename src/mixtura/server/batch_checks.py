@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from mixtura.config.requested_team import MAX_NAME_CHARS
 from mixtura.core.text import to_one_line
 from mixtura.server.apis.base import ApiError
 from mixtura.server.apis.validation import decode_body
 from mixtura.server.batch_rows import read_call
-from mixtura.server.model_choice import MAX_NAME_CHARS
 
 MAX_MISTAKES = 100
 """Mistakes that are listed."""

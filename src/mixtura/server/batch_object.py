@@ -86,10 +86,12 @@ def add_unanswered(input_file: Path, output: Path, errors: Path, code: str, mess
     Add an error for every row of *input_file* that stands neither in *output* nor in *errors*; how
     many there were. Raises OSError.
     """
-    over = {large_json.decode(line)["custom_id"] for p in (output, errors) for line in _lines(p)}
+    over = {
+        large_json.decode(line)["custom_id"] for p in (output, errors) for line in _read_lines(p)
+    }
     count = 0
     with errors.open("ab") as file:
-        for line in _lines(input_file):
+        for line in _read_lines(input_file):
             name = large_json.decode(line)["custom_id"]
             if name not in over:
                 number = sha256(f"{output} {name}".encode()).hexdigest()[:40]
@@ -98,7 +100,7 @@ def add_unanswered(input_file: Path, output: Path, errors: Path, code: str, mess
     return count
 
 
-def _lines(path: Path) -> Iterator[bytes]:
+def _read_lines(path: Path) -> Iterator[bytes]:
     if not path.exists():
         return
     with path.open("rb") as file:

@@ -194,7 +194,7 @@ class BatchRun:
             )
             self._session = BatchSession(
                 WaitForBudget(model, InFlight()), self._shared.models, calls, batch_input,
-                self._outputs, lines, start, on_progress=self._count,
+                self._outputs, lines, start, on_progress=self._count_progress,
             )  # fmt: skip
             if start.finished:
                 return self._session.describe_finished()
@@ -268,7 +268,7 @@ class BatchRun:
 
     # ---- what others see
 
-    def _count(self, progress: BatchProgress) -> None:
+    def _count_progress(self, progress: BatchProgress) -> None:
         self._body["request_counts"] = {
             "total": progress.total, "completed": progress.done, "failed": progress.failed,
         }  # fmt: skip

@@ -77,9 +77,13 @@ class Job:
         asked = msgspec.to_builtins(self.call.options)
         asked.pop("proposals", None)
         fields: dict[str, Any] = {"asked": {"model": self.call.model, "mixtura": asked}}
-        conversation, previous, beside, _ = self.place
-        if conversation:
-            fields |= {"conversation": conversation, "previous": previous, "beside": beside}
+        place = self.place
+        if place.conversation:
+            fields |= {
+                name: getattr(place, name) for name in ("conversation", "previous", "beside")
+            }
+        if place.blind:
+            fields["blind"] = place.blind
         return fields
 
     def run_traces(self) -> list[tuple[str, Trace]]:

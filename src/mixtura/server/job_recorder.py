@@ -91,7 +91,7 @@ class JobRecorder:
                 id=number, started=job.started, via="serve", model=job.call.model,
                 who=self._owner_name(job), more=job.recorded_fields(),
             )  # fmt: skip
-            self._writer.queue_start(number, make, job.redactor)
+            self._writer.queue_start(number, job.size, make, job.redactor)
 
     def _owner_name(self, job: Job) -> str:
         return job.client.name if self._has_keys else ""

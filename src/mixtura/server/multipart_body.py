@@ -51,7 +51,7 @@ async def receive_form(
     Raises ApiError where it is no form with a file, too large, or nothing of it comes for
     *idle_seconds*.
     """
-    boundary = _boundary(request_header(scope, b"content-type"))
+    boundary = _read_boundary(request_header(scope, b"content-type"))
     # Before a byte of it is read or kept.
     if stated_bytes(scope) > most + FORM_BYTES:
         raise file_too_large_error(most)
@@ -97,7 +97,7 @@ def file_too_large_error(most: int) -> ApiError:
     return ApiError(413, message, kind="request_too_large", code="request_too_large", param="file")
 
 
-def _boundary(content_type: str) -> bytes:
+def _read_boundary(content_type: str) -> bytes:
     head = Message()
     head["content-type"] = content_type or "text/plain"
     boundary = head.get_param("boundary")

@@ -11,18 +11,18 @@ def start_path_items(responses: Any) -> dict[str, Any]:
     body = {"required": True, "content": content}
     enter = {"summary": "Use a provider's API key from now on", "requestBody": body}
     return {
-        "/api/start": {"get": _operation("What a first answer takes", responses)},
+        "/api/start": {"get": _build_operation("What a first answer takes", responses)},
         "/api/keys": {"post": enter | {"responses": responses}},
         "/api/mixtures": {
             "post": {"summary": "Keep a changed team as a mixture of this server"}
             | {"requestBody": body, "responses": responses}
         },
         "/api/starter": {
-            "get": _operation("How far the download of the starter models is", responses),
-            "post": _operation("Download the starter models", responses),
+            "get": _build_operation("How far the download of the starter models is", responses),
+            "post": _build_operation("Download the starter models", responses),
         },
     }
 
 
-def _operation(summary: str, responses: Any) -> dict[str, Any]:
+def _build_operation(summary: str, responses: Any) -> dict[str, Any]:
     return {"summary": summary, "responses": responses}

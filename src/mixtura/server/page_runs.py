@@ -37,6 +37,8 @@ READING_SECONDS = 30.0
 FOLLOWED_BYTES = 256 * 1024
 """Bytes of a run's events that are sent at once."""
 RUN_HEADER = b"x-mixtura-run"
+SHOWN_FIRST = ("mixture", "model")
+"""Whose answer stands first where two are shown without names."""
 
 
 class ControlRequest(msgspec.Struct):
@@ -143,7 +145,7 @@ class PageRuns:
         ``POST /api/runs``: begins the run of a chat completion; returns its id.
 
         ``?conversation=``, ``?previous=`` and ``?beside=`` say which turn of which conversation it
-        is. Raises ApiError where it cannot begin.
+        is, ``?blind=`` which of two answers is shown first. Raises ApiError where it cannot begin.
         """
         body = await receive_body(request.scope, request.receive, service)
         return await self.begin_with(request, body, await self._find_place(request))
@@ -232,7 +234,9 @@ class PageRuns:
             return TurnPlace()
         await self._service.wait_until_written()
         with translate_store_errors():
-            return await asyncio.to_thread(runs.conversations.place_run, *named, who=who)
+            place = await asyncio.to_thread(runs.conversations.place_run, *named, who=who)
+        first = request.query_params.get("blind", "")
+        return place._replace(blind=first) if place.beside and first in SHOWN_FIRST else place
 
     def _find_run(self, request: Request) -> PageRun:
         """The run of this client. Raises ApiError (404) where it is not under way."""

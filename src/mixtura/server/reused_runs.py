@@ -14,7 +14,7 @@ from starlette.responses import Response
 from mixtura.billing.forecast import forecast_calls, worst_case_spend
 from mixtura.core.events import Position
 from mixtura.core.types import Completion
-from mixtura.engine.kept_drafts import KeptDrafts
+from mixtura.engine.kept_drafts import KeptDrafts, list_seats
 from mixtura.server.apis.base import ApiError
 from mixtura.server.apis.openai_chat import ChatDialect
 from mixtura.server.apis.validation import decode_fields
@@ -84,20 +84,16 @@ def _plan_reuse(service: Service, request: Request, run: Record, wish: ReuseRequ
     client = service.authenticator.authenticate_request(request.scope)
     plan = service.chooser.choose_mixture(call, client).plan
     outline = service.config.build_outline(plan, agreement=call.options.agreement)
-    seats = [
-        Position(depth, index, "proposer")
-        for depth, layer in enumerate(outline.layers, 1)
-        for index in range(layer.call_count)
-    ]
-    drafts = recorded_drafts(run)
-    kept = {seat: drafts[seat] for seat in seats if seat in drafts}
+    seats, recorded = list_seats(outline.layers), recorded_drafts(run)
+    kept = {seat: recorded[seat] for seat in seats if seat in recorded}
     _check_reusable(run, wish, seats, kept)
-    without = [i for i, seat in enumerate(seats) if wish.ask == "answer" or seat in kept]
+    drafts = KeptDrafts(kept, wish.ask == "missing", wish.instruction or None)
+    without = drafts.find_calls_not_made(outline.layers)
     calls = forecast_calls(outline, call.request, without=without)
     worst, unknown = worst_case_spend(calls, service.config.usage_cost)
     return ReusePlan(
         body,
-        KeptDrafts(kept, wish.ask == "missing", wish.instruction or None),
+        drafts,
         {
             "name": plan.name,
             "aggregator": plan.aggregator,

@@ -149,7 +149,7 @@ class ServedBatches:
     async def _look_after_batches(self) -> None:
         while True:
             try:
-                await self._look()
+                await self._begin_waiting()
             except (ConfigError, OSError) as error:  # the store cannot be used now
                 _LOG.warning("batches wait: %s", to_one_line(error))
             except Exception:  # noqa: BLE001 - what is wrong with one must not end the others
@@ -161,7 +161,7 @@ class ServedBatches:
                 pass
             self._wake.clear()
 
-    async def _look(self) -> None:
+    async def _begin_waiting(self) -> None:
         for run, _ in tuple(self._running.values()):
             status = await run.write_counts()
             if status in ("cancelling", "cancelled"):

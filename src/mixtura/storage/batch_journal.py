@@ -35,8 +35,17 @@ MIGRATIONS = (
     ) WITHOUT ROWID;
     CREATE INDEX provider_calls_of_tag ON provider_calls (tag);
     """,
+    """
+    CREATE TABLE kept_calls (id INTEGER PRIMARY KEY, key BLOB NOT NULL, body BLOB NOT NULL);
+    INSERT INTO kept_calls SELECT id, key, body FROM calls ORDER BY id;
+    DROP TABLE calls;
+    ALTER TABLE kept_calls RENAME TO calls;
+    """,
 )
 _KEYS_AT_ONCE = 500
+_ROWS_AT_ONCE = (256, 64, 16, 4, 1)
+"""Rows of one statement. SQLite gives Python's lock back for each statement that it runs, and what
+else this process does would go on between any two rows."""
 
 
 class SpentAmount(NamedTuple):
@@ -55,17 +64,13 @@ class SpentAmount(NamedTuple):
     unpriced: int
     """Calls whose price is unknown: they count with no dollars."""
 
-    def sum_with(self, other: SpentAmount) -> SpentAmount:
-        """Both together, of the same kind and model."""
-        return SpentAmount(
-            self.kind,
-            self.model,
-            self.calls + other.calls,
-            self.prompt_tokens + other.prompt_tokens,
-            self.completion_tokens + other.completion_tokens,
-            self.dollars + other.dollars,
-            self.unpriced + other.unpriced,
-        )
+
+def sum_amounts(amounts: Sequence[SpentAmount]) -> SpentAmount:
+    """All of one kind and model together."""
+    if len(amounts) == 1:
+        return amounts[0]
+    kinds, models, *numbers = zip(*amounts, strict=True)
+    return SpentAmount(kinds[0], models[0], *map(sum, numbers))
 
 
 class FailedRow(NamedTuple):
@@ -119,6 +124,7 @@ class BatchJournal:
             called="journal",
             remedy=f"move it away, or choose another with {option}" if option else "move it away",
         )
+        self._indexed = False
 
     @property
     def path(self) -> Path:
@@ -142,16 +148,27 @@ class BatchJournal:
     def count_calls(self) -> int:
         """Calls whose answers are kept."""
         with self._store.transaction() as db:
-            return db.fetch_one("SELECT COUNT(*) FROM calls")[0]
+            # None is ever removed, and to count them would be to read all of them.
+            return db.fetch_one("SELECT COALESCE(MAX(id), 0) FROM calls")[0]
+
+    def index_calls(self) -> None:
+        """
+        Make calls quick to find. Not before that is needed: nearly every batch runs through once
+        and looks for none, and to keep the index costs more than to keep the calls.
+        """
+        if not self._indexed:
+            with self._store.transaction() as db:
+                db.execute("CREATE INDEX IF NOT EXISTS calls_by_key ON calls (key)")
+            self._indexed = True
 
     def find_calls(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        """The bodies of those of the calls that are kept."""
+        """The bodies of those of the calls that are kept; of the same call, the first answer."""
         found: dict[bytes, bytes] = {}
         with self._store.transaction() as db:
             for start in range(0, len(keys), _KEYS_AT_ONCE):
                 some = keys[start : start + _KEYS_AT_ONCE]
                 marks = ",".join("?" * len(some))
-                query = f"SELECT key, body FROM calls WHERE key IN ({marks})"  # noqa: S608
+                query = f"SELECT key, body FROM calls WHERE key IN ({marks}) ORDER BY id DESC"  # noqa: S608
                 found.update((bytes(key), bytes(body)) for key, body in db.fetch_all(query, some))
         return found
 
@@ -207,8 +224,8 @@ class BatchJournal:
     ) -> None:
         """Add calls, amounts and rows; settings take the place of those of their names."""
         with self._store.transaction() as db:
-            db.execute_many("INSERT OR IGNORE INTO calls (key, body) VALUES (?, ?)", [*calls])
-            _add_spent(db, spent)
+            _insert_rows(db, "INSERT INTO calls (key, body) VALUES", [*calls])
+            _insert_rows(db, "INSERT INTO spent VALUES", [*spent], _ADDS_SPENT)
             db.execute_many(
                 "INSERT OR REPLACE INTO settings VALUES (?, ?)", [*(settings or {}).items()]
             )
@@ -274,15 +291,25 @@ def _read_spent(db: Transaction) -> list[SpentAmount]:
     return [SpentAmount(*row) for row in rows]
 
 
-def _add_spent(db: Transaction, spent: Iterable[SpentAmount]) -> None:
-    db.execute_many(
-        "INSERT INTO spent VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (kind, model) DO UPDATE SET"
-        " calls = calls + excluded.calls,"
-        " prompt_tokens = prompt_tokens + excluded.prompt_tokens,"
-        " completion_tokens = completion_tokens + excluded.completion_tokens,"
-        " dollars = dollars + excluded.dollars, unpriced = unpriced + excluded.unpriced",
-        [*spent],
-    )
+_ADDS_SPENT = (
+    " ON CONFLICT (kind, model) DO UPDATE SET calls = calls + excluded.calls,"
+    " prompt_tokens = prompt_tokens + excluded.prompt_tokens,"
+    " completion_tokens = completion_tokens + excluded.completion_tokens,"
+    " dollars = dollars + excluded.dollars, unpriced = unpriced + excluded.unpriced"
+)
+
+
+def _insert_rows(
+    db: Transaction, insert: str, rows: Sequence[Sequence[object]], conflict: str = ""
+) -> None:
+    """As ``execute_many``, in few statements."""
+    start = 0
+    for count in _ROWS_AT_ONCE:
+        while len(rows) - start >= count:
+            some = rows[start : start + count]
+            marks = ", ".join(["(" + ", ".join("?" * len(some[0])) + ")"] * count)
+            db.execute(f"{insert} {marks}{conflict}", [value for row in some for value in row])
+            start += count
 
 
 class OccurrenceCounter:

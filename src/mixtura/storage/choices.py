@@ -96,13 +96,13 @@ def team_name(run: Record) -> str:
     """Who answered a run, for counting: a changed mixture is another one."""
     asked = run.get("asked")
     changes: Record = asked["mixtura"] if asked else {}
-    changed = [f"{key}={_text(changes[key])}" for key in _MEMBER_OPTIONS if key in changes]
+    changed = [f"{key}={_text_or_empty(changes[key])}" for key in _MEMBER_OPTIONS if key in changes]
     return f"{run['model']} ({', '.join(changed)})" if changed else run["model"] or ""
 
 
-def _text(value: Any) -> str:
+def _text_or_empty(value: Any) -> str:
     if isinstance(value, list):
-        return "+".join(map(_text, cast("list[Any]", value)))
+        return "+".join(map(_text_or_empty, cast("list[Any]", value)))
     if isinstance(value, dict):  # a seat with its persona and its sampling
         seat = cast("Record", value)
         times = f"*{seat['samples']}" if seat.get("samples", 1) > 1 else ""

@@ -42,7 +42,7 @@ def conversation_markdown(conversation: Mapping[str, Any], leaf: str | None = No
     for turn in branch:
         for message in turn.get("before", ()):
             text = name_attached_files(message_from_json(message).text)
-            parts += [f"## {_speaker(message['role'])}", text]
+            parts += [f"## {_speaker_name(message['role'])}", text]
         if turn["state"] == "damaged":
             parts.append(f"*{turn['error']}*")
             continue
@@ -55,7 +55,7 @@ def conversation_markdown(conversation: Mapping[str, Any], leaf: str | None = No
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
-def _speaker(role: str) -> str:
+def _speaker_name(role: str) -> str:
     return {"user": "You", "assistant": "Answer"}.get(role, role.capitalize())
 
 

@@ -18,6 +18,7 @@ from mixtura.storage.turn_tables import (
     find_turn_place,
     is_listed_before,
     iterate_found_runs,
+    load_choices,
     load_summaries,
     load_titles,
     read_turns_from_bodies,
@@ -98,10 +99,11 @@ class ConversationStore:
                 db.fetch_all("SELECT run, glance FROM turns WHERE conversation = ?", [conversation])
             )
             titles = load_titles(db, [conversation])
+            chosen = load_choices(db, conversation)
             dead = db.find_dead_processes({r.owner for r in runs if r.state == "running"})
             if missing := [run.id for run in runs if run.id not in seen]:
                 seen |= {row.run: row.glance for row in read_turns_from_bodies(db, missing)}
-        turns = [_glance_of(run, seen.get(run.id), dead) for run in runs]
+        turns = [_glance_of(run, seen.get(run.id), dead) | chosen.get(run.id, {}) for run in runs]
         main = next((run for run in runs if not run.beside), runs[0])
         return {
             "id": conversation,

@@ -50,8 +50,9 @@ def read_in_flight_calls(path: Path) -> list[InFlightCall]:
 
 class InFlightFile:
     """
-    A place of fixed size for each call under way: written before it is sent, cleared once its
-    answer is kept. What is written survives a killed process; not a loss of power.
+    A place of fixed size for each call under way: written before it is sent, used for another
+    once its answer is kept, cleared where none will be. What is written survives a killed process;
+    not a loss of power.
 
     Raises ConfigError where another process uses it, StoreError where it cannot be written.
     *option*: what names the *journal*, where a person can.
@@ -111,7 +112,14 @@ class InFlightFile:
             self._write(place, b"\0")  # not JSON any more
         self._free.append(place)
 
+    def reuse(self, place: int) -> None:
+        """The answer of the call is in the journal, where a later process finds it."""
+        self._free.append(place)
+
     def close(self) -> None:
+        if self._places and len(self._free) == self._places:
+            with suppress(StoreError):
+                self.clear()
         os.close(self._file)
 
     def _write(self, place: int, data: bytes) -> None:

@@ -50,11 +50,14 @@ class BatchStore:
     def add_batch(self, batch: KeptBatch, *, most: int) -> bool:
         """Keep a new batch; False where its owner has *most* that are not over."""
         with self._store.transaction(alone="responses") as db:
-            query = f"SELECT COUNT(*) FROM batches WHERE who = ? AND status NOT IN {_places(OVER)}"  # noqa: S608
+            query = (
+                f"SELECT COUNT(*) FROM batches WHERE who = ? AND status NOT IN {_value_marks(OVER)}"  # noqa: S608
+            )
             if int(db.fetch_one(query, (batch.who, *OVER))[0]) >= most:
                 return False
             db.execute(
-                f"DELETE FROM batches WHERE who = ? AND status IN {_places(OVER)} AND id NOT IN"  # noqa: S608
+                f"DELETE FROM batches WHERE who = ? AND status IN {_value_marks(OVER)}"  # noqa: S608
+                " AND id NOT IN"
                 " (SELECT id FROM batches WHERE who = ? ORDER BY created DESC, id DESC LIMIT ?)",
                 (batch.who, *OVER, batch.who, MAX_KEPT),
             )
@@ -94,7 +97,7 @@ class BatchStore:
         with self._store.transaction() as db:
             rows = db.fetch_all(
                 "SELECT id, who, created, status, body FROM batches"  # noqa: S608
-                f" WHERE status NOT IN {_places(OVER)} ORDER BY created, id",
+                f" WHERE status NOT IN {_value_marks(OVER)} ORDER BY created, id",
                 OVER,
             )
         return list(filter(None, map(_decode, rows)))
@@ -105,7 +108,7 @@ class BatchStore:
             return (
                 db.execute(
                     "UPDATE batches SET status = ?, body = ? WHERE id = ?"  # noqa: S608
-                    f" AND status IN {_places(before)}",
+                    f" AND status IN {_value_marks(before)}",
                     (body["status"], _encode(body), id, *before),
                 )
                 > 0
@@ -115,12 +118,12 @@ class BatchStore:
         """Remove batches that are over and were made earlier than *before*."""
         with self._store.transaction() as db:
             db.execute(
-                f"DELETE FROM batches WHERE created < ? AND status IN {_places(OVER)}",  # noqa: S608
+                f"DELETE FROM batches WHERE created < ? AND status IN {_value_marks(OVER)}",  # noqa: S608
                 (before, *OVER),
             )
 
 
-def _places(values: Collection[str]) -> str:
+def _value_marks(values: Collection[str]) -> str:
     return f"({', '.join('?' for _ in values)})"
 
 

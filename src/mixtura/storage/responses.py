@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Collection, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple, Unpack
 
 import msgspec
 
 from mixtura.core import large_json
 from mixtura.core.errors import ConfigError, StoreError
 from mixtura.core.redaction import NO_SECRETS, Redactor
-from mixtura.storage.eviction import delete_excess
-from mixtura.storage.interfaces import DAY_SECONDS, Store, Transaction
+from mixtura.storage.eviction import BoundedRecords, RecordBounds, delete_excess
+from mixtura.storage.interfaces import Store, Transaction
 from mixtura.storage.run_record import Record
 
 MAX_RESPONSES = 100_000
@@ -44,33 +44,20 @@ class ConversationTooLongError(Exception):
     """A conversation is larger than whoever asks for it takes."""
 
 
-class ResponseStore:
+class ResponseStore(BoundedRecords):
     """
     Stored responses, each a record with ``id``, ``who`` (whose it is), ``previous`` (the id of the
     response before it), ``items`` (its own input) and ``response`` (as it was answered).
 
     *days* since one was last used and *megabytes* in all: how long and how much is kept, the
-    longest unused go first. What is in *hidden* is never written. *notice* is told, once, why a
-    response could not be kept. Threads may share it.
+    longest unused go first. What is in *hidden* is never written. Threads may share it.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        *,
-        keep: bool = True,
-        days: float = 30.0,
-        megabytes: float = 512.0,
-        hidden: Redactor | Collection[str] = (),
-    ) -> None:
-        self.keeps = keep and days > 0 and megabytes > 0
-        self.notice: Callable[[str], None] | None = None
-        self._store = store
-        self._age = days * DAY_SECONDS
-        self._size = int(megabytes * 1024**2)
-        self._redactor = hidden if isinstance(hidden, Redactor) else Redactor(hidden)
-        self._unmeasured = self._size
-        """Bytes written since all that is kept was last measured."""
+    kind = "response"
+
+    def __init__(self, store: Store, *, keep: bool = True, **bounds: Unpack[RecordBounds]) -> None:
+        super().__init__(store, **bounds)
+        self.keeps = keep and min(bounds.get("days", 1.0), bounds.get("megabytes", 1.0)) > 0
 
     # ---- writing
 
@@ -105,12 +92,6 @@ class ResponseStore:
             self.report_problem(str(error))
             return False
         return True
-
-    def report_problem(self, problem: str) -> None:
-        """Say, once, why a response could not be kept."""
-        notice, self.notice = self.notice, None
-        if notice:
-            notice(f"this response is not kept: {problem}")
 
     # ---- reading
 

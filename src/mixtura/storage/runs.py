@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import time
 import zlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 from mixtura.core import large_json
 from mixtura.core.errors import ConfigError, StoreDamagedError, StoreError
@@ -16,7 +16,7 @@ from mixtura.core.redaction import NO_SECRETS, Redactor
 from mixtura.core.text import collapse_whitespace
 from mixtura.storage.choices import ChoiceStore
 from mixtura.storage.conversations import ConversationStore
-from mixtura.storage.eviction import delete_excess
+from mixtura.storage.eviction import BoundedRecords, RecordBounds, delete_excess
 from mixtura.storage.interfaces import DAY_SECONDS, Store, Transaction
 from mixtura.storage.run_record import (
     MAX_QUESTION_CHARS,
@@ -49,37 +49,26 @@ LAST_RUN = "last"
 """What a person may call the newest run."""
 
 
-class RunStore:
+class RunStore(BoundedRecords):
     """
     Recorded runs, the newest first.
 
     *keep*: whether there is anything to keep; *days* and *megabytes*: how long and how much,
-    the oldest go first. What is in *hidden* is never written. *notice* is told, once, why
-    a run could not be kept; that never stops anyone. *shared*: the store is not this machine's
-    alone, so what members were not shown is not kept. Threads may share it.
+    the oldest go first. What is in *hidden* is never written. *shared*: the store is not this
+    machine's alone, so what members were not shown is not kept. Threads may share it.
     """
 
+    kind = "run"
+
     def __init__(
-        self,
-        store: Store,
-        *,
-        keep: bool = True,
-        days: float = 30.0,
-        megabytes: float = 512.0,
-        hidden: Redactor | Collection[str] = (),
-        shared: bool = False,
-    ) -> None:
+        self, store: Store, *, keep: bool = True, shared: bool = False,
+        **bounds: Unpack[RecordBounds],
+    ) -> None:  # fmt: skip
+        super().__init__(store, **bounds)
         self._shared = shared
         self.keeps = keep
-        self.notice: Callable[[str], None] | None = None
-        self._store = store
-        self._age = days * DAY_SECONDS
-        self._size = int(megabytes * 1024**2)
-        self._redactor = hidden if isinstance(hidden, Redactor) else Redactor(hidden)
         self.conversations = ConversationStore(store, self._redactor)
         self.choices = ChoiceStore(store)
-        self._unmeasured = self._size
-        """Bytes written since all that is kept was last measured."""
 
     def new_run_id(self) -> str:
         """An id for a run that begins now: the day, its time (in 82 ms) and chance; they sort."""
@@ -227,12 +216,6 @@ class RunStore:
             if gone:
                 delete_lost_turns(db)
         self._unmeasured %= self._size // 64 + 1
-
-    def report_problem(self, problem: str) -> None:
-        """Say, once, why a run could not be kept."""
-        notice, self.notice = self.notice, None
-        if notice:
-            notice(f"this run is not kept: {problem}")
 
 
 class PackedRun(NamedTuple):

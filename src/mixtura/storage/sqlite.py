@@ -157,6 +157,8 @@ class SqliteStore:
         self._clock = clock
         self._patience = patience
         self._connection: sqlite3.Connection | None = None
+        self._busy_timeout: float | None = None
+        """Seconds that the connection waits for a lock."""
         self._lock = threading.RLock()
         self.settlements = SettlementQueue(partial(self.transaction, alone="spending"))
         self.owners = StoreOwners(path)
@@ -205,10 +207,13 @@ class SqliteStore:
         if not self._lock.acquire(timeout=patience):
             raise self._store_error("it is locked by another thread", busy=True)
         try:
-            left = max(until - time.monotonic(), 0.0)
+            # To the tenth of a second: nearly always what it was set to before.
+            left = round(max(until - time.monotonic(), 0.0), 1)
             connection = self._open_connection(left)
             with self.translate_errors():
-                connection.execute(f"PRAGMA busy_timeout = {int(left * 1000)}")
+                if left != self._busy_timeout:
+                    connection.execute(f"PRAGMA busy_timeout = {int(left * 1000)}")
+                    self._busy_timeout = left
                 connection.execute("BEGIN IMMEDIATE")
                 with commit_or_roll_back(connection, sqlite3.Error):
                     yield SqliteTransaction(connection, self)
@@ -262,7 +267,7 @@ class SqliteStore:
             if is_lock_error(error):
                 raise self._store_error(error, busy=True) from None
             raise self._unusable_error(error) from None
-        self._connection = connection
+        self._connection, self._busy_timeout = connection, None
         return connection
 
     def _migrate_schema(self, connection: sqlite3.Connection) -> None:

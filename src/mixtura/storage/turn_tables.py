@@ -211,6 +211,16 @@ def find_turn_place(db: Transaction, run: str, who: str | None) -> TurnPlace | N
     return TurnPlace(*row[1:])
 
 
+def load_choices(db: Transaction, conversation: str) -> dict[str, dict[str, Any]]:
+    """What was chosen of answers without names: by the run beside the mixture's."""
+    rows = db.fetch_all(
+        "SELECT c.beside, c.choice FROM choices c JOIN turns t ON t.run = c.beside"
+        " AND t.beside = c.run WHERE t.conversation = ?",
+        (conversation,),
+    )
+    return {str(beside): {"choice": choice} for beside, choice in rows}
+
+
 def count_answered(db: Transaction, place: TurnPlace) -> int:
     """How many runs at that place of a conversation have an answer."""
     column = "beside" if place.beside else "previous"

@@ -37,6 +37,8 @@ class TurnPlace(NamedTuple):
     """The run whose question it answers once more, for comparison; empty for a turn."""
     draw: int = 0
     """How many runs at this place have an answer already: a cached one is not given again."""
+    blind: str = ""
+    """Which of two answers without names is shown first: "mixture" or "model"; empty with names."""
 
 
 class TurnRow(NamedTuple):
@@ -75,7 +77,9 @@ def build_glance(run: Record) -> Record:
     """
     messages: list[Record] = run["request"]["messages"] if run["request"] else []
     last = max((i for i, one in enumerate(messages) if one["role"] == "user"), default=-1)
-    more = {"before": messages[: max(last, 0)]} if not run.get("previous") else {}
+    more: Record = {"before": messages[: max(last, 0)]} if not run.get("previous") else {}
+    if run.get("blind"):
+        more["blind"] = run["blind"]
     return {
         "id": run["id"],
         "conversation": run.get("conversation") or run["id"],

@@ -87,11 +87,15 @@ class StoreWriter:
     def queue_start(
         self,
         id: str,  # noqa: A002
+        size: int,
         make: Callable[[], Record],
         redactor: Redactor = NO_SECRETS,
     ) -> None:
-        """A run has begun; *make* gives what is known of it."""
-        self._enqueue_record(_QueuedRecord(id, 0, make, redactor, begins=True))
+        """
+        A run has begun; *make* gives what is known of it. *size*: as of `queue_finish`; a run may
+        be over, and its request be kept for this alone, long before a slow store takes it.
+        """
+        self._enqueue_record(_QueuedRecord(id, size, make, redactor, begins=True))
 
     def queue_finish(
         self,

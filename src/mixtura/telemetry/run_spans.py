@@ -107,7 +107,8 @@ class RunSpans:
         span = instruments.start_span(
             f"{names.INVOKE_AGENT} {agent}", instruments.context_of_caller(caller_trace()),
             {names.OPERATION: names.INVOKE_AGENT, names.AGENT: agent, names.PROVIDER: OWN_PROVIDER}
-            | names.request_attributes(request) | self._content(names.INPUT_MESSAGES, request),
+            | names.request_attributes(request)
+            | self._content_attributes(names.INPUT_MESSAGES, request),
         )  # fmt: skip
         self._root = _OpenCall(span, agent, OWN_PROVIDER, None)
         self._root.operation = names.INVOKE_AGENT
@@ -169,7 +170,7 @@ class RunSpans:
         known |= {"mixtura.role": seat.role, "mixtura.layer": seat.layer}
         span = self._instruments.start_span(
             f"{names.CHAT} {event.model}", self._instruments.context_under(above.span),
-            known | self._content(names.INPUT_MESSAGES, event.request), client=True,
+            known | self._content_attributes(names.INPUT_MESSAGES, event.request), client=True,
         )  # fmt: skip
         self._open[event.at] = _OpenCall(span, event.model, provider, event.ledger)
         # A call is announced by the task that makes it: what it sends on is its own span.
@@ -187,7 +188,7 @@ class RunSpans:
         if answer:
             usage = sum_usage(answer.charges) if answer.charges else answer.usage
             call.span.set_attributes(clean_attributes(names.response_attributes(answer)))
-            call.span.set_attributes(self._content(names.OUTPUT_MESSAGES, answer))
+            call.span.set_attributes(self._content_attributes(names.OUTPUT_MESSAGES, answer))
         elif call.ledger and call.ledger.charges:
             usage = sum_usage(call.ledger.charges)
         if usage:
@@ -201,7 +202,7 @@ class RunSpans:
             usage if call.operation == names.CHAT else None,
         )  # fmt: skip
 
-    def _content(self, name: str, said: Request | Completion) -> dict[str, Any]:
+    def _content_attributes(self, name: str, said: Request | Completion) -> dict[str, Any]:
         if not self._instruments.captures_content:
             return {}
         try:

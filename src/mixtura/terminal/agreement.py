@@ -23,8 +23,8 @@ def print_agreement(console: Console, agreement: Agreement) -> None:
     if report is None:
         print_line(console, f"No agreement report: {to_one_line(agreement.reason)}.", "yellow")
         return
-    print_line(console, _headline(agreement, report), "bold")
-    for heading, lines in _sections(report):
+    print_line(console, _agreement_headline(agreement, report), "bold")
+    for heading, lines in _report_sections(report):
         print_line(console, heading, "bold cyan")
         for depth, line in lines:
             _print_item(console, line, depth)
@@ -42,7 +42,7 @@ def print_confidence(
         print_line(console, f"No confidence: {to_one_line(why)}.", "dim")
 
 
-def _headline(agreement: Agreement, report: Mapping[str, Any]) -> str:
+def _agreement_headline(agreement: Agreement, report: Mapping[str, Any]) -> str:
     answers = pluralize_count(len(report["members"]), "proposal")
     by = f"({answers}, compared by {to_one_line(report['by'])})"
     if agreement.number is None:
@@ -52,25 +52,27 @@ def _headline(agreement: Agreement, report: Mapping[str, Any]) -> str:
     return f"Agreement {agreement.number:.0%}: {agreed} undisputed {by}"
 
 
-def _sections(report: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[int, str]]]]:
+def _report_sections(report: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[int, str]]]]:
     disputed: list[tuple[int, str]] = []
     for point in report["disputed"]:
         disputed.append((1, to_one_line(point["topic"])))
-        disputed += [(2, f"{_names(row)}: {to_one_line(row['claim'])}") for row in point["stances"]]
+        disputed += [
+            (2, f"{_join_names(row)}: {to_one_line(row['claim'])}") for row in point["stances"]
+        ]
     sections = (
-        ("Agreed", [(1, line) for line in _claims(report["agreed"])]),
+        ("Agreed", [(1, line) for line in _claim_lines(report["agreed"])]),
         ("Disputed", disputed),
-        ("Only one says", [(1, line) for line in _claims(report["only_one"])]),
+        ("Only one says", [(1, line) for line in _claim_lines(report["only_one"])]),
         ("Not covered", [(1, to_one_line(text)) for text in report["not_covered"]]),
     )
     return ((heading, lines) for heading, lines in sections if lines)
 
 
-def _claims(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    return (f"{to_one_line(row['claim'])} ({_names(row)})" for row in rows)
+def _claim_lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    return (f"{to_one_line(row['claim'])} ({_join_names(row)})" for row in rows)
 
 
-def _names(row: Mapping[str, Any]) -> str:
+def _join_names(row: Mapping[str, Any]) -> str:
     return ", ".join(map(to_one_line, row["who"]))
 
 

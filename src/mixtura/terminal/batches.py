@@ -27,7 +27,7 @@ def render_progress(name: str, progress: BatchProgress, width: int) -> Renderabl
         Text(f"{over:,} of {progress.total:,}"),
         Text(f"{progress.failed:,} failed" if progress.failed else "", "red"),
     )
-    lines: list[RenderableType] = [bar, Text(" · ".join(_figures(progress)), "dim")]
+    lines: list[RenderableType] = [bar, Text(" · ".join(_progress_figures(progress)), "dim")]
     if said := provider_batch_text(progress):
         lines.append(Text(f"  {said}", "dim"))
     lines += [Text(f"  {_endpoint_text(one)}", "dim") for one in progress.endpoints[:MAX_ENDPOINTS]]
@@ -95,7 +95,7 @@ def outcome_lines(outcome: BatchOutcome, *, journal: bool) -> Iterator[tuple[str
         yield f"Lost when earlier processes were killed: {calls}, about {cost}.", "dim", False
 
 
-def _figures(progress: BatchProgress) -> Iterator[str]:
+def _progress_figures(progress: BatchProgress) -> Iterator[str]:
     yield f"{progress.rate:.1f} rows/s"
     if (left := progress.seconds_left) is not None:
         yield f"{format_duration(left)} left"

@@ -30,7 +30,7 @@ def print_review(console: Console, review: Mapping[str, Any]) -> None:
 
 def _print_finding(console: Console, one: Mapping[str, Any]) -> None:
     head = Text.assemble(
-        (_place(one), "bold"), "  ", (one["severity"], _STYLES[one["severity"]]),
+        (_format_place(one), "bold"), "  ", (one["severity"], _STYLES[one["severity"]]),
         f"  found by {one['found_by']} of {one['of']}",
     )  # fmt: skip
     console.print(head, soft_wrap=True)
@@ -48,7 +48,7 @@ def _print_finding(console: Console, one: Mapping[str, Any]) -> None:
     console.print()
 
 
-def _place(one: Mapping[str, Any]) -> str:
+def _format_place(one: Mapping[str, Any]) -> str:
     file = to_one_line(one["file"]) if one["file"] else ""
     if one["line"] is None:
         return file or "(no place)"

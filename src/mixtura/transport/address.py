@@ -6,6 +6,8 @@ import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from ipaddress import ip_address, ip_network
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from mixtura.core.errors import RejectedError
@@ -80,20 +82,51 @@ class EnvironmentProxies:
         from urllib.request import proxy_bypass
 
         named = self._named.get(parts.scheme) or self._named.get("all")
+        named = (named or "").strip()
         if not named or proxy_bypass(parts.netloc.rpartition("@")[2]):
             return None
+        if any(_covers_server(entry, parts) for entry in self._named.get("no", "").split(",")):
+            return None
         proxy = urlsplit(named if "://" in named else f"http://{named}")
+        own = parts.scheme in self._named
+        variable = f"{parts.scheme if own else 'all'}_proxy".upper()
         if proxy.scheme not in ("http", "https"):
             said = "SOCKS" if proxy.scheme.startswith("socks") else f"'{proxy.scheme}'"
-            own = parts.scheme in self._named
-            variable = f"{parts.scheme}_proxy" if own else "all_proxy"
             raise RejectedError(
-                f"the proxy {proxy.scheme}://{proxy.hostname or ''} in {variable.upper()} speaks"
+                f"the proxy {proxy.scheme}://{proxy.hostname or ''} in {variable} speaks"
                 f" {said}, and Mixtura goes through HTTP proxies alone: name one in"
                 f" {parts.scheme.upper()}_PROXY, or leave {parts.hostname} out of it:"
                 f" NO_PROXY={parts.hostname}"
             )
-        return parse_origin(proxy)
+        try:
+            return parse_origin(proxy)
+        except RejectedError:
+            raise RejectedError(
+                f"{variable} is not the address of an HTTP proxy, such as http://127.0.0.1:8080"
+            ) from None
+
+
+def _covers_server(entry: str, parts: SplitResult) -> bool:
+    """
+    Whether an *entry* of NO_PROXY means the server of an address, in the forms that curl and Go
+    know and Python does not: with a port, a star, or a network in front of its number of bits.
+    """
+    host, pattern = (parts.hostname or "").lower(), entry.strip().lower()
+    name, colon, port = pattern.rpartition(":")
+    if colon and port.isdigit() and (":" not in name or name.startswith("[")):
+        default = {"http": 80, "https": 443}.get(parts.scheme)
+        if int(port) != (parts.port or default):
+            return False
+        pattern = name
+    pattern = pattern.removeprefix("[").removesuffix("]")
+    if "/" in pattern:
+        try:
+            return ip_address(host) in ip_network(pattern, strict=False)
+        except ValueError:
+            return False
+    if pattern.startswith("."):
+        return host.endswith(pattern)
+    return bool(pattern) and (fnmatchcase(host, pattern) or host.endswith(f".{pattern}"))
 
 
 def request_headers(place: Origin, headers: Mapping[str, str], body: bytes) -> dict[str, str]:

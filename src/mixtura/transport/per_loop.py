@@ -26,7 +26,7 @@ class PerLoop(Generic[T]):
         loop = asyncio.get_running_loop()
         if (found := self._made.get(loop)) is None:
             # asyncio.run closes the async generators of its loop: this one holds what was made.
-            holder = self._hold(loop)
+            holder = self._hold_until_closed(loop)
             found = await anext(holder)
             self._holders[loop] = holder
         return found
@@ -36,7 +36,7 @@ class PerLoop(Generic[T]):
         if (holder := self._holders.get(asyncio.get_running_loop())) is not None:
             await holder.aclose()
 
-    async def _hold(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[T, None]:
+    async def _hold_until_closed(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[T, None]:
         made = self._made[loop] = self._create()
         try:
             yield made

@@ -20,20 +20,19 @@ from mixtura.protocols.errors.bodies import ErrorBody, parse_error_body
 from mixtura.protocols.errors.retry_after import parse_retry_after, wait_in_text
 
 _OVERFLOW = re.compile(
-    r"context[ _-]?(?:length|window|size|limit)|exceed_context|(?:maximum|max|available) context"
+    r"(?i)context[ _-]?(?:length|window|size|limit)|exceed_context"
+    r"|(?:maximum|max|available) context"
     r"|(?:prompt|input|request|conversation)s?(?: is|'s| are)? (?:too (?:long|large)|exceeds max)"
     r"|too many (?:input |prompt )?tokens|reduce the length|input token count|model token limit"
     r"|maximum (?:prompt|input|model) length|longer than the (?:maximum )?(?:model|context)"
-    r"|prompt (?:exceeds|超长)|string_above_max_context|上下文(?:长度|窗口)|超出[^。]{0,8}长度",
-    re.IGNORECASE,
+    r"|prompt (?:exceeds|超长)|string_above_max_context|上下文(?:长度|窗口)|超出[^。]{0,8}长度"
 )
 _FILTERED = re.compile(
-    r"content[ _-]?(?:filter|policy|management)|responsible_ai|moderation|safety"
-    r"|data_?inspection_?failed|sensitive (?:content|words)|敏感",
-    re.IGNORECASE,
+    r"(?i)content[ _-]?(?:filter|policy|management)|responsible_ai|moderation|safety"
+    r"|data_?inspection_?failed|sensitive (?:content|words)|敏感"
 )
 _QUOTA_SPENT = re.compile(
-    r"insufficient[ _-](?:\w+[ _-])?(?:quota|balance|credits?|funds)"
+    r"(?i)insufficient[ _-](?:\w+[ _-])?(?:quota|balance|credits?|funds)"
     r"|exceeded[ _]your[ _]current[ _]quota|exceeded_current_quota|billing"
     r"|credit balance|payment required"
     r"|(?:out of|no(?:t enough)?|not have (?:enough|any)|n't have (?:enough|any)) credits"
@@ -44,25 +43,21 @@ _QUOTA_SPENT = re.compile(
     r"|(?:negative|zero) balance|arrear|account[ _]?overdue|overdue[ _]payment"
     r"|free[ _]?tier[ _]?only"
     r"|resourcepackexhausted|all available credits|has no credits|usage_limit_reached"
-    r"|余额不足|欠费|额度不足|无可用资源包",
-    re.IGNORECASE,
+    r"|余额不足|欠费|额度不足|无可用资源包"
 )
 _TOO_FAST = re.compile(
-    r"rate[ _-]?limit|per[ _-]?min|per[ _-]?second|too many requests|throttl|too fast|slow down"
-    r"|\b[TR]PM\b|concurren|overloaded|频率|并发",
-    re.IGNORECASE,
+    r"(?i)rate[ _-]?limit|per[ _-]?min|per[ _-]?second|too many requests|throttl|too fast|slow down"
+    r"|\b[TR]PM\b|concurren|overloaded|频率|并发"
 )
 _PER_DAY = re.compile(
-    r"per[ _-]?day|/ ?(?:day|week|month)\b|\b[TR]PD\b|\bdaily\b|24[ -]?hours?\b|\btomorrow\b"
+    r"(?i)per[ _-]?day|/ ?(?:day|week|month)\b|\b[TR]PD\b|\bdaily\b|24[ -]?hours?\b|\btomorrow\b"
     r"|\bper[ _-]?(?:week|month)\b"
-    r"|weekly|monthly|(?:day|week|month)(?:ly)? (?:limit|quota)|每日|当日|今日",
-    re.IGNORECASE,
+    r"|weekly|monthly|(?:day|week|month)(?:ly)? (?:limit|quota)|每日|当日|今日"
 )
 _LIMIT_REACHED = re.compile(
-    r"(?:limit|quota|allowance|requests?|tokens?)\b.{0,80}"
+    r"(?is)(?:limit|quota|allowance|requests?|tokens?)\b.{0,80}"
     r"(?:reached|exceed|exhaust|used|per[ _-]?day)|limited to \d"
-    r"|(?:reached|exceed|exhaust|used).{0,80}(?:limit|quota|allowance)|上限|限额|用完|超出",
-    re.IGNORECASE | re.DOTALL,
+    r"|(?:reached|exceed|exhaust|used).{0,80}(?:limit|quota|allowance)|上限|限额|用完|超出"
 )
 _QUOTA_ID = re.compile(rb'quotaId\\*":\s*\\*"(\w*)')
 _TOO_LARGE_FOR_A_MINUTE = re.compile(r"request too large", re.IGNORECASE)

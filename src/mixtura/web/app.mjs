@@ -13,7 +13,7 @@ import { AfterHand, CallHand, GoOn, ReportPrice } from "./hand.mjs";
 import { Details, Link, Sheet } from "./details.mjs";
 import { CompareAfter } from "./comparison.mjs";
 import { FirstRun, SetUp } from "./firstrun.mjs";
-import { short } from "./format.mjs";
+import { hindrance, short } from "./format.mjs";
 import { chooseLanguage, language, languages, named, pieces, speakFirst, t } from "./language.mjs";
 import { conversation } from "./conversation.mjs";
 import { keepPage } from "./install.mjs";
@@ -51,9 +51,15 @@ function Theme() {
   return html`<button type="button" class="quiet small" onClick=${nextTheme} aria-label=${t(`theme.now_${theme.value}`)}><${Icon} name=${icon} /><span>${t(`theme.${theme.value}`)}</span></button>`;
 }
 
+// All of the page is drawn anew, in the other language; the focus stays where it was.
+async function changeLanguage(tag) {
+  await chooseLanguage(tag);
+  document.getElementById("language")?.focus();
+}
+
 function Language() {
   return html`<span class="select language"><label class="sr" for="language">${t("page.language")}</label>
-    <select id="language" value=${language.value} onChange=${(event) => chooseLanguage(event.target.value)}>${languages.map(({ tag, name }) => html`<option value=${tag} lang=${tag}>${name}</option>`)}</select></span>`;
+    <select id="language" value=${language.value} onChange=${(event) => changeLanguage(event.target.value)}>${languages.map(({ tag, name }) => html`<option value=${tag} lang=${tag}>${name}</option>`)}</select><${Icon} name="chevron" /></span>`;
 }
 
 // ---- parts
@@ -123,7 +129,7 @@ function Welcome() {
     <p class="lead">${t("welcome.lead")}</p>
     ${data && data.layers.length > 0 && html`<${Preview} data=${data} />`}
     ${state === "error" && !pointed.value && html`<p class="problem" role="alert"><${Icon} name="warn" /><span>${error}</span></p>`}
-    ${mixture.value?.problem && html`<p class="problem"><${Icon} name="warn" /><span><b>${t("welcome.cannot")}</b> <span lang="en">${mixture.value.problem}</span></span></p>`}
+    ${mixture.value?.problem && html`<p class="problem"><${Icon} name="warn" /><span><b>${t("welcome.cannot")}</b> ${hindrance(mixture.value.problem)}</span></p>`}
     ${auto && html`<p class="auto dim">${pieces("welcome.chosen", { why: html`<span lang="en">${auto}</span>` })}</p>`}
     ${(auto || needed) && html`<p><${SetUp} wanted=${needed}>${t(needed ? "enter_key" : "set_up")}<//></p>`}
     <div class="samples">${samples.map((text) => html`<button type="button" onClick=${() => { draft.value = text; focusQuestion(); }}>${text}</button>`)}</div>
@@ -243,7 +249,7 @@ function Conversation() {
     <div class="column">
       ${all.length > 0 && !conversation.value && html`<h1 class="sr">${t("page.conversation")}</h1>`}
       <${TalkHead} />
-      ${all.length ? all.map((one) => html`<${Turn} key=${`${one.number}${language.value}`} one=${one} last=${one === last} />`) : html`<${Welcome} />`}
+      ${all.length ? all.map((one) => html`<${Turn} key=${one.number} one=${one} last=${one === last} />`) : html`<${Welcome} />`}
     </div>
   </div>`;
 }
@@ -334,7 +340,7 @@ async function begin() {
   return true;
 }
 speakFirst().then(async () => {
-  render(html`<${App} />`, document.getElementById("app"));
+  language.subscribe((tag) => render(html`<${App} key=${tag} />`, document.getElementById("app")));
   if (!(await begin())) return;
   keepPage();
   addressed();

@@ -40,8 +40,6 @@ _VENDORED_MODULES = {
 """Modules by the name they are imported by. What one needs stands before it."""
 
 _RUN_MODULES = (
-    "words/en",
-    "words/de",
     "language",
     "base",
     "format",
@@ -62,7 +60,7 @@ _RUN_MODULES = (
     "question",
     "frozen",
 )
-"""The modules of an exported run, in the order they need each other."""
+"""The modules of an exported run, in the order they need each other, behind the files of words."""
 
 
 def _csp_hash(text: str) -> str:
@@ -216,7 +214,8 @@ def _bundle_script(*, with_maths: bool) -> str:
     names = {
         name: path for name, path in _VENDORED_MODULES.items() if with_maths or name != "temml"
     }
-    ours = {f"./{name}.mjs": f"{name}.mjs" for name in _RUN_MODULES}
+    words = [name for name in page_assets() if name.startswith("words/")]
+    ours = {f"./{name}": name for name in (*words, *(f"{name}.mjs" for name in _RUN_MODULES))}
     joined = "\n".join(
         _wrap_module(name, _asset_text(path)) for name, path in (names | ours).items()
     )

@@ -62,7 +62,7 @@ export function Choices() {
   };
   return html`<${Sheet} title=${t("blind.all")} kind="small" close=${() => (dialog.value = null)}>
     <h2>${t("blind.all")}</h2>
-    <ul class="choices">${preferences.value.map((row) => html`<li><p>${tallied(row)}</p><p class="files">${["labels", "against", "outputs"].map((part) => html`<button type="button" class="quiet small" onClick=${() => save(row, part)}><${Icon} name="share" /><span>${part}.jsonl</span></button>`)}</p></li>`)}</ul>
+    <ul class="choices">${preferences.value.map((row) => html`<li><p>${tallied(row)}</p><p class="files">${["labels", "against", "outputs"].map((part) => html`<button type="button" class="quiet small" onClick=${() => save(row, part)}><${Icon} name="share" /><span>${`${part}.jsonl`}</span></button>`)}</p></li>`)}</ul>
     <p class="dim small">${pieces("blind.how", { command: html`<code>mixtura eval alpaca-eval --labels labels.jsonl --against against.jsonl --outputs outputs.jsonl</code>` })}</p>
     <div class="actions"><span class="grow"></span><button type="button" class="button primary" autofocus onClick=${(event) => event.currentTarget.closest("dialog").close()}>${t("done")}</button></div>
   <//>`;

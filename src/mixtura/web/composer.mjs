@@ -2,7 +2,7 @@
 import { AttachButton, Attached, useDrop } from "./attachments.mjs";
 import { effect, html, Icon, say, signal, tell, useLayoutEffect, useRef } from "./base.mjs";
 import { SetUp } from "./firstrun.mjs";
-import { ending, most, short } from "./format.mjs";
+import { ending, hindrance, most, short } from "./format.mjs";
 import { t } from "./language.mjs";
 import { ask, busy, choice, choose, draft, edited, mixture, pattern, plan, refusal, replan, setup, stop } from "./state.mjs";
 import { Tuner } from "./tuner.mjs";
@@ -70,10 +70,10 @@ function Preset() {
   const known = setup.value;
   const names = new Set([...(known?.mixtures ?? []), ...(known?.models ?? [])].map((one) => one.name));
   return html`<span class="select"><label class="sr" for="preset">${t("composer.mixture")}</label>
-    <select id="preset" value=${choice.value.model} onChange=${(event) => choose(event.target.value)} aria-describedby=${pattern.value ? "pattern" : undefined} title=${mixture.value?.auto ?? mixture.value?.problem ?? ""}>
+    <select id="preset" value=${choice.value.model} onChange=${(event) => choose(event.target.value)} aria-describedby=${pattern.value ? "pattern" : undefined} title=${mixture.value?.auto ?? hindrance(mixture.value?.problem) ?? ""}>
       ${!names.has(choice.value.model) && html`<option value=${choice.value.model}>${choice.value.model}</option>`}
       <optgroup label=${t("composer.mixtures")}>${known?.mixtures.filter((one) => !one.problem).map((one) => html`<option value=${one.name}>${one.name} · ${t("calls", { n: one.calls })}</option>`)}</optgroup>
-      ${known?.mixtures.some((one) => one.problem) && html`<optgroup label=${t("composer.mixtures_not")}>${known.mixtures.filter((one) => one.problem).map((one) => html`<option value=${one.name} title=${one.problem}>${one.name} · ${one.problem.length > 60 ? t("composer.cannot_here") : one.problem}</option>`)}</optgroup>`}
+      ${known?.mixtures.some((one) => one.problem) && html`<optgroup label=${t("composer.mixtures_not")}>${known.mixtures.filter((one) => one.problem).map((one) => html`<option value=${one.name} title=${hindrance(one.problem)}>${one.name} · ${one.problem.length > 60 ? t("composer.cannot_here") : hindrance(one.problem)}</option>`)}</optgroup>`}
       <optgroup label=${t("composer.one_model")}>${known?.models.filter((one) => !one.problem).map((one) => html`<option value=${one.name}>${one.name}</option>`)}</optgroup>
     </select>${pattern.value && html`<span id="pattern" class="pattern" title=${ending(pattern.value).help || t("composer.pattern")}>${pattern.value}</span>`}<${Icon} name="chevron" /></span>`;
 }
@@ -105,7 +105,7 @@ function Price() {
   const problem = refusal.value;
   const told = data && !problem
     ? html`<span><b>${t("calls", { n: data.calls })}</b></span><span class="most" title=${data.unknown_prices?.length ? t("composer.no_price", { names: data.unknown_prices.join(", ") }) : t("composer.worst")}>${most(data.max_cost_usd)}</span>`
-    : html`<span class="bad" title=${problem}>${problem ? (data?.problem?.startsWith("needs") && state === "ready" ? t("composer.needs", { problem: data.problem }) : t("composer.not_askable")) : "…"}</span>`;
+    : html`<span class="bad" title=${problem}>${problem ? (data?.problem?.startsWith("needs") && state === "ready" ? t("composer.needs", { problem: hindrance(data.problem) }) : t("composer.not_askable")) : "…"}</span>`;
   return html`<p id="plan" class="price ${state}">${told}</p>`;
 }
 

@@ -13,6 +13,19 @@ export async function fetchConversation(id) {
   return (await call(path(id))).json();
 }
 
+let begun = 0;
+let shown = 0;
+
+// Show what the server knows of it by now. An answer that comes after a newer one's is dropped.
+export async function updateConversation(id, wanted = () => true) {
+  begun += 1;
+  const mine = begun;
+  const found = await fetchConversation(id);
+  if (mine < shown || !wanted()) return;
+  shown = mine;
+  conversation.value = found;
+}
+
 const main = (turns) => turns.filter((turn) => !turn.beside);
 
 // The turns that lead to the run *id*, the first one first; [] where it is none of them.
@@ -46,7 +59,7 @@ export const besideOf = (turns, id) => turns.findLast((turn) => turn.beside === 
 
 export async function rename(id, title) {
   await call(path(id), { method: "PATCH", body: { title } });
-  if (conversation.value?.id === id) conversation.value = await fetchConversation(id);
+  if (conversation.value?.id === id) await updateConversation(id);
 }
 
 export async function forget(id) {

@@ -1,11 +1,11 @@
 // Numbers and names as people read them, in the language of the page.
-import { locale, named, t } from "./language.mjs";
+import { localeNow, named, t } from "./language.mjs";
 
 const made = new Map(); // what writes numbers and dates: making one takes longer than using it
 
 function writer(Kind, options) {
-  const key = `${locale.value}${JSON.stringify(options)}`;
-  if (!made.has(key)) made.set(key, new Kind(locale.value, options));
+  const key = `${localeNow()}${Kind.name}${JSON.stringify(options)}`;
+  if (!made.has(key)) made.set(key, new Kind(localeNow(), options));
   return made.get(key);
 }
 
@@ -52,6 +52,12 @@ export function times(value) {
 
 export function megabytes(value) {
   return value >= 1e9 ? t("number.gigabytes", { n: fixed(value / 1e9, 1) }) : t("number.megabytes", { n: Math.round(value / 1e6) });
+}
+
+// What is in the way, as the server says it; keys that are missing in the words of the page.
+export function hindrance(problem) {
+  const names = /^needs (\w+(?: and \w+)*)$/.exec(problem ?? "")?.[1].split(" and ");
+  return names ? t("composer.lacks", { n: names.length, names: writer(Intl.ListFormat, {}).format(names) }) : problem;
 }
 
 // The last part of a long name; the whole stands in its title.

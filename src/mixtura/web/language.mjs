@@ -1,5 +1,5 @@
 // Which language the page speaks, and its words: one file a language, in `words/`.
-import { batch, signal } from "@preact/signals";
+import { signal } from "@preact/signals";
 import english from "./words/en.mjs";
 
 // By its tag what a language calls itself, and where its words are.
@@ -10,8 +10,10 @@ const files = {
 
 export const languages = Object.entries(files).map(([tag, { name }]) => ({ tag, name }));
 export const language = signal("en");
-export const locale = signal("en"); // how numbers and dates are written: "de-AT" in German, say
-const words = signal(english);
+// No signals: a component that reads one is drawn anew only for signals, and runs change without.
+// Whoever draws the page draws all of it anew when `language` changes.
+let words = english;
+let locale = "en"; // how numbers and dates are written: "de-AT" in German, say
 let plurals = new Intl.PluralRules("en");
 let numbers = new Intl.NumberFormat("en");
 
@@ -42,18 +44,18 @@ async function speak(tag) {
     [tag, found] = ["en", english]; // its file cannot be had: what is there has to do
   }
   const written = wishes().find((wish) => spoken(wish) === tag) ?? tag;
+  words = found;
+  locale = written;
   plurals = new Intl.PluralRules(written);
   numbers = new Intl.NumberFormat(written);
-  batch(() => {
-    words.value = found;
-    locale.value = written;
-    language.value = tag;
-  });
+  language.value = tag;
   document.documentElement.lang = tag;
   // What a browser shows of the page before it is opened as an app.
   document.querySelector("meta[name=description]")?.setAttribute("content", t("page.description"));
   document.querySelector("link[rel=manifest]")?.setAttribute("href", `./manifest${tag === "en" ? "" : `.${tag}`}.webmanifest`);
 }
+
+export const localeNow = () => locale;
 
 // The language of the first paint: the one that was chosen here, or the browser's.
 export const speakFirst = () => speak(chosen() ?? firstWish());
@@ -70,7 +72,7 @@ export async function chooseLanguage(tag) {
 }
 
 function entry(key, values) {
-  const found = words.value[key] ?? english[key] ?? key;
+  const found = words[key] ?? english[key] ?? key;
   return typeof found === "string" ? found : (found[plurals.select(values.n)] ?? found.other);
 }
 
@@ -89,5 +91,5 @@ export function pieces(key, values) {
 // The word for something that the server names; *told*, its own, where there is none.
 export function named(kind, name, told = name) {
   const key = `${kind}.${name}`;
-  return words.value[key] ?? english[key] ?? told;
+  return words[key] ?? english[key] ?? told;
 }

@@ -1,10 +1,10 @@
 // What the page knows: who may ask, what there is to ask, the conversation, past runs.
 import { call, kept, key, locked } from "./access.mjs";
-import { besideOf, branchOf, conversation, download, fetchConversation, forget, newestAfter } from "./conversation.mjs";
+import { besideOf, branchOf, conversation, download, fetchConversation, forget, newestAfter, updateConversation } from "./conversation.mjs";
 import { attached, contentOf, pictureParts, withFiles } from "./attachments.mjs";
 import { batch, computed, dialog, say, signal, tell } from "./base.mjs";
-import { dollars, ending, learnEndings, seconds, short } from "./format.mjs";
-import { t } from "./language.mjs";
+import { dollars, ending, hindrance, learnEndings, seconds, short } from "./format.mjs";
+import { language, t } from "./language.mjs";
 import { Run, said } from "./run.mjs";
 import { readSeat, settingsOf, writeSeat } from "./seats.mjs";
 import { attach, play, Refused } from "./stream.mjs";
@@ -128,8 +128,9 @@ const wanted = () => JSON.stringify([choice.value.model, wish(), choice.value.ag
 // Why this cannot be asked, as far as is known.
 export const refusal = computed(() => {
   const { state, data, error, of } = plan.value;
+  language.value; // it is said in its words
   if (of !== wanted()) return null;
-  return error ?? (state !== "error" && data?.problem ? t("composer.cannot_run", { why: data.problem }) : null);
+  return error ?? (state !== "error" && data?.problem ? t("composer.cannot_run", { why: hindrance(data.problem) }) : null);
 });
 
 // A name that nobody knows: not all of those that there are.
@@ -243,14 +244,15 @@ async function askAfter(question, before, { earlier = [], pictures = [] } = {}) 
   for (const old of turns.value) old.open.value = false;
   const mine = (stopping = new AbortController());
   const place = placeAfter(before);
+  const blind = alone && choice.value.blind ? { swapped: Math.random() < 0.5, choice: null } : null;
   batch(() => {
-    turns.value = [...before, turn(run, earlier, alone, true, alone && choice.value.blind ? { swapped: Math.random() < 0.5, choice: null } : null)];
+    turns.value = [...before, turn(run, earlier, alone, true, blind)];
     if (before.length === 0 && !place) conversation.value = null;
     draft.value = question === draft.value ? "" : draft.value;
   });
   say(t("told.asked", { calls: t("model_calls", { n: plan.value.data?.calls ?? 1 }) }));
   const body = { model: choice.value.model, messages: history, mixtura: run.asked.mixtura };
-  const besides = (begun) => (alone && begun ? follow(alone, { model: against, messages: history, mixtura: {} }, mine, { place: `?beside=${run.id}` }) : null);
+  const besides = (begun) => (alone && begun ? follow(alone, { model: against, messages: history, mixtura: {} }, mine, { place: `?beside=${run.id}${blind ? `&blind=${blind.swapped ? "model" : "mixture"}` : ""}` }) : null);
   let other = null;
   await follow(run, body, mine, { heard: narrator(run), place, begun: () => (other = besides(true)) });
   if (alone && !other && !run.id) alone.fail(t("runs.not_asked"), true);
@@ -287,8 +289,7 @@ async function follow(run, body, stopper, { heard = () => {}, place = "", begun:
 async function refresh(id, left = leaving.signal) {
   if (!setup.value?.runs) return;
   try {
-    const found = await fetchConversation(id);
-    if (!left.aborted) conversation.value = found;
+    await updateConversation(id, () => !left.aborted);
   } catch {
     // the next one will do
   }
@@ -383,6 +384,10 @@ export async function askReport(run) {
 
 // How often which mixture was preferred to which model, in answers without names.
 export const preferences = signal([]);
+
+async function countPreferences() {
+  preferences.value = (await (await call("/api/choices")).json()).counts;
+}
 
 export async function choosePreferred(one, preferred) {
   one.blind.value = { ...one.blind.value, choice: preferred };
@@ -493,7 +498,7 @@ export async function reopen(id, exact = false) {
       const mine = row.id === last.id ? run : Run.glimpsed(row);
       const beside = besideOf(found.turns, row.id);
       const earlier = i ? [] : before.map(({ role, ...rest }) => ({ role, content: said(rest) }));
-      return turn(mine, earlier, beside ? Run.glimpsed(beside) : null, mine === run && !beside);
+      return turn(mine, earlier, beside ? Run.glimpsed(beside) : null, mine === run && !beside, blindnessOf(beside));
     });
     batch(() => {
       dialog.value = null;
@@ -504,7 +509,9 @@ export async function reopen(id, exact = false) {
     });
     point(exact ? last.id : id, true);
     say(t("runs.opened", { title: found.title }));
-    if (record.state === "running") await rejoin(run);
+    if (made.some((one) => one.blind.value?.choice)) await countPreferences();
+    const underWay = made.flatMap((one) => [one.run, one.alone]).filter((one) => one?.state === "running");
+    if (underWay.length) await rejoin(...underWay);
   } catch (error) {
     tell(error.status === 404 ? t("runs.gone") : error.message);
     point(null);
@@ -523,10 +530,21 @@ export async function bring(run) {
   }
 }
 
-// A run that goes on at the server, begun on this page or in another tab.
-async function rejoin(run) {
+// Two answers that had no names have none when they are shown again, and stand in the same order.
+function blindnessOf(beside) {
+  return beside?.blind ? { swapped: beside.blind === "model", choice: beside.choice ?? null } : null;
+}
+
+// Runs that go on at the server, begun on this page or in another tab.
+async function rejoin(...underWay) {
   const [mine, left] = [(stopping = new AbortController()), leaving.signal];
+  await Promise.all(underWay.map((run) => rejoinOne(run, mine, left)));
+  if (stopping === mine) stopping = null;
+}
+
+async function rejoinOne(run, mine, left) {
   run.calls = [];
+  run.glimpsed = false;
   run.state = "starting";
   run.seconds = null;
   run.recorded = false;
@@ -534,7 +552,6 @@ async function rejoin(run) {
   opening.value = false;
   const heard = narrator(run);
   const live = await attach(run, { key: key.value, signal: mine.signal, left, heard });
-  if (stopping === mine) stopping = null;
   if (left.aborted) return;
   if (live) heard(null);
   const learned = await remember(run);

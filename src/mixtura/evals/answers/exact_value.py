@@ -34,7 +34,7 @@ class _ExactParser:
             raise ValueError(self._text[self._at :])
         return value
 
-    def _accept(self, *choices: str) -> str:
+    def _next_token(self, *choices: str) -> str:
         for choice in choices:
             if self._text.startswith(choice, self._at):
                 self._at += len(choice)
@@ -43,7 +43,7 @@ class _ExactParser:
 
     def _parse_sum(self) -> Fraction:
         total = self._parse_product()
-        while sign := self._accept("+", "-"):
+        while sign := self._next_token("+", "-"):
             more = self._parse_product()
             total = total + more if sign == "+" else total - more
         return total
@@ -53,26 +53,26 @@ class _ExactParser:
         while self._at < len(self._text) and self._text[self._at] not in "+-)}":
             product = (
                 product / self._parse_power()
-                if self._accept("/")
+                if self._next_token("/")
                 else product * self._parse_factor()
             )
         return _check_size(product)
 
     def _parse_factor(self) -> Fraction:
-        self._accept("*")
+        self._next_token("*")
         return self._parse_power()
 
     def _parse_power(self) -> Fraction:
-        if sign := self._accept("-", "+"):
+        if sign := self._next_token("-", "+"):
             return -self._parse_power() if sign == "-" else self._parse_power()
         base = self._parse_atom()
-        while self._accept("!"):
+        while self._next_token("!"):
             if base.denominator != 1 or not 0 <= base <= MAX_FACTORIAL:
                 raise ValueError("no factorial")
             base = Fraction(factorial(int(base)))
-        if not self._accept("^"):
+        if not self._next_token("^"):
             return base
-        exponent = -self._parse_atom() if self._accept("-") else self._parse_atom()
+        exponent = -self._parse_atom() if self._next_token("-") else self._parse_atom()
         # Asked before it is worked out: 9^9^9 has 370 million digits.
         bits = max(base.numerator.bit_length(), base.denominator.bit_length())
         if exponent.denominator != 1 or bits * abs(exponent) > MAX_BITS:
@@ -82,21 +82,21 @@ class _ExactParser:
     def _parse_atom(self) -> Fraction:
         if number := _NUMBER.match(self._text, self._at):
             return self._parse_number(number)
-        if self._accept("\\frac"):
+        if self._next_token("\\frac"):
             return self._parse_braced() / self._parse_braced()
-        if self._accept("\\binom"):
+        if self._next_token("\\binom"):
             above, below = self._parse_braced(), self._parse_braced()
             if above.denominator != 1 or below.denominator != 1 or not 0 <= below <= above <= 5000:
                 raise ValueError("no binomial")
             return Fraction(comb(int(above), int(below)))
-        if self._accept("\\sqrt"):
+        if self._next_token("\\sqrt"):
             index = self._parse_root_index()
             return _rational_root(self._parse_braced(), index)
         if self._text.startswith("{", self._at):
             return self._parse_braced()
-        if self._accept("("):
+        if self._next_token("("):
             inner = self._parse_sum()
-            if not self._accept(")"):
+            if not self._next_token(")"):
                 raise ValueError("a bracket stays open")
             return inner
         raise ValueError(self._text[self._at :])
@@ -108,7 +108,7 @@ class _ExactParser:
         self._at = number.end()
         whole = Fraction(number[0])
         if "." not in number[0] and _MIXED.match(self._text, self._at):
-            self._accept("\\frac")
+            self._next_token("\\frac")
             return whole + self._parse_braced() / self._parse_braced()
         return whole
 

@@ -58,14 +58,12 @@ _MODULUS = re.compile(
     r"|\(\s*mod\s*\d+\s*\)"
 )
 _UNITS = re.compile(
-    r"(?<=[\d}) ])(?:degrees?|cents?|dollars?|units?|square\s?\w*|cubic\s?\w*|sq\.?\s?\w+"
+    r"(?i)(?<=[\d}) ])(?:degrees?|cents?|dollars?|units?|square\s?\w*|cubic\s?\w*|sq\.?\s?\w+"
     r"|inch(?:es)?|in\.|feet|foot|ft\.?|cm|mm|km|meters?|metres?|miles?|mph|hours?|hrs?|minutes?"
-    r"|mins?|seconds?|secs?|days?|weeks?|months?|years?|points?|percent|students?|people|ways|radians?)(?:\s*\^\s*{?\d}?)?\s*$",
-    re.IGNORECASE,
+    r"|mins?|seconds?|secs?|days?|weeks?|months?|years?|points?|percent|students?|people|ways|radians?)(?:\s*\^\s*{?\d}?)?\s*$"
 )
 _NOTHING = re.compile(
-    r"(?:there\s+(?:is|are)\s+)?(?:no(?:ne)?|empty)\s*(?:real|integer)?\s*(?:solutions?|set|roots?)?|\\emptyset|\\{\s*\\}",
-    re.IGNORECASE,
+    r"(?i)(?:there\s+(?:is|are)\s+)?(?:no(?:ne)?|empty)\s*(?:real|integer)?\s*(?:solutions?|set|roots?)?|\\emptyset|\\{\s*\\}"
 )
 
 
@@ -109,7 +107,8 @@ def clean_answer(answer: str) -> str:
     answer = re.sub(r"(?<![\d.\w])1\s*(?=[a-z](?![a-z]))", "", answer)
     answer = re.sub(r"(\d*)\.(\d*)\\overline\s*{(\d+)}", _repeating_to_fraction, answer)
     answer = _strip_text_commands(answer)
-    answer = re.sub(r"^\s*\\approx\s*", "", answer).strip().rstrip(".").strip()
+    answer = re.sub(r"^\s*\\approx\s*", "", answer).strip().rstrip(".,;").strip()
+    answer = re.sub(r"^(\d+)\s+to\s+(\d+)$", r"\1:\2", answer)  # a ratio
     answer = _UNITS.sub("", answer).strip() or answer  # a unit alone is the answer
     return _MIXED.sub(_mixed_to_fraction, answer)
 
@@ -124,11 +123,11 @@ def _ascii_signs(answer: str) -> str:
     if answer.isascii():
         return answer
     for pattern, mark in ((_RAISED, "^"), (_LOWERED, "_")):
-        answer = pattern.sub(lambda run, mark=mark: f"{mark}{{{_plain(run[0])}}}", answer)
+        answer = pattern.sub(lambda run, mark=mark: f"{mark}{{{_plain_letters(run[0])}}}", answer)
     return _DASHES.sub("-", "".join(map(_ascii_sign, answer)))
 
 
-def _plain(run: str) -> str:
+def _plain_letters(run: str) -> str:
     return _DASHES.sub("-", unicodedata.normalize("NFKC", run))
 
 

@@ -233,7 +233,7 @@ class _ComparisonRunner:
                 watch(EvalProgress(count, len(pairs), 0))
 
         at_once = terms.connections
-        with self._verdict_calls.keeping() as calls:
+        with self._verdict_calls.keep_verdicts() as calls:
             # Without a journal of an earlier run only the cache knows what its verdicts cost.
             recounted = _EarlierCostCounter(waiting, cap, self._config.usage_cost, calls)
             judge = waiting if self._verdict_calls.begun else recounted

@@ -55,10 +55,10 @@ def _build_sample(
     name: str, data: str, placed: NumberedRow, to_sample: Callable[[Row], Sample]
 ) -> Sample:
     try:
-        sample = to_sample(placed.row)
         own = placed.row.get("id")
         if own is not None and not _is_valid_id(own):
             raise ValueError(f"an id is a text or a whole number, and not {describe_kind(own)}")
+        sample = to_sample(placed.row)
     except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
         problem = f"`{error.args[0]}` is missing" if isinstance(error, KeyError) else str(error)
         reading = f" (read as a row of {name})"

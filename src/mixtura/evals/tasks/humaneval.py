@@ -72,7 +72,8 @@ def passing(seconds: float = 10.0) -> Scorer:
 
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001
         prompt, test, name = (state.metadata[key] for key in ("prompt", "test", "entry_point"))
-        written = extract_program(state.output.completion, prompt, name)
+        reply = state.output.completion
+        written = await anyio.to_thread.run_sync(extract_program, reply, prompt, name)
         checked = partial(sandbox.check_program, setup=prompt_helpers(prompt, name), limits=limits)
         outcome = await anyio.to_thread.run_sync(checked, written, test, name)
         return Score(

@@ -142,10 +142,9 @@ def _has_sentence_count(answer: str, given: InstructionArguments) -> bool:
 
 # An abbreviation's full stop ends no sentence.
 _SHORT = re.compile(
-    r"\b(?:mr|mrs|ms|dr|prof|sr|jr|st|vs|etc|vol|fig|inc|ltd|co|corp|dept|est|approx|gen|rev"
+    r"(?i)\b(?:mr|mrs|ms|dr|prof|sr|jr|st|vs|etc|vol|fig|inc|ltd|co|corp|dept|est|approx|gen|rev"
     r"|hon|capt|sgt|col|jan|feb|mar|apr|jun|jul|aug|sep|sept|oct|nov|dec|ph\.d|a\.m|p\.m|e\.g"
-    r"|i\.e|[a-z]|(?:[a-z]\.)+[a-z])\.(?=\s+\S)|\bno\.(?=\s*\d)",
-    re.IGNORECASE,
+    r"|i\.e|[a-z]|(?:[a-z]\.)+[a-z])\.(?=\s+\S)|\bno\.(?=\s*\d)"
 )
 _MARK = re.compile(r"^\s*(?:\d+[.)]|[-*•])\s+", re.MULTILINE)
 """What stands before an item of a list."""

@@ -26,6 +26,7 @@ from mixtura.core.model import Wrapper
 from mixtura.core.roles import Composite
 from mixtura.core.types import Completion, Request, Usage
 from mixtura.engine.background_work import estimate_request_bytes, run_in_thread_if_large
+from mixtura.engine.kept_drafts import current_drafts
 
 CapPolicy = Literal["refuse", "degrade"]
 
@@ -93,10 +94,12 @@ class Budgeted(Wrapper):
         forms = [(self._mixture, "")]
         if self._at_the_cap == "degrade":
             forms += cheaper_variants(self._mixture)
-        said = ""
+        said, drafts = "", current_drafts()
         for mixture, left_out in forms:
+            without = drafts.find_calls_not_made(mixture.layers) if drafts else ()
+            forecast = partial(forecast_calls, without=without)
             calls = await run_in_thread_if_large(
-                estimate_request_bytes(request), forecast_calls, mixture, request
+                estimate_request_bytes(request), forecast, mixture, request
             )
             worst, unknown = worst_case_spend(calls, self._pricer)
             once = Usage(1, 1)

@@ -43,7 +43,7 @@ class Pseudonymized(Wrapper):
         self.items = items or PrivateItems()
         self.sends_pictures = pictures
 
-    def around(self, model: Model) -> Pseudonymized:
+    def wrap_model(self, model: Model) -> Pseudonymized:
         """The same protection around another model."""
         return Pseudonymized(model, self.items, pictures=self.sends_pictures)
 

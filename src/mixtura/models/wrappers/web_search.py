@@ -53,7 +53,7 @@ class ProviderSearch(Wrapper):
         super().__init__(model)
         self._tools = tuple(tools)
 
-    def around(self, model: Model) -> ProviderSearch:
+    def wrap_model(self, model: Model) -> ProviderSearch:
         """The same around another model."""
         return ProviderSearch(model, self._tools)
 

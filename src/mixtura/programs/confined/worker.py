@@ -24,6 +24,7 @@ _EXCEPTIONS: dict[str, type[BaseException]] = {
     for name, kind in vars(builtins).items()
     if isinstance(kind, type) and issubclass(kind, BaseException)
 }
+_ENDS_OF_ITERATIONS = (StopIteration, StopAsyncIteration)
 _SHOWN = 400
 """Characters of a test's statement in a reason."""
 
@@ -220,6 +221,10 @@ def _exception_kind(name: object) -> type[BaseException]:
 
 def _rebuild_exception(kind: type[BaseException], message: object) -> BaseException:
     """An exception such as the candidate's; some can only be made with more than a text."""
+    if issubclass(kind, _ENDS_OF_ITERATIONS):
+        # As in a generator (PEP 479): `map` or `zip` in a test would take it for the end of the
+        # examples, so that none of them is looked at.
+        return RuntimeError(f"it raised {kind.__name__}")
     for one in kind.__mro__:
         with suppress(TypeError):
             return one(message if isinstance(message, str) else "")

@@ -69,6 +69,18 @@ class MessagesEvent(msgspec.Struct, gc=False):
     has_halves: bool = False
     """Its texts have halves of characters, marked; set here, servers do not send it."""
 
+    @property
+    def kind(self) -> str:
+        """Its type; of one without, what its fields tell: some proxies send it as a name only."""
+        if self.type:
+            return self.type
+        if self.content_block is not None:
+            return "content_block_start"
+        if self.delta is not None:
+            ends = self.delta.stop_reason is not None
+            return "message_delta" if ends else "content_block_delta"
+        return "message_start" if self.message is not None else ""
+
 
 _decoder = msgspec.json.Decoder(MessagesEvent)
 

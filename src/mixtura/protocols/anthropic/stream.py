@@ -68,7 +68,7 @@ class MessagesStreamAccumulator(AnswerAccumulator):
         Add one event of the stream, or a whole answer. Raises MalformedError for a tool call's name
         without an end.
         """
-        match event.type:
+        match event.kind:
             case "content_block_delta" if event.delta is not None:
                 if event.has_halves or self._halves is not None:
                     self._join_texts(event.delta, ("text", "thinking"))

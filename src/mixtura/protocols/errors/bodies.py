@@ -93,9 +93,8 @@ def is_error_object(row: Mapping[str, Any]) -> bool:
 
 
 _FAILURE_WORDS = re.compile(
-    r"err|limit|invalid|exceed|insufficient|denied|quota|unauthori|fail|overload|throttl|exception"
-    r"|arrear|balance|exhausted|unavailable|forbidden|timeout",
-    re.IGNORECASE,
+    r"(?i)err|limit|invalid|exceed|insufficient|denied|quota|unauthori|fail|overload|throttl|exception"
+    r"|arrear|balance|exhausted|unavailable|forbidden|timeout"
 )
 
 

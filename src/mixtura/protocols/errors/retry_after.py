@@ -19,36 +19,31 @@ _MS_FIELDS = re.compile(
     r"(?:retry|reset)[_-]?(?:after|in|delay)[_-]?(?:ms|millis(?:econds)?)", re.IGNORECASE
 )
 _FIELDS = re.compile(
-    r"retry[_-]?(?:after|delay|in)(?:[_-]?s(?:ec(?:ond)?s?)?)?|resets?[_-]?(?:at|after|in|time)"
+    r"(?i)retry[_-]?(?:after|delay|in)(?:[_-]?s(?:ec(?:ond)?s?)?)?|resets?[_-]?(?:at|after|in|time)"
     r"(?:[_-]?s(?:ec(?:ond)?s?)?)?|estimated_time|quota[_-]?reset[_-]?(?:delay|time[_-]?stamp)|wait[_-]?seconds"
-    r"|next[_-]?available[_-]?at",
-    re.IGNORECASE,
+    r"|next[_-]?available[_-]?at"
 )
 _STATED_WAIT = re.compile(
-    r"(?:(?:try|retry|wait|again|available|resets?|resume|back)\b[^.;\n]{0,40}?\b(?:in|after|for)"
+    r"(?i)(?:(?:try|retry|wait|again|available|resets?|resume|back)\b[^.;\n]{0,40}?\b(?:in|after|for)"
     r"|please wait|retry_delay *\{\s*seconds:|retryDelay[\\\"':]+)"
-    rf"(?: about| approximately| another)?[ :\\\"]*({DURATION}|\d+(?:\.\d+)?(?=[\s.,}}\\\"]|$))",
-    re.IGNORECASE,
+    rf"(?: about| approximately| another)?[ :\\\"]*({DURATION}|\d+(?:\.\d+)?(?=[\s.,}}\\\"]|$))"
 )
 _WAITS = (
     _STATED_WAIT,
     re.compile(
-        r"\b(?:try|retry|again|available|resets?)\b[^.;\n]{0,40}?\bin (\d+:\d\d:\d\d)\b",
-        re.IGNORECASE,
+        r"(?i)\b(?:try|retry|again|available|resets?)\b[^.;\n]{0,40}?\bin (\d+:\d\d:\d\d)\b"
     ),
     re.compile(rf"\bwait (?:about |at least |another )?({DURATION})", re.IGNORECASE),
     re.compile(  # not: at most 5 requests in 60 seconds
-        r"\b(?:another|next|a new) (?:\w+ )?(?:request|call|message|attempt|try)\b(?: [a-z]+){0,3}?"
-        rf" (?:in|after) (?:about )?({DURATION})",
-        re.IGNORECASE,
+        r"(?i)\b(?:another|next|a new) (?:\w+ )?(?:request|call|message|attempt|try)\b"
+        rf"(?: [a-z]+){{0,3}}? (?:in|after) (?:about )?({DURATION})"
     ),
     re.compile(r"(\d+(?:\.\d+)? ?(?:毫秒|秒|分钟|小时))(?:之?后|再|内?请?重试)"),
     re.compile(rf"\bcool-?down\b(?: period)?(?: of| is|:)? ({DURATION})", re.IGNORECASE),
 )
 _RETRY_AT = re.compile(
-    r"(?:again|retry|resets?|available|wait)\b[^.;\n]{0,40}?\b(?:at|until|on|after)[ :]+"
-    r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?: ?Z| ?UTC|[+-]\d\d:?\d\d)?)",
-    re.IGNORECASE,
+    r"(?i)(?:again|retry|resets?|available|wait)\b[^.;\n]{0,40}?\b(?:at|until|on|after)[ :]+"
+    r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?: ?Z| ?UTC|[+-]\d\d:?\d\d)?)"
 )
 
 

@@ -12,7 +12,7 @@ from mixtura.protocols.provider_data import messages
 
 def usage_json(usage: Usage) -> JsonObject:
     """Token counts as plain data that ``usage_from_json`` reads back."""
-    return {
+    told: JsonObject = {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.total_tokens,
@@ -20,29 +20,37 @@ def usage_json(usage: Usage) -> JsonObject:
         "cache_write_tokens": usage.cache_write_tokens,
         "reasoning_tokens": usage.reasoning_tokens,
         "estimated": usage.estimated,
-        **({"batched": True} if usage.batched else {}),
-        **({"searches": usage.searches} if usage.searches else {}),
     }
+    if usage.batched:
+        told["batched"] = True
+    if usage.searches:
+        told["searches"] = usage.searches
+    return told
 
 
 def completion_json(completion: Completion) -> JsonObject:
     """A completion as plain data that ``completion_from_json`` reads back."""
     message = completion.message
-    return {
+    told: JsonObject = {
         "message": message_json(message),
         "model": completion.model,
         "finish_reason": completion.finish_reason,
         "reasoning": completion.reasoning,
         "degraded": list(completion.degraded),
-        **({"logprobs": list(completion.logprobs)} if completion.logprobs else {}),
-        **({"refusal": True} if completion.refusal else {}),
-        **sources_json(completion.sources),
-        **({"provider_data": kept} if (kept := messages.provider_data_json(message)) else {}),
-        "charges": [
-            {"model": c.model, "usage": usage_json(c.usage), "outcome": c.outcome}
-            for c in completion.charges
-        ],
     }
+    if completion.logprobs:
+        told["logprobs"] = list(completion.logprobs)
+    if completion.refusal:
+        told["refusal"] = True
+    if completion.sources:
+        told |= sources_json(completion.sources)
+    if kept := messages.provider_data_json(message):
+        told["provider_data"] = kept
+    told["charges"] = [
+        {"model": c.model, "usage": usage_json(c.usage), "outcome": c.outcome}
+        for c in completion.charges
+    ]
+    return told
 
 
 def sources_json(sources: Iterable[WebSource]) -> JsonObject:

@@ -101,10 +101,9 @@ def fields_per_message(origin: str | None, messages: Sequence[Message]) -> list[
 
 
 _REFUSAL_PATTERN = re.compile(
-    r"unsupported|not (?:\w+ )?(?:supported|allowed|permitted|recogni[sz]ed|accepted)"
+    r"(?i)unsupported|not (?:\w+ )?(?:supported|allowed|permitted|recogni[sz]ed|accepted)"
     r"|unexpected|unknown|unrecogni[sz]ed|n't support|extra[ _](?:inputs?|fields?|forbidden)"
-    r"|(?:please )?remove",
-    re.IGNORECASE,
+    r"|(?:please )?remove"
 )
 
 

@@ -13,14 +13,12 @@ _PLACEHOLDER_SIGNATURE = "skip_thought_signature_validator"
 
 _MISSING_SIGNATURE = re.compile(r"missing a `?'?thought_?signature", re.IGNORECASE)
 _MISSING_REASONING = re.compile(
-    r"reasoning_content\b.{0,80}(?:must be passed back|missing|is required)"
-    r"|missing .{0,10}reasoning_content",
-    re.IGNORECASE | re.DOTALL,
+    r"(?is)reasoning_content\b.{0,80}(?:must be passed back|missing|is required)"
+    r"|missing .{0,10}reasoning_content"
 )
 _MISSING_THINKING = re.compile(
-    r"expected .{0,3}thinking.{0,30}but found|must start with a thinking block"
-    r"|thinking\b.{0,40} must be passed back",
-    re.IGNORECASE | re.DOTALL,
+    r"(?is)expected .{0,3}thinking.{0,30}but found|must start with a thinking block"
+    r"|thinking\b.{0,40} must be passed back"
 )
 
 

@@ -46,15 +46,14 @@ MARK_PATTERN = re.compile("|".join(f"(?P<{k}>{form})" for k, form in _FORMS.item
 """No mark is the beginning of another or lies in another, so that the cuts never matter."""
 
 _PARTIAL_MARK = re.compile(
-    r"</?[|｜]?[|｜/]?[a-z0-9_▁:.-]{0,45}[|｜]?"
+    r"(?i)</?[|｜]?[|｜/]?[a-z0-9_▁:.-]{0,45}[|｜]?"
     rf"|<{_NAME}\s[^<>\[◁]{{0,220}}"
     r"|<\|(?:start|channel)\|>[\w .:/=-]{0,90}(?:<\|(?:channel|constrain)\|>[\w .:/=-]{0,90}){0,2}"
     r"(?:<(?:\|[a-z]{0,9}\|?)?)?"
     r"|<\|channel>[a-z]{0,7}|<(?:unused|ctrl)94>[a-z]{0,7}"
     r"|(?-i:a(?:n(?:a(?:l(?:y(?:s(?:i(?:s)?)?)?)?)?)?)?)"
     r"|\[/?[a-z]{0,11}"
-    r"|◁/?[a-z]{0,5}",
-    re.IGNORECASE,
+    r"|◁/?[a-z]{0,5}"
 )
 """What may be the beginning of a mark: every beginning of one is, and a few other texts."""
 _MAX_MARK_LENGTH = 400

@@ -87,7 +87,7 @@ class GrowingArguments:
 
     def add_text(self, text: str) -> None:
         """More of the arguments, or all of them once more with what is new at the end."""
-        if self._repeats(text):
+        if self._repeats_all(text):
             self._cumulative = text
             self._held.append(text)
             return
@@ -122,7 +122,7 @@ class GrowingArguments:
         self.begun = self.begun or bool(text)
         return text
 
-    def _repeats(self, text: str) -> bool:
+    def _repeats_all(self, text: str) -> bool:
         """Whether *text* begins with all that came before it."""
         if self._cumulative is not None:
             return text.startswith(self._cumulative)

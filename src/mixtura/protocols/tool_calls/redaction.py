@@ -57,7 +57,7 @@ class ArgumentsStream:
             values = _KEY.sub("", text).split('"')
             # One look at all of its strings: a piece of many strings is nearly always without a
             # secret.
-            if self._stream.passes("".join(values[not self._quoted :: 2])):
+            if self._stream.take_if_safe("".join(values[not self._quoted :: 2])):
                 self._quoted ^= len(parts) % 2 == 0
                 return [(place, text)]
         released: list[tuple[int, str]] = []
@@ -66,7 +66,7 @@ class ArgumentsStream:
                 self._toggle_string()
                 released += self._take(place, '"', value=False)
             if not self._quoted:
-                self._between = _structure(self._between + part)
+                self._between = _signs_between(self._between + part)
             released += self._take(place, part, value=self._quoted and self._value)
         return released
 
@@ -121,7 +121,7 @@ class ArgumentsStream:
         return released
 
 
-def _structure(text: str) -> str:
+def _signs_between(text: str) -> str:
     """The last signs between two strings: enough to say what the next one is."""
     return "".join(text[-200:].split())[-2:]
 
@@ -168,9 +168,11 @@ class CallStreams:
         texts: dict[int, list[str]] = {}
         for place, text in released:
             texts.setdefault(place, []).append(text)
-        return [piece for place in texts if (piece := self._piece(place, "".join(texts[place])))]
+        return [
+            piece for place in texts if (piece := self._call_piece(place, "".join(texts[place])))
+        ]
 
-    def _piece(self, place: int, text: str) -> ToolCallChunk | None:
+    def _call_piece(self, place: int, text: str) -> ToolCallChunk | None:
         call = self._calls[place]
         if not text and call.begun:
             return None

@@ -161,6 +161,7 @@ export default {
   "composer.cannot_run": "Hier nicht ausführbar: {why}",
   "composer.no_name": "{problem}: So heißt hier kein Modell und keine Mischung; das Feld listet auf, was es gibt",
   "composer.needs": "nicht ausführbar: {problem}",
+  "composer.lacks": { one: "{names} fehlt", other: "{names} fehlen" },
   "composer.not_askable": "nicht möglich",
   "composer.change_label": "Mischung ändern",
   "composer.change": "Ändern",

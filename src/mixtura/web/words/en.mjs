@@ -161,6 +161,7 @@ export default {
   "composer.cannot_run": "it cannot run here: {why}",
   "composer.no_name": "{problem}: no model or mixture here is called so; the field lists those that are",
   "composer.needs": "cannot run: {problem}",
+  "composer.lacks": { one: "needs {names}", other: "needs {names}" },
   "composer.not_askable": "cannot be asked",
   "composer.change_label": "Change the mixture",
   "composer.change": "Change",
