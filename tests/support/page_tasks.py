@@ -32,7 +32,8 @@ def change_and_save_team(visit: Visit, take: Take) -> None:
     visit.page.get_by_label("Persona", exact=True).fill("You doubt everything.")
     take("task-persona")
     visit.button("Save as a preset").click()
-    visit.page.get_by_label("Name of the preset").fill("doubters")
+    number = visit.find("#preset option").count()  # each window saves one of its own
+    visit.page.get_by_label("Name of the preset").fill(f"doubters-{number}")
     take("task-save-preset")
     visit.button("Save", exact=True).click()
     visit.find(".toast").wait_for()
