@@ -102,8 +102,8 @@ function Turn({ one, last }) {
       ${alone && html`<${Verdict} one=${one} />`}
       ${alone && html`<${Answer} run=${alone} actions=${html`<${CopyButton} run=${alone} />`} title=${t("answer.alone")} against=${run} />`}
     </div>
-    ${!run.live && html`<div class="after"><${Totals} run=${run} /><span class="grow"></span>
-      ${!alone && run.answer && html`<${CompareAfter} one=${one} />`}<${AfterHand} one=${one} /></div>`}
+    ${!run.live && html`<div class="after"><${Totals} run=${run} /><span class="aftertools">
+      ${!alone && run.answer && html`<${CompareAfter} one=${one} />`}<${AfterHand} one=${one} /></span></div>`}
     ${open && run.calls.some((call) => call.started !== null) && html`<${Axis} run=${run} />`}`}
   </article>`;
 }
@@ -112,6 +112,7 @@ const isChanged = ({ asked }) => Boolean(asked?.mixtura && ["proposers", "aggreg
 
 // A run's shape and cost in one line, when it is folded.
 function Strip({ run }) {
+  run.tick.value;
   const row = run.proposers;
   const there = row.filter((call) => call.state === "done").length;
   return html`<span class="strip"><span class="dots" aria-hidden="true">${row.slice(0, 24).map((call) => html`<i class="c${call.index % 8} ${call.state}"></i>`)}</span>
@@ -224,9 +225,20 @@ function Conversation() {
   last?.run.tick.value;
   useLed(box, last?.run);
   useLayoutEffect(() => {
+    const tell = () => box.current.style.setProperty("--high", `${box.current.clientHeight}px`);
+    tell(); // no container query: with many turns it costs a layout for each of them
+    const seen = new ResizeObserver(tell);
+    seen.observe(box.current);
+    return () => seen.disconnect();
+  }, []);
+  useLayoutEffect(() => {
     const question = box.current.querySelector(".turn:last-of-type .question");
     if (!question) return;
-    question.scrollIntoView({ block: "start", behavior: still() || all.length < 2 ? "instant" : "smooth" });
+    // At once: a gentle scroll ends where it is when the turn above folds in the meantime.
+    const bring = () => question.scrollIntoView({ block: "start", behavior: "instant" });
+    bring();
+    const later = requestAnimationFrame(bring);
+    return () => cancelAnimationFrame(later);
   }, [number]);
   useEffect(() => {
     if (sought.value === null) return;
