@@ -22,7 +22,7 @@ from mixtura.core.types import ask
 from tests.conftest import run
 from tests.support.batch_sessions import price
 from tests.support.batches import steady, team_toml
-from tests.support.upstream import running
+from tests.support.upstream import Script, running
 
 
 @pytest.fixture(autouse=True)
@@ -41,9 +41,9 @@ class OwnerHere:
         return self._owner.lend(*what)
 
 
-def make_setup(folder, upstream, **more):
+def make_setup(folder, upstream, table="", **more):
     file = folder / "mixtura.toml"
-    file.write_text(team_toml(upstream.base_url(), concurrency=4))
+    file.write_text(team_toml(upstream.base_url(), concurrency=4, more=table))
     config = load(str(file), environ={}, folder=folder, home=folder)
     return WorkerSetup(
         version="1",
@@ -107,6 +107,26 @@ def test_calls_are_merged_before_an_answer_is_used_and_not_made_again_by_another
                 await merged.merge(await worker.finish(merged.merged_number(worker.name)))
                 await worker.remove_journal()
             assert not workers_folder(tmp_path / "journal").exists()
+
+    run(work())
+
+
+def test_a_worker_sends_no_private_item_and_keeps_the_answers_with_them_in(tmp_path):
+    async def work():
+        with (
+            running(lambda record: Script(f"So: {record.prompt}")) as upstream,
+            closing(CallJournal(tmp_path / "journal", price)) as calls,
+        ):
+            setup, merged = make_setup(tmp_path, upstream, "redact = true\n"), MergedJournal(calls)
+            worker = RowWorker(setup, OwnerHere())
+            assert await worker.start() == worker.name
+            await worker.add_rows([RowTask(0, b"0" * 20, ask("Who is anna@example.com?"), False)])
+            answers, _ = await take_answers(worker, merged, 1)
+            await worker.finish(merged.merged_number(worker.name))
+
+            assert len(upstream.records) == 3
+            assert "anna@example.com" not in repr([record.body for record in upstream.records])
+            assert "Who is anna@example.com?" in answers[0].completion.text
 
     run(work())
 

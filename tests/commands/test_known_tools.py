@@ -165,10 +165,13 @@ def test_who_has_only_a_tool_and_ollama_gets_a_team_of_both_that_says_who_sees_t
             {"name": "qwen3:4b", "size": 4},
         ]  # fmt: skip
         monkeypatch.setenv("OLLAMA_HOST", ollama.host)
+        found = " ".join(shell.run("doctor").out.split())
         before = shell.run("ask", "Where is the Louvre?")
         monkeypatch.setenv(USE_COMMANDS, "1")
         result = shell.run("ask", "Where is the Louvre?")
 
+    assert "asks you first whether Claude Code may answer, too" in found
+    assert "try one with --call ollama/llama3.1:8b." in found
     assert "Claude Code is installed here, and you are logged in." in before.err
     assert f"{USE_COMMANDS}=1" in before.err
     assert "claude-code" not in before.err

@@ -27,6 +27,11 @@ from tests.support.command_programs import ANSWERS, FAILURES, PLAIN, list_marked
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="these programs are shell scripts")
 
+KEYS = (
+    "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "GEMINI_API_KEY", "HF_TOKEN",
+    "AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "DB_PASSWORD", "MIXTURA_KEY", "MY_OWN",
+)  # fmt: skip
+
 
 def program(script: str, seconds: float = 60.0, **settings: object) -> CommandModel:
     return CommandModel(
@@ -68,7 +73,9 @@ def test_a_call_that_is_cancelled_ends_the_program_and_its_children():
     assert list_marked_processes() == []
 
 
-def run_many(times: int) -> None:
+def run_many(times: int, folder: Path) -> None:
+    seen = folder / "seen"
+    environ = {name: f"canary-{n}" for n, name in enumerate(KEYS)} | PLAIN
     scripts = [script for script, error, _ in FAILURES.values() if error != "TimedOutError"]
     scripts += [script for script, _ in ANSWERS.values()]
 
@@ -77,13 +84,19 @@ def run_many(times: int) -> None:
 
         async def one(number: int) -> None:
             async with limit:
+                script = f"env >> {seen}; {scripts[number % len(scripts)]}"
+                model = CommandModel(
+                    ["sh", "-c", script], seconds=60, largest=1 << 20, environ=environ
+                )
                 with contextlib.suppress(ModelError):
-                    await program(scripts[number % len(scripts)]).complete(ask("Where?"))
+                    await model.complete(ask("Where?"))
 
         await asyncio.gather(*map(one, range(times)))
 
     asyncio.run(run_all())
     assert list_marked_processes() == []
+    assert seen.read_text().count("TERM=dumb\n") == times
+    assert "canary" not in seen.read_text()
 
 
 def test_a_call_that_is_cancelled_while_its_program_begins_leaves_nothing():
@@ -101,13 +114,13 @@ def test_a_call_that_is_cancelled_while_its_program_begins_leaves_nothing():
     assert list_marked_processes() == []
 
 
-def test_after_many_programs_side_by_side_none_is_left():
-    run_many(30)
+def test_after_many_programs_side_by_side_none_is_left_and_none_has_seen_a_key(tmp_path):
+    run_many(30, tmp_path)
 
 
 @pytest.mark.soak
-def test_after_500_programs_none_is_left():
-    run_many(500)
+def test_after_500_programs_none_is_left_and_none_has_seen_a_key(tmp_path):
+    run_many(500, tmp_path)
 
 
 def test_no_program_sees_a_key_in_its_environment():

@@ -12,7 +12,8 @@ from tests.support.real_clients import DOCS, VERSIONS
 
 TEXT = DOCS.read_text(encoding="utf-8")
 CLIENTS = tomllib.loads(VERSIONS.read_text(encoding="utf-8"))
-del CLIENTS["mcp-inspector"]  # no client of the server: docs/guides/agents.md has its version
+for tool in ("mcp-inspector", "mcp-conformance"):
+    del CLIENTS[tool]  # no client of the server: docs/guides/agents.md has its version
 TESTS = (Path(__file__).parent / "test_real_clients.py").read_text(encoding="utf-8")
 
 

@@ -17,7 +17,7 @@ from mixtura.core.errors import UnavailableError
 from mixtura.core.events import CacheHit, Emit, Token
 from mixtura.core.model import Model, Wrapper
 from mixtura.core.token_estimate import count_request_tokens
-from mixtura.core.types import Charge, Completion, Request
+from mixtura.core.types import Charge, Completion, Request, WebSource
 from mixtura.engine.background_work import (
     LARGE_BYTES,
     estimate_request_bytes,
@@ -54,11 +54,20 @@ class RowCalls:
     """What the calls had cost that were answered from the journal."""
     held_back: bool = False
     """A call of it did not begin, since the batch ends: what comes of it does not count."""
+    sources: set[WebSource] = field(default_factory=set[WebSource])
+    """The pages that the answers of its calls rest on."""
 
     def call_key(self, fingerprint: bytes) -> bytes:
         """The key of a call: what is asked, and how often the row asked the same before."""
         self.asked[fingerprint] = self.asked.get(fingerprint, 0) + 1
         return digest(self.key, fingerprint, self.asked[fingerprint].to_bytes(4, "big"))
+
+    def add_sources(self, answer: Completion) -> Completion:
+        """The row's *answer* with the pages of all its calls; in one order, however they ended."""
+        if not self.sources:
+            return answer
+        others = sorted(self.sources.difference(answer.sources))
+        return replace(answer, sources=(*answer.sources, *others))
 
 
 def _fingerprint_call(request: Request, identity: str) -> bytes:
@@ -118,13 +127,17 @@ class Journaled(Wrapper):
         self._under_way[place] = None
         try:
             if (body := await calls.find(key)) is not None:
-                return self._replay_answer(body, row, calls, emit)
+                answer = self._replay_answer(body, row, calls, emit)
+                row.sources.update(answer.sources)
+                return answer
             if calls.holds_back:
                 row.held_back = True
                 if calls.refuses:
                     raise UnavailableError("the batch ends: no further call is made")
                 await asyncio.get_running_loop().create_future()  # until the row is called off
-            return await self._make_call(calls, key, request, emit)
+            answer = await self._make_call(calls, key, request, emit)
+            row.sources.update(answer.sources)
+            return answer
         finally:
             if (waits := self._under_way.pop(place)) is not None:
                 waits.set_result(None)

@@ -9,6 +9,7 @@ from mixtura.batch.prompt_form import parse_messages
 from mixtura.core.errors import ConfigError
 from mixtura.core.quantities import ANSWER_TOKENS, SEED, SHARE, TEMPERATURE, Range
 from mixtura.core.types import Completion, JsonObject, Request, Sampling, Usage
+from mixtura.protocols.openai.completion_json import sources_json
 from mixtura.protocols.openai.messages import message_json
 
 URL = "/v1/chat/completions"
@@ -112,7 +113,11 @@ def result_line(
         "model": model,
         "choices": [choice],
         "usage": usage_object(usage),
-        "mixtura": {"cost_usd": cost, "degraded": list(completion.degraded)},
+        "mixtura": {
+            "cost_usd": cost,
+            "degraded": list(completion.degraded),
+            **sources_json(completion.sources),
+        },
     }
     return response_line(custom_id, key, body)
 

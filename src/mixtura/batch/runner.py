@@ -157,6 +157,7 @@ class BatchRunner:
             else:
                 if not own.held_back:
                     charges = (*ledger.charges, *own.replayed)
+                    completion = own.add_sources(completion)
                     line = self._lines.answer_line(row, completion, charges)
                     self._done.append(FinishedRow(row, line))
 

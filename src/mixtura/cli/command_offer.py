@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
+from mixtura.catalog.command_tools import FoundTool
 from mixtura.catalog.user_files import write_whole
 from mixtura.config.config import Config
 from mixtura.config.local_council import find_usable_tools
@@ -22,19 +24,11 @@ def offer_commands(config: Config) -> None:
     Ask whether logged-in tools may answer, where nothing else was configured and nobody said; at
     no terminal, say in a line how to allow it.
     """
-    registry = config.registry
-    if (
-        registry.use_commands is not None
-        or config.default != DEFAULT
-        or find_provider_keys(registry.environ)
-    ):
-        return
-    tools = find_usable_tools(registry.environ)
+    tools = find_offered_tools(config)
     if not tools:
         return
-    *before, last = (one.tool.title for one in tools)
-    names = f"{', '.join(before)} and {last}" if before else last
-    are, them = ("are", "them") if before else ("is", "it")
+    names = join_titles(tools)
+    are, them = ("are", "them") if len(tools) > 1 else ("is", "it")
     found = f"{names} {are} installed here, and you are logged in."
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         click.echo(f"{found} To let {them} answer: {USE_COMMANDS}=1", err=True)
@@ -48,9 +42,27 @@ def offer_commands(config: Config) -> None:
         type=click.Choice(["yes", "no", "always", "y", "n", "a"], case_sensitive=False),
         show_choices=False,
     )  # fmt: skip
-    registry.allow_commands(reply[0].lower() in "ya")
+    config.registry.allow_commands(reply[0].lower() in "ya")
     if reply[0].lower() == "a":
         remember_commands()
+
+
+def find_offered_tools(config: Config) -> list[FoundTool]:
+    """Logged-in tools that would answer if someone said yes; nobody has said anything so far."""
+    registry = config.registry
+    if (
+        registry.use_commands is not None
+        or config.default != DEFAULT
+        or find_provider_keys(registry.environ)
+    ):
+        return []
+    return find_usable_tools(registry.environ)
+
+
+def join_titles(tools: Sequence[FoundTool]) -> str:
+    """Their names in a sentence."""
+    *before, last = (one.tool.title for one in tools)
+    return f"{', '.join(before)} and {last}" if before else last
 
 
 def remember_commands() -> None:

@@ -16,6 +16,7 @@ import msgspec
 from mixtura import cli
 from mixtura.catalog import downloads, local_models, providers
 from mixtura.catalog.command_tools import FoundTool, find_installed_tools
+from mixtura.cli.command_offer import find_offered_tools, join_titles
 from mixtura.cli.common import cap_options, config_option, name_callback, read_config
 from mixtura.cli.completed_values import complete_name
 from mixtura.cli.environment import VariableStatus, list_variables
@@ -26,7 +27,7 @@ from mixtura.config.config import PRESETS_SOURCE, Config
 from mixtura.config.model_factory import ModelEndpoint, ModelFactory
 from mixtura.config.model_lists import fetch_model_list
 from mixtura.config.paths import find_config_file
-from mixtura.config.registry import DEFAULT
+from mixtura.config.registry import DEFAULT, USE_COMMANDS
 from mixtura.config.schema import ModelTable
 from mixtura.core.credentials import mask_keys
 from mixtura.core.errors import ConfigError, MixturaError, ModelError
@@ -135,7 +136,8 @@ def command(
     else:
         from mixtura.cli.doctor_report import print_report
 
-        print_report(report, MAX_NAMES_SHOWN)
+        callable_here = config.registry.auto_defaults().team[0].model
+        print_report(report, MAX_NAMES_SHOWN, callable_here)
     return cli.ANSWERED if report.ok else cli.NO_ANSWER
 
 
@@ -197,7 +199,11 @@ def _describe_default(config: Config) -> str:
         return f"{config.default}, from the configuration"
     auto = config.registry.auto_defaults()
     team = ", ".join(seat.model for seat in auto.team)
-    return f"{team}, then {auto.aggregator}: {auto.why}"
+    said = f"{team}, then {auto.aggregator}: {auto.why}"
+    if tools := find_offered_tools(config):
+        said += f". `mixtura ask` asks you first whether {join_titles(tools)} may answer, too"
+        said += f" (or set {USE_COMMANDS}=1)"
+    return said
 
 
 # ---- what there is to examine

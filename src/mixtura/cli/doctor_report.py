@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from mixtura.cli.telemetry_check import TelemetryCheck
 
 
-def print_report(report: DoctorReport, max_names: int) -> None:
-    """Print all of it; the models of an endpoint that lists at most *max_names* of them."""
+def print_report(report: DoctorReport, max_names: int, callable_here: str) -> None:
+    """
+    Print all of it; the models of an endpoint that lists at most *max_names* of them.
+    *callable_here*: a model that can be tried.
+    """
     console = create_console()
     print_line(console, f"Configuration: {report.config or 'no file; built-in mixtures only'}")
     console.print(Text(f"Default: {report.default}"))
@@ -41,7 +44,7 @@ def print_report(report: DoctorReport, max_names: int) -> None:
         ]
         print_table(console, ("name", "version", "login", "program"), tools)
     _print_telemetry(console, report.telemetry)
-    _print_calls(console, report)
+    _print_calls(console, report, callable_here)
     if report.warnings:
         _print_heading(console, "Teams")
         for one in report.warnings:
@@ -75,10 +78,10 @@ def _login_text(tool: CommandCheck) -> Text:
     return Text("logged in", "green") if tool.logged_in else Text(tool.log_in, "yellow")
 
 
-def _print_calls(console: Console, report: DoctorReport) -> None:
+def _print_calls(console: Console, report: DoctorReport, callable_here: str) -> None:
     _print_heading(console, "Test calls of one token")
     if not report.calls:
-        print_line(console, "No model is configured: try one with --call openai/gpt-5.4-mini.")
+        print_line(console, f"No model is configured: try one with --call {callable_here}.")
         return
     rows = [
         (

@@ -188,7 +188,7 @@ class RowWorker:
         completion, error = None, None
         with open_ledger() as ledger:
             try:
-                completion = await self._model.complete(task.request)
+                completion = own.add_sources(await self._model.complete(task.request))
             except MixturaError as failure:
                 error = failure
             charges = (*ledger.charges, *own.replayed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache, partial
 
 from mixtura.billing.price import FREE_PRICE, Price
@@ -27,10 +28,12 @@ def usage_cost(
         return None if thousand is None else thousand * usage.searches / 1000
     price = _named_price(registry, name)
     dollars = price(usage) if price else None
-    if dollars is None or not usage.batched:
+    if price is None or dollars is None or not usage.batched:
         return dollars
     share = batch_price_share(registry, name)
-    return None if share is None else share * dollars
+    # Only tokens are cheaper in a batch: a search costs what it costs elsewhere.
+    tokens = price(replace(usage, searches=0))
+    return None if share is None or tokens is None else dollars - (1 - share) * tokens
 
 
 def batch_price_share(registry: NameRegistry, name: str) -> float | None:
