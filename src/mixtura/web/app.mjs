@@ -9,7 +9,7 @@ import { Layers } from "./cards.mjs";
 import { Composer, focusQuestion, pointed } from "./composer.mjs";
 import { Sketch } from "./tuner.mjs";
 import { Blind, Choices, isHidden, Verdict } from "./blind.mjs";
-import { AfterHand, CallHand, GoOn, ReportPrice } from "./hand.mjs";
+import { AfterHand, CallHand, GoOn, ReportPrice } from "./run_controls.mjs";
 import { Details, Link, Sheet } from "./details.mjs";
 import { CompareAfter } from "./comparison.mjs";
 import { FirstRun, SetUp } from "./firstrun.mjs";
@@ -20,7 +20,7 @@ import { keepPage } from "./install.mjs";
 import { Question } from "./question.mjs";
 import { Delete, Runs } from "./runs.mjs";
 import { key, locked } from "./access.mjs";
-import { EditedQuestion, Export, isEdited, QuestionTools, Rename, TalkHead } from "./talk.mjs";
+import { EditedQuestion, Export, isEdited, QuestionTools, Rename, TalkHead } from "./conversation_view.mjs";
 import { again, bring, broken, busy, choice, draft, enter, fresh, list, mixture, opening, plan, reopen, replan, setup, share, sought, steer, stop, turns } from "./state.mjs";
 
 const aside = signal(false); // the list of runs on a narrow window
